@@ -1,0 +1,40 @@
+//! Entities: the things an event is about, named by its top-level `…Id` members.
+
+use serde::{Deserialize, Serialize};
+
+/// A thing that events are about: `userId: "user-123"` names (`user`, `user-123`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Entity {
+    /// The member's name without its `Id`: `user`, `targetUser`, `payment`.
+    pub kind: String,
+    /// The member's value.
+    pub id: String,
+}
+
+impl Entity {
+    /// Names an entity.
+    pub fn new(kind: impl Into<String>, id: impl Into<String>) -> Self {
+        Self { kind: kind.into(), id: id.into() }
+    }
+}
+
+impl std::fmt::Display for Entity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.kind, self.id)
+    }
+}
+
+/// The entity kind that a top-level member names, if it names one.
+///
+/// ```
+/// use domain::entity::kind_of_member;
+/// assert_eq!(kind_of_member("targetUserId"), Some("targetUser"));
+/// assert_eq!(kind_of_member("correlationId"), None);
+/// assert_eq!(kind_of_member("Id"), None);
+/// ```
+pub fn kind_of_member(member: &str) -> Option<&str> {
+    match member {
+        "correlationId" | "causationId" => None,
+        _ => member.strip_suffix("Id").filter(|kind| !kind.is_empty()),
+    }
+}

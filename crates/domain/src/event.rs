@@ -1,0 +1,211 @@
+//! The event: its bytes as they were published, and an envelope that points into them.
+//!
+//! # Constraints
+//! An event is read far oftener than it is written, its bytes must come back as they went in, and a scan must not parse
+//! JSON. So the published text is kept untouched, and everything the system needs to know of it (id, type, time,
+//! entities, ordering key) is found once, on admission, as spans into that text. The spans travel with the event as its
+//! *head*, a few dozen bytes that stores keep beside the text; see [`head`](self::head).
+
+mod content;
+mod document;
+pub mod head;
+mod limits;
+mod timestamp;
+pub(crate) mod varint;
+
+use std::{ops::Range, sync::Arc};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+pub use content::same_content;
+pub use document::Document;
+pub use head::HeadError;
+pub use limits::Limits;
+pub use timestamp::{TimestampError, parse_timestamp};
+
+use crate::{
+    entity::Entity,
+    ordering::{KeySource, OrderingKey},
+};
+
+/// A place in an event's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) len: u32,
+}
+
+impl Span {
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.start as usize + self.len as usize
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EntitySpan {
+    pub(crate) kind: Span,
+    pub(crate) id: Span,
+}
+
+/// What an event's head knows: where its envelope members are in its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Envelope {
+    pub(crate) timestamp: Timestamp,
+    pub(crate) id: Span,
+    pub(crate) event_type: Span,
+    pub(crate) version: Span,
+    pub(crate) source: Span,
+    pub(crate) correlation_id: Option<Span>,
+    pub(crate) causation_id: Option<Span>,
+    pub(crate) entities: Box<[EntitySpan]>,
+    pub(crate) key: KeySource,
+}
+
+struct Inner {
+    /// The published JSON, then the decoded form of envelope strings that the JSON spells with escapes.
+    text: Box<str>,
+    json_len: usize,
+    envelope: Envelope,
+}
+
+/// A published event. Cloning is cheap: clones share the same bytes.
+///
+/// ```
+/// use domain::{Document, Limits};
+/// let json = br#"{"id":"e1","type":"user.registered","version":"1.0","timestamp":"2024-01-15T10:30:00Z",
+///                 "source":"user-service","metadata":{},"userId":"user-123","data":{"email":"a@example.com"}}"#;
+/// let event = Document::parse(json, &Limits::default()).unwrap().into_event().unwrap();
+/// assert_eq!(event.event_type(), "user.registered");
+/// assert_eq!(event.entities().collect::<Vec<_>>(), [("user", "user-123")]);
+/// assert_eq!(event.json().as_bytes(), json);
+/// ```
+#[derive(Clone)]
+pub struct Event(Arc<Inner>);
+
+impl Event {
+    /// Joins a text and an envelope whose spans were checked against it.
+    pub(crate) fn from_parts(text: Box<str>, json_len: usize, envelope: Envelope) -> Self {
+        Self(Arc::new(Inner { text, json_len, envelope }))
+    }
+
+    pub(crate) fn envelope(&self) -> &Envelope {
+        &self.0.envelope
+    }
+
+    /// The decoded strings that follow the JSON in the text.
+    pub(crate) fn tail(&self) -> &str {
+        self.0.text.get(self.0.json_len..).unwrap_or_default()
+    }
+
+    fn at(&self, span: Span) -> &str {
+        // Spans are checked when an event is made, so the default is never taken.
+        self.0.text.get(span.range()).unwrap_or_default()
+    }
+
+    /// The event as it was published, byte for byte.
+    pub fn json(&self) -> &str {
+        self.0.text.get(..self.0.json_len).unwrap_or_default()
+    }
+
+    /// Its id: opaque text, 1 to 128 bytes.
+    pub fn id(&self) -> &str {
+        self.at(self.0.envelope.id)
+    }
+
+    /// Its type, such as `user.registered`.
+    pub fn event_type(&self) -> &str {
+        self.at(self.0.envelope.event_type)
+    }
+
+    /// The version of its type.
+    pub fn version(&self) -> &str {
+        self.at(self.0.envelope.version)
+    }
+
+    /// The service that published it.
+    pub fn source(&self) -> &str {
+        self.at(self.0.envelope.source)
+    }
+
+    /// When it happened, to the nanosecond. Its spelling and zone offset are in [`Event::json`].
+    pub fn timestamp(&self) -> Timestamp {
+        self.0.envelope.timestamp
+    }
+
+    /// The workflow it belongs to.
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.0.envelope.correlation_id.map(|span| self.at(span))
+    }
+
+    /// The event that caused it.
+    pub fn causation_id(&self) -> Option<&str> {
+        self.0.envelope.causation_id.map(|span| self.at(span))
+    }
+
+    /// The entities it names, as (kind, id), in the order of its members.
+    pub fn entities(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.0.envelope.entities.iter().map(|entity| (self.at(entity.kind), self.at(entity.id)))
+    }
+
+    /// Whether it names this entity.
+    pub fn names(&self, entity: &Entity) -> bool {
+        self.entities().any(|(kind, id)| kind == entity.kind && id == entity.id)
+    }
+
+    /// What keeps its order; see [`crate::ordering`].
+    pub fn ordering_key(&self) -> OrderingKey<'_> {
+        let by_id = OrderingKey { kind: "event", id: self.id() };
+        match self.0.envelope.key {
+            KeySource::Id => by_id,
+            KeySource::Correlation => {
+                self.correlation_id().map_or(by_id, |id| OrderingKey { kind: "correlation", id })
+            }
+            KeySource::Entity(at) => match self.0.envelope.entities.get(usize::from(at)) {
+                Some(entity) => OrderingKey { kind: self.at(entity.kind), id: self.at(entity.id) },
+                None => by_id,
+            },
+        }
+    }
+
+    /// The same event with another ordering key. Meant for admission, before the event is stored.
+    #[must_use]
+    pub fn with_key_source(self, key: KeySource) -> Self {
+        if self.0.envelope.key == key {
+            return self;
+        }
+        let envelope = Envelope { key, ..self.0.envelope.clone() };
+        Self::from_parts(self.0.text.clone(), self.0.json_len, envelope)
+    }
+
+    /// The event parsed, for readers of its content. Numbers beyond 64 bits become floats here: compare and store
+    /// [`Event::json`], never this.
+    ///
+    /// # Errors
+    /// Only when the text is not JSON, which an event that was admitted cannot be.
+    pub fn value(&self) -> Result<Value, serde_json::Error> {
+        serde_json::from_str(self.json())
+    }
+
+    /// Size of its JSON in bytes.
+    pub fn size_bytes(&self) -> usize {
+        self.0.json_len
+    }
+
+    /// Whether another event has the same content: byte-equal, else equal as JSON with members unordered and numbers
+    /// compared by exact decimal value.
+    pub fn same_content(&self, other: &Event) -> bool {
+        same_content(self.json(), other.json())
+    }
+}
+
+impl std::fmt::Debug for Event {
+    /// Names the event; never shows its content, which may be personal data.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Event")
+            .field("id", &self.id())
+            .field("type", &self.event_type())
+            .field("bytes", &self.size_bytes())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,210 @@
+//! The head: an event's envelope as bytes that stores keep beside its JSON, so that reading never parses.
+//!
+//! # Format (version 1; numbers are unsigned LEB128 unless a width is given)
+//! ```text
+//! u8   version = 1
+//! u32  CRC-32 (IEEE) of the JSON and then of all that follows here, little endian
+//! i64  timestamp, seconds of the Unix epoch, little endian
+//!      nanoseconds of that second
+//!      ordering key: 0 the id, 1 the correlation id, 2 + i the entity i
+//!      spans of id, type, version, source
+//!      span of correlation id + 1, or 0; likewise of causation id
+//!      number of entities, then for each the spans of kind and id
+//! ...  the tail: the rest, decoded strings that the JSON spells with escapes
+//! ```
+//! A span is a start and a length in bytes; it points into the JSON followed by the tail. Optional spans write their
+//! start plus one. A head is not trusted: every span is checked, and the checksum must match.
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+use super::{EntitySpan, Envelope, Event, Span, varint};
+use crate::ordering::KeySource;
+
+const VERSION: u8 = 1;
+/// Where a head goes on after its version and checksum.
+const BODY: usize = 5;
+/// More entities than any event has members under the default size limit; keeps a damaged count from allocating.
+const MAX_ENTITIES: u64 = 65_000;
+
+/// Why stored bytes are not the event that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum HeadError {
+    /// A newer program wrote it.
+    #[error("the event's head is of version {0}; this program reads version {VERSION}")]
+    Version(u8),
+    /// The head's bytes make no sense.
+    #[error("the event's head is damaged")]
+    Damaged,
+    /// The checksum does not match.
+    #[error("the event's bytes are not those that were written (checksum mismatch)")]
+    Checksum,
+}
+
+/// Writes an event's head.
+pub fn encode(event: &Event) -> Vec<u8> {
+    let envelope = event.envelope();
+    let tail = event.tail();
+    let mut out = Vec::with_capacity(64 + tail.len());
+    out.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
+    let nanos = envelope.timestamp.as_nanosecond();
+    // A timestamp lies within the years 1 to 9999, so its seconds fit.
+    out.extend_from_slice(&(nanos.div_euclid(1_000_000_000) as i64).to_le_bytes());
+    varint::put(&mut out, nanos.rem_euclid(1_000_000_000) as u64);
+    varint::put(&mut out, key_code(envelope.key));
+    for span in [envelope.id, envelope.event_type, envelope.version, envelope.source] {
+        put_span(&mut out, span);
+    }
+    for span in [envelope.correlation_id, envelope.causation_id] {
+        match span {
+            Some(Span { start, len }) => put_span(&mut out, Span { start: start + 1, len }),
+            None => out.push(0),
+        }
+    }
+    varint::put(&mut out, envelope.entities.len() as u64);
+    for entity in &envelope.entities {
+        put_span(&mut out, entity.kind);
+        put_span(&mut out, entity.id);
+    }
+    out.extend_from_slice(tail.as_bytes());
+    let sum = checksum(event.json(), &out[BODY..]);
+    out[BODY - 4..BODY].copy_from_slice(&sum.to_le_bytes());
+    out
+}
+
+/// Rebuilds an event from its JSON and its head.
+///
+/// # Errors
+/// When the head is of another version or damaged, or the bytes are not those that were written.
+///
+/// ```
+/// use domain::{Document, Limits, event::head};
+/// let json = br#"{"id":"e1","type":"t","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"s","metadata":{}}"#;
+/// let event = Document::parse(json, &Limits::default()).unwrap().into_event().unwrap();
+/// let again = head::decode(event.json(), &head::encode(&event)).unwrap();
+/// assert_eq!((again.id(), again.json()), ("e1", event.json()));
+/// ```
+pub fn decode(json: &str, head: &[u8]) -> Result<Event, HeadError> {
+    let (&version, rest) = head.split_first().ok_or(HeadError::Damaged)?;
+    if version != VERSION {
+        return Err(HeadError::Version(version));
+    }
+    let (written, rest) = rest.split_first_chunk::<4>().ok_or(HeadError::Damaged)?;
+    if checksum(json, rest) != u32::from_le_bytes(*written) {
+        return Err(HeadError::Checksum);
+    }
+    let (envelope, tail) = take_envelope(rest).ok_or(HeadError::Damaged)?;
+    let mut text = String::with_capacity(json.len() + tail.len());
+    text.push_str(json);
+    text.push_str(tail);
+    if !spans(&envelope).all(|span| text.get(span.range()).is_some()) {
+        return Err(HeadError::Damaged);
+    }
+    Ok(Event::from_parts(text.into_boxed_str(), json.len(), envelope))
+}
+
+fn take_envelope(mut rest: &[u8]) -> Option<(Envelope, &str)> {
+    let (seconds, after) = rest.split_first_chunk::<8>()?;
+    rest = after;
+    let bytes = &mut rest;
+    let nanos = i32::try_from(varint::take(bytes)?).ok()?;
+    let timestamp = Timestamp::new(i64::from_le_bytes(*seconds), nanos).ok()?;
+    let key = key_source(varint::take(bytes)?)?;
+    let [id, event_type, version, source] =
+        [take_span(bytes)?, take_span(bytes)?, take_span(bytes)?, take_span(bytes)?];
+    let correlation_id = take_optional_span(bytes)?;
+    let causation_id = take_optional_span(bytes)?;
+    let count = varint::take(bytes).filter(|count| *count <= MAX_ENTITIES)?;
+    let entities = (0..count)
+        .map(|_| Some(EntitySpan { kind: take_span(bytes)?, id: take_span(bytes)? }))
+        .collect::<Option<_>>()?;
+    let tail = std::str::from_utf8(bytes).ok()?;
+    let envelope =
+        Envelope { timestamp, id, event_type, version, source, correlation_id, causation_id, entities, key };
+    Some((envelope, tail))
+}
+
+fn spans(envelope: &Envelope) -> impl Iterator<Item = Span> {
+    let fixed = [envelope.id, envelope.event_type, envelope.version, envelope.source];
+    let optional = [envelope.correlation_id, envelope.causation_id];
+    let entities = envelope.entities.iter().flat_map(|entity| [entity.kind, entity.id]);
+    fixed.into_iter().chain(optional.into_iter().flatten()).chain(entities)
+}
+
+fn checksum(json: &str, body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(json.as_bytes());
+    hasher.update(body);
+    hasher.finalize()
+}
+
+fn key_code(key: KeySource) -> u64 {
+    match key {
+        KeySource::Id => 0,
+        KeySource::Correlation => 1,
+        KeySource::Entity(at) => 2 + u64::from(at),
+    }
+}
+
+fn key_source(code: u64) -> Option<KeySource> {
+    match code {
+        0 => Some(KeySource::Id),
+        1 => Some(KeySource::Correlation),
+        at => u16::try_from(at - 2).ok().map(KeySource::Entity),
+    }
+}
+
+fn put_span(out: &mut Vec<u8>, span: Span) {
+    varint::put(out, u64::from(span.start));
+    varint::put(out, u64::from(span.len));
+}
+
+fn take_span(bytes: &mut &[u8]) -> Option<Span> {
+    let start = u32::try_from(varint::take(bytes)?).ok()?;
+    let len = u32::try_from(varint::take(bytes)?).ok()?;
+    Some(Span { start, len })
+}
+
+fn take_optional_span(bytes: &mut &[u8]) -> Option<Option<Span>> {
+    let start = u32::try_from(varint::take(bytes)?).ok()?;
+    let Some(start) = start.checked_sub(1) else { return Some(None) };
+    let len = u32::try_from(varint::take(bytes)?).ok()?;
+    Some(Some(Span { start, len }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Document, Limits};
+
+    fn event() -> Event {
+        let json = r#"{"id":"e\u0031","type":"t","version":"1","timestamp":"0001-01-01T00:00:00.000000001Z","source":"s",
+            "correlationId":"c","causationId":null,"user\u0049d":"ü\n","labId":"l","metadata":{}}"#;
+        let event = Document::parse(json.as_bytes(), &Limits::default()).unwrap().into_event().unwrap();
+        event.with_key_source(KeySource::Entity(1))
+    }
+
+    #[test]
+    fn a_head_brings_back_the_whole_event() {
+        let event = event();
+        let again = decode(event.json(), &encode(&event)).unwrap();
+        assert_eq!(again.envelope(), event.envelope());
+        assert_eq!(again.id(), "e1");
+        assert_eq!(again.entities().collect::<Vec<_>>(), [("user", "ü\n"), ("lab", "l")]);
+        assert_eq!(again.ordering_key().to_string(), "lab=l");
+        assert_eq!(again.timestamp().to_string(), "0001-01-01T00:00:00.000000001Z");
+    }
+
+    #[test]
+    fn any_flipped_bit_is_found() {
+        let event = event();
+        let head = encode(&event);
+        for at in 0..head.len() * 8 {
+            let mut damaged = head.clone();
+            damaged[at / 8] ^= 1 << (at % 8);
+            assert!(decode(event.json(), &damaged).is_err(), "bit {at}");
+        }
+        let json = event.json().replacen("\"s\"", "\"z\"", 1);
+        assert_eq!(decode(&json, &head).err(), Some(HeadError::Checksum));
+    }
+}

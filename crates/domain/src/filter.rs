@@ -1,0 +1,235 @@
+//! Which slice of history: conditions on an event, all of which must hold.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use thiserror::Error;
+
+use crate::{condition::Condition, entity::Entity, event::Event};
+
+/// A filter. Its parts are ANDed; the values of one part are ORed; an empty part excludes nothing.
+/// Entities of one kind are one part: two users are either, a user and a course are both.
+///
+/// ```
+/// use domain::{Filter, TypePattern};
+/// let filter = Filter { types: vec![TypePattern::new("user.*")], ..Filter::default() };
+/// assert!(!filter.is_everything());
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Types, or patterns with `*`.
+    pub types: Vec<TypePattern>,
+    /// Sources.
+    pub sources: BTreeSet<String>,
+    /// Correlation ids.
+    pub correlation_ids: BTreeSet<String>,
+    /// Entity ids by kind.
+    pub entities: BTreeMap<String, BTreeSet<String>>,
+    /// Event ids.
+    pub event_ids: HashSet<String>,
+    /// The earliest timestamp of an event, inclusive.
+    pub from: Option<Timestamp>,
+    /// The latest timestamp of an event, inclusive.
+    pub to: Option<Timestamp>,
+    /// A condition on the content.
+    pub condition: Option<Arc<dyn Condition>>,
+}
+
+/// Why a filter makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FilterError {
+    /// The time range ends before it begins.
+    #[error("the time range is empty: from {from} is after to {to}")]
+    EmptyRange {
+        /// Where it begins.
+        from: Timestamp,
+        /// Where it ends.
+        to: Timestamp,
+    },
+}
+
+impl Filter {
+    /// The filter of one correlation id.
+    pub fn correlation(id: impl Into<String>) -> Self {
+        Self { correlation_ids: BTreeSet::from([id.into()]), ..Self::default() }
+    }
+
+    /// The filter of one entity.
+    pub fn entity(entity: Entity) -> Self {
+        Self { entities: BTreeMap::from([(entity.kind, BTreeSet::from([entity.id]))]), ..Self::default() }
+    }
+
+    /// Adds an entity.
+    pub fn add_entity(&mut self, entity: Entity) {
+        self.entities.entry(entity.kind).or_default().insert(entity.id);
+    }
+
+    /// Whether it lets every event through.
+    pub fn is_everything(&self) -> bool {
+        self.types.is_empty()
+            && self.sources.is_empty()
+            && self.correlation_ids.is_empty()
+            && self.entities.is_empty()
+            && self.event_ids.is_empty()
+            && self.from.is_none()
+            && self.to.is_none()
+            && self.condition.is_none()
+    }
+
+    /// Checks that it can match anything.
+    ///
+    /// # Errors
+    /// When the time range ends before it begins.
+    pub fn check(&self) -> Result<(), FilterError> {
+        match (self.from, self.to) {
+            (Some(from), Some(to)) if from > to => Err(FilterError::EmptyRange { from, to }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an event matches: the definition that every store's indexes must agree with.
+    pub fn matches(&self, event: &Event) -> bool {
+        self.matches_envelope(event) && self.condition.as_ref().is_none_or(|condition| condition.holds(event))
+    }
+
+    fn matches_envelope(&self, event: &Event) -> bool {
+        let in_range = self.from.is_none_or(|from| event.timestamp() >= from)
+            && self.to.is_none_or(|to| event.timestamp() <= to);
+        in_range
+            && (self.types.is_empty() || self.types.iter().any(|pattern| pattern.matches(event.event_type())))
+            && (self.sources.is_empty() || self.sources.contains(event.source()))
+            && (self.correlation_ids.is_empty()
+                || event.correlation_id().is_some_and(|id| self.correlation_ids.contains(id)))
+            && (self.event_ids.is_empty() || self.event_ids.contains(event.id()))
+            && self.entities.iter().all(|(kind, ids)| {
+                event.entities().any(|(event_kind, id)| event_kind == kind && ids.contains(id))
+            })
+    }
+}
+
+impl Serialize for Filter {
+    /// A canonical form: parts that exclude nothing are left out, values are sorted.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if !self.types.is_empty() {
+            let types: BTreeSet<&str> = self.types.iter().map(TypePattern::as_str).collect();
+            map.serialize_entry("types", &types)?;
+        }
+        if !self.sources.is_empty() {
+            map.serialize_entry("sources", &self.sources)?;
+        }
+        if !self.correlation_ids.is_empty() {
+            map.serialize_entry("correlationIds", &self.correlation_ids)?;
+        }
+        if !self.entities.is_empty() {
+            map.serialize_entry("entities", &self.entities)?;
+        }
+        if !self.event_ids.is_empty() {
+            map.serialize_entry("eventIds", &self.event_ids.iter().collect::<BTreeSet<_>>())?;
+        }
+        if let Some(from) = self.from {
+            map.serialize_entry("from", &from)?;
+        }
+        if let Some(to) = self.to {
+            map.serialize_entry("to", &to)?;
+        }
+        if let Some(condition) = &self.condition {
+            map.serialize_entry("where", condition.text())?;
+        }
+        map.end()
+    }
+}
+
+/// An event type, or a pattern in which `*` stands for any run of characters, dots included: `user.*` matches
+/// `user.registered` and `user.profile.updated`. A type that itself contains `*` matches its own text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct TypePattern(String);
+
+impl TypePattern {
+    /// A pattern.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The one type it can match, where it has no `*`.
+    pub fn exact(&self) -> Option<&str> {
+        (!self.0.contains('*')).then_some(self.as_str())
+    }
+
+    /// Whether a type matches.
+    ///
+    /// ```
+    /// use domain::TypePattern;
+    /// assert!(TypePattern::new("user.*").matches("user.profile.updated"));
+    /// assert!(!TypePattern::new("user.*").matches("user"));
+    /// assert!(TypePattern::new("*.created").matches("course.created"));
+    /// ```
+    pub fn matches(&self, event_type: &str) -> bool {
+        if self.0 == event_type {
+            return true;
+        }
+        let Some((prefix, rest)) = self.0.split_once('*') else { return false };
+        let Some(mut text) = event_type.strip_prefix(prefix) else { return false };
+        let mut pieces = rest.split('*').peekable();
+        while let Some(piece) = pieces.next() {
+            if pieces.peek().is_none() {
+                return text.ends_with(piece);
+            }
+            // Taking the earliest occurrence leaves the most text for the pieces that follow.
+            match text.find(piece) {
+                Some(at) => text = text.get(at + piece.len()..).unwrap_or_default(),
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_run_of_characters() {
+        for (pattern, event_type, expected) in [
+            ("user.*", "user.registered", true),
+            ("user.*", "user.", true),
+            ("user.*", "superuser.x", false),
+            ("*", "anything", true),
+            ("*.completed", "lab.session.completed", true),
+            ("lab.*.completed", "lab.session.completed", true),
+            ("lab.*.completed", "lab.completed", false),
+            ("*a*b*", "xxaxxbxx", true),
+            ("*a*b*", "xxbxxaxx", false),
+            ("a*a", "a", false),
+            ("a*b", "a*b", true),
+            ("[x]?", "[x]?", true),
+            ("[x]?", "xy", false),
+        ] {
+            assert_eq!(TypePattern::new(pattern).matches(event_type), expected, "{pattern} {event_type}");
+        }
+    }
+
+    #[test]
+    fn a_filter_writes_itself_in_one_canonical_way() {
+        let mut filter = Filter::correlation("c");
+        filter.types = vec![TypePattern::new("b"), TypePattern::new("a"), TypePattern::new("b")];
+        filter.add_entity(Entity::new("user", "u2"));
+        filter.add_entity(Entity::new("user", "u1"));
+        filter.to = Some("2024-01-31T23:59:59Z".parse().unwrap());
+        assert_eq!(
+            serde_json::to_string(&filter).unwrap(),
+            r#"{"types":["a","b"],"correlationIds":["c"],"entities":{"user":["u1","u2"]},"to":"2024-01-31T23:59:59Z"}"#
+        );
+    }
+}

@@ -1,0 +1,29 @@
+//! The hexagon of Event Replay: what an event is, how a slice of history is named, and the ports that
+//! adapters implement. Nothing here does I/O, knows a runtime, or uses a word of any backend.
+//!
+//! Read in this order: [`event`] (what is stored), [`position`] (where), [`filter`] (which), [`ports`] (the laws).
+
+pub mod checkpoint;
+pub mod condition;
+pub mod entity;
+pub mod error;
+pub mod event;
+pub mod filter;
+pub mod ordering;
+pub mod ports;
+pub mod position;
+pub mod retention;
+pub mod stored;
+pub mod violation;
+
+pub use checkpoint::Checkpoint;
+pub use condition::Condition;
+pub use entity::Entity;
+pub use error::{Retry, StorageFailure};
+pub use event::{Document, Event, Limits};
+pub use filter::{Filter, TypePattern};
+pub use ordering::{OrderingKey, OrderingRule};
+pub use position::{Cursor, Position, StoreId};
+pub use retention::{Hold, RetentionRule};
+pub use stored::{CorruptEvent, StoredEvent};
+pub use violation::Violation;

@@ -1,0 +1,293 @@
+//! The log: events, their positions and every index over them.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use crate::{
+    entity::Entity,
+    error::{Retry, StorageFailure},
+    event::Event,
+    filter::Filter,
+    position::{Cursor, Position, StoreId},
+    retention::{Hold, RetentionRule},
+    stored::{CorruptEvent, StoredEvent},
+};
+
+/// What a batch does when some of its events cannot be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Atomicity {
+    /// Each event is stored or refused on its own; those that are stored become visible together.
+    #[default]
+    Each,
+    /// Nothing is stored if any event is a conflict or erased.
+    AllOrNothing,
+}
+
+/// What became of one event of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppendOutcome {
+    /// Stored now.
+    Stored(Position),
+    /// The same content was stored before under this id; nothing changed.
+    AlreadyStored(Position),
+    /// Other content is stored under this id; nothing changed.
+    Conflict(Position),
+    /// The event of this id was erased on request and may not come back.
+    Erased,
+    /// Nothing is wrong with it, but the batch is all or nothing and another of its events was refused.
+    NotStored,
+}
+
+/// The order in which a read walks the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// Log order.
+    #[default]
+    OldestFirst,
+    /// Against log order.
+    NewestFirst,
+}
+
+/// What to read.
+#[derive(Debug, Clone)]
+pub struct ReadRequest {
+    /// Which events.
+    pub filter: Arc<Filter>,
+    /// In which order.
+    pub order: Order,
+    /// Where the page before this one ended (exclusive); none: from the start of the order.
+    pub after: Option<Cursor>,
+    /// The high-water mark (inclusive): nothing beyond it is returned, in either order. None: the head as it is now.
+    pub until: Option<Cursor>,
+    /// At most this many events, at least 1.
+    pub limit: usize,
+}
+
+impl ReadRequest {
+    /// A request for the first page of a filter, oldest first.
+    pub fn new(filter: impl Into<Arc<Filter>>, limit: usize) -> Self {
+        Self { filter: filter.into(), order: Order::OldestFirst, after: None, until: None, limit }
+    }
+}
+
+/// A page of events.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// Matching events in the order asked for. May be fewer than the limit, even none, while `next` says to go on:
+    /// a page bounds the work it does, not only what it finds.
+    pub events: Vec<StoredEvent>,
+    /// Events that were met and cannot be read.
+    pub corrupt: Vec<CorruptEvent>,
+    /// Where to go on; none when the read is complete.
+    pub next: Option<Cursor>,
+}
+
+/// What to trim. One call does a bounded piece of work; call again while [`Trimmed::more`].
+#[derive(Debug, Clone)]
+pub struct TrimRequest {
+    /// What may go.
+    pub rule: RetentionRule,
+    /// What must stay.
+    pub holds: Vec<Hold>,
+    /// At most this many events in this call, at least 1.
+    pub limit: usize,
+    /// Count what would go, and change nothing.
+    pub dry_run: bool,
+}
+
+/// What a trim did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Trimmed {
+    /// How many events went.
+    pub events: u64,
+    /// How many bytes of events went.
+    pub bytes: u64,
+    /// Whether more could go in another call. Always false for a dry run, which counts everything.
+    pub more: bool,
+    /// The holder that kept events which the rule would have dropped, if one did.
+    pub held_by: Option<String>,
+}
+
+/// What an erasure did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Erased {
+    /// How many events went.
+    pub events: u64,
+    /// How many bytes of events went.
+    pub bytes: u64,
+    /// Where copies of the erased bytes may still be, if anywhere, and what to do about it. For people.
+    pub remains: Vec<String>,
+}
+
+/// Something that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Where, if it is about one event.
+    pub position: Option<Position>,
+    /// What.
+    pub detail: String,
+}
+
+/// The outcome of a verification.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VerifyReport {
+    /// Events that were read and checked.
+    pub events: u64,
+    /// Index entries that were checked.
+    pub index_entries: u64,
+    /// The first findings, at most 100.
+    pub findings: Vec<Finding>,
+    /// How many findings there are in all.
+    pub total_findings: u64,
+}
+
+impl VerifyReport {
+    /// Most findings that a report carries in full.
+    pub const MAX_FINDINGS: usize = 100;
+
+    /// Adds a finding.
+    pub fn add(&mut self, position: Option<Position>, detail: impl Into<String>) {
+        self.total_findings += 1;
+        if self.findings.len() < Self::MAX_FINDINGS {
+            self.findings.push(Finding { position, detail: detail.into() });
+        }
+    }
+}
+
+/// What a store says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreInfo {
+    /// Its identity; cursors carry it.
+    pub id: StoreId,
+    /// Its namespace.
+    pub namespace: String,
+    /// The newest position in each partition, and the log epoch.
+    pub head: Cursor,
+    /// Events it holds.
+    pub events: u64,
+    /// Bytes of their JSON.
+    pub bytes: u64,
+    /// Bytes that the store occupies, where it can be told.
+    pub bytes_occupied: Option<u64>,
+    /// The highest sequence in each partition that retention has removed; 0 where none.
+    pub trimmed_through: Vec<u64>,
+}
+
+/// Why a call of [`EventStore`] failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EventStoreError {
+    /// The store itself failed.
+    #[error(transparent)]
+    Storage(#[from] StorageFailure),
+    /// The cursor belongs to another store.
+    #[error("the cursor belongs to another store (it says {cursor}, this store is {store})")]
+    ForeignCursor {
+        /// The store that the cursor names.
+        cursor: StoreId,
+        /// This store.
+        store: StoreId,
+    },
+    /// The cursor is of a log epoch, or beyond an end, that this store does not know: what it marks was lost.
+    #[error("the cursor marks a place that this log no longer has: {0}")]
+    LostCursor(String),
+    /// More events or bytes in one batch than the store takes at once.
+    #[error("a batch holds at most {max_events} events and {max_bytes} bytes; nothing was stored")]
+    BatchTooLarge {
+        /// Most events of a batch.
+        max_events: usize,
+        /// Most bytes of a batch.
+        max_bytes: usize,
+    },
+}
+
+impl EventStoreError {
+    /// Whether repeating the call can help.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Storage(failure) => failure.retry(),
+            _ => Retry::Never,
+        }
+    }
+
+    /// A short stable name, for programs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Storage(failure) => failure.kind(),
+            Self::ForeignCursor { .. } => "foreign-cursor",
+            Self::LostCursor(_) => "lost-cursor",
+            Self::BatchTooLarge { .. } => "batch-too-large",
+        }
+    }
+}
+
+/// Told how far a long call has come: (done, total), in events.
+pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
+
+/// The log.
+///
+/// Laws of appending:
+/// - `append` MUST answer one outcome an event, in the batch's order.
+/// - What one call stores MUST become visible at once, with all index entries, or not at all, through any crash.
+/// - An event that was answered `Stored` MUST be readable afterwards, under the durability its adapter documents.
+/// - The same id with the same content MUST be `AlreadyStored` with the first one's position, in the batch and across batches.
+/// - The same id with other content MUST be `Conflict`, and nothing of it stored.
+/// - Under `AllOrNothing`, if any outcome is `Conflict` or `Erased`, nothing MUST be stored.
+/// - Positions MUST rise within a partition in commit order and MUST NOT be handed out twice, not even after trimming everything.
+/// - The bytes of an event MUST come back as they went in.
+///
+/// Laws of reading:
+/// - `read` MUST return exactly the events that [`Filter::matches`], each once, in log order or against it, whatever the page size.
+/// - A read with a high-water mark MUST NOT return events beyond it, and MUST end.
+/// - Walking back MUST return the same events as walking forth, reversed.
+/// - An event whose bytes are damaged MUST be reported in its page, and the rest served.
+/// - `count` MUST equal the number of events that a read to the same mark returns.
+/// - `get` MUST return the events of the ids that exist, in the order of the ids.
+/// - A cursor of another store MUST be refused with `ForeignCursor`; one beyond the head with `LostCursor`.
+/// - `changed` MUST answer as soon as the head is past `after`, also for appends of other handles, else after the timeout.
+///
+/// Laws of removing:
+/// - `trim` MUST remove only what its rule says and no hold keeps, the oldest first, and every index entry of it.
+/// - A dry run MUST change nothing and count what the runs would remove.
+/// - `erase` MUST remove every event that names the entity, from all indexes, and its ids MUST then be `Erased` to `append`.
+/// - `verify` MUST find an event without an index entry and an index entry without its event.
+#[async_trait]
+pub trait EventStore: Send + Sync {
+    /// Writes events with all their index entries.
+    ///
+    /// After [`StorageFailure::Unknown`] the batch is wholly there or wholly absent; appending it again settles it.
+    async fn append(
+        &self,
+        batch: &[Event],
+        atomicity: Atomicity,
+    ) -> Result<Vec<AppendOutcome>, EventStoreError>;
+
+    /// Reads a page.
+    async fn read(&self, request: &ReadRequest) -> Result<Page, EventStoreError>;
+
+    /// The events of these ids; unknown ids are left out.
+    async fn get(&self, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError>;
+
+    /// How many events match, up to a mark (inclusive) or the head.
+    async fn count(&self, filter: &Arc<Filter>, until: Option<&Cursor>) -> Result<u64, EventStoreError>;
+
+    /// The newest positions.
+    async fn head(&self) -> Result<Cursor, EventStoreError>;
+
+    /// Waits until the head is past a cursor, at most this long; the head in either case.
+    async fn changed(&self, after: &Cursor, timeout: Duration) -> Result<Cursor, EventStoreError>;
+
+    /// Removes a bounded number of old events.
+    async fn trim(&self, request: &TrimRequest) -> Result<Trimmed, EventStoreError>;
+
+    /// Removes every event that names an entity, for good: their ids are refused from then on.
+    async fn erase(&self, entity: &Entity) -> Result<Erased, EventStoreError>;
+
+    /// Checks every event and index entry. Reads only.
+    async fn verify(&self, progress: Option<Progress>) -> Result<VerifyReport, EventStoreError>;
+
+    /// What the store says about itself.
+    async fn info(&self) -> Result<StoreInfo, EventStoreError>;
+}

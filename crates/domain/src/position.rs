@@ -1,0 +1,188 @@
+//! Where in the log an event is, and how far a reader has come.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::event::varint;
+
+/// Where the log put an event. Shown as `PARTITION:SEQUENCE`.
+///
+/// Within a partition sequences rise in commit order, start at 1, and are never handed out twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The partition, from 0.
+    pub partition: u16,
+    /// The place within it, from 1.
+    pub sequence: u64,
+}
+
+impl Position {
+    /// A position.
+    pub fn new(partition: u16, sequence: u64) -> Self {
+        Self { partition, sequence }
+    }
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.partition, self.sequence)
+    }
+}
+
+impl std::str::FromStr for Position {
+    type Err = CursorError;
+
+    fn from_str(text: &str) -> Result<Self, CursorError> {
+        let (partition, sequence) = text.split_once(':').ok_or(CursorError::Malformed)?;
+        Ok(Self {
+            partition: partition.parse().map_err(|_| CursorError::Malformed)?,
+            sequence: sequence.parse().map_err(|_| CursorError::Malformed)?,
+        })
+    }
+}
+
+impl Serialize for Position {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Position {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Tells one store's cursors from another's. Drawn at random when a store is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StoreId(pub u64);
+
+impl std::fmt::Display for StoreId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// How far a reader is: the sequence it has reached in each partition, in one store and log epoch.
+///
+/// Its text form is opaque, URL-safe and carries a checksum: an edited one does not parse.
+///
+/// ```
+/// use domain::{Cursor, StoreId};
+/// let cursor = Cursor::new(StoreId(7), 1, vec![42]);
+/// assert_eq!(cursor.to_string().parse(), Ok(cursor));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    /// The store it belongs to.
+    pub store: StoreId,
+    /// The log epoch it was taken in.
+    pub epoch: u64,
+    /// One sequence a partition; 0 where nothing was reached.
+    pub sequences: Vec<u64>,
+}
+
+/// Why a text is no cursor or position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum CursorError {
+    /// The text was cut, edited, or never came from this program.
+    #[error("this is not a cursor or position as this program prints them")]
+    Malformed,
+}
+
+const CURSOR_VERSION: u8 = 1;
+
+impl Cursor {
+    /// A cursor.
+    pub fn new(store: StoreId, epoch: u64, sequences: Vec<u64>) -> Self {
+        Self { store, epoch, sequences }
+    }
+
+    /// The sequence reached in a partition; 0 where nothing was.
+    pub fn sequence(&self, partition: u16) -> u64 {
+        self.sequences.get(usize::from(partition)).copied().unwrap_or(0)
+    }
+
+    /// Whether an event at this position is at or before the cursor.
+    pub fn covers(&self, position: Position) -> bool {
+        position.sequence <= self.sequence(position.partition)
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut bytes = vec![CURSOR_VERSION];
+        bytes.extend_from_slice(&self.store.0.to_le_bytes());
+        varint::put(&mut bytes, self.epoch);
+        varint::put(&mut bytes, self.sequences.len() as u64);
+        for sequence in &self.sequences {
+            varint::put(&mut bytes, *sequence);
+        }
+        let sum = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&sum.to_le_bytes());
+        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+impl std::str::FromStr for Cursor {
+    type Err = CursorError;
+
+    fn from_str(text: &str) -> Result<Self, CursorError> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorError::Malformed)?;
+        let (body, sum) = bytes.split_last_chunk::<4>().ok_or(CursorError::Malformed)?;
+        if crc32fast::hash(body) != u32::from_le_bytes(*sum) {
+            return Err(CursorError::Malformed);
+        }
+        parse_body(body).ok_or(CursorError::Malformed)
+    }
+}
+
+fn parse_body(body: &[u8]) -> Option<Cursor> {
+    let (&version, rest) = body.split_first()?;
+    let (store, mut rest) = rest.split_first_chunk::<8>()?;
+    if version != CURSOR_VERSION {
+        return None;
+    }
+    let epoch = varint::take(&mut rest)?;
+    let partitions = u16::try_from(varint::take(&mut rest)?).ok()?;
+    let sequences = (0..partitions).map(|_| varint::take(&mut rest)).collect::<Option<Vec<_>>>()?;
+    rest.is_empty().then(|| Cursor::new(StoreId(u64::from_le_bytes(*store)), epoch, sequences))
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edited_cursor_does_not_parse() {
+        let text = Cursor::new(StoreId(7), 1, vec![42, 7]).to_string();
+        for at in 0..text.len() {
+            let mut edited: Vec<char> = text.chars().collect();
+            edited[at] = if edited[at] == 'A' { 'B' } else { 'A' };
+            let edited: String = edited.into_iter().collect();
+            assert_eq!(edited.parse::<Cursor>(), Err(CursorError::Malformed), "edited at {at}");
+        }
+    }
+
+    #[test]
+    fn positions_show_as_partition_and_sequence() {
+        assert_eq!(Position::new(0, 17).to_string(), "0:17");
+        assert_eq!("3:9".parse(), Ok(Position::new(3, 9)));
+        assert!("17".parse::<Position>().is_err());
+    }
+}
