@@ -1,1 +1,52 @@
-//! (being built)
+//! Every storage port in one SQLite file: the embedded default, for one machine and any number of its processes.
+//!
+//! # Constraints
+//! The command line works on the file while services publish to it, so several processes read and write at once.
+//! An append that was answered is on disk. A store of millions of events answers in milliseconds, in little memory.
+//!
+//! # Design
+//! *One writer.* Each process has one writing thread; what its callers hand over while a commit is under way goes into
+//! the next commit together. Between processes SQLite's own lock decides.
+//!
+//! *An index that follows the log.* A commit writes each event's row and id, no more. Once a few hundred events stand
+//! unindexed at the end of the log, the same commit *folds* them: for each term (a type, a source, an hour, a user …)
+//! it writes one row with the positions of that term among them. Readers take older positions from those rows and look
+//! at the short unindexed tail themselves. So the cost of six indexes is paid once for hundreds of events, in key
+//! order; and since a fold is part of a commit, no crash can part an event from its index.
+//!
+//! *Reads are pages.* Every page is its own short transaction: an open one would keep the write-ahead log from being
+//! folded back into the file.
+//!
+//! # Durability
+//! WAL with `synchronous=FULL`: an answered append survives the process and, on disks that honour a flush, a power cut.
+//! Replay counts, checkpoints and schemas are written the same way.
+//!
+//! The tables are described in [`layout`].
+
+mod append;
+mod backup;
+mod checkpoints;
+mod connection;
+mod count;
+mod cursor;
+mod erase;
+mod failure;
+mod fold;
+pub mod layout;
+mod mounts;
+mod plan;
+mod postings;
+mod read;
+mod remove;
+mod replays;
+mod retention;
+mod rows;
+mod schemas;
+mod state;
+mod store;
+mod terms;
+mod verify;
+mod wake;
+mod writer;
+
+pub use store::{SqliteOptions, SqliteStore};

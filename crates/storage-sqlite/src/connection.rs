@@ -1,0 +1,109 @@
+//! Opening connections: how they wait, cache and sync.
+
+use std::{path::Path, time::Duration};
+
+use domain::StorageFailure;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::failure::sqlite;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Appends and every other change; may create the file.
+    Create,
+    /// Appends and every other change, to a file that is there.
+    Write,
+    /// Reads only.
+    Read,
+}
+
+/// Memory that a connection may use for pages, in KiB.
+const WRITER_CACHE_KIB: i64 = 16 * 1024;
+const READER_CACHE_KIB: i64 = 4 * 1024;
+
+/// Pages of the write-ahead log after which a commit folds it back into the file.
+const CHECKPOINT_PAGES: i64 = 4000;
+
+/// Opens a connection.
+pub(crate) fn open(path: &Path, role: Role) -> Result<Connection, StorageFailure> {
+    let connection = match role {
+        Role::Create => connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?,
+        Role::Write => connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
+        Role::Read => open_to_read(path)?,
+    };
+    configure(&connection, role).map_err(sqlite)?;
+    Ok(connection)
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StorageFailure> {
+    let mut connection =
+        Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(sqlite)?;
+    connection.busy_handler(Some(wait_a_little)).map_err(sqlite)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// A reader that may write leaves no `-wal` and `-shm` files behind when it is the last to close; one that may not
+/// opens the file read-only; and a file in a folder where even that fails is read as it stands.
+fn open_to_read(path: &Path) -> Result<Connection, StorageFailure> {
+    let readable = |connection: Connection| {
+        connection.pragma_query_value(None, "schema_version", |_| Ok(())).map(|()| connection)
+    };
+    for flags in [OpenFlags::SQLITE_OPEN_READ_WRITE, OpenFlags::SQLITE_OPEN_READ_ONLY] {
+        if let Ok(connection) = connect(path, flags)
+            && let Ok(connection) = readable(connection)
+        {
+            return Ok(connection);
+        }
+    }
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    if Path::new(&log).exists() {
+        // What is in the log would be missed: say what stands in the way instead.
+        return connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .and_then(|connection| readable(connection).map_err(sqlite));
+    }
+    let uri = format!("file:{}?immutable=1", escape_uri(path));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    connect(Path::new(&uri), flags).and_then(|connection| readable(connection).map_err(sqlite))
+}
+
+fn escape_uri(path: &Path) -> String {
+    path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
+}
+
+fn configure(connection: &Connection, role: Role) -> rusqlite::Result<()> {
+    match role {
+        Role::Create | Role::Write => {
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+            connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+        }
+        Role::Read => {
+            connection.pragma_update(None, "query_only", true)?;
+            connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+        }
+    }
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "trusted_schema", false)
+}
+
+/// How often a waiting connection asks for the lock.
+const ASK_EVERY: Duration = Duration::from_micros(1500);
+
+/// How long a connection waits for another process's lock.
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks again soon. SQLite's own handler comes to wait 100 ms at a time, and between two processes that both write
+/// without pause the one that sleeps longer starves.
+fn wait_a_little(asked: i32) -> bool {
+    let patience = (LOCK_PATIENCE.as_micros() / ASK_EVERY.as_micros()) as i32;
+    if asked >= patience {
+        return false;
+    }
+    let jitter = Duration::from_micros(fastrand::u64(0..1000));
+    std::thread::sleep(ASK_EVERY / 2 + jitter);
+    true
+}

@@ -1,0 +1,72 @@
+//! The one row of table `state`.
+
+use domain::{Cursor, StorageFailure, StoreId};
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use crate::failure::sqlite;
+
+/// What every commit reads and writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) store: StoreId,
+    pub(crate) epoch: u64,
+    /// The newest sequence.
+    pub(crate) head: u64,
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+    /// Events up to here are in `posting`.
+    pub(crate) indexed: u64,
+    /// The highest sequence that retention has removed.
+    pub(crate) trimmed: u64,
+}
+
+impl State {
+    pub(crate) fn load(connection: &Connection) -> Result<Self, StorageFailure> {
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT store, epoch, head, events, bytes, indexed, trimmed FROM state WHERE one = 1",
+            )
+            .map_err(sqlite)?;
+        statement
+            .query_row([], |row| {
+                let number = |at| row.get::<_, i64>(at).map(|number| number as u64);
+                Ok(Self {
+                    store: StoreId(number(0)?),
+                    epoch: number(1)?,
+                    head: number(2)?,
+                    events: number(3)?,
+                    bytes: number(4)?,
+                    indexed: number(5)?,
+                    trimmed: number(6)?,
+                })
+            })
+            .map_err(sqlite)
+    }
+
+    pub(crate) fn save(&self, connection: &Connection) -> Result<(), StorageFailure> {
+        let mut statement = connection
+            .prepare_cached(
+                "UPDATE state SET epoch = ?1, head = ?2, events = ?3, bytes = ?4, indexed = ?5, trimmed = ?6 \
+                 WHERE one = 1",
+            )
+            .map_err(sqlite)?;
+        let numbers = [self.epoch, self.head, self.events, self.bytes, self.indexed, self.trimmed];
+        statement.execute(numbers.map(|number| number as i64)).map_err(sqlite)?;
+        Ok(())
+    }
+
+    /// The cursor at a sequence of this store's present epoch.
+    pub(crate) fn cursor(&self, sequence: u64) -> Cursor {
+        Cursor::new(self.store, self.epoch, vec![sequence])
+    }
+}
+
+/// Microseconds of the Unix epoch, rounded down. The years 1 to 9999 fit.
+pub(crate) fn micros(time: Timestamp) -> i64 {
+    time.as_nanosecond().div_euclid(1000) as i64
+}
+
+pub(crate) fn from_micros(micros: i64) -> Timestamp {
+    Timestamp::from_microsecond(micros).unwrap_or_default()
+}

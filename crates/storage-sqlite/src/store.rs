@@ -1,0 +1,394 @@
+//! The store's handle: opening it, and the ports on it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use domain::{
+    Cursor, Entity, Event, Filter, StorageFailure, StoredEvent,
+    event::Limits,
+    ports::{
+        AppendOutcome, Atomicity, Clock, Erased, EventStore, EventStoreError, Page, ReadRequest, StoreInfo,
+        SystemClock, TrimRequest, Trimmed, VerifyReport, event_store::Progress,
+    },
+};
+use rusqlite::Connection;
+use tokio::sync::{OnceCell, watch};
+
+use crate::{
+    append::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
+    connection::{self, LOCK_PATIENCE, Role},
+    count, cursor, erase,
+    failure::{self, sqlite},
+    layout::{self, Found},
+    mounts, read, retention,
+    state::{State, micros},
+    verify,
+    writer::WriterHandle,
+};
+
+/// Read connections that are kept open when nobody uses them.
+const IDLE_READERS: usize = 4;
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// The file.
+    pub path: PathBuf,
+    /// The namespace, frozen when the file is made. A file holds one.
+    pub namespace: String,
+    /// What says when events were stored.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl SqliteOptions {
+    /// The options for a file: namespace `default`, the machine's clock.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), namespace: "default".to_owned(), clock: Arc::new(SystemClock) }
+    }
+}
+
+/// A store in a SQLite file. Clones are handles on the same one.
+///
+/// ```
+/// use std::sync::Arc;
+/// use domain::{Document, Filter, Limits, ports::{Atomicity, EventStore, ReadRequest}};
+/// use storage_sqlite::{SqliteOptions, SqliteStore};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = tempfile::tempdir()?;
+/// let store = SqliteStore::create(SqliteOptions::new(folder.path().join("events.db"))).await?;
+/// let json = br#"{"id":"e1","type":"note.made","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"notes","metadata":{}}"#;
+/// let event = Document::parse(json, &Limits::default()).unwrap().into_event().unwrap();
+/// store.append(&[event], Atomicity::Each).await?;
+/// let page = store.read(&ReadRequest::new(Filter::default(), 10)).await?;
+/// assert_eq!(page.events[0].position.to_string(), "0:1");
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: SqliteOptions,
+    read_only: bool,
+    readers: Mutex<Vec<Connection>>,
+    /// Started by the first change: reading commands need no thread.
+    writer: OnceCell<WriterHandle>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.inner.options.path).finish_non_exhaustive()
+    }
+}
+
+impl SqliteStore {
+    /// Opens a store, making the file and its folders where they are absent.
+    ///
+    /// # Errors
+    /// When the file cannot be made or opened, is no store, is of a newer layout, holds another namespace, or lies on
+    /// a network file system.
+    pub async fn create(options: SqliteOptions) -> Result<Self, StorageFailure> {
+        blocking(move || {
+            if let Some(folder) = options.path.parent() {
+                std::fs::create_dir_all(folder).map_err(|error| {
+                    StorageFailure::Unavailable(format!("cannot make {}: {error}", folder.display()))
+                })?;
+            }
+            Self::open_to_write(options, Role::Create)
+        })
+        .await
+    }
+
+    /// Opens a store that must be there.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::create`], and when there is no file.
+    pub async fn open(options: SqliteOptions) -> Result<Self, StorageFailure> {
+        blocking(move || {
+            must_exist(&options.path)?;
+            Self::open_to_write(options, Role::Write)
+        })
+        .await
+    }
+
+    /// Opens a store that must be there, to read. Works on a file that this user may not write.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`]; every change then answers [`StorageFailure::Denied`].
+    pub async fn open_read_only(options: SqliteOptions) -> Result<Self, StorageFailure> {
+        blocking(move || {
+            must_exist(&options.path)?;
+            let connection = connection::open(&options.path, Role::Read)?;
+            match layout::inspect(&connection)? {
+                Found::Store(version) if version == layout::VERSION => {}
+                Found::Store(version) => return Err(other_layout(version)),
+                Found::Empty => {
+                    return Err(StorageFailure::Foreign("the file is empty, not an event store".into()));
+                }
+            }
+            Self::finish(options, connection, true)
+        })
+        .await
+    }
+
+    fn open_to_write(options: SqliteOptions, role: Role) -> Result<Self, StorageFailure> {
+        mounts::refuse_network(&options.path)?;
+        // Looked at before the first PRAGMA that writes: another program's database stays as it is.
+        if options.path.exists() {
+            let connection = connection::open(&options.path, Role::Read)?;
+            if let Found::Store(version) = layout::inspect(&connection)?
+                && version > layout::VERSION
+            {
+                return Err(other_layout(version));
+            }
+        }
+        let mut connection = connection::open(&options.path, role)?;
+        layout::migrate(&mut connection, &options.namespace, micros(options.clock.now()))?;
+        Self::finish(options, connection, false)
+    }
+
+    fn finish(
+        options: SqliteOptions,
+        connection: Connection,
+        read_only: bool,
+    ) -> Result<Self, StorageFailure> {
+        let namespace: String = connection
+            .query_row("SELECT namespace FROM state WHERE one = 1", [], |row| row.get(0))
+            .map_err(sqlite)?;
+        if namespace != options.namespace {
+            return Err(StorageFailure::Foreign(format!(
+                "the file holds the namespace {namespace:?}, not {:?}",
+                options.namespace
+            )));
+        }
+        let readers = if read_only { vec![connection] } else { Vec::new() };
+        let inner = Inner {
+            options,
+            read_only,
+            readers: Mutex::new(readers),
+            writer: OnceCell::new(),
+            thread: Mutex::new(None),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Ends the writing thread and closes the file, once every other handle is gone. What was answered is stored
+    /// whether or not this is called.
+    pub async fn close(self) {
+        let Ok(inner) = Arc::try_unwrap(self.inner).map_err(drop) else { return };
+        drop(inner.writer);
+        let thread = lock(&inner.thread).take();
+        let readers = inner.readers;
+        let _ = tokio::task::spawn_blocking(move || {
+            drop(readers);
+            thread.map(std::thread::JoinHandle::join)
+        })
+        .await;
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.inner.options.path
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.options.clock
+    }
+
+    pub(crate) async fn writer(&self) -> Result<&WriterHandle, StorageFailure> {
+        let inner = &self.inner;
+        if inner.read_only {
+            return Err(StorageFailure::Denied("the store was opened to read".into()));
+        }
+        inner
+            .writer
+            .get_or_try_init(|| async {
+                let (path, clock) = (inner.options.path.clone(), inner.options.clock.clone());
+                let (handle, thread) = blocking(move || WriterHandle::open(path, clock)).await?;
+                *lock(&inner.thread) = Some(thread);
+                Ok(handle)
+            })
+            .await
+    }
+
+    /// Tells of this process's commits; of none where it has made no change.
+    pub(crate) fn commits(&self) -> watch::Receiver<u64> {
+        match self.inner.writer.get() {
+            Some(writer) => writer.commits(),
+            None => watch::channel(0).1,
+        }
+    }
+
+    /// Runs a piece of reading on a connection of its own, in one short transaction.
+    pub(crate) async fn reading<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StorageFailure> + Send + 'static,
+        F: FnOnce(&Connection, &State) -> Result<T, E> + Send + 'static,
+    {
+        let inner = self.inner.clone();
+        blocking(move || {
+            let idle = lock(&inner.readers).pop();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => connection::open(&inner.options.path, Role::Read)?,
+            };
+            let result = in_snapshot(&mut connection, work);
+            let mut readers = lock(&inner.readers);
+            if readers.len() < IDLE_READERS {
+                readers.push(connection);
+            }
+            result
+        })
+        .await
+    }
+
+    /// The head, after making sure that a cursor is of this log.
+    pub(crate) async fn head_after(&self, after: &Cursor) -> Result<Cursor, EventStoreError> {
+        let after = after.clone();
+        self.reading(move |connection, state| {
+            cursor::resolve(connection, state, &after)?;
+            Ok(state.cursor(state.head))
+        })
+        .await
+    }
+}
+
+fn in_snapshot<T, E: From<StorageFailure>>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Connection, &State) -> Result<T, E>,
+) -> Result<T, E> {
+    let snapshot =
+        connection.transaction().map_err(|error| failure::with_wait(sqlite(error), LOCK_PATIENCE))?;
+    let state = State::load(&snapshot)?;
+    work(&snapshot, &state)
+}
+
+fn must_exist(path: &Path) -> Result<(), StorageFailure> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok(()),
+        Ok(_) => Err(StorageFailure::Foreign(format!("{} is not a file", path.display()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(StorageFailure::Unavailable(format!("there is no store at {}", path.display())))
+        }
+        Err(error) => Err(StorageFailure::Unavailable(format!("{}: {error}", path.display()))),
+    }
+}
+
+fn other_layout(version: i64) -> StorageFailure {
+    StorageFailure::Foreign(if version > layout::VERSION {
+        format!(
+            "the store has layout {version}, made by a newer version of this program; this one knows {}",
+            layout::VERSION
+        )
+    } else {
+        format!(
+            "the store has layout {version}: open it once with a command that writes, to bring it to {}",
+            layout::VERSION
+        )
+    })
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs blocking work where it may block.
+pub(crate) async fn blocking<T, E, F>(work: F) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<StorageFailure> + Send + 'static,
+    F: FnOnce() -> Result<T, E> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(StorageFailure::Other(format!("a task ended early: {error}")).into()),
+    }
+}
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    async fn append(
+        &self,
+        batch: &[Event],
+        atomicity: Atomicity,
+    ) -> Result<Vec<AppendOutcome>, EventStoreError> {
+        let bytes: usize = batch.iter().map(Event::size_bytes).sum();
+        if batch.len() > MAX_BATCH_EVENTS || bytes > MAX_BATCH_BYTES.max(Limits::default().max_event_bytes) {
+            return Err(EventStoreError::BatchTooLarge {
+                max_events: MAX_BATCH_EVENTS,
+                max_bytes: MAX_BATCH_BYTES,
+            });
+        }
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.writer().await?.append(batch.to_vec(), atomicity).await?)
+    }
+
+    async fn read(&self, request: &ReadRequest) -> Result<Page, EventStoreError> {
+        let request = request.clone();
+        self.reading(move |connection, state| read::page(connection, state, &request)).await
+    }
+
+    async fn get(&self, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError> {
+        let ids = ids.to_vec();
+        self.reading(move |connection, _| Ok(read::by_ids(connection, &ids)?)).await
+    }
+
+    async fn count(&self, filter: &Arc<Filter>, until: Option<&Cursor>) -> Result<u64, EventStoreError> {
+        count::count(self, filter, until).await
+    }
+
+    async fn head(&self) -> Result<Cursor, EventStoreError> {
+        self.reading(|_, state| Ok(state.cursor(state.head))).await
+    }
+
+    async fn changed(&self, after: &Cursor, timeout: Duration) -> Result<Cursor, EventStoreError> {
+        self.wait_for_change(after, timeout).await
+    }
+
+    async fn trim(&self, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
+        retention::trim(self, request).await
+    }
+
+    async fn erase(&self, entity: &Entity) -> Result<Erased, EventStoreError> {
+        erase::erase(self, entity).await
+    }
+
+    async fn verify(&self, progress: Option<Progress>) -> Result<VerifyReport, EventStoreError> {
+        verify::verify(self, progress).await
+    }
+
+    async fn info(&self) -> Result<StoreInfo, EventStoreError> {
+        let namespace = self.inner.options.namespace.clone();
+        let bytes_occupied = occupied(&self.inner.options.path);
+        self.reading(move |_, state| {
+            Ok(StoreInfo {
+                id: state.store,
+                namespace,
+                head: state.cursor(state.head),
+                events: state.events,
+                bytes: state.bytes,
+                bytes_occupied,
+                trimmed_through: vec![state.trimmed],
+            })
+        })
+        .await
+    }
+}
+
+/// The file and its write-ahead log.
+fn occupied(path: &Path) -> Option<u64> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let log = std::fs::metadata(log).map_or(0, |file| file.len());
+    std::fs::metadata(path).ok().map(|file| file.len() + log)
+}

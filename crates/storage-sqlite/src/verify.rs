@@ -1,0 +1,424 @@
+//! Verification: every event against every index entry, in two passes and constant memory.
+//!
+//! The log and the index are walked once each. For each stretch of positions both passes add up a digest of the pairs
+//! (term, position) they meet; where the sums are equal the stretch is sound. Only a stretch that differs is looked at
+//! pair by pair.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map::DefaultHasher};
+use std::hash::{Hash, Hasher};
+
+use domain::{
+    Position, StorageFailure,
+    ports::{EventStoreError, VerifyReport, event_store::Progress},
+};
+use rusqlite::{Connection, Row};
+
+use crate::{
+    failure::sqlite,
+    postings, rows,
+    state::{State, micros},
+    store::SqliteStore,
+    terms::{self, Kinds, Term, Value},
+};
+
+/// Positions that share a digest.
+const STRETCH: u64 = 4096;
+/// Rows that one transaction reads.
+const ROWS_AT_ONCE: usize = 20_000;
+/// The kind under which event ids are compared; no term has it.
+const ID: i64 = 0;
+
+/// Digests by stretch.
+type Digests = HashMap<u64, u64>;
+
+pub(crate) async fn verify(
+    store: &SqliteStore,
+    progress: Option<Progress>,
+) -> Result<VerifyReport, EventStoreError> {
+    let mut report = VerifyReport::default();
+    let pages: Vec<String> =
+        store.reading(|connection, _| Ok::<_, EventStoreError>(check_pages(connection)?)).await?;
+    for detail in pages {
+        report.add(None, detail);
+    }
+    let before = store.reading(|_, state| Ok::<_, EventStoreError>(state.clone())).await?;
+    let (log, totals) = walk_log(store, &before, &mut report, progress).await?;
+    let index = walk_index(store, &before, &mut report).await?;
+    let suspects: BTreeSet<u64> = log
+        .keys()
+        .chain(index.keys())
+        .filter(|stretch| log.get(stretch) != index.get(stretch))
+        .copied()
+        .collect();
+    if !suspects.is_empty() {
+        let details = store
+            .reading(move |connection, state| {
+                Ok::<_, EventStoreError>(compare(connection, state, &suspects)?)
+            })
+            .await?;
+        for (seq, detail) in details {
+            report.add(Some(Position::new(0, seq)), detail);
+        }
+    }
+    check_totals(store, &before, totals, &mut report).await?;
+    Ok(report)
+}
+
+/// SQLite's own check of its pages.
+fn check_pages(connection: &Connection) -> Result<Vec<String>, StorageFailure> {
+    let mut statement = connection.prepare("PRAGMA quick_check(20)").map_err(sqlite)?;
+    let lines = statement.query_map([], |row| row.get::<_, String>(0)).map_err(sqlite)?;
+    let mut found = Vec::new();
+    for line in lines {
+        let line = line.map_err(sqlite)?;
+        if line != "ok" {
+            found.push(format!("SQLite's own check: {line}"));
+        }
+    }
+    Ok(found)
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Totals {
+    events: u64,
+    bytes: u64,
+}
+
+async fn walk_log(
+    store: &SqliteStore,
+    before: &State,
+    report: &mut VerifyReport,
+    progress: Option<Progress>,
+) -> Result<(Digests, Totals), EventStoreError> {
+    let (mut digests, mut totals) = (Digests::new(), Totals::default());
+    let (head, indexed) = (before.head, before.indexed);
+    let mut after = 0;
+    loop {
+        let page = store
+            .reading(move |connection, _| {
+                Ok::<_, EventStoreError>(log_page(connection, after, head, indexed)?)
+            })
+            .await?;
+        for (stretch, digest) in page.digests {
+            let sum = digests.entry(stretch).or_insert(0);
+            *sum = sum.wrapping_add(digest);
+        }
+        totals.events += page.totals.events;
+        totals.bytes += page.totals.bytes;
+        for (seq, detail) in page.findings {
+            report.add(Some(Position::new(0, seq)), detail);
+        }
+        if let Some(progress) = &progress {
+            progress(totals.events.min(before.events), before.events);
+        }
+        match page.last {
+            Some(last) => after = last,
+            None => break,
+        }
+    }
+    report.events = totals.events;
+    Ok((digests, totals))
+}
+
+#[derive(Default)]
+struct LogPage {
+    digests: Digests,
+    totals: Totals,
+    findings: Vec<(u64, String)>,
+    last: Option<u64>,
+}
+
+fn log_page(connection: &Connection, after: u64, head: u64, indexed: u64) -> Result<LogPage, StorageFailure> {
+    let mut page = LogPage::default();
+    let mut kinds = Kinds::default();
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT seq, at, stored_at, head, json, octet_length(json) FROM event \
+             WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
+        )
+        .map_err(sqlite)?;
+    let mut found = statement.query((after as i64, head as i64, ROWS_AT_ONCE as i64)).map_err(sqlite)?;
+    while let Some(row) = found.next().map_err(sqlite)? {
+        let at: i64 = row.get(1).map_err(sqlite)?;
+        page.totals.events += 1;
+        page.totals.bytes += row.get::<_, i64>(5).map_err(sqlite)? as u64;
+        let row = rows::decode(row).map_err(sqlite)?;
+        page.last = Some(row.seq);
+        match row.event {
+            Err(detail) => page.findings.push((row.seq, detail)),
+            Ok(event) => {
+                if micros(event.timestamp()) != at {
+                    page.findings.push((row.seq, "its timestamp column does not match its timestamp".into()));
+                }
+                add(&mut page.digests, ID, &event.id().into(), row.seq);
+                if row.seq <= indexed {
+                    for (kind, value) in kinds_of(&mut kinds, connection, &event)? {
+                        add(&mut page.digests, kind, &value, row.seq);
+                    }
+                }
+            }
+        }
+    }
+    if page.totals.events < ROWS_AT_ONCE as u64 {
+        page.last = None;
+    }
+    Ok(page)
+}
+
+/// Like [`Kinds::terms`], without making up numbers for kinds that the index does not know.
+fn kinds_of<'a>(
+    kinds: &mut Kinds,
+    connection: &Connection,
+    event: &'a domain::Event,
+) -> Result<Vec<Term<'a>>, StorageFailure> {
+    let mut found = vec![
+        (terms::TYPE, event.event_type().into()),
+        (terms::SOURCE, event.source().into()),
+        (terms::HOUR, Value::Hour(terms::hour_of(event.timestamp()))),
+    ];
+    found.extend(event.correlation_id().map(|id| (terms::CORRELATION, id.into())));
+    for (kind, id) in event.entities() {
+        // A kind without number has no entries at all: -1 makes the stretch differ.
+        found.push((kinds.find(connection, kind)?.unwrap_or(-1), id.into()));
+    }
+    Ok(found)
+}
+
+fn add(digests: &mut Digests, kind: i64, value: &Value<'_>, seq: u64) {
+    let mut hasher = DefaultHasher::new();
+    (kind, value, seq).hash(&mut hasher);
+    let sum = digests.entry(seq / STRETCH).or_insert(0);
+    // Added up, not XORed: an entry that stands twice must not cancel itself.
+    *sum = sum.wrapping_add(hasher.finish());
+}
+
+/// Where a walk over the index goes on.
+#[derive(Debug, Clone)]
+enum IndexPlace {
+    Postings(i64, rusqlite::types::Value, i64),
+    Ids(String),
+    End,
+}
+
+async fn walk_index(
+    store: &SqliteStore,
+    before: &State,
+    report: &mut VerifyReport,
+) -> Result<Digests, EventStoreError> {
+    let mut digests = Digests::new();
+    let (head, indexed) = (before.head, before.indexed);
+    let mut place = IndexPlace::Postings(i64::MIN, rusqlite::types::Value::Null, 0);
+    loop {
+        let from = place.clone();
+        let (page, entries, findings, next) = store
+            .reading(move |connection, _| {
+                Ok::<_, EventStoreError>(match from {
+                    IndexPlace::Postings(kind, value, first) => {
+                        postings_page(connection, kind, &value, first, indexed)?
+                    }
+                    IndexPlace::Ids(after) => ids_page(connection, &after, head)?,
+                    IndexPlace::End => return Ok((Digests::new(), 0, Vec::new(), IndexPlace::End)),
+                })
+            })
+            .await?;
+        for (stretch, digest) in page {
+            let sum = digests.entry(stretch).or_insert(0);
+            *sum = sum.wrapping_add(digest);
+        }
+        report.index_entries += entries;
+        for detail in findings {
+            report.add(None, detail);
+        }
+        place = next;
+        if matches!(place, IndexPlace::End) {
+            return Ok(digests);
+        }
+    }
+}
+
+type IndexPage = (Digests, u64, Vec<String>, IndexPlace);
+
+fn postings_page(
+    connection: &Connection,
+    kind: i64,
+    value: &rusqlite::types::Value,
+    first: i64,
+    indexed: u64,
+) -> Result<IndexPage, StorageFailure> {
+    let (mut digests, mut entries, mut findings) = (Digests::new(), 0, Vec::new());
+    let mut next = IndexPlace::Ids(String::new());
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT first, n, rest, kind, value FROM posting \
+             WHERE kind > ?1 OR (kind = ?1 AND (value > ?2 OR (value = ?2 AND first > ?3))) \
+             ORDER BY kind, value, first LIMIT ?4",
+        )
+        .map_err(sqlite)?;
+    let mut found = statement.query((kind, value, first, ROWS_AT_ONCE as i64)).map_err(sqlite)?;
+    let mut count = 0;
+    while let Some(row) = found.next().map_err(sqlite)? {
+        count += 1;
+        let (first, positions) = postings::run_of_row(row).map_err(sqlite)?;
+        let (kind, value) = term_of_row(row, 3).map_err(sqlite)?;
+        match positions {
+            Some(positions) => {
+                for seq in positions.into_iter().filter(|seq| *seq <= indexed) {
+                    entries += 1;
+                    add(&mut digests, kind, &value, seq);
+                }
+            }
+            None => findings.push(format!(
+                "the index run of {} from 0:{first} is damaged",
+                describe(connection, &(kind, value))
+            )),
+        }
+        if count == ROWS_AT_ONCE {
+            next = IndexPlace::Postings(kind, row.get(4).map_err(sqlite)?, first as i64);
+        }
+    }
+    Ok((digests, entries, findings, next))
+}
+
+fn ids_page(connection: &Connection, after: &str, head: u64) -> Result<IndexPage, StorageFailure> {
+    let (mut digests, mut entries) = (Digests::new(), 0);
+    let mut next = IndexPlace::End;
+    let mut statement = connection
+        .prepare_cached("SELECT id, seq FROM event_id WHERE id > ?1 ORDER BY id LIMIT ?2")
+        .map_err(sqlite)?;
+    let mut found = statement.query((after, ROWS_AT_ONCE as i64)).map_err(sqlite)?;
+    let mut count = 0;
+    while let Some(row) = found.next().map_err(sqlite)? {
+        count += 1;
+        let (id, seq): (String, i64) = (row.get(0).map_err(sqlite)?, row.get(1).map_err(sqlite)?);
+        if seq as u64 <= head {
+            entries += 1;
+            add(&mut digests, ID, &id.as_str().into(), seq as u64);
+        }
+        if count == ROWS_AT_ONCE {
+            next = IndexPlace::Ids(id);
+        }
+    }
+    Ok((digests, entries, Vec::new(), next))
+}
+
+/// The term in the columns `kind, value` from `at` on.
+pub(crate) fn term_of_row(row: &Row<'_>, at: usize) -> rusqlite::Result<Term<'static>> {
+    let kind: i64 = row.get(at)?;
+    let value = match row.get_ref(at + 1)? {
+        rusqlite::types::ValueRef::Integer(hour) => Value::Hour(hour),
+        other => Value::Text(String::from_utf8_lossy(other.as_bytes()?).into_owned().into()),
+    };
+    Ok((kind, value))
+}
+
+/// Looks at suspect stretches pair by pair, within one snapshot.
+fn compare(
+    connection: &Connection,
+    state: &State,
+    suspects: &BTreeSet<u64>,
+) -> Result<Vec<(u64, String)>, StorageFailure> {
+    let mut pairs: BTreeMap<(u64, i64, Value<'static>), i64> = BTreeMap::new();
+    let mut kinds = Kinds::default();
+    let mut findings = Vec::new();
+    let mut damaged = BTreeSet::new();
+    for stretch in suspects {
+        let mut statement = connection
+            .prepare_cached("SELECT seq, at, stored_at, head, json FROM event WHERE seq BETWEEN ?1 AND ?2")
+            .map_err(sqlite)?;
+        let (low, high) = (stretch * STRETCH, stretch * STRETCH + STRETCH - 1);
+        let rows = statement.query_map((low as i64, high as i64), rows::decode).map_err(sqlite)?;
+        for row in rows {
+            let row = row.map_err(sqlite)?;
+            let Ok(event) = row.event else {
+                damaged.insert(row.seq);
+                continue;
+            };
+            pairs.insert((row.seq, ID, Value::from(event.id()).into_owned()), 1);
+            if row.seq <= state.indexed {
+                for (kind, value) in kinds_of(&mut kinds, connection, &event)? {
+                    pairs.insert((row.seq, kind, value.into_owned()), 1);
+                }
+            }
+        }
+    }
+    subtract_index(connection, suspects, &mut pairs)?;
+    for ((seq, kind, value), balance) in pairs {
+        let term = describe(connection, &(kind, value));
+        match balance {
+            1.. => findings.push((seq, format!("the event has no index entry under {term}"))),
+            0 => {}
+            // What a damaged event was about can be told by nobody; it is reported as damaged.
+            _ if damaged.contains(&seq) => {}
+            _ => findings.push((seq, format!("an index entry under {term} leads to no such event"))),
+        }
+    }
+    Ok(findings)
+}
+
+fn subtract_index(
+    connection: &Connection,
+    suspects: &BTreeSet<u64>,
+    pairs: &mut BTreeMap<(u64, i64, Value<'static>), i64>,
+) -> Result<(), StorageFailure> {
+    let mut subtract = |seq: u64, kind: i64, value: Value<'static>| {
+        if suspects.contains(&(seq / STRETCH)) {
+            *pairs.entry((seq, kind, value)).or_insert(0) -= 1;
+        }
+    };
+    let mut statement =
+        connection.prepare("SELECT first, n, rest, kind, value FROM posting").map_err(sqlite)?;
+    let mut found = statement.query([]).map_err(sqlite)?;
+    while let Some(row) = found.next().map_err(sqlite)? {
+        let (_, positions) = postings::run_of_row(row).map_err(sqlite)?;
+        let (kind, value) = term_of_row(row, 3).map_err(sqlite)?;
+        for seq in positions.unwrap_or_default() {
+            subtract(seq, kind, value.clone());
+        }
+    }
+    let mut statement = connection.prepare("SELECT id, seq FROM event_id").map_err(sqlite)?;
+    let mut found = statement.query([]).map_err(sqlite)?;
+    while let Some(row) = found.next().map_err(sqlite)? {
+        let (id, seq): (String, i64) = (row.get(0).map_err(sqlite)?, row.get(1).map_err(sqlite)?);
+        subtract(seq as u64, ID, Value::Text(id.into()));
+    }
+    Ok(())
+}
+
+/// A term in words.
+fn describe(connection: &Connection, (kind, value): &Term<'_>) -> String {
+    let name = match *kind {
+        ID => "id".to_owned(),
+        terms::TYPE => "type".to_owned(),
+        terms::SOURCE => "source".to_owned(),
+        terms::CORRELATION => "correlation id".to_owned(),
+        terms::HOUR => "hour".to_owned(),
+        number => connection
+            .query_row("SELECT name FROM kind WHERE kind = ?1", [number], |row| row.get(0))
+            .unwrap_or_else(|_| "an unknown kind".to_owned()),
+    };
+    match value {
+        Value::Hour(hour) => format!("{name} {hour}"),
+        Value::Text(text) => format!("{name} {text:?}"),
+    }
+}
+
+/// Compares the store's counters, unless somebody changed it meanwhile.
+async fn check_totals(
+    store: &SqliteStore,
+    before: &State,
+    totals: Totals,
+    report: &mut VerifyReport,
+) -> Result<(), EventStoreError> {
+    let after = store.reading(|_, state| Ok::<_, EventStoreError>(state.clone())).await?;
+    let counted = Totals { events: after.events, bytes: after.bytes };
+    if after == *before && counted != totals {
+        report.add(
+            None,
+            format!(
+                "the store counts {} events of {} bytes, and holds {} of {} bytes",
+                counted.events, counted.bytes, totals.events, totals.bytes
+            ),
+        );
+    }
+    Ok(())
+}

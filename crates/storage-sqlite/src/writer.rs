@@ -1,0 +1,257 @@
+//! The writing thread: one a process and store. What callers hand over while a commit is under way is committed together.
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use domain::{
+    Event, StorageFailure,
+    ports::{AppendOutcome, Atomicity, Clock},
+};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    append::Appender,
+    connection::{self, Role},
+    failure::{self, sqlite},
+    fold::Tail,
+    state::{State, micros},
+    terms::Kinds,
+};
+
+/// Calls that may wait for the writer before callers wait to hand over theirs.
+const QUEUE: usize = 1024;
+/// A commit takes no further batches once it has this many events or bytes.
+const COMMIT_EVENTS: usize = 8192;
+const COMMIT_BYTES: usize = 16 * 1024 * 1024;
+
+type Reply<T> = oneshot::Sender<Result<T, StorageFailure>>;
+
+struct AppendCall {
+    batch: Vec<Event>,
+    atomicity: Atomicity,
+    reply: Reply<Vec<AppendOutcome>>,
+}
+
+type Job = Box<dyn FnOnce(&mut Writer) + Send>;
+
+enum Command {
+    Append(AppendCall),
+    Run(Job),
+}
+
+/// A handle on the writing thread. The thread ends when the last handle is gone.
+#[derive(Clone)]
+pub(crate) struct WriterHandle {
+    commands: mpsc::Sender<Command>,
+    commits: watch::Receiver<u64>,
+}
+
+/// What the writing thread owns.
+pub(crate) struct Writer {
+    connection: Connection,
+    clock: Arc<dyn Clock>,
+    kinds: Kinds,
+    tail: Tail,
+    /// The head after this thread's last commit: if the file's differs, another process wrote.
+    known_head: u64,
+    commits: watch::Sender<u64>,
+}
+
+impl WriterHandle {
+    /// Starts the thread on a connection that is open and laid out.
+    pub(crate) fn start(
+        connection: Connection,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, std::thread::JoinHandle<()>), StorageFailure> {
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let (announce, commits) = watch::channel(0);
+        let writer = Writer {
+            connection,
+            clock,
+            kinds: Kinds::default(),
+            tail: Tail::default(),
+            known_head: 0,
+            commits: announce,
+        };
+        let thread = std::thread::Builder::new()
+            .name("sqlite-writer".into())
+            .spawn(move || writer.serve(queue))
+            .map_err(|error| StorageFailure::Other(format!("cannot start the writing thread: {error}")))?;
+        Ok((Self { commands, commits }, thread))
+    }
+
+    /// Opens the file to write and starts the thread.
+    pub(crate) fn open(
+        path: PathBuf,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, std::thread::JoinHandle<()>), StorageFailure> {
+        Self::start(connection::open(&path, Role::Write)?, clock)
+    }
+
+    /// Tells of commits by this process.
+    pub(crate) fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.clone()
+    }
+
+    pub(crate) async fn append(
+        &self,
+        batch: Vec<Event>,
+        atomicity: Atomicity,
+    ) -> Result<Vec<AppendOutcome>, StorageFailure> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Append(AppendCall { batch, atomicity, reply })).await?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Runs a change in a transaction of its own.
+    pub(crate) async fn transact<T, F>(&self, change: F) -> Result<T, StorageFailure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>, &mut State, &mut Kinds) -> Result<T, StorageFailure> + Send + 'static,
+    {
+        self.run(move |writer| writer.transact(change)).await
+    }
+
+    /// Runs something on the writing thread.
+    pub(crate) async fn run<T, F>(&self, job: F) -> Result<T, StorageFailure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Writer) -> Result<T, StorageFailure> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |writer| {
+            // A caller that no longer waits does not want to know.
+            let _ = reply.send(job(writer));
+        });
+        self.send(Command::Run(job)).await?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    async fn send(&self, command: Command) -> Result<(), StorageFailure> {
+        self.commands.send(command).await.map_err(|_| gone())
+    }
+}
+
+fn gone() -> StorageFailure {
+    StorageFailure::Unknown("the writing thread ended before it answered".into())
+}
+
+impl Writer {
+    fn serve(mut self, mut queue: mpsc::Receiver<Command>) {
+        let mut next = queue.blocking_recv();
+        while let Some(command) = next.take() {
+            match command {
+                Command::Run(job) => job(&mut self),
+                Command::Append(first) => {
+                    let (calls, other) = gather(first, &mut queue);
+                    self.commit_appends(calls);
+                    next = other;
+                }
+            }
+            if next.is_none() {
+                next = queue.blocking_recv();
+            }
+        }
+    }
+
+    pub(crate) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    fn commit_appends(&mut self, calls: Vec<AppendCall>) {
+        let outcomes = self.transact_with_tail(|connection, state, kinds, tail, stored_at| {
+            let appender = Appender::new(connection, stored_at)?;
+            let outcomes = calls
+                .iter()
+                .map(|call| appender.append(&call.batch, call.atomicity, state, tail))
+                .collect::<Result<Vec<_>, _>>()?;
+            tail.fold(connection, state, kinds)?;
+            Ok(outcomes)
+        });
+        match outcomes {
+            Ok(outcomes) => {
+                for (call, outcomes) in calls.into_iter().zip(outcomes) {
+                    let _ = call.reply.send(Ok(outcomes));
+                }
+            }
+            Err(failure) => {
+                for call in calls {
+                    let _ = call.reply.send(Err(failure.clone()));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn transact<T>(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>, &mut State, &mut Kinds) -> Result<T, StorageFailure>,
+    ) -> Result<T, StorageFailure> {
+        self.transact_with_tail(|transaction, state, kinds, tail, _| {
+            let events = state.events;
+            let result = change(transaction, state, kinds)?;
+            if state.events != events {
+                // Events were removed: the tail may hold some of them. The next fold reads them anew.
+                tail.clear();
+            }
+            Ok(result)
+        })
+    }
+
+    fn transact_with_tail<T>(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>, &mut State, &mut Kinds, &mut Tail, i64) -> Result<T, StorageFailure>,
+    ) -> Result<T, StorageFailure> {
+        let Self { connection, clock, kinds, tail, known_head, commits } = self;
+        let begun = Instant::now();
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|error| failure::with_wait(sqlite(error), begun.elapsed()))?;
+        let mut state = State::load(&transaction)?;
+        let before = state.clone();
+        if state.head != *known_head {
+            tail.clear();
+        }
+        let done = change(&transaction, &mut state, kinds, tail, micros(clock.now()))
+            .and_then(|result| {
+                if state != before {
+                    state.save(&transaction)?;
+                }
+                Ok(result)
+            })
+            .and_then(|result| transaction.commit().map(|()| result).map_err(failure::commit));
+        match &done {
+            Ok(_) => {
+                *known_head = state.head;
+                if state.head != before.head {
+                    commits.send_replace(state.head);
+                }
+            }
+            // The transaction was rolled back when it was dropped.
+            Err(_) => {
+                kinds.forget();
+                tail.truncate(before.head);
+                *known_head = before.head;
+            }
+        }
+        done
+    }
+}
+
+/// Takes the appends that wait already, up to what one commit should hold, and the first other command after them.
+fn gather(first: AppendCall, queue: &mut mpsc::Receiver<Command>) -> (Vec<AppendCall>, Option<Command>) {
+    let size = |call: &AppendCall| call.batch.iter().map(Event::size_bytes).sum::<usize>();
+    let (mut events, mut bytes) = (first.batch.len(), size(&first));
+    let mut calls = vec![first];
+    while events < COMMIT_EVENTS && bytes < COMMIT_BYTES {
+        match queue.try_recv() {
+            Ok(Command::Append(call)) => {
+                events += call.batch.len();
+                bytes += size(&call);
+                calls.push(call);
+            }
+            Ok(other) => return (calls, Some(other)),
+            Err(_) => break,
+        }
+    }
+    (calls, None)
+}
