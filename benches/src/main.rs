@@ -1,0 +1,36 @@
+//! Benchmarks: each row measures our code and a yardstick in turn, in the same run, and tells their ratio.
+//!
+//! `cargo run --release -p event-replay-benches` runs them all; `-- sqlite` or `-- validation` some. Absolute figures are
+//! those of one machine on one day: read the ratios.
+#![allow(clippy::print_stdout, reason = "a benchmark's output is its table")]
+
+mod measure;
+mod plain_sql;
+mod sqlite;
+mod validation;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// Measures Event Replay beside yardsticks.
+#[derive(Parser)]
+struct Args {
+    /// Rows to run: those whose name contains one of these words. All when none is given.
+    words: Vec<String>,
+    /// How often each side of a row runs.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Events in the store that scans read.
+    #[arg(long, default_value_t = 200_000)]
+    events: u64,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut bench = measure::Bench::new(args.words, args.rounds);
+    sqlite::run(&mut bench, &runtime, args.events)?;
+    validation::run(&mut bench)?;
+    println!("{}", bench.table());
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! The SQLite rows: append, scan, look-up.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use domain::{
+    Document, Event, Filter, Limits,
+    ports::{Atomicity, EventStore, ReadRequest},
+};
+use generator::{Generator, Settings, Validity};
+use storage_sqlite::{SqliteOptions, SqliteStore};
+use tokio::runtime::Runtime;
+
+use crate::{
+    measure::{Bench, Target, timed},
+    plain_sql::PlainSql,
+};
+
+pub(crate) fn run(bench: &mut Bench, runtime: &Runtime, stored_events: u64) -> Result<()> {
+    for (batch, count, least) in [(1, 1_000, 1.0), (100, 20_000, 1.0), (1000, 60_000, 1.5)] {
+        append(bench, runtime, batch, count, least)?;
+    }
+    if bench.wants("sqlite scan") || bench.wants("sqlite correlation") {
+        read(bench, runtime, stored_events)?;
+    }
+    Ok(())
+}
+
+fn events(count: u64) -> Result<Vec<Event>> {
+    let limits = Limits::default();
+    // A few of the generated events are invalid on purpose.
+    Generator::new(Settings::demo(count + count / 20 + 10))
+        .filter(|generated| generated.validity == Validity::Valid)
+        .take(count as usize)
+        .map(|generated| {
+            let document = Document::parse(generated.json.as_bytes(), &limits)
+                .map_err(|violation| anyhow::anyhow!("generated event: {violation}"))?;
+            document.into_event().map_err(|violations| anyhow::anyhow!("generated event: {violations:?}"))
+        })
+        .collect()
+}
+
+/// Events that both stores hold before appending is measured: an index that fits into one page costs nobody anything.
+const HISTORY: u64 = 100_000;
+
+/// Durable appends to stores with some history.
+fn append(bench: &mut Bench, runtime: &Runtime, batch: usize, count: u64, least: f64) -> Result<()> {
+    let name = format!("sqlite append, batches of {batch}");
+    if !bench.wants(&name) {
+        return Ok(());
+    }
+    let events = events(HISTORY + count * bench.rounds() as u64)?;
+    let (history, new) = events.split_at(HISTORY as usize);
+    let folder = tempfile::tempdir()?;
+    let mut plain = PlainSql::create(&folder.path().join("plain.db"))?;
+    history.chunks(1000).try_for_each(|batch| plain.append(batch))?;
+    let store = stored(runtime, &folder.path().join("ours.db"), history)?;
+    let mut theirs = new.chunks(count as usize);
+    let mut ours = new.chunks(count as usize);
+    let yardstick = || {
+        let events = theirs.next().context("no events left")?;
+        timed(|| events.chunks(batch).try_for_each(|batch| plain.append(batch)))
+    };
+    let ours = || {
+        let events = ours.next().context("no events left")?;
+        timed(|| runtime.block_on(append_all(&store, events, batch)))
+    };
+    bench.row(&name, "plain SQL, a row an index", count, &Target::Ratio(least), yardstick, ours)
+}
+
+async fn append_all(store: &SqliteStore, events: &[Event], batch: usize) -> Result<()> {
+    for batch in events.chunks(batch) {
+        store.append(batch, Atomicity::Each).await?;
+    }
+    Ok(())
+}
+
+fn stored(runtime: &Runtime, path: &std::path::Path, events: &[Event]) -> Result<SqliteStore> {
+    runtime.block_on(async {
+        let store = SqliteStore::create(SqliteOptions::new(path)).await?;
+        append_all(&store, events, 1000).await?;
+        Ok(store)
+    })
+}
+
+fn read(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let events = events(count)?;
+    let mut plain = PlainSql::create(&folder.path().join("plain.db"))?;
+    for batch in events.chunks(1000) {
+        plain.append(batch)?;
+    }
+    let store = stored(runtime, &folder.path().join("ours.db"), &events)?;
+    bench.row(
+        "sqlite scan, decoded",
+        "SELECT, undecoded",
+        count,
+        &Target::Rate(800_000.0),
+        || timed(|| plain.scan()),
+        || timed(|| runtime.block_on(scan(&store, count))),
+    )?;
+    let ids: Vec<&str> = events.iter().step_by(97).filter_map(Event::correlation_id).take(2_000).collect();
+    bench.row(
+        "sqlite correlation, a look-up",
+        "indexed SELECT",
+        ids.len() as u64,
+        &Target::None,
+        || timed(|| ids.iter().try_for_each(|id| plain.by_correlation(id).map(drop))),
+        || timed(|| runtime.block_on(look_up(&store, &ids))),
+    )
+}
+
+async fn scan(store: &SqliteStore, count: u64) -> Result<()> {
+    let mut request = ReadRequest::new(Filter::default(), 2_000);
+    let mut seen = 0;
+    loop {
+        let page = store.read(&request).await?;
+        seen += page.events.len() as u64;
+        match page.next {
+            Some(next) => request.after = Some(next),
+            None => break,
+        }
+    }
+    anyhow::ensure!(seen == count, "a scan saw {seen} of {count} events");
+    Ok(())
+}
+
+async fn look_up(store: &SqliteStore, ids: &[&str]) -> Result<()> {
+    for id in ids {
+        let page = store.read(&ReadRequest::new(Filter::correlation(*id), 100)).await?;
+        page.events.first().context("a correlation id without events")?;
+    }
+    Ok(())
+}
+
+/// How long one of many takes, for rows that count in time.
+pub(crate) const fn micros(micros: f64) -> Duration {
+    Duration::from_nanos((micros * 1000.0) as u64)
+}
