@@ -1,1 +1,1 @@
-//! (being built)
+//! Nothing ships from here; the tests are in `tests/`.

@@ -1,9 +1,11 @@
 //! The workflows: which events follow each other, and how often each workflow is begun.
 
+use crate::dice::Dice;
+
 use Step::{
-    Admin, Cancelled, CourseCompleted, CourseCreated, CourseUpdated, Enrolled, Failure, LabCompleted, LabCreated,
-    LabFailed, LabStarted, PathCompleted, PathCreated, PaidCourse, PaidPlan, PaymentFailed, Profile, Published,
-    Registered, SubscriptionActive, SubscriptionCreated, Upgraded,
+    Admin, Cancelled, CourseCompleted, CourseCreated, CourseUpdated, Enrolled, Failure, LabCompleted,
+    LabCreated, LabFailed, LabStarted, PaidCourse, PaidPlan, PathCompleted, PathCreated, PaymentFailed,
+    Profile, Published, Registered, SubscriptionActive, SubscriptionCreated, Upgraded,
 };
 
 /// One event of a workflow.
@@ -36,10 +38,6 @@ pub(crate) enum Step {
 /// A workflow's events in order.
 pub(crate) type Script = &'static [Step];
 
-/// The most events a workflow has.
-#[cfg(test)]
-pub(crate) const LONGEST: usize = 10;
-
 const REGISTRATION: Script = &[Registered, Profile];
 const PURCHASE: Script = &[PaidPlan, SubscriptionCreated, SubscriptionActive];
 const LEARNING: Script = &[Enrolled, LabStarted, LabCompleted, CourseCompleted];
@@ -63,9 +61,22 @@ const SCRIPTS: [(u64, Script); 18] = [
     (2, &[PaidPlan, SubscriptionCreated, SubscriptionActive, PaidPlan, Upgraded]),
     (7, &[PaidCourse, Enrolled, LabStarted, LabCompleted, LabStarted, LabCompleted, CourseCompleted]),
     (10, &[Enrolled, LabStarted, LabCompleted]),
-    (3, &[Registered, Profile, PaidPlan, SubscriptionCreated, SubscriptionActive, Enrolled, LabStarted, LabCompleted,
-        CourseCompleted, PathCompleted]),
-    (2, &[Admin, Cancelled, Failure]),
+    (
+        3,
+        &[
+            Registered,
+            Profile,
+            PaidPlan,
+            SubscriptionCreated,
+            SubscriptionActive,
+            Enrolled,
+            LabStarted,
+            LabCompleted,
+            CourseCompleted,
+            PathCompleted,
+        ],
+    ),
+    (2, &[PaidPlan, SubscriptionCreated, SubscriptionActive, Admin, Cancelled]),
     (7, &[Profile, PaidCourse, Enrolled, LabStarted, LabCompleted]),
 ];
 
@@ -78,3 +89,76 @@ const TOTAL_WEIGHT: u64 = {
     }
     sum
 };
+
+/// Draws the script of the workflow that is the `begun`-th of a run.
+pub(crate) fn draw(begun: u64, dice: &mut Dice) -> Script {
+    if let Some((_, script)) = usize::try_from(begun).ok().and_then(|begun| SCRIPTS.get(begun)) {
+        return script;
+    }
+    let mut throw = dice.below(TOTAL_WEIGHT);
+    for (weight, script) in SCRIPTS {
+        match throw.checked_sub(weight) {
+            Some(rest) => throw = rest,
+            None => return script,
+        }
+    }
+    LAB
+}
+
+/// What stands in for a registration once every user is registered.
+pub(crate) const NOBODY_LEFT: Script = LAB;
+
+/// A workflow of `user-123` that every run has at the same share of its events, so that the documentation's examples
+/// find what they name.
+#[derive(Debug)]
+pub(crate) struct Landmark {
+    /// After how many thousandths of the run's events it begins.
+    pub(crate) per_mille: u64,
+    pub(crate) script: Script,
+    /// Its correlation id, where the documentation names it.
+    pub(crate) correlation: Option<&'static str>,
+    /// The id of its first event, where the documentation names it.
+    pub(crate) first_id: Option<&'static str>,
+}
+
+const fn landmark(
+    per_mille: u64,
+    script: Script,
+    correlation: Option<&'static str>,
+    first_id: Option<&'static str>,
+) -> Landmark {
+    Landmark { per_mille, script, correlation, first_id }
+}
+
+/// The landmarks in their order.
+pub(crate) const LANDMARKS: [Landmark; 6] = [
+    landmark(0, REGISTRATION, Some("correlation-123"), None),
+    landmark(50, PURCHASE, Some("workflow-payment-123"), None),
+    landmark(100, LEARNING, Some("workflow-abc-123"), None),
+    landmark(250, LAB, None, Some("event-456789")),
+    landmark(500, LEARNING, None, Some("last-processed-event-id")),
+    landmark(600, &[Profile, PaidPlan, Upgraded], None, None),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workflows_have_two_to_ten_events_and_registration_comes_first() {
+        for script in
+            SCRIPTS.iter().map(|(_, script)| script).chain(LANDMARKS.iter().map(|mark| &mark.script))
+        {
+            assert!((2..=10).contains(&script.len()), "{script:?}");
+            assert!(script.iter().skip(1).all(|step| *step != Registered), "{script:?}");
+        }
+    }
+
+    #[test]
+    fn every_workflow_is_begun_about_as_often_as_it_weighs() {
+        let mut dice = Dice::new(3);
+        let labs = (0..20_000).filter(|_| draw(u64::MAX, &mut dice) == LAB).count() as u64;
+        let expected = 20_000 * 15 / TOTAL_WEIGHT;
+        assert!(labs.abs_diff(expected) < expected / 5, "{labs} of {expected}");
+    }
+}

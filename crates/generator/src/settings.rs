@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 /// What a [`Generator`](crate::Generator) makes. The same settings give the same bytes, on every machine, for ever.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Where chance starts.
     pub seed: u64,

@@ -2,20 +2,57 @@
 
 /// First names, as written and as they stand in an address.
 pub(crate) const FIRST_NAMES: [(&str, &str); 24] = [
-    ("Amara", "amara"), ("Björn", "bjorn"), ("Chidi", "chidi"), ("Daniela", "daniela"), ("Emre", "emre"),
-    ("Fatima", "fatima"), ("Grace", "grace"), ("Hiroshi", "hiroshi"), ("Ingrid", "ingrid"), ("João", "joao"),
-    ("Katarzyna", "katarzyna"), ("Liam", "liam"), ("Mei", "mei"), ("Nadia", "nadia"), ("Olga", "olga"),
-    ("Priya", "priya"), ("Quentin", "quentin"), ("Rosa", "rosa"), ("Søren", "soren"), ("Thandiwe", "thandiwe"),
-    ("Uma", "uma"), ("Viktor", "viktor"), ("Wei", "wei"), ("Zoë", "zoe"),
+    ("Amara", "amara"),
+    ("Björn", "bjorn"),
+    ("Chidi", "chidi"),
+    ("Daniela", "daniela"),
+    ("Emre", "emre"),
+    ("Fatima", "fatima"),
+    ("Grace", "grace"),
+    ("Hiroshi", "hiroshi"),
+    ("Ingrid", "ingrid"),
+    ("João", "joao"),
+    ("Katarzyna", "katarzyna"),
+    ("Liam", "liam"),
+    ("Mei", "mei"),
+    ("Nadia", "nadia"),
+    ("Olga", "olga"),
+    ("Priya", "priya"),
+    ("Quentin", "quentin"),
+    ("Rosa", "rosa"),
+    ("Søren", "soren"),
+    ("Thandiwe", "thandiwe"),
+    ("Uma", "uma"),
+    ("Viktor", "viktor"),
+    ("Wei", "wei"),
+    ("Zoë", "zoe"),
 ];
 
 /// Last names, as written and as they stand in an address.
 pub(crate) const LAST_NAMES: [(&str, &str); 23] = [
-    ("Almeida", "almeida"), ("Bauer", "bauer"), ("Chen", "chen"), ("Dubois", "dubois"), ("Eriksson", "eriksson"),
-    ("Fernández", "fernandez"), ("García", "garcia"), ("Haddad", "haddad"), ("Ivanova", "ivanova"),
-    ("Johnson", "johnson"), ("Kowalski", "kowalski"), ("Lindqvist", "lindqvist"), ("Müller", "mueller"),
-    ("Nakamura", "nakamura"), ("O'Brien", "obrien"), ("Patel", "patel"), ("Rossi", "rossi"), ("Şahin", "sahin"),
-    ("Tanaka", "tanaka"), ("Usman", "usman"), ("van Dijk", "vandijk"), ("Williams", "williams"), ("Zhang", "zhang"),
+    ("Almeida", "almeida"),
+    ("Bauer", "bauer"),
+    ("Chen", "chen"),
+    ("Dubois", "dubois"),
+    ("Eriksson", "eriksson"),
+    ("Fernández", "fernandez"),
+    ("García", "garcia"),
+    ("Haddad", "haddad"),
+    ("Ivanova", "ivanova"),
+    ("Johnson", "johnson"),
+    ("Kowalski", "kowalski"),
+    ("Lindqvist", "lindqvist"),
+    ("Müller", "mueller"),
+    ("Nakamura", "nakamura"),
+    ("O'Brien", "obrien"),
+    ("Patel", "patel"),
+    ("Rossi", "rossi"),
+    ("Şahin", "sahin"),
+    ("Tanaka", "tanaka"),
+    ("Usman", "usman"),
+    ("van Dijk", "vandijk"),
+    ("Williams", "williams"),
+    ("Zhang", "zhang"),
 ];
 
 pub(crate) fn first_name(user: u32) -> (&'static str, &'static str) {
@@ -30,10 +67,23 @@ pub(crate) fn last_name(user: u32) -> (&'static str, &'static str) {
 pub(crate) const FIRST_USER: u32 = 100;
 
 const SUBJECTS: [&str; 17] = [
-    "Kubernetes Networking", "Terraform Modules", "Serverless Event Pipelines", "PostgreSQL Tuning", "Linux Hardening",
-    "Cloud Cost Control", "Container Security", "Observability with OpenTelemetry", "Redis in Production",
-    "Site Reliability Engineering", "Data Lakes on Object Storage", "Identity and Access Management",
-    "Continuous Delivery", "Stream Processing", "Disaster Recovery", "Service Meshes", "Machine Learning Operations",
+    "Kubernetes Networking",
+    "Terraform Modules",
+    "Serverless Event Pipelines",
+    "PostgreSQL Tuning",
+    "Linux Hardening",
+    "Cloud Cost Control",
+    "Container Security",
+    "Observability with OpenTelemetry",
+    "Redis in Production",
+    "Site Reliability Engineering",
+    "Data Lakes on Object Storage",
+    "Identity and Access Management",
+    "Continuous Delivery",
+    "Stream Processing",
+    "Disaster Recovery",
+    "Service Meshes",
+    "Machine Learning Operations",
 ];
 const LEVELS: [(&str, &str); 3] =
     [("beginner", "Foundations"), ("intermediate", "In Practice"), ("advanced", "Deep Dive")];
@@ -104,7 +154,10 @@ pub(crate) const USER_AGENTS: [&str; 6] = [
 
 /// Cloud providers, each with a region of its own.
 pub(crate) const CLOUDS: [(&str, &str); 5] = [
-    ("aws", "eu-central-1"), ("aws", "us-east-1"), ("azure", "westeurope"), ("gcp", "europe-west4"),
+    ("aws", "eu-central-1"),
+    ("aws", "us-east-1"),
+    ("azure", "westeurope"),
+    ("gcp", "europe-west4"),
     ("gcp", "us-central1"),
 ];
 

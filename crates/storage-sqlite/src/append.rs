@@ -23,17 +23,18 @@ pub(crate) const MAX_BATCH_BYTES: usize = 256 * 1024 * 1024;
 /// Appends batches within a transaction.
 pub(crate) struct Appender<'a> {
     connection: &'a Connection,
-    stored_at: i64,
+    /// Microseconds.
+    now: i64,
     any_tombstones: bool,
 }
 
 impl<'a> Appender<'a> {
-    pub(crate) fn new(connection: &'a Connection, stored_at: i64) -> Result<Self, StorageFailure> {
+    pub(crate) fn new(connection: &'a Connection, now: i64) -> Result<Self, StorageFailure> {
         let any_tombstones = connection
             .prepare_cached("SELECT EXISTS (SELECT 1 FROM tombstone)")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
             .map_err(sqlite)?;
-        Ok(Self { connection, stored_at, any_tombstones })
+        Ok(Self { connection, now, any_tombstones })
     }
 
     pub(crate) fn append(
@@ -60,7 +61,7 @@ impl<'a> Appender<'a> {
         if self.is_erased(event.id())? {
             return Ok(AppendOutcome::Erased);
         }
-        let seq = state.head + 1;
+        let (seq, stored_at) = (state.head + 1, state.stored_at.max(self.now));
         let claimed = self
             .connection
             .prepare_cached("INSERT INTO event_id (id, seq) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
@@ -75,10 +76,11 @@ impl<'a> Appender<'a> {
             .prepare_cached("INSERT INTO event (seq, at, stored_at, head, json) VALUES (?1, ?2, ?3, ?4, ?5)")
             .and_then(|mut statement| {
                 let at = micros(event.timestamp());
-                statement.execute((seq as i64, at, self.stored_at, head::encode(event), event.json()))
+                statement.execute((seq as i64, at, stored_at, head::encode(event), event.json()))
             })
             .map_err(sqlite)?;
         state.head = seq;
+        state.stored_at = stored_at;
         state.events += 1;
         state.bytes += event.size_bytes() as u64;
         tail.push(seq, event.clone());

@@ -12,12 +12,18 @@ use crate::{failure::sqlite, postings, rows, state::State, terms::Kinds};
 pub(crate) const TAIL_EVENTS: u64 = 512;
 
 /// The newest events, kept from their appends until they are folded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tail {
+    most: u64,
     events: Vec<(u64, Event)>,
 }
 
 impl Tail {
+    /// A tail that is folded once it has this many events.
+    pub(crate) fn new(most: u64) -> Self {
+        Self { most: most.max(1), events: Vec::new() }
+    }
+
     pub(crate) fn push(&mut self, seq: u64, event: Event) {
         self.events.push((seq, event));
     }
@@ -38,7 +44,7 @@ impl Tail {
         state: &mut State,
         kinds: &mut Kinds,
     ) -> Result<(), StorageFailure> {
-        if state.head - state.indexed < TAIL_EVENTS {
+        if state.head - state.indexed < self.most {
             return Ok(());
         }
         // Other processes may have appended, or this one just started: then the file knows what this tail does not.

@@ -11,6 +11,7 @@
 //! | `posting` | kind, value, first position, how many, the rest as differences | the index: one row a term and fold |
 //! | `replay` | position, how often and when it was last replayed | beside the events, never in them |
 //! | `checkpoint`, `event_schema` | what operators and users keep | |
+//! | `schema_document` | SHA-256 → text of a schema file | one file often describes many types |
 //!
 //! Times are microseconds of the Unix epoch, rounded down; the head holds the exact timestamp. Differences in
 //! `posting.rest` are unsigned LEB128, each from the position before it.
@@ -35,6 +36,7 @@ const MIGRATIONS: &[&str] = &["
         created_at INTEGER NOT NULL,
         epoch      INTEGER NOT NULL,
         head       INTEGER NOT NULL,
+        stored_at  INTEGER NOT NULL,
         events     INTEGER NOT NULL,
         bytes      INTEGER NOT NULL,
         indexed    INTEGER NOT NULL,
@@ -86,10 +88,14 @@ const MIGRATIONS: &[&str] = &["
         created_at INTEGER NOT NULL,
         hold       INTEGER NOT NULL
     ) WITHOUT ROWID;
+    CREATE TABLE schema_document (
+        digest BLOB PRIMARY KEY,
+        text   TEXT NOT NULL
+    );
     CREATE TABLE event_schema (
         event_type    TEXT    NOT NULL,
         event_version TEXT    NOT NULL,
-        document      TEXT    NOT NULL,
+        document      BLOB    NOT NULL REFERENCES schema_document,
         pointer       TEXT    NOT NULL,
         describes     TEXT    NOT NULL,
         added_at      INTEGER NOT NULL,
@@ -146,8 +152,8 @@ pub(crate) fn migrate(
         let store = fastrand::i64(1..);
         transaction
             .execute(
-                "INSERT INTO state VALUES (1, ?1, ?2, ?3, 1, 0, 0, 0, 0, 0)",
-                (store, namespace, now_micros),
+                "INSERT INTO state VALUES (1, ?1, ?2, ?3, 1, 0, ?4, 0, 0, 0, 0)",
+                (store, namespace, now_micros, i64::MIN),
             )
             .map_err(sqlite)?;
     }

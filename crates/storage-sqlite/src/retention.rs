@@ -45,9 +45,10 @@ pub(crate) async fn trim(store: &SqliteStore, request: &TrimRequest) -> Result<T
         .transact(move |transaction, state, kinds| {
             let mut positions = Vec::new();
             let (mut low, mut progress, mut held_by) = (Some(1), Progress::default(), None);
-            while let Some(from) = low.filter(|_| positions.len() < limit) {
+            // One more than may go in this call tells whether another call has work.
+            while let Some(from) = low.filter(|_| positions.len() <= limit) {
                 let (page, after, next) = bounds
-                    .select(transaction, state, from, limit - positions.len(), progress)
+                    .select(transaction, state, from, limit + 1 - positions.len(), progress)
                     .map_err(|error| match error {
                         EventStoreError::Storage(failure) => failure,
                         other => domain::StorageFailure::Other(other.to_string()),
@@ -56,9 +57,11 @@ pub(crate) async fn trim(store: &SqliteStore, request: &TrimRequest) -> Result<T
                 held_by = held_by.or(page.held_by);
                 (progress, low) = (after, next);
             }
+            let more = positions.len() > limit;
+            positions.truncate(limit);
             let removed = remove(transaction, state, kinds, &positions, |_| Ok(()))?;
             state.trimmed = state.trimmed.max(positions.last().copied().unwrap_or(0));
-            Ok((removed, low.is_some(), held_by))
+            Ok((removed, more, held_by))
         })
         .await?;
     Ok(Trimmed { events: removed.events, bytes: removed.bytes, more, held_by })
@@ -174,8 +177,7 @@ fn resolve_marks(
     let through = through.map_or(Ok(0), |through| cursor::resolve(connection, state, through))?;
     let mut lowest: Hold = None;
     for (mark, holder) in holds {
-        // A mark whose place was lost holds nothing: there is nothing left to recover from it.
-        let Ok(seq) = cursor::resolve(connection, state, &mark) else { continue };
+        let seq = cursor::resolve(connection, state, &mark)?;
         if lowest.as_ref().is_none_or(|(low, _)| seq < *low) {
             lowest = Some((seq, holder));
         }

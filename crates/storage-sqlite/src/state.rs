@@ -13,6 +13,8 @@ pub(crate) struct State {
     pub(crate) epoch: u64,
     /// The newest sequence.
     pub(crate) head: u64,
+    /// When the newest event was stored, in microseconds. It never falls, whatever the clock does.
+    pub(crate) stored_at: i64,
     pub(crate) events: u64,
     pub(crate) bytes: u64,
     /// Events up to here are in `posting`.
@@ -25,7 +27,7 @@ impl State {
     pub(crate) fn load(connection: &Connection) -> Result<Self, StorageFailure> {
         let mut statement = connection
             .prepare_cached(
-                "SELECT store, epoch, head, events, bytes, indexed, trimmed FROM state WHERE one = 1",
+                "SELECT store, epoch, head, events, bytes, indexed, trimmed, stored_at FROM state WHERE one = 1",
             )
             .map_err(sqlite)?;
         statement
@@ -39,6 +41,7 @@ impl State {
                     bytes: number(4)?,
                     indexed: number(5)?,
                     trimmed: number(6)?,
+                    stored_at: row.get(7)?,
                 })
             })
             .map_err(sqlite)
@@ -47,12 +50,15 @@ impl State {
     pub(crate) fn save(&self, connection: &Connection) -> Result<(), StorageFailure> {
         let mut statement = connection
             .prepare_cached(
-                "UPDATE state SET epoch = ?1, head = ?2, events = ?3, bytes = ?4, indexed = ?5, trimmed = ?6 \
+                "UPDATE state SET epoch = ?1, head = ?2, events = ?3, bytes = ?4, indexed = ?5, trimmed = ?6, \
+                 stored_at = ?7 \
                  WHERE one = 1",
             )
             .map_err(sqlite)?;
-        let numbers = [self.epoch, self.head, self.events, self.bytes, self.indexed, self.trimmed];
-        statement.execute(numbers.map(|number| number as i64)).map_err(sqlite)?;
+        let [epoch, head, events, bytes, indexed, trimmed] =
+            [self.epoch, self.head, self.events, self.bytes, self.indexed, self.trimmed]
+                .map(|number| number as i64);
+        statement.execute((epoch, head, events, bytes, indexed, trimmed, self.stored_at)).map_err(sqlite)?;
         Ok(())
     }
 

@@ -23,6 +23,7 @@ use crate::{
     connection::{self, LOCK_PATIENCE, Role},
     count, cursor, erase,
     failure::{self, sqlite},
+    fold::TAIL_EVENTS,
     layout::{self, Found},
     mounts, read, retention,
     state::{State, micros},
@@ -42,12 +43,20 @@ pub struct SqliteOptions {
     pub namespace: String,
     /// What says when events were stored.
     pub clock: Arc<dyn Clock>,
+    /// How many events may stand unindexed at the end of the log. Fewer make single look-ups a little quicker and
+    /// appends dearer; what a read returns does not depend on it.
+    pub tail_events: u64,
 }
 
 impl SqliteOptions {
-    /// The options for a file: namespace `default`, the machine's clock.
+    /// The options for a file: namespace `default`, the machine's clock, 512 events in the tail.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), namespace: "default".to_owned(), clock: Arc::new(SystemClock) }
+        Self {
+            path: path.into(),
+            namespace: "default".to_owned(),
+            clock: Arc::new(SystemClock),
+            tail_events: TAIL_EVENTS,
+        }
     }
 }
 
@@ -210,8 +219,8 @@ impl SqliteStore {
         inner
             .writer
             .get_or_try_init(|| async {
-                let (path, clock) = (inner.options.path.clone(), inner.options.clock.clone());
-                let (handle, thread) = blocking(move || WriterHandle::open(path, clock)).await?;
+                let options = inner.options.clone();
+                let (handle, thread) = blocking(move || WriterHandle::open(&options)).await?;
                 *lock(&inner.thread) = Some(thread);
                 Ok(handle)
             })

@@ -211,12 +211,12 @@ async fn walk_index(
     loop {
         let from = place.clone();
         let (page, entries, findings, next) = store
-            .reading(move |connection, _| {
+            .reading(move |connection, now| {
                 Ok::<_, EventStoreError>(match from {
                     IndexPlace::Postings(kind, value, first) => {
-                        postings_page(connection, kind, &value, first, indexed)?
+                        postings_page(connection, now, kind, &value, first, indexed)?
                     }
-                    IndexPlace::Ids(after) => ids_page(connection, &after, head)?,
+                    IndexPlace::Ids(after) => ids_page(connection, now, &after, head)?,
                     IndexPlace::End => return Ok((Digests::new(), 0, Vec::new(), IndexPlace::End)),
                 })
             })
@@ -240,6 +240,7 @@ type IndexPage = (Digests, u64, Vec<String>, IndexPlace);
 
 fn postings_page(
     connection: &Connection,
+    now: &State,
     kind: i64,
     value: &rusqlite::types::Value,
     first: i64,
@@ -262,6 +263,11 @@ fn postings_page(
         let (kind, value) = term_of_row(row, 3).map_err(sqlite)?;
         match positions {
             Some(positions) => {
+                if let Some(seq) = positions.last().filter(|seq| **seq > now.indexed) {
+                    let term = describe(connection, &(kind, value.clone()));
+                    findings
+                        .push(format!("an index entry under {term} leads to 0:{seq}, past the indexed log"));
+                }
                 for seq in positions.into_iter().filter(|seq| *seq <= indexed) {
                     entries += 1;
                     add(&mut digests, kind, &value, seq);
@@ -279,8 +285,13 @@ fn postings_page(
     Ok((digests, entries, findings, next))
 }
 
-fn ids_page(connection: &Connection, after: &str, head: u64) -> Result<IndexPage, StorageFailure> {
-    let (mut digests, mut entries) = (Digests::new(), 0);
+fn ids_page(
+    connection: &Connection,
+    now: &State,
+    after: &str,
+    head: u64,
+) -> Result<IndexPage, StorageFailure> {
+    let (mut digests, mut entries, mut findings) = (Digests::new(), 0, Vec::new());
     let mut next = IndexPlace::End;
     let mut statement = connection
         .prepare_cached("SELECT id, seq FROM event_id WHERE id > ?1 ORDER BY id LIMIT ?2")
@@ -293,12 +304,14 @@ fn ids_page(connection: &Connection, after: &str, head: u64) -> Result<IndexPage
         if seq as u64 <= head {
             entries += 1;
             add(&mut digests, ID, &id.as_str().into(), seq as u64);
+        } else if seq as u64 > now.head {
+            findings.push(format!("the id {id:?} leads to 0:{seq}, past the head of the log"));
         }
         if count == ROWS_AT_ONCE {
             next = IndexPlace::Ids(id);
         }
     }
-    Ok((digests, entries, Vec::new(), next))
+    Ok((digests, entries, findings, next))
 }
 
 /// The term in the columns `kind, value` from `at` on.

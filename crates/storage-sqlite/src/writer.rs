@@ -1,6 +1,6 @@
 //! The writing thread: one a process and store. What callers hand over while a commit is under way is committed together.
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{sync::Arc, thread::JoinHandle, time::Instant};
 
 use domain::{
     Event, StorageFailure,
@@ -15,6 +15,7 @@ use crate::{
     failure::{self, sqlite},
     fold::Tail,
     state::{State, micros},
+    store::SqliteOptions,
     terms::Kinds,
 };
 
@@ -52,25 +53,23 @@ pub(crate) struct Writer {
     clock: Arc<dyn Clock>,
     kinds: Kinds,
     tail: Tail,
-    /// The head after this thread's last commit: if the file's differs, another process wrote.
-    known_head: u64,
+    /// Head and number of events after this thread's last commit. If the file's differ, another process appended or
+    /// removed events, and the tail may be untrue.
+    known: (u64, u64),
     commits: watch::Sender<u64>,
 }
 
 impl WriterHandle {
-    /// Starts the thread on a connection that is open and laid out.
-    pub(crate) fn start(
-        connection: Connection,
-        clock: Arc<dyn Clock>,
-    ) -> Result<(Self, std::thread::JoinHandle<()>), StorageFailure> {
+    /// Opens the file to write and starts the thread.
+    pub(crate) fn open(options: &SqliteOptions) -> Result<(Self, JoinHandle<()>), StorageFailure> {
         let (commands, queue) = mpsc::channel(QUEUE);
         let (announce, commits) = watch::channel(0);
         let writer = Writer {
-            connection,
-            clock,
+            connection: connection::open(&options.path, Role::Write)?,
+            clock: options.clock.clone(),
             kinds: Kinds::default(),
-            tail: Tail::default(),
-            known_head: 0,
+            tail: Tail::new(options.tail_events),
+            known: (0, 0),
             commits: announce,
         };
         let thread = std::thread::Builder::new()
@@ -78,14 +77,6 @@ impl WriterHandle {
             .spawn(move || writer.serve(queue))
             .map_err(|error| StorageFailure::Other(format!("cannot start the writing thread: {error}")))?;
         Ok((Self { commands, commits }, thread))
-    }
-
-    /// Opens the file to write and starts the thread.
-    pub(crate) fn open(
-        path: PathBuf,
-        clock: Arc<dyn Clock>,
-    ) -> Result<(Self, std::thread::JoinHandle<()>), StorageFailure> {
-        Self::start(connection::open(&path, Role::Write)?, clock)
     }
 
     /// Tells of commits by this process.
@@ -201,14 +192,14 @@ impl Writer {
         &mut self,
         change: impl FnOnce(&Transaction<'_>, &mut State, &mut Kinds, &mut Tail, i64) -> Result<T, StorageFailure>,
     ) -> Result<T, StorageFailure> {
-        let Self { connection, clock, kinds, tail, known_head, commits } = self;
+        let Self { connection, clock, kinds, tail, known, commits } = self;
         let begun = Instant::now();
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| failure::with_wait(sqlite(error), begun.elapsed()))?;
         let mut state = State::load(&transaction)?;
         let before = state.clone();
-        if state.head != *known_head {
+        if (state.head, state.events) != *known {
             tail.clear();
         }
         let done = change(&transaction, &mut state, kinds, tail, micros(clock.now()))
@@ -221,7 +212,7 @@ impl Writer {
             .and_then(|result| transaction.commit().map(|()| result).map_err(failure::commit));
         match &done {
             Ok(_) => {
-                *known_head = state.head;
+                *known = (state.head, state.events);
                 if state.head != before.head {
                     commits.send_replace(state.head);
                 }
@@ -230,7 +221,7 @@ impl Writer {
             Err(_) => {
                 kinds.forget();
                 tail.truncate(before.head);
-                *known_head = before.head;
+                *known = (before.head, before.events);
             }
         }
         done

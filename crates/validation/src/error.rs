@@ -15,7 +15,9 @@ pub enum SchemaError {
         detail: String,
     },
     /// The pointer leads to nothing in the document.
-    #[error("the pointer \"{pointer}\" leads to nothing in the schema file: give a JSON Pointer such as /definitions/Order")]
+    #[error(
+        "the pointer \"{pointer}\" leads to nothing in the schema file: give a JSON Pointer such as /definitions/Order"
+    )]
     NoSuchPointer {
         /// The pointer.
         pointer: String,
@@ -38,7 +40,9 @@ pub enum SchemaError {
         uri: String,
     },
     /// The chosen engine does not read this draft.
-    #[error("the schema is written in {draft}, which the engine {engine} does not read: choose the engine jsonschema")]
+    #[error(
+        "the schema is written in {draft}, which the engine {engine} does not read: choose the engine jsonschema"
+    )]
     UnreadDraft {
         /// The draft.
         draft: Draft,

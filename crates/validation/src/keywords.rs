@@ -56,14 +56,41 @@ const APPLICATORS: [Applicator; 21] = [
 /// Keywords that check a value and hold no schema. `format` and the `content…` keywords are missing on purpose: here
 /// they are remarks, never reasons to refuse.
 const ASSERTIONS: [&str; 21] = [
-    "type", "enum", "const", "multipleOf", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "maxLength",
-    "minLength", "pattern", "maxItems", "minItems", "uniqueItems", "maxProperties", "minProperties", "required",
-    "maxContains", "minContains", "dependentRequired", "$ref",
+    "type",
+    "enum",
+    "const",
+    "multipleOf",
+    "maximum",
+    "exclusiveMaximum",
+    "minimum",
+    "exclusiveMinimum",
+    "maxLength",
+    "minLength",
+    "pattern",
+    "maxItems",
+    "minItems",
+    "uniqueItems",
+    "maxProperties",
+    "minProperties",
+    "required",
+    "maxContains",
+    "minContains",
+    "dependentRequired",
+    "$ref",
 ];
 
 const LATER_THAN_DRAFT_7: [&str; 11] = [
-    "dependentSchemas", "dependentRequired", "unevaluatedItems", "unevaluatedProperties", "prefixItems", "maxContains",
-    "minContains", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$anchor",
+    "dependentSchemas",
+    "dependentRequired",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "prefixItems",
+    "maxContains",
+    "minContains",
+    "$dynamicRef",
+    "$dynamicAnchor",
+    "$recursiveRef",
+    "$anchor",
 ];
 
 /// What a keyword of a schema is.
@@ -106,7 +133,8 @@ pub(crate) fn each_subschema(schema: &Map<String, Value>, mut visit: impl FnMut(
                 list.iter().enumerate().for_each(|(index, item)| visit(format!("/{name}/{index}"), item));
             }
             (Some(Value::Object(map)), Shape::Map | Shape::Dependencies) => {
-                map.iter().for_each(|(key, item)| visit(crate::pointer::child(&format!("/{name}"), key), item));
+                map.iter()
+                    .for_each(|(key, item)| visit(crate::pointer::child(&format!("/{name}"), key), item));
             }
             (Some(one), Shape::One | Shape::OneOrMany) => visit(format!("/{name}"), one),
             _ => {}

@@ -236,6 +236,8 @@ pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 /// - The same id with other content MUST be `Conflict`, and nothing of it stored.
 /// - Under `AllOrNothing`, if any outcome is `Conflict` or `Erased`, nothing MUST be stored.
 /// - Positions MUST rise within a partition in commit order and MUST NOT be handed out twice, not even after trimming everything.
+/// - Stored times MUST NOT fall within a partition: where the clock steps back, an event takes the time of the one
+///   before it. So age trims a prefix of the log.
 /// - The bytes of an event MUST come back as they went in.
 ///
 /// Laws of reading:

@@ -1,0 +1,194 @@
+//! Lines out of a stream, none of which can take more memory than a limit: 512 MiB without a line break cost nothing.
+
+use std::io;
+
+use domain::Limits;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt};
+
+/// One line of a stream. Numbers count from 1, blank lines included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// A line within the limit, without its line feed.
+    Text {
+        /// Its number.
+        line: u64,
+        /// Its bytes.
+        bytes: &'a [u8],
+    },
+    /// A line over the limit. It was passed over, not kept.
+    TooLong {
+        /// Its number.
+        line: u64,
+        /// How many bytes it has.
+        bytes: u64,
+    },
+}
+
+/// The longest line that can hold an event within the limits, in bytes: a stored event has some members around it.
+pub fn line_limit(limits: &Limits) -> usize {
+    const AROUND: usize = 4 * 1024;
+    limits.max_event_bytes.saturating_add(AROUND)
+}
+
+/// Cuts chunks into lines, keeping at most the limit and one byte of any.
+#[derive(Debug)]
+struct Splitter {
+    kept: Vec<u8>,
+    limit: usize,
+    /// Bytes of the present line so far.
+    length: u64,
+    /// The present line's number.
+    line: u64,
+    /// Whether the line in `kept` was given out and is to be forgotten.
+    given: bool,
+}
+
+impl Splitter {
+    fn new(limit: usize) -> Self {
+        Self { kept: Vec::new(), limit, length: 0, line: 1, given: false }
+    }
+
+    /// Takes bytes up to and with the next line feed; how many were taken, and whether a line is complete.
+    fn take(&mut self, chunk: &[u8]) -> (usize, bool) {
+        self.forget_given();
+        let end = find_line_feed(chunk);
+        let text = chunk.get(..end.unwrap_or(chunk.len())).unwrap_or(chunk);
+        let room = (self.limit + 1).saturating_sub(self.kept.len()).min(text.len());
+        self.kept.extend_from_slice(text.get(..room).unwrap_or_default());
+        self.length += text.len() as u64;
+        (text.len() + usize::from(end.is_some()), end.is_some())
+    }
+
+    /// Whether bytes of an unfinished line are waiting; a stream need not end with a line feed.
+    fn has_rest(&mut self) -> bool {
+        self.forget_given();
+        self.length > 0
+    }
+
+    fn forget_given(&mut self) {
+        if std::mem::take(&mut self.given) {
+            self.kept.clear();
+            self.length = 0;
+            self.line += 1;
+        }
+    }
+
+    fn give(&mut self) -> Line<'_> {
+        self.given = true;
+        let line = self.line;
+        if self.length > self.limit as u64 {
+            Line::TooLong { line, bytes: self.length }
+        } else {
+            Line::Text { line, bytes: &self.kept }
+        }
+    }
+}
+
+fn find_line_feed(chunk: &[u8]) -> Option<usize> {
+    // A block without a line feed is passed without a branch a byte, which compiles to vector instructions.
+    const BLOCK: usize = 64;
+    let mut start = 0;
+    for block in chunk.chunks_exact(BLOCK) {
+        if block.iter().fold(false, |found, byte| found | (*byte == b'\n')) {
+            break;
+        }
+        start += BLOCK;
+    }
+    let at = chunk.get(start..)?.iter().position(|byte| *byte == b'\n')?;
+    Some(start + at)
+}
+
+/// Reads lines of an asynchronous stream.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use bus::{Line, LineReader};
+/// let mut lines = LineReader::new(&b"{}\ntoo long\n"[..], 4);
+/// assert_eq!(lines.next().await.unwrap(), Some(Line::Text { line: 1, bytes: b"{}" }));
+/// assert_eq!(lines.next().await.unwrap(), Some(Line::TooLong { line: 2, bytes: 8 }));
+/// assert_eq!(lines.next().await.unwrap(), None);
+/// # });
+/// ```
+#[derive(Debug)]
+pub struct LineReader<R> {
+    reader: R,
+    splitter: Splitter,
+}
+
+impl<R: AsyncBufRead + Unpin> LineReader<R> {
+    /// A reader of lines of at most `limit` bytes, line feed not counted.
+    pub fn new(reader: R, limit: usize) -> Self {
+        Self { reader, splitter: Splitter::new(limit) }
+    }
+
+    /// The next line; none at the end of the stream. Not cancel-safe.
+    ///
+    /// # Errors
+    /// When the stream cannot be read.
+    pub async fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+        loop {
+            let chunk = self.reader.fill_buf().await?;
+            if chunk.is_empty() {
+                return Ok(self.splitter.has_rest().then(|| self.splitter.give()));
+            }
+            let (taken, complete) = self.splitter.take(chunk);
+            self.reader.consume(taken);
+            if complete {
+                return Ok(Some(self.splitter.give()));
+            }
+        }
+    }
+}
+
+/// Reads lines of a blocking stream. For threads that may block, never for asynchronous code.
+#[derive(Debug)]
+pub struct BlockingLineReader<R> {
+    reader: R,
+    splitter: Splitter,
+}
+
+impl<R: io::BufRead> BlockingLineReader<R> {
+    /// A reader of lines of at most `limit` bytes, line feed not counted.
+    pub fn new(reader: R, limit: usize) -> Self {
+        Self { reader, splitter: Splitter::new(limit) }
+    }
+
+    /// The next line; none at the end of the stream.
+    ///
+    /// # Errors
+    /// When the stream cannot be read.
+    pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
+        loop {
+            let chunk = match self.reader.fill_buf() {
+                Ok(chunk) => chunk,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if chunk.is_empty() {
+                return Ok(self.splitter.has_rest().then(|| self.splitter.give()));
+            }
+            let (taken, complete) = self.splitter.take(chunk);
+            self.reader.consume(taken);
+            if complete {
+                return Ok(Some(self.splitter.give()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_half_a_gibibyte_takes_no_more_memory_than_the_limit() {
+        let (limit, chunk) = (64 * 1024, vec![b'['; 1024 * 1024]);
+        let mut splitter = Splitter::new(limit);
+        for _ in 0..512 {
+            assert_eq!(splitter.take(&chunk), (chunk.len(), false));
+            assert!(splitter.kept.capacity() <= 2 * (limit + 1), "{}", splitter.kept.capacity());
+        }
+        assert_eq!(splitter.take(b"\n"), (1, true));
+        assert_eq!(splitter.give(), Line::TooLong { line: 1, bytes: 512 * 1024 * 1024 });
+    }
+}

@@ -1,0 +1,88 @@
+//! Events for tests, made from what a test wants to say about them.
+
+use domain::{Document, Event, Limits};
+use serde_json::{Value, json};
+
+/// An event in the making: its members in the order in which they will be written.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    members: Vec<(String, Value)>,
+}
+
+impl Draft {
+    /// An event of this id with the least that an event needs.
+    pub fn new(id: &str) -> Self {
+        let members = [
+            ("id", json!(id)),
+            ("type", json!("user.registered")),
+            ("version", json!("1.0")),
+            ("timestamp", json!("2024-01-15T10:30:00Z")),
+            ("source", json!("user-service")),
+            ("metadata", json!({})),
+        ];
+        Self { members: members.map(|(name, value)| (name.to_owned(), value)).into() }
+    }
+
+    /// Sets a member, where it stands or at the end.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        match self.members.iter_mut().find(|(existing, _)| existing == name) {
+            Some((_, existing)) => *existing = value.into(),
+            None => self.members.push((name.to_owned(), value.into())),
+        }
+        self
+    }
+
+    /// Sets the type.
+    #[must_use]
+    pub fn of_type(self, event_type: &str) -> Self {
+        self.with("type", event_type)
+    }
+
+    /// Sets the timestamp.
+    #[must_use]
+    pub fn at(self, timestamp: &str) -> Self {
+        self.with("timestamp", timestamp)
+    }
+
+    /// Its JSON, members in their order, without white space.
+    pub fn json(&self) -> String {
+        let member = |(name, value): &(String, Value)| format!("{}:{value}", json!(name));
+        format!("{{{}}}", self.members.iter().map(member).collect::<Vec<_>>().join(","))
+    }
+
+    /// The same content in another spelling: members the other way round, white space, every letter of every
+    /// top-level string escaped.
+    pub fn json_respelled(&self) -> String {
+        let escaped = |text: &str| {
+            let units: String = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
+            format!("\"{units}\"")
+        };
+        let member = |(name, value): &(String, Value)| match value {
+            Value::String(text) => format!(" {} :\r\n {}", escaped(name), escaped(text)),
+            other => format!("{}\t:{other:#}", json!(name)),
+        };
+        format!("\n{{{}\n}} ", self.members.iter().rev().map(member).collect::<Vec<_>>().join(","))
+    }
+
+    /// The event.
+    pub fn event(&self) -> Event {
+        Self::parse(&self.json())
+    }
+
+    /// The same content from another spelling.
+    pub fn event_respelled(&self) -> Event {
+        Self::parse(&self.json_respelled())
+    }
+
+    /// The event of a text.
+    pub fn parse(json: &str) -> Event {
+        let document = Document::parse(json.as_bytes(), &Limits::default()).expect("a JSON object");
+        document.into_event().expect("an event")
+    }
+
+    /// Events of the ids `PREFIX-0` to `PREFIX-(N-1)`.
+    pub fn many(prefix: &str, count: usize) -> Vec<Event> {
+        (0..count).map(|n| Self::new(&format!("{prefix}-{n}")).event()).collect()
+    }
+}

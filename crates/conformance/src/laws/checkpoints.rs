@@ -1,0 +1,98 @@
+//! Laws of the checkpoint store.
+
+use domain::{Checkpoint, Cursor, StoreId, ports::CheckpointStoreError};
+
+use crate::{Bench, Harness};
+
+fn checkpoint(id: &str, name: &str, second: i64) -> Checkpoint {
+    let metadata = serde_json::json!({"version": "2.0.0", "wide": [1.5, null, {"ü": "\u{202e}\n"}]});
+    Checkpoint {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        mark: Cursor::new(StoreId(u64::MAX), 1, vec![u64::MAX]),
+        last_processed_event_id: "event:{456}*".to_owned(),
+        event_count: i64::MAX as u64,
+        metadata: metadata.as_object().cloned().unwrap(),
+        created_at: jiff::Timestamp::from_second(1_700_000_000 + second).unwrap(),
+        hold: second % 2 == 0,
+    }
+}
+
+async fn save(bench: &Bench, checkpoint: &Checkpoint, replace: bool) -> Result<(), CheckpointStoreError> {
+    bench.store.save_checkpoint(checkpoint.clone(), replace).await
+}
+
+/// Everything about a checkpoint comes back, by its name and by its id, from every handle.
+pub async fn a_checkpoint_comes_back_as_it_was_saved(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    for name in ["before-migration", "a:b {c}*?[\\\r\n\u{1b}", "ü", "'"] {
+        let saved = checkpoint(&format!("id of {name}"), name, name.len() as i64);
+        save(&bench, &saved, false).await.unwrap();
+        let other = bench.storage.open().await;
+        assert_eq!(other.find_checkpoint(name).await.unwrap().as_ref(), Some(&saved));
+        assert_eq!(other.find_checkpoint(&saved.id).await.unwrap(), Some(saved));
+    }
+    for absent in ["", "before", "BEFORE-MIGRATION", "%"] {
+        assert_eq!(bench.store.find_checkpoint(absent).await.unwrap(), None, "{absent:?}");
+    }
+}
+
+/// Without `replace`, a name that exists is refused, and nothing changes.
+pub async fn checkpoint_names_are_unique(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let first = checkpoint("1", "name", 1);
+    save(&bench, &first, false).await.unwrap();
+    let refusal = save(&bench, &checkpoint("2", "name", 2), false).await;
+    assert_eq!(refusal, Err(CheckpointStoreError::NameTaken("name".to_owned())));
+    assert_eq!(bench.store.list_checkpoints().await.unwrap(), [first]);
+    assert_eq!(bench.store.find_checkpoint("2").await.unwrap(), None);
+}
+
+/// With `replace`, the checkpoint of the name is exchanged, its id too; where there is none, it is added.
+pub async fn replacing_exchanges_a_checkpoint(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let (first, other, second) =
+        (checkpoint("1", "name", 1), checkpoint("3", "other", 3), checkpoint("2", "name", 5));
+    save(&bench, &first, true).await.unwrap();
+    save(&bench, &other, true).await.unwrap();
+    save(&bench, &second, true).await.unwrap();
+    assert_eq!(bench.store.list_checkpoints().await.unwrap(), [other, second]);
+    assert_eq!(bench.store.find_checkpoint("1").await.unwrap(), None);
+}
+
+/// Where one checkpoint's name is another's id, the name wins.
+pub async fn a_checkpoint_is_found_by_name_before_id(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let (by_id, by_name) = (checkpoint("x", "first", 1), checkpoint("y", "x", 2));
+    save(&bench, &by_id, false).await.unwrap();
+    save(&bench, &by_name, false).await.unwrap();
+    assert_eq!(bench.store.find_checkpoint("x").await.unwrap(), Some(by_name));
+    assert!(bench.store.delete_checkpoint("x").await.unwrap());
+    assert_eq!(bench.store.find_checkpoint("x").await.unwrap().as_ref(), Some(&by_id));
+    assert_eq!(bench.store.list_checkpoints().await.unwrap(), [by_id]);
+}
+
+/// All are listed, in the order in which they were made, whatever the order of saving and of names.
+pub async fn checkpoints_are_listed_oldest_first(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    assert_eq!(bench.store.list_checkpoints().await.unwrap(), []);
+    for (name, second) in [("m", 3), ("z", 1), ("a", 2)] {
+        save(&bench, &checkpoint(name, name, second), false).await.unwrap();
+    }
+    let listed = bench.store.list_checkpoints().await.unwrap();
+    let names: Vec<_> = listed.iter().map(|checkpoint| checkpoint.name.as_str()).collect();
+    assert_eq!(names, ["z", "a", "m"]);
+}
+
+/// One is deleted by its name or its id; what is not there answers false.
+pub async fn deleting_a_checkpoint_leaves_the_others(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    for n in 0..3 {
+        save(&bench, &checkpoint(&format!("id{n}"), &format!("name{n}"), n), false).await.unwrap();
+    }
+    assert!(!bench.store.delete_checkpoint("name").await.unwrap());
+    assert!(bench.store.delete_checkpoint("name0").await.unwrap());
+    assert!(!bench.store.delete_checkpoint("id0").await.unwrap());
+    assert!(bench.store.delete_checkpoint("id1").await.unwrap());
+    assert_eq!(bench.store.list_checkpoints().await.unwrap(), [checkpoint("id2", "name2", 2)]);
+}

@@ -1,0 +1,80 @@
+//! Laws of cursors: a mark that this log does not have is refused, never guessed at.
+
+use std::sync::Arc;
+
+use domain::{
+    Cursor, Filter,
+    ports::{EventStoreError, Order, ReadRequest, TrimRequest},
+    retention::RetentionRule,
+};
+
+use crate::{Bench, Draft, Harness};
+
+/// What every call that takes a cursor says of one.
+async fn refusals(bench: &Bench, cursor: &Cursor) -> Vec<EventStoreError> {
+    let request = ReadRequest::new(Filter::default(), 10);
+    let mut refusals = Vec::new();
+    for order in [Order::OldestFirst, Order::NewestFirst] {
+        let after = ReadRequest { order, after: Some(cursor.clone()), ..request.clone() };
+        refusals.push(bench.store.read(&after).await.expect_err("read after it"));
+        let until = ReadRequest { order, until: Some(cursor.clone()), ..request.clone() };
+        refusals.push(bench.store.read(&until).await.expect_err("read until it"));
+    }
+    refusals.push(bench.store.count(&Arc::default(), Some(cursor)).await.expect_err("count until it"));
+    refusals.push(bench.store.changed(cursor, std::time::Duration::ZERO).await.expect_err("wait after it"));
+    refusals
+}
+
+/// A cursor of another store is refused with `ForeignCursor`, which names both.
+pub async fn a_cursor_of_another_store_is_foreign(h: &impl Harness) {
+    let (bench, other) = (Bench::new(h).await, Bench::new(h).await);
+    bench.store_all(&Draft::many("e", 3)).await;
+    other.store_all(&Draft::many("e", 3)).await;
+    let foreign = other.store.head().await.unwrap();
+    let store = bench.store.info().await.unwrap().id;
+    assert_ne!(foreign.store, store, "two stores have two identities");
+    for refusal in refusals(&bench, &foreign).await {
+        assert_eq!(refusal, EventStoreError::ForeignCursor { cursor: foreign.store, store });
+    }
+}
+
+/// A cursor beyond the head marks what was lost.
+pub async fn a_cursor_beyond_the_head_is_lost(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    bench.store_all(&Draft::many("e", 3)).await;
+    let head = bench.store.head().await.unwrap();
+    for sequence in [head.sequence(0) + 1, i64::MAX as u64, u64::MAX] {
+        let beyond = Cursor { sequences: vec![sequence], ..head.clone() };
+        for refusal in refusals(&bench, &beyond).await {
+            assert_eq!(refusal.kind(), "lost-cursor", "at {sequence}: {refusal}");
+        }
+    }
+}
+
+/// A cursor of a log epoch that the store does not know is lost, wherever it points.
+pub async fn a_cursor_of_an_unknown_log_epoch_is_lost(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    bench.store_all(&Draft::many("e", 3)).await;
+    let head = bench.store.head().await.unwrap();
+    for epoch in [head.epoch + 1, u64::MAX] {
+        for refusal in refusals(&bench, &Cursor { epoch, ..head.clone() }).await {
+            assert_eq!(refusal.kind(), "lost-cursor", "in epoch {epoch}: {refusal}");
+        }
+    }
+}
+
+/// A cursor that points before what retention removed is still of this log: a read goes on with what is left, and the
+/// store says how far retention went, so that who may not skip can tell.
+pub async fn a_cursor_before_what_was_trimmed_goes_on_with_what_is_left(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let start = bench.store.head().await.unwrap();
+    let positions = bench.store_all(&Draft::many("e", 5)).await;
+    assert_eq!(bench.store.info().await.unwrap().trimmed_through, [0]);
+    let rule = RetentionRule { max_events: Some(2), ..RetentionRule::default() };
+    bench.trim(&TrimRequest { rule, holds: Vec::new(), limit: 100, dry_run: false }).await;
+    let request = ReadRequest { after: Some(start), ..ReadRequest::new(Filter::default(), 10) };
+    let page = bench.store.read(&request).await.unwrap();
+    let read: Vec<_> = page.events.iter().map(|stored| stored.position).collect();
+    assert_eq!(read, positions[3..]);
+    assert_eq!(bench.store.info().await.unwrap().trimmed_through, [positions[2].sequence]);
+}

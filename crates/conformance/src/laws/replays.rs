@@ -1,0 +1,63 @@
+//! Laws of the replay store.
+
+use std::time::Duration;
+
+use domain::{Filter, Position, StoredEvent, ports::Clock};
+use jiff::Timestamp;
+
+use crate::{Bench, Draft, Harness, json_of};
+
+fn counts(events: &[StoredEvent]) -> Vec<(u32, Option<Timestamp>)> {
+    events.iter().map(|stored| (stored.replay_count, stored.last_replay_at)).collect()
+}
+
+/// Every count rises by one and takes the time; other events keep theirs. Every read shows it, from every handle.
+pub async fn recording_raises_counts_and_sets_times(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let positions = bench.store_all(&Draft::many("e", 4)).await;
+    let first = bench.clock.now();
+    bench.store.record_replayed(&[positions[2], positions[0]], first).await.unwrap();
+    let second = first + Duration::from_secs(1);
+    bench.storage.open().await.record_replayed(&positions[2..], second).await.unwrap();
+    let expected = [(1, Some(first)), (0, None), (2, Some(second)), (1, Some(second))];
+    assert_eq!(counts(&bench.all(Filter::default()).await), expected);
+    let ids: Vec<String> = (0..4).map(|n| format!("e-{n}")).collect();
+    assert_eq!(counts(&bench.store.get(&ids).await.unwrap()), expected);
+    let of_source = Filter { sources: ["user-service".to_owned()].into(), ..Filter::default() };
+    assert_eq!(counts(&bench.all(of_source).await), expected);
+}
+
+/// A replay stores no event: head, counts, bytes, positions and times of storing stay, and an event that is appended
+/// again is still the one that is there.
+pub async fn recording_changes_nothing_else(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let events = Draft::many("e", 4);
+    let positions = bench.store_all(&events).await;
+    let (info, before) = (bench.store.info().await.unwrap(), bench.all(Filter::default()).await);
+    bench.clock.advance(Duration::from_secs(5));
+    bench.store.record_replayed(&positions, bench.clock.now()).await.unwrap();
+    let after = bench.all(Filter::default()).await;
+    assert_eq!(json_of(&after), json_of(&before));
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!((after.position, after.stored_at), (before.position, before.stored_at));
+    }
+    let now = bench.store.info().await.unwrap();
+    assert_eq!((now.head, now.events, now.bytes), (info.head, info.events, info.bytes));
+    bench.append(&events).await;
+    assert_eq!(bench.all(Filter::default()).await[0].replay_count, 1);
+    bench.verify_is_clean().await;
+}
+
+/// Positions that are gone, or never were, are passed over; the others are counted.
+pub async fn recording_passes_over_positions_that_are_gone(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let events = [Draft::new("a").with("userId", "x").event(), Draft::new("b").event()];
+    let positions = bench.store_all(&events).await;
+    bench.erase("user", "x").await;
+    let odd =
+        [positions[0], Position::new(0, 0), Position::new(7, 1), Position::new(0, u64::MAX), positions[1]];
+    bench.store.record_replayed(&odd, bench.clock.now()).await.unwrap();
+    bench.store.record_replayed(&[], bench.clock.now()).await.unwrap();
+    assert_eq!(counts(&bench.all(Filter::default()).await), [(1, Some(bench.clock.now()))]);
+    bench.verify_is_clean().await;
+}

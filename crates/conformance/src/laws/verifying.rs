@@ -1,0 +1,102 @@
+//! Laws of what a store says about itself.
+
+use std::sync::{Arc, Mutex};
+
+use domain::{
+    Event, Filter, Position,
+    ports::{TrimRequest, event_store::Progress},
+    retention::RetentionRule,
+};
+
+use crate::{Bench, Draft, Harness};
+
+fn events() -> Vec<Event> {
+    let draft = |n| Draft::new(&format!("e{n}")).with("userId", format!("u{n}")).with("correlationId", "c");
+    (0..5).map(|n| draft(n).event()).collect()
+}
+
+/// A store that was appended to, trimmed and erased from has no findings, and every event and entry was checked.
+pub async fn verify_finds_nothing_in_a_healthy_store(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    bench.verify_is_clean().await;
+    bench.store_all(&events()).await;
+    let report = bench.store.verify(None).await.unwrap();
+    assert_eq!((report.total_findings, report.events), (0, 5));
+    assert!(report.index_entries >= 5, "{report:?}");
+    let rule = RetentionRule { max_events: Some(4), ..RetentionRule::default() };
+    bench.trim(&TrimRequest { rule, holds: Vec::new(), limit: 10, dry_run: false }).await;
+    bench.erase("user", "u2").await;
+    let report = bench.store.verify(None).await.unwrap();
+    assert_eq!((report.total_findings, report.events), (0, 3));
+}
+
+async fn expect_a_finding(bench: &Bench, at: Position) {
+    let report = bench.store.verify(None).await.unwrap();
+    assert!(report.total_findings >= 1 && !report.findings.is_empty(), "{report:?}");
+    let about = |position: &Option<Position>| position.is_none_or(|position| position == at);
+    assert!(report.findings.iter().all(|finding| about(&finding.position)), "of {at} alone: {report:?}");
+    assert!(report.findings.iter().any(|finding| finding.position == Some(at)), "{report:?}");
+}
+
+/// An event that lacks one of its index entries is found and named by its position.
+pub async fn verify_finds_an_event_without_an_index_entry(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let positions = bench.store_all(&events()).await;
+    let Some(faults) = bench.storage.faults() else { return bench.verify_is_clean().await };
+    faults.drop_index_entry(positions[3]).await;
+    expect_a_finding(&bench, positions[3]).await;
+}
+
+/// An index entry whose event is not there is found and named by its position.
+pub async fn verify_finds_an_index_entry_without_an_event(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let positions = bench.store_all(&events()).await;
+    let Some(faults) = bench.storage.faults() else { return bench.verify_is_clean().await };
+    bench.erase("user", "u4").await;
+    faults.plant_index_entry(positions[4]).await;
+    expect_a_finding(&bench, positions[4]).await;
+    // A reader is not misled by it.
+    assert_eq!(bench.count(Filter::default()).await, 4);
+    assert_eq!(bench.ids(Filter::default()).await.len(), 4);
+}
+
+/// An event whose bytes are not what was written is found and named by its position.
+pub async fn verify_finds_damaged_bytes(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let positions = bench.store_all(&events()).await;
+    let Some(faults) = bench.storage.faults() else { return bench.verify_is_clean().await };
+    faults.damage_event(positions[1]).await;
+    expect_a_finding(&bench, positions[1]).await;
+}
+
+/// Progress rises to the whole.
+pub async fn verify_says_how_far_it_is(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    bench.store_all(&Draft::many("e", 2_500)).await;
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let listener = said.clone();
+    let progress: Progress = Arc::new(move |done, total| listener.lock().unwrap().push((done, total)));
+    let report = bench.store.verify(Some(progress)).await.unwrap();
+    assert_eq!(report.events, 2_500);
+    let said = said.lock().unwrap();
+    assert!(said.is_sorted(), "{said:?}");
+    assert!(said.iter().all(|(done, total)| done <= total), "{said:?}");
+    let last = said.last().unwrap();
+    assert_eq!(last.0, last.1, "{said:?}");
+}
+
+/// `info` counts what the store holds, and one storage has one identity whoever asks.
+pub async fn info_counts_events_and_bytes(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let empty = bench.store.info().await.unwrap();
+    assert_eq!((empty.events, empty.bytes), (0, 0));
+    let events = events();
+    bench.store_all(&events).await;
+    bench.erase("user", "u0").await;
+    let info = bench.storage.open().await.info().await.unwrap();
+    let bytes: usize = events[1..].iter().map(Event::size_bytes).sum();
+    assert_eq!((info.events, info.bytes), (4, bytes as u64));
+    assert_eq!(info.head, bench.store.head().await.unwrap());
+    assert_eq!((info.id, info.namespace), (empty.id, empty.namespace));
+    assert_eq!(info.head.store, info.id);
+}

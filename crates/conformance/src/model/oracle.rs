@@ -1,0 +1,227 @@
+//! The model: a list of events and the plainest reading of the ports' laws.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use domain::{
+    Checkpoint, Position, StoredEvent,
+    ports::{AppendOutcome, Atomicity, Trimmed},
+};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::wanted::{Wanted, accepts_type, names};
+
+/// An event as the model keeps it.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) position: Position,
+    pub(super) json: String,
+    value: Value,
+    stored_at: Timestamp,
+    replay_count: u32,
+    last_replay_at: Option<Timestamp>,
+}
+
+/// What a reader sees of an event, to compare.
+pub(super) type Seen = (Position, String, Timestamp, u32, Option<Timestamp>);
+
+pub(super) fn seen(stored: &StoredEvent) -> Seen {
+    let json = stored.event.json().to_owned();
+    (stored.position, json, stored.stored_at, stored.replay_count, stored.last_replay_at)
+}
+
+impl Kept {
+    fn seen(&self) -> Seen {
+        (self.position, self.json.clone(), self.stored_at, self.replay_count, self.last_replay_at)
+    }
+
+    fn id(&self) -> &str {
+        self.value["id"].as_str().unwrap()
+    }
+}
+
+/// A retention rule in the model's words. Marks are sequences.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rule {
+    pub(super) types: Vec<String>,
+    pub(super) max_age: Option<Duration>,
+    pub(super) max_events: Option<u64>,
+    pub(super) max_bytes: Option<u64>,
+    pub(super) through: Option<u64>,
+    pub(super) holds: Vec<(String, u64)>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Oracle {
+    pub(super) log: Vec<Kept>,
+    erased: BTreeSet<String>,
+    newest: u64,
+    newest_time: Timestamp,
+    pub(super) trimmed_through: u64,
+    pub(super) checkpoints: Vec<Checkpoint>,
+}
+
+impl Oracle {
+    /// Checks the outcomes of an append, and takes over the positions that the store chose.
+    pub(super) fn append(
+        &mut self,
+        batch: &[String],
+        atomicity: Atomicity,
+        outcomes: &[AppendOutcome],
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let values: Vec<Value> = batch.iter().map(|json| serde_json::from_str(json).unwrap()).collect();
+        if outcomes.len() != batch.len() {
+            return Err(format!("{} outcomes for {} events", outcomes.len(), batch.len()));
+        }
+        let refused = self.refuses(&values);
+        let nothing = atomicity == Atomicity::AllOrNothing && refused;
+        let known = self.log.len();
+        for ((json, value), outcome) in batch.iter().zip(&values).zip(outcomes) {
+            let id = value["id"].as_str().unwrap();
+            let at = self.log.iter().position(|kept| kept.id() == id);
+            let ok = match (outcome, at.map(|at| (at < known, &self.log[at]))) {
+                (AppendOutcome::Erased, None) => self.erased.contains(id),
+                // Within a batch that is not stored, there is no position to compare.
+                (AppendOutcome::Conflict(position), Some((before, kept))) => {
+                    kept.value != *value && (nothing && !before || kept.position == *position)
+                }
+                (AppendOutcome::AlreadyStored(position), Some((before, kept))) => {
+                    kept.value == *value && kept.position == *position && (before || !nothing)
+                }
+                (AppendOutcome::NotStored, Some((before, kept))) => {
+                    nothing && !before && kept.value == *value
+                }
+                (AppendOutcome::NotStored, None) => nothing && !self.erased.contains(id),
+                (AppendOutcome::Stored(position), None) => {
+                    !nothing && !self.erased.contains(id) && position.sequence > self.newest
+                }
+                _ => false,
+            };
+            if !ok {
+                return Err(format!(
+                    "{id:?} was answered {outcome:?}; known: {at:?}; nothing stored: {nothing}"
+                ));
+            }
+            // What a batch that is not stored would have stored is kept until its end, to judge its repeats by.
+            if let AppendOutcome::Stored(_) | AppendOutcome::NotStored = outcome
+                && at.is_none()
+            {
+                let position = match outcome {
+                    AppendOutcome::Stored(position) => *position,
+                    _ => Position::new(0, u64::MAX),
+                };
+                if !nothing {
+                    self.newest = position.sequence;
+                    self.newest_time = self.newest_time.max(now);
+                }
+                let (json, value) = (json.clone(), value.clone());
+                self.log.push(Kept {
+                    position,
+                    json,
+                    value,
+                    stored_at: self.newest_time.max(now),
+                    replay_count: 0,
+                    last_replay_at: None,
+                });
+            }
+        }
+        if nothing {
+            self.log.truncate(known);
+        }
+        Ok(())
+    }
+
+    /// Whether any event of a batch is a conflict or erased.
+    fn refuses(&self, batch: &[Value]) -> bool {
+        let other = |one: &Value, two: &Value| one["id"] == two["id"] && one != two;
+        batch.iter().any(|event| {
+            self.erased.contains(event["id"].as_str().unwrap())
+                || self.log.iter().any(|kept| other(&kept.value, event))
+                || batch.iter().any(|sibling| other(sibling, event))
+        })
+    }
+
+    /// What a read returns, in log order.
+    pub(super) fn read(&self, wanted: &Wanted, until: u64) -> Vec<Seen> {
+        let matches = |kept: &&Kept| kept.position.sequence <= until && wanted.accepts(&kept.value);
+        self.log.iter().filter(matches).map(Kept::seen).collect()
+    }
+
+    pub(super) fn get(&self, ids: &[String]) -> Vec<Seen> {
+        let one = |id: &String| self.log.iter().find(|kept| kept.id() == id).map(Kept::seen);
+        ids.iter().filter_map(one).collect()
+    }
+
+    /// What a whole trim does, whatever its steps.
+    pub(super) fn trim(&mut self, rule: &Rule, now: Timestamp, dry_run: bool) -> Trimmed {
+        let of_rule: Vec<&Kept> =
+            self.log.iter().filter(|kept| accepts_type(&rule.types, &kept.value)).collect();
+        let goes = |at: usize| {
+            let from_here_on = &of_rule[at..];
+            let bytes: usize = from_here_on.iter().map(|kept| kept.json.len()).sum();
+            let kept = of_rule[at];
+            rule.max_age.is_some_and(|age| {
+                now.as_nanosecond() - kept.stored_at.as_nanosecond() > age.as_nanos() as i128
+            }) || rule.max_events.is_some_and(|most| from_here_on.len() as u64 > most)
+                || rule.max_bytes.is_some_and(|most| bytes as u64 > most)
+                || rule.through.is_some_and(|mark| kept.position.sequence <= mark)
+        };
+        let going: Vec<(Position, usize)> = (0..of_rule.len())
+            .filter(|at| goes(*at))
+            .map(|at| (of_rule[at].position, of_rule[at].json.len()))
+            .collect();
+        let hold = rule.holds.iter().min_by_key(|(_, mark)| *mark);
+        let free = |position: &Position| hold.is_none_or(|(_, mark)| position.sequence <= *mark);
+        let (gone, held): (Vec<_>, Vec<_>) = going.into_iter().partition(|(position, _)| free(position));
+        if !dry_run {
+            self.log.retain(|kept| gone.iter().all(|(position, _)| *position != kept.position));
+            let last = gone.last().map_or(0, |(position, _)| position.sequence);
+            self.trimmed_through = self.trimmed_through.max(last);
+        }
+        Trimmed {
+            events: gone.len() as u64,
+            bytes: gone.iter().map(|(_, bytes)| *bytes as u64).sum(),
+            more: false,
+            held_by: hold.filter(|_| !held.is_empty()).map(|(holder, _)| holder.clone()),
+        }
+    }
+
+    /// How many events and bytes an erasure takes.
+    pub(super) fn erase(&mut self, kind: &str, id: &str) -> (u64, u64) {
+        let (gone, left): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.log).into_iter().partition(|kept| names(&kept.value, kind) == Some(id));
+        self.log = left;
+        self.erased.extend(gone.iter().map(|kept| kept.id().to_owned()));
+        (gone.len() as u64, gone.iter().map(|kept| kept.json.len() as u64).sum())
+    }
+
+    pub(super) fn record_replayed(&mut self, positions: &[Position], at: Timestamp) {
+        for kept in self.log.iter_mut().filter(|kept| positions.contains(&kept.position)) {
+            kept.replay_count += 1;
+            kept.last_replay_at = Some(at);
+        }
+    }
+
+    /// Whether it was saved.
+    pub(super) fn save_checkpoint(&mut self, checkpoint: Checkpoint, replace: bool) -> bool {
+        let taken = self.checkpoints.iter().any(|existing| existing.name == checkpoint.name);
+        if taken && !replace {
+            return false;
+        }
+        self.checkpoints.retain(|existing| existing.name != checkpoint.name);
+        self.checkpoints.push(checkpoint);
+        true
+    }
+
+    pub(super) fn delete_checkpoint(&mut self, name: &str) -> bool {
+        let before = self.checkpoints.len();
+        self.checkpoints.retain(|existing| existing.name != name);
+        self.checkpoints.len() < before
+    }
+
+    /// Events and bytes held.
+    pub(super) fn size(&self) -> (u64, u64) {
+        (self.log.len() as u64, self.log.iter().map(|kept| kept.json.len() as u64).sum())
+    }
+}

@@ -1,0 +1,56 @@
+//! Reading to the end, page by page, with what every page must keep.
+
+use std::sync::Arc;
+
+use domain::{
+    CorruptEvent, Cursor, Filter, StoredEvent,
+    ports::{Order, ReadRequest},
+};
+
+use crate::Stores;
+
+/// Reads every match in pages of a size. Panics where a page has too many events, where the read makes no progress,
+/// and where an event is damaged.
+pub async fn walk(
+    store: &dyn Stores,
+    filter: &Arc<Filter>,
+    order: Order,
+    limit: usize,
+    until: Option<Cursor>,
+) -> Vec<StoredEvent> {
+    let (events, corrupt) = walk_all(store, filter, order, limit, until).await;
+    assert_eq!(corrupt, [], "no event is damaged");
+    events
+}
+
+/// Like [`walk`], with the damaged events beside the others.
+pub async fn walk_all(
+    store: &dyn Stores,
+    filter: &Arc<Filter>,
+    order: Order,
+    limit: usize,
+    until: Option<Cursor>,
+) -> (Vec<StoredEvent>, Vec<CorruptEvent>) {
+    let mut request = ReadRequest { filter: filter.clone(), order, after: None, until, limit };
+    let (mut events, mut corrupt) = (Vec::new(), Vec::new());
+    loop {
+        let page = store.read(&request).await.expect("a page");
+        assert!(page.events.len() <= limit, "{} events in a page of {limit}", page.events.len());
+        events.extend(page.events);
+        corrupt.extend(page.corrupt);
+        let Some(next) = page.next else { return (events, corrupt) };
+        if let Some(after) = &request.after {
+            let advanced = match order {
+                Order::OldestFirst => next.sequence(0) > after.sequence(0),
+                Order::NewestFirst => next.sequence(0) < after.sequence(0),
+            };
+            assert!(advanced, "a page after {after:?} went on at {next:?}");
+        }
+        request.after = Some(next);
+    }
+}
+
+/// The JSON of events, to compare reads by.
+pub fn json_of(events: &[StoredEvent]) -> Vec<&str> {
+    events.iter().map(|stored| stored.event.json()).collect()
+}

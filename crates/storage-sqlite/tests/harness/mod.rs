@@ -1,0 +1,71 @@
+//! What the suite needs of this adapter: fresh files, further handles on them, and damage by plain SQL.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use conformance::{Faults, Harness, ManualClock, Storage, Stores};
+use domain::Position;
+use rusqlite::Connection;
+use storage_sqlite::{SqliteOptions, SqliteStore};
+use tempfile::TempDir;
+
+pub(crate) struct SqliteHarness {
+    pub(crate) tail_events: u64,
+}
+
+#[async_trait]
+impl Harness for SqliteHarness {
+    async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.db");
+        Box::new(File { path, clock, tail_events: self.tail_events, _folder: folder })
+    }
+}
+
+struct File {
+    path: PathBuf,
+    clock: ManualClock,
+    tail_events: u64,
+    _folder: TempDir,
+}
+
+#[async_trait]
+impl Storage for File {
+    async fn open(&self) -> Arc<dyn Stores> {
+        let options = SqliteOptions {
+            clock: Arc::new(self.clock.clone()),
+            tail_events: self.tail_events,
+            ..SqliteOptions::new(&self.path)
+        };
+        Arc::new(SqliteStore::create(options).await.unwrap())
+    }
+
+    fn faults(&self) -> Option<&dyn Faults> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Faults for File {
+    async fn damage_event(&self, at: Position) {
+        let sql = "UPDATE event SET json = replace(json, substr(json, 3, 1), '~') WHERE seq = ?1";
+        assert_eq!(execute(&self.path, sql, at), 1);
+    }
+
+    async fn drop_index_entry(&self, at: Position) {
+        assert_eq!(execute(&self.path, "DELETE FROM event_id WHERE seq = ?1", at), 1);
+    }
+
+    async fn plant_index_entry(&self, at: Position) {
+        assert_eq!(execute(&self.path, "INSERT INTO event_id (id, seq) VALUES ('planted', ?1)", at), 1);
+    }
+}
+
+fn execute(path: &Path, sql: &str, at: Position) -> usize {
+    let connection = Connection::open(path).unwrap();
+    connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    connection.execute(sql, [at.sequence as i64]).unwrap()
+}

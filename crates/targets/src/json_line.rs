@@ -1,0 +1,165 @@
+//! Events as lines of text that are safe on a terminal and still say the same.
+//!
+//! # Constraints
+//! A published event may hold raw line breaks between its tokens, which would tear a line in two, and characters inside
+//! its strings that a terminal acts on. Both are rewritten without changing what the JSON means: a line break between
+//! tokens becomes a space, a dangerous character becomes its `\uXXXX` escape. Everything else is copied as published.
+//!
+//! # Design
+//! In valid JSON, line breaks stand only between tokens, and what is not ASCII (or is DEL) stands only inside strings,
+//! so one scan over bytes decides without parsing. Text that needs no change is found a block at a time and copied.
+
+use std::io::Write as _;
+
+use domain::{Event, StoredEvent, ports::ReplayDelivery};
+use jiff::Timestamp;
+
+/// How much text is looked at in one step of the scan, in bytes.
+const BLOCK: usize = 64;
+
+/// Appends an event as one line, without the line's end.
+pub fn write_event(event: &Event, out: &mut Vec<u8>) {
+    push_safe_json(event.json(), out);
+}
+
+/// Appends a stored event as one line, without the line's end:
+/// `{"event":{…},"position":"0:17","storedAt":"…","replayCount":0}`.
+pub fn write_stored(stored: &StoredEvent, out: &mut Vec<u8>) {
+    push_stored_members(stored, out);
+    out.push(b'}');
+}
+
+/// Appends a replayed event as one line, without the line's end: a stored event with a `replay` object added.
+///
+/// The stored event's `replayCount` is the count before this replay, the replay's own includes it.
+pub fn write_replayed(delivery: &ReplayDelivery, out: &mut Vec<u8>) {
+    push_stored_members(&delivery.stored, out);
+    out.extend_from_slice(br#","replay":{"isReplay":true,"replayId":""#);
+    push_string_content(&delivery.replay_id, out);
+    out.extend_from_slice(br#"","originalTimestamp":""#);
+    push_timestamp(delivery.stored.event.timestamp(), out);
+    out.extend_from_slice(br#"","replayTimestamp":""#);
+    push_timestamp(delivery.replay_timestamp, out);
+    out.extend_from_slice(br#"","replayCount":"#);
+    push_number(delivery.replay_count().into(), out);
+    out.extend_from_slice(b"}}");
+}
+
+fn push_stored_members(stored: &StoredEvent, out: &mut Vec<u8>) {
+    out.reserve(stored.event.size_bytes() + 128);
+    out.extend_from_slice(br#"{"event":"#);
+    write_event(&stored.event, out);
+    out.extend_from_slice(br#","position":""#);
+    push_number(stored.position.partition.into(), out);
+    out.push(b':');
+    push_number(stored.position.sequence, out);
+    out.extend_from_slice(br#"","storedAt":""#);
+    push_timestamp(stored.stored_at, out);
+    out.extend_from_slice(br#"","replayCount":"#);
+    push_number(stored.replay_count.into(), out);
+}
+
+/// Appends valid JSON text so that it is one line and safe to show on a terminal; it parses to the same value.
+///
+/// Carriage returns and line feeds between tokens become spaces. DEL, the C1 controls, the line and paragraph
+/// separators and the bidirectional controls inside strings become `\uXXXX`.
+///
+/// ```
+/// let mut line = Vec::new();
+/// targets::push_safe_json("{\"a\":\n\"x\u{202e}y\"}", &mut line);
+/// assert_eq!(line, br#"{"a": "x\u202ey"}"#);
+/// ```
+pub fn push_safe_json(json: &str, out: &mut Vec<u8>) {
+    let mut rest = json;
+    out.reserve(rest.len());
+    loop {
+        let clean = clean_prefix(rest.as_bytes());
+        // The prefix ends before an ASCII character or before the first byte of another, so this is a boundary.
+        let (plain, suspicious) = rest.split_at_checked(clean).unwrap_or((rest, ""));
+        out.extend_from_slice(plain.as_bytes());
+        let mut characters = suspicious.chars();
+        let Some(character) = characters.next() else { return };
+        push_character(character, out);
+        rest = characters.as_str();
+    }
+}
+
+fn push_character(character: char, out: &mut Vec<u8>) {
+    match character {
+        '\r' | '\n' => out.push(b' '),
+        _ if is_dangerous(character) => push_escape(character, out),
+        _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
+}
+
+/// How many bytes from the front hold nothing that could need rewriting.
+fn clean_prefix(bytes: &[u8]) -> usize {
+    // Blocks are judged whole, without a branch a byte, which compiles to vector instructions.
+    let mut blocks = bytes.chunks_exact(BLOCK);
+    let mut clean = 0;
+    for block in &mut blocks {
+        if block.iter().fold(false, |found, byte| found | is_suspicious(*byte)) {
+            break;
+        }
+        clean += BLOCK;
+    }
+    let rest = bytes.get(clean..).unwrap_or_default();
+    clean + rest.iter().position(|byte| is_suspicious(*byte)).unwrap_or(rest.len())
+}
+
+/// Whether a byte is, or begins, a character that must be looked at. Lead bytes of other scripts pass.
+fn is_suspicious(byte: u8) -> bool {
+    // U+0080–U+009F begin with C2, U+061C with D8, and the others with E2.
+    (byte == b'\r') | (byte == b'\n') | (byte == 0x7f) | (byte == 0xc2) | (byte == 0xd8) | (byte == 0xe2)
+}
+
+/// Whether a terminal, or a reader of lines, could act on a character instead of showing it.
+fn is_dangerous(character: char) -> bool {
+    matches!(character,
+        '\u{7f}'..='\u{9f}'
+        | '\u{61c}'
+        | '\u{200e}' | '\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}')
+}
+
+/// Every dangerous character lies in the Basic Multilingual Plane, so one escape spells it.
+fn push_escape(character: char, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let code = u32::from(character);
+    out.extend_from_slice(b"\\u");
+    for shift in [12, 8, 4, 0] {
+        out.push(HEX[(code >> shift & 0xf) as usize]);
+    }
+}
+
+/// Appends text as the inside of a JSON string.
+fn push_string_content(text: &str, out: &mut Vec<u8>) {
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => out.extend_from_slice(&[b'\\', character as u8]),
+            '\0'..='\u{1f}' => push_escape(character, out),
+            _ => push_character(character, out),
+        }
+    }
+}
+
+fn push_timestamp(timestamp: Timestamp, out: &mut Vec<u8>) {
+    // Writing to memory cannot fail.
+    let _ = write!(out, "{timestamp}");
+}
+
+fn push_number(number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}

@@ -1,0 +1,121 @@
+//! The dependency rule of the house, held against what cargo says of the workspace.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+};
+
+use serde_json::Value;
+
+/// Which of our crates each crate may use (normal dependencies; tests may use more, see below).
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("generator", &[]),
+    ("conformance", &["domain"]),
+    ("conditions", &["domain"]),
+    ("validation", &["domain"]),
+    ("storage-memory", &["domain"]),
+    ("storage-sqlite", &["domain"]),
+    ("bus", &["domain"]),
+    ("replay", &["domain"]),
+    ("targets", &["domain"]),
+    (
+        "cli",
+        &[
+            "domain",
+            "generator",
+            "conditions",
+            "validation",
+            "storage-memory",
+            "storage-sqlite",
+            "bus",
+            "replay",
+            "targets",
+        ],
+    ),
+    ("tests", &[]),
+    ("benches", &["domain", "generator", "validation", "storage-sqlite"]),
+];
+
+/// Crates that know a backend; nothing but the composition root and tests may use them.
+const ADAPTERS: &[&str] = &["storage-memory", "storage-sqlite", "storage-redis"];
+
+/// What the domain may use from outside: pure libraries, no I/O, no runtime.
+const PURE: &[&str] =
+    &["async-trait", "base64", "crc32fast", "jiff", "serde", "serde_json", "sha2", "thiserror"];
+
+struct Package {
+    /// Dependencies by name, those for tests apart.
+    normal: BTreeSet<String>,
+    dev: BTreeSet<String>,
+}
+
+fn workspace() -> BTreeMap<String, Package> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    packages.iter().map(|package| (short(&package["name"]), read(package))).collect()
+}
+
+fn short(name: &Value) -> String {
+    name.as_str().unwrap().trim_start_matches("event-replay-").to_owned()
+}
+
+fn read(package: &Value) -> Package {
+    let mut found = Package { normal: BTreeSet::new(), dev: BTreeSet::new() };
+    for dependency in package["dependencies"].as_array().unwrap() {
+        let names = if dependency["kind"] == "dev" { &mut found.dev } else { &mut found.normal };
+        names.insert(short(&dependency["name"]));
+    }
+    found
+}
+
+#[test]
+fn crates_use_only_what_their_layer_allows() {
+    let workspace = workspace();
+    let rules: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
+    for (name, package) in &workspace {
+        let allowed =
+            rules.get(name.as_str()).unwrap_or_else(|| panic!("crate {name} has no rule yet: add one"));
+        for used in package.normal.iter().filter(|used| workspace.contains_key(*used)) {
+            assert!(allowed.contains(&used.as_str()), "{name} must not depend on {used}");
+        }
+    }
+    assert_eq!(workspace.len(), rules.len(), "a rule names a crate that is gone");
+}
+
+#[test]
+fn no_adapter_knows_another_and_the_core_knows_none() {
+    for (name, package) in workspace() {
+        let is_edge = ["cli", "tests", "benches"].contains(&name.as_str());
+        for adapter in ADAPTERS {
+            assert!(is_edge || !package.normal.contains(*adapter), "{name} must not depend on {adapter}");
+        }
+    }
+}
+
+#[test]
+fn the_domain_is_pure() {
+    let workspace = workspace();
+    for used in &workspace["domain"].normal {
+        assert!(PURE.contains(&used.as_str()), "the domain must not depend on {used}: I/O, or a runtime?");
+    }
+    for used in ["tokio", "rusqlite", "redis"] {
+        assert!(!workspace["domain"].dev.contains(used), "not even the domain's tests need {used}");
+    }
+}
+
+#[test]
+fn sibling_adapters_keep_the_same_file_names() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+    for port in ["append", "read", "retention", "erase", "verify", "checkpoints", "schemas", "replays"] {
+        for adapter in ["storage-memory", "storage-sqlite"] {
+            let file = root.join(adapter).join("src").join(format!("{port}.rs"));
+            assert!(file.is_file(), "{adapter} keeps {port} elsewhere than its siblings");
+        }
+    }
+}
