@@ -1,1 +1,17 @@
-//! Nothing ships from here; the tests are in `tests/`.
+//! Nothing ships from here: the tests are in `tests/`, and the documentation's Rust examples are compiled here.
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/architecture.md")]
+mod architecture {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/event-format.md")]
+mod event_format {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/schemas.md")]
+mod schemas {}

@@ -89,7 +89,7 @@ fn find_line_feed(chunk: &[u8]) -> Option<usize> {
     const BLOCK: usize = 64;
     let mut start = 0;
     for block in chunk.chunks_exact(BLOCK) {
-        if block.iter().fold(false, |found, byte| found | (*byte == b'\n')) {
+        if block.iter().fold(0, |found, byte| found | u8::from(*byte == b'\n')) != 0 {
             break;
         }
         start += BLOCK;
@@ -181,14 +181,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_half_a_gibibyte_takes_no_more_memory_than_the_limit() {
+    fn a_long_line_takes_no_more_memory_than_the_limit() {
         let (limit, chunk) = (64 * 1024, vec![b'['; 1024 * 1024]);
         let mut splitter = Splitter::new(limit);
-        for _ in 0..512 {
+        for _ in 0..64 {
             assert_eq!(splitter.take(&chunk), (chunk.len(), false));
             assert!(splitter.kept.capacity() <= 2 * (limit + 1), "{}", splitter.kept.capacity());
         }
         assert_eq!(splitter.take(b"\n"), (1, true));
-        assert_eq!(splitter.give(), Line::TooLong { line: 1, bytes: 512 * 1024 * 1024 });
+        assert_eq!(splitter.give(), Line::TooLong { line: 1, bytes: 64 * 1024 * 1024 });
     }
 }

@@ -1,4 +1,6 @@
 //! Streams of events: every line is accounted for, in order, whatever the store does.
+// Helpers of tests may unwrap: a panic is their way to fail.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
@@ -102,7 +104,8 @@ async fn white_space_around_an_event_is_not_part_of_it() {
 #[tokio::test]
 async fn a_stored_event_is_taken_out_untouched() {
     let inner = event("a", 1).replace("\"n\":1", "\"n\" : 1.50, \"wide\":123456789012345678901234567890");
-    let first = format!(r#"{{"event":{inner},"position":"0:1","storedAt":"2024-01-15T10:31:00Z","replayCount":3}}"#);
+    let first =
+        format!(r#"{{"event":{inner},"position":"0:1","storedAt":"2024-01-15T10:31:00Z","replayCount":3}}"#);
     let reordered = format!(r#" {{ "position":"0:1", "replayCount":3, "event" : {inner} }}"#);
     let store = store([]);
     assert_eq!(counts(&take(&store, small(), &[first, reordered]).await.unwrap()), [1, 1, 0, 0]);

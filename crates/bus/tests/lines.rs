@@ -1,4 +1,6 @@
 //! Lines out of streams, whatever the chunks and however long a line.
+// Helpers of tests may unwrap: a panic is their way to fail.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{self, BufRead, BufReader, Read};
 

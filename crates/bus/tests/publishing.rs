@@ -1,4 +1,6 @@
 //! One event: what is admitted, and what becomes of it when the store fails.
+// Helpers of tests may unwrap: a panic is their way to fail.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
@@ -18,7 +20,8 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 #[test]
 fn envelope_and_schema_are_reported_together_and_nothing_twice() {
     let publisher = publisher(&store([]));
-    let json = br#"{"type":"known","version":"1","timestamp":"2024-02-30T00:00:00Z","source":"","metadata":{}}"#;
+    let json =
+        br#"{"type":"known","version":"1","timestamp":"2024-02-30T00:00:00Z","source":"","metadata":{}}"#;
     let rejection = publisher.admit(json).unwrap_err();
     assert_eq!((rejection.event_id.as_deref(), rejection.event_type.as_deref()), (None, Some("known")));
     let id: Vec<_> = rejection.violations.iter().filter(|v| v.pointer == "/id").collect();

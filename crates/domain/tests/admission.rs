@@ -100,7 +100,7 @@ fn nesting_ends_at_the_limit() {
         parse(data(open, "{}", close, 62));
         refused(data(open, "{}", close, 63), &[("/data", "json")]);
         // Far beyond what any stack holds.
-        refused(data(open, "0", close, 100_000), &[("", "json")]);
+        refused(data(open, "0", close, 50_000), &[("/data", "json")]);
         refused(with(&format!(r#""data":{}"#, open.repeat(100_000))), &[("", "json")]);
     }
     let deep = |levels: usize| {
@@ -288,6 +288,7 @@ fn a_time_that_is_none_is_refused_for_its_reason() {
         ("0000-01-01T00:00:00Z", "0001 to 9999"),
         ("9999-12-31T23:59:59-23:59", "0001 to 9999"),
         ("0001-01-01T00:00:00+00:01", "0001 to 9999"),
+        ("0001-01-01T00:00:59.5+00:01", "0001 to 9999"),
         ("2024-01-15T10:30:00", "needs a zone"),
         ("2024-01-15", "looks like"),
         ("1705314600", "looks like"),

@@ -31,13 +31,13 @@ pub(crate) fn sqlite(error: Error) -> StorageFailure {
             StorageFailure::Foreign("the file is not an event store (nor a SQLite database at all)".into())
         }
         ErrorCode::CannotOpen => StorageFailure::Unavailable("the file cannot be opened".into()),
-        ErrorCode::SystemIoFailure => io_failure(&error, text),
+        ErrorCode::SystemIoFailure => io_failure(&error, &text),
         _ => StorageFailure::Other(text),
     }
 }
 
 /// A short read means that the file is shorter than its own header says; the rest are faults of the disk.
-fn io_failure(error: &Error, text: String) -> StorageFailure {
+fn io_failure(error: &Error, text: &str) -> StorageFailure {
     const SHORT_READ: i32 = rusqlite::ffi::SQLITE_IOERR_SHORT_READ;
     match error.sqlite_error().map(|error| error.extended_code) {
         Some(SHORT_READ) => StorageFailure::Corrupt("the file is cut short".into()),

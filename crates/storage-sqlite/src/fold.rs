@@ -73,7 +73,7 @@ fn unindexed(connection: &Connection, state: &State) -> Result<Vec<(u64, Event)>
             Ok(event) => events.push((row.seq, event)),
             // It cannot be found by what it was about any more; reads by position and `verify` report it.
             Err(detail) => {
-                tracing::warn!(position = row.seq, detail, "a damaged event is left out of the index")
+                tracing::warn!(position = row.seq, detail, "a damaged event is left out of the index");
             }
         }
     }

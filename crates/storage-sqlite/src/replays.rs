@@ -12,7 +12,9 @@ use crate::{failure::sqlite, state::micros, store::SqliteStore};
 #[async_trait]
 impl ReplayStore for SqliteStore {
     async fn record_replayed(&self, positions: &[Position], at: Timestamp) -> Result<(), ReplayStoreError> {
-        let positions = positions.to_vec();
+        let mut positions = positions.to_vec();
+        positions.sort_unstable();
+        positions.dedup();
         self.writer()
             .await?
             .transact(move |transaction, _, _| {

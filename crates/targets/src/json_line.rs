@@ -98,7 +98,7 @@ fn clean_prefix(bytes: &[u8]) -> usize {
     let mut blocks = bytes.chunks_exact(BLOCK);
     let mut clean = 0;
     for block in &mut blocks {
-        if block.iter().fold(false, |found, byte| found | is_suspicious(*byte)) {
+        if block.iter().fold(0, |found, byte| found | u8::from(is_suspicious(*byte))) != 0 {
             break;
         }
         clean += BLOCK;

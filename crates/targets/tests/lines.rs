@@ -1,4 +1,6 @@
 //! Lines stay lines, say the same as the event, and cannot steer a terminal.
+// Helpers of tests may unwrap: a panic is their way to fail.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
     io,

@@ -24,8 +24,8 @@ use crate::ordering::KeySource;
 const VERSION: u8 = 1;
 /// Where a head goes on after its version and checksum.
 const BODY: usize = 5;
-/// More entities than any event has members under the default size limit; keeps a damaged count from allocating.
-const MAX_ENTITIES: u64 = 65_000;
+/// The least that an entity takes: four numbers of a byte. Keeps a damaged count from allocating.
+const MIN_ENTITY_BYTES: u64 = 4;
 
 /// Why stored bytes are not the event that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -114,7 +114,7 @@ fn take_envelope(mut rest: &[u8]) -> Option<(Envelope, &str)> {
         [take_span(bytes)?, take_span(bytes)?, take_span(bytes)?, take_span(bytes)?];
     let correlation_id = take_optional_span(bytes)?;
     let causation_id = take_optional_span(bytes)?;
-    let count = varint::take(bytes).filter(|count| *count <= MAX_ENTITIES)?;
+    let count = varint::take(bytes).filter(|count| *count <= bytes.len() as u64 / MIN_ENTITY_BYTES)?;
     let entities = (0..count)
         .map(|_| Some(EntitySpan { kind: take_span(bytes)?, id: take_span(bytes)? }))
         .collect::<Option<_>>()?;

@@ -67,8 +67,13 @@ pub fn parse_timestamp(text: &str) -> Result<Timestamp, TimestampError> {
         nanosecond as i32,
     )
     .map_err(|_| TimestampError::Day)?;
-    offset.to_timestamp(local).map_err(|_| TimestampError::Year)
+    // An offset can move the first day of year 1 into year 0, which has no spelling in UTC.
+    let instant = offset.to_timestamp(local).map_err(|_| TimestampError::Year)?;
+    if instant.as_nanosecond() < FIRST_INSTANT { Err(TimestampError::Year) } else { Ok(instant) }
 }
+
+/// 0001-01-01T00:00:00Z in nanoseconds of the Unix epoch.
+const FIRST_INSTANT: i128 = -62_135_596_800_000_000_000;
 
 fn digits(bytes: &[u8]) -> Result<u32, TimestampError> {
     bytes.iter().try_fold(0, |number, byte| match byte {

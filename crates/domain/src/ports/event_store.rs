@@ -32,7 +32,8 @@ pub enum AppendOutcome {
     Stored(Position),
     /// The same content was stored before under this id; nothing changed.
     AlreadyStored(Position),
-    /// Other content is stored under this id; nothing changed.
+    /// Other content is stored under this id; nothing changed. The position is that of the stored event; where two events
+    /// of one all-or-nothing batch contradict each other there is none, and it means nothing.
     Conflict(Position),
     /// The event of this id was erased on request and may not come back.
     Erased,

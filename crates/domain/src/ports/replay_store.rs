@@ -31,7 +31,7 @@ impl ReplayStoreError {
 /// Laws:
 /// - `record_replayed` MUST raise the count of every position by one and set its time, all in one step.
 /// - The counts MUST show in every read of those events, and nothing else of them MUST change.
-/// - Positions that are gone MUST be passed over.
+/// - Positions that are gone MUST be passed over; one that is named twice in a call counts once.
 #[async_trait]
 pub trait ReplayStore: Send + Sync {
     /// Counts one more replay of each of these events.

@@ -1,0 +1,263 @@
+//! What conditions say of events, and what becomes of texts that are none.
+
+// A panic is a test's way to fail, in its helpers too.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use conditions::{ConditionError, compile};
+use domain::{Document, Event, Limits};
+use proptest::prelude::*;
+
+const JSON: &str = r#"{"id":"e1","type":"payment.processed","version":"1.0","timestamp":"2024-01-15T10:30:00.5+01:00",
+    "source":"payments","metadata":{"trace":{"id":7}},"correlationId":null,"userId":"user-1",
+    "data":{"amount":100.5,"count":3,"whole":100.0,"wide":9007199254740993,"wider":18446744073709551615,
+            "tags":["a","bc"],"items":[{"price":5},{"price":7.5}],"paid":true,"note":null,"größe":"ü",
+            "odd name":1,"id":"other"}}"#;
+
+fn event() -> Event {
+    Document::parse(JSON.as_bytes(), &Limits::default()).unwrap().into_event().unwrap()
+}
+
+fn holds(text: &str) -> bool {
+    let condition = compile(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    assert_eq!(condition.text(), text);
+    condition.holds(&event())
+}
+
+#[test]
+fn a_condition_reads_every_member_of_the_event() {
+    for text in [
+        "true",
+        "data.amount > 100",
+        "data.amount == 100.5",
+        "data.count == 3 && data.count < 3.5 && data.whole == 100",
+        "data.wide == 9007199254740993 && data.wide != 9007199254740992",
+        "data.wider > 0",
+        "type == 'payment.processed'",
+        "type.startsWith(\"payment.\") && type.endsWith('processed')",
+        "id == 'e1' && version == '1.0' && source in ['payments', 'billing']",
+        "userId.matches('^user-[0-9]+$')",
+        "timestamp == '2024-01-15T10:30:00.5+01:00'",
+        "timestamp(timestamp) > timestamp('2024-01-15T09:30:00Z')",
+        "timestamp(timestamp) < timestamp('2024-01-15T09:30:01Z')",
+        "metadata.trace.id == 7",
+        "metadata['trace']['id'] == 7",
+        "data['odd name'] == 1 && data['größe'] == 'ü'",
+        "data.paid && !(data.amount < 1)",
+        "data.note == null && correlationId == null",
+        "has(data.coupon) == false && has(data.amount)",
+        "has(data.note)",
+        "'a' in data.tags && size(data.tags) == 2 && data.tags[1] == 'bc'",
+        "data.items.all(item, item.price >= 5) && data.items.exists(i, i.price == 7.5)",
+        "data.items.filter(i, i.price > 5).map(i, i.price)[0] == 7.5",
+        "data.amount + 1.0 > 101.0 ? data.paid : false",
+        "data.id == 'other'",
+        "  data.amount\n > \t100 // a comment",
+    ] {
+        assert!(holds(text), "{text}");
+    }
+}
+
+#[test]
+fn a_condition_that_is_not_so_does_not_hold() {
+    for text in
+        ["false", "data.amount > 100.5", "type == 'payment'", "data.count == 4", "!data.paid", "id == 'E1'"]
+    {
+        assert!(!holds(text), "{text}");
+    }
+}
+
+#[test]
+fn an_event_that_lacks_what_a_condition_names_does_not_satisfy_it() {
+    for text in [
+        "courseId == 'c'",
+        "courseId != 'c'",
+        "!(courseId == 'c')",
+        "data.coupon == 'x'",
+        "data.coupon != 'x'",
+        "data.items[7].price > 1",
+        "data.count.deeper == 1",
+        "correlationId.startsWith('c')",
+        "has(nothing.x)",
+        "unknown(data.amount)",
+    ] {
+        assert!(!holds(text), "{text}");
+    }
+    assert!(holds("courseId == 'c' || data.paid"), "either side is enough");
+    assert!(holds("data.paid || courseId == 'c'"), "either side is enough");
+}
+
+#[test]
+fn anything_but_true_is_false() {
+    for text in [
+        "data.amount",
+        "data",
+        "'true'",
+        "1",
+        "null",
+        "data.tags",
+        "data.amount > 'x'",
+        "1 / 0 == 1",
+        "9223372036854775807 + 1 > 0",
+        "data.tags[-1] == 'a'",
+        "type.matches('(')",
+        "timestamp('never') == 1",
+    ] {
+        assert!(!holds(text), "{text}");
+    }
+}
+
+#[test]
+fn an_error_says_where_and_shows_an_example() {
+    for (text, line, column) in
+        [("data.amount >", 1, 14), ("data.amount = 5", 1, 13), ("a &&\n&& b", 2, 1), ("'open", 1, 1)]
+    {
+        let error = compile(text).unwrap_err();
+        let ConditionError::Syntax { line: found_line, column: found_column, .. } = &error else {
+            panic!("{error}")
+        };
+        assert_eq!((*found_line, *found_column), (line, column), "{text}: {error}");
+        assert!(error.to_string().contains("data.amount > 100"), "{error}");
+    }
+    for text in ["", " \n\t"] {
+        assert_eq!(compile(text).unwrap_err(), ConditionError::Empty);
+    }
+}
+
+#[test]
+fn long_and_deep_texts_are_refused_or_run_but_never_crash() {
+    assert_eq!(compile(&" ".repeat(4097)).unwrap_err(), ConditionError::TooLong(4097));
+    assert!(matches!(compile(&"x".repeat(5_000)), Err(ConditionError::TooLong(5_000))));
+    let full = |piece: &str| piece.repeat(4096 / piece.len());
+    for text in [
+        full("("),
+        full("["),
+        full("{"),
+        full("!"),
+        full("-"),
+        full("a."),
+        full("a+"),
+        full("a&&"),
+        full("a?"),
+        full("a||"),
+        full("-("),
+        full("!("),
+        full("f("),
+        full("a["),
+        full("{1:"),
+        full("a?b:"),
+        full("a==a=="),
+    ] {
+        assert!(compile(&text).is_err(), "{}", &text[..8]);
+        for end in ["a", "", ")", "]", "}", ":a}", "a)"] {
+            for length in [4000, 2001, 402, 370, 61] {
+                if let Ok(condition) = compile(&format!("{}{end}", &text[..length])) {
+                    assert!(!condition.holds(&event()), "{}", &text[..8]);
+                }
+            }
+        }
+    }
+    for nested in ["(".repeat(30) + "data.paid" + &")".repeat(30), "!".repeat(20) + "data.paid"] {
+        assert!(holds(&nested), "{nested}");
+    }
+    let wide = format!("type in [{}'payment.processed']", "'x',".repeat(1_000));
+    assert!(holds(&wide[..]));
+    let many = vec!["data.paid"; 40].join(" && ");
+    assert!(holds(&many));
+    let loops = "[1].all(a, [1].all(b, [1].all(c, true)))";
+    assert_eq!(compile(loops).unwrap_err(), ConditionError::TooManyLoops);
+    assert!(holds("[1].all(a, [1].all(b, a == b))"));
+}
+
+#[test]
+fn a_condition_may_be_shared_between_threads() {
+    let condition = compile("data.amount > 100").unwrap();
+    let all = std::thread::scope(|scope| {
+        let ask = || (0..100).all(|_| condition.holds(&event()));
+        [scope.spawn(ask), scope.spawn(ask)].map(|thread| thread.join().unwrap())
+    });
+    assert_eq!(all, [true, true]);
+}
+
+/// Texts that look like conditions.
+fn texts() -> impl Strategy<Value = String> {
+    let token = prop::sample::select(vec![
+        "data",
+        "type",
+        ".",
+        ".",
+        "amount",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        ":",
+        "?",
+        "&&",
+        "||",
+        "!",
+        "-",
+        "+",
+        "*",
+        "/",
+        "%",
+        "==",
+        "!=",
+        "<",
+        ">=",
+        "in",
+        "1",
+        "0",
+        "2.5",
+        "1e400",
+        "9223372036854775808",
+        "0x",
+        "7u",
+        "'a'",
+        "\"",
+        "'",
+        "r'\\'",
+        "b'x'",
+        "'''",
+        "\\",
+        "has",
+        "all",
+        "exists",
+        "map",
+        "filter",
+        "size",
+        "matches",
+        "true",
+        "null",
+        "timestamp",
+        "duration",
+        "int",
+        "string",
+        "x",
+        "@",
+        "`",
+        "//",
+        "\n",
+        " ",
+        "ü",
+        "\u{202e}",
+        "\0",
+        "\u{1F600}",
+    ]);
+    prop_oneof![
+        3 => prop::collection::vec(token, 0..24).prop_map(|tokens| tokens.concat()),
+        1 => any::<String>(),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_condition_or_an_error(text in texts()) {
+        if let Ok(condition) = compile(&text) {
+            let event = event();
+            prop_assert_eq!(condition.holds(&event), condition.holds(&event));
+        }
+    }
+}

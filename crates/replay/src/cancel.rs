@@ -1,0 +1,40 @@
+//! Asking a run to end after the batch in hand.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// A switch that is thrown once. Clones are the same switch.
+///
+/// ```
+/// let cancel = replay::Cancel::default();
+/// let from_elsewhere = cancel.clone();
+/// from_elsewhere.cancel();
+/// assert!(cancel.is_cancelled());
+/// ```
+#[derive(Debug, Clone)]
+pub struct Cancel(Arc<watch::Sender<bool>>);
+
+impl Default for Cancel {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+}
+
+impl Cancel {
+    /// Asks to end. Asking again changes nothing.
+    pub fn cancel(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether anybody asked.
+    pub fn is_cancelled(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until somebody asks. Cancel-safe.
+    pub async fn cancelled(&self) {
+        // The sender lives as long as this switch, so waiting cannot fail.
+        let _ = self.0.subscribe().wait_for(|asked| *asked).await;
+    }
+}

@@ -1,0 +1,261 @@
+//! Checkpoints: making them, what lies between two of them, and whether one can still be recovered from.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use domain::{
+    Checkpoint, Cursor, Filter, Hold,
+    ports::{CheckpointStore, Clock, EventStore, EventStoreError, Order, ReadRequest},
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::{
+    backoff::reading,
+    error::{GapCause, ReplayError},
+    pages::Pages,
+};
+
+/// Longest name of a checkpoint, in bytes.
+const MAX_NAME_BYTES: usize = 128;
+/// Most names that an error suggests.
+const MAX_KNOWN: usize = 10;
+/// Events looked at a time when the newest readable one is searched.
+const TAIL_PAGE: usize = 10;
+
+/// A checkpoint to be made.
+#[derive(Debug, Clone, Default)]
+pub struct NewCheckpoint {
+    /// Its name, 1 to 128 bytes.
+    pub name: String,
+    /// The last event that was processed; none: the newest event of the store.
+    pub last_processed_event_id: Option<String>,
+    /// What the operator notes.
+    pub metadata: Map<String, Value>,
+    /// Whether a checkpoint of this name is exchanged.
+    pub replace: bool,
+    /// Whether retention must keep what comes after the mark.
+    pub hold: bool,
+}
+
+/// What lies between two checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckpointDiff {
+    /// The earlier one's name.
+    pub from: String,
+    /// The later one's name.
+    pub to: String,
+    /// Events after the earlier mark, up to and with the later.
+    pub total_events: u64,
+    /// The same by type.
+    pub by_type: BTreeMap<String, u64>,
+    /// Whether retention has removed events after the earlier mark, so that the counts may be too small.
+    pub incomplete: bool,
+}
+
+/// Makes and compares checkpoints.
+#[derive(Clone)]
+pub struct Checkpoints {
+    events: Arc<dyn EventStore>,
+    store: Arc<dyn CheckpointStore>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Checkpoints {
+    /// Checkpoints of `events`, kept in `store`.
+    pub fn new(events: Arc<dyn EventStore>, store: Arc<dyn CheckpointStore>, clock: Arc<dyn Clock>) -> Self {
+        Self { events, store, clock }
+    }
+
+    /// Makes a checkpoint. Its event count is what the store holds at or before the mark.
+    ///
+    /// Where the log has several partitions, an event marks its place in its own; nothing is known of the others, and
+    /// recovery begins at their start rather than pass anything over.
+    ///
+    /// # Errors
+    /// When the name is empty, too long or taken, the event is unknown, or the store fails.
+    pub async fn create(&self, new: NewCheckpoint) -> Result<Checkpoint, ReplayError> {
+        let NewCheckpoint { name, last_processed_event_id, metadata, replace, hold } = new;
+        if name.is_empty() || name.len() > MAX_NAME_BYTES {
+            let message = format!("a checkpoint's name has 1 to {MAX_NAME_BYTES} bytes");
+            return Err(ReplayError::InvalidOption(message));
+        }
+        let head = reading(|| self.events.head()).await?;
+        let (mark, last_processed_event_id) = match last_processed_event_id {
+            Some(id) => (self.mark_of(&id, &head).await?, id),
+            None => (head.clone(), self.newest_id(&head).await?),
+        };
+        let everything = Arc::new(Filter::default());
+        let event_count = reading(|| self.events.count(&everything, Some(&mark))).await?;
+        let checkpoint = Checkpoint {
+            id: Uuid::now_v7().to_string(),
+            name,
+            mark,
+            last_processed_event_id,
+            event_count,
+            metadata,
+            created_at: self.clock.now(),
+            hold,
+        };
+        self.store.save_checkpoint(checkpoint.clone(), replace).await?;
+        Ok(checkpoint)
+    }
+
+    async fn mark_of(&self, id: &str, head: &Cursor) -> Result<Cursor, ReplayError> {
+        let ids = [id.to_owned()];
+        let found = reading(|| self.events.get(&ids)).await?;
+        let stored = found.first().ok_or_else(|| ReplayError::UnknownEvent(id.to_owned()))?;
+        let mut sequences = vec![0; head.sequences.len()];
+        if let Some(sequence) = sequences.get_mut(usize::from(stored.position.partition)) {
+            *sequence = stored.position.sequence;
+        }
+        Ok(Cursor::new(head.store, head.epoch, sequences))
+    }
+
+    /// The id of the newest event that can be read; empty where there is none.
+    async fn newest_id(&self, head: &Cursor) -> Result<String, ReplayError> {
+        let mut request = ReadRequest::new(Filter::default(), TAIL_PAGE);
+        request.order = Order::NewestFirst;
+        request.until = Some(head.clone());
+        loop {
+            let page = reading(|| self.events.read(&request)).await?;
+            match (page.events.first(), page.next) {
+                (Some(newest), _) => return Ok(newest.event.id().to_owned()),
+                (None, None) => return Ok(String::new()),
+                (None, next) => request.after = next,
+            }
+        }
+    }
+
+    /// Finds a checkpoint by name or id.
+    ///
+    /// # Errors
+    /// When there is none, with the names of some that there are, or the store fails.
+    pub async fn find(&self, name_or_id: &str) -> Result<Checkpoint, ReplayError> {
+        if let Some(checkpoint) = self.store.find_checkpoint(name_or_id).await? {
+            return Ok(checkpoint);
+        }
+        let mut known: Vec<String> = self.list().await?.into_iter().map(|known| known.name).collect();
+        // The newest are the likeliest to be meant.
+        known.reverse();
+        known.truncate(MAX_KNOWN);
+        Err(ReplayError::UnknownCheckpoint { name: name_or_id.to_owned(), known })
+    }
+
+    /// All checkpoints, the oldest first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn list(&self) -> Result<Vec<Checkpoint>, ReplayError> {
+        Ok(self.store.list_checkpoints().await?)
+    }
+
+    /// Deletes a checkpoint by name or id; whether there was one.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn delete(&self, name_or_id: &str) -> Result<bool, ReplayError> {
+        Ok(self.store.delete_checkpoint(name_or_id).await?)
+    }
+
+    /// What retention must keep: what comes after the checkpoints that ask for it. Checkpoints of another store hold
+    /// nothing here.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn holds(&self) -> Result<Vec<Hold>, ReplayError> {
+        let holding = self.list().await?.into_iter().filter(|checkpoint| checkpoint.hold);
+        let head = reading(|| self.events.head()).await?;
+        Ok(holding
+            .filter(|checkpoint| checkpoint.mark.store == head.store)
+            .map(|checkpoint| Hold {
+                holder: format!("checkpoint {}", checkpoint.name),
+                mark: checkpoint.mark,
+            })
+            .collect())
+    }
+
+    /// Counts what lies between two checkpoints, whichever of them is the earlier.
+    ///
+    /// # Errors
+    /// When one of them is unknown, is of another store or of a part of the log that was lost, or the store fails.
+    pub async fn diff(&self, one: &str, other: &str) -> Result<CheckpointDiff, ReplayError> {
+        let (one, other) = (self.find(one).await?, self.find(other).await?);
+        let (from, to) = if place(&one) <= place(&other) { (one, other) } else { (other, one) };
+        let gap = self.gap(&from).await?;
+        if let Some(cause @ (GapCause::Foreign { .. } | GapCause::Lost(_))) = gap {
+            return Err(gap_error(&from, cause));
+        }
+        if let Some(cause @ (GapCause::Foreign { .. } | GapCause::Lost(_))) = self.gap(&to).await? {
+            return Err(gap_error(&to, cause));
+        }
+        let mut diff = CheckpointDiff {
+            from: from.name,
+            to: to.name,
+            total_events: 0,
+            by_type: BTreeMap::new(),
+            incomplete: gap.is_some(),
+        };
+        let everything = Arc::new(Filter::default());
+        let mut pages = Pages::new(Arc::clone(&self.events), everything, Some(from.mark), to.mark);
+        while let Some(page) = pages.next(None).await? {
+            for stored in page.events {
+                diff.total_events += 1;
+                *diff.by_type.entry(stored.event.event_type().to_owned()).or_default() += 1;
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(diff)
+    }
+
+    /// Makes sure that everything after a checkpoint's mark is there.
+    ///
+    /// # Errors
+    /// [`ReplayError::CheckpointGap`] where retention removed something after the mark (unless `allow_gap`), or the
+    /// mark is of another store or of a part of the log that was lost, which nothing can allow.
+    pub async fn check(&self, checkpoint: &Checkpoint, allow_gap: bool) -> Result<(), ReplayError> {
+        match self.gap(checkpoint).await? {
+            None => Ok(()),
+            Some(GapCause::Trimmed { .. }) if allow_gap => Ok(()),
+            Some(cause) => Err(gap_error(checkpoint, cause)),
+        }
+    }
+
+    async fn gap(&self, checkpoint: &Checkpoint) -> Result<Option<GapCause>, ReplayError> {
+        let mark = &checkpoint.mark;
+        let info = reading(|| self.events.info()).await?;
+        if mark.store != info.id {
+            let (mark, store) = (mark.store.to_string(), info.id.to_string());
+            return Ok(Some(GapCause::Foreign { mark, store }));
+        }
+        if let Some(cause) = self.lost(mark).await? {
+            return Ok(Some(cause));
+        }
+        let trimmed = (0u16..).zip(&info.trimmed_through).find_map(|(partition, last)| {
+            let reached = mark.sequence(partition);
+            (*last > reached).then_some(GapCause::Trimmed { partition, first: reached + 1, last: *last })
+        });
+        Ok(trimmed)
+    }
+
+    /// Asks the store itself whether it still knows the mark: it alone knows its log epochs.
+    async fn lost(&self, mark: &Cursor) -> Result<Option<GapCause>, ReplayError> {
+        let mut request = ReadRequest::new(Filter::default(), 1);
+        request.after = Some(mark.clone());
+        match reading(|| self.events.read(&request)).await {
+            Ok(_) => Ok(None),
+            Err(EventStoreError::LostCursor(detail)) => Ok(Some(GapCause::Lost(detail))),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn gap_error(checkpoint: &Checkpoint, cause: GapCause) -> ReplayError {
+    ReplayError::CheckpointGap { name: checkpoint.name.clone(), created_at: checkpoint.created_at, cause }
+}
+
+/// Where a checkpoint lies among others of its store.
+fn place(checkpoint: &Checkpoint) -> u64 {
+    checkpoint.mark.sequences.iter().fold(0, |sum, sequence| sum.saturating_add(*sequence))
+}

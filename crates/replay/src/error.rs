@@ -1,0 +1,132 @@
+//! Everything that can keep a plan, a replay or a recovery from being done.
+
+use domain::{
+    Retry, StorageFailure,
+    ports::{CheckpointStoreError, EventStoreError},
+};
+use jiff::Timestamp;
+use thiserror::Error;
+
+use crate::report::ReplayReport;
+
+/// Why what comes after a checkpoint cannot be replayed in full.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum GapCause {
+    /// Retention removed events after the mark.
+    #[error(
+        "retention has removed events after its mark, between {partition}:{first} and {partition}:{last}. \
+         Allow the gap to replay what is left, or restore a backup that still has them"
+    )]
+    Trimmed {
+        /// The partition.
+        partition: u16,
+        /// The first sequence after the mark.
+        first: u64,
+        /// The last sequence that retention has removed.
+        last: u64,
+    },
+    /// The checkpoint was made in another store.
+    #[error(
+        "it marks a place in another store ({mark}; this one is {store}). \
+         Recover there, or choose events here by their time or type"
+    )]
+    Foreign {
+        /// The store it was made in.
+        mark: String,
+        /// This store.
+        store: String,
+    },
+    /// The log no longer has the place it marks.
+    #[error(
+        "the log no longer has the place it marks ({0}), as after the restore of an older backup or a crash. \
+         Choose events by their time instead, from shortly before the checkpoint was made"
+    )]
+    Lost(String),
+}
+
+/// Why a plan, a replay or a recovery failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The log failed.
+    #[error(transparent)]
+    Events(#[from] EventStoreError),
+    /// The keeper of checkpoints failed.
+    #[error(transparent)]
+    Checkpoints(#[from] CheckpointStoreError),
+    /// A setting makes no sense.
+    #[error("{0}")]
+    InvalidOption(String),
+    /// The replay has no filter and would send the whole log.
+    #[error("this would replay everything in the store; give a filter, or say that all events are meant")]
+    Everything,
+    /// No event has this id.
+    #[error("no event with the id {0:?} is stored; a checkpoint marks an event of this store")]
+    UnknownEvent(String),
+    /// There is no such checkpoint.
+    #[error("there is no checkpoint named {name:?}{}", suggestions(.known))]
+    UnknownCheckpoint {
+        /// What was asked for.
+        name: String,
+        /// Some that there are.
+        known: Vec<String>,
+    },
+    /// What comes after a checkpoint is not all there, or cannot be told.
+    #[error("the checkpoint {name:?}, made {created_at}, cannot be recovered from: {cause}")]
+    CheckpointGap {
+        /// The checkpoint.
+        name: String,
+        /// When it was made.
+        created_at: Timestamp,
+        /// What is missing, and what to do.
+        cause: GapCause,
+    },
+    /// The store failed while a replay ran. The target has what the report counts.
+    #[error("the replay stopped after {} of {} events: {error}", .report.done(), .report.total_events)]
+    Interrupted {
+        /// Why.
+        error: EventStoreError,
+        /// What was done until then.
+        report: Box<ReplayReport>,
+    },
+}
+
+fn suggestions(names: &[String]) -> String {
+    match names {
+        [] => "; there are none".to_owned(),
+        names => format!("; there are: {}", names.join(", ")),
+    }
+}
+
+impl ReplayError {
+    /// Whether repeating the call can help.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Events(error) | Self::Interrupted { error, .. } => error.retry(),
+            Self::Checkpoints(error) => error.retry(),
+            _ => Retry::Never,
+        }
+    }
+
+    /// A short stable name, for programs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Events(error) => error.kind(),
+            Self::Checkpoints(CheckpointStoreError::Storage(failure)) => failure.kind(),
+            Self::Checkpoints(CheckpointStoreError::NameTaken(_)) => "name-taken",
+            Self::Checkpoints(_) => "checkpoints",
+            Self::InvalidOption(_) => "invalid-option",
+            Self::Everything => "everything",
+            Self::UnknownEvent(_) => "unknown-event",
+            Self::UnknownCheckpoint { .. } => "unknown-checkpoint",
+            Self::CheckpointGap { .. } => "checkpoint-gap",
+            Self::Interrupted { .. } => "interrupted",
+        }
+    }
+}
+
+impl From<StorageFailure> for ReplayError {
+    fn from(failure: StorageFailure) -> Self {
+        Self::Events(failure.into())
+    }
+}

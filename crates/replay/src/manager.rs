@@ -1,0 +1,242 @@
+//! The front of this crate: plan, replay, checkpoint, recover.
+
+use std::{fmt, sync::Arc};
+
+use domain::{
+    Checkpoint, Entity, Filter, RetentionRule,
+    ports::{
+        CheckpointStore, Clock, EventStore, EventValidator, ReplayStore, ReplayTarget, event_store::Progress,
+    },
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    checkpoints::{CheckpointDiff, Checkpoints, NewCheckpoint},
+    error::ReplayError,
+    options::{ReplayOptions, ReplayWatcher},
+    plan::{Plan, PlanRequest},
+    planner,
+    report::ReplayReport,
+    retention::{self, RetentionProgress, RetentionReport},
+    run::Run,
+};
+
+/// Plans and runs replays, and keeps checkpoints.
+///
+/// ```
+/// use std::sync::Arc;
+/// use domain::{Filter, TypePattern, ports::SystemClock};
+/// use replay::{PlanRequest, ReplayManager, ReplayOptions};
+/// use storage_memory::MemoryStore;
+/// use targets::NdjsonTarget;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let store = Arc::new(MemoryStore::default());
+/// let manager = ReplayManager::new(store.clone(), store.clone(), store, None, Arc::new(SystemClock));
+/// let filter = Filter { types: vec![TypePattern::new("user.*")], ..Filter::default() };
+/// let plan = manager.plan(PlanRequest::new(filter), None).await.unwrap();
+/// let mut target = NdjsonTarget::new(Vec::new());
+/// let report = manager.run(&plan, &mut target, &ReplayOptions::default(), &()).await.unwrap();
+/// assert_eq!(report.successful_replays, plan.total_events);
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct ReplayManager {
+    events: Arc<dyn EventStore>,
+    replays: Arc<dyn ReplayStore>,
+    checkpoints: Checkpoints,
+    validator: Option<Arc<dyn EventValidator>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for ReplayManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplayManager").finish_non_exhaustive()
+    }
+}
+
+impl ReplayManager {
+    /// A manager over a store's ports. Without a validator, plans cannot check schemas.
+    pub fn new(
+        events: Arc<dyn EventStore>,
+        replays: Arc<dyn ReplayStore>,
+        checkpoints: Arc<dyn CheckpointStore>,
+        validator: Option<Arc<dyn EventValidator>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let checkpoints = Checkpoints::new(Arc::clone(&events), checkpoints, Arc::clone(&clock));
+        Self { events, replays, checkpoints, validator, clock }
+    }
+
+    pub(crate) fn events(&self) -> &Arc<dyn EventStore> {
+        &self.events
+    }
+
+    pub(crate) fn replays(&self) -> &dyn ReplayStore {
+        &*self.replays
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// Making, finding and comparing checkpoints.
+    pub fn checkpoints(&self) -> &Checkpoints {
+        &self.checkpoints
+    }
+
+    /// Plans: freezes and counts the set of events that a replay would send. Writes nothing. `progress` is told
+    /// (positions passed, positions to pass).
+    ///
+    /// # Errors
+    /// When the request makes no sense, or the store fails.
+    pub async fn plan(&self, request: PlanRequest, progress: Option<Progress>) -> Result<Plan, ReplayError> {
+        planner::plan(&self.events, self.validator.as_deref(), request, progress.as_ref()).await
+    }
+
+    /// Runs a plan: sends exactly its set to the target, in log order. A target that fails, or wants no more, ends the
+    /// run; the report says so.
+    ///
+    /// # Errors
+    /// When the options make no sense, the plan is of everything and the options do not permit that, or the store
+    /// fails ([`ReplayError::Interrupted`] has the report then).
+    pub async fn run(
+        &self,
+        plan: &Plan,
+        target: &mut dyn ReplayTarget,
+        options: &ReplayOptions,
+        watcher: &dyn ReplayWatcher,
+    ) -> Result<ReplayReport, ReplayError> {
+        options.check()?;
+        if plan.after.is_none() {
+            check_everything(&plan.filter, options)?;
+        }
+        Run::new(self, plan, target, options, watcher).execute().await
+    }
+
+    /// Plans and replays the events of a filter.
+    ///
+    /// # Errors
+    /// As [`ReplayManager::plan`] and [`ReplayManager::run`].
+    pub async fn replay_events(
+        &self,
+        filter: impl Into<Arc<Filter>> + Send,
+        options: &ReplayOptions,
+        target: &mut dyn ReplayTarget,
+    ) -> Result<ReplayReport, ReplayError> {
+        let request = PlanRequest { limit: options.limit, ..PlanRequest::new(filter) };
+        options.check()?;
+        // Told at once, not after the scan of a whole log.
+        check_everything(&request.filter, options)?;
+        let plan = self.plan(request, None).await?;
+        self.run(&plan, target, options, &()).await
+    }
+
+    /// Replays a workflow: the events of one correlation id.
+    ///
+    /// # Errors
+    /// As [`ReplayManager::replay_events`].
+    pub async fn replay_correlated_events(
+        &self,
+        correlation_id: &str,
+        options: &ReplayOptions,
+        target: &mut dyn ReplayTarget,
+    ) -> Result<ReplayReport, ReplayError> {
+        self.replay_events(Filter::correlation(correlation_id), options, target).await
+    }
+
+    /// Replays the events that name a user by `userId`.
+    ///
+    /// # Errors
+    /// As [`ReplayManager::replay_events`].
+    pub async fn replay_user_events(
+        &self,
+        user_id: &str,
+        options: &ReplayOptions,
+        target: &mut dyn ReplayTarget,
+    ) -> Result<ReplayReport, ReplayError> {
+        self.replay_events(Filter::entity(Entity::new("user", user_id)), options, target).await
+    }
+
+    /// Makes a checkpoint at an event, or at the newest one. For more, see [`Checkpoints::create`].
+    ///
+    /// # Errors
+    /// When the name is empty, too long or taken, the event is unknown, or the store fails.
+    pub async fn create_checkpoint(
+        &self,
+        name: &str,
+        last_processed_event_id: Option<&str>,
+        metadata: Map<String, Value>,
+    ) -> Result<Checkpoint, ReplayError> {
+        let new = NewCheckpoint {
+            name: name.to_owned(),
+            last_processed_event_id: last_processed_event_id.map(str::to_owned),
+            metadata,
+            ..NewCheckpoint::default()
+        };
+        self.checkpoints.create(new).await
+    }
+
+    /// Plans a recovery: what comes after a checkpoint's mark by position, events that happened earlier and arrived
+    /// later included.
+    ///
+    /// # Errors
+    /// [`ReplayError::CheckpointGap`] where something after the mark is gone and `allow_gap` does not permit it, and
+    /// as [`ReplayManager::plan`].
+    pub async fn recovery_plan(
+        &self,
+        name_or_id: &str,
+        filter: impl Into<Arc<Filter>> + Send,
+        limit: Option<u64>,
+        allow_gap: bool,
+    ) -> Result<Plan, ReplayError> {
+        let request = PlanRequest { limit, ..PlanRequest::new(filter) };
+        let checkpoint = self.checkpoints.find(name_or_id).await?;
+        self.checkpoints.check(&checkpoint, allow_gap).await?;
+        let after = Some(checkpoint.mark.clone());
+        let plan = self.plan(PlanRequest { after, ..request }, None).await?;
+        // Retention may have passed the mark while the plan was made.
+        self.checkpoints.check(&checkpoint, allow_gap).await?;
+        Ok(plan)
+    }
+
+    /// Replays everything that comes after a checkpoint.
+    ///
+    /// # Errors
+    /// As [`ReplayManager::recovery_plan`] and [`ReplayManager::run`].
+    pub async fn recover_from_checkpoint(
+        &self,
+        name_or_id: &str,
+        options: &ReplayOptions,
+        target: &mut dyn ReplayTarget,
+    ) -> Result<ReplayReport, ReplayError> {
+        options.check()?;
+        let plan = self.recovery_plan(name_or_id, Filter::default(), options.limit, false).await?;
+        self.run(&plan, target, options, &()).await
+    }
+
+    /// Counts what lies between two checkpoints.
+    ///
+    /// # Errors
+    /// As [`Checkpoints::diff`].
+    pub async fn diff_checkpoints(&self, one: &str, other: &str) -> Result<CheckpointDiff, ReplayError> {
+        self.checkpoints.diff(one, other).await
+    }
+
+    /// Applies retention rules; what checkpoints hold stays. See [`retention::apply`].
+    ///
+    /// # Errors
+    /// When the store fails; what was removed until then is gone.
+    pub async fn apply_retention(
+        &self,
+        rules: &[RetentionRule],
+        dry_run: bool,
+        progress: Option<RetentionProgress<'_>>,
+    ) -> Result<RetentionReport, ReplayError> {
+        retention::apply(&self.events, &self.checkpoints, rules, dry_run, progress).await
+    }
+}
+
+fn check_everything(filter: &Filter, options: &ReplayOptions) -> Result<(), ReplayError> {
+    if filter.is_everything() && !options.all { Err(ReplayError::Everything) } else { Ok(()) }
+}

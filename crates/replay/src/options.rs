@@ -1,0 +1,83 @@
+//! How a replay runs, and who watches.
+
+use crate::{cancel::Cancel, error::ReplayError, pace::Pace};
+
+/// How a replay runs.
+#[derive(Debug, Clone)]
+pub struct ReplayOptions {
+    /// Events handed to the target at once, at least 1.
+    pub batch_size: usize,
+    /// How fast it goes.
+    pub pace: Pace,
+    /// How often a batch is tried again while the target cannot be reached.
+    pub max_retries: u32,
+    /// Permits a replay of everything: without filter and from the start of the log.
+    pub all: bool,
+    /// For the calls that plan by themselves: at most this many events, the oldest of those that match.
+    pub limit: Option<u64>,
+    /// Ends the run after the batch in hand.
+    pub cancel: Cancel,
+}
+
+impl Default for ReplayOptions {
+    fn default() -> Self {
+        Self {
+            batch_size: 50,
+            pace: Pace::default(),
+            max_retries: 3,
+            all: false,
+            limit: None,
+            cancel: Cancel::default(),
+        }
+    }
+}
+
+impl ReplayOptions {
+    /// Checks that they make sense.
+    ///
+    /// # Errors
+    /// When the batch size is zero or the rate is not a positive number.
+    pub fn check(&self) -> Result<(), ReplayError> {
+        if self.batch_size == 0 {
+            return Err(ReplayError::InvalidOption("a batch has at least 1 event".to_owned()));
+        }
+        self.pace.check()
+    }
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReplayProgress {
+    /// Events of the plan.
+    pub total: u64,
+    /// Events the target handled.
+    pub successful: u64,
+    /// Events it refused for good.
+    pub failed: u64,
+    /// Events it declined.
+    pub skipped: u64,
+}
+
+impl ReplayProgress {
+    /// Events done with.
+    pub fn done(&self) -> u64 {
+        self.successful + self.failed + self.skipped
+    }
+}
+
+/// Is told how far a run has come, after every batch. Any `Fn(ReplayProgress)` is one.
+pub trait ReplayWatcher: Send + Sync {
+    /// A batch is done.
+    fn progressed(&self, progress: ReplayProgress);
+}
+
+impl<F: Fn(ReplayProgress) + Send + Sync> ReplayWatcher for F {
+    fn progressed(&self, progress: ReplayProgress) {
+        self(progress);
+    }
+}
+
+/// Nobody watches.
+impl ReplayWatcher for () {
+    fn progressed(&self, _: ReplayProgress) {}
+}

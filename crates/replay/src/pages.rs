@@ -1,0 +1,58 @@
+//! Walking a slice of the log page by page, in bounded memory.
+
+use std::sync::Arc;
+
+use domain::{
+    Cursor, Filter,
+    ports::{EventStore, EventStoreError, Order, Page, ReadRequest},
+};
+
+use crate::backoff::reading;
+
+/// How many bytes of events a page should have. Pages are sized by the events of the page before, since a slice of
+/// large events would otherwise take a thousand times the memory of one of small ones.
+const PAGE_BYTES: u64 = 4 * 1024 * 1024;
+const FIRST_PAGE: usize = 100;
+const MAX_PAGE: usize = 1000;
+
+/// The matches of a filter after one mark and up to another, oldest first. Reads are tried again after faults that pass.
+pub(crate) struct Pages {
+    events: Arc<dyn EventStore>,
+    request: ReadRequest,
+    done: bool,
+}
+
+impl Pages {
+    pub(crate) fn new(
+        events: Arc<dyn EventStore>,
+        filter: Arc<Filter>,
+        after: Option<Cursor>,
+        until: Cursor,
+    ) -> Self {
+        let request =
+            ReadRequest { filter, order: Order::OldestFirst, after, until: Some(until), limit: FIRST_PAGE };
+        Self { events, request, done: false }
+    }
+
+    /// The next page, of at most `most` events; none at the end.
+    pub(crate) async fn next(&mut self, most: Option<u64>) -> Result<Option<Page>, EventStoreError> {
+        if self.done || most == Some(0) {
+            return Ok(None);
+        }
+        let mut request = self.request.clone();
+        if let Some(most) = most.and_then(|most| usize::try_from(most).ok()) {
+            request.limit = request.limit.min(most);
+        }
+        let page = reading(|| self.events.read(&request)).await?;
+        self.request.limit = next_limit(&page).unwrap_or(self.request.limit);
+        self.request.after.clone_from(&page.next);
+        self.done = page.next.is_none();
+        Ok(Some(page))
+    }
+}
+
+fn next_limit(page: &Page) -> Option<usize> {
+    let bytes: u64 = page.events.iter().map(|stored| stored.event.size_bytes() as u64).sum();
+    let average = bytes.checked_div(page.events.len() as u64)?.max(1);
+    Some(usize::try_from(PAGE_BYTES / average).unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE))
+}

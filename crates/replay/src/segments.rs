@@ -1,0 +1,101 @@
+//! Pieces of a plan, by which a run tells whether the log still has what was planned.
+
+use domain::{Cursor, StoredEvent};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    plan::PlanSegment,
+    report::{PlanGap, ReplayReport},
+};
+
+/// How many matches a piece has.
+pub(crate) const SEGMENT_EVENTS: u64 = 10_000;
+
+/// Gathers a piece.
+pub(crate) struct SegmentBuilder {
+    ids: Sha256,
+    count: u64,
+    reached: Cursor,
+}
+
+impl SegmentBuilder {
+    /// Begins the first piece. Its cursor is where the plan begins, and takes store and epoch from the plan's mark.
+    pub(crate) fn new(after: Option<&Cursor>, mark: &Cursor) -> Self {
+        let partitions = mark.sequences.len() as u16;
+        let sequences = (0..partitions).map(|at| after.map_or(0, |after| after.sequence(at))).collect();
+        Self { ids: Sha256::new(), count: 0, reached: Cursor::new(mark.store, mark.epoch, sequences) }
+    }
+
+    pub(crate) fn add(&mut self, stored: &StoredEvent) {
+        add_id(&mut self.ids, stored);
+        self.count += 1;
+        let partition = usize::from(stored.position.partition);
+        if let Some(reached) = self.reached.sequences.get_mut(partition) {
+            *reached = stored.position.sequence;
+        }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.count >= SEGMENT_EVENTS
+    }
+
+    /// The piece, if anything is in it; the next one begins.
+    pub(crate) fn take(&mut self) -> Option<PlanSegment> {
+        let count = std::mem::take(&mut self.count);
+        let hash = hex(std::mem::take(&mut self.ids));
+        (count > 0).then(|| PlanSegment { count, hash, cursor: self.reached.clone() })
+    }
+}
+
+/// Compares what a run has sent with the plan's pieces.
+pub(crate) struct SegmentChecker<'a> {
+    segments: &'a [PlanSegment],
+    at: usize,
+    ids: Sha256,
+    count: u64,
+}
+
+impl<'a> SegmentChecker<'a> {
+    pub(crate) fn new(segments: &'a [PlanSegment]) -> Self {
+        Self { segments, at: 0, ids: Sha256::new(), count: 0 }
+    }
+
+    /// An event was sent. Events come in the order of the plan.
+    pub(crate) fn sent(&mut self, stored: &StoredEvent, report: &mut ReplayReport) {
+        while self.segments.get(self.at).is_some_and(|segment| !segment.cursor.covers(stored.position)) {
+            self.close(report);
+        }
+        add_id(&mut self.ids, stored);
+        self.count += 1;
+    }
+
+    /// Everything that is there was sent.
+    pub(crate) fn finish(mut self, report: &mut ReplayReport) {
+        while self.at < self.segments.len() {
+            self.close(report);
+        }
+    }
+
+    fn close(&mut self, report: &mut ReplayReport) {
+        let (count, hash) = (std::mem::take(&mut self.count), hex(std::mem::take(&mut self.ids)));
+        if let Some(planned) = self.segments.get(self.at)
+            && (planned.count, &planned.hash) != (count, &hash)
+        {
+            let missing = planned.count.saturating_sub(count);
+            report.add_gap(PlanGap { segment: self.at, through: planned.cursor.clone(), missing });
+        }
+        self.at += 1;
+    }
+}
+
+/// Ids are of any length and content, so each is preceded by its length.
+fn add_id(ids: &mut Sha256, stored: &StoredEvent) {
+    let id = stored.event.id();
+    ids.update((id.len() as u64).to_le_bytes());
+    ids.update(id);
+}
+
+/// A finished hash in lower-case hexadecimal.
+pub(crate) fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,97 @@
+//! The pace holds in every window, and hangs on no wall clock.
+// Helpers of tests may unwrap: a panic is their way to fail.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::time::Duration;
+
+use domain::{Filter, ports::TargetError};
+use replay::{Pace, ReplayOptions};
+use support::{Recorder, manager, store, unpaced};
+
+const RATES: [(f64, usize); 5] = [(100.0, 50), (33.3, 7), (1000.0, 10), (0.5, 1), (10.0, 50)];
+
+/// In any window w: at most rate × w + one batch.
+fn assert_rate(target: &Recorder, rate: f64, batch_size: usize) {
+    let sends: Vec<_> = target.batches.iter().map(|(at, batch)| (*at, batch.len())).collect();
+    for first in 0..sends.len() {
+        let mut sent = 0;
+        for (at, events) in &sends[first..] {
+            sent += events;
+            let window = at.duration_since(sends[first].0).as_secs_f64();
+            // A hair for the rounding of floats.
+            let allowed = rate * window + batch_size as f64 + 1e-6;
+            assert!(sent as f64 <= allowed, "{sent} events in {window} s at {rate}/s");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_holds_in_every_window() {
+    let store = store(200).await;
+    for (rate, batch_size) in RATES {
+        let options = ReplayOptions { pace: Pace::Rate(rate), batch_size, ..unpaced() };
+        let mut target = Recorder::default();
+        let report = manager(&store).replay_events(Filter::default(), &options, &mut target).await.unwrap();
+        assert!(report.is_clean());
+        assert_rate(&target, rate, batch_size);
+        let least = options.pace.estimate(200, batch_size);
+        let took = Duration::from_millis(report.duration_ms + 1);
+        assert!(took >= least, "{took:?} {least:?}");
+        // It is a rate and not a crawl: a millisecond a batch is the clock's own grain.
+        assert!(
+            took <= least + Duration::from_millis(2 * target.batches.len() as u64 + 2),
+            "{took:?} {least:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_lost_to_a_slow_target_or_to_retries_is_not_made_up_for() {
+    let store = store(200).await;
+    let options = ReplayOptions { pace: Pace::Rate(100.0), batch_size: 10, ..unpaced() };
+    let mut target = Recorder::failing([
+        TargetError::Unavailable("restarting".to_owned()),
+        TargetError::Unavailable("restarting".to_owned()),
+    ]);
+    target.takes = Duration::from_millis(170);
+    manager(&store).replay_events(Filter::default(), &options, &mut target).await.unwrap();
+    assert_eq!(target.batches.len(), 22);
+    assert_rate(&target, 100.0, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_lies_between_batches_and_not_around_them() {
+    let store = store(150).await;
+    let options = ReplayOptions { pace: Pace::Delay(Duration::from_millis(500)), ..unpaced() };
+    let mut target = Recorder { takes: Duration::from_millis(100), ..Recorder::default() };
+    let report = manager(&store).replay_events(Filter::default(), &options, &mut target).await.unwrap();
+    assert_eq!(report.duration_ms, 3 * 100 + 2 * 500);
+}
+
+#[tokio::test]
+async fn a_rate_that_is_no_rate_is_refused() {
+    let store = store(1).await;
+    for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let options = ReplayOptions { pace: Pace::Rate(rate), ..unpaced() };
+        let refused =
+            manager(&store).replay_events(Filter::default(), &options, &mut Recorder::default()).await;
+        assert_eq!(refused.unwrap_err().kind(), "invalid-option", "{rate}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_slowest_rate_can_be_waited_for_and_cancelled() {
+    let store = store(100).await;
+    let options = ReplayOptions { pace: Pace::Rate(f64::MIN_POSITIVE), ..unpaced() };
+    let cancel = options.cancel.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        cancel.cancel();
+    });
+    let report =
+        manager(&store).replay_events(Filter::default(), &options, &mut Recorder::default()).await.unwrap();
+    assert_eq!((report.successful_replays, report.remaining), (50, 50));
+    assert_eq!(options.pace.estimate(100, 50), Duration::MAX);
+}

@@ -1,0 +1,50 @@
+//! A process that appends to a SQLite store until it is told to stop, or is killed: the tests' victim.
+//!
+//! `test-writer PATH NAME BATCHES`: appends batches of 1 to 200 events with ids `NAME-0`, `NAME-1`, …, and after each
+//! answer writes how many events were acknowledged to stdout, a line a batch.
+#![allow(clippy::print_stdout, reason = "its acknowledgements are read by a test")]
+
+use std::io::Write;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use domain::{
+    Document, Event, Limits,
+    ports::{AppendOutcome, Atomicity, EventStore},
+};
+use storage_sqlite::{SqliteOptions, SqliteStore};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [path, name, batches] = args.as_slice() else { return Err(anyhow!("PATH NAME BATCHES")) };
+    let store = SqliteStore::create(SqliteOptions::new(path)).await?;
+    let mut appended = 0;
+    for _ in 0..batches.parse::<u64>().context("BATCHES")? {
+        let size = if fastrand::bool() { 1 } else { fastrand::u64(1..=200) };
+        let batch = (appended..appended + size).map(|n| event(name, n)).collect::<Result<Vec<_>>>()?;
+        let outcomes = store.append(&batch, Atomicity::Each).await?;
+        let good = |outcome: &AppendOutcome| {
+            matches!(outcome, AppendOutcome::Stored(_) | AppendOutcome::AlreadyStored(_))
+        };
+        ensure!(outcomes.iter().all(good), "{outcomes:?}");
+        appended += size;
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{appended}")?;
+        out.flush()?;
+    }
+    store.close().await;
+    Ok(())
+}
+
+/// The same bytes for the same name and number, whichever process makes them.
+fn event(name: &str, n: u64) -> Result<Event> {
+    let (user, minute, filler) = (n % 97, n % 60, "x".repeat((n % 900) as usize));
+    let json = format!(
+        "{{\"id\":\"{name}-{n}\",\"type\":\"kill.test\",\"version\":\"1.0\",\
+         \"timestamp\":\"2024-01-15T10:{minute:02}:00Z\",\"source\":\"{name}\",\"userId\":\"user-{user}\",\
+         \"metadata\":{{}},\"data\":{{\"filler\":\"{filler}\"}}}}"
+    );
+    let document =
+        Document::parse(json.as_bytes(), &Limits::default()).map_err(|violation| anyhow!("{violation}"))?;
+    document.into_event().map_err(|violations| anyhow!("{violations:?}"))
+}

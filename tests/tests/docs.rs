@@ -1,0 +1,235 @@
+//! The documentation, held against the program: every `console` block of README and docs is run as it stands, every
+//! `sql` block on the store that its page made, and every link is followed.
+//!
+//! In a `console` block a line that begins with `$ ` is a command, lines that begin with `> ` continue it, and what
+//! follows is what it prints on stdout and stderr: `[..]` stands for any text in a line, a line of `...` for any lines.
+//! `? 3` is the exit code, 0 where none is given. A page's commands share one empty folder, which is also their home.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+/// A fenced block of a page.
+struct Block {
+    language: String,
+    /// Its first line's number.
+    line: usize,
+    lines: Vec<String>,
+}
+
+/// A command, and what the page says of it.
+#[derive(Default)]
+struct Step {
+    line: usize,
+    command: String,
+    prints: Vec<String>,
+    exit: i32,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// README and everything under docs, by path.
+fn pages() -> BTreeMap<PathBuf, String> {
+    let mut folders = vec![root().join("docs")];
+    let mut files = vec![root().join("README.md")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    files.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+fn blocks(page: &str) -> Vec<Block> {
+    let (mut blocks, mut open) = (Vec::new(), None::<Block>);
+    for (number, line) in page.lines().enumerate() {
+        match (line.trim_start().strip_prefix("```"), &mut open) {
+            (Some(language), None) => {
+                open =
+                    Some(Block { language: language.trim().to_owned(), line: number + 2, lines: Vec::new() });
+            }
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some(block)) => block.lines.push(line.trim_end().to_owned()),
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a block is never closed");
+    blocks
+}
+
+fn steps(block: &Block) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for (number, line) in block.lines.iter().enumerate() {
+        if let Some(command) = line.strip_prefix("$ ") {
+            steps.push(Step { line: block.line + number, command: command.to_owned(), ..Step::default() });
+            continue;
+        }
+        let step = steps.last_mut().expect("a console block begins with a command");
+        match (line.strip_prefix('>'), line.strip_prefix("? ").and_then(|code| code.parse().ok())) {
+            (Some(more), _) if step.prints.is_empty() => {
+                step.command = format!("{}\n{}", step.command, more.strip_prefix(' ').unwrap_or(more));
+            }
+            (_, Some(code)) => step.exit = code,
+            _ => step.prints.push(line.clone()),
+        }
+    }
+    steps
+}
+
+fn line_matches(expected: &str, actual: &str) -> bool {
+    let Some((prefix, rest)) = expected.split_once("[..]") else { return expected == actual };
+    let Some(actual) = actual.strip_prefix(prefix) else { return false };
+    let ends = actual.char_indices().map(|(at, _)| at).chain([actual.len()]);
+    ends.into_iter().any(|at| line_matches(rest, &actual[at..]))
+}
+
+fn lines_match(expected: &[String], actual: &[&str]) -> bool {
+    match expected.split_first() {
+        None => actual.is_empty(),
+        Some((any, rest)) if any == "..." => {
+            (0..=actual.len()).any(|from| lines_match(rest, &actual[from..]))
+        }
+        Some((line, rest)) => actual
+            .split_first()
+            .is_some_and(|(first, more)| line_matches(line, first) && lines_match(rest, more)),
+    }
+}
+
+/// The binary that the pages are about: EVENT_REPLAY_BIN, else the one beside this test, built now so that it is not stale.
+fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("EVENT_REPLAY_BIN") {
+        return PathBuf::from(named).canonicalize().unwrap();
+    }
+    let profile = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "-p", "event-replay-cli"]).current_dir(root());
+    if profile.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().unwrap().success(), "the command line does not build");
+    profile.join(format!("event-replay{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// Runs a page's commands; what does not go as the page says.
+fn run(page: &str, binary: &Path, home: &Path) -> Vec<String> {
+    let path = std::env::join_paths(
+        std::iter::once(binary.parent().unwrap().to_owned())
+            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+    );
+    let (path, mut exported, mut wrong) = (path.unwrap(), BTreeMap::new(), Vec::new());
+    for step in blocks(page).iter().filter(|block| block.language == "console").flat_map(steps) {
+        if let Some((name, value)) = step.command.strip_prefix("export ").and_then(|set| set.split_once('='))
+        {
+            exported.insert(name.to_owned(), value.to_owned());
+            continue;
+        }
+        let output = Command::new("sh")
+            .args(["-c", &format!("exec 2>&1\n{}", step.command)])
+            .env_clear()
+            .envs([("PATH", path.as_os_str()), ("HOME", home.as_os_str()), ("TZ", "UTC".as_ref())])
+            .envs(&exported)
+            .current_dir(home)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let actual: Vec<&str> = text.trim_end_matches('\n').split('\n').map(str::trim_end).collect();
+        let actual = if text.trim().is_empty() { Vec::new() } else { actual };
+        let code = output.status.code().unwrap_or(-1);
+        if code != step.exit || !lines_match(&step.prints, &actual) {
+            wrong.push(format!(
+                "line {}: $ {}\n-- expected (? {})\n{}\n-- printed (? {code})\n{}\n",
+                step.line,
+                step.command,
+                step.exit,
+                step.prints.join("\n"),
+                actual.join("\n")
+            ));
+        }
+    }
+    wrong
+}
+
+/// Runs a page's SQL to its last row, on the store `events.db` that its commands made.
+fn query(page: &str, home: &Path) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for block in blocks(page).iter().filter(|block| block.language == "sql") {
+        let store =
+            Connection::open_with_flags(home.join("events.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        for statement in block.lines.join("\n").split(';').filter(|text| !text.trim().is_empty()) {
+            let count = store.prepare(statement).and_then(|mut statement| {
+                let (mut rows, mut count) = (statement.query([])?, 0);
+                while rows.next()?.is_some() {
+                    count += 1;
+                }
+                Ok(count)
+            });
+            if !matches!(count, Ok(1..)) {
+                wrong.push(format!("line {}: {statement}: {count:?} rows", block.line));
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+fn every_command_in_the_docs_does_what_they_say() {
+    let binary = binary();
+    let mut wrong = Vec::new();
+    for (path, page) in pages() {
+        let home = tempfile::tempdir().unwrap();
+        let mut found = run(&page, &binary, home.path());
+        found.extend(query(&page, home.path()));
+        wrong.extend(found.iter().map(|what| format!("{}, {what}", path.display())));
+    }
+    assert!(wrong.is_empty(), "{} steps differ\n\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn a_page_that_says_something_else_is_noticed() {
+    let home = tempfile::tempdir().unwrap();
+    let said =
+        |body: &str| run(&format!("```console\n{body}\n```\n"), Path::new("/bin/sh"), home.path()).len();
+    assert_eq!(said("$ cat <<'EOF'\n> a\n>\n> bc\n> EOF\na\n\nb[..]"), 0);
+    assert_eq!(said("$ echo one; echo two; echo three\n...\nthree"), 0);
+    assert_eq!(said("$ echo oops >&2; exit 3\noops\n? 3"), 0);
+    assert_eq!(said("$ export GREETING=hello\n$ echo $GREETING\nhello"), 0);
+    assert_eq!(said("$ echo one\ntwo"), 1, "another text");
+    assert_eq!(said("$ echo one; echo two\none"), 1, "a line more");
+    assert_eq!(said("$ echo one\none\n...\ntwo"), 1, "a line less");
+    assert_eq!(said("$ exit 1"), 1, "another exit code");
+}
+
+#[test]
+fn every_link_in_the_docs_leads_somewhere() {
+    for (path, page) in pages() {
+        for target in page.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap();
+            if file.is_empty() || file.contains("://") {
+                continue;
+            }
+            assert!(path.parent().unwrap().join(file).exists(), "{}: {target} leads nowhere", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_page_with_rust_code_is_compiled() {
+    let compiled = fs::read_to_string(root().join("tests/src/lib.rs")).unwrap();
+    for (path, page) in pages() {
+        // A block without a language is Rust to rustdoc.
+        let rust =
+            blocks(&page).iter().any(|block| block.language.is_empty() || block.language.starts_with("rust"));
+        let named = format!("../../{}", path.strip_prefix(root()).unwrap().display());
+        assert!(!rust || compiled.contains(&named), "tests/src/lib.rs does not include {named}");
+    }
+}
