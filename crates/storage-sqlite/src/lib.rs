@@ -19,7 +19,8 @@
 //!
 //! # Durability
 //! WAL with `synchronous=FULL`: an answered append survives the process and, on disks that honour a flush, a power cut.
-//! Replay counts, checkpoints and schemas are written the same way.
+//! Checkpoints and schemas are written the same way. Replay counts are not waited for: a power cut may take the last of
+//! them back.
 //!
 //! The tables are described in [`layout`].
 

@@ -17,18 +17,20 @@ impl ReplayStore for SqliteStore {
         positions.dedup();
         self.writer()
             .await?
-            .transact(move |transaction, _, _| {
-                // Only positions that still hold an event get a count.
-                let mut statement = transaction
-                    .prepare_cached(
-                        "INSERT INTO replay (seq, count, at) SELECT seq, 1, ?2 FROM event WHERE seq = ?1 \
+            .run(move |writer| {
+                writer.transact_relaxed(|transaction, _, _| {
+                    // Only positions that still hold an event get a count.
+                    let mut statement = transaction
+                        .prepare_cached(
+                            "INSERT INTO replay (seq, count, at) SELECT seq, 1, ?2 FROM event WHERE seq = ?1 \
                          ON CONFLICT (seq) DO UPDATE SET count = count + 1, at = excluded.at",
-                    )
-                    .map_err(sqlite)?;
-                for position in positions.iter().filter(|position| position.partition == 0) {
-                    statement.execute((position.sequence as i64, micros(at))).map_err(sqlite)?;
-                }
-                Ok(())
+                        )
+                        .map_err(sqlite)?;
+                    for position in positions.iter().filter(|position| position.partition == 0) {
+                        statement.execute((position.sequence as i64, micros(at))).map_err(sqlite)?;
+                    }
+                    Ok(())
+                })
             })
             .await?;
         Ok(())

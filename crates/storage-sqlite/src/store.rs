@@ -188,13 +188,16 @@ impl SqliteStore {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Ends the writing thread and closes the file, once every other handle is gone. What was answered is stored
-    /// whether or not this is called.
+    /// Ends the writing thread and closes the file: changes by other handles of this one then fail. What was answered
+    /// is stored whether or not this is called; a file that is closed leaves no write-ahead log beside it.
     pub async fn close(self) {
-        let Ok(inner) = Arc::try_unwrap(self.inner).map_err(drop) else { return };
-        drop(inner.writer);
+        let inner = self.inner;
+        if let Some(writer) = inner.writer.get() {
+            writer.stop().await;
+        }
         let thread = lock(&inner.thread).take();
-        let readers = inner.readers;
+        let readers = std::mem::take(&mut *lock(&inner.readers));
+        // The last connection to close folds the log back: readers first, so that it is one that may write.
         let _ = tokio::task::spawn_blocking(move || {
             drop(readers);
             thread.map(std::thread::JoinHandle::join)

@@ -38,6 +38,7 @@ type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 enum Command {
     Append(AppendCall),
     Run(Job),
+    Stop,
 }
 
 /// A handle on the writing thread. The thread ends when the last handle is gone.
@@ -118,6 +119,11 @@ impl WriterHandle {
         answer.await.map_err(|_| gone())?
     }
 
+    /// Tells the thread to end after what was handed over before.
+    pub(crate) async fn stop(&self) {
+        let _ = self.send(Command::Stop).await;
+    }
+
     async fn send(&self, command: Command) -> Result<(), StorageFailure> {
         self.commands.send(command).await.map_err(|_| gone())
     }
@@ -133,6 +139,7 @@ impl Writer {
         while let Some(command) = next.take() {
             match command {
                 Command::Run(job) => job(&mut self),
+                Command::Stop => return,
                 Command::Append(first) => {
                     let (calls, other) = gather(first, &mut queue);
                     self.commit_appends(calls);
@@ -147,6 +154,18 @@ impl Writer {
 
     pub(crate) fn connection(&mut self) -> &mut Connection {
         &mut self.connection
+    }
+
+    /// Like [`Writer::transact`], without waiting for the disk: a power cut may take the last of such changes back, all
+    /// or none of each. A process that dies takes none.
+    pub(crate) fn transact_relaxed<T>(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>, &mut State, &mut Kinds) -> Result<T, StorageFailure>,
+    ) -> Result<T, StorageFailure> {
+        self.connection.pragma_update(None, "synchronous", "NORMAL").map_err(sqlite)?;
+        let done = self.transact(change);
+        self.connection.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
+        done
     }
 
     fn commit_appends(&mut self, calls: Vec<AppendCall>) {
