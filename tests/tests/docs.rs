@@ -3,7 +3,10 @@
 //!
 //! In a `console` block a line that begins with `$ ` is a command, lines that begin with `> ` continue it, and what
 //! follows is what it prints on stdout and stderr: `[..]` stands for any text in a line, a line of `...` for any lines.
-//! `? 3` is the exit code, 0 where none is given. A page's commands share one empty folder, which is also their home.
+//! `? 3` is the exit code, 0 where none is given. A page's commands share one folder, which is also their home
+//! and holds nothing but `docs/samples`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is a test's way to fail")]
 
 use std::{
     collections::BTreeMap,
@@ -119,6 +122,17 @@ fn binary() -> PathBuf {
     profile.join(format!("event-replay{}", std::env::consts::EXE_SUFFIX))
 }
 
+/// An empty folder but for the samples, which lie where they lie in the repository.
+fn home() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let samples = home.path().join("docs/samples");
+    fs::create_dir_all(&samples).unwrap();
+    for file in fs::read_dir(root().join("docs/samples")).unwrap().map(|entry| entry.unwrap().path()) {
+        fs::copy(&file, samples.join(file.file_name().unwrap())).unwrap();
+    }
+    home
+}
+
 /// Runs a page's commands; what does not go as the page says.
 fn run(page: &str, binary: &Path, home: &Path) -> Vec<String> {
     let path = std::env::join_paths(
@@ -163,8 +177,8 @@ fn run(page: &str, binary: &Path, home: &Path) -> Vec<String> {
 fn query(page: &str, home: &Path) -> Vec<String> {
     let mut wrong = Vec::new();
     for block in blocks(page).iter().filter(|block| block.language == "sql") {
-        let store =
-            Connection::open_with_flags(home.join("events.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        let store = Connection::open_with_flags(home.join("events.db"), OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .expect("a page with SQL makes events.db");
         for statement in block.lines.join("\n").split(';').filter(|text| !text.trim().is_empty()) {
             let count = store.prepare(statement).and_then(|mut statement| {
                 let (mut rows, mut count) = (statement.query([])?, 0);
@@ -186,7 +200,7 @@ fn every_command_in_the_docs_does_what_they_say() {
     let binary = binary();
     let mut wrong = Vec::new();
     for (path, page) in pages() {
-        let home = tempfile::tempdir().unwrap();
+        let home = home();
         let mut found = run(&page, &binary, home.path());
         found.extend(query(&page, home.path()));
         wrong.extend(found.iter().map(|what| format!("{}, {what}", path.display())));
@@ -196,7 +210,7 @@ fn every_command_in_the_docs_does_what_they_say() {
 
 #[test]
 fn a_page_that_says_something_else_is_noticed() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let said =
         |body: &str| run(&format!("```console\n{body}\n```\n"), Path::new("/bin/sh"), home.path()).len();
     assert_eq!(said("$ cat <<'EOF'\n> a\n>\n> bc\n> EOF\na\n\nb[..]"), 0);

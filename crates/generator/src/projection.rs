@@ -43,9 +43,15 @@ impl Projection {
         if !self.seen.insert(digest) {
             return false;
         }
+        self.fold(event);
+        true
+    }
+
+    /// Takes one event without remembering it, for consumers that know by its position what they have taken: memory
+    /// does not grow with the number of events then. The event is not among [`Projection::events`].
+    pub fn fold(&mut self, event: &Value) {
         self.count(event);
         self.progress(event);
-        true
     }
 
     /// The state so far.
@@ -53,7 +59,7 @@ impl Projection {
         &self.model
     }
 
-    /// How many events were taken.
+    /// How many events were taken and are remembered.
     pub fn events(&self) -> u64 {
         self.seen.len() as u64
     }

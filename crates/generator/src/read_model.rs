@@ -58,6 +58,11 @@ impl ReadModel {
         self.by_type.values().sum()
     }
 
+    /// How many figures it has that are not zero.
+    pub fn figure_count(&self) -> usize {
+        self.figures().count()
+    }
+
     /// Every figure that is not zero, ordered by name.
     fn figures(&self) -> impl Iterator<Item = (Name<'_>, i64)> {
         let users = self.users.iter().flat_map(|(id, user)| {
@@ -175,6 +180,7 @@ mod tests {
         let mut without = model(2, 0);
         without.revenue_cents.clear();
         assert_eq!(model(2, 0).diff(&without), Vec::<String>::new());
+        assert_eq!((model(2, 0).figure_count(), model(2, 1).figure_count()), (2, 3));
         assert_eq!(model(2, 0).digest(), without.digest());
     }
 }

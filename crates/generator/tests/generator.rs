@@ -302,6 +302,16 @@ fn a_projection_of_all_events_in_any_order_and_twice_meets_the_expectation() {
 }
 
 #[test]
+fn folding_without_remembering_leads_to_the_same_figures() {
+    let mut generator = Generator::new(Settings::demo(2000));
+    generator.by_ref().for_each(drop);
+    let mut projection = Projection::new();
+    valid(Settings::demo(2000)).iter().for_each(|event| projection.fold(event));
+    assert_eq!(generator.expectation().diff(projection.read_model()), Vec::<String>::new());
+    assert_eq!(projection.events(), 0);
+}
+
+#[test]
 fn skipping_any_one_event_is_seen() {
     let mut generator = Generator::new(Settings::demo(250));
     generator.by_ref().for_each(drop);

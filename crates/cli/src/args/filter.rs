@@ -1,0 +1,188 @@
+//! The filter flags: one set, the same in every command that takes a slice of history.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::Args;
+use domain::{Entity, Filter, TypePattern};
+use jiff::Timestamp;
+
+use super::time;
+use crate::{errors::CliError, output::escape};
+
+/// Which events. Flags are ANDed; the values of a flag that is repeated are ORed.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Which events (flags are ANDed, a repeated flag's values are ORed)")]
+pub(crate) struct FilterArgs {
+    /// Events of this type; `*` stands for any characters (`user.*`).
+    #[arg(long = "type", value_name = "TYPE", value_parser = name)]
+    pub(crate) types: Vec<String>,
+    /// Events that this service published.
+    #[arg(long = "source", value_name = "NAME", value_parser = name)]
+    pub(crate) sources: Vec<String>,
+    /// Events of this workflow.
+    #[arg(long = "correlation-id", value_name = "ID", value_parser = name)]
+    pub(crate) correlation_ids: Vec<String>,
+    /// Events that name this user (`userId`).
+    #[arg(long = "user-id", value_name = "ID", value_parser = name)]
+    pub(crate) user_ids: Vec<String>,
+    /// Events that name this course (`courseId`).
+    #[arg(long = "course-id", value_name = "ID", value_parser = name)]
+    pub(crate) course_ids: Vec<String>,
+    /// Events that name this lab (`labId`).
+    #[arg(long = "lab-id", value_name = "ID", value_parser = name)]
+    pub(crate) lab_ids: Vec<String>,
+    /// Events that name any entity: `payment=pay-7` is `paymentId: "pay-7"`.
+    #[arg(long = "entity", value_name = "KIND=ID", value_parser = entity)]
+    pub(crate) entities: Vec<Entity>,
+    /// The event of this id.
+    #[arg(long = "event-id", value_name = "ID", value_parser = name)]
+    pub(crate) event_ids: Vec<String>,
+    /// The events whose ids this file lists, one a line (`-`: stdin).
+    #[arg(long = "ids", value_name = "FILE")]
+    pub(crate) id_files: Vec<PathBuf>,
+    /// Events whose content satisfies a CEL expression, such as 'data.amount > 100'.
+    #[arg(long = "where", value_name = "EXPRESSION")]
+    pub(crate) conditions: Vec<String>,
+    /// Events that happened at or after this time: RFC 3339, `2h` (ago), `today 09:00`, `yesterday`.
+    #[arg(long, value_name = "TIME", value_parser = time::point, allow_hyphen_values = true)]
+    pub(crate) from: Option<Timestamp>,
+    /// Events that happened at or before this time.
+    #[arg(long, value_name = "TIME", value_parser = time::point, allow_hyphen_values = true)]
+    pub(crate) to: Option<Timestamp>,
+}
+
+impl FilterArgs {
+    /// The filter that the flags name.
+    pub(crate) fn filter(&self) -> Result<Filter, CliError> {
+        let mut filter = Filter {
+            types: self.types.iter().map(TypePattern::new).collect(),
+            sources: self.sources.iter().cloned().collect(),
+            correlation_ids: self.correlation_ids.iter().cloned().collect::<BTreeSet<_>>(),
+            event_ids: self.event_ids.iter().cloned().collect(),
+            from: self.from,
+            to: self.to,
+            ..Filter::default()
+        };
+        for entity in self.named_entities() {
+            filter.add_entity(entity);
+        }
+        for file in &self.id_files {
+            filter.event_ids.extend(read_ids(file)?);
+        }
+        if let Some(text) = self.condition() {
+            let condition = conditions::compile(&text).map_err(|error| {
+                CliError::usage(format!("--where: {error}"))
+                    .hint("a condition looks like 'data.amount > 100 && data.currency == \"EUR\"'")
+            })?;
+            filter.condition = Some(Arc::clone(&condition));
+        }
+        filter.check().map_err(|error| {
+            CliError::usage(error.to_string())
+                .hint("--from is the earlier end; both ends are part of the range")
+        })?;
+        Ok(filter)
+    }
+
+    /// All the entities that flags name.
+    pub(crate) fn named_entities(&self) -> Vec<Entity> {
+        let of = |kind: &str, ids: &[String]| -> Vec<Entity> {
+            ids.iter().map(|id| Entity::new(kind, id)).collect()
+        };
+        let mut entities = of("user", &self.user_ids);
+        entities.extend(of("course", &self.course_ids));
+        entities.extend(of("lab", &self.lab_ids));
+        entities.extend(self.entities.iter().cloned());
+        entities
+    }
+
+    /// Several conditions are one like several flags: they are ANDed.
+    fn condition(&self) -> Option<String> {
+        match self.conditions.as_slice() {
+            [] => None,
+            [one] => Some(one.clone()),
+            several => {
+                let wrapped: Vec<String> = several.iter().map(|text| format!("({text})")).collect();
+                Some(wrapped.join(" && "))
+            }
+        }
+    }
+}
+
+/// Entities alone, for commands that act on everything about somebody.
+pub(crate) fn entity(text: &str) -> Result<Entity, String> {
+    let teach =
+        || format!("{:?} is no entity: write KIND=ID, as user=user-123 or payment=pay-7", escape::line(text));
+    let (kind, id) = text.split_once('=').ok_or_else(teach)?;
+    if kind.is_empty() || id.is_empty() {
+        return Err(teach());
+    }
+    name(kind)?;
+    name(id)?;
+    Ok(Entity::new(kind, id))
+}
+
+/// Any of the names that an envelope carries. What no event can have is refused: it would find nothing, silently.
+pub(crate) fn name(text: &str) -> Result<String, String> {
+    match text.len() {
+        0 => Err("it is empty; ids, types and sources have 1 to 128 bytes".to_owned()),
+        _ if text.contains('\0') => Err("it contains a NUL character, which no event's name can".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn read_ids(file: &Path) -> Result<HashSet<String>, CliError> {
+    let name = escape::line(&file.display().to_string()).into_owned();
+    let mut bytes = Vec::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().lock().read_to_end(&mut bytes).map(drop)
+    } else {
+        fs::read(file).map(|read| bytes = read)
+    };
+    read.map_err(|error| CliError::failed(format!("--ids {name}: the file cannot be read: {error}")))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| CliError::failed(format!("--ids {name}: the file is not UTF-8 text")))?;
+    let ids: HashSet<String> = text
+        .split('\n')
+        .map(|line| line.strip_suffix('\r').unwrap_or(line))
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if ids.is_empty() {
+        // No ids would mean every event.
+        return Err(CliError::usage(format!("--ids {name}: the file lists no ids; write one a line")));
+    }
+    Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entity_is_split_at_the_first_equals_sign() {
+        assert_eq!(entity("user=a=b"), Ok(Entity::new("user", "a=b")));
+        for text in ["user", "=x", "user=", "user=a\0b"] {
+            assert!(entity(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn users_courses_and_labs_are_entities_like_any_other() {
+        let args = FilterArgs {
+            user_ids: vec!["u1".to_owned()],
+            entities: vec![Entity::new("user", "u2"), Entity::new("payment", "p")],
+            ..FilterArgs::default()
+        };
+        let filter = args.filter().unwrap();
+        assert_eq!(
+            serde_json::to_string(&filter).unwrap(),
+            r#"{"entities":{"payment":["p"],"user":["u1","u2"]}}"#
+        );
+    }
+}

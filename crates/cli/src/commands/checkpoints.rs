@@ -1,0 +1,157 @@
+//! `checkpoints`: what there is, what it says, what lies between two.
+
+use clap::{Args, Subcommand};
+use domain::Checkpoint;
+use replay::Checkpoints;
+use serde::Serialize;
+
+use super::{Context, replaying::print_counts};
+use crate::{
+    args::Format,
+    errors::CliError,
+    exit::Exit,
+    output::table::Table,
+    store::{self, Access, Stores},
+};
+
+/// Look after checkpoints
+#[derive(Debug, Subcommand)]
+pub(crate) enum CheckpointsCommand {
+    /// Show all checkpoints, the oldest first
+    List(ListArgs),
+    /// Show one checkpoint
+    Show(OneArgs),
+    /// Delete a checkpoint; the events stay
+    Delete(DeleteArgs),
+    /// Count what lies between two checkpoints
+    Diff(DiffArgs),
+}
+
+/// Show all checkpoints, the oldest first
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay checkpoints list
+  event-replay checkpoints list --output json")]
+pub(crate) struct ListArgs {}
+
+/// Show one checkpoint
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay checkpoints show pre-migration-v2")]
+pub(crate) struct OneArgs {
+    /// Its name or id.
+    #[arg(value_name = "CHECKPOINT")]
+    checkpoint: String,
+}
+
+/// Delete a checkpoint; the events stay
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay checkpoints delete pre-migration-v2")]
+pub(crate) struct DeleteArgs {
+    /// Its name or id.
+    #[arg(value_name = "CHECKPOINT")]
+    checkpoint: String,
+}
+
+/// Count what lies between two checkpoints
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay checkpoints diff before-migration after-migration")]
+pub(crate) struct DiffArgs {
+    /// One of them, by name or id.
+    #[arg(value_name = "CHECKPOINT")]
+    one: String,
+    /// The other.
+    #[arg(value_name = "CHECKPOINT")]
+    other: String,
+}
+
+#[derive(Serialize)]
+struct Deleted<'a> {
+    deleted: &'a str,
+}
+
+pub(crate) async fn run(command: CheckpointsCommand, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let access = match command {
+        CheckpointsCommand::Delete(_) => Access::Write,
+        _ => Access::Read,
+    };
+    let stores = Stores::open(&cx.settings, access).await?;
+    let keeper = Checkpoints::new(stores.events.clone(), stores.checkpoints.clone(), store::clock());
+    match command {
+        CheckpointsCommand::List(_) => list(&keeper, cx).await?,
+        CheckpointsCommand::Show(args) => {
+            let found = keeper.find(&args.checkpoint).await?;
+            match cx.printer.format() {
+                Format::Table => print_one(&found, cx)?,
+                Format::Json | Format::Ndjson => cx.printer.json(&found)?,
+            }
+        }
+        CheckpointsCommand::Delete(args) => {
+            let found = keeper.find(&args.checkpoint).await?;
+            keeper.delete(&found.name).await?;
+            match cx.printer.format() {
+                Format::Table => cx.printer.line(&format!("deleted checkpoint {}", found.name))?,
+                Format::Json | Format::Ndjson => cx.printer.json(&Deleted { deleted: &found.name })?,
+            }
+        }
+        CheckpointsCommand::Diff(args) => diff(&keeper, &args, cx).await?,
+    }
+    drop(keeper);
+    stores.close().await;
+    Ok(Exit::Ok)
+}
+
+async fn list(keeper: &Checkpoints, cx: &mut Context<'_>) -> Result<(), CliError> {
+    let all = keeper.list().await?;
+    if cx.printer.format() != Format::Table {
+        return cx.printer.json_rows(&all);
+    }
+    if all.is_empty() {
+        cx.printer.say("there are no checkpoints; `event-replay checkpoint NAME` makes one");
+        return Ok(());
+    }
+    let mut table = Table::new(&["name", "last processed event", "events", "made", "hold"]);
+    table.right(2);
+    for checkpoint in &all {
+        table.row([
+            checkpoint.name.as_str(),
+            &checkpoint.last_processed_event_id,
+            &checkpoint.event_count.to_string(),
+            &checkpoint.created_at.to_string(),
+            if checkpoint.hold { "yes" } else { "no" },
+        ]);
+    }
+    cx.printer.table(table)
+}
+
+/// A checkpoint, for people.
+pub(super) fn print_one(checkpoint: &Checkpoint, cx: &mut Context<'_>) -> Result<(), CliError> {
+    let mut table = Table::pairs();
+    table.row(["name", &checkpoint.name]);
+    table.row(["id", &checkpoint.id]);
+    table.row(["last processed event", &checkpoint.last_processed_event_id]);
+    table.row(["events", &checkpoint.event_count.to_string()]);
+    table.row(["mark", &checkpoint.mark.to_string()]);
+    table.row(["made", &checkpoint.created_at.to_string()]);
+    table.row(["hold", if checkpoint.hold { "yes" } else { "no" }]);
+    if !checkpoint.metadata.is_empty() {
+        let metadata = serde_json::to_string(&checkpoint.metadata).unwrap_or_default();
+        table.row(["metadata", &metadata]);
+    }
+    cx.printer.table(table)
+}
+
+async fn diff(keeper: &Checkpoints, args: &DiffArgs, cx: &mut Context<'_>) -> Result<(), CliError> {
+    let diff = keeper.diff(&args.one, &args.other).await?;
+    if diff.incomplete {
+        cx.printer.warn("retention has removed events between them: the counts are of what is left");
+    }
+    if cx.printer.format() != Format::Table {
+        return cx.printer.json(&diff);
+    }
+    cx.printer
+        .line(&format!("{} events after {}, up to and with {}", diff.total_events, diff.from, diff.to))?;
+    print_counts("type", &diff.by_type, cx)
+}

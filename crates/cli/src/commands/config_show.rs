@@ -1,0 +1,53 @@
+//! `config show`: every setting, and where it came from.
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::Context;
+use crate::{args::Format, errors::CliError, exit::Exit, output::table::Table};
+
+/// Look at the settings
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Show every setting and where it came from
+    Show(ShowArgs),
+}
+
+/// Show every setting and where it came from
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay config show
+  event-replay config show --output json
+
+A flag wins over the environment, the environment over event-replay.toml, and that over the default.")]
+pub(crate) struct ShowArgs {}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    key: &'a str,
+    value: Option<&'a str>,
+    origin: &'a str,
+}
+
+pub(crate) fn run(command: &ConfigCommand, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let ConfigCommand::Show(ShowArgs {}) = command;
+    let shown = &cx.settings.shown;
+    if cx.printer.format() == Format::Table {
+        let mut table = Table::new(&["setting", "value", "from"]);
+        for setting in shown {
+            table.row([&setting.key, setting.value.as_deref().unwrap_or("-"), &setting.origin]);
+        }
+        cx.printer.table(table)?;
+    } else {
+        let rows: Vec<Row<'_>> = shown
+            .iter()
+            .map(|setting| Row {
+                key: &setting.key,
+                value: setting.value.as_deref(),
+                origin: &setting.origin,
+            })
+            .collect();
+        cx.printer.json_rows(&rows)?;
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,109 @@
+//! `demo`: generated events, a real store, a disaster and a recovery, told step by step.
+//!
+//! What must come out is counted by the generator from its own decisions, never from the log, so the demo can fail.
+
+mod consumer;
+mod export;
+mod feed;
+mod next;
+mod place;
+mod questions;
+mod step;
+mod story;
+mod summary;
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use generator::Settings;
+
+use self::{story::Story, summary::Summary};
+use super::Context;
+use crate::{args::Format, errors::CliError, exit::Exit};
+
+/// Fewer events do not have all types and all the workflows that the demo asks for.
+const FEWEST: u64 = 200;
+
+/// See events validated, stored, found, lost and recovered
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay demo
+  event-replay demo --events 100000 --path demo.db
+  event-replay demo --break skip-one
+  event-replay demo --events 1000 --export events.ndjson
+
+The demo has a store of its own, whatever --store or the environment name, and leaves it behind to be looked at.
+The same seed and number give the same events, byte for byte; two of a hundred are invalid.
+It exits with 1 if anything is not as the generator says it must be.")]
+pub(crate) struct DemoArgs {
+    /// How many events to generate, valid and invalid together.
+    #[arg(long, value_name = "N", default_value = "5000", value_parser = events, allow_hyphen_values = true)]
+    events: u64,
+    /// Where chance starts [default: 20240115].
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// The file of the demo's store: an earlier demo's is replaced, any other is refused
+    /// [default: demo.db in your data folder].
+    #[arg(long, value_name = "FILE")]
+    path: Option<PathBuf>,
+    /// Only write the generated events, one a line, to a new file (`-`: stdout).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "fault"])]
+    export: Option<PathBuf>,
+    /// Put a fault into the recovery, to see that it is noticed.
+    #[arg(long = "break", value_name = "FAULT", value_enum)]
+    fault: Option<Fault>,
+}
+
+/// How many events to generate: more than a disk holds makes no demo.
+fn events(text: &str) -> Result<u64, String> {
+    match text.parse::<u64>() {
+        Ok(number @ 1..=1_000_000_000) => Ok(number),
+        _ => Err("a number of events is a whole number from 1 to 1000000000".to_owned()),
+    }
+}
+
+/// A fault that the demo must notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Fault {
+    /// The replay's target loses one event and says nothing.
+    SkipOne,
+}
+
+pub(crate) async fn run(args: DemoArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let mut settings = Settings::demo(args.events);
+    settings.seed = args.seed.unwrap_or(settings.seed);
+    if cx.settings.store.origin() == "--store" {
+        return Err(CliError::usage("the demo has a store of its own; nothing was done")
+            .hint("leave --store out; --path FILE says where the demo's store shall be"));
+    }
+    if let Some(file) = args.export {
+        return export::run(settings, &file, cx);
+    }
+    if args.events < FEWEST {
+        return Err(CliError::usage(format!(
+            "a demo has at least {FEWEST} events, so that all types are among them"
+        ))
+        .hint("--export writes any number of them to a file"));
+    }
+    let path = place::resolve(args.path)?;
+    let stores = place::fresh(&path, &settings, cx).await?;
+    let summary = Summary::new(&settings, &path);
+    let summary = Story::new(stores, settings, args.fault, summary, cx).tell().await?;
+    conclude(&summary, cx)
+}
+
+fn conclude(summary: &Summary, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    if cx.printer.format() != Format::Table {
+        cx.printer.json(summary)?;
+    }
+    match summary.problems.as_slice() {
+        [] => Ok(Exit::Ok),
+        [problem] => Err(failed(problem, summary)),
+        [problem, more @ ..] => Err(failed(&format!("{problem} (and {} more like it)", more.len()), summary)),
+    }
+}
+
+fn failed(problem: &str, summary: &Summary) -> CliError {
+    CliError::failed(format!("not as the generator says it must be: {problem}"))
+        .hint(format!("the store is left as it is, at {}", summary.store))
+}

@@ -1,0 +1,164 @@
+//! The consumer that the demo loses: a read model that follows the log, and takes replays.
+//!
+//! It keeps the position of the last event that it has, and so takes each event once: positions come in order, from
+//! the log and from a replay alike. What it needs of memory follows the figures, not the events.
+
+use async_trait::async_trait;
+use domain::{
+    Cursor, Filter, Position, StoredEvent,
+    ports::{DeliveryOutcome, Order, ReplayDelivery, ReplayTarget, TargetError},
+};
+use generator::{Projection, ReadModel};
+
+use crate::{
+    commands::walk::Walk,
+    errors::CliError,
+    output::{Printer, bar::Bar},
+    store::Stores,
+};
+
+/// A read model, and how far it has followed the log. A clone is what it would keep on disk.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Consumer {
+    projection: Projection,
+    events: u64,
+    reached: Option<Position>,
+    /// How far it has read the log.
+    cursor: Option<Cursor>,
+    last_event_id: Option<String>,
+}
+
+impl Consumer {
+    /// Takes in what is new in the log. Tells the bar how many events it has.
+    pub(super) async fn follow(
+        &mut self,
+        stores: &Stores,
+        printer: &Printer,
+        bar: &Bar,
+    ) -> Result<(), CliError> {
+        let head = stores.events.head().await?;
+        let mut walk = Walk::new(stores.events.clone(), Filter::default(), Order::OldestFirst, None)
+            .after(self.cursor.clone())
+            .until(Some(head.clone()));
+        while let Some(page) = walk.page(printer).await? {
+            for stored in &page.events {
+                self.take(stored).map_err(|error| {
+                    CliError::failed(format!("the event at {} cannot be read: {error}", stored.position))
+                })?;
+            }
+            if let Some(last) = page.events.last() {
+                self.last_event_id = Some(last.event.id().to_owned());
+            }
+            bar.at(self.events);
+        }
+        self.cursor = Some(head);
+        Ok(())
+    }
+
+    /// Takes an event, unless it has it.
+    fn take(&mut self, stored: &StoredEvent) -> Result<(), serde_json::Error> {
+        if self.reached < Some(stored.position) {
+            self.projection.fold(&stored.event.value()?);
+            self.reached = Some(stored.position);
+            self.events += 1;
+        }
+        Ok(())
+    }
+
+    /// What it knows.
+    pub(super) fn model(&self) -> &ReadModel {
+        self.projection.read_model()
+    }
+
+    /// Events it has taken in.
+    pub(super) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// The last event it followed the log to.
+    pub(super) fn last_event_id(&self) -> Option<&str> {
+        self.last_event_id.as_deref()
+    }
+}
+
+/// Hands replayed events to a consumer.
+pub(super) struct IntoConsumer<'a> {
+    consumer: &'a mut Consumer,
+    delivered: u64,
+    /// The delivery, from 1, that is lost on the way, while the target says that all is well.
+    loses: Option<u64>,
+}
+
+impl<'a> IntoConsumer<'a> {
+    /// A target that does its work, or loses one delivery.
+    pub(super) fn new(consumer: &'a mut Consumer, loses: Option<u64>) -> Self {
+        Self { consumer, delivered: 0, loses }
+    }
+}
+
+#[async_trait]
+impl ReplayTarget for IntoConsumer<'_> {
+    async fn deliver(&mut self, batch: &[ReplayDelivery]) -> Result<Vec<DeliveryOutcome>, TargetError> {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for delivery in batch {
+            self.delivered += 1;
+            if self.loses == Some(self.delivered) {
+                outcomes.push(DeliveryOutcome::Handled);
+                continue;
+            }
+            outcomes.push(match self.consumer.take(&delivery.stored) {
+                Ok(()) => DeliveryOutcome::Handled,
+                Err(error) => DeliveryOutcome::Failed(error.to_string()),
+            });
+        }
+        Ok(outcomes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Document, Limits};
+    use generator::{Generator, Settings, Validity};
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn deliveries() -> Vec<ReplayDelivery> {
+        let valid = Generator::new(Settings::demo(300)).filter(|event| event.validity == Validity::Valid);
+        let events = valid.map(|event| {
+            Document::parse(event.json.as_bytes(), &Limits::default()).unwrap().into_event().unwrap()
+        });
+        let stored = events.zip(1..).map(|(event, sequence)| StoredEvent {
+            event,
+            position: Position::new(0, sequence),
+            stored_at: Timestamp::UNIX_EPOCH,
+            replay_count: 0,
+            last_replay_at: None,
+        });
+        let (replay_id, replay_timestamp) = ("r".to_owned(), Timestamp::UNIX_EPOCH);
+        stored
+            .map(|stored| ReplayDelivery { stored, replay_id: replay_id.clone(), replay_timestamp })
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_delivered_again_is_handled_and_changes_nothing() {
+        let (batch, mut consumer) = (deliveries(), Consumer::default());
+        for _ in 0..2 {
+            let outcomes = IntoConsumer::new(&mut consumer, None).deliver(&batch).await.unwrap();
+            assert!(outcomes.iter().all(|outcome| *outcome == DeliveryOutcome::Handled));
+            assert_eq!(
+                (consumer.events(), consumer.model().events()),
+                (batch.len() as u64, batch.len() as i64)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_target_that_loses_a_delivery_says_that_all_is_well() {
+        let (batch, mut consumer) = (deliveries(), Consumer::default());
+        let outcomes = IntoConsumer::new(&mut consumer, Some(7)).deliver(&batch).await.unwrap();
+        assert!(outcomes.iter().all(|outcome| *outcome == DeliveryOutcome::Handled));
+        assert_eq!(consumer.model().events(), batch.len() as i64 - 1);
+    }
+}

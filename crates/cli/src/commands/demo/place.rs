@@ -1,0 +1,95 @@
+//! Where the demo's store is, and how an earlier one is told from a file that must not be touched.
+//!
+//! The first thing a demo stores is a checkpoint of its own: a file that does not have it is nobody's to replace.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use generator::Settings;
+use replay::{Checkpoints, NewCheckpoint};
+use serde_json::{Map, Value};
+
+use crate::{
+    commands::Context,
+    errors::CliError,
+    output::escape,
+    store::{self, Access, StoreLocation, Stores},
+};
+
+/// The checkpoint before the first event.
+pub(super) const START: &str = "demo-start";
+const MADE_BY: &str = "event-replay demo";
+
+/// The file as an absolute path, since it is printed for use from other folders.
+pub(super) fn resolve(path: Option<PathBuf>) -> Result<PathBuf, CliError> {
+    let path = match path {
+        Some(path) => path,
+        None => {
+            let dirs = directories::ProjectDirs::from("", "", "event-replay").ok_or_else(|| {
+                CliError::usage("there is no home folder to keep the demo's store in")
+                    .hint("name a file: --path FILE")
+            })?;
+            dirs.data_dir().join("demo.db")
+        }
+    };
+    // Behind a link lies the file to look at, and to replace.
+    fs::canonicalize(&path).or_else(|_| std::path::absolute(&path)).map_err(|error| {
+        let shown = path.display().to_string();
+        CliError::usage(format!("--path {}: {error}", escape::line(&shown)))
+    })
+}
+
+/// A new store at this file, in the place of an earlier demo's.
+pub(super) async fn fresh(path: &Path, demo: &Settings, cx: &mut Context<'_>) -> Result<Stores, CliError> {
+    cx.settings.store = StoreLocation::at_file(path.to_owned(), "default", "demo");
+    if fs::symlink_metadata(path).is_ok() {
+        if !is_demo(cx).await {
+            let name = escape::line(&path.display().to_string()).into_owned();
+            return Err(CliError::failed(format!(
+                "{name} is there already, and no demo made it; it was not touched"
+            ))
+            .hint("name another file: --path FILE"));
+        }
+        remove(path)?;
+    }
+    let stores = Stores::open(&cx.settings, Access::Create).await?;
+    let checkpoints = Checkpoints::new(stores.events.clone(), stores.checkpoints.clone(), store::clock());
+    let metadata = Map::from_iter([
+        ("madeBy".to_owned(), Value::from(MADE_BY)),
+        ("seed".to_owned(), Value::from(demo.seed)),
+        ("events".to_owned(), Value::from(demo.events)),
+    ]);
+    checkpoints
+        .create(NewCheckpoint { name: START.to_owned(), metadata, ..NewCheckpoint::default() })
+        .await?;
+    Ok(stores)
+}
+
+/// Whatever keeps it from being read keeps it from being known as a demo's.
+async fn is_demo(cx: &Context<'_>) -> bool {
+    let Ok(stores) = Stores::open(&cx.settings, Access::Read).await else { return false };
+    let start = stores.checkpoints.find_checkpoint(START).await;
+    stores.close().await;
+    matches!(start, Ok(Some(start)) if start.name == START && start.metadata.get("madeBy") == Some(&MADE_BY.into()))
+}
+
+/// Removes the store and its write-ahead log, the file that decides first.
+fn remove(path: &Path) -> Result<(), CliError> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let name = Path::new(&file).display().to_string();
+                return Err(CliError::failed(format!(
+                    "the earlier demo's file {} cannot be removed: {error}",
+                    escape::line(&name)
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

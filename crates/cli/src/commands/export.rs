@@ -1,0 +1,97 @@
+//! `export`: events, the oldest first, one a line.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    path::PathBuf,
+};
+
+use clap::Args;
+use domain::ports::Order;
+
+use super::{Context, walk::Walk};
+use crate::{
+    args::{FilterArgs, number},
+    errors::CliError,
+    exit::Exit,
+    store::{Access, Stores},
+};
+
+/// Write events out, the oldest first
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay export > events.ndjson
+  event-replay export --with-meta --output-file events.ndjson
+  event-replay export --type 'payment.*' --from 7d | gzip > payments.ndjson.gz
+
+Prints events as they were published, one a line, whatever --output says; `import` takes them back.
+With --with-meta each line is a stored event, which also says where and when the log took it.")]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// At most this many events.
+    #[arg(long, value_name = "N", value_parser = number::limit, allow_hyphen_values = true)]
+    limit: Option<u64>,
+    /// Stored events: with position, time of storing and replay count.
+    #[arg(long)]
+    with_meta: bool,
+    /// Write to this file instead of stdout. It must not exist.
+    #[arg(long, value_name = "FILE")]
+    output_file: Option<PathBuf>,
+}
+
+pub(crate) async fn run(args: ExportArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let filter = args.filter.filter()?;
+    let stores = Stores::open(&cx.settings, Access::Read).await?;
+    // Frozen here, so that an export of a busy store ends.
+    let head = stores.events.head().await?;
+    let info = stores.events.info().await?;
+    let everything = filter.is_everything() && args.limit.is_none();
+    let mut file = args.output_file.map(open_new).transpose()?;
+    let bar = match file.is_some() {
+        true => cx.printer.bar("exporting", everything.then_some(info.events)),
+        // Lines on stdout may be on the same terminal.
+        false => crate::output::bar::Bar::new(false, "", None),
+    };
+    let mut walk = Walk::new(stores.events.clone(), filter, Order::OldestFirst, args.limit).until(Some(head));
+    let mut lines = Vec::new();
+    let mut written = 0u64;
+    while let Some(page) = walk.page(cx.printer).await? {
+        lines.clear();
+        for stored in &page.events {
+            match args.with_meta {
+                true => targets::write_stored(stored, &mut lines),
+                false => targets::write_event(&stored.event, &mut lines),
+            }
+            lines.push(b'\n');
+        }
+        match &mut file {
+            Some((file, name)) => file.write_all(&lines).map_err(|error| unwritable(name, &error))?,
+            None => cx.printer.raw(&lines)?,
+        }
+        written += page.events.len() as u64;
+        bar.at(written);
+    }
+    bar.clear();
+    if let Some((mut file, name)) = file {
+        file.flush().and_then(|()| file.get_ref().sync_all()).map_err(|error| unwritable(&name, &error))?;
+        cx.printer.say(&format!("exported {written} events to {name}"));
+    }
+    stores.close().await;
+    Ok(if walk.corrupt() > 0 { Exit::DoneWithFailures } else { Exit::Ok })
+}
+
+fn open_new(path: PathBuf) -> Result<(BufWriter<File>, String), CliError> {
+    let name = path.display().to_string();
+    let file = File::create_new(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            CliError::failed(format!("{name} exists already; nothing was written")).hint("name a new file")
+        }
+        _ => unwritable(&name, &error),
+    })?;
+    Ok((BufWriter::with_capacity(256 * 1024, file), name))
+}
+
+fn unwritable(name: &str, error: &std::io::Error) -> CliError {
+    CliError::failed(format!("{name} cannot be written: {error}"))
+}

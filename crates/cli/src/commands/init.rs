@@ -1,0 +1,50 @@
+//! `init`: make an empty store.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::Context;
+use crate::{
+    args::Format,
+    errors::CliError,
+    exit::Exit,
+    store::{Access, Stores},
+};
+
+/// Make an empty store
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay init
+  event-replay init --store sqlite:events.db")]
+pub(crate) struct InitArgs {}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Made {
+    store: String,
+    namespace: String,
+    created: bool,
+    events: u64,
+}
+
+pub(crate) async fn run(_args: InitArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let created = !Stores::exists(&cx.settings);
+    let stores = Stores::open(&cx.settings, Access::Create).await?;
+    let info = stores.events.info().await?;
+    let made = Made {
+        store: cx.settings.store.to_string(),
+        namespace: info.namespace,
+        created,
+        events: info.events,
+    };
+    match cx.printer.format() {
+        Format::Table if created => cx.printer.line(&format!("made an empty store: {}", made.store))?,
+        Format::Table => cx.printer.line(&format!(
+            "there is a store already: {} ({} events); nothing was changed",
+            made.store, made.events
+        ))?,
+        Format::Json | Format::Ndjson => cx.printer.json(&made)?,
+    }
+    stores.close().await;
+    Ok(Exit::Ok)
+}

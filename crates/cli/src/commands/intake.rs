@@ -1,0 +1,176 @@
+//! What `publish` and `import` share: from files to the log, and the report about it.
+
+mod report;
+mod source;
+
+use std::{io::IsTerminal, sync::Arc, time::Duration};
+
+use bus::{Intake, IntakeError, IntakeOptions, Line, PublishSettings, Publisher, UnknownTypes, line_limit};
+use clap::Args;
+use tokio::sync::mpsc;
+
+use self::report::Report;
+use super::{Context, retention, schemas};
+use crate::{
+    errors::CliError,
+    exit::Exit,
+    input::{self, Chunk, Input},
+    output::bar::Bar,
+    settings,
+    store::{self, Access, Stores},
+};
+
+/// How long lines may wait for more before they are stored.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// What is let in.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AdmissionArgs {
+    /// What becomes of an event whose type has no schema: `refuse` or `accept` [default: refuse].
+    #[arg(long, value_name = "WHAT", value_parser = settings::unknown_types)]
+    unknown_types: Option<UnknownTypes>,
+    /// Check the envelope and the limits alone, not the schemas.
+    #[arg(long)]
+    no_validation: bool,
+    /// All or nothing: if one event is refused, none is stored.
+    #[arg(long)]
+    atomic: bool,
+}
+
+/// Takes inputs in, one after the other, and reports.
+pub(crate) async fn run(
+    inputs: Vec<Input>,
+    args: &AdmissionArgs,
+    service: Option<String>,
+    cx: &mut Context<'_>,
+) -> Result<Exit, CliError> {
+    if !cx.settings.event_store {
+        return Err(CliError::usage("event_store.enabled (ENABLE_EVENT_STORE) is false: nothing would be kept")
+            .hint("delivery without keeping wants consumer groups, which this version does not have: set it to true"));
+    }
+    // Looked at first, so that a misspelt name makes no store.
+    for input in &inputs {
+        input.check()?;
+    }
+    if inputs.contains(&Input::Stdin) && std::io::stdin().is_terminal() {
+        cx.printer.say("reading events from the terminal, one a line; Ctrl-D ends");
+    }
+    let stores = Stores::open(&cx.settings, Access::Create).await?;
+    let publish_settings = PublishSettings {
+        limits: cx.settings.limits.clone(),
+        validation: cx.settings.validation && !args.no_validation,
+        unknown_types: args.unknown_types.unwrap_or(cx.settings.unknown_types),
+        ordering: cx.settings.ordering.clone(),
+        ..PublishSettings::default()
+    };
+    let validator = schemas::registry(&stores, cx.settings.engine).await?;
+    let publisher =
+        Publisher::new(stores.events.clone(), Arc::new(validator), store::clock(), publish_settings);
+    let bar = cx.printer.bar("taking in", None);
+    let mut taking = Taking {
+        publisher: Arc::new(publisher),
+        options: IntakeOptions { atomic: args.atomic, ..IntakeOptions::default() },
+        service,
+        report: Report::new(&inputs),
+        bar,
+    };
+    let limit = line_limit(&cx.settings.limits);
+    let outcome = taking.all(input::chunks(inputs, limit)).await;
+    taking.bar.clear();
+    let report = taking.report;
+    if outcome.is_ok() || report.has_anything() {
+        report.print(cx)?;
+    }
+    outcome?;
+    retention::apply_settings(&stores, cx).await?;
+    stores.close().await;
+    Ok(if report.is_clean() { Exit::Ok } else { Exit::DoneWithFailures })
+}
+
+/// A stream of lines on its way into the log.
+struct Taking {
+    publisher: Arc<Publisher>,
+    options: IntakeOptions,
+    service: Option<String>,
+    report: Report,
+    bar: Bar,
+}
+
+impl Taking {
+    /// Takes in everything. When nothing comes for a while, what came is stored; an atomic intake waits for the end.
+    async fn all(&mut self, mut chunks: mpsc::Receiver<Result<Chunk, CliError>>) -> Result<(), CliError> {
+        let mut intake: Option<Intake> = None;
+        loop {
+            let idle = intake.is_some() && !self.options.atomic;
+            let chunk = tokio::select! {
+                chunk = chunks.recv() => chunk,
+                () = tokio::time::sleep(IDLE), if idle => {
+                    self.finish(intake.take()).await?;
+                    continue;
+                }
+            };
+            match chunk {
+                None => return self.finish(intake.take()).await,
+                Some(Ok(chunk)) => {
+                    let into = intake.get_or_insert_with(|| {
+                        Intake::new(Arc::clone(&self.publisher), self.options.clone())
+                    });
+                    if let Err(error) = take(into, &chunk, self.service.as_deref()).await {
+                        return Err(self.failed(error));
+                    }
+                    self.bar.at(self.report.lines_before() + into.progress().lines);
+                }
+                Some(Err(error)) => {
+                    // All or nothing: an input that cannot be read to its end is not all.
+                    if !self.options.atomic {
+                        self.finish(intake.take()).await?;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn finish(&mut self, intake: Option<Intake>) -> Result<(), CliError> {
+        let Some(intake) = intake else { return Ok(()) };
+        match intake.finish().await {
+            Ok(part) => {
+                self.report.add(part);
+                Ok(())
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    fn failed(&mut self, error: IntakeError) -> CliError {
+        let said = error.to_string();
+        match error {
+            IntakeError::Store { error, lines, report } => {
+                self.report.add(*report);
+                let (first, last) = (self.report.place(*lines.start()), self.report.place(*lines.end()));
+                CliError::from(error).during(format!("storing lines {first} to {last}"))
+            }
+            IntakeError::TooLargeToBeAtomic { .. } => {
+                CliError::failed(said).hint("leave out --atomic, or split the input")
+            }
+            _ => CliError::failed(said),
+        }
+    }
+}
+
+/// Lines are numbered over all inputs, so that one intake can tell them apart.
+async fn take(intake: &mut Intake, chunk: &Chunk, service: Option<&str>) -> Result<(), IntakeError> {
+    for line in chunk.lines() {
+        match line {
+            Line::Text { line, bytes } => {
+                let number = Report::number(chunk.input, line);
+                match service.and_then(|service| source::with_source(bytes, service)) {
+                    Some(named) => intake.line(number, &named).await?,
+                    None => intake.line(number, bytes).await?,
+                }
+            }
+            Line::TooLong { line, bytes } => intake.too_long(Report::number(chunk.input, line), bytes),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! `recover`: what came after a checkpoint.
+
+use clap::Args;
+
+use super::{
+    Context,
+    replaying::{self, RunArgs, What},
+};
+use crate::{args::FilterArgs, errors::CliError, exit::Exit};
+
+/// Replay what came after a checkpoint
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay recover pre-migration-v2 --dry-run
+  event-replay recover pre-migration-v2 --target stdout
+  event-replay recover pre-migration-v2 --source payment-service --target stdout
+
+What comes after a checkpoint is told by position in the log, so events that happened earlier and arrived later
+are part of it.")]
+pub(crate) struct RecoverArgs {
+    /// The checkpoint's name or id.
+    #[arg(value_name = "CHECKPOINT")]
+    checkpoint: String,
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    run: RunArgs,
+    /// Go on although retention has removed events after the checkpoint.
+    #[arg(long)]
+    allow_gap: bool,
+}
+
+pub(crate) async fn run(args: RecoverArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let what = What::Recovery {
+        checkpoint: args.checkpoint,
+        filter: args.filter.filter()?,
+        allow_gap: args.allow_gap,
+    };
+    replaying::run(what, &args.run, cx).await
+}

@@ -1,0 +1,40 @@
+//! `replay-user`: everything that names a user.
+
+use clap::Args;
+use domain::Entity;
+
+use super::{
+    Context,
+    replaying::{self, RunArgs, What},
+};
+use crate::{
+    args::{FilterArgs, filter},
+    errors::CliError,
+    exit::Exit,
+};
+
+/// Replay everything that names a user
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay replay-user user-123 --dry-run
+  event-replay replay-user user-123 --from 2024-01-01T00:00:00Z --to 2024-01-31T23:59:59Z --target stdout")]
+pub(crate) struct ReplayUserArgs {
+    /// The user: events with this `userId`.
+    #[arg(value_name = "USER-ID", value_parser = filter::name)]
+    user: String,
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+pub(crate) async fn run(args: ReplayUserArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let mut filter = args.filter.filter()?;
+    if filter.entities.contains_key("user") {
+        // Two values of one flag would widen the replay where a reader expects it to narrow.
+        return Err(CliError::usage("replay-user names its user already: leave out --user-id")
+            .hint("`replay` takes several --user-id"));
+    }
+    filter.add_entity(Entity::new("user", args.user));
+    replaying::run(What::Slice { filter, all: false }, &args.run, cx).await
+}

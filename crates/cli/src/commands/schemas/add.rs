@@ -1,0 +1,107 @@
+//! `schemas add`: a schema of the user's own.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use domain::ports::{Describes, SchemaRecord};
+use serde::Serialize;
+use validation::SchemaRegistry;
+
+use super::MAX_FILE;
+use crate::{
+    args::{Format, filter},
+    commands::Context,
+    errors::CliError,
+    exit::Exit,
+    input::Input,
+    store::{self, Access, Stores},
+};
+
+/// Add a schema, or replace the one of its type and version
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay schemas add custom.event custom.event.json
+  event-replay schemas add github.push webhooks.json --pointer '/definitions/push_event' --data
+  event-replay schemas add user.registered v2.json --event-version 2.0
+
+A schema without --event-version serves every version that has none of its own. It must resolve within its file:
+other files and the network are never read.")]
+pub(crate) struct AddArgs {
+    #[command(flatten)]
+    schema: SchemaArgs,
+}
+
+/// What a schema file says, and of what.
+#[derive(Debug, Args)]
+pub(super) struct SchemaArgs {
+    /// The event type.
+    #[arg(value_name = "TYPE", value_parser = filter::name)]
+    pub(super) event_type: String,
+    /// The JSON Schema file, plain or packed with gzip or zstd (`-`: stdin).
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Where in the file the schema is: a JSON Pointer such as /definitions/Order.
+    #[arg(long, value_name = "POINTER")]
+    pointer: Option<String>,
+    /// The schema describes `data` alone, not the whole event.
+    #[arg(long)]
+    data: bool,
+    /// Serve this version of the type alone.
+    #[arg(long, value_name = "VERSION", value_parser = filter::name)]
+    pub(super) event_version: Option<String>,
+}
+
+impl SchemaArgs {
+    /// The record, read and checked.
+    pub(super) fn record(&self, cx: &Context<'_>) -> Result<(SchemaRecord, SchemaRegistry), CliError> {
+        let input = Input::one(&self.file);
+        let record = SchemaRecord {
+            event_type: self.event_type.clone(),
+            event_version: self.event_version.clone(),
+            document: input.text(MAX_FILE)?,
+            pointer: self.pointer.as_deref().unwrap_or_default().trim_start_matches('#').to_owned(),
+            describes: if self.data { Describes::Data } else { Describes::Event },
+            added_at: store::clock().now(),
+        };
+        let mut registry = SchemaRegistry::empty(cx.settings.engine);
+        registry.add(&record).map_err(|error| {
+            CliError::failed(format!("{input}: the schema for {} is refused: {error}", record.event_type))
+                .hint("nothing was added; docs/schemas.md says what a schema may use")
+        })?;
+        Ok((record, registry))
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Added {
+    event_type: String,
+    event_version: Option<String>,
+    replaced: bool,
+}
+
+pub(super) async fn run(args: AddArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    // Checked before anything is opened: a schema that is refused makes no store.
+    let (record, _) = args.schema.record(cx)?;
+    let stores = Stores::open(&cx.settings, Access::Create).await?;
+    let same = |known: &SchemaRecord| {
+        known.event_type == record.event_type && known.event_version == record.event_version
+    };
+    let replaced = stores.schemas.list_schemas().await?.iter().any(same);
+    let added = Added {
+        event_type: record.event_type.clone(),
+        event_version: record.event_version.clone(),
+        replaced,
+    };
+    stores.schemas.put_schema(record).await?;
+    stores.close().await;
+    match cx.printer.format() {
+        Format::Json | Format::Ndjson => cx.printer.json(&added)?,
+        Format::Table => {
+            let verb = if replaced { "replaced" } else { "added" };
+            let name = super::named(&added.event_type, added.event_version.as_deref());
+            cx.printer.line(&format!("{verb} the schema for {name}"))?;
+        }
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,112 @@
+//! `stats`: what is stored, counted.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use jiff::Timestamp;
+use replay::{PlanRequest, ReplayManager};
+use serde::Serialize;
+
+use super::{Context, replaying::print_counts};
+use crate::{
+    args::{FilterArgs, Format},
+    errors::CliError,
+    exit::Exit,
+    output::table::Table,
+    store::{self, Access, Stores},
+};
+
+/// Count what is stored
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay stats
+  event-replay stats --type 'payment.*' --output json")]
+pub(crate) struct StatsArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Stats<'a> {
+    store: String,
+    namespace: &'a str,
+    events: u64,
+    bytes: u64,
+    oldest: Option<Timestamp>,
+    newest: Option<Timestamp>,
+    head: Vec<String>,
+    trimmed_through: &'a [u64],
+    bytes_occupied: Option<u64>,
+    corrupt: u64,
+    by_type: &'a BTreeMap<String, u64>,
+    by_source: &'a BTreeMap<String, u64>,
+    by_entity_kind: &'a BTreeMap<String, u64>,
+    by_day: &'a BTreeMap<String, u64>,
+}
+
+pub(crate) async fn run(args: StatsArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let filter = args.filter.filter()?;
+    let stores = Stores::open(&cx.settings, Access::Read).await?;
+    let info = stores.events.info().await?;
+    let bar = cx.printer.bar("counting", Some(0));
+    let manager = ReplayManager::new(
+        stores.events.clone(),
+        stores.replays.clone(),
+        stores.checkpoints.clone(),
+        None,
+        store::clock(),
+    );
+    let request = PlanRequest { until: Some(info.head.clone()), ..PlanRequest::new(filter) };
+    let counted = manager.plan(request, Some(bar.callback())).await?;
+    bar.clear();
+    drop(manager);
+    stores.close().await;
+    let stats = Stats {
+        store: cx.settings.store.to_string(),
+        namespace: &info.namespace,
+        events: counted.total_events,
+        bytes: counted.total_bytes,
+        oldest: counted.oldest,
+        newest: counted.newest,
+        head: (0u16..)
+            .zip(&info.head.sequences)
+            .map(|(partition, sequence)| format!("{partition}:{sequence}"))
+            .collect(),
+        trimmed_through: &info.trimmed_through,
+        bytes_occupied: info.bytes_occupied,
+        corrupt: counted.corrupt,
+        by_type: &counted.by_type,
+        by_source: &counted.by_source,
+        by_entity_kind: &counted.by_entity_kind,
+        by_day: &counted.by_day,
+    };
+    match cx.printer.format() {
+        Format::Json | Format::Ndjson => cx.printer.json(&stats)?,
+        Format::Table => print(&stats, cx)?,
+    }
+    Ok(if counted.corrupt > 0 { Exit::DoneWithFailures } else { Exit::Ok })
+}
+
+fn print(stats: &Stats<'_>, cx: &mut Context<'_>) -> Result<(), CliError> {
+    let mut table = Table::pairs();
+    table.row(["store", &stats.store]);
+    table.row(["namespace", stats.namespace]);
+    table.row(["events", &stats.events.to_string()]);
+    table.row(["bytes of events", &stats.bytes.to_string()]);
+    if let Some(occupied) = stats.bytes_occupied {
+        table.row(["bytes of the store", &occupied.to_string()]);
+    }
+    if let (Some(oldest), Some(newest)) = (stats.oldest, stats.newest) {
+        table.row(["oldest", &oldest.to_string()]);
+        table.row(["newest", &newest.to_string()]);
+    }
+    table.row(["head", &stats.head.join(" ")]);
+    if stats.corrupt > 0 {
+        table.row(["damaged", &stats.corrupt.to_string()]);
+    }
+    cx.printer.table(table)?;
+    print_counts("type", stats.by_type, cx)?;
+    print_counts("source", stats.by_source, cx)?;
+    print_counts("entity kind", stats.by_entity_kind, cx)
+}

@@ -1,0 +1,110 @@
+//! `tail`: the last events, and new ones as they come.
+
+use std::{sync::Arc, time::Duration};
+
+use clap::Args;
+use domain::{Cursor, Filter, StoredEvent, ports::Order};
+
+use super::{Context, list::EventWriter, walk::Walk};
+use crate::{
+    args::{FilterArgs, Format, number},
+    errors::CliError,
+    exit::Exit,
+    store::{Access, Stores},
+};
+
+/// How long one wait for new events lasts before the next begins.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// Show the last events, and new ones as they come
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay tail
+  event-replay tail -f --type 'payment.*'
+  event-replay tail -f --lines 0 --output ndjson | jq .event.id")]
+pub(crate) struct TailArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Go on with new events until Ctrl-C.
+    #[arg(short, long)]
+    follow: bool,
+    /// How many of the last events to begin with; 0 for none.
+    #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = lines, allow_hyphen_values = true)]
+    lines: u64,
+}
+
+fn lines(text: &str) -> Result<u64, String> {
+    if text == "0" {
+        Ok(0)
+    } else {
+        number::limit(text).map_err(|_| "a number of lines is a whole number from 0".to_owned())
+    }
+}
+
+pub(crate) async fn run(args: TailArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let filter = args.filter.filter()?;
+    let stores = Stores::open(&cx.settings, Access::Read).await?;
+    let head = stores.events.head().await?;
+    let last = last(&stores, filter.clone(), &head, args.lines, cx).await?;
+    // A stream has no end at which one document could be closed.
+    let format = match (args.follow, cx.printer.format()) {
+        (true, Format::Json) => Format::Ndjson,
+        (_, format) => format,
+    };
+    let mut writer = EventWriter::new(format);
+    writer.page(&last, cx)?;
+    if !args.follow {
+        writer.finish(None, cx)?;
+        stores.close().await;
+        return Ok(Exit::Ok);
+    }
+    cx.printer.flush()?;
+    tokio::select! {
+        ended = follow(&stores, filter, head, &mut writer, cx) => ended?,
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    Ok(Exit::Ok)
+}
+
+/// The last matching events, the oldest first.
+async fn last(
+    stores: &Stores,
+    filter: Filter,
+    head: &Cursor,
+    lines: u64,
+    cx: &Context<'_>,
+) -> Result<Vec<StoredEvent>, CliError> {
+    let mut last = vec![];
+    if lines > 0 {
+        let mut walk = Walk::new(Arc::clone(&stores.events), filter, Order::NewestFirst, Some(lines))
+            .until(Some(head.clone()));
+        while let Some(page) = walk.page(cx.printer).await? {
+            last.extend(page.events);
+        }
+    }
+    last.reverse();
+    Ok(last)
+}
+
+async fn follow(
+    stores: &Stores,
+    filter: Filter,
+    mut seen: Cursor,
+    writer: &mut EventWriter,
+    cx: &mut Context<'_>,
+) -> Result<(), CliError> {
+    loop {
+        let head = stores.events.changed(&seen, WAIT).await?;
+        if head == seen {
+            continue;
+        }
+        let mut walk = Walk::new(Arc::clone(&stores.events), filter.clone(), Order::OldestFirst, None)
+            .after(Some(seen))
+            .until(Some(head.clone()));
+        while let Some(page) = walk.page(cx.printer).await? {
+            writer.page(&page.events, cx)?;
+        }
+        cx.printer.flush()?;
+        seen = head;
+    }
+}

@@ -1,0 +1,122 @@
+//! `trim`: drop old events.
+
+use std::time::Duration;
+
+use clap::Args;
+use domain::{RetentionRule, TypePattern};
+
+use super::{Context, retention};
+use crate::{
+    args::{Format, filter, number},
+    errors::CliError,
+    exit::Exit,
+    output::confirm::confirm,
+    store::{Access, Stores},
+};
+
+/// Drop old events
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay trim --max-age 90d --dry-run
+  event-replay trim --max-events 1000000 --type 'lab.*' --yes
+  event-replay trim --to-checkpoint before-migration --yes
+  event-replay trim --yes
+
+Without a bound, the settings' retention rules are applied. Bounds are alternatives: an event goes when any of
+them says so, the oldest first. Age counts from when the store took an event, not from the event's own timestamp.
+What comes after a checkpoint made with --hold stays.")]
+pub(crate) struct TrimArgs {
+    /// Drop what was stored longer ago than this: 90d, 12h.
+    #[arg(long, value_name = "AGE", value_parser = number::duration)]
+    max_age: Option<Duration>,
+    /// Keep at most this many events, the newest.
+    #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
+    max_events: Option<u64>,
+    /// Keep at most this many bytes of events, the newest: 10GB, 512MiB.
+    #[arg(long, value_name = "SIZE", value_parser = number::bytes, allow_hyphen_values = true)]
+    max_bytes: Option<u64>,
+    /// Drop what this checkpoint covers.
+    #[arg(long, value_name = "CHECKPOINT")]
+    to_checkpoint: Option<String>,
+    /// Only events of these types (`*` stands for any characters).
+    #[arg(long = "type", value_name = "TYPE", value_parser = filter::name)]
+    types: Vec<String>,
+    /// Count what would go, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a number of events is a whole number from 0".to_owned())
+}
+
+impl TrimArgs {
+    fn has_bound(&self) -> bool {
+        self.max_age.is_some()
+            || self.max_events.is_some()
+            || self.max_bytes.is_some()
+            || self.to_checkpoint.is_some()
+    }
+}
+
+pub(crate) async fn run(args: TrimArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    if !args.has_bound() && !args.types.is_empty() {
+        return Err(
+            CliError::usage("trim --type wants a bound").hint("add --max-age, --max-events or --max-bytes")
+        );
+    }
+    if !args.has_bound() && cx.settings.retention.is_empty() {
+        return Err(CliError::usage(
+            "trim wants to know what may go, and the settings have no retention rules",
+        )
+        .hint("give --max-age, --max-events, --max-bytes or --to-checkpoint, or set retention.max_age"));
+    }
+    let access = if args.dry_run { Access::Read } else { Access::Write };
+    let stores = Stores::open(&cx.settings, access).await?;
+    let rules = match args.has_bound() {
+        true => vec![rule(&args, &stores).await?],
+        false => cx.settings.retention.clone(),
+    };
+    if !args.dry_run {
+        let would = retention::apply(&stores, &rules, true, cx).await?;
+        if would.events > 0 {
+            confirm(
+                &format!("Drop {} events ({} bytes) from {}.", would.events, would.bytes, cx.settings.store),
+                args.yes,
+            )?;
+        }
+    }
+    let report = retention::apply(&stores, &rules, args.dry_run, cx).await?;
+    stores.close().await;
+    match cx.printer.format() {
+        Format::Json | Format::Ndjson => cx.printer.json(&report)?,
+        Format::Table => {
+            let verb = if args.dry_run { "would drop" } else { "dropped" };
+            cx.printer.line(&format!("{verb} {} events ({} bytes)", report.events, report.bytes))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+async fn rule(args: &TrimArgs, stores: &Stores) -> Result<RetentionRule, CliError> {
+    let through = match &args.to_checkpoint {
+        None => None,
+        Some(name) => match stores.checkpoints.find_checkpoint(name).await? {
+            Some(checkpoint) => Some(checkpoint.mark),
+            None => {
+                return Err(CliError::failed(format!("there is no checkpoint {name:?}"))
+                    .hint("`event-replay checkpoints list` shows them"));
+            }
+        },
+    };
+    Ok(RetentionRule {
+        types: args.types.iter().map(TypePattern::new).collect(),
+        max_age: args.max_age,
+        max_events: args.max_events,
+        max_bytes: args.max_bytes,
+        through,
+    })
+}

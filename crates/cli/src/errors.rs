@@ -1,0 +1,169 @@
+//! Errors as a person reads them: what happened, to what, and what to do about it.
+
+use std::io;
+
+use domain::{
+    StorageFailure,
+    ports::{CheckpointStoreError, EventStoreError, ReplayStoreError, SchemaStoreError},
+};
+
+use replay::ReplayError;
+
+use crate::exit::Exit;
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub(crate) enum CliError {
+    /// To be said on stderr.
+    Said {
+        /// The exit code.
+        exit: Exit,
+        /// What happened, and to what.
+        what: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The reader of our output went away, as `head` does. Nothing is wrong.
+    OutputClosed,
+}
+
+impl CliError {
+    /// It could not be done.
+    pub(crate) fn failed(what: impl Into<String>) -> Self {
+        Self::Said { exit: Exit::Failed, what: what.into(), hint: None }
+    }
+
+    /// It was asked for in a way that makes no sense.
+    pub(crate) fn usage(what: impl Into<String>) -> Self {
+        Self::Said { exit: Exit::Usage, what: what.into(), hint: None }
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub(crate) fn hint(self, advice: impl Into<String>) -> Self {
+        match self {
+            Self::Said { exit, what, .. } => Self::Said { exit, what, hint: Some(advice.into()) },
+            Self::OutputClosed => self,
+        }
+    }
+
+    /// Says first what was being done when it happened.
+    #[must_use]
+    pub(crate) fn during(self, doing: impl std::fmt::Display) -> Self {
+        match self {
+            Self::Said { exit, what, hint } => Self::Said { exit, what: format!("{doing}: {what}"), hint },
+            Self::OutputClosed => self,
+        }
+    }
+
+    /// An error of writing to stdout.
+    pub(crate) fn output(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::OutputClosed,
+            _ => Self::failed(format!("the output cannot be written: {error}")),
+        }
+    }
+}
+
+/// What a person can do about a fault of the store.
+fn advice(failure: &StorageFailure) -> Option<&'static str> {
+    Some(match failure {
+        StorageFailure::Busy { .. } => {
+            "another process is writing; run the same command again when it is done"
+        }
+        StorageFailure::Full(_) => {
+            "free some space (`event-replay trim` drops old events), then run it again"
+        }
+        StorageFailure::Denied(_) => {
+            "check who owns the file and its folder; reading commands need no write access"
+        }
+        StorageFailure::Corrupt(_) => {
+            "run `event-replay verify` to see what is damaged; `event-replay restore` brings back a backup"
+        }
+        StorageFailure::Unknown(_) => {
+            "run the same command again: what was stored is recognised by its id and not stored twice"
+        }
+        StorageFailure::Unavailable(_) => {
+            "check the address (`event-replay config show` says where it came from)"
+        }
+        StorageFailure::Foreign(_) => "name another place with --store sqlite:PATH",
+        _ => return None,
+    })
+}
+
+impl From<StorageFailure> for CliError {
+    fn from(failure: StorageFailure) -> Self {
+        let said = Self::failed(failure.to_string());
+        match advice(&failure) {
+            Some(advice) => said.hint(advice),
+            None => said,
+        }
+    }
+}
+
+impl From<EventStoreError> for CliError {
+    fn from(error: EventStoreError) -> Self {
+        match error {
+            EventStoreError::Storage(failure) => failure.into(),
+            EventStoreError::ForeignCursor { .. } => Self::usage(error.to_string())
+                .hint("use a cursor that this store printed, or start without --after"),
+            EventStoreError::LostCursor(_) => {
+                Self::failed(error.to_string()).hint("start again without --after")
+            }
+            EventStoreError::BatchTooLarge { .. } => {
+                Self::failed(error.to_string()).hint("split the input, or leave out --atomic")
+            }
+            other => Self::failed(other.to_string()),
+        }
+    }
+}
+
+impl From<CheckpointStoreError> for CliError {
+    fn from(error: CheckpointStoreError) -> Self {
+        match error {
+            CheckpointStoreError::Storage(failure) => failure.into(),
+            CheckpointStoreError::NameTaken(_) => Self::failed(error.to_string())
+                .hint("choose another name, or move the checkpoint with --replace"),
+            other => Self::failed(other.to_string()),
+        }
+    }
+}
+
+impl From<SchemaStoreError> for CliError {
+    fn from(error: SchemaStoreError) -> Self {
+        match error {
+            SchemaStoreError::Storage(failure) => failure.into(),
+            other => Self::failed(other.to_string()),
+        }
+    }
+}
+
+impl From<ReplayStoreError> for CliError {
+    fn from(error: ReplayStoreError) -> Self {
+        match error {
+            ReplayStoreError::Storage(failure) => failure.into(),
+            other => Self::failed(other.to_string()),
+        }
+    }
+}
+
+impl From<ReplayError> for CliError {
+    fn from(error: ReplayError) -> Self {
+        let said = error.to_string();
+        match error {
+            ReplayError::Events(error) => error.into(),
+            ReplayError::Checkpoints(error) => error.into(),
+            ReplayError::InvalidOption(_) => Self::usage(said),
+            ReplayError::Everything => Self::usage(said).hint("add --all"),
+            ReplayError::UnknownEvent(_) => Self::failed(said)
+                .hint("`event-replay list` shows events; leave the id out to mark the newest one"),
+            ReplayError::UnknownCheckpoint { .. } => {
+                Self::failed(said).hint("`event-replay checkpoints list` shows all of them")
+            }
+            ReplayError::CheckpointGap { .. } => Self::failed(said).hint(
+                "--allow-gap replays what is left, where retention alone is the reason; nothing was replayed",
+            ),
+            _ => Self::failed(said),
+        }
+    }
+}

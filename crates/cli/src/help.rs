@@ -1,0 +1,79 @@
+//! The overview of all commands, grouped by what they are for.
+
+use clap::{Command, CommandFactory};
+
+use crate::args::Cli;
+
+/// Commands by purpose. Every command is in one group; a test sees to it.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Put events in", &["init", "publish", "import"]),
+    ("Find events", &["list", "show", "tail", "stats", "export"]),
+    ("Replay", &["replay", "replay-correlation", "replay-user"]),
+    ("Recover", &["checkpoint", "checkpoints", "recover"]),
+    ("Schemas", &["validate-schemas", "schemas"]),
+    ("Look after the store", &["health", "verify", "trim", "erase", "backup", "restore"]),
+    ("The program itself", &["demo", "config", "completions", "man", "help"]),
+];
+
+const EXAMPLES: &str = "\
+Examples:
+  event-replay import events.ndjson
+  event-replay list --type 'user.*' --from 2h
+  event-replay replay --correlation-id workflow-abc-123 --dry-run
+  event-replay replay --user-id user-123 --target stdout
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 done with failures, 4 unhealthy.
+`event-replay COMMAND --help` shows a command's flags and examples.";
+
+/// The whole command line.
+pub(crate) fn command() -> Command {
+    let mut command = Cli::command();
+    command.build();
+    let overview = format!("{}\n{EXAMPLES}", overview(&command));
+    Cli::command()
+        .help_template("{about}\n\n{usage-heading} {usage}\n\n{after-help}\n\n{options}")
+        .after_help(overview)
+}
+
+fn overview(command: &Command) -> String {
+    let mut text = String::new();
+    for (heading, names) in GROUPS {
+        text.push_str(heading);
+        text.push_str(":\n");
+        for name in *names {
+            if let Some(found) = command.find_subcommand(name) {
+                let about = found.get_about().map(ToString::to_string).unwrap_or_default();
+                text.push_str(&format!("  {name:<19} {about}\n"));
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_makes_sense() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_in_the_overview_and_has_an_example() {
+        let command = command();
+        let grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        for found in command.get_subcommands() {
+            assert!(grouped.contains(&found.get_name()), "{} is in no group", found.get_name());
+            let leaves: Vec<&Command> = match found.has_subcommands() {
+                true => found.get_subcommands().collect(),
+                false => vec![found],
+            };
+            for leaf in leaves {
+                let after = leaf.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(after.contains("event-replay "), "{} has no example", leaf.get_name());
+            }
+        }
+    }
+}

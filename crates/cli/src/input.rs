@@ -1,0 +1,279 @@
+//! Event files: opened by what they are, cut into lines on a thread of their own.
+
+use std::{
+    cell::RefCell,
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    ops::Range,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use bus::{BlockingLineReader, Line};
+use tokio::sync::mpsc;
+
+use crate::{errors::CliError, output::escape};
+
+const GZIP: &[u8] = &[0x1f, 0x8b];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+
+/// Chunks that may wait to be taken.
+const CHUNKS_AHEAD: usize = 4;
+
+/// Where events come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// Standard input.
+    Stdin,
+    /// A file.
+    File(PathBuf),
+}
+
+impl Input {
+    /// What a command line names; nothing named is stdin.
+    pub(crate) fn of(files: &[PathBuf]) -> Vec<Self> {
+        match files {
+            [] => vec![Self::Stdin],
+            files => files.iter().map(|file| Self::one(file)).collect(),
+        }
+    }
+
+    /// One file; `-` is stdin.
+    pub(crate) fn one(file: &Path) -> Self {
+        if file == Path::new("-") { Self::Stdin } else { Self::File(file.to_owned()) }
+    }
+
+    /// Says early that a file is not there.
+    pub(crate) fn check(&self) -> Result<(), CliError> {
+        match self {
+            Self::File(path) if !path.exists() => {
+                Err(CliError::failed(format!("{self}: there is no such file; nothing was changed")))
+            }
+            Self::File(path) if path.is_dir() => {
+                Err(CliError::failed(format!("{self}: this is a folder; name the files in it")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens it, and unpacks gzip and zstd, which are known by their first bytes.
+    pub(crate) fn open(&self) -> io::Result<Box<dyn BufRead + Send>> {
+        let mut reader: Box<dyn Read + Send> = match self {
+            Self::Stdin => Box::new(io::stdin()),
+            Self::File(path) => Box::new(File::open(path)?),
+        };
+        let mut head = Vec::with_capacity(ZSTD.len());
+        reader.by_ref().take(ZSTD.len() as u64).read_to_end(&mut head)?;
+        let packing = (head.starts_with(GZIP), head.starts_with(ZSTD));
+        let whole = BufReader::with_capacity(128 * 1024, io::Cursor::new(head).chain(reader));
+        Ok(match packing {
+            (true, _) => {
+                Box::new(BufReader::with_capacity(128 * 1024, flate2::bufread::MultiGzDecoder::new(whole)))
+            }
+            (_, true) => Box::new(BufReader::with_capacity(
+                128 * 1024,
+                zstd::stream::read::Decoder::with_buffer(whole)?,
+            )),
+            _ => Box::new(whole),
+        })
+    }
+
+    /// Reads all of it as text, for files that are one document.
+    pub(crate) fn text(&self, most: u64) -> Result<String, CliError> {
+        let mut bytes = Vec::new();
+        let read = self.open().and_then(|reader| reader.take(most + 1).read_to_end(&mut bytes));
+        read.map_err(|error| CliError::failed(format!("{self}: the file cannot be read: {error}")))?;
+        if bytes.len() as u64 > most {
+            return Err(CliError::failed(format!("{self}: the file has more than {most} bytes")));
+        }
+        String::from_utf8(bytes).map_err(|_| CliError::failed(format!("{self}: the file is not UTF-8 text")))
+    }
+}
+
+impl std::fmt::Display for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stdin => f.write_str("stdin"),
+            Self::File(path) => f.write_str(&escape::line(&path.display().to_string())),
+        }
+    }
+}
+
+/// Some lines of one input.
+#[derive(Debug, Default)]
+pub(crate) struct Chunk {
+    /// Which input, counted from 0.
+    pub(crate) input: usize,
+    bytes: Vec<u8>,
+    lines: Vec<(u64, Content)>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Within(Range<usize>),
+    TooLong(u64),
+}
+
+impl Chunk {
+    /// Its lines.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        self.lines.iter().map(|(line, content)| match content {
+            Content::Within(range) => {
+                Line::Text { line: *line, bytes: self.bytes.get(range.clone()).unwrap_or_default() }
+            }
+            Content::TooLong(bytes) => Line::TooLong { line: *line, bytes: *bytes },
+        })
+    }
+
+    fn push(&mut self, line: Line<'_>) {
+        match line {
+            Line::Text { line, bytes } => {
+                let start = self.bytes.len();
+                self.bytes.extend_from_slice(bytes);
+                self.lines.push((line, Content::Within(start..self.bytes.len())));
+            }
+            Line::TooLong { line, bytes } => self.lines.push((line, Content::TooLong(bytes))),
+        }
+    }
+}
+
+/// Reads inputs one after the other on a thread of its own, a bounded way ahead. The stream ends after an error.
+///
+/// A line is passed on as soon as the input has no more at hand: a slow pipe is taken in as it comes.
+pub(crate) fn chunks(inputs: Vec<Input>, line_limit: usize) -> mpsc::Receiver<Result<Chunk, CliError>> {
+    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    thread::spawn(move || {
+        for (number, input) in inputs.iter().enumerate() {
+            if let Err(error) = read(number, input, line_limit, &sender) {
+                // A receiver that is gone wants no errors either.
+                let _ = sender.blocking_send(Err(error));
+                return;
+            }
+            if sender.is_closed() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn read(
+    number: usize,
+    input: &Input,
+    line_limit: usize,
+    sender: &mpsc::Sender<Result<Chunk, CliError>>,
+) -> Result<(), CliError> {
+    let broken = |line: u64, error: &io::Error| {
+        let place = if line == 0 { String::new() } else { format!(" after line {line}") };
+        CliError::failed(format!("{input}: the input cannot be read{place}: {error}"))
+            .hint("what was stored before stays stored; the same input can be taken in again, nothing is stored twice")
+    };
+    let reader = input.open().map_err(|error| broken(0, &error))?;
+    let chunk = Chunk { input: number, ..Chunk::default() };
+    let gathered = RefCell::new(Gathered { chunk, opening: Opening::default(), sender: sender.clone() });
+    let mut lines = BlockingLineReader::new(Flushing { reader, left: 0, gathered: &gathered }, line_limit);
+    let mut last = 0;
+    while let Some(line) = lines.next_line().map_err(|error| broken(last, &error))? {
+        let mut gathered = gathered.borrow_mut();
+        last = match line {
+            Line::Text { line, bytes } => {
+                gathered.opening.look(bytes, input)?;
+                line
+            }
+            Line::TooLong { line, .. } => line,
+        };
+        gathered.chunk.push(line);
+    }
+    gathered.borrow_mut().opening = Opening::Decided;
+    gathered.borrow_mut().flush();
+    Ok(())
+}
+
+/// Lines on their way to the receiver.
+struct Gathered {
+    chunk: Chunk,
+    opening: Opening,
+    sender: mpsc::Sender<Result<Chunk, CliError>>,
+}
+
+impl Gathered {
+    /// Passes on what there is. The first lines wait for each other, so that a file of another form is refused before
+    /// any of it is stored.
+    fn flush(&mut self) {
+        if self.chunk.lines.is_empty() || !matches!(self.opening, Opening::Decided) {
+            return;
+        }
+        let next = Chunk { input: self.chunk.input, ..Chunk::default() };
+        let full = std::mem::replace(&mut self.chunk, next);
+        // Where nobody takes it, the loop over the inputs ends.
+        let _ = self.sender.blocking_send(Ok(full));
+    }
+}
+
+/// Passes gathered lines on before it waits for more input.
+struct Flushing<'a, R> {
+    reader: R,
+    left: usize,
+    gathered: &'a RefCell<Gathered>,
+}
+
+impl<R: BufRead> Read for Flushing<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut from = self.fill_buf()?;
+        let count = from.read(into)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Flushing<'_, R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.left == 0 {
+            let mut gathered = self.gathered.borrow_mut();
+            gathered.flush();
+            if gathered.sender.is_closed() {
+                return Ok(&[]);
+            }
+        }
+        let buffer = self.reader.fill_buf()?;
+        self.left = buffer.len();
+        Ok(buffer)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.left = self.left.saturating_sub(amount);
+        self.reader.consume(amount);
+    }
+}
+
+/// Tells from its first lines whether a file is JSON laid out over several lines, which would else be one error a line.
+#[derive(Debug, Default)]
+enum Opening {
+    #[default]
+    Nothing,
+    Bracket(u8),
+    Decided,
+}
+
+impl Opening {
+    fn look(&mut self, bytes: &[u8], input: &Input) -> Result<(), CliError> {
+        let text = bytes.trim_ascii();
+        if text.is_empty() {
+            return Ok(());
+        }
+        *self = match (&self, text) {
+            (Self::Nothing, b"{" | b"[") => Self::Bracket(text.first().copied().unwrap_or_default()),
+            (Self::Bracket(b'{'), [b'"', ..]) => return Err(not_a_line(input, "jq -c .")),
+            (Self::Bracket(b'['), [b'{', ..]) => return Err(not_a_line(input, "jq -c '.[]'")),
+            _ => Self::Decided,
+        };
+        Ok(())
+    }
+}
+
+fn not_a_line(input: &Input, jq: &str) -> CliError {
+    CliError::failed(format!(
+        "{input}: this is JSON over several lines; events are read one a line, and nothing of this input was stored"
+    ))
+    .hint(format!("`{jq}` puts each event on a line of its own"))
+}

@@ -1,0 +1,67 @@
+//! The binary `event-replay`: it only wires. What can be said is in [`args`], what is done in [`commands`].
+
+mod args;
+mod commands;
+mod errors;
+mod exit;
+mod help;
+mod input;
+mod output;
+mod settings;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::FromArgMatches;
+
+use crate::{
+    args::Cli, commands::Context, errors::CliError, exit::Exit, output::Printer, settings::Settings,
+};
+
+fn main() -> ExitCode {
+    log_if_asked();
+    let parsed =
+        help::command().try_get_matches().and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(said) => {
+            // Where nobody reads the help any more, there is nothing left to do.
+            let _ = said.print();
+            return if said.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+        }
+    };
+    let mut printer = Printer::new(cli.global.output);
+    let outcome = run(cli, &mut printer);
+    let outcome = outcome.and_then(|exit| printer.flush().map(|()| exit));
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(CliError::OutputClosed) => Exit::Ok.into(),
+        Err(CliError::Said { exit, what, hint }) => {
+            // What was written before the error stays written.
+            let _ = printer.flush();
+            printer.error(&what, hint.as_deref());
+            exit.into()
+        }
+    }
+}
+
+fn run(cli: Cli, printer: &mut Printer) -> Result<Exit, CliError> {
+    let Cli { global, command } = cli;
+    let settings = Settings::load(global.store.as_deref(), global.config.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failed(format!("no threads can be started: {error}")))?;
+    let mut context = Context { settings, printer };
+    let outcome = runtime.block_on(commands::run(command, &mut context));
+    // A thread that waits for input that never comes must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// The program's own log, for its developers: EVENT_REPLAY_LOG takes what `RUST_LOG` takes elsewhere.
+fn log_if_asked() {
+    if let Ok(filter) = std::env::var("EVENT_REPLAY_LOG") {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+}

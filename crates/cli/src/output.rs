@@ -1,0 +1,12 @@
+//! What the program prints: data on stdout, talk and progress on stderr.
+//!
+//! A pipe changes colour, width and progress, and nothing else.
+
+pub(crate) mod bar;
+pub(crate) mod confirm;
+pub(crate) mod escape;
+pub(crate) mod pretty;
+pub(crate) mod printer;
+pub(crate) mod table;
+
+pub(crate) use self::printer::Printer;

@@ -1,0 +1,254 @@
+//! Bad input: a clear error, the right code, nothing changed.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Bench, registered, some};
+
+fn event() -> String {
+    registered("bad-1", "u", "2024-01-15T10:30:00Z")
+}
+
+/// One line in, its first violation out.
+fn refused(input: impl AsRef<[u8]>) -> (String, String, String) {
+    let bench = Bench::new();
+    let report = bench.pipe(&["publish", "--output", "json"], input).exits(3).json();
+    assert_eq!((&report["stored"], &report["rejected"]), (&0.into(), &1.into()), "{report}");
+    let violation = &report["errors"][0]["violations"][0];
+    let text = |name: &str| violation[name].as_str().unwrap().to_owned();
+    (text("pointer"), text("rule"), text("message"))
+}
+
+#[track_caller]
+fn is_refused(input: impl AsRef<[u8]>, pointer: &str, rule: &str, message: &str) {
+    let said = refused(input);
+    assert_eq!((said.0.as_str(), said.1.as_str()), (pointer, rule), "{said:?}");
+    assert!(said.2.contains(message), "{said:?} lacks {message:?}");
+}
+
+#[test]
+fn bad_json_is_named() {
+    let with = |from: &str, to: &str| event().replacen(from, to, 1);
+    is_refused(with("{\"id\"", "{\"id\":\"first\",\"id\""), "", "json", "\"id\" occurs twice");
+    is_refused(
+        with("\"email\"", "\"em\\u0061il\":\"x\",\"email\""),
+        "/data",
+        "json",
+        "\"email\" occurs twice",
+    );
+    is_refused(with("\"metadata\":{}", "\"metadata\":{\"n\":NaN}"), "", "json", "not JSON");
+    is_refused(with("\"metadata\":{}", "\"metadata\":{\"n\":Infinity}"), "", "json", "not JSON");
+    is_refused(with("\"metadata\":{}", "\"metadata\":{\"n\":1e999}"), "/metadata", "json", "out of range");
+    is_refused(
+        with("\"metadata\":{}", "\"metadata\":{},\"count\":18446744073709551616"),
+        "/count",
+        "limit",
+        "64 bits",
+    );
+    is_refused(format!("\u{feff}{}", event()), "", "json", "byte order mark");
+    is_refused(format!("{} x", event()), "", "json", "trailing");
+    is_refused(b"{\"id\":\"\xff\"}", "", "json", "not UTF-8");
+    is_refused("[]", "", "type", "an event, which is a JSON object");
+    is_refused("{\"id\":", "", "json", "ends too early");
+    let deep = format!("{}1{}", "[".repeat(64), "]".repeat(64));
+    is_refused(
+        with("\"metadata\":{}", &format!("\"metadata\":{{}},\"deep\":{deep}")),
+        "/deep",
+        "json",
+        "nested too deep",
+    );
+}
+
+#[test]
+fn bad_ids_and_names_are_named() {
+    let with = |from: &str, to: &str| event().replacen(from, to, 1);
+    is_refused(with("bad-1", ""), "/id", "limit", "is empty");
+    is_refused(with("bad-1", &"é".repeat(65)), "/id", "limit", "130 bytes; the limit is 128");
+    is_refused(with("bad-1", "a\\u0000b"), "/id", "limit", "NUL");
+    is_refused(with("\"bad-1\"", "17"), "/id", "type", "must be a string");
+    is_refused(with("\"id\":\"bad-1\",", ""), "/id", "required", "is required");
+    is_refused(with("user-service", ""), "/source", "limit", "is empty");
+    is_refused(with("\"c-u\"", "\"\""), "/correlationId", "limit", "is empty");
+    is_refused(with("\"userId\":\"u\"", "\"userId\":\"\""), "/userId", "limit", "is empty");
+    is_refused(with("\"metadata\":{}", "\"metadata\":[]"), "/metadata", "type", "must be an object");
+}
+
+#[test]
+fn bad_times_are_named() {
+    for (time, message) in [
+        ("2024-01-15T23:59:60Z", "leap seconds"),
+        ("2024-01-15T24:00:00Z", "hours go from 00 to 23"),
+        ("2024-02-30T00:00:00Z", "no such day"),
+        ("0000-01-01T00:00:00Z", "years go from 0001"),
+        ("2024-01-15T10:30:00", "needs a zone"),
+        ("yesterday", "a timestamp looks like"),
+    ] {
+        is_refused(registered("t", "u", time), "/timestamp", "date-time", message);
+        if time != "yesterday" {
+            Bench::with(&some()).run(&["list", "--from", time]).exits(2).says(message);
+        }
+    }
+    let ahead = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(25);
+    is_refused(registered("t", "u", &ahead.to_string()), "/timestamp", "limit", "ahead");
+    let bench = Bench::new().env("EVENT_REPLAY_LIMITS_MAX_AHEAD", "48h");
+    bench.pipe(&["publish"], registered("t", "u", &ahead.to_string())).ok();
+}
+
+#[test]
+fn an_event_may_have_a_mebibyte_and_not_a_byte_more() {
+    let padded = |bytes: usize| {
+        let event = event();
+        let pad = "x".repeat(bytes - event.len() - "\"pad\":\"\",".len());
+        event.replacen('{', &format!("{{\"pad\":\"{pad}\","), 1)
+    };
+    Bench::new().pipe(&["publish"], padded(1024 * 1024)).ok();
+    is_refused(padded(1024 * 1024 + 1), "", "limit", "1048577 bytes; the limit is 1048576");
+}
+
+#[test]
+fn an_endless_line_is_passed_over_and_the_rest_stored() {
+    let mut input = vec![b'x'; 40 * 1024 * 1024];
+    input.push(b'\n');
+    input.extend_from_slice(some().as_bytes());
+    let said = Bench::new().pipe(&["publish", "--output", "json"], input).exits(3);
+    let report = said.json();
+    assert_eq!((&report["stored"], &report["rejected"]), (&5.into(), &1.into()));
+    let message = report["errors"][0]["violations"][0]["message"].as_str().unwrap();
+    assert!(message.contains("41943040 bytes"), "{message}");
+}
+
+#[test]
+fn bad_flags_are_usage_errors_that_teach() {
+    let bench = Bench::with(&some());
+    for (args, message) in [
+        (&["list", "--limit", "0"][..], "a limit is a whole number from 1"),
+        (&["list", "--limit", "-1"], "a limit is a whole number from 1"),
+        (&["list", "--limit", "9223372036854775808"], "a limit is a whole number from 1"),
+        (&["list", "--limit", "NaN"], "a limit is a whole number from 1"),
+        (&["replay", "--all", "--target", "stdout", "--rate", "0"], "a rate is a number of events a second"),
+        (
+            &["replay", "--all", "--target", "stdout", "--rate", "NaN"],
+            "a rate is a number of events a second",
+        ),
+        (&["replay", "--all", "--target", "stdout", "--delay", "-5"], "a delay is a number of milliseconds"),
+        (
+            &["replay", "--all", "--target", "stdout", "--batch-size", "0"],
+            "a batch size is a whole number from 1",
+        ),
+        (&["replay", "--all", "--target", "stdout", "--max-retries", "x"], "a number of retries"),
+        (
+            &["list", "--from", "2024-02-01T00:00:00Z", "--to", "2024-01-01T00:00:00Z"],
+            "the time range is empty",
+        ),
+        (&["list", "--from", "soon"], "a time is RFC 3339"),
+        (&["list", "--entity", "user"], "write KIND=ID"),
+        (&["list", "--type", ""], "it is empty"),
+        (&["list", "--where", "data.amount >"], "--where"),
+        (&["list", "--after", "AfoG9RU1kBFqAQGhAvNnXl1"], "not a cursor"),
+        (&["replay", "--target", "stdout"], "this would replay every event"),
+        (&["replay", "--dry-run"], "add --all"),
+        (&["replay", "--type", "user.*"], "this version replays to stdout: add --target stdout"),
+        (&["replay", "--type", "user.*", "--target", "groups"], "add --target stdout"),
+        (&["replay-user", "u", "--user-id", "v", "--target", "stdout"], "names its user already"),
+        (&["erase"], "name an entity"),
+        (&["erase", "user=user-123"], "add --yes"),
+        (&["trim"], "no retention rules"),
+        (&["trim", "--max-events", "1"], "add --yes"),
+        (&["checkpoint", "c", "e1", "--metadata", "[]"], "metadata is a JSON object"),
+        (&["frobnicate"], "unrecognized subcommand"),
+        (&["list", "--store", "events.db"], "write sqlite:events.db"),
+        (&["list", "--store", "redis://:secret@host"], "a password on the command line"),
+        (&["list", "--config", "nowhere.toml"], "there is no such file"),
+    ] {
+        let said = bench.run(args);
+        assert_eq!(said.code, 2, "{args:?}: {said:#?}");
+        assert!(said.stderr.contains(message), "{args:?}: {said:#?}");
+        assert!(said.stdout.is_empty() && !said.stderr.contains("secret"), "{args:?}: {said:#?}");
+    }
+    assert_eq!(bench.json(&["stats"])["events"], 5);
+}
+
+#[test]
+fn an_empty_list_of_ids_is_not_every_event() {
+    let bench = Bench::with(&some());
+    bench.file("ids.txt", "\n\n");
+    bench.run(&["list", "--ids", "ids.txt"]).exits(2).says("the file lists no ids");
+}
+
+#[test]
+fn a_cursor_of_another_store_is_refused() {
+    let (one, other) = (Bench::with(&some()), Bench::with(&some()));
+    let cursor = one.json(&["list", "--limit", "1"])["nextCursor"].as_str().unwrap().to_owned();
+    other.run(&["list", "--after", &cursor]).exits(2).says("belongs to another store");
+}
+
+#[test]
+fn a_path_that_is_no_store_is_left_as_it_is() {
+    let bench = Bench::new();
+    for args in [
+        &["list"][..],
+        &["show", "e1"],
+        &["tail"],
+        &["stats"],
+        &["export"],
+        &["verify"],
+        &["checkpoints", "list"],
+        &["checkpoint", "c"],
+        &["replay", "--all", "--target", "stdout"],
+        &["replay-user", "u", "--dry-run"],
+        &["recover", "c", "--dry-run"],
+        &["erase", "user=u", "--yes"],
+        &["trim", "--max-events", "1", "--yes"],
+        &["backup", "copy.db"],
+        &["schemas", "remove", "x"],
+    ] {
+        bench.run(args).exits(1).says("there is no store at sqlite:events.db (from EVENT_REPLAY_STORE)");
+        assert!(!bench.path("events.db").exists(), "{args:?} made a store");
+    }
+    bench.file(
+        "events.db",
+        "this is a letter to my grandmother, not a database, and it is long enough to have a header",
+    );
+    let before = std::fs::read(bench.path("events.db")).unwrap();
+    for args in [&["list"][..], &["init"], &["publish"]] {
+        bench.run(args).exits(1).says("sqlite:events.db");
+    }
+    assert_eq!(std::fs::read(bench.path("events.db")).unwrap(), before);
+}
+
+#[test]
+fn bad_schemas_are_refused_and_not_added() {
+    let bench = Bench::new();
+    for (schema, message) in [
+        ("{", "not JSON"),
+        ("[]", "a schema is an object"),
+        (r##"{"$ref":"#/definitions/Nowhere"}"##, "leads to nothing"),
+        (r#"{"$ref":"https://example.com/s.json"}"#, "network"),
+        (r##"{"$ref":"#"}"##, "leads back to itself"),
+        (r#"{"type":"strnig"}"#, "is not valid"),
+        (r#"{"properties":{"a":{"pattern":"("}}}"#, "pattern"),
+    ] {
+        bench.file("s.json", schema);
+        bench.run(&["schemas", "add", "x", "s.json"]).exits(1).says(message);
+        assert!(!bench.path("events.db").exists(), "{schema}");
+    }
+    bench.file("s.json", "{\"definitions\":{}}");
+    bench
+        .run(&["schemas", "add", "x", "s.json", "--pointer", "/definitions/X"])
+        .exits(1)
+        .says("leads to nothing");
+}
+
+#[test]
+fn a_pattern_that_explodes_elsewhere_answers_here() {
+    let bench = Bench::new();
+    bench.file("s.json", r#"{"properties":{"text":{"type":"string","pattern":"^(a+)+$"}}}"#);
+    bench.run(&["schemas", "add", "x", "s.json", "--data"]).ok();
+    let text = format!("{}b", "a".repeat(100_000));
+    let event = event()
+        .replace("user.registered", "x")
+        .replace("\"data\":{", &format!("\"data\":{{\"text\":\"{text}\","));
+    let said = bench.pipe(&["publish"], event).exits(3).prints("/data/text");
+    assert!(said.stdout.len() < 2_000, "the sentence quotes an excerpt: {}", said.stdout.len());
+}
