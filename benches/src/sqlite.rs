@@ -41,7 +41,7 @@ fn events(count: u64) -> Result<Vec<Event>> {
 }
 
 /// Events that both stores hold before appending is measured: an index that fits into one page costs nobody anything.
-const HISTORY: u64 = 100_000;
+const HISTORY: u64 = 200_000;
 
 /// Durable appends to stores with some history.
 fn append(bench: &mut Bench, runtime: &Runtime, batch: usize, count: u64, least: f64) -> Result<()> {

@@ -13,6 +13,7 @@ use crate::{
     fold::Tail,
     rows,
     state::{State, micros},
+    terms::Kinds,
 };
 
 /// Most events of one batch.
@@ -42,6 +43,7 @@ impl<'a> Appender<'a> {
         batch: &[Event],
         atomicity: Atomicity,
         state: &mut State,
+        kinds: &mut Kinds,
         tail: &mut Tail,
     ) -> Result<Vec<AppendOutcome>, StorageFailure> {
         if atomicity == Atomicity::AllOrNothing
@@ -49,13 +51,14 @@ impl<'a> Appender<'a> {
         {
             return Ok(refused);
         }
-        batch.iter().map(|event| self.append_one(event, state, tail)).collect()
+        batch.iter().map(|event| self.append_one(event, state, kinds, tail)).collect()
     }
 
     fn append_one(
         &self,
         event: &Event,
         state: &mut State,
+        kinds: &mut Kinds,
         tail: &mut Tail,
     ) -> Result<AppendOutcome, StorageFailure> {
         if self.is_erased(event.id())? {
@@ -83,7 +86,7 @@ impl<'a> Appender<'a> {
         state.stored_at = stored_at;
         state.events += 1;
         state.bytes += event.size_bytes() as u64;
-        tail.push(seq, event.clone());
+        tail.push(self.connection, kinds, seq, event)?;
         Ok(AppendOutcome::Stored(Position::new(0, seq)))
     }
 

@@ -66,7 +66,10 @@ async fn rewrite_file(store: &SqliteStore) -> Result<Vec<String>, StorageFailure
         .await?
         .run(|writer| {
             let connection = writer.connection();
-            connection.execute_batch("VACUUM").map_err(sqlite)?;
+            // The copy that VACUUM makes is as large as the store: it goes to a temporary file, not to memory.
+            connection
+                .execute_batch("PRAGMA temp_store = FILE; VACUUM; PRAGMA temp_store = MEMORY;")
+                .map_err(sqlite)?;
             let blocked: bool = connection
                 .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
                 .map_err(sqlite)?;

@@ -5,94 +5,123 @@ use std::collections::HashMap;
 use domain::{Event, StorageFailure};
 use rusqlite::Connection;
 
-use crate::{failure::sqlite, postings, rows, state::State, terms::Kinds};
+use crate::{
+    failure::sqlite,
+    postings, rows,
+    state::State,
+    terms::{Kinds, Term},
+};
 
-/// Events that may stand unindexed at the end of the log. Readers look through them one by one, at about a
+/// How many events may stand unindexed at the end of the log. Readers look through them one by one, at about a
 /// microsecond each; a fold costs less for each event the more events it takes together.
-pub(crate) const TAIL_EVENTS: u64 = 512;
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TailLimits {
+    /// When events come a few at a time, or come no more.
+    pub(crate) quiet: u64,
+    /// When events come in bulk.
+    pub(crate) bulk: u64,
+}
 
-/// The newest events, kept from their appends until they are folded.
-#[derive(Debug)]
+/// In bulk, commits that may pass between two folds.
+const COMMITS_A_FOLD: u64 = 16;
+
+impl TailLimits {
+    /// Whether it is time to fold, after a commit that appended so many events.
+    pub(crate) fn are_reached(self, state: &State, just_appended: u64) -> bool {
+        let bulk = just_appended.saturating_mul(COMMITS_A_FOLD).min(self.bulk);
+        state.unindexed() >= self.quiet.max(bulk).max(1)
+    }
+}
+
+/// The index entries of the newest events, gathered as they are appended.
+#[derive(Debug, Default)]
 pub(crate) struct Tail {
-    most: u64,
-    events: Vec<(u64, Event)>,
+    positions: HashMap<Term<'static>, Vec<u64>>,
+    /// The events that these entries are of: after the first, up to the second.
+    reach: (u64, u64),
 }
 
 impl Tail {
-    /// A tail that is folded once it has this many events.
-    pub(crate) fn new(most: u64) -> Self {
-        Self { most: most.max(1), events: Vec::new() }
+    /// Takes an event in that was just appended.
+    pub(crate) fn push(
+        &mut self,
+        connection: &Connection,
+        kinds: &mut Kinds,
+        seq: u64,
+        event: &Event,
+    ) -> Result<(), StorageFailure> {
+        if self.reach.1 + 1 != seq {
+            self.begin_after(seq - 1);
+        }
+        for (kind, value) in kinds.terms(connection, event)? {
+            self.positions.entry((kind, value.into_owned())).or_default().push(seq);
+        }
+        self.reach.1 = seq;
+        Ok(())
     }
 
-    pub(crate) fn push(&mut self, seq: u64, event: Event) {
-        self.events.push((seq, event));
-    }
-
+    /// Forgets everything. The file knows it all.
     pub(crate) fn clear(&mut self) {
-        self.events.clear();
+        // No event has this position, so nothing follows on it.
+        self.begin_after(u64::MAX - 1);
     }
 
-    /// Drops what a rolled-back transaction appended.
-    pub(crate) fn truncate(&mut self, head: u64) {
-        self.events.retain(|(seq, _)| *seq <= head);
+    fn begin_after(&mut self, seq: u64) {
+        self.positions.clear();
+        self.reach = (seq, seq);
     }
 
-    /// Folds everything up to the head, if it is time to.
+    /// Brings the index up to the head.
     pub(crate) fn fold(
         &mut self,
         connection: &Connection,
         state: &mut State,
         kinds: &mut Kinds,
     ) -> Result<(), StorageFailure> {
-        if state.head - state.indexed < self.most {
-            return Ok(());
+        // Other processes may have appended or folded, or this one just started.
+        if self.reach != (state.indexed, state.head) {
+            self.read_again(connection, state, kinds)?;
         }
-        // Other processes may have appended, or this one just started: then the file knows what this tail does not.
-        let begin = self.events.partition_point(|(seq, _)| *seq <= state.indexed);
-        let known = self.events.get(begin..).unwrap_or_default();
-        if known.len() as u64 == state.head - state.indexed {
-            write_postings(connection, kinds, known)?;
-        } else {
-            write_postings(connection, kinds, &unindexed(connection, state)?)?;
-        }
+        write_postings(connection, &mut self.positions)?;
         state.indexed = state.head;
-        self.events.clear();
+        self.begin_after(state.head);
+        Ok(())
+    }
+
+    fn read_again(
+        &mut self,
+        connection: &Connection,
+        state: &State,
+        kinds: &mut Kinds,
+    ) -> Result<(), StorageFailure> {
+        self.begin_after(state.indexed);
+        let mut statement = connection
+            .prepare_cached("SELECT seq, at, stored_at, head, json FROM event WHERE seq > ?1 ORDER BY seq")
+            .map_err(sqlite)?;
+        for row in statement.query_map([state.indexed as i64], rows::decode).map_err(sqlite)? {
+            let row = row.map_err(sqlite)?;
+            match row.event {
+                Ok(event) => {
+                    for (kind, value) in kinds.terms(connection, &event)? {
+                        self.positions.entry((kind, value.into_owned())).or_default().push(row.seq);
+                    }
+                }
+                // It cannot be found by what it was about any more; reads by position and `verify` report it.
+                Err(detail) => {
+                    tracing::warn!(position = row.seq, detail, "a damaged event is left out of the index");
+                }
+            }
+        }
         Ok(())
     }
 }
 
-fn unindexed(connection: &Connection, state: &State) -> Result<Vec<(u64, Event)>, StorageFailure> {
-    let mut statement = connection
-        .prepare_cached("SELECT seq, at, stored_at, head, json FROM event WHERE seq > ?1 ORDER BY seq")
-        .map_err(sqlite)?;
-    let rows = statement.query_map([state.indexed as i64], rows::decode).map_err(sqlite)?;
-    let mut events = Vec::new();
-    for row in rows {
-        let row = row.map_err(sqlite)?;
-        match row.event {
-            Ok(event) => events.push((row.seq, event)),
-            // It cannot be found by what it was about any more; reads by position and `verify` report it.
-            Err(detail) => {
-                tracing::warn!(position = row.seq, detail, "a damaged event is left out of the index");
-            }
-        }
-    }
-    Ok(events)
-}
-
-/// One row for each term of these events. Rows are written in key order, which is how the index is laid out.
+/// One row for each term. Rows are written in key order, which is how the index is laid out.
 fn write_postings(
     connection: &Connection,
-    kinds: &mut Kinds,
-    events: &[(u64, Event)],
+    positions: &mut HashMap<Term<'static>, Vec<u64>>,
 ) -> Result<(), StorageFailure> {
-    let mut by_term = HashMap::with_capacity(events.len());
-    for (seq, event) in events {
-        for term in kinds.terms(connection, event)? {
-            by_term.entry(term).or_insert_with(Vec::new).push(*seq);
-        }
-    }
-    let mut terms: Vec<_> = by_term.into_iter().collect();
+    let mut terms: Vec<_> = positions.drain().collect();
     terms.sort_unstable();
     let mut statement = connection
         .prepare_cached("INSERT INTO posting (kind, value, first, n, rest) VALUES (?1, ?2, ?3, ?4, ?5)")

@@ -9,7 +9,7 @@
 //! the next commit together. Between processes SQLite's own lock decides.
 //!
 //! *An index that follows the log.* A commit writes each event's row and id, no more. Once a few hundred events stand
-//! unindexed at the end of the log, the same commit *folds* them: for each term (a type, a source, an hour, a user …)
+//! unindexed at the end of the log, a commit *folds* them: for each term (a type, a source, an hour, a user …)
 //! it writes one row with the positions of that term among them. Readers take older positions from those rows and look
 //! at the short unindexed tail themselves. So the cost of six indexes is paid once for hundreds of events, in key
 //! order; and since a fold is part of a commit, no crash can part an event from its index.

@@ -47,6 +47,11 @@ impl State {
             .map_err(sqlite)
     }
 
+    /// How many positions the index is behind. A gap that a restore left counts, which only makes a fold come early.
+    pub(crate) fn unindexed(&self) -> u64 {
+        self.head.saturating_sub(self.indexed)
+    }
+
     pub(crate) fn save(&self, connection: &Connection) -> Result<(), StorageFailure> {
         let mut statement = connection
             .prepare_cached(

@@ -23,7 +23,6 @@ use crate::{
     connection::{self, LOCK_PATIENCE, Role},
     count, cursor, erase,
     failure::{self, sqlite},
-    fold::TAIL_EVENTS,
     layout::{self, Found},
     mounts, read, retention,
     state::{State, micros},
@@ -46,16 +45,19 @@ pub struct SqliteOptions {
     /// How many events may stand unindexed at the end of the log. Fewer make single look-ups a little quicker and
     /// appends dearer; what a read returns does not depend on it.
     pub tail_events: u64,
+    /// The same while events come in bulk, a batch after the other.
+    pub bulk_tail_events: u64,
 }
 
 impl SqliteOptions {
-    /// The options for a file: namespace `default`, the machine's clock, 512 events in the tail.
+    /// The options for a file: namespace `default`, the machine's clock, 512 events in the tail, 16,384 in bulk.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
             namespace: "default".to_owned(),
             clock: Arc::new(SystemClock),
-            tail_events: TAIL_EVENTS,
+            tail_events: 512,
+            bulk_tail_events: 16 * 1024,
         }
     }
 }
@@ -192,17 +194,15 @@ impl SqliteStore {
     /// is stored whether or not this is called; a file that is closed leaves no write-ahead log beside it.
     pub async fn close(self) {
         let inner = self.inner;
+        // Readers first: the last connection to close folds the log back, and it must be one that may write. Two that
+        // close at once would each leave it to the other.
+        let readers = std::mem::take(&mut *lock(&inner.readers));
+        let _ = tokio::task::spawn_blocking(move || drop(readers)).await;
         if let Some(writer) = inner.writer.get() {
             writer.stop().await;
         }
         let thread = lock(&inner.thread).take();
-        let readers = std::mem::take(&mut *lock(&inner.readers));
-        // The last connection to close folds the log back: readers first, so that it is one that may write.
-        let _ = tokio::task::spawn_blocking(move || {
-            drop(readers);
-            thread.map(std::thread::JoinHandle::join)
-        })
-        .await;
+        let _ = tokio::task::spawn_blocking(move || thread.map(std::thread::JoinHandle::join)).await;
     }
 
     /// The file.

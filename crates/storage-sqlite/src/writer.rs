@@ -1,19 +1,26 @@
 //! The writing thread: one a process and store. What callers hand over while a commit is under way is committed together.
 
-use std::{sync::Arc, thread::JoinHandle, time::Instant};
+use std::{
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use domain::{
     Event, StorageFailure,
     ports::{AppendOutcome, Atomicity, Clock},
 };
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    runtime::Runtime,
+    sync::{mpsc, oneshot, watch},
+};
 
 use crate::{
     append::Appender,
     connection::{self, Role},
     failure::{self, sqlite},
-    fold::Tail,
+    fold::{Tail, TailLimits},
     state::{State, micros},
     store::SqliteOptions,
     terms::Kinds,
@@ -24,6 +31,8 @@ const QUEUE: usize = 1024;
 /// A commit takes no further batches once it has this many events or bytes.
 const COMMIT_EVENTS: usize = 8192;
 const COMMIT_BYTES: usize = 16 * 1024 * 1024;
+/// When nothing was handed over for this long, the writer uses the time.
+const QUIET_AFTER: Duration = Duration::from_millis(100);
 
 type Reply<T> = oneshot::Sender<Result<T, StorageFailure>>;
 
@@ -54,6 +63,9 @@ pub(crate) struct Writer {
     clock: Arc<dyn Clock>,
     kinds: Kinds,
     tail: Tail,
+    tail_limits: TailLimits,
+    /// How many events the index was behind after this thread's last commit.
+    unindexed: u64,
     /// Head and number of events after this thread's last commit. If the file's differ, another process appended or
     /// removed events, and the tail may be untrue.
     known: (u64, u64),
@@ -69,13 +81,19 @@ impl WriterHandle {
             connection: connection::open(&options.path, Role::Write)?,
             clock: options.clock.clone(),
             kinds: Kinds::default(),
-            tail: Tail::new(options.tail_events),
+            tail: Tail::default(),
+            tail_limits: TailLimits { quiet: options.tail_events, bulk: options.bulk_tail_events },
+            unindexed: 0,
             known: (0, 0),
             commits: announce,
         };
+        let timer = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|error| StorageFailure::Other(format!("cannot start a timer: {error}")))?;
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".into())
-            .spawn(move || writer.serve(queue))
+            .spawn(move || writer.serve(queue, &timer))
             .map_err(|error| StorageFailure::Other(format!("cannot start the writing thread: {error}")))?;
         Ok((Self { commands, commits }, thread))
     }
@@ -134,12 +152,12 @@ fn gone() -> StorageFailure {
 }
 
 impl Writer {
-    fn serve(mut self, mut queue: mpsc::Receiver<Command>) {
+    fn serve(mut self, mut queue: mpsc::Receiver<Command>, timer: &Runtime) {
         let mut next = queue.blocking_recv();
         while let Some(command) = next.take() {
             match command {
                 Command::Run(job) => job(&mut self),
-                Command::Stop => return,
+                Command::Stop => return self.fold_the_rest(),
                 Command::Append(first) => {
                     let (calls, other) = gather(first, &mut queue);
                     self.commit_appends(calls);
@@ -147,8 +165,34 @@ impl Writer {
                 }
             }
             if next.is_none() {
-                next = queue.blocking_recv();
+                next = self.wait(&mut queue, timer);
             }
+        }
+        self.fold_the_rest();
+    }
+
+    /// The next command. When none comes for a while, the index catches up meanwhile.
+    fn wait(&mut self, queue: &mut mpsc::Receiver<Command>, timer: &Runtime) -> Option<Command> {
+        if self.unindexed >= self.tail_limits.quiet {
+            let soon = timer.block_on(async { tokio::time::timeout(QUIET_AFTER, queue.recv()).await });
+            match soon {
+                Ok(next) => return next,
+                Err(_) => self.fold_the_rest(),
+            }
+        }
+        queue.blocking_recv()
+    }
+
+    /// Brings the index up to date after a bulk of events. Should it fail, readers go through a longer tail, and the
+    /// next append tries again.
+    fn fold_the_rest(&mut self) {
+        if self.unindexed < self.tail_limits.quiet {
+            return;
+        }
+        let folded =
+            self.transact_with_tail(|connection, state, kinds, tail, _| tail.fold(connection, state, kinds));
+        if let Err(failure) = folded {
+            tracing::warn!(%failure, "the index could not catch up with the log");
         }
     }
 
@@ -169,13 +213,17 @@ impl Writer {
     }
 
     fn commit_appends(&mut self, calls: Vec<AppendCall>) {
-        let outcomes = self.transact_with_tail(|connection, state, kinds, tail, stored_at| {
-            let appender = Appender::new(connection, stored_at)?;
+        let limits = self.tail_limits;
+        let outcomes = self.transact_with_tail(|connection, state, kinds, tail, now| {
+            let appender = Appender::new(connection, now)?;
+            let before = state.head;
             let outcomes = calls
                 .iter()
-                .map(|call| appender.append(&call.batch, call.atomicity, state, tail))
+                .map(|call| appender.append(&call.batch, call.atomicity, state, kinds, tail))
                 .collect::<Result<Vec<_>, _>>()?;
-            tail.fold(connection, state, kinds)?;
+            if limits.are_reached(state, state.head - before) {
+                tail.fold(connection, state, kinds)?;
+            }
             Ok(outcomes)
         });
         match outcomes {
@@ -211,7 +259,7 @@ impl Writer {
         &mut self,
         change: impl FnOnce(&Transaction<'_>, &mut State, &mut Kinds, &mut Tail, i64) -> Result<T, StorageFailure>,
     ) -> Result<T, StorageFailure> {
-        let Self { connection, clock, kinds, tail, known, commits } = self;
+        let Self { connection, clock, kinds, tail, known, unindexed, commits, .. } = self;
         let begun = Instant::now();
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -232,6 +280,7 @@ impl Writer {
         match &done {
             Ok(_) => {
                 *known = (state.head, state.events);
+                *unindexed = state.unindexed();
                 if state.head != before.head {
                     commits.send_replace(state.head);
                 }
@@ -239,7 +288,7 @@ impl Writer {
             // The transaction was rolled back when it was dropped.
             Err(_) => {
                 kinds.forget();
-                tail.truncate(before.head);
+                tail.clear();
                 *known = (before.head, before.events);
             }
         }

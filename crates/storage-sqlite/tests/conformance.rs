@@ -4,13 +4,13 @@
 mod harness;
 
 mod indexed_at_once {
-    conformance::suite!(crate::harness::SqliteHarness { tail_events: 1 });
+    conformance::suite!(crate::harness::SqliteHarness { tail_events: 1, bulk_tail_events: 1 });
 }
 
 mod indexed_after_a_few {
-    conformance::suite!(crate::harness::SqliteHarness { tail_events: 7 });
+    conformance::suite!(crate::harness::SqliteHarness { tail_events: 3, bulk_tail_events: 40 });
 }
 
 mod unindexed {
-    conformance::suite!(crate::harness::SqliteHarness { tail_events: 512 });
+    conformance::suite!(crate::harness::SqliteHarness { tail_events: 512, bulk_tail_events: 16_384 });
 }

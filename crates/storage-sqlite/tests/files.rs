@@ -257,12 +257,36 @@ async fn verification_finds_every_fault_in_the_index() {
         ("a timestamp off", "UPDATE event SET at = at + 1 WHERE seq = 7"),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
+        let path = folder.path().join("events.db");
+        let options = SqliteOptions { bulk_tail_events: 1, ..SqliteOptions::new(path) };
+        let store = SqliteStore::create(options).await.unwrap();
         append(&store, &many(700)).await;
         assert_eq!(store.verify(None).await.unwrap().total_findings, 0);
         assert!(Connection::open(store.path()).unwrap().execute(sql, []).unwrap() > 0, "{fault}");
         assert!(store.verify(None).await.unwrap().total_findings > 0, "{fault} was not found");
     }
+}
+
+#[tokio::test]
+async fn the_index_catches_up_after_a_bulk_of_events_and_when_the_store_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let indexed = |store: &SqliteStore| {
+        let connection = Connection::open(store.path()).unwrap();
+        connection.query_row("SELECT indexed FROM state", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    append(&store, &many(2000)).await;
+    assert_eq!(indexed(&store), 0, "more of them may come");
+    while indexed(&store) < 2000 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    append(&store, &many(4000)).await;
+    assert_eq!(indexed(&store), 2000);
+    let path = store.path().to_owned();
+    store.close().await;
+    let reopened = SqliteStore::open(SqliteOptions::new(path)).await.unwrap();
+    assert_eq!(indexed(&reopened), 4000);
+    assert_eq!(reopened.verify(None).await.unwrap().findings, []);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! What the suite needs of this adapter: fresh files, further handles on them, and damage by plain SQL.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's way to fail")]
 
 use std::{
     path::{Path, PathBuf},
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 
 pub(crate) struct SqliteHarness {
     pub(crate) tail_events: u64,
+    pub(crate) bulk_tail_events: u64,
 }
 
 #[async_trait]
@@ -21,7 +23,13 @@ impl Harness for SqliteHarness {
     async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.db");
-        Box::new(File { path, clock, tail_events: self.tail_events, _folder: folder })
+        Box::new(File {
+            path,
+            clock,
+            tail_events: self.tail_events,
+            bulk_tail_events: self.bulk_tail_events,
+            _folder: folder,
+        })
     }
 }
 
@@ -29,6 +37,7 @@ struct File {
     path: PathBuf,
     clock: ManualClock,
     tail_events: u64,
+    bulk_tail_events: u64,
     _folder: TempDir,
 }
 
@@ -38,6 +47,7 @@ impl Storage for File {
         let options = SqliteOptions {
             clock: Arc::new(self.clock.clone()),
             tail_events: self.tail_events,
+            bulk_tail_events: self.bulk_tail_events,
             ..SqliteOptions::new(&self.path)
         };
         Arc::new(SqliteStore::create(options).await.unwrap())
