@@ -12,8 +12,12 @@ use support::{Recorder, manager, store, unpaced};
 
 const RATES: [(f64, usize); 5] = [(100.0, 50), (33.3, 7), (1000.0, 10), (0.5, 1), (10.0, 50)];
 
-/// In any window w: at most rate × w + one batch.
 fn assert_rate(target: &Recorder, rate: f64, batch_size: usize) {
+    assert_eq!(broken_rate(target, rate, batch_size), None, "at {rate}/s");
+}
+
+/// A window in which more was sent than its length × rate + one batch, as (events, seconds), if there is one.
+fn broken_rate(target: &Recorder, rate: f64, batch_size: usize) -> Option<(usize, f64)> {
     let sends: Vec<_> = target.batches.iter().map(|(at, batch)| (*at, batch.len())).collect();
     for first in 0..sends.len() {
         let mut sent = 0;
@@ -22,8 +26,22 @@ fn assert_rate(target: &Recorder, rate: f64, batch_size: usize) {
             let window = at.duration_since(sends[first].0).as_secs_f64();
             // A hair for the rounding of floats.
             let allowed = rate * window + batch_size as f64 + 1e-6;
-            assert!(sent as f64 <= allowed, "{sent} events in {window} s at {rate}/s");
+            if sent as f64 > allowed {
+                return Some((sent, window));
+            }
         }
+    }
+    None
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_checker_of_rates_sees_a_replay_that_is_too_fast() {
+    let store = store(200).await;
+    for pace in [Pace::Unpaced, Pace::Rate(101.0), Pace::Delay(Duration::from_millis(99))] {
+        let options = ReplayOptions { pace, batch_size: 10, ..unpaced() };
+        let mut target = Recorder::default();
+        manager(&store).replay_events(Filter::default(), &options, &mut target).await.unwrap();
+        assert!(broken_rate(&target, 95.0, 10).is_some(), "{pace:?}");
     }
 }
 

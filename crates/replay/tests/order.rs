@@ -1,0 +1,77 @@
+//! What happens in which order around a batch, held by mocks of the two ports that must not be mixed up.
+// Helpers of tests may unwrap: a panic is their way to fail.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::sync::Arc;
+
+use domain::{
+    Filter, Position,
+    ports::{
+        DeliveryOutcome, ReplayDelivery, ReplayStore, ReplayStoreError, ReplayTarget, SystemClock,
+        TargetError,
+    },
+};
+use jiff::Timestamp;
+use mockall::{Sequence, mock};
+use replay::{ReplayManager, ReplayOptions};
+use support::{store, unpaced};
+
+mock! {
+    Counts {}
+    #[async_trait::async_trait]
+    impl ReplayStore for Counts {
+        async fn record_replayed(&self, positions: &[Position], at: Timestamp) -> Result<(), ReplayStoreError>;
+    }
+}
+
+mock! {
+    Target {}
+    #[async_trait::async_trait]
+    impl ReplayTarget for Target {
+        async fn deliver(&mut self, batch: &[ReplayDelivery]) -> Result<Vec<DeliveryOutcome>, TargetError>;
+    }
+}
+
+async fn replay(counts: MockCounts, mut target: MockTarget) -> replay::ReplayReport {
+    let store = store(4).await;
+    let manager = ReplayManager::new(store.clone(), Arc::new(counts), store, None, Arc::new(SystemClock));
+    let options = ReplayOptions { batch_size: 2, ..unpaced() };
+    manager.replay_events(Filter::default(), &options, &mut target).await.unwrap()
+}
+
+fn handled(batch: &[ReplayDelivery]) -> Result<Vec<DeliveryOutcome>, TargetError> {
+    Ok(vec![DeliveryOutcome::Handled; batch.len()])
+}
+
+/// A count that rose before its delivery would claim a replay that a crash then prevents.
+#[tokio::test]
+async fn an_event_counts_as_replayed_after_it_is_with_the_target_and_once() {
+    let (mut counts, mut target, mut order) = (MockCounts::new(), MockTarget::new(), Sequence::new());
+    for first in [1, 3] {
+        let is_batch =
+            move |batch: &[ReplayDelivery]| batch[0].stored.position.sequence == first && batch.len() == 2;
+        target.expect_deliver().withf(is_batch).times(1).in_sequence(&mut order).returning(handled);
+        let is_counted = move |positions: &[Position], _: &Timestamp| {
+            positions.iter().map(|position| position.sequence).eq([first, first + 1])
+        };
+        counts
+            .expect_record_replayed()
+            .withf(is_counted)
+            .times(1)
+            .in_sequence(&mut order)
+            .returning(|_, _| Ok(()));
+    }
+    assert_eq!(replay(counts, target).await.successful_replays, 4);
+}
+
+/// What the target never took is not counted, and nothing after it is sent.
+#[tokio::test]
+async fn a_batch_that_fails_for_good_is_neither_counted_nor_passed() {
+    let (mut counts, mut target) = (MockCounts::new(), MockTarget::new());
+    target.expect_deliver().times(1).returning(|_| Err(TargetError::Failed("broken".to_owned())));
+    counts.expect_record_replayed().never();
+    let report = replay(counts, target).await;
+    assert_eq!((report.successful_replays, report.failed_replays, report.remaining), (0, 2, 2));
+}
