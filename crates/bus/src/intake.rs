@@ -364,6 +364,10 @@ fn event_of_stored(text: &[u8]) -> Option<&[u8]> {
         #[serde(borrow, default)]
         id: Option<&'a RawValue>,
     }
+    // A derived reader takes an array for the members in their order: a list of events would be its first.
+    if !text.starts_with(b"{") {
+        return None;
+    }
     let stored: Stored<'_> = serde_json::from_slice(text).ok()?;
     let is_stored =
         stored.event.get().starts_with('{') && stored.position.get() != "null" && stored.id.is_none();

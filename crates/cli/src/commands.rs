@@ -6,6 +6,7 @@ mod checkpoints;
 mod completions;
 mod config_show;
 mod demo;
+mod disk;
 mod erase;
 mod export;
 mod health;

@@ -78,7 +78,7 @@ fn advice(failure: &StorageFailure) -> Option<&'static str> {
             "check who owns the file and its folder; reading commands need no write access"
         }
         StorageFailure::Corrupt(_) => {
-            "run `event-replay verify` to see what is damaged; `event-replay restore` brings back a backup"
+            "`event-replay verify` says what can be read; `event-replay restore BACKUP --replace` puts a backup in its place"
         }
         StorageFailure::Unknown(_) => {
             "run the same command again: what was stored is recognised by its id and not stored twice"

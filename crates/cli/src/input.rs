@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::{errors::CliError, output::escape};
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
+const SQLITE: &[u8] = b"SQLite format 3\0";
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
 /// Chunks that may wait to be taken.
@@ -50,7 +51,7 @@ impl Input {
                 Err(CliError::failed(format!("{self}: there is no such file; nothing was changed")))
             }
             Self::File(path) if path.is_dir() => {
-                Err(CliError::failed(format!("{self}: this is a folder; name the files in it")))
+                Err(CliError::failed(format!("{self}: this is a folder; name a file in it")))
             }
             _ => Ok(()),
         }
@@ -67,13 +68,8 @@ impl Input {
         let packing = (head.starts_with(GZIP), head.starts_with(ZSTD));
         let whole = BufReader::with_capacity(128 * 1024, io::Cursor::new(head).chain(reader));
         Ok(match packing {
-            (true, _) => {
-                Box::new(BufReader::with_capacity(128 * 1024, flate2::bufread::MultiGzDecoder::new(whole)))
-            }
-            (_, true) => Box::new(BufReader::with_capacity(
-                128 * 1024,
-                zstd::stream::read::Decoder::with_buffer(whole)?,
-            )),
+            (true, _) => unpacked("gzip", flate2::bufread::MultiGzDecoder::new(whole)),
+            (_, true) => unpacked("zstd", zstd::stream::read::Decoder::with_buffer(whole)?),
             _ => Box::new(whole),
         })
     }
@@ -81,6 +77,7 @@ impl Input {
     /// Reads all of it as text, for files that are one document.
     pub(crate) fn text(&self, most: u64) -> Result<String, CliError> {
         let mut bytes = Vec::new();
+        self.check()?;
         let read = self.open().and_then(|reader| reader.take(most + 1).read_to_end(&mut bytes));
         read.map_err(|error| CliError::failed(format!("{self}: the file cannot be read: {error}")))?;
         if bytes.len() as u64 > most {
@@ -97,6 +94,25 @@ impl std::fmt::Display for Input {
             Self::File(path) => f.write_str(&escape::line(&path.display().to_string())),
         }
     }
+}
+
+/// A reader that says of its errors that the packing is at fault: the packer's own words leave that open.
+struct Unpacked<R> {
+    packing: &'static str,
+    reader: R,
+}
+
+impl<R: Read> Read for Unpacked<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(into).map_err(|error| {
+            let said = format!("its {} data are damaged or cut short ({error})", self.packing);
+            io::Error::new(error.kind(), said)
+        })
+    }
+}
+
+fn unpacked<R: Read + Send + 'static>(packing: &'static str, reader: R) -> Box<dyn BufRead + Send> {
+    Box::new(BufReader::with_capacity(128 * 1024, Unpacked { packing, reader }))
 }
 
 /// Some lines of one input.
@@ -262,6 +278,8 @@ impl Opening {
             return Ok(());
         }
         *self = match (&self, text) {
+            (Self::Nothing, text) if text.starts_with(SQLITE) => return Err(a_database(input)),
+            (Self::Nothing, [b'[', .., b',']) => return Err(not_a_line(input, "jq -c '.[]'")),
             (Self::Nothing, b"{" | b"[") => Self::Bracket(text.first().copied().unwrap_or_default()),
             (Self::Bracket(b'{'), [b'"', ..]) => return Err(not_a_line(input, "jq -c .")),
             (Self::Bracket(b'['), [b'{', ..]) => return Err(not_a_line(input, "jq -c '.[]'")),
@@ -269,6 +287,16 @@ impl Opening {
         };
         Ok(())
     }
+}
+
+fn a_database(input: &Input) -> CliError {
+    CliError::failed(format!(
+        "{input}: this is a database, as stores and backups are, and no file of events; nothing of it was stored"
+    ))
+    .hint(
+        "`event-replay restore FILE --store sqlite:NEW.db` brings a backup back; \
+         `event-replay export --store sqlite:FILE` reads its events",
+    )
 }
 
 fn not_a_line(input: &Input, jq: &str) -> CliError {

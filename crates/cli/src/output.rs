@@ -5,6 +5,7 @@
 pub(crate) mod bar;
 pub(crate) mod confirm;
 pub(crate) mod escape;
+pub(crate) mod plural;
 pub(crate) mod pretty;
 pub(crate) mod printer;
 pub(crate) mod table;

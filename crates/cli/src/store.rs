@@ -47,6 +47,13 @@ impl Stores {
                 if access != Access::Create && !path.exists() {
                     return Err(no_store(&settings.store));
                 }
+                if path.is_dir() {
+                    return Err(CliError::failed(format!(
+                        "{} is a folder, and a store is a file; nothing was changed",
+                        settings.store
+                    ))
+                    .hint("name a file in it, as sqlite:FOLDER/events.db"));
+                }
                 let options = sqlite_options(settings, path);
                 let opened = match access {
                     Access::Read => SqliteStore::open_read_only(options).await,
@@ -125,5 +132,8 @@ fn no_redis(location: &StoreLocation) -> CliError {
         "the store is {location} (from {}), and this build has no Redis adapter; nothing was read or written",
         location.origin()
     ))
-    .hint("use --store sqlite:PATH, or unset the variable")
+    .hint(match location.origin() {
+        "--store" => "use --store sqlite:PATH".to_owned(),
+        origin => format!("use --store sqlite:PATH, or unset {origin}"),
+    })
 }

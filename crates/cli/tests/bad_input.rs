@@ -49,7 +49,9 @@ fn bad_json_is_named() {
     is_refused(format!("\u{feff}{}", event()), "", "json", "byte order mark");
     is_refused(format!("{} x", event()), "", "json", "trailing");
     is_refused(b"{\"id\":\"\xff\"}", "", "json", "not UTF-8");
-    is_refused("[]", "", "type", "an event, which is a JSON object");
+    is_refused("[]", "", "type", "expected an event, which is a JSON object, and found an array");
+    is_refused("17", "", "type", "found a number");
+    is_refused(format!("[{},\"0:1\"]", event()), "", "type", "found an array");
     is_refused("{\"id\":", "", "json", "ends too early");
     let deep = format!("{}1{}", "[".repeat(64), "]".repeat(64));
     is_refused(
@@ -144,7 +146,20 @@ fn bad_flags_are_usage_errors_that_teach() {
         (&["list", "--from", "soon"], "a time is RFC 3339"),
         (&["list", "--entity", "user"], "write KIND=ID"),
         (&["list", "--type", ""], "it is empty"),
-        (&["list", "--where", "data.amount >"], "--where"),
+        (&["list", "--where", "data.amount >"], "line 1, column 14: unexpected end"),
+        (&["list", "--where", "startswith(type, 'x')"], "did you mean startsWith, as in type.startsWith(…)?"),
+        (&["trim", "--max-age", "-1d"], "a duration is a number with a unit"),
+        (&["trim", "--max-events", "-1"], "a number of events is a whole number from 0"),
+        (&["trim", "--max-bytes", "NaN"], "a size is a number of bytes"),
+        (&["tail", "--lines", "-1"], "a number of lines is a whole number from 0"),
+        (&["replay", "--all", "--target", "stdout", "--batch-size", "10001"], "from 1 to 10000"),
+        (
+            &["replay", "--all", "--target", "stdout", "--rate", "1e400"],
+            "a rate is a number of events a second",
+        ),
+        (&["list", "--from", "2024-01-15"], "a timestamp looks like"),
+        (&["list", "--after", "0:3"], "not a cursor"),
+        (&["checkpoint", "c", "e1", "--metadata", "{"], "and this ends too early"),
         (&["list", "--after", "AfoG9RU1kBFqAQGhAvNnXl1"], "not a cursor"),
         (&["replay", "--target", "stdout"], "this would replay every event"),
         (&["replay", "--dry-run"], "add --all"),
@@ -181,6 +196,56 @@ fn a_cursor_of_another_store_is_refused() {
     let (one, other) = (Bench::with(&some()), Bench::with(&some()));
     let cursor = one.json(&["list", "--limit", "1"])["nextCursor"].as_str().unwrap().to_owned();
     other.run(&["list", "--after", &cursor]).exits(2).says("belongs to another store");
+}
+
+#[test]
+fn an_edited_cursor_is_refused_wherever_it_was_edited() {
+    let bench = Bench::with(&some());
+    let cursor = bench.json(&["list", "--limit", "1"])["nextCursor"].as_str().unwrap().to_owned();
+    for at in 0..cursor.len() {
+        let mut edited = cursor.clone().into_bytes();
+        edited[at] = if edited[at] == b'A' { b'B' } else { b'A' };
+        let edited = String::from_utf8(edited).unwrap();
+        bench.run(&["list", "--after", &edited]).exits(2).says("this is not a cursor");
+    }
+}
+
+#[test]
+fn a_cursor_of_a_lost_place_is_not_taken_for_another() {
+    let bench = Bench::with(&some());
+    bench.run(&["backup", "copy.db"]).ok();
+    bench.pipe(&["publish"], registered("later", "u", "2024-01-15T10:30:00Z")).ok();
+    let cursor = bench.json(&["list", "--limit", "1"])["nextCursor"].as_str().unwrap().to_owned();
+    bench.run(&["restore", "copy.db", "--replace", "--yes"]).ok();
+    bench.run(&["list", "--after", &cursor]).exits(1).says("marks a place that this log no longer has");
+}
+
+#[test]
+fn files_that_are_no_events_are_named_for_what_they_are() {
+    let bench = Bench::with(&some());
+    bench.run(&["backup", "copy.db"]).ok();
+    bench.file("cut.gz", b"\x1f\x8bgarbage");
+    bench.file("cut.zst", b"\x28\xb5\x2f\xfdgarbage");
+    bench.file("array.json", "[{\"id\":\"a\"},\n{\"id\":\"b\"}]");
+    bench.file("latin.txt", b"caf\xe9\n");
+    for (args, message) in [
+        (&["import", "copy.db"][..], "this is a database, as stores and backups are"),
+        (&["import", "cut.gz"], "its gzip data are damaged or cut short"),
+        (&["import", "cut.zst"], "its zstd data are damaged or cut short"),
+        (&["import", "--atomic", "cut.gz"], "nothing was stored, since --atomic wants all of it"),
+        (&["import", "array.json"], "jq -c '.[]'"),
+        (&["import", "."], "this is a folder; name a file in it"),
+        (&["schemas", "add", "x", "nowhere.json"], "there is no such file; nothing was changed"),
+        (&["schemas", "check", "x", "."], "this is a folder"),
+        (&["list", "--ids", "nowhere.txt"], "--ids nowhere.txt: there is no such file"),
+        (&["list", "--ids", "latin.txt"], "the file is not UTF-8 text"),
+        (&["init", "--store", "sqlite:."], "sqlite:. is a folder, and a store is a file"),
+        (&["checkpoint", "c", "nowhere"], "no event with the id \"nowhere\" is stored"),
+    ] {
+        let said = bench.run(args).exits(1).says(message);
+        assert!(said.stdout.is_empty(), "{said:?}");
+    }
+    assert_eq!(bench.json(&["stats"])["events"], 5);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Bench, ids, paid, registered, some};
+use common::{Bench, ids, registered, some};
 use serde_json::json;
 
 #[test]
@@ -154,73 +154,4 @@ fn checkpoints_have_unique_names_and_are_listed_compared_and_deleted() {
     assert_eq!(diff["byType"], json!({"payment.processed": 2, "user.registered": 1}));
     bench.run(&["checkpoints", "delete", "one"]).ok();
     bench.run(&["checkpoints", "delete", "one"]).exits(1).says("no checkpoint named");
-}
-
-#[test]
-fn every_line_of_the_seed_runs_as_written() {
-    let events = [
-        registered("last-processed-event-id", "user-123", "2024-01-15T10:30:00Z"),
-        paid("event-456789", "user-123", "5"),
-    ];
-    let bench = Bench::with(&events.join("\n"));
-    let month: &[&str] = &["--from", "2024-01-01T00:00:00Z", "--to", "2024-01-31T23:59:59Z"];
-    let replays: &[&[&str]] = &[
-        &[
-            "replay",
-            "--type",
-            "user.registered",
-            month[0],
-            month[1],
-            month[2],
-            month[3],
-            "--batch-size",
-            "25",
-            "--delay",
-            "500",
-        ],
-        &["replay", "--correlation-id", "workflow-abc-123", "--max-retries", "5"],
-        &["replay-correlation", "correlation-123"],
-        &["replay-user", "user-123"],
-        &["replay-user", "user-123", month[0], month[1], month[2], month[3]],
-        &["replay", "--from", "2024-01-15T10:30:00Z", "--source", "user-service", "--limit", "1000"],
-        &["replay-correlation", "workflow-payment-123"],
-        &[
-            "replay",
-            "--type",
-            "course.enrolled",
-            "--from",
-            "2024-01-01T00:00:00Z",
-            "--batch-size",
-            "10",
-            "--delay",
-            "2000",
-            "--max-retries",
-            "5",
-        ],
-    ];
-    for line in replays {
-        let mut args = line.to_vec();
-        args.extend(["--target", "stdout"]);
-        bench.run(&args).ok();
-    }
-    for line in [
-        &["replay", "--type", "course.enrolled", "--user-id", "user-123", "--dry-run"][..],
-        &["replay-correlation", "correlation-123", "--dry-run"],
-        &[
-            "checkpoint",
-            "pre-migration-v2",
-            "event-456789",
-            "--metadata",
-            r#"{"version": "2.0.0", "reason": "pre-migration"}"#,
-        ],
-        &["list", "--limit", "10"],
-        &["list", "--type", "user.registered", "--limit", "20"],
-        &["list", month[0], month[1], month[2], month[3], "--limit", "50"],
-        &["validate-schemas"],
-        &["health"],
-        &["list", "--limit", "5"],
-        &["replay", "--type", "user.registered", "--dry-run", "--limit", "1"],
-    ] {
-        bench.run(line).ok();
-    }
 }

@@ -32,7 +32,7 @@ fn health_names_every_check_with_what_it_saw() {
     assert_eq!(health["status"], "healthy");
     let checks = health["checks"].as_array().unwrap();
     let names: Vec<_> = checks.iter().map(|check| check["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["store", "writable", "schemas", "newest-event"]);
+    assert_eq!(names, ["store", "writable", "disk-space", "schemas", "newest-event"]);
     for check in checks {
         for member in ["status", "observed", "threshold", "unit", "message"] {
             assert!(check.get(member).is_some(), "{check}");
@@ -49,11 +49,8 @@ fn a_checkpoint_that_holds_back_retention_degrades_health() {
     assert_eq!(health["status"], "degraded");
     let check = health["checks"].as_array().unwrap().last().unwrap().clone();
     assert_eq!((&check["observed"], &check["threshold"]), (&json!(83), &json!(70)));
-    bench
-        .run(&["trim", "--max-events", "0", "--yes"])
-        .ok()
-        .says("checkpoint held keeps events")
-        .prints("dropped 1 events");
+    let said = bench.run(&["trim", "--max-events", "0", "--yes"]).ok().prints("dropped 1 event (");
+    assert_eq!(said.stderr.matches("checkpoint held keeps events").count(), 1, "{said:?}");
 }
 
 #[test]
@@ -81,6 +78,11 @@ fn what_was_erased_is_gone_and_stays_out() {
     let would = bench.json(&["erase", "user=user-123", "--entity", "payment=pay-e3", "--dry-run"]);
     assert_eq!((&would["dryRun"], &would["erased"]), (&json!(true), &json!(2)));
     assert_eq!(bench.json(&["stats"])["events"], 5);
+    bench
+        .run(&["erase", "--entity", "payment=pay-e3"])
+        .exits(2)
+        .says("this would erase 1 event that names payment=pay-e3 from sqlite:events.db, which cannot be undone")
+        .says("nothing was changed\nhint: add --yes to go ahead, or --dry-run to see what would go");
     let erased = bench.json(&["erase", "user=user-123", "--yes"]);
     assert_eq!(erased["erased"], 2);
     assert_eq!(bench.json(&["list", "--user-id", "user-123"])["events"], json!([]));
@@ -88,6 +90,9 @@ fn what_was_erased_is_gone_and_stays_out() {
     let report = said.json();
     assert_eq!((&report["alreadyStored"], &report["rejected"]), (&json!(3), &json!(2)));
     assert_eq!(report["errors"][0]["violations"][0]["rule"], "erased");
+    let said = bench.run(&["erase", "user=user-456", "--yes"]).ok();
+    said.prints("erased 2 events that name user=user-456 (")
+        .prints("; copies may remain in: backups and exports");
     let file = std::fs::read(bench.path("events.db")).unwrap();
     assert!(!String::from_utf8_lossy(&file).contains("user-123@example.com"));
 }
@@ -97,7 +102,19 @@ fn a_backup_comes_back() {
     let bench = Bench::with(&some());
     bench.run(&["checkpoint", "c", "e2"]).ok();
     bench.run(&["backup", "copy.db"]).ok();
-    bench.run(&["backup", "copy.db"]).exits(1).says("exists already");
+    bench.run(&["backup", "copy.db"]).exits(1).says("copy.db exists already; nothing was written");
+    bench.run(&["backup", "no/where.db"]).exits(1).says("there is no folder no; nothing was written");
+    let before = std::fs::read(bench.path("events.db")).unwrap();
+    bench.file("letter.txt", "dear grandmother");
+    for (backup, message) in [
+        ("nowhere.db", "there is no backup at nowhere.db; nothing was changed"),
+        (".", ". is a folder, not a backup; nothing was changed"),
+        ("letter.txt", "restore from letter.txt to sqlite:events.db: the file is not an event store"),
+    ] {
+        let said = bench.run(&["restore", backup, "--replace", "--yes"]).exits(1).says(message);
+        said.says("name the file that `event-replay backup FILE` wrote");
+    }
+    assert_eq!(std::fs::read(bench.path("events.db")).unwrap(), before);
     bench.pipe(&["publish"], registered("later", "u", "2024-01-15T10:30:00Z")).ok();
     bench.run(&["restore", "copy.db"]).exits(1).says("add --replace");
     bench.run(&["restore", "copy.db", "--replace"]).exits(2).says("add --yes");

@@ -56,7 +56,8 @@ pub(crate) fn check_expression(root: &IdedExpr) -> Result<(), ConditionError> {
     Ok(())
 }
 
-fn children(expression: &IdedExpr) -> Vec<&IdedExpr> {
+/// What an expression is made of.
+pub(crate) fn children(expression: &IdedExpr) -> Vec<&IdedExpr> {
     match &expression.expr {
         Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
         Expr::Comprehension(it) => {

@@ -11,6 +11,7 @@
 //! whether a member is there. As in CEL, `a || b` holds if either does, also where the other fails.
 
 mod bounds;
+mod functions;
 mod variables;
 
 use std::sync::Arc;
@@ -37,6 +38,14 @@ pub enum ConditionError {
     /// Loops (`all`, `exists`, `map`, `filter`) are nested deeper than [`MAX_LOOPS_WITHIN_LOOPS`].
     #[error("the condition nests loops (all, exists, map, filter) deeper than {MAX_LOOPS_WITHIN_LOOPS}")]
     TooManyLoops,
+    /// A function is called that is not there.
+    #[error("{name:?} is no function that can be called like this: {advice}")]
+    UnknownFunction {
+        /// Its name.
+        name: String,
+        /// What was probably meant, or what there is.
+        advice: String,
+    },
     /// The text is not CEL.
     #[error(
         "the condition does not parse at line {line}, column {column}: {reason}; \
@@ -55,7 +64,7 @@ pub enum ConditionError {
 /// Compiles a condition.
 ///
 /// # Errors
-/// When the text is not CEL, too long, or nested too deep.
+/// When the text is not CEL, too long, or nested too deep, or calls a function that is not there.
 ///
 /// ```
 /// # use domain::{Document, Limits};
@@ -71,6 +80,7 @@ pub fn compile(text: &str) -> Result<Arc<dyn Condition>, ConditionError> {
     let environment = Arc::new(Env::stdlib());
     let program = environment.compile(text).map_err(|errors| syntax(&errors))?;
     bounds::check_expression(program.expression())?;
+    functions::check(program.expression())?;
     let mut members: Vec<String> = program.references().variables().into_iter().map(str::to_owned).collect();
     members.sort();
     Ok(Arc::new(CelCondition { text: text.to_owned(), environment, program, members }))
@@ -82,7 +92,18 @@ fn syntax(errors: &ParseErrors) -> ConditionError {
         return ConditionError::Syntax { line: 1, column: 1, reason: "it is not an expression".to_owned() };
     };
     let place = |number: isize| usize::try_from(number).unwrap_or(1).max(1);
-    let reason: String = first.msg.chars().take(200).collect();
+    // What else could have stood there is a list of all tokens, which helps nobody.
+    let said = first.msg.split(" expecting ").next().unwrap_or(&first.msg);
+    let said = said.strip_prefix("Syntax error: ").unwrap_or(said).replace("'<EOF>'", "end");
+    let said = [
+        "mismatched input",
+        "extraneous input",
+        "no viable alternative at input",
+        "token recognition error at:",
+    ]
+    .iter()
+    .fold(said, |said, jargon| said.replace(jargon, "unexpected"));
+    let reason: String = said.chars().take(200).collect();
     ConditionError::Syntax { line: place(first.pos.0), column: place(first.pos.1), reason }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     fs,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -76,10 +76,8 @@ impl FilterArgs {
             filter.event_ids.extend(read_ids(file)?);
         }
         if let Some(text) = self.condition() {
-            let condition = conditions::compile(&text).map_err(|error| {
-                CliError::usage(format!("--where: {error}"))
-                    .hint("a condition looks like 'data.amount > 100 && data.currency == \"EUR\"'")
-            })?;
+            let condition =
+                conditions::compile(&text).map_err(|error| CliError::usage(format!("--where: {error}")))?;
             filter.condition = Some(Arc::clone(&condition));
         }
         filter.check().map_err(|error| {
@@ -130,7 +128,7 @@ pub(crate) fn entity(text: &str) -> Result<Entity, String> {
 /// Any of the names that an envelope carries. What no event can have is refused: it would find nothing, silently.
 pub(crate) fn name(text: &str) -> Result<String, String> {
     match text.len() {
-        0 => Err("it is empty; ids, types and sources have 1 to 128 bytes".to_owned()),
+        0 => Err("it is empty; names and ids have 1 to 128 bytes".to_owned()),
         _ if text.contains('\0') => Err("it contains a NUL character, which no event's name can".to_owned()),
         _ => Ok(text.to_owned()),
     }
@@ -144,7 +142,13 @@ fn read_ids(file: &Path) -> Result<HashSet<String>, CliError> {
     } else {
         fs::read(file).map(|read| bytes = read)
     };
-    read.map_err(|error| CliError::failed(format!("--ids {name}: the file cannot be read: {error}")))?;
+    read.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => CliError::failed(format!("--ids {name}: there is no such file")),
+        io::ErrorKind::IsADirectory => {
+            CliError::failed(format!("--ids {name}: this is a folder; name a file"))
+        }
+        _ => CliError::failed(format!("--ids {name}: the file cannot be read: {error}")),
+    })?;
     let text = String::from_utf8(bytes)
         .map_err(|_| CliError::failed(format!("--ids {name}: the file is not UTF-8 text")))?;
     let ids: HashSet<String> = text

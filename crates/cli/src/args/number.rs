@@ -6,10 +6,7 @@ use std::time::Duration;
 pub(crate) fn limit(text: &str) -> Result<u64, String> {
     match text.parse::<u64>() {
         Ok(number @ 1..=9_223_372_036_854_775_807) => Ok(number),
-        _ => {
-            Err("a limit is a whole number from 1 to 9223372036854775807; leave it out for no limit"
-                .to_owned())
-        }
+        _ => Err("a limit is a whole number from 1 to 9223372036854775807".to_owned()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `backup`: a copy of the store, while it is in use.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -10,6 +10,7 @@ use crate::{
     args::Format,
     errors::CliError,
     exit::Exit,
+    output::{escape, plural::count},
     store::{Access, Stores, file_path},
 };
 
@@ -33,18 +34,34 @@ struct Report {
 
 pub(crate) async fn run(args: BackupArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     file_path(&cx.settings)?;
+    let name = escape::line(&args.file.display().to_string()).into_owned();
+    check_place(&args.file, &name)?;
     let stores = Stores::open(&cx.settings, Access::Read).await?;
     let Some(file) = &stores.file else {
         return Err(CliError::failed("this store has no file to copy"));
     };
-    let name = args.file.display().to_string();
     let bytes = file.backup_to(&args.file).await.map_err(|failure| {
         CliError::from(failure).during("backup").hint("name a new file in a folder you may write")
     })?;
     stores.close().await;
     match cx.printer.format() {
-        Format::Table => cx.printer.line(&format!("copied {bytes} bytes to {name}"))?,
+        Format::Table => cx.printer.line(&format!("copied {} to {name}", count(bytes, "byte")))?,
         Format::Json | Format::Ndjson => cx.printer.json(&Report { file: name, bytes })?,
     }
     Ok(Exit::Ok)
+}
+
+/// Looked at first, for errors that name the place.
+fn check_place(file: &Path, name: &str) -> Result<(), CliError> {
+    if file.exists() {
+        return Err(CliError::failed(format!("{name} exists already; nothing was written"))
+            .hint("name a new file: a backup replaces none"));
+    }
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => Err(CliError::failed(format!(
+            "there is no folder {}; nothing was written",
+            escape::line(&folder.display().to_string())
+        ))),
+        _ => Ok(()),
+    }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use replay::{Checkpoints, NewCheckpoint};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, error::Category};
 
 use super::{Context, checkpoints};
 use crate::{
@@ -39,8 +39,11 @@ pub(crate) struct CheckpointArgs {
 }
 
 fn metadata(text: &str) -> Result<Map<String, Value>, String> {
-    serde_json::from_str(text).map_err(|error| {
-        format!("metadata is a JSON object, such as '{{\"reason\": \"migration\"}}': {error}")
+    const FORM: &str = "metadata is a JSON object, such as '{\"reason\": \"migration\"}'";
+    serde_json::from_str(text).map_err(|error| match error.classify() {
+        Category::Data => format!("{FORM}, and this is no object"),
+        Category::Eof => format!("{FORM}, and this ends too early"),
+        _ => format!("{FORM}, and this is not JSON: {error}"),
     })
 }
 

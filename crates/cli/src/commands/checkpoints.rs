@@ -10,7 +10,7 @@ use crate::{
     args::Format,
     errors::CliError,
     exit::Exit,
-    output::table::Table,
+    output::{plural::count, table::Table},
     store::{self, Access, Stores},
 };
 
@@ -151,7 +151,11 @@ async fn diff(keeper: &Checkpoints, args: &DiffArgs, cx: &mut Context<'_>) -> Re
     if cx.printer.format() != Format::Table {
         return cx.printer.json(&diff);
     }
-    cx.printer
-        .line(&format!("{} events after {}, up to and with {}", diff.total_events, diff.from, diff.to))?;
+    cx.printer.line(&format!(
+        "{} after {}, up to and with {}",
+        count(diff.total_events, "event"),
+        diff.from,
+        diff.to
+    ))?;
     print_counts("type", &diff.by_type, cx)
 }

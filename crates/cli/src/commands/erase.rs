@@ -11,7 +11,10 @@ use crate::{
     args::{Format, filter},
     errors::CliError,
     exit::Exit,
-    output::{confirm::confirm, escape},
+    output::{
+        confirm::{LOOK_FIRST, confirm},
+        escape, plural,
+    },
     store::{Access, Stores},
 };
 
@@ -95,7 +98,11 @@ pub(crate) async fn run(args: EraseArgs, cx: &mut Context<'_>) -> Result<Exit, C
         let stores = Stores::open(&cx.settings, Access::Write).await?;
         let count = distinct(&stores, &entities).await?;
         let shown = escape::line(&names.join(" and ")).into_owned();
-        confirm(&format!("Erase {count} events that name {shown} from {}.", cx.settings.store), args.yes)?;
+        confirm(
+            &format!("erase {} {shown} from {}", naming(count), cx.settings.store),
+            args.yes,
+            LOOK_FIRST,
+        )?;
         let report = erase(&stores, &entities, names).await?;
         stores.close().await;
         report
@@ -157,16 +164,20 @@ fn print(report: &Report, cx: &mut Context<'_>) -> Result<(), CliError> {
         return cx.printer.json(report);
     }
     let names = report.entities.join(", ");
-    match report.dry_run {
-        true => cx.printer.line(&format!("would erase {} events that name {names}", report.erased))?,
-        false => cx.printer.line(&format!(
-            "erased {} events ({} bytes) that name {names}",
-            report.erased,
-            report.bytes.unwrap_or(0)
-        ))?,
-    }
-    for remains in &report.remains {
-        cx.printer.say(remains);
-    }
-    Ok(())
+    let line = match (report.dry_run, report.bytes) {
+        (true, _) => format!("would erase {} {names}", naming(report.erased)),
+        (false, bytes) => {
+            let bytes = plural::count(bytes.unwrap_or(0), "byte");
+            let erased = format!("erased {} {names} ({bytes})", naming(report.erased));
+            match report.remains.is_empty() {
+                true => erased,
+                false => format!("{erased}; copies may remain in: {}", report.remains.join("; ")),
+            }
+        }
+    };
+    cx.printer.line(&line)
+}
+
+fn naming(events: u64) -> String {
+    plural::of(events, "event that names", "events that name")
 }

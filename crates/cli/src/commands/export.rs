@@ -14,6 +14,7 @@ use crate::{
     args::{FilterArgs, number},
     errors::CliError,
     exit::Exit,
+    output::plural::count,
     store::{Access, Stores},
 };
 
@@ -75,7 +76,7 @@ pub(crate) async fn run(args: ExportArgs, cx: &mut Context<'_>) -> Result<Exit, 
     bar.clear();
     if let Some((mut file, name)) = file {
         file.flush().and_then(|()| file.get_ref().sync_all()).map_err(|error| unwritable(&name, &error))?;
-        cx.printer.say(&format!("exported {written} events to {name}"));
+        cx.printer.say(&format!("exported {} to {name}", count(written, "event")));
     }
     stores.close().await;
     Ok(if walk.corrupt() > 0 { Exit::DoneWithFailures } else { Exit::Ok })

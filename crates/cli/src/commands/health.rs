@@ -7,12 +7,12 @@ use domain::{
 };
 use serde::Serialize;
 
-use super::{Context, validate_schemas};
+use super::{Context, disk, validate_schemas};
 use crate::{
     args::Format,
     errors::CliError,
     exit::Exit,
-    output::table::Table,
+    output::{plural::count, table::Table},
     store::{self, Access, Stores},
 };
 
@@ -71,7 +71,10 @@ impl Check {
 pub(crate) async fn run(_args: HealthArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let checks = match checks(cx).await {
         Ok(checks) => checks,
-        Err(CliError::Said { what, .. }) => vec![Check::new("store", Status::Fail, what)],
+        Err(CliError::Said { what, hint, .. }) => {
+            let advice = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            vec![Check::new("store", Status::Fail, format!("{what}{advice}"))]
+        }
         Err(closed) => return Err(closed),
     };
     let has = |status| checks.iter().any(|check| check.status == status);
@@ -103,13 +106,11 @@ pub(crate) async fn run(_args: HealthArgs, cx: &mut Context<'_>) -> Result<Exit,
 async fn checks(cx: &Context<'_>) -> Result<Vec<Check>, CliError> {
     let stores = Stores::open(&cx.settings, Access::Read).await?;
     let info = stores.events.info().await?;
-    let reached = format!("{} answers and holds {} events", cx.settings.store, info.events);
-    let mut checks = vec![
-        Check::new("store", Status::Pass, reached).observed(info.events, "events"),
-        writable(cx),
-        schemas(&stores, cx).await?,
-    ];
-    checks.push(newest(&stores).await?);
+    let reached = format!("{} answers and holds {}", cx.settings.store, count(info.events, "event"));
+    let mut checks =
+        vec![Check::new("store", Status::Pass, reached).observed(info.events, "events"), writable(cx)];
+    checks.extend(disk_space(cx));
+    checks.extend([schemas(&stores, cx).await?, newest(&stores).await?]);
     checks.extend(retention(&stores, &info, cx).await?);
     stores.close().await;
     Ok(checks)
@@ -130,6 +131,23 @@ fn writable(cx: &Context<'_>) -> Check {
     }
 }
 
+/// What a file system does not tell is not checked.
+fn disk_space(cx: &Context<'_>) -> Option<Check> {
+    let path = cx.settings.store.path()?;
+    let room = disk::room_for(path)?;
+    let check = match room.is_short() {
+        false => Check::new("disk-space", Status::Pass, room.to_string()),
+        true => {
+            let message = format!(
+                "{room}: make room on that disk, or drop old events with `event-replay trim` and set \
+                 retention.max_bytes"
+            );
+            Check::new("disk-space", Status::Warn, message)
+        }
+    };
+    Some(check.observed(room.free, "bytes").threshold(room.wanted()))
+}
+
 async fn schemas(stores: &Stores, cx: &Context<'_>) -> Result<Check, CliError> {
     let records = stores.schemas.list_schemas().await?;
     let faults = validate_schemas::faults(cx.settings.engine, &records);
@@ -138,7 +156,8 @@ async fn schemas(stores: &Stores, cx: &Context<'_>) -> Result<Check, CliError> {
             Check::new("schemas", Status::Pass, format!("all schemas are sound, {} added", records.len()))
         }
         Some((event_type, _, error)) => {
-            let message = format!("{} schemas cannot be used; {event_type}: {error}", faults.len());
+            let message =
+                format!("{} cannot be used; {event_type}: {error}", count(faults.len() as u64, "schema"));
             Check::new("schemas", Status::Fail, message)
         }
     }

@@ -8,6 +8,7 @@ use crate::{
     args::Format,
     errors::CliError,
     exit::Exit,
+    output::plural::count,
     store::{Access, Stores},
 };
 
@@ -40,8 +41,9 @@ pub(crate) async fn run(_args: InitArgs, cx: &mut Context<'_>) -> Result<Exit, C
     match cx.printer.format() {
         Format::Table if created => cx.printer.line(&format!("made an empty store: {}", made.store))?,
         Format::Table => cx.printer.line(&format!(
-            "there is a store already: {} ({} events); nothing was changed",
-            made.store, made.events
+            "there is a store already: {} ({}); nothing was changed",
+            made.store,
+            count(made.events, "event")
         ))?,
         Format::Json | Format::Ndjson => cx.printer.json(&made)?,
     }

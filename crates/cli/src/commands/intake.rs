@@ -122,9 +122,10 @@ impl Taking {
                 }
                 Some(Err(error)) => {
                     // All or nothing: an input that cannot be read to its end is not all.
-                    if !self.options.atomic {
-                        self.finish(intake.take()).await?;
+                    if self.options.atomic {
+                        return Err(error.hint("nothing was stored, since --atomic wants all of it"));
                     }
+                    self.finish(intake.take()).await?;
                     return Err(error);
                 }
             }

@@ -15,9 +15,16 @@ use crate::{
     args::{Format, number},
     errors::CliError,
     exit::Exit,
-    output::{bar::Bar, table::Table},
+    output::{
+        bar::Bar,
+        plural::{self, count},
+        table::Table,
+    },
     store::{self, Access, Stores},
 };
+
+/// Events of a batch where neither a pause nor a rate asks for small steps.
+const UNPACED_BATCH: usize = 1000;
 
 /// Flags of a run.
 #[derive(Debug, Clone, Args)]
@@ -32,9 +39,9 @@ pub(crate) struct RunArgs {
     /// At most this many events, the oldest of those that match.
     #[arg(long, value_name = "N", value_parser = number::limit, allow_hyphen_values = true)]
     pub(crate) limit: Option<u64>,
-    /// Events handed over at once.
-    #[arg(long, value_name = "N", default_value = "50", value_parser = number::batch_size, allow_hyphen_values = true)]
-    pub(crate) batch_size: usize,
+    /// Events handed over, and counted, together [default: 1000 to stdout, 50 with --delay or --rate].
+    #[arg(long, value_name = "N", value_parser = number::batch_size, allow_hyphen_values = true)]
+    pub(crate) batch_size: Option<usize>,
     /// Pause between batches, in milliseconds or with a unit: 500, 2s [default for stdout: none].
     #[arg(long, value_name = "TIME", value_parser = number::delay, allow_hyphen_values = true)]
     pub(crate) delay: Option<Duration>,
@@ -99,7 +106,14 @@ pub(crate) async fn run(what: What, args: &RunArgs, cx: &mut Context<'_>) -> Res
     let all = what.is_all();
     let plan = plan(&manager, what, args, cx).await?;
     if plan.corrupt > 0 {
-        cx.printer.warn(&format!("{} damaged events cannot be read and are not in the plan", plan.corrupt));
+        cx.printer.warn(&format!(
+            "{} not in the plan; `event-replay verify` says what is damaged",
+            plural::of(
+                plan.corrupt,
+                "damaged event cannot be read and is",
+                "damaged events cannot be read and are"
+            )
+        ));
     }
     let exit = match args.dry_run {
         true => print_plan(&plan, cx),
@@ -174,9 +188,13 @@ fn say_range(filter: &Filter, cx: &Context<'_>) {
 fn print_plan(plan: &Plan, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     if cx.printer.format() != Format::Table {
         cx.printer.json(&plan.dry_run())?;
-        return Ok(Exit::Ok);
+        return Ok(exit_of_plan(plan));
     }
-    cx.printer.line(&format!("would replay {} events ({} bytes)", plan.total_events, plan.total_bytes))?;
+    cx.printer.line(&format!(
+        "would replay {} ({})",
+        count(plan.total_events, "event"),
+        count(plan.total_bytes, "byte")
+    ))?;
     let mut table = Table::pairs();
     let mut part = |name: &str, value: Option<String>| {
         if let Some(value) = value {
@@ -199,7 +217,12 @@ fn print_plan(plan: &Plan, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     ] {
         print_counts(name, counts, cx)?;
     }
-    Ok(Exit::Ok)
+    Ok(exit_of_plan(plan))
+}
+
+/// As wherever damaged events are met, the rest is served and the code tells.
+fn exit_of_plan(plan: &Plan) -> Exit {
+    if plan.corrupt > 0 { Exit::DoneWithFailures } else { Exit::Ok }
 }
 
 /// A table of counts; none where there is nothing to count.
@@ -259,8 +282,11 @@ async fn execute(
         }
         Err(ReplayError::Interrupted { error, report }) => {
             print_report(&report, cx)?;
-            let done =
-                format!("the replay stopped after {} of {} events", report.done(), report.total_events);
+            let done = format!(
+                "the replay stopped after {} of {}",
+                report.done(),
+                count(report.total_events, "event")
+            );
             Err(CliError::from(error).during(done))
         }
         Err(error) => Err(error.into()),
@@ -274,12 +300,20 @@ fn options(args: &RunArgs, all: bool, cx: &Context<'_>) -> ReplayOptions {
         (None, None) => Pace::Unpaced,
     };
     ReplayOptions {
-        batch_size: args.batch_size,
+        batch_size: args.batch_size.unwrap_or_else(|| default_batch_size(&pace)),
         pace,
         max_retries: args.max_retries.unwrap_or(cx.settings.max_retries),
         all,
         limit: args.limit,
         ..ReplayOptions::default()
+    }
+}
+
+/// Every batch pays one commit for the replay counts of its events, so a run that nothing slows down takes large ones.
+fn default_batch_size(pace: &Pace) -> usize {
+    match pace {
+        Pace::Unpaced => UNPACED_BATCH,
+        Pace::Delay(_) | Pace::Rate(_) => ReplayOptions::default().batch_size,
     }
 }
 
@@ -292,7 +326,7 @@ fn say_beginning(plan: &Plan, options: &ReplayOptions, cx: &Context<'_>) {
             humantime::format_duration(Duration::from_secs(estimate.as_secs_f64().ceil() as u64))
         ),
     };
-    cx.printer.say(&format!("replaying {} events to stdout{time}", plan.total_events));
+    cx.printer.say(&format!("replaying {} to stdout{time}", count(plan.total_events, "event")));
 }
 
 /// The report is about stdout, so it goes to stderr.
@@ -306,23 +340,31 @@ fn print_report(report: &ReplayReport, cx: &Context<'_>) -> Result<(), CliError>
         _ => "failed",
     };
     cx.printer.say(&format!(
-        "{status}: {} of {} events replayed, {} failed, {} skipped, in {} ms (replay {})",
+        "{status}: {} of {} replayed, {} failed, {} skipped, in {} ms (replay {})",
         report.successful_replays,
-        report.total_events,
+        count(report.total_events, "event"),
         report.failed_replays,
         report.skipped_events,
         report.duration_ms,
         report.replay_id
     ));
     if report.missing > 0 || !report.gaps.is_empty() {
-        cx.printer.warn(&format!("{} events were erased or trimmed after the plan was made", report.missing));
+        cx.printer.warn(&format!(
+            "{} erased or trimmed after the plan was made",
+            plural::of(report.missing, "event was", "events were")
+        ));
     }
     if report.uncounted > 0 {
-        cx.printer
-            .warn(&format!("{} events were sent, and their replay counts not raised", report.uncounted));
+        cx.printer.warn(&format!(
+            "{} sent without raising its replay count",
+            plural::of(report.uncounted, "event was", "events were")
+        ));
     }
     if let Some(ended) = &report.ended {
-        cx.printer.warn(&format!("it ended early, {} events remain: {ended}", report.remaining));
+        cx.printer.warn(&format!(
+            "it ended early, {}: {ended}",
+            plural::of(report.remaining, "event remains", "events remain")
+        ));
     }
     if !report.errors.is_empty() {
         let mut table = Table::new(&["event", "type", "error"]);
@@ -339,5 +381,17 @@ fn exit_of(report: &ReplayReport) -> Exit {
         ReplayStatus::Completed if report.is_clean() => Exit::Ok,
         ReplayStatus::Completed => Exit::DoneWithFailures,
         _ => Exit::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_large_unless_a_pace_asks_for_small_steps() {
+        assert_eq!(default_batch_size(&Pace::Unpaced), 1000);
+        assert_eq!(default_batch_size(&Pace::Delay(Duration::from_millis(500))), 50);
+        assert_eq!(default_batch_size(&Pace::Rate(10.0)), 50);
     }
 }

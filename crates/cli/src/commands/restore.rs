@@ -1,8 +1,9 @@
 //! `restore`: a backup becomes the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use domain::StorageFailure;
 use serde::Serialize;
 use storage_sqlite::SqliteStore;
 
@@ -11,7 +12,7 @@ use crate::{
     args::Format,
     errors::CliError,
     exit::Exit,
-    output::confirm::confirm,
+    output::{confirm::confirm, escape, plural::count},
     store::{file_path, sqlite_options},
 };
 
@@ -43,6 +44,7 @@ struct Report {
 
 pub(crate) async fn run(args: RestoreArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let path = file_path(&cx.settings)?;
+    check_backup(&args.file)?;
     if path.exists() {
         if !args.replace {
             return Err(CliError::failed(format!(
@@ -51,16 +53,111 @@ pub(crate) async fn run(args: RestoreArgs, cx: &mut Context<'_>) -> Result<Exit,
             ))
             .hint("restore to another place with --store, or add --replace"));
         }
-        confirm(&format!("Replace the store {} by {}.", cx.settings.store, args.file.display()), args.yes)?;
+        confirm(
+            &format!("replace the store {} by {}", cx.settings.store, args.file.display()),
+            args.yes,
+            "add --yes to go ahead",
+        )?;
     }
+    let aside = Aside::of_a_damaged_store(cx, path).await?;
     let restored = SqliteStore::restore(sqlite_options(&cx.settings, path), &args.file, args.replace).await;
-    let info = restored.map_err(|failure| CliError::from(failure).during("restore"))?;
+    let info = restored.map_err(|failure| {
+        if let Some(aside) = &aside {
+            aside.put_back();
+        }
+        refused(failure, &args.file, cx)
+    })?;
+    if let Some(aside) = &aside {
+        let kept = escape::line(&aside.kept.display().to_string()).into_owned();
+        cx.printer.say(&format!("the damaged store was kept as {kept}"));
+    }
     let report = Report { store: cx.settings.store.to_string(), events: info.events, bytes: info.bytes };
     match cx.printer.format() {
         Format::Table => {
-            cx.printer.line(&format!("restored {} events to {}", report.events, report.store))?;
+            cx.printer.line(&format!("restored {} to {}", count(report.events, "event"), report.store))?;
         }
         Format::Json | Format::Ndjson => cx.printer.json(&report)?,
     }
     Ok(Exit::Ok)
+}
+
+/// A damaged store on its way out. It is kept: it may hold what the backup does not.
+struct Aside {
+    path: PathBuf,
+    kept: PathBuf,
+}
+
+impl Aside {
+    /// Moves the store away if it cannot even be opened. Its write-ahead log goes with it: the restored store must not
+    /// find it and take it for its own.
+    async fn of_a_damaged_store(cx: &Context<'_>, path: &Path) -> Result<Option<Self>, CliError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        match SqliteStore::open_read_only(sqlite_options(&cx.settings, path)).await {
+            Err(StorageFailure::Corrupt(_)) => {}
+            Ok(store) => {
+                store.close().await;
+                return Ok(None);
+            }
+            Err(_) => return Ok(None),
+        }
+        let kept = (1..)
+            .map(|number| beside(path, &format!(".damaged-{number}")))
+            .find(|place| !place.exists())
+            .unwrap_or_else(|| beside(path, ".damaged"));
+        let aside = Self { path: path.to_owned(), kept };
+        aside.rename_all(&aside.path, &aside.kept).map_err(|error| {
+            aside.put_back();
+            CliError::failed(format!(
+                "the damaged store {} cannot be moved out of the way: {error}; nothing was changed",
+                cx.settings.store
+            ))
+        })?;
+        Ok(Some(aside))
+    }
+
+    /// As it was, as far as can be: the restore's own error is what is told.
+    fn put_back(&self) {
+        let _ = self.rename_all(&self.kept, &self.path);
+    }
+
+    fn rename_all(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        for part in ["-wal", "-shm", ""] {
+            let from = beside(from, part);
+            if from.exists() {
+                std::fs::rename(from, beside(to, part))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn refused(failure: StorageFailure, file: &Path, cx: &Context<'_>) -> CliError {
+    let name = escape::line(&file.display().to_string()).into_owned();
+    let advice = match &failure {
+        StorageFailure::Foreign(_) => {
+            "name the file that `event-replay backup FILE` wrote, and a place that holds a store or nothing"
+        }
+        StorageFailure::Corrupt(_) => "the store was not touched; try another backup",
+        _ => "the store was not touched",
+    };
+    CliError::from(failure).during(format!("restore from {name} to {}", cx.settings.store)).hint(advice)
+}
+
+/// Looked at first, so that nobody is asked about a store that could not be replaced anyway.
+fn check_backup(file: &Path) -> Result<(), CliError> {
+    let name = escape::line(&file.display().to_string()).into_owned();
+    let what = match (file.is_file(), file.is_dir()) {
+        (true, _) => return Ok(()),
+        (false, true) => format!("{name} is a folder, not a backup; nothing was changed"),
+        (false, false) => format!("there is no backup at {name}; nothing was changed"),
+    };
+    Err(CliError::failed(what).hint("name the file that `event-replay backup FILE` wrote"))
 }

@@ -6,6 +6,7 @@ use replay::{Checkpoints, RetentionReport, retention};
 use super::Context;
 use crate::{
     errors::CliError,
+    output::plural::count,
     store::{self, Stores},
 };
 
@@ -15,8 +16,13 @@ pub(super) async fn apply_settings(stores: &Stores, cx: &Context<'_>) -> Result<
         return Ok(());
     }
     let report = apply(stores, &cx.settings.retention, false, cx).await?;
+    warn_of_holds(&report, cx);
     if report.events > 0 {
-        cx.printer.say(&format!("retention dropped {} events ({} bytes)", report.events, report.bytes));
+        cx.printer.say(&format!(
+            "retention dropped {} ({})",
+            count(report.events, "event"),
+            count(report.bytes, "byte")
+        ));
     }
     Ok(())
 }
@@ -34,8 +40,12 @@ pub(super) async fn apply(
     let watch = |report: &RetentionReport| bar.at(report.events);
     let report = retention::apply(&stores.events, &checkpoints, rules, dry_run, Some(&watch)).await?;
     bar.clear();
+    Ok(report)
+}
+
+/// Says who kept events that should have gone.
+pub(super) fn warn_of_holds(report: &RetentionReport, cx: &Context<'_>) {
     for holder in &report.held_by {
         cx.printer.warn(&format!("{holder} keeps events that retention would drop"));
     }
-    Ok(report)
 }

@@ -37,7 +37,8 @@ fn lines(text: &str) -> Result<u64, String> {
     if text == "0" {
         Ok(0)
     } else {
-        number::limit(text).map_err(|_| "a number of lines is a whole number from 0".to_owned())
+        number::limit(text)
+            .map_err(|_| "a number of lines is a whole number from 0 to 9223372036854775807".to_owned())
     }
 }
 
@@ -45,7 +46,7 @@ pub(crate) async fn run(args: TailArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     let filter = args.filter.filter()?;
     let stores = Stores::open(&cx.settings, Access::Read).await?;
     let head = stores.events.head().await?;
-    let last = last(&stores, filter.clone(), &head, args.lines, cx).await?;
+    let (last, damaged) = last(&stores, filter.clone(), &head, args.lines, cx).await?;
     // A stream has no end at which one document could be closed.
     let format = match (args.follow, cx.printer.format()) {
         (true, Format::Json) => Format::Ndjson,
@@ -56,7 +57,7 @@ pub(crate) async fn run(args: TailArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     if !args.follow {
         writer.finish(None, cx)?;
         stores.close().await;
-        return Ok(Exit::Ok);
+        return Ok(if damaged > 0 { Exit::DoneWithFailures } else { Exit::Ok });
     }
     cx.printer.flush()?;
     tokio::select! {
@@ -66,24 +67,25 @@ pub(crate) async fn run(args: TailArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     Ok(Exit::Ok)
 }
 
-/// The last matching events, the oldest first.
+/// The last matching events, the oldest first, and how many were damaged.
 async fn last(
     stores: &Stores,
     filter: Filter,
     head: &Cursor,
     lines: u64,
     cx: &Context<'_>,
-) -> Result<Vec<StoredEvent>, CliError> {
-    let mut last = vec![];
+) -> Result<(Vec<StoredEvent>, u64), CliError> {
+    let (mut last, mut damaged) = (vec![], 0);
     if lines > 0 {
         let mut walk = Walk::new(Arc::clone(&stores.events), filter, Order::NewestFirst, Some(lines))
             .until(Some(head.clone()));
         while let Some(page) = walk.page(cx.printer).await? {
             last.extend(page.events);
         }
+        damaged = walk.corrupt();
     }
     last.reverse();
-    Ok(last)
+    Ok((last, damaged))
 }
 
 async fn follow(

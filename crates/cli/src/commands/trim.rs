@@ -10,7 +10,10 @@ use crate::{
     args::{Format, filter, number},
     errors::CliError,
     exit::Exit,
-    output::confirm::confirm,
+    output::{
+        confirm::{LOOK_FIRST, confirm},
+        plural::count,
+    },
     store::{Access, Stores},
 };
 
@@ -27,10 +30,10 @@ them says so, the oldest first. Age counts from when the store took an event, no
 What comes after a checkpoint made with --hold stays.")]
 pub(crate) struct TrimArgs {
     /// Drop what was stored longer ago than this: 90d, 12h.
-    #[arg(long, value_name = "AGE", value_parser = number::duration)]
+    #[arg(long, value_name = "AGE", value_parser = number::duration, allow_hyphen_values = true)]
     max_age: Option<Duration>,
     /// Keep at most this many events, the newest.
-    #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = event_count, allow_hyphen_values = true)]
     max_events: Option<u64>,
     /// Keep at most this many bytes of events, the newest: 10GB, 512MiB.
     #[arg(long, value_name = "SIZE", value_parser = number::bytes, allow_hyphen_values = true)]
@@ -49,8 +52,8 @@ pub(crate) struct TrimArgs {
     yes: bool,
 }
 
-fn count(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "a number of events is a whole number from 0".to_owned())
+fn event_count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a number of events is a whole number from 0 to 18446744073709551615".to_owned())
 }
 
 impl TrimArgs {
@@ -80,22 +83,34 @@ pub(crate) async fn run(args: TrimArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
         true => vec![rule(&args, &stores).await?],
         false => cx.settings.retention.clone(),
     };
-    if !args.dry_run {
+    if !args.dry_run && !args.yes {
         let would = retention::apply(&stores, &rules, true, cx).await?;
         if would.events > 0 {
+            retention::warn_of_holds(&would, cx);
             confirm(
-                &format!("Drop {} events ({} bytes) from {}.", would.events, would.bytes, cx.settings.store),
+                &format!(
+                    "drop {} ({}) from {}",
+                    count(would.events, "event"),
+                    count(would.bytes, "byte"),
+                    cx.settings.store
+                ),
                 args.yes,
+                LOOK_FIRST,
             )?;
         }
     }
     let report = retention::apply(&stores, &rules, args.dry_run, cx).await?;
+    retention::warn_of_holds(&report, cx);
     stores.close().await;
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&report)?,
         Format::Table => {
             let verb = if args.dry_run { "would drop" } else { "dropped" };
-            cx.printer.line(&format!("{verb} {} events ({} bytes)", report.events, report.bytes))?;
+            cx.printer.line(&format!(
+                "{verb} {} ({})",
+                count(report.events, "event"),
+                count(report.bytes, "byte")
+            ))?;
         }
     }
     Ok(Exit::Ok)

@@ -8,7 +8,10 @@ use crate::{
     args::Format,
     errors::CliError,
     exit::Exit,
-    output::table::Table,
+    output::{
+        plural::{self, count},
+        table::Table,
+    },
     store::{Access, Stores},
 };
 
@@ -64,13 +67,12 @@ pub(crate) async fn run(_args: VerifyArgs, cx: &mut Context<'_>) -> Result<Exit,
 
 fn print(report: &Report, cx: &mut Context<'_>) -> Result<(), CliError> {
     cx.printer.line(&format!(
-        "checked {} events and {} index entries: {}",
-        report.events,
-        report.index_entries,
+        "checked {} and {}: {}",
+        count(report.events, "event"),
+        plural::of(report.index_entries, "index entry", "index entries"),
         match report.total_findings {
             0 => "all as they must be".to_owned(),
-            1 => "1 finding".to_owned(),
-            more => format!("{more} findings"),
+            found => count(found, "finding"),
         }
     ))?;
     if report.findings.is_empty() {

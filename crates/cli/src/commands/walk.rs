@@ -59,8 +59,12 @@ impl Walk {
             coming.await.map_err(|lost| CliError::failed(format!("reading ended early: {lost}")))??;
         for damaged in &page.corrupt {
             self.corrupt += 1;
-            printer
-                .warn(&format!("event at {} is damaged and left out: {}", damaged.position, damaged.detail));
+            let advice = match self.corrupt {
+                1 => "; `event-replay verify` finds all damage",
+                _ => "",
+            };
+            let (position, detail) = (damaged.position, &damaged.detail);
+            printer.warn(&format!("the event at {position} is damaged and left out: {detail}{advice}"));
         }
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(page.events.len() as u64);

@@ -4,22 +4,27 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use crate::{errors::CliError, output::escape};
 
-/// Goes on if `--yes` was given or a person says yes.
-pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), CliError> {
+/// What to do, for commands that can be looked at first.
+pub(crate) const LOOK_FIRST: &str = "add --yes to go ahead, or --dry-run to see what would go";
+
+/// Goes on if `--yes` was given or a person says yes. `deed` completes "this would …"; `hint` says what to do
+/// where nobody can be asked.
+pub(crate) fn confirm(deed: &str, yes: bool, hint: &str) -> Result<(), CliError> {
     if yes {
         return Ok(());
     }
     if !io::stdin().is_terminal() {
         return Err(CliError::usage(format!(
-            "{question}: this cannot be undone, and nobody is there to ask"
+            "this would {deed}, which cannot be undone, and nobody is there to ask; nothing was changed"
         ))
-        .hint("add --yes to go ahead, or --dry-run to see what would go"));
+        .hint(hint));
     }
     let mut answer = String::new();
-    let asked =
-        write!(io::stderr(), "{} This cannot be undone. Type yes to go ahead: ", escape::lines(question))
-            .and_then(|()| io::stderr().flush())
-            .and_then(|()| io::stdin().lock().read_line(&mut answer));
+    let question =
+        format!("This would {}, which cannot be undone. Type yes to go ahead: ", escape::lines(deed));
+    let asked = write!(io::stderr(), "{question}")
+        .and_then(|()| io::stderr().flush())
+        .and_then(|()| io::stdin().lock().read_line(&mut answer));
     match asked {
         Ok(_) if answer.trim().eq_ignore_ascii_case("yes") => Ok(()),
         _ => Err(CliError::failed("nothing was changed")),

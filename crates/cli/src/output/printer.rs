@@ -1,6 +1,9 @@
 //! The two streams, and how results are written to them.
 
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::{
+    cell::RefCell,
+    io::{self, BufWriter, IsTerminal, Stdout, Write},
+};
 
 use serde::Serialize;
 
@@ -10,7 +13,8 @@ use crate::{args::Format, errors::CliError};
 /// Writes results to stdout, and everything else to stderr.
 pub(crate) struct Printer {
     format: Format,
-    out: BufWriter<Stdout>,
+    /// Shared with what goes to stderr, so that the two streams keep their order on a terminal.
+    out: RefCell<BufWriter<Stdout>>,
     stderr_is_terminal: bool,
     width: Option<u16>,
     colour: bool,
@@ -24,7 +28,7 @@ impl Printer {
         let width = io::stdout().is_terminal().then(comfy_table_width).flatten();
         Self {
             format,
-            out: BufWriter::with_capacity(64 * 1024, io::stdout()),
+            out: RefCell::new(BufWriter::with_capacity(64 * 1024, io::stdout())),
             stderr_is_terminal,
             width,
             colour: stderr_is_terminal && !no_colour,
@@ -38,7 +42,7 @@ impl Printer {
 
     /// Writes bytes of data as they are.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), CliError> {
-        self.out.write_all(bytes).map_err(|error| CliError::output(&error))
+        self.out.get_mut().write_all(bytes).map_err(|error| CliError::output(&error))
     }
 
     /// Writes a line of data, made harmless for a terminal.
@@ -70,7 +74,7 @@ impl Printer {
 
     /// Sees to it that what was written is out.
     pub(crate) fn flush(&mut self) -> Result<(), CliError> {
-        self.out.flush().map_err(|error| CliError::output(&error))
+        self.out.get_mut().flush().map_err(|error| CliError::output(&error))
     }
 
     /// Says something beside the data.
@@ -87,12 +91,14 @@ impl Printer {
     pub(crate) fn say_json<T: Serialize>(&self, value: &T) -> Result<(), CliError> {
         let mut text = json_text(value)?;
         text.push(b'\n');
+        self.catch_up();
         write_stderr(&text);
         Ok(())
     }
 
     /// Writes a table to stderr, likewise.
     pub(crate) fn say_table(&self, table: Table) {
+        self.catch_up();
         write_stderr(table.render(self.width).as_bytes());
     }
 
@@ -109,7 +115,13 @@ impl Printer {
         Bar::new(self.stderr_is_terminal, doing, total)
     }
 
+    /// What was written to stdout before comes first. An error shows again at the next write.
+    fn catch_up(&self) {
+        let _ = self.out.borrow_mut().flush();
+    }
+
     fn stderr(&self, label: &str, colour: &str, text: &str) {
+        self.catch_up();
         let text = escape::lines(text);
         let said = match (label.is_empty(), self.colour) {
             (true, _) => format!("{text}\n"),

@@ -149,15 +149,29 @@ fn json_violation(error: &serde_json::Error, text: &str) -> Violation {
     let said = error.to_string();
     let reason = said.split(" at line ").next().unwrap_or(&said);
     let (line, column) = (error.line(), error.column());
-    let place = if text.contains('\n') && line > 1 {
-        format!("line {line}, column {column}")
-    } else {
-        format!("column {column}")
+    let place = match text.contains('\n') && line > 1 {
+        true => format!("line {line}, column {column}"),
+        false => format!("column {column}"),
     };
     match error.classify() {
-        serde_json::error::Category::Data => malformed("type", format!("{reason} ({place})")),
+        serde_json::error::Category::Data => {
+            let found = kind_of_json(text);
+            malformed("type", format!("expected an event, which is a JSON object, and found {found}"))
+        }
         serde_json::error::Category::Eof => malformed("json", format!("the JSON ends too early ({place})")),
         _ => malformed("json", format!("not JSON: {reason} ({place})")),
+    }
+}
+
+/// What a JSON text holds, by its first character.
+fn kind_of_json(text: &str) -> &'static str {
+    match text.trim_start().bytes().next() {
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        Some(b'-' | b'0'..=b'9') => "a number",
+        _ => "something else",
     }
 }
 

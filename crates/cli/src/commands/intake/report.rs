@@ -8,7 +8,7 @@ use crate::{
     commands::Context,
     errors::CliError,
     input::Input,
-    output::{escape, table::Table},
+    output::{escape, plural::count, table::Table},
 };
 
 /// Most lines whose errors are kept.
@@ -163,7 +163,10 @@ impl Report {
         let more = (sum.rejected + sum.conflicts).saturating_sub(SHOWN as u64);
         if more > 0 {
             cx.printer.flush()?;
-            cx.printer.say(&format!("and {more} more lines; --output json lists the first {MAX_ERRORS}"));
+            cx.printer.say(&format!(
+                "and {}; --output json lists the first {MAX_ERRORS}",
+                count(more, "more line")
+            ));
         }
         Ok(())
     }

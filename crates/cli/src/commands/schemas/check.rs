@@ -14,7 +14,7 @@ use crate::{
     commands::{Context, walk::Walk},
     errors::CliError,
     exit::Exit,
-    output::table::Table,
+    output::{plural::count, table::Table},
     store::{Access, Stores},
 };
 
@@ -74,7 +74,7 @@ pub(super) async fn run(args: CheckArgs, cx: &mut Context<'_>) -> Result<Exit, C
         Format::Json | Format::Ndjson => cx.printer.json(&report)?,
         Format::Table => print(&report, cx)?,
     }
-    Ok(if report.invalid > 0 { Exit::DoneWithFailures } else { Exit::Ok })
+    Ok(if report.invalid > 0 || walk.corrupt() > 0 { Exit::DoneWithFailures } else { Exit::Ok })
 }
 
 fn look(registry: &SchemaRegistry, stored: &StoredEvent, report: &mut Report) {
@@ -102,8 +102,11 @@ fn look(registry: &SchemaRegistry, stored: &StoredEvent, report: &mut Report) {
 
 fn print(report: &Report, cx: &mut Context<'_>) -> Result<(), CliError> {
     cx.printer.line(&format!(
-        "checked {} stored events of type {}: {} valid, {} would be refused",
-        report.checked, report.event_type, report.valid, report.invalid
+        "checked {} of type {}: {} valid, {} would be refused",
+        count(report.checked, "stored event"),
+        report.event_type,
+        report.valid,
+        report.invalid
     ))?;
     if report.examples.is_empty() {
         return Ok(());

@@ -1,0 +1,89 @@
+//! Damaged files: what can be read is served, what cannot is named, and nothing crashes.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use common::{Bench, registered};
+
+fn bench() -> Bench {
+    let events: Vec<String> = (0..500)
+        .map(|n| registered(&format!("e{n}"), &format!("user-{}", n % 7), "2024-01-15T10:30:00Z"))
+        .collect();
+    Bench::with(&events.join("\n"))
+}
+
+/// Turns one bit of an event's text in the file.
+fn flip(bench: &Bench, marker: &str) {
+    let mut file = std::fs::read(bench.path("events.db")).unwrap();
+    let places: Vec<usize> = file
+        .windows(marker.len())
+        .enumerate()
+        .filter(|(_, at)| *at == marker.as_bytes())
+        .map(|(n, _)| n)
+        .collect();
+    let [place] = places.as_slice() else { panic!("{marker} occurs {} times", places.len()) };
+    file[place + marker.len() - 2] ^= 1;
+    bench.file("events.db", file);
+}
+
+#[test]
+fn a_flipped_bit_costs_one_event_and_is_said_wherever_it_is_met() {
+    let bench = bench();
+    flip(&bench, r#""id":"e250""#);
+    let before = std::fs::read(bench.path("events.db")).unwrap();
+    for args in [
+        &["export"][..],
+        &["export", "--with-meta"],
+        &["list", "--limit", "1000", "--output", "ndjson"],
+        &["tail", "--lines", "1000", "--output", "ndjson"],
+    ] {
+        let said = bench.run(args).exits(3).says("the event at 0:251 is damaged and left out");
+        assert_eq!(said.stdout.lines().count(), 499, "{args:?}");
+        assert!(said.stderr.contains("`event-replay verify`"), "{said:?}");
+    }
+    // A page without it is like any other.
+    bench.run(&["list", "--limit", "20"]).ok();
+    bench.run(&["verify"]).exits(3).prints("checked 500 events").prints("1 finding").prints("0:251");
+    bench.run(&["show", "e250"]).exits(1).says("the event \"e250\" at position 0:251");
+    let stats = bench.run(&["stats", "--output", "json"]).exits(3).json();
+    assert_eq!((&stats["events"], &stats["corrupt"]), (&499.into(), &1.into()));
+    let plan = bench.run(&["replay", "--all", "--dry-run", "--output", "json"]).exits(3);
+    assert_eq!(plan.json()["totalEvents"], 499);
+    plan.says("1 damaged event cannot be read and is not in the plan");
+    assert_eq!(std::fs::read(bench.path("events.db")).unwrap(), before, "reading changed the file");
+    let said = bench.run(&["replay", "--all", "--target", "stdout"]).exits(3);
+    assert_eq!(said.stdout.lines().count(), 499);
+}
+
+#[test]
+fn a_store_that_was_cut_says_so_and_a_backup_takes_its_place() {
+    let bench = bench();
+    bench.run(&["backup", "copy.db"]).ok();
+    let whole = std::fs::read(bench.path("events.db")).unwrap();
+    for length in [whole.len() - 5000, whole.len() * 3 / 5, 4096, 100, 17] {
+        bench.file("events.db", &whole[..length]);
+        for args in [&["export"][..], &["list"], &["verify"], &["stats"], &["replay", "--all", "--dry-run"]] {
+            let said = bench.run(args).exits(1).says("sqlite:events.db");
+            assert!(said.stderr.contains("hint: "), "{length}: {said:?}");
+        }
+        let said = bench.run(&["health"]).exits(4).prints("unhealthy");
+        assert!(!said.stdout.contains("panicked"), "{said:?}");
+        bench.pipe(&["publish"], registered("new", "u", "2024-01-15T10:30:00Z")).exits(1);
+        assert_eq!(std::fs::read(bench.path("events.db")).unwrap(), &whole[..length], "{length}: changed");
+    }
+    // What is no database any more could be anything, and is not replaced.
+    bench
+        .run(&["restore", "copy.db", "--replace", "--yes"])
+        .exits(1)
+        .says("a place that holds a store or nothing");
+    let cut = &whole[..whole.len() - 5000];
+    bench.file("events.db", cut);
+    bench.file("torn.db", cut);
+    bench.run(&["restore", "torn.db", "--replace", "--yes"]).exits(1).says("try another backup");
+    assert_eq!(std::fs::read(bench.path("events.db")).unwrap(), cut);
+    let said = bench.run(&["restore", "copy.db", "--replace", "--yes"]).ok().prints("restored 500 events");
+    said.says("the damaged store was kept as events.db.damaged-1");
+    assert_eq!(std::fs::read(bench.path("events.db.damaged-1")).unwrap(), cut);
+    bench.run(&["verify"]).ok();
+}
