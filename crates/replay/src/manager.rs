@@ -178,7 +178,7 @@ impl ReplayManager {
     }
 
     /// Plans a recovery: what comes after a checkpoint's mark by position, events that happened earlier and arrived
-    /// later included.
+    /// later included. The request says which of them; where it begins is the checkpoint's business.
     ///
     /// # Errors
     /// [`ReplayError::CheckpointGap`] where something after the mark is gone and `allow_gap` does not permit it, and
@@ -186,15 +186,14 @@ impl ReplayManager {
     pub async fn recovery_plan(
         &self,
         name_or_id: &str,
-        filter: impl Into<Arc<Filter>> + Send,
-        limit: Option<u64>,
+        request: PlanRequest,
         allow_gap: bool,
+        progress: Option<Progress>,
     ) -> Result<Plan, ReplayError> {
-        let request = PlanRequest { limit, ..PlanRequest::new(filter) };
         let checkpoint = self.checkpoints.find(name_or_id).await?;
         self.checkpoints.check(&checkpoint, allow_gap).await?;
         let after = Some(checkpoint.mark.clone());
-        let plan = self.plan(PlanRequest { after, ..request }, None).await?;
+        let plan = self.plan(PlanRequest { after, ..request }, progress).await?;
         // Retention may have passed the mark while the plan was made.
         self.checkpoints.check(&checkpoint, allow_gap).await?;
         Ok(plan)
@@ -211,7 +210,8 @@ impl ReplayManager {
         target: &mut dyn ReplayTarget,
     ) -> Result<ReplayReport, ReplayError> {
         options.check()?;
-        let plan = self.recovery_plan(name_or_id, Filter::default(), options.limit, false).await?;
+        let request = PlanRequest { limit: options.limit, ..PlanRequest::new(Filter::default()) };
+        let plan = self.recovery_plan(name_or_id, request, false, None).await?;
         self.run(&plan, target, options, &()).await
     }
 

@@ -166,7 +166,7 @@ impl Counts {
             count(&mut self.by_entity_kind, kind);
         }
         let at = event.timestamp();
-        *self.by_day.entry(at.as_second().div_euclid(DAY_SECONDS)).or_default() += 1;
+        *self.by_day.entry(day_of(at)).or_default() += 1;
         let (oldest, newest) = self.range.unwrap_or((at, at));
         self.range = Some((oldest.min(at), newest.max(at)));
     }
@@ -196,6 +196,11 @@ fn count(counts: &mut BTreeMap<String, u64>, value: &str) {
     }
     let value = if counts.len() < MAX_VALUES { value } else { OTHER };
     *counts.entry(value.to_owned()).or_default() += 1;
+}
+
+/// The day since the epoch that an instant lies in, also before 1970.
+fn day_of(at: Timestamp) -> i64 {
+    at.as_nanosecond().div_euclid(i128::from(DAY_SECONDS) * 1_000_000_000) as i64
 }
 
 /// A day since the epoch as `2024-01-15`.

@@ -26,6 +26,9 @@ use crate::{
     segments::SegmentChecker,
 };
 
+/// Events of one batch, whatever was asked for: a batch is held in memory.
+const MOST_AT_ONCE: usize = 100_000;
+
 /// How often raising replay counts is tried again, until it has failed for good once.
 const COUNT_RETRIES: usize = 3;
 
@@ -157,7 +160,7 @@ impl<'a> Run<'a> {
     /// Fetches until a whole batch is there, or all there is. False when the run was asked to end.
     async fn fill(&mut self) -> Result<bool, EventStoreError> {
         let cancel = &self.options.cancel;
-        while !cancel.is_cancelled() && self.queue.len() < self.options.batch_size {
+        while !cancel.is_cancelled() && self.queue.len() < self.options.batch_size.min(MOST_AT_ONCE) {
             let fetched = tokio::select! {
                 fetched = self.pages.recv() => fetched,
                 () = cancel.cancelled() => break,
@@ -180,7 +183,7 @@ impl<'a> Run<'a> {
     }
 
     fn next_batch(&mut self) -> Vec<ReplayDelivery> {
-        let size = self.options.batch_size.min(self.queue.len());
+        let size = self.options.batch_size.min(MOST_AT_ONCE).min(self.queue.len());
         let (replay_id, now) = (&self.report.replay_id, self.manager.clock().now());
         self.queue
             .drain(..size)

@@ -10,7 +10,7 @@ use domain::{
     Cursor, Filter, RetentionRule, StoreId,
     ports::{CheckpointStore, EventStore, TrimRequest},
 };
-use replay::{GapCause, NewCheckpoint, ReplayError, ReplayOptions};
+use replay::{GapCause, NewCheckpoint, PlanRequest, ReplayError, ReplayOptions};
 use serde_json::{Map, json};
 use storage_memory::MemoryStore;
 use support::{Recorder, append, manager, store, types, unpaced};
@@ -81,7 +81,15 @@ async fn recovery_replays_what_came_after_late_events_included() {
     let report = manager.recover_from_checkpoint("mark", &options, &mut target).await.unwrap();
     assert_eq!(target.ids(), (50..65).map(|n| format!("e{n}")).collect::<Vec<_>>());
     assert!(report.is_clean());
-    let plan = manager.recovery_plan("mark", types("course.*"), Some(2), false).await.unwrap();
+    let plan = manager
+        .recovery_plan(
+            "mark",
+            PlanRequest { limit: Some(2), ..PlanRequest::new(types("course.*")) },
+            false,
+            None,
+        )
+        .await
+        .unwrap();
     assert_eq!((plan.total_events, plan.end().unwrap().sequences.as_slice()), (2, &[54][..]));
 }
 
@@ -92,9 +100,10 @@ async fn a_trimmed_checkpoint_is_a_gap_that_can_be_allowed() {
     manager.create_checkpoint("early", Some("e29"), Map::new()).await.unwrap();
     manager.create_checkpoint("edge", Some("e39"), Map::new()).await.unwrap();
     trim_to(&store, 60).await;
-    let edge = manager.recovery_plan("edge", Filter::default(), None, false).await.unwrap();
+    let edge = manager.recovery_plan("edge", PlanRequest::new(Filter::default()), false, None).await.unwrap();
     assert_eq!(edge.total_events, 60, "nothing after its mark is gone");
-    match manager.recovery_plan("early", Filter::default(), None, false).await.unwrap_err() {
+    match manager.recovery_plan("early", PlanRequest::new(Filter::default()), false, None).await.unwrap_err()
+    {
         ReplayError::CheckpointGap { name, cause, .. } => {
             assert_eq!(name, "early");
             assert_eq!(cause, GapCause::Trimmed { partition: 0, first: 31, last: 40 });
@@ -105,7 +114,8 @@ async fn a_trimmed_checkpoint_is_a_gap_that_can_be_allowed() {
     let recovered = manager.recover_from_checkpoint("early", &unpaced(), &mut target).await;
     assert_eq!(recovered.unwrap_err().kind(), "checkpoint-gap");
     assert!(target.batches.is_empty());
-    let allowed = manager.recovery_plan("early", Filter::default(), None, true).await.unwrap();
+    let allowed =
+        manager.recovery_plan("early", PlanRequest::new(Filter::default()), true, None).await.unwrap();
     assert_eq!(allowed.total_events, 60);
 }
 
@@ -122,7 +132,11 @@ async fn a_foreign_or_lost_checkpoint_is_a_gap_that_nothing_allows() {
     ] {
         made.mark = mark;
         store.save_checkpoint(made.clone(), true).await.unwrap();
-        match manager.recovery_plan("mark", Filter::default(), None, true).await.unwrap_err() {
+        match manager
+            .recovery_plan("mark", PlanRequest::new(Filter::default()), true, None)
+            .await
+            .unwrap_err()
+        {
             ReplayError::CheckpointGap { cause: GapCause::Foreign { .. }, .. } => assert!(foreign),
             ReplayError::CheckpointGap { cause: GapCause::Lost(_), .. } => assert!(!foreign),
             other => panic!("{other}"),
@@ -167,7 +181,11 @@ async fn retention_removes_what_its_rules_say_and_no_checkpoint_holds() {
     assert_eq!(done.held_by, ["checkpoint holding"]);
     assert!(steps.lock().unwrap().is_sorted() && steps.lock().unwrap().len() > 1);
     assert_eq!(
-        manager.recovery_plan("holding", Filter::default(), None, false).await.unwrap().total_events,
+        manager
+            .recovery_plan("holding", PlanRequest::new(Filter::default()), false, None)
+            .await
+            .unwrap()
+            .total_events,
         5000
     );
 }

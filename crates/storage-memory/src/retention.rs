@@ -12,8 +12,9 @@ pub(crate) fn trim(
 ) -> Result<Trimmed, EventStoreError> {
     let droppable = droppable(state, request, now)?;
     let hold = smallest_hold(state, request)?;
-    let free = droppable.partition_point(|(sequence, _)| hold.is_none_or(|(mark, _)| *sequence <= mark));
-    let held_by = hold.filter(|_| free < droppable.len()).map(|(_, holder)| holder.to_owned());
+    let free =
+        droppable.partition_point(|(sequence, _)| hold.as_ref().is_none_or(|(mark, _)| sequence <= mark));
+    let held_by = hold.filter(|_| free < droppable.len()).map(|(_, holder)| holder);
     let count = if request.dry_run { free } else { free.min(request.limit.max(1)) };
     let going = droppable.get(..count).unwrap_or_default();
     let trimmed = Trimmed {
@@ -61,16 +62,17 @@ fn droppable(
     Ok(droppable)
 }
 
-/// The hold that keeps the most: its mark and its holder.
-fn smallest_hold<'a>(
-    state: &State,
-    request: &'a TrimRequest,
-) -> Result<Option<(u64, &'a str)>, EventStoreError> {
-    let mut smallest: Option<(u64, &str)> = None;
-    for hold in &request.holds {
-        let mark = state.sequence_of(&hold.mark)?;
-        if smallest.is_none_or(|(least, _)| mark < least) {
-            smallest = Some((mark, &hold.holder));
+/// The hold that keeps the most, the store's own checkpoints included: its mark and its holder.
+fn smallest_hold(state: &State, request: &TrimRequest) -> Result<Option<(u64, String)>, EventStoreError> {
+    let mut smallest: Option<(u64, String)> = None;
+    let mut own: Vec<_> = state.checkpoints.iter().filter(|checkpoint| checkpoint.hold).collect();
+    own.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
+    let own = own.into_iter().map(|checkpoint| (&checkpoint.mark, format!("checkpoint {}", checkpoint.name)));
+    let asked = request.holds.iter().map(|hold| (&hold.mark, hold.holder.clone()));
+    for (mark, holder) in asked.chain(own) {
+        let mark = state.sequence_of(mark)?;
+        if smallest.as_ref().is_none_or(|(least, _)| mark < *least) {
+            smallest = Some((mark, holder));
         }
     }
     Ok(smallest)

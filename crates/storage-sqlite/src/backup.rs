@@ -1,6 +1,9 @@
 //! Backup and restore: whole copies of the file, taken while others work on it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use domain::{
     StorageFailure,
@@ -9,11 +12,14 @@ use domain::{
 use rusqlite::{Connection, backup::Backup};
 
 use crate::{
+    append::tombstone,
     connection::{self, Role},
     failure::sqlite,
     layout::{self, Found},
+    remove::remove,
     state::{State, micros},
     store::{SqliteOptions, SqliteStore, blocking},
+    terms::Kinds,
 };
 
 impl SqliteStore {
@@ -24,7 +30,7 @@ impl SqliteStore {
     pub async fn backup_to(&self, path: &Path) -> Result<u64, StorageFailure> {
         let (from, to) = (self.path().to_owned(), path.to_owned());
         blocking(move || {
-            if to.exists() {
+            if COMPANIONS.iter().any(|ending| with_ending(&to, ending).exists()) {
                 return Err(StorageFailure::Denied(format!("{} exists already", to.display())));
             }
             let source = connection::open(&from, Role::Read)?;
@@ -76,38 +82,127 @@ fn restore_file(from: &Path, to: &Path, replace: bool, now_micros: i64) -> Resul
     if sound != "ok" {
         return Err(StorageFailure::Corrupt(format!("the backup is damaged: {sound}")));
     }
-    let replaced_head = if to.exists() { take_over(to, replace)? } else { 0 };
     if let Some(folder) = to.parent() {
         std::fs::create_dir_all(folder).map_err(|error| io(&error))?;
     }
+    let mut target = Target::take(to, replace)?;
     let scratch = beside(to);
-    copy(&source, &scratch)
-        .and_then(|()| begin_epoch(&scratch, replaced_head, now_micros))
-        .and_then(|()| put_in_place(&scratch, to))
-        .inspect_err(|_| {
-            let _ = std::fs::remove_file(&scratch);
-        })
+    let restored = copy(&source, &scratch)
+        .and_then(|()| begin_epoch(&scratch, &target.replaced, now_micros))
+        .and_then(|()| target.fill_from(&scratch));
+    let _ = std::fs::remove_file(&scratch);
+    if restored.is_err() {
+        target.put_back();
+    }
+    restored
 }
 
-/// Makes sure that a store may be replaced; its head, whose positions must not be handed out again.
-fn take_over(path: &Path, replace: bool) -> Result<u64, StorageFailure> {
-    if !replace {
-        return Err(StorageFailure::Denied(format!(
-            "there is a store at {} already; --replace overwrites it",
-            path.display()
-        )));
+/// What the replaced store leaves to the one that takes its place.
+#[derive(Debug, Default)]
+struct Replaced {
+    /// Positions up to here were handed out.
+    head: u64,
+    /// Ids that were erased stay erased, whatever the backup still has.
+    tombstones: Vec<Vec<u8>>,
+}
+
+/// The file that is restored to, locked against every other process until the restored store is in it.
+struct Target {
+    path: PathBuf,
+    connection: Connection,
+    replaced: Replaced,
+    /// Where a store that cannot be opened was moved to.
+    moved_to: Option<PathBuf>,
+}
+
+/// What SQLite keeps beside a store's file.
+const COMPANIONS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
+impl Target {
+    fn take(path: &Path, replace: bool) -> Result<Self, StorageFailure> {
+        let there = COMPANIONS.map(|ending| with_ending(path, ending).exists());
+        if there.contains(&true) && !replace {
+            let what = if there[0] { "a store" } else { "the write-ahead log of a store" };
+            return Err(StorageFailure::Denied(format!(
+                "there is {what} at {} already; --replace overwrites it",
+                path.display()
+            )));
+        }
+        // A log without its store is nothing, but a new file beside it would be taken for its store.
+        if !there[0] {
+            return Ok(Self { moved_to: move_aside(path)?, ..Self::lock(path)? });
+        }
+        match Self::lock(path) {
+            Err(StorageFailure::Corrupt(_) | StorageFailure::Foreign(_)) => {
+                let moved_to = move_aside(path)?;
+                Ok(Self { moved_to, ..Self::lock(path)? })
+            }
+            taken => taken,
+        }
     }
-    let connection = connection::open(path, Role::Write)?;
-    let head = match layout::inspect(&connection) {
-        Ok(Found::Store(_)) => State::load(&connection)?.head,
-        // A damaged or empty store is what restoring is for.
-        _ => 0,
-    };
-    // Leaving the write-ahead log is only granted to the one process that has the file open.
-    let mode: String = connection
-        .query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0))
-        .map_err(|_| in_use(path))?;
-    if mode == "delete" { Ok(head) } else { Err(in_use(path)) }
+
+    fn lock(path: &Path) -> Result<Self, StorageFailure> {
+        let mut connection = connection::open(path, Role::Create)?;
+        // Leaving the write-ahead log is only granted to the one process that has the file open, and a connection in
+        // exclusive mode keeps every lock it takes.
+        connection::without_waiting(&mut connection, |connection| {
+            connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+            connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
+            connection.execute_batch("BEGIN EXCLUSIVE; COMMIT")
+        })
+        .map_err(|error| match sqlite(error) {
+            StorageFailure::Busy { .. } => in_use(path),
+            other => other,
+        })?;
+        let replaced = match layout::inspect(&connection)? {
+            Found::Empty => Replaced::default(),
+            Found::Store(_) => {
+                let mut statement = connection.prepare("SELECT digest FROM tombstone").map_err(sqlite)?;
+                let tombstones = statement
+                    .query_map([], |row| row.get(0))
+                    .and_then(Iterator::collect::<Result<_, _>>)
+                    .map_err(sqlite)?;
+                Replaced { head: State::load(&connection)?.head, tombstones }
+            }
+        };
+        Ok(Self { path: path.to_owned(), connection, replaced, moved_to: None })
+    }
+
+    /// Puts a finished store in, in one transaction of the file.
+    fn fill_from(&mut self, scratch: &Path) -> Result<(), StorageFailure> {
+        let source = connection::open(scratch, Role::Read)?;
+        copy_into(&source, &mut self.connection)
+    }
+
+    /// After a failure: brings back what was moved aside.
+    fn put_back(&self) {
+        let Some(moved_to) = &self.moved_to else { return };
+        for ending in COMPANIONS {
+            let _ = std::fs::rename(with_ending(moved_to, ending), with_ending(&self.path, ending));
+        }
+    }
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Moves a store that nothing can be read from out of the way, with what lies beside it. Nothing is deleted.
+fn move_aside(path: &Path) -> Result<Option<PathBuf>, StorageFailure> {
+    let taken = |to: &Path| COMPANIONS.iter().any(|ending| with_ending(to, ending).exists());
+    let to = (1..).map(|n| with_ending(path, &format!(".damaged-{n}"))).find(|to| !taken(to));
+    let Some(to) = to else { return Ok(None) };
+    let mut moved = None;
+    for ending in COMPANIONS {
+        let from = with_ending(path, ending);
+        if from.exists() {
+            std::fs::rename(from, with_ending(&to, ending)).map_err(|error| io(&error))?;
+            moved = Some(to.clone());
+        }
+    }
+    Ok(moved)
 }
 
 fn in_use(path: &Path) -> StorageFailure {
@@ -117,8 +212,10 @@ fn in_use(path: &Path) -> StorageFailure {
 /// Positions of a new epoch begin at the next multiple of this.
 const EPOCH_STRIDE: u64 = 1 << 32;
 
-fn begin_epoch(path: &Path, replaced_head: u64, now_micros: i64) -> Result<(), StorageFailure> {
+/// Makes a copy of a backup the beginning of a new history.
+fn begin_epoch(path: &Path, replaced: &Replaced, now_micros: i64) -> Result<(), StorageFailure> {
     let mut connection = connection::open(path, Role::Write)?;
+    layout::migrate(&mut connection, "", now_micros)?;
     let transaction = connection.transaction().map_err(sqlite)?;
     let mut state = State::load(&transaction)?;
     transaction
@@ -129,18 +226,55 @@ fn begin_epoch(path: &Path, replaced_head: u64, now_micros: i64) -> Result<(), S
         .map_err(sqlite)?;
     // Named by the time: two restores of one backup are two histories.
     state.epoch = (state.epoch + 1).max(now_micros.unsigned_abs());
-    let highest = state.head.max(replaced_head);
+    let highest = state.head.max(replaced.head);
     // What is in the log may still be unindexed; the index goes by position and does not mind the gap.
     state.head = (highest / EPOCH_STRIDE + 1) * EPOCH_STRIDE;
+    erase_again(&transaction, &mut state, replaced)?;
     state.save(&transaction)?;
     transaction.commit().map_err(sqlite)?;
+    if !replaced.tombstones.is_empty() {
+        connection.execute_batch("PRAGMA temp_store = FILE; VACUUM").map_err(sqlite)?;
+    }
     connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).map_err(sqlite)
+}
+
+/// What was erased after the backup was made does not come back with it.
+fn erase_again(
+    connection: &Connection,
+    state: &mut State,
+    replaced: &Replaced,
+) -> Result<(), StorageFailure> {
+    if replaced.tombstones.is_empty() {
+        return Ok(());
+    }
+    let erased: HashSet<&[u8]> = replaced.tombstones.iter().map(Vec::as_slice).collect();
+    for digest in &replaced.tombstones {
+        connection
+            .execute("INSERT OR IGNORE INTO tombstone (digest) VALUES (?1)", [digest])
+            .map_err(sqlite)?;
+    }
+    let mut positions = Vec::new();
+    {
+        let mut statement = connection.prepare("SELECT id, seq FROM event_id").map_err(sqlite)?;
+        let mut rows = statement.query([]).map_err(sqlite)?;
+        while let Some(row) = rows.next().map_err(sqlite)? {
+            let id: String = row.get(0).map_err(sqlite)?;
+            if erased.contains(tombstone(&id).as_slice()) {
+                positions.push(row.get::<_, i64>(1).map_err(sqlite)? as u64);
+            }
+        }
+    }
+    positions.sort_unstable();
+    remove(connection, state, &mut Kinds::default(), &positions, |_| Ok(())).map(drop)
 }
 
 fn copy(source: &Connection, to: &Path) -> Result<(), StorageFailure> {
     let _ = std::fs::remove_file(to);
-    let mut target = Connection::open(to).map_err(sqlite)?;
-    let backup = Backup::new(source, &mut target).map_err(sqlite)?;
+    copy_into(source, &mut Connection::open(to).map_err(sqlite)?)
+}
+
+fn copy_into(source: &Connection, target: &mut Connection) -> Result<(), StorageFailure> {
+    let backup = Backup::new(source, target).map_err(sqlite)?;
     // All in one step: done in pieces, every write by another process would begin it anew.
     match backup.step(-1).map_err(sqlite)? {
         rusqlite::backup::StepResult::Done => Ok(()),

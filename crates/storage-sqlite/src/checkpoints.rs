@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use domain::{
-    Checkpoint, StorageFailure,
+    Checkpoint, Cursor, StorageFailure,
     ports::{CheckpointStore, CheckpointStoreError},
 };
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -49,6 +49,24 @@ fn find(connection: &Connection, name_or_id: &str) -> Result<Option<Checkpoint>,
         .transpose()
 }
 
+/// The marks of the checkpoints that hold, each with what it is called.
+pub(crate) fn holding(connection: &Connection) -> Result<Vec<(Cursor, String)>, StorageFailure> {
+    let mut statement = connection
+        .prepare_cached("SELECT mark, name FROM checkpoint WHERE hold ORDER BY created_at, id")
+        .map_err(sqlite)?;
+    let rows = statement
+        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+        .map_err(sqlite)?;
+    rows.map(|row| {
+        let (mark, name) = row.map_err(sqlite)?;
+        let mark = mark
+            .parse()
+            .map_err(|_| StorageFailure::Corrupt(format!("the mark of checkpoint {name:?} is damaged")))?;
+        Ok((mark, format!("checkpoint {name}")))
+    })
+    .collect()
+}
+
 #[async_trait]
 impl CheckpointStore for SqliteStore {
     async fn save_checkpoint(
@@ -61,13 +79,19 @@ impl CheckpointStore for SqliteStore {
             .writer()
             .await?
             .transact(move |transaction, _, _| {
-                let verb = if replace { "INSERT OR REPLACE" } else { "INSERT OR IGNORE" };
+                let or_else = if replace {
+                    "UPDATE SET id = excluded.id, mark = excluded.mark, event_id = excluded.event_id, \
+                     events = excluded.events, metadata = excluded.metadata, created_at = excluded.created_at, \
+                     hold = excluded.hold"
+                } else {
+                    "NOTHING"
+                };
                 let metadata = serde_json::Value::Object(checkpoint.metadata).to_string();
                 transaction
                     .execute(
                         &format!(
-                            "{verb} INTO checkpoint (id, name, mark, event_id, events, metadata, created_at, hold) \
-                             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+                            "INSERT INTO checkpoint (id, name, mark, event_id, events, metadata, created_at, hold) \
+                             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (name) DO {or_else}"
                         ),
                         (
                             checkpoint.id,

@@ -1,6 +1,10 @@
 //! Opening connections: how they wait, cache and sync.
 
-use std::{path::Path, time::Duration};
+use std::{
+    cell::Cell,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use domain::StorageFailure;
 use rusqlite::{Connection, OpenFlags};
@@ -51,10 +55,10 @@ fn open_to_read(path: &Path) -> Result<Connection, StorageFailure> {
         connection.pragma_query_value(None, "schema_version", |_| Ok(())).map(|()| connection)
     };
     for flags in [OpenFlags::SQLITE_OPEN_READ_WRITE, OpenFlags::SQLITE_OPEN_READ_ONLY] {
-        if let Ok(connection) = connect(path, flags)
-            && let Ok(connection) = readable(connection)
-        {
-            return Ok(connection);
+        match connect(path, flags).and_then(|connection| readable(connection).map_err(sqlite)) {
+            // Rights are what the next way may do without; a lock or damage is there whichever way is taken.
+            Err(StorageFailure::Denied(_) | StorageFailure::Unavailable(_)) => {}
+            opened => return opened,
         }
     }
     let mut log = path.as_os_str().to_owned();
@@ -90,17 +94,37 @@ fn configure(connection: &Connection, role: Role) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", false)
 }
 
+/// Runs something that answers at once where a lock stands in its way.
+pub(crate) fn without_waiting<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    connection.busy_handler(None::<fn(i32) -> bool>)?;
+    let done = work(connection);
+    connection.busy_handler(Some(wait_a_little))?;
+    done
+}
+
 /// How often a waiting connection asks for the lock.
 const ASK_EVERY: Duration = Duration::from_micros(1500);
 
 /// How long a connection waits for another process's lock.
 pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 
+thread_local! {
+    /// When this thread began to wait for a lock. Counting how often it asked would not do: on a busy machine a short
+    /// sleep is not short.
+    static WAITING_SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
 /// Asks again soon. SQLite's own handler comes to wait 100 ms at a time, and between two processes that both write
 /// without pause the one that sleeps longer starves.
 fn wait_a_little(asked: i32) -> bool {
-    let patience = (LOCK_PATIENCE.as_micros() / ASK_EVERY.as_micros()) as i32;
-    if asked >= patience {
+    let now = Instant::now();
+    if asked == 0 {
+        WAITING_SINCE.set(Some(now));
+    }
+    if WAITING_SINCE.get().is_some_and(|since| now.duration_since(since) >= LOCK_PATIENCE) {
         return false;
     }
     let jitter = Duration::from_micros(fastrand::u64(0..1000));

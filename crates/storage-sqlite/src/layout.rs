@@ -40,7 +40,8 @@ const MIGRATIONS: &[&str] = &["
         events     INTEGER NOT NULL,
         bytes      INTEGER NOT NULL,
         indexed    INTEGER NOT NULL,
-        trimmed    INTEGER NOT NULL
+        trimmed    INTEGER NOT NULL,
+        unscrubbed INTEGER NOT NULL
     );
     CREATE TABLE epoch (
         epoch INTEGER PRIMARY KEY,
@@ -114,6 +115,11 @@ pub(crate) enum Found {
 
 /// Looks at what a file is.
 pub(crate) fn inspect(connection: &Connection) -> Result<Found, StorageFailure> {
+    // All of it at one moment: another process may be making the tables.
+    let _snapshot = match connection.is_autocommit() {
+        true => Some(connection.unchecked_transaction().map_err(sqlite)?),
+        false => None,
+    };
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(sqlite);
     let (application, version) = (pragma("application_id")?, pragma("user_version")?);
     if application == APPLICATION_ID && version > 0 {
@@ -152,7 +158,7 @@ pub(crate) fn migrate(
         let store = fastrand::i64(1..);
         transaction
             .execute(
-                "INSERT INTO state VALUES (1, ?1, ?2, ?3, 1, 0, ?4, 0, 0, 0, 0)",
+                "INSERT INTO state VALUES (1, ?1, ?2, ?3, 1, 0, ?4, 0, 0, 0, 0, 0)",
                 (store, namespace, now_micros, i64::MIN),
             )
             .map_err(sqlite)?;

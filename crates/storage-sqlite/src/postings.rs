@@ -244,6 +244,18 @@ pub(crate) fn count(connection: &Connection, term: &Term<'_>, until: u64) -> Res
     Ok((whole as u64).saturating_sub(beyond as u64))
 }
 
+/// Whether a term has a position.
+pub(crate) fn holds(connection: &Connection, term: &Term<'_>, seq: u64) -> Result<bool, StorageFailure> {
+    let run = connection
+        .prepare_cached(
+            "SELECT first, n, rest FROM posting WHERE kind = ?1 AND value = ?2 AND first <= ?3 \
+             ORDER BY first DESC LIMIT 1",
+        )
+        .and_then(|mut statement| statement.query_row((term.0, &term.1, seq as i64), run_of_row).optional())
+        .map_err(sqlite)?;
+    Ok(run.is_some_and(|(_, positions)| positions.is_some_and(|all| all.binary_search(&seq).is_ok())))
+}
+
 /// The values that a kind of term has in the index, in order.
 pub(crate) fn values(connection: &Connection, kind: i64) -> Result<Vec<String>, StorageFailure> {
     let mut statement = connection

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use domain::{Event, StorageFailure};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::{
     failure::sqlite,
@@ -19,13 +19,13 @@ pub(crate) struct Removed {
     pub(crate) bytes: u64,
 }
 
-/// Removes the events at these positions, which must rise. `before_each` sees each event that can still be read.
+/// Removes the events at these positions, which must rise. `before_each` sees each event's id.
 pub(crate) fn remove(
     connection: &Connection,
     state: &mut State,
     kinds: &mut Kinds,
     positions: &[u64],
-    mut before_each: impl FnMut(&Event) -> Result<(), StorageFailure>,
+    mut before_each: impl FnMut(&str) -> Result<(), StorageFailure>,
 ) -> Result<Removed, StorageFailure> {
     let mut removed = Removed::default();
     let mut by_term: HashMap<Term<'static>, Vec<u64>> = HashMap::new();
@@ -34,16 +34,23 @@ pub(crate) fn remove(
         let Some(row) = rows::find(connection, *seq)? else { continue };
         match &row.event {
             Ok(event) => {
-                before_each(event)?;
+                before_each(event.id())?;
                 if *seq <= state.indexed {
                     for (kind, value) in kinds.terms(connection, event)? {
                         by_term.entry((kind, value.into_owned())).or_default().push(*seq);
                     }
                 }
             }
-            Err(_) => unreadable.push(*seq),
+            Err(_) => {
+                // It cannot say its id; the whole table is asked.
+                if let Some(id) = id_at(connection, *seq)? {
+                    before_each(&id)?;
+                }
+                unreadable.push(*seq);
+            }
         }
-        removed.bytes += delete_row(connection, *seq, row.event.as_ref().ok().map(Event::id))?;
+        delete_row(connection, *seq, row.event.as_ref().ok().map(Event::id))?;
+        removed.bytes += row.bytes;
         removed.events += 1;
     }
     let mut terms: Vec<_> = by_term.into_iter().collect();
@@ -59,21 +66,23 @@ pub(crate) fn remove(
     Ok(removed)
 }
 
-/// Deletes an event's own rows; how many bytes its text had.
-fn delete_row(connection: &Connection, seq: u64, id: Option<&str>) -> Result<u64, StorageFailure> {
+/// Deletes an event's own rows.
+fn delete_row(connection: &Connection, seq: u64, id: Option<&str>) -> Result<(), StorageFailure> {
     let seq = seq as i64;
-    let bytes: i64 = connection
-        .prepare_cached("SELECT octet_length(json) FROM event WHERE seq = ?1")
-        .and_then(|mut statement| statement.query_row([seq], |row| row.get(0)))
-        .map_err(sqlite)?;
     match id {
         Some(id) => execute(connection, "DELETE FROM event_id WHERE id = ?1", [id])?,
         // A damaged event cannot say its id: the whole table is asked.
         None => execute(connection, "DELETE FROM event_id WHERE seq = ?1", [seq])?,
     }
     execute(connection, "DELETE FROM replay WHERE seq = ?1", [seq])?;
-    execute(connection, "DELETE FROM event WHERE seq = ?1", [seq])?;
-    Ok(bytes as u64)
+    execute(connection, "DELETE FROM event WHERE seq = ?1", [seq])
+}
+
+fn id_at(connection: &Connection, seq: u64) -> Result<Option<String>, StorageFailure> {
+    connection
+        .query_row("SELECT id FROM event_id WHERE seq = ?1", [seq as i64], |row| row.get(0))
+        .optional()
+        .map_err(sqlite)
 }
 
 fn execute(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<(), StorageFailure> {

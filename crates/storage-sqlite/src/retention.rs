@@ -3,17 +3,18 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use domain::{
-    Cursor, Filter, RetentionRule,
+    Cursor, Filter, RetentionRule, StorageFailure,
     ports::{EventStoreError, Order, TrimRequest, Trimmed},
 };
 use rusqlite::Connection;
 
 use crate::{
-    cursor,
+    checkpoints, cursor,
     read::{self, Range},
     remove::remove,
     state::{State, micros},
     store::SqliteStore,
+    terms::Kinds,
 };
 
 /// Trims, or counts what would go.
@@ -21,50 +22,49 @@ pub(crate) async fn trim(store: &SqliteStore, request: &TrimRequest) -> Result<T
     if request.rule.is_empty() {
         return Ok(Trimmed::default());
     }
+    if request.dry_run {
+        return count_what_would_go(store, request).await;
+    }
+    loop {
+        // Counting what is too much may take a while, so it is done outside the transaction. What others append
+        // meanwhile only makes it too little; what others remove would be removed twice, so then it is counted anew.
+        let bounds = Bounds::of(store, &request.rule, &request.holds).await?;
+        let limit = request.limit.max(1);
+        let done = store
+            .writer()
+            .await?
+            .transact(move |transaction, state, kinds| {
+                if bounds.are_outdated(state) {
+                    return Ok(None);
+                }
+                bounds.trim(transaction, state, kinds, limit).map(Some)
+            })
+            .await?;
+        if let Some(trimmed) = done {
+            return Ok(trimmed);
+        }
+    }
+}
+
+async fn count_what_would_go(store: &SqliteStore, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
     let bounds = Bounds::of(store, &request.rule, &request.holds).await?;
     let mut trimmed = Trimmed::default();
-    if request.dry_run {
-        let mut low = Some(1);
-        let mut progress = Progress::default();
-        while let Some(from) = low {
-            let (bounds, before) = (bounds.clone(), progress);
-            let (page, after, next) = store
-                .reading(move |connection, state| bounds.select(connection, state, from, usize::MAX, before))
-                .await?;
-            trimmed.events += page.positions.len() as u64;
-            trimmed.bytes += after.bytes - before.bytes;
-            trimmed.held_by = trimmed.held_by.or(page.held_by);
-            (progress, low) = (after, next);
-        }
-        return Ok(trimmed);
+    let mut low = Some(1);
+    let mut progress = Progress::default();
+    while let Some(from) = low {
+        let (bounds, before) = (bounds.clone(), progress);
+        let (page, after, next) = store
+            .reading(move |connection, state| {
+                let hold = bounds.hold(connection, state)?;
+                Ok::<_, EventStoreError>(bounds.select(connection, state, hold, from, usize::MAX, before)?)
+            })
+            .await?;
+        trimmed.events += page.positions.len() as u64;
+        trimmed.bytes += after.bytes - before.bytes;
+        trimmed.held_by = trimmed.held_by.or(page.held_by);
+        (progress, low) = (after, next);
     }
-    let limit = request.limit.max(1);
-    let (removed, more, held_by) = store
-        .writer()
-        .await?
-        .transact(move |transaction, state, kinds| {
-            let mut positions = Vec::new();
-            let (mut low, mut progress, mut held_by) = (Some(1), Progress::default(), None);
-            // One more than may go in this call tells whether another call has work.
-            while let Some(from) = low.filter(|_| positions.len() <= limit) {
-                let (page, after, next) = bounds
-                    .select(transaction, state, from, limit + 1 - positions.len(), progress)
-                    .map_err(|error| match error {
-                        EventStoreError::Storage(failure) => failure,
-                        other => domain::StorageFailure::Other(other.to_string()),
-                    })?;
-                positions.extend(page.positions);
-                held_by = held_by.or(page.held_by);
-                (progress, low) = (after, next);
-            }
-            let more = positions.len() > limit;
-            positions.truncate(limit);
-            let removed = remove(transaction, state, kinds, &positions, |_| Ok(()))?;
-            state.trimmed = state.trimmed.max(positions.last().copied().unwrap_or(0));
-            Ok((removed, more, held_by))
-        })
-        .await?;
-    Ok(Trimmed { events: removed.events, bytes: removed.bytes, more, held_by })
+    Ok(trimmed)
 }
 
 /// A rule's bounds as they were when the call began.
@@ -80,7 +80,9 @@ struct Bounds {
     /// Everything up to here goes.
     through: u64,
     /// Everything after this stays, and for whom.
-    hold: Option<(u64, String)>,
+    hold: Hold,
+    /// The store when counting began.
+    counted: State,
 }
 
 /// What went before, over all pages of one pass.
@@ -106,8 +108,13 @@ impl Bounds {
         let held: Vec<(Cursor, String)> =
             holds.iter().map(|hold| (hold.mark.clone(), hold.holder.clone())).collect();
         let through = rule.through.clone();
-        let (through, hold) = store
-            .reading(move |connection, state| resolve_marks(connection, state, through.as_ref(), held))
+        let (through, hold, counted) = store
+            .reading(move |connection, state| {
+                let through =
+                    through.map_or(Ok(0), |through| cursor::resolve(connection, state, &through))?;
+                let hold = lowest(connection, state, None, held)?;
+                Ok::<_, EventStoreError>((through, hold, state.clone()))
+            })
             .await?;
         let excess_events = match rule.max_events {
             Some(keep) => crate::count::count(store, &filter, None).await?.saturating_sub(keep),
@@ -118,7 +125,49 @@ impl Bounds {
             None => 0,
         };
         let stored_before = rule.stored_before(store.clock().now()).map(micros);
-        Ok(Self { filter, stored_before, excess_events, excess_bytes, through, hold })
+        Ok(Self { filter, stored_before, excess_events, excess_bytes, through, hold, counted })
+    }
+
+    /// Whether events were removed since counting began.
+    fn are_outdated(&self, state: &State) -> bool {
+        let appended = state.head.saturating_sub(self.counted.head);
+        state.epoch != self.counted.epoch || state.events != self.counted.events + appended
+    }
+
+    fn trim(
+        &self,
+        connection: &Connection,
+        state: &mut State,
+        kinds: &mut Kinds,
+        limit: usize,
+    ) -> Result<Trimmed, StorageFailure> {
+        let hold = self.hold(connection, state)?;
+        let mut positions = Vec::new();
+        let (mut low, mut progress, mut held_by) = (Some(1), Progress::default(), None);
+        // One more than may go in this call tells whether another call has work.
+        let wanted = limit.saturating_add(1);
+        while let Some(from) = low.filter(|_| positions.len() < wanted) {
+            let (page, after, next) =
+                self.select(connection, state, hold.clone(), from, wanted - positions.len(), progress)?;
+            positions.extend(page.positions);
+            held_by = held_by.or(page.held_by);
+            (progress, low) = (after, next);
+        }
+        let more = positions.len() > limit;
+        positions.truncate(limit);
+        let removed = remove(connection, state, kinds, &positions, |_| Ok(()))?;
+        state.trimmed = state.trimmed.max(positions.last().copied().unwrap_or(0));
+        Ok(Trimmed { events: removed.events, bytes: removed.bytes, more, held_by })
+    }
+
+    /// The lowest hold, the store's own checkpoints as they are now included: one that was saved while a trim was being
+    /// prepared holds.
+    fn hold(&self, connection: &Connection, state: &State) -> Result<Hold, StorageFailure> {
+        let checkpoints = checkpoints::holding(connection)?;
+        lowest(connection, state, self.hold.clone(), checkpoints).map_err(|error| match error {
+            EventStoreError::Storage(failure) => failure,
+            other => StorageFailure::Other(other.to_string()),
+        })
     }
 
     /// The positions that go, from `low` on, at most `limit` of them; how far the pass has come; where it goes on.
@@ -126,10 +175,11 @@ impl Bounds {
         &self,
         connection: &Connection,
         state: &State,
+        hold: Hold,
         low: u64,
         limit: usize,
         mut progress: Progress,
-    ) -> Result<(Selected, Progress, Option<u64>), EventStoreError> {
+    ) -> Result<(Selected, Progress, Option<u64>), StorageFailure> {
         let mut selected = Selected::default();
         let mut finished = false;
         let range = Range { order: Order::OldestFirst, low, high: state.head };
@@ -149,7 +199,7 @@ impl Bounds {
                 || row.seq <= self.through;
             // Stored times and positions rise together: what stays is followed by what stays.
             finished = !goes;
-            if let Some((_, holder)) = self.hold.as_ref().filter(|(mark, _)| goes && row.seq > *mark) {
+            if let Some((_, holder)) = hold.as_ref().filter(|(mark, _)| goes && row.seq > *mark) {
                 selected.held_by = Some(holder.clone());
                 finished = true;
             }
@@ -157,7 +207,7 @@ impl Bounds {
                 return ControlFlow::Break(());
             }
             progress.events += 1;
-            progress.bytes += row.event.as_ref().map_or(0, |event| event.size_bytes() as u64);
+            progress.bytes += row.bytes;
             selected.positions.push(row.seq);
             if selected.positions.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
@@ -166,23 +216,26 @@ impl Bounds {
     }
 }
 
+/// Everything after this stays, and for whom.
 type Hold = Option<(u64, String)>;
 
-fn resolve_marks(
+/// The lowest of some holds; of equals, the first.
+fn lowest(
     connection: &Connection,
     state: &State,
-    through: Option<&Cursor>,
+    mut lowest: Hold,
     holds: Vec<(Cursor, String)>,
-) -> Result<(u64, Hold), EventStoreError> {
-    let through = through.map_or(Ok(0), |through| cursor::resolve(connection, state, through))?;
-    let mut lowest: Hold = None;
+) -> Result<Hold, EventStoreError> {
     for (mark, holder) in holds {
-        let seq = cursor::resolve(connection, state, &mark)?;
+        let seq = cursor::resolve(connection, state, &mark).map_err(|error| match error {
+            EventStoreError::LostCursor(why) => EventStoreError::LostCursor(format!("{holder}: {why}")),
+            other => other,
+        })?;
         if lowest.as_ref().is_none_or(|(low, _)| seq < *low) {
             lowest = Some((seq, holder));
         }
     }
-    Ok((through, lowest))
+    Ok(lowest)
 }
 
 /// Bytes of the events that match.

@@ -9,6 +9,8 @@ use crate::{failure::sqlite, state::from_micros};
 pub(crate) struct EventRow {
     pub(crate) seq: u64,
     pub(crate) stored_at: i64,
+    /// Bytes of its text, damaged or not.
+    pub(crate) bytes: u64,
     pub(crate) event: Result<Event, String>,
 }
 
@@ -18,7 +20,8 @@ pub(crate) fn decode(row: &Row<'_>) -> rusqlite::Result<EventRow> {
         (Ok(json), Ok(head)) => head::decode(json, head).map_err(|error| error.to_string()),
         _ => Err("the event's text or head is damaged".to_owned()),
     };
-    Ok(EventRow { seq: row.get::<_, i64>(0)? as u64, stored_at: row.get(2)?, event })
+    let bytes = row.get_ref(4)?.as_bytes().map_or(0, <[u8]>::len) as u64;
+    Ok(EventRow { seq: row.get::<_, i64>(0)? as u64, stored_at: row.get(2)?, bytes, event })
 }
 
 /// The row at a position.

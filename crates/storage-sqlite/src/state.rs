@@ -21,13 +21,15 @@ pub(crate) struct State {
     pub(crate) indexed: u64,
     /// The highest sequence that retention has removed.
     pub(crate) trimmed: u64,
+    /// Events were erased, and the file may still have bytes of them.
+    pub(crate) unscrubbed: bool,
 }
 
 impl State {
     pub(crate) fn load(connection: &Connection) -> Result<Self, StorageFailure> {
         let mut statement = connection
             .prepare_cached(
-                "SELECT store, epoch, head, events, bytes, indexed, trimmed, stored_at FROM state WHERE one = 1",
+                "SELECT store, epoch, head, events, bytes, indexed, trimmed, stored_at, unscrubbed FROM state WHERE one = 1",
             )
             .map_err(sqlite)?;
         statement
@@ -42,6 +44,7 @@ impl State {
                     indexed: number(5)?,
                     trimmed: number(6)?,
                     stored_at: row.get(7)?,
+                    unscrubbed: row.get(8)?,
                 })
             })
             .map_err(sqlite)
@@ -56,14 +59,15 @@ impl State {
         let mut statement = connection
             .prepare_cached(
                 "UPDATE state SET epoch = ?1, head = ?2, events = ?3, bytes = ?4, indexed = ?5, trimmed = ?6, \
-                 stored_at = ?7 \
+                 stored_at = ?7, unscrubbed = ?8 \
                  WHERE one = 1",
             )
             .map_err(sqlite)?;
         let [epoch, head, events, bytes, indexed, trimmed] =
             [self.epoch, self.head, self.events, self.bytes, self.indexed, self.trimmed]
                 .map(|number| number as i64);
-        statement.execute((epoch, head, events, bytes, indexed, trimmed, self.stored_at)).map_err(sqlite)?;
+        let row = (epoch, head, events, bytes, indexed, trimmed, self.stored_at, self.unscrubbed);
+        statement.execute(row).map_err(sqlite)?;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -91,6 +91,7 @@ struct Inner {
     /// Started by the first change: reading commands need no thread.
     writer: OnceCell<WriterHandle>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    commits: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -151,6 +152,20 @@ impl SqliteStore {
 
     fn open_to_write(options: SqliteOptions, role: Role) -> Result<Self, StorageFailure> {
         mounts::refuse_network(&options.path)?;
+        let begun = Instant::now();
+        loop {
+            // While another process makes the file, SQLite answers that it is locked without waiting.
+            match Self::try_to_write(options.clone(), role) {
+                Err(StorageFailure::Busy { .. }) if begun.elapsed() < LOCK_PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(failure) => return Err(failure::with_wait(failure, begun.elapsed())),
+                opened => return opened,
+            }
+        }
+    }
+
+    fn try_to_write(options: SqliteOptions, role: Role) -> Result<Self, StorageFailure> {
         // Looked at before the first PRAGMA that writes: another program's database stays as it is.
         if options.path.exists() {
             let connection = connection::open(&options.path, Role::Read)?;
@@ -186,6 +201,7 @@ impl SqliteStore {
             readers: Mutex::new(readers),
             writer: OnceCell::new(),
             thread: Mutex::new(None),
+            commits: watch::Sender::new(0),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -222,20 +238,17 @@ impl SqliteStore {
         inner
             .writer
             .get_or_try_init(|| async {
-                let options = inner.options.clone();
-                let (handle, thread) = blocking(move || WriterHandle::open(&options)).await?;
+                let (options, commits) = (inner.options.clone(), inner.commits.clone());
+                let (handle, thread) = blocking(move || WriterHandle::open(&options, commits)).await?;
                 *lock(&inner.thread) = Some(thread);
                 Ok(handle)
             })
             .await
     }
 
-    /// Tells of this process's commits; of none where it has made no change.
+    /// Tells of this process's commits, those of a writer that is still to be started included.
     pub(crate) fn commits(&self) -> watch::Receiver<u64> {
-        match self.inner.writer.get() {
-            Some(writer) => writer.commits(),
-            None => watch::channel(0).1,
-        }
+        self.inner.commits.subscribe()
     }
 
     /// Runs a piece of reading on a connection of its own, in one short transaction.
@@ -381,7 +394,7 @@ impl EventStore for SqliteStore {
 
     async fn info(&self) -> Result<StoreInfo, EventStoreError> {
         let namespace = self.inner.options.namespace.clone();
-        let bytes_occupied = occupied(&self.inner.options.path);
+        let path = self.inner.options.path.clone();
         self.reading(move |_, state| {
             Ok(StoreInfo {
                 id: state.store,
@@ -389,7 +402,7 @@ impl EventStore for SqliteStore {
                 head: state.cursor(state.head),
                 events: state.events,
                 bytes: state.bytes,
-                bytes_occupied,
+                bytes_occupied: occupied(&path),
                 trimmed_through: vec![state.trimmed],
             })
         })

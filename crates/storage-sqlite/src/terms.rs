@@ -48,7 +48,7 @@ pub(crate) type Term<'a> = (i64, Value<'a>);
 
 /// The hour that an instant lies in.
 pub(crate) fn hour_of(time: jiff::Timestamp) -> i64 {
-    time.as_second().div_euclid(3600)
+    time.as_nanosecond().div_euclid(3_600_000_000_000) as i64
 }
 
 /// The numbers of entity kinds, learned as they are met.

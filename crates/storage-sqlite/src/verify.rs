@@ -23,6 +23,8 @@ use crate::{
 
 /// Positions that share a digest.
 const STRETCH: u64 = 4096;
+/// Stretches that are looked at pair by pair together.
+const STRETCHES_AT_ONCE: usize = 8;
 /// Rows that one transaction reads.
 const ROWS_AT_ONCE: usize = 20_000;
 /// The kind under which event ids are compared; no term has it.
@@ -50,7 +52,10 @@ pub(crate) async fn verify(
         .filter(|stretch| log.get(stretch) != index.get(stretch))
         .copied()
         .collect();
-    if !suspects.is_empty() {
+    let suspects: Vec<u64> = suspects.into_iter().collect();
+    // A few stretches at a time: a store whose whole index is lost must not fill the memory with findings.
+    for some in suspects.chunks(STRETCHES_AT_ONCE) {
+        let suspects: BTreeSet<u64> = some.iter().copied().collect();
         let details = store
             .reading(move |connection, state| {
                 Ok::<_, EventStoreError>(compare(connection, state, &suspects)?)

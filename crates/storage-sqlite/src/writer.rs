@@ -1,6 +1,7 @@
 //! The writing thread: one a process and store. What callers hand over while a commit is under way is committed together.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -54,7 +55,6 @@ enum Command {
 #[derive(Clone)]
 pub(crate) struct WriterHandle {
     commands: mpsc::Sender<Command>,
-    commits: watch::Receiver<u64>,
 }
 
 /// What the writing thread owns.
@@ -74,9 +74,11 @@ pub(crate) struct Writer {
 
 impl WriterHandle {
     /// Opens the file to write and starts the thread.
-    pub(crate) fn open(options: &SqliteOptions) -> Result<(Self, JoinHandle<()>), StorageFailure> {
+    pub(crate) fn open(
+        options: &SqliteOptions,
+        commits: watch::Sender<u64>,
+    ) -> Result<(Self, JoinHandle<()>), StorageFailure> {
         let (commands, queue) = mpsc::channel(QUEUE);
-        let (announce, commits) = watch::channel(0);
         let writer = Writer {
             connection: connection::open(&options.path, Role::Write)?,
             clock: options.clock.clone(),
@@ -85,7 +87,7 @@ impl WriterHandle {
             tail_limits: TailLimits { quiet: options.tail_events, bulk: options.bulk_tail_events },
             unindexed: 0,
             known: (0, 0),
-            commits: announce,
+            commits,
         };
         let timer = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -95,12 +97,7 @@ impl WriterHandle {
             .name("sqlite-writer".into())
             .spawn(move || writer.serve(queue, &timer))
             .map_err(|error| StorageFailure::Other(format!("cannot start the writing thread: {error}")))?;
-        Ok((Self { commands, commits }, thread))
-    }
-
-    /// Tells of commits by this process.
-    pub(crate) fn commits(&self) -> watch::Receiver<u64> {
-        self.commits.clone()
+        Ok((Self { commands }, thread))
     }
 
     pub(crate) async fn append(
@@ -156,11 +153,11 @@ impl Writer {
         let mut next = queue.blocking_recv();
         while let Some(command) = next.take() {
             match command {
-                Command::Run(job) => job(&mut self),
+                Command::Run(job) => self.survive(|writer| job(writer)),
                 Command::Stop => return self.fold_the_rest(),
                 Command::Append(first) => {
                     let (calls, other) = gather(first, &mut queue);
-                    self.commit_appends(calls);
+                    self.survive(|writer| writer.commit_appends(calls));
                     next = other;
                 }
             }
@@ -169,6 +166,16 @@ impl Writer {
             }
         }
         self.fold_the_rest();
+    }
+
+    /// A panic, which would be a fault of this program, ends one call and not the store: its transaction was rolled back
+    /// on the way out, and its caller hears that the outcome is unknown.
+    fn survive(&mut self, work: impl FnOnce(&mut Self)) {
+        if std::panic::catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            tracing::error!("a change to the store panicked and was rolled back");
+            self.kinds.forget();
+            self.tail.clear();
+        }
     }
 
     /// The next command. When none comes for a while, the index catches up meanwhile.

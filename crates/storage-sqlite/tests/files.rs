@@ -1,34 +1,17 @@
 //! What this adapter alone must hold: about files, other processes, backups, and bytes that must be gone.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
+mod support;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use domain::{
-    Document, Entity, Event, Filter, Limits, StorageFailure,
+    Entity, Filter, StorageFailure,
     ports::{AppendOutcome, Atomicity, EventStore, EventStoreError, ReadRequest, ReplayStore},
 };
 use rusqlite::Connection;
 use storage_sqlite::{SqliteOptions, SqliteStore};
-use tempfile::TempDir;
-
-fn event(id: &str, user: &str, note: &str) -> Event {
-    let json = format!(
-        r#"{{"id":"{id}","type":"note.made","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"notes","userId":"{user}","metadata":{{}},"data":{{"note":"{note}"}}}}"#
-    );
-    Document::parse(json.as_bytes(), &Limits::default()).unwrap().into_event().unwrap()
-}
-
-async fn store(folder: &TempDir) -> SqliteStore {
-    SqliteStore::create(SqliteOptions::new(folder.path().join("events.db"))).await.unwrap()
-}
-
-async fn append(store: &SqliteStore, events: &[Event]) -> Vec<AppendOutcome> {
-    store.append(events, Atomicity::Each).await.unwrap()
-}
-
-fn many(count: usize) -> Vec<Event> {
-    (0..count).map(|n| event(&format!("e{n}"), &format!("user-{}", n % 7), "hello")).collect()
-}
+use support::{append, event, many, read_all, store};
 
 #[tokio::test]
 async fn what_is_no_store_is_refused_and_stays_as_it_is() {
@@ -106,19 +89,6 @@ async fn a_file_that_was_cut_short_is_corrupt_and_nothing_worse() {
         };
         let known = matches!(failure, StorageFailure::Corrupt(_) | StorageFailure::Foreign(_));
         assert!(known, "cut to {keep} bytes: {failure:?}");
-    }
-}
-
-async fn read_all(store: &SqliteStore) -> Result<Vec<String>, EventStoreError> {
-    let mut request = ReadRequest::new(Filter::default(), 1000);
-    let mut ids = Vec::new();
-    loop {
-        let page = store.read(&request).await?;
-        ids.extend(page.events.iter().map(|stored| stored.event.id().to_owned()));
-        match page.next {
-            Some(next) => request.after = Some(next),
-            None => return Ok(ids),
-        }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use domain::{
-    Cursor, Entity, Event, Filter, TypePattern,
-    ports::{AppendOutcome, Atomicity, Erased, EventStoreError, TrimRequest, Trimmed},
+    Checkpoint, Cursor, Entity, Event, Filter, TypePattern,
+    ports::{AppendOutcome, Atomicity, Clock as _, Erased, EventStoreError, TrimRequest, Trimmed},
     retention::{Hold, RetentionRule},
 };
 
@@ -134,6 +134,62 @@ pub async fn trim_keeps_what_is_held(h: &impl Harness) {
     let trimmed = bench.trim(&all).await;
     assert_eq!((trimmed.events, trimmed.held_by.as_deref()), (0, Some("plan")));
     assert_eq!(bench.ids(Filter::default()).await, ids(5..10));
+}
+
+/// A checkpoint that holds keeps what comes after it without being named by the request, from whichever handle it was
+/// saved; one that does not hold keeps nothing.
+pub async fn trim_keeps_what_the_stores_own_checkpoints_hold(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let marks = ten(&bench).await;
+    let other = bench.storage.open().await;
+    for (name, mark, hold) in [("idle", 1, false), ("late", 7, true), ("early", 3, true)] {
+        let checkpoint = Checkpoint {
+            id: format!("id of {name}"),
+            name: name.to_owned(),
+            mark: marks[mark].clone(),
+            last_processed_event_id: format!("e{mark}"),
+            event_count: mark as u64 + 1,
+            metadata: serde_json::Map::new(),
+            created_at: bench.clock.now(),
+            hold,
+        };
+        other.save_checkpoint(checkpoint, false).await.unwrap();
+    }
+    for dry_run in [true, false] {
+        let trimmed = bench.trim(&TrimRequest { dry_run, ..request(keep_newest(0)) }).await;
+        assert_eq!((trimmed.events, trimmed.held_by.as_deref()), (4, Some("checkpoint early")));
+    }
+    assert_eq!(bench.ids(Filter::default()).await, ids(4..10));
+    other.delete_checkpoint("early").await.unwrap();
+    let trimmed = bench.trim(&request(keep_newest(0))).await;
+    assert_eq!((trimmed.events, trimmed.held_by.as_deref()), (4, Some("checkpoint late")));
+}
+
+/// Trims from several handles at once leave what one of them would.
+pub async fn trims_at_once_remove_no_more_than_one(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let events: Vec<_> = (0..400).map(|n| Draft::new(&format!("e{n}")).event()).collect();
+    bench.store_all(&events).await;
+    let mut trims = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let store = bench.storage.open().await;
+        trims.spawn(async move {
+            while store.trim(&TrimRequest { limit: 7, ..request(keep_newest(300)) }).await.unwrap().more {}
+        });
+    }
+    while let Some(trim) = trims.join_next().await {
+        trim.unwrap();
+    }
+    assert_eq!(bench.ids(Filter::default()).await, ids(100..400));
+    bench.verify_is_clean().await;
+}
+
+/// No limit is too large.
+pub async fn trim_takes_any_limit(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    ten(&bench).await;
+    let trimmed = bench.trim(&TrimRequest { limit: usize::MAX, ..request(keep_newest(4)) }).await;
+    assert_eq!((trimmed.events, trimmed.more), (6, false));
 }
 
 /// One call removes at most its limit, the oldest first, and says whether there is more.

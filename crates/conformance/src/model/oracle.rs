@@ -171,8 +171,11 @@ impl Oracle {
             .filter(|at| goes(*at))
             .map(|at| (of_rule[at].position, of_rule[at].json.len()))
             .collect();
-        let hold = rule.holds.iter().min_by_key(|(_, mark)| *mark);
-        let free = |position: &Position| hold.is_none_or(|(_, mark)| position.sequence <= *mark);
+        let mut own: Vec<_> = self.checkpoints.iter().filter(|checkpoint| checkpoint.hold).collect();
+        own.sort_by_key(|checkpoint| (checkpoint.created_at, checkpoint.id.clone()));
+        let own = own.iter().map(|it| (format!("checkpoint {}", it.name), it.mark.sequence(0)));
+        let hold = rule.holds.iter().cloned().chain(own).min_by_key(|(_, mark)| *mark);
+        let free = |position: &Position| hold.as_ref().is_none_or(|(_, mark)| position.sequence <= *mark);
         let (gone, held): (Vec<_>, Vec<_>) = going.into_iter().partition(|(position, _)| free(position));
         if !dry_run {
             self.log.retain(|kept| gone.iter().all(|(position, _)| *position != kept.position));
@@ -183,7 +186,7 @@ impl Oracle {
             events: gone.len() as u64,
             bytes: gone.iter().map(|(_, bytes)| *bytes as u64).sum(),
             more: false,
-            held_by: hold.filter(|_| !held.is_empty()).map(|(holder, _)| holder.clone()),
+            held_by: hold.filter(|_| !held.is_empty()).map(|(holder, _)| holder),
         }
     }
 

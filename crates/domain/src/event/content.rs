@@ -95,7 +95,7 @@ impl Decimal {
             None => (false, text),
         };
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i128>().ok()?),
             None => (text, 0),
         };
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -105,7 +105,7 @@ impl Decimal {
             return Some(Self { negative: false, digits: Vec::new(), exponent: 0 });
         };
         let last = all.iter().rposition(|digit| *digit != b'0')?;
-        let exponent = i128::from(exponent) + whole.len() as i128 - first as i128;
+        let exponent = exponent.checked_add(whole.len() as i128)?.checked_sub(first as i128)?;
         Some(Self { negative, digits: all.get(first..=last)?.to_vec(), exponent })
     }
 }

@@ -246,13 +246,16 @@ pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 /// - A read with a high-water mark MUST NOT return events beyond it, and MUST end.
 /// - Walking back MUST return the same events as walking forth, reversed.
 /// - An event whose bytes are damaged MUST be reported in its page, and the rest served.
-/// - `count` MUST equal the number of events that a read to the same mark returns.
+/// - `count` MUST equal the number of events that a read to the same mark returns. Where events are damaged it may
+///   include those that an index still finds.
 /// - `get` MUST return the events of the ids that exist, in the order of the ids.
 /// - A cursor of another store MUST be refused with `ForeignCursor`; one beyond the head with `LostCursor`.
 /// - `changed` MUST answer as soon as the head is past `after`, also for appends of other handles, else after the timeout.
 ///
 /// Laws of removing:
-/// - `trim` MUST remove only what its rule says and no hold keeps, the oldest first, and every index entry of it.
+/// - `trim` MUST remove only what its rule says and no hold keeps, the oldest first, and every index entry of it. The
+///   store's own checkpoints that hold count as holds, as they are at the moment of removal.
+/// - Trims at once MUST NOT remove more than one of them would.
 /// - A dry run MUST change nothing and count what the runs would remove.
 /// - `erase` MUST remove every event that names the entity, from all indexes, and its ids MUST then be `Erased` to `append`.
 /// - `verify` MUST find an event without an index entry and an index entry without its event.

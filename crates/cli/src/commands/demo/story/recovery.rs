@@ -2,7 +2,7 @@
 
 use domain::Filter;
 use indicatif::HumanBytes;
-use replay::{Pace, Plan, ReplayOptions, ReplayProgress, ReplayReport};
+use replay::{Pace, Plan, PlanRequest, ReplayOptions, ReplayProgress, ReplayReport};
 
 use super::{HALFWAY, SHOWN, Story};
 use crate::{
@@ -50,7 +50,8 @@ impl Story<'_, '_> {
         expected_events: u64,
         fault: Option<Fault>,
     ) -> Result<(), CliError> {
-        let plan = self.manager.recovery_plan(checkpoint, Filter::default(), None, false).await?;
+        let plan =
+            self.manager.recovery_plan(checkpoint, PlanRequest::new(Filter::default()), false, None).await?;
         step.say(format!("recover {checkpoint} --dry-run: {}", told(&plan)));
         self.expect("events in the plan", plan.total_events, expected_events);
         let report = self.replay(&plan, fault).await?;
