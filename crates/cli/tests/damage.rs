@@ -72,18 +72,17 @@ fn a_store_that_was_cut_says_so_and_a_backup_takes_its_place() {
         bench.pipe(&["publish"], registered("new", "u", "2024-01-15T10:30:00Z")).exits(1);
         assert_eq!(std::fs::read(bench.path("events.db")).unwrap(), &whole[..length], "{length}: changed");
     }
-    // What is no database any more could be anything, and is not replaced.
-    bench
-        .run(&["restore", "copy.db", "--replace", "--yes"])
-        .exits(1)
-        .says("a place that holds a store or nothing");
+    // What is no database any more could be anything: it is replaced as asked, and kept.
+    let said = bench.run(&["restore", "copy.db", "--replace", "--yes"]).ok().prints("restored 500 events");
+    said.says("the damaged store was kept as events.db.damaged-1");
+    assert_eq!(std::fs::read(bench.path("events.db.damaged-1")).unwrap(), &whole[..17]);
     let cut = &whole[..whole.len() - 5000];
     bench.file("events.db", cut);
     bench.file("torn.db", cut);
     bench.run(&["restore", "torn.db", "--replace", "--yes"]).exits(1).says("try another backup");
     assert_eq!(std::fs::read(bench.path("events.db")).unwrap(), cut);
     let said = bench.run(&["restore", "copy.db", "--replace", "--yes"]).ok().prints("restored 500 events");
-    said.says("the damaged store was kept as events.db.damaged-1");
-    assert_eq!(std::fs::read(bench.path("events.db.damaged-1")).unwrap(), cut);
+    said.says("the damaged store was kept as events.db.damaged-2");
+    assert_eq!(std::fs::read(bench.path("events.db.damaged-2")).unwrap(), cut);
     bench.run(&["verify"]).ok();
 }

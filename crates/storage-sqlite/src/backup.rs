@@ -22,6 +22,15 @@ use crate::{
     terms::Kinds,
 };
 
+/// What a restore made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The restored store.
+    pub info: StoreInfo,
+    /// Where the store that it replaced was moved to, if nothing could be read from it.
+    pub damaged_kept_at: Option<PathBuf>,
+}
+
 impl SqliteStore {
     /// Copies the store to a new file, as it is at this moment; its size in bytes.
     ///
@@ -55,16 +64,22 @@ impl SqliteStore {
         options: SqliteOptions,
         from: &Path,
         replace: bool,
-    ) -> Result<StoreInfo, StorageFailure> {
+    ) -> Result<Restored, StorageFailure> {
         let (from, to) = (from.to_owned(), options.path.clone());
         let now = micros(options.clock.now());
-        blocking(move || restore_file(&from, &to, replace, now)).await?;
+        let damaged_kept_at = blocking(move || restore_file(&from, &to, replace, now)).await?;
         let store = Self::open(options).await?;
-        store.info().await.map_err(|error| StorageFailure::Other(error.to_string()))
+        let info = store.info().await.map_err(|error| StorageFailure::Other(error.to_string()))?;
+        Ok(Restored { info, damaged_kept_at })
     }
 }
 
-fn restore_file(from: &Path, to: &Path, replace: bool, now_micros: i64) -> Result<(), StorageFailure> {
+fn restore_file(
+    from: &Path,
+    to: &Path,
+    replace: bool,
+    now_micros: i64,
+) -> Result<Option<PathBuf>, StorageFailure> {
     if !from.is_file() {
         return Err(StorageFailure::Unavailable(format!("there is no backup at {}", from.display())));
     }
@@ -94,7 +109,7 @@ fn restore_file(from: &Path, to: &Path, replace: bool, now_micros: i64) -> Resul
     if restored.is_err() {
         target.put_back();
     }
-    restored
+    restored.map(|()| target.moved_to)
 }
 
 /// What the replaced store leaves to the one that takes its place.
@@ -154,7 +169,12 @@ impl Target {
             StorageFailure::Busy { .. } => in_use(path),
             other => other,
         })?;
-        let replaced = match layout::inspect(&connection)? {
+        let found = layout::inspect(&connection).map_err(|failure| match failure {
+            // Sound, and not ours: not to be moved out of anybody's way.
+            StorageFailure::Foreign(what) => StorageFailure::Denied(format!("{}: {what}", path.display())),
+            other => other,
+        });
+        let replaced = match found? {
             Found::Empty => Replaced::default(),
             Found::Store(_) => {
                 let mut statement = connection.prepare("SELECT digest FROM tombstone").map_err(sqlite)?;

@@ -50,4 +50,5 @@ mod verify;
 mod wake;
 mod writer;
 
+pub use backup::Restored;
 pub use store::{SqliteOptions, SqliteStore};

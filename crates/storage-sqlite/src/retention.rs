@@ -56,7 +56,7 @@ async fn count_what_would_go(store: &SqliteStore, request: &TrimRequest) -> Resu
         let (page, after, next) = store
             .reading(move |connection, state| {
                 let hold = bounds.hold(connection, state)?;
-                Ok::<_, EventStoreError>(bounds.select(connection, state, hold, from, usize::MAX, before)?)
+                Ok::<_, EventStoreError>(bounds.select(connection, state, &hold, from, usize::MAX, before)?)
             })
             .await?;
         trimmed.events += page.positions.len() as u64;
@@ -148,7 +148,7 @@ impl Bounds {
         let wanted = limit.saturating_add(1);
         while let Some(from) = low.filter(|_| positions.len() < wanted) {
             let (page, after, next) =
-                self.select(connection, state, hold.clone(), from, wanted - positions.len(), progress)?;
+                self.select(connection, state, &hold, from, wanted - positions.len(), progress)?;
             positions.extend(page.positions);
             held_by = held_by.or(page.held_by);
             (progress, low) = (after, next);
@@ -175,7 +175,7 @@ impl Bounds {
         &self,
         connection: &Connection,
         state: &State,
-        hold: Hold,
+        hold: &Hold,
         low: u64,
         limit: usize,
         mut progress: Progress,

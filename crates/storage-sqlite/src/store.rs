@@ -113,7 +113,7 @@ impl SqliteStore {
                     StorageFailure::Unavailable(format!("cannot make {}: {error}", folder.display()))
                 })?;
             }
-            Self::open_to_write(options, Role::Create)
+            Self::open_to_write(&options, Role::Create)
         })
         .await
     }
@@ -125,7 +125,7 @@ impl SqliteStore {
     pub async fn open(options: SqliteOptions) -> Result<Self, StorageFailure> {
         blocking(move || {
             must_exist(&options.path)?;
-            Self::open_to_write(options, Role::Write)
+            Self::open_to_write(&options, Role::Write)
         })
         .await
     }
@@ -150,7 +150,7 @@ impl SqliteStore {
         .await
     }
 
-    fn open_to_write(options: SqliteOptions, role: Role) -> Result<Self, StorageFailure> {
+    fn open_to_write(options: &SqliteOptions, role: Role) -> Result<Self, StorageFailure> {
         mounts::refuse_network(&options.path)?;
         let begun = Instant::now();
         loop {

@@ -59,18 +59,15 @@ pub(crate) async fn run(args: RestoreArgs, cx: &mut Context<'_>) -> Result<Exit,
             "add --yes to go ahead",
         )?;
     }
-    let aside = Aside::of_a_damaged_store(cx, path).await?;
-    let restored = SqliteStore::restore(sqlite_options(&cx.settings, path), &args.file, args.replace).await;
-    let info = restored.map_err(|failure| {
-        if let Some(aside) = &aside {
-            aside.put_back();
-        }
-        refused(failure, &args.file, cx)
-    })?;
-    if let Some(aside) = &aside {
-        let kept = escape::line(&aside.kept.display().to_string()).into_owned();
+    let options = sqlite_options(&cx.settings, path);
+    let restored = SqliteStore::restore(options, &args.file, args.replace)
+        .await
+        .map_err(|failure| refused(failure, &args.file, cx))?;
+    if let Some(kept) = &restored.damaged_kept_at {
+        let kept = escape::line(&kept.display().to_string()).into_owned();
         cx.printer.say(&format!("the damaged store was kept as {kept}"));
     }
+    let info = restored.info;
     let report = Report { store: cx.settings.store.to_string(), events: info.events, bytes: info.bytes };
     match cx.printer.format() {
         Format::Table => {
@@ -79,64 +76,6 @@ pub(crate) async fn run(args: RestoreArgs, cx: &mut Context<'_>) -> Result<Exit,
         Format::Json | Format::Ndjson => cx.printer.json(&report)?,
     }
     Ok(Exit::Ok)
-}
-
-/// A damaged store on its way out. It is kept: it may hold what the backup does not.
-struct Aside {
-    path: PathBuf,
-    kept: PathBuf,
-}
-
-impl Aside {
-    /// Moves the store away if it cannot even be opened. Its write-ahead log goes with it: the restored store must not
-    /// find it and take it for its own.
-    async fn of_a_damaged_store(cx: &Context<'_>, path: &Path) -> Result<Option<Self>, CliError> {
-        if !path.exists() {
-            return Ok(None);
-        }
-        match SqliteStore::open_read_only(sqlite_options(&cx.settings, path)).await {
-            Err(StorageFailure::Corrupt(_)) => {}
-            Ok(store) => {
-                store.close().await;
-                return Ok(None);
-            }
-            Err(_) => return Ok(None),
-        }
-        let kept = (1..)
-            .map(|number| beside(path, &format!(".damaged-{number}")))
-            .find(|place| !place.exists())
-            .unwrap_or_else(|| beside(path, ".damaged"));
-        let aside = Self { path: path.to_owned(), kept };
-        aside.rename_all(&aside.path, &aside.kept).map_err(|error| {
-            aside.put_back();
-            CliError::failed(format!(
-                "the damaged store {} cannot be moved out of the way: {error}; nothing was changed",
-                cx.settings.store
-            ))
-        })?;
-        Ok(Some(aside))
-    }
-
-    /// As it was, as far as can be: the restore's own error is what is told.
-    fn put_back(&self) {
-        let _ = self.rename_all(&self.kept, &self.path);
-    }
-
-    fn rename_all(&self, from: &Path, to: &Path) -> std::io::Result<()> {
-        for part in ["-wal", "-shm", ""] {
-            let from = beside(from, part);
-            if from.exists() {
-                std::fs::rename(from, beside(to, part))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 fn refused(failure: StorageFailure, file: &Path, cx: &Context<'_>) -> CliError {
