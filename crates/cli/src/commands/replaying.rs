@@ -191,6 +191,18 @@ fn say_range(filter: &Filter, cx: &Context<'_>) {
     cx.printer.say(&range);
 }
 
+/// What today's schemas make of a plan.
+fn schema_words(plan: &Plan) -> String {
+    match (plan.invalid, plan.without_schema) {
+        (0, 0) => "all valid today".to_owned(),
+        (invalid, 0) => format!("{invalid} would be refused today"),
+        (0, without) => format!("{without} of types without a schema today, the rest valid"),
+        (invalid, without) => {
+            format!("{invalid} would be refused today, {without} of types without a schema")
+        }
+    }
+}
+
 fn print_plan(plan: &Plan, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     if cx.printer.format() != Format::Table {
         cx.printer.json(&plan.dry_run())?;
@@ -211,8 +223,7 @@ fn print_plan(plan: &Plan, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     part("newest", plan.newest.map(|time| time.to_string()));
     part("plan", Some(plan.plan_hash.clone()));
     if plan.schemas_checked {
-        part("refused by today's schemas", Some(plan.invalid.to_string()));
-        part("without a schema", Some(plan.without_schema.to_string()));
+        part("schema", Some(schema_words(plan)));
     }
     cx.printer.table(table)?;
     for (name, counts) in [
