@@ -8,8 +8,10 @@
 
 mod content;
 mod document;
+mod envelope;
 pub mod head;
 mod limits;
+mod strict_json;
 mod timestamp;
 pub(crate) mod varint;
 
