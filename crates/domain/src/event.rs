@@ -4,7 +4,7 @@
 //! An event is read far oftener than it is written, its bytes must come back as they went in, and a scan must not parse
 //! JSON. So the published text is kept untouched, and everything the system needs to know of it (id, type, time,
 //! entities, ordering key) is found once, on admission, as spans into that text. The spans travel with the event as its
-//! *head*, a few dozen bytes that stores keep beside the text; see [`head`](self::head).
+//! *head*, a few dozen bytes that stores keep beside the text; see [`head`].
 
 mod content;
 mod document;
