@@ -47,10 +47,28 @@ pub(crate) fn decode_run(first: u64, count: u64, rest: &[u8]) -> Option<Vec<u64>
     (shift == 0 && positions.len() as u64 == count).then_some(positions)
 }
 
-pub(crate) fn run_of_row(row: &Row<'_>) -> rusqlite::Result<(u64, Option<Vec<u64>>)> {
+/// Where a run begins, and its positions unless they are damaged.
+pub(crate) type Run = (u64, Option<Vec<u64>>);
+
+pub(crate) fn run_of_row(row: &Row<'_>) -> rusqlite::Result<Run> {
     let (first, count): (i64, i64) = (row.get(0)?, row.get(1)?);
     let rest = row.get_ref(2)?.as_blob_or_null()?.unwrap_or_default();
     Ok((first as u64, decode_run(first as u64, count as u64, rest)))
+}
+
+/// The run of a term that begins at or before a position, which is the one that can hold it.
+pub(crate) fn run_from(
+    connection: &Connection,
+    (kind, value): &Term<'_>,
+    seq: u64,
+) -> Result<Option<Run>, StorageFailure> {
+    connection
+        .prepare_cached(
+            "SELECT first, n, rest FROM posting WHERE kind = ?1 AND value = ?2 AND first <= ?3 \
+             ORDER BY first DESC LIMIT 1",
+        )
+        .and_then(|mut statement| statement.query_row((kind, value, seq as i64), run_of_row).optional())
+        .map_err(sqlite)
 }
 
 fn damaged() -> StorageFailure {
@@ -86,15 +104,7 @@ impl<'a> TermWalk<'a> {
 
     /// The run that begins at or before the bound may reach past it.
     fn enter_run_before(&mut self, bound: u64) -> Result<(), StorageFailure> {
-        let (kind, value) = &self.term;
-        let run = self
-            .connection
-            .prepare_cached(
-                "SELECT first, n, rest FROM posting WHERE kind = ?1 AND value = ?2 AND first <= ?3 \
-                 ORDER BY first DESC LIMIT 1",
-            )
-            .and_then(|mut statement| statement.query_row((kind, value, bound as i64), run_of_row).optional())
-            .map_err(sqlite)?;
+        let run = run_from(self.connection, &self.term, bound)?;
         if let Some((_, positions)) = run {
             let positions = positions.ok_or_else(damaged)?;
             self.ready.extend(positions.into_iter().rev().take_while(|position| *position > bound));
@@ -227,13 +237,7 @@ pub(crate) fn count(connection: &Connection, term: &Term<'_>, until: u64) -> Res
         .and_then(|mut statement| statement.query_row((term.0, &term.1, until as i64), |row| row.get(0)))
         .map_err(sqlite)?;
     // The last of these runs may reach beyond the bound.
-    let last: Option<(u64, Option<Vec<u64>>)> = connection
-        .prepare_cached(
-            "SELECT first, n, rest FROM posting WHERE kind = ?1 AND value = ?2 AND first <= ?3 \
-             ORDER BY first DESC LIMIT 1",
-        )
-        .and_then(|mut statement| statement.query_row((term.0, &term.1, until as i64), run_of_row).optional())
-        .map_err(sqlite)?;
+    let last = run_from(connection, term, until)?;
     let beyond = match last {
         Some((_, positions)) => {
             let positions = positions.ok_or_else(damaged)?;
@@ -246,13 +250,7 @@ pub(crate) fn count(connection: &Connection, term: &Term<'_>, until: u64) -> Res
 
 /// Whether a term has a position.
 pub(crate) fn holds(connection: &Connection, term: &Term<'_>, seq: u64) -> Result<bool, StorageFailure> {
-    let run = connection
-        .prepare_cached(
-            "SELECT first, n, rest FROM posting WHERE kind = ?1 AND value = ?2 AND first <= ?3 \
-             ORDER BY first DESC LIMIT 1",
-        )
-        .and_then(|mut statement| statement.query_row((term.0, &term.1, seq as i64), run_of_row).optional())
-        .map_err(sqlite)?;
+    let run = run_from(connection, term, seq)?;
     Ok(run.is_some_and(|(_, positions)| positions.is_some_and(|all| all.binary_search(&seq).is_ok())))
 }
 

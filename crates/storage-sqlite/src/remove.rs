@@ -94,21 +94,10 @@ fn execute(connection: &Connection, sql: &str, params: impl rusqlite::Params) ->
 fn thin_out(connection: &Connection, term: &Term<'static>, gone: &[u64]) -> Result<(), StorageFailure> {
     let mut rest = gone;
     while let Some(seq) = rest.first() {
-        let (kind, value) = term;
-        let run = connection
-            .prepare_cached(
-                "SELECT first, n, rest FROM posting WHERE kind = ?1 AND value = ?2 AND first <= ?3 \
-                 ORDER BY first DESC LIMIT 1",
-            )
-            .and_then(|mut statement| statement.query_row((kind, value, *seq as i64), postings::run_of_row));
-        let (first, positions) = match run {
-            Ok((first, Some(positions))) => (first, positions),
-            Ok((_, None)) | Err(rusqlite::Error::QueryReturnedNoRows) => {
-                // The entry is lost already; `verify` reports such, removing goes on.
-                rest = rest.get(1..).unwrap_or_default();
-                continue;
-            }
-            Err(error) => return Err(sqlite(error)),
+        let Some((first, Some(positions))) = postings::run_from(connection, term, *seq)? else {
+            // The entry is lost already; `verify` reports such, removing goes on.
+            rest = rest.get(1..).unwrap_or_default();
+            continue;
         };
         let end = positions.last().copied().unwrap_or(first).max(*seq);
         let in_run = rest.partition_point(|seq| *seq <= end);

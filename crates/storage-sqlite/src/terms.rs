@@ -51,6 +51,24 @@ pub(crate) fn hour_of(time: jiff::Timestamp) -> i64 {
     time.as_nanosecond().div_euclid(3_600_000_000_000) as i64
 }
 
+/// All terms of an event, with the numbers that its entity kinds have.
+pub(crate) fn terms_of(
+    event: &Event,
+    mut number: impl FnMut(&str) -> Result<i64, StorageFailure>,
+) -> Result<Vec<Term<'_>>, StorageFailure> {
+    let mut terms = Vec::with_capacity(8);
+    terms.push((TYPE, event.event_type().into()));
+    terms.push((SOURCE, event.source().into()));
+    terms.push((HOUR, Value::Hour(hour_of(event.timestamp()))));
+    if let Some(id) = event.correlation_id() {
+        terms.push((CORRELATION, id.into()));
+    }
+    for (kind, id) in event.entities() {
+        terms.push((number(kind)?, id.into()));
+    }
+    Ok(terms)
+}
+
 /// The numbers of entity kinds, learned as they are met.
 #[derive(Debug, Default)]
 pub(crate) struct Kinds {
@@ -102,16 +120,6 @@ impl Kinds {
         connection: &Connection,
         event: &'a Event,
     ) -> Result<Vec<Term<'a>>, StorageFailure> {
-        let mut terms = Vec::with_capacity(8);
-        terms.push((TYPE, event.event_type().into()));
-        terms.push((SOURCE, event.source().into()));
-        terms.push((HOUR, Value::Hour(hour_of(event.timestamp()))));
-        if let Some(id) = event.correlation_id() {
-            terms.push((CORRELATION, id.into()));
-        }
-        for (kind, id) in event.entities() {
-            terms.push((self.number(connection, kind)?, id.into()));
-        }
-        Ok(terms)
+        terms_of(event, |kind| self.number(connection, kind))
     }
 }

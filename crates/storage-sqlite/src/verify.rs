@@ -176,17 +176,10 @@ fn kinds_of<'a>(
     connection: &Connection,
     event: &'a domain::Event,
 ) -> Result<Vec<Term<'a>>, StorageFailure> {
-    let mut found = vec![
-        (terms::TYPE, event.event_type().into()),
-        (terms::SOURCE, event.source().into()),
-        (terms::HOUR, Value::Hour(terms::hour_of(event.timestamp()))),
-    ];
-    found.extend(event.correlation_id().map(|id| (terms::CORRELATION, id.into())));
-    for (kind, id) in event.entities() {
+    terms::terms_of(event, |kind| {
         // A kind without number has no entries at all: -1 makes the stretch differ.
-        found.push((kinds.find(connection, kind)?.unwrap_or(-1), id.into()));
-    }
-    Ok(found)
+        Ok(kinds.find(connection, kind)?.unwrap_or(-1))
+    })
 }
 
 fn add(digests: &mut Digests, kind: i64, value: &Value<'_>, seq: u64) {
