@@ -3,26 +3,27 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+pub use domain::ports::Stores;
 use domain::{
     Event, Filter, Position, StoredEvent,
-    ports::{
-        AppendOutcome, Atomicity, CheckpointStore, Erased, EventStore, Order, ReplayStore, SchemaStore,
-        TrimRequest, Trimmed,
-    },
+    ports::{AppendOutcome, Atomicity, Erased, Keeps, Order, TrimRequest, Trimmed},
 };
 
 use crate::{ManualClock, walk};
-
-/// Every storage port of one store.
-pub trait Stores: EventStore + CheckpointStore + SchemaStore + ReplayStore {}
-
-impl<T: EventStore + CheckpointStore + SchemaStore + ReplayStore> Stores for T {}
 
 /// Makes storages to test.
 #[async_trait]
 pub trait Harness: Send + Sync {
     /// Makes a new, empty storage whose handles tell the time by this clock.
     async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage>;
+
+    /// Makes a new, empty storage that keeps what is said, if the adapter can: laws of what it cannot keep are not run.
+    async fn fresh_keeping(&self, clock: ManualClock, keeps: Keeps) -> Option<Box<dyn Storage>> {
+        match keeps {
+            Keeps::History => Some(self.fresh(clock).await),
+            Keeps::Deliveries => None,
+        }
+    }
 }
 
 /// One storage: what stays when a handle is closed.
@@ -63,6 +64,17 @@ impl Bench {
     pub async fn new(harness: &impl Harness) -> Self {
         let clock = ManualClock::default();
         let storage = harness.fresh(clock.clone()).await;
+        Self::of(clock, storage).await
+    }
+
+    /// Makes a storage that keeps what is said and opens it; none where the adapter cannot.
+    pub async fn keeping(harness: &impl Harness, keeps: Keeps) -> Option<Self> {
+        let clock = ManualClock::default();
+        let storage = harness.fresh_keeping(clock.clone(), keeps).await?;
+        Some(Self::of(clock, storage).await)
+    }
+
+    async fn of(clock: ManualClock, storage: Box<dyn Storage>) -> Self {
         let store = storage.open().await;
         Self { clock, storage, store }
     }

@@ -8,8 +8,10 @@
 //! conformance::suite!(MyHarness::new());
 //! ```
 //!
-//! One law, [`laws::model::agrees_with_the_model`], runs random sequences of operations against a naive model. It
-//! prints its seed where it fails; `EVENT_REPLAY_SEED` sets it and `EVENT_REPLAY_ROUNDS` says how many rounds to run.
+//! Two laws, [`laws::model::agrees_with_the_model`] for the log and
+//! [`laws::groups_model::groups_agree_with_the_model`] for consumer groups, run random sequences of operations against
+//! naive models. They print their seed where they fail; `EVENT_REPLAY_SEED` sets it and `EVENT_REPLAY_ROUNDS` says how
+//! many rounds to run.
 //!
 //! Laws are written for stores of one partition, whose positions are one total order.
 
@@ -18,15 +20,18 @@
 
 mod clock;
 mod draft;
+mod groups_model;
 mod harness;
 pub mod laws;
 mod model;
 mod walk;
+mod wrapped;
 
 pub use clock::ManualClock;
 pub use draft::Draft;
 pub use harness::{Bench, Faults, Harness, Storage, Stores};
 pub use walk::{json_of, walk, walk_all};
+pub use wrapped::{Hook, Wrapped};
 
 /// Expands every law into a test, each on a harness of its own.
 ///
@@ -52,6 +57,7 @@ macro_rules! suite {
                 append_stamps_events_with_the_stores_clock,
                 append_never_steps_back_in_stored_time,
                 append_keeps_the_ordering_key,
+                append_keeps_what_was_wished_of_delivery,
             ]
             concurrency: [
                 eight_writers_take_unique_rising_positions,
@@ -68,6 +74,8 @@ macro_rules! suite {
                 read_reports_a_damaged_event_and_serves_the_rest,
                 count_equals_what_a_read_returns,
                 get_returns_events_in_the_order_of_the_ids,
+                at_returns_events_in_the_order_of_the_positions,
+                at_reports_a_damaged_event_and_serves_the_rest,
                 changed_answers_at_once_when_the_head_is_past,
                 changed_wakes_for_appends_of_other_handles,
                 changed_ends_at_its_timeout,
@@ -130,6 +138,128 @@ macro_rules! suite {
                 recording_raises_counts_and_sets_times,
                 recording_changes_nothing_else,
                 recording_passes_over_positions_that_are_gone,
+                recording_counts_a_position_once_a_call,
+            ]
+            replay_records: [
+                a_replays_record_comes_back_as_it_was_made,
+                a_replay_is_made_once,
+                replays_are_listed_newest_first,
+                replays_that_nobody_runs_wait,
+                a_replay_has_one_runner,
+                of_eight_runners_at_once_one_has_the_replay,
+                an_update_under_an_old_lease_is_fenced,
+                an_update_changes_all_of_a_replay_at_once,
+                results_come_by_batch,
+                a_wish_turns_a_replay_that_is_not_over,
+                a_wish_outlasts_the_runners_steps,
+                deleting_takes_replays_that_are_over_alone,
+            ]
+            groups: [
+                a_group_begins_at_its_cursor_with_nothing_claimed,
+                a_group_that_exists_changes_nothing_but_its_types,
+                a_group_refuses_another_key_or_number_of_segments,
+                a_group_refuses_cursors_of_another_log,
+                groups_are_listed_by_name,
+                eight_makers_of_a_group_make_one,
+                deleting_a_group_leaves_its_dead_letters,
+                resetting_a_group_moves_every_segment_and_fences_every_lease,
+                a_groups_status_counts_what_is_there,
+                blocked_keys_are_listed_by_position,
+            ]
+            leases: [
+                a_lease_gives_the_state_as_the_last_commit_left_it,
+                a_good_lease_is_not_taken,
+                asking_again_extends_every_lease,
+                consumers_take_their_fair_share,
+                epochs_rise_however_a_lease_ends,
+                leaving_frees_segments_and_changes_nothing_else,
+                a_token_holds_its_leases_alone,
+                consumers_are_alive_until_their_time_is_over,
+                leasing_notes_when_a_group_was_seen,
+                leasing_of_an_unknown_group_is_refused,
+                eight_consumers_at_once_never_share_a_segment,
+            ]
+            commits: [
+                a_commit_is_kept_whole,
+                a_row_takes_the_place_of_that_of_its_key,
+                a_ledger_never_confuses_odd_keys,
+                a_commit_under_an_old_lease_is_fenced_and_changes_nothing,
+                a_lease_that_is_over_and_that_nobody_took_still_commits,
+                a_commit_that_gives_its_lease_back_frees_the_segment,
+                committing_the_same_again_settles_it,
+                of_two_committers_only_the_newest_is_kept,
+                a_dead_letter_is_made_of_the_event_at_its_position,
+                a_dead_letter_of_the_same_delivery_merges,
+                a_dead_letter_needs_its_event_and_its_commit_does_not,
+                a_handled_redrive_closes_its_letter_alone,
+                a_redrive_that_failed_again_opens_its_letter,
+            ]
+            lanes: [
+                enqueue_adds_batches_at_the_end_in_order,
+                a_segment_takes_a_batch_of_a_replay_once,
+                four_callers_at_once_add_a_batch_once,
+                a_lane_grows_to_its_bound_and_no_further,
+                enqueue_for_no_group_adds_nothing_of_it,
+                enqueue_under_an_old_replay_lease_adds_nothing,
+                a_lane_is_read_in_order_with_its_progress,
+                a_lane_gives_a_batch_of_each_segment_at_any_limit,
+                a_batch_that_is_done_leaves_its_result,
+                withdrawing_removes_what_was_not_handed_over,
+                progress_of_a_withdrawn_batch_is_refused_alone,
+                a_lane_never_confuses_odd_names,
+            ]
+            holding: [
+                trim_keeps_what_a_group_has_not_passed,
+                trim_keeps_what_a_ledger_names,
+                trim_keeps_what_a_lane_refers_to,
+                a_forgotten_group_holds_nothing,
+                no_group_holds_beyond_the_longest_hold,
+                a_gap_names_what_was_removed_before_it_was_passed,
+                a_gap_names_what_waits_in_ledger_or_lane,
+                a_trim_that_removes_nothing_unpassed_records_no_gap,
+                trims_beside_commits_never_pass_a_group,
+                trim_keeps_what_a_replay_needs_until_it_is_over,
+                the_smallest_of_all_holds_decides,
+                deliveries_go_when_every_group_has_passed_them,
+                deliveries_are_read_as_history_is,
+            ]
+            dead_letters: [
+                dead_letters_are_listed_oldest_first_over_pages,
+                dead_letters_match_every_part_of_a_query,
+                dead_letters_are_found_by_id,
+                a_dead_letter_keeps_every_text_and_wish,
+                redrive_queues_each_open_letter_once,
+                redrive_takes_no_notice_of_the_lanes_bound,
+                four_redrives_at_once_queue_once,
+                discard_closes_with_a_reason_and_releases_a_parked_key,
+                letters_of_a_deleted_group_are_discarded_and_not_redriven,
+                dead_letters_are_counted_by_group_and_state,
+                purging_removes_what_was_closed_before,
+                the_event_of_a_dead_letter_outlives_a_trim,
+                the_event_of_a_dead_letter_goes_with_its_entity,
+            ]
+            schedule: [
+                what_is_due_is_appended_in_its_turn,
+                what_is_not_due_is_not_appended,
+                append_due_goes_in_bounded_steps,
+                what_was_scheduled_is_an_event_as_any_other,
+                what_is_due_wakes_those_who_wait_for_the_head,
+                an_id_is_scheduled_once,
+                what_came_into_the_log_meanwhile_is_not_appended_again,
+                what_was_cancelled_is_not_appended,
+                the_earliest_is_listed_first,
+                erase_removes_what_is_scheduled,
+                four_callers_at_once_append_each_due_event_once,
+                eight_callers_at_once_schedule_an_event_once,
+            ]
+            stats: [
+                counts_and_sums_add_up,
+                samples_come_in_order_from_a_minute_on,
+                folding_adds_to_minute_0_and_loses_nothing,
+                eight_counters_at_once_lose_nothing,
+            ]
+            groups_model: [
+                groups_agree_with_the_model,
             ]
             model: [
                 agrees_with_the_model,

@@ -22,13 +22,18 @@ fn setting<T: FromStr>(name: &str) -> Option<T> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
-/// On every sequence of operations a store answers as the model does: outcomes, pages in both orders, counts, trims,
-/// erasures, replay counts, checkpoints. A round's failure names the seed that repeats it.
-pub async fn agrees_with_the_model(h: &impl Harness) {
+/// The seeds of the rounds to run: from one that is drawn, or that somebody asks for, on.
+pub(crate) fn seeds() -> impl Iterator<Item = u64> {
     let random = || std::hash::RandomState::new().hash_one("seed");
     let first: u64 = setting("EVENT_REPLAY_SEED").unwrap_or_else(random);
     let rounds = setting("EVENT_REPLAY_ROUNDS").unwrap_or(DEFAULT_ROUNDS);
-    for seed in (0..rounds).map(|round| first.wrapping_add(round)) {
+    (0..rounds).map(move |round| first.wrapping_add(round))
+}
+
+/// On every sequence of operations a store answers as the model does: outcomes, pages in both orders, counts, trims,
+/// erasures, replay counts, checkpoints. A round's failure names the seed that repeats it.
+pub async fn agrees_with_the_model(h: &impl Harness) {
+    for seed in seeds() {
         let bench = Bench::new(h).await;
         let mut run = Run::new(bench, seed).await;
         for step in 0..STEPS {

@@ -11,6 +11,7 @@ mod document;
 mod envelope;
 pub mod head;
 mod limits;
+mod options;
 mod strict_json;
 mod timestamp;
 pub(crate) mod varint;
@@ -24,6 +25,7 @@ pub use content::same_content;
 pub use document::Document;
 pub use head::HeadError;
 pub use limits::Limits;
+pub use options::{DeliveryOptions, Priority};
 pub use timestamp::{TimestampError, parse_timestamp};
 
 use crate::{
@@ -62,6 +64,7 @@ pub(crate) struct Envelope {
     pub(crate) causation_id: Option<Span>,
     pub(crate) entities: Box<[EntitySpan]>,
     pub(crate) key: KeySource,
+    pub(crate) options: DeliveryOptions,
 }
 
 struct Inner {
@@ -177,6 +180,21 @@ impl Event {
             return self;
         }
         let envelope = Envelope { key, ..self.0.envelope.clone() };
+        Self::from_parts(self.0.text.clone(), self.0.json_len, envelope)
+    }
+
+    /// What its publisher wished of its delivery.
+    pub fn options(&self) -> DeliveryOptions {
+        self.0.envelope.options
+    }
+
+    /// The same event with other wishes about its delivery. Meant for admission, before the event is stored.
+    #[must_use]
+    pub fn with_options(self, options: DeliveryOptions) -> Self {
+        if self.0.envelope.options == options {
+            return self;
+        }
+        let envelope = Envelope { options, ..self.0.envelope.clone() };
         Self::from_parts(self.0.text.clone(), self.0.json_len, envelope)
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use thiserror::Error;
 
 use crate::{condition::Condition, entity::Entity, event::Event};
@@ -50,6 +50,35 @@ pub enum FilterError {
         /// Where it ends.
         to: Timestamp,
     },
+    /// A text is no filter as [`Filter`] writes itself.
+    #[error("this is not a filter as this program writes them: {0}")]
+    Unreadable(String),
+    /// The condition of a written filter cannot be compiled.
+    #[error("the condition {text:?} cannot be compiled: {reason}")]
+    BadCondition {
+        /// The condition.
+        text: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// Compiles the text of a condition; the error says what is wrong with it.
+pub type Compile = dyn Fn(&str) -> Result<Arc<dyn Condition>, String> + Send + Sync;
+
+/// A filter as it is written.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct Written {
+    types: Vec<TypePattern>,
+    sources: BTreeSet<String>,
+    correlation_ids: BTreeSet<String>,
+    entities: BTreeMap<String, BTreeSet<String>>,
+    event_ids: HashSet<String>,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    #[serde(rename = "where")]
+    condition: Option<String>,
 }
 
 impl Filter {
@@ -61,6 +90,33 @@ impl Filter {
     /// The filter of one entity.
     pub fn entity(entity: Entity) -> Self {
         Self { entities: BTreeMap::from([(entity.kind, BTreeSet::from([entity.id]))]), ..Self::default() }
+    }
+
+    /// Reads a filter back from the JSON that it writes itself as. A member that is not known is refused: passing it
+    /// over would let more through.
+    ///
+    /// # Errors
+    /// When the text is no such JSON, or its condition does not compile.
+    pub fn from_json(json: &str, compile: &Compile) -> Result<Self, FilterError> {
+        // An array would be taken for the members in order.
+        if !json.starts_with('{') {
+            return Err(FilterError::Unreadable("it is no JSON object".to_owned()));
+        }
+        let written: Written =
+            serde_json::from_str(json).map_err(|error| FilterError::Unreadable(error.to_string()))?;
+        let compiled = |text: String| {
+            compile(&text).map_err(|reason| FilterError::BadCondition { text: text.clone(), reason })
+        };
+        Ok(Self {
+            types: written.types,
+            sources: written.sources,
+            correlation_ids: written.correlation_ids,
+            entities: written.entities,
+            event_ids: written.event_ids,
+            from: written.from,
+            to: written.to,
+            condition: written.condition.map(compiled).transpose()?,
+        })
     }
 
     /// Adds an entity.
@@ -146,7 +202,7 @@ impl Serialize for Filter {
 
 /// An event type, or a pattern in which `*` stands for any run of characters, dots included: `user.*` matches
 /// `user.registered` and `user.profile.updated`. A type that itself contains `*` matches its own text.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TypePattern(String);
 
@@ -231,5 +287,52 @@ mod tests {
             serde_json::to_string(&filter).unwrap(),
             r#"{"types":["a","b"],"correlationIds":["c"],"entities":{"user":["u1","u2"]},"to":"2024-01-31T23:59:59Z"}"#
         );
+    }
+
+    #[derive(Debug)]
+    struct Never(String);
+
+    impl Condition for Never {
+        fn text(&self) -> &str {
+            &self.0
+        }
+
+        fn holds(&self, _: &Event) -> bool {
+            false
+        }
+    }
+
+    fn compile(text: &str) -> Result<Arc<dyn Condition>, String> {
+        if text == "bad" { Err("no such function".to_owned()) } else { Ok(Arc::new(Never(text.to_owned()))) }
+    }
+
+    #[test]
+    fn a_filter_comes_back_from_its_own_text() {
+        let mut full = Filter::correlation("c\"\n");
+        full.types = vec![TypePattern::new("a.*"), TypePattern::new("b")];
+        full.sources = BTreeSet::from(["s".to_owned()]);
+        full.event_ids = HashSet::from(["e2".to_owned(), "e1".to_owned()]);
+        full.add_entity(Entity::new("user", "u2"));
+        full.add_entity(Entity::new("user", "ü1"));
+        full.add_entity(Entity::new("where", "w"));
+        full.from = Some("2024-01-01T00:00:00.000000001Z".parse().unwrap());
+        full.to = Some("2024-01-31T23:59:59Z".parse().unwrap());
+        full.condition = Some(Arc::new(Never("data.n > 1 && data.s == \"x\"".to_owned())));
+        for filter in [Filter::default(), Filter::entity(Entity::new("user", "u")), full] {
+            let text = serde_json::to_string(&filter).unwrap();
+            let again = Filter::from_json(&text, &compile).unwrap();
+            assert_eq!(serde_json::to_string(&again).unwrap(), text);
+            assert_eq!(again.is_everything(), filter.is_everything());
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_filter_is_refused_and_never_widened() {
+        for text in ["", "[]", r#"{"typos":["a"]}"#, r#"{"types":"a"}"#, r#"{"from":"yesterday"}"#] {
+            let refused = Filter::from_json(text, &compile);
+            assert!(matches!(refused, Err(FilterError::Unreadable(_))), "{text}");
+        }
+        let refused = Filter::from_json(r#"{"where":"bad"}"#, &compile).unwrap_err();
+        assert_eq!(refused.to_string(), r#"the condition "bad" cannot be compiled: no such function"#);
     }
 }

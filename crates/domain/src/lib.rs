@@ -5,21 +5,28 @@
 
 pub mod checkpoint;
 pub mod condition;
+pub mod dead_letter;
+pub mod delivery;
 pub mod entity;
 pub mod error;
 pub mod event;
 pub mod filter;
+pub mod group;
 pub mod ordering;
 pub mod ports;
 pub mod position;
 pub mod retention;
+pub mod stats;
 pub mod stored;
 pub mod violation;
 
 pub use checkpoint::Checkpoint;
 pub use condition::Condition;
+pub use dead_letter::{DeadLetter, DeadLetterState};
+pub use delivery::{Delivery, DeliveryOrigin, HandlerError};
 pub use entity::Entity;
 pub use error::{Retry, StorageFailure};
+pub use event::{DeliveryOptions, Priority};
 pub use event::{Document, Event, Limits};
 pub use filter::{Filter, TypePattern};
 pub use ordering::{OrderingKey, OrderingRule};

@@ -5,19 +5,61 @@
 
 pub mod checkpoint_store;
 pub mod clock;
+pub mod dead_letter_store;
+pub mod event_handler;
 pub mod event_store;
 pub mod event_validator;
+pub mod group_store;
 pub mod replay_store;
 pub mod replay_target;
+pub mod schedule_store;
 pub mod schema_store;
+pub mod stats_store;
 
 pub use checkpoint_store::{CheckpointStore, CheckpointStoreError};
 pub use clock::{Clock, SystemClock};
+pub use dead_letter_store::{
+    DeadLetterChange, DeadLetterCount, DeadLetterQuery, DeadLetterStore, DeadLetterStoreError,
+};
+pub use event_handler::EventHandler;
 pub use event_store::{
-    AppendOutcome, Atomicity, Erased, EventStore, EventStoreError, Finding, Order, Page, ReadRequest,
-    StoreInfo, TrimRequest, Trimmed, VerifyReport,
+    AppendOutcome, Atomicity, Erased, EventStore, EventStoreError, Finding, GroupHolds, Keeps, Order, Page,
+    ReadRequest, StoreInfo, TrimRequest, Trimmed, VerifyReport,
 };
 pub use event_validator::{EventValidator, SchemaSummary, Verdict};
-pub use replay_store::{ReplayStore, ReplayStoreError};
+pub use group_store::{
+    CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, SegmentCommit,
+};
+pub use replay_store::{
+    ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, ReplayWish,
+};
 pub use replay_target::{DeliveryOutcome, ReplayDelivery, ReplayTarget, TargetError};
+pub use schedule_store::{ScheduleOutcome, ScheduleStore, ScheduleStoreError, ScheduledEvent};
 pub use schema_store::{Describes, SchemaRecord, SchemaStore, SchemaStoreError};
+pub use stats_store::{StatSample, StatsStore, StatsStoreError};
+
+/// Every storage port of one store, for whoever needs them all.
+pub trait Stores:
+    EventStore
+    + CheckpointStore
+    + SchemaStore
+    + ReplayStore
+    + GroupStore
+    + DeadLetterStore
+    + ScheduleStore
+    + StatsStore
+{
+}
+
+impl<T> Stores for T where
+    T: EventStore
+        + CheckpointStore
+        + SchemaStore
+        + ReplayStore
+        + GroupStore
+        + DeadLetterStore
+        + ScheduleStore
+        + StatsStore
+        + ?Sized
+{
+}

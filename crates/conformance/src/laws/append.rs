@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use domain::{
-    Entity, Event, Filter, TypePattern,
+    DeliveryOptions, Entity, Event, Filter, Priority, TypePattern,
     ordering::KeySource,
-    ports::{AppendOutcome, Atomicity, Clock, Order, TrimRequest},
+    ports::{AppendOutcome, Atomicity, Clock, GroupHolds, Order, TrimRequest},
     retention::RetentionRule,
 };
 
@@ -263,7 +263,7 @@ pub async fn append_keeps_every_byte(h: &impl Harness) {
 }
 
 /// Names that look like separators, patterns or each other.
-const ODD: &[&str] = &[
+pub(super) const ODD: &[&str] = &[
     "a",
     "A",
     "a:b",
@@ -378,7 +378,13 @@ pub async fn append_never_hands_out_a_position_twice(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let mut newest = bench.store_all(&Draft::many("a", 3)).await[2];
     let everything = RetentionRule { max_events: Some(0), ..RetentionRule::default() };
-    let request = TrimRequest { rule: everything, holds: Vec::new(), limit: 100, dry_run: false };
+    let request = TrimRequest {
+        rule: everything,
+        holds: Vec::new(),
+        limit: 100,
+        dry_run: false,
+        groups: GroupHolds::default(),
+    };
     assert_eq!(bench.trim(&request).await.events, 3);
     for (round, removal) in ["trim", "erase"].into_iter().enumerate() {
         let reopened = bench.storage.open().await;
@@ -430,4 +436,39 @@ pub async fn append_keeps_the_ordering_key(h: &impl Harness) {
     let read = bench.all(Filter::default()).await;
     let keys: Vec<String> = read.iter().map(|stored| stored.event.ordering_key().to_string()).collect();
     assert_eq!(keys, ["event=e0", "correlation=c", "user=u", "lab=l"]);
+}
+
+/// What was wished of an event's delivery is stored beside it, and is no part of its content: the same event with other
+/// wishes is the same event, and the first wishes stay.
+pub async fn append_keeps_what_was_wished_of_delivery(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let expires_at = Some("2024-06-01T12:00:00.123456789Z".parse().unwrap());
+    let wishes = [
+        DeliveryOptions::default(),
+        DeliveryOptions { priority: Priority::Low, retries: Some(0), ..DeliveryOptions::default() },
+        DeliveryOptions {
+            priority: Priority::Critical,
+            expires_at,
+            retries: Some(u16::MAX),
+            reports_error: true,
+        },
+    ];
+    let events: Vec<Event> = Draft::many("e", 3)
+        .into_iter()
+        .zip(wishes)
+        .map(|(event, options)| event.with_options(options))
+        .collect();
+    let positions = bench.store_all(&events).await;
+    let others: Vec<Event> = events
+        .iter()
+        .zip([wishes[1]; 3])
+        .map(|(event, options)| event.clone().with_options(options))
+        .collect();
+    let again = bench.storage.open().await.append(&others, Atomicity::Each).await.unwrap();
+    let expected: Vec<_> = positions.into_iter().map(AppendOutcome::AlreadyStored).collect();
+    assert_eq!(again, expected);
+    let read = bench.all(Filter::default()).await;
+    assert_eq!(read.iter().map(|stored| stored.event.options()).collect::<Vec<_>>(), wishes);
+    assert_eq!(bench.store.get(&["e-2".to_owned()]).await.unwrap()[0].event.options(), wishes[2]);
+    bench.verify_is_clean().await;
 }

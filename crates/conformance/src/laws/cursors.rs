@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::{
     Cursor, Filter,
-    ports::{EventStoreError, Order, ReadRequest, TrimRequest},
+    ports::{EventStoreError, GroupHolds, Order, ReadRequest, TrimRequest},
     retention::RetentionRule,
 };
 
@@ -71,7 +71,15 @@ pub async fn a_cursor_before_what_was_trimmed_goes_on_with_what_is_left(h: &impl
     let positions = bench.store_all(&Draft::many("e", 5)).await;
     assert_eq!(bench.store.info().await.unwrap().trimmed_through, [0]);
     let rule = RetentionRule { max_events: Some(2), ..RetentionRule::default() };
-    bench.trim(&TrimRequest { rule, holds: Vec::new(), limit: 100, dry_run: false }).await;
+    bench
+        .trim(&TrimRequest {
+            rule,
+            holds: Vec::new(),
+            limit: 100,
+            dry_run: false,
+            groups: GroupHolds::default(),
+        })
+        .await;
     let request = ReadRequest { after: Some(start), ..ReadRequest::new(Filter::default(), 10) };
     let page = bench.store.read(&request).await.unwrap();
     let read: Vec<_> = page.events.iter().map(|stored| stored.position).collect();

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use domain::{
-    Event, Filter, TypePattern,
-    ports::{Order, ReadRequest, TrimRequest},
+    Event, Filter, Position, TypePattern,
+    ports::{Clock as _, GroupHolds, Order, ReadRequest, TrimRequest},
     retention::RetentionRule,
 };
 
@@ -95,7 +95,8 @@ pub async fn read_ends_while_others_append_and_trim(h: &impl Harness) {
         let mark = bench.store.head().await.unwrap();
         let other = bench.storage.open().await;
         let rule = RetentionRule { max_events: Some(15), ..RetentionRule::default() };
-        let trim = TrimRequest { rule, holds: Vec::new(), limit: 2, dry_run: false };
+        let trim =
+            TrimRequest { rule, holds: Vec::new(), limit: 2, dry_run: false, groups: GroupHolds::default() };
         let mut request =
             ReadRequest { order, until: Some(mark.clone()), ..ReadRequest::new(Filter::default(), 3) };
         let mut seen = Vec::new();
@@ -193,6 +194,41 @@ pub async fn get_returns_events_in_the_order_of_the_ids(h: &impl Harness) {
     let read = bench.store.get(&many).await.unwrap();
     let read: Vec<_> = read.iter().map(|stored| stored.event.id()).collect();
     assert_eq!(read, ["e-4", "e-3", "e-2", "e-1", "e-0"]);
+}
+
+/// `at` gives the events of the positions that hold one, in the order of the positions, on one page, with how often each
+/// was replayed.
+pub async fn at_returns_events_in_the_order_of_the_positions(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let events: Vec<Event> =
+        (0..5).map(|n| Draft::new(&format!("e-{n}")).with("userId", format!("u{n}")).event()).collect();
+    let positions = bench.store_all(&events).await;
+    bench.store.record_replayed(&positions[..1], bench.clock.now()).await.unwrap();
+    bench.erase("user", "u1").await;
+    let odd = [Position::new(0, 0), Position::new(7, 1), Position::new(0, u64::MAX), Position::new(0, 6)];
+    let asked = [&positions[3..], &odd, &positions[..2]].concat();
+    let page = bench.storage.open().await.at(&asked).await.unwrap();
+    let found: Vec<_> = page.events.iter().map(|it| (it.position, it.event.id(), it.replay_count)).collect();
+    assert_eq!(found, [(positions[3], "e-3", 0), (positions[4], "e-4", 0), (positions[0], "e-0", 1)]);
+    assert_eq!((page.corrupt.len(), page.next), (0, None));
+    let many: Vec<Position> = (1..3_000).rev().map(|sequence| Position::new(0, sequence)).collect();
+    let page = bench.store.at(&many).await.unwrap();
+    assert_eq!(page.events.len(), 4);
+    assert!(page.events.is_sorted_by(|one, other| one.position > other.position), "{page:?}");
+    assert!(bench.store.at(&[]).await.unwrap().events.is_empty());
+}
+
+/// `at` gives a damaged event as damaged, and the rest.
+pub async fn at_reports_a_damaged_event_and_serves_the_rest(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let positions = bench.store_all(&Draft::many("e", 3)).await;
+    let Some(faults) = bench.storage.faults() else { return bench.verify_is_clean().await };
+    faults.damage_event(positions[1]).await;
+    let page = bench.store.at(&positions).await.unwrap();
+    let found: Vec<_> = page.events.iter().map(|stored| stored.position).collect();
+    assert_eq!(found, [positions[0], positions[2]]);
+    assert_eq!(page.corrupt.iter().map(|it| it.position).collect::<Vec<_>>(), [positions[1]]);
+    assert_ne!(page.corrupt[0].detail, "");
 }
 
 /// Longer than any test takes: a wait that reaches it fails the test by what it answers.

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use domain::{
     Checkpoint, Cursor, Entity, Event, Filter, TypePattern,
-    ports::{AppendOutcome, Atomicity, Clock as _, Erased, EventStoreError, TrimRequest, Trimmed},
+    ports::{
+        AppendOutcome, Atomicity, Clock as _, Erased, EventStoreError, GroupHolds, TrimRequest, Trimmed,
+    },
     retention::{Hold, RetentionRule},
 };
 
 use crate::{Bench, Draft, Harness, json_of};
 
 fn request(rule: RetentionRule) -> TrimRequest {
-    TrimRequest { rule, holds: Vec::new(), limit: 1_000, dry_run: false }
+    TrimRequest { rule, holds: Vec::new(), limit: 1_000, dry_run: false, groups: GroupHolds::default() }
 }
 
 fn keep_newest(events: u64) -> RetentionRule {

@@ -61,3 +61,13 @@ pub async fn recording_passes_over_positions_that_are_gone(h: &impl Harness) {
     assert_eq!(counts(&bench.all(Filter::default()).await), [(1, Some(bench.clock.now()))]);
     bench.verify_is_clean().await;
 }
+
+/// A position that is named twice in a call counts once.
+pub async fn recording_counts_a_position_once_a_call(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let positions = bench.store_all(&Draft::many("e", 2)).await;
+    let twice = [positions[0], positions[1], positions[0], positions[0]];
+    let at = bench.clock.now();
+    bench.store.record_replayed(&twice, at).await.unwrap();
+    assert_eq!(counts(&bench.all(Filter::default()).await), [(1, Some(at)); 2]);
+}

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use domain::{
     Event, Filter, Position,
-    ports::{TrimRequest, event_store::Progress},
+    ports::{GroupHolds, TrimRequest, event_store::Progress},
     retention::RetentionRule,
 };
 
@@ -24,7 +24,15 @@ pub async fn verify_finds_nothing_in_a_healthy_store(h: &impl Harness) {
     assert_eq!((report.total_findings, report.events), (0, 5));
     assert!(report.index_entries >= 5, "{report:?}");
     let rule = RetentionRule { max_events: Some(4), ..RetentionRule::default() };
-    bench.trim(&TrimRequest { rule, holds: Vec::new(), limit: 10, dry_run: false }).await;
+    bench
+        .trim(&TrimRequest {
+            rule,
+            holds: Vec::new(),
+            limit: 10,
+            dry_run: false,
+            groups: GroupHolds::default(),
+        })
+        .await;
     bench.erase("user", "u2").await;
     let report = bench.store.verify(None).await.unwrap();
     assert_eq!((report.total_findings, report.events), (0, 3));

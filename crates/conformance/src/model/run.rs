@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     Checkpoint, Cursor, Entity, Event, Position,
-    ports::{Atomicity, CheckpointStoreError, Clock, Order, TrimRequest, Trimmed},
+    ports::{Atomicity, CheckpointStoreError, Clock, GroupHolds, Order, TrimRequest, Trimmed},
     retention::{Hold, RetentionRule},
 };
 
@@ -163,7 +163,7 @@ impl Run {
         let (max_age, max_events, max_bytes) = (rule.max_age, rule.max_events, rule.max_bytes);
         let asked = RetentionRule { types, max_age, max_events, max_bytes, through };
         let limit = self.draw.rng.usize(1..=4);
-        (rule, TrimRequest { rule: asked, holds, limit, dry_run: false })
+        (rule, TrimRequest { rule: asked, holds, limit, dry_run: false, groups: GroupHolds::default() })
     }
 
     async fn erase(&mut self) {

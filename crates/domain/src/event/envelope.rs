@@ -55,6 +55,7 @@ impl<'a> EnvelopeReader<'a> {
             causation_id,
             entities,
             key,
+            options: super::DeliveryOptions::default(),
         };
         let mut text = String::with_capacity(self.text.len() + self.tail.len());
         text.push_str(self.text);

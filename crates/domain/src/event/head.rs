@@ -1,8 +1,8 @@
 //! The head: an event's envelope as bytes that stores keep beside its JSON, so that reading never parses.
 //!
-//! # Format (version 1; numbers are unsigned LEB128 unless a width is given)
+//! # Format (versions 1 and 2; numbers are unsigned LEB128 unless a width is given)
 //! ```text
-//! u8   version = 1
+//! u8   version = 1, or 2 where the publisher wished something of the delivery
 //! u32  CRC-32 (IEEE) of the JSON and then of all that follows here, little endian
 //! i64  timestamp, seconds of the Unix epoch, little endian
 //!      nanoseconds of that second
@@ -10,6 +10,8 @@
 //!      spans of id, type, version, source
 //!      span of correlation id + 1, or 0; likewise of causation id
 //!      number of entities, then for each the spans of kind and id
+//!      version 2: priority (0 to 3) + 4 if an error handler published it; retries + 1, or 0;
+//!                 u8 whether it expires, then i64 seconds, little endian, and nanoseconds
 //! ...  the tail: the rest, decoded strings that the JSON spells with escapes
 //! ```
 //! A span is a start and a length in bytes; it points into the JSON followed by the tail. Optional spans write their
@@ -18,10 +20,12 @@
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::{EntitySpan, Envelope, Event, Span, varint};
+use super::{DeliveryOptions, EntitySpan, Envelope, Event, Span, varint};
 use crate::ordering::KeySource;
 
 const VERSION: u8 = 1;
+/// The version of a head that holds delivery options.
+const WITH_OPTIONS: u8 = 2;
 /// Where a head goes on after its version and checksum.
 const BODY: usize = 5;
 /// The least that an entity takes: four numbers of a byte. Keeps a damaged count from allocating.
@@ -31,7 +35,7 @@ const MIN_ENTITY_BYTES: u64 = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum HeadError {
     /// A newer program wrote it.
-    #[error("the event's head is of version {0}; this program reads version {VERSION}")]
+    #[error("the event's head is of version {0}; this program reads up to {WITH_OPTIONS}")]
     Version(u8),
     /// The head's bytes make no sense.
     #[error("the event's head is damaged")]
@@ -46,11 +50,9 @@ pub fn encode(event: &Event) -> Vec<u8> {
     let envelope = event.envelope();
     let tail = event.tail();
     let mut out = Vec::with_capacity(64 + tail.len());
-    out.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
-    let nanos = envelope.timestamp.as_nanosecond();
-    // A timestamp lies within the years 1 to 9999, so its seconds fit.
-    out.extend_from_slice(&(nanos.div_euclid(1_000_000_000) as i64).to_le_bytes());
-    varint::put(&mut out, nanos.rem_euclid(1_000_000_000) as u64);
+    let version = if envelope.options.is_default() { VERSION } else { WITH_OPTIONS };
+    out.extend_from_slice(&[version, 0, 0, 0, 0]);
+    put_timestamp(&mut out, envelope.timestamp);
     varint::put(&mut out, key_code(envelope.key));
     for span in [envelope.id, envelope.event_type, envelope.version, envelope.source] {
         put_span(&mut out, span);
@@ -65,6 +67,9 @@ pub fn encode(event: &Event) -> Vec<u8> {
     for entity in &envelope.entities {
         put_span(&mut out, entity.kind);
         put_span(&mut out, entity.id);
+    }
+    if version == WITH_OPTIONS {
+        put_options(&mut out, &envelope.options);
     }
     out.extend_from_slice(tail.as_bytes());
     let sum = checksum(event.json(), &out[BODY..]);
@@ -86,14 +91,14 @@ pub fn encode(event: &Event) -> Vec<u8> {
 /// ```
 pub fn decode(json: &str, head: &[u8]) -> Result<Event, HeadError> {
     let (&version, rest) = head.split_first().ok_or(HeadError::Damaged)?;
-    if version != VERSION {
+    if version != VERSION && version != WITH_OPTIONS {
         return Err(HeadError::Version(version));
     }
     let (written, rest) = rest.split_first_chunk::<4>().ok_or(HeadError::Damaged)?;
     if checksum(json, rest) != u32::from_le_bytes(*written) {
         return Err(HeadError::Checksum);
     }
-    let (envelope, tail) = take_envelope(rest).ok_or(HeadError::Damaged)?;
+    let (envelope, tail) = take_envelope(version, rest).ok_or(HeadError::Damaged)?;
     let mut text = String::with_capacity(json.len() + tail.len());
     text.push_str(json);
     text.push_str(tail);
@@ -103,14 +108,11 @@ pub fn decode(json: &str, head: &[u8]) -> Result<Event, HeadError> {
     Ok(Event::from_parts(text.into_boxed_str(), json.len(), envelope))
 }
 
-fn take_envelope(mut rest: &[u8]) -> Option<(Envelope, &str)> {
-    let (seconds, after) = rest.split_first_chunk::<8>()?;
-    rest = after;
+fn take_envelope(version: u8, mut rest: &[u8]) -> Option<(Envelope, &str)> {
     let bytes = &mut rest;
-    let nanos = i32::try_from(varint::take(bytes)?).ok()?;
-    let timestamp = Timestamp::new(i64::from_le_bytes(*seconds), nanos).ok()?;
+    let timestamp = take_timestamp(bytes)?;
     let key = key_source(varint::take(bytes)?)?;
-    let [id, event_type, version, source] =
+    let [id, event_type, event_version, source] =
         [take_span(bytes)?, take_span(bytes)?, take_span(bytes)?, take_span(bytes)?];
     let correlation_id = take_optional_span(bytes)?;
     let causation_id = take_optional_span(bytes)?;
@@ -118,9 +120,20 @@ fn take_envelope(mut rest: &[u8]) -> Option<(Envelope, &str)> {
     let entities = (0..count)
         .map(|_| Some(EntitySpan { kind: take_span(bytes)?, id: take_span(bytes)? }))
         .collect::<Option<_>>()?;
+    let options = if version == WITH_OPTIONS { take_options(bytes)? } else { DeliveryOptions::default() };
     let tail = std::str::from_utf8(bytes).ok()?;
-    let envelope =
-        Envelope { timestamp, id, event_type, version, source, correlation_id, causation_id, entities, key };
+    let envelope = Envelope {
+        timestamp,
+        id,
+        event_type,
+        version: event_version,
+        source,
+        correlation_id,
+        causation_id,
+        entities,
+        key,
+        options,
+    };
     Some((envelope, tail))
 }
 
@@ -154,6 +167,42 @@ fn key_source(code: u64) -> Option<KeySource> {
     }
 }
 
+fn put_timestamp(out: &mut Vec<u8>, timestamp: Timestamp) {
+    let nanos = timestamp.as_nanosecond();
+    // A timestamp lies within the years -9999 to 9999, so its seconds fit.
+    out.extend_from_slice(&(nanos.div_euclid(1_000_000_000) as i64).to_le_bytes());
+    varint::put(out, nanos.rem_euclid(1_000_000_000) as u64);
+}
+
+fn take_timestamp(bytes: &mut &[u8]) -> Option<Timestamp> {
+    let (seconds, after) = bytes.split_first_chunk::<8>()?;
+    *bytes = after;
+    let nanos = i32::try_from(varint::take(bytes)?).ok()?;
+    Timestamp::new(i64::from_le_bytes(*seconds), nanos).ok()
+}
+
+fn put_options(out: &mut Vec<u8>, options: &DeliveryOptions) {
+    out.push(options.flags());
+    varint::put(out, options.retries.map_or(0, |retries| u64::from(retries) + 1));
+    out.push(u8::from(options.expires_at.is_some()));
+    if let Some(expiry) = options.expires_at {
+        put_timestamp(out, expiry);
+    }
+}
+
+fn take_options(bytes: &mut &[u8]) -> Option<DeliveryOptions> {
+    let mut options = DeliveryOptions::from_flags(varint::take(bytes)?)?;
+    options.retries = match varint::take(bytes)?.checked_sub(1) {
+        Some(retries) => Some(u16::try_from(retries).ok()?),
+        None => None,
+    };
+    options.expires_at = match varint::take(bytes)? {
+        0 => None,
+        _ => Some(take_timestamp(bytes)?),
+    };
+    Some(options)
+}
+
 fn put_span(out: &mut Vec<u8>, span: Span) {
     varint::put(out, u64::from(span.start));
     varint::put(out, u64::from(span.len));
@@ -175,7 +224,7 @@ fn take_optional_span(bytes: &mut &[u8]) -> Option<Option<Span>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Document, Limits};
+    use crate::event::{Document, Limits, Priority};
 
     fn event() -> Event {
         let json = r#"{"id":"e\u0031","type":"t","version":"1","timestamp":"0001-01-01T00:00:00.000000001Z","source":"s",
@@ -196,9 +245,31 @@ mod tests {
     }
 
     #[test]
+    fn delivery_options_come_back_and_leave_the_content_alone() {
+        let expires_at = Some("2024-01-15T10:30:00.25Z".parse().unwrap());
+        let options = DeliveryOptions {
+            priority: Priority::Critical,
+            expires_at,
+            retries: Some(0),
+            reports_error: true,
+        };
+        let event = event().with_options(options);
+        let again = decode(event.json(), &encode(&event)).unwrap();
+        assert_eq!(again.options(), options);
+        assert_eq!(again.envelope(), event.envelope());
+        assert!(again.same_content(&self::event()));
+    }
+
+    #[test]
     fn any_flipped_bit_is_found() {
-        let event = event();
-        let head = encode(&event);
+        let options = DeliveryOptions { retries: Some(7), ..DeliveryOptions::default() };
+        for event in [event(), event().with_options(options)] {
+            flip_every_bit(&event);
+        }
+    }
+
+    fn flip_every_bit(event: &Event) {
+        let head = encode(event);
         for at in 0..head.len() * 8 {
             let mut damaged = head.clone();
             damaged[at / 8] ^= 1 << (at % 8);

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::{
@@ -96,6 +97,41 @@ pub struct TrimRequest {
     pub limit: usize,
     /// Count what would go, and change nothing.
     pub dry_run: bool,
+    /// How far the store's own consumer groups keep what they have not passed.
+    pub groups: GroupHolds,
+}
+
+/// How far consumer groups keep history from being trimmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupHolds {
+    /// A group that no consumer has visited for longer than this holds nothing.
+    pub forgotten_after: Duration,
+    /// No group holds what was stored longer ago than this; none: however long ago.
+    pub max_hold: Option<Duration>,
+}
+
+impl Default for GroupHolds {
+    /// Groups hold for as long as they were seen within [`crate::group::FORGOTTEN_AFTER`].
+    fn default() -> Self {
+        Self { forgotten_after: crate::group::FORGOTTEN_AFTER, max_hold: None }
+    }
+}
+
+/// What a namespace keeps. Frozen when it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keeps {
+    /// Every event, until retention or an operator removes it.
+    #[default]
+    History,
+    /// Each event until every group has it, and for at least [`Keeps::DEDUP_WINDOW`]. Nothing is indexed but ids: reading
+    /// by anything else goes through all there is.
+    Deliveries,
+}
+
+impl Keeps {
+    /// How long an id is known at least, where events are kept only until they are delivered.
+    pub const DEDUP_WINDOW: Duration = Duration::from_secs(24 * 3600);
 }
 
 /// What a trim did, or would do.
@@ -164,6 +200,8 @@ pub struct StoreInfo {
     pub id: StoreId,
     /// Its namespace.
     pub namespace: String,
+    /// What the namespace keeps.
+    pub keeps: Keeps,
     /// The newest position in each partition, and the log epoch.
     pub head: Cursor,
     /// Events it holds.
@@ -248,16 +286,19 @@ pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 /// - An event whose bytes are damaged MUST be reported in its page, and the rest served.
 /// - `count` MUST equal the number of events that a read to the same mark returns. Where events are damaged it may
 ///   include those that an index still finds.
-/// - `get` MUST return the events of the ids that exist, in the order of the ids.
+/// - `get` MUST return the events of the ids that exist, in the order of the ids; `at` those of the positions that hold
+///   one, in the order of the positions, and damaged ones as damaged.
 /// - A cursor of another store MUST be refused with `ForeignCursor`; one beyond the head with `LostCursor`.
 /// - `changed` MUST answer as soon as the head is past `after`, also for appends of other handles, else after the timeout.
 ///
 /// Laws of removing:
 /// - `trim` MUST remove only what its rule says and no hold keeps, the oldest first, and every index entry of it. The
 ///   store's own checkpoints that hold count as holds, as they are at the moment of removal.
+/// - Consumer groups hold as [`super::GroupStore`] says, running replays as [`super::ReplayStore`] says.
 /// - Trims at once MUST NOT remove more than one of them would.
 /// - A dry run MUST change nothing and count what the runs would remove.
-/// - `erase` MUST remove every event that names the entity, from all indexes, and its ids MUST then be `Erased` to `append`.
+/// - `erase` MUST remove every event that names the entity, from all indexes, the schedule and the dead letters, and its
+///   ids MUST then be `Erased` to `append`.
 /// - `verify` MUST find an event without an index entry and an index entry without its event.
 #[async_trait]
 pub trait EventStore: Send + Sync {
@@ -275,6 +316,9 @@ pub trait EventStore: Send + Sync {
 
     /// The events of these ids; unknown ids are left out.
     async fn get(&self, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError>;
+
+    /// The events at these positions; where none is, it is left out. One page, which is complete.
+    async fn at(&self, positions: &[Position]) -> Result<Page, EventStoreError>;
 
     /// How many events match, up to a mark (inclusive) or the head.
     async fn count(&self, filter: &Arc<Filter>, until: Option<&Cursor>) -> Result<u64, EventStoreError>;

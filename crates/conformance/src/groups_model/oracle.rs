@@ -1,0 +1,243 @@
+//! The model: groups as plain lists, and the plainest reading of the ports' laws.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{
+    Event,
+    dead_letter::DeadLetter,
+    group::{
+        BlockedKey, GroupSpec, GroupStatus, Key, LaneBatch, LaneOrigin, LaneProgress, LaneResult, Lease,
+        NewLaneBatch, SegmentState,
+    },
+    ports::{EnqueueOutcome, LeaseRequest, Leases},
+};
+use jiff::{SignedDuration, Timestamp};
+
+/// The newest lease of a segment.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) lease: Lease,
+    consumer: String,
+    until: Timestamp,
+    pub(super) given_back: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Segment {
+    pub(super) cursor: u64,
+    pub(super) claimed_to: u64,
+    pub(super) rows: BTreeMap<Key, BlockedKey>,
+    /// Batches in order; a place of 0 is not known yet.
+    pub(super) lane: Vec<LaneBatch>,
+    last_place: u64,
+    /// Places of batches that were withdrawn.
+    pub(super) withdrawn: Vec<u64>,
+    had: BTreeSet<(String, u64)>,
+    pub(super) held: Option<Held>,
+    top_epoch: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Group {
+    pub(super) spec: GroupSpec,
+    created_at: Timestamp,
+    last_seen_at: Timestamp,
+    pub(super) segments: Vec<Segment>,
+    alive: BTreeMap<String, Timestamp>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Oracle {
+    pub(super) log: Vec<Event>,
+    pub(super) groups: BTreeMap<String, Group>,
+    /// By when they were made; an id that is empty is not known yet.
+    pub(super) letters: Vec<DeadLetter>,
+    pub(super) results: BTreeMap<String, Vec<LaneResult>>,
+}
+
+impl Segment {
+    fn begun(cursor: u64) -> Self {
+        Self { cursor, claimed_to: cursor, ..Self::default() }
+    }
+
+    fn is_free(&self, now: Timestamp) -> bool {
+        self.held.as_ref().is_none_or(|held| held.given_back || held.until < now)
+    }
+
+    pub(super) fn state(&self) -> SegmentState {
+        SegmentState {
+            partition: 0,
+            cursor: self.cursor,
+            claimed_to: self.claimed_to,
+            blocked: self.rows.values().cloned().collect(),
+        }
+    }
+
+    pub(super) fn push(&mut self, segment: u16, origin: LaneOrigin, positions: Vec<u64>) {
+        self.lane.push(LaneBatch { seq: 0, segment, origin, positions, progress: LaneProgress::default() });
+    }
+
+    /// Checks a lane that was read, and takes over the places of what is new in it.
+    pub(super) fn check_lane(&mut self, read: &[LaneBatch]) {
+        for (own, read) in self.lane.iter_mut().zip(read) {
+            if own.seq == 0 {
+                assert!(read.seq > self.last_place, "a place after {}: {read:?}", self.last_place);
+                self.last_place = read.seq;
+                own.seq = read.seq;
+            }
+        }
+        assert_eq!(read, self.lane);
+    }
+}
+
+impl Group {
+    /// Reference by reference, how many are left at least and at most.
+    fn waiting(segment: &Segment) -> (u64, u64) {
+        let all: usize = segment.lane.iter().map(|batch| batch.positions.len()).sum();
+        let done: usize = segment.lane.iter().map(|batch| batch.progress.done.len()).sum();
+        ((all - done) as u64, all as u64)
+    }
+
+    pub(super) fn check_status(&self, status: &GroupStatus, now: Timestamp) {
+        let record = &status.record;
+        assert_eq!(record.spec, self.spec);
+        assert_eq!((record.created_at, record.last_seen_at), (self.created_at, self.last_seen_at));
+        assert_eq!((record.gaps.len(), status.segments.len()), (0, self.segments.len()));
+        for ((at, own), seen) in self.segments.iter().enumerate().zip(&status.segments) {
+            let rows = || own.rows.values();
+            assert_eq!((usize::from(seen.segment), seen.partition, seen.cursor), (at, 0, own.cursor));
+            assert_eq!(seen.blocked_keys, own.rows.len() as u64, "in segment {at}");
+            assert_eq!(seen.parked_keys, rows().filter(|row| row.due.is_none()).count() as u64);
+            assert_eq!(seen.oldest_blocked, rows().map(|row| row.position).min(), "in segment {at}");
+            let (least, most) = Self::waiting(own);
+            assert!((least..=most).contains(&seen.lane), "{seen:?}, and {least} to {most} references");
+            match &own.held {
+                Some(held) if held.given_back => assert_eq!(seen.consumer, None),
+                // Who had a lease that is over may be shown or not.
+                Some(held) if held.until < now => {}
+                Some(held) => assert_eq!(seen.consumer.as_ref(), Some(&held.consumer)),
+                None => assert_eq!(seen.consumer, None),
+            }
+        }
+        let consumers: Vec<_> =
+            status.consumers.iter().map(|it| (it.name.as_str(), it.alive_until, it.segments)).collect();
+        let alive = self.alive.iter().filter(|(_, until)| **until > now);
+        let of = |name: &str| {
+            let held = self.segments.iter().filter_map(|segment| segment.held.as_ref());
+            held.filter(|held| !held.given_back && held.consumer == name && held.until > now).count() as u16
+        };
+        let expected: Vec<_> = alive.map(|(name, until)| (name.as_str(), *until, of(name))).collect();
+        assert_eq!(consumers, expected);
+    }
+
+    /// Checks what a consumer was answered, and takes over which segments it was given.
+    pub(super) fn lease(&mut self, request: &LeaseRequest, answer: &Leases, now: Timestamp) {
+        let until = now + SignedDuration::try_from(request.duration).unwrap();
+        self.last_seen_at = now;
+        self.alive.retain(|_, until| *until > now);
+        self.alive.insert(request.consumer.clone(), until);
+        let rank = self.alive.keys().position(|name| *name == request.consumer).unwrap();
+        let share = (0..self.segments.len()).filter(|at| at % self.alive.len() == rank).count();
+        assert_eq!((usize::from(answer.share), answer.gaps.len()), (share, 0));
+
+        let mut expected = Vec::new();
+        for segment in &mut self.segments {
+            let own = segment.held.as_mut().filter(|it| !it.given_back && it.lease.token == request.token);
+            if let Some(held) = own {
+                held.until = until;
+                expected.push(held.lease.clone());
+            }
+        }
+        let free = self.segments.iter().filter(|segment| segment.is_free(now)).count();
+        let wanted = share.saturating_sub(expected.len()).min(free);
+        assert_eq!(answer.taken.len(), wanted, "{free} were free, {} held, {share} fair", expected.len());
+        for (lease, state) in &answer.taken {
+            let segment = &mut self.segments[usize::from(lease.segment)];
+            assert!(segment.is_free(now), "{lease:?} is held: {segment:?}");
+            assert!(lease.epoch > segment.top_epoch, "{lease:?} after {}", segment.top_epoch);
+            assert_eq!((&lease.group, lease.token), (&request.group, request.token));
+            let mut state = state.clone();
+            state.blocked.sort_by(|one, other| one.key.cmp(&other.key));
+            assert_eq!(state, segment.state());
+            segment.top_epoch = lease.epoch;
+            let consumer = request.consumer.clone();
+            segment.held = Some(Held { lease: lease.clone(), consumer, until, given_back: false });
+            expected.push(lease.clone());
+        }
+        let mut held = answer.held.clone();
+        held.sort_by_key(|lease| lease.segment);
+        expected.sort_by_key(|lease| lease.segment);
+        assert_eq!(held, expected);
+    }
+
+    pub(super) fn leave(&mut self, consumer: &str) {
+        self.alive.remove(consumer);
+        for held in self.segments.iter_mut().filter_map(|segment| segment.held.as_mut()) {
+            held.given_back |= held.consumer == consumer;
+        }
+    }
+
+    pub(super) fn reset(&mut self, mark: u64) {
+        for segment in &mut self.segments {
+            (segment.cursor, segment.claimed_to, segment.held) = (mark, mark, None);
+            segment.rows.clear();
+        }
+    }
+}
+
+impl Oracle {
+    /// Whether the group is there now; refused where key or segments differ.
+    pub(super) fn create(&mut self, spec: &GroupSpec, mark: u64, now: Timestamp) -> bool {
+        let Some(group) = self.groups.get_mut(&spec.name) else {
+            let segments = vec![Segment::begun(mark); usize::from(spec.segments)];
+            let alive = BTreeMap::new();
+            let group = Group { spec: spec.clone(), created_at: now, last_seen_at: now, segments, alive };
+            self.groups.insert(spec.name.clone(), group);
+            return true;
+        };
+        let same = (&group.spec.key, group.spec.segments) == (&spec.key, spec.segments);
+        if same {
+            group.spec.types.clone_from(&spec.types);
+        }
+        same
+    }
+
+    pub(super) fn segment_mut(&mut self, group: &str, segment: u16) -> Option<&mut Segment> {
+        self.groups.get_mut(group)?.segments.get_mut(usize::from(segment))
+    }
+
+    pub(super) fn enqueue(&mut self, new: &NewLaneBatch) -> EnqueueOutcome {
+        let Some(segment) = self.segment_mut(&new.group, new.segment) else { return EnqueueOutcome::NoGroup };
+        if let LaneOrigin::Replay { replay_id, batch } = &new.origin
+            && !segment.had.insert((replay_id.clone(), *batch))
+        {
+            return EnqueueOutcome::AlreadyQueued;
+        }
+        segment.push(new.segment, new.origin.clone(), new.positions.clone());
+        EnqueueOutcome::Queued
+    }
+
+    /// Batches of replays that a segment has had.
+    pub(super) fn had(&self, group: &str, segment: u16) -> Vec<(String, u64)> {
+        let group = self.groups.get(group);
+        let segment = group.and_then(|group| group.segments.get(usize::from(segment)));
+        segment.map(|segment| segment.had.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    pub(super) fn withdraw(&mut self, replay: &str) -> u64 {
+        let mut gone = 0;
+        for segment in self.groups.values_mut().flat_map(|group| &mut group.segments) {
+            segment.lane.retain(|batch| {
+                let of_it =
+                    matches!(&batch.origin, LaneOrigin::Replay { replay_id, .. } if replay_id == replay);
+                let goes = of_it && batch.progress.claimed_to == 0;
+                if goes {
+                    gone += batch.positions.len() as u64;
+                    segment.withdrawn.push(batch.seq);
+                }
+                !goes
+            });
+        }
+        gone
+    }
+}

@@ -1,0 +1,390 @@
+//! Laws of dead letters: finding them, sending them again, closing them.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    DeliveryOptions, Entity, Event, Filter, Priority, TypePattern,
+    dead_letter::{DeadLetter, DeadLetterState, NewDeadLetter},
+    group::{GroupKey, GroupSpec, Key, LaneOrigin, MAX_LANE_REFERENCES, segment_of},
+    ordering::KeySource,
+    ports::{AppendOutcome, Clock as _, DeadLetterChange, DeadLetterCount, DeadLetterQuery, SegmentCommit},
+};
+
+use super::{
+    append::ODD,
+    support::{batch, given_up, keep_newest, row, seen, spec},
+};
+use crate::{Bench, Draft, Harness, Stores};
+
+use DeadLetterState::{Discarded, Handled, Open, Redriving};
+
+fn ids(letters: &[DeadLetter]) -> Vec<String> {
+    letters.iter().map(|letter| letter.id.clone()).collect()
+}
+
+fn states(letters: &[DeadLetter]) -> Vec<DeadLetterState> {
+    letters.iter().map(|letter| letter.state).collect()
+}
+
+async fn found(store: &dyn Stores, query: DeadLetterQuery) -> Vec<String> {
+    let letters = store.dead_letters(&DeadLetterQuery { limit: 100, ..query }).await.unwrap();
+    letters.iter().map(|letter| letter.event.id().to_owned()).collect()
+}
+
+/// The oldest first by when they were made, then by id, each once, at every page size and from every handle.
+pub async fn dead_letters_are_listed_oldest_first_over_pages(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let positions = bench.store_all(&Draft::many("e", 12)).await;
+    bench.make_group(&spec("g", 1), 0).await;
+    let lease = bench.only("g", "c").await;
+    // Made against the order of the log, four at a time.
+    for chunk in positions.rchunks(4) {
+        bench.clock.advance(Duration::from_secs(1));
+        let dead_letters = chunk.iter().map(|position| given_up(&bench, *position)).collect();
+        bench.commit_ok(SegmentCommit { dead_letters, ..SegmentCommit::new(lease.clone(), 12, 12) }).await;
+    }
+    let letters = bench.letters().await;
+    assert_eq!(letters.len(), 12);
+    assert!(letters.is_sorted_by(|one, other| (one.created_at, &one.id) < (other.created_at, &other.id)));
+    assert!(letters[..4].iter().all(|letter| letter.position.sequence > 8), "{letters:?}");
+    for limit in [1, 2, 5, 12, 13] {
+        let store = bench.storage.open().await;
+        let mut read: Vec<DeadLetter> = Vec::new();
+        loop {
+            let after = read.last().map(|letter| letter.id.clone());
+            let query = DeadLetterQuery { after, limit, ..DeadLetterQuery::default() };
+            let page = store.dead_letters(&query).await.unwrap();
+            assert!(page.len() <= limit, "{} in a page of {limit}", page.len());
+            if page.is_empty() {
+                break;
+            }
+            read.extend(page);
+            assert!(read.len() <= letters.len(), "more than there are, in pages of {limit}");
+        }
+        assert_eq!(ids(&read), ids(&letters), "in pages of {limit}");
+    }
+}
+
+/// A query's parts are group, fingerprints, states and what the event matches; all of them must fit.
+pub async fn dead_letters_match_every_part_of_a_query(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let event = |n: usize| {
+        let draft = Draft::new(&format!("e-{n}")).of_type(["a.b", "c"][n % 2]);
+        draft.with("userId", format!("u{}", n % 3)).event()
+    };
+    let positions = bench.store_all(&Vec::from_iter((0..6).map(event))).await;
+    for (group, made) in [("g", 0..4), ("h", 3..6)] {
+        bench.make_group(&spec(group, 1), 0).await;
+        let lease = bench.only(group, "c").await;
+        let of =
+            |n: usize| NewDeadLetter { fingerprint: format!("f{}", n / 2), ..given_up(&bench, positions[n]) };
+        for n in made {
+            let dead_letters = vec![of(n)];
+            bench.clock.advance(Duration::from_secs(1));
+            bench.commit_ok(SegmentCommit { dead_letters, ..SegmentCommit::new(lease.clone(), 0, 0) }).await;
+        }
+    }
+    let letters = bench.letters().await;
+    bench.store.discard(&[letters[0].id.clone(), letters[4].id.clone()], "no").await.unwrap();
+    bench.store.redrive(&[letters[1].id.clone()]).await.unwrap();
+    let store = &*bench.storage.open().await;
+    let of_group = |group: &str| Some(group.to_owned());
+    let prints = |prints: &[&str]| prints.iter().map(|print| (*print).to_owned()).collect();
+    let filter = |filter: Filter| Arc::new(filter);
+    let user = |id: &str| filter(Filter::entity(Entity::new("user", id)));
+    let types = |pattern: &str| Filter { types: vec![TypePattern::new(pattern)], ..Filter::default() };
+    let any = DeadLetterQuery::default();
+    for (query, expected) in [
+        (any.clone(), &["e-0", "e-1", "e-2", "e-3", "e-3", "e-4", "e-5"][..]),
+        (DeadLetterQuery { group: of_group("g"), ..any.clone() }, &["e-0", "e-1", "e-2", "e-3"]),
+        (DeadLetterQuery { group: of_group("G"), ..any.clone() }, &[]),
+        (
+            DeadLetterQuery { fingerprints: prints(&["f0", "f2", "x"]), ..any.clone() },
+            &["e-0", "e-1", "e-4", "e-5"],
+        ),
+        (DeadLetterQuery { states: vec![Open], ..any.clone() }, &["e-2", "e-3", "e-4", "e-5"]),
+        (DeadLetterQuery { states: vec![Discarded, Redriving], ..any.clone() }, &["e-0", "e-1", "e-3"]),
+        (DeadLetterQuery { states: vec![Handled], ..any.clone() }, &[]),
+        (DeadLetterQuery { filter: user("u1"), ..any.clone() }, &["e-1", "e-4"]),
+        (DeadLetterQuery { filter: filter(types("a.*")), ..any.clone() }, &["e-0", "e-2", "e-4"]),
+        (
+            DeadLetterQuery {
+                group: of_group("h"),
+                fingerprints: prints(&["f1", "f2"]),
+                states: vec![Open],
+                filter: filter(types("c")),
+                ..any.clone()
+            },
+            &["e-5"],
+        ),
+    ] {
+        assert_eq!(found(store, query.clone()).await, expected, "{query:?}");
+    }
+}
+
+/// Letters are found by their ids; unknown ids are left out.
+pub async fn dead_letters_are_found_by_id(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let (_, letters) = bench.dead_letters_for(&Draft::many("e", 3)).await;
+    let asked = [letters[2].id.clone(), "unknown".to_owned(), letters[0].id.clone(), String::new()];
+    let mut read = bench.storage.open().await.dead_letters_by_id(&asked).await.unwrap();
+    read.sort_by_key(|letter| letter.created_at);
+    let expected = [&letters[0], &letters[2]].map(seen);
+    assert_eq!(read.iter().map(seen).collect::<Vec<_>>(), expected);
+    assert!(bench.store.dead_letters_by_id(&[]).await.unwrap().is_empty());
+}
+
+/// Groups, fingerprints, replays and failures of any text come back as they were; the event keeps its ordering key and
+/// what was wished of its delivery.
+pub async fn a_dead_letter_keeps_every_text_and_wish(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let options = DeliveryOptions {
+        priority: Priority::High,
+        expires_at: Some(bench.clock.now()),
+        retries: Some(7),
+        reports_error: true,
+    };
+    let event = Draft::new("e").with("userId", "u").with("correlationId", "c").event();
+    let event = event.with_key_source(KeySource::Correlation).with_options(options);
+    let position = bench.store_all(std::slice::from_ref(&event)).await[0];
+    for name in ODD {
+        bench.make_group(&spec(name, 1), 0).await;
+        let lease = bench.only(name, "c").await;
+        let new = NewDeadLetter {
+            replay_id: Some((*name).to_owned()),
+            fingerprint: (*name).to_owned(),
+            failure: super::support::failure(&bench, name),
+            ..given_up(&bench, position)
+        };
+        let dead_letters = vec![new.clone()];
+        bench.commit_ok(SegmentCommit { dead_letters, ..SegmentCommit::new(lease, 1, 1) }).await;
+        let query = DeadLetterQuery {
+            group: Some((*name).to_owned()),
+            fingerprints: [(*name).to_owned()].into(),
+            limit: 9,
+            ..DeadLetterQuery::default()
+        };
+        let read = bench.storage.open().await.dead_letters(&query).await.unwrap();
+        let [letter] = &read[..] else { panic!("{name:?}: {read:?}") };
+        assert_eq!(
+            (&letter.group, &letter.fingerprint, &letter.history),
+            (&new.fingerprint, &new.fingerprint, &vec![new.failure])
+        );
+        assert_eq!(letter.replay_id, new.replay_id);
+        assert_eq!((letter.event.json(), letter.event.options()), (event.json(), options));
+        assert_eq!(letter.event.ordering_key().to_string(), "correlation=c");
+    }
+    assert_eq!(bench.letters().await.len(), ODD.len());
+}
+
+/// Open letters are set to redriving and put into the lane of the segment that their keys fall to, one reference each;
+/// what is on its way or closed is not put there again.
+pub async fn redrive_queues_each_open_letter_once(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let event = |n: usize| {
+        let draft = Draft::new(&format!("e-{n}")).with("userId", "u").with("labId", format!("l{n}"));
+        draft.event().with_key_source(KeySource::Entity(0))
+    };
+    let events: Vec<Event> = (0..8).map(event).collect();
+    let positions = bench.store_all(&events).await;
+    for (group, key) in [("own", GroupKey::Event), ("lab", GroupKey::Entity("lab".to_owned()))] {
+        let spec = GroupSpec { key, ..spec(group, 8) };
+        bench.make_group(&spec, 0).await;
+        let lease = bench.lease(group, "c").await.held[0].clone();
+        let dead_letters = positions.iter().map(|position| given_up(&bench, *position)).collect();
+        bench.commit_ok(SegmentCommit { dead_letters, ..SegmentCommit::new(lease, 8, 8) }).await;
+        let query =
+            DeadLetterQuery { group: Some(group.to_owned()), limit: 100, ..DeadLetterQuery::default() };
+        let letters = bench.store.dead_letters(&query).await.unwrap();
+        bench.store.discard(&[letters[0].id.clone()], "no").await.unwrap();
+        bench.clock.advance(Duration::from_secs(1));
+        let mut asked = ids(&letters);
+        asked.extend(["unknown".to_owned(), letters[1].id.clone()]);
+        let mut expected = vec![DeadLetterChange::Unchanged(Discarded)];
+        expected.extend([DeadLetterChange::Done; 7]);
+        expected.extend([DeadLetterChange::Unknown, DeadLetterChange::Unchanged(Redriving)]);
+        assert_eq!(bench.store.redrive(&asked).await.unwrap(), expected);
+        let again = bench.storage.open().await.redrive(&ids(&letters)[1..]).await.unwrap();
+        assert_eq!(again, [DeadLetterChange::Unchanged(Redriving); 7]);
+        for letter in &letters[1..] {
+            let segment = segment_of(&spec.key.of(&letter.event), 0, 1, 8);
+            let lane = bench.lane_of(group, segment).await;
+            let origin = LaneOrigin::Redrive { dead_letter: letter.id.clone() };
+            let of_it: Vec<_> = lane.iter().filter(|batch| batch.origin == origin).collect();
+            assert_eq!(of_it.len(), 1, "{letter:?} in {lane:?}");
+            assert_eq!(of_it[0].positions, [letter.position.sequence]);
+        }
+        let lane: u64 = bench.status(group).await.segments.iter().map(|segment| segment.lane).sum();
+        assert_eq!(lane, 7);
+        let after = bench.store.dead_letters(&query).await.unwrap();
+        assert!(after[1..].iter().all(|it| it.state == Redriving && it.updated_at == bench.clock.now()));
+    }
+}
+
+/// A full lane takes redrives and releases.
+pub async fn redrive_takes_no_notice_of_the_lanes_bound(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let (_, letters) = bench.dead_letters_for(&Draft::many("e", 2)).await;
+    bench.replay("r").await;
+    let full: Vec<u64> = (0..MAX_LANE_REFERENCES as u64).collect();
+    bench.queue(&[batch("g", 0, "r", 0, &full)]).await;
+    assert_eq!(bench.store.redrive(&ids(&letters)).await.unwrap(), [DeadLetterChange::Done; 2]);
+    assert_eq!(bench.lane_of("g", 0).await.len(), 3);
+}
+
+/// Callers that redrive the same letters at once put each into the lane once.
+pub async fn four_redrives_at_once_queue_once(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let (_, letters) = bench.dead_letters_for(&Draft::many("e", 10)).await;
+    let mut callers = tokio::task::JoinSet::new();
+    for store in bench.handles(4).await {
+        let ids = ids(&letters);
+        callers.spawn(async move {
+            let mut done = 0;
+            for id in ids {
+                done += usize::from(store.redrive(&[id]).await.unwrap() == [DeadLetterChange::Done]);
+            }
+            done
+        });
+    }
+    assert_eq!(callers.join_all().await.iter().sum::<usize>(), 10);
+    assert_eq!(bench.lane_of("g", 0).await.len(), 10);
+}
+
+/// An open letter is closed with the reason; where its key is parked behind it, the key is released through the lane, in
+/// its segment. What is on its way or closed stays as it is.
+pub async fn discard_closes_with_a_reason_and_releases_a_parked_key(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 4)).await;
+    let parked = NewDeadLetter { parked: true, ..given_up(&bench, letters[1].position) };
+    let mut waits = row(Key::new("event", "e-1"), 2, &bench);
+    waits.due = None;
+    let commit =
+        SegmentCommit { dead_letters: vec![parked], blocked: vec![waits], ..SegmentCommit::new(lease, 4, 4) };
+    bench.commit_ok(commit).await;
+    bench.store.redrive(&[letters[2].id.clone()]).await.unwrap();
+    bench.clock.advance(Duration::from_secs(1));
+    let mut asked = ids(&letters[..3]);
+    asked.extend(["unknown".to_owned(), letters[0].id.clone()]);
+    let reason = "\u{202e}'\r\n";
+    let changes = bench.storage.open().await.discard(&asked, reason).await.unwrap();
+    use DeadLetterChange::{Done, Unchanged, Unknown};
+    assert_eq!(changes, [Done, Done, Unchanged(Redriving), Unknown, Unchanged(Discarded)]);
+    assert_eq!(bench.store.discard(&asked[..1], "again").await.unwrap(), [Unchanged(Discarded)]);
+    let after = bench.letters().await;
+    assert_eq!(states(&after), [Discarded, Discarded, Redriving, Open]);
+    assert_eq!((after[0].reason.as_deref(), after[2].reason.as_deref()), (Some(reason), None));
+    assert_eq!(after[0].updated_at, bench.clock.now());
+    let lane = bench.lane_of("g", 0).await;
+    let of = |id: &String| LaneOrigin::Discarded { dead_letter: id.clone() };
+    let released: Vec<_> =
+        lane.iter().filter(|batch| matches!(batch.origin, LaneOrigin::Discarded { .. })).collect();
+    assert_eq!(released.len(), 1, "{lane:?}");
+    assert_eq!((&released[0].origin, released[0].positions.as_slice()), (&of(&letters[1].id), &[2][..]));
+}
+
+/// Where a group was deleted, nobody could handle its letters: they can be discarded, not redriven.
+pub async fn letters_of_a_deleted_group_are_discarded_and_not_redriven(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 2)).await;
+    let parked = NewDeadLetter { parked: true, ..given_up(&bench, letters[0].position) };
+    bench.commit_ok(SegmentCommit { dead_letters: vec![parked], ..SegmentCommit::new(lease, 2, 2) }).await;
+    bench.store.delete_group("g").await.unwrap();
+    let changes = bench.storage.open().await.redrive(&ids(&letters)).await.unwrap();
+    assert_eq!(changes, [DeadLetterChange::NoGroup; 2]);
+    assert_eq!(states(&bench.letters().await), [Open; 2]);
+    assert_eq!(bench.store.discard(&ids(&letters), "no").await.unwrap(), [DeadLetterChange::Done; 2]);
+    assert_eq!(states(&bench.letters().await), [Discarded; 2]);
+}
+
+/// Letters are counted by group and state, with when the oldest was made.
+pub async fn dead_letters_are_counted_by_group_and_state(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    assert_eq!(bench.store.count_dead_letters().await.unwrap(), []);
+    let (_, letters) = bench.dead_letters_for(&Draft::many("e", 5)).await;
+    bench.make_group(&spec("h", 1), 0).await;
+    let other = bench.only("h", "c").await;
+    let dead_letters = vec![given_up(&bench, letters[3].position)];
+    bench.clock.advance(Duration::from_secs(1));
+    let made = bench.clock.now();
+    bench.commit_ok(SegmentCommit { dead_letters, ..SegmentCommit::new(other, 5, 5) }).await;
+    bench.store.discard(&ids(&letters[1..2]), "no").await.unwrap();
+    bench.store.redrive(&ids(&letters[..1])).await.unwrap();
+    let mut counts = bench.storage.open().await.count_dead_letters().await.unwrap();
+    counts.sort_by_key(|it| (it.group.clone(), it.count, it.oldest));
+    let of =
+        |group: &str, state, count, oldest| DeadLetterCount { group: group.to_owned(), state, count, oldest };
+    let expected = [
+        of("g", Redriving, 1, letters[0].created_at),
+        of("g", Discarded, 1, letters[1].created_at),
+        of("g", Open, 3, letters[2].created_at),
+        of("h", Open, 1, made),
+    ];
+    assert_eq!(counts, expected);
+}
+
+/// Letters that were closed before an instant are removed, and no others, however old.
+pub async fn purging_removes_what_was_closed_before(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 5)).await;
+    let ids = ids(&letters);
+    bench.store.redrive(&ids[..2]).await.unwrap();
+    bench.clock.advance(Duration::from_secs(10));
+    bench.store.discard(&ids[2..3], "no").await.unwrap();
+    let handled_dead_letters = vec![ids[0].clone()];
+    bench.commit_ok(SegmentCommit { handled_dead_letters, ..SegmentCommit::new(lease, 5, 5) }).await;
+    let closed = bench.clock.now();
+    bench.clock.advance(Duration::from_secs(10));
+    bench.store.discard(&ids[3..4], "no").await.unwrap();
+    assert_eq!(bench.store.purge_dead_letters(closed).await.unwrap(), 0, "they were closed then, not before");
+    let after = closed + Duration::from_secs(1);
+    assert_eq!(bench.storage.open().await.purge_dead_letters(after).await.unwrap(), 2);
+    assert_eq!(states(&bench.letters().await), [Redriving, Discarded, Open]);
+    let all = bench.clock.now() + Duration::from_secs(1_000_000);
+    assert_eq!(bench.store.purge_dead_letters(all).await.unwrap(), 1);
+    assert_eq!(states(&bench.letters().await), [Redriving, Open]);
+}
+
+/// A letter keeps its event when the log is trimmed, and can be redriven still.
+pub async fn the_event_of_a_dead_letter_outlives_a_trim(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let (lease, before) = bench.dead_letters_for(&Draft::many("e", 2)).await;
+    bench.commit_ok(SegmentCommit::new(lease, 2, 2)).await;
+    assert_eq!(bench.trim(&keep_newest(0)).await.events, 2);
+    let after = bench.letters().await;
+    assert_eq!(after.iter().map(seen).collect::<Vec<_>>(), Vec::from_iter(before.iter().map(seen)));
+    assert_eq!(after[0].event.json(), Draft::new("e-0").json());
+    let user = DeadLetterQuery {
+        filter: Arc::new(Filter { event_ids: ["e-1".to_owned()].into(), ..Filter::default() }),
+        ..DeadLetterQuery::default()
+    };
+    assert_eq!(found(&*bench.store, user).await, ["e-1"]);
+    assert_eq!(bench.store.redrive(&ids(&after)).await.unwrap(), [DeadLetterChange::Done; 2]);
+    assert_eq!(bench.lane_of("g", 0).await.len(), 2);
+}
+
+/// With an entity go the letters whose events name it, also where the log had lost them before, and their ids are
+/// refused from then on; other letters stay.
+pub async fn the_event_of_a_dead_letter_goes_with_its_entity(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let event = |n: usize, user: &str| Draft::new(&format!("e-{n}")).with("userId", user).event();
+    let events = [event(0, "x"), event(1, "y"), event(2, "x")];
+    let (lease, letters) = bench.dead_letters_for(&events).await;
+    bench.commit_ok(SegmentCommit::new(lease, 3, 3)).await;
+    assert_eq!(bench.trim(&keep_newest(2)).await.events, 1);
+    bench.erase("user", "x").await;
+    let left = bench.letters().await;
+    assert_eq!(left.iter().map(seen).collect::<Vec<_>>(), [seen(&letters[1])]);
+    assert_eq!(bench.store.redrive(&ids(&letters[..1])).await.unwrap(), [DeadLetterChange::Unknown]);
+    let counts = bench.store.count_dead_letters().await.unwrap();
+    assert_eq!(counts.iter().map(|it| it.count).sum::<u64>(), 1);
+    let outcomes = bench.append(&events).await;
+    assert!(
+        matches!(
+            outcomes[..],
+            [AppendOutcome::Erased, AppendOutcome::AlreadyStored(_), AppendOutcome::Erased]
+        ),
+        "{outcomes:?}"
+    );
+    bench.verify_is_clean().await;
+}

@@ -1,0 +1,293 @@
+//! Laws of leases: who may commit to which segment. All times are the store's clock.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use domain::{
+    group::{BlockedKey, Key, Lease, SegmentState},
+    ports::{Clock as _, CommitOutcome, GroupStoreError, LeaseRequest, SegmentCommit},
+};
+
+use super::{
+    append::ODD,
+    support::{LEASE, LONG, request, row, sorted, spec, token},
+};
+use crate::{Bench, Draft, Harness};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Whoever takes a segment, from whichever handle, finds it as the last commit left it, its claim and ledger too.
+pub async fn a_lease_gives_the_state_as_the_last_commit_left_it(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    bench.store_all(&Draft::many("e", 9)).await;
+    bench.make_group(&spec("g", 2), 1).await;
+    let leases = bench.lease("g", "c").await;
+    let rows = vec![
+        row(Key::new("user", "u"), 2, &bench),
+        BlockedKey {
+            through: 8,
+            claimed_to: 3,
+            attempts: u32::MAX,
+            ends: 3,
+            due: None,
+            error: "\u{202e}'\r\n\u{0}".to_owned(),
+            since: bench.clock.now() - Duration::from_nanos(1),
+            ..row(Key::new("", ""), 3, &bench)
+        },
+    ];
+    let lease = leases.held.iter().find(|lease| lease.segment == 1).unwrap().clone();
+    bench.commit_ok(SegmentCommit { blocked: rows.clone(), ..SegmentCommit::new(lease, 5, 8) }).await;
+    let expected = sorted(SegmentState { partition: 0, cursor: 5, claimed_to: 8, blocked: rows });
+    let untouched = SegmentState { cursor: 1, claimed_to: 1, ..SegmentState::default() };
+    for _ in 0..2 {
+        let states = bench.inherit("g").await;
+        assert_eq!(states[&1].1, expected, "leasing changes nothing of it");
+        assert_eq!(states[&0].1, untouched);
+    }
+}
+
+/// A lease that is still good is not taken; one that is over is, with a higher epoch.
+pub async fn a_good_lease_is_not_taken(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    bench.make_group(&spec("g", 1), 0).await;
+    let first = bench.only("g", "z").await;
+    let other = bench.storage.open().await;
+    bench.clock.advance(LEASE - SECOND);
+    // By its name alone, the second consumer's fair share is the only segment.
+    let waiting = other.lease(&request("g", "a")).await.unwrap();
+    assert_eq!((waiting.held, waiting.taken.len(), waiting.share), (Vec::new(), 0, 1));
+    bench.clock.advance(2 * SECOND);
+    let taken = other.lease(&request("g", "a")).await.unwrap();
+    let [(second, _)] = &taken.taken[..] else { panic!("{taken:?}") };
+    assert_eq!(taken.held, std::slice::from_ref(second));
+    assert!(second.epoch > first.epoch, "{second:?} after {first:?}");
+    assert_eq!((second.token, second.group.as_str(), second.segment), (token("a"), "g", 0));
+    assert_eq!(bench.commit(SegmentCommit::new(first, 0, 0)).await, CommitOutcome::Fenced);
+}
+
+/// Asking again extends every lease from now on, and gives none of them a new epoch.
+pub async fn asking_again_extends_every_lease(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    bench.make_group(&spec("g", 3), 0).await;
+    let first = bench.lease("g", "c").await;
+    assert_eq!((first.held.len(), first.taken.len(), first.share), (3, 3, 3));
+    for _ in 0..3 {
+        bench.clock.advance(LEASE - SECOND);
+        let again = bench.lease("g", "c").await;
+        assert_eq!((&again.held, again.taken.len()), (&first.held, 0));
+    }
+    bench.clock.advance(LEASE - SECOND);
+    assert_eq!(bench.lease("g", "a").await.held, []);
+    // What is over, and was not taken, is the consumer's still.
+    bench.clock.advance(LONG);
+    let again = bench.lease("g", "c").await;
+    assert_eq!((&again.held, again.taken.len()), (&first.held, 0));
+    assert_eq!(bench.lease("g", "a").await.held, []);
+}
+
+/// Consumers are told their fair share of all that are alive, and take up to it what others give back.
+pub async fn consumers_take_their_fair_share(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    bench.make_group(&spec("g", 16), 0).await;
+    for (name, share, taken) in [("b", 16, 16), ("a", 8, 0), ("c", 5, 0)] {
+        let leases = bench.lease("g", name).await;
+        assert_eq!((leases.share, leases.taken.len()), (share, taken), "{name}");
+    }
+    let b = bench.lease("g", "b").await;
+    assert_eq!((b.share, b.held.len()), (5, 16), "nothing is taken from who holds more than its share");
+    let give = |lease: &Lease| SegmentCommit { release: true, ..SegmentCommit::new(lease.clone(), 0, 0) };
+    let given: Vec<_> = b.held[5..].iter().map(give).collect();
+    bench.store.commit(&given).await.unwrap();
+    for (name, held) in [("c", 5), ("a", 6), ("b", 5), ("c", 5)] {
+        let leases = bench.lease("g", name).await;
+        assert_eq!((leases.share, leases.held.len()), (held, held as usize), "{name}");
+    }
+    let status = bench.status("g").await;
+    let consumers: Vec<_> = status.consumers.iter().map(|it| (it.name.as_str(), it.segments)).collect();
+    assert_eq!(consumers, [("a", 6), ("b", 5), ("c", 5)]);
+    // More consumers than segments: some have nothing to do.
+    bench.make_group(&spec("small", 1), 0).await;
+    for (name, share) in [("a", 1), ("b", 0)] {
+        assert_eq!(bench.lease("small", name).await.share, share);
+    }
+}
+
+/// Each lease of a segment has a higher epoch than the one before, however that one ended.
+pub async fn epochs_rise_however_a_lease_ends(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    bench.make_group(&spec("g", 1), 0).await;
+    let mut newest = bench.only("g", "c").await;
+    for (round, end) in ["leave", "release", "reset", "over", "reset", "leave"].into_iter().enumerate() {
+        match end {
+            "leave" => bench.store.leave("g", "c", token("c")).await.unwrap(),
+            "release" => {
+                let given_back = SegmentCommit { release: true, ..SegmentCommit::new(newest.clone(), 0, 0) };
+                bench.commit_ok(given_back).await;
+            }
+            "reset" => bench.store.reset_group("g", &bench.mark(0).await).await.unwrap(),
+            _ => {
+                // Somebody else has it for a while.
+                bench.clock.advance(LONG);
+                let between = bench.only("g", "other").await;
+                assert!(between.epoch > newest.epoch, "{between:?} after {newest:?}");
+                newest = between;
+                bench.clock.advance(LONG);
+            }
+        }
+        let next = bench.only("g", "c").await;
+        assert!(next.epoch > newest.epoch, "round {round}, {end}: {next:?} after {newest:?}");
+        newest = next;
+    }
+}
+
+/// Who takes leave frees its segments at once, counts as a consumer no more, and changes nothing else.
+pub async fn leaving_frees_segments_and_changes_nothing_else(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    bench.store_all(&Draft::many("e", 9)).await;
+    bench.make_group(&spec("g", 2), 0).await;
+    let leases = bench.lease("g", "c").await;
+    let blocked = vec![row(Key::new("user", "u"), 2, &bench)];
+    for lease in leases.held {
+        let blocked = blocked.clone();
+        bench.commit_ok(SegmentCommit { blocked, ..SegmentCommit::new(lease, 3, 7) }).await;
+    }
+    bench.lease("g", "d").await;
+    bench.storage.open().await.leave("g", "c", token("c")).await.unwrap();
+    let status = bench.status("g").await;
+    assert_eq!(status.consumers.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["d"]);
+    assert!(status.segments.iter().all(|it| it.consumer.is_none()), "{status:?}");
+    let taken = bench.lease("g", "d").await.taken;
+    assert_eq!(taken.len(), 2);
+    for (_, state) in taken {
+        let left = SegmentState { partition: 0, cursor: 3, claimed_to: 7, blocked: blocked.clone() };
+        assert_eq!(state, left);
+    }
+}
+
+/// A consumer that comes back under another token takes nothing that is still good, not even what its name held, and
+/// who leaves under a token frees nothing of another.
+pub async fn a_token_holds_its_leases_alone(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    bench.make_group(&spec("g", 2), 0).await;
+    let first = bench.lease("g", "c").await;
+    let again = LeaseRequest { token: 7, ..request("g", "c") };
+    let came_back = bench.store.lease(&again).await.unwrap();
+    assert_eq!((came_back.held, came_back.taken.len()), (Vec::new(), 0));
+    bench.commit_ok(SegmentCommit::new(first.held[0].clone(), 0, 0)).await;
+    bench.clock.advance(LEASE + SECOND);
+    let later = bench.store.lease(&again).await.unwrap();
+    assert_eq!(later.taken.len(), 2, "what is over is taken: {later:?}");
+    assert_eq!(bench.commit(SegmentCommit::new(first.held[0].clone(), 0, 0)).await, CommitOutcome::Fenced);
+    bench.store.leave("g", "c", token("c")).await.unwrap();
+    assert_eq!(bench.lease("g", "d").await.held, []);
+    for lease in later.held {
+        bench.commit_ok(SegmentCommit::new(lease, 0, 0)).await;
+    }
+}
+
+/// Consumers count as alive until the time of their last call is over; they are listed by name, whatever it is.
+pub async fn consumers_are_alive_until_their_time_is_over(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    bench.make_group(&spec("g", 4), 0).await;
+    for name in ODD {
+        bench.lease("g", name).await;
+    }
+    let alive_until = bench.clock.now() + LEASE;
+    bench.clock.advance(LEASE - SECOND);
+    let status = bench.status("g").await;
+    let mut names = ODD.to_vec();
+    names.sort_unstable();
+    assert_eq!(status.consumers.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), names);
+    assert!(status.consumers.iter().all(|it| it.alive_until == alive_until), "{status:?}");
+    bench.lease("g", "last").await;
+    bench.clock.advance(2 * SECOND);
+    let status = bench.status("g").await;
+    assert_eq!(status.consumers.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["last"]);
+    // Those whose time is over count for no share.
+    let leases = bench.lease("g", "last").await;
+    assert_eq!((leases.share, leases.held.len()), (4, 4));
+}
+
+/// A group is last seen when a consumer last asked for its leases.
+pub async fn leasing_notes_when_a_group_was_seen(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let made = bench.make_group(&spec("g", 1), 0).await;
+    bench.make_group(&spec("idle", 1), 0).await;
+    for _ in 0..2 {
+        bench.clock.advance(LONG);
+        bench.lease("g", "c").await;
+        assert_eq!(bench.status("g").await.record.last_seen_at, bench.clock.now());
+    }
+    let idle = bench.status("idle").await.record;
+    assert_eq!((idle.created_at, idle.last_seen_at), (made.created_at, made.created_at));
+}
+
+/// There is nothing to lease of a group that does not exist.
+pub async fn leasing_of_an_unknown_group_is_refused(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    bench.make_group(&spec("g", 1), 0).await;
+    for name in ["G", "g ", "%"] {
+        let refusal = bench.store.lease(&request(name, "c")).await;
+        assert_eq!(refusal, Err(GroupStoreError::NoGroup(name.to_owned())));
+    }
+}
+
+/// What eight consumers hold: which of them has a segment, and every lease that was ever given.
+#[derive(Default)]
+struct Held {
+    now: BTreeMap<u16, usize>,
+    ever: BTreeMap<(u16, u64), usize>,
+}
+
+impl Held {
+    fn takes(&mut self, consumer: usize, lease: &Lease) {
+        let other = self.now.insert(lease.segment, consumer);
+        assert_eq!(other, None, "{consumer} was given {lease:?}, which {other:?} holds");
+        let given = self.ever.insert((lease.segment, lease.epoch), consumer);
+        assert_eq!(given, None, "{lease:?} was given twice");
+    }
+}
+
+/// Eight consumers that ask at once never share a segment, and settle to fair shares.
+pub async fn eight_consumers_at_once_never_share_a_segment(h: &impl Harness) {
+    const CONSUMERS: usize = 8;
+    let bench = Bench::new(h).await;
+    bench.make_group(&spec("g", 17), 0).await;
+    let held = Arc::new(Mutex::new(Held::default()));
+    let together = Arc::new(tokio::sync::Barrier::new(CONSUMERS));
+    let mut consumers = tokio::task::JoinSet::new();
+    for (me, store) in bench.handles(CONSUMERS).await.into_iter().enumerate() {
+        let (held, together) = (held.clone(), together.clone());
+        consumers.spawn(async move {
+            let ask = request("g", &format!("c{me}"));
+            for _ in 0..6 {
+                together.wait().await;
+                let leases = store.lease(&ask).await.unwrap();
+                for (lease, _) in &leases.taken {
+                    held.lock().unwrap().takes(me, lease);
+                }
+                let spare = leases.held.get(usize::from(leases.share)..).unwrap_or_default();
+                for lease in spare {
+                    held.lock().unwrap().now.remove(&lease.segment);
+                }
+                let give = |lease: &Lease| SegmentCommit {
+                    release: true,
+                    ..SegmentCommit::new(lease.clone(), 0, 0)
+                };
+                let given: Vec<_> = spare.iter().map(give).collect();
+                for outcome in store.commit(&given).await.unwrap() {
+                    assert_eq!(outcome, CommitOutcome::Committed);
+                }
+            }
+        });
+    }
+    while let Some(consumer) = consumers.join_next().await {
+        consumer.unwrap();
+    }
+    let status = bench.status("g").await;
+    let segments: Vec<u16> = status.consumers.iter().map(|it| it.segments).collect();
+    assert_eq!(segments, [3, 2, 2, 2, 2, 2, 2, 2]);
+}

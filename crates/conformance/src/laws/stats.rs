@@ -1,0 +1,99 @@
+//! Laws of the counters.
+
+use domain::ports::StatSample;
+
+use super::append::ODD;
+use crate::{Bench, Harness};
+
+fn sample(minute: i64, name: &str, label: &str, count: u64, sum: u64) -> StatSample {
+    StatSample { minute, name: name.to_owned(), label: label.to_owned(), count, sum }
+}
+
+/// Counts and sums add up for the same minute, name and label, also within a call and from several handles.
+pub async fn counts_and_sums_add_up(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    assert_eq!(bench.store.stats(None).await.unwrap(), []);
+    let first = [sample(9, "n", "l", 1, 10), sample(9, "n", "l", 2, 20), sample(9, "n", "", 5, 0)];
+    bench.store.add_stats(&first).await.unwrap();
+    let big = 1 << 52;
+    let second = [sample(9, "n", "l", 4, big), sample(10, "n", "l", 8, 80), sample(9, "m", "l", 1, 0)];
+    bench.storage.open().await.add_stats(&second).await.unwrap();
+    bench.store.add_stats(&[]).await.unwrap();
+    let expected = [
+        sample(9, "m", "l", 1, 0),
+        sample(9, "n", "", 5, 0),
+        sample(9, "n", "l", 7, big + 30),
+        sample(10, "n", "l", 8, 80),
+    ];
+    assert_eq!(bench.store.stats(None).await.unwrap(), expected);
+}
+
+/// Samples come by minute, name and label, from a minute on; names and labels of any text are told apart.
+pub async fn samples_come_in_order_from_a_minute_on(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let mut samples = Vec::new();
+    for (n, text) in ODD.iter().enumerate() {
+        let (minute, count) = (28_000_000 - (n % 3) as i64, n as u64 + 1);
+        samples.push(sample(minute, text, "x", count, 0));
+        samples.push(sample(minute, "x", text, count, count));
+    }
+    bench.store.add_stats(&samples).await.unwrap();
+    samples.sort_by(|one, other| {
+        (one.minute, &one.name, &one.label).cmp(&(other.minute, &other.name, &other.label))
+    });
+    let store = bench.storage.open().await;
+    assert_eq!(store.stats(None).await.unwrap(), samples);
+    for minute in 27_999_997..28_000_002 {
+        let since: Vec<_> = samples.iter().filter(|sample| sample.minute >= minute).cloned().collect();
+        assert_eq!(store.stats(Some(minute)).await.unwrap(), since, "from {minute} on");
+    }
+}
+
+/// What is older than a minute goes into minute 0 and nothing is lost, however often it is folded.
+pub async fn folding_adds_to_minute_0_and_loses_nothing(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let samples: Vec<_> = (1..=6).map(|minute| sample(minute, "n", "l", minute as u64, 10)).collect();
+    bench.store.add_stats(&samples).await.unwrap();
+    bench.store.add_stats(&[sample(2, "n", "other", 1, 1)]).await.unwrap();
+    for (before, folded) in [(3, 3), (3, 3), (5, 10)] {
+        bench.storage.open().await.fold_stats(before).await.unwrap();
+        let mut expected =
+            vec![sample(0, "n", "l", folded, 10 * (before as u64 - 1)), sample(0, "n", "other", 1, 1)];
+        expected.extend_from_slice(&samples[before as usize - 1..]);
+        assert_eq!(bench.store.stats(None).await.unwrap(), expected, "before {before}");
+        assert_eq!(bench.store.stats(Some(1)).await.unwrap(), samples[before as usize - 1..]);
+    }
+    // Later runs add to minutes that were folded before.
+    bench.store.add_stats(&[sample(2, "n", "l", 100, 0)]).await.unwrap();
+    bench.store.fold_stats(i64::MAX).await.unwrap();
+    let expected = [sample(0, "n", "l", 121, 60), sample(0, "n", "other", 1, 1)];
+    assert_eq!(bench.store.stats(None).await.unwrap(), expected);
+}
+
+/// Callers that count the same at once lose nothing, also while others fold, and no reader sees half of a call.
+pub async fn eight_counters_at_once_lose_nothing(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let mut callers = tokio::task::JoinSet::new();
+    for (caller, store) in bench.handles(8).await.into_iter().enumerate() {
+        callers.spawn(async move {
+            for n in 0..20 {
+                let pair = [sample(n % 5 + 1, "one", "", 1, 2), sample(n % 5 + 1, "two", "", 1, 2)];
+                store.add_stats(&pair).await.unwrap();
+                if caller == 0 {
+                    store.fold_stats(n % 5).await.unwrap();
+                }
+                let seen = store.stats(None).await.unwrap();
+                let total = |name: &str| -> u64 {
+                    seen.iter().filter(|sample| sample.name == name).map(|sample| sample.count).sum()
+                };
+                assert_eq!(total("one"), total("two"), "half of a call is seen: {seen:?}");
+            }
+        });
+    }
+    while let Some(caller) = callers.join_next().await {
+        caller.unwrap();
+    }
+    bench.store.fold_stats(i64::MAX).await.unwrap();
+    let expected = [sample(0, "one", "", 160, 320), sample(0, "two", "", 160, 320)];
+    assert_eq!(bench.store.stats(None).await.unwrap(), expected);
+}

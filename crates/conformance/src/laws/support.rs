@@ -1,0 +1,256 @@
+//! What laws of groups say often, in few words: groups, leases, commits, ledger rows, lanes, dead letters.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use domain::{
+    Cursor, Event, Position,
+    dead_letter::{DeadLetter, Failure, NewDeadLetter},
+    group::{
+        BlockedKey, GroupRecord, GroupSpec, GroupStatus, Key, LaneBatch, LaneOrigin, LaneProgress, Lease,
+        NewLaneBatch, SegmentState,
+    },
+    ports::{
+        Clock as _, CommitOutcome, DeadLetterQuery, EnqueueOutcome, GroupHolds, LeaseRequest, Leases,
+        ReplayLease, ReplayRecord, ReplayState, SegmentCommit, TrimRequest,
+    },
+    retention::RetentionRule,
+};
+
+use crate::{Bench, Draft};
+
+/// How long leases are good, where a law says nothing else.
+pub(super) const LEASE: Duration = Duration::from_secs(30);
+/// Longer than any lease.
+pub(super) const LONG: Duration = Duration::from_secs(3600);
+
+/// A group of this many segments that takes everything.
+pub(super) fn spec(name: &str, segments: u16) -> GroupSpec {
+    GroupSpec { segments, ..GroupSpec::new(name) }
+}
+
+/// A token for a name; it has all bits, as those that are drawn at random.
+pub(super) fn token(name: &str) -> u64 {
+    name.bytes().fold(u64::MAX, |sum, byte| sum.rotate_left(9) ^ u64::from(byte))
+}
+
+/// What a consumer asks, under the token of its name.
+pub(super) fn request(group: &str, consumer: &str) -> LeaseRequest {
+    LeaseRequest {
+        group: group.to_owned(),
+        consumer: consumer.to_owned(),
+        token: token(consumer),
+        duration: LEASE,
+    }
+}
+
+/// A row whose event waits to be tried again.
+pub(super) fn row(key: Key, position: u64, bench: &Bench) -> BlockedKey {
+    BlockedKey {
+        key,
+        position,
+        through: position,
+        claimed_to: position.saturating_sub(1),
+        attempts: 1,
+        ends: 2,
+        due: Some(bench.clock.now() + Duration::from_secs(7)),
+        error: "no".to_owned(),
+        since: bench.clock.now(),
+    }
+}
+
+/// A failure with a cause.
+pub(super) fn failure(bench: &Bench, message: &str) -> Failure {
+    Failure { at: bench.clock.now(), errors: vec![message.to_owned(), "its cause".to_owned()] }
+}
+
+/// A delivery that was given up on after three attempts.
+pub(super) fn given_up(bench: &Bench, position: Position) -> NewDeadLetter {
+    NewDeadLetter {
+        position,
+        attempts: 3,
+        failure: failure(bench, "no"),
+        fingerprint: "f".to_owned(),
+        replay_id: None,
+        parked: false,
+    }
+}
+
+/// Everything of a dead letter, to compare.
+pub(super) fn seen(letter: &DeadLetter) -> (String, String) {
+    (format!("{letter:?}"), letter.event.json().to_owned())
+}
+
+/// References of a replay's batch, on their way into a lane.
+pub(super) fn batch(group: &str, segment: u16, replay: &str, batch: u64, positions: &[u64]) -> NewLaneBatch {
+    let origin = LaneOrigin::Replay { replay_id: replay.to_owned(), batch };
+    NewLaneBatch { group: group.to_owned(), segment, origin, positions: positions.to_vec() }
+}
+
+/// Progress that has claimed this many references and done these.
+pub(super) fn progress(claimed_to: u32, done: &[u32]) -> LaneProgress {
+    let mut progress = LaneProgress { claimed_to, ..LaneProgress::default() };
+    for index in done {
+        progress.done.insert(*index);
+    }
+    progress
+}
+
+/// A segment's state with its ledger in the order of its keys.
+pub(super) fn sorted(mut state: SegmentState) -> SegmentState {
+    state.blocked.sort_by(|one, other| one.key.cmp(&other.key));
+    state
+}
+
+/// Keep at most this many events.
+pub(super) fn keep_newest(events: u64) -> TrimRequest {
+    let rule = RetentionRule { max_events: Some(events), ..RetentionRule::default() };
+    TrimRequest { rule, holds: Vec::new(), limit: 1_000, dry_run: false, groups: GroupHolds::default() }
+}
+
+/// A replay as it is made.
+pub(super) fn planned(bench: &Bench, id: &str) -> ReplayRecord {
+    ReplayRecord {
+        id: id.to_owned(),
+        state: ReplayState::Planned,
+        created_at: bench.clock.now(),
+        updated_at: bench.clock.now(),
+        plan: format!("{{\"plan of\":{id:?}}}"),
+        progress: "\u{202e}no JSON'\r\n".to_owned(),
+        hold: None,
+    }
+}
+
+impl Bench {
+    /// The cursor of a sequence.
+    pub(super) async fn mark(&self, sequence: u64) -> Cursor {
+        Cursor { sequences: vec![sequence], ..self.store.head().await.unwrap() }
+    }
+
+    /// Makes a group that begins after a sequence.
+    pub(super) async fn make_group(&self, spec: &GroupSpec, after: u64) -> GroupRecord {
+        self.store.create_group(spec, &self.mark(after).await).await.unwrap()
+    }
+
+    /// Appends `e-0` to `e-(N-1)`, a minute apart.
+    pub(super) async fn minutes(&self, count: usize) -> Vec<Position> {
+        let mut positions = Vec::new();
+        for event in Draft::many("e", count) {
+            self.clock.advance(Duration::from_secs(60));
+            positions.extend(self.store_all(&[event]).await);
+        }
+        positions
+    }
+
+    /// A consumer asks for its leases.
+    pub(super) async fn lease(&self, group: &str, consumer: &str) -> Leases {
+        self.store.lease(&request(group, consumer)).await.unwrap()
+    }
+
+    /// The lease of a group's only segment, for a consumer that nobody disputes it with.
+    pub(super) async fn only(&self, group: &str, consumer: &str) -> Lease {
+        let leases = self.lease(group, consumer).await;
+        let [lease] = &leases.held[..] else { panic!("one segment: {leases:?}") };
+        lease.clone()
+    }
+
+    /// Commits to one segment.
+    pub(super) async fn commit(&self, commit: SegmentCommit) -> CommitOutcome {
+        let outcomes = self.store.commit(&[commit]).await.unwrap();
+        let [outcome] = &outcomes[..] else { panic!("one commit: {outcomes:?}") };
+        outcome.clone()
+    }
+
+    /// Commits what must be kept.
+    pub(super) async fn commit_ok(&self, commit: SegmentCommit) {
+        assert_eq!(self.commit(commit).await, CommitOutcome::Committed);
+    }
+
+    /// Moves every segment of a group to a sequence and takes leave.
+    pub(super) async fn pass(&self, group: &str, through: u64) {
+        let leases = self.lease(group, "passer").await;
+        let commits: Vec<SegmentCommit> =
+            leases.held.into_iter().map(|lease| SegmentCommit::new(lease, through, through)).collect();
+        for outcome in self.store.commit(&commits).await.unwrap() {
+            assert_eq!(outcome, CommitOutcome::Committed);
+        }
+        self.store.leave(group, "passer", token("passer")).await.unwrap();
+    }
+
+    /// Every segment of a group as a consumer of another process finds it once every lease is over.
+    pub(super) async fn inherit(&self, group: &str) -> BTreeMap<u16, (Lease, SegmentState)> {
+        self.clock.advance(LONG);
+        let heir = format!("heir of {}", self.clock.now());
+        let leases = self.storage.open().await.lease(&request(group, &heir)).await.unwrap();
+        let states = leases.taken.into_iter().map(|(lease, state)| (lease.segment, (lease, sorted(state))));
+        states.collect()
+    }
+
+    /// The state of a group's only segment, as [`Bench::inherit`] finds it.
+    pub(super) async fn inherit_only(&self, group: &str) -> SegmentState {
+        let mut states = self.inherit(group).await;
+        assert_eq!(states.len(), 1, "{states:?}");
+        states.pop_first().unwrap().1.1
+    }
+
+    /// How a group is, seen from another handle.
+    pub(super) async fn status(&self, group: &str) -> GroupStatus {
+        self.storage.open().await.group(group).await.unwrap().unwrap_or_else(|| panic!("a group {group:?}"))
+    }
+
+    /// Everything in a segment's lane, seen from another handle.
+    pub(super) async fn lane_of(&self, group: &str, segment: u16) -> Vec<LaneBatch> {
+        self.storage.open().await.lane(group, &[(segment, 0)], 1_000_000).await.unwrap()
+    }
+
+    /// Makes a replay and takes the right to run it.
+    pub(super) async fn replay(&self, id: &str) -> ReplayLease {
+        self.store.create_replay(&planned(self, id)).await.unwrap();
+        self.store.lease_replay(id, token(id), LONG).await.unwrap().expect("a lease")
+    }
+
+    /// Puts references that must go into lanes.
+    pub(super) async fn queue(&self, batches: &[NewLaneBatch]) {
+        let outcomes = self.store.enqueue(None, batches).await.unwrap();
+        assert_eq!(outcomes, vec![EnqueueOutcome::Queued; batches.len()]);
+    }
+
+    /// Every dead letter, in the order of the list.
+    pub(super) async fn letters(&self) -> Vec<DeadLetter> {
+        let query = DeadLetterQuery { limit: 1_000, ..DeadLetterQuery::default() };
+        self.storage.open().await.dead_letters(&query).await.unwrap()
+    }
+
+    /// The only dead letter.
+    pub(super) async fn letter(&self) -> DeadLetter {
+        let mut letters = self.letters().await;
+        assert_eq!(letters.len(), 1, "{letters:?}");
+        letters.remove(0)
+    }
+
+    /// A group of one segment named `g` with a dead letter for each event, made in order, a second apart.
+    pub(super) async fn dead_letters_for(&self, events: &[Event]) -> (Lease, Vec<DeadLetter>) {
+        let positions = self.store_all(events).await;
+        self.make_group(&spec("g", 1), 0).await;
+        let lease = self.only("g", "c").await;
+        for position in positions {
+            self.clock.advance(Duration::from_secs(1));
+            let cursor = position.sequence;
+            let dead_letters = vec![given_up(self, position)];
+            self.commit_ok(SegmentCommit {
+                dead_letters,
+                ..SegmentCommit::new(lease.clone(), cursor, cursor)
+            })
+            .await;
+        }
+        (lease, self.letters().await)
+    }
+
+    /// Handles on the storage, as of as many processes.
+    pub(super) async fn handles(&self, count: usize) -> Vec<Arc<dyn crate::Stores>> {
+        let mut handles = Vec::new();
+        for _ in 0..count {
+            handles.push(self.storage.open().await);
+        }
+        handles
+    }
+}

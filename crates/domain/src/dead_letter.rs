@@ -1,0 +1,133 @@
+//! Dead letters: deliveries that a group gave up on, each with its event, its history and what became of it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{event::Event, position::Position};
+
+/// What has become of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeadLetterState {
+    /// It waits for somebody to look at it.
+    Open,
+    /// It is on its way to its consumer again.
+    Redriving,
+    /// A redrive was handled.
+    Handled,
+    /// Somebody decided that it is not to be handled.
+    Discarded,
+}
+
+impl DeadLetterState {
+    /// Whether nothing more is to come.
+    pub fn is_closed(self) -> bool {
+        matches!(self, Self::Handled | Self::Discarded)
+    }
+}
+
+/// One attempt that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// When.
+    pub at: Timestamp,
+    /// What the handler said, the outermost error first and then its causes.
+    pub errors: Vec<String>,
+}
+
+/// A delivery that a group gives up on, as the consumer reports it. The event itself the store takes from its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDeadLetter {
+    /// Where the event is.
+    pub position: Position,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// The last failure.
+    pub failure: Failure,
+    /// See [`fingerprint`].
+    pub fingerprint: String,
+    /// The replay that delivered it, if one did.
+    pub replay_id: Option<String>,
+    /// Whether its key waits behind it.
+    pub parked: bool,
+}
+
+/// A dead letter. There is one for each group and position: repeats merge.
+#[derive(Debug, Clone)]
+pub struct DeadLetter {
+    /// Its id.
+    pub id: String,
+    /// The group that gave up.
+    pub group: String,
+    /// Where the event is, or was: the event below stays when the log is trimmed.
+    pub position: Position,
+    /// The event.
+    pub event: Event,
+    /// What has become of it.
+    pub state: DeadLetterState,
+    /// How often the event was tried, redrives included.
+    pub attempts: u32,
+    /// How it failed: the first failures reported and the last, at most [`DeadLetter::MAX_HISTORY`], the oldest first.
+    pub history: Vec<Failure>,
+    /// What is the same for failures that are alike.
+    pub fingerprint: String,
+    /// The replay that last delivered it, if one did.
+    pub replay_id: Option<String>,
+    /// Whether its key waits behind it.
+    pub parked: bool,
+    /// When the group first gave up on it.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// Why it was discarded, if it was.
+    pub reason: Option<String>,
+}
+
+impl DeadLetter {
+    /// Most failures that its history holds.
+    pub const MAX_HISTORY: usize = 20;
+
+    /// The last failure.
+    pub fn last_failure(&self) -> Option<&Failure> {
+        self.history.last()
+    }
+
+    /// Takes a further failure of the same delivery in: the attempts add up, and the letter is open again.
+    pub fn merge(&mut self, again: NewDeadLetter, at: Timestamp) {
+        self.attempts = self.attempts.saturating_add(again.attempts);
+        if self.history.len() >= Self::MAX_HISTORY {
+            // The first failure says most about the cause; what lies between goes.
+            self.history.remove(1);
+        }
+        self.history.push(again.failure);
+        self.fingerprint = again.fingerprint;
+        self.replay_id = again.replay_id.or_else(|| self.replay_id.take());
+        self.parked |= again.parked;
+        self.state = DeadLetterState::Open;
+        self.reason = None;
+        self.updated_at = at;
+    }
+}
+
+/// A short text that is equal for alike failures: of the event's type and the outermost error, with whatever looks like an
+/// id or a number taken out.
+///
+/// ```
+/// use domain::dead_letter::fingerprint;
+/// let one = fingerprint("user.registered", "user 17 is unknown (request 0c3fe1a2-77aa)");
+/// assert_eq!(one, fingerprint("user.registered", "user 99 is unknown (request 9b1d33ff-01bc)"));
+/// assert_ne!(one, fingerprint("user.registered", "the mail server is gone"));
+/// ```
+pub fn fingerprint(event_type: &str, error: &str) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(event_type);
+    hasher.update([0]);
+    for word in error.split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_' || c == '.')) {
+        let varies = word.chars().any(|c| c.is_ascii_digit());
+        hasher.update(if varies { "#" } else { word });
+        hasher.update(" ");
+    }
+    hasher.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,243 @@
+//! Consumer groups: who they are, what their segments hold, and how keys are spread over segments.
+//!
+//! # Constraints
+//! Each event is handed to each group at least once; events of one key in log order; any number of processes share the
+//! work; a crash at any moment loses nothing, repeats little, and never blames an event for its neighbour.
+//!
+//! # Design
+//! A group has a fixed number of *segments*. A segment takes the keys whose hash falls to it, and lies within one partition.
+//! A process leases segments. Of a segment the store keeps:
+//!
+//! - its *cursor*: everything of it at or below is done, or named by a row of the ledger;
+//! - its *claim*: what lies between cursor and claim may have been handed to a handler. It is raised, and committed,
+//!   before anything is handed over. Whoever leases it finds there, if the one before it ended in order, nothing; else what
+//!   was in hand then. What was in hand at a second end too is *suspect*: it may be what ends processes;
+//! - its *ledger*: a row for each key that does not go with the cursor, because its event waits to be tried again, runs
+//!   for long, or is parked. Later events of the key are not copied: they lie between the row's position and its `through`,
+//!   and are found again by the key.
+//!
+//! The logic over these facts is in the bus; a store keeps them, and refuses whoever has lost the lease.
+
+mod key;
+mod lane;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use key::{GroupKey, Key, segment_of};
+pub use lane::{
+    BitSet, LaneBatch, LaneFailure, LaneOrigin, LaneProgress, LaneResult, LaneRetry, NewLaneBatch,
+};
+
+use crate::filter::TypePattern;
+
+/// Segments of a group that says nothing else.
+pub const DEFAULT_SEGMENTS: u16 = 16;
+/// Most segments of a group.
+pub const MAX_SEGMENTS: u16 = 1024;
+/// Rows of the ledger that a segment may have; at this bound it reads no further.
+pub const MAX_BLOCKED_KEYS: usize = 10_000;
+/// Bytes that a segment's ledger may have (see [`BlockedKey::size_bytes`]); at this bound it reads no further.
+pub const MAX_LEDGER_BYTES: usize = 16 * 1024 * 1024;
+/// References that a segment's replay lane may hold.
+pub const MAX_LANE_REFERENCES: usize = 10_000;
+/// A group that no consumer has visited for this long holds no history back, where nothing else is asked for.
+pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What a group is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupSpec {
+    /// Its name, 1 to 128 bytes.
+    pub name: String,
+    /// The types it takes; all when empty. May change from one subscription to the next.
+    pub types: Vec<TypePattern>,
+    /// What keeps its order. Frozen when the group is made.
+    pub key: GroupKey,
+    /// How many segments it has, 1 to [`MAX_SEGMENTS`]. Frozen when the group is made.
+    pub segments: u16,
+}
+
+impl GroupSpec {
+    /// A group that takes everything, ordered by the events' own keys, in 16 segments.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), types: Vec::new(), key: GroupKey::default(), segments: DEFAULT_SEGMENTS }
+    }
+
+    /// Whether it takes events of this type.
+    pub fn takes(&self, event_type: &str) -> bool {
+        self.types.is_empty() || self.types.iter().any(|pattern| pattern.matches(event_type))
+    }
+}
+
+/// A group as the store knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupRecord {
+    /// What it is.
+    #[serde(flatten)]
+    pub spec: GroupSpec,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When a consumer last renewed its leases, or when it was made.
+    pub last_seen_at: Timestamp,
+    /// History that was removed before the group had passed it, the oldest first.
+    pub gaps: Vec<Gap>,
+}
+
+/// History that a group did not get, because retention removed it first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gap {
+    /// The partition.
+    pub partition: u16,
+    /// The first sequence that was removed before the group had passed it.
+    pub from: u64,
+    /// The last one.
+    pub to: u64,
+    /// When it was removed.
+    pub at: Timestamp,
+}
+
+/// A lease on a segment: the right to commit to it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The group.
+    pub group: String,
+    /// The segment.
+    pub segment: u16,
+    /// The fencing number: each lease of a segment has a higher one than the lease before it.
+    pub epoch: u64,
+    /// Drawn at random by the consumer, so that two consumers never hold equal leases, not even after a store has lost
+    /// its newest epochs.
+    pub token: u64,
+}
+
+/// A key that does not go with its segment's cursor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockedKey {
+    /// The key.
+    pub key: Key,
+    /// The sequence of its first event that is not done.
+    pub position: u64,
+    /// The sequence up to which events of the key were passed by the cursor: those from `position` to here are still to
+    /// be handled.
+    pub through: u64,
+    /// Events of the key up to here may have been handed over; below `position` where none was.
+    pub claimed_to: u64,
+    /// How often the event at `position` has been tried.
+    pub attempts: u32,
+    /// How often a consumer ended, without giving its segment back, while the event at `position` was claimed.
+    pub ends: u32,
+    /// When it may be tried next; none where the key is parked behind a dead letter.
+    pub due: Option<Timestamp>,
+    /// What the last attempt said; empty where there was none.
+    pub error: String,
+    /// Since when the key is blocked.
+    pub since: Timestamp,
+}
+
+impl BlockedKey {
+    /// About what the row takes.
+    pub fn size_bytes(&self) -> usize {
+        self.key.kind.len() + self.key.id.len() + self.error.len() + 64
+    }
+
+    /// Whether its event may have been handed over.
+    pub fn is_claimed(&self) -> bool {
+        self.claimed_to >= self.position
+    }
+}
+
+/// What the store keeps of a segment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SegmentState {
+    /// The partition it lies in.
+    pub partition: u16,
+    /// Everything of the segment at or below this sequence is done, or in the ledger.
+    pub cursor: u64,
+    /// Events of the segment up to here may have been handed over; never below the cursor.
+    pub claimed_to: u64,
+    /// The ledger.
+    pub blocked: Vec<BlockedKey>,
+}
+
+/// How a segment is doing, for people and for health.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SegmentStatus {
+    /// The segment.
+    pub segment: u16,
+    /// Its partition.
+    pub partition: u16,
+    /// Who has leased it, if anyone has.
+    pub consumer: Option<String>,
+    /// Its cursor.
+    pub cursor: u64,
+    /// Keys in its ledger.
+    pub blocked_keys: u64,
+    /// Of these, how many are parked behind a dead letter.
+    pub parked_keys: u64,
+    /// The lowest position of its ledger.
+    pub oldest_blocked: Option<u64>,
+    /// References that wait in its replay lane.
+    pub lane: u64,
+}
+
+/// A consumer of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsumerStatus {
+    /// Its name: unique among the group's consumers.
+    pub name: String,
+    /// Until when it counts as alive.
+    pub alive_until: Timestamp,
+    /// Segments it has leased.
+    pub segments: u16,
+}
+
+/// How a group is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupStatus {
+    /// The group.
+    #[serde(flatten)]
+    pub record: GroupRecord,
+    /// Its segments, in order.
+    pub segments: Vec<SegmentStatus>,
+    /// Its consumers that are alive, by name.
+    pub consumers: Vec<ConsumerStatus>,
+}
+
+impl GroupStatus {
+    /// The lowest cursor of a partition's segments.
+    pub fn cursor(&self, partition: u16) -> Option<u64> {
+        self.segments.iter().filter(|s| s.partition == partition).map(|s| s.cursor).min()
+    }
+
+    /// Keys in its ledger.
+    pub fn blocked_keys(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.blocked_keys).sum()
+    }
+}
+
+/// How many segments a consumer should have, so that all have as many, give or take one: by its place among the names of
+/// all consumers that are alive. Zero where it is not among them.
+///
+/// ```
+/// use domain::group::fair_share;
+/// let alive = ["a", "b", "c"];
+/// assert_eq!(["a", "b", "c"].map(|name| fair_share(16, name, alive)), [6, 5, 5]);
+/// ```
+pub fn fair_share<'a>(segments: u16, name: &str, alive: impl IntoIterator<Item = &'a str>) -> u16 {
+    let mut names: Vec<&str> = alive.into_iter().collect();
+    names.sort_unstable();
+    names.dedup();
+    let Some(rank) = names.iter().position(|other| *other == name) else { return 0 };
+    let each = usize::from(segments) / names.len();
+    let rest = usize::from(segments) % names.len();
+    (each + usize::from(rank < rest)) as u16
+}

@@ -1,0 +1,127 @@
+//! Keys: what a group keeps in order, and which of its segments a key falls to.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{entity::Entity, event::Event, filter::Filter, ordering::OrderingKey};
+
+/// What keeps a group's order.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupKey {
+    /// Each event's own ordering key, as it was settled on admission.
+    #[default]
+    Event,
+    /// The correlation id; the event's own key where it has none.
+    Correlation,
+    /// The entity of this kind; the event's own key where it has none.
+    Entity(String),
+    /// Everything is one key: one event after the other.
+    All,
+}
+
+/// A key, owned: events with equal keys are handled in log order, one at a time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key {
+    /// What kind of thing it names: an entity kind, `correlation`, `event`, or `all`.
+    pub kind: Box<str>,
+    /// Its id.
+    pub id: Box<str>,
+}
+
+impl Key {
+    /// A key.
+    pub fn new(kind: impl Into<Box<str>>, id: impl Into<Box<str>>) -> Self {
+        Self { kind: kind.into(), id: id.into() }
+    }
+
+    /// A filter that finds the events of the key, and perhaps others that share the entity but not the key: hold each
+    /// against [`GroupKey::of`]. The one event whose key is its own id is to be looked up by that id.
+    pub fn filter(&self) -> Filter {
+        match &*self.kind {
+            "all" => Filter::default(),
+            "correlation" => Filter::correlation(&*self.id),
+            kind => Filter::entity(Entity::new(kind, &*self.id)),
+        }
+    }
+}
+
+impl From<OrderingKey<'_>> for Key {
+    fn from(key: OrderingKey<'_>) -> Self {
+        Self::new(key.kind, key.id)
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.kind, self.id)
+    }
+}
+
+impl GroupKey {
+    /// An event's key in a group of this rule.
+    ///
+    /// ```
+    /// use domain::{Document, Limits, group::GroupKey};
+    /// let json = br#"{"id":"e1","type":"t","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"s",
+    ///                 "metadata":{},"correlationId":"c1","labId":"l1"}"#;
+    /// let event = Document::parse(json, &Limits::default()).unwrap().into_event().unwrap();
+    /// assert_eq!(GroupKey::Correlation.of(&event).to_string(), "correlation=c1");
+    /// assert_eq!(GroupKey::Entity("lab".into()).of(&event).to_string(), "lab=l1");
+    /// assert_eq!(GroupKey::Entity("user".into()).of(&event).to_string(), "event=e1");
+    /// ```
+    pub fn of<'e>(&self, event: &'e Event) -> OrderingKey<'e> {
+        match self {
+            Self::Event => event.ordering_key(),
+            Self::All => OrderingKey { kind: "all", id: "" },
+            Self::Correlation => match event.correlation_id() {
+                Some(id) => OrderingKey { kind: "correlation", id },
+                None => event.ordering_key(),
+            },
+            Self::Entity(kind) => match event.entities().find(|(k, _)| k == kind) {
+                Some((kind, id)) => OrderingKey { kind, id },
+                None => event.ordering_key(),
+            },
+        }
+    }
+}
+
+/// The segment that a key falls to, of those that lie in a partition. Segment `s` lies in partition `s % partitions`; a
+/// group has at least as many segments as the log has partitions. FNV-1a over kind, NUL and id, then mixed: it is part of the
+/// stored format, for a key must never change its segment.
+pub fn segment_of(key: &OrderingKey<'_>, partition: u16, partitions: u16, segments: u16) -> u16 {
+    let partitions = partitions.max(1);
+    let lanes = (segments / partitions).max(1);
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in key.kind.bytes().chain([0]).chain(key.id.bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    partition + partitions * (mixed(hash) % u64::from(lanes)) as u16
+}
+
+/// FNV of short texts that differ little has poor low bits: the finisher of MurmurHash3 spreads them.
+fn mixed(mut hash: u64) -> u64 {
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_spread_over_all_segments_and_never_move() {
+        let mut counts = [0; 16];
+        for n in 0..16_000 {
+            let id = format!("user-{n}");
+            counts[usize::from(segment_of(&OrderingKey { kind: "user", id: &id }, 0, 1, 16))] += 1;
+        }
+        assert!(counts.iter().all(|count| (800..1200).contains(count)), "{counts:?}");
+        assert_eq!(segment_of(&OrderingKey { kind: "user", id: "user-123" }, 0, 1, 16), 7);
+        for partition in 0..16 {
+            assert_eq!(segment_of(&OrderingKey { kind: "user", id: "u" }, partition, 16, 16), partition);
+            let of_32 = segment_of(&OrderingKey { kind: "user", id: "u" }, partition, 16, 32);
+            assert_eq!(of_32 % 16, partition);
+        }
+    }
+}
