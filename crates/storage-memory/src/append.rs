@@ -28,19 +28,29 @@ pub(crate) fn append(
             max_bytes: MAX_BATCH_BYTES,
         });
     }
+    Ok(store(state, batch, atomicity, now))
+}
+
+/// Stores a batch that is within the limits.
+pub(crate) fn store(
+    state: &mut State,
+    batch: &[Event],
+    atomicity: Atomicity,
+    now: Timestamp,
+) -> Vec<AppendOutcome> {
     let mut outcomes = decide(state, batch);
     let refused =
         |outcome: &AppendOutcome| matches!(outcome, AppendOutcome::Conflict(_) | AppendOutcome::Erased);
     if atomicity == Atomicity::AllOrNothing && outcomes.iter().any(refused) {
         withdraw(state, &mut outcomes);
-        return Ok(outcomes);
+        return outcomes;
     }
     for (event, outcome) in batch.iter().zip(&outcomes) {
         if matches!(outcome, AppendOutcome::Stored(_)) {
             state.push(event.clone(), now);
         }
     }
-    Ok(outcomes)
+    outcomes
 }
 
 /// What becomes of each event if all that is well is stored.

@@ -5,15 +5,23 @@
 
 mod append;
 mod checkpoints;
+mod commits;
+mod dead_letters;
 mod erase;
 #[cfg(feature = "faults")]
 mod faults;
+mod groups;
+mod holds;
 mod index;
+mod lanes;
+mod leases;
 mod read;
 mod replays;
 mod retention;
+mod schedule;
 mod schemas;
 mod state;
+mod stats;
 mod verify;
 
 use std::{
@@ -23,12 +31,13 @@ use std::{
 
 use async_trait::async_trait;
 use domain::{
-    Cursor, Entity, Event, Filter, StoreId, StoredEvent,
+    Cursor, Entity, Event, Filter, Position, StoreId, StoredEvent,
     ports::{
-        AppendOutcome, Atomicity, Clock, Erased, EventStore, EventStoreError, Page, ReadRequest, StoreInfo,
-        SystemClock, TrimRequest, Trimmed, VerifyReport, event_store::Progress,
+        AppendOutcome, Atomicity, Clock, Erased, EventStore, EventStoreError, Keeps, Page, ReadRequest,
+        StoreInfo, SystemClock, TrimRequest, Trimmed, VerifyReport, event_store::Progress,
     },
 };
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 pub use append::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
@@ -72,7 +81,13 @@ impl Default for MemoryStore {
 impl MemoryStore {
     /// An empty store on a clock of the caller's.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let state = RwLock::new(State::new(StoreId(fastrand::u64(..))));
+        Self::keeping(clock, Keeps::History)
+    }
+
+    /// An empty store that keeps this much. Under [`Keeps::Deliveries`] each trim, whatever its rule, also removes what
+    /// every group has passed and the store has had for longer than [`Keeps::DEDUP_WINDOW`].
+    pub fn keeping(clock: Arc<dyn Clock>, keeps: Keeps) -> Self {
+        let state = RwLock::new(State::new(StoreId(fastrand::u64(..)), keeps));
         let head = watch::Sender::new(0);
         Self { shared: Arc::new(Shared { clock, state, head }) }
     }
@@ -85,6 +100,15 @@ impl MemoryStore {
     fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
         self.shared.state.write().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// Wakes whoever waits for the head. Called under the state's lock.
+    fn show_head(&self, state: &State) {
+        self.shared.head.send_replace(state.last);
+    }
 }
 
 #[async_trait]
@@ -95,8 +119,8 @@ impl EventStore for MemoryStore {
         atomicity: Atomicity,
     ) -> Result<Vec<AppendOutcome>, EventStoreError> {
         let mut state = self.state_mut();
-        let outcomes = append::append(&mut state, batch, atomicity, self.shared.clock.now())?;
-        self.shared.head.send_replace(state.last);
+        let outcomes = append::append(&mut state, batch, atomicity, self.now())?;
+        self.show_head(&state);
         Ok(outcomes)
     }
 
@@ -106,6 +130,10 @@ impl EventStore for MemoryStore {
 
     async fn get(&self, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError> {
         read::get(&self.state(), ids)
+    }
+
+    async fn at(&self, positions: &[Position]) -> Result<Page, EventStoreError> {
+        Ok(read::at(&self.state(), positions))
     }
 
     async fn count(&self, filter: &Arc<Filter>, until: Option<&Cursor>) -> Result<u64, EventStoreError> {
@@ -125,11 +153,11 @@ impl EventStore for MemoryStore {
     }
 
     async fn trim(&self, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
-        retention::trim(&mut self.state_mut(), request, self.shared.clock.now())
+        retention::trim(&mut self.state_mut(), request, self.now())
     }
 
     async fn erase(&self, entity: &Entity) -> Result<Erased, EventStoreError> {
-        Ok(erase::erase(&mut self.state_mut(), entity))
+        Ok(erase::erase(&mut self.state_mut(), entity, self.shared.clock.now()))
     }
 
     async fn verify(&self, progress: Option<Progress>) -> Result<VerifyReport, EventStoreError> {

@@ -6,13 +6,13 @@ use std::{
 };
 
 use domain::{
-    Cursor, Filter, StorageFailure, StoredEvent,
+    Cursor, Filter, Position, StorageFailure, StoredEvent,
     ports::{EventStoreError, Order, Page, ReadRequest},
 };
 
 use crate::{
     index::{Postings, Term},
-    state::{Entry, State},
+    state::{Entry, State, sequence},
 };
 
 /// Most events that one page looks at, so that a filter which matches little does not hold the lock for long.
@@ -65,6 +65,18 @@ pub(crate) fn get(state: &State, ids: &[String]) -> Result<Vec<StoredEvent>, Eve
             })
         })
         .collect()
+}
+
+pub(crate) fn at(state: &State, positions: &[Position]) -> Page {
+    let mut page = Page::default();
+    for sequence in positions.iter().copied().filter_map(sequence) {
+        match state.log.get(&sequence).map(|entry| entry.read(sequence)) {
+            Some(Ok(stored)) => page.events.push(stored),
+            Some(Err(corrupt)) => page.corrupt.push(corrupt),
+            None => {}
+        }
+    }
+    page
 }
 
 /// What of the log is still to be walked: the sequences above `low` up to `high`.

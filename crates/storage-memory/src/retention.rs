@@ -1,9 +1,12 @@
 //! Trimming: what a retention rule lets go and no hold keeps, the oldest first.
 
-use domain::ports::{EventStoreError, TrimRequest, Trimmed};
+use domain::ports::{EventStoreError, Keeps, TrimRequest, Trimmed};
 use jiff::Timestamp;
 
-use crate::state::State;
+use crate::{
+    holds,
+    state::{State, earlier},
+};
 
 pub(crate) fn trim(
     state: &mut State,
@@ -11,7 +14,7 @@ pub(crate) fn trim(
     now: Timestamp,
 ) -> Result<Trimmed, EventStoreError> {
     let droppable = droppable(state, request, now)?;
-    let hold = smallest_hold(state, request)?;
+    let hold = holds::smallest(state, request, now)?;
     let free =
         droppable.partition_point(|(sequence, _)| hold.as_ref().is_none_or(|(mark, _)| sequence <= mark));
     let held_by = hold.filter(|_| free < droppable.len()).map(|(_, holder)| holder);
@@ -24,9 +27,11 @@ pub(crate) fn trim(
         held_by,
     };
     if !request.dry_run {
-        for (sequence, _) in going {
-            state.remove(*sequence);
-            state.trimmed_through = state.trimmed_through.max(*sequence);
+        let going: Vec<u64> = going.iter().map(|(sequence, _)| *sequence).collect();
+        holds::record_gaps(state, &going, now);
+        for sequence in going {
+            state.remove(sequence);
+            state.trimmed_through = state.trimmed_through.max(sequence);
         }
     }
     Ok(trimmed)
@@ -44,36 +49,29 @@ fn droppable(
     let in_rule = |event_type: &str| {
         rule.types.is_empty() || rule.types.iter().any(|pattern| pattern.matches(event_type))
     };
+    // Where nothing is kept but for delivery, what no group holds goes after a time, whatever the rule says: an id must
+    // be known that long.
+    let delivered_before = match state.keeps {
+        Keeps::History => None,
+        Keeps::Deliveries => earlier(now, Keeps::DEDUP_WINDOW),
+    };
     let (mut newer_events, mut newer_bytes) = (0, 0);
     let mut droppable = Vec::new();
-    for (sequence, entry) in state.log.iter().rev().filter(|(_, entry)| in_rule(entry.event.event_type())) {
+    for (sequence, entry) in state.log.iter().rev() {
         let bytes = entry.event.size_bytes() as u64;
-        newer_events += 1;
-        newer_bytes += bytes;
-        let goes = through.is_some_and(|mark| *sequence <= mark)
-            || stored_before.is_some_and(|instant| entry.stored_at < instant)
-            || rule.max_events.is_some_and(|most| newer_events > most)
-            || rule.max_bytes.is_some_and(|most| newer_bytes > most);
+        let mut goes = delivered_before.is_some_and(|instant| entry.stored_at < instant);
+        if state.keeps == Keeps::History && in_rule(entry.event.event_type()) {
+            newer_events += 1;
+            newer_bytes += bytes;
+            goes |= through.is_some_and(|mark| *sequence <= mark)
+                || stored_before.is_some_and(|instant| entry.stored_at < instant)
+                || rule.max_events.is_some_and(|most| newer_events > most)
+                || rule.max_bytes.is_some_and(|most| newer_bytes > most);
+        }
         if goes {
             droppable.push((*sequence, bytes));
         }
     }
     droppable.reverse();
     Ok(droppable)
-}
-
-/// The hold that keeps the most, the store's own checkpoints included: its mark and its holder.
-fn smallest_hold(state: &State, request: &TrimRequest) -> Result<Option<(u64, String)>, EventStoreError> {
-    let mut smallest: Option<(u64, String)> = None;
-    let mut own: Vec<_> = state.checkpoints.iter().filter(|checkpoint| checkpoint.hold).collect();
-    own.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
-    let own = own.into_iter().map(|checkpoint| (&checkpoint.mark, format!("checkpoint {}", checkpoint.name)));
-    let asked = request.holds.iter().map(|hold| (&hold.mark, hold.holder.clone()));
-    for (mark, holder) in asked.chain(own) {
-        let mark = state.sequence_of(mark)?;
-        if smallest.as_ref().is_none_or(|(least, _)| mark < *least) {
-            smallest = Some((mark, holder));
-        }
-    }
-    Ok(smallest)
 }

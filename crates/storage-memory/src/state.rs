@@ -1,17 +1,25 @@
 //! What a store holds, and the two steps that change it: an event comes in with its index entries, or goes with them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use domain::{
     Checkpoint, CorruptEvent, Cursor, Event, Position, StoreId, StoredEvent,
-    ports::{EventStoreError, SchemaRecord, StoreInfo},
+    ports::{EventStoreError, Keeps, SchemaRecord, StoreInfo},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::index::Index;
+use crate::{
+    dead_letters::DeadLetters, groups::Groups, index::Index, replays::Replays, schedule::Schedule,
+    stats::Stats,
+};
 
 /// The only partition.
-const PARTITION: u16 = 0;
+pub(crate) const PARTITION: u16 = 0;
+/// How many there are.
+pub(crate) const PARTITIONS: u16 = 1;
 /// The only log epoch: a store in RAM does not outlive its process.
 const EPOCH: u64 = 1;
 
@@ -45,6 +53,7 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) struct State {
     id: StoreId,
+    pub(crate) keeps: Keeps,
     /// The newest sequence that was handed out; it never falls.
     pub(crate) last: u64,
     /// When the newest was stored; it never falls, whatever the clock does.
@@ -56,13 +65,19 @@ pub(crate) struct State {
     pub(crate) trimmed_through: u64,
     pub(crate) checkpoints: Vec<Checkpoint>,
     pub(crate) schemas: BTreeMap<(String, Option<String>), SchemaRecord>,
+    pub(crate) replays: Replays,
+    pub(crate) groups: Groups,
+    pub(crate) dead_letters: DeadLetters,
+    pub(crate) schedule: Schedule,
+    pub(crate) stats: Stats,
     bytes: u64,
 }
 
 impl State {
-    pub(crate) fn new(id: StoreId) -> Self {
+    pub(crate) fn new(id: StoreId, keeps: Keeps) -> Self {
         Self {
             id,
+            keeps,
             last: 0,
             last_stored_at: Timestamp::MIN,
             log: BTreeMap::new(),
@@ -71,6 +86,11 @@ impl State {
             trimmed_through: 0,
             checkpoints: Vec::new(),
             schemas: BTreeMap::new(),
+            replays: Replays::default(),
+            groups: Groups::default(),
+            dead_letters: DeadLetters::default(),
+            schedule: Schedule::default(),
+            stats: Stats::default(),
             bytes: 0,
         }
     }
@@ -92,6 +112,12 @@ impl State {
         self.index.remove(sequence, &event);
         self.bytes -= event.size_bytes() as u64;
         Some(event)
+    }
+
+    /// The event at a position, if one is there and can be read.
+    pub(crate) fn readable_event(&self, at: Position) -> Option<&Event> {
+        let entry = self.log.get(&sequence(at)?)?;
+        entry.damage.is_none().then_some(&entry.event)
     }
 
     pub(crate) fn cursor(&self, sequence: u64) -> Cursor {
@@ -124,6 +150,7 @@ impl State {
         StoreInfo {
             id: self.id,
             namespace: "memory".to_owned(),
+            keeps: self.keeps,
             head: self.head(),
             events: self.log.len() as u64,
             bytes: self.bytes,
@@ -141,4 +168,14 @@ pub(crate) fn position(sequence: u64) -> Position {
 /// The sequence of a position; none where it is of another partition.
 pub(crate) fn sequence(position: Position) -> Option<u64> {
     (position.partition == PARTITION).then_some(position.sequence)
+}
+
+/// An instant after another; the end of time where that is beyond it.
+pub(crate) fn later(instant: Timestamp, by: Duration) -> Timestamp {
+    SignedDuration::try_from(by).ok().and_then(|by| instant.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
+}
+
+/// An instant before another; none where that is before all time.
+pub(crate) fn earlier(instant: Timestamp, by: Duration) -> Option<Timestamp> {
+    SignedDuration::try_from(by).ok().and_then(|by| instant.checked_sub(by).ok())
 }

@@ -3,7 +3,7 @@
 use domain::{
     Event, Position, StorageFailure,
     event::head,
-    ports::{AppendOutcome, Atomicity},
+    ports::{AppendOutcome, Atomicity, Keeps},
 };
 use rusqlite::{Connection, OptionalExtension};
 use sha2::{Digest, Sha256};
@@ -54,7 +54,8 @@ impl<'a> Appender<'a> {
         batch.iter().map(|event| self.append_one(event, state, kinds, tail)).collect()
     }
 
-    fn append_one(
+    /// Appends one event, or says what stands in its way.
+    pub(crate) fn append_one(
         &self,
         event: &Event,
         state: &mut State,
@@ -86,12 +87,14 @@ impl<'a> Appender<'a> {
         state.stored_at = stored_at;
         state.events += 1;
         state.bytes += event.size_bytes() as u64;
-        tail.push(self.connection, kinds, seq, event)?;
+        if state.keeps == Keeps::History {
+            tail.push(self.connection, kinds, seq, event)?;
+        }
         Ok(AppendOutcome::Stored(Position::new(0, seq)))
     }
 
     /// What an event is to one of the same id, if there is one.
-    fn known(&self, event: &Event) -> Result<Option<AppendOutcome>, StorageFailure> {
+    pub(crate) fn known(&self, event: &Event) -> Result<Option<AppendOutcome>, StorageFailure> {
         let Some(seq) = rows::position_of(self.connection, event.id())? else { return Ok(None) };
         let same = self
             .connection
@@ -112,7 +115,8 @@ impl<'a> Appender<'a> {
         }))
     }
 
-    fn is_erased(&self, id: &str) -> Result<bool, StorageFailure> {
+    /// Whether the event of an id was erased.
+    pub(crate) fn is_erased(&self, id: &str) -> Result<bool, StorageFailure> {
         if !self.any_tombstones {
             return Ok(false);
         }

@@ -6,17 +6,20 @@ use std::{
 };
 
 use domain::{
-    StorageFailure,
-    ports::{EventStore, StoreInfo},
+    Event, StorageFailure,
+    ports::{EventStore, Keeps, StoreInfo},
 };
 use rusqlite::{Connection, backup::Backup};
 
 use crate::{
     append::tombstone,
     connection::{self, Role},
+    dead_letter_rows,
     failure::sqlite,
     layout::{self, Found},
+    leases,
     remove::remove,
+    replays, schedule,
     state::{State, micros},
     store::{SqliteOptions, SqliteStore, blocking},
     terms::Kinds,
@@ -182,7 +185,10 @@ impl Target {
                     .query_map([], |row| row.get(0))
                     .and_then(Iterator::collect::<Result<_, _>>)
                     .map_err(sqlite)?;
-                Replaced { head: State::load(&connection)?.head, tombstones }
+                // Perhaps of an older layout, of which this is all that is asked.
+                let head: i64 =
+                    connection.query_row("SELECT head FROM state", [], |row| row.get(0)).map_err(sqlite)?;
+                Replaced { head: head as u64, tombstones }
             }
         };
         Ok(Self { path: path.to_owned(), connection, replaced, moved_to: None })
@@ -235,7 +241,7 @@ const EPOCH_STRIDE: u64 = 1 << 32;
 /// Makes a copy of a backup the beginning of a new history.
 fn begin_epoch(path: &Path, replaced: &Replaced, now_micros: i64) -> Result<(), StorageFailure> {
     let mut connection = connection::open(path, Role::Write)?;
-    layout::migrate(&mut connection, "", now_micros)?;
+    layout::migrate(&mut connection, "", Keeps::default(), now_micros)?;
     let transaction = connection.transaction().map_err(sqlite)?;
     let mut state = State::load(&transaction)?;
     transaction
@@ -249,6 +255,8 @@ fn begin_epoch(path: &Path, replaced: &Replaced, now_micros: i64) -> Result<(), 
     let highest = state.head.max(replaced.head);
     // What is in the log may still be unindexed; the index goes by position and does not mind the gap.
     state.head = (highest / EPOCH_STRIDE + 1) * EPOCH_STRIDE;
+    leases::fence_all(&transaction)?;
+    replays::fence_all(&transaction)?;
     erase_again(&transaction, &mut state, replaced)?;
     state.save(&transaction)?;
     transaction.commit().map_err(sqlite)?;
@@ -285,7 +293,15 @@ fn erase_again(
         }
     }
     positions.sort_unstable();
-    remove(connection, state, &mut Kinds::default(), &positions, |_| Ok(())).map(drop)
+    remove(connection, state, &mut Kinds::default(), &positions, |_| Ok(()))?;
+    let is_erased = |event: &Event| erased.contains(tombstone(event.id()).as_slice());
+    for (id, _) in dead_letter_rows::matching(connection, is_erased)? {
+        dead_letter_rows::remove(connection, &id)?;
+    }
+    for (number, _) in schedule::matching(connection, is_erased)? {
+        schedule::remove(connection, number)?;
+    }
+    Ok(())
 }
 
 fn copy(source: &Connection, to: &Path) -> Result<(), StorageFailure> {

@@ -44,7 +44,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StorageFailure> 
     let mut connection =
         Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(sqlite)?;
     connection.busy_handler(Some(wait_a_little)).map_err(sqlite)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_prepared_statement_cache_capacity(128);
     Ok(connection)
 }
 

@@ -3,7 +3,7 @@
 use std::{ops::ControlFlow, time::Duration};
 
 use domain::{
-    Entity, Filter, StorageFailure,
+    Entity, Event, Filter, StorageFailure,
     ports::{Erased, EventStoreError, Order},
 };
 use rusqlite::Connection;
@@ -11,12 +11,15 @@ use tokio::time::Instant;
 
 use crate::{
     append::tombstone,
-    connection,
+    commits, connection, dead_letter_rows, dead_letters,
     failure::sqlite,
+    groups::execute,
     postings,
     read::{self, Range},
     remove::{Removed, remove},
+    schedule,
     state::State,
+    state::micros,
     store::SqliteStore,
     terms::{Kinds, Value},
 };
@@ -31,6 +34,8 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 /// Erases every event that names the entity.
 pub(crate) async fn erase(store: &SqliteStore, entity: &Entity) -> Result<Erased, EventStoreError> {
     let mut erased = Erased::default();
+    // First what may yet go into the log, last what may yet be made of what is in it.
+    erase_copies(store, scheduled(store, entity).await?, &mut erased).await?;
     let (mut next, mut unreadable) = (Some(1), 0);
     while let Some(low) = next {
         let entity = entity.clone();
@@ -44,6 +49,8 @@ pub(crate) async fn erase(store: &SqliteStore, entity: &Entity) -> Result<Erased
         unreadable += page.unreadable;
         next = page.next;
     }
+    erase_copies(store, letters(store, entity).await?, &mut erased).await?;
+    forget_key(store, entity).await?;
     // Also where an erasure before this one was cut short, or kept from finishing by a reader.
     if store.reading(|_, state| Ok::<_, EventStoreError>(state.unscrubbed)).await? {
         erased.remains.extend(rewrite_file(store).await?);
@@ -57,6 +64,86 @@ pub(crate) async fn erase(store: &SqliteStore, entity: &Entity) -> Result<Erased
         erased.remains.push("backups and exports that were made before".to_owned());
     }
     Ok(erased)
+}
+
+/// An event that is not in the log, or not only there.
+enum Copy {
+    Scheduled(i64),
+    DeadLetter(String),
+}
+
+async fn scheduled(store: &SqliteStore, entity: &Entity) -> Result<Vec<(Copy, Event)>, StorageFailure> {
+    let entity = entity.clone();
+    let found = store
+        .reading(move |connection, _| schedule::matching(connection, |event| event.names(&entity)))
+        .await?;
+    Ok(found.into_iter().map(|(number, event)| (Copy::Scheduled(number), event)).collect())
+}
+
+async fn letters(store: &SqliteStore, entity: &Entity) -> Result<Vec<(Copy, Event)>, StorageFailure> {
+    let entity = entity.clone();
+    let found = store
+        .reading(move |connection, _| dead_letter_rows::matching(connection, |event| event.names(&entity)))
+        .await?;
+    Ok(found.into_iter().map(|(id, event)| (Copy::DeadLetter(id), event)).collect())
+}
+
+async fn erase_copies(
+    store: &SqliteStore,
+    mut copies: Vec<(Copy, Event)>,
+    erased: &mut Erased,
+) -> Result<(), StorageFailure> {
+    while !copies.is_empty() {
+        let some = copies.split_off(copies.len().saturating_sub(EVENTS_AT_ONCE));
+        let now = micros(store.clock().now());
+        let removed = store
+            .writer()
+            .await?
+            .transact(move |transaction, state, _| {
+                let mut removed = Removed::default();
+                for (copy, event) in &some {
+                    match copy {
+                        Copy::Scheduled(number) => schedule::remove(transaction, *number)?,
+                        Copy::DeadLetter(id) => {
+                            // A key that is parked behind it goes on.
+                            dead_letters::discard(transaction, id, "its event was erased", now)?;
+                            dead_letter_rows::remove(transaction, id)?;
+                        }
+                    }
+                    // Of an event and its copies one counts.
+                    if bury(transaction, event.id())? {
+                        removed.events += 1;
+                        removed.bytes += event.size_bytes() as u64;
+                    }
+                }
+                state.unscrubbed = true;
+                Ok(removed)
+            })
+            .await?;
+        erased.events += removed.events;
+        erased.bytes += removed.bytes;
+    }
+    Ok(())
+}
+
+/// The keys of ledgers name entities too. Where their events are gone there is nothing to wait for.
+async fn forget_key(store: &SqliteStore, entity: &Entity) -> Result<(), StorageFailure> {
+    let Entity { kind, id } = entity.clone();
+    store
+        .writer()
+        .await?
+        .transact(move |transaction, state, _| {
+            state.unscrubbed |= commits::forget_key(transaction, &kind, &id)? > 0;
+            Ok(())
+        })
+        .await
+}
+
+/// Refuses an id from now on; whether it was not refused before.
+fn bury(connection: &Connection, id: &str) -> Result<bool, StorageFailure> {
+    let buried =
+        execute(connection, "INSERT OR IGNORE INTO tombstone (digest) VALUES (?1)", [tombstone(id)])?;
+    Ok(buried > 0)
 }
 
 struct ErasedPage {
@@ -96,13 +183,7 @@ fn erase_page(
         }
     }
     positions.sort_unstable();
-    let removed = remove(connection, state, kinds, &positions, |id| {
-        connection
-            .prepare_cached("INSERT OR IGNORE INTO tombstone (digest) VALUES (?1)")
-            .and_then(|mut statement| statement.execute([tombstone(id)]))
-            .map_err(sqlite)?;
-        Ok(())
-    })?;
+    let removed = remove(connection, state, kinds, &positions, |id| bury(connection, id).map(drop))?;
     state.unscrubbed |= removed.events > 0;
     Ok(ErasedPage { removed, unreadable, next: stopped.map(|seq| seq + 1) })
 }

@@ -14,26 +14,39 @@
 //! at the short unindexed tail themselves. So the cost of six indexes is paid once for hundreds of events, in key
 //! order; and since a fold is part of a commit, no crash can part an event from its index.
 //!
+//! *Groups are rows.* A commit without failures changes one row a segment. It names its lease in the same statement, so a
+//! lease that was lost changes nothing, and no order of processes can part the two.
+//!
 //! *Reads are pages.* Every page is its own short transaction: an open one would keep the write-ahead log from being
 //! folded back into the file.
 //!
 //! # Durability
 //! WAL with `synchronous=FULL`: an answered append survives the process and, on disks that honour a flush, a power cut.
-//! Checkpoints and schemas are written the same way. Replay counts are not waited for: a power cut may take the last of
-//! them back.
+//! So are checkpoints, schemas, the schedule, groups that are made, moved or deleted, what people do with dead letters, and
+//! the records of replays. Commits of groups, leases, lanes, replay counts and counters are not waited for: they survive the
+//! process, and a power cut may take the last of them back, all or none of each. What groups had handled since then is
+//! handed over once more. Whatever is waited for takes all that was written before it to the disk as well.
 //!
 //! The tables are described in [`layout`].
 
 mod append;
 mod backup;
 mod checkpoints;
+mod commits;
 mod connection;
 mod count;
 mod cursor;
+mod dead_letter_rows;
+mod dead_letters;
 mod erase;
 mod failure;
 mod fold;
+mod group_status;
+mod groups;
+mod holds;
+mod lanes;
 pub mod layout;
+mod leases;
 mod mounts;
 mod plan;
 mod postings;
@@ -42,11 +55,14 @@ mod remove;
 mod replays;
 mod retention;
 mod rows;
+mod schedule;
 mod schemas;
 mod state;
+mod stats;
 mod store;
 mod terms;
 mod verify;
+mod verify_groups;
 mod wake;
 mod writer;
 

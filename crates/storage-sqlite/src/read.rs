@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use domain::{
-    Filter, StorageFailure, StoredEvent,
+    Filter, Position, StorageFailure, StoredEvent,
     ports::{EventStoreError, Order, Page, ReadRequest},
 };
 use rusqlite::Connection;
@@ -69,6 +69,20 @@ pub(crate) fn by_ids(connection: &Connection, ids: &[String]) -> Result<Vec<Stor
         found.push(assembler.stored(seq, row.stored_at, event)?);
     }
     Ok(found)
+}
+
+/// The events at these positions, in the order of the positions.
+pub(crate) fn at(connection: &Connection, positions: &[Position]) -> Result<Page, StorageFailure> {
+    let assembler = Assembler::new(connection)?;
+    let mut page = Page::default();
+    for position in positions.iter().filter(|position| position.partition == 0) {
+        let Some(row) = rows::find(connection, position.sequence)? else { continue };
+        match row.event {
+            Ok(event) => page.events.push(assembler.stored(row.seq, row.stored_at, event)?),
+            Err(detail) => page.corrupt.push(rows::corrupt(row.seq, detail)),
+        }
+    }
+    Ok(page)
 }
 
 /// The positions that a read may still return: those in `low..=high`, walked in `order`.

@@ -4,22 +4,23 @@ use std::{ops::ControlFlow, sync::Arc};
 
 use domain::{
     Cursor, Filter, RetentionRule, StorageFailure,
-    ports::{EventStoreError, Order, TrimRequest, Trimmed},
+    ports::{EventStoreError, GroupHolds, Keeps, Order, TrimRequest, Trimmed},
 };
 use rusqlite::Connection;
 
 use crate::{
-    checkpoints, cursor,
+    cursor,
+    holds::{self, Hold, Holds},
     read::{self, Range},
     remove::remove,
-    state::{State, micros},
+    state::{State, earlier, from_micros, micros},
     store::SqliteStore,
     terms::Kinds,
 };
 
 /// Trims, or counts what would go.
 pub(crate) async fn trim(store: &SqliteStore, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
-    if request.rule.is_empty() {
+    if request.rule.is_empty() && keeps(store).await? == Keeps::History {
         return Ok(Trimmed::default());
     }
     if request.dry_run {
@@ -28,7 +29,7 @@ pub(crate) async fn trim(store: &SqliteStore, request: &TrimRequest) -> Result<T
     loop {
         // Counting what is too much may take a while, so it is done outside the transaction. What others append
         // meanwhile only makes it too little; what others remove would be removed twice, so then it is counted anew.
-        let bounds = Bounds::of(store, &request.rule, &request.holds).await?;
+        let bounds = Bounds::of(store, request).await?;
         let limit = request.limit.max(1);
         let done = store
             .writer()
@@ -46,8 +47,12 @@ pub(crate) async fn trim(store: &SqliteStore, request: &TrimRequest) -> Result<T
     }
 }
 
+async fn keeps(store: &SqliteStore) -> Result<Keeps, EventStoreError> {
+    store.reading(|_, state| Ok(state.keeps)).await
+}
+
 async fn count_what_would_go(store: &SqliteStore, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
-    let bounds = Bounds::of(store, &request.rule, &request.holds).await?;
+    let bounds = Bounds::of(store, request).await?;
     let mut trimmed = Trimmed::default();
     let mut low = Some(1);
     let mut progress = Progress::default();
@@ -55,8 +60,15 @@ async fn count_what_would_go(store: &SqliteStore, request: &TrimRequest) -> Resu
         let (bounds, before) = (bounds.clone(), progress);
         let (page, after, next) = store
             .reading(move |connection, state| {
-                let hold = bounds.hold(connection, state)?;
-                Ok::<_, EventStoreError>(bounds.select(connection, state, &hold, from, usize::MAX, before)?)
+                let holds = bounds.holds(connection, state)?;
+                Ok::<_, EventStoreError>(bounds.select(
+                    connection,
+                    state,
+                    &holds,
+                    from,
+                    usize::MAX,
+                    before,
+                )?)
             })
             .await?;
         trimmed.events += page.positions.len() as u64;
@@ -79,8 +91,12 @@ struct Bounds {
     excess_bytes: u64,
     /// Everything up to here goes.
     through: u64,
-    /// Everything after this stays, and for whom.
-    hold: Hold,
+    /// The lowest of the caller's holds.
+    hold: Option<Hold>,
+    /// How far groups hold.
+    groups: GroupHolds,
+    /// When the call began, in microseconds.
+    now: i64,
     /// The store when counting began.
     counted: State,
 }
@@ -99,33 +115,50 @@ struct Selected {
 }
 
 impl Bounds {
-    async fn of(
-        store: &SqliteStore,
-        rule: &RetentionRule,
-        holds: &[domain::Hold],
-    ) -> Result<Self, EventStoreError> {
-        let filter = Arc::new(Filter { types: rule.types.clone(), ..Filter::default() });
+    async fn of(store: &SqliteStore, request: &TrimRequest) -> Result<Self, EventStoreError> {
         let held: Vec<(Cursor, String)> =
-            holds.iter().map(|hold| (hold.mark.clone(), hold.holder.clone())).collect();
-        let through = rule.through.clone();
+            request.holds.iter().map(|hold| (hold.mark.clone(), hold.holder.clone())).collect();
+        let through = request.rule.through.clone();
         let (through, hold, counted) = store
             .reading(move |connection, state| {
                 let through =
                     through.map_or(Ok(0), |through| cursor::resolve(connection, state, &through))?;
-                let hold = lowest(connection, state, None, held)?;
+                let hold = holds::lowest(connection, state, None, held)?;
                 Ok::<_, EventStoreError>((through, hold, state.clone()))
             })
             .await?;
-        let excess_events = match rule.max_events {
-            Some(keep) => crate::count::count(store, &filter, None).await?.saturating_sub(keep),
-            None => 0,
+        let mut bounds = Self {
+            filter: Arc::new(Filter::default()),
+            stored_before: None,
+            excess_events: 0,
+            excess_bytes: 0,
+            through: 0,
+            hold,
+            groups: request.groups,
+            now: store.now(),
+            counted,
         };
-        let excess_bytes = match rule.max_bytes {
-            Some(keep) => total_bytes(store, &filter).await?.saturating_sub(keep),
-            None => 0,
-        };
-        let stored_before = rule.stored_before(store.clock().now()).map(micros);
-        Ok(Self { filter, stored_before, excess_events, excess_bytes, through, hold, counted })
+        match bounds.counted.keeps {
+            Keeps::History => {
+                bounds.through = through;
+                bounds.set_rule(store, &request.rule).await?;
+            }
+            // Nothing is kept for its own sake, and nothing goes before its id may be forgotten: rules say nothing here.
+            Keeps::Deliveries => bounds.stored_before = Some(earlier(bounds.now, Keeps::DEDUP_WINDOW)),
+        }
+        Ok(bounds)
+    }
+
+    async fn set_rule(&mut self, store: &SqliteStore, rule: &RetentionRule) -> Result<(), EventStoreError> {
+        self.filter = Arc::new(Filter { types: rule.types.clone(), ..Filter::default() });
+        self.stored_before = rule.stored_before(from_micros(self.now)).map(micros);
+        if let Some(keep) = rule.max_events {
+            self.excess_events = crate::count::count(store, &self.filter, None).await?.saturating_sub(keep);
+        }
+        if let Some(keep) = rule.max_bytes {
+            self.excess_bytes = total_bytes(store, &self.filter).await?.saturating_sub(keep);
+        }
+        Ok(())
     }
 
     /// Whether events were removed since counting began.
@@ -141,33 +174,30 @@ impl Bounds {
         kinds: &mut Kinds,
         limit: usize,
     ) -> Result<Trimmed, StorageFailure> {
-        let hold = self.hold(connection, state)?;
+        let holds = self.holds(connection, state)?;
         let mut positions = Vec::new();
         let (mut low, mut progress, mut held_by) = (Some(1), Progress::default(), None);
         // One more than may go in this call tells whether another call has work.
         let wanted = limit.saturating_add(1);
         while let Some(from) = low.filter(|_| positions.len() < wanted) {
             let (page, after, next) =
-                self.select(connection, state, &hold, from, wanted - positions.len(), progress)?;
+                self.select(connection, state, &holds, from, wanted - positions.len(), progress)?;
             positions.extend(page.positions);
             held_by = held_by.or(page.held_by);
             (progress, low) = (after, next);
         }
         let more = positions.len() > limit;
         positions.truncate(limit);
+        holds::record_gaps(connection, &positions, self.now)?;
         let removed = remove(connection, state, kinds, &positions, |_| Ok(()))?;
         state.trimmed = state.trimmed.max(positions.last().copied().unwrap_or(0));
         Ok(Trimmed { events: removed.events, bytes: removed.bytes, more, held_by })
     }
 
-    /// The lowest hold, the store's own checkpoints as they are now included: one that was saved while a trim was being
-    /// prepared holds.
-    fn hold(&self, connection: &Connection, state: &State) -> Result<Hold, StorageFailure> {
-        let checkpoints = checkpoints::holding(connection)?;
-        lowest(connection, state, self.hold.clone(), checkpoints).map_err(|error| match error {
-            EventStoreError::Storage(failure) => failure,
-            other => StorageFailure::Other(other.to_string()),
-        })
+    /// What holds, the store's own checkpoints, replays and groups as they are now included: one that was saved while a
+    /// trim was being prepared holds.
+    fn holds(&self, connection: &Connection, state: &State) -> Result<Holds, StorageFailure> {
+        holds::all(connection, state, self.hold.clone(), self.groups, self.now)
     }
 
     /// The positions that go, from `low` on, at most `limit` of them; how far the pass has come; where it goes on.
@@ -175,7 +205,7 @@ impl Bounds {
         &self,
         connection: &Connection,
         state: &State,
-        hold: &Hold,
+        holds: &Holds,
         low: u64,
         limit: usize,
         mut progress: Progress,
@@ -199,8 +229,8 @@ impl Bounds {
                 || row.seq <= self.through;
             // Stored times and positions rise together: what stays is followed by what stays.
             finished = !goes;
-            if let Some((_, holder)) = hold.as_ref().filter(|(mark, _)| goes && row.seq > *mark) {
-                selected.held_by = Some(holder.clone());
+            if goes && let Some(holder) = holds.holder(row.seq, row.stored_at) {
+                selected.held_by = Some(holder.to_owned());
                 finished = true;
             }
             if finished {
@@ -214,28 +244,6 @@ impl Bounds {
         let next = stopped.filter(|seq| !finished && *seq < state.head).map(|seq| seq + 1);
         Ok((selected, progress, next))
     }
-}
-
-/// Everything after this stays, and for whom.
-type Hold = Option<(u64, String)>;
-
-/// The lowest of some holds; of equals, the first.
-fn lowest(
-    connection: &Connection,
-    state: &State,
-    mut lowest: Hold,
-    holds: Vec<(Cursor, String)>,
-) -> Result<Hold, EventStoreError> {
-    for (mark, holder) in holds {
-        let seq = cursor::resolve(connection, state, &mark).map_err(|error| match error {
-            EventStoreError::LostCursor(why) => EventStoreError::LostCursor(format!("{holder}: {why}")),
-            other => other,
-        })?;
-        if lowest.as_ref().is_none_or(|(low, _)| seq < *low) {
-            lowest = Some((seq, holder));
-        }
-    }
-    Ok(lowest)
 }
 
 /// Bytes of the events that match.

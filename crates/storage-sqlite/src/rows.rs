@@ -24,6 +24,14 @@ pub(crate) fn decode(row: &Row<'_>) -> rusqlite::Result<EventRow> {
     Ok(EventRow { seq: row.get::<_, i64>(0)? as u64, stored_at: row.get(2)?, bytes, event })
 }
 
+/// The copy of an event in the columns `head, json` from `at` on; none where it is damaged.
+pub(crate) fn copy(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Event>> {
+    Ok(match (row.get_ref(at + 1)?.as_str(), row.get_ref(at)?.as_blob()) {
+        (Ok(json), Ok(head)) => head::decode(json, head).ok(),
+        _ => None,
+    })
+}
+
 /// The row at a position.
 pub(crate) fn find(connection: &Connection, seq: u64) -> Result<Option<EventRow>, StorageFailure> {
     connection

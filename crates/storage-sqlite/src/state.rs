@@ -1,6 +1,8 @@
 //! The one row of table `state`.
 
-use domain::{Cursor, StorageFailure, StoreId};
+use std::time::Duration;
+
+use domain::{Cursor, StorageFailure, StoreId, ports::Keeps};
 use jiff::Timestamp;
 use rusqlite::Connection;
 
@@ -23,13 +25,16 @@ pub(crate) struct State {
     pub(crate) trimmed: u64,
     /// Events were erased, and the file may still have bytes of them.
     pub(crate) unscrubbed: bool,
+    /// Frozen when the file was made.
+    pub(crate) keeps: Keeps,
 }
 
 impl State {
     pub(crate) fn load(connection: &Connection) -> Result<Self, StorageFailure> {
         let mut statement = connection
             .prepare_cached(
-                "SELECT store, epoch, head, events, bytes, indexed, trimmed, stored_at, unscrubbed FROM state WHERE one = 1",
+                "SELECT store, epoch, head, events, bytes, indexed, trimmed, stored_at, unscrubbed, \
+                 keeps FROM state WHERE one = 1",
             )
             .map_err(sqlite)?;
         statement
@@ -45,14 +50,23 @@ impl State {
                     trimmed: number(6)?,
                     stored_at: row.get(7)?,
                     unscrubbed: row.get(8)?,
+                    keeps: match row.get_ref(9)?.as_str()? {
+                        DELIVERIES => Keeps::Deliveries,
+                        _ => Keeps::History,
+                    },
                 })
             })
             .map_err(sqlite)
     }
 
     /// How many positions the index is behind. A gap that a restore left counts, which only makes a fold come early.
+    /// Where nothing but ids is indexed there is nothing to catch up with: every read looks through the tail, and the
+    /// tail is all there is.
     pub(crate) fn unindexed(&self) -> u64 {
-        self.head.saturating_sub(self.indexed)
+        match self.keeps {
+            Keeps::History => self.head.saturating_sub(self.indexed),
+            Keeps::Deliveries => 0,
+        }
     }
 
     pub(crate) fn save(&self, connection: &Connection) -> Result<(), StorageFailure> {
@@ -77,6 +91,16 @@ impl State {
     }
 }
 
+const DELIVERIES: &str = "deliveries";
+
+/// What column `keeps` says.
+pub(crate) fn keeps_column(keeps: Keeps) -> &'static str {
+    match keeps {
+        Keeps::History => "history",
+        Keeps::Deliveries => DELIVERIES,
+    }
+}
+
 /// Microseconds of the Unix epoch, rounded down. The years 1 to 9999 fit.
 pub(crate) fn micros(time: Timestamp) -> i64 {
     time.as_nanosecond().div_euclid(1000) as i64
@@ -84,4 +108,24 @@ pub(crate) fn micros(time: Timestamp) -> i64 {
 
 pub(crate) fn from_micros(micros: i64) -> Timestamp {
     Timestamp::from_microsecond(micros).unwrap_or_default()
+}
+
+/// An instant so much later, or the last one there is.
+pub(crate) fn later(micros: i64, duration: Duration) -> i64 {
+    let duration = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    micros.saturating_add(duration).min(self::micros(Timestamp::MAX))
+}
+
+/// An instant so much earlier.
+pub(crate) fn earlier(micros: i64, duration: Duration) -> i64 {
+    micros.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// An instant as text that sorts as instants do, to the nanosecond.
+pub(crate) fn exact(time: Timestamp) -> String {
+    format!("{time:.9}")
+}
+
+pub(crate) fn from_exact(text: &str) -> Result<Timestamp, StorageFailure> {
+    text.parse().map_err(|_| StorageFailure::Corrupt(format!("{text:?} is no instant")))
 }

@@ -8,11 +8,11 @@ use std::{
 
 use async_trait::async_trait;
 use domain::{
-    Cursor, Entity, Event, Filter, StorageFailure, StoredEvent,
+    Cursor, Entity, Event, Filter, Position, StorageFailure, StoredEvent,
     event::Limits,
     ports::{
-        AppendOutcome, Atomicity, Clock, Erased, EventStore, EventStoreError, Page, ReadRequest, StoreInfo,
-        SystemClock, TrimRequest, Trimmed, VerifyReport, event_store::Progress,
+        AppendOutcome, Atomicity, Clock, Erased, EventStore, EventStoreError, Keeps, Page, ReadRequest,
+        StoreInfo, SystemClock, TrimRequest, Trimmed, VerifyReport, event_store::Progress,
     },
 };
 use rusqlite::Connection;
@@ -47,10 +47,13 @@ pub struct SqliteOptions {
     pub tail_events: u64,
     /// The same while events come in bulk, a batch after the other.
     pub bulk_tail_events: u64,
+    /// What the namespace keeps, frozen when the file is made: a file that is there keeps what it always kept.
+    pub keeps: Keeps,
 }
 
 impl SqliteOptions {
-    /// The options for a file: namespace `default`, the machine's clock, 512 events in the tail, 16,384 in bulk.
+    /// The options for a file: namespace `default`, the machine's clock, 512 events in the tail, 16,384 in bulk;
+    /// history is kept.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -58,6 +61,7 @@ impl SqliteOptions {
             clock: Arc::new(SystemClock),
             tail_events: 512,
             bulk_tail_events: 16 * 1024,
+            keeps: Keeps::History,
         }
     }
 }
@@ -176,7 +180,8 @@ impl SqliteStore {
             }
         }
         let mut connection = connection::open(&options.path, role)?;
-        layout::migrate(&mut connection, &options.namespace, micros(options.clock.now()))?;
+        let now = micros(options.clock.now());
+        layout::migrate(&mut connection, &options.namespace, options.keeps, now)?;
         Self::finish(options, connection, false)
     }
 
@@ -224,6 +229,11 @@ impl SqliteStore {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.inner.options.path
+    }
+
+    /// The present instant by the store's clock, in microseconds.
+    pub(crate) fn now(&self) -> i64 {
+        micros(self.clock().now())
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
@@ -368,6 +378,11 @@ impl EventStore for SqliteStore {
         self.reading(move |connection, _| Ok(read::by_ids(connection, &ids)?)).await
     }
 
+    async fn at(&self, positions: &[Position]) -> Result<Page, EventStoreError> {
+        let positions = positions.to_vec();
+        self.reading(move |connection, _| Ok(read::at(connection, &positions)?)).await
+    }
+
     async fn count(&self, filter: &Arc<Filter>, until: Option<&Cursor>) -> Result<u64, EventStoreError> {
         count::count(self, filter, until).await
     }
@@ -399,6 +414,7 @@ impl EventStore for SqliteStore {
             Ok(StoreInfo {
                 id: state.store,
                 namespace,
+                keeps: state.keeps,
                 head: state.cursor(state.head),
                 events: state.events,
                 bytes: state.bytes,

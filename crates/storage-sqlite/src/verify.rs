@@ -19,6 +19,7 @@ use crate::{
     state::{State, micros},
     store::SqliteStore,
     terms::{self, Kinds, Term, Value},
+    verify_groups,
 };
 
 /// Positions that share a digest.
@@ -66,6 +67,7 @@ pub(crate) async fn verify(
         }
     }
     check_totals(store, &before, totals, &mut report).await?;
+    verify_groups::check(store, &mut report).await?;
     Ok(report)
 }
 

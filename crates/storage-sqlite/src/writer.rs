@@ -70,6 +70,15 @@ pub(crate) struct Writer {
     /// removed events, and the tail may be untrue.
     known: (u64, u64),
     commits: watch::Sender<u64>,
+    /// What the connection is set to.
+    flush: Flush,
+}
+
+/// Whether a commit waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flush {
+    Wait,
+    Later,
 }
 
 impl WriterHandle {
@@ -88,6 +97,7 @@ impl WriterHandle {
             unindexed: 0,
             known: (0, 0),
             commits,
+            flush: Flush::Wait,
         };
         let timer = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -117,6 +127,15 @@ impl WriterHandle {
         F: FnOnce(&Transaction<'_>, &mut State, &mut Kinds) -> Result<T, StorageFailure> + Send + 'static,
     {
         self.run(move |writer| writer.transact(change)).await
+    }
+
+    /// Runs a change in a transaction of its own, without waiting for the disk; see [`Writer::transact_relaxed`].
+    pub(crate) async fn transact_relaxed<T, F>(&self, change: F) -> Result<T, StorageFailure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>, &mut State, &mut Kinds) -> Result<T, StorageFailure> + Send + 'static,
+    {
+        self.run(move |writer| writer.transact_relaxed(change)).await
     }
 
     /// Runs something on the writing thread.
@@ -196,8 +215,9 @@ impl Writer {
         if self.unindexed < self.tail_limits.quiet {
             return;
         }
-        let folded =
-            self.transact_with_tail(|connection, state, kinds, tail, _| tail.fold(connection, state, kinds));
+        let folded = self.transact_with_tail(Flush::Wait, |connection, state, kinds, tail, _| {
+            tail.fold(connection, state, kinds)
+        });
         if let Err(failure) = folded {
             tracing::warn!(%failure, "the index could not catch up with the log");
         }
@@ -213,15 +233,50 @@ impl Writer {
         &mut self,
         change: impl FnOnce(&Transaction<'_>, &mut State, &mut Kinds) -> Result<T, StorageFailure>,
     ) -> Result<T, StorageFailure> {
-        self.connection.pragma_update(None, "synchronous", "NORMAL").map_err(sqlite)?;
-        let done = self.transact(change);
-        self.connection.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
-        done
+        self.transact_and_clear(Flush::Later, change)
+    }
+
+    /// Runs a change in a transaction of its own.
+    pub(crate) fn transact<T>(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>, &mut State, &mut Kinds) -> Result<T, StorageFailure>,
+    ) -> Result<T, StorageFailure> {
+        self.transact_and_clear(Flush::Wait, change)
+    }
+
+    /// Appends events from elsewhere in the store, and changes that place in the same transaction.
+    pub(crate) fn append_with<T>(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>, &mut dyn FnMut(&Event) -> Appended) -> Result<T, StorageFailure>,
+    ) -> Result<T, StorageFailure> {
+        let limits = self.tail_limits;
+        self.transact_with_tail(Flush::Wait, |transaction, state, kinds, tail, now| {
+            let appender = Appender::new(transaction, now)?;
+            let before = state.head;
+            let done = change(transaction, &mut |event| appender.append_one(event, state, kinds, tail))?;
+            if limits.are_reached(state, state.head - before) {
+                tail.fold(transaction, state, kinds)?;
+            }
+            Ok(done)
+        })
+    }
+
+    /// Sets the connection, unless it is set so already: the same is done many times over.
+    fn set_flush(&mut self, flush: Flush) -> Result<(), StorageFailure> {
+        if self.flush != flush {
+            let synchronous = match flush {
+                Flush::Wait => "FULL",
+                Flush::Later => "NORMAL",
+            };
+            self.connection.pragma_update(None, "synchronous", synchronous).map_err(sqlite)?;
+            self.flush = flush;
+        }
+        Ok(())
     }
 
     fn commit_appends(&mut self, calls: Vec<AppendCall>) {
         let limits = self.tail_limits;
-        let outcomes = self.transact_with_tail(|connection, state, kinds, tail, now| {
+        let outcomes = self.transact_with_tail(Flush::Wait, |connection, state, kinds, tail, now| {
             let appender = Appender::new(connection, now)?;
             let before = state.head;
             let outcomes = calls
@@ -247,11 +302,12 @@ impl Writer {
         }
     }
 
-    pub(crate) fn transact<T>(
+    fn transact_and_clear<T>(
         &mut self,
+        flush: Flush,
         change: impl FnOnce(&Transaction<'_>, &mut State, &mut Kinds) -> Result<T, StorageFailure>,
     ) -> Result<T, StorageFailure> {
-        self.transact_with_tail(|transaction, state, kinds, tail, _| {
+        self.transact_with_tail(flush, |transaction, state, kinds, tail, _| {
             let events = state.events;
             let result = change(transaction, state, kinds)?;
             if state.events != events {
@@ -264,8 +320,10 @@ impl Writer {
 
     fn transact_with_tail<T>(
         &mut self,
+        flush: Flush,
         change: impl FnOnce(&Transaction<'_>, &mut State, &mut Kinds, &mut Tail, i64) -> Result<T, StorageFailure>,
     ) -> Result<T, StorageFailure> {
+        self.set_flush(flush)?;
         let Self { connection, clock, kinds, tail, known, unindexed, commits, .. } = self;
         let begun = Instant::now();
         let transaction = connection
@@ -302,6 +360,9 @@ impl Writer {
         done
     }
 }
+
+/// What became of an event that was appended.
+pub(crate) type Appended = Result<AppendOutcome, StorageFailure>;
 
 /// Takes the appends that wait already, up to what one commit should hold, and the first other command after them.
 fn gather(first: AppendCall, queue: &mut mpsc::Receiver<Command>) -> (Vec<AppendCall>, Option<Command>) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use conformance::{Faults, Harness, ManualClock, Storage, Stores};
-use domain::Position;
+use domain::{Position, ports::Keeps};
 use storage_memory::MemoryStore;
 
 /// Makes stores in RAM.
@@ -14,6 +14,10 @@ pub(crate) struct Memory;
 impl Harness for Memory {
     async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage> {
         Box::new(InRam(MemoryStore::new(Arc::new(clock))))
+    }
+
+    async fn fresh_keeping(&self, clock: ManualClock, keeps: Keeps) -> Option<Box<dyn Storage>> {
+        Some(Box::new(InRam(MemoryStore::keeping(Arc::new(clock), keeps))))
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use conformance::{Faults, Harness, ManualClock, Storage, Stores};
-use domain::Position;
+use domain::{Position, ports::Keeps};
 use rusqlite::Connection;
 use storage_sqlite::{SqliteOptions, SqliteStore};
 use tempfile::TempDir;
@@ -21,21 +21,33 @@ pub(crate) struct SqliteHarness {
 #[async_trait]
 impl Harness for SqliteHarness {
     async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage> {
+        Box::new(self.file(clock, Keeps::History))
+    }
+
+    async fn fresh_keeping(&self, clock: ManualClock, keeps: Keeps) -> Option<Box<dyn Storage>> {
+        Some(Box::new(self.file(clock, keeps)))
+    }
+}
+
+impl SqliteHarness {
+    fn file(&self, clock: ManualClock, keeps: Keeps) -> File {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.db");
-        Box::new(File {
+        File {
             path,
             clock,
+            keeps,
             tail_events: self.tail_events,
             bulk_tail_events: self.bulk_tail_events,
             _folder: folder,
-        })
+        }
     }
 }
 
 struct File {
     path: PathBuf,
     clock: ManualClock,
+    keeps: Keeps,
     tail_events: u64,
     bulk_tail_events: u64,
     _folder: TempDir,
@@ -48,6 +60,7 @@ impl Storage for File {
             clock: Arc::new(self.clock.clone()),
             tail_events: self.tail_events,
             bulk_tail_events: self.bulk_tail_events,
+            keeps: self.keeps,
             ..SqliteOptions::new(&self.path)
         };
         Arc::new(SqliteStore::create(options).await.unwrap())

@@ -1,0 +1,70 @@
+//! The task that carries counts to the store.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
+
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use domain::stats::DELIVERED;
+use stats::{Flusher, Meter};
+use support::{FakeStats, Fault, HandClock, MINUTE};
+
+fn meter() -> Meter {
+    Meter::new(Arc::new(HandClock::new()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_reach_the_store_each_second_and_when_it_stops() {
+    let (meter, store) = (meter(), FakeStats::failing([]));
+    let flusher = Flusher::spawn(meter.clone(), Arc::<FakeStats>::clone(&store));
+    meter.count(DELIVERED, "g", 1);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(store.total(DELIVERED), (1, 0));
+    meter.count(DELIVERED, "g", 1);
+    assert_eq!(store.total(DELIVERED), (1, 0));
+    flusher.stop().await;
+    assert_eq!(store.total(DELIVERED), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_the_store_loses_no_count() {
+    let (meter, store) = (meter(), FakeStats::failing([Fault::Busy; 30]));
+    let flusher = Flusher::spawn(meter.clone(), Arc::<FakeStats>::clone(&store));
+    for _ in 0..20 {
+        meter.count(DELIVERED, "g", 1);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(store.total(DELIVERED), (0, 0));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(store.total(DELIVERED), (20, 0));
+    flusher.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_flush_is_tried_again_a_few_times_and_then_ends() {
+    for (faults, expected) in [(2, 1), (100, 0)] {
+        let (meter, store) = (meter(), FakeStats::failing(vec![Fault::Busy; faults]));
+        let flusher = Flusher::spawn(meter.clone(), Arc::<FakeStats>::clone(&store));
+        meter.count(DELIVERED, "g", 1);
+        flusher.stop().await;
+        assert_eq!(store.total(DELIVERED).0, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn minutes_older_than_a_day_are_folded_at_once_and_then_each_hour() {
+    let (meter, store) = (meter(), FakeStats::failing([]));
+    let flusher = Flusher::spawn(meter, Arc::<FakeStats>::clone(&store));
+    tokio::time::sleep(Duration::from_secs(3 * 3600 + 60)).await;
+    assert_eq!(*store.folds.lock().unwrap(), [MINUTE - 1440; 4]);
+    flusher.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flusher_that_is_dropped_flushes_no_more() {
+    let (meter, store) = (meter(), FakeStats::failing([]));
+    drop(Flusher::spawn(meter.clone(), Arc::<FakeStats>::clone(&store)));
+    meter.count(DELIVERED, "g", 1);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(store.total(DELIVERED), (0, 0));
+}
