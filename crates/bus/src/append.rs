@@ -1,44 +1,110 @@
 //! Appending until the outcome is known.
 
+use std::{fmt, sync::Arc, time::Instant};
+
 use backon::{ExponentialBuilder, Retryable};
 use domain::{
-    Event, Retry,
+    Event, Retry, StorageFailure,
     ports::{AppendOutcome, Atomicity, EventStore, EventStoreError},
+    stats::{APPEND_FAILED, APPENDED},
 };
+use stats::Meter;
 
 use crate::settings::RetryRule;
 
-/// Appends a batch and repeats it, with the same ids and bytes, after faults that pass and after lost answers: what an
-/// earlier try stored is `AlreadyStored` then, so repeating never stores anything twice.
-pub(crate) async fn append(
-    store: &dyn EventStore,
-    batch: &[Event],
-    atomicity: Atomicity,
-    rule: &RetryRule,
-) -> Result<Vec<AppendOutcome>, EventStoreError> {
-    let pauses = ExponentialBuilder::default()
+/// Appends to a store, tries again what can help, and counts what came of it.
+pub(crate) struct Appender {
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) rule: RetryRule,
+    pub(crate) meter: Option<Meter>,
+}
+
+/// What became of one event.
+pub(crate) type Answer = Result<AppendOutcome, EventStoreError>;
+
+impl Appender {
+    /// Appends events in one step, all of them or none.
+    pub(crate) async fn all_or_nothing(
+        &self,
+        batch: &[Event],
+    ) -> Result<Vec<AppendOutcome>, EventStoreError> {
+        let outcomes = self.append(batch, Atomicity::AllOrNothing).await;
+        if outcomes.is_err() {
+            self.count_failed(batch.len());
+        }
+        outcomes
+    }
+
+    /// Appends events that stand or fall each on their own, in order. A batch that the store finds too large is halved;
+    /// where the store fails, that is the answer to all that were not appended by then. One answer an event.
+    pub(crate) async fn each(&self, batch: &[Event]) -> Vec<Answer> {
+        let mut answers = Vec::with_capacity(batch.len());
+        let mut size = batch.len().max(1);
+        while let Some(rest) = batch.get(answers.len()..).filter(|rest| !rest.is_empty()) {
+            let piece = rest.get(..size).unwrap_or(rest);
+            match self.append(piece, Atomicity::Each).await {
+                Ok(outcomes) => answers.extend(outcomes.into_iter().map(Ok)),
+                Err(EventStoreError::BatchTooLarge { .. }) if piece.len() > 1 => {
+                    size = piece.len().div_ceil(2);
+                }
+                Err(error) => {
+                    // One event that is too large by itself says nothing of the others.
+                    let is_its_own = matches!(error, EventStoreError::BatchTooLarge { .. });
+                    let failed = if is_its_own { piece.len() } else { rest.len() };
+                    self.count_failed(failed);
+                    answers.extend(std::iter::repeat_n(Err(error), failed));
+                }
+            }
+        }
+        answers
+    }
+
+    /// Appends a batch and repeats it, with the same ids and bytes, after faults that pass and after lost answers: what an
+    /// earlier try stored is `AlreadyStored` then, so repeating never stores anything twice.
+    async fn append(
+        &self,
+        batch: &[Event],
+        atomicity: Atomicity,
+    ) -> Result<Vec<AppendOutcome>, EventStoreError> {
+        let began = Instant::now();
+        let outcomes = (|| self.store.append(batch, atomicity))
+            .retry(pauses(&self.rule))
+            .when(|error| error.retry() != Retry::Never)
+            .await?;
+        if outcomes.len() != batch.len() {
+            return Err(unexpected(batch.len(), outcomes.len()));
+        }
+        if let Some(meter) = &self.meter {
+            let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            meter.add(APPENDED, "", batch.len() as u64, micros.max(1));
+        }
+        Ok(outcomes)
+    }
+
+    fn count_failed(&self, events: usize) {
+        if let Some(meter) = &self.meter {
+            meter.count(APPEND_FAILED, "", events as u64);
+        }
+    }
+}
+
+impl fmt::Debug for Appender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Appender").field("rule", &self.rule).finish_non_exhaustive()
+    }
+}
+
+/// The pauses between tries.
+pub(crate) fn pauses(rule: &RetryRule) -> ExponentialBuilder {
+    ExponentialBuilder::default()
         .with_min_delay(rule.base)
         .with_max_delay(rule.cap)
         .with_max_times(rule.max_retries)
-        .with_jitter();
-    (|| store.append(batch, atomicity)).retry(pauses).when(|error| error.retry() != Retry::Never).await
+        .with_jitter()
 }
 
-/// Like [`append`], for events that stand or fall each on their own: a batch that the store finds too large is halved.
-pub(crate) async fn append_each(
-    store: &dyn EventStore,
-    batch: &[Event],
-    rule: &RetryRule,
-) -> Result<Vec<AppendOutcome>, EventStoreError> {
-    let mut outcomes = Vec::with_capacity(batch.len());
-    let mut size = batch.len().max(1);
-    while let Some(rest) = batch.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
-        let piece = rest.get(..size.min(rest.len())).unwrap_or(rest);
-        match append(store, piece, Atomicity::Each, rule).await {
-            Ok(answered) => outcomes.extend(answered),
-            Err(EventStoreError::BatchTooLarge { .. }) if piece.len() > 1 => size = piece.len().div_ceil(2),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(outcomes)
+/// A store that answers for another number of events than it was given.
+fn unexpected(asked: usize, answered: usize) -> EventStoreError {
+    let detail = format!("it answered {answered} outcomes to a batch of {asked}");
+    StorageFailure::Other(detail).into()
 }

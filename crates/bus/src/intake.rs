@@ -9,7 +9,7 @@ use std::{ops::RangeInclusive, sync::Arc};
 
 use domain::{
     Event, Retry, Violation,
-    ports::{AppendOutcome, Atomicity, EventStoreError},
+    ports::{AppendOutcome, EventStoreError},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -17,9 +17,9 @@ use thiserror::Error;
 use tokio::task::JoinSet;
 
 use crate::{
-    append::{append, append_each},
     lines::Line,
-    publisher::{Publisher, Rejection, unexpected},
+    publish_error::Rejection,
+    publisher::Publisher,
     report::{IntakeProgress, IntakeReport, Named, Tally},
 };
 
@@ -229,6 +229,7 @@ impl Intake {
     }
 
     fn reject(&mut self, number: u64, rejection: Rejection) {
+        self.publisher.count(Err(&rejection));
         self.tally.reject(number, rejection);
         if self.options.atomic {
             // It is refused as a whole from here on: what waited to be stored needs no memory any more.
@@ -241,6 +242,7 @@ impl Intake {
     }
 
     async fn admitted(&mut self, number: u64, event: Event) -> Result<(), IntakeError> {
+        self.publisher.count(Ok(&event));
         if self.is_refused() {
             self.held_back += 1;
             return Ok(());
@@ -270,10 +272,9 @@ impl Intake {
             return Ok(());
         }
         self.in_flight_lines = batch.line_range();
-        let publisher = Arc::clone(&self.publisher);
+        let appender = Arc::clone(self.publisher.appender());
         self.in_flight.spawn(async move {
-            let rule = &publisher.settings().retry;
-            let outcomes = append_each(&**publisher.store(), &batch.events, rule).await;
+            let outcomes = appender.each(&batch.events).await.into_iter().collect();
             (batch, outcomes)
         });
         Ok(())
@@ -296,15 +297,14 @@ impl Intake {
         batch: Batch,
         outcomes: Result<Vec<AppendOutcome>, EventStoreError>,
     ) -> Result<(), IntakeError> {
-        let (asked, lines) = (batch.events.len(), batch.line_range());
+        let lines = batch.line_range();
         match outcomes {
-            Ok(outcomes) if outcomes.len() == asked => {
+            Ok(outcomes) => {
                 for (named, outcome) in batch.named().zip(outcomes) {
                     self.tally.outcome(named, outcome);
                 }
                 Ok(())
             }
-            Ok(outcomes) => Err(self.failed(unexpected(asked, outcomes.len()), lines)),
             Err(error) => Err(self.failed(error, lines)),
         }
     }
@@ -322,8 +322,7 @@ impl Intake {
         if batch.events.is_empty() {
             return Ok(());
         }
-        let (store, rule) = (self.publisher.store(), &self.publisher.settings().retry);
-        match append(&**store, &batch.events, Atomicity::AllOrNothing, rule).await {
+        match self.publisher.appender().all_or_nothing(&batch.events).await {
             Err(EventStoreError::BatchTooLarge { max_events, max_bytes }) => {
                 Err(IntakeError::TooLargeToBeAtomic { max_events, max_bytes })
             }

@@ -1,17 +1,36 @@
-//! Publishing: what is admitted, how it reaches the log, and the intake of long streams of events.
+//! The bus: publish events, and hand them to the handlers of consumer groups.
 //!
 //! Publish means validate, then append; the log *is* the bus, so what is appended is published. One event goes through
-//! [`Publisher::publish`], a file or a pipe of them through [`Intake`].
+//! [`Bus::publish`], a file or a pipe of them through [`Intake`]. Groups read the log: [`Bus::subscribe`] starts a
+//! [`Consumer`] in this process, which shares the group's work with those of other processes. This crate depends on ports
+//! alone.
 
 mod append;
+mod batcher;
+pub mod builder;
+pub mod bus;
+pub mod consumer;
+pub mod error_scope;
 pub mod intake;
 pub mod lines;
+pub mod publish_error;
 pub mod publisher;
 pub mod report;
+pub mod schedule;
 pub mod settings;
+mod shared;
+pub mod start;
+pub mod subscription;
 
+pub use builder::{BusBuilder, BusError, BusSettings};
+pub use bus::Bus;
+pub use consumer::{Backoff, Consumer, ConsumerError, ConsumerSettings, ConsumerState, MAX_CONCURRENCY};
 pub use intake::{Intake, IntakeError, IntakeOptions};
 pub use lines::{BlockingLineReader, Line, LineReader, line_limit};
-pub use publisher::{PublishError, Published, Publisher, Rejection};
+pub use publish_error::{PublishError, Rejection};
+pub use publisher::{Published, Publisher};
 pub use report::{IntakeProgress, IntakeReport, LineError};
-pub use settings::{PublishSettings, RetryRule, UnknownTypes};
+pub use schedule::SchedulePump;
+pub use settings::{PublishOptions, PublishSettings, RetryRule, UnknownTypes};
+pub use start::StartAt;
+pub use subscription::{Subscription, handler};

@@ -1,49 +1,33 @@
-//! Publishing one event: admit it, then append it.
+//! Publishing one event: admit it, then append it, or put it into the schedule.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use domain::{
-    Document, Event, Position, Retry, Violation,
+    DeliveryOptions, Document, Event, Position, StorageFailure, Violation,
     event::parse_timestamp,
-    ports::{AppendOutcome, Atomicity, Clock, EventStore, EventStoreError, EventValidator, Verdict},
+    ports::{AppendOutcome, Clock, EventStore, EventValidator, ScheduleOutcome, ScheduleStore, Verdict},
+    stats::{ADMITTED, REJECTED},
 };
 use jiff::{SignedDuration, Timestamp};
-use thiserror::Error;
+use stats::Meter;
 
 use crate::{
-    append::append,
-    settings::{PublishSettings, UnknownTypes},
+    append::Appender,
+    batcher::Batcher,
+    error_scope,
+    publish_error::{PublishError, Rejection},
+    schedule,
+    settings::{PublishOptions, PublishSettings, UnknownTypes},
 };
 
 /// Admits events and appends them to the log.
 pub struct Publisher {
-    store: Arc<dyn EventStore>,
+    appender: Arc<Appender>,
+    batcher: Batcher,
+    schedule: Option<Arc<dyn ScheduleStore>>,
     validator: Arc<dyn EventValidator>,
     clock: Arc<dyn Clock>,
     settings: PublishSettings,
-}
-
-/// Why an event was not admitted: everything that is wrong with it.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the event is not valid: {}", sentences(.violations))]
-pub struct Rejection {
-    /// The id it claims, as far as it can be told.
-    pub event_id: Option<String>,
-    /// The type it claims, as far as it can be told.
-    pub event_type: Option<String>,
-    /// All violations, sorted by pointer.
-    pub violations: Vec<Violation>,
-}
-
-/// Most violations that a rejection's sentence spells out; [`Rejection::violations`] has them all.
-const SPELLED_OUT: usize = 5;
-
-fn sentences(violations: &[Violation]) -> String {
-    let mut said: Vec<String> = violations.iter().take(SPELLED_OUT).map(Violation::to_string).collect();
-    if let Some(more) = violations.len().checked_sub(SPELLED_OUT).filter(|more| *more > 0) {
-        said.push(format!("and {more} more"));
-    }
-    said.join("; ")
 }
 
 /// What became of a published event.
@@ -54,59 +38,33 @@ pub enum Published {
     /// The same content was stored before under its id, by another publisher or by an earlier try of this call whose
     /// answer was lost. Nothing changed.
     AlreadyStored(Position),
+    /// It waits for its time.
+    Scheduled {
+        /// When it is to be appended.
+        due: Timestamp,
+    },
+    /// The same content waits already under its id, put there by another publisher or by an earlier try of this call whose
+    /// answer was lost. Nothing changed.
+    AlreadyScheduled {
+        /// When it is to be appended, which need not be what this call asked for.
+        due: Timestamp,
+    },
 }
 
 impl Published {
-    /// Where the log has the event.
-    pub fn position(self) -> Position {
+    /// Where the log has the event; none where it waits for its time.
+    pub fn position(self) -> Option<Position> {
         match self {
-            Self::Stored(position) | Self::AlreadyStored(position) => position,
-        }
-    }
-}
-
-/// Why an event was not published.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum PublishError {
-    /// It was not admitted.
-    #[error(transparent)]
-    Rejected(#[from] Rejection),
-    /// Other content is stored under its id.
-    #[error("event {id:?} is stored already with other content, at {position}; publish under another id")]
-    Conflict {
-        /// The event's id.
-        id: String,
-        /// Where the other content is.
-        position: Position,
-    },
-    /// The event of this id was erased on request and may not come back.
-    #[error("event {id:?} was erased on request; its id is refused for good")]
-    Erased {
-        /// The event's id.
-        id: String,
-    },
-    /// The store failed, also after it was tried again where that could help.
-    #[error(transparent)]
-    Store(#[from] EventStoreError),
-}
-
-impl PublishError {
-    /// Whether repeating the call can help.
-    pub fn retry(&self) -> Retry {
-        match self {
-            Self::Store(error) => error.retry(),
-            _ => Retry::Never,
+            Self::Stored(position) | Self::AlreadyStored(position) => Some(position),
+            Self::Scheduled { .. } | Self::AlreadyScheduled { .. } => None,
         }
     }
 
-    /// A short stable name, for programs.
-    pub fn kind(&self) -> &'static str {
+    /// When the event is to be appended; none where the log has it.
+    pub fn due(self) -> Option<Timestamp> {
         match self {
-            Self::Rejected(_) => "rejected",
-            Self::Conflict { .. } => "conflict",
-            Self::Erased { .. } => "erased",
-            Self::Store(error) => error.kind(),
+            Self::Scheduled { due } | Self::AlreadyScheduled { due } => Some(due),
+            Self::Stored(_) | Self::AlreadyStored(_) => None,
         }
     }
 }
@@ -119,7 +77,24 @@ impl Publisher {
         clock: Arc<dyn Clock>,
         settings: PublishSettings,
     ) -> Self {
-        Self { store, validator, clock, settings }
+        let appender = Arc::new(Appender { store, rule: settings.retry.clone(), meter: None });
+        let batcher = Batcher::new(Arc::clone(&appender));
+        Self { appender, batcher, schedule: None, validator, clock, settings }
+    }
+
+    /// The same publisher, which can also publish with a delay. A [`crate::SchedulePump`] on the same store has to run,
+    /// here or in another process, for such events to be appended.
+    #[must_use]
+    pub fn with_schedule(self, schedule: Arc<dyn ScheduleStore>) -> Self {
+        Self { schedule: Some(schedule), ..self }
+    }
+
+    /// The same publisher, which also counts what is admitted, rejected and appended through it.
+    #[must_use]
+    pub fn with_meter(self, meter: Meter) -> Self {
+        let (store, rule) = (Arc::clone(self.store()), self.settings.retry.clone());
+        let appender = Arc::new(Appender { store, rule, meter: Some(meter) });
+        Self { batcher: Batcher::new(Arc::clone(&appender)), appender, ..self }
     }
 
     /// Its settings.
@@ -129,10 +104,15 @@ impl Publisher {
 
     /// The store it appends to.
     pub fn store(&self) -> &Arc<dyn EventStore> {
-        &self.store
+        &self.appender.store
     }
 
-    /// Checks bytes that claim to be an event and settles its ordering key. Stores nothing.
+    pub(crate) fn appender(&self) -> &Arc<Appender> {
+        &self.appender
+    }
+
+    /// Checks bytes that claim to be an event and settles its ordering key. Stores nothing, counts nothing. Within
+    /// [`crate::error_scope`] the event is marked as reporting an error.
     ///
     /// # Errors
     /// Everything that is wrong with it: what breaks the envelope and the limits, and what breaks its type's schema.
@@ -159,27 +139,91 @@ impl Publisher {
         })?;
         let member = self.validator.ordering_member(event.event_type(), event.version());
         let key = self.settings.ordering.resolve(&event, member);
-        Ok(event.with_key_source(key))
+        let event = event.with_key_source(key);
+        let reports_error = error_scope::is_inside();
+        let options = DeliveryOptions { reports_error, ..event.options() };
+        Ok(event.with_options(options))
+    }
+
+    /// Counts an admission or a rejection.
+    pub(crate) fn count<'e>(&self, admitted: Result<&'e Event, &'e Rejection>) {
+        let Some(meter) = &self.appender.meter else { return };
+        match admitted {
+            Ok(event) => meter.count(ADMITTED, event.event_type(), 1),
+            Err(rejection) => {
+                let claimed = rejection.event_type.as_deref().unwrap_or_default();
+                // A claimed type may have any length.
+                let is_name = claimed.len() <= self.settings.limits.max_name_bytes;
+                meter.count(REJECTED, if is_name { claimed } else { "" }, 1);
+            }
+        }
     }
 
     /// Publishes one event: admits it, then appends it. After a fault that passes by itself, and after a lost answer,
     /// the same bytes are appended again, a bounded number of times.
     ///
+    /// Events that are published at once share appends. They go into the log in the order of the calls. A call that is
+    /// dropped may have published its event, and harms no other.
+    ///
     /// # Errors
     /// When the event is not admitted, its id is taken or erased, or the store fails for good.
     pub async fn publish(&self, json: &[u8]) -> Result<Published, PublishError> {
-        let event = self.admit(json)?;
-        let batch = [event];
-        let outcomes = append(&*self.store, &batch, Atomicity::Each, &self.settings.retry).await?;
-        let [event] = batch;
-        match outcomes.as_slice() {
-            [AppendOutcome::Stored(position)] => Ok(Published::Stored(*position)),
-            [AppendOutcome::AlreadyStored(position)] => Ok(Published::AlreadyStored(*position)),
-            [AppendOutcome::Conflict(position)] => {
-                Err(PublishError::Conflict { id: event.id().to_owned(), position: *position })
+        self.publish_with(json, &PublishOptions::default()).await
+    }
+
+    /// Publishes one event, as [`Publisher::publish`] does, with wishes about its delivery. With a delay it is not
+    /// appended now but put into the schedule: it gets its place in the log when its time comes.
+    ///
+    /// The wishes are no part of an event's content: where the same content is stored or scheduled already, they change
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`]; and, with a delay, when there is no schedule, other content waits under the event's id,
+    /// or the delay is too long to be written down.
+    pub async fn publish_with(
+        &self,
+        json: &[u8],
+        options: &PublishOptions,
+    ) -> Result<Published, PublishError> {
+        let admitted = self.admit(json);
+        self.count(admitted.as_ref());
+        let event = admitted?;
+        let &PublishOptions { priority, delay, expires_at, retries } = options;
+        let wished = DeliveryOptions { priority, expires_at, retries, ..event.options() };
+        let event = event.with_options(wished);
+        match delay.filter(|delay| !delay.is_zero()) {
+            None => self.append(event).await,
+            Some(delay) => self.schedule(event, delay).await,
+        }
+    }
+
+    async fn append(&self, event: Event) -> Result<Published, PublishError> {
+        // Cloning an event copies no bytes.
+        match self.batcher.append(event.clone()).await? {
+            AppendOutcome::Stored(position) => Ok(Published::Stored(position)),
+            AppendOutcome::AlreadyStored(position) => Ok(Published::AlreadyStored(position)),
+            AppendOutcome::Conflict(position) => {
+                Err(PublishError::Conflict { id: event.id().to_owned(), position })
             }
-            [AppendOutcome::Erased] => Err(PublishError::Erased { id: event.id().to_owned() }),
-            other => Err(unexpected(1, other.len()).into()),
+            AppendOutcome::Erased => Err(PublishError::Erased { id: event.id().to_owned() }),
+            AppendOutcome::NotStored => {
+                let detail = "it held back an event that was to be stored on its own".to_owned();
+                Err(PublishError::Store(StorageFailure::Other(detail).into()))
+            }
+        }
+    }
+
+    async fn schedule(&self, event: Event, delay: Duration) -> Result<Published, PublishError> {
+        let schedule = self.schedule.as_deref().ok_or(PublishError::NoSchedule)?;
+        let due =
+            SignedDuration::try_from(delay).ok().and_then(|ahead| self.clock.now().checked_add(ahead).ok());
+        let due = due.ok_or(PublishError::DelayTooLong(delay))?;
+        match schedule::schedule(schedule, &event, due, &self.settings.retry).await? {
+            ScheduleOutcome::Scheduled => Ok(Published::Scheduled { due }),
+            ScheduleOutcome::AlreadyScheduled(due) => Ok(Published::AlreadyScheduled { due }),
+            ScheduleOutcome::AlreadyStored(position) => Ok(Published::AlreadyStored(position)),
+            ScheduleOutcome::Conflict => Err(PublishError::ScheduleConflict { id: event.id().to_owned() }),
+            ScheduleOutcome::Erased => Err(PublishError::Erased { id: event.id().to_owned() }),
         }
     }
 
@@ -232,10 +276,4 @@ fn rejection(document: &Document, violations: Vec<Violation>) -> Rejection {
         event_type: document.event_type().map(str::to_owned),
         violations,
     }
-}
-
-/// A store that answers for another number of events than it was given.
-pub(crate) fn unexpected(asked: usize, answered: usize) -> EventStoreError {
-    let detail = format!("it answered {answered} outcomes to a batch of {asked}");
-    domain::StorageFailure::Other(detail).into()
 }

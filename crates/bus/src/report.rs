@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::{Violation, ports::AppendOutcome};
 use serde::Serialize;
 
-use crate::publisher::Rejection;
+use crate::publish_error::Rejection;
 
 /// What is wrong with one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

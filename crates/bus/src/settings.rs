@@ -1,8 +1,9 @@
-//! What a publisher may be told.
+//! What a publisher may be told: once for all events, and for one of them.
 
 use std::time::Duration;
 
-use domain::{Limits, OrderingRule};
+use domain::{Limits, OrderingRule, Priority};
+use jiff::Timestamp;
 
 /// What to do with an event whose type no schema describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,4 +57,26 @@ impl Default for RetryRule {
     fn default() -> Self {
         Self { max_retries: 6, base: Duration::from_millis(100), cap: Duration::from_secs(5) }
     }
+}
+
+/// What is wished of one event's delivery.
+///
+/// ```
+/// use std::time::Duration;
+/// use bus::PublishOptions;
+/// use domain::Priority;
+/// let reminder = PublishOptions { delay: Some(Duration::from_secs(3600)), ..PublishOptions::default() };
+/// let urgent = PublishOptions { priority: Priority::Critical, retries: Some(10), ..PublishOptions::default() };
+/// assert_ne!(reminder, urgent);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PublishOptions {
+    /// Among the events that a group has fetched, which goes first. Never before an earlier event of its key.
+    pub priority: Priority,
+    /// How long it waits before it is appended; none and zero: not at all.
+    pub delay: Option<Duration>,
+    /// From this instant on it is not handed over any more; a replay takes no notice.
+    pub expires_at: Option<Timestamp>,
+    /// How often a failed delivery is tried again, instead of the consumer's own setting.
+    pub retries: Option<u16>,
 }

@@ -2,13 +2,13 @@
 // Helpers of tests may unwrap: a panic is their way to fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod support;
+mod faulty;
 
 use std::{sync::Arc, time::Duration};
 
 use bus::{Intake, IntakeError, IntakeOptions, IntakeReport, Line, PublishSettings};
 use domain::{Entity, Limits, ports::EventStore};
-use support::{Fault, FaultyStore, busy, event, full, publisher, publisher_with, store, stored_json};
+use faulty::{Fault, FaultyStore, busy, event, full, publisher, publisher_with, store, stored_json};
 
 async fn take(
     store: &Arc<FaultyStore>,

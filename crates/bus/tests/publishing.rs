@@ -1,12 +1,27 @@
 //! One event: what is admitted, and what becomes of it when the store fails.
-// Helpers of tests may unwrap: a panic is their way to fail.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
-mod support;
+mod faulty;
 
-use bus::{PublishError, PublishSettings, Published, Rejection, UnknownTypes};
-use domain::{Position, Retry};
-use support::{Fault, busy, event, full, publisher, publisher_with, store, stored_json};
+use std::{sync::Arc, time::Duration};
+
+use ::stats::Meter;
+use bus::{
+    Intake, IntakeOptions, PublishError, PublishOptions, PublishSettings, Published, Publisher, Rejection,
+    UnknownTypes, error_scope,
+};
+use domain::{
+    DeliveryOptions, Event, Filter, Position, Priority, Retry, StorageFailure,
+    ports::{EventStore, ReadRequest, ScheduleOutcome, ScheduleStore},
+    stats::{ADMITTED, APPEND_FAILED, APPENDED, REJECTED},
+};
+use faulty::{
+    Fault, FaultyStore, Noon, TwoRules, busy, event, full, publisher, publisher_with,
+    schedule::{FakeSchedule, TokioClock},
+    stats::Counts,
+    store, stored_json,
+};
+use jiff::Timestamp;
 
 fn broken(rejection: Result<domain::Event, Rejection>) -> Vec<(String, String)> {
     let violations = rejection.unwrap_err().violations;
@@ -109,10 +124,13 @@ async fn publishing_again_changes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_outcome_is_settled_by_sending_the_same_again() {
-    for fault in [Fault::AnswerLost, Fault::RequestLost] {
+    let first = Position::new(0, 1);
+    for (fault, expected) in
+        [(Fault::AnswerLost, Published::AlreadyStored(first)), (Fault::RequestLost, Published::Stored(first))]
+    {
         let store = store([fault.clone(), fault]);
         let published = publisher(&store).publish(event("e", 1).as_bytes()).await.unwrap();
-        assert_eq!(published.position(), Position::new(0, 1));
+        assert_eq!((published, published.position()), (expected, Some(first)));
         assert_eq!(store.batches.lock().unwrap().len(), 3);
         assert_eq!(stored_json(&store).await, [event("e", 1)]);
     }
@@ -134,4 +152,140 @@ async fn a_fault_that_stays_is_not_tried_again() {
     let error = publisher(&store).publish(event("e", 1).as_bytes()).await.unwrap_err();
     assert_eq!((error.kind(), error.retry()), ("full", Retry::Never));
     assert_eq!(store.batches.lock().unwrap().len(), 1);
+}
+
+fn with_schedule(store: &Arc<FaultyStore>, schedule: &Arc<FakeSchedule>) -> Publisher {
+    let store: Arc<dyn EventStore> = Arc::<FaultyStore>::clone(store);
+    Publisher::new(store, Arc::new(TwoRules), Arc::new(Noon), PublishSettings::default())
+        .with_schedule(Arc::<FakeSchedule>::clone(schedule))
+}
+
+fn delayed(seconds: u64) -> PublishOptions {
+    PublishOptions { delay: Some(Duration::from_secs(seconds)), ..PublishOptions::default() }
+}
+
+fn at(time: &str) -> Timestamp {
+    time.parse().unwrap()
+}
+
+async fn stored_events(store: &FaultyStore) -> Vec<Event> {
+    let page = store.read(&ReadRequest::new(Filter::default(), 100)).await.unwrap();
+    page.events.into_iter().map(|stored| stored.event).collect()
+}
+
+#[tokio::test]
+async fn what_is_wished_of_the_delivery_goes_with_the_event_and_is_not_its_content() {
+    let store = store([]);
+    let publisher = publisher(&store);
+    let expires_at = Some(at("2024-01-15T13:00:00Z"));
+    let wishes = PublishOptions {
+        priority: Priority::High,
+        expires_at,
+        retries: Some(9),
+        ..PublishOptions::default()
+    };
+    publisher.publish_with(event("e", 1).as_bytes(), &wishes).await.unwrap();
+    let again = publisher.publish(event("e", 1).as_bytes()).await;
+    assert_eq!(again, Ok(Published::AlreadyStored(Position::new(0, 1))));
+    let stored = stored_events(&store).await;
+    let expected =
+        DeliveryOptions { priority: Priority::High, expires_at, retries: Some(9), reports_error: false };
+    assert_eq!((stored[0].json(), stored[0].options()), (event("e", 1).as_str(), expected));
+}
+
+#[tokio::test]
+async fn what_an_error_handler_publishes_says_so() {
+    let store = store([]);
+    let publisher = publisher(&store);
+    publisher.publish(event("before", 1).as_bytes()).await.unwrap();
+    error_scope::within(async {
+        publisher.publish(event("one", 1).as_bytes()).await.unwrap();
+        let mut intake = Intake::new(Arc::clone(&publisher), IntakeOptions::default());
+        intake.line(1, event("line", 1).as_bytes()).await.unwrap();
+        intake.finish().await.unwrap();
+    })
+    .await;
+    publisher.publish(event("after", 1).as_bytes()).await.unwrap();
+    let marked: Vec<bool> =
+        stored_events(&store).await.iter().map(|event| event.options().reports_error).collect();
+    assert_eq!(marked, [false, true, true, false]);
+}
+
+#[tokio::test]
+async fn with_a_delay_an_event_waits_in_the_schedule() {
+    let (store, schedule) = (store([]), FakeSchedule::new(TokioClock::new()));
+    let publisher = with_schedule(&store, &schedule);
+    let wishes = PublishOptions { priority: Priority::Low, ..delayed(90) };
+    let due = at("2024-01-15T12:01:30Z");
+    let published = publisher.publish_with(event("e", 1).as_bytes(), &wishes).await.unwrap();
+    assert_eq!(published, Published::Scheduled { due });
+    assert_eq!((published.position(), published.due()), (None, Some(due)));
+    assert_eq!(schedule.waiting(), [("e".to_owned(), due)]);
+    assert_eq!(schedule.scheduled(1).await.unwrap()[0].event.options().priority, Priority::Low);
+    assert!(stored_json(&store).await.is_empty());
+    let later = publisher.publish_with(event("e", 1).as_bytes(), &delayed(900)).await;
+    assert_eq!(later, Ok(Published::AlreadyScheduled { due }), "the first time stands");
+    let no_delay = publisher.publish_with(event("f", 1).as_bytes(), &delayed(0)).await;
+    assert_eq!(no_delay, Ok(Published::Stored(Position::new(0, 1))));
+}
+
+#[tokio::test]
+async fn what_the_schedule_refuses_is_an_error_of_its_own() {
+    let (store, schedule) = (store([]), FakeSchedule::new(TokioClock::new()));
+    let publisher = with_schedule(&store, &schedule);
+    publisher.publish_with(event("e", 1).as_bytes(), &delayed(1)).await.unwrap();
+    let error = publisher.publish_with(event("e", 2).as_bytes(), &delayed(1)).await.unwrap_err();
+    assert_eq!(error, PublishError::ScheduleConflict { id: "e".to_owned() });
+    assert_eq!((error.kind(), error.retry()), ("schedule-conflict", Retry::Never));
+    schedule.answers(Ok(ScheduleOutcome::Erased));
+    let error = publisher.publish_with(event("f", 1).as_bytes(), &delayed(1)).await.unwrap_err();
+    assert_eq!(error, PublishError::Erased { id: "f".to_owned() });
+    let error = publisher.publish_with(event("f", 1).as_bytes(), &delayed(u64::MAX)).await.unwrap_err();
+    assert_eq!(error.kind(), "delay-too-long");
+    let without = self::publisher(&store).publish_with(event("f", 1).as_bytes(), &delayed(1)).await;
+    assert_eq!(without, Err(PublishError::NoSchedule));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_that_fails_is_asked_again_for_the_same_time() {
+    let (store, schedule) = (store([]), FakeSchedule::new(TokioClock::new()));
+    let publisher = with_schedule(&store, &schedule);
+    schedule.loses_answers(1);
+    schedule.answers(Err(StorageFailure::Unavailable("away".to_owned())));
+    let due = at("2024-01-15T12:00:05Z");
+    let published = publisher.publish_with(event("e", 1).as_bytes(), &delayed(5)).await;
+    assert_eq!(published, Ok(Published::AlreadyScheduled { due }));
+    assert_eq!(schedule.waiting(), [("e".to_owned(), due)]);
+    schedule.answers(Err(StorageFailure::Full("no space left".to_owned())));
+    let error = publisher.publish_with(event("f", 1).as_bytes(), &delayed(5)).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry()), ("full", Retry::Never));
+}
+
+#[tokio::test]
+async fn what_is_admitted_rejected_appended_and_failed_is_counted() {
+    let store = store([Fault::Fails(full())]);
+    let meter = Meter::new(Arc::new(Noon));
+    let publisher = Publisher::new(
+        Arc::<FaultyStore>::clone(&store),
+        Arc::new(TwoRules),
+        Arc::new(Noon),
+        PublishSettings::default(),
+    )
+    .with_meter(meter.clone());
+    publisher.publish(event("e", 1).as_bytes()).await.unwrap_err();
+    publisher.publish(event("e", 1).as_bytes()).await.unwrap();
+    publisher.publish(event("f", 1).replace("known", "strange").as_bytes()).await.unwrap_err();
+    publisher.publish(b"{").await.unwrap_err();
+    let mut intake = Intake::new(Arc::new(publisher), IntakeOptions::default());
+    intake.line(1, event("g", 1).as_bytes()).await.unwrap();
+    let exported = format!(r#"{{"position":"0:1","event":{}}}"#, event("h", 1));
+    intake.line(2, exported.as_bytes()).await.unwrap();
+    intake.line(3, b"[]").await.unwrap();
+    intake.too_long(4, 1 << 30);
+    intake.finish().await.unwrap();
+    let counts = Counts::of(&meter).await;
+    assert_eq!(counts.by_label(ADMITTED), [("known".to_owned(), 4)]);
+    assert_eq!(counts.by_label(REJECTED), [(String::new(), 3), ("strange".to_owned(), 1)]);
+    assert_eq!(counts.by_label(APPENDED), [(String::new(), 3)]);
+    assert_eq!(counts.by_label(APPEND_FAILED), [(String::new(), 1)]);
 }

@@ -1,180 +1,310 @@
-//! What the tests of publishing share: a validator of two schemas, and a store that fails on demand.
-#![allow(dead_code, unreachable_pub)]
+//! What the tests of consumers share: a clock that goes with tokio's, events, and a service that notes all it is handed.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is a test's way to fail"
+)]
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use bus::{PublishSettings, Publisher};
+use bus::Bus;
 use domain::{
-    Cursor, Entity, Event, Filter, StorageFailure, StoredEvent, Violation,
-    ports::{
-        AppendOutcome, Atomicity, Clock, Erased, EventStore, EventStoreError, EventValidator, Page,
-        ReadRequest, SchemaSummary, StoreInfo, TrimRequest, Trimmed, Verdict, VerifyReport,
-        event_store::Progress,
-    },
+    Delivery, HandlerError,
+    ports::{Clock, EventHandler, Stores},
 };
-use jiff::Timestamp;
-use serde_json::Value;
-use storage_memory::MemoryStore;
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
-/// A clock that stands still.
+/// Goes with tokio's clock, paused or not.
 #[derive(Debug, Clone, Copy)]
-pub struct Noon;
+pub struct TokioClock {
+    begun: Instant,
+    base: Timestamp,
+}
 
-impl Clock for Noon {
+impl TokioClock {
+    pub fn start() -> Self {
+        Self { begun: Instant::now(), base: "2026-01-01T00:00:00Z".parse().unwrap() }
+    }
+}
+
+impl Clock for TokioClock {
     fn now(&self) -> Timestamp {
-        "2024-01-15T12:00:00Z".parse().unwrap()
+        self.base + SignedDuration::try_from(self.begun.elapsed()).unwrap()
     }
 }
 
-/// Knows the type `known`, which wants an id, a string `userId` and `data.n`, and takes `orderId` as ordering key.
-#[derive(Debug, Clone, Copy)]
-pub struct TwoRules;
-
-impl EventValidator for TwoRules {
-    fn validate(&self, event: &Value) -> Verdict {
-        if event["type"] != "known" {
-            return Verdict::NoSchema;
-        }
-        let mut violations = Vec::new();
-        for (pointer, value) in
-            [("/data/n", &event["data"]["n"]), ("/id", &event["id"]), ("/userId", &event["userId"])]
-        {
-            if value.is_null() {
-                violations.push(Violation::new(pointer, "required", "the schema wants it"));
-            }
-        }
-        if violations.is_empty() { Verdict::Valid } else { Verdict::Invalid(violations) }
-    }
-
-    fn ordering_member(&self, event_type: &str, _: &str) -> Option<&str> {
-        (event_type == "known").then_some("orderId")
-    }
-
-    fn schemas(&self) -> Vec<SchemaSummary> {
-        Vec::new()
-    }
+/// An event of a user.
+pub fn event(id: &str, user: &str) -> Vec<u8> {
+    typed(id, user, "user.registered")
 }
 
-/// What goes wrong with one append.
-#[derive(Debug, Clone)]
-pub enum Fault {
-    /// It is stored, and the answer is lost.
-    AnswerLost,
-    /// It never arrives, and nobody knows.
-    RequestLost,
-    /// It fails with this.
-    Fails(EventStoreError),
+/// An event of a type and a user.
+pub fn typed(id: &str, user: &str, event_type: &str) -> Vec<u8> {
+    format!(
+        r#"{{"id":"{id}","type":"{event_type}","version":"1.0","timestamp":"2026-01-01T00:00:00Z","source":"test","metadata":{{}},"userId":"{user}"}}"#
+    )
+    .into_bytes()
 }
 
-/// A store in memory whose appends fail as scripted, and take some time.
+/// What a handler does with an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Handles it at once.
+    Works,
+    /// Handles it after a while.
+    Takes(Duration),
+    /// Fails so often, then works.
+    FailsTimes(u32),
+    /// Always fails.
+    Fails,
+    /// Fails at once, for good.
+    Refuses,
+    /// Panics each time.
+    Panics,
+    /// Ends its process each time.
+    Aborts,
+}
+
 #[derive(Debug, Default)]
-pub struct FaultyStore {
-    pub inner: MemoryStore,
-    pub faults: Mutex<VecDeque<Fault>>,
-    pub batches: Mutex<Vec<Vec<String>>>,
-    pub append_takes: Duration,
-    pub max_events: Option<usize>,
+struct Notes {
+    /// Of each key, the ids in the order of the log.
+    published: BTreeMap<String, Vec<String>>,
+    behaviours: HashMap<String, Behaviour>,
+    /// How often each event was handed over.
+    tries: HashMap<String, u32>,
+    handled: HashMap<String, u32>,
+    /// Events that were handled, or that nobody will see again.
+    over: HashSet<String>,
+    /// Of each key what is with a handler, and in which process.
+    running: HashMap<String, (String, u32)>,
+    violations: Vec<String>,
+    /// Processes that stand still.
+    frozen: HashSet<u32>,
+    order: Vec<String>,
+}
+
+/// A service whose handlers note what they are handed, and check order as they go.
+#[derive(Debug, Clone, Default)]
+pub struct Service {
+    notes: Arc<Mutex<Notes>>,
+}
+
+impl Service {
+    pub fn publishes(&self, id: &str, key: &str, behaviour: Behaviour) {
+        let mut notes = self.notes.lock().unwrap();
+        notes.published.entry(key.to_owned()).or_default().push(id.to_owned());
+        notes.behaviours.insert(id.to_owned(), behaviour);
+    }
+
+    /// The handler of one process; `abort` is called when an event ends it.
+    pub fn process(
+        &self,
+        number: u32,
+        max_attempts: u32,
+        abort: tokio::sync::mpsc::UnboundedSender<u32>,
+    ) -> Arc<dyn EventHandler> {
+        Arc::new(Process { service: self.clone(), number, max_attempts, abort })
+    }
+
+    /// A process stands still: whatever of it runs answers when it goes on again, if it still is of interest then.
+    pub fn freeze(&self, number: u32) {
+        self.ended(number);
+        self.notes.lock().unwrap().frozen.insert(number);
+    }
+
+    pub fn thaw(&self, number: u32) {
+        self.notes.lock().unwrap().frozen.remove(&number);
+    }
+
+    pub fn is_frozen(&self, number: u32) -> bool {
+        self.notes.lock().unwrap().frozen.contains(&number)
+    }
+
+    /// Waits while a process stands still; whether it did.
+    pub async fn while_frozen(&self, number: u32) -> bool {
+        let mut was_frozen = false;
+        while self.is_frozen(number) {
+            was_frozen = true;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        was_frozen
+    }
+
+    /// A process has ended: nothing of it runs any more.
+    pub fn ended(&self, number: u32) {
+        self.notes.lock().unwrap().running.retain(|_, (_, process)| *process != number);
+    }
+
+    pub fn handled(&self, id: &str) -> u32 {
+        self.notes.lock().unwrap().handled.get(id).copied().unwrap_or(0)
+    }
+
+    pub fn tries(&self, id: &str) -> u32 {
+        self.notes.lock().unwrap().tries.get(id).copied().unwrap_or(0)
+    }
+
+    /// Ids in the order in which they were handled.
+    pub fn order(&self) -> Vec<String> {
+        self.notes.lock().unwrap().order.clone()
+    }
+
+    pub fn violations(&self) -> Vec<String> {
+        self.notes.lock().unwrap().violations.clone()
+    }
+
+    /// Handled deliveries beyond the first of each event.
+    pub fn repeats(&self) -> u32 {
+        self.notes.lock().unwrap().handled.values().map(|times| times - 1).sum()
+    }
+
+    /// A replay of these events is on its way: within it their keys keep their order, too.
+    pub fn replays(&self, replay_id: &str, events: &[domain::StoredEvent]) {
+        let mut notes = self.notes.lock().unwrap();
+        for stored in events {
+            let (id, key) = (stored.event.id(), stored.event.ordering_key().id);
+            let name = format!("{replay_id}/{id}");
+            notes.published.entry(format!("{replay_id}/{key}")).or_default().push(name.clone());
+            let behaviour = notes.behaviours[id];
+            notes.behaviours.insert(name, behaviour);
+        }
+    }
+
+    fn begin(&self, delivery: &Delivery, process: u32) -> Behaviour {
+        let (id, key) = names(delivery);
+        let mut notes = self.notes.lock().unwrap();
+        *notes.tries.entry(id.clone()).or_default() += 1;
+        let earlier: Vec<String> =
+            notes.published[&key].iter().take_while(|other| **other != id).cloned().collect();
+        let open: Vec<String> = earlier.into_iter().filter(|other| !notes.over.contains(other)).collect();
+        for other in open {
+            notes.violations.push(format!("{id} came before {other} was over"));
+        }
+        if let Some((other, _)) = notes.running.insert(key, (id.clone(), process)) {
+            notes.violations.push(format!("{id} came while {other} was with a handler"));
+        }
+        notes.behaviours[&id]
+    }
+
+    fn end(&self, delivery: &Delivery, process: u32, worked: bool, gave_up: bool) {
+        let (id, key) = names(delivery);
+        let mut notes = self.notes.lock().unwrap();
+        if notes.running.get(&key).is_some_and(|running| *running == (id.clone(), process)) {
+            notes.running.remove(&key);
+        }
+        if worked {
+            *notes.handled.entry(id.clone()).or_default() += 1;
+            notes.order.push(id.clone());
+        }
+        if worked || gave_up {
+            notes.over.insert(id);
+        }
+    }
+
+    /// Events that end processes are over when the group gives up on them, which no handler sees.
+    pub fn is_over(&self, id: &str) {
+        self.notes.lock().unwrap().over.insert(id.to_owned());
+    }
+}
+
+/// What a delivery and its key are called: by their replay, if they are of one.
+fn names(delivery: &Delivery) -> (String, String) {
+    let event = &delivery.stored.event;
+    let (id, key) = (event.id(), event.ordering_key().id);
+    match delivery.replay() {
+        Some(replay) => (format!("{}/{id}", replay.replay_id), format!("{}/{key}", replay.replay_id)),
+        None => (id.to_owned(), key.to_owned()),
+    }
+}
+
+struct Process {
+    service: Service,
+    number: u32,
+    max_attempts: u32,
+    abort: tokio::sync::mpsc::UnboundedSender<u32>,
+}
+
+/// Notes an end even where the handler is dropped at its time limit.
+struct Ending<'a>(&'a Process, &'a Delivery, bool, bool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.service.end(self.1, self.0.number, self.2, self.3);
+    }
 }
 
 #[async_trait]
-impl EventStore for FaultyStore {
-    async fn append(
-        &self,
-        batch: &[Event],
-        atomicity: Atomicity,
-    ) -> Result<Vec<AppendOutcome>, EventStoreError> {
-        if let Some(max_events) = self.max_events.filter(|max| batch.len() > *max) {
-            return Err(EventStoreError::BatchTooLarge { max_events, max_bytes: 1 << 20 });
+impl EventHandler for Process {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandlerError> {
+        if self.service.while_frozen(self.number).await {
+            // What was lost meanwhile is taken from it soon.
+            tokio::time::sleep(Duration::from_secs(3)).await;
         }
-        let ids = batch.iter().map(|event| event.id().to_owned()).collect();
-        self.batches.lock().unwrap().push(ids);
-        tokio::time::sleep(self.append_takes).await;
-        let fault = self.faults.lock().unwrap().pop_front();
-        let unknown = || Err(StorageFailure::Unknown("the connection was cut".to_owned()).into());
-        match fault {
-            None => self.inner.append(batch, atomicity).await,
-            Some(Fault::AnswerLost) => {
-                self.inner.append(batch, atomicity).await?;
-                unknown()
+        let behaviour = self.service.begin(delivery, self.number);
+        let mut ending = Ending(self, delivery, false, delivery.is_last_attempt);
+        if behaviour == Behaviour::Aborts {
+            ending.3 = false;
+            // The group gives up without handing it over once more, and no handler sees that. An attempt is also used up
+            // where its process is killed before it hands it over.
+            if self.service.tries(&names(delivery).0) >= self.max_attempts / 2 {
+                self.service.is_over(&names(delivery).0);
             }
-            Some(Fault::RequestLost) => unknown(),
-            Some(Fault::Fails(error)) => Err(error),
+            self.abort.send(self.number).unwrap();
+            std::future::pending::<()>().await;
         }
-    }
-
-    async fn read(&self, request: &ReadRequest) -> Result<Page, EventStoreError> {
-        self.inner.read(request).await
-    }
-
-    async fn get(&self, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError> {
-        self.inner.get(ids).await
-    }
-
-    async fn count(&self, filter: &Arc<Filter>, until: Option<&Cursor>) -> Result<u64, EventStoreError> {
-        self.inner.count(filter, until).await
-    }
-
-    async fn head(&self) -> Result<Cursor, EventStoreError> {
-        self.inner.head().await
-    }
-
-    async fn changed(&self, after: &Cursor, timeout: Duration) -> Result<Cursor, EventStoreError> {
-        self.inner.changed(after, timeout).await
-    }
-
-    async fn trim(&self, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
-        self.inner.trim(request).await
-    }
-
-    async fn erase(&self, entity: &Entity) -> Result<Erased, EventStoreError> {
-        self.inner.erase(entity).await
-    }
-
-    async fn verify(&self, progress: Option<Progress>) -> Result<VerifyReport, EventStoreError> {
-        self.inner.verify(progress).await
-    }
-
-    async fn info(&self) -> Result<StoreInfo, EventStoreError> {
-        self.inner.info().await
+        match behaviour {
+            Behaviour::Works | Behaviour::Aborts => {}
+            Behaviour::Takes(time) => tokio::time::sleep(time).await,
+            Behaviour::FailsTimes(times) => {
+                if self.service.tries(&names(delivery).0) <= times {
+                    self.service.while_frozen(self.number).await;
+                    return Err(HandlerError::retry("not yet"));
+                }
+            }
+            Behaviour::Fails => return Err(HandlerError::retry("never")),
+            Behaviour::Refuses => {
+                ending.3 = true;
+                return Err(HandlerError::give_up("for no money"));
+            }
+            // A panic as any other, but without a word on stderr.
+            Behaviour::Panics => std::panic::resume_unwind(Box::new("on purpose")),
+        }
+        self.service.while_frozen(self.number).await;
+        ending.2 = true;
+        Ok(())
     }
 }
 
-pub fn busy() -> EventStoreError {
-    StorageFailure::Busy { waited: Duration::from_secs(1) }.into()
+/// A bus without validation.
+pub async fn bus_over(store: Arc<dyn Stores>, clock: TokioClock) -> Bus {
+    Bus::builder(store).clock(Arc::new(clock)).enable_validation(false).build().await.unwrap()
 }
 
-pub fn full() -> EventStoreError {
-    StorageFailure::Full("no space left".to_owned()).into()
+/// Waits until something holds, for a long while of tokio's clock.
+pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, mut holds: F) {
+    for _ in 0..200_000 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it never came true: {what}");
 }
 
-pub fn store(faults: impl IntoIterator<Item = Fault>) -> Arc<FaultyStore> {
-    Arc::new(FaultyStore { faults: Mutex::new(faults.into_iter().collect()), ..FaultyStore::default() })
-}
-
-pub fn publisher(store: &Arc<FaultyStore>) -> Arc<Publisher> {
-    publisher_with(store, PublishSettings::default())
-}
-
-pub fn publisher_with(store: &Arc<FaultyStore>, settings: PublishSettings) -> Arc<Publisher> {
-    let store: Arc<dyn EventStore> = Arc::<FaultyStore>::clone(store);
-    Arc::new(Publisher::new(store, Arc::new(TwoRules), Arc::new(Noon), settings))
-}
-
-/// A valid event of the known type.
-pub fn event(id: &str, n: u64) -> String {
-    format!(
-        r#"{{"id":"{id}","type":"known","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"s","metadata":{{}},"userId":"u","orderId":"o","data":{{"n":{n}}}}}"#
-    )
-}
-
-/// What the store holds, in log order.
-pub async fn stored_json(store: &FaultyStore) -> Vec<String> {
-    let page = store.inner.read(&ReadRequest::new(Filter::default(), 100_000)).await.unwrap();
-    assert!(page.next.is_none(), "the tests store less than a page");
-    page.events.iter().map(|stored| stored.event.json().to_owned()).collect()
+/// Whether a group has settled everything: nothing blocked, cursors at the head, lanes empty.
+pub async fn is_idle(store: &dyn Stores, group: &str) -> bool {
+    let head = store.head().await.unwrap();
+    let status = store.group(group).await.unwrap().unwrap();
+    status
+        .segments
+        .iter()
+        .all(|s| s.cursor == head.sequence(s.partition) && s.blocked_keys == s.parked_keys && s.lane == 0)
 }

@@ -1,0 +1,151 @@
+//! Sharing appends: what is published at once by many callers goes to the store together.
+//!
+//! # Constraints
+//! One caller alone waits for nothing but the store. Many callers pay for few appends. Events go into the log in the order in
+//! which they were published. No caller can harm another: not by being dropped, nor by no longer being polled, nor by an
+//! event that is refused.
+//!
+//! # Design
+//! Callers queue. Whoever finds nobody appending starts a task that appends whatever is queued, again and again, and ends
+//! when nothing is. So the first event is appended at once, and those that come meanwhile go together next. The append is a
+//! task's and not the first caller's, for a caller may be dropped, or polled no more, while others wait for it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use domain::{Event, StorageFailure};
+use tokio::{sync::oneshot, task::JoinSet};
+
+use crate::append::{Answer, Appender};
+
+/// Events of one shared append.
+const MAX_EVENTS: usize = 1000;
+/// Bytes of events of one shared append; one event may have more.
+const MAX_BYTES: usize = 1024 * 1024;
+
+/// Appends events of many callers together.
+#[derive(Debug)]
+pub(crate) struct Batcher {
+    shared: Arc<Shared>,
+    /// The task that appends, if one does, and those that have ended since the last one began. Dropped with the batcher:
+    /// by then every caller has gone, and nobody waits for an answer.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    appender: Arc<Appender>,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    /// Whether a task appends.
+    is_served: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    event: Event,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Batcher {
+    pub(crate) fn new(appender: Arc<Appender>) -> Self {
+        Self { shared: Arc::new(Shared { appender, queue: Mutex::default() }), tasks: Mutex::default() }
+    }
+
+    /// Appends an event. Where the call is dropped before its event is with the store, it is not appended; after that it may
+    /// be, as with any append.
+    pub(crate) async fn append(&self, event: Event) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        if self.shared.enqueue(Waiting { event, answer }) {
+            self.serve();
+        }
+        answered.await.unwrap_or_else(|_| {
+            let detail = "the task that appended it ended before it had an answer";
+            Err(StorageFailure::Unknown(detail.to_owned()).into())
+        })
+    }
+
+    fn serve(&self) {
+        let service = Service { shared: Arc::clone(&self.shared), is_done: false };
+        let mut tasks = lock(&self.tasks);
+        while let Some(ended) = tasks.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a task that appended events ended early");
+            }
+        }
+        tasks.spawn(service.run());
+    }
+}
+
+impl Shared {
+    /// Queues an event; whether its caller is to see to it that the queue is served.
+    fn enqueue(&self, waiting: Waiting) -> bool {
+        let mut queue = lock(&self.queue);
+        queue.waiting.push_back(waiting);
+        !std::mem::replace(&mut queue.is_served, true)
+    }
+}
+
+/// The right to serve the queue. However it ends, the queue is not left waiting for it.
+struct Service {
+    shared: Arc<Shared>,
+    is_done: bool,
+}
+
+impl Service {
+    async fn run(mut self) {
+        while let Some((events, callers)) = self.next() {
+            let answers = self.shared.appender.each(&events).await;
+            for (caller, answer) in callers.into_iter().zip(answers) {
+                // A caller that was dropped meanwhile wants no answer.
+                let _ = caller.send(answer);
+            }
+        }
+    }
+
+    /// The next batch. When nothing is queued the service is done, in the same step: whoever comes next starts another.
+    fn next(&mut self) -> Option<(Vec<Event>, Vec<oneshot::Sender<Answer>>)> {
+        let mut queue = lock(&self.shared.queue);
+        let (mut events, mut callers, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while let Some(Waiting { event, answer }) = queue.waiting.pop_front() {
+            if answer.is_closed() {
+                continue;
+            }
+            if events.len() >= MAX_EVENTS || (!events.is_empty() && bytes + event.size_bytes() > MAX_BYTES) {
+                queue.waiting.push_front(Waiting { event, answer });
+                break;
+            }
+            bytes += event.size_bytes();
+            events.push(event);
+            callers.push(answer);
+        }
+        if events.is_empty() {
+            queue.is_served = false;
+            self.is_done = true;
+            return None;
+        }
+        Some((events, callers))
+    }
+}
+
+impl Drop for Service {
+    /// Where the task ended early, with its runtime or by a panic in the store, those who wait are told so.
+    fn drop(&mut self) {
+        if !self.is_done {
+            let mut queue = lock(&self.shared.queue);
+            queue.is_served = false;
+            queue.waiting.clear();
+        }
+    }
+}
+
+/// No step panics half-way, so a poisoned lock still guards a whole queue.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,114 @@
+//! Consuming: the running consumer of a group, and the rooms of its actor.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `actor` | the task: reads, claims, hands over, commits |
+//! | `segment` | a leased segment; brings `live`, `ledger` and `lane` together into commits |
+//! | `live` | what was fetched from the log and not settled |
+//! | `ledger` | keys that do not go with the cursor: retries, long runs, parked ones, suspects |
+//! | `lane` | references of replays and redrives |
+//! | `handing` | calling handlers: time limit, panics, error hooks |
+//! | `log` | the reader that all consumers of the process share |
+
+mod actor;
+mod fetch;
+mod handing;
+mod lane;
+mod ledger;
+mod live;
+mod log;
+mod ready;
+mod rules;
+mod segment;
+mod settings;
+mod status;
+mod tally;
+mod work;
+
+use domain::group::GroupSpec;
+use tokio::{sync::watch, task::JoinHandle};
+
+pub(crate) use actor::Actor;
+pub use actor::ConsumerError;
+pub(crate) use handing::{Route, Router};
+pub(crate) use log::LogReader;
+pub use rules::Backoff;
+pub(crate) use rules::Rules;
+pub use settings::{ConsumerSettings, MAX_CONCURRENCY};
+pub use status::ConsumerState;
+
+/// A running consumer of a group. It ends when it is told to, or when its group is deleted; dropped, it ends at once and
+/// without giving anything back, as if its process had ended.
+#[derive(Debug)]
+pub struct Consumer {
+    group: GroupSpec,
+    name: String,
+    stop: watch::Sender<bool>,
+    state: watch::Receiver<ConsumerState>,
+    task: Option<JoinHandle<Result<(), ConsumerError>>>,
+}
+
+impl Consumer {
+    pub(crate) fn new(
+        group: GroupSpec,
+        name: String,
+        stop: watch::Sender<bool>,
+        state: watch::Receiver<ConsumerState>,
+        task: JoinHandle<Result<(), ConsumerError>>,
+    ) -> Self {
+        Self { group, name, stop, state, task: Some(task) }
+    }
+
+    /// Its group.
+    pub fn group(&self) -> &GroupSpec {
+        &self.group
+    }
+
+    /// Its name among the group's consumers.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How it stands, as of its last renewal.
+    pub fn state(&self) -> ConsumerState {
+        self.state.borrow().clone()
+    }
+
+    /// Waits until it works on its share of the segments.
+    pub async fn settled(&mut self) {
+        // Where the actor has ended there is nothing to wait for.
+        let _ = self
+            .state
+            .wait_for(|state| state.share > 0 && state.segments.len() == usize::from(state.share))
+            .await;
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// Why it ended. Without an error it was stopped.
+    pub async fn ended(&mut self) -> Result<(), ConsumerError> {
+        let Some(task) = &mut self.task else { return Ok(()) };
+        let ended = task.await;
+        self.task = None;
+        ended.unwrap_or(Ok(()))
+    }
+
+    /// Tells it to stop and waits: running handlers have the settings' grace to end, what they answered is committed, and
+    /// the segments are given back.
+    ///
+    /// # Errors
+    /// Where it had ended before, and why.
+    pub async fn stop(mut self) -> Result<(), ConsumerError> {
+        self.stop.send_replace(true);
+        self.ended().await
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}

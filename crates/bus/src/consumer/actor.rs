@@ -1,0 +1,349 @@
+//! The consumer of one group in one process: a task that reads, claims, hands over, and commits.
+//!
+//! # Design
+//! One task owns all state of the group's leased segments; everything slow (reading, committing, leasing, handlers) runs in
+//! tasks of its own whose ends it waits for. After each thing that happened, [`Actor::pump`] does what can be done next.
+//!
+//! What may repeat after a crash is bounded: deliveries that are with handlers, and those that were answered and not
+//! committed, are together at most [`OPEN`], and an answer is committed within [`COMMIT_WITHIN`].
+
+mod committing;
+mod draining;
+mod lanes;
+mod launching;
+mod leasing;
+mod reading;
+mod suspects;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use domain::{
+    Cursor, DeliveryOrigin, StoredEvent,
+    group::{Gap, Key, LaneBatch, Lease, SegmentState},
+    ports::{CommitOutcome, EventStoreError, GroupStoreError, Leases, SegmentCommit},
+};
+use jiff::Timestamp;
+use tokio::{
+    sync::{OwnedRwLockWriteGuard, watch},
+    task::{AbortHandle, Id, JoinError, JoinSet},
+    time::Instant,
+};
+
+use super::{
+    fetch::{BatchEvents, KeyEvents},
+    handing::{Handed, Router},
+    log::{LogReader, Piece},
+    ready::{Ready, ReadyQueue},
+    rules::{Rules, until},
+    segment::Segment,
+    settings::ConsumerSettings,
+    status::ConsumerState,
+    tally::Tally,
+    work::{Moment, Unit, Want, Wishes},
+};
+use crate::shared::Shared;
+
+/// Deliveries of a consumer that may be with handlers, or answered and not committed.
+pub(crate) const OPEN: usize = 100;
+/// How soon an answer is committed.
+pub(crate) const COMMIT_WITHIN: Duration = Duration::from_millis(50);
+/// Fetched deliveries below which more are fetched.
+const FETCH_BELOW: usize = 512;
+/// How long free handlers wait behind a slow delivery before its key goes to the ledger.
+const STUCK_AFTER: Duration = Duration::from_millis(20);
+/// How often cursors that moved by themselves are committed.
+const QUIET_COMMIT: Duration = Duration::from_secs(1);
+
+/// Why a consumer ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConsumerError {
+    /// Its group was deleted.
+    #[error("the group {0:?} was deleted")]
+    GroupDeleted(String),
+    /// A part of it panicked, which is a fault of this program or of the store's adapter.
+    #[error("the consumer of {0:?} failed within itself; its log says more")]
+    Broken(String),
+}
+
+/// A task that works for the actor has ended.
+enum Io {
+    Read(Cursor, Result<Piece, EventStoreError>),
+    Leased(Instant, Result<Leases, GroupStoreError>),
+    Committed(Vec<SegmentCommit>, Result<Vec<CommitOutcome>, GroupStoreError>),
+    Lane(Result<Vec<LaneBatch>, GroupStoreError>),
+    Key(u16, u64, Key, Result<KeyEvents, EventStoreError>),
+    Batch(u16, u64, u64, Result<BatchEvents, String>),
+    Alone(OwnedRwLockWriteGuard<()>),
+}
+
+/// Whether the process is kept empty for a suspect.
+enum Room {
+    Open,
+    /// It is being emptied, by this task.
+    Emptying(AbortHandle),
+    Empty {
+        _guard: OwnedRwLockWriteGuard<()>,
+        /// The segment of the suspect that has its turn.
+        accused: Option<u16>,
+    },
+}
+
+struct Running {
+    unit: Unit,
+    stored: StoredEvent,
+    origin: DeliveryOrigin,
+    abort: AbortHandle,
+}
+
+pub(crate) struct Actor {
+    shared: Arc<Shared>,
+    log: Arc<LogReader>,
+    settings: ConsumerSettings,
+    rules: Rules,
+    router: Router,
+    tally: Tally,
+    token: u64,
+    head: watch::Receiver<Option<Cursor>>,
+    stop: watch::Receiver<bool>,
+    state: watch::Sender<ConsumerState>,
+    segments: BTreeMap<u16, Segment>,
+    /// Segments that were leased anew while handlers of their last lease still run.
+    arriving: HashMap<u16, (Lease, SegmentState)>,
+    ready: ReadyQueue,
+    /// Suspects whose attempt is committed.
+    accused: Vec<Ready>,
+    tasks: JoinSet<Handed>,
+    running: HashMap<Id, Running>,
+    io: JoinSet<Io>,
+    wants: Vec<(u16, u64, Want)>,
+    fetches: usize,
+    /// Lane batches whose fetch failed, with their segments and leases, and when to try again.
+    batches_again: Vec<(Instant, u16, u64)>,
+    reading: bool,
+    read_again: Instant,
+    leasing: bool,
+    lease_again: Instant,
+    /// Until when nobody else can have taken what is leased here.
+    lease_good_until: Instant,
+    committing: bool,
+    commit_again: Option<(Instant, Vec<SegmentCommit>)>,
+    /// Answers in the commit under way.
+    committing_answers: usize,
+    /// When the oldest answer that no commit has is to be committed.
+    commit_due: Option<Instant>,
+    quiet_commit: Instant,
+    looking: bool,
+    look_again: Instant,
+    faults: u32,
+    room: Room,
+    gaps: Vec<Gap>,
+    /// Leases that the last answer said are held here, and that nobody here knows.
+    strays: Vec<Lease>,
+    /// Whether any of them was there before.
+    has_strays: bool,
+    /// Whether the group's types are others than this consumer's.
+    stands_aside: bool,
+    /// Which segment claims first.
+    turn: u16,
+    stuck_since: Option<Instant>,
+    ended: Option<ConsumerError>,
+}
+
+impl Actor {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        settings: ConsumerSettings,
+        rules: Rules,
+        router: Router,
+        stop: watch::Receiver<bool>,
+        state: watch::Sender<ConsumerState>,
+    ) -> Self {
+        let now = Instant::now();
+        let log = Arc::clone(&shared.log);
+        Self {
+            tally: Tally::new(shared.meter.clone(), rules.spec.name.clone()),
+            head: log.head(),
+            token: fastrand::u64(1..),
+            segments: BTreeMap::new(),
+            arriving: HashMap::new(),
+            ready: ReadyQueue::default(),
+            accused: Vec::new(),
+            tasks: JoinSet::new(),
+            running: HashMap::new(),
+            io: JoinSet::new(),
+            wants: Vec::new(),
+            fetches: 0,
+            batches_again: Vec::new(),
+            reading: false,
+            read_again: now,
+            leasing: false,
+            lease_again: now,
+            lease_good_until: now,
+            committing: false,
+            commit_again: None,
+            committing_answers: 0,
+            commit_due: None,
+            quiet_commit: now + QUIET_COMMIT,
+            looking: false,
+            look_again: now,
+            faults: 0,
+            room: Room::Open,
+            gaps: Vec::new(),
+            strays: Vec::new(),
+            has_strays: false,
+            stands_aside: false,
+            turn: 0,
+            stuck_since: None,
+            ended: None,
+            shared,
+            log,
+            settings,
+            rules,
+            router,
+            stop,
+            state,
+        }
+    }
+
+    /// Runs until it is told to stop, or its group is gone.
+    pub(crate) async fn run(mut self) -> Result<(), ConsumerError> {
+        let _interest = self.log.wants(self.rules.spec.types.clone());
+        while !*self.stop.borrow() && self.ended.is_none() {
+            self.pump();
+            self.wait().await;
+        }
+        match self.ended.take() {
+            Some(error) => Err(error),
+            None => {
+                self.drain().await;
+                Ok(())
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// Waits until something happens, and takes note of it.
+    async fn wait(&mut self) {
+        let timer = self.next_timer();
+        tokio::select! {
+            Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
+                self.handed(done);
+                // What else has ended meanwhile is noted before anything is decided.
+                while let Some(done) = self.tasks.try_join_next_with_id() {
+                    self.handed(done);
+                }
+            }
+            Some(io) = self.io.join_next(), if !self.io.is_empty() => {
+                self.came(io);
+                while let Some(io) = self.io.try_join_next() {
+                    self.came(io);
+                }
+            }
+            _ = self.head.changed() => {}
+            _ = self.stop.changed() => {}
+            () = tokio::time::sleep_until(timer) => {}
+        }
+    }
+
+    /// When something is to be done that nothing else wakes the actor for. Only what the next [`Actor::pump`] can do
+    /// counts: a timer that is over and changes nothing would keep the actor spinning.
+    fn next_timer(&self) -> Instant {
+        let (at, now) = (Instant::now(), self.now());
+        let due = self.segments.values().filter_map(Segment::next_due).min();
+        let may_commit = !self.committing && self.commit_again.is_none();
+        let timers = [
+            due.map(|due| at + until(now, due)),
+            self.commit_again.as_ref().map(|(again, _)| *again),
+            may_commit.then_some(self.quiet_commit),
+            self.commit_due.filter(|_| may_commit),
+            (!self.leasing).then_some(self.lease_again),
+            (!self.looking).then_some(self.look_again),
+            Some(self.read_again).filter(|again| !self.reading && *again > at),
+            self.stuck_since.map(|since| since + STUCK_AFTER),
+            self.batches_again.iter().map(|(again, ..)| *again).min(),
+        ];
+        timers.into_iter().flatten().min().unwrap_or(at + QUIET_COMMIT)
+    }
+
+    /// Does what can be done.
+    fn pump(&mut self) {
+        self.wake();
+        self.renew();
+        self.accuse();
+        self.unclog();
+        self.commit();
+        self.launch();
+        self.fetch_again();
+        self.fetch();
+        self.read();
+        self.look();
+    }
+
+    fn wake(&mut self) {
+        let now = self.now();
+        let due: Vec<u16> = self
+            .segments
+            .iter()
+            .filter(|(_, segment)| segment.next_due().is_some_and(|due| due <= now))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in due {
+            self.with(number, |segment, at| segment.wake(at));
+        }
+    }
+
+    /// Lets something happen to a segment, and takes up what it then wishes for.
+    fn with<T>(&mut self, number: u16, happen: impl FnOnce(&mut Segment, &mut Moment<'_>) -> T) -> Option<T> {
+        let now = self.now();
+        let segment = self.segments.get_mut(&number)?;
+        let mut at = Moment::new(&self.rules, now);
+        let result = happen(segment, &mut at);
+        let (epoch, wishes) = (segment.lease.epoch, at.wishes);
+        self.take_up(number, epoch, wishes);
+        Some(result)
+    }
+
+    fn take_up(&mut self, segment: u16, epoch: u64, wishes: Wishes) {
+        let now = self.now();
+        for work in wishes.work {
+            let unit = Unit { segment, epoch, way: work.way.clone() };
+            let is_suspect = self.segments.get(&segment).is_some_and(|segment| segment.is_suspect(&unit.way));
+            let ready = Ready::new(unit, work, now);
+            if is_suspect { self.accused.push(ready) } else { self.ready.push(ready) }
+        }
+        self.wants.extend(wishes.wants.into_iter().map(|want| (segment, epoch, want)));
+    }
+
+    /// The segment that a unit is of, if it is still leased as it was.
+    fn segment_of(&mut self, unit: &Unit) -> Option<&mut Segment> {
+        self.segments.get_mut(&unit.segment).filter(|segment| segment.lease.epoch == unit.epoch)
+    }
+
+    fn came(&mut self, io: Result<Io, JoinError>) {
+        let io = match io {
+            Ok(io) => io,
+            Err(error) if error.is_cancelled() => return,
+            Err(error) => {
+                tracing::error!(group = %self.rules.spec.name, %error, "a part of the consumer ended early");
+                self.ended = Some(ConsumerError::Broken(self.rules.spec.name.clone()));
+                return;
+            }
+        };
+        match io {
+            Io::Read(after, piece) => self.came_from_log(&after, piece),
+            Io::Leased(asked, leases) => self.leased(asked, leases),
+            Io::Committed(commits, outcome) => self.committed(commits, outcome),
+            Io::Lane(batches) => self.looked(batches),
+            Io::Key(number, epoch, key, events) => self.key_came(number, epoch, &key, events),
+            Io::Batch(number, epoch, batch, events) => self.batch_came(number, epoch, batch, events),
+            Io::Alone(guard) => self.room = Room::Empty { _guard: guard, accused: None },
+        }
+    }
+}

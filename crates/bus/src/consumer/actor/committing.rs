@@ -1,0 +1,216 @@
+//! Claims and commits: what the store is told, and when.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::ports::{CommitOutcome, GroupStoreError, SegmentCommit};
+use tokio::time::Instant;
+
+use super::{Actor, ConsumerError, FETCH_BELOW, Io, OPEN, QUIET_COMMIT, Room, STUCK_AFTER};
+use crate::consumer::segment::Segment;
+
+/// Answers that are not left waiting for more.
+const COMMIT_AT: usize = OPEN / 2;
+/// Of the claims, what live deliveries may always have, however much is replayed.
+const LIVE_SHARE: usize = 60;
+/// The first and the longest pause after a fault of the store.
+const FAULT_PAUSE: Duration = Duration::from_millis(100);
+const FAULT_PAUSE_CAP: Duration = Duration::from_secs(5);
+
+impl Actor {
+    pub(super) fn commit(&mut self) {
+        self.claim();
+        if self.committing {
+            return;
+        }
+        if let Some((again, commits)) = self.commit_again.take() {
+            if again > Instant::now() {
+                self.commit_again = Some((again, commits));
+            } else {
+                self.send(commits);
+            }
+            return;
+        }
+        let now = Instant::now();
+        let late = self.commit_due.is_some_and(|due| due <= now);
+        let quiet = self.quiet_commit <= now;
+        let idle = self.tasks.is_empty() && self.ready.is_empty() && self.commit_due.is_some();
+        let all = late || quiet || idle || self.unsettled() >= COMMIT_AT;
+        let gives_back = self.gives_back();
+        if !all && gives_back.is_empty() && !self.segments.values().any(Segment::is_urgent) {
+            return;
+        }
+        if quiet {
+            self.quiet_commit = now + QUIET_COMMIT;
+        }
+        // Answers that a slow delivery holds up would else be committed to again and again, and never settled.
+        let by_force = late || idle || self.unsettled() >= COMMIT_AT;
+        let commits = self.build(all, by_force, &gives_back);
+        if self.segments.values().all(|segment| segment.unsettled() == 0) {
+            self.commit_due = None;
+        }
+        if !commits.is_empty() {
+            self.send(commits);
+        }
+    }
+
+    /// The next commits: of every segment that has news, or only of those where something waits for it.
+    pub(super) fn build(&mut self, all: bool, by_force: bool, gives_back: &[u16]) -> Vec<SegmentCommit> {
+        let at = self.now();
+        let mut commits = Vec::new();
+        let numbers: Vec<u16> = self.segments.keys().copied().collect();
+        for number in numbers {
+            let Some(segment) = self.segments.get_mut(&number) else { continue };
+            if gives_back.contains(&number) {
+                commits.push(segment.last_commit(&self.rules, at));
+            } else if segment.is_urgent() || all && segment.has_news() {
+                let before = segment.unsettled();
+                commits.extend(self.with(number, |segment, at| segment.commit(by_force, at)));
+                let after = self.segments.get(&number).map_or(0, Segment::unsettled);
+                self.committing_answers += before.saturating_sub(after);
+            }
+        }
+        commits
+    }
+
+    /// Whether handlers are free, and nothing can be handed to them, because all that was taken waits behind deliveries
+    /// that take long.
+    pub(super) fn is_clogged(&mut self, now: Instant) -> bool {
+        let waiting: usize = self.staying().map(|segment| segment.unclaimed().0).sum();
+        let claimed: usize = self.staying().map(Segment::claimed).sum();
+        let is_stuck = self.ready.is_empty()
+            && !self.tasks.is_empty()
+            && self.tasks.len() < self.settings.concurrency
+            && (waiting >= FETCH_BELOW || claimed >= COMMIT_AT);
+        if !is_stuck {
+            self.stuck_since = None;
+            return false;
+        }
+        now >= *self.stuck_since.get_or_insert(now) + STUCK_AFTER
+    }
+
+    /// Sends keys whose first delivery takes long to the ledger, with all that waits behind them.
+    pub(super) fn unclog(&mut self) {
+        if !self.is_clogged(Instant::now()) {
+            return;
+        }
+        self.stuck_since = None;
+        let numbers: Vec<u16> = self.segments.keys().copied().collect();
+        for number in numbers {
+            self.with(number, |segment, at| segment.unclog(at));
+        }
+    }
+
+    /// Segments that are not about to be given back: nothing more of those is handed over.
+    pub(super) fn staying(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.values().filter(|segment| !segment.leaving)
+    }
+
+    /// Asks for claims, where what is claimed runs low.
+    pub(super) fn claim(&mut self) {
+        if self.committing || self.commit_again.is_some() || !matches!(self.room, Room::Open) {
+            return;
+        }
+        let claimed: usize = self.staying().map(Segment::claimed).sum();
+        if claimed >= COMMIT_AT {
+            return;
+        }
+        let budget = OPEN - claimed;
+        let (mut waiting, mut in_lanes) = (0, 0);
+        for (live, lane) in self.staying().map(Segment::unclaimed) {
+            waiting += live;
+            in_lanes += lane;
+        }
+        let mut live = waiting.min(budget.saturating_sub(in_lanes).max(LIVE_SHARE.min(budget)));
+        let mut lane = in_lanes.min(budget - live);
+        // Another segment begins each time, so that none is always served first.
+        self.turn = self.turn.wrapping_add(1);
+        let numbers: Vec<u16> = self.segments.keys().copied().collect();
+        let begin = usize::from(self.turn) % numbers.len().max(1);
+        for number in numbers.iter().cycle().skip(begin).take(numbers.len()) {
+            if let Some(segment) = self.segments.get_mut(number).filter(|segment| !segment.leaving) {
+                live -= segment.ask_live(live);
+                lane -= segment.ask_lane(lane);
+            }
+        }
+    }
+
+    /// Segments that are to be given back, and of which nothing is with a handler.
+    pub(super) fn gives_back(&self) -> Vec<u16> {
+        let is_free = |number: u16| !self.running.values().any(|running| running.unit.segment == number);
+        let leaving = self.segments.iter().filter(|(_, segment)| segment.leaving);
+        leaving.map(|(number, _)| *number).filter(|number| is_free(*number)).collect()
+    }
+
+    pub(super) fn send(&mut self, commits: Vec<SegmentCommit>) {
+        self.committing = true;
+        let store = Arc::clone(&self.shared.store);
+        self.io.spawn(async move {
+            let outcome = store.commit(&commits).await;
+            Io::Committed(commits, outcome)
+        });
+    }
+
+    pub(super) fn committed(
+        &mut self,
+        commits: Vec<SegmentCommit>,
+        outcome: Result<Vec<CommitOutcome>, GroupStoreError>,
+    ) {
+        self.committing = false;
+        let outcomes = match outcome {
+            Ok(outcomes) => outcomes,
+            Err(GroupStoreError::NoGroup(name)) => {
+                self.ended = Some(ConsumerError::GroupDeleted(name));
+                return;
+            }
+            Err(error) => {
+                let pause = self.fault("outcomes could not be committed and will be again", &error);
+                self.commit_again = Some((Instant::now() + pause, commits));
+                return;
+            }
+        };
+        self.faults = 0;
+        self.committing_answers = 0;
+        for (commit, outcome) in commits.iter().zip(outcomes) {
+            let number = commit.lease.segment;
+            let is_ours = self.segments.get(&number).is_some_and(|segment| segment.lease == commit.lease);
+            match outcome {
+                _ if !is_ours => {}
+                CommitOutcome::Fenced => self.lose(number),
+                _ if commit.release => {
+                    self.segments.remove(&number);
+                    self.acquit(number);
+                }
+                kept => {
+                    self.with(number, |segment, at| {
+                        if let CommitOutcome::CommittedWithout(withdrawn) = kept {
+                            segment.withdraw(&withdrawn, at);
+                        }
+                        segment.committed(commit, at);
+                    });
+                }
+            }
+        }
+    }
+
+    /// A segment is another consumer's now: nothing of it may go on here.
+    pub(super) fn lose(&mut self, number: u16) {
+        tracing::info!(group = %self.rules.spec.name, segment = number, "the segment was taken over");
+        self.segments.remove(&number);
+        for running in self.running.values().filter(|running| running.unit.segment == number) {
+            running.abort.abort();
+        }
+        self.acquit(number);
+    }
+
+    /// Notes a fault of the store; how long to wait before trying again.
+    pub(super) fn fault(&mut self, what: &str, error: &dyn std::fmt::Display) -> Duration {
+        if self.faults == 0 {
+            tracing::warn!(group = %self.rules.spec.name, %error, "{what}");
+        }
+        self.faults = self.faults.saturating_add(1);
+        FAULT_PAUSE
+            .saturating_mul(1 << self.faults.min(10))
+            .min(FAULT_PAUSE_CAP)
+            .mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+}

@@ -1,0 +1,62 @@
+//! Looking into the replay lanes.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    group::{LaneBatch, MAX_LANE_REFERENCES},
+    ports::GroupStoreError,
+};
+use tokio::time::Instant;
+
+use super::{Actor, Io};
+use crate::consumer::segment::Segment;
+
+/// References in a segment's lane below which more are fetched.
+const LANE_BELOW: usize = 128;
+/// References that one look into the lanes brings.
+const LANE_PAGE: usize = 1024;
+/// How often the lanes are looked into when nothing is there, and when something was.
+const LANE_IDLE: Duration = Duration::from_millis(100);
+const LANE_BUSY: Duration = Duration::from_millis(10);
+
+impl Actor {
+    pub(super) fn look(&mut self) {
+        if self.looking || self.look_again > Instant::now() {
+            return;
+        }
+        let wants_more = |segment: &&Segment| {
+            !segment.leaving
+                && segment.lane().free_references() < LANE_BELOW
+                && segment.lane().references() < MAX_LANE_REFERENCES
+        };
+        let after: Vec<(u16, u64)> = self
+            .segments
+            .values()
+            .filter(wants_more)
+            .map(|segment| (segment.lease.segment, segment.lane_after()))
+            .collect();
+        if after.is_empty() {
+            self.look_again = Instant::now() + LANE_BUSY;
+            return;
+        }
+        self.looking = true;
+        let (store, group) = (Arc::clone(&self.shared.store), self.rules.spec.name.clone());
+        self.io.spawn(async move { Io::Lane(store.lane(&group, &after, LANE_PAGE).await) });
+    }
+
+    pub(super) fn looked(&mut self, batches: Result<Vec<LaneBatch>, GroupStoreError>) {
+        self.looking = false;
+        match batches {
+            Ok(batches) => {
+                self.look_again = Instant::now() + if batches.is_empty() { LANE_IDLE } else { LANE_BUSY };
+                for batch in batches {
+                    self.with(batch.segment, |segment, at| segment.take_in(batch, &mut at.wishes));
+                }
+            }
+            Err(error) => {
+                let pause = self.fault("the replay lane could not be read", &error);
+                self.look_again = Instant::now() + pause;
+            }
+        }
+    }
+}

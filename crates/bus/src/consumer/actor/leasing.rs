@@ -1,0 +1,174 @@
+//! Leases: keeping them, taking new ones, giving back what is beyond the share, losing them.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    group::{Gap, GroupSpec, Lease},
+    ports::{GroupStoreError, LeaseRequest, Leases, Stores},
+};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::{Actor, ConsumerError, Io};
+use crate::consumer::{segment::Segment, status::ConsumerState};
+
+/// How soon leases are looked at again that nobody here knows of.
+const STRAYS_AGAIN: Duration = Duration::from_millis(100);
+
+/// Leases, if the group is still the one that was subscribed to. Another one may have been made under its name, with
+/// another ordering: then there is no such group any more. Or others subscribed to other types since, as when a new version
+/// of a service is rolled out: then this consumer stands aside, for it would pass what it does not know of.
+async fn lease(
+    store: &dyn Stores,
+    request: &LeaseRequest,
+    spec: &GroupSpec,
+    made_at: Timestamp,
+) -> Result<Leases, GroupStoreError> {
+    let found = store.group(&request.group).await?.map(|status| status.record);
+    let record = found.ok_or_else(|| GroupStoreError::NoGroup(request.group.clone()))?;
+    let is_another =
+        record.created_at != made_at || record.spec.key != spec.key || record.spec.segments != spec.segments;
+    if is_another || record.spec.types != spec.types {
+        store.leave(&request.group, &request.consumer, request.token).await?;
+    }
+    if is_another {
+        return Err(GroupStoreError::NoGroup(request.group.clone()));
+    }
+    match record.spec.types == spec.types {
+        true => store.lease(request).await,
+        false => Ok(Leases::default()),
+    }
+}
+
+impl Actor {
+    pub(super) fn renew(&mut self) {
+        if self.leasing || self.lease_again > Instant::now() {
+            return;
+        }
+        self.leasing = true;
+        let request = LeaseRequest {
+            group: self.rules.spec.name.clone(),
+            consumer: self.settings.name.clone(),
+            token: self.token,
+            duration: self.settings.lease,
+        };
+        let store = Arc::clone(&self.shared.store);
+        let (spec, made_at) = (self.rules.spec.clone(), self.rules.made_at);
+        let gives_up_all = std::mem::take(&mut self.has_strays);
+        let asked = Instant::now();
+        self.io.spawn(async move {
+            if gives_up_all
+                && let Err(error) = store.leave(&request.group, &request.consumer, request.token).await
+            {
+                return Io::Leased(asked, Err(error));
+            }
+            Io::Leased(asked, lease(&*store, &request, &spec, made_at).await)
+        });
+    }
+
+    pub(super) fn leased(&mut self, asked: Instant, leases: Result<Leases, GroupStoreError>) {
+        self.leasing = false;
+        let third = self.settings.lease / 3;
+        self.lease_again = asked + third;
+        let leases = match leases {
+            Ok(leases) => leases,
+            Err(GroupStoreError::NoGroup(name)) => {
+                self.ended = Some(ConsumerError::GroupDeleted(name));
+                return;
+            }
+            Err(error) => {
+                let pause = self.fault("leases could not be renewed", &error);
+                self.lease_again = Instant::now() + pause.min(third);
+                return;
+            }
+        };
+        let stands_aside = leases.share == 0;
+        if stands_aside && !std::mem::replace(&mut self.stands_aside, stands_aside) {
+            tracing::warn!(
+                group = %self.rules.spec.name,
+                "another subscription has changed the group's types: this consumer stands aside"
+            );
+        }
+        self.stands_aside = stands_aside;
+        self.lease_good_until = asked + self.settings.lease;
+        let lost: Vec<u16> = self
+            .segments
+            .values()
+            .filter(|segment| !leases.held.contains(&segment.lease))
+            .map(|segment| segment.lease.segment)
+            .collect();
+        for number in lost {
+            self.lose(number);
+        }
+        self.arriving.retain(|_, (lease, _)| leases.held.contains(lease));
+        self.note_strays(&leases);
+        let held = leases.held.len();
+        for (lease, state) in leases.taken {
+            self.arriving.insert(lease.segment, (lease, state));
+        }
+        self.arrive();
+        self.even_out(usize::from(leases.share));
+        if held < usize::from(leases.share) {
+            // Others are about to give some back.
+            self.lease_again = asked + (third / 4).min(Duration::from_millis(200));
+        }
+        self.note_gaps(leases.gaps);
+        let segments = self.segments.keys().copied().collect();
+        self.state.send_modify(|state| *state = ConsumerState { segments, share: leases.share });
+    }
+
+    /// Looks for leases that the store says are held here, and nobody here knows: the answer that gave them was lost. What
+    /// such segments hold is told only to who takes them, so all is given back and taken anew. One answer alone may have
+    /// crossed with a commit that gave a segment back.
+    fn note_strays(&mut self, leases: &Leases) {
+        let is_known = |lease: &&Lease| {
+            self.segments.get(&lease.segment).is_some_and(|segment| segment.lease == **lease)
+                || leases.taken.iter().any(|(taken, _)| taken == *lease)
+                || self.arriving.get(&lease.segment).is_some_and(|(arriving, _)| arriving == *lease)
+        };
+        let strays: Vec<Lease> = leases.held.iter().filter(|lease| !is_known(lease)).cloned().collect();
+        self.has_strays = strays.iter().any(|stray| self.strays.contains(stray));
+        if !strays.is_empty() {
+            self.lease_again = Instant::now() + STRAYS_AGAIN;
+        }
+        self.strays = strays;
+    }
+
+    /// Begins with leased segments of whose last lease nothing is with a handler any more.
+    pub(super) fn arrive(&mut self) {
+        if self.arriving.is_empty() {
+            return;
+        }
+        let now = self.now();
+        let is_free = |number: &u16| !self.running.values().any(|running| running.unit.segment == *number);
+        let free: Vec<u16> = self.arriving.keys().copied().filter(is_free).collect();
+        for number in free {
+            let Some((lease, state)) = self.arriving.remove(&number) else { continue };
+            let epoch = lease.epoch;
+            let (segment, wishes) = Segment::new(lease, state, &self.rules, now);
+            self.segments.insert(number, segment);
+            self.take_up(number, epoch, wishes);
+            self.look_again = Instant::now();
+        }
+    }
+
+    /// Marks what is held beyond the share for giving back. What is marked goes: its ready deliveries may have been
+    /// dropped already. Should the share grow again, it is leased again.
+    pub(super) fn even_out(&mut self, share: usize) {
+        let staying = self.segments.values_mut().rev().filter(|segment| !segment.leaving);
+        let surplus = staying.count().saturating_sub(share);
+        for segment in self.segments.values_mut().rev().filter(|segment| !segment.leaving).take(surplus) {
+            segment.leaving = true;
+        }
+    }
+
+    pub(super) fn note_gaps(&mut self, gaps: Vec<Gap>) {
+        for gap in gaps.iter().filter(|gap| !self.gaps.contains(gap)) {
+            tracing::error!(
+                group = %self.rules.spec.name, partition = gap.partition, from = gap.from, to = gap.to,
+                "history was removed before this group had passed it"
+            );
+        }
+        self.gaps = gaps;
+    }
+}

@@ -1,0 +1,114 @@
+//! Handing a delivery over: which handlers take it, their time limit, their panics and their error hooks.
+
+use std::{
+    any::Any, future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll, time::Duration,
+};
+
+use domain::{Delivery, HandlerError, TypePattern, ports::EventHandler};
+use tokio::{sync::RwLock, time::Instant};
+
+use super::rules::Answer;
+use crate::error_scope;
+
+/// The type of events that report errors, for which no error hook is called.
+const SYSTEM_ERROR: &str = "system.error";
+
+/// Which handler takes which types.
+#[derive(Clone)]
+pub(crate) struct Route {
+    /// All types where empty.
+    pub(crate) types: Vec<TypePattern>,
+    pub(crate) handler: Arc<dyn EventHandler>,
+}
+
+/// Every handler of a group.
+#[derive(Clone, Default)]
+pub(crate) struct Router(pub(crate) Vec<Route>);
+
+impl Router {
+    /// The types that any handler takes; empty for all.
+    pub(crate) fn types(&self) -> Vec<TypePattern> {
+        if self.0.iter().any(|route| route.types.is_empty()) {
+            return Vec::new();
+        }
+        let mut types: Vec<TypePattern> = self.0.iter().flat_map(|route| route.types.clone()).collect();
+        types.sort();
+        types.dedup();
+        types
+    }
+
+    /// Whether any handler has this delivery's type, and those of them that take it.
+    fn handlers(&self, delivery: &Delivery) -> (bool, Vec<Arc<dyn EventHandler>>) {
+        let event_type = delivery.stored.event.event_type();
+        let matches =
+            |route: &&Route| route.types.is_empty() || route.types.iter().any(|t| t.matches(event_type));
+        let of_type: Vec<&Route> = self.0.iter().filter(matches).collect();
+        let takes = |route: &&&Route| !delivery.is_replay() || route.handler.takes_replays();
+        let handlers = of_type.iter().filter(takes).map(|route| Arc::clone(&route.handler)).collect();
+        (!of_type.is_empty(), handlers)
+    }
+}
+
+/// What came of handing a delivery over.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    pub(crate) answer: Answer,
+    /// How long the handlers took.
+    pub(crate) took: Duration,
+}
+
+/// Hands a delivery to its handlers, one after the other. `alone`: nothing else of this process is with a handler, and the
+/// caller sees to that.
+pub(crate) async fn hand_over(
+    router: Router,
+    delivery: Delivery,
+    timeout: Duration,
+    room: Arc<RwLock<()>>,
+    alone: bool,
+) -> Handed {
+    let _in_company = if alone { None } else { Some(room.read().await) };
+    let begun = Instant::now();
+    let (_, handlers) = router.handlers(&delivery);
+    if handlers.is_empty() {
+        return Handed { answer: Answer::Skipped, took: Duration::ZERO };
+    }
+    for handler in handlers {
+        let Err(error) = within(timeout, handler.handle(&delivery)).await else { continue };
+        let took = begun.elapsed();
+        let event = &delivery.stored.event;
+        if !event.options().reports_error && event.event_type() != SYSTEM_ERROR {
+            let hook = async {
+                error_scope::within(handler.on_error(&error, &delivery)).await;
+                Ok(())
+            };
+            if let Err(failed) = within(timeout, hook).await {
+                tracing::warn!(group = %delivery.group, error = %failed, "an error handler failed");
+            }
+        }
+        return Handed { answer: Answer::Failed(error), took };
+    }
+    Handed { answer: Answer::Handled, took: begun.elapsed() }
+}
+
+/// Runs what users wrote: neither its panics nor its slowness get out.
+async fn within(
+    timeout: Duration,
+    work: impl Future<Output = Result<(), HandlerError>>,
+) -> Result<(), HandlerError> {
+    let mut work = pin!(work);
+    let caught = poll_fn(|cx| match std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(done)) => Poll::Ready(done),
+        Err(panic) => Poll::Ready(Err(HandlerError::retry(said(&*panic)))),
+    });
+    match tokio::time::timeout(timeout, caught).await {
+        Ok(done) => done,
+        Err(_) => Err(HandlerError::retry(format!("the handler did not end within {timeout:?}"))),
+    }
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the handler panicked: {}", text.unwrap_or("without a message"))
+}

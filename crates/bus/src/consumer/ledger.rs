@@ -1,0 +1,556 @@
+//! The ledger in memory: keys that do not go with their segment's cursor.
+//!
+//! A row's event is handed over when it is due, fetched, and claimed by a commit. While a row stands, the key's later
+//! events only raise its `through`; they are fetched by the key when their turn comes.
+//!
+//! A *suspect* is an event that may have been with a handler when a consumer ended, and then again when the next one did. It
+//! is handed over alone: nothing else of the process is with a handler then, and its attempt is committed before. So only what
+//! really ends processes uses up its attempts. After one end events come again as any others: most ends are nobody's
+//! fault.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
+};
+
+use domain::{
+    DeliveryOrigin, StoredEvent,
+    dead_letter::Failure,
+    group::{BlockedKey, Key, MAX_BLOCKED_KEYS, MAX_LEDGER_BYTES},
+};
+use jiff::Timestamp;
+
+use super::{
+    live::Leaving,
+    rules::{Rules, ended_its_consumer},
+    work::{Moment, Want, Way, Wishes, Work},
+};
+
+/// Events of a key that are claimed ahead of the one in hand.
+const CLAIM_AHEAD: usize = 8;
+/// Ends of consumers after which what was claimed is handed over alone.
+pub(crate) const ALONE_AFTER: u32 = 2;
+/// Events of a key that are kept in memory.
+pub(crate) const FETCH_AHEAD: usize = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Until it is due.
+    Resting,
+    /// Behind its dead letter.
+    Parked,
+    /// Its events are being fetched.
+    Fetching,
+    /// Its claim waits to be committed.
+    Claiming,
+    /// Its turn as a suspect has not come.
+    Suspect,
+    /// The attempt of a suspect waits to be committed.
+    Accused,
+    /// With a handler.
+    Handed,
+    /// Nothing of it is left, but the cursor has not passed it.
+    Empty,
+}
+
+#[derive(Debug)]
+struct Row {
+    kept: BlockedKey,
+    stage: Stage,
+    /// Fetched events from `kept.position` on.
+    events: VecDeque<StoredEvent>,
+    /// Every event of the key up to here is among `events`, or done.
+    fetched_to: u64,
+    /// Events of the key from here...
+    suspect_from: u64,
+    /// ...to here were claimed when a consumer ended...
+    suspect_to: u64,
+    /// ...for the so-manieth time.
+    ends: u32,
+    /// The claim that is committed.
+    claim: u64,
+    /// Whether it changed since it was last collected.
+    dirty: bool,
+    /// Whether its key is among the dirty ones.
+    listed: bool,
+}
+
+impl Row {
+    fn ends_of(&self, seq: u64) -> u32 {
+        if (self.suspect_from..=self.suspect_to).contains(&seq) { self.ends } else { 0 }
+    }
+
+    fn is_suspect(&self, seq: u64) -> bool {
+        self.ends_of(seq) >= ALONE_AFTER
+    }
+
+    /// An event of the key was claimed when a consumer ended.
+    fn was_claimed(&mut self, seq: u64) {
+        if self.suspect_to < self.suspect_from {
+            self.suspect_from = seq;
+            self.ends = 1;
+        }
+        self.suspect_to = self.suspect_to.max(seq);
+    }
+}
+
+/// What became of an answer about a row's event.
+#[derive(Debug)]
+pub(crate) enum RowOutcome {
+    /// The key goes on with its next event.
+    Next,
+    /// It is to be tried again at this time.
+    Again { due: Timestamp, error: String },
+    /// The group gives up on it.
+    GaveUp,
+}
+
+/// The ledger of a segment.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    rows: HashMap<Key, Row>,
+    removed: HashSet<Key>,
+    due: BinaryHeap<Reverse<(Timestamp, Key)>>,
+    suspects: VecDeque<Key>,
+    /// Keys of rows that are dirty.
+    dirty: Vec<Key>,
+    /// Keys of rows of which nothing is left.
+    empty: HashSet<Key>,
+    bytes: usize,
+}
+
+impl Ledger {
+    /// The ledger as the store kept it.
+    pub(crate) fn load(rows: Vec<BlockedKey>, rules: &Rules, now: Timestamp) -> (Self, Wishes) {
+        let (mut ledger, mut at) = (Self::default(), Moment::new(rules, now));
+        for kept in rows {
+            let (suspect_to, ends) =
+                if kept.is_claimed() { (kept.claimed_to, kept.ends + 1) } else { (0, 0) };
+            let kept = BlockedKey { ends: ends.max(kept.ends), ..kept };
+            let key = kept.key.clone();
+            ledger.put(Row {
+                stage: if kept.due.is_some() { Stage::Resting } else { Stage::Parked },
+                events: VecDeque::new(),
+                fetched_to: kept.position.saturating_sub(1),
+                suspect_from: kept.position,
+                suspect_to,
+                ends,
+                claim: kept.position.saturating_sub(1),
+                dirty: false,
+                listed: false,
+                kept,
+            });
+            ledger.step(&key, &mut at);
+            ledger.note(&key);
+        }
+        (ledger, at.wishes)
+    }
+
+    fn put(&mut self, row: Row) {
+        self.bytes += row.kept.size_bytes();
+        self.removed.remove(&row.kept.key);
+        if let Some(old) = self.rows.insert(row.kept.key.clone(), row) {
+            self.bytes -= old.kept.size_bytes();
+        }
+    }
+
+    /// Lists a row that changed.
+    fn note(&mut self, key: &Key) {
+        let Some(row) = self.rows.get_mut(key) else { return };
+        if row.dirty && !row.listed {
+            row.listed = true;
+            self.dirty.push(key.clone());
+        }
+        if row.stage == Stage::Empty {
+            self.empty.insert(key.clone());
+        } else if !self.empty.is_empty() {
+            self.empty.remove(key);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether the segment must read no further.
+    pub(crate) fn is_full(&self) -> bool {
+        self.rows.len() >= MAX_BLOCKED_KEYS || self.bytes >= MAX_LEDGER_BYTES
+    }
+
+    /// Whether rows wait for the cursor to pass them.
+    pub(crate) fn has_empty(&self) -> bool {
+        !self.empty.is_empty()
+    }
+
+    /// Whether something of it waits to be committed.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.removed.is_empty() || !self.dirty.is_empty()
+    }
+
+    /// Takes note of an event of a key that has a row; false where it has none.
+    pub(crate) fn extend(&mut self, key: &Key, seq: u64, at: &mut Moment<'_>) -> bool {
+        let Some(row) = self.rows.get_mut(key) else { return false };
+        if seq >= row.kept.position && seq > row.kept.through {
+            row.kept.through = seq;
+            row.dirty = true;
+            if row.stage == Stage::Empty {
+                row.stage = Stage::Resting;
+                self.step(key, at);
+            }
+            self.note(key);
+        }
+        true
+    }
+
+    /// Takes in an event that may have been handed over by a consumer that ended.
+    pub(crate) fn take_claimed(&mut self, key: &Key, stored: StoredEvent, at: &mut Moment<'_>) {
+        let seq = stored.position.sequence;
+        if self.extend(key, seq, at) {
+            if let Some(row) = self.rows.get_mut(key) {
+                row.was_claimed(seq);
+            }
+            self.note(key);
+            return;
+        }
+        let leaving = Leaving { key: key.clone(), position: seq, through: seq, handed: false };
+        let mut row = new_row(&leaving, at.now);
+        row.was_claimed(seq);
+        row.kept.ends = 1;
+        row.fetched_to = seq;
+        row.events.push_back(stored);
+        self.put(row);
+        self.step(key, at);
+        self.note(key);
+    }
+
+    /// Takes in a key whose entries left the live room.
+    pub(crate) fn admit(&mut self, leaving: &Leaving, at: &mut Moment<'_>) {
+        let mut row = new_row(leaving, at.now);
+        if leaving.handed {
+            row.stage = Stage::Handed;
+            row.kept.claimed_to = leaving.position;
+            row.claim = leaving.position;
+        }
+        self.put(row);
+        if !leaving.handed {
+            self.step(&leaving.key, at);
+        }
+        self.note(&leaving.key);
+    }
+
+    /// Events of a key came. `complete_to`: there are no others of it up to there.
+    pub(crate) fn fetched(
+        &mut self,
+        key: &Key,
+        events: Vec<StoredEvent>,
+        complete_to: u64,
+        at: &mut Moment<'_>,
+    ) {
+        let Some(row) = self.rows.get_mut(key).filter(|row| row.stage == Stage::Fetching) else { return };
+        let fetched_to = row.fetched_to;
+        row.events.extend(events.into_iter().filter(|stored| stored.position.sequence > fetched_to));
+        row.fetched_to = row.fetched_to.max(complete_to);
+        row.stage = Stage::Resting;
+        self.step(key, at);
+        self.note(key);
+    }
+
+    /// Fetching failed: it is tried again later.
+    pub(crate) fn fetch_failed(&mut self, key: &Key, again: Timestamp) {
+        if let Some(row) = self.rows.get_mut(key).filter(|row| row.stage == Stage::Fetching) {
+            row.stage = Stage::Resting;
+            self.due.push(Reverse((again, key.clone())));
+        }
+    }
+
+    /// When the next row is due.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.due.peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// Goes on with rows whose pause is over.
+    pub(crate) fn wake(&mut self, at: &mut Moment<'_>) {
+        while self.due.peek().is_some_and(|Reverse((due, _))| *due <= at.now) {
+            let Some(Reverse((_, key))) = self.due.pop() else { return };
+            if self.rows.get(&key).is_some_and(|row| row.stage == Stage::Resting) {
+                self.step(&key, at);
+                self.note(&key);
+            }
+        }
+    }
+
+    /// Brings a resting row as far as it goes by itself.
+    fn step(&mut self, key: &Key, at: &mut Moment<'_>) {
+        let Some(row) = self.rows.get_mut(key).filter(|row| row.stage == Stage::Resting) else { return };
+        let Some(due) = row.kept.due else {
+            row.stage = Stage::Parked;
+            return;
+        };
+        if due > at.now {
+            // Pauses are long compared with a read: what was fetched is not kept meanwhile.
+            row.events.clear();
+            row.fetched_to = row.kept.position.saturating_sub(1);
+            self.due.push(Reverse((due, key.clone())));
+            return;
+        }
+        let Some(first) = row.events.front().map(|stored| stored.position.sequence) else {
+            let from = row.kept.position.max(row.fetched_to + 1);
+            if from > row.kept.through {
+                row.kept.position = from;
+                row.stage = Stage::Empty;
+                row.dirty = true;
+            } else {
+                row.stage = Stage::Fetching;
+                at.wishes.wants.push(Want::OfKey { key: key.clone(), from, through: row.kept.through });
+            }
+            return;
+        };
+        if row.kept.position != first {
+            // What stood between is gone, or of types that the group does not take.
+            row.kept.position = first;
+            row.kept.attempts = 0;
+            row.kept.ends = row.ends_of(first);
+            row.dirty = true;
+        }
+        if row.is_suspect(first) {
+            row.stage = Stage::Suspect;
+            self.suspects.push_back(key.clone());
+        } else if first <= row.claim {
+            Self::hand(row, at);
+        } else {
+            let ahead = row.events.get(CLAIM_AHEAD.min(row.events.len()) - 1);
+            row.kept.claimed_to = ahead.map_or(first, |stored| stored.position.sequence);
+            row.stage = Stage::Claiming;
+            row.dirty = true;
+        }
+    }
+
+    fn hand(row: &mut Row, at: &mut Moment<'_>) {
+        let Some(stored) = row.events.front() else { return };
+        row.stage = Stage::Handed;
+        // The attempt of a suspect is in the row already.
+        let attempt =
+            if row.is_suspect(stored.position.sequence) { row.kept.attempts } else { row.kept.attempts + 1 };
+        at.wishes.work.push(Work {
+            way: Way::Live { seq: stored.position.sequence, key: row.kept.key.clone() },
+            origin: DeliveryOrigin::Live,
+            attempt,
+            is_last_attempt: attempt >= at.rules.max_attempts(&stored.event),
+            waiting_since: Some(row.kept.since),
+            stored: stored.clone(),
+        });
+    }
+
+    /// Whether suspects wait for their turn.
+    pub(crate) fn has_suspects(&self) -> bool {
+        !self.suspects.is_empty()
+    }
+
+    /// Accuses the next suspect: its attempt is to be committed, and then it is handed over, alone. Those that have no
+    /// attempt left are given up on instead, with what is to be told of them.
+    pub(crate) fn accuse(&mut self, rules: &Rules, now: Timestamp) -> Option<Accused> {
+        while let Some(key) = self.suspects.pop_front() {
+            let Some(row) = self.rows.get_mut(&key).filter(|row| row.stage == Stage::Suspect) else {
+                continue;
+            };
+            let Some(stored) = row.events.front().cloned() else { continue };
+            if row.kept.attempts >= rules.max_attempts(&stored.event) {
+                let failure = ended_its_consumer(row.kept.attempts, now);
+                return Some(Accused::Spent { key, stored, attempts: row.kept.attempts, failure });
+            }
+            row.kept.attempts += 1;
+            row.kept.claimed_to = row.suspect_to;
+            row.stage = Stage::Accused;
+            row.dirty = true;
+            self.note(&key);
+            return Some(Accused::ToCommit);
+        }
+        None
+    }
+
+    /// Whether an event is a row's and with a handler: its attempts so far, this one included.
+    pub(crate) fn handed(&self, key: &Key, seq: u64) -> Option<u32> {
+        let row = self.rows.get(key).filter(|row| row.stage == Stage::Handed && row.kept.position == seq)?;
+        Some(if row.is_suspect(seq) { row.kept.attempts } else { row.kept.attempts + 1 })
+    }
+
+    /// Whether an event is a suspect of a row.
+    pub(crate) fn is_suspect(&self, key: &Key, seq: u64) -> bool {
+        self.rows.get(key).is_some_and(|row| row.is_suspect(seq))
+    }
+
+    /// Notes what became of the event of a row: one that was with a handler, or a suspect without attempts left.
+    pub(crate) fn answered(&mut self, key: &Key, seq: u64, outcome: RowOutcome, at: &mut Moment<'_>) {
+        let Some(row) = self.rows.get_mut(key) else { return };
+        let before = row.kept.size_bytes();
+        row.dirty = true;
+        row.stage = Stage::Resting;
+        match outcome {
+            RowOutcome::Again { due, error } => {
+                if !row.is_suspect(seq) {
+                    row.kept.attempts += 1;
+                }
+                // It came back by itself: it is not what ends processes.
+                row.suspect_to = row.suspect_to.min(seq - 1);
+                row.kept.ends = 0;
+                row.kept.due = Some(due);
+                row.kept.error = error;
+                // Handed back: should the process end now, this event is not to blame.
+                row.kept.claimed_to = seq - 1;
+                row.claim = seq - 1;
+            }
+            RowOutcome::GaveUp if at.rules.park => {
+                row.kept.due = None;
+                row.kept.claimed_to = seq - 1;
+                row.claim = seq - 1;
+                row.suspect_to = row.suspect_to.min(seq - 1);
+                row.events.clear();
+                row.fetched_to = seq - 1;
+            }
+            RowOutcome::Next | RowOutcome::GaveUp => go_on(row, seq, at.now),
+        }
+        self.bytes = self.bytes + row.kept.size_bytes() - before;
+        self.step(key, at);
+        self.note(key);
+    }
+
+    /// The dead letter at a position is done with, and its event may be gone: whichever key is parked there goes on.
+    pub(crate) fn release_at(&mut self, seq: u64, at: &mut Moment<'_>) {
+        let parked = |row: &&Row| row.stage == Stage::Parked && row.kept.position == seq;
+        if let Some(key) = self.rows.values().find(parked).map(|row| row.kept.key.clone()) {
+            self.release(&key, seq, at);
+        }
+    }
+
+    /// The dead letter that a key is parked behind is done with: the key goes on.
+    pub(crate) fn release(&mut self, key: &Key, seq: u64, at: &mut Moment<'_>) {
+        let parked = |row: &&mut Row| row.stage == Stage::Parked && row.kept.position == seq;
+        let Some(row) = self.rows.get_mut(key).filter(parked) else { return };
+        self.bytes -= row.kept.error.len();
+        go_on(row, seq, at.now);
+        row.stage = Stage::Resting;
+        row.dirty = true;
+        self.step(key, at);
+        self.note(key);
+    }
+
+    /// Rows to put and keys to remove in a commit whose cursor is this.
+    pub(crate) fn collect(&mut self, cursor: u64) -> (Vec<BlockedKey>, Vec<Key>) {
+        if !self.empty.is_empty() {
+            self.remove_passed(cursor);
+        }
+        let mut put = Vec::with_capacity(self.dirty.len());
+        for key in self.dirty.drain(..) {
+            let Some(row) = self.rows.get_mut(&key) else { continue };
+            row.listed = false;
+            if std::mem::take(&mut row.dirty) {
+                put.push(row.kept.clone());
+            }
+        }
+        (put, self.removed.drain().collect())
+    }
+
+    fn remove_passed(&mut self, cursor: u64) {
+        let is_passed = |key: &&Key| self.rows.get(*key).is_none_or(|row| row.kept.through <= cursor);
+        let passed: Vec<Key> = self.empty.iter().filter(is_passed).cloned().collect();
+        for key in passed {
+            self.empty.remove(&key);
+            if let Some(row) = self.rows.remove(&key) {
+                self.bytes -= row.kept.size_bytes();
+                self.removed.insert(key);
+            }
+        }
+    }
+
+    /// A commit with these rows was kept: what waited for it may be handed over.
+    pub(crate) fn committed(&mut self, put: &[BlockedKey], at: &mut Moment<'_>) {
+        for kept in put {
+            let Some(row) = self.rows.get_mut(&kept.key).filter(|row| row.kept.position == kept.position)
+            else {
+                continue;
+            };
+            match row.stage {
+                Stage::Claiming if kept.claimed_to >= kept.position => {
+                    row.claim = kept.claimed_to;
+                    Self::hand(row, at);
+                }
+                Stage::Accused if kept.attempts == row.kept.attempts => Self::hand(row, at),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes claims back on what is with no handler, for a segment that is given back in order.
+    pub(crate) fn unclaim(&mut self) {
+        for row in self.rows.values_mut() {
+            let before = row.kept.position.saturating_sub(1);
+            let least = if row.is_suspect(row.kept.position) { row.suspect_to.max(before) } else { before };
+            if row.kept.claimed_to > least {
+                row.kept.claimed_to = least;
+                row.dirty = true;
+            }
+            let is_accused = match row.stage {
+                Stage::Accused => true,
+                Stage::Handed => row.is_suspect(row.kept.position),
+                _ => false,
+            };
+            if is_accused {
+                // It was not handed over, or handed back: its process did not end by it.
+                row.kept.attempts = row.kept.attempts.saturating_sub(1);
+                row.dirty = true;
+            }
+            if row.dirty && !row.listed {
+                row.listed = true;
+                self.dirty.push(row.kept.key.clone());
+            }
+        }
+    }
+}
+
+/// The key goes on behind an event.
+fn go_on(row: &mut Row, seq: u64, now: Timestamp) {
+    if row.events.front().is_some_and(|stored| stored.position.sequence == seq) {
+        row.events.pop_front();
+    }
+    row.fetched_to = row.fetched_to.max(seq);
+    row.kept.position = row.events.front().map_or(seq + 1, |stored| stored.position.sequence);
+    row.kept.attempts = 0;
+    row.kept.ends = row.ends_of(row.kept.position);
+    row.kept.error.clear();
+    row.kept.due = Some(now);
+}
+
+fn new_row(leaving: &Leaving, now: Timestamp) -> Row {
+    let before = leaving.position - 1;
+    Row {
+        kept: BlockedKey {
+            key: leaving.key.clone(),
+            position: leaving.position,
+            through: leaving.through,
+            claimed_to: before,
+            attempts: 0,
+            ends: 0,
+            due: Some(now),
+            error: String::new(),
+            since: now,
+        },
+        stage: Stage::Resting,
+        events: VecDeque::new(),
+        fetched_to: before,
+        suspect_from: 1,
+        suspect_to: 0,
+        ends: 0,
+        claim: before,
+        dirty: true,
+        listed: false,
+    }
+}
+
+/// A suspect whose turn has come.
+#[derive(Debug)]
+pub(crate) enum Accused {
+    /// Its attempt is in the ledger and waits to be committed.
+    ToCommit,
+    /// It has no attempt left.
+    Spent { key: Key, stored: StoredEvent, attempts: u32, failure: Failure },
+}

@@ -1,0 +1,285 @@
+//! What a segment has fetched from the log and not settled yet.
+//!
+//! Entries are handed over in log order within their keys, once they are claimed. Settling moves the cursor: over a prefix
+//! of done entries where that is enough, else, by force, over everything up to the last done one; what is not done then
+//! goes into the ledger, so that no slow event keeps the outcomes of others from being committed.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use domain::{StoredEvent, group::Key};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    Handed,
+    Done,
+}
+
+#[derive(Debug)]
+struct Entry {
+    stored: StoredEvent,
+    key: Key,
+    stage: Stage,
+}
+
+/// Entries of a key that leave for the ledger.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Leaving {
+    pub(crate) key: Key,
+    /// The first of them.
+    pub(crate) position: u64,
+    /// The last of them.
+    pub(crate) through: u64,
+    /// Whether the first is with a handler.
+    pub(crate) handed: bool,
+}
+
+/// The entries of a segment.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// Everything at or below is done or in the ledger, and left this room.
+    cursor: u64,
+    /// The log was read up to here.
+    read_to: u64,
+    /// Entries up to here may be handed over: this claim is committed.
+    claim: u64,
+    /// The claim that the next commit, or the one under way, makes.
+    asked: u64,
+    entries: BTreeMap<u64, Entry>,
+    /// Of each key the entries that are not done, in order.
+    keys: HashMap<Key, VecDeque<u64>>,
+    done: usize,
+}
+
+impl Live {
+    pub(crate) fn new(cursor: u64) -> Self {
+        Self {
+            cursor,
+            read_to: cursor,
+            claim: cursor,
+            asked: cursor,
+            entries: BTreeMap::new(),
+            keys: HashMap::new(),
+            done: 0,
+        }
+    }
+
+    pub(crate) fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    pub(crate) fn read_to(&self) -> u64 {
+        self.read_to
+    }
+
+    /// The log was read up to here, and everything of this segment was offered.
+    pub(crate) fn was_read_to(&mut self, seq: u64) {
+        self.read_to = self.read_to.max(seq);
+    }
+
+    /// Takes an event in.
+    pub(crate) fn offer(&mut self, key: Key, stored: StoredEvent) {
+        let seq = stored.position.sequence;
+        self.keys.entry(key.clone()).or_default().push_back(seq);
+        self.entries.insert(seq, Entry { stored, key, stage: Stage::Waiting });
+    }
+
+    /// Entries that are not claimed yet.
+    pub(crate) fn unclaimed(&self) -> usize {
+        self.entries.len() - self.claimed()
+    }
+
+    /// Entries that are claimed, or will be by the commit under way, and not settled.
+    pub(crate) fn claimed(&self) -> usize {
+        if self.entries.last_key_value().is_none_or(|(last, _)| *last <= self.asked) {
+            return self.entries.len();
+        }
+        self.entries.range(..=self.asked).count()
+    }
+
+    /// Done entries that are not settled.
+    pub(crate) fn done(&self) -> usize {
+        self.done
+    }
+
+    /// Asks for a claim on up to `most` more entries; how many it is for.
+    pub(crate) fn ask(&mut self, most: usize) -> usize {
+        let mut asked = 0;
+        for seq in self.entries.range(self.asked + 1..).map(|(seq, _)| *seq).take(most) {
+            self.asked = seq;
+            asked += 1;
+        }
+        asked
+    }
+
+    /// The claim to commit.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked.max(self.cursor)
+    }
+
+    /// Whether a claim waits to be committed.
+    pub(crate) fn asks(&self) -> bool {
+        self.asked > self.claim && self.asked > self.cursor
+    }
+
+    /// A claim was committed: the entries that may be handed over now.
+    pub(crate) fn claimed_to(&mut self, claim: u64) -> Vec<(Key, StoredEvent)> {
+        let from = self.claim;
+        self.claim = self.claim.max(claim);
+        let fresh: Vec<u64> = self
+            .entries
+            .range(from + 1..)
+            .take_while(|(seq, _)| **seq <= self.claim)
+            .filter(|(seq, entry)| {
+                entry.stage == Stage::Waiting
+                    && self.keys.get(&entry.key).and_then(VecDeque::front) == Some(seq)
+            })
+            .map(|(seq, _)| *seq)
+            .collect();
+        fresh.into_iter().filter_map(|seq| self.hand(seq)).collect()
+    }
+
+    fn hand(&mut self, seq: u64) -> Option<(Key, StoredEvent)> {
+        let entry = self.entries.get_mut(&seq).filter(|entry| entry.stage == Stage::Waiting)?;
+        entry.stage = Stage::Handed;
+        Some((entry.key.clone(), entry.stored.clone()))
+    }
+
+    /// Whether an entry is here and with a handler.
+    pub(crate) fn is_handed(&self, seq: u64) -> bool {
+        self.entries.get(&seq).is_some_and(|entry| entry.stage == Stage::Handed)
+    }
+
+    /// An entry is done: the next of its key, if it may be handed over.
+    pub(crate) fn finish(&mut self, seq: u64) -> Option<(Key, StoredEvent)> {
+        let entry = self.entries.get_mut(&seq)?;
+        entry.stage = Stage::Done;
+        self.done += 1;
+        let queue = self.keys.get_mut(&entry.key)?;
+        queue.pop_front();
+        match queue.front().copied() {
+            None => {
+                self.keys.remove(&entry.key);
+                None
+            }
+            Some(next) if next <= self.claim => self.hand(next),
+            Some(_) => None,
+        }
+    }
+
+    /// Entries of a key leave: its first one failed, or ran for long.
+    pub(crate) fn take_key(&mut self, key: &Key) -> Option<Leaving> {
+        let queue = self.keys.remove(key)?;
+        let (position, through) = (*queue.front()?, *queue.back()?);
+        let handed = self.is_handed(position);
+        for seq in &queue {
+            self.entries.remove(seq);
+        }
+        Some(Leaving { key: key.clone(), position, through, handed })
+    }
+
+    /// Keys leave whose first entry is with a handler while others wait behind it.
+    pub(crate) fn take_slow(&mut self) -> Vec<Leaving> {
+        let is_slow =
+            |queue: &VecDeque<u64>| queue.len() > 1 && queue.front().is_some_and(|seq| self.is_handed(*seq));
+        let slow: Vec<Key> =
+            self.keys.iter().filter(|(_, queue)| is_slow(queue)).map(|(key, _)| key.clone()).collect();
+        slow.iter().filter_map(|key| self.take_key(key)).collect()
+    }
+
+    /// Moves the cursor as far as it goes; by force over everything that is done, and what is not leaves.
+    pub(crate) fn settle(&mut self, by_force: bool) -> Vec<Leaving> {
+        self.drop_done_prefix();
+        let mut leaving = Vec::new();
+        if by_force && self.done > 0 {
+            let last_done = self.entries.iter().rev().find(|(_, entry)| entry.stage == Stage::Done);
+            let top = last_done.map_or(0, |(seq, _)| *seq);
+            let open = self.entries.range(..top).filter(|(_, entry)| entry.stage != Stage::Done);
+            let mut keys: Vec<Key> = open.map(|(_, entry)| entry.key.clone()).collect();
+            keys.dedup();
+            leaving = keys.iter().filter_map(|key| self.take_key(key)).collect();
+            self.drop_done_prefix();
+        }
+        self.cursor = self.entries.first_key_value().map_or(self.read_to, |(seq, _)| seq - 1);
+        leaving
+    }
+
+    fn drop_done_prefix(&mut self) {
+        while let Some(first) = self.entries.first_entry().filter(|first| first.get().stage == Stage::Done) {
+            first.remove();
+            self.done -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Document, Limits, Position};
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn stored(seq: u64) -> StoredEvent {
+        let json = format!(
+            r#"{{"id":"e{seq}","type":"t","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"s","metadata":{{}}}}"#
+        );
+        StoredEvent {
+            event: Document::parse(json.as_bytes(), &Limits::default()).unwrap().into_event().unwrap(),
+            position: Position::new(0, seq),
+            stored_at: Timestamp::UNIX_EPOCH,
+            replay_count: 0,
+            last_replay_at: None,
+        }
+    }
+
+    fn key(name: &str) -> Key {
+        Key::new("k", name)
+    }
+
+    fn seqs(handed: &[(Key, StoredEvent)]) -> Vec<u64> {
+        handed.iter().map(|(_, stored)| stored.position.sequence).collect()
+    }
+
+    fn live(keys: &[&str]) -> Live {
+        let mut live = Live::new(0);
+        for (at, name) in keys.iter().enumerate() {
+            live.offer(key(name), stored(at as u64 + 1));
+        }
+        live.was_read_to(keys.len() as u64 + 5);
+        live
+    }
+
+    #[test]
+    fn nothing_is_handed_over_before_its_claim_is_committed() {
+        let mut live = live(&["a", "b", "c"]);
+        assert_eq!(live.ask(2), 2);
+        assert!(live.asks());
+        assert_eq!(seqs(&live.claimed_to(live.asked())), [1, 2]);
+        assert_eq!((live.claimed(), live.unclaimed()), (2, 1));
+        assert_eq!(seqs(&live.claimed_to(3)), [3]);
+    }
+
+    #[test]
+    fn one_of_a_key_at_a_time_in_order() {
+        let mut live = live(&["a", "a", "b", "a"]);
+        live.ask(10);
+        assert_eq!(seqs(&live.claimed_to(live.asked())), [1, 3]);
+        assert_eq!(live.finish(1).map(|(_, stored)| stored.position.sequence), Some(2));
+        assert!(live.finish(3).is_none());
+        assert_eq!(live.finish(2).map(|(_, stored)| stored.position.sequence), Some(4));
+    }
+
+    #[test]
+    fn the_cursor_passes_what_is_done_and_by_force_leaves_the_rest_to_the_ledger() {
+        let mut live = live(&["a", "b", "a", "c", "b"]);
+        live.ask(10);
+        live.claimed_to(live.asked());
+        live.finish(4);
+        assert_eq!((live.settle(false), live.cursor()), (vec![], 0));
+        let leaving = live.settle(true);
+        let a = Leaving { key: key("a"), position: 1, through: 3, handed: true };
+        let b = Leaving { key: key("b"), position: 2, through: 5, handed: true };
+        assert_eq!((leaving, live.cursor()), (vec![a, b], 10));
+        assert_eq!((live.done(), live.claimed()), (0, 0));
+    }
+}

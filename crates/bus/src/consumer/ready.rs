@@ -1,0 +1,95 @@
+//! Deliveries that may be handed over, the one whose turn is first in front.
+//!
+//! A delivery's turn is when it became ready, and later by as much as its priority is less than the highest: so priority
+//! goes first, and whoever waits long enough goes before it. What comes from the ledger counts from when its key was
+//! blocked: a key that has a long queue behind it would else wait anew for each of its events.
+
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::BinaryHeap,
+    time::Duration,
+};
+
+use domain::Priority;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::{
+    rules::until,
+    work::{Unit, Work},
+};
+
+/// Waiting longer than this counts no more.
+const MOST_WAITED: Duration = Duration::from_secs(5);
+
+/// How long a delivery lets those of the highest priority go first.
+fn patience(priority: Priority) -> Duration {
+    match priority {
+        Priority::Critical => Duration::ZERO,
+        Priority::High => Duration::from_secs(2),
+        Priority::Medium => Duration::from_secs(10),
+        Priority::Low => Duration::from_secs(60),
+    }
+}
+
+/// A delivery that may be handed over.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) unit: Unit,
+    pub(crate) work: Work,
+    turn: Instant,
+    /// Which came first of those with the same turn.
+    number: u64,
+}
+
+impl Ready {
+    pub(crate) fn new(unit: Unit, work: Work, now: Timestamp) -> Self {
+        let waited = work.waiting_since.map_or(Duration::ZERO, |since| until(since, now)).min(MOST_WAITED);
+        let begun = Instant::now();
+        let turn =
+            begun.checked_sub(waited).unwrap_or(begun) + patience(work.stored.event.options().priority);
+        Self { unit, work, turn, number: 0 }
+    }
+}
+
+impl PartialEq for Ready {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Ready {}
+
+impl PartialOrd for Ready {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ready {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.turn, self.number).cmp(&(other.turn, other.number))
+    }
+}
+
+/// Deliveries that may be handed over.
+#[derive(Debug, Default)]
+pub(crate) struct ReadyQueue {
+    waiting: BinaryHeap<Reverse<Ready>>,
+    next: u64,
+}
+
+impl ReadyQueue {
+    pub(crate) fn push(&mut self, ready: Ready) {
+        self.next += 1;
+        self.waiting.push(Reverse(Ready { number: self.next, ..ready }));
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Ready> {
+        self.waiting.pop().map(|Reverse(ready)| ready)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}

@@ -1,0 +1,133 @@
+//! How a group treats its deliveries: how often it tries, how long it waits, and when it gives up.
+
+use std::time::Duration;
+
+use domain::{
+    Event, HandlerError,
+    dead_letter::{Failure, fingerprint},
+    delivery::Verdict,
+    group::GroupSpec,
+};
+use jiff::{SignedDuration, Timestamp};
+
+/// Pauses between attempts: they double from `base` up to `cap`, each drawn between nothing and that (full jitter), so that
+/// what failed together does not come again together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// The longest first pause.
+    pub base: Duration,
+    /// The longest pause of all.
+    pub cap: Duration,
+}
+
+impl Default for Backoff {
+    /// From 1 second to 30.
+    fn default() -> Self {
+        Self { base: Duration::from_secs(1), cap: Duration::from_secs(30) }
+    }
+}
+
+impl Backoff {
+    /// The pause after this many attempts have failed; `luck` is from 0 to 1.
+    pub(crate) fn pause(&self, attempts: u32, luck: f64) -> Duration {
+        let doubled = self.base.saturating_mul(1_u32 << attempts.saturating_sub(1).min(30));
+        doubled.min(self.cap).mul_f64(luck.clamp(0.0, 1.0))
+    }
+}
+
+/// What a handler answered.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Handled,
+    /// No handler takes it: it is a replay, or no pattern matches.
+    Skipped,
+    /// It came too late to be handed over.
+    Expired,
+    Failed(HandlerError),
+}
+
+/// What becomes of a delivery.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    Done,
+    Skipped,
+    Again { due: Timestamp, error: String },
+    GiveUp(Failure),
+}
+
+/// The rules of one group in this process.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    pub(crate) spec: GroupSpec,
+    /// When the group was made: another one of its name is not this group.
+    pub(crate) made_at: Timestamp,
+    pub(crate) max_retries: u32,
+    pub(crate) backoff: Backoff,
+    /// Whether a key waits behind its dead letter.
+    pub(crate) park: bool,
+    /// Whether deliveries that are given up on become dead letters; else they are dropped.
+    pub(crate) dead_letters: bool,
+}
+
+impl Rules {
+    /// Attempts that an event has.
+    pub(crate) fn max_attempts(&self, event: &Event) -> u32 {
+        event.options().retries.map_or(self.max_retries, u32::from).saturating_add(1)
+    }
+
+    /// What becomes of a delivery that has been tried `attempts` times, this time included.
+    pub(crate) fn decide(&self, event: &Event, attempts: u32, answer: Answer, now: Timestamp) -> Decision {
+        let error = match answer {
+            Answer::Handled | Answer::Expired => return Decision::Done,
+            Answer::Skipped => return Decision::Skipped,
+            Answer::Failed(error) => error,
+        };
+        let spent = attempts >= self.max_attempts(event);
+        let pause = self.backoff.pause(attempts, fastrand::f64());
+        let pause = match error.verdict {
+            Verdict::Retry => pause,
+            Verdict::RetryAfter(least) => pause.max(least),
+            Verdict::GiveUp => return Decision::GiveUp(Failure { at: now, errors: error.errors }),
+        };
+        if spent {
+            return Decision::GiveUp(Failure { at: now, errors: error.errors });
+        }
+        Decision::Again { due: later(now, pause), error: error.to_string() }
+    }
+
+    /// What is the same for failures of this kind.
+    pub(crate) fn fingerprint(event: &Event, failure: &Failure) -> String {
+        fingerprint(event.event_type(), failure.errors.first().map_or("", String::as_str))
+    }
+}
+
+/// This much later; at the end of time where that is beyond it.
+pub(crate) fn later(now: Timestamp, pause: Duration) -> Timestamp {
+    let pause = SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX);
+    now.checked_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+/// How long it is until then; nothing where it is past.
+pub(crate) fn until(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default()
+}
+
+/// What a delivery says that was handed over so often, and never answered, that it is taken for what ends its consumers.
+pub(crate) fn ended_its_consumer(attempts: u32, now: Timestamp) -> Failure {
+    let errors =
+        vec![format!("the consumer's process ended while it was handled, {attempts} times at least")];
+    Failure { at: now, errors }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_cap() {
+        let backoff = Backoff::default();
+        let pauses: Vec<u64> = (1..=7).map(|n| backoff.pause(n, 1.0).as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(backoff.pause(u32::MAX, 0.5), Duration::from_secs(15));
+    }
+}

@@ -1,0 +1,508 @@
+//! A leased segment: what is known of it, and what the next commit to it says.
+//!
+//! No I/O here: events, answers and kept commits come in, and [`Wishes`] go out.
+
+use std::collections::HashMap;
+
+use domain::{
+    Cursor, StoredEvent,
+    dead_letter::{Failure, NewDeadLetter},
+    group::{Key, LaneBatch, LaneOrigin, Lease, MAX_BLOCKED_KEYS, SegmentState},
+    ports::SegmentCommit,
+};
+use jiff::Timestamp;
+
+use super::{
+    lane::{self, Lane, LaneOutcome},
+    ledger::{self, Ledger, RowOutcome},
+    live::{Leaving, Live},
+    rules::{Answer, Decision, Rules},
+    work::{Moment, Way, Wishes},
+};
+
+/// What became of a delivery, for those who count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settled {
+    Done,
+    Skipped,
+    Again,
+    DeadLettered,
+    Dropped,
+    /// The delivery was not this segment's any more.
+    Stale,
+}
+
+/// What has happened to a segment since its last commit, beyond what its rooms hold.
+#[derive(Debug, Default)]
+struct Outbox {
+    dead_letters: Vec<NewDeadLetter>,
+    handled_dead_letters: Vec<String>,
+}
+
+/// A leased segment.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) lease: Lease,
+    pub(crate) partition: u16,
+    /// It is to be given back as soon as nothing of it is with a handler.
+    pub(crate) leaving: bool,
+    live: Live,
+    ledger: Ledger,
+    lane: Lane,
+    /// Events up to here may have been handed over by a consumer that ended.
+    suspect_to: u64,
+    outbox: Outbox,
+    /// The cursor that the store has.
+    kept_cursor: u64,
+    /// Answers about blocked keys and the lane since the last commit was built.
+    answers: usize,
+    /// Whether dead letters came from live entries, which the next commit must pass.
+    must_pass: bool,
+    was_full: bool,
+}
+
+impl Segment {
+    /// A segment as it was leased.
+    pub(crate) fn new(lease: Lease, state: SegmentState, rules: &Rules, now: Timestamp) -> (Self, Wishes) {
+        let (ledger, wishes) = Ledger::load(state.blocked, rules, now);
+        let segment = Self {
+            partition: state.partition,
+            leaving: false,
+            live: Live::new(state.cursor),
+            lane: Lane::default(),
+            suspect_to: state.claimed_to,
+            outbox: Outbox::default(),
+            kept_cursor: state.cursor,
+            answers: 0,
+            must_pass: false,
+            was_full: false,
+            ledger,
+            lease,
+        };
+        (segment, wishes)
+    }
+
+    pub(crate) fn read_to(&self) -> u64 {
+        self.live.read_to()
+    }
+
+    pub(crate) fn lane_after(&self) -> u64 {
+        self.lane.after()
+    }
+
+    pub(crate) fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    /// Whether it can take no further events in: its ledger is full.
+    pub(crate) fn is_full(&self) -> bool {
+        self.ledger.is_full()
+    }
+
+    /// Whether it takes what comes after a cursor: it has room, and was read at least up to there.
+    pub(crate) fn goes_on_from(&self, after: &Cursor) -> bool {
+        !self.is_full() && self.live.read_to() >= after.sequence(self.partition)
+    }
+
+    /// Whether its ledger is full, and was not when this was last asked.
+    pub(crate) fn has_filled_up(&mut self) -> bool {
+        let was_full = std::mem::replace(&mut self.was_full, self.ledger.is_full());
+        self.ledger.is_full() && !was_full
+    }
+
+    pub(crate) fn blocked_keys(&self) -> usize {
+        self.ledger.len()
+    }
+
+    /// Takes in an event of this segment, if it has not had it.
+    pub(crate) fn offer(&mut self, key: Key, stored: &StoredEvent, at: &mut Moment<'_>) {
+        let seq = stored.position.sequence;
+        if seq <= self.live.read_to() {
+            return;
+        }
+        if seq <= self.suspect_to {
+            self.ledger.take_claimed(&key, stored.clone(), at);
+        } else if !self.ledger.extend(&key, seq, at) {
+            self.live.offer(key, stored.clone());
+        }
+        self.live.was_read_to(seq);
+    }
+
+    /// The log was read up to here, and what is this segment's was offered.
+    pub(crate) fn was_read_to(&mut self, seq: u64) {
+        self.live.was_read_to(seq);
+    }
+
+    /// Takes in batches of the replay lane.
+    pub(crate) fn take_in(&mut self, batch: LaneBatch, wishes: &mut Wishes) {
+        self.lane.take_in(batch, wishes);
+    }
+
+    /// Where the events of a lane batch are, and where it comes from.
+    pub(crate) fn batch_to_fetch(&self, batch: u64) -> Option<(Vec<u64>, LaneOrigin)> {
+        self.lane.to_fetch(batch)
+    }
+
+    /// Events of a lane batch came.
+    pub(crate) fn batch_fetched(
+        &mut self,
+        batch: u64,
+        events: HashMap<u64, StoredEvent>,
+        at: &mut Moment<'_>,
+    ) {
+        if let Some((positions, LaneOrigin::Discarded { .. })) = self.lane.to_fetch(batch) {
+            for seq in positions {
+                self.ledger.release_at(seq, at);
+            }
+            self.lane.close_batch(batch, &mut at.wishes);
+            return;
+        }
+        self.lane.fetched(batch, events, at);
+    }
+
+    /// Batches of the lane were withdrawn: nothing of them is handed over.
+    pub(crate) fn withdraw(&mut self, batches: &[u64], at: &mut Moment<'_>) {
+        for batch in batches {
+            self.lane.drop_batch(*batch, at);
+        }
+    }
+
+    pub(crate) fn batch_fetch_failed(&mut self, wishes: &mut Wishes) {
+        self.lane.fetch_failed(wishes);
+    }
+
+    /// Events of a blocked key came.
+    pub(crate) fn key_fetched(
+        &mut self,
+        key: &Key,
+        events: Vec<StoredEvent>,
+        complete_to: u64,
+        at: &mut Moment<'_>,
+    ) {
+        self.ledger.fetched(key, events, complete_to, at);
+    }
+
+    pub(crate) fn key_fetch_failed(&mut self, key: &Key, again: Timestamp) {
+        self.ledger.fetch_failed(key, again);
+    }
+
+    /// When something of it is due.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        [self.ledger.next_due(), self.lane.next_due()].into_iter().flatten().min()
+    }
+
+    /// Goes on with what is due.
+    pub(crate) fn wake(&mut self, at: &mut Moment<'_>) {
+        self.ledger.wake(at);
+        self.lane.wake(at);
+    }
+
+    /// Deliveries that are claimed, or will be, and not settled.
+    pub(crate) fn claimed(&self) -> usize {
+        self.live.claimed() + self.lane.claimed()
+    }
+
+    /// Deliveries that wait to be claimed and may be: live ones, and those in the lane.
+    pub(crate) fn unclaimed(&self) -> (usize, usize) {
+        (self.live.unclaimed().min(self.room()), self.lane.unclaimed())
+    }
+
+    /// How many live deliveries may still be claimed, should all of them end up in the ledger.
+    fn room(&self) -> usize {
+        if self.ledger.is_full() {
+            return 0;
+        }
+        MAX_BLOCKED_KEYS.saturating_sub(self.ledger.len() + self.live.claimed())
+    }
+
+    /// Asks for claims on up to so many live deliveries; for how many it was.
+    pub(crate) fn ask_live(&mut self, most: usize) -> usize {
+        self.live.ask(most.min(self.room()))
+    }
+
+    /// Asks for claims on up to so many references of the lane; for how many it was.
+    pub(crate) fn ask_lane(&mut self, most: usize) -> usize {
+        self.lane.ask(most)
+    }
+
+    /// Keys whose first delivery is with a handler go to the ledger, with those that wait behind it.
+    pub(crate) fn unclog(&mut self, at: &mut Moment<'_>) {
+        for key in self.live.take_slow() {
+            self.ledger.admit(&key, at);
+        }
+    }
+
+    pub(crate) fn has_suspects(&self) -> bool {
+        self.ledger.has_suspects() || self.lane.has_suspects()
+    }
+
+    /// Accuses its next suspect. False where there is none, or only such as were given up on.
+    pub(crate) fn accuse(&mut self, at: &mut Moment<'_>) -> bool {
+        while self.has_suspects() {
+            match self.ledger.accuse(at.rules, at.now) {
+                Some(ledger::Accused::ToCommit) => return true,
+                Some(ledger::Accused::Spent { key, stored, attempts, failure }) => {
+                    self.give_up(&stored, attempts, failure, None, at.rules);
+                    let seq = stored.position.sequence;
+                    self.ledger.answered(&key, seq, RowOutcome::GaveUp, at);
+                    continue;
+                }
+                None => {}
+            }
+            match self.lane.accuse(at.rules, at.now) {
+                Some(lane::Accused::ToCommit) => return true,
+                Some(lane::Accused::Spent { batch, index, stored, attempts, failure }) => {
+                    let error = failure.errors.join(": ");
+                    let origin = self.lane.to_fetch(batch).map(|(_, origin)| origin);
+                    self.give_up(&stored, attempts, failure, origin.as_ref(), at.rules);
+                    self.lane.answered((batch, index), LaneOutcome::GaveUp { error }, at);
+                }
+                None => {}
+            }
+        }
+        false
+    }
+
+    /// Whether a delivery is a suspect, and so to be handed over alone.
+    pub(crate) fn is_suspect(&self, way: &Way) -> bool {
+        match way {
+            Way::Live { seq, key } => self.ledger.is_suspect(key, *seq),
+            Way::Lane { batch, index } => self.lane.is_suspect(*batch, *index),
+        }
+    }
+
+    /// Notes what a handler answered.
+    pub(crate) fn answered(
+        &mut self,
+        way: &Way,
+        stored: &StoredEvent,
+        answer: Answer,
+        at: &mut Moment<'_>,
+    ) -> Settled {
+        let done = self.live.done();
+        let settled = match way {
+            Way::Live { seq, key } => self.live_answered(*seq, key, stored, answer, at),
+            Way::Lane { batch, index } => self.lane_answered((*batch, *index), answer, at),
+        };
+        // Done live entries count by themselves, until the cursor passes them.
+        self.answers += usize::from(self.live.done() == done);
+        settled
+    }
+
+    fn live_answered(
+        &mut self,
+        seq: u64,
+        key: &Key,
+        stored: &StoredEvent,
+        answer: Answer,
+        at: &mut Moment<'_>,
+    ) -> Settled {
+        if let Some(attempts) = self.ledger.handed(key, seq) {
+            return self.row_answered((seq, key, attempts), stored, answer, at);
+        }
+        if !self.live.is_handed(seq) {
+            return Settled::Stale;
+        }
+        match at.rules.decide(&stored.event, 1, answer, at.now) {
+            decision @ (Decision::Done | Decision::Skipped) => {
+                self.finish_live(seq, at);
+                if matches!(decision, Decision::Done) { Settled::Done } else { Settled::Skipped }
+            }
+            Decision::Again { due, error } => {
+                self.block(key, at);
+                self.ledger.answered(key, seq, RowOutcome::Again { due, error }, at);
+                Settled::Again
+            }
+            Decision::GiveUp(failure) => {
+                let settled = self.give_up(stored, 1, failure, None, at.rules);
+                if at.rules.park && at.rules.dead_letters {
+                    self.block(key, at);
+                    self.ledger.answered(key, seq, RowOutcome::GaveUp, at);
+                } else {
+                    self.must_pass = true;
+                    self.finish_live(seq, at);
+                }
+                settled
+            }
+        }
+    }
+
+    fn finish_live(&mut self, seq: u64, at: &mut Moment<'_>) {
+        if let Some((key, stored)) = self.live.finish(seq) {
+            at.wishes.work.push(live_work(key, stored, at.rules));
+        }
+    }
+
+    /// A key's entries go to the ledger.
+    fn block(&mut self, key: &Key, at: &mut Moment<'_>) {
+        if let Some(leaving) = self.live.take_key(key) {
+            self.ledger.admit(&leaving, at);
+        }
+    }
+
+    fn row_answered(
+        &mut self,
+        (seq, key, attempts): (u64, &Key, u32),
+        stored: &StoredEvent,
+        answer: Answer,
+        at: &mut Moment<'_>,
+    ) -> Settled {
+        let (outcome, settled) = match at.rules.decide(&stored.event, attempts, answer, at.now) {
+            Decision::Done => (RowOutcome::Next, Settled::Done),
+            Decision::Skipped => (RowOutcome::Next, Settled::Skipped),
+            Decision::Again { due, error } => (RowOutcome::Again { due, error }, Settled::Again),
+            Decision::GiveUp(failure) => {
+                let settled = self.give_up(stored, attempts, failure, None, at.rules);
+                (if at.rules.dead_letters { RowOutcome::GaveUp } else { RowOutcome::Next }, settled)
+            }
+        };
+        self.ledger.answered(key, seq, outcome, at);
+        settled
+    }
+
+    fn lane_answered(&mut self, place: (u64, u32), answer: Answer, at: &mut Moment<'_>) -> Settled {
+        let Some((stored, origin, attempts)) = self.lane.handed(place.0, place.1) else {
+            return Settled::Stale;
+        };
+        let decision = match (&origin, at.rules.decide(&stored.event, attempts, answer, at.now)) {
+            // A redrive is one attempt.
+            (LaneOrigin::Redrive { .. }, Decision::Again { error, .. }) => {
+                Decision::GiveUp(Failure { at: at.now, errors: vec![error] })
+            }
+            (_, decision) => decision,
+        };
+        let (outcome, settled) = match decision {
+            Decision::Done => (LaneOutcome::Handled, Settled::Done),
+            Decision::Skipped => (LaneOutcome::Skipped, Settled::Skipped),
+            Decision::Again { due, error } => (LaneOutcome::Again { due, error }, Settled::Again),
+            Decision::GiveUp(failure) => {
+                let error = failure.errors.join(": ");
+                let tried = if matches!(origin, LaneOrigin::Redrive { .. }) { 1 } else { attempts };
+                let settled = self.give_up(&stored, tried, failure, Some(&origin), at.rules);
+                (LaneOutcome::GaveUp { error }, settled)
+            }
+        };
+        if let (LaneOrigin::Redrive { dead_letter }, Settled::Done | Settled::Skipped) = (&origin, settled) {
+            self.outbox.handled_dead_letters.push(dead_letter.clone());
+            self.ledger.release_at(stored.position.sequence, at);
+        }
+        self.lane.answered(place, outcome, at);
+        settled
+    }
+
+    fn give_up(
+        &mut self,
+        stored: &StoredEvent,
+        attempts: u32,
+        failure: Failure,
+        origin: Option<&LaneOrigin>,
+        rules: &Rules,
+    ) -> Settled {
+        // A redriven letter stays one even where dead letters are off today.
+        let is_redrive = matches!(origin, Some(LaneOrigin::Redrive { .. }));
+        if !rules.dead_letters && !is_redrive {
+            return Settled::Dropped;
+        }
+        let replay_id = match origin {
+            Some(LaneOrigin::Replay { replay_id, .. }) => Some(replay_id.clone()),
+            _ => None,
+        };
+        self.outbox.dead_letters.push(NewDeadLetter {
+            position: stored.position,
+            attempts,
+            fingerprint: Rules::fingerprint(&stored.event, &failure),
+            failure,
+            replay_id,
+            parked: rules.park && origin.is_none(),
+        });
+        Settled::DeadLettered
+    }
+
+    /// Answers that no commit has settled yet.
+    pub(crate) fn unsettled(&self) -> usize {
+        self.answers + self.live.done()
+    }
+
+    /// Whether a commit would say anything that matters soon.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.live.asks()
+            || self.ledger.is_dirty()
+            || self.lane.is_dirty()
+            || !self.outbox.dead_letters.is_empty()
+            || !self.outbox.handled_dead_letters.is_empty()
+    }
+
+    /// Whether a commit would say anything at all.
+    pub(crate) fn has_news(&self) -> bool {
+        self.is_urgent()
+            || self.live.done() > 0
+            || self.answers > 0
+            || self.ledger.has_empty()
+            || self.would_move()
+    }
+
+    fn would_move(&self) -> bool {
+        self.live.cursor() > self.kept_cursor
+            || (self.live.claimed() + self.live.unclaimed() == 0 && self.live.read_to() > self.kept_cursor)
+    }
+
+    /// The next commit. By force: everything that is done is settled, and what is open goes to the ledger.
+    pub(crate) fn commit(&mut self, by_force: bool, at: &mut Moment<'_>) -> SegmentCommit {
+        let by_force = by_force || std::mem::take(&mut self.must_pass);
+        let leaving: Vec<Leaving> = self.live.settle(by_force);
+        for key in &leaving {
+            self.ledger.admit(key, at);
+        }
+        self.answers = 0;
+        let cursor = self.live.cursor();
+        let mut commit = SegmentCommit::new(self.lease.clone(), cursor, self.claim(cursor));
+        (commit.blocked, commit.unblocked) = self.ledger.collect(cursor);
+        (commit.lane, commit.lane_done) = self.lane.collect();
+        commit.dead_letters = std::mem::take(&mut self.outbox.dead_letters);
+        commit.handled_dead_letters = std::mem::take(&mut self.outbox.handled_dead_letters);
+        commit
+    }
+
+    fn claim(&self, cursor: u64) -> u64 {
+        // Suspects that were not read yet stay suspect, whoever reads them.
+        let unread = if self.live.read_to() < self.suspect_to { self.suspect_to } else { 0 };
+        self.live.asked().max(cursor).max(unread)
+    }
+
+    /// The last commit: the segment is given back, with claims on nothing but suspects. Nothing of it is with a handler.
+    pub(crate) fn last_commit(&mut self, rules: &Rules, now: Timestamp) -> SegmentCommit {
+        // Nobody hands anything over any more: wishes go nowhere.
+        let mut nowhere = Moment::new(rules, now);
+        for key in self.live.settle(true) {
+            self.ledger.admit(&Leaving { handed: false, ..key }, &mut nowhere);
+        }
+        self.ledger.unclaim();
+        self.lane.unclaim();
+        let mut commit = self.commit(false, &mut nowhere);
+        let unread = if self.live.read_to() < self.suspect_to { self.suspect_to } else { 0 };
+        commit.claimed_to = commit.cursor.max(unread);
+        commit.release = true;
+        commit
+    }
+
+    /// A commit was kept.
+    pub(crate) fn committed(&mut self, commit: &SegmentCommit, at: &mut Moment<'_>) {
+        self.kept_cursor = commit.cursor;
+        for (key, stored) in self.live.claimed_to(commit.claimed_to) {
+            at.wishes.work.push(live_work(key, stored, at.rules));
+        }
+        self.ledger.committed(&commit.blocked, at);
+        self.lane.committed(&commit.lane, at);
+    }
+}
+
+fn live_work(key: Key, stored: StoredEvent, rules: &Rules) -> super::work::Work {
+    super::work::Work {
+        way: Way::Live { seq: stored.position.sequence, key },
+        origin: domain::DeliveryOrigin::Live,
+        attempt: 1,
+        is_last_attempt: rules.max_attempts(&stored.event) == 1,
+        waiting_since: None,
+        stored,
+    }
+}

@@ -1,0 +1,149 @@
+//! Events that wait for their time: putting them into the schedule, and the task that publishes them when it comes.
+//!
+//! Every process may run a pump: taking out of the schedule and appending are one step of the store, so an event is
+//! published once however many do.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder, Retryable};
+use domain::{
+    Event, Retry,
+    ports::{AppendOutcome, Clock, ScheduleOutcome, ScheduleStore, ScheduleStoreError},
+    stats::APPENDED,
+};
+use jiff::Timestamp;
+use stats::Meter;
+use tokio::{sync::oneshot, task::JoinSet};
+
+use crate::{append::pauses, settings::RetryRule};
+
+/// How long a pump waits at most before it looks again: other processes schedule too, and clocks are set.
+const RECHECK: Duration = Duration::from_millis(250);
+/// Events that are appended in one step.
+const EVENTS_A_STEP: usize = 256;
+/// The first and the longest pause while the store fails.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Puts an event into the schedule, and does so again, with the same time, after faults that pass and lost answers.
+pub(crate) async fn schedule(
+    store: &dyn ScheduleStore,
+    event: &Event,
+    due: Timestamp,
+    rule: &RetryRule,
+) -> Result<ScheduleOutcome, ScheduleStoreError> {
+    (|| store.schedule(event, due)).retry(pauses(rule)).when(|error| error.retry() != Retry::Never).await
+}
+
+/// A task that publishes scheduled events when they are due. It ends with [`SchedulePump::stop`], or when it is dropped.
+///
+/// An event is appended as soon as it is due by the clock; where another process scheduled it, or a clock was set, within
+/// 250 milliseconds after. A store that fails is tried again until it works.
+#[derive(Debug)]
+pub struct SchedulePump {
+    stop: oneshot::Sender<()>,
+    task: JoinSet<()>,
+}
+
+impl SchedulePump {
+    /// Starts to publish what is due in `store`. The clock should tell the store's time. What is appended is counted by
+    /// the meter, if one is given.
+    pub fn spawn(store: Arc<dyn ScheduleStore>, clock: Arc<dyn Clock>, meter: Option<Meter>) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let mut task = JoinSet::new();
+        task.spawn(run(Pump { store, clock, meter, outage: None }, stopped));
+        Self { stop, task }
+    }
+
+    /// Ends it, after the step it is at. What is due and was not appended waits for the next pump.
+    pub async fn stop(mut self) {
+        // The task may have ended with its runtime: there is nobody to tell then.
+        let _ = self.stop.send(());
+        if let Some(Err(error)) = self.task.join_next().await {
+            tracing::error!(%error, "the task that publishes scheduled events ended early");
+        }
+    }
+}
+
+async fn run(mut pump: Pump, mut stopped: oneshot::Receiver<()>) {
+    loop {
+        let pause = pump.step().await;
+        tokio::select! {
+            biased;
+            _ = &mut stopped => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+struct Pump {
+    store: Arc<dyn ScheduleStore>,
+    clock: Arc<dyn Clock>,
+    meter: Option<Meter>,
+    /// The pauses of the outage that lasts, if one does: it is logged once.
+    outage: Option<ExponentialBackoff>,
+}
+
+impl Pump {
+    /// Appends what is due, a bounded number; how long to wait before the next step.
+    async fn step(&mut self) -> Duration {
+        match self.publish_due().await {
+            Ok(pause) => {
+                if self.outage.take().is_some() {
+                    tracing::info!("the schedule works again");
+                }
+                pause
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    async fn publish_due(&self) -> Result<Duration, ScheduleStoreError> {
+        let Some(due) = self.store.next_due().await? else { return Ok(RECHECK) };
+        // Negative where it is due.
+        match Duration::try_from(due.duration_since(self.clock.now())) {
+            Ok(ahead) if !ahead.is_zero() => return Ok(ahead.min(RECHECK)),
+            _ => {}
+        }
+        let began = Instant::now();
+        let appended = self.store.append_due(EVENTS_A_STEP).await?;
+        self.report(&appended, began.elapsed());
+        // Nothing was due after all: the store's clock is behind, or another process was faster.
+        Ok(if appended.is_empty() { RECHECK } else { Duration::ZERO })
+    }
+
+    fn report(&self, appended: &[(String, AppendOutcome)], took: Duration) {
+        for (id, outcome) in appended {
+            match outcome {
+                AppendOutcome::Stored(_) | AppendOutcome::AlreadyStored(_) => {}
+                AppendOutcome::Conflict(position) => tracing::error!(
+                    event_id = %id, %position,
+                    "a scheduled event was not published: other content came under its id meanwhile"
+                ),
+                AppendOutcome::Erased | AppendOutcome::NotStored => tracing::warn!(
+                    event_id = %id, ?outcome, "a scheduled event was not published"
+                ),
+            }
+        }
+        if let Some(meter) = self.meter.as_ref().filter(|_| !appended.is_empty()) {
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            meter.add(APPENDED, "", appended.len() as u64, micros.max(1));
+        }
+    }
+
+    fn failed(&mut self, error: &ScheduleStoreError) -> Duration {
+        let pauses = self.outage.get_or_insert_with(|| {
+            tracing::error!(%error, "scheduled events cannot be published; tried again until they can");
+            ExponentialBuilder::default()
+                .with_min_delay(FIRST_PAUSE)
+                .with_max_delay(LONGEST_PAUSE)
+                .without_max_times()
+                .with_jitter()
+                .build()
+        });
+        pauses.next().unwrap_or(LONGEST_PAUSE)
+    }
+}

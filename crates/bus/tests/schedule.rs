@@ -1,0 +1,257 @@
+//! The task that publishes scheduled events when they are due.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
+
+mod faulty;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use ::stats::Meter;
+use bus::{PublishOptions, PublishSettings, Published, Publisher, SchedulePump};
+use domain::{
+    Document, Event, Filter, Limits, Priority,
+    ports::{EventStore, ReadRequest, ScheduleOutcome, ScheduleStore},
+    stats::APPENDED,
+};
+use faulty::{
+    TwoRules, event,
+    schedule::{FakeSchedule, TokioClock},
+    stats::Counts,
+};
+use storage_memory::MemoryStore;
+use tracing::{Metadata, Subscriber, span};
+
+fn parsed(id: &str) -> Event {
+    Document::parse(event(id, 1).as_bytes(), &Limits::default()).unwrap().into_event().unwrap()
+}
+
+async fn put(schedule: &FakeSchedule, id: &str, due_millis: i64) {
+    let outcome = schedule.schedule(&parsed(id), TokioClock::at(due_millis)).await.unwrap();
+    assert_eq!(outcome, ScheduleOutcome::Scheduled);
+}
+
+fn pump(schedule: &Arc<FakeSchedule>, clock: &TokioClock) -> SchedulePump {
+    SchedulePump::spawn(Arc::<FakeSchedule>::clone(schedule), Arc::new(clock.clone()), None)
+}
+
+fn new() -> (TokioClock, Arc<FakeSchedule>) {
+    let clock = TokioClock::new();
+    (clock.clone(), FakeSchedule::new(clock))
+}
+
+async fn wait(millis: u64) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+fn ids(schedule: &FakeSchedule) -> Vec<String> {
+    schedule.appended().into_iter().map(|(id, _)| id).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_published_in_the_order_of_their_times_and_never_early() {
+    let (clock, schedule) = new();
+    for (id, due) in [("late", 700_003), ("first", 40), ("second", 41), ("past", -5)] {
+        put(&schedule, id, due).await;
+    }
+    let pump = pump(&schedule, &clock);
+    wait(800_000).await;
+    let expected = [("past", -5), ("first", 40), ("second", 41), ("late", 700_003)];
+    let appended = schedule.appended();
+    assert_eq!(appended.len(), expected.len());
+    for ((id, at), (expected, due)) in appended.iter().zip(expected) {
+        let late = at - due;
+        assert_eq!(id, expected);
+        assert!((0..=10).contains(&late), "{id} was published {late} ms after its time");
+    }
+    pump.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_process_schedules_and_a_clock_that_is_set_are_seen_within_a_quarter_second() {
+    let (clock, schedule) = new();
+    put(&schedule, "in an hour", 3_600_000).await;
+    let pump = pump(&schedule, &clock);
+    wait(1_000).await;
+    put(&schedule, "soon", 1_100).await;
+    wait(300).await;
+    assert_eq!(ids(&schedule), ["soon"]);
+    clock.set_by(3_600_000);
+    wait(300).await;
+    assert_eq!(ids(&schedule), ["soon", "in an hour"]);
+    pump.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_that_are_due_at_once_go_in_bounded_steps_without_waiting() {
+    let (clock, schedule) = new();
+    for n in 0..600 {
+        put(&schedule, &n.to_string(), 0).await;
+    }
+    let pump = pump(&schedule, &clock);
+    wait(100).await;
+    assert_eq!(schedule.steps(), [256, 256, 88]);
+    pump.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_pumps_publish_each_event_once() {
+    let (clock, schedule) = new();
+    let pumps: Vec<_> = (0..3).map(|_| pump(&schedule, &clock)).collect();
+    for n in 0..1_000 {
+        put(&schedule, &n.to_string(), n % 50).await;
+    }
+    wait(2_000).await;
+    let mut published = ids(&schedule);
+    published.sort();
+    published.dedup();
+    assert_eq!((schedule.appended().len(), published.len()), (1_000, 1_000));
+    for pump in pumps {
+        pump.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_publishes_nothing_twice() {
+    let (clock, schedule) = new();
+    put(&schedule, "a", 10).await;
+    put(&schedule, "b", 20_000).await;
+    schedule.loses_answers(1);
+    let pump = pump(&schedule, &clock);
+    wait(30_000).await;
+    assert_eq!(ids(&schedule), ["a", "b"]);
+    pump.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_event_is_not_published() {
+    let (clock, schedule) = new();
+    put(&schedule, "a", 100).await;
+    let pump = pump(&schedule, &clock);
+    wait(50).await;
+    assert!(schedule.cancel_scheduled("a").await.unwrap());
+    wait(1_000).await;
+    assert!(schedule.appended().is_empty());
+    pump.stop().await;
+}
+
+/// Keeps what is logged, by level.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<tracing::Level>>>);
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("bus")
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        self.0.lock().unwrap().push(*event.metadata().level());
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_logged_once_and_what_was_due_meanwhile_is_published_after_it() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let (clock, schedule) = new();
+    put(&schedule, "a", 10_000).await;
+    let pump = pump(&schedule, &clock);
+    wait(100).await;
+    schedule.is_away(true);
+    let before = schedule.calls();
+    wait(60_000).await;
+    let tries = schedule.calls() - before;
+    assert!((5..60).contains(&tries), "{tries} tries in a minute");
+    schedule.is_away(false);
+    wait(10_000).await;
+    assert_eq!(ids(&schedule), ["a"]);
+    assert_eq!(*log.0.lock().unwrap(), [tracing::Level::ERROR, tracing::Level::INFO]);
+    pump.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_whose_clock_is_behind_is_not_asked_without_end() {
+    let (clock, schedule) = new();
+    let ahead = TokioClock::new();
+    ahead.set_by(60_000);
+    put(&schedule, "a", 50_000).await;
+    let pump = pump(&schedule, &ahead);
+    wait(10_000).await;
+    assert!(schedule.appended().is_empty());
+    assert!(schedule.calls() <= 100, "{} calls in ten seconds", schedule.calls());
+    wait(41_000).await;
+    assert_eq!(ids(&schedule), ["a"]);
+    pump.stop().await;
+    drop(clock);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pump_that_was_stopped_or_dropped_publishes_no_more() {
+    let (clock, schedule) = new();
+    put(&schedule, "a", 100).await;
+    pump(&schedule, &clock).stop().await;
+    drop(pump(&schedule, &clock));
+    wait(1_000).await;
+    assert!(schedule.appended().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_pump_publishes_is_counted() {
+    let (clock, schedule) = new();
+    let meter = Meter::new(Arc::new(clock.clone()));
+    for id in ["a", "b"] {
+        put(&schedule, id, 0).await;
+    }
+    let store = Arc::<FakeSchedule>::clone(&schedule);
+    let pump = SchedulePump::spawn(store, Arc::new(clock), Some(meter.clone()));
+    wait(100).await;
+    pump.stop().await;
+    assert_eq!(Counts::of(&meter).await.by_label(APPENDED), [(String::new(), 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delayed_event_comes_into_the_log_at_its_time_with_what_was_wished_of_it() {
+    let clock = TokioClock::new();
+    let store = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
+    let publisher = Publisher::new(
+        Arc::<MemoryStore>::clone(&store),
+        Arc::new(TwoRules),
+        Arc::new(clock.clone()),
+        PublishSettings::default(),
+    )
+    .with_schedule(Arc::<MemoryStore>::clone(&store));
+    let pump = SchedulePump::spawn(Arc::<MemoryStore>::clone(&store), Arc::new(clock.clone()), None);
+    let wishes = PublishOptions {
+        delay: Some(Duration::from_secs(60)),
+        priority: Priority::High,
+        ..PublishOptions::default()
+    };
+    let due = TokioClock::at(60_000);
+    let published = publisher.publish_with(event("later", 1).as_bytes(), &wishes).await;
+    assert_eq!(published, Ok(Published::Scheduled { due }));
+    publisher.publish(event("now", 1).as_bytes()).await.unwrap();
+    wait(59_000).await;
+    assert_eq!(store.info().await.unwrap().events, 1);
+    wait(2_000).await;
+    let page = store.read(&ReadRequest::new(Filter::default(), 10)).await.unwrap();
+    let [now, later] = page.events.as_slice() else { panic!("two events") };
+    assert_eq!((now.event.id(), later.event.id()), ("now", "later"));
+    assert_eq!(later.event.options().priority, Priority::High);
+    assert!(later.stored_at >= due);
+    let again = publisher.publish_with(event("later", 1).as_bytes(), &wishes).await;
+    assert_eq!(again, Ok(Published::AlreadyStored(later.position)));
+    pump.stop().await;
+}
