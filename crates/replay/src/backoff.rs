@@ -3,13 +3,33 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use domain::{Retry, ports::EventStoreError};
+use domain::{
+    Retry,
+    ports::{CheckpointStoreError, DeadLetterStoreError, EventStoreError, GroupStoreError, ReplayStoreError},
+};
 
 const BASE: Duration = Duration::from_secs(1);
 const CAP: Duration = Duration::from_secs(30);
 
-/// How often a read is tried again.
-const READ_RETRIES: usize = 5;
+/// How often a call is repeated.
+const RETRIES: usize = 5;
+
+/// A port's error, which knows whether repeating the call can help.
+pub(crate) trait Fault {
+    fn retry(&self) -> Retry;
+}
+
+macro_rules! faults {
+    ($($error:ty),+) => {
+        $(impl Fault for $error {
+            fn retry(&self) -> Retry {
+                <$error>::retry(self)
+            }
+        })+
+    };
+}
+
+faults!(EventStoreError, ReplayStoreError, GroupStoreError, DeadLetterStoreError, CheckpointStoreError);
 
 /// As many pauses as there may be retries. Each is drawn evenly from zero to the doubling bound, so that many runners
 /// that failed together do not come back together.
@@ -21,12 +41,14 @@ fn bounds(max_retries: usize) -> impl Iterator<Item = Duration> + Send {
     ExponentialBuilder::default().with_min_delay(BASE).with_max_delay(CAP).with_max_times(max_retries).build()
 }
 
-/// Repeats a call that changes nothing while its fault is one that passes.
-pub(crate) async fn reading<T, F>(mut call: impl FnMut() -> F) -> Result<T, EventStoreError>
+/// Repeats a call while its fault is one that passes. Only for calls that change nothing, or that come to the same however
+/// often they are made.
+pub(crate) async fn repeated<T, E, F>(mut call: impl FnMut() -> F) -> Result<T, E>
 where
-    F: Future<Output = Result<T, EventStoreError>> + Send,
+    E: Fault,
+    F: Future<Output = Result<T, E>> + Send,
 {
-    let mut pauses = pauses(READ_RETRIES);
+    let mut pauses = pauses(RETRIES);
     loop {
         match (call().await, pauses.next()) {
             (Err(error), Some(pause)) if error.retry() != Retry::Never => tokio::time::sleep(pause).await,

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
-    backoff::reading,
+    backoff::repeated,
     error::{GapCause, ReplayError},
     pages::Pages,
 };
@@ -81,13 +81,13 @@ impl Checkpoints {
             let message = format!("a checkpoint's name has 1 to {MAX_NAME_BYTES} bytes");
             return Err(ReplayError::InvalidOption(message));
         }
-        let head = reading(|| self.events.head()).await?;
+        let head = repeated(|| self.events.head()).await?;
         let (mark, last_processed_event_id) = match last_processed_event_id {
             Some(id) => (self.mark_of(&id, &head).await?, id),
             None => (head.clone(), self.newest_id(&head).await?),
         };
         let everything = Arc::new(Filter::default());
-        let event_count = reading(|| self.events.count(&everything, Some(&mark))).await?;
+        let event_count = repeated(|| self.events.count(&everything, Some(&mark))).await?;
         let checkpoint = Checkpoint {
             id: Uuid::now_v7().to_string(),
             name,
@@ -104,7 +104,7 @@ impl Checkpoints {
 
     async fn mark_of(&self, id: &str, head: &Cursor) -> Result<Cursor, ReplayError> {
         let ids = [id.to_owned()];
-        let found = reading(|| self.events.get(&ids)).await?;
+        let found = repeated(|| self.events.get(&ids)).await?;
         let stored = found.first().ok_or_else(|| ReplayError::UnknownEvent(id.to_owned()))?;
         let mut sequences = vec![0; head.sequences.len()];
         if let Some(sequence) = sequences.get_mut(usize::from(stored.position.partition)) {
@@ -119,7 +119,7 @@ impl Checkpoints {
         request.order = Order::NewestFirst;
         request.until = Some(head.clone());
         loop {
-            let page = reading(|| self.events.read(&request)).await?;
+            let page = repeated(|| self.events.read(&request)).await?;
             match (page.events.first(), page.next) {
                 (Some(newest), _) => return Ok(newest.event.id().to_owned()),
                 (None, None) => return Ok(String::new()),
@@ -166,7 +166,7 @@ impl Checkpoints {
     /// When the store fails.
     pub async fn holds(&self) -> Result<Vec<Hold>, ReplayError> {
         let holding = self.list().await?.into_iter().filter(|checkpoint| checkpoint.hold);
-        let head = reading(|| self.events.head()).await?;
+        let head = repeated(|| self.events.head()).await?;
         Ok(holding
             .filter(|checkpoint| checkpoint.mark.store == head.store)
             .map(|checkpoint| Hold {
@@ -224,7 +224,7 @@ impl Checkpoints {
 
     async fn gap(&self, checkpoint: &Checkpoint) -> Result<Option<GapCause>, ReplayError> {
         let mark = &checkpoint.mark;
-        let info = reading(|| self.events.info()).await?;
+        let info = repeated(|| self.events.info()).await?;
         if mark.store != info.id {
             let (mark, store) = (mark.store.to_string(), info.id.to_string());
             return Ok(Some(GapCause::Foreign { mark, store }));
@@ -243,7 +243,7 @@ impl Checkpoints {
     async fn lost(&self, mark: &Cursor) -> Result<Option<GapCause>, ReplayError> {
         let mut request = ReadRequest::new(Filter::default(), 1);
         request.after = Some(mark.clone());
-        match reading(|| self.events.read(&request)).await {
+        match repeated(|| self.events.read(&request)).await {
             Ok(_) => Ok(None),
             Err(EventStoreError::LostCursor(detail)) => Ok(Some(GapCause::Lost(detail))),
             Err(error) => Err(error.into()),

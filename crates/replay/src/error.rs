@@ -2,7 +2,7 @@
 
 use domain::{
     Retry, StorageFailure,
-    ports::{CheckpointStoreError, EventStoreError},
+    ports::{CheckpointStoreError, DeadLetterStoreError, EventStoreError, GroupStoreError, ReplayStoreError},
 };
 use jiff::Timestamp;
 use thiserror::Error;
@@ -54,6 +54,37 @@ pub enum ReplayError {
     /// The keeper of checkpoints failed.
     #[error(transparent)]
     Checkpoints(#[from] CheckpointStoreError),
+    /// The keeper of replays failed.
+    #[error(transparent)]
+    Replays(#[from] ReplayStoreError),
+    /// The keeper of groups failed.
+    #[error(transparent)]
+    Groups(#[from] GroupStoreError),
+    /// The keeper of dead letters failed.
+    #[error(transparent)]
+    DeadLetters(#[from] DeadLetterStoreError),
+    /// There is no such replay.
+    #[error("there is no replay {0:?}")]
+    UnknownReplay(String),
+    /// There is no such group.
+    #[error("there is no consumer group named {name:?}{}", suggestions(.known))]
+    UnknownGroup {
+        /// What was asked for.
+        name: String,
+        /// Some that there are.
+        known: Vec<String>,
+    },
+    /// There is no group at all.
+    #[error("there is no consumer group yet that events could be replayed into")]
+    NoGroups,
+    /// The record of a replay cannot be read.
+    #[error("the record of the replay {id} cannot be read: {reason}")]
+    BadRecord {
+        /// The replay.
+        id: String,
+        /// Why.
+        reason: String,
+    },
     /// A setting makes no sense.
     #[error("{0}")]
     InvalidOption(String),
@@ -104,6 +135,9 @@ impl ReplayError {
         match self {
             Self::Events(error) | Self::Interrupted { error, .. } => error.retry(),
             Self::Checkpoints(error) => error.retry(),
+            Self::Replays(error) => error.retry(),
+            Self::Groups(error) => error.retry(),
+            Self::DeadLetters(error) => error.retry(),
             _ => Retry::Never,
         }
     }
@@ -115,6 +149,16 @@ impl ReplayError {
             Self::Checkpoints(CheckpointStoreError::Storage(failure)) => failure.kind(),
             Self::Checkpoints(CheckpointStoreError::NameTaken(_)) => "name-taken",
             Self::Checkpoints(_) => "checkpoints",
+            Self::Replays(ReplayStoreError::Storage(failure))
+            | Self::Groups(GroupStoreError::Storage(failure))
+            | Self::DeadLetters(DeadLetterStoreError::Storage(failure)) => failure.kind(),
+            Self::Replays(_) => "replays",
+            Self::Groups(_) => "groups",
+            Self::DeadLetters(_) => "dead-letters",
+            Self::UnknownReplay(_) => "unknown-replay",
+            Self::UnknownGroup { .. } => "unknown-group",
+            Self::NoGroups => "no-groups",
+            Self::BadRecord { .. } => "bad-record",
             Self::InvalidOption(_) => "invalid-option",
             Self::Everything => "everything",
             Self::UnknownEvent(_) => "unknown-event",

@@ -2,19 +2,31 @@
 //!
 //! A [`Plan`] freezes a set of events by its marks; [`ReplayManager::run`] sends exactly that set to a
 //! [`ReplayTarget`](domain::ports::ReplayTarget) and answers with a [`ReplayReport`]. Replays read the log and never
-//! write to it: what they leave behind are replay counts, kept beside the events. Checkpoints and retention are here
-//! too, since both are about marks in the log.
+//! write to it: what they leave behind are replay counts, kept beside the events, and a record of each replay.
+//!
+//! A replay into consumer groups is a job: [`ReplayManager::start_group_replay`] keeps it in the store, and a
+//! [`JobRunner`] runs it, in this process or another. Checkpoints and retention are here too, since both are about marks in
+//! the log; so is the [`Redriver`], which sends dead letters to their consumers again.
 
 mod backoff;
 pub mod cancel;
 pub mod checkpoints;
+mod counts;
 pub mod error;
+pub mod groups;
+pub mod host;
+pub mod housekeeping;
+pub mod job;
+mod lease;
 pub mod manager;
 pub mod options;
 pub mod pace;
 mod pages;
 pub mod plan;
 mod planner;
+pub mod record;
+mod recorded;
+pub mod redrive;
 pub mod report;
 pub mod retention;
 mod run;
@@ -23,9 +35,15 @@ mod segments;
 pub use cancel::Cancel;
 pub use checkpoints::{CheckpointDiff, Checkpoints, NewCheckpoint};
 pub use error::{GapCause, ReplayError};
+pub use groups::GroupReplayOptions;
+pub use host::{JobHost, resume_waiting};
+pub use housekeeping::{Housekeeper, HousekeepingOptions};
+pub use job::JobRunner;
 pub use manager::ReplayManager;
 pub use options::{ReplayOptions, ReplayProgress, ReplayWatcher};
 pub use pace::Pace;
 pub use plan::{DryRun, InvalidExample, Plan, PlanRequest, PlanSegment};
+pub use record::ReplaySummary;
+pub use redrive::{DiscardReport, Letters, RedriveError, RedriveReport, RedriveWatcher, Redriver};
 pub use report::{GroupResult, PlanGap, ReplayErrorEntry, ReplayReport, ReplayStatus};
-pub use retention::RetentionReport;
+pub use retention::{RetentionOptions, RetentionReport};

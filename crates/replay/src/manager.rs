@@ -4,20 +4,25 @@ use std::{fmt, sync::Arc};
 
 use domain::{
     Checkpoint, Entity, Filter, RetentionRule,
+    filter::Compile,
     ports::{
-        CheckpointStore, Clock, EventStore, EventValidator, ReplayStore, ReplayTarget, event_store::Progress,
+        CheckpointStore, Clock, DeadLetterStore, EventStore, EventValidator, GroupHolds, GroupStore,
+        ReplayStore, ReplayTarget, event_store::Progress,
     },
 };
 use serde_json::{Map, Value};
+use stats::Meter;
 
 use crate::{
+    cancel::Cancel,
     checkpoints::{CheckpointDiff, Checkpoints, NewCheckpoint},
     error::ReplayError,
     options::{ReplayOptions, ReplayWatcher},
     plan::{Plan, PlanRequest},
     planner,
+    recorded::Recorded,
     report::ReplayReport,
-    retention::{self, RetentionProgress, RetentionReport},
+    retention::{self, RetentionOptions, RetentionProgress, RetentionReport},
     run::Run,
 };
 
@@ -47,6 +52,11 @@ pub struct ReplayManager {
     checkpoints: Checkpoints,
     validator: Option<Arc<dyn EventValidator>>,
     clock: Arc<dyn Clock>,
+    pub(crate) groups: Option<Arc<dyn GroupStore>>,
+    letters: Option<Arc<dyn DeadLetterStore>>,
+    group_holds: GroupHolds,
+    compile: Option<Arc<Compile>>,
+    meter: Option<Meter>,
 }
 
 impl fmt::Debug for ReplayManager {
@@ -65,15 +75,73 @@ impl ReplayManager {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let checkpoints = Checkpoints::new(Arc::clone(&events), checkpoints, Arc::clone(&clock));
-        Self { events, replays, checkpoints, validator, clock }
+        Self {
+            events,
+            replays,
+            checkpoints,
+            validator,
+            clock,
+            groups: None,
+            letters: None,
+            group_holds: GroupHolds::default(),
+            compile: None,
+            meter: None,
+        }
+    }
+
+    /// With consumer groups, so that replays can go to them.
+    #[must_use]
+    pub fn with_groups(mut self, groups: Arc<dyn GroupStore>) -> Self {
+        self.groups = Some(groups);
+        self
+    }
+
+    /// With a compiler of conditions: a replay is read back from its record, and its filter may have one.
+    #[must_use]
+    pub fn with_conditions(mut self, compile: Arc<Compile>) -> Self {
+        self.compile = Some(compile);
+        self
+    }
+
+    /// With counters of what replays to targets came to. What groups make of replays their consumers count.
+    #[must_use]
+    pub fn with_meter(mut self, meter: Meter) -> Self {
+        self.meter = Some(meter);
+        self
+    }
+
+    /// With dead letters, so that retention removes those that were closed long ago.
+    #[must_use]
+    pub fn with_dead_letters(mut self, letters: Arc<dyn DeadLetterStore>) -> Self {
+        self.letters = Some(letters);
+        self
+    }
+
+    /// With other bounds on how far consumer groups keep history from retention.
+    #[must_use]
+    pub fn with_group_holds(mut self, holds: GroupHolds) -> Self {
+        self.group_holds = holds;
+        self
     }
 
     pub(crate) fn events(&self) -> &Arc<dyn EventStore> {
         &self.events
     }
 
-    pub(crate) fn replays(&self) -> &dyn ReplayStore {
-        &*self.replays
+    pub(crate) fn replays(&self) -> &Arc<dyn ReplayStore> {
+        &self.replays
+    }
+
+    pub(crate) fn compile(&self) -> Option<&Compile> {
+        self.compile.as_deref()
+    }
+
+    pub(crate) fn count(&self, name: &'static str, label: &str, n: u64) {
+        if let Some(meter) = &self.meter
+            && n > 0
+        {
+            meter.count(name, label, n);
+        }
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
@@ -95,7 +163,8 @@ impl ReplayManager {
     }
 
     /// Runs a plan: sends exactly its set to the target, in log order. A target that fails, or wants no more, ends the
-    /// run; the report says so.
+    /// run; the report says so. The run leaves a record, by which others can watch, pause or cancel it; where the store
+    /// cannot be written to it goes on without.
     ///
     /// # Errors
     /// When the options make no sense, the plan is of everything and the options do not permit that, or the store
@@ -109,9 +178,10 @@ impl ReplayManager {
     ) -> Result<ReplayReport, ReplayError> {
         options.check()?;
         if plan.after.is_none() {
-            check_everything(&plan.filter, options)?;
+            check_everything(&plan.filter, options.all)?;
         }
-        Run::new(self, plan, target, options, watcher).execute().await
+        let recorded = Recorded::begin(self, plan, options).await?;
+        Run::new(self, plan, target, options, watcher, recorded).execute().await
     }
 
     /// Plans and replays the events of a filter.
@@ -127,7 +197,7 @@ impl ReplayManager {
         let request = PlanRequest { limit: options.limit, ..PlanRequest::new(filter) };
         options.check()?;
         // Told at once, not after the scan of a whole log.
-        check_everything(&request.filter, options)?;
+        check_everything(&request.filter, options.all)?;
         let plan = self.plan(request, None).await?;
         self.run(&plan, target, options, &()).await
     }
@@ -223,7 +293,8 @@ impl ReplayManager {
         self.checkpoints.diff(one, other).await
     }
 
-    /// Applies retention rules; what checkpoints hold stays. See [`retention::apply`].
+    /// Applies retention rules; what checkpoints, consumer groups and replays hold stays. Where events are kept only until
+    /// they are delivered, what every group has goes without any rule. See [`retention::apply_with`].
     ///
     /// # Errors
     /// When the store fails; what was removed until then is gone.
@@ -233,10 +304,28 @@ impl ReplayManager {
         dry_run: bool,
         progress: Option<RetentionProgress<'_>>,
     ) -> Result<RetentionReport, ReplayError> {
-        retention::apply(&self.events, &self.checkpoints, rules, dry_run, progress).await
+        self.trim(rules, dry_run, progress, Cancel::default()).await
+    }
+
+    /// As [`ReplayManager::apply_retention`], and ends after the step it is at when `stop` is thrown.
+    pub(crate) async fn trim(
+        &self,
+        rules: &[RetentionRule],
+        dry_run: bool,
+        progress: Option<RetentionProgress<'_>>,
+        stop: Cancel,
+    ) -> Result<RetentionReport, ReplayError> {
+        let options = RetentionOptions {
+            dry_run,
+            groups: self.group_holds,
+            letters: self.letters.clone(),
+            now: self.clock.now(),
+            stop,
+        };
+        retention::apply_with(&self.events, &self.checkpoints, rules, &options, progress).await
     }
 }
 
-fn check_everything(filter: &Filter, options: &ReplayOptions) -> Result<(), ReplayError> {
-    if filter.is_everything() && !options.all { Err(ReplayError::Everything) } else { Ok(()) }
+pub(crate) fn check_everything(filter: &Filter, all: bool) -> Result<(), ReplayError> {
+    if filter.is_everything() && !all { Err(ReplayError::Everything) } else { Ok(()) }
 }

@@ -15,6 +15,8 @@ pub struct ReplayOptions {
     pub all: bool,
     /// For the calls that plan by themselves: at most this many events, the oldest of those that match.
     pub limit: Option<u64>,
+    /// The target's name in the run's record and in counters.
+    pub target: String,
     /// Ends the run after the batch in hand.
     pub cancel: Cancel,
 }
@@ -27,6 +29,7 @@ impl Default for ReplayOptions {
             max_retries: 3,
             all: false,
             limit: None,
+            target: "stdout".to_owned(),
             cancel: Cancel::default(),
         }
     }

@@ -5,16 +5,19 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::error::ReplayError;
 
 /// How fast a replay goes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Pace {
     /// As fast as store and target allow.
     Unpaced,
-    /// A pause between the end of one batch and the start of the next.
+    /// A pause between the end of one batch and the start of the next; written in microseconds.
+    #[serde(with = "microseconds")]
     Delay(Duration),
     /// Events a second. In any window of `w` seconds at most `rate × w` events and one batch are sent, retries included.
     Rate(f64),
@@ -63,6 +66,20 @@ impl Pace {
 /// A duration of so many seconds; the longest where they are too many, or no number.
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+mod microseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(delay: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_micros)
+    }
 }
 
 /// Keeps a pace: says when the next batch may go.

@@ -6,8 +6,9 @@ use domain::{
     Cursor, Filter,
     ports::{EventStore, EventStoreError, Order, Page, ReadRequest},
 };
+use tokio::{sync::mpsc, task::JoinSet};
 
-use crate::backoff::reading;
+use crate::backoff::repeated;
 
 /// How many bytes of events a page should have. Pages are sized by the events of the page before, since a slice of
 /// large events would otherwise take a thousand times the memory of one of small ones.
@@ -43,7 +44,7 @@ impl Pages {
         if let Some(most) = most.and_then(|most| usize::try_from(most).ok()) {
             request.limit = request.limit.min(most);
         }
-        let page = reading(|| self.events.read(&request)).await?;
+        let page = repeated(|| self.events.read(&request)).await?;
         self.request.limit = next_limit(&page).unwrap_or(self.request.limit);
         self.request.after.clone_from(&page.next);
         self.done = page.next.is_none();
@@ -55,4 +56,38 @@ fn next_limit(page: &Page) -> Option<usize> {
     let bytes: u64 = page.events.iter().map(|stored| stored.event.size_bytes() as u64).sum();
     let average = bytes.checked_div(page.events.len() as u64)?.max(1);
     Some(usize::try_from(PAGE_BYTES / average).unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE))
+}
+
+/// A task that reads pages ahead by one, so that reading and sending do not wait for each other. It ends when this is
+/// dropped.
+pub(crate) struct ReadAhead {
+    pages: mpsc::Receiver<Result<Page, EventStoreError>>,
+    _task: JoinSet<()>,
+}
+
+impl ReadAhead {
+    /// Reads what `pages` has; nothing where it is none.
+    pub(crate) fn new(pages: Option<Pages>) -> Self {
+        let (sender, receiver) = mpsc::channel(1);
+        let mut task = JoinSet::new();
+        if let Some(pages) = pages {
+            task.spawn(read_ahead(pages, sender));
+        }
+        Self { pages: receiver, _task: task }
+    }
+
+    /// The next page; none at the end. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<Result<Page, EventStoreError>> {
+        self.pages.recv().await
+    }
+}
+
+async fn read_ahead(mut pages: Pages, sender: mpsc::Sender<Result<Page, EventStoreError>>) {
+    while let Some(page) = pages.next(None).await.transpose() {
+        let failed = page.is_err();
+        // A closed channel: nobody reads any more.
+        if sender.send(page).await.is_err() || failed {
+            return;
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use domain::{Cursor, Filter, Violation};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::options::ReplayOptions;
 
@@ -31,7 +31,7 @@ impl PlanRequest {
 }
 
 /// A piece of a plan: 10,000 matches, the last piece fewer. Tells what was erased or trimmed since.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanSegment {
     /// Its events.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    backoff::reading,
+    backoff::repeated,
     error::ReplayError,
     pages::Pages,
     plan::{InvalidExample, Plan, PlanRequest, PlanSegment},
@@ -39,7 +39,7 @@ pub(crate) async fn plan(
     let PlanRequest { filter, after, until, limit, .. } = request;
     let mark = match until {
         Some(until) => until,
-        None => reading(|| events.head()).await?,
+        None => repeated(|| events.head()).await?,
     };
     let mut scan = Scan::new(after.as_ref(), &mark, validator);
     let mut pages = Pages::new(Arc::clone(events), Arc::clone(&filter), after.clone(), mark.clone());

@@ -2,10 +2,12 @@
 
 use domain::Cursor;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::options::ReplayProgress;
 
 /// The state that a replay ended in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[non_exhaustive]
 pub enum ReplayStatus {
@@ -18,7 +20,7 @@ pub enum ReplayStatus {
 }
 
 /// An event that was not replayed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplayErrorEntry {
     /// Its id.
@@ -32,7 +34,7 @@ pub struct ReplayErrorEntry {
 }
 
 /// What became of a replay in one consumer group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupResult {
     /// The group.
@@ -41,12 +43,21 @@ pub struct GroupResult {
     pub handled: u64,
     /// Events it gave up on.
     pub failed: u64,
-    /// Events it declined.
+    /// Events it declined: of types that it does not take, or because it takes no replays.
     pub skipped: u64,
+    /// Whether it was deleted before the replay was through: what it had not handled by then counts as skipped.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
+}
+
+impl GroupResult {
+    pub(crate) fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), handled: 0, failed: 0, skipped: 0, deleted: false }
+    }
 }
 
 /// A piece of the plan that is not in the log as it was planned: events were erased or trimmed since.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanGap {
     /// The piece's number, from 0.
@@ -60,7 +71,7 @@ pub struct PlanGap {
 /// What came of a replay.
 ///
 /// Successful, failed, skipped, missing and remaining add up to the total.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplayReport {
     /// The replay, a UUID that sorts by time.
@@ -96,7 +107,7 @@ pub struct ReplayReport {
     /// Events that were sent, but whose replay count could not be raised.
     pub uncounted: u64,
     /// Why it ended early, if it did.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
 }
 
@@ -131,6 +142,21 @@ impl ReplayReport {
     /// Events done with: handled, given up on or declined.
     pub fn done(&self) -> u64 {
         self.successful_replays + self.failed_replays + self.skipped_events
+    }
+
+    /// How far the run has come.
+    pub(crate) fn progress(&self) -> ReplayProgress {
+        ReplayProgress {
+            total: self.total_events,
+            successful: self.successful_replays,
+            failed: self.failed_replays,
+            skipped: self.skipped_events,
+        }
+    }
+
+    /// Events that are left once what is done and what is missing are taken off.
+    pub(crate) fn not_come_to(&self) -> u64 {
+        self.total_events.saturating_sub(self.done() + self.missing)
     }
 
     /// Whether it completed and every event of the plan was handled or declined.

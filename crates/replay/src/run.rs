@@ -8,35 +8,28 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use domain::{
-    Position, Retry, StoredEvent,
-    ports::{DeliveryOutcome, EventStoreError, ReplayDelivery, ReplayTarget, TargetError},
+    Retry, StoredEvent,
+    ports::{DeliveryOutcome, EventStoreError, ReplayDelivery, ReplayState, ReplayTarget, TargetError},
+    stats::{REPLAY_FAILED, REPLAY_HANDLED, REPLAY_SKIPPED},
 };
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
-use uuid::Uuid;
+use tokio::time::Instant;
 
 use crate::{
     backoff::pauses,
+    counts::Counter,
     error::ReplayError,
     manager::ReplayManager,
-    options::{ReplayOptions, ReplayProgress, ReplayWatcher},
+    options::{ReplayOptions, ReplayWatcher},
     pace::Pacer,
-    pages::Pages,
+    pages::{Pages, ReadAhead},
     plan::Plan,
+    recorded::{NOTE_EVERY, Recorded},
     report::{ReplayErrorEntry, ReplayReport, ReplayStatus},
     segments::SegmentChecker,
 };
 
 /// Events of one batch, whatever was asked for: a batch is held in memory.
 const MOST_AT_ONCE: usize = 100_000;
-
-/// How often raising replay counts is tried again, until it has failed for good once.
-const COUNT_RETRIES: usize = 3;
-
-/// What the reading task hands over.
-struct Fetched {
-    events: Vec<StoredEvent>,
-    corrupt: u64,
-}
 
 /// What came of a batch.
 enum Sent {
@@ -60,18 +53,16 @@ enum End {
 
 pub(crate) struct Run<'a> {
     manager: &'a ReplayManager,
-    plan: &'a Plan,
     target: &'a mut dyn ReplayTarget,
     options: &'a ReplayOptions,
     watcher: &'a dyn ReplayWatcher,
     report: ReplayReport,
     checker: SegmentChecker<'a>,
     pacer: Pacer,
-    pages: mpsc::Receiver<Result<Fetched, EventStoreError>>,
+    pages: ReadAhead,
     queue: VecDeque<StoredEvent>,
-    count_retries: usize,
-    /// Ends the reading task when the run is dropped.
-    _reader: JoinSet<()>,
+    counter: Counter,
+    recorded: Recorded,
 }
 
 impl<'a> Run<'a> {
@@ -81,28 +72,24 @@ impl<'a> Run<'a> {
         target: &'a mut dyn ReplayTarget,
         options: &'a ReplayOptions,
         watcher: &'a dyn ReplayWatcher,
+        recorded: Recorded,
     ) -> Self {
-        let (sender, pages) = mpsc::channel(1);
-        let mut reader = JoinSet::new();
-        if let Some(end) = plan.end() {
+        let slice = plan.end().map(|end| {
             let filter = Arc::clone(&plan.filter);
-            let slice = Pages::new(Arc::clone(manager.events()), filter, plan.after.clone(), end.clone());
-            reader.spawn(read_ahead(slice, sender));
-        }
-        let replay_id = Uuid::now_v7().to_string();
+            Pages::new(Arc::clone(manager.events()), filter, plan.after.clone(), end.clone())
+        });
         Self {
-            report: ReplayReport::new(replay_id, plan.total_events, plan.plan_hash.clone()),
+            report: ReplayReport::new(recorded.id.clone(), plan.total_events, plan.plan_hash.clone()),
             checker: SegmentChecker::new(&plan.segments),
             pacer: Pacer::new(options.pace),
+            pages: ReadAhead::new(slice),
             queue: VecDeque::new(),
-            count_retries: COUNT_RETRIES,
-            _reader: reader,
+            counter: Counter::default(),
             manager,
-            plan,
             target,
             options,
             watcher,
-            pages,
+            recorded,
         }
     }
 
@@ -116,18 +103,19 @@ impl<'a> Run<'a> {
         report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         report.remaining = match end {
             End::Complete => 0,
-            _ => report.total_events.saturating_sub(report.done() + report.missing),
+            _ => report.not_come_to(),
         };
+        (report.status, report.ended) = match &end {
+            End::Complete => (ReplayStatus::Completed, None),
+            End::Cancelled(why) => (ReplayStatus::Cancelled, Some(why.clone())),
+            End::Failed(why) => (ReplayStatus::Failed, Some(why.clone())),
+            End::Interrupted(error) => (ReplayStatus::Failed, Some(error.to_string())),
+        };
+        self.recorded.end(&report).await;
         match end {
-            End::Complete => {}
-            End::Cancelled(why) => (report.status, report.ended) = (ReplayStatus::Cancelled, Some(why)),
-            End::Failed(why) => (report.status, report.ended) = (ReplayStatus::Failed, Some(why)),
-            End::Interrupted(error) => {
-                (report.status, report.ended) = (ReplayStatus::Failed, Some(error.to_string()));
-                return Err(ReplayError::Interrupted { error, report: Box::new(report) });
-            }
+            End::Interrupted(error) => Err(ReplayError::Interrupted { error, report: Box::new(report) }),
+            _ => Ok(report),
         }
-        Ok(report)
     }
 
     async fn send_all(&mut self) -> End {
@@ -162,23 +150,34 @@ impl<'a> Run<'a> {
         let cancel = &self.options.cancel;
         while !cancel.is_cancelled() && self.queue.len() < self.options.batch_size.min(MOST_AT_ONCE) {
             let fetched = tokio::select! {
-                fetched = self.pages.recv() => fetched,
+                fetched = self.pages.next() => fetched,
                 () = cancel.cancelled() => break,
             };
             let Some(fetched) = fetched else { break };
-            let Fetched { events, corrupt } = fetched?;
-            self.report.corrupt += corrupt;
-            self.queue.extend(events);
+            let page = fetched?;
+            self.report.corrupt += page.corrupt.len() as u64;
+            self.queue.extend(page.events);
         }
         Ok(!cancel.is_cancelled())
     }
 
-    /// Waits as the pace demands. False when the run was asked to end.
-    async fn wait_for_turn(&self) -> bool {
-        let Some(turn) = self.pacer.next() else { return true };
-        tokio::select! {
-            () = tokio::time::sleep_until(turn) => !self.options.cancel.is_cancelled(),
-            () = self.options.cancel.cancelled() => false,
+    /// Waits as the pace demands, and as long as somebody wants the run to rest. False when it was asked to end.
+    async fn wait_for_turn(&mut self) -> bool {
+        loop {
+            let state = self.recorded.note(&self.report).await;
+            if state == ReplayState::Cancelling || self.options.cancel.is_cancelled() {
+                return false;
+            }
+            let now = Instant::now();
+            let turn = match self.pacer.next() {
+                _ if state == ReplayState::Paused => now + NOTE_EVERY,
+                Some(turn) if turn > now => turn.min(now + NOTE_EVERY),
+                _ => return true,
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(turn) => {}
+                () = self.options.cancel.cancelled() => return false,
+            }
         }
     }
 
@@ -219,7 +218,7 @@ impl<'a> Run<'a> {
     }
 
     /// False when the run was asked to end.
-    async fn pause(&self, pause: Duration) -> bool {
+    async fn pause(&mut self, pause: Duration) -> bool {
         tokio::select! {
             () = tokio::time::sleep(pause) => true,
             () = self.options.cancel.cancelled() => false,
@@ -228,8 +227,9 @@ impl<'a> Run<'a> {
 
     async fn answered(&mut self, batch: &[ReplayDelivery], outcomes: Vec<DeliveryOutcome>) {
         let mut delivered = Vec::with_capacity(batch.len());
+        let before = self.tally();
         for (delivery, outcome) in batch.iter().zip(outcomes) {
-            self.checker.sent(&delivery.stored, &mut self.report);
+            self.sent(delivery);
             match outcome {
                 DeliveryOutcome::Handled => self.report.successful_replays += 1,
                 DeliveryOutcome::Skipped => {
@@ -240,16 +240,24 @@ impl<'a> Run<'a> {
             }
             delivered.push(delivery.stored.position);
         }
-        self.count(&delivered).await;
-        self.tell();
+        let (replays, clock) = (&**self.manager.replays(), self.manager.clock());
+        self.report.uncounted += self.counter.count(replays, clock, &delivered).await;
+        self.tell(before);
     }
 
     fn given_up(&mut self, batch: &[ReplayDelivery], why: &str) {
+        let before = self.tally();
         for delivery in batch {
-            self.checker.sent(&delivery.stored, &mut self.report);
+            self.sent(delivery);
             self.failed(delivery, why.to_owned());
         }
-        self.tell();
+        self.tell(before);
+    }
+
+    fn sent(&mut self, delivery: &ReplayDelivery) {
+        let stored = &delivery.stored;
+        self.checker.sent(stored.position, stored.event.id(), &mut self.report);
+        self.recorded.passed(stored.position);
     }
 
     fn failed(&mut self, delivery: &ReplayDelivery, error: String) {
@@ -260,49 +268,16 @@ impl<'a> Run<'a> {
         self.report.add_error(ReplayErrorEntry { event_id, event_type, error, timestamp });
     }
 
-    /// Raises the replay counts. A store that cannot be written to does not keep history from its readers: what could
-    /// not be counted is reported. After a lost answer it is not tried again, which could count twice.
-    async fn count(&mut self, positions: &[Position]) {
-        if positions.is_empty() {
-            return;
-        }
-        let mut pauses = pauses(self.count_retries);
-        loop {
-            let counted = self.manager.replays().record_replayed(positions, self.manager.clock().now()).await;
-            let Err(error) = counted else { return };
-            match pauses.next().filter(|_| error.retry() == Retry::Later) {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => {
-                    tracing::warn!(%error, events = positions.len(), "replay counts were not raised");
-                    self.report.uncounted += positions.len() as u64;
-                    self.count_retries = 0;
-                    return;
-                }
-            }
-        }
+    /// Events that were handled, given up on and declined.
+    fn tally(&self) -> [u64; 3] {
+        [self.report.successful_replays, self.report.failed_replays, self.report.skipped_events]
     }
 
-    fn tell(&self) {
-        self.watcher.progressed(ReplayProgress {
-            total: self.plan.total_events,
-            successful: self.report.successful_replays,
-            failed: self.report.failed_replays,
-            skipped: self.report.skipped_events,
-        });
-    }
-}
-
-async fn read_ahead(mut pages: Pages, sender: mpsc::Sender<Result<Fetched, EventStoreError>>) {
-    loop {
-        let fetched = match pages.next(None).await {
-            Ok(Some(page)) => Ok(Fetched { corrupt: page.corrupt.len() as u64, events: page.events }),
-            Ok(None) => return,
-            Err(error) => Err(error),
-        };
-        let failed = fetched.is_err();
-        // A closed channel: the run has ended.
-        if sender.send(fetched).await.is_err() || failed {
-            return;
+    fn tell(&self, before: [u64; 3]) {
+        let names = [REPLAY_HANDLED, REPLAY_FAILED, REPLAY_SKIPPED];
+        for ((name, now), before) in names.into_iter().zip(self.tally()).zip(before) {
+            self.manager.count(name, &self.options.target, now - before);
         }
+        self.watcher.progressed(self.report.progress());
     }
 }

@@ -1,6 +1,7 @@
 //! Pieces of a plan, by which a run tells whether the log still has what was planned.
 
-use domain::{Cursor, StoredEvent};
+use domain::{Cursor, Position, StoredEvent};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -27,7 +28,7 @@ impl SegmentBuilder {
     }
 
     pub(crate) fn add(&mut self, stored: &StoredEvent) {
-        add_id(&mut self.ids, stored);
+        add_id(&mut self.ids, stored.event.id());
         self.count += 1;
         let partition = usize::from(stored.position.partition);
         if let Some(reached) = self.reached.sequences.get_mut(partition) {
@@ -47,25 +48,54 @@ impl SegmentBuilder {
     }
 }
 
+/// How far a comparison has come: which piece it is in, and how many events of it were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Checked {
+    pub(crate) segment: usize,
+    pub(crate) count: u64,
+}
+
 /// Compares what a run has sent with the plan's pieces.
 pub(crate) struct SegmentChecker<'a> {
     segments: &'a [PlanSegment],
     at: usize,
-    ids: Sha256,
+    /// None where the ids of the piece's first events are not known any more: then their number must do.
+    ids: Option<Sha256>,
     count: u64,
 }
 
 impl<'a> SegmentChecker<'a> {
     pub(crate) fn new(segments: &'a [PlanSegment]) -> Self {
-        Self { segments, at: 0, ids: Sha256::new(), count: 0 }
+        Self { segments, at: 0, ids: Some(Sha256::new()), count: 0 }
+    }
+
+    /// Goes on where another run has come to. `ids` are those that the log still has of the piece's events that were sent:
+    /// where as many are left as were sent, they are the same, for nothing comes into the log below a mark.
+    pub(crate) fn resume<'i>(
+        segments: &'a [PlanSegment],
+        checked: Checked,
+        ids: impl ExactSizeIterator<Item = &'i str>,
+    ) -> Self {
+        let known = (ids.len() as u64 == checked.count).then(|| {
+            let mut hash = Sha256::new();
+            ids.for_each(|id| add_id(&mut hash, id));
+            hash
+        });
+        Self { segments, at: checked.segment, ids: known, count: checked.count }
+    }
+
+    pub(crate) fn checked(&self) -> Checked {
+        Checked { segment: self.at, count: self.count }
     }
 
     /// An event was sent. Events come in the order of the plan.
-    pub(crate) fn sent(&mut self, stored: &StoredEvent, report: &mut ReplayReport) {
-        while self.segments.get(self.at).is_some_and(|segment| !segment.cursor.covers(stored.position)) {
+    pub(crate) fn sent(&mut self, position: Position, id: &str, report: &mut ReplayReport) {
+        while self.segments.get(self.at).is_some_and(|segment| !segment.cursor.covers(position)) {
             self.close(report);
         }
-        add_id(&mut self.ids, stored);
+        if let Some(ids) = &mut self.ids {
+            add_id(ids, id);
+        }
         self.count += 1;
     }
 
@@ -77,9 +107,10 @@ impl<'a> SegmentChecker<'a> {
     }
 
     fn close(&mut self, report: &mut ReplayReport) {
-        let (count, hash) = (std::mem::take(&mut self.count), hex(std::mem::take(&mut self.ids)));
+        let count = std::mem::take(&mut self.count);
+        let hash = self.ids.replace(Sha256::new()).map(hex);
         if let Some(planned) = self.segments.get(self.at)
-            && (planned.count, &planned.hash) != (count, &hash)
+            && (planned.count != count || hash.is_some_and(|hash| hash != planned.hash))
         {
             let missing = planned.count.saturating_sub(count);
             report.add_gap(PlanGap { segment: self.at, through: planned.cursor.clone(), missing });
@@ -89,8 +120,7 @@ impl<'a> SegmentChecker<'a> {
 }
 
 /// Ids are of any length and content, so each is preceded by its length.
-fn add_id(ids: &mut Sha256, stored: &StoredEvent) {
-    let id = stored.event.id();
+fn add_id(ids: &mut Sha256, id: &str) {
     ids.update((id.len() as u64).to_le_bytes());
     ids.update(id);
 }

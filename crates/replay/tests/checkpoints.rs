@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use domain::{
     Cursor, Filter, RetentionRule, StoreId,
-    ports::{CheckpointStore, EventStore, TrimRequest},
+    ports::{CheckpointStore, EventStore, GroupHolds, TrimRequest},
 };
 use replay::{GapCause, NewCheckpoint, PlanRequest, ReplayError, ReplayOptions};
 use serde_json::{Map, json};
@@ -21,7 +21,16 @@ fn named(name: &str) -> NewCheckpoint {
 
 async fn trim_to(store: &MemoryStore, newest: u64) {
     let rule = RetentionRule { max_events: Some(newest), ..RetentionRule::default() };
-    store.trim(&TrimRequest { rule, holds: vec![], limit: 100_000, dry_run: false }).await.unwrap();
+    store
+        .trim(&TrimRequest {
+            rule,
+            holds: vec![],
+            limit: 100_000,
+            dry_run: false,
+            groups: GroupHolds::default(),
+        })
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -4,13 +4,14 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use domain::{
-    Filter, Position,
+    Filter, Position, StorageFailure,
+    group::LaneResult,
     ports::{
-        DeliveryOutcome, ReplayDelivery, ReplayStore, ReplayStoreError, ReplayTarget, SystemClock,
-        TargetError,
+        DeliveryOutcome, ReplayDelivery, ReplayLease, ReplayRecord, ReplayState, ReplayStore,
+        ReplayStoreError, ReplayTarget, ReplayUpdate, ReplayWish, SystemClock, TargetError,
     },
 };
 use jiff::Timestamp;
@@ -23,6 +24,24 @@ mock! {
     #[async_trait::async_trait]
     impl ReplayStore for Counts {
         async fn record_replayed(&self, positions: &[Position], at: Timestamp) -> Result<(), ReplayStoreError>;
+        async fn create_replay(&self, record: &ReplayRecord) -> Result<(), ReplayStoreError>;
+        async fn find_replay(&self, id: &str) -> Result<Option<ReplayRecord>, ReplayStoreError>;
+        async fn list_replays(&self, limit: usize) -> Result<Vec<ReplayRecord>, ReplayStoreError>;
+        async fn waiting_replays(&self) -> Result<Vec<ReplayRecord>, ReplayStoreError>;
+        async fn lease_replay(
+            &self,
+            id: &str,
+            token: u64,
+            duration: Duration,
+        ) -> Result<Option<ReplayLease>, ReplayStoreError>;
+        async fn update_replay(
+            &self,
+            lease: &ReplayLease,
+            update: &ReplayUpdate,
+        ) -> Result<ReplayState, ReplayStoreError>;
+        async fn wish(&self, id: &str, wish: ReplayWish) -> Result<Option<ReplayState>, ReplayStoreError>;
+        async fn results(&self, id: &str, limit: usize) -> Result<Vec<LaneResult>, ReplayStoreError>;
+        async fn delete_replay(&self, id: &str) -> Result<bool, ReplayStoreError>;
     }
 }
 
@@ -34,7 +53,10 @@ mock! {
     }
 }
 
-async fn replay(counts: MockCounts, mut target: MockTarget) -> replay::ReplayReport {
+/// A store that takes no record: the replay asks it for nothing more than counts.
+async fn replay(mut counts: MockCounts, mut target: MockTarget) -> replay::ReplayReport {
+    let denied = |_: &ReplayRecord| Err(StorageFailure::Denied("read-only".to_owned()).into());
+    counts.expect_create_replay().times(1).returning(denied);
     let store = store(4).await;
     let manager = ReplayManager::new(store.clone(), Arc::new(counts), store, None, Arc::new(SystemClock));
     let options = ReplayOptions { batch_size: 2, ..unpaced() };

@@ -11,7 +11,7 @@ use std::{
 
 use domain::{
     Entity, Filter, Position, RetentionRule, StorageFailure,
-    ports::{DeliveryOutcome, EventStore, ReplayTarget, SystemClock, TargetError, TrimRequest},
+    ports::{DeliveryOutcome, EventStore, GroupHolds, ReplayTarget, SystemClock, TargetError, TrimRequest},
 };
 use replay::{
     PlanRequest, ReplayError, ReplayManager, ReplayOptions, ReplayProgress, ReplayReport, ReplayStatus,
@@ -271,7 +271,16 @@ async fn what_was_trimmed_since_the_plan_is_named() {
     let manager = manager(&store);
     let plan = manager.plan(PlanRequest::new(types("user.*")), None).await.unwrap();
     let rule = RetentionRule { max_events: Some(1000), ..RetentionRule::default() };
-    store.trim(&TrimRequest { rule, holds: vec![], limit: 100_000, dry_run: false }).await.unwrap();
+    store
+        .trim(&TrimRequest {
+            rule,
+            holds: vec![],
+            limit: 100_000,
+            dry_run: false,
+            groups: GroupHolds::default(),
+        })
+        .await
+        .unwrap();
     let report = manager.run(&plan, &mut Recorder::default(), &unpaced(), &()).await.unwrap();
     assert_eq!(report.gaps[0].missing, 10_000, "a whole segment is gone");
     assert_eq!(report.missing + report.successful_replays, plan.total_events);

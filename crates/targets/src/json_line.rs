@@ -11,7 +11,11 @@
 
 use std::io::Write as _;
 
-use domain::{Event, StoredEvent, ports::ReplayDelivery};
+use domain::{
+    Event, StoredEvent,
+    delivery::{Delivery, DeliveryOrigin},
+    ports::ReplayDelivery,
+};
 use jiff::Timestamp;
 
 /// How much text is looked at in one step of the scan, in bytes.
@@ -34,15 +38,57 @@ pub fn write_stored(stored: &StoredEvent, out: &mut Vec<u8>) {
 /// The stored event's `replayCount` is the count before this replay, the replay's own includes it.
 pub fn write_replayed(delivery: &ReplayDelivery, out: &mut Vec<u8>) {
     push_stored_members(&delivery.stored, out);
-    out.extend_from_slice(br#","replay":{"isReplay":true,"replayId":""#);
-    push_string_content(&delivery.replay_id, out);
-    out.extend_from_slice(br#"","originalTimestamp":""#);
-    push_timestamp(delivery.stored.event.timestamp(), out);
-    out.extend_from_slice(br#"","replayTimestamp":""#);
-    push_timestamp(delivery.replay_timestamp, out);
-    out.extend_from_slice(br#"","replayCount":"#);
-    push_number(delivery.replay_count().into(), out);
+    push_replay(
+        &delivery.stored,
+        &delivery.replay_id,
+        delivery.replay_timestamp,
+        delivery.replay_count(),
+        out,
+    );
+    out.push(b'}');
+}
+
+/// Appends what a group was handed as one line, without the line's end: a stored event, with a `replay` object added
+/// where a replay delivers it.
+pub fn write_delivered(delivery: &Delivery, out: &mut Vec<u8>) {
+    push_delivered_members(delivery, out);
+    out.push(b'}');
+}
+
+/// Appends what a group was handed as one line, without the line's end, as [`write_delivered`] does, and says which
+/// delivery it is: `"delivery":{"group":"…","attempt":1}`. Attempts count from 1. A dead letter that was sent again names
+/// itself there, as `deadLetter`.
+pub fn write_delivery(delivery: &Delivery, out: &mut Vec<u8>) {
+    push_delivered_members(delivery, out);
+    out.extend_from_slice(br#","delivery":{"group":""#);
+    push_string_content(&delivery.group, out);
+    out.extend_from_slice(br#"","attempt":"#);
+    push_number(delivery.attempt.into(), out);
+    if let DeliveryOrigin::Redrive { dead_letter } = &delivery.origin {
+        out.extend_from_slice(br#","deadLetter":""#);
+        push_string_content(dead_letter, out);
+        out.push(b'"');
+    }
     out.extend_from_slice(b"}}");
+}
+
+fn push_delivered_members(delivery: &Delivery, out: &mut Vec<u8>) {
+    push_stored_members(&delivery.stored, out);
+    if let Some(replay) = delivery.replay() {
+        push_replay(&delivery.stored, &replay.replay_id, replay.replay_timestamp, replay.replay_count, out);
+    }
+}
+
+fn push_replay(stored: &StoredEvent, replay_id: &str, at: Timestamp, count: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#","replay":{"isReplay":true,"replayId":""#);
+    push_string_content(replay_id, out);
+    out.extend_from_slice(br#"","originalTimestamp":""#);
+    push_timestamp(stored.event.timestamp(), out);
+    out.extend_from_slice(br#"","replayTimestamp":""#);
+    push_timestamp(at, out);
+    out.extend_from_slice(br#"","replayCount":"#);
+    push_number(count.into(), out);
+    out.push(b'}');
 }
 
 fn push_stored_members(stored: &StoredEvent, out: &mut Vec<u8>) {

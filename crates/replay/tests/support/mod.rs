@@ -1,6 +1,8 @@
 //! What the tests of replays share: a store with events, one that fails on demand, and targets that record.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod world;
+
 use std::{
     collections::VecDeque,
     sync::{
@@ -13,10 +15,12 @@ use std::{
 use async_trait::async_trait;
 use domain::{
     Cursor, Document, Entity, Event, Filter, Limits, Position, StorageFailure, StoredEvent, TypePattern,
+    group::LaneResult,
     ports::{
         AppendOutcome, Atomicity, DeliveryOutcome, Erased, EventStore, EventStoreError, Page, ReadRequest,
-        ReplayDelivery, ReplayStore, ReplayStoreError, ReplayTarget, StoreInfo, SystemClock, TargetError,
-        TrimRequest, Trimmed, VerifyReport, event_store::Progress,
+        ReplayDelivery, ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayTarget,
+        ReplayUpdate, ReplayWish, StoreInfo, SystemClock, TargetError, TrimRequest, Trimmed, VerifyReport,
+        event_store::Progress,
     },
 };
 use jiff::Timestamp;
@@ -185,6 +189,10 @@ impl EventStore for FaultyReads {
         self.inner.get(ids).await
     }
 
+    async fn at(&self, positions: &[Position]) -> Result<Page, EventStoreError> {
+        self.inner.at(positions).await
+    }
+
     async fn count(&self, filter: &Arc<Filter>, until: Option<&Cursor>) -> Result<u64, EventStoreError> {
         self.inner.count(filter, until).await
     }
@@ -217,6 +225,7 @@ impl EventStore for FaultyReads {
 /// Refuses to raise replay counts.
 #[derive(Debug, Default)]
 pub struct NoCounts {
+    pub inner: MemoryStore,
     pub failures: Mutex<VecDeque<StorageFailure>>,
     pub calls: AtomicUsize,
 }
@@ -229,5 +238,50 @@ impl ReplayStore for NoCounts {
             Some(failure) => Err(failure.into()),
             None => Ok(()),
         }
+    }
+
+    async fn create_replay(&self, record: &ReplayRecord) -> Result<(), ReplayStoreError> {
+        self.inner.create_replay(record).await
+    }
+
+    async fn find_replay(&self, id: &str) -> Result<Option<ReplayRecord>, ReplayStoreError> {
+        self.inner.find_replay(id).await
+    }
+
+    async fn list_replays(&self, limit: usize) -> Result<Vec<ReplayRecord>, ReplayStoreError> {
+        self.inner.list_replays(limit).await
+    }
+
+    async fn waiting_replays(&self) -> Result<Vec<ReplayRecord>, ReplayStoreError> {
+        self.inner.waiting_replays().await
+    }
+
+    async fn lease_replay(
+        &self,
+        id: &str,
+        token: u64,
+        duration: Duration,
+    ) -> Result<Option<ReplayLease>, ReplayStoreError> {
+        self.inner.lease_replay(id, token, duration).await
+    }
+
+    async fn update_replay(
+        &self,
+        lease: &ReplayLease,
+        update: &ReplayUpdate,
+    ) -> Result<ReplayState, ReplayStoreError> {
+        self.inner.update_replay(lease, update).await
+    }
+
+    async fn wish(&self, id: &str, wish: ReplayWish) -> Result<Option<ReplayState>, ReplayStoreError> {
+        self.inner.wish(id, wish).await
+    }
+
+    async fn results(&self, id: &str, limit: usize) -> Result<Vec<LaneResult>, ReplayStoreError> {
+        self.inner.results(id, limit).await
+    }
+
+    async fn delete_replay(&self, id: &str) -> Result<bool, ReplayStoreError> {
+        self.inner.delete_replay(id).await
     }
 }

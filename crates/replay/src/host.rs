@@ -1,0 +1,141 @@
+//! Taking waiting replays up: those that were started and left, and those whose runner was killed.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use domain::ports::ReplayState;
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::Instant,
+};
+
+use crate::{backoff::repeated, cancel::Cancel, job::JobRunner, manager::ReplayManager};
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How soon a replay is taken up again after its runner met a fault.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// Replays that one process runs at once.
+const MOST_AT_ONCE: usize = 16;
+/// How long runners may take to end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Runs whatever waits for a runner, until it is stopped. Any process that lives long may have one, and any number of them
+/// may share a store.
+#[derive(Debug)]
+pub struct JobHost {
+    stop: Cancel,
+    task: Option<JoinHandle<()>>,
+}
+
+impl JobHost {
+    /// Begins, in a task of its own.
+    pub fn spawn(manager: ReplayManager) -> Self {
+        let stop = Cancel::default();
+        let task = tokio::spawn(resume_waiting(manager, stop.clone()));
+        Self { stop, task: Some(task) }
+    }
+
+    /// Ends. Replays that it ran are left to other runners at once.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        if let Some(task) = self.task.take() {
+            // It was asked to end and does; were it to panic, its runners would be gone with it.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for JobHost {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+/// Looks for replays that wait each second, and runs them. Ends, with every runner, when `stop` is thrown.
+pub async fn resume_waiting(manager: ReplayManager, stop: Cancel) {
+    let mut host = Host {
+        runner: JobRunner::new(manager.clone()),
+        manager,
+        stop,
+        runners: JoinSet::new(),
+        running: BTreeSet::new(),
+        not_before: HashMap::new(),
+        is_down: false,
+    };
+    while !host.stop.is_cancelled() {
+        host.take_up().await;
+        host.wait().await;
+    }
+    // What does not end in time is dropped with the set.
+    let _ = tokio::time::timeout(GRACE, async { while host.runners.join_next().await.is_some() {} }).await;
+}
+
+struct Host {
+    manager: ReplayManager,
+    runner: JobRunner,
+    stop: Cancel,
+    runners: JoinSet<(String, bool)>,
+    running: BTreeSet<String>,
+    /// Replays whose runner met a fault, and when they may be tried again.
+    not_before: HashMap<String, Instant>,
+    /// Whether the store could not be asked the last time.
+    is_down: bool,
+}
+
+impl Host {
+    async fn take_up(&mut self) {
+        let waiting = match repeated(|| self.manager.replays().waiting_replays()).await {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                if !self.is_down {
+                    tracing::warn!(%error, "replays that wait cannot be looked up");
+                }
+                self.is_down = true;
+                return;
+            }
+        };
+        self.is_down = false;
+        let now = Instant::now();
+        self.not_before.retain(|_, at| *at > now);
+        for record in waiting {
+            // One that rests waits for somebody to wish that it goes on.
+            let may_run = record.state != ReplayState::Paused && !self.not_before.contains_key(&record.id);
+            if may_run && self.runners.len() < MOST_AT_ONCE && self.running.insert(record.id.clone()) {
+                let (runner, stop) = (self.runner.clone(), self.stop.clone());
+                self.runners.spawn(async move {
+                    let run = runner.run_for_host(&record.id, &stop).await;
+                    if let Err(error) = &run {
+                        tracing::warn!(%error, replay = %record.id, "a replay was left for later");
+                    }
+                    (record.id, run.is_ok())
+                });
+            }
+        }
+    }
+
+    /// Waits until it is time to look again.
+    async fn wait(&mut self) {
+        let until = Instant::now() + LOOK_EVERY;
+        loop {
+            let ended = tokio::select! {
+                ended = self.runners.join_next(), if !self.runners.is_empty() => ended,
+                () = tokio::time::sleep_until(until) => return,
+                () = self.stop.cancelled() => return,
+            };
+            match ended {
+                Some(Ok((id, went_well))) => {
+                    self.running.remove(&id);
+                    if !went_well {
+                        self.not_before.insert(id, Instant::now() + AGAIN_AFTER);
+                    }
+                }
+                Some(Err(error)) => tracing::error!(%error, "a replay's runner broke down"),
+                None => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! A batch of a replay on its way through the groups: which parts it has, and what came of each event.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use domain::{
+    Cursor, Position,
+    group::{LaneOrigin, LaneResult, NewLaneBatch},
+};
+
+use crate::record::TargetGroup;
+
+/// An event of the plan, as much of it as a batch needs to remember.
+#[derive(Debug)]
+pub(crate) struct Reference {
+    pub(crate) position: Position,
+    pub(crate) id: Box<str>,
+    pub(crate) event_type: Box<str>,
+    /// For each group the segment that the event falls to; none where the group does not take its type.
+    pub(crate) segments: Box<[Option<u16>]>,
+}
+
+/// One segment of one group, by the group's place among the plan's groups.
+pub(crate) type Lane = (usize, u16);
+
+/// What became of a part of a batch.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// It is still to go into its lane.
+    Unsent,
+    /// It is in its lane, or its result has not been seen.
+    Waiting,
+    /// Its group is through with it.
+    Answered(Answer),
+    /// Its group was deleted.
+    Deleted,
+    /// It was taken out of its lane again, or was never in it.
+    Withdrawn,
+}
+
+/// What a group made of its part: what is named neither here nor there was handled.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    failed: HashMap<u64, String>,
+    skipped: HashSet<u64>,
+}
+
+/// What a group made of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome<'a> {
+    Handled,
+    Failed(&'a str),
+    Declined,
+    /// The replay was cancelled before the group had it.
+    Withheld,
+}
+
+/// A batch.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) number: u64,
+    /// Where it ends.
+    pub(crate) through: Cursor,
+    pub(crate) events: Vec<Reference>,
+    /// Damaged events that were met on the way to its end.
+    pub(crate) corrupt: u64,
+    parts: BTreeMap<Lane, Part>,
+}
+
+impl Batch {
+    pub(crate) fn new(number: u64, through: Cursor, events: Vec<Reference>, corrupt: u64) -> Self {
+        let mut parts = BTreeMap::new();
+        for event in &events {
+            for lane in lanes(event) {
+                parts.insert(lane, Part::Unsent);
+            }
+        }
+        Self { number, through, events, corrupt, parts }
+    }
+
+    /// The parts that are still to go into lanes, as references.
+    pub(crate) fn unsent(&self, replay_id: &str, groups: &[TargetGroup]) -> Vec<(Lane, NewLaneBatch)> {
+        let unsent = self.parts.iter().filter(|(_, part)| matches!(part, Part::Unsent));
+        let mut batches: BTreeMap<Lane, NewLaneBatch> = unsent
+            .filter_map(|(&(group, segment), _)| {
+                let (replay_id, batch) = (replay_id.to_owned(), self.number);
+                let new = NewLaneBatch {
+                    group: groups.get(group)?.spec.name.clone(),
+                    segment,
+                    origin: LaneOrigin::Replay { replay_id, batch },
+                    positions: Vec::new(),
+                };
+                Some(((group, segment), new))
+            })
+            .collect();
+        for event in &self.events {
+            for lane in lanes(event) {
+                if let Some(new) = batches.get_mut(&lane) {
+                    new.positions.push(event.position.sequence);
+                }
+            }
+        }
+        batches.into_iter().collect()
+    }
+
+    /// What became of a part, if there is such a part.
+    pub(crate) fn set(&mut self, lane: Lane, part: Part) {
+        if let Some(place) = self.parts.get_mut(&lane) {
+            *place = part;
+        }
+    }
+
+    /// Takes a group's answer in; whether it was news.
+    pub(crate) fn answer(&mut self, group: usize, result: LaneResult) -> bool {
+        let Some(part) = self.parts.get_mut(&(group, result.segment)) else { return false };
+        if !matches!(part, Part::Waiting | Part::Unsent) {
+            return false;
+        }
+        let failed = result.failed.into_iter().collect();
+        *part = Part::Answered(Answer { failed, skipped: result.skipped.into_iter().collect() });
+        true
+    }
+
+    /// Gives every part that nobody has answered for to a decision.
+    pub(crate) fn decide(&mut self, decide: impl Fn(Lane) -> Option<Part>) {
+        for (lane, part) in &mut self.parts {
+            if matches!(part, Part::Waiting | Part::Unsent)
+                && let Some(decided) = decide(*lane)
+            {
+                *part = decided;
+            }
+        }
+    }
+
+    /// The parts that nobody has answered for.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = Lane> {
+        let open = |part: &Part| matches!(part, Part::Waiting | Part::Unsent);
+        self.parts.iter().filter(move |(_, part)| open(part)).map(|(lane, _)| *lane)
+    }
+
+    pub(crate) fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.parts.values().any(|part| matches!(part, Part::Unsent))
+    }
+
+    /// Whether some part of it never reached its group.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.parts.values().any(|part| matches!(part, Part::Withdrawn))
+    }
+
+    /// What each group made of an event, in the order of the groups.
+    pub(crate) fn outcomes<'a>(&'a self, event: &'a Reference) -> impl Iterator<Item = Outcome<'a>> + 'a {
+        let sequence = event.position.sequence;
+        event.segments.iter().enumerate().map(move |(group, segment)| {
+            let Some(segment) = segment else { return Outcome::Declined };
+            match self.parts.get(&(group, *segment)) {
+                Some(Part::Answered(answer)) => match answer.failed.get(&sequence) {
+                    Some(error) => Outcome::Failed(error),
+                    None if answer.skipped.contains(&sequence) => Outcome::Declined,
+                    None => Outcome::Handled,
+                },
+                Some(Part::Deleted) | None => Outcome::Declined,
+                Some(Part::Withdrawn | Part::Waiting | Part::Unsent) => Outcome::Withheld,
+            }
+        })
+    }
+}
+
+fn lanes(event: &Reference) -> impl Iterator<Item = Lane> {
+    event.segments.iter().enumerate().filter_map(|(group, segment)| Some((group, (*segment)?)))
+}

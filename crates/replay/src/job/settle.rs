@@ -1,0 +1,161 @@
+//! Settling: what the groups made of a batch goes into the report, in the order of the batches.
+
+use std::time::Duration;
+
+use domain::Position;
+use tokio::time::Instant;
+
+use crate::{
+    backoff::repeated,
+    job::{
+        Stop,
+        batch::{Batch, Outcome, Part},
+        work::{FIRST_POLL, LAST_POLL, Work},
+    },
+    report::ReplayErrorEntry,
+};
+
+/// Results that are asked for at once, where one batch has no more than that.
+const RESULTS: usize = 2_000;
+/// How often a runner looks whether its groups are still there.
+const LOOK_FOR_GROUPS_EVERY: Duration = Duration::from_millis(250);
+/// Most bytes of an error that a report keeps.
+const MAX_ERROR_BYTES: usize = 1_000;
+
+impl Work<'_> {
+    /// Settles the batches at the front that every group is through with; whether there were any.
+    pub(super) async fn settle(&mut self) -> Result<bool, Stop> {
+        let is_open = |batch: &Batch| batch.waiting().next().is_some();
+        if self.outstanding.front().is_none_or(is_open) {
+            if self.outstanding.is_empty() || Instant::now() < self.due.poll {
+                return Ok(false);
+            }
+            let news = self.poll().await?;
+            self.due.poll_pause = if news { FIRST_POLL } else { (self.due.poll_pause * 2).min(LAST_POLL) };
+            self.due.poll = Instant::now() + self.due.poll_pause;
+        }
+        let mut delivered = Vec::new();
+        let before = self.progress.settled;
+        while let Some(batch) = self.outstanding.pop_front_if(|batch| !is_open(batch)) {
+            self.account(&batch, true, &mut delivered);
+            self.progress.settled = batch.number + 1;
+            self.progress.cursor = batch.through;
+        }
+        if self.progress.settled == before {
+            return Ok(false);
+        }
+        self.raise_counts(&delivered).await;
+        self.write().await?;
+        self.errand.watcher.progressed(self.progress.report.progress());
+        Ok(true)
+    }
+
+    /// Fetches results; whether there were any that are new.
+    async fn poll(&mut self) -> Result<bool, Stop> {
+        self.look_for_groups().await?;
+        let most = self.outstanding.front().map_or(RESULTS, |batch| batch.parts().max(RESULTS));
+        let news = self.fetch_results(most).await?;
+        // Results came first: what a group had answered for before it was deleted counts.
+        let deleted: Vec<bool> = (0..self.groups.len()).map(|group| self.is_deleted(group)).collect();
+        if deleted.contains(&true) {
+            for batch in &mut self.outstanding {
+                batch.decide(|(group, _)| deleted.get(group)?.then_some(Part::Deleted));
+            }
+        }
+        Ok(news)
+    }
+
+    pub(super) async fn fetch_results(&mut self, most: usize) -> Result<bool, Stop> {
+        let replays = self.errand.manager.replays();
+        let results = repeated(|| replays.results(self.id(), most)).await?;
+        let Some(first) = self.outstanding.front().map(|batch| batch.number) else { return Ok(false) };
+        let mut news = false;
+        for result in results {
+            let group = self.groups.iter().position(|group| group.spec.name == result.group);
+            let at = result.batch.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+            let batch = at.and_then(|at| self.outstanding.get_mut(at));
+            if let (Some(group), Some(batch)) = (group, batch) {
+                news |= batch.answer(group, result);
+            }
+        }
+        Ok(news)
+    }
+
+    /// Looks now and then which of the groups are not there any more.
+    pub(super) async fn look_for_groups(&mut self) -> Result<(), Stop> {
+        if Instant::now() < self.due.groups {
+            return Ok(());
+        }
+        self.due.groups = Instant::now() + LOOK_FOR_GROUPS_EVERY;
+        let existing = repeated(|| self.store.groups()).await?;
+        for (group, result) in self.groups.iter().zip(&mut self.progress.report.groups) {
+            result.deleted |= !existing.iter().any(|record| group.is(record));
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_deleted(&self, group: usize) -> bool {
+        self.progress.report.groups.get(group).is_some_and(|group| group.deleted)
+    }
+
+    /// Takes a batch into the report. `whole`: it, and all before it, went to every group; then it is compared with the
+    /// plan.
+    pub(super) fn account(&mut self, batch: &Batch, whole: bool, delivered: &mut Vec<Position>) {
+        let report = &mut self.progress.report;
+        report.corrupt += batch.corrupt;
+        for event in &batch.events {
+            if whole {
+                self.checker.sent(event.position, &event.id, report);
+            }
+            let (mut handled, mut withheld, mut failed) = (false, false, None);
+            for (group, outcome) in report.groups.iter_mut().zip(batch.outcomes(event)) {
+                match outcome {
+                    Outcome::Handled => {
+                        group.handled += 1;
+                        handled = true;
+                    }
+                    Outcome::Failed(error) => {
+                        group.failed += 1;
+                        failed.get_or_insert_with(|| format!("{}: {error}", group.name));
+                    }
+                    Outcome::Declined => group.skipped += 1,
+                    Outcome::Withheld => withheld = true,
+                }
+            }
+            if handled || failed.is_some() {
+                delivered.push(event.position);
+            }
+            match failed {
+                Some(error) => {
+                    report.failed_replays += 1;
+                    report.add_error(ReplayErrorEntry {
+                        event_id: event.id.clone().into(),
+                        event_type: event.event_type.clone().into(),
+                        error: bounded(error),
+                        timestamp: self.errand.manager.clock().now(),
+                    });
+                }
+                None if withheld => {}
+                None if handled => report.successful_replays += 1,
+                None => report.skipped_events += 1,
+            }
+        }
+    }
+
+    /// Raises replay counts, before it is written down that the batch is settled: a runner that is killed between the two
+    /// counts twice rather than never.
+    pub(super) async fn raise_counts(&mut self, delivered: &[Position]) {
+        let manager = self.errand.manager;
+        let uncounted = self.counter.count(&**manager.replays(), manager.clock(), delivered).await;
+        self.progress.report.uncounted += uncounted;
+    }
+}
+
+fn bounded(mut error: String) -> String {
+    if error.len() > MAX_ERROR_BYTES {
+        let cut = (0..=MAX_ERROR_BYTES).rev().find(|at| error.is_char_boundary(*at));
+        error.truncate(cut.unwrap_or(0));
+        error.push('…');
+    }
+    error
+}

@@ -1,0 +1,175 @@
+//! What a replay has still to send: the plan's events from a place on, cut into batches.
+//!
+//! A batch is cut once. Its end is written into the replay's record before anything of it is sent, so that whoever runs
+//! the replay next finds the same batches, whatever was erased or trimmed meanwhile.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use domain::{
+    Cursor, Position, StoredEvent,
+    group::segment_of,
+    ports::{EventStoreError, Page},
+};
+
+use crate::{
+    job::batch::{Batch, Reference},
+    pages::ReadAhead,
+    record::TargetGroup,
+    recorded::raise,
+};
+
+/// Events that are read beyond the batch in hand.
+const READ_AHEAD: usize = 1_000;
+
+pub(crate) struct Source {
+    pages: ReadAhead,
+    groups: Arc<[TargetGroup]>,
+    partitions: u16,
+    batch_size: usize,
+    queue: VecDeque<Reference>,
+    corrupt: VecDeque<Position>,
+    /// Whether everything was read.
+    ended: bool,
+    /// The number of the next batch.
+    next: u64,
+    /// The ends of the next batches.
+    cuts: VecDeque<Cursor>,
+    /// How many of them are in the record.
+    written: usize,
+    /// How many events of the queue lie before the last cut.
+    before_last_cut: usize,
+    /// Where the last batch that was cut ends.
+    last_cut: Cursor,
+}
+
+impl Source {
+    /// The source of what follows `after`, beginning with a batch of this number. `cuts` are in the record.
+    pub(crate) fn new(
+        pages: ReadAhead,
+        groups: Arc<[TargetGroup]>,
+        batch_size: usize,
+        after: Cursor,
+        next: u64,
+        cuts: Vec<Cursor>,
+    ) -> Self {
+        Self {
+            pages,
+            groups,
+            partitions: after.sequences.len() as u16,
+            batch_size,
+            queue: VecDeque::new(),
+            corrupt: VecDeque::new(),
+            ended: false,
+            next,
+            last_cut: cuts.last().cloned().unwrap_or(after),
+            written: cuts.len(),
+            before_last_cut: 0,
+            cuts: cuts.into(),
+        }
+    }
+
+    /// Whether it wants to read on now.
+    pub(crate) fn wants_more(&self) -> bool {
+        !self.ended && self.queue.len() < self.batch_size + READ_AHEAD
+    }
+
+    /// Waits for the next page. Cancel-safe.
+    pub(crate) async fn read(&mut self) -> Result<(), EventStoreError> {
+        match self.pages.next().await {
+            Some(page) => self.add(&page?),
+            None => self.ended = true,
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, page: &Page) {
+        self.corrupt.extend(page.corrupt.iter().map(|corrupt| corrupt.position));
+        for stored in &page.events {
+            let reference = self.reference(stored);
+            self.before_last_cut += usize::from(self.last_cut.covers(reference.position));
+            self.queue.push_back(reference);
+        }
+    }
+
+    fn reference(&self, stored: &StoredEvent) -> Reference {
+        let (event, position) = (&stored.event, stored.position);
+        let segment = |group: &TargetGroup| {
+            let spec = &group.spec;
+            spec.takes(event.event_type())
+                .then(|| segment_of(&spec.key.of(event), position.partition, self.partitions, spec.segments))
+        };
+        Reference {
+            position,
+            id: event.id().into(),
+            event_type: event.event_type().into(),
+            segments: self.groups.iter().map(segment).collect(),
+        }
+    }
+
+    /// The number of the next batch.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// Whether the next batch's end is in the record.
+    pub(crate) fn is_written(&self) -> bool {
+        self.written > 0
+    }
+
+    /// Cuts what was read into batches, as far as there are whole ones and no more than this many; whether there is a
+    /// new one.
+    pub(crate) fn cut(&mut self, most: usize) -> bool {
+        let before = self.cuts.len();
+        while self.cuts.len() < most {
+            let left = self.queue.len() - self.before_last_cut;
+            if left == 0 || (left < self.batch_size && !self.ended) {
+                break;
+            }
+            let size = left.min(self.batch_size);
+            for event in self.queue.range(self.before_last_cut..self.before_last_cut + size) {
+                raise(&mut self.last_cut, event.position);
+            }
+            self.before_last_cut += size;
+            self.cuts.push_back(self.last_cut.clone());
+        }
+        self.cuts.len() > before
+    }
+
+    /// The ends of the batches that were cut and not taken.
+    pub(crate) fn cuts(&self) -> impl Iterator<Item = &Cursor> {
+        self.cuts.iter()
+    }
+
+    /// The cuts are in the record now.
+    pub(crate) fn wrote(&mut self) {
+        self.written = self.cuts.len();
+    }
+
+    /// The next batch, if its end is in the record and all of it was read.
+    pub(crate) fn take(&mut self) -> Option<Batch> {
+        let through = self.cuts.front().filter(|_| self.written > 0)?;
+        let size = self.queue.partition_point(|event| through.covers(event.position));
+        if size == self.queue.len() && !self.ended && size < self.batch_size {
+            return None;
+        }
+        let through = self.cuts.pop_front()?;
+        let corrupt = self.corrupt.partition_point(|position| through.covers(*position));
+        self.corrupt.drain(..corrupt);
+        let events = self.queue.drain(..size).collect();
+        let number = self.next;
+        self.next += 1;
+        self.written -= 1;
+        self.before_last_cut -= size;
+        Some(Batch::new(number, through, events, corrupt as u64))
+    }
+
+    /// Whether there is nothing more to take.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ended && self.queue.is_empty() && self.cuts.is_empty()
+    }
+
+    /// Damaged events that were met after the last batch.
+    pub(crate) fn corrupt_at_the_end(&self) -> u64 {
+        self.corrupt.len() as u64
+    }
+}

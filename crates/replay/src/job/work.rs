@@ -1,0 +1,400 @@
+//! One runner's work on a replay: from the place where the last one was, as long as it holds the lease.
+//!
+//! # Design
+//! Nothing but the record and the lanes says how far a replay is, so that a runner may be killed at any moment: the next
+//! one reads the events after the settled batches again, cuts the same batches, and puts those into the lanes again that
+//! may have been put there; a segment takes each once. Batches are settled in order: their results go into the report,
+//! and out of the store, in one step with the place that is reached.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use domain::{
+    Cursor,
+    ports::{
+        EnqueueOutcome, GroupStore, GroupStoreError, ReplayRecord, ReplayState, ReplayStoreError,
+        ReplayUpdate, ReplayWish,
+    },
+};
+use tokio::time::Instant;
+
+use crate::{
+    backoff::repeated,
+    cancel::Cancel,
+    counts::Counter,
+    error::ReplayError,
+    job::{
+        Stop,
+        batch::{Batch, Part},
+        source::Source,
+    },
+    lease::Keeper,
+    manager::ReplayManager,
+    options::ReplayWatcher,
+    pace::Pacer,
+    pages::{Pages, ReadAhead},
+    record::{Progress, TargetGroup, WrittenPlan, progress_of, written},
+    report::{GroupResult, ReplayReport, ReplayStatus},
+    segments::SegmentChecker,
+};
+
+/// Events that are in lanes at once, about; and batches at least.
+const MOST_OUTSTANDING: usize = 8_000;
+const LEAST_OUTSTANDING_BATCHES: usize = 4;
+/// Batches that are cut ahead, so that not each of them is a write of its own.
+const CUT_AHEAD: usize = 16;
+/// How often a runner looks what is wanted of it, where no write has told it.
+const HEED_EVERY: Duration = Duration::from_millis(250);
+/// How often a full lane is tried again.
+const FULL_AGAIN: Duration = Duration::from_millis(50);
+/// How soon, and how late, a runner asks for results again.
+pub(super) const FIRST_POLL: Duration = Duration::from_millis(10);
+pub(super) const LAST_POLL: Duration = Duration::from_millis(250);
+
+/// Who runs a replay, for whom, and until when.
+#[derive(Clone, Copy)]
+pub(crate) struct Errand<'a> {
+    pub(crate) manager: &'a ReplayManager,
+    pub(crate) watcher: &'a dyn ReplayWatcher,
+    /// Ends the replay.
+    pub(crate) cancel: &'a Cancel,
+    /// Ends the runner, and leaves the replay to others.
+    pub(crate) halt: &'a Cancel,
+}
+
+pub(crate) struct Work<'a> {
+    pub(super) errand: Errand<'a>,
+    pub(super) store: &'a dyn GroupStore,
+    pub(super) keeper: &'a Keeper,
+    pub(super) groups: Arc<[TargetGroup]>,
+    batch_size: usize,
+    pub(super) progress: Progress,
+    pub(super) checker: SegmentChecker<'a>,
+    pub(super) source: Source,
+    /// The batch that goes into its lanes now.
+    pub(super) sending: Option<Batch>,
+    /// Batches that are in their lanes, or answered for.
+    pub(super) outstanding: VecDeque<Batch>,
+    pacer: Pacer,
+    pub(super) counter: Counter,
+    state: ReplayState,
+    wished: bool,
+    pub(super) due: Due,
+    started: Instant,
+    ran_before: u64,
+}
+
+/// When what is to be done next.
+pub(super) struct Due {
+    heed: Instant,
+    send: Instant,
+    pub(super) poll: Instant,
+    pub(super) poll_pause: Duration,
+    pub(super) groups: Instant,
+}
+
+impl Due {
+    fn now() -> Self {
+        let now = Instant::now();
+        Self { heed: now, send: now, poll: now, poll_pause: FIRST_POLL, groups: now }
+    }
+}
+
+/// How the work ends.
+enum End {
+    Complete,
+    Cancelled,
+}
+
+impl<'a> Work<'a> {
+    /// Goes on where the record says.
+    pub(crate) async fn begin(
+        errand: Errand<'a>,
+        keeper: &'a Keeper,
+        record: &ReplayRecord,
+        plan: &'a WrittenPlan,
+    ) -> Result<Self, Stop> {
+        let manager = errand.manager;
+        let compile = manager.compile();
+        let none = |_: &str| Err("this program knows no conditions".to_owned());
+        let filter = plan.compiled(compile.unwrap_or(&none))?;
+        let mut progress = progress_of(record)?;
+        let pages = |after: &Cursor, until: &Cursor| {
+            let filter = Arc::clone(&filter);
+            Pages::new(Arc::clone(manager.events()), filter, Some(after.clone()), until.clone())
+        };
+        let checker = {
+            let before = progress.checked.segment.checked_sub(1).and_then(|at| plan.segments.get(at));
+            let start = before.map_or_else(|| plan.start(), |segment| segment.cursor.clone());
+            let ids = match progress.checked.count {
+                0 => Vec::new(),
+                _ => ids(pages(&start, &progress.cursor)).await?,
+            };
+            SegmentChecker::resume(&plan.segments, progress.checked, ids.iter().map(String::as_str))
+        };
+        let end = plan.segments.last().map(|segment| &segment.cursor);
+        let ahead = ReadAhead::new(end.map(|end| pages(&progress.cursor, end)));
+        let groups: Arc<[TargetGroup]> = plan.groups().into();
+        let (cursor, cuts) = (progress.cursor.clone(), progress.cuts.clone());
+        let source = Source::new(ahead, Arc::clone(&groups), plan.batch_size, cursor, progress.settled, cuts);
+        let mut pacer = Pacer::new(plan.pace);
+        if !progress.cuts.is_empty() || progress.settled > 0 {
+            // Another runner may have sent a batch a moment ago.
+            pacer.sending(plan.batch_size);
+            pacer.done();
+        }
+        if progress.report.groups.is_empty() {
+            progress.report.groups = groups.iter().map(|group| GroupResult::new(&group.spec.name)).collect();
+        }
+        Ok(Self {
+            errand,
+            store: &**manager.groups()?,
+            keeper,
+            groups,
+            batch_size: plan.batch_size,
+            ran_before: progress.report.duration_ms,
+            progress,
+            checker,
+            source,
+            sending: None,
+            outstanding: VecDeque::new(),
+            pacer,
+            counter: Counter::default(),
+            state: record.state,
+            wished: false,
+            due: Due::now(),
+            started: Instant::now(),
+        })
+    }
+
+    /// Works until the replay is over.
+    pub(crate) async fn run(mut self) -> Result<ReplayReport, Stop> {
+        let end = match self.drive().await {
+            Ok(End::Cancelled) => self.wind_down().await.map(|()| End::Cancelled),
+            end => end,
+        };
+        match end {
+            Ok(End::Complete) => {
+                self.progress.report.corrupt += self.source.corrupt_at_the_end();
+                std::mem::replace(&mut self.checker, SegmentChecker::new(&[]))
+                    .finish(&mut self.progress.report);
+                self.finish(ReplayState::Completed, None).await
+            }
+            Ok(End::Cancelled) => {
+                self.finish(ReplayState::Cancelled, Some("it was asked to end".to_owned())).await
+            }
+            Err(Stop::Failed(why)) => {
+                repeated(|| self.store.withdraw(self.id())).await?;
+                self.finish(ReplayState::Failed, Some(why)).await
+            }
+            Err(stop) => Err(stop),
+        }
+    }
+
+    pub(super) fn id(&self) -> &'a str {
+        &self.keeper.lease().replay_id
+    }
+
+    async fn drive(&mut self) -> Result<End, Stop> {
+        loop {
+            self.heed().await?;
+            if self.state == ReplayState::Cancelling {
+                return Ok(End::Cancelled);
+            }
+            self.adopt();
+            let mut busy = self.settle().await?;
+            if self.state != ReplayState::Paused {
+                busy |= self.send().await?;
+            }
+            if self.source.is_empty() && self.sending.is_none() && self.outstanding.is_empty() {
+                return Ok(End::Complete);
+            }
+            if busy {
+                tokio::task::yield_now().await;
+            } else {
+                self.rest().await?;
+            }
+        }
+    }
+
+    /// Learns what is wanted of the replay, and of this runner.
+    async fn heed(&mut self) -> Result<(), Stop> {
+        let Errand { manager, cancel, halt, .. } = self.errand;
+        if halt.is_cancelled() {
+            return Err(Stop::Halted);
+        }
+        if self.keeper.is_lost() {
+            return Err(Stop::Lost);
+        }
+        if cancel.is_cancelled() && !self.wished {
+            self.wished = true;
+            self.state = manager.wish(self.id(), ReplayWish::Cancel).await?;
+        } else if Instant::now() >= self.due.heed {
+            self.due.heed = Instant::now() + HEED_EVERY;
+            self.state = manager.record(self.id()).await?.state;
+        }
+        match self.state {
+            state if state.is_final() => Err(Stop::Lost),
+            ReplayState::Planned => self.write().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until something can be done.
+    async fn rest(&mut self) -> Result<(), Stop> {
+        let now = Instant::now();
+        let mut until = self.due.heed.max(now);
+        if !self.outstanding.is_empty() {
+            until = until.min(self.due.poll);
+        }
+        if self.sending.is_some() {
+            until = until.min(self.due.send);
+        } else if let Some(turn) = self.pacer.next().filter(|turn| *turn > now) {
+            until = until.min(turn);
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => {}
+            read = self.source.read(), if self.source.wants_more() => read?,
+            () = self.errand.cancel.cancelled(), if !self.wished => {}
+            () = self.errand.halt.cancelled() => {}
+        }
+        Ok(())
+    }
+
+    /// Takes batches over that another runner has put into their lanes.
+    fn adopt(&mut self) {
+        while self.source.next_number() < self.progress.queued
+            && let Some(mut batch) = self.source.take()
+        {
+            batch.decide(|_| Some(Part::Waiting));
+            self.outstanding.push_back(batch);
+        }
+    }
+
+    /// Puts the next batch into its lanes, if it may go now; whether anything was done.
+    async fn send(&mut self) -> Result<bool, Stop> {
+        if self.sending.is_none() && !self.take().await? {
+            return Ok(false);
+        }
+        if Instant::now() < self.due.send {
+            return Ok(false);
+        }
+        self.enqueue().await
+    }
+
+    /// Takes the next batch in hand; whether there is one.
+    async fn take(&mut self) -> Result<bool, Stop> {
+        let window = (MOST_OUTSTANDING / self.batch_size).max(LEAST_OUTSTANDING_BATCHES);
+        let is_early = self.pacer.next().is_some_and(|turn| turn > Instant::now());
+        if self.outstanding.len() >= window || is_early || self.source.next_number() < self.progress.queued {
+            return Ok(false);
+        }
+        if !self.source.is_written() {
+            if !self.source.cut(CUT_AHEAD) {
+                return Ok(false);
+            }
+            self.write().await?;
+        }
+        self.sending = self.source.take();
+        self.due.send = Instant::now();
+        Ok(self.sending.is_some())
+    }
+
+    /// Puts what is left of the batch in hand into its lanes.
+    async fn enqueue(&mut self) -> Result<bool, Stop> {
+        self.look_for_groups().await?;
+        let Some(mut batch) = self.sending.take() else { return Ok(false) };
+        batch.decide(|(group, _)| self.is_deleted(group).then_some(Part::Deleted));
+        let (lanes, new): (Vec<_>, Vec<_>) = batch.unsent(self.id(), &self.groups).into_iter().unzip();
+        if !new.is_empty() {
+            let lease = Some(self.keeper.lease());
+            let outcomes = repeated(|| self.store.enqueue(lease, &new)).await?;
+            if outcomes.iter().any(|outcome| *outcome != EnqueueOutcome::Full) {
+                self.pacer.sending(batch.events.len());
+                self.pacer.done();
+            }
+            for (lane, outcome) in lanes.into_iter().zip(outcomes) {
+                match outcome {
+                    EnqueueOutcome::Queued | EnqueueOutcome::AlreadyQueued => batch.set(lane, Part::Waiting),
+                    EnqueueOutcome::Full => {}
+                    EnqueueOutcome::NoGroup => batch.set(lane, Part::Deleted),
+                }
+            }
+        }
+        if batch.has_unsent() {
+            self.due.send = Instant::now() + FULL_AGAIN;
+            self.sending = Some(batch);
+        } else {
+            self.outstanding.push_back(batch);
+        }
+        Ok(true)
+    }
+
+    /// Writes down how far the replay is.
+    pub(super) async fn write(&mut self) -> Result<(), Stop> {
+        let hold = Some(self.progress.cursor.clone());
+        self.state = self.update(ReplayState::Running, hold).await?;
+        self.source.wrote();
+        self.due.heed = Instant::now() + HEED_EVERY;
+        Ok(())
+    }
+
+    async fn update(&mut self, state: ReplayState, hold: Option<Cursor>) -> Result<ReplayState, Stop> {
+        let in_hand = self.outstanding.iter().chain(&self.sending).map(|batch| &batch.through);
+        self.progress.cuts = in_hand.chain(self.source.cuts()).cloned().collect();
+        let queued = self.sending.as_ref().map_or(self.source.next_number(), |batch| batch.number);
+        self.progress.queued = self.progress.queued.max(queued);
+        let ran = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.progress.report.duration_ms = self.ran_before.saturating_add(ran);
+        self.progress.checked = self.checker.checked();
+        let progress = written(&self.progress)?;
+        let update = ReplayUpdate { state, progress, hold, settled_batches: self.progress.settled };
+        let replays = self.errand.manager.replays();
+        Ok(repeated(|| replays.update_replay(self.keeper.lease(), &update)).await?)
+    }
+
+    async fn finish(mut self, state: ReplayState, ended: Option<String>) -> Result<ReplayReport, Stop> {
+        let report = &mut self.progress.report;
+        (report.status, report.remaining) = match state {
+            ReplayState::Completed => (ReplayStatus::Completed, 0),
+            ReplayState::Cancelled => (ReplayStatus::Cancelled, report.not_come_to()),
+            _ => (ReplayStatus::Failed, report.not_come_to()),
+        };
+        report.ended = ended;
+        self.update(state, None).await?;
+        self.errand.watcher.progressed(self.progress.report.progress());
+        Ok(self.progress.report)
+    }
+}
+
+/// The ids of a slice of the log, of one piece of a plan at most.
+async fn ids(mut pages: Pages) -> Result<Vec<String>, Stop> {
+    let mut ids = Vec::new();
+    while let Some(page) = pages.next(None).await? {
+        ids.extend(page.events.iter().map(|stored| stored.event.id().to_owned()));
+    }
+    Ok(ids)
+}
+
+impl From<ReplayStoreError> for Stop {
+    fn from(error: ReplayStoreError) -> Self {
+        match error {
+            ReplayStoreError::Fenced => Self::Lost,
+            error => Self::Error(error.into()),
+        }
+    }
+}
+
+impl From<GroupStoreError> for Stop {
+    fn from(error: GroupStoreError) -> Self {
+        match error {
+            GroupStoreError::RunnerFenced => Self::Lost,
+            error => Self::Error(error.into()),
+        }
+    }
+}
+
+impl From<ReplayError> for Stop {
+    fn from(error: ReplayError) -> Self {
+        Self::Error(error)
+    }
+}

@@ -1,0 +1,259 @@
+//! What a replay's record says: its plan, how far it is, and the short of it for people and programs.
+
+use std::sync::Arc;
+
+use domain::{
+    Cursor, Filter,
+    filter::Compile,
+    group::{GroupRecord, GroupSpec},
+    ports::{ReplayRecord, ReplayState},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    error::ReplayError,
+    pace::Pace,
+    plan::{Plan, PlanSegment},
+    report::{ReplayReport, ReplayStatus},
+    segments::Checked,
+};
+
+/// A consumer group that a replay goes to, as it was when the replay was made: a group of the same name that was made
+/// later is another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TargetGroup {
+    #[serde(flatten)]
+    pub(crate) spec: GroupSpec,
+    pub(crate) created_at: Timestamp,
+}
+
+impl TargetGroup {
+    pub(crate) fn is(&self, record: &GroupRecord) -> bool {
+        (&self.spec.name, self.created_at) == (&record.spec.name, record.created_at)
+    }
+}
+
+impl From<GroupRecord> for TargetGroup {
+    fn from(record: GroupRecord) -> Self {
+        Self { spec: record.spec, created_at: record.created_at }
+    }
+}
+
+/// Where a replay goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Destination {
+    /// To consumer groups, by their lanes.
+    Groups(Vec<TargetGroup>),
+    /// To a target of the process that runs it, under the name that people know it by.
+    Target(String),
+}
+
+/// A plan as the record keeps it: frozen.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WrittenPlan {
+    pub(crate) to: Destination,
+    pub(crate) filter: Value,
+    pub(crate) after: Option<Cursor>,
+    pub(crate) mark: Cursor,
+    pub(crate) limit: Option<u64>,
+    pub(crate) total_events: u64,
+    pub(crate) plan_hash: String,
+    pub(crate) batch_size: usize,
+    pub(crate) pace: Pace,
+    pub(crate) segments: Vec<PlanSegment>,
+}
+
+impl WrittenPlan {
+    pub(crate) fn new(
+        plan: &Plan,
+        to: Destination,
+        batch_size: usize,
+        pace: Pace,
+    ) -> Result<Self, ReplayError> {
+        let filter = serde_json::to_value(&*plan.filter)
+            .map_err(|error| ReplayError::InvalidOption(format!("the filter cannot be written: {error}")))?;
+        Ok(Self {
+            to,
+            filter,
+            after: plan.after.clone(),
+            mark: plan.mark.clone(),
+            limit: plan.limit,
+            total_events: plan.total_events,
+            plan_hash: plan.plan_hash.clone(),
+            batch_size,
+            pace,
+            segments: plan.segments.clone(),
+        })
+    }
+
+    /// The filter, ready to be asked.
+    pub(crate) fn compiled(&self, compile: &Compile) -> Result<Arc<Filter>, ReplayError> {
+        let filter = Filter::from_json(&self.filter.to_string(), compile);
+        filter.map(Arc::new).map_err(|error| ReplayError::InvalidOption(error.to_string()))
+    }
+
+    /// The place after which it begins.
+    pub(crate) fn start(&self) -> Cursor {
+        let partitions = self.mark.sequences.len() as u16;
+        let begin = |at| self.after.as_ref().map_or(0, |after| after.sequence(at));
+        Cursor::new(self.mark.store, self.mark.epoch, (0..partitions).map(begin).collect())
+    }
+
+    pub(crate) fn groups(&self) -> &[TargetGroup] {
+        match &self.to {
+            Destination::Groups(groups) => groups,
+            Destination::Target(_) => &[],
+        }
+    }
+}
+
+/// How far a replay is. It changes with the results of its batches in one step.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Progress {
+    /// Everything of the plan up to here is settled: in the report.
+    pub(crate) cursor: Cursor,
+    /// Batches that are settled.
+    pub(crate) settled: u64,
+    /// Batches below this number are in their lanes, or were.
+    pub(crate) queued: u64,
+    /// Where the batches that follow the settled ones end. No batch goes into a lane before its end is written here: were
+    /// events erased meanwhile, another runner would cut otherwise.
+    pub(crate) cuts: Vec<Cursor>,
+    /// How far the comparison with the plan's pieces is.
+    pub(crate) checked: Checked,
+    /// What has come of it so far.
+    pub(crate) report: ReplayReport,
+}
+
+impl Progress {
+    pub(crate) fn new(plan: &WrittenPlan, id: &str) -> Self {
+        Self {
+            cursor: plan.start(),
+            settled: 0,
+            queued: 0,
+            cuts: Vec::new(),
+            checked: Checked::default(),
+            report: ReplayReport::new(id.to_owned(), plan.total_events, plan.plan_hash.clone()),
+        }
+    }
+}
+
+/// Writes a part of a record.
+pub(crate) fn written<T: Serialize>(part: &T) -> Result<String, ReplayError> {
+    serde_json::to_string(part)
+        .map_err(|error| ReplayError::InvalidOption(format!("a replay cannot be written down: {error}")))
+}
+
+/// Reads the plan of a record.
+pub(crate) fn plan_of(record: &ReplayRecord) -> Result<WrittenPlan, ReplayError> {
+    serde_json::from_str(&record.plan).map_err(|error| bad(&record.id, "its plan", &error))
+}
+
+/// Reads the progress of a record.
+pub(crate) fn progress_of(record: &ReplayRecord) -> Result<Progress, ReplayError> {
+    serde_json::from_str(&record.progress).map_err(|error| bad(&record.id, "its progress", &error))
+}
+
+/// The report of a replay that is over. One that was cancelled while nobody ran it has none of its own.
+pub(crate) fn report_of(record: &ReplayRecord) -> Result<ReplayReport, ReplayError> {
+    let mut report = progress_of(record)?.report;
+    match record.state {
+        ReplayState::Completed => report.status = ReplayStatus::Completed,
+        ReplayState::Failed => report.status = ReplayStatus::Failed,
+        _ => report.status = ReplayStatus::Cancelled,
+    }
+    if report.status != ReplayStatus::Completed {
+        report.remaining = report.not_come_to();
+        report.ended.get_or_insert_with(|| "it was asked to end".to_owned());
+    }
+    Ok(report)
+}
+
+fn bad(id: &str, what: &str, error: &serde_json::Error) -> ReplayError {
+    ReplayError::BadRecord { id: id.to_owned(), reason: format!("{what}: {error}") }
+}
+
+/// A replay in short.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplaySummary {
+    /// Its id.
+    pub id: String,
+    /// Its state.
+    pub state: ReplayState,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// Where it goes: `groups`, or the name of a target such as `stdout`.
+    pub target: String,
+    /// The groups it goes to; none where it goes elsewhere.
+    pub groups: Vec<String>,
+    /// Which events, in the form that a filter writes itself.
+    pub filter: Value,
+    /// At most this many events.
+    pub limit: Option<u64>,
+    /// Events handed over at once.
+    pub batch_size: usize,
+    /// How fast it goes.
+    pub pace: Pace,
+    /// The plan's hash.
+    pub plan_hash: String,
+    /// Events of the plan.
+    pub total_events: u64,
+    /// Events that were handled so far.
+    pub successful: u64,
+    /// Events that were given up on so far.
+    pub failed: u64,
+    /// Events that were declined so far.
+    pub skipped: u64,
+    /// Its report, once it is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<ReplayReport>,
+}
+
+impl ReplaySummary {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// [`ReplayError::BadRecord`] where it is not as this program writes it.
+    pub fn of(record: &ReplayRecord) -> Result<Self, ReplayError> {
+        let plan = plan_of(record)?;
+        let progress = progress_of(record)?.report;
+        let (target, groups) = match &plan.to {
+            Destination::Target(name) => (name.clone(), Vec::new()),
+            Destination::Groups(groups) => {
+                ("groups".to_owned(), groups.iter().map(|group| group.spec.name.clone()).collect())
+            }
+        };
+        Ok(Self {
+            id: record.id.clone(),
+            state: record.state,
+            created_at: record.created_at,
+            updated_at: record.updated_at,
+            target,
+            groups,
+            filter: plan.filter,
+            limit: plan.limit,
+            batch_size: plan.batch_size,
+            pace: plan.pace,
+            plan_hash: plan.plan_hash,
+            total_events: plan.total_events,
+            successful: progress.successful_replays,
+            failed: progress.failed_replays,
+            skipped: progress.skipped_events,
+            report: record.state.is_final().then(|| report_of(record)).transpose()?,
+        })
+    }
+
+    /// Events done with so far.
+    pub fn done(&self) -> u64 {
+        self.successful + self.failed + self.skipped
+    }
+}

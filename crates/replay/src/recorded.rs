@@ -1,0 +1,130 @@
+//! The record of a run to a target of this process: others see it, and can pause or cancel it. A run whose process ends
+//! cannot be taken over by another, for its target is gone with it.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    Cursor, Position,
+    ports::{ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate},
+};
+use tokio::time::Instant;
+
+use crate::{
+    backoff::repeated,
+    error::ReplayError,
+    lease::Keeper,
+    manager::ReplayManager,
+    options::ReplayOptions,
+    plan::Plan,
+    record::{Destination, Progress, WrittenPlan, written},
+    report::{ReplayReport, ReplayStatus},
+};
+
+/// How often a run notes how far it is, and sees what is wanted of it.
+pub(crate) const NOTE_EVERY: Duration = Duration::from_secs(1);
+
+/// A run's record; where the store cannot be written to, only its id.
+pub(crate) struct Recorded {
+    pub(crate) id: String,
+    kept: Option<Kept>,
+}
+
+struct Kept {
+    replays: Arc<dyn ReplayStore>,
+    keeper: Keeper,
+    progress: Progress,
+    noted: Instant,
+    state: ReplayState,
+}
+
+impl Recorded {
+    pub(crate) async fn begin(
+        manager: &ReplayManager,
+        plan: &Plan,
+        options: &ReplayOptions,
+    ) -> Result<Self, ReplayError> {
+        let to = Destination::Target(options.target.clone());
+        let plan = WrittenPlan::new(plan, to, options.batch_size, options.pace)?;
+        let record = manager.new_record(&plan, ReplayState::Running)?;
+        let replays = Arc::clone(manager.replays());
+        let kept = match replays.create_replay(&record).await {
+            Ok(()) => Keeper::take(&replays, &record.id, fastrand::u64(..)).await,
+            Err(error) => Err(error),
+        };
+        let keeper = kept.unwrap_or_else(|error| {
+            // Reading needs no right to write, so this is no fault.
+            tracing::debug!(%error, "the replay goes on without a record");
+            None
+        });
+        let kept = keeper.map(|keeper| Kept {
+            progress: Progress::new(&plan, &record.id),
+            noted: Instant::now(),
+            state: ReplayState::Running,
+            replays,
+            keeper,
+        });
+        Ok(Self { id: record.id, kept })
+    }
+
+    /// An event was answered for.
+    pub(crate) fn passed(&mut self, position: Position) {
+        if let Some(kept) = &mut self.kept {
+            raise(&mut kept.progress.cursor, position);
+        }
+    }
+
+    /// Notes now and then how far the run is; what is wanted of it.
+    pub(crate) async fn note(&mut self, report: &ReplayReport) -> ReplayState {
+        let Some(kept) = &mut self.kept else { return ReplayState::Running };
+        if kept.noted.elapsed() < NOTE_EVERY {
+            return kept.state;
+        }
+        kept.noted = Instant::now();
+        kept.progress.report.clone_from(report);
+        match kept.update(ReplayState::Running, Some(kept.progress.cursor.clone())).await {
+            Ok(state) => kept.state = state,
+            Err(error) => {
+                tracing::warn!(%error, replay = %self.id, "the replay's progress was not noted");
+                if error == ReplayStoreError::Fenced {
+                    self.kept = None;
+                    return ReplayState::Running;
+                }
+            }
+        }
+        kept.state
+    }
+
+    /// The run is over.
+    pub(crate) async fn end(&mut self, report: &ReplayReport) {
+        let Some(mut kept) = self.kept.take() else { return };
+        kept.progress.report.clone_from(report);
+        let state = match report.status {
+            ReplayStatus::Completed => ReplayState::Completed,
+            ReplayStatus::Cancelled => ReplayState::Cancelled,
+            ReplayStatus::Failed => ReplayState::Failed,
+        };
+        if let Err(error) = kept.update(state, None).await {
+            tracing::warn!(%error, replay = %self.id, "the replay's end was not noted");
+        }
+    }
+}
+
+impl Kept {
+    async fn update(
+        &self,
+        state: ReplayState,
+        hold: Option<Cursor>,
+    ) -> Result<ReplayState, ReplayStoreError> {
+        // What cannot be written as JSON does not get this far: the first progress was written when the run began.
+        let progress = written(&self.progress).unwrap_or_default();
+        let update = ReplayUpdate { state, progress, hold, settled_batches: 0 };
+        repeated(|| self.replays.update_replay(self.keeper.lease(), &update)).await
+    }
+}
+
+/// Moves a cursor on to an event that follows it.
+pub(crate) fn raise(cursor: &mut Cursor, position: Position) {
+    if let Some(reached) = cursor.sequences.get_mut(usize::from(position.partition)) {
+        *reached = position.sequence;
+    }
+}

@@ -1,0 +1,414 @@
+//! A store on a clock that follows tokio's, with groups, consumers that are played, and a way to lose any answer.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use domain::{
+    Cursor, Entity, Event, Filter, Position, StorageFailure, StoredEvent, TypePattern,
+    dead_letter::{Failure, NewDeadLetter, fingerprint},
+    group::{
+        BlockedKey, GroupRecord, GroupSpec, GroupStatus, LaneBatch, LaneFailure, LaneOrigin, LaneProgress,
+        LaneResult, Lease, NewLaneBatch, SegmentState,
+    },
+    ports::{
+        AppendOutcome, Atomicity, Clock, CommitOutcome, EnqueueOutcome, Erased, EventStore, EventStoreError,
+        GroupStore, GroupStoreError, LeaseRequest, Leases, Page, ReadRequest, ReplayLease, ReplayRecord,
+        ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, ReplayWish, SegmentCommit, StoreInfo,
+        TrimRequest, Trimmed, VerifyReport, event_store::Progress,
+    },
+};
+use jiff::{SignedDuration, Timestamp};
+use replay::ReplayManager;
+use storage_memory::MemoryStore;
+use tokio::{task::JoinHandle, time::Instant};
+
+use super::append;
+
+/// A clock that goes as tokio's does.
+#[derive(Debug, Clone, Copy)]
+pub struct TokioClock(Instant);
+
+impl TokioClock {
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        let start: Timestamp = "2024-06-01T12:00:00Z".parse().unwrap();
+        start + SignedDuration::try_from(self.0.elapsed()).unwrap()
+    }
+}
+
+/// What was put into lanes, and when.
+pub type Enqueued = Arc<Mutex<Vec<(Instant, Vec<u64>)>>>;
+
+/// A handle on a store whose calls take a while, before they are made and after.
+#[derive(Clone)]
+pub struct Slow {
+    pub store: Arc<MemoryStore>,
+    pub enqueued: Enqueued,
+    dice: Arc<Mutex<fastrand::Rng>>,
+    most_micros: u64,
+    /// How many answers of a hundred are lost.
+    pub loses: u8,
+}
+
+impl Slow {
+    pub fn new(store: &Arc<MemoryStore>, seed: u64, most: Duration) -> Self {
+        Self {
+            store: Arc::clone(store),
+            enqueued: Enqueued::default(),
+            dice: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))),
+            most_micros: most.as_micros() as u64,
+            loses: 0,
+        }
+    }
+
+    pub fn manager(&self, clock: TokioClock) -> ReplayManager {
+        let (events, replays, groups) =
+            (Arc::new(self.clone()), Arc::new(self.clone()), Arc::new(self.clone()));
+        ReplayManager::new(events, replays, self.store.clone(), None, Arc::new(clock)).with_groups(groups)
+    }
+
+    /// Says now and then that the answer to a call was lost, which was made all the same.
+    fn lose(&self) -> Result<(), StorageFailure> {
+        match self.dice.lock().unwrap().u8(0..100) < self.loses {
+            true => Err(StorageFailure::Unknown("cut".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    async fn wait(&self) {
+        let micros = self.dice.lock().unwrap().u64(0..=self.most_micros);
+        if self.most_micros > 0 {
+            tokio::time::sleep(Duration::from_micros(micros)).await;
+        }
+    }
+}
+
+macro_rules! slowly {
+    ($port:ident { $(fn $name:ident($($arg:ident: $of:ty),*) -> $answer:ty;)* }) => {
+        #[async_trait]
+        impl $port for Slow {
+            $(async fn $name(&self, $($arg: $of),*) -> $answer {
+                self.wait().await;
+                let answer = $port::$name(&*self.store, $($arg),*).await;
+                self.wait().await;
+                self.lose()?;
+                answer
+            })*
+        }
+    };
+}
+
+slowly!(EventStore {
+    fn append(batch: &[Event], atomicity: Atomicity) -> Result<Vec<AppendOutcome>, EventStoreError>;
+    fn read(request: &ReadRequest) -> Result<Page, EventStoreError>;
+    fn get(ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError>;
+    fn at(positions: &[Position]) -> Result<Page, EventStoreError>;
+    fn count(filter: &Arc<Filter>, until: Option<&Cursor>) -> Result<u64, EventStoreError>;
+    fn head() -> Result<Cursor, EventStoreError>;
+    fn changed(after: &Cursor, timeout: Duration) -> Result<Cursor, EventStoreError>;
+    fn trim(request: &TrimRequest) -> Result<Trimmed, EventStoreError>;
+    fn erase(entity: &Entity) -> Result<Erased, EventStoreError>;
+    fn verify(progress: Option<Progress>) -> Result<VerifyReport, EventStoreError>;
+    fn info() -> Result<StoreInfo, EventStoreError>;
+});
+
+slowly!(ReplayStore {
+    fn record_replayed(positions: &[Position], at: Timestamp) -> Result<(), ReplayStoreError>;
+    fn create_replay(record: &ReplayRecord) -> Result<(), ReplayStoreError>;
+    fn find_replay(id: &str) -> Result<Option<ReplayRecord>, ReplayStoreError>;
+    fn list_replays(limit: usize) -> Result<Vec<ReplayRecord>, ReplayStoreError>;
+    fn waiting_replays() -> Result<Vec<ReplayRecord>, ReplayStoreError>;
+    fn lease_replay(id: &str, token: u64, duration: Duration) -> Result<Option<ReplayLease>, ReplayStoreError>;
+    fn update_replay(lease: &ReplayLease, update: &ReplayUpdate) -> Result<ReplayState, ReplayStoreError>;
+    fn wish(id: &str, wish: ReplayWish) -> Result<Option<ReplayState>, ReplayStoreError>;
+    fn results(id: &str, limit: usize) -> Result<Vec<LaneResult>, ReplayStoreError>;
+    fn delete_replay(id: &str) -> Result<bool, ReplayStoreError>;
+});
+
+#[async_trait]
+impl GroupStore for Slow {
+    async fn create_group(&self, spec: &GroupSpec, at: &Cursor) -> Result<GroupRecord, GroupStoreError> {
+        self.store.create_group(spec, at).await
+    }
+
+    async fn groups(&self) -> Result<Vec<GroupRecord>, GroupStoreError> {
+        self.wait().await;
+        self.store.groups().await
+    }
+
+    async fn group(&self, name: &str) -> Result<Option<GroupStatus>, GroupStoreError> {
+        self.wait().await;
+        self.store.group(name).await
+    }
+
+    async fn blocked_keys(
+        &self,
+        name: &str,
+        limit: usize,
+    ) -> Result<Vec<(u16, BlockedKey)>, GroupStoreError> {
+        self.store.blocked_keys(name, limit).await
+    }
+
+    async fn delete_group(&self, name: &str) -> Result<bool, GroupStoreError> {
+        self.store.delete_group(name).await
+    }
+
+    async fn reset_group(&self, name: &str, at: &Cursor) -> Result<(), GroupStoreError> {
+        self.store.reset_group(name, at).await
+    }
+
+    async fn lease(&self, request: &LeaseRequest) -> Result<Leases, GroupStoreError> {
+        self.store.lease(request).await
+    }
+
+    async fn leave(&self, group: &str, consumer: &str, token: u64) -> Result<(), GroupStoreError> {
+        self.store.leave(group, consumer, token).await
+    }
+
+    async fn commit(&self, commits: &[SegmentCommit]) -> Result<Vec<CommitOutcome>, GroupStoreError> {
+        self.store.commit(commits).await
+    }
+
+    async fn enqueue(
+        &self,
+        runner: Option<&ReplayLease>,
+        batches: &[NewLaneBatch],
+    ) -> Result<Vec<EnqueueOutcome>, GroupStoreError> {
+        self.wait().await;
+        let outcomes = self.store.enqueue(runner, batches).await?;
+        let queued = batches.iter().zip(&outcomes).filter(|(_, is)| **is == EnqueueOutcome::Queued);
+        let positions: BTreeSet<u64> = queued.flat_map(|(batch, _)| batch.positions.clone()).collect();
+        if !positions.is_empty() {
+            self.enqueued.lock().unwrap().push((Instant::now(), positions.into_iter().collect()));
+        }
+        self.wait().await;
+        self.lose()?;
+        Ok(outcomes)
+    }
+
+    async fn lane(
+        &self,
+        group: &str,
+        after: &[(u16, u64)],
+        limit: usize,
+    ) -> Result<Vec<LaneBatch>, GroupStoreError> {
+        self.wait().await;
+        self.store.lane(group, after, limit).await
+    }
+
+    async fn withdraw(&self, replay_id: &str) -> Result<u64, GroupStoreError> {
+        self.wait().await;
+        let count = self.store.withdraw(replay_id).await;
+        self.wait().await;
+        self.lose()?;
+        count
+    }
+}
+
+/// What a played handler makes of the event at a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Makes {
+    Handled,
+    Failed,
+    Skipped,
+}
+
+pub type Script = Arc<dyn Fn(u64) -> Makes + Send + Sync>;
+
+/// Handles everything.
+pub fn well() -> Script {
+    Arc::new(|_| Makes::Handled)
+}
+
+/// What consumers have handed over, by group, in order.
+pub type Handed = Arc<Mutex<Vec<(String, u64)>>>;
+
+/// A consumer that is played: it takes every segment of its group, and hands over what comes through the lanes.
+pub struct Consumer(JoinHandle<()>);
+
+impl Consumer {
+    pub fn start(
+        store: &Arc<MemoryStore>,
+        group: &str,
+        handed: &Handed,
+        takes: Duration,
+        script: Script,
+    ) -> Self {
+        let player = Player {
+            store: Arc::clone(store),
+            group: group.to_owned(),
+            handed: Arc::clone(handed),
+            takes,
+            script,
+            states: BTreeMap::new(),
+        };
+        Self(tokio::spawn(player.play()))
+    }
+
+    pub async fn stop(mut self) {
+        self.0.abort();
+        let _ = (&mut self.0).await;
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+struct Player {
+    store: Arc<MemoryStore>,
+    group: String,
+    handed: Handed,
+    takes: Duration,
+    script: Script,
+    states: BTreeMap<u16, (Lease, SegmentState)>,
+}
+
+impl Player {
+    async fn play(mut self) {
+        let token = fastrand::u64(..);
+        let mut renew = Instant::now();
+        loop {
+            if Instant::now() >= renew {
+                self.renew(token).await;
+                renew = Instant::now() + Duration::from_secs(1);
+            }
+            let after: Vec<(u16, u64)> = self.states.keys().map(|segment| (*segment, 0)).collect();
+            let batches = self.store.lane(&self.group, &after, 1000).await.unwrap();
+            let pause = Duration::from_millis(if batches.is_empty() { 20 } else { 1 });
+            for batch in batches {
+                self.hand_over(batch).await;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn renew(&mut self, token: u64) {
+        let (consumer, duration) = (format!("player-{token}"), Duration::from_secs(20));
+        let request = LeaseRequest { group: self.group.clone(), consumer, token, duration };
+        // The group may have been deleted: then there is nothing to play.
+        let leases = self.store.lease(&request).await.unwrap_or_default();
+        for (lease, state) in leases.taken {
+            self.states.insert(lease.segment, (lease, state));
+        }
+        self.states.retain(|_, (lease, _)| leases.held.contains(lease));
+    }
+
+    fn commit(&self, segment: u16) -> SegmentCommit {
+        let (lease, state) = &self.states[&segment];
+        SegmentCommit::new(lease.clone(), state.cursor, state.claimed_to)
+    }
+
+    async fn hand_over(&self, batch: LaneBatch) {
+        let claimed = LaneProgress { claimed_to: batch.positions.len() as u32, ..LaneProgress::default() };
+        let mut commit = self.commit(batch.segment);
+        commit.lane.push((batch.seq, claimed.clone()));
+        if self.store.commit(&[commit]).await.unwrap() != [CommitOutcome::Committed] {
+            return;
+        }
+        // It may have been taken out again before it was claimed.
+        let left = self.store.lane(&self.group, &[(batch.segment, batch.seq - 1)], 1).await.unwrap();
+        if left.first().is_none_or(|first| first.seq != batch.seq) {
+            return;
+        }
+        tokio::time::sleep(self.takes).await;
+        let (progress, commit) = (claimed, self.commit(batch.segment));
+        let done = self.handle(&batch, progress, commit).await;
+        self.store.commit(&[done]).await.unwrap();
+    }
+
+    async fn handle(
+        &self,
+        batch: &LaneBatch,
+        mut progress: LaneProgress,
+        mut commit: SegmentCommit,
+    ) -> SegmentCommit {
+        for (index, sequence) in (0u32..).zip(&batch.positions) {
+            progress.done.insert(index);
+            let makes = (self.script)(*sequence);
+            if makes != Makes::Skipped {
+                self.handed.lock().unwrap().push((self.group.clone(), *sequence));
+            }
+            match makes {
+                Makes::Handled => {
+                    if let LaneOrigin::Redrive { dead_letter } = &batch.origin {
+                        commit.handled_dead_letters.push(dead_letter.clone());
+                    }
+                }
+                Makes::Failed => {
+                    progress.failed.push(LaneFailure { index, error: format!("no {sequence}") });
+                    commit.dead_letters.push(new_letter(*sequence));
+                }
+                Makes::Skipped => progress.skipped.push(index),
+            }
+        }
+        commit.lane_done.push((batch.seq, progress));
+        commit
+    }
+}
+
+/// What a consumer reports of an event that it gives up on.
+pub fn new_letter(sequence: u64) -> NewDeadLetter {
+    let error = format!("no {sequence}");
+    NewDeadLetter {
+        position: Position::new(0, sequence),
+        attempts: 1,
+        fingerprint: fingerprint("t", &error),
+        failure: Failure { at: Timestamp::UNIX_EPOCH, errors: vec![error, "because".to_owned()] },
+        replay_id: None,
+        parked: false,
+    }
+}
+
+/// Has a group give up on events, as its consumer would.
+pub async fn give_up_on(store: &MemoryStore, group: &str, sequences: impl IntoIterator<Item = u64>) {
+    let (consumer, duration) = ("giver-up".to_owned(), Duration::from_secs(1));
+    let request = LeaseRequest { group: group.to_owned(), consumer: consumer.clone(), token: 7, duration };
+    let (lease, state) = store.lease(&request).await.unwrap().taken.remove(0);
+    let mut commit = SegmentCommit::new(lease, state.cursor, state.claimed_to);
+    commit.dead_letters = sequences.into_iter().map(new_letter).collect();
+    assert_eq!(store.commit(&[commit]).await.unwrap(), [CommitOutcome::Committed]);
+    store.leave(group, &consumer, 7).await.unwrap();
+}
+
+/// A store of so many events, on a clock that follows tokio's, with these groups at its end.
+pub async fn world(events: u64, groups: &[(&str, &str)]) -> (Arc<MemoryStore>, TokioClock) {
+    let clock = TokioClock::new();
+    let store = Arc::new(MemoryStore::new(Arc::new(clock)));
+    append(&store, 0..events).await;
+    for (name, types) in groups {
+        make_group(&store, name, types).await;
+    }
+    (store, clock)
+}
+
+pub async fn make_group(store: &MemoryStore, name: &str, types: &str) {
+    let types = types.split_whitespace().map(TypePattern::new).collect();
+    let spec = GroupSpec { types, ..GroupSpec::new(name) };
+    store.create_group(&spec, &store.head().await.unwrap()).await.unwrap();
+}
+
+/// How often each sequence was handed to a group.
+pub fn times(handed: &Handed, group: &str) -> BTreeMap<u64, u32> {
+    let mut times = BTreeMap::new();
+    for (_, sequence) in handed.lock().unwrap().iter().filter(|(to, _)| to == group) {
+        *times.entry(*sequence).or_default() += 1;
+    }
+    times
+}
+
+/// Each of these once.
+pub fn once(sequences: impl IntoIterator<Item = u64>) -> BTreeMap<u64, u32> {
+    sequences.into_iter().map(|sequence| (sequence, 1)).collect()
+}

@@ -1,0 +1,301 @@
+//! The one task that owns the process: writes to it, reads from it, waits for it, and starts it again.
+
+use std::{
+    io::Cursor,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use domain::delivery::HandlerError;
+use tokio::{
+    io::AsyncWriteExt,
+    sync::{Mutex, mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    answer::Answer,
+    command::{ExecCommand, ExecError},
+    lines::Line,
+    open::{Ask, OpenAsks, Settled},
+    process::Process,
+};
+use crate::{excerpt::excerpt, failure::Failure};
+
+/// The pauses before the command is started again: the first, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long a command that closed one of its pipes may take to end.
+const PARTING: Duration = Duration::from_secs(1);
+/// How many deliveries may be overdue and still awaited. A command that owes so many answers is started anew.
+const MAX_OVERDUE: usize = 1000;
+/// Ignored lines that are logged one by one; beyond these, every thousandth.
+const LOGGED_LINES: u64 = 10;
+/// How much of an ignored line is logged, in bytes.
+const LOGGED_BYTES: usize = 100;
+
+/// A command that can be asked. Dropping it kills the process.
+#[derive(Debug)]
+pub(super) struct Exec {
+    asks: mpsc::Sender<Ask>,
+    closing: watch::Sender<bool>,
+    ignored: Arc<AtomicU64>,
+    actor: Mutex<Option<JoinHandle<()>>>,
+    abort: tokio::task::AbortHandle,
+}
+
+impl Exec {
+    pub(super) fn start(command: ExecCommand) -> Result<Self, ExecError> {
+        let process = Process::start(&command)?;
+        let (asks, taken) = mpsc::channel(64);
+        let (closing, closed) = watch::channel(false);
+        let ignored = Arc::new(AtomicU64::new(0));
+        let actor = Actor {
+            command,
+            asks: taken,
+            closing: closed,
+            open: OpenAsks::default(),
+            ear: Ear { ignored: Arc::clone(&ignored), last_answer: None, ever_answered: false },
+            pauses: pauses(),
+        };
+        let actor = tokio::spawn(actor.run(process));
+        let abort = actor.abort_handle();
+        Ok(Self { asks, closing, ignored, actor: Mutex::new(Some(actor)), abort })
+    }
+
+    pub(super) fn ignored_lines(&self) -> u64 {
+        self.ignored.load(Ordering::Relaxed)
+    }
+
+    /// Sends a line, to which its end is added, and waits for its answer.
+    pub(super) async fn ask(
+        &self,
+        id: &str,
+        attempt: Option<u32>,
+        mut line: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<(), Failure> {
+        line.push(b'\n');
+        let (answer, answered) = oneshot::channel();
+        let ask = Ask { id: id.to_owned(), attempt, line, asked_at: Instant::now(), timeout, answer };
+        let closed = || Failure::Unreachable(HandlerError::retry("the command is closed"));
+        self.asks.send(ask).await.map_err(|_| closed())?;
+        answered.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    pub(super) async fn close(&self) {
+        self.closing.send_replace(true);
+        self.ended().await;
+    }
+
+    pub(super) async fn kill(&self) {
+        self.abort.abort();
+        self.ended().await;
+    }
+
+    /// Waits until the actor has ended, and its process with it. Cancel-safe: any number may wait.
+    async fn ended(&self) {
+        let mut actor = self.actor.lock().await;
+        let Some(task) = actor.as_mut() else { return };
+        let ended = task.await;
+        *actor = None;
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            tracing::error!(%error, "the task that runs a command failed");
+        }
+    }
+}
+
+impl Drop for Exec {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .without_max_times()
+        .with_jitter()
+        .build()
+}
+
+struct Actor {
+    command: ExecCommand,
+    asks: mpsc::Receiver<Ask>,
+    closing: watch::Receiver<bool>,
+    open: OpenAsks,
+    ear: Ear,
+    pauses: ExponentialBackoff,
+}
+
+/// Why the process is not used any longer.
+enum Parted {
+    /// It is to be closed.
+    Closing,
+    /// It ended, or closed a pipe.
+    ByItself,
+    /// It took an event and has answered nothing since.
+    Hung,
+}
+
+impl Actor {
+    async fn run(mut self, mut process: Process) {
+        loop {
+            self.ear.last_answer = None;
+            let parted = self.serve(&mut process).await;
+            let grace = match parted {
+                Parted::Closing => self.command.grace(),
+                Parted::ByItself => PARTING,
+                Parted::Hung => Duration::ZERO,
+            };
+            let ended = process.end(grace, |line| self.ear.hear(line, &mut self.open)).await;
+            if matches!(parted, Parted::Closing) {
+                self.refuse_the_rest();
+                return;
+            }
+            let failure = self.failure(&parted, &ended);
+            self.open.fail_written(&failure);
+            match self.rest(failure).await {
+                Some(next) => process = next,
+                None => return self.refuse_the_rest(),
+            }
+        }
+    }
+
+    /// Carries lines to the process and answers back, until they part.
+    async fn serve(&mut self, process: &mut Process) -> Parted {
+        let mut chunk = Cursor::new(Vec::new());
+        loop {
+            if chunk.position() == chunk.get_ref().len() as u64 {
+                chunk.get_mut().clear();
+                chunk.set_position(0);
+                self.open.write_chunk(chunk.get_mut());
+            }
+            let Process { stdin: Some(stdin), stdout, child, .. } = process else { return Parted::ByItself };
+            let deadline = self.open.next_deadline();
+            tokio::select! {
+                () = closing(&mut self.closing) => return Parted::Closing,
+                Some(ask) = self.asks.recv() => self.open.insert(ask),
+                line = stdout.next() => match line {
+                    Ok(Some(line)) => self.ear.hear(line, &mut self.open),
+                    Ok(None) | Err(_) => return Parted::ByItself,
+                },
+                // Written or not, the next round goes on from where it stands; an error means that the input is closed.
+                written = stdin.write_buf(&mut chunk), if !chunk.get_ref().is_empty() => if written.is_err() {
+                    return Parted::ByItself;
+                },
+                // It ends, or cannot be waited for: either way it is of no use any longer.
+                _ = child.wait() => return Parted::ByItself,
+                () = until(deadline) => {
+                    let hangs = self.open.expire(Instant::now(), self.ear.last_answer);
+                    if hangs || self.open.overdue() > MAX_OVERDUE {
+                        return Parted::Hung;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for the next delivery, but at least for the pause that is due, and starts the command again.
+    /// None when it is to be closed.
+    async fn rest(&mut self, mut failure: Failure) -> Option<Process> {
+        if self.ear.last_answer.is_some() {
+            self.pauses = pauses();
+        }
+        let mut ready = Instant::now() + self.pauses.next().unwrap_or(LONGEST_PAUSE);
+        loop {
+            let deadline = self.open.next_deadline();
+            tokio::select! {
+                () = closing(&mut self.closing) => return None,
+                Some(ask) = self.asks.recv() => self.open.insert(ask),
+                () = sleep_until(ready), if self.open.has_unwritten() => match Process::start(&self.command) {
+                    Ok(process) => return Some(process),
+                    Err(error) => {
+                        failure = Failure::Unreachable(error.into());
+                        self.open.fail_all(&failure);
+                        ready = Instant::now() + self.pauses.next().unwrap_or(LONGEST_PAUSE);
+                    }
+                },
+                // Nobody is to wait for longer than it said, not even for a command that rests.
+                () = until(deadline) => self.open.fail_expired(Instant::now(), &failure),
+            }
+        }
+    }
+
+    fn failure(&self, parted: &Parted, ended: &str) -> Failure {
+        let error = match parted {
+            Parted::Hung => "the command answered nothing in time and was killed".to_owned(),
+            _ => format!("the command ended before it answered: {ended}"),
+        };
+        tracing::warn!(program = self.command.program(), %error, "a command is started again");
+        let error = HandlerError::retry(error);
+        if self.ear.ever_answered { Failure::Failed(error) } else { Failure::Unreachable(error) }
+    }
+
+    fn refuse_the_rest(&mut self) {
+        self.asks.close();
+        while let Ok(ask) = self.asks.try_recv() {
+            self.open.insert(ask);
+        }
+        self.open.fail_all(&Failure::Unreachable(HandlerError::retry("the command is closed")));
+    }
+}
+
+/// Hears what the command says.
+struct Ear {
+    ignored: Arc<AtomicU64>,
+    /// When this process last answered something.
+    last_answer: Option<Instant>,
+    /// Whether any process of this command ever did.
+    ever_answered: bool,
+}
+
+impl Ear {
+    fn hear(&mut self, line: Line, open: &mut OpenAsks) {
+        let text = match line {
+            Line::Text(text) => text,
+            Line::TooLong => return self.ignore("a line that is too long", b""),
+        };
+        let Some(answer) = Answer::parse(&text) else {
+            return self.ignore("a line that is no answer", &text);
+        };
+        let settled = open.settle(answer);
+        if settled != Settled::Unknown {
+            self.last_answer = Some(Instant::now());
+            self.ever_answered = true;
+        }
+        match settled {
+            Settled::InTime => {}
+            Settled::Late => self.ignore("an answer that comes too late", &text),
+            Settled::Unknown => self.ignore("an answer to nothing that is open", &text),
+        }
+    }
+
+    fn ignore(&self, what: &str, line: &[u8]) {
+        let count = self.ignored.fetch_add(1, Ordering::Relaxed) + 1;
+        if count <= LOGGED_LINES || count.is_multiple_of(1000) {
+            tracing::warn!(count, line = excerpt(line, LOGGED_BYTES), "the command wrote {what}: ignored");
+        }
+    }
+}
+
+/// Waits until the command is to be closed.
+async fn closing(wish: &mut watch::Receiver<bool>) {
+    // An error means that nobody is left who could wish for more.
+    let _ = wish.wait_for(|closing| *closing).await;
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
