@@ -1,7 +1,9 @@
 //! What can be said on the command line.
 
 pub(crate) mod filter;
+pub(crate) mod group;
 pub(crate) mod number;
+pub(crate) mod target;
 pub(crate) mod time;
 
 use std::path::PathBuf;

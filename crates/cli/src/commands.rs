@@ -5,26 +5,34 @@ mod checkpoint;
 mod checkpoints;
 mod completions;
 mod config_show;
+mod consume;
+mod counting;
+mod dead_letters;
 mod demo;
 mod disk;
 mod erase;
 mod export;
+mod groups;
 mod health;
 mod import;
 mod init;
 mod intake;
 mod list;
 mod man;
+mod mark;
 mod publish;
 mod recover;
 mod replay;
 mod replay_correlation;
 mod replay_user;
 mod replaying;
+mod replays;
 mod restore;
 mod retention;
+mod scheduled;
 mod schemas;
 mod show;
+mod signals;
 mod stats;
 mod tail;
 mod trim;
@@ -63,12 +71,20 @@ pub(crate) enum Command {
     Stats(stats::StatsArgs),
     /// Write events out, the oldest first
     Export(export::ExportArgs),
+    /// Look after events that wait for their time
+    #[command(subcommand)]
+    Scheduled(scheduled::ScheduledCommand),
+    /// Hand events to a service as they come: run a consumer of a group
+    Consume(consume::ConsumeArgs),
     /// Replay a slice of history
     Replay(replay::ReplayArgs),
     /// Replay a whole workflow
     ReplayCorrelation(replay_correlation::ReplayCorrelationArgs),
     /// Replay everything that names a user
     ReplayUser(replay_user::ReplayUserArgs),
+    /// Look after replays: watch, pause, resume, cancel
+    #[command(subcommand)]
+    Replays(replays::ReplaysCommand),
     /// Mark a place in the log, to recover from later
     Checkpoint(checkpoint::CheckpointArgs),
     /// Look after checkpoints
@@ -76,12 +92,18 @@ pub(crate) enum Command {
     Checkpoints(checkpoints::CheckpointsCommand),
     /// Replay what came after a checkpoint
     Recover(recover::RecoverArgs),
+    /// Look after consumer groups
+    #[command(subcommand)]
+    Groups(groups::GroupsCommand),
+    /// Look after dead letters: deliveries that a group gave up on
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
     /// Show all event schemas, and whether they are sound
     ValidateSchemas(validate_schemas::ValidateSchemasArgs),
     /// Look after event schemas
     #[command(subcommand)]
     Schemas(schemas::SchemasCommand),
-    /// Check the store
+    /// Check the store, its groups, and the alerts
     Health(health::HealthArgs),
     /// Check every event and every index entry
     Verify(verify::VerifyArgs),
@@ -93,7 +115,7 @@ pub(crate) enum Command {
     Backup(backup::BackupArgs),
     /// Bring a backup back
     Restore(restore::RestoreArgs),
-    /// See events validated, stored, found, lost and recovered
+    /// See events validated, stored, found, delivered, lost and recovered
     Demo(demo::DemoArgs),
     /// Look at the settings
     #[command(subcommand)]
@@ -115,12 +137,17 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_>) -> Result<E
         Command::Tail(args) => tail::run(args, context).await,
         Command::Stats(args) => stats::run(args, context).await,
         Command::Export(args) => export::run(args, context).await,
+        Command::Scheduled(command) => scheduled::run(command, context).await,
+        Command::Consume(args) => consume::run(args, context).await,
         Command::Replay(args) => replay::run(args, context).await,
         Command::ReplayCorrelation(args) => replay_correlation::run(args, context).await,
         Command::ReplayUser(args) => replay_user::run(args, context).await,
+        Command::Replays(command) => replays::run(command, context).await,
         Command::Checkpoint(args) => checkpoint::run(args, context).await,
         Command::Checkpoints(command) => checkpoints::run(command, context).await,
         Command::Recover(args) => recover::run(args, context).await,
+        Command::Groups(command) => groups::run(command, context).await,
+        Command::DeadLetters(command) => dead_letters::run(command, context).await,
         Command::ValidateSchemas(args) => validate_schemas::run(args, context).await,
         Command::Schemas(command) => schemas::run(command, context).await,
         Command::Health(args) => health::run(args, context).await,

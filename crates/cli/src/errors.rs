@@ -4,7 +4,10 @@ use std::io;
 
 use domain::{
     StorageFailure,
-    ports::{CheckpointStoreError, EventStoreError, ReplayStoreError, SchemaStoreError},
+    ports::{
+        CheckpointStoreError, DeadLetterStoreError, EventStoreError, GroupStoreError, ReplayStoreError,
+        ScheduleStoreError, SchemaStoreError, StatsStoreError,
+    },
 };
 
 use replay::ReplayError;
@@ -63,6 +66,17 @@ impl CliError {
             _ => Self::failed(format!("the output cannot be written: {error}")),
         }
     }
+}
+
+/// An error with what led to it.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        said.push_str(&format!(": {next}"));
+        cause = next.source();
+    }
+    said
 }
 
 /// What a person can do about a fault of the store.
@@ -138,6 +152,50 @@ impl From<SchemaStoreError> for CliError {
     }
 }
 
+impl From<GroupStoreError> for CliError {
+    fn from(error: GroupStoreError) -> Self {
+        let said = error.to_string();
+        match error {
+            GroupStoreError::Storage(failure) => failure.into(),
+            GroupStoreError::NoGroup(_) => Self::failed(said)
+                .hint("`event-replay groups list` shows all of them, `groups create` makes one"),
+            GroupStoreError::Differs { .. } => Self::failed(said)
+                .hint("leave --key and --segments as they are, take another name, or delete the group first"),
+            GroupStoreError::BadCursor(_) => {
+                Self::failed(said).hint("name another place: --at start, head, a checkpoint or a time")
+            }
+            _ => Self::failed(said),
+        }
+    }
+}
+
+impl From<DeadLetterStoreError> for CliError {
+    fn from(error: DeadLetterStoreError) -> Self {
+        match error {
+            DeadLetterStoreError::Storage(failure) => failure.into(),
+            other => Self::failed(other.to_string()),
+        }
+    }
+}
+
+impl From<ScheduleStoreError> for CliError {
+    fn from(error: ScheduleStoreError) -> Self {
+        match error {
+            ScheduleStoreError::Storage(failure) => failure.into(),
+            other => Self::failed(other.to_string()),
+        }
+    }
+}
+
+impl From<StatsStoreError> for CliError {
+    fn from(error: StatsStoreError) -> Self {
+        match error {
+            StatsStoreError::Storage(failure) => failure.into(),
+            other => Self::failed(other.to_string()),
+        }
+    }
+}
+
 impl From<ReplayStoreError> for CliError {
     fn from(error: ReplayStoreError) -> Self {
         match error {
@@ -153,6 +211,17 @@ impl From<ReplayError> for CliError {
         match error {
             ReplayError::Events(error) => error.into(),
             ReplayError::Checkpoints(error) => error.into(),
+            ReplayError::Replays(error) => error.into(),
+            ReplayError::Groups(error) => error.into(),
+            ReplayError::DeadLetters(error) => error.into(),
+            ReplayError::UnknownReplay(_) => {
+                Self::failed(said).hint("`event-replay replays list` shows all of them")
+            }
+            ReplayError::UnknownGroup { .. } => {
+                Self::failed(said).hint("`event-replay groups list` shows all of them")
+            }
+            ReplayError::NoGroups => Self::failed(said)
+                .hint("`event-replay groups create NAME` makes one; --target stdout needs none"),
             ReplayError::InvalidOption(_) => Self::usage(said),
             ReplayError::Everything => Self::usage(said).hint("add --all"),
             ReplayError::UnknownEvent(_) => Self::failed(said)

@@ -6,10 +6,11 @@ use crate::args::Cli;
 
 /// Commands by purpose. Every command is in one group; a test sees to it.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Put events in", &["init", "publish", "import"]),
+    ("Put events in", &["init", "publish", "import", "scheduled"]),
     ("Find events", &["list", "show", "tail", "stats", "export"]),
-    ("Replay", &["replay", "replay-correlation", "replay-user"]),
+    ("Replay", &["replay", "replay-correlation", "replay-user", "replays"]),
     ("Recover", &["checkpoint", "checkpoints", "recover"]),
+    ("Consumers", &["consume", "groups", "dead-letters"]),
     ("Schemas", &["validate-schemas", "schemas"]),
     ("Look after the store", &["health", "verify", "trim", "erase", "backup", "restore"]),
     ("The program itself", &["demo", "config", "completions", "man", "help"]),
@@ -20,7 +21,8 @@ Examples:
   event-replay import events.ndjson
   event-replay list --type 'user.*' --from 2h
   event-replay replay --correlation-id workflow-abc-123 --dry-run
-  event-replay replay --user-id user-123 --target stdout
+  event-replay consume mail --target exec:./send-mail
+  event-replay replay --user-id user-123
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 done with failures, 4 unhealthy.
 `event-replay COMMAND --help` shows a command's flags and examples.";
@@ -73,6 +75,9 @@ mod tests {
             for leaf in leaves {
                 let after = leaf.get_after_help().map(ToString::to_string).unwrap_or_default();
                 assert!(after.contains("event-replay "), "{} has no example", leaf.get_name());
+                let widest = after.lines().map(|line| line.chars().count()).max();
+                // A wider line is broken where it is shown, and leaves an orphan.
+                assert!(widest <= Some(100), "{}: its help is {widest:?} wide", leaf.get_name());
             }
         }
     }

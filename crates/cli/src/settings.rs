@@ -1,15 +1,17 @@
 //! Settings: flag, then environment, then `event-replay.toml`, then default; each knows where it came from.
 
+mod event_store;
 pub(crate) mod keys;
 pub(crate) mod layers;
 
-use std::{fmt::Display, path::Path};
+use std::{fmt::Display, path::Path, time::Duration};
 
 use bus::UnknownTypes;
 use config::{Map, Value, ValueKind};
-use domain::{Limits, OrderingRule, RetentionRule, TypePattern};
+use domain::{Limits, OrderingRule, RetentionRule, TypePattern, ports::GroupHolds};
 use validation::EngineKind;
 
+pub(crate) use self::event_store::EventStoreSetting;
 use self::keys::{KEYS, RETENTION_BOUNDS};
 use crate::{args::number, errors::CliError, output::escape, store::StoreLocation};
 
@@ -43,10 +45,16 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     /// What is dropped after an append.
     pub(crate) retention: Vec<RetentionRule>,
+    /// How far consumer groups keep history from retention.
+    pub(crate) holds: GroupHolds,
     /// How often a delivery is tried again.
     pub(crate) max_retries: u32,
+    /// How long a handler may take.
+    pub(crate) handler_timeout: Duration,
     /// Whether published events are kept.
-    pub(crate) event_store: bool,
+    pub(crate) event_store: EventStoreSetting,
+    /// Whether deliveries that a group gives up on are kept as dead letters.
+    pub(crate) dead_letters: bool,
     /// All of them, for people.
     pub(crate) shown: Vec<Shown>,
 }
@@ -66,8 +74,6 @@ impl Settings {
         let store =
             raw(&tree, "store")?.pair().map(|(address, origin)| (anchored(&address, &origin), origin));
         let store = StoreLocation::resolve(&store)?;
-        // The command line has no consumers yet; a value that means nothing is refused all the same.
-        required(&tree, "dead_letters.enabled", boolean)?;
         let mut retention = Vec::from_iter(rule(&tree, "retention", vec![])?);
         for pattern in type_patterns(&tree) {
             let path = format!("retention.types.{pattern}");
@@ -90,8 +96,17 @@ impl Settings {
             unknown_types: required(&tree, "validation.unknown_types", unknown_types)?,
             limits,
             retention,
+            holds: GroupHolds {
+                forgotten_after: required(&tree, "retention.forgotten_after", number::duration)?,
+                max_hold: optional(&tree, "retention.max_hold", number::duration)?,
+            },
             max_retries: required(&tree, "retries.max", number::retries)?,
-            event_store: required(&tree, "event_store.enabled", boolean)?,
+            handler_timeout: required(&tree, "handlers.timeout", timeout)?,
+            event_store: EventStoreSetting::new(
+                required(&tree, "event_store.enabled", boolean)?,
+                raw(&tree, "event_store.enabled")?.origin,
+            ),
+            dead_letters: required(&tree, "dead_letters.enabled", boolean)?,
         })
     }
 }
@@ -258,6 +273,18 @@ fn boolean(text: &str) -> Result<bool, String> {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),
         _ => Err("it is true or false".to_owned()),
+    }
+}
+
+/// A handler's time: a bare number is in milliseconds, as programs that were set up before know it.
+fn timeout(text: &str) -> Result<Duration, String> {
+    match number::delay(text) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        _ => {
+            Err("a timeout is a number of milliseconds (30000), or a number with a unit (30s, 2m), at most \
+                  one day"
+                .to_owned())
+        }
     }
 }
 

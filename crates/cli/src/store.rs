@@ -4,7 +4,10 @@ mod location;
 
 use std::{path::Path, sync::Arc};
 
-use domain::ports::{CheckpointStore, Clock, EventStore, ReplayStore, SchemaStore, SystemClock};
+use domain::ports::{
+    self, CheckpointStore, Clock, DeadLetterStore, EventStore, GroupStore, Keeps, ReplayStore, ScheduleStore,
+    SchemaStore, StatsStore, SystemClock,
+};
 use storage_memory::MemoryStore;
 use storage_sqlite::{SqliteOptions, SqliteStore};
 
@@ -25,14 +28,24 @@ pub(crate) enum Access {
 
 /// An open store, as ports.
 pub(crate) struct Stores {
+    /// All of them, for what works with several.
+    pub(crate) all: Arc<dyn ports::Stores>,
     /// The log.
     pub(crate) events: Arc<dyn EventStore>,
     /// Operators' marks.
     pub(crate) checkpoints: Arc<dyn CheckpointStore>,
     /// Users' schemas.
     pub(crate) schemas: Arc<dyn SchemaStore>,
-    /// Replay counts.
+    /// Replay counts, and the records of replays.
     pub(crate) replays: Arc<dyn ReplayStore>,
+    /// Consumer groups.
+    pub(crate) groups: Arc<dyn GroupStore>,
+    /// What groups gave up on.
+    pub(crate) dead_letters: Arc<dyn DeadLetterStore>,
+    /// Events that wait for their time.
+    pub(crate) schedule: Arc<dyn ScheduleStore>,
+    /// Counters over time.
+    pub(crate) counters: Arc<dyn StatsStore>,
     /// The file, for what only a file can do.
     pub(crate) file: Option<SqliteStore>,
 }
@@ -41,7 +54,10 @@ impl Stores {
     /// Opens the store that the settings name.
     pub(crate) async fn open(settings: &Settings, access: Access) -> Result<Self, CliError> {
         match settings.store.place() {
-            Place::Memory => Ok(Self::of(MemoryStore::default(), None)),
+            Place::Memory => {
+                let keeps = settings.event_store.keeps();
+                Ok(Self::of(Arc::new(MemoryStore::keeping(clock(), keeps)), None))
+            }
             Place::Redis => Err(no_redis(&settings.store)),
             Place::Sqlite(path) => {
                 if access != Access::Create && !path.exists() {
@@ -62,7 +78,11 @@ impl Stores {
                 };
                 let store = opened
                     .map_err(|failure| CliError::from(failure).during(format!("store {}", settings.store)))?;
-                Ok(Self::of(store.clone(), Some(store)))
+                let stores = Self::of(Arc::new(store.clone()), Some(store));
+                if access == Access::Create {
+                    stores.must_keep(settings).await?;
+                }
+                Ok(stores)
             }
         }
     }
@@ -77,25 +97,57 @@ impl Stores {
 
     /// Ends with the file in order. A store that is only dropped is in order too; this one leaves no log to read.
     pub(crate) async fn close(self) {
-        let Self { events, checkpoints, schemas, replays, file } = self;
-        drop((events, checkpoints, schemas, replays));
+        let Self {
+            all,
+            events,
+            checkpoints,
+            schemas,
+            replays,
+            groups,
+            dead_letters,
+            schedule,
+            counters,
+            file,
+        } = self;
+        drop((all, events, checkpoints, schemas, replays, groups, dead_letters, schedule, counters));
         if let Some(file) = file {
             file.close().await;
         }
     }
 
-    fn of<S>(store: S, file: Option<SqliteStore>) -> Self
-    where
-        S: EventStore + CheckpointStore + SchemaStore + ReplayStore + 'static,
-    {
-        let store = Arc::new(store);
+    fn of(all: Arc<dyn ports::Stores>, file: Option<SqliteStore>) -> Self {
         Self {
-            events: store.clone(),
-            checkpoints: store.clone(),
-            schemas: store.clone(),
-            replays: store,
+            events: all.clone(),
+            checkpoints: all.clone(),
+            schemas: all.clone(),
+            replays: all.clone(),
+            groups: all.clone(),
+            dead_letters: all.clone(),
+            schedule: all.clone(),
+            counters: all.clone(),
+            all,
             file,
         }
+    }
+
+    /// What a namespace keeps is frozen when it is made: whoever puts events in and was told otherwise must know.
+    async fn must_keep(&self, settings: &Settings) -> Result<(), CliError> {
+        let Some(wanted) = settings.event_store.asked_for() else { return Ok(()) };
+        let info = self.events.info().await?;
+        if info.keeps == wanted {
+            return Ok(());
+        }
+        let what = match info.keeps {
+            Keeps::History => "keeps every event",
+            Keeps::Deliveries => "keeps events only until they are delivered",
+        };
+        let (store, value) = (&settings.store, wanted == Keeps::History);
+        Err(CliError::failed(format!(
+            "{store} {what}, and event_store.enabled is {value} (from {}); this is frozen when a namespace is \
+             made, and nothing was changed",
+            settings.event_store.origin()
+        ))
+        .hint("leave ENABLE_EVENT_STORE unset to take the store as it is, or name another store with --store"))
     }
 }
 
@@ -106,7 +158,11 @@ pub(crate) fn clock() -> Arc<dyn Clock> {
 
 /// How the embedded store is opened.
 pub(crate) fn sqlite_options(settings: &Settings, path: &Path) -> SqliteOptions {
-    SqliteOptions { namespace: settings.store.namespace().to_owned(), ..SqliteOptions::new(path) }
+    SqliteOptions {
+        namespace: settings.store.namespace().to_owned(),
+        keeps: settings.event_store.keeps(),
+        ..SqliteOptions::new(path)
+    }
 }
 
 /// The path of the embedded store, for commands that only a file can serve.

@@ -163,8 +163,10 @@ fn bad_flags_are_usage_errors_that_teach() {
         (&["list", "--after", "AfoG9RU1kBFqAQGhAvNnXl1"], "not a cursor"),
         (&["replay", "--target", "stdout"], "this would replay every event"),
         (&["replay", "--dry-run"], "add --all"),
-        (&["replay", "--type", "user.*"], "this version replays to stdout: add --target stdout"),
-        (&["replay", "--type", "user.*", "--target", "groups"], "add --target stdout"),
+        (
+            &["replay", "--type", "user.*", "--target", "file.ndjson"],
+            "a target is groups, stdout, exec:COMMAND",
+        ),
         (&["replay-user", "u", "--user-id", "v", "--target", "stdout"], "names its user already"),
         (&["erase"], "name an entity"),
         (&["erase", "user=user-123"], "add --yes"),

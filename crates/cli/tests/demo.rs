@@ -69,10 +69,10 @@ fn the_demo_tells_its_story_and_exits_with_0() {
     let output = place.run(&["demo", "--events", "1000", "--path", "demo.db"]);
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let story = stdout(&output);
-    for number in 1..=8 {
+    for number in 1..=11 {
         assert!(story.contains(&format!("\n{number}. ")), "step {number} of\n{story}");
     }
-    assert_eq!(story.matches("   recovered: ").count(), 2, "{story}");
+    assert_eq!(story.matches("   recovered: ").count(), 4, "{story}");
     assert!(!story.contains("NOT") && story.contains("All is as the generator says"), "{story}");
     assert!(story.lines().all(|line| line.chars().count() < 120), "{story}");
     assert_eq!(stderr(&output), "");
@@ -99,8 +99,38 @@ fn its_figures_add_up_and_are_those_of_the_exported_events() {
         assert_eq!(count(&recovery["differingFigures"]), 0);
         assert!(count(&recovery["lostFigures"]) > 100 && count(&recovery["figures"]) > 100, "{recovery}");
     }
-    assert_eq!(count(&summary["replayCounts"]["1"]), half);
-    assert_eq!(count(&summary["replayCounts"]["2"]), stored - half);
+    assert_eq!(count(&summary["replayCounts"]["2"]), half);
+    assert_eq!(count(&summary["replayCounts"]["3"]), stored - half);
+
+    let group = &summary["group"];
+    let letters = count(&group["deadLetters"]);
+    assert!(letters > 0 && count(&group["lostFigures"]) > 0, "{group}");
+    assert_eq!(count(&group["handled"]) + letters, stored);
+    assert_eq!((&group["expectedDeadLetters"], &group["redriven"]), (&letters.into(), &letters.into()));
+    assert_eq!((count(&group["replayedEvents"]), count(&group["differingFigures"])), (stored, 0));
+    let of_type =
+        stdout(&place.run(&["export", "--store", "sqlite:demo.db", "--type", "path.completed"])).to_owned();
+    assert_eq!(
+        of_type.lines().count() as u64,
+        letters,
+        "dead letters are exactly the events that always failed"
+    );
+    let closed = [
+        "dead-letters",
+        "list",
+        "--state",
+        "all",
+        "--limit",
+        "100000",
+        "--store",
+        "sqlite:demo.db",
+        "--output",
+        "ndjson",
+    ];
+    let closed = stdout(&place.run(&closed)).to_owned();
+    let states: Vec<Value> =
+        closed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["state"].clone()).collect();
+    assert_eq!((states.len() as u64, states.iter().all(|state| state == "handled")), (letters, true));
 
     // The same events in a file, read by nothing of ours.
     let exported = stdout(&place.run(&["demo", "--events", "3000", "--export", "-"])).to_owned();
@@ -165,6 +195,25 @@ fn a_replay_that_loses_one_event_is_noticed_and_named() {
 }
 
 #[test]
+fn a_service_that_loses_a_replayed_event_is_noticed_and_named() {
+    let place = Place::new();
+    for (seed, events) in [("1", "200"), ("20240115", "2000")] {
+        let args = ["--events", events, "--seed", seed, "--path", "demo.db", "--break", "skip-in-group"];
+        let (summary, output) = place.summary(&args);
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+        assert!(count(&summary["group"]["differingFigures"]) >= 3, "{summary}");
+        // The service said that all went well, and the recoveries before went well.
+        assert_eq!(summary["group"]["replayedEvents"], summary["stored"]);
+        assert!(
+            summary["recoveries"].as_array().unwrap().iter().all(|one| one["differingFigures"] == 0),
+            "{summary}"
+        );
+        let problem = summary["problems"][0].as_str().unwrap();
+        assert!(stderr(&output).contains(problem), "{}", told(&output));
+    }
+}
+
+#[test]
 fn the_commands_it_prints_run_as_printed() {
     let place = Place::new();
     fs::create_dir(place.file("a folder's name")).unwrap();
@@ -172,7 +221,7 @@ fn the_commands_it_prints_run_as_printed() {
     let story = stdout(&output);
     let printed: Vec<&str> = story.lines().skip_while(|line| !line.starts_with("Now you")).skip(1).collect();
     let (store, commands) = printed.split_first().unwrap();
-    assert_eq!(commands.len(), 5, "{story}");
+    assert_eq!(commands.len(), 6, "{story}");
     for command in commands {
         let script = format!("{}\n{}", store.trim(), command.trim());
         let ran = place.command("sh").args(["-c", &script]).output().unwrap();

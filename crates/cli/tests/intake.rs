@@ -150,12 +150,6 @@ fn an_event_without_a_source_gets_the_services() {
 }
 
 #[test]
-fn a_store_that_keeps_nothing_is_refused() {
-    let bench = Bench::new().env("ENABLE_EVENT_STORE", "false");
-    bench.pipe(&["publish"], some()).exits(2).says("ENABLE_EVENT_STORE");
-}
-
-#[test]
 fn a_slow_pipe_is_stored_as_it_comes_and_tail_follows_it() {
     let bench = Bench::new();
     bench.run(&["init"]).ok();

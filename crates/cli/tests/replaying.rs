@@ -1,9 +1,16 @@
 //! `replay` and its kin, checkpoints and recovery.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
+
 mod common;
 
-use common::{Bench, ids, registered, some};
-use serde_json::json;
+use common::{
+    Bench, ids,
+    prepared::{self, on_store},
+    registered, some,
+};
+use domain::group::GroupSpec;
+use serde_json::{Value, json};
 
 #[test]
 fn a_dry_run_is_the_plan_and_changes_nothing() {
@@ -154,4 +161,171 @@ fn checkpoints_have_unique_names_and_are_listed_compared_and_deleted() {
     assert_eq!(diff["byType"], json!({"payment.processed": 2, "user.registered": 1}));
     bench.run(&["checkpoints", "delete", "one"]).ok();
     bench.run(&["checkpoints", "delete", "one"]).exits(1).says("no checkpoint named");
+}
+
+/// A command that answers each event well but these, which it refuses for good.
+fn refusing(bench: &Bench, ids: &str) -> String {
+    let script = format!(
+        r#"while IFS= read -r line; do
+             id=${{line#*'"id":"'}}; id=${{id%%'"'*}}; ok='"ok":true'
+             case $id in {ids}) ok='"ok":false,"error":"no room","retry":false' ;; esac
+             printf '{{"id":"%s",%s}}\n' "$id" "$ok"
+           done"#
+    );
+    bench.file("answer.sh", script);
+    "exec:sh answer.sh".to_owned()
+}
+
+#[test]
+fn every_group_gets_a_replay_and_the_report_says_what_each_made_of_it() {
+    let bench = Bench::with(&some());
+    let target = refusing(&bench, "e3");
+    let consumers = [
+        bench.consume(&["billing", "--target", &target]),
+        bench.consume(&["mail", "--no-replays"]),
+        bench.consume(&["users", "--type", "user.*"]),
+    ];
+    let said = bench.run(&["replay", "--user-id", "user-123", "--output", "json"]).exits(3);
+    let report = said.json();
+    assert_eq!(
+        [
+            &report["totalEvents"],
+            &report["successfulReplays"],
+            &report["failedReplays"],
+            &report["skippedEvents"]
+        ],
+        // One event is handled by all that take it; the other is refused by one.
+        [2, 1, 1, 0],
+        "{report}"
+    );
+    let group = |name: &str, handled: u64, failed: u64, skipped: u64| json!({"name": name, "handled": handled, "failed": failed, "skipped": skipped});
+    let groups = json!([group("billing", 1, 1, 0), group("mail", 0, 0, 2), group("users", 1, 0, 1)]);
+    assert_eq!(report["groups"], groups);
+    assert_eq!(
+        (&report["errors"][0]["eventId"], report["errors"].as_array().unwrap().len()),
+        (&"e3".into(), 1)
+    );
+    let letters = bench.json(&["dead-letters", "list"]);
+    assert_eq!(letters["deadLetters"][0]["replayId"], report["replayId"]);
+    assert_eq!(bench.json(&["replays", "show", report["replayId"].as_str().unwrap()])["state"], "COMPLETED");
+
+    let only = bench.run(&["replay", "--event-id", "e4", "--group", "users", "--group", "billing"]).ok();
+    only.prints("completed: 1 of 1 event replayed, 0 failed, 0 skipped").says("to groups billing, users");
+    for consumer in consumers {
+        consumer.stop().ok();
+    }
+}
+
+#[test]
+fn the_pauses_between_batches_are_said_first_and_none_follows_the_last() {
+    let bench = Bench::with(&some());
+    let consumer = bench.consume(&["mail"]);
+    bench.run(&["replay", "--all", "--delay", "1h"]).ok().says("replaying 5 events to group mail\n");
+    let args = ["replay", "--all", "--batch-size", "3", "--delay", "50"];
+    bench.run(&args).ok().says("replaying 5 events to group mail, at least 1s");
+    bench.run(&["replay", "--all", "--batch-size", "1", "--delay", "0"]).ok().says("to group mail\n");
+    consumer.prints_lines(15);
+    consumer.stop().ok();
+}
+
+#[test]
+fn a_detached_replay_is_run_by_whoever_consumes() {
+    let bench = Bench::with(&some());
+    bench.run(&["groups", "create", "mail"]).ok();
+    let args = ["replay", "--type", "user.*", "--where", "has(data.email)", "--detach", "--output", "json"];
+    let said = bench.run(&args).ok().says("no consumer of group mail is alive");
+    let started = said.json();
+    assert_eq!((&started["totalEvents"], &started["groups"]), (&json!(3), &json!(["mail"])));
+    assert_eq!(started["groupsWithoutConsumers"], json!(["mail"]));
+    let id = started["replayId"].as_str().unwrap();
+    assert_eq!(bench.json(&["replays", "show", id])["state"], "PLANNED");
+    let consumer = bench.consume(&["mail"]);
+    bench.run(&["replays", "watch", id]).ok();
+    let mut got = consumer.stop().ok().lines();
+    got.sort_by_key(|line| line["event"]["id"].as_str().unwrap().to_owned());
+    assert_eq!(ids(&got), ["e1", "e2", "event-456789"]);
+    assert!(got.iter().all(|line| line["replay"]["replayId"] == id));
+}
+
+#[test]
+fn a_replay_names_groups_that_nobody_consumes_and_goes_on_when_somebody_does() {
+    let bench = Bench::with(&some());
+    bench.run(&["groups", "create", "mail"]).ok();
+    let replay = bench.start(&["replay", "--all"]);
+    replay.says("no consumer of group mail is alive: waiting for one (`event-replay consume mail`)");
+    let consumer = bench.consume(&["mail"]);
+    let said = replay.ends().ok();
+    said.prints("completed: 5 of 5 events replayed");
+    consumer.stop().ok();
+}
+
+#[test]
+fn a_wish_to_end_cancels_the_replay_and_reports() {
+    let bench = Bench::with(&some());
+    bench.run(&["groups", "create", "mail"]).ok();
+    let replay = bench.start(&["replay", "--all", "--output", "json"]);
+    replay.says("no consumer of group mail is alive");
+    let said = replay.stop().exits(1).says("cancelling");
+    let report = said.json();
+    assert_eq!((&report["status"], &report["remaining"]), (&json!("CANCELLED"), &json!(5)));
+    assert_eq!(bench.json(&["replays", "list"])[0]["state"], "CANCELLED");
+    let consumed = bench.run(&["consume", "mail", "--until-idle", "0s"]).ok();
+    assert_eq!(consumed.stdout, "", "nothing of it comes later");
+}
+
+#[test]
+fn a_second_wish_to_end_leaves_what_is_being_handled_to_the_next_runner() {
+    let bench = Bench::with(&some());
+    let slow = "exec:sh -c 'while read line; do echo begun >> begun; sleep 60; done'";
+    let consumer = bench.consume(&["mail", "--target", slow]);
+    let replay = bench.start(&["replay", "--event-id", "e1"]);
+    common::consumer::wait("the event", || {
+        bench.path("begun").exists().then_some(()).ok_or_else(String::new)
+    });
+    replay.signal("INT");
+    replay.says("what was handed over is waited for");
+    replay.signal("INT");
+    replay.ends().exits(1).says("is cancelled by the next consumer that runs");
+    consumer.kill();
+}
+
+#[test]
+fn without_a_group_it_says_what_to_do() {
+    let bench = Bench::with(&some());
+    let said = bench.run(&["replay", "--type", "user.*"]).exits(1).says("there is no consumer group yet");
+    said.says("event-replay consume NAME").says("groups create NAME").says("--target stdout");
+    bench.run(&["replay", "--type", "user.*", "--dry-run"]).ok().prints("would replay 3 events");
+    on_store(&bench, async |store| prepared::group(store, GroupSpec::new("mail"), false).await);
+    bench
+        .run(&["replay", "--all", "--group", "maul"])
+        .exits(1)
+        .says("no consumer group named \"maul\"")
+        .says("mail");
+    for (args, what) in [
+        (&["--target", "stdout", "--group", "mail"][..], "--group is for replays into groups"),
+        (&["--target", "stdout", "--detach"], "--detach is for replays into groups"),
+        (&["--target", "nowhere"], "a target is groups, stdout, exec:COMMAND"),
+        (&["--dry-run", "--detach"], "cannot be used with"),
+    ] {
+        bench.run(&[&["replay", "--all"], args].concat()).exits(2).says(what);
+    }
+    assert_eq!(bench.json(&["replays", "list"]), json!([]), "nothing was begun");
+}
+
+#[test]
+fn a_command_gets_a_replay_in_log_order_and_its_refusals_are_failures() {
+    let bench = Bench::with(&some());
+    let script = r#"while IFS= read -r line; do
+          id=${line#*'"id":"'}; id=${id%%'"'*}; echo "$id" >> seen
+          case $id in e2) echo "{\"id\":\"$id\",\"ok\":false,\"error\":\"no\",\"retry\":false}" ;;
+                      *) echo "{\"id\":\"$id\",\"ok\":true}" ;; esac
+        done"#;
+    bench.file("take.sh", script);
+    let said = bench.run(&["replay", "--all", "--target", "exec:sh take.sh", "--output", "json"]).exits(3);
+    let report: Value = said.json();
+    assert_eq!((&report["successfulReplays"], &report["failedReplays"]), (&json!(4), &json!(1)));
+    let seen = std::fs::read_to_string(bench.path("seen")).unwrap();
+    assert_eq!(seen.split_whitespace().collect::<Vec<_>>(), ["e1", "e2", "e3", "e4", "event-456789"]);
+    said.says("replaying 5 events to exec:sh");
+    bench.run(&["replay", "--all", "--target", "exec:no-such-program"]).exits(1).says("no-such-program");
 }

@@ -1,9 +1,12 @@
 //! Every command line that users of the system before this one have in their notes, as written there but for the name
-//! of the program, on events that each of them matches or narrowly misses.
+//! of the program, on events that each of them matches or narrowly misses. Replays go to a group that a process of its
+//! own consumes, as they did there.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod common;
 
-use common::{Bench, ids};
+use common::{Bench, consumer::Running, ids};
 use serde_json::{Value, json};
 
 fn event(id: &str, event_type: &str, user: &str, correlation: &str, timestamp: &str) -> String {
@@ -73,12 +76,69 @@ fn run(bench: &Bench, line: &str, more: &[&str]) -> common::Said {
     bench.run(&args).ok()
 }
 
-/// Replays go to consumer groups there; this version has stdout.
+/// A group whose consumer prints what it gets, and how much of that was looked at.
+struct Service {
+    consumer: Running,
+    seen: usize,
+}
+
+impl Service {
+    /// One that has all that was published, and waits.
+    fn of(bench: &Bench) -> Self {
+        let all = bench.run(&["export"]).ok().stdout.lines().count();
+        let consumer = bench.consume(&["service", "--at", "start"]);
+        consumer.prints_lines(all);
+        Self { consumer, seen: all }
+    }
+
+    /// What came since the last look, the ids sorted: keys do not wait for each other.
+    fn news(&mut self, number: usize) -> Vec<(String, Value)> {
+        self.consumer.prints_lines(self.seen + number);
+        let text = self.consumer.stdout();
+        let line = |line: &str| serde_json::from_str::<Value>(line).unwrap();
+        let mut news: Vec<(String, Value)> = text
+            .lines()
+            .skip(self.seen)
+            .map(line)
+            .map(|line| (line["event"]["id"].as_str().unwrap().to_owned(), line["replay"].clone()))
+            .collect();
+        news.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        self.seen += news.len();
+        news
+    }
+}
+
+/// Runs a line as written: the group gets these events, as replays, and the command says so.
 #[track_caller]
-fn replays(bench: &Bench, line: &str, expected: &[&str]) {
+fn replays(bench: &Bench, service: &mut Service, line: &str, expected: &[&str]) {
+    let report = run(bench, line, &["--output", "json"]).json();
+    let news = service.news(expected.len());
+    let mut expected = expected.to_vec();
+    expected.sort_unstable();
+    assert_eq!(news.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), expected, "{line}");
+    for (id, replay) in &news {
+        assert_eq!((&replay["isReplay"], &replay["replayId"]), (&json!(true), &report["replayId"]), "{id}");
+    }
+    let count = expected.len();
+    assert_eq!(
+        [
+            &report["totalEvents"],
+            &report["successfulReplays"],
+            &report["failedReplays"],
+            &report["skippedEvents"]
+        ],
+        [count, count, 0, 0],
+        "{line}"
+    );
+    let groups = json!([{"name": "service", "handled": count, "failed": 0, "skipped": 0}]);
+    assert_eq!((&report["status"], &report["groups"]), (&json!("COMPLETED"), &groups), "{line}");
+}
+
+/// The same to stdout, which needs no group.
+#[track_caller]
+fn prints(bench: &Bench, line: &str, expected: &[&str]) {
     let said = run(bench, line, &["--target", "stdout"]);
-    let lines = said.lines();
-    assert_eq!(ids(&lines), expected, "{line}");
+    assert_eq!(ids(&said.lines()), expected, "{line}");
     let count = expected.len();
     let events = if count == 1 { "1 event".to_owned() } else { format!("{count} events") };
     said.says(&format!("completed: {count} of {events} replayed, 0 failed, 0 skipped"));
@@ -133,26 +193,46 @@ const LIST_JANUARY: &str = "event-replay list \\
   --to 2024-01-31T23:59:59Z \\
   --limit 50";
 
+const REPLAYS: [(&str, &[&str]); 8] = [
+    (LAST_MONTH, &["r1", "r2", "r4"]),
+    (WORKFLOW, &["r1", "r4"]),
+    ("event-replay replay-correlation correlation-123", &["c1", "c2"]),
+    ("event-replay replay-user user-123", &["r1", "r3", "c1", "event-456789"]),
+    (USER_IN_JANUARY, &["r1", "c1", "event-456789"]),
+    (AFTER_A_RESTART, &["r2", "r3", "r4"]),
+    ("event-replay replay-correlation workflow-payment-123", &["event-456789", "p2"]),
+    (BULK, &["c1"]),
+];
+/// How often each event is replayed by all of them, in log order.
+const COUNTS: [u64; 8] = [4, 2, 2, 4, 1, 3, 1, 3];
+
+fn replay_counts(bench: &Bench) -> Vec<u64> {
+    let listed = bench.json(&["list", "--order", "asc"]);
+    let events = listed["events"].as_array().cloned().unwrap_or_default();
+    events.iter().map(|stored| stored["replayCount"].as_u64().unwrap()).collect()
+}
+
 #[test]
-fn replays_send_what_they_name_and_no_more() {
+fn replays_send_what_they_name_to_the_groups_and_no_more() {
     let bench = bench();
     let before = bench.run(&["export"]).ok().stdout;
-    replays(&bench, LAST_MONTH, &["r1", "r2", "r4"]);
-    replays(&bench, WORKFLOW, &["r1", "r4"]);
-    replays(&bench, "event-replay replay-correlation correlation-123", &["c1", "c2"]);
-    replays(&bench, "event-replay replay-user user-123", &["r1", "r3", "c1", "event-456789"]);
-    replays(&bench, USER_IN_JANUARY, &["r1", "c1", "event-456789"]);
-    replays(&bench, AFTER_A_RESTART, &["r2", "r3", "r4"]);
-    replays(&bench, "event-replay replay-correlation workflow-payment-123", &["event-456789", "p2"]);
-    replays(&bench, BULK, &["c1"]);
+    let mut service = Service::of(&bench);
+    for (line, expected) in REPLAYS {
+        replays(&bench, &mut service, line, expected);
+    }
     assert_eq!(bench.run(&["export"]).ok().stdout, before, "a replay stores no event");
-    let counts: Vec<Value> = bench.json(&["list", "--order", "asc"])["events"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|stored| stored["replayCount"].clone())
-        .collect();
-    assert_eq!(counts, [4, 2, 2, 4, 1, 3, 1, 3]);
+    assert_eq!(replay_counts(&bench), COUNTS);
+    let said = service.consumer.stop().ok();
+    assert_eq!(said.lines().len(), service.seen, "nothing came but what was asked for");
+}
+
+#[test]
+fn the_same_lines_print_the_same_events_in_log_order_without_a_group() {
+    let bench = bench();
+    for (line, expected) in REPLAYS {
+        prints(&bench, line, expected);
+    }
+    assert_eq!(replay_counts(&bench), COUNTS);
 }
 
 #[test]
@@ -173,7 +253,11 @@ fn a_checkpoint_carries_its_metadata_and_counts_what_it_covers() {
     assert_eq!(made["lastProcessedEventId"], "event-456789");
     assert_eq!(made["eventCount"], 6);
     assert_eq!(made["metadata"], json!({"version": "2.0.0", "reason": "pre-migration"}));
-    replays(&bench, "event-replay recover pre-migration-v2", &["p2", "r4"]);
+    let recover = "event-replay recover pre-migration-v2";
+    prints(&bench, recover, &["p2", "r4"]);
+    let mut service = Service::of(&bench);
+    replays(&bench, &mut service, recover, &["p2", "r4"]);
+    service.consumer.stop().ok();
 }
 
 #[test]
@@ -192,5 +276,5 @@ fn schemas_and_health_answer() {
     let schemas = run(&bench, "event-replay validate-schemas", &["--output", "json"]).json();
     assert_eq!(schemas.as_array().map(Vec::len), Some(16));
     run(&bench, "event-replay validate-schemas", &[]).prints("admin.user.action").prints("path.completed");
-    run(&bench, "event-replay health", &[]).prints("store         pass");
+    run(&bench, "event-replay health", &[]).prints("store                pass");
 }

@@ -32,7 +32,9 @@ fn health_names_every_check_with_what_it_saw() {
     assert_eq!(health["status"], "healthy");
     let checks = health["checks"].as_array().unwrap();
     let names: Vec<_> = checks.iter().map(|check| check["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["store", "writable", "disk-space", "schemas", "newest-event"]);
+    let of_the_store = ["store", "writable", "disk-space", "schemas", "newest-event"];
+    let alerts = ["validation-failures", "storage-failures", "dead-letters", "processing-time"];
+    assert_eq!(names, [&of_the_store[..], &alerts].concat());
     for check in checks {
         for member in ["status", "observed", "threshold", "unit", "message"] {
             assert!(check.get(member).is_some(), "{check}");
@@ -47,7 +49,8 @@ fn a_checkpoint_that_holds_back_retention_degrades_health() {
     bench.run(&["checkpoint", "held", "e1", "--hold"]).ok();
     let health = bench.json(&["health"]);
     assert_eq!(health["status"], "degraded");
-    let check = health["checks"].as_array().unwrap().last().unwrap().clone();
+    let checks = health["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["name"] == "retention").unwrap().clone();
     assert_eq!((&check["observed"], &check["threshold"]), (&json!(83), &json!(70)));
     let said = bench.run(&["trim", "--max-events", "0", "--yes"]).ok().prints("dropped 1 event (");
     assert_eq!(said.stderr.matches("checkpoint held keeps events").count(), 1, "{said:?}");
@@ -219,6 +222,46 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
+fn settings_of_the_delivery_are_known_by_the_names_that_users_have() {
+    let find = |bench: &Bench, key: &str| {
+        let settings = bench.json(&["config", "show"]);
+        let row = settings.as_array().unwrap().iter().find(|row| row["key"] == key).unwrap().clone();
+        (row["value"].as_str().unwrap().to_owned(), row["origin"].as_str().unwrap().to_owned())
+    };
+    for (variable, key, value) in [
+        ("ENABLE_EVENT_VALIDATION", "validation.enabled", "false"),
+        ("ENABLE_EVENT_STORE", "event_store.enabled", "false"),
+        ("ENABLE_DEAD_LETTER_QUEUE", "dead_letters.enabled", "false"),
+        ("MAX_EVENT_RETRIES", "retries.max", "9"),
+        ("DEFAULT_TIMEOUT", "handlers.timeout", "5000"),
+        ("EVENT_REPLAY_TIMEOUT", "handlers.timeout", "2s"),
+        ("EVENT_REPLAY_RETENTION_FORGOTTEN_AFTER", "retention.forgotten_after", "3d"),
+    ] {
+        let bench = Bench::new().env(variable, value);
+        assert_eq!(find(&bench, key), (value.to_owned(), variable.to_owned()));
+        assert_eq!(find(&Bench::new(), key).1, "default");
+    }
+}
+
+#[test]
+fn what_a_namespace_keeps_is_frozen_when_it_is_made() {
+    let bench = Bench::new().env("ENABLE_EVENT_STORE", "false");
+    bench.pipe(&["publish"], some()).ok().prints("stored 5");
+    bench.pipe(&["publish"], some()).ok().prints("already stored 5");
+    let bench = bench.env("ENABLE_EVENT_STORE", "true");
+    bench
+        .pipe(&["publish"], some())
+        .exits(1)
+        .says("sqlite:events.db keeps events only until they are delivered")
+        .says("event_store.enabled is true (from ENABLE_EVENT_STORE)");
+    let bench = bench.without("ENABLE_EVENT_STORE");
+    bench.pipe(&["publish"], some()).ok().prints("already stored 5");
+    let kept = Bench::with(&some()).env("ENABLE_EVENT_STORE", "false");
+    kept.run(&["import"]).exits(1).says("sqlite:events.db keeps every event");
+    kept.run(&["list"]).ok().prints("e1");
+}
+
+#[test]
 fn a_path_in_a_settings_file_is_meant_from_that_file() {
     let bench = Bench::new().without("EVENT_REPLAY_STORE");
     std::fs::create_dir(bench.path("conf")).unwrap();
@@ -236,6 +279,9 @@ fn settings_that_mean_nothing_are_refused() {
         ("[retention]\nmax_age = \"long\"", "a duration is a number with a unit"),
         ("[retention.types.\"user.*\"]\nmax_agee = \"1d\"", "there is no setting"),
         ("[dead_letters]\nenabled = \"perhaps\"", "it is true or false"),
+        ("[event_store]\nenabled = \"perhaps\"", "it is true or false"),
+        ("[handlers]\ntimeout = \"0\"", "a timeout is a number of milliseconds"),
+        ("[retention]\nmax_hold = \"long\"", "a duration is a number with a unit"),
         ("this is not toml", "the settings cannot be read"),
     ] {
         let bench = Bench::new();

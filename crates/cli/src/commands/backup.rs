@@ -19,7 +19,8 @@ use crate::{
 #[command(after_help = "Examples:
   event-replay backup events-2024-01-31.db
 
-The copy is the store as it is at that moment, checkpoints and schemas included. `restore` brings it back.")]
+The copy is the store as it is at that moment, checkpoints and schemas included. `restore`
+brings it back.")]
 pub(crate) struct BackupArgs {
     /// The copy. It must not exist.
     #[arg(value_name = "FILE")]

@@ -1,4 +1,4 @@
-//! `demo`: generated events, a real store, a disaster and a recovery, told step by step.
+//! `demo`: generated events, a real store, a failing service, disasters and recoveries, told step by step.
 //!
 //! What must come out is counted by the generator from its own decisions, never from the log, so the demo can fail.
 
@@ -8,6 +8,7 @@ mod feed;
 mod next;
 mod place;
 mod questions;
+mod service;
 mod step;
 mod story;
 mod summary;
@@ -24,17 +25,18 @@ use crate::{args::Format, errors::CliError, exit::Exit};
 /// Fewer events do not have all types and all the workflows that the demo asks for.
 const FEWEST: u64 = 200;
 
-/// See events validated, stored, found, lost and recovered
+/// See events validated, stored, found, delivered, lost and recovered
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay demo
   event-replay demo --events 100000 --path demo.db
   event-replay demo --break skip-one
+  event-replay demo --break skip-in-group
   event-replay demo --events 1000 --export events.ndjson
 
-The demo has a store of its own, whatever --store or the environment name, and leaves it behind to be looked at.
-The same seed and number give the same events, byte for byte; two of a hundred are invalid.
-It exits with 1 if anything is not as the generator says it must be.")]
+The demo has a store of its own, whatever --store or the environment name, and leaves it behind
+to be looked at. The same seed and number give the same events, byte for byte; two of a hundred
+are invalid. It exits with 1 if anything is not as the generator says it must be.")]
 pub(crate) struct DemoArgs {
     /// How many events to generate, valid and invalid together.
     #[arg(long, value_name = "N", default_value = "5000", value_parser = events, allow_hyphen_values = true)]
@@ -67,6 +69,8 @@ fn events(text: &str) -> Result<u64, String> {
 pub(crate) enum Fault {
     /// The replay's target loses one event and says nothing.
     SkipOne,
+    /// The group's service loses one replayed event and says nothing.
+    SkipInGroup,
 }
 
 pub(crate) async fn run(args: DemoArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {

@@ -25,5 +25,5 @@ pub(crate) struct ImportArgs {
 }
 
 pub(crate) async fn run(args: ImportArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    intake::run(Input::of(&args.files), &args.admission, None, cx).await
+    intake::run(Input::of(&args.files), &args.admission, None, None, cx).await
 }

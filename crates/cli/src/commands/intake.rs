@@ -2,15 +2,19 @@
 
 mod report;
 mod source;
+mod wished;
 
 use std::{io::IsTerminal, sync::Arc, time::Duration};
 
-use bus::{Intake, IntakeError, IntakeOptions, Line, PublishSettings, Publisher, UnknownTypes, line_limit};
+use bus::{
+    Intake, IntakeError, IntakeOptions, Line, PublishOptions, PublishSettings, Publisher, UnknownTypes,
+    line_limit,
+};
 use clap::Args;
 use tokio::sync::mpsc;
 
-use self::report::Report;
-use super::{Context, retention, schemas};
+use self::{report::Report, wished::Wished};
+use super::{Context, counting, retention, schemas};
 use crate::{
     errors::CliError,
     exit::Exit,
@@ -37,16 +41,22 @@ pub(crate) struct AdmissionArgs {
     atomic: bool,
 }
 
-/// Takes inputs in, one after the other, and reports.
+/// Events of the schedule that are appended in one step.
+const DUE: usize = 256;
+
+/// Takes inputs in, one after the other, and reports. `wishes` are about the delivery of every event.
 pub(crate) async fn run(
     inputs: Vec<Input>,
     args: &AdmissionArgs,
     service: Option<String>,
+    wishes: Option<PublishOptions>,
     cx: &mut Context<'_>,
 ) -> Result<Exit, CliError> {
-    if !cx.settings.event_store {
-        return Err(CliError::usage("event_store.enabled (ENABLE_EVENT_STORE) is false: nothing would be kept")
-            .hint("delivery without keeping wants consumer groups, which this version does not have: set it to true"));
+    if args.atomic && wishes.is_some() {
+        return Err(CliError::usage(
+            "--atomic stores all or nothing, and takes no --delay, --priority, --expires-in, \
+                                    --expires-at or --retries",
+        ));
     }
     // Looked at first, so that a misspelt name makes no store.
     for input in &inputs {
@@ -64,20 +74,41 @@ pub(crate) async fn run(
         ..PublishSettings::default()
     };
     let validator = schemas::registry(&stores, cx.settings.engine).await?;
+    let meter = counting::meter();
     let publisher =
-        Publisher::new(stores.events.clone(), Arc::new(validator), store::clock(), publish_settings);
+        Publisher::new(stores.events.clone(), Arc::new(validator), store::clock(), publish_settings)
+            .with_schedule(stores.schedule.clone())
+            .with_meter(meter.clone());
+    append_due(&stores).await?;
     let bar = cx.printer.bar("taking in", None);
-    let mut taking = Taking {
-        publisher: Arc::new(publisher),
-        options: IntakeOptions { atomic: args.atomic, ..IntakeOptions::default() },
-        service,
-        report: Report::new(&inputs),
-        bar,
+    let chunks = input::chunks(inputs.clone(), line_limit(&cx.settings.limits));
+    let (report, outcome) = match &wishes {
+        None => {
+            let mut taking = Taking {
+                publisher: Arc::new(publisher),
+                options: IntakeOptions { atomic: args.atomic, ..IntakeOptions::default() },
+                service,
+                report: Report::new(&inputs),
+                bar,
+            };
+            let outcome = taking.all(chunks).await;
+            taking.bar.clear();
+            (taking.report, outcome)
+        }
+        Some(options) => {
+            let delayed = options.delay.is_some();
+            let mut report = Report::new(&inputs);
+            if delayed {
+                report = report.of_scheduled();
+            }
+            let service = service.as_deref();
+            let wished = Wished { publisher: &publisher, options, service, bar: &bar };
+            let outcome = wished.all(chunks, &mut report).await;
+            bar.clear();
+            (report, outcome)
+        }
     };
-    let limit = line_limit(&cx.settings.limits);
-    let outcome = taking.all(input::chunks(inputs, limit)).await;
-    taking.bar.clear();
-    let report = taking.report;
+    counting::keep(&meter, &stores).await;
     if outcome.is_ok() || report.has_anything() {
         report.print(cx)?;
     }
@@ -85,6 +116,12 @@ pub(crate) async fn run(
     retention::apply_settings(&stores, cx).await?;
     stores.close().await;
     Ok(if report.is_clean() { Exit::Ok } else { Exit::DoneWithFailures })
+}
+
+/// What was published to come later and is due comes before what comes now. Nobody else may be there to append it.
+async fn append_due(stores: &Stores) -> Result<(), CliError> {
+    while stores.schedule.append_due(DUE).await?.len() >= DUE {}
+    Ok(())
 }
 
 /// A stream of lines on its way into the log.

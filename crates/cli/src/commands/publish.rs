@@ -1,11 +1,20 @@
 //! `publish`: validate events and store them.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::Args;
+use bus::PublishOptions;
+use clap::{Args, ValueEnum};
+use domain::Priority;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Context, intake};
-use crate::{args::filter, errors::CliError, exit::Exit, input::Input};
+use crate::{
+    args::{filter, number, time},
+    errors::CliError,
+    exit::Exit,
+    input::Input,
+    store,
+};
 
 /// Validate events and store them
 #[derive(Debug, Args)]
@@ -13,9 +22,15 @@ use crate::{args::filter, errors::CliError, exit::Exit, input::Input};
   event-replay publish events.ndjson
   echo '{\"id\":\"e1\",\"type\":\"custom.event\",…}' | event-replay publish --unknown-types accept
   event-replay publish --atomic --output json batch.ndjson
+  event-replay publish --delay 10m reminder.ndjson
+  event-replay publish --priority high --expires-in 5m --retries 1 alerts.ndjson
 
-One event a line. An event that was stored before is recognised by its id and content and not stored twice,
-so the same input can be published again after any error. Exits 3 if an event was refused.")]
+One event a line. An event that was stored before is recognised by its id and content and not
+stored twice, so the same input can be published again after any error. Exits 3 if an event was
+refused.
+
+An event with a delay waits in the schedule (`event-replay scheduled list`) and comes into the
+log when its time has come, by any process that consumes, or with the next publish or import.")]
 pub(crate) struct PublishArgs {
     /// Files of events, plain or packed with gzip or zstd (`-` or none: stdin).
     #[arg(value_name = "FILE")]
@@ -25,9 +40,78 @@ pub(crate) struct PublishArgs {
     /// The source of events that name none [default: the setting `service`, SERVICE_NAME].
     #[arg(long, value_name = "NAME", value_parser = filter::name)]
     service: Option<String>,
+    #[command(flatten)]
+    wishes: WishArgs,
+}
+
+/// Wishes about the delivery of every event.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "How they are delivered")]
+struct WishArgs {
+    /// Let them come into the log after this much time: 500 (milliseconds), 90s, 10m, 2h.
+    #[arg(long, value_name = "TIME", value_parser = long_delay, allow_hyphen_values = true)]
+    delay: Option<Duration>,
+    /// Among the events that a group has fetched, which goes first. Never before an earlier event of its key.
+    #[arg(long, value_name = "PRIORITY", value_enum)]
+    priority: Option<PriorityArg>,
+    /// Do not deliver them any more after this much time.
+    #[arg(long, value_name = "TIME", value_parser = number::duration, allow_hyphen_values = true)]
+    expires_in: Option<Duration>,
+    /// Do not deliver them any more from this time on.
+    #[arg(long, value_name = "TIME", value_parser = time::point, conflicts_with = "expires_in")]
+    expires_at: Option<Timestamp>,
+    /// How often a failed delivery is tried again [default: the consumer's own setting].
+    #[arg(long, value_name = "N", value_parser = retries, allow_hyphen_values = true)]
+    retries: Option<u16>,
+}
+
+/// Which events go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PriorityArg {
+    /// After all others.
+    Low,
+    /// As most.
+    Medium,
+    /// Before most.
+    High,
+    /// Before all others.
+    Critical,
+}
+
+/// A bare number is in milliseconds, as everywhere; a delay of days is one too.
+fn long_delay(text: &str) -> Result<Duration, String> {
+    text.parse::<u64>().map(Duration::from_millis).or_else(|_| number::duration(text))
+}
+
+fn retries(text: &str) -> Result<u16, String> {
+    number::retries(text).map(|retries| retries as u16)
+}
+
+impl WishArgs {
+    /// What was wished; none where nothing was.
+    fn options(&self) -> Result<Option<PublishOptions>, CliError> {
+        let expires_at = match self.expires_in {
+            None => self.expires_at,
+            Some(time) => Some(
+                SignedDuration::try_from(time)
+                    .ok()
+                    .and_then(|time| store::clock().now().checked_add(time).ok())
+                    .ok_or_else(|| CliError::usage("--expires-in goes beyond the end of time"))?,
+            ),
+        };
+        let priority = match self.priority {
+            None | Some(PriorityArg::Medium) => Priority::Medium,
+            Some(PriorityArg::Low) => Priority::Low,
+            Some(PriorityArg::High) => Priority::High,
+            Some(PriorityArg::Critical) => Priority::Critical,
+        };
+        let wished = PublishOptions { priority, delay: self.delay, expires_at, retries: self.retries };
+        Ok((wished != PublishOptions::default()).then_some(wished))
+    }
 }
 
 pub(crate) async fn run(args: PublishArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let service = args.service.or_else(|| cx.settings.service.clone());
-    intake::run(Input::of(&args.files), &args.admission, service, cx).await
+    let wishes = args.wishes.options()?;
+    intake::run(Input::of(&args.files), &args.admission, service, wishes, cx).await
 }

@@ -12,11 +12,11 @@ use crate::{args::FilterArgs, errors::CliError, exit::Exit};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay recover pre-migration-v2 --dry-run
-  event-replay recover pre-migration-v2 --target stdout
+  event-replay recover pre-migration-v2 --group figures
   event-replay recover pre-migration-v2 --source payment-service --target stdout
 
-What comes after a checkpoint is told by position in the log, so events that happened earlier and arrived later
-are part of it.")]
+What comes after a checkpoint is told by position in the log, so events that happened earlier
+and arrived later are part of it.")]
 pub(crate) struct RecoverArgs {
     /// The checkpoint's name or id.
     #[arg(value_name = "CHECKPOINT")]

@@ -13,12 +13,16 @@ use crate::{args::FilterArgs, errors::CliError, exit::Exit};
 #[command(after_help = "Examples:
   event-replay replay --type course.enrolled --user-id user-123 --dry-run
   event-replay replay --type user.registered --from 2024-01-01T00:00:00Z --to 2024-01-31T23:59:59Z \\
-      --batch-size 25 --delay 500 --target stdout
-  event-replay replay --correlation-id workflow-abc-123 --max-retries 5 --target stdout
-  event-replay replay --all --rate 200 --target stdout | consumer
+      --batch-size 25 --delay 500
+  event-replay replay --correlation-id workflow-abc-123 --group mail --group billing
+  event-replay replay --from 2h --target https://billing.internal/events --rate 200
+  event-replay replay --all --target stdout | consumer
 
-A replay sends exactly the events of its plan, in log order, and stores nothing but their replay counts.
-stdout has the events alone, one a line; the result goes to stderr.")]
+A replay sends exactly the events of its plan, in log order, and stores nothing but their replay
+counts. Into groups it waits until each event was handled or is a dead letter, which takes a
+consumer of each group (`event-replay consume`); Ctrl-C cancels it, --detach does not wait.
+Exits with 3 if any event failed. With --target stdout, stdout has the events alone, one a line;
+the result goes to stderr.")]
 pub(crate) struct ReplayArgs {
     #[command(flatten)]
     filter: FilterArgs,

@@ -16,6 +16,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay replay-correlation correlation-123 --dry-run
+  event-replay replay-correlation workflow-payment-123
   event-replay replay-correlation workflow-payment-123 --target stdout")]
 pub(crate) struct ReplayCorrelationArgs {
     /// The workflow's correlation id.

@@ -17,7 +17,9 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay replay-user user-123 --dry-run
-  event-replay replay-user user-123 --from 2024-01-01T00:00:00Z --to 2024-01-31T23:59:59Z --target stdout")]
+  event-replay replay-user user-123 --from 2024-01-01T00:00:00Z --to 2024-01-31T23:59:59Z
+  event-replay replay-user user-123 --group figures --delay 0
+  event-replay replay-user user-123 --target stdout")]
 pub(crate) struct ReplayUserArgs {
     /// The user: events with this `userId`.
     #[arg(value_name = "USER-ID", value_parser = filter::name)]

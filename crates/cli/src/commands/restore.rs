@@ -22,7 +22,8 @@ use crate::{
   event-replay restore events-2024-01-31.db --store sqlite:restored.db
   event-replay restore events-2024-01-31.db --replace --yes
 
-Makes the store named by --store. Where one is, --replace is wanted, and no other process may have it open.")]
+Makes the store named by --store. Where one is, --replace is wanted, and no other process may
+have it open.")]
 pub(crate) struct RestoreArgs {
     /// The backup.
     #[arg(value_name = "FILE")]

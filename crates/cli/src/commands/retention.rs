@@ -1,7 +1,10 @@
 //! Retention: what the settings say is dropped, after every append from the command line and by `trim`.
 
-use domain::{RetentionRule, ports::CheckpointStore};
-use replay::{Checkpoints, RetentionReport, retention};
+use domain::RetentionRule;
+use replay::{
+    Cancel, Checkpoints, RetentionReport,
+    retention::{self, RetentionOptions},
+};
 
 use super::Context;
 use crate::{
@@ -10,12 +13,18 @@ use crate::{
     store::{self, Stores},
 };
 
+/// The settings' rules, and what the namespace has by itself.
+pub(super) async fn rules(stores: &Stores, cx: &Context<'_>) -> Result<Vec<RetentionRule>, CliError> {
+    Ok(retention::in_force(&*stores.events, &cx.settings.retention).await?.into_owned())
+}
+
 /// Drops what the settings' rules name.
 pub(super) async fn apply_settings(stores: &Stores, cx: &Context<'_>) -> Result<(), CliError> {
-    if cx.settings.retention.is_empty() {
+    let rules = rules(stores, cx).await?;
+    if rules.is_empty() {
         return Ok(());
     }
-    let report = apply(stores, &cx.settings.retention, false, cx).await?;
+    let report = apply(stores, &rules, false, cx).await?;
     warn_of_holds(&report, cx);
     if report.events > 0 {
         cx.printer.say(&format!(
@@ -27,18 +36,24 @@ pub(super) async fn apply_settings(stores: &Stores, cx: &Context<'_>) -> Result<
     Ok(())
 }
 
-/// Drops what rules name, except what checkpoints hold.
+/// Drops what rules name, except what checkpoints, groups and replays hold; and dead letters that were closed long ago.
 pub(super) async fn apply(
     stores: &Stores,
     rules: &[RetentionRule],
     dry_run: bool,
     cx: &Context<'_>,
 ) -> Result<RetentionReport, CliError> {
-    let keeper: std::sync::Arc<dyn CheckpointStore> = stores.checkpoints.clone();
-    let checkpoints = Checkpoints::new(stores.events.clone(), keeper, store::clock());
+    let checkpoints = Checkpoints::new(stores.events.clone(), stores.checkpoints.clone(), store::clock());
+    let options = RetentionOptions {
+        dry_run,
+        groups: cx.settings.holds,
+        letters: Some(stores.dead_letters.clone()),
+        now: store::clock().now(),
+        stop: Cancel::default(),
+    };
     let bar = cx.printer.bar("trimming", None);
     let watch = |report: &RetentionReport| bar.at(report.events);
-    let report = retention::apply(&stores.events, &checkpoints, rules, dry_run, Some(&watch)).await?;
+    let report = retention::apply_with(&stores.events, &checkpoints, rules, &options, Some(&watch)).await?;
     bar.clear();
     Ok(report)
 }

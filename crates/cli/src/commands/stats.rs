@@ -1,4 +1,6 @@
-//! `stats`: what is stored, counted.
+//! `stats`: what is stored, counted, and what was counted on the way.
+
+mod counters;
 
 use std::collections::BTreeMap;
 
@@ -6,7 +8,9 @@ use clap::Args;
 use jiff::Timestamp;
 use replay::{PlanRequest, ReplayManager};
 use serde::Serialize;
+use stats::Window;
 
+use self::counters::{Counters, DeadLetters};
 use super::{Context, replaying::print_counts};
 use crate::{
     args::{FilterArgs, Format},
@@ -20,7 +24,10 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay stats
-  event-replay stats --type 'payment.*' --output json")]
+  event-replay stats --type 'payment.*' --output json
+
+The flags say which events are counted. Beside them stand the counters that publishers,
+consumers and replays of every process leave in the store: over the last 15 minutes, and in all.")]
 pub(crate) struct StatsArgs {
     #[command(flatten)]
     filter: FilterArgs,
@@ -43,6 +50,16 @@ struct Stats<'a> {
     by_source: &'a BTreeMap<String, u64>,
     by_entity_kind: &'a BTreeMap<String, u64>,
     by_day: &'a BTreeMap<String, u64>,
+    counters: OverTime,
+    dead_letters: DeadLetters,
+}
+
+/// Counters of every process that uses the store.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OverTime {
+    last_15_minutes: Counters,
+    in_all: Counters,
 }
 
 pub(crate) async fn run(args: StatsArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
@@ -61,6 +78,8 @@ pub(crate) async fn run(args: StatsArgs, cx: &mut Context<'_>) -> Result<Exit, C
     let counted = manager.plan(request, Some(bar.callback())).await?;
     bar.clear();
     drop(manager);
+    let counters = over_time(&stores).await?;
+    let dead_letters = counters::dead_letters(&stores.dead_letters.count_dead_letters().await?);
     stores.close().await;
     let stats = Stats {
         store: cx.settings.store.to_string(),
@@ -80,6 +99,8 @@ pub(crate) async fn run(args: StatsArgs, cx: &mut Context<'_>) -> Result<Exit, C
         by_source: &counted.by_source,
         by_entity_kind: &counted.by_entity_kind,
         by_day: &counted.by_day,
+        counters,
+        dead_letters,
     };
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&stats)?,
@@ -108,5 +129,13 @@ fn print(stats: &Stats<'_>, cx: &mut Context<'_>) -> Result<(), CliError> {
     cx.printer.table(table)?;
     print_counts("type", stats.by_type, cx)?;
     print_counts("source", stats.by_source, cx)?;
-    print_counts("entity kind", stats.by_entity_kind, cx)
+    print_counts("entity kind", stats.by_entity_kind, cx)?;
+    counters::print(&stats.counters.last_15_minutes, &stats.counters.in_all, &stats.dead_letters, cx)
+}
+
+async fn over_time(stores: &Stores) -> Result<OverTime, CliError> {
+    let all = stores.counters.stats(None).await?;
+    let since = Window::first_minute(store::clock().now());
+    let recent = all.iter().filter(|sample| sample.minute >= since);
+    Ok(OverTime { last_15_minutes: Counters::of(recent), in_all: Counters::of(&all) })
 }

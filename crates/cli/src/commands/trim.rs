@@ -25,9 +25,11 @@ use crate::{
   event-replay trim --to-checkpoint before-migration --yes
   event-replay trim --yes
 
-Without a bound, the settings' retention rules are applied. Bounds are alternatives: an event goes when any of
-them says so, the oldest first. Age counts from when the store took an event, not from the event's own timestamp.
-What comes after a checkpoint made with --hold stays.")]
+Without a bound, the settings' retention rules are applied. Bounds are alternatives: an event
+goes when any of them says so, the oldest first. Age counts from when the store took an event,
+not from the event's own timestamp. What comes after a checkpoint made with --hold stays, and so
+does what a consumer group or a running replay has not passed, within retention.forgotten_after
+and retention.max_hold. Dead letters that were closed a month ago go too.")]
 pub(crate) struct TrimArgs {
     /// Drop what was stored longer ago than this: 90d, 12h.
     #[arg(long, value_name = "AGE", value_parser = number::duration, allow_hyphen_values = true)]
@@ -71,18 +73,18 @@ pub(crate) async fn run(args: TrimArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
             CliError::usage("trim --type wants a bound").hint("add --max-age, --max-events or --max-bytes")
         );
     }
-    if !args.has_bound() && cx.settings.retention.is_empty() {
+    let access = if args.dry_run { Access::Read } else { Access::Write };
+    let stores = Stores::open(&cx.settings, access).await?;
+    let rules = match args.has_bound() {
+        true => vec![rule(&args, &stores).await?],
+        false => retention::rules(&stores, cx).await?,
+    };
+    if rules.is_empty() {
         return Err(CliError::usage(
             "trim wants to know what may go, and the settings have no retention rules",
         )
         .hint("give --max-age, --max-events, --max-bytes or --to-checkpoint, or set retention.max_age"));
     }
-    let access = if args.dry_run { Access::Read } else { Access::Write };
-    let stores = Stores::open(&cx.settings, access).await?;
-    let rules = match args.has_bound() {
-        true => vec![rule(&args, &stores).await?],
-        false => cx.settings.retention.clone(),
-    };
     if !args.dry_run && !args.yes {
         let would = retention::apply(&stores, &rules, true, cx).await?;
         if would.events > 0 {
@@ -111,6 +113,10 @@ pub(crate) async fn run(args: TrimArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
                 count(report.events, "event"),
                 count(report.bytes, "byte")
             ))?;
+            if report.dead_letters > 0 {
+                let letters = count(report.dead_letters, "closed dead letter");
+                cx.printer.say(&format!("and removed {letters}"));
+            }
         }
     }
     Ok(Exit::Ok)

@@ -29,7 +29,10 @@ pub(crate) const KEYS: &[Key] = &[
     key("retention.max_age", &[], None),
     key("retention.max_events", &[], None),
     key("retention.max_bytes", &[], None),
+    key("retention.max_hold", &[], None),
+    key("retention.forgotten_after", &[], Some("7d")),
     key("retries.max", &["MAX_EVENT_RETRIES"], Some("3")),
+    key("handlers.timeout", &["EVENT_REPLAY_TIMEOUT", "DEFAULT_TIMEOUT"], Some("30s")),
     key("event_store.enabled", &["ENABLE_EVENT_STORE"], Some("true")),
     key("dead_letters.enabled", &["ENABLE_DEAD_LETTER_QUEUE"], Some("true")),
 ];

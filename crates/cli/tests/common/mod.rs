@@ -3,6 +3,9 @@
 // Shared by several test programs, none of which uses all of it; a panic is how a test fails.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
+pub mod consumer;
+pub mod prepared;
+
 use std::{
     io::Write,
     path::PathBuf,

@@ -6,10 +6,11 @@ use std::{
 };
 
 /// Commands on the store that the demo leaves behind.
-const COMMANDS: [&str; 5] = [
+const COMMANDS: [&str; 6] = [
     "list --user-id user-123 --limit 5",
     "show event-456789",
     "stats",
+    "dead-letters list --state handled --limit 3",
     "replay-correlation workflow-abc-123 --dry-run",
     "recover demo-halfway --type payment.processed --target stdout --limit 3",
 ];

@@ -1,17 +1,19 @@
 //! The story, act by act. Each act says what it found and holds it against the generator's word; where the two
 //! part, the story ends.
 
+mod group;
 mod recovery;
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use bus::{PublishSettings, Publisher};
 use domain::{Filter, ports::Order};
-use generator::Settings;
+use generator::{ReadModel, Settings};
 use replay::{NewCheckpoint, ReplayManager};
 use serde_json::Map;
 use validation::SchemaRegistry;
 
+use self::group::Life;
 use super::{
     Fault,
     consumer::Consumer,
@@ -22,7 +24,7 @@ use super::{
 };
 use crate::{
     args::Format,
-    commands::{Context, walk::Walk},
+    commands::{Context, replaying, walk::Walk},
     errors::CliError,
     output::bar::Bar,
     store::{self, Stores},
@@ -33,6 +35,8 @@ const HALFWAY: &str = "demo-halfway";
 const LONG: u64 = 50_000;
 /// Figures shown of those that differ, and problems kept of one kind.
 const SHOWN: usize = 5;
+/// Events handed to a read model at once by a replay.
+const BATCH: usize = 500;
 
 /// Everything that the acts work with.
 pub(super) struct Story<'a, 'c> {
@@ -50,6 +54,8 @@ pub(super) struct Story<'a, 'c> {
     first_half: u64,
     /// What the store said of itself before the replays.
     stored_before: u64,
+    /// The group, and the service behind it, while they live.
+    life: Option<Life>,
     summary: Summary,
 }
 
@@ -66,8 +72,7 @@ impl<'a, 'c> Story<'a, 'c> {
         // The defaults, not the user's settings: what is refused must not depend on those.
         let publishing = PublishSettings::default();
         let publisher = Publisher::new(stores.events.clone(), validator, store::clock(), publishing);
-        let (events, replays) = (stores.events.clone(), stores.replays.clone());
-        let manager = ReplayManager::new(events, replays, stores.checkpoints.clone(), None, store::clock());
+        let manager = replaying::over(&stores, None);
         let (live, saved) = (Consumer::default(), Consumer::default());
         let feed = Feed::new(settings, publisher);
         Self {
@@ -81,6 +86,7 @@ impl<'a, 'c> Story<'a, 'c> {
             saved,
             first_half: 0,
             stored_before: 0,
+            life: None,
             summary,
         }
     }
@@ -119,6 +125,16 @@ impl<'a, 'c> Story<'a, 'c> {
         if self.is_well() {
             self.lose_everything().await?;
         }
+        if self.is_well() {
+            self.live_with_a_group().await?;
+        }
+        if self.is_well() {
+            self.redrive().await?;
+        }
+        if self.is_well() {
+            self.replay_into_the_group().await?;
+        }
+        self.end_the_group().await?;
         if self.is_well() {
             self.look_at_the_store().await?;
         }
@@ -261,8 +277,8 @@ impl<'a, 'c> Story<'a, 'c> {
             step.say(format!("{} events were replayed {times}", counted(*events)));
         }
         let second_half = after - self.first_half.min(after);
-        self.expect("events replayed once", counts.get(&1).copied().unwrap_or(0), self.first_half);
-        self.expect("events replayed twice", counts.get(&2).copied().unwrap_or(0), second_half);
+        self.expect("events replayed twice", counts.get(&2).copied().unwrap_or(0), self.first_half);
+        self.expect("events replayed 3 times", counts.get(&3).copied().unwrap_or(0), second_half);
         self.summary.replay_counts = counts;
         self.end(step)
     }
@@ -293,8 +309,14 @@ impl<'a, 'c> Story<'a, 'c> {
 
     /// Holds the read model against the generator: how many figures differ, of how many. Differences are problems.
     fn compare(&mut self, step: &mut Step) -> (usize, usize) {
+        let model = self.live.model().clone();
+        self.compare_with(&model, step)
+    }
+
+    /// Likewise for another consumer's read model.
+    fn compare_with(&mut self, model: &ReadModel, step: &mut Step) -> (usize, usize) {
         let expected = self.feed.expectation().read_model();
-        let lines = expected.diff(self.live.model());
+        let lines = expected.diff(model);
         for line in lines.iter().take(SHOWN) {
             step.example(line);
         }

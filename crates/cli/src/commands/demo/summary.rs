@@ -30,6 +30,8 @@ pub(super) struct Summary {
     pub(super) checkpoint: Option<CheckpointSummary>,
     /// The losses, and what the replays brought back.
     pub(super) recoveries: Vec<RecoverySummary>,
+    /// What a consumer group went through.
+    pub(super) group: Option<GroupSummary>,
     /// How many events were replayed how often, as the store counts.
     pub(super) replay_counts: BTreeMap<u32, u64>,
     /// Events that the replays stored.
@@ -90,6 +92,32 @@ pub(super) struct RecoverySummary {
     pub(super) differing_figures: usize,
 }
 
+/// What a consumer group went through.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct GroupSummary {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// Events that its service handled while it was not well.
+    pub(super) handled: u64,
+    /// Attempts that failed meanwhile.
+    pub(super) failed_attempts: u64,
+    /// Deliveries that were given up on.
+    pub(super) dead_letters: u64,
+    /// The same, as the generator says.
+    pub(super) expected_dead_letters: u64,
+    /// Figures that were wrong for it.
+    pub(super) lost_figures: usize,
+    /// Dead letters that were handled when they were sent again.
+    pub(super) redriven: u64,
+    /// The replay into the group, after its service had lost everything.
+    pub(super) replay_id: String,
+    /// Events that the group handled in it.
+    pub(super) replayed_events: u64,
+    /// Figures that differ after it.
+    pub(super) differing_figures: usize,
+}
+
 /// A step.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -115,6 +143,7 @@ impl Summary {
             queries: Vec::new(),
             checkpoint: None,
             recoveries: Vec::new(),
+            group: None,
             replay_counts: BTreeMap::new(),
             stored_by_replays: 0,
             problems: Vec::new(),

@@ -23,6 +23,17 @@ const INPUT_STRIDE: u64 = 1 << 44;
 pub(super) struct Report {
     names: Vec<String>,
     sum: IntakeReport,
+    /// Events that wait for their time, where events may: those put there now, and those that waited before.
+    waiting: Option<(u64, u64)>,
+}
+
+/// An event that waits for its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// It was put into the schedule now.
+    Now,
+    /// The same content was there before.
+    Before,
 }
 
 #[derive(Serialize)]
@@ -34,6 +45,10 @@ struct Printed<'a> {
     conflicts: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     not_stored: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheduled: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    already_scheduled: Option<u64>,
     errors: Vec<PrintedError<'a>>,
     errors_truncated: bool,
 }
@@ -51,7 +66,22 @@ impl Report {
     /// A report about these inputs.
     pub(super) fn new(inputs: &[Input]) -> Self {
         let names = inputs.iter().map(ToString::to_string).collect();
-        Self { names, sum: IntakeReport::default() }
+        Self { names, sum: IntakeReport::default(), waiting: None }
+    }
+
+    /// A report about events that are published to come later.
+    #[must_use]
+    pub(super) fn of_scheduled(self) -> Self {
+        Self { waiting: Some((0, 0)), ..self }
+    }
+
+    /// Counts an event that waits for its time.
+    pub(super) fn waits(&mut self, since: Waiting) {
+        let (now, before) = self.waiting.get_or_insert((0, 0));
+        match since {
+            Waiting::Now => *now += 1,
+            Waiting::Before => *before += 1,
+        }
     }
 
     /// The number of a line among all inputs' lines.
@@ -88,7 +118,8 @@ impl Report {
 
     /// Lines of the rounds that are over.
     pub(super) fn lines_before(&self) -> u64 {
-        self.sum.lines()
+        let (now, before) = self.waiting.unwrap_or_default();
+        self.sum.lines() + now + before
     }
 
     /// Whether there is anything to tell.
@@ -128,6 +159,8 @@ impl Report {
             rejected: sum.rejected,
             conflicts: sum.conflicts,
             not_stored: sum.not_stored,
+            scheduled: self.waiting.map(|(now, _)| now),
+            already_scheduled: self.waiting.map(|(_, before)| before),
             errors: errors.collect(),
             errors_truncated: sum.errors_truncated,
         }
@@ -141,6 +174,9 @@ impl Report {
         );
         if let Some(held) = sum.not_stored {
             line.push_str(&format!(", held back {held}: nothing was stored"));
+        }
+        if let Some((now, before)) = self.waiting {
+            line.push_str(&format!(", scheduled {now}, already scheduled {before}"));
         }
         cx.printer.line(&line)?;
         if sum.errors.is_empty() {

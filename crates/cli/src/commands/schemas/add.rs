@@ -24,8 +24,8 @@ use crate::{
   event-replay schemas add github.push webhooks.json --pointer '/definitions/push_event' --data
   event-replay schemas add user.registered v2.json --event-version 2.0
 
-A schema without --event-version serves every version that has none of its own. It must resolve within its file:
-other files and the network are never read.")]
+A schema without --event-version serves every version that has none of its own. It must resolve
+within its file: other files and the network are never read.")]
 pub(crate) struct AddArgs {
     #[command(flatten)]
     schema: SchemaArgs,

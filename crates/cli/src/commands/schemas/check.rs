@@ -25,7 +25,7 @@ const MAX_EXAMPLES: usize = 20;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay schemas check user.registered v2.json
-  event-replay schemas check github.push webhooks.json --pointer '/definitions/push_event' --data --output json
+  event-replay schemas check github.push hooks.json --pointer /definitions/push --data --output json
 
 Exits 3 if a stored event of the type would be refused.")]
 pub(crate) struct CheckArgs {

@@ -4,7 +4,7 @@ use domain::Filter;
 use indicatif::HumanBytes;
 use replay::{Pace, Plan, PlanRequest, ReplayOptions, ReplayProgress, ReplayReport};
 
-use super::{HALFWAY, SHOWN, Story};
+use super::{BATCH, HALFWAY, SHOWN, Story};
 use crate::{
     commands::demo::{
         Fault,
@@ -15,9 +15,6 @@ use crate::{
     },
     errors::CliError,
 };
-
-/// Events handed to the read model at once.
-const BATCH: usize = 500;
 
 impl Story<'_, '_> {
     /// The consumer falls back to what it had saved, and comes back by a replay of the rest.
@@ -87,7 +84,7 @@ impl Story<'_, '_> {
             move |progress: ReplayProgress| bar.set_position(progress.done())
         };
         // One in the middle, where neither end of the plan hides it.
-        let loses = fault.map(|Fault::SkipOne| plan.total_events / 2 + 1);
+        let loses = matches!(fault, Some(Fault::SkipOne)).then_some(plan.total_events / 2 + 1);
         let options = ReplayOptions { batch_size: BATCH, pace: Pace::Unpaced, ..ReplayOptions::default() };
         let mut target = IntoConsumer::new(&mut self.live, loses);
         Ok(self.manager.run(plan, &mut target, &options, &watcher).await?)

@@ -1,0 +1,210 @@
+//! `consume`: a consumer of a group, run from the shell.
+
+mod counted;
+mod idle;
+mod joining;
+mod outlet;
+mod running;
+
+use std::time::Duration;
+
+use bus::{Bus, BusError, BusSettings, MAX_CONCURRENCY};
+use clap::Args;
+use domain::group::GroupKey;
+use replay::{Housekeeper, HousekeepingOptions, JobHost, ReplayManager};
+
+use self::{counted::Counted, joining::Joining, outlet::Outlet, running::Running};
+use super::{Context, signals::Interrupts};
+use crate::{
+    args::{filter, group, number, target::Target},
+    errors::CliError,
+    exit::Exit,
+    store::{self, Access, Stores},
+};
+
+/// How long a reader of stdout may stall.
+const PATIENCE_WITH_READERS: Duration = Duration::from_secs(24 * 3600);
+
+/// Hand events to a service as they come: run a consumer of a group
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay consume mail --type 'user.*' --target exec:./send-mail
+  event-replay consume billing --target https://billing.internal/events --concurrency 4
+  event-replay consume audit --at start | jq .event.id
+  event-replay consume figures --at before-migration --until-idle
+
+A group that is not there is made, and begins with what is published from now on unless --at
+says otherwise. Each event comes at least once, events of one key in order, one at a time. What
+fails is tried again with growing pauses, and is then a dead letter. Any number of consumers
+share a group's work; one that ends is replaced by the others. It also lets scheduled events into
+the log, runs replays that wait for a runner, and applies the settings' retention.
+
+stdout has the events alone, one a line. Ctrl-C ends it: what is being handled may finish first,
+a second Ctrl-C ends it at once, and what was not finished comes again.")]
+pub(crate) struct ConsumeArgs {
+    /// The group; it is made if it is not there.
+    #[arg(value_name = "GROUP", value_parser = group::name)]
+    group: String,
+    /// The types it takes; `*` stands for any characters [default: those it has, all for a new group].
+    #[arg(long = "type", value_name = "TYPE", value_parser = filter::name)]
+    types: Vec<String>,
+    /// Who handles the events: stdout, exec:COMMAND, or an http:// or https:// URL.
+    #[arg(long, value_name = "TARGET", default_value = "stdout")]
+    target: String,
+    /// Where the group begins, should it be new: start, head, a checkpoint, or a time [default: head].
+    #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
+    at: Option<String>,
+    /// What keeps its order, should it be new: event, correlation, entity:KIND, or all [default: event].
+    #[arg(long, value_name = "KEY", value_parser = group::key)]
+    key: Option<GroupKey>,
+    /// Into how many parts its keys are spread, should it be new [default: 16].
+    #[arg(long, value_name = "N", value_parser = group::segments, allow_hyphen_values = true)]
+    segments: Option<u16>,
+    /// Events that are handled at once, of different keys.
+    #[arg(long, value_name = "N", default_value = "16", value_parser = concurrency, allow_hyphen_values = true)]
+    concurrency: usize,
+    /// How long handling an event may take: 30s, 500ms [default: the setting handlers.timeout; to stdout a day].
+    #[arg(long, value_name = "TIME", value_parser = timeout, allow_hyphen_values = true)]
+    timeout: Option<Duration>,
+    /// How often a failed event is tried again [default: the setting retries.max].
+    #[arg(long, value_name = "N", value_parser = number::retries, allow_hyphen_values = true)]
+    max_retries: Option<u32>,
+    /// How long its share of the work is its own; should it be killed, others take it over after this.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = lease, allow_hyphen_values = true)]
+    lease: Duration,
+    /// Let later events of a key wait behind its dead letter.
+    #[arg(long)]
+    park: bool,
+    /// Decline what is replayed, as a mailer should.
+    #[arg(long)]
+    no_replays: bool,
+    /// Its name, which no other consumer of the group may have [default: one is made up].
+    #[arg(long, value_name = "NAME", value_parser = group::name)]
+    name: Option<String>,
+    /// End when the group has had nothing to do for this long; exits with 3 if it gave up on events.
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "5s", value_parser = number::duration)]
+    until_idle: Option<Duration>,
+    /// End when it has handled this many events.
+    #[arg(long, value_name = "N", value_parser = number::limit, allow_hyphen_values = true)]
+    limit: Option<u64>,
+}
+
+fn concurrency(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(number @ 1..=MAX_CONCURRENCY) => Ok(number),
+        _ => Err(format!("a concurrency is a whole number from 1 to {MAX_CONCURRENCY}")),
+    }
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    number::delay(text).ok().filter(|time| !time.is_zero()).ok_or_else(|| {
+        "a timeout is a number of milliseconds (30000), or a number with a unit (30s, 2m), at most one day"
+            .to_owned()
+    })
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_millis(100)..=Duration::from_secs(3600);
+    number::duration(text)
+        .ok()
+        .filter(|time| bounds.contains(time))
+        .ok_or_else(|| "a lease is a duration from 100ms to 1h, such as 10s".to_owned())
+}
+
+pub(crate) async fn run(args: ConsumeArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let target = Target::parse(&args.target)?;
+    if args.park && !cx.settings.dead_letters {
+        return Err(CliError::usage("--park lets keys wait behind dead letters, and dead letters are off")
+            .hint("leave it out, or set dead_letters.enabled (ENABLE_DEAD_LETTER_QUEUE) to true"));
+    }
+    let mut interrupts = Interrupts::listen()?;
+    let stores = Stores::open(&cx.settings, Access::Write).await?;
+    let joining = Joining::look(&args, &stores, cx).await?;
+    let times = Times::new(&args, &target, cx);
+    let outlet = Outlet::open(&target, times.timeout)?;
+    let (counted, told) = Counted::new(outlet.handler(), args.limit, !args.no_replays);
+    let bus = bus(&stores, cx).await?;
+    let consumer = joining.start(&args, &bus, times, counted.clone(), cx).await?;
+    let manager = manager(&stores, &bus, cx);
+    let housekeeping = HousekeepingOptions { rules: cx.settings.retention.clone(), ..Default::default() };
+    let running = Running {
+        group: &args.group,
+        target: &target,
+        times,
+        until_idle: args.until_idle,
+        counted,
+        told,
+        outlet: &outlet,
+        manager: &manager,
+        stores: &stores,
+        host: JobHost::spawn(manager.clone()),
+        keeper: Housekeeper::spawn(manager.clone(), housekeeping),
+        consumer,
+    };
+    let exit = match running.run(&mut interrupts, cx).await {
+        Ok(exit) => exit,
+        Err(at_once) => {
+            // The consumer's tasks have ended: nobody hears of what is killed, and it must not outlive this process.
+            outlet.kill().await;
+            return Err(at_once);
+        }
+    };
+    tokio::select! {
+        () = outlet.close() => {}
+        () = interrupts.next() => outlet.kill().await,
+    }
+    bus.close().await;
+    drop((bus, manager));
+    stores.close().await;
+    Ok(exit)
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    /// Handling an event.
+    timeout: Duration,
+    /// Finishing what is being handled, when the consumer is to end.
+    grace: Duration,
+}
+
+impl Times {
+    fn new(args: &ConsumeArgs, target: &Target, cx: &Context<'_>) -> Self {
+        let usual = cx.settings.handler_timeout;
+        match (args.timeout, target) {
+            (Some(timeout), _) => Self { timeout, grace: timeout },
+            // A reader that stalls is no failure of the events that it has not read yet.
+            (None, Target::Stdout) => Self { timeout: PATIENCE_WITH_READERS, grace: usual },
+            (None, _) => Self { timeout: usual, grace: usual },
+        }
+    }
+}
+
+async fn bus(stores: &Stores, cx: &Context<'_>) -> Result<Bus, CliError> {
+    let settings = BusSettings {
+        // It publishes nothing but what waits in the schedule, which was checked when it was published.
+        enable_validation: false,
+        enable_dead_letter_queue: cx.settings.dead_letters,
+        max_retries: cx.settings.max_retries,
+        default_timeout: cx.settings.handler_timeout,
+        ..BusSettings::default()
+    };
+    Bus::builder(stores.all.clone()).clock(store::clock()).settings(settings).build().await.map_err(refused)
+}
+
+/// What runs replays that wait for a runner, and applies retention, as long as this consumer lives.
+fn manager(stores: &Stores, bus: &Bus, cx: &Context<'_>) -> ReplayManager {
+    super::replaying::over(stores, None)
+        .with_meter(bus.meter().clone())
+        .with_dead_letters(stores.dead_letters.clone())
+        .with_group_holds(cx.settings.holds)
+}
+
+fn refused(error: BusError) -> CliError {
+    match error {
+        BusError::Events(error) => error.into(),
+        BusError::Group(error) => error.into(),
+        BusError::Checkpoint(error) => error.into(),
+        error => CliError::usage(error.to_string()),
+    }
+}

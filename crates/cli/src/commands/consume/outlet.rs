@@ -1,0 +1,85 @@
+//! What handles the events: standard output, a command, or an endpoint.
+
+use std::{fs::File, sync::Arc, time::Duration};
+
+use domain::ports::EventHandler;
+use targets::{ExecHandler, HttpHandler, LinesHandler, OutputEnd};
+
+use crate::{
+    args::target::Target,
+    errors::{CliError, with_causes},
+};
+
+/// What handles the events.
+pub(super) enum Outlet {
+    Lines(LinesHandler),
+    Exec(ExecHandler),
+    Http(Box<HttpHandler>),
+}
+
+impl Outlet {
+    /// Opens it: a command is started, an endpoint is not called yet.
+    pub(super) fn open(target: &Target, timeout: Duration) -> Result<Self, CliError> {
+        match target {
+            Target::Groups => Err(CliError::usage("a consumer is what a group hands its events to")
+                .hint("--target stdout, exec:COMMAND or an http:// or https:// URL says what handles them")),
+            Target::Stdout => own_stdout()
+                .and_then(LinesHandler::new)
+                .map(Self::Lines)
+                .map_err(|error| CliError::failed(format!("stdout cannot be written to: {error}"))),
+            // Its own grace is what is left when everything that was open has been answered.
+            Target::Exec(command) => {
+                ExecHandler::start(command.clone()).map(Self::Exec).map_err(|error| unstartable(&error))
+            }
+            Target::Http(endpoint) => HttpHandler::new(endpoint.clone().with_timeout(timeout))
+                .map(|http| Self::Http(Box::new(http)))
+                .map_err(|error| CliError::failed(format!("--target: {}", with_causes(&error)))),
+        }
+    }
+
+    /// It as a handler.
+    pub(super) fn handler(&self) -> Arc<dyn EventHandler> {
+        match self {
+            Self::Lines(lines) => Arc::new(lines.clone()),
+            Self::Exec(exec) => Arc::new(exec.clone()),
+            Self::Http(http) => Arc::new(HttpHandler::clone(http)),
+        }
+    }
+
+    /// Waits until it takes nothing more, and says why; forever where it always does. Cancel-safe.
+    pub(super) async fn ended(&self) -> OutputEnd {
+        match self {
+            Self::Lines(lines) => lines.ended().await,
+            Self::Exec(_) | Self::Http(_) => std::future::pending().await,
+        }
+    }
+
+    /// Ends it, once nothing is handed to it any more.
+    pub(super) async fn close(&self) {
+        if let Self::Exec(exec) = self {
+            exec.close().await;
+        }
+    }
+
+    /// Ends it now, whatever is open.
+    pub(super) async fn kill(&self) {
+        if let Self::Exec(exec) = self {
+            exec.kill().await;
+        }
+    }
+}
+
+/// stdout without the lock of [`std::io::stdout`]: a reader that stalls holds up the events, and nothing that is said
+/// meanwhile.
+fn own_stdout() -> std::io::Result<File> {
+    #[cfg(unix)]
+    let own = std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned();
+    #[cfg(windows)]
+    let own = std::os::windows::io::AsHandle::as_handle(&std::io::stdout()).try_clone_to_owned();
+    own.map(File::from)
+}
+
+fn unstartable(error: &targets::ExecError) -> CliError {
+    CliError::failed(format!("--target exec: {}", with_causes(error)))
+        .hint("name a program that can be found, by its path where it is not in PATH")
+}

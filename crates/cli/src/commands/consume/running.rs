@@ -1,0 +1,241 @@
+//! A consumer while it runs: what it says, and what ends it.
+
+use std::{io::IsTerminal, sync::Arc, time::Duration};
+
+use bus::Consumer;
+use replay::{Housekeeper, JobHost, ReplayManager};
+use serde::Serialize;
+use targets::OutputEnd;
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    Times,
+    counted::{Counted, GivenUp},
+    idle::Idleness,
+    outlet::Outlet,
+};
+use crate::{
+    args::{Format, target::Target},
+    commands::{Context, signals::Interrupts},
+    errors::CliError,
+    exit::Exit,
+    output::{
+        bar::Bar,
+        escape,
+        plural::{self, count},
+    },
+    store::Stores,
+};
+
+/// How often it looks how it stands.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// A consumer while it runs.
+pub(super) struct Running<'a> {
+    pub(super) group: &'a str,
+    pub(super) target: &'a Target,
+    pub(super) times: Times,
+    pub(super) until_idle: Option<Duration>,
+    pub(super) counted: Arc<Counted>,
+    pub(super) told: mpsc::Receiver<GivenUp>,
+    pub(super) outlet: &'a Outlet,
+    pub(super) manager: &'a ReplayManager,
+    pub(super) stores: &'a Stores,
+    pub(super) host: JobHost,
+    pub(super) keeper: Housekeeper,
+    pub(super) consumer: Consumer,
+}
+
+/// What ended it.
+enum End {
+    Asked,
+    Enough,
+    Idle,
+    Deleted,
+    OutputClosed,
+    OutputFailed(String),
+}
+
+/// What came of it, for programs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Outcome<'a> {
+    group: &'a str,
+    consumer: &'a str,
+    ended: &'static str,
+    handled: u64,
+    failed_attempts: u64,
+    given_up: u64,
+}
+
+impl Running<'_> {
+    /// Runs until something ends it, and lets what is being handled finish.
+    ///
+    /// # Errors
+    /// When it was told to end at once.
+    pub(super) async fn run(
+        mut self,
+        interrupts: &mut Interrupts,
+        cx: &mut Context<'_>,
+    ) -> Result<Exit, CliError> {
+        let bar = self.bar(cx);
+        let end = self.until_something_ends_it(interrupts, &bar, cx).await;
+        if let End::Asked = end {
+            let open = "ending: what is being handled may finish; Ctrl-C again ends at once";
+            bar.handle().suspend(|| cx.printer.say(open));
+        }
+        let name = self.consumer.name().to_owned();
+        let Self { counted, host, keeper, consumer, times, group, .. } = self;
+        let ending = async {
+            tokio::join!(host.stop(), keeper.stop());
+            counted.settle(times.grace).await;
+            consumer.stop().await
+        };
+        tokio::select! {
+            // It may have ended by itself, which was said.
+            _ = ending => {}
+            () = interrupts.next() => {
+                return Err(CliError::failed("ended at once; what was being handled comes again"));
+            }
+        }
+        bar.clear();
+        while let Ok(given_up) = self.told.try_recv() {
+            cx.printer.warn(&sentence(&given_up, cx.settings.dead_letters));
+        }
+        let outcome = Outcome {
+            group,
+            consumer: &name,
+            ended: end.word(),
+            handled: counted.handled(),
+            failed_attempts: counted.failed(),
+            given_up: counted.given_up(),
+        };
+        outcome.say(cx)?;
+        match end {
+            End::OutputFailed(why) => {
+                cx.printer.error(&format!("the output cannot be written: {why}"), None);
+                Ok(Exit::Failed)
+            }
+            _ if self.until_idle.is_some() && outcome.given_up > 0 => Ok(Exit::DoneWithFailures),
+            _ => Ok(Exit::Ok),
+        }
+    }
+
+    async fn until_something_ends_it(
+        &mut self,
+        interrupts: &mut Interrupts,
+        bar: &Bar,
+        cx: &Context<'_>,
+    ) -> End {
+        let mut idleness = self.until_idle.map(Idleness::new);
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut joined = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = interrupts.next() => return End::Asked,
+                _ = self.consumer.ended() => return self.deleted(bar, cx),
+                end = self.outlet.ended() => return match end {
+                    OutputEnd::Closed => End::OutputClosed,
+                    OutputEnd::Failed(why) => End::OutputFailed(why),
+                },
+                () = self.counted.enough() => return End::Enough,
+                Some(given_up) = self.told.recv() => {
+                    let said = sentence(&given_up, cx.settings.dead_letters);
+                    bar.handle().suspend(|| cx.printer.warn(&said));
+                }
+                _ = ticks.tick() => {
+                    self.show(bar, &mut joined, cx);
+                    if let Some(idleness) = &mut idleness {
+                        let begun = self.counted.begun();
+                        match idleness.is_over(self.stores, self.manager, self.group, begun).await {
+                            Ok(true) => return End::Idle,
+                            Ok(false) => {}
+                            // The consumer waits for a store that fails to work again, and so does this.
+                            Err(error) => tracing::warn!(?error, "it cannot be told whether the group is idle"),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn deleted(&self, bar: &Bar, cx: &Context<'_>) -> End {
+        let said = format!("group {} was deleted", escape::line(self.group));
+        bar.handle().suspend(|| cx.printer.warn(&said));
+        End::Deleted
+    }
+
+    /// Says once that it has its share of the work, and shows on a terminal how it is doing.
+    fn show(&self, bar: &Bar, joined: &mut bool, cx: &Context<'_>) {
+        let state = self.consumer.state();
+        let group = escape::line(self.group);
+        if !*joined && state.share > 0 && state.segments.len() == usize::from(state.share) {
+            *joined = true;
+            let said = format!(
+                "joined group {group} as {}: {} of {} segments, to {}",
+                escape::line(self.consumer.name()),
+                state.segments.len(),
+                self.consumer.group().segments,
+                self.target,
+            );
+            bar.handle().suspend(|| cx.printer.say(&said));
+        }
+        let (failed, given_up) = (self.counted.failed(), self.counted.given_up());
+        bar.handle().set_message(format!(
+            "{group}: {} segments, {failed} failed, {given_up} given up, handled",
+            state.segments.len()
+        ));
+        bar.at(self.counted.handled());
+    }
+
+    fn bar(&self, cx: &Context<'_>) -> Bar {
+        let prints_here = matches!(self.target, Target::Stdout) && std::io::stdout().is_terminal();
+        match prints_here {
+            true => Bar::new(false, "", None),
+            false => cx.printer.bar("joining", None),
+        }
+    }
+}
+
+impl End {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Enough => "limit",
+            Self::Idle => "idle",
+            Self::Deleted => "deleted",
+            Self::OutputClosed => "closed",
+            Self::OutputFailed(_) => "failed",
+        }
+    }
+}
+
+impl Outcome<'_> {
+    /// stdout may be taken by events, so it goes to stderr.
+    fn say(&self, cx: &Context<'_>) -> Result<(), CliError> {
+        if cx.printer.format() != Format::Table {
+            return cx.printer.say_json(self);
+        }
+        let handled = plural::of(self.handled, "event", "events");
+        let failed = count(self.failed_attempts, "failed attempt");
+        cx.printer.say(&format!("handled {handled}, {failed}, {} given up", self.given_up));
+        Ok(())
+    }
+}
+
+fn sentence(given_up: &GivenUp, dead_letters: bool) -> String {
+    format!(
+        "gave up on {} ({}) at {} after {}: {}; {}",
+        escape::short(&given_up.event_id, 60),
+        escape::short(&given_up.event_type, 60),
+        given_up.position,
+        count(given_up.attempts.into(), "attempt"),
+        escape::short(&given_up.error, 200),
+        if dead_letters { "it is a dead letter" } else { "it is dropped" },
+    )
+}

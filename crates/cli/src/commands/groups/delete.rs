@@ -1,0 +1,68 @@
+//! `groups delete`: a group, with all that it knows of its progress.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{find, no_group};
+use crate::{
+    args::{Format, group},
+    commands::Context,
+    errors::CliError,
+    exit::Exit,
+    output::{
+        confirm::confirm,
+        escape,
+        plural::{self, count},
+    },
+    store::{Access, Stores},
+};
+
+/// Delete a group; its dead letters stay
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay groups delete mail
+  event-replay groups delete mail --yes
+
+How far the group is, its blocked keys and its replay lane go with it. Its dead letters stay, to
+be looked at and discarded. A consumer that subscribes again under the name makes a new group.")]
+pub(crate) struct DeleteArgs {
+    /// The group.
+    #[arg(value_name = "NAME", value_parser = group::name)]
+    name: String,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Serialize)]
+struct Deleted<'a> {
+    deleted: &'a str,
+}
+
+pub(super) async fn run(args: DeleteArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let stores = Stores::open(&cx.settings, Access::Write).await?;
+    let found = find(&stores, &args.name, cx).await?;
+    let name = escape::line(&args.name).into_owned();
+    let alive = found.status.consumers.len() as u64;
+    let consumers = match alive {
+        0 => String::new(),
+        alive => format!(", which {} using", plural::of(alive, "consumer is", "consumers are")),
+    };
+    confirm(
+        &format!("delete group {name} at {}{consumers}, with its progress", found.cursor_text()),
+        args.yes,
+        "add --yes to go ahead; `event-replay groups show` says how far it is",
+    )?;
+    let deleted = stores.groups.delete_group(&args.name).await?;
+    if !deleted {
+        return Err(no_group(&stores, &args.name).await?);
+    }
+    stores.close().await;
+    match cx.printer.format() {
+        Format::Json | Format::Ndjson => cx.printer.json(&Deleted { deleted: &args.name })?,
+        Format::Table => {
+            cx.printer.line(&format!("deleted group {name} ({} unread)", count(found.lag, "event")))?;
+        }
+    }
+    Ok(Exit::Ok)
+}

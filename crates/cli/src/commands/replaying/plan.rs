@@ -1,0 +1,132 @@
+//! The plan: made, and shown.
+
+use domain::Filter;
+use replay::{Plan, PlanRequest, ReplayManager};
+
+use super::{RunArgs, What};
+use crate::{
+    args::Format,
+    commands::Context,
+    errors::CliError,
+    exit::Exit,
+    output::{
+        plural::{self, count},
+        table::Table,
+    },
+};
+
+/// Makes it, and says what is not in it.
+pub(super) async fn plan(
+    manager: &ReplayManager,
+    what: What,
+    args: &RunArgs,
+    cx: &Context<'_>,
+) -> Result<Plan, CliError> {
+    say_range(what.filter(), cx);
+    let bar = cx.printer.bar("planning", Some(0));
+    let request = |filter| PlanRequest {
+        limit: args.limit,
+        check_schemas: args.checks_schemas(),
+        ..PlanRequest::new(filter)
+    };
+    let progress = Some(bar.callback());
+    let plan = match what {
+        What::Slice { filter, .. } => manager.plan(request(filter), progress).await?,
+        What::Recovery { checkpoint, filter, allow_gap } => {
+            manager.recovery_plan(&checkpoint, request(filter), allow_gap, progress).await?
+        }
+    };
+    bar.clear();
+    if plan.corrupt > 0 {
+        cx.printer.warn(&format!(
+            "{} not in the plan; `event-replay verify` says what is damaged",
+            plural::of(
+                plan.corrupt,
+                "damaged event cannot be read and is",
+                "damaged events cannot be read and are"
+            )
+        ));
+    }
+    Ok(plan)
+}
+
+/// Words such as `2h` are resolved when they are read; what they came to is said.
+fn say_range(filter: &Filter, cx: &Context<'_>) {
+    let range = match (filter.from, filter.to) {
+        (Some(from), Some(to)) => format!("events from {from} to {to}, both included"),
+        (Some(from), None) => format!("events from {from} on"),
+        (None, Some(to)) => format!("events up to and with {to}"),
+        (None, None) => return,
+    };
+    cx.printer.say(&range);
+}
+
+/// What today's schemas make of a plan.
+fn schema_words(plan: &Plan) -> String {
+    match (plan.invalid, plan.without_schema) {
+        (0, 0) => "all valid today".to_owned(),
+        (invalid, 0) => format!("{invalid} would be refused today"),
+        (0, without) => format!("{without} of types without a schema today, the rest valid"),
+        (invalid, without) => {
+            format!("{invalid} would be refused today, {without} of types without a schema")
+        }
+    }
+}
+
+/// Shows it.
+pub(super) fn print_plan(plan: &Plan, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    if cx.printer.format() != Format::Table {
+        cx.printer.json(&plan.dry_run())?;
+        return Ok(exit_of_plan(plan));
+    }
+    cx.printer.line(&format!(
+        "would replay {} ({})",
+        count(plan.total_events, "event"),
+        count(plan.total_bytes, "byte")
+    ))?;
+    let mut table = Table::pairs();
+    let mut part = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            table.row([name, &value]);
+        }
+    };
+    part("oldest", plan.oldest.map(|time| time.to_string()));
+    part("newest", plan.newest.map(|time| time.to_string()));
+    part("plan", Some(plan.plan_hash.clone()));
+    if plan.schemas_checked {
+        part("schema", Some(schema_words(plan)));
+    }
+    cx.printer.table(table)?;
+    for (name, counts) in [
+        ("type", &plan.by_type),
+        ("source", &plan.by_source),
+        ("entity kind", &plan.by_entity_kind),
+        ("day (utc)", &plan.by_day),
+    ] {
+        print_counts(name, counts, cx)?;
+    }
+    Ok(exit_of_plan(plan))
+}
+
+/// As wherever damaged events are met, the rest is served and the code tells.
+fn exit_of_plan(plan: &Plan) -> Exit {
+    if plan.corrupt > 0 { Exit::DoneWithFailures } else { Exit::Ok }
+}
+
+/// A table of counts; none where there is nothing to count.
+pub(in crate::commands) fn print_counts(
+    name: &str,
+    counts: &std::collections::BTreeMap<String, u64>,
+    cx: &mut Context<'_>,
+) -> Result<(), CliError> {
+    if counts.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(&[name, "events"]);
+    table.right(1);
+    for (value, count) in counts {
+        table.row([value.as_str(), &count.to_string()]);
+    }
+    cx.printer.raw(b"\n")?;
+    cx.printer.table(table)
+}

@@ -1,0 +1,123 @@
+//! What came of a run, for people and for programs.
+
+use replay::{ReplayReport, ReplayStatus};
+
+use crate::{
+    args::Format,
+    commands::Context,
+    errors::CliError,
+    exit::Exit,
+    output::{
+        escape,
+        plural::{self, count},
+        table::Table,
+    },
+};
+
+/// Errors that a person is shown.
+const SHOWN: usize = 20;
+
+/// Which stream a report goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Onto {
+    /// It is the command's result.
+    Stdout,
+    /// stdout is taken by events.
+    Stderr,
+}
+
+/// Prints a report.
+pub(super) fn print_report(report: &ReplayReport, onto: Onto, cx: &mut Context<'_>) -> Result<(), CliError> {
+    match (cx.printer.format(), onto) {
+        (Format::Table, _) => {}
+        (_, Onto::Stdout) => return cx.printer.json(report),
+        (_, Onto::Stderr) => return cx.printer.say_json(report),
+    }
+    let status = match report.status {
+        ReplayStatus::Completed => "completed",
+        ReplayStatus::Cancelled => "cancelled",
+        _ => "failed",
+    };
+    let line = format!(
+        "{status}: {} of {} replayed, {} failed, {} skipped, in {} ms (replay {})",
+        report.successful_replays,
+        count(report.total_events, "event"),
+        report.failed_replays,
+        report.skipped_events,
+        report.duration_ms,
+        report.replay_id
+    );
+    match onto {
+        Onto::Stdout => cx.printer.line(&line)?,
+        Onto::Stderr => cx.printer.say(&line),
+    }
+    if !report.groups.is_empty() {
+        let mut table = Table::new(&["group", "handled", "failed", "skipped"]);
+        (1..4).for_each(|column| table.right(column));
+        for group in &report.groups {
+            let deleted = if group.deleted { " (deleted)" } else { "" };
+            table.row([
+                format!("{}{deleted}", escape::short(&group.name, 60)),
+                group.handled.to_string(),
+                group.failed.to_string(),
+                group.skipped.to_string(),
+            ]);
+        }
+        print_table(table, onto, cx)?;
+    }
+    if !report.errors.is_empty() {
+        let mut table = Table::new(&["event", "type", "error"]);
+        for error in report.errors.iter().take(SHOWN) {
+            table.row([&error.event_id, &error.event_type, &escape::short(&error.error, 200)]);
+        }
+        print_table(table, onto, cx)?;
+    }
+    say_what_is_odd(report, cx);
+    Ok(())
+}
+
+fn print_table(table: Table, onto: Onto, cx: &mut Context<'_>) -> Result<(), CliError> {
+    match onto {
+        Onto::Stdout => cx.printer.table(table),
+        Onto::Stderr => {
+            cx.printer.say_table(table);
+            Ok(())
+        }
+    }
+}
+
+fn say_what_is_odd(report: &ReplayReport, cx: &Context<'_>) {
+    if report.missing > 0 || !report.gaps.is_empty() {
+        cx.printer.warn(&format!(
+            "{} erased or trimmed after the plan was made",
+            plural::of(report.missing, "event was", "events were")
+        ));
+    }
+    if report.uncounted > 0 {
+        cx.printer.warn(&format!(
+            "{} sent without raising its replay count",
+            plural::of(report.uncounted, "event was", "events were")
+        ));
+    }
+    if let Some(ended) = &report.ended {
+        cx.printer.warn(&format!(
+            "it ended early, {}: {ended}",
+            plural::of(report.remaining, "event remains", "events remain")
+        ));
+    }
+    if !report.groups.is_empty() && report.failed_replays > 0 {
+        cx.printer.say(
+            "what groups gave up on are dead letters: `event-replay dead-letters list` shows them, \
+             `dead-letters redrive` sends them again",
+        );
+    }
+}
+
+/// How the command ends after such a report.
+pub(super) fn exit_of(report: &ReplayReport) -> Exit {
+    match report.status {
+        ReplayStatus::Completed if report.is_clean() => Exit::Ok,
+        ReplayStatus::Completed => Exit::DoneWithFailures,
+        _ => Exit::Failed,
+    }
+}

@@ -1,0 +1,232 @@
+//! A run into consumer groups: a job that is kept in the store, and that this process runs unless it is told not to wait.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use domain::Retry;
+use replay::{
+    Cancel, GroupReplayOptions, JobRunner, Plan, ReplayError, ReplayManager, ReplayProgress, ReplayReport,
+    ReplaySummary,
+};
+use serde::Serialize;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{
+    RunArgs,
+    report::{Onto, exit_of, print_report},
+    speed,
+};
+use crate::{
+    args::{Format, target::Target},
+    commands::{Context, signals::Interrupts},
+    errors::CliError,
+    exit::Exit,
+    output::{bar::Bar, escape, plural::count},
+    store::Stores,
+};
+
+/// How often it looks whether every group has a consumer.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The pause before a runner that met a fault begins again; it grows with each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// A replay that nobody waits for here.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Detached<'a> {
+    replay_id: &'a str,
+    total_events: u64,
+    groups: &'a [String],
+    groups_without_consumers: &'a [String],
+    plan_hash: &'a str,
+}
+
+/// Whether there are groups, and all that are named among them.
+pub(super) async fn check(stores: &Stores, names: &[String]) -> Result<(), CliError> {
+    let known: Vec<String> =
+        stores.groups.groups().await?.into_iter().map(|record| record.spec.name).collect();
+    if known.is_empty() && names.is_empty() {
+        return Err(CliError::failed(
+            "there is no consumer group yet that events could be replayed into; nothing was done",
+        )
+        .hint(
+            "`event-replay consume NAME` runs a consumer and makes its group, `event-replay groups create NAME` \
+             makes a group alone, --target stdout needs none",
+        ));
+    }
+    match names.iter().find(|name| !known.contains(name)) {
+        Some(name) => Err(ReplayError::UnknownGroup { name: name.clone(), known }.into()),
+        None => Ok(()),
+    }
+}
+
+/// Makes the job; runs it, or leaves it to whoever consumes.
+pub(super) async fn execute(
+    manager: &ReplayManager,
+    plan: &Plan,
+    all: bool,
+    args: &RunArgs,
+    interrupts: &mut Interrupts,
+    cx: &mut Context<'_>,
+) -> Result<Exit, CliError> {
+    let run = speed::options(args, &Target::Groups, all, cx);
+    let options =
+        GroupReplayOptions { groups: args.groups.clone(), batch_size: run.batch_size, pace: run.pace, all };
+    let record = manager.start_group_replay(plan, &options).await?;
+    let replay = ReplaySummary::of(&record)?;
+    speed::say_beginning(plan, &run, &named(&replay.groups), cx);
+    if args.detach {
+        return detached(manager, &replay, cx).await;
+    }
+    let report = Following { manager, replay: &replay, retries: run.max_retries }.run(interrupts, cx).await?;
+    print_report(&report, Onto::Stdout, cx)?;
+    Ok(exit_of(&report))
+}
+
+fn named(groups: &[String]) -> String {
+    let names: Vec<String> = groups.iter().map(|name| escape::short(name, 60)).collect();
+    let word = if names.len() == 1 { "group" } else { "groups" };
+    format!("{word} {}", names.join(", "))
+}
+
+async fn detached(
+    manager: &ReplayManager,
+    replay: &ReplaySummary,
+    cx: &mut Context<'_>,
+) -> Result<Exit, CliError> {
+    let deserted = manager.groups_without_consumers(&replay.id).await?;
+    for group in &deserted {
+        let name = escape::line(group);
+        cx.printer.warn(&format!(
+            "no consumer of group {name} is alive: what goes to it waits until one comes \
+             (`event-replay consume {name}`)"
+        ));
+    }
+    let detached = Detached {
+        replay_id: &replay.id,
+        total_events: replay.total_events,
+        groups: &replay.groups,
+        groups_without_consumers: &deserted,
+        plan_hash: &replay.plan_hash,
+    };
+    match cx.printer.format() {
+        Format::Json | Format::Ndjson => cx.printer.json(&detached)?,
+        Format::Table => {
+            let events = count(replay.total_events, "event");
+            cx.printer.line(&format!(
+                "replay {} was started: {events} to {}",
+                replay.id,
+                named(&replay.groups)
+            ))?;
+            cx.printer.say(&format!("`event-replay replays watch {}` follows it", replay.id));
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Waiting for a replay, and running it meanwhile unless another process does.
+struct Following<'a> {
+    manager: &'a ReplayManager,
+    replay: &'a ReplaySummary,
+    /// How often it is begun again after a fault that passes.
+    retries: u32,
+}
+
+impl Following<'_> {
+    async fn run(&self, interrupts: &mut Interrupts, cx: &Context<'_>) -> Result<ReplayReport, CliError> {
+        let bar = cx.printer.bar("replaying", Some(self.replay.total_events));
+        let watcher = {
+            let bar = bar.handle();
+            move |progress: ReplayProgress| bar.set_position(progress.done())
+        };
+        let cancel = Cancel::default();
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = BTreeSet::new();
+        let run = self.work(&watcher, &cancel);
+        tokio::pin!(run);
+        loop {
+            tokio::select! {
+                biased;
+                report = &mut run => {
+                    bar.clear();
+                    return report.map_err(|error| self.left(error));
+                }
+                () = interrupts.next() => {
+                    if cancel.is_cancelled() {
+                        return Err(self.left_at_once());
+                    }
+                    cancel.cancel();
+                    let said = "cancelling: what was handed over is waited for; Ctrl-C again ends at once";
+                    bar.handle().suspend(|| cx.printer.say(said));
+                }
+                _ = looks.tick() => self.name_deserted_groups(&mut told, &bar, cx).await?,
+            }
+        }
+    }
+
+    /// Runs it, and begins again after faults that pass: whatever was done is in the store.
+    async fn work(
+        &self,
+        watcher: &(dyn Fn(ReplayProgress) + Send + Sync),
+        cancel: &Cancel,
+    ) -> Result<ReplayReport, ReplayError> {
+        let runner = JobRunner::new(self.manager.clone());
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..self.retries {
+            match runner.run(&self.replay.id, &watcher, cancel).await {
+                Err(error) if error.retry() != Retry::Never => {
+                    tracing::warn!(%error, replay = %self.replay.id, "the replay is begun again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                ended => return ended,
+            }
+        }
+        runner.run(&self.replay.id, &watcher, cancel).await
+    }
+
+    /// Says once of each group that nobody consumes it: waiting for those alone would never end.
+    async fn name_deserted_groups(
+        &self,
+        told: &mut BTreeSet<String>,
+        bar: &Bar,
+        cx: &Context<'_>,
+    ) -> Result<(), CliError> {
+        if self.replay.total_events == 0 {
+            return Ok(());
+        }
+        let deserted = match self.manager.groups_without_consumers(&self.replay.id).await {
+            Ok(deserted) => deserted,
+            Err(error) if error.retry() == Retry::Never => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, "it cannot be told which groups are consumed");
+                return Ok(());
+            }
+        };
+        for group in deserted {
+            let name = escape::line(&group);
+            let said = format!(
+                "no consumer of group {name} is alive: waiting for one (`event-replay consume {name}`); \
+                 Ctrl-C cancels the replay"
+            );
+            if told.insert(group) {
+                bar.handle().suspend(|| cx.printer.warn(&said));
+            }
+        }
+        Ok(())
+    }
+
+    fn left(&self, error: ReplayError) -> CliError {
+        let id = &self.replay.id;
+        CliError::from(error)
+            .during(format!("replay {id} is left for the next consumer to run"))
+            .hint(format!("`event-replay replays watch {id}` follows it, `replays cancel` ends it"))
+    }
+
+    fn left_at_once(&self) -> CliError {
+        let id = &self.replay.id;
+        CliError::failed(format!("ended at once; replay {id} is cancelled by the next consumer that runs"))
+            .hint(format!("`event-replay replays show {id}` says how far it came"))
+    }
+}

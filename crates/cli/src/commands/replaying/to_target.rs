@@ -1,0 +1,129 @@
+//! A run to a target of this process: lines on stdout, a command, an endpoint.
+
+use std::io::IsTerminal;
+
+use domain::ports::ReplayTarget;
+use replay::{Plan, ReplayError, ReplayManager, ReplayProgress, ReplayStatus};
+use targets::{ExecTarget, HttpTarget, NdjsonTarget};
+use tokio::io::Stdout;
+
+use super::{
+    RunArgs,
+    report::{Onto, exit_of, print_report},
+    speed,
+};
+use crate::{
+    args::target::Target,
+    commands::{Context, signals::Interrupts},
+    errors::{CliError, with_causes},
+    exit::Exit,
+    output::{bar::Bar, plural::count},
+};
+
+enum Opened {
+    Stdout(NdjsonTarget<Stdout>),
+    Exec(ExecTarget),
+    Http(Box<HttpTarget>),
+}
+
+impl Opened {
+    /// None where events do not go to a target of this process.
+    fn open(target: &Target, cx: &Context<'_>) -> Result<Option<Self>, CliError> {
+        let timeout = cx.settings.handler_timeout;
+        Ok(Some(match target {
+            Target::Groups => return Ok(None),
+            Target::Stdout => Self::Stdout(NdjsonTarget::stdout()),
+            Target::Exec(command) => {
+                let started = ExecTarget::start(command.clone()).map_err(|error| unusable(&error))?;
+                Self::Exec(started.with_timeout(timeout))
+            }
+            Target::Http(endpoint) => {
+                let endpoint = endpoint.clone().with_timeout(timeout);
+                Self::Http(Box::new(HttpTarget::new(endpoint).map_err(|error| unusable(&error))?))
+            }
+        }))
+    }
+
+    fn port(&mut self) -> &mut dyn ReplayTarget {
+        match self {
+            Self::Stdout(lines) => lines,
+            Self::Exec(exec) => exec,
+            Self::Http(http) => &mut **http,
+        }
+    }
+
+    async fn close(&self) {
+        if let Self::Exec(exec) = self {
+            exec.close().await;
+        }
+    }
+}
+
+fn unusable(error: &dyn std::error::Error) -> CliError {
+    CliError::failed(format!("--target: {}", with_causes(error)))
+}
+
+/// Runs a plan, and reports. A wish to end is heeded after the batch in hand; a second one at once.
+pub(super) async fn execute(
+    manager: &ReplayManager,
+    plan: &Plan,
+    all: bool,
+    to: &Target,
+    args: &RunArgs,
+    interrupts: &mut Interrupts,
+    cx: &mut Context<'_>,
+) -> Result<Exit, CliError> {
+    let options = speed::options(args, to, all, cx);
+    let Some(mut target) = Opened::open(to, cx)? else {
+        return Err(CliError::failed("groups are no target of this process"));
+    };
+    speed::say_beginning(plan, &options, &to.to_string(), cx);
+    // Lines on the same terminal as a bar would tear it.
+    let is_torn = matches!(to, Target::Stdout) && std::io::stdout().is_terminal();
+    let bar = match is_torn {
+        true => Bar::new(false, "", None),
+        false => cx.printer.bar("replaying", Some(plan.total_events)),
+    };
+    let watcher = {
+        let bar = bar.handle();
+        move |progress: ReplayProgress| bar.set_position(progress.done())
+    };
+    let outcome = {
+        let run = manager.run(plan, target.port(), &options, &watcher);
+        tokio::pin!(run);
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut run => break outcome,
+                () = interrupts.next() => match options.cancel.is_cancelled() {
+                    false => options.cancel.cancel(),
+                    true => return Err(CliError::failed("ended at once; the batch in hand may be delivered in part")),
+                },
+            }
+        }
+    };
+    bar.clear();
+    target.close().await;
+    let onto = if matches!(to, Target::Stdout) { Onto::Stderr } else { Onto::Stdout };
+    match outcome {
+        Ok(report) => {
+            let reader_left =
+                report.ended.as_deref() == Some(domain::ports::TargetError::Closed.to_string().as_str());
+            if report.status == ReplayStatus::Cancelled && reader_left {
+                return Err(CliError::OutputClosed);
+            }
+            print_report(&report, onto, cx)?;
+            Ok(exit_of(&report))
+        }
+        Err(ReplayError::Interrupted { error, report }) => {
+            print_report(&report, onto, cx)?;
+            let done = format!(
+                "the replay stopped after {} of {}",
+                report.done(),
+                count(report.total_events, "event")
+            );
+            Err(CliError::from(error).during(done))
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,95 @@
+//! `replays show`: one replay, whole.
+
+use clap::Args;
+use replay::ReplaySummary;
+
+use super::{
+    list::{to, which},
+    one, state,
+};
+use crate::{
+    args::{Format, filter},
+    commands::Context,
+    errors::CliError,
+    exit::Exit,
+    output::{escape, table::Table},
+    store::{Access, Stores},
+};
+
+/// Errors that a person is shown.
+const SHOWN: usize = 20;
+
+/// Show one replay: its plan, how far it is, its report
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay replays show 0198f2c4-7a10-7e22-9c5d-3f1b2a4c5d6e
+  event-replay replays show 0198f2 --output json")]
+pub(crate) struct ShowArgs {
+    /// Its id, or enough of its beginning.
+    #[arg(value_name = "ID", value_parser = filter::name)]
+    replay: String,
+}
+
+pub(super) async fn run(args: ShowArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let stores = Stores::open(&cx.settings, Access::Read).await?;
+    let found = one::find(&stores, &args.replay).await?;
+    stores.close().await;
+    match cx.printer.format() {
+        Format::Json | Format::Ndjson => cx.printer.json(&found)?,
+        Format::Table => print(&found, cx)?,
+    }
+    Ok(Exit::Ok)
+}
+
+/// A replay, for people.
+pub(super) fn print(replay: &ReplaySummary, cx: &mut Context<'_>) -> Result<(), CliError> {
+    let mut table = Table::pairs();
+    table.row(["replay", &replay.id]);
+    table.row(["state", state(replay.state)]);
+    table.row(["made", &replay.created_at.to_string()]);
+    table.row(["changed", &replay.updated_at.to_string()]);
+    table.row(["to", &to(replay)]);
+    table.row(["events", &which(replay)]);
+    if let Some(limit) = replay.limit {
+        table.row(["limit", &limit.to_string()]);
+    }
+    table.row(["plan", &replay.plan_hash]);
+    table.row(["done", &progress(replay)]);
+    if let Some(ended) = replay.report.as_ref().and_then(|report| report.ended.as_deref()) {
+        table.row(["ended early", ended]);
+    }
+    cx.printer.table(table)?;
+    let Some(report) = &replay.report else { return Ok(()) };
+    if !report.groups.is_empty() {
+        let mut groups = Table::new(&["group", "handled", "failed", "skipped"]);
+        (1..4).for_each(|column| groups.right(column));
+        for group in &report.groups {
+            let [handled, failed, skipped] =
+                [group.handled, group.failed, group.skipped].map(|count| count.to_string());
+            groups.row([&group.name, &handled, &failed, &skipped]);
+        }
+        cx.printer.raw(b"\n")?;
+        cx.printer.table(groups)?;
+    }
+    if !report.errors.is_empty() {
+        let mut errors = Table::new(&["event", "type", "error"]);
+        for error in report.errors.iter().take(SHOWN) {
+            errors.row([&error.event_id, &error.event_type, &escape::short(&error.error, 100)]);
+        }
+        cx.printer.raw(b"\n")?;
+        cx.printer.table(errors)?;
+    }
+    Ok(())
+}
+
+/// How far a replay is, in a line.
+pub(super) fn progress(replay: &ReplaySummary) -> String {
+    format!(
+        "{} of {}: {} handled, {} failed, {} skipped",
+        replay.done(),
+        replay.total_events,
+        replay.successful,
+        replay.failed,
+        replay.skipped
+    )
+}

@@ -1,0 +1,86 @@
+//! `replays watch`: follow a replay until it is over.
+
+use std::time::Duration;
+
+use clap::Args;
+use domain::ports::ReplayState;
+use replay::{ReplayReport, ReplaySummary};
+
+use super::{one, show, state};
+use crate::{
+    args::{Format, filter},
+    commands::Context,
+    errors::CliError,
+    exit::Exit,
+    store::{Access, Stores},
+};
+
+/// How far apart the looks are.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Follow a replay until it is over
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay replays watch 0198f2c4-7a10-7e22-9c5d-3f1b2a4c5d6e
+  event-replay replays watch 0198f2 --output ndjson
+
+Prints a line whenever something has changed; with --output json or ndjson the replay, one
+document a line. Ctrl-C stops watching, not the replay. Exits as the replay did: 3 if events
+failed, 1 if it was cancelled or could not go on.")]
+pub(crate) struct WatchArgs {
+    /// Its id, or enough of its beginning.
+    #[arg(value_name = "ID", value_parser = filter::name)]
+    replay: String,
+}
+
+pub(super) async fn run(args: WatchArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let stores = Stores::open(&cx.settings, Access::Read).await?;
+    let mut seen: Option<ReplaySummary> = None;
+    let last = loop {
+        // The full id, once it is known: another replay may begin alike later.
+        let id = seen.as_ref().map_or(&args.replay, |replay| &replay.id);
+        let now = one::find(&stores, id).await?;
+        if seen.as_ref().is_none_or(|before| has_changed(before, &now)) {
+            say(&now, cx)?;
+        }
+        if now.state.is_final() {
+            break now;
+        }
+        seen = Some(now);
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            _ = tokio::signal::ctrl_c() => return Ok(Exit::Ok),
+        }
+    };
+    stores.close().await;
+    if cx.printer.format() == Format::Table {
+        show::print(&last, cx)?;
+    }
+    Ok(exit_of(&last))
+}
+
+fn has_changed(before: &ReplaySummary, now: &ReplaySummary) -> bool {
+    (before.state, before.done()) != (now.state, now.done())
+}
+
+fn say(replay: &ReplaySummary, cx: &mut Context<'_>) -> Result<(), CliError> {
+    match cx.printer.format() {
+        Format::Json | Format::Ndjson => {
+            cx.printer.json(replay)?;
+            cx.printer.flush()
+        }
+        Format::Table => {
+            cx.printer.say(&format!("{}, {}", state(replay.state), show::progress(replay)));
+            Ok(())
+        }
+    }
+}
+
+fn exit_of(replay: &ReplaySummary) -> Exit {
+    let clean = replay.report.as_ref().is_none_or(ReplayReport::is_clean);
+    match replay.state {
+        ReplayState::Completed if clean => Exit::Ok,
+        ReplayState::Completed => Exit::DoneWithFailures,
+        _ => Exit::Failed,
+    }
+}

@@ -1,0 +1,93 @@
+//! The records of replays: looked at, and wished of, from another terminal.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{
+    Bench,
+    prepared::{self, on_store},
+    some,
+};
+use domain::{Filter, TypePattern, group::GroupSpec, ports::SystemClock};
+use replay::{GroupReplayOptions, PlanRequest, ReplayManager};
+use serde_json::json;
+
+/// A replay into a group that waits for a runner; its id.
+fn planned(bench: &Bench) -> String {
+    on_store(bench, async |store| {
+        prepared::group(store, GroupSpec::new("mail"), false).await;
+        let store = Arc::new(store.clone());
+        let manager =
+            ReplayManager::new(store.clone(), store.clone(), store.clone(), None, Arc::new(SystemClock))
+                .with_groups(store);
+        let filter = Filter { types: vec![TypePattern::new("user.*")], ..Filter::default() };
+        let plan = manager.plan(PlanRequest::new(filter), None).await.unwrap();
+        manager.start_group_replay(&plan, &GroupReplayOptions::default()).await.unwrap().id
+    })
+}
+
+#[test]
+fn every_run_leaves_a_record() {
+    let bench = Bench::with(&some());
+    bench.run(&["replays", "list"]).ok().says("nothing was replayed yet");
+    bench.run(&["replay", "--type", "user.*", "--target", "stdout"]).ok();
+    bench.run(&["replay", "--all", "--dry-run"]).ok();
+    let list = bench.json(&["replays", "list"]);
+    assert_eq!(list.as_array().unwrap().len(), 1, "a dry run leaves none");
+    let replay = &list[0];
+    assert_eq!((&replay["state"], &replay["target"]), (&json!("COMPLETED"), &json!("stdout")));
+    assert_eq!((&replay["totalEvents"], &replay["successful"]), (&json!(3), &json!(3)));
+    let id = replay["id"].as_str().unwrap();
+    let shown = bench.json(&["replays", "show", id]);
+    assert_eq!(shown["report"]["successfulReplays"], 3);
+    assert_eq!(shown["filter"], json!({"types": ["user.*"]}));
+    bench
+        .run(&["replays", "show", id])
+        .ok()
+        .prints("completed")
+        .prints("3 of 3: 3 handled, 0 failed, 0 skipped");
+    bench.run(&["replays", "list"]).ok().prints("completed").prints("user.*");
+    bench.run(&["replays", "watch", id]).ok().says("completed, 3 of 3");
+}
+
+#[test]
+fn an_id_may_be_cut_as_long_as_it_is_one_replays_alone() {
+    let bench = Bench::with(&some());
+    let id = planned(&bench);
+    bench.run(&["replays", "show", &id[..8]]).ok().prints(&id);
+    bench.run(&["replays", "show", &id[..3]]).exits(1).says("there is no replay");
+    bench.run(&["replays", "show", "ffffffff"]).exits(1).says("`event-replay replays list` shows them");
+    bench.run(&["replay", "--all", "--target", "stdout"]).ok();
+    bench.run(&["replays", "show", &id[..6]]).exits(1).says("several replays begin with");
+}
+
+#[test]
+fn a_replay_is_paused_resumed_cancelled_and_deleted() {
+    let bench = Bench::with(&some());
+    let id = planned(&bench);
+    assert_eq!(bench.json(&["replays", "show", &id])["state"], "PLANNED");
+    assert_eq!(bench.json(&["replays", "pause", &id]), json!({"id": id, "state": "PAUSED"}));
+    bench.run(&["replays", "resume", &id]).ok().prints("is planned").says("as soon as a process runs it");
+    bench.run(&["replays", "delete", &id]).exits(1).says("only one that is over can be deleted");
+    assert_eq!(bench.json(&["replays", "cancel", &id])["state"], "CANCELLED");
+    bench.run(&["replays", "pause", &id]).exits(1).says("is over (cancelled); nothing was changed");
+    bench.run(&["replays", "watch", &id]).exits(1).prints("cancelled").prints("mail");
+    let lines = bench.run(&["replays", "watch", &id, "--output", "ndjson"]).exits(1).lines();
+    assert_eq!(lines[0]["groups"], json!(["mail"]));
+    assert_eq!(bench.json(&["replays", "delete", &id]), json!({"deleted": id}));
+    bench.run(&["replays", "show", &id]).exits(1).says("there is no replay");
+}
+
+#[test]
+fn what_a_replay_needs_is_kept_from_trim_and_named() {
+    let bench = Bench::with(&some()).env("EVENT_REPLAY_RETENTION_FORGOTTEN_AFTER", "0s");
+    let id = planned(&bench);
+    let report = bench.json(&["trim", "--max-events", "0", "--yes"]);
+    assert_eq!(report["events"], 0);
+    assert!(report["heldBy"][0].as_str().unwrap().contains(&id), "{report}");
+    bench.run(&["replays", "cancel", &id]).ok();
+    bench.run(&["trim", "--max-events", "0", "--yes"]).ok().prints("dropped 5 events");
+}

@@ -1,0 +1,117 @@
+//! Opening a store by its location.
+
+use std::{path::PathBuf, sync::Arc};
+
+use bus::BusSettings;
+use domain::{
+    StorageFailure,
+    ports::{Clock, Keeps, Stores, SystemClock},
+};
+use thiserror::Error;
+
+use crate::location::{BadLocation, Location};
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// What it keeps, should it be made now. One that is there keeps what it always kept.
+    pub keeps: Keeps,
+    /// What says when events were stored.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for OpenOptions {
+    /// History is kept, by the machine's clock.
+    fn default() -> Self {
+        Self { keeps: Keeps::History, clock: Arc::new(SystemClock) }
+    }
+}
+
+impl OpenOptions {
+    /// What a bus with these settings wants its store to keep.
+    pub fn of(settings: &BusSettings) -> Self {
+        let keeps = match settings.enable_event_store {
+            Some(false) => Keeps::Deliveries,
+            Some(true) | None => Keeps::History,
+        };
+        Self { keeps, ..Self::default() }
+    }
+}
+
+/// Why a store was not opened.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The text names no store. It is not repeated: it may hold a password.
+    #[error("the location names no store: {0}")]
+    Location(#[from] BadLocation),
+    /// The adapter of this kind of store was left out of the program.
+    #[error("{location} needs the feature {feature:?} of the crate event-replay")]
+    Feature {
+        /// The location.
+        location: Location,
+        /// The feature.
+        feature: &'static str,
+    },
+    /// The store failed.
+    #[error("{location}: {failure}")]
+    Storage {
+        /// The location.
+        location: Location,
+        /// How it failed.
+        #[source]
+        failure: StorageFailure,
+    },
+}
+
+/// Opens the store at a [`Location`], such as `sqlite:/var/lib/events/events.db`, and makes it where there is none.
+///
+/// # Errors
+/// When the text names no store, its adapter was left out, or the store cannot be opened.
+pub async fn open(location: &str) -> Result<Arc<dyn Stores>, OpenError> {
+    open_with(location, OpenOptions::default()).await
+}
+
+/// Opens a store as [`open`] does, with options.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_with(location: &str, options: OpenOptions) -> Result<Arc<dyn Stores>, OpenError> {
+    match location.parse()? {
+        Location::Memory => memory(options),
+        Location::Sqlite { path, namespace } => sqlite(path, namespace, options).await,
+    }
+}
+
+#[cfg(feature = "memory")]
+fn memory(options: OpenOptions) -> Result<Arc<dyn Stores>, OpenError> {
+    Ok(Arc::new(storage_memory::MemoryStore::keeping(options.clock, options.keeps)))
+}
+
+#[cfg(not(feature = "memory"))]
+fn memory(_: OpenOptions) -> Result<Arc<dyn Stores>, OpenError> {
+    Err(OpenError::Feature { location: Location::Memory, feature: "memory" })
+}
+
+#[cfg(feature = "sqlite")]
+async fn sqlite(
+    path: PathBuf,
+    namespace: String,
+    options: OpenOptions,
+) -> Result<Arc<dyn Stores>, OpenError> {
+    use storage_sqlite::{SqliteOptions, SqliteStore};
+
+    let location = Location::Sqlite { path: path.clone(), namespace: namespace.clone() };
+    let OpenOptions { keeps, clock } = options;
+    let opened =
+        SqliteStore::create(SqliteOptions { namespace, keeps, clock, ..SqliteOptions::new(path) }).await;
+    match opened {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(failure) => Err(OpenError::Storage { location, failure }),
+    }
+}
+
+#[cfg(not(feature = "sqlite"))]
+async fn sqlite(path: PathBuf, namespace: String, _: OpenOptions) -> Result<Arc<dyn Stores>, OpenError> {
+    Err(OpenError::Feature { location: Location::Sqlite { path, namespace }, feature: "sqlite" })
+}
