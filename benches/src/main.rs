@@ -1,9 +1,10 @@
 //! Benchmarks: each row measures our code and a yardstick in turn, in the same run, and tells their ratio.
 //!
-//! `cargo run --release -p event-replay-benches` runs them all; `-- sqlite` or `-- validation` some. Absolute figures are
+//! `cargo run --release -p event-replay-benches` runs them all; `-- sqlite`, `-- delivery` or `-- validation` some. Absolute figures are
 //! those of one machine on one day: read the ratios.
 #![allow(clippy::print_stdout, reason = "a benchmark's output is its table")]
 
+mod delivery;
 mod measure;
 mod plain_sql;
 mod sqlite;
@@ -23,6 +24,9 @@ struct Args {
     /// Events in the store that scans read.
     #[arg(long, default_value_t = 200_000)]
     events: u64,
+    /// Events in the store that is replayed into a group.
+    #[arg(long, default_value_t = 1_000_000)]
+    replayed: u64,
 }
 
 fn main() -> Result<()> {
@@ -31,6 +35,7 @@ fn main() -> Result<()> {
     let mut bench = measure::Bench::new(args.words, args.rounds);
     sqlite::run(&mut bench, &runtime, args.events)?;
     validation::run(&mut bench)?;
+    delivery::run(&mut bench, &runtime, args.events, args.replayed)?;
     println!("{}", bench.table());
     Ok(())
 }

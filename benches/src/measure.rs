@@ -85,6 +85,13 @@ impl Bench {
         Ok(())
     }
 
+    /// Adds a row that is no ratio of rates: what was measured of ours and of the yardstick, in words.
+    pub(crate) fn figures(&mut self, name: &str, ours: &str, yardstick_name: &str, yardstick: &str) {
+        eprintln_row(name, ours);
+        let cells = [name, ours, yardstick_name, yardstick, "–", "–", ""];
+        self.rows.push(cells.map(str::to_owned).to_vec());
+    }
+
     pub(crate) fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED).set_header([
@@ -112,7 +119,7 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
-fn thousands(number: f64) -> String {
+pub(crate) fn thousands(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -26,7 +26,7 @@ pub(crate) fn run(bench: &mut Bench, runtime: &Runtime, stored_events: u64) -> R
     Ok(())
 }
 
-fn events(count: u64) -> Result<Vec<Event>> {
+pub(crate) fn events(count: u64) -> Result<Vec<Event>> {
     let limits = Limits::default();
     // A few of the generated events are invalid on purpose.
     Generator::new(Settings::demo(count + count / 20 + 10))

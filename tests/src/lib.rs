@@ -9,6 +9,10 @@ mod readme {}
 mod architecture {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../../docs/delivery.md")]
+mod delivery {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../../docs/event-format.md")]
 mod event_format {}
 

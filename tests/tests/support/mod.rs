@@ -7,6 +7,9 @@
     reason = "a panic is a test's way to fail"
 )]
 
+pub(crate) mod consumers;
+pub(crate) mod effects;
+
 use std::{
     io::Read,
     path::{Path, PathBuf},

@@ -1,0 +1,158 @@
+//! The delivery rows: events through consumer groups, with a handler that does nothing.
+
+mod idle;
+mod latency;
+mod rate;
+mod replaying;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use bus::{Bus, Consumer, StartAt};
+use domain::{
+    Delivery, Event, Filter, HandlerError, OrderingRule,
+    ports::{Atomicity, ReadRequest, Stores},
+};
+use storage_memory::MemoryStore;
+use storage_sqlite::{SqliteOptions, SqliteStore};
+use tokio::{runtime::Runtime, sync::Notify};
+
+use crate::measure::Bench;
+
+/// Which store a row is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Memory,
+    Sqlite,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Sqlite => "SQLite",
+        }
+    }
+
+    async fn store(self, folder: &Path) -> Result<Arc<dyn Stores>> {
+        Ok(match self {
+            Self::Memory => Arc::new(MemoryStore::default()),
+            Self::Sqlite => {
+                Arc::new(SqliteStore::create(SqliteOptions::new(folder.join("events.db"))).await?)
+            }
+        })
+    }
+}
+
+pub(crate) fn run(bench: &mut Bench, runtime: &Runtime, events: u64, replayed: u64) -> Result<()> {
+    for kind in [Kind::Memory, Kind::Sqlite] {
+        rate::run(bench, runtime, kind, events)?;
+        latency::run(bench, runtime, kind)?;
+    }
+    idle::run(bench, runtime)?;
+    replaying::run(bench, runtime, replayed)
+}
+
+async fn append_all(store: &dyn Stores, events: Vec<Event>) -> Result<()> {
+    let rule = OrderingRule::default();
+    let admitted: Vec<Event> = events
+        .into_iter()
+        .map(|event| {
+            let key = rule.resolve(&event, None);
+            event.with_key_source(key)
+        })
+        .collect();
+    for batch in admitted.chunks(1000) {
+        store.append(batch, Atomicity::Each).await?;
+    }
+    Ok(())
+}
+
+async fn bus_over(store: &Arc<dyn Stores>) -> Result<Bus> {
+    Ok(Bus::builder(Arc::clone(store)).enable_validation(false).build().await?)
+}
+
+/// Counts deliveries, and tells when there were enough.
+#[derive(Default)]
+struct Counter {
+    seen: AtomicU64,
+    news: Notify,
+    wanted: AtomicU64,
+}
+
+impl Counter {
+    fn one_more(&self) {
+        let seen = self.seen.fetch_add(1, Ordering::Relaxed) + 1;
+        if seen >= self.wanted.load(Ordering::Relaxed) {
+            self.news.notify_one();
+        }
+    }
+
+    async fn reaches(&self, wanted: u64) -> Result<()> {
+        self.wanted.store(wanted, Ordering::Relaxed);
+        let end = Instant::now() + Duration::from_secs(600);
+        while self.seen.load(Ordering::Relaxed) < wanted {
+            // A count between the two lines above would notify nobody: look again from time to time.
+            let _ = tokio::time::timeout(Duration::from_millis(50), self.news.notified()).await;
+            anyhow::ensure!(Instant::now() < end, "the deliveries do not come");
+        }
+        Ok(())
+    }
+}
+
+/// A consumer of a new group that begins with the oldest event, and only counts.
+async fn counting(
+    bus: &Bus,
+    group: &str,
+    handlers: usize,
+    start: StartAt,
+) -> Result<(Consumer, Arc<Counter>)> {
+    let counter = Arc::new(Counter::default());
+    let counts = Arc::clone(&counter);
+    let handler = bus::handler(move |_: &Delivery| {
+        counts.one_more();
+        std::future::ready(Ok::<(), HandlerError>(()))
+    });
+    let subscription = bus.subscribe(group).on_everything(handler).start_at(start).concurrency(handlers);
+    Ok((subscription.start().await?, counter))
+}
+
+/// Reads the whole log, decoded, as a consumer does.
+async fn scan(store: &dyn Stores) -> Result<u64> {
+    let mut request = ReadRequest::new(Filter::default(), 512);
+    let mut seen = 0;
+    loop {
+        let page = store.read(&request).await?;
+        seen += page.events.len() as u64;
+        match page.next {
+            Some(next) => request.after = Some(next),
+            None => return Ok(seen),
+        }
+    }
+}
+
+/// A figure of `/proc/self/status`, in bytes.
+fn memory(figure: &str) -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with(figure)).context("no such figure")?;
+    let kib: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
+    Ok(kib * 1024)
+}
+
+/// What the process' threads have run so far.
+fn cpu() -> Result<Duration> {
+    let mut nanos = 0;
+    for task in std::fs::read_dir("/proc/self/task")? {
+        // A thread may have ended since it was listed.
+        let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        nanos += text.split(' ').next().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(nanos))
+}

@@ -1,0 +1,65 @@
+//! A process that consumes a group of a SQLite store until its stdin ends, or it is killed: the tests' other victim.
+//!
+//! `test-consumer STORE GROUP NUMBER EFFECTS [name=…] [lease=MS] [commits=MS] [fault=…]`: what its handler does with an event stands in
+//! the event's `data`. Each attempt that ended is one line of the file EFFECTS (see `effects`), written before the handler
+//! answers. A fault breaks the process on purpose, so that the tests can show that they would see it.
+
+mod effects;
+mod handling;
+mod passing;
+mod watched;
+
+use std::{collections::HashMap, io::Read, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, anyhow};
+use bus::{Backoff, Bus, StartAt};
+use storage_sqlite::{SqliteOptions, SqliteStore};
+
+use crate::{effects::Effects, handling::Handling, watched::Watched};
+
+/// Handlers at once; the tests know the number.
+const CONCURRENCY: usize = 8;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [store, group, number, effects, options @ ..] = args.as_slice() else {
+        return Err(anyhow!("STORE GROUP NUMBER EFFECTS [name=…] [lease=MS] [commits=MS] [fault=…]"));
+    };
+    let options: HashMap<&str, &str> = options.iter().filter_map(|option| option.split_once('=')).collect();
+    let millis = |name: &str, usual: u64| match options.get(name) {
+        Some(text) => text.parse().map(Duration::from_millis).with_context(|| name.to_owned()),
+        None => Ok(Duration::from_millis(usual)),
+    };
+    let fault = options.get("fault").copied().unwrap_or_default();
+    let effects = Arc::new(Effects::open(effects, number)?);
+    let inner = SqliteStore::create(SqliteOptions::new(store)).await?;
+    let unfenced = (fault == "drops-fencing").then(|| store.into());
+    let watched = Watched::new(inner, Arc::clone(&effects), millis("commits", 0)?, unfenced);
+    let handling = Handling { effects, lapses: watched.lapses(), early: fault == "commit-before-handling" };
+    let bus = Bus::builder(Arc::new(watched)).enable_validation(false).build().await?;
+    let consumer = bus
+        .subscribe(group)
+        .on_everything(Arc::new(handling))
+        .start_at(StartAt::Earliest)
+        .concurrency(CONCURRENCY)
+        .lease(millis("lease", 1000)?)
+        .backoff(Backoff { base: Duration::from_millis(50), cap: Duration::from_millis(200) })
+        .named(options.get("name").map_or_else(|| format!("p{number}"), |name| (*name).to_owned()))
+        .start()
+        .await?;
+    end_of_stdin().await;
+    consumer.stop().await?;
+    bus.close().await;
+    Ok(())
+}
+
+/// A thread of its own reads: it may wait for ever, and must not keep the runtime from ending.
+async fn end_of_stdin() {
+    let (ended, end) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        let _ = ended.send(());
+    });
+    let _ = end.await;
+}

@@ -1,0 +1,210 @@
+//! The store as a consumer sees it, with an eye on its leases; and, as a fault, a store whose fencing is gone.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use domain::{
+    StorageFailure,
+    group::{BlockedKey, GroupRecord, GroupSpec, GroupStatus, LaneBatch, Lease, NewLaneBatch},
+    ports::{
+        CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, ReplayLease,
+        SegmentCommit,
+    },
+    position::Cursor,
+};
+use rusqlite::{Connection, OptionalExtension};
+use storage_sqlite::SqliteStore;
+
+use crate::effects::Effects;
+
+/// When this process' leases were not good.
+#[derive(Default)]
+pub(crate) struct Lapses(Mutex<Good>);
+
+#[derive(Default)]
+struct Good {
+    until: Option<Instant>,
+    /// When the last lapse began.
+    lapsed: Option<Instant>,
+    held: HashSet<Lease>,
+}
+
+impl Lapses {
+    fn good(&self) -> std::sync::MutexGuard<'_, Good> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a lease may have been another's at any time since then.
+    pub(crate) fn any_since(&self, then: Instant) -> bool {
+        let good = self.good();
+        good.until.is_none_or(|until| until < Instant::now())
+            || good.lapsed.is_some_and(|lapsed| lapsed > then)
+    }
+
+    /// Notes an answer about leases; whether they had lapsed meanwhile, and whether one was lost.
+    fn renewed(&self, asked: Instant, duration: Duration, leases: &Leases) -> (bool, bool) {
+        let mut good = self.good();
+        let lapsed = good.until.is_some_and(|until| until < Instant::now());
+        if lapsed {
+            good.lapsed = good.until;
+        }
+        let held: HashSet<Lease> = leases.held.iter().cloned().collect();
+        let lost = good.held.difference(&held).next().is_some();
+        good.held = held;
+        good.until = Some(asked + duration);
+        (lapsed, lost)
+    }
+
+    fn gave_back(&self, lease: &Lease) {
+        self.good().held.remove(lease);
+    }
+}
+
+/// The store.
+pub(crate) struct Watched {
+    pub(crate) inner: SqliteStore,
+    effects: Arc<Effects>,
+    lapses: Arc<Lapses>,
+    /// How long a commit is under way before it reaches the store.
+    commits_take: Duration,
+    /// A fault: commits go out under the newest lease, whoever's that is. The file to find it in.
+    unfenced: Option<PathBuf>,
+}
+
+impl Watched {
+    pub(crate) fn new(
+        inner: SqliteStore,
+        effects: Arc<Effects>,
+        commits_take: Duration,
+        unfenced: Option<PathBuf>,
+    ) -> Self {
+        Self { inner, effects, lapses: Arc::default(), commits_take, unfenced }
+    }
+
+    pub(crate) fn lapses(&self) -> Arc<Lapses> {
+        Arc::clone(&self.lapses)
+    }
+
+    fn note(&self, what: &str) -> Result<(), GroupStoreError> {
+        let failed =
+            |error: std::io::Error| StorageFailure::Unavailable(format!("the effects file: {error}"));
+        Ok(self.effects.line(what).map_err(failed)?)
+    }
+}
+
+/// A commit under the lease that its segment has now.
+fn as_newest(file: &Path, commit: &SegmentCommit) -> rusqlite::Result<SegmentCommit> {
+    let newest = "SELECT segment.epoch, segment.token FROM segment JOIN consumer_group ON number = grp
+                  WHERE name = ?1 AND segment.segment = ?2 AND segment.token IS NOT NULL";
+    let connection = Connection::open(file)?;
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64));
+    let lease = &commit.lease;
+    let found = connection.query_row(newest, (&lease.group, lease.segment), read).optional()?;
+    let (epoch, token) = found.unwrap_or((lease.epoch, lease.token));
+    Ok(SegmentCommit { lease: Lease { epoch, token, ..lease.clone() }, ..commit.clone() })
+}
+
+async fn all_as_newest(
+    file: PathBuf,
+    commits: &[SegmentCommit],
+) -> Result<Vec<SegmentCommit>, GroupStoreError> {
+    let commits = commits.to_vec();
+    let rewritten = tokio::task::spawn_blocking(move || {
+        commits.iter().map(|commit| as_newest(&file, commit)).collect::<rusqlite::Result<Vec<_>>>()
+    });
+    let failed = |text: String| StorageFailure::Unavailable(text);
+    let rewritten = rewritten.await.map_err(|error| failed(error.to_string()))?;
+    Ok(rewritten.map_err(|error| failed(error.to_string()))?)
+}
+
+#[async_trait]
+impl GroupStore for Watched {
+    async fn lease(&self, request: &LeaseRequest) -> Result<Leases, GroupStoreError> {
+        let asked = Instant::now();
+        let leases = self.inner.lease(request).await?;
+        let (lapsed, lost) = self.lapses.renewed(asked, request.duration, &leases);
+        if lapsed {
+            self.note("lapsed")?;
+        }
+        if lost {
+            self.note("lost")?;
+        }
+        Ok(leases)
+    }
+
+    async fn commit(&self, commits: &[SegmentCommit]) -> Result<Vec<CommitOutcome>, GroupStoreError> {
+        if !self.commits_take.is_zero() {
+            tokio::time::sleep(self.commits_take).await;
+        }
+        let outcomes = match &self.unfenced {
+            Some(file) => self.inner.commit(&all_as_newest(file.clone(), commits).await?).await?,
+            None => self.inner.commit(commits).await?,
+        };
+        for (commit, outcome) in commits.iter().zip(&outcomes) {
+            match outcome {
+                CommitOutcome::Fenced => self.note("lost")?,
+                _ if commit.release => self.lapses.gave_back(&commit.lease),
+                CommitOutcome::Committed | CommitOutcome::CommittedWithout(_) => {}
+            }
+        }
+        Ok(outcomes)
+    }
+
+    async fn create_group(&self, spec: &GroupSpec, at: &Cursor) -> Result<GroupRecord, GroupStoreError> {
+        self.inner.create_group(spec, at).await
+    }
+
+    async fn groups(&self) -> Result<Vec<GroupRecord>, GroupStoreError> {
+        self.inner.groups().await
+    }
+
+    async fn group(&self, name: &str) -> Result<Option<GroupStatus>, GroupStoreError> {
+        self.inner.group(name).await
+    }
+
+    async fn blocked_keys(
+        &self,
+        name: &str,
+        limit: usize,
+    ) -> Result<Vec<(u16, BlockedKey)>, GroupStoreError> {
+        self.inner.blocked_keys(name, limit).await
+    }
+
+    async fn delete_group(&self, name: &str) -> Result<bool, GroupStoreError> {
+        self.inner.delete_group(name).await
+    }
+
+    async fn reset_group(&self, name: &str, at: &Cursor) -> Result<(), GroupStoreError> {
+        self.inner.reset_group(name, at).await
+    }
+
+    async fn leave(&self, group: &str, consumer: &str, token: u64) -> Result<(), GroupStoreError> {
+        self.inner.leave(group, consumer, token).await
+    }
+
+    async fn enqueue(
+        &self,
+        runner: Option<&ReplayLease>,
+        batches: &[NewLaneBatch],
+    ) -> Result<Vec<EnqueueOutcome>, GroupStoreError> {
+        self.inner.enqueue(runner, batches).await
+    }
+
+    async fn lane(
+        &self,
+        group: &str,
+        after: &[(u16, u64)],
+        limit: usize,
+    ) -> Result<Vec<LaneBatch>, GroupStoreError> {
+        self.inner.lane(group, after, limit).await
+    }
+
+    async fn withdraw(&self, replay_id: &str) -> Result<u64, GroupStoreError> {
+        self.inner.withdraw(replay_id).await
+    }
+}

@@ -1,0 +1,228 @@
+//! Consumers in processes of their own, over one SQLite file that the test publishes to.
+
+use std::{
+    collections::BTreeSet,
+    io::{Read, Seek, SeekFrom},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use domain::{
+    Document, Event, Limits, OrderingRule,
+    ports::{AppendOutcome, Atomicity, DeadLetterQuery, DeadLetterStore, EventStore, GroupStore},
+};
+use storage_sqlite::{SqliteOptions, SqliteStore};
+
+use super::effects::{self, Line, Planned, Verdict};
+
+pub(crate) const GROUP: &str = "workers";
+
+/// How long a test waits while nothing is handled; how soon things come is nobody's claim.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A store, its file of effects, and who consumes it.
+pub(crate) struct World {
+    folder: tempfile::TempDir,
+    pub(crate) store: SqliteStore,
+    started: u32,
+    killed: BTreeSet<u32>,
+}
+
+/// A consumer's process. Dropped, it is killed.
+pub(crate) struct Process {
+    pub(crate) number: u32,
+    pub(crate) name: String,
+    child: Child,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let kill = format!("kill -{signal} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success(), "{kill}");
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::create(SqliteOptions::new(folder.path().join("events.db"))).await.unwrap();
+        Self { folder, store, started: 0, killed: BTreeSet::new() }
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("events.db")
+    }
+
+    fn effects_file(&self) -> PathBuf {
+        self.folder.path().join("effects")
+    }
+
+    pub(crate) fn effects(&self) -> Vec<Line> {
+        effects::read(&self.effects_file())
+    }
+
+    /// Waits until a process has done something, or for a while where it has nothing to do.
+    pub(crate) fn next_effect_of(&self, process: &Process) {
+        let mut file = std::fs::File::open(self.effects_file()).unwrap();
+        file.seek(SeekFrom::End(0)).unwrap();
+        let (end, number) = (Instant::now() + Duration::from_secs(1), process.number.to_string());
+        let mut news = String::new();
+        while Instant::now() < end {
+            file.read_to_string(&mut news).unwrap();
+            if news.lines().any(|line| line.split(' ').next() == Some(&number)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    /// Starts a consumer, under this name or one of its own.
+    pub(crate) fn start(&mut self, name: Option<&str>, options: &[&str]) -> Process {
+        self.started += 1;
+        let number = self.started;
+        let name = name.map_or_else(|| format!("p{number}"), str::to_owned);
+        let child = Command::new(env!("CARGO_BIN_EXE_test-consumer"))
+            .arg(self.file())
+            .args([GROUP, &number.to_string()])
+            .arg(self.effects_file())
+            .arg(format!("name={name}"))
+            .args(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Process { number, name, child }
+    }
+
+    /// Kills a consumer: it learns nothing of it.
+    pub(crate) fn kill(&mut self, mut process: Process) {
+        process.child.kill().unwrap();
+        process.child.wait().unwrap();
+        self.killed.insert(process.number);
+    }
+
+    /// A consumer that ended by itself, and should not have.
+    pub(crate) fn crashed(&mut self, process: &Process) {
+        self.killed.insert(process.number);
+    }
+
+    /// Tells a consumer to stop, and waits until it has.
+    pub(crate) fn stop(&self, mut process: Process) {
+        drop(process.child.stdin.take());
+        let status = process.child.wait().unwrap();
+        assert!(status.success(), "consumer {}: {status}", process.number);
+    }
+
+    /// Stops a process in the middle of its work, not in the middle of a write to the store, which would stop everyone.
+    pub(crate) fn freeze(&self, process: &Process) {
+        for _ in 0..200 {
+            process.signal("STOP");
+            std::thread::sleep(Duration::from_millis(20));
+            let other = rusqlite::Connection::open(self.file()).unwrap();
+            other.busy_timeout(Duration::from_millis(200)).unwrap();
+            if other.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok() {
+                return;
+            }
+            process.signal("CONT");
+            std::thread::sleep(Duration::from_millis(7));
+        }
+        panic!("the process was always writing");
+    }
+
+    pub(crate) async fn publish(&self, events: &[Planned]) {
+        publish(&self.store, events).await;
+    }
+
+    /// Waits until something holds, as long as anything goes on.
+    pub(crate) async fn until(&self, what: &str, mut holds: impl AsyncFnMut(&Self) -> bool) {
+        let (mut end, mut size) = (Instant::now() + PATIENCE, 0);
+        while !holds(self).await {
+            let grown = std::fs::metadata(self.effects_file()).map_or(0, |file| file.len());
+            if grown > size {
+                (end, size) = (Instant::now() + PATIENCE, grown);
+            }
+            let group = self.store.group(GROUP).await.unwrap();
+            assert!(Instant::now() < end, "nothing goes on, and it never came true: {what}: {group:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Whether the group has settled everything.
+    pub(crate) async fn is_idle(&self) -> bool {
+        let head = self.store.head().await.unwrap().sequence(0);
+        let Some(status) = self.store.group(GROUP).await.unwrap() else { return false };
+        status.segments.iter().all(|s| s.cursor == head && s.blocked_keys == 0 && s.lane == 0)
+    }
+
+    pub(crate) async fn cursors(&self) -> Vec<u64> {
+        let status = self.store.group(GROUP).await.unwrap().unwrap();
+        status.segments.iter().map(|segment| segment.cursor).collect()
+    }
+
+    pub(crate) async fn dead(&self) -> BTreeSet<String> {
+        let query = DeadLetterQuery { limit: 100_000, ..DeadLetterQuery::default() };
+        let letters = self.store.dead_letters(&query).await.unwrap();
+        letters.iter().map(|letter| letter.event.id().to_owned()).collect()
+    }
+
+    /// What the checker says of all that was done.
+    pub(crate) async fn check(&self, planned: &[Planned]) -> Verdict {
+        let report = self.store.verify(None).await.unwrap();
+        assert_eq!((report.total_findings, report.findings), (0, Vec::new()));
+        effects::check(planned, &self.effects(), &self.killed, &self.dead().await)
+    }
+}
+
+/// The event as the bus admits it: with the key that keeps its order.
+fn admitted(planned: &Planned) -> Event {
+    let document = Document::parse(planned.json().as_bytes(), &Limits::default()).unwrap();
+    let event = document.into_event().unwrap();
+    let key = OrderingRule::default().resolve(&event, None);
+    event.with_key_source(key)
+}
+
+pub(crate) async fn publish(store: &SqliteStore, events: &[Planned]) {
+    let admitted: Vec<Event> = events.iter().map(admitted).collect();
+    let outcomes = store.append(&admitted, Atomicity::Each).await.unwrap();
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Stored(_))), "{outcomes:?}");
+}
+
+/// Publishes events over about so long a time, in batches of many sizes.
+pub(crate) fn publish_over(
+    store: &SqliteStore,
+    events: Vec<Planned>,
+    over: Duration,
+    mut rng: fastrand::Rng,
+) -> tokio::task::JoinHandle<()> {
+    let store = store.clone();
+    tokio::spawn(async move {
+        let (begun, total) = (Instant::now(), events.len());
+        let (mut rest, mut done) = (events.as_slice(), 0);
+        while !rest.is_empty() {
+            let (batch, others) = rest.split_at(rng.usize(1..=100).min(rest.len()));
+            publish(&store, batch).await;
+            done += batch.len();
+            rest = others;
+            let due = begun + over.mul_f64(done as f64 / total as f64);
+            tokio::time::sleep(due.saturating_duration_since(Instant::now())).await;
+        }
+    })
+}
+
+/// The events' number, as the environment says it, or few.
+pub(crate) fn events(few: usize) -> usize {
+    std::env::var("EVENT_REPLAY_EVENTS").ok().and_then(|events| events.parse().ok()).unwrap_or(few)
+}

@@ -1,0 +1,109 @@
+//! A waiting consumer of another process comes to know of news by itself: of events, and of what a replay puts into its
+//! lane.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a panic is a test's way to fail"
+)]
+
+mod support;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use domain::{
+    Filter, TypePattern,
+    ports::{GroupStore, SystemClock},
+};
+use replay::{Cancel, GroupReplayOptions, JobRunner, Pace, PlanRequest, ReplayManager};
+use support::{
+    consumers::{GROUP, World},
+    effects::{Does, Planned},
+};
+
+/// No promise of speed: a consumer that is never woken, and finds out at its next long wait, comes later.
+const BOUND: Duration = Duration::from_secs(4);
+
+async fn waiting_consumer() -> (World, support::consumers::Process) {
+    let mut world = World::new().await;
+    let consumer = world.start(None, &["lease=5000"]);
+    world
+        .until("it has leased everything", async |world| {
+            let group = world.store.group(GROUP).await.unwrap();
+            group.is_some_and(|group| group.segments.iter().all(|segment| segment.consumer.is_some()))
+        })
+        .await;
+    (world, consumer)
+}
+
+fn event(n: usize) -> Planned {
+    Planned { key: format!("k{n}"), n: 0, does: Does::Works, takes_ms: 0 }
+}
+
+/// How long it takes until an event is handled that comes from there.
+async fn handled_within(world: &World, id: &str, origin: &str) -> Duration {
+    let begun = Instant::now();
+    let is_it = |line: &support::effects::Line| line.id == id && line.origin == origin;
+    while !world.effects().iter().any(is_it) {
+        assert!(begun.elapsed() < BOUND, "{id} was not handled within {BOUND:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    begun.elapsed()
+}
+
+fn tell(what: &str, mut waits: Vec<Duration>) {
+    waits.sort_unstable();
+    println!("{what}: median {:?}, longest {:?}", waits[waits.len() / 2], waits[waits.len() - 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_consumer_of_another_process_is_woken_by_what_is_published() {
+    let mut random = fastrand::Rng::with_seed(support::seed());
+    let (world, consumer) = waiting_consumer().await;
+    let mut waits = Vec::new();
+    for n in 0..support::rounds(20).min(100) {
+        // Short and long idleness: a watcher may grow lazy.
+        tokio::time::sleep(Duration::from_millis(random.u64(..if n % 7 == 6 { 6_000 } else { 150 }))).await;
+        world.publish(&[event(n)]).await;
+        waits.push(handled_within(&world, &format!("k{n}-0"), "live").await);
+    }
+    tell("from another process' append to the handler", waits);
+    world.stop(consumer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_consumer_of_another_process_finds_what_a_replay_sends() {
+    let (world, consumer) = waiting_consumer().await;
+    world.publish(&(0..20).map(event).collect::<Vec<_>>()).await;
+    world.until("the live deliveries are settled", World::is_idle).await;
+    let store = Arc::new(world.store.clone());
+    let manager =
+        ReplayManager::new(store.clone(), store.clone(), store.clone(), None, Arc::new(SystemClock))
+            .with_groups(store);
+    let options = GroupReplayOptions { pace: Pace::Unpaced, ..GroupReplayOptions::default() };
+    let mut waits = Vec::new();
+    for n in 0..support::rounds(5).min(20) {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let id = format!("k{n}-0");
+        let filter = Filter {
+            event_ids: [id.clone()].into(),
+            types: vec![TypePattern::new("work.item")],
+            ..Filter::default()
+        };
+        let plan = manager.plan(PlanRequest::new(filter), None).await.unwrap();
+        let replay = manager.start_group_replay(&plan, &options).await.unwrap();
+        let running = tokio::spawn({
+            let runner = JobRunner::new(manager.clone());
+            async move { runner.run(&replay.id, &(), &Cancel::default()).await }
+        });
+        waits.push(handled_within(&world, &id, "replay").await);
+        let report = running.await.unwrap().unwrap();
+        assert_eq!((report.successful_replays, report.total_events), (1, 1), "{report:?}");
+    }
+    tell("from the start of a replay to the handler of another process", waits);
+    world.stop(consumer);
+}
