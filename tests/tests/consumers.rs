@@ -143,10 +143,19 @@ async fn a_process_that_slept_through_its_lease_drops_what_it_had_and_commits_no
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_checker_sees_that_fencing_is_gone() {
-    let (verdict, unchanged) = a_process_is_frozen(&["fault=drops-fencing"]).await;
-    println!("{} violations, such as {:?}", verdict.violations.len(), verdict.violations.last());
-    assert!(!unchanged, "a commit without fencing changes what the next consumer finds");
-    assert!(!verdict.violations.is_empty(), "{verdict:?}");
+    // A sleeper that asks for its leases before it commits learns that they are gone, fencing or not: which of the two
+    // comes first is chance. So it is given a few chances.
+    let (mut changed, mut violated) = (false, false);
+    for _ in 0..8 {
+        let (verdict, unchanged) = a_process_is_frozen(&["fault=drops-fencing"]).await;
+        println!("{} violations, such as {:?}", verdict.violations.len(), verdict.violations.last());
+        changed |= !unchanged;
+        violated |= !verdict.violations.is_empty();
+        if changed && violated {
+            return;
+        }
+    }
+    panic!("a commit without fencing changes what the next consumer finds: {changed}; it breaks a law: {violated}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
