@@ -17,6 +17,7 @@ use serde_json::Value;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("generator", &[]),
+    ("servers", &[]),
     ("conformance", &["domain"]),
     ("conditions", &["domain"]),
     ("validation", &["domain"]),

@@ -155,7 +155,9 @@ async fn the_checker_sees_that_fencing_is_gone() {
             return;
         }
     }
-    panic!("a commit without fencing changes what the next consumer finds: {changed}; it breaks a law: {violated}");
+    panic!(
+        "a commit without fencing changes what the next consumer finds: {changed}; it breaks a law: {violated}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

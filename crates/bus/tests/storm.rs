@@ -477,6 +477,17 @@ fn a_store_that_lets_whoever_lost_a_lease_commit_is_seen() {
     assert!(storms(200, in_memory, Fault::DropsFencing, true).is_some());
 }
 
+/// The seed of the history that runs: should it panic, no findings would tell which one it was.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("the history of seed {} panicked", self.0);
+        }
+    }
+}
+
 /// The first history in which something is not as it must be.
 fn storms(rounds: u64, make: Make, fault: Fault, paused: bool) -> Option<(u64, Vec<String>)> {
     let rounds = std::env::var("EVENT_REPLAY_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(rounds);
@@ -488,6 +499,7 @@ fn storms(rounds: u64, make: Make, fault: Fault, paused: bool) -> Option<(u64, V
         .unwrap_or_else(|| fastrand::u64(..1 << 40));
     println!("{rounds} histories from seed {first}");
     for seed in first..first + rounds {
+        let _seed = Seed(seed);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(paused).build().unwrap();
         let findings = runtime.block_on(history(seed, make, fault));

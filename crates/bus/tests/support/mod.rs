@@ -89,6 +89,8 @@ struct Notes {
     violations: Vec<String>,
     /// Processes that stand still.
     frozen: HashSet<u32>,
+    /// How often each process was made to stand still.
+    freezes: HashMap<u32, u32>,
     order: Vec<String>,
 }
 
@@ -118,7 +120,9 @@ impl Service {
     /// A process stands still: whatever of it runs answers when it goes on again, if it still is of interest then.
     pub fn freeze(&self, number: u32) {
         self.ended(number);
-        self.notes.lock().unwrap().frozen.insert(number);
+        let mut notes = self.notes.lock().unwrap();
+        notes.frozen.insert(number);
+        *notes.freezes.entry(number).or_default() += 1;
     }
 
     pub fn thaw(&self, number: u32) {
@@ -129,14 +133,27 @@ impl Service {
         self.notes.lock().unwrap().frozen.contains(&number)
     }
 
-    /// Waits while a process stands still; whether it did.
-    pub async fn while_frozen(&self, number: u32) -> bool {
-        let mut was_frozen = false;
+    /// Waits while a process stands still.
+    pub async fn while_frozen(&self, number: u32) {
         while self.is_frozen(number) {
-            was_frozen = true;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        was_frozen
+    }
+
+    fn freezes(&self, number: u32) -> u32 {
+        self.notes.lock().unwrap().freezes.get(&number).copied().unwrap_or(0)
+    }
+
+    /// Waits while a process stands still, and then until what it lost meanwhile was taken from it: for a moment it does
+    /// not know that others work on its segments, and what it begins then is no fault. Should it stand still once more
+    /// before that moment is over, it may have lost more, and the moment begins anew.
+    async fn while_unaware(&self, number: u32) {
+        let mut known = self.freezes(number) - u32::from(self.is_frozen(number));
+        while known != self.freezes(number) {
+            known = self.freezes(number);
+            self.while_frozen(number).await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
     }
 
     /// A process has ended: nothing of it runs any more.
@@ -244,10 +261,7 @@ impl Drop for Ending<'_> {
 #[async_trait]
 impl EventHandler for Process {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandlerError> {
-        if self.service.while_frozen(self.number).await {
-            // What was lost meanwhile is taken from it soon.
-            tokio::time::sleep(Duration::from_secs(3)).await;
-        }
+        self.service.while_unaware(self.number).await;
         let behaviour = self.service.begin(delivery, self.number);
         let mut ending = Ending(self, delivery, false, delivery.is_last_attempt);
         if behaviour == Behaviour::Aborts {

@@ -1,0 +1,311 @@
+//! A server that runs.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::sleep;
+
+use crate::{Binary, Config, Error, config::Listens, guardian::Guardian, ports, ready};
+
+/// The user who may only say PING.
+const WATCHER: &str = "watcher";
+
+/// How long to wait between two looks at something that will happen in a moment.
+const MOMENT: Duration = Duration::from_millis(2);
+
+/// How long a process may take to end, or to stop, once it was told to.
+const SIGNAL_WITHIN: Duration = Duration::from_secs(10);
+
+/// A server on 127.0.0.1 with a folder of its own. Dropping it kills the process and removes the folder, which takes
+/// some milliseconds.
+#[derive(Debug)]
+pub struct Server {
+    binary: Binary,
+    config: Config,
+    listens: Listens,
+    folder: PathBuf,
+    watchers_password: String,
+    process: Option<Child>,
+    guardian: Guardian,
+}
+
+impl Server {
+    /// Starts `binary` on a free port and waits until it answers.
+    ///
+    /// # Errors
+    /// The program cannot be run, refuses its configuration, or does not answer in time; the error shows its log.
+    pub async fn start(binary: &Binary, config: &Config) -> Result<Self, Error> {
+        let folder = new_folder()?;
+        let guardian = Guardian::of(&folder)?;
+        let mut server = Self {
+            binary: binary.clone(),
+            config: config.clone(),
+            listens: Listens { plain: 0, tls: None },
+            folder,
+            watchers_password: std::iter::repeat_with(fastrand::alphanumeric).take(20).collect(),
+            process: None,
+            guardian,
+        };
+        // A port that was free a moment ago may be somebody else's by now.
+        for _ in 0..10 {
+            server.choose_ports()?;
+            match server.run().await {
+                Err(Error::NotReady { log, .. }) if log.contains("Address already in use") => {
+                    server.clear()?;
+                }
+                other => return other.map(|()| server),
+            }
+        }
+        Err(server.not_ready("found every port taken, ten times").await)
+    }
+
+    /// Where clients connect, as the user `default`: `redis://127.0.0.1:PORT`, with `rediss` for TLS and with the password
+    /// of [`Config::password`].
+    #[must_use]
+    pub fn url(&self) -> String {
+        match &self.config.password {
+            Some(password) => self.url_with("", password),
+            None => format!("{}://127.0.0.1:{}", self.scheme(), self.port()),
+        }
+    }
+
+    /// Where clients connect as another user.
+    #[must_use]
+    pub fn url_with(&self, user: &str, password: &str) -> String {
+        format!("{}://{}:{}@127.0.0.1:{}", self.scheme(), encoded(user), encoded(password), self.port())
+    }
+
+    /// The port that clients use; with TLS the one that speaks it.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.listens.tls.unwrap_or(self.listens.plain)
+    }
+
+    /// The program that runs.
+    #[must_use]
+    pub fn binary(&self) -> &Binary {
+        &self.binary
+    }
+
+    /// Where the server keeps its files: `appendonlydir`, `dump.rdb`.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The process' id; `None` when it was killed or stopped.
+    #[must_use]
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    /// All that the server has said since it was first started.
+    pub async fn log(&self) -> String {
+        tokio::fs::read(self.log_file()).await.map_or_else(
+            |error| format!("(no log: {error})"),
+            |log| String::from_utf8_lossy(&log).into_owned(),
+        )
+    }
+
+    /// Kills the process (SIGKILL), paused or not, and waits until it is gone. Nothing happens when it is gone already.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub async fn kill(&mut self) -> Result<(), Error> {
+        if let Some(process) = &mut self.process {
+            process.kill().map_err(Error::io("kill the server"))?;
+            self.gone().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the process in order (SIGTERM): what is to be written is written. Waits until it is gone.
+    ///
+    /// # Errors
+    /// It does not end within 10 s (a paused one never does), or not with success.
+    pub async fn stop(&mut self) -> Result<(), Error> {
+        if self.process.is_none() {
+            return Ok(());
+        }
+        self.signal(Signal::TERM)?;
+        match self.gone().await? {
+            status if status.success() => Ok(()),
+            status => Err(self.not_ready(&format!("was told to stop and ended with {status}")).await),
+        }
+    }
+
+    /// Starts the program again on the same port and folder, and waits until it answers. One that still runs is killed.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn restart(&mut self) -> Result<(), Error> {
+        self.kill().await?;
+        self.run().await
+    }
+
+    /// Stops the process in its tracks (SIGSTOP): connections stay open, new ones are accepted by the operating system,
+    /// nothing is answered. Waits until that is so.
+    ///
+    /// # Errors
+    /// The server is not running, or the operating system refuses.
+    pub async fn pause(&self) -> Result<(), Error> {
+        let process = self.signal(Signal::STOP)?;
+        let since = Instant::now();
+        while !is_stopped(process).await {
+            if since.elapsed() > SIGNAL_WITHIN {
+                return Err(self.not_ready("was told to pause and did not").await);
+            }
+            sleep(MOMENT).await;
+        }
+        Ok(())
+    }
+
+    /// Lets a paused process go on (SIGCONT).
+    ///
+    /// # Errors
+    /// The server is not running, or the operating system refuses.
+    pub fn resume(&self) -> Result<(), Error> {
+        self.signal(Signal::CONT).map(drop)
+    }
+
+    fn choose_ports(&mut self) -> Result<(), Error> {
+        let tls = self.config.tls.as_ref().map(|_| ports::free()).transpose()?;
+        self.listens = Listens { plain: ports::free()?, tls };
+        Ok(())
+    }
+
+    /// Starts the process and waits until it answers; ends it when it does not.
+    async fn run(&mut self) -> Result<(), Error> {
+        self.write_files()?;
+        let log = File::options().create(true).append(true).open(self.log_file());
+        let log = log.map_err(Error::io("open the server's log"))?;
+        let errors = log.try_clone().map_err(Error::io("open the server's log"))?;
+        let process = Command::new(&self.binary.path)
+            .arg(self.folder.join("redis.conf"))
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .spawn()
+            .map_err(|source| Error::CannotRun { path: self.binary.path.clone(), source })?;
+        self.guardian.watch(process.id())?;
+        self.process = Some(process);
+        let up = self.until_ready().await;
+        if up.is_err() {
+            self.kill().await?;
+        }
+        up
+    }
+
+    async fn until_ready(&mut self) -> Result<(), Error> {
+        let since = Instant::now();
+        loop {
+            // Looked at first: while this process is alive, whoever answers on its port is it and nobody else.
+            if let Some(status) = self.ended()? {
+                return Err(self.not_ready(&format!("ended with {status} instead of starting")).await);
+            }
+            match ready::ask(self.listens.plain, WATCHER, &self.watchers_password).await {
+                Ok(()) => return Ok(()),
+                Err(instead) if since.elapsed() > self.config.start_within => {
+                    let what = format!("is not up after {:?}: it {instead}", self.config.start_within);
+                    return Err(self.not_ready(&what).await);
+                }
+                Err(_) => sleep(MOMENT).await,
+            }
+        }
+    }
+
+    fn write_files(&self) -> Result<(), Error> {
+        let acl_file = self.folder.join("users.acl");
+        let config = self.config.text(&self.folder, &acl_file, self.listens);
+        fs::write(self.folder.join("redis.conf"), config)
+            .map_err(Error::io("write the server's configuration"))?;
+        fs::write(acl_file, self.config.acl(WATCHER, &self.watchers_password))
+            .map_err(Error::io("write the server's users"))
+    }
+
+    /// Forgets a start that failed.
+    fn clear(&self) -> Result<(), Error> {
+        fs::write(self.log_file(), "").map_err(Error::io("empty the server's log"))
+    }
+
+    fn signal(&self, signal: Signal) -> Result<u32, Error> {
+        let process = self.process_id().ok_or(Error::NotRunning(self.port()))?;
+        // The process was not waited for yet, so its id is still its own.
+        let id = i32::try_from(process).ok().and_then(Pid::from_raw).ok_or(Error::NotRunning(self.port()))?;
+        kill_process(id, signal).map_err(|error| Error::io("send a signal to the server")(error.into()))?;
+        Ok(process)
+    }
+
+    fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
+        let status = match &mut self.process {
+            Some(process) => process.try_wait().map_err(Error::io("look after the server"))?,
+            None => None,
+        };
+        if status.is_some() {
+            self.process = None;
+        }
+        Ok(status)
+    }
+
+    async fn gone(&mut self) -> Result<ExitStatus, Error> {
+        let since = Instant::now();
+        while since.elapsed() < SIGNAL_WITHIN {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            sleep(MOMENT).await;
+        }
+        Err(self.not_ready("was told to end and did not").await)
+    }
+
+    async fn not_ready(&self, what: &str) -> Error {
+        let server = format!("{} on port {}", self.binary, self.port());
+        Error::NotReady { server, what: what.to_owned(), log: self.log().await }
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.listens.tls.is_some() { "rediss" } else { "redis" }
+    }
+}
+
+impl Drop for Server {
+    /// A short wait here is not in the way of others: a killed process ends in a millisecond or two. The guardian, dropped
+    /// next, removes the folder.
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// A new empty folder, named as the operating system names it. The guardian removes it.
+fn new_folder() -> Result<PathBuf, Error> {
+    let new = tempfile::Builder::new().prefix("event-replay-server-").disable_cleanup(true).tempdir();
+    new.and_then(|folder| folder.path().canonicalize()).map_err(Error::io("make a folder for the server"))
+}
+
+/// Whether the process is stopped, by what the kernel says of it: the letter after its name in brackets.
+async fn is_stopped(process: u32) -> bool {
+    let stat = tokio::fs::read_to_string(format!("/proc/{process}/stat")).await.unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
+/// A user or a password as a URL wants it.
+fn encoded(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}

@@ -1,0 +1,63 @@
+//! How to reach a server, and what a namespace is to be.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::ports::{Clock, Keeps};
+
+/// Files with certificates, as PEM.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The authority that signed the server's certificate; none: those that the machine trusts.
+    pub ca: Option<std::path::PathBuf>,
+    /// The certificate and the key that the server wants of a client, if it does.
+    pub client: Option<(std::path::PathBuf, std::path::PathBuf)>,
+}
+
+/// How to open a store on Redis.
+#[derive(Clone)]
+pub struct RedisOptions {
+    /// `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`, or `rediss://` for TLS.
+    pub url: String,
+    /// The password, where it does not stand in the URL.
+    pub password: Option<String>,
+    /// The namespace: several stores live side by side on one server.
+    pub namespace: String,
+    /// Certificates for `rediss://`.
+    pub tls: Tls,
+    /// How long an answer may take before the call fails; the outcome of a write is then unknown.
+    pub timeout: Duration,
+    /// The clock that the store goes by; none: the server's own. Tests bring one.
+    pub clock: Option<Arc<dyn Clock>>,
+    /// What the namespace keeps, frozen when it is made: one that is there keeps what it always kept.
+    pub keeps: Keeps,
+    /// Whether events are kept compressed, frozen when the namespace is made.
+    pub compression: bool,
+}
+
+impl RedisOptions {
+    /// The options for a server: namespace `default`, answers within 5 s, the server's clock; history is kept, as it came.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            password: None,
+            namespace: "default".to_owned(),
+            tls: Tls::default(),
+            timeout: Duration::from_secs(5),
+            clock: None,
+            keeps: Keeps::History,
+            compression: false,
+        }
+    }
+}
+
+impl std::fmt::Debug for RedisOptions {
+    /// Without the URL and the password, which are secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisOptions")
+            .field("namespace", &self.namespace)
+            .field("timeout", &self.timeout)
+            .field("keeps", &self.keeps)
+            .field("compression", &self.compression)
+            .finish_non_exhaustive()
+    }
+}

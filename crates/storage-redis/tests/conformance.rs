@@ -1,0 +1,7 @@
+//! The ports' laws, held by the Redis store on a real server.
+
+mod harness;
+
+mod on_redis {
+    conformance::suite!(crate::harness::RedisHarness::new().await);
+}
