@@ -1,12 +1,13 @@
 //! Benchmarks: each row measures our code and a yardstick in turn, in the same run, and tells their ratio.
 //!
-//! `cargo run --release -p event-replay-benches` runs them all; `-- sqlite`, `-- delivery` or `-- validation` some. Absolute figures are
+//! `cargo run --release -p event-replay-benches` runs them all; `-- sqlite`, `-- redis`, `-- delivery` or `-- validation` some. Absolute figures are
 //! those of one machine on one day: read the ratios.
 #![allow(clippy::print_stdout, reason = "a benchmark's output is its table")]
 
 mod delivery;
 mod measure;
 mod plain_sql;
+mod redis;
 mod sqlite;
 mod validation;
 
@@ -34,6 +35,7 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut bench = measure::Bench::new(args.words, args.rounds);
     sqlite::run(&mut bench, &runtime, args.events)?;
+    redis::run(&mut bench, &runtime, args.events)?;
     validation::run(&mut bench)?;
     delivery::run(&mut bench, &runtime, args.events, args.replayed)?;
     println!("{}", bench.table());

@@ -22,11 +22,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("conditions", &["domain"]),
     ("validation", &["domain"]),
     ("storage-memory", &["domain"]),
+    ("storage-redis", &["domain"]),
     ("storage-sqlite", &["domain"]),
     ("stats", &["domain"]),
     ("bus", &["domain", "stats"]),
     ("replay", &["domain", "stats"]),
     ("targets", &["domain"]),
+    ("migrate", &["domain"]),
     (
         "cli",
         &[
@@ -35,9 +37,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "conditions",
             "validation",
             "storage-memory",
+            "storage-redis",
             "storage-sqlite",
             "stats",
             "bus",
+            "migrate",
             "replay",
             "targets",
         ],
@@ -49,6 +53,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "conditions",
             "validation",
             "storage-memory",
+            "storage-redis",
             "storage-sqlite",
             "stats",
             "bus",
@@ -157,7 +162,7 @@ fn the_domain_is_pure() {
 fn sibling_adapters_keep_the_same_file_names() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
     for room in ROOMS {
-        for adapter in ["storage-memory", "storage-sqlite"] {
+        for adapter in ["storage-memory", "storage-sqlite", "storage-redis"] {
             let file = root.join(adapter).join("src").join(format!("{room}.rs"));
             assert!(file.is_file(), "{adapter} keeps {room} elsewhere than its siblings");
         }

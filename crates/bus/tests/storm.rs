@@ -2,7 +2,9 @@
 //! come, go and are killed. Whatever happens: nothing is lost, keys keep their order, dead letters are exactly those that
 //! must be, and little repeats.
 //!
-//! EVENT_REPLAY_ROUNDS says how many histories, EVENT_REPLAY_SEED with which one to begin.
+//! EVENT_REPLAY_ROUNDS says how many histories, EVENT_REPLAY_SEED with which one to begin. A seed settles the events, the
+//! processes and the weather. What is ready at once is taken up in an order of the runtime's and the hash maps' own luck, so
+//! a seed that failed may have to be run a few times to fail again.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -466,15 +468,19 @@ fn it_is_the_same_on_a_file() {
     assert_eq!(storms(1, in_a_file, Fault::None, false), None);
 }
 
+/// Histories until a fault that was put in must have been seen. One in thirty shows that fencing is gone; the number costs
+/// nothing, for the first one that does ends the test.
+const UNTIL_SEEN: u64 = 2000;
+
 /// The same histories with a fault put in: the checks above must see it.
 #[test]
 fn a_consumer_that_commits_before_it_handles_is_seen() {
-    assert!(storms(200, in_memory, Fault::AnswersBeforeHandling, true).is_some());
+    assert!(storms(UNTIL_SEEN, in_memory, Fault::AnswersBeforeHandling, true).is_some());
 }
 
 #[test]
 fn a_store_that_lets_whoever_lost_a_lease_commit_is_seen() {
-    assert!(storms(200, in_memory, Fault::DropsFencing, true).is_some());
+    assert!(storms(UNTIL_SEEN, in_memory, Fault::DropsFencing, true).is_some());
 }
 
 /// The seed of the history that runs: should it panic, no findings would tell which one it was.
@@ -490,13 +496,13 @@ impl Drop for Seed {
 
 /// The first history in which something is not as it must be.
 fn storms(rounds: u64, make: Make, fault: Fault, paused: bool) -> Option<(u64, Vec<String>)> {
-    let rounds = std::env::var("EVENT_REPLAY_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(rounds);
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    // Few rounds may be asked for; a fault is looked for until it is seen.
+    let asked = number("EVENT_REPLAY_ROUNDS").filter(|_| fault == Fault::None);
+    let rounds = asked.unwrap_or(rounds);
     // In real time a history takes the better part of a minute.
     let rounds = if paused { rounds } else { rounds.div_ceil(40) };
-    let first = std::env::var("EVENT_REPLAY_SEED")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or_else(|| fastrand::u64(..1 << 40));
+    let first = number("EVENT_REPLAY_SEED").unwrap_or_else(|| fastrand::u64(..1 << 40));
     println!("{rounds} histories from seed {first}");
     for seed in first..first + rounds {
         let _seed = Seed(seed);

@@ -37,7 +37,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct GlobalArgs {
-    /// Where the events are: sqlite:PATH or memory: [default: EVENT_REPLAY_STORE, else a file in your data folder].
+    /// Where the events are: sqlite:PATH, redis://HOST or memory: [default: EVENT_REPLAY_STORE, else a file in your data folder].
     #[arg(long, global = true, value_name = "STORE")]
     pub(crate) store: Option<String>,
     /// Settings file [default: event-replay.toml here, else in your configuration folder].

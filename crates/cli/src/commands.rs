@@ -20,6 +20,7 @@ mod intake;
 mod list;
 mod man;
 mod mark;
+mod migrate;
 mod publish;
 mod recover;
 mod replay;
@@ -115,6 +116,8 @@ pub(crate) enum Command {
     Backup(backup::BackupArgs),
     /// Bring a backup back
     Restore(restore::RestoreArgs),
+    /// Bring in what the old system keeps in Redis, or another store
+    Migrate(migrate::MigrateArgs),
     /// See events validated, stored, found, delivered, lost and recovered
     Demo(demo::DemoArgs),
     /// Look at the settings
@@ -156,6 +159,7 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_>) -> Result<E
         Command::Erase(args) => erase::run(args, context).await,
         Command::Backup(args) => backup::run(args, context).await,
         Command::Restore(args) => restore::run(args, context).await,
+        Command::Migrate(args) => migrate::run(args, context).await,
         Command::Demo(args) => demo::run(args, context).await,
         Command::Config(command) => config_show::run(&command, context),
         Command::Completions(args) => completions::run(&args, context),

@@ -89,7 +89,7 @@ fn advice(failure: &StorageFailure) -> Option<&'static str> {
             "free some space (`event-replay trim` drops old events), then run it again"
         }
         StorageFailure::Denied(_) => {
-            "check who owns the file and its folder; reading commands need no write access"
+            "check who owns the file and its folder, or what the Redis user may do; reading commands need no write access"
         }
         StorageFailure::Corrupt(_) => {
             "`event-replay verify` says what can be read; `event-replay restore BACKUP --replace` puts a backup in its place"
@@ -100,7 +100,7 @@ fn advice(failure: &StorageFailure) -> Option<&'static str> {
         StorageFailure::Unavailable(_) => {
             "check the address (`event-replay config show` says where it came from)"
         }
-        StorageFailure::Foreign(_) => "name another place with --store sqlite:PATH",
+        StorageFailure::Foreign(_) => "name another place with --store",
         _ => return None,
     })
 }

@@ -12,7 +12,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Recover", &["checkpoint", "checkpoints", "recover"]),
     ("Consumers", &["consume", "groups", "dead-letters"]),
     ("Schemas", &["validate-schemas", "schemas"]),
-    ("Look after the store", &["health", "verify", "trim", "erase", "backup", "restore"]),
+    ("Look after the store", &["health", "verify", "trim", "erase", "backup", "restore", "migrate"]),
     ("The program itself", &["demo", "config", "completions", "man", "help"]),
 ];
 

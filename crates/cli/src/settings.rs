@@ -3,15 +3,20 @@
 mod event_store;
 pub(crate) mod keys;
 pub(crate) mod layers;
+mod redis;
 
-use std::{fmt::Display, path::Path, time::Duration};
+use std::{
+    fmt::Display,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bus::UnknownTypes;
 use config::{Map, Value, ValueKind};
 use domain::{Limits, OrderingRule, RetentionRule, TypePattern, ports::GroupHolds};
 use validation::EngineKind;
 
-pub(crate) use self::event_store::EventStoreSetting;
+pub(crate) use self::{event_store::EventStoreSetting, redis::RedisSettings};
 use self::keys::{KEYS, RETENTION_BOUNDS};
 use crate::{args::number, errors::CliError, output::escape, store::StoreLocation};
 
@@ -31,6 +36,8 @@ pub(crate) struct Shown {
 pub(crate) struct Settings {
     /// Where the store is.
     pub(crate) store: StoreLocation,
+    /// How to reach a Redis server.
+    pub(crate) redis: RedisSettings,
     /// The name of the service that publishes.
     pub(crate) service: Option<String>,
     /// Where to look for an event's ordering key.
@@ -89,6 +96,7 @@ impl Settings {
         Ok(Self {
             shown: show(&tree, &store)?,
             store,
+            redis: RedisSettings::read(&tree)?,
             service: raw(&tree, "service")?.text,
             ordering,
             validation: required(&tree, "validation.enabled", boolean)?,
@@ -121,9 +129,13 @@ impl Raw {
 fn anchored(address: &str, origin: &str) -> String {
     let Some(path) = address.strip_prefix("sqlite:") else { return address.to_owned() };
     let path = path.strip_prefix("//").unwrap_or(path);
+    format!("sqlite:{}", anchored_path(path, origin).display())
+}
+
+fn anchored_path(path: &str, origin: &str) -> PathBuf {
     match Path::new(origin).parent() {
-        Some(folder) if Path::new(origin).is_file() => format!("sqlite:{}", folder.join(path).display()),
-        _ => address.to_owned(),
+        Some(folder) if Path::new(origin).is_file() => folder.join(path),
+        _ => PathBuf::from(path),
     }
 }
 
@@ -261,8 +273,12 @@ fn show(tree: &Map<String, Value>, store: &StoreLocation) -> Result<Vec<Shown>, 
         if raw.text.is_none() && name.starts_with("retention.types.") {
             continue;
         }
-        // An address may hold a password: it is shown as the location shows itself.
-        let value = if name == "store" { Some(store.to_string()) } else { raw.text };
+        let value = match name.as_str() {
+            // An address may hold a password: it is shown as the location shows itself.
+            "store" => Some(store.to_string()),
+            "redis.password" => raw.text.map(|_| "***".to_owned()),
+            _ => raw.text,
+        };
         shown.push(Shown { key: name, value, origin: raw.origin });
     }
     Ok(shown)

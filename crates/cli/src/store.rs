@@ -1,6 +1,7 @@
 //! Where the store is, and its ports once it is open. The one place that names storage adapters.
 
 mod location;
+pub(crate) mod redis;
 
 use std::{path::Path, sync::Arc};
 
@@ -9,10 +10,11 @@ use domain::ports::{
     SchemaStore, StatsStore, SystemClock,
 };
 use storage_memory::MemoryStore;
+use storage_redis::RedisStore;
 use storage_sqlite::{SqliteOptions, SqliteStore};
 
-use self::location::Place;
-pub(crate) use self::location::StoreLocation;
+pub(crate) use self::location::Place;
+pub(crate) use self::location::{StoreLocation, without_password};
 use crate::{errors::CliError, settings::Settings};
 
 /// What a command means to do with the store.
@@ -48,6 +50,8 @@ pub(crate) struct Stores {
     pub(crate) counters: Arc<dyn StatsStore>,
     /// The file, for what only a file can do.
     pub(crate) file: Option<SqliteStore>,
+    /// The server, for what only a server can tell.
+    pub(crate) redis: Option<RedisStore>,
 }
 
 impl Stores {
@@ -56,9 +60,17 @@ impl Stores {
         match settings.store.place() {
             Place::Memory => {
                 let keeps = settings.event_store.keeps();
-                Ok(Self::of(Arc::new(MemoryStore::keeping(clock(), keeps)), None))
+                Ok(Self::of(Arc::new(MemoryStore::keeping(clock(), keeps))))
             }
-            Place::Redis => Err(no_redis(&settings.store)),
+            Place::RedisGroup => Err(no_redis_group(&settings.store)),
+            Place::Redis(address) => {
+                let store = redis::open(settings, address, access).await?;
+                let stores = Self { redis: Some(store.clone()), ..Self::of(Arc::new(store)) };
+                if access == Access::Create {
+                    stores.must_keep(settings).await?;
+                }
+                Ok(stores)
+            }
             Place::Sqlite(path) => {
                 if access != Access::Create && !path.exists() {
                     return Err(no_store(&settings.store));
@@ -78,7 +90,7 @@ impl Stores {
                 };
                 let store = opened
                     .map_err(|failure| CliError::from(failure).during(format!("store {}", settings.store)))?;
-                let stores = Self::of(Arc::new(store.clone()), Some(store));
+                let stores = Self { file: Some(store.clone()), ..Self::of(Arc::new(store)) };
                 if access == Access::Create {
                     stores.must_keep(settings).await?;
                 }
@@ -88,10 +100,12 @@ impl Stores {
     }
 
     /// Whether there is something to open. Says nothing about whether it is a store.
-    pub(crate) fn exists(settings: &Settings) -> bool {
+    pub(crate) async fn exists(settings: &Settings) -> Result<bool, CliError> {
         match settings.store.place() {
-            Place::Sqlite(path) => path.exists(),
-            Place::Memory | Place::Redis => true,
+            Place::Sqlite(path) => Ok(path.exists()),
+            Place::Redis(address) => redis::exists(settings, address).await,
+            Place::RedisGroup => Err(no_redis_group(&settings.store)),
+            Place::Memory => Ok(true),
         }
     }
 
@@ -108,14 +122,18 @@ impl Stores {
             schedule,
             counters,
             file,
+            redis,
         } = self;
         drop((all, events, checkpoints, schemas, replays, groups, dead_letters, schedule, counters));
         if let Some(file) = file {
             file.close().await;
         }
+        if let Some(redis) = redis {
+            redis.close().await;
+        }
     }
 
-    fn of(all: Arc<dyn ports::Stores>, file: Option<SqliteStore>) -> Self {
+    fn of(all: Arc<dyn ports::Stores>) -> Self {
         Self {
             events: all.clone(),
             checkpoints: all.clone(),
@@ -126,7 +144,8 @@ impl Stores {
             schedule: all.clone(),
             counters: all.clone(),
             all,
-            file,
+            file: None,
+            redis: None,
         }
     }
 
@@ -169,10 +188,14 @@ pub(crate) fn sqlite_options(settings: &Settings, path: &Path) -> SqliteOptions 
 pub(crate) fn file_path(settings: &Settings) -> Result<&Path, CliError> {
     match settings.store.place() {
         Place::Sqlite(path) => Ok(path),
-        Place::Redis => Err(no_redis(&settings.store)),
         Place::Memory => {
             Err(CliError::usage("a store in memory has no file: name one with --store sqlite:PATH"))
         }
+        Place::Redis(_) | Place::RedisGroup => Err(CliError::usage(format!(
+            "{} is on a Redis server, and this command works with files alone",
+            settings.store
+        ))
+        .hint("docs/redis.md says how a store on Redis is backed up; `event-replay export` copies the events")),
     }
 }
 
@@ -183,13 +206,11 @@ fn no_store(location: &StoreLocation) -> CliError {
     )
 }
 
-fn no_redis(location: &StoreLocation) -> CliError {
+fn no_redis_group(location: &StoreLocation) -> CliError {
     CliError::failed(format!(
-        "the store is {location} (from {}), and this build has no Redis adapter; nothing was read or written",
+        "the store is {location} (from {}), and this version opens single Redis servers alone; nothing was read or \
+         written",
         location.origin()
     ))
-    .hint(match location.origin() {
-        "--store" => "use --store sqlite:PATH".to_owned(),
-        origin => format!("use --store sqlite:PATH, or unset {origin}"),
-    })
+    .hint("name one server, as redis://HOST")
 }

@@ -34,10 +34,12 @@ fn event(id: &str, event_type: &str, user: &str, correlation: &str, timestamp: &
     event.to_string()
 }
 
-fn bench() -> Bench {
+/// The events, in a store that is not there yet.
+fn filled(bench: Bench) -> Bench {
     let (registration, enrolment, payment) = ("user.registered", "course.enrolled", "payment.processed");
-    Bench::with(
-        &[
+    bench.pipe(
+        &["publish"],
+        [
             event("r1", registration, "user-123", "workflow-abc-123", "2024-01-05T12:00:00Z"),
             event("r2", registration, "user-456", "other", "2024-01-31T23:59:59Z"),
             event("r3", registration, "user-123", "other", "2024-02-01T00:00:00Z"),
@@ -49,6 +51,8 @@ fn bench() -> Bench {
         ]
         .join("\n"),
     )
+    .ok();
+    bench
 }
 
 /// The words of a line, as a shell would pass them.
@@ -212,9 +216,8 @@ fn replay_counts(bench: &Bench) -> Vec<u64> {
     events.iter().map(|stored| stored["replayCount"].as_u64().unwrap()).collect()
 }
 
-#[test]
-fn replays_send_what_they_name_to_the_groups_and_no_more() {
-    let bench = bench();
+fn replays_send_what_they_name_to_the_groups_and_no_more(bench: Bench) {
+    let bench = filled(bench);
     let before = bench.run(&["export"]).ok().stdout;
     let mut service = Service::of(&bench);
     for (line, expected) in REPLAYS {
@@ -226,18 +229,16 @@ fn replays_send_what_they_name_to_the_groups_and_no_more() {
     assert_eq!(said.lines().len(), service.seen, "nothing came but what was asked for");
 }
 
-#[test]
-fn the_same_lines_print_the_same_events_in_log_order_without_a_group() {
-    let bench = bench();
+fn the_same_lines_print_the_same_events_in_log_order_without_a_group(bench: Bench) {
+    let bench = filled(bench);
     for (line, expected) in REPLAYS {
         prints(&bench, line, expected);
     }
     assert_eq!(replay_counts(&bench), COUNTS);
 }
 
-#[test]
-fn dry_runs_count_and_change_nothing() {
-    let bench = bench();
+fn dry_runs_count_and_change_nothing(bench: Bench) {
+    let bench = filled(bench);
     would_replay(&bench, ENROLMENTS, 1);
     would_replay(&bench, "event-replay replay-correlation correlation-123 --dry-run", 2);
     would_replay(&bench, "event-replay replay --type user.registered --dry-run --limit 1", 1);
@@ -245,9 +246,8 @@ fn dry_runs_count_and_change_nothing() {
     assert!(listed["events"].as_array().into_iter().flatten().all(|stored| stored["replayCount"] == 0));
 }
 
-#[test]
-fn a_checkpoint_carries_its_metadata_and_counts_what_it_covers() {
-    let bench = bench();
+fn a_checkpoint_carries_its_metadata_and_counts_what_it_covers(bench: Bench) {
+    let bench = filled(bench);
     let made = run(&bench, CHECKPOINT, &["--output", "json"]).json();
     assert_eq!(made["name"], "pre-migration-v2");
     assert_eq!(made["lastProcessedEventId"], "event-456789");
@@ -260,9 +260,8 @@ fn a_checkpoint_carries_its_metadata_and_counts_what_it_covers() {
     service.consumer.stop().ok();
 }
 
-#[test]
-fn lists_are_the_newest_first_within_their_limits() {
-    let bench = bench();
+fn lists_are_the_newest_first_within_their_limits(bench: Bench) {
+    let bench = filled(bench);
     let all = ["r4", "p2", "event-456789", "c2", "c1", "r3", "r2", "r1"];
     lists(&bench, "event-replay list --limit 10", &all);
     lists(&bench, "event-replay list --limit 5", &all[..5]);
@@ -270,11 +269,40 @@ fn lists_are_the_newest_first_within_their_limits() {
     lists(&bench, LIST_JANUARY, &["r4", "p2", "event-456789", "c1", "r2", "r1"]);
 }
 
-#[test]
-fn schemas_and_health_answer() {
-    let bench = bench();
+fn schemas_and_health_answer(bench: Bench) {
+    let bench = filled(bench);
     let schemas = run(&bench, "event-replay validate-schemas", &["--output", "json"]).json();
     assert_eq!(schemas.as_array().map(Vec::len), Some(16));
     run(&bench, "event-replay validate-schemas", &[]).prints("admin.user.action").prints("path.completed");
     run(&bench, "event-replay health", &[]).prints("store                pass");
 }
+
+/// Every test on each kind of store.
+macro_rules! on_each_store {
+    ($($law:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[test]
+            fn $law() {
+                super::$law(super::Bench::new());
+            })*
+        }
+
+        mod on_redis {
+            $(#[test]
+            fn $law() {
+                if let Some(bench) = super::Bench::on_redis() {
+                    super::$law(bench);
+                }
+            })*
+        }
+    };
+}
+
+on_each_store!(
+    replays_send_what_they_name_to_the_groups_and_no_more,
+    the_same_lines_print_the_same_events_in_log_order_without_a_group,
+    dry_runs_count_and_change_nothing,
+    a_checkpoint_carries_its_metadata_and_counts_what_it_covers,
+    lists_are_the_newest_first_within_their_limits,
+    schemas_and_health_answer,
+);

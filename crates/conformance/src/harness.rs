@@ -60,6 +60,9 @@ pub struct Bench {
 }
 
 impl Bench {
+    /// As many events as any store takes at once.
+    const BATCH: usize = 100;
+
     /// Makes a storage and opens it.
     pub async fn new(harness: &impl Harness) -> Self {
         let clock = ManualClock::default();
@@ -84,9 +87,12 @@ impl Bench {
         self.store.append(batch, Atomicity::Each).await.expect("append")
     }
 
-    /// Appends a batch whose events must all be stored now; their positions.
-    pub async fn store_all(&self, batch: &[Event]) -> Vec<Position> {
-        let outcomes = self.append(batch).await;
+    /// Appends events which must all be stored now, in batches that every store takes; their positions.
+    pub async fn store_all(&self, events: &[Event]) -> Vec<Position> {
+        let mut outcomes = Vec::with_capacity(events.len());
+        for batch in events.chunks(Self::BATCH) {
+            outcomes.extend(self.append(batch).await);
+        }
         let position = |outcome| match outcome {
             AppendOutcome::Stored(position) => position,
             other => panic!("expected to be stored: {other:?}"),

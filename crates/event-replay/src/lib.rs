@@ -19,6 +19,7 @@
 //! |---|---|
 //! | `sqlite` (default) | stores in a file: `sqlite:PATH` |
 //! | `validation` (default) | JSON Schema, with the built-in schemas |
+//! | `redis` | stores on a Redis server: `redis://HOST`, `rediss://HOST` |
 //! | `memory` | stores in memory: `memory:` |
 //! | `targets` | handlers that pass events on: to a command, an HTTP endpoint, lines of JSON |
 //! | `conditions` | filters on the content of events |
@@ -84,6 +85,8 @@ pub use stats;
 pub use conditions;
 #[cfg(feature = "memory")]
 pub use storage_memory as memory;
+#[cfg(feature = "redis")]
+pub use storage_redis as redis;
 #[cfg(feature = "sqlite")]
 pub use storage_sqlite as sqlite;
 #[cfg(feature = "targets")]
@@ -93,9 +96,9 @@ pub use validation;
 
 pub use clock::RuntimeClock;
 pub use idle::{IdleError, until_idle};
-pub use location::{BadLocation, Location};
+pub use location::{BadLocation, Location, RedisUrl};
 pub use manager::replay_manager;
-pub use open::{OpenError, OpenOptions, open, open_with};
+pub use open::{OpenError, OpenOptions, RedisAccess, open, open_with};
 #[cfg(feature = "validation")]
 pub use schemas::{built_in_schemas, schemas_of};
-pub use settings::{SettingError, settings_from, settings_from_env};
+pub use settings::{SettingError, redis_access_from_env, settings_from, settings_from_env};

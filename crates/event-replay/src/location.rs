@@ -1,4 +1,4 @@
-//! Where a store is, as text: `sqlite:PATH` or `memory:`.
+//! Where a store is, as text: `sqlite:PATH`, `redis://HOST` or `memory:`.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -7,8 +7,9 @@ use thiserror::Error;
 const DEFAULT_NAMESPACE: &str = "default";
 const MAX_NAMESPACE_BYTES: usize = 64;
 
-/// Where a store is. It is written as the command line writes it: `sqlite:PATH` or `memory:`, each with
-/// `?namespace=NAME` where wanted.
+/// Where a store is. It is written as the command line writes it: `sqlite:PATH`,
+/// `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`, `rediss://` likewise for TLS, or `memory:`, each with `?namespace=NAME`
+/// where wanted. A password in it is never shown.
 ///
 /// ```
 /// use event_replay::Location;
@@ -27,8 +28,58 @@ pub enum Location {
         /// The namespace in it; a file holds one.
         namespace: String,
     },
+    /// A Redis server.
+    Redis {
+        /// Its address.
+        url: RedisUrl,
+        /// The namespace on it; a server may hold many.
+        namespace: String,
+    },
     /// This process. Each time it is opened it is another store.
     Memory,
+}
+
+/// The address of a Redis server. It may hold a password, which is shown as `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(String);
+
+impl RedisUrl {
+    /// The address as it is, with its password.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it holds a password.
+    pub fn has_password(&self) -> bool {
+        self.parts().is_some_and(|(_, credentials, _)| credentials.contains(':'))
+    }
+
+    /// What stands before the user, user and password, and what follows them; none where there is no user.
+    fn parts(&self) -> Option<(&str, &str, &str)> {
+        let begin = self.0.find("://")? + 3;
+        let rest = self.0.get(begin..)?;
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let at = rest.get(..end)?.rfind('@')?;
+        Some((self.0.get(..begin)?, rest.get(..at)?, rest.get(at..)?))
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.parts() {
+            Some((scheme, credentials, rest)) => match credentials.split_once(':') {
+                Some((user, _)) => write!(f, "{scheme}{user}:***{rest}"),
+                None => f.write_str(&self.0),
+            },
+            None => f.write_str(&self.0),
+        }
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisUrl({self})")
+    }
 }
 
 /// Why a text names no store.
@@ -36,14 +87,17 @@ pub enum Location {
 #[non_exhaustive]
 pub enum BadLocation {
     /// It does not say what kind of store.
-    #[error("it names no kind of store: write sqlite:PATH or memory:")]
+    #[error("it names no kind of store: write sqlite:PATH, redis://HOST or memory:")]
     NoKind,
     /// It says a kind that this library does not know. The address is not repeated: it may hold a password.
-    #[error("there is no kind of store {0:?}: there are sqlite:PATH and memory:")]
+    #[error("there is no kind of store {0:?}: there are sqlite:PATH, redis://HOST, rediss://HOST and memory:")]
     UnknownKind(String),
     /// The path is empty.
     #[error("sqlite: wants the path of a file")]
     NoPath,
+    /// The host is missing.
+    #[error("redis:// wants the name of a host")]
+    NoHost,
     /// The namespace has a name that none may have.
     #[error("a namespace has 1 to 64 letters, digits, dots, dashes or underscores")]
     BadNamespace,
@@ -63,6 +117,10 @@ impl FromStr for Location {
                 "" => Err(BadLocation::NoPath),
                 path => Ok(Self::Sqlite { path: path.into(), namespace: namespace.to_owned() }),
             },
+            "redis" | "rediss" if rest.len() > 2 && rest.starts_with("//") => {
+                Ok(Self::Redis { url: RedisUrl(address.to_owned()), namespace: namespace.to_owned() })
+            }
+            "redis" | "rediss" => Err(BadLocation::NoHost),
             "memory" => Ok(Self::Memory),
             other => Err(BadLocation::UnknownKind(other.to_owned())),
         }
@@ -87,6 +145,8 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory:"),
+            Self::Redis { url, namespace } if namespace == DEFAULT_NAMESPACE => write!(f, "{url}"),
+            Self::Redis { url, namespace } => write!(f, "{url}?namespace={namespace}"),
             Self::Sqlite { path, namespace } if namespace == DEFAULT_NAMESPACE => {
                 write!(f, "sqlite:{}", path.display())
             }
@@ -104,7 +164,10 @@ mod tests {
         for (text, wrong) in [
             ("events.db", BadLocation::NoKind),
             ("sqlite:", BadLocation::NoPath),
-            ("redis://me:secret@host", BadLocation::UnknownKind("redis".to_owned())),
+            ("postgres://me:secret@host", BadLocation::UnknownKind("postgres".to_owned())),
+            ("redis:me:secret@host", BadLocation::NoHost),
+            ("redis://", BadLocation::NoHost),
+            ("redis://me:secret@host?protocol=3", BadLocation::UnknownParameter("protocol".to_owned())),
             ("sqlite:x?mode=ro", BadLocation::UnknownParameter("mode".to_owned())),
             ("sqlite:x?namespace=a:b", BadLocation::BadNamespace),
             ("sqlite:x?namespace=", BadLocation::BadNamespace),
@@ -120,6 +183,22 @@ mod tests {
         for text in ["memory:", "sqlite:what?.db", "sqlite:/tmp/x.db?namespace=a.b_c-1"] {
             assert_eq!(text.parse::<Location>().unwrap().to_string(), text);
         }
+        for text in ["redis://host", "rediss://ann@host:7000/2?namespace=blue", "redis://[::1]:6379"] {
+            assert_eq!(text.parse::<Location>().unwrap().to_string(), text);
+        }
         assert_eq!("sqlite:///tmp/x".parse::<Location>().unwrap().to_string(), "sqlite:/tmp/x");
+    }
+    #[test]
+    fn a_password_is_never_shown() {
+        for (text, shown) in [
+            ("redis://:s@cret:@host:1/2", "redis://:***@host:1/2"),
+            ("rediss://ann:s@cret@host?namespace=n", "rediss://ann:***@host?namespace=n"),
+        ] {
+            let location: Location = text.parse().unwrap();
+            assert_eq!(location.to_string(), shown);
+            assert!(!format!("{location:?}").contains("cret"), "{location:?}");
+            let Location::Redis { url, .. } = location else { panic!("{text}") };
+            assert!(url.has_password() && url.reveal().contains("s@cret"));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Opening a store by its location.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use bus::BusSettings;
 use domain::{
@@ -9,21 +9,50 @@ use domain::{
 };
 use thiserror::Error;
 
-use crate::location::{BadLocation, Location};
+use crate::location::{BadLocation, Location, RedisUrl};
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
 pub struct OpenOptions {
     /// What it keeps, should it be made now. One that is there keeps what it always kept.
     pub keeps: Keeps,
-    /// What says when events were stored.
+    /// What says when events were stored, and how long a lease lasts. Stores on Redis go by their server's clock instead,
+    /// which all their processes share.
     pub clock: Arc<dyn Clock>,
+    /// What a Redis server wants beside its address.
+    pub redis: RedisAccess,
+}
+
+/// What a Redis server wants beside its address.
+#[derive(Clone, Default)]
+pub struct RedisAccess {
+    /// The password, where the location has none.
+    pub password: Option<String>,
+    /// The file (PEM) of the authority that signed the certificate of a `rediss://` server; none: those that the machine
+    /// trusts.
+    pub ca: Option<PathBuf>,
+    /// The files (PEM) of the certificate and the key that the server wants of its clients, if it does.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// Whether events are kept compressed, should the namespace be made now. One that is there keeps them as it always
+    /// did.
+    pub compression: bool,
+}
+
+impl fmt::Debug for RedisAccess {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisAccess")
+            .field("ca", &self.ca)
+            .field("client", &self.client)
+            .field("compression", &self.compression)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for OpenOptions {
     /// History is kept, by the machine's clock.
     fn default() -> Self {
-        Self { keeps: Keeps::History, clock: Arc::new(SystemClock) }
+        Self { keeps: Keeps::History, clock: Arc::new(SystemClock), redis: RedisAccess::default() }
     }
 }
 
@@ -64,7 +93,7 @@ pub enum OpenError {
     },
 }
 
-/// Opens the store at a [`Location`], such as `sqlite:/var/lib/events/events.db`, and makes it where there is none.
+/// Opens the store at a [`Location`], such as `sqlite:/var/lib/events/events.db` or `redis://host`, and makes it where there is none.
 ///
 /// # Errors
 /// When the text names no store, its adapter was left out, or the store cannot be opened.
@@ -80,6 +109,7 @@ pub async fn open_with(location: &str, options: OpenOptions) -> Result<Arc<dyn S
     match location.parse()? {
         Location::Memory => memory(options),
         Location::Sqlite { path, namespace } => sqlite(path, namespace, options).await,
+        Location::Redis { url, namespace } => redis(url, namespace, options).await,
     }
 }
 
@@ -102,7 +132,7 @@ async fn sqlite(
     use storage_sqlite::{SqliteOptions, SqliteStore};
 
     let location = Location::Sqlite { path: path.clone(), namespace: namespace.clone() };
-    let OpenOptions { keeps, clock } = options;
+    let OpenOptions { keeps, clock, .. } = options;
     let opened =
         SqliteStore::create(SqliteOptions { namespace, keeps, clock, ..SqliteOptions::new(path) }).await;
     match opened {
@@ -114,4 +144,29 @@ async fn sqlite(
 #[cfg(not(feature = "sqlite"))]
 async fn sqlite(path: PathBuf, namespace: String, _: OpenOptions) -> Result<Arc<dyn Stores>, OpenError> {
     Err(OpenError::Feature { location: Location::Sqlite { path, namespace }, feature: "sqlite" })
+}
+
+#[cfg(feature = "redis")]
+async fn redis(url: RedisUrl, namespace: String, options: OpenOptions) -> Result<Arc<dyn Stores>, OpenError> {
+    use storage_redis::{RedisOptions, RedisStore, Tls};
+
+    let OpenOptions { keeps, redis: RedisAccess { password, ca, client, compression }, .. } = options;
+    let opened = RedisStore::create(RedisOptions {
+        password: if url.has_password() { None } else { password },
+        namespace: namespace.clone(),
+        tls: Tls { ca, client },
+        keeps,
+        compression,
+        ..RedisOptions::new(url.reveal())
+    })
+    .await;
+    match opened {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(failure) => Err(OpenError::Storage { location: Location::Redis { url, namespace }, failure }),
+    }
+}
+
+#[cfg(not(feature = "redis"))]
+async fn redis(url: RedisUrl, namespace: String, _: OpenOptions) -> Result<Arc<dyn Stores>, OpenError> {
+    Err(OpenError::Feature { location: Location::Redis { url, namespace }, feature: "redis" })
 }

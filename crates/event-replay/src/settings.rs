@@ -1,9 +1,11 @@
 //! Settings of a bus as its environment says them.
 
-use std::{env, time::Duration};
+use std::{env, io, path::PathBuf, time::Duration};
 
 use bus::BusSettings;
 use thiserror::Error;
+
+use crate::open::RedisAccess;
 
 const VALIDATION: &str = "ENABLE_EVENT_VALIDATION";
 const EVENT_STORE: &str = "ENABLE_EVENT_STORE";
@@ -77,6 +79,33 @@ pub fn settings_from(lookup: impl Fn(&str) -> Option<String>) -> Result<BusSetti
         settings.default_timeout = timeout;
     }
     Ok(settings)
+}
+
+/// What the environment says of reaching a Redis server, as the command line reads it.
+///
+/// | variable | says |
+/// |---|---|
+/// | `EVENT_REPLAY_REDIS_PASSWORD`, `REDIS_PASSWORD` | the password |
+/// | `EVENT_REPLAY_REDIS_PASSWORD_FILE` | a file with nothing but the password |
+/// | `EVENT_REPLAY_REDIS_CA` | a PEM file: the authority that signed the server's certificate |
+/// | `EVENT_REPLAY_REDIS_CERT`, `EVENT_REPLAY_REDIS_KEY` | PEM files: the certificate and the key that the server wants of clients |
+///
+/// # Errors
+/// When the file with the password cannot be read.
+pub fn redis_access_from_env() -> io::Result<RedisAccess> {
+    let said = |variable: &str| env::var(variable).ok().filter(|value| !value.is_empty());
+    let file = |variable: &str| said(variable).map(PathBuf::from);
+    let password = said("EVENT_REPLAY_REDIS_PASSWORD").or_else(|| said("REDIS_PASSWORD"));
+    let password = match (password, file("EVENT_REPLAY_REDIS_PASSWORD_FILE")) {
+        (None, Some(file)) => Some(std::fs::read_to_string(file)?.trim_end_matches(['\r', '\n']).to_owned()),
+        (password, _) => password,
+    };
+    Ok(RedisAccess {
+        password,
+        ca: file("EVENT_REPLAY_REDIS_CA"),
+        client: file("EVENT_REPLAY_REDIS_CERT").zip(file("EVENT_REPLAY_REDIS_KEY")),
+        compression: false,
+    })
 }
 
 fn read<T>(

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use event_replay::{
-    Bus, Clock, Housekeeper, HousekeepingOptions, OpenError, OpenOptions, RetentionRule, RuntimeClock,
+    Bus, Clock, Housekeeper, HousekeepingOptions, OpenError, OpenOptions, RedisAccess, RetentionRule, RuntimeClock,
     Stores,
     domain::{Filter, ports::ReadRequest},
     open, open_with, replay_manager, schemas_of, until_idle,
@@ -56,9 +56,35 @@ async fn each_store_in_memory_is_another() {
 
 #[tokio::test]
 async fn what_names_no_store_is_refused_and_not_repeated() {
-    let Err(error) = open("redis://me:secret@host").await else { panic!("redis was opened") };
+    let Err(error) = open("postgres://me:secret@host").await else { panic!("postgres was opened") };
     assert!(matches!(error, OpenError::Location(_)), "{error}");
     assert!(!error.to_string().contains("secret"), "{error}");
+}
+
+#[tokio::test]
+async fn a_store_on_redis_is_opened_by_its_address_and_password() {
+    let config = servers::Config { password: Some("secret".to_owned()), ..servers::Config::default() };
+    let server = servers::Server::start(&servers::Binary::default(), &config).await.unwrap();
+    let location = format!("redis://127.0.0.1:{}?namespace=blue", server.port());
+    let Err(OpenError::Storage { failure, .. }) = open(&location).await else { panic!("without a password") };
+    assert_eq!(failure.kind(), "denied", "{failure}");
+    let redis = RedisAccess { password: Some("secret".to_owned()), ..RedisAccess::default() };
+    let options = OpenOptions { redis, ..OpenOptions::default() };
+    publish(&open_with(&location, options.clone()).await.unwrap(), &["e1"]).await;
+    let again = open_with(&location, options).await.unwrap();
+    assert_eq!(ids(&again).await, ["e1"]);
+    assert_eq!(again.info().await.unwrap().namespace, "blue");
+    publish(&open(&server.url()).await.unwrap(), &["e2"]).await;
+    assert_eq!(ids(&again).await, ["e1"], "another namespace");
+}
+
+#[tokio::test]
+async fn a_redis_that_cannot_be_reached_is_an_error_without_its_password() {
+    let began = std::time::Instant::now();
+    let Err(error) = open("redis://me:hunter2@127.0.0.1:1").await else { panic!("nobody was opened") };
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(error.to_string().starts_with("redis://me:***@127.0.0.1:1: "), "{error}");
+    assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
 }
 
 #[tokio::test]

@@ -74,6 +74,25 @@ async fn a_server_without_a_file_comes_back_empty() {
 }
 
 #[tokio::test]
+async fn a_server_is_back_only_when_it_has_loaded_its_data() {
+    // Half a second of loading, during which the server answers that it is loading.
+    let lines =
+        vec!["key-load-delay 500".to_owned(), "loading-process-events-interval-bytes 1024".to_owned()];
+    let mut server = start(Config { lines, ..Config::default() }).await;
+    let mut connection = connect(&server.url()).await.unwrap();
+    for key in 0..1000 {
+        set(&mut connection, &format!("key-{key}"), "kept").await.unwrap();
+    }
+    let () = redis::cmd("SAVE").query_async(&mut connection).await.unwrap();
+    server.kill().await.unwrap();
+    let since = Instant::now();
+    server.restart().await.unwrap();
+    assert!(since.elapsed() > Duration::from_millis(400), "nothing was to be waited for");
+    let mut connection = connect(&server.url()).await.unwrap();
+    assert_eq!(get(&mut connection, "key-999").await.unwrap().as_deref(), Some("kept"));
+}
+
+#[tokio::test]
 async fn a_server_that_is_told_to_stop_writes_what_is_to_be_written() {
     let config = Config { aof: Aof::EverySecond, ..Config::default() };
     let mut server = start(config).await;

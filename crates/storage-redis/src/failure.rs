@@ -22,6 +22,10 @@ pub(crate) fn redis(error: &RedisError, intent: Intent) -> StorageFailure {
     {
         return failure;
     }
+    // What a function called without the right to; functions ask for their rights before they write.
+    if text.contains("The user executing the script can't") {
+        return StorageFailure::Denied(text);
+    }
     match error.kind() {
         ErrorKind::AuthenticationFailed => StorageFailure::Denied("wrong user name or password".to_owned()),
         ErrorKind::Io | ErrorKind::Parse if intent == Intent::Write => StorageFailure::Unknown(text),

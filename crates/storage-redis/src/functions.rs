@@ -18,6 +18,12 @@ static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
         include_str!("lua/common.lua"),
         include_str!("lua/write.lua"),
         include_str!("lua/append.lua"),
+        include_str!("lua/trim.lua"),
+        include_str!("lua/groups.lua"),
+        include_str!("lua/replayed.lua"),
+        include_str!("lua/rights.lua"),
+        include_str!("lua/schedule.lua"),
+        include_str!("lua/stats.lua"),
     ];
     let source = parts.concat();
     let digest = Sha256::digest(source.as_bytes());

@@ -1,67 +1,425 @@
-//! Reading pages.
+//! Reading pages: candidates in order from what the plan chose, each held against the whole filter.
+//!
+//! A page begins with one round trip: the state, and with it whatever can be asked before the state is known. What lists and
+//! dictionary hold is read after the head, and nothing past the head is returned, so that no event is passed over which
+//! stands before one that a reader has seen.
 
 use domain::{
-    Position, StorageFailure, StoredEvent,
-    ports::{EventStoreError, Order, Page, ReadRequest},
+    Cursor, Filter, Position, StorageFailure, StoredEvent,
+    ports::{EventStoreError, Keeps, Order, Page, ReadRequest},
 };
+use redis::{FromRedisValue, Pipeline, Value};
 
 use crate::{
-    keys::{Digest, chunk_of},
-    rows::{entries, range},
-    state::sequence,
+    failure::shape,
+    keys::{CHUNK, Digest, chunk_of},
+    plan::{self, Plan, Short},
+    postings::Range,
+    rows::{Entry, entries, range as log_range, range_back},
+    state::{State, sequence},
     store::RedisStore,
+    terms::Parts,
+    write::text,
 };
 
-/// Most events that one page fetches.
+/// Events that a page looks at before it says "go on from here".
+const MAX_EXAMINED: usize = 16 * 1024;
+/// Bytes of events that a page returns before it says so, whatever limit was asked for.
+const MAX_PAGE_BYTES: u64 = 4 * 1024 * 1024;
+/// Entries of one round trip.
 const MAX_FETCHED: usize = 1_000;
+/// Ids that are looked up one by one; with more, the other parts of the filter are used.
+const MAX_IDS: usize = 20_000;
+/// So many events are asked for together with the state, before it is known how long they are.
+const MAX_GUESSED: usize = 100;
+/// The first round trip is made again where the dictionary was split meanwhile.
+const MOST_TRIES: usize = 100;
 
 pub(crate) async fn page(store: &RedisStore, request: &ReadRequest) -> Result<Page, EventStoreError> {
-    let state = store.state().await?;
-    let after = request.after.as_ref().map(|after| state.sequence_of(after)).transpose()?.unwrap_or(0);
-    let until = request.until.as_ref().map_or(Ok(state.head), |until| state.sequence_of(until))?;
+    let mut walk = Walk::begin(store, request).await?;
     let mut page = Page::default();
-    if request.order == Order::NewestFirst {
-        return Err(StorageFailure::Other("not yet".to_owned()).into());
-    }
-    let (mut from, limit) = (after + 1, request.limit.clamp(1, MAX_FETCHED));
-    while from <= until {
-        let chunk = chunk_of(from);
-        let mut command = range(&store.keys().log(chunk), &format!("{from}-0"), &format!("{until}-0"));
-        command.arg("COUNT").arg(limit);
-        let found = entries(store.link().read(&command).await?)?;
+    let (limit, mut bytes, mut examined) = (request.limit.max(1), 0, 0);
+    loop {
+        let missing = limit - (page.events.len() + page.corrupt.len()).min(limit);
+        let Some(found) = walk.next(store, missing).await? else {
+            page.next = walk.stopped();
+            return Ok(page);
+        };
+        examined += found.len().max(1);
+        let last = found.last().map(|entry| entry.sequence);
         for entry in found {
-            from = entry.sequence + 1;
+            let sequence = entry.sequence;
+            match &entry.event {
+                Ok(event) if !request.filter.matches(event) => continue,
+                _ => bytes += entry.bytes,
+            }
             match entry.stored() {
-                Ok(stored) if request.filter.matches(&stored.event) => page.events.push(stored),
-                Ok(_) => {}
+                Ok(stored) => page.events.push(stored),
                 Err(corrupt) => page.corrupt.push(corrupt),
             }
-            if page.events.len() + page.corrupt.len() == request.limit {
-                page.next = Some(state.cursor(from - 1));
+            if page.events.len() + page.corrupt.len() == limit || bytes >= MAX_PAGE_BYTES {
+                page.next = walk.after(sequence, Some(sequence) == last);
                 return Ok(page);
             }
         }
-        if chunk_of(from) == chunk {
-            from = (chunk + 1) * crate::keys::CHUNK;
+        if examined >= MAX_EXAMINED {
+            page.next = walk.reached.and_then(|reached| walk.after(reached, true));
+            return Ok(page);
         }
     }
-    Ok(page)
 }
 
+/// A walk through the log for a filter.
+pub(crate) struct Walk<'f> {
+    pub(crate) state: State,
+    /// What is walked, and what of it a scan has not come to.
+    range: Range,
+    rest: Range,
+    plan: Plan<'f>,
+    /// Whether every candidate matches, as a rule.
+    is_sure: bool,
+    /// Entries that came with the state.
+    ahead: Option<Ahead>,
+    /// The last sequence that was looked at.
+    reached: Option<u64>,
+}
+
+impl<'f> Walk<'f> {
+    /// Reads the state and chooses how to walk.
+    pub(crate) async fn begin(store: &RedisStore, request: &'f ReadRequest) -> Result<Self, EventStoreError> {
+        let filter = &*request.filter;
+        let is_by_id = !filter.event_ids.is_empty() && filter.event_ids.len() <= MAX_IDS;
+        let parts = match store.keeps() {
+            Keeps::History if !is_by_id => Parts::of(filter),
+            _ => Parts::default(),
+        };
+        let mut digests: Vec<Digest> = parts.shorts.iter().flatten().copied().collect();
+        if is_by_id {
+            digests.extend(filter.event_ids.iter().map(|id| Digest::of_id(id)));
+        }
+        let is_scan = digests.is_empty() && parts.longs.is_empty();
+        let guess = if is_scan { Ask::guess(store.known().await?.head, request) } else { None };
+        let Ground { state, values, chunks, ahead } = Ground::read(store, request, &digests, guess).await?;
+        let range = range_of(&state, request)?;
+        let plan = if range.low > range.high {
+            Plan::Few(Vec::new())
+        } else if is_by_id {
+            let mut sequences: Vec<u64> =
+                values.iter().filter_map(|value| text(value)?.parse().ok()).collect();
+            sequences.retain(|sequence| range.contains(*sequence));
+            range.sort(&mut sequences);
+            Plan::Few(sequences)
+        } else {
+            let shorts = Short::read_all(&parts.shorts, &values)?;
+            plan::choose(store, &state, range, parts, shorts, chunks).await?
+        };
+        Ok(Self { state, range, rest: range, plan, is_sure: is_one_part(filter), ahead, reached: None })
+    }
+
+    /// The next entries, in the order of the walk; none where there are no more. They may be empty.
+    pub(crate) async fn next(
+        &mut self,
+        store: &RedisStore,
+        missing: usize,
+    ) -> Result<Option<Vec<Entry>>, StorageFailure> {
+        let wanted = self.wanted(missing);
+        match &mut self.plan {
+            Plan::Few(sequences) => {
+                if sequences.is_empty() {
+                    return Ok(None);
+                }
+                let rest = sequences.split_off(wanted.min(sequences.len()));
+                let next = std::mem::replace(sequences, rest);
+                self.reached = next.last().copied();
+                Ok(Some(store.entries_at(&next).await?))
+            }
+            Plan::Lists(lists) => {
+                let Some(next) = lists.next(store, wanted).await? else { return Ok(None) };
+                self.reached = lists.reached;
+                Ok(Some(store.entries_at(&next).await?))
+            }
+            Plan::Scan(_) => self.scan(store, wanted).await,
+        }
+    }
+
+    /// How many entries to fetch for so many that are missing.
+    fn wanted(&self, missing: usize) -> usize {
+        let factor = if self.is_sure { 1 } else { 4 };
+        let average = (self.state.bytes / self.state.events.max(1)).max(1);
+        let most = usize::try_from(MAX_PAGE_BYTES / average).unwrap_or(MAX_FETCHED).clamp(1, MAX_FETCHED);
+        missing.saturating_mul(factor).clamp(if self.is_sure { 1 } else { 64 }, MAX_FETCHED).min(most)
+    }
+
+    /// Reads on in the chunk that the walk has come to.
+    async fn scan(
+        &mut self,
+        store: &RedisStore,
+        wanted: usize,
+    ) -> Result<Option<Vec<Entry>>, StorageFailure> {
+        let (range, order) = (self.rest, self.rest.order);
+        let Plan::Scan(chunks) = &mut self.plan else { return Ok(None) };
+        let Some(chunk) = chunks.front().copied().filter(|_| range.low <= range.high) else {
+            return Ok(None);
+        };
+        let mut piece = match self.ahead.take().filter(|ahead| ahead.chunk == chunk) {
+            Some(ahead) => ahead,
+            None => {
+                let ask = Ask { chunk, from: Some(range.low), to: Some(range.high), count: wanted };
+                let mut pipeline = Pipeline::with_capacity(2);
+                ask.add(store, order, &mut pipeline);
+                Ahead::read(&ask, store.link().read_all(&pipeline).await?)?
+            }
+        };
+        let all = piece.entries.len();
+        piece.entries.retain(|entry| range.contains(entry.sequence));
+        if piece.ends || piece.entries.len() < all {
+            chunks.pop_front();
+        }
+        if let Some(last) = piece.entries.last() {
+            self.reached = Some(last.sequence);
+            match order {
+                Order::OldestFirst => self.rest.low = last.sequence.saturating_add(1),
+                Order::NewestFirst => self.rest.high = last.sequence.saturating_sub(1),
+            }
+            if piece.has_replays {
+                store.count_replays(chunk, &mut piece.entries).await?;
+            }
+        }
+        Ok(Some(piece.entries))
+    }
+
+    /// The cursor behind a sequence that was looked at; none where nothing can follow.
+    fn after(&self, sequence: u64, is_last_found: bool) -> Option<Cursor> {
+        let more = match (&self.plan, self.range.order) {
+            (Plan::Few(rest), _) if is_last_found => !rest.is_empty(),
+            (_, Order::OldestFirst) => sequence < self.range.high,
+            (_, Order::NewestFirst) => sequence > self.range.low,
+        };
+        more.then(|| self.state.cursor(sequence))
+    }
+
+    /// Where to go on, of a walk that gives no more although there may be more.
+    pub(crate) fn stopped(&self) -> Option<Cursor> {
+        let Plan::Lists(lists) = &self.plan else { return None };
+        let chunk = lists.stopped?;
+        let edge = match self.range.order {
+            Order::OldestFirst => (chunk * CHUNK).saturating_sub(1),
+            Order::NewestFirst => (chunk + 1) * CHUNK,
+        };
+        Some(self.state.cursor(edge))
+    }
+}
+
+/// Whether every candidate of a filter matches it, as a rule: there is but one thing that it asks.
+fn is_one_part(filter: &Filter) -> bool {
+    let parts = [
+        filter.types.is_empty(),
+        filter.sources.is_empty(),
+        filter.correlation_ids.is_empty(),
+        filter.event_ids.is_empty(),
+        filter.from.is_none() && filter.to.is_none(),
+        filter.condition.is_none(),
+    ];
+    parts.iter().filter(|is_empty| !**is_empty).count() + filter.entities.len() <= 1
+        && filter.condition.is_none()
+}
+
+/// What a request walks.
+fn range_of(state: &State, request: &ReadRequest) -> Result<Range, EventStoreError> {
+    let after = request.after.as_ref().map(|after| state.sequence_of(after)).transpose()?;
+    let until = request.until.as_ref().map_or(Ok(state.head), |until| state.sequence_of(until))?;
+    let order = request.order;
+    Ok(match (after, order) {
+        (None, _) => Range { order, low: 1, high: until },
+        (Some(after), Order::OldestFirst) => Range { order, low: after.saturating_add(1), high: until },
+        (Some(after), Order::NewestFirst) => {
+            Range { order, low: 1, high: until.min(after.saturating_sub(1)) }
+        }
+    })
+}
+
+/// Entries of a chunk that are asked for.
+struct Ask {
+    chunk: u64,
+    /// The least and the greatest sequence; none: as far as the chunk goes.
+    from: Option<u64>,
+    to: Option<u64>,
+    count: usize,
+}
+
+impl Ask {
+    /// What a page begins with, if what the request says is so: few events, which can be asked for with the state.
+    fn guess(head: u64, request: &ReadRequest) -> Option<Self> {
+        let sequence = |cursor: &Option<Cursor>| cursor.as_ref().and_then(|it| it.sequences.first().copied());
+        let (after, until) = (sequence(&request.after), sequence(&request.until));
+        let count = request.limit.max(1);
+        if count > MAX_GUESSED {
+            return None;
+        }
+        Some(match request.order {
+            Order::OldestFirst => {
+                let low = after.unwrap_or(0).saturating_add(1);
+                Self { chunk: chunk_of(low), from: Some(low), to: until, count }
+            }
+            Order::NewestFirst => {
+                let high = match (after.map(|after| after.saturating_sub(1)), until) {
+                    (Some(after), Some(until)) => Some(after.min(until)),
+                    (one, other) => one.or(other),
+                };
+                let chunk = chunk_of(high.unwrap_or(head));
+                Self { chunk, from: None, to: high, count }
+            }
+        })
+    }
+
+    /// Adds its commands: two.
+    fn add(&self, store: &RedisStore, order: Order, pipeline: &mut Pipeline) {
+        let id = |sequence: Option<u64>, open: &str| {
+            sequence.map_or_else(|| open.to_owned(), |sequence| format!("{sequence}-0"))
+        };
+        let (key, low, high) = (store.keys().log(self.chunk), id(self.from, "-"), id(self.to, "+"));
+        let mut command = match order {
+            Order::OldestFirst => log_range(&key, &low, &high),
+            Order::NewestFirst => range_back(&key, &high, &low),
+        };
+        command.arg("COUNT").arg(self.count);
+        pipeline.add_command(command).cmd("EXISTS").arg(store.keys().replayed(self.chunk));
+    }
+}
+
+/// Entries of a chunk, in the order of the walk.
+struct Ahead {
+    chunk: u64,
+    entries: Vec<Entry>,
+    /// Whether any event of the chunk was ever replayed.
+    has_replays: bool,
+    /// Whether the chunk has no more.
+    ends: bool,
+}
+
+impl Ahead {
+    fn read(ask: &Ask, answers: Vec<Value>) -> Result<Self, StorageFailure> {
+        let mut answers = answers.into_iter();
+        let (Some(found), Some(replayed)) = (answers.next(), answers.next()) else {
+            return Err(shape("entries of the log"));
+        };
+        let entries = entries(found)?;
+        let ends = entries.len() < ask.count;
+        Ok(Self { chunk: ask.chunk, entries, has_replays: replayed == Value::Int(1), ends })
+    }
+}
+
+/// What the first round trip brings.
+struct Ground {
+    state: State,
+    /// What the dictionary holds.
+    values: Vec<Value>,
+    /// The numbers of the chunks, where they were asked for.
+    chunks: Option<Vec<u64>>,
+    ahead: Option<Ahead>,
+}
+
+impl Ground {
+    async fn read(
+        store: &RedisStore,
+        request: &ReadRequest,
+        digests: &[Digest],
+        guess: Option<Ask>,
+    ) -> Result<Self, StorageFailure> {
+        for _ in 0..MOST_TRIES {
+            if let Some(ground) = Self::try_read(store, request, digests, guess.as_ref()).await? {
+                return Ok(ground);
+            }
+        }
+        Err(StorageFailure::Busy { waited: std::time::Duration::ZERO })
+    }
+
+    /// None where the dictionary has other buckets than was known.
+    async fn try_read(
+        store: &RedisStore,
+        request: &ReadRequest,
+        digests: &[Digest],
+        guess: Option<&Ask>,
+    ) -> Result<Option<Self>, StorageFailure> {
+        let (keys, known) = (store.keys(), store.known().await?);
+        let mut pipeline = Pipeline::with_capacity(digests.len() + 4);
+        pipeline.cmd("HGETALL").arg(keys.meta());
+        for digest in digests {
+            let bucket = keys.bucket(digest.bucket(known.level, known.split));
+            pipeline.cmd("HGET").arg(bucket).arg(&digest.0[..]);
+        }
+        if digests.is_empty() {
+            pipeline.add_command(chunks_command(store, request.order));
+        } else {
+            // Asked after the values: what a split moved meanwhile is then known to have been moved.
+            pipeline.cmd("HMGET").arg(keys.meta()).arg(&["level", "split"][..]);
+        }
+        if let Some(guess) = guess {
+            guess.add(store, request.order, &mut pipeline);
+        }
+        let mut answers = store.link().read_all(&pipeline).await?.into_iter();
+        let state = learn(store, answers.next().unwrap_or(Value::Nil))?;
+        let values: Vec<Value> = answers.by_ref().take(digests.len()).collect();
+        let rest = answers.next().unwrap_or(Value::Nil);
+        let chunks = match digests.is_empty() {
+            true => Some(numbers(rest)?),
+            false => {
+                let now: (u32, u32) =
+                    FromRedisValue::from_redis_value(rest).map_err(|_| shape("the dictionary"))?;
+                if now != (known.level, known.split) {
+                    store.learn_buckets(now.0, now.1);
+                    return Ok(None);
+                }
+                None
+            }
+        };
+        let ahead = guess.map(|guess| Ahead::read(guess, answers.collect())).transpose()?;
+        Ok(Some(Self { state, values, chunks, ahead }))
+    }
+}
+
+/// Reads the state, and notes it.
+fn learn(store: &RedisStore, answer: Value) -> Result<State, StorageFailure> {
+    let state =
+        State::read(answer)?.ok_or_else(|| StorageFailure::Foreign("the namespace is gone".to_owned()))?;
+    store.learn(&state)?;
+    Ok(state)
+}
+
+fn chunks_command(store: &RedisStore, order: Order) -> redis::Cmd {
+    let mut command = redis::cmd(if order == Order::OldestFirst { "ZRANGE" } else { "ZREVRANGE" });
+    command.arg(store.keys().chunks()).arg(0).arg(-1);
+    command
+}
+
+fn numbers(answer: Value) -> Result<Vec<u64>, StorageFailure> {
+    FromRedisValue::from_redis_value(answer).map_err(|_| shape("numbers of chunks"))
+}
+
+impl RedisStore {
+    /// The numbers of the log's chunks, in the order of a walk.
+    pub(crate) async fn chunks_by(&self, order: Order) -> Result<Vec<u64>, StorageFailure> {
+        numbers(self.link().read(&chunks_command(self, order)).await?)
+    }
+}
+
+/// Events of these ids, in their order.
 pub(crate) async fn by_ids(store: &RedisStore, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError> {
-    let digests: Vec<Digest> = ids.iter().map(|id| Digest::of_id(id)).collect();
-    let values = store.values_of(&digests).await?;
-    let sequences: Vec<u64> =
-        values.iter().filter_map(|value| crate::write::text(value)?.parse().ok()).collect();
     let mut found = Vec::new();
-    for entry in store.entries_at(&sequences).await? {
-        found.push(entry.stored().map_err(|corrupt| {
-            StorageFailure::Corrupt(format!("event at {}: {}", corrupt.position, corrupt.detail))
-        })?);
+    for ids in ids.chunks(MAX_FETCHED) {
+        let digests: Vec<Digest> = ids.iter().map(|id| Digest::of_id(id)).collect();
+        let values = store.values_of(&digests).await?;
+        let sequences: Vec<u64> = values.iter().filter_map(|value| text(value)?.parse().ok()).collect();
+        for entry in store.entries_at(&sequences).await? {
+            found.push(entry.stored().map_err(|corrupt| {
+                StorageFailure::Corrupt(format!("event at {}: {}", corrupt.position, corrupt.detail))
+            })?);
+        }
     }
     Ok(found)
 }
 
+/// Events at these positions, in their order.
 pub(crate) async fn at(store: &RedisStore, positions: &[Position]) -> Result<Page, EventStoreError> {
     let sequences: Vec<u64> = positions.iter().copied().filter_map(sequence).collect();
     let mut page = Page::default();

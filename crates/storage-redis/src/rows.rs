@@ -1,17 +1,20 @@
 //! Entries of the log, read back into events; and looking up the dictionary.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use domain::{CorruptEvent, Event, StorageFailure, StoredEvent, event::head};
 use redis::{Pipeline, Value, cmd};
 
 use crate::{
     failure::shape,
-    keys::{Digest, chunk_of},
+    keys::{CHUNK, Digest, Keys, chunk_of},
     state::{from_micros, position},
     store::RedisStore,
     write::text,
 };
+
+/// Entries that are fetched in one round trip.
+const ENTRIES_AT_ONCE: usize = 1_000;
 
 /// An entry of the log.
 pub(crate) struct Entry {
@@ -21,6 +24,8 @@ pub(crate) struct Entry {
     /// Bytes of its text, damaged or not.
     pub(crate) bytes: u64,
     pub(crate) event: Result<Event, String>,
+    /// How often it was replayed, and when last, in microseconds; as far as that was asked for.
+    pub(crate) replays: Option<(u32, i64)>,
 }
 
 impl Entry {
@@ -31,8 +36,8 @@ impl Entry {
                 event,
                 position: position(self.sequence),
                 stored_at: from_micros(self.stored_at),
-                replay_count: 0,
-                last_replay_at: None,
+                replay_count: self.replays.map_or(0, |(count, _)| count),
+                last_replay_at: self.replays.map(|(_, at)| from_micros(at)),
             }),
             Err(detail) => Err(CorruptEvent { position: position(self.sequence), detail }),
         }
@@ -41,8 +46,18 @@ impl Entry {
 
 /// The entries in the answer of an `XRANGE` or `XREVRANGE`.
 pub(crate) fn entries(answer: Value) -> Result<Vec<Entry>, StorageFailure> {
+    let mut found = Vec::new();
+    entries_into(answer, &mut found)?;
+    Ok(found)
+}
+
+fn entries_into(answer: Value, found: &mut Vec<Entry>) -> Result<(), StorageFailure> {
     let Value::Array(entries) = answer else { return Err(shape("entries of the log")) };
-    entries.into_iter().map(entry).collect()
+    found.reserve(entries.len());
+    for value in entries {
+        found.push(entry(value)?);
+    }
+    Ok(())
 }
 
 fn entry(value: Value) -> Result<Entry, StorageFailure> {
@@ -71,7 +86,7 @@ fn entry(value: Value) -> Result<Entry, StorageFailure> {
         (Ok(json), Some(packed)) => head::decode(json, &packed).map_err(|error| error.to_string()),
         _ => Err("the event's text or head is damaged".to_owned()),
     };
-    Ok(Entry { sequence, stored_at: stored_at.unwrap_or(0), bytes, event })
+    Ok(Entry { sequence, stored_at: stored_at.unwrap_or(0), bytes, event, replays: None })
 }
 
 impl RedisStore {
@@ -86,19 +101,60 @@ impl RedisStore {
         Ok(found.map(|entry| entry.event.map(|event| event.json().to_owned()).unwrap_or_default()))
     }
 
-    /// The entries at these sequences, in their order; where none is, it is left out.
+    /// The entries at these sequences, in their order; where none is, it is left out. With how often each was replayed.
     pub(crate) async fn entries_at(&self, sequences: &[u64]) -> Result<Vec<Entry>, StorageFailure> {
-        let mut pipeline = Pipeline::with_capacity(sequences.len());
-        for sequence in sequences {
-            let id = format!("{sequence}-0");
-            pipeline.add_command(range(&self.keys().log(chunk_of(*sequence)), &id, &id));
-        }
-        let answers = self.link().read_all(&pipeline).await?;
         let mut found = Vec::with_capacity(sequences.len());
-        for answer in answers {
-            found.extend(entries(answer)?);
+        for sequences in sequences.chunks(ENTRIES_AT_ONCE) {
+            self.fetch(sequences, &mut found).await?;
         }
         Ok(found)
+    }
+
+    /// Adds the entries at these sequences, in one round trip.
+    async fn fetch(&self, sequences: &[u64], found: &mut Vec<Entry>) -> Result<(), StorageFailure> {
+        let mut pipeline = Pipeline::with_capacity(sequences.len() + 1);
+        for run in runs(sequences) {
+            pipeline.add_command(run_command(self.keys(), run));
+        }
+        let logs = pipeline.len();
+        let mut counted: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for sequence in sequences {
+            counted.entry(chunk_of(*sequence)).or_default().push(*sequence);
+        }
+        for (chunk, sequences) in &counted {
+            pipeline.add_command(replays_command(&self.keys().replayed(*chunk), sequences));
+        }
+        let mut answers = self.link().read_all(&pipeline).await?.into_iter();
+        let from = found.len();
+        for answer in answers.by_ref().take(logs) {
+            entries_into(answer, found)?;
+        }
+        let mut replays = HashMap::new();
+        for (sequences, answer) in counted.values().zip(answers) {
+            read_replays(sequences, answer, &mut replays)?;
+        }
+        if !replays.is_empty() {
+            for entry in found.iter_mut().skip(from) {
+                entry.replays = replays.get(&entry.sequence).copied();
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds to entries of one chunk how often they were replayed.
+    pub(crate) async fn count_replays(
+        &self,
+        chunk: u64,
+        entries: &mut [Entry],
+    ) -> Result<(), StorageFailure> {
+        let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
+        let command = replays_command(&self.keys().replayed(chunk), &sequences);
+        let mut replays = HashMap::new();
+        read_replays(&sequences, self.link().read(&command).await?, &mut replays)?;
+        for entry in entries {
+            entry.replays = replays.get(&entry.sequence).copied();
+        }
+        Ok(())
     }
 
     /// What the dictionary holds for digests: nothing, a number, packed sequences, or a mark.
@@ -123,16 +179,55 @@ impl RedisStore {
         }
         Err(StorageFailure::Busy { waited: std::time::Duration::ZERO })
     }
+}
 
-    /// Adds how often events were replayed.
-    pub(crate) async fn with_replay_counts(&self, events: &mut [StoredEvent]) -> Result<(), StorageFailure> {
-        let mut chunks: HashMap<u64, Vec<usize>> = HashMap::new();
-        for (index, stored) in events.iter().enumerate() {
-            chunks.entry(chunk_of(stored.position.sequence)).or_default().push(index);
-        }
-        let _ = chunks;
-        Ok(())
+/// Sequences cut where they do not follow each other one by one, up or down, within a chunk.
+fn runs(sequences: &[u64]) -> impl Iterator<Item = &[u64]> {
+    // A run that turns round is cut at the turn, since a pair says which way it goes.
+    let mut way: Option<bool> = None;
+    sequences.chunk_by(move |one, other| {
+        let up = one.checked_add(1) == Some(*other);
+        let follows = (up || one.checked_sub(1) == Some(*other)) && chunk_of(*one) == chunk_of(*other);
+        let goes_on = follows && way.is_none_or(|way| way == up);
+        way = goes_on.then_some(up);
+        goes_on
+    })
+}
+
+fn run_command(keys: &Keys, run: &[u64]) -> redis::Cmd {
+    let (first, last) = (run.first().copied().unwrap_or(0), run.last().copied().unwrap_or(0));
+    let key = keys.log(chunk_of(first));
+    let (one, other) = (format!("{first}-0"), format!("{last}-0"));
+    if first <= last { range(&key, &one, &other) } else { range_back(&key, &one, &other) }
+}
+
+fn replays_command(key: &str, sequences: &[u64]) -> redis::Cmd {
+    let mut command = cmd("HMGET");
+    command.arg(key);
+    for sequence in sequences {
+        command.arg(sequence % CHUNK);
     }
+    command
+}
+
+/// Reads what an `HMGET` of replay counts answered.
+fn read_replays(
+    sequences: &[u64],
+    answer: Value,
+    replays: &mut HashMap<u64, (u32, i64)>,
+) -> Result<(), StorageFailure> {
+    let Value::Array(values) = answer else { return Err(shape("replay counts")) };
+    for (sequence, value) in sequences.iter().zip(&values) {
+        if *value == Value::Nil {
+            continue;
+        }
+        let parsed = text(value).and_then(|text| {
+            let (count, at) = text.split_once(':')?;
+            Some((count.parse().ok()?, at.parse().ok()?))
+        });
+        replays.insert(*sequence, parsed.ok_or_else(|| shape("a replay count"))?);
+    }
+    Ok(())
 }
 
 /// An `XRANGE` from one id to another.
@@ -140,4 +235,26 @@ pub(crate) fn range(key: &str, from: &str, to: &str) -> redis::Cmd {
     let mut command = cmd("XRANGE");
     command.arg(key).arg(from).arg(to);
     command
+}
+
+/// An `XREVRANGE` from one id down to another.
+pub(crate) fn range_back(key: &str, from: &str, to: &str) -> redis::Cmd {
+    let mut command = cmd("XREVRANGE");
+    command.arg(key).arg(from).arg(to);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_are_cut_where_they_do_not_follow_each_other() {
+        let edge = CHUNK;
+        let sequences = [5, 6, 7, 9, 8, 7, 8, 3, edge - 1, edge, edge + 1, 0, 1, u64::MAX];
+        let found: Vec<&[u64]> = runs(&sequences).collect();
+        let expected: [&[u64]; 8] =
+            [&[5, 6, 7], &[9, 8, 7], &[8], &[3], &[edge - 1], &[edge, edge + 1], &[0, 1], &[u64::MAX]];
+        assert_eq!(found, expected);
+    }
 }

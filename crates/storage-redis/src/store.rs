@@ -67,10 +67,11 @@ impl RedisStore {
     /// When the server cannot be reached or must not be used as it is set up, or when the namespace is of another layout.
     pub async fn create(options: RedisOptions) -> Result<Self, StorageFailure> {
         let (link, keys) = way(&options)?;
-        crate::checks::before_use(&link).await?;
+        crate::checks::before_use(&link, &keys).await?;
         let state = match load(&link, &keys).await? {
             Some(state) => state,
             None => {
+                crate::checks::before_making(&link, &keys).await?;
                 make(&link, &keys, &options).await?;
                 let made = load(&link, &keys).await?;
                 made.ok_or_else(|| StorageFailure::Corrupt("the namespace that was made is gone".to_owned()))?
@@ -204,16 +205,25 @@ impl RedisStore {
     }
 }
 
-fn way(options: &RedisOptions) -> Result<(Link, Keys), StorageFailure> {
+/// The way to a namespace. Nothing is sent yet.
+pub(crate) fn way(options: &RedisOptions) -> Result<(Link, Keys), StorageFailure> {
     Keys::check_namespace(&options.namespace)?;
     let link = Link::new(connect::client(options)?, options.timeout);
     Ok((link, Keys::new(&options.namespace, crate::state::PARTITION)))
 }
 
-async fn load(link: &Link, keys: &Keys) -> Result<Option<State>, StorageFailure> {
+/// The state of the namespace; none where there is none.
+pub(crate) async fn load(link: &Link, keys: &Keys) -> Result<Option<State>, StorageFailure> {
     let mut command = cmd("HGETALL");
     command.arg(keys.meta());
-    State::read(link.read(&command).await?)
+    match link.read(&command).await {
+        // Its own type says that the key is not ours.
+        Err(StorageFailure::Corrupt(text)) if text.contains("WRONGTYPE") => Err(StorageFailure::Foreign(format!(
+            "the key {} on this server is another program's: name another namespace",
+            keys.meta()
+        ))),
+        answer => State::read(answer?),
+    }
 }
 
 /// Makes the namespace. Where another was quicker, that one's stays.

@@ -1,9 +1,322 @@
-//! Verifying.
+//! Verification: every event against every index entry, a chunk at a time, in bounded memory and beside others who write.
+//!
+//! What is long is compared chunk by chunk. The dictionary has all chunks mixed: the log and the dictionary are walked
+//! once each, and both add up a digest of the pairs (term, position) that they meet for each stretch of positions. Only a
+//! stretch whose sums differ is looked at pair by pair. Nothing here is one snapshot: what seems wrong is looked at again,
+//! by itself, before it is reported.
 
-use domain::ports::{EventStoreError, VerifyReport, event_store::Progress};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::store::RedisStore;
+use domain::{
+    StorageFailure,
+    ports::{EventStoreError, Keeps, VerifyReport, event_store::Progress},
+};
+use redis::{FromRedisValue, Pipeline, Value, cmd};
 
-pub(crate) async fn verify(_store: &RedisStore, _progress: Option<Progress>) -> Result<VerifyReport, EventStoreError> {
-    Err(domain::StorageFailure::Other("not yet".to_owned()).into())
+use crate::{
+    failure::shape,
+    keys::CHUNK,
+    remove::{Seen, Terms},
+    rows::Entry,
+    state::position,
+    store::RedisStore,
+    verify_terms::Sums,
+    walk::LogWalk,
+};
+
+/// Values of a list that one read brings.
+pub(crate) const VALUES_AT_ONCE: usize = 10_000;
+
+pub(crate) async fn verify(
+    store: &RedisStore,
+    progress: Option<Progress>,
+) -> Result<VerifyReport, EventStoreError> {
+    let before = store.seen().await?;
+    let mut log = LogCheck::new(store, before.state.head, before.state.events, progress);
+    let chunks = store.chunks().await?;
+    for chunk in &chunks {
+        log.chunk(*chunk).await?;
+    }
+    let LogCheck { mut report, sums, bytes, progress, .. } = log;
+    report.events = sums.events;
+    let fields = crate::verify_terms::check(store, &before.state, &chunks, sums, &mut report).await?;
+    let after = store.seen().await?;
+    check_totals(&before, &after, bytes, fields, &mut report);
+    crate::verify_groups::check(store, &mut report).await?;
+    if let Some(progress) = progress {
+        progress(before.state.events, before.state.events);
+    }
+    Ok(report)
+}
+
+/// Compares the store's counters, unless something was removed meanwhile.
+fn check_totals(before: &Seen, after: &Seen, bytes: u64, fields: u64, report: &mut VerifyReport) {
+    if !after.kept_all_since(before) {
+        return;
+    }
+    let (counted, events) = (&before.state, report.events);
+    if (counted.events, counted.bytes) != (events, bytes) {
+        report.add(
+            None,
+            format!(
+                "the store counts {} events of {} bytes, and holds {events} of {bytes} bytes",
+                counted.events, counted.bytes
+            ),
+        );
+    }
+    // Others append while the dictionary is counted.
+    if !(counted.fields..=after.state.fields).contains(&fields) {
+        report.add(
+            None,
+            format!("the store counts {} fields of its dictionary, and holds {fields}", counted.fields),
+        );
+    }
+}
+
+/// The walk over the log, with the lists of each chunk.
+struct LogCheck<'s> {
+    store: &'s RedisStore,
+    /// What is appended beyond is left to the next verification.
+    until: u64,
+    total: u64,
+    progress: Option<Progress>,
+    report: VerifyReport,
+    sums: Sums,
+    bytes: u64,
+}
+
+/// The offsets of a long term, and those of events that can no longer say what they were about.
+#[derive(Default)]
+struct OfChunk {
+    terms: BTreeMap<String, Vec<u64>>,
+    damaged: HashSet<u64>,
+    events: u64,
+}
+
+impl<'s> LogCheck<'s> {
+    fn new(store: &'s RedisStore, until: u64, total: u64, progress: Option<Progress>) -> Self {
+        Self {
+            store,
+            until,
+            total,
+            progress,
+            report: VerifyReport::default(),
+            sums: Sums::default(),
+            bytes: 0,
+        }
+    }
+
+    async fn chunk(&mut self, chunk: u64) -> Result<(), EventStoreError> {
+        let (mut met, mut walk) = (OfChunk::default(), LogWalk::within(chunk * CHUNK, self.until));
+        while let Some(entries) = walk.next(self.store).await? {
+            for entry in entries {
+                self.entry(&entry, &mut met);
+            }
+            if let Some(progress) = &self.progress {
+                // Others may have appended since the total was read, and a counter may be wrong.
+                progress(self.sums.events.min(self.total), self.total);
+            }
+        }
+        let directory = self.directory(chunk).await?;
+        if met.events == 0 && directory.is_empty() {
+            return self.check_absent(chunk).await;
+        }
+        let fields: BTreeSet<String> = directory.iter().chain(met.terms.keys()).cloned().collect();
+        for field in fields {
+            let expected = met.terms.remove(&field).unwrap_or_default();
+            let listed = directory.contains(&field);
+            self.list(chunk, &field, listed, &expected, &met.damaged).await?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &Entry, met: &mut OfChunk) {
+        met.events += 1;
+        self.bytes += entry.bytes;
+        let offset = entry.sequence % CHUNK;
+        match &entry.event {
+            Err(detail) => {
+                met.damaged.insert(offset);
+                self.sums.damaged(entry.sequence);
+                self.report
+                    .add(Some(position(entry.sequence)), format!("the event cannot be read: {detail}"));
+            }
+            Ok(event) => {
+                let terms = Terms::of(event, self.store.keeps());
+                for field in &terms.longs {
+                    match met.terms.get_mut(field) {
+                        Some(offsets) => offsets.push(offset),
+                        None => drop(met.terms.insert(field.clone(), vec![offset])),
+                    }
+                }
+                self.sums.event(entry.sequence, &terms);
+            }
+        }
+    }
+
+    async fn directory(&self, chunk: u64) -> Result<HashSet<String>, StorageFailure> {
+        let mut command = cmd("HKEYS");
+        command.arg(self.store.keys().directory(chunk));
+        FromRedisValue::from_redis_value(self.store.link().read(&command).await?)
+            .map_err(|_| shape("the directory of a chunk"))
+    }
+
+    /// A chunk that is on the list of chunks, and seems to be nowhere else.
+    async fn check_absent(&mut self, chunk: u64) -> Result<(), EventStoreError> {
+        let keys = self.store.keys();
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("ZSCORE").arg(keys.chunks()).arg(chunk);
+        pipeline.cmd("EXISTS").arg(&[keys.log(chunk), keys.directory(chunk)][..]);
+        let answers = self.store.link().read_all(&pipeline).await?;
+        if let [score, Value::Int(0)] = answers.as_slice()
+            && *score != Value::Nil
+        {
+            self.report.add(None, format!("the chunk {chunk} is on the list of chunks, and is not there"));
+        }
+        Ok(())
+    }
+
+    /// Compares a list of a chunk with what its events say, offset by offset.
+    async fn list(
+        &mut self,
+        chunk: u64,
+        field: &str,
+        listed: bool,
+        expected: &[u64],
+        damaged: &HashSet<u64>,
+    ) -> Result<(), EventStoreError> {
+        let offsets = read_list(self.store, &self.store.keys().long(chunk, field)).await?;
+        self.report.index_entries += offsets.len() as u64;
+        if listed == offsets.is_empty() {
+            self.check_directory(chunk, field).await?;
+        }
+        let known = |offset: &&u64| chunk * CHUNK + **offset <= self.until && !damaged.contains(offset);
+        if offsets.iter().filter(known).eq(expected) {
+            return Ok(());
+        }
+        let found: HashSet<u64> = offsets.iter().copied().collect();
+        let wanted: HashSet<u64> = expected.iter().copied().collect();
+        let missing: Vec<u64> = expected.iter().copied().filter(|offset| !found.contains(offset)).collect();
+        let surplus = offsets.iter().copied().filter(|offset| known(&offset) && !wanted.contains(offset));
+        let surplus: Vec<u64> = surplus.collect();
+        self.missing(chunk, field, &missing).await?;
+        self.surplus(chunk, field, &surplus).await?;
+        if missing.is_empty() && surplus.is_empty() {
+            self.out_of_order(chunk, field).await?;
+        }
+        Ok(())
+    }
+
+    async fn missing(&mut self, chunk: u64, field: &str, offsets: &[u64]) -> Result<(), EventStoreError> {
+        let list = self.store.keys().long(chunk, field);
+        for some in offsets.chunks(VALUES_AT_ONCE) {
+            let there: HashSet<u64> =
+                self.store.in_list(&list, some, |offset| offset).await?.into_iter().collect();
+            let gone: Vec<u64> = some
+                .iter()
+                .filter(|offset| !there.contains(offset))
+                .map(|offset| chunk * CHUNK + offset)
+                .collect();
+            // Of those that were removed meanwhile the entry is gone as well.
+            for sequence in still_there(self.store, &gone).await? {
+                self.report.add(
+                    Some(position(sequence)),
+                    format!("the event has no index entry under {}", name(field)),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    async fn surplus(&mut self, chunk: u64, field: &str, offsets: &[u64]) -> Result<(), EventStoreError> {
+        let list = self.store.keys().long(chunk, field);
+        for some in offsets.chunks(VALUES_AT_ONCE) {
+            let sequences: Vec<u64> = some.iter().map(|offset| chunk * CHUNK + offset).collect();
+            let mut of_event = HashMap::new();
+            for entry in self.store.entries_at(&sequences).await? {
+                let has = entry.event.map_or(true, |event| has_field(&event, self.store.keeps(), field));
+                of_event.insert(entry.sequence, has);
+            }
+            for offset in self.store.in_list(&list, some, |offset| offset).await? {
+                let sequence = chunk * CHUNK + offset;
+                if !of_event.get(&sequence).copied().unwrap_or(false) {
+                    let detail = format!("an index entry under {} leads to no such event", name(field));
+                    self.report.add(Some(position(sequence)), detail);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A list that names the right events, and yet is not what it should be.
+    async fn out_of_order(&mut self, chunk: u64, field: &str) -> Result<(), EventStoreError> {
+        let offsets = read_list(self.store, &self.store.keys().long(chunk, field)).await?;
+        for pair in offsets.windows(2) {
+            if let [one, other] = pair
+                && one >= other
+            {
+                let detail = format!("the index under {} names it twice or out of order", name(field));
+                self.report.add(Some(position(chunk * CHUNK + other)), detail);
+            }
+        }
+        Ok(())
+    }
+
+    /// A list that is there without standing in the directory, or the other way round.
+    async fn check_directory(&mut self, chunk: u64, field: &str) -> Result<(), EventStoreError> {
+        let keys = self.store.keys();
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("HEXISTS").arg(keys.directory(chunk)).arg(field);
+        pipeline.cmd("EXISTS").arg(keys.long(chunk, field));
+        let answers = self.store.link().read_all(&pipeline).await?;
+        let detail = match answers.as_slice() {
+            [Value::Int(0), Value::Int(1)] => "lacks",
+            [Value::Int(1), Value::Int(0)] => "has no list for",
+            _ => return Ok(()),
+        };
+        self.report.add(None, format!("the directory of the chunk {chunk} {detail} {}", name(field)));
+        Ok(())
+    }
+}
+
+/// A whole list of numbers, read in pages. A chunk's has at most as many as the chunk has positions.
+async fn read_list(store: &RedisStore, list: &str) -> Result<Vec<u64>, StorageFailure> {
+    let mut all: Vec<u64> = Vec::new();
+    loop {
+        let mut command = cmd("LRANGE");
+        command.arg(list).arg(all.len()).arg(all.len() + VALUES_AT_ONCE - 1);
+        let page: Vec<u64> = FromRedisValue::from_redis_value(store.link().read(&command).await?)
+            .map_err(|_| shape("the positions of a term"))?;
+        let is_last = page.len() < VALUES_AT_ONCE;
+        all.extend(page);
+        if is_last || all.len() as u64 > 2 * CHUNK {
+            return Ok(all);
+        }
+    }
+}
+
+/// Which of these events are there, and can be read.
+pub(crate) async fn still_there(store: &RedisStore, sequences: &[u64]) -> Result<Vec<u64>, StorageFailure> {
+    let found = store.entries_at(sequences).await?;
+    Ok(found.into_iter().filter(|entry| entry.event.is_ok()).map(|entry| entry.sequence).collect())
+}
+
+fn has_field(event: &domain::Event, keeps: Keeps, field: &str) -> bool {
+    Terms::of(event, keeps).longs.iter().any(|own| own == field)
+}
+
+/// A long term in words, by its name in the directory.
+fn name(field: &str) -> String {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    let (kind, rest) = field.split_once(':').unwrap_or(("", field));
+    let text = || {
+        let bytes = URL_SAFE_NO_PAD.decode(rest).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    match kind {
+        "t" => format!("type {:?}", text()),
+        "s" => format!("source {:?}", text()),
+        "h" => format!("hour {rest}"),
+        _ => format!("{field:?}"),
+    }
 }

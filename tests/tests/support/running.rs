@@ -1,4 +1,5 @@
 //! A Redis server that runs, as a process or in a container: tests take its URL and need not know.
+#![allow(dead_code, reason = "each test takes what it needs")]
 
 use std::{process::Command, time::Duration};
 

@@ -18,9 +18,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use generator::Settings;
 
-use self::{story::Story, summary::Summary};
+use self::{place::Home, story::Story, summary::Summary};
 use super::Context;
-use crate::{args::Format, errors::CliError, exit::Exit};
+use crate::{args::Format, errors::CliError, exit::Exit, store::Place};
 
 /// Fewer events do not have all types and all the workflows that the demo asks for.
 const FEWEST: u64 = 200;
@@ -33,9 +33,11 @@ const FEWEST: u64 = 200;
   event-replay demo --break skip-one
   event-replay demo --break skip-in-group
   event-replay demo --events 1000 --export events.ndjson
+  event-replay demo --store redis://localhost
 
-The demo has a store of its own, whatever --store or the environment name, and leaves it behind
-to be looked at. The same seed and number give the same events, byte for byte; two of a hundred
+The demo has a store of its own, whatever the environment names, and leaves it behind to be looked
+at. On a Redis server that --store names it is a namespace of its own, which is removed again if all
+went as it must. The same seed and number give the same events, byte for byte; two of a hundred
 are invalid. It exits with 1 if anything is not as the generator says it must be.")]
 pub(crate) struct DemoArgs {
     /// How many events to generate, valid and invalid together.
@@ -76,9 +78,11 @@ pub(crate) enum Fault {
 pub(crate) async fn run(args: DemoArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let mut settings = Settings::demo(args.events);
     settings.seed = args.seed.unwrap_or(settings.seed);
-    if cx.settings.store.origin() == "--store" {
+    let named = cx.settings.store.origin() == "--store";
+    let on_redis = named && matches!(cx.settings.store.place(), Place::Redis(_));
+    if named && (!on_redis || args.path.is_some()) {
         return Err(CliError::usage("the demo has a store of its own; nothing was done")
-            .hint("leave --store out; --path FILE says where the demo's store shall be"));
+            .hint("leave --store out, but for a Redis server; --path FILE says where the demo's store shall be"));
     }
     if let Some(file) = args.export {
         return export::run(settings, &file, cx);
@@ -89,10 +93,16 @@ pub(crate) async fn run(args: DemoArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
         ))
         .hint("--export writes any number of them to a file"));
     }
-    let path = place::resolve(args.path)?;
-    let stores = place::fresh(&path, &settings, cx).await?;
-    let summary = Summary::new(&settings, &path);
+    let home = match on_redis {
+        true => Home::namespace(cx),
+        false => Home::File(place::resolve(args.path)?),
+    };
+    let stores = place::fresh(&home, &settings, cx).await?;
+    let summary = Summary::new(&settings, &home);
     let summary = Story::new(stores, settings, args.fault, summary, cx).tell().await?;
+    if summary.ok {
+        home.clear(cx).await?;
+    }
     conclude(&summary, cx)
 }
 

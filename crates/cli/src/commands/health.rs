@@ -3,6 +3,7 @@
 mod alerts;
 mod check;
 mod groups;
+mod redis;
 mod store;
 
 use clap::Args;

@@ -16,7 +16,8 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay init
-  event-replay init --store sqlite:events.db")]
+  event-replay init --store sqlite:events.db
+  event-replay init --store redis://localhost?namespace=orders")]
 pub(crate) struct InitArgs {}
 
 #[derive(Serialize)]
@@ -29,7 +30,7 @@ struct Made {
 }
 
 pub(crate) async fn run(_args: InitArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let created = !Stores::exists(&cx.settings);
+    let created = !Stores::exists(&cx.settings).await?;
     let stores = Stores::open(&cx.settings, Access::Create).await?;
     let info = stores.events.info().await?;
     let made = Made {

@@ -56,7 +56,7 @@ pub(super) async fn registry(stores: &Stores, engine: EngineKind) -> Result<Sche
 
 /// The store's schemas; none, and a word about it, where there is no store: the built-in ones need none.
 pub(super) async fn records_if_any(cx: &Context<'_>) -> Result<Vec<SchemaRecord>, CliError> {
-    if !Stores::exists(&cx.settings) {
+    if !Stores::exists(&cx.settings).await? {
         cx.printer
             .say(&format!("there is no store at {}: these are the built-in schemas", cx.settings.store));
         return Ok(vec![]);

@@ -17,6 +17,12 @@ const fn key(name: &'static str, aliases: &'static [&'static str], default: Opti
 /// All of them but `retention.types.<pattern>.*`, which has a key for each pattern.
 pub(crate) const KEYS: &[Key] = &[
     key("store", &[], None),
+    key("redis.password", &["REDIS_PASSWORD"], None),
+    key("redis.password_file", &[], None),
+    key("redis.ca", &[], None),
+    key("redis.cert", &[], None),
+    key("redis.key", &[], None),
+    key("redis.compression", &[], Some("false")),
     key("service", &["SERVICE_NAME"], None),
     key("ordering", &[], Some("userId")),
     key("validation.enabled", &["ENABLE_EVENT_VALIDATION"], Some("true")),

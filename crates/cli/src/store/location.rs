@@ -9,8 +9,8 @@ use crate::{errors::CliError, output::escape};
 
 const DEFAULT_NAMESPACE: &str = "default";
 
-const FORMS: &str = "a store is sqlite:PATH, memory:, redis://HOST, rediss://HOST, redis+sentinel://HOST or \
-                     redis+cluster://HOST, each with ?namespace=NAME where wanted";
+const FORMS: &str =
+    "a store is sqlite:PATH, memory:, redis://HOST or rediss://HOST, each with ?namespace=NAME where wanted";
 
 /// What kind of place it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,34 @@ pub(crate) enum Place {
     /// This process.
     Memory,
     /// A server.
-    Redis,
+    Redis(Address),
+    /// Several servers that are one store, which this version cannot open.
+    RedisGroup,
+}
+
+/// The address of a server. It may hold a password, so nothing shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    url: String,
+    has_password: bool,
+}
+
+impl Address {
+    /// As a client takes it.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether it says a password.
+    pub(crate) fn has_password(&self) -> bool {
+        self.has_password
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Address(***)")
+    }
 }
 
 /// Where a store is.
@@ -84,8 +111,12 @@ impl StoreLocation {
                     )
                     .hint("put the address into the environment variable EVENT_REPLAY_STORE"));
                 }
+                let place = match scheme {
+                    "redis" | "rediss" => Place::Redis(Address { url: address.to_owned(), has_password }),
+                    _ => Place::RedisGroup,
+                };
                 Ok(Self {
-                    place: Place::Redis,
+                    place,
                     namespace: namespace.to_owned(),
                     shown,
                     origin: origin.to_owned(),
@@ -117,8 +148,13 @@ impl StoreLocation {
     pub(crate) fn path(&self) -> Option<&Path> {
         match &self.place {
             Place::Sqlite(path) => Some(path),
-            Place::Memory | Place::Redis => None,
+            Place::Memory | Place::Redis(_) | Place::RedisGroup => None,
         }
+    }
+
+    /// The same place, but for the namespace.
+    pub(crate) fn with_namespace(&self, namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), ..self.clone() }
     }
 }
 
@@ -144,7 +180,7 @@ fn split_namespace(address: &str) -> Result<(&str, &str), String> {
 }
 
 /// The address with its password hidden, and whether it had one.
-fn without_password(address: &str) -> (String, bool) {
+pub(crate) fn without_password(address: &str) -> (String, bool) {
     let Some((scheme, rest)) = address.split_once("://") else { return (address.to_owned(), false) };
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
@@ -206,7 +242,7 @@ mod tests {
     fn a_password_is_never_shown_and_never_taken_from_argv() {
         let location = parse("redis://ann:pw@host:6379/0", "REDIS_URL").unwrap();
         assert_eq!(location.to_string(), "redis://ann:***@host:6379/0");
-        assert!(!format!("{location:?}").contains("pw"));
+        assert!(!format!("{location:?} {:?}", location.place()).contains("pw"));
         assert_eq!(parse("rediss://:p@ss@h", "REDIS_URL").unwrap().to_string(), "rediss://:***@h");
         assert!(parse("redis://:pw@host", "--store").is_err());
         assert!(parse("redis://host", "--store").is_ok());

@@ -5,6 +5,7 @@
 
 pub mod consumer;
 pub mod prepared;
+pub mod redis;
 
 use std::{
     io::Write,

@@ -303,7 +303,9 @@ pub async fn deliveries_are_read_as_history_is(h: &impl Harness) {
             draft.with("userId", format!("u{}", n % 3)).event()
         })
         .collect();
-    bench.store_all(&events).await;
+    for some in events.chunks(100) {
+        bench.store_all(some).await;
+    }
     let of_type = Filter { types: vec![domain::TypePattern::new("a")], ..Filter::default() };
     let user = Filter::entity(domain::Entity::new("user", "u1"));
     let one = Filter { event_ids: ["e-7".to_owned()].into(), ..Filter::default() };

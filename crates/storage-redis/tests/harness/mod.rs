@@ -14,8 +14,9 @@ use std::{
 };
 
 use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use conformance::{Faults, Harness, ManualClock, Storage, Stores};
-use domain::ports::Keeps;
+use domain::{Position, ports::Keeps};
 use storage_redis::{RedisOptions, RedisStore};
 
 /// One server for the tests of a process: it is made by the first, and ends when the process does.
@@ -100,6 +101,79 @@ impl Storage for Namespace {
     }
 
     fn faults(&self) -> Option<&dyn Faults> {
-        None
+        Some(self)
+    }
+}
+
+/// Positions of one chunk of the log.
+const CHUNK: u64 = 1 << 17;
+
+/// The id of an entry and its fields.
+pub(crate) type Entry = (String, Vec<(String, Vec<u8>)>);
+
+impl Namespace {
+    /// A key of the only partition.
+    pub(crate) fn key(&self, name: &str) -> String {
+        format!("{{{}:0}}:{name}", self.name)
+    }
+
+    /// Sends a plain command, as an operator would.
+    pub(crate) async fn command<T: redis::FromRedisValue>(&self, words: &[&[u8]]) -> T {
+        let client = redis::Client::open(self.url.as_str()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut command = redis::Cmd::new();
+        for word in words {
+            command.arg(*word);
+        }
+        command.query_async(&mut connection).await.unwrap()
+    }
+
+    /// As [`Namespace::command`], of words that are texts.
+    pub(crate) async fn say<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        self.command(&words).await
+    }
+
+    /// The list of a type's positions in the chunk of a position.
+    fn type_list(&self, at: Position, event_type: &str) -> (String, String, String) {
+        let (chunk, field) = (at.sequence / CHUNK, format!("t:{}", URL_SAFE_NO_PAD.encode(event_type)));
+        (self.key(&format!("ix:{chunk}:{field}")), self.key(&format!("dir:{chunk}")), field)
+    }
+}
+
+#[async_trait]
+impl Faults for Namespace {
+    /// Entries cannot be changed: the chunk is written anew with other bytes in one of them.
+    async fn damage_event(&self, at: Position) {
+        let (log, id) = (self.key(&format!("log:{}", at.sequence / CHUNK)), format!("{}-0", at.sequence));
+        let entries: Vec<Entry> = self.say(&["XRANGE", &log, "-", "+"]).await;
+        assert!(entries.iter().any(|(own, _)| *own == id), "there is no event at {at}");
+        let _: i64 = self.say(&["DEL", &log]).await;
+        for (own, mut fields) in entries {
+            if own == id {
+                let (_, json) = fields.iter_mut().find(|(name, _)| name == "event").unwrap();
+                let byte = json.iter_mut().rev().find(|byte| byte.is_ascii_alphanumeric()).unwrap();
+                *byte = if *byte == b'x' { b'y' } else { b'x' };
+            }
+            let mut words: Vec<&[u8]> = vec![b"XADD", log.as_bytes(), own.as_bytes()];
+            words.extend(fields.iter().flat_map(|(name, value)| [name.as_bytes(), value]));
+            let _: String = self.command(&words).await;
+        }
+    }
+
+    async fn drop_index_entry(&self, at: Position) {
+        let (log, id) = (self.key(&format!("log:{}", at.sequence / CHUNK)), format!("{}-0", at.sequence));
+        let entries: Vec<Entry> = self.say(&["XRANGE", &log, &id, &id]).await;
+        let (_, json) = entries[0].1.iter().find(|(name, _)| name == "event").unwrap();
+        let json: serde_json::Value = serde_json::from_slice(json).unwrap();
+        let (list, _, _) = self.type_list(at, json["type"].as_str().unwrap());
+        let dropped: i64 = self.say(&["LREM", &list, "1", &(at.sequence % CHUNK).to_string()]).await;
+        assert_eq!(dropped, 1);
+    }
+
+    async fn plant_index_entry(&self, at: Position) {
+        let (list, directory, field) = self.type_list(at, "planted");
+        let _: i64 = self.say(&["RPUSH", &list, &(at.sequence % CHUNK).to_string()]).await;
+        let _: i64 = self.say(&["HSET", &directory, &field, "1"]).await;
     }
 }

@@ -22,6 +22,45 @@ use crate::{
 pub(super) const START: &str = "demo-start";
 const MADE_BY: &str = "event-replay demo";
 
+/// Where a demo's store is.
+pub(super) enum Home {
+    /// In a file, which stays.
+    File(PathBuf),
+    /// In a namespace of its own on a server, which goes; the store as `--store` takes it.
+    Namespace(String),
+}
+
+impl Home {
+    /// A namespace that nobody has, on the server that is named.
+    pub(super) fn namespace(cx: &mut Context<'_>) -> Self {
+        let name = format!("demo-{:x}", store::clock().now().as_microsecond());
+        cx.settings.store = cx.settings.store.with_namespace(&name);
+        Self::Namespace(cx.settings.store.to_string())
+    }
+
+    /// The store, as `--store` takes it.
+    pub(super) fn store(&self) -> String {
+        match self {
+            Self::File(path) => format!("sqlite:{}", path.display()),
+            Self::Namespace(store) => store.clone(),
+        }
+    }
+
+    /// Removes what is not to stay.
+    pub(super) async fn clear(&self, cx: &Context<'_>) -> Result<(), CliError> {
+        if let Self::File(_) = self {
+            return Ok(());
+        }
+        let stores = Stores::open(&cx.settings, Access::Write).await?;
+        let redis = stores.redis.clone();
+        stores.close().await;
+        match redis {
+            Some(redis) => Ok(redis.remove_namespace().await?),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The file as an absolute path, since it is printed for use from other folders.
 pub(super) fn resolve(path: Option<PathBuf>) -> Result<PathBuf, CliError> {
     let path = match path {
@@ -41,18 +80,10 @@ pub(super) fn resolve(path: Option<PathBuf>) -> Result<PathBuf, CliError> {
     })
 }
 
-/// A new store at this file, in the place of an earlier demo's.
-pub(super) async fn fresh(path: &Path, demo: &Settings, cx: &mut Context<'_>) -> Result<Stores, CliError> {
-    cx.settings.store = StoreLocation::at_file(path.to_owned(), "default", "demo");
-    if fs::symlink_metadata(path).is_ok() {
-        if !is_demo(cx).await {
-            let name = escape::line(&path.display().to_string()).into_owned();
-            return Err(CliError::failed(format!(
-                "{name} is there already, and no demo made it; it was not touched"
-            ))
-            .hint("name another file: --path FILE"));
-        }
-        remove(path)?;
+/// A new store, at a file in the place of an earlier demo's.
+pub(super) async fn fresh(home: &Home, demo: &Settings, cx: &mut Context<'_>) -> Result<Stores, CliError> {
+    if let Home::File(path) = home {
+        make_room(path, cx).await?;
     }
     let stores = Stores::open(&cx.settings, Access::Create).await?;
     let checkpoints = Checkpoints::new(stores.events.clone(), stores.checkpoints.clone(), store::clock());
@@ -65,6 +96,22 @@ pub(super) async fn fresh(path: &Path, demo: &Settings, cx: &mut Context<'_>) ->
         .create(NewCheckpoint { name: START.to_owned(), metadata, ..NewCheckpoint::default() })
         .await?;
     Ok(stores)
+}
+
+/// Removes an earlier demo's store, and nothing else.
+async fn make_room(path: &Path, cx: &mut Context<'_>) -> Result<(), CliError> {
+    cx.settings.store = StoreLocation::at_file(path.to_owned(), "default", "demo");
+    if fs::symlink_metadata(path).is_ok() {
+        if !is_demo(cx).await {
+            let name = escape::line(&path.display().to_string()).into_owned();
+            return Err(CliError::failed(format!(
+                "{name} is there already, and no demo made it; it was not touched"
+            ))
+            .hint("name another file: --path FILE"));
+        }
+        remove(path)?;
+    }
+    Ok(())
 }
 
 /// Whatever keeps it from being read keeps it from being known as a demo's.

@@ -156,6 +156,9 @@ impl<'a, 'c> Story<'a, 'c> {
 
     fn close(&mut self, took: &str) -> Result<(), CliError> {
         self.print(&format!("All is as the generator says it must be. It took {took}."))?;
+        if self.summary.next.is_empty() {
+            return self.print("The namespace is removed again.");
+        }
         self.print("")?;
         self.print("Now you (the next demo replaces this store):")?;
         for step in self.summary.next.clone() {

@@ -1,11 +1,11 @@
 //! What came of a demo, for programs.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use generator::Settings;
 use serde::Serialize;
 
-use super::{feed::Taken, next};
+use super::{feed::Taken, next, place::Home};
 
 /// What came of a demo.
 #[derive(Debug, Serialize)]
@@ -128,13 +128,18 @@ pub(super) struct StepSummary {
 
 impl Summary {
     /// The summary of a demo that has not begun.
-    pub(super) fn new(settings: &Settings, path: &Path) -> Self {
-        let (store, commands) = next::steps(path);
-        let mut next = vec![store];
-        next.extend(commands);
+    pub(super) fn new(settings: &Settings, home: &Home) -> Self {
+        let next = match home {
+            Home::File(path) => {
+                let (store, commands) = next::steps(path);
+                std::iter::once(store).chain(commands).collect()
+            }
+            // There is nothing left to look at.
+            Home::Namespace(_) => Vec::new(),
+        };
         Self {
             ok: false,
-            store: format!("sqlite:{}", path.display()),
+            store: home.store(),
             seed: settings.seed,
             events: settings.events,
             stored: 0,

@@ -5,7 +5,10 @@ use domain::{
     ports::{Order, ReadRequest, StoreInfo},
 };
 
-use super::check::{Check, Status};
+use super::{
+    check::{Check, Status},
+    redis,
+};
 use crate::{
     commands::{Context, disk, validate_schemas},
     errors::CliError,
@@ -20,9 +23,14 @@ pub(super) const RETENTION_WARNING: u64 = 70;
 pub(super) async fn checks(stores: &Stores, cx: &Context<'_>) -> Result<Vec<Check>, CliError> {
     let info = stores.events.info().await?;
     let reached = format!("{} answers and holds {}", cx.settings.store, count(info.events, "event"));
-    let mut checks =
-        vec![Check::new("store", Status::Pass, reached).observed(info.events, "events"), writable(cx)];
-    checks.extend(disk_space(cx));
+    let mut checks = vec![Check::new("store", Status::Pass, reached).observed(info.events, "events")];
+    match &stores.redis {
+        Some(redis) => checks.extend(redis::checks(redis).await?),
+        None => {
+            checks.push(writable(cx));
+            checks.extend(disk_space(cx));
+        }
+    }
     checks.extend([schemas(stores, cx).await?, newest(stores).await?]);
     checks.extend(retention(stores, &info, cx).await?);
     Ok(checks)

@@ -1,0 +1,42 @@
+//! The Redis rows: servers of their own, bare commands as the yardstick, both on the same machine in the same run.
+
+mod append;
+mod bare;
+mod memory;
+mod reading;
+
+use anyhow::Result;
+use domain::{
+    Event,
+    ports::{Atomicity, EventStore},
+};
+use servers::{Aof, Binary, Config, Server};
+use storage_redis::{RedisOptions, RedisStore};
+use tokio::runtime::Runtime;
+
+use crate::measure::Bench;
+
+/// Events of one call.
+const BATCH: usize = 100;
+
+pub(crate) fn run(bench: &mut Bench, runtime: &Runtime, stored_events: u64) -> Result<()> {
+    append::run(bench, runtime)?;
+    reading::run(bench, runtime, stored_events)?;
+    memory::run(bench, runtime, stored_events)
+}
+
+/// A server with the append-only file written every second.
+async fn server() -> Result<Server> {
+    Ok(Server::start(&Binary::default(), &Config { aof: Aof::EverySecond, ..Config::default() }).await?)
+}
+
+async fn store(server: &Server) -> Result<RedisStore> {
+    Ok(RedisStore::create(RedisOptions::new(server.url())).await?)
+}
+
+async fn append_all(store: &RedisStore, events: &[Event]) -> Result<()> {
+    for batch in events.chunks(BATCH) {
+        store.append(batch, Atomicity::Each).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Reading: the whole log, one type of twelve, and a look-up by correlation id.
+
+use anyhow::{Context, Result};
+use domain::{
+    Event, Filter, TypePattern,
+    ports::{EventStore, ReadRequest},
+};
+use storage_redis::RedisStore;
+use tokio::runtime::Runtime;
+
+use super::{BATCH, append_all, bare::Bare, server, store};
+use crate::{
+    measure::{Bench, Target, timed},
+    sqlite::events,
+};
+
+pub(super) fn run(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()> {
+    if !["redis read, the log", "redis read, one type", "redis read, a correlation id"]
+        .iter()
+        .any(|name| bench.wants(name))
+    {
+        return Ok(());
+    }
+    let all = events(count)?;
+    let (theirs, ours) = runtime.block_on(async { anyhow::Ok((server().await?, server().await?)) })?;
+    let mut bare = runtime.block_on(Bare::connect(&theirs))?;
+    let store = runtime.block_on(store(&ours))?;
+    runtime.block_on(async {
+        bare.add_all(&all, BATCH).await?;
+        append_all(&store, &all).await
+    })?;
+    let mut whole = bare.clone();
+    bench.row(
+        "redis read, the log, decoded",
+        "XRANGE COUNT 1000",
+        count,
+        &Target::Ratio(0.75),
+        || timed(|| runtime.block_on(whole.read_all())),
+        || timed(|| runtime.block_on(scan(&store, Filter::default(), count))),
+    )?;
+    let event_type = all.first().context("no events")?.event_type().to_owned();
+    let of_type = all.iter().filter(|event| event.event_type() == event_type).count() as u64;
+    let filter = || Filter { types: vec![TypePattern::new(&event_type)], ..Filter::default() };
+    // Both sides are counted in events read: the yardstick reads as many of its stream.
+    let one_type = || timed(|| runtime.block_on(scan(&store, filter(), of_type)));
+    let full = || {
+        let took = timed(|| runtime.block_on(scan(&store, Filter::default(), count)))?;
+        Ok(took.mul_f64(of_type as f64 / count as f64))
+    };
+    let share = count / of_type.max(1);
+    bench.row(
+        &format!("redis read, one type (1 of {share})"),
+        "our full read, for each event",
+        of_type,
+        &Target::Ratio(0.4),
+        full,
+        one_type,
+    )?;
+    let ids: Vec<&str> = all.iter().step_by(97).filter_map(Event::correlation_id).take(2_000).collect();
+    let sample: Vec<Event> = all.iter().take(ids.len()).cloned().collect();
+    bench.row(
+        &format!("redis read, a correlation id of {count} events"),
+        "one XADD awaited",
+        ids.len() as u64,
+        &Target::Ratio(0.5),
+        || {
+            timed(|| {
+                runtime.block_on(async {
+                    for event in &sample {
+                        bare.add(event).await?;
+                    }
+                    Ok(())
+                })
+            })
+        },
+        || timed(|| runtime.block_on(look_up(&store, &ids))),
+    )
+}
+
+async fn scan(store: &RedisStore, filter: Filter, count: u64) -> Result<()> {
+    let mut request = ReadRequest::new(filter, 1_000);
+    let mut seen = 0;
+    loop {
+        let page = store.read(&request).await?;
+        seen += page.events.len() as u64;
+        match page.next {
+            Some(next) => request.after = Some(next),
+            None => break,
+        }
+    }
+    anyhow::ensure!(seen == count, "a scan saw {seen} of {count} events");
+    Ok(())
+}
+
+async fn look_up(store: &RedisStore, ids: &[&str]) -> Result<()> {
+    for id in ids {
+        let page = store.read(&ReadRequest::new(Filter::correlation(*id), 10)).await?;
+        page.events.first().context("a correlation id without events")?;
+    }
+    Ok(())
+}

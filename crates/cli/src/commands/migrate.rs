@@ -1,0 +1,225 @@
+//! `migrate`: what the old system keeps in Redis, or another store of ours, into the store.
+
+mod printed;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::Args;
+use domain::ports::EventValidator;
+use migrate::{Layout, MigrateError, Options, Phase, Report, Source, SourceError};
+
+use super::{Context, schemas};
+use crate::{
+    errors::CliError,
+    exit::Exit,
+    output::{Printer, bar::Bar, escape},
+    settings::Settings,
+    store::{Access, StoreLocation, Stores, without_password},
+};
+
+/// Names the old Redis where its address has a password.
+const OLD_REDIS: &str = "EVENT_REPLAY_OLD_REDIS";
+/// Likewise a store of ours.
+const FROM: &str = "EVENT_REPLAY_FROM";
+
+/// Bring in what the old system keeps in Redis, or another store
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-replay migrate redis://old-host:6379 --dry-run
+  event-replay migrate redis://old-host:6379 --store sqlite:events.db
+  EVENT_REPLAY_OLD_REDIS=redis://:secret@old-host event-replay migrate
+  event-replay migrate --from sqlite:events.db --store sqlite:copy.db
+
+The source is only read. If it is ended early, run it again: it goes on, and stores nothing twice.
+Exits 3 if something was not taken, or a count differs.")]
+pub(crate) struct MigrateArgs {
+    /// Where the old system keeps its events [default: EVENT_REPLAY_OLD_REDIS, which may hold a password].
+    #[arg(value_name = "OLD_REDIS_URL", conflicts_with = "from")]
+    old_redis: Option<String>,
+    /// Take everything from a store of this program instead: another backend, or another number of partitions.
+    #[arg(long, value_name = "STORE", conflicts_with_all = ["old_prefix", "old_checkpoints"])]
+    from: Option<String>,
+    /// What the old keys of events begin with [default: cloudmasters:events].
+    #[arg(long, value_name = "PREFIX")]
+    old_prefix: Option<String>,
+    /// What the old keys of checkpoints begin with [default: beside the events].
+    #[arg(long, value_name = "PREFIX")]
+    old_checkpoints: Option<String>,
+    /// Say what would be stored, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Where from.
+enum Origin {
+    OldRedis { url: String, shown: String, layout: Layout },
+    Store(Box<Settings>),
+}
+
+pub(crate) async fn run(args: MigrateArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let from = origin(&args, &cx.settings)?;
+    let (report, shown) = match &from {
+        Origin::OldRedis { url, shown, layout } => {
+            // Reached first, so that a misspelt address makes no store.
+            let source = Source::connect(url, layout.clone()).await;
+            let source = source.map_err(|error| CliError::from(MigrateError::from(error)).during(shown))?;
+            let target = open_target(&cx.settings, args.dry_run).await?;
+            let options = options(&target, &cx.settings, args.dry_run).await?;
+            let watched = Watched::new(cx.printer);
+            let told = |phase, done, total| watched.at(phase, done, total);
+            let report = Box::pin(migrate::migrate(&source, &*target.all, &options, &told)).await;
+            (close(target, report).await?, shown.clone())
+        }
+        Origin::Store(settings) => {
+            let source = Stores::open(settings, Access::Read).await?;
+            let target = open_target(&cx.settings, args.dry_run).await?;
+            let options = options(&target, &cx.settings, args.dry_run).await?;
+            let watched = Watched::new(cx.printer);
+            let told = |phase, done, total| watched.at(phase, done, total);
+            let report = Box::pin(migrate::copy(&*source.all, &*target.all, &options, &told)).await;
+            source.close().await;
+            (close(target, report).await?, settings.store.to_string())
+        }
+    };
+    let exit = if report.complete { Exit::Ok } else { Exit::DoneWithFailures };
+    printed::print(&report, &shown, cx)?;
+    Ok(exit)
+}
+
+fn origin(args: &MigrateArgs, settings: &Settings) -> Result<Origin, CliError> {
+    match (&args.old_redis, &args.from, set(OLD_REDIS), set(FROM)) {
+        (Some(url), ..) => {
+            refuse_password(url, "OLD_REDIS_URL", OLD_REDIS)?;
+            Ok(old_redis(args, url))
+        }
+        (None, Some(address), ..) => {
+            refuse_password(address, "--from", FROM)?;
+            store(settings, address, "--from")
+        }
+        (None, None, Some(_), Some(_)) => {
+            Err(CliError::usage(format!("both {OLD_REDIS} and {FROM} are set")).hint("unset one of them"))
+        }
+        (None, None, Some(url), None) => Ok(old_redis(args, &url)),
+        (None, None, None, Some(address)) => store(settings, &address, FROM),
+        (None, None, None, None) => {
+            Err(CliError::usage("where from? neither an OLD_REDIS_URL nor --from STORE is given")
+                .hint(format!("{OLD_REDIS} and {FROM} name them, too")))
+        }
+    }
+}
+
+/// A variable that is empty is as good as unset.
+fn set(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn refuse_password(address: &str, origin: &str, variable: &str) -> Result<(), CliError> {
+    let (_, has_password) = without_password(address);
+    if !has_password {
+        return Ok(());
+    }
+    Err(CliError::usage(format!(
+        "{origin}: a password on the command line can be read by every user of this machine; nothing was opened"
+    ))
+    .hint(format!("put the address into the environment variable {variable}")))
+}
+
+fn store(settings: &Settings, address: &str, origin: &str) -> Result<Origin, CliError> {
+    let store = StoreLocation::resolve(&Some((address.to_owned(), origin.to_owned())))?;
+    Ok(Origin::Store(Box::new(Settings { store, ..settings.clone() })))
+}
+
+fn old_redis(args: &MigrateArgs, url: &str) -> Origin {
+    let (shown, _) = without_password(url);
+    let layout = args.old_prefix.clone().map_or_else(Layout::default, Layout::below);
+    let layout = match &args.old_checkpoints {
+        Some(prefix) => layout.with_checkpoints(prefix),
+        None => layout,
+    };
+    Origin::OldRedis { url: url.to_owned(), shown: escape::line(&shown).into_owned(), layout }
+}
+
+/// The store to bring everything into. A dry run makes none: where none is there, everything would be new.
+async fn open_target(settings: &Settings, dry_run: bool) -> Result<Stores, CliError> {
+    if !dry_run {
+        return Stores::open(settings, Access::Create).await;
+    }
+    if Stores::exists(settings).await? {
+        return Stores::open(settings, Access::Read).await;
+    }
+    let store = StoreLocation::resolve(&Some(("memory:".to_owned(), "--dry-run".to_owned())))?;
+    Stores::open(&Settings { store, ..settings.clone() }, Access::Create).await
+}
+
+async fn options(target: &Stores, settings: &Settings, dry_run: bool) -> Result<Options, CliError> {
+    let registry: Arc<dyn EventValidator> = Arc::new(schemas::registry(target, settings.engine).await?);
+    Ok(Options {
+        limits: settings.limits.clone(),
+        ordering: settings.ordering.clone(),
+        schemas: Some(registry),
+        dry_run,
+    })
+}
+
+async fn close(target: Stores, report: Result<Report, MigrateError>) -> Result<Report, CliError> {
+    target.close().await;
+    Ok(report?)
+}
+
+/// A bar for what is being done, and a new one when that changes.
+struct Watched<'p> {
+    printer: &'p Printer,
+    shown: Mutex<Option<(Phase, Bar)>>,
+}
+
+impl<'p> Watched<'p> {
+    fn new(printer: &'p Printer) -> Self {
+        Self { printer, shown: Mutex::new(None) }
+    }
+
+    fn at(&self, phase: Phase, done: u64, total: Option<u64>) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let bar = match shown.take() {
+            Some((same, bar)) if same == phase => bar,
+            _ => self.printer.bar(doing(phase), total),
+        };
+        bar.at(done);
+        *shown = Some((phase, bar));
+    }
+}
+
+fn doing(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Looking => "looking through the old keys",
+        Phase::Events => "taking events",
+        Phase::Checkpoints => "taking checkpoints",
+        Phase::Comparing => "comparing counts",
+    }
+}
+
+impl From<MigrateError> for CliError {
+    fn from(error: MigrateError) -> Self {
+        let said = error.to_string();
+        match error {
+            MigrateError::Source(SourceError::Address(_)) => Self::usage(said)
+                .hint("an address is redis://[USER@]HOST[:PORT][/DATABASE], or rediss:// for TLS"),
+            MigrateError::Source(SourceError::Denied(_)) => Self::failed(said).hint(
+                "the user needs the rights +@read +ping on the old keys, and +select for another database",
+            ),
+            MigrateError::Source(_) => {
+                Self::failed(said).hint("what was taken stays; run the same command again, and it goes on")
+            }
+            MigrateError::NothingThere(_) => Self::failed(said)
+                .hint("--old-prefix names what the old keys begin with; the address may end in /DATABASE"),
+            MigrateError::SameStore => Self::usage(said).hint("name another store with --store"),
+            MigrateError::Events(error) => error.into(),
+            MigrateError::Replays(error) => error.into(),
+            MigrateError::Checkpoints(error) => error.into(),
+            MigrateError::Schemas(error) => error.into(),
+            MigrateError::Groups(error) => error.into(),
+            MigrateError::Schedule(error) => error.into(),
+            MigrateError::DeadLetters(error) => error.into(),
+            _ => Self::failed(said),
+        }
+    }
+}

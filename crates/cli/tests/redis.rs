@@ -1,0 +1,164 @@
+//! The command line on a Redis server: what makes a store, what does not, what a server must be like, and its secrets.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
+
+mod common;
+
+use common::{Bench, redis::server, some};
+use serde_json::Value;
+use servers::{Binary, Certificates, ClientCertificates, Config, MaxMemory, Server};
+
+fn started(config: &Config) -> (tokio::runtime::Runtime, Server) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let server = runtime.block_on(Server::start(&Binary::default(), config)).unwrap();
+    (runtime, server)
+}
+
+fn check<'v>(health: &'v Value, name: &str) -> &'v Value {
+    let checks = health["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("no {name}: {health}"))
+}
+
+#[test]
+fn init_makes_a_namespace_and_readers_only_open_it() {
+    let Some(bench) = Bench::on_redis() else { return };
+    bench.run(&["list"]).exits(1).says("there is no store at redis://").says("event-replay init");
+    bench.run(&["consume", "g", "--until-idle", "1s"]).exits(1).says("there is no store at redis://");
+    bench.run(&["init"]).ok().prints("made an empty store: redis://");
+    bench.run(&["init"]).ok().prints("there is a store already");
+    bench.run(&["list"]).ok();
+    bench.pipe(&["publish"], some()).ok().prints("stored 5");
+    bench.run(&["list"]).ok().prints("event-456789");
+    assert_eq!(std::fs::read_dir(bench.path(".")).unwrap().count(), 0, "a file was made");
+}
+
+#[test]
+fn host_and_port_name_a_store_too() {
+    let Some(server) = server() else { return };
+    let bench = Bench::new().without("EVENT_REPLAY_STORE").env("REDIS_PORT", &server.port().to_string());
+    let bench = bench.env("REDIS_HOST", "127.0.0.1");
+    bench.pipe(&["publish"], some()).ok();
+    bench.run(&["list", "--limit", "1"]).ok().prints("event-456789");
+    bench.run(&["backup", "copy.db"]).exits(2).says("works with files alone");
+}
+
+#[test]
+fn health_shows_what_it_finds_of_the_server() {
+    let Some(bench) = Bench::on_redis() else { return };
+    bench.pipe(&["publish"], some()).ok();
+    let health = bench.json(&["health"]);
+    assert_eq!(health["status"], "degraded", "{health}");
+    for (name, status) in [
+        ("store", "pass"),
+        ("redis-server", "pass"),
+        ("redis-role", "pass"),
+        ("redis-eviction", "pass"),
+        ("redis-persistence", "warn"),
+        ("writable", "pass"),
+    ] {
+        assert_eq!(check(&health, name)["status"], status, "{health}");
+    }
+    assert!(check(&health, "redis-persistence")["message"].as_str().unwrap().contains("append-only"), "{health}");
+}
+
+#[test]
+fn a_server_that_evicts_takes_no_events_and_is_unhealthy() {
+    if server().is_none() {
+        return;
+    }
+    let max_memory = Some(MaxMemory { bytes: 100 << 20, policy: "noeviction".to_owned() });
+    let (runtime, server) = started(&Config { max_memory, ..Config::default() });
+    let bench = Bench::new().env("EVENT_REPLAY_STORE", &server.url());
+    bench.pipe(&["publish"], some()).ok();
+    runtime.block_on(async {
+        let client = redis::Client::open(server.url()).unwrap();
+        let mut owner = client.get_multiplexed_async_connection().await.unwrap();
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("maxmemory-policy").arg("allkeys-lru").exec_async(&mut owner).await.unwrap();
+    });
+    for args in [&["publish"][..], &["import"], &["consume", "g", "--until-idle", "1s"], &["init"]] {
+        bench.pipe(args, some()).exits(1).says("CONFIG SET maxmemory-policy noeviction");
+    }
+    bench.run(&["list"]).ok().prints("event-456789");
+    let health = bench.run(&["health", "--output", "json"]).exits(4).json();
+    assert_eq!(check(&health, "redis-eviction")["status"], "fail", "{health}");
+}
+
+#[test]
+fn a_password_comes_from_environment_or_file_and_is_never_shown() {
+    if server().is_none() {
+        return;
+    }
+    let (_runtime, server) = started(&Config { password: Some("hunter2".to_owned()), ..Config::default() });
+    let address = format!("redis://127.0.0.1:{}", server.port());
+    let without = Bench::new().env("EVENT_REPLAY_STORE", &address).env("EVENT_REPLAY_LOG", "trace");
+    without.run(&["init"]).exits(1).says("REDIS_PASSWORD");
+    let wrong = Bench::new().env("EVENT_REPLAY_STORE", &address).env("REDIS_PASSWORD", "hunter3");
+    let said = wrong.run(&["init"]).exits(1).says("wrong user name or password");
+    assert!(!said.stderr.contains("hunter"), "{said:?}");
+
+    let from_file = Bench::new().env("EVENT_REPLAY_STORE", &address);
+    from_file.file("secret", "hunter2\n");
+    let benches = [
+        Bench::new().env("EVENT_REPLAY_STORE", &address).env("REDIS_PASSWORD", "hunter2"),
+        Bench::new().env("EVENT_REPLAY_STORE", &address).env("EVENT_REPLAY_REDIS_PASSWORD", "hunter2"),
+        from_file.env("EVENT_REPLAY_REDIS_PASSWORD_FILE", "secret"),
+        Bench::new().env("EVENT_REPLAY_STORE", &server.url()),
+    ];
+    for bench in benches {
+        let bench = bench.env("EVENT_REPLAY_LOG", "trace");
+        for said in [bench.pipe(&["publish"], some()).ok(), bench.run(&["config", "show"]).ok(), bench.run(&["health"])] {
+            assert!(!format!("{said:?}").contains("hunter2"), "{said:?}");
+        }
+    }
+    let missing = Bench::new().env("EVENT_REPLAY_STORE", &address).env("EVENT_REPLAY_REDIS_PASSWORD_FILE", "nowhere");
+    missing.run(&["init"]).exits(1).says("nowhere");
+}
+
+#[test]
+fn tls_wants_the_authority_and_the_clients_certificate() {
+    if server().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let made = Certificates::make(folder.path()).unwrap();
+    let tls = Some(made.tls(ClientCertificates::Required));
+    let (_runtime, server) = started(&Config { tls, ..Config::default() });
+    let text = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let bench = Bench::new().env("EVENT_REPLAY_STORE", &server.url());
+    bench.run(&["init"]).exits(1);
+    let bench = bench.env("EVENT_REPLAY_REDIS_CA", &text(&made.ca));
+    bench.run(&["init"]).exits(1);
+    let bench = bench.env("EVENT_REPLAY_REDIS_CERT", &text(&made.client));
+    bench.run(&["init"]).exits(2).says("EVENT_REPLAY_REDIS_KEY");
+    let bench = bench.env("EVENT_REPLAY_REDIS_KEY", &text(&made.client_key));
+    bench.pipe(&["publish"], some()).ok();
+    bench.run(&["list"]).ok().prints("event-456789");
+}
+
+#[test]
+fn the_demo_runs_on_redis_and_leaves_nothing_behind() {
+    let Some(server) = server() else { return };
+    let bench = Bench::new().without("EVENT_REPLAY_STORE");
+    // A database of its own, so that what is left is the demo's.
+    let store = format!("{}/5", server.url());
+    let said = bench.run(&["demo", "--events", "400", "--store", &store]).ok();
+    assert!(said.stdout.contains("All is as the generator says it must be"), "{said:?}");
+    assert!(said.stdout.contains("removed again"), "{said:?}");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let left: u64 = runtime.block_on(async {
+        let mut owner = redis::Client::open(store).unwrap().get_multiplexed_async_connection().await.unwrap();
+        redis::cmd("DBSIZE").query_async(&mut owner).await.unwrap()
+    });
+    assert_eq!(left, 0);
+    bench.run(&["demo", "--store", "sqlite:x.db"]).exits(2);
+}
+
+#[test]
+fn sentinel_and_cluster_are_refused_by_name() {
+    for address in ["redis+sentinel://localhost:26379", "redis+cluster://localhost:7000"] {
+        let bench = Bench::new().env("EVENT_REPLAY_STORE", address);
+        bench.run(&["list"]).exits(1).says("single Redis servers alone");
+        bench.run(&["config", "show"]).ok().prints(address);
+    }
+}

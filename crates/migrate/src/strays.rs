@@ -1,0 +1,62 @@
+//! Events that the index of time does not list: found by looking at every key.
+
+use redis::RedisResult;
+
+use crate::{
+    options::{Phase, Progress},
+    report::Report,
+    source::{Kind, Source},
+};
+
+/// Events that are read in one round trip.
+const PAGE: usize = 100;
+
+/// An event that the index of time does not list.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Stray {
+    /// When it happened, in milliseconds; what does not say so comes last, to be refused.
+    pub(crate) at: f64,
+    pub(crate) id: Vec<u8>,
+}
+
+/// All of them, in the order of time. Memory grows with their number, and with nothing else.
+pub(crate) async fn find(
+    source: &Source,
+    report: &mut Report,
+    progress: Progress<'_>,
+) -> RedisResult<Vec<Stray>> {
+    let ids = unlisted(source, progress).await?;
+    let mut strays = Vec::with_capacity(ids.len());
+    for page in ids.chunks(PAGE) {
+        for event in source.old_events(page.to_vec()).await? {
+            if event.json.is_none() {
+                let detail = "it stands among the events, and holds none; it was passed over";
+                report.problem("key", &source.layout().event(&event.id), "no-event", detail);
+                continue;
+            }
+            let at = event.millisecond().map_or(f64::INFINITY, |at| at as f64);
+            strays.push(Stray { at, id: event.id });
+        }
+    }
+    strays.sort_by(|a, b| a.at.total_cmp(&b.at).then_with(|| a.id.cmp(&b.id)));
+    Ok(strays)
+}
+
+/// Ids of hashes that the index does not list, each once.
+async fn unlisted(source: &Source, progress: Progress<'_>) -> RedisResult<Vec<Vec<u8>>> {
+    let (mut cursor, mut looked_at, mut unlisted) = (Some(0), 0, Vec::new());
+    while let Some(at) = cursor {
+        let (keys, next) = source.scan(at).await?;
+        looked_at += keys.len() as u64;
+        progress(Phase::Looking, looked_at, None);
+        let hashes = keys.iter().filter(|(_, kind)| *kind == Kind::Hash);
+        let ids: Vec<Vec<u8>> =
+            hashes.filter_map(|(key, _)| Some(source.layout().event_id(key)?.to_vec())).collect();
+        let listed = source.are_listed(&ids).await?;
+        unlisted.extend(ids.into_iter().zip(listed).filter(|(_, listed)| !listed).map(|(id, _)| id));
+        cursor = next;
+    }
+    unlisted.sort_unstable();
+    unlisted.dedup();
+    Ok(unlisted)
+}

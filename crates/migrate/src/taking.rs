@@ -1,0 +1,272 @@
+//! Taking a batch of events into the target.
+//!
+//! What is there already is looked up first, so the same steps serve a first run, one that goes on after another was killed,
+//! one after the last, and one that only looks.
+
+use std::collections::HashMap;
+
+use domain::{
+    Document, Event, Position, StoredEvent, Violation,
+    event::same_content,
+    ports::{AppendOutcome, Atomicity, EventStoreError, Stores},
+};
+use jiff::Timestamp;
+
+use crate::{
+    counts::{self, MOST_REPLAYS, Raise},
+    error::MigrateError,
+    options::Options,
+    report::Report,
+    retry::repeated,
+};
+
+/// Most violations of an event that its problem tells.
+const MOST_VIOLATIONS: usize = 5;
+
+/// An event on its way in.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) id: String,
+    pub(crate) content: Content,
+    /// How often it was replayed.
+    pub(crate) replays: u64,
+    pub(crate) last_replay_at: Option<Timestamp>,
+}
+
+/// What an event says.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// Its JSON, unread.
+    Json(Vec<u8>),
+    /// An event of another store of ours, with head and ordering key.
+    Event(Event),
+}
+
+impl Content {
+    /// Its JSON; empty where it is not text, which no event is.
+    fn json(&self) -> &str {
+        match self {
+            Self::Json(bytes) => std::str::from_utf8(bytes).unwrap_or_default(),
+            Self::Event(event) => event.json(),
+        }
+    }
+}
+
+/// Where an event is in the target, and how often the target has replayed it.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    position: Position,
+    replays: u32,
+}
+
+/// Where an event would be in a dry run: no position has the sequence 0.
+const WOULD_BE: Position = Position { partition: 0, sequence: 0 };
+
+/// Takes batches into a target, and keeps count in a report.
+pub(crate) struct Taking<'t> {
+    pub(crate) target: &'t dyn Stores,
+    pub(crate) options: &'t Options,
+    pub(crate) report: Report,
+}
+
+impl<'t> Taking<'t> {
+    pub(crate) fn new(target: &'t dyn Stores, options: &'t Options) -> Self {
+        let report = Report { dry_run: options.dry_run, ..Report::default() };
+        Self { target, options, report }
+    }
+
+    /// Takes a batch in its order; where each of its events is now, none for those that are not there.
+    pub(crate) async fn take(&mut self, batch: Vec<Incoming>) -> Result<Vec<Option<Position>>, MigrateError> {
+        self.report.found += batch.len() as u64;
+        let ids: Vec<String> = batch.iter().map(|incoming| incoming.id.clone()).collect();
+        let there = self.there(&ids).await?;
+        let mut places: Vec<Option<Place>> = Vec::with_capacity(batch.len());
+        let mut new: Vec<(usize, Event)> = Vec::new();
+        for (at, incoming) in batch.iter().enumerate() {
+            places.push(match there.get(&incoming.id) {
+                Some(stored) => self.settle_known(incoming, stored),
+                None => {
+                    new.extend(self.admit(incoming).map(|event| (at, event)));
+                    None
+                }
+            });
+        }
+        self.append(new, &mut places).await?;
+        self.raise_counts(&batch, &places).await?;
+        let is_there = |place: &Place| place.position != WOULD_BE;
+        Ok(places.into_iter().map(|place| Some(place.filter(is_there)?.position)).collect())
+    }
+
+    async fn there(&self, ids: &[String]) -> Result<HashMap<String, StoredEvent>, MigrateError> {
+        let found = repeated(|| self.target.get(ids)).await?;
+        Ok(found.into_iter().map(|stored| (stored.event.id().to_owned(), stored)).collect())
+    }
+
+    fn settle_known(&mut self, incoming: &Incoming, stored: &StoredEvent) -> Option<Place> {
+        let json = incoming.content.json();
+        if stored.event.json() != json && !same_content(stored.event.json(), json) {
+            self.conflict(&incoming.id, Some(stored.position));
+            return None;
+        }
+        self.report.already_stored += 1;
+        Some(Place { position: stored.position, replays: stored.replay_count })
+    }
+
+    fn conflict(&mut self, id: &str, position: Option<Position>) {
+        self.report.conflicts += 1;
+        let place = position.map_or(String::new(), |position| format!(" at {position}"));
+        let detail = format!("the target has other content under this id{place}, and keeps it");
+        self.report.problem("event", id.as_bytes(), "conflict", detail);
+    }
+
+    /// Notes an event that is none.
+    pub(crate) fn reject(&mut self, id: &[u8], detail: impl Into<String>) {
+        self.report.rejected += 1;
+        self.report.problem("event", id, "rejected", detail);
+    }
+
+    /// The event, if it is one.
+    fn admit(&mut self, incoming: &Incoming) -> Option<Event> {
+        let bytes = match &incoming.content {
+            Content::Event(event) => return Some(event.clone()),
+            Content::Json(bytes) => bytes,
+        };
+        let read = Document::parse(bytes, &self.options.limits).map_err(|violation| vec![violation]);
+        let event = match read.and_then(Document::into_event) {
+            Ok(event) => event,
+            Err(violations) => {
+                self.reject(incoming.id.as_bytes(), said(&violations));
+                return None;
+            }
+        };
+        if event.id() != incoming.id {
+            let detail = format!("its key names it so, and it says that its id is {:?}", event.id());
+            self.reject(incoming.id.as_bytes(), detail);
+            return None;
+        }
+        let schemas = self.options.schemas.as_deref();
+        let member = schemas.and_then(|known| known.ordering_member(event.event_type(), event.version()));
+        let key = self.options.ordering.resolve(&event, member);
+        Some(event.with_key_source(key))
+    }
+
+    async fn append(
+        &mut self,
+        new: Vec<(usize, Event)>,
+        places: &mut [Option<Place>],
+    ) -> Result<(), MigrateError> {
+        if self.options.dry_run {
+            self.report.stored += new.len() as u64;
+            for (at, _) in new {
+                if let Some(slot) = places.get_mut(at) {
+                    *slot = Some(Place { position: WOULD_BE, replays: 0 });
+                }
+            }
+            return Ok(());
+        }
+        let (indexes, events): (Vec<usize>, Vec<Event>) = new.into_iter().unzip();
+        let (mut rest, mut size) = (events.as_slice(), events.len());
+        let mut indexes = indexes.into_iter();
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(size.min(rest.len()));
+            match repeated(|| self.target.append(piece, Atomicity::Each)).await {
+                Ok(outcomes) => {
+                    for ((event, outcome), at) in piece.iter().zip(outcomes).zip(indexes.by_ref()) {
+                        let place = self.settle(event, outcome);
+                        if let Some(slot) = places.get_mut(at) {
+                            *slot = place;
+                        }
+                    }
+                    rest = after;
+                }
+                Err(EventStoreError::BatchTooLarge { .. }) if piece.len() > 1 => {
+                    size = piece.len().div_ceil(2);
+                }
+                Err(error @ EventStoreError::BatchTooLarge { .. }) => {
+                    let id = piece.first().map(Event::id).unwrap_or_default();
+                    self.reject(id.as_bytes(), error.to_string());
+                    indexes.next();
+                    rest = after;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, event: &Event, outcome: AppendOutcome) -> Option<Place> {
+        match outcome {
+            AppendOutcome::Stored(position) => {
+                self.report.stored += 1;
+                Some(Place { position, replays: 0 })
+            }
+            // Stored since it was looked up: by another writer, or by a try whose answer was lost. What was replayed
+            // meanwhile is raised by the next run.
+            AppendOutcome::AlreadyStored(position) => {
+                self.report.already_stored += 1;
+                Some(Place { position, replays: 0 })
+            }
+            AppendOutcome::Conflict(position) => {
+                self.conflict(event.id(), Some(position));
+                None
+            }
+            AppendOutcome::Erased => {
+                self.report.rejected += 1;
+                let detail = "it was erased from the target, and does not come back";
+                self.report.problem("event", event.id().as_bytes(), "erased", detail);
+                None
+            }
+            AppendOutcome::NotStored => {
+                self.reject(event.id().as_bytes(), "the target held it back");
+                None
+            }
+        }
+    }
+
+    async fn raise_counts(
+        &mut self,
+        batch: &[Incoming],
+        places: &[Option<Place>],
+    ) -> Result<(), MigrateError> {
+        let mut raises = Vec::new();
+        for (incoming, place) in batch.iter().zip(places) {
+            let Some(place) = place else { continue };
+            let Some(wanted) = self.wanted(incoming) else { continue };
+            let by = wanted.saturating_sub(place.replays);
+            if by > 0 {
+                self.report.replay_counts.raised += 1;
+                // The old system sets count and time together; only an edited one lacks the time.
+                let last = incoming.last_replay_at.unwrap_or_else(Timestamp::now);
+                raises.push(Raise { position: place.position, by, last });
+            }
+        }
+        match self.options.dry_run {
+            true => Ok(()),
+            false => counts::raise(self.target, &raises).await,
+        }
+    }
+
+    /// How often the target should say that an event was replayed; none where it never was.
+    fn wanted(&mut self, incoming: &Incoming) -> Option<u32> {
+        if incoming.replays == 0 {
+            return None;
+        }
+        self.report.replay_counts.replayed += 1;
+        match u32::try_from(incoming.replays) {
+            Ok(replays) if replays <= MOST_REPLAYS => Some(replays),
+            _ => {
+                let detail =
+                    format!("it was replayed {} times; {MOST_REPLAYS} are counted", incoming.replays);
+                self.report.problem("event", incoming.id.as_bytes(), "replay-count", detail);
+                Some(MOST_REPLAYS)
+            }
+        }
+    }
+}
+
+fn said(violations: &[Violation]) -> String {
+    let first: Vec<String> = violations.iter().take(MOST_VIOLATIONS).map(ToString::to_string).collect();
+    let more = violations.len().saturating_sub(MOST_VIOLATIONS);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    first.join("; ") + &more
+}
