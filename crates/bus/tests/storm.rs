@@ -16,6 +16,7 @@
 mod support;
 
 use std::{
+    any::Any,
     collections::{BTreeMap, BTreeSet, HashMap},
     pin::Pin,
     sync::{
@@ -34,10 +35,11 @@ use domain::{
     ports::{DeadLetterQuery, EventHandler, Leases, SegmentCommit, Stores},
 };
 use fastrand::Rng;
+use servers::{Binary, Config, Server};
 use storage_memory::MemoryStore;
+use storage_redis::{RedisOptions, RedisStore};
 use storage_sqlite::{SqliteOptions, SqliteStore};
 use support::{Behaviour, Service, TokioClock, bus_over, event, eventually, is_idle};
-use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
 const MAX_ATTEMPTS: u32 = 4;
@@ -281,8 +283,8 @@ impl World {
 
 /// Makes a store that goes by a clock.
 type Make = fn(TokioClock) -> Making;
-/// A store, with the folder it lies in.
-type Making = Pin<Box<dyn Future<Output = (Arc<dyn Stores>, Option<TempDir>)>>>;
+/// A store, with what it lies in: a folder, or a server.
+type Making = Pin<Box<dyn Future<Output = (Arc<dyn Stores>, Option<Box<dyn Any>>)>>>;
 
 fn in_memory(clock: TokioClock) -> Making {
     Box::pin(async move { (Arc::new(MemoryStore::new(Arc::new(clock))) as Arc<dyn Stores>, None) })
@@ -294,7 +296,16 @@ fn in_a_file(clock: TokioClock) -> Making {
         let options =
             SqliteOptions { clock: Arc::new(clock), ..SqliteOptions::new(folder.path().join("events.db")) };
         let store = SqliteStore::create(options).await.unwrap();
-        (Arc::new(store) as Arc<dyn Stores>, Some(folder))
+        (Arc::new(store) as Arc<dyn Stores>, Some(Box::new(folder) as Box<dyn Any>))
+    })
+}
+
+fn on_redis(clock: TokioClock) -> Making {
+    Box::pin(async move {
+        let server = Server::start(&Binary::default(), &Config::default()).await.expect("redis-server");
+        let options = RedisOptions { clock: Some(Arc::new(clock)), ..RedisOptions::new(server.url()) };
+        let store = RedisStore::create(options).await.unwrap();
+        (Arc::new(store) as Arc<dyn Stores>, Some(Box::new(server) as Box<dyn Any>))
     })
 }
 
@@ -302,7 +313,7 @@ async fn history(seed: u64, make: Make, fault: Fault) -> Vec<String> {
     fastrand::seed(seed);
     let clock = TokioClock::start();
     let (aborts, mut aborted) = mpsc::unbounded_channel();
-    let (store, folder) = make(clock).await;
+    let (store, place) = make(clock).await;
     let mut world = World {
         store,
         clock,
@@ -316,11 +327,11 @@ async fn history(seed: u64, make: Make, fault: Fault) -> Vec<String> {
         lost: Arc::default(),
         fault,
         newest: Newest::default(),
-        lease: Duration::from_secs(if folder.is_some() { 5 } else { 2 }),
+        lease: Duration::from_secs(if place.is_some() { 5 } else { 2 }),
         replays: Vec::new(),
     };
     let publisher = bus_over(world.store.clone(), clock).await;
-    let most = if folder.is_some() { 80 } else { 250 };
+    let most = if place.is_some() { 80 } else { 250 };
     let (keys, events) = (world.rng.u32(1..20), world.rng.u32(20..most));
     let mut expected_dead = BTreeSet::new();
     world.start_process().await;
@@ -328,7 +339,7 @@ async fn history(seed: u64, make: Make, fault: Fault) -> Vec<String> {
         let (id, key) = (format!("e{n}"), format!("u{}", world.rng.u32(..keys)));
         let behaviour = match world.behaviour() {
             // Time is real there: nobody waits for what takes minutes.
-            Behaviour::Takes(long) if folder.is_some() && long.as_secs() > 1 => Behaviour::Works,
+            Behaviour::Takes(long) if place.is_some() && long.as_secs() > 1 => Behaviour::Works,
             behaviour => behaviour,
         };
         if matches!(
@@ -468,6 +479,11 @@ fn it_is_the_same_on_a_file() {
     assert_eq!(storms(1, in_a_file, Fault::None, false), None);
 }
 
+#[test]
+fn it_is_the_same_on_redis() {
+    assert_eq!(storms(1, on_redis, Fault::None, false), None);
+}
+
 /// Histories until a fault that was put in must have been seen. One in thirty shows that fencing is gone; the number costs
 /// nothing, for the first one that does ends the test.
 const UNTIL_SEEN: u64 = 2000;
@@ -507,7 +523,7 @@ fn storms(rounds: u64, make: Make, fault: Fault, paused: bool) -> Option<(u64, V
     for seed in first..first + rounds {
         let _seed = Seed(seed);
         let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(paused).build().unwrap();
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(paused).build().unwrap();
         let findings = runtime.block_on(history(seed, make, fault));
         if !findings.is_empty() {
             return Some((seed, findings));

@@ -16,8 +16,8 @@ use config::{Map, Value, ValueKind};
 use domain::{Limits, OrderingRule, RetentionRule, TypePattern, ports::GroupHolds};
 use validation::EngineKind;
 
-pub(crate) use self::{event_store::EventStoreSetting, redis::RedisSettings};
 use self::keys::{KEYS, RETENTION_BOUNDS};
+pub(crate) use self::{event_store::EventStoreSetting, redis::RedisSettings};
 use crate::{args::number, errors::CliError, output::escape, store::StoreLocation};
 
 /// A setting as `config show` prints it.

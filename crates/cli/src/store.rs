@@ -195,7 +195,9 @@ pub(crate) fn file_path(settings: &Settings) -> Result<&Path, CliError> {
             "{} is on a Redis server, and this command works with files alone",
             settings.store
         ))
-        .hint("docs/redis.md says how a store on Redis is backed up; `event-replay export` copies the events")),
+        .hint(
+            "docs/redis.md says how a store on Redis is backed up; `event-replay export` copies the events",
+        )),
     }
 }
 

@@ -58,7 +58,10 @@ fn health_shows_what_it_finds_of_the_server() {
     ] {
         assert_eq!(check(&health, name)["status"], status, "{health}");
     }
-    assert!(check(&health, "redis-persistence")["message"].as_str().unwrap().contains("append-only"), "{health}");
+    assert!(
+        check(&health, "redis-persistence")["message"].as_str().unwrap().contains("append-only"),
+        "{health}"
+    );
 }
 
 #[test]
@@ -107,11 +110,16 @@ fn a_password_comes_from_environment_or_file_and_is_never_shown() {
     ];
     for bench in benches {
         let bench = bench.env("EVENT_REPLAY_LOG", "trace");
-        for said in [bench.pipe(&["publish"], some()).ok(), bench.run(&["config", "show"]).ok(), bench.run(&["health"])] {
+        for said in [
+            bench.pipe(&["publish"], some()).ok(),
+            bench.run(&["config", "show"]).ok(),
+            bench.run(&["health"]),
+        ] {
             assert!(!format!("{said:?}").contains("hunter2"), "{said:?}");
         }
     }
-    let missing = Bench::new().env("EVENT_REPLAY_STORE", &address).env("EVENT_REPLAY_REDIS_PASSWORD_FILE", "nowhere");
+    let missing =
+        Bench::new().env("EVENT_REPLAY_STORE", &address).env("EVENT_REPLAY_REDIS_PASSWORD_FILE", "nowhere");
     missing.run(&["init"]).exits(1).says("nowhere");
 }
 

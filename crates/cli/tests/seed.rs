@@ -37,21 +37,22 @@ fn event(id: &str, event_type: &str, user: &str, correlation: &str, timestamp: &
 /// The events, in a store that is not there yet.
 fn filled(bench: Bench) -> Bench {
     let (registration, enrolment, payment) = ("user.registered", "course.enrolled", "payment.processed");
-    bench.pipe(
-        &["publish"],
-        [
-            event("r1", registration, "user-123", "workflow-abc-123", "2024-01-05T12:00:00Z"),
-            event("r2", registration, "user-456", "other", "2024-01-31T23:59:59Z"),
-            event("r3", registration, "user-123", "other", "2024-02-01T00:00:00Z"),
-            event("c1", enrolment, "user-123", "correlation-123", "2024-01-10T00:00:00Z"),
-            event("c2", enrolment, "user-456", "correlation-123", "2023-12-31T23:59:59Z"),
-            event("event-456789", payment, "user-123", "workflow-payment-123", "2024-01-20T08:00:00Z"),
-            event("p2", payment, "user-456", "workflow-payment-123", "2024-01-20T08:00:00Z"),
-            event("r4", registration, "user-789", "workflow-abc-123", "2024-01-15T10:30:00Z"),
-        ]
-        .join("\n"),
-    )
-    .ok();
+    bench
+        .pipe(
+            &["publish"],
+            [
+                event("r1", registration, "user-123", "workflow-abc-123", "2024-01-05T12:00:00Z"),
+                event("r2", registration, "user-456", "other", "2024-01-31T23:59:59Z"),
+                event("r3", registration, "user-123", "other", "2024-02-01T00:00:00Z"),
+                event("c1", enrolment, "user-123", "correlation-123", "2024-01-10T00:00:00Z"),
+                event("c2", enrolment, "user-456", "correlation-123", "2023-12-31T23:59:59Z"),
+                event("event-456789", payment, "user-123", "workflow-payment-123", "2024-01-20T08:00:00Z"),
+                event("p2", payment, "user-456", "workflow-payment-123", "2024-01-20T08:00:00Z"),
+                event("r4", registration, "user-789", "workflow-abc-123", "2024-01-15T10:30:00Z"),
+            ]
+            .join("\n"),
+        )
+        .ok();
     bench
 }
 

@@ -90,7 +90,9 @@ pub enum BadLocation {
     #[error("it names no kind of store: write sqlite:PATH, redis://HOST or memory:")]
     NoKind,
     /// It says a kind that this library does not know. The address is not repeated: it may hold a password.
-    #[error("there is no kind of store {0:?}: there are sqlite:PATH, redis://HOST, rediss://HOST and memory:")]
+    #[error(
+        "there is no kind of store {0:?}: there are sqlite:PATH, redis://HOST, rediss://HOST and memory:"
+    )]
     UnknownKind(String),
     /// The path is empty.
     #[error("sqlite: wants the path of a file")]

@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use event_replay::{
-    Bus, Clock, Housekeeper, HousekeepingOptions, OpenError, OpenOptions, RedisAccess, RetentionRule, RuntimeClock,
-    Stores,
+    Bus, Clock, Housekeeper, HousekeepingOptions, OpenError, OpenOptions, RedisAccess, RetentionRule,
+    RuntimeClock, Stores,
     domain::{Filter, ports::ReadRequest},
     open, open_with, replay_manager, schemas_of, until_idle,
     validation::SchemaRegistry,

@@ -75,6 +75,7 @@ impl RedisStore {
                         work.settle(*index, AppendOutcome::Stored(position(base + 1 + at as u64)));
                     }
                     self.grow(fields).await;
+                    self.train(pending.len() as u64).await;
                 }
                 Answer::Known(known) => {
                     for (at, value) in known {
@@ -167,8 +168,9 @@ impl RedisStore {
         };
         command.arg(chunk).arg(known.level).arg(known.split).arg(events.len()).arg(terms.longs.len());
         command.arg(terms.shorts.len()).arg(bytes).arg(keys.bell());
-        for (event, digest) in events.iter().zip(&ids) {
-            command.arg(self.packed(event)).arg(head::encode(event)).arg(&digest.0[..]);
+        let texts = self.compression().pack(events.iter().map(|event| event.json()));
+        for ((event, text), digest) in events.iter().zip(&texts).zip(&ids) {
+            command.arg(&**text).arg(head::encode(event)).arg(&digest.0[..]);
         }
         for (field, indices) in &terms.longs {
             command.arg(field).arg(&indices[..]);
@@ -312,7 +314,11 @@ impl<'a> Work<'a> {
     /// Whether an all-or-nothing batch holds two contents of one id.
     fn is_contradictory(&self) -> bool {
         self.atomicity == Atomicity::AllOrNothing
-            && self.firsts.iter().zip(self.batch).any(|(first, event)| !self.batch[*first].same_content(event))
+            && self
+                .firsts
+                .iter()
+                .zip(self.batch)
+                .any(|(first, event)| !self.batch[*first].same_content(event))
     }
 
     fn settle(&mut self, index: usize, outcome: AppendOutcome) {
@@ -338,7 +344,9 @@ impl<'a> Work<'a> {
                 Some(AppendOutcome::Stored(at) | AppendOutcome::AlreadyStored(at)) if same => {
                     AppendOutcome::AlreadyStored(at)
                 }
-                Some(AppendOutcome::Stored(at) | AppendOutcome::AlreadyStored(at)) => AppendOutcome::Conflict(at),
+                Some(AppendOutcome::Stored(at) | AppendOutcome::AlreadyStored(at)) => {
+                    AppendOutcome::Conflict(at)
+                }
                 Some(other) => other,
             }
         };

@@ -9,7 +9,8 @@ use crate::options::RedisOptions;
 
 /// The client that the options describe. Nothing is sent yet.
 pub(crate) fn client(options: &RedisOptions) -> Result<Client, StorageFailure> {
-    let info: ConnectionInfo = options.url.as_str().into_connection_info().map_err(|error| bad_url(&error))?;
+    let info: ConnectionInfo =
+        options.url.as_str().into_connection_info().map_err(|error| bad_url(&error))?;
     let info = match &options.password {
         Some(password) => {
             let settings = info.redis_settings().clone().set_password(password);

@@ -41,7 +41,9 @@ pub(crate) fn redis(error: &RedisError, intent: Intent) -> StorageFailure {
 
 fn by_code(code: &str, text: &str) -> Option<StorageFailure> {
     Some(match code {
-        "OOM" => StorageFailure::Full("Redis has reached its maxmemory; give it more, or trim the log".to_owned()),
+        "OOM" => {
+            StorageFailure::Full("Redis has reached its maxmemory; give it more, or trim the log".to_owned())
+        }
         "NOPERM" | "NOAUTH" | "WRONGPASS" => StorageFailure::Denied(text.to_owned()),
         "READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "NOREPLICAS" | "MISCONF" => {
             StorageFailure::Unavailable(text.to_owned())
@@ -55,7 +57,10 @@ fn by_code(code: &str, text: &str) -> Option<StorageFailure> {
 
 /// Whether the connection that said so is of no more use.
 pub(crate) fn ends_connection(error: &RedisError) -> bool {
-    error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error() || error.code() == Some("READONLY")
+    error.is_io_error()
+        || error.is_connection_dropped()
+        || error.is_unrecoverable_error()
+        || error.code() == Some("READONLY")
 }
 
 /// An answer that is not of the shape which the library gives.

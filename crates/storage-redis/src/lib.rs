@@ -1,9 +1,33 @@
 //! Every storage port on Redis: for production, and any number of processes on any machines.
+//!
+//! # Constraints
+//! Memory is what Redis costs, and calls are what it spends its time on. A script is not rolled back where it fails, and a
+//! server that was restarted or replaced may have lost the end of what it had answered.
+//!
+//! # Design
+//! *One call a batch.* An append is one function of the server: it checks types, rights and ids first, and then writes the
+//! events, their index entries and their ids. The caller names every key beforehand, from what it last knew of the
+//! partition; where that is old, nothing is written and it is told so.
+//!
+//! *Lists for what is long, a dictionary for what is short.* Types, sources and hours have a list of positions a chunk of
+//! the log; correlation ids, entities and event ids are fields of small hashes, which split as they grow.
+//!
+//! *Guarded writes.* Everything else is read, decided in Rust as every adapter decides it, and written by one function, if
+//! what was read is still so.
+//!
+//! *Log epochs.* The server's `run_id` is compared in every append and commit. Where it is another, the log epoch is raised:
+//! no position is handed out twice, leases of before are refused, and cursors are good for what is known to have stayed.
+//!
+//! # Durability
+//! That of the server: with `appendfsync always` an answered append is on disk; with `everysec` a crash of the machine may
+//! take the last seconds, whole batches of them; without an append-only file, what came since the last snapshot. All of a
+//! batch is there, or nothing. The layout is described in `docs/redis-format.md`.
 
 mod append;
 mod checkpoints;
 mod checks;
 mod commits;
+mod compress;
 mod connect;
 mod count;
 mod dead_letter_commits;
@@ -35,11 +59,12 @@ mod rights;
 mod rows;
 mod schedule;
 mod schemas;
+mod scrub;
 mod state;
 mod stats;
 mod store;
-mod tries;
 mod terms;
+mod tries;
 mod verify;
 mod verify_groups;
 mod verify_terms;

@@ -6,7 +6,9 @@ use std::{
 };
 
 use domain::StorageFailure;
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection,
+};
 
 use crate::{
     failure::{self, Intent},
@@ -107,7 +109,12 @@ impl Link {
         self.settled(generation, answer, Intent::Write)
     }
 
-    fn settled<T>(&self, generation: u64, answer: RedisResult<T>, intent: Intent) -> Result<T, StorageFailure> {
+    fn settled<T>(
+        &self,
+        generation: u64,
+        answer: RedisResult<T>,
+        intent: Intent,
+    ) -> Result<T, StorageFailure> {
         answer.map_err(|error| {
             if failure::ends_connection(&error) {
                 self.drop_connection(generation);

@@ -167,7 +167,7 @@ impl<'f> Walk<'f> {
                 let ask = Ask { chunk, from: Some(range.low), to: Some(range.high), count: wanted };
                 let mut pipeline = Pipeline::with_capacity(2);
                 ask.add(store, order, &mut pipeline);
-                Ahead::read(&ask, store.link().read_all(&pipeline).await?)?
+                Ahead::read(&ask, store.read_entries(&pipeline).await?)?
             }
         };
         let all = piece.entries.len();
@@ -357,7 +357,7 @@ impl Ground {
         if let Some(guess) = guess {
             guess.add(store, request.order, &mut pipeline);
         }
-        let mut answers = store.link().read_all(&pipeline).await?.into_iter();
+        let mut answers = store.read_entries(&pipeline).await?.into_iter();
         let state = learn(store, answers.next().unwrap_or(Value::Nil))?;
         let values: Vec<Value> = answers.by_ref().take(digests.len()).collect();
         let rest = answers.next().unwrap_or(Value::Nil);

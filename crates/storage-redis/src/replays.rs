@@ -29,6 +29,8 @@ use crate::{
 const MOST_TRIES: u32 = 100;
 /// Lease epochs of one log epoch. A lease of an earlier log epoch was given by a server that may have lost something since.
 const EPOCHS: u64 = 1 << 32;
+/// Sequences end before it: the server counts them by floating-point numbers.
+const NO_SEQUENCE: u64 = 1 << 53;
 /// Fields that one command names: the server unpacks them onto a stack.
 const FIELDS_AT_ONCE: usize = 500;
 
@@ -231,7 +233,8 @@ impl RedisStore {
 impl ReplayStore for RedisStore {
     async fn record_replayed(&self, positions: &[Position], at: Timestamp) -> Result<(), ReplayStoreError> {
         let mut chunks: BTreeMap<u64, BTreeSet<u32>> = BTreeMap::new();
-        for sequence in positions.iter().copied().filter_map(sequence) {
+        let sequences = positions.iter().copied().filter_map(sequence);
+        for sequence in sequences.filter(|sequence| *sequence < NO_SEQUENCE) {
             chunks.entry(chunk_of(sequence)).or_default().insert((sequence % CHUNK) as u32);
         }
         if chunks.is_empty() {

@@ -27,7 +27,7 @@ use crate::{
 const MOST_AT_ONCE: usize = 2_000;
 /// Events that one page of a type's brings.
 const READ_AT_ONCE: usize = 500;
-/// A chunk that is no more written to is written anew once so many events went from its midst, and more than are left.
+/// A chunk that is no more written to is written anew once so many events went from its midst, and as many as are left.
 const MANY_HOLES: u64 = 1_000;
 
 /// Trims, or counts what would go.
@@ -246,7 +246,7 @@ impl Bounds {
     }
 }
 
-/// Writes chunks anew of which more has gone than is left. The one that appends go to is left until it is full.
+/// Writes chunks anew of which as much has gone as is left. The one that appends go to is left until it is full.
 async fn close_holes(store: &RedisStore, chunks: &[u64], live: u64) -> Result<(), EventStoreError> {
     for chunk in chunks.iter().filter(|chunk| **chunk != live) {
         let mut pipeline = redis::Pipeline::new();
@@ -255,7 +255,7 @@ async fn close_holes(store: &RedisStore, chunks: &[u64], live: u64) -> Result<()
         let (holes, left): (Option<u64>, u64) =
             redis::FromRedisValue::from_redis_value(redis::Value::Array(answers))
                 .map_err(|_| crate::failure::shape("the holes of a chunk"))?;
-        if holes.is_some_and(|holes| holes >= MANY_HOLES && holes > left) {
+        if holes.is_some_and(|holes| holes >= MANY_HOLES && holes >= left) {
             // Where others removed meanwhile, the next trim does it.
             store.rewrite_chunk(*chunk).await?;
         }

@@ -90,11 +90,6 @@ fn entry(value: Value) -> Result<Entry, StorageFailure> {
 }
 
 impl RedisStore {
-    /// The bytes of an event as the log keeps them.
-    pub(crate) fn packed<'e>(&self, event: &'e Event) -> &'e [u8] {
-        event.json().as_bytes()
-    }
-
     /// The text of the event at a sequence, if one is there.
     pub(crate) async fn stored_json(&self, sequence: u64) -> Result<Option<String>, StorageFailure> {
         let found = self.entries_at(&[sequence]).await?.into_iter().next();
@@ -124,7 +119,7 @@ impl RedisStore {
         for (chunk, sequences) in &counted {
             pipeline.add_command(replays_command(&self.keys().replayed(*chunk), sequences));
         }
-        let mut answers = self.link().read_all(&pipeline).await?.into_iter();
+        let mut answers = self.read_entries(&pipeline).await?.into_iter();
         let from = found.len();
         for answer in answers.by_ref().take(logs) {
             entries_into(answer, found)?;

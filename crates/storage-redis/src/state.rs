@@ -23,6 +23,8 @@ pub(crate) const LEVEL: u32 = 14;
 pub(crate) struct State {
     pub(crate) store: StoreId,
     pub(crate) keeps: Keeps,
+    /// Whether events are kept compressed.
+    pub(crate) compression: bool,
     /// The newest sequence that was handed out, or where a new log epoch began.
     pub(crate) head: u64,
     pub(crate) epoch: u64,
@@ -51,7 +53,8 @@ impl State {
         check_layout(&fields)?;
         let number = |name: &str| -> Result<u64, StorageFailure> {
             let text = fields.get(name).map(String::as_str).unwrap_or("0");
-            text.parse().map_err(|_| StorageFailure::Corrupt(format!("the field {name} of the state is {text:?}")))
+            text.parse()
+                .map_err(|_| StorageFailure::Corrupt(format!("the field {name} of the state is {text:?}")))
         };
         let keeps = match fields.get("keeps").map(String::as_str) {
             Some("deliveries") => Keeps::Deliveries,
@@ -61,6 +64,7 @@ impl State {
         Ok(Some(Self {
             store: StoreId(store.ok_or_else(|| StorageFailure::Corrupt("the store has no id".to_owned()))?),
             keeps,
+            compression: fields.get("compression").is_some_and(|how| how == "zstd"),
             head: number("head")?,
             epoch: number("epoch")?,
             ends: ends(fields.get("ends").map(String::as_str).unwrap_or_default()),

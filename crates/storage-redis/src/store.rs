@@ -17,6 +17,7 @@ use redis::{Value, cmd};
 
 use crate::{
     append::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
+    compress::Compression,
     connect, count, erase,
     failure::shape,
     keys::Keys,
@@ -50,6 +51,7 @@ struct Inner {
     keys: Keys,
     store: StoreId,
     keeps: Keeps,
+    compression: Compression,
     known: Mutex<Known>,
     bell: Bell,
 }
@@ -104,6 +106,7 @@ impl RedisStore {
             keys,
             store: state.store,
             keeps: state.keeps,
+            compression: Compression::new(state.compression),
             known: Mutex::new(known),
             bell,
         };
@@ -133,6 +136,10 @@ impl RedisStore {
 
     pub(crate) fn store_id(&self) -> StoreId {
         self.inner.store
+    }
+
+    pub(crate) fn compression(&self) -> &Compression {
+        &self.inner.compression
     }
 
     pub(crate) fn keeps(&self) -> Keeps {
@@ -198,7 +205,9 @@ impl RedisStore {
     /// Notes a state that was read.
     pub(crate) fn learn(&self, state: &State) -> Result<(), StorageFailure> {
         if state.store != self.inner.store {
-            return Err(StorageFailure::Foreign("the namespace was deleted and made anew meanwhile".to_owned()));
+            return Err(StorageFailure::Foreign(
+                "the namespace was deleted and made anew meanwhile".to_owned(),
+            ));
         }
         *self.lock() = Known { head: state.head, epoch: state.epoch, level: state.level, split: state.split };
         Ok(())
@@ -218,10 +227,9 @@ pub(crate) async fn load(link: &Link, keys: &Keys) -> Result<Option<State>, Stor
     command.arg(keys.meta());
     match link.read(&command).await {
         // Its own type says that the key is not ours.
-        Err(StorageFailure::Corrupt(text)) if text.contains("WRONGTYPE") => Err(StorageFailure::Foreign(format!(
-            "the key {} on this server is another program's: name another namespace",
-            keys.meta()
-        ))),
+        Err(StorageFailure::Corrupt(text)) if text.contains("WRONGTYPE") => Err(StorageFailure::Foreign(
+            format!("the key {} on this server is another program's: name another namespace", keys.meta()),
+        )),
         answer => State::read(answer?),
     }
 }

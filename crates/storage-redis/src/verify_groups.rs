@@ -54,7 +54,7 @@ async fn check_group(store: &RedisStore, group: &Group, found: &mut Found) -> Re
     match places(segments) {
         Ok(segments) if segments.len() == usize::from(count) => {}
         Ok(segments) => {
-            found.0.push(format!("the group {:?} has {} segments of {count}", group.name(), segments.len()))
+            found.0.push(format!("the group {:?} has {} segments of {count}", group.name(), segments.len()));
         }
         Err(failure) => found.0.push(format!("the group {:?}: {failure}", group.name())),
     }

@@ -3,6 +3,7 @@
 use domain::StorageFailure;
 
 use crate::{
+    failure::shape,
     keys::{CHUNK, chunk_of},
     rows::{Entry, entries, range},
     store::RedisStore,
@@ -42,9 +43,12 @@ impl LogWalk {
             self.chunks.pop();
             return Ok(Some(Vec::new()));
         }
+        let mut pipeline = redis::Pipeline::with_capacity(1);
         let mut command = range(&store.keys().log(chunk), &format!("{first}-0"), &format!("{last}-0"));
         command.arg("COUNT").arg(READ_AT_ONCE);
-        let found = entries(store.link().read(&command).await?)?;
+        pipeline.add_command(command);
+        let answer = store.read_entries(&pipeline).await?.pop().ok_or_else(|| shape("the log"))?;
+        let found = entries(answer)?;
         match found.last() {
             Some(last) if found.len() == READ_AT_ONCE => self.from = last.sequence + 1,
             _ => {

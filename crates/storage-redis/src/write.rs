@@ -118,7 +118,8 @@ impl Write {
     /// Its arguments, with every place moved by the number of keys that stand before its own.
     pub(crate) fn args_after(&self, before: usize) -> Vec<Vec<u8>> {
         let moved = |place: &[u8]| {
-            let place: usize = std::str::from_utf8(place).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+            let place: usize =
+                std::str::from_utf8(place).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
             (place + before).to_string().into_bytes()
         };
         let mut args = vec![self.guards.len().to_string().into_bytes()];

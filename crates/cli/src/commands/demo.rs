@@ -81,8 +81,9 @@ pub(crate) async fn run(args: DemoArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     let named = cx.settings.store.origin() == "--store";
     let on_redis = named && matches!(cx.settings.store.place(), Place::Redis(_));
     if named && (!on_redis || args.path.is_some()) {
-        return Err(CliError::usage("the demo has a store of its own; nothing was done")
-            .hint("leave --store out, but for a Redis server; --path FILE says where the demo's store shall be"));
+        return Err(CliError::usage("the demo has a store of its own; nothing was done").hint(
+            "leave --store out, but for a Redis server; --path FILE says where the demo's store shall be",
+        ));
     }
     if let Some(file) = args.export {
         return export::run(settings, &file, cx);

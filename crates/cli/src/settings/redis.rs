@@ -60,6 +60,9 @@ impl RedisSettings {
 
 impl fmt::Debug for RedisSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisSettings").field("ca", &self.ca).field("client", &self.client).finish_non_exhaustive()
+        f.debug_struct("RedisSettings")
+            .field("ca", &self.ca)
+            .field("client", &self.client)
+            .finish_non_exhaustive()
     }
 }

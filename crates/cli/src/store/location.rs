@@ -115,12 +115,7 @@ impl StoreLocation {
                     "redis" | "rediss" => Place::Redis(Address { url: address.to_owned(), has_password }),
                     _ => Place::RedisGroup,
                 };
-                Ok(Self {
-                    place,
-                    namespace: namespace.to_owned(),
-                    shown,
-                    origin: origin.to_owned(),
-                })
+                Ok(Self { place, namespace: namespace.to_owned(), shown, origin: origin.to_owned() })
             }
             other => {
                 let shown = escape::short(other, 40);

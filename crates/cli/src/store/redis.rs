@@ -21,7 +21,11 @@ pub(crate) fn options(settings: &Settings, address: &Address) -> Result<RedisOpt
 }
 
 /// Opens the store.
-pub(super) async fn open(settings: &Settings, address: &Address, access: Access) -> Result<RedisStore, CliError> {
+pub(super) async fn open(
+    settings: &Settings,
+    address: &Address,
+    access: Access,
+) -> Result<RedisStore, CliError> {
     let options = options(settings, address)?;
     let opened = match access {
         Access::Create => RedisStore::create(options).await,
@@ -42,9 +46,14 @@ pub(super) async fn exists(settings: &Settings, address: &Address) -> Result<boo
 fn refused(failure: StorageFailure, settings: &Settings) -> CliError {
     let store = &settings.store;
     let advice = match &failure {
-        StorageFailure::Unavailable(text) if text.starts_with("there is no namespace") => return no_store(store),
+        StorageFailure::Unavailable(text) if text.starts_with("there is no namespace") => {
+            return no_store(store);
+        }
         StorageFailure::Unavailable(_) => {
-            format!("is the server running? its address is from {}; nothing was read or written", store.origin())
+            format!(
+                "is the server running? its address is from {}; nothing was read or written",
+                store.origin()
+            )
         }
         StorageFailure::Denied(_) => {
             "docs/redis.md has the rights that a user needs; a password is set with REDIS_PASSWORD or \

@@ -20,7 +20,8 @@ pub fn server() -> Option<&'static Server> {
         if binary.major() == 0 {
             return None;
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let server = runtime.block_on(Server::start(&binary, &Config::default())).unwrap();
         Some((server, runtime))
     });

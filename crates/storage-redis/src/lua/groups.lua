@@ -123,26 +123,39 @@ local function lease(keys, args)
   return { 'ok', record, share, held, newest }
 end
 
+-- `n` arguments after `a`.
+local function some(args, a, n)
+  if n == 0 then
+    return nil
+  end
+  local out = {}
+  for at = 1, n do
+    out[at] = args[a + at]
+  end
+  return out
+end
+
 -- One commit, as the arguments tell it from `a` on, and where the next begins. Keys are places in KEYS, '0' where none is
--- needed.
+-- needed; lists that are empty are nil.
 local function read_commit(keys, args, a)
   local commit = {
     segments = keys[tonumber(args[a])], owners = keys[tonumber(args[a + 1])], ledger = keys[tonumber(args[a + 2])],
     lanes = keys[tonumber(args[a + 3])], lane = keys[tonumber(args[a + 4])], places = keys[tonumber(args[a + 5])],
     number = args[a + 6], lease = args[a + 7], log_epoch = args[a + 8], cursor = args[a + 9], claimed = args[a + 10],
-    lowest = tonumber(args[a + 11]), release = args[a + 12] == '1', blocked = {}, unblocked = {}, progress = {}, done = {},
+    lowest = tonumber(args[a + 11]), release = args[a + 12] == '1',
   }
   a = a + 13
-  for _, part in ipairs({ { commit.blocked, 2 }, { commit.unblocked, 1 }, { commit.progress, 2 } }) do
-    local into, width = part[1], part[2]
-    local n = tonumber(args[a]) * width
-    for at = 1, n do
-      into[at] = args[a + at]
-    end
-    a = a + n + 1
-  end
-  local n = tonumber(args[a])
+  local n = 2 * tonumber(args[a])
+  commit.blocked, a = some(args, a, n), a + n + 1
+  n = tonumber(args[a])
+  commit.unblocked, a = some(args, a, n), a + n + 1
+  n = 2 * tonumber(args[a])
+  commit.progress, a = some(args, a, n), a + n + 1
+  n = tonumber(args[a])
   a = a + 1
+  if n > 0 then
+    commit.done = {}
+  end
   for at = 1, n do
     commit.done[at] = {
       place = args[a], count = args[a + 1], queued = keys[tonumber(args[a + 2])], results = keys[tonumber(args[a + 3])],
@@ -153,26 +166,44 @@ local function read_commit(keys, args, a)
   return commit, a
 end
 
--- Who has the segment, where the commit is under the newest lease of it.
-local function owner_of(commit, meta)
-  local owner = redis.call('HGET', commit.owners, commit.number)
-  if owner and commit.log_epoch == meta.epoch and string.sub(owner, 1, #commit.lease) == commit.lease then
-    return owner
+-- Notes of each commit who has the segment, if it is under the newest lease of it, and how far the segment is; one look a
+-- group.
+local function look(commits, meta)
+  local groups = {}
+  for _, commit in ipairs(commits) do
+    local group = groups[commit.segments]
+    if not group then
+      must_be(commit.segments, 'hash')
+      group = { commits = {}, numbers = {}, owners = commit.owners, segments = commit.segments }
+      groups[commit.segments] = group
+    end
+    group.commits[#group.commits + 1] = commit
+    group.numbers[#group.numbers + 1] = commit.number
   end
-  return nil
+  for _, group in pairs(groups) do
+    local owners = redis.call('HMGET', group.owners, unpack(group.numbers))
+    local passed = redis.call('HMGET', group.segments, unpack(group.numbers))
+    for at, commit in ipairs(group.commits) do
+      local owner = owners[at]
+      if owner and commit.log_epoch == meta.epoch and string.sub(owner, 1, #commit.lease) == commit.lease then
+        commit.owner = owner
+        commit.passed = tonumber(string.match(passed[at] or '0', '^%d+'))
+      end
+    end
+  end
+  return groups
 end
 
 local function check_types(commit)
-  must_be(commit.segments, 'hash')
-  for _, name in ipairs({ 'ledger', 'lanes', 'lane' }) do
-    if commit[name] then
-      must_be(commit[name], 'hash')
-    end
+  if commit.ledger then
+    must_be(commit.ledger, 'hash')
   end
-  if commit.places then
+  if commit.lane then
+    must_be(commit.lanes, 'hash')
+    must_be(commit.lane, 'hash')
     must_be(commit.places, 'zset')
   end
-  for _, done in ipairs(commit.done) do
+  for _, done in ipairs(commit.done or {}) do
     if done.queued then
       must_be(done.queued, 'hash')
       must_be(done.results, 'hash')
@@ -194,32 +225,53 @@ local function finish(commit, done)
   end
 end
 
--- Does a commit. Answers the places of the batches that are not in the lane any more, and whether something is held now that
--- was not before.
-local function move(commit, owner)
-  local old = redis.call('HGET', commit.segments, commit.number)
-  local passed = tonumber(string.match(old or '0', '^%d+'))
-  redis.call('HSET', commit.segments, commit.number, commit.cursor .. ':' .. commit.claimed)
-  for from = 1, #commit.unblocked, 400 do
-    redis.call('HDEL', commit.ledger, unpack(commit.unblocked, from, math.min(from + 399, #commit.unblocked)))
+local NOTHING = {}
+
+-- Does a commit, but for where the segment is. Answers the places of the batches that are not in the lane any more.
+local function move(commit)
+  local unblocked = commit.unblocked
+  if unblocked then
+    for from = 1, #unblocked, 400 do
+      redis.call('HDEL', commit.ledger, unpack(unblocked, from, math.min(from + 399, #unblocked)))
+    end
   end
-  set_all(commit.ledger, commit.blocked)
+  if commit.blocked then
+    set_all(commit.ledger, commit.blocked)
+  end
   if commit.release then
-    local lease, name = string.match(owner, '^(%d+:%d+:)%-?%d*:(.*)$')
+    local lease, name = string.match(commit.owner, '^(%d+:%d+:)%-?%d*:(.*)$')
     redis.call('HSET', commit.owners, commit.number, lease .. ':' .. name)
   end
-  local withdrawn = {}
-  for at = 1, #commit.progress, 2 do
+  local withdrawn = NOTHING
+  for at = 1, #(commit.progress or NOTHING), 2 do
     if redis.call('HEXISTS', commit.lane, commit.progress[at]) == 1 then
       redis.call('HSET', commit.lane, 'p' .. commit.progress[at], commit.progress[at + 1])
     else
+      withdrawn = withdrawn == NOTHING and {} or withdrawn
       withdrawn[#withdrawn + 1] = commit.progress[at]
     end
   end
-  for _, done in ipairs(commit.done) do
+  for _, done in ipairs(commit.done or NOTHING) do
     finish(commit, done)
   end
-  return withdrawn, tonumber(commit.cursor) < passed or (commit.lowest and commit.lowest <= passed)
+  return withdrawn
+end
+
+-- Whether something is held after a commit that was not before.
+local function holds_more(commit)
+  return tonumber(commit.cursor) < commit.passed or (commit.lowest and commit.lowest <= commit.passed)
+end
+
+-- Sets where the segments of a group are.
+local function put_places(group)
+  local places = {}
+  for _, commit in ipairs(group.commits) do
+    if commit.owner then
+      places[#places + 1] = commit.number
+      places[#places + 1] = commit.cursor .. ':' .. commit.claimed
+    end
+  end
+  set_all(group.segments, places)
 end
 
 -- KEYS: meta, then what the commits name. ARGV: count of commits, the commits as above; then a guarded write that goes with
@@ -228,16 +280,18 @@ local function commit(keys, args)
   may(keys[1], 'HSET', 'HDEL', 'HINCRBY', 'ZREM')
   local meta = load(keys[1])
   raised(keys[1], meta)
-  local commits, owners, a = {}, {}, 2
+  local commits, a = {}, 2
   for at = 1, tonumber(args[1]) do
     commits[at], a = read_commit(keys, args, a)
-    owners[at] = owner_of(commits[at], meta)
-    if owners[at] then
-      check_types(commits[at])
+  end
+  local groups = look(commits, meta)
+  for _, one in ipairs(commits) do
+    if one.owner then
+      check_types(one)
     end
   end
   local also = nil
-  if a <= #args and owners[1] then
+  if a <= #args and commits[1].owner then
     also = parse(keys, args, a)
     local refused = refusal(also)
     if refused then
@@ -246,13 +300,15 @@ local function commit(keys, args)
   end
   local answer, holds = { 'ok' }, false
   for at, one in ipairs(commits) do
-    if owners[at] then
-      local withdrawn, held = move(one, owners[at])
-      holds = holds or held
-      answer[at + 1] = withdrawn
+    if one.owner then
+      answer[at + 1] = move(one)
+      holds = holds or holds_more(one)
     else
       answer[at + 1] = 'fenced'
     end
+  end
+  for _, group in pairs(groups) do
+    put_places(group)
   end
   if also then
     perform(also)
