@@ -71,6 +71,7 @@ impl RedisStore {
                 Answer::Moved => {}
                 Answer::Refused => return Ok(Err(Overtaken)),
                 Answer::Stored { base, fields } => {
+                    self.learn_head(base + pending.len() as u64);
                     for (at, index) in pending.iter().enumerate() {
                         work.settle(*index, AppendOutcome::Stored(position(base + 1 + at as u64)));
                     }

@@ -211,7 +211,7 @@ impl Tally<'_, '_> {
                 joined.as_ref().is_some_and(|joined| joined.len() as u64 * POSITIONS_AN_EVENT < part.len());
             if few {
                 let left = joined.unwrap_or_default();
-                return Ok(self.reading.count_at(&left).await?);
+                return self.reading.count_at(&left).await;
             }
             let mut all = self.read(of_chunk, &part.whole, range).await?;
             if !part.edge.is_empty() {

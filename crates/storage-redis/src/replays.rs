@@ -18,6 +18,7 @@ use redis::{FromRedisValue, Pipeline, Value, cmd};
 
 use crate::{
     failure::shape,
+    group_rows::queued_key,
     keys::{CHUNK, chunk_of},
     replay_rows::{self as rows, Row, Runner, lease_text, record_key, results_key},
     state::{from_micros, micros, sequence},
@@ -223,7 +224,7 @@ impl RedisStore {
         }
         let (keys, id) = (self.keys(), &seen.row.id);
         let mut write = seen.write(self);
-        write.del(&record_key(keys, id)).del(&results_key(keys, id));
+        write.del(&record_key(keys, id)).del(&results_key(keys, id)).del(&queued_key(keys, id));
         write.command("ZREM", &rows::all_key(keys), rows::index_name(seen.row.created_at, id));
         (true, Some(write))
     }

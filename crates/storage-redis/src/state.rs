@@ -32,8 +32,6 @@ pub(crate) struct State {
     pub(crate) ends: Vec<(u64, u64)>,
     pub(crate) events: u64,
     pub(crate) bytes: u64,
-    /// When the newest event was stored, in microseconds.
-    pub(crate) stored: i64,
     pub(crate) trimmed: u64,
     /// The dictionary has 2^level + split buckets.
     pub(crate) level: u32,
@@ -70,7 +68,6 @@ impl State {
             ends: ends(fields.get("ends").map(String::as_str).unwrap_or_default()),
             events: number("events")?,
             bytes: number("bytes")?,
-            stored: number("stored")? as i64,
             trimmed: number("trimmed")?,
             level: number("level")? as u32,
             split: number("split")? as u32,

@@ -81,7 +81,7 @@ impl RedisStore {
         pipeline.cmd("HGET").arg(self.keys().meta()).arg(CHANGES);
         pipeline.cmd("ZRANGE").arg(self.minutes_key()).arg(0).arg(-1);
         let mut answers = self.link().read_all(&pipeline).await?.into_iter();
-        let changes = changes_in(answers.next())?;
+        let changes = changes_in(answers.next().as_ref())?;
         let minutes: Vec<i64> = match answers.next().map(FromRedisValue::from_redis_value) {
             Some(Ok(minutes)) => minutes,
             _ => return Err(shape("the minutes of counters")),
@@ -104,7 +104,7 @@ impl RedisStore {
             // Asked last: what was changed before is seen, what is changed later concerns nobody.
             pipeline.cmd("HGET").arg(self.keys().meta()).arg(CHANGES);
             let mut answers = self.link().read_all(&pipeline).await?;
-            if changes_in(answers.pop())? != before {
+            if changes_in(answers.pop().as_ref())? != before {
                 return Ok(None);
             }
             for (minute, answer) in some.iter().zip(answers) {
@@ -134,8 +134,8 @@ impl RedisStore {
     }
 }
 
-fn changes_in(answer: Option<Value>) -> Result<u64, StorageFailure> {
-    match &answer {
+fn changes_in(answer: Option<&Value>) -> Result<u64, StorageFailure> {
+    match answer {
         Some(Value::Nil) => Ok(0),
         Some(value) => {
             text(value).and_then(|text| text.parse().ok()).ok_or_else(|| shape("the state of counters"))

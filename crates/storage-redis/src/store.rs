@@ -134,10 +134,6 @@ impl RedisStore {
         &self.inner.bell
     }
 
-    pub(crate) fn store_id(&self) -> StoreId {
-        self.inner.store
-    }
-
     pub(crate) fn compression(&self) -> &Compression {
         &self.inner.compression
     }

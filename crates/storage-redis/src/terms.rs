@@ -136,13 +136,16 @@ impl LongPart<'_> {
     }
 }
 
+/// Names of lists in a directory, each with the hour that it is of, if it is of one.
+type Names = Vec<(String, Option<i64>)>;
+
 /// The lists that some chunks have of some parts, and how long each is: one round trip, or two where directories are needed.
 pub(crate) async fn lists(
     store: &RedisStore,
     parts: &[LongPart<'_>],
     chunks: &[u64],
 ) -> Result<Vec<ChunkLists>, StorageFailure> {
-    let named: Vec<Option<Vec<(String, Option<i64>)>>> = parts.iter().map(LongPart::names).collect();
+    let named: Vec<_> = parts.iter().map(LongPart::names).collect();
     let directories = match named.iter().any(Option::is_none) {
         true => directories(store, chunks).await?,
         false => BTreeMap::new(),
@@ -172,7 +175,7 @@ pub(crate) async fn lists(
 
 fn chunk_lists(
     chunk: u64,
-    names: Vec<Option<Vec<(String, Option<i64>)>>>,
+    names: Vec<Option<Names>>,
     length: &mut impl FnMut() -> Result<u64, StorageFailure>,
 ) -> Result<ChunkLists, StorageFailure> {
     let events = length()?;

@@ -56,11 +56,6 @@ impl Write {
         }
     }
 
-    /// Only if a key exists.
-    pub(crate) fn if_exists(&mut self, key: &str) -> &mut Self {
-        self.guard("exists", key, b"", b"")
-    }
-
     /// Only if a key does not exist.
     pub(crate) fn if_none(&mut self, key: &str) -> &mut Self {
         self.guard("none", key, b"", b"")

@@ -62,7 +62,8 @@ local function raised(key, meta)
     return false
   end
   local head, epoch = tonumber(meta.head), tonumber(meta.epoch)
-  if head > 0 then
+  -- Where nothing is left of a log that there was, leases and cursors of before must not be good either.
+  if head > 0 or meta.run then
     meta.ends = (meta.ends or '') .. text(epoch) .. ':' .. text(head) .. ','
     meta.head = text((math.floor(head / EPOCH) + 1) * EPOCH)
     meta.epoch = text(epoch + 1)

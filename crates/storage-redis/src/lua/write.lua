@@ -33,8 +33,6 @@ local function refusal(write)
       holds = redis.call('HGET', key, field) == value
     elseif kind == 'absent' then
       holds = redis.call('HEXISTS', key, field) == 0
-    elseif kind == 'exists' then
-      holds = redis.call('EXISTS', key) == 1
     elseif kind == 'none' then
       holds = redis.call('EXISTS', key) == 0
     else
