@@ -1,6 +1,6 @@
 //! Appending: in batches, by many callers at once, and one event at a time.
 
-use std::{cell::RefCell, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use anyhow::{Context, Result};
 use bus::Bus;
@@ -139,11 +139,11 @@ fn awaited(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
     };
     runtime.block_on(async {
         let (their_server, our_server) = (server().await?, server().await?);
-        let bare = RefCell::new(Bare::connect(&their_server).await?);
+        let mut bare = Bare::connect(&their_server).await?;
         let store = store(&our_server).await?;
         for event in all.iter().take(COUNT) {
             let begun = Instant::now();
-            bare.borrow_mut().add(event).await?;
+            bare.add(event).await?;
             theirs.push(begun.elapsed().as_secs_f64() * 1e6);
             let begun = Instant::now();
             store.append(std::slice::from_ref(event), Atomicity::Each).await?;

@@ -358,7 +358,8 @@ async fn verify_finds_nothing_beside_others_who_append_trim_and_erase() {
         assert_eq!(findings(&store).await, []);
         rounds += 1;
     }
-    (writing.await.unwrap(), trimming.await.unwrap());
+    writing.await.unwrap();
+    trimming.await.unwrap();
     assert_eq!(findings(&store).await, []);
     let filter = Arc::new(Filter::default());
     assert_eq!(store.count(&filter, None).await.unwrap(), store.info().await.unwrap().events);

@@ -65,7 +65,7 @@ pub(crate) async fn run(args: MigrateArgs, cx: &mut Context<'_>) -> Result<Exit,
             let source = source.map_err(|error| CliError::from(MigrateError::from(error)).during(shown))?;
             let target = open_target(&cx.settings, args.dry_run).await?;
             let options = options(&target, &cx.settings, args.dry_run).await?;
-            let watched = Watched::new(cx.printer);
+            let watched = Watched::new(cx.printer.shows_bars());
             let told = |phase, done, total| watched.at(phase, done, total);
             let report = Box::pin(migrate::migrate(&source, &*target.all, &options, &told)).await;
             (close(target, report).await?, shown.clone())
@@ -74,7 +74,7 @@ pub(crate) async fn run(args: MigrateArgs, cx: &mut Context<'_>) -> Result<Exit,
             let source = Stores::open(settings, Access::Read).await?;
             let target = open_target(&cx.settings, args.dry_run).await?;
             let options = options(&target, &cx.settings, args.dry_run).await?;
-            let watched = Watched::new(cx.printer);
+            let watched = Watched::new(cx.printer.shows_bars());
             let told = |phase, done, total| watched.at(phase, done, total);
             let report = Box::pin(migrate::copy(&*source.all, &*target.all, &options, &told)).await;
             source.close().await;
@@ -167,21 +167,21 @@ async fn close(target: Stores, report: Result<Report, MigrateError>) -> Result<R
 }
 
 /// A bar for what is being done, and a new one when that changes.
-struct Watched<'p> {
-    printer: &'p Printer,
+struct Watched {
+    visible: bool,
     shown: Mutex<Option<(Phase, Bar)>>,
 }
 
-impl<'p> Watched<'p> {
-    fn new(printer: &'p Printer) -> Self {
-        Self { printer, shown: Mutex::new(None) }
+impl Watched {
+    fn new(visible: bool) -> Self {
+        Self { visible, shown: Mutex::new(None) }
     }
 
     fn at(&self, phase: Phase, done: u64, total: Option<u64>) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let bar = match shown.take() {
             Some((same, bar)) if same == phase => bar,
-            _ => self.printer.bar(doing(phase), total),
+            _ => Bar::new(self.visible, doing(phase), total),
         };
         bar.at(done);
         *shown = Some((phase, bar));

@@ -115,6 +115,11 @@ impl Printer {
         Bar::new(self.stderr_is_terminal, doing, total)
     }
 
+    /// Whether anybody would see a progress bar.
+    pub(crate) fn shows_bars(&self) -> bool {
+        self.stderr_is_terminal
+    }
+
     /// What was written to stdout before comes first. An error shows again at the next write.
     fn catch_up(&self) {
         let _ = self.out.borrow_mut().flush();

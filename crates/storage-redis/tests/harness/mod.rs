@@ -43,6 +43,7 @@ impl RedisHarness {
     }
 }
 
+#[allow(clippy::zombie_processes, reason = "the shell ends with the server, which ends with this process")]
 async fn start() -> (Server, String) {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     // The shell ends the server when this process is gone: a static is never dropped.
