@@ -12,7 +12,7 @@ use super::{Context, schemas};
 use crate::{
     errors::CliError,
     exit::Exit,
-    output::{Printer, bar::Bar, escape},
+    output::{bar::Bar, escape},
     settings::Settings,
     store::{Access, StoreLocation, Stores, without_password},
 };
