@@ -62,7 +62,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("tests", &["domain", "storage-sqlite", "bus"]),
-    ("benches", &["domain", "generator", "validation", "storage-memory", "storage-sqlite", "bus", "replay"]),
+    (
+        "benches",
+        &[
+            "domain",
+            "generator",
+            "servers",
+            "validation",
+            "storage-memory",
+            "storage-redis",
+            "storage-sqlite",
+            "bus",
+            "replay",
+        ],
+    ),
 ];
 
 /// Crates that know a backend; nothing but the command line, the front door and tests may use them.
