@@ -54,6 +54,27 @@ pub struct NewDeadLetter {
     pub parked: bool,
 }
 
+impl NewDeadLetter {
+    /// The open letter that a store keeps of it, under an id that the store draws.
+    pub fn into_letter(self, id: String, group: &str, event: Event, now: Timestamp) -> DeadLetter {
+        DeadLetter {
+            id,
+            group: group.to_owned(),
+            position: self.position,
+            event,
+            state: DeadLetterState::Open,
+            attempts: self.attempts,
+            history: vec![self.failure],
+            fingerprint: self.fingerprint,
+            replay_id: self.replay_id,
+            parked: self.parked,
+            created_at: now,
+            updated_at: now,
+            reason: None,
+        }
+    }
+}
+
 /// A dead letter. There is one for each group and position: repeats merge.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {

@@ -44,7 +44,9 @@ impl DeadLetters {
         let known = self.by_position.get(&(group.to_owned(), new.position));
         match (known.and_then(|place| self.letters.get_mut(place)), event) {
             (Some(letter), _) => letter.merge(new.clone(), now),
-            (None, Some(event)) => self.insert(letter(group, new.clone(), event, now)),
+            (None, Some(event)) => {
+                self.insert(new.clone().into_letter(Uuid::now_v7().to_string(), group, event, now))
+            }
             (None, None) => {}
         }
     }
@@ -129,24 +131,6 @@ impl DeadLetters {
         }
         counts.sort_by(|one, other| (&one.group, one.state as u8).cmp(&(&other.group, other.state as u8)));
         counts
-    }
-}
-
-fn letter(group: &str, new: NewDeadLetter, event: Event, now: Timestamp) -> DeadLetter {
-    DeadLetter {
-        id: Uuid::now_v7().to_string(),
-        group: group.to_owned(),
-        position: new.position,
-        event,
-        state: DeadLetterState::Open,
-        attempts: new.attempts,
-        history: vec![new.failure],
-        fingerprint: new.fingerprint,
-        replay_id: new.replay_id,
-        parked: new.parked,
-        created_at: now,
-        updated_at: now,
-        reason: None,
     }
 }
 

@@ -6,6 +6,7 @@ use domain::{
     DeadLetter, DeadLetterState, Event, Position, StorageFailure, dead_letter::NewDeadLetter,
     ports::SegmentCommit,
 };
+use uuid::Uuid;
 
 use crate::{
     append::ERASED,
@@ -71,7 +72,10 @@ impl RedisStore {
             if let Some(letter) = letters.at(new.position) {
                 letter.merge(new.clone(), now);
             } else if let Some(event) = events.get(&new.position) {
-                letters.keep(None, rows::made(group, new.clone(), event.clone(), now));
+                letters.keep(
+                    None,
+                    new.clone().into_letter(Uuid::now_v7().to_string(), group, event.clone(), now),
+                );
             }
         }
         let mut change = Change { keys: self.keys(), write: &mut write };

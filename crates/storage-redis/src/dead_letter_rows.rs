@@ -12,7 +12,6 @@ use domain::{
 use jiff::Timestamp;
 use redis::{FromRedisValue, Pipeline, Value};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use crate::{
     failure::shape,
@@ -180,25 +179,6 @@ pub(crate) fn event(id: &str, text: &[u8]) -> Result<Event, StorageFailure> {
     let (head, json) = rest.split_at_checked(u32::from_be_bytes(*length) as usize).ok_or_else(cut)?;
     let json = std::str::from_utf8(json).map_err(|error| damaged(error.to_string()))?;
     head::decode(json, head).map_err(|error| damaged(error.to_string()))
-}
-
-/// A letter for what a group gives up on.
-pub(crate) fn made(group: &str, new: NewDeadLetter, event: Event, now: Timestamp) -> DeadLetter {
-    DeadLetter {
-        id: Uuid::now_v7().to_string(),
-        group: group.to_owned(),
-        position: new.position,
-        event,
-        state: DeadLetterState::Open,
-        attempts: new.attempts,
-        history: vec![new.failure],
-        fingerprint: new.fingerprint,
-        replay_id: new.replay_id,
-        parked: new.parked,
-        created_at: now,
-        updated_at: now,
-        reason: None,
-    }
 }
 
 /// Changes of letters on their way into a guarded write.
