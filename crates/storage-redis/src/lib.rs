@@ -47,6 +47,7 @@ mod lanes;
 mod leases;
 mod link;
 mod namespace;
+mod occupied;
 mod options;
 mod plan;
 mod postings;

@@ -22,6 +22,7 @@ use crate::{
     failure::shape,
     keys::Keys,
     link::Link,
+    occupied,
     options::RedisOptions,
     read, retention,
     state::{LAYOUT, LEVEL, State, micros},
@@ -318,6 +319,7 @@ impl EventStore for RedisStore {
 
     async fn info(&self) -> Result<StoreInfo, EventStoreError> {
         let state = self.state().await?;
+        let bytes_occupied = occupied::bytes(self, &state).await?;
         Ok(StoreInfo {
             id: state.store,
             namespace: self.options().namespace.clone(),
@@ -325,7 +327,7 @@ impl EventStore for RedisStore {
             head: state.cursor(state.head),
             events: state.events,
             bytes: state.bytes,
-            bytes_occupied: None,
+            bytes_occupied,
             trimmed_through: vec![state.trimmed],
         })
     }

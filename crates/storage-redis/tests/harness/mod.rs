@@ -46,7 +46,8 @@ impl RedisHarness {
 
     async fn on(binary: &Binary) -> Self {
         let server = Arc::clone(SERVERS.lock().unwrap().entry(binary.path.clone()).or_default());
-        let started = server.get_or_init(|| async { Server::start(binary, &Config::default()).await.unwrap() });
+        let started =
+            server.get_or_init(|| async { Server::start(binary, &Config::default()).await.unwrap() });
         Self { url: started.await.url() }
     }
 
