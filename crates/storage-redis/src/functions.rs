@@ -18,6 +18,7 @@ static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
         include_str!("lua/common.lua"),
         include_str!("lua/write.lua"),
         include_str!("lua/append.lua"),
+        include_str!("lua/find.lua"),
         include_str!("lua/trim.lua"),
         include_str!("lua/groups.lua"),
         include_str!("lua/replayed.lua"),
