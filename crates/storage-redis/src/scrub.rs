@@ -113,9 +113,11 @@ fn scrub(sample: &str, common: &Common<'_>, random: &mut Rng) -> Vec<u8> {
                 out.extend_from_slice(text.as_bytes());
             }
             Piece::Text(text) => hide(text, random, &mut out),
-            Piece::Other(text) if text.contains(|c: char| c.is_ascii_digit()) => hide(text, random, &mut out),
-            // `true`, `false` and `null` say little.
-            Piece::Other(text) => out.extend_from_slice(text.as_bytes()),
+            // `true`, `false` and `null` say little; digits may say who.
+            Piece::Other(text) => out.extend(text.bytes().map(|b| match b {
+                b'0'..=b'9' => random.u8(b'0'..=b'9'),
+                other => other,
+            })),
         }
         // What is kept is a text that follows its name, not one deeper.
         kept &= !matches!(piece, Piece::Other(text) if text.contains(['{', '[', ',']));

@@ -240,7 +240,7 @@ end
 -- short term; then a guarded write that goes with it, or nothing.
 local function append(keys, args)
   -- What a right is lacking for is taken back, so these are the rights that must be there.
-  may(keys[1], 'HSET', 'HDEL', 'LTRIM')
+  may(keys[1], 'HSET', 'HDEL', 'LTRIM', 'ZADD')
   may(args[9], 'PUBLISH')
   local meta = load(keys[1])
   if raised(keys[1], meta) then

@@ -112,6 +112,11 @@ const CHUNK: u64 = 1 << 17;
 /// The id of an entry and its fields.
 pub(crate) type Entry = (String, Vec<(String, Vec<u8>)>);
 
+/// The sequence in the id of an entry; behind it stands when it was stored.
+pub(crate) fn sequence_of(id: &str) -> u64 {
+    id.split_once('-').unwrap().0.parse().unwrap()
+}
+
 impl Namespace {
     /// A key of the only partition.
     pub(crate) fn key(&self, name: &str) -> String {
@@ -146,9 +151,10 @@ impl Namespace {
 impl Faults for Namespace {
     /// Entries cannot be changed: the chunk is written anew with other bytes in one of them.
     async fn damage_event(&self, at: Position) {
-        let (log, id) = (self.key(&format!("log:{}", at.sequence / CHUNK)), format!("{}-0", at.sequence));
+        let log = self.key(&format!("log:{}", at.sequence / CHUNK));
         let entries: Vec<Entry> = self.say(&["XRANGE", &log, "-", "+"]).await;
-        assert!(entries.iter().any(|(own, _)| *own == id), "there is no event at {at}");
+        let id = entries.iter().map(|(own, _)| own).find(|own| sequence_of(own) == at.sequence).cloned();
+        let id = id.unwrap_or_else(|| panic!("there is no event at {at}"));
         let _: i64 = self.say(&["DEL", &log]).await;
         for (own, mut fields) in entries {
             if own == id {
@@ -163,7 +169,7 @@ impl Faults for Namespace {
     }
 
     async fn drop_index_entry(&self, at: Position) {
-        let (log, id) = (self.key(&format!("log:{}", at.sequence / CHUNK)), format!("{}-0", at.sequence));
+        let (log, id) = (self.key(&format!("log:{}", at.sequence / CHUNK)), at.sequence.to_string());
         let entries: Vec<Entry> = self.say(&["XRANGE", &log, &id, &id]).await;
         let (_, json) = entries[0].1.iter().find(|(name, _)| name == "event").unwrap();
         let json: serde_json::Value = serde_json::from_slice(json).unwrap();
