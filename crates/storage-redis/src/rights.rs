@@ -128,7 +128,7 @@ mod tests {
     /// Sent without being named so.
     const OTHERWISE: &[&str] = &["ping", "subscribe", "unsubscribe"];
 
-    /// Removing a namespace is for whoever may do anything.
+    /// Removing a namespace is for whoever may do anything; verifying does without where it is denied.
     const OF_OWNERS: &[&str] = &["scan"];
 
     #[test]
