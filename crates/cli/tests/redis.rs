@@ -4,7 +4,11 @@
 
 mod common;
 
-use common::{Bench, redis::server, some};
+use common::{
+    Bench,
+    redis::{server, server_of},
+    some,
+};
 use serde_json::Value;
 use servers::{Binary, Certificates, ClientCertificates, Config, MaxMemory, Server};
 
@@ -144,9 +148,7 @@ fn tls_wants_the_authority_and_the_clients_certificate() {
     bench.run(&["list"]).ok().prints("event-456789");
 }
 
-#[test]
-fn the_demo_runs_on_redis_and_leaves_nothing_behind() {
-    let Some(server) = server() else { return };
+fn the_demo_runs_and_leaves_nothing_behind(server: &Server) {
     let bench = Bench::new().without("EVENT_REPLAY_STORE");
     // A database of its own, so that what is left is the demo's.
     let store = format!("{}/5", server.url());
@@ -160,6 +162,21 @@ fn the_demo_runs_on_redis_and_leaves_nothing_behind() {
     });
     assert_eq!(left, 0);
     bench.run(&["demo", "--store", "sqlite:x.db"]).exits(2);
+}
+
+#[test]
+fn the_demo_runs_on_redis_7_and_leaves_nothing_behind() {
+    server_of("redis", 7).into_iter().for_each(the_demo_runs_and_leaves_nothing_behind);
+}
+
+#[test]
+fn the_demo_runs_on_redis_8_and_leaves_nothing_behind() {
+    server_of("redis", 8).into_iter().for_each(the_demo_runs_and_leaves_nothing_behind);
+}
+
+#[test]
+fn the_demo_runs_on_valkey_9_and_leaves_nothing_behind() {
+    server_of("valkey", 9).into_iter().for_each(the_demo_runs_and_leaves_nothing_behind);
 }
 
 #[test]
