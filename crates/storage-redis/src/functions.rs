@@ -4,12 +4,13 @@
 
 use std::sync::LazyLock;
 
+use redis::{RedisError, RedisResult, aio::MultiplexedConnection};
 use sha2::{Digest, Sha256};
 
 /// The library's text.
-pub(crate) struct Library {
+struct Library {
     /// What `FUNCTION LOAD` takes.
-    pub(crate) source: String,
+    source: String,
     version: String,
 }
 
@@ -31,12 +32,22 @@ static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     Library { source: source.replace("VERSION", &version), version }
 });
 
-/// The library.
-pub(crate) fn library() -> &'static Library {
-    &LIBRARY
-}
-
 /// The name of a function as the server knows it.
 pub(crate) fn name(function: &str) -> String {
     format!("er_{function}_{}", LIBRARY.version)
+}
+
+/// Gives the library to a server. That another did so meanwhile is as good.
+pub(crate) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    let mut command = redis::cmd("FUNCTION");
+    command.arg("LOAD").arg(&LIBRARY.source);
+    match command.exec_async(connection).await {
+        Err(error) if error.to_string().contains("already exists") => Ok(()),
+        other => other,
+    }
+}
+
+/// Whether a server says that it does not know the library.
+pub(crate) fn is_unknown(error: &RedisError) -> bool {
+    error.to_string().contains("Function not found")
 }
