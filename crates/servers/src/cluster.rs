@@ -3,13 +3,15 @@
 mod slot_move;
 mod view;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 
 pub use self::slot_move::SlotMove;
 use self::view::{Line, SLOTS};
 use crate::{
     Binary, Config, Error, Server,
-    command::{Patience, say, value_of},
+    command::{PAUSE, Patience, say, value_of},
     config::Part,
 };
 
@@ -21,6 +23,9 @@ const NODE_TIMEOUT: Duration = Duration::from_millis(1000);
 
 /// How long a test may wait for nodes to agree. A node that comes back is not written to for two seconds.
 const CHANGE_WITHIN: Duration = Duration::from_secs(30);
+
+/// When nodes give up a promotion that the master helps with.
+const GIVEN_UP: Duration = Duration::from_secs(6);
 
 /// How a replica is promoted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,8 +188,18 @@ impl Cluster {
             Failover::Forced => &["CLUSTER", "FAILOVER", "FORCE"],
             Failover::Takeover => &["CLUSTER", "FAILOVER", "TAKEOVER"],
         };
-        let () = say(node, words).await?;
-        self.until_master(replica).await
+        // Refused as long as it has not caught up with its master, and given up where that takes too long.
+        let patience = Patience::of(CHANGE_WITHIN);
+        loop {
+            let amiss = match say::<String>(node, words).await {
+                Ok(_) => match self.is_master_within(replica, GIVEN_UP).await {
+                    Ok(()) => return Ok(()),
+                    Err(amiss) => amiss,
+                },
+                Err(refused) => refused.to_string(),
+            };
+            patience.more(node, &amiss).await?;
+        }
     }
 
     /// Waits until every node that runs sees this one as a master with slots.
@@ -192,11 +207,22 @@ impl Cluster {
     /// # Errors
     /// It is not so within half a minute.
     pub async fn until_master(&self, number: usize) -> Result<(), Error> {
-        let patience = Patience::of(CHANGE_WITHIN);
-        while let Err(amiss) = self.is_master(number).await {
-            patience.more(self.node(number)?, &amiss).await?;
+        let amiss = match self.is_master_within(number, CHANGE_WITHIN).await {
+            Ok(()) => return Ok(()),
+            Err(amiss) => amiss,
+        };
+        Err(self.node(number)?.not_ready(&format!("and its fellows: after {CHANGE_WITHIN:?} {amiss}")).await)
+    }
+
+    async fn is_master_within(&self, number: usize, within: Duration) -> Result<(), String> {
+        let since = Instant::now();
+        loop {
+            match self.is_master(number).await {
+                Err(amiss) if since.elapsed() > within => return Err(amiss),
+                Err(_) => sleep(PAUSE).await,
+                Ok(()) => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     async fn is_master(&self, number: usize) -> Result<(), String> {

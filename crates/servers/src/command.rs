@@ -11,7 +11,7 @@ use crate::{Error, Server};
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long to wait between two looks at something that takes a while.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
 /// Sends a command on a connection of its own, so that whatever became of the server since does not matter.
 pub(crate) async fn say<T: FromRedisValue>(server: &Server, words: &[&str]) -> Result<T, Error> {

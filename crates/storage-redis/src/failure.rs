@@ -22,8 +22,9 @@ pub(crate) fn redis(error: &RedisError, intent: Intent) -> StorageFailure {
     {
         return failure;
     }
-    // What a function called without the right to; functions ask for their rights before they write.
-    if text.contains("The user executing the script can't") {
+    // What a function called without the right to, as older and newer servers say it; functions ask for their rights before
+    // they write.
+    if text.contains("The user executing the script can't") || text.contains("ACL failure in script") {
         return StorageFailure::Denied(text);
     }
     match error.kind() {

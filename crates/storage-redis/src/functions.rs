@@ -16,7 +16,6 @@ struct Library {
 
 static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     let parts = [
-        include_str!("lua/common.lua"),
         include_str!("lua/write.lua"),
         include_str!("lua/append.lua"),
         include_str!("lua/trim.lua"),
@@ -26,7 +25,9 @@ static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
         include_str!("lua/schedule.lua"),
         include_str!("lua/stats.lua"),
     ];
-    let source = parts.concat();
+    // Every function is registered so that it is done whole or not at all.
+    let parts = parts.concat().replace("redis.register_function", "register");
+    let source = [include_str!("lua/common.lua"), include_str!("lua/whole.lua"), &parts].concat();
     let digest = Sha256::digest(source.as_bytes());
     let version: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     Library { source: source.replace("VERSION", &version), version }

@@ -20,6 +20,9 @@ use crate::{
 /// What sentinels call the change of a master.
 const SWITCHED: &str = "+switch-master";
 
+/// A host and a port.
+type Address = (String, u16);
+
 /// The sentinels of a master, and that master.
 pub(crate) struct Sentinels {
     sentinels: Vec<Client>,
@@ -64,29 +67,46 @@ impl Sentinels {
         }
     }
 
-    /// Asks all sentinels at once, and takes the first server named that says of itself that it is a master: what a sentinel
-    /// knows may be old.
+    /// Asks all sentinels at once, and takes the server that most of them name, if it says of itself that it is a master;
+    /// where they do not agree, any of those they name. What a single sentinel knows may be old, and the old master may take
+    /// itself for one still.
     async fn find(self: &Arc<Self>) -> Result<Arc<Node>, StorageFailure> {
         self.watch();
+        let most = self.sentinels.len() / 2 + 1;
         let mut answers: FuturesUnordered<_> =
             self.sentinels.iter().map(|sentinel| named(sentinel, &self.master)).collect();
-        let (mut tried, mut last, mut strangers) = (Vec::new(), None, 0);
+        let (mut votes, mut strangers, mut last): (Vec<(Address, usize)>, _, _) = (Vec::new(), 0, None);
         while let Some(answer) = answers.next().await {
-            match answer {
-                Ok(Some(address)) if tried.contains(&address) => {}
-                Ok(Some((host, port))) => {
-                    match self.check(&host, port).await {
-                        Ok(node) => {
-                            let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-                            *current = Some(node.clone());
-                            return Ok(node);
-                        }
-                        Err(failure) => last = Some(failure),
-                    }
-                    tried.push((host, port));
+            let address = match answer {
+                Ok(Some(address)) => address,
+                Ok(None) => {
+                    strangers += 1;
+                    continue;
                 }
-                Ok(None) => strangers += 1,
-                Err(failure) => last = last.or(Some(failure)),
+                Err(failure) => {
+                    last = last.or(Some(failure));
+                    continue;
+                }
+            };
+            let known = votes.iter().position(|(other, _)| *other == address);
+            let at = known.unwrap_or_else(|| {
+                votes.push((address, 0));
+                votes.len() - 1
+            });
+            let Some((address, count)) = votes.get_mut(at) else { continue };
+            *count += 1;
+            if *count == most {
+                match self.take(address).await {
+                    Ok(node) => return Ok(node),
+                    Err(failure) => last = Some(failure),
+                }
+            }
+        }
+        votes.retain(|(_, count)| *count < most);
+        for (address, _) in &votes {
+            match self.take(address).await {
+                Ok(node) => return Ok(node),
+                Err(failure) => last = Some(failure),
             }
         }
         if strangers == self.sentinels.len() {
@@ -95,7 +115,13 @@ impl Sentinels {
                 self.master
             )));
         }
-        Err(last.unwrap_or_else(|| StorageFailure::Unavailable("no sentinel knows a master".to_owned())))
+        Err(last.unwrap_or_else(|| StorageFailure::Unavailable("no sentinel knows the master".to_owned())))
+    }
+
+    async fn take(&self, (host, port): &Address) -> Result<Arc<Node>, StorageFailure> {
+        let node = self.check(host, *port).await?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(node.clone());
+        Ok(node)
     }
 
     /// Connects to a server and asks whether it is a master.
@@ -157,7 +183,7 @@ impl Drop for Sentinels {
 }
 
 /// Which server a sentinel names as the master; none where it knows no such name.
-async fn named(sentinel: &Client, master: &str) -> Result<Option<(String, u16)>, StorageFailure> {
+async fn named(sentinel: &Client, master: &str) -> Result<Option<Address>, StorageFailure> {
     let ask = async {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_WITHIN))
