@@ -33,6 +33,20 @@ const WRITERS: usize = 4;
 /// Longer than any change of roles takes here: a test that waits for it has failed.
 const LONG: Duration = Duration::from_secs(60);
 
+/// How many rounds a test runs: `EVENT_REPLAY_ROUNDS` where set, else few; and no more than it has time for.
+pub(crate) fn rounds(few: usize, most: usize) -> usize {
+    let asked = std::env::var("EVENT_REPLAY_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    asked.unwrap_or(few).min(most)
+}
+
+/// Settles the luck of a test by a seed, which is printed; when things happen is the servers' affair.
+pub(crate) fn seeded() {
+    let seed = std::env::var("EVENT_REPLAY_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("EVENT_REPLAY_SEED={seed}");
+    fastrand::seed(seed);
+}
+
 /// Whether a caller may be told that the outcome of a write is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answers {
@@ -56,6 +70,7 @@ pub(crate) struct Load {
 impl Load {
     /// Begins. A failure that a writer or a reader should not see ends the test.
     pub(crate) async fn begin(options: &RedisOptions, answers: Answers) -> Self {
+        seeded();
         let mut load = Self {
             stop: Arc::default(),
             answered: Arc::default(),
