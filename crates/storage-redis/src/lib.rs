@@ -23,9 +23,12 @@
 //! take the last seconds, whole batches of them; without an append-only file, what came since the last snapshot. All of a
 //! batch is there, or nothing. The layout is described in `docs/redis-format.md`.
 
+mod address;
 mod append;
+mod call;
 mod checkpoints;
 mod checks;
+mod cluster;
 mod commits;
 mod compress;
 mod connect;
@@ -49,6 +52,7 @@ mod leases;
 mod link;
 mod namespace;
 mod near;
+mod node;
 mod options;
 mod plan;
 mod postings;
@@ -62,11 +66,14 @@ mod rows;
 mod schedule;
 mod schemas;
 mod scrub;
+mod sentinel;
+mod slot;
 mod state;
 mod stats;
 mod store;
 mod terms;
 mod tries;
+mod turn;
 mod verify;
 mod verify_groups;
 mod verify_letters;
@@ -78,6 +85,7 @@ mod wake;
 mod walk;
 mod write;
 
+pub use address::check_url;
 pub use checks::{Check, Verdict};
 pub use options::{RedisOptions, Tls};
 pub use store::RedisStore;

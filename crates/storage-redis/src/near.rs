@@ -40,14 +40,13 @@ impl Finding {
         (1..=MOST_TERMS).contains(&terms) && events <= MOST_EVENTS && !self.cannot.load(Ordering::Relaxed)
     }
 
-    /// Notes that it cannot be called; whether the failure says so.
+    /// Whether a failure says that it cannot be called: not now, or not at all, which is noted.
     pub(crate) fn is_impossible(&self, failure: &StorageFailure) -> bool {
-        let cannot = match failure {
-            StorageFailure::Denied(_) => true,
-            other => other.to_string().contains("Function not found"),
-        };
-        self.cannot.fetch_or(cannot, Ordering::Relaxed);
-        cannot
+        let text = failure.to_string();
+        let never = matches!(failure, StorageFailure::Denied(_)) || text.contains("Function not found");
+        self.cannot.fetch_or(never, Ordering::Relaxed);
+        // The slot is on its way to another node, and some of its keys have gone.
+        never || text.contains("non local key")
     }
 }
 

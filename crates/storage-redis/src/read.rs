@@ -407,12 +407,13 @@ impl Ground {
         guess: Option<Ask>,
         is_near: bool,
     ) -> Result<Self, StorageFailure> {
+        let mut is_near = is_near;
         for _ in 0..MOST_TRIES {
             let near = is_near && store.finding().is_worth(digests.len(), request.limit);
             match Self::try_read(store, request, digests, guess.as_ref(), near).await {
                 Ok(Some(ground)) => return Ok(ground),
                 Ok(None) => {}
-                Err(failure) if near && store.finding().is_impossible(&failure) => {}
+                Err(failure) if near && store.finding().is_impossible(&failure) => is_near = false,
                 Err(failure) => return Err(failure),
             }
         }

@@ -21,7 +21,7 @@ use redis::{Value, cmd};
 use crate::{
     append::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
     compress::Compression,
-    connect, count, erase,
+    count, erase,
     failure::shape,
     hints::Hints,
     keys::Keys,
@@ -108,7 +108,7 @@ impl RedisStore {
 
     fn with(options: RedisOptions, link: Link, keys: Keys, state: &State) -> Self {
         let known = Known { head: state.head, epoch: state.epoch, level: state.level, split: state.split };
-        let bell = Bell::new(link.client().clone(), keys.bell());
+        let bell = Bell::new(link.clone(), keys.bell());
         let inner = Inner {
             options,
             link,
@@ -252,8 +252,8 @@ impl RedisStore {
 /// The way to a namespace. Nothing is sent yet.
 pub(crate) fn way(options: &RedisOptions) -> Result<(Link, Keys), StorageFailure> {
     Keys::check_namespace(&options.namespace)?;
-    let link = Link::new(connect::client(options)?, options.timeout);
-    Ok((link, Keys::new(&options.namespace, crate::state::PARTITION)))
+    let keys = Keys::new(&options.namespace, crate::state::PARTITION);
+    Ok((Link::new(options, &keys.meta())?, keys))
 }
 
 /// The state of the namespace; none where there is none.
