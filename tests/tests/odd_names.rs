@@ -263,14 +263,17 @@ async fn everything_is_found_by_its_own_name_and_no_other() {
     println!("{rounds} rounds of odd names");
 }
 
+/// What an index is kept by.
+type Key = fn(&Look) -> String;
+
 /// An index as somebody writes it who does not think of odd names.
 struct Careless {
-    key: fn(&Look) -> String,
+    key: Key,
     found: BTreeMap<String, Vec<String>>,
 }
 
 impl Careless {
-    fn of(key: fn(&Look) -> String, all: &[Called]) -> Self {
+    fn of(key: Key, all: &[Called]) -> Self {
         let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for called in all {
             for look in called.looks() {
@@ -311,7 +314,7 @@ async fn keys_that_confuse_names_are_noticed() {
     looks.retain(|look| !matches!(look, Look::Type(text) if text.contains('*')));
     let right = Careless::of(|look| format!("{:?}", parts(look)), &all);
     assert_eq!(confusions(&right, &all, &looks).await, [""; 0]);
-    let wrong: [(&str, fn(&Look) -> String); 6] = [
+    let wrong: [(&str, Key); 6] = [
         ("joined", |look| parts(look).concat()),
         ("joined by a colon", |look| parts(look).join(":")),
         ("in small letters", |look| format!("{:?}", parts(look)).to_lowercase()),

@@ -148,6 +148,18 @@ fn tls_wants_the_authority_and_the_clients_certificate() {
     bench.run(&["list"]).ok().prints("event-456789");
 }
 
+#[test]
+fn stats_say_what_a_namespace_takes_of_the_servers_memory() {
+    let Some(bench) = Bench::on_redis() else { return };
+    bench.run(&["init"]).ok();
+    let empty = bench.json(&["stats"])["bytesOccupied"].as_u64().unwrap();
+    bench.pipe(&["publish"], some()).ok();
+    let stats = bench.json(&["stats"]);
+    let (occupied, bytes) = (stats["bytesOccupied"].as_u64().unwrap(), stats["bytes"].as_u64().unwrap());
+    assert!(empty > 0 && occupied > empty + bytes, "{empty}, then {stats}");
+    bench.run(&["stats"]).ok().prints("bytes of the store");
+}
+
 fn the_demo_runs_and_leaves_nothing_behind(server: &Server) {
     let bench = Bench::new().without("EVENT_REPLAY_STORE");
     // A database of its own, so that what is left is the demo's.

@@ -23,9 +23,12 @@
 //! take the last seconds, whole batches of them; without an append-only file, what came since the last snapshot. All of a
 //! batch is there, or nothing. The layout is described in `docs/redis-format.md`.
 
+mod address;
 mod append;
+mod call;
 mod checkpoints;
 mod checks;
+mod cluster;
 mod commits;
 mod compress;
 mod connect;
@@ -41,12 +44,15 @@ mod functions;
 mod group_rows;
 mod group_status;
 mod groups;
+mod hints;
 mod holds;
 mod keys;
 mod lanes;
 mod leases;
 mod link;
 mod namespace;
+mod near;
+mod node;
 mod occupied;
 mod options;
 mod plan;
@@ -61,18 +67,26 @@ mod rows;
 mod schedule;
 mod schemas;
 mod scrub;
+mod sentinel;
+mod slot;
 mod state;
 mod stats;
 mod store;
 mod terms;
 mod tries;
+mod turn;
 mod verify;
 mod verify_groups;
+mod verify_letters;
+mod verify_looks;
+mod verify_schedule;
+mod verify_strays;
 mod verify_terms;
 mod wake;
 mod walk;
 mod write;
 
+pub use address::check_url;
 pub use checks::{Check, Verdict};
 pub use options::{RedisOptions, Tls};
 pub use store::RedisStore;

@@ -1,7 +1,7 @@
 //! How much of the server's memory a namespace takes: an estimate, since asking for every key would hold up the server.
 //!
-//! Some chunks of the log are measured with all that belongs to them, and stand for the others; so do the events at the
-//! beginning of each for what the dictionary keeps of all events. What is one key each is measured as it is. A round trip
+//! Some chunks of the log are measured with all that belongs to them, and stand for the others; so do some events of each
+//! for what the dictionary keeps of all events. What is one key each is measured as it is. A round trip
 //! asks for so little that other callers do not notice.
 
 use domain::StorageFailure;
@@ -9,7 +9,7 @@ use redis::{FromRedisValue, Pipeline, Value};
 
 use crate::{
     failure::shape,
-    keys::Digest,
+    keys::{CHUNK, Digest},
     rows::{entries, range},
     state::State,
     store::RedisStore,
@@ -19,8 +19,10 @@ use crate::{
 const CHUNKS: usize = 4;
 /// Lists of a chunk that are measured.
 const LISTS: usize = 1_000;
-/// Events of each chunk that stand for the others, and bytes that they may have on average together.
-const EVENTS: u64 = 50;
+/// Places of a chunk whose events stand for the others, events of each, and bytes that those of a chunk may have on average
+/// together.
+const PLACES: u64 = 10;
+const EVENTS: u64 = 10;
 const EVENT_BYTES: u64 = 256 * 1024;
 /// Parts of a large key that the server looks at.
 const PARTS: usize = 100;
@@ -57,7 +59,6 @@ pub(crate) async fn bytes(store: &RedisStore, state: &State) -> Result<Option<u6
 
 async fn measure(store: &RedisStore, state: &State) -> Result<u64, StorageFailure> {
     let (keys, chunks) = (store.keys(), spread(&store.chunks().await?));
-    let sampled = EVENTS.min(EVENT_BYTES * state.events / state.bytes.max(1)).max(1);
     let mut pipeline = Pipeline::new();
     for chunk in &chunks {
         pipeline.cmd("XLEN").arg(keys.log(*chunk));
@@ -96,24 +97,24 @@ async fn measure(store: &RedisStore, state: &State) -> Result<u64, StorageFailur
         events += in_chunk;
     }
     let log = bytes * ratio(state.events, events);
-    let dictionary = dictionary(store, state, &chunks, sampled).await?;
+    let lengths: Vec<(u64, u64)> = measured.iter().map(|(chunk, events, ..)| (*chunk, *events)).collect();
+    let dictionary = dictionary(store, state, &lengths).await?;
     Ok(single + (log + dictionary) as u64)
 }
 
-/// What the dictionary takes, as far as the first events of these chunks tell. A bucket is met as often as it has ids in it,
-/// a list as often as it has positions, so what each takes counts by its fields or positions.
-async fn dictionary(
-    store: &RedisStore,
-    state: &State,
-    chunks: &[u64],
-    sampled: u64,
-) -> Result<f64, StorageFailure> {
+/// What the dictionary takes, as far as some events of these chunks tell, which have so many. A bucket is met as often as it
+/// has ids in it, a list as often as it has positions, so what each takes counts by its fields or positions.
+async fn dictionary(store: &RedisStore, state: &State, chunks: &[(u64, u64)]) -> Result<f64, StorageFailure> {
     let keys = store.keys();
+    let most = EVENT_BYTES * state.events / state.bytes.max(1) / PLACES;
     let mut pipeline = Pipeline::new();
-    for chunk in chunks {
-        let mut command = range(&keys.log(*chunk), "-", "+");
-        command.arg("COUNT").arg(sampled);
-        pipeline.add_command(command);
+    for (chunk, events) in chunks {
+        for place in 0..PLACES {
+            let from = chunk * CHUNK + events * place / PLACES;
+            let mut command = range(&keys.log(*chunk), from, "+");
+            command.arg("COUNT").arg(most.clamp(1, EVENTS));
+            pipeline.add_command(command);
+        }
     }
     let mut events = Vec::new();
     for answer in store.read_entries(&pipeline).await? {

@@ -16,15 +16,22 @@ pub struct Tls {
 /// How to open a store on Redis.
 #[derive(Clone)]
 pub struct RedisOptions {
-    /// `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`, or `rediss://` for TLS.
+    /// `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`; `redis+sentinel://[USER[:PASSWORD]@]HOST[:PORT],…[/DB]?master=NAME` for
+    /// the master that these sentinels name; `redis+cluster://[USER[:PASSWORD]@]HOST[:PORT],…` for a cluster with these nodes
+    /// among others. `rediss` for TLS.
     pub url: String,
     /// The password, where it does not stand in the URL.
     pub password: Option<String>,
+    /// Who the sentinels know us as, if they want to; the user and the password of the URL are for the servers.
+    pub sentinel_user: Option<String>,
+    /// The password of the sentinels, if they want one.
+    pub sentinel_password: Option<String>,
     /// The namespace: several stores live side by side on one server.
     pub namespace: String,
     /// Certificates for `rediss://`.
     pub tls: Tls,
-    /// How long an answer may take before the call fails; the outcome of a write is then unknown.
+    /// How long an answer may take before the call fails; the outcome of a write is then unknown. Where several servers are
+    /// one store, a call that was not done goes on trying for so long.
     pub timeout: Duration,
     /// The clock that the store goes by; none: the server's own. Tests bring one.
     pub clock: Option<Arc<dyn Clock>>,
@@ -40,6 +47,8 @@ impl RedisOptions {
         Self {
             url: url.into(),
             password: None,
+            sentinel_user: None,
+            sentinel_password: None,
             namespace: "default".to_owned(),
             tls: Tls::default(),
             timeout: Duration::from_secs(5),

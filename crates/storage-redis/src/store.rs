@@ -1,7 +1,10 @@
 //! The store: a handle on a namespace, what it remembers of the partition, and the port of the log.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,10 +21,12 @@ use redis::{Value, cmd};
 use crate::{
     append::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
     compress::Compression,
-    connect, count, erase,
+    count, erase,
     failure::shape,
+    hints::Hints,
     keys::Keys,
     link::Link,
+    near::Finding,
     occupied,
     options::RedisOptions,
     read, retention,
@@ -54,6 +59,10 @@ struct Inner {
     keeps: Keeps,
     compression: Compression,
     known: Mutex<Known>,
+    hints: Hints,
+    finding: Finding,
+    average_bytes: AtomicU64,
+    is_sparse: AtomicBool,
     bell: Bell,
 }
 
@@ -100,7 +109,7 @@ impl RedisStore {
 
     fn with(options: RedisOptions, link: Link, keys: Keys, state: &State) -> Self {
         let known = Known { head: state.head, epoch: state.epoch, level: state.level, split: state.split };
-        let bell = Bell::new(link.client().clone(), keys.bell());
+        let bell = Bell::new(link.clone(), keys.bell());
         let inner = Inner {
             options,
             link,
@@ -109,6 +118,10 @@ impl RedisStore {
             keeps: state.keeps,
             compression: Compression::new(state.compression),
             known: Mutex::new(known),
+            hints: Hints::default(),
+            finding: Finding::default(),
+            average_bytes: AtomicU64::new(0),
+            is_sparse: AtomicBool::new(false),
             bell,
         };
         Self { inner: Arc::new(inner) }
@@ -137,6 +150,30 @@ impl RedisStore {
 
     pub(crate) fn compression(&self) -> &Compression {
         &self.inner.compression
+    }
+
+    /// What this handle remembers of terms.
+    pub(crate) fn hints(&self) -> &Hints {
+        &self.inner.hints
+    }
+
+    pub(crate) fn finding(&self) -> &Finding {
+        &self.inner.finding
+    }
+
+    /// How long events are on average, in bytes, as far as that is known; else 0.
+    pub(crate) fn average_bytes(&self) -> u64 {
+        self.inner.average_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the log had an event at about every sequence where it was read last.
+    pub(crate) fn is_dense(&self) -> bool {
+        !self.inner.is_sparse.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many events some sequences had.
+    pub(crate) fn note_density(&self, events: u64, sequences: u64) {
+        self.inner.is_sparse.store(events < sequences / 2, Ordering::Relaxed);
     }
 
     pub(crate) fn keeps(&self) -> Keeps {
@@ -207,6 +244,8 @@ impl RedisStore {
             ));
         }
         *self.lock() = Known { head: state.head, epoch: state.epoch, level: state.level, split: state.split };
+        let average = (state.bytes / state.events.max(1)).max(u64::from(state.events > 0));
+        self.inner.average_bytes.store(average, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -214,8 +253,8 @@ impl RedisStore {
 /// The way to a namespace. Nothing is sent yet.
 pub(crate) fn way(options: &RedisOptions) -> Result<(Link, Keys), StorageFailure> {
     Keys::check_namespace(&options.namespace)?;
-    let link = Link::new(connect::client(options)?, options.timeout);
-    Ok((link, Keys::new(&options.namespace, crate::state::PARTITION)))
+    let keys = Keys::new(&options.namespace, crate::state::PARTITION);
+    Ok((Link::new(options, &keys.meta())?, keys))
 }
 
 /// The state of the namespace; none where there is none.

@@ -175,6 +175,11 @@ async fn a_right_that_is_missing_is_named_and_nothing_is_written() {
         let refused = RedisStore::create(service(&server)).await.unwrap_err();
         assert!(is_denied(&refused), "{right}: {refused:?}");
         assert!(refused.to_string().to_lowercase().contains(right), "{right}: {refused}");
+        if right == "info" {
+            // Who the server is was asked by the first append after its start: nothing asks again.
+            set("+").exec_async(&mut owner).await.unwrap();
+            continue;
+        }
         // One that was open before meets it in the midst of its work.
         let Err(EventStoreError::Storage(refused)) = store.append(&[event(right)], Atomicity::Each).await
         else {

@@ -25,6 +25,8 @@ use tokio::sync::OnceCell;
 /// One server of each program for the tests of a process: it is made by the first, and ends when the process does.
 pub(crate) struct RedisHarness {
     url: String,
+    /// The servers themselves, for plain commands.
+    servers: Vec<String>,
 }
 
 static SERVERS: Mutex<BTreeMap<PathBuf, Arc<OnceCell<Server>>>> = Mutex::new(BTreeMap::new());
@@ -48,12 +50,18 @@ impl RedisHarness {
         let server = Arc::clone(SERVERS.lock().unwrap().entry(binary.path.clone()).or_default());
         let started =
             server.get_or_init(|| async { Server::start(binary, &Config::default()).await.unwrap() });
-        Self { url: started.await.url() }
+        let url = started.await.url();
+        Self { servers: vec![url.clone()], url }
+    }
+
+    /// Over servers that a test has started, as this URL leads to them.
+    pub(crate) fn over(url: String, servers: &[servers::Server]) -> Self {
+        Self { url, servers: servers.iter().map(servers::Server::url).collect() }
     }
 
     pub(crate) fn namespace(&self, clock: ManualClock, keeps: Keeps) -> Namespace {
         let name = format!("t{:x}", fastrand::u64(..));
-        Namespace { url: self.url.clone(), name, clock, keeps }
+        Namespace { url: self.url.clone(), servers: self.servers.clone(), name, clock, keeps }
     }
 }
 
@@ -68,8 +76,10 @@ impl Harness for RedisHarness {
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct Namespace {
     pub(crate) url: String,
+    pub(crate) servers: Vec<String>,
     pub(crate) name: String,
     pub(crate) clock: ManualClock,
     pub(crate) keeps: Keeps,
@@ -103,6 +113,11 @@ const CHUNK: u64 = 1 << 17;
 /// The id of an entry and its fields.
 pub(crate) type Entry = (String, Vec<(String, Vec<u8>)>);
 
+/// The sequence in the id of an entry; behind it stands when it was stored.
+pub(crate) fn sequence_of(id: &str) -> u64 {
+    id.split_once('-').unwrap().0.parse().unwrap()
+}
+
 impl Namespace {
     /// A key of the only partition.
     pub(crate) fn key(&self, name: &str) -> String {
@@ -111,13 +126,20 @@ impl Namespace {
 
     /// Sends a plain command, as an operator would.
     pub(crate) async fn command<T: redis::FromRedisValue>(&self, words: &[&[u8]]) -> T {
-        let client = redis::Client::open(self.url.as_str()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         let mut command = redis::Cmd::new();
         for word in words {
             command.arg(*word);
         }
-        command.query_async(&mut connection).await.unwrap()
+        for server in &self.servers {
+            let client = redis::Client::open(server.as_str()).unwrap();
+            let Ok(mut connection) = client.get_multiplexed_async_connection().await else { continue };
+            match command.query_async(&mut connection).await {
+                // Another one of them has the key.
+                Err(error) if matches!(error.code(), Some("MOVED" | "READONLY")) => {}
+                answer => return answer.unwrap(),
+            }
+        }
+        panic!("no server takes {:?}", words.first().map(|word| String::from_utf8_lossy(word)))
     }
 
     /// As [`Namespace::command`], of words that are texts.
@@ -137,9 +159,10 @@ impl Namespace {
 impl Faults for Namespace {
     /// Entries cannot be changed: the chunk is written anew with other bytes in one of them.
     async fn damage_event(&self, at: Position) {
-        let (log, id) = (self.key(&format!("log:{}", at.sequence / CHUNK)), format!("{}-0", at.sequence));
+        let log = self.key(&format!("log:{}", at.sequence / CHUNK));
         let entries: Vec<Entry> = self.say(&["XRANGE", &log, "-", "+"]).await;
-        assert!(entries.iter().any(|(own, _)| *own == id), "there is no event at {at}");
+        let id = entries.iter().map(|(own, _)| own).find(|own| sequence_of(own) == at.sequence).cloned();
+        let id = id.unwrap_or_else(|| panic!("there is no event at {at}"));
         let _: i64 = self.say(&["DEL", &log]).await;
         for (own, mut fields) in entries {
             if own == id {
@@ -154,7 +177,7 @@ impl Faults for Namespace {
     }
 
     async fn drop_index_entry(&self, at: Position) {
-        let (log, id) = (self.key(&format!("log:{}", at.sequence / CHUNK)), format!("{}-0", at.sequence));
+        let (log, id) = (self.key(&format!("log:{}", at.sequence / CHUNK)), at.sequence.to_string());
         let entries: Vec<Entry> = self.say(&["XRANGE", &log, &id, &id]).await;
         let (_, json) = entries[0].1.iter().find(|(name, _)| name == "event").unwrap();
         let json: serde_json::Value = serde_json::from_slice(json).unwrap();
@@ -167,5 +190,33 @@ impl Faults for Namespace {
         let (list, directory, field) = self.type_list(at, "planted");
         let _: i64 = self.say(&["RPUSH", &list, &(at.sequence % CHUNK).to_string()]).await;
         let _: i64 = self.say(&["HSET", &directory, &field, "1"]).await;
+    }
+}
+
+impl Namespace {
+    /// The name of a function as the server knows it, which must have the library.
+    pub(crate) async fn function(&self, name: &str) -> String {
+        for server in &self.servers {
+            let namespace = Self { servers: vec![server.clone()], ..self.clone() };
+            let listed: redis::Value = namespace.say(&["FUNCTION", "LIST"]).await;
+            let listed = format!("{listed:?}");
+            if let Some(at) = listed.find(&format!("er_{name}_")) {
+                let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                return listed[at..].chars().take_while(|c| is_of_name(*c)).collect();
+            }
+        }
+        panic!("no server has the library");
+    }
+
+    /// The log as plain commands find it on the server that has it: the state, and all entries of all chunks.
+    pub(crate) async fn log(&self) -> (std::collections::HashMap<String, String>, Vec<Entry>) {
+        let meta = self.say(&["HGETALL", &self.key("meta")]).await;
+        let chunks: Vec<u64> = self.say(&["ZRANGE", &self.key("chunks"), "0", "-1"]).await;
+        let mut entries = Vec::new();
+        for chunk in chunks {
+            let found: Vec<Entry> = self.say(&["XRANGE", &self.key(&format!("log:{chunk}")), "-", "+"]).await;
+            entries.extend(found);
+        }
+        (meta, entries)
     }
 }
