@@ -25,6 +25,7 @@ pub(crate) async fn are_told(store: &RedisStore, proxy: &Proxy) {
     store.add_stats(&sample()).await.unwrap();
     assert_eq!(counted(store).await, 1);
 
+    assert!(proxy.connections() > 0, "the store goes another way");
     proxy.cut_after(Direction::ToClient, 0);
     let told = store.add_stats(&sample()).await.unwrap_err();
     assert!(matches!(told, StatsStoreError::Storage(StorageFailure::Unknown(_))), "{told}");
