@@ -14,7 +14,7 @@ use domain::{
 };
 use harness::{Entry, Namespace, RedisHarness};
 use load::{Answers, Load, Log};
-use servers::{Binary, Cluster, Config, Failover};
+use servers::{Binary, Cluster, Config, Failover, Proxy};
 use storage_redis::{RedisOptions, RedisStore};
 use tokio::{
     sync::OnceCell,
@@ -383,4 +383,31 @@ async fn a_server_that_is_named_as_what_it_is_not_says_so() {
         matches!(&failure, StorageFailure::Foreign(text) if text.contains("no node of a cluster")),
         "{failure}"
     );
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_told_and_not_sent_again() {
+    let mut cluster = cluster().await;
+    let (namespace, _) = namespace_at(&cluster, 1).await;
+    // Its replica would go through the proxy, too.
+    cluster.nodes_mut()[4].kill().await.unwrap();
+    let proxy = Proxy::start(cluster.nodes()[1].port()).await.unwrap();
+    let port = proxy.port().to_string();
+    let node = Namespace { servers: vec![cluster.nodes()[1].url()], ..namespace.clone() };
+    let _: String = node.say(&["CONFIG", "SET", "cluster-announce-port", &port]).await;
+    // The others learn by and by under which port it is reached now.
+    for number in [0, 2, 3, 5] {
+        let node = Namespace { servers: vec![cluster.nodes()[number].url()], ..namespace.clone() };
+        let since = Instant::now();
+        while !node.say::<String>(&["CLUSTER", "NODES"]).await.contains(&format!("127.0.0.1:{port}@")) {
+            assert!(since.elapsed() < LONG);
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let options = RedisOptions {
+        url: format!("redis+cluster://127.0.0.1:{}", cluster.nodes()[0].port()),
+        ..patient(&namespace)
+    };
+    let store = RedisStore::create(options).await.unwrap();
+    load::answers::are_told(&store, &proxy).await;
 }

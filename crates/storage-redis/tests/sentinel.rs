@@ -13,7 +13,7 @@ use domain::{
 };
 use harness::{Namespace, RedisHarness};
 use load::{Answers, Load, Log};
-use servers::{Binary, Config, Sentinels};
+use servers::{Binary, Config, Proxy, Sentinels};
 use storage_redis::{RedisOptions, RedisStore};
 use tokio::{
     sync::OnceCell,
@@ -228,4 +228,18 @@ async fn servers_and_sentinels_have_passwords_of_their_own() {
     };
     let refused = RedisStore::create(wrong).await.unwrap_err();
     assert!(matches!(&refused, StorageFailure::Denied(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_told_and_not_sent_again() {
+    let trio = trio().await;
+    let proxy = Proxy::start(trio.servers()[0].port()).await.unwrap();
+    for sentinel in trio.sentinels() {
+        let sentinel = Namespace { servers: vec![sentinel.url()], ..namespace(&trio) };
+        let words = ["SENTINEL", "MONITOR", "far", "127.0.0.1", &proxy.port().to_string(), "2"];
+        let _: String = sentinel.say(&words).await;
+    }
+    let url = trio.url().replace("master=events", "master=far");
+    let store = RedisStore::create(RedisOptions { url, ..patient(&namespace(&trio)) }).await.unwrap();
+    load::answers::are_told(&store, &proxy).await;
 }

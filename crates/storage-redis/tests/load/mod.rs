@@ -8,6 +8,7 @@
     reason = "a panic is a test's way to fail; not every test uses all of it"
 )]
 
+pub(crate) mod answers;
 mod books;
 
 use std::{
