@@ -15,9 +15,9 @@ use crate::{
     failure::shape,
     functions,
     keys::Digest,
+    partition::{Known, Partition},
     postings::Range,
     rows::{Entry, entry, replay_count},
-    store::{Known, RedisStore},
     write::text,
 };
 
@@ -60,7 +60,7 @@ pub(crate) struct Near {
 impl Near {
     /// The call.
     pub(crate) fn command(
-        store: &RedisStore,
+        store: &Partition,
         known: Known,
         digests: &[Digest],
         asked: Range,

@@ -10,9 +10,9 @@ use redis::{FromRedisValue, Pipeline, Value};
 use crate::{
     failure::shape,
     keys::{CHUNK, Digest},
+    partition::Partition,
     rows::{entries, range},
     state::State,
-    store::RedisStore,
 };
 
 /// Chunks that are measured.
@@ -50,14 +50,14 @@ const SINGLE: [&str; 17] = [
 /// Bytes of memory that the namespace takes, about: log, indexes, dictionary, dead letters, and what there is one of. Not
 /// counted are what waits in the schedule, ledgers and lanes of groups, batches of replays and counters, which are few. None
 /// where this user may not ask.
-pub(crate) async fn bytes(store: &RedisStore, state: &State) -> Result<Option<u64>, StorageFailure> {
+pub(crate) async fn bytes(store: &Partition, state: &State) -> Result<Option<u64>, StorageFailure> {
     match measure(store, state).await {
         Err(StorageFailure::Denied(_) | StorageFailure::Other(_)) => Ok(None),
         measured => measured.map(Some),
     }
 }
 
-async fn measure(store: &RedisStore, state: &State) -> Result<u64, StorageFailure> {
+async fn measure(store: &Partition, state: &State) -> Result<u64, StorageFailure> {
     let (keys, chunks) = (store.keys(), spread(&store.chunks().await?));
     let mut pipeline = Pipeline::new();
     for chunk in &chunks {
@@ -104,7 +104,7 @@ async fn measure(store: &RedisStore, state: &State) -> Result<u64, StorageFailur
 
 /// What the dictionary takes, as far as some events of these chunks tell, which have so many. A bucket is met as often as it
 /// has ids in it, a list as often as it has positions, so what each takes counts by its fields or positions.
-async fn dictionary(store: &RedisStore, state: &State, chunks: &[(u64, u64)]) -> Result<f64, StorageFailure> {
+async fn dictionary(store: &Partition, state: &State, chunks: &[(u64, u64)]) -> Result<f64, StorageFailure> {
     let keys = store.keys();
     let most = EVENT_BYTES * state.events / state.bytes.max(1) / PLACES;
     let mut pipeline = Pipeline::new();
@@ -147,7 +147,7 @@ async fn dictionary(store: &RedisStore, state: &State, chunks: &[(u64, u64)]) ->
 }
 
 /// The sum of what each list takes for one of its positions.
-async fn lists_by_position(store: &RedisStore, lists: &[String]) -> Result<f64, StorageFailure> {
+async fn lists_by_position(store: &Partition, lists: &[String]) -> Result<f64, StorageFailure> {
     let mut pipeline = Pipeline::new();
     for list in lists {
         pipeline.cmd("LLEN").arg(list);

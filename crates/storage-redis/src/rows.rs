@@ -9,8 +9,8 @@ use redis::{Pipeline, ToRedisArgs, Value, cmd};
 use crate::{
     failure::shape,
     keys::{CHUNK, Digest, Keys, chunk_of},
+    partition::Partition,
     state::{from_micros, position},
-    store::RedisStore,
     write::text,
 };
 
@@ -94,7 +94,7 @@ pub(crate) fn entry(value: Value) -> Result<Entry, StorageFailure> {
     Ok(Entry { sequence, stored_at, bytes, event, replays: None })
 }
 
-impl RedisStore {
+impl Partition {
     /// The text of the event at a sequence, if one is there.
     pub(crate) async fn stored_json(&self, sequence: u64) -> Result<Option<String>, StorageFailure> {
         let found = self.entries_at(&[sequence]).await?.into_iter().next();

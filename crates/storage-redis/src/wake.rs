@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{link::Link, node::CONNECT_WITHIN, store::RedisStore};
+use crate::{link::Link, node::CONNECT_WITHIN, partition::Partition};
 
 /// The longest that a wait goes on without looking itself: what is published while a subscription is made anew is missed.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
@@ -97,7 +97,7 @@ async fn subscribed(client: &Client, channel: &str) -> Option<PubSub> {
     Some(subscription)
 }
 
-impl RedisStore {
+impl Partition {
     pub(crate) async fn wait_for_change(
         &self,
         after: &Cursor,
