@@ -17,8 +17,8 @@ use crate::{
     failure::shape,
     functions,
     keys::{Digest, Long, chunk_of},
+    partition::{Known, Partition},
     state::position,
-    store::{Known, RedisStore},
     write::{Write, text},
 };
 
@@ -49,7 +49,7 @@ enum Answer {
 #[derive(Debug)]
 pub(crate) struct Overtaken;
 
-impl RedisStore {
+impl Partition {
     /// Appends a batch, and does a guarded write in the same step once anything of it is stored.
     pub(crate) async fn append_batch(
         &self,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use domain::StorageFailure;
 use redis::{FromRedisValue, Pipeline, Value, cmd};
 
-use crate::{keys::Keys, link::Link, rights, state::State, store::RedisStore, write::text};
+use crate::{keys::Keys, link::Link, partition::Partition, rights, state::State, write::text};
 
 /// The oldest version that has all that the adapter needs.
 const OLDEST: (u32, u32) = (7, 0);
@@ -305,7 +305,7 @@ pub(crate) async fn before_making(link: &Link, keys: &Keys) -> Result<(), Storag
     Ok(())
 }
 
-impl RedisStore {
+impl Partition {
     /// What there is to say of the server and of this user's rights. It needs no right to write; what the user may not ask
     /// is a warning.
     ///
@@ -324,7 +324,7 @@ impl RedisStore {
         Ok(checks)
     }
 
-    /// Refuses a server that must not be written to as it is set up, as [`RedisStore::create`] does.
+    /// Refuses a server that must not be written to as it is set up, as [`Partition::create`] does.
     ///
     /// # Errors
     /// With the sentence that says what to do about it.

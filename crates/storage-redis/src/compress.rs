@@ -24,8 +24,8 @@ use zstd::{
 
 use crate::{
     failure::shape,
+    partition::Partition,
     scrub::scrubbed,
-    store::RedisStore,
     walk::LogWalk,
     write::{Write, text},
 };
@@ -145,7 +145,7 @@ fn each_text(value: &mut Value, act: &mut impl FnMut(&mut Vec<u8>)) {
     }
 }
 
-impl RedisStore {
+impl Partition {
     /// Sends commands that are answered with entries of the log, perhaps among others; the texts of the events unpacked.
     /// One that cannot be is left as it is: its reader finds it damaged.
     pub(crate) async fn read_entries(&self, commands: &Pipeline) -> Result<Vec<Value>, StorageFailure> {

@@ -11,13 +11,13 @@ use crate::{
     dead_letters::{PAGE, Wanted},
     failure::shape,
     group_rows::answers,
+    partition::Partition,
     state::from_micros,
-    store::RedisStore,
     tries::Tries,
     write::{Write, Written},
 };
 
-impl RedisStore {
+impl Partition {
     /// The letters whose events name an entity, each with its event.
     pub(crate) async fn letters_naming(
         &self,

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     failure::shape,
     keys::Keys,
+    partition::Partition,
     state::{from_micros, micros},
-    store::RedisStore,
 };
 
 /// The records of all groups, by name.
@@ -291,7 +291,7 @@ impl Held {
     }
 }
 
-impl RedisStore {
+impl Partition {
     /// Every group, by name.
     pub(crate) async fn all_groups(&self) -> Result<Vec<Group>, StorageFailure> {
         let mut pipeline = Pipeline::with_capacity(2);

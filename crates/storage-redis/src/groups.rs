@@ -13,8 +13,8 @@ use domain::{
 use crate::{
     dead_letter_rows,
     group_rows::{self as rows, Group, GroupKeys, Row},
+    partition::Partition,
     state::from_micros,
-    store::RedisStore,
     tries::Tries,
     write::{Write, Written},
 };
@@ -32,7 +32,7 @@ fn ordering(key: &GroupKey) -> String {
     }
 }
 
-impl RedisStore {
+impl Partition {
     /// Does a write that was decided on what was read: whether it is done, or is to be decided again.
     async fn is_group_changed(&self, write: &Write, tries: &mut Tries) -> Result<bool, StorageFailure> {
         match write.run(self.link(), &self.keys().meta()).await? {
@@ -174,7 +174,7 @@ impl RedisStore {
 }
 
 #[async_trait]
-impl GroupStore for RedisStore {
+impl GroupStore for Partition {
     async fn create_group(&self, spec: &GroupSpec, at: &Cursor) -> Result<GroupRecord, GroupStoreError> {
         self.create_group_at(spec, at).await
     }

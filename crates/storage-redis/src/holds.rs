@@ -13,10 +13,10 @@ use crate::{
     checkpoints,
     group_rows::{Held, HeldSegment, groups_key, seen_key},
     keys::{CHUNK, chunk_of},
+    partition::Partition,
     remove::Going,
     rows::range,
     state::{PARTITION, State, from_micros, micros},
-    store::RedisStore,
     write::Write,
 };
 
@@ -57,7 +57,7 @@ pub(crate) struct Noted(Vec<(usize, Vec<Gap>, Vec<u8>)>);
 
 /// What holds now: what the caller holds, the store's own checkpoints and replays, and its groups.
 pub(crate) async fn all(
-    store: &RedisStore,
+    store: &Partition,
     state: &State,
     callers: Option<Hold>,
     of_groups: GroupHolds,
@@ -124,7 +124,7 @@ impl Holds {
     /// group which was forgotten is visited meanwhile.
     pub(crate) async fn note_gaps(
         &self,
-        store: &RedisStore,
+        store: &Partition,
         going: &[Going],
         now: i64,
         also: &mut Write,
@@ -190,7 +190,7 @@ impl GroupHeld {
 }
 
 /// Adds a gap. One that nothing parts from the last is part of it: trims go in small steps.
-async fn note(store: &RedisStore, gaps: &mut Vec<Gap>, gap: Gap) -> Result<(), StorageFailure> {
+async fn note(store: &Partition, gaps: &mut Vec<Gap>, gap: Gap) -> Result<(), StorageFailure> {
     if let Some(last) = gaps.last_mut()
         && nothing_between(store, last.to, gap.from).await?
     {
@@ -209,7 +209,7 @@ async fn note(store: &RedisStore, gaps: &mut Vec<Gap>, gap: Gap) -> Result<(), S
 }
 
 /// Whether the log has no event between two sequences.
-async fn nothing_between(store: &RedisStore, from: u64, to: u64) -> Result<bool, StorageFailure> {
+async fn nothing_between(store: &Partition, from: u64, to: u64) -> Result<bool, StorageFailure> {
     if from + 1 >= to {
         return Ok(true);
     }

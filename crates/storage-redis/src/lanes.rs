@@ -13,8 +13,8 @@ use crate::{
     failure::shape,
     functions,
     group_rows::{self as rows, GroupKeys},
+    partition::Partition,
     replay_rows,
-    store::RedisStore,
     write::{Write, text},
 };
 
@@ -73,7 +73,7 @@ pub(crate) enum Pushed {
     Refused,
 }
 
-impl RedisStore {
+impl Partition {
     pub(crate) async fn enqueue_batches(
         &self,
         runner: Option<&ReplayLease>,

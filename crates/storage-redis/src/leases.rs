@@ -15,8 +15,8 @@ use redis::{FromRedisValue, Pipeline, Value};
 use crate::{
     failure::shape,
     group_rows::{self as rows, GroupKeys, Owner, Row},
+    partition::Partition,
     state::PARTITION,
-    store::RedisStore,
     tries::Tries,
     write::{Write, Written, text},
 };
@@ -33,7 +33,7 @@ struct Answer {
     newest: Vec<(u16, (u64, u64))>,
 }
 
-impl RedisStore {
+impl Partition {
     pub(crate) async fn lease_segments(&self, request: &LeaseRequest) -> Result<Leases, GroupStoreError> {
         let answer = self.call_lease(request).await?;
         let Some(answer) = answer else { return Err(GroupStoreError::NoGroup(request.group.clone())) };

@@ -3,19 +3,19 @@
 use domain::StorageFailure;
 use redis::{FromRedisValue, Value, cmd};
 
-use crate::{failure::shape, options::RedisOptions, store, store::RedisStore};
+use crate::{failure::shape, options::RedisOptions, partition, partition::Partition};
 
 /// Keys that one round trip of a removal looks at.
 const LOOKED_AT_ONCE: usize = 1_000;
 
-impl RedisStore {
+impl Partition {
     /// Whether there is such a namespace.
     ///
     /// # Errors
     /// When the server cannot be reached, or has something else at the namespace's place.
     pub async fn exists(options: &RedisOptions) -> Result<bool, StorageFailure> {
-        let (link, keys) = store::way(options)?;
-        Ok(store::load(&link, &keys).await?.is_some())
+        let (link, keys) = partition::way(options)?;
+        Ok(partition::load(&link, &keys).await?.is_some())
     }
 
     /// Removes the namespace with all that is in it, for good, whoever uses it. It looks at every key of the server, and so

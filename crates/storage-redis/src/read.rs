@@ -13,11 +13,11 @@ use redis::{FromRedisValue, Pipeline, Value};
 use crate::{
     failure::shape,
     keys::{CHUNK, Digest, chunk_of},
+    partition::Partition,
     plan::{self, Plan, Short},
     postings::Range,
     rows::{Entry, entries, range as log_range, range_back},
     state::{State, sequence},
-    store::RedisStore,
     terms::Parts,
     write::text,
 };
@@ -35,7 +35,7 @@ const MAX_GUESSED: usize = 100;
 /// The first round trip is made again where the dictionary was split meanwhile.
 const MOST_TRIES: usize = 100;
 
-pub(crate) async fn page(store: &RedisStore, request: &ReadRequest) -> Result<Page, EventStoreError> {
+pub(crate) async fn page(store: &Partition, request: &ReadRequest) -> Result<Page, EventStoreError> {
     let mut walk = Walk::begin(store, request).await?;
     let mut page = Page::default();
     let (limit, mut bytes, mut examined) = (request.limit.max(1), 0, 0);
@@ -86,7 +86,7 @@ pub(crate) struct Walk<'f> {
 
 impl<'f> Walk<'f> {
     /// Reads the state and chooses how to walk.
-    pub(crate) async fn begin(store: &RedisStore, request: &'f ReadRequest) -> Result<Self, EventStoreError> {
+    pub(crate) async fn begin(store: &Partition, request: &'f ReadRequest) -> Result<Self, EventStoreError> {
         let filter = &*request.filter;
         let is_by_id = !filter.event_ids.is_empty() && filter.event_ids.len() <= MAX_IDS;
         let parts = match store.keeps() {
@@ -119,7 +119,7 @@ impl<'f> Walk<'f> {
     /// The next entries, in the order of the walk; none where there are no more. They may be empty.
     pub(crate) async fn next(
         &mut self,
-        store: &RedisStore,
+        store: &Partition,
         missing: usize,
     ) -> Result<Option<Vec<Entry>>, StorageFailure> {
         let wanted = self.wanted(missing);
@@ -151,11 +151,7 @@ impl<'f> Walk<'f> {
     }
 
     /// Reads on in the chunk that the walk has come to.
-    async fn scan(
-        &mut self,
-        store: &RedisStore,
-        wanted: usize,
-    ) -> Result<Option<Vec<Entry>>, StorageFailure> {
+    async fn scan(&mut self, store: &Partition, wanted: usize) -> Result<Option<Vec<Entry>>, StorageFailure> {
         let (range, order) = (self.rest, self.rest.order);
         let Plan::Scan(chunks) = &mut self.plan else { return Ok(None) };
         let Some(chunk) = chunks.front().copied().filter(|_| range.low <= range.high) else {
@@ -273,7 +269,7 @@ impl Ask {
     }
 
     /// Adds its commands: two.
-    fn add(&self, store: &RedisStore, order: Order, pipeline: &mut Pipeline) {
+    fn add(&self, store: &Partition, order: Order, pipeline: &mut Pipeline) {
         let id = |sequence: Option<u64>, open: &str| {
             sequence.map_or_else(|| open.to_owned(), |sequence| format!("{sequence}-0"))
         };
@@ -321,7 +317,7 @@ struct Ground {
 
 impl Ground {
     async fn read(
-        store: &RedisStore,
+        store: &Partition,
         request: &ReadRequest,
         digests: &[Digest],
         guess: Option<Ask>,
@@ -336,7 +332,7 @@ impl Ground {
 
     /// None where the dictionary has other buckets than was known.
     async fn try_read(
-        store: &RedisStore,
+        store: &Partition,
         request: &ReadRequest,
         digests: &[Digest],
         guess: Option<&Ask>,
@@ -379,14 +375,14 @@ impl Ground {
 }
 
 /// Reads the state, and notes it.
-fn learn(store: &RedisStore, answer: Value) -> Result<State, StorageFailure> {
+fn learn(store: &Partition, answer: Value) -> Result<State, StorageFailure> {
     let state =
         State::read(answer)?.ok_or_else(|| StorageFailure::Foreign("the namespace is gone".to_owned()))?;
     store.learn(&state)?;
     Ok(state)
 }
 
-fn chunks_command(store: &RedisStore, order: Order) -> redis::Cmd {
+fn chunks_command(store: &Partition, order: Order) -> redis::Cmd {
     let mut command = redis::cmd(if order == Order::OldestFirst { "ZRANGE" } else { "ZREVRANGE" });
     command.arg(store.keys().chunks()).arg(0).arg(-1);
     command
@@ -396,7 +392,7 @@ fn numbers(answer: Value) -> Result<Vec<u64>, StorageFailure> {
     FromRedisValue::from_redis_value(answer).map_err(|_| shape("numbers of chunks"))
 }
 
-impl RedisStore {
+impl Partition {
     /// The numbers of the log's chunks, in the order of a walk.
     pub(crate) async fn chunks_by(&self, order: Order) -> Result<Vec<u64>, StorageFailure> {
         numbers(self.link().read(&chunks_command(self, order)).await?)
@@ -404,7 +400,7 @@ impl RedisStore {
 }
 
 /// Events of these ids, in their order.
-pub(crate) async fn by_ids(store: &RedisStore, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError> {
+pub(crate) async fn by_ids(store: &Partition, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError> {
     let mut found = Vec::new();
     for ids in ids.chunks(MAX_FETCHED) {
         let digests: Vec<Digest> = ids.iter().map(|id| Digest::of_id(id)).collect();
@@ -420,7 +416,7 @@ pub(crate) async fn by_ids(store: &RedisStore, ids: &[String]) -> Result<Vec<Sto
 }
 
 /// Events at these positions, in their order.
-pub(crate) async fn at(store: &RedisStore, positions: &[Position]) -> Result<Page, EventStoreError> {
+pub(crate) async fn at(store: &Partition, positions: &[Position]) -> Result<Page, EventStoreError> {
     let sequences: Vec<u64> = positions.iter().copied().filter_map(sequence).collect();
     let mut page = Page::default();
     for entry in store.entries_at(&sequences).await? {

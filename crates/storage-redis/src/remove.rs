@@ -12,9 +12,9 @@ use crate::{
     failure::shape,
     functions,
     keys::{CHUNK, Digest, Long, chunk_of},
+    partition::Partition,
     rows::Entry,
     state::State,
-    store::RedisStore,
     tries::Tries,
     write::{Write, text},
 };
@@ -129,7 +129,7 @@ pub(crate) enum Removal {
     Overtaken,
 }
 
-impl RedisStore {
+impl Partition {
     /// The partition as it is now, to decide on what to remove.
     pub(crate) async fn seen(&self) -> Result<Seen, StorageFailure> {
         let mut command = cmd("HGETALL");

@@ -16,7 +16,7 @@ use redis::{FromRedisValue, Pipeline, Value, cmd};
 use crate::{
     failure::shape,
     keys::Keys,
-    store::RedisStore,
+    partition::Partition,
     write::{Write, text},
 };
 
@@ -205,7 +205,7 @@ impl Runner {
     }
 }
 
-impl RedisStore {
+impl Partition {
     /// The ids in an index, from one end of it or the other.
     pub(crate) async fn replays_in(
         &self,

@@ -20,9 +20,9 @@ use crate::{
     failure::shape,
     group_rows::queued_key,
     keys::{CHUNK, chunk_of},
+    partition::Partition,
     replay_rows::{self as rows, Row, Runner, lease_text, record_key, results_key},
     state::{from_micros, micros, sequence},
-    store::RedisStore,
     write::{Write, Written, text},
 };
 
@@ -52,7 +52,7 @@ impl Seen {
     }
 
     /// A write that goes through only while all that was decided on is still so.
-    fn write(&self, store: &RedisStore) -> Write {
+    fn write(&self, store: &Partition) -> Write {
         let key = record_key(store.keys(), &self.row.id);
         let mut write = Write::new();
         let lease = self.row.runner.lease.map(|(epoch, token)| lease_text(epoch, token));
@@ -66,7 +66,7 @@ impl Seen {
     }
 
     /// Turns the replay into a state, as of now; one that is over has no runner and holds nothing.
-    fn turn(&self, store: &RedisStore, write: &mut Write, state: ReplayState) {
+    fn turn(&self, store: &Partition, write: &mut Write, state: ReplayState) {
         let (keys, id) = (store.keys(), &self.row.id);
         let key = record_key(keys, id);
         write.hset(&key, "state", rows::state_name(state));
@@ -109,7 +109,7 @@ fn keeps_more(before: Option<&Cursor>, after: &Cursor) -> bool {
     })
 }
 
-impl RedisStore {
+impl Partition {
     async fn see_replay(&self, id: &str, with_results: bool) -> Result<Option<Seen>, StorageFailure> {
         let (keys, own) = (self.keys(), self.own_clock());
         let mut pipeline = Pipeline::with_capacity(4);
@@ -231,7 +231,7 @@ impl RedisStore {
 }
 
 #[async_trait]
-impl ReplayStore for RedisStore {
+impl ReplayStore for Partition {
     async fn record_replayed(&self, positions: &[Position], at: Timestamp) -> Result<(), ReplayStoreError> {
         let mut chunks: BTreeMap<u64, BTreeSet<u32>> = BTreeMap::new();
         let sequences = positions.iter().copied().filter_map(sequence);

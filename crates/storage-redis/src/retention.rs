@@ -14,11 +14,11 @@ use crate::{
     count,
     holds::{self, Hold, Holds, earlier},
     keys::chunk_of,
+    partition::Partition,
     read,
     remove::{AT_ONCE, Going, Mode, Removal, Seen},
     rows::Entry,
     state::{State, from_micros, micros},
-    store::RedisStore,
     tries::Tries,
     walk::LogWalk,
 };
@@ -31,7 +31,7 @@ const READ_AT_ONCE: usize = 500;
 const MANY_HOLES: u64 = 1_000;
 
 /// Trims, or counts what would go.
-pub(crate) async fn trim(store: &RedisStore, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
+pub(crate) async fn trim(store: &Partition, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
     if request.rule.is_empty() && store.keeps() == Keeps::History {
         return Ok(Trimmed::default());
     }
@@ -83,7 +83,7 @@ enum Verdict {
 }
 
 impl Bounds {
-    async fn of(store: &RedisStore, state: &State, request: &TrimRequest) -> Result<Self, EventStoreError> {
+    async fn of(store: &Partition, state: &State, request: &TrimRequest) -> Result<Self, EventStoreError> {
         let now = store.now().await?;
         let mut callers: Option<Hold> = None;
         for hold in &request.holds {
@@ -115,7 +115,7 @@ impl Bounds {
 
     async fn set_rule(
         &mut self,
-        store: &RedisStore,
+        store: &Partition,
         state: &State,
         rule: &RetentionRule,
     ) -> Result<(), EventStoreError> {
@@ -160,7 +160,7 @@ impl Bounds {
 
     async fn count_what_would_go(
         &self,
-        store: &RedisStore,
+        store: &Partition,
         state: &State,
     ) -> Result<Trimmed, EventStoreError> {
         let mut pass = Pass::default();
@@ -178,7 +178,7 @@ impl Bounds {
     /// Trims; none where others were quicker and nothing was done.
     async fn trim(
         mut self,
-        store: &RedisStore,
+        store: &Partition,
         mut seen: Seen,
         limit: usize,
     ) -> Result<Option<Trimmed>, EventStoreError> {
@@ -224,7 +224,7 @@ impl Bounds {
     /// What goes, the oldest first, at most `limit`; whether more would; and who holds the rest.
     async fn select(
         &self,
-        store: &RedisStore,
+        store: &Partition,
         state: &State,
         limit: usize,
     ) -> Result<(Vec<Going>, bool, Option<String>), EventStoreError> {
@@ -247,7 +247,7 @@ impl Bounds {
 }
 
 /// Writes chunks anew of which as much has gone as is left. The one that appends go to is left until it is full.
-async fn close_holes(store: &RedisStore, chunks: &[u64], live: u64) -> Result<(), EventStoreError> {
+async fn close_holes(store: &Partition, chunks: &[u64], live: u64) -> Result<(), EventStoreError> {
     for chunk in chunks.iter().filter(|chunk| **chunk != live) {
         let mut pipeline = redis::Pipeline::new();
         pipeline.cmd("HGET").arg(store.holes()).arg(*chunk).cmd("XLEN").arg(store.keys().log(*chunk));
@@ -283,7 +283,7 @@ enum Place {
 }
 
 impl Candidates {
-    async fn new(store: &RedisStore, state: &State, filter: Arc<Filter>) -> Result<Self, StorageFailure> {
+    async fn new(store: &Partition, state: &State, filter: Arc<Filter>) -> Result<Self, StorageFailure> {
         let place = if filter.is_everything() {
             Place::Log(LogWalk::new(store, state.head).await?)
         } else {
@@ -299,7 +299,7 @@ impl Candidates {
     }
 
     /// The next page, perhaps an empty one; none at the end.
-    async fn next(&mut self, store: &RedisStore) -> Result<Option<Vec<Candidate>>, EventStoreError> {
+    async fn next(&mut self, store: &Partition) -> Result<Option<Vec<Candidate>>, EventStoreError> {
         match &mut self.place {
             Place::End => Ok(None),
             Place::Log(walk) => {
@@ -329,11 +329,7 @@ impl Candidates {
 }
 
 /// Bytes of the events that match.
-async fn total_bytes(
-    store: &RedisStore,
-    state: &State,
-    filter: &Arc<Filter>,
-) -> Result<u64, EventStoreError> {
+async fn total_bytes(store: &Partition, state: &State, filter: &Arc<Filter>) -> Result<u64, EventStoreError> {
     let (mut total, mut candidates) = (0, Candidates::new(store, state, filter.clone()).await?);
     while let Some(page) = candidates.next(store).await? {
         total += page.iter().map(|candidate| candidate.going.bytes).sum::<u64>();

@@ -8,8 +8,8 @@ use redis::{Pipeline, Value, cmd};
 use crate::{
     failure::shape,
     keys::{CHUNK, Digest, Keys, chunk_of},
+    partition::Partition,
     state::{from_micros, position},
-    store::RedisStore,
     write::text,
 };
 
@@ -89,7 +89,7 @@ fn entry(value: Value) -> Result<Entry, StorageFailure> {
     Ok(Entry { sequence, stored_at: stored_at.unwrap_or(0), bytes, event, replays: None })
 }
 
-impl RedisStore {
+impl Partition {
     /// The text of the event at a sequence, if one is there.
     pub(crate) async fn stored_json(&self, sequence: u64) -> Result<Option<String>, StorageFailure> {
         let found = self.entries_at(&[sequence]).await?.into_iter().next();

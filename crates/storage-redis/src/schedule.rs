@@ -16,8 +16,8 @@ use crate::{
     append::{ERASED, MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
     failure::shape,
     keys::Digest,
+    partition::Partition,
     state::from_micros,
-    store::RedisStore,
     tries::Tries,
     write::{Write, Written, text},
 };
@@ -87,7 +87,7 @@ fn decode(member: Member, answer: Value) -> Result<Option<Waiting>, StorageFailu
     Ok(Some(Waiting { member, scheduled }))
 }
 
-impl RedisStore {
+impl Partition {
     fn schedule_key(&self) -> String {
         self.keys().named("schedule")
     }
@@ -288,7 +288,7 @@ impl RedisStore {
 /// Removes the scheduled events that name an entity, and refuses their ids from then on; the events whose ids were not
 /// refused before. One of an id that the log has too only leaves the schedule.
 pub(crate) async fn erase_scheduled(
-    store: &RedisStore,
+    store: &Partition,
     entity: &Entity,
 ) -> Result<Vec<Event>, StorageFailure> {
     let (mut erased, mut after) = (Vec::new(), None);
@@ -305,7 +305,7 @@ pub(crate) async fn erase_scheduled(
     }
 }
 
-impl RedisStore {
+impl Partition {
     /// Takes an event out of the schedule for good; whether its id is refused by this.
     async fn bury_scheduled(&self, member: &Member) -> Result<bool, StorageFailure> {
         let digest = Digest::of_id(member.id());
@@ -338,7 +338,7 @@ impl RedisStore {
 }
 
 #[async_trait]
-impl ScheduleStore for RedisStore {
+impl ScheduleStore for Partition {
     async fn schedule(&self, event: &Event, due: Timestamp) -> Result<ScheduleOutcome, ScheduleStoreError> {
         Ok(self.schedule_event(event, due).await?)
     }

@@ -16,10 +16,10 @@ use redis::{FromRedisValue, Pipeline, Value, cmd};
 use crate::{
     failure::shape,
     keys::CHUNK,
+    partition::Partition,
     remove::{Seen, Terms},
     rows::Entry,
     state::position,
-    store::RedisStore,
     verify_terms::Sums,
     walk::LogWalk,
 };
@@ -28,7 +28,7 @@ use crate::{
 pub(crate) const VALUES_AT_ONCE: usize = 10_000;
 
 pub(crate) async fn verify(
-    store: &RedisStore,
+    store: &Partition,
     progress: Option<Progress>,
 ) -> Result<VerifyReport, EventStoreError> {
     let before = store.seen().await?;
@@ -75,7 +75,7 @@ fn check_totals(before: &Seen, after: &Seen, bytes: u64, fields: u64, report: &m
 
 /// The walk over the log, with the lists of each chunk.
 struct LogCheck<'s> {
-    store: &'s RedisStore,
+    store: &'s Partition,
     /// What is appended beyond is left to the next verification.
     until: u64,
     total: u64,
@@ -94,7 +94,7 @@ struct OfChunk {
 }
 
 impl<'s> LogCheck<'s> {
-    fn new(store: &'s RedisStore, until: u64, total: u64, progress: Option<Progress>) -> Self {
+    fn new(store: &'s Partition, until: u64, total: u64, progress: Option<Progress>) -> Self {
         Self {
             store,
             until,
@@ -280,7 +280,7 @@ impl<'s> LogCheck<'s> {
 }
 
 /// A whole list of numbers, read in pages. A chunk's has at most as many as the chunk has positions.
-async fn read_list(store: &RedisStore, list: &str) -> Result<Vec<u64>, StorageFailure> {
+async fn read_list(store: &Partition, list: &str) -> Result<Vec<u64>, StorageFailure> {
     let mut all: Vec<u64> = Vec::new();
     loop {
         let mut command = cmd("LRANGE");
@@ -296,7 +296,7 @@ async fn read_list(store: &RedisStore, list: &str) -> Result<Vec<u64>, StorageFa
 }
 
 /// Which of these events are there, and can be read.
-pub(crate) async fn still_there(store: &RedisStore, sequences: &[u64]) -> Result<Vec<u64>, StorageFailure> {
+pub(crate) async fn still_there(store: &Partition, sequences: &[u64]) -> Result<Vec<u64>, StorageFailure> {
     let found = store.entries_at(sequences).await?;
     Ok(found.into_iter().filter(|entry| entry.event.is_ok()).map(|entry| entry.sequence).collect())
 }

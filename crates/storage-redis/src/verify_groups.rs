@@ -9,11 +9,11 @@ use redis::{FromRedisValue, Pipeline, Value};
 use crate::{
     failure::shape,
     group_rows::{Group, GroupKeys, lane, ledger, places},
-    store::RedisStore,
+    partition::Partition,
 };
 
 /// Adds what is found to a report.
-pub(crate) async fn check(store: &RedisStore, report: &mut VerifyReport) -> Result<(), EventStoreError> {
+pub(crate) async fn check(store: &Partition, report: &mut VerifyReport) -> Result<(), EventStoreError> {
     let groups = match store.all_groups().await {
         Ok(groups) => groups,
         Err(failure) => return damage(failure, report),
@@ -38,7 +38,7 @@ pub(crate) async fn check(store: &RedisStore, report: &mut VerifyReport) -> Resu
 #[derive(Default)]
 struct Found(Vec<String>);
 
-async fn check_group(store: &RedisStore, group: &Group, found: &mut Found) -> Result<(), StorageFailure> {
+async fn check_group(store: &Partition, group: &Group, found: &mut Found) -> Result<(), StorageFailure> {
     let (keys, count) = (GroupKeys::new(store.keys(), group.name()), group.row.spec.segments);
     let mut pipeline = Pipeline::new();
     pipeline.cmd("HGETALL").arg(keys.segments()).cmd("HGETALL").arg(keys.lanes());

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use redis::Client;
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
-use crate::store::RedisStore;
+use crate::partition::Partition;
 
 /// The longest that a wait goes on without looking itself: what is published while a subscription is made anew is missed.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
@@ -82,7 +82,7 @@ async fn ring(client: Client, channel: String, rings: watch::Sender<Rings>) {
     }
 }
 
-impl RedisStore {
+impl Partition {
     pub(crate) async fn wait_for_change(
         &self,
         after: &Cursor,

@@ -5,8 +5,8 @@ use domain::StorageFailure;
 use crate::{
     failure::shape,
     keys::{CHUNK, chunk_of},
+    partition::Partition,
     rows::{Entry, entries, range},
-    store::RedisStore,
 };
 
 /// Entries that one read brings.
@@ -23,7 +23,7 @@ pub(crate) struct LogWalk {
 
 impl LogWalk {
     /// Over all of the log up to a sequence.
-    pub(crate) async fn new(store: &RedisStore, until: u64) -> Result<Self, StorageFailure> {
+    pub(crate) async fn new(store: &Partition, until: u64) -> Result<Self, StorageFailure> {
         let mut chunks = store.chunks().await?;
         chunks.reverse();
         Ok(Self { chunks, from: 0, until })
@@ -35,7 +35,7 @@ impl LogWalk {
     }
 
     /// The next entries, perhaps none of them; none when all were met.
-    pub(crate) async fn next(&mut self, store: &RedisStore) -> Result<Option<Vec<Entry>>, StorageFailure> {
+    pub(crate) async fn next(&mut self, store: &Partition) -> Result<Option<Vec<Entry>>, StorageFailure> {
         let Some(chunk) = self.chunks.last().copied() else { return Ok(None) };
         let first = self.from.max(chunk * CHUNK);
         let last = self.until.min(chunk * CHUNK + CHUNK - 1);

@@ -41,7 +41,7 @@ pub(crate) struct Known {
 
 /// A store on Redis. Clones are handles on the same connection.
 #[derive(Clone)]
-pub struct RedisStore {
+pub struct Partition {
     inner: Arc<Inner>,
 }
 
@@ -56,13 +56,13 @@ struct Inner {
     bell: Bell,
 }
 
-impl std::fmt::Debug for RedisStore {
+impl std::fmt::Debug for Partition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedisStore").field("namespace", &self.inner.options.namespace).finish_non_exhaustive()
+        f.debug_struct("Partition").field("namespace", &self.inner.options.namespace).finish_non_exhaustive()
     }
 }
 
-impl RedisStore {
+impl Partition {
     /// Opens a store, making the namespace where it is absent.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl RedisStore {
     /// Opens a store that must be there.
     ///
     /// # Errors
-    /// As [`RedisStore::create`], and when there is no such namespace.
+    /// As [`Partition::create`], and when there is no such namespace.
     pub async fn open(options: RedisOptions) -> Result<Self, StorageFailure> {
         let (link, keys) = way(&options)?;
         let state = load(&link, &keys).await?.ok_or_else(|| {
@@ -259,7 +259,7 @@ async fn make(link: &Link, keys: &Keys, options: &RedisOptions) -> Result<(), St
 }
 
 #[async_trait]
-impl EventStore for RedisStore {
+impl EventStore for Partition {
     async fn append(
         &self,
         batch: &[Event],
