@@ -5,11 +5,8 @@
 //! are counted without being read. Whoever adds, changes or removes a letter does it by [`Change`], which keeps all of that.
 
 use domain::{
-    DeadLetter, DeadLetterState, Event, Position, StorageFailure,
-    dead_letter::{Failure, NewDeadLetter},
-    event::head,
+    DeadLetter, DeadLetterState, Event, Position, StorageFailure, dead_letter::Failure, event::head,
 };
-use jiff::Timestamp;
 use redis::{FromRedisValue, Pipeline, Value};
 use serde::{Deserialize, Serialize};
 

@@ -69,6 +69,7 @@ impl Partition {
             request.consumer.clone(),
             request.token.to_string(),
             request.duration.as_micros().min(LONGEST).to_string(),
+            self.number().to_string(),
         ];
         read_lease(self.link().call("lease", &names, &args).await?)
     }

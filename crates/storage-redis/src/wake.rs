@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use redis::Client;
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
-use crate::partition::Partition;
+use crate::store::RedisStore;
 
 /// The longest that a wait goes on without looking itself: what is published while a subscription is made anew is missed.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
@@ -24,7 +24,8 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Tells of appends by anybody. Its task begins with the first who waits, and ends with the store.
 pub(crate) struct Bell {
     client: Client,
-    channel: String,
+    /// One of each partition.
+    channels: Vec<String>,
     rings: watch::Sender<Rings>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -36,15 +37,15 @@ struct Rings {
 }
 
 impl Bell {
-    pub(crate) fn new(client: Client, channel: String) -> Self {
-        Self { client, channel, rings: watch::Sender::default(), task: Mutex::new(None) }
+    pub(crate) fn new(client: Client, channels: Vec<String>) -> Self {
+        Self { client, channels, rings: watch::Sender::default(), task: Mutex::new(None) }
     }
 
     fn listen(&self) -> watch::Receiver<Rings> {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         // A task ends with its runtime; the next who waits begins another.
         if task.as_ref().is_none_or(JoinHandle::is_finished) {
-            *task = Some(tokio::spawn(ring(self.client.clone(), self.channel.clone(), self.rings.clone())));
+            *task = Some(tokio::spawn(ring(self.client.clone(), self.channels.clone(), self.rings.clone())));
         }
         self.rings.subscribe()
     }
@@ -66,10 +67,10 @@ impl Drop for Bell {
     }
 }
 
-async fn ring(client: Client, channel: String, rings: watch::Sender<Rings>) {
+async fn ring(client: Client, channels: Vec<String>, rings: watch::Sender<Rings>) {
     loop {
         if let Ok(mut subscription) = client.get_async_pubsub().await
-            && subscription.subscribe(&channel).await.is_ok()
+            && subscription.subscribe(&channels).await.is_ok()
         {
             rings.send_modify(|rings| *rings = Rings { count: rings.count + 1, subscribed: true });
             let mut messages = subscription.into_on_message();
@@ -82,7 +83,7 @@ async fn ring(client: Client, channel: String, rings: watch::Sender<Rings>) {
     }
 }
 
-impl Partition {
+impl RedisStore {
     pub(crate) async fn wait_for_change(
         &self,
         after: &Cursor,
@@ -92,11 +93,10 @@ impl Partition {
         let mut rings = self.bell().listen();
         loop {
             let subscribed = rings.borrow_and_update().subscribed;
-            let state = self.state().await?;
-            let reached = state.sequence_of(after)?;
+            let states = self.states().await?;
             let now = Instant::now();
-            if state.head > reached || now >= deadline {
-                return Ok(state.cursor(state.head));
+            if self.is_past(&states, after)? || now >= deadline {
+                return Ok(self.head_of(&states));
             }
             let pause = if subscribed { LOOK_WITHIN } else { LOOK_WITHOUT };
             tokio::select! {

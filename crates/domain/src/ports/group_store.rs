@@ -130,6 +130,14 @@ pub enum GroupStoreError {
         /// What it has, for people.
         existing: String,
     },
+    /// The log is divided by the events' own ordering keys: what another order would keep together lies in several partitions.
+    #[error(
+        "the log is divided into {partitions} partitions by the events' own ordering keys, so a group can keep no other order"
+    )]
+    OrderCrossesPartitions {
+        /// How many there are.
+        partitions: u16,
+    },
     /// The cursor is not of this log.
     #[error("the cursor is not of this log: {0}")]
     BadCursor(String),
