@@ -24,6 +24,7 @@ mod groups_model;
 mod harness;
 pub mod laws;
 mod model;
+mod one_partition;
 mod walk;
 mod wrapped;
 
@@ -171,6 +172,7 @@ macro_rules! suite {
                 a_good_lease_is_not_taken,
                 asking_again_extends_every_lease,
                 consumers_take_their_fair_share,
+                more_consumers_than_segments_share_them,
                 epochs_rise_however_a_lease_ends,
                 leaving_frees_segments_and_changes_nothing_else,
                 a_token_holds_its_leases_alone,

@@ -50,7 +50,8 @@ impl Partition {
             let blocked = ledgers.remove(&segment).unwrap_or_default();
             taken.push((lease, SegmentState { partition: PARTITION, cursor, claimed_to, blocked }));
         }
-        Ok(Leases { held, taken, share: answer.share, gaps: answer.row.gaps })
+        let surplus = Leases::beyond(answer.share, &held);
+        Ok(Leases { held, taken, share: answer.share, surplus, gaps: answer.row.gaps })
     }
 
     async fn call_lease(&self, request: &LeaseRequest) -> Result<Option<Answer>, StorageFailure> {

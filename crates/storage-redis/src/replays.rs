@@ -35,7 +35,7 @@ const NO_SEQUENCE: u64 = 1 << 53;
 /// Fields that one command names: the server unpacks them onto a stack.
 const FIELDS_AT_ONCE: usize = 500;
 
-/// The field of a record that says which batches are settled: their results, wherever any are left, are of no more use.
+/// The field of a record that says which batches are settled: results that are left of them are of no more use.
 const SETTLED: &str = "settled";
 
 /// What was read of a replay to decide on.
@@ -273,20 +273,14 @@ impl Partition {
         state.map(|state| Ok((rows::state_of(&state)?, settled.unwrap_or(0)))).transpose()
     }
 
-    /// Results of batches from a number on, by batch.
-    pub(crate) async fn results_from(
-        &self,
-        id: &str,
-        first: u64,
-        limit: usize,
-    ) -> Result<Vec<LaneResult>, StorageFailure> {
+    async fn results_by_batch(&self, id: &str, limit: usize) -> Result<Vec<LaneResult>, StorageFailure> {
         let key = results_key(self.keys(), id);
         let mut keys_of = cmd("HKEYS");
         keys_of.arg(&key);
         let fields: Vec<String> = FromRedisValue::from_redis_value(self.link().read(&keys_of).await?)
             .map_err(|_| shape("results"))?;
-        let places = fields.iter().filter_map(|field| Some((rows::result_of_field(field)?, field)));
-        let mut places: Vec<_> = places.filter(|((batch, ..), _)| *batch >= first).collect();
+        let mut places: Vec<_> =
+            fields.iter().filter_map(|field| Some((rows::result_of_field(field)?, field))).collect();
         places.sort_unstable();
         places.truncate(limit);
         let mut results = Vec::with_capacity(places.len());
@@ -427,7 +421,7 @@ impl ReplayStore for Partition {
     }
 
     async fn results(&self, id: &str, limit: usize) -> Result<Vec<LaneResult>, ReplayStoreError> {
-        Ok(self.results_from(id, 0, limit).await?)
+        Ok(self.results_by_batch(id, limit).await?)
     }
 
     async fn delete_replay(&self, id: &str) -> Result<bool, ReplayStoreError> {

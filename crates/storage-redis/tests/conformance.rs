@@ -1,4 +1,4 @@
-//! The ports' laws, held by the Redis store on a real server.
+//! The ports' laws, held by the Redis store on a real server: a namespace of one partition.
 
 mod harness;
 

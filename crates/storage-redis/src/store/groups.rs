@@ -248,12 +248,15 @@ impl RedisStore {
                 whole.taken.push((outward(lease), state));
             }
             whole.share += part.share;
+            let surplus = part.surplus.into_iter();
+            whole.surplus.extend(surplus.map(|segment| partition.outward_segment(segment)));
             whole.gaps.extend(part.gaps.into_iter().map(|mut gap| {
                 gap.partition = partition.number();
                 gap
             }));
         }
         whole.held.sort_by_key(|lease| lease.segment);
+        whole.surplus.sort_unstable();
         whole.gaps.sort_by_key(|gap| gap.at);
         Ok(whole)
     }

@@ -80,7 +80,7 @@ impl ReplayStore for RedisStore {
         }
         let (id, settled) = (&lease.replay_id, update.settled_batches);
         if settled > 0 {
-            // What is left behind here is not given any more, and goes with a later step.
+            // Who settled them has what they say. What is left where this is cut short goes with the next step, or lease.
             try_join_all(self.others().map(|partition| partition.drop_settled(id, settled))).await?;
         }
         self.close_if_over(id, state).await?;
@@ -141,6 +141,9 @@ impl RedisStore {
             }
         }
         let stamped = try_join_all(self.others().map(|partition| partition.stamp(&lease))).await?;
+        if let Some((_, settled)) = self.first().replay_stage(id).await? {
+            try_join_all(self.others().map(|partition| partition.drop_settled(id, settled))).await?;
+        }
         // Another has taken the replay over while this was stamped.
         Ok(stamped.iter().all(|stamped| *stamped).then_some(lease))
     }
@@ -158,8 +161,7 @@ impl RedisStore {
         id: &str,
         limit: usize,
     ) -> Result<Vec<LaneResult>, ReplayStoreError> {
-        let settled = self.first().replay_stage(id).await?.map_or(0, |(_, settled)| settled);
-        let parts = self.partitions().iter().map(|partition| partition.results_from(id, settled, limit));
+        let parts = self.partitions().iter().map(|partition| partition.results(id, limit));
         let mut results = Vec::new();
         for (partition, part) in self.partitions().iter().zip(try_join_all(parts).await?) {
             results.extend(part.into_iter().map(|mut result| {

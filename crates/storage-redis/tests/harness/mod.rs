@@ -22,6 +22,7 @@ use storage_redis::{RedisOptions, RedisStore};
 /// One server for the tests of a process: it is made by the first, and ends when the process does.
 pub(crate) struct RedisHarness {
     url: String,
+    partitions: u16,
 }
 
 static SERVER: tokio::sync::OnceCell<(Server, String)> = tokio::sync::OnceCell::const_new();
@@ -30,16 +31,21 @@ struct Server(Child);
 
 impl RedisHarness {
     pub(crate) async fn new() -> Self {
+        Self::of(1).await
+    }
+
+    /// Of namespaces with so many partitions.
+    pub(crate) async fn of(partitions: u16) -> Self {
         let url = match std::env::var("EVENT_REPLAY_TEST_REDIS") {
             Ok(url) => url,
             Err(_) => SERVER.get_or_init(start).await.1.clone(),
         };
-        Self { url }
+        Self { url, partitions }
     }
 
     pub(crate) fn namespace(&self, clock: ManualClock, keeps: Keeps) -> Namespace {
         let name = format!("t{:x}", fastrand::u64(..));
-        Namespace { url: self.url.clone(), name, clock, keeps }
+        Namespace { url: self.url.clone(), name, clock, keeps, partitions: self.partitions }
     }
 }
 
@@ -68,6 +74,10 @@ async fn start() -> (Server, String) {
 
 #[async_trait]
 impl Harness for RedisHarness {
+    fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
     async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage> {
         Box::new(self.namespace(clock, Keeps::History))
     }
@@ -82,6 +92,7 @@ pub(crate) struct Namespace {
     pub(crate) name: String,
     pub(crate) clock: ManualClock,
     pub(crate) keeps: Keeps,
+    pub(crate) partitions: u16,
 }
 
 impl Namespace {
@@ -90,6 +101,7 @@ impl Namespace {
             namespace: self.name.clone(),
             clock: Some(Arc::new(self.clock.clone())),
             keeps: self.keeps,
+            partitions: Some(self.partitions),
             ..RedisOptions::new(&self.url)
         }
     }
@@ -106,6 +118,16 @@ impl Storage for Namespace {
     }
 }
 
+/// The slot of a hash tag: the remainder of its bits and sixteen noughts, divided by x^16 + x^12 + x^5 + 1.
+pub(crate) fn slot(tag: &str) -> u32 {
+    let bits = tag.bytes().flat_map(|byte| (0..8).rev().map(move |bit| u32::from(byte >> bit & 1)));
+    let divided = |rest: u32, bit: u32| {
+        let next = rest << 1 | bit;
+        if next & 0x1_0000 == 0 { next } else { next ^ 0x1_1021 }
+    };
+    bits.chain([0; 16]).fold(0, divided) % 16_384
+}
+
 /// Positions of one chunk of the log.
 const CHUNK: u64 = 1 << 17;
 
@@ -115,7 +137,19 @@ pub(crate) type Entry = (String, Vec<(String, Vec<u8>)>);
 impl Namespace {
     /// A key of the only partition.
     pub(crate) fn key(&self, name: &str) -> String {
-        format!("{{{}:0}}:{name}", self.name)
+        assert_eq!(self.partitions, 1);
+        self.key_in(0, name)
+    }
+
+    /// A key of a partition, as docs/redis-format.md says.
+    pub(crate) fn key_in(&self, partition: u16, name: &str) -> String {
+        if self.partitions == 1 {
+            return format!("{{{}:0}}:{name}", self.name);
+        }
+        let tags = (0..).map(|k| format!("{}:{partition}:{k}", self.name));
+        let lies_there =
+            |tag: &String| slot(tag) / (16_384 / u32::from(self.partitions)) == u32::from(partition);
+        format!("{{{}}}:{name}", tags.into_iter().find(lies_there).unwrap())
     }
 
     /// Sends a plain command, as an operator would.
@@ -138,7 +172,8 @@ impl Namespace {
     /// The list of a type's positions in the chunk of a position.
     fn type_list(&self, at: Position, event_type: &str) -> (String, String, String) {
         let (chunk, field) = (at.sequence / CHUNK, format!("t:{}", URL_SAFE_NO_PAD.encode(event_type)));
-        (self.key(&format!("ix:{chunk}:{field}")), self.key(&format!("dir:{chunk}")), field)
+        let key = |name: String| self.key_in(at.partition, &name);
+        (key(format!("ix:{chunk}:{field}")), key(format!("dir:{chunk}")), field)
     }
 }
 
@@ -146,7 +181,10 @@ impl Namespace {
 impl Faults for Namespace {
     /// Entries cannot be changed: the chunk is written anew with other bytes in one of them.
     async fn damage_event(&self, at: Position) {
-        let (log, id) = (self.key(&format!("log:{}", at.sequence / CHUNK)), format!("{}-0", at.sequence));
+        let (log, id) = (
+            self.key_in(at.partition, &format!("log:{}", at.sequence / CHUNK)),
+            format!("{}-0", at.sequence),
+        );
         let entries: Vec<Entry> = self.say(&["XRANGE", &log, "-", "+"]).await;
         assert!(entries.iter().any(|(own, _)| *own == id), "there is no event at {at}");
         let _: i64 = self.say(&["DEL", &log]).await;
@@ -163,7 +201,10 @@ impl Faults for Namespace {
     }
 
     async fn drop_index_entry(&self, at: Position) {
-        let (log, id) = (self.key(&format!("log:{}", at.sequence / CHUNK)), format!("{}-0", at.sequence));
+        let (log, id) = (
+            self.key_in(at.partition, &format!("log:{}", at.sequence / CHUNK)),
+            format!("{}-0", at.sequence),
+        );
         let entries: Vec<Entry> = self.say(&["XRANGE", &log, &id, &id]).await;
         let (_, json) = entries[0].1.iter().find(|(name, _)| name == "event").unwrap();
         let json: serde_json::Value = serde_json::from_slice(json).unwrap();
