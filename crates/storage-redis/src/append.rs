@@ -113,6 +113,13 @@ impl Partition {
         }))
     }
 
+    /// What would become of an all-or-nothing batch now, as far as it is known: what is not is not stored. Stores nothing.
+    pub(crate) async fn check_batch(&self, batch: &[Event]) -> Result<Vec<AppendOutcome>, StorageFailure> {
+        let mut work = Work::new(batch, Atomicity::AllOrNothing);
+        self.look_up(&mut work).await?;
+        Ok(work.outcomes())
+    }
+
     /// Settles what is stored or erased of a batch, and stores nothing.
     async fn look_up(&self, work: &mut Work<'_>) -> Result<(), StorageFailure> {
         let ids: Vec<Digest> = work.batch.iter().map(|event| Digest::of_id(event.id())).collect();
@@ -387,6 +394,7 @@ impl<'a> Work<'a> {
     }
 }
 
-fn refuses(outcome: &AppendOutcome) -> bool {
+/// Whether nothing of an all-or-nothing batch may be stored for an outcome.
+pub(crate) fn refuses(outcome: &AppendOutcome) -> bool {
     matches!(outcome, AppendOutcome::Conflict(_) | AppendOutcome::Erased)
 }

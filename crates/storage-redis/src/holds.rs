@@ -17,6 +17,7 @@ use crate::{
     remove::Going,
     rows::range,
     state::{PARTITION, State, from_micros, micros},
+    store::RedisStore,
     write::Write,
 };
 
@@ -55,24 +56,13 @@ struct GroupHeld {
 #[derive(Debug)]
 pub(crate) struct Noted(Vec<(usize, Vec<Gap>, Vec<u8>)>);
 
-/// What holds now: what the caller holds, the store's own checkpoints and replays, and its groups.
+/// What holds in a partition now: what is said to hold in it whatever comes after a mark, and its groups.
 pub(crate) async fn all(
     store: &Partition,
-    state: &State,
-    callers: Option<Hold>,
+    firm: Option<Hold>,
     of_groups: GroupHolds,
     now: i64,
-) -> Result<Holds, EventStoreError> {
-    let mut firm = callers;
-    let mut own = checkpoints::holding(store).await?;
-    own.extend(store.replay_holds().await?);
-    for (mark, holder) in own {
-        let mark = sequence_of(state, &mark, &holder)?;
-        // Of equal marks the first is named.
-        if firm.as_ref().is_none_or(|(lowest, _)| mark < *lowest) {
-            firm = Some((mark, holder));
-        }
-    }
+) -> Result<Holds, StorageFailure> {
     let released_before = of_groups.max_hold.map_or(i64::MIN, |most| earlier(now, most));
     let mut holds = Holds { firm, released_before, ..Holds::default() };
     let forgotten_before = earlier(now, of_groups.forgotten_after);
@@ -88,15 +78,44 @@ pub(crate) async fn all(
     Ok(holds)
 }
 
+/// Adds a hold to those of the partitions, where it is lower. Of equal marks the first is named.
+pub(crate) fn lower(firm: &mut [Option<Hold>], marks: &[u64], holder: &str) {
+    for (firm, mark) in firm.iter_mut().zip(marks) {
+        if firm.as_ref().is_none_or(|(lowest, _)| mark < lowest) {
+            *firm = Some((*mark, holder.to_owned()));
+        }
+    }
+}
+
+/// Adds what the store's own checkpoints and replays hold.
+///
+/// They stand in partition 0, and so are read before anything is removed of another partition; whoever begins to hold says
+/// so in each partition before it is answered ([`RedisStore::tell_of_hold`]), and a removal that did not know is refused.
+pub(crate) async fn add_own(
+    store: &RedisStore,
+    states: &[State],
+    firm: &mut [Option<Hold>],
+) -> Result<(), EventStoreError> {
+    let mut own = checkpoints::holding(store.first()).await?;
+    own.extend(store.first().replay_holds().await?);
+    for (mark, holder) in own {
+        let mut marks = Vec::with_capacity(states.len());
+        for (state, local) in states.iter().zip(store.divide(&mark)?) {
+            marks.push(sequence_of(state, &local, &holder)?);
+        }
+        lower(firm, &marks, &holder);
+    }
+    Ok(())
+}
+
 /// The sequence that a hold of the store's own marks. Where a part of the log was lost, it marks the end of what is left.
 fn sequence_of(state: &State, mark: &Cursor, holder: &str) -> Result<u64, EventStoreError> {
     match state.sequence_of(mark) {
-        Err(EventStoreError::LostCursor(why)) => {
-            match state.ends.iter().find(|(epoch, _)| *epoch == mark.epoch) {
-                Some((_, end)) => Ok(*end),
-                None => Err(EventStoreError::LostCursor(format!("{holder}: {why}"))),
-            }
-        }
+        Err(EventStoreError::LostCursor(why)) => match mark.sequences.first().map(|at| state.end_before(*at))
+        {
+            Some(Some((_, end))) => Ok(end),
+            _ => Err(EventStoreError::LostCursor(format!("{holder}: {why}"))),
+        },
         other => other,
     }
 }

@@ -103,9 +103,10 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// The keys of a partition. The name of the namespace is used as it is: [`Keys::check_namespace`] says which may be.
-    pub(crate) fn new(namespace: &str, partition: u16) -> Self {
-        Self { prefix: format!("{{{namespace}:{partition}}}:") }
+    /// The keys of a hash tag ([`crate::slots::tag`]). The name of the namespace stands in it as it is:
+    /// [`Keys::check_namespace`] says which may be.
+    pub(crate) fn new(tag: &str) -> Self {
+        Self { prefix: format!("{{{tag}}}:") }
     }
 
     /// Refuses names that would not stand in a key as they are.

@@ -50,7 +50,8 @@ impl Partition {
             let blocked = ledgers.remove(&segment).unwrap_or_default();
             taken.push((lease, SegmentState { partition: PARTITION, cursor, claimed_to, blocked }));
         }
-        Ok(Leases { held, taken, share: answer.share, gaps: answer.row.gaps })
+        let surplus = Leases::beyond(answer.share, &held);
+        Ok(Leases { held, taken, share: answer.share, surplus, gaps: answer.row.gaps })
     }
 
     async fn call_lease(&self, request: &LeaseRequest) -> Result<Option<Answer>, StorageFailure> {
@@ -69,6 +70,7 @@ impl Partition {
             request.consumer.clone(),
             request.token.to_string(),
             request.duration.as_micros().min(LONGEST).to_string(),
+            self.number().to_string(),
         ];
         read_lease(self.link().call("lease", &names, &args).await?)
     }

@@ -39,6 +39,9 @@ pub struct RedisOptions {
     pub keeps: Keeps,
     /// Whether events are kept compressed, frozen when the namespace is made.
     pub compression: bool,
+    /// Into how many partitions the namespace is divided, frozen when it is made: 1, 2, 4, … 64. None: 1 on one server,
+    /// 16 on a cluster.
+    pub partitions: Option<u16>,
 }
 
 impl RedisOptions {
@@ -55,7 +58,21 @@ impl RedisOptions {
             clock: None,
             keeps: Keeps::History,
             compression: false,
+            partitions: None,
         }
+    }
+
+    /// Most partitions of a namespace.
+    pub const MAX_PARTITIONS: u16 = 64;
+
+    /// Whether a namespace may have so many partitions: powers of two, so that the slots of a cluster divide evenly.
+    pub fn may_have(partitions: u16) -> bool {
+        (1..=Self::MAX_PARTITIONS).contains(&partitions) && partitions.is_power_of_two()
+    }
+
+    /// How many partitions a namespace has that is made now and of which nothing else was said.
+    pub(crate) fn usual_partitions(&self) -> u16 {
+        if self.url.contains("+cluster:") { 16 } else { 1 }
     }
 }
 
@@ -67,6 +84,7 @@ impl std::fmt::Debug for RedisOptions {
             .field("timeout", &self.timeout)
             .field("keeps", &self.keeps)
             .field("compression", &self.compression)
+            .field("partitions", &self.partitions)
             .finish_non_exhaustive()
     }
 }

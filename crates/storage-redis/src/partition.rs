@@ -1,38 +1,23 @@
-//! The store: a handle on a namespace, what it remembers of the partition, and the port of the log.
+//! A handle on one partition, and what it remembers of it. A partition is a whole store by itself; how several are one
+//! store is said by [`crate::store`].
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use async_trait::async_trait;
-use domain::{
-    Cursor, Entity, Event, Filter, Position, StorageFailure, StoreId, StoredEvent,
-    ports::{
-        AppendOutcome, Atomicity, Erased, EventStore, EventStoreError, Keeps, Page, ReadRequest, StoreInfo,
-        TrimRequest, Trimmed, VerifyReport, event_store::Progress,
-    },
-};
+use domain::{StorageFailure, StoreId, ports::Keeps};
 use redis::{Value, cmd};
 
 use crate::{
-    append::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
     compress::Compression,
-    count, erase,
     failure::shape,
     hints::Hints,
     keys::Keys,
     link::Link,
     near::Finding,
-    occupied,
     options::RedisOptions,
-    read, retention,
-    state::{LAYOUT, LEVEL, State, micros},
-    verify,
-    wake::Bell,
+    state::{State, micros},
     write::Write,
 };
 
@@ -45,16 +30,25 @@ pub(crate) struct Known {
     pub(crate) split: u32,
 }
 
-/// A store on Redis. Clones are handles on the same connection.
+/// One partition of a namespace. Clones are handles on the same connection.
 #[derive(Clone)]
-pub struct Partition {
+pub(crate) struct Partition {
     inner: Arc<Inner>,
 }
 
+/// What all partitions of a store have in common: how to reach the server.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) options: Arc<RedisOptions>,
+    pub(crate) link: Arc<Link>,
+}
+
 struct Inner {
-    options: RedisOptions,
-    link: Link,
+    shared: Shared,
     keys: Keys,
+    /// Which it is, and of how many.
+    number: u16,
+    of: u16,
     store: StoreId,
     keeps: Keeps,
     compression: Compression,
@@ -63,57 +57,17 @@ struct Inner {
     finding: Finding,
     average_bytes: AtomicU64,
     is_sparse: AtomicBool,
-    bell: Bell,
-}
-
-impl std::fmt::Debug for Partition {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Partition").field("namespace", &self.inner.options.namespace).finish_non_exhaustive()
-    }
 }
 
 impl Partition {
-    /// Opens a store, making the namespace where it is absent.
-    ///
-    /// # Errors
-    /// When the server cannot be reached or must not be used as it is set up, or when the namespace is of another layout.
-    pub async fn create(options: RedisOptions) -> Result<Self, StorageFailure> {
-        let (link, keys) = way(&options)?;
-        crate::checks::before_use(&link, &keys).await?;
-        let state = match load(&link, &keys).await? {
-            Some(state) => state,
-            None => {
-                crate::checks::before_making(&link, &keys).await?;
-                make(&link, &keys, &options).await?;
-                let made = load(&link, &keys).await?;
-                made.ok_or_else(|| StorageFailure::Corrupt("the namespace that was made is gone".to_owned()))?
-            }
-        };
-        Ok(Self::with(options, link, keys, &state))
-    }
-
-    /// Opens a store that must be there.
-    ///
-    /// # Errors
-    /// As [`Partition::create`], and when there is no such namespace.
-    pub async fn open(options: RedisOptions) -> Result<Self, StorageFailure> {
-        let (link, keys) = way(&options)?;
-        let state = load(&link, &keys).await?.ok_or_else(|| {
-            StorageFailure::Unavailable(format!(
-                "there is no namespace {:?} on this Redis server; `event-replay init` makes one",
-                options.namespace
-            ))
-        })?;
-        Ok(Self::with(options, link, keys, &state))
-    }
-
-    fn with(options: RedisOptions, link: Link, keys: Keys, state: &State) -> Self {
+    /// A handle on the partition of this number whose state was read.
+    pub(crate) fn new(shared: Shared, keys: Keys, number: u16, state: &State) -> Self {
         let known = Known { head: state.head, epoch: state.epoch, level: state.level, split: state.split };
-        let bell = Bell::new(link.clone(), keys.bell());
         let inner = Inner {
-            options,
-            link,
+            shared,
             keys,
+            number,
+            of: state.partitions,
             store: state.store,
             keeps: state.keeps,
             compression: Compression::new(state.compression),
@@ -122,30 +76,31 @@ impl Partition {
             finding: Finding::default(),
             average_bytes: AtomicU64::new(0),
             is_sparse: AtomicBool::new(false),
-            bell,
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Ends the connections. What was answered is stored whether or not this is called.
-    pub async fn close(self) {
-        self.inner.bell.close().await;
+    /// Which of the store's partitions it is.
+    pub(crate) fn number(&self) -> u16 {
+        self.inner.number
+    }
+
+    /// What a segment of a group in this partition is called in the whole group.
+    pub(crate) fn outward_segment(&self, segment: u16) -> u16 {
+        self.inner.number + self.inner.of * segment
+    }
+
+    /// The segment of this partition that is called so in the whole group.
+    pub(crate) fn inward_segment(&self, segment: u16) -> u16 {
+        segment / self.inner.of
     }
 
     pub(crate) fn link(&self) -> &Link {
-        &self.inner.link
+        &self.inner.shared.link
     }
 
     pub(crate) fn keys(&self) -> &Keys {
         &self.inner.keys
-    }
-
-    pub(crate) fn options(&self) -> &RedisOptions {
-        &self.inner.options
-    }
-
-    pub(crate) fn bell(&self) -> &Bell {
-        &self.inner.bell
     }
 
     pub(crate) fn compression(&self) -> &Compression {
@@ -182,7 +137,7 @@ impl Partition {
 
     /// The present instant in microseconds by the store's own clock, where it was given one.
     pub(crate) fn own_clock(&self) -> Option<i64> {
-        self.inner.options.clock.as_ref().map(|clock| micros(clock.now()))
+        self.inner.shared.options.clock.as_ref().map(|clock| micros(clock.now()))
     }
 
     /// The present instant in microseconds by the store's clock: one round trip where that is the server's.
@@ -199,6 +154,11 @@ impl Partition {
     /// What is known of the partition.
     pub(crate) async fn known(&self) -> Result<Known, StorageFailure> {
         Ok(*self.lock())
+    }
+
+    /// The log epoch, as far as it is known.
+    pub(crate) fn known_epoch(&self) -> u64 {
+        self.lock().epoch
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -228,9 +188,17 @@ impl Partition {
         known.head = known.head.max(head);
     }
 
+    /// Tells trims that something is held that was not before.
+    pub(crate) async fn tell_of_hold(&self) -> Result<(), StorageFailure> {
+        let meta = self.keys().meta();
+        let mut write = Write::new();
+        write.command("HINCRBY", &meta, ("holds", 1));
+        write.run(self.link(), &meta).await.map(drop)
+    }
+
     /// The state as it is now, one round trip.
     pub(crate) async fn state(&self) -> Result<State, StorageFailure> {
-        let state = load(self.link(), self.keys()).await?;
+        let state = crate::namespace::load(self.link(), self.keys()).await?;
         let state = state.ok_or_else(|| StorageFailure::Foreign("the namespace is gone".to_owned()))?;
         self.learn(&state)?;
         Ok(state)
@@ -247,127 +215,5 @@ impl Partition {
         let average = (state.bytes / state.events.max(1)).max(u64::from(state.events > 0));
         self.inner.average_bytes.store(average, Ordering::Relaxed);
         Ok(())
-    }
-}
-
-/// The way to a namespace. Nothing is sent yet.
-pub(crate) fn way(options: &RedisOptions) -> Result<(Link, Keys), StorageFailure> {
-    Keys::check_namespace(&options.namespace)?;
-    let keys = Keys::new(&options.namespace, crate::state::PARTITION);
-    Ok((Link::new(options, &keys.meta())?, keys))
-}
-
-/// The state of the namespace; none where there is none.
-pub(crate) async fn load(link: &Link, keys: &Keys) -> Result<Option<State>, StorageFailure> {
-    let mut command = cmd("HGETALL");
-    command.arg(keys.meta());
-    match link.read(&command).await {
-        // Its own type says that the key is not ours.
-        Err(StorageFailure::Corrupt(text)) if text.contains("WRONGTYPE") => Err(StorageFailure::Foreign(
-            format!("the key {} on this server is another program's: name another namespace", keys.meta()),
-        )),
-        answer => State::read(answer?),
-    }
-}
-
-/// Makes the namespace. Where another was quicker, that one's stays.
-async fn make(link: &Link, keys: &Keys, options: &RedisOptions) -> Result<(), StorageFailure> {
-    let meta = keys.meta();
-    let keeps = match options.keeps {
-        Keeps::History => "history",
-        Keeps::Deliveries => "deliveries",
-    };
-    let mut write = Write::new();
-    write.if_none(&meta);
-    let fields: [(&str, String); 13] = [
-        ("layout", LAYOUT.to_owned()),
-        ("store", format!("{:016x}", fastrand::u64(1..))),
-        ("keeps", keeps.to_owned()),
-        ("compression", if options.compression { "zstd" } else { "none" }.to_owned()),
-        ("partitions", crate::state::PARTITIONS.to_string()),
-        ("head", "0".to_owned()),
-        ("epoch", "1".to_owned()),
-        ("level", LEVEL.to_string()),
-        ("split", "0".to_owned()),
-        ("stored", "0".to_owned()),
-        ("events", "0".to_owned()),
-        ("bytes", "0".to_owned()),
-        ("fields", "0".to_owned()),
-    ];
-    write.command("HSET", &meta, &fields[..]);
-    write.run(link, &meta).await.map(|_| ())
-}
-
-#[async_trait]
-impl EventStore for Partition {
-    async fn append(
-        &self,
-        batch: &[Event],
-        atomicity: Atomicity,
-    ) -> Result<Vec<AppendOutcome>, EventStoreError> {
-        let bytes: usize = batch.iter().map(Event::size_bytes).sum();
-        if batch.len() > MAX_BATCH_EVENTS || (bytes > MAX_BATCH_BYTES && batch.len() > 1) {
-            return Err(EventStoreError::BatchTooLarge {
-                max_events: MAX_BATCH_EVENTS,
-                max_bytes: MAX_BATCH_BYTES,
-            });
-        }
-        match self.append_batch(batch, atomicity, None).await? {
-            Ok(outcomes) => Ok(outcomes),
-            // Nothing went with it that could be refused.
-            Err(_) => Err(shape("an append").into()),
-        }
-    }
-
-    async fn read(&self, request: &ReadRequest) -> Result<Page, EventStoreError> {
-        read::page(self, request).await
-    }
-
-    async fn get(&self, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError> {
-        read::by_ids(self, ids).await
-    }
-
-    async fn at(&self, positions: &[Position]) -> Result<Page, EventStoreError> {
-        read::at(self, positions).await
-    }
-
-    async fn count(&self, filter: &Arc<Filter>, until: Option<&Cursor>) -> Result<u64, EventStoreError> {
-        count::count(self, filter, until).await
-    }
-
-    async fn head(&self) -> Result<Cursor, EventStoreError> {
-        let state = self.state().await?;
-        Ok(state.cursor(state.head))
-    }
-
-    async fn changed(&self, after: &Cursor, timeout: Duration) -> Result<Cursor, EventStoreError> {
-        self.wait_for_change(after, timeout).await
-    }
-
-    async fn trim(&self, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
-        retention::trim(self, request).await
-    }
-
-    async fn erase(&self, entity: &Entity) -> Result<Erased, EventStoreError> {
-        erase::erase(self, entity).await
-    }
-
-    async fn verify(&self, progress: Option<Progress>) -> Result<VerifyReport, EventStoreError> {
-        verify::verify(self, progress).await
-    }
-
-    async fn info(&self) -> Result<StoreInfo, EventStoreError> {
-        let state = self.state().await?;
-        let bytes_occupied = occupied::bytes(self, &state).await?;
-        Ok(StoreInfo {
-            id: state.store,
-            namespace: self.options().namespace.clone(),
-            keeps: state.keeps,
-            head: state.cursor(state.head),
-            events: state.events,
-            bytes: state.bytes,
-            bytes_occupied,
-            trimmed_through: vec![state.trimmed],
-        })
     }
 }

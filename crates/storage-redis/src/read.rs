@@ -26,7 +26,7 @@ use crate::{
 /// Events that a page looks at before it says "go on from here".
 const MAX_EXAMINED: usize = 16 * 1024;
 /// Bytes of events that a page returns before it says so, whatever limit was asked for.
-const MAX_PAGE_BYTES: u64 = 4 * 1024 * 1024;
+pub(crate) const MAX_PAGE_BYTES: u64 = 4 * 1024 * 1024;
 /// Entries of one round trip.
 const MAX_FETCHED: usize = 1_000;
 /// From so many entries on they are read in so many pieces at once.
@@ -40,7 +40,25 @@ const MAX_GUESSED: usize = 100;
 const MOST_TRIES: usize = 100;
 
 pub(crate) async fn page(store: &Partition, request: &ReadRequest) -> Result<Page, EventStoreError> {
+    page_of(&mut Walk::begin(store, request).await?, store, request).await
+}
+
+/// As [`page`], of no more than about so many bytes, with the state that the page goes by.
+pub(crate) async fn page_with_state(
+    store: &Partition,
+    request: &ReadRequest,
+    most_bytes: u64,
+) -> Result<(Page, State), EventStoreError> {
     let mut walk = Walk::begin(store, request).await?;
+    walk.most_bytes = most_bytes.min(MAX_PAGE_BYTES);
+    Ok((page_of(&mut walk, store, request).await?, walk.state))
+}
+
+async fn page_of(
+    walk: &mut Walk<'_>,
+    store: &Partition,
+    request: &ReadRequest,
+) -> Result<Page, EventStoreError> {
     let mut page = Page::default();
     let (limit, mut bytes, mut examined) = (request.limit.max(1), 0, 0);
     loop {
@@ -61,7 +79,7 @@ pub(crate) async fn page(store: &Partition, request: &ReadRequest) -> Result<Pag
                 Ok(stored) => page.events.push(stored),
                 Err(corrupt) => page.corrupt.push(corrupt),
             }
-            if page.events.len() + page.corrupt.len() == limit || bytes >= MAX_PAGE_BYTES {
+            if page.events.len() + page.corrupt.len() == limit || bytes >= walk.most_bytes {
                 page.next = walk.after(sequence, Some(sequence) == last);
                 return Ok(page);
             }
@@ -82,6 +100,8 @@ pub(crate) struct Walk<'f> {
     plan: Plan<'f>,
     /// Whether every candidate matches, as a rule.
     is_sure: bool,
+    /// Bytes of events that its page returns at most.
+    most_bytes: u64,
     /// Entries that came with the state, of a scan or by terms.
     ahead: Option<Ahead>,
     near: Near,
@@ -121,7 +141,17 @@ impl<'f> Walk<'f> {
             let shorts = Short::read_all(&parts.shorts, &values)?;
             plan::choose(store, &state, range, parts, shorts, chunks).await?
         };
-        Ok(Self { state, range, rest: range, plan, is_sure: is_one_part(filter), ahead, near, reached: None })
+        Ok(Self {
+            state,
+            range,
+            rest: range,
+            plan,
+            is_sure: is_one_part(filter),
+            most_bytes: MAX_PAGE_BYTES,
+            ahead,
+            near,
+            reached: None,
+        })
     }
 
     /// The next entries, in the order of the walk; none where there are no more. They may be empty.
@@ -157,7 +187,7 @@ impl<'f> Walk<'f> {
     fn wanted(&self, missing: usize) -> usize {
         let factor = if self.is_sure { 1 } else { 4 };
         let average = (self.state.bytes / self.state.events.max(1)).max(1);
-        let most = usize::try_from(MAX_PAGE_BYTES / average).unwrap_or(MAX_FETCHED).clamp(1, MAX_FETCHED);
+        let most = usize::try_from(self.most_bytes / average).unwrap_or(MAX_FETCHED).clamp(1, MAX_FETCHED);
         missing.saturating_mul(factor).clamp(if self.is_sure { 1 } else { 64 }, MAX_FETCHED).min(most)
     }
 

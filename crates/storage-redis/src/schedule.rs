@@ -220,6 +220,14 @@ impl Partition {
         }
     }
 
+    /// The places and ids of what is due now, the earliest first, at most so many.
+    pub(crate) async fn due_now(&self, limit: usize) -> Result<Vec<(String, String)>, StorageFailure> {
+        let now = from_micros(self.now().await?);
+        let not_yet = sortable(now.as_nanosecond() + 1);
+        let members = self.scheduled_members(None, Some(&not_yet), limit).await?;
+        Ok(members.iter().map(|member| (member.place().to_owned(), member.id().to_owned())).collect())
+    }
+
     /// The events leave the schedule whatever became of them: what the log refuses now it will refuse for ever.
     async fn append_what_is_due(&self, limit: usize) -> Result<Vec<(String, AppendOutcome)>, StorageFailure> {
         let limit = limit.clamp(1, MAX_BATCH_EVENTS);

@@ -9,19 +9,22 @@ use domain::{
 use jiff::Timestamp;
 use redis::{FromRedisValue, Value};
 
-/// The layout that this program writes and reads.
+/// The layout of a partition that this program writes and reads.
 pub(crate) const LAYOUT: &str = "1";
-/// The only partition of a standalone server.
+/// A partition is a store by itself and calls itself so: positions, segments and cursors within it are its own. What they
+/// are in the whole store is said by [`crate::store`].
 pub(crate) const PARTITION: u16 = 0;
-/// How many there are.
+/// As a partition sees it, there is but one.
 pub(crate) const PARTITIONS: u16 = 1;
-/// The dictionary begins with 2^LEVEL buckets: a bucket is a key only once something falls to it.
-pub(crate) const LEVEL: u32 = 14;
+/// Sequences of one log epoch: each begins at a multiple.
+const EPOCH: u64 = 1 << 32;
 
 /// The state of a partition.
 #[derive(Debug, Clone)]
 pub(crate) struct State {
     pub(crate) store: StoreId,
+    /// Of how many partitions it is one.
+    pub(crate) partitions: u16,
     pub(crate) keeps: Keeps,
     /// Whether events are kept compressed.
     pub(crate) compression: bool,
@@ -45,22 +48,20 @@ impl State {
     pub(crate) fn read(answer: Value) -> Result<Option<Self>, StorageFailure> {
         let fields: HashMap<String, String> =
             FromRedisValue::from_redis_value(answer).map_err(|_| crate::failure::shape("the state"))?;
-        if fields.is_empty() {
-            return Ok(None);
-        }
-        check_layout(&fields)?;
-        let number = |name: &str| -> Result<u64, StorageFailure> {
-            let text = fields.get(name).map(String::as_str).unwrap_or("0");
-            text.parse()
-                .map_err(|_| StorageFailure::Corrupt(format!("the field {name} of the state is {text:?}")))
-        };
+        if fields.is_empty() { Ok(None) } else { Self::of(&fields).map(Some) }
+    }
+
+    /// Reads the fields of `meta`.
+    pub(crate) fn of(fields: &HashMap<String, String>) -> Result<Self, StorageFailure> {
+        check_layout(fields)?;
+        let number = |name: &str| number_in(fields, name);
         let keeps = match fields.get("keeps").map(String::as_str) {
             Some("deliveries") => Keeps::Deliveries,
             _ => Keeps::History,
         };
-        let store = fields.get("store").and_then(|text| u64::from_str_radix(text, 16).ok());
-        Ok(Some(Self {
-            store: StoreId(store.ok_or_else(|| StorageFailure::Corrupt("the store has no id".to_owned()))?),
+        Ok(Self {
+            store: store_in(fields)?,
+            partitions: number("partitions")?.clamp(1, u64::from(u16::MAX)) as u16,
             keeps,
             compression: fields.get("compression").is_some_and(|how| how == "zstd"),
             head: number("head")?,
@@ -72,7 +73,7 @@ impl State {
             level: number("level")? as u32,
             split: number("split")? as u32,
             fields: number("fields")?,
-        }))
+        })
     }
 
     pub(crate) fn cursor(&self, sequence: u64) -> Cursor {
@@ -91,27 +92,51 @@ impl State {
         if cursor.epoch > self.epoch {
             return lost(format!("it is of log epoch {}, this log is in epoch {}", cursor.epoch, self.epoch));
         }
-        let end = match self.ends.iter().find(|(epoch, _)| *epoch == cursor.epoch) {
-            Some((_, end)) => *end,
-            None => self.head,
-        };
-        if sequence > end {
-            return lost(format!("{sequence} is beyond {end}, the end of log epoch {}", cursor.epoch));
+        if sequence > self.head {
+            return lost(format!("{sequence} is beyond {}, the end of the log", self.head));
         }
-        Ok(sequence)
+        match self.end_before(sequence) {
+            Some((epoch, end)) => lost(format!("{sequence} is beyond {end}, the end of log epoch {epoch}")),
+            None => Ok(sequence),
+        }
     }
+
+    /// The log epoch that a sequence was handed out in, and the last sequence that is left of it, where the sequence was
+    /// lost with the end of that epoch. It can be told from the sequence alone, since an epoch begins at a multiple of
+    /// 2^32 beyond whatever was handed out before.
+    pub(crate) fn end_before(&self, sequence: u64) -> Option<(u64, u64)> {
+        let is_of = |(_, end): &&(u64, u64)| sequence < (end / EPOCH + 1) * EPOCH;
+        self.ends.iter().find(is_of).copied().filter(|(_, end)| sequence > *end)
+    }
+}
+
+/// The store's identity.
+pub(crate) fn store_in(fields: &HashMap<String, String>) -> Result<StoreId, StorageFailure> {
+    let store = fields.get("store").and_then(|text| u64::from_str_radix(text, 16).ok());
+    store.map(StoreId).ok_or_else(|| StorageFailure::Corrupt("the store has no id".to_owned()))
+}
+
+/// A number of the state; 0 where it is absent.
+pub(crate) fn number_in(fields: &HashMap<String, String>, name: &str) -> Result<u64, StorageFailure> {
+    let text = fields.get(name).map(String::as_str).unwrap_or("0");
+    text.parse().map_err(|_| StorageFailure::Corrupt(format!("the field {name} of the state is {text:?}")))
 }
 
 /// Refuses a namespace of a layout that this program does not know.
 fn check_layout(fields: &HashMap<String, String>) -> Result<(), StorageFailure> {
     match fields.get("layout").map(String::as_str) {
         Some(LAYOUT) => Ok(()),
-        Some(other) => Err(StorageFailure::Foreign(format!(
-            "the namespace has layout {other}, this program knows layout {LAYOUT}: use the program that made it, or \
-             `event-replay migrate`"
-        ))),
+        Some(other) => Err(unknown_layout(other)),
         None => Err(StorageFailure::Foreign("the key of the namespace's state is not ours".to_owned())),
     }
+}
+
+/// A namespace of a layout that another program made.
+pub(crate) fn unknown_layout(layout: &str) -> StorageFailure {
+    StorageFailure::Foreign(format!(
+        "the namespace has layout {layout}, this program knows layout {LAYOUT}: use the program that made it, or \
+         `event-replay migrate`"
+    ))
 }
 
 fn ends(text: &str) -> Vec<(u64, u64)> {

@@ -60,10 +60,13 @@ async fn check_group(store: &Partition, group: &Group, found: &mut Found) -> Res
     }
     for segment in 0..count {
         let (rows, batches) = (next()?, next()?);
+        let references = lanes.get(&format!("r{segment}")).copied();
+        // From here on as people know it.
+        let segment = store.outward_segment(segment);
         if let Err(failure) = ledger(rows) {
             found.0.push(format!("the group {:?}, segment {segment}: {failure}", group.name()));
         }
-        check_lane(group, segment, batches, lanes.get(&format!("r{segment}")).copied(), found);
+        check_lane(group, segment, batches, references, found);
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{link::Link, node::CONNECT_WITHIN, partition::Partition};
+use crate::{link::Link, node::CONNECT_WITHIN, store::RedisStore};
 
 /// The longest that a wait goes on without looking itself: what is published while a subscription is made anew is missed.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
@@ -28,7 +28,8 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Tells of appends by anybody. Its task begins with the first who waits, and ends with the store.
 pub(crate) struct Bell {
     link: Link,
-    channel: String,
+    /// One of each partition.
+    channels: Vec<String>,
     rings: watch::Sender<Rings>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -40,15 +41,15 @@ struct Rings {
 }
 
 impl Bell {
-    pub(crate) fn new(link: Link, channel: String) -> Self {
-        Self { link, channel, rings: watch::Sender::default(), task: Mutex::new(None) }
+    pub(crate) fn new(link: Link, channels: Vec<String>) -> Self {
+        Self { link, channels, rings: watch::Sender::default(), task: Mutex::new(None) }
     }
 
     fn listen(&self) -> watch::Receiver<Rings> {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         // A task ends with its runtime; the next who waits begins another.
         if task.as_ref().is_none_or(JoinHandle::is_finished) {
-            *task = Some(tokio::spawn(ring(self.link.clone(), self.channel.clone(), self.rings.clone())));
+            *task = Some(tokio::spawn(ring(self.link.clone(), self.channels.clone(), self.rings.clone())));
         }
         self.rings.subscribe()
     }
@@ -70,10 +71,10 @@ impl Drop for Bell {
     }
 }
 
-async fn ring(link: Link, channel: String, rings: watch::Sender<Rings>) {
+async fn ring(link: Link, channels: Vec<String>, rings: watch::Sender<Rings>) {
     loop {
         if let Ok((client, address)) = link.server().await
-            && let Some(subscription) = subscribed(&client, &channel).await
+            && let Some(subscription) = subscribed(&client, &channels).await
         {
             rings.send_modify(|rings| *rings = Rings { count: rings.count + 1, subscribed: true });
             let mut messages = subscription.into_on_message();
@@ -91,13 +92,13 @@ async fn ring(link: Link, channel: String, rings: watch::Sender<Rings>) {
     }
 }
 
-async fn subscribed(client: &Client, channel: &str) -> Option<PubSub> {
+async fn subscribed(client: &Client, channels: &[String]) -> Option<PubSub> {
     let mut subscription = timeout(CONNECT_WITHIN, client.get_async_pubsub()).await.ok()?.ok()?;
-    timeout(CONNECT_WITHIN, subscription.subscribe(channel)).await.ok()?.ok()?;
+    timeout(CONNECT_WITHIN, subscription.subscribe(channels)).await.ok()?.ok()?;
     Some(subscription)
 }
 
-impl Partition {
+impl RedisStore {
     pub(crate) async fn wait_for_change(
         &self,
         after: &Cursor,
@@ -107,11 +108,10 @@ impl Partition {
         let mut rings = self.bell().listen();
         loop {
             let subscribed = rings.borrow_and_update().subscribed;
-            let state = self.state().await?;
-            let reached = state.sequence_of(after)?;
+            let states = self.states().await?;
             let now = Instant::now();
-            if state.head > reached || now >= deadline {
-                return Ok(state.cursor(state.head));
+            if self.is_past(&states, after)? || now >= deadline {
+                return Ok(self.head_of(&states));
             }
             let pause = if subscribed { LOOK_WITHIN } else { LOOK_WITHOUT };
             tokio::select! {

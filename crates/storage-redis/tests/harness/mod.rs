@@ -27,6 +27,7 @@ pub(crate) struct RedisHarness {
     url: String,
     /// The servers themselves, for plain commands.
     servers: Vec<String>,
+    partitions: u16,
 }
 
 static SERVERS: Mutex<BTreeMap<PathBuf, Arc<OnceCell<Server>>>> = Mutex::new(BTreeMap::new());
@@ -51,22 +52,37 @@ impl RedisHarness {
         let started =
             server.get_or_init(|| async { Server::start(binary, &Config::default()).await.unwrap() });
         let url = started.await.url();
-        Self { servers: vec![url.clone()], url }
+        Self { servers: vec![url.clone()], url, partitions: 1 }
     }
 
     /// Over servers that a test has started, as this URL leads to them.
     pub(crate) fn over(url: String, servers: &[servers::Server]) -> Self {
-        Self { url, servers: servers.iter().map(servers::Server::url).collect() }
+        Self { url, servers: servers.iter().map(servers::Server::url).collect(), partitions: 1 }
+    }
+
+    /// Of namespaces with so many partitions.
+    pub(crate) async fn of(partitions: u16) -> Self {
+        Self::new().await.with_partitions(partitions)
+    }
+
+    /// The same, of namespaces with so many partitions.
+    pub(crate) fn with_partitions(self, partitions: u16) -> Self {
+        Self { partitions, ..self }
     }
 
     pub(crate) fn namespace(&self, clock: ManualClock, keeps: Keeps) -> Namespace {
         let name = format!("t{:x}", fastrand::u64(..));
-        Namespace { url: self.url.clone(), servers: self.servers.clone(), name, clock, keeps }
+        let (url, servers, partitions) = (self.url.clone(), self.servers.clone(), self.partitions);
+        Namespace { url, servers, name, clock, keeps, partitions }
     }
 }
 
 #[async_trait]
 impl Harness for RedisHarness {
+    fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
     async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage> {
         Box::new(self.namespace(clock, Keeps::History))
     }
@@ -83,6 +99,7 @@ pub(crate) struct Namespace {
     pub(crate) name: String,
     pub(crate) clock: ManualClock,
     pub(crate) keeps: Keeps,
+    pub(crate) partitions: u16,
 }
 
 impl Namespace {
@@ -91,6 +108,7 @@ impl Namespace {
             namespace: self.name.clone(),
             clock: Some(Arc::new(self.clock.clone())),
             keeps: self.keeps,
+            partitions: Some(self.partitions),
             ..RedisOptions::new(&self.url)
         }
     }
@@ -107,6 +125,16 @@ impl Storage for Namespace {
     }
 }
 
+/// The slot of a hash tag: the remainder of its bits and sixteen noughts, divided by x^16 + x^12 + x^5 + 1.
+pub(crate) fn slot(tag: &str) -> u32 {
+    let bits = tag.bytes().flat_map(|byte| (0..8).rev().map(move |bit| u32::from(byte >> bit & 1)));
+    let divided = |rest: u32, bit: u32| {
+        let next = rest << 1 | bit;
+        if next & 0x1_0000 == 0 { next } else { next ^ 0x1_1021 }
+    };
+    bits.chain([0; 16]).fold(0, divided) % 16_384
+}
+
 /// Positions of one chunk of the log.
 const CHUNK: u64 = 1 << 17;
 
@@ -121,7 +149,19 @@ pub(crate) fn sequence_of(id: &str) -> u64 {
 impl Namespace {
     /// A key of the only partition.
     pub(crate) fn key(&self, name: &str) -> String {
-        format!("{{{}:0}}:{name}", self.name)
+        assert_eq!(self.partitions, 1);
+        self.key_in(0, name)
+    }
+
+    /// A key of a partition, as docs/redis-format.md says.
+    pub(crate) fn key_in(&self, partition: u16, name: &str) -> String {
+        if self.partitions == 1 {
+            return format!("{{{}:0}}:{name}", self.name);
+        }
+        let tags = (0..).map(|k| format!("{}:{partition}:{k}", self.name));
+        let lies_there =
+            |tag: &String| slot(tag) / (16_384 / u32::from(self.partitions)) == u32::from(partition);
+        format!("{{{}}}:{name}", tags.into_iter().find(lies_there).unwrap())
     }
 
     /// Sends a plain command, as an operator would.
@@ -151,7 +191,8 @@ impl Namespace {
     /// The list of a type's positions in the chunk of a position.
     fn type_list(&self, at: Position, event_type: &str) -> (String, String, String) {
         let (chunk, field) = (at.sequence / CHUNK, format!("t:{}", URL_SAFE_NO_PAD.encode(event_type)));
-        (self.key(&format!("ix:{chunk}:{field}")), self.key(&format!("dir:{chunk}")), field)
+        let key = |name: String| self.key_in(at.partition, &name);
+        (key(format!("ix:{chunk}:{field}")), key(format!("dir:{chunk}")), field)
     }
 }
 
@@ -159,7 +200,7 @@ impl Namespace {
 impl Faults for Namespace {
     /// Entries cannot be changed: the chunk is written anew with other bytes in one of them.
     async fn damage_event(&self, at: Position) {
-        let log = self.key(&format!("log:{}", at.sequence / CHUNK));
+        let log = self.key_in(at.partition, &format!("log:{}", at.sequence / CHUNK));
         let entries: Vec<Entry> = self.say(&["XRANGE", &log, "-", "+"]).await;
         let id = entries.iter().map(|(own, _)| own).find(|own| sequence_of(own) == at.sequence).cloned();
         let id = id.unwrap_or_else(|| panic!("there is no event at {at}"));
@@ -177,7 +218,8 @@ impl Faults for Namespace {
     }
 
     async fn drop_index_entry(&self, at: Position) {
-        let (log, id) = (self.key(&format!("log:{}", at.sequence / CHUNK)), at.sequence.to_string());
+        let log = self.key_in(at.partition, &format!("log:{}", at.sequence / CHUNK));
+        let id = at.sequence.to_string();
         let entries: Vec<Entry> = self.say(&["XRANGE", &log, &id, &id]).await;
         let (_, json) = entries[0].1.iter().find(|(name, _)| name == "event").unwrap();
         let json: serde_json::Value = serde_json::from_slice(json).unwrap();
