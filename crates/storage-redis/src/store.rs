@@ -159,6 +159,11 @@ impl RedisStore {
         &self.inner.first
     }
 
+    /// Every partition but the first.
+    fn others(&self) -> impl DoubleEndedIterator<Item = &Partition> {
+        self.partitions().iter().skip(1)
+    }
+
     /// The partition, where it is the only one: whatever is asked of the store is asked of it.
     fn only(&self) -> Option<&Partition> {
         (self.inner.partitions.len() == 1).then_some(&self.inner.first)
@@ -217,8 +222,7 @@ impl RedisStore {
     /// Tells trims of every partition but the first that something is held which was not before: what they have decided
     /// on, not knowing of it, they do not do. The first is told in the step that begins to hold.
     pub(crate) async fn tell_of_hold(&self) -> Result<(), StorageFailure> {
-        let others = self.partitions().iter().skip(1);
-        try_join_all(others.map(Partition::tell_of_hold)).await.map(drop)
+        try_join_all(self.others().map(Partition::tell_of_hold)).await.map(drop)
     }
 
     pub(crate) fn keeps(&self) -> Keeps {

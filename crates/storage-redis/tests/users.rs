@@ -77,8 +77,18 @@ fn is_denied(failure: &StorageFailure) -> bool {
 
 #[tokio::test]
 async fn the_service_publishes_and_reads_and_nothing_is_missing() {
+    nothing_is_missing(1).await;
+}
+
+#[tokio::test]
+async fn nothing_is_missing_in_several_partitions() {
+    nothing_is_missing(4).await;
+}
+
+async fn nothing_is_missing(partitions: u16) {
     let server = server().await;
-    let store = RedisStore::create(service(&server)).await.unwrap();
+    let options = RedisOptions { partitions: Some(partitions), ..service(&server) };
+    let store = RedisStore::create(options).await.unwrap();
     let outcomes = store.append(&[event("e1"), event("e2")], Atomicity::Each).await.unwrap();
     assert!(outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Stored(_))), "{outcomes:?}");
     let due = "2020-01-01T00:00:00Z".parse().unwrap();

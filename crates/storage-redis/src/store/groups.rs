@@ -230,11 +230,15 @@ impl RedisStore {
     }
 
     async fn lease_everywhere(&self, request: &LeaseRequest) -> Result<Leases, GroupStoreError> {
-        let parts = join_all(self.partitions().iter().map(|partition| partition.lease(request))).await;
+        // The first says whether there is the group: what is left or begun of one elsewhere is leased to nobody.
+        let mut parts = vec![self.first().lease(request).await];
+        if parts.iter().all(Result::is_ok) {
+            parts.extend(join_all(self.others().map(|partition| partition.lease(request))).await);
+        }
         let mut whole = Leases::default();
         for (partition, part) in self.partitions().iter().zip(parts) {
             let part = match part {
-                // The first says whether there is the group; where another has lost it, it is mended.
+                // Where another has lost it, it is mended.
                 Err(GroupStoreError::NoGroup(name)) if partition.number() > 0 => {
                     self.mend_group(partition, &name).await?;
                     partition.lease(request).await?

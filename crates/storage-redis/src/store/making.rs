@@ -107,7 +107,7 @@ impl RedisStore {
 
     /// Makes what is noted in every partition, at last in the first. Where another has finished it meanwhile, nothing more.
     async fn make_noted(&self, row: Row, note: &[u8]) -> Result<(), GroupStoreError> {
-        for partition in self.partitions().iter().skip(1).rev() {
+        for partition in self.others().rev() {
             self.make_part(partition, &row).await?;
         }
         let (first, name) = (self.first(), row.spec.name.clone());
@@ -167,7 +167,7 @@ impl RedisStore {
             let segments = existing.segments.saturating_mul(self.partition_count());
             return Err(differs(&GroupSpec { segments, ..existing.clone() }));
         }
-        for partition in self.partitions().iter().skip(1).rev() {
+        for partition in self.others().rev() {
             self.make_part(partition, &group.row).await?;
         }
         let mut tries = Tries::new();
@@ -195,7 +195,7 @@ impl RedisStore {
             Some(group) => self.first().delete_this_group(&group).await?,
             None => false,
         };
-        for partition in self.partitions().iter().skip(1) {
+        for partition in self.others() {
             let Some(part) = partition.group_named(name).await? else { continue };
             // Read before it is asked what is to be there: so it is not of a group that is made now.
             if self.known_group(name).await?.born() != Some(&part.row.born) {

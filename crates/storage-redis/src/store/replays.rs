@@ -17,7 +17,6 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
 use super::RedisStore;
-use crate::partition::Partition;
 
 #[async_trait]
 impl ReplayStore for RedisStore {
@@ -115,11 +114,6 @@ impl ReplayStore for RedisStore {
 }
 
 impl RedisStore {
-    /// Every partition but the first.
-    fn others(&self) -> impl Iterator<Item = &Partition> {
-        self.partitions().iter().skip(1)
-    }
-
     async fn lease_replay_everywhere(
         &self,
         id: &str,
