@@ -49,7 +49,8 @@ pub struct Cluster {
 impl Cluster {
     /// Starts the nodes, spreads the slots, and waits until all agree and the replicas have what their masters have.
     ///
-    /// The nodes are as `config` says, without TLS; the user `default` must keep all rights.
+    /// The nodes are as `config` says, and the user `default` must keep all rights. Where they speak TLS with clients, they
+    /// do among each other, too.
     ///
     /// # Errors
     /// One of them does not start, or they do not find together.
@@ -65,6 +66,9 @@ impl Cluster {
         ];
         // A test's own lines come later, and win.
         config.lines.splice(0..0, lines);
+        if config.tls.is_some() {
+            config.lines.extend(["tls-cluster yes".to_owned(), "tls-replication yes".to_owned()]);
+        }
         if let Some(password) = &config.password {
             config.lines.push(format!("masterauth {password:?}"));
         }
@@ -116,12 +120,14 @@ impl Cluster {
         Ok(())
     }
 
-    /// Where clients connect: `redis+cluster://127.0.0.1:PORT,…`, with every node and the password of all.
+    /// Where clients connect: `redis+cluster://127.0.0.1:PORT,…`, with every node and the password of all; with `rediss` for
+    /// TLS.
     #[must_use]
     pub fn url(&self) -> String {
         let ports: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
         let credentials = self.nodes.first().map(Server::credentials).unwrap_or_default();
-        format!("redis+cluster://{credentials}{}", ports.join(","))
+        let scheme = self.nodes.first().map_or("redis", Server::scheme);
+        format!("{scheme}+cluster://{credentials}{}", ports.join(","))
     }
 
     /// The nodes.

@@ -37,15 +37,16 @@ pub struct Sentinels {
 impl Sentinels {
     /// Starts them, and waits until the replicas have what the master has and the sentinels know each other.
     ///
-    /// The servers are as `config` says, without TLS; the user `default` must keep all rights. The sentinels let everybody in.
+    /// The servers are as `config` says, and the user `default` must keep all rights. The sentinels let everybody in, and speak
+    /// TLS where the servers do.
     ///
     /// # Errors
     /// One of them does not start, or they do not find together.
     pub async fn start(binary: &Binary, config: &Config) -> Result<Self, Error> {
         let mut config = config.clone();
-        config
-            .lines
-            .extend(["repl-diskless-sync-delay 0".to_owned(), "repl-ping-replica-period 1".to_owned()]);
+        let among_each_other = config.tls.as_ref().map(|_| "tls-replication yes".to_owned());
+        let soon = ["repl-diskless-sync-delay 0", "repl-ping-replica-period 1"].map(str::to_owned);
+        config.lines.extend(among_each_other.iter().cloned().chain(soon));
         if let Some(password) = &config.password {
             config.lines.push(format!("masterauth {password:?}"));
         }
@@ -64,7 +65,8 @@ impl Sentinels {
         if let Some(password) = &config.password {
             lines.push(format!("sentinel auth-pass {NAME} {password:?}"));
         }
-        let watching = Config { lines, ..Config::default() };
+        lines.extend(among_each_other);
+        let watching = Config { lines, tls: config.tls.clone(), ..Config::default() };
         let mut sentinels = Vec::new();
         while sentinels.len() < EACH {
             sentinels.push(Server::start_as(Part::Sentinel, binary, &watching).await?);
@@ -74,13 +76,15 @@ impl Sentinels {
         Ok(all)
     }
 
-    /// Where clients connect: `redis+sentinel://127.0.0.1:PORT,…/0?master=NAME`, with the password of the servers.
+    /// Where clients connect: `redis+sentinel://127.0.0.1:PORT,…/0?master=NAME`, with the password of the servers; with
+    /// `rediss` for TLS.
     #[must_use]
     pub fn url(&self) -> String {
         let ports: Vec<String> =
             self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port())).collect();
         let credentials = self.servers.first().map(Server::credentials).unwrap_or_default();
-        format!("redis+sentinel://{credentials}{}/0?master={NAME}", ports.join(","))
+        let scheme = self.servers.first().map_or("redis", Server::scheme);
+        format!("{scheme}+sentinel://{credentials}{}/0?master={NAME}", ports.join(","))
     }
 
     /// The name by which the sentinels know the master.

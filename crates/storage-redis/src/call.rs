@@ -30,7 +30,7 @@ pub(crate) enum Call<'a> {
 pub(crate) enum Trouble {
     /// It will come to nothing again, or may have been done: the caller is told.
     Settled(StorageFailure),
-    /// It was not done: this server is busy with the slot, or with itself.
+    /// It was not done: the slot is on its way.
     Wait(StorageFailure),
     /// It was not done, or can be repeated: this server is not, or no longer, the one to ask.
     Elsewhere(StorageFailure),
@@ -156,10 +156,11 @@ impl Trouble {
                         _ => Self::Moved(address.to_owned(), failure),
                     }
                 }
-                ServerErrorKind::TryAgain | ServerErrorKind::BusyLoading => Self::Wait(failure),
-                ServerErrorKind::ClusterDown | ServerErrorKind::MasterDown | ServerErrorKind::ReadOnly => {
-                    Self::Elsewhere(failure)
-                }
+                ServerErrorKind::TryAgain => Self::Wait(failure),
+                ServerErrorKind::ClusterDown
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::ReadOnly
+                | ServerErrorKind::BusyLoading => Self::Elsewhere(failure),
                 _ => Self::Settled(failure),
             },
             // Refused before it was begun: a master that has lost its replicas may be about to be one itself.
@@ -202,18 +203,10 @@ mod tests {
             assert_eq!(to, "[::1]:7");
             let Trouble::Ask(to, _) = of("-ASK 5 one:7\r\n", intent) else { panic!("{intent:?}") };
             assert_eq!(to, "one:7");
-            for line in ["-TRYAGAIN Multiple keys", "-LOADING Redis is loading"] {
-                let trouble = of(&format!("{line}\r\n"), intent);
-                assert!(matches!(trouble, Trouble::Wait(StorageFailure::Unavailable(_))), "{trouble:?}");
-            }
-            for line in [
-                "-READONLY You",
-                "-CLUSTERDOWN Hash",
-                "-MASTERDOWN Link",
-                "-NOREPLICAS Not",
-                "-UNBLOCKED force",
-            ] {
-                let trouble = of(&format!("{line}\r\n"), intent);
+            let trouble = of("-TRYAGAIN Multiple keys\r\n", intent);
+            assert!(matches!(trouble, Trouble::Wait(StorageFailure::Unavailable(_))), "{trouble:?}");
+            for code in ["READONLY", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "NOREPLICAS", "UNBLOCKED"] {
+                let trouble = of(&format!("-{code} and so on\r\n"), intent);
                 assert!(matches!(trouble, Trouble::Elsewhere(StorageFailure::Unavailable(_))), "{trouble:?}");
             }
             let settled = of("-OOM command not allowed\r\n", intent);

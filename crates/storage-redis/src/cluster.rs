@@ -146,7 +146,7 @@ impl Cluster {
                     found = found.or(Some(ranges));
                     until = until.or(Some(Instant::now() + SECOND_THOUGHT));
                 }
-                Some(Err(failure)) => last = Some(failure),
+                Some(Err(failure)) => last = Some(failure::graver(last.take(), failure)),
                 None => break,
             }
         }

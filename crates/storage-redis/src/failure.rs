@@ -69,6 +69,14 @@ pub(crate) fn ends_connection(error: &RedisError) -> bool {
         || error.code() == Some("READONLY")
 }
 
+/// Of several failures the one to tell: who is refused need not know that another server was not there.
+pub(crate) fn graver(one: Option<StorageFailure>, other: StorageFailure) -> StorageFailure {
+    match one {
+        None | Some(StorageFailure::Unavailable(_)) => other,
+        Some(one) => one,
+    }
+}
+
 /// An answer that is not of the shape which the library gives.
 pub(crate) fn shape(what: &str) -> StorageFailure {
     StorageFailure::Corrupt(format!("Redis answered {what} in a shape that is not ours"))

@@ -346,3 +346,33 @@ impl Tries {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is a test's way to fail")]
+mod tests {
+    use super::*;
+
+    /// Nobody is there, and nobody is asked: the law is held before anything is sent.
+    #[cfg(debug_assertions)]
+    #[tokio::test]
+    #[should_panic(expected = "a pipeline names keys of several slots")]
+    async fn a_pipeline_of_several_slots_is_noticed_on_every_server() {
+        let link = Link::new(&RedisOptions::new("redis://127.0.0.1:1"), "{a}").unwrap();
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("GET").arg("{a}1").cmd("GET").arg("{b}1");
+        let _ = link.read_all(&pipeline).await;
+    }
+
+    #[tokio::test]
+    async fn an_error_reaches_the_caller_only_when_there_is_no_more_time() {
+        for url in ["redis+sentinel://127.0.0.1:1?master=m", "redis+cluster://127.0.0.1:1"] {
+            let options = RedisOptions { timeout: Duration::from_millis(300), ..RedisOptions::new(url) };
+            let link = Link::new(&options, "{a}").unwrap();
+            let began = Instant::now();
+            let failure = link.read(redis::cmd("GET").arg("{a}1")).await.unwrap_err();
+            assert!(matches!(failure, StorageFailure::Unavailable(_)), "{failure}");
+            // The last pause may be what is left of it.
+            assert!(began.elapsed() > Duration::from_millis(150), "{url} was given up at once");
+        }
+    }
+}

@@ -1,6 +1,9 @@
 //! The master that sentinels name: asked for when there is no connection to it, and when a sentinel says that it is another.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{
+    Arc, Mutex, PoisonError, RwLock, Weak,
+    atomic::{AtomicU64, Ordering},
+};
 
 use domain::StorageFailure;
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -29,6 +32,8 @@ pub(crate) struct Sentinels {
     master: String,
     servers: Dialler,
     current: RwLock<Option<Arc<Node>>>,
+    /// How often a sentinel said that the master is another one.
+    switches: AtomicU64,
     turn: Turn,
     watches: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -41,6 +46,7 @@ impl Sentinels {
             master,
             servers,
             current: RwLock::default(),
+            switches: AtomicU64::default(),
             turn: Turn::default(),
             watches: Mutex::default(),
         })
@@ -84,7 +90,7 @@ impl Sentinels {
                     continue;
                 }
                 Err(failure) => {
-                    last = last.or(Some(failure));
+                    last = Some(failure::graver(last.take(), failure));
                     continue;
                 }
             };
@@ -98,7 +104,7 @@ impl Sentinels {
             if *count == most {
                 match self.take(address).await {
                     Ok(node) => return Ok(node),
-                    Err(failure) => last = Some(failure),
+                    Err(failure) => last = Some(failure::graver(last.take(), failure)),
                 }
             }
         }
@@ -106,7 +112,7 @@ impl Sentinels {
         for (address, _) in &votes {
             match self.take(address).await {
                 Ok(node) => return Ok(node),
-                Err(failure) => last = Some(failure),
+                Err(failure) => last = Some(failure::graver(last.take(), failure)),
             }
         }
         if strangers == self.sentinels.len() {
@@ -119,8 +125,13 @@ impl Sentinels {
     }
 
     async fn take(&self, (host, port): &Address) -> Result<Arc<Node>, StorageFailure> {
+        let switches = self.switches.load(Ordering::SeqCst);
         let node = self.check(host, *port).await?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(node.clone());
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if self.switches.load(Ordering::SeqCst) != switches {
+            return Err(StorageFailure::Unavailable("the master has just become another one".to_owned()));
+        }
+        *current = Some(node.clone());
         Ok(node)
     }
 
@@ -165,6 +176,7 @@ impl Sentinels {
         if name != self.master {
             return;
         }
+        self.switches.fetch_add(1, Ordering::SeqCst);
         let address = port.parse().map(|port| self.servers.address(host, port).to_string());
         if let (Ok(address), Some(node)) = (address, self.known())
             && node.address() != address

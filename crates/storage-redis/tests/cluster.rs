@@ -14,8 +14,8 @@ use domain::{
 };
 use harness::{Entry, Namespace, RedisHarness};
 use load::{Answers, Load, Log};
-use servers::{Binary, Cluster, Config, Failover, Proxy};
-use storage_redis::{RedisOptions, RedisStore};
+use servers::{Binary, Certificates, ClientCertificates, Cluster, Config, Failover, Proxy};
+use storage_redis::{RedisOptions, RedisStore, Tls};
 use tokio::{
     sync::OnceCell,
     task::JoinSet,
@@ -410,4 +410,52 @@ async fn a_write_whose_answer_is_lost_is_told_and_not_sent_again() {
     };
     let store = RedisStore::create(options).await.unwrap();
     load::answers::are_told(&store, &proxy).await;
+}
+
+/// The users of the documentation, with what it says they need in a cluster.
+#[tokio::test]
+async fn a_user_needs_the_rights_that_the_documentation_names() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md")).unwrap();
+    let more = "+cluster|slots +asking";
+    assert!(page.contains(&format!("in a cluster `{more}`")));
+    let user = page.lines().find_map(|line| line.strip_prefix("user event-replay-service ")).unwrap();
+    let users = vec![format!("less {user}"), format!("service {user} {more}")];
+    let cluster = Cluster::start(&Binary::default(), &Config { users, ..Config::default() }).await.unwrap();
+    let options = |user: &str| {
+        let credentials = format!("redis+cluster://{user}:SERVICE_PASSWORD@");
+        RedisOptions::new(cluster.url().replace("redis+cluster://", &credentials))
+    };
+    let refused = RedisStore::create(options("less")).await.unwrap_err();
+    assert!(matches!(&refused, StorageFailure::Denied(_)), "{refused}");
+
+    let store = RedisStore::create(options("service")).await.unwrap();
+    store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
+    let meta = "{default:0}:meta";
+    let slot = cluster.slot_of(meta).await.unwrap();
+    let moved = cluster.begin_move(slot, 0).await.unwrap();
+    moved.carry_key(meta).await.unwrap();
+    assert_eq!(store.info().await.unwrap().events, 1, "half-way");
+    moved.finish().await.unwrap();
+    store.append(&Draft::many("f", 1), Atomicity::Each).await.unwrap();
+    assert_eq!(store.info().await.unwrap().events, 2);
+}
+
+/// With TLS between all of them. Certificates are good for every node, since all have one address.
+#[tokio::test]
+async fn nodes_may_speak_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = Certificates::make(folder.path()).unwrap();
+    let tls = Some(certificates.tls(ClientCertificates::Ignored));
+    let mut cluster = Cluster::start(&Binary::default(), &Config { tls, ..Config::default() }).await.unwrap();
+    assert!(cluster.url().starts_with("rediss+cluster://"));
+    let tls = Tls { ca: Some(certificates.ca.clone()), client: None };
+    let options = RedisOptions { tls, timeout: LONG, ..RedisOptions::new(cluster.url()) };
+    let store = RedisStore::create(options).await.unwrap();
+    let slot = cluster.slot_of("{default:0}:meta").await.unwrap();
+    let master = cluster.master_of(slot).await.unwrap();
+    store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
+    cluster.begin_move(slot, (master + 1) % 3).await.unwrap().finish().await.unwrap();
+    store.append(&Draft::many("f", 1), Atomicity::Each).await.unwrap();
+    cluster.nodes_mut()[(master + 1) % 3].kill().await.unwrap();
+    assert_eq!(store.info().await.unwrap().events, 2);
 }

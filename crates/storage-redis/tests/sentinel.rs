@@ -13,8 +13,8 @@ use domain::{
 };
 use harness::{Namespace, RedisHarness};
 use load::{Answers, Load, Log};
-use servers::{Binary, Config, Proxy, Sentinels};
-use storage_redis::{RedisOptions, RedisStore};
+use servers::{Binary, Certificates, ClientCertificates, Config, Proxy, Sentinels};
+use storage_redis::{RedisOptions, RedisStore, Tls};
 use tokio::{
     sync::OnceCell,
     time::{sleep, timeout},
@@ -242,4 +242,55 @@ async fn a_write_whose_answer_is_lost_is_told_and_not_sent_again() {
     let url = trio.url().replace("master=events", "master=far");
     let store = RedisStore::create(RedisOptions { url, ..patient(&namespace(&trio)) }).await.unwrap();
     load::answers::are_told(&store, &proxy).await;
+}
+
+/// Who asks the sentinels, with no more rights there than the documentation names.
+#[tokio::test]
+async fn a_user_of_the_sentinels_needs_the_rights_that_the_documentation_names() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md")).unwrap();
+    let rights = "+sentinel|get-master-addr-by-name +subscribe &+switch-master";
+    assert!(page.contains(&format!("at the sentinels `{rights}`")));
+    let trio = trio().await;
+    let namespace = namespace(&trio);
+    for sentinel in trio.sentinels() {
+        let sentinel = Namespace { servers: vec![sentinel.url()], ..namespace.clone() };
+        let mut words = vec!["ACL", "SETUSER", "asker", "on", ">secret", "resetchannels", "-@all"];
+        words.extend(rights.split(' '));
+        let _: String = sentinel.say(&words).await;
+        let _: String = sentinel.say(&["ACL", "SETUSER", "default", "resetpass", ">other"]).await;
+    }
+    let asker = RedisOptions {
+        sentinel_user: Some("asker".to_owned()),
+        sentinel_password: Some("secret".to_owned()),
+        ..patient(&namespace)
+    };
+    let store = RedisStore::create(asker).await.unwrap();
+    store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
+    // All three are listened to.
+    let since = Instant::now();
+    for sentinel in trio.sentinels() {
+        let url = sentinel.url_with("default", "other");
+        let sentinel = Namespace { servers: vec![url], ..namespace.clone() };
+        while sentinel.say::<(String, u64)>(&["PUBSUB", "NUMSUB", "+switch-master"]).await.1 == 0 {
+            assert!(since.elapsed() < LONG, "nobody listens");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// With TLS between all of them.
+#[tokio::test]
+async fn servers_and_sentinels_may_speak_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = Certificates::make(folder.path()).unwrap();
+    let tls = Some(certificates.tls(ClientCertificates::Ignored));
+    let trio = Sentinels::start(&Binary::default(), &Config { tls, ..Config::default() }).await.unwrap();
+    assert!(trio.url().starts_with("rediss+sentinel://"));
+    let tls = Tls { ca: Some(certificates.ca.clone()), client: None };
+    let options = RedisOptions { tls, timeout: LONG, ..RedisOptions::new(trio.url()) };
+    let store = RedisStore::create(options).await.unwrap();
+    store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
+    let new = trio.promote().await.unwrap();
+    assert_eq!(store.info().await.unwrap().events, 1);
+    assert_ne!(new, 0);
 }
