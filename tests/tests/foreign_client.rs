@@ -30,6 +30,9 @@ fn documented() -> [String; 3] {
     [quoted("ZRANGEBYSCORE "), quoted("XREAD COUNT 100 STREAMS {default:0}:log:CHUNK"), quoted("ZRANGE ")]
 }
 
+/// An id, and names and values in turn.
+type Entry = (String, Vec<Vec<u8>>);
+
 /// The client: a connection, and how far it is.
 struct Client {
     connection: MultiplexedConnection,
@@ -77,10 +80,8 @@ impl Client {
 
     /// Reads on in a chunk; whether anything came.
     async fn read_some(&mut self, chunk: &str) -> bool {
-        // [[key, [[id, [name, value, …]], …]]], or nothing.
         let answer = self.send(1, chunk).await;
-        let streams: Option<Vec<(String, Vec<(String, Vec<Vec<u8>>)>)>> =
-            redis::from_redis_value(answer).unwrap();
+        let streams: Option<Vec<(String, Vec<Entry>)>> = redis::from_redis_value(answer).unwrap();
         let Some((_, entries)) = streams.and_then(|mut streams| streams.pop()) else { return false };
         for (id, fields) in entries {
             self.last = id;

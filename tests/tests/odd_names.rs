@@ -97,11 +97,19 @@ impl Called {
     }
 }
 
+/// Whether a text is as a pattern says, by which beginnings of the text each beginning of the pattern can be: there are names
+/// of many stars.
 fn glob(pattern: &str, text: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(text) = text.strip_prefix(head) else { return false };
-    let ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-    ends.into_iter().any(|at| glob(rest, &text[at..]))
+    let text: Vec<char> = text.chars().collect();
+    let mut can = vec![false; text.len() + 1];
+    can[0] = true;
+    for c in pattern.chars() {
+        can = match c {
+            '*' => (0..can.len()).map(|end| can[..=end].contains(&true)).collect(),
+            c => (0..can.len()).map(|end| end > 0 && can[end - 1] && text[end - 1] == c).collect(),
+        };
+    }
+    can[text.len()]
 }
 
 /// What answers looks.
@@ -303,6 +311,23 @@ fn parts(look: &Look) -> [&str; 3] {
         Look::Correlation(text) => ["correlation", text, ""],
         Look::Entity(kind, id) => ["entity", kind, id],
     }
+}
+
+#[test]
+fn a_star_stands_for_any_text() {
+    for (pattern, text, is_so) in [
+        ("", "", true),
+        ("*", "", true),
+        ("a*b", "ab", true),
+        ("a*b", "a**b", true),
+        ("a*b", "abc", false),
+        ("**a", "bca", true),
+        ("*a*a*", "a", false),
+        ("ä", "ä", true),
+    ] {
+        assert_eq!(glob(pattern, text), is_so, "{pattern} {text}");
+    }
+    assert!(!glob(&("*".repeat(127) + "b"), &"a".repeat(128)));
 }
 
 /// The control: each of these keys confuses some names, and the same check notices it.

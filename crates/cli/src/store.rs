@@ -63,7 +63,8 @@ impl Stores {
                 Ok(Self::of(Arc::new(MemoryStore::keeping(clock(), keeps))))
             }
             Place::Redis(address) => {
-                let store = redis::open(settings, address, access).await?;
+                // Ways to servers of every kind are in it, which is more than a command should carry.
+                let store = Box::pin(redis::open(settings, address, access)).await?;
                 let stores = Self { redis: Some(store.clone()), ..Self::of(Arc::new(store)) };
                 if access == Access::Create {
                     stores.must_keep(settings).await?;

@@ -80,7 +80,7 @@ pub(crate) fn entry(value: Value) -> Result<Entry, StorageFailure> {
         match (name, value) {
             (Value::BulkString(name), Value::BulkString(bytes)) if name == b"event" => json = Some(bytes),
             (Value::BulkString(name), Value::BulkString(bytes)) if name == b"head" => {
-                packed_head = Some(bytes)
+                packed_head = Some(bytes);
             }
             _ => {}
         }
