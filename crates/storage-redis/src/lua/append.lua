@@ -282,7 +282,9 @@ local function append(keys, args)
   if not fine or instead then
     take_back(keys, args, batch)
     if not fine then
-      error(instead)
+      -- What is caught is a text, with the place where it was raised.
+      local why = string.gsub(tostring(instead), '^user_function:%d+: ', '')
+      return { err = why }
     end
     if instead[1] == 'unsure' then
       instead[2] = standing(keys, args, batch)
