@@ -73,12 +73,17 @@ fn signed(
 ) -> Result<(String, String), Error> {
     let key = KeyPair::generate()?;
     let mut params = named(name);
-    if purpose == ExtendedKeyUsagePurpose::ServerAuth {
+    let is_server = purpose == ExtendedKeyUsagePurpose::ServerAuth;
+    if is_server {
         params.subject_alt_names =
             CertificateParams::new(["127.0.0.1", "localhost"].map(str::to_owned))?.subject_alt_names;
     }
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![purpose];
+    if is_server {
+        // Nodes of a cluster are each other's clients.
+        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+    }
     params.use_authority_key_identifier_extension = true;
     Ok((params.signed_by(&key, authority)?.pem(), key.serialize_pem()))
 }

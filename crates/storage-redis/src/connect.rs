@@ -81,6 +81,8 @@ impl Dialler {
 }
 
 fn certificates(options: &RedisOptions) -> Result<TlsCertificates, StorageFailure> {
+    // Without a provider chosen by the program, the client's TLS library panics. One that was chosen already stays.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client_tls = match &options.tls.client {
         Some((cert, key)) => Some(ClientTlsConfig { client_cert: read(cert)?, client_key: read(key)? }),
         None => None,

@@ -271,7 +271,8 @@ async fn a_user_of_the_sentinels_needs_the_rights_that_the_documentation_names()
     for sentinel in trio.sentinels() {
         let url = sentinel.url_with("default", "other");
         let sentinel = Namespace { servers: vec![url], ..namespace.clone() };
-        while sentinel.say::<(String, u64)>(&["PUBSUB", "NUMSUB", "+switch-master"]).await.1 == 0 {
+        let listens = |line: &str| line.contains(" user=asker ") && line.contains(" sub=1 ");
+        while !sentinel.say::<String>(&["CLIENT", "LIST"]).await.lines().any(listens) {
             assert!(since.elapsed() < LONG, "nobody listens");
             sleep(Duration::from_millis(20)).await;
         }
