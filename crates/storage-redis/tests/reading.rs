@@ -184,7 +184,7 @@ impl Logs {
     fn filter(&mut self) -> Filter {
         let mut filter = Filter::default();
         for _ in 0..self.rng.usize(..=3) {
-            match self.rng.u32(..8) {
+            match self.rng.u32(..9) {
                 0 => filter.types = vec![TypePattern::new("seldom")],
                 1 => {
                     let patterns = ["user.*", "user.registered", "lab.1", "lab.*", "none", "*d*"];
@@ -195,7 +195,9 @@ impl Logs {
                 3 => filter.correlation_ids = self.some("c", 20),
                 4 => filter.add_entity(Entity::new("user", format!("u{}", self.rng.u32(..6)))),
                 5 => filter.add_entity(Entity::new("course", format!("k{}", self.rng.u32(..40)))),
-                6 => filter.from = Some(self.instant()),
+                // Every draft of the suite names it.
+                6 => filter.add_entity(Entity::new("home", "h4")),
+                7 => filter.from = Some(self.instant()),
                 _ => filter.to = Some(self.instant()),
             }
         }
