@@ -29,7 +29,7 @@ pub(crate) async fn count(
     until: Option<&Cursor>,
 ) -> Result<u64, EventStoreError> {
     let state = store.state().await?;
-    let mark = until.map_or(Ok(state.head), |until| state.sequence_of(until))?;
+    let mark = until.map_or(Ok(state.head), |until| state.mark_of(until))?;
     if filter.is_everything() && mark == state.head {
         return Ok(state.events);
     }

@@ -47,7 +47,7 @@ impl RedisStore {
     /// The sequence that a cursor of this log marks.
     async fn mark_of_group(&self, cursor: &Cursor) -> Result<u64, GroupStoreError> {
         let state = self.state().await?;
-        state.sequence_of(cursor).map_err(|error| GroupStoreError::BadCursor(error.to_string()))
+        state.mark_of(cursor).map_err(|error| GroupStoreError::BadCursor(error.to_string()))
     }
 
     async fn create_group_at(&self, spec: &GroupSpec, at: &Cursor) -> Result<GroupRecord, GroupStoreError> {

@@ -92,8 +92,8 @@ pub(crate) async fn all(
 fn sequence_of(state: &State, mark: &Cursor, holder: &str) -> Result<u64, EventStoreError> {
     match state.sequence_of(mark) {
         Err(EventStoreError::LostCursor(why)) => {
-            match state.ends.iter().find(|(epoch, _)| *epoch == mark.epoch) {
-                Some((_, end)) => Ok(*end),
+            match state.ends.iter().find(|end| end.epoch == mark.epoch) {
+                Some(end) => Ok(end.last),
                 None => Err(EventStoreError::LostCursor(format!("{holder}: {why}"))),
             }
         }

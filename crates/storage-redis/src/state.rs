@@ -18,6 +18,16 @@ pub(crate) const PARTITIONS: u16 = 1;
 /// The dictionary begins with 2^LEVEL buckets: a bucket is a key only once something falls to it.
 pub(crate) const LEVEL: u32 = 14;
 
+/// Where a log epoch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) epoch: u64,
+    /// The newest sequence of it.
+    pub(crate) last: u64,
+    /// Where the next one began: no sequence between was ever handed out, as far as is known.
+    next: u64,
+}
+
 /// The state of a partition.
 #[derive(Debug, Clone)]
 pub(crate) struct State {
@@ -28,8 +38,8 @@ pub(crate) struct State {
     /// The newest sequence that was handed out, or where a new log epoch began.
     pub(crate) head: u64,
     pub(crate) epoch: u64,
-    /// The newest sequence of each log epoch that is over.
-    pub(crate) ends: Vec<(u64, u64)>,
+    /// Where each log epoch ended that is over.
+    pub(crate) ends: Vec<End>,
     pub(crate) events: u64,
     pub(crate) bytes: u64,
     pub(crate) trimmed: u64,
@@ -91,14 +101,27 @@ impl State {
         if cursor.epoch > self.epoch {
             return lost(format!("it is of log epoch {}, this log is in epoch {}", cursor.epoch, self.epoch));
         }
-        let end = match self.ends.iter().find(|(epoch, _)| *epoch == cursor.epoch) {
-            Some((_, end)) => *end,
+        let end = match self.ends.iter().find(|end| end.epoch == cursor.epoch) {
+            Some(end) => end.last,
             None => self.head,
         };
         if sequence > end {
             return lost(format!("{sequence} is beyond {end}, the end of log epoch {}", cursor.epoch));
         }
         Ok(sequence)
+    }
+
+    /// As [`State::sequence_of`], for whoever relies on what the cursor marks: refuses what lies between two epochs. Where the
+    /// beginning of an epoch was lost, another has its number, and a cursor that marks an event of the lost one looks like one
+    /// of that. Reading goes on after it all the same: nothing is passed over.
+    pub(crate) fn mark_of(&self, cursor: &Cursor) -> Result<u64, EventStoreError> {
+        let sequence = self.sequence_of(cursor)?;
+        match self.ends.iter().find(|end| end.last < sequence && sequence < end.next) {
+            Some(End { epoch, last, next }) => Err(EventStoreError::LostCursor(format!(
+                "{sequence} lies between {last}, the end of log epoch {epoch}, and {next}, where the next began"
+            ))),
+            None => Ok(sequence),
+        }
     }
 }
 
@@ -114,10 +137,12 @@ fn check_layout(fields: &HashMap<String, String>) -> Result<(), StorageFailure> 
     }
 }
 
-fn ends(text: &str) -> Vec<(u64, u64)> {
+/// Reads `EPOCH:LAST:NEXT,` for each epoch that is over.
+fn ends(text: &str) -> Vec<End> {
     let end = |part: &str| {
-        let (epoch, last) = part.split_once(':')?;
-        Some((epoch.parse().ok()?, last.parse().ok()?))
+        let mut numbers = part.split(':').map(|number| number.parse().ok());
+        let (epoch, last) = (numbers.next()??, numbers.next()??);
+        Some(End { epoch, last, next: numbers.next().flatten().unwrap_or(last) })
     };
     text.split(',').filter_map(end).collect()
 }

@@ -88,12 +88,17 @@ impl RedisStore {
         after: &Cursor,
         timeout: Duration,
     ) -> Result<Cursor, EventStoreError> {
+        if timeout.is_zero() {
+            // Nobody waits: nothing need tell of news.
+            let state = self.state().await?;
+            return state.mark_of(after).map(|_| state.cursor(state.head));
+        }
         let deadline = Instant::now() + timeout.min(LONGEST);
         let mut rings = self.bell().listen();
         loop {
             let subscribed = rings.borrow_and_update().subscribed;
             let state = self.state().await?;
-            let reached = state.sequence_of(after)?;
+            let reached = state.mark_of(after)?;
             let now = Instant::now();
             if state.head > reached || now >= deadline {
                 return Ok(state.cursor(state.head));
