@@ -299,8 +299,19 @@ impl World {
         let report = self.reader_after_restart().await;
         if report.total_findings > 0 {
             // DEBUG
-            let status = std::process::Command::new("cp").arg("-a").arg(self.server.folder()).arg("/tmp/wt-a-aof").status();
-            println!("{status:?} at_start {} least {} ids {:?}..{:?} of {}", self.at_start, self.least, log.ids.iter().take(5).collect::<Vec<_>>(), log.ids.keys().next_back(), log.ids.len());
+            let status = std::process::Command::new("cp")
+                .arg("-a")
+                .arg(self.server.folder())
+                .arg("/tmp/wt-a-aof")
+                .status();
+            println!(
+                "{status:?} at_start {} least {} ids {:?}..{:?} of {}",
+                self.at_start,
+                self.least,
+                log.ids.iter().take(5).collect::<Vec<_>>(),
+                log.ids.keys().next_back(),
+                log.ids.len()
+            );
         }
         assert_eq!((report.total_findings, report.findings), (0, Vec::new()));
         assert_eq!(report.events as usize, log.ids.len());

@@ -136,6 +136,8 @@ impl Subscription {
         let shared = Arc::clone(self.bus.shared());
         let mark = mark_of(&*shared.store, &self.start).await?;
         let record = shared.store.create_group(&self.spec, &mark).await?;
+        // Where the log has several partitions there are as many segments in each.
+        self.spec.segments = record.spec.segments;
         let rules = Rules {
             spec: self.spec.clone(),
             made_at: record.created_at,

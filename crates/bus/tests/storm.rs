@@ -32,7 +32,7 @@ use conformance::{Hook, Wrapped};
 use domain::{
     Delivery, HandlerError, StorageFailure,
     group::{LaneOrigin, Lease, NewLaneBatch, segment_of},
-    ports::{DeadLetterQuery, EventHandler, Leases, SegmentCommit, Stores},
+    ports::{Clock, DeadLetterQuery, EventHandler, Leases, SegmentCommit, Stores},
 };
 use fastrand::Rng;
 use servers::{Binary, Config, Server};
@@ -43,6 +43,8 @@ use support::{Behaviour, Service, TokioClock, bus_over, event, eventually, is_id
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
 const MAX_ATTEMPTS: u32 = 4;
+/// Of the group: as many as there are partitions at the most.
+const SEGMENTS: u16 = 4;
 
 /// What may be wrong with a consumer or a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,7 +197,7 @@ impl World {
         bus.subscribe("g")
             .on_everything(handler)
             .start_at(StartAt::Earliest)
-            .segments(4)
+            .segments(SEGMENTS)
             .concurrency(self.rng.usize(1..=16))
             .timeout(Duration::from_secs(15))
             .lease(self.lease)
@@ -246,8 +248,10 @@ impl World {
         events.sort_by_key(|stored| stored.position);
         self.service.replays(&replay_id, &events);
         let mut segments: BTreeMap<u16, Vec<u64>> = BTreeMap::new();
+        let partitions = self.store.head().await.unwrap().sequences.len() as u16;
         for stored in &events {
-            let segment = segment_of(&stored.event.ordering_key(), 0, 1, 4);
+            let key = stored.event.ordering_key();
+            let segment = segment_of(&key, stored.position.partition, partitions, SEGMENTS);
             segments.entry(segment).or_default().push(stored.position.sequence);
         }
         let size = self.rng.usize(1..40);
@@ -301,9 +305,18 @@ fn in_a_file(clock: TokioClock) -> Making {
 }
 
 fn on_redis(clock: TokioClock) -> Making {
+    on_redis_in(1, clock)
+}
+
+fn in_four_partitions(clock: TokioClock) -> Making {
+    on_redis_in(4, clock)
+}
+
+fn on_redis_in(partitions: u16, clock: TokioClock) -> Making {
     Box::pin(async move {
         let server = Server::start(&Binary::default(), &Config::default()).await.expect("redis-server");
-        let options = RedisOptions { clock: Some(Arc::new(clock)), ..RedisOptions::new(server.url()) };
+        let clock: Option<Arc<dyn Clock>> = Some(Arc::new(clock));
+        let options = RedisOptions { clock, partitions: Some(partitions), ..RedisOptions::new(server.url()) };
         let store = RedisStore::create(options).await.unwrap();
         (Arc::new(store) as Arc<dyn Stores>, Some(Box::new(server) as Box<dyn Any>))
     })
@@ -482,6 +495,11 @@ fn it_is_the_same_on_a_file() {
 #[test]
 fn it_is_the_same_on_redis() {
     assert_eq!(storms(1, on_redis, Fault::None, false), None);
+}
+
+#[test]
+fn it_is_the_same_in_four_partitions_on_redis() {
+    assert_eq!(storms(1, in_four_partitions, Fault::None, false), None);
 }
 
 /// Histories until a fault that was put in must have been seen. One in thirty shows that fencing is gone; the number costs

@@ -276,7 +276,7 @@ fn show(tree: &Map<String, Value>, store: &StoreLocation) -> Result<Vec<Shown>, 
         let value = match name.as_str() {
             // An address may hold a password: it is shown as the location shows itself.
             "store" => Some(store.to_string()),
-            "redis.password" => raw.text.map(|_| "***".to_owned()),
+            "redis.password" | "redis.sentinel_password" => raw.text.map(|_| "***".to_owned()),
             _ => raw.text,
         };
         shown.push(Shown { key: name, value, origin: raw.origin });

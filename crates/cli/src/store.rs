@@ -62,9 +62,9 @@ impl Stores {
                 let keeps = settings.event_store.keeps();
                 Ok(Self::of(Arc::new(MemoryStore::keeping(clock(), keeps))))
             }
-            Place::RedisGroup => Err(no_redis_group(&settings.store)),
             Place::Redis(address) => {
-                let store = redis::open(settings, address, access).await?;
+                // Ways to servers of every kind are in it, which is more than a command should carry.
+                let store = Box::pin(redis::open(settings, address, access)).await?;
                 let stores = Self { redis: Some(store.clone()), ..Self::of(Arc::new(store)) };
                 if access == Access::Create {
                     stores.must_keep(settings).await?;
@@ -104,7 +104,6 @@ impl Stores {
         match settings.store.place() {
             Place::Sqlite(path) => Ok(path.exists()),
             Place::Redis(address) => redis::exists(settings, address).await,
-            Place::RedisGroup => Err(no_redis_group(&settings.store)),
             Place::Memory => Ok(true),
         }
     }
@@ -191,7 +190,7 @@ pub(crate) fn file_path(settings: &Settings) -> Result<&Path, CliError> {
         Place::Memory => {
             Err(CliError::usage("a store in memory has no file: name one with --store sqlite:PATH"))
         }
-        Place::Redis(_) | Place::RedisGroup => Err(CliError::usage(format!(
+        Place::Redis(_) => Err(CliError::usage(format!(
             "{} is on a Redis server, and this command works with files alone",
             settings.store
         ))
@@ -206,13 +205,4 @@ fn no_store(location: &StoreLocation) -> CliError {
         "`event-replay init` makes an empty one, `publish` and `import` make it with the first events, \
          --store names another",
     )
-}
-
-fn no_redis_group(location: &StoreLocation) -> CliError {
-    CliError::failed(format!(
-        "the store is {location} (from {}), and this version opens single Redis servers alone; nothing was read or \
-         written",
-        location.origin()
-    ))
-    .hint("name one server, as redis://HOST")
 }

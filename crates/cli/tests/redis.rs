@@ -4,9 +4,13 @@
 
 mod common;
 
-use common::{Bench, redis::server, some};
+use common::{
+    Bench,
+    redis::{server, server_of},
+    some,
+};
 use serde_json::Value;
-use servers::{Binary, Certificates, ClientCertificates, Config, MaxMemory, Server};
+use servers::{Binary, Certificates, ClientCertificates, Cluster, Config, MaxMemory, Sentinels, Server};
 
 fn started(config: &Config) -> (tokio::runtime::Runtime, Server) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -145,8 +149,18 @@ fn tls_wants_the_authority_and_the_clients_certificate() {
 }
 
 #[test]
-fn the_demo_runs_on_redis_and_leaves_nothing_behind() {
-    let Some(server) = server() else { return };
+fn stats_say_what_a_namespace_takes_of_the_servers_memory() {
+    let Some(bench) = Bench::on_redis() else { return };
+    bench.run(&["init"]).ok();
+    let empty = bench.json(&["stats"])["bytesOccupied"].as_u64().unwrap();
+    bench.pipe(&["publish"], some()).ok();
+    let stats = bench.json(&["stats"]);
+    let (occupied, bytes) = (stats["bytesOccupied"].as_u64().unwrap(), stats["bytes"].as_u64().unwrap());
+    assert!(empty > 0 && occupied > empty + bytes, "{empty}, then {stats}");
+    bench.run(&["stats"]).ok().prints("bytes of the store");
+}
+
+fn the_demo_runs_and_leaves_nothing_behind(server: &Server) {
     let bench = Bench::new().without("EVENT_REPLAY_STORE");
     // A database of its own, so that what is left is the demo's.
     let store = format!("{}/5", server.url());
@@ -163,10 +177,65 @@ fn the_demo_runs_on_redis_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn sentinel_and_cluster_are_refused_by_name() {
-    for address in ["redis+sentinel://localhost:26379", "redis+cluster://localhost:7000"] {
-        let bench = Bench::new().env("EVENT_REPLAY_STORE", address);
-        bench.run(&["list"]).exits(1).says("single Redis servers alone");
-        bench.run(&["config", "show"]).ok().prints(address);
+fn the_demo_runs_on_redis_7_and_leaves_nothing_behind() {
+    server_of("redis", 7).into_iter().for_each(the_demo_runs_and_leaves_nothing_behind);
+}
+
+#[test]
+fn the_demo_runs_on_redis_8_and_leaves_nothing_behind() {
+    server_of("redis", 8).into_iter().for_each(the_demo_runs_and_leaves_nothing_behind);
+}
+
+#[test]
+fn the_demo_runs_on_valkey_9_and_leaves_nothing_behind() {
+    server_of("valkey", 9).into_iter().for_each(the_demo_runs_and_leaves_nothing_behind);
+}
+
+#[test]
+fn several_servers_are_one_store() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let config = Config { password: Some("hunter2".to_owned()), ..Config::default() };
+    let trio = runtime.block_on(Sentinels::start(&Binary::default(), &config)).unwrap();
+    let cluster = runtime.block_on(Cluster::start(&Binary::default(), &config)).unwrap();
+    for url in [trio.url() + "&namespace=blue", cluster.url() + "?namespace=blue"] {
+        let bench = Bench::new().env("EVENT_REPLAY_STORE", &url);
+        let shown = url.replace("hunter2", "***");
+        bench.run(&["list"]).exits(1).says("there is no store at redis+").says("namespace=blue");
+        bench.pipe(&["publish"], some()).ok().prints("stored 5");
+        bench.run(&["list"]).ok().prints("event-456789");
+        bench.run(&["verify"]).ok();
+        bench.run(&["config", "show"]).ok().prints(&shown);
+        bench.run(&["backup", "copy.db"]).exits(2).says("works with files alone");
+        for said in [bench.run(&["health"]), bench.run(&["-v", "list"])] {
+            assert!(!format!("{said:?}").contains("hunter2"), "{said:?}");
+        }
+        bench.run(&["list", "--store", &url]).exits(2).says("a password on the command line");
+        // The password may stand elsewhere.
+        let bare = url.replace(":hunter2@", "");
+        let bench = Bench::new().env("EVENT_REPLAY_STORE", &bare);
+        bench.run(&["list"]).exits(1).says("the store does not permit this");
+        bench.env("REDIS_PASSWORD", "hunter2").run(&["list"]).ok().prints("event-456789");
     }
+}
+
+#[test]
+fn addresses_of_several_servers_that_make_no_sense_are_refused_with_a_sentence() {
+    let bench = Bench::new().without("EVENT_REPLAY_STORE");
+    for (address, because) in [
+        ("redis+sentinel://localhost:26379", "add ?master=NAME"),
+        ("redis+cluster://one,,two", "host is missing"),
+        ("redis+cluster://one/3", "no databases"),
+        ("redis+sentinel://one?master=m&quorum=2", "no parameter"),
+    ] {
+        bench.run(&["list", "--store", address]).exits(2).says(because).says("redis+sentinel://HOST");
+    }
+    // Nobody is there: an error, and no file is written instead.
+    for address in ["redis+sentinel://127.0.0.1:1?master=m", "redis+cluster://127.0.0.1:1"] {
+        bench
+            .run(&["publish", "--store", address])
+            .exits(1)
+            .says("cannot be reached")
+            .says("is the server running?");
+    }
+    assert_eq!(std::fs::read_dir(bench.path(".")).unwrap().count(), 0, "a file was made");
 }

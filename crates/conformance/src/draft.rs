@@ -3,6 +3,9 @@
 use domain::{Document, Event, Limits};
 use serde_json::{Value, json};
 
+/// The entity that every draft's event names: where the ordering key is of no matter, it may as well be this one.
+pub(crate) const HOME: (&str, &str) = ("home", "h4");
+
 /// An event in the making: its members in the order in which they will be written.
 #[derive(Debug, Clone)]
 pub struct Draft {
@@ -47,8 +50,8 @@ impl Draft {
 
     /// Its JSON, members in their order, without white space.
     pub fn json(&self) -> String {
-        let member = |(name, value): &(String, Value)| format!("{}:{value}", json!(name));
-        format!("{{{}}}", self.members.iter().map(member).collect::<Vec<_>>().join(","))
+        let member = |(name, value): (String, Value)| format!("{}:{value}", json!(name));
+        format!("{{{}}}", self.written().map(member).collect::<Vec<_>>().join(","))
     }
 
     /// The same content in another spelling: members the other way round, white space, every letter of every
@@ -58,11 +61,19 @@ impl Draft {
             let units: String = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
             format!("\"{units}\"")
         };
-        let member = |(name, value): &(String, Value)| match value {
-            Value::String(text) => format!(" {} :\r\n {}", escaped(name), escaped(text)),
+        let member = |(name, value): (String, Value)| match value {
+            Value::String(text) => format!(" {} :\r\n {}", escaped(&name), escaped(&text)),
             other => format!("{}\t:{other:#}", json!(name)),
         };
-        format!("\n{{{}\n}} ", self.members.iter().rev().map(member).collect::<Vec<_>>().join(","))
+        let mut written: Vec<(String, Value)> = self.written().collect();
+        written.reverse();
+        format!("\n{{{}\n}} ", written.into_iter().map(member).collect::<Vec<_>>().join(","))
+    }
+
+    /// The members, and behind them [`HOME`].
+    fn written(&self) -> impl Iterator<Item = (String, Value)> {
+        let (kind, id) = HOME;
+        self.members.iter().cloned().chain([(format!("{kind}Id"), json!(id))])
     }
 
     /// The event.

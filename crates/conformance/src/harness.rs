@@ -1,19 +1,30 @@
 //! What an adapter brings to be tested: fresh storages, further handles on them, and ways to damage them.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 pub use domain::ports::Stores;
 use domain::{
     Event, Filter, Position, StoredEvent,
-    ports::{AppendOutcome, Atomicity, Erased, Keeps, Order, TrimRequest, Trimmed},
+    ports::{AppendOutcome, Atomicity, Clock as _, Erased, Keeps, Order, TrimRequest, Trimmed},
 };
+use jiff::Timestamp;
 
-use crate::{ManualClock, walk};
+use crate::{ManualClock, one_partition::OnePartition, walk};
 
 /// Makes storages to test.
 #[async_trait]
 pub trait Harness: Send + Sync {
+    /// How many partitions its storages have. Laws that speak of one order of all events then speak of the order in which
+    /// they were stored, an instant apart; and those that name sequences and segments are held against one partition amid
+    /// the others ([`Bench::of_one_partition`]).
+    fn partitions(&self) -> u16 {
+        1
+    }
+
     /// Makes a new, empty storage whose handles tell the time by this clock.
     async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage>;
 
@@ -57,6 +68,12 @@ pub struct Bench {
     pub storage: Box<dyn Storage>,
     /// A handle on it.
     pub store: Arc<dyn Stores>,
+    /// How many partitions it shows.
+    pub partitions: u16,
+    /// Whether it is one partition of several.
+    pub is_a_part: bool,
+    /// When something was last stored.
+    stored_at: Mutex<Option<Timestamp>>,
 }
 
 impl Bench {
@@ -67,19 +84,34 @@ impl Bench {
     pub async fn new(harness: &impl Harness) -> Self {
         let clock = ManualClock::default();
         let storage = harness.fresh(clock.clone()).await;
-        Self::of(clock, storage).await
+        Self::of(clock, storage, harness.partitions()).await
     }
 
-    /// Makes a storage that keeps what is said and opens it; none where the adapter cannot.
+    /// As [`Bench::new`]; where storages have several partitions, one of them as a storage by itself.
+    pub async fn of_one_partition(harness: &impl Harness) -> Self {
+        let clock = ManualClock::default();
+        let storage = harness.fresh(clock.clone()).await;
+        Self::of_part(clock, storage, harness.partitions()).await
+    }
+
+    /// Makes a storage that keeps what is said and opens it, as [`Bench::of_one_partition`]; none where the adapter cannot.
     pub async fn keeping(harness: &impl Harness, keeps: Keeps) -> Option<Self> {
         let clock = ManualClock::default();
         let storage = harness.fresh_keeping(clock.clone(), keeps).await?;
-        Some(Self::of(clock, storage).await)
+        Some(Self::of_part(clock, storage, harness.partitions()).await)
     }
 
-    async fn of(clock: ManualClock, storage: Box<dyn Storage>) -> Self {
+    async fn of_part(clock: ManualClock, storage: Box<dyn Storage>, partitions: u16) -> Self {
+        if partitions == 1 {
+            return Self::of(clock, storage, 1).await;
+        }
+        let part = Box::new(OnePartition::of(storage, partitions));
+        Self { is_a_part: true, ..Self::of(clock, part, 1).await }
+    }
+
+    async fn of(clock: ManualClock, storage: Box<dyn Storage>, partitions: u16) -> Self {
         let store = storage.open().await;
-        Self { clock, storage, store }
+        Self { clock, storage, store, partitions, is_a_part: false, stored_at: Mutex::default() }
     }
 
     /// Appends a batch, each event on its own.
@@ -87,10 +119,15 @@ impl Bench {
         self.store.append(batch, Atomicity::Each).await.expect("append")
     }
 
-    /// Appends events which must all be stored now, in batches that every store takes; their positions.
+    /// Appends events which must all be stored now, in batches that every store takes; their positions. Over several
+    /// partitions their order is that of the times at which they were stored: so there each is stored an instant after the
+    /// one before it.
     pub async fn store_all(&self, events: &[Event]) -> Vec<Position> {
         let mut outcomes = Vec::with_capacity(events.len());
-        for batch in events.chunks(Self::BATCH) {
+        for batch in events.chunks(if self.partitions == 1 { Self::BATCH } else { 1 }) {
+            if self.partitions > 1 {
+                self.tick();
+            }
             outcomes.extend(self.append(batch).await);
         }
         let position = |outcome| match outcome {
@@ -98,6 +135,15 @@ impl Bench {
             other => panic!("expected to be stored: {other:?}"),
         };
         outcomes.into_iter().map(position).collect()
+    }
+
+    /// Moves the clock on, unless it has moved since something was stored.
+    fn tick(&self) {
+        let mut stored_at = self.stored_at.lock().unwrap();
+        if *stored_at == Some(self.clock.now()) {
+            self.clock.advance(Duration::from_micros(1));
+        }
+        *stored_at = Some(self.clock.now());
     }
 
     /// Every event that matches, in log order.

@@ -13,6 +13,7 @@ pub mod holding;
 pub mod lanes;
 pub mod leases;
 pub mod model;
+pub mod partitions;
 pub mod read;
 pub mod removing;
 pub mod replay_records;

@@ -13,7 +13,15 @@
 //! naive models. They print their seed where they fail; `EVENT_REPLAY_SEED` sets it and `EVENT_REPLAY_ROUNDS` says how
 //! many rounds to run.
 //!
-//! Laws are written for stores of one partition, whose positions are one total order.
+//! # Several partitions
+//! A harness says how many partitions its storages have. A log of several has one order as well, by when events were stored,
+//! and laws that speak of order store their events an instant apart. What such a log does not have is said here alone:
+//!
+//! - Positions of one number line. Laws of groups, leases, commits, lanes, holds and dead letters name sequences and segments
+//!   by number: they are held against one partition amid the others, by [`Bench::of_one_partition`]. What calls about several
+//!   partitions answer has laws of its own, in [`laws::partitions`].
+//! - One step for a batch of many keys: what a call stores is visible at once in each partition.
+//! - Groups of an order that is not the events' own: those laws that make some use the events' own.
 
 // This crate is nothing but tests, and a panic is a test's way to fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -24,6 +32,7 @@ mod groups_model;
 mod harness;
 pub mod laws;
 mod model;
+mod one_partition;
 mod walk;
 mod wrapped;
 
@@ -171,6 +180,7 @@ macro_rules! suite {
                 a_good_lease_is_not_taken,
                 asking_again_extends_every_lease,
                 consumers_take_their_fair_share,
+                more_consumers_than_segments_share_them,
                 epochs_rise_however_a_lease_ends,
                 leaving_frees_segments_and_changes_nothing_else,
                 a_token_holds_its_leases_alone,
@@ -257,6 +267,23 @@ macro_rules! suite {
                 samples_come_in_order_from_a_minute_on,
                 folding_adds_to_minute_0_and_loses_nothing,
                 eight_counters_at_once_lose_nothing,
+            ]
+            partitions: [
+                events_of_a_key_lie_in_one_partition_in_their_order,
+                pages_merge_partitions_by_when_events_were_stored,
+                a_reader_behind_any_cursor_misses_nothing,
+                a_batch_of_many_keys_is_all_or_nothing,
+                a_group_has_segments_in_every_partition,
+                no_group_keeps_an_order_that_crosses_partitions,
+                a_group_stands_at_its_cursor_in_each_partition,
+                commits_to_all_partitions_are_answered_in_order,
+                dead_letters_of_all_partitions_are_one_list,
+                what_is_due_comes_earliest_first_from_all_partitions,
+                an_old_runner_is_refused_in_every_partition,
+                results_come_by_batch_from_all_partitions,
+                a_group_holds_in_each_partition_what_it_has_not_passed_there,
+                a_hold_counts_in_every_partition,
+                an_id_that_two_partitions_hold_is_given_and_found,
             ]
             groups_model: [
                 groups_agree_with_the_model,

@@ -15,6 +15,7 @@ use crate::{Bench, Harness, model::run::Run};
 
 /// Operations of one round.
 const STEPS: usize = 80;
+/// Rounds of storages of one partition: with more of them a round has more to look at.
 const DEFAULT_ROUNDS: u64 = 8;
 
 fn setting<T: FromStr>(name: &str) -> Option<T> {
@@ -23,17 +24,18 @@ fn setting<T: FromStr>(name: &str) -> Option<T> {
 }
 
 /// The seeds of the rounds to run: from one that is drawn, or that somebody asks for, on.
-pub(crate) fn seeds() -> impl Iterator<Item = u64> {
+pub(crate) fn seeds(partitions: u16) -> impl Iterator<Item = u64> {
     let random = || std::hash::RandomState::new().hash_one("seed");
     let first: u64 = setting("EVENT_REPLAY_SEED").unwrap_or_else(random);
-    let rounds = setting("EVENT_REPLAY_ROUNDS").unwrap_or(DEFAULT_ROUNDS);
+    let usual = (DEFAULT_ROUNDS / u64::from(partitions)).max(2);
+    let rounds = setting("EVENT_REPLAY_ROUNDS").unwrap_or(usual);
     (0..rounds).map(move |round| first.wrapping_add(round))
 }
 
 /// On every sequence of operations a store answers as the model does: outcomes, pages in both orders, counts, trims,
 /// erasures, replay counts, checkpoints. A round's failure names the seed that repeats it.
 pub async fn agrees_with_the_model(h: &impl Harness) {
-    for seed in seeds() {
+    for seed in seeds(h.partitions()) {
         let bench = Bench::new(h).await;
         let mut run = Run::new(bench, seed).await;
         for step in 0..STEPS {

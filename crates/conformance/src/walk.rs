@@ -40,11 +40,12 @@ pub async fn walk_all(
         corrupt.extend(page.corrupt);
         let Some(next) = page.next else { return (events, corrupt) };
         if let Some(after) = &request.after {
-            let advanced = match order {
-                Order::OldestFirst => next.sequence(0) > after.sequence(0),
-                Order::NewestFirst => next.sequence(0) < after.sequence(0),
+            let mut places = after.sequences.iter().zip(&next.sequences);
+            let goes_on = match order {
+                Order::OldestFirst => places.all(|(after, next)| next >= after),
+                Order::NewestFirst => places.all(|(after, next)| next <= after),
             };
-            assert!(advanced, "a page after {after:?} went on at {next:?}");
+            assert!(goes_on && next != *after, "a page after {after:?} went on at {next:?}");
         }
         request.after = Some(next);
     }

@@ -19,7 +19,7 @@
 //! |---|---|
 //! | `sqlite` (default) | stores in a file: `sqlite:PATH` |
 //! | `validation` (default) | JSON Schema, with the built-in schemas |
-//! | `redis` | stores on a Redis server: `redis://HOST`, `rediss://HOST` |
+//! | `redis` | stores on Redis: `redis://HOST`, `redis+sentinel://HOST,…?master=NAME`, `redis+cluster://HOST,…`; with `rediss` for TLS |
 //! | `memory` | stores in memory: `memory:` |
 //! | `targets` | handlers that pass events on: to a command, an HTTP endpoint, lines of JSON |
 //! | `conditions` | filters on the content of events |

@@ -1,4 +1,5 @@
-//! Where a store is, as text: `sqlite:PATH`, `redis://HOST` or `memory:`.
+//! Where a store is, as text: `sqlite:PATH`, `redis://HOST`, `redis+sentinel://HOST,…?master=NAME`, `redis+cluster://HOST,…` or
+//! `memory:`.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -8,8 +9,9 @@ const DEFAULT_NAMESPACE: &str = "default";
 const MAX_NAMESPACE_BYTES: usize = 64;
 
 /// Where a store is. It is written as the command line writes it: `sqlite:PATH`,
-/// `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`, `rediss://` likewise for TLS, or `memory:`, each with `?namespace=NAME`
-/// where wanted. A password in it is never shown.
+/// `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`, `redis+sentinel://[USER[:PASSWORD]@]HOST[:PORT],…[/DB]?master=NAME` for the
+/// master that these sentinels name, `redis+cluster://[USER[:PASSWORD]@]HOST[:PORT],…` for a cluster with these nodes, each
+/// with `rediss` for TLS, or `memory:`; and with the parameter `namespace=NAME` where wanted. A password in it is never shown.
 ///
 /// ```
 /// use event_replay::Location;
@@ -17,6 +19,9 @@ const MAX_NAMESPACE_BYTES: usize = 64;
 /// assert_eq!(location, Location::Sqlite { path: "events.db".into(), namespace: "blue".to_owned() });
 /// assert_eq!(location.to_string(), "sqlite:events.db?namespace=blue");
 /// assert!("events.db".parse::<Location>().is_err());
+///
+/// let sentinels = "redis+sentinel://one,two,three?master=events&namespace=blue";
+/// assert_eq!(sentinels.parse::<Location>().unwrap().to_string(), sentinels);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -28,18 +33,18 @@ pub enum Location {
         /// The namespace in it; a file holds one.
         namespace: String,
     },
-    /// A Redis server.
+    /// A Redis server, or several that are one store.
     Redis {
         /// Its address.
         url: RedisUrl,
-        /// The namespace on it; a server may hold many.
+        /// The namespace there, among others.
         namespace: String,
     },
     /// This process. Each time it is opened it is another store.
     Memory,
 }
 
-/// The address of a Redis server. It may hold a password, which is shown as `***`.
+/// The address of a Redis server, or of several that are one store. It may hold a password, which is shown as `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl(String);
 
@@ -91,20 +96,28 @@ pub enum BadLocation {
     NoKind,
     /// It says a kind that this library does not know. The address is not repeated: it may hold a password.
     #[error(
-        "there is no kind of store {0:?}: there are sqlite:PATH, redis://HOST, rediss://HOST and memory:"
+        "there is no kind of store {0:?}: there are sqlite:PATH, redis://HOST, redis+sentinel://HOST,…?master=NAME, \
+         redis+cluster://HOST,…, the last three with rediss for TLS, and memory:"
     )]
     UnknownKind(String),
     /// The path is empty.
     #[error("sqlite: wants the path of a file")]
     NoPath,
-    /// The host is missing.
-    #[error("redis:// wants the name of a host")]
+    /// A host is missing.
+    #[error(
+        "redis:// wants the name of a host, and where several servers are one store, of each: HOST:PORT,HOST:PORT"
+    )]
     NoHost,
+    /// It does not say which master the sentinels are to name.
+    #[error("redis+sentinel:// wants the name by which the sentinels know the master: ?master=NAME")]
+    NoMaster,
     /// The namespace has a name that none may have.
     #[error("a namespace has 1 to 64 letters, digits, dots, dashes or underscores")]
     BadNamespace,
     /// A parameter that is not there.
-    #[error("there is no parameter {0:?}: there is ?namespace=NAME")]
+    #[error(
+        "there is no parameter {0:?}: there is ?namespace=NAME, and ?master=NAME for redis+sentinel:// alone"
+    )]
     UnknownParameter(String),
 }
 
@@ -112,21 +125,56 @@ impl FromStr for Location {
     type Err = BadLocation;
 
     fn from_str(text: &str) -> Result<Self, BadLocation> {
-        let (address, namespace) = split(text)?;
-        let (kind, rest) = address.split_once(':').ok_or(BadLocation::NoKind)?;
+        let kind = text.split_once(':').ok_or(BadLocation::NoKind)?.0;
         match kind {
-            "sqlite" => match rest.strip_prefix("//").unwrap_or(rest) {
-                "" => Err(BadLocation::NoPath),
-                path => Ok(Self::Sqlite { path: path.into(), namespace: namespace.to_owned() }),
-            },
-            "redis" | "rediss" if rest.len() > 2 && rest.starts_with("//") => {
-                Ok(Self::Redis { url: RedisUrl(address.to_owned()), namespace: namespace.to_owned() })
+            "redis" | "rediss" => redis(text, &[]),
+            "redis+sentinel" | "rediss+sentinel" => redis(text, &["master"]),
+            "redis+cluster" | "rediss+cluster" => redis(text, &[]),
+            _ => {
+                let (address, namespace) = split(text)?;
+                let (kind, rest) = address.split_once(':').ok_or(BadLocation::NoKind)?;
+                match (kind, rest.strip_prefix("//").unwrap_or(rest)) {
+                    ("sqlite", "") => Err(BadLocation::NoPath),
+                    ("sqlite", path) => {
+                        Ok(Self::Sqlite { path: path.into(), namespace: namespace.to_owned() })
+                    }
+                    ("memory", _) => Ok(Self::Memory),
+                    (other, _) => Err(BadLocation::UnknownKind(other.to_owned())),
+                }
             }
-            "redis" | "rediss" => Err(BadLocation::NoHost),
-            "memory" => Ok(Self::Memory),
-            other => Err(BadLocation::UnknownKind(other.to_owned())),
         }
     }
+}
+
+/// An address on Redis with parameters that it must have, beside the namespace. What else may be wrong with it is found when
+/// it is opened.
+fn redis(text: &str, needed: &[&str]) -> Result<Location, BadLocation> {
+    let (address, query) = text.rsplit_once('?').unwrap_or((text, ""));
+    let (mut kept, mut namespace) = (Vec::new(), DEFAULT_NAMESPACE);
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        match parameter.split_once('=') {
+            Some(("namespace", name)) => namespace = checked(name)?,
+            Some((name, value)) if needed.contains(&name) && !value.is_empty() => kept.push(parameter),
+            Some((name, _)) if needed.contains(&name) => return Err(BadLocation::NoMaster),
+            Some((name, _)) => return Err(BadLocation::UnknownParameter(name.to_owned())),
+            // It may be a part of a password, whose question mark is to be written %3F.
+            None => return Err(BadLocation::NoHost),
+        }
+    }
+    if kept.len() != needed.len() {
+        return Err(BadLocation::NoMaster);
+    }
+    let hosts = address.split_once("://").ok_or(BadLocation::NoHost)?.1;
+    let hosts = hosts.get(..hosts.find('/').unwrap_or(hosts.len())).unwrap_or_default();
+    let hosts = hosts.rsplit_once('@').map_or(hosts, |(_, hosts)| hosts);
+    if hosts.split(',').any(str::is_empty) {
+        return Err(BadLocation::NoHost);
+    }
+    let url = match kept.is_empty() {
+        true => address.to_owned(),
+        false => format!("{address}?{}", kept.join("&")),
+    };
+    Ok(Location::Redis { url: RedisUrl(url), namespace: namespace.to_owned() })
 }
 
 fn split(text: &str) -> Result<(&str, &str), BadLocation> {
@@ -134,13 +182,15 @@ fn split(text: &str) -> Result<(&str, &str), BadLocation> {
     let parameter = text.rsplit_once('?').and_then(|(address, last)| Some((address, last.split_once('=')?)));
     match parameter {
         None => Ok((text, DEFAULT_NAMESPACE)),
-        Some((address, ("namespace", name))) => {
-            let is_fine = (1..=MAX_NAMESPACE_BYTES).contains(&name.len())
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-            if is_fine { Ok((address, name)) } else { Err(BadLocation::BadNamespace) }
-        }
+        Some((address, ("namespace", name))) => Ok((address, checked(name)?)),
         Some((_, (other, _))) => Err(BadLocation::UnknownParameter(other.to_owned())),
     }
+}
+
+fn checked(namespace: &str) -> Result<&str, BadLocation> {
+    let is_fine = (1..=MAX_NAMESPACE_BYTES).contains(&namespace.len())
+        && namespace.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if is_fine { Ok(namespace) } else { Err(BadLocation::BadNamespace) }
 }
 
 impl fmt::Display for Location {
@@ -148,7 +198,10 @@ impl fmt::Display for Location {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::Redis { url, namespace } if namespace == DEFAULT_NAMESPACE => write!(f, "{url}"),
-            Self::Redis { url, namespace } => write!(f, "{url}?namespace={namespace}"),
+            Self::Redis { url, namespace } => {
+                let sign = if url.0.contains("?master=") { '&' } else { '?' };
+                write!(f, "{url}{sign}namespace={namespace}")
+            }
             Self::Sqlite { path, namespace } if namespace == DEFAULT_NAMESPACE => {
                 write!(f, "sqlite:{}", path.display())
             }
@@ -169,6 +222,15 @@ mod tests {
             ("postgres://me:secret@host", BadLocation::UnknownKind("postgres".to_owned())),
             ("redis:me:secret@host", BadLocation::NoHost),
             ("redis://", BadLocation::NoHost),
+            ("redis://me:secret@", BadLocation::NoHost),
+            ("redis+cluster://me:secret@one,,two", BadLocation::NoHost),
+            ("redis+cluster://", BadLocation::NoHost),
+            ("redis+cluster://one?master=m", BadLocation::UnknownParameter("master".to_owned())),
+            ("redis+sentinel://me:secret@one", BadLocation::NoMaster),
+            ("redis+sentinel://one?master=", BadLocation::NoMaster),
+            ("redis+sentinel://one?namespace=a:b&master=m", BadLocation::BadNamespace),
+            ("redis+sentinel://one,?master=m", BadLocation::NoHost),
+            ("redis+other://one", BadLocation::UnknownKind("redis+other".to_owned())),
             ("redis://me:secret@host?protocol=3", BadLocation::UnknownParameter("protocol".to_owned())),
             ("sqlite:x?mode=ro", BadLocation::UnknownParameter("mode".to_owned())),
             ("sqlite:x?namespace=a:b", BadLocation::BadNamespace),
@@ -185,7 +247,15 @@ mod tests {
         for text in ["memory:", "sqlite:what?.db", "sqlite:/tmp/x.db?namespace=a.b_c-1"] {
             assert_eq!(text.parse::<Location>().unwrap().to_string(), text);
         }
-        for text in ["redis://host", "rediss://ann@host:7000/2?namespace=blue", "redis://[::1]:6379"] {
+        for text in [
+            "redis://host",
+            "rediss://ann@host:7000/2?namespace=blue",
+            "redis://[::1]:6379",
+            "redis+sentinel://one:1,two:2/3?master=m",
+            "rediss+sentinel://ann@one?master=m&namespace=blue",
+            "redis+cluster://one,[::1]:7000",
+            "rediss+cluster://one?namespace=blue",
+        ] {
             assert_eq!(text.parse::<Location>().unwrap().to_string(), text);
         }
         assert_eq!("sqlite:///tmp/x".parse::<Location>().unwrap().to_string(), "sqlite:/tmp/x");
@@ -195,6 +265,8 @@ mod tests {
         for (text, shown) in [
             ("redis://:s@cret:@host:1/2", "redis://:***@host:1/2"),
             ("rediss://ann:s@cret@host?namespace=n", "rediss://ann:***@host?namespace=n"),
+            ("redis+sentinel://ann:s@cret@one,two?master=m", "redis+sentinel://ann:***@one,two?master=m"),
+            ("redis+cluster://:s@cret@one:1,two:2", "redis+cluster://:***@one:1,two:2"),
         ] {
             let location: Location = text.parse().unwrap();
             assert_eq!(location.to_string(), shown);

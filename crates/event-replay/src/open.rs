@@ -28,6 +28,10 @@ pub struct OpenOptions {
 pub struct RedisAccess {
     /// The password, where the location has none.
     pub password: Option<String>,
+    /// Who the sentinels of a `redis+sentinel://` location know us as, if they want to.
+    pub sentinel_user: Option<String>,
+    /// The password of the sentinels, if they want one; that of the location is for the servers.
+    pub sentinel_password: Option<String>,
     /// The file (PEM) of the authority that signed the certificate of a `rediss://` server; none: those that the machine
     /// trusts.
     pub ca: Option<PathBuf>,
@@ -150,13 +154,15 @@ async fn sqlite(path: PathBuf, namespace: String, _: OpenOptions) -> Result<Arc<
 async fn redis(url: RedisUrl, namespace: String, options: OpenOptions) -> Result<Arc<dyn Stores>, OpenError> {
     use storage_redis::{RedisOptions, RedisStore, Tls};
 
-    let OpenOptions { keeps, redis: RedisAccess { password, ca, client, compression }, .. } = options;
+    let OpenOptions { keeps, redis: access, .. } = options;
     let opened = RedisStore::create(RedisOptions {
-        password: if url.has_password() { None } else { password },
+        password: if url.has_password() { None } else { access.password },
+        sentinel_user: access.sentinel_user,
+        sentinel_password: access.sentinel_password,
         namespace: namespace.clone(),
-        tls: Tls { ca, client },
+        tls: Tls { ca: access.ca, client: access.client },
         keeps,
-        compression,
+        compression: access.compression,
         ..RedisOptions::new(url.reveal())
     })
     .await;

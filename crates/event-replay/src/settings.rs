@@ -87,6 +87,7 @@ pub fn settings_from(lookup: impl Fn(&str) -> Option<String>) -> Result<BusSetti
 /// |---|---|
 /// | `EVENT_REPLAY_REDIS_PASSWORD`, `REDIS_PASSWORD` | the password |
 /// | `EVENT_REPLAY_REDIS_PASSWORD_FILE` | a file with nothing but the password |
+/// | `EVENT_REPLAY_REDIS_SENTINEL_USER`, `EVENT_REPLAY_REDIS_SENTINEL_PASSWORD` | the user and the password of the sentinels, if they want them |
 /// | `EVENT_REPLAY_REDIS_CA` | a PEM file: the authority that signed the server's certificate |
 /// | `EVENT_REPLAY_REDIS_CERT`, `EVENT_REPLAY_REDIS_KEY` | PEM files: the certificate and the key that the server wants of clients |
 ///
@@ -102,6 +103,8 @@ pub fn redis_access_from_env() -> io::Result<RedisAccess> {
     };
     Ok(RedisAccess {
         password,
+        sentinel_user: said("EVENT_REPLAY_REDIS_SENTINEL_USER"),
+        sentinel_password: said("EVENT_REPLAY_REDIS_SENTINEL_PASSWORD"),
         ca: file("EVENT_REPLAY_REDIS_CA"),
         client: file("EVENT_REPLAY_REDIS_CERT").zip(file("EVENT_REPLAY_REDIS_KEY")),
         compression: false,

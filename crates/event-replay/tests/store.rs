@@ -79,6 +79,24 @@ async fn a_store_on_redis_is_opened_by_its_address_and_password() {
 }
 
 #[tokio::test]
+async fn several_servers_are_opened_as_one_store() {
+    let config = servers::Config { password: Some("secret".to_owned()), ..servers::Config::default() };
+    let trio = servers::Sentinels::start(&servers::Binary::default(), &config).await.unwrap();
+    let cluster = servers::Cluster::start(&servers::Binary::default(), &config).await.unwrap();
+    for location in [trio.url() + "&namespace=blue", cluster.url() + "?namespace=blue"] {
+        publish(&open(&location).await.unwrap(), &["e1"]).await;
+        let bare = location.replace(":secret@", "");
+        let Err(OpenError::Storage { failure, .. }) = open(&bare).await else { panic!("without a password") };
+        assert_eq!(failure.kind(), "denied", "{failure}");
+        let redis = RedisAccess { password: Some("secret".to_owned()), ..RedisAccess::default() };
+        let options = OpenOptions { redis, ..OpenOptions::default() };
+        let again = open_with(&bare, options).await.unwrap();
+        assert_eq!(ids(&again).await, ["e1"]);
+        assert_eq!(again.info().await.unwrap().namespace, "blue");
+    }
+}
+
+#[tokio::test]
 async fn a_redis_that_cannot_be_reached_is_an_error_without_its_password() {
     let began = std::time::Instant::now();
     let Err(error) = open("redis://me:hunter2@127.0.0.1:1").await else { panic!("nobody was opened") };

@@ -85,21 +85,41 @@ pub enum ClientCertificates {
 pub(crate) struct Listens {
     pub(crate) plain: u16,
     pub(crate) tls: Option<u16>,
+    /// For the other nodes of a cluster.
+    pub(crate) bus: Option<u16>,
+}
+
+/// What a process is among those it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// A server by itself, a master or a replica.
+    Alone,
+    /// A sentinel, which holds no data.
+    Sentinel,
+    /// A node of a cluster.
+    Node,
 }
 
 impl Config {
     /// The text of `redis.conf`.
-    pub(crate) fn text(&self, folder: &Path, acl_file: &Path, listens: Listens) -> String {
+    pub(crate) fn text(&self, part: Part, folder: &Path, acl_file: &Path, listens: Listens) -> String {
         let mut lines = vec![
             "bind 127.0.0.1".to_owned(),
             format!("port {}", listens.plain),
             "daemonize no".to_owned(),
             "logfile \"\"".to_owned(),
-            "save \"\"".to_owned(),
             format!("dir {}", quoted(folder)),
             format!("aclfile {}", quoted(acl_file)),
         ];
-        lines.extend(self.aof.lines().iter().map(|&line| line.to_owned()));
+        if part != Part::Sentinel {
+            lines.push("save \"\"".to_owned());
+            lines.extend(self.aof.lines().iter().map(|&line| line.to_owned()));
+        }
+        if let Some(bus) = listens.bus {
+            lines.push("cluster-enabled yes".to_owned());
+            lines.push("cluster-config-file nodes.conf".to_owned());
+            lines.push(format!("cluster-port {bus}"));
+        }
         if let Some(limit) = &self.max_memory {
             lines.push(format!("maxmemory {}", limit.bytes));
             lines.push(format!("maxmemory-policy {}", limit.policy));

@@ -26,6 +26,16 @@ pub enum Error {
         /// All that the server has said so far.
         log: String,
     },
+    /// A server refused a command, or did not answer it.
+    #[error("{server} did not do {command:?}: {source}")]
+    Refused {
+        /// Program, version and port.
+        server: String,
+        /// What was asked.
+        command: String,
+        /// What it says.
+        source: Box<redis::RedisError>,
+    },
     /// The server is not running: it was killed or stopped before.
     #[error("the server on port {0} is not running")]
     NotRunning(u16),

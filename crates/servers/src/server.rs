@@ -1,6 +1,7 @@
 //! A server that runs.
 
 use std::{
+    fmt,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -10,7 +11,12 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
-use crate::{Binary, Config, Error, config::Listens, guardian::Guardian, ports, ready};
+use crate::{
+    Binary, Config, Error,
+    config::{Listens, Part},
+    guardian::Guardian,
+    ports, ready,
+};
 
 /// The user who may only say PING.
 const WATCHER: &str = "watcher";
@@ -27,6 +33,7 @@ const SIGNAL_WITHIN: Duration = Duration::from_secs(10);
 pub struct Server {
     binary: Binary,
     config: Config,
+    part: Part,
     listens: Listens,
     folder: PathBuf,
     watchers_password: String,
@@ -40,12 +47,18 @@ impl Server {
     /// # Errors
     /// The program cannot be run, refuses its configuration, or does not answer in time; the error shows its log.
     pub async fn start(binary: &Binary, config: &Config) -> Result<Self, Error> {
+        Self::start_as(Part::Alone, binary, config).await
+    }
+
+    /// Starts `binary` as a part of several that belong together.
+    pub(crate) async fn start_as(part: Part, binary: &Binary, config: &Config) -> Result<Self, Error> {
         let folder = new_folder()?;
         let guardian = Guardian::of(&folder)?;
         let mut server = Self {
             binary: binary.clone(),
             config: config.clone(),
-            listens: Listens { plain: 0, tls: None },
+            part,
+            listens: Listens { plain: 0, tls: None, bus: None },
             folder,
             watchers_password: std::iter::repeat_with(fastrand::alphanumeric).take(20).collect(),
             process: None,
@@ -53,7 +66,7 @@ impl Server {
         };
         // A port that was free a moment ago may be somebody else's by now.
         for _ in 0..10 {
-            server.choose_ports()?;
+            server.prepare()?;
             match server.run().await {
                 Err(Error::NotReady { log, .. }) if log.contains("Address already in use") => {
                     server.clear()?;
@@ -78,6 +91,26 @@ impl Server {
     #[must_use]
     pub fn url_with(&self, user: &str, password: &str) -> String {
         format!("{}://{}:{}@127.0.0.1:{}", self.scheme(), encoded(user), encoded(password), self.port())
+    }
+
+    /// Where the server is asked and told what tests need: its plain port, as the user `default`.
+    pub(crate) fn plain_url(&self) -> String {
+        format!("redis://{}127.0.0.1:{}", self.credentials(), self.listens.plain)
+    }
+
+    /// What stands before the addresses in a URL of several servers of this kind: user and password.
+    pub(crate) fn credentials(&self) -> String {
+        self.config.password.as_deref().map(|password| format!(":{}@", encoded(password))).unwrap_or_default()
+    }
+
+    /// The password of the user `default`.
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.config.password.as_deref()
+    }
+
+    /// The port that other nodes of a cluster use.
+    pub(crate) fn bus_port(&self) -> Option<u16> {
+        self.listens.bus
     }
 
     /// The port that clients use; with TLS the one that speaks it.
@@ -173,20 +206,23 @@ impl Server {
         self.signal(Signal::CONT).map(drop)
     }
 
-    fn choose_ports(&mut self) -> Result<(), Error> {
+    /// Chooses ports, and writes what the server reads. It is not written again: what a sentinel or a replica that was
+    /// promoted wrote into its configuration is what it knows when it comes back.
+    fn prepare(&mut self) -> Result<(), Error> {
         let tls = self.config.tls.as_ref().map(|_| ports::free()).transpose()?;
-        self.listens = Listens { plain: ports::free()?, tls };
-        Ok(())
+        let bus = (self.part == Part::Node).then(ports::free).transpose()?;
+        self.listens = Listens { plain: ports::free()?, tls, bus };
+        self.write_files()
     }
 
     /// Starts the process and waits until it answers; ends it when it does not.
     async fn run(&mut self) -> Result<(), Error> {
-        self.write_files()?;
         let log = File::options().create(true).append(true).open(self.log_file());
         let log = log.map_err(Error::io("open the server's log"))?;
         let errors = log.try_clone().map_err(Error::io("open the server's log"))?;
         let process = Command::new(&self.binary.path)
             .arg(self.folder.join("redis.conf"))
+            .args((self.part == Part::Sentinel).then_some("--sentinel"))
             .current_dir(&self.folder)
             .stdin(Stdio::null())
             .stdout(log)
@@ -222,7 +258,7 @@ impl Server {
 
     fn write_files(&self) -> Result<(), Error> {
         let acl_file = self.folder.join("users.acl");
-        let config = self.config.text(&self.folder, &acl_file, self.listens);
+        let config = self.config.text(self.part, &self.folder, &acl_file, self.listens);
         fs::write(self.folder.join("redis.conf"), config)
             .map_err(Error::io("write the server's configuration"))?;
         fs::write(acl_file, self.config.acl(WATCHER, &self.watchers_password))
@@ -264,17 +300,23 @@ impl Server {
         Err(self.not_ready("was told to end and did not").await)
     }
 
-    async fn not_ready(&self, what: &str) -> Error {
-        let server = format!("{} on port {}", self.binary, self.port());
-        Error::NotReady { server, what: what.to_owned(), log: self.log().await }
+    /// The failure of a server that does not do what it should, with its log.
+    pub(crate) async fn not_ready(&self, what: &str) -> Error {
+        Error::NotReady { server: self.to_string(), what: what.to_owned(), log: self.log().await }
     }
 
     fn log_file(&self) -> PathBuf {
         self.folder.join("log")
     }
 
-    fn scheme(&self) -> &'static str {
+    pub(crate) fn scheme(&self) -> &'static str {
         if self.listens.tls.is_some() { "rediss" } else { "redis" }
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on port {}", self.binary, self.port())
     }
 }
 

@@ -89,7 +89,8 @@ pub(crate) fn lease(
         }
     }
     held.sort_by_key(|lease| lease.segment);
-    Ok(Leases { held, taken, share, gaps: group.record.gaps.clone() })
+    let surplus = Leases::beyond(share, &held);
+    Ok(Leases { held, taken, share, surplus, gaps: group.record.gaps.clone() })
 }
 
 /// Extends what the consumer has under its token, also what was over and nobody took.

@@ -12,7 +12,7 @@ use serde_json::Map;
 
 use crate::{
     failure::shape,
-    store::RedisStore,
+    partition::Partition,
     tries::Tries,
     write::{Write, Written, text},
 };
@@ -47,13 +47,13 @@ fn decode(json: &str) -> Result<Checkpoint, StorageFailure> {
 }
 
 /// The marks of the checkpoints that hold, each with what it is called.
-pub(crate) async fn holding(store: &RedisStore) -> Result<Vec<(Cursor, String)>, StorageFailure> {
+pub(crate) async fn holding(store: &Partition) -> Result<Vec<(Cursor, String)>, StorageFailure> {
     let all = store.checkpoint_records().await?.into_iter().map(|(_, checkpoint)| checkpoint);
     let holding = all.filter(|checkpoint| checkpoint.hold);
     Ok(holding.map(|checkpoint| (checkpoint.mark, format!("checkpoint {}", checkpoint.name))).collect())
 }
 
-impl RedisStore {
+impl Partition {
     fn checkpoints_key(&self) -> String {
         self.keys().named("checkpoints")
     }
@@ -133,7 +133,7 @@ impl RedisStore {
 }
 
 #[async_trait]
-impl CheckpointStore for RedisStore {
+impl CheckpointStore for Partition {
     async fn save_checkpoint(
         &self,
         checkpoint: Checkpoint,

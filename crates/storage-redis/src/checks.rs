@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 
 use domain::StorageFailure;
+use futures_util::future::try_join_all;
 use redis::{FromRedisValue, Pipeline, Value, cmd};
 
-use crate::{keys::Keys, link::Link, rights, state::State, store::RedisStore, write::text};
+use crate::{
+    keys::Keys, link::Link, partition::Partition, rights, state::State, store::RedisStore, write::text,
+};
 
 /// The oldest version that has all that the adapter needs.
 const OLDEST: (u32, u32) = (7, 0);
@@ -313,11 +316,12 @@ impl RedisStore {
     /// When the server cannot be reached.
     pub async fn checks(&self) -> Result<Vec<Check>, StorageFailure> {
         let mut checks = Facts::of(self.link()).await?.checks();
-        if let Some(wide) = self.wide_bucket().await? {
+        let wide = try_join_all(self.partitions().iter().map(Partition::wide_bucket)).await?;
+        if let Some(wide) = wide.into_iter().flatten().next() {
             checks.retain(|check| check.name != wide.name);
             checks.push(wide);
         }
-        let rights = rights(self.link(), self.keys()).await?;
+        let rights = rights(self.link(), self.first().keys()).await?;
         // Who only reads needs no more, and says so.
         let verdict = if rights.verdict == Verdict::Fail { Verdict::Warn } else { rights.verdict };
         checks.push(Check { verdict, ..rights });
@@ -329,9 +333,11 @@ impl RedisStore {
     /// # Errors
     /// With the sentence that says what to do about it.
     pub async fn check_writable(&self) -> Result<(), StorageFailure> {
-        before_use(self.link(), self.keys()).await
+        before_use(self.link(), self.first().keys()).await
     }
+}
 
+impl Partition {
     /// Whether a bucket of the dictionary has left its compact encoding: whatever the configuration says now.
     async fn wide_bucket(&self) -> Result<Option<Check>, StorageFailure> {
         let state: State = self.state().await?;

@@ -16,8 +16,8 @@ use crate::{
     failure::shape,
     group_rows::{self as rows, GroupKeys},
     lanes::Names,
+    partition::Partition,
     replay_rows,
-    store::RedisStore,
     tries::Tries,
     write::{Write, text},
 };
@@ -35,7 +35,7 @@ enum Answer {
     Refused,
 }
 
-impl RedisStore {
+impl Partition {
     pub(crate) async fn commit_segments(
         &self,
         commits: &[SegmentCommit],

@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use domain::StorageFailure;
+use domain::{Event, StorageFailure};
 use redis::{FromRedisValue, Pipeline, Value, cmd};
 use zstd::{
     bulk::{Compressor, Decompressor},
@@ -24,8 +24,8 @@ use zstd::{
 
 use crate::{
     failure::shape,
-    scrub::scrubbed,
-    store::RedisStore,
+    partition::Partition,
+    scrub::{Sample, scrubbed},
     walk::LogWalk,
     write::{Write, text},
 };
@@ -120,6 +120,13 @@ fn packed(bytes: &[u8]) -> Option<(u16, &[u8])> {
     }
 }
 
+/// An event to learn from. Only an entity says whom it is about.
+fn sample(event: &Event) -> Sample {
+    let key = event.ordering_key();
+    let is_entity = event.entities().any(|(kind, id)| kind == key.kind && id == key.id);
+    Sample { owner: is_entity.then(|| key.to_string()), json: event.json().to_owned() }
+}
+
 fn unpack(frame: &[u8], dictionary: Option<&Dictionary>) -> Option<Vec<u8>> {
     let length = get_frame_content_size(frame).ok()??;
     let length = usize::try_from(length).ok().filter(|_| length <= LONGEST)?;
@@ -145,7 +152,7 @@ fn each_text(value: &mut Value, act: &mut impl FnMut(&mut Vec<u8>)) {
     }
 }
 
-impl RedisStore {
+impl Partition {
     /// Sends commands that are answered with entries of the log, perhaps among others; the texts of the events unpacked.
     /// One that cannot be is left as it is: its reader finds it damaged.
     pub(crate) async fn read_entries(&self, commands: &Pipeline) -> Result<Vec<Value>, StorageFailure> {
@@ -227,9 +234,8 @@ impl RedisStore {
         while samples.len() < SAMPLES
             && let Some(found) = walk.next(self).await?
         {
-            samples.extend(
-                found.into_iter().filter_map(|entry| entry.event.ok()).map(|event| event.json().to_owned()),
-            );
+            samples
+                .extend(found.into_iter().filter_map(|entry| entry.event.ok()).map(|event| sample(&event)));
         }
         samples.truncate(SAMPLES);
         let trained = tokio::task::spawn_blocking(move || {

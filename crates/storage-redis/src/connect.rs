@@ -1,37 +1,91 @@
-//! From options to a client of the server.
+//! From options to clients of servers.
 
 use std::path::Path;
 
 use domain::StorageFailure;
-use redis::{Client, ClientTlsConfig, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
+use redis::{Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, RedisConnectionInfo, TlsCertificates};
 
 use crate::options::RedisOptions;
 
-/// The client that the options describe. Nothing is sent yet.
-pub(crate) fn client(options: &RedisOptions) -> Result<Client, StorageFailure> {
-    let info: ConnectionInfo =
-        options.url.as_str().into_connection_info().map_err(|error| bad_url(&error))?;
-    let info = match &options.password {
-        Some(password) => {
-            let settings = info.redis_settings().clone().set_password(password);
-            info.set_redis_settings(settings)
-        }
-        None => info,
-    };
-    if !options.url.starts_with("rediss") {
-        return Client::open(info).map_err(|error| bad_url(&error));
+/// What every connection is made with, whichever server it goes to.
+pub(crate) struct Dialler {
+    /// Of any of them; another one differs by its address alone.
+    info: ConnectionInfo,
+    certificates: Option<TlsCertificates>,
+}
+
+impl Dialler {
+    /// As the options say, for servers like this one.
+    pub(crate) fn new(options: &RedisOptions, info: &ConnectionInfo) -> Result<Self, StorageFailure> {
+        let info = match &options.password {
+            Some(password) => {
+                let settings = info.redis_settings().clone().set_password(password);
+                info.clone().set_redis_settings(settings)
+            }
+            None => info.clone(),
+        };
+        Self::with(options, info)
     }
+
+    /// For the sentinels, who have users of their own.
+    pub(crate) fn of_sentinels(
+        options: &RedisOptions,
+        info: &ConnectionInfo,
+    ) -> Result<Self, StorageFailure> {
+        let mut settings = RedisConnectionInfo::default();
+        if let Some(user) = &options.sentinel_user {
+            settings = settings.set_username(user);
+        }
+        if let Some(password) = &options.sentinel_password {
+            settings = settings.set_password(password);
+        }
+        Self::with(options, info.clone().set_redis_settings(settings))
+    }
+
+    fn with(options: &RedisOptions, info: ConnectionInfo) -> Result<Self, StorageFailure> {
+        let certificates = match info.addr() {
+            ConnectionAddr::TcpTls { .. } => Some(certificates(options)?),
+            _ => None,
+        };
+        Ok(Self { info, certificates })
+    }
+
+    /// The client of one of them. Nothing is sent yet.
+    pub(crate) fn client(&self, address: ConnectionAddr) -> Result<Client, StorageFailure> {
+        let info = self.info.clone().set_addr(address);
+        match &self.certificates {
+            Some(certificates) => Client::build_with_tls(info, certificates.clone()),
+            None => Client::open(info),
+        }
+        .map_err(|error| {
+            // The URL may hold a password: it is not repeated.
+            let what = error.category();
+            StorageFailure::Foreign(format!("the URL of the Redis store makes no sense: {what}"))
+        })
+    }
+
+    /// The client of the server that the options name. Nothing is sent yet.
+    pub(crate) fn only(&self) -> Result<Client, StorageFailure> {
+        self.client(self.info.addr().clone())
+    }
+
+    /// The address of another server, reached as the ones that were named.
+    pub(crate) fn address(&self, host: &str, port: u16) -> ConnectionAddr {
+        match self.info.addr() {
+            ConnectionAddr::TcpTls { insecure, .. } => {
+                ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure: *insecure, tls_params: None }
+            }
+            _ => ConnectionAddr::Tcp(host.to_owned(), port),
+        }
+    }
+}
+
+fn certificates(options: &RedisOptions) -> Result<TlsCertificates, StorageFailure> {
     let client_tls = match &options.tls.client {
         Some((cert, key)) => Some(ClientTlsConfig { client_cert: read(cert)?, client_key: read(key)? }),
         None => None,
     };
-    let root_cert = options.tls.ca.as_deref().map(read).transpose()?;
-    Client::build_with_tls(info, TlsCertificates { client_tls, root_cert }).map_err(|error| bad_url(&error))
-}
-
-/// The URL may hold a password: it is not repeated.
-fn bad_url(error: &redis::RedisError) -> StorageFailure {
-    StorageFailure::Foreign(format!("the URL of the Redis store makes no sense: {}", error.category()))
+    Ok(TlsCertificates { client_tls, root_cert: options.tls.ca.as_deref().map(read).transpose()? })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, StorageFailure> {

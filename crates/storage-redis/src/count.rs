@@ -9,11 +9,11 @@ use domain::{
 
 use crate::{
     keys::{CHUNK, chunk_of},
+    partition::Partition,
     plan::{self, Short},
     postings::{Range, Run, Union, count_through},
     read::Walk,
     state::State,
-    store::RedisStore,
     terms::{self, ChunkLists, Listed, LongPart, Parts},
 };
 
@@ -24,12 +24,12 @@ const POSITIONS_AN_EVENT: u64 = 30;
 
 /// Counts the events that match, up to a mark.
 pub(crate) async fn count(
-    store: &RedisStore,
+    store: &Partition,
     filter: &Arc<Filter>,
     until: Option<&Cursor>,
 ) -> Result<u64, EventStoreError> {
     let state = store.state().await?;
-    let mark = until.map_or(Ok(state.head), |until| state.mark_of(until))?;
+    let mark = until.map_or(Ok(state.head), |until| state.sequence_of(until))?;
     if filter.is_everything() && mark == state.head {
         return Ok(state.events);
     }
@@ -59,7 +59,7 @@ pub(crate) async fn count(
 
 /// Counting event by event.
 struct Reading<'a> {
-    store: &'a RedisStore,
+    store: &'a Partition,
     filter: &'a Arc<Filter>,
     state: &'a State,
 }

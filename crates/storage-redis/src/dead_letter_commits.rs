@@ -12,8 +12,8 @@ use crate::{
     append::ERASED,
     dead_letter_rows::{self as rows, Change, Stored},
     keys::Digest,
+    partition::Partition,
     state::{from_micros, sequence},
-    store::RedisStore,
     write::{Write, text},
 };
 
@@ -51,7 +51,7 @@ impl Letters {
     }
 }
 
-impl RedisStore {
+impl Partition {
     /// What a commit does to its group's letters.
     pub(crate) async fn letters_of_commit(&self, commit: &SegmentCommit) -> Result<Write, StorageFailure> {
         let now = from_micros(self.now().await?);

@@ -11,13 +11,23 @@ use crate::{
     dead_letters::{PAGE, Wanted},
     failure::shape,
     group_rows::answers,
+    partition::Partition,
     state::from_micros,
-    store::RedisStore,
     tries::Tries,
     write::{Write, Written},
 };
 
-impl RedisStore {
+/// Where a list begins.
+#[derive(Debug, Clone)]
+pub(crate) enum Begin {
+    Start,
+    /// Behind a letter that was made then, in microseconds.
+    After(i64, String),
+    /// Behind a letter that is gone since: behind its id, for ids rise with the letters that they were drawn for.
+    AfterGone(String),
+}
+
+impl Partition {
     /// The letters whose events name an entity, each with its event.
     pub(crate) async fn letters_naming(
         &self,
@@ -145,7 +155,25 @@ impl RedisStore {
         &self,
         query: &DeadLetterQuery,
     ) -> Result<Vec<DeadLetter>, StorageFailure> {
-        let (mut after, gone) = self.letters_begin(query).await?;
+        let begin = match &query.after {
+            None => Begin::Start,
+            Some(after) => self.letters_begin(after).await?,
+        };
+        self.list_letters_from(query, begin, query.limit).await
+    }
+
+    /// The letters of a query from a place on.
+    pub(crate) async fn list_letters_from(
+        &self,
+        query: &DeadLetterQuery,
+        begin: Begin,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StorageFailure> {
+        let (mut after, gone) = match begin {
+            Begin::Start => (None, None),
+            Begin::After(created, id) => (Some(rows::member(created, &id)), None),
+            Begin::AfterGone(id) => (None, Some(id)),
+        };
         let sources = self.letter_sources(query);
         let mut found = Vec::new();
         loop {
@@ -153,32 +181,27 @@ impl RedisStore {
             let Some(last) = page.last() else { return Ok(found) };
             after = Some(last.clone());
             let ids = page.iter().filter_map(|member| Some(rows::of_member(member)?.1.to_owned()));
-            let ids: Vec<String> = ids.filter(|id| gone.is_none_or(|gone| id > gone)).collect();
+            let ids: Vec<String> = ids.filter(|id| gone.as_ref().is_none_or(|gone| id > gone)).collect();
             let records = self.letter_records(&ids).await?;
             let fitting = ids.into_iter().zip(records).filter_map(|(id, record)| Some((id, record?.row)));
             let fitting: Vec<(String, rows::Row)> = fitting.filter(|(_, row)| fits(query, row)).collect();
-            for (row, event) in self.letters_with_events(fitting, query.limit).await? {
+            for (row, event) in self.letters_with_events(fitting, limit).await? {
                 if query.filter.matches(&event) {
                     found.push(row.1.letter(row.0, event));
                 }
-                if found.len() == query.limit.max(1) {
+                if found.len() == limit.max(1) {
                     return Ok(found);
                 }
             }
         }
     }
 
-    /// Where a list begins: behind a name; or, where the letter is gone since, behind its id, for ids rise with the letters
-    /// that they were drawn for.
-    async fn letters_begin<'q>(
-        &self,
-        query: &'q DeadLetterQuery,
-    ) -> Result<(Option<String>, Option<&'q String>), StorageFailure> {
-        let Some(after) = &query.after else { return Ok((None, None)) };
+    /// Where a list begins that goes on behind a letter.
+    pub(crate) async fn letters_begin(&self, after: &String) -> Result<Begin, StorageFailure> {
         let record = self.letter_records(std::slice::from_ref(after)).await?.pop().flatten();
         Ok(match record {
-            Some(record) => (Some(rows::member(record.row.created, after)), None),
-            None => (None, Some(after)),
+            Some(record) => Begin::After(record.row.created, after.clone()),
+            None => Begin::AfterGone(after.clone()),
         })
     }
 

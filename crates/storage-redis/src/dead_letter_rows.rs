@@ -14,8 +14,8 @@ use crate::{
     failure::shape,
     group_rows::{answers, from_json, to_json},
     keys::Keys,
+    partition::Partition,
     state::{from_micros, micros},
-    store::RedisStore,
     write::Write,
 };
 
@@ -250,7 +250,7 @@ impl Change<'_> {
     }
 }
 
-impl RedisStore {
+impl Partition {
     /// Letters by their ids, as they are; none where there is no such.
     pub(crate) async fn stored_letters(&self, ids: &[String]) -> Result<Vec<Option<Stored>>, StorageFailure> {
         if ids.is_empty() {

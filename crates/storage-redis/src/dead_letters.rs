@@ -15,8 +15,8 @@ use crate::{
     dead_letter_rows::{self as rows, Change, Stored},
     group_rows::{Group, GroupKeys},
     lanes::{Push, Pushed},
+    partition::Partition,
     state::{PARTITIONS, from_micros, micros},
-    store::RedisStore,
     tries::Tries,
     write::{Write, Written},
 };
@@ -40,7 +40,7 @@ struct Decided {
     write: Write,
 }
 
-impl RedisStore {
+impl Partition {
     /// Decides what becomes of letters, and does it if they are still as they were read.
     pub(crate) async fn change_letters(
         &self,
@@ -199,7 +199,7 @@ fn turned(letter: &DeadLetter, wanted: Wanted<'_>, now: Timestamp) -> DeadLetter
 }
 
 #[async_trait]
-impl DeadLetterStore for RedisStore {
+impl DeadLetterStore for Partition {
     async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, DeadLetterStoreError> {
         Ok(self.list_letters(query).await?)
     }

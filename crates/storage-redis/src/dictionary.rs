@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use domain::StorageFailure;
 use redis::{FromRedisValue, Pipeline, Value};
 
-use crate::{append::ERASED, failure::shape, keys::Digest, store::RedisStore};
+use crate::{append::ERASED, failure::shape, keys::Digest, partition::Partition};
 
 /// Buckets that one round trip reads.
 const BUCKETS_AT_ONCE: u32 = 256;
@@ -61,7 +61,7 @@ pub(crate) struct Scan {
     next: u32,
 }
 
-impl RedisStore {
+impl Partition {
     /// Begins a walk over the dictionary.
     pub(crate) async fn scan_dictionary(&self) -> Result<Scan, StorageFailure> {
         let state = self.state().await?;
@@ -73,7 +73,7 @@ impl Scan {
     /// The fields of the next buckets; none when all were met.
     pub(crate) async fn next(
         &mut self,
-        store: &RedisStore,
+        store: &Partition,
     ) -> Result<Option<Vec<(Digest, Vec<u8>)>>, StorageFailure> {
         let end = (1 << self.level) + self.split;
         if self.next >= end {
@@ -110,7 +110,7 @@ impl Scan {
 
 /// Reads buckets into a map; the level and split afterwards.
 async fn read_buckets(
-    store: &RedisStore,
+    store: &Partition,
     buckets: &[u32],
     met: &mut HashMap<Digest, Vec<u8>>,
 ) -> Result<(u32, u32), StorageFailure> {

@@ -14,18 +14,18 @@ use crate::{
     failure::shape,
     group_rows::{GroupKeys, ledger_field},
     keys::{Digest, chunk_of},
+    partition::Partition,
     remove::{AT_ONCE, Going, Mode, Removal, Seen},
     rows::Entry,
     schedule::erase_scheduled,
     state::{PARTITION, PARTITIONS},
-    store::RedisStore,
     tries::Tries,
     walk::LogWalk,
     write::{Write, Written},
 };
 
 /// Erases every event that names the entity.
-pub(crate) async fn erase(store: &RedisStore, entity: &Entity) -> Result<Erased, EventStoreError> {
+pub(crate) async fn erase(store: &Partition, entity: &Entity) -> Result<Erased, EventStoreError> {
     let mut erased = Erased::default();
     // First what may yet go into the log, last what may yet be made of what is in it.
     for event in erase_scheduled(store, entity).await? {
@@ -52,7 +52,7 @@ pub(crate) async fn erase(store: &RedisStore, entity: &Entity) -> Result<Erased,
 
 /// Erases what the index finds. A damaged event that it finds goes too: what it was about, the index still knows.
 async fn erase_indexed(
-    store: &RedisStore,
+    store: &Partition,
     entity: &Entity,
     erased: &mut Erased,
 ) -> Result<(), EventStoreError> {
@@ -84,7 +84,7 @@ async fn erase_indexed(
 
 /// Erases events, which rise, up to the first of another chunk. Whether it was done: not where others were quicker.
 async fn erase_some(
-    store: &RedisStore,
+    store: &Partition,
     seen: &Seen,
     going: &[Going],
     erased: &mut Erased,
@@ -104,7 +104,7 @@ async fn erase_some(
 }
 
 /// Some sequences that the index has of a term, but for the first.
-async fn posted(store: &RedisStore, digest: Digest, but: usize) -> Result<Vec<u64>, StorageFailure> {
+async fn posted(store: &Partition, digest: Digest, but: usize) -> Result<Vec<u64>, StorageFailure> {
     let value = store.values_of(&[digest]).await?.pop().unwrap_or(Value::Nil);
     let Value::BulkString(value) = value else { return Ok(Vec::new()) };
     match Posted::read(&value) {
@@ -121,7 +121,7 @@ async fn posted(store: &RedisStore, digest: Digest, but: usize) -> Result<Vec<u6
 
 /// Erases from a namespace that has no index of entities. How many events could not be read.
 async fn erase_all_over(
-    store: &RedisStore,
+    store: &Partition,
     entity: &Entity,
     erased: &mut Erased,
 ) -> Result<u64, EventStoreError> {
@@ -148,7 +148,7 @@ async fn erase_all_over(
 
 /// Erases the copies of events that dead letters are.
 async fn erase_letters(
-    store: &RedisStore,
+    store: &Partition,
     entity: &Entity,
     erased: &mut Erased,
 ) -> Result<(), EventStoreError> {
@@ -165,7 +165,7 @@ async fn erase_letters(
 }
 
 /// Refuses an id from now on, if the log has no event of it; whether it was not refused before.
-async fn bury(store: &RedisStore, id: &str) -> Result<bool, StorageFailure> {
+async fn bury(store: &Partition, id: &str) -> Result<bool, StorageFailure> {
     let (digest, meta) = (Digest::of_id(id), store.keys().meta());
     let mut tries = Tries::new();
     loop {
@@ -190,7 +190,7 @@ async fn bury(store: &RedisStore, id: &str) -> Result<bool, StorageFailure> {
 }
 
 /// The keys of ledgers name entities too. Where their events are gone there is nothing to wait for.
-async fn forget_key(store: &RedisStore, entity: &Entity) -> Result<(), StorageFailure> {
+async fn forget_key(store: &Partition, entity: &Entity) -> Result<(), StorageFailure> {
     let key = Key::new(&*entity.kind, &*entity.id);
     let ordering = OrderingKey { kind: &entity.kind, id: &entity.id };
     let mut write = Write::new();
@@ -206,7 +206,7 @@ async fn forget_key(store: &RedisStore, entity: &Entity) -> Result<(), StorageFa
 }
 
 /// Writes the chunks anew that something was erased from: also where an erasure before this one was cut short.
-async fn scrub(store: &RedisStore, erased: &mut Erased) -> Result<(), EventStoreError> {
+async fn scrub(store: &Partition, erased: &mut Erased) -> Result<(), EventStoreError> {
     let mut command = cmd("SMEMBERS");
     command.arg(store.unscrubbed());
     let mut chunks: Vec<u64> = FromRedisValue::from_redis_value(store.link().read(&command).await?)
@@ -226,7 +226,7 @@ async fn scrub(store: &RedisStore, erased: &mut Erased) -> Result<(), EventStore
 }
 
 /// Where copies may be that no command of ours reaches.
-async fn copies(store: &RedisStore) -> Vec<String> {
+async fn copies(store: &Partition) -> Vec<String> {
     let mut command = cmd("INFO");
     command.arg("persistence");
     // A user who may not ask is told of all there might be.

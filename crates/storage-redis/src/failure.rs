@@ -22,8 +22,9 @@ pub(crate) fn redis(error: &RedisError, intent: Intent) -> StorageFailure {
     {
         return failure;
     }
-    // What a function called without the right to; functions ask for their rights before they write.
-    if text.contains("The user executing the script can't") {
+    // What a function called without the right to, as older and newer servers say it; functions ask for their rights before
+    // they write.
+    if text.contains("The user executing the script can't") || text.contains("ACL failure in script") {
         return StorageFailure::Denied(text);
     }
     match error.kind() {
@@ -50,6 +51,11 @@ fn by_code(code: &str, text: &str) -> Option<StorageFailure> {
         }
         "BUSY" => StorageFailure::Busy { waited: Duration::ZERO },
         "WRONGTYPE" => StorageFailure::Corrupt(text.to_owned()),
+        // Who knows of the cluster sends the call on and does not come here.
+        "MOVED" | "ASK" => StorageFailure::Foreign(
+            "the server is a node of a cluster, of which it has a part: name it as redis+cluster://HOST:PORT"
+                .to_owned(),
+        ),
         "ERLAYOUT" => StorageFailure::Foreign(text.to_owned()),
         _ => return None,
     })
@@ -61,6 +67,14 @@ pub(crate) fn ends_connection(error: &RedisError) -> bool {
         || error.is_connection_dropped()
         || error.is_unrecoverable_error()
         || error.code() == Some("READONLY")
+}
+
+/// Of several failures the one to tell: who is refused need not know that another server was not there.
+pub(crate) fn graver(one: Option<StorageFailure>, other: StorageFailure) -> StorageFailure {
+    match one {
+        None | Some(StorageFailure::Unavailable(_)) => other,
+        Some(one) => one,
+    }
 }
 
 /// An answer that is not of the shape which the library gives.

@@ -16,13 +16,18 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     failure::shape,
     keys::Keys,
+    partition::Partition,
     state::{from_micros, micros},
-    store::RedisStore,
 };
 
 /// The records of all groups, by name.
 pub(crate) fn groups_key(keys: &Keys) -> String {
     keys.named("groups")
+}
+
+/// In partition 0 of several: the records of groups that are being made, by name. One goes when its group is there.
+pub(crate) fn making_key(keys: &Keys) -> String {
+    keys.named("groups:making")
 }
 
 /// When each group was last seen, in microseconds, by name.
@@ -90,9 +95,12 @@ pub(crate) struct Row {
     pub(crate) spec: GroupSpec,
     /// In microseconds.
     pub(crate) created: i64,
-    /// Drawn when the group was made: a group that is made again under the name is another.
+    /// Drawn when the group was made: a group that is made again under the name is another. The same in every partition.
     pub(crate) born: String,
     pub(crate) gaps: Vec<Gap>,
+    /// In partition 0 of several: where the group began in each partition, or was last set to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) marks: Vec<u64>,
 }
 
 impl Row {
@@ -107,7 +115,7 @@ impl Row {
 
     pub(crate) fn of(spec: &GroupSpec, created: jiff::Timestamp) -> Self {
         let born = format!("{:016x}", fastrand::u64(..));
-        Self { spec: spec.clone(), created: micros(created), born, gaps: Vec::new() }
+        Self { spec: spec.clone(), created: micros(created), born, gaps: Vec::new(), marks: Vec::new() }
     }
 }
 
@@ -291,7 +299,7 @@ impl Held {
     }
 }
 
-impl RedisStore {
+impl Partition {
     /// Every group, by name.
     pub(crate) async fn all_groups(&self) -> Result<Vec<Group>, StorageFailure> {
         let mut pipeline = Pipeline::with_capacity(2);

@@ -11,11 +11,11 @@ use redis::{FromRedisValue, Pipeline, Value};
 use crate::{
     failure::shape,
     group_rows::{self as rows, Group, GroupKeys, Owner},
+    partition::Partition,
     state::{PARTITION, from_micros},
-    store::RedisStore,
 };
 
-impl RedisStore {
+impl Partition {
     /// How a group is doing; none where there is no such.
     pub(crate) async fn status_of(&self, name: &str) -> Result<Option<GroupStatus>, StorageFailure> {
         let Some(group) = self.group_named(name).await? else { return Ok(None) };

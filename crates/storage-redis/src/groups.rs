@@ -13,8 +13,8 @@ use domain::{
 use crate::{
     dead_letter_rows,
     group_rows::{self as rows, Group, GroupKeys, Row},
+    partition::Partition,
     state::from_micros,
-    store::RedisStore,
     tries::Tries,
     write::{Write, Written},
 };
@@ -32,9 +32,19 @@ fn ordering(key: &GroupKey) -> String {
     }
 }
 
-impl RedisStore {
+/// What a group that exists is frozen to.
+pub(crate) fn differs(existing: &GroupSpec) -> GroupStoreError {
+    let is = format!("{} and {} segments", ordering(&existing.key), existing.segments);
+    GroupStoreError::Differs { name: existing.name.clone(), existing: is }
+}
+
+impl Partition {
     /// Does a write that was decided on what was read: whether it is done, or is to be decided again.
-    async fn is_group_changed(&self, write: &Write, tries: &mut Tries) -> Result<bool, StorageFailure> {
+    pub(crate) async fn is_group_changed(
+        &self,
+        write: &Write,
+        tries: &mut Tries,
+    ) -> Result<bool, StorageFailure> {
         match write.run(self.link(), &self.keys().meta()).await? {
             Written::Done(_) => Ok(true),
             Written::Refused(_) | Written::Moved => {
@@ -47,7 +57,7 @@ impl RedisStore {
     /// The sequence that a cursor of this log marks.
     async fn mark_of_group(&self, cursor: &Cursor) -> Result<u64, GroupStoreError> {
         let state = self.state().await?;
-        state.mark_of(cursor).map_err(|error| GroupStoreError::BadCursor(error.to_string()))
+        state.sequence_of(cursor).map_err(|error| GroupStoreError::BadCursor(error.to_string()))
     }
 
     async fn create_group_at(&self, spec: &GroupSpec, at: &Cursor) -> Result<GroupRecord, GroupStoreError> {
@@ -55,7 +65,10 @@ impl RedisStore {
         loop {
             let (write, record) = match self.group_named(&spec.name).await? {
                 Some(group) => self.adopting_group(&group, spec)?,
-                None => self.making_group(spec, self.mark_of_group(at).await?, self.now().await?)?,
+                None => {
+                    let cursor = self.mark_of_group(at).await?;
+                    self.making_group(Row::of(spec, from_micros(self.now().await?)), cursor)?
+                }
             };
             if write.is_empty() || self.is_group_changed(&write, &mut tries).await? {
                 return Ok(record);
@@ -64,15 +77,14 @@ impl RedisStore {
     }
 
     /// Of a group that exists only the types change.
-    fn adopting_group(
+    pub(crate) fn adopting_group(
         &self,
         group: &Group,
         spec: &GroupSpec,
     ) -> Result<(Write, GroupRecord), GroupStoreError> {
         let existing = &group.row.spec;
         if (&existing.key, existing.segments) != (&spec.key, spec.segments) {
-            let existing = format!("{} and {} segments", ordering(&existing.key), existing.segments);
-            return Err(GroupStoreError::Differs { name: spec.name.clone(), existing });
+            return Err(differs(existing));
         }
         let mut write = Write::new();
         let mut adopted = group.clone();
@@ -84,22 +96,18 @@ impl RedisStore {
         Ok((write, adopted.record()))
     }
 
-    fn making_group(
-        &self,
-        spec: &GroupSpec,
-        cursor: u64,
-        now: i64,
-    ) -> Result<(Write, GroupRecord), GroupStoreError> {
-        let (groups, keys) = (rows::groups_key(self.keys()), GroupKeys::new(self.keys(), &spec.name));
-        let row = Row::of(spec, from_micros(now));
+    pub(crate) fn making_group(&self, row: Row, cursor: u64) -> Result<(Write, GroupRecord), StorageFailure> {
+        let name = &row.spec.name;
+        let (groups, keys) = (rows::groups_key(self.keys()), GroupKeys::new(self.keys(), name));
         let mut write = Write::new();
-        write.fenced().if_absent(&groups, &spec.name);
-        write.hset(&groups, &spec.name, rows::to_json(&row)?);
-        write.hset(&rows::seen_key(self.keys()), &spec.name, now);
-        write.hset(&keys.segments(), "born", &row.born).hset(&keys.segments(), "count", spec.segments);
-        self.put_segments(&mut write, &keys, spec.segments, cursor);
+        write.fenced().if_absent(&groups, name);
+        write.hset(&groups, name, rows::to_json(&row)?);
+        write.hset(&rows::seen_key(self.keys()), name, row.created);
+        write.hset(&keys.segments(), "born", &row.born).hset(&keys.segments(), "count", row.spec.segments);
+        self.put_segments(&mut write, &keys, row.spec.segments, cursor);
         self.put_group_hold(&mut write);
-        Ok((write, row.record(now)))
+        let created = row.created;
+        Ok((write, row.record(created)))
     }
 
     /// Sets every segment to a cursor, with nothing claimed.
@@ -130,6 +138,22 @@ impl RedisStore {
         }
     }
 
+    /// Deletes a group if it is still the one that was read.
+    pub(crate) async fn delete_this_group(&self, group: &Group) -> Result<bool, StorageFailure> {
+        let mut tries = Tries::new();
+        loop {
+            match self.group_named(group.name()).await? {
+                Some(now) if now.row.born == group.row.born => {
+                    self.strand_letters(group.name()).await?;
+                    if self.is_group_changed(&self.deleting_group(&now), &mut tries).await? {
+                        return Ok(true);
+                    }
+                }
+                _ => return Ok(false),
+            }
+        }
+    }
+
     fn deleting_group(&self, group: &Group) -> Write {
         let (groups, keys) = (rows::groups_key(self.keys()), GroupKeys::new(self.keys(), group.name()));
         let mut write = Write::new();
@@ -151,18 +175,24 @@ impl RedisStore {
             let cursor = self.mark_of_group(at).await?;
             let group = self.group_named(name).await?;
             let group = group.ok_or_else(|| GroupStoreError::NoGroup(name.to_owned()))?;
-            if self.is_group_changed(&self.resetting_group(&group, cursor)?, &mut tries).await? {
+            if self.is_group_changed(&self.resetting_group(&group, cursor, Vec::new())?, &mut tries).await? {
                 return Ok(());
             }
         }
     }
 
     /// The lanes stay, with their last places.
-    fn resetting_group(&self, group: &Group, cursor: u64) -> Result<Write, StorageFailure> {
+    pub(crate) fn resetting_group(
+        &self,
+        group: &Group,
+        cursor: u64,
+        marks: Vec<u64>,
+    ) -> Result<Write, StorageFailure> {
         let (groups, keys) = (rows::groups_key(self.keys()), GroupKeys::new(self.keys(), group.name()));
         let mut write = Write::new();
         write.fenced().if_is(&groups, group.name(), &group.text);
-        write.hset(&groups, group.name(), group.with_gaps(Vec::new())?);
+        let row = Row { gaps: Vec::new(), marks, ..group.row.clone() };
+        write.hset(&groups, group.name(), rows::to_json(&row)?);
         self.put_segments(&mut write, &keys, group.row.spec.segments, cursor);
         write.del(&keys.owners());
         for segment in 0..group.row.spec.segments {
@@ -174,7 +204,7 @@ impl RedisStore {
 }
 
 #[async_trait]
-impl GroupStore for RedisStore {
+impl GroupStore for Partition {
     async fn create_group(&self, spec: &GroupSpec, at: &Cursor) -> Result<GroupRecord, GroupStoreError> {
         self.create_group_at(spec, at).await
     }

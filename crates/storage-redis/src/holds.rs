@@ -13,6 +13,7 @@ use crate::{
     checkpoints,
     group_rows::{Held, HeldSegment, groups_key, seen_key},
     keys::{CHUNK, chunk_of},
+    partition::Partition,
     remove::Going,
     rows::range,
     state::{PARTITION, State, from_micros, micros},
@@ -55,24 +56,13 @@ struct GroupHeld {
 #[derive(Debug)]
 pub(crate) struct Noted(Vec<(usize, Vec<Gap>, Vec<u8>)>);
 
-/// What holds now: what the caller holds, the store's own checkpoints and replays, and its groups.
+/// What holds in a partition now: what is said to hold in it whatever comes after a mark, and its groups.
 pub(crate) async fn all(
-    store: &RedisStore,
-    state: &State,
-    callers: Option<Hold>,
+    store: &Partition,
+    firm: Option<Hold>,
     of_groups: GroupHolds,
     now: i64,
-) -> Result<Holds, EventStoreError> {
-    let mut firm = callers;
-    let mut own = checkpoints::holding(store).await?;
-    own.extend(store.replay_holds().await?);
-    for (mark, holder) in own {
-        let mark = sequence_of(state, &mark, &holder)?;
-        // Of equal marks the first is named.
-        if firm.as_ref().is_none_or(|(lowest, _)| mark < *lowest) {
-            firm = Some((mark, holder));
-        }
-    }
+) -> Result<Holds, StorageFailure> {
     let released_before = of_groups.max_hold.map_or(i64::MIN, |most| earlier(now, most));
     let mut holds = Holds { firm, released_before, ..Holds::default() };
     let forgotten_before = earlier(now, of_groups.forgotten_after);
@@ -88,15 +78,44 @@ pub(crate) async fn all(
     Ok(holds)
 }
 
+/// Adds a hold to those of the partitions, where it is lower. Of equal marks the first is named.
+pub(crate) fn lower(firm: &mut [Option<Hold>], marks: &[u64], holder: &str) {
+    for (firm, mark) in firm.iter_mut().zip(marks) {
+        if firm.as_ref().is_none_or(|(lowest, _)| mark < lowest) {
+            *firm = Some((*mark, holder.to_owned()));
+        }
+    }
+}
+
+/// Adds what the store's own checkpoints and replays hold.
+///
+/// They stand in partition 0, and so are read before anything is removed of another partition; whoever begins to hold says
+/// so in each partition before it is answered ([`RedisStore::tell_of_hold`]), and a removal that did not know is refused.
+pub(crate) async fn add_own(
+    store: &RedisStore,
+    states: &[State],
+    firm: &mut [Option<Hold>],
+) -> Result<(), EventStoreError> {
+    let mut own = checkpoints::holding(store.first()).await?;
+    own.extend(store.first().replay_holds().await?);
+    for (mark, holder) in own {
+        let mut marks = Vec::with_capacity(states.len());
+        for (state, local) in states.iter().zip(store.divide(&mark)?) {
+            marks.push(sequence_of(state, &local, &holder)?);
+        }
+        lower(firm, &marks, &holder);
+    }
+    Ok(())
+}
+
 /// The sequence that a hold of the store's own marks. Where a part of the log was lost, it marks the end of what is left.
 fn sequence_of(state: &State, mark: &Cursor, holder: &str) -> Result<u64, EventStoreError> {
     match state.sequence_of(mark) {
-        Err(EventStoreError::LostCursor(why)) => {
-            match state.ends.iter().find(|end| end.epoch == mark.epoch) {
-                Some(end) => Ok(end.last),
-                None => Err(EventStoreError::LostCursor(format!("{holder}: {why}"))),
-            }
-        }
+        Err(EventStoreError::LostCursor(why)) => match mark.sequences.first().map(|at| state.end_before(*at))
+        {
+            Some(Some(end)) => Ok(end.last),
+            _ => Err(EventStoreError::LostCursor(format!("{holder}: {why}"))),
+        },
         other => other,
     }
 }
@@ -124,7 +143,7 @@ impl Holds {
     /// group which was forgotten is visited meanwhile.
     pub(crate) async fn note_gaps(
         &self,
-        store: &RedisStore,
+        store: &Partition,
         going: &[Going],
         now: i64,
         also: &mut Write,
@@ -190,7 +209,7 @@ impl GroupHeld {
 }
 
 /// Adds a gap. One that nothing parts from the last is part of it: trims go in small steps.
-async fn note(store: &RedisStore, gaps: &mut Vec<Gap>, gap: Gap) -> Result<(), StorageFailure> {
+async fn note(store: &Partition, gaps: &mut Vec<Gap>, gap: Gap) -> Result<(), StorageFailure> {
     if let Some(last) = gaps.last_mut()
         && nothing_between(store, last.to, gap.from).await?
     {
@@ -209,7 +228,7 @@ async fn note(store: &RedisStore, gaps: &mut Vec<Gap>, gap: Gap) -> Result<(), S
 }
 
 /// Whether the log has no event between two sequences.
-async fn nothing_between(store: &RedisStore, from: u64, to: u64) -> Result<bool, StorageFailure> {
+async fn nothing_between(store: &Partition, from: u64, to: u64) -> Result<bool, StorageFailure> {
     if from + 1 >= to {
         return Ok(true);
     }
@@ -217,7 +236,7 @@ async fn nothing_between(store: &RedisStore, from: u64, to: u64) -> Result<bool,
     let mut pipeline = redis::Pipeline::new();
     for chunk in chunks.into_iter().filter(|chunk| (chunk_of(from)..=chunk_of(to)).contains(chunk)) {
         let low = (from + 1).max(chunk * CHUNK);
-        let mut command = range(&store.keys().log(chunk), &format!("{low}-0"), &format!("{}-0", to - 1));
+        let mut command = range(&store.keys().log(chunk), low, to - 1);
         command.arg("COUNT").arg(1);
         pipeline.add_command(command);
     }

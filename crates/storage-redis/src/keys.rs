@@ -103,9 +103,10 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// The keys of a partition. The name of the namespace is used as it is: [`Keys::check_namespace`] says which may be.
-    pub(crate) fn new(namespace: &str, partition: u16) -> Self {
-        Self { prefix: format!("{{{namespace}:{partition}}}:") }
+    /// The keys of a hash tag ([`crate::slots::tag`]). The name of the namespace stands in it as it is:
+    /// [`Keys::check_namespace`] says which may be.
+    pub(crate) fn new(tag: &str) -> Self {
+        Self { prefix: format!("{{{tag}}}:") }
     }
 
     /// Refuses names that would not stand in a key as they are.
@@ -147,6 +148,11 @@ impl Keys {
     /// The events of a chunk.
     pub(crate) fn log(&self, chunk: u64) -> String {
         format!("{}log:{chunk}", self.prefix)
+    }
+
+    /// What the keys of the log and of replay counts begin with, before the number of a chunk.
+    pub(crate) fn before_chunks(&self) -> [String; 2] {
+        [self.named("log:"), self.named("replayed:")]
     }
 
     /// Which long terms a chunk has.

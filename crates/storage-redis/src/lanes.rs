@@ -13,8 +13,8 @@ use crate::{
     failure::shape,
     functions,
     group_rows::{self as rows, GroupKeys},
+    partition::Partition,
     replay_rows,
-    store::RedisStore,
     write::{Write, text},
 };
 
@@ -73,17 +73,22 @@ pub(crate) enum Pushed {
     Refused,
 }
 
-impl RedisStore {
+impl Partition {
     pub(crate) async fn enqueue_batches(
         &self,
         runner: Option<&ReplayLease>,
         batches: &[NewLaneBatch],
     ) -> Result<Vec<EnqueueOutcome>, GroupStoreError> {
         let mut write = Write::new();
+        let mut epoch = None;
         if let Some(runner) = runner {
             replay_rows::if_newest(&mut write, self.keys(), runner);
+            // Lease epochs are made of partition 0's log epochs; the others note their own beside the stamp of a lease.
+            match self.number() {
+                0 => epoch = Some(runner.epoch >> 32),
+                _ => replay_rows::if_stamped_in_this_epoch(&mut write, self.keys(), runner),
+            }
         }
-        let epoch = runner.map(|runner| runner.epoch >> 32);
         let mut pushes = batches.iter().map(Push::of).collect::<Result<Vec<_>, _>>()?;
         let mut outcomes = Vec::with_capacity(batches.len());
         // Without batches the runner's right is asked for all the same.

@@ -15,8 +15,8 @@ use redis::{FromRedisValue, Pipeline, Value};
 use crate::{
     failure::shape,
     group_rows::{self as rows, GroupKeys, Owner, Row},
+    partition::Partition,
     state::PARTITION,
-    store::RedisStore,
     tries::Tries,
     write::{Write, Written, text},
 };
@@ -33,7 +33,7 @@ struct Answer {
     newest: Vec<(u16, (u64, u64))>,
 }
 
-impl RedisStore {
+impl Partition {
     pub(crate) async fn lease_segments(&self, request: &LeaseRequest) -> Result<Leases, GroupStoreError> {
         let answer = self.call_lease(request).await?;
         let Some(answer) = answer else { return Err(GroupStoreError::NoGroup(request.group.clone())) };
@@ -50,7 +50,8 @@ impl RedisStore {
             let blocked = ledgers.remove(&segment).unwrap_or_default();
             taken.push((lease, SegmentState { partition: PARTITION, cursor, claimed_to, blocked }));
         }
-        Ok(Leases { held, taken, share: answer.share, gaps: answer.row.gaps })
+        let surplus = Leases::beyond(answer.share, &held);
+        Ok(Leases { held, taken, share: answer.share, surplus, gaps: answer.row.gaps })
     }
 
     async fn call_lease(&self, request: &LeaseRequest) -> Result<Option<Answer>, StorageFailure> {
@@ -69,6 +70,7 @@ impl RedisStore {
             request.consumer.clone(),
             request.token.to_string(),
             request.duration.as_micros().min(LONGEST).to_string(),
+            self.number().to_string(),
         ];
         read_lease(self.link().call("lease", &names, &args).await?)
     }

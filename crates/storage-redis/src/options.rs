@@ -16,15 +16,22 @@ pub struct Tls {
 /// How to open a store on Redis.
 #[derive(Clone)]
 pub struct RedisOptions {
-    /// `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`, or `rediss://` for TLS.
+    /// `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`; `redis+sentinel://[USER[:PASSWORD]@]HOST[:PORT],…[/DB]?master=NAME` for
+    /// the master that these sentinels name; `redis+cluster://[USER[:PASSWORD]@]HOST[:PORT],…` for a cluster with these nodes
+    /// among others. `rediss` for TLS.
     pub url: String,
     /// The password, where it does not stand in the URL.
     pub password: Option<String>,
+    /// Who the sentinels know us as, if they want to; the user and the password of the URL are for the servers.
+    pub sentinel_user: Option<String>,
+    /// The password of the sentinels, if they want one.
+    pub sentinel_password: Option<String>,
     /// The namespace: several stores live side by side on one server.
     pub namespace: String,
     /// Certificates for `rediss://`.
     pub tls: Tls,
-    /// How long an answer may take before the call fails; the outcome of a write is then unknown.
+    /// How long an answer may take before the call fails; the outcome of a write is then unknown. Where several servers are
+    /// one store, a call that was not done goes on trying for so long.
     pub timeout: Duration,
     /// The clock that the store goes by; none: the server's own. Tests bring one.
     pub clock: Option<Arc<dyn Clock>>,
@@ -32,6 +39,9 @@ pub struct RedisOptions {
     pub keeps: Keeps,
     /// Whether events are kept compressed, frozen when the namespace is made.
     pub compression: bool,
+    /// Into how many partitions the namespace is divided, frozen when it is made: 1, 2, 4, … 64. None: 1 on one server,
+    /// 16 on a cluster.
+    pub partitions: Option<u16>,
 }
 
 impl RedisOptions {
@@ -40,13 +50,29 @@ impl RedisOptions {
         Self {
             url: url.into(),
             password: None,
+            sentinel_user: None,
+            sentinel_password: None,
             namespace: "default".to_owned(),
             tls: Tls::default(),
             timeout: Duration::from_secs(5),
             clock: None,
             keeps: Keeps::History,
             compression: false,
+            partitions: None,
         }
+    }
+
+    /// Most partitions of a namespace.
+    pub const MAX_PARTITIONS: u16 = 64;
+
+    /// Whether a namespace may have so many partitions: powers of two, so that the slots of a cluster divide evenly.
+    pub fn may_have(partitions: u16) -> bool {
+        (1..=Self::MAX_PARTITIONS).contains(&partitions) && partitions.is_power_of_two()
+    }
+
+    /// How many partitions a namespace has that is made now and of which nothing else was said.
+    pub(crate) fn usual_partitions(&self) -> u16 {
+        if self.url.contains("+cluster:") { 16 } else { 1 }
     }
 }
 
@@ -58,6 +84,7 @@ impl std::fmt::Debug for RedisOptions {
             .field("timeout", &self.timeout)
             .field("keeps", &self.keeps)
             .field("compression", &self.compression)
+            .field("partitions", &self.partitions)
             .finish_non_exhaustive()
     }
 }

@@ -9,9 +9,9 @@ use redis::{Pipeline, Value};
 use crate::{
     failure::shape,
     keys::{Digest, chunk_of},
+    partition::Partition,
     postings::{Range, Run, Union},
     state::State,
-    store::RedisStore,
     terms::{self, ChunkLists, Listed, LongPart, Parts},
 };
 
@@ -76,7 +76,7 @@ pub(crate) enum Plan<'f> {
 
 /// Chooses how to walk a range, from what the dictionary knows of the short parts.
 pub(crate) async fn choose<'f>(
-    store: &RedisStore,
+    store: &Partition,
     state: &State,
     range: Range,
     parts: Parts<'f>,
@@ -123,7 +123,7 @@ pub(crate) async fn choose<'f>(
 
 /// The positions of each short part: the lists of its terms that have one, and what is known of the others.
 pub(crate) async fn promoted(
-    store: &RedisStore,
+    store: &Partition,
     state: &State,
     range: Range,
     shorts: &[Short],
@@ -211,7 +211,7 @@ impl Stream {
     }
 
     /// Adds the lists of a chunk, behind those that it has.
-    fn push(&mut self, store: &RedisStore, of_chunk: &ChunkLists, range: Range) {
+    fn push(&mut self, store: &Partition, of_chunk: &ChunkLists, range: Range) {
         let Some(Some(lists)) = self.part.and_then(|part| of_chunk.parts.get(part)) else { return };
         let run = |list: &Listed| {
             let key = store.keys().long(of_chunk.chunk, &list.field);
@@ -247,7 +247,7 @@ impl Lists<'_> {
     /// The next candidates, in the order of the walk; none where there are no more. They may be empty, and are about as many as wanted.
     pub(crate) async fn next(
         &mut self,
-        store: &RedisStore,
+        store: &Partition,
         wanted: usize,
     ) -> Result<Option<Vec<u64>>, StorageFailure> {
         let link = store.link();
@@ -288,7 +288,7 @@ impl Lists<'_> {
         }
     }
 
-    async fn look_further(&mut self, store: &RedisStore) -> Result<(), StorageFailure> {
+    async fn look_further(&mut self, store: &Partition) -> Result<(), StorageFailure> {
         self.windows += 1;
         if self.windows > MOST_WINDOWS && self.driver.part.is_some() {
             self.stopped = self.chunks.front().copied();
@@ -301,7 +301,7 @@ impl Lists<'_> {
         Ok(())
     }
 
-    fn add(&mut self, store: &RedisStore, lists: &[ChunkLists]) {
+    fn add(&mut self, store: &Partition, lists: &[ChunkLists]) {
         for of_chunk in lists {
             let part = self.driver.part.and_then(|part| of_chunk.parts.get(part));
             if part.is_some_and(Option::is_none) {

@@ -15,9 +15,11 @@ use redis::{FromRedisValue, Pipeline, Value, cmd};
 
 use crate::{
     failure::shape,
+    group_rows::answers,
     keys::Keys,
-    store::RedisStore,
-    write::{Write, text},
+    partition::Partition,
+    tries::Tries,
+    write::{Write, Written, text},
 };
 
 /// Records that are read in one round trip: each may hold a long plan.
@@ -98,6 +100,19 @@ pub(crate) fn lease_text(epoch: u64, token: u64) -> String {
 pub(crate) fn if_newest(write: &mut Write, keys: &Keys, lease: &ReplayLease) {
     write.if_is(&record_key(keys, &lease.replay_id), "lease", lease_text(lease.epoch, lease.token));
 }
+
+/// Lets a write through only while the stamp of a lease was put in the present log epoch of its partition: one that was put
+/// before is of a server that may have lost what was queued under it.
+pub(crate) fn if_stamped_in_this_epoch(write: &mut Write, keys: &Keys, lease: &ReplayLease) {
+    write.if_of_this_epoch(&record_key(keys, &lease.replay_id), STAMPED_IN);
+}
+
+/// In every partition but the first the key of a replay's record has the stamp of its newest lease, so that whoever had one
+/// before puts no more into lanes: the field `lease` as the record has it, and this, the partition's own log epoch.
+pub(crate) const STAMPED_IN: &str = "log";
+
+/// The stamp of a replay that is over: no lease comes after it.
+const OVER: (u64, u64) = (u64::MAX, 0);
 
 /// The fields of a record that a new replay has.
 pub(crate) fn fields(record: &ReplayRecord) -> Vec<(&'static str, String)> {
@@ -205,7 +220,70 @@ impl Runner {
     }
 }
 
-impl RedisStore {
+/// A stamp as it was read.
+struct Stamp {
+    lease: Option<String>,
+    stamped_in: Option<String>,
+    /// The partition's log epoch.
+    epoch: String,
+}
+
+impl Stamp {
+    /// The epoch of its lease.
+    fn lease_epoch(&self) -> u64 {
+        let epoch = self.lease.as_ref().and_then(|lease| lease.split_once(':')?.0.parse().ok());
+        epoch.unwrap_or(0)
+    }
+}
+
+impl Partition {
+    async fn stamp_of(&self, replay_id: &str) -> Result<Stamp, StorageFailure> {
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("HMGET").arg(record_key(self.keys(), replay_id)).arg(&["lease", STAMPED_IN][..]);
+        pipeline.cmd("HGET").arg(self.keys().meta()).arg("epoch");
+        let [stamp, epoch] = answers(self.link().read_all(&pipeline).await?)?;
+        let (lease, stamped_in) =
+            FromRedisValue::from_redis_value(stamp).map_err(|_| shape("the stamp of a lease"))?;
+        let epoch = text(&epoch).ok_or_else(|| shape("the log epoch"))?.to_owned();
+        Ok(Stamp { lease, stamped_in, epoch })
+    }
+
+    /// Whether a lease is stamped here, in the present log epoch.
+    pub(crate) async fn is_stamped(&self, lease: &ReplayLease) -> Result<bool, StorageFailure> {
+        let stamp = self.stamp_of(&lease.replay_id).await?;
+        let is_it = stamp.lease == Some(lease_text(lease.epoch, lease.token));
+        Ok(is_it && stamp.stamped_in.as_ref() == Some(&stamp.epoch))
+    }
+
+    /// Stamps a lease; false where a newer one was stamped.
+    pub(crate) async fn stamp(&self, lease: &ReplayLease) -> Result<bool, StorageFailure> {
+        self.put_stamp(&lease.replay_id, (lease.epoch, lease.token)).await
+    }
+
+    /// Stamps a replay as over.
+    pub(crate) async fn stamp_as_over(&self, replay_id: &str) -> Result<(), StorageFailure> {
+        self.put_stamp(replay_id, OVER).await.map(drop)
+    }
+
+    async fn put_stamp(&self, replay_id: &str, (epoch, token): (u64, u64)) -> Result<bool, StorageFailure> {
+        let key = record_key(self.keys(), replay_id);
+        let mut tries = Tries::new();
+        loop {
+            let stamp = self.stamp_of(replay_id).await?;
+            if stamp.lease_epoch() > epoch {
+                return Ok(false);
+            }
+            let mut write = Write::new();
+            write.fenced().if_is(&self.keys().meta(), "epoch", &stamp.epoch);
+            write.if_still(&key, "lease", stamp.lease.as_ref().map(String::as_bytes));
+            write.hset(&key, "lease", lease_text(epoch, token)).hset(&key, STAMPED_IN, &stamp.epoch);
+            if let Written::Done(_) = write.run(self.link(), &self.keys().meta()).await? {
+                return Ok(true);
+            }
+            tries.again().await?;
+        }
+    }
+
     /// The ids in an index, from one end of it or the other.
     pub(crate) async fn replays_in(
         &self,

@@ -20,9 +20,9 @@ use crate::{
     failure::shape,
     group_rows::queued_key,
     keys::{CHUNK, chunk_of},
+    partition::Partition,
     replay_rows::{self as rows, Row, Runner, lease_text, record_key, results_key},
     state::{from_micros, micros, sequence},
-    store::RedisStore,
     write::{Write, Written, text},
 };
 
@@ -34,6 +34,9 @@ const EPOCHS: u64 = 1 << 32;
 const NO_SEQUENCE: u64 = 1 << 53;
 /// Fields that one command names: the server unpacks them onto a stack.
 const FIELDS_AT_ONCE: usize = 500;
+
+/// The field of a record that says which batches are settled: results that are left of them are of no more use.
+const SETTLED: &str = "settled";
 
 /// What was read of a replay to decide on.
 struct Seen {
@@ -52,7 +55,7 @@ impl Seen {
     }
 
     /// A write that goes through only while all that was decided on is still so.
-    fn write(&self, store: &RedisStore) -> Write {
+    fn write(&self, store: &Partition) -> Write {
         let key = record_key(store.keys(), &self.row.id);
         let mut write = Write::new();
         let lease = self.row.runner.lease.map(|(epoch, token)| lease_text(epoch, token));
@@ -66,7 +69,7 @@ impl Seen {
     }
 
     /// Turns the replay into a state, as of now; one that is over has no runner and holds nothing.
-    fn turn(&self, store: &RedisStore, write: &mut Write, state: ReplayState) {
+    fn turn(&self, store: &Partition, write: &mut Write, state: ReplayState) {
         let (keys, id) = (store.keys(), &self.row.id);
         let key = record_key(keys, id);
         write.hset(&key, "state", rows::state_name(state));
@@ -109,7 +112,17 @@ fn keeps_more(before: Option<&Cursor>, after: &Cursor) -> bool {
     })
 }
 
-impl RedisStore {
+/// Adds to a write that it drops results of batches below a number.
+fn drop_results(write: &mut Write, key: &str, fields: &[String], settled: u64) {
+    let is_settled =
+        |field: &&String| rows::result_of_field(field).is_some_and(|(batch, ..)| batch < settled);
+    let settled: Vec<&String> = fields.iter().filter(is_settled).collect();
+    for fields in settled.chunks(FIELDS_AT_ONCE) {
+        write.hdel(key, fields);
+    }
+}
+
+impl Partition {
     async fn see_replay(&self, id: &str, with_results: bool) -> Result<Option<Seen>, StorageFailure> {
         let (keys, own) = (self.keys(), self.own_clock());
         let mut pipeline = Pipeline::with_capacity(4);
@@ -153,10 +166,28 @@ impl RedisStore {
         Err(StorageFailure::Busy { waited: Duration::ZERO })
     }
 
-    fn lease_of(&self, seen: &Seen, token: u64, duration: Duration) -> (Option<ReplayLease>, Option<Write>) {
+    /// Takes or renews the right to run a replay; with it whether it is a new one. One that is taken anew is, also where the
+    /// token holds one.
+    pub(crate) async fn take_replay(
+        &self,
+        id: &str,
+        token: u64,
+        duration: Duration,
+        anew: bool,
+    ) -> Result<Option<(ReplayLease, bool)>, StorageFailure> {
+        Ok(self.decide(id, false, |seen| self.lease_of(seen, token, duration, anew)).await?.flatten())
+    }
+
+    fn lease_of(
+        &self,
+        seen: &Seen,
+        token: u64,
+        duration: Duration,
+        anew: bool,
+    ) -> (Option<(ReplayLease, bool)>, Option<Write>) {
         let id = &seen.row.id;
-        let held =
-            seen.row.runner.lease.filter(|(epoch, holder)| *holder == token && epoch / EPOCHS == seen.epoch);
+        let is_own = |(epoch, holder): &(u64, u64)| *holder == token && epoch / EPOCHS == seen.epoch;
+        let held = seen.row.runner.lease.filter(|lease| !anew && is_own(lease));
         let others = seen.row.runner.lease.is_some_and(|(_, holder)| holder != token);
         if seen.row.state.is_final() || (others && seen.row.runner.runs(seen.now)) {
             return (None, None);
@@ -170,7 +201,17 @@ impl RedisStore {
         }
         let length = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         write.hset(&key, "until", seen.now.saturating_add(length));
-        (Some(ReplayLease { replay_id: id.clone(), epoch, token }), Some(write))
+        (Some((ReplayLease { replay_id: id.clone(), epoch, token }, held.is_none())), Some(write))
+    }
+
+    /// Notes how far a replay is; its state afterwards, and whether it holds something that it did not before.
+    pub(crate) async fn step_replay(
+        &self,
+        lease: &ReplayLease,
+        update: &ReplayUpdate,
+    ) -> Result<(ReplayState, bool), ReplayStoreError> {
+        let stepped = self.decide(&lease.replay_id, true, |seen| self.step(seen, lease, update)).await?;
+        stepped.flatten().ok_or(ReplayStoreError::Fenced)
     }
 
     fn step(
@@ -178,7 +219,7 @@ impl RedisStore {
         seen: &Seen,
         lease: &ReplayLease,
         step: &ReplayUpdate,
-    ) -> (Option<ReplayState>, Option<Write>) {
+    ) -> (Option<(ReplayState, bool)>, Option<Write>) {
         if !seen.is_newest(lease) {
             return (None, None);
         }
@@ -187,21 +228,78 @@ impl RedisStore {
         let mut write = seen.write(self);
         seen.turn(self, &mut write, state);
         write.hset(&key, "progress", &step.progress);
+        write.hset(&key, SETTLED, step.settled_batches);
         match &step.hold {
             Some(hold) => write.hset(&key, "hold", hold.to_string()),
             None => write.hdel(&key, "hold"),
         };
-        if step.hold.as_ref().is_some_and(|hold| keeps_more(seen.row.hold.as_ref(), hold)) {
+        let holds_more = step.hold.as_ref().is_some_and(|hold| keeps_more(seen.row.hold.as_ref(), hold));
+        if holds_more {
             write.command("HINCRBY", &keys.meta(), ("holds", 1));
         }
-        let settled = |field: &&String| {
-            rows::result_of_field(field).is_some_and(|(batch, ..)| batch < step.settled_batches)
-        };
-        let settled: Vec<&String> = seen.results.iter().filter(settled).collect();
-        for fields in settled.chunks(FIELDS_AT_ONCE) {
-            write.hdel(&results_key(keys, &seen.row.id), fields);
+        drop_results(&mut write, &results_key(keys, &seen.row.id), &seen.results, step.settled_batches);
+        (Some((state, holds_more)), Some(write))
+    }
+
+    /// Drops results of batches below a number.
+    pub(crate) async fn drop_settled(&self, id: &str, settled: u64) -> Result<(), StorageFailure> {
+        let key = results_key(self.keys(), id);
+        let fields: Vec<String> =
+            FromRedisValue::from_redis_value(self.link().read(cmd("HKEYS").arg(&key)).await?)
+                .map_err(|_| shape("results"))?;
+        let mut write = Write::new();
+        drop_results(&mut write, &key, &fields, settled);
+        if !write.is_empty() {
+            write.run(self.link(), &self.keys().meta()).await?;
         }
-        (Some(state), Some(write))
+        Ok(())
+    }
+
+    /// Drops whatever a partition has of a replay that is over and about to be deleted.
+    pub(crate) async fn forget_replay(&self, id: &str) -> Result<(), StorageFailure> {
+        let keys = self.keys();
+        let mut write = Write::new();
+        write.del(&record_key(keys, id)).del(&results_key(keys, id)).del(&queued_key(keys, id));
+        write.run(self.link(), &keys.meta()).await.map(drop)
+    }
+
+    /// The state of a replay, and the number below which its batches are settled; none where there is no such replay.
+    pub(crate) async fn replay_stage(&self, id: &str) -> Result<Option<(ReplayState, u64)>, StorageFailure> {
+        let mut command = cmd("HMGET");
+        command.arg(record_key(self.keys(), id)).arg(&["state", SETTLED][..]);
+        let (state, settled): (Option<String>, Option<u64>) =
+            FromRedisValue::from_redis_value(self.link().read(&command).await?)
+                .map_err(|_| shape("a replay"))?;
+        state.map(|state| Ok((rows::state_of(&state)?, settled.unwrap_or(0)))).transpose()
+    }
+
+    async fn results_by_batch(&self, id: &str, limit: usize) -> Result<Vec<LaneResult>, StorageFailure> {
+        let key = results_key(self.keys(), id);
+        let mut keys_of = cmd("HKEYS");
+        keys_of.arg(&key);
+        let fields: Vec<String> = FromRedisValue::from_redis_value(self.link().read(&keys_of).await?)
+            .map_err(|_| shape("results"))?;
+        let mut places: Vec<_> =
+            fields.iter().filter_map(|field| Some((rows::result_of_field(field)?, field))).collect();
+        places.sort_unstable();
+        places.truncate(limit);
+        let mut results = Vec::with_capacity(places.len());
+        for places in places.chunks(FIELDS_AT_ONCE) {
+            let mut values = cmd("HMGET");
+            values.arg(&key);
+            for (_, field) in places {
+                values.arg(field);
+            }
+            let texts: Vec<Option<String>> =
+                FromRedisValue::from_redis_value(self.link().read(&values).await?)
+                    .map_err(|_| shape("results"))?;
+            for text in texts.into_iter().flatten() {
+                results.push(serde_json::from_str(&text).map_err(|error| {
+                    StorageFailure::Corrupt(format!("a result of the replay {id:?}: {error}"))
+                })?);
+            }
+        }
+        Ok(results)
     }
 
     fn wished(&self, seen: &Seen, wish: ReplayWish) -> (ReplayState, Option<Write>) {
@@ -231,7 +329,7 @@ impl RedisStore {
 }
 
 #[async_trait]
-impl ReplayStore for RedisStore {
+impl ReplayStore for Partition {
     async fn record_replayed(&self, positions: &[Position], at: Timestamp) -> Result<(), ReplayStoreError> {
         let mut chunks: BTreeMap<u64, BTreeSet<u32>> = BTreeMap::new();
         let sequences = positions.iter().copied().filter_map(sequence);
@@ -307,7 +405,7 @@ impl ReplayStore for RedisStore {
         token: u64,
         duration: Duration,
     ) -> Result<Option<ReplayLease>, ReplayStoreError> {
-        Ok(self.decide(id, false, |seen| self.lease_of(seen, token, duration)).await?.flatten())
+        Ok(self.take_replay(id, token, duration, false).await?.map(|(lease, _)| lease))
     }
 
     async fn update_replay(
@@ -315,8 +413,7 @@ impl ReplayStore for RedisStore {
         lease: &ReplayLease,
         update: &ReplayUpdate,
     ) -> Result<ReplayState, ReplayStoreError> {
-        let state = self.decide(&lease.replay_id, true, |seen| self.step(seen, lease, update)).await?;
-        state.flatten().ok_or(ReplayStoreError::Fenced)
+        Ok(self.step_replay(lease, update).await?.0)
     }
 
     async fn wish(&self, id: &str, wish: ReplayWish) -> Result<Option<ReplayState>, ReplayStoreError> {
@@ -324,32 +421,7 @@ impl ReplayStore for RedisStore {
     }
 
     async fn results(&self, id: &str, limit: usize) -> Result<Vec<LaneResult>, ReplayStoreError> {
-        let key = results_key(self.keys(), id);
-        let mut keys_of = cmd("HKEYS");
-        keys_of.arg(&key);
-        let fields: Vec<String> = FromRedisValue::from_redis_value(self.link().read(&keys_of).await?)
-            .map_err(|_| shape("results"))?;
-        let mut places: Vec<_> =
-            fields.iter().filter_map(|field| Some((rows::result_of_field(field)?, field))).collect();
-        places.sort_unstable();
-        places.truncate(limit);
-        let mut results = Vec::with_capacity(places.len());
-        for places in places.chunks(FIELDS_AT_ONCE) {
-            let mut values = cmd("HMGET");
-            values.arg(&key);
-            for (_, field) in places {
-                values.arg(field);
-            }
-            let texts: Vec<Option<String>> =
-                FromRedisValue::from_redis_value(self.link().read(&values).await?)
-                    .map_err(|_| shape("results"))?;
-            for text in texts.into_iter().flatten() {
-                results.push(serde_json::from_str(&text).map_err(|error| {
-                    StorageFailure::Corrupt(format!("a result of the replay {id:?}: {error}"))
-                })?);
-            }
-        }
-        Ok(results)
+        Ok(self.results_by_batch(id, limit).await?)
     }
 
     async fn delete_replay(&self, id: &str) -> Result<bool, ReplayStoreError> {

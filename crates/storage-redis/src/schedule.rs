@@ -16,8 +16,8 @@ use crate::{
     append::{ERASED, MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
     failure::shape,
     keys::Digest,
+    partition::Partition,
     state::from_micros,
-    store::RedisStore,
     tries::Tries,
     write::{Write, Written, text},
 };
@@ -88,7 +88,7 @@ pub(crate) fn decode(member: Member, answer: Value) -> Result<Option<Waiting>, S
     Ok(Some(Waiting { member, scheduled }))
 }
 
-impl RedisStore {
+impl Partition {
     pub(crate) fn schedule_key(&self) -> String {
         self.keys().named("schedule")
     }
@@ -220,6 +220,14 @@ impl RedisStore {
         }
     }
 
+    /// The places and ids of what is due now, the earliest first, at most so many.
+    pub(crate) async fn due_now(&self, limit: usize) -> Result<Vec<(String, String)>, StorageFailure> {
+        let now = from_micros(self.now().await?);
+        let not_yet = sortable(now.as_nanosecond() + 1);
+        let members = self.scheduled_members(None, Some(&not_yet), limit).await?;
+        Ok(members.iter().map(|member| (member.place().to_owned(), member.id().to_owned())).collect())
+    }
+
     /// The events leave the schedule whatever became of them: what the log refuses now it will refuse for ever.
     async fn append_what_is_due(&self, limit: usize) -> Result<Vec<(String, AppendOutcome)>, StorageFailure> {
         let limit = limit.clamp(1, MAX_BATCH_EVENTS);
@@ -289,7 +297,7 @@ impl RedisStore {
 /// Removes the scheduled events that name an entity, and refuses their ids from then on; the events whose ids were not
 /// refused before. One of an id that the log has too only leaves the schedule.
 pub(crate) async fn erase_scheduled(
-    store: &RedisStore,
+    store: &Partition,
     entity: &Entity,
 ) -> Result<Vec<Event>, StorageFailure> {
     let (mut erased, mut after) = (Vec::new(), None);
@@ -306,7 +314,7 @@ pub(crate) async fn erase_scheduled(
     }
 }
 
-impl RedisStore {
+impl Partition {
     /// Takes an event out of the schedule for good; whether its id is refused by this.
     async fn bury_scheduled(&self, member: &Member) -> Result<bool, StorageFailure> {
         let digest = Digest::of_id(member.id());
@@ -339,7 +347,7 @@ impl RedisStore {
 }
 
 #[async_trait]
-impl ScheduleStore for RedisStore {
+impl ScheduleStore for Partition {
     async fn schedule(&self, event: &Event, due: Timestamp) -> Result<ScheduleOutcome, ScheduleStoreError> {
         Ok(self.schedule_event(event, due).await?)
     }

@@ -9,7 +9,7 @@ use redis::{FromRedisValue, Value, cmd};
 
 use crate::{
     failure::shape,
-    store::RedisStore,
+    partition::Partition,
     tries::Tries,
     write::{Write, Written},
 };
@@ -19,7 +19,7 @@ fn field(event_type: &str, event_version: Option<&str>) -> String {
     serde_json::json!([event_type, event_version]).to_string()
 }
 
-impl RedisStore {
+impl Partition {
     fn schemas_key(&self) -> String {
         self.keys().named("schemas")
     }
@@ -38,7 +38,7 @@ impl RedisStore {
 }
 
 #[async_trait]
-impl SchemaStore for RedisStore {
+impl SchemaStore for Partition {
     async fn put_schema(&self, record: SchemaRecord) -> Result<(), SchemaStoreError> {
         let json =
             serde_json::to_string(&record).map_err(|error| StorageFailure::Other(error.to_string()))?;

@@ -9,14 +9,15 @@ use domain::{
 use jiff::Timestamp;
 use redis::{FromRedisValue, Value};
 
-/// The layout that this program writes and reads.
+/// The layout of a partition that this program writes and reads.
 pub(crate) const LAYOUT: &str = "1";
-/// The only partition of a standalone server.
+/// A partition is a store by itself and calls itself so: positions, segments and cursors within it are its own. What they
+/// are in the whole store is said by [`crate::store`].
 pub(crate) const PARTITION: u16 = 0;
-/// How many there are.
+/// As a partition sees it, there is but one.
 pub(crate) const PARTITIONS: u16 = 1;
-/// The dictionary begins with 2^LEVEL buckets: a bucket is a key only once something falls to it.
-pub(crate) const LEVEL: u32 = 14;
+/// Sequences of one log epoch, as a rule: each begins beyond the next multiple.
+const EPOCH: u64 = 1 << 32;
 
 /// Where a log epoch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(crate) struct End {
 #[derive(Debug, Clone)]
 pub(crate) struct State {
     pub(crate) store: StoreId,
+    /// Of how many partitions it is one.
+    pub(crate) partitions: u16,
     pub(crate) keeps: Keeps,
     /// Whether events are kept compressed.
     pub(crate) compression: bool,
@@ -55,22 +58,20 @@ impl State {
     pub(crate) fn read(answer: Value) -> Result<Option<Self>, StorageFailure> {
         let fields: HashMap<String, String> =
             FromRedisValue::from_redis_value(answer).map_err(|_| crate::failure::shape("the state"))?;
-        if fields.is_empty() {
-            return Ok(None);
-        }
-        check_layout(&fields)?;
-        let number = |name: &str| -> Result<u64, StorageFailure> {
-            let text = fields.get(name).map(String::as_str).unwrap_or("0");
-            text.parse()
-                .map_err(|_| StorageFailure::Corrupt(format!("the field {name} of the state is {text:?}")))
-        };
+        if fields.is_empty() { Ok(None) } else { Self::of(&fields).map(Some) }
+    }
+
+    /// Reads the fields of `meta`.
+    pub(crate) fn of(fields: &HashMap<String, String>) -> Result<Self, StorageFailure> {
+        check_layout(fields)?;
+        let number = |name: &str| number_in(fields, name);
         let keeps = match fields.get("keeps").map(String::as_str) {
             Some("deliveries") => Keeps::Deliveries,
             _ => Keeps::History,
         };
-        let store = fields.get("store").and_then(|text| u64::from_str_radix(text, 16).ok());
-        Ok(Some(Self {
-            store: StoreId(store.ok_or_else(|| StorageFailure::Corrupt("the store has no id".to_owned()))?),
+        Ok(Self {
+            store: store_in(fields)?,
+            partitions: number("partitions")?.clamp(1, u64::from(u16::MAX)) as u16,
             keeps,
             compression: fields.get("compression").is_some_and(|how| how == "zstd"),
             head: number("head")?,
@@ -82,15 +83,27 @@ impl State {
             level: number("level")? as u32,
             split: number("split")? as u32,
             fields: number("fields")?,
-        }))
+        })
     }
 
     pub(crate) fn cursor(&self, sequence: u64) -> Cursor {
         Cursor::new(self.store, self.epoch, vec![sequence])
     }
 
-    /// The sequence that a cursor marks. One of an earlier log epoch is good for what that epoch is known to have kept.
+    /// The sequence that a cursor marks, for whoever relies on it: everything up to it is there, but for what was removed.
     pub(crate) fn sequence_of(&self, cursor: &Cursor) -> Result<u64, EventStoreError> {
+        let sequence = self.place_of(cursor)?;
+        match self.end_before(sequence) {
+            Some(End { epoch, last, .. }) => Err(EventStoreError::LostCursor(format!(
+                "{sequence} is beyond {last}, the end of log epoch {epoch}"
+            ))),
+            None => Ok(sequence),
+        }
+    }
+
+    /// The sequence that a cursor marks, for whoever reads on from there, or up to there: that may be where something was
+    /// lost, since nothing is passed over for that. A consumer whose cursor has come so far has handled what was lost.
+    pub(crate) fn place_of(&self, cursor: &Cursor) -> Result<u64, EventStoreError> {
         if cursor.store != self.store {
             return Err(EventStoreError::ForeignCursor { cursor: cursor.store, store: self.store });
         }
@@ -101,40 +114,46 @@ impl State {
         if cursor.epoch > self.epoch {
             return lost(format!("it is of log epoch {}, this log is in epoch {}", cursor.epoch, self.epoch));
         }
-        let end = match self.ends.iter().find(|end| end.epoch == cursor.epoch) {
-            Some(end) => end.last,
-            None => self.head,
-        };
-        if sequence > end {
-            return lost(format!("{sequence} is beyond {end}, the end of log epoch {}", cursor.epoch));
+        if sequence > self.head {
+            return lost(format!("{sequence} is beyond {}, the end of the log", self.head));
         }
         Ok(sequence)
     }
 
-    /// As [`State::sequence_of`], for whoever relies on what the cursor marks: refuses what lies between two epochs. Where the
-    /// beginning of an epoch was lost, another has its number, and a cursor that marks an event of the lost one looks like one
-    /// of that. Reading goes on after it all the same: nothing is passed over.
-    pub(crate) fn mark_of(&self, cursor: &Cursor) -> Result<u64, EventStoreError> {
-        let sequence = self.sequence_of(cursor)?;
-        match self.ends.iter().find(|end| end.last < sequence && sequence < end.next) {
-            Some(End { epoch, last, next }) => Err(EventStoreError::LostCursor(format!(
-                "{sequence} lies between {last}, the end of log epoch {epoch}, and {next}, where the next began"
-            ))),
-            None => Ok(sequence),
-        }
+    /// The end of the log epoch that a sequence was handed out in, where the sequence was lost with what was behind that end.
+    /// It can be told from the sequence alone, since an epoch begins beyond whatever was handed out before.
+    pub(crate) fn end_before(&self, sequence: u64) -> Option<End> {
+        self.ends.iter().find(|end| end.last < sequence && sequence < end.next).copied()
     }
+}
+
+/// The store's identity.
+pub(crate) fn store_in(fields: &HashMap<String, String>) -> Result<StoreId, StorageFailure> {
+    let store = fields.get("store").and_then(|text| u64::from_str_radix(text, 16).ok());
+    store.map(StoreId).ok_or_else(|| StorageFailure::Corrupt("the store has no id".to_owned()))
+}
+
+/// A number of the state; 0 where it is absent.
+pub(crate) fn number_in(fields: &HashMap<String, String>, name: &str) -> Result<u64, StorageFailure> {
+    let text = fields.get(name).map(String::as_str).unwrap_or("0");
+    text.parse().map_err(|_| StorageFailure::Corrupt(format!("the field {name} of the state is {text:?}")))
 }
 
 /// Refuses a namespace of a layout that this program does not know.
 fn check_layout(fields: &HashMap<String, String>) -> Result<(), StorageFailure> {
     match fields.get("layout").map(String::as_str) {
         Some(LAYOUT) => Ok(()),
-        Some(other) => Err(StorageFailure::Foreign(format!(
-            "the namespace has layout {other}, this program knows layout {LAYOUT}: use the program that made it, or \
-             `event-replay migrate`"
-        ))),
+        Some(other) => Err(unknown_layout(other)),
         None => Err(StorageFailure::Foreign("the key of the namespace's state is not ours".to_owned())),
     }
+}
+
+/// A namespace of a layout that another program made.
+pub(crate) fn unknown_layout(layout: &str) -> StorageFailure {
+    StorageFailure::Foreign(format!(
+        "the namespace has layout {layout}, this program knows layout {LAYOUT}: use the program that made it, or \
+         `event-replay migrate`"
+    ))
 }
 
 /// Reads `EPOCH:LAST:NEXT,` for each epoch that is over.
@@ -142,7 +161,8 @@ fn ends(text: &str) -> Vec<End> {
     let end = |part: &str| {
         let mut numbers = part.split(':').map(|number| number.parse().ok());
         let (epoch, last) = (numbers.next()??, numbers.next()??);
-        Some(End { epoch, last, next: numbers.next().flatten().unwrap_or(last) })
+        let next = numbers.next().flatten().unwrap_or((last / EPOCH + 1) * EPOCH);
+        Some(End { epoch, last, next })
     };
     text.split(',').filter_map(end).collect()
 }

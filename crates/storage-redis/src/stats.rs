@@ -9,7 +9,7 @@ use domain::{
 };
 use redis::{FromRedisValue, Pipeline, Value};
 
-use crate::{failure::shape, store::RedisStore, tries::Tries, write::text};
+use crate::{failure::shape, partition::Partition, tries::Tries, write::text};
 
 /// The minute that everything is folded into.
 const FOLDED: i64 = 0;
@@ -44,7 +44,7 @@ fn minute_of(answer: Value) -> Result<Minute, StorageFailure> {
     Ok(minute)
 }
 
-impl RedisStore {
+impl Partition {
     fn minutes_key(&self) -> String {
         self.keys().named("minutes")
     }
@@ -145,7 +145,7 @@ fn changes_in(answer: Option<&Value>) -> Result<u64, StorageFailure> {
 }
 
 #[async_trait]
-impl StatsStore for RedisStore {
+impl StatsStore for Partition {
     async fn add_stats(&self, samples: &[StatSample]) -> Result<(), StatsStoreError> {
         Ok(self.count_samples(samples).await?)
     }

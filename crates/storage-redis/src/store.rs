@@ -1,64 +1,74 @@
-//! The store: a handle on a namespace, what it remembers of the partition, and the port of the log.
+//! The store: its partitions as one, by routing and merging.
+//!
+//! # Constraints
+//! A function of the server works on the keys of one slot, so nothing that must happen in one step may need two partitions.
+//! Readers want one order, writers want to know no partitions, and of one partition all of this must cost nothing.
+//!
+//! # Design
+//! A [`Partition`] is a whole store by itself, with a log, a dictionary, groups, dead letters and a schedule of its own, and
+//! numbers of its own: its positions are all of partition 0, a group has its P-th of the segments there, and cursors have
+//! one sequence. Here they get the numbers that the world knows: sequence `s` of partition `p` is the position `p:s`, and
+//! segment `j` of a group there is segment `p + P·j`. With one partition the numbers are the same, and calls are passed on.
+//!
+//! An event lies in the partition that its ordering key falls to. Pages are merged by when events were stored, which never
+//! falls within a partition, then by partition: an order that does not depend on who reads, nor in which steps.
+//!
+//! Checkpoints, schemas, counters and the records of replays stand in partition 0. What must be in every partition, as
+//! groups, is made from the last to the first and removed from the first to the last, so that partition 0 says what there is.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+mod append;
+mod checkpoints;
+mod dead_letters;
+mod events;
+mod groups;
+mod making;
+mod read;
+mod replays;
+mod schedule;
+mod schemas;
+mod stats;
 
-use async_trait::async_trait;
+use std::sync::Arc;
+
 use domain::{
-    Cursor, Entity, Event, Filter, Position, StorageFailure, StoreId, StoredEvent,
-    ports::{
-        AppendOutcome, Atomicity, Erased, EventStore, EventStoreError, Keeps, Page, ReadRequest, StoreInfo,
-        TrimRequest, Trimmed, VerifyReport, event_store::Progress,
-    },
+    Cursor, Position, StorageFailure, StoreId,
+    group::partition_of,
+    ports::{EventStoreError, Keeps},
 };
-use redis::{Value, cmd};
+use futures_util::future::try_join_all;
 
 use crate::{
-    append::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
-    compress::Compression,
-    connect, count, erase,
-    failure::shape,
+    checks, comeback,
     keys::Keys,
     link::Link,
+    namespace::{self, Found},
     options::RedisOptions,
-    read, retention,
-    state::{LAYOUT, LEVEL, State, micros},
-    verify,
+    partition::{Partition, Shared},
+    state::State,
     wake::Bell,
-    write::Write,
 };
 
-/// What was last known of a partition. It may be old: whatever is decided by it is checked by the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Known {
-    pub(crate) head: u64,
-    pub(crate) epoch: u64,
-    pub(crate) level: u32,
-    pub(crate) split: u32,
-}
-
-/// A store on Redis. Clones are handles on the same connection.
+/// A store on Redis. Clones are handles on the same connections.
 #[derive(Clone)]
 pub struct RedisStore {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    options: RedisOptions,
-    link: Link,
-    keys: Keys,
+    shared: Shared,
+    bell: Bell,
+    first: Partition,
+    partitions: Vec<Partition>,
     store: StoreId,
     keeps: Keeps,
-    compression: Compression,
-    known: Mutex<Known>,
-    bell: Bell,
 }
 
 impl std::fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedisStore").field("namespace", &self.inner.options.namespace).finish_non_exhaustive()
+        f.debug_struct("RedisStore")
+            .field("namespace", &self.options().namespace)
+            .field("partitions", &self.partitions().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -68,18 +78,21 @@ impl RedisStore {
     /// # Errors
     /// When the server cannot be reached or must not be used as it is set up, or when the namespace is of another layout.
     pub async fn create(options: RedisOptions) -> Result<Self, StorageFailure> {
-        let (link, keys) = way(&options)?;
-        crate::checks::before_use(&link, &keys).await?;
-        let state = match load(&link, &keys).await? {
-            Some(state) => state,
+        let link = Self::way(&options)?;
+        checks::before_use(&link, &namespace::root(&options.namespace)).await?;
+        let found = match namespace::find(&link, &options.namespace).await? {
+            Some(found) => found,
             None => {
-                crate::checks::before_making(&link, &keys).await?;
-                make(&link, &keys, &options).await?;
-                let made = load(&link, &keys).await?;
+                namespace::make(&link, &options).await?;
+                let made = namespace::find(&link, &options.namespace).await?;
                 made.ok_or_else(|| StorageFailure::Corrupt("the namespace that was made is gone".to_owned()))?
             }
         };
-        Ok(Self::with(options, link, keys, &state))
+        // Whoever noticed that the server came back may have gone since.
+        if found.iter().any(|(_, state)| state.epoch > 1) {
+            comeback::tidy_up(link.clone());
+        }
+        Self::with(options, link, found, true)
     }
 
     /// Opens a store that must be there.
@@ -87,246 +100,174 @@ impl RedisStore {
     /// # Errors
     /// As [`RedisStore::create`], and when there is no such namespace.
     pub async fn open(options: RedisOptions) -> Result<Self, StorageFailure> {
-        let (link, keys) = way(&options)?;
-        let state = load(&link, &keys).await?.ok_or_else(|| {
+        let link = Self::way(&options)?;
+        let found = namespace::find(&link, &options.namespace).await?.ok_or_else(|| {
             StorageFailure::Unavailable(format!(
                 "there is no namespace {:?} on this Redis server; `event-replay init` makes one",
                 options.namespace
             ))
         })?;
-        Ok(Self::with(options, link, keys, &state))
+        Self::with(options, link, found, false)
     }
 
-    fn with(options: RedisOptions, link: Link, keys: Keys, state: &State) -> Self {
-        let known = Known { head: state.head, epoch: state.epoch, level: state.level, split: state.split };
-        let bell = Bell::new(link.client().clone(), keys.bell());
-        let inner = Inner {
-            options,
-            link,
-            keys,
-            store: state.store,
-            keeps: state.keeps,
-            compression: Compression::new(state.compression),
-            known: Mutex::new(known),
-            bell,
+    /// The way to the server of a namespace. Nothing is sent yet.
+    pub(crate) fn way(options: &RedisOptions) -> Result<Link, StorageFailure> {
+        Keys::check_namespace(&options.namespace)?;
+        Link::new(options, &namespace::root(&options.namespace).meta())
+    }
+
+    fn with(options: RedisOptions, link: Link, found: Found, writes: bool) -> Result<Self, StorageFailure> {
+        let bells = found.iter().map(|(keys, _)| keys.bell()).collect();
+        let bell = Bell::new(link.clone(), bells);
+        let shared = Shared { options: Arc::new(options), link: Arc::new(link), writes };
+        let partitions: Vec<Partition> = (0u16..)
+            .zip(&found)
+            .map(|(number, (keys, state))| Partition::new(shared.clone(), keys.clone(), number, state))
+            .collect();
+        let (Some(first), Some((_, state))) = (partitions.first().cloned(), found.first()) else {
+            return Err(StorageFailure::Corrupt("the namespace has no partition".to_owned()));
         };
-        Self { inner: Arc::new(inner) }
+        let inner = Inner { shared, bell, first, partitions, store: state.store, keeps: state.keeps };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Ends the connections. What was answered is stored whether or not this is called.
     pub async fn close(self) {
-        self.inner.bell.close().await;
+        self.bell().close().await;
+    }
+
+    /// How many partitions the namespace has.
+    pub fn partition_count(&self) -> u16 {
+        self.inner.partitions.len() as u16
     }
 
     pub(crate) fn link(&self) -> &Link {
-        &self.inner.link
-    }
-
-    pub(crate) fn keys(&self) -> &Keys {
-        &self.inner.keys
+        &self.inner.shared.link
     }
 
     pub(crate) fn options(&self) -> &RedisOptions {
-        &self.inner.options
+        &self.inner.shared.options
     }
 
     pub(crate) fn bell(&self) -> &Bell {
         &self.inner.bell
     }
 
-    pub(crate) fn compression(&self) -> &Compression {
-        &self.inner.compression
+    /// The partitions, in order.
+    pub(crate) fn partitions(&self) -> &[Partition] {
+        &self.inner.partitions
+    }
+
+    /// Partition 0, which has what there is once.
+    pub(crate) fn first(&self) -> &Partition {
+        &self.inner.first
+    }
+
+    /// Every partition but the first.
+    fn others(&self) -> impl DoubleEndedIterator<Item = &Partition> {
+        self.partitions().iter().skip(1)
+    }
+
+    /// The partition, where it is the only one: whatever is asked of the store is asked of it.
+    fn only(&self) -> Option<&Partition> {
+        (self.inner.partitions.len() == 1).then_some(&self.inner.first)
+    }
+
+    /// The partition that an event lies in.
+    fn partition_of(&self, event: &domain::Event) -> usize {
+        usize::from(partition_of(&event.ordering_key(), self.partition_count()))
+    }
+
+    /// Every partition's state as it is now: one round trip.
+    pub(crate) async fn states(&self) -> Result<Vec<State>, StorageFailure> {
+        match self.only() {
+            Some(only) => Ok(vec![only.state().await?]),
+            None => try_join_all(self.partitions().iter().map(Partition::state)).await,
+        }
+    }
+
+    /// The newest positions.
+    pub(crate) fn head_of(&self, states: &[State]) -> Cursor {
+        let heads = states.iter().map(|state| state.head).collect();
+        Cursor::new(self.inner.store, epoch_of(states.iter().map(|state| state.epoch)), heads)
+    }
+
+    /// Whether some partition's log goes on behind a cursor.
+    pub(crate) fn is_past(&self, states: &[State], cursor: &Cursor) -> Result<bool, EventStoreError> {
+        self.check(states, cursor)?;
+        Ok(states.iter().zip(&cursor.sequences).any(|(state, sequence)| state.head > *sequence))
+    }
+
+    /// Refuses a cursor of another store, or of a place that the log does not have.
+    fn check(&self, states: &[State], cursor: &Cursor) -> Result<(), EventStoreError> {
+        let epoch = epoch_of(states.iter().map(|state| state.epoch));
+        if cursor.store == self.inner.store && cursor.epoch > epoch {
+            return Err(EventStoreError::LostCursor(format!(
+                "it is of log epoch {}, this log is in epoch {epoch}",
+                cursor.epoch
+            )));
+        }
+        for (state, local) in states.iter().zip(self.divide(cursor)?) {
+            state.sequence_of(&local)?;
+        }
+        Ok(())
+    }
+
+    /// The sequences of a cursor, which must be of this log.
+    pub(crate) fn sequences_of(
+        &self,
+        states: &[State],
+        cursor: &Cursor,
+    ) -> Result<Vec<u64>, EventStoreError> {
+        self.check(states, cursor)?;
+        Ok(cursor.sequences.clone())
+    }
+
+    /// Tells trims of every partition but the first that something is held which was not before: what they have decided
+    /// on, not knowing of it, they do not do. The first is told in the step that begins to hold.
+    pub(crate) async fn tell_of_hold(&self) -> Result<(), StorageFailure> {
+        try_join_all(self.others().map(Partition::tell_of_hold)).await.map(drop)
     }
 
     pub(crate) fn keeps(&self) -> Keeps {
         self.inner.keeps
     }
 
-    /// The present instant in microseconds by the store's own clock, where it was given one.
-    pub(crate) fn own_clock(&self) -> Option<i64> {
-        self.inner.options.clock.as_ref().map(|clock| micros(clock.now()))
-    }
-
-    /// The present instant in microseconds by the store's clock: one round trip where that is the server's.
-    pub(crate) async fn now(&self) -> Result<i64, StorageFailure> {
-        if let Some(now) = self.own_clock() {
-            return Ok(now);
+    /// A cursor as each partition knows it.
+    pub(crate) fn divide(&self, cursor: &Cursor) -> Result<Vec<Cursor>, EventStoreError> {
+        if cursor.store != self.inner.store {
+            return Err(EventStoreError::ForeignCursor { cursor: cursor.store, store: self.inner.store });
         }
-        let answer = self.link().read(&cmd("TIME")).await?;
-        let (seconds, micros): (i64, i64) =
-            redis::FromRedisValue::from_redis_value(answer).map_err(|_| shape("the time"))?;
-        Ok(seconds * 1_000_000 + micros)
-    }
-
-    /// What is known of the partition.
-    pub(crate) async fn known(&self) -> Result<Known, StorageFailure> {
-        Ok(*self.lock())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes what a function answered of the partition: head, level, split and epoch.
-    pub(crate) fn learn_moved(&self, rest: &[Value]) -> Result<(), StorageFailure> {
-        let [Value::Int(head), Value::Int(level), Value::Int(split), Value::Int(epoch), ..] = rest else {
-            return Err(shape("where the log is"));
-        };
-        *self.lock() =
-            Known { head: *head as u64, level: *level as u32, split: *split as u32, epoch: *epoch as u64 };
-        Ok(())
-    }
-
-    /// Notes that the dictionary has other buckets.
-    pub(crate) fn learn_buckets(&self, level: u32, split: u32) {
-        let mut known = self.lock();
-        known.level = level;
-        known.split = split;
-    }
-
-    /// Notes how far the log is.
-    pub(crate) fn learn_head(&self, head: u64) {
-        let mut known = self.lock();
-        known.head = known.head.max(head);
-    }
-
-    /// The state as it is now, one round trip.
-    pub(crate) async fn state(&self) -> Result<State, StorageFailure> {
-        let state = load(self.link(), self.keys()).await?;
-        let state = state.ok_or_else(|| StorageFailure::Foreign("the namespace is gone".to_owned()))?;
-        self.learn(&state)?;
-        Ok(state)
-    }
-
-    /// Notes a state that was read.
-    pub(crate) fn learn(&self, state: &State) -> Result<(), StorageFailure> {
-        if state.store != self.inner.store {
-            return Err(StorageFailure::Foreign(
-                "the namespace was deleted and made anew meanwhile".to_owned(),
-            ));
+        let (has, partitions) = (cursor.sequences.len(), self.partitions().len());
+        if has != partitions {
+            let lost = format!("it has {has} partitions, not {partitions}");
+            return Err(EventStoreError::LostCursor(lost));
         }
-        *self.lock() = Known { head: state.head, epoch: state.epoch, level: state.level, split: state.split };
-        Ok(())
+        Ok(cursor.sequences.iter().map(|sequence| self.local(*sequence)).collect())
+    }
+
+    /// A place in a partition as that knows it. Whether it was lost is told by the sequence, whatever the epoch: the first.
+    fn local(&self, sequence: u64) -> Cursor {
+        Cursor::new(self.inner.store, 1, vec![sequence])
     }
 }
 
-/// The way to a namespace. Nothing is sent yet.
-pub(crate) fn way(options: &RedisOptions) -> Result<(Link, Keys), StorageFailure> {
-    Keys::check_namespace(&options.namespace)?;
-    let link = Link::new(connect::client(options)?, options.timeout);
-    Ok((link, Keys::new(&options.namespace, crate::state::PARTITION)))
+/// The log epoch of all partitions together: it rises whenever one of theirs does.
+fn epoch_of(epochs: impl Iterator<Item = u64>) -> u64 {
+    1 + epochs.map(|epoch| epoch.saturating_sub(1)).sum::<u64>()
 }
 
-/// The state of the namespace; none where there is none.
-pub(crate) async fn load(link: &Link, keys: &Keys) -> Result<Option<State>, StorageFailure> {
-    let mut command = cmd("HGETALL");
-    command.arg(keys.meta());
-    match link.read(&command).await {
-        // Its own type says that the key is not ours.
-        Err(StorageFailure::Corrupt(text)) if text.contains("WRONGTYPE") => Err(StorageFailure::Foreign(
-            format!("the key {} on this server is another program's: name another namespace", keys.meta()),
-        )),
-        answer => State::read(answer?),
-    }
+/// A position of a partition as the world knows it.
+fn outward(position: &mut Position, partition: usize) {
+    position.partition = partition as u16;
 }
 
-/// Makes the namespace. Where another was quicker, that one's stays.
-async fn make(link: &Link, keys: &Keys, options: &RedisOptions) -> Result<(), StorageFailure> {
-    let meta = keys.meta();
-    let keeps = match options.keeps {
-        Keeps::History => "history",
-        Keeps::Deliveries => "deliveries",
-    };
-    let mut write = Write::new();
-    write.if_none(&meta);
-    let fields: [(&str, String); 13] = [
-        ("layout", LAYOUT.to_owned()),
-        ("store", format!("{:016x}", fastrand::u64(1..))),
-        ("keeps", keeps.to_owned()),
-        ("compression", if options.compression { "zstd" } else { "none" }.to_owned()),
-        ("partitions", crate::state::PARTITIONS.to_string()),
-        ("head", "0".to_owned()),
-        ("epoch", "1".to_owned()),
-        ("level", LEVEL.to_string()),
-        ("split", "0".to_owned()),
-        ("stored", "0".to_owned()),
-        ("events", "0".to_owned()),
-        ("bytes", "0".to_owned()),
-        ("fields", "0".to_owned()),
-    ];
-    write.command("HSET", &meta, &fields[..]);
-    write.run(link, &meta).await.map(|_| ())
-}
-
-#[async_trait]
-impl EventStore for RedisStore {
-    async fn append(
-        &self,
-        batch: &[Event],
-        atomicity: Atomicity,
-    ) -> Result<Vec<AppendOutcome>, EventStoreError> {
-        let bytes: usize = batch.iter().map(Event::size_bytes).sum();
-        if batch.len() > MAX_BATCH_EVENTS || (bytes > MAX_BATCH_BYTES && batch.len() > 1) {
-            return Err(EventStoreError::BatchTooLarge {
-                max_events: MAX_BATCH_EVENTS,
-                max_bytes: MAX_BATCH_BYTES,
-            });
+/// A failure of one partition while others did what they were asked for.
+fn in_part(failure: StorageFailure, partition: u16) -> StorageFailure {
+    match failure {
+        StorageFailure::Unknown(_) => failure,
+        failure => {
+            StorageFailure::Unknown(format!("partition {partition}: {failure}; other partitions did it"))
         }
-        match self.append_batch(batch, atomicity, None).await? {
-            Ok(outcomes) => Ok(outcomes),
-            // Nothing went with it that could be refused.
-            Err(_) => Err(shape("an append").into()),
-        }
-    }
-
-    async fn read(&self, request: &ReadRequest) -> Result<Page, EventStoreError> {
-        read::page(self, request).await
-    }
-
-    async fn get(&self, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError> {
-        read::by_ids(self, ids).await
-    }
-
-    async fn at(&self, positions: &[Position]) -> Result<Page, EventStoreError> {
-        read::at(self, positions).await
-    }
-
-    async fn count(&self, filter: &Arc<Filter>, until: Option<&Cursor>) -> Result<u64, EventStoreError> {
-        count::count(self, filter, until).await
-    }
-
-    async fn head(&self) -> Result<Cursor, EventStoreError> {
-        let state = self.state().await?;
-        Ok(state.cursor(state.head))
-    }
-
-    async fn changed(&self, after: &Cursor, timeout: Duration) -> Result<Cursor, EventStoreError> {
-        self.wait_for_change(after, timeout).await
-    }
-
-    async fn trim(&self, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
-        retention::trim(self, request).await
-    }
-
-    async fn erase(&self, entity: &Entity) -> Result<Erased, EventStoreError> {
-        erase::erase(self, entity).await
-    }
-
-    async fn verify(&self, progress: Option<Progress>) -> Result<VerifyReport, EventStoreError> {
-        verify::verify(self, progress).await
-    }
-
-    async fn info(&self) -> Result<StoreInfo, EventStoreError> {
-        let state = self.state().await?;
-        Ok(StoreInfo {
-            id: state.store,
-            namespace: self.options().namespace.clone(),
-            keeps: state.keeps,
-            head: state.cursor(state.head),
-            events: state.events,
-            bytes: state.bytes,
-            bytes_occupied: None,
-            trimmed_through: vec![state.trimmed],
-        })
     }
 }

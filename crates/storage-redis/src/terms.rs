@@ -9,7 +9,7 @@ use redis::{FromRedisValue, Pipeline, Value};
 use crate::{
     failure::shape,
     keys::{Digest, Long, hour_of},
-    store::RedisStore,
+    partition::Partition,
 };
 
 /// Lists that one part is read by in one chunk; with more it is not read by lists.
@@ -141,7 +141,7 @@ type Names = Vec<(String, Option<i64>)>;
 
 /// The lists that some chunks have of some parts, and how long each is: one round trip, or two where directories are needed.
 pub(crate) async fn lists(
-    store: &RedisStore,
+    store: &Partition,
     parts: &[LongPart<'_>],
     chunks: &[u64],
 ) -> Result<Vec<ChunkLists>, StorageFailure> {
@@ -199,7 +199,7 @@ fn chunk_lists(
 
 /// The names in the directories of some chunks; none where there are too many.
 async fn directories(
-    store: &RedisStore,
+    store: &Partition,
     chunks: &[u64],
 ) -> Result<BTreeMap<u64, Option<Vec<String>>>, StorageFailure> {
     let mut pipeline = Pipeline::with_capacity(chunks.len());

@@ -5,10 +5,13 @@
 //! stretch whose sums differ is looked at pair by pair. Nothing here is one snapshot: what seems wrong is looked at again,
 //! by itself, before it is reported.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use domain::{
-    StorageFailure,
+    Position, StorageFailure,
     ports::{EventStoreError, Keeps, VerifyReport, event_store::Progress},
 };
 use redis::{FromRedisValue, Pipeline, Value, cmd};
@@ -16,10 +19,12 @@ use redis::{FromRedisValue, Pipeline, Value, cmd};
 use crate::{
     failure::shape,
     keys::CHUNK,
+    partition::Partition,
     remove::{Seen, Terms},
     rows::Entry,
     state::position,
     store::RedisStore,
+    verify_ids::Holders,
     verify_terms::Sums,
     walk::LogWalk,
 };
@@ -27,15 +32,52 @@ use crate::{
 /// Values of a list that one read brings.
 pub(crate) const VALUES_AT_ONCE: usize = 10_000;
 
-pub(crate) async fn verify(
+/// Verifies every partition, one after the other; and, of several, that no id is in two of them.
+pub(crate) async fn verify_all(
     store: &RedisStore,
     progress: Option<Progress>,
+) -> Result<VerifyReport, EventStoreError> {
+    if let [only] = store.partitions() {
+        return verify(only, progress, None).await;
+    }
+    let events: Vec<u64> = store.states().await?.iter().map(|state| state.events).collect();
+    let total = events.iter().sum();
+    let mut holders = Holders::new(store, total);
+    let (mut whole, mut before) = (VerifyReport::default(), 0);
+    for (partition, events) in store.partitions().iter().zip(events) {
+        let progress = progress.clone().map(|progress| -> Progress {
+            Arc::new(move |done, of| progress((before + done.min(of)).min(total), total))
+        });
+        add_part(&mut whole, partition.number(), verify(partition, progress, Some(&mut holders)).await?);
+        before += events;
+    }
+    Ok(whole)
+}
+
+/// Adds what was found in a partition.
+fn add_part(whole: &mut VerifyReport, partition: u16, part: VerifyReport) {
+    whole.events += part.events;
+    whole.index_entries += part.index_entries;
+    // What is found beyond the most that a report carries is counted.
+    whole.total_findings += part.total_findings - part.findings.len() as u64;
+    for finding in part.findings {
+        match finding.position {
+            Some(at) => whole.add(Some(Position::new(partition, at.sequence)), finding.detail),
+            None => whole.add(None, format!("partition {partition}: {}", finding.detail)),
+        }
+    }
+}
+
+async fn verify(
+    store: &Partition,
+    progress: Option<Progress>,
+    mut holders: Option<&mut Holders<'_>>,
 ) -> Result<VerifyReport, EventStoreError> {
     let before = store.seen().await?;
     let mut log = LogCheck::new(store, before.state.head, before.state.events, progress);
     let chunks = store.chunks().await?;
     for chunk in &chunks {
-        log.chunk(*chunk).await?;
+        log.chunk(*chunk, &mut holders).await?;
     }
     let LogCheck { mut report, sums, bytes, progress, .. } = log;
     report.events = sums.events;
@@ -78,7 +120,7 @@ fn check_totals(before: &Seen, after: &Seen, bytes: u64, fields: u64, report: &m
 
 /// The walk over the log, with the lists of each chunk.
 struct LogCheck<'s> {
-    store: &'s RedisStore,
+    store: &'s Partition,
     /// What is appended beyond is left to the next verification.
     until: u64,
     total: u64,
@@ -97,7 +139,7 @@ struct OfChunk {
 }
 
 impl<'s> LogCheck<'s> {
-    fn new(store: &'s RedisStore, until: u64, total: u64, progress: Option<Progress>) -> Self {
+    fn new(store: &'s Partition, until: u64, total: u64, progress: Option<Progress>) -> Self {
         Self {
             store,
             until,
@@ -109,11 +151,18 @@ impl<'s> LogCheck<'s> {
         }
     }
 
-    async fn chunk(&mut self, chunk: u64) -> Result<(), EventStoreError> {
+    async fn chunk(
+        &mut self,
+        chunk: u64,
+        holders: &mut Option<&mut Holders<'_>>,
+    ) -> Result<(), EventStoreError> {
         let (mut met, mut walk) = (OfChunk::default(), LogWalk::within(chunk * CHUNK, self.until));
         while let Some(entries) = walk.next(self.store).await? {
-            for entry in entries {
-                self.entry(&entry, &mut met);
+            for entry in &entries {
+                self.entry(entry, &mut met);
+            }
+            if let Some(holders) = holders {
+                holders.check(self.store, &entries, &mut self.report).await?;
             }
             if let Some(progress) = &self.progress {
                 // Others may have appended since the total was read, and a counter may be wrong.
@@ -283,7 +332,7 @@ impl<'s> LogCheck<'s> {
 }
 
 /// A whole list of numbers, read in pages. A chunk's has at most as many as the chunk has positions.
-async fn read_list(store: &RedisStore, list: &str) -> Result<Vec<u64>, StorageFailure> {
+async fn read_list(store: &Partition, list: &str) -> Result<Vec<u64>, StorageFailure> {
     let mut all: Vec<u64> = Vec::new();
     loop {
         let mut command = cmd("LRANGE");
@@ -299,7 +348,7 @@ async fn read_list(store: &RedisStore, list: &str) -> Result<Vec<u64>, StorageFa
 }
 
 /// Which of these events are there, and can be read.
-pub(crate) async fn still_there(store: &RedisStore, sequences: &[u64]) -> Result<Vec<u64>, StorageFailure> {
+pub(crate) async fn still_there(store: &Partition, sequences: &[u64]) -> Result<Vec<u64>, StorageFailure> {
     let found = store.entries_at(sequences).await?;
     Ok(found.into_iter().filter(|entry| entry.event.is_ok()).map(|entry| entry.sequence).collect())
 }

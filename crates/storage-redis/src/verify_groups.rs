@@ -9,11 +9,11 @@ use redis::{FromRedisValue, Pipeline, Value};
 use crate::{
     failure::shape,
     group_rows::{Group, GroupKeys, lane, ledger, places},
-    store::RedisStore,
+    partition::Partition,
 };
 
 /// Adds what is found to a report.
-pub(crate) async fn check(store: &RedisStore, report: &mut VerifyReport) -> Result<(), EventStoreError> {
+pub(crate) async fn check(store: &Partition, report: &mut VerifyReport) -> Result<(), EventStoreError> {
     let groups = match store.all_groups().await {
         Ok(groups) => groups,
         Err(failure) => return damage(failure, report),
@@ -38,7 +38,7 @@ pub(crate) async fn check(store: &RedisStore, report: &mut VerifyReport) -> Resu
 #[derive(Default)]
 struct Found(Vec<String>);
 
-async fn check_group(store: &RedisStore, group: &Group, found: &mut Found) -> Result<(), StorageFailure> {
+async fn check_group(store: &Partition, group: &Group, found: &mut Found) -> Result<(), StorageFailure> {
     let (keys, count) = (GroupKeys::new(store.keys(), group.name()), group.row.spec.segments);
     let mut pipeline = Pipeline::new();
     pipeline.cmd("HGETALL").arg(keys.segments()).cmd("HGETALL").arg(keys.lanes());
@@ -60,10 +60,13 @@ async fn check_group(store: &RedisStore, group: &Group, found: &mut Found) -> Re
     }
     for segment in 0..count {
         let (rows, batches) = (next()?, next()?);
+        let references = lanes.get(&format!("r{segment}")).copied();
+        // From here on as people know it.
+        let segment = store.outward_segment(segment);
         if let Err(failure) = ledger(rows) {
             found.0.push(format!("the group {:?}, segment {segment}: {failure}", group.name()));
         }
-        check_lane(group, segment, batches, lanes.get(&format!("r{segment}")).copied(), found);
+        check_lane(group, segment, batches, references, found);
     }
     Ok(())
 }

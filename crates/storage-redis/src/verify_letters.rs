@@ -9,7 +9,7 @@ use crate::{
     dead_letter_rows::{self as rows, Record},
     failure::shape,
     group_rows::answers,
-    store::RedisStore,
+    partition::Partition,
     verify_looks::{Fields, Found, Look, look_twice, or_damage},
 };
 
@@ -31,7 +31,7 @@ enum Named {
 }
 
 /// Adds what is found to a report.
-pub(crate) async fn check(store: &RedisStore, report: &mut VerifyReport) -> Result<(), StorageFailure> {
+pub(crate) async fn check(store: &Partition, report: &mut VerifyReport) -> Result<(), StorageFailure> {
     let checked = check_letters(store, report).await;
     or_damage(checked, report)?;
     let checked = check_indexes(store, report).await;
@@ -39,7 +39,7 @@ pub(crate) async fn check(store: &RedisStore, report: &mut VerifyReport) -> Resu
 }
 
 /// Each record, and the groups that there are records of.
-async fn check_letters(store: &RedisStore, report: &mut VerifyReport) -> Result<(), StorageFailure> {
+async fn check_letters(store: &Partition, report: &mut VerifyReport) -> Result<(), StorageFailure> {
     let mut groups = BTreeSet::new();
     let mut records = Fields::of(rows::records_key(store.keys()), AT_ONCE);
     while let Some(page) = records.next(store).await? {
@@ -52,7 +52,7 @@ async fn check_letters(store: &RedisStore, report: &mut VerifyReport) -> Result<
     look_twice(store, &groups, |store, group| Box::pin(group_of_letters(store, group)), report).await
 }
 
-async fn check_indexes(store: &RedisStore, report: &mut VerifyReport) -> Result<(), StorageFailure> {
+async fn check_indexes(store: &Partition, report: &mut VerifyReport) -> Result<(), StorageFailure> {
     let keys = store.keys();
     let mut events = Fields::of(rows::events_key(keys), EVENTS_AT_ONCE);
     while let Some(page) = events.next(store).await? {
@@ -78,7 +78,7 @@ async fn check_indexes(store: &RedisStore, report: &mut VerifyReport) -> Result<
 
 /// Each name in a list.
 async fn check_list(
-    store: &RedisStore,
+    store: &Partition,
     key: &str,
     named: impl Fn(String) -> Named,
     report: &mut VerifyReport,
@@ -97,7 +97,7 @@ async fn check_list(
 }
 
 /// What is wrong with a letter: what it lacks.
-async fn letter(store: &RedisStore, id: &String) -> Result<Vec<Found>, StorageFailure> {
+async fn letter(store: &Partition, id: &String) -> Result<Vec<Found>, StorageFailure> {
     let record = match store.letter_records(std::slice::from_ref(id)).await {
         Ok(mut records) => records.pop().flatten(),
         Err(StorageFailure::Corrupt(detail)) => return Ok(vec![(None, detail)]),
@@ -131,19 +131,19 @@ async fn letter(store: &RedisStore, id: &String) -> Result<Vec<Found>, StorageFa
 }
 
 /// What is wrong with a group that has letters.
-async fn group_of_letters(store: &RedisStore, group: &String) -> Result<Vec<Found>, StorageFailure> {
+async fn group_of_letters(store: &Partition, group: &String) -> Result<Vec<Found>, StorageFailure> {
     if store.groups_with_letters().await?.contains(group) {
         return Ok(Vec::new());
     }
     Ok(vec![(None, format!("the group {group:?} has dead letters, and is not on the list of those that do"))])
 }
 
-fn look_at_named<'a>(store: &'a RedisStore, named: &'a Named) -> Look<'a> {
+fn look_at_named<'a>(store: &'a Partition, named: &'a Named) -> Look<'a> {
     Box::pin(look_at(store, named))
 }
 
 /// What is wrong with what an index says: what it leads to.
-async fn look_at(store: &RedisStore, named: &Named) -> Result<Vec<Found>, StorageFailure> {
+async fn look_at(store: &Partition, named: &Named) -> Result<Vec<Found>, StorageFailure> {
     let keys = store.keys();
     let nothing = Ok(Vec::new());
     let (id, still_named) = match named {
@@ -196,7 +196,7 @@ async fn look_at(store: &RedisStore, named: &Named) -> Result<Vec<Found>, Storag
 }
 
 /// What is wrong with the event that is kept for a letter.
-async fn event(store: &RedisStore, id: &String) -> Result<Vec<Found>, StorageFailure> {
+async fn event(store: &Partition, id: &String) -> Result<Vec<Found>, StorageFailure> {
     let mut pipeline = Pipeline::with_capacity(2);
     pipeline.cmd("HGET").arg(rows::events_key(store.keys())).arg(id);
     pipeline.cmd("HGET").arg(rows::records_key(store.keys())).arg(id);

@@ -6,7 +6,7 @@ use domain::{Position, StorageFailure, ports::VerifyReport};
 use futures_util::future::try_join_all;
 use redis::{FromRedisValue, cmd};
 
-use crate::{failure::shape, store::RedisStore};
+use crate::{failure::shape, partition::Partition};
 
 /// Something that is not as it must be, and where, if it is about an event.
 pub(crate) type Found = (Option<Position>, String);
@@ -16,9 +16,9 @@ pub(crate) type Look<'a> = Pin<Box<dyn Future<Output = Result<Vec<Found>, Storag
 
 /// Looks at things, all in a few round trips, and reports what is wrong with them both times.
 pub(crate) async fn look_twice<T: Sync>(
-    store: &RedisStore,
+    store: &Partition,
     things: &[T],
-    look: for<'a> fn(&'a RedisStore, &'a T) -> Look<'a>,
+    look: for<'a> fn(&'a Partition, &'a T) -> Look<'a>,
     report: &mut VerifyReport,
 ) -> Result<(), StorageFailure> {
     let looks = try_join_all(things.iter().map(|thing| look(store, thing))).await?;
@@ -66,7 +66,7 @@ impl Fields {
     /// The next fields with their values, perhaps none; none at all when all were met.
     pub(crate) async fn next(
         &mut self,
-        store: &RedisStore,
+        store: &Partition,
     ) -> Result<Option<Vec<(String, Vec<u8>)>>, StorageFailure> {
         let Some(place) = self.place else { return Ok(None) };
         let mut command = cmd("HSCAN");

@@ -6,8 +6,8 @@ use redis::{FromRedisValue, Pipeline, Value, cmd};
 use crate::{
     failure::shape,
     group_rows::answers,
+    partition::Partition,
     schedule::{Member, decode},
-    store::RedisStore,
     verify_looks::{Found, look_twice, or_damage},
     write::text,
 };
@@ -16,12 +16,12 @@ use crate::{
 const AT_ONCE: usize = 100;
 
 /// Adds what is found to a report.
-pub(crate) async fn check(store: &RedisStore, report: &mut VerifyReport) -> Result<(), StorageFailure> {
+pub(crate) async fn check(store: &Partition, report: &mut VerifyReport) -> Result<(), StorageFailure> {
     let checked = check_entries(store, report).await;
     or_damage(checked, report)
 }
 
-async fn check_entries(store: &RedisStore, report: &mut VerifyReport) -> Result<(), StorageFailure> {
+async fn check_entries(store: &Partition, report: &mut VerifyReport) -> Result<(), StorageFailure> {
     let mut from = "-".to_owned();
     loop {
         let mut command = cmd("ZRANGEBYLEX");
@@ -35,7 +35,7 @@ async fn check_entries(store: &RedisStore, report: &mut VerifyReport) -> Result<
 }
 
 /// What is wrong with an entry.
-async fn look_at(store: &RedisStore, entry: &String) -> Result<Vec<Found>, StorageFailure> {
+async fn look_at(store: &Partition, entry: &String) -> Result<Vec<Found>, StorageFailure> {
     let member = match Member::read(entry.clone()) {
         Ok(member) => member,
         Err(failure) => return Ok(vec![(None, failure.to_string())]),
@@ -70,7 +70,7 @@ async fn look_at(store: &RedisStore, entry: &String) -> Result<Vec<Found>, Stora
 }
 
 /// What is wrong with an event that waits, by its id: nothing but the schedule would ever take it out.
-pub(crate) async fn waits_unnamed(store: &RedisStore, id: &String) -> Result<Vec<Found>, StorageFailure> {
+pub(crate) async fn waits_unnamed(store: &Partition, id: &String) -> Result<Vec<Found>, StorageFailure> {
     let key = store.waiting_key(id);
     let mut pipeline = Pipeline::with_capacity(2);
     pipeline.cmd("HGET").arg(&key).arg("place").cmd("EXISTS").arg(&key);

@@ -14,7 +14,7 @@ use crate::{
     dead_letter_rows::{STATES, state_key},
     failure::shape,
     group_rows::{answers, groups_key},
-    store::RedisStore,
+    partition::Partition,
     verify_looks::{Found, look_twice, or_damage},
     verify_schedule::waits_unnamed,
 };
@@ -23,7 +23,7 @@ use crate::{
 const LOOKED_AT_ONCE: usize = 1_000;
 
 /// Adds what is found to a report.
-pub(crate) async fn check(store: &RedisStore, report: &mut VerifyReport) -> Result<(), StorageFailure> {
+pub(crate) async fn check(store: &Partition, report: &mut VerifyReport) -> Result<(), StorageFailure> {
     let checked = check_keys(store, report).await;
     match or_damage(checked, report) {
         Err(StorageFailure::Denied(_)) => Ok(()),
@@ -61,7 +61,7 @@ impl Keys {
     }
 }
 
-async fn check_keys(store: &RedisStore, report: &mut VerifyReport) -> Result<(), StorageFailure> {
+async fn check_keys(store: &Partition, report: &mut VerifyReport) -> Result<(), StorageFailure> {
     let (mut place, prefix) = (0u64, store.keys().named(""));
     let (mut with_letters, mut groups) = (BTreeSet::new(), BTreeMap::new());
     loop {
@@ -87,7 +87,7 @@ async fn check_keys(store: &RedisStore, report: &mut VerifyReport) -> Result<(),
 }
 
 /// What is wrong with a group that has lists of dead letters. Of those with records the walk over records tells.
-async fn letters_of(store: &RedisStore, group: &String) -> Result<Vec<Found>, StorageFailure> {
+async fn letters_of(store: &Partition, group: &String) -> Result<Vec<Found>, StorageFailure> {
     let lists = STATES.map(|(state, _)| state_key(store.keys(), group, state));
     let mut command = cmd("EXISTS");
     command.arg(&lists[..]);
@@ -100,7 +100,7 @@ async fn letters_of(store: &RedisStore, group: &String) -> Result<Vec<Found>, St
 }
 
 /// What is wrong with a group that has a key of its own.
-async fn keys_of(store: &RedisStore, (group, key): &(String, String)) -> Result<Vec<Found>, StorageFailure> {
+async fn keys_of(store: &Partition, (group, key): &(String, String)) -> Result<Vec<Found>, StorageFailure> {
     let mut pipeline = Pipeline::with_capacity(2);
     pipeline.cmd("EXISTS").arg(key).cmd("HEXISTS").arg(groups_key(store.keys())).arg(group);
     Ok(match answers(store.link().read_all(&pipeline).await?)? {

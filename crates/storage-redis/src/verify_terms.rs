@@ -15,9 +15,9 @@ use crate::{
     dictionary::Posted,
     failure::shape,
     keys::{Digest, chunk_of},
+    partition::Partition,
     remove::Terms,
     state::{State, position},
-    store::RedisStore,
     verify::{VALUES_AT_ONCE, still_there},
     walk::LogWalk,
 };
@@ -71,7 +71,7 @@ impl Sums {
 
 /// Compares the dictionary with what the log says; the number of its fields.
 pub(crate) async fn check(
-    store: &RedisStore,
+    store: &Partition,
     before: &State,
     chunks: &[u64],
     log: Sums,
@@ -117,7 +117,7 @@ pub(crate) async fn check(
 
 /// Of chunks that are on no list, those that are there.
 async fn check_unlisted(
-    store: &RedisStore,
+    store: &Partition,
     chunks: &BTreeSet<u64>,
     report: &mut VerifyReport,
 ) -> Result<HashSet<u64>, StorageFailure> {
@@ -158,7 +158,7 @@ impl Pages {
         self.posted == Posted::Unknown
     }
 
-    async fn next(&mut self, store: &RedisStore) -> Result<Option<Vec<u64>>, StorageFailure> {
+    async fn next(&mut self, store: &Partition) -> Result<Option<Vec<u64>>, StorageFailure> {
         if self.done {
             return Ok(None);
         }
@@ -186,7 +186,7 @@ type Pair = (u64, Digest);
 
 /// Looks at suspect stretches pair by pair.
 async fn compare(
-    store: &RedisStore,
+    store: &Partition,
     until: u64,
     stretches: &[u64],
     report: &mut VerifyReport,
@@ -237,7 +237,7 @@ async fn compare(
 
 /// What is wrong with a pair, if anything still is.
 async fn look_again(
-    store: &RedisStore,
+    store: &Partition,
     sequence: u64,
     digest: Digest,
     balance: i64,
@@ -262,7 +262,7 @@ async fn look_again(
 }
 
 /// How often the dictionary leads from a digest to a sequence, as far as two.
-async fn times_posted(store: &RedisStore, sequence: u64, digest: Digest) -> Result<usize, StorageFailure> {
+async fn times_posted(store: &Partition, sequence: u64, digest: Digest) -> Result<usize, StorageFailure> {
     let Some(Value::BulkString(value)) = store.values_of(&[digest]).await?.pop() else { return Ok(0) };
     match Posted::read(&value) {
         Posted::Id(own) => Ok(usize::from(own == sequence)),

@@ -7,10 +7,14 @@ use std::{
 
 use domain::{Cursor, ports::EventStoreError};
 use futures_util::StreamExt;
-use redis::Client;
-use tokio::{sync::watch, task::JoinHandle, time::Instant};
+use redis::{Client, aio::PubSub};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 
-use crate::store::RedisStore;
+use crate::{link::Link, node::CONNECT_WITHIN, store::RedisStore};
 
 /// The longest that a wait goes on without looking itself: what is published while a subscription is made anew is missed.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
@@ -23,8 +27,9 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Tells of appends by anybody. Its task begins with the first who waits, and ends with the store.
 pub(crate) struct Bell {
-    client: Client,
-    channel: String,
+    link: Link,
+    /// One of each partition.
+    channels: Vec<String>,
     rings: watch::Sender<Rings>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -36,15 +41,15 @@ struct Rings {
 }
 
 impl Bell {
-    pub(crate) fn new(client: Client, channel: String) -> Self {
-        Self { client, channel, rings: watch::Sender::default(), task: Mutex::new(None) }
+    pub(crate) fn new(link: Link, channels: Vec<String>) -> Self {
+        Self { link, channels, rings: watch::Sender::default(), task: Mutex::new(None) }
     }
 
     fn listen(&self) -> watch::Receiver<Rings> {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         // A task ends with its runtime; the next who waits begins another.
         if task.as_ref().is_none_or(JoinHandle::is_finished) {
-            *task = Some(tokio::spawn(ring(self.client.clone(), self.channel.clone(), self.rings.clone())));
+            *task = Some(tokio::spawn(ring(self.link.clone(), self.channels.clone(), self.rings.clone())));
         }
         self.rings.subscribe()
     }
@@ -66,20 +71,31 @@ impl Drop for Bell {
     }
 }
 
-async fn ring(client: Client, channel: String, rings: watch::Sender<Rings>) {
+async fn ring(link: Link, channels: Vec<String>, rings: watch::Sender<Rings>) {
     loop {
-        if let Ok(mut subscription) = client.get_async_pubsub().await
-            && subscription.subscribe(&channel).await.is_ok()
+        if let Ok((client, address)) = link.server().await
+            && let Some(subscription) = subscribed(&client, &channels).await
         {
             rings.send_modify(|rings| *rings = Rings { count: rings.count + 1, subscribed: true });
             let mut messages = subscription.into_on_message();
-            while messages.next().await.is_some() {
-                rings.send_modify(|rings| rings.count += 1);
+            // A server that is gone without a word stays silent for ever: now and then a look whether it is still the one.
+            while !link.is_elsewhere(&address) {
+                match timeout(LOOK_WITHIN, messages.next()).await {
+                    Ok(Some(_)) => rings.send_modify(|rings| rings.count += 1),
+                    Ok(None) => break,
+                    Err(_) => {}
+                }
             }
         }
         rings.send_if_modified(|rings| std::mem::replace(&mut rings.subscribed, false));
         tokio::time::sleep(SUBSCRIBE_AGAIN).await;
     }
+}
+
+async fn subscribed(client: &Client, channels: &[String]) -> Option<PubSub> {
+    let mut subscription = timeout(CONNECT_WITHIN, client.get_async_pubsub()).await.ok()?.ok()?;
+    timeout(CONNECT_WITHIN, subscription.subscribe(channels)).await.ok()?.ok()?;
+    Some(subscription)
 }
 
 impl RedisStore {
@@ -90,18 +106,17 @@ impl RedisStore {
     ) -> Result<Cursor, EventStoreError> {
         if timeout.is_zero() {
             // Nobody waits: nothing need tell of news.
-            let state = self.state().await?;
-            return state.mark_of(after).map(|_| state.cursor(state.head));
+            let states = self.states().await?;
+            return self.is_past(&states, after).map(|_| self.head_of(&states));
         }
         let deadline = Instant::now() + timeout.min(LONGEST);
         let mut rings = self.bell().listen();
         loop {
             let subscribed = rings.borrow_and_update().subscribed;
-            let state = self.state().await?;
-            let reached = state.mark_of(after)?;
+            let states = self.states().await?;
             let now = Instant::now();
-            if state.head > reached || now >= deadline {
-                return Ok(state.cursor(state.head));
+            if self.is_past(&states, after)? || now >= deadline {
+                return Ok(self.head_of(&states));
             }
             let pause = if subscribed { LOOK_WITHIN } else { LOOK_WITHOUT };
             tokio::select! {

@@ -5,8 +5,8 @@ use domain::StorageFailure;
 use crate::{
     failure::shape,
     keys::{CHUNK, chunk_of},
+    partition::Partition,
     rows::{Entry, entries, range},
-    store::RedisStore,
 };
 
 /// Entries that one read brings.
@@ -19,23 +19,29 @@ pub(crate) struct LogWalk {
     chunks: Vec<u64>,
     from: u64,
     until: u64,
+    at_once: usize,
 }
 
 impl LogWalk {
     /// Over all of the log up to a sequence.
-    pub(crate) async fn new(store: &RedisStore, until: u64) -> Result<Self, StorageFailure> {
+    pub(crate) async fn new(store: &Partition, until: u64) -> Result<Self, StorageFailure> {
         let mut chunks = store.chunks().await?;
         chunks.reverse();
-        Ok(Self { chunks, from: 0, until })
+        Ok(Self { chunks, from: 0, until, at_once: READ_AT_ONCE })
+    }
+
+    /// So many entries at once.
+    pub(crate) fn reading(self, at_once: usize) -> Self {
+        Self { at_once: at_once.max(1), ..self }
     }
 
     /// From one sequence to another, in one chunk.
     pub(crate) fn within(from: u64, until: u64) -> Self {
-        Self { chunks: vec![chunk_of(from)], from, until }
+        Self { chunks: vec![chunk_of(from)], from, until, at_once: READ_AT_ONCE }
     }
 
     /// The next entries, perhaps none of them; none when all were met.
-    pub(crate) async fn next(&mut self, store: &RedisStore) -> Result<Option<Vec<Entry>>, StorageFailure> {
+    pub(crate) async fn next(&mut self, store: &Partition) -> Result<Option<Vec<Entry>>, StorageFailure> {
         let Some(chunk) = self.chunks.last().copied() else { return Ok(None) };
         let first = self.from.max(chunk * CHUNK);
         let last = self.until.min(chunk * CHUNK + CHUNK - 1);
@@ -44,13 +50,13 @@ impl LogWalk {
             return Ok(Some(Vec::new()));
         }
         let mut pipeline = redis::Pipeline::with_capacity(1);
-        let mut command = range(&store.keys().log(chunk), &format!("{first}-0"), &format!("{last}-0"));
-        command.arg("COUNT").arg(READ_AT_ONCE);
+        let mut command = range(&store.keys().log(chunk), first, last);
+        command.arg("COUNT").arg(self.at_once);
         pipeline.add_command(command);
         let answer = store.read_entries(&pipeline).await?.pop().ok_or_else(|| shape("the log"))?;
         let found = entries(answer)?;
         match found.last() {
-            Some(last) if found.len() == READ_AT_ONCE => self.from = last.sequence + 1,
+            Some(last) if found.len() == self.at_once => self.from = last.sequence + 1,
             _ => {
                 self.chunks.pop();
             }

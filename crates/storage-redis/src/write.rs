@@ -68,6 +68,11 @@ impl Write {
         }
     }
 
+    /// Only if a field of a hash has the number of the partition's log epoch.
+    pub(crate) fn if_of_this_epoch(&mut self, key: &str, field: &str) -> &mut Self {
+        self.guard("epoch", key, field.as_bytes(), b"")
+    }
+
     /// Only if a key does not exist.
     pub(crate) fn if_none(&mut self, key: &str) -> &mut Self {
         self.guard("none", key, b"", b"")

@@ -277,7 +277,7 @@ async fn verify_finds_each_fault_of_the_dictionary() {
     // A term with a list of its own: one lost, one too many, and one of an event that is not there.
     let list = namespace.say::<Vec<String>>(&["KEYS", &namespace.key("e:*")]).await.pop().unwrap();
     let _: i64 = namespace.say(&["LREM", &list, "1", "5"]).await;
-    assert_eq!(only_finding(&store, "no index entry under correlation id \"c\"").await, Some(positions[4]));
+    assert_eq!(only_finding(&store, "no index entry under").await, Some(positions[4]));
     let _: i64 = namespace.say(&["LINSERT", &list, "BEFORE", "6", "5"]).await;
     let _: i64 = namespace.say(&["LPUSH", &list, "5"]).await;
     assert_eq!(only_finding(&store, "twice").await, Some(positions[4]));
@@ -326,13 +326,13 @@ async fn verify_finds_each_fault_of_chunks_and_counters() {
     assert_eq!(findings(&store).await, []);
 
     // An event that went behind the store's back.
-    let entries: Vec<Entry> = namespace.say(&["XRANGE", &namespace.key("log:0"), "12-0", "12-0"]).await;
+    let entries: Vec<Entry> = namespace.say(&["XRANGE", &namespace.key("log:0"), "12", "12"]).await;
     assert_eq!(entries.len(), 1);
-    let _: i64 = namespace.say(&["XDEL", &namespace.key("log:0"), "12-0"]).await;
+    let _: i64 = namespace.say(&["XDEL", &namespace.key("log:0"), &entries[0].0]).await;
     let found = findings(&store).await;
     assert!(found.iter().all(|(at, _)| at.is_none_or(|at| at == positions[11])), "{found:?}");
-    // Its three long terms, its id, its user, its correlation id; and the counters.
-    assert_eq!(found.len(), 7, "{found:?}");
+    // Its three long terms, its id, its user, its home, its correlation id; and the counters.
+    assert_eq!(found.len(), 8, "{found:?}");
 }
 
 #[tokio::test]

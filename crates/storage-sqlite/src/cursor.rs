@@ -17,10 +17,10 @@ pub(crate) fn resolve(
     if cursor.store != state.store {
         return Err(EventStoreError::ForeignCursor { cursor: cursor.store, store: state.store });
     }
-    let sequence = cursor.sequence(0);
-    if cursor.sequences.len() > 1 {
-        return Err(EventStoreError::LostCursor("it is of a log with more than one partition".into()));
-    }
+    let [sequence] = *cursor.sequences.as_slice() else {
+        let has = cursor.sequences.len();
+        return Err(EventStoreError::LostCursor(format!("it has {has} partitions, not 1")));
+    };
     let end = if cursor.epoch == state.epoch {
         Some(state.head)
     } else {

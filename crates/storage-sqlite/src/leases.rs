@@ -63,6 +63,7 @@ pub(crate) fn lease(
         leases.taken.push((lease, state(connection, group.number, held.segment)?));
     }
     leases.held.sort_unstable_by_key(|lease| lease.segment);
+    leases.surplus = Leases::beyond(share, &leases.held);
     Ok(leases)
 }
 

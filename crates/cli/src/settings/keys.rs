@@ -19,6 +19,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("store", &[], None),
     key("redis.password", &["REDIS_PASSWORD"], None),
     key("redis.password_file", &[], None),
+    key("redis.sentinel_user", &[], None),
+    key("redis.sentinel_password", &[], None),
     key("redis.ca", &[], None),
     key("redis.cert", &[], None),
     key("redis.key", &[], None),

@@ -14,6 +14,10 @@ pub(crate) struct RedisSettings {
     password: Option<String>,
     /// A file with nothing but the password.
     password_file: Option<PathBuf>,
+    /// Who the sentinels know us as, if they want to.
+    pub(crate) sentinel_user: Option<String>,
+    /// The password of the sentinels, if they want one.
+    pub(crate) sentinel_password: Option<String>,
     /// The authority that signed the server's certificate.
     pub(crate) ca: Option<PathBuf>,
     /// The certificate and the key that the server wants of a client.
@@ -39,6 +43,8 @@ impl RedisSettings {
         Ok(Self {
             password: raw(tree, "redis.password")?.text,
             password_file: path("redis.password_file")?,
+            sentinel_user: raw(tree, "redis.sentinel_user")?.text,
+            sentinel_password: raw(tree, "redis.sentinel_password")?.text,
             ca: path("redis.ca")?,
             client,
             compression: required(tree, "redis.compression", boolean)?,

@@ -1,6 +1,7 @@
 //! A store's address: read strictly, shown without its password.
 
 use std::{
+    borrow::Cow,
     fmt,
     path::{Path, PathBuf},
 };
@@ -9,8 +10,12 @@ use crate::{errors::CliError, output::escape};
 
 const DEFAULT_NAMESPACE: &str = "default";
 
-const FORMS: &str =
-    "a store is sqlite:PATH, memory:, redis://HOST or rediss://HOST, each with ?namespace=NAME where wanted";
+const FORMS: &str = "a store is sqlite:PATH, memory:, redis://HOST, redis+sentinel://HOST,HOST,HOST?master=NAME or \
+                     redis+cluster://HOST,HOST, with rediss for TLS, each with namespace=NAME where wanted";
+
+/// What an address on Redis begins with.
+const REDIS: [&str; 6] =
+    ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"];
 
 /// What kind of place it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,13 +24,11 @@ pub(crate) enum Place {
     Sqlite(PathBuf),
     /// This process.
     Memory,
-    /// A server.
+    /// A server, or several that are one store.
     Redis(Address),
-    /// Several servers that are one store, which this version cannot open.
-    RedisGroup,
 }
 
-/// The address of a server. It may hold a password, so nothing shows it.
+/// The address of a server, or of several that are one store. It may hold a password, so nothing shows it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Address {
     url: String,
@@ -83,7 +86,10 @@ impl StoreLocation {
 
     fn parse(address: &str, origin: &str) -> Result<Self, CliError> {
         let wrong = |what: &str| CliError::usage(format!("{origin}: {what}")).hint(FORMS);
-        let (address, namespace) = split_namespace(address).map_err(|what| wrong(&what))?;
+        let is_redis = address.split_once(':').is_some_and(|(scheme, _)| REDIS.contains(&scheme));
+        let parted = if is_redis { part_from_others(address) } else { part(address) };
+        let (address, namespace) = parted.map_err(|what| wrong(&what))?;
+        let address = address.as_ref();
         let Some((scheme, rest)) = address.split_once(':') else {
             let shown = escape::short(address, 80);
             return Err(wrong(&format!("{shown:?} is no store address (for a file write sqlite:{shown})")));
@@ -102,7 +108,7 @@ impl StoreLocation {
                 shown: "memory:".to_owned(),
                 origin: origin.to_owned(),
             }),
-            "redis" | "rediss" | "redis+sentinel" | "redis+cluster" => {
+            scheme if REDIS.contains(&scheme) => {
                 let (shown, has_password) = without_password(address);
                 if has_password && origin == "--store" {
                     return Err(CliError::usage(
@@ -111,10 +117,8 @@ impl StoreLocation {
                     )
                     .hint("put the address into the environment variable EVENT_REPLAY_STORE"));
                 }
-                let place = match scheme {
-                    "redis" | "rediss" => Place::Redis(Address { url: address.to_owned(), has_password }),
-                    _ => Place::RedisGroup,
-                };
+                storage_redis::check_url(address).map_err(|what| wrong(&what))?;
+                let place = Place::Redis(Address { url: address.to_owned(), has_password });
                 Ok(Self { place, namespace: namespace.to_owned(), shown, origin: origin.to_owned() })
             }
             other => {
@@ -143,7 +147,7 @@ impl StoreLocation {
     pub(crate) fn path(&self) -> Option<&Path> {
         match &self.place {
             Place::Sqlite(path) => Some(path),
-            Place::Memory | Place::Redis(_) | Place::RedisGroup => None,
+            Place::Memory | Place::Redis(_) => None,
         }
     }
 
@@ -153,25 +157,51 @@ impl StoreLocation {
     }
 }
 
-fn split_namespace(address: &str) -> Result<(&str, &str), String> {
+/// The address of a place that has no parameters but the namespace, and the namespace.
+fn part(address: &str) -> Result<(Cow<'_, str>, &str), String> {
     // A file's name may contain a question mark; only what reads as a parameter is one.
-    let Some((before, query)) = address.rsplit_once('?') else { return Ok((address, DEFAULT_NAMESPACE)) };
-    match query.split_once('=') {
-        Some(("namespace", name)) => {
-            let fine = (1..=64).contains(&name.len())
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-            match fine {
-                true => Ok((before, name)),
-                false => {
-                    Err("a namespace has 1 to 64 letters, digits, dots, dashes or underscores".to_owned())
-                }
-            }
-        }
-        Some((other, _)) => {
+    let parameter = address.rsplit_once('?').and_then(|(before, last)| Some((before, last.split_once('=')?)));
+    match parameter {
+        None => Ok((address.into(), DEFAULT_NAMESPACE)),
+        Some((before, ("namespace", name))) => Ok((before.into(), checked(name)?)),
+        Some((_, (other, _))) => {
             Err(format!("there is no parameter {:?}; there is ?namespace=NAME", escape::short(other, 40)))
         }
-        None => Ok((address, DEFAULT_NAMESPACE)),
     }
+}
+
+/// The address without the namespace among its parameters, and the namespace.
+fn part_from_others(address: &str) -> Result<(Cow<'_, str>, &str), String> {
+    let Some((before, query)) = address.rsplit_once('?') else {
+        return Ok((address.into(), DEFAULT_NAMESPACE));
+    };
+    let (mut others, mut namespace) = (Vec::new(), None);
+    for parameter in query.split('&') {
+        match parameter.split_once('=') {
+            Some(("namespace", name)) if namespace.is_none() => namespace = Some(checked(name)?),
+            Some(("namespace", _)) => return Err("it names two namespaces".to_owned()),
+            Some(("master", _)) => others.push(parameter),
+            Some((other, _)) => {
+                let other = escape::short(other, 40);
+                return Err(format!("there is no parameter {other:?}; there is ?namespace=NAME"));
+            }
+            None => return Err("a parameter is written ?NAME=VALUE".to_owned()),
+        }
+    }
+    let address = match others.is_empty() {
+        true => before.into(),
+        false => format!("{before}?{}", others.join("&")).into(),
+    };
+    Ok((address, namespace.unwrap_or(DEFAULT_NAMESPACE)))
+}
+
+fn checked(namespace: &str) -> Result<&str, String> {
+    let is_fine = (1..=64).contains(&namespace.len())
+        && namespace.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if is_fine {
+        return Ok(namespace);
+    }
+    Err("a namespace has 1 to 64 letters, digits, dots, dashes or underscores".to_owned())
 }
 
 /// The address with its password hidden, and whether it had one.
@@ -192,7 +222,8 @@ impl fmt::Display for StoreLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&escape::line(&self.shown))?;
         if self.namespace != DEFAULT_NAMESPACE {
-            write!(f, "?namespace={}", self.namespace)?;
+            let sign = if self.shown.contains("?master=") { '&' } else { '?' };
+            write!(f, "{sign}namespace={}", self.namespace)?;
         }
         Ok(())
     }
@@ -241,5 +272,48 @@ mod tests {
         assert_eq!(parse("rediss://:p@ss@h", "REDIS_URL").unwrap().to_string(), "rediss://:***@h");
         assert!(parse("redis://:pw@host", "--store").is_err());
         assert!(parse("redis://host", "--store").is_ok());
+        let several = "redis+cluster://ann:pw@one:1,two:2?namespace=blue";
+        assert!(parse(several, "--store").is_err());
+        assert_eq!(
+            parse(several, "REDIS_URL").unwrap().to_string(),
+            "redis+cluster://ann:***@one:1,two:2?namespace=blue"
+        );
+    }
+
+    #[test]
+    fn several_servers_are_one_store() {
+        let of = |address: &str| {
+            let location = parse(address, "--store").unwrap();
+            let Place::Redis(address) = location.place() else { panic!("{location}") };
+            (address.url().to_owned(), location.namespace().to_owned(), location.to_string())
+        };
+        let sentinel = "redis+sentinel://one,two:7,[::1]:8/2?master=m";
+        assert_eq!(of(sentinel), (sentinel.to_owned(), "default".to_owned(), sentinel.to_owned()));
+        for address in
+            ["rediss+sentinel://one?namespace=blue&master=m", "rediss+sentinel://one?master=m&namespace=blue"]
+        {
+            let (url, namespace, shown) = of(address);
+            assert_eq!((url.as_str(), namespace.as_str()), ("rediss+sentinel://one?master=m", "blue"));
+            assert_eq!(shown, "rediss+sentinel://one?master=m&namespace=blue");
+            assert_eq!(of(&shown).2, shown);
+        }
+        assert_eq!(of("rediss+cluster://one,two").0, "rediss+cluster://one,two");
+        for (address, because) in [
+            ("redis+sentinel://one", "add ?master=NAME"),
+            ("redis+sentinel://one?namespace=n", "add ?master=NAME"),
+            ("redis+sentinel://one,,two?master=m", "host is missing"),
+            ("redis+sentinel://one?master=m&namespace=a&namespace=b", "two namespaces"),
+            ("redis+sentinel://one?master=m&namespace=a:b", "a namespace has"),
+            ("redis+cluster://one?master=m", "no parameter \"master\""),
+            ("redis+sentinel://one?master=m&quorum=2", "no parameter \"quorum\""),
+            ("redis://one?protocol=3", "no parameter \"protocol\""),
+            ("redis://one?protocol", "?NAME=VALUE"),
+            ("redis+cluster://one/3", "no databases"),
+            ("redis+cluster:one", "does not begin"),
+            ("redis+both://one", "no kind of store"),
+        ] {
+            let refused = parse(address, "--store").unwrap_err();
+            assert!(format!("{refused:?}").contains(because), "{address}: {refused:?}");
+        }
     }
 }

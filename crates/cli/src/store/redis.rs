@@ -12,6 +12,8 @@ pub(crate) fn options(settings: &Settings, address: &Address) -> Result<RedisOpt
     Ok(RedisOptions {
         // What stands in the address is meant for this server, what is set for whichever.
         password: if address.has_password() { None } else { redis.password()? },
+        sentinel_user: redis.sentinel_user.clone(),
+        sentinel_password: redis.sentinel_password.clone(),
         namespace: settings.store.namespace().to_owned(),
         tls: Tls { ca: redis.ca.clone(), client: redis.client.clone() },
         keeps: settings.event_store.keeps(),

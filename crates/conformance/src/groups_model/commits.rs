@@ -41,7 +41,8 @@ impl Oracle {
                 commit.unblocked.push(key);
             }
         }
-        commit.dead_letters = (0..draw.rng.usize(..6)).skip(3).map(|_| draw.dead_letter()).collect();
+        let partition = segment.partition;
+        commit.dead_letters = (0..draw.rng.usize(..6)).skip(3).map(|_| draw.dead_letter(partition)).collect();
         for id in ids {
             if draw.one_in(6) {
                 commit.handled_dead_letters.push(id);
@@ -78,7 +79,7 @@ impl Oracle {
         for row in &commit.blocked {
             segment.rows.insert(row.key.clone(), row.clone());
         }
-        let mut done = Vec::new();
+        let (partition, mut done) = (segment.partition, Vec::new());
         for batch in std::mem::take(&mut segment.lane) {
             let find = |list: &[(u64, LaneProgress)]| {
                 list.iter().find(|(seq, _)| *seq == batch.seq).map(|(_, progress)| progress.clone())
@@ -100,7 +101,7 @@ impl Oracle {
             }
         }
         for id in &commit.handled_dead_letters {
-            self.handled(&lease.group, id, now);
+            self.handled(&lease.group, partition, id, now);
         }
         for new in &commit.dead_letters {
             self.give_up(&lease.group, new, now);

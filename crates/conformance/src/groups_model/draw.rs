@@ -10,7 +10,7 @@ use domain::{
 use fastrand::Rng;
 use jiff::Timestamp;
 
-/// Events in the log.
+/// Events in each partition of the log.
 pub(super) const EVENTS: usize = 12;
 pub(super) const GROUPS: &[&str] = &["g", "g:", "{g}*'"];
 pub(super) const CONSUMERS: &[&str] = &["c", "c:", "C", "\u{202e}c"];
@@ -111,9 +111,9 @@ impl Draw {
         progress
     }
 
-    pub(super) fn dead_letter(&mut self) -> NewDeadLetter {
+    pub(super) fn dead_letter(&mut self, partition: u16) -> NewDeadLetter {
         NewDeadLetter {
-            position: Position::new(0, self.sequence()),
+            position: Position::new(partition, self.sequence()),
             attempts: self.rng.u32(1..4),
             failure: Failure { at: self.now, errors: vec![format!("no {}", self.rng.u32(..9))] },
             fingerprint: format!("f{}", self.rng.u32(..3)),

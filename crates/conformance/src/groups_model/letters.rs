@@ -23,8 +23,11 @@ impl Oracle {
         self.letters.iter_mut().find(|letter| letter.id == id)
     }
 
-    pub(super) fn handled(&mut self, group: &str, id: &str, now: Timestamp) {
-        let letter = self.letter_mut(id).filter(|letter| letter.group == group && letter.state == Redriving);
+    /// A letter comes back through the lane of a segment that lies where its event does.
+    pub(super) fn handled(&mut self, group: &str, partition: u16, id: &str, now: Timestamp) {
+        let letter = self.letter_mut(id).filter(|letter| {
+            letter.group == group && letter.position.partition == partition && letter.state == Redriving
+        });
         if let Some(letter) = letter {
             (letter.state, letter.updated_at) = (Handled, now);
         }
@@ -46,7 +49,8 @@ impl Oracle {
             (letter.state, letter.reason, letter.updated_at) = (Open, None, now);
             return;
         }
-        let Some(event) = self.log.get(new.position.sequence as usize - 1) else { return };
+        let of_partition = &self.log[usize::from(new.position.partition)];
+        let Some(event) = of_partition.get(new.position.sequence as usize - 1) else { return };
         self.letters.push(DeadLetter {
             id: String::new(),
             group: group.to_owned(),
@@ -139,7 +143,8 @@ impl Oracle {
     /// Whether its group is there.
     fn put_into_lane(&mut self, letter: &DeadLetter, origin: LaneOrigin) -> bool {
         let Some(group) = self.groups.get(&letter.group) else { return false };
-        let at = segment_of(&group.spec.key.of(&letter.event), 0, 1, group.spec.segments);
+        let (partition, partitions) = (letter.position.partition, self.log.len() as u16);
+        let at = segment_of(&group.spec.key.of(&letter.event), partition, partitions, group.spec.segments);
         if let Some(segment) = self.segment_mut(&letter.group, at) {
             segment.push(at, origin, vec![letter.position.sequence]);
         }

@@ -24,6 +24,7 @@ pub(super) struct Held {
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Segment {
+    pub(super) partition: u16,
     pub(super) cursor: u64,
     pub(super) claimed_to: u64,
     pub(super) rows: BTreeMap<Key, BlockedKey>,
@@ -43,12 +44,14 @@ pub(super) struct Group {
     created_at: Timestamp,
     last_seen_at: Timestamp,
     pub(super) segments: Vec<Segment>,
+    partitions: u16,
     alive: BTreeMap<String, Timestamp>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
-    pub(super) log: Vec<Event>,
+    /// The events of each partition, in order.
+    pub(super) log: Vec<Vec<Event>>,
     pub(super) groups: BTreeMap<String, Group>,
     /// By when they were made; an id that is empty is not known yet.
     pub(super) letters: Vec<DeadLetter>,
@@ -56,8 +59,8 @@ pub(super) struct Oracle {
 }
 
 impl Segment {
-    fn begun(cursor: u64) -> Self {
-        Self { cursor, claimed_to: cursor, ..Self::default() }
+    fn begun(partition: u16, cursor: u64) -> Self {
+        Self { partition, cursor, claimed_to: cursor, ..Self::default() }
     }
 
     fn is_free(&self, now: Timestamp) -> bool {
@@ -66,7 +69,7 @@ impl Segment {
 
     pub(super) fn state(&self) -> SegmentState {
         SegmentState {
-            partition: 0,
+            partition: self.partition,
             cursor: self.cursor,
             claimed_to: self.claimed_to,
             blocked: self.rows.values().cloned().collect(),
@@ -105,7 +108,8 @@ impl Group {
         assert_eq!((record.gaps.len(), status.segments.len()), (0, self.segments.len()));
         for ((at, own), seen) in self.segments.iter().enumerate().zip(&status.segments) {
             let rows = || own.rows.values();
-            assert_eq!((usize::from(seen.segment), seen.partition, seen.cursor), (at, 0, own.cursor));
+            let place = (usize::from(seen.segment), seen.partition, seen.cursor);
+            assert_eq!(place, (at, own.partition, own.cursor));
             assert_eq!(seen.blocked_keys, own.rows.len() as u64, "in segment {at}");
             assert_eq!(seen.parked_keys, rows().filter(|row| row.due.is_none()).count() as u64);
             assert_eq!(seen.oldest_blocked, rows().map(|row| row.position).min(), "in segment {at}");
@@ -137,7 +141,14 @@ impl Group {
         self.alive.retain(|_, until| *until > now);
         self.alive.insert(request.consumer.clone(), until);
         let rank = self.alive.keys().position(|name| *name == request.consumer).unwrap();
-        let share = (0..self.segments.len()).filter(|at| at % self.alive.len() == rank).count();
+        // Dealt out like cards: the segments of one partition after those of another.
+        let dealt = (0..self.partitions).flat_map(|partition| {
+            let of_it = move |it: &&Segment| it.partition == partition;
+            self.segments.iter().filter(of_it).map(move |_| partition)
+        });
+        let own: Vec<u16> =
+            dealt.zip((0..self.alive.len()).cycle()).filter(|(_, to)| *to == rank).map(|it| it.0).collect();
+        let share = own.len();
         assert_eq!((usize::from(answer.share), answer.gaps.len()), (share, 0));
 
         let mut expected = Vec::new();
@@ -148,9 +159,24 @@ impl Group {
                 expected.push(held.lease.clone());
             }
         }
-        let free = self.segments.iter().filter(|segment| segment.is_free(now)).count();
-        let wanted = share.saturating_sub(expected.len()).min(free);
-        assert_eq!(answer.taken.len(), wanted, "{free} were free, {} held, {share} fair", expected.len());
+        let mut surplus = Vec::new();
+        for partition in 0..self.partitions {
+            let of_it = |segment: u16| segment % self.partitions == partition;
+            let share = own.iter().filter(|it| **it == partition).count();
+            let segments = self.segments.iter().filter(|segment| segment.partition == partition);
+            let free = segments.filter(|segment| segment.is_free(now)).count();
+            let mut held: Vec<u16> =
+                expected.iter().map(|lease: &Lease| lease.segment).filter(|it| of_it(*it)).collect();
+            let taken = answer.taken.iter().filter(|(lease, _)| of_it(lease.segment)).count();
+            let wanted = share.saturating_sub(held.len()).min(free);
+            assert_eq!(taken, wanted, "{free} were free, {} held, {share} fair in {partition}", held.len());
+            held.sort_unstable();
+            surplus.extend(held.into_iter().skip(share));
+        }
+        surplus.sort_unstable();
+        let mut told = answer.surplus.clone();
+        told.sort_unstable();
+        assert_eq!(told, surplus);
         for (lease, state) in &answer.taken {
             let segment = &mut self.segments[usize::from(lease.segment)];
             assert!(segment.is_free(now), "{lease:?} is held: {segment:?}");
@@ -177,8 +203,9 @@ impl Group {
         }
     }
 
-    pub(super) fn reset(&mut self, mark: u64) {
+    pub(super) fn reset(&mut self, marks: &[u64]) {
         for segment in &mut self.segments {
+            let mark = marks[usize::from(segment.partition)];
             (segment.cursor, segment.claimed_to, segment.held) = (mark, mark, None);
             segment.rows.clear();
         }
@@ -187,12 +214,15 @@ impl Group {
 
 impl Oracle {
     /// Whether the group is there now; refused where key or segments differ.
-    pub(super) fn create(&mut self, spec: &GroupSpec, mark: u64, now: Timestamp) -> bool {
+    pub(super) fn create(&mut self, spec: &GroupSpec, marks: &[u64], now: Timestamp) -> bool {
+        let partitions = marks.len() as u16;
         let Some(group) = self.groups.get_mut(&spec.name) else {
-            let segments = vec![Segment::begun(mark); usize::from(spec.segments)];
-            let alive = BTreeMap::new();
-            let group = Group { spec: spec.clone(), created_at: now, last_seen_at: now, segments, alive };
-            self.groups.insert(spec.name.clone(), group);
+            let begun = |at: u16| Segment::begun(at % partitions, marks[usize::from(at % partitions)]);
+            let segments = (0..spec.segments).map(begun).collect();
+            let (spec, alive) = (spec.clone(), BTreeMap::new());
+            let name = spec.name.clone();
+            let group = Group { spec, created_at: now, last_seen_at: now, segments, partitions, alive };
+            self.groups.insert(name, group);
             return true;
         };
         let same = (&group.spec.key, group.spec.segments) == (&spec.key, spec.segments);

@@ -1,11 +1,11 @@
 //! One round: operations drawn at random, done to the store by one of two processes and to the model, and compared.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use domain::{
     Cursor, TypePattern,
     dead_letter::DeadLetter,
-    group::{GroupKey, GroupSpec, LaneOrigin, Lease, NewLaneBatch},
+    group::{GroupKey, GroupSpec, LaneBatch, LaneOrigin, Lease, NewLaneBatch, partition_of},
     ports::{
         Clock as _, DeadLetterQuery, GroupStoreError, LeaseRequest, ReplayLease, ReplayRecord, ReplayState,
         ReplayUpdate, SegmentCommit,
@@ -53,11 +53,20 @@ impl Run {
     pub(crate) async fn new(bench: Bench, seed: u64) -> Self {
         let handles = [bench.store.clone(), bench.storage.open().await];
         let mut oracle = Oracle::default();
-        for n in 0..EVENTS {
-            let user = format!("u{}", n % 4);
-            oracle.log.push(Draft::new(&format!("e-{n}")).with("userId", user).event());
+        let partitions = usize::from(bench.partitions);
+        oracle.log = vec![Vec::new(); partitions];
+        // As many events in each partition: their ids are their keys.
+        for n in 0.. {
+            let event = Draft::new(&format!("e-{n}")).with("userId", format!("u{}", n % 4)).event();
+            let own = &mut oracle.log[usize::from(partition_of(&event.ordering_key(), bench.partitions))];
+            if own.len() < EVENTS {
+                bench.store_all(std::slice::from_ref(&event)).await;
+                own.push(event);
+            }
+            if oracle.log.iter().all(|own| own.len() == EVENTS) {
+                break;
+            }
         }
-        bench.store_all(&oracle.log).await;
         let mut runners = Vec::new();
         for id in REPLAYS {
             let now = bench.clock.now();
@@ -135,10 +144,10 @@ impl Run {
         self.here = format!("{}: {what:#?}", self.here);
     }
 
-    async fn mark(&mut self) -> (Cursor, u64) {
-        let sequence = self.draw.rng.u64(..=EVENTS as u64);
+    async fn mark(&mut self) -> Cursor {
         let head = self.bench.store.head().await.unwrap();
-        (Cursor { sequences: vec![sequence], ..head }, sequence)
+        let draw = |_| self.draw.rng.u64(..=EVENTS as u64);
+        Cursor { sequences: (0..self.bench.partitions).map(draw).collect(), ..head }
     }
 
     /// One of the groups that may be there.
@@ -147,10 +156,11 @@ impl Run {
     }
 
     async fn create(&mut self) {
-        let (mark, sequence) = self.mark().await;
+        let mark = self.mark().await;
         let name = self.name();
-        let mut spec = GroupSpec { segments: self.draw.rng.u16(1..=4), ..GroupSpec::new(name) };
-        if self.draw.rng.bool() {
+        let partitions = self.bench.partitions;
+        let mut spec = GroupSpec { segments: partitions * self.draw.rng.u16(1..=4), ..GroupSpec::new(name) };
+        if self.draw.rng.bool() && partitions == 1 {
             spec.key = GroupKey::Entity("user".to_owned());
         }
         if let Some(existing) = self.oracle.groups.get(&spec.name).filter(|_| self.draw.rng.bool()) {
@@ -159,9 +169,9 @@ impl Run {
         if self.draw.rng.bool() {
             spec.types.push(TypePattern::new(self.draw.pick(&["a.*", "b"])));
         }
-        self.doing(("create", &spec, sequence));
+        self.doing(("create", &spec, &mark));
         let answer = self.store().create_group(&spec, &mark).await;
-        if self.oracle.create(&spec, sequence, self.now()) {
+        if self.oracle.create(&spec, &mark.sequences, self.now()) {
             assert_eq!(answer.unwrap().spec, spec, "{}", self.here);
         } else {
             assert!(matches!(answer, Err(GroupStoreError::Differs { .. })), "{}: {answer:?}", self.here);
@@ -227,7 +237,7 @@ impl Run {
     async fn enqueue(&mut self) {
         let mut batches = Vec::new();
         for _ in 0..self.draw.rng.usize(1..4) {
-            let (group, segment) = (self.name(), self.draw.rng.u16(..5));
+            let (group, segment) = (self.name(), self.draw.rng.u16(..4 * self.bench.partitions + 1));
             let had = self.oracle.had(&group, segment);
             let (replay_id, batch) = if had.is_empty() || self.draw.rng.bool() {
                 self.next_batch += 1;
@@ -265,13 +275,13 @@ impl Run {
     }
 
     async fn reset(&mut self) {
-        let (group, (mark, sequence)) = (self.name(), self.mark().await);
-        self.doing(("reset", &group, sequence));
+        let (group, mark) = (self.name(), self.mark().await);
+        self.doing(("reset", &group, &mark));
         let answer = self.store().reset_group(&group, &mark).await;
         match self.oracle.groups.get_mut(&group) {
             Some(own) => {
                 answer.unwrap();
-                own.reset(sequence);
+                own.reset(&mark.sequences);
             }
             None => assert_eq!(answer, Err(GroupStoreError::NoGroup(group)), "{}", self.here),
         }
@@ -344,9 +354,14 @@ impl Run {
             assert!(rows.is_sorted_by_key(|(_, row)| row.position), "{rows:#?}");
             rows.sort_by(|(one, left), (other, right)| (one, &left.key).cmp(&(other, &right.key)));
             let mut expected = Vec::new();
+            let all: Vec<(u16, u64)> = (0..).zip(&group.segments).map(|(at, _)| (at, 0)).collect();
+            let mut lanes: BTreeMap<u16, Vec<LaneBatch>> = BTreeMap::new();
+            for batch in store.lane(name, &all, 1_000_000).await.unwrap() {
+                lanes.entry(batch.segment).or_default().push(batch);
+            }
             for (at, segment) in (0..).zip(&mut group.segments) {
                 expected.extend(segment.rows.values().map(|row| (at, row.clone())));
-                segment.check_lane(&store.lane(name, &[(at, 0)], 10_000).await.unwrap());
+                segment.check_lane(&lanes.remove(&at).unwrap_or_default());
             }
             assert_eq!(rows, expected);
         }

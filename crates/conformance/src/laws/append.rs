@@ -9,6 +9,7 @@ use domain::{
     retention::RetentionRule,
 };
 
+use super::support::{in_order, rise};
 use crate::{Bench, Draft, Harness, json_of, walk};
 
 /// `append` answers one outcome an event, in the batch's order.
@@ -29,7 +30,7 @@ pub async fn append_answers_one_outcome_an_event_in_order(h: &impl Harness) {
     assert_eq!(again, AppendOutcome::AlreadyStored(first));
     assert_eq!(conflict, AppendOutcome::Conflict(first));
     assert_eq!(repeat, AppendOutcome::AlreadyStored(b));
-    assert!(first < b && b < c, "{first} {b} {c}");
+    assert!(rise(&[first, b, c]), "{first} {b} {c}");
 }
 
 /// An empty batch has no outcomes and changes nothing.
@@ -42,8 +43,8 @@ pub async fn append_of_nothing_changes_nothing(h: &impl Harness) {
     assert_eq!(bench.store.info().await.unwrap(), before);
 }
 
-/// What one call stores becomes visible at once, with all index entries: a reader that asks while batches of ten are
-/// written sees whole batches alone, whichever index it asks.
+/// What one call stores in a partition becomes visible at once, with all index entries: a reader that asks while batches of
+/// ten are written sees whole batches alone, whichever index it asks.
 pub async fn append_is_visible_at_once_with_all_index_entries(h: &impl Harness) {
     const BATCH: u64 = 10;
     let bench = Bench::new(h).await;
@@ -53,7 +54,8 @@ pub async fn append_is_visible_at_once_with_all_index_entries(h: &impl Harness) 
             let events: Vec<Event> = (0..BATCH)
                 .map(|n| {
                     let draft = Draft::new(&format!("{batch}-{n}"));
-                    draft.with("correlationId", "c").with("userId", "u").event()
+                    let event = draft.with("correlationId", "c").with("userId", "u").event();
+                    event.with_key_source(KeySource::Entity(0))
                 })
                 .collect();
             writer.append(&events, Atomicity::Each).await.unwrap();
@@ -198,7 +200,7 @@ pub async fn append_under_each_stores_what_it_can(h: &impl Harness) {
         ),
         "{outcomes:?}"
     );
-    assert_eq!(bench.ids(Filter::default()).await, ["a", "b", "c"]);
+    in_order(&bench.all(Filter::default()).await, &["a", "b", "c"].map(str::to_owned));
 }
 
 /// Under `AllOrNothing`, if any outcome is `Conflict` or `Erased`, nothing is stored, and what was well says so.
@@ -365,9 +367,12 @@ pub async fn append_hands_out_rising_positions(h: &impl Harness) {
     for batch in 0..5 {
         positions.extend(bench.store_all(&Draft::many(&format!("b{batch}"), 4)).await);
         let head = bench.store.head().await.unwrap();
-        assert_eq!(Some(head.sequence(0)), positions.last().map(|last| last.sequence));
+        for partition in 0..bench.partitions {
+            let own = positions.iter().filter(|position| position.partition == partition);
+            assert_eq!(head.sequence(partition), own.map(|position| position.sequence).max().unwrap_or(0));
+        }
     }
-    assert!(positions.is_sorted_by(|left, right| left < right), "{positions:?}");
+    assert!(rise(&positions), "{positions:?}");
     assert!(positions[0].sequence >= 1);
     let read: Vec<_> = bench.all(Filter::default()).await.iter().map(|stored| stored.position).collect();
     assert_eq!(read, positions);
@@ -376,7 +381,7 @@ pub async fn append_hands_out_rising_positions(h: &impl Harness) {
 /// A position is never handed out twice, not even after everything was trimmed or erased and the store opened anew.
 pub async fn append_never_hands_out_a_position_twice(h: &impl Harness) {
     let bench = Bench::new(h).await;
-    let mut newest = bench.store_all(&Draft::many("a", 3)).await[2];
+    let mut handed_out = bench.store_all(&Draft::many("a", 3)).await;
     let everything = RetentionRule { max_events: Some(0), ..RetentionRule::default() };
     let request = TrimRequest {
         rule: everything,
@@ -388,12 +393,13 @@ pub async fn append_never_hands_out_a_position_twice(h: &impl Harness) {
     assert_eq!(bench.trim(&request).await.events, 3);
     for (round, removal) in ["trim", "erase"].into_iter().enumerate() {
         let reopened = bench.storage.open().await;
-        assert_eq!(reopened.head().await.unwrap().sequence(0), newest.sequence, "after {removal}");
+        let head = reopened.head().await.unwrap();
+        assert!(handed_out.iter().all(|position| head.covers(*position)), "{head:?} after {removal}");
         let event = Draft::new(&format!("b{round}")).with("userId", "u").event();
         let outcomes = reopened.append(&[event], Atomicity::Each).await.unwrap();
         let AppendOutcome::Stored(next) = outcomes[0] else { panic!("{outcomes:?}") };
-        assert!(next > newest, "{next} after {newest}");
-        newest = next;
+        handed_out.push(next);
+        assert!(rise(&handed_out), "{handed_out:?}");
         bench.erase("user", "u").await;
     }
 }
@@ -410,16 +416,18 @@ pub async fn append_stamps_events_with_the_stores_clock(h: &impl Harness) {
     assert_eq!(stamps, [first, bench.clock.now()]);
 }
 
-/// Where the clock steps back, an event takes the stored time of the one before it, also through another handle.
+/// Where the clock steps back, an event takes the stored time of the one before it in its partition, also through another
+/// handle.
 pub async fn append_never_steps_back_in_stored_time(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let start = bench.clock.now();
-    bench.store_all(&[Draft::new("a").event()]).await;
+    let event = |id: &str| Draft::new(id).with("userId", "u").event().with_key_source(KeySource::Entity(0));
+    bench.store_all(&[event("a")]).await;
     bench.clock.set(start - Duration::from_secs(3600));
     let other = bench.storage.open().await;
-    other.append(&[Draft::new("b").event()], Atomicity::Each).await.unwrap();
+    other.append(&[event("b")], Atomicity::Each).await.unwrap();
     bench.clock.set(start + Duration::from_secs(1));
-    bench.store_all(&[Draft::new("c").event()]).await;
+    bench.store_all(&[event("c")]).await;
     let stamps: Vec<_> = bench.all(Filter::default()).await.iter().map(|stored| stored.stored_at).collect();
     assert_eq!(stamps, [start, start, bench.clock.now()]);
 }

@@ -45,7 +45,7 @@ async fn busy(bench: &Bench) -> Vec<Lease> {
 
 /// All of a commit is kept, and seen from every handle; a call may commit to many segments of many groups.
 pub async fn a_commit_is_kept_whole(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let positions = bench.store_all(&Draft::many("e", 9)).await;
     let leases = busy(&bench).await;
     bench.make_group(&spec("other", 1), 0).await;
@@ -75,7 +75,7 @@ pub async fn a_commit_is_kept_whole(h: &impl Harness) {
 
 /// A row takes the place of the one of its key; a key without a row may be released.
 pub async fn a_row_takes_the_place_of_that_of_its_key(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 9)).await;
     bench.make_group(&spec("g", 1), 0).await;
     let lease = bench.only("g", "c").await;
@@ -95,7 +95,7 @@ pub async fn a_row_takes_the_place_of_that_of_its_key(h: &impl Harness) {
 
 /// Keys of any text are told apart, by their kinds as by their ids.
 pub async fn a_ledger_never_confuses_odd_keys(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 1), 0).await;
     let lease = bench.only("g", "c").await;
     let mut rows = vec![row(Key::new("all", ""), 1, &bench)];
@@ -119,7 +119,7 @@ pub async fn a_ledger_never_confuses_odd_keys(h: &impl Harness) {
 /// Whoever's lease is not the newest changes nothing: not cursor, ledger, dead letters, lane or results. The commits to
 /// other segments of the same call are kept.
 pub async fn a_commit_under_an_old_lease_is_fenced_and_changes_nothing(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let positions = bench.store_all(&Draft::many("e", 9)).await;
     let leases = busy(&bench).await;
     bench
@@ -168,7 +168,7 @@ pub async fn a_commit_under_an_old_lease_is_fenced_and_changes_nothing(h: &impl 
 
 /// Time alone fences nobody.
 pub async fn a_lease_that_is_over_and_that_nobody_took_still_commits(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 9)).await;
     bench.make_group(&spec("g", 1), 0).await;
     let lease = bench.only("g", "c").await;
@@ -179,7 +179,7 @@ pub async fn a_lease_that_is_over_and_that_nobody_took_still_commits(h: &impl Ha
 
 /// A commit that gives its lease back frees the segment at once, as it leaves it.
 pub async fn a_commit_that_gives_its_lease_back_frees_the_segment(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 9)).await;
     bench.make_group(&spec("g", 2), 0).await;
     let held = bench.lease("g", "c").await.held;
@@ -196,7 +196,7 @@ pub async fn a_commit_that_gives_its_lease_back_frees_the_segment(h: &impl Harne
 
 /// Committing the same again, as after a lost answer, leaves what one commit leaves.
 pub async fn committing_the_same_again_settles_it(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let positions = bench.store_all(&Draft::many("e", 9)).await;
     let leases = busy(&bench).await;
     let whole = everything(&bench, leases[0].clone(), positions[0]).await;
@@ -215,7 +215,7 @@ pub async fn committing_the_same_again_settles_it(h: &impl Harness) {
 /// While one commits on and on, another takes its segment over: it finds what the last commit left that was kept, and
 /// none is kept after.
 pub async fn of_two_committers_only_the_newest_is_kept(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 200)).await;
     for round in 0..5_u64 {
         let group = format!("g{round}");
@@ -253,7 +253,7 @@ pub async fn of_two_committers_only_the_newest_is_kept(h: &impl Harness) {
 
 /// A dead letter is made of the event at its position in the log, as the commit reports it.
 pub async fn a_dead_letter_is_made_of_the_event_at_its_position(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let positions = bench.store_all(&Draft::many("e", 3)).await;
     bench.make_group(&spec("g", 1), 0).await;
     let lease = bench.only("g", "c").await;
@@ -278,7 +278,7 @@ pub async fn a_dead_letter_is_made_of_the_event_at_its_position(h: &impl Harness
 /// A group has one dead letter a position: a further failure adds to its attempts and history and opens it, whatever had
 /// become of it. Other groups have their own.
 pub async fn a_dead_letter_of_the_same_delivery_merges(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 1)).await;
     let mut expected = letters[0].clone();
     bench.make_group(&spec("h", 1), 0).await;
@@ -312,7 +312,7 @@ pub async fn a_dead_letter_of_the_same_delivery_merges(h: &impl Harness) {
 /// Where the log has lost the event, a further failure merges into the letter that still has it; where neither has it,
 /// none is made, and the rest of the commit is kept.
 pub async fn a_dead_letter_needs_its_event_and_its_commit_does_not(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 1)).await;
     let gone = bench.store_all(&Draft::many("gone", 1)).await[0];
     bench.pass_as(&lease, 2).await;
@@ -331,7 +331,7 @@ pub async fn a_dead_letter_needs_its_event_and_its_commit_does_not(h: &impl Harn
 
 /// A redrive that was handled closes its letter; letters that are not being redriven stay as they are.
 pub async fn a_handled_redrive_closes_its_letter_alone(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 4)).await;
     let ids: Vec<String> = letters.iter().map(|letter| letter.id.clone()).collect();
     assert_eq!(bench.store.discard(&ids[2..3], "no").await.unwrap(), [DeadLetterChange::Done]);
@@ -350,7 +350,7 @@ pub async fn a_handled_redrive_closes_its_letter_alone(h: &impl Harness) {
 
 /// A redrive that failed again opens its letter, also where the same commit says that it was handled.
 pub async fn a_redrive_that_failed_again_opens_its_letter(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 2)).await;
     let ids: Vec<String> = letters.iter().map(|letter| letter.id.clone()).collect();
     bench.store.redrive(&ids).await.unwrap();

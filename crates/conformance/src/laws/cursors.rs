@@ -43,10 +43,20 @@ pub async fn a_cursor_beyond_the_head_is_lost(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.store_all(&Draft::many("e", 3)).await;
     let head = bench.store.head().await.unwrap();
-    for sequence in [head.sequence(0) + 1, i64::MAX as u64, u64::MAX] {
-        let beyond = Cursor { sequences: vec![sequence], ..head.clone() };
-        for refusal in refusals(&bench, &beyond).await {
-            assert_eq!(refusal.kind(), "lost-cursor", "at {sequence}: {refusal}");
+    for partition in 0..bench.partitions {
+        // Against log order, a read of several partitions goes on behind the newest event of one that it has not come to.
+        let next = head.sequence(partition) + if bench.partitions == 1 { 1 } else { 2 };
+        for sequence in [next, i64::MAX as u64, u64::MAX] {
+            let mut beyond = head.clone();
+            beyond.sequences[usize::from(partition)] = sequence;
+            for refusal in refusals(&bench, &beyond).await {
+                assert_eq!(refusal.kind(), "lost-cursor", "at {partition}:{sequence}: {refusal}");
+            }
+        }
+    }
+    for sequences in [Vec::new(), vec![0; head.sequences.len() + 1]] {
+        for refusal in refusals(&bench, &Cursor { sequences, ..head.clone() }).await {
+            assert_eq!(refusal.kind(), "lost-cursor", "of another number of partitions: {refusal}");
         }
     }
 }
@@ -69,7 +79,7 @@ pub async fn a_cursor_before_what_was_trimmed_goes_on_with_what_is_left(h: &impl
     let bench = Bench::new(h).await;
     let start = bench.store.head().await.unwrap();
     let positions = bench.store_all(&Draft::many("e", 5)).await;
-    assert_eq!(bench.store.info().await.unwrap().trimmed_through, [0]);
+    assert_eq!(bench.store.info().await.unwrap().trimmed_through, start.sequences);
     let rule = RetentionRule { max_events: Some(2), ..RetentionRule::default() };
     bench
         .trim(&TrimRequest {
@@ -84,5 +94,10 @@ pub async fn a_cursor_before_what_was_trimmed_goes_on_with_what_is_left(h: &impl
     let page = bench.store.read(&request).await.unwrap();
     let read: Vec<_> = page.events.iter().map(|stored| stored.position).collect();
     assert_eq!(read, positions[3..]);
-    assert_eq!(bench.store.info().await.unwrap().trimmed_through, [positions[2].sequence]);
+    let trimmed = |partition| {
+        let gone = positions[..3].iter().filter(|position| position.partition == partition);
+        gone.map(|position| position.sequence).max().unwrap_or(0)
+    };
+    let expected: Vec<u64> = (0..bench.partitions).map(trimmed).collect();
+    assert_eq!(bench.store.info().await.unwrap().trimmed_through, expected);
 }

@@ -33,7 +33,7 @@ async fn found(store: &dyn Stores, query: DeadLetterQuery) -> Vec<String> {
 
 /// The oldest first by when they were made, then by id, each once, at every page size and from every handle.
 pub async fn dead_letters_are_listed_oldest_first_over_pages(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let positions = bench.store_all(&Draft::many("e", 12)).await;
     bench.make_group(&spec("g", 1), 0).await;
     let lease = bench.only("g", "c").await;
@@ -67,7 +67,7 @@ pub async fn dead_letters_are_listed_oldest_first_over_pages(h: &impl Harness) {
 
 /// A query's parts are group, fingerprints, states and what the event matches; all of them must fit.
 pub async fn dead_letters_match_every_part_of_a_query(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let event = |n: usize| {
         let draft = Draft::new(&format!("e-{n}")).of_type(["a.b", "c"][n % 2]);
         draft.with("userId", format!("u{}", n % 3)).event()
@@ -124,7 +124,7 @@ pub async fn dead_letters_match_every_part_of_a_query(h: &impl Harness) {
 
 /// Letters are found by their ids; unknown ids are left out.
 pub async fn dead_letters_are_found_by_id(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let (_, letters) = bench.dead_letters_for(&Draft::many("e", 3)).await;
     let asked = [letters[2].id.clone(), "unknown".to_owned(), letters[0].id.clone(), String::new()];
     let mut read = bench.storage.open().await.dead_letters_by_id(&asked).await.unwrap();
@@ -137,7 +137,7 @@ pub async fn dead_letters_are_found_by_id(h: &impl Harness) {
 /// Groups, fingerprints, replays and failures of any text come back as they were; the event keeps its ordering key and
 /// what was wished of its delivery.
 pub async fn a_dead_letter_keeps_every_text_and_wish(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let options = DeliveryOptions {
         priority: Priority::High,
         expires_at: Some(bench.clock.now()),
@@ -172,7 +172,8 @@ pub async fn a_dead_letter_keeps_every_text_and_wish(h: &impl Harness) {
         );
         assert_eq!(letter.replay_id, new.replay_id);
         assert_eq!((letter.event.json(), letter.event.options()), (event.json(), options));
-        assert_eq!(letter.event.ordering_key().to_string(), "correlation=c");
+        assert_eq!(letter.event.ordering_key(), bench.all(Filter::default()).await[0].event.ordering_key());
+        assert!(bench.is_a_part || letter.event.ordering_key().to_string() == "correlation=c");
     }
     assert_eq!(bench.letters().await.len(), ODD.len());
 }
@@ -180,7 +181,7 @@ pub async fn a_dead_letter_keeps_every_text_and_wish(h: &impl Harness) {
 /// Open letters are set to redriving and put into the lane of the segment that their keys fall to, one reference each;
 /// what is on its way or closed is not put there again.
 pub async fn redrive_queues_each_open_letter_once(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let event = |n: usize| {
         let draft = Draft::new(&format!("e-{n}")).with("userId", "u").with("labId", format!("l{n}"));
         draft.event().with_key_source(KeySource::Entity(0))
@@ -188,6 +189,10 @@ pub async fn redrive_queues_each_open_letter_once(h: &impl Harness) {
     let events: Vec<Event> = (0..8).map(event).collect();
     let positions = bench.store_all(&events).await;
     for (group, key) in [("own", GroupKey::Event), ("lab", GroupKey::Entity("lab".to_owned()))] {
+        if bench.is_a_part && key != GroupKey::Event {
+            // No other order is kept over several partitions.
+            continue;
+        }
         let spec = GroupSpec { key, ..spec(group, 8) };
         bench.make_group(&spec, 0).await;
         let lease = bench.lease(group, "c").await.held[0].clone();
@@ -223,7 +228,7 @@ pub async fn redrive_queues_each_open_letter_once(h: &impl Harness) {
 
 /// A full lane takes redrives and releases.
 pub async fn redrive_takes_no_notice_of_the_lanes_bound(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let (_, letters) = bench.dead_letters_for(&Draft::many("e", 2)).await;
     bench.replay("r").await;
     let full: Vec<u64> = (0..MAX_LANE_REFERENCES as u64).collect();
@@ -234,7 +239,7 @@ pub async fn redrive_takes_no_notice_of_the_lanes_bound(h: &impl Harness) {
 
 /// Callers that redrive the same letters at once put each into the lane once.
 pub async fn four_redrives_at_once_queue_once(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let (_, letters) = bench.dead_letters_for(&Draft::many("e", 10)).await;
     let mut callers = tokio::task::JoinSet::new();
     for store in bench.handles(4).await {
@@ -254,7 +259,7 @@ pub async fn four_redrives_at_once_queue_once(h: &impl Harness) {
 /// An open letter is closed with the reason; where its key is parked behind it, the key is released through the lane, in
 /// its segment. What is on its way or closed stays as it is.
 pub async fn discard_closes_with_a_reason_and_releases_a_parked_key(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 4)).await;
     let parked = NewDeadLetter { parked: true, ..given_up(&bench, letters[1].position) };
     let mut waits = row(Key::new("event", "e-1"), 2, &bench);
@@ -285,7 +290,7 @@ pub async fn discard_closes_with_a_reason_and_releases_a_parked_key(h: &impl Har
 
 /// Where a group was deleted, nobody could handle its letters: they can be discarded, not redriven.
 pub async fn letters_of_a_deleted_group_are_discarded_and_not_redriven(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 2)).await;
     let parked = NewDeadLetter { parked: true, ..given_up(&bench, letters[0].position) };
     bench.commit_ok(SegmentCommit { dead_letters: vec![parked], ..SegmentCommit::new(lease, 2, 2) }).await;
@@ -299,7 +304,7 @@ pub async fn letters_of_a_deleted_group_are_discarded_and_not_redriven(h: &impl 
 
 /// Letters are counted by group and state, with when the oldest was made.
 pub async fn dead_letters_are_counted_by_group_and_state(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     assert_eq!(bench.store.count_dead_letters().await.unwrap(), []);
     let (_, letters) = bench.dead_letters_for(&Draft::many("e", 5)).await;
     bench.make_group(&spec("h", 1), 0).await;
@@ -325,7 +330,7 @@ pub async fn dead_letters_are_counted_by_group_and_state(h: &impl Harness) {
 
 /// Letters that were closed before an instant are removed, and no others, however old.
 pub async fn purging_removes_what_was_closed_before(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 5)).await;
     let ids = ids(&letters);
     bench.store.redrive(&ids[..2]).await.unwrap();
@@ -347,7 +352,7 @@ pub async fn purging_removes_what_was_closed_before(h: &impl Harness) {
 
 /// A letter keeps its event when the log is trimmed, and can be redriven still.
 pub async fn the_event_of_a_dead_letter_outlives_a_trim(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let (lease, before) = bench.dead_letters_for(&Draft::many("e", 2)).await;
     bench.commit_ok(SegmentCommit::new(lease, 2, 2)).await;
     assert_eq!(bench.trim(&keep_newest(0)).await.events, 2);
@@ -366,7 +371,7 @@ pub async fn the_event_of_a_dead_letter_outlives_a_trim(h: &impl Harness) {
 /// With an entity go the letters whose events name it, also where the log had lost them before, and their ids are
 /// refused from then on; other letters stay.
 pub async fn the_event_of_a_dead_letter_goes_with_its_entity(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let event = |n: usize, user: &str| Draft::new(&format!("e-{n}")).with("userId", user).event();
     let events = [event(0, "x"), event(1, "y"), event(2, "x")];
     let (lease, letters) = bench.dead_letters_for(&events).await;

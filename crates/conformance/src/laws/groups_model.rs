@@ -8,7 +8,7 @@ const STEPS: usize = 100;
 /// On every sequence of operations from two processes, groups are as the model says: leases, states, lanes, ledgers,
 /// dead letters and results. A round's failure names the seed that repeats it.
 pub async fn groups_agree_with_the_model(h: &impl Harness) {
-    for seed in seeds() {
+    for seed in seeds(h.partitions()) {
         let mut run = Run::new(Bench::new(h).await, seed).await;
         for step in 0..STEPS {
             run.step(step).await;

@@ -28,7 +28,7 @@ async fn trim_all(bench: &Bench, holder: &str) -> u64 {
 
 /// Everything after the cursor of the slowest segment stays, until the group has passed it or is deleted.
 pub async fn trim_keeps_what_a_group_has_not_passed(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
     bench.make_group(&spec("slow", 16), 2).await;
     bench.make_group(&spec("fast", 1), 7).await;
@@ -53,7 +53,7 @@ pub async fn trim_keeps_what_a_group_has_not_passed(h: &impl Harness) {
 
 /// What waits in a ledger stays, whether it waits to be tried again or is parked.
 pub async fn trim_keeps_what_a_ledger_names(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
     bench.make_group(&spec("g", 1), 0).await;
     let lease = bench.only("g", "c").await;
@@ -73,7 +73,7 @@ pub async fn trim_keeps_what_a_ledger_names(h: &impl Harness) {
 
 /// What a lane refers to stays until its batch has left.
 pub async fn trim_keeps_what_a_lane_refers_to(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
     bench.make_group(&spec("g", 1), 10).await;
     bench.replay("r").await;
@@ -90,7 +90,7 @@ pub async fn trim_keeps_what_a_lane_refers_to(h: &impl Harness) {
 
 /// A group that no consumer has visited for long enough holds nothing any more, until one visits it again.
 pub async fn a_forgotten_group_holds_nothing(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
     bench.make_group(&spec("g", 2), 0).await;
     bench.clock.advance(Duration::from_secs(3600));
@@ -110,7 +110,7 @@ pub async fn a_forgotten_group_holds_nothing(h: &impl Harness) {
 
 /// However slow a group is, it does not hold what was stored longer ago than the trim's bound.
 pub async fn no_group_holds_beyond_the_longest_hold(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
     bench.make_group(&spec("g", 2), 1).await;
     let max_hold = Some(Duration::from_secs(4 * 60 + 30));
@@ -141,7 +141,7 @@ fn covers(gaps: &[Gap], unpassed: &[u64], removed: std::ops::RangeInclusive<u64>
 /// A trim notes for each group what it removed before the group had passed it, whatever its steps; consumers are told,
 /// and a reset forgets it.
 pub async fn a_gap_names_what_was_removed_before_it_was_passed(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
     for (name, at) in [("early", 0), ("late", 3), ("done", 8)] {
         bench.make_group(&spec(name, 4), at).await;
@@ -167,7 +167,7 @@ pub async fn a_gap_names_what_was_removed_before_it_was_passed(h: &impl Harness)
 
 /// What a ledger or a lane names is not passed either.
 pub async fn a_gap_names_what_waits_in_ledger_or_lane(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
     for name in ["ledger", "lane", "neither"] {
         bench.make_group(&spec(name, 1), 9).await;
@@ -186,7 +186,7 @@ pub async fn a_gap_names_what_waits_in_ledger_or_lane(h: &impl Harness) {
 
 /// A trim of some types records no gap where it removed nothing that the group had not passed.
 pub async fn a_trim_that_removes_nothing_unpassed_records_no_gap(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.minutes(4).await;
     bench.make_group(&spec("g", 2), 4).await;
     bench.store_all(&[Draft::new("late").of_type("other").event()]).await;
@@ -204,7 +204,7 @@ pub async fn a_trim_that_removes_nothing_unpassed_records_no_gap(h: &impl Harnes
 
 /// Trims and commits at once: whatever went was passed, for a group that is seen.
 pub async fn trims_beside_commits_never_pass_a_group(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 100)).await;
     bench.make_group(&spec("g", 1), 0).await;
     let lease = bench.only("g", "c").await;
@@ -228,7 +228,7 @@ pub async fn trims_beside_commits_never_pass_a_group(h: &impl Harness) {
 
 /// What a replay still needs stays until the replay is over, whoever runs it and whether anyone does.
 pub async fn trim_keeps_what_a_replay_needs_until_it_is_over(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
     for (id, hold) in [("far", Some(8)), ("near", Some(2)), ("needless", None)] {
         let mark = bench.mark(hold.unwrap_or(0)).await;
@@ -252,7 +252,7 @@ pub async fn trim_keeps_what_a_replay_needs_until_it_is_over(h: &impl Harness) {
 
 /// Of what holds, the one that keeps the most decides: groups, replays, checkpoints and the request's own.
 pub async fn the_smallest_of_all_holds_decides(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
     bench.make_group(&spec("g", 1), 4).await;
     let record = domain::ports::ReplayRecord { hold: Some(bench.mark(3).await), ..planned(&bench, "r") };
@@ -271,7 +271,7 @@ pub async fn the_smallest_of_all_holds_decides(h: &impl Harness) {
 pub async fn deliveries_go_when_every_group_has_passed_them(h: &impl Harness) {
     let Some(bench) = Bench::keeping(h, Keeps::Deliveries).await else { return };
     assert_eq!(bench.store.info().await.unwrap().keeps, Keeps::Deliveries);
-    assert_eq!(Bench::new(h).await.store.info().await.unwrap().keeps, Keeps::History);
+    assert_eq!(Bench::of_one_partition(h).await.store.info().await.unwrap().keeps, Keeps::History);
     let positions = bench.minutes(6).await;
     for (name, at) in [("slow", 2), ("fast", 4)] {
         bench.make_group(&spec(name, 1), at).await;

@@ -20,7 +20,7 @@ fn positions(lane: &[LaneBatch]) -> Vec<&[u64]> {
 
 /// Batches come at the end of their segments' lanes, in the order of the call and of the calls, as they were given.
 pub async fn enqueue_adds_batches_at_the_end_in_order(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 2), 0).await;
     let runner = bench.replay("r").await;
     let big = u64::MAX / 4;
@@ -49,7 +49,7 @@ pub async fn enqueue_adds_batches_at_the_end_in_order(h: &impl Harness) {
 /// are other ones.
 pub async fn a_segment_takes_a_batch_of_a_replay_once(h: &impl Harness) {
     use EnqueueOutcome::{AlreadyQueued, Queued};
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     for name in ["g", "h"] {
         bench.make_group(&spec(name, 2), 0).await;
     }
@@ -81,7 +81,7 @@ pub async fn a_segment_takes_a_batch_of_a_replay_once(h: &impl Harness) {
 
 /// Callers that add the same batches at once add each once, and none is lost.
 pub async fn four_callers_at_once_add_a_batch_once(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 1), 0).await;
     let runner = bench.replay("r").await;
     let mut callers = tokio::task::JoinSet::new();
@@ -105,7 +105,7 @@ pub async fn four_callers_at_once_add_a_batch_once(h: &impl Harness) {
 /// A lane that holds references takes no batch that would make it longer than its bound; an empty one takes any.
 pub async fn a_lane_grows_to_its_bound_and_no_further(h: &impl Harness) {
     use EnqueueOutcome::{Full, Queued};
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 3), 0).await;
     bench.replay("r").await;
     let most = MAX_LANE_REFERENCES as u64;
@@ -138,7 +138,7 @@ pub async fn a_lane_grows_to_its_bound_and_no_further(h: &impl Harness) {
 /// What is for a group or segment that does not exist is not added; the rest of the call is.
 pub async fn enqueue_for_no_group_adds_nothing_of_it(h: &impl Harness) {
     use EnqueueOutcome::{NoGroup, Queued};
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 2), 0).await;
     bench.replay("r").await;
     let batches = [
@@ -153,7 +153,7 @@ pub async fn enqueue_for_no_group_adds_nothing_of_it(h: &impl Harness) {
 
 /// A runner that was replaced, or whose replay is over or gone, adds nothing.
 pub async fn enqueue_under_an_old_replay_lease_adds_nothing(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 1), 0).await;
     let old = bench.replay("r").await;
     bench.clock.advance(2 * LONG);
@@ -182,7 +182,7 @@ pub async fn enqueue_under_an_old_replay_lease_adds_nothing(h: &impl Harness) {
 
 /// A lane is read in its order, after a place, with the progress of each batch as it was committed.
 pub async fn a_lane_is_read_in_order_with_its_progress(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 2), 0).await;
     bench.replay("r").await;
     let batches: Vec<NewLaneBatch> = (0..6).map(|n| batch("g", 0, "r", n, &[n, n + 1])).collect();
@@ -228,7 +228,7 @@ pub async fn a_lane_is_read_in_order_with_its_progress(h: &impl Harness) {
 
 /// However small the limit, each segment that is named and has batches gives its next one; others give none.
 pub async fn a_lane_gives_a_batch_of_each_segment_at_any_limit(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     for name in ["g", "h"] {
         bench.make_group(&spec(name, 4), 0).await;
     }
@@ -251,7 +251,7 @@ pub async fn a_lane_gives_a_batch_of_each_segment_at_any_limit(h: &impl Harness)
 /// A batch that is done leaves the lane, and its result, as its last progress says, is there for the replay's runner;
 /// batches that no replay sent leave none.
 pub async fn a_batch_that_is_done_leaves_its_result(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let (_, letters) = bench.dead_letters_for(&Draft::many("e", 5)).await;
     bench.replay("r").await;
     bench.replay("s").await;
@@ -282,7 +282,7 @@ pub async fn a_batch_that_is_done_leaves_its_result(h: &impl Harness) {
 /// What may have been handed over stays; every other batch of the replay goes, from every lane, and what another sent
 /// stays.
 pub async fn withdrawing_removes_what_was_not_handed_over(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     for name in ["g", "h"] {
         bench.make_group(&spec(name, 1), 0).await;
         for replay in ["r", "s"] {
@@ -305,7 +305,7 @@ pub async fn withdrawing_removes_what_was_not_handed_over(h: &impl Harness) {
 
 /// Who claims a batch that was withdrawn meanwhile is told so, and the rest of its commit is kept; the batch stays gone.
 pub async fn progress_of_a_withdrawn_batch_is_refused_alone(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 9)).await;
     bench.make_group(&spec("g", 1), 0).await;
     bench.replay("r").await;
@@ -328,7 +328,7 @@ pub async fn progress_of_a_withdrawn_batch_is_refused_alone(h: &impl Harness) {
 
 /// Groups and replays of any name have lanes, batches and results of their own.
 pub async fn a_lane_never_confuses_odd_names(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     for (n, name) in ODD.iter().enumerate() {
         bench.make_group(&spec(name, 1), 0).await;
         let runner = bench.replay(name).await;

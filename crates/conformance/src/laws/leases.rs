@@ -7,7 +7,7 @@ use std::{
 };
 
 use domain::{
-    group::{BlockedKey, Key, Lease, SegmentState},
+    group::{BlockedKey, Key, Lease, SegmentState, fair_share},
     ports::{Clock as _, CommitOutcome, GroupStoreError, LeaseRequest, SegmentCommit},
 };
 
@@ -21,7 +21,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Whoever takes a segment, from whichever handle, finds it as the last commit left it, its claim and ledger too.
 pub async fn a_lease_gives_the_state_as_the_last_commit_left_it(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 9)).await;
     bench.make_group(&spec("g", 2), 1).await;
     let leases = bench.lease("g", "c").await;
@@ -51,7 +51,7 @@ pub async fn a_lease_gives_the_state_as_the_last_commit_left_it(h: &impl Harness
 
 /// A lease that is still good is not taken; one that is over is, with a higher epoch.
 pub async fn a_good_lease_is_not_taken(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 1), 0).await;
     let first = bench.only("g", "z").await;
     let other = bench.storage.open().await;
@@ -70,7 +70,7 @@ pub async fn a_good_lease_is_not_taken(h: &impl Harness) {
 
 /// Asking again extends every lease from now on, and gives none of them a new epoch.
 pub async fn asking_again_extends_every_lease(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 3), 0).await;
     let first = bench.lease("g", "c").await;
     assert_eq!((first.held.len(), first.taken.len(), first.share), (3, 3, 3));
@@ -88,36 +88,62 @@ pub async fn asking_again_extends_every_lease(h: &impl Harness) {
     assert_eq!(bench.lease("g", "a").await.held, []);
 }
 
-/// Consumers are told their fair share of all that are alive, and take up to it what others give back.
+/// Consumers are told their fair share of all that are alive, and which segments they hold beyond it; they take up to it
+/// what others give back.
 pub async fn consumers_take_their_fair_share(h: &impl Harness) {
     let bench = Bench::new(h).await;
-    bench.make_group(&spec("g", 16), 0).await;
-    for (name, share, taken) in [("b", 16, 16), ("a", 8, 0), ("c", 5, 0)] {
+    let made = bench.store.create_group(&spec("g", 16), &bench.start().await).await.unwrap();
+    let segments = made.spec.segments;
+    for (name, share, taken) in [("b", segments, segments), ("a", segments / 2, 0), ("c", segments / 3, 0)] {
         let leases = bench.lease("g", name).await;
-        assert_eq!((leases.share, leases.taken.len()), (share, taken), "{name}");
+        assert_eq!((leases.share, leases.taken.len(), leases.surplus.len()), (share, usize::from(taken), 0));
     }
     let b = bench.lease("g", "b").await;
-    assert_eq!((b.share, b.held.len()), (5, 16), "nothing is taken from who holds more than its share");
-    let give = |lease: &Lease| SegmentCommit { release: true, ..SegmentCommit::new(lease.clone(), 0, 0) };
-    let given: Vec<_> = b.held[5..].iter().map(give).collect();
+    let fair = |name| fair_share(segments, name, ["a", "b", "c"]);
+    assert_eq!(
+        (b.share, b.held.len()),
+        (fair("b"), usize::from(segments)),
+        "nothing is taken from who holds more"
+    );
+    assert_eq!(b.surplus.len(), usize::from(segments - b.share));
+    let give = |lease: &&Lease| b.surplus.contains(&lease.segment);
+    let given = b.held.iter().filter(give).map(given_back).collect::<Vec<_>>();
     bench.store.commit(&given).await.unwrap();
-    for (name, held) in [("c", 5), ("a", 6), ("b", 5), ("c", 5)] {
+    for name in ["c", "a", "b", "c"] {
         let leases = bench.lease("g", name).await;
-        assert_eq!((leases.share, leases.held.len()), (held, held as usize), "{name}");
+        let of = (leases.share, leases.held.len(), leases.surplus.len());
+        assert_eq!(of, (fair(name), usize::from(fair(name)), 0), "{name}");
     }
     let status = bench.status("g").await;
     let consumers: Vec<_> = status.consumers.iter().map(|it| (it.name.as_str(), it.segments)).collect();
-    assert_eq!(consumers, [("a", 6), ("b", 5), ("c", 5)]);
-    // More consumers than segments: some have nothing to do.
-    bench.make_group(&spec("small", 1), 0).await;
-    for (name, share) in [("a", 1), ("b", 0)] {
-        assert_eq!(bench.lease("small", name).await.share, share);
+    assert_eq!(consumers, ["a", "b", "c"].map(|name| (name, fair(name))));
+}
+
+/// With more consumers than segments some have nothing to do.
+pub async fn more_consumers_than_segments_share_them(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let made = bench.store.create_group(&spec("small", 1), &bench.start().await).await.unwrap();
+    let names: Vec<String> = (0..=made.spec.segments).map(|n| format!("c{n:03}")).collect();
+    for name in &names {
+        bench.lease("small", name).await;
     }
+    let mut shares = 0;
+    for name in &names {
+        let share = bench.lease("small", name).await.share;
+        assert_eq!(share, fair_share(made.spec.segments, name, names.iter().map(String::as_str)), "{name}");
+        shares += share;
+    }
+    assert_eq!(shares, made.spec.segments);
+}
+
+/// A commit that does nothing but give its lease back.
+fn given_back(lease: &Lease) -> SegmentCommit {
+    SegmentCommit { release: true, ..SegmentCommit::new(lease.clone(), 0, 0) }
 }
 
 /// Each lease of a segment has a higher epoch than the one before, however that one ended.
 pub async fn epochs_rise_however_a_lease_ends(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 1), 0).await;
     let mut newest = bench.only("g", "c").await;
     for (round, end) in ["leave", "release", "reset", "over", "reset", "leave"].into_iter().enumerate() {
@@ -145,7 +171,7 @@ pub async fn epochs_rise_however_a_lease_ends(h: &impl Harness) {
 
 /// Who takes leave frees its segments at once, counts as a consumer no more, and changes nothing else.
 pub async fn leaving_frees_segments_and_changes_nothing_else(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 9)).await;
     bench.make_group(&spec("g", 2), 0).await;
     let leases = bench.lease("g", "c").await;
@@ -170,7 +196,7 @@ pub async fn leaving_frees_segments_and_changes_nothing_else(h: &impl Harness) {
 /// A consumer that comes back under another token takes nothing that is still good, not even what its name held, and
 /// who leaves under a token frees nothing of another.
 pub async fn a_token_holds_its_leases_alone(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 2), 0).await;
     let first = bench.lease("g", "c").await;
     let again = LeaseRequest { token: 7, ..request("g", "c") };
@@ -190,7 +216,7 @@ pub async fn a_token_holds_its_leases_alone(h: &impl Harness) {
 
 /// Consumers count as alive until the time of their last call is over; they are listed by name, whatever it is.
 pub async fn consumers_are_alive_until_their_time_is_over(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 4), 0).await;
     for name in ODD {
         bench.lease("g", name).await;
@@ -213,7 +239,7 @@ pub async fn consumers_are_alive_until_their_time_is_over(h: &impl Harness) {
 
 /// A group is last seen when a consumer last asked for its leases.
 pub async fn leasing_notes_when_a_group_was_seen(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     let made = bench.make_group(&spec("g", 1), 0).await;
     bench.make_group(&spec("idle", 1), 0).await;
     for _ in 0..2 {
@@ -227,7 +253,7 @@ pub async fn leasing_notes_when_a_group_was_seen(h: &impl Harness) {
 
 /// There is nothing to lease of a group that does not exist.
 pub async fn leasing_of_an_unknown_group_is_refused(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 1), 0).await;
     for name in ["G", "g ", "%"] {
         let refusal = bench.store.lease(&request(name, "c")).await;
@@ -255,7 +281,7 @@ impl Held {
 pub async fn eight_consumers_at_once_never_share_a_segment(h: &impl Harness) {
     const CONSUMERS: usize = 8;
     let bench = Bench::new(h).await;
-    bench.make_group(&spec("g", 17), 0).await;
+    let made = bench.store.create_group(&spec("g", 17), &bench.start().await).await.unwrap();
     let held = Arc::new(Mutex::new(Held::default()));
     let together = Arc::new(tokio::sync::Barrier::new(CONSUMERS));
     let mut consumers = tokio::task::JoinSet::new();
@@ -269,15 +295,12 @@ pub async fn eight_consumers_at_once_never_share_a_segment(h: &impl Harness) {
                 for (lease, _) in &leases.taken {
                     held.lock().unwrap().takes(me, lease);
                 }
-                let spare = leases.held.get(usize::from(leases.share)..).unwrap_or_default();
-                for lease in spare {
+                let spare: Vec<&Lease> =
+                    leases.held.iter().filter(|lease| leases.surplus.contains(&lease.segment)).collect();
+                for lease in &spare {
                     held.lock().unwrap().now.remove(&lease.segment);
                 }
-                let give = |lease: &Lease| SegmentCommit {
-                    release: true,
-                    ..SegmentCommit::new(lease.clone(), 0, 0)
-                };
-                let given: Vec<_> = spare.iter().map(give).collect();
+                let given: Vec<_> = spare.into_iter().map(given_back).collect();
                 for outcome in store.commit(&given).await.unwrap() {
                     assert_eq!(outcome, CommitOutcome::Committed);
                 }
@@ -289,5 +312,7 @@ pub async fn eight_consumers_at_once_never_share_a_segment(h: &impl Harness) {
     }
     let status = bench.status("g").await;
     let segments: Vec<u16> = status.consumers.iter().map(|it| it.segments).collect();
-    assert_eq!(segments, [3, 2, 2, 2, 2, 2, 2, 2]);
+    let names: Vec<&str> = status.consumers.iter().map(|it| it.name.as_str()).collect();
+    let fair = names.iter().map(|name| fair_share(made.spec.segments, name, names.iter().copied()));
+    assert_eq!(segments, Vec::from_iter(fair));
 }

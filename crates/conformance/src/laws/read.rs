@@ -205,13 +205,15 @@ pub async fn at_returns_events_in_the_order_of_the_positions(h: &impl Harness) {
     let positions = bench.store_all(&events).await;
     bench.store.record_replayed(&positions[..1], bench.clock.now()).await.unwrap();
     bench.erase("user", "u1").await;
-    let odd = [Position::new(0, 0), Position::new(7, 1), Position::new(0, u64::MAX), Position::new(0, 6)];
+    let nowhere = Position::new(bench.partitions, 1);
+    let odd = [Position::new(0, 0), nowhere, Position::new(0, u64::MAX), Position::new(0, 6)];
     let asked = [&positions[3..], &odd, &positions[..2]].concat();
     let page = bench.storage.open().await.at(&asked).await.unwrap();
     let found: Vec<_> = page.events.iter().map(|it| (it.position, it.event.id(), it.replay_count)).collect();
     assert_eq!(found, [(positions[3], "e-3", 0), (positions[4], "e-4", 0), (positions[0], "e-0", 1)]);
     assert_eq!((page.corrupt.len(), page.next), (0, None));
-    let many: Vec<Position> = (1..3_000).rev().map(|sequence| Position::new(0, sequence)).collect();
+    let of = |partition| (1..3_000).rev().map(move |sequence| Position::new(partition, sequence));
+    let many: Vec<Position> = (0..bench.partitions).rev().flat_map(of).collect();
     let page = bench.store.at(&many).await.unwrap();
     assert_eq!(page.events.len(), 4);
     assert!(page.events.is_sorted_by(|one, other| one.position > other.position), "{page:?}");

@@ -112,7 +112,7 @@ pub async fn trim_removes_every_index_entry(h: &impl Harness) {
     assert!(bench.store.get(&ids(0..8)).await.unwrap().is_empty());
     bench.verify_is_clean().await;
     let again = bench.store_all(&[Draft::new("e0").with("data", "other content").event()]).await;
-    assert!(again[0].sequence > marks[9].sequence(0));
+    assert!(!marks[9].covers(again[0]), "{again:?} is after {:?}", marks[9]);
 }
 
 /// Nothing after the mark of any hold goes, and the holder that kept the most is named.
@@ -278,7 +278,7 @@ pub async fn erase_removes_an_entity_from_every_index(h: &impl Harness) {
     assert_eq!(bench.count(Filter::entity(Entity::new("user", "x"))).await, 0);
     assert_eq!(bench.ids(Filter::entity(Entity::new("lab", "x"))).await, ids([1]));
     assert!(bench.store.get(&ids([0, 2])).await.unwrap().is_empty());
-    assert_eq!(bench.store.head().await.unwrap().sequence(0), positions[3].sequence);
+    assert!(bench.store.head().await.unwrap().covers(positions[3]));
     bench.verify_is_clean().await;
 }
 

@@ -218,7 +218,7 @@ async fn results_of(bench: &Bench, id: &str) -> Vec<LaneResult> {
 
 /// A step of the runner notes state, progress and hold, takes the results that it settles, and says when.
 pub async fn an_update_changes_all_of_a_replay_at_once(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 3)).await;
     bench.replay_in("r", Planned).await;
     let results = results_of(&bench, "r").await;
@@ -242,7 +242,7 @@ pub async fn an_update_changes_all_of_a_replay_at_once(h: &impl Harness) {
 
 /// Results come by batch, up to the limit, each replay's own.
 pub async fn results_come_by_batch(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     for id in ["r", "s"] {
         bench.replay_in(id, Planned).await;
     }
@@ -333,7 +333,7 @@ pub async fn a_wish_outlasts_the_runners_steps(h: &impl Harness) {
 
 /// A replay that is over goes with its results; another stays with its own.
 pub async fn deleting_takes_replays_that_are_over_alone(h: &impl Harness) {
-    let bench = Bench::new(h).await;
+    let bench = Bench::of_one_partition(h).await;
     for state in [Planned, Running, Paused, Cancelling] {
         let id = format!("{state:?}");
         bench.replay_in(&id, state).await;

@@ -54,8 +54,8 @@ pub async fn recording_passes_over_positions_that_are_gone(h: &impl Harness) {
     let events = [Draft::new("a").with("userId", "x").event(), Draft::new("b").event()];
     let positions = bench.store_all(&events).await;
     bench.erase("user", "x").await;
-    let odd =
-        [positions[0], Position::new(0, 0), Position::new(7, 1), Position::new(0, u64::MAX), positions[1]];
+    let nowhere = Position::new(bench.partitions, 1);
+    let odd = [positions[0], Position::new(0, 0), nowhere, Position::new(0, u64::MAX), positions[1]];
     bench.store.record_replayed(&odd, bench.clock.now()).await.unwrap();
     bench.store.record_replayed(&[], bench.clock.now()).await.unwrap();
     assert_eq!(counts(&bench.all(Filter::default()).await), [(1, Some(bench.clock.now()))]);

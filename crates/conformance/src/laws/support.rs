@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use domain::{
-    Cursor, Event, Position,
+    Cursor, Event, Position, StoredEvent,
     dead_letter::{DeadLetter, Failure, NewDeadLetter},
     group::{
         BlockedKey, GroupRecord, GroupSpec, GroupStatus, Key, LaneBatch, LaneOrigin, LaneProgress, Lease,
@@ -17,6 +17,30 @@ use domain::{
 };
 
 use crate::{Bench, Draft};
+
+/// Whether positions rise, each in its partition.
+pub(super) fn rise(positions: &[Position]) -> bool {
+    let mut newest: BTreeMap<u16, u64> = BTreeMap::new();
+    positions.iter().all(|at| newest.insert(at.partition, at.sequence).is_none_or(|last| last < at.sequence))
+}
+
+/// Ids by the partition that their events lie in, in the order of the log: what has one order.
+pub(super) fn by_partition(events: &[StoredEvent]) -> BTreeMap<u16, Vec<String>> {
+    let mut ids: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+    for stored in events {
+        ids.entry(stored.position.partition).or_default().push(stored.event.id().to_owned());
+    }
+    ids
+}
+
+/// Fails unless the log has these events, those of each partition in this order.
+pub(super) fn in_order(events: &[StoredEvent], expected: &[String]) {
+    assert_eq!(events.len(), expected.len(), "{events:?}");
+    for (partition, ids) in by_partition(events) {
+        let own: Vec<&String> = expected.iter().filter(|id| ids.contains(id)).collect();
+        assert_eq!(Vec::from_iter(&ids), own, "in partition {partition}");
+    }
+}
 
 /// How long leases are good, where a law says nothing else.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
@@ -124,6 +148,12 @@ impl Bench {
     /// The cursor of a sequence.
     pub(super) async fn mark(&self, sequence: u64) -> Cursor {
         Cursor { sequences: vec![sequence], ..self.store.head().await.unwrap() }
+    }
+
+    /// The cursor before everything.
+    pub(super) async fn start(&self) -> Cursor {
+        let head = self.store.head().await.unwrap();
+        Cursor { sequences: vec![0; head.sequences.len()], ..head }
     }
 
     /// Makes a group that begins after a sequence.

@@ -4,15 +4,17 @@ use std::sync::{Arc, Mutex};
 
 use domain::{
     Event, Filter, Position,
+    ordering::KeySource,
     ports::{GroupHolds, TrimRequest, event_store::Progress},
     retention::RetentionRule,
 };
 
 use crate::{Bench, Draft, Harness};
 
+/// Of one ordering key: so there is always another in the chunk.
 fn events() -> Vec<Event> {
     let draft = |n| Draft::new(&format!("e{n}")).with("userId", format!("u{n}")).with("correlationId", "c");
-    (0..5).map(|n| draft(n).event()).collect()
+    (0..5).map(|n| draft(n).event().with_key_source(KeySource::Correlation)).collect()
 }
 
 /// A store that was appended to, trimmed and erased from has no findings, and every event and entry was checked.

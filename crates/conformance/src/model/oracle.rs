@@ -1,9 +1,12 @@
 //! The model: a list of events and the plainest reading of the ports' laws.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use domain::{
-    Checkpoint, Position, StoredEvent,
+    Checkpoint, Cursor, Position, StoredEvent,
     ports::{AppendOutcome, Atomicity, Trimmed},
 };
 use jiff::Timestamp;
@@ -40,24 +43,26 @@ impl Kept {
     }
 }
 
-/// A retention rule in the model's words. Marks are sequences.
+/// A retention rule in the model's words.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rule {
     pub(super) types: Vec<String>,
     pub(super) max_age: Option<Duration>,
     pub(super) max_events: Option<u64>,
     pub(super) max_bytes: Option<u64>,
-    pub(super) through: Option<u64>,
-    pub(super) holds: Vec<(String, u64)>,
+    pub(super) through: Option<Cursor>,
+    pub(super) holds: Vec<(String, Cursor)>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
+    /// In log order: by when they were stored, then by partition.
     pub(super) log: Vec<Kept>,
     erased: BTreeSet<String>,
-    newest: u64,
-    newest_time: Timestamp,
-    pub(super) trimmed_through: u64,
+    /// Of each partition the newest sequence, and when it was stored.
+    newest: BTreeMap<u16, (u64, Timestamp)>,
+    /// Of each partition; absent where nothing was.
+    pub(super) trimmed_through: BTreeMap<u16, u64>,
     pub(super) checkpoints: Vec<Checkpoint>,
 }
 
@@ -94,7 +99,7 @@ impl Oracle {
                 }
                 (AppendOutcome::NotStored, None) => nothing && !self.erased.contains(id),
                 (AppendOutcome::Stored(position), None) => {
-                    !nothing && !self.erased.contains(id) && position.sequence > self.newest
+                    !nothing && !self.erased.contains(id) && position.sequence > self.newest_of(*position).0
                 }
                 _ => false,
             };
@@ -111,16 +116,16 @@ impl Oracle {
                     AppendOutcome::Stored(position) => *position,
                     _ => Position::new(0, u64::MAX),
                 };
+                let stored_at = self.newest_of(position).1.max(now);
                 if !nothing {
-                    self.newest = position.sequence;
-                    self.newest_time = self.newest_time.max(now);
+                    self.newest.insert(position.partition, (position.sequence, stored_at));
                 }
                 let (json, value) = (json.clone(), value.clone());
                 self.log.push(Kept {
                     position,
                     json,
                     value,
-                    stored_at: self.newest_time.max(now),
+                    stored_at,
                     replay_count: 0,
                     last_replay_at: None,
                 });
@@ -129,7 +134,12 @@ impl Oracle {
         if nothing {
             self.log.truncate(known);
         }
+        self.log.sort_by_key(|kept| (kept.stored_at, kept.position));
         Ok(())
+    }
+
+    fn newest_of(&self, position: Position) -> (u64, Timestamp) {
+        self.newest.get(&position.partition).copied().unwrap_or((0, Timestamp::MIN))
     }
 
     /// Whether any event of a batch is a conflict or erased.
@@ -143,8 +153,10 @@ impl Oracle {
     }
 
     /// What a read returns, in log order.
-    pub(super) fn read(&self, wanted: &Wanted, until: u64) -> Vec<Seen> {
-        let matches = |kept: &&Kept| kept.position.sequence <= until && wanted.accepts(&kept.value);
+    pub(super) fn read(&self, wanted: &Wanted, until: Option<&Cursor>) -> Vec<Seen> {
+        let matches = |kept: &&Kept| {
+            until.is_none_or(|until| until.covers(kept.position)) && wanted.accepts(&kept.value)
+        };
         self.log.iter().filter(matches).map(Kept::seen).collect()
     }
 
@@ -153,40 +165,56 @@ impl Oracle {
         ids.iter().filter_map(one).collect()
     }
 
-    /// What a whole trim does, whatever its steps.
+    /// What a whole trim does, whatever its steps: it goes through the log from its oldest end, and leaves a partition where
+    /// something is to stay.
     pub(super) fn trim(&mut self, rule: &Rule, now: Timestamp, dry_run: bool) -> Trimmed {
         let of_rule: Vec<&Kept> =
             self.log.iter().filter(|kept| accepts_type(&rule.types, &kept.value)).collect();
-        let goes = |at: usize| {
-            let from_here_on = &of_rule[at..];
-            let bytes: usize = from_here_on.iter().map(|kept| kept.json.len()).sum();
-            let kept = of_rule[at];
-            rule.max_age.is_some_and(|age| {
-                now.as_nanosecond() - kept.stored_at.as_nanosecond() > age.as_nanos() as i128
-            }) || rule.max_events.is_some_and(|most| from_here_on.len() as u64 > most)
-                || rule.max_bytes.is_some_and(|most| bytes as u64 > most)
-                || rule.through.is_some_and(|mark| kept.position.sequence <= mark)
-        };
-        let going: Vec<(Position, usize)> = (0..of_rule.len())
-            .filter(|at| goes(*at))
-            .map(|at| (of_rule[at].position, of_rule[at].json.len()))
-            .collect();
         let mut own: Vec<_> = self.checkpoints.iter().filter(|checkpoint| checkpoint.hold).collect();
         own.sort_by_key(|checkpoint| (checkpoint.created_at, checkpoint.id.clone()));
-        let own = own.iter().map(|it| (format!("checkpoint {}", it.name), it.mark.sequence(0)));
-        let hold = rule.holds.iter().cloned().chain(own).min_by_key(|(_, mark)| *mark);
-        let free = |position: &Position| hold.as_ref().is_none_or(|(_, mark)| position.sequence <= *mark);
-        let (gone, held): (Vec<_>, Vec<_>) = going.into_iter().partition(|(position, _)| free(position));
+        let own = own.iter().map(|it| (format!("checkpoint {}", it.name), it.mark.clone()));
+        let holds: Vec<(String, Cursor)> = rule.holds.iter().cloned().chain(own).collect();
+        let holder = |position: Position| {
+            let lowest = holds.iter().min_by_key(|(_, mark)| mark.sequence(position.partition));
+            lowest.filter(|(_, mark)| !mark.covers(position)).map(|(holder, _)| holder.clone())
+        };
+        let (mut left, mut held_by) = (BTreeSet::new(), None);
+        let mut gone: Vec<(Position, usize)> = Vec::new();
+        for (at, kept) in of_rule.iter().enumerate() {
+            if left.contains(&kept.position.partition) {
+                continue;
+            }
+            let from_here_on = &of_rule[at..];
+            let bytes: usize = from_here_on.iter().map(|kept| kept.json.len()).sum();
+            let too_old = rule.max_age.is_some_and(|age| {
+                now.as_nanosecond() - kept.stored_at.as_nanosecond() > age.as_nanos() as i128
+            });
+            // What is held stays, and is too many for ever: nothing after it goes for that.
+            let too_many = held_by.is_none()
+                && (rule.max_events.is_some_and(|most| from_here_on.len() as u64 > most)
+                    || rule.max_bytes.is_some_and(|most| bytes as u64 > most));
+            let passed = rule.through.as_ref().is_some_and(|mark| mark.covers(kept.position));
+            if !(too_old || too_many || passed) {
+                left.insert(kept.position.partition);
+            } else if let Some(holder) = holder(kept.position) {
+                left.insert(kept.position.partition);
+                held_by.get_or_insert(holder);
+            } else {
+                gone.push((kept.position, kept.json.len()));
+            }
+        }
         if !dry_run {
             self.log.retain(|kept| gone.iter().all(|(position, _)| *position != kept.position));
-            let last = gone.last().map_or(0, |(position, _)| position.sequence);
-            self.trimmed_through = self.trimmed_through.max(last);
+            for (position, _) in &gone {
+                let last = self.trimmed_through.entry(position.partition).or_default();
+                *last = position.sequence.max(*last);
+            }
         }
         Trimmed {
             events: gone.len() as u64,
             bytes: gone.iter().map(|(_, bytes)| *bytes as u64).sum(),
             more: false,
-            held_by: hold.filter(|_| !held.is_empty()).map(|(holder, _)| holder),
+            held_by,
         }
     }
 

@@ -57,11 +57,13 @@ impl Run {
         let here = &self.here;
         let store = self.bench.storage.open().await;
         let read = walk(&*store, &Arc::default(), Order::OldestFirst, 50, None).await;
-        let everything = self.oracle.read(&Wanted::default(), u64::MAX);
+        let everything = self.oracle.read(&Wanted::default(), None);
         assert_eq!(read.iter().map(seen).collect::<Vec<_>>(), everything, "{here}: at the end");
         let info = store.info().await.unwrap();
         assert_eq!((info.events, info.bytes), self.oracle.size(), "{here}: at the end");
-        assert_eq!(info.trimmed_through, [self.oracle.trimmed_through], "{here}: at the end");
+        let trimmed = |partition| self.oracle.trimmed_through.get(&partition).copied().unwrap_or(0);
+        let trimmed: Vec<u64> = (0..self.bench.partitions).map(trimmed).collect();
+        assert_eq!(info.trimmed_through, trimmed, "{here}: at the end");
         let report = store.verify(None).await.unwrap();
         assert_eq!((report.total_findings, report.findings), (0, Vec::new()), "{here}: at the end");
         assert_eq!(report.events, everything.len() as u64, "{here}: at the end");
@@ -96,8 +98,7 @@ impl Run {
         let until = if self.draw.rng.bool() { Some(self.mark()) } else { None };
         let what = format!("{}: {wanted:?} up to {until:?} in pages of {limit}", self.here);
         let filter = wanted.filter();
-        let last = until.as_ref().map_or(u64::MAX, |until| until.sequence(0));
-        let mut expected = self.oracle.read(&wanted, last);
+        let mut expected = self.oracle.read(&wanted, until.as_ref());
         let count = store.count(&filter, until.as_ref()).await.unwrap();
         assert_eq!(count, expected.len() as u64, "{what}");
         for order in [Order::OldestFirst, Order::NewestFirst] {
@@ -149,13 +150,13 @@ impl Run {
                 _ => through = Some(self.mark()),
             }
         }
-        rule.through = through.as_ref().map(|mark| mark.sequence(0));
+        rule.through.clone_from(&through);
         let mut holds = Vec::new();
         for n in 0..self.draw.rng.usize(..3) {
             let mark = self.mark();
             // Two holds of one mark keep the same: which of them is named is not said.
-            if rule.holds.iter().all(|(_, other)| *other != mark.sequence(0)) {
-                rule.holds.push((format!("holder {n}"), mark.sequence(0)));
+            if rule.holds.iter().all(|(_, other)| other.sequences != mark.sequences) {
+                rule.holds.push((format!("holder {n}"), mark.clone()));
                 holds.push(Hold { holder: format!("holder {n}"), mark });
             }
         }

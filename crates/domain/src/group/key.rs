@@ -91,11 +91,25 @@ impl GroupKey {
 pub fn segment_of(key: &OrderingKey<'_>, partition: u16, partitions: u16, segments: u16) -> u16 {
     let partitions = partitions.max(1);
     let lanes = (segments / partitions).max(1);
+    partition + partitions * (hash_of(key) % u64::from(lanes)) as u16
+}
+
+/// The partition that an ordering key falls to, of a log that divides by it. The upper bits of the hash decide, since the
+/// lower ones tell a partition's segments apart: so each of these gets as much as the others. It is part of the stored
+/// format.
+pub fn partition_of(key: &OrderingKey<'_>, partitions: u16) -> u16 {
+    if partitions <= 1 {
+        return 0;
+    }
+    ((u128::from(hash_of(key)) * u128::from(partitions)) >> 64) as u16
+}
+
+fn hash_of(key: &OrderingKey<'_>) -> u64 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in key.kind.bytes().chain([0]).chain(key.id.bytes()) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
-    partition + partitions * (mixed(hash) % u64::from(lanes)) as u16
+    mixed(hash)
 }
 
 /// FNV of short texts that differ little has poor low bits: the finisher of MurmurHash3 spreads them.
@@ -123,5 +137,45 @@ mod tests {
             let of_32 = segment_of(&OrderingKey { kind: "user", id: "u" }, partition, 16, 32);
             assert_eq!(of_32 % 16, partition);
         }
+    }
+
+    #[test]
+    fn partitions_and_their_segments_fill_evenly() {
+        for (partitions, lanes) in [(16u16, 32u16), (4, 4), (64, 3), (2, 500)] {
+            let segments = partitions * lanes;
+            let each = 200;
+            let mut counts = vec![0u32; usize::from(segments)];
+            for n in 0..u32::from(segments) * each {
+                let id = format!("user-{n}");
+                let key = OrderingKey { kind: "user", id: &id };
+                let partition = partition_of(&key, partitions);
+                counts[usize::from(segment_of(&key, partition, partitions, segments))] += 1;
+            }
+            // Five standard deviations of what chance does.
+            let most = (5.0 * f64::from(each).sqrt()) as u32;
+            let even = counts.iter().all(|count| count.abs_diff(each) < most);
+            assert!(
+                even,
+                "{partitions} partitions of {lanes}: {:?}..{:?}",
+                counts.iter().min(),
+                counts.iter().max()
+            );
+            let of_partition = |partition: u16| -> u32 {
+                counts.iter().skip(usize::from(partition)).step_by(usize::from(partitions)).sum()
+            };
+            let whole = each * u32::from(lanes);
+            let most = (5.0 * f64::from(whole).sqrt()) as u32;
+            assert!(
+                (0..partitions).all(|it| of_partition(it).abs_diff(whole) < most),
+                "{partitions} partitions"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_never_changes_its_partition() {
+        let of = |id| partition_of(&OrderingKey { kind: "user", id }, 16);
+        assert_eq!(["user-1", "user-2", "user-3", "user-123"].map(of), [3, 2, 3, 10]);
+        assert_eq!(partition_of(&OrderingKey { kind: "user", id: "u" }, 1), 0);
     }
 }

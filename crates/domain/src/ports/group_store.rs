@@ -36,10 +36,22 @@ pub struct Leases {
     pub held: Vec<Lease>,
     /// Of these, the ones that are new, each with what its segment holds.
     pub taken: Vec<(Lease, SegmentState)>,
-    /// How many it should have ([`crate::group::fair_share`]); where it holds more, it should give the rest back soon.
+    /// How many it should have ([`crate::group::fair_share`]).
     pub share: u16,
+    /// Segments that it holds and others should have: it should give them back soon. Shares are fair in each partition, so
+    /// there may be some although it holds no more than it should have.
+    pub surplus: Vec<u16>,
     /// Gaps of the group.
     pub gaps: Vec<Gap>,
+}
+
+impl Leases {
+    /// What of the leases that are held is beyond a share: those of the highest segments.
+    pub fn beyond(share: u16, held: &[Lease]) -> Vec<u16> {
+        let mut segments: Vec<u16> = held.iter().map(|lease| lease.segment).collect();
+        segments.sort_unstable();
+        segments.split_off(usize::from(share).min(segments.len()))
+    }
 }
 
 /// What a consumer commits to a segment: all of it, or nothing.
@@ -130,6 +142,14 @@ pub enum GroupStoreError {
         /// What it has, for people.
         existing: String,
     },
+    /// The log is divided by the events' own ordering keys: what another order would keep together lies in several partitions.
+    #[error(
+        "the log is divided into {partitions} partitions by the events' own ordering keys, so a group can keep no other order"
+    )]
+    OrderCrossesPartitions {
+        /// How many there are.
+        partitions: u16,
+    },
     /// The cursor is not of this log.
     #[error("the cursor is not of this log: {0}")]
     BadCursor(String),
@@ -161,7 +181,8 @@ impl GroupStoreError {
 /// Laws of leases (all times are the store's clock):
 /// - A segment MUST have one lease at most, and each lease of it a higher epoch than the one before, also across resets.
 /// - `lease` MUST extend what the consumer holds under its token, then take segments that nobody holds, or whose lease is
-///   over, up to the consumer's fair share, and MUST NOT take a lease that is still good.
+///   over, up to the consumer's fair share, and MUST NOT take a lease that is still good. What it holds beyond its share it
+///   MUST be told to give back.
 /// - It MUST give the state of each segment it takes, as the last commit left it.
 /// - `leave` MUST forget the consumer and free its segments, changing nothing else of them.
 /// - The consumers that are alive are those whose last `lease` call's duration is not over.
@@ -174,7 +195,8 @@ impl GroupStoreError {
 /// - A dead letter of a group and position that has one MUST merge into it ([`crate::dead_letter::DeadLetter::merge`]).
 ///   Its event is the one at that position in the log, or the one in the letter it merges into. Where neither is there any
 ///   more, none is made.
-/// - `handled_dead_letters` MUST set letters that are being redriven to handled; in others they change nothing. A dead
+/// - `handled_dead_letters` MUST set letters that are being redriven to handled; in others they change nothing. They come
+///   through the segment's lane, so their events are of its partition: of other partitions' letters nothing is said. A dead
 ///   letter made in the same commit for one that is being redriven MUST open it again.
 /// - Progress of a lane batch that was withdrawn MUST be answered with `CommittedWithout`, and the rest kept.
 /// - A lane batch that is done MUST leave the lane, and its [`LaneBatch::result`] MUST be among the replay's results, in

@@ -1,4 +1,5 @@
 //! Clients for the tests of servers.
+#![allow(dead_code, reason = "not every test uses all of it")]
 
 use std::time::Duration;
 

@@ -34,8 +34,9 @@ local function set_all(key, flat)
   end
 end
 
--- How many segments a consumer should have. Forgets consumers whose time is over.
-local function share_of(key, consumer, count, now)
+-- How many segments a consumer should have. Forgets consumers whose time is over. What does not divide evenly goes to the
+-- consumers from a place on that moves with the partition: over all partitions they have as many, give or take one.
+local function share_of(key, consumer, count, now, partition)
   local all = redis.call('HGETALL', key)
   local alive, rank, gone = 1, 0, {}
   for at = 1, #all, 2 do
@@ -54,15 +55,15 @@ local function share_of(key, consumer, count, now)
   for at = 1, #gone do
     redis.call('HDEL', key, gone[at])
   end
-  local share = math.floor(count / alive)
-  if rank < count % alive then
+  local share, rest = math.floor(count / alive), count % alive
+  if (rank - partition * rest) % alive < rest then
     share = share + 1
   end
   return share
 end
 
 -- KEYS: meta, records of groups, when they were seen, then of the group: consumers, segments, owners. ARGV: now in
--- microseconds or '', group, consumer, token, duration in microseconds.
+-- microseconds or '', group, consumer, token, duration in microseconds, number of the partition.
 -- Answers the record, the share, (segment, epoch) of what is held, (segment, 'cursor:claimed') of what of this is new.
 local function lease(keys, args)
   may(keys[1], 'HSET', 'HDEL', 'HGETALL', 'HINCRBY')
@@ -79,7 +80,7 @@ local function lease(keys, args)
   local consumer, token = args[3], args[4]
   local now = tonumber(args[1]) or clock()
   local ends = text(now + tonumber(args[5]))
-  local share = share_of(keys[4], consumer, count, now)
+  local share = share_of(keys[4], consumer, count, now, tonumber(args[6]))
   local owners = pairs_of(redis.call('HGETALL', keys[6]))
   local log_epoch = tonumber(meta.epoch)
   local held, free, put = {}, {}, {}

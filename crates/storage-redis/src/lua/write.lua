@@ -13,7 +13,11 @@ local function parse(keys, args, a)
   local count = tonumber(args[a])
   a = a + 1
   for i = 1, count do
-    write.guards[i] = { args[a], keys[tonumber(args[a + 1])], args[a + 2], args[a + 3] }
+    local kind, value = args[a], args[a + 3]
+    if kind == 'epoch' then
+      kind, value = 'is', redis.call('HGET', keys[1], 'epoch')
+    end
+    write.guards[i] = { kind, keys[tonumber(args[a + 1])], args[a + 2], value }
     a = a + 4
   end
   while a <= #args do

@@ -3,71 +3,86 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     dead_code,
-    reason = "a panic is a test's way to fail; not every test uses all of it"
+    reason = "a panic is a test's way to fail, what did not run is named; not every test uses all of it"
 )]
 
 use std::{
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    time::Duration,
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
 };
 
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use conformance::{Faults, Harness, ManualClock, Storage, Stores};
 use domain::{Position, ports::Keeps};
+use servers::{Binary, Config, Server};
 use storage_redis::{RedisOptions, RedisStore};
+use tokio::sync::OnceCell;
 
-/// One server for the tests of a process: it is made by the first, and ends when the process does.
+/// One server of each program for the tests of a process: it is made by the first, and ends when the process does.
 pub(crate) struct RedisHarness {
     url: String,
+    /// The servers themselves, for plain commands.
+    servers: Vec<String>,
+    partitions: u16,
 }
 
-static SERVER: tokio::sync::OnceCell<(Server, String)> = tokio::sync::OnceCell::const_new();
-
-struct Server(Child);
+static SERVERS: Mutex<BTreeMap<PathBuf, Arc<OnceCell<Server>>>> = Mutex::new(BTreeMap::new());
 
 impl RedisHarness {
+    /// On the server that is tested where it does not matter which.
     pub(crate) async fn new() -> Self {
-        let url = match std::env::var("EVENT_REPLAY_TEST_REDIS") {
-            Ok(url) => url,
-            Err(_) => SERVER.get_or_init(start).await.1.clone(),
+        Self::on(&Binary::default()).await
+    }
+
+    /// On the installed server of a name and a major version. Where there is none, it is said what did not run.
+    pub(crate) async fn installed(name: &str, major: u32) -> Option<Self> {
+        let Some(binary) = Binary::installed(name, major).unwrap() else {
+            println!("NOT RUN: the ports' laws on {name} {major}, which is not installed");
+            return None;
         };
-        Self { url }
+        Some(Self::on(&binary).await)
+    }
+
+    async fn on(binary: &Binary) -> Self {
+        let server = Arc::clone(SERVERS.lock().unwrap().entry(binary.path.clone()).or_default());
+        let started =
+            server.get_or_init(|| async { Server::start(binary, &Config::default()).await.unwrap() });
+        let url = started.await.url();
+        Self { servers: vec![url.clone()], url, partitions: 1 }
+    }
+
+    /// Over servers that a test has started, as this URL leads to them.
+    pub(crate) fn over(url: String, servers: &[servers::Server]) -> Self {
+        Self { url, servers: servers.iter().map(servers::Server::url).collect(), partitions: 1 }
+    }
+
+    /// Of namespaces with so many partitions.
+    pub(crate) async fn of(partitions: u16) -> Self {
+        Self::new().await.with_partitions(partitions)
+    }
+
+    /// The same, of namespaces with so many partitions.
+    pub(crate) fn with_partitions(self, partitions: u16) -> Self {
+        Self { partitions, ..self }
     }
 
     pub(crate) fn namespace(&self, clock: ManualClock, keeps: Keeps) -> Namespace {
         let name = format!("t{:x}", fastrand::u64(..));
-        Namespace { url: self.url.clone(), name, clock, keeps }
+        let (url, servers, partitions) = (self.url.clone(), self.servers.clone(), self.partitions);
+        Namespace { url, servers, name, clock, keeps, partitions }
     }
-}
-
-#[allow(clippy::zombie_processes, reason = "the shell ends with the server, which ends with this process")]
-async fn start() -> (Server, String) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    // The shell ends the server when this process is gone: a static is never dropped.
-    let script = format!(
-        "redis-server --bind 127.0.0.1 --port {port} --save '' --appendonly no --daemonize no >/dev/null & \
-         server=$!; while kill -0 {} 2>/dev/null; do sleep 1; done; kill $server",
-        std::process::id()
-    );
-    let child = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).spawn().unwrap();
-    let url = format!("redis://127.0.0.1:{port}/");
-    let client = redis::Client::open(url.as_str()).unwrap();
-    for _ in 0..200 {
-        if let Ok(mut connection) = client.get_multiplexed_async_connection().await
-            && redis::cmd("PING").exec_async(&mut connection).await.is_ok()
-        {
-            return (Server(child), url);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the Redis server did not come up");
 }
 
 #[async_trait]
 impl Harness for RedisHarness {
+    fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
     async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage> {
         Box::new(self.namespace(clock, Keeps::History))
     }
@@ -77,11 +92,14 @@ impl Harness for RedisHarness {
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct Namespace {
     pub(crate) url: String,
+    pub(crate) servers: Vec<String>,
     pub(crate) name: String,
     pub(crate) clock: ManualClock,
     pub(crate) keeps: Keeps,
+    pub(crate) partitions: u16,
 }
 
 impl Namespace {
@@ -90,6 +108,7 @@ impl Namespace {
             namespace: self.name.clone(),
             clock: Some(Arc::new(self.clock.clone())),
             keeps: self.keeps,
+            partitions: Some(self.partitions),
             ..RedisOptions::new(&self.url)
         }
     }
@@ -106,27 +125,61 @@ impl Storage for Namespace {
     }
 }
 
+/// The slot of a hash tag: the remainder of its bits and sixteen noughts, divided by x^16 + x^12 + x^5 + 1.
+pub(crate) fn slot(tag: &str) -> u32 {
+    let bits = tag.bytes().flat_map(|byte| (0..8).rev().map(move |bit| u32::from(byte >> bit & 1)));
+    let divided = |rest: u32, bit: u32| {
+        let next = rest << 1 | bit;
+        if next & 0x1_0000 == 0 { next } else { next ^ 0x1_1021 }
+    };
+    bits.chain([0; 16]).fold(0, divided) % 16_384
+}
+
 /// Positions of one chunk of the log.
 const CHUNK: u64 = 1 << 17;
 
 /// The id of an entry and its fields.
 pub(crate) type Entry = (String, Vec<(String, Vec<u8>)>);
 
+/// The sequence in the id of an entry; behind it stands when it was stored.
+pub(crate) fn sequence_of(id: &str) -> u64 {
+    id.split_once('-').unwrap().0.parse().unwrap()
+}
+
 impl Namespace {
     /// A key of the only partition.
     pub(crate) fn key(&self, name: &str) -> String {
-        format!("{{{}:0}}:{name}", self.name)
+        assert_eq!(self.partitions, 1);
+        self.key_in(0, name)
+    }
+
+    /// A key of a partition, as docs/redis-format.md says.
+    pub(crate) fn key_in(&self, partition: u16, name: &str) -> String {
+        if self.partitions == 1 {
+            return format!("{{{}:0}}:{name}", self.name);
+        }
+        let tags = (0..).map(|k| format!("{}:{partition}:{k}", self.name));
+        let lies_there =
+            |tag: &String| slot(tag) / (16_384 / u32::from(self.partitions)) == u32::from(partition);
+        format!("{{{}}}:{name}", tags.into_iter().find(lies_there).unwrap())
     }
 
     /// Sends a plain command, as an operator would.
     pub(crate) async fn command<T: redis::FromRedisValue>(&self, words: &[&[u8]]) -> T {
-        let client = redis::Client::open(self.url.as_str()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         let mut command = redis::Cmd::new();
         for word in words {
             command.arg(*word);
         }
-        command.query_async(&mut connection).await.unwrap()
+        for server in &self.servers {
+            let client = redis::Client::open(server.as_str()).unwrap();
+            let Ok(mut connection) = client.get_multiplexed_async_connection().await else { continue };
+            match command.query_async(&mut connection).await {
+                // Another one of them has the key.
+                Err(error) if matches!(error.code(), Some("MOVED" | "READONLY")) => {}
+                answer => return answer.unwrap(),
+            }
+        }
+        panic!("no server takes {:?}", words.first().map(|word| String::from_utf8_lossy(word)))
     }
 
     /// As [`Namespace::command`], of words that are texts.
@@ -138,7 +191,8 @@ impl Namespace {
     /// The list of a type's positions in the chunk of a position.
     fn type_list(&self, at: Position, event_type: &str) -> (String, String, String) {
         let (chunk, field) = (at.sequence / CHUNK, format!("t:{}", URL_SAFE_NO_PAD.encode(event_type)));
-        (self.key(&format!("ix:{chunk}:{field}")), self.key(&format!("dir:{chunk}")), field)
+        let key = |name: String| self.key_in(at.partition, &name);
+        (key(format!("ix:{chunk}:{field}")), key(format!("dir:{chunk}")), field)
     }
 }
 
@@ -146,9 +200,10 @@ impl Namespace {
 impl Faults for Namespace {
     /// Entries cannot be changed: the chunk is written anew with other bytes in one of them.
     async fn damage_event(&self, at: Position) {
-        let (log, id) = (self.key(&format!("log:{}", at.sequence / CHUNK)), format!("{}-0", at.sequence));
+        let log = self.key_in(at.partition, &format!("log:{}", at.sequence / CHUNK));
         let entries: Vec<Entry> = self.say(&["XRANGE", &log, "-", "+"]).await;
-        assert!(entries.iter().any(|(own, _)| *own == id), "there is no event at {at}");
+        let id = entries.iter().map(|(own, _)| own).find(|own| sequence_of(own) == at.sequence).cloned();
+        let id = id.unwrap_or_else(|| panic!("there is no event at {at}"));
         let _: i64 = self.say(&["DEL", &log]).await;
         for (own, mut fields) in entries {
             if own == id {
@@ -163,7 +218,8 @@ impl Faults for Namespace {
     }
 
     async fn drop_index_entry(&self, at: Position) {
-        let (log, id) = (self.key(&format!("log:{}", at.sequence / CHUNK)), format!("{}-0", at.sequence));
+        let log = self.key_in(at.partition, &format!("log:{}", at.sequence / CHUNK));
+        let id = at.sequence.to_string();
         let entries: Vec<Entry> = self.say(&["XRANGE", &log, &id, &id]).await;
         let (_, json) = entries[0].1.iter().find(|(name, _)| name == "event").unwrap();
         let json: serde_json::Value = serde_json::from_slice(json).unwrap();
@@ -176,5 +232,33 @@ impl Faults for Namespace {
         let (list, directory, field) = self.type_list(at, "planted");
         let _: i64 = self.say(&["RPUSH", &list, &(at.sequence % CHUNK).to_string()]).await;
         let _: i64 = self.say(&["HSET", &directory, &field, "1"]).await;
+    }
+}
+
+impl Namespace {
+    /// The name of a function as the server knows it, which must have the library.
+    pub(crate) async fn function(&self, name: &str) -> String {
+        for server in &self.servers {
+            let namespace = Self { servers: vec![server.clone()], ..self.clone() };
+            let listed: redis::Value = namespace.say(&["FUNCTION", "LIST"]).await;
+            let listed = format!("{listed:?}");
+            if let Some(at) = listed.find(&format!("er_{name}_")) {
+                let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                return listed[at..].chars().take_while(|c| is_of_name(*c)).collect();
+            }
+        }
+        panic!("no server has the library");
+    }
+
+    /// The log as plain commands find it on the server that has it: the state, and all entries of all chunks.
+    pub(crate) async fn log(&self) -> (std::collections::HashMap<String, String>, Vec<Entry>) {
+        let meta = self.say(&["HGETALL", &self.key("meta")]).await;
+        let chunks: Vec<u64> = self.say(&["ZRANGE", &self.key("chunks"), "0", "-1"]).await;
+        let mut entries = Vec::new();
+        for chunk in chunks {
+            let found: Vec<Entry> = self.say(&["XRANGE", &self.key(&format!("log:{chunk}")), "-", "+"]).await;
+            entries.extend(found);
+        }
+        (meta, entries)
     }
 }

@@ -107,7 +107,7 @@ impl Actor {
             self.arriving.insert(lease.segment, (lease, state));
         }
         self.arrive();
-        self.even_out(usize::from(leases.share));
+        self.even_out(&leases.surplus);
         if held < usize::from(leases.share) {
             // Others are about to give some back.
             self.lease_again = asked + (third / 4).min(Duration::from_millis(200));
@@ -152,13 +152,13 @@ impl Actor {
         }
     }
 
-    /// Marks what is held beyond the share for giving back. What is marked goes: its ready deliveries may have been
-    /// dropped already. Should the share grow again, it is leased again.
-    pub(super) fn even_out(&mut self, share: usize) {
-        let staying = self.segments.values_mut().rev().filter(|segment| !segment.leaving);
-        let surplus = staying.count().saturating_sub(share);
-        for segment in self.segments.values_mut().rev().filter(|segment| !segment.leaving).take(surplus) {
-            segment.leaving = true;
+    /// Marks what others should have for giving back. What is marked goes: its ready deliveries may have been dropped
+    /// already. Should the share grow again, it is leased again.
+    pub(super) fn even_out(&mut self, surplus: &[u16]) {
+        for number in surplus {
+            if let Some(segment) = self.segments.get_mut(number) {
+                segment.leaving = true;
+            }
         }
     }
 

@@ -1,0 +1,61 @@
+//! How a node sees the cluster: the lines of `CLUSTER NODES`.
+
+use std::ops::RangeInclusive;
+
+use crate::{Server, command::say};
+
+/// Slots of a cluster.
+pub(crate) const SLOTS: usize = 16_384;
+
+/// What a node knows of one of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) id: String,
+    pub(crate) is_self: bool,
+    pub(crate) is_master: bool,
+    /// Not merely heard of.
+    pub(crate) is_known: bool,
+    /// Whose replica it is; empty for a master.
+    pub(crate) master: String,
+    pub(crate) epoch: u64,
+    slots: Vec<RangeInclusive<u16>>,
+}
+
+impl Line {
+    pub(crate) fn serves(&self, slot: u16) -> bool {
+        self.slots.iter().any(|range| range.contains(&slot))
+    }
+
+    pub(crate) fn has_slots(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
+    /// From `ID ADDRESS FLAGS MASTER PING PONG EPOCH LINK SLOT…`.
+    fn read(line: &str) -> Option<Self> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [id, address, flags, master, _, _, epoch, _, slots @ ..] = words.as_slice() else { return None };
+        let has = |wanted: &str| flags.split(',').any(|flag| flag == wanted);
+        Some(Self {
+            id: (*id).to_owned(),
+            is_self: has("myself"),
+            is_master: has("master"),
+            is_known: !has("handshake") && !has("noaddr") && !has("fail") && !address.starts_with(':'),
+            master: if *master == "-" { String::new() } else { (*master).to_owned() },
+            epoch: epoch.parse().ok()?,
+            slots: slots.iter().filter_map(|word| range(word)).collect(),
+        })
+    }
+}
+
+/// From `5` or `5-7`. Slots that are on their way stand in brackets, and are served as before.
+fn range(word: &str) -> Option<RangeInclusive<u16>> {
+    let (from, to) = word.split_once('-').unwrap_or((word, word));
+    Some(from.parse().ok()?..=to.parse().ok()?)
+}
+
+/// What a node sees.
+pub(crate) async fn of(node: &Server) -> Result<Vec<Line>, String> {
+    let text: String = say(node, &["CLUSTER", "NODES"]).await.map_err(|error| error.to_string())?;
+    let line = |line: &str| Line::read(line).ok_or_else(|| format!("{node} says {line:?} of a node"));
+    text.lines().map(line).collect()
+}

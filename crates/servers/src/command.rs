@@ -1,0 +1,70 @@
+//! Plain commands to servers, as an operator would send them.
+
+use std::time::{Duration, Instant};
+
+use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisResult, Value};
+use tokio::time::sleep;
+
+use crate::{Error, Server};
+
+/// How long an answer may take: who is paused is soon known to say nothing.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long to wait between two looks at something that takes a while.
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
+
+/// Sends a command on a connection of its own, so that whatever became of the server since does not matter.
+pub(crate) async fn say<T: FromRedisValue>(server: &Server, words: &[&str]) -> Result<T, Error> {
+    let refused = |source| Error::Refused {
+        server: server.to_string(),
+        command: words.join(" "),
+        source: Box::new(source),
+    };
+    sent(server, words, ANSWER_WITHIN)
+        .await
+        .and_then(|value| Ok(T::from_redis_value(value)?))
+        .map_err(refused)
+}
+
+async fn sent(server: &Server, words: &[&str], within: Duration) -> RedisResult<Value> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(ANSWER_WITHIN))
+        .set_response_timeout(Some(within));
+    let client = Client::open(server.plain_url())?;
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    let mut command = redis::Cmd::new();
+    for word in words {
+        command.arg(*word);
+    }
+    command.query_async(&mut connection).await
+}
+
+/// Waiting for something that takes a while.
+pub(crate) struct Patience {
+    since: Instant,
+    within: Duration,
+}
+
+impl Patience {
+    pub(crate) fn of(within: Duration) -> Self {
+        Self { since: Instant::now(), within }
+    }
+
+    /// Waits a little, for this is amiss.
+    ///
+    /// # Errors
+    /// It has been long enough.
+    pub(crate) async fn more(&self, server: &Server, amiss: &str) -> Result<(), Error> {
+        if self.since.elapsed() > self.within {
+            return Err(server.not_ready(&format!("and its fellows: after {:?} {amiss}", self.within)).await);
+        }
+        sleep(PAUSE).await;
+        Ok(())
+    }
+}
+
+/// The value of a line `name:value` in what `INFO` or `CLUSTER INFO` answers.
+pub(crate) fn value_of<'a>(info: &'a str, name: &str) -> &'a str {
+    let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');
+    info.lines().find_map(value).unwrap_or_default().trim_end()
+}

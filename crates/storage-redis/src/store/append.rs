@@ -1,0 +1,135 @@
+//! Appending: each partition is given its part of the batch, all of them at once.
+//!
+//! A part is one step of its partition: it is there or it is not. Of several parts some may be there and others not, where a
+//! server fails in between: the answer is then that the outcome is unknown, and appending the same batch again settles it, as
+//! what is there is recognised by its ids.
+
+use domain::{
+    Event, Position, StorageFailure,
+    ports::{AppendOutcome, Atomicity, EventStoreError},
+};
+use futures_util::future::join_all;
+
+use super::{RedisStore, in_part};
+use crate::{
+    append::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
+    failure::shape,
+    partition::Partition,
+};
+
+/// The part of a batch that falls to one partition: its events, and where they stand in the batch.
+struct Part<'a> {
+    partition: &'a Partition,
+    events: Vec<Event>,
+    places: Vec<usize>,
+}
+
+impl RedisStore {
+    pub(super) async fn append_to_partitions(
+        &self,
+        batch: &[Event],
+        atomicity: Atomicity,
+    ) -> Result<Vec<AppendOutcome>, EventStoreError> {
+        let bytes: usize = batch.iter().map(Event::size_bytes).sum();
+        if batch.len() > MAX_BATCH_EVENTS || (bytes > MAX_BATCH_BYTES && batch.len() > 1) {
+            return Err(EventStoreError::BatchTooLarge {
+                max_events: MAX_BATCH_EVENTS,
+                max_bytes: MAX_BATCH_BYTES,
+            });
+        }
+        if let Some(only) = self.only() {
+            return Ok(append(only, batch, atomicity).await?);
+        }
+        let parts = self.parts_of(batch);
+        if atomicity == Atomicity::AllOrNothing && parts.len() > 1 {
+            let checks = parts.iter().map(|part| part.partition.check_batch(&part.events));
+            let checks: Vec<Vec<AppendOutcome>> =
+                join_all(checks).await.into_iter().collect::<Result<_, StorageFailure>>()?;
+            if checks.iter().flatten().any(crate::append::refuses) {
+                return Ok(gathered(batch.len(), &parts, checks));
+            }
+        }
+        let answers =
+            join_all(parts.iter().map(|part| append(part.partition, &part.events, atomicity))).await;
+        Ok(gathered(batch.len(), &parts, settled(&parts, answers)?))
+    }
+
+    fn parts_of(&self, batch: &[Event]) -> Vec<Part<'_>> {
+        let mut parts: Vec<Part<'_>> = self
+            .partitions()
+            .iter()
+            .map(|partition| Part { partition, events: Vec::new(), places: Vec::new() })
+            .collect();
+        for (place, event) in batch.iter().enumerate() {
+            if let Some(part) = parts.get_mut(self.partition_of(event)) {
+                part.events.push(event.clone());
+                part.places.push(place);
+            }
+        }
+        parts.retain(|part| !part.events.is_empty());
+        parts
+    }
+}
+
+async fn append(
+    partition: &Partition,
+    batch: &[Event],
+    atomicity: Atomicity,
+) -> Result<Vec<AppendOutcome>, StorageFailure> {
+    match partition.append_batch(batch, atomicity, None).await? {
+        Ok(outcomes) => Ok(outcomes),
+        // Nothing went with it that could be refused.
+        Err(_) => Err(shape("an append")),
+    }
+}
+
+/// What every part answered; or the failure of one, which says no more of the whole batch than is known.
+fn settled(
+    parts: &[Part<'_>],
+    answers: Vec<Result<Vec<AppendOutcome>, StorageFailure>>,
+) -> Result<Vec<Vec<AppendOutcome>>, StorageFailure> {
+    let is_new = |outcome: &AppendOutcome| matches!(outcome, AppendOutcome::Stored(_));
+    let some_stored = answers.iter().flatten().flatten().any(is_new);
+    let mut outcomes = Vec::with_capacity(answers.len());
+    let mut failure: Option<StorageFailure> = None;
+    for (part, answer) in parts.iter().zip(answers) {
+        match answer {
+            Ok(of_part) => outcomes.push(of_part),
+            Err(failed) => {
+                let failed = match some_stored {
+                    true => in_part(failed, part.partition.number()),
+                    false => failed,
+                };
+                // Whatever else failed, where one is unknown the whole is.
+                if failure.is_none() || matches!(failed, StorageFailure::Unknown(_)) {
+                    failure = Some(failed);
+                }
+            }
+        }
+    }
+    failure.map_or(Ok(outcomes), Err)
+}
+
+/// The outcomes of parts in the order of the batch.
+fn gathered(events: usize, parts: &[Part<'_>], answers: Vec<Vec<AppendOutcome>>) -> Vec<AppendOutcome> {
+    let mut outcomes = vec![AppendOutcome::NotStored; events];
+    for (part, answers) in parts.iter().zip(answers) {
+        for (place, outcome) in part.places.iter().zip(answers) {
+            if let Some(own) = outcomes.get_mut(*place) {
+                *own = outward(outcome, part.partition.number());
+            }
+        }
+    }
+    outcomes
+}
+
+/// An outcome in a partition as the world knows it.
+pub(super) fn outward(outcome: AppendOutcome, partition: u16) -> AppendOutcome {
+    let outward = |position: Position| Position::new(partition, position.sequence);
+    match outcome {
+        AppendOutcome::Stored(at) => AppendOutcome::Stored(outward(at)),
+        AppendOutcome::AlreadyStored(at) => AppendOutcome::AlreadyStored(outward(at)),
+        AppendOutcome::Conflict(at) => AppendOutcome::Conflict(outward(at)),
+        other => other,
+    }
+}

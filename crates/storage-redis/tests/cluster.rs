@@ -1,0 +1,461 @@
+//! A store on the nodes of a cluster, while replicas are promoted, masters killed, and slots moved.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
+
+mod harness;
+mod load;
+
+use std::time::{Duration, Instant};
+
+use conformance::{Draft, ManualClock};
+use domain::{
+    Entity, Filter, StorageFailure,
+    ports::{Atomicity, EventStore as _, EventStoreError, GroupHolds, Keeps, ReadRequest, TrimRequest},
+    retention::RetentionRule,
+};
+use harness::{Entry, Namespace, RedisHarness};
+use load::{Answers, Load, Log};
+use servers::{Binary, Certificates, ClientCertificates, Cluster, Config, Failover, Proxy};
+use storage_redis::{RedisOptions, RedisStore, Tls};
+use tokio::{
+    sync::OnceCell,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+mod laws {
+    conformance::suite!(crate::of_all_laws().await);
+}
+
+/// Longer than anything here takes: a test that waits for it has failed.
+const LONG: Duration = Duration::from_secs(60);
+
+/// One cluster for the laws; it ends with the process.
+static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+
+async fn of_all_laws() -> RedisHarness {
+    let cluster = shared().await;
+    RedisHarness::over(cluster.url(), cluster.nodes())
+}
+
+/// The one of the laws, for tests that change nothing for others.
+async fn shared() -> &'static Cluster {
+    CLUSTER.get_or_init(async || cluster().await).await
+}
+
+async fn cluster() -> Cluster {
+    Cluster::start(&Binary::default(), &Config::default()).await.unwrap()
+}
+
+/// A namespace that a master serves.
+async fn namespace_at(cluster: &Cluster, master: usize) -> (Namespace, u16) {
+    let harness = RedisHarness::over(cluster.url(), cluster.nodes());
+    loop {
+        let namespace = harness.namespace(ManualClock::default(), Keeps::History);
+        let slot = cluster.slot_of(&namespace.key("meta")).await.unwrap();
+        if cluster.master_of(slot).await == Some(master) {
+            return (namespace, slot);
+        }
+    }
+}
+
+/// A call that is given longer than a failover takes.
+fn patient(namespace: &Namespace) -> RedisOptions {
+    RedisOptions { timeout: Duration::from_secs(30), ..namespace.options() }
+}
+
+async fn log(namespace: &Namespace) -> Log {
+    let (meta, entries) = namespace.log().await;
+    let mut log = Log::new(&meta);
+    for (entry, fields) in entries {
+        log.add(&entry, &fields.iter().find(|(name, _)| name == "event").unwrap().1);
+    }
+    log
+}
+
+/// With the master's help nothing is lost; without it, what the replica did not have yet, which is the end of a log epoch.
+#[tokio::test]
+async fn writers_and_readers_go_on_by_themselves_when_replicas_are_promoted() {
+    let cluster = cluster().await;
+    let (namespace, _) = namespace_at(&cluster, 1).await;
+    let mut load = Load::begin(&patient(&namespace), Answers::AreNeverLost).await;
+    for _ in 0..load::rounds(1, 10) {
+        for replica in [4, 1] {
+            cluster.promote(replica, Failover::Agreed).await.unwrap();
+            load.goes_on().await;
+        }
+    }
+    let books = load.end().await;
+    let before = log(&namespace).await;
+    let settled = books.check(&before).unwrap();
+    println!("promoted with help: {settled:?} of {}", books.len());
+    assert_eq!(settled.lost, 0);
+    assert!(before.epoch >= 3, "the log epoch is raised where something may have been lost");
+
+    let (namespace, _) = namespace_at(&cluster, 2).await;
+    let mut load = Load::begin(&patient(&namespace), Answers::MayBeLost).await;
+    for _ in 0..load::rounds(1, 10) {
+        for (replica, how) in [(5, Failover::Takeover), (2, Failover::Forced)] {
+            cluster.promote(replica, how).await.unwrap();
+            load.goes_on().await;
+        }
+    }
+    let books = load.end().await;
+    cluster.until_ready().await.unwrap();
+    let log = log(&namespace).await;
+    println!("promoted without: {:?} of {}", books.check(&log).unwrap(), books.len());
+    assert!(log.epoch >= 3);
+}
+
+#[tokio::test]
+async fn writers_and_readers_go_on_by_themselves_when_a_master_is_killed() {
+    let mut cluster = cluster().await;
+    let (namespace, _) = namespace_at(&cluster, 1).await;
+    let mut load = Load::begin(&patient(&namespace), Answers::MayBeLost).await;
+    for round in 0..load::rounds(1, 10) {
+        let master = [1, 4][round % 2];
+        cluster.nodes_mut()[master].kill().await.unwrap();
+        load.goes_on().await;
+        cluster.nodes_mut()[master].restart().await.unwrap();
+        cluster.until_ready().await.unwrap();
+        load.goes_on().await;
+    }
+    let books = load.end().await;
+    let log = log(&namespace).await;
+    println!("killed: {:?} of {}", books.check(&log).unwrap(), books.len());
+    assert!(log.epoch >= 2, "the log epoch is raised where something may have been lost");
+}
+
+/// A node that hangs is noticed by its silence: what is on the way is unknown, and everything goes on elsewhere.
+#[tokio::test]
+async fn writers_and_readers_go_on_by_themselves_when_a_master_hangs() {
+    let cluster = cluster().await;
+    let (namespace, _) = namespace_at(&cluster, 0).await;
+    let options = RedisOptions { timeout: Duration::from_secs(4), ..namespace.options() };
+    let mut load = Load::begin(&options, Answers::MayBeLate).await;
+    cluster.nodes()[0].pause().await.unwrap();
+    load.goes_on().await;
+    cluster.nodes()[0].resume().unwrap();
+    load.goes_on().await;
+    let books = load.end().await;
+    cluster.until_ready().await.unwrap();
+    println!("hung: {:?} of {}", books.check(&log(&namespace).await).unwrap(), books.len());
+}
+
+/// As long as a slot is half-way, keys are read where they are; a function that names keys of both nodes waits.
+#[tokio::test]
+async fn a_slot_is_moved_while_events_are_appended_and_read() {
+    let cluster = shared().await;
+    let (namespace, slot) = namespace_at(cluster, 1).await;
+    let mut load = Load::begin(&patient(&namespace), Answers::AreNeverLost).await;
+    for round in 0..load::rounds(3, 60) {
+        let to = [2, 0, 1][round % 3];
+        let moved = cluster.begin_move(slot, to).await.unwrap();
+        while moved.carry(fastrand::usize(1..40)).await.unwrap() > 0 {
+            load.look().await;
+            if round == 0 && moved.left().await.unwrap() < 50 {
+                // Held: readers go on over both nodes.
+                let walks = load.walks();
+                while load.walks() < walks + 2 {
+                    load.look().await;
+                }
+            }
+        }
+        moved.finish().await.unwrap();
+        load.goes_on().await;
+    }
+    let books = load.end().await;
+    let log = log(&namespace).await;
+    let settled = books.check(&log).unwrap();
+    println!("moved: {settled:?} of {}", books.len());
+    assert_eq!(settled.lost, 0);
+    let store = RedisStore::open(namespace.options()).await.unwrap();
+    assert_eq!(store.verify(None).await.unwrap().findings, []);
+}
+
+/// A node takes a key that was removed for one that has gone to the other node. A function that removes a key and touches it
+/// again would fail in its midst, and what it did is not undone: writing a chunk anew would leave the log without it.
+#[tokio::test]
+async fn a_function_is_refused_before_it_begins_as_long_as_its_slot_is_on_the_way() {
+    let mut tasks = JoinSet::new();
+    for binary in Binary::all().unwrap() {
+        tasks.spawn(async move { is_refused_whole(&binary).await });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap();
+    }
+}
+
+async fn is_refused_whole(binary: &Binary) {
+    let cluster = Cluster::start(binary, &Config::default()).await.unwrap();
+    let (namespace, slot) = namespace_at(&cluster, 1).await;
+    let store = RedisStore::create(namespace.options()).await.unwrap();
+    store.append(&Draft::many("e", 3), Atomicity::Each).await.unwrap();
+    // So that the other node knows the functions, too.
+    RedisStore::create(namespace_at(&cluster, 0).await.0.options()).await.unwrap();
+    // As in the midst of an erasure: one entry was copied, and two are to come.
+    let key = |name: &str| namespace.key(name);
+    let [(id, fields), ..]: [Entry; 1] =
+        namespace.say::<Vec<Entry>>(&["XRANGE", &key("log:0"), "-", "1"]).await.try_into().unwrap();
+    let (log, copy) = (key("log:0"), key("copy:0"));
+    let mut words: Vec<&[u8]> = vec![b"XADD", copy.as_bytes(), id.as_bytes()];
+    words.extend(fields.iter().flat_map(|(name, value)| [name.as_bytes(), value]));
+    let _: String = namespace.command(&words).await;
+    let _: i64 = namespace.say(&["HSET", &key("holes"), "0", "0"]).await;
+    let _: i64 = namespace.say(&["SADD", &key("unscrubbed"), "0"]).await;
+    let function = namespace.function("rewrite").await;
+    let (meta, holes, unscrubbed) = (key("meta"), key("holes"), key("unscrubbed"));
+    let words = ["FCALL", &function, "5", &meta, &log, &copy, &holes, &unscrubbed, "0", "1000", &id, "0"];
+
+    let moved = cluster.begin_move(slot, 0).await.unwrap();
+    let refused = cluster_says(&cluster, 1, &[&words]).await.unwrap_err();
+    assert_eq!(refused.code(), Some("TRYAGAIN"), "{binary}, all keys are here: {refused}");
+    while moved.carry(100).await.unwrap() > 0 {}
+    let refused = cluster_says(&cluster, 0, &[&["ASKING"], &words]).await.unwrap_err();
+    assert_eq!(refused.code(), Some("TRYAGAIN"), "{binary}, all keys are there: {refused}");
+    moved.finish().await.unwrap();
+
+    let (_, entries) = namespace.log().await;
+    assert_eq!(entries.len(), 3, "{binary}");
+    assert!(cluster_says(&cluster, 0, &[&words]).await.is_ok(), "{binary}: the slot has arrived");
+    let (_, entries) = namespace.log().await;
+    assert_eq!(entries.len(), 3, "{binary}");
+    let copies: u64 = namespace.say(&["EXISTS", &copy]).await;
+    assert_eq!(copies, 0, "{binary}");
+}
+
+/// What a node answers to the last of some commands, which are sent to it in one piece.
+async fn cluster_says(
+    cluster: &Cluster,
+    node: usize,
+    commands: &[&[&str]],
+) -> Result<redis::Value, redis::RedisError> {
+    let client = redis::Client::open(cluster.nodes()[node].url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut pipeline = redis::Pipeline::new();
+    for words in commands {
+        pipeline.cmd(words[0]).arg(&words[1..]);
+    }
+    let mut values = connection.send_packed_commands(&pipeline, 0, commands.len()).await?;
+    values.pop().unwrap().extract_error()
+}
+
+/// Removing goes over many calls, of which each is whole: whatever moves meanwhile, what is left is what should be.
+#[tokio::test]
+async fn events_are_trimmed_and_erased_while_their_slot_is_moved() {
+    let cluster = shared().await;
+    let (namespace, slot) = namespace_at(cluster, 0).await;
+    let store = RedisStore::create(patient(&namespace)).await.unwrap();
+    let event = |n: usize| Draft::new(&format!("e{n}")).with("userId", format!("u{}", n % 20)).event();
+    for batch in (0..1_000).map(event).collect::<Vec<_>>().chunks(100) {
+        store.append(batch, Atomicity::Each).await.unwrap();
+    }
+    let removing = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for user in 0..10usize {
+                store.erase(&Entity::new("user", &format!("u{user}"))).await.unwrap();
+                let max_events = Some(450 - 10 * user as u64);
+                let rule = RetentionRule { max_events, ..RetentionRule::default() };
+                let (holds, groups) = (Vec::new(), GroupHolds::default());
+                let request = TrimRequest { rule, holds, limit: 7, dry_run: false, groups };
+                while store.trim(&request).await.unwrap().more {}
+            }
+        }
+    });
+    for to in [1, 2, 0, 1] {
+        let moved = cluster.begin_move(slot, to).await.unwrap();
+        while moved.carry(10).await.unwrap() > 0 {}
+        moved.finish().await.unwrap();
+    }
+    removing.await.unwrap();
+    let mut kept: Vec<usize> = (0..1_000).collect();
+    for user in 0..10 {
+        kept.retain(|n| n % 20 != user);
+        kept.drain(..kept.len().saturating_sub(450 - 10 * user));
+    }
+    let kept: Vec<String> = kept.iter().map(|n| format!("e{n}")).collect();
+    let page = store.read(&ReadRequest::new(Filter::default(), 1_000)).await.unwrap();
+    let left: Vec<&str> = page.events.iter().map(|stored| stored.event.id()).collect();
+    assert_eq!(left, kept);
+    assert_eq!(store.info().await.unwrap().events, kept.len() as u64);
+    assert_eq!(store.verify(None).await.unwrap().findings, []);
+}
+
+#[tokio::test]
+async fn a_master_that_is_dead_without_a_replica_is_an_error_within_the_callers_time() {
+    let mut cluster = cluster().await;
+    let (namespace, _) = namespace_at(&cluster, 1).await;
+    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let (other, _) = namespace_at(&cluster, 2).await;
+    let other = RedisStore::create(other.options()).await.unwrap();
+    for node in [4, 1] {
+        cluster.nodes_mut()[node].kill().await.unwrap();
+    }
+    let store = {
+        drop(store);
+        RedisOptions { timeout: Duration::from_secs(2), ..namespace.options() }
+    };
+    for _ in 0..2 {
+        let failure = timeout(LONG, RedisStore::open(store.clone())).await.unwrap().unwrap_err();
+        assert!(matches!(&failure, StorageFailure::Unavailable(_)), "{failure}");
+    }
+    // As it is set up here, a cluster that lacks slots serves none.
+    let failure =
+        timeout(LONG, other.append(&Draft::many("e", 1), Atomicity::Each)).await.unwrap().unwrap_err();
+    assert!(matches!(&failure, EventStoreError::Storage(StorageFailure::Unavailable(_))), "{failure}");
+}
+
+/// What does not lie on the dead node goes on, where the cluster allows it.
+#[tokio::test]
+async fn a_dead_master_is_no_concern_of_those_that_others_serve() {
+    let lines = vec!["cluster-require-full-coverage no".to_owned()];
+    let config = Config { lines, ..Config::default() };
+    let mut cluster = Cluster::start(&Binary::default(), &config).await.unwrap();
+    let (dead, _) = namespace_at(&cluster, 1).await;
+    let options = RedisOptions { timeout: Duration::from_secs(2), ..dead.options() };
+    let dead = RedisStore::create(options).await.unwrap();
+    let (alive, _) = namespace_at(&cluster, 2).await;
+    let mut load = Load::begin(&patient(&alive), Answers::AreNeverLost).await;
+    for node in [4, 1] {
+        cluster.nodes_mut()[node].kill().await.unwrap();
+    }
+    load.goes_on().await;
+    // The answer to the first may be lost with the connection.
+    let _ = dead.append(&Draft::many("e", 1), Atomicity::Each).await;
+    let failure =
+        timeout(LONG, dead.append(&Draft::many("e", 1), Atomicity::Each)).await.unwrap().unwrap_err();
+    assert!(matches!(&failure, EventStoreError::Storage(StorageFailure::Unavailable(_))), "{failure}");
+    load.goes_on().await;
+    let books = load.end().await;
+    assert_eq!(books.check(&log(&alive).await).unwrap().lost, 0);
+}
+
+/// Who waits for events is woken by those that the new master takes.
+#[tokio::test]
+async fn a_subscription_follows_the_slot() {
+    let mut cluster = cluster().await;
+    let (namespace, slot) = namespace_at(&cluster, 1).await;
+    let store = RedisStore::create(patient(&namespace)).await.unwrap();
+    let head = store.head().await.unwrap();
+    let bell = namespace.key("bell");
+    let subscribed = async |cluster: &Cluster, node: usize| {
+        let namespace = Namespace { servers: vec![cluster.nodes()[node].url()], ..namespace.clone() };
+        let since = Instant::now();
+        loop {
+            let (_, count): (String, u64) = namespace.say(&["PUBSUB", "NUMSUB", &bell]).await;
+            if count == 1 {
+                return;
+            }
+            assert!(since.elapsed() < LONG, "nobody subscribes at node {node}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        async move { store.changed(&head, LONG).await }
+    });
+    subscribed(&cluster, 1).await;
+    cluster.begin_move(slot, 2).await.unwrap().finish().await.unwrap();
+    subscribed(&cluster, 2).await;
+    cluster.nodes_mut()[2].kill().await.unwrap();
+    subscribed(&cluster, 5).await;
+    store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
+    let woken = timeout(LONG, waiting).await.unwrap().unwrap().unwrap();
+    assert_eq!(woken, store.head().await.unwrap());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_named_as_what_it_is_not_says_so() {
+    let cluster = shared().await;
+    let (namespace, _) = namespace_at(cluster, 1).await;
+    let node = RedisOptions { url: cluster.nodes()[0].url(), ..namespace.options() };
+    let failure = RedisStore::create(node).await.unwrap_err();
+    assert!(
+        matches!(&failure, StorageFailure::Foreign(text) if text.contains("redis+cluster://")),
+        "{failure}"
+    );
+
+    let server = servers::Server::start(&Binary::default(), &Config::default()).await.unwrap();
+    let url = server.url().replace("redis://", "redis+cluster://");
+    let failure = RedisStore::create(RedisOptions { url, ..namespace.options() }).await.unwrap_err();
+    assert!(
+        matches!(&failure, StorageFailure::Foreign(text) if text.contains("no node of a cluster")),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_told_and_not_sent_again() {
+    let mut cluster = cluster().await;
+    let (namespace, _) = namespace_at(&cluster, 1).await;
+    // Its replica would go through the proxy, too.
+    cluster.nodes_mut()[4].kill().await.unwrap();
+    let proxy = Proxy::start(cluster.nodes()[1].port()).await.unwrap();
+    let port = proxy.port().to_string();
+    let node = Namespace { servers: vec![cluster.nodes()[1].url()], ..namespace.clone() };
+    let _: String = node.say(&["CONFIG", "SET", "cluster-announce-port", &port]).await;
+    // The others learn by and by under which port it is reached now.
+    for number in [0, 2, 3, 5] {
+        let node = Namespace { servers: vec![cluster.nodes()[number].url()], ..namespace.clone() };
+        let since = Instant::now();
+        while !node.say::<String>(&["CLUSTER", "NODES"]).await.contains(&format!("127.0.0.1:{port}@")) {
+            assert!(since.elapsed() < LONG);
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let options = RedisOptions {
+        url: format!("redis+cluster://127.0.0.1:{}", cluster.nodes()[0].port()),
+        ..patient(&namespace)
+    };
+    let store = RedisStore::create(options).await.unwrap();
+    load::answers::are_told(&store, &proxy).await;
+}
+
+/// The users of the documentation, with what it says they need in a cluster.
+#[tokio::test]
+async fn a_user_needs_the_rights_that_the_documentation_names() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md")).unwrap();
+    let more = "+cluster|slots +asking";
+    assert!(page.contains(&format!("in a cluster `{more}`")));
+    let user = page.lines().find_map(|line| line.strip_prefix("user event-replay-service ")).unwrap();
+    let users = vec![format!("less {user}"), format!("service {user} {more}")];
+    let cluster = Cluster::start(&Binary::default(), &Config { users, ..Config::default() }).await.unwrap();
+    let options = |user: &str| {
+        let credentials = format!("redis+cluster://{user}:SERVICE_PASSWORD@");
+        RedisOptions::new(cluster.url().replace("redis+cluster://", &credentials))
+    };
+    let refused = RedisStore::create(options("less")).await.unwrap_err();
+    assert!(matches!(&refused, StorageFailure::Denied(_)), "{refused}");
+
+    let store = RedisStore::create(options("service")).await.unwrap();
+    store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
+    let meta = "{default:0}:meta";
+    let slot = cluster.slot_of(meta).await.unwrap();
+    let moved = cluster.begin_move(slot, 0).await.unwrap();
+    moved.carry_key(meta).await.unwrap();
+    assert_eq!(store.info().await.unwrap().events, 1, "half-way");
+    moved.finish().await.unwrap();
+    store.append(&Draft::many("f", 1), Atomicity::Each).await.unwrap();
+    assert_eq!(store.info().await.unwrap().events, 2);
+}
+
+/// With TLS between all of them. Certificates are good for every node, since all have one address.
+#[tokio::test]
+async fn nodes_may_speak_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = Certificates::make(folder.path()).unwrap();
+    let tls = Some(certificates.tls(ClientCertificates::Ignored));
+    let mut cluster = Cluster::start(&Binary::default(), &Config { tls, ..Config::default() }).await.unwrap();
+    assert!(cluster.url().starts_with("rediss+cluster://"));
+    let tls = Tls { ca: Some(certificates.ca.clone()), client: None };
+    let options = RedisOptions { tls, timeout: LONG, ..RedisOptions::new(cluster.url()) };
+    let store = RedisStore::create(options).await.unwrap();
+    let slot = cluster.slot_of("{default:0}:meta").await.unwrap();
+    let master = cluster.master_of(slot).await.unwrap();
+    store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
+    cluster.begin_move(slot, (master + 1) % 3).await.unwrap().finish().await.unwrap();
+    store.append(&Draft::many("f", 1), Atomicity::Each).await.unwrap();
+    cluster.nodes_mut()[(master + 1) % 3].kill().await.unwrap();
+    assert_eq!(store.info().await.unwrap().events, 2);
+}

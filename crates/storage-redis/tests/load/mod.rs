@@ -1,0 +1,209 @@
+//! Writers and readers that run while servers change their roles, and the books that are checked afterwards: what was
+//! answered against what plain commands find in the log.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    dead_code,
+    reason = "a panic is a test's way to fail; not every test uses all of it"
+)]
+
+pub(crate) mod answers;
+mod books;
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use conformance::Draft;
+use domain::{
+    Event, Filter, StorageFailure,
+    ports::{AppendOutcome, Atomicity, EventStore as _, EventStoreError, ReadRequest},
+};
+use storage_redis::{RedisOptions, RedisStore};
+use tokio::{task::JoinSet, time::sleep};
+
+pub(crate) use books::{Books, Log};
+
+/// Writers at once.
+const WRITERS: usize = 4;
+/// Longer than any change of roles takes here: a test that waits for it has failed.
+const LONG: Duration = Duration::from_secs(60);
+
+/// How many rounds a test runs: `EVENT_REPLAY_ROUNDS` where set, else few; and no more than it has time for.
+pub(crate) fn rounds(few: usize, most: usize) -> usize {
+    let asked = std::env::var("EVENT_REPLAY_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    asked.unwrap_or(few).min(most)
+}
+
+/// Settles the luck of a test by a seed, which is printed; when things happen is the servers' affair.
+pub(crate) fn seeded() {
+    let seed = std::env::var("EVENT_REPLAY_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("EVENT_REPLAY_SEED={seed}");
+    fastrand::seed(seed);
+}
+
+/// Whether a caller may be told that the outcome of a write is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// Where an answer was lost.
+    MayBeLost,
+    /// Where an answer was lost; and a server that hangs makes callers wait until they are told so.
+    MayBeLate,
+    /// Nothing that these tests do loses one.
+    AreNeverLost,
+}
+
+/// Writers, each with connections of its own, and a reader that walks the log over and over.
+pub(crate) struct Load {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    walks: Arc<AtomicUsize>,
+    books: Arc<Mutex<Books>>,
+    tasks: JoinSet<()>,
+}
+
+impl Load {
+    /// Begins. A failure that a writer or a reader should not see ends the test.
+    pub(crate) async fn begin(options: &RedisOptions, answers: Answers) -> Self {
+        seeded();
+        let mut load = Self {
+            stop: Arc::default(),
+            answered: Arc::default(),
+            walks: Arc::default(),
+            books: Arc::default(),
+            tasks: JoinSet::new(),
+        };
+        for writer in 0..WRITERS {
+            let store = RedisStore::create(options.clone()).await.unwrap();
+            let (stop, answered, books) = (load.stop.clone(), load.answered.clone(), load.books.clone());
+            load.tasks.spawn(async move {
+                for round in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let events: Vec<Event> = (0..fastrand::usize(1..=8))
+                        .map(|n| {
+                            Draft::new(&format!("{writer}.{round}.{n}"))
+                                .of_type(["a", "b", "c"][n % 3])
+                                .with("userId", format!("u{}", round % 50))
+                                .event()
+                        })
+                        .collect();
+                    let outcomes = appended(&store, &events, answers).await;
+                    let mut books = books.lock().unwrap();
+                    for (event, outcome) in events.iter().zip(outcomes) {
+                        match outcome {
+                            AppendOutcome::Stored(at) | AppendOutcome::AlreadyStored(at) => {
+                                books.answered(event.id(), at.sequence);
+                            }
+                            other => panic!("{} is {other:?}", event.id()),
+                        }
+                    }
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let store = RedisStore::open(options.clone()).await.unwrap();
+        let (stop, walks) = (load.stop.clone(), load.walks.clone());
+        load.tasks.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                walk(&store, answers).await;
+                walks.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        load.goes_on().await;
+        load
+    }
+
+    /// Waits until the writers have been answered some more times, and the reader has walked through the log.
+    pub(crate) async fn goes_on(&mut self) {
+        let (answered, walks) =
+            (self.answered.load(Ordering::Relaxed) + 40, self.walks.load(Ordering::Relaxed) + 2);
+        let since = Instant::now();
+        while self.answered.load(Ordering::Relaxed) < answered || self.walks.load(Ordering::Relaxed) < walks {
+            self.look().await;
+            assert!(since.elapsed() < LONG, "writers or readers do not go on");
+        }
+    }
+
+    /// How often writers were answered so far.
+    pub(crate) fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// How often the log was read from one end to the other.
+    pub(crate) fn walks(&self) -> usize {
+        self.walks.load(Ordering::Relaxed)
+    }
+
+    /// Lets a moment pass. What a writer or a reader found wrong is the test's own failure.
+    pub(crate) async fn look(&mut self) {
+        tokio::select! {
+            biased;
+            Some(ended) = self.tasks.join_next() => ended.unwrap(),
+            () = sleep(Duration::from_millis(10)) => {}
+        }
+    }
+
+    /// Ends, with what was answered.
+    pub(crate) async fn end(mut self) -> Books {
+        self.stop.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
+        std::mem::take(&mut *self.books.lock().unwrap())
+    }
+}
+
+/// Appends until that is answered.
+async fn appended(store: &RedisStore, events: &[Event], answers: Answers) -> Vec<AppendOutcome> {
+    for _ in 0..100 {
+        match store.append(events, Atomicity::Each).await {
+            Ok(outcomes) => return outcomes,
+            Err(EventStoreError::Storage(StorageFailure::Unknown(_))) if answers != Answers::AreNeverLost => {
+            }
+            Err(EventStoreError::Storage(StorageFailure::Unavailable(_)))
+                if answers == Answers::MayBeLate => {}
+            Err(error) => panic!("a writer was told: {error}"),
+        }
+    }
+    panic!("a write stays unknown for ever");
+}
+
+/// Reads the log from one end to the other, by pages, and by a type.
+async fn walk(store: &RedisStore, answers: Answers) {
+    for filter in
+        [Filter::default(), Filter { types: vec![domain::TypePattern::new("b")], ..Filter::default() }]
+    {
+        let mut request = ReadRequest::new(filter, 200);
+        let mut before = None;
+        loop {
+            let page = match store.read(&request).await {
+                Ok(page) => page,
+                // A promotion took the end of the log that this walk had come to: it begins anew.
+                Err(EventStoreError::LostCursor(_)) => break,
+                Err(EventStoreError::Storage(StorageFailure::Unavailable(_)))
+                    if answers == Answers::MayBeLate =>
+                {
+                    continue;
+                }
+                Err(error) => panic!("a reader was told: {error}"),
+            };
+            assert_eq!(page.corrupt, []);
+            for stored in &page.events {
+                assert!(before < Some(stored.position), "{} after {before:?}", stored.position);
+                before = Some(stored.position);
+            }
+            match page.next {
+                Some(next) => request.after = Some(next),
+                None => break,
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Namespaces of several partitions on a real server: where their keys lie, how they are found, made, finished and removed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
+
+mod harness;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use conformance::{Draft, ManualClock};
+use domain::{
+    Event, Filter, StorageFailure,
+    ports::{Atomicity, EventStore, Keeps, ReadRequest},
+};
+use harness::{Namespace, RedisHarness, slot};
+use storage_redis::{RedisOptions, RedisStore};
+
+async fn namespace(partitions: u16) -> Namespace {
+    RedisHarness::of(partitions).await.namespace(ManualClock::default(), Keeps::History)
+}
+
+async fn fill(store: &RedisStore, count: usize) {
+    for batch in Draft::many("e", count).chunks(100) {
+        store.append(batch, Atomicity::Each).await.unwrap();
+    }
+}
+
+async fn count(store: &RedisStore) -> u64 {
+    store.count(&Arc::new(Filter::default()), None).await.unwrap()
+}
+
+/// Every key of the namespace.
+async fn keys(namespace: &Namespace) -> Vec<String> {
+    namespace.say(&["KEYS", &format!("{{{}:*", namespace.name)]).await
+}
+
+/// The tag of a key.
+fn tag(key: &str) -> &str {
+    key.split_once('{').unwrap().1.split_once('}').unwrap().0
+}
+
+fn options(namespace: &Namespace, partitions: Option<u16>) -> RedisOptions {
+    RedisOptions { partitions, ..namespace.options() }
+}
+
+/// Partition `i` of `P` has all of its keys in one slot, in the i-th P-th of them; beside them there is the signpost alone.
+#[tokio::test]
+async fn every_partition_lies_in_its_own_part_of_the_slots() {
+    for partitions in [2, 4, 16] {
+        let namespace = namespace(partitions).await;
+        let store = RedisStore::create(namespace.options()).await.unwrap();
+        fill(&store, 40 * usize::from(partitions)).await;
+        let tags: BTreeSet<String> = keys(&namespace).await.iter().map(|key| tag(key).to_owned()).collect();
+        let root = format!("{}:0", namespace.name);
+        let mut parts: Vec<u32> = tags
+            .iter()
+            .filter(|tag| **tag != root)
+            .map(|tag| {
+                let partition: u32 = tag.split(':').nth(1).unwrap().parse().unwrap();
+                assert_eq!(slot(tag) / (16_384 / u32::from(partitions)), partition, "{tag}");
+                partition
+            })
+            .collect();
+        parts.sort_unstable();
+        assert_eq!(parts, Vec::from_iter(0..u32::from(partitions)));
+        let at_the_root: Vec<String> =
+            keys(&namespace).await.into_iter().filter(|key| tag(key) == root).collect();
+        assert_eq!(at_the_root, [format!("{{{root}}}:meta")]);
+        store.remove_namespace().await.unwrap();
+        assert_eq!(keys(&namespace).await, [""; 0]);
+    }
+}
+
+/// Who opens a namespace need not know how many partitions it has, and changes nothing of that.
+#[tokio::test]
+async fn a_namespace_is_found_whatever_its_partitions() {
+    for partitions in [1, 2, 64] {
+        let namespace = namespace(partitions).await;
+        let made = RedisStore::create(namespace.options()).await.unwrap();
+        fill(&made, 50).await;
+        let head = made.head().await.unwrap();
+        for asked in [None, Some(1), Some(8)] {
+            let found = RedisStore::create(options(&namespace, asked)).await.unwrap();
+            assert_eq!((found.partition_count(), count(&found).await), (partitions, 50));
+            assert_eq!(found.head().await.unwrap(), head);
+            let opened = RedisStore::open(options(&namespace, asked)).await.unwrap();
+            assert_eq!(opened.partition_count(), partitions);
+        }
+        assert!(RedisStore::exists(&options(&namespace, None)).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_has_a_power_of_two_of_partitions_up_to_64() {
+    let namespace = namespace(1).await;
+    for wrong in [0, 3, 12, 65, 128, u16::MAX] {
+        let refused = RedisStore::create(options(&namespace, Some(wrong))).await.unwrap_err();
+        assert!(
+            matches!(&refused, StorageFailure::Foreign(text) if text.contains(&wrong.to_string())),
+            "{refused}"
+        );
+    }
+    assert_eq!(keys(&namespace).await, [""; 0], "nothing was made");
+    let usual = RedisStore::create(options(&namespace, None)).await.unwrap();
+    assert_eq!(usual.partition_count(), 1);
+}
+
+/// Of makers that want other numbers of partitions at once one has its way, and all use the same store.
+#[tokio::test]
+async fn makers_at_once_make_one_namespace() {
+    for _ in 0..10 {
+        let namespace = namespace(4).await;
+        let mut makers = tokio::task::JoinSet::new();
+        for wanted in [4, 16, 4, 1, 16, 2] {
+            let options = options(&namespace, Some(wanted));
+            makers.spawn(async move { RedisStore::create(options).await });
+        }
+        let made: Vec<RedisStore> = makers.join_all().await.into_iter().filter_map(Result::ok).collect();
+        // Whoever met what another had begun with another number was told so; nobody was given half a store.
+        assert!(!made.is_empty());
+        let found = RedisStore::open(options(&namespace, None)).await.unwrap();
+        let head = found.head().await.unwrap();
+        for store in &made {
+            assert_eq!(store.head().await.unwrap(), head);
+        }
+        fill(&made[0], 20).await;
+        assert_eq!(count(&found).await, 20);
+    }
+}
+
+/// A making that was cut short anywhere is finished by the next, as what was begun.
+#[tokio::test]
+async fn a_making_that_was_cut_short_is_finished() {
+    for made in 1..=4_u16 {
+        let namespace = Namespace { keeps: Keeps::Deliveries, ..namespace(4).await };
+        let whole = RedisStore::create(namespace.options()).await.unwrap();
+        let id = whole.info().await.unwrap().id;
+        let meta = |partition| namespace.key_in(partition, "meta");
+        let mut gone = vec![format!("{{{}:0}}:meta", namespace.name)];
+        gone.extend((0..4 - made).map(meta));
+        for key in gone {
+            let _: i64 = namespace.say(&["DEL", &key]).await;
+        }
+        assert!(
+            !RedisStore::exists(&namespace.options()).await.unwrap(),
+            "it is not there before all of it is"
+        );
+        let unavailable = RedisStore::open(options(&namespace, None)).await.unwrap_err();
+        assert!(matches!(unavailable, StorageFailure::Unavailable(_)), "{unavailable}");
+        let other = RedisStore::create(options(&namespace, Some(16))).await.unwrap_err();
+        assert!(
+            matches!(&other, StorageFailure::Foreign(text) if text.contains("of 4 partitions")),
+            "{other}"
+        );
+        let asked = RedisOptions { keeps: Keeps::History, ..options(&namespace, None) };
+        let finished = RedisStore::create(asked).await.unwrap();
+        let info = finished.info().await.unwrap();
+        assert_eq!((info.id, info.keeps, info.head.sequences.len()), (id, Keeps::Deliveries, 4));
+        fill(&finished, 20).await;
+        assert_eq!(count(&finished).await, 20);
+    }
+}
+
+/// Where the signpost alone is gone, as after a failover, the next who makes the namespace puts it up again.
+#[tokio::test]
+async fn a_lost_signpost_is_put_up_again() {
+    let namespace = namespace(4).await;
+    let store = RedisStore::create(namespace.options()).await.unwrap();
+    fill(&store, 60).await;
+    let _: i64 = namespace.say(&["DEL", &format!("{{{}:0}}:meta", namespace.name)]).await;
+    let again = RedisStore::create(options(&namespace, None)).await.unwrap();
+    assert_eq!((again.partition_count(), count(&again).await), (4, 60));
+    assert_eq!(again.head().await.unwrap(), store.head().await.unwrap());
+}
+
+/// What is left of a namespace is not taken for one that is being made, nor one that lacks a partition for a whole one.
+#[tokio::test]
+async fn remains_are_refused_and_named() {
+    let namespace = namespace(4).await;
+    let store = RedisStore::create(namespace.options()).await.unwrap();
+    fill(&store, 60).await;
+    let _: i64 = namespace.say(&["DEL", &namespace.key_in(2, "meta")]).await;
+    for answer in [RedisStore::open(namespace.options()).await, RedisStore::create(namespace.options()).await]
+    {
+        let refused = answer.unwrap_err();
+        assert!(
+            matches!(&refused, StorageFailure::Corrupt(text) if text.contains("partition 2")),
+            "{refused}"
+        );
+    }
+    let _: i64 = namespace.say(&["DEL", &format!("{{{}:0}}:meta", namespace.name)]).await;
+    let refused = RedisStore::create(namespace.options()).await.unwrap_err();
+    assert!(matches!(&refused, StorageFailure::Foreign(text) if text.contains("remains")), "{refused}");
+}
+
+/// A program that knows one partition alone refuses the namespace by its layout.
+#[tokio::test]
+async fn the_signpost_is_of_a_layout_of_its_own() {
+    let namespace = namespace(4).await;
+    RedisStore::create(namespace.options()).await.unwrap();
+    let root = format!("{{{}:0}}:meta", namespace.name);
+    let layout: String = namespace.say(&["HGET", &root, "layout"]).await;
+    assert_eq!(layout, "2");
+    let of_a_partition: String = namespace.say(&["HGET", &namespace.key_in(3, "meta"), "layout"]).await;
+    assert_eq!(of_a_partition, "1");
+}
+
+/// A part of a batch that fails leaves the whole unknown where other parts were stored; once it can be stored, the same
+/// batch is, and what was stored is recognised.
+#[tokio::test]
+async fn a_batch_that_failed_in_one_partition_is_settled_by_appending_it_again() {
+    let namespace = namespace(4).await;
+    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let batch: Vec<Event> = Draft::many("e", 40);
+    let log = namespace.key_in(2, "log:0");
+    let _: i64 = namespace.say(&["SADD", &log, "not a log"]).await;
+    let failed = store.append(&batch, Atomicity::Each).await.unwrap_err();
+    assert_eq!(failed.kind(), "unknown", "{failed}");
+    assert!(failed.to_string().contains("partition 2"), "{failed}");
+    // Nothing is new in the others: what fails now has stored nothing, and says what is wrong.
+    let failed = store.append(&batch, Atomicity::Each).await.unwrap_err();
+    assert_eq!(failed.kind(), "corrupt", "{failed}");
+    let _: i64 = namespace.say(&["DEL", &log]).await;
+    let outcomes = store.append(&batch, Atomicity::Each).await.unwrap();
+    let stored = |outcome: &&domain::ports::AppendOutcome| matches!(outcome, domain::ports::AppendOutcome::Stored(at) if at.partition == 2);
+    let again = |outcome: &&domain::ports::AppendOutcome| matches!(outcome, domain::ports::AppendOutcome::AlreadyStored(at) if at.partition != 2);
+    let (new, known) = (outcomes.iter().filter(stored).count(), outcomes.iter().filter(again).count());
+    assert!(new > 0 && known > 0 && new + known == 40, "{outcomes:?}");
+    let page = store.read(&ReadRequest::new(Filter::default(), 100)).await.unwrap();
+    assert_eq!(page.events.len(), 40);
+}

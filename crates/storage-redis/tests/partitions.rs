@@ -1,0 +1,342 @@
+//! Several partitions through what only a real server shows: parts that are lost or left over, log epochs that differ, and
+//! trims beside whoever begins to hold.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
+
+mod harness;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use conformance::{Draft, ManualClock, walk};
+use domain::{
+    Checkpoint, Cursor, Filter, Position, RetentionRule,
+    group::{GroupSpec, LaneOrigin, NewLaneBatch},
+    ports::{
+        Atomicity, CheckpointStore, Clock as _, CommitOutcome, EnqueueOutcome, EventStore, EventStoreError,
+        GroupHolds, GroupStore, GroupStoreError, Keeps, LeaseRequest, Order, ReplayRecord, ReplayState,
+        ReplayStore, SegmentCommit, TrimRequest,
+    },
+};
+use harness::{Namespace, RedisHarness};
+use servers::{Aof, Binary, Config, Server};
+use storage_redis::{RedisOptions, RedisStore};
+
+const PARTITIONS: u16 = 4;
+
+async fn namespace() -> Namespace {
+    RedisHarness::of(PARTITIONS).await.namespace(ManualClock::default(), Keeps::History)
+}
+
+async fn fill(store: &RedisStore, prefix: &str, count: usize) -> Vec<Position> {
+    let mut positions = Vec::new();
+    for batch in Draft::many(prefix, count).chunks(100) {
+        for outcome in store.append(batch, Atomicity::Each).await.unwrap() {
+            let domain::ports::AppendOutcome::Stored(at) = outcome else { panic!("{outcome:?}") };
+            positions.push(at);
+        }
+    }
+    positions
+}
+
+fn spec() -> GroupSpec {
+    GroupSpec { segments: 2 * PARTITIONS, ..GroupSpec::new("g") }
+}
+
+fn request(consumer: &str) -> LeaseRequest {
+    let (group, consumer) = ("g".to_owned(), consumer.to_owned());
+    LeaseRequest { group, consumer, token: 7, duration: Duration::from_secs(600) }
+}
+
+/// The cursors of a group's segments, by partition.
+async fn cursors(store: &RedisStore) -> BTreeMap<u16, BTreeSet<u64>> {
+    let status = store.group("g").await.unwrap().unwrap();
+    let mut cursors: BTreeMap<u16, BTreeSet<u64>> = BTreeMap::new();
+    for segment in status.segments {
+        cursors.entry(segment.partition).or_default().insert(segment.cursor);
+    }
+    cursors
+}
+
+fn all_at(cursor: &Cursor) -> BTreeMap<u16, BTreeSet<u64>> {
+    (0..PARTITIONS).map(|partition| (partition, BTreeSet::from([cursor.sequence(partition)]))).collect()
+}
+
+/// Takes what partition 0 has of the group away; its record.
+async fn forget_in_first(namespace: &Namespace) -> String {
+    let (groups, own) = (namespace.key_in(0, "groups"), namespace.key_in(0, "g:Zw"));
+    let record: String = namespace.say(&["HGET", &groups, "g"]).await;
+    let _: i64 = namespace.say(&["HDEL", &groups, "g"]).await;
+    let _: i64 = namespace.say(&["DEL", &format!("{own}:s"), &format!("{own}:o"), &format!("{own}:c")]).await;
+    record
+}
+
+/// A group whose making was cut short is finished as it was begun, by whoever wants it next, wherever that one would begin.
+#[tokio::test]
+async fn a_group_that_was_begun_is_finished_as_it_was_begun() {
+    let namespace = namespace().await;
+    let store = RedisStore::create(namespace.options()).await.unwrap();
+    fill(&store, "e", 60).await;
+    let head = store.head().await.unwrap();
+    let early = Cursor { sequences: vec![1, 2, 3, 4], ..head.clone() };
+    for missing in 0..PARTITIONS {
+        store.create_group(&spec(), &early).await.unwrap();
+        let record = forget_in_first(&namespace).await;
+        let _: i64 = namespace.say(&["HSET", &namespace.key_in(0, "groups:making"), "g", &record]).await;
+        // Made from the last on: so those before it are not there yet.
+        for partition in 1..missing {
+            let _: i64 = namespace.say(&["HDEL", &namespace.key_in(partition, "groups"), "g"]).await;
+            let segments = namespace.key_in(partition, "g:Zw:s");
+            let _: i64 = namespace.say(&["DEL", &segments]).await;
+        }
+        assert_eq!(store.groups().await.unwrap(), [], "it is not there before all of it is");
+        assert_eq!(store.lease(&request("c")).await, Err(GroupStoreError::NoGroup("g".to_owned())));
+        let found = RedisStore::open(namespace.options()).await.unwrap();
+        found.create_group(&spec(), &head).await.unwrap();
+        assert_eq!(cursors(&store).await, all_at(&early), "{missing}");
+        let leases = store.lease(&request("c")).await.unwrap();
+        assert_eq!(leases.taken.len(), usize::from(2 * PARTITIONS));
+        assert!(store.delete_group("g").await.unwrap());
+        let notes: i64 = namespace.say(&["HLEN", &namespace.key_in(0, "groups:making")]).await;
+        assert_eq!(notes, 0);
+    }
+}
+
+/// What is left over of a group that was deleted is no part of one that is made anew.
+#[tokio::test]
+async fn what_is_left_of_a_deleted_group_is_no_part_of_a_new_one() {
+    let namespace = namespace().await;
+    let store = RedisStore::create(namespace.options()).await.unwrap();
+    fill(&store, "e", 60).await;
+    let head = store.head().await.unwrap();
+    let start = Cursor { sequences: vec![0; 4], ..head.clone() };
+    store.create_group(&spec(), &head).await.unwrap();
+    let old = store.lease(&request("c")).await.unwrap().held;
+    // Deleted from the first on, and cut short.
+    forget_in_first(&namespace).await;
+    assert_eq!(store.group("g").await.unwrap(), None);
+    store.create_group(&spec(), &start).await.unwrap();
+    assert_eq!(cursors(&store).await, all_at(&start));
+    let fenced: Vec<SegmentCommit> = old.into_iter().map(|lease| SegmentCommit::new(lease, 9, 9)).collect();
+    let outcomes = store.commit(&fenced).await.unwrap();
+    assert!(outcomes.iter().all(|outcome| *outcome == CommitOutcome::Fenced), "{outcomes:?}");
+    assert_eq!(cursors(&store).await, all_at(&start));
+    // Deleting what is not there any more takes what is left.
+    forget_in_first(&namespace).await;
+    assert!(!store.delete_group("g").await.unwrap());
+    for partition in 1..PARTITIONS {
+        let left: i64 = namespace.say(&["HLEN", &namespace.key_in(partition, "groups")]).await;
+        assert_eq!(left, 0);
+    }
+}
+
+/// A partition that has lost its part of a group is given it again where the group began, or was last set to, and what was
+/// not lost stays as it is.
+#[tokio::test]
+async fn a_part_of_a_group_that_was_lost_is_made_again() {
+    let namespace = namespace().await;
+    let store = RedisStore::create(namespace.options()).await.unwrap();
+    fill(&store, "e", 60).await;
+    let head = store.head().await.unwrap();
+    let begin = Cursor { sequences: vec![1, 2, 3, 4], ..head.clone() };
+    store.create_group(&spec(), &head).await.unwrap();
+    store.reset_group("g", &begin).await.unwrap();
+    let held = store.lease(&request("c")).await.unwrap().held;
+    let passed: Vec<SegmentCommit> =
+        held.iter().map(|lease| SegmentCommit::new(lease.clone(), 5, 5)).collect();
+    store.commit(&passed).await.unwrap();
+    let lose = async || {
+        let _: i64 = namespace.say(&["HDEL", &namespace.key_in(2, "groups"), "g"]).await;
+        let own = namespace.key_in(2, "g:Zw");
+        let _: i64 = namespace.say(&["DEL", &format!("{own}:s"), &format!("{own}:o")]).await;
+    };
+    let mut expected: BTreeMap<u16, BTreeSet<u64>> =
+        (0..PARTITIONS).map(|partition| (partition, BTreeSet::from([5]))).collect();
+    expected.insert(2, BTreeSet::from([3]));
+    lose().await;
+    let leases = store.lease(&request("c")).await.unwrap();
+    assert_eq!((leases.held.len(), leases.taken.len()), (8, 2));
+    assert!(leases.taken.iter().all(|(_, state)| (state.partition, state.cursor) == (2, 3)), "{leases:?}");
+    assert_eq!(cursors(&store).await, expected);
+    lose().await;
+    store.create_group(&spec(), &head).await.unwrap();
+    assert_eq!(cursors(&store).await, expected);
+}
+
+/// Makes the partition's server seem to be another than it was: so one of several masters that was restarted.
+async fn seem_restarted(namespace: &Namespace, partition: u16) {
+    let meta = namespace.key_in(partition, "meta");
+    let _: i64 = namespace.say(&["HSET", &meta, "run", "another"]).await;
+}
+
+/// A log epoch of one partition's own is one of the whole log: cursors from before are good, as far as what they mark
+/// stayed, and leases on that partition's segments are over, alone.
+#[tokio::test]
+async fn a_partition_begins_an_epoch_by_itself() {
+    let namespace = namespace().await;
+    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let first = fill(&store, "e", 40).await;
+    let before = store.head().await.unwrap();
+    store.create_group(&spec(), &before).await.unwrap();
+    let held = store.lease(&request("c")).await.unwrap().held;
+    seem_restarted(&namespace, 1).await;
+    let second = fill(&store, "f", 40).await;
+    let after = store.head().await.unwrap();
+    assert_eq!((before.epoch, after.epoch), (1, 2));
+    for partition in 0..PARTITIONS {
+        let begun = after.sequence(partition) >= 1 << 32;
+        assert_eq!(begun, partition == 1, "{after:?}");
+    }
+    let commits: Vec<SegmentCommit> =
+        held.iter().map(|lease| SegmentCommit::new(lease.clone(), 3, 3)).collect();
+    for (commit, outcome) in commits.iter().zip(store.commit(&commits).await.unwrap()) {
+        let fenced = commit.lease.segment % PARTITIONS == 1;
+        assert_eq!(outcome == CommitOutcome::Fenced, fenced, "{commit:?}");
+    }
+    let taken = store.lease(&request("c")).await.unwrap().taken;
+    assert!(taken.len() == 2 && taken.iter().all(|(_, state)| state.partition == 1), "{taken:?}");
+
+    // From another handle, which knows nothing of before.
+    let store = RedisStore::open(namespace.options()).await.unwrap();
+    let all: BTreeSet<Position> = first.iter().chain(&second).copied().collect();
+    let read = walk(&store, &Arc::default(), Order::OldestFirst, 7, None).await;
+    assert_eq!(read.iter().map(|stored| stored.position).collect::<BTreeSet<_>>(), all);
+    let mut request = domain::ports::ReadRequest::new(Filter::default(), 1_000);
+    request.after = Some(before.clone());
+    let page = store.read(&request).await.unwrap();
+    let read: BTreeSet<Position> = page.events.iter().map(|stored| stored.position).collect();
+    assert_eq!(read, second.into_iter().collect(), "what was there before is not read again");
+    // What the old server had handed out beyond what stayed was lost with it.
+    let mut lost = before.clone();
+    lost.sequences[1] += 1;
+    request.after = Some(lost);
+    let refused = store.read(&request).await.unwrap_err();
+    assert!(
+        matches!(&refused, EventStoreError::LostCursor(text) if text.contains("log epoch 1")),
+        "{refused}"
+    );
+    let mut unknown = after.clone();
+    unknown.epoch = 3;
+    request.after = Some(unknown);
+    assert_eq!(store.read(&request).await.unwrap_err().kind(), "lost-cursor");
+}
+
+/// What a partition of a restarted master may have lost of a replay's lanes, its runner has to send again: so it is told,
+/// there and by its lease.
+#[tokio::test]
+async fn a_runner_learns_that_one_partition_may_have_lost_something() {
+    let namespace = namespace().await;
+    let store = RedisStore::create(namespace.options()).await.unwrap();
+    fill(&store, "e", 40).await;
+    store.create_group(&spec(), &store.head().await.unwrap()).await.unwrap();
+    let now = namespace.clock.now();
+    let record = ReplayRecord {
+        id: "r".to_owned(),
+        state: ReplayState::Planned,
+        created_at: now,
+        updated_at: now,
+        plan: String::new(),
+        progress: String::new(),
+        hold: None,
+    };
+    store.create_replay(&record).await.unwrap();
+    let hour = Duration::from_secs(3600);
+    let lease = store.lease_replay("r", 7, hour).await.unwrap().unwrap();
+    let to = |segment: u16, batch: u64| NewLaneBatch {
+        group: "g".to_owned(),
+        segment,
+        origin: LaneOrigin::Replay { replay_id: "r".to_owned(), batch },
+        positions: vec![1],
+    };
+    for segment in 0..PARTITIONS {
+        let queued = store.enqueue(Some(&lease), &[to(segment, 0)]).await.unwrap();
+        assert_eq!(queued, [EnqueueOutcome::Queued]);
+    }
+    seem_restarted(&namespace, 2).await;
+    let refused = store.enqueue(Some(&lease), &[to(2, 1)]).await;
+    assert_eq!(refused, Err(GroupStoreError::RunnerFenced));
+    let renewed = store.lease_replay("r", 7, hour).await.unwrap().unwrap();
+    assert!(
+        renewed.epoch > lease.epoch,
+        "not the same: whoever had it begins anew: {renewed:?} after {lease:?}"
+    );
+    for segment in 0..PARTITIONS {
+        let refused = store.enqueue(Some(&lease), &[to(segment, 1)]).await;
+        assert_eq!(refused, Err(GroupStoreError::RunnerFenced));
+        let queued = store.enqueue(Some(&renewed), &[to(segment, 1)]).await.unwrap();
+        assert_eq!(queued, [EnqueueOutcome::Queued]);
+    }
+    assert_eq!(store.lease_replay("r", 7, hour).await.unwrap(), Some(renewed));
+}
+
+/// A server that is killed and comes back: everything is there, every partition begins an epoch when it is written to, and
+/// no position is handed out twice.
+#[tokio::test]
+async fn a_killed_server_comes_back_with_every_partition() {
+    let config = Config { aof: Aof::Always, ..Config::default() };
+    let mut server = Server::start(&Binary::default(), &config).await.unwrap();
+    let options = RedisOptions { partitions: Some(PARTITIONS), ..RedisOptions::new(server.url()) };
+    let store = RedisStore::create(options).await.unwrap();
+    let mut positions = fill(&store, "a", 60).await;
+    let before = store.head().await.unwrap();
+    server.kill().await.unwrap();
+    server.restart().await.unwrap();
+    let mut tries = 0;
+    while store.head().await.is_err() {
+        tries += 1;
+        assert!(tries < 200, "the server did not come back");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(store.head().await.unwrap(), before, "reading begins nothing");
+    positions.extend(fill(&store, "b", 60).await);
+    let after = store.head().await.unwrap();
+    assert_eq!(after.epoch, 1 + u64::from(PARTITIONS));
+    assert_eq!(positions.iter().collect::<BTreeSet<_>>().len(), 120);
+    let read = walk(&store, &Arc::default(), Order::NewestFirst, 9, None).await;
+    assert_eq!(read.len(), 120);
+    let report = store.verify(None).await.unwrap();
+    assert_eq!(report.total_findings, 0, "{report:?}");
+}
+
+/// Trims that go on while checkpoints are saved: what is there behind a checkpoint when it has been saved stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_saved_checkpoint_holds_stays_whatever_was_being_trimmed() {
+    let namespace = namespace().await;
+    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let everything = |head: Cursor| TrimRequest {
+        rule: RetentionRule { through: Some(head), ..RetentionRule::default() },
+        holds: Vec::new(),
+        limit: 3,
+        dry_run: false,
+        groups: GroupHolds::default(),
+    };
+    for round in 0..30 {
+        fill(&store, &format!("r{round}"), 60).await;
+        let head = store.head().await.unwrap();
+        let mut trims = tokio::task::JoinSet::new();
+        for _ in 0..2 {
+            let trimmer = RedisStore::open(namespace.options()).await.unwrap();
+            let request = everything(head.clone());
+            trims.spawn(async move { while trimmer.trim(&request).await.unwrap().more {} });
+        }
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..15))).await;
+        let checkpoint = Checkpoint {
+            id: format!("id {round}"),
+            name: "here".to_owned(),
+            mark: Cursor { sequences: vec![0; usize::from(PARTITIONS)], ..head },
+            last_processed_event_id: String::new(),
+            event_count: 0,
+            metadata: serde_json::Map::new(),
+            created_at: namespace.clock.now(),
+            hold: true,
+        };
+        store.save_checkpoint(checkpoint, false).await.unwrap();
+        let held = walk(&store, &Arc::default(), Order::OldestFirst, 100, None).await;
+        trims.join_all().await;
+        let left = walk(&store, &Arc::default(), Order::OldestFirst, 100, None).await;
+        assert_eq!(left.len(), held.len(), "in round {round}");
+        store.delete_checkpoint("here").await.unwrap();
+    }
+}
