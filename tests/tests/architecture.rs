@@ -61,7 +61,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "targets",
         ],
     ),
-    ("tests", &["domain", "storage-sqlite", "bus"]),
+    ("tests", &["domain", "storage-redis", "storage-sqlite", "bus"]),
     (
         "benches",
         &[

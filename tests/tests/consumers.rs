@@ -1,5 +1,6 @@
 //! Consumers of one group in several processes, which are killed, stopped for a while, and ended by what they handle:
-//! nothing is lost, keys keep their order, little repeats, and nobody is blamed for a neighbour.
+//! nothing is lost, keys keep their order, little repeats, and nobody is blamed for a neighbour. All of it on a file, and on
+//! servers: in a full run on each program that is installed, else on one.
 //!
 //! EVENT_REPLAY_ROUNDS says how many kills, EVENT_REPLAY_EVENTS how many events, EVENT_REPLAY_SEED with which luck.
 #![allow(
@@ -14,9 +15,10 @@ mod support;
 
 use std::{collections::BTreeSet, time::Duration};
 
+use domain::ports::GroupStore;
 use fastrand::Rng;
 use support::{
-    consumers::{GROUP, Process, World, publish_over},
+    consumers::{GROUP, Keeper, Process, World, publish_over},
     effects::{Does, Line, Planned, Verdict, check, workload},
 };
 
@@ -28,10 +30,44 @@ struct Run {
     lines: usize,
 }
 
+/// Makes tests of these: on a file, and on servers.
+macro_rules! on_every_store {
+    ($($name:ident)*) => {
+        mod on_a_file {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $name() {
+                    super::$name(&super::Keeper::Sqlite).await;
+                }
+            )*
+        }
+
+        mod on_servers {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $name() {
+                    for keeper in super::Keeper::servers() {
+                        super::$name(&keeper).await;
+                    }
+                }
+            )*
+        }
+    };
+}
+
+on_every_store! {
+    killed_processes_lose_nothing_keep_the_order_and_repeat_little
+    the_checker_sees_that_a_handler_answers_before_it_handles
+    a_process_that_slept_through_its_lease_drops_what_it_had_and_commits_nothing
+    the_checker_sees_that_fencing_is_gone
+    a_sleeper_wakes_among_others_and_takes_its_share_again
+    an_event_that_aborts_its_process_becomes_a_dead_letter_and_none_of_its_neighbours_does
+}
+
 /// Three processes share a group while events come; one after the other is killed and started again.
-async fn processes_are_killed(events: usize, kills: usize, options: &[&str]) -> Run {
+async fn processes_are_killed(keeper: &Keeper, events: usize, kills: usize, options: &[&str]) -> Run {
     let mut rng = Rng::with_seed(support::seed());
-    let mut world = World::new().await;
+    let mut world = World::new(keeper).await;
     let planned = workload(&mut rng, events, 300);
     let (at_once, rest) = planned.split_at(events / 5);
     for batch in at_once.chunks(500) {
@@ -64,9 +100,9 @@ async fn processes_are_killed(events: usize, kills: usize, options: &[&str]) -> 
     Run { verdict: world.check(&planned).await, kills, lines: world.effects().len() }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_processes_lose_nothing_keep_the_order_and_repeat_little() {
-    let run = processes_are_killed(support::consumers::events(5_000), support::rounds(8), &[]).await;
+async fn killed_processes_lose_nothing_keep_the_order_and_repeat_little(keeper: &Keeper) {
+    let (events, kills) = (support::consumers::events(5_000), support::rounds(8));
+    let run = processes_are_killed(keeper, events, kills, &[]).await;
     let Verdict { repeats, late, lapses, .. } = run.verdict;
     println!(
         "{} effects, {} kills: {repeats} repeats; {lapses} leases lapsed or lost, {late} effects after them",
@@ -77,9 +113,8 @@ async fn killed_processes_lose_nothing_keep_the_order_and_repeat_little() {
     assert!(run.kills < 8 || repeats > 0, "no kill met an open delivery: the test proved nothing");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_checker_sees_that_a_handler_answers_before_it_handles() {
-    let run = processes_are_killed(2_000, 8, &["fault=commit-before-handling"]).await;
+async fn the_checker_sees_that_a_handler_answers_before_it_handles(keeper: &Keeper) {
+    let run = processes_are_killed(keeper, 2_000, 8, &["fault=commit-before-handling"]).await;
     let lost = run.verdict.violations.iter().filter(|violation| violation.ends_with("was lost")).count();
     println!("{} violations, {lost} of them losses", run.verdict.violations.len());
     assert!(lost > 0, "a kill between answer and handling loses an event");
@@ -98,8 +133,8 @@ fn handled(lines: &[Line], process: u32) -> usize {
 
 /// A process is frozen for longer than its lease, in the middle of its work; another one does all of it and goes; then the
 /// first one wakes. Whether its late commits changed anything shows a third process, which begins where the store says.
-async fn a_process_is_frozen(options: &[&str]) -> (Verdict, bool) {
-    let mut world = World::new().await;
+async fn a_process_is_frozen(keeper: &Keeper, options: &[&str]) -> (Verdict, bool) {
+    let mut world = World::new(keeper).await;
     // A few fail once, so that the sleeper leaves with rows for the ledger in hand.
     let does = |key: usize, n: usize| if (key + n).is_multiple_of(9) { Does::FailsOnce } else { Does::Works };
     let planned = slow(60, 10, does);
@@ -123,7 +158,7 @@ async fn a_process_is_frozen(options: &[&str]) -> (Verdict, bool) {
     let third = world.start(None, &[]);
     world
         .until("the third has leased all", async |world| {
-            let group = domain::ports::GroupStore::group(&world.store, GROUP).await.unwrap().unwrap();
+            let group = world.store.group(GROUP).await.unwrap().unwrap();
             group.segments.iter().all(|segment| segment.consumer.as_deref() == Some("p3"))
         })
         .await;
@@ -132,22 +167,20 @@ async fn a_process_is_frozen(options: &[&str]) -> (Verdict, bool) {
     (world.check(&planned).await, unchanged)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_slept_through_its_lease_drops_what_it_had_and_commits_nothing() {
-    let (verdict, unchanged) = a_process_is_frozen(&[]).await;
+async fn a_process_that_slept_through_its_lease_drops_what_it_had_and_commits_nothing(keeper: &Keeper) {
+    let (verdict, unchanged) = a_process_is_frozen(keeper, &[]).await;
     println!("{} repeats, {} effects after the lease", verdict.repeats, verdict.late);
     verdict.expect_none();
     assert!(unchanged, "it committed under a lease that was over");
     assert!(verdict.lapses > 0 && verdict.repeats > 0, "nothing was open when it fell asleep: {verdict:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_checker_sees_that_fencing_is_gone() {
+async fn the_checker_sees_that_fencing_is_gone(keeper: &Keeper) {
     // A sleeper that asks for its leases before it commits learns that they are gone, fencing or not: which of the two
     // comes first is chance. So it is given a few chances.
     let (mut changed, mut violated) = (false, false);
     for _ in 0..8 {
-        let (verdict, unchanged) = a_process_is_frozen(&["fault=drops-fencing"]).await;
+        let (verdict, unchanged) = a_process_is_frozen(keeper, &["fault=drops-fencing"]).await;
         println!("{} violations, such as {:?}", verdict.violations.len(), verdict.violations.last());
         changed |= !unchanged;
         violated |= !verdict.violations.is_empty();
@@ -160,9 +193,8 @@ async fn the_checker_sees_that_fencing_is_gone() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sleeper_wakes_among_others_and_takes_its_share_again() {
-    let mut world = World::new().await;
+async fn a_sleeper_wakes_among_others_and_takes_its_share_again(keeper: &Keeper) {
+    let mut world = World::new(keeper).await;
     let planned = slow(60, 12, |_, _| Does::Works);
     let (first, second) = planned.split_at(60 * 8);
     world.publish(first).await;
@@ -185,7 +217,7 @@ async fn a_sleeper_wakes_among_others_and_takes_its_share_again() {
     world.until("everything is settled", World::is_idle).await;
     world
         .until("the work is shared again", async |world| {
-            let group = domain::ports::GroupStore::group(&world.store, GROUP).await.unwrap().unwrap();
+            let group = world.store.group(GROUP).await.unwrap().unwrap();
             group.consumers.len() == 2 && group.consumers.iter().all(|consumer| consumer.segments == 8)
         })
         .await;
@@ -197,9 +229,10 @@ async fn a_sleeper_wakes_among_others_and_takes_its_share_again() {
     verdict.expect_none();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_aborts_its_process_becomes_a_dead_letter_and_none_of_its_neighbours_does() {
-    let mut world = World::new().await;
+async fn an_event_that_aborts_its_process_becomes_a_dead_letter_and_none_of_its_neighbours_does(
+    keeper: &Keeper,
+) {
+    let mut world = World::new(keeper).await;
     let planned: Vec<Planned> = (0..16)
         .map(|key| {
             let does = if key == 7 { Does::Aborts } else { Does::Works };

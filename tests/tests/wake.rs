@@ -17,19 +17,24 @@ use std::{
 
 use domain::{
     Filter, TypePattern,
-    ports::{GroupStore, SystemClock},
+    ports::{GroupStore as _, SystemClock},
 };
 use replay::{Cancel, GroupReplayOptions, JobRunner, Pace, PlanRequest, ReplayManager};
 use support::{
-    consumers::{GROUP, World},
+    consumers::{GROUP, Keeper, World},
     effects::{Does, Planned},
 };
 
 /// No promise of speed: a consumer that is never woken, and finds out at its next long wait, comes later.
 const BOUND: Duration = Duration::from_secs(4);
 
-async fn waiting_consumer() -> (World, support::consumers::Process) {
-    let mut world = World::new().await;
+/// A file, and servers: in a full run each program that is installed, else one.
+fn keepers() -> Vec<Keeper> {
+    std::iter::once(Keeper::Sqlite).chain(Keeper::servers()).collect()
+}
+
+async fn waiting_consumer(keeper: &Keeper) -> (World, support::consumers::Process) {
+    let mut world = World::new(keeper).await;
     let consumer = world.start(None, &["lease=5000"]);
     world
         .until("it has leased everything", async |world| {
@@ -63,9 +68,15 @@ fn tell(what: &str, mut waits: Vec<Duration>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_consumer_of_another_process_is_woken_by_what_is_published() {
     let mut random = fastrand::Rng::with_seed(support::seed());
-    let (world, consumer) = waiting_consumer().await;
+    for keeper in keepers() {
+        is_woken_by_what_is_published(&keeper, &mut random).await;
+    }
+}
+
+async fn is_woken_by_what_is_published(keeper: &Keeper, random: &mut fastrand::Rng) {
+    let (world, consumer) = waiting_consumer(keeper).await;
     let mut waits = Vec::new();
-    for n in 0..support::rounds(20).min(100) {
+    for n in 0..support::rounds(10).min(100) {
         // Short and long idleness: a watcher may grow lazy.
         tokio::time::sleep(Duration::from_millis(random.u64(..if n % 7 == 6 { 6_000 } else { 150 }))).await;
         world.publish(&[event(n)]).await;
@@ -77,10 +88,16 @@ async fn a_waiting_consumer_of_another_process_is_woken_by_what_is_published() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_consumer_of_another_process_finds_what_a_replay_sends() {
-    let (world, consumer) = waiting_consumer().await;
+    for keeper in keepers() {
+        finds_what_a_replay_sends(&keeper).await;
+    }
+}
+
+async fn finds_what_a_replay_sends(keeper: &Keeper) {
+    let (world, consumer) = waiting_consumer(keeper).await;
     world.publish(&(0..20).map(event).collect::<Vec<_>>()).await;
     world.until("the live deliveries are settled", World::is_idle).await;
-    let store = Arc::new(world.store.clone());
+    let store = world.store.clone();
     let manager =
         ReplayManager::new(store.clone(), store.clone(), store.clone(), None, Arc::new(SystemClock))
             .with_groups(store);

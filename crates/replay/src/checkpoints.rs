@@ -1,6 +1,6 @@
 //! Checkpoints: making them, what lies between two of them, and whether one can still be recovered from.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use domain::{
     Checkpoint, Cursor, Filter, Hold,
@@ -241,9 +241,7 @@ impl Checkpoints {
 
     /// Asks the store itself whether it still knows the mark: it alone knows its log epochs.
     async fn lost(&self, mark: &Cursor) -> Result<Option<GapCause>, ReplayError> {
-        let mut request = ReadRequest::new(Filter::default(), 1);
-        request.after = Some(mark.clone());
-        match repeated(|| self.events.read(&request)).await {
+        match repeated(|| self.events.changed(mark, Duration::ZERO)).await {
             Ok(_) => Ok(None),
             Err(EventStoreError::LostCursor(detail)) => Ok(Some(GapCause::Lost(detail))),
             Err(error) => Err(error.into()),

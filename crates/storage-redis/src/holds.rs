@@ -113,7 +113,7 @@ fn sequence_of(state: &State, mark: &Cursor, holder: &str) -> Result<u64, EventS
     match state.sequence_of(mark) {
         Err(EventStoreError::LostCursor(why)) => match mark.sequences.first().map(|at| state.end_before(*at))
         {
-            Some(Some((_, end))) => Ok(end),
+            Some(Some(end)) => Ok(end.last),
             _ => Err(EventStoreError::LostCursor(format!("{holder}: {why}"))),
         },
         other => other,

@@ -29,6 +29,7 @@ mod call;
 mod checkpoints;
 mod checks;
 mod cluster;
+mod comeback;
 mod commits;
 mod compress;
 mod connect;

@@ -41,6 +41,8 @@ pub(crate) struct Partition {
 pub(crate) struct Shared {
     pub(crate) options: Arc<RedisOptions>,
     pub(crate) link: Arc<Link>,
+    /// Whether the store was opened to be written to.
+    pub(crate) writes: bool,
 }
 
 struct Inner {
@@ -165,13 +167,26 @@ impl Partition {
         self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes what is known now. A new log epoch means that the server came back, or another took its place.
+    fn note(&self, now: Known) {
+        let before = std::mem::replace(&mut *self.lock(), now);
+        // Commands that name no key go to the server of the first.
+        if now.epoch > before.epoch && self.inner.shared.writes && self.number() == 0 {
+            crate::comeback::tidy_up(self.link().clone());
+        }
+    }
+
     /// Notes what a function answered of the partition: head, level, split and epoch.
     pub(crate) fn learn_moved(&self, rest: &[Value]) -> Result<(), StorageFailure> {
         let [Value::Int(head), Value::Int(level), Value::Int(split), Value::Int(epoch), ..] = rest else {
             return Err(shape("where the log is"));
         };
-        *self.lock() =
-            Known { head: *head as u64, level: *level as u32, split: *split as u32, epoch: *epoch as u64 };
+        self.note(Known {
+            head: *head as u64,
+            level: *level as u32,
+            split: *split as u32,
+            epoch: *epoch as u64,
+        });
         Ok(())
     }
 
@@ -211,7 +226,7 @@ impl Partition {
                 "the namespace was deleted and made anew meanwhile".to_owned(),
             ));
         }
-        *self.lock() = Known { head: state.head, epoch: state.epoch, level: state.level, split: state.split };
+        self.note(Known { head: state.head, epoch: state.epoch, level: state.level, split: state.split });
         let average = (state.bytes / state.events.max(1)).max(u64::from(state.events > 0));
         self.inner.average_bytes.store(average, Ordering::Relaxed);
         Ok(())

@@ -264,7 +264,7 @@ fn is_one_part(filter: &Filter) -> bool {
 /// What a request walks.
 fn range_of(state: &State, request: &ReadRequest) -> Result<Range, EventStoreError> {
     for cursor in [&request.after, &request.until].into_iter().flatten() {
-        state.sequence_of(cursor)?;
+        state.place_of(cursor)?;
     }
     let range = asked(request);
     Ok(match request.until {

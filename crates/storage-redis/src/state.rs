@@ -16,8 +16,18 @@ pub(crate) const LAYOUT: &str = "1";
 pub(crate) const PARTITION: u16 = 0;
 /// As a partition sees it, there is but one.
 pub(crate) const PARTITIONS: u16 = 1;
-/// Sequences of one log epoch: each begins at a multiple.
+/// Sequences of one log epoch, as a rule: each begins beyond the next multiple.
 const EPOCH: u64 = 1 << 32;
+
+/// Where a log epoch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) epoch: u64,
+    /// The newest sequence of it.
+    pub(crate) last: u64,
+    /// Where the next one began: no sequence between was ever handed out, as far as is known.
+    next: u64,
+}
 
 /// The state of a partition.
 #[derive(Debug, Clone)]
@@ -31,8 +41,8 @@ pub(crate) struct State {
     /// The newest sequence that was handed out, or where a new log epoch began.
     pub(crate) head: u64,
     pub(crate) epoch: u64,
-    /// The newest sequence of each log epoch that is over.
-    pub(crate) ends: Vec<(u64, u64)>,
+    /// Where each log epoch ended that is over.
+    pub(crate) ends: Vec<End>,
     pub(crate) events: u64,
     pub(crate) bytes: u64,
     pub(crate) trimmed: u64,
@@ -80,8 +90,20 @@ impl State {
         Cursor::new(self.store, self.epoch, vec![sequence])
     }
 
-    /// The sequence that a cursor marks. One of an earlier log epoch is good for what that epoch is known to have kept.
+    /// The sequence that a cursor marks, for whoever relies on it: everything up to it is there, but for what was removed.
     pub(crate) fn sequence_of(&self, cursor: &Cursor) -> Result<u64, EventStoreError> {
+        let sequence = self.place_of(cursor)?;
+        match self.end_before(sequence) {
+            Some(End { epoch, last, .. }) => Err(EventStoreError::LostCursor(format!(
+                "{sequence} is beyond {last}, the end of log epoch {epoch}"
+            ))),
+            None => Ok(sequence),
+        }
+    }
+
+    /// The sequence that a cursor marks, for whoever reads on from there, or up to there: that may be where something was
+    /// lost, since nothing is passed over for that. A consumer whose cursor has come so far has handled what was lost.
+    pub(crate) fn place_of(&self, cursor: &Cursor) -> Result<u64, EventStoreError> {
         if cursor.store != self.store {
             return Err(EventStoreError::ForeignCursor { cursor: cursor.store, store: self.store });
         }
@@ -95,18 +117,13 @@ impl State {
         if sequence > self.head {
             return lost(format!("{sequence} is beyond {}, the end of the log", self.head));
         }
-        match self.end_before(sequence) {
-            Some((epoch, end)) => lost(format!("{sequence} is beyond {end}, the end of log epoch {epoch}")),
-            None => Ok(sequence),
-        }
+        Ok(sequence)
     }
 
-    /// The log epoch that a sequence was handed out in, and the last sequence that is left of it, where the sequence was
-    /// lost with the end of that epoch. It can be told from the sequence alone, since an epoch begins at a multiple of
-    /// 2^32 beyond whatever was handed out before.
-    pub(crate) fn end_before(&self, sequence: u64) -> Option<(u64, u64)> {
-        let is_of = |(_, end): &&(u64, u64)| sequence < (end / EPOCH + 1) * EPOCH;
-        self.ends.iter().find(is_of).copied().filter(|(_, end)| sequence > *end)
+    /// The end of the log epoch that a sequence was handed out in, where the sequence was lost with what was behind that end.
+    /// It can be told from the sequence alone, since an epoch begins beyond whatever was handed out before.
+    pub(crate) fn end_before(&self, sequence: u64) -> Option<End> {
+        self.ends.iter().find(|end| end.last < sequence && sequence < end.next).copied()
     }
 }
 
@@ -139,10 +156,13 @@ pub(crate) fn unknown_layout(layout: &str) -> StorageFailure {
     ))
 }
 
-fn ends(text: &str) -> Vec<(u64, u64)> {
+/// Reads `EPOCH:LAST:NEXT,` for each epoch that is over.
+fn ends(text: &str) -> Vec<End> {
     let end = |part: &str| {
-        let (epoch, last) = part.split_once(':')?;
-        Some((epoch.parse().ok()?, last.parse().ok()?))
+        let mut numbers = part.split(':').map(|number| number.parse().ok());
+        let (epoch, last) = (numbers.next()??, numbers.next()??);
+        let next = numbers.next().flatten().unwrap_or((last / EPOCH + 1) * EPOCH);
+        Some(End { epoch, last, next })
     };
     text.split(',').filter_map(end).collect()
 }

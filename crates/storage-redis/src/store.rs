@@ -38,7 +38,7 @@ use domain::{
 use futures_util::future::try_join_all;
 
 use crate::{
-    checks,
+    checks, comeback,
     keys::Keys,
     link::Link,
     namespace::{self, Found},
@@ -88,7 +88,11 @@ impl RedisStore {
                 made.ok_or_else(|| StorageFailure::Corrupt("the namespace that was made is gone".to_owned()))?
             }
         };
-        Self::with(options, link, found)
+        // Whoever noticed that the server came back may have gone since.
+        if found.iter().any(|(_, state)| state.epoch > 1) {
+            comeback::tidy_up(link.clone());
+        }
+        Self::with(options, link, found, true)
     }
 
     /// Opens a store that must be there.
@@ -103,7 +107,7 @@ impl RedisStore {
                 options.namespace
             ))
         })?;
-        Self::with(options, link, found)
+        Self::with(options, link, found, false)
     }
 
     /// The way to the server of a namespace. Nothing is sent yet.
@@ -112,10 +116,10 @@ impl RedisStore {
         Link::new(options, &namespace::root(&options.namespace).meta())
     }
 
-    fn with(options: RedisOptions, link: Link, found: Found) -> Result<Self, StorageFailure> {
+    fn with(options: RedisOptions, link: Link, found: Found, writes: bool) -> Result<Self, StorageFailure> {
         let bells = found.iter().map(|(keys, _)| keys.bell()).collect();
         let bell = Bell::new(link.clone(), bells);
-        let shared = Shared { options: Arc::new(options), link: Arc::new(link) };
+        let shared = Shared { options: Arc::new(options), link: Arc::new(link), writes };
         let partitions: Vec<Partition> = (0u16..)
             .zip(&found)
             .map(|(number, (keys, state))| Partition::new(shared.clone(), keys.clone(), number, state))

@@ -1,17 +1,20 @@
-//! Consumers in processes of their own, over one SQLite file that the test publishes to.
+//! Consumers in processes of their own, over one store that the test publishes to: a SQLite file, or a Redis server.
 
 use std::{
     collections::BTreeSet,
     io::{Read, Seek, SeekFrom},
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use domain::{
     Document, Event, Limits, OrderingRule,
-    ports::{AppendOutcome, Atomicity, DeadLetterQuery, DeadLetterStore, EventStore, GroupStore},
+    ports::{AppendOutcome, Atomicity, DeadLetterQuery, Stores},
 };
+use servers::{Binary, Config, Server};
+use storage_redis::{RedisOptions, RedisStore};
 use storage_sqlite::{SqliteOptions, SqliteStore};
 
 use super::effects::{self, Line, Planned, Verdict};
@@ -21,10 +24,43 @@ pub(crate) const GROUP: &str = "workers";
 /// How long a test waits while nothing is handled; how soon things come is nobody's claim.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What a store is kept by.
+#[derive(Debug, Clone)]
+pub(crate) enum Keeper {
+    /// A file.
+    Sqlite,
+    /// This server program.
+    Redis(Binary),
+}
+
+impl Keeper {
+    /// The server programs that a test runs on: all in a full run, else the first; those that are left out are named.
+    pub(crate) fn servers() -> Vec<Self> {
+        let mut binaries = Binary::all().unwrap();
+        if !super::is_full_run() {
+            for binary in binaries.drain(1..) {
+                println!("NOT RUN on {binary}: ./test --full does");
+            }
+        }
+        binaries.into_iter().map(Self::Redis).collect()
+    }
+}
+
+impl std::fmt::Display for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite => f.write_str("SQLite"),
+            Self::Redis(binary) => binary.fmt(f),
+        }
+    }
+}
+
 /// A store, its file of effects, and who consumes it.
 pub(crate) struct World {
     folder: tempfile::TempDir,
-    pub(crate) store: SqliteStore,
+    /// Runs as long as the store is used.
+    server: Option<Server>,
+    pub(crate) store: Arc<dyn Stores>,
     started: u32,
     killed: BTreeSet<u32>,
 }
@@ -56,14 +92,30 @@ impl Process {
 }
 
 impl World {
-    pub(crate) async fn new() -> Self {
+    pub(crate) async fn new(keeper: &Keeper) -> Self {
+        println!("on {keeper}");
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::create(SqliteOptions::new(folder.path().join("events.db"))).await.unwrap();
-        Self { folder, store, started: 0, killed: BTreeSet::new() }
+        let (server, store): (_, Arc<dyn Stores>) = match keeper {
+            Keeper::Sqlite => {
+                let options = SqliteOptions::new(folder.path().join("events.db"));
+                (None, Arc::new(SqliteStore::create(options).await.unwrap()))
+            }
+            Keeper::Redis(binary) => {
+                let server = Server::start(binary, &Config::default()).await.unwrap();
+                let store = RedisStore::create(RedisOptions::new(server.url())).await.unwrap();
+                (Some(server), Arc::new(store))
+            }
+        };
+        Self { folder, server, store, started: 0, killed: BTreeSet::new() }
     }
 
-    pub(crate) fn file(&self) -> PathBuf {
+    fn file(&self) -> PathBuf {
         self.folder.path().join("events.db")
+    }
+
+    /// What the consumers' processes are told of the store.
+    fn location(&self) -> String {
+        self.server.as_ref().map_or_else(|| self.file().display().to_string(), Server::url)
     }
 
     fn effects_file(&self) -> PathBuf {
@@ -95,7 +147,7 @@ impl World {
         let number = self.started;
         let name = name.map_or_else(|| format!("p{number}"), str::to_owned);
         let child = Command::new(env!("CARGO_BIN_EXE_test-consumer"))
-            .arg(self.file())
+            .arg(self.location())
             .args([GROUP, &number.to_string()])
             .arg(self.effects_file())
             .arg(format!("name={name}"))
@@ -126,8 +178,12 @@ impl World {
         assert!(status.success(), "consumer {}: {status}", process.number);
     }
 
-    /// Stops a process in the middle of its work, not in the middle of a write to the store, which would stop everyone.
+    /// Stops a process in the middle of its work, not in the middle of a write to a file, which would stop everyone.
     pub(crate) fn freeze(&self, process: &Process) {
+        if self.server.is_some() {
+            process.signal("STOP");
+            return;
+        }
         for _ in 0..200 {
             process.signal("STOP");
             std::thread::sleep(Duration::from_millis(20));
@@ -143,7 +199,7 @@ impl World {
     }
 
     pub(crate) async fn publish(&self, events: &[Planned]) {
-        publish(&self.store, events).await;
+        publish(&*self.store, events).await;
     }
 
     /// Waits until something holds, as long as anything goes on.
@@ -194,26 +250,29 @@ fn admitted(planned: &Planned) -> Event {
     event.with_key_source(key)
 }
 
-pub(crate) async fn publish(store: &SqliteStore, events: &[Planned]) {
+pub(crate) async fn publish(store: &dyn Stores, events: &[Planned]) {
     let admitted: Vec<Event> = events.iter().map(admitted).collect();
-    let outcomes = store.append(&admitted, Atomicity::Each).await.unwrap();
-    assert!(outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Stored(_))), "{outcomes:?}");
+    // As many as any store takes at once.
+    for batch in admitted.chunks(100) {
+        let outcomes = store.append(batch, Atomicity::Each).await.unwrap();
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Stored(_))), "{outcomes:?}");
+    }
 }
 
 /// Publishes events over about so long a time, in batches of many sizes.
 pub(crate) fn publish_over(
-    store: &SqliteStore,
+    store: &Arc<dyn Stores>,
     events: Vec<Planned>,
     over: Duration,
     mut rng: fastrand::Rng,
 ) -> tokio::task::JoinHandle<()> {
-    let store = store.clone();
+    let store = Arc::clone(store);
     tokio::spawn(async move {
         let (begun, total) = (Instant::now(), events.len());
         let (mut rest, mut done) = (events.as_slice(), 0);
         while !rest.is_empty() {
             let (batch, others) = rest.split_at(rng.usize(1..=100).min(rest.len()));
-            publish(&store, batch).await;
+            publish(&*store, batch).await;
             done += batch.len();
             rest = others;
             let due = begun + over.mul_f64(done as f64 / total as f64);

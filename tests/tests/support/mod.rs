@@ -7,6 +7,8 @@
     reason = "a panic is a test's way to fail"
 )]
 
+pub(crate) mod acknowledged;
+pub(crate) mod append_only_file;
 pub(crate) mod consumers;
 pub(crate) mod effects;
 
@@ -22,6 +24,11 @@ use servers::{Binary, Config, Server};
 /// How many rounds a test runs: `EVENT_REPLAY_ROUNDS` where set, else few.
 pub(crate) fn rounds(few: usize) -> usize {
     std::env::var("EVENT_REPLAY_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(few)
+}
+
+/// Whether as many rounds are run as figures are quoted from.
+pub(crate) fn is_full_run() -> bool {
+    std::env::var_os("EVENT_REPLAY_ROUNDS").is_some()
 }
 
 /// A seed, printed so that a failure can be met again: `EVENT_REPLAY_SEED` where set, else drawn.

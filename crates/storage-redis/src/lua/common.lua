@@ -54,6 +54,13 @@ local function load(key)
   return meta
 end
 
+-- Where a log epoch begins after one that ended at this head: in the next stretch of sequences, at a place that the clock
+-- tells, one each four microseconds. That another epoch had begun there may be lost with all that it stored, and this one
+-- has its number then; it must have none of its positions.
+local function beginning(head)
+  return (math.floor(head / EPOCH) + 1) * EPOCH + math.floor(clock() / 4) % EPOCH
+end
+
 -- The server's run id. It stays what it is while the server runs, and so does what a library remembers; `INFO` takes longer
 -- than storing an event.
 local run_id = nil
@@ -74,8 +81,9 @@ local function raised(key, meta)
   local head, epoch = tonumber(meta.head), tonumber(meta.epoch)
   -- Where nothing is left of a log that there was, leases and cursors of before must not be good either.
   if head > 0 or meta.run then
-    meta.ends = (meta.ends or '') .. text(epoch) .. ':' .. text(head) .. ','
-    meta.head = text((math.floor(head / EPOCH) + 1) * EPOCH)
+    local next_head = text(beginning(head))
+    meta.ends = (meta.ends or '') .. text(epoch) .. ':' .. text(head) .. ':' .. next_head .. ','
+    meta.head = next_head
     meta.epoch = text(epoch + 1)
   end
   redis.call('HSET', key, 'run', now, 'head', meta.head, 'epoch', meta.epoch, 'ends', meta.ends or '')

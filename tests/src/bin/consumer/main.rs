@@ -1,21 +1,24 @@
-//! A process that consumes a group of a SQLite store until its stdin ends, or it is killed: the tests' other victim.
+//! A process that consumes a group of a store until its stdin ends, or it is killed: the tests' other victim.
 //!
-//! `test-consumer STORE GROUP NUMBER EFFECTS [name=…] [lease=MS] [commits=MS] [fault=…]`: what its handler does with an event stands in
+//! STORE is a file, or the URL of a Redis server. `test-consumer STORE GROUP NUMBER EFFECTS [name=…] [lease=MS] [commits=MS] [fault=…]`: what its handler does with an event stands in
 //! the event's `data`. Each attempt that ended is one line of the file EFFECTS (see `effects`), written before the handler
 //! answers. A fault breaks the process on purpose, so that the tests can show that they would see it.
 
 mod effects;
 mod handling;
 mod passing;
+mod unfenced;
 mod watched;
 
 use std::{collections::HashMap, io::Read, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 use bus::{Backoff, Bus, StartAt};
+use domain::ports::Stores;
+use storage_redis::{RedisOptions, RedisStore};
 use storage_sqlite::{SqliteOptions, SqliteStore};
 
-use crate::{effects::Effects, handling::Handling, watched::Watched};
+use crate::{effects::Effects, handling::Handling, unfenced::Unfenced, watched::Watched};
 
 /// Handlers at once; the tests know the number.
 const CONCURRENCY: usize = 8;
@@ -33,8 +36,8 @@ async fn main() -> Result<()> {
     };
     let fault = options.get("fault").copied().unwrap_or_default();
     let effects = Arc::new(Effects::open(effects, number)?);
-    let inner = SqliteStore::create(SqliteOptions::new(store)).await?;
-    let unfenced = (fault == "drops-fencing").then(|| store.into());
+    let inner = open(store).await?;
+    let unfenced = (fault == "drops-fencing").then(|| Unfenced::of(store));
     let watched = Watched::new(inner, Arc::clone(&effects), millis("commits", 0)?, unfenced);
     let handling = Handling { effects, lapses: watched.lapses(), early: fault == "commit-before-handling" };
     let bus = Bus::builder(Arc::new(watched)).enable_validation(false).build().await?;
@@ -52,6 +55,18 @@ async fn main() -> Result<()> {
     consumer.stop().await?;
     bus.close().await;
     Ok(())
+}
+
+fn is_redis(store: &str) -> bool {
+    store.starts_with("redis://")
+}
+
+async fn open(store: &str) -> Result<Arc<dyn Stores>> {
+    Ok(if is_redis(store) {
+        Arc::new(RedisStore::create(RedisOptions::new(store)).await?)
+    } else {
+        Arc::new(SqliteStore::create(SqliteOptions::new(store)).await?)
+    })
 }
 
 /// A thread of its own reads: it may wait for ever, and must not keep the runtime from ending.

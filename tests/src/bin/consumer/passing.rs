@@ -25,7 +25,7 @@ macro_rules! passes_on {
         #[async_trait]
         impl $port for Watched {
             $(async fn $name(&self $(, $arg: $of)*) -> Result<$answer, $error> {
-                $port::$name(&self.inner $(, $arg)*).await
+                $port::$name(&*self.inner $(, $arg)*).await
             })*
         }
     };

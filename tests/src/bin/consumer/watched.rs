@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashSet,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -13,14 +12,12 @@ use domain::{
     group::{BlockedKey, GroupRecord, GroupSpec, GroupStatus, LaneBatch, Lease, NewLaneBatch},
     ports::{
         CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, ReplayLease,
-        SegmentCommit,
+        SegmentCommit, Stores,
     },
     position::Cursor,
 };
-use rusqlite::{Connection, OptionalExtension};
-use storage_sqlite::SqliteStore;
 
-use crate::effects::Effects;
+use crate::{effects::Effects, unfenced::Unfenced};
 
 /// When this process' leases were not good.
 #[derive(Default)]
@@ -67,21 +64,21 @@ impl Lapses {
 
 /// The store.
 pub(crate) struct Watched {
-    pub(crate) inner: SqliteStore,
+    pub(crate) inner: Arc<dyn Stores>,
     effects: Arc<Effects>,
     lapses: Arc<Lapses>,
     /// How long a commit is under way before it reaches the store.
     commits_take: Duration,
-    /// A fault: commits go out under the newest lease, whoever's that is. The file to find it in.
-    unfenced: Option<PathBuf>,
+    /// A fault: commits go out under the newest lease, whoever's that is.
+    unfenced: Option<Unfenced>,
 }
 
 impl Watched {
     pub(crate) fn new(
-        inner: SqliteStore,
+        inner: Arc<dyn Stores>,
         effects: Arc<Effects>,
         commits_take: Duration,
-        unfenced: Option<PathBuf>,
+        unfenced: Option<Unfenced>,
     ) -> Self {
         Self { inner, effects, lapses: Arc::default(), commits_take, unfenced }
     }
@@ -95,31 +92,6 @@ impl Watched {
             |error: std::io::Error| StorageFailure::Unavailable(format!("the effects file: {error}"));
         Ok(self.effects.line(what).map_err(failed)?)
     }
-}
-
-/// A commit under the lease that its segment has now.
-fn as_newest(file: &Path, commit: &SegmentCommit) -> rusqlite::Result<SegmentCommit> {
-    let newest = "SELECT segment.epoch, segment.token FROM segment JOIN consumer_group ON number = grp
-                  WHERE name = ?1 AND segment.segment = ?2 AND segment.token IS NOT NULL";
-    let connection = Connection::open(file)?;
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64));
-    let lease = &commit.lease;
-    let found = connection.query_row(newest, (&lease.group, lease.segment), read).optional()?;
-    let (epoch, token) = found.unwrap_or((lease.epoch, lease.token));
-    Ok(SegmentCommit { lease: Lease { epoch, token, ..lease.clone() }, ..commit.clone() })
-}
-
-async fn all_as_newest(
-    file: PathBuf,
-    commits: &[SegmentCommit],
-) -> Result<Vec<SegmentCommit>, GroupStoreError> {
-    let commits = commits.to_vec();
-    let rewritten = tokio::task::spawn_blocking(move || {
-        commits.iter().map(|commit| as_newest(&file, commit)).collect::<rusqlite::Result<Vec<_>>>()
-    });
-    let failed = |text: String| StorageFailure::Unavailable(text);
-    let rewritten = rewritten.await.map_err(|error| failed(error.to_string()))?;
-    Ok(rewritten.map_err(|error| failed(error.to_string()))?)
 }
 
 #[async_trait]
@@ -142,7 +114,7 @@ impl GroupStore for Watched {
             tokio::time::sleep(self.commits_take).await;
         }
         let outcomes = match &self.unfenced {
-            Some(file) => self.inner.commit(&all_as_newest(file.clone(), commits).await?).await?,
+            Some(unfenced) => self.inner.commit(&unfenced.all_as_newest(commits).await?).await?,
             None => self.inner.commit(commits).await?,
         };
         for (commit, outcome) in commits.iter().zip(&outcomes) {

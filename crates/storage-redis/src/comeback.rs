@@ -1,0 +1,45 @@
+//! After a server has come back: its append-only file may end in the midst of a batch.
+//!
+//! A server that loads such a file leaves the batch out. But Redis, up to 8.2 at least, leaves the beginning of the batch in
+//! the file, and writes on behind it: when the file is loaded once more, that beginning is done together with what comes
+//! next, and half a batch is in the store. (Valkey 9.1 takes it out.) Nobody can tell from outside whether it is so. So a
+//! server that came back and has not written its file anew since is asked to.
+
+use std::collections::HashMap;
+
+use domain::StorageFailure;
+use redis::cmd;
+
+use crate::{link::Link, write::text};
+
+/// Has the append-only file written anew, in the background, where that is due. Where it fails the store works as before.
+pub(crate) fn tidy_up(link: Link) {
+    tokio::spawn(async move {
+        match rewrite(&link).await {
+            Ok(()) => {}
+            Err(StorageFailure::Denied(_)) => tracing::warn!(
+                "the server has come back, and this user may not have its append-only file written anew: if its machine \
+                 lost power, run `BGREWRITEAOF` before it is started again"
+            ),
+            Err(failure) => tracing::warn!(%failure, "the server's append-only file was not written anew"),
+        }
+    });
+}
+
+async fn rewrite(link: &Link) -> Result<(), StorageFailure> {
+    let mut command = cmd("INFO");
+    let answer = link.read(command.arg("persistence")).await?;
+    let lines = text(&answer).unwrap_or_default().lines();
+    let fields: HashMap<&str, &str> = lines.filter_map(|line| line.trim_end().split_once(':')).collect();
+    let is = |name: &str, value: &str| fields.get(name) == Some(&value);
+    // Counted since the server was started.
+    let is_due = is("aof_enabled", "1") && is("aof_rewrites", "0") && is("aof_rewrite_in_progress", "0");
+    if !is_due || is("aof_rewrite_scheduled", "1") {
+        return Ok(());
+    }
+    match link.write(&cmd("BGREWRITEAOF")).await {
+        // Another was quicker.
+        Err(StorageFailure::Other(said)) if said.contains("in progress") => Ok(()),
+        other => other.map(drop),
+    }
+}
