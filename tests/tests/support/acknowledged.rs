@@ -58,7 +58,8 @@ impl RawLog {
                     self.violations.push(format!("the entry {place} of {key} is no event"));
                     continue;
                 };
-                let position = place.strip_suffix("-0").and_then(|place| place.parse().ok()).unwrap();
+                let (position, _) = place.split_once('-').unwrap();
+                let position = position.parse().unwrap();
                 self.ids.insert(position, id.to_owned());
             }
         }

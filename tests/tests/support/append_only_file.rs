@@ -1,26 +1,53 @@
 //! The file that a server appends its writes to, and losing the end of it: what a cut of power does.
 
-use std::{fs::File, path::PathBuf};
+use std::{collections::HashMap, fs::File, path::PathBuf, time::Duration};
 
 use servers::Server;
 
-/// The newest append-only file of a server.
-fn file(server: &Server) -> PathBuf {
-    let folder = server.folder().join("appendonlydir");
-    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> =
-        names.filter(|path| path.to_str().is_some_and(|path| path.ends_with(".incr.aof"))).collect();
-    files.sort();
-    files.pop().expect("the server has an append-only file")
+/// The newest append-only file of a server, which is what is written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AppendOnlyFile {
+    path: PathBuf,
+    /// Counts the files: another is begun when what there is is written anew.
+    pub(crate) number: u32,
+    pub(crate) length: u64,
 }
 
-/// How long it is.
-pub(crate) fn length(server: &Server) -> u64 {
-    std::fs::metadata(file(server)).unwrap().len()
+impl AppendOnlyFile {
+    pub(crate) fn of(server: &Server) -> Self {
+        let folder = server.folder().join("appendonlydir");
+        let number = |path: &PathBuf| {
+            let name = path.file_name()?.to_str()?;
+            name.strip_prefix("appendonly.aof.")?.strip_suffix(".incr.aof")?.parse::<u32>().ok()
+        };
+        let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let newest = paths.filter_map(|path| Some((number(&path)?, path))).max();
+        let (number, path) = newest.expect("the server has an append-only file");
+        let length = std::fs::metadata(&path).unwrap().len();
+        Self { path, number, length }
+    }
+
+    /// Cuts it to so many bytes. The server must not run.
+    pub(crate) fn cut(&self, server: &Server, bytes: u64) {
+        assert_eq!(server.process_id(), None, "the server would write on");
+        File::options().write(true).open(&self.path).unwrap().set_len(bytes).unwrap();
+    }
 }
 
-/// Cuts it to so many bytes. The server must not run.
-pub(crate) fn cut(server: &Server, bytes: u64) {
-    assert_eq!(server.process_id(), None, "the server would write on");
-    File::options().write(true).open(file(server)).unwrap().set_len(bytes).unwrap();
+/// Waits until a server has written its file anew since it was started.
+pub(crate) async fn written_anew(url: &str) {
+    let client = redis::Client::open(url).unwrap();
+    let mut server = client.get_multiplexed_async_connection().await.unwrap();
+    for _ in 0..3_000 {
+        let mut command = redis::cmd("INFO");
+        let info: String = command.arg("persistence").query_async(&mut server).await.unwrap();
+        let fields: HashMap<&str, &str> =
+            info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
+        if fields["aof_rewrites"] != "0" && fields["aof_rewrite_in_progress"] == "0" {
+            assert_eq!(fields["aof_last_bgrewrite_status"], "ok");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nobody had the append-only file written anew");
 }
