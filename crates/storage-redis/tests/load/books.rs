@@ -15,7 +15,8 @@ pub(crate) struct Books {
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Log {
     events: BTreeMap<u64, String>,
-    ends: Vec<u64>,
+    /// The last sequence of each, and where the one after it began.
+    ends: Vec<(u64, u64)>,
     pub(crate) epoch: u64,
 }
 
@@ -58,20 +59,14 @@ impl Books {
                 settled.kept += 1;
                 continue;
             }
-            let end = log.ends.iter().find(|end| **end / EPOCH == sequence / EPOCH);
-            match end {
-                Some(end) if sequence > end => settled.lost += 1,
-                _ => {
-                    return Err(format!(
-                        "{id} was answered at {sequence} and is not there; {end:?} is the end"
-                    ));
-                }
+            if log.end_before(*sequence).is_none() {
+                return Err(format!("{id} was answered at {sequence} and is not there; no epoch lost it"));
             }
+            settled.lost += 1;
         }
         for sequence in log.events.keys() {
-            let end = log.ends.iter().find(|end| **end / EPOCH == sequence / EPOCH);
-            if end.is_some_and(|end| sequence > end) {
-                return Err(format!("{sequence} is beyond {end:?}, the end of its log epoch"));
+            if let Some(end) = log.end_before(*sequence) {
+                return Err(format!("{sequence} is beyond {end}, the end of its log epoch"));
             }
         }
         Ok(settled)
@@ -82,12 +77,21 @@ impl Log {
     /// From the state of the partition.
     pub(crate) fn new(meta: &HashMap<String, String>) -> Self {
         let ends = meta.get("ends").map(String::as_str).unwrap_or_default();
-        let end = |part: &str| part.split_once(':').and_then(|(_, end)| end.parse().ok());
+        let end = |part: &str| {
+            let mut numbers = part.split(':').skip(1).map(|number| number.parse().unwrap());
+            Some((numbers.next()?, numbers.next().expect("where the next epoch began")))
+        };
         Self {
             events: BTreeMap::new(),
             ends: ends.split(',').filter_map(end).collect(),
             epoch: meta["epoch"].parse().unwrap(),
         }
+    }
+
+    /// The end of the log epoch that lost a sequence; none where none is known to have.
+    fn end_before(&self, sequence: u64) -> Option<u64> {
+        let lost = self.ends.iter().find(|(end, next)| (end + 1..*next).contains(&sequence));
+        lost.map(|(end, _)| *end)
     }
 
     /// Adds an entry of the log.
@@ -110,7 +114,7 @@ fn books_that_are_wrong_are_noticed() {
         HashMap::from([("ends".to_owned(), ends.to_owned()), ("epoch".to_owned(), "2".to_owned())])
     };
     let json = |id: &str| format!("{{\"id\":\"{id}\"}}").into_bytes();
-    let mut log = Log::new(&meta("1:3,"));
+    let mut log = Log::new(&meta(&format!("1:3:{EPOCH},")));
     for (n, id) in ["a", "b", "c"].iter().enumerate() {
         log.add(&format!("{}-0", n + 1), &json(id));
     }
