@@ -36,6 +36,9 @@ pub struct RedisAccess {
     /// Whether events are kept compressed, should the namespace be made now. One that is there keeps them as it always
     /// did.
     pub compression: bool,
+    /// Into how many partitions the namespace is divided, should it be made now: 1, 2, 4, … 64. None: 1 on one server, 16 on
+    /// a cluster. One that is there has what it always had.
+    pub partitions: Option<u16>,
 }
 
 impl fmt::Debug for RedisAccess {
@@ -150,13 +153,15 @@ async fn sqlite(path: PathBuf, namespace: String, _: OpenOptions) -> Result<Arc<
 async fn redis(url: RedisUrl, namespace: String, options: OpenOptions) -> Result<Arc<dyn Stores>, OpenError> {
     use storage_redis::{RedisOptions, RedisStore, Tls};
 
-    let OpenOptions { keeps, redis: RedisAccess { password, ca, client, compression }, .. } = options;
+    let OpenOptions { keeps, redis: RedisAccess { password, ca, client, compression, partitions }, .. } =
+        options;
     let opened = RedisStore::create(RedisOptions {
         password: if url.has_password() { None } else { password },
         namespace: namespace.clone(),
         tls: Tls { ca, client },
         keeps,
         compression,
+        partitions,
         ..RedisOptions::new(url.reveal())
     })
     .await;
