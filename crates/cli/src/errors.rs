@@ -161,6 +161,9 @@ impl From<GroupStoreError> for CliError {
                 .hint("`event-replay groups list` shows all of them, `groups create` makes one"),
             GroupStoreError::Differs { .. } => Self::failed(said)
                 .hint("leave --key and --segments as they are, take another name, or delete the group first"),
+            GroupStoreError::OrderCrossesPartitions { .. } => {
+                Self::failed(said).hint("leave --key as it is; a store of one partition keeps any order")
+            }
             GroupStoreError::BadCursor(_) => {
                 Self::failed(said).hint("name another place: --at start, head, a checkpoint or a time")
             }

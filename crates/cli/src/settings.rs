@@ -17,7 +17,10 @@ use domain::{Limits, OrderingRule, RetentionRule, TypePattern, ports::GroupHolds
 use validation::EngineKind;
 
 use self::keys::{KEYS, RETENTION_BOUNDS};
-pub(crate) use self::{event_store::EventStoreSetting, redis::RedisSettings};
+pub(crate) use self::{
+    event_store::EventStoreSetting,
+    redis::{RedisSettings, partitions},
+};
 use crate::{args::number, errors::CliError, output::escape, store::StoreLocation};
 
 /// A setting as `config show` prints it.

@@ -40,6 +40,9 @@ pub struct RedisAccess {
     /// Whether events are kept compressed, should the namespace be made now. One that is there keeps them as it always
     /// did.
     pub compression: bool,
+    /// Into how many partitions the namespace is divided, should it be made now: 1, 2, 4, … 64. None: 1 on one server, 16 on
+    /// a cluster. One that is there has what it always had.
+    pub partitions: Option<u16>,
 }
 
 impl fmt::Debug for RedisAccess {
@@ -163,6 +166,7 @@ async fn redis(url: RedisUrl, namespace: String, options: OpenOptions) -> Result
         tls: Tls { ca: access.ca, client: access.client },
         keeps,
         compression: access.compression,
+        partitions: access.partitions,
         ..RedisOptions::new(url.reveal())
     })
     .await;

@@ -108,6 +108,7 @@ pub fn redis_access_from_env() -> io::Result<RedisAccess> {
         ca: file("EVENT_REPLAY_REDIS_CA"),
         client: file("EVENT_REPLAY_REDIS_CERT").zip(file("EVENT_REPLAY_REDIS_KEY")),
         compression: false,
+        partitions: None,
     })
 }
 

@@ -42,6 +42,7 @@ struct Stats<'a> {
     bytes: u64,
     oldest: Option<Timestamp>,
     newest: Option<Timestamp>,
+    /// The newest position of each partition.
     head: Vec<String>,
     trimmed_through: &'a [u64],
     bytes_occupied: Option<u64>,
@@ -121,6 +122,9 @@ fn print(stats: &Stats<'_>, cx: &mut Context<'_>) -> Result<(), CliError> {
     if let (Some(oldest), Some(newest)) = (stats.oldest, stats.newest) {
         table.row(["oldest", &oldest.to_string()]);
         table.row(["newest", &newest.to_string()]);
+    }
+    if stats.head.len() > 1 {
+        table.row(["partitions", &stats.head.len().to_string()]);
     }
     table.row(["head", &stats.head.join(" ")]);
     if stats.corrupt > 0 {

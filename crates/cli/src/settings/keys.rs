@@ -25,6 +25,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("redis.cert", &[], None),
     key("redis.key", &[], None),
     key("redis.compression", &[], Some("false")),
+    key("redis.partitions", &[], None),
     key("service", &["SERVICE_NAME"], None),
     key("ordering", &[], Some("userId")),
     key("validation.enabled", &["ENABLE_EVENT_VALIDATION"], Some("true")),

@@ -3,8 +3,9 @@
 use std::{fmt, path::PathBuf};
 
 use config::{Map, Value};
+use storage_redis::RedisOptions;
 
-use super::{anchored_path, boolean, raw, required};
+use super::{anchored_path, boolean, optional, raw, required};
 use crate::errors::CliError;
 
 /// What is set of it. Secrets are read when a server is opened, and shown by nothing.
@@ -24,6 +25,8 @@ pub(crate) struct RedisSettings {
     pub(crate) client: Option<(PathBuf, PathBuf)>,
     /// Whether a namespace that is made keeps its events compressed.
     pub(crate) compression: bool,
+    /// Into how many partitions a namespace that is made is divided.
+    pub(crate) partitions: Option<u16>,
 }
 
 impl RedisSettings {
@@ -48,6 +51,7 @@ impl RedisSettings {
             ca: path("redis.ca")?,
             client,
             compression: required(tree, "redis.compression", boolean)?,
+            partitions: optional(tree, "redis.partitions", partitions)?,
         })
     }
 
@@ -62,6 +66,12 @@ impl RedisSettings {
         })?;
         Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
     }
+}
+
+/// A number of partitions that a namespace may have.
+pub(crate) fn partitions(text: &str) -> Result<u16, String> {
+    let partitions = text.parse().ok().filter(|partitions| RedisOptions::may_have(*partitions));
+    partitions.ok_or_else(|| "it is 1, 2, 4, 8, 16, 32 or 64".to_owned())
 }
 
 impl fmt::Debug for RedisSettings {

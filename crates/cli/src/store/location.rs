@@ -151,6 +151,11 @@ impl StoreLocation {
         }
     }
 
+    /// Whether it is on a Redis server.
+    pub(crate) fn is_redis(&self) -> bool {
+        matches!(self.place, Place::Redis(_) | Place::RedisGroup)
+    }
+
     /// The same place, but for the namespace.
     pub(crate) fn with_namespace(&self, namespace: &str) -> Self {
         Self { namespace: namespace.to_owned(), ..self.clone() }

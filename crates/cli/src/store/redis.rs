@@ -18,6 +18,7 @@ pub(crate) fn options(settings: &Settings, address: &Address) -> Result<RedisOpt
         tls: Tls { ca: redis.ca.clone(), client: redis.client.clone() },
         keeps: settings.event_store.keeps(),
         compression: redis.compression,
+        partitions: redis.partitions,
         ..RedisOptions::new(address.url())
     })
 }

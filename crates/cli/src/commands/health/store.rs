@@ -22,7 +22,11 @@ pub(super) const RETENTION_WARNING: u64 = 70;
 /// Checks the store.
 pub(super) async fn checks(stores: &Stores, cx: &Context<'_>) -> Result<Vec<Check>, CliError> {
     let info = stores.events.info().await?;
-    let reached = format!("{} answers and holds {}", cx.settings.store, count(info.events, "event"));
+    let divided = match info.head.sequences.len() {
+        1 => String::new(),
+        several => format!(" in {several} partitions"),
+    };
+    let reached = format!("{} answers and holds {}{divided}", cx.settings.store, count(info.events, "event"));
     let mut checks = vec![Check::new("store", Status::Pass, reached).observed(info.events, "events")];
     match &stores.redis {
         Some(redis) => checks.extend(redis::checks(redis).await?),
