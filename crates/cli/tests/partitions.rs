@@ -182,7 +182,7 @@ fn groups_consume_give_up_and_are_replayed_to() {
     let total = (0..EVENTS).filter(|n| n % USERS == 3).count();
     assert_eq!((&shown["state"], &shown["successful"]), (&json!("COMPLETED"), &json!(total)), "{shown}");
     bench.run(&["groups", "create", "ordered", "--key", "correlation"]).exits(1).says("16 partitions");
-    bench.run(&["groups", "reset", "mail", "--at", "start", "--yes"]).ok();
+    bench.run(&["groups", "reset", "mail", "--at", "start"]).ok();
     bench.run(&["groups", "delete", "mail", "--yes"]).ok();
     assert_eq!(bench.json(&["verify"])["totalFindings"], 0);
 }
