@@ -92,7 +92,7 @@ impl RedisStore {
         if found.iter().any(|(_, state)| state.epoch > 1) {
             comeback::tidy_up(link.clone());
         }
-        Self::with(options, link, found, true)
+        Self::with(options, link, &found, true)
     }
 
     /// Opens a store that must be there.
@@ -107,7 +107,7 @@ impl RedisStore {
                 options.namespace
             ))
         })?;
-        Self::with(options, link, found, false)
+        Self::with(options, link, &found, false)
     }
 
     /// The way to the server of a namespace. Nothing is sent yet.
@@ -116,12 +116,12 @@ impl RedisStore {
         Link::new(options, &namespace::root(&options.namespace).meta())
     }
 
-    fn with(options: RedisOptions, link: Link, found: Found, writes: bool) -> Result<Self, StorageFailure> {
+    fn with(options: RedisOptions, link: Link, found: &Found, writes: bool) -> Result<Self, StorageFailure> {
         let bells = found.iter().map(|(keys, _)| keys.bell()).collect();
         let bell = Bell::new(link.clone(), bells);
         let shared = Shared { options: Arc::new(options), link: Arc::new(link), writes };
         let partitions: Vec<Partition> = (0u16..)
-            .zip(&found)
+            .zip(found)
             .map(|(number, (keys, state))| Partition::new(shared.clone(), keys.clone(), number, state))
             .collect();
         let (Some(first), Some((_, state))) = (partitions.first().cloned(), found.first()) else {
