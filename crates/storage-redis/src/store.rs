@@ -88,7 +88,7 @@ impl RedisStore {
                 made.ok_or_else(|| StorageFailure::Corrupt("the namespace that was made is gone".to_owned()))?
             }
         };
-        Self::with(options, link, found)
+        Self::with(options, link, &found)
     }
 
     /// Opens a store that must be there.
@@ -103,7 +103,7 @@ impl RedisStore {
                 options.namespace
             ))
         })?;
-        Self::with(options, link, found)
+        Self::with(options, link, &found)
     }
 
     /// The way to the server of a namespace. Nothing is sent yet.
@@ -112,12 +112,12 @@ impl RedisStore {
         Ok(Link::new(connect::client(options)?, options.timeout))
     }
 
-    fn with(options: RedisOptions, link: Link, found: Found) -> Result<Self, StorageFailure> {
+    fn with(options: RedisOptions, link: Link, found: &Found) -> Result<Self, StorageFailure> {
         let bells = found.iter().map(|(keys, _)| keys.bell()).collect();
         let bell = Bell::new(link.client().clone(), bells);
         let shared = Shared { options: Arc::new(options), link: Arc::new(link) };
         let partitions: Vec<Partition> = (0u16..)
-            .zip(&found)
+            .zip(found)
             .map(|(number, (keys, state))| Partition::new(shared.clone(), keys.clone(), number, state))
             .collect();
         let (Some(first), Some((_, state))) = (partitions.first().cloned(), found.first()) else {

@@ -154,13 +154,21 @@ mod tests {
             // Five standard deviations of what chance does.
             let most = (5.0 * f64::from(each).sqrt()) as u32;
             let even = counts.iter().all(|count| count.abs_diff(each) < most);
-            assert!(even, "{partitions} partitions of {lanes}: {:?}..{:?}", counts.iter().min(), counts.iter().max());
+            assert!(
+                even,
+                "{partitions} partitions of {lanes}: {:?}..{:?}",
+                counts.iter().min(),
+                counts.iter().max()
+            );
             let of_partition = |partition: u16| -> u32 {
                 counts.iter().skip(usize::from(partition)).step_by(usize::from(partitions)).sum()
             };
             let whole = each * u32::from(lanes);
             let most = (5.0 * f64::from(whole).sqrt()) as u32;
-            assert!((0..partitions).all(|it| of_partition(it).abs_diff(whole) < most), "{partitions} partitions");
+            assert!(
+                (0..partitions).all(|it| of_partition(it).abs_diff(whole) < most),
+                "{partitions} partitions"
+            );
         }
     }
 
