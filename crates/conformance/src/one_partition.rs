@@ -84,8 +84,8 @@ impl Place {
         Cursor { sequences, ..cursor.clone() }
     }
 
-    fn cursor_out(self, cursor: Cursor) -> Cursor {
-        Cursor { sequences: vec![cursor.sequence(self.partition)], ..cursor }
+    fn cursor_out(self, cursor: &Cursor) -> Cursor {
+        Cursor::new(cursor.store, cursor.epoch, vec![cursor.sequence(self.partition)])
     }
 
     /// Where a law means no partition that there is, there is none either.
@@ -115,7 +115,7 @@ impl Place {
         Page {
             events: page.events.into_iter().map(|stored| self.stored(stored)).collect(),
             corrupt,
-            next: page.next.map(|next| self.cursor_out(next)),
+            next: page.next.map(|next| self.cursor_out(&next)),
         }
     }
 
@@ -183,12 +183,12 @@ impl Place {
     }
 
     fn replay(self, mut record: ReplayRecord) -> ReplayRecord {
-        record.hold = record.hold.map(|hold| self.cursor_out(hold));
+        record.hold = record.hold.map(|hold| self.cursor_out(&hold));
         record
     }
 
     fn checkpoint(self, mut checkpoint: Checkpoint) -> Checkpoint {
-        checkpoint.mark = self.cursor_out(checkpoint.mark);
+        checkpoint.mark = self.cursor_out(&checkpoint.mark);
         checkpoint
     }
 }
@@ -230,12 +230,12 @@ impl EventStore for Part {
     }
 
     async fn head(&self) -> Result<Cursor, EventStoreError> {
-        Ok(self.place.cursor_out(self.store.head().await?))
+        Ok(self.place.cursor_out(&self.store.head().await?))
     }
 
     async fn changed(&self, after: &Cursor, timeout: std::time::Duration) -> Result<Cursor, EventStoreError> {
         let head = self.store.changed(&self.place.cursor_in(after), timeout).await?;
-        Ok(self.place.cursor_out(head))
+        Ok(self.place.cursor_out(&head))
     }
 
     async fn trim(&self, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
@@ -260,7 +260,7 @@ impl EventStore for Part {
     async fn info(&self) -> Result<StoreInfo, EventStoreError> {
         let info = self.store.info().await?;
         Ok(StoreInfo {
-            head: self.place.cursor_out(info.head),
+            head: self.place.cursor_out(&info.head),
             trimmed_through: vec![info.trimmed_through[usize::from(self.place.partition)]],
             ..info
         })

@@ -42,7 +42,8 @@ pub enum AppendOutcome {
     NotStored,
 }
 
-/// The order in which a read walks the log.
+/// The order in which a read walks the log. Log order is that of positions; of a log of several partitions it is that of the
+/// times at which events were stored, then of partitions, so that it is one order for every reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
     /// Log order.
@@ -270,11 +271,12 @@ pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 ///
 /// Laws of appending:
 /// - `append` MUST answer one outcome an event, in the batch's order.
-/// - What one call stores MUST become visible at once, with all index entries, or not at all, through any crash.
+/// - What one call stores in a partition MUST become visible at once, with all index entries, or not at all, through any crash.
 /// - An event that was answered `Stored` MUST be readable afterwards, under the durability its adapter documents.
 /// - The same id with the same content MUST be `AlreadyStored` with the first one's position, in the batch and across batches.
 /// - The same id with other content MUST be `Conflict`, and nothing of it stored.
-/// - Under `AllOrNothing`, if any outcome is `Conflict` or `Erased`, nothing MUST be stored.
+/// - Under `AllOrNothing`, if any outcome is `Conflict` or `Erased`, nothing MUST be stored. Over several partitions that is
+///   decided by what they hold when the call begins.
 /// - Positions MUST rise within a partition in commit order and MUST NOT be handed out twice, not even after trimming everything.
 /// - Stored times MUST NOT fall within a partition: where the clock steps back, an event takes the time of the one
 ///   before it. So age trims a prefix of the log.
@@ -287,8 +289,8 @@ pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 /// - An event whose bytes are damaged MUST be reported in its page, and the rest served.
 /// - `count` MUST equal the number of events that a read to the same mark returns. Where events are damaged it may
 ///   include those that an index still finds.
-/// - `get` MUST return the events of the ids that exist, in the order of the ids; `at` those of the positions that hold
-///   one, in the order of the positions, and damaged ones as damaged.
+/// - `get` MUST return the events of the ids that exist, in the order of the ids, all of them where several partitions have
+///   an event of an id; `at` those of the positions that hold one, in the order of the positions, and damaged ones as damaged.
 /// - A cursor of another store MUST be refused with `ForeignCursor`; one beyond the head with `LostCursor`.
 /// - `changed` MUST answer as soon as the head is past `after`, also for appends of other handles, else after the timeout.
 ///
@@ -305,7 +307,8 @@ pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 pub trait EventStore: Send + Sync {
     /// Writes events with all their index entries.
     ///
-    /// After [`StorageFailure::Unknown`] the batch is wholly there or wholly absent; appending it again settles it.
+    /// After [`StorageFailure::Unknown`] each partition's part of the batch is wholly there or wholly absent; appending it again
+    /// settles it.
     async fn append(
         &self,
         batch: &[Event],

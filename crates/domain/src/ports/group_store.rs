@@ -172,11 +172,12 @@ impl GroupStoreError {
 ///
 /// Laws of groups:
 /// - `create_group` MUST make a group whose segments stand at the cursor, with nothing claimed; of a group that exists it
-///   MUST change nothing but its types, and MUST refuse another key or number of segments with `Differs`.
+///   MUST change nothing but its types, and MUST refuse another key or number of segments with `Differs`. Each partition has
+///   as many segments, rounded up; other orders than that of the events' own keys are kept in one partition alone.
 /// - `groups` MUST give all, by name. Deleting what is not there MUST answer false.
 /// - Deleting a group MUST remove its segments, ledger, lane and leases; its dead letters MUST stay.
 /// - `reset_group` MUST set every segment's cursor and claim to the mark, clear the ledger and the gaps, and fence every
-///   lease, in one step. The replay lane MUST stay.
+///   lease, in one step in each partition. The replay lane MUST stay.
 ///
 /// Laws of leases (all times are the store's clock):
 /// - A segment MUST have one lease at most, and each lease of it a higher epoch than the one before, also across resets.
