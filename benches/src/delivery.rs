@@ -81,7 +81,7 @@ async fn bus_over(store: &Arc<dyn Stores>) -> Result<Bus> {
 
 /// Counts deliveries, and tells when there were enough.
 #[derive(Default)]
-struct Counter {
+pub(crate) struct Counter {
     seen: AtomicU64,
     news: Notify,
     wanted: AtomicU64,
@@ -95,10 +95,14 @@ impl Counter {
         }
     }
 
-    async fn reaches(&self, wanted: u64) -> Result<()> {
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen.load(Ordering::Relaxed)
+    }
+
+    pub(crate) async fn reaches(&self, wanted: u64) -> Result<()> {
         self.wanted.store(wanted, Ordering::Relaxed);
         let end = Instant::now() + Duration::from_secs(600);
-        while self.seen.load(Ordering::Relaxed) < wanted {
+        while self.seen() < wanted {
             // A count between the two lines above would notify nobody: look again from time to time.
             let _ = tokio::time::timeout(Duration::from_millis(50), self.news.notified()).await;
             anyhow::ensure!(Instant::now() < end, "the deliveries do not come");
@@ -108,7 +112,7 @@ impl Counter {
 }
 
 /// A consumer of a new group that begins with the oldest event, and only counts.
-async fn counting(
+pub(crate) async fn counting(
     bus: &Bus,
     group: &str,
     handlers: usize,

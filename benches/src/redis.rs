@@ -2,10 +2,11 @@
 
 mod append;
 mod bare;
+mod delivery;
 mod memory;
 mod reading;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use domain::{
     Event,
     ports::{Atomicity, EventStore},
@@ -22,6 +23,7 @@ const BATCH: usize = 100;
 pub(crate) fn run(bench: &mut Bench, runtime: &Runtime, stored_events: u64) -> Result<()> {
     append::run(bench, runtime)?;
     reading::run(bench, runtime, stored_events)?;
+    delivery::run(bench, runtime, stored_events)?;
     memory::run(bench, runtime, stored_events)
 }
 
@@ -32,6 +34,14 @@ async fn server() -> Result<Server> {
 
 async fn store(server: &Server) -> Result<RedisStore> {
     Ok(RedisStore::create(RedisOptions::new(server.url())).await?)
+}
+
+/// A number in a section of what the server says of itself.
+async fn info(bare: &mut bare::Bare, section: &str, name: &str) -> Result<f64> {
+    let answer = bare.ask(redis::cmd("INFO").arg(section)).await?;
+    let text: String = redis::FromRedisValue::from_redis_value(answer)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    Ok(line.with_context(|| format!("INFO {section} has no {name}"))?.trim().parse()?)
 }
 
 async fn append_all(store: &RedisStore, events: &[Event]) -> Result<()> {

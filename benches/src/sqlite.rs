@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use domain::{
-    Document, Event, Filter, Limits,
+    Document, Event, Filter, Limits, OrderingRule,
     ports::{Atomicity, EventStore, ReadRequest},
 };
 use generator::{Generator, Settings, Validity};
@@ -27,7 +27,7 @@ pub(crate) fn run(bench: &mut Bench, runtime: &Runtime, stored_events: u64) -> R
 }
 
 pub(crate) fn events(count: u64) -> Result<Vec<Event>> {
-    let limits = Limits::default();
+    let (limits, rule) = (Limits::default(), OrderingRule::default());
     // A few of the generated events are invalid on purpose.
     Generator::new(Settings::demo(count + count / 20 + 10))
         .filter(|generated| generated.validity == Validity::Valid)
@@ -35,7 +35,12 @@ pub(crate) fn events(count: u64) -> Result<Vec<Event>> {
         .map(|generated| {
             let document = Document::parse(generated.json.as_bytes(), &limits)
                 .map_err(|violation| anyhow::anyhow!("generated event: {violation}"))?;
-            document.into_event().map_err(|violations| anyhow::anyhow!("generated event: {violations:?}"))
+            let event = document
+                .into_event()
+                .map_err(|violations| anyhow::anyhow!("generated event: {violations:?}"))?;
+            // As a publisher admits it.
+            let key = rule.resolve(&event, None);
+            Ok(event.with_key_source(key))
         })
         .collect()
 }

@@ -4,18 +4,30 @@
 //! In a `console` block a line that begins with `$ ` is a command, lines that begin with `> ` continue it, and what
 //! follows is what it prints on stdout and stderr: `[..]` stands for any text in a line, a line of `...` for any lines.
 //! `? 3` is the exit code, 0 where none is given. A page's commands share one folder, which is also their home
-//! and holds nothing but `docs/samples`.
+//! and holds nothing but `docs/samples`. Where they name `localhost:6379` or `redis-cli`, the page has an empty Redis server
+//! of its own, set up as `docs/redis.md` says, and that is where it is.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is a test's way to fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a panic is a test's way to fail, what did not run is named"
+)]
 
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use rusqlite::{Connection, OpenFlags};
+use servers::{Aof, Binary, Config, Server};
+use tokio::runtime::Runtime;
+
+/// Where pages say that their server is.
+const DOCUMENTED: &str = "localhost:6379";
 
 /// A fenced block of a page.
 struct Block {
@@ -133,14 +145,56 @@ fn home() -> tempfile::TempDir {
     home
 }
 
+/// A page's server, and a folder with a `redis-cli` that asks it.
+struct Redis {
+    server: Server,
+    tools: tempfile::TempDir,
+}
+
+impl Redis {
+    async fn start() -> Self {
+        // Without a limit of memory the policy is noeviction.
+        let config = Config { aof: Aof::EverySecond, ..Config::default() };
+        let server = Server::start(&Binary::default(), &config).await.unwrap();
+        let tools = tempfile::tempdir().unwrap();
+        let cli = which("redis-cli").expect("redis-cli comes with redis-server");
+        let script = format!("#!/bin/sh\nexec '{}' -p {} \"$@\"\n", cli.display(), server.port());
+        let path = tools.path().join("redis-cli");
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        Self { server, tools }
+    }
+
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.server.port())
+    }
+}
+
+fn which(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// Whether a page's commands want a server.
+fn wants_redis(page: &str) -> bool {
+    let consoles = blocks(page).into_iter().filter(|block| block.language == "console");
+    let commands: Vec<Step> = consoles.flat_map(|block| steps(&block)).collect();
+    commands.iter().any(|step| step.command.contains(DOCUMENTED) || step.command.contains("redis-cli "))
+}
+
 /// Runs a page's commands; what does not go as the page says.
-fn run(page: &str, binary: &Path, home: &Path) -> Vec<String> {
+fn run(page: &str, binary: &Path, home: &Path, redis: Option<&Redis>) -> Vec<String> {
+    let tools = redis.map(|redis| redis.tools.path().to_owned());
     let path = std::env::join_paths(
-        std::iter::once(binary.parent().unwrap().to_owned())
+        tools
+            .into_iter()
+            .chain([binary.parent().unwrap().to_owned()])
             .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
     );
     let (path, mut exported, mut wrong) = (path.unwrap(), BTreeMap::new(), Vec::new());
-    for step in blocks(page).iter().filter(|block| block.language == "console").flat_map(steps) {
+    let address = redis.map_or(DOCUMENTED.to_owned(), Redis::address);
+    for mut step in blocks(page).iter().filter(|block| block.language == "console").flat_map(steps) {
+        step.command = step.command.replace(DOCUMENTED, &address);
         if let Some((name, value)) = step.command.strip_prefix("export ").and_then(|set| set.split_once('='))
         {
             exported.insert(name.to_owned(), value.to_owned());
@@ -155,7 +209,7 @@ fn run(page: &str, binary: &Path, home: &Path) -> Vec<String> {
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
+        let text = String::from_utf8_lossy(&output.stdout).replace(&address, DOCUMENTED);
         let actual: Vec<&str> = text.trim_end_matches('\n').split('\n').map(str::trim_end).collect();
         let actual = if text.trim().is_empty() { Vec::new() } else { actual };
         let code = output.status.code().unwrap_or(-1);
@@ -197,11 +251,19 @@ fn query(page: &str, home: &Path) -> Vec<String> {
 
 #[test]
 fn every_command_in_the_docs_does_what_they_say() {
-    let binary = binary();
+    let (binary, runtime) = (binary(), Runtime::new().unwrap());
     let mut wrong = Vec::new();
     for (path, page) in pages() {
         let home = home();
-        let mut found = run(&page, &binary, home.path());
+        let redis = match wants_redis(&page) {
+            true if Binary::default().major() == 0 => {
+                println!("NOT RUN: the commands of {}, there is no redis-server", path.display());
+                continue;
+            }
+            true => Some(runtime.block_on(Redis::start())),
+            false => None,
+        };
+        let mut found = run(&page, &binary, home.path(), redis.as_ref());
         found.extend(query(&page, home.path()));
         wrong.extend(found.iter().map(|what| format!("{}, {what}", path.display())));
     }
@@ -209,10 +271,21 @@ fn every_command_in_the_docs_does_what_they_say() {
 }
 
 #[test]
+fn pages_about_redis_have_a_server_and_others_have_none() {
+    let with: Vec<String> = pages()
+        .iter()
+        .filter(|(_, page)| wants_redis(page))
+        .map(|(path, _)| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(with, ["redis-format.md", "redis.md"]);
+}
+
+#[test]
 fn a_page_that_says_something_else_is_noticed() {
     let home = home();
-    let said =
-        |body: &str| run(&format!("```console\n{body}\n```\n"), Path::new("/bin/sh"), home.path()).len();
+    let said = |body: &str| {
+        run(&format!("```console\n{body}\n```\n"), Path::new("/bin/sh"), home.path(), None).len()
+    };
     assert_eq!(said("$ cat <<'EOF'\n> a\n>\n> bc\n> EOF\na\n\nb[..]"), 0);
     assert_eq!(said("$ echo one; echo two; echo three\n...\nthree"), 0);
     assert_eq!(said("$ echo oops >&2; exit 3\noops\n? 3"), 0);

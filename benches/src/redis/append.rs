@@ -20,6 +20,7 @@ const CALLERS: usize = 64;
 
 pub(super) fn run(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
     batches(bench, runtime)?;
+    longest(bench, runtime)?;
     callers(bench, runtime)?;
     awaited(bench, runtime)
 }
@@ -49,16 +50,32 @@ fn batches(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
             timed(|| runtime.block_on(append_all(&store, events)))
         },
     )?;
-    let server_time = runtime.block_on(async {
-        let mut bare = Bare::connect(&ours).await?;
-        bare.ask(redis::cmd("INFO").arg("commandstats")).await
-    })?;
-    if let redis::Value::BulkString(text) = server_time {
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let line =
-            text.lines().find(|line| line.starts_with("cmdstat_fcall:")).unwrap_or_default().to_owned();
-        bench.figures("redis append, server time", &line, "–", "–");
+    Ok(())
+}
+
+/// How long the server is held up by one call of 200 events.
+fn longest(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
+    let name = "redis append, one call of 200 events";
+    if !bench.wants(name) {
+        return Ok(());
     }
+    let all = events(100_000)?;
+    let text = runtime.block_on(async {
+        let server = server().await?;
+        let (mut bare, store) = (Bare::connect(&server).await?, store(&server).await?);
+        let (first, rest) = all.split_at(20_000);
+        append_all(&store, first).await?;
+        bare.ask(redis::cmd("CONFIG").arg("RESETSTAT")).await?;
+        for batch in rest.chunks(200) {
+            store.append(batch, Atomicity::Each).await?;
+        }
+        let answer = bare.ask(redis::cmd("INFO").arg("latencystats")).await?;
+        anyhow::Ok(redis::FromRedisValue::from_redis_value(answer)?)
+    })?;
+    let text: String = text;
+    let line = text.lines().find_map(|line| line.strip_prefix("latency_percentiles_usec_fcall:"));
+    let line = line.context("the server keeps no percentiles")?;
+    bench.figures(name, &format!("server time in µs: {line} (target: p99 ≤ 5000)"), "–", "–");
     Ok(())
 }
 

@@ -60,6 +60,31 @@ impl Bare {
         }
     }
 
+    /// Takes the stream as a group of Redis does, and says of each piece that it is done.
+    pub(super) async fn consume_all(&mut self, group: &str) -> Result<u64> {
+        let mut make = cmd("XGROUP");
+        make.arg("CREATE").arg("bare").arg(group).arg("0").exec_async(&mut self.connection).await?;
+        let mut seen = 0;
+        loop {
+            let answer: Value = cmd("XREADGROUP")
+                .arg(&["GROUP", group, "consumer", "COUNT", "500", "STREAMS", "bare", ">"][..])
+                .query_async(&mut self.connection)
+                .await?;
+            let Value::Array(streams) = answer else { return Ok(seen) };
+            let Some(Value::Array(stream)) = streams.into_iter().next() else { return Ok(seen) };
+            let Some(Value::Array(entries)) = stream.into_iter().nth(1) else { return Ok(seen) };
+            let mut done = cmd("XACK");
+            done.arg("bare").arg(group);
+            for entry in &entries {
+                let Value::Array(parts) = entry else { anyhow::bail!("no entry") };
+                let Some(Value::BulkString(id)) = parts.first() else { anyhow::bail!("no id") };
+                done.arg(id);
+            }
+            done.exec_async(&mut self.connection).await?;
+            seen += entries.len() as u64;
+        }
+    }
+
     /// A command's answer.
     pub(super) async fn ask(&mut self, command: &redis::Cmd) -> Result<Value> {
         Ok(command.query_async(&mut self.connection).await?)

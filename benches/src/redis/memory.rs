@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use domain::Event;
-use redis::{Value, cmd};
+use redis::cmd;
 use storage_redis::{RedisOptions, RedisStore};
 use tokio::runtime::Runtime;
 
-use super::{BATCH, append_all, bare::Bare, server};
+use super::{BATCH, append_all, bare::Bare, info, server};
 use crate::{measure::Bench, sqlite::events};
 
 pub(super) fn run(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()> {
@@ -55,12 +55,7 @@ async fn measured(all: &[Event], compression: bool) -> Result<(u64, BTreeMap<Str
 
 /// `used_memory` of the server, in bytes.
 async fn used(bare: &mut Bare) -> Result<u64> {
-    let Value::BulkString(text) = bare.ask(cmd("INFO").arg("memory")).await? else {
-        anyhow::bail!("no INFO")
-    };
-    let text = String::from_utf8_lossy(&text);
-    let line = text.lines().find_map(|line| line.strip_prefix("used_memory:")).context("no used_memory")?;
-    Ok(line.trim().parse()?)
+    Ok(info(bare, "memory", "used_memory").await? as u64)
 }
 
 /// What `MEMORY USAGE` says of the keys, by the part of the layout they belong to.

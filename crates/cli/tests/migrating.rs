@@ -13,11 +13,11 @@ mod common;
 #[allow(dead_code, unreachable_pub, reason = "shared by several test programs, none of which uses all of it")]
 mod reference;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Bench, ids, some};
 use reference::{OldEvent, Reference, events, in_time_order, write};
-use serde_json::Value;
+use serde_json::{Value, json};
 use servers::{Binary, Certificates, ClientCertificates, Config, Server};
 use tokio::runtime::Runtime;
 
@@ -161,6 +161,93 @@ fn a_run_that_is_killed_anywhere_goes_on_and_ends_equal() {
     old.check_equal(&bench);
     bench.run(&["verify"]).ok();
     bench.run(&["migrate", &url]).ok().says("nothing was left to do");
+}
+
+/// The user that the documentation gives a migration.
+fn documented_user() -> String {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/migrating.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    page.lines().find_map(|line| line.strip_prefix("ACL SETUSER ")).unwrap().to_owned()
+}
+
+/// Of everything that a server holds, with when it expires.
+async fn digest(server: &Server) -> String {
+    let client = redis::Client::open(server.url()).unwrap();
+    // It takes long where there is much.
+    let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(60)));
+    let mut owner = client.get_multiplexed_async_connection_with_config(&config).await.unwrap();
+    redis::cmd("DEBUG").arg("DIGEST").query_async(&mut owner).await.unwrap()
+}
+
+/// From a Redis to another, the first run killed when half was taken. What the source holds is the same before and after,
+/// for a user who may only read; what the target holds is the same before and after a run that has nothing to do.
+#[test]
+fn the_old_system_comes_to_redis_through_a_kill_half_way() {
+    let count: u64 =
+        std::env::var("EVENT_REPLAY_EVENTS").ok().and_then(|count| count.parse().ok()).unwrap_or(4000);
+    let lines = vec!["enable-debug-command local".to_owned()];
+    let config = Config { users: vec![documented_user()], lines: lines.clone(), ..Config::default() };
+    let old = old(count, &config);
+    let target = old
+        .runtime
+        .block_on(Server::start(&Binary::default(), &Config { lines, ..Config::default() }))
+        .unwrap();
+    let before = old.runtime.block_on(digest(&old.server));
+    let bench = Bench::new()
+        .env("EVENT_REPLAY_OLD_REDIS", &old.server.url_with("migrator", "PASSWORD"))
+        .env("EVENT_REPLAY_STORE", &target.url());
+
+    let mut owner = old.runtime.block_on(async {
+        redis::Client::open(target.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
+    });
+    let mut taken = || {
+        let mut ask = redis::cmd("HGET");
+        ask.arg("{default:0}:meta").arg("events");
+        let events: Option<u64> = old.runtime.block_on(ask.query_async(&mut owner)).unwrap();
+        events.unwrap_or(0)
+    };
+    let mut child = bench.command(&["migrate"]).spawn().unwrap();
+    let begun = Instant::now();
+    while taken() < count / 2 {
+        assert!(child.try_wait().unwrap().is_none(), "it was over before half was taken");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    let half = begun.elapsed();
+    assert_eq!(child.wait().unwrap().code(), None, "it ended by itself");
+    let taken = taken();
+    assert!((count / 2..count).contains(&taken), "{taken}");
+
+    let begun = Instant::now();
+    let done = bench.json(&["migrate"]);
+    println!("{count} events: {taken} in {half:?}, then killed; the rest in {:?}", begun.elapsed());
+    assert_eq!((&done["found"], &done["stored"]), (&count.into(), &(count - taken).into()), "{done}");
+    assert_eq!((&done["alreadyStored"], &done["complete"]), (&taken.into(), &true.into()), "{done}");
+    assert_eq!((&done["differences"], &done["problems"]), (&json!([]), &json!([])));
+    let indexes = done["indexes"].as_array().unwrap();
+    assert_eq!(indexes.len(), 7);
+    for index in indexes {
+        assert!(index["keys"].as_u64().unwrap() > 0, "{index}");
+        assert_eq!(index["equal"], index["keys"], "{index}");
+    }
+    old.check_equal(&bench);
+    bench.run(&["verify"]).ok();
+    let half = &bench.json(&["checkpoints", "show", "half"]);
+    assert_eq!(half["eventCount"], count / 2 + 1);
+
+    let held = old.runtime.block_on(digest(&target));
+    let begun = Instant::now();
+    bench
+        .run(&["migrate"])
+        .ok()
+        .prints(&format!("stored 0, already stored {count}"))
+        .says("nothing was left");
+    println!("again in {:?}", begun.elapsed());
+    assert_eq!(old.runtime.block_on(digest(&target)), held, "the second run changed the target");
+    assert_eq!(old.runtime.block_on(digest(&old.server)), before, "the source was changed");
+    // The control: a digest tells of one more use of an event.
+    old.command(&["HINCRBY", &format!("cloudmasters:events:{}", old.events[0].id), "replayCount", "1"]);
+    assert_ne!(old.runtime.block_on(digest(&old.server)), before);
 }
 
 #[test]

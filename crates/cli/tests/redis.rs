@@ -4,7 +4,11 @@
 
 mod common;
 
-use common::{Bench, redis::server, some};
+use common::{
+    Bench,
+    redis::{server, server_of},
+    some,
+};
 use serde_json::Value;
 use servers::{Binary, Certificates, ClientCertificates, Cluster, Config, MaxMemory, Sentinels, Server};
 
@@ -145,8 +149,18 @@ fn tls_wants_the_authority_and_the_clients_certificate() {
 }
 
 #[test]
-fn the_demo_runs_on_redis_and_leaves_nothing_behind() {
-    let Some(server) = server() else { return };
+fn stats_say_what_a_namespace_takes_of_the_servers_memory() {
+    let Some(bench) = Bench::on_redis() else { return };
+    bench.run(&["init"]).ok();
+    let empty = bench.json(&["stats"])["bytesOccupied"].as_u64().unwrap();
+    bench.pipe(&["publish"], some()).ok();
+    let stats = bench.json(&["stats"]);
+    let (occupied, bytes) = (stats["bytesOccupied"].as_u64().unwrap(), stats["bytes"].as_u64().unwrap());
+    assert!(empty > 0 && occupied > empty + bytes, "{empty}, then {stats}");
+    bench.run(&["stats"]).ok().prints("bytes of the store");
+}
+
+fn the_demo_runs_and_leaves_nothing_behind(server: &Server) {
     let bench = Bench::new().without("EVENT_REPLAY_STORE");
     // A database of its own, so that what is left is the demo's.
     let store = format!("{}/5", server.url());
@@ -160,6 +174,21 @@ fn the_demo_runs_on_redis_and_leaves_nothing_behind() {
     });
     assert_eq!(left, 0);
     bench.run(&["demo", "--store", "sqlite:x.db"]).exits(2);
+}
+
+#[test]
+fn the_demo_runs_on_redis_7_and_leaves_nothing_behind() {
+    server_of("redis", 7).into_iter().for_each(the_demo_runs_and_leaves_nothing_behind);
+}
+
+#[test]
+fn the_demo_runs_on_redis_8_and_leaves_nothing_behind() {
+    server_of("redis", 8).into_iter().for_each(the_demo_runs_and_leaves_nothing_behind);
+}
+
+#[test]
+fn the_demo_runs_on_valkey_9_and_leaves_nothing_behind() {
+    server_of("valkey", 9).into_iter().for_each(the_demo_runs_and_leaves_nothing_behind);
 }
 
 #[test]

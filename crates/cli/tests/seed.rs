@@ -278,7 +278,7 @@ fn schemas_and_health_answer(bench: Bench) {
     run(&bench, "event-replay health", &[]).prints("store                pass");
 }
 
-/// Every test on each kind of store.
+/// Every test on each kind of store, and on each server program that may be installed.
 macro_rules! on_each_store {
     ($($law:ident),* $(,)?) => {
         mod on_sqlite {
@@ -288,10 +288,15 @@ macro_rules! on_each_store {
             })*
         }
 
-        mod on_redis {
+        on_each_store! { @server on_redis_7 "redis" 7 $($law)* }
+        on_each_store! { @server on_redis_8 "redis" 8 $($law)* }
+        on_each_store! { @server on_valkey_9 "valkey" 9 $($law)* }
+    };
+    (@server $module:ident $name:literal $major:literal $($law:ident)*) => {
+        mod $module {
             $(#[test]
             fn $law() {
-                if let Some(bench) = super::Bench::on_redis() {
+                if let Some(bench) = super::Bench::on($name, $major) {
                     super::$law(bench);
                 }
             })*

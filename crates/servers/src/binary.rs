@@ -32,6 +32,21 @@ impl Binary {
         }
     }
 
+    /// The installed program of a name and a major version, such as `redis` and 7; the first where there are several, none
+    /// where there is none.
+    ///
+    /// # Errors
+    /// As [`Binary::all`].
+    pub fn installed(name: &str, major: u32) -> Result<Option<Self>, Error> {
+        let is_wanted = |binary: &Self| binary.name == name && binary.major() == major;
+        match Self::all() {
+            Ok(all) => Ok(all.into_iter().find(is_wanted)),
+            // Nothing was ever installed, so neither was this.
+            Err(Error::CannotRun { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The program at `path`, asked for its name and version.
     ///
     /// # Errors

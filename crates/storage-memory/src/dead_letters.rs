@@ -45,7 +45,7 @@ impl DeadLetters {
         match (known.and_then(|place| self.letters.get_mut(place)), event) {
             (Some(letter), _) => letter.merge(new.clone(), now),
             (None, Some(event)) => {
-                self.insert(new.clone().into_letter(Uuid::now_v7().to_string(), group, event, now))
+                self.insert(new.clone().into_letter(Uuid::now_v7().to_string(), group, event, now));
             }
             (None, None) => {}
         }

@@ -4,7 +4,7 @@
 //! so, changes nothing, and the call is made again. So it is with ids that are known already: the function names them, and
 //! what is left of the batch is sent once more.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use domain::{
     Event, Position, StorageFailure,
@@ -16,6 +16,7 @@ use redis::{Cmd, Value};
 use crate::{
     failure::shape,
     functions,
+    hints::Kind,
     keys::{Digest, Long, chunk_of},
     state::position,
     store::{Known, RedisStore},
@@ -41,6 +42,8 @@ enum Answer {
     Known(Vec<(usize, Value)>),
     /// Nothing was written; the caller's picture was old and is mended.
     Moved,
+    /// Nothing was written; what the caller remembered of the terms did not hold and is mended.
+    Unsure,
     /// Nothing was written; this guard of the write that was to go with it did not hold.
     Refused,
 }
@@ -68,7 +71,7 @@ impl RedisStore {
                 return Ok(Ok(work.outcomes()));
             }
             match self.call_append(batch, &pending, also).await? {
-                Answer::Moved => {}
+                Answer::Moved | Answer::Unsure => {}
                 Answer::Refused => return Ok(Err(Overtaken)),
                 Answer::Stored { base, fields } => {
                     self.learn_head(base + pending.len() as u64);
@@ -131,44 +134,61 @@ impl RedisStore {
         also: Option<&Write>,
     ) -> Result<Answer, StorageFailure> {
         let known = self.known().await?;
-        let command = self.append_command(known, batch, pending, also);
+        let events: Vec<&Event> = pending.iter().filter_map(|index| batch.get(*index)).collect();
+        let terms = Terms::of(&events, self.keeps() == Keeps::History);
+        let kinds = self.hints().kinds(terms.shorts.iter().map(|(digest, indices)| (*digest, indices.len())));
+        let command = self.append_command(known, &events, &terms, &kinds, also);
         let answer = self.link().call_command(&command).await?;
-        self.read_append(answer)
+        self.read_append(answer, &terms)
     }
 
-    fn append_command(&self, known: Known, batch: &[Event], pending: &[usize], also: Option<&Write>) -> Cmd {
-        let n = pending.len() as u64;
+    fn append_command(
+        &self,
+        known: Known,
+        events: &[&Event],
+        terms: &Terms,
+        kinds: &[Kind],
+        also: Option<&Write>,
+    ) -> Cmd {
+        let n = events.len() as u64;
         let chunk = match chunk_of(known.head + 1) {
             chunk if chunk_of(known.head + n) == chunk => chunk,
             // What does not fit into a chunk goes into the next one, whole.
             chunk => chunk + 1,
         };
-        let events: Vec<&Event> = pending.iter().filter_map(|index| batch.get(*index)).collect();
-        let terms = Terms::of(&events, self.keeps() == Keeps::History);
         let keys = self.keys();
-        let mut names = vec![keys.meta(), keys.log(chunk), keys.chunks(), keys.directory(chunk)];
-        names.extend(terms.longs.keys().map(|field| keys.long(chunk, field)));
-        for digest in terms.shorts.keys() {
-            names.push(keys.bucket(digest.bucket(known.level, known.split)));
-            names.push(keys.promoted(*digest));
-        }
-        let ids: Vec<Digest> = events.iter().map(|event| Digest::of_id(event.id())).collect();
-        names.extend(ids.iter().map(|digest| keys.bucket(digest.bucket(known.level, known.split))));
-        let own_keys = names.len();
-        names.extend(also.into_iter().flat_map(|write| write.keys().iter().cloned()));
+        let both = kinds.iter().filter(|kind| **kind == Kind::Either).count();
+        let own_keys = 4 + terms.longs.len() + kinds.len() + both + events.len();
+        let theirs = also.map_or(&[][..], Write::keys);
 
         let bytes: usize = events.iter().map(|event| event.size_bytes()).sum();
-        let mut command = Cmd::with_capacity(names.len() + 4 * events.len() + 16, 2 * bytes);
-        command.arg("FCALL").arg(functions::name("append")).arg(names.len());
-        for name in &names {
-            command.arg(name);
+        let count = own_keys + theirs.len() + 3 * events.len() + 2 * (terms.longs.len() + kinds.len()) + 16;
+        let mut command = Cmd::with_capacity(count, bytes + 128 * events.len() + 40 * count);
+        command.arg("FCALL").arg(functions::name("append")).arg(own_keys + theirs.len());
+        command.arg(keys.meta()).arg(keys.log(chunk)).arg(keys.chunks()).arg(keys.directory(chunk));
+        for (field, _) in &terms.longs {
+            command.arg(keys.long(chunk, field));
         }
+        for ((digest, _), kind) in terms.shorts.iter().zip(kinds) {
+            if *kind != Kind::Listed {
+                command.arg(keys.bucket(digest.bucket(known.level, known.split)));
+            }
+            if matches!(kind, Kind::Listed | Kind::Either) {
+                command.arg(keys.promoted(*digest));
+            }
+        }
+        let ids: Vec<Digest> = events.iter().map(|event| Digest::of_id(event.id())).collect();
+        for digest in &ids {
+            command.arg(keys.bucket(digest.bucket(known.level, known.split)));
+        }
+        command.arg(theirs);
         match self.own_clock() {
             Some(now) => command.arg(now),
             None => command.arg(""),
         };
+        let kinds: Vec<u8> = kinds.iter().map(|kind| kind.byte()).collect();
         command.arg(chunk).arg(known.level).arg(known.split).arg(events.len()).arg(terms.longs.len());
-        command.arg(terms.shorts.len()).arg(bytes).arg(keys.bell());
+        command.arg(kinds).arg(bytes).arg(keys.bell());
         let texts = self.compression().pack(events.iter().map(|event| event.json()));
         for ((event, text), digest) in events.iter().zip(&texts).zip(&ids) {
             command.arg(&**text).arg(head::encode(event)).arg(&digest.0[..]);
@@ -187,14 +207,23 @@ impl RedisStore {
         command
     }
 
-    fn read_append(&self, answer: Value) -> Result<Answer, StorageFailure> {
+    fn read_append(&self, answer: Value, terms: &Terms) -> Result<Answer, StorageFailure> {
         let Value::Array(parts) = answer else { return Err(shape("an append")) };
         let mut parts = parts.into_iter();
         let what = parts.next();
         let rest: Vec<Value> = parts.collect();
+        let digests = || terms.shorts.iter().map(|(digest, _)| *digest);
         match (what.as_ref().and_then(text), rest.as_slice()) {
-            (Some("ok"), [Value::Int(base), Value::Int(_), Value::Int(fields), Value::Int(_), ..]) => {
+            (
+                Some("ok"),
+                [Value::Int(base), Value::Int(_), Value::Int(fields), Value::Int(_), Value::BulkString(has)],
+            ) => {
+                self.hints().learn(digests(), has, true);
                 Ok(Answer::Stored { base: *base as u64, fields: *fields as u64 })
+            }
+            (Some("unsure"), [Value::BulkString(has)]) => {
+                self.hints().learn(digests(), has, false);
+                Ok(Answer::Unsure)
             }
             (Some("moved"), _) => {
                 self.learn_moved(&rest)?;
@@ -252,14 +281,14 @@ pub(crate) const ERASED: &str = "x";
 
 /// The terms of a batch, each with the events that have it, by their number from 1.
 struct Terms {
-    longs: BTreeMap<String, Vec<u8>>,
-    shorts: BTreeMap<Digest, Vec<u8>>,
+    longs: Vec<(String, Vec<u8>)>,
+    shorts: Vec<(Digest, Vec<u8>)>,
 }
 
 impl Terms {
     fn of(events: &[&Event], indexed: bool) -> Self {
         let mut longs: HashMap<Long<'_>, Vec<u8>> = HashMap::new();
-        let mut shorts: BTreeMap<Digest, Vec<u8>> = BTreeMap::new();
+        let mut posts: Vec<(Digest, u8)> = Vec::with_capacity(4 * events.len());
         for (event, number) in events.iter().zip(1..=u8::MAX) {
             if !indexed {
                 break;
@@ -267,15 +296,18 @@ impl Terms {
             for long in Long::of(event) {
                 longs.entry(long).or_default().push(number);
             }
-            for digest in Digest::short_terms(event) {
-                let numbers = shorts.entry(digest).or_default();
-                // An event may name an entity once only, but two kinds could be spelled alike.
-                if numbers.last() != Some(&number) {
-                    numbers.push(number);
-                }
-            }
+            posts.extend(Digest::short_terms(event).into_iter().map(|digest| (digest, number)));
         }
-        Self { longs: longs.into_iter().map(|(long, numbers)| (long.field(), numbers)).collect(), shorts }
+        posts.sort_unstable();
+        // An event may name an entity once only, but two kinds could be spelled alike.
+        posts.dedup();
+        let same = posts.chunk_by(|one, other| one.0 == other.0);
+        let shorts = same
+            .filter_map(|posts| Some((posts.first()?.0, posts.iter().map(|(_, number)| *number).collect())));
+        Self {
+            shorts: shorts.collect(),
+            longs: longs.into_iter().map(|(long, numbers)| (long.field(), numbers)).collect(),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use domain::StorageFailure;
+use domain::{Event, StorageFailure};
 use redis::{FromRedisValue, Pipeline, Value, cmd};
 use zstd::{
     bulk::{Compressor, Decompressor},
@@ -24,7 +24,7 @@ use zstd::{
 
 use crate::{
     failure::shape,
-    scrub::scrubbed,
+    scrub::{Sample, scrubbed},
     store::RedisStore,
     walk::LogWalk,
     write::{Write, text},
@@ -118,6 +118,13 @@ fn packed(bytes: &[u8]) -> Option<(u16, &[u8])> {
         [MARK, high, low, frame @ ..] => Some((u16::from_be_bytes([*high, *low]), frame)),
         _ => None,
     }
+}
+
+/// An event to learn from. Only an entity says whom it is about.
+fn sample(event: &Event) -> Sample {
+    let key = event.ordering_key();
+    let is_entity = event.entities().any(|(kind, id)| kind == key.kind && id == key.id);
+    Sample { owner: is_entity.then(|| key.to_string()), json: event.json().to_owned() }
 }
 
 fn unpack(frame: &[u8], dictionary: Option<&Dictionary>) -> Option<Vec<u8>> {
@@ -227,9 +234,8 @@ impl RedisStore {
         while samples.len() < SAMPLES
             && let Some(found) = walk.next(self).await?
         {
-            samples.extend(
-                found.into_iter().filter_map(|entry| entry.event.ok()).map(|event| event.json().to_owned()),
-            );
+            samples
+                .extend(found.into_iter().filter_map(|entry| entry.event.ok()).map(|event| sample(&event)));
         }
         samples.truncate(SAMPLES);
         let trained = tokio::task::spawn_blocking(move || {

@@ -104,7 +104,8 @@ impl RedisStore {
         Ok(purged)
     }
 
-    async fn groups_with_letters(&self) -> Result<Vec<String>, StorageFailure> {
+    /// The groups that ever had a letter, by name.
+    pub(crate) async fn groups_with_letters(&self) -> Result<Vec<String>, StorageFailure> {
         let mut command = redis::cmd("SMEMBERS");
         command.arg(rows::groups_key(self.keys()));
         let answer = self.link().read(&command).await?;

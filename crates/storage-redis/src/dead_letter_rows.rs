@@ -5,11 +5,8 @@
 //! are counted without being read. Whoever adds, changes or removes a letter does it by [`Change`], which keeps all of that.
 
 use domain::{
-    DeadLetter, DeadLetterState, Event, Position, StorageFailure,
-    dead_letter::{Failure, NewDeadLetter},
-    event::head,
+    DeadLetter, DeadLetterState, Event, Position, StorageFailure, dead_letter::Failure, event::head,
 };
-use jiff::Timestamp;
 use redis::{FromRedisValue, Pipeline, Value};
 use serde::{Deserialize, Serialize};
 
@@ -57,8 +54,12 @@ pub(crate) fn groups_key(keys: &Keys) -> String {
 
 /// The letters of a group in a state, as [`order_key`].
 pub(crate) fn state_key(keys: &Keys, group: &str, state: DeadLetterState) -> String {
-    let name = STATES.iter().find(|(known, _)| *known == state).map(|(_, name)| *name).unwrap_or_default();
-    keys.with_text(&format!("dl:in:{name}"), group)
+    keys.with_text(&format!("dl:in:{}", state_name(state)), group)
+}
+
+/// A state as keys name it.
+pub(crate) fn state_name(state: DeadLetterState) -> &'static str {
+    STATES.iter().find(|(known, _)| *known == state).map(|(_, name)| *name).unwrap_or_default()
 }
 
 /// The letters of a group that are on their way.
@@ -118,6 +119,16 @@ impl Row {
             updated: micros(letter.updated_at),
             reason: letter.reason.clone(),
         }
+    }
+
+    /// Where its event is, or was.
+    pub(crate) fn position(&self) -> Position {
+        Position::new(self.partition, self.sequence)
+    }
+
+    /// The name of the letter of this id in an index.
+    pub(crate) fn member(&self, id: &str) -> String {
+        member(self.created, id)
     }
 
     /// As people see it.
@@ -231,7 +242,7 @@ impl Change<'_> {
         let (keys, row) = (self.keys, &record.row);
         self.if_still(id, record);
         let member = member(row.created, id);
-        let position = Position::new(row.partition, row.sequence);
+        let position = row.position();
         self.write.hdel(&records_key(keys), id).hdel(&events_key(keys), id);
         self.write.hdel(&at_key(keys), at_field(&row.group, position));
         self.write.command("ZREM", &order_key(keys), &member);

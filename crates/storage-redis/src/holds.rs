@@ -217,7 +217,7 @@ async fn nothing_between(store: &RedisStore, from: u64, to: u64) -> Result<bool,
     let mut pipeline = redis::Pipeline::new();
     for chunk in chunks.into_iter().filter(|chunk| (chunk_of(from)..=chunk_of(to)).contains(chunk)) {
         let low = (from + 1).max(chunk * CHUNK);
-        let mut command = range(&store.keys().log(chunk), &format!("{low}-0"), &format!("{}-0", to - 1));
+        let mut command = range(&store.keys().log(chunk), low, to - 1);
         command.arg("COUNT").arg(1);
         pipeline.add_command(command);
     }

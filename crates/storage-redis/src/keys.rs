@@ -149,6 +149,11 @@ impl Keys {
         format!("{}log:{chunk}", self.prefix)
     }
 
+    /// What the keys of the log and of replay counts begin with, before the number of a chunk.
+    pub(crate) fn before_chunks(&self) -> [String; 2] {
+        [self.named("log:"), self.named("replayed:")]
+    }
+
     /// Which long terms a chunk has.
     pub(crate) fn directory(&self, chunk: u64) -> String {
         format!("{}dir:{chunk}", self.prefix)

@@ -121,6 +121,8 @@ impl RedisStore {
         pipeline.cmd("HGETALL").arg(keys.owners());
         let [known, owners] = rows::answers(self.link().read_all(&pipeline).await?)?;
         let mut write = Write::new();
+        // What a consumer does not give back others wait for.
+        write.even_when_full();
         if let Some(known) = text(&known).filter(|known| known.starts_with(&format!("{token}:"))) {
             write.if_is(&keys.consumers(), consumer, known).hdel(&keys.consumers(), consumer);
         }

@@ -13,6 +13,7 @@ use redis::{FromRedisValue, Pipeline, Value};
 use crate::{
     failure::shape,
     keys::{CHUNK, Digest, chunk_of},
+    near::Near,
     plan::{self, Plan, Short},
     postings::Range,
     rows::{Entry, entries, range as log_range, range_back},
@@ -28,9 +29,12 @@ const MAX_EXAMINED: usize = 16 * 1024;
 const MAX_PAGE_BYTES: u64 = 4 * 1024 * 1024;
 /// Entries of one round trip.
 const MAX_FETCHED: usize = 1_000;
+/// From so many entries on they are read in so many pieces at once.
+const WORTH_CUTTING: usize = 400;
+const PIECES: usize = 2;
 /// Ids that are looked up one by one; with more, the other parts of the filter are used.
 const MAX_IDS: usize = 20_000;
-/// So many events are asked for together with the state, before it is known how long they are.
+/// So many events are asked for together with the state where it is not known how long they are.
 const MAX_GUESSED: usize = 100;
 /// The first round trip is made again where the dictionary was split meanwhile.
 const MOST_TRIES: usize = 100;
@@ -78,8 +82,9 @@ pub(crate) struct Walk<'f> {
     plan: Plan<'f>,
     /// Whether every candidate matches, as a rule.
     is_sure: bool,
-    /// Entries that came with the state.
+    /// Entries that came with the state, of a scan or by terms.
     ahead: Option<Ahead>,
+    near: Near,
     /// The last sequence that was looked at.
     reached: Option<u64>,
 }
@@ -98,8 +103,11 @@ impl<'f> Walk<'f> {
             digests.extend(filter.event_ids.iter().map(|id| Digest::of_id(id)));
         }
         let is_scan = digests.is_empty() && parts.longs.is_empty();
-        let guess = if is_scan { Ask::guess(store.known().await?.head, request) } else { None };
-        let Ground { state, values, chunks, ahead } = Ground::read(store, request, &digests, guess).await?;
+        let guess = if is_scan { Ask::guess(store, request).await? } else { None };
+        // With one part what its terms name is what is walked.
+        let is_near = is_by_id || parts.shorts.len() == 1;
+        let Ground { state, values, chunks, ahead, near } =
+            Ground::read(store, request, &digests, guess, is_near).await?;
         let range = range_of(&state, request)?;
         let plan = if range.low > range.high {
             Plan::Few(Vec::new())
@@ -113,7 +121,7 @@ impl<'f> Walk<'f> {
             let shorts = Short::read_all(&parts.shorts, &values)?;
             plan::choose(store, &state, range, parts, shorts, chunks).await?
         };
-        Ok(Self { state, range, rest: range, plan, is_sure: is_one_part(filter), ahead, reached: None })
+        Ok(Self { state, range, rest: range, plan, is_sure: is_one_part(filter), ahead, near, reached: None })
     }
 
     /// The next entries, in the order of the walk; none where there are no more. They may be empty.
@@ -131,7 +139,10 @@ impl<'f> Walk<'f> {
                 let rest = sequences.split_off(wanted.min(sequences.len()));
                 let next = std::mem::replace(sequences, rest);
                 self.reached = next.last().copied();
-                Ok(Some(store.entries_at(&next).await?))
+                match self.near.take(&next) {
+                    Some(found) => Ok(Some(found)),
+                    None => Ok(Some(store.entries_at(&next).await?)),
+                }
             }
             Plan::Lists(lists) => {
                 let Some(next) = lists.next(store, wanted).await? else { return Ok(None) };
@@ -164,10 +175,9 @@ impl<'f> Walk<'f> {
         let mut piece = match self.ahead.take().filter(|ahead| ahead.chunk == chunk) {
             Some(ahead) => ahead,
             None => {
-                let ask = Ask { chunk, from: Some(range.low), to: Some(range.high), count: wanted };
-                let mut pipeline = Pipeline::with_capacity(2);
-                ask.add(store, order, &mut pipeline);
-                Ahead::read(&ask, store.read_entries(&pipeline).await?)?
+                let from = range.low.max(chunk * CHUNK);
+                let ask = Ask { chunk, from: Some(from), to: Some(range.high), count: wanted };
+                ask.read(store, order).await?
             }
         };
         let all = piece.entries.len();
@@ -175,15 +185,16 @@ impl<'f> Walk<'f> {
         if piece.ends || piece.entries.len() < all {
             chunks.pop_front();
         }
-        if let Some(last) = piece.entries.last() {
-            self.reached = Some(last.sequence);
+        if let Some(through) = piece.through {
+            let through = through.clamp(range.low, range.high);
+            self.reached = Some(through);
             match order {
-                Order::OldestFirst => self.rest.low = last.sequence.saturating_add(1),
-                Order::NewestFirst => self.rest.high = last.sequence.saturating_sub(1),
+                Order::OldestFirst => self.rest.low = through.saturating_add(1),
+                Order::NewestFirst => self.rest.high = through.saturating_sub(1),
             }
-            if piece.has_replays {
-                store.count_replays(chunk, &mut piece.entries).await?;
-            }
+        }
+        if piece.has_replays && !piece.entries.is_empty() {
+            store.count_replays(chunk, &mut piece.entries).await?;
         }
         Ok(Some(piece.entries))
     }
@@ -226,16 +237,28 @@ fn is_one_part(filter: &Filter) -> bool {
 
 /// What a request walks.
 fn range_of(state: &State, request: &ReadRequest) -> Result<Range, EventStoreError> {
-    let after = request.after.as_ref().map(|after| state.sequence_of(after)).transpose()?;
-    let until = request.until.as_ref().map_or(Ok(state.head), |until| state.sequence_of(until))?;
+    for cursor in [&request.after, &request.until].into_iter().flatten() {
+        state.sequence_of(cursor)?;
+    }
+    let range = asked(request);
+    Ok(match request.until {
+        Some(_) => range,
+        None => Range { high: range.high.min(state.head), ..range },
+    })
+}
+
+/// What a request walks, as far as that can be told before the state is known.
+fn asked(request: &ReadRequest) -> Range {
+    let of = |cursor: &Option<Cursor>| cursor.as_ref().and_then(|it| it.sequences.first().copied());
+    let (after, until) = (of(&request.after), of(&request.until).unwrap_or(u64::MAX));
     let order = request.order;
-    Ok(match (after, order) {
+    match (after, order) {
         (None, _) => Range { order, low: 1, high: until },
         (Some(after), Order::OldestFirst) => Range { order, low: after.saturating_add(1), high: until },
         (Some(after), Order::NewestFirst) => {
             Range { order, low: 1, high: until.min(after.saturating_sub(1)) }
         }
-    })
+    }
 }
 
 /// Entries of a chunk that are asked for.
@@ -248,15 +271,20 @@ struct Ask {
 }
 
 impl Ask {
-    /// What a page begins with, if what the request says is so: few events, which can be asked for with the state.
-    fn guess(head: u64, request: &ReadRequest) -> Option<Self> {
+    /// What a page begins with, if what the request says is so: few enough events that they can be asked for with the state.
+    async fn guess(store: &RedisStore, request: &ReadRequest) -> Result<Option<Self>, StorageFailure> {
+        let head = store.known().await?.head;
+        let most = match store.average_bytes() {
+            0 => MAX_GUESSED,
+            average => usize::try_from(MAX_PAGE_BYTES / average).unwrap_or(MAX_FETCHED).min(MAX_FETCHED),
+        };
         let sequence = |cursor: &Option<Cursor>| cursor.as_ref().and_then(|it| it.sequences.first().copied());
         let (after, until) = (sequence(&request.after), sequence(&request.until));
         let count = request.limit.max(1);
-        if count > MAX_GUESSED {
-            return None;
+        if count > most {
+            return Ok(None);
         }
-        Some(match request.order {
+        Ok(Some(match request.order {
             Order::OldestFirst => {
                 let low = after.unwrap_or(0).saturating_add(1);
                 Self { chunk: chunk_of(low), from: Some(low), to: until, count }
@@ -269,13 +297,34 @@ impl Ask {
                 let chunk = chunk_of(high.unwrap_or(head));
                 Self { chunk, from: None, to: high, count }
             }
-        })
+        }))
     }
 
-    /// Adds its commands: two.
-    fn add(&self, store: &RedisStore, order: Order, pipeline: &mut Pipeline) {
+    /// The same as several that can be read at once, where the log has an event at about every sequence: while one is
+    /// unpacked the next is on its way.
+    fn pieces(&self, order: Order) -> Option<Vec<Range>> {
+        let low = self.from.filter(|_| order == Order::OldestFirst && self.count >= WORTH_CUTTING)?;
+        let end = (self.chunk * CHUNK + CHUNK - 1).min(self.to.unwrap_or(u64::MAX));
+        let size = (self.count / PIECES) as u64;
+        let range = |piece: u64| Range {
+            order,
+            low: low.saturating_add(piece * size),
+            high: end.min(low.saturating_add((piece + 1) * size - 1)),
+        };
+        Some((0..PIECES as u64).map(range).filter(|range| range.low <= range.high).collect())
+    }
+
+    /// Reads them.
+    async fn read(&self, store: &RedisStore, order: Order) -> Result<Ahead, StorageFailure> {
+        match self.pieces(order).filter(|_| store.is_dense()) {
+            Some(pieces) => self.read_pieces(store, &pieces).await,
+            None => self.read_counted(store, order).await,
+        }
+    }
+
+    async fn read_counted(&self, store: &RedisStore, order: Order) -> Result<Ahead, StorageFailure> {
         let id = |sequence: Option<u64>, open: &str| {
-            sequence.map_or_else(|| open.to_owned(), |sequence| format!("{sequence}-0"))
+            sequence.map_or_else(|| open.to_owned(), |sequence| sequence.to_string())
         };
         let (key, low, high) = (store.keys().log(self.chunk), id(self.from, "-"), id(self.to, "+"));
         let mut command = match order {
@@ -283,11 +332,51 @@ impl Ask {
             Order::NewestFirst => range_back(&key, &high, &low),
         };
         command.arg("COUNT").arg(self.count);
+        let (entries, has_replays) = self.entries_of(store, command).await?;
+        let ends = entries.len() < self.count;
+        let last = entries.last().map(|last| last.sequence);
+        if let (Some(low), Some(last)) = (self.from, last) {
+            store.note_density(entries.len() as u64, last.saturating_sub(low) + 1);
+        }
+        Ok(Ahead { chunk: self.chunk, entries, has_replays, ends, through: last })
+    }
+
+    async fn read_pieces(&self, store: &RedisStore, pieces: &[Range]) -> Result<Ahead, StorageFailure> {
+        let key = store.keys().log(self.chunk);
+        let piece = |range: &Range| self.entries_of(store, log_range(&key, range.low, range.high));
+        let read = futures_util::future::try_join_all(pieces.iter().map(piece)).await?;
+        let mut ahead =
+            Ahead { chunk: self.chunk, entries: Vec::with_capacity(self.count), ..Ahead::default() };
+        for (entries, has_replays) in read {
+            ahead.entries.extend(entries);
+            ahead.has_replays |= has_replays;
+        }
+        let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else { return Ok(ahead) };
+        ahead.through = Some(last.high);
+        ahead.ends = last.high % CHUNK == CHUNK - 1;
+        let newest = ahead.entries.last().map_or(last.high, |entry| entry.sequence);
+        store.note_density(ahead.entries.len() as u64, newest - first.low + 1);
+        Ok(ahead)
+    }
+
+    /// What a command answers, and whether any event of the chunk was ever replayed.
+    async fn entries_of(
+        &self,
+        store: &RedisStore,
+        command: redis::Cmd,
+    ) -> Result<(Vec<Entry>, bool), StorageFailure> {
+        let mut pipeline = Pipeline::with_capacity(2);
         pipeline.add_command(command).cmd("EXISTS").arg(store.keys().replayed(self.chunk));
+        let mut answers = store.read_entries(&pipeline).await?.into_iter();
+        let (Some(found), Some(replayed)) = (answers.next(), answers.next()) else {
+            return Err(shape("entries of the log"));
+        };
+        Ok((entries(found)?, replayed == Value::Int(1)))
     }
 }
 
 /// Entries of a chunk, in the order of the walk.
+#[derive(Default)]
 struct Ahead {
     chunk: u64,
     entries: Vec<Entry>,
@@ -295,18 +384,8 @@ struct Ahead {
     has_replays: bool,
     /// Whether the chunk has no more.
     ends: bool,
-}
-
-impl Ahead {
-    fn read(ask: &Ask, answers: Vec<Value>) -> Result<Self, StorageFailure> {
-        let mut answers = answers.into_iter();
-        let (Some(found), Some(replayed)) = (answers.next(), answers.next()) else {
-            return Err(shape("entries of the log"));
-        };
-        let entries = entries(found)?;
-        let ends = entries.len() < ask.count;
-        Ok(Self { chunk: ask.chunk, entries, has_replays: replayed == Value::Int(1), ends })
-    }
+    /// The last sequence that was looked at, where one was.
+    through: Option<u64>,
 }
 
 /// What the first round trip brings.
@@ -317,6 +396,7 @@ struct Ground {
     /// The numbers of the chunks, where they were asked for.
     chunks: Option<Vec<u64>>,
     ahead: Option<Ahead>,
+    near: Near,
 }
 
 impl Ground {
@@ -325,10 +405,16 @@ impl Ground {
         request: &ReadRequest,
         digests: &[Digest],
         guess: Option<Ask>,
+        is_near: bool,
     ) -> Result<Self, StorageFailure> {
+        let mut is_near = is_near;
         for _ in 0..MOST_TRIES {
-            if let Some(ground) = Self::try_read(store, request, digests, guess.as_ref()).await? {
-                return Ok(ground);
+            let near = is_near && store.finding().is_worth(digests.len(), request.limit);
+            match Self::try_read(store, request, digests, guess.as_ref(), near).await {
+                Ok(Some(ground)) => return Ok(ground),
+                Ok(None) => {}
+                Err(failure) if near && store.finding().is_impossible(&failure) => is_near = false,
+                Err(failure) => return Err(failure),
             }
         }
         Err(StorageFailure::Busy { waited: std::time::Duration::ZERO })
@@ -340,13 +426,19 @@ impl Ground {
         request: &ReadRequest,
         digests: &[Digest],
         guess: Option<&Ask>,
+        is_near: bool,
     ) -> Result<Option<Self>, StorageFailure> {
         let (keys, known) = (store.keys(), store.known().await?);
         let mut pipeline = Pipeline::with_capacity(digests.len() + 4);
         pipeline.cmd("HGETALL").arg(keys.meta());
-        for digest in digests {
-            let bucket = keys.bucket(digest.bucket(known.level, known.split));
-            pipeline.cmd("HGET").arg(bucket).arg(&digest.0[..]);
+        if is_near {
+            let wanted = asked(request);
+            pipeline.add_command(Near::command(store, known, digests, wanted, request.limit.max(1)));
+        } else {
+            for digest in digests {
+                let bucket = keys.bucket(digest.bucket(known.level, known.split));
+                pipeline.cmd("HGET").arg(bucket).arg(&digest.0[..]);
+            }
         }
         if digests.is_empty() {
             pipeline.add_command(chunks_command(store, request.order));
@@ -354,12 +446,20 @@ impl Ground {
             // Asked after the values: what a split moved meanwhile is then known to have been moved.
             pipeline.cmd("HMGET").arg(keys.meta()).arg(&["level", "split"][..]);
         }
-        if let Some(guess) = guess {
-            guess.add(store, request.order, &mut pipeline);
-        }
-        let mut answers = store.read_entries(&pipeline).await?.into_iter();
+        // On one connection what is asked first is answered first: the entries are not older than the state.
+        let ahead = async {
+            match guess {
+                Some(guess) => guess.read(store, request.order).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (answers, ahead) = futures_util::future::try_join(store.read_entries(&pipeline), ahead).await?;
+        let mut answers = answers.into_iter();
         let state = learn(store, answers.next().unwrap_or(Value::Nil))?;
-        let values: Vec<Value> = answers.by_ref().take(digests.len()).collect();
+        let (values, near) = match is_near {
+            true => Near::read(answers.next().unwrap_or(Value::Nil))?,
+            false => (answers.by_ref().take(digests.len()).collect(), Near::default()),
+        };
         let rest = answers.next().unwrap_or(Value::Nil);
         let chunks = match digests.is_empty() {
             true => Some(numbers(rest)?),
@@ -373,8 +473,7 @@ impl Ground {
                 None
             }
         };
-        let ahead = guess.map(|guess| Ahead::read(guess, answers.collect())).transpose()?;
-        Ok(Some(Self { state, values, chunks, ahead }))
+        Ok(Some(Self { state, values, chunks, ahead, near }))
     }
 }
 

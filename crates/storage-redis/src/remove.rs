@@ -88,6 +88,8 @@ impl Terms {
 #[derive(Debug, Clone)]
 pub(crate) struct Going {
     pub(crate) sequence: u64,
+    /// In microseconds; with the sequence the id of its entry.
+    pub(crate) stored_at: i64,
     pub(crate) bytes: u64,
     /// None where it is damaged.
     pub(crate) event: Option<Event>,
@@ -95,7 +97,12 @@ pub(crate) struct Going {
 
 impl From<Entry> for Going {
     fn from(entry: Entry) -> Self {
-        Self { sequence: entry.sequence, bytes: entry.bytes, event: entry.event.ok() }
+        Self {
+            sequence: entry.sequence,
+            stored_at: entry.stored_at,
+            bytes: entry.bytes,
+            event: entry.event.ok(),
+        }
     }
 }
 
@@ -226,7 +233,8 @@ impl RedisStore {
         command.arg(going.len()).arg(longs.len()).arg(shorts.len());
         command.arg(going.iter().map(|one| one.bytes).sum::<u64>());
         for (one, terms) in going.iter().zip(terms) {
-            command.arg(one.sequence).arg(terms.id.as_ref().map_or(&[][..], |digest| &digest.0[..]));
+            command.arg(format!("{}-{}", one.sequence, one.stored_at));
+            command.arg(terms.id.as_ref().map_or(&[][..], |digest| &digest.0[..]));
         }
         for (field, numbers) in &longs {
             command.arg(field).arg(&numbers[..]);

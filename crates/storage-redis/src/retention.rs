@@ -16,7 +16,6 @@ use crate::{
     keys::chunk_of,
     read,
     remove::{AT_ONCE, Going, Mode, Removal, Seen},
-    rows::Entry,
     state::{State, from_micros, micros},
     store::RedisStore,
     tries::Tries,
@@ -138,9 +137,9 @@ impl Bounds {
         Ok(())
     }
 
-    fn judge(&self, candidate: &Candidate, pass: &mut Pass) -> Verdict {
+    fn judge(&self, candidate: &Going, pass: &mut Pass) -> Verdict {
         let too_old = self.stored_before.is_some_and(|before| candidate.stored_at < before);
-        let sequence = candidate.going.sequence;
+        let sequence = candidate.sequence;
         let goes = too_old
             || pass.events < self.excess_events
             || pass.bytes < self.excess_bytes
@@ -154,7 +153,7 @@ impl Bounds {
             return Verdict::Stays;
         }
         pass.events += 1;
-        pass.bytes += candidate.going.bytes;
+        pass.bytes += candidate.bytes;
         Verdict::Goes
     }
 
@@ -239,7 +238,7 @@ impl Bounds {
                 if going.len() == limit {
                     return Ok((going, true, None));
                 }
-                going.push(candidate.going);
+                going.push(candidate);
             }
         }
         Ok((going, false, pass.held_by))
@@ -261,12 +260,6 @@ async fn close_holes(store: &RedisStore, chunks: &[u64], live: u64) -> Result<()
         }
     }
     Ok(())
-}
-
-/// An event that a rule may let go.
-struct Candidate {
-    stored_at: i64,
-    going: Going,
 }
 
 /// A walk over what a rule is about, the oldest first, up to the head as it was.
@@ -299,23 +292,20 @@ impl Candidates {
     }
 
     /// The next page, perhaps an empty one; none at the end.
-    async fn next(&mut self, store: &RedisStore) -> Result<Option<Vec<Candidate>>, EventStoreError> {
+    async fn next(&mut self, store: &RedisStore) -> Result<Option<Vec<Going>>, EventStoreError> {
         match &mut self.place {
             Place::End => Ok(None),
             Place::Log(walk) => {
                 let Some(found) = walk.next(store).await? else { return Ok(None) };
-                let candidate = |entry: Entry| Candidate { stored_at: entry.stored_at, going: entry.into() };
-                Ok(Some(found.into_iter().map(candidate).collect()))
+                Ok(Some(found.into_iter().map(Going::from).collect()))
             }
             Place::Types(request) => {
                 let page = read::page(store, request).await?;
-                let found = page.events.into_iter().map(|stored| Candidate {
+                let found = page.events.into_iter().map(|stored| Going {
+                    sequence: stored.position.sequence,
                     stored_at: micros(stored.stored_at),
-                    going: Going {
-                        sequence: stored.position.sequence,
-                        bytes: stored.event.size_bytes() as u64,
-                        event: Some(stored.event),
-                    },
+                    bytes: stored.event.size_bytes() as u64,
+                    event: Some(stored.event),
                 });
                 let found = found.collect();
                 match page.next {
@@ -336,7 +326,7 @@ async fn total_bytes(
 ) -> Result<u64, EventStoreError> {
     let (mut total, mut candidates) = (0, Candidates::new(store, state, filter.clone()).await?);
     while let Some(page) = candidates.next(store).await? {
-        total += page.iter().map(|candidate| candidate.going.bytes).sum::<u64>();
+        total += page.iter().map(|candidate| candidate.bytes).sum::<u64>();
     }
     Ok(total)
 }

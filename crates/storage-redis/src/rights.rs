@@ -8,6 +8,7 @@ use crate::{failure::shape, keys::Keys, link::Link};
 /// What reading needs: on keys of the namespace, and of the server.
 pub(crate) const READING: &[&str] = &[
     "exists",
+    "fcall_ro",
     "hexists",
     "hget",
     "hgetall",
@@ -53,6 +54,7 @@ pub(crate) const WRITING: &[&str] = &[
     "publish",
     "rename",
     "rpush",
+    "rpushx",
     "sadd",
     "srem",
     "type",
@@ -64,7 +66,8 @@ pub(crate) const WRITING: &[&str] = &[
 ];
 
 /// Commands that name no key. `PUBLISH` and `SUBSCRIBE` name a channel.
-const KEYLESS: &[&str] = &["config|get", "fcall", "function|load", "info", "ping", "time", "unsubscribe"];
+const KEYLESS: &[&str] =
+    &["config|get", "fcall", "fcall_ro", "function|load", "info", "ping", "time", "unsubscribe"];
 
 /// A command as words that could be run: rights are asked for those.
 fn words(command: &str, bell: &str) -> Vec<String> {
@@ -72,7 +75,7 @@ fn words(command: &str, bell: &str) -> Vec<String> {
     match command {
         "publish" => words.extend([bell.to_owned(), "text".to_owned()]),
         "subscribe" => words.push(bell.to_owned()),
-        "fcall" => words.extend(["function".to_owned(), "1".to_owned(), "KEY".to_owned()]),
+        "fcall" | "fcall_ro" => words.extend(["function".to_owned(), "1".to_owned(), "KEY".to_owned()]),
         "function|load" => words.push("text".to_owned()),
         _ if KEYLESS.contains(&command) => {}
         _ => words.push("KEY".to_owned()),
@@ -125,7 +128,7 @@ mod tests {
     /// Sent without being named so.
     const OTHERWISE: &[&str] = &["ping", "subscribe", "unsubscribe"];
 
-    /// Removing a namespace is for whoever may do anything.
+    /// Removing a namespace is for whoever may do anything; verifying does without where it is denied.
     const OF_OWNERS: &[&str] = &["scan"];
 
     #[test]

@@ -1,9 +1,10 @@
 //! Entries of the log, read back into events; and looking up the dictionary.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use domain::{CorruptEvent, Event, StorageFailure, StoredEvent, event::head};
-use redis::{Pipeline, Value, cmd};
+use futures_util::future::try_join_all;
+use redis::{Pipeline, ToRedisArgs, Value, cmd};
 
 use crate::{
     failure::shape,
@@ -13,8 +14,9 @@ use crate::{
     write::text,
 };
 
-/// Entries that are fetched in one round trip.
+/// Entries that are fetched at once, in pieces of so many.
 const ENTRIES_AT_ONCE: usize = 1_000;
+const ENTRIES_OF_A_PIECE: usize = 250;
 
 /// An entry of the log.
 pub(crate) struct Entry {
@@ -60,33 +62,36 @@ fn entries_into(answer: Value, found: &mut Vec<Entry>) -> Result<(), StorageFail
     Ok(())
 }
 
-fn entry(value: Value) -> Result<Entry, StorageFailure> {
+/// One entry, as `XRANGE` gives it.
+pub(crate) fn entry(value: Value) -> Result<Entry, StorageFailure> {
     let Value::Array(parts) = value else { return Err(shape("an entry of the log")) };
     let mut parts = parts.into_iter();
     let (id, fields) = (parts.next(), parts.next());
-    let sequence = id.as_ref().and_then(text).and_then(|id| id.split('-').next()?.parse().ok());
-    let sequence = sequence.ok_or_else(|| shape("the id of an entry"))?;
+    let id = id.as_ref().and_then(text).and_then(|id| id.split_once('-'));
+    let id = id.and_then(|(sequence, stored_at)| Some((sequence.parse().ok()?, stored_at.parse().ok()?)));
+    let (sequence, stored_at) = id.ok_or_else(|| shape("the id of an entry"))?;
     let fields = match fields {
         Some(Value::Array(fields)) => fields,
         _ => return Err(shape("the fields of an entry")),
     };
-    let (mut json, mut packed_head, mut stored_at) = (None, None, None);
+    let (mut json, mut packed_head) = (None, None);
     let mut fields = fields.into_iter();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-        match (text(&name), value) {
-            (Some("event"), Value::BulkString(bytes)) => json = Some(bytes),
-            (Some("head"), Value::BulkString(bytes)) => packed_head = Some(bytes),
-            (Some("at"), value) => stored_at = text(&value).and_then(|text| text.parse().ok()),
+        match (name, value) {
+            (Value::BulkString(name), Value::BulkString(bytes)) if name == b"event" => json = Some(bytes),
+            (Value::BulkString(name), Value::BulkString(bytes)) if name == b"head" => {
+                packed_head = Some(bytes)
+            }
             _ => {}
         }
     }
     let json = json.unwrap_or_default();
     let bytes = json.len() as u64;
-    let event = match (std::str::from_utf8(&json), packed_head) {
+    let event = match (String::from_utf8(json), packed_head) {
         (Ok(json), Some(packed)) => head::decode(json, &packed).map_err(|error| error.to_string()),
         _ => Err("the event's text or head is damaged".to_owned()),
     };
-    Ok(Entry { sequence, stored_at: stored_at.unwrap_or(0), bytes, event, replays: None })
+    Ok(Entry { sequence, stored_at, bytes, event, replays: None })
 }
 
 impl RedisStore {
@@ -100,53 +105,54 @@ impl RedisStore {
     pub(crate) async fn entries_at(&self, sequences: &[u64]) -> Result<Vec<Entry>, StorageFailure> {
         let mut found = Vec::with_capacity(sequences.len());
         for sequences in sequences.chunks(ENTRIES_AT_ONCE) {
-            self.fetch(sequences, &mut found).await?;
+            // While one piece is unpacked the next is on its way.
+            let pieces = sequences.chunks(ENTRIES_OF_A_PIECE).map(|piece| self.fetch(piece));
+            for piece in try_join_all(pieces).await? {
+                found.extend(piece);
+            }
         }
         Ok(found)
     }
 
-    /// Adds the entries at these sequences, in one round trip.
-    async fn fetch(&self, sequences: &[u64], found: &mut Vec<Entry>) -> Result<(), StorageFailure> {
+    /// The entries at these sequences, in one round trip, or two where some of them were replayed.
+    async fn fetch(&self, sequences: &[u64]) -> Result<Vec<Entry>, StorageFailure> {
         let mut pipeline = Pipeline::with_capacity(sequences.len() + 1);
         for run in runs(sequences) {
             pipeline.add_command(run_command(self.keys(), run));
         }
         let logs = pipeline.len();
-        let mut counted: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-        for sequence in sequences {
-            counted.entry(chunk_of(*sequence)).or_default().push(*sequence);
-        }
-        for (chunk, sequences) in &counted {
-            pipeline.add_command(replays_command(&self.keys().replayed(*chunk), sequences));
+        let chunks: BTreeSet<u64> = sequences.iter().copied().map(chunk_of).collect();
+        for chunk in &chunks {
+            pipeline.cmd("EXISTS").arg(self.keys().replayed(*chunk));
         }
         let mut answers = self.read_entries(&pipeline).await?.into_iter();
-        let from = found.len();
+        let mut found = Vec::with_capacity(sequences.len());
         for answer in answers.by_ref().take(logs) {
-            entries_into(answer, found)?;
+            entries_into(answer, &mut found)?;
         }
-        let mut replays = HashMap::new();
-        for (sequences, answer) in counted.values().zip(answers) {
-            read_replays(sequences, answer, &mut replays)?;
-        }
-        if !replays.is_empty() {
-            for entry in found.iter_mut().skip(from) {
-                entry.replays = replays.get(&entry.sequence).copied();
+        for (chunk, has_replays) in chunks.into_iter().zip(answers) {
+            if has_replays == Value::Int(1) {
+                self.count_replays(chunk, &mut found).await?;
             }
         }
-        Ok(())
+        Ok(found)
     }
 
-    /// Adds to entries of one chunk how often they were replayed.
+    /// Adds to those of some entries that are of a chunk how often they were replayed.
     pub(crate) async fn count_replays(
         &self,
         chunk: u64,
         entries: &mut [Entry],
     ) -> Result<(), StorageFailure> {
-        let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
+        let own = |entry: &&mut Entry| chunk_of(entry.sequence) == chunk;
+        let sequences: Vec<u64> = entries.iter_mut().filter(own).map(|entry| entry.sequence).collect();
+        if sequences.is_empty() {
+            return Ok(());
+        }
         let command = replays_command(&self.keys().replayed(chunk), &sequences);
         let mut replays = HashMap::new();
         read_replays(&sequences, self.link().read(&command).await?, &mut replays)?;
-        for entry in entries {
+        for entry in entries.iter_mut().filter(own) {
             entry.replays = replays.get(&entry.sequence).copied();
         }
         Ok(())
@@ -192,8 +198,7 @@ fn runs(sequences: &[u64]) -> impl Iterator<Item = &[u64]> {
 fn run_command(keys: &Keys, run: &[u64]) -> redis::Cmd {
     let (first, last) = (run.first().copied().unwrap_or(0), run.last().copied().unwrap_or(0));
     let key = keys.log(chunk_of(first));
-    let (one, other) = (format!("{first}-0"), format!("{last}-0"));
-    if first <= last { range(&key, &one, &other) } else { range_back(&key, &one, &other) }
+    if first <= last { range(&key, first, last) } else { range_back(&key, first, last) }
 }
 
 fn replays_command(key: &str, sequences: &[u64]) -> redis::Cmd {
@@ -216,24 +221,30 @@ fn read_replays(
         if *value == Value::Nil {
             continue;
         }
-        let parsed = text(value).and_then(|text| {
-            let (count, at) = text.split_once(':')?;
-            Some((count.parse().ok()?, at.parse().ok()?))
-        });
-        replays.insert(*sequence, parsed.ok_or_else(|| shape("a replay count"))?);
+        replays.insert(*sequence, replay_count(value)?);
     }
     Ok(())
 }
 
-/// An `XRANGE` from one id to another.
-pub(crate) fn range(key: &str, from: &str, to: &str) -> redis::Cmd {
+/// How often an event was replayed, and when last.
+pub(crate) fn replay_count(value: &Value) -> Result<(u32, i64), StorageFailure> {
+    let parsed = text(value).and_then(|text| {
+        let (count, at) = text.split_once(':')?;
+        Some((count.parse().ok()?, at.parse().ok()?))
+    });
+    parsed.ok_or_else(|| shape("a replay count"))
+}
+
+/// An `XRANGE` from one sequence to another. The second half of an entry's id is left open on purpose: it says when the event
+/// was stored.
+pub(crate) fn range(key: &str, from: impl ToRedisArgs, to: impl ToRedisArgs) -> redis::Cmd {
     let mut command = cmd("XRANGE");
     command.arg(key).arg(from).arg(to);
     command
 }
 
-/// An `XREVRANGE` from one id down to another.
-pub(crate) fn range_back(key: &str, from: &str, to: &str) -> redis::Cmd {
+/// An `XREVRANGE` from one sequence down to another.
+pub(crate) fn range_back(key: &str, from: impl ToRedisArgs, to: impl ToRedisArgs) -> redis::Cmd {
     let mut command = cmd("XREVRANGE");
     command.arg(key).arg(from).arg(to);
     command

@@ -36,13 +36,13 @@ fn sortable(nanoseconds: i128) -> String {
 }
 
 /// A member of the zset.
-struct Member {
+pub(crate) struct Member {
     text: String,
     due: Timestamp,
 }
 
 impl Member {
-    fn read(text: String) -> Result<Self, StorageFailure> {
+    pub(crate) fn read(text: String) -> Result<Self, StorageFailure> {
         let digits = text.get(..DUE_DIGITS).and_then(|digits| digits.parse::<i128>().ok());
         let due = digits.and_then(|digits| Timestamp::from_nanosecond(digits - BEGIN_OF_TIME).ok());
         match (due, text.get(PLACE_DIGITS..)) {
@@ -52,11 +52,11 @@ impl Member {
     }
 
     /// Where it stands: this much no other event has.
-    fn place(&self) -> &str {
+    pub(crate) fn place(&self) -> &str {
         self.text.get(..PLACE_DIGITS).unwrap_or_default()
     }
 
-    fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         self.text.get(PLACE_DIGITS..).unwrap_or_default()
     }
 }
@@ -67,12 +67,13 @@ fn due_at(place: &str) -> Result<Timestamp, StorageFailure> {
 }
 
 /// An event that waits, as it was read.
-struct Waiting {
+pub(crate) struct Waiting {
     member: Member,
-    scheduled: ScheduledEvent,
+    pub(crate) scheduled: ScheduledEvent,
 }
 
-fn decode(member: Member, answer: Value) -> Result<Option<Waiting>, StorageFailure> {
+/// The event of an entry, from its fields; none where it waits there no more.
+pub(crate) fn decode(member: Member, answer: Value) -> Result<Option<Waiting>, StorageFailure> {
     type Fields = (Option<String>, Option<i64>, Option<Vec<u8>>, Option<String>);
     let fields: Result<Fields, _> = FromRedisValue::from_redis_value(answer);
     let damaged = || StorageFailure::Corrupt(format!("the scheduled event {:?} is damaged", member.id()));
@@ -88,11 +89,11 @@ fn decode(member: Member, answer: Value) -> Result<Option<Waiting>, StorageFailu
 }
 
 impl RedisStore {
-    fn schedule_key(&self) -> String {
+    pub(crate) fn schedule_key(&self) -> String {
         self.keys().named("schedule")
     }
 
-    fn waiting_key(&self, id: &str) -> String {
+    pub(crate) fn waiting_key(&self, id: &str) -> String {
         self.keys().with_text("wait", id)
     }
 

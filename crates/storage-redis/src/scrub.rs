@@ -1,11 +1,31 @@
 //! Samples for a dictionary of compression, without what they say of people.
+//!
+//! A dictionary outlives the events it was trained on, also those that are erased: so nothing may stand in it that is one
+//! person's. What programs write, such as the names of members, states and the names of browsers, recurs with people who
+//! have nothing to do with each other, and is kept; everything else is replaced by chance, character by character, so that
+//! the dictionary still learns how ids, numbers and times are spelled.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use fastrand::Rng;
 
 /// Members of the event itself whose values programs choose, not people.
 const KEPT: [&str; 3] = ["type", "source", "version"];
 /// A member that fewer than one of so many samples has may be named after something of people's.
 const RARE: usize = 50;
+/// A value is kept once so many who have nothing to do with each other have it.
+const OWNERS: usize = 20;
+/// A value with more digits in a row is a number of somebody's.
+const DIGITS: usize = 8;
+
+/// An event that is learned from.
+#[derive(Debug, Clone)]
+pub(crate) struct Sample {
+    /// Whom it is about; none where it names nobody: then nothing of it counts as shared.
+    pub(crate) owner: Option<String>,
+    /// Its JSON.
+    pub(crate) json: String,
+}
 
 /// A piece of JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,41 +38,86 @@ enum Piece<'t> {
     Other(&'t str),
 }
 
-/// The samples with every letter of their values turned into `x` and every digit into `0`, but for what programs choose.
-/// Their form stays: names, lengths, punctuation.
-pub(crate) fn scrubbed(samples: &[String]) -> Vec<Vec<u8>> {
-    let mut names: HashMap<&str, usize> = HashMap::new();
-    for sample in samples {
-        let mut own: Vec<&str> = pieces(sample)
-            .into_iter()
-            .filter_map(|piece| match piece {
-                Piece::Name(name, _) => Some(name),
-                _ => None,
-            })
-            .collect();
-        own.sort_unstable();
-        own.dedup();
-        for name in own {
-            *names.entry(name).or_default() += 1;
-        }
-    }
-    let is_common = |name: &str| names.get(name).is_some_and(|count| count * RARE >= samples.len());
-    samples.iter().map(|sample| scrub(sample, is_common)).collect()
+/// What is common to samples.
+#[derive(Default)]
+struct Common<'t> {
+    /// How many samples have a member of this name.
+    names: HashMap<&'t str, usize>,
+    /// Who has a value in a member of this name.
+    values: HashMap<(&'t str, &'t str), HashSet<&'t str>>,
+    samples: usize,
 }
 
-fn scrub(sample: &str, is_common: impl Fn(&str) -> bool) -> Vec<u8> {
+impl<'t> Common<'t> {
+    fn of(samples: &'t [Sample]) -> Self {
+        let mut common = Self { samples: samples.len(), ..Self::default() };
+        for sample in samples {
+            let mut own = HashSet::new();
+            let mut name = "";
+            for piece in pieces(&sample.json) {
+                match piece {
+                    Piece::Name(next, _) => {
+                        name = next;
+                        own.insert(name);
+                    }
+                    Piece::Text(text) => {
+                        if let Some(owner) = &sample.owner {
+                            common.values.entry((name, text)).or_default().insert(owner);
+                        }
+                    }
+                    Piece::Other(_) => {}
+                }
+            }
+            for name in own {
+                *common.names.entry(name).or_default() += 1;
+            }
+        }
+        common
+    }
+
+    fn has_name(&self, name: &str) -> bool {
+        self.names.get(name).is_some_and(|count| count * RARE >= self.samples)
+    }
+
+    /// Whether a value, with its quotes as the name has, says nothing of any one of those who have it.
+    fn has_value(&self, name: &str, value: &str) -> bool {
+        let is_id = name.ends_with("Id\"") || name == "\"id\"";
+        let digits = value.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or(0);
+        !is_id
+            && digits <= DIGITS
+            && !value.contains('@')
+            && self.values.get(&(name, value)).is_some_and(|owners| owners.len() >= OWNERS)
+    }
+}
+
+/// The samples, with everything replaced that is not common to many of them. Their form stays: names, lengths, punctuation.
+pub(crate) fn scrubbed(samples: &[Sample]) -> Vec<Vec<u8>> {
+    let (common, mut random) = (Common::of(samples), Rng::with_seed(samples.len() as u64));
+    samples.iter().map(|sample| scrub(&sample.json, &common, &mut random)).collect()
+}
+
+fn scrub(sample: &str, common: &Common<'_>, random: &mut Rng) -> Vec<u8> {
     let mut out = Vec::with_capacity(sample.len());
-    let mut kept = false;
+    let (mut name, mut kept) = ("", false);
     for piece in pieces(sample) {
         match piece {
-            Piece::Name(name, depth) => {
+            Piece::Name(next, depth) => {
+                name = next;
                 kept = depth == 1 && KEPT.contains(&name.trim_matches('"'));
-                if is_common(name) { out.extend_from_slice(name.as_bytes()) } else { hide(name, &mut out) }
+                match common.has_name(name) {
+                    true => out.extend_from_slice(name.as_bytes()),
+                    false => hide(name, random, &mut out),
+                }
             }
-            Piece::Text(text) if kept => out.extend_from_slice(text.as_bytes()),
-            Piece::Text(text) => hide(text, &mut out),
+            Piece::Text(text) if kept || common.has_value(name, text) => {
+                out.extend_from_slice(text.as_bytes());
+            }
+            Piece::Text(text) => hide(text, random, &mut out),
             // `true`, `false` and `null` say little; digits may say who.
-            Piece::Other(text) => out.extend(text.bytes().map(|b| if b.is_ascii_digit() { b'0' } else { b })),
+            Piece::Other(text) => out.extend(text.bytes().map(|b| match b {
+                b'0'..=b'9' => random.u8(b'0'..=b'9'),
+                other => other,
+            })),
         }
         // What is kept is a text that follows its name, not one deeper.
         kept &= !matches!(piece, Piece::Other(text) if text.contains(['{', '[', ',']));
@@ -60,12 +125,17 @@ fn scrub(sample: &str, is_common: impl Fn(&str) -> bool) -> Vec<u8> {
     out
 }
 
-/// Letters become `x`, digits `0`, and what is beyond ASCII `x` too.
-fn hide(text: &str, out: &mut Vec<u8>) {
+/// Replaces letters and digits by others of their kind; what is beyond ASCII becomes a letter.
+fn hide(text: &str, random: &mut Rng, out: &mut Vec<u8>) {
+    let is_hexadecimal = text.bytes().all(|b| !b.is_ascii_alphabetic() || matches!(b, b'a'..=b'f'));
     out.extend(text.chars().map(|c| match c {
-        c if c.is_ascii_digit() => b'0',
+        '0'..='9' | 'a'..='f' if is_hexadecimal && text.contains(char::is_alphabetic) => {
+            random.choice(b"0123456789abcdef").copied().unwrap_or(b'0')
+        }
+        c if c.is_ascii_digit() => random.u8(b'0'..=b'9'),
+        c if c.is_ascii_uppercase() => random.u8(b'A'..=b'Z'),
         c if c.is_ascii_punctuation() || c == ' ' => c as u8,
-        _ => b'x',
+        _ => random.u8(b'a'..=b'z'),
     }));
 }
 
@@ -111,25 +181,81 @@ fn end_of_text(from: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is a test's way to fail")]
+
     use super::*;
+
+    fn sample(owner: usize, json: &str) -> Sample {
+        Sample { owner: Some(format!("user={owner}")), json: json.to_owned() }
+    }
+
+    /// With every letter as `x` or `X` and every digit as `0`, but for those of the words.
+    fn form(scrubbed: &[u8], words: &[&str]) -> String {
+        let text = std::str::from_utf8(scrubbed).unwrap();
+        let plain = |c: char| match c {
+            '0'..='9' => '0',
+            'a'..='z' => 'x',
+            'A'..='Z' => 'X',
+            other => other,
+        };
+        let (mut out, mut at) = (String::new(), 0);
+        while at < text.len() {
+            let word = words.iter().find(|word| text[at..].starts_with(**word));
+            let len = word.map_or(1, |word| word.len());
+            out.extend(text[at..at + len].chars().map(|c| if word.is_some() { c } else { plain(c) }));
+            at += len;
+        }
+        out
+    }
 
     #[test]
     fn values_are_hidden_and_form_is_kept() {
-        let sample = r#"{ "type": "user.registered", "id":"e-17","data":{"type":"Ann","n":[12.5,true],"ä\"":"\u00e4\\"}}"#;
-        let samples = vec![sample.to_owned(); 3];
-        let scrubbed = scrubbed(&samples).remove(0);
-        assert_eq!(
-            String::from_utf8_lossy(&scrubbed),
-            r#"{ "type": "user.registered", "id":"x-00","data":{"type":"xxx","n":[00.0,true],"ä\"":"\x00x0\\"}}"#
-        );
+        let json = r#"{ "type": "user.registered", "id":"e-17","data":{"type":"Ann","n":[12.5,true],"ä\"":"\u00e4\\"}}"#;
+        let samples = vec![sample(1, json); 30];
+        let names = ["\"type\"", "user.registered", "\"id\"", "\"data\"", "\"n\"", "true"];
+        for scrubbed in scrubbed(&samples) {
+            let text = String::from_utf8(scrubbed).unwrap();
+            assert!(!text.contains("Ann") && !text.contains("12.5"), "{text}");
+            let text = text.replace("\"ä\\\"\"", "\"?\"");
+            assert!(text.starts_with(r#"{ "type": "user.registered", "id":"#), "{text}");
+            let form = form(text.as_bytes(), &names);
+            assert!(form.contains(r#""data":{"type":"Xxx","n":["#) && form.contains(",true],"), "{form}");
+        }
+    }
+
+    #[test]
+    fn what_many_have_is_kept_and_what_one_has_often_is_not() {
+        let json = |owner: usize| {
+            format!(
+                r#"{{"userId":"user-{owner}","adminId":"admin-1","status":"active","mail":"me@example.com","phone":"+49170123456789","city":"{}"}}"#,
+                if owner < OWNERS { "Berlin" } else { "Bern" }
+            )
+        };
+        // One of them has very many events.
+        let owners = (0..OWNERS + 5).chain(std::iter::repeat_n(OWNERS + 1, 300));
+        let samples: Vec<Sample> = owners.map(|owner| sample(owner, &json(owner))).collect();
+        let all: Vec<u8> = scrubbed(&samples).concat();
+        let text = String::from_utf8(all).unwrap();
+        for kept in ["\"status\":\"active\"", "\"city\":\"Berlin\""] {
+            assert!(text.contains(kept), "{kept}");
+        }
+        for hidden in ["Bern\"", "me@example.com", "+49170123456789", "admin-1\""] {
+            assert!(!text.contains(hidden), "{hidden}");
+        }
+    }
+
+    #[test]
+    fn of_events_that_name_nobody_no_value_counts_as_shared() {
+        let samples = vec![Sample { owner: None, json: r#"{"status":"active"}"#.to_owned() }; 300];
+        assert!(scrubbed(&samples).iter().all(|one| !one.ends_with(b"\"active\"}")));
     }
 
     #[test]
     fn a_name_that_few_samples_have_is_hidden_too() {
-        let mut samples = vec![r#"{"a":1}"#.to_owned(); 200];
-        samples.push(r#"{"a":{"ann@example.com":1}}"#.to_owned());
+        let mut samples = vec![sample(1, r#"{"a":1}"#); 200];
+        samples.push(sample(1, r#"{"a":{"ann@example.com":1}}"#));
         let scrubbed = scrubbed(&samples);
-        assert_eq!(scrubbed[0], br#"{"a":0}"#);
-        assert_eq!(scrubbed[200], br#"{"a":{"xxx@xxxxxxx.xxx":0}}"#);
+        assert_eq!(form(&scrubbed[0], &["a"]), r#"{"a":0}"#);
+        assert_eq!(form(&scrubbed[200], &["\"a\""]), r#"{"a":{"xxx@xxxxxxx.xxx":0}}"#);
     }
 }

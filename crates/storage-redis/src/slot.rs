@@ -70,8 +70,8 @@ fn keys(command: &Cmd) -> impl Iterator<Item = &[u8]> {
     let args = || command.args_iter().map(|arg| bytes(&arg));
     let name = args().next().unwrap_or_default();
     let (skipped, count) = match name {
-        b"FCALL" => (3, args().nth(2).map_or(0, number)),
-        b"OBJECT" => (2, 1),
+        b"FCALL" | b"FCALL_RO" => (3, args().nth(2).map_or(0, number)),
+        b"MEMORY" | b"OBJECT" => (2, 1),
         name if KEYLESS.contains(&name) => (0, 0),
         _ => (1, 1),
     };
@@ -122,6 +122,7 @@ mod tests {
         };
         assert_eq!(slot(&["HGETALL", "{foo}meta"]), Some(12_182));
         assert_eq!(slot(&["OBJECT", "ENCODING", "foo"]), Some(12_182));
+        assert_eq!(slot(&["MEMORY", "USAGE", "foo", "SAMPLES", "5"]), Some(12_182));
         assert_eq!(slot(&["FCALL", "er_write", "2", "{foo}1", "{foo}2", "bar"]), Some(12_182));
         assert_eq!(slot(&["FCALL", "er_write", "0", "foo"]), None);
         for keyless in [&["INFO"][..], &["CONFIG", "GET", "save"], &["TIME"], &["SCAN", "0", "MATCH", "*"]] {

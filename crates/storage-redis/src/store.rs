@@ -1,7 +1,10 @@
 //! The store: a handle on a namespace, what it remembers of the partition, and the port of the log.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,8 +23,11 @@ use crate::{
     compress::Compression,
     count, erase,
     failure::shape,
+    hints::Hints,
     keys::Keys,
     link::Link,
+    near::Finding,
+    occupied,
     options::RedisOptions,
     read, retention,
     state::{LAYOUT, LEVEL, State, micros},
@@ -53,6 +59,10 @@ struct Inner {
     keeps: Keeps,
     compression: Compression,
     known: Mutex<Known>,
+    hints: Hints,
+    finding: Finding,
+    average_bytes: AtomicU64,
+    is_sparse: AtomicBool,
     bell: Bell,
 }
 
@@ -108,6 +118,10 @@ impl RedisStore {
             keeps: state.keeps,
             compression: Compression::new(state.compression),
             known: Mutex::new(known),
+            hints: Hints::default(),
+            finding: Finding::default(),
+            average_bytes: AtomicU64::new(0),
+            is_sparse: AtomicBool::new(false),
             bell,
         };
         Self { inner: Arc::new(inner) }
@@ -136,6 +150,30 @@ impl RedisStore {
 
     pub(crate) fn compression(&self) -> &Compression {
         &self.inner.compression
+    }
+
+    /// What this handle remembers of terms.
+    pub(crate) fn hints(&self) -> &Hints {
+        &self.inner.hints
+    }
+
+    pub(crate) fn finding(&self) -> &Finding {
+        &self.inner.finding
+    }
+
+    /// How long events are on average, in bytes, as far as that is known; else 0.
+    pub(crate) fn average_bytes(&self) -> u64 {
+        self.inner.average_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the log had an event at about every sequence where it was read last.
+    pub(crate) fn is_dense(&self) -> bool {
+        !self.inner.is_sparse.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many events some sequences had.
+    pub(crate) fn note_density(&self, events: u64, sequences: u64) {
+        self.inner.is_sparse.store(events < sequences / 2, Ordering::Relaxed);
     }
 
     pub(crate) fn keeps(&self) -> Keeps {
@@ -206,6 +244,8 @@ impl RedisStore {
             ));
         }
         *self.lock() = Known { head: state.head, epoch: state.epoch, level: state.level, split: state.split };
+        let average = (state.bytes / state.events.max(1)).max(u64::from(state.events > 0));
+        self.inner.average_bytes.store(average, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -318,6 +358,7 @@ impl EventStore for RedisStore {
 
     async fn info(&self) -> Result<StoreInfo, EventStoreError> {
         let state = self.state().await?;
+        let bytes_occupied = occupied::bytes(self, &state).await?;
         Ok(StoreInfo {
             id: state.store,
             namespace: self.options().namespace.clone(),
@@ -325,7 +366,7 @@ impl EventStore for RedisStore {
             head: state.cursor(state.head),
             events: state.events,
             bytes: state.bytes,
-            bytes_occupied: None,
+            bytes_occupied,
             trimmed_through: vec![state.trimmed],
         })
     }

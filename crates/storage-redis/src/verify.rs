@@ -43,6 +43,9 @@ pub(crate) async fn verify(
     let after = store.seen().await?;
     check_totals(&before, &after, bytes, fields, &mut report);
     crate::verify_groups::check(store, &mut report).await?;
+    crate::verify_letters::check(store, &mut report).await?;
+    crate::verify_schedule::check(store, &mut report).await?;
+    crate::verify_strays::check(store, &mut report).await?;
     if let Some(progress) = progress {
         progress(before.state.events, before.state.events);
     }

@@ -44,7 +44,7 @@ impl LogWalk {
             return Ok(Some(Vec::new()));
         }
         let mut pipeline = redis::Pipeline::with_capacity(1);
-        let mut command = range(&store.keys().log(chunk), &format!("{first}-0"), &format!("{last}-0"));
+        let mut command = range(&store.keys().log(chunk), first, last);
         command.arg("COUNT").arg(READ_AT_ONCE);
         pipeline.add_command(command);
         let answer = store.read_entries(&pipeline).await?.pop().ok_or_else(|| shape("the log"))?;

@@ -14,7 +14,12 @@ pub(crate) struct Write {
     guards: Vec<[Vec<u8>; 4]>,
     commands: Vec<Vec<Vec<u8>>>,
     fenced: bool,
+    /// Whether it is done where the server's memory is full, although a command of it writes something.
+    urgent: bool,
 }
+
+/// Commands that only take away.
+const REMOVING: &[&[u8]] = &[b"HDEL", b"DEL", b"ZREM", b"SREM", b"LREM", b"LTRIM"];
 
 /// What became of a guarded write.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +40,13 @@ impl Write {
     /// Refuses the write, and raises the log epoch, where the server may have lost something since the last write.
     pub(crate) fn fenced(&mut self) -> &mut Self {
         self.fenced = true;
+        self
+    }
+
+    /// Does the write also where the server's memory is full: for what puts something short in the place of something
+    /// else. What only takes away needs no word: it is the way out of a full server.
+    pub(crate) fn even_when_full(&mut self) -> &mut Self {
+        self.urgent = true;
         self
     }
 
@@ -92,6 +104,13 @@ impl Write {
         self.command("DEL", key, empty)
     }
 
+    /// The function that does it.
+    fn function(&self) -> &'static str {
+        let removes =
+            |command: &Vec<Vec<u8>>| command.first().is_some_and(|name| REMOVING.contains(&&name[..]));
+        if self.urgent || self.commands.iter().all(removes) { "free" } else { "write" }
+    }
+
     /// Whether it would change nothing.
     pub(crate) fn is_empty(&self) -> bool {
         self.commands.is_empty()
@@ -135,7 +154,7 @@ impl Write {
     /// After [`StorageFailure::Unknown`] it is wholly done or not at all.
     pub(crate) async fn run(&self, link: &Link, meta: &str) -> Result<Written, StorageFailure> {
         let mut command = Cmd::new();
-        command.arg("FCALL").arg(functions::name("write")).arg(self.keys.len() + 1).arg(meta);
+        command.arg("FCALL").arg(functions::name(self.function())).arg(self.keys.len() + 1).arg(meta);
         for key in &self.keys {
             command.arg(key);
         }

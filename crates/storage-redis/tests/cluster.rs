@@ -195,7 +195,7 @@ async fn is_refused_whole(binary: &Binary) {
     // As in the midst of an erasure: one entry was copied, and two are to come.
     let key = |name: &str| namespace.key(name);
     let [(id, fields), ..]: [Entry; 1] =
-        namespace.say::<Vec<Entry>>(&["XRANGE", &key("log:0"), "-", "1-0"]).await.try_into().unwrap();
+        namespace.say::<Vec<Entry>>(&["XRANGE", &key("log:0"), "-", "1"]).await.try_into().unwrap();
     let (log, copy) = (key("log:0"), key("copy:0"));
     let mut words: Vec<&[u8]> = vec![b"XADD", copy.as_bytes(), id.as_bytes()];
     words.extend(fields.iter().flat_map(|(name, value)| [name.as_bytes(), value]));
@@ -204,7 +204,7 @@ async fn is_refused_whole(binary: &Binary) {
     let _: i64 = namespace.say(&["SADD", &key("unscrubbed"), "0"]).await;
     let function = namespace.function("rewrite").await;
     let (meta, holes, unscrubbed) = (key("meta"), key("holes"), key("unscrubbed"));
-    let words = ["FCALL", &function, "5", &meta, &log, &copy, &holes, &unscrubbed, "0", "1000", "1-0", "0"];
+    let words = ["FCALL", &function, "5", &meta, &log, &copy, &holes, &unscrubbed, "0", "1000", &id, "0"];
 
     let moved = cluster.begin_move(slot, 0).await.unwrap();
     let refused = cluster_says(&cluster, 1, &[&words]).await.unwrap_err();

@@ -15,7 +15,7 @@ use domain::{
     ports::{AppendOutcome, Atomicity, EventStore as _, Keeps, ReadRequest},
 };
 use generator::{Generator, Settings};
-use harness::{Entry, Namespace, RedisHarness};
+use harness::{Entry, Namespace, RedisHarness, sequence_of};
 use storage_redis::{RedisOptions, RedisStore};
 
 async fn namespace(compression: bool) -> (Namespace, RedisOptions) {
@@ -108,11 +108,8 @@ async fn a_dictionary_that_is_gone_makes_its_events_damaged_and_no_others() {
     let entries: Vec<Entry> = namespace.say(&["XRANGE", &namespace.key("log:0"), "-", "+"]).await;
     let needs =
         |entry: &&Entry| entry.1.iter().any(|(name, value)| name == "event" && value.starts_with(&[0, 0, 1]));
-    let needing: Vec<Position> = entries
-        .iter()
-        .filter(needs)
-        .map(|(id, _)| Position::new(0, id[..id.len() - 2].parse().unwrap()))
-        .collect();
+    let needing: Vec<Position> =
+        entries.iter().filter(needs).map(|(id, _)| Position::new(0, sequence_of(id))).collect();
     assert!((100..1_000).contains(&needing.len()), "{} of {}", needing.len(), events.len());
     let _: i64 = namespace.say(&["DEL", &namespace.key("zdict")]).await;
     let store = RedisStore::open(options).await.unwrap();

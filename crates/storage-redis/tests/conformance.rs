@@ -1,7 +1,31 @@
-//! The ports' laws, held by the Redis store on a real server.
+//! The ports' laws, held by the Redis store on real servers: each program that `tests/servers/install` knows of.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "what did not run is named")]
 
 mod harness;
 
-mod on_redis {
-    conformance::suite!(crate::harness::RedisHarness::new().await);
+/// Programs by module, name and major version: all laws on each.
+macro_rules! on_each_program {
+    ($($module:ident: $name:literal $major:literal,)*) => {
+        $(mod $module {
+            conformance::suite!(match crate::harness::RedisHarness::installed($name, $major).await {
+                Some(harness) => harness,
+                None => return,
+            });
+        })*
+
+        #[test]
+        fn every_installed_program_is_tested() {
+            for binary in servers::Binary::all().unwrap() {
+                if ![$(($name, $major)),*].contains(&(binary.name.as_str(), binary.major())) {
+                    println!("NOT RUN: the ports' laws on {binary}, which has no module in conformance.rs");
+                }
+            }
+        }
+    };
+}
+
+on_each_program! {
+    on_redis_7: "redis" 7,
+    on_redis_8: "redis" 8,
+    on_valkey_9: "valkey" 9,
 }

@@ -326,9 +326,9 @@ async fn verify_finds_each_fault_of_chunks_and_counters() {
     assert_eq!(findings(&store).await, []);
 
     // An event that went behind the store's back.
-    let entries: Vec<Entry> = namespace.say(&["XRANGE", &namespace.key("log:0"), "12-0", "12-0"]).await;
+    let entries: Vec<Entry> = namespace.say(&["XRANGE", &namespace.key("log:0"), "12", "12"]).await;
     assert_eq!(entries.len(), 1);
-    let _: i64 = namespace.say(&["XDEL", &namespace.key("log:0"), "12-0"]).await;
+    let _: i64 = namespace.say(&["XDEL", &namespace.key("log:0"), &entries[0].0]).await;
     let found = findings(&store).await;
     assert!(found.iter().all(|(at, _)| at.is_none_or(|at| at == positions[11])), "{found:?}");
     // Its three long terms, its id, its user, its correlation id; and the counters.

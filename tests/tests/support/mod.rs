@@ -17,6 +17,8 @@ use std::{
     sync::OnceLock,
 };
 
+use servers::{Binary, Config, Server};
+
 /// How many rounds a test runs: `EVENT_REPLAY_ROUNDS` where set, else few.
 pub(crate) fn rounds(few: usize) -> usize {
     std::env::var("EVENT_REPLAY_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(few)
@@ -51,11 +53,27 @@ pub(crate) fn program() -> &'static Path {
 
 /// The program, told nothing by the environment but the store.
 pub(crate) fn event_replay(store: &Path) -> Command {
-    let mut command = Command::new(program());
-    command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
-    command.env("HOME", store.parent().unwrap()).current_dir(store.parent().unwrap());
+    let mut command = event_replay_at(store.parent().unwrap());
     command.env("EVENT_REPLAY_STORE", format!("sqlite:{}", store.display()));
     command
+}
+
+/// The program in a folder that is its home, told nothing by the environment.
+pub(crate) fn event_replay_at(home: &Path) -> Command {
+    let mut command = Command::new(program());
+    command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
+    command.env("HOME", home).current_dir(home);
+    command
+}
+
+/// An empty Redis server. Where no program for one is installed there is none, and what needs it is named.
+pub(crate) async fn redis_server(what: &str) -> Option<Server> {
+    let binary = Binary::default();
+    if binary.major() == 0 {
+        println!("NOT RUN: {what}, there is no redis-server");
+        return None;
+    }
+    Some(Server::start(&binary, &Config::default()).await.unwrap())
 }
 
 pub(crate) fn run(command: &mut Command) -> Output {

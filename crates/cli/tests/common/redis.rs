@@ -1,8 +1,12 @@
-//! A Redis server for the tests of a process, and benches whose store is a namespace of its own on it.
+//! Redis servers for the tests of a process, and benches whose store is a namespace of its own on one of them.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        LazyLock, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use servers::{Binary, Config, Server};
@@ -10,35 +14,61 @@ use tokio::runtime::Runtime;
 
 use super::Bench;
 
-static SERVER: OnceLock<Option<(Server, Runtime)>> = OnceLock::new();
+/// What looks after the servers.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+});
+static SERVERS: Mutex<BTreeMap<PathBuf, &'static Server>> = Mutex::new(BTreeMap::new());
 static NAMESPACES: AtomicU32 = AtomicU32::new(0);
 
-/// The server; none where no program for one is installed, and then it is said what did not run.
+/// A server of the program that is tested where it does not matter which; none where no program is installed, and then it is
+/// said what did not run.
 pub fn server() -> Option<&'static Server> {
-    let made = SERVER.get_or_init(|| {
-        let binary = Binary::default();
-        if binary.major() == 0 {
-            return None;
-        }
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let server = runtime.block_on(Server::start(&binary, &Config::default())).unwrap();
-        Some((server, runtime))
-    });
-    if made.is_none() {
-        #[allow(clippy::print_stderr, reason = "what did not run is named")]
-        {
-            eprintln!("NOT RUN: the command line on Redis, there is no redis-server");
-        }
+    let binary = Binary::default();
+    if binary.major() == 0 {
+        not_run("Redis, there is no redis-server");
+        return None;
     }
-    made.as_ref().map(|(server, _)| server)
+    Some(started(&binary))
+}
+
+/// A server of the installed program of a name and a major version.
+pub fn server_of(name: &str, major: u32) -> Option<&'static Server> {
+    let binary = Binary::installed(name, major).unwrap();
+    if binary.is_none() {
+        not_run(&format!("{name} {major}, which is not installed"));
+    }
+    binary.as_ref().map(started)
+}
+
+fn started(binary: &Binary) -> &'static Server {
+    // One test's failure is no other's.
+    let mut servers = SERVERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    servers.entry(binary.path.clone()).or_insert_with(|| {
+        // It ends with the process.
+        Box::leak(Box::new(RUNTIME.block_on(Server::start(binary, &Config::default())).unwrap()))
+    })
+}
+
+#[allow(clippy::print_stderr, reason = "what did not run is named")]
+fn not_run(what: &str) {
+    eprintln!("NOT RUN: the command line on {what}");
 }
 
 impl Bench {
     /// A bench whose store is on Redis, and not there yet.
     pub fn on_redis() -> Option<Self> {
+        server().map(Self::on_server)
+    }
+
+    /// A bench whose store is on the installed program of a name and a major version, and not there yet.
+    pub fn on(name: &str, major: u32) -> Option<Self> {
+        server_of(name, major).map(Self::on_server)
+    }
+
+    fn on_server(server: &Server) -> Self {
         let number = NAMESPACES.fetch_add(1, Ordering::Relaxed);
-        let store = format!("{}?namespace=bench-{number}", server()?.url());
-        Some(Self::new().env("EVENT_REPLAY_STORE", &store))
+        let store = format!("{}?namespace=bench-{number}", server.url());
+        Self::new().env("EVENT_REPLAY_STORE", &store)
     }
 }

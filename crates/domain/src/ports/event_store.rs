@@ -208,7 +208,8 @@ pub struct StoreInfo {
     pub events: u64,
     /// Bytes of their JSON.
     pub bytes: u64,
-    /// Bytes that the store occupies, where it can be told.
+    /// Bytes that the store occupies, with all its indexes, where it can be told: of a file as many as it has, on a server
+    /// about as much memory as it takes there, measured on a sample of it.
     pub bytes_occupied: Option<u64>,
     /// The highest sequence in each partition that retention has removed; 0 where none.
     pub trimmed_through: Vec<u64>,

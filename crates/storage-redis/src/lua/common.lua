@@ -10,7 +10,7 @@ local PROMOTED = '+'
 local EPOCH = 4294967296
 
 local function text(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 
 -- Microseconds of the Unix epoch.
@@ -21,7 +21,7 @@ end
 
 local SAMPLES = {
   XADD = { '*', 'f', 'v' }, RPUSH = { 'v' }, HSETNX = { 'f', 'v' }, HSET = { 'f', 'v' }, HDEL = { 'f' },
-  HGETALL = {}, ZADD = { '0', 'm' }, PUBLISH = { 'm' },
+  HGETALL = {}, ZADD = { '0', 'm' }, PUBLISH = { 'm' }, RPUSHX = { 'v' }, LTRIM = { '0', '-1' },
 }
 
 -- Refuses before the first write what would fail in its midst: scripts are not rolled back.
@@ -54,11 +54,21 @@ local function load(key)
   return meta
 end
 
+-- The server's run id. It stays what it is while the server runs, and so does what a library remembers; `INFO` takes longer
+-- than storing an event.
+local run_id = nil
+local function run()
+  if not run_id then
+    run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  end
+  return run_id
+end
+
 -- Raises the log epoch where the server is another one than it was: it may have lost a suffix, and no position of it may be
 -- handed out again.
 local function raised(key, meta)
-  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-  if run == meta.run then
+  local now = run()
+  if now == meta.run then
     return false
   end
   local head, epoch = tonumber(meta.head), tonumber(meta.epoch)
@@ -68,7 +78,7 @@ local function raised(key, meta)
     meta.head = text((math.floor(head / EPOCH) + 1) * EPOCH)
     meta.epoch = text(epoch + 1)
   end
-  redis.call('HSET', key, 'run', run, 'head', meta.head, 'epoch', meta.epoch, 'ends', meta.ends or '')
+  redis.call('HSET', key, 'run', now, 'head', meta.head, 'epoch', meta.epoch, 'ends', meta.ends or '')
   return true
 end
 

@@ -7,8 +7,8 @@ local function held(log, base, offsets, from, to)
   local fields = {}
   for at = from, to, 4 do
     local offset = struct.unpack('>I4', offsets, at)
-    local id = text(base + offset) .. '-0'
-    if #redis.call('XRANGE', log, id, id) > 0 then
+    local sequence = text(base + offset)
+    if #redis.call('XRANGE', log, sequence, sequence) > 0 then
       fields[#fields + 1] = text(offset)
     end
   end

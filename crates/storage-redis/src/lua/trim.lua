@@ -2,7 +2,6 @@
 -- is deleted from the midst of a stream stays in memory and in snapshots.
 
 SAMPLES.XDEL = { '0-1' }
-SAMPLES.LTRIM = { '0', '-1' }
 SAMPLES.LREM = { '1', 'v' }
 SAMPLES.LPUSH = { 'v' }
 SAMPLES.ZREM = { 'm' }
@@ -148,7 +147,7 @@ end
 
 -- KEYS: meta, log of the chunk, chunks, directory of the chunk, replay counts of the chunk, holes, unscrubbed, the chunk's
 -- copy; long lists, (bucket, list) of each short term, bucket of each id. ARGV: chunk, level, split, 'prefix', 'middle' or
--- 'erase', counts of events, long lists and short terms, bytes; then (sequence, digest of the id or '') of each event,
+-- 'erase', counts of events, long lists and short terms, bytes; then (entry, digest of the id or '') of each event,
 -- (field, indices) of each long list, (digest, indices) of each short term; then a guarded write that goes with it.
 local function remove(keys, args)
   may(keys[1], 'XDEL', 'LTRIM', 'LREM', 'LPUSH', 'RPUSH', 'HSET', 'HDEL', 'HINCRBY', 'ZREM', 'SADD', 'SREM', 'UNLINK')
@@ -182,9 +181,9 @@ local function remove(keys, args)
 
   local ids, sequences, offsets = {}, {}, {}
   for i = 1, n do
-    sequences[i] = tonumber(args[event_args + 2 * i - 1])
+    ids[i] = args[event_args + 2 * i - 1]
+    sequences[i] = tonumber(string.match(ids[i], '^%d+'))
     offsets[i] = sequences[i] % CHUNK
-    ids[i] = args[event_args + 2 * i - 1] .. '-0'
   end
   local removed = redis.call('XDEL', keys[2], unpack(ids))
   redis.call('HDEL', keys[5], unpack(offsets))

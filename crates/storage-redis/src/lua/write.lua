@@ -84,3 +84,5 @@ local function write(keys, args)
 end
 
 redis.register_function('er_write_VERSION', write)
+-- The same for what takes away, or is short: a server whose memory is full must let it through.
+redis.register_function({ function_name = 'er_free_VERSION', callback = write, flags = { 'allow-oom' } })

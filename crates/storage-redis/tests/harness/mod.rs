@@ -3,39 +3,54 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     dead_code,
-    reason = "a panic is a test's way to fail; not every test uses all of it"
+    reason = "a panic is a test's way to fail, what did not run is named; not every test uses all of it"
 )]
 
 use std::{
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    time::Duration,
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
 };
 
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use conformance::{Faults, Harness, ManualClock, Storage, Stores};
 use domain::{Position, ports::Keeps};
+use servers::{Binary, Config, Server};
 use storage_redis::{RedisOptions, RedisStore};
+use tokio::sync::OnceCell;
 
-/// One server for the tests of a process: it is made by the first, and ends when the process does.
+/// One server of each program for the tests of a process: it is made by the first, and ends when the process does.
 pub(crate) struct RedisHarness {
     url: String,
     /// The servers themselves, for plain commands.
     servers: Vec<String>,
 }
 
-static SERVER: tokio::sync::OnceCell<(Server, String)> = tokio::sync::OnceCell::const_new();
-
-struct Server(Child);
+static SERVERS: Mutex<BTreeMap<PathBuf, Arc<OnceCell<Server>>>> = Mutex::new(BTreeMap::new());
 
 impl RedisHarness {
+    /// On the server that is tested where it does not matter which.
     pub(crate) async fn new() -> Self {
-        let url = match std::env::var("EVENT_REPLAY_TEST_REDIS") {
-            Ok(url) => url,
-            Err(_) => SERVER.get_or_init(start).await.1.clone(),
+        Self::on(&Binary::default()).await
+    }
+
+    /// On the installed server of a name and a major version. Where there is none, it is said what did not run.
+    pub(crate) async fn installed(name: &str, major: u32) -> Option<Self> {
+        let Some(binary) = Binary::installed(name, major).unwrap() else {
+            println!("NOT RUN: the ports' laws on {name} {major}, which is not installed");
+            return None;
         };
+        Some(Self::on(&binary).await)
+    }
+
+    async fn on(binary: &Binary) -> Self {
+        let server = Arc::clone(SERVERS.lock().unwrap().entry(binary.path.clone()).or_default());
+        let started =
+            server.get_or_init(|| async { Server::start(binary, &Config::default()).await.unwrap() });
+        let url = started.await.url();
         Self { servers: vec![url.clone()], url }
     }
 
@@ -48,29 +63,6 @@ impl RedisHarness {
         let name = format!("t{:x}", fastrand::u64(..));
         Namespace { url: self.url.clone(), servers: self.servers.clone(), name, clock, keeps }
     }
-}
-
-#[allow(clippy::zombie_processes, reason = "the shell ends with the server, which ends with this process")]
-async fn start() -> (Server, String) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    // The shell ends the server when this process is gone: a static is never dropped.
-    let script = format!(
-        "redis-server --bind 127.0.0.1 --port {port} --save '' --appendonly no --daemonize no >/dev/null & \
-         server=$!; while kill -0 {} 2>/dev/null; do sleep 1; done; kill $server",
-        std::process::id()
-    );
-    let child = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).spawn().unwrap();
-    let url = format!("redis://127.0.0.1:{port}/");
-    let client = redis::Client::open(url.as_str()).unwrap();
-    for _ in 0..200 {
-        if let Ok(mut connection) = client.get_multiplexed_async_connection().await
-            && redis::cmd("PING").exec_async(&mut connection).await.is_ok()
-        {
-            return (Server(child), url);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the Redis server did not come up");
 }
 
 #[async_trait]
@@ -121,6 +113,11 @@ const CHUNK: u64 = 1 << 17;
 /// The id of an entry and its fields.
 pub(crate) type Entry = (String, Vec<(String, Vec<u8>)>);
 
+/// The sequence in the id of an entry; behind it stands when it was stored.
+pub(crate) fn sequence_of(id: &str) -> u64 {
+    id.split_once('-').unwrap().0.parse().unwrap()
+}
+
 impl Namespace {
     /// A key of the only partition.
     pub(crate) fn key(&self, name: &str) -> String {
@@ -162,9 +159,10 @@ impl Namespace {
 impl Faults for Namespace {
     /// Entries cannot be changed: the chunk is written anew with other bytes in one of them.
     async fn damage_event(&self, at: Position) {
-        let (log, id) = (self.key(&format!("log:{}", at.sequence / CHUNK)), format!("{}-0", at.sequence));
+        let log = self.key(&format!("log:{}", at.sequence / CHUNK));
         let entries: Vec<Entry> = self.say(&["XRANGE", &log, "-", "+"]).await;
-        assert!(entries.iter().any(|(own, _)| *own == id), "there is no event at {at}");
+        let id = entries.iter().map(|(own, _)| own).find(|own| sequence_of(own) == at.sequence).cloned();
+        let id = id.unwrap_or_else(|| panic!("there is no event at {at}"));
         let _: i64 = self.say(&["DEL", &log]).await;
         for (own, mut fields) in entries {
             if own == id {
@@ -179,7 +177,7 @@ impl Faults for Namespace {
     }
 
     async fn drop_index_entry(&self, at: Position) {
-        let (log, id) = (self.key(&format!("log:{}", at.sequence / CHUNK)), format!("{}-0", at.sequence));
+        let (log, id) = (self.key(&format!("log:{}", at.sequence / CHUNK)), at.sequence.to_string());
         let entries: Vec<Entry> = self.say(&["XRANGE", &log, &id, &id]).await;
         let (_, json) = entries[0].1.iter().find(|(name, _)| name == "event").unwrap();
         let json: serde_json::Value = serde_json::from_slice(json).unwrap();

@@ -1,0 +1,137 @@
+//! Delivering: a replay job into a group that does nothing, and what groups of several processes cost the network.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use bus::{Bus, StartAt};
+use domain::{
+    Filter,
+    ports::{Stores, SystemClock},
+};
+use replay::{Cancel, GroupReplayOptions, JobRunner, Pace, PlanRequest, ReplayManager};
+use storage_redis::RedisStore;
+use tokio::runtime::Runtime;
+
+use super::{BATCH, append_all, bare::Bare, info, server, store};
+use crate::{
+    delivery::counting,
+    measure::{Bench, Target, timed},
+    sqlite::events,
+};
+
+const GROUPS: usize = 10;
+const PROCESSES: usize = 4;
+
+pub(super) fn run(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()> {
+    replaying(bench, runtime, count)?;
+    sharing(bench, runtime)
+}
+
+fn replaying(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()> {
+    let name = "redis replay into a group, committed";
+    if !bench.wants(name) {
+        return Ok(());
+    }
+    let all = events(count)?;
+    let (theirs, ours) = runtime.block_on(async { anyhow::Ok((server().await?, server().await?)) })?;
+    let mut bare = runtime.block_on(Bare::connect(&theirs))?;
+    let store = Arc::new(runtime.block_on(store(&ours))?);
+    runtime.block_on(async {
+        bare.add_all(&all, BATCH).await?;
+        append_all(&store, &all).await
+    })?;
+    let mut round = 0;
+    bench.row(
+        name,
+        "XREADGROUP 500 and XACK",
+        count,
+        &Target::Ratio(0.25),
+        || {
+            round += 1;
+            let group = format!("g{round}");
+            timed(|| {
+                let seen = runtime.block_on(bare.consume_all(&group))?;
+                ensure!(seen == count, "{seen} of {count}");
+                Ok(())
+            })
+        },
+        || runtime.block_on(replay_all(&store, count)),
+    )
+}
+
+/// How long a job takes that replays all of a log into the one group there is, from its start to its end.
+async fn replay_all(store: &Arc<RedisStore>, count: u64) -> Result<Duration> {
+    let stores: Arc<dyn Stores> = store.clone();
+    let bus = Bus::builder(stores).enable_validation(false).build().await?;
+    let (mut consumer, counter) = counting(&bus, "g", 16, StartAt::Head).await?;
+    consumer.settled().await;
+    let manager =
+        ReplayManager::new(store.clone(), store.clone(), store.clone(), None, Arc::new(SystemClock))
+            .with_groups(store.clone());
+    let plan = manager.plan(PlanRequest::new(Filter::default()), None).await?;
+    let options = GroupReplayOptions {
+        pace: Pace::Unpaced,
+        all: true,
+        batch_size: 1000,
+        ..GroupReplayOptions::default()
+    };
+    let begun = Instant::now();
+    let replay = manager.start_group_replay(&plan, &options).await?;
+    let report = JobRunner::new(manager).run(&replay.id, &(), &Cancel::default()).await?;
+    let took = begun.elapsed();
+    ensure!(report.successful_replays == count, "not all was replayed: {report:?}");
+    counter.reaches(count).await?;
+    consumer.stop().await?;
+    bus.close().await;
+    Ok(took)
+}
+
+/// What the server sends for each event and process, where groups of several processes take live events: each process
+/// reads the log once for all of its groups.
+fn sharing(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
+    let name = "redis bytes sent an event and process, 10 groups in 4 processes";
+    if !bench.wants(name) {
+        return Ok(());
+    }
+    const COUNT: u64 = 20_000;
+    let all = events(COUNT)?;
+    let payload: u64 = all.iter().map(|event| event.size_bytes() as u64).sum();
+    let sent = runtime.block_on(async {
+        let server = server().await?;
+        let mut bare = Bare::connect(&server).await?;
+        let (mut buses, mut consumers) = (Vec::new(), Vec::new());
+        for _ in 0..PROCESSES {
+            // A connection of its own, and its own reader of the log: all that processes do not share.
+            let stores: Arc<dyn Stores> = Arc::new(store(&server).await?);
+            let bus = Bus::builder(stores).enable_validation(false).build().await?;
+            for group in 0..GROUPS {
+                let (mut consumer, counter) = counting(&bus, &format!("g{group}"), 4, StartAt::Head).await?;
+                consumer.settled().await;
+                consumers.push((consumer, counter));
+            }
+            buses.push(bus);
+        }
+        let before = info(&mut bare, "stats", "total_net_output_bytes").await?;
+        append_all(&store(&server).await?, &all).await?;
+        let wanted = COUNT * GROUPS as u64;
+        let end = Instant::now() + Duration::from_secs(120);
+        while consumers.iter().map(|(_, counter)| counter.seen()).sum::<u64>() < wanted {
+            ensure!(Instant::now() < end, "the deliveries do not come");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let sent = info(&mut bare, "stats", "total_net_output_bytes").await? - before;
+        for (consumer, _) in consumers {
+            consumer.stop().await?;
+        }
+        for bus in buses {
+            bus.close().await;
+        }
+        anyhow::Ok(sent)
+    })?;
+    let of = sent / payload as f64 / PROCESSES as f64;
+    bench.figures(name, &format!("{of:.2} × payload (target ≤ 1.2)"), "–", "–");
+    Ok(())
+}

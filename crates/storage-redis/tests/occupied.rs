@@ -1,0 +1,141 @@
+//! What a store says it occupies, against what the server says of every key and of its memory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a panic is a test's way to fail, and it says how close the estimate is"
+)]
+
+use conformance::Draft;
+use domain::{
+    Document, Event, Limits,
+    ports::{AppendOutcome, Atomicity, EventStore as _, Keeps},
+};
+use generator::{Generator, Settings};
+use redis::{aio::MultiplexedConnection, cmd};
+use servers::{Aof, Binary, Config, Server};
+use storage_redis::{RedisOptions, RedisStore};
+
+async fn owner(server: &Server) -> MultiplexedConnection {
+    redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
+/// What the server says of all keys, looking at every part of each; the namespaces' own keys are the only ones.
+async fn of_keys(owner: &mut MultiplexedConnection) -> u64 {
+    let keys: Vec<Vec<u8>> = cmd("KEYS").arg("*").query_async(owner).await.unwrap();
+    let mut sum = 0;
+    for keys in keys.chunks(1000) {
+        let mut pipeline = redis::pipe();
+        for key in keys {
+            pipeline.cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(0);
+        }
+        let bytes: Vec<u64> = pipeline.query_async(owner).await.unwrap();
+        sum += bytes.iter().sum::<u64>();
+    }
+    sum
+}
+
+/// What the server uses for data, as it says.
+async fn used(owner: &mut MultiplexedConnection) -> u64 {
+    let info: String = cmd("INFO").arg("memory").query_async(owner).await.unwrap();
+    let line = info.lines().find_map(|line| line.strip_prefix("used_memory_dataset:")).unwrap();
+    line.parse().unwrap()
+}
+
+fn generated(count: usize) -> Vec<Event> {
+    let admit = |json: &str| Document::parse(json.as_bytes(), &Limits::default()).ok()?.into_event().ok();
+    let made = Generator::new(Settings::demo(count as u64 * 2)).filter_map(|made| admit(&made.json));
+    made.take(count).collect()
+}
+
+/// Events of which every one is about the same two things, and has long names.
+fn alike(count: usize) -> Vec<Event> {
+    let draft = |n| {
+        let draft = Draft::new(&format!("{n:0>100}")).of_type(&format!("type-{}", n % 300));
+        draft.with("tenantId", "the only one").with("userId", format!("user-{}", n % 40)).event()
+    };
+    (0..count).map(draft).collect()
+}
+
+async fn append(store: &RedisStore, events: &[Event]) {
+    for batch in events.chunks(100) {
+        let outcomes = store.append(batch, Atomicity::Each).await.unwrap();
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Stored(_))), "{outcomes:?}");
+    }
+}
+
+/// In percent of the first.
+fn off_by(right: u64, said: u64) -> f64 {
+    (said as f64 - right as f64).abs() * 100.0 / right as f64
+}
+
+async fn check(name: &str, events: &[Event], change: impl Fn(&mut RedisOptions)) {
+    let server = Server::start(&Binary::default(), &Config::default()).await.unwrap();
+    let mut owner = owner(&server).await;
+    let empty = used(&mut owner).await;
+    let mut options = RedisOptions::new(server.url());
+    change(&mut options);
+    let store = RedisStore::create(options).await.unwrap();
+    append(&store, events).await;
+    let info = store.info().await.unwrap();
+    let said = info.bytes_occupied.unwrap();
+    let (keys, grown) = (of_keys(&mut owner).await, used(&mut owner).await - empty);
+    println!(
+        "{name}: {} events of {} bytes; said {said}, all keys {keys}, the server's data has grown by {grown}",
+        info.events, info.bytes
+    );
+    assert!(off_by(keys, said) < 5.0, "{name}: {said}, and all keys are {keys}");
+    assert_eq!(store.info().await.unwrap().bytes_occupied, Some(said), "nothing has changed");
+}
+
+#[tokio::test]
+async fn what_a_store_occupies_is_what_its_keys_take() {
+    check("generated", &generated(6_000), |_| {}).await;
+    check("few", &generated(60), |_| {}).await;
+    check("alike", &alike(6_000), |_| {}).await;
+    check("compressed", &generated(6_000), |options| options.compression = true).await;
+    check("deliveries", &generated(3_000), |options| options.keeps = Keeps::Deliveries).await;
+}
+
+/// A server that comes back goes on in another chunk: some chunks stand for all.
+#[tokio::test]
+async fn some_chunks_stand_for_all() {
+    let config = Config { aof: Aof::Always, ..Config::default() };
+    let mut server = Server::start(&Binary::default(), &config).await.unwrap();
+    let store = RedisStore::create(RedisOptions::new(server.url())).await.unwrap();
+    assert!(store.info().await.unwrap().bytes_occupied.unwrap() < 2_000, "nothing is there");
+    store.close().await;
+    let events = generated(7_000);
+    for (number, events) in events.chunks(1_000).enumerate() {
+        if number > 0 {
+            server.kill().await.unwrap();
+            server.restart().await.unwrap();
+        }
+        let store = RedisStore::create(RedisOptions::new(server.url())).await.unwrap();
+        append(&store, events).await;
+        store.close().await;
+    }
+    let store = RedisStore::open(RedisOptions::new(server.url())).await.unwrap();
+    let (said, keys) =
+        (store.info().await.unwrap().bytes_occupied.unwrap(), of_keys(&mut owner(&server).await).await);
+    println!("seven chunks: said {said}, all keys {keys}");
+    assert!(off_by(keys, said) < 5.0, "{said}, and all keys are {keys}");
+}
+
+#[tokio::test]
+async fn who_may_not_ask_is_told_nothing_and_may_do_the_rest() {
+    let mut users = Vec::new();
+    for (name, right) in [("may", "+memory|usage"), ("may-not", "")] {
+        users.push(format!(
+            "{name} on >secret ~* &* +@read +info +ping +subscribe +unsubscribe -memory|usage {right}"
+        ));
+    }
+    let server = Server::start(&Binary::default(), &Config { users, ..Config::default() }).await.unwrap();
+    append(&RedisStore::create(RedisOptions::new(server.url())).await.unwrap(), &generated(100)).await;
+    for (name, says) in [("may", true), ("may-not", false)] {
+        let store = RedisStore::open(RedisOptions::new(server.url_with(name, "secret"))).await.unwrap();
+        let info = store.info().await.unwrap();
+        assert_eq!((info.events, info.bytes_occupied.is_some()), (100, says), "{name}");
+    }
+}

@@ -1,0 +1,332 @@
+//! Odd names never collide on a real server: whatever ids, types, sources, correlation ids, entities, groups, checkpoints and
+//! schemas are called, each is found by its own name and by no other, and no key on the server has a text of users in it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a panic is a test's way to fail"
+)]
+
+#[path = "support/odd.rs"]
+mod odd;
+#[path = "support/odd_kept.rs"]
+mod odd_kept;
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use domain::{
+    Document, Entity, Event, Filter, Limits, TypePattern,
+    ports::{AppendOutcome, Atomicity, EventStore, ReadRequest},
+};
+use serde_json::json;
+use servers::Server;
+use storage_redis::{RedisOptions, RedisStore};
+
+/// What an event is called.
+#[derive(Debug, Clone)]
+struct Called {
+    id: String,
+    event_type: String,
+    source: String,
+    correlation: Option<String>,
+    entities: BTreeMap<String, String>,
+}
+
+/// A look for events by one name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Look {
+    Id(String),
+    Type(String),
+    Source(String),
+    Correlation(String),
+    Entity(String, String),
+}
+
+impl Called {
+    fn draw(random: &mut fastrand::Rng, id: &str, names: &[String], pairs: &[(String, String)]) -> Self {
+        let mut name = || random.choice(names).cloned().unwrap();
+        let (event_type, source, correlation) = (name(), name(), name());
+        Self {
+            id: id.to_owned(),
+            event_type,
+            source,
+            correlation: random.bool().then_some(correlation),
+            entities: (0..random.usize(..3)).map(|_| random.choice(pairs).cloned().unwrap()).collect(),
+        }
+    }
+
+    fn event(&self) -> Event {
+        let mut json = json!({
+            "id": self.id, "type": self.event_type, "version": "1", "timestamp": "2024-01-15T10:30:00Z",
+            "source": self.source, "metadata": {},
+        });
+        if let Some(correlation) = &self.correlation {
+            json["correlationId"] = json!(correlation);
+        }
+        for (kind, id) in &self.entities {
+            json[format!("{kind}Id")] = json!(id);
+        }
+        Document::parse(json.to_string().as_bytes(), &Limits::default()).unwrap().into_event().unwrap()
+    }
+
+    /// The definition. In a look for types a star stands for anything.
+    fn is_meant(&self, look: &Look) -> bool {
+        match look {
+            Look::Id(id) => self.id == *id,
+            Look::Type(pattern) => pattern == &self.event_type || glob(pattern, &self.event_type),
+            Look::Source(source) => self.source == *source,
+            Look::Correlation(id) => self.correlation.as_ref() == Some(id),
+            Look::Entity(kind, id) => self.entities.get(kind) == Some(id),
+        }
+    }
+
+    fn looks(&self) -> Vec<Look> {
+        let mut looks = vec![
+            Look::Id(self.id.clone()),
+            Look::Type(self.event_type.clone()),
+            Look::Source(self.source.clone()),
+        ];
+        looks.extend(self.correlation.clone().map(Look::Correlation));
+        looks.extend(self.entities.iter().map(|(kind, id)| Look::Entity(kind.clone(), id.clone())));
+        looks
+    }
+}
+
+fn glob(pattern: &str, text: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(text) = text.strip_prefix(head) else { return false };
+    let ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+    ends.into_iter().any(|at| glob(rest, &text[at..]))
+}
+
+/// What answers looks.
+#[async_trait]
+trait Finds {
+    /// The ids of the events that are found, in log order.
+    async fn find(&self, look: &Look) -> Vec<String>;
+}
+
+#[async_trait]
+impl Finds for RedisStore {
+    async fn find(&self, look: &Look) -> Vec<String> {
+        let one = |text: &String| BTreeSet::from([text.clone()]);
+        let filter = match look {
+            Look::Id(id) => Filter { event_ids: [id.clone()].into(), ..Filter::default() },
+            Look::Type(text) => Filter { types: vec![TypePattern::new(text)], ..Filter::default() },
+            Look::Source(text) => Filter { sources: one(text), ..Filter::default() },
+            Look::Correlation(id) => Filter::correlation(id),
+            Look::Entity(kind, id) => Filter::entity(Entity::new(kind, id)),
+        };
+        let filter = Arc::new(filter);
+        let page = self.read(&ReadRequest::new(filter.clone(), 1000)).await.unwrap();
+        assert_eq!((page.corrupt, page.next), (vec![], None));
+        let ids: Vec<String> = page.events.iter().map(|stored| stored.event.id().to_owned()).collect();
+        assert_eq!(self.count(&filter, None).await.unwrap(), ids.len() as u64, "{look:?}");
+        if let Look::Id(id) = look {
+            let got = self.get(std::slice::from_ref(id)).await.unwrap();
+            assert!(got.iter().map(|stored| stored.event.id()).eq(&ids), "{look:?}");
+        }
+        ids
+    }
+}
+
+/// Looks whose answer is not what the events are called.
+async fn confusions(finds: &impl Finds, all: &[Called], looks: &BTreeSet<Look>) -> Vec<String> {
+    let mut confused = Vec::new();
+    for look in looks {
+        let meant: Vec<&str> =
+            all.iter().filter(|called| called.is_meant(look)).map(|c| c.id.as_str()).collect();
+        let found = finds.find(look).await;
+        if found != meant {
+            confused.push(format!("{look:?}: found {found:?}, meant {meant:?}"));
+        }
+    }
+    confused
+}
+
+/// Events with odd names, and looks for every name there is, whether an event has it or not.
+fn drawn(random: &mut fastrand::Rng) -> (Vec<Called>, BTreeSet<Look>) {
+    let names = odd::names(random, 60);
+    let pairs = odd::pairs(random, &names, 40);
+    // An event may have one entity of a kind; kinds that would be other members have none.
+    let is_kind = |(kind, _): &&(String, String)| kind != "correlation" && kind != "causation";
+    let pairs: Vec<_> = pairs.iter().filter(is_kind).cloned().collect();
+    let mut all: Vec<Called> = names.iter().map(|id| Called::draw(random, id, &names, &pairs)).collect();
+    // No pair is without an event.
+    assert!(pairs.len() <= all.len());
+    for (called, (kind, id)) in all.iter_mut().zip(&pairs) {
+        called.entities.insert(kind.clone(), id.clone());
+    }
+    let mut looks: BTreeSet<Look> = all.iter().flat_map(Called::looks).collect();
+    for name in &names {
+        looks.extend([Look::Type(name.clone()), Look::Source(name.clone()), Look::Correlation(name.clone())]);
+    }
+    looks.extend(pairs.iter().map(|(kind, id)| Look::Entity(kind.clone(), id.clone())));
+    (all, looks)
+}
+
+async fn check_events(store: &RedisStore, random: &mut fastrand::Rng) {
+    let (mut all, looks) = drawn(random);
+    for batch in all.chunks(17) {
+        let events: Vec<Event> = batch.iter().map(Called::event).collect();
+        let outcomes = store.append(&events, Atomicity::Each).await.unwrap();
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Stored(_))), "{outcomes:?}");
+    }
+    assert_eq!(confusions(store, &all, &looks).await, [""; 0]);
+    // Erasing an entity takes its own events, and leaves those of every other name.
+    let erased = all.iter().find_map(|called| called.entities.first_key_value()).unwrap();
+    let erased = (erased.0.clone(), erased.1.clone());
+    store.erase(&Entity::new(&erased.0, &erased.1)).await.unwrap();
+    all.retain(|called| called.entities.get(&erased.0) != Some(&erased.1));
+    assert_eq!(confusions(store, &all, &looks).await, [""; 0], "after erasing {erased:?}");
+    let report = store.verify(None).await.unwrap();
+    assert_eq!((report.total_findings, report.events), (0, all.len() as u64), "{:?}", report.findings);
+}
+
+/// Whether what follows the prefix of a namespace is a key of `docs/redis-format.md`.
+fn is_documented(rest: &str) -> bool {
+    let number = |text: &str| {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    // base64url without padding.
+    let encoded = |text: &str| {
+        let is_of = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        !text.is_empty() && text.bytes().all(is_of)
+    };
+    match rest.split(':').collect::<Vec<_>>()[..] {
+        [name] => [
+            "meta",
+            "chunks",
+            "zdict",
+            "holes",
+            "unscrubbed",
+            "groups",
+            "seen",
+            "dl",
+            "schedule",
+            "replays",
+            "checkpoints",
+            "schemas",
+            "minutes",
+        ]
+        .contains(&name),
+        ["log" | "dir" | "d" | "replayed" | "stats", n] => number(n),
+        ["e" | "wait" | "replay" | "rr" | "rq", text] => encoded(text),
+        ["dl", name] => ["events", "at", "order", "groups"].contains(&name),
+        ["replays", "open"] => true,
+        ["ix", chunk, "t" | "s", text] => number(chunk) && encoded(text),
+        ["ix", chunk, "h", hour] => number(chunk) && number(hour),
+        ["g", text, "c" | "s" | "o" | "f"] => encoded(text),
+        ["g", text, "b" | "l" | "q", segment] => encoded(text) && number(segment),
+        ["dl", "in", state, text] => state.bytes().all(|byte| byte.is_ascii_lowercase()) && encoded(text),
+        _ => false,
+    }
+}
+
+/// Every key of the server, each documented; there are many.
+async fn check_keys(server: &Server, namespaces: &[String]) {
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap();
+    assert!(keys.len() > 100 * namespaces.len(), "{}", keys.len());
+    for key in keys {
+        let text = String::from_utf8(key).unwrap();
+        let rest = namespaces.iter().find_map(|name| text.strip_prefix(&format!("{{{name}:0}}:")));
+        assert!(rest.is_some_and(is_documented), "{text:?} is no key of docs/redis-format.md");
+    }
+}
+
+#[tokio::test]
+async fn everything_is_found_by_its_own_name_and_no_other() {
+    let Some(server) = support::redis_server("odd names on Redis").await else { return };
+    let mut random = fastrand::Rng::with_seed(support::seed());
+    let rounds = support::rounds(8);
+    let mut namespaces = Vec::new();
+    for round in 0..rounds {
+        let namespace = format!("odd-{round}");
+        let options = RedisOptions { namespace: namespace.clone(), ..RedisOptions::new(server.url()) };
+        let store = RedisStore::create(options).await.unwrap();
+        check_events(&store, &mut random).await;
+        odd_kept::check_groups(&store, &mut random).await;
+        odd_kept::check_marks_and_schemas(&store, &mut random).await;
+        odd_kept::check_waiting(&store, &mut random).await;
+        store.close().await;
+        namespaces.push(namespace);
+    }
+    check_keys(&server, &namespaces).await;
+    println!("{rounds} rounds of odd names");
+}
+
+/// What an index is kept by.
+type Key = fn(&Look) -> String;
+
+/// An index as somebody writes it who does not think of odd names.
+struct Careless {
+    key: Key,
+    found: BTreeMap<String, Vec<String>>,
+}
+
+impl Careless {
+    fn of(key: Key, all: &[Called]) -> Self {
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for called in all {
+            for look in called.looks() {
+                let ids = found.entry(key(&look)).or_default();
+                if ids.last() != Some(&called.id) {
+                    ids.push(called.id.clone());
+                }
+            }
+        }
+        Self { key, found }
+    }
+}
+
+#[async_trait]
+impl Finds for Careless {
+    async fn find(&self, look: &Look) -> Vec<String> {
+        self.found.get(&(self.key)(look)).cloned().unwrap_or_default()
+    }
+}
+
+/// The parts of a look, as a key that nothing is wrong with would have them.
+fn parts(look: &Look) -> [&str; 3] {
+    match look {
+        Look::Id(text) => ["id", text, ""],
+        Look::Type(text) => ["type", text, ""],
+        Look::Source(text) => ["source", text, ""],
+        Look::Correlation(text) => ["correlation", text, ""],
+        Look::Entity(kind, id) => ["entity", kind, id],
+    }
+}
+
+/// The control: each of these keys confuses some names, and the same check notices it.
+#[tokio::test]
+async fn keys_that_confuse_names_are_noticed() {
+    let mut random = fastrand::Rng::with_seed(support::seed());
+    let (all, mut looks) = drawn(&mut random);
+    // A careless index knows nothing of patterns.
+    looks.retain(|look| !matches!(look, Look::Type(text) if text.contains('*')));
+    let right = Careless::of(|look| format!("{:?}", parts(look)), &all);
+    assert_eq!(confusions(&right, &all, &looks).await, [""; 0]);
+    let wrong: [(&str, Key); 6] = [
+        ("joined", |look| parts(look).concat()),
+        ("joined by a colon", |look| parts(look).join(":")),
+        ("in small letters", |look| format!("{:?}", parts(look)).to_lowercase()),
+        ("without controls", |look| {
+            parts(look).join("/").chars().filter(|c| !c.is_control() && *c != '\u{202e}').collect()
+        }),
+        ("without braces and hyphens", |look| parts(look).join("/").replace(['{', '}', '-'], "")),
+        ("cut", |look| parts(look).map(|part| part.chars().take(3).collect::<String>()).join("/")),
+    ];
+    for (name, key) in wrong {
+        let confused = confusions(&Careless::of(key, &all), &all, &looks).await;
+        println!("{name}: {} of {} looks", confused.len(), looks.len());
+        assert!(!confused.is_empty(), "{name}");
+    }
+}
