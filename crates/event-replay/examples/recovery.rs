@@ -126,5 +126,5 @@ pub async fn run() -> Outcome {
 
 #[tokio::main]
 async fn main() -> Outcome {
-    run().await
+    Box::pin(run()).await
 }

@@ -30,7 +30,7 @@ async fn an_error_handler_reports_and_never_feeds_itself() {
 
 #[tokio::test]
 async fn a_read_model_is_recovered_by_replays() {
-    recovery::run().await.unwrap();
+    Box::pin(recovery::run()).await.unwrap();
 }
 
 #[test]

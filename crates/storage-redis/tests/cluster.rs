@@ -253,7 +253,7 @@ async fn events_are_trimmed_and_erased_while_their_slot_is_moved() {
         let store = store.clone();
         async move {
             for user in 0..10usize {
-                store.erase(&Entity::new("user", &format!("u{user}"))).await.unwrap();
+                store.erase(&Entity::new("user", format!("u{user}"))).await.unwrap();
                 let max_events = Some(450 - 10 * user as u64);
                 let rule = RetentionRule { max_events, ..RetentionRule::default() };
                 let (holds, groups) = (Vec::new(), GroupHolds::default());

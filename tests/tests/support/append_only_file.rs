@@ -22,7 +22,7 @@ impl AppendOnlyFile {
         };
         let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         let newest = paths.filter_map(|path| Some((number(&path)?, path))).max();
-        let (number, path) = newest.expect("the server has an append-only file");
+        let (number, path) = newest.unwrap_or_else(|| panic!("the server has no append-only file"));
         let length = std::fs::metadata(&path).unwrap().len();
         Self { path, number, length }
     }

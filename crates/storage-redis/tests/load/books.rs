@@ -34,6 +34,13 @@ impl Books {
         self.answered.push((id.to_owned(), sequence));
     }
 
+    /// Some of the events, by their ids.
+    pub(crate) fn some(&self) -> Vec<String> {
+        let one = |_| fastrand::choice(&self.answered).map(|(id, _)| id.clone());
+        let some: std::collections::BTreeSet<String> = (0..6).filter_map(one).collect();
+        some.into_iter().collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.answered.len()
     }

@@ -110,10 +110,18 @@ impl Load {
             });
         }
         let store = RedisStore::open(options.clone()).await.unwrap();
-        let (stop, walks) = (load.stop.clone(), load.walks.clone());
+        let (stop, walks, books) = (load.stop.clone(), load.walks.clone(), load.books.clone());
         load.tasks.spawn(async move {
             while !stop.load(Ordering::Relaxed) {
-                walk(&store, answers).await;
+                let (asked, stored) = {
+                    let books = books.lock().unwrap();
+                    (books.some(), books.len())
+                };
+                let found = walk(&store, answers).await;
+                if answers == Answers::AreNeverLost {
+                    assert!(found.is_none_or(|found| found >= stored), "{found:?} of {stored} events");
+                }
+                look_up(&store, answers, &asked).await;
                 walks.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -176,34 +184,66 @@ async fn appended(store: &RedisStore, events: &[Event], answers: Answers) -> Vec
     panic!("a write stays unknown for ever");
 }
 
-/// Reads the log from one end to the other, by pages, and by a type.
-async fn walk(store: &RedisStore, answers: Answers) {
-    for filter in
-        [Filter::default(), Filter { types: vec![domain::TypePattern::new("b")], ..Filter::default() }]
-    {
-        let mut request = ReadRequest::new(filter, 200);
-        let mut before = None;
-        loop {
-            let page = match store.read(&request).await {
-                Ok(page) => page,
-                // A promotion took the end of the log that this walk had come to: it begins anew.
-                Err(EventStoreError::LostCursor(_)) => break,
-                Err(EventStoreError::Storage(StorageFailure::Unavailable(_)))
-                    if answers == Answers::MayBeLate =>
-                {
-                    continue;
-                }
-                Err(error) => panic!("a reader was told: {error}"),
-            };
-            assert_eq!(page.corrupt, []);
-            for stored in &page.events {
-                assert!(before < Some(stored.position), "{} after {before:?}", stored.position);
-                before = Some(stored.position);
+/// Reads the log from one end to the other, by pages; and what is of a type. How many events there are, where it came to the end.
+async fn walk(store: &RedisStore, answers: Answers) -> Option<usize> {
+    let all = walk_one(store, answers, Filter::default()).await;
+    walk_one(store, answers, Filter { types: vec![domain::TypePattern::new("b")], ..Filter::default() })
+        .await;
+    all
+}
+
+async fn walk_one(store: &RedisStore, answers: Answers, filter: Filter) -> Option<usize> {
+    let mut request = ReadRequest::new(filter, 200);
+    let (mut before, mut found) = (None, 0);
+    loop {
+        let page = match store.read(&request).await {
+            Ok(page) => page,
+            // A promotion took the end of the log that this walk had come to: it begins anew.
+            Err(EventStoreError::LostCursor(_)) => return None,
+            Err(EventStoreError::Storage(StorageFailure::Unavailable(_)))
+                if answers == Answers::MayBeLate =>
+            {
+                continue;
             }
-            match page.next {
-                Some(next) => request.after = Some(next),
-                None => break,
-            }
+            Err(error) => panic!("a reader was told: {error}"),
+        };
+        assert_eq!(page.corrupt, []);
+        for stored in &page.events {
+            assert!(before < Some(stored.position), "{} after {before:?}", stored.position);
+            before = Some(stored.position);
         }
+        found += page.events.len();
+        match page.next {
+            Some(next) => request.after = Some(next),
+            None => return Some(found),
+        }
+    }
+}
+
+/// Looks up events that were answered as stored, by their ids and by their user. As long as nothing can be lost, they are found.
+async fn look_up(store: &RedisStore, answers: Answers, asked: &[String]) {
+    for ids in asked.chunks(3) {
+        let found = match store.get(ids).await {
+            Ok(found) => found,
+            Err(EventStoreError::Storage(StorageFailure::Unavailable(_)))
+                if answers == Answers::MayBeLate =>
+            {
+                continue;
+            }
+            Err(error) => panic!("a reader was told: {error}"),
+        };
+        let found: Vec<&str> = found.iter().map(|stored| stored.event.id()).collect();
+        assert!(answers != Answers::AreNeverLost || found == ids, "{found:?} of {ids:?}");
+    }
+    let Some(round) = asked.first().and_then(|id| id.split('.').nth(1)?.parse::<usize>().ok()) else {
+        return;
+    };
+    let users = std::collections::BTreeSet::from([format!("u{}", round % 50)]);
+    let entities = std::collections::BTreeMap::from([("user".to_owned(), users)]);
+    let filter = Filter { entities, ..Filter::default() };
+    match store.read(&ReadRequest::new(filter, 20)).await {
+        Ok(page) if answers == Answers::AreNeverLost => assert!(!page.events.is_empty(), "{asked:?}"),
+        Err(EventStoreError::Storage(StorageFailure::Unavailable(_))) if answers == Answers::MayBeLate => {}
+        other => drop(other.expect("a reader was told")),
     }
 }
