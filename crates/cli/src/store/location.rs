@@ -153,7 +153,7 @@ impl StoreLocation {
 
     /// Whether it is on a Redis server.
     pub(crate) fn is_redis(&self) -> bool {
-        matches!(self.place, Place::Redis(_) | Place::RedisGroup)
+        matches!(self.place, Place::Redis(_))
     }
 
     /// The same place, but for the namespace.
