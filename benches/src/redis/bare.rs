@@ -1,8 +1,10 @@
 //! The yardstick: bare commands on a stream, by the same client library.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use domain::Event;
-use redis::{Pipeline, Value, aio::MultiplexedConnection, cmd};
+use redis::{AsyncConnectionConfig, Pipeline, Value, aio::MultiplexedConnection, cmd};
 use servers::Server;
 
 /// A connection and a stream.
@@ -14,7 +16,9 @@ pub(super) struct Bare {
 impl Bare {
     pub(super) async fn connect(server: &Server) -> Result<Self> {
         let client = redis::Client::open(server.url())?;
-        Ok(Self { connection: client.get_multiplexed_async_connection().await? })
+        // Half a second, which is usual, is little on a machine that does other things besides.
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(60)));
+        Ok(Self { connection: client.get_multiplexed_async_connection_with_config(&config).await? })
     }
 
     /// One event, awaited.
