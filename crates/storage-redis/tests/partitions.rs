@@ -211,12 +211,14 @@ async fn a_partition_begins_an_epoch_by_itself() {
     // What the old server had handed out beyond what stayed was lost with it.
     let mut lost = before.clone();
     lost.sequences[1] += 1;
-    request.after = Some(lost);
-    let refused = store.read(&request).await.unwrap_err();
+    let refused = store.changed(&lost, std::time::Duration::ZERO).await.unwrap_err();
     assert!(
         matches!(&refused, EventStoreError::LostCursor(text) if text.contains("log epoch 1")),
         "{refused}"
     );
+    // Who has come so far reads on: nothing is passed over.
+    request.after = Some(lost);
+    assert_eq!(store.read(&request).await.unwrap().events.len(), 40);
     let mut unknown = after.clone();
     unknown.epoch = 3;
     request.after = Some(unknown);
