@@ -15,7 +15,6 @@ mod support;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use domain::ports::GroupStore;
 use fastrand::Rng;
 use support::{
     consumers::{GROUP, Keeper, Process, World, publish_over},
@@ -30,14 +29,20 @@ struct Run {
     lines: usize,
 }
 
-/// Makes tests of these: on a file, and on servers.
+/// Makes tests of these on a file and on servers: of the first always, of the others on servers in a full run alone.
 macro_rules! on_every_store {
-    ($($name:ident)*) => {
+    ($($name:ident)* ; $($other:ident)*) => {
         mod on_a_file {
             $(
                 #[tokio::test(flavor = "multi_thread")]
                 async fn $name() {
                     super::$name(&super::Keeper::Sqlite).await;
+                }
+            )*
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $other() {
+                    super::$other(&super::Keeper::Sqlite).await;
                 }
             )*
         }
@@ -51,17 +56,30 @@ macro_rules! on_every_store {
                     }
                 }
             )*
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $other() {
+                    if !super::support::is_full_run() {
+                        println!("NOT RUN on servers: {}; ./test --full does", stringify!($other));
+                        return;
+                    }
+                    for keeper in super::Keeper::servers() {
+                        super::$other(&keeper).await;
+                    }
+                }
+            )*
         }
     };
 }
 
 on_every_store! {
     killed_processes_lose_nothing_keep_the_order_and_repeat_little
-    the_checker_sees_that_a_handler_answers_before_it_handles
     a_process_that_slept_through_its_lease_drops_what_it_had_and_commits_nothing
+    an_event_that_aborts_its_process_becomes_a_dead_letter_and_none_of_its_neighbours_does
+    ;
+    the_checker_sees_that_a_handler_answers_before_it_handles
     the_checker_sees_that_fencing_is_gone
     a_sleeper_wakes_among_others_and_takes_its_share_again
-    an_event_that_aborts_its_process_becomes_a_dead_letter_and_none_of_its_neighbours_does
 }
 
 /// Three processes share a group while events come; one after the other is killed and started again.
@@ -101,7 +119,7 @@ async fn processes_are_killed(keeper: &Keeper, events: usize, kills: usize, opti
 }
 
 async fn killed_processes_lose_nothing_keep_the_order_and_repeat_little(keeper: &Keeper) {
-    let (events, kills) = (support::consumers::events(5_000), support::rounds(8));
+    let (events, kills) = (support::consumers::events(4_000), support::rounds(8));
     let run = processes_are_killed(keeper, events, kills, &[]).await;
     let Verdict { repeats, late, lapses, .. } = run.verdict;
     println!(

@@ -91,7 +91,7 @@ impl Shared {
 async fn append_batches(store: RedisStore, shared: Arc<Shared>, publisher: usize, mut rng: Rng) {
     let mut next = 0;
     while shared.passes().await {
-        let size = if rng.bool() { rng.u64(1..=5) } else { rng.u64(1..=120) };
+        let size = if rng.bool() { rng.u64(1..=5) } else { rng.u64(1..=80) };
         let batch: Vec<Event> = (next..next + size).map(|n| event(publisher, n)).collect();
         next += size;
         let outcomes = loop {
@@ -127,6 +127,8 @@ async fn append_batches(store: RedisStore, shared: Arc<Shared>, publisher: usize
         let is_again = stored.is_empty();
         let all = if is_again { again } else { stored };
         shared.ledger().acknowledge(publisher, &all, is_again);
+        // The log must stay one that can be read over and over.
+        tokio::time::sleep(Duration::from_millis(rng.u64(0..8))).await;
     }
 }
 
@@ -166,8 +168,14 @@ struct World {
     first: AppendOnlyFile,
     /// As it was when the server was last started.
     at_start: AppendOnlyFile,
-    /// Whether it ended in the midst of things then.
-    was_cut: bool,
+    /// How often the server has found that it ended in the midst of things; of these, without anything having been cut away:
+    /// a process can be killed in the midst of a write.
+    truncated: usize,
+    torn_writes: usize,
+    /// Whether it did so when it was last started.
+    is_untidy: bool,
+    /// Whether it was cut before.
+    is_cut: bool,
     checkpoints: Vec<Checkpoint>,
     replays: Vec<String>,
     cuts: usize,
@@ -216,7 +224,10 @@ impl World {
             publishers,
             at_start: first.clone(),
             first,
-            was_cut: false,
+            truncated: 0,
+            torn_writes: 0,
+            is_untidy: false,
+            is_cut: false,
             checkpoints: Vec::new(),
             replays: Vec::new(),
             cuts: 0,
@@ -250,8 +261,8 @@ impl World {
             self.start_replay().await;
         }
         tokio::time::sleep(Duration::from_millis(self.rng.u64(0..250))).await;
-        if std::mem::take(&mut self.was_cut) {
-            // A server that were killed before that, too, could do half of the batch that was cut: that is its own fault.
+        if self.is_untidy {
+            // A server that were killed before that, too, could do half of the batch that was left: that is its own fault.
             written_anew(&self.server.url()).await;
         }
         self.make_checkpoint().await;
@@ -296,12 +307,17 @@ impl World {
         };
         file.cut(&self.server, to.clamp(least, file.length));
         self.cuts += 1;
-        self.was_cut = true;
+        self.is_cut = true;
     }
 
     /// Starts the server again and holds what it has against what was answered; then everybody else may come.
     async fn come_back(&mut self, promise: Promise) {
         self.server.restart().await.unwrap();
+        let truncated = self.server.log().await.matches("Truncating the AOF").count();
+        let is_cut = std::mem::take(&mut self.is_cut);
+        self.is_untidy = truncated > self.truncated;
+        self.torn_writes += usize::from(self.is_untidy && !is_cut);
+        self.truncated = truncated;
         self.at_start = AppendOnlyFile::of(&self.server);
         let log = RawLog::read(&self.server.url()).await;
         self.shared.ledger().check(&log, promise);
@@ -455,11 +471,12 @@ async fn a_server_that_syncs_always_loses_nothing_that_it_answered() {
             world.come_back(Promise::Everything).await;
             world.shared.ledger().expect_none(&format!("{binary}, round {round}"));
         }
+        let torn_writes = world.torn_writes;
         let ledger = world.settle(false).await;
         ledger.expect_none(&binary.to_string());
         let (there, absent) = ledger.torn;
         println!(
-            "{binary}, always: {rounds} kills, {} events answered, {} lost; batches under way: {there} whole, {absent} absent",
+            "{binary}, always: {rounds} kills, {torn_writes} torn writes, {} events answered, {} lost; batches under way: {there} whole, {absent} absent",
             ledger.answered, ledger.lost
         );
         assert_eq!(ledger.lost, 0);
@@ -477,12 +494,12 @@ async fn a_server_that_syncs_each_second_loses_nothing_but_the_end() {
             world.come_back(Promise::AllButTheEnd).await;
             world.shared.ledger().expect_none(&format!("{binary}, round {round}"));
         }
-        let cuts = world.cuts;
+        let (cuts, torn_writes) = (world.cuts, world.torn_writes);
         let ledger = world.settle(true).await;
         ledger.expect_none(&binary.to_string());
         let (there, absent) = ledger.torn;
         println!(
-            "{binary}, everysec: {rounds} kills, {cuts} cuts, {} events answered, {} lost; batches under way: {there} \
+            "{binary}, everysec: {rounds} kills, {cuts} cuts, {torn_writes} torn writes besides, {} events answered, {} lost; batches under way: {there} \
              whole, {absent} absent",
             ledger.answered, ledger.lost
         );

@@ -15,10 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{
-    Filter, TypePattern,
-    ports::{GroupStore as _, SystemClock},
-};
+use domain::{Filter, TypePattern, ports::SystemClock};
 use replay::{Cancel, GroupReplayOptions, JobRunner, Pace, PlanRequest, ReplayManager};
 use support::{
     consumers::{GROUP, Keeper, World},
