@@ -126,7 +126,8 @@ impl Batch {
     }
 }
 
-type Appended = (Batch, Result<Vec<AppendOutcome>, EventStoreError>);
+/// A batch, and what became of each of its events.
+type Appended = (Batch, Vec<Result<AppendOutcome, EventStoreError>>);
 
 /// Takes in events line by line.
 ///
@@ -274,7 +275,7 @@ impl Intake {
         self.in_flight_lines = batch.line_range();
         let appender = Arc::clone(self.publisher.appender());
         self.in_flight.spawn(async move {
-            let outcomes = appender.each(&batch.events).await.into_iter().collect();
+            let outcomes = appender.each(&batch.events).await;
             (batch, outcomes)
         });
         Ok(())
@@ -292,21 +293,20 @@ impl Intake {
         }
     }
 
+    /// Counts what became of a batch. A store may take a batch in pieces: those before a failure are stored.
     fn count(
         &mut self,
         batch: Batch,
-        outcomes: Result<Vec<AppendOutcome>, EventStoreError>,
+        outcomes: Vec<Result<AppendOutcome, EventStoreError>>,
     ) -> Result<(), IntakeError> {
         let lines = batch.line_range();
-        match outcomes {
-            Ok(outcomes) => {
-                for (named, outcome) in batch.named().zip(outcomes) {
-                    self.tally.outcome(named, outcome);
-                }
-                Ok(())
+        for (named, outcome) in batch.named().zip(outcomes) {
+            match outcome {
+                Ok(outcome) => self.tally.outcome(named, outcome),
+                Err(error) => return Err(self.failed(error, named.line..=*lines.end())),
             }
-            Err(error) => Err(self.failed(error, lines)),
         }
+        Ok(())
     }
 
     fn failed(&self, error: EventStoreError, lines: RangeInclusive<u64>) -> IntakeError {
@@ -326,8 +326,9 @@ impl Intake {
             Err(EventStoreError::BatchTooLarge { max_events, max_bytes }) => {
                 Err(IntakeError::TooLargeToBeAtomic { max_events, max_bytes })
             }
-            outcomes => {
-                self.count(batch, outcomes)?;
+            Err(error) => Err(self.failed(error, batch.line_range())),
+            Ok(outcomes) => {
+                self.count(batch, outcomes.into_iter().map(Ok).collect())?;
                 if self.tally.progress.conflicts + self.tally.progress.rejected > 0 {
                     self.tally.not_stored.get_or_insert(0);
                 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
     reason = "a panic is a test's way to fail"
@@ -11,6 +12,8 @@ pub(crate) mod acknowledged;
 pub(crate) mod append_only_file;
 pub(crate) mod consumers;
 pub(crate) mod effects;
+pub(crate) mod killed_server;
+pub(crate) mod publishing;
 
 use std::{
     io::Read,
