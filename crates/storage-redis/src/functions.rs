@@ -16,6 +16,7 @@ struct Library {
 
 static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     let parts = [
+        include_str!("lua/find.lua"),
         include_str!("lua/write.lua"),
         include_str!("lua/append.lua"),
         include_str!("lua/trim.lua"),
@@ -27,8 +28,7 @@ static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     ];
     // Every function is registered so that it is done whole or not at all.
     let parts = parts.concat().replace("redis.register_function", "register");
-    // What only reads may be refused in its midst.
-    let first = [include_str!("lua/common.lua"), include_str!("lua/find.lua"), include_str!("lua/whole.lua")];
+    let first = [include_str!("lua/common.lua"), include_str!("lua/whole.lua")];
     let source = first.concat() + &parts;
     let digest = Sha256::digest(source.as_bytes());
     let version: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();

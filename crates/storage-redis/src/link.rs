@@ -4,16 +4,23 @@
 //! when they change their roles: what was certainly not done is done again, elsewhere or a little later, until there is no
 //! more time; a write whose answer was lost is told, for it may have been done.
 
-use std::{sync::Arc, time::Duration};
+mod carry;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
 use domain::StorageFailure;
 use redis::{Client, Cmd, Pipeline, RedisResult, Value};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::{
     address::{self, Place},
-    call::{Call, Trouble},
+    call::Call,
     cluster::Cluster,
     connect::Dialler,
     failure::{self, Intent},
@@ -24,11 +31,6 @@ use crate::{
     slot,
 };
 
-/// The shortest and the longest pause between two tries of a call.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
-/// How often a call is sent on at once: nodes that disagree could send it to each other for ever.
-const SENT_ON: u32 = 5;
-
 /// A way to a namespace. Clones share its connections.
 #[derive(Clone)]
 pub(crate) struct Link {
@@ -36,6 +38,7 @@ pub(crate) struct Link {
     timeout: Duration,
     /// The slot where commands go that name no key.
     home: u16,
+    disturbances: Arc<AtomicU64>,
 }
 
 #[derive(Clone)]
@@ -65,13 +68,25 @@ impl Link {
                 Way::Cluster(Cluster::new(seeds.iter().map(|seed| seed.addr().clone()).collect(), servers))
             }
         };
-        Ok(Self { way, timeout: options.timeout, home: slot::of_key(home.as_bytes()) })
+        let home = slot::of_key(home.as_bytes());
+        Ok(Self { way, timeout: options.timeout, home, disturbances: Arc::default() })
+    }
+
+    /// How often something came in between so far: a call was sent again, or on to another server, or a connection was lost.
+    /// As long as this stays what it is, what is asked first is answered first, and not from a later time than what is asked
+    /// after it.
+    pub(crate) fn disturbances(&self) -> u64 {
+        self.disturbances.load(Ordering::Acquire)
+    }
+
+    fn disturb(&self) {
+        self.disturbances.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Sends a command that changes nothing.
     pub(crate) async fn read(&self, command: &Cmd) -> Result<Value, StorageFailure> {
         match &self.way {
-            Way::Server(node) => one(node, command, Intent::Read).await,
+            Way::Server(node) => self.one(node, command, Intent::Read).await,
             _ => self.carry(Call::One(command), Intent::Read).await.map(only),
         }
     }
@@ -87,13 +102,13 @@ impl Link {
         };
         let (number, mut connection) = node.connected().await?;
         let answer = connection.send_packed_commands(commands, 0, commands.len()).await;
-        settled(node, number, answer.and_then(without_errors), Intent::Read)
+        self.settled(node, number, answer.and_then(without_errors), Intent::Read)
     }
 
     /// Sends commands that change something, each for itself; for what needs no more.
     pub(crate) async fn write(&self, command: &Cmd) -> Result<Value, StorageFailure> {
         match &self.way {
-            Way::Server(node) => one(node, command, Intent::Write).await,
+            Way::Server(node) => self.one(node, command, Intent::Write).await,
             _ => self.carry(Call::One(command), Intent::Write).await.map(only),
         }
     }
@@ -127,7 +142,7 @@ impl Link {
             functions::load(&mut connection).await.map_err(|error| failure::redis(&error, Intent::Read))?;
             answer = connection.send_packed_command(command).await.and_then(Value::extract_error);
         }
-        settled(node, number, answer, Intent::Write)
+        self.settled(node, number, answer, Intent::Write)
     }
 
     /// The server to ask now for what names no key, for a connection of the caller's own; and its address.
@@ -151,41 +166,28 @@ impl Link {
         node.is_some_and(|node| node.address() != address)
     }
 
-    /// Sends a call to the server that is to have it, as often as it takes.
-    async fn carry(&self, call: Call<'_>, intent: Intent) -> Result<Vec<Value>, StorageFailure> {
-        debug_assert!(call.is_of_one_slot(), "a call names keys of several slots");
-        let mut tries = Tries::new(self.timeout);
-        loop {
-            let tried = match &self.way {
-                Way::Cluster(cluster) => {
-                    let slot = call.slot().unwrap_or(self.home);
-                    in_cluster(cluster, slot, call, intent, tries.deadline).await
-                }
-                Way::Sentinel(sentinels) => at_master(sentinels, call, intent, tries.deadline).await,
-                Way::Server(node) => call.send(node, false, intent, tries.deadline).await,
-            };
-            match tried {
-                Ok(values) => return Ok(values),
-                Err(trouble) => tries.again(trouble).await?,
-            }
-        }
+    /// Sends a command to the only server.
+    async fn one(&self, node: &Node, command: &Cmd, intent: Intent) -> Result<Value, StorageFailure> {
+        let (number, mut connection) = node.connected().await?;
+        let answer = connection.send_packed_command(command).await;
+        self.settled(node, number, answer.and_then(Value::extract_error), intent)
     }
-}
 
-/// Sends a command to the only server.
-async fn one(node: &Node, command: &Cmd, intent: Intent) -> Result<Value, StorageFailure> {
-    let (number, mut connection) = node.connected().await?;
-    let answer = connection.send_packed_command(command).await;
-    settled(node, number, answer.and_then(Value::extract_error), intent)
-}
-
-fn settled<T>(node: &Node, number: u64, answer: RedisResult<T>, intent: Intent) -> Result<T, StorageFailure> {
-    answer.map_err(|error| {
-        if failure::ends_connection(&error) {
-            node.drop_connection(number);
-        }
-        failure::redis(&error, intent)
-    })
+    fn settled<T>(
+        &self,
+        node: &Node,
+        number: u64,
+        answer: RedisResult<T>,
+        intent: Intent,
+    ) -> Result<T, StorageFailure> {
+        answer.map_err(|error| {
+            if failure::ends_connection(&error) {
+                self.disturb();
+                node.drop_connection(number);
+            }
+            failure::redis(&error, intent)
+        })
+    }
 }
 
 fn without_errors(values: Vec<Value>) -> RedisResult<Vec<Value>> {
@@ -198,153 +200,6 @@ fn only(values: Vec<Value>) -> Value {
 
 fn nobody() -> StorageFailure {
     StorageFailure::Foreign("the URL of the Redis store names no host".to_owned())
-}
-
-/// Tries the master that the sentinels name.
-async fn at_master(
-    sentinels: &Arc<Sentinels>,
-    call: Call<'_>,
-    intent: Intent,
-    deadline: Instant,
-) -> Result<Vec<Value>, Trouble> {
-    let node = sentinels.node(deadline).await.map_err(Trouble::unfound)?;
-    let sent = call.send(&node, false, intent, deadline).await;
-    let answer = sent.and_then(|values| without_errors(values).map_err(|error| Trouble::of(&error, intent)));
-    // A write that may have been done is not repeated, and its server is in doubt all the same.
-    if let Err(Trouble::Elsewhere(_) | Trouble::Settled(StorageFailure::Unknown(_))) = &answer {
-        sentinels.doubt(&node);
-    }
-    answer
-}
-
-/// Tries the node that serves a slot, and the one that the slot is on its way to.
-async fn in_cluster(
-    cluster: &Cluster,
-    slot: u16,
-    call: Call<'_>,
-    intent: Intent,
-    deadline: Instant,
-) -> Result<Vec<Value>, Trouble> {
-    let node = cluster.node(slot, deadline).await.map_err(Trouble::unfound)?;
-    let answer = match call {
-        Call::All(commands) => all_in_cluster(cluster, &node, commands, deadline).await,
-        _ => match call.send(&node, false, intent, deadline).await {
-            Err(Trouble::Ask(address, _)) => {
-                let other = cluster.at(&address, &node).map_err(Trouble::Settled)?;
-                call.send(&other, true, intent, deadline).await.map_err(Trouble::on_the_way)
-            }
-            answer => answer,
-        },
-    };
-    match &answer {
-        Err(Trouble::Moved(address, _)) => {
-            cluster.learn(slot, address, &node).map_err(Trouble::Settled)?;
-        }
-        Err(Trouble::Elsewhere(_) | Trouble::Settled(StorageFailure::Unknown(_))) => {
-            cluster.doubt(slot, &node);
-        }
-        _ => {}
-    }
-    answer
-}
-
-/// Reads of a slot that is on its way: what the node does not have any more is asked of the other one. The answers must be
-/// as if they had been given one after the other, so they are asked for again until they are the same twice, where some came
-/// from here and some from there.
-async fn all_in_cluster(
-    cluster: &Cluster,
-    node: &Arc<Node>,
-    commands: &Pipeline,
-    deadline: Instant,
-) -> Result<Vec<Value>, Trouble> {
-    let mut before = None;
-    loop {
-        let mut values = Call::All(commands).send(node, false, Intent::Read, deadline).await?;
-        let (mut gone, mut to) = (Vec::new(), None);
-        for (at, value) in values.iter().enumerate() {
-            let Value::ServerError(error) = value else { continue };
-            match Trouble::of(&error.clone().into(), Intent::Read) {
-                Trouble::Ask(address, _) => {
-                    gone.push(at);
-                    to = Some(address);
-                }
-                trouble => return Err(trouble),
-            }
-        }
-        let Some(to) = to else { return Ok(values) };
-        let other = cluster.at(&to, node).map_err(Trouble::Settled)?;
-        let mut asked = Pipeline::with_capacity(gone.len());
-        for (at, command) in commands.cmd_iter().enumerate() {
-            if gone.binary_search(&at).is_ok() {
-                asked.add_command(command.clone());
-            }
-        }
-        let found = Call::All(&asked).send(&other, true, Intent::Read, deadline).await;
-        for (at, value) in gone.iter().zip(found.map_err(Trouble::on_the_way)?) {
-            let value =
-                value.extract_error().map_err(|error| Trouble::of(&error, Intent::Read).on_the_way())?;
-            if let Some(place) = values.get_mut(*at) {
-                *place = value;
-            }
-        }
-        if gone.len() == commands.len() || before.as_ref() == Some(&values) {
-            return Ok(values);
-        }
-        before = Some(values);
-    }
-}
-
-impl Trouble {
-    /// Nobody knows which server to ask.
-    fn unfound(failure: StorageFailure) -> Self {
-        match failure {
-            StorageFailure::Unavailable(_) | StorageFailure::Busy { .. } => Self::Wait(failure),
-            _ => Self::Settled(failure),
-        }
-    }
-
-    /// Trouble of the node that a slot is on its way to: where it is not that any more, who knows is the node that had it.
-    fn on_the_way(self) -> Self {
-        match self {
-            Self::Settled(_) => self,
-            other => Self::Wait(other.failure()),
-        }
-    }
-}
-
-/// The tries of a call.
-struct Tries {
-    deadline: Instant,
-    pauses: ExponentialBackoff,
-    sent_on: u32,
-}
-
-impl Tries {
-    fn new(timeout: Duration) -> Self {
-        let pauses = ExponentialBuilder::new().with_min_delay(PAUSES.0).with_max_delay(PAUSES.1);
-        let pauses = pauses.with_jitter().without_max_times().build();
-        Self { deadline: Instant::now() + timeout, pauses, sent_on: 0 }
-    }
-
-    /// Waits until it is time for another try.
-    ///
-    /// # Errors
-    /// Where there is none, with what came of the last one.
-    async fn again(&mut self, trouble: Trouble) -> Result<(), StorageFailure> {
-        if let Trouble::Settled(failure) = trouble {
-            return Err(failure);
-        }
-        if matches!(trouble, Trouble::Moved(..)) && self.sent_on < SENT_ON {
-            self.sent_on += 1;
-            return Ok(());
-        }
-        let pause = self.pauses.next().unwrap_or(PAUSES.1);
-        if Instant::now() + pause >= self.deadline {
-            return Err(trouble.failure());
-        }
-        sleep(pause).await;
-        Ok(())
-    }
 }
 
 #[cfg(test)]

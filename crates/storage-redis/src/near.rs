@@ -1,11 +1,13 @@
 //! Entries that come with the first round trip of a read by terms.
 //!
 //! A look-up by one correlation id is two questions, where it is and what it is; a function answers both at once. It is
-//! asked where few events are wanted. A server that does not have it, or a user who may not call it, is asked the long way.
+//! asked where few events are wanted. A server that does not have it, or a user who may not call it, is asked the long way;
+//! and so is one whose slot is on its way to another node, where a function finds only what lies with it on the same node.
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use domain::{StorageFailure, ports::Order};
@@ -25,28 +27,39 @@ use crate::{
 const MOST_TERMS: usize = 16;
 /// Events that are wanted at most.
 const MOST_EVENTS: usize = 100;
+/// What a look-up is told whose slot is on its way.
+pub(crate) const SLOT_ON_ITS_WAY: &str = "the slot is on its way to another node";
 /// Bytes of a sequence.
 const PACKED: usize = 6;
+
+/// How long the long way is taken before the function is tried again: it may have been loaded, or allowed, by then.
+const REST: Duration = Duration::from_secs(10);
 
 /// Whether the function can be called, as far as a handle knows.
 #[derive(Debug, Default)]
 pub(crate) struct Finding {
-    cannot: AtomicBool,
+    failed: Mutex<Option<Instant>>,
 }
 
 impl Finding {
     /// Whether to look up so many terms for so many events this way.
     pub(crate) fn is_worth(&self, terms: usize, events: usize) -> bool {
-        (1..=MOST_TERMS).contains(&terms) && events <= MOST_EVENTS && !self.cannot.load(Ordering::Relaxed)
+        (1..=MOST_TERMS).contains(&terms) && events <= MOST_EVENTS && !self.rests()
     }
 
-    /// Whether a failure says that it cannot be called: not now, or not at all, which is noted.
+    fn rests(&self) -> bool {
+        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_some_and(|at| at.elapsed() < REST)
+    }
+
+    /// Whether a failure says that it cannot be called: not this once, or not for a while, which is noted.
     pub(crate) fn is_impossible(&self, failure: &StorageFailure) -> bool {
         let text = failure.to_string();
-        let never = matches!(failure, StorageFailure::Denied(_)) || text.contains("Function not found");
-        self.cannot.fetch_or(never, Ordering::Relaxed);
-        // The slot is on its way to another node, and some of its keys have gone.
-        never || text.contains("non local key")
+        if matches!(failure, StorageFailure::Denied(_)) || text.contains("Function not found") {
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            return true;
+        }
+        text.contains(SLOT_ON_ITS_WAY)
     }
 }
 

@@ -472,7 +472,9 @@ impl Ground {
             // Asked after the values: what a split moved meanwhile is then known to have been moved.
             pipeline.cmd("HMGET").arg(keys.meta()).arg(&["level", "split"][..]);
         }
-        // On one connection what is asked first is answered first: the entries are not older than the state.
+        // On one connection what is asked first is answered first: the entries are not older than the state. Where something
+        // came in between they may be, and are asked for again.
+        let disturbances = store.link().disturbances();
         let ahead = async {
             match guess {
                 Some(guess) => guess.read(store, request.order).await.map(Some),
@@ -480,6 +482,7 @@ impl Ground {
             }
         };
         let (answers, ahead) = futures_util::future::try_join(store.read_entries(&pipeline), ahead).await?;
+        let ahead = ahead.filter(|_| store.link().disturbances() == disturbances);
         let mut answers = answers.into_iter();
         let state = learn(store, answers.next().unwrap_or(Value::Nil))?;
         let (values, near) = match is_near {

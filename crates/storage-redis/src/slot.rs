@@ -48,6 +48,11 @@ fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| (crc << 8) ^ REMAINDERS[usize::from((crc >> 8) as u8 ^ byte)])
 }
 
+/// Whether a command is a function that only reads: it needs all of a slot on one node, and its caller knows another way.
+pub(crate) fn is_look_up(command: &Cmd) -> bool {
+    command.args_iter().next().is_some_and(|name| bytes(&name) == b"FCALL_RO")
+}
+
 /// The slot that a command names by its first key; none where it names no key.
 pub(crate) fn of_command(command: &Cmd) -> Option<u16> {
     keys(command).next().map(of_key)

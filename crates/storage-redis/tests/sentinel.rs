@@ -12,7 +12,7 @@ use domain::{
     ports::{Atomicity, EventStore as _, EventStoreError, Keeps},
 };
 use harness::{Namespace, RedisHarness};
-use load::{Answers, Load, Log};
+use load::{Answers, Load, log, patient};
 use servers::{Binary, Certificates, ClientCertificates, Config, Proxy, Sentinels};
 use storage_redis::{RedisOptions, RedisStore, Tls};
 use tokio::{
@@ -41,20 +41,6 @@ async fn trio() -> Sentinels {
 
 fn namespace(trio: &Sentinels) -> Namespace {
     RedisHarness::over(trio.url(), trio.servers()).namespace(ManualClock::default(), Keeps::History)
-}
-
-/// A call that is given longer than a failover takes.
-fn patient(namespace: &Namespace) -> RedisOptions {
-    RedisOptions { timeout: Duration::from_secs(30), ..namespace.options() }
-}
-
-async fn log(namespace: &Namespace) -> Log {
-    let (meta, entries) = namespace.log().await;
-    let mut log = Log::new(&meta);
-    for (entry, fields) in entries {
-        log.add(&entry, &fields.iter().find(|(name, _)| name == "event").unwrap().1);
-    }
-    log
 }
 
 #[tokio::test]

@@ -48,6 +48,14 @@ impl<'a> SlotMove<'a> {
         say(self.source()?, &["CLUSTER", "COUNTKEYSINSLOT", &self.slot]).await
     }
 
+    /// The keys that have not gone yet.
+    ///
+    /// # Errors
+    /// The node does not answer.
+    pub async fn keys(&self) -> Result<Vec<String>, Error> {
+        say(self.source()?, &["CLUSTER", "GETKEYSINSLOT", &self.slot, "100000"]).await
+    }
+
     /// Carries so many keys over, or as many as there are, and answers how many went.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 -- Functions are done whole or not at all, also while their slot is on its way to another node of a cluster. A node then takes
 -- a key that is not there for one that has gone: a function that removes a key and touches it again would be refused in its
--- midst, and what it did until then is not undone. So it is refused before it begins, and its caller tries again until the
--- slot has arrived.
+-- midst, and what it did until then is not undone; and the node that the slot goes to takes a key that has not come for one
+-- that is not there, so that a function which reads would find less than there is. So it is refused before it begins, and its
+-- caller tries again until the slot has arrived, or reads key by key.
 
 -- Whether this node has the slot half-way: it then refuses keys of which one is there and one never is, each program in words
 -- of its own. Who may not ask is told by the function itself what right is missing.

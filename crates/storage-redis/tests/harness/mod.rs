@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use conformance::{Faults, Harness, ManualClock, Storage, Stores};
 use domain::{Position, ports::Keeps};
-use servers::{Binary, Config, Server};
+use servers::{Binary, Cluster, Config, Server};
 use storage_redis::{RedisOptions, RedisStore};
 use tokio::sync::OnceCell;
 
@@ -122,6 +122,18 @@ impl Storage for Namespace {
 
     fn faults(&self) -> Option<&dyn Faults> {
         Some(self)
+    }
+}
+
+/// A namespace that a master serves, and its slot.
+pub(crate) async fn namespace_at(cluster: &Cluster, master: usize) -> (Namespace, u16) {
+    let harness = RedisHarness::over(cluster.url(), cluster.nodes());
+    loop {
+        let namespace = harness.namespace(ManualClock::default(), Keeps::History);
+        let slot = cluster.slot_of(&namespace.key("meta")).await.unwrap();
+        if cluster.master_of(slot).await == Some(master) {
+            return (namespace, slot);
+        }
     }
 }
 

@@ -28,10 +28,14 @@ use domain::{
 use storage_redis::{RedisOptions, RedisStore};
 use tokio::{task::JoinSet, time::sleep};
 
+use crate::harness::Namespace;
+
 pub(crate) use books::{Books, Log};
 
 /// Writers at once.
 const WRITERS: usize = 4;
+/// Answers for each walk through the log: a log that grows as fast as it can is soon too long to be walked.
+const AHEAD: usize = 20;
 /// Longer than any change of roles takes here: a test that waits for it has failed.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -39,6 +43,21 @@ const LONG: Duration = Duration::from_secs(60);
 pub(crate) fn rounds(few: usize, most: usize) -> usize {
     let asked = std::env::var("EVENT_REPLAY_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
     asked.unwrap_or(few).min(most)
+}
+
+/// A call that is given longer than a failover takes.
+pub(crate) fn patient(namespace: &Namespace) -> RedisOptions {
+    RedisOptions { timeout: Duration::from_secs(30), ..namespace.options() }
+}
+
+/// What plain commands find in the log.
+pub(crate) async fn log(namespace: &Namespace) -> Log {
+    let (meta, entries) = namespace.log().await;
+    let mut log = Log::new(&meta);
+    for (entry, fields) in entries {
+        log.add(&entry, &fields.iter().find(|(name, _)| name == "event").unwrap().1);
+    }
+    log
 }
 
 /// Settles the luck of a test by a seed, which is printed; when things happen is the servers' affair.
@@ -82,11 +101,16 @@ impl Load {
         };
         for writer in 0..WRITERS {
             let store = RedisStore::create(options.clone()).await.unwrap();
-            let (stop, answered, books) = (load.stop.clone(), load.answered.clone(), load.books.clone());
+            let (stop, books) = (load.stop.clone(), load.books.clone());
+            let (answered, walks) = (load.answered.clone(), load.walks.clone());
             load.tasks.spawn(async move {
                 for round in 0.. {
                     if stop.load(Ordering::Relaxed) {
                         break;
+                    }
+                    if answered.load(Ordering::Relaxed) > AHEAD * (walks.load(Ordering::Relaxed) + 2) {
+                        sleep(Duration::from_millis(1)).await;
+                        continue;
                     }
                     let events: Vec<Event> = (0..fastrand::usize(1..=8))
                         .map(|n| {
@@ -137,7 +161,11 @@ impl Load {
         let since = Instant::now();
         while self.answered.load(Ordering::Relaxed) < answered || self.walks.load(Ordering::Relaxed) < walks {
             self.look().await;
-            assert!(since.elapsed() < LONG, "writers or readers do not go on");
+            let (made, walked) = (self.answered(), self.walks());
+            assert!(
+                since.elapsed() < LONG,
+                "writers or readers do not go on: {made} of {answered} answers, {walked} of {walks} walks"
+            );
         }
     }
 

@@ -1,0 +1,210 @@
+//! Carrying a call to where it is to be: tried again, and sent on, for as long as there is time.
+
+use std::{sync::Arc, time::Duration};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use domain::StorageFailure;
+use redis::{Cmd, Pipeline, Value};
+use tokio::time::{Instant, sleep};
+
+use super::{Link, Way, without_errors};
+use crate::{
+    call::{Call, Trouble},
+    cluster::Cluster,
+    failure::Intent,
+    near::SLOT_ON_ITS_WAY,
+    node::Node,
+    sentinel::Sentinels,
+    slot,
+};
+
+/// The shortest and the longest pause between two tries of a call.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+/// How often a call is sent on at once: nodes that disagree could send it to each other for ever.
+const SENT_ON: u32 = 5;
+
+impl Link {
+    /// Sends a call to the server that is to have it, as often as it takes.
+    pub(super) async fn carry(&self, call: Call<'_>, intent: Intent) -> Result<Vec<Value>, StorageFailure> {
+        debug_assert!(call.is_of_one_slot(), "a call names keys of several slots");
+        let mut tries = Tries::new(self.timeout);
+        loop {
+            let tried = match &self.way {
+                Way::Cluster(cluster) => {
+                    let slot = call.slot().unwrap_or(self.home);
+                    self.in_cluster(cluster, slot, call, intent, tries.deadline).await
+                }
+                Way::Sentinel(sentinels) => at_master(sentinels, call, intent, tries.deadline).await,
+                Way::Server(node) => call.send(node, false, intent, tries.deadline).await,
+            };
+            match tried {
+                Ok(values) => return Ok(values),
+                Err(trouble) => {
+                    self.disturb();
+                    tries.again(trouble).await?;
+                }
+            }
+        }
+    }
+
+    /// Tries the node that serves a slot, and the one that the slot is on its way to.
+    async fn in_cluster(
+        &self,
+        cluster: &Cluster,
+        slot: u16,
+        call: Call<'_>,
+        intent: Intent,
+        deadline: Instant,
+    ) -> Result<Vec<Value>, Trouble> {
+        let node = cluster.node(slot, deadline).await.map_err(Trouble::unfound)?;
+        let answer = match call {
+            Call::All(commands) => self.all_in_cluster(cluster, &node, commands, deadline).await,
+            _ => match call.send(&node, false, intent, deadline).await {
+                Err(Trouble::Ask(address, _)) => {
+                    let other = cluster.at(&address, &node).map_err(Trouble::Settled)?;
+                    call.send(&other, true, intent, deadline).await.map_err(Trouble::on_the_way)
+                }
+                answer => answer,
+            },
+        };
+        match &answer {
+            Err(Trouble::Moved(address, _)) => {
+                cluster.learn(slot, address, &node).map_err(Trouble::Settled)?;
+            }
+            Err(Trouble::Elsewhere(_) | Trouble::Settled(StorageFailure::Unknown(_))) => {
+                cluster.doubt(slot, &node);
+            }
+            _ => {}
+        }
+        answer
+    }
+
+    /// Reads of a slot that is on its way: what the node does not have any more is asked of the other one. The answers must be
+    /// as if they had been given one after the other, so they are asked for again until they are the same twice, where some came
+    /// from here and some from there.
+    async fn all_in_cluster(
+        &self,
+        cluster: &Cluster,
+        node: &Arc<Node>,
+        commands: &Pipeline,
+        deadline: Instant,
+    ) -> Result<Vec<Value>, Trouble> {
+        let mut before = None;
+        loop {
+            let mut values = Call::All(commands).send(node, false, Intent::Read, deadline).await?;
+            let (mut gone, mut to) = (Vec::new(), None);
+            for ((at, value), command) in values.iter().enumerate().zip(commands.cmd_iter()) {
+                let Value::ServerError(error) = value else { continue };
+                match Trouble::of(&error.clone().into(), Intent::Read).with(command) {
+                    Trouble::Ask(address, _) => {
+                        gone.push(at);
+                        to = Some(address);
+                    }
+                    trouble => return Err(trouble),
+                }
+            }
+            let Some(to) = to else { return Ok(values) };
+            self.disturb();
+            let other = cluster.at(&to, node).map_err(Trouble::Settled)?;
+            let mut asked = Pipeline::with_capacity(gone.len());
+            for (at, command) in commands.cmd_iter().enumerate() {
+                if gone.binary_search(&at).is_ok() {
+                    asked.add_command(command.clone());
+                }
+            }
+            let found = Call::All(&asked).send(&other, true, Intent::Read, deadline).await;
+            for (at, value) in gone.iter().zip(found.map_err(Trouble::on_the_way)?) {
+                let value =
+                    value.extract_error().map_err(|error| Trouble::of(&error, Intent::Read).on_the_way())?;
+                if let Some(place) = values.get_mut(*at) {
+                    *place = value;
+                }
+            }
+            if gone.len() == commands.len() || before.as_ref() == Some(&values) {
+                return Ok(values);
+            }
+            before = Some(values);
+        }
+    }
+}
+
+/// Tries the master that the sentinels name.
+async fn at_master(
+    sentinels: &Arc<Sentinels>,
+    call: Call<'_>,
+    intent: Intent,
+    deadline: Instant,
+) -> Result<Vec<Value>, Trouble> {
+    let node = sentinels.node(deadline).await.map_err(Trouble::unfound)?;
+    let sent = call.send(&node, false, intent, deadline).await;
+    let answer = sent.and_then(|values| without_errors(values).map_err(|error| Trouble::of(&error, intent)));
+    // A write that may have been done is not repeated, and its server is in doubt all the same.
+    if let Err(Trouble::Elsewhere(_) | Trouble::Settled(StorageFailure::Unknown(_))) = &answer {
+        sentinels.doubt(&node);
+    }
+    answer
+}
+
+impl Trouble {
+    /// Nobody knows which server to ask.
+    fn unfound(failure: StorageFailure) -> Self {
+        match failure {
+            StorageFailure::Unavailable(_) | StorageFailure::Busy { .. } => Self::Wait(failure),
+            _ => Self::Settled(failure),
+        }
+    }
+
+    /// Trouble of a command of several. A look-up by a function comes to nothing until the slot has arrived, and need not wait
+    /// for that.
+    fn with(self, command: &Cmd) -> Self {
+        match self {
+            Self::Ask(..) | Self::Wait(_) if slot::is_look_up(command) => {
+                Self::Settled(StorageFailure::Unavailable(SLOT_ON_ITS_WAY.to_owned()))
+            }
+            other => other,
+        }
+    }
+
+    /// Trouble of the node that a slot is on its way to: where it is not that any more, who knows is the node that had it.
+    fn on_the_way(self) -> Self {
+        match self {
+            Self::Settled(_) => self,
+            other => Self::Wait(other.failure()),
+        }
+    }
+}
+
+/// The tries of a call.
+struct Tries {
+    deadline: Instant,
+    pauses: ExponentialBackoff,
+    sent_on: u32,
+}
+
+impl Tries {
+    fn new(timeout: Duration) -> Self {
+        let pauses = ExponentialBuilder::new().with_min_delay(PAUSES.0).with_max_delay(PAUSES.1);
+        let pauses = pauses.with_jitter().without_max_times().build();
+        Self { deadline: Instant::now() + timeout, pauses, sent_on: 0 }
+    }
+
+    /// Waits until it is time for another try.
+    ///
+    /// # Errors
+    /// Where there is none, with what came of the last one.
+    async fn again(&mut self, trouble: Trouble) -> Result<(), StorageFailure> {
+        if let Trouble::Settled(failure) = trouble {
+            return Err(failure);
+        }
+        if matches!(trouble, Trouble::Moved(..)) && self.sent_on < SENT_ON {
+            self.sent_on += 1;
+            return Ok(());
+        }
+        let pause = self.pauses.next().unwrap_or(PAUSES.1);
+        if Instant::now() + pause >= self.deadline {
+            return Err(trouble.failure());
+        }
+        sleep(pause).await;
+        Ok(())
+    }
+}
