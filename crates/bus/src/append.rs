@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Instant};
 
-use backon::{ExponentialBuilder, Retryable};
+use backon::{BackoffBuilder, ExponentialBuilder, Retryable};
 use domain::{
     Event, Retry, StorageFailure,
     ports::{AppendOutcome, Atomicity, EventStore, EventStoreError},
@@ -22,6 +22,12 @@ pub(crate) struct Appender {
 /// What became of one event.
 pub(crate) type Answer = Result<AppendOutcome, EventStoreError>;
 
+/// What became of each event of a batch, and of which of them trying again may help, as others did not fail.
+pub(crate) struct Parted {
+    pub(crate) answers: Vec<Answer>,
+    pub(crate) again: Vec<usize>,
+}
+
 impl Appender {
     /// Appends events in one step, all of them or none.
     pub(crate) async fn all_or_nothing(
@@ -38,7 +44,28 @@ impl Appender {
     /// Appends events that stand or fall each on their own, in order. A batch that the store finds too large is halved;
     /// where the store fails, that is the answer to all that were not appended by then. One answer an event.
     pub(crate) async fn each(&self, batch: &[Event]) -> Vec<Answer> {
-        let mut answers = Vec::with_capacity(batch.len());
+        let Parted { mut answers, mut again } = self.each_part(batch).await;
+        let mut pauses = pauses(&self.rule).build();
+        while !again.is_empty() {
+            let Some(pause) = pauses.next() else { break };
+            tokio::time::sleep(pause).await;
+            let events: Vec<Event> = again.iter().filter_map(|at| batch.get(*at).cloned()).collect();
+            let parted = self.each_part(&events).await;
+            for (at, answer) in again.iter().zip(parted.answers) {
+                if let Some(own) = answers.get_mut(*at) {
+                    *own = answer;
+                }
+            }
+            again = parted.again.iter().filter_map(|of_rest| again.get(*of_rest).copied()).collect();
+        }
+        self.count_failed(again.len());
+        answers
+    }
+
+    /// The same, but where the store fails in part, that is not tried again here: what did not fail need not wait for what did.
+    pub(crate) async fn each_part(&self, batch: &[Event]) -> Parted {
+        let mut answers: Vec<Answer> = Vec::with_capacity(batch.len());
+        let mut again = Vec::new();
         let mut size = batch.len().max(1);
         while let Some(rest) = batch.get(answers.len()..).filter(|rest| !rest.is_empty()) {
             let piece = rest.get(..size).unwrap_or(rest);
@@ -46,6 +73,16 @@ impl Appender {
                 Ok(outcomes) => answers.extend(outcomes.into_iter().map(Ok)),
                 Err(EventStoreError::BatchTooLarge { .. }) if piece.len() > 1 => {
                     size = piece.len().div_ceil(2);
+                }
+                Err(EventStoreError::InPart(outcomes)) if outcomes.len() == piece.len() => {
+                    for outcome in outcomes {
+                        match &outcome {
+                            Err(failure) if failure.retry() != Retry::Never => again.push(answers.len()),
+                            Err(_) => self.count_failed(1),
+                            Ok(_) => {}
+                        }
+                        answers.push(outcome.map_err(EventStoreError::from));
+                    }
                 }
                 Err(error) => {
                     // One event that is too large by itself says nothing of the others.
@@ -56,7 +93,7 @@ impl Appender {
                 }
             }
         }
-        answers
+        Parted { answers, again }
     }
 
     /// Appends a batch and repeats it, with the same ids and bytes, after faults that pass and after lost answers: what an
@@ -69,7 +106,7 @@ impl Appender {
         let began = Instant::now();
         let outcomes = (|| self.store.append(batch, atomicity))
             .retry(pauses(&self.rule))
-            .when(|error| error.retry() != Retry::Never)
+            .when(|error| error.retry() != Retry::Never && !matches!(error, EventStoreError::InPart(_)))
             .await?;
         if outcomes.len() != batch.len() {
             return Err(unexpected(batch.len(), outcomes.len()));

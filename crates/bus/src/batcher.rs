@@ -9,13 +9,17 @@
 //! Callers queue. Whoever finds nobody appending starts a task that appends whatever is queued, again and again, and ends
 //! when nothing is. So the first event is appended at once, and those that come meanwhile go together next. The append is a
 //! task's and not the first caller's, for a caller may be dropped, or polled no more, while others wait for it.
+//!
+//! Where one partition of the store fails and others do not, the events that fall to it are set aside and tried again by
+//! a second task, and so are later ones of their ordering keys: they wait, and keep their order, and the others do not wait
+//! for them.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use domain::{Event, StorageFailure};
+use domain::{Event, StorageFailure, group::Key};
 use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::append::{Answer, Appender};
@@ -45,6 +49,37 @@ struct Queue {
     waiting: VecDeque<Waiting>,
     /// Whether a task appends.
     is_served: bool,
+    aside: Aside,
+}
+
+/// Events whose partition failed, in their order.
+#[derive(Debug, Default)]
+struct Aside {
+    waiting: VecDeque<Waiting>,
+    /// The ordering keys of those that wait, and of those that are being tried, each as often as there are events of it.
+    keys: HashMap<Key, usize>,
+    is_served: bool,
+}
+
+impl Aside {
+    fn put(&mut self, waiting: Waiting) {
+        *self.keys.entry(Key::from(waiting.event.ordering_key())).or_default() += 1;
+        self.waiting.push_back(waiting);
+    }
+
+    fn is_before(&self, event: &Event) -> bool {
+        !self.keys.is_empty() && self.keys.contains_key(&Key::from(event.ordering_key()))
+    }
+
+    fn is_done(&mut self, event: &Event) {
+        let key = Key::from(event.ordering_key());
+        if let Some(count) = self.keys.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.keys.remove(&key);
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -90,6 +125,16 @@ impl Shared {
         queue.waiting.push_back(waiting);
         !std::mem::replace(&mut queue.is_served, true)
     }
+
+    /// Sets events aside; whether its caller is to see to it that they are tried again.
+    fn set_aside(&self, events: Vec<Waiting>) -> bool {
+        if events.is_empty() {
+            return false;
+        }
+        let aside = &mut lock(&self.queue).aside;
+        events.into_iter().for_each(|waiting| aside.put(waiting));
+        !std::mem::replace(&mut aside.is_served, true)
+    }
 }
 
 /// The right to serve the queue. However it ends, the queue is not left waiting for it.
@@ -100,13 +145,25 @@ struct Service {
 
 impl Service {
     async fn run(mut self) {
+        let mut again = JoinSet::new();
         while let Some((events, callers)) = self.next() {
-            let answers = self.shared.appender.each(&events).await;
-            for (caller, answer) in callers.into_iter().zip(answers) {
-                // A caller that was dropped meanwhile wants no answer.
-                let _ = caller.send(answer);
+            let parted = self.shared.appender.each_part(&events).await;
+            let mut failed = parted.again.into_iter().peekable();
+            let mut aside = Vec::new();
+            for (at, ((event, caller), answer)) in
+                events.into_iter().zip(callers).zip(parted.answers).enumerate()
+            {
+                match failed.next_if_eq(&at) {
+                    Some(_) => aside.push(Waiting { event, answer: caller }),
+                    // A caller that was dropped meanwhile wants no answer.
+                    None => drop(caller.send(answer)),
+                }
+            }
+            if self.shared.set_aside(aside) {
+                again.spawn(Again { shared: Arc::clone(&self.shared), is_done: false }.run());
             }
         }
+        while again.join_next().await.is_some() {}
     }
 
     /// The next batch. When nothing is queued the service is done, in the same step: whoever comes next starts another.
@@ -115,6 +172,10 @@ impl Service {
         let (mut events, mut callers, mut bytes) = (Vec::new(), Vec::new(), 0);
         while let Some(Waiting { event, answer }) = queue.waiting.pop_front() {
             if answer.is_closed() {
+                continue;
+            }
+            if queue.aside.is_before(&event) {
+                queue.aside.put(Waiting { event, answer });
                 continue;
             }
             if events.len() >= MAX_EVENTS || (!events.is_empty() && bytes + event.size_bytes() > MAX_BYTES) {
@@ -141,6 +202,48 @@ impl Drop for Service {
             let mut queue = lock(&self.shared.queue);
             queue.is_served = false;
             queue.waiting.clear();
+        }
+    }
+}
+
+/// The right to try again what was set aside.
+struct Again {
+    shared: Arc<Shared>,
+    is_done: bool,
+}
+
+impl Again {
+    async fn run(mut self) {
+        while let Some(tried) = self.next() {
+            let (events, callers): (Vec<Event>, Vec<_>) =
+                tried.into_iter().map(|waiting| (waiting.event, waiting.answer)).unzip();
+            let answers = self.shared.appender.each(&events).await;
+            let mut queue = lock(&self.shared.queue);
+            for ((event, caller), answer) in events.iter().zip(callers).zip(answers) {
+                queue.aside.is_done(event);
+                let _ = caller.send(answer);
+            }
+        }
+    }
+
+    /// All that is aside now. When nothing is, this is done, in the same step.
+    fn next(&mut self) -> Option<VecDeque<Waiting>> {
+        let aside = &mut lock(&self.shared.queue).aside;
+        let waiting = std::mem::take(&mut aside.waiting);
+        if waiting.is_empty() {
+            aside.is_served = false;
+            self.is_done = true;
+            return None;
+        }
+        Some(waiting)
+    }
+}
+
+impl Drop for Again {
+    /// As with [`Service`].
+    fn drop(&mut self) {
+        if !self.is_done {
+            lock(&self.shared.queue).aside = Aside::default();
         }
     }
 }

@@ -221,6 +221,56 @@ async fn a_panic_in_the_store_is_an_unknown_outcome_and_the_next_call_works() {
     assert_eq!(next.unwrap(), Ok(Published::Stored(Position::new(0, 1))));
 }
 
+fn of_user(id: &str, user: &str) -> String {
+    let json = event(id, 1).replace(r#""orderId":"o""#, &format!(r#""orderId":"{user}""#));
+    json.replace(r#""userId":"u""#, &format!(r#""userId":"{user}""#))
+}
+
+/// They are answered at once; those that cannot be stored are tried again, in their order, with later ones of their keys.
+#[tokio::test(start_paused = true)]
+async fn what_one_partition_cannot_take_holds_nobody_else_up_and_keeps_its_order() {
+    let store = slow([]);
+    let publisher = publisher(&store);
+    store.out_of_reach.lock().unwrap().push("dead".to_owned());
+    let began = tokio::time::Instant::now();
+    let waiting: Vec<_> = (0..3).map(|n| publish(&publisher, of_user(&format!("dead{n}"), "dead"))).collect();
+    for n in 0..5 {
+        publish(&publisher, of_user(&format!("early{n}"), "alive")).await.unwrap().unwrap();
+    }
+    let later = publish(&publisher, of_user("dead3", "dead"));
+    for n in 0..5 {
+        publish(&publisher, of_user(&format!("late{n}"), "alive")).await.unwrap().unwrap();
+    }
+    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    store.out_of_reach.lock().unwrap().clear();
+    for caller in waiting.into_iter().chain([later]) {
+        assert!(matches!(caller.await.unwrap(), Ok(Published::Stored(_))));
+    }
+    let stored = faulty::stored_json(&store).await;
+    let dead: Vec<&str> =
+        stored.iter().filter_map(|json| json.split('"').nth(3)).filter(|id| id.starts_with("dead")).collect();
+    assert_eq!(dead, ["dead0", "dead1", "dead2", "dead3"]);
+    assert_eq!(stored.len(), 14);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stays_out_of_reach_is_told_as_such_and_to_its_callers_alone() {
+    let store = slow([]);
+    let publisher = publisher(&store);
+    store.out_of_reach.lock().unwrap().push("dead".to_owned());
+    let first = publish(&publisher, of_user("dead0", "dead"));
+    tokio::time::sleep(Duration::from_millis(15)).await;
+    let second = publish(&publisher, of_user("dead1", "dead"));
+    publish(&publisher, of_user("alive", "alive")).await.unwrap().unwrap();
+    for caller in [first, second] {
+        assert_eq!(caller.await.unwrap().unwrap_err().kind(), "unavailable");
+    }
+    store.out_of_reach.lock().unwrap().clear();
+    let again = publish(&publisher, of_user("dead0", "dead")).await.unwrap();
+    assert!(matches!(again, Ok(Published::Stored(_))), "{again:?}");
+}
+
 #[test]
 fn a_runtime_that_ends_leaves_the_publisher_usable_by_another() {
     let store = slow([]);

@@ -127,7 +127,13 @@ impl From<EventStoreError> for CliError {
             EventStoreError::BatchTooLarge { .. } => {
                 Self::failed(error.to_string()).hint("split the input, or leave out --atomic")
             }
-            other => Self::failed(other.to_string()),
+            other => {
+                let said = Self::failed(other.to_string());
+                match other.failure().and_then(advice) {
+                    Some(advice) => said.hint(advice),
+                    None => said,
+                }
+            }
         }
     }
 }

@@ -294,7 +294,12 @@ impl GroupStore for Part {
         let consumers = status.consumers.into_iter();
         let consumers =
             consumers.map(|it| ConsumerStatus { segments: holds(&it.name) as u16, ..it }).collect();
-        Ok(Some(GroupStatus { record: self.place.record_out(status.record), segments, consumers }))
+        Ok(Some(GroupStatus {
+            record: self.place.record_out(status.record),
+            segments,
+            consumers,
+            unreachable: status.unreachable,
+        }))
     }
 
     async fn blocked_keys(

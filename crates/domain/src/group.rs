@@ -210,6 +210,9 @@ pub struct GroupStatus {
     pub segments: Vec<SegmentStatus>,
     /// Its consumers that are alive, by name.
     pub consumers: Vec<ConsumerStatus>,
+    /// Partitions of the store that did not answer: their segments are not listed, and their consumers may be alive.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreachable: Vec<u16>,
 }
 
 impl GroupStatus {

@@ -126,7 +126,7 @@ impl Group {
                 as u16,
         };
         let consumers = alive.map(status).collect();
-        GroupStatus { record: self.record.clone(), segments, consumers }
+        GroupStatus { record: self.record.clone(), segments, consumers, unreachable: Vec::new() }
     }
 
     fn ledger(&self, limit: usize) -> Vec<(u16, BlockedKey)> {

@@ -1,30 +1,26 @@
 //! What a server must be like before it is written to, and what `health` says of it.
 
-use std::collections::HashMap;
+mod facts;
+mod replicas;
 
 use domain::StorageFailure;
-use futures_util::future::try_join_all;
-use redis::{FromRedisValue, Pipeline, Value, cmd};
+use futures_util::future::join_all;
+use redis::{Pipeline, Value};
 
+use self::facts::Facts;
 use crate::{
     keys::Keys, link::Link, partition::Partition, rights, state::State, store::RedisStore, write::text,
 };
 
-/// The oldest version that has all that the adapter needs.
-const OLDEST: (u32, u32) = (7, 0);
-/// From this share of its memory on a server is worth a look, in percent.
-const MEMORY_WARNING: u64 = 85;
 /// What a bucket of the dictionary may come to, as the compact encoding must allow it: fields, and bytes of each.
 const BUCKET: (u64, u64) = (128, 64);
-/// What is read of the configuration.
-const SETTINGS: [&str; 3] = ["appendfsync", "hash-max-listpack-entries", "hash-max-listpack-value"];
 /// Buckets whose encoding is looked at.
 const BUCKETS_LOOKED_AT: u32 = 32;
 /// From how many fields on the encoding of a bucket says something.
 const FULL_BUCKET: i64 = 16;
 
-/// What a check says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a check says; the worse, the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// All is well.
     Pass,
@@ -51,178 +47,6 @@ impl Check {
     }
 }
 
-/// What a server says of itself. Where the user may not ask, there is nothing.
-#[derive(Debug, Default)]
-struct Facts {
-    info: HashMap<String, String>,
-    config: HashMap<String, String>,
-    may_ask: bool,
-    may_configure: bool,
-}
-
-impl Facts {
-    async fn of(link: &Link) -> Result<Self, StorageFailure> {
-        let (info, mut config) = (cmd("INFO"), cmd("CONFIG"));
-        // By name: there are passwords among the others.
-        config.arg("GET").arg(&SETTINGS[..]);
-        let (info, config) = tokio::join!(link.read(&info), link.read(&config));
-        let (info, config) = (unless_refused(info)?, unless_refused(config)?);
-        let lines = info.as_ref().and_then(text).unwrap_or_default().lines();
-        let pairs = lines.filter_map(|line| line.split_once(':'));
-        Ok(Self {
-            may_ask: info.is_some(),
-            may_configure: config.is_some(),
-            config: config
-                .and_then(|config| FromRedisValue::from_redis_value(config).ok())
-                .unwrap_or_default(),
-            info: pairs.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect(),
-        })
-    }
-
-    fn info(&self, name: &str) -> &str {
-        self.info.get(name).map(String::as_str).unwrap_or_default()
-    }
-
-    fn number(&self, name: &str) -> u64 {
-        self.info(name).parse().unwrap_or(0)
-    }
-
-    /// What a server of this kind may be without.
-    fn checks(&self) -> Vec<Check> {
-        if !self.may_ask {
-            let message = "this user may not run INFO, so the server could not be looked at";
-            return vec![Check::new("redis-server", Verdict::Warn, message)];
-        }
-        let mut checks = vec![self.version(), self.role(), self.eviction()];
-        checks.extend(self.memory());
-        checks.push(self.persistence());
-        checks.push(self.encoding());
-        checks
-    }
-
-    fn version(&self) -> Check {
-        let redis = self.info("redis_version");
-        let name = match self.info("valkey_version") {
-            "" => format!("Redis {redis}"),
-            valkey => format!("Valkey {valkey}"),
-        };
-        let mut numbers = redis.split('.').map(|number| number.parse().unwrap_or(0));
-        let is = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-        match is >= OLDEST {
-            true => Check::new("redis-server", Verdict::Pass, name),
-            false => {
-                let message = format!(
-                    "the server is {name}, and Functions came with Redis 7.0: use 7.0 or newer, or Valkey"
-                );
-                Check::new("redis-server", Verdict::Fail, message)
-            }
-        }
-    }
-
-    fn role(&self) -> Check {
-        match self.info("role") {
-            "slave" => Check::new(
-                "redis-role",
-                Verdict::Fail,
-                format!(
-                    "the server is a replica, which takes no writes: name the master, {}:{}",
-                    self.info("master_host"),
-                    self.info("master_port")
-                ),
-            ),
-            _ => {
-                let replicas = self.number("connected_slaves");
-                Check::new("redis-role", Verdict::Pass, format!("a master with {replicas} replicas"))
-            }
-        }
-    }
-
-    fn eviction(&self) -> Check {
-        match self.info("maxmemory_policy") {
-            "noeviction" => Check::new("redis-eviction", Verdict::Pass, "noeviction: what is stored stays"),
-            policy => Check::new(
-                "redis-eviction",
-                Verdict::Fail,
-                format!(
-                    "the server's maxmemory-policy is {policy}, so it drops stored events without a word once its memory \
-                     is used up: run `CONFIG SET maxmemory-policy noeviction`, and say so in its configuration"
-                ),
-            ),
-        }
-    }
-
-    fn memory(&self) -> Option<Check> {
-        let (used, most) = (self.number("used_memory"), self.number("maxmemory"));
-        let share = used.saturating_mul(100).checked_div(most)?;
-        let said = format!("{} of {} MiB are used, {share} %", used >> 20, most >> 20);
-        Some(match share < MEMORY_WARNING {
-            true => Check::new("redis-memory", Verdict::Pass, said),
-            false => {
-                let message = format!("{said}: raise maxmemory, or let retention drop old events");
-                Check::new("redis-memory", Verdict::Warn, message)
-            }
-        })
-    }
-
-    fn persistence(&self) -> Check {
-        let says = |verdict, message: &str| Check::new("redis-persistence", verdict, message);
-        if self.info("aof_enabled") != "1" {
-            return says(
-                Verdict::Warn,
-                "there is no append-only file: what was stored since the last snapshot is gone when the server ends. \
-                 `CONFIG SET appendonly yes`, and say so in its configuration",
-            );
-        }
-        if self.info("aof_last_write_status") == "err" {
-            return says(
-                Verdict::Fail,
-                "the append-only file cannot be written: look at the server's disk and log",
-            );
-        }
-        match self.config.get("appendfsync").map(String::as_str) {
-            Some("always") => {
-                says(Verdict::Pass, "append-only file, synced before each answer: a crash loses nothing")
-            }
-            Some("everysec") => says(
-                Verdict::Pass,
-                "append-only file, synced about once a second: a killed server loses next to nothing, a machine that \
-                 crashes the newest writes, of seconds where the disk is slow",
-            ),
-            Some("no") => says(
-                Verdict::Warn,
-                "append-only file, synced when the operating system likes: a machine that crashes may lose half a \
-                 minute. `CONFIG SET appendfsync everysec`",
-            ),
-            _ => says(
-                Verdict::Warn,
-                "append-only file; this user may not run CONFIG GET, so how often it is synced could not be looked at",
-            ),
-        }
-    }
-
-    /// What the configuration says beforehand.
-    fn encoding(&self) -> Check {
-        let at_least = |name: &str, least: u64| {
-            let set: Option<u64> = self.config.get(name).and_then(|value| value.parse().ok());
-            set.is_none_or(|set| set >= least)
-        };
-        let small = [("hash-max-listpack-entries", BUCKET.0), ("hash-max-listpack-value", BUCKET.1)]
-            .into_iter()
-            .find(|(name, least)| !at_least(name, *least));
-        match small {
-            Some((name, least)) => wide_encoding(&format!("{name} is below {least}")),
-            None if self.may_configure => {
-                Check::new("redis-encoding", Verdict::Pass, "small hashes are kept compact")
-            }
-            None => Check::new(
-                "redis-encoding",
-                Verdict::Warn,
-                "this user may not run CONFIG GET, so how hashes are kept could not be looked at",
-            ),
-        }
-    }
-}
-
 fn wide_encoding(found: &str) -> Check {
     let (entries, value) = BUCKET;
     let message = format!(
@@ -230,16 +54,6 @@ fn wide_encoding(found: &str) -> Check {
          {entries}` and `CONFIG SET hash-max-listpack-value {value}`, or more"
     );
     Check::new("redis-encoding", Verdict::Warn, message)
-}
-
-/// None where the user may not ask, or the server knows no such question.
-fn unless_refused(answer: Result<Value, StorageFailure>) -> Result<Option<Value>, StorageFailure> {
-    match answer {
-        Ok(value) => Ok(Some(value)),
-        Err(StorageFailure::Denied(text)) if text.contains("permission") => Ok(None),
-        Err(StorageFailure::Other(_)) => Ok(None),
-        Err(failure) => Err(failure),
-    }
 }
 
 /// Whether the user has the rights to write.
@@ -265,10 +79,50 @@ async fn rights(link: &Link, keys: &Keys) -> Result<Check, StorageFailure> {
     })
 }
 
+/// What a server of the store is like.
+async fn look(address: String, server: Link, store: &Link) -> Result<(String, Vec<Check>), StorageFailure> {
+    let facts = Facts::of(&server).await?;
+    Ok((address, facts.checks(store.is_of_several())))
+}
+
+/// What is said, and which servers say it.
+type Said = Vec<(String, Vec<String>)>;
+
+/// What was found on several servers as one: of each check the worst verdict, and which servers say what.
+fn together(found: Vec<(String, Vec<Check>)>) -> Vec<Check> {
+    let is_only = found.len() == 1;
+    let mut checks: Vec<(Check, Said)> = Vec::new();
+    for (address, of_server) in found {
+        for check in of_server {
+            let known = checks.iter_mut().find(|(known, _)| known.name == check.name);
+            let Some((worst, said)) = known else {
+                let said = vec![(check.message.clone(), vec![address.clone()])];
+                checks.push((check, said));
+                continue;
+            };
+            match said.iter_mut().find(|(message, _)| *message == check.message) {
+                Some((_, addresses)) => addresses.push(address.clone()),
+                None => said.push((check.message.clone(), vec![address.clone()])),
+            }
+            worst.verdict = worst.verdict.max(check.verdict);
+        }
+    }
+    let one = |(mut check, said): (Check, Said)| {
+        if !is_only {
+            let words =
+                said.iter().map(|(message, addresses)| format!("{}: {message}", addresses.join(", ")));
+            check.message = words.collect::<Vec<_>>().join("; ");
+        }
+        check
+    };
+    checks.into_iter().map(one).collect()
+}
+
 /// Refuses a server that must not be written to as it is set up, and warns of what may be better.
 pub(crate) async fn before_use(link: &Link, keys: &Keys) -> Result<(), StorageFailure> {
-    let facts = Facts::of(link).await?;
-    let mut checks = facts.checks();
+    let looks = link.servers().await?.into_iter().map(|(address, server)| look(address, server, link));
+    let found = join_all(looks).await.into_iter().collect::<Result<_, StorageFailure>>()?;
+    let mut checks = together(found);
     refuse(&checks)?;
     checks.push(rights(link, keys).await?);
     refuse(&checks)?;
@@ -315,11 +169,30 @@ impl RedisStore {
     /// # Errors
     /// When the server cannot be reached.
     pub async fn checks(&self) -> Result<Vec<Check>, StorageFailure> {
-        let mut checks = Facts::of(self.link()).await?.checks();
-        let wide = try_join_all(self.partitions().iter().map(Partition::wide_bucket)).await?;
-        if let Some(wide) = wide.into_iter().flatten().next() {
-            checks.retain(|check| check.name != wide.name);
-            checks.push(wide);
+        let servers = self.link().servers().await?;
+        let is_only = servers.len() == 1;
+        let looks = servers.into_iter().map(async |(address, server)| {
+            match look(address.clone(), server, self.link()).await {
+                Err(failure) if !is_only => {
+                    let message = format!("it does not answer: {failure}");
+                    Ok((address, vec![Check::new("redis-server", Verdict::Fail, message)]))
+                }
+                looked => looked,
+            }
+        });
+        let found = join_all(looks).await.into_iter().collect::<Result<_, StorageFailure>>()?;
+        let mut checks = together(found);
+        for wide in join_all(self.partitions().iter().map(Partition::wide_bucket)).await {
+            match wide {
+                Ok(None) => {}
+                Ok(Some(wide)) => {
+                    checks.retain(|check| check.name != wide.name);
+                    checks.push(wide);
+                }
+                // That its server does not answer was said.
+                Err(StorageFailure::Unavailable(_)) if !is_only => {}
+                Err(failure) => return Err(failure),
+            }
         }
         let rights = rights(self.link(), self.first().keys()).await?;
         // Who only reads needs no more, and says so.
@@ -359,5 +232,28 @@ impl Partition {
             _ => false,
         });
         Ok(wide.then(|| wide_encoding("hashes of the index are not kept compact")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_several_servers_say_is_one_check_with_the_worst_verdict() {
+        let check = |verdict, message: &str| vec![Check::new("redis-server", verdict, message)];
+        let found = vec![
+            ("a:1".to_owned(), check(Verdict::Pass, "Redis 7")),
+            ("a:2".to_owned(), check(Verdict::Warn, "Redis 6")),
+            ("a:3".to_owned(), check(Verdict::Pass, "Redis 7")),
+        ];
+        let expected = check(Verdict::Warn, "a:1, a:3: Redis 7; a:2: Redis 6");
+        assert_eq!(together(found.clone()), expected);
+        let only = found.into_iter().take(1).collect();
+        assert_eq!(
+            together(only),
+            check(Verdict::Pass, "Redis 7"),
+            "a server that stands alone is not named"
+        );
     }
 }

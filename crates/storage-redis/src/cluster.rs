@@ -65,7 +65,22 @@ impl Cluster {
         }
     }
 
-    /// The same without asking anybody; none where it is in doubt.
+    /// All nodes that serve slots, asked for anew. They are told also where nobody serves the slot that was named.
+    pub(crate) async fn nodes(&self, slot: u16, deadline: Instant) -> Result<Vec<Arc<Node>>, StorageFailure> {
+        let found = self.turn.look(deadline, || None, self.find(slot)).await;
+        let mut nodes: Vec<Arc<Node>> = Vec::new();
+        for (_, node) in &self.lock().ranges {
+            if !nodes.iter().any(|known| Arc::ptr_eq(known, node)) {
+                nodes.push(node.clone());
+            }
+        }
+        match (nodes.is_empty(), found) {
+            (true, Err(failure)) => Err(failure),
+            _ => Ok(nodes),
+        }
+    }
+
+    /// The node that serves a slot, without asking anybody; none where it is in doubt.
     pub(crate) fn known(&self, slot: u16) -> Option<Arc<Node>> {
         let map = self.lock();
         let is_doubted = |node: &Arc<Node>| map.doubted.as_ref().is_some_and(|one| Arc::ptr_eq(one, node));

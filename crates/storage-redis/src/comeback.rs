@@ -10,12 +10,13 @@ use std::collections::HashMap;
 use domain::StorageFailure;
 use redis::cmd;
 
-use crate::{link::Link, write::text};
+use crate::{failure, link::Link, write::text};
 
-/// Has the append-only file written anew, in the background, where that is due. Where it fails the store works as before.
+/// Has the append-only files of all servers written anew, in the background, where that is due. Where it fails the store works
+/// as before.
 pub(crate) fn tidy_up(link: Link) {
     tokio::spawn(async move {
-        match rewrite(&link).await {
+        match rewrite_all(&link).await {
             Ok(()) => {}
             Err(StorageFailure::Denied(_)) => tracing::warn!(
                 "the server has come back, and this user may not have its append-only file written anew: if its machine \
@@ -24,6 +25,16 @@ pub(crate) fn tidy_up(link: Link) {
             Err(failure) => tracing::warn!(%failure, "the server's append-only file was not written anew"),
         }
     });
+}
+
+async fn rewrite_all(link: &Link) -> Result<(), StorageFailure> {
+    let mut failed = None;
+    for (_, server) in link.servers().await? {
+        if let Err(failure) = rewrite(&server).await {
+            failed = Some(failure::graver(failed, failure));
+        }
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 async fn rewrite(link: &Link) -> Result<(), StorageFailure> {

@@ -50,7 +50,7 @@ impl Partition {
             segments.push(status(segment, *cursor, consumer, &rows::ledger(ledger)?, lane));
         }
         let consumers = alive(consumers, &segments, now)?;
-        Ok(Some(GroupStatus { record: group.record(), segments, consumers }))
+        Ok(Some(GroupStatus { record: group.record(), segments, consumers, unreachable: Vec::new() }))
     }
 
     /// The first rows of a group's ledger.

@@ -5,6 +5,7 @@
 //! more time; a write whose answer was lost is told, for it may have been done.
 
 mod carry;
+mod given_up;
 
 use std::{
     sync::{
@@ -18,6 +19,7 @@ use domain::StorageFailure;
 use redis::{Client, Cmd, Pipeline, RedisResult, Value};
 use tokio::time::Instant;
 
+use self::given_up::GivenUp;
 use crate::{
     address::{self, Place},
     call::Call,
@@ -39,6 +41,7 @@ pub(crate) struct Link {
     /// The slot where commands go that name no key.
     home: u16,
     disturbances: Arc<AtomicU64>,
+    given_up: Arc<GivenUp>,
 }
 
 #[derive(Clone)]
@@ -69,7 +72,13 @@ impl Link {
             }
         };
         let home = slot::of_key(home.as_bytes());
-        Ok(Self { way, timeout: options.timeout, home, disturbances: Arc::default() })
+        Ok(Self {
+            way,
+            timeout: options.timeout,
+            home,
+            disturbances: Arc::default(),
+            given_up: Arc::default(),
+        })
     }
 
     /// How often something came in between so far: a call was sent again, or on to another server, or a connection was lost.
@@ -88,6 +97,17 @@ impl Link {
         match &self.way {
             Way::Server(node) => self.one(node, command, Intent::Read).await,
             _ => self.carry(Call::One(command), Intent::Read).await.map(only),
+        }
+    }
+
+    /// Sends a command that changes nothing and names no key to the server that has this one.
+    pub(crate) async fn read_near(&self, command: &Cmd, key: &str) -> Result<Value, StorageFailure> {
+        match &self.way {
+            Way::Server(node) => self.one(node, command, Intent::Read).await,
+            _ => {
+                let call = Call::Near(command, slot::of_key(key.as_bytes()));
+                self.carry(call, Intent::Read).await.map(only)
+            }
         }
     }
 
@@ -154,6 +174,27 @@ impl Link {
             Way::Cluster(cluster) => cluster.node(self.home, deadline).await?,
         };
         Ok((node.client().clone(), node.address()))
+    }
+
+    /// Every server that now serves some of the keys: its address, and a way to it alone. Replicas are not among
+    /// them.
+    pub(crate) async fn servers(&self) -> Result<Vec<(String, Self)>, StorageFailure> {
+        let deadline = Instant::now() + self.timeout;
+        let nodes = match &self.way {
+            Way::Server(node) => return Ok(vec![(node.address(), self.clone())]),
+            Way::Sentinel(sentinels) => vec![sentinels.node(deadline).await?],
+            Way::Cluster(cluster) => cluster.nodes(self.home, deadline).await?,
+        };
+        let alone = |node: Arc<Node>| {
+            let own = Node::new(node.client().clone(), Some(self.timeout));
+            (node.address(), Self { way: Way::Server(Arc::new(own)), ..self.clone() })
+        };
+        Ok(nodes.into_iter().map(alone).collect())
+    }
+
+    /// Whether several servers are one store, and one of them takes another's place.
+    pub(crate) fn is_of_several(&self) -> bool {
+        !matches!(self.way, Way::Server(_))
     }
 
     /// Whether another server than this one is known to be the one to ask now. Nobody is asked.

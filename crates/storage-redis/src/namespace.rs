@@ -266,12 +266,21 @@ impl RedisStore {
         for meta in metas.chain(self.partitions().iter().map(|partition| partition.keys().meta())) {
             self.link().write(cmd("UNLINK").arg(meta)).await?;
         }
+        for (_, server) in self.link().servers().await? {
+            self.remove_from(&server).await?;
+        }
+        self.close().await;
+        Ok(())
+    }
+
+    /// Removes the keys of the namespace that a server has.
+    async fn remove_from(&self, server: &Link) -> Result<(), StorageFailure> {
         // The name of a namespace has no character that a pattern understands otherwise.
-        let (mut place, pattern) = (0u64, format!("{{{namespace}:*}}:*"));
+        let (mut place, pattern) = (0u64, format!("{{{}:*}}:*", self.options().namespace));
         loop {
             let mut scan = cmd("SCAN");
             scan.arg(place).arg("MATCH").arg(&pattern).arg("COUNT").arg(LOOKED_AT_ONCE);
-            let answer = self.link().read(&scan).await?;
+            let answer = server.read(&scan).await?;
             let (next, names): (u64, Vec<Value>) =
                 FromRedisValue::from_redis_value(answer).map_err(|_| shape("a scan"))?;
             // A command names keys of one slot.
@@ -281,15 +290,14 @@ impl RedisStore {
                 let tag = name.iter().take_while(|byte| **byte != b'}').copied().collect();
                 by_tag.entry(tag).or_default().push(name);
             }
+            // Asked of whoever serves them: the slot may have moved since.
             for names in by_tag.into_values() {
                 self.link().write(cmd("UNLINK").arg(names)).await?;
             }
             if next == 0 {
-                break;
+                return Ok(());
             }
             place = next;
         }
-        self.close().await;
-        Ok(())
     }
 }

@@ -55,6 +55,8 @@ struct Inner {
     keeps: Keeps,
     compression: Compression,
     known: Mutex<Known>,
+    /// The state as it was read last.
+    last: Mutex<State>,
     hints: Hints,
     finding: Finding,
     average_bytes: AtomicU64,
@@ -74,6 +76,7 @@ impl Partition {
             keeps: state.keeps,
             compression: Compression::new(state.compression),
             known: Mutex::new(known),
+            last: Mutex::new(state.clone()),
             hints: Hints::default(),
             finding: Finding::default(),
             average_bytes: AtomicU64::new(0),
@@ -147,7 +150,7 @@ impl Partition {
         if let Some(now) = self.own_clock() {
             return Ok(now);
         }
-        let answer = self.link().read(&cmd("TIME")).await?;
+        let answer = self.link().read_near(&cmd("TIME"), &self.keys().meta()).await?;
         let (seconds, micros): (i64, i64) =
             redis::FromRedisValue::from_redis_value(answer).map_err(|_| shape("the time"))?;
         Ok(seconds * 1_000_000 + micros)
@@ -219,6 +222,13 @@ impl Partition {
         Ok(state)
     }
 
+    /// The state as far as it is known, without asking: the log has come at least so far.
+    pub(crate) fn known_state(&self) -> State {
+        let head = self.lock().head;
+        let last = self.inner.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        State { head: last.head.max(head), ..last }
+    }
+
     /// Notes a state that was read.
     pub(crate) fn learn(&self, state: &State) -> Result<(), StorageFailure> {
         if state.store != self.inner.store {
@@ -227,6 +237,9 @@ impl Partition {
             ));
         }
         self.note(Known { head: state.head, epoch: state.epoch, level: state.level, split: state.split });
+        if self.inner.of > 1 {
+            *self.inner.last.lock().unwrap_or_else(PoisonError::into_inner) = state.clone();
+        }
         let average = (state.bytes / state.events.max(1)).max(u64::from(state.events > 0));
         self.inner.average_bytes.store(average, Ordering::Relaxed);
         Ok(())

@@ -33,9 +33,9 @@ use std::sync::Arc;
 use domain::{
     Cursor, Position, StorageFailure, StoreId,
     group::partition_of,
-    ports::{EventStoreError, Keeps},
+    ports::{EventStoreError, GroupStoreError, Keeps, ScheduleStoreError},
 };
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 
 use crate::{
     checks, comeback,
@@ -186,6 +186,16 @@ impl RedisStore {
         }
     }
 
+    /// The same for whoever waits for news: of a partition that cannot be reached, the state as it was known last.
+    pub(crate) async fn reached_states(&self) -> Result<Vec<State>, StorageFailure> {
+        if self.only().is_some() {
+            return self.states().await;
+        }
+        let states = reached(join_all(self.partitions().iter().map(Partition::state)).await)?;
+        let parts = self.partitions().iter().zip(states);
+        Ok(parts.map(|(partition, state)| state.unwrap_or_else(|| partition.known_state())).collect())
+    }
+
     /// The newest positions.
     pub(crate) fn head_of(&self, states: &[State]) -> Cursor {
         let heads = states.iter().map(|state| state.head).collect();
@@ -260,6 +270,48 @@ fn epoch_of(epochs: impl Iterator<Item = u64>) -> u64 {
 /// A position of a partition as the world knows it.
 fn outward(position: &mut Position, partition: usize) {
     position.partition = partition as u16;
+}
+
+/// What the partitions answered that could be reached: none for one that could not. A partition that is out of reach is no
+/// reason for the others to stand still.
+///
+/// # Errors
+/// Where none could be reached, and any other failure.
+fn reached<T, E>(answers: Vec<Result<T, E>>) -> Result<Vec<Option<T>>, E>
+where
+    E: Unreached,
+{
+    if answers.iter().all(|answer| answer.as_ref().is_err_and(E::is_unreached)) {
+        return answers.into_iter().map(|answer| answer.map(Some)).collect();
+    }
+    let reached = |answer: Result<T, E>| match answer {
+        Err(error) if error.is_unreached() => Ok(None),
+        answer => answer.map(Some),
+    };
+    answers.into_iter().map(reached).collect()
+}
+
+/// Errors that say of a partition whether it could not be reached.
+trait Unreached {
+    fn is_unreached(&self) -> bool;
+}
+
+impl Unreached for StorageFailure {
+    fn is_unreached(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+impl Unreached for GroupStoreError {
+    fn is_unreached(&self) -> bool {
+        matches!(self, Self::Storage(failure) if failure.is_unreached())
+    }
+}
+
+impl Unreached for ScheduleStoreError {
+    fn is_unreached(&self) -> bool {
+        matches!(self, Self::Storage(failure) if failure.is_unreached())
+    }
 }
 
 /// A failure of one partition while others did what they were asked for.

@@ -106,14 +106,14 @@ impl RedisStore {
     ) -> Result<Cursor, EventStoreError> {
         if timeout.is_zero() {
             // Nobody waits: nothing need tell of news.
-            let states = self.states().await?;
+            let states = self.reached_states().await?;
             return self.is_past(&states, after).map(|_| self.head_of(&states));
         }
         let deadline = Instant::now() + timeout.min(LONGEST);
         let mut rings = self.bell().listen();
         loop {
             let subscribed = rings.borrow_and_update().subscribed;
-            let states = self.states().await?;
+            let states = self.reached_states().await?;
             let now = Instant::now();
             if self.is_past(&states, after)? || now >= deadline {
                 return Ok(self.head_of(&states));

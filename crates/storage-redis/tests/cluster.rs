@@ -32,7 +32,7 @@ static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 
 async fn of_all_laws() -> RedisHarness {
     let cluster = shared().await;
-    RedisHarness::over(cluster.url(), cluster.nodes())
+    RedisHarness::over(cluster.url(), cluster.nodes()).with_partitions(16)
 }
 
 /// The one of the laws, for tests that change nothing for others.

@@ -14,6 +14,7 @@ pub(crate) fn status(connection: &Connection, group: Group, now: i64) -> Result<
         segments: segments(connection, group.number, now)?,
         consumers: consumers(connection, group.number, now)?,
         record: group.record,
+        unreachable: Vec::new(),
     })
 }
 

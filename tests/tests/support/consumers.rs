@@ -11,9 +11,10 @@ use std::{
 
 use domain::{
     Document, Event, Limits, OrderingRule,
+    group::SegmentStatus,
     ports::{AppendOutcome, Atomicity, DeadLetterQuery, Stores},
 };
-use servers::{Binary, Config, Server};
+use servers::{Binary, Cluster, Config, Sentinels, Server};
 use storage_redis::{RedisOptions, RedisStore};
 use storage_sqlite::{SqliteOptions, SqliteStore};
 
@@ -31,6 +32,46 @@ pub(crate) enum Keeper {
     Sqlite,
     /// This server program.
     Redis(Binary),
+    /// A master of it with two replicas, and three sentinels.
+    Sentinel(Binary),
+    /// Three masters of it with a replica each.
+    Cluster(Binary),
+}
+
+/// What runs as long as the store is used.
+pub(crate) enum Servers {
+    /// A file needs nothing that runs.
+    None,
+    One(Box<Server>),
+    Sentinel(Sentinels),
+    Cluster(Cluster),
+}
+
+impl Servers {
+    /// Starts what keeps a store.
+    pub(crate) async fn start(keeper: &Keeper) -> Self {
+        match keeper {
+            Keeper::Sqlite => Self::None,
+            Keeper::Redis(binary) => {
+                Self::One(Box::new(Server::start(binary, &Config::default()).await.unwrap()))
+            }
+            Keeper::Sentinel(binary) => {
+                Self::Sentinel(Sentinels::start(binary, &Config::default()).await.unwrap())
+            }
+            Keeper::Cluster(binary) => {
+                Self::Cluster(Cluster::start(binary, &Config::default()).await.unwrap())
+            }
+        }
+    }
+
+    pub(crate) fn url(&self) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::One(server) => Some(server.url()),
+            Self::Sentinel(trio) => Some(trio.url()),
+            Self::Cluster(cluster) => Some(cluster.url()),
+        }
+    }
 }
 
 impl Keeper {
@@ -51,6 +92,8 @@ impl std::fmt::Display for Keeper {
         match self {
             Self::Sqlite => f.write_str("SQLite"),
             Self::Redis(binary) => binary.fmt(f),
+            Self::Sentinel(binary) => write!(f, "{binary} with sentinels"),
+            Self::Cluster(binary) => write!(f, "a cluster of {binary}"),
         }
     }
 }
@@ -58,8 +101,7 @@ impl std::fmt::Display for Keeper {
 /// A store, its file of effects, and who consumes it.
 pub(crate) struct World {
     folder: tempfile::TempDir,
-    /// Runs as long as the store is used.
-    server: Option<Server>,
+    pub(crate) servers: Servers,
     pub(crate) store: Arc<dyn Stores>,
     started: u32,
     killed: BTreeSet<u32>,
@@ -93,20 +135,25 @@ impl Process {
 
 impl World {
     pub(crate) async fn new(keeper: &Keeper) -> Self {
+        Self::with_timeout(keeper, Duration::from_secs(5)).await
+    }
+
+    /// Where calls of the test itself may take so long, if the store is on servers.
+    pub(crate) async fn with_timeout(keeper: &Keeper, timeout: Duration) -> Self {
         println!("on {keeper}");
         let folder = tempfile::tempdir().unwrap();
-        let (server, store): (_, Arc<dyn Stores>) = match keeper {
-            Keeper::Sqlite => {
+        let servers = Servers::start(keeper).await;
+        let store: Arc<dyn Stores> = match servers.url() {
+            None => {
                 let options = SqliteOptions::new(folder.path().join("events.db"));
-                (None, Arc::new(SqliteStore::create(options).await.unwrap()))
+                Arc::new(SqliteStore::create(options).await.unwrap())
             }
-            Keeper::Redis(binary) => {
-                let server = Server::start(binary, &Config::default()).await.unwrap();
-                let store = RedisStore::create(RedisOptions::new(server.url())).await.unwrap();
-                (Some(server), Arc::new(store))
+            Some(url) => {
+                let options = RedisOptions { timeout, ..RedisOptions::new(url) };
+                Arc::new(RedisStore::create(options).await.unwrap())
             }
         };
-        Self { folder, server, store, started: 0, killed: BTreeSet::new() }
+        Self { folder, servers, store, started: 0, killed: BTreeSet::new() }
     }
 
     fn file(&self) -> PathBuf {
@@ -115,7 +162,7 @@ impl World {
 
     /// What the consumers' processes are told of the store.
     fn location(&self) -> String {
-        self.server.as_ref().map_or_else(|| self.file().display().to_string(), Server::url)
+        self.servers.url().unwrap_or_else(|| self.file().display().to_string())
     }
 
     fn effects_file(&self) -> PathBuf {
@@ -180,7 +227,7 @@ impl World {
 
     /// Stops a process in the middle of its work, not in the middle of a write to a file, which would stop everyone.
     pub(crate) fn freeze(&self, process: &Process) {
-        if self.server.is_some() {
+        if !matches!(self.servers, Servers::None) {
             process.signal("STOP");
             return;
         }
@@ -210,7 +257,7 @@ impl World {
             if grown > size {
                 (end, size) = (Instant::now() + PATIENCE, grown);
             }
-            let group = self.store.group(GROUP).await.unwrap();
+            let group = self.store.group(GROUP).await;
             assert!(Instant::now() < end, "nothing goes on, and it never came true: {what}: {group:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -218,9 +265,12 @@ impl World {
 
     /// Whether the group has settled everything.
     pub(crate) async fn is_idle(&self) -> bool {
-        let head = self.store.head().await.unwrap().sequence(0);
-        let Some(status) = self.store.group(GROUP).await.unwrap() else { return false };
-        status.segments.iter().all(|s| s.cursor == head && s.blocked_keys == 0 && s.lane == 0)
+        // A failover may be under way.
+        let Ok(head) = self.store.head().await else { return false };
+        let Ok(Some(status)) = self.store.group(GROUP).await else { return false };
+        let is_at_head = |s: &SegmentStatus| s.cursor == head.sequence(s.partition);
+        status.unreachable.is_empty()
+            && status.segments.iter().all(|s| is_at_head(s) && s.blocked_keys == 0 && s.lane == 0)
     }
 
     pub(crate) async fn cursors(&self) -> Vec<u64> {
@@ -236,14 +286,19 @@ impl World {
 
     /// What the checker says of all that was done.
     pub(crate) async fn check(&self, planned: &[Planned]) -> Verdict {
+        self.check_without(planned, &BTreeSet::new()).await
+    }
+
+    /// The same where some events were lost after they had been answered.
+    pub(crate) async fn check_without(&self, planned: &[Planned], lost: &BTreeSet<String>) -> Verdict {
         let report = self.store.verify(None).await.unwrap();
         assert_eq!((report.total_findings, report.findings), (0, Vec::new()));
-        effects::check(planned, &self.effects(), &self.killed, &self.dead().await)
+        effects::check_without(planned, lost, &self.effects(), &self.killed, &self.dead().await)
     }
 }
 
 /// The event as the bus admits it: with the key that keeps its order.
-fn admitted(planned: &Planned) -> Event {
+pub(crate) fn admitted(planned: &Planned) -> Event {
     let document = Document::parse(planned.json().as_bytes(), &Limits::default()).unwrap();
     let event = document.into_event().unwrap();
     let key = OrderingRule::default().resolve(&event, None);

@@ -152,11 +152,23 @@ pub(crate) fn check(
     killed: &BTreeSet<u32>,
     dead: &BTreeSet<String>,
 ) -> Verdict {
+    check_without(planned, &BTreeSet::new(), lines, killed, dead)
+}
+
+/// The same where some events are in the log no more: whether they were handled before that is nobody's affair.
+pub(crate) fn check_without(
+    planned: &[Planned],
+    lost: &BTreeSet<String>,
+    lines: &[Line],
+    killed: &BTreeSet<u32>,
+    dead: &BTreeSet<String>,
+) -> Verdict {
     let by_id: HashMap<String, &Planned> = planned.iter().map(|event| (event.id(), event)).collect();
     let mut keys: HashMap<&str, Progress> = HashMap::new();
     let (mut verdict, mut blamed, mut lapses) = (Verdict::default(), BTreeMap::new(), BTreeMap::new());
     let mut late: BTreeMap<u32, u32> = BTreeMap::new();
-    for line in lines {
+    // What is replayed comes in between what is live, in an order of its own.
+    for line in lines.iter().filter(|line| line.origin != "replay") {
         if line.id.is_empty() {
             // Where a lease ran out, what is lost with it is one end, however many segments that are.
             let ends = lapses.entry(line.process).or_insert(0_u32);
@@ -167,8 +179,11 @@ pub(crate) fn check(
             verdict.violations.push(format!("{} was never published", line.id));
             continue;
         };
+        if lost.contains(&line.id) {
+            continue;
+        }
         let progress = keys.entry(&event.key).or_default();
-        match progress.take(event, line) {
+        match progress.take(event, line, lost) {
             Ok(repeated) => {
                 if let Some(process) = repeated {
                     verdict.repeats += 1;
@@ -199,10 +214,12 @@ pub(crate) fn check(
         .iter()
         .filter(|event| matches!(event.does, Does::Fails | Does::Aborts))
         .map(Planned::id)
+        .filter(|id| !lost.contains(id))
         .collect();
-    verdict.violations.extend(must_die.difference(dead).map(|id| format!("{id} is not a dead letter")));
+    let dead: BTreeSet<String> = dead.difference(lost).cloned().collect();
+    verdict.violations.extend(must_die.difference(&dead).map(|id| format!("{id} is not a dead letter")));
     verdict.violations.extend(dead.difference(&must_die).map(|id| format!("{id} is a dead letter")));
-    for event in planned {
+    for event in planned.iter().filter(|event| !lost.contains(&event.id())) {
         let times = keys.get(event.key.as_str()).and_then(|key| key.handled.get(&event.n));
         if times.is_none() != must_die.contains(&event.id()) {
             let what = if times.is_none() { "was lost" } else { "was handled, and must always fail" };
@@ -214,8 +231,12 @@ pub(crate) fn check(
 
 impl Progress {
     /// Takes a line in; who had handled the event before, if anyone had.
-    fn take(&mut self, event: &Planned, line: &Line) -> Result<Option<u32>, String> {
-        let next = self.at.map_or(0, |at| at + 1);
+    fn take(&mut self, event: &Planned, line: &Line, lost: &BTreeSet<String>) -> Result<Option<u32>, String> {
+        let is_lost = |n: &usize| lost.contains(&Planned { n: *n, ..event.clone() }.id());
+        let mut next = self.at.map_or(0, |at| at + 1);
+        while is_lost(&next) {
+            next += 1;
+        }
         let again = self.at == Some(event.n) && !self.over;
         let moves_on = event.n == next && (self.at.is_none() || self.over);
         if !again && !moves_on {

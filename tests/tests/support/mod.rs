@@ -10,6 +10,7 @@
 
 pub(crate) mod acknowledged;
 pub(crate) mod append_only_file;
+pub(crate) mod at_work;
 pub(crate) mod consumers;
 pub(crate) mod effects;
 pub(crate) mod killed_server;

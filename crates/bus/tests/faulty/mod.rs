@@ -84,6 +84,8 @@ pub struct FaultyStore {
     pub batches: Mutex<Vec<Vec<String>>>,
     pub append_takes: Duration,
     pub max_events: Option<usize>,
+    /// Users whose events fall to a partition that cannot be reached.
+    pub out_of_reach: Mutex<Vec<String>>,
     /// The id of an event that is larger than any batch may be.
     pub too_large: Option<String>,
 }
@@ -107,7 +109,7 @@ impl EventStore for FaultyStore {
         let fault = self.faults.lock().unwrap().pop_front();
         let unknown = || Err(StorageFailure::Unknown("the connection was cut".to_owned()).into());
         match fault {
-            None => self.inner.append(batch, atomicity).await,
+            None => self.append_reached(batch, atomicity).await,
             Some(Fault::AnswerLost) => {
                 self.inner.append(batch, atomicity).await?;
                 unknown()
@@ -156,6 +158,29 @@ impl EventStore for FaultyStore {
 
     async fn info(&self) -> Result<StoreInfo, EventStoreError> {
         self.inner.info().await
+    }
+}
+
+impl FaultyStore {
+    async fn append_reached(
+        &self,
+        batch: &[Event],
+        atomicity: Atomicity,
+    ) -> Result<Vec<AppendOutcome>, EventStoreError> {
+        let out_of_reach = self.out_of_reach.lock().unwrap().clone();
+        let is_reached = |event: &&Event| {
+            !out_of_reach.iter().any(|user| event.json().contains(&format!(r#""userId":"{user}""#)))
+        };
+        if batch.iter().all(|event| is_reached(&event)) {
+            return self.inner.append(batch, atomicity).await;
+        }
+        let reached: Vec<Event> = batch.iter().filter(is_reached).cloned().collect();
+        let mut outcomes = self.inner.append(&reached, atomicity).await?.into_iter();
+        let each = |event: &Event| match is_reached(&event) {
+            true => Ok(outcomes.next().unwrap()),
+            false => Err(StorageFailure::Unavailable("its partition is out of reach".to_owned())),
+        };
+        Err(EventStoreError::InPart(batch.iter().map(each).collect()))
     }
 }
 

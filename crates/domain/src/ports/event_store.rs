@@ -242,12 +242,41 @@ pub enum EventStoreError {
         /// Most bytes of a batch.
         max_bytes: usize,
     },
+    /// Some of the store's partitions failed that events of a batch fall to, and others did what they were asked for, or were not
+    /// asked. What became of each event, in the batch's order: there is at least one failure.
+    #[error("{}", in_part(.0))]
+    InPart(Vec<Result<AppendOutcome, StorageFailure>>),
+}
+
+fn in_part(outcomes: &[Result<AppendOutcome, StorageFailure>]) -> String {
+    let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+    let first = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
+    let first = first.map(ToString::to_string).unwrap_or_default();
+    match outcomes.len() - failed {
+        0 => first,
+        others => format!("{first}; that is so of {failed} events, and {others} others were taken"),
+    }
 }
 
 impl EventStoreError {
-    /// Whether repeating the call can help.
+    /// The store's failure, if it is one; of several the first.
+    pub fn failure(&self) -> Option<&StorageFailure> {
+        match self {
+            Self::Storage(failure) => Some(failure),
+            Self::InPart(outcomes) => outcomes.iter().find_map(|outcome| outcome.as_ref().err()),
+            _ => None,
+        }
+    }
+
+    /// Whether repeating the call can help. Where a batch failed in part, whether that is so of any of its failures.
     pub fn retry(&self) -> Retry {
         match self {
+            Self::InPart(outcomes) => {
+                let mut failures = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+                failures
+                    .find_map(|failure| Some(failure.retry()).filter(|retry| *retry != Retry::Never))
+                    .unwrap_or(Retry::Never)
+            }
             Self::Storage(failure) => failure.retry(),
             _ => Retry::Never,
         }
@@ -257,6 +286,7 @@ impl EventStoreError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Storage(failure) => failure.kind(),
+            Self::InPart(_) => self.failure().map_or("other", StorageFailure::kind),
             Self::ForeignCursor { .. } => "foreign-cursor",
             Self::LostCursor(_) => "lost-cursor",
             Self::BatchTooLarge { .. } => "batch-too-large",
@@ -308,7 +338,8 @@ pub trait EventStore: Send + Sync {
     /// Writes events with all their index entries.
     ///
     /// After [`StorageFailure::Unknown`] each partition's part of the batch is wholly there or wholly absent; appending it again
-    /// settles it.
+    /// settles it. Where some partitions failed and others did not, events that stand or fall each on their own are answered
+    /// each on their own, as [`EventStoreError::InPart`].
     async fn append(
         &self,
         batch: &[Event],

@@ -27,21 +27,33 @@ impl Link {
     /// Sends a call to the server that is to have it, as often as it takes.
     pub(super) async fn carry(&self, call: Call<'_>, intent: Intent) -> Result<Vec<Value>, StorageFailure> {
         debug_assert!(call.is_of_one_slot(), "a call names keys of several slots");
-        let mut tries = Tries::new(self.timeout);
+        let slot = call.slot().unwrap_or(self.home);
+        let (deadline, in_earnest) = self.given_up.deadline(slot, self.timeout);
+        let mut tries = Tries::new(deadline);
         loop {
             let tried = match &self.way {
-                Way::Cluster(cluster) => {
-                    let slot = call.slot().unwrap_or(self.home);
-                    self.in_cluster(cluster, slot, call, intent, tries.deadline).await
-                }
+                Way::Cluster(cluster) => self.in_cluster(cluster, slot, call, intent, tries.deadline).await,
                 Way::Sentinel(sentinels) => at_master(sentinels, call, intent, tries.deadline).await,
                 Way::Server(node) => call.send(node, false, intent, tries.deadline).await,
             };
             match tried {
-                Ok(values) => return Ok(values),
+                Ok(values) => {
+                    self.given_up.reached(slot);
+                    return Ok(values);
+                }
                 Err(trouble) => {
                     self.disturb();
-                    tries.again(trouble).await?;
+                    if let Trouble::Settled(failure) = trouble {
+                        return Err(failure);
+                    }
+                    // A slot that is on its way is within reach.
+                    let is_out_of_reach = matches!(trouble, Trouble::Elsewhere(_));
+                    if let Err(failure) = tries.again(trouble).await {
+                        if in_earnest && is_out_of_reach {
+                            self.given_up.give_up(slot);
+                        }
+                        return Err(failure);
+                    }
                 }
             }
         }
@@ -149,7 +161,7 @@ impl Trouble {
     /// Nobody knows which server to ask.
     fn unfound(failure: StorageFailure) -> Self {
         match failure {
-            StorageFailure::Unavailable(_) | StorageFailure::Busy { .. } => Self::Wait(failure),
+            StorageFailure::Unavailable(_) | StorageFailure::Busy { .. } => Self::Elsewhere(failure),
             _ => Self::Settled(failure),
         }
     }
@@ -182,10 +194,10 @@ struct Tries {
 }
 
 impl Tries {
-    fn new(timeout: Duration) -> Self {
+    fn new(deadline: Instant) -> Self {
         let pauses = ExponentialBuilder::new().with_min_delay(PAUSES.0).with_max_delay(PAUSES.1);
         let pauses = pauses.with_jitter().without_max_times().build();
-        Self { deadline: Instant::now() + timeout, pauses, sent_on: 0 }
+        Self { deadline, pauses, sent_on: 0 }
     }
 
     /// Waits until it is time for another try.
@@ -193,9 +205,6 @@ impl Tries {
     /// # Errors
     /// Where there is none, with what came of the last one.
     async fn again(&mut self, trouble: Trouble) -> Result<(), StorageFailure> {
-        if let Trouble::Settled(failure) = trouble {
-            return Err(failure);
-        }
         if matches!(trouble, Trouble::Moved(..)) && self.sent_on < SENT_ON {
             self.sent_on += 1;
             return Ok(());

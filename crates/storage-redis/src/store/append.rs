@@ -1,8 +1,8 @@
 //! Appending: each partition is given its part of the batch, all of them at once.
 //!
 //! A part is one step of its partition: it is there or it is not. Of several parts some may be there and others not, where a
-//! server fails in between: the answer is then that the outcome is unknown, and appending the same batch again settles it, as
-//! what is there is recognised by its ids.
+//! server fails in between: the answer then says so of each event; of a batch that is all or nothing, that the outcome is
+//! unknown. Appending the same again settles it, as what is there is recognised by its ids.
 
 use domain::{
     Event, Position, StorageFailure,
@@ -51,6 +51,10 @@ impl RedisStore {
         }
         let answers =
             join_all(parts.iter().map(|part| append(part.partition, &part.events, atomicity))).await;
+        // Also where all of it failed: other partitions were not asked, and need not wait for this one.
+        if atomicity == Atomicity::Each && answers.iter().any(Result::is_err) {
+            return Err(EventStoreError::InPart(each_of(batch.len(), &parts, &answers)));
+        }
         Ok(gathered(batch.len(), &parts, settled(&parts, answers)?))
     }
 
@@ -108,6 +112,28 @@ fn settled(
         }
     }
     failure.map_or(Ok(outcomes), Err)
+}
+
+/// What became of each event where some parts failed.
+fn each_of(
+    events: usize,
+    parts: &[Part<'_>],
+    answers: &[Result<Vec<AppendOutcome>, StorageFailure>],
+) -> Vec<Result<AppendOutcome, StorageFailure>> {
+    let mut outcomes = vec![Ok(AppendOutcome::NotStored); events];
+    for (part, answer) in parts.iter().zip(answers) {
+        for (at, place) in part.places.iter().enumerate() {
+            let Some(own) = outcomes.get_mut(*place) else { continue };
+            *own = match answer {
+                Ok(of_part) => {
+                    let outcome = of_part.get(at).copied().unwrap_or(AppendOutcome::NotStored);
+                    Ok(outward(outcome, part.partition.number()))
+                }
+                Err(failure) => Err(failure.clone()),
+            };
+        }
+    }
+    outcomes
 }
 
 /// The outcomes of parts in the order of the batch.

@@ -16,7 +16,7 @@ use domain::{
 };
 use futures_util::future::{join_all, try_join_all};
 
-use super::RedisStore;
+use super::{RedisStore, Unreached, reached};
 use crate::partition::Partition;
 
 /// No partition has so high a number.
@@ -193,9 +193,14 @@ impl RedisStore {
     }
 
     async fn group_status(&self, name: &str) -> Result<Option<GroupStatus>, GroupStoreError> {
-        let parts = try_join_all(self.partitions().iter().map(|partition| partition.group(name))).await?;
-        let mut parts = self.partitions().iter().zip(parts);
+        let parts = reached(join_all(self.partitions().iter().map(|partition| partition.group(name))).await)?;
+        let unreachable: Vec<u16> =
+            (0..).zip(&parts).filter(|(_, part)| part.is_none()).map(|(number, _)| number).collect();
+        // The first that answers says whether there is the group.
+        let mut parts =
+            self.partitions().iter().zip(parts).filter_map(|(partition, part)| Some((partition, part?)));
         let Some((first, Some(mut whole))) = parts.next() else { return Ok(None) };
+        whole.unreachable = unreachable;
         self.outward_record(&mut whole.record);
         let mut consumers: BTreeMap<String, ConsumerStatus> = BTreeMap::new();
         let mut segments = Vec::new();
@@ -230,21 +235,27 @@ impl RedisStore {
     }
 
     async fn lease_everywhere(&self, request: &LeaseRequest) -> Result<Leases, GroupStoreError> {
-        // The first says whether there is the group: what is left or begun of one elsewhere is leased to nobody.
+        // The first says whether there is the group: what is left or begun of one elsewhere is leased to nobody. Where it
+        // cannot be reached, the others go on with what they have.
         let mut parts = vec![self.first().lease(request).await];
-        if parts.iter().all(Result::is_ok) {
+        let goes_on =
+            |part: &Result<_, GroupStoreError>| part.as_ref().err().is_none_or(Unreached::is_unreached);
+        if parts.iter().all(goes_on) {
             parts.extend(join_all(self.others().map(|partition| partition.lease(request))).await);
         }
-        let mut whole = Leases::default();
-        for (partition, part) in self.partitions().iter().zip(parts) {
-            let part = match part {
-                // Where another has lost it, it is mended.
-                Err(GroupStoreError::NoGroup(name)) if partition.number() > 0 => {
-                    self.mend_group(partition, &name).await?;
-                    partition.lease(request).await?
-                }
-                part => part?,
+        let is_first_there = parts.first().is_some_and(Result::is_ok);
+        for (partition, part) in self.partitions().iter().zip(&mut parts).skip(1) {
+            let Err(GroupStoreError::NoGroup(_)) = part else { continue };
+            // Where another has lost it, it is mended; the first says what it was.
+            *part = match is_first_there {
+                true => self.mend_and_lease(partition, request).await,
+                false => Ok(Leases::default()),
             };
+        }
+        let mut whole = Leases::default();
+        // What cannot be reached is not held: whoever held it stops there, and goes on elsewhere.
+        for (partition, part) in self.partitions().iter().zip(reached(parts)?) {
+            let Some(part) = part else { continue };
             let outward = |lease: Lease| Lease { segment: partition.outward_segment(lease.segment), ..lease };
             whole.held.extend(part.held.into_iter().map(outward));
             for (lease, mut state) in part.taken {
@@ -263,6 +274,15 @@ impl RedisStore {
         whole.surplus.sort_unstable();
         whole.gaps.sort_by_key(|gap| gap.at);
         Ok(whole)
+    }
+
+    async fn mend_and_lease(
+        &self,
+        partition: &Partition,
+        request: &LeaseRequest,
+    ) -> Result<Leases, GroupStoreError> {
+        self.mend_group(partition, &request.group).await?;
+        partition.lease(request).await
     }
 
     async fn commit_to_partitions(

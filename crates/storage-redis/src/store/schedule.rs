@@ -7,10 +7,10 @@ use domain::{
     Event,
     ports::{AppendOutcome, ScheduleOutcome, ScheduleStore, ScheduleStoreError, ScheduledEvent},
 };
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
 
-use super::{RedisStore, append::outward};
+use super::{RedisStore, append::outward, reached};
 use crate::partition::Partition;
 
 #[async_trait]
@@ -48,8 +48,8 @@ impl ScheduleStore for RedisStore {
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, ScheduleStoreError> {
-        let parts = try_join_all(self.partitions().iter().map(Partition::next_due)).await?;
-        Ok(parts.into_iter().flatten().min())
+        let parts = join_all(self.partitions().iter().map(Partition::next_due)).await;
+        Ok(reached(parts)?.into_iter().flatten().flatten().min())
     }
 }
 
@@ -59,10 +59,12 @@ impl RedisStore {
         &self,
         limit: usize,
     ) -> Result<Vec<(String, AppendOutcome)>, ScheduleStoreError> {
-        let due = try_join_all(self.partitions().iter().map(|partition| partition.due_now(limit))).await?;
+        let due = join_all(self.partitions().iter().map(|partition| partition.due_now(limit))).await;
         let mut due: Vec<(String, usize, String)> = (0..)
-            .zip(due)
-            .flat_map(|(at, places)| places.into_iter().map(move |(place, id)| (place, at, id)))
+            .zip(reached(due)?)
+            .flat_map(|(at, places)| {
+                places.unwrap_or_default().into_iter().map(move |(place, id)| (place, at, id))
+            })
             .collect();
         due.sort_unstable();
         due.truncate(limit);
@@ -74,8 +76,8 @@ impl RedisStore {
             }
         });
         let mut outcomes = HashMap::new();
-        for (partition, part) in self.partitions().iter().zip(try_join_all(asks).await?) {
-            for (id, outcome) in part {
+        for (partition, part) in self.partitions().iter().zip(reached(join_all(asks).await)?) {
+            for (id, outcome) in part.unwrap_or_default() {
                 outcomes.insert((partition.number(), id), outward(outcome, partition.number()));
             }
         }

@@ -1,6 +1,6 @@
 //! A process that consumes a group of a store until its stdin ends, or it is killed: the tests' other victim.
 //!
-//! STORE is a file, or the URL of a Redis server. `test-consumer STORE GROUP NUMBER EFFECTS [name=…] [lease=MS] [commits=MS] [fault=…]`: what its handler does with an event stands in
+//! STORE is a file, or the URL of a store on Redis. `test-consumer STORE GROUP NUMBER EFFECTS [name=…] [lease=MS] [commits=MS] [fault=…]`: what its handler does with an event stands in
 //! the event's `data`. Each attempt that ended is one line of the file EFFECTS (see `effects`), written before the handler
 //! answers. A fault breaks the process on purpose, so that the tests can show that they would see it.
 
@@ -58,7 +58,7 @@ async fn main() -> Result<()> {
 }
 
 fn is_redis(store: &str) -> bool {
-    store.starts_with("redis://")
+    store.contains("://")
 }
 
 async fn open(store: &str) -> Result<Arc<dyn Stores>> {

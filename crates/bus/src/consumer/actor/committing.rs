@@ -22,13 +22,19 @@ impl Actor {
         if self.committing {
             return;
         }
-        if let Some((again, commits)) = self.commit_again.take() {
+        if let Some((again, mut commits)) = self.commit_again.take() {
             if again > Instant::now() {
                 self.commit_again = Some((again, commits));
-            } else {
-                self.send(commits);
+                return;
             }
-            return;
+            // Of segments that were lost meanwhile nothing is committed any more; the others do not wait for that.
+            commits.retain(|commit| {
+                self.segments.get(&commit.lease.segment).is_some_and(|segment| segment.lease == commit.lease)
+            });
+            if !commits.is_empty() {
+                self.send(commits);
+                return;
+            }
         }
         let now = Instant::now();
         let late = self.commit_due.is_some_and(|due| due <= now);

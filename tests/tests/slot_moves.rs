@@ -1,0 +1,150 @@
+//! Slots of a cluster that move from master to master while events are published, read, consumed and replayed: no caller is
+//! told of it, nothing is lost, nothing is stored twice, and no more is handled again than what was open.
+//!
+//! EVENT_REPLAY_ROUNDS says how many moves, EVENT_REPLAY_SEED with which luck.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a panic is a test's way to fail"
+)]
+
+mod support;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use domain::{
+    Filter,
+    ports::{ReadRequest, Stores, SystemClock},
+};
+use fastrand::Rng;
+use replay::{Cancel, GroupReplayOptions, JobRunner, Pace, PlanRequest, ReplayManager, ReplayStatus};
+use servers::Cluster;
+use support::{
+    at_work::{Publishing, Work},
+    consumers::{Keeper, Servers, World},
+};
+
+/// However busy the machine is that runs this.
+const LONGER_THAN_A_MOVE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_told_that_a_slot_moves_and_nothing_is_lost_or_stored_twice() {
+    for keeper in Keeper::servers() {
+        if let Keeper::Redis(binary) = keeper {
+            slots_are_moved(&Keeper::Cluster(binary)).await;
+        }
+    }
+}
+
+async fn slots_are_moved(keeper: &Keeper) {
+    let mut rng = Rng::with_seed(support::seed());
+    let mut world = World::with_timeout(keeper, LONGER_THAN_A_MOVE).await;
+    let mut work = Work::begin(&mut world, Publishing { may_fail: false }, &mut rng);
+    work.goes_on(&world, "before the first move").await;
+    // What is in the log by now is replayed while slots move.
+    let store = Arc::clone(&world.store);
+    let manager =
+        ReplayManager::new(store.clone(), store.clone(), store.clone(), None, Arc::new(SystemClock))
+            .with_groups(store.clone());
+    let plan = manager.plan(PlanRequest::new(Filter::default()), None).await.unwrap();
+    let options = GroupReplayOptions { pace: Pace::Unpaced, all: true, ..GroupReplayOptions::default() };
+    let replay = manager.start_group_replay(&plan, &options).await.unwrap();
+    let replaying =
+        tokio::spawn(async move { JobRunner::new(manager).run(&replay.id, &(), &Cancel::default()).await });
+    let reading = tokio::spawn(read_over_and_over(store));
+    let rounds = support::rounds(6);
+    for round in 0..rounds {
+        let Servers::Cluster(cluster) = &world.servers else { panic!("{keeper} is no cluster") };
+        let moved = move_a_slot(cluster, round, &mut rng).await;
+        work.goes_on(&world, "after a move").await;
+        println!("moved {moved} keys");
+    }
+    let report = replaying.await.unwrap().unwrap();
+    assert_eq!(report.status, ReplayStatus::Completed, "{report:?}");
+    assert_eq!((report.successful_replays, report.missing), (report.total_events, 0), "{report:?}");
+    let books = work.end(&world).await;
+    assert!(!reading.is_finished(), "a reader was told of a move, or found less than before");
+    reading.abort();
+    assert!(books.lost(&*world.store).await.is_empty(), "moving loses nothing");
+    let planned = books.planned.lock().unwrap().clone();
+    let verdict = world.check(&planned).await;
+    let mut replayed: HashMap<String, u32> = HashMap::new();
+    for line in world.effects().into_iter().filter(|line| line.origin == "replay") {
+        *replayed.entry(line.id).or_default() += 1;
+    }
+    println!(
+        "{rounds} moves, {} events answered and handled, {} repeats; {} replayed",
+        planned.len(),
+        verdict.repeats,
+        replayed.len()
+    );
+    verdict.expect_none();
+    // To a partition its new server looks like one that took the old one's place: leases are taken anew, and what was open
+    // under them comes again.
+    assert_eq!(replayed.len() as u64, report.total_events);
+    let twice = replayed.values().map(|times| times - 1).sum::<u32>();
+    assert!(twice <= 100 * verdict.lapses, "{twice} came again for {} leases", verdict.lapses);
+}
+
+/// Moves the slot of one of the partitions, in steps between which its keys are in two places; how many keys. Writing waits
+/// meanwhile, so it takes less time than a call has.
+async fn move_a_slot(cluster: &Cluster, round: usize, rng: &mut Rng) -> usize {
+    // The first is where everything stands that there is once.
+    let partition = if round.is_multiple_of(3) { 0 } else { rng.usize(..16) };
+    let key = partition_keys(cluster).await.remove(partition);
+    let slot = cluster.slot_of(&key).await.unwrap();
+    let from = cluster.master_of(slot).await.unwrap();
+    let moving = cluster.begin_move(slot, (from + rng.usize(1..3)) % 3).await.unwrap();
+    let mut keys = 0;
+    loop {
+        let carried = moving.carry(rng.usize(1..100)).await.unwrap();
+        if carried == 0 {
+            break;
+        }
+        keys += carried;
+        tokio::time::sleep(Duration::from_millis(rng.u64(..15))).await;
+    }
+    moving.finish().await.unwrap();
+    keys
+}
+
+/// The key of each partition's state, in order.
+async fn partition_keys(cluster: &Cluster) -> Vec<String> {
+    let mut keys: Vec<(usize, String)> = Vec::new();
+    for node in &cluster.nodes()[..3] {
+        let client = redis::Client::open(node.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let found: Vec<String> =
+            redis::cmd("KEYS").arg("{default:*}:meta").query_async(&mut connection).await.unwrap();
+        for key in found {
+            let partitions: Option<u16> =
+                redis::cmd("HGET").arg(&key).arg("level").query_async(&mut connection).await.unwrap();
+            // The signpost of the namespace has no dictionary.
+            if partitions.is_some() {
+                let number = key.trim_start_matches("{default:").split(['}', '.', ':']).next().unwrap();
+                keys.push((number.parse().unwrap_or(0), key));
+            }
+        }
+    }
+    keys.sort();
+    keys.into_iter().map(|(_, key)| key).collect()
+}
+
+/// Reads the log from one end to the other, again and again: it never has less than before.
+async fn read_over_and_over(store: Arc<dyn Stores>) {
+    let mut before = 0;
+    loop {
+        let (mut request, mut found) = (ReadRequest::new(Filter::default(), 500), 0);
+        loop {
+            let page = store.read(&request).await.unwrap();
+            assert_eq!(page.corrupt, []);
+            found += page.events.len();
+            let Some(next) = page.next else { break };
+            request.after = Some(next);
+        }
+        assert!(found >= before, "{found} events, and {before} before");
+        before = found;
+    }
+}
