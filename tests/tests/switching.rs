@@ -27,15 +27,18 @@ use tokio::sync::{mpsc, oneshot};
 const PUBLISHERS: usize = 4;
 const KEYS: usize = 5;
 
+/// Told once the publisher pauses; answered with where it goes on.
+type GoingOver = (oneshot::Sender<()>, oneshot::Receiver<Arc<dyn Stores>>);
+
 /// Publishes to where it is told to, and says when it pauses.
 struct Publisher {
-    goes_over: mpsc::Sender<(oneshot::Sender<()>, oneshot::Receiver<Arc<dyn Stores>>)>,
+    goes_over: mpsc::Sender<GoingOver>,
     ends: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<usize>,
 }
 
 fn publisher(number: usize, mut store: Arc<dyn Stores>) -> Publisher {
-    let (goes_over, mut pauses) = mpsc::channel::<(oneshot::Sender<()>, oneshot::Receiver<_>)>(1);
+    let (goes_over, mut pauses) = mpsc::channel::<GoingOver>(1);
     let (ends, mut end) = oneshot::channel();
     let task = tokio::spawn(async move {
         let mut counts = [0; KEYS];

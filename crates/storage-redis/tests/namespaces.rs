@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use conformance::{Draft, ManualClock};
 use domain::{
     Event, Filter, StorageFailure,
-    ports::{Atomicity, EventStore, Keeps, ReadRequest},
+    ports::{AppendOutcome, Atomicity, EventStore, EventStoreError, Keeps, ReadRequest},
 };
 use harness::{Namespace, RedisHarness, slot};
 use storage_redis::{RedisOptions, RedisStore};
@@ -212,18 +212,34 @@ async fn a_batch_that_failed_in_one_partition_is_settled_by_appending_it_again()
     let batch: Vec<Event> = Draft::many("e", 40);
     let log = namespace.key_in(2, "log:0");
     let _: i64 = namespace.say(&["SADD", &log, "not a log"]).await;
-    let failed = store.append(&batch, Atomicity::Each).await.unwrap_err();
+    // Of each event it is told what became of it; nothing is new in the others the second time.
+    for is_new in [true, false] {
+        let failed = store.append(&batch, Atomicity::Each).await.unwrap_err();
+        assert_eq!(failed.kind(), "corrupt", "{failed}");
+        let EventStoreError::InPart(outcomes) = failed else { panic!("{failed}") };
+        assert_eq!(outcomes.len(), 40);
+        let taken = outcomes.iter().flatten().filter(|outcome| match outcome {
+            AppendOutcome::Stored(at) => is_new && at.partition != 2,
+            AppendOutcome::AlreadyStored(at) => !is_new && at.partition != 2,
+            _ => false,
+        });
+        let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(StorageFailure::Corrupt(_))));
+        let (taken, refused) = (taken.count(), refused.count());
+        assert!(taken > 0 && refused > 0 && taken + refused == 40, "{outcomes:?}");
+    }
+    // Of a batch that is all or nothing the outcome as a whole is not known.
+    let other = Draft::many("f", 40);
+    let failed = store.append(&other, Atomicity::AllOrNothing).await.unwrap_err();
     assert_eq!(failed.kind(), "unknown", "{failed}");
     assert!(failed.to_string().contains("partition 2"), "{failed}");
-    // Nothing is new in the others: what fails now has stored nothing, and says what is wrong.
-    let failed = store.append(&batch, Atomicity::Each).await.unwrap_err();
-    assert_eq!(failed.kind(), "corrupt", "{failed}");
     let _: i64 = namespace.say(&["DEL", &log]).await;
     let outcomes = store.append(&batch, Atomicity::Each).await.unwrap();
-    let stored = |outcome: &&domain::ports::AppendOutcome| matches!(outcome, domain::ports::AppendOutcome::Stored(at) if at.partition == 2);
-    let again = |outcome: &&domain::ports::AppendOutcome| matches!(outcome, domain::ports::AppendOutcome::AlreadyStored(at) if at.partition != 2);
+    let stored = |outcome: &&AppendOutcome| matches!(outcome, AppendOutcome::Stored(at) if at.partition == 2);
+    let again =
+        |outcome: &&AppendOutcome| matches!(outcome, AppendOutcome::AlreadyStored(at) if at.partition != 2);
     let (new, known) = (outcomes.iter().filter(stored).count(), outcomes.iter().filter(again).count());
     assert!(new > 0 && known > 0 && new + known == 40, "{outcomes:?}");
+    store.append(&other, Atomicity::AllOrNothing).await.unwrap();
     let page = store.read(&ReadRequest::new(Filter::default(), 100)).await.unwrap();
-    assert_eq!(page.events.len(), 40);
+    assert_eq!(page.events.len(), 80);
 }
