@@ -43,19 +43,25 @@ impl RedisStore {
         let parts = self.parts_of(batch);
         if atomicity == Atomicity::AllOrNothing && parts.len() > 1 {
             let checks = parts.iter().map(|part| part.partition.check_batch(&part.events));
-            let checks: Vec<Vec<AppendOutcome>> =
-                join_all(checks).await.into_iter().collect::<Result<_, StorageFailure>>()?;
-            if checks.iter().flatten().any(crate::append::refuses) {
-                return Ok(gathered(batch.len(), &parts, checks));
+            let checks = each_of(batch.len(), &parts, &join_all(checks).await);
+            let checks: Vec<AppendOutcome> = checks.into_iter().collect::<Result<_, StorageFailure>>()?;
+            if checks.iter().any(crate::append::refuses) {
+                return Ok(checks);
             }
         }
         let answers =
             join_all(parts.iter().map(|part| append(part.partition, &part.events, atomicity))).await;
-        // Also where all of it failed: other partitions were not asked, and need not wait for this one.
-        if atomicity == Atomicity::Each && answers.iter().any(Result::is_err) {
-            return Err(EventStoreError::InPart(each_of(batch.len(), &parts, &answers)));
+        if atomicity == Atomicity::AllOrNothing
+            && let Some(failure) = failed(&parts, &answers)
+        {
+            return Err(failure.into());
         }
-        Ok(gathered(batch.len(), &parts, settled(&parts, answers)?))
+        let outcomes = each_of(batch.len(), &parts, &answers);
+        // Also where all of it failed: other partitions were not asked, and need not wait for this one.
+        if outcomes.iter().any(Result::is_err) {
+            return Err(EventStoreError::InPart(outcomes));
+        }
+        Ok(outcomes.into_iter().flatten().collect())
     }
 
     fn parts_of(&self, batch: &[Event]) -> Vec<Part<'_>> {
@@ -87,34 +93,29 @@ async fn append(
     }
 }
 
-/// What every part answered; or the failure of one, which says no more of the whole batch than is known.
-fn settled(
+/// The failure of a batch that stands or falls as a whole, which says no more of it than is known.
+fn failed(
     parts: &[Part<'_>],
-    answers: Vec<Result<Vec<AppendOutcome>, StorageFailure>>,
-) -> Result<Vec<Vec<AppendOutcome>>, StorageFailure> {
+    answers: &[Result<Vec<AppendOutcome>, StorageFailure>],
+) -> Option<StorageFailure> {
     let is_new = |outcome: &AppendOutcome| matches!(outcome, AppendOutcome::Stored(_));
     let some_stored = answers.iter().flatten().flatten().any(is_new);
-    let mut outcomes = Vec::with_capacity(answers.len());
-    let mut failure: Option<StorageFailure> = None;
+    let mut first: Option<StorageFailure> = None;
     for (part, answer) in parts.iter().zip(answers) {
-        match answer {
-            Ok(of_part) => outcomes.push(of_part),
-            Err(failed) => {
-                let failed = match some_stored {
-                    true => in_part(failed, part.partition.number()),
-                    false => failed,
-                };
-                // Whatever else failed, where one is unknown the whole is.
-                if failure.is_none() || matches!(failed, StorageFailure::Unknown(_)) {
-                    failure = Some(failed);
-                }
-            }
+        let Err(failure) = answer else { continue };
+        let failure = match some_stored {
+            true => in_part(failure.clone(), part.partition.number()),
+            false => failure.clone(),
+        };
+        // Whatever else failed, where one is unknown the whole is.
+        if first.is_none() || matches!(failure, StorageFailure::Unknown(_)) {
+            first = Some(failure);
         }
     }
-    failure.map_or(Ok(outcomes), Err)
+    first
 }
 
-/// What became of each event where some parts failed.
+/// What became of each event, in the order of the batch.
 fn each_of(
     events: usize,
     parts: &[Part<'_>],
@@ -131,19 +132,6 @@ fn each_of(
                 }
                 Err(failure) => Err(failure.clone()),
             };
-        }
-    }
-    outcomes
-}
-
-/// The outcomes of parts in the order of the batch.
-fn gathered(events: usize, parts: &[Part<'_>], answers: Vec<Vec<AppendOutcome>>) -> Vec<AppendOutcome> {
-    let mut outcomes = vec![AppendOutcome::NotStored; events];
-    for (part, answers) in parts.iter().zip(answers) {
-        for (place, outcome) in part.places.iter().zip(answers) {
-            if let Some(own) = outcomes.get_mut(*place) {
-                *own = outward(outcome, part.partition.number());
-            }
         }
     }
     outcomes

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::ports::{CommitOutcome, GroupStoreError, SegmentCommit};
+use domain::{
+    group::Lease,
+    ports::{CommitOutcome, GroupStoreError, SegmentCommit},
+};
 use tokio::time::Instant;
 
 use super::{Actor, ConsumerError, FETCH_BELOW, Io, OPEN, QUIET_COMMIT, Room, STUCK_AFTER};
@@ -28,9 +31,7 @@ impl Actor {
                 return;
             }
             // Of segments that were lost meanwhile nothing is committed any more; the others do not wait for that.
-            commits.retain(|commit| {
-                self.segments.get(&commit.lease.segment).is_some_and(|segment| segment.lease == commit.lease)
-            });
+            commits.retain(|commit| self.holds(&commit.lease));
             if !commits.is_empty() {
                 self.send(commits);
                 return;
@@ -178,9 +179,8 @@ impl Actor {
         self.committing_answers = 0;
         for (commit, outcome) in commits.iter().zip(outcomes) {
             let number = commit.lease.segment;
-            let is_ours = self.segments.get(&number).is_some_and(|segment| segment.lease == commit.lease);
             match outcome {
-                _ if !is_ours => {}
+                _ if !self.holds(&commit.lease) => {}
                 CommitOutcome::Fenced => self.lose(number),
                 _ if commit.release => {
                     self.segments.remove(&number);
@@ -196,6 +196,10 @@ impl Actor {
                 }
             }
         }
+    }
+
+    fn holds(&self, lease: &Lease) -> bool {
+        self.segments.get(&lease.segment).is_some_and(|segment| segment.lease == *lease)
     }
 
     /// A segment is another consumer's now: nothing of it may go on here.
