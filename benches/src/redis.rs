@@ -3,6 +3,7 @@
 mod append;
 mod bare;
 mod delivery;
+mod masters;
 mod memory;
 mod reading;
 
@@ -24,6 +25,7 @@ pub(crate) fn run(bench: &mut Bench, runtime: &Runtime, stored_events: u64) -> R
     append::run(bench, runtime)?;
     reading::run(bench, runtime, stored_events)?;
     delivery::run(bench, runtime, stored_events)?;
+    masters::run(bench, runtime)?;
     memory::run(bench, runtime, stored_events)
 }
 
@@ -32,6 +34,7 @@ async fn server() -> Result<Server> {
     Ok(Server::start(&Binary::default(), &Config { aof: Aof::EverySecond, ..Config::default() }).await?)
 }
 
+/// One partition on one server.
 async fn store(server: &Server) -> Result<RedisStore> {
     Ok(RedisStore::create(RedisOptions::new(server.url())).await?)
 }

@@ -1,5 +1,5 @@
-//! Publishers and consumers while replicas take their masters' places, by command and because masters are killed: all go on by
-//! themselves, what is lost is the end of a log epoch, no position is handed out twice, and keys keep their order.
+//! Publishers and consumers while replicas take their masters' places, by command, because masters are killed, and because nobody
+//! hears of them any more and they come back later: all go on by themselves, what is lost is the end of a log epoch, no position is handed out twice, and keys keep their order.
 //!
 //! EVENT_REPLAY_ROUNDS says how many promotions, EVENT_REPLAY_SEED with which luck.
 #![allow(
@@ -15,7 +15,7 @@ mod support;
 use std::sync::atomic::Ordering;
 
 use fastrand::Rng;
-use servers::{Binary, Failover};
+use servers::{Binary, Failover, Server};
 use support::{
     at_work::{Publishing, Work},
     consumers::{Keeper, Servers, World},
@@ -74,13 +74,19 @@ async fn promote(servers: &mut Servers, round: usize, rng: &mut Rng) {
     match servers {
         Servers::Sentinel(trio) => {
             trio.until_ready().await.unwrap();
-            if round.is_multiple_of(2) {
-                let master = trio.master().await.unwrap();
-                trio.servers_mut()[master].kill().await.unwrap();
-                trio.until_master_is_not(master).await.unwrap();
-                trio.servers_mut()[master].restart().await.unwrap();
-            } else {
-                trio.promote().await.unwrap();
+            let master = trio.master().await.unwrap();
+            match round % 3 {
+                0 => {
+                    trio.servers_mut()[master].kill().await.unwrap();
+                    trio.until_master_is_not(master).await.unwrap();
+                    trio.servers_mut()[master].restart().await.unwrap();
+                }
+                1 => {
+                    cut_off(&trio.servers()[master], trio.until_master_is_not(master)).await.unwrap();
+                }
+                _ => {
+                    trio.promote().await.unwrap();
+                }
             }
         }
         Servers::Cluster(cluster) => {
@@ -90,16 +96,31 @@ async fn promote(servers: &mut Servers, round: usize, rng: &mut Rng) {
             if cluster.replicas_of(master).await.is_empty() {
                 (master, replica) = (replica, master);
             }
-            match round % 3 {
+            match round % 4 {
                 0 => {
                     cluster.nodes_mut()[master].kill().await.unwrap();
                     cluster.until_master(replica).await.unwrap();
                     cluster.nodes_mut()[master].restart().await.unwrap();
                 }
-                1 => cluster.promote(replica, Failover::Agreed).await.unwrap(),
+                1 => {
+                    // The hung one does not answer either who is the master.
+                    cut_off(&cluster.nodes()[master], cluster.until_master_but_for(replica, master))
+                        .await
+                        .unwrap();
+                }
+                2 => cluster.promote(replica, Failover::Agreed).await.unwrap(),
                 _ => cluster.promote(replica, Failover::Forced).await.unwrap(),
             }
         }
         Servers::None | Servers::One(_) => panic!("nobody could take the server's place"),
     }
+}
+
+/// Keeps a server from everybody until another has taken its place, as if its network had been cut: connections stay open, and
+/// what was sent to it meanwhile it finds when it comes back, taking itself for the master still.
+async fn cut_off<T>(server: &Server, replaced: impl Future<Output = T>) -> T {
+    server.pause().await.unwrap();
+    let replaced = replaced.await;
+    server.resume().unwrap();
+    replaced
 }

@@ -97,6 +97,10 @@ fn advice(failure: &StorageFailure) -> Option<&'static str> {
         StorageFailure::Unknown(_) => {
             "run the same command again: what was stored is recognised by its id and not stored twice"
         }
+        StorageFailure::TooFewCopies { .. } => {
+            "see to the replicas (`event-replay health` shows them), then run the same command again: it waits for the copies \
+             again, and nothing is stored twice"
+        }
         StorageFailure::Unavailable(_) => {
             "check the address (`event-replay config show` says where it came from)"
         }

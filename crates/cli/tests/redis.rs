@@ -160,19 +160,27 @@ fn stats_say_what_a_namespace_takes_of_the_servers_memory() {
     bench.run(&["stats"]).ok().prints("bytes of the store");
 }
 
+fn the_demo_runs(bench: &Bench, store: &str) {
+    let said = bench.run(&["demo", "--events", "400", "--store", store]).ok();
+    assert!(said.stdout.contains("All is as the generator says it must be"), "{said:?}");
+    assert!(said.stdout.contains("removed again"), "{said:?}");
+}
+
+/// How many keys a server has.
+fn keys_of(url: &str) -> u64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut owner = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
+        redis::cmd("DBSIZE").query_async(&mut owner).await.unwrap()
+    })
+}
+
 fn the_demo_runs_and_leaves_nothing_behind(server: &Server) {
     let bench = Bench::new().without("EVENT_REPLAY_STORE");
     // A database of its own, so that what is left is the demo's.
     let store = format!("{}/5", server.url());
-    let said = bench.run(&["demo", "--events", "400", "--store", &store]).ok();
-    assert!(said.stdout.contains("All is as the generator says it must be"), "{said:?}");
-    assert!(said.stdout.contains("removed again"), "{said:?}");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let left: u64 = runtime.block_on(async {
-        let mut owner = redis::Client::open(store).unwrap().get_multiplexed_async_connection().await.unwrap();
-        redis::cmd("DBSIZE").query_async(&mut owner).await.unwrap()
-    });
-    assert_eq!(left, 0);
+    the_demo_runs(&bench, &store);
+    assert_eq!(keys_of(&store), 0);
     bench.run(&["demo", "--store", "sqlite:x.db"]).exits(2);
 }
 
@@ -189,6 +197,24 @@ fn the_demo_runs_on_redis_8_and_leaves_nothing_behind() {
 #[test]
 fn the_demo_runs_on_valkey_9_and_leaves_nothing_behind() {
     server_of("valkey", 9).into_iter().for_each(the_demo_runs_and_leaves_nothing_behind);
+}
+
+#[test]
+fn the_demo_runs_on_several_servers_and_leaves_nothing_behind() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let config = Config::default();
+    let trio = runtime.block_on(Sentinels::start(&Binary::default(), &config)).unwrap();
+    let cluster = runtime.block_on(Cluster::start(&Binary::default(), &config)).unwrap();
+    let bench = Bench::new().without("EVENT_REPLAY_STORE");
+    let master = runtime.block_on(trio.master()).unwrap();
+    for (store, masters) in
+        [(trio.url(), &trio.servers()[master..=master]), (cluster.url(), &cluster.nodes()[..3])]
+    {
+        the_demo_runs(&bench, &store);
+        for server in masters {
+            assert_eq!(keys_of(&server.url()), 0, "{server}");
+        }
+    }
 }
 
 #[test]

@@ -43,6 +43,17 @@ pub enum StorageFailure {
     /// The answer to a write was lost: it is wholly there or wholly absent.
     #[error("the outcome of the write is unknown: {0}")]
     Unknown(String),
+    /// It is stored, and fewer copies of it were confirmed in time than were asked for: should the server be lost now, so may
+    /// be what was stored. Asking for the same again waits for the copies again.
+    #[error("it is stored, and {confirmed} of {wanted} copies were confirmed within {waited:?}")]
+    TooFewCopies {
+        /// Copies that were confirmed.
+        confirmed: u64,
+        /// Copies that were asked for.
+        wanted: u64,
+        /// How long they were waited for.
+        waited: Duration,
+    },
     /// The adapter failed in a way that none of the above describes.
     #[error("the store failed: {0}")]
     Other(String),
@@ -53,7 +64,7 @@ impl StorageFailure {
     pub fn retry(&self) -> Retry {
         match self {
             Self::Unavailable(_) | Self::Busy { .. } => Retry::Later,
-            Self::Unknown(_) => Retry::ToSettle,
+            Self::Unknown(_) | Self::TooFewCopies { .. } => Retry::ToSettle,
             _ => Retry::Never,
         }
     }
@@ -68,6 +79,7 @@ impl StorageFailure {
             Self::Corrupt(_) => "corrupt",
             Self::Foreign(_) => "foreign",
             Self::Unknown(_) => "unknown",
+            Self::TooFewCopies { .. } => "too_few_copies",
             Self::Other(_) => "other",
         }
     }

@@ -98,7 +98,7 @@ pub use clock::RuntimeClock;
 pub use idle::{IdleError, until_idle};
 pub use location::{BadLocation, Location, RedisUrl};
 pub use manager::replay_manager;
-pub use open::{OpenError, OpenOptions, RedisAccess, open, open_with};
+pub use open::{OpenError, OpenOptions, RedisAccess, RedisCopies, open, open_with};
 #[cfg(feature = "validation")]
 pub use schemas::{built_in_schemas, schemas_of};
 pub use settings::{SettingError, redis_access_from_env, settings_from, settings_from_env};

@@ -1,6 +1,6 @@
 //! Opening a store by its location.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use bus::BusSettings;
 use domain::{
@@ -43,6 +43,21 @@ pub struct RedisAccess {
     /// Into how many partitions the namespace is divided, should it be made now: 1, 2, 4, … 64. None: 1 on one server, 16 on
     /// a cluster. One that is there has what it always had.
     pub partitions: Option<u16>,
+    /// The copies that must be confirmed before an event is answered. None: the server's answer is enough.
+    pub copies: Option<RedisCopies>,
+}
+
+/// Where an event must be before its publisher is answered, beside the memory of the Redis server that stored it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RedisCopies {
+    /// How many replicas must have it.
+    pub replicas: u16,
+    /// Whether it must be synced to the append-only file, of the server and of those replicas. Needs Redis 7.2 or newer, or
+    /// Valkey.
+    pub synced: bool,
+    /// How long they are waited for, at most 2.5 s; then the publisher is told that there are too few
+    /// ([`StorageFailure::TooFewCopies`]).
+    pub within: Duration,
 }
 
 impl fmt::Debug for RedisAccess {
@@ -155,7 +170,7 @@ async fn sqlite(path: PathBuf, namespace: String, _: OpenOptions) -> Result<Arc<
 
 #[cfg(feature = "redis")]
 async fn redis(url: RedisUrl, namespace: String, options: OpenOptions) -> Result<Arc<dyn Stores>, OpenError> {
-    use storage_redis::{RedisOptions, RedisStore, Tls};
+    use storage_redis::{Copies, RedisOptions, RedisStore, Tls};
 
     let OpenOptions { keeps, redis: access, .. } = options;
     let opened = RedisStore::create(RedisOptions {
@@ -167,6 +182,11 @@ async fn redis(url: RedisUrl, namespace: String, options: OpenOptions) -> Result
         keeps,
         compression: access.compression,
         partitions: access.partitions,
+        copies: access.copies.map(|RedisCopies { replicas, synced, within }| Copies {
+            replicas,
+            synced,
+            within,
+        }),
         ..RedisOptions::new(url.reveal())
     })
     .await;

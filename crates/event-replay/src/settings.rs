@@ -109,6 +109,7 @@ pub fn redis_access_from_env() -> io::Result<RedisAccess> {
         client: file("EVENT_REPLAY_REDIS_CERT").zip(file("EVENT_REPLAY_REDIS_KEY")),
         compression: false,
         partitions: None,
+        copies: None,
     })
 }
 

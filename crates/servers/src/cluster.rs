@@ -38,10 +38,12 @@ pub enum Failover {
     Takeover,
 }
 
-/// Six nodes: the first three were masters in the beginning, and node 3 + N the replica of node N. Dropping it ends them all.
+/// As a rule six nodes: the first three were masters in the beginning, and node 3 + N the replica of node N. Dropping it ends them
+/// all.
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Server>,
+    masters: usize,
     /// By which nodes know each other.
     ids: Vec<String>,
 }
@@ -55,6 +57,18 @@ impl Cluster {
     /// # Errors
     /// One of them does not start, or they do not find together.
     pub async fn start(binary: &Binary, config: &Config) -> Result<Self, Error> {
+        Self::of(binary, config, MASTERS, 2 * MASTERS).await
+    }
+
+    /// Starts so many masters and no replicas.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub async fn of_masters(binary: &Binary, config: &Config, masters: usize) -> Result<Self, Error> {
+        Self::of(binary, config, masters, masters).await
+    }
+
+    async fn of(binary: &Binary, config: &Config, masters: usize, all: usize) -> Result<Self, Error> {
         let mut config = config.clone();
         let lines = [
             format!("cluster-node-timeout {}", NODE_TIMEOUT.as_millis()),
@@ -73,25 +87,26 @@ impl Cluster {
             config.lines.push(format!("masterauth {password:?}"));
         }
         let (mut nodes, mut ids) = (Vec::new(), Vec::new());
-        while nodes.len() < 2 * MASTERS {
+        while nodes.len() < all {
             let node = Server::start_as(Part::Node, binary, &config).await?;
             ids.push(say(&node, &["CLUSTER", "MYID"]).await?);
             nodes.push(node);
         }
-        let cluster = Self { nodes, ids };
+        let cluster = Self { nodes, masters, ids };
         cluster.join().await?;
         cluster.until_ready().await?;
         Ok(cluster)
     }
 
     async fn join(&self) -> Result<(), Error> {
+        let masters = self.masters;
         let first = self.node(0)?;
         for (number, node) in self.nodes.iter().enumerate() {
             // Epochs of their own from the beginning: else nodes settle who has which, one by one.
             let epoch = (number + 1).to_string();
             let () = say(node, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await?;
-            if number < MASTERS {
-                let bounds = [number * SLOTS / MASTERS, (number + 1) * SLOTS / MASTERS - 1];
+            if number < masters {
+                let bounds = [number * SLOTS / masters, (number + 1) * SLOTS / masters - 1];
                 let [from, to] = bounds.map(|slot| slot.to_string());
                 let () = say(node, &["CLUSTER", "ADDSLOTSRANGE", &from, &to]).await?;
             }
@@ -104,7 +119,7 @@ impl Cluster {
         while let Err(amiss) = self.have_met().await {
             patience.more(first, &amiss).await?;
         }
-        for (master, replica) in self.ids.iter().zip(self.nodes.iter().skip(MASTERS)) {
+        for (master, replica) in self.ids.iter().zip(self.nodes.iter().skip(masters)) {
             let () = say(replica, &["CLUSTER", "REPLICATE", master]).await?;
         }
         Ok(())
@@ -198,7 +213,7 @@ impl Cluster {
         let patience = Patience::of(CHANGE_WITHIN);
         loop {
             let amiss = match say::<String>(node, words).await {
-                Ok(_) => match self.is_master_within(replica, GIVEN_UP).await {
+                Ok(_) => match self.is_master_within(replica, None, GIVEN_UP).await {
                     Ok(()) => return Ok(()),
                     Err(amiss) => amiss,
                 },
@@ -213,17 +228,34 @@ impl Cluster {
     /// # Errors
     /// It is not so within half a minute.
     pub async fn until_master(&self, number: usize) -> Result<(), Error> {
-        let amiss = match self.is_master_within(number, CHANGE_WITHIN).await {
+        self.until_seen(number, None).await
+    }
+
+    /// Waits until every node that runs, but for one that is silent, sees another one as a master with slots.
+    ///
+    /// # Errors
+    /// It is not so within half a minute.
+    pub async fn until_master_but_for(&self, number: usize, silent: usize) -> Result<(), Error> {
+        self.until_seen(number, Some(silent)).await
+    }
+
+    async fn until_seen(&self, number: usize, silent: Option<usize>) -> Result<(), Error> {
+        let amiss = match self.is_master_within(number, silent, CHANGE_WITHIN).await {
             Ok(()) => return Ok(()),
             Err(amiss) => amiss,
         };
         Err(self.node(number)?.not_ready(&format!("and its fellows: after {CHANGE_WITHIN:?} {amiss}")).await)
     }
 
-    async fn is_master_within(&self, number: usize, within: Duration) -> Result<(), String> {
+    async fn is_master_within(
+        &self,
+        number: usize,
+        silent: Option<usize>,
+        within: Duration,
+    ) -> Result<(), String> {
         let since = Instant::now();
         loop {
-            match self.is_master(number).await {
+            match self.is_master(number, silent).await {
                 Err(amiss) if since.elapsed() > within => return Err(amiss),
                 Err(_) => sleep(PAUSE).await,
                 Ok(()) => return Ok(()),
@@ -231,8 +263,10 @@ impl Cluster {
         }
     }
 
-    async fn is_master(&self, number: usize) -> Result<(), String> {
-        for node in self.running() {
+    async fn is_master(&self, number: usize, silent: Option<usize>) -> Result<(), String> {
+        let nodes = self.nodes.iter().enumerate();
+        let asked = nodes.filter(|(at, node)| Some(*at) != silent && node.process_id().is_some());
+        for (_, node) in asked {
             let lines = view::of(node).await?;
             let line = lines.iter().find(|line| Some(&line.id) == self.ids.get(number));
             if !line.is_some_and(|line| line.is_master && line.is_known && line.has_slots()) {

@@ -65,12 +65,27 @@ impl Partition {
             self.look_up(&mut work).await?;
             return Ok(Ok(work.outcomes()));
         }
+        let mut epoch = None;
         for _ in 0..MOST_TRIES {
             let pending = work.pending();
-            if pending.is_empty() || work.is_refused() {
+            if work.is_refused() {
                 return Ok(Ok(work.outcomes()));
             }
-            match self.call_append(batch, &pending, also).await? {
+            if pending.is_empty() {
+                // What goes along was confirmed before it did.
+                if let (None, Some(epoch)) = (also, epoch) {
+                    self.until_copied(epoch).await?;
+                }
+                return Ok(Ok(work.outcomes()));
+            }
+            let known = self.known().await?;
+            let answer = self.call_append(known, batch, &pending, also).await?;
+            // A picture of another log epoch than the server's would have been old. Of several the first counts: what it had
+            // may be gone in the next.
+            if matches!(answer, Answer::Stored { .. } | Answer::Known(_)) {
+                epoch.get_or_insert(known.epoch);
+            }
+            match answer {
                 Answer::Moved | Answer::Unsure => {}
                 Answer::Refused => return Ok(Err(Overtaken)),
                 Answer::Stored { base, fields } => {
@@ -136,11 +151,11 @@ impl Partition {
 
     async fn call_append(
         &self,
+        known: Known,
         batch: &[Event],
         pending: &[usize],
         also: Option<&Write>,
     ) -> Result<Answer, StorageFailure> {
-        let known = self.known().await?;
         let events: Vec<&Event> = pending.iter().filter_map(|index| batch.get(*index)).collect();
         let terms = Terms::of(&events, self.keeps() == Keeps::History);
         let kinds = self.hints().kinds(terms.shorts.iter().map(|(digest, indices)| (*digest, indices.len())));

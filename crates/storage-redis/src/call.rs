@@ -23,6 +23,9 @@ pub(crate) enum Call<'a> {
     Near(&'a Cmd, u16),
     /// A call of a function of the library.
     Function(&'a Cmd),
+    /// A call of a function of the library, and a command that waits until something has become of it: on a connection of
+    /// their own.
+    Waiting(&'a Cmd, &'a Cmd),
     /// Commands that change nothing.
     All(&'a Pipeline),
 }
@@ -47,7 +50,9 @@ impl<'a> Call<'a> {
     pub(crate) fn slot(self) -> Option<u16> {
         match self {
             Self::Near(_, slot) => Some(slot),
-            Self::One(command) | Self::Function(command) => slot::of_command(command),
+            Self::One(command) | Self::Function(command) | Self::Waiting(command, _) => {
+                slot::of_command(command)
+            }
             Self::All(pipeline) => slot::of_pipeline(pipeline),
         }
     }
@@ -56,7 +61,9 @@ impl<'a> Call<'a> {
     pub(crate) fn is_of_one_slot(self) -> bool {
         match self {
             Self::Near(..) => true,
-            Self::One(command) | Self::Function(command) => slot::is_one([command]),
+            Self::One(command) | Self::Function(command) | Self::Waiting(command, _) => {
+                slot::is_one([command])
+            }
             Self::All(pipeline) => slot::is_one(pipeline.cmd_iter()),
         }
     }
@@ -72,7 +79,7 @@ impl<'a> Call<'a> {
         intent: Intent,
         deadline: Instant,
     ) -> Result<Vec<Value>, Trouble> {
-        let connected = timeout_at(deadline, node.connected()).await;
+        let connected = timeout_at(deadline, self.connection(node)).await;
         let (number, mut connection) = match connected {
             Ok(Ok(connected)) => connected,
             // Nothing was sent.
@@ -87,7 +94,9 @@ impl<'a> Call<'a> {
         };
         let mut answer = self.sent(&mut connection, asked, deadline).await;
         let mut intent = intent;
-        if matches!(self, Self::Function(_)) && answer.as_ref().is_err_and(functions::is_unknown) {
+        if matches!(self, Self::Function(_) | Self::Waiting(..))
+            && answer.as_ref().is_err_and(functions::is_unknown)
+        {
             answer = match within(deadline, functions::load(&mut connection)).await {
                 Ok(()) => self.sent(&mut connection, asked, deadline).await,
                 // Whatever became of the library, the function was not called.
@@ -97,12 +106,24 @@ impl<'a> Call<'a> {
                 }
             };
         }
+        if matches!(self, Self::Waiting(..)) && answer.is_ok() {
+            node.give_back(connection);
+        }
         answer.map_err(|error| {
             if failure::ends_connection(&error) {
                 node.drop_connection(number);
             }
             Trouble::of(&error, intent)
         })
+    }
+
+    /// The connection that it goes over, and its number.
+    async fn connection(self, node: &Node) -> Result<(u64, MultiplexedConnection), StorageFailure> {
+        match self {
+            // Nobody else has it, so it needs no number to be dropped by.
+            Self::Waiting(..) => Ok((0, node.own_connection().await?)),
+            _ => node.connected().await,
+        }
     }
 
     async fn sent(
@@ -122,6 +143,15 @@ impl<'a> Call<'a> {
             Self::One(command) | Self::Near(command, _) | Self::Function(command) => {
                 let value = within(deadline, connection.send_packed_command(command)).await?;
                 Ok(vec![value.extract_error()?])
+            }
+            Self::Waiting(command, wait) => {
+                let mut all = Pipeline::with_capacity(3);
+                if asked {
+                    all.cmd("ASKING");
+                }
+                all.add_command(command.clone()).add_command(wait.clone());
+                let values = within(deadline, connection.send_packed_commands(&all, 0, all.len())).await?;
+                values.into_iter().skip(usize::from(asked)).map(Value::extract_error).collect()
             }
             Self::All(pipeline) if asked => {
                 let mut all = Pipeline::with_capacity(2 * pipeline.len());

@@ -9,7 +9,14 @@ use redis::{Pipeline, Value};
 
 use self::facts::Facts;
 use crate::{
-    keys::Keys, link::Link, partition::Partition, rights, state::State, store::RedisStore, write::text,
+    keys::Keys,
+    link::Link,
+    options::{Copies, RedisOptions},
+    partition::Partition,
+    rights,
+    state::State,
+    store::RedisStore,
+    write::text,
 };
 
 /// What a bucket of the dictionary may come to, as the compact encoding must allow it: fields, and bytes of each.
@@ -57,8 +64,8 @@ fn wide_encoding(found: &str) -> Check {
 }
 
 /// Whether the user has the rights to write.
-async fn rights(link: &Link, keys: &Keys) -> Result<Check, StorageFailure> {
-    let missing = match rights::missing(link, keys).await {
+async fn rights(link: &Link, keys: &Keys, options: &RedisOptions) -> Result<Check, StorageFailure> {
+    let missing = match rights::missing(link, keys, options.copies).await {
         Ok(missing) => missing,
         // Not even the right to ask, which writing needs, too.
         Err(StorageFailure::Denied(text)) => {
@@ -80,9 +87,16 @@ async fn rights(link: &Link, keys: &Keys) -> Result<Check, StorageFailure> {
 }
 
 /// What a server of the store is like.
-async fn look(address: String, server: Link, store: &Link) -> Result<(String, Vec<Check>), StorageFailure> {
+async fn look(
+    address: String,
+    server: Link,
+    store: &Link,
+    copies: Option<Copies>,
+) -> Result<(String, Vec<Check>), StorageFailure> {
     let facts = Facts::of(&server).await?;
-    Ok((address, facts.checks(store.is_of_several())))
+    let mut checks = facts.checks(store.is_of_several());
+    checks.extend(copies.map(|copies| facts.copies(copies)));
+    Ok((address, checks))
 }
 
 /// What is said, and which servers say it.
@@ -119,12 +133,17 @@ fn together(found: Vec<(String, Vec<Check>)>) -> Vec<Check> {
 }
 
 /// Refuses a server that must not be written to as it is set up, and warns of what may be better.
-pub(crate) async fn before_use(link: &Link, keys: &Keys) -> Result<(), StorageFailure> {
-    let looks = link.servers().await?.into_iter().map(|(address, server)| look(address, server, link));
+pub(crate) async fn before_use(
+    link: &Link,
+    keys: &Keys,
+    options: &RedisOptions,
+) -> Result<(), StorageFailure> {
+    let servers = link.servers().await?.into_iter();
+    let looks = servers.map(|(address, server)| look(address, server, link, options.copies));
     let found = join_all(looks).await.into_iter().collect::<Result<_, StorageFailure>>()?;
     let mut checks = together(found);
     refuse(&checks)?;
-    checks.push(rights(link, keys).await?);
+    checks.push(rights(link, keys, options).await?);
     refuse(&checks)?;
     for check in checks.iter().filter(|check| check.verdict == Verdict::Warn) {
         tracing::warn!(check = check.name, "{}", check.message);
@@ -172,7 +191,7 @@ impl RedisStore {
         let servers = self.link().servers().await?;
         let is_only = servers.len() == 1;
         let looks = servers.into_iter().map(async |(address, server)| {
-            match look(address.clone(), server, self.link()).await {
+            match look(address.clone(), server, self.link(), self.options().copies).await {
                 Err(failure) if !is_only => {
                     let message = format!("it does not answer: {failure}");
                     Ok((address, vec![Check::new("redis-server", Verdict::Fail, message)]))
@@ -194,7 +213,7 @@ impl RedisStore {
                 Err(failure) => return Err(failure),
             }
         }
-        let rights = rights(self.link(), self.first().keys()).await?;
+        let rights = rights(self.link(), self.first().keys(), self.options()).await?;
         // Who only reads needs no more, and says so.
         let verdict = if rights.verdict == Verdict::Fail { Verdict::Warn } else { rights.verdict };
         checks.push(Check { verdict, ..rights });
@@ -206,7 +225,7 @@ impl RedisStore {
     /// # Errors
     /// With the sentence that says what to do about it.
     pub async fn check_writable(&self) -> Result<(), StorageFailure> {
-        before_use(self.link(), self.first().keys()).await
+        before_use(self.link(), self.first().keys(), self.options()).await
     }
 }
 

@@ -33,6 +33,7 @@ mod comeback;
 mod commits;
 mod compress;
 mod connect;
+mod copies;
 mod count;
 mod dead_letter_commits;
 mod dead_letter_list;
@@ -93,5 +94,5 @@ mod write;
 
 pub use address::check_url;
 pub use checks::{Check, Verdict};
-pub use options::{RedisOptions, Tls};
+pub use options::{Copies, RedisOptions, Tls};
 pub use store::RedisStore;

@@ -165,6 +165,20 @@ impl Link {
         self.settled(node, number, answer, Intent::Write)
     }
 
+    /// Sends an `FCALL` that can be repeated, and after it, on the same connection, a command that waits; what both answer.
+    /// Others do not wait with it: the connection is its own.
+    pub(crate) async fn call_and_wait(
+        &self,
+        call: &Cmd,
+        wait: &Cmd,
+    ) -> Result<(Value, Value), StorageFailure> {
+        let mut values = self.carry(Call::Waiting(call, wait), Intent::Read).await?.into_iter();
+        match (values.next(), values.next()) {
+            (Some(answer), Some(waited)) => Ok((answer, waited)),
+            _ => Err(failure::shape("a call and a wait")),
+        }
+    }
+
     /// The server to ask now for what names no key, for a connection of the caller's own; and its address.
     pub(crate) async fn server(&self) -> Result<(Client, String), StorageFailure> {
         let deadline = Instant::now() + self.timeout;

@@ -15,6 +15,9 @@ pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// The shortest and the longest pause between two tries to connect; callers meanwhile are answered at once.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
+/// Connections that are kept while nobody uses them: one for each partition that a server may have.
+const MOST_SPARE: usize = 64;
+
 /// A way to one server. Callers at once share its round trips.
 pub(crate) struct Node {
     client: Client,
@@ -24,6 +27,8 @@ pub(crate) struct Node {
     /// The newest connection, for those who need not wait for one.
     current: Mutex<Option<(u64, MultiplexedConnection)>>,
     failed: Mutex<Failed>,
+    /// Connections that nobody uses, for who needs one of its own.
+    spare: Mutex<Vec<MultiplexedConnection>>,
 }
 
 /// What came of the last tries to connect.
@@ -43,6 +48,7 @@ impl Node {
             connection: tokio::sync::Mutex::new(()),
             current: Mutex::new(None),
             failed: Mutex::new(Failed::default()),
+            spare: Mutex::new(Vec::new()),
         }
     }
 
@@ -88,6 +94,29 @@ impl Node {
                 Err(failure)
             }
         }
+    }
+
+    /// A connection that the caller has for itself, until it gives it back.
+    pub(crate) async fn own_connection(&self) -> Result<MultiplexedConnection, StorageFailure> {
+        if let Some(spare) = self.spare().pop() {
+            return Ok(spare);
+        }
+        if let Some(failure) = self.rests() {
+            return Err(failure);
+        }
+        self.connect().await.map_err(|error| failure::redis(&error, Intent::Read))
+    }
+
+    /// Takes back a connection that is as it was.
+    pub(crate) fn give_back(&self, connection: MultiplexedConnection) {
+        let mut spare = self.spare();
+        if spare.len() < MOST_SPARE {
+            spare.push(connection);
+        }
+    }
+
+    fn spare(&self) -> std::sync::MutexGuard<'_, Vec<MultiplexedConnection>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that a connection is of no more use.

@@ -13,6 +13,19 @@ pub struct Tls {
     pub client: Option<(std::path::PathBuf, std::path::PathBuf)>,
 }
 
+/// Where an event must be before its publisher is answered, beside the memory of the server that stored it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copies {
+    /// How many replicas must have it.
+    pub replicas: u16,
+    /// Whether it must be synced to the append-only file, of the server and of those replicas. Needs Redis 7.2 or newer, or
+    /// Valkey.
+    pub synced: bool,
+    /// How long they are waited for, at most half of [`RedisOptions::timeout`]; then the publisher is told how many there are
+    /// ([`StorageFailure::TooFewCopies`](domain::StorageFailure::TooFewCopies)).
+    pub within: Duration,
+}
+
 /// How to open a store on Redis.
 #[derive(Clone)]
 pub struct RedisOptions {
@@ -42,6 +55,9 @@ pub struct RedisOptions {
     /// Into how many partitions the namespace is divided, frozen when it is made: 1, 2, 4, … 64. None: 1 on one server,
     /// 16 on a cluster.
     pub partitions: Option<u16>,
+    /// The copies that must be confirmed before an append, or an event that is scheduled, is answered. None: the server's
+    /// answer is enough.
+    pub copies: Option<Copies>,
 }
 
 impl RedisOptions {
@@ -59,6 +75,7 @@ impl RedisOptions {
             keeps: Keeps::History,
             compression: false,
             partitions: None,
+            copies: None,
         }
     }
 
@@ -85,6 +102,7 @@ impl std::fmt::Debug for RedisOptions {
             .field("keeps", &self.keeps)
             .field("compression", &self.compression)
             .field("partitions", &self.partitions)
+            .field("copies", &self.copies)
             .finish_non_exhaustive()
     }
 }

@@ -11,6 +11,7 @@ use redis::{Value, cmd};
 
 use crate::{
     compress::Compression,
+    copies::Counts,
     failure::shape,
     hints::Hints,
     keys::Keys,
@@ -61,6 +62,7 @@ struct Inner {
     finding: Finding,
     average_bytes: AtomicU64,
     is_sparse: AtomicBool,
+    counts: Counts,
 }
 
 impl Partition {
@@ -81,6 +83,7 @@ impl Partition {
             finding: Finding::default(),
             average_bytes: AtomicU64::new(0),
             is_sparse: AtomicBool::new(false),
+            counts: Counts::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -106,6 +109,14 @@ impl Partition {
 
     pub(crate) fn keys(&self) -> &Keys {
         &self.inner.keys
+    }
+
+    pub(crate) fn options(&self) -> &RedisOptions {
+        &self.inner.shared.options
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.inner.counts
     }
 
     pub(crate) fn compression(&self) -> &Compression {

@@ -3,7 +3,7 @@
 use domain::StorageFailure;
 use redis::FromRedisValue;
 
-use crate::{failure::shape, keys::Keys, link::Link};
+use crate::{failure::shape, keys::Keys, link::Link, options::Copies};
 
 /// What reading needs: on keys of the namespace, and of the server.
 pub(crate) const READING: &[&str] = &[
@@ -65,6 +65,9 @@ pub(crate) const WRITING: &[&str] = &[
     "zrem",
 ];
 
+/// What waiting for copies needs beside that: in memory, or in files.
+const COPYING: [&str; 2] = ["wait", "waitaof"];
+
 /// Commands that name no key. `PUBLISH` and `SUBSCRIBE` name a channel.
 const KEYLESS: &[&str] =
     &["config|get", "fcall", "fcall_ro", "function|load", "info", "ping", "time", "unsubscribe"];
@@ -75,6 +78,8 @@ fn words(command: &str, bell: &str) -> Vec<String> {
     match command {
         "publish" => words.extend([bell.to_owned(), "text".to_owned()]),
         "subscribe" => words.push(bell.to_owned()),
+        "wait" => words.extend(["0".to_owned(), "1".to_owned()]),
+        "waitaof" => words.extend(["0".to_owned(), "0".to_owned(), "1".to_owned()]),
         "fcall" | "fcall_ro" => words.extend(["function".to_owned(), "1".to_owned(), "KEY".to_owned()]),
         "function|load" => words.push("text".to_owned()),
         _ if KEYLESS.contains(&command) => {}
@@ -83,11 +88,17 @@ fn words(command: &str, bell: &str) -> Vec<String> {
     words
 }
 
-/// The commands that this user may not run, of all that writing needs, as the server says them.
-pub(crate) async fn missing(link: &Link, keys: &Keys) -> Result<Vec<String>, StorageFailure> {
+/// The commands that this user may not run, of all that writing needs, as the server says them; with copies to wait for or
+/// without.
+pub(crate) async fn missing(
+    link: &Link,
+    keys: &Keys,
+    copies: Option<Copies>,
+) -> Result<Vec<String>, StorageFailure> {
     let bell = keys.bell();
     let mut args = Vec::new();
-    for command in READING.iter().chain(WRITING) {
+    let copying = copies.and_then(|copies| COPYING.get(usize::from(copies.synced)));
+    for command in READING.iter().chain(WRITING).chain(copying) {
         let words = words(command, &bell);
         args.push(words.len().to_string());
         args.extend(words);
@@ -109,7 +120,7 @@ mod tests {
         hmget hmset hrandfield hscan hset hsetnx hstrlen hvals info keys lindex linsert llen lmove lmpop lpop lpos lpush \
         lpushx lrange lrem lset ltrim persist ping psubscribe publish randomkey rename renamenx rpop rpoplpush rpush rpushx \
         sadd scan scard sdiff sinter sismember smembers smismember smove sort spop spublish srandmember srem sscan \
-        ssubscribe subscribe sunion time touch ttl type unlink unsubscribe wait watch xack xadd xautoclaim xclaim xdel \
+        ssubscribe subscribe sunion time touch ttl type unlink unsubscribe wait waitaof watch xack xadd xautoclaim xclaim xdel \
         xgroup xinfo xlen xpending xrange xread xreadgroup xrevrange xsetid xtrim zadd zcard zcount zdiff zincrby zinter \
         zlexcount zmpop zmscore zpopmax zpopmin zrandmember zrange zrangebylex zrangebyscore zrangestore zrank zrem \
         zremrangebylex zremrangebyrank zremrangebyscore zrevrange zrevrangebylex zrevrangebyscore zrevrank zscan zscore \
@@ -148,7 +159,7 @@ mod tests {
                 }
             }
         }
-        let listed: BTreeSet<&str> = READING.iter().chain(WRITING).copied().collect();
+        let listed: BTreeSet<&str> = READING.iter().chain(WRITING).chain(&COPYING).copied().collect();
         let is_unlisted = |word: &&&str| !listed.contains(**word) && !OF_OWNERS.contains(*word);
         let unlisted: Vec<_> = used.iter().filter(is_unlisted).collect();
         assert_eq!(unlisted, [&""; 0], "a command that no user has the right to");

@@ -178,18 +178,23 @@ impl Partition {
                 return Err(shape("the schedule"));
             };
             match answer.as_slice() {
-                [what] if text(what) == Some("ok") => return Ok(ScheduleOutcome::Scheduled),
-                [what, place, json] if text(what) == Some("waits") => {
+                [what, Value::Int(epoch)] if text(what) == Some("ok") => {
+                    self.until_copied(*epoch as u64).await?;
+                    return Ok(ScheduleOutcome::Scheduled);
+                }
+                [what, place, json, Value::Int(epoch)] if text(what) == Some("waits") => {
                     return match (text(place), text(json)) {
                         (Some(place), Some(json)) if same_content(json, event.json()) => {
+                            self.until_copied(*epoch as u64).await?;
                             Ok(ScheduleOutcome::AlreadyScheduled(due_at(place)?))
                         }
                         _ => Ok(ScheduleOutcome::Conflict),
                     };
                 }
-                [what, value] if text(what) == Some("known") => {
+                [what, value, Value::Int(epoch)] if text(what) == Some("known") => {
                     match self.known_outcome(event, value).await? {
                         Some(AppendOutcome::AlreadyStored(at)) => {
+                            self.until_copied(*epoch as u64).await?;
                             return Ok(ScheduleOutcome::AlreadyStored(at));
                         }
                         Some(AppendOutcome::Erased) => return Ok(ScheduleOutcome::Erased),

@@ -79,7 +79,7 @@ impl RedisStore {
     /// When the server cannot be reached or must not be used as it is set up, or when the namespace is of another layout.
     pub async fn create(options: RedisOptions) -> Result<Self, StorageFailure> {
         let link = Self::way(&options)?;
-        checks::before_use(&link, &namespace::root(&options.namespace)).await?;
+        checks::before_use(&link, &namespace::root(&options.namespace), &options).await?;
         let found = match namespace::find(&link, &options.namespace).await? {
             Some(found) => found,
             None => {
@@ -317,7 +317,8 @@ impl Unreached for ScheduleStoreError {
 /// A failure of one partition while others did what they were asked for.
 fn in_part(failure: StorageFailure, partition: u16) -> StorageFailure {
     match failure {
-        StorageFailure::Unknown(_) => failure,
+        // Either says all there is to know, of whichever part.
+        StorageFailure::Unknown(_) | StorageFailure::TooFewCopies { .. } => failure,
         failure => {
             StorageFailure::Unknown(format!("partition {partition}: {failure}; other partitions did it"))
         }

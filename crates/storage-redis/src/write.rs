@@ -158,6 +158,11 @@ impl Write {
     /// # Errors
     /// After [`StorageFailure::Unknown`] it is wholly done or not at all.
     pub(crate) async fn run(&self, link: &Link, meta: &str) -> Result<Written, StorageFailure> {
+        read_answer(link.call_command(&self.call(meta)).await?)
+    }
+
+    /// The call that does it.
+    pub(crate) fn call(&self, meta: &str) -> Cmd {
         let mut command = Cmd::new();
         command.arg("FCALL").arg(functions::name(self.function())).arg(self.keys.len() + 1).arg(meta);
         for key in &self.keys {
@@ -167,11 +172,12 @@ impl Write {
         for arg in self.args_after(1) {
             command.arg(arg);
         }
-        read_answer(link.call_command(&command).await?)
+        command
     }
 }
 
-fn read_answer(answer: Value) -> Result<Written, StorageFailure> {
+/// What became of it, as the call answers.
+pub(crate) fn read_answer(answer: Value) -> Result<Written, StorageFailure> {
     let Value::Array(parts) = answer else { return Err(shape("a write")) };
     let mut parts = parts.into_iter();
     match (parts.next().as_ref().and_then(text), parts.next()) {

@@ -84,6 +84,14 @@ impl Row {
         self.ends_of(seq) >= ALONE_AFTER
     }
 
+    /// Takes in the next events of the key: none is between them.
+    fn take_in(&mut self, events: impl IntoIterator<Item = StoredEvent>) {
+        self.events.extend(events);
+        if let Some(last) = self.events.back() {
+            self.fetched_to = self.fetched_to.max(last.position.sequence);
+        }
+    }
+
     /// An event of the key was claimed when a consumer ended.
     fn was_claimed(&mut self, seq: u64) {
         if self.suspect_to < self.suspect_from {
@@ -212,30 +220,30 @@ impl Ledger {
             self.note(key);
             return;
         }
-        let leaving = Leaving { key: key.clone(), position: seq, through: seq, handed: false };
-        let mut row = new_row(&leaving, at.now);
+        let mut row = new_row(key, seq, seq, at.now);
         row.was_claimed(seq);
         row.kept.ends = 1;
-        row.fetched_to = seq;
-        row.events.push_back(stored);
+        row.take_in([stored]);
         self.put(row);
         self.step(key, at);
         self.note(key);
     }
 
-    /// Takes in a key whose entries left the live room.
-    pub(crate) fn admit(&mut self, leaving: &Leaving, at: &mut Moment<'_>) {
-        let mut row = new_row(leaving, at.now);
-        if leaving.handed {
+    /// Takes in a key whose entries left the live room, with as many of its events as are kept in memory.
+    pub(crate) fn admit(&mut self, leaving: Leaving, at: &mut Moment<'_>) {
+        let Leaving { key, position, through, handed, events } = leaving;
+        let mut row = new_row(&key, position, through, at.now);
+        row.take_in(events.into_iter().take(FETCH_AHEAD));
+        if handed {
             row.stage = Stage::Handed;
-            row.kept.claimed_to = leaving.position;
-            row.claim = leaving.position;
+            row.kept.claimed_to = position;
+            row.claim = position;
         }
         self.put(row);
-        if !leaving.handed {
-            self.step(&leaving.key, at);
+        if !handed {
+            self.step(&key, at);
         }
-        self.note(&leaving.key);
+        self.note(&key);
     }
 
     /// Events of a key came. `complete_to`: there are no others of it up to there.
@@ -520,13 +528,13 @@ fn go_on(row: &mut Row, seq: u64, now: Timestamp) {
     row.kept.due = Some(now);
 }
 
-fn new_row(leaving: &Leaving, now: Timestamp) -> Row {
-    let before = leaving.position - 1;
+fn new_row(key: &Key, position: u64, through: u64, now: Timestamp) -> Row {
+    let before = position - 1;
     Row {
         kept: BlockedKey {
-            key: leaving.key.clone(),
-            position: leaving.position,
-            through: leaving.through,
+            key: key.clone(),
+            position,
+            through,
             claimed_to: before,
             attempts: 0,
             ends: 0,

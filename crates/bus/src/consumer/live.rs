@@ -23,7 +23,7 @@ struct Entry {
 }
 
 /// Entries of a key that leave for the ledger.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Leaving {
     pub(crate) key: Key,
     /// The first of them.
@@ -32,6 +32,8 @@ pub(crate) struct Leaving {
     pub(crate) through: u64,
     /// Whether the first is with a handler.
     pub(crate) handed: bool,
+    /// All of them, in order.
+    pub(crate) events: Vec<StoredEvent>,
 }
 
 /// The entries of a segment.
@@ -172,10 +174,8 @@ impl Live {
         let queue = self.keys.remove(key)?;
         let (position, through) = (*queue.front()?, *queue.back()?);
         let handed = self.is_handed(position);
-        for seq in &queue {
-            self.entries.remove(seq);
-        }
-        Some(Leaving { key: key.clone(), position, through, handed })
+        let events = queue.iter().filter_map(|seq| Some(self.entries.remove(seq)?.stored)).collect();
+        Some(Leaving { key: key.clone(), position, through, handed, events })
     }
 
     /// Keys leave whose first entry is with a handler while others wait behind it.
@@ -275,11 +275,19 @@ mod tests {
         live.ask(10);
         live.claimed_to(live.asked());
         live.finish(4);
-        assert_eq!((live.settle(false), live.cursor()), (vec![], 0));
+        assert!(live.settle(false).is_empty());
+        assert_eq!(live.cursor(), 0);
         let leaving = live.settle(true);
-        let a = Leaving { key: key("a"), position: 1, through: 3, handed: true };
-        let b = Leaving { key: key("b"), position: 2, through: 5, handed: true };
-        assert_eq!((leaving, live.cursor()), (vec![a, b], 10));
+        let named: Vec<_> = leaving
+            .iter()
+            .map(|leaving| (&*leaving.key.id, leaving.position, leaving.through, leaving.handed))
+            .collect();
+        assert_eq!((named, live.cursor()), (vec![("a", 1, 3, true), ("b", 2, 5, true)], 10));
+        let held: Vec<Vec<u64>> = leaving
+            .iter()
+            .map(|leaving| leaving.events.iter().map(|stored| stored.position.sequence).collect())
+            .collect();
+        assert_eq!(held, [[1, 3], [2, 5]], "they need not be fetched again");
         assert_eq!((live.done(), live.claimed()), (0, 0));
     }
 }

@@ -228,7 +228,7 @@ impl Segment {
     /// Keys whose first delivery is with a handler go to the ledger, with those that wait behind it.
     pub(crate) fn unclog(&mut self, at: &mut Moment<'_>) {
         for key in self.live.take_slow() {
-            self.ledger.admit(&key, at);
+            self.ledger.admit(key, at);
         }
     }
 
@@ -336,7 +336,7 @@ impl Segment {
     /// A key's entries go to the ledger.
     fn block(&mut self, key: &Key, at: &mut Moment<'_>) {
         if let Some(leaving) = self.live.take_key(key) {
-            self.ledger.admit(&leaving, at);
+            self.ledger.admit(leaving, at);
         }
     }
 
@@ -450,7 +450,7 @@ impl Segment {
     pub(crate) fn commit(&mut self, by_force: bool, at: &mut Moment<'_>) -> SegmentCommit {
         let by_force = by_force || std::mem::take(&mut self.must_pass);
         let leaving: Vec<Leaving> = self.live.settle(by_force);
-        for key in &leaving {
+        for key in leaving {
             self.ledger.admit(key, at);
         }
         self.answers = 0;
@@ -474,7 +474,7 @@ impl Segment {
         // Nobody hands anything over any more: wishes go nowhere.
         let mut nowhere = Moment::new(rules, now);
         for key in self.live.settle(true) {
-            self.ledger.admit(&Leaving { handed: false, ..key }, &mut nowhere);
+            self.ledger.admit(Leaving { handed: false, ..key }, &mut nowhere);
         }
         self.ledger.unclaim();
         self.lane.unclaim();

@@ -3,9 +3,9 @@
 use std::{fmt, path::PathBuf};
 
 use config::{Map, Value};
-use storage_redis::RedisOptions;
+use storage_redis::{Copies, RedisOptions};
 
-use super::{anchored_path, boolean, optional, raw, required};
+use super::{anchored_path, boolean, optional, raw, required, timeout};
 use crate::errors::CliError;
 
 /// What is set of it. Secrets are read when a server is opened, and shown by nothing.
@@ -27,6 +27,8 @@ pub(crate) struct RedisSettings {
     pub(crate) compression: bool,
     /// Into how many partitions a namespace that is made is divided.
     pub(crate) partitions: Option<u16>,
+    /// The copies that are waited for.
+    pub(crate) copies: Option<Copies>,
 }
 
 impl RedisSettings {
@@ -52,6 +54,7 @@ impl RedisSettings {
             client,
             compression: required(tree, "redis.compression", boolean)?,
             partitions: optional(tree, "redis.partitions", partitions)?,
+            copies: copies(tree)?,
         })
     }
 
@@ -66,6 +69,17 @@ impl RedisSettings {
         })?;
         Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
     }
+}
+
+/// None where the server's own answer is enough.
+fn copies(tree: &Map<String, Value>) -> Result<Option<Copies>, CliError> {
+    let number = |text: &str| text.parse().map_err(|_| "it is a number of replicas, 0 for none".to_owned());
+    let copies = Copies {
+        replicas: required(tree, "redis.copies.replicas", number)?,
+        synced: required(tree, "redis.copies.synced", boolean)?,
+        within: required(tree, "redis.copies.within", timeout)?,
+    };
+    Ok((copies.replicas > 0 || copies.synced).then_some(copies))
 }
 
 /// A number of partitions that a namespace may have.

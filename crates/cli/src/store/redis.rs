@@ -19,6 +19,7 @@ pub(crate) fn options(settings: &Settings, address: &Address) -> Result<RedisOpt
         keeps: settings.event_store.keeps(),
         compression: redis.compression,
         partitions: redis.partitions,
+        copies: redis.copies,
         ..RedisOptions::new(address.url())
     })
 }

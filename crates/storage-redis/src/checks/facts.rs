@@ -77,14 +77,19 @@ impl Facts {
         self.config.get(name).map(String::as_str)
     }
 
-    fn version(&self) -> Check {
+    /// Its name and version, and the version of Redis that it is as good as.
+    pub(super) fn version_of(&self) -> (String, (u32, u32)) {
         let redis = self.info("redis_version");
         let name = match self.info("valkey_version") {
             "" => format!("Redis {redis}"),
             valkey => format!("Valkey {valkey}"),
         };
         let mut numbers = redis.split('.').map(|number| number.parse().unwrap_or(0));
-        let is = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        (name, (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)))
+    }
+
+    fn version(&self) -> Check {
+        let (name, is) = self.version_of();
         match is >= OLDEST {
             true => Check::new("redis-server", Verdict::Pass, name),
             false => {

@@ -1,10 +1,14 @@
 //! What a server says of its replicas, and what a failover may therefore take.
 
 use super::{Check, Verdict, facts::Facts};
+use crate::options::Copies;
 
 /// A replica that is so many bytes behind, or silent for so many seconds, is worth a look.
 const BEHIND_BYTES: u64 = 16 << 20;
 const SILENT_SECONDS: u64 = 10;
+
+/// The oldest version that can wait for files.
+const WAITS_FOR_FILES: (u32, u32) = (7, 2);
 
 /// A replica as its master sees it.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,6 +57,43 @@ impl Facts {
                 format!(
                     "writes are refused where fewer than {least} replicas were heard of within {within} s: a failover takes what \
                      no replica had yet, of no more than about that time"
+                ),
+            ),
+        }
+    }
+
+    /// Whether there can be so many copies as are waited for.
+    pub(super) fn copies(&self, copies: Copies) -> Check {
+        let says = |verdict, message| Check::new("redis-copies", verdict, message);
+        let Copies { replicas, synced, .. } = copies;
+        let (name, version) = self.version_of();
+        if synced && version < WAITS_FOR_FILES {
+            return says(
+                Verdict::Fail,
+                format!(
+                    "copies are to be synced to files, and the server is {name}, which cannot wait for that: use Redis 7.2 or newer \
+                     or Valkey, or let memory be enough (redis.copies.synced = false)"
+                ),
+            );
+        }
+        if synced && self.info("aof_enabled") != "1" {
+            return says(
+                Verdict::Fail,
+                "copies are to be synced to files, and the server has no append-only file: `CONFIG SET appendonly yes`, and say so \
+                 in its configuration"
+                    .to_owned(),
+            );
+        }
+        let online = self.replicas().iter().filter(|replica| replica.is_online).count() as u64;
+        let file = if synced { "its append-only file and " } else { "" };
+        let what = format!("what is stored is answered once {file}{replicas} replicas have it");
+        match online >= u64::from(replicas) {
+            true => says(Verdict::Pass, what),
+            false => says(
+                Verdict::Warn,
+                format!(
+                    "{what}, and {online} are there: publishers are told that copies are lacking, until there are more \
+                     replicas or redis.copies.replicas is less"
                 ),
             ),
         }

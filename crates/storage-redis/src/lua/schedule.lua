@@ -16,11 +16,11 @@ local function schedule(keys, args)
   must_be(keys[3], 'hash')
   local known = redis.call('HGET', keys[4], args[6])
   if known then
-    return { 'known', known }
+    return { 'known', known, tonumber(meta.epoch) }
   end
   local waiting = redis.call('HMGET', keys[3], 'place', 'event')
   if waiting[1] then
-    return { 'waits', waiting[1], waiting[2] or '' }
+    return { 'waits', waiting[1], waiting[2] or '', tonumber(meta.epoch) }
   end
   local place = args[4] .. string.format('%016.0f', redis.call('HINCRBY', keys[1], 'scheduled', 1))
   local at = args[1]
@@ -29,7 +29,7 @@ local function schedule(keys, args)
   end
   redis.call('HSET', keys[3], 'place', place, 'at', at, 'head', args[7], 'event', args[8])
   redis.call('ZADD', keys[2], 0, place .. args[5])
-  return { 'ok' }
+  return { 'ok', tonumber(meta.epoch) }
 end
 
 redis.register_function('er_schedule_VERSION', schedule)

@@ -99,7 +99,10 @@ fn failed(
     answers: &[Result<Vec<AppendOutcome>, StorageFailure>],
 ) -> Option<StorageFailure> {
     let is_new = |outcome: &AppendOutcome| matches!(outcome, AppendOutcome::Stored(_));
-    let some_stored = answers.iter().flatten().flatten().any(is_new);
+    let is_copied_too_little =
+        |answer: &Result<_, StorageFailure>| matches!(answer, Err(StorageFailure::TooFewCopies { .. }));
+    let some_stored =
+        answers.iter().flatten().flatten().any(is_new) || answers.iter().any(is_copied_too_little);
     let mut first: Option<StorageFailure> = None;
     for (part, answer) in parts.iter().zip(answers) {
         let Err(failure) = answer else { continue };

@@ -1,0 +1,153 @@
+//! What partitions and several masters come to, beside one server with one partition: how fast events are appended and read,
+//! and what they take of memory.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use domain::{
+    Event, Filter,
+    ports::{Atomicity, EventStore, ReadRequest},
+};
+use servers::{Aof, Binary, Cluster, Config, Server};
+use storage_redis::{RedisOptions, RedisStore};
+use tokio::{runtime::Runtime, task::JoinSet};
+
+use super::{BATCH, bare::Bare, info, server};
+use crate::{
+    measure::{Bench, Target, timed},
+    sqlite::events,
+};
+
+/// Callers at once: one alone would wait for one server at a time.
+const CALLERS: usize = 8;
+const COUNT: u64 = 50_000;
+
+/// Where a store is.
+enum Place {
+    One(Server),
+    Cluster(Cluster),
+}
+
+impl Place {
+    async fn masters(masters: usize) -> Result<Self> {
+        let config = Config { aof: Aof::EverySecond, ..Config::default() };
+        Ok(Self::Cluster(Cluster::of_masters(&Binary::default(), &config, masters).await?))
+    }
+
+    fn servers(&self) -> &[Server] {
+        match self {
+            Self::One(server) => std::slice::from_ref(server),
+            Self::Cluster(cluster) => cluster.nodes(),
+        }
+    }
+
+    async fn store(&self, partitions: u16) -> Result<Arc<RedisStore>> {
+        let url = match self {
+            Self::One(server) => server.url(),
+            Self::Cluster(cluster) => cluster.url(),
+        };
+        let options = RedisOptions { partitions: Some(partitions), ..RedisOptions::new(url) };
+        Ok(Arc::new(RedisStore::create(options).await?))
+    }
+
+    /// `used_memory` of all servers, in bytes.
+    async fn used(&self) -> Result<f64> {
+        let mut used = 0.0;
+        for server in self.servers() {
+            used += info(&mut Bare::connect(server).await?, "memory", "used_memory").await?;
+        }
+        Ok(used)
+    }
+}
+
+pub(super) fn run(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
+    let name = "redis masters";
+    if !bench.wants(name) {
+        return Ok(());
+    }
+    let all = events(COUNT * bench.rounds() as u64)?;
+    for (what, masters, partitions) in [
+        ("one server, 16 partitions", 0, 16),
+        ("a cluster of 1 master, 1 partition", 1, 1),
+        ("a cluster of 1 master, 16 partitions", 1, 16),
+        ("a cluster of 3 masters, 16 partitions", 3, 16),
+    ] {
+        let yardstick = runtime.block_on(async { anyhow::Ok(Place::One(server().await?)) })?;
+        let place = match masters {
+            0 => runtime.block_on(async { anyhow::Ok(Place::One(server().await?)) })?,
+            masters => runtime.block_on(Place::masters(masters))?,
+        };
+        let empty = runtime.block_on(async { anyhow::Ok((yardstick.used().await?, place.used().await?)) })?;
+        let (theirs, ours) =
+            (runtime.block_on(yardstick.store(1))?, runtime.block_on(place.store(partitions))?);
+        let (mut left, mut right) = (all.chunks(COUNT as usize), all.chunks(COUNT as usize));
+        let append = |store: &Arc<RedisStore>, events: Option<&[Event]>| {
+            let events = events.context("no events left")?;
+            timed(|| runtime.block_on(append_at_once(store, events)))
+        };
+        bench.row(
+            &format!("{name}: append, batches of 100, {CALLERS} callers, {what}"),
+            "one server, 1 partition",
+            COUNT,
+            &Target::None,
+            || append(&theirs, left.next()),
+            || append(&ours, right.next()),
+        )?;
+        let stored = all.len() as u64;
+        let read = |store: &Arc<RedisStore>| -> Result<Duration> {
+            timed(|| {
+                let seen = runtime.block_on(read_all(store))?;
+                ensure!(seen == stored, "{seen} of {stored}");
+                Ok(())
+            })
+        };
+        bench.row(
+            &format!("{name}: read the log, {what}"),
+            "one server, 1 partition",
+            stored,
+            &Target::None,
+            || read(&theirs),
+            || read(&ours),
+        )?;
+        let payload: usize = all.iter().map(Event::size_bytes).sum();
+        let (theirs, ours) =
+            runtime.block_on(async { anyhow::Ok((yardstick.used().await?, place.used().await?)) })?;
+        let of = |used: f64, empty: f64| format!("{:.2} × payload", (used - empty) / payload as f64);
+        bench.figures(
+            &format!("{name}: memory, {what}"),
+            &of(ours, empty.1),
+            "one server, 1 partition",
+            &of(theirs, empty.0),
+        );
+    }
+    Ok(())
+}
+
+async fn append_at_once(store: &Arc<RedisStore>, events: &[Event]) -> Result<()> {
+    let mut callers = JoinSet::new();
+    for share in events.chunks(events.len().div_ceil(CALLERS)) {
+        let (store, share) = (store.clone(), share.to_vec());
+        callers.spawn(async move {
+            for batch in share.chunks(BATCH) {
+                store.append(batch, Atomicity::Each).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(done) = callers.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+async fn read_all(store: &Arc<RedisStore>) -> Result<u64> {
+    let (mut seen, mut request) = (0, ReadRequest::new(Filter::default(), 1000));
+    loop {
+        let page = store.read(&request).await?;
+        seen += page.events.len() as u64;
+        match page.next {
+            Some(next) => request.after = Some(next),
+            None => return Ok(seen),
+        }
+    }
+}
