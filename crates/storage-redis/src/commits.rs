@@ -25,8 +25,15 @@ use crate::{
 /// Most commits of one call, and about how many bytes of them.
 const MOST_AT_ONCE: (usize, usize) = (128, 1024 * 1024);
 
+/// A batch that is done, as its lane has it.
+struct DoneBatch {
+    batch: LaneBatch,
+    /// The line of its text that says where it came from, by which it is told from another one at its place.
+    origin: Vec<u8>,
+}
+
 /// Batches that are done, by group, segment and place.
-type Done<'a> = HashMap<(&'a str, u16, u64), LaneBatch>;
+type Done<'a> = HashMap<(&'a str, u16, u64), DoneBatch>;
 
 /// What became of a call of the function.
 enum Answer {
@@ -51,12 +58,25 @@ impl Partition {
             }
             let (some, later) = rest.split_at(fitting(rest));
             match self.call_commit("commit", some, &done, None).await? {
-                Answer::Done(answers) => outcomes.extend(answers),
+                Answer::Done(answers) => {
+                    self.forget_done(some, &answers);
+                    outcomes.extend(answers);
+                }
                 Answer::Refused => return Err(shape("a commit")),
             }
             rest = later;
         }
         Ok(outcomes)
+    }
+
+    /// Forgets what was remembered of batches that are done.
+    fn forget_done(&self, commits: &[SegmentCommit], outcomes: &[CommitOutcome]) {
+        let kept = commits.iter().zip(outcomes).filter(|(_, outcome)| **outcome != CommitOutcome::Fenced);
+        for (commit, _) in kept {
+            for (seq, _) in &commit.lane_done {
+                self.lane_texts().forget(&commit.lease.group, commit.lease.segment, *seq);
+            }
+        }
     }
 
     /// Decides what becomes of the dead letters, and commits if they are still as they were read.
@@ -69,32 +89,38 @@ impl Partition {
         loop {
             let write = self.letters_of_commit(commit).await?;
             match self.call_commit("report", std::slice::from_ref(commit), done, Some(&write)).await? {
-                Answer::Done(answers) => return answers.into_iter().next().ok_or_else(|| shape("a commit")),
+                Answer::Done(answers) => {
+                    self.forget_done(std::slice::from_ref(commit), &answers);
+                    return answers.into_iter().next().ok_or_else(|| shape("a commit"));
+                }
                 Answer::Refused => tries.again().await?,
             }
         }
     }
 
-    /// The batches that these commits say are done, where their lanes still have them.
+    /// The batches that these commits say are done: as they were read last, or as their lanes still have them.
     async fn done_batches<'a>(&self, commits: &'a [SegmentCommit]) -> Result<Done<'a>, StorageFailure> {
-        let ending = commits.iter().filter(|commit| !commit.lane_done.is_empty());
-        let ending: Vec<&SegmentCommit> = ending.collect();
-        let mut pipeline = Pipeline::with_capacity(ending.len());
-        for commit in &ending {
-            let keys = GroupKeys::new(self.keys(), &commit.lease.group);
-            let places: Vec<u64> = commit.lane_done.iter().map(|(seq, _)| *seq).collect();
-            pipeline.cmd("HMGET").arg(keys.lane(commit.lease.segment)).arg(places);
+        let (mut done, mut unknown) = (HashMap::new(), Vec::new());
+        for commit in commits {
+            let (group, segment) = (commit.lease.group.as_str(), commit.lease.segment);
+            for (seq, _) in &commit.lane_done {
+                match self.lane_texts().of(group, segment, *seq) {
+                    Some(text) => {
+                        drop(done.insert((group, segment, *seq), done_batch(segment, *seq, &text)?))
+                    }
+                    None => unknown.push((group, segment, *seq)),
+                }
+            }
         }
-        let answers = self.link().read_all(&pipeline).await?;
-        let mut done = HashMap::new();
-        for (commit, answer) in ending.into_iter().zip(answers) {
-            let texts: Vec<Option<Vec<u8>>> =
+        let mut pipeline = Pipeline::with_capacity(unknown.len());
+        for (group, segment, seq) in &unknown {
+            pipeline.cmd("HGET").arg(GroupKeys::new(self.keys(), group).lane(*segment)).arg(*seq);
+        }
+        for (place, answer) in unknown.into_iter().zip(self.link().read_all(&pipeline).await?) {
+            let text: Option<Vec<u8>> =
                 FromRedisValue::from_redis_value(answer).map_err(|_| shape("a lane"))?;
-            for ((seq, _), text) in commit.lane_done.iter().zip(texts) {
-                let Some(text) = text else { continue };
-                let segment = commit.lease.segment;
-                let batch = rows::batch(segment, *seq, &text, None)?;
-                done.insert((commit.lease.group.as_str(), segment, *seq), batch);
+            if let Some(text) = text {
+                done.insert(place, done_batch(place.1, place.2, &text)?);
             }
         }
         Ok(done)
@@ -169,9 +195,10 @@ impl Partition {
         let mut count = 0;
         for (seq, progress) in &commit.lane_done {
             // Whoever commits a second time after a lost answer has done it already.
-            let Some(batch) = done.get(&(lease.group.as_str(), lease.segment, *seq)) else { continue };
+            let found = done.get(&(lease.group.as_str(), lease.segment, *seq));
+            let Some(DoneBatch { batch, origin }) = found else { continue };
             count += 1;
-            args.extend([number(seq), number(&batch.positions.len())]);
+            args.extend([number(seq), number(&batch.positions.len()), origin.clone()]);
             match result(batch, progress, &lease.group)? {
                 Some(left) => {
                     args.push(names.place(rows::queued_key(self.keys(), &left.replay_id)));
@@ -186,6 +213,11 @@ impl Partition {
         }
         Ok(())
     }
+}
+
+fn done_batch(segment: u16, seq: u64, text: &[u8]) -> Result<DoneBatch, StorageFailure> {
+    let origin = text.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(DoneBatch { batch: rows::batch(segment, seq, text, None)?, origin: origin.to_owned() })
 }
 
 /// What a batch that is done leaves for the replay that sent it.

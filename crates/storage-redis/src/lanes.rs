@@ -169,6 +169,7 @@ impl Partition {
             for (seq, pair) in seqs.into_iter().zip(texts.chunks_exact(2)) {
                 // What left the lane since its place was read is passed over.
                 if let [Some(batch), progress] = pair {
+                    self.lane_texts().note(group, segment, seq, batch);
                     batches.push(rows::batch(segment, seq, batch, progress.as_deref())?);
                 }
             }

@@ -49,6 +49,7 @@ mod groups;
 mod hints;
 mod holds;
 mod keys;
+mod lane_texts;
 mod lanes;
 mod leases;
 mod link;

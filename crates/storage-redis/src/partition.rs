@@ -15,6 +15,7 @@ use crate::{
     failure::shape,
     hints::Hints,
     keys::Keys,
+    lane_texts::LaneTexts,
     link::Link,
     near::Finding,
     options::RedisOptions,
@@ -63,6 +64,7 @@ struct Inner {
     average_bytes: AtomicU64,
     is_sparse: AtomicBool,
     counts: Counts,
+    lane_texts: LaneTexts,
 }
 
 impl Partition {
@@ -84,6 +86,7 @@ impl Partition {
             average_bytes: AtomicU64::new(0),
             is_sparse: AtomicBool::new(false),
             counts: Counts::default(),
+            lane_texts: LaneTexts::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -117,6 +120,11 @@ impl Partition {
 
     pub(crate) fn counts(&self) -> &Counts {
         &self.inner.counts
+    }
+
+    /// What was read of lanes.
+    pub(crate) fn lane_texts(&self) -> &LaneTexts {
+        &self.inner.lane_texts
     }
 
     pub(crate) fn compression(&self) -> &Compression {

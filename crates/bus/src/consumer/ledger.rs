@@ -32,6 +32,8 @@ const CLAIM_AHEAD: usize = 8;
 pub(crate) const ALONE_AFTER: u32 = 2;
 /// Events of a key that are kept in memory.
 pub(crate) const FETCH_AHEAD: usize = 64;
+/// Keys up to which events that come are kept in memory, and not fetched again when their turn comes.
+const FEW_KEYS: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -90,6 +92,14 @@ impl Row {
         if let Some(last) = self.events.back() {
             self.fetched_to = self.fetched_to.max(last.position.sequence);
         }
+    }
+
+    /// Whether the key's next event, which has just come, is to be kept: all before it are here, and go on soon.
+    fn takes_next(&self, now: Timestamp) -> bool {
+        self.fetched_to >= self.kept.through
+            && self.events.len() < FETCH_AHEAD
+            && self.stage != Stage::Fetching
+            && self.kept.due.is_some_and(|due| due <= now)
     }
 
     /// An event of the key was claimed when a consumer ended.
@@ -196,9 +206,14 @@ impl Ledger {
     }
 
     /// Takes note of an event of a key that has a row; false where it has none.
-    pub(crate) fn extend(&mut self, key: &Key, seq: u64, at: &mut Moment<'_>) -> bool {
+    pub(crate) fn extend(&mut self, key: &Key, stored: &StoredEvent, at: &mut Moment<'_>) -> bool {
+        let are_few = self.rows.len() <= FEW_KEYS;
         let Some(row) = self.rows.get_mut(key) else { return false };
+        let seq = stored.position.sequence;
         if seq >= row.kept.position && seq > row.kept.through {
+            if are_few && row.takes_next(at.now) {
+                row.take_in([stored.clone()]);
+            }
             row.kept.through = seq;
             row.dirty = true;
             if row.stage == Stage::Empty {
@@ -213,7 +228,7 @@ impl Ledger {
     /// Takes in an event that may have been handed over by a consumer that ended.
     pub(crate) fn take_claimed(&mut self, key: &Key, stored: StoredEvent, at: &mut Moment<'_>) {
         let seq = stored.position.sequence;
-        if self.extend(key, seq, at) {
+        if self.extend(key, &stored, at) {
             if let Some(row) = self.rows.get_mut(key) {
                 row.was_claimed(seq);
             }

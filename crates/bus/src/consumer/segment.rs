@@ -122,7 +122,7 @@ impl Segment {
         }
         if seq <= self.suspect_to {
             self.ledger.take_claimed(&key, stored.clone(), at);
-        } else if !self.ledger.extend(&key, seq, at) {
+        } else if !self.ledger.extend(&key, stored, at) {
             self.live.offer(key, stored.clone());
         }
         self.live.was_read_to(seq);

@@ -159,10 +159,10 @@ local function read_commit(keys, args, a)
   end
   for at = 1, n do
     commit.done[at] = {
-      place = args[a], count = args[a + 1], queued = keys[tonumber(args[a + 2])], results = keys[tonumber(args[a + 3])],
-      field = args[a + 4], result = args[a + 5],
+      place = args[a], count = args[a + 1], origin = args[a + 2], queued = keys[tonumber(args[a + 3])],
+      results = keys[tonumber(args[a + 4])], field = args[a + 5], result = args[a + 6],
     }
-    a = a + 6
+    a = a + 7
   end
   return commit, a
 end
@@ -213,12 +213,13 @@ local function check_types(commit)
 end
 
 -- A batch leaves its lane; where a replay that is kept sent it, its result stays. Who commits a second time after a lost
--- answer has done it already.
+-- answer has done it already; and where a group was made anew another batch may be at its place.
 local function finish(commit, done)
-  if redis.call('HDEL', commit.lane, done.place) == 0 then
+  local there = redis.call('HGET', commit.lane, done.place)
+  if not there or string.sub(there, 1, #done.origin) ~= done.origin then
     return
   end
-  redis.call('HDEL', commit.lane, 'p' .. done.place)
+  redis.call('HDEL', commit.lane, done.place, 'p' .. done.place)
   redis.call('ZREM', commit.places, done.place .. ':' .. done.count)
   redis.call('HINCRBY', commit.lanes, 'r' .. commit.number, '-' .. done.count)
   if done.queued and redis.call('EXISTS', done.queued) == 1 then

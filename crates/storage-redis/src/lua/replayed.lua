@@ -2,13 +2,35 @@
 
 local MOST_REPLAYS = 4294967295
 
+local function sequence_of(entries)
+  return entries[1] and tonumber(string.match(entries[1][1], '^%d+'))
+end
+
+-- The first and the last sequence of a chunk, where it has an event at each between them. Looking for each event by itself takes
+-- longer than counting it, and only what was erased leaves holes.
+local function span(log)
+  local first = sequence_of(redis.call('XRANGE', log, '-', '+', 'COUNT', 1))
+  local last = sequence_of(redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1))
+  if first and redis.call('XLEN', log) == last - first + 1 then
+    return first, last
+  end
+  return nil
+end
+
 -- The fields of a piece of a chunk's offsets that still hold an event.
 local function held(log, base, offsets, from, to)
   local fields = {}
+  local first, last = span(log)
   for at = from, to, 4 do
     local offset = struct.unpack('>I4', offsets, at)
-    local sequence = text(base + offset)
-    if #redis.call('XRANGE', log, sequence, sequence) > 0 then
+    local sequence = base + offset
+    local is_held
+    if first then
+      is_held = first <= sequence and sequence <= last
+    else
+      is_held = #redis.call('XRANGE', log, text(sequence), text(sequence)) > 0
+    end
+    if is_held then
       fields[#fields + 1] = text(offset)
     end
   end
@@ -29,10 +51,12 @@ local function replayed(keys, args)
       local fields = held(keys[k], base, offsets, from, math.min(from + 4 * 400 - 1, #offsets))
       if #fields > 0 then
         local known, values = redis.call('HMGET', counts, unpack(fields)), {}
+        local behind = ':' .. args[1]
+        local once = '1' .. behind
         for i = 1, #fields do
-          local count = tonumber(string.match(known[i] or '0', '^%d+')) or 0
+          local before = known[i] and tonumber(string.match(known[i], '^%d+'))
           values[2 * i - 1] = fields[i]
-          values[2 * i] = text(math.min(count + 1, MOST_REPLAYS)) .. ':' .. args[1]
+          values[2 * i] = before and text(math.min(before + 1, MOST_REPLAYS)) .. behind or once
         end
         redis.call('HSET', counts, unpack(values))
       end
