@@ -14,32 +14,30 @@ mod support;
 
 use std::sync::atomic::Ordering;
 
+use domain::{
+    Event,
+    ports::{AppendOutcome, Atomicity, EventStore as _},
+};
 use fastrand::Rng;
-use servers::{Binary, Failover, Server};
+use servers::{Binary, Config, Failover, Server};
+use storage_redis::{RedisOptions, RedisStore};
 use support::{
-    at_work::{Publishing, Work},
+    at_work::{Books, Publishing, Work},
     consumers::{Keeper, Servers, World},
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_sentinels_all_go_on_by_themselves() {
-    for binary in binaries() {
+    for binary in support::binaries() {
         replicas_are_promoted(&Keeper::Sentinel(binary)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_cluster_all_go_on_by_themselves() {
-    for binary in binaries() {
+    for binary in support::binaries() {
         replicas_are_promoted(&Keeper::Cluster(binary)).await;
     }
-}
-
-fn binaries() -> Vec<Binary> {
-    let keepers = Keeper::servers().into_iter();
-    keepers
-        .filter_map(|keeper| if let Keeper::Redis(binary) = keeper { Some(binary) } else { None })
-        .collect()
 }
 
 async fn replicas_are_promoted(keeper: &Keeper) {
@@ -123,4 +121,39 @@ async fn cut_off<T>(server: &Server, replaced: impl Future<Output = T>) -> T {
     let replaced = replaced.await;
     server.resume().unwrap();
     replaced
+}
+
+/// What is gone without the end of a log epoch is no failover's doing.
+#[tokio::test]
+#[should_panic(expected = "was lost from the midst of its epoch")]
+async fn the_checker_sees_an_event_that_is_gone_without_a_word() {
+    let server = Server::start(&Binary::default(), &Config::default()).await.unwrap();
+    let store = RedisStore::create(RedisOptions::new(server.url())).await.unwrap();
+    let events: Vec<Event> = (0..3)
+        .map(|n| {
+            support::admitted(&format!(
+                r#"{{"id":"e{n}","type":"t","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"s","metadata":{{}}}}"#
+            ))
+        })
+        .collect();
+    let outcomes = store.append(&events, Atomicity::Each).await.unwrap();
+    let books = Books::default();
+    for (event, outcome) in events.iter().zip(outcomes) {
+        let AppendOutcome::Stored(at) = outcome else { panic!("{outcome:?}") };
+        books.answered.lock().unwrap().insert(event.id().to_owned(), at);
+    }
+    assert_eq!(books.lost(&store).await.len(), 0);
+    let mut owner =
+        redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let entries: Vec<(String, Vec<Vec<u8>>)> = redis::cmd("XRANGE")
+        .arg("{default:0}:log:0")
+        .arg("-")
+        .arg("+")
+        .query_async(&mut owner)
+        .await
+        .unwrap();
+    let gone: u32 =
+        redis::cmd("XDEL").arg("{default:0}:log:0").arg(&entries[1].0).query_async(&mut owner).await.unwrap();
+    assert_eq!(gone, 1);
+    books.lost(&store).await;
 }

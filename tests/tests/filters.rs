@@ -18,7 +18,7 @@ use std::{
 };
 
 use domain::{
-    Document, Event, Filter, Limits, OrderingRule,
+    Event, Filter,
     ports::{
         AppendOutcome, Atomicity, CheckpointStore, EventStore, Order, ReadRequest, ReplayStore, SystemClock,
     },
@@ -29,15 +29,11 @@ use servers::Binary;
 use storage_memory::MemoryStore;
 use storage_redis::{RedisOptions, RedisStore};
 use storage_sqlite::{SqliteOptions, SqliteStore};
-use support::consumers::{Keeper, Servers};
+use support::{
+    admitted,
+    consumers::{Keeper, Servers},
+};
 use wanted::{Line, Wanted};
-
-/// The event as it is published, with the key that keeps its order.
-fn admitted(json: &str) -> Event {
-    let event = Document::parse(json.as_bytes(), &Limits::default()).unwrap().into_event().unwrap();
-    let key = OrderingRule::default().resolve(&event, None);
-    event.with_key_source(key)
-}
 
 async fn fill<S: EventStore + ReplayStore>(store: &S, input: &[String]) {
     let events: Vec<Event> = input.iter().map(|json| admitted(json)).collect();

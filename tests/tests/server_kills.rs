@@ -28,20 +28,9 @@ use support::{
     publishing::event,
 };
 
-/// The programs that are killed: each that is installed in a full run, else the first.
-fn binaries() -> Vec<Binary> {
-    let mut binaries = Binary::all().unwrap();
-    if !support::is_full_run() {
-        for binary in binaries.drain(1..) {
-            println!("NOT RUN on {binary}: ./test --full does");
-        }
-    }
-    binaries
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_syncs_always_loses_nothing_that_it_answered() {
-    for binary in binaries() {
+    for binary in support::binaries() {
         let mut world = World::start(&binary, Aof::Always, Rng::with_seed(support::seed())).await;
         let rounds = support::rounds(4);
         for round in 0..rounds {
@@ -63,7 +52,7 @@ async fn a_server_that_syncs_always_loses_nothing_that_it_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_syncs_each_second_loses_nothing_but_the_end() {
-    for binary in binaries() {
+    for binary in support::binaries() {
         let mut world = World::start(&binary, Aof::EverySecond, Rng::with_seed(support::seed())).await;
         let rounds = support::rounds(6);
         for round in 0..rounds {

@@ -31,10 +31,8 @@ const LONGER_THAN_A_MOVE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_told_that_a_slot_moves_and_nothing_is_lost_or_stored_twice() {
-    for keeper in Keeper::servers() {
-        if let Keeper::Redis(binary) = keeper {
-            slots_are_moved(&Keeper::Cluster(binary)).await;
-        }
+    for binary in support::binaries() {
+        slots_are_moved(&Keeper::Cluster(binary)).await;
     }
 }
 

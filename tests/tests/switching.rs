@@ -19,7 +19,8 @@ use domain::{
 use migrate::{Options, Report, copy};
 use servers::Binary;
 use support::{
-    consumers::{Keeper, World, admitted},
+    admitted,
+    consumers::{Keeper, World},
     effects::{Does, Planned},
 };
 use tokio::sync::{mpsc, oneshot};
@@ -54,7 +55,7 @@ fn publisher(number: usize, mut store: Arc<dyn Stores>) -> Publisher {
             let event =
                 Planned { key: format!("k{number}.{key}"), n: counts[key], does: Does::Works, takes_ms: 0 };
             counts[key] += 1;
-            let outcomes = store.append(&[admitted(&event)], Atomicity::Each).await.unwrap();
+            let outcomes = store.append(&[admitted(&event.json())], Atomicity::Each).await.unwrap();
             assert!(matches!(outcomes[..], [AppendOutcome::Stored(_)]), "{outcomes:?}");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }

@@ -86,17 +86,19 @@ async fn rights(link: &Link, keys: &Keys, options: &RedisOptions) -> Result<Chec
     })
 }
 
-/// What a server of the store is like.
-async fn look(
-    address: String,
-    server: Link,
-    store: &Link,
-    copies: Option<Copies>,
-) -> Result<(String, Vec<Check>), StorageFailure> {
-    let facts = Facts::of(&server).await?;
-    let mut checks = facts.checks(store.is_of_several());
-    checks.extend(copies.map(|copies| facts.copies(copies)));
-    Ok((address, checks))
+/// What came of a look at a server: its address, and what it is like.
+type Look = (String, Result<Vec<Check>, StorageFailure>);
+
+/// Looks at every server of the store.
+async fn looks(store: &Link, copies: Option<Copies>) -> Result<Vec<Look>, StorageFailure> {
+    let look = async |server: Link| {
+        let facts = Facts::of(&server).await?;
+        let mut checks = facts.checks(store.is_of_several());
+        checks.extend(copies.map(|copies| facts.copies(copies)));
+        Ok(checks)
+    };
+    let servers = store.servers().await?.into_iter();
+    Ok(join_all(servers.map(async |(address, server)| (address, look(server).await))).await)
 }
 
 /// What is said, and which servers say it.
@@ -138,9 +140,9 @@ pub(crate) async fn before_use(
     keys: &Keys,
     options: &RedisOptions,
 ) -> Result<(), StorageFailure> {
-    let servers = link.servers().await?.into_iter();
-    let looks = servers.map(|(address, server)| look(address, server, link, options.copies));
-    let found = join_all(looks).await.into_iter().collect::<Result<_, StorageFailure>>()?;
+    let looks = looks(link, options.copies).await?.into_iter();
+    let found =
+        looks.map(|(address, checks)| Ok((address, checks?))).collect::<Result<_, StorageFailure>>()?;
     let mut checks = together(found);
     refuse(&checks)?;
     checks.push(rights(link, keys, options).await?);
@@ -188,18 +190,16 @@ impl RedisStore {
     /// # Errors
     /// When the server cannot be reached.
     pub async fn checks(&self) -> Result<Vec<Check>, StorageFailure> {
-        let servers = self.link().servers().await?;
-        let is_only = servers.len() == 1;
-        let looks = servers.into_iter().map(async |(address, server)| {
-            match look(address.clone(), server, self.link(), self.options().copies).await {
-                Err(failure) if !is_only => {
-                    let message = format!("it does not answer: {failure}");
-                    Ok((address, vec![Check::new("redis-server", Verdict::Fail, message)]))
-                }
-                looked => looked,
+        let looks = looks(self.link(), self.options().copies).await?;
+        let is_only = looks.len() == 1;
+        let looked = |(address, checks): Look| match checks {
+            Err(failure) if !is_only => {
+                let message = format!("it does not answer: {failure}");
+                Ok((address, vec![Check::new("redis-server", Verdict::Fail, message)]))
             }
-        });
-        let found = join_all(looks).await.into_iter().collect::<Result<_, StorageFailure>>()?;
+            checks => Ok((address, checks?)),
+        };
+        let found = looks.into_iter().map(looked).collect::<Result<_, StorageFailure>>()?;
         let mut checks = together(found);
         for wide in join_all(self.partitions().iter().map(Partition::wide_bucket)).await {
             match wide {

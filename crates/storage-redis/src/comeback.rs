@@ -5,26 +5,45 @@
 //! next, and half a batch is in the store. (Valkey 9.1 takes it out.) Nobody can tell from outside whether it is so. So a
 //! server that came back and has not written its file anew since is asked to.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 use domain::StorageFailure;
 use redis::cmd;
+use tokio::task::JoinSet;
 
 use crate::{failure, link::Link, write::text};
 
-/// Has the append-only files of all servers written anew, in the background, where that is due. Where it fails the store works
-/// as before.
-pub(crate) fn tidy_up(link: Link) {
-    tokio::spawn(async move {
-        match rewrite_all(&link).await {
-            Ok(()) => {}
-            Err(StorageFailure::Denied(_)) => tracing::warn!(
-                "the server has come back, and this user may not have its append-only file written anew: if its machine \
-                 lost power, run `BGREWRITEAOF` before it is started again"
-            ),
-            Err(failure) => tracing::warn!(%failure, "the server's append-only file was not written anew"),
-        }
-    });
+/// Tidies up after servers in the background; ends with the store.
+#[derive(Debug, Default)]
+pub(crate) struct Tidying {
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Tidying {
+    /// Has the append-only files of all servers written anew, where that is due. Where it fails the store works as before.
+    pub(crate) fn begin(&self, link: Link) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
+            match rewrite_all(&link).await {
+                Ok(()) => {}
+                Err(StorageFailure::Denied(_)) => tracing::warn!(
+                    "the server has come back, and this user may not have its append-only file written anew: if its machine \
+                     lost power, run `BGREWRITEAOF` before it is started again"
+                ),
+                Err(failure) => tracing::warn!(%failure, "the server's append-only file was not written anew"),
+            }
+        });
+    }
+
+    /// Ends what goes on.
+    pub(crate) async fn close(&self) {
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.shutdown().await;
+    }
 }
 
 async fn rewrite_all(link: &Link) -> Result<(), StorageFailure> {

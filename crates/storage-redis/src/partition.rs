@@ -10,6 +10,7 @@ use domain::{StorageFailure, StoreId, ports::Keeps};
 use redis::{Value, cmd};
 
 use crate::{
+    comeback::Tidying,
     compress::Compression,
     copies::Counts,
     failure::shape,
@@ -43,6 +44,7 @@ pub(crate) struct Partition {
 pub(crate) struct Shared {
     pub(crate) options: Arc<RedisOptions>,
     pub(crate) link: Arc<Link>,
+    pub(crate) tidying: Arc<Tidying>,
     /// Whether the store was opened to be written to.
     pub(crate) writes: bool,
 }
@@ -192,9 +194,8 @@ impl Partition {
     /// Notes what is known now. A new log epoch means that the server came back, or another took its place.
     fn note(&self, now: Known) {
         let before = std::mem::replace(&mut *self.lock(), now);
-        // Commands that name no key go to the server of the first.
-        if now.epoch > before.epoch && self.inner.shared.writes && self.number() == 0 {
-            crate::comeback::tidy_up(self.link().clone());
+        if now.epoch > before.epoch && self.inner.shared.writes {
+            self.inner.shared.tidying.begin(self.link().clone());
         }
     }
 

@@ -38,7 +38,7 @@ use domain::{
 use futures_util::future::{join_all, try_join_all};
 
 use crate::{
-    checks, comeback,
+    checks,
     keys::Keys,
     link::Link,
     namespace::{self, Found},
@@ -88,11 +88,12 @@ impl RedisStore {
                 made.ok_or_else(|| StorageFailure::Corrupt("the namespace that was made is gone".to_owned()))?
             }
         };
+        let store = Self::with(options, link, &found, true)?;
         // Whoever noticed that the server came back may have gone since.
         if found.iter().any(|(_, state)| state.epoch > 1) {
-            comeback::tidy_up(link.clone());
+            store.inner.shared.tidying.begin(store.link().clone());
         }
-        Self::with(options, link, &found, true)
+        Ok(store)
     }
 
     /// Opens a store that must be there.
@@ -119,7 +120,8 @@ impl RedisStore {
     fn with(options: RedisOptions, link: Link, found: &Found, writes: bool) -> Result<Self, StorageFailure> {
         let bells = found.iter().map(|(keys, _)| keys.bell()).collect();
         let bell = Bell::new(link.clone(), bells);
-        let shared = Shared { options: Arc::new(options), link: Arc::new(link), writes };
+        let (options, link) = (Arc::new(options), Arc::new(link));
+        let shared = Shared { options, link, tidying: Arc::default(), writes };
         let partitions: Vec<Partition> = (0u16..)
             .zip(found)
             .map(|(number, (keys, state))| Partition::new(shared.clone(), keys.clone(), number, state))
@@ -134,6 +136,7 @@ impl RedisStore {
     /// Ends the connections. What was answered is stored whether or not this is called.
     pub async fn close(self) {
         self.bell().close().await;
+        self.inner.shared.tidying.close().await;
     }
 
     /// How many partitions the namespace has.

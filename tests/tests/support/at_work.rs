@@ -10,14 +10,14 @@ use std::{
 };
 
 use domain::{
-    Filter, Position, StorageFailure,
-    ports::{AppendOutcome, Atomicity, ReadRequest, Stores},
+    Cursor, Entity, Filter, Position, StorageFailure,
+    ports::{AppendOutcome, Atomicity, EventStoreError, ReadRequest, Stores},
 };
 use fastrand::Rng;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{
-    consumers::{Process, World, admitted},
+    consumers::{Process, World},
     effects::{Does, Planned},
 };
 
@@ -119,7 +119,7 @@ async fn publish(store: Arc<dyn Stores>, books: Arc<Books>, publisher: usize, ho
             counts[key] += 1;
         }
         books.planned.lock().unwrap().extend(batch.iter().cloned());
-        let events: Vec<_> = batch.iter().map(admitted).collect();
+        let events: Vec<_> = batch.iter().map(|planned| super::admitted(&planned.json())).collect();
         let outcomes = loop {
             match store.append(&events, Atomicity::Each).await {
                 Ok(outcomes) => break outcomes,
@@ -149,8 +149,8 @@ async fn publish(store: Arc<dyn Stores>, books: Arc<Books>, publisher: usize, ho
 }
 
 impl Books {
-    /// Events that were answered and are not in the log. They must be the end of what was stored in their log epoch; and no
-    /// position may be two events'.
+    /// Events that were answered and are not in the log. The store must say of the place of each that it was lost with the end of
+    /// a log epoch, and of what is left around it that it is there; and no position may be two events'.
     pub(crate) async fn lost(&self, store: &dyn Stores) -> BTreeSet<String> {
         let mut at: BTreeMap<String, Position> = BTreeMap::new();
         let mut request = ReadRequest::new(Filter::default(), 1_000);
@@ -164,33 +164,56 @@ impl Books {
             let Some(next) = page.next else { break };
             request.after = Some(next);
         }
-        // Every log epoch has a stretch of sequences of its own.
-        let stretch = |position: &Position| (position.partition, position.sequence >> 32);
-        let mut ends: BTreeMap<(u16, u64), u64> = BTreeMap::new();
-        for position in at.values() {
-            let end = ends.entry(stretch(position)).or_default();
-            *end = position.sequence.max(*end);
-        }
-        let (mut lost, mut owners) = (BTreeSet::new(), BTreeMap::new());
-        for (id, position) in &at {
-            owners.insert(*position, id.clone());
-        }
-        for (id, position) in self.answered.lock().unwrap().iter() {
+        let mut owners: BTreeMap<Position, &str> = at.iter().map(|(id, at)| (*at, &**id)).collect();
+        let answered = self.answered.lock().unwrap().clone();
+        let mut gone = BTreeMap::new();
+        for (id, position) in &answered {
             match at.get(id) {
                 Some(found) => assert_eq!(found, position, "{id} is not where its publisher was told"),
-                None => {
-                    let end = ends.get(&stretch(position)).copied().unwrap_or(0);
+                None => drop(gone.insert(*position, id.clone())),
+            }
+        }
+        let head = store.head().await.unwrap();
+        let mut looked = BTreeSet::new();
+        for (position, id) in &gone {
+            if let Some(other) = owners.get(position) {
+                panic!("{position} was handed out for {other} and for {id}");
+            }
+            assert!(
+                is_lost(store, &head, *position).await,
+                "{id} at {position} was lost from the midst of its epoch"
+            );
+            let (before, after) = (owners.range(..position).next_back(), owners.range(position..).next());
+            for (neighbour, id) in before.into_iter().chain(after) {
+                if looked.insert(*neighbour) {
                     assert!(
-                        position.sequence > end,
-                        "{id} at {position} was lost from the midst of its epoch"
+                        !is_lost(store, &head, *neighbour).await,
+                        "{id} at {neighbour} is there and called lost"
                     );
-                    if let Some(other) = owners.insert(*position, id.clone()) {
-                        panic!("{position} was handed out for {other} and for {id}");
-                    }
-                    lost.insert(id.clone());
                 }
             }
         }
-        lost
+        // Two that are both gone may not have had one position either.
+        for (id, position) in &answered {
+            if !at.contains_key(id)
+                && let Some(other) = owners.insert(*position, id)
+            {
+                panic!("{position} was handed out for {other} and for {id}");
+            }
+        }
+        gone.into_values().collect()
+    }
+}
+
+/// Whether the store says of a mark at this place that the place was lost.
+async fn is_lost(store: &dyn Stores, head: &Cursor, position: Position) -> bool {
+    let mut mark = head.clone();
+    mark.sequences[usize::from(position.partition)] = position.sequence;
+    // Of a user that there is not: the mark is looked at all the same.
+    let nobody = Arc::new(Filter::entity(Entity::new("user", "nobody")));
+    match store.count(&nobody, Some(&mark)).await {
+        Ok(_) => false,
+        Err(EventStoreError::LostCursor(_)) => true,
+        Err(error) => panic!("{position}: {error}"),
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use domain::{
-    Document, Event, Limits, OrderingRule,
+    Event,
     group::SegmentStatus,
     ports::{AppendOutcome, Atomicity, DeadLetterQuery, Stores},
 };
@@ -75,15 +75,9 @@ impl Servers {
 }
 
 impl Keeper {
-    /// The server programs that a test runs on: all in a full run, else the first; those that are left out are named.
+    /// Redis on each of the programs that a test runs on.
     pub(crate) fn servers() -> Vec<Self> {
-        let mut binaries = Binary::all().unwrap();
-        if !super::is_full_run() {
-            for binary in binaries.drain(1..) {
-                println!("NOT RUN on {binary}: ./test --full does");
-            }
-        }
-        binaries.into_iter().map(Self::Redis).collect()
+        super::binaries().into_iter().map(Self::Redis).collect()
     }
 }
 
@@ -297,16 +291,8 @@ impl World {
     }
 }
 
-/// The event as the bus admits it: with the key that keeps its order.
-pub(crate) fn admitted(planned: &Planned) -> Event {
-    let document = Document::parse(planned.json().as_bytes(), &Limits::default()).unwrap();
-    let event = document.into_event().unwrap();
-    let key = OrderingRule::default().resolve(&event, None);
-    event.with_key_source(key)
-}
-
 pub(crate) async fn publish(store: &dyn Stores, events: &[Planned]) {
-    let admitted: Vec<Event> = events.iter().map(admitted).collect();
+    let admitted: Vec<Event> = events.iter().map(|planned| super::admitted(&planned.json())).collect();
     // As many as any store takes at once.
     for batch in admitted.chunks(100) {
         let outcomes = store.append(batch, Atomicity::Each).await.unwrap();

@@ -291,12 +291,7 @@ impl World {
             };
             assert!(good, "the replay {id} is {state:?}");
         }
-        let is_idle = async |world: &Self| {
-            let head = world.reader.head().await.unwrap().sequence(0);
-            let group = world.reader.group(GROUP).await.unwrap().unwrap();
-            group.segments.iter().all(|it| it.cursor == head && it.blocked_keys == 0 && it.lane == 0)
-        };
-        self.until("the consumers have come to the end", is_idle).await;
+        self.until_all_is_consumed().await;
         let log = RawLog::read(&self.server.url()).await;
         let handled = self.shared.handled.lock().unwrap().clone();
         let missed: Vec<&String> = log.ids.values().filter(|id| !handled.contains(*id)).collect();
@@ -307,6 +302,23 @@ impl World {
         let report = self.reader.verify(None).await.unwrap();
         assert_eq!((report.total_findings, report.findings), (0, Vec::new()));
         std::mem::take(&mut *self.shared.ledger())
+    }
+
+    /// Waits until the consumers have come to the end, however long that takes: what is noticed is that they stand still.
+    async fn until_all_is_consumed(&self) {
+        let (mut before, mut end) = (None, Instant::now() + PATIENCE);
+        loop {
+            let head = self.reader.head().await.unwrap().sequence(0);
+            let group = self.reader.group(GROUP).await.unwrap().unwrap();
+            if group.segments.iter().all(|it| it.cursor == head && it.blocked_keys == 0 && it.lane == 0) {
+                return;
+            }
+            if before.as_ref() != Some(&group.segments) {
+                (before, end) = (Some(group.segments.clone()), Instant::now() + PATIENCE);
+            }
+            assert!(Instant::now() < end, "the consumers stand still before {head}: {group:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn reader_record(&self, id: &str) -> Option<ReplayState> {

@@ -23,6 +23,7 @@ use std::{
     sync::OnceLock,
 };
 
+use domain::{Document, Event, Limits, OrderingRule};
 use servers::{Binary, Config, Server};
 
 /// How many rounds a test runs: `EVENT_REPLAY_ROUNDS` where set, else few.
@@ -33,6 +34,25 @@ pub(crate) fn rounds(few: usize) -> usize {
 /// Whether as many rounds are run as figures are quoted from.
 pub(crate) fn is_full_run() -> bool {
     std::env::var_os("EVENT_REPLAY_ROUNDS").is_some()
+}
+
+/// The server programs that a test runs on: all that are installed in a full run, else the first; those that are left out are
+/// named.
+pub(crate) fn binaries() -> Vec<Binary> {
+    let mut binaries = Binary::all().unwrap();
+    if !is_full_run() {
+        for binary in binaries.drain(1..) {
+            println!("NOT RUN on {binary}: ./test --full does");
+        }
+    }
+    binaries
+}
+
+/// The event as the bus admits it: with the key that keeps its order.
+pub(crate) fn admitted(json: &str) -> Event {
+    let event = Document::parse(json.as_bytes(), &Limits::default()).unwrap().into_event().unwrap();
+    let key = OrderingRule::default().resolve(&event, None);
+    event.with_key_source(key)
 }
 
 /// A seed, printed so that a failure can be met again: `EVENT_REPLAY_SEED` where set, else drawn.
