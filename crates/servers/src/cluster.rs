@@ -80,6 +80,10 @@ impl Cluster {
         ];
         // A test's own lines come later, and win.
         config.lines.splice(0..0, lines);
+        if all == 1 {
+            // The others would have told it.
+            config.lines.push("cluster-announce-ip 127.0.0.1".to_owned());
+        }
         if config.tls.is_some() {
             config.lines.extend(["tls-cluster yes".to_owned(), "tls-replication yes".to_owned()]);
         }
