@@ -3,9 +3,12 @@
 mod facts;
 mod replicas;
 
+use std::time::Duration;
+
 use domain::StorageFailure;
 use futures_util::future::join_all;
 use redis::{Pipeline, Value};
+use tokio::time::{Instant, sleep};
 
 use self::facts::Facts;
 use crate::{
@@ -23,6 +26,8 @@ use crate::{
 const BUCKET: (u64, u64) = (128, 64);
 /// Buckets whose encoding is looked at.
 const BUCKETS_LOOKED_AT: u32 = 32;
+/// When servers of which one was out of reach are looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// From how many fields on the encoding of a bucket says something.
 const FULL_BUCKET: i64 = 16;
 
@@ -101,6 +106,22 @@ async fn looks(store: &Link, copies: Option<Copies>) -> Result<Vec<Look>, Storag
     Ok(join_all(servers.map(async |(address, server)| (address, look(server).await))).await)
 }
 
+/// The same; where several servers are one store, again while one is out of reach and there is time, since another may be about
+/// to take its place.
+async fn looks_in_time(store: &Link, options: &RedisOptions) -> Result<Vec<Look>, StorageFailure> {
+    let deadline = Instant::now() + options.timeout;
+    loop {
+        let looks = looks(store, options.copies).await?;
+        let is_away = |look: &Look| matches!(&look.1, Err(StorageFailure::Unavailable(_)));
+        let may_come = store.is_of_several() && Instant::now() + LOOK_AGAIN < deadline;
+        if !may_come || !looks.iter().any(is_away) {
+            return Ok(looks);
+        }
+        store.doubt();
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
 /// What is said, and which servers say it.
 type Said = Vec<(String, Vec<String>)>;
 
@@ -140,7 +161,7 @@ pub(crate) async fn before_use(
     keys: &Keys,
     options: &RedisOptions,
 ) -> Result<(), StorageFailure> {
-    let looks = looks(link, options.copies).await?.into_iter();
+    let looks = looks_in_time(link, options).await?.into_iter();
     let found =
         looks.map(|(address, checks)| Ok((address, checks?))).collect::<Result<_, StorageFailure>>()?;
     let mut checks = together(found);

@@ -104,11 +104,12 @@ impl Partition {
         for commit in commits {
             let (group, segment) = (commit.lease.group.as_str(), commit.lease.segment);
             for (seq, _) in &commit.lane_done {
+                let place = (group, segment, *seq);
                 match self.lane_texts().of(group, segment, *seq) {
                     Some(text) => {
-                        drop(done.insert((group, segment, *seq), done_batch(segment, *seq, &text)?))
+                        done.insert(place, done_batch(segment, *seq, &text)?);
                     }
-                    None => unknown.push((group, segment, *seq)),
+                    None => unknown.push(place),
                 }
             }
         }

@@ -11,37 +11,43 @@ const MOST: usize = 4_096;
 
 type Lane = HashMap<u64, Arc<[u8]>>;
 
+#[derive(Debug, Default)]
+struct Lanes {
+    batches: usize,
+    lanes: HashMap<(String, u16), Lane>,
+}
+
 /// Texts of batches, by group and segment, and by their places.
 #[derive(Debug, Default)]
 pub(crate) struct LaneTexts {
-    lanes: Mutex<(usize, HashMap<(String, u16), Lane>)>,
+    lanes: Mutex<Lanes>,
 }
 
 impl LaneTexts {
     /// Notes a batch that was read.
     pub(crate) fn note(&self, group: &str, segment: u16, seq: u64, text: &[u8]) {
         let mut lanes = self.lock();
-        if lanes.0 >= MOST {
-            *lanes = (0, HashMap::new());
+        if lanes.batches >= MOST {
+            *lanes = Lanes::default();
         }
-        let lane = lanes.1.entry((group.to_owned(), segment)).or_default();
+        let lane = lanes.lanes.entry((group.to_owned(), segment)).or_default();
         let is_new = lane.insert(seq, text.into()).is_none();
-        lanes.0 += usize::from(is_new);
+        lanes.batches += usize::from(is_new);
     }
 
     /// What is remembered of a batch.
     pub(crate) fn of(&self, group: &str, segment: u16, seq: u64) -> Option<Arc<[u8]>> {
-        self.lock().1.get(&(group.to_owned(), segment))?.get(&seq).cloned()
+        self.lock().lanes.get(&(group.to_owned(), segment))?.get(&seq).cloned()
     }
 
     /// Forgets a batch that is done.
     pub(crate) fn forget(&self, group: &str, segment: u16, seq: u64) {
         let mut lanes = self.lock();
-        let gone = lanes.1.get_mut(&(group.to_owned(), segment)).and_then(|lane| lane.remove(&seq));
-        lanes.0 -= usize::from(gone.is_some());
+        let gone = lanes.lanes.get_mut(&(group.to_owned(), segment)).and_then(|lane| lane.remove(&seq));
+        lanes.batches -= usize::from(gone.is_some());
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, (usize, HashMap<(String, u16), Lane>)> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Lanes> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -206,6 +206,15 @@ impl Link {
         Ok(nodes.into_iter().map(alone).collect())
     }
 
+    /// Has sentinels asked anew who the master is, before anything else is sent.
+    pub(crate) fn doubt(&self) {
+        if let Way::Sentinel(sentinels) = &self.way
+            && let Some(node) = sentinels.known()
+        {
+            sentinels.doubt(&node);
+        }
+    }
+
     /// Whether several servers are one store, and one of them takes another's place.
     pub(crate) fn is_of_several(&self) -> bool {
         !matches!(self.way, Way::Server(_))

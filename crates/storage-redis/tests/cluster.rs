@@ -113,6 +113,17 @@ async fn writers_and_readers_go_on_by_themselves_when_a_master_hangs() {
     println!("hung: {:?} of {}", books.check(&log(&namespace).await).unwrap(), books.len());
 }
 
+/// Who opens a store just then waits until it can be opened.
+#[tokio::test]
+async fn a_store_is_opened_while_a_replica_takes_its_masters_place() {
+    let mut cluster = cluster().await;
+    let (namespace, _) = namespace_at(&cluster, 1).await;
+    RedisStore::create(namespace.options()).await.unwrap();
+    cluster.nodes_mut()[1].kill().await.unwrap();
+    let store = RedisStore::create(patient(&namespace)).await.unwrap();
+    store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_master_that_is_dead_without_a_replica_is_an_error_within_the_callers_time() {
     let mut cluster = cluster().await;

@@ -86,6 +86,17 @@ async fn writers_and_readers_go_on_by_themselves_when_the_master_is_killed() {
     assert!(log.epoch >= 2);
 }
 
+/// Who opens a store just then waits until it can be opened.
+#[tokio::test]
+async fn a_store_is_opened_while_a_replica_takes_its_masters_place() {
+    let mut trio = trio().await;
+    let namespace = namespace(&trio);
+    RedisStore::create(namespace.options()).await.unwrap();
+    trio.servers_mut()[0].kill().await.unwrap();
+    let store = RedisStore::create(patient(&namespace)).await.unwrap();
+    store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
+}
+
 /// A master that hangs is noticed by its silence: writes on their way are unknown, and everything goes on elsewhere. When it
 /// goes on itself, it is a replica.
 #[tokio::test]
