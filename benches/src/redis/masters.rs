@@ -24,7 +24,7 @@ const COUNT: u64 = 50_000;
 
 /// Where a store is.
 enum Place {
-    One(Server),
+    One(Box<Server>),
     Cluster(Cluster),
 }
 
@@ -36,7 +36,7 @@ impl Place {
 
     fn servers(&self) -> &[Server] {
         match self {
-            Self::One(server) => std::slice::from_ref(server),
+            Self::One(server) => std::slice::from_ref(&**server),
             Self::Cluster(cluster) => cluster.nodes(),
         }
     }
@@ -72,9 +72,9 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
         ("a cluster of 1 master, 16 partitions", 1, 16),
         ("a cluster of 3 masters, 16 partitions", 3, 16),
     ] {
-        let yardstick = runtime.block_on(async { anyhow::Ok(Place::One(server().await?)) })?;
+        let yardstick = runtime.block_on(async { anyhow::Ok(Place::One(Box::new(server().await?))) })?;
         let place = match masters {
-            0 => runtime.block_on(async { anyhow::Ok(Place::One(server().await?)) })?,
+            0 => runtime.block_on(async { anyhow::Ok(Place::One(Box::new(server().await?))) })?,
             masters => runtime.block_on(Place::masters(masters))?,
         };
         let empty = runtime.block_on(async { anyhow::Ok((yardstick.used().await?, place.used().await?)) })?;

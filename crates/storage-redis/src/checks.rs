@@ -111,11 +111,13 @@ async fn looks(store: &Link, copies: Option<Copies>) -> Result<Vec<Look>, Storag
 async fn looks_in_time(store: &Link, options: &RedisOptions) -> Result<Vec<Look>, StorageFailure> {
     let deadline = Instant::now() + options.timeout;
     loop {
-        let looks = looks(store, options.copies).await?;
-        let is_away = |look: &Look| matches!(&look.1, Err(StorageFailure::Unavailable(_)));
-        let may_come = store.is_of_several() && Instant::now() + LOOK_AGAIN < deadline;
-        if !may_come || !looks.iter().any(is_away) {
-            return Ok(looks);
+        let looks = looks(store, options.copies).await;
+        let is_away = match &looks {
+            Ok(looks) => looks.iter().any(|look| matches!(&look.1, Err(StorageFailure::Unavailable(_)))),
+            Err(failure) => matches!(failure, StorageFailure::Unavailable(_)),
+        };
+        if !is_away || !store.is_of_several() || Instant::now() + LOOK_AGAIN >= deadline {
+            return looks;
         }
         store.doubt();
         sleep(LOOK_AGAIN).await;
