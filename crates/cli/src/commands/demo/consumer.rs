@@ -1,7 +1,9 @@
 //! The consumer that the demo loses: a read model that follows the log, and takes replays.
 //!
-//! It keeps the position of the last event that it has, and so takes each event once: positions come in order, from
-//! the log and from a replay alike. What it needs of memory follows the figures, not the events.
+//! It keeps the position of the last event that it has of each partition, and so takes each event once: positions of a partition
+//! come in order, from the log and from a replay alike. What it needs of memory follows the figures, not the events.
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use domain::{
@@ -22,10 +24,10 @@ use crate::{
 pub(super) struct Consumer {
     projection: Projection,
     events: u64,
-    reached: Option<Position>,
+    /// The last sequence of each partition.
+    reached: BTreeMap<u16, u64>,
     /// How far it has read the log.
     cursor: Option<Cursor>,
-    last_event_id: Option<String>,
 }
 
 impl Consumer {
@@ -46,9 +48,6 @@ impl Consumer {
                     CliError::failed(format!("the event at {} cannot be read: {error}", stored.position))
                 })?;
             }
-            if let Some(last) = page.events.last() {
-                self.last_event_id = Some(last.event.id().to_owned());
-            }
             bar.at(self.events);
         }
         self.cursor = Some(head);
@@ -57,9 +56,10 @@ impl Consumer {
 
     /// Takes an event, unless it has it.
     fn take(&mut self, stored: &StoredEvent) -> Result<(), serde_json::Error> {
-        if self.reached < Some(stored.position) {
+        let Position { partition, sequence } = stored.position;
+        if self.reached.get(&partition) < Some(&sequence) {
             self.projection.fold(&stored.event.value()?);
-            self.reached = Some(stored.position);
+            self.reached.insert(partition, sequence);
             self.events += 1;
         }
         Ok(())
@@ -73,11 +73,6 @@ impl Consumer {
     /// Events it has taken in.
     pub(super) fn events(&self) -> u64 {
         self.events
-    }
-
-    /// The last event it followed the log to.
-    pub(super) fn last_event_id(&self) -> Option<&str> {
-        self.last_event_id.as_deref()
     }
 }
 
