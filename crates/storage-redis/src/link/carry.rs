@@ -191,13 +191,15 @@ struct Tries {
     deadline: Instant,
     pauses: ExponentialBackoff,
     sent_on: u32,
+    /// What came of the try before this one.
+    before: Option<StorageFailure>,
 }
 
 impl Tries {
     fn new(deadline: Instant) -> Self {
         let pauses = ExponentialBuilder::new().with_min_delay(PAUSES.0).with_max_delay(PAUSES.1);
         let pauses = pauses.with_jitter().without_max_times().build();
-        Self { deadline, pauses, sent_on: 0 }
+        Self { deadline, pauses, sent_on: 0, before: None }
     }
 
     /// Waits until it is time for another try.
@@ -205,14 +207,20 @@ impl Tries {
     /// # Errors
     /// Where there is none, with what came of the last one.
     async fn again(&mut self, trouble: Trouble) -> Result<(), StorageFailure> {
-        if matches!(trouble, Trouble::Moved(..)) && self.sent_on < SENT_ON {
+        let is_moved = matches!(trouble, Trouble::Moved(..));
+        let failure = trouble.failure();
+        if is_moved && self.sent_on < SENT_ON {
             self.sent_on += 1;
+            self.before = Some(failure);
             return Ok(());
         }
         let pause = self.pauses.next().unwrap_or(PAUSES.1);
-        if Instant::now() + pause >= self.deadline {
-            return Err(trouble.failure());
+        let now = Instant::now();
+        if now + pause >= self.deadline {
+            // A try that was cut off by the end of the time says less than the one before it.
+            return Err(self.before.take().filter(|_| now >= self.deadline).unwrap_or(failure));
         }
+        self.before = Some(failure);
         sleep(pause).await;
         Ok(())
     }
