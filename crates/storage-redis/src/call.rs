@@ -30,6 +30,16 @@ pub(crate) enum Call<'a> {
     All(&'a Pipeline),
 }
 
+/// The time that a try of a call has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Time {
+    /// The call is not sent any more after this: the answer might come too late, and a write would be one that may have been
+    /// done.
+    pub(crate) sent_by: Instant,
+    /// Nobody waits any longer.
+    pub(crate) deadline: Instant,
+}
+
 /// Why a call came to nothing, and what to do about it.
 #[derive(Debug)]
 pub(crate) enum Trouble {
@@ -77,7 +87,7 @@ impl<'a> Call<'a> {
         node: &Node,
         asked: bool,
         intent: Intent,
-        deadline: Instant,
+        Time { sent_by, deadline }: Time,
     ) -> Result<Vec<Value>, Trouble> {
         let connected = timeout_at(deadline, self.connection(node)).await;
         let (number, mut connection) = match connected {
@@ -92,6 +102,10 @@ impl<'a> Call<'a> {
                 return Err(Trouble::Elsewhere(StorageFailure::Unavailable(text)));
             }
         };
+        if Instant::now() > sent_by {
+            let text = format!("{} has no more time to answer", node.address());
+            return Err(Trouble::Elsewhere(StorageFailure::Unavailable(text)));
+        }
         let mut answer = self.sent(&mut connection, asked, deadline).await;
         let mut intent = intent;
         if matches!(self, Self::Function(_) | Self::Waiting(..))
