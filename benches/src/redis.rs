@@ -9,12 +9,12 @@ mod reading;
 
 use anyhow::{Context, Result};
 use domain::{
-    Event,
-    ports::{Atomicity, EventStore},
+    Event, Filter,
+    ports::{Atomicity, EventStore, ReadRequest},
 };
 use servers::{Aof, Binary, Config, Server};
 use storage_redis::{RedisOptions, RedisStore};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, task::JoinSet};
 
 use crate::measure::Bench;
 
@@ -51,5 +51,36 @@ async fn append_all(store: &RedisStore, events: &[Event]) -> Result<()> {
     for batch in events.chunks(BATCH) {
         store.append(batch, Atomicity::Each).await?;
     }
+    Ok(())
+}
+
+/// Splits events among callers that work at once.
+async fn at_once<F>(events: &[Event], callers: usize, call: impl Fn(Vec<Event>) -> F) -> Result<()>
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    for share in events.chunks(events.len().div_ceil(callers)) {
+        tasks.spawn(call(share.to_vec()));
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+/// Reads all that a filter matches, page by page, and counts it.
+async fn scan(store: &RedisStore, filter: Filter, count: u64) -> Result<()> {
+    let mut request = ReadRequest::new(filter, 1_000);
+    let mut seen = 0;
+    loop {
+        let page = store.read(&request).await?;
+        seen += page.events.len() as u64;
+        match page.next {
+            Some(next) => request.after = Some(next),
+            None => break,
+        }
+    }
+    anyhow::ensure!(seen == count, "a scan saw {seen} of {count} events");
     Ok(())
 }

@@ -8,9 +8,9 @@ use domain::{
     Event,
     ports::{Atomicity, EventStore},
 };
-use tokio::{runtime::Runtime, task::JoinSet};
+use tokio::runtime::Runtime;
 
-use super::{BATCH, append_all, bare::Bare, server, store};
+use super::{BATCH, append_all, at_once, bare::Bare, server, store};
 use crate::{
     measure::{Bench, Target, timed},
     sqlite::events,
@@ -99,7 +99,7 @@ fn callers(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
         || {
             let events = left.next().context("no events left")?;
             timed(|| {
-                runtime.block_on(at_once(events, |events| {
+                runtime.block_on(at_once(events, CALLERS, |events| {
                     let mut bare = bare.clone();
                     async move {
                         for event in events {
@@ -113,7 +113,7 @@ fn callers(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
         || {
             let events = right.next().context("no events left")?;
             timed(|| {
-                runtime.block_on(at_once(events, |events| {
+                runtime.block_on(at_once(events, CALLERS, |events| {
                     let bus = bus.clone();
                     async move {
                         for event in events {
@@ -125,21 +125,6 @@ fn callers(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
             })
         },
     )
-}
-
-/// Splits events among callers that work at once.
-async fn at_once<F>(events: &[Event], call: impl Fn(Vec<Event>) -> F) -> Result<()>
-where
-    F: Future<Output = Result<()>> + Send + 'static,
-{
-    let mut callers = JoinSet::new();
-    for share in events.chunks(events.len().div_ceil(CALLERS)) {
-        callers.spawn(call(share.to_vec()));
-    }
-    while let Some(done) = callers.join_next().await {
-        done??;
-    }
-    Ok(())
 }
 
 fn awaited(bench: &mut Bench, runtime: &Runtime) -> Result<()> {

@@ -3,16 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, ensure};
-use domain::{
-    Event, Filter,
-    ports::{Atomicity, EventStore, ReadRequest},
-};
+use anyhow::{Context, Result};
+use domain::{Event, Filter};
 use servers::{Aof, Binary, Cluster, Config, Server};
 use storage_redis::{RedisOptions, RedisStore};
-use tokio::{runtime::Runtime, task::JoinSet};
+use tokio::runtime::Runtime;
 
-use super::{BATCH, bare::Bare, info, server};
+use super::{append_all, at_once, bare::Bare, info, scan, server};
 use crate::{
     measure::{Bench, Target, timed},
     sqlite::events,
@@ -83,7 +80,12 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
         let (mut left, mut right) = (all.chunks(COUNT as usize), all.chunks(COUNT as usize));
         let append = |store: &Arc<RedisStore>, events: Option<&[Event]>| {
             let events = events.context("no events left")?;
-            timed(|| runtime.block_on(append_at_once(store, events)))
+            timed(|| {
+                runtime.block_on(at_once(events, CALLERS, |events| {
+                    let store = store.clone();
+                    async move { append_all(&store, &events).await }
+                }))
+            })
         };
         bench.row(
             &format!("{name}: append, batches of 100, {CALLERS} callers, {what}"),
@@ -95,11 +97,7 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
         )?;
         let stored = all.len() as u64;
         let read = |store: &Arc<RedisStore>| -> Result<Duration> {
-            timed(|| {
-                let seen = runtime.block_on(read_all(store))?;
-                ensure!(seen == stored, "{seen} of {stored}");
-                Ok(())
-            })
+            timed(|| runtime.block_on(scan(store, Filter::default(), stored)))
         };
         bench.row(
             &format!("{name}: read the log, {what}"),
@@ -121,33 +119,4 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
         );
     }
     Ok(())
-}
-
-async fn append_at_once(store: &Arc<RedisStore>, events: &[Event]) -> Result<()> {
-    let mut callers = JoinSet::new();
-    for share in events.chunks(events.len().div_ceil(CALLERS)) {
-        let (store, share) = (store.clone(), share.to_vec());
-        callers.spawn(async move {
-            for batch in share.chunks(BATCH) {
-                store.append(batch, Atomicity::Each).await?;
-            }
-            anyhow::Ok(())
-        });
-    }
-    while let Some(done) = callers.join_next().await {
-        done??;
-    }
-    Ok(())
-}
-
-async fn read_all(store: &Arc<RedisStore>) -> Result<u64> {
-    let (mut seen, mut request) = (0, ReadRequest::new(Filter::default(), 1000));
-    loop {
-        let page = store.read(&request).await?;
-        seen += page.events.len() as u64;
-        match page.next {
-            Some(next) => request.after = Some(next),
-            None => return Ok(seen),
-        }
-    }
 }

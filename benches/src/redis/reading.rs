@@ -10,7 +10,7 @@ use domain::{
 use storage_redis::RedisStore;
 use tokio::runtime::Runtime;
 
-use super::{BATCH, append_all, bare::Bare, server, store};
+use super::{BATCH, append_all, bare::Bare, scan, server, store};
 use crate::{
     measure::{Bench, Target, timed},
     sqlite::events,
@@ -88,21 +88,6 @@ fn one_of_twelve(all: &[Event]) -> Result<(String, u64)> {
     let nearest = counts.into_iter().min_by_key(|(_, count)| count.abs_diff(twelfth));
     let (name, count) = nearest.context("no events")?;
     Ok((name.to_owned(), count))
-}
-
-async fn scan(store: &RedisStore, filter: Filter, count: u64) -> Result<()> {
-    let mut request = ReadRequest::new(filter, 1_000);
-    let mut seen = 0;
-    loop {
-        let page = store.read(&request).await?;
-        seen += page.events.len() as u64;
-        match page.next {
-            Some(next) => request.after = Some(next),
-            None => break,
-        }
-    }
-    anyhow::ensure!(seen == count, "a scan saw {seen} of {count} events");
-    Ok(())
 }
 
 async fn look_up(store: &RedisStore, ids: &[&str]) -> Result<()> {

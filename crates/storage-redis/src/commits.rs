@@ -58,10 +58,7 @@ impl Partition {
             }
             let (some, later) = rest.split_at(fitting(rest));
             match self.call_commit("commit", some, &done, None).await? {
-                Answer::Done(answers) => {
-                    self.forget_done(some, &answers);
-                    outcomes.extend(answers);
-                }
+                Answer::Done(answers) => outcomes.extend(answers),
                 Answer::Refused => return Err(shape("a commit")),
             }
             rest = later;
@@ -90,7 +87,6 @@ impl Partition {
             let write = self.letters_of_commit(commit).await?;
             match self.call_commit("report", std::slice::from_ref(commit), done, Some(&write)).await? {
                 Answer::Done(answers) => {
-                    self.forget_done(std::slice::from_ref(commit), &answers);
                     return answers.into_iter().next().ok_or_else(|| shape("a commit"));
                 }
                 Answer::Refused => tries.again().await?,
@@ -140,7 +136,11 @@ impl Partition {
             self.put_commit(commit, done, &mut names, &mut args)?;
         }
         let command = names.command(function, args, also);
-        read_answer(self.link().call_command(&command).await?)
+        let answer = read_answer(self.link().call_command(&command).await?)?;
+        if let Answer::Done(outcomes) = &answer {
+            self.forget_done(commits, outcomes);
+        }
+        Ok(answer)
     }
 
     /// Adds a commit to the arguments of a call, in the order in which the function reads them.

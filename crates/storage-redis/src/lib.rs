@@ -15,7 +15,8 @@
 //! *Guarded writes.* Everything else is read, decided in Rust as every adapter decides it, and written by one function, if
 //! what was read is still so.
 //!
-//! *Log epochs.* The server's `run_id` is compared in every append and commit. Where it is another, the log epoch is raised:
+//! *Log epochs.* The server's `run_id` and `master_replid` are compared in every append and commit. Where one is another, the
+//! log epoch is raised:
 //! no position is handed out twice, leases of before are refused, and cursors are good for what is known to have stayed.
 //!
 //! # Durability

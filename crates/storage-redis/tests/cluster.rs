@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use conformance::Draft;
 use domain::{
-    StorageFailure,
-    ports::{Atomicity, EventStore as _, EventStoreError},
+    Position, StorageFailure,
+    ports::{AppendOutcome, Atomicity, EventStore as _, EventStoreError},
 };
 use harness::{Namespace, RedisHarness, namespace_at};
 use load::{Answers, Load, log, patient};
@@ -122,6 +122,89 @@ async fn a_store_is_opened_while_a_replica_takes_its_masters_place() {
     cluster.nodes_mut()[1].kill().await.unwrap();
     let store = RedisStore::create(patient(&namespace)).await.unwrap();
     store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
+}
+
+/// A command for one node, whatever it is to the cluster.
+async fn say<T: redis::FromRedisValue>(cluster: &Cluster, node: usize, words: &[&str]) -> T {
+    let client = redis::Client::open(cluster.nodes()[node].url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]).query_async(&mut connection).await.unwrap()
+}
+
+/// A master is cut off, its replica takes its place, and nobody notices: the next write comes when the master has its place
+/// back. The end of its log is gone all the same.
+#[tokio::test]
+async fn a_master_that_has_its_place_back_hands_no_position_out_twice() {
+    let cluster = cluster().await;
+    let (namespace, _) = namespace_at(&cluster, 2).await;
+    let store = RedisStore::create(patient(&namespace)).await.unwrap();
+    appended(&store, "kept").await;
+    let _: i64 = say(&cluster, 2, &["WAIT", "1", "10000"]).await;
+    cluster.nodes()[5].pause().await.unwrap();
+    let _: i64 = say(&cluster, 2, &["CLIENT", "KILL", "TYPE", "replica"]).await;
+    let lost = appended(&store, "lost").await;
+
+    cluster.nodes()[2].pause().await.unwrap();
+    cluster.nodes()[5].resume().unwrap();
+    let _: String = say(&cluster, 5, &["CLUSTER", "FAILOVER", "TAKEOVER"]).await;
+    cluster.until_master_but_for(5, 2).await.unwrap();
+    cluster.nodes()[2].resume().unwrap();
+    cluster.until_ready().await.unwrap();
+    cluster.promote(2, Failover::Agreed).await.unwrap();
+
+    let after = appended(&store, "after").await;
+    assert_eq!(store.info().await.unwrap().events, 6, "the end is gone");
+    assert!(after.first() > lost.last(), "{after:?} after {lost:?}");
+    assert!(store.head().await.unwrap().epoch > 1);
+}
+
+/// A master has its place back with what it had before: it knows nothing of what was stored meanwhile.
+#[tokio::test]
+async fn a_master_that_has_its_place_back_with_what_it_had_knows_that_something_is_lost() {
+    let cluster = cluster().await;
+    let (namespace, _) = namespace_at(&cluster, 2).await;
+    // A node that is stopped takes a call and says nothing.
+    let options = RedisOptions { timeout: Duration::from_secs(2), ..namespace.options() };
+    let store = RedisStore::create(options).await.unwrap();
+    appended(&store, "kept").await;
+    let _: i64 = say(&cluster, 2, &["WAIT", "1", "10000"]).await;
+
+    cluster.nodes()[2].pause().await.unwrap();
+    let _: String = say(&cluster, 5, &["CLUSTER", "FAILOVER", "TAKEOVER"]).await;
+    cluster.until_master_but_for(5, 2).await.unwrap();
+    let lost = appended(&store, "meanwhile").await;
+    cluster.nodes()[5].pause().await.unwrap();
+    cluster.nodes()[2].resume().unwrap();
+    let since = Instant::now();
+    while !say::<String>(&cluster, 2, &["INFO", "replication"]).await.contains("role:slave") {
+        assert!(since.elapsed() < LONG);
+        sleep(Duration::from_millis(20)).await;
+    }
+    let _: String = say(&cluster, 2, &["CLUSTER", "FAILOVER", "TAKEOVER"]).await;
+    cluster.until_master_but_for(2, 5).await.unwrap();
+
+    let after = appended(&store, "after").await;
+    assert!(after.first() > lost.last(), "{after:?} after {lost:?}");
+    assert!(store.head().await.unwrap().epoch > 1);
+    cluster.nodes()[5].resume().unwrap();
+}
+
+/// Appends until it is known what came of it.
+async fn appended(store: &RedisStore, name: &str) -> Vec<Position> {
+    loop {
+        match store.append(&Draft::many(name, 3), Atomicity::Each).await {
+            Ok(outcomes) => {
+                let position = |outcome: &AppendOutcome| match outcome {
+                    AppendOutcome::Stored(at) | AppendOutcome::AlreadyStored(at) => *at,
+                    other => panic!("{other:?}"),
+                };
+                return outcomes.iter().map(position).collect();
+            }
+            Err(EventStoreError::Storage(StorageFailure::Unknown(_))) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 #[tokio::test]

@@ -42,7 +42,9 @@ end
 
 -- The state of the partition.
 local function load(key)
-  local names = { 'layout', 'head', 'epoch', 'run', 'level', 'split', 'stored', 'chunk', 'events', 'bytes', 'fields', 'ends' }
+  local names = {
+    'layout', 'head', 'epoch', 'run', 'history', 'level', 'split', 'stored', 'chunk', 'events', 'bytes', 'fields', 'ends',
+  }
   local values = redis.call('HMGET', key, unpack(names))
   local meta = {}
   for i = 1, #names do
@@ -61,21 +63,28 @@ local function beginning(head)
   return (math.floor(head / EPOCH) + 1) * EPOCH + math.floor(clock() / 4) % EPOCH
 end
 
--- The server's run id. It stays what it is while the server runs, and so does what a library remembers; `INFO` takes longer
--- than storing an event.
-local run_id = nil
-local function run()
-  if not run_id then
-    run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+-- Which server this is, and of which history it is the master. The run id stays what it is while the server runs; a master
+-- whose place a replica had for a while has the same one when it has its place back, but begins another history (`master_replid`).
+-- `INFO` takes longer than storing an event, so what it said is good for a moment. That is shorter than it takes to lose the
+-- end of a log unnoticed: two servers change places, and one is filled with what the other has, and they change places again.
+local GOOD_FOR = 10000
+local server = nil
+local function identity()
+  local now = clock()
+  if not server or now < server.asked or now - server.asked > GOOD_FOR then
+    local info = redis.call('INFO', 'server') .. redis.call('INFO', 'replication')
+    server = {
+      asked = now, run = string.match(info, 'run_id:(%w+)'), history = string.match(info, 'master_replid:(%w+)') or '',
+    }
   end
-  return run_id
+  return server
 end
 
--- Raises the log epoch where the server is another one than it was: it may have lost a suffix, and no position of it may be
--- handed out again.
+-- Raises the log epoch where the server is another one than it was, or was no master meanwhile: it may have lost a suffix, and
+-- no position of it may be handed out again.
 local function raised(key, meta)
-  local now = run()
-  if now == meta.run then
+  local now = identity()
+  if now.run == meta.run and now.history == meta.history then
     return false
   end
   local head, epoch = tonumber(meta.head), tonumber(meta.epoch)
@@ -86,7 +95,8 @@ local function raised(key, meta)
     meta.head = next_head
     meta.epoch = text(epoch + 1)
   end
-  redis.call('HSET', key, 'run', now, 'head', meta.head, 'epoch', meta.epoch, 'ends', meta.ends or '')
+  redis.call('HSET', key, 'run', now.run, 'history', now.history, 'head', meta.head, 'epoch', meta.epoch, 'ends',
+    meta.ends or '')
   return true
 end
 

@@ -67,7 +67,13 @@ impl Books {
                 continue;
             }
             if log.end_before(*sequence).is_none() {
-                return Err(format!("{id} was answered at {sequence} and is not there; no epoch lost it"));
+                let before = log.events.range(..sequence).next_back();
+                let after = log.events.range(sequence..).next();
+                return Err(format!(
+                    "{id} was answered at {sequence} and is not there; no epoch lost it: the epochs before {} ended at {:?}, \
+                     and there are {before:?} and {after:?}",
+                    log.epoch, log.ends
+                ));
             }
             settled.lost += 1;
         }
