@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use anyhow::{Context, Result};
 use bus::Bus;
-use domain::{
-    Event,
-    ports::{Atomicity, EventStore},
-};
+use domain::ports::{Atomicity, EventStore};
 use tokio::runtime::Runtime;
 
 use super::{BATCH, append_all, at_once, bare::Bare, server, store};

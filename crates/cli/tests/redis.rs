@@ -244,6 +244,32 @@ fn several_servers_are_one_store() {
     }
 }
 
+/// Of a store that cannot be opened `health` says which server is to blame.
+#[test]
+fn a_server_that_is_gone_is_named() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let config = Config { lines: vec!["cluster-require-full-coverage no".to_owned()], ..Config::default() };
+    let mut cluster = runtime.block_on(Cluster::of_masters(&Binary::default(), &config, 3)).unwrap();
+    let bench = Bench::new().env("EVENT_REPLAY_STORE", &cluster.url());
+    bench.pipe(&["publish"], some()).ok();
+    let [dead, alive] = [2, 0].map(|node| format!("127.0.0.1:{}", cluster.nodes()[node].port()));
+    runtime.block_on(cluster.nodes_mut()[2].kill()).unwrap();
+    bench.run(&["list"]).exits(1).says(&format!("cannot be reached: {dead}: "));
+    let health = bench.run(&["health", "--output", "json"]).exits(4);
+    let health: serde_json::Value = serde_json::from_str(&health.stdout).unwrap();
+    let check = |name: &str| {
+        let checks = health["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["name"] == name);
+        check.unwrap_or_else(|| panic!("{name} is not in {health}")).clone()
+    };
+    assert_eq!(check("store")["status"], "fail");
+    let servers = check("redis-server");
+    assert_eq!(servers["status"], "fail");
+    let message = servers["message"].as_str().unwrap();
+    assert!(message.contains(&format!("{dead}: it does not answer")), "{message}");
+    assert!(message.contains(&alive), "{message}");
+}
+
 #[test]
 fn addresses_of_several_servers_that_make_no_sense_are_refused_with_a_sentence() {
     let bench = Bench::new().without("EVENT_REPLAY_STORE");

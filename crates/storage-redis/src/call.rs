@@ -94,7 +94,7 @@ impl<'a> Call<'a> {
             Ok(Ok(connected)) => connected,
             // Nothing was sent.
             Ok(Err(failure @ (StorageFailure::Unavailable(_) | StorageFailure::Busy { .. }))) => {
-                return Err(Trouble::Elsewhere(failure));
+                return Err(Trouble::Elsewhere(node.named(failure)));
             }
             Ok(Err(failure)) => return Err(Trouble::Settled(failure)),
             Err(_) => {
@@ -127,7 +127,11 @@ impl<'a> Call<'a> {
             if failure::ends_connection(&error) {
                 node.drop_connection(number);
             }
-            Trouble::of(&error, intent)
+            match Trouble::of(&error, intent) {
+                Trouble::Elsewhere(failure) => Trouble::Elsewhere(node.named(failure)),
+                Trouble::Settled(failure) => Trouble::Settled(node.named(failure)),
+                trouble => trouble,
+            }
         })
     }
 

@@ -124,6 +124,19 @@ async fn looks_in_time(store: &Link, options: &RedisOptions) -> Result<Vec<Look>
     }
 }
 
+/// What was found of servers; that one of several does not answer is a check that it fails.
+fn of_servers(looks: Vec<Look>) -> Result<Vec<Check>, StorageFailure> {
+    let is_only = looks.len() == 1;
+    let looked = |(address, checks): Look| match checks {
+        Err(failure) if !is_only => {
+            let message = format!("it does not answer: {failure}");
+            Ok((address, vec![Check::new("redis-server", Verdict::Fail, message)]))
+        }
+        checks => Ok((address, checks?)),
+    };
+    Ok(together(looks.into_iter().map(looked).collect::<Result<_, StorageFailure>>()?))
+}
+
 /// What is said, and which servers say it.
 type Said = Vec<(String, Vec<String>)>;
 
@@ -215,15 +228,7 @@ impl RedisStore {
     pub async fn checks(&self) -> Result<Vec<Check>, StorageFailure> {
         let looks = looks(self.link(), self.options().copies).await?;
         let is_only = looks.len() == 1;
-        let looked = |(address, checks): Look| match checks {
-            Err(failure) if !is_only => {
-                let message = format!("it does not answer: {failure}");
-                Ok((address, vec![Check::new("redis-server", Verdict::Fail, message)]))
-            }
-            checks => Ok((address, checks?)),
-        };
-        let found = looks.into_iter().map(looked).collect::<Result<_, StorageFailure>>()?;
-        let mut checks = together(found);
+        let mut checks = of_servers(looks)?;
         for wide in join_all(self.partitions().iter().map(Partition::wide_bucket)).await {
             match wide {
                 Ok(None) => {}
@@ -241,6 +246,19 @@ impl RedisStore {
         let verdict = if rights.verdict == Verdict::Fail { Verdict::Warn } else { rights.verdict };
         checks.push(Check { verdict, ..rights });
         Ok(checks)
+    }
+
+    /// What there is to say of the servers where the store cannot be opened: which of several are to blame. Of one that
+    /// stands alone its failure says all there is, so there is nothing.
+    ///
+    /// # Errors
+    /// When none can be reached, or the options make no sense.
+    pub async fn server_checks(options: &RedisOptions) -> Result<Vec<Check>, StorageFailure> {
+        let link = Self::way(options)?;
+        match link.is_of_several() {
+            true => of_servers(looks(&link, options.copies).await?),
+            false => Ok(Vec::new()),
+        }
     }
 
     /// Refuses a server that must not be written to as it is set up, as [`RedisStore::create`] does.

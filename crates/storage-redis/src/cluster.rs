@@ -189,7 +189,7 @@ impl Cluster {
 
     /// What a node says who serves what.
     async fn ranges(&self, node: &Node) -> Result<Ranges, StorageFailure> {
-        let (number, mut connection) = node.connected().await?;
+        let (number, mut connection) = node.connected().await.map_err(|failure| node.named(failure))?;
         let mut command = redis::cmd("CLUSTER");
         command.arg("SLOTS");
         let answer: RedisResult<Value> =

@@ -62,6 +62,17 @@ impl Node {
         self.client.get_connection_info().addr().to_string()
     }
 
+    /// A failure to reach it, with its address: where there are several, it says which.
+    pub(crate) fn named(&self, failure: StorageFailure) -> StorageFailure {
+        match failure {
+            StorageFailure::Unavailable(text) => {
+                StorageFailure::Unavailable(format!("{}: {text}", self.address()))
+            }
+            StorageFailure::Unknown(text) => StorageFailure::Unknown(format!("{}: {text}", self.address())),
+            failure => failure,
+        }
+    }
+
     /// The connection that is there, or a new one; and its number, by which it is dropped.
     pub(crate) async fn connected(&self) -> Result<(u64, MultiplexedConnection), StorageFailure> {
         if let Some(current) = self.current() {

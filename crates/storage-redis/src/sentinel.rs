@@ -139,7 +139,7 @@ impl Sentinels {
     async fn check(&self, host: &str, port: u16) -> Result<Arc<Node>, StorageFailure> {
         let client = self.servers.client(self.servers.address(host, port))?;
         let node = Node::new(client, None);
-        let (_, mut connection) = node.connected().await?;
+        let (_, mut connection) = node.connected().await.map_err(|failure| node.named(failure))?;
         let mut info = redis::cmd("INFO");
         info.arg("replication");
         let answer = match timeout(CONNECT_WITHIN, info.query_async::<String>(&mut connection)).await {

@@ -43,7 +43,9 @@ pub(crate) async fn run(_args: HealthArgs, cx: &mut Context<'_>) -> Result<Exit,
         Ok(checks) => checks,
         Err(CliError::Said { what, hint, .. }) => {
             let advice = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
-            vec![Check::new("store", Status::Fail, format!("{what}{advice}"))]
+            let mut checks = vec![Check::new("store", Status::Fail, format!("{what}{advice}"))];
+            checks.extend(redis::of_servers(&cx.settings).await);
+            checks
         }
         Err(closed) => return Err(closed),
     };
