@@ -88,10 +88,11 @@ async fn findings(store: &RedisStore) -> Vec<(Option<Position>, String)> {
 
 /// Moves the head, as if so much had been stored and trimmed before.
 async fn begin_at(namespace: &Namespace, sequence: u64) {
-    // A head of another run of the server would begin a new log epoch.
-    let info: String = namespace.say(&["INFO", "server"]).await;
-    let run = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap();
-    let words = ["HSET", &namespace.key("meta"), "head", &sequence.to_string(), "run", run];
+    // A head of another run of the server, or of another history, would begin a new log epoch.
+    let info: String = namespace.say(&["INFO", "server", "replication"]).await;
+    let known = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let (run, history, head) = (known("run_id:"), known("master_replid:"), sequence.to_string());
+    let words = ["HSET", &namespace.key("meta"), "head", &head, "run", run, "history", history];
     let _: i64 = namespace.say(&words).await;
 }
 
