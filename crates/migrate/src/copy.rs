@@ -11,6 +11,7 @@ use domain::{
 use crate::{
     checkpoints::{self, Names},
     comparing::{Compared, Seen, counts},
+    counts::settle,
     error::MigrateError,
     index::{IndexKey, IndexKind},
     options::{Options, Phase, Progress},
@@ -41,6 +42,9 @@ pub async fn copy(
     let info = repeated(|| source.info()).await?;
     if info.id == repeated(|| target.info()).await?.id {
         return Err(MigrateError::SameStore);
+    }
+    if !options.dry_run {
+        settle(target).await?;
     }
     let mut taking = Taking::new(target, options);
     take_schemas(source, &mut taking).await?;

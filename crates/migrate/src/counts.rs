@@ -24,6 +24,12 @@ pub(crate) struct Raise {
     pub(crate) last: Timestamp,
 }
 
+/// Waits until a run before this one has come to its end in the store: of one that was dropped in this process the last calls
+/// may still be on their way, and what they raise would be raised once more.
+pub(crate) async fn settle(target: &dyn ReplayStore) -> Result<(), MigrateError> {
+    repeated_if_undone(|| target.record_replayed(&[], Timestamp::now())).await.map_err(MigrateError::from)
+}
+
 /// Raises the counts of a batch. The last raise of each event comes last, since it sets the time.
 ///
 /// Whatever ends it, running it again with what is lacking then comes to the same.

@@ -5,6 +5,7 @@ use domain::ports::Stores;
 use crate::{
     checkpoints,
     comparing::{Compared, Seen},
+    counts::settle,
     differences,
     error::MigrateError,
     index::IndexKey,
@@ -31,6 +32,9 @@ pub async fn migrate(
     options: &Options,
     progress: Progress<'_>,
 ) -> Result<Report, MigrateError> {
+    if !options.dry_run {
+        settle(target).await?;
+    }
     let mut taking = Taking::new(target, options);
     let strays = strays::find(source, &mut taking.report, progress).await?;
     let listed = source.events().await?;
