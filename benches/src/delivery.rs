@@ -17,14 +17,17 @@ use std::{
 use anyhow::{Context, Result};
 use bus::{Bus, Consumer, StartAt};
 use domain::{
-    Delivery, Event, Filter, HandlerError, OrderingRule,
-    ports::{Atomicity, ReadRequest, Stores},
+    Delivery, Event, HandlerError, OrderingRule,
+    ports::{Atomicity, Stores},
 };
 use storage_memory::MemoryStore;
 use storage_sqlite::{SqliteOptions, SqliteStore};
 use tokio::{runtime::Runtime, sync::Notify};
 
 use crate::measure::Bench;
+
+/// Events of a page, where the log is read as a consumer does.
+const PAGE: usize = 512;
 
 /// Which store a row is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,20 +129,6 @@ pub(crate) async fn counting(
     });
     let subscription = bus.subscribe(group).on_everything(handler).start_at(start).concurrency(handlers);
     Ok((subscription.start().await?, counter))
-}
-
-/// Reads the whole log, decoded, as a consumer does.
-async fn scan(store: &dyn Stores) -> Result<u64> {
-    let mut request = ReadRequest::new(Filter::default(), 512);
-    let mut seen = 0;
-    loop {
-        let page = store.read(&request).await?;
-        seen += page.events.len() as u64;
-        match page.next {
-            Some(next) => request.after = Some(next),
-            None => return Ok(seen),
-        }
-    }
 }
 
 /// A figure of `/proc/self/status`, in bytes.

@@ -7,6 +7,7 @@
 mod delivery;
 mod measure;
 mod plain_sql;
+mod reading;
 mod redis;
 mod sqlite;
 mod validation;

@@ -9,8 +9,8 @@ mod reading;
 
 use anyhow::{Context, Result};
 use domain::{
-    Event, Filter,
-    ports::{Atomicity, EventStore, ReadRequest},
+    Event,
+    ports::{Atomicity, EventStore},
 };
 use servers::{Aof, Binary, Config, Server};
 use storage_redis::{RedisOptions, RedisStore};
@@ -20,6 +20,8 @@ use crate::measure::Bench;
 
 /// Events of one call.
 const BATCH: usize = 100;
+/// Events of a page.
+const PAGE: usize = 1_000;
 
 pub(crate) fn run(bench: &mut Bench, runtime: &Runtime, stored_events: u64) -> Result<()> {
     append::run(bench, runtime)?;
@@ -66,21 +68,5 @@ where
     while let Some(done) = tasks.join_next().await {
         done??;
     }
-    Ok(())
-}
-
-/// Reads all that a filter matches, page by page, and counts it.
-async fn scan(store: &RedisStore, filter: Filter, count: u64) -> Result<()> {
-    let mut request = ReadRequest::new(filter, 1_000);
-    let mut seen = 0;
-    loop {
-        let page = store.read(&request).await?;
-        seen += page.events.len() as u64;
-        match page.next {
-            Some(next) => request.after = Some(next),
-            None => break,
-        }
-    }
-    anyhow::ensure!(seen == count, "a scan saw {seen} of {count} events");
     Ok(())
 }

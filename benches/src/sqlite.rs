@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use domain::{
     Document, Event, Filter, Limits, OrderingRule,
-    ports::{Atomicity, EventStore, ReadRequest},
+    ports::{Atomicity, EventStore},
 };
 use generator::{Generator, Settings, Validity};
 use storage_sqlite::{SqliteOptions, SqliteStore};
@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use crate::{
     measure::{Bench, Target, timed},
     plain_sql::PlainSql,
+    reading::{look_up, scan},
 };
 
 pub(crate) fn run(bench: &mut Bench, runtime: &Runtime, stored_events: u64) -> Result<()> {
@@ -102,7 +103,7 @@ fn read(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()> {
         count,
         &Target::Rate(800_000.0),
         || timed(|| plain.scan()),
-        || timed(|| runtime.block_on(scan(&store, count))),
+        || timed(|| runtime.block_on(scan(&store, Filter::default(), 2_000, count))),
     )?;
     let ids: Vec<&str> = events.iter().step_by(97).filter_map(Event::correlation_id).take(2_000).collect();
     bench.row(
@@ -111,31 +112,8 @@ fn read(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()> {
         ids.len() as u64,
         &Target::None,
         || timed(|| ids.iter().try_for_each(|id| plain.by_correlation(id).map(drop))),
-        || timed(|| runtime.block_on(look_up(&store, &ids))),
+        || timed(|| runtime.block_on(look_up(&store, &ids, 100))),
     )
-}
-
-async fn scan(store: &SqliteStore, count: u64) -> Result<()> {
-    let mut request = ReadRequest::new(Filter::default(), 2_000);
-    let mut seen = 0;
-    loop {
-        let page = store.read(&request).await?;
-        seen += page.events.len() as u64;
-        match page.next {
-            Some(next) => request.after = Some(next),
-            None => break,
-        }
-    }
-    anyhow::ensure!(seen == count, "a scan saw {seen} of {count} events");
-    Ok(())
-}
-
-async fn look_up(store: &SqliteStore, ids: &[&str]) -> Result<()> {
-    for id in ids {
-        let page = store.read(&ReadRequest::new(Filter::correlation(*id), 100)).await?;
-        page.events.first().context("a correlation id without events")?;
-    }
-    Ok(())
 }
 
 /// How long one of many takes, for rows that count in time.

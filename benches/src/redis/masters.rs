@@ -9,9 +9,10 @@ use servers::{Aof, Binary, Cluster, Config, Server};
 use storage_redis::{RedisOptions, RedisStore};
 use tokio::runtime::Runtime;
 
-use super::{append_all, at_once, bare::Bare, info, scan, server};
+use super::{PAGE, append_all, at_once, bare::Bare, info, server};
 use crate::{
     measure::{Bench, Target, timed},
+    reading::scan,
     sqlite::events,
 };
 
@@ -97,7 +98,7 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
         )?;
         let stored = all.len() as u64;
         let read = |store: &Arc<RedisStore>| -> Result<Duration> {
-            timed(|| runtime.block_on(scan(store, Filter::default(), stored)))
+            timed(|| runtime.block_on(scan(&**store, Filter::default(), PAGE, stored)))
         };
         bench.row(
             &format!("{name}: read the log, {what}"),

@@ -3,16 +3,13 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
-use domain::{
-    Event, Filter, TypePattern,
-    ports::{EventStore, ReadRequest},
-};
-use storage_redis::RedisStore;
+use domain::{Event, Filter, TypePattern};
 use tokio::runtime::Runtime;
 
-use super::{BATCH, append_all, bare::Bare, scan, server, store};
+use super::{BATCH, PAGE, append_all, bare::Bare, server, store};
 use crate::{
     measure::{Bench, Target, timed},
+    reading::{look_up, scan},
     sqlite::events,
 };
 
@@ -38,14 +35,14 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()
         count,
         &Target::Ratio(0.75),
         || timed(|| runtime.block_on(whole.read_all())),
-        || timed(|| runtime.block_on(scan(&store, Filter::default(), count))),
+        || timed(|| runtime.block_on(scan(&store, Filter::default(), PAGE, count))),
     )?;
     let (event_type, of_type) = one_of_twelve(&all)?;
     let filter = || Filter { types: vec![TypePattern::new(&event_type)], ..Filter::default() };
     // Both sides are counted in events read: the yardstick reads as many of its stream.
-    let one_type = || timed(|| runtime.block_on(scan(&store, filter(), of_type)));
+    let one_type = || timed(|| runtime.block_on(scan(&store, filter(), PAGE, of_type)));
     let full = || {
-        let took = timed(|| runtime.block_on(scan(&store, Filter::default(), count)))?;
+        let took = timed(|| runtime.block_on(scan(&store, Filter::default(), PAGE, count)))?;
         Ok(took.mul_f64(of_type as f64 / count as f64))
     };
     let share = count / of_type.max(1);
@@ -74,7 +71,7 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()
                 })
             })
         },
-        || timed(|| runtime.block_on(look_up(&store, &ids))),
+        || timed(|| runtime.block_on(look_up(&store, &ids, 10))),
     )
 }
 
@@ -88,12 +85,4 @@ fn one_of_twelve(all: &[Event]) -> Result<(String, u64)> {
     let nearest = counts.into_iter().min_by_key(|(_, count)| count.abs_diff(twelfth));
     let (name, count) = nearest.context("no events")?;
     Ok((name.to_owned(), count))
-}
-
-async fn look_up(store: &RedisStore, ids: &[&str]) -> Result<()> {
-    for id in ids {
-        let page = store.read(&ReadRequest::new(Filter::correlation(*id), 10)).await?;
-        page.events.first().context("a correlation id without events")?;
-    }
-    Ok(())
 }

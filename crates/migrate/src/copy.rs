@@ -11,7 +11,6 @@ use domain::{
 use crate::{
     checkpoints::{self, Names},
     comparing::{Compared, Seen, counts},
-    counts::settle,
     error::MigrateError,
     index::{IndexKey, IndexKind},
     options::{Options, Phase, Progress},
@@ -43,10 +42,7 @@ pub async fn copy(
     if info.id == repeated(|| target.info()).await?.id {
         return Err(MigrateError::SameStore);
     }
-    if !options.dry_run {
-        settle(target).await?;
-    }
-    let mut taking = Taking::new(target, options);
+    let mut taking = Taking::begin(target, options).await?;
     take_schemas(source, &mut taking).await?;
     let old = source.list_checkpoints().await?;
     let mut marks = Marks::new(&old, &info);

@@ -5,7 +5,6 @@ use domain::ports::Stores;
 use crate::{
     checkpoints,
     comparing::{Compared, Seen},
-    counts::settle,
     differences,
     error::MigrateError,
     index::IndexKey,
@@ -32,10 +31,7 @@ pub async fn migrate(
     options: &Options,
     progress: Progress<'_>,
 ) -> Result<Report, MigrateError> {
-    if !options.dry_run {
-        settle(target).await?;
-    }
-    let mut taking = Taking::new(target, options);
+    let mut taking = Taking::begin(target, options).await?;
     let strays = strays::find(source, &mut taking.report, progress).await?;
     let listed = source.events().await?;
     let total = listed + strays.len() as u64;

@@ -70,9 +70,13 @@ pub(crate) struct Taking<'t> {
 }
 
 impl<'t> Taking<'t> {
-    pub(crate) fn new(target: &'t dyn Stores, options: &'t Options) -> Self {
+    /// Begins, once the run before has come to its end.
+    pub(crate) async fn begin(target: &'t dyn Stores, options: &'t Options) -> Result<Self, MigrateError> {
+        if !options.dry_run {
+            counts::settle(target).await?;
+        }
         let report = Report { dry_run: options.dry_run, ..Report::default() };
-        Self { target, options, report }
+        Ok(Self { target, options, report })
     }
 
     /// Takes a batch in its order; where each of its events is now, none for those that are not there.
