@@ -3,6 +3,7 @@
 //!
 //! Read in this order: [`event`] (what is stored), [`position`] (where), [`filter`] (which), [`ports`] (the laws).
 
+pub mod batch;
 pub mod checkpoint;
 pub mod condition;
 pub mod dead_letter;

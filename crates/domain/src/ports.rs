@@ -6,6 +6,7 @@
 pub mod checkpoint_store;
 pub mod clock;
 pub mod dead_letter_store;
+pub mod engine;
 pub mod event_handler;
 pub mod event_store;
 pub mod event_validator;
@@ -21,6 +22,7 @@ pub use clock::{Clock, SystemClock};
 pub use dead_letter_store::{
     DeadLetterChange, DeadLetterCount, DeadLetterQuery, DeadLetterStore, DeadLetterStoreError,
 };
+pub use engine::StorageEngine;
 pub use event_handler::EventHandler;
 pub use event_store::{
     AppendOutcome, Atomicity, Erased, EventStore, EventStoreError, Finding, GroupHolds, Keeps, Order, Page,

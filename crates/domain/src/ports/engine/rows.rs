@@ -1,0 +1,444 @@
+//! Rows: keys and values beside the log.
+//!
+//! A row lies in a [`Space`]: a kind, and a scope that divides it (the group, the segment, the replay). Most kinds are *maps*,
+//! read by key or whole; some are *indexes*, ordered keys without values, read in ranges with a limit. The closed list of kinds
+//! is what an adapter needs to know of the store's data: where a map or an index of a scope lies, never what is in it.
+//!
+//! Keys and scopes are built with [`key`], so that no two lists of parts share one, and so that keys sort as their parts do.
+
+use std::collections::VecDeque;
+
+use jiff::Timestamp;
+
+/// What a row is. Maps first, then indexes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SpaceKind {
+    /// Counters of the store: `removals`, `holds`, `leases`, `scheduled`.
+    Counter,
+    /// Consumer groups, by name.
+    Group,
+    /// The incarnation of each group, by name: a group that is made again has another.
+    Incarnation,
+    /// When each group was last seen, by name.
+    GroupSeen,
+    /// Groups that are being made in several partitions, by name.
+    GroupDraft,
+    /// Of a group: cursor and claim, by segment.
+    Segment,
+    /// Of a group: the newest lease of each segment. Changed by takers alone, so that renewing does not disturb commits.
+    Fence,
+    /// Of a group: until when a segment is leased, and by whom.
+    Lease,
+    /// Of a group: its consumers, by name.
+    Consumer,
+    /// Of a segment: blocked keys.
+    Blocked,
+    /// Of a group: the last place of each segment's lane.
+    LaneEnd,
+    /// Of a group: how many references each segment's lane holds.
+    LaneSize,
+    /// Of a segment: batches of references, by place.
+    Lane,
+    /// Of a segment: the progress of batches, by place.
+    LaneProgress,
+    /// Of a replay: batches that segments have had.
+    ReplayBatch,
+    /// Of a replay: results of its batches.
+    ReplayResult,
+    /// Replays, by id: what is frozen.
+    ReplayPlan,
+    /// Replays, by id: what changes.
+    Replay,
+    /// The newest lease of each replay, by id.
+    ReplayFence,
+    /// The number below which each replay's batches are settled, by id.
+    ReplaySettled,
+    /// Dead letters, by id.
+    DeadLetter,
+    /// Events of dead letters, by id.
+    DeadLetterEvent,
+    /// Of a group: the id of the dead letter of a position.
+    DeadLetterAt,
+    /// Groups that have dead letters.
+    DeadLetterGroup,
+    /// Scheduled events, by id.
+    Scheduled,
+    /// Checkpoints, by name.
+    Checkpoint,
+    /// Schemas, by type and version.
+    Schema,
+    /// Texts of schema files, by digest.
+    SchemaDocument,
+    /// Of a minute: counts and sums.
+    Stat,
+    /// An index of dead letters, by when they were made.
+    DeadLetterOrder,
+    /// An index of a group's dead letters in one state, by when they were made.
+    DeadLetterState,
+    /// An index of scheduled events, by when they are due.
+    ScheduleOrder,
+    /// An index of replays, by when they were made.
+    ReplayOrder,
+    /// An index of replays that are not over, by when they were made.
+    OpenReplay,
+    /// An index of the minutes that have counts.
+    StatMinute,
+}
+
+impl SpaceKind {
+    /// Every kind.
+    pub const ALL: &'static [Self] = &[
+        Self::Counter,
+        Self::Group,
+        Self::Incarnation,
+        Self::GroupSeen,
+        Self::GroupDraft,
+        Self::Segment,
+        Self::Fence,
+        Self::Lease,
+        Self::Consumer,
+        Self::Blocked,
+        Self::LaneEnd,
+        Self::LaneSize,
+        Self::Lane,
+        Self::LaneProgress,
+        Self::ReplayBatch,
+        Self::ReplayResult,
+        Self::ReplayPlan,
+        Self::Replay,
+        Self::ReplayFence,
+        Self::ReplaySettled,
+        Self::DeadLetter,
+        Self::DeadLetterEvent,
+        Self::DeadLetterAt,
+        Self::DeadLetterGroup,
+        Self::Scheduled,
+        Self::Checkpoint,
+        Self::Schema,
+        Self::SchemaDocument,
+        Self::Stat,
+        Self::DeadLetterOrder,
+        Self::DeadLetterState,
+        Self::ScheduleOrder,
+        Self::ReplayOrder,
+        Self::OpenReplay,
+        Self::StatMinute,
+    ];
+
+    /// Whether it is an index: ordered keys without values.
+    pub fn is_index(self) -> bool {
+        matches!(
+            self,
+            Self::DeadLetterOrder
+                | Self::DeadLetterState
+                | Self::ScheduleOrder
+                | Self::ReplayOrder
+                | Self::OpenReplay
+                | Self::StatMinute
+        )
+    }
+
+    /// A short name that is part of the stored format: of letters and hyphens alone.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Group => "group",
+            Self::Incarnation => "incarnation",
+            Self::GroupSeen => "group-seen",
+            Self::GroupDraft => "group-draft",
+            Self::Segment => "segment",
+            Self::Fence => "fence",
+            Self::Lease => "lease",
+            Self::Consumer => "consumer",
+            Self::Blocked => "blocked",
+            Self::LaneEnd => "lane-end",
+            Self::LaneSize => "lane-size",
+            Self::Lane => "lane",
+            Self::LaneProgress => "lane-progress",
+            Self::ReplayBatch => "replay-batch",
+            Self::ReplayResult => "replay-result",
+            Self::ReplayPlan => "replay-plan",
+            Self::Replay => "replay",
+            Self::ReplayFence => "replay-fence",
+            Self::ReplaySettled => "replay-settled",
+            Self::DeadLetter => "dead-letter",
+            Self::DeadLetterEvent => "dead-letter-event",
+            Self::DeadLetterAt => "dead-letter-at",
+            Self::DeadLetterGroup => "dead-letter-group",
+            Self::Scheduled => "scheduled",
+            Self::Checkpoint => "checkpoint",
+            Self::Schema => "schema",
+            Self::SchemaDocument => "schema-document",
+            Self::Stat => "stat",
+            Self::DeadLetterOrder => "dead-letter-order",
+            Self::DeadLetterState => "dead-letter-state",
+            Self::ScheduleOrder => "schedule-order",
+            Self::ReplayOrder => "replay-order",
+            Self::OpenReplay => "open-replay",
+            Self::StatMinute => "stat-minute",
+        }
+    }
+
+    /// Its number in the stored format: its place in [`SpaceKind::ALL`].
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+/// Where rows lie: their kind, and the scope that divides it; empty where nothing does.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Space {
+    /// What its rows are.
+    pub kind: SpaceKind,
+    /// What divides them.
+    pub scope: Vec<u8>,
+}
+
+impl Space {
+    /// The space of a kind that nothing divides.
+    pub fn of(kind: SpaceKind) -> Self {
+        Self { kind, scope: Vec::new() }
+    }
+
+    /// The part of a kind that has this scope.
+    pub fn within(kind: SpaceKind, scope: impl Into<Vec<u8>>) -> Self {
+        Self { kind, scope: scope.into() }
+    }
+
+    /// A row of it.
+    pub fn row(&self, key: impl Into<Vec<u8>>) -> RowId {
+        RowId { space: self.clone(), key: key.into() }
+    }
+}
+
+/// One row.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowId {
+    /// Where it lies.
+    pub space: Space,
+    /// Its key: unique in its space.
+    pub key: Vec<u8>,
+}
+
+impl RowId {
+    /// A row of a kind that nothing divides.
+    pub fn of(kind: SpaceKind, key: impl Into<Vec<u8>>) -> Self {
+        Space::of(kind).row(key)
+    }
+}
+
+/// One read of rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Read {
+    /// The value of one row of a map.
+    Row(RowId),
+    /// Rows in the order of their keys. Of an index the values are empty.
+    Range {
+        /// Where.
+        space: Space,
+        /// Behind this key (exclusive); none: from the first.
+        after: Option<Vec<u8>>,
+        /// Before this key (exclusive); none: to the last.
+        before: Option<Vec<u8>>,
+        /// Whether the last come first.
+        reverse: bool,
+        /// At most this many.
+        limit: usize,
+    },
+    /// How many rows a space has.
+    Count(Space),
+}
+
+impl Read {
+    /// Every row of a space.
+    pub fn all(space: Space) -> Self {
+        Self::Range { space, after: None, before: None, reverse: false, limit: usize::MAX }
+    }
+
+    /// The first rows of a space.
+    pub fn first(space: Space, limit: usize) -> Self {
+        Self::Range { space, after: None, before: None, reverse: false, limit }
+    }
+}
+
+/// What one read found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The value of a row; none where there is no such row.
+    Row(Option<Vec<u8>>),
+    /// Keys and values.
+    Range(Vec<(Vec<u8>, Vec<u8>)>),
+    /// A number of rows.
+    Count(u64),
+}
+
+/// What a call of [`super::StorageEngine::get`] found. Answers are taken in the order of the reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The store's clock.
+    pub now: Timestamp,
+    /// The partition's generation, for [`super::Guard::Generation`].
+    pub generation: u64,
+    answers: VecDeque<Answer>,
+}
+
+impl Snapshot {
+    /// What was read, and when.
+    pub fn new(now: Timestamp, generation: u64, answers: impl IntoIterator<Item = Answer>) -> Self {
+        Self { now, generation, answers: answers.into_iter().collect() }
+    }
+
+    /// The next answer, to [`Read::Row`].
+    pub fn row(&mut self) -> Option<Vec<u8>> {
+        match self.answers.pop_front() {
+            Some(Answer::Row(value)) => value,
+            _ => None,
+        }
+    }
+
+    /// The next answer, to [`Read::Range`].
+    pub fn range(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        match self.answers.pop_front() {
+            Some(Answer::Range(rows)) => rows,
+            _ => Vec::new(),
+        }
+    }
+
+    /// The next answer, to [`Read::Count`].
+    pub fn count(&mut self) -> u64 {
+        match self.answers.pop_front() {
+            Some(Answer::Count(count)) => count,
+            _ => 0,
+        }
+    }
+}
+
+/// One part of a key.
+#[derive(Debug, Clone, Copy)]
+pub enum Part<'a> {
+    /// A text, or bytes: sorts as its bytes do.
+    Text(&'a str),
+    /// A number: sorts as numbers do.
+    Number(u64),
+    /// An instant: sorts as instants do, to the nanosecond.
+    Time(Timestamp),
+}
+
+/// A key of parts. Keys sort by their parts, one after the other, and no two lists of parts have one key.
+///
+/// A text ends with a zero byte, and a zero byte in it becomes two bytes, 0 and 255. Numbers and instants are decimal digits of a
+/// fixed number, so that a person can read them.
+///
+/// ```
+/// use domain::ports::engine::rows::{Part, key};
+/// assert!(key(&[Part::Text("a"), Part::Number(9)]) < key(&[Part::Text("a"), Part::Number(10)]));
+/// assert_ne!(key(&[Part::Text("a"), Part::Text("b")]), key(&[Part::Text("ab"), Part::Text("")]));
+/// ```
+pub fn key(parts: &[Part<'_>]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(24 * parts.len());
+    for part in parts {
+        match part {
+            Part::Text(text) => {
+                for byte in text.bytes() {
+                    key.push(byte);
+                    if byte == 0 {
+                        key.push(255);
+                    }
+                }
+                key.push(0);
+            }
+            Part::Number(number) => key.extend_from_slice(format!("{number:020}").as_bytes()),
+            // Counted from the first instant there is, so that it is never below zero.
+            Part::Time(time) => {
+                let since = time.as_nanosecond() - Timestamp::MIN.as_nanosecond();
+                key.extend_from_slice(format!("{since:021}").as_bytes());
+            }
+        }
+    }
+    key
+}
+
+/// Takes the parts of a key apart again.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyReader<'a>(&'a [u8]);
+
+impl<'a> KeyReader<'a> {
+    /// Begins with the first part.
+    pub fn new(key: &'a [u8]) -> Self {
+        Self(key)
+    }
+
+    /// The next part, a text.
+    pub fn text(&mut self) -> Option<String> {
+        let mut text = Vec::new();
+        let mut at = 0;
+        loop {
+            let byte = *self.0.get(at)?;
+            at += 1;
+            if byte == 0 {
+                if self.0.get(at) != Some(&255) {
+                    break;
+                }
+                at += 1;
+            }
+            text.push(byte);
+        }
+        self.0 = self.0.get(at..)?;
+        String::from_utf8(text).ok()
+    }
+
+    /// The next part, a number.
+    pub fn number(&mut self) -> Option<u64> {
+        std::str::from_utf8(self.digits(20)?).ok()?.parse().ok()
+    }
+
+    /// The next part, an instant.
+    pub fn time(&mut self) -> Option<Timestamp> {
+        let since: i128 = std::str::from_utf8(self.digits(21)?).ok()?.parse().ok()?;
+        Timestamp::from_nanosecond(since + Timestamp::MIN.as_nanosecond()).ok()
+    }
+
+    fn digits(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (digits, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(digits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_numbered_by_their_place_and_named_once() {
+        let mut names = std::collections::BTreeSet::new();
+        for (kind, number) in SpaceKind::ALL.iter().zip(0u8..) {
+            assert_eq!(kind.number(), number, "{kind:?}");
+            assert!(names.insert(kind.name()), "{kind:?}");
+            assert!(kind.name().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'));
+        }
+    }
+
+    #[test]
+    fn keys_sort_as_their_parts_and_come_back() {
+        let texts = ["", "\0", "\0\u{1}", "a", "a\0", "a\0b", "aa", "b", "ü"];
+        let mut keys = Vec::new();
+        for one in texts {
+            for other in texts {
+                let own = key(&[Part::Text(one), Part::Text(other)]);
+                let mut reader = KeyReader::new(&own);
+                assert_eq!(reader.text().as_deref(), Some(one));
+                assert_eq!(reader.text().as_deref(), Some(other));
+                keys.push(own);
+            }
+        }
+        assert!(keys.is_sorted(), "{keys:?}");
+        keys.dedup();
+        assert_eq!(keys.len(), texts.len() * texts.len());
+        for time in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
+            let own = key(&[Part::Time(time), Part::Number(u64::MAX)]);
+            let mut reader = KeyReader::new(&own);
+            assert_eq!((reader.time(), reader.number()), (Some(time), Some(u64::MAX)));
+        }
+    }
+}
