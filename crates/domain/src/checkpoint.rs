@@ -1,13 +1,13 @@
 //! Checkpoints: an operator's named marks in the log.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::position::Cursor;
 
 /// A named mark: everything at or before it was processed when it was made.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Checkpoint {
     /// Its id, a UUID.

@@ -13,12 +13,16 @@ pub mod error;
 pub mod event;
 pub mod filter;
 pub mod group;
+pub mod holds;
 pub mod ordering;
 pub mod ports;
 pub mod position;
+pub mod replay;
 pub mod retention;
+pub mod schedule;
 pub mod stats;
 pub mod stored;
+pub mod time;
 pub mod violation;
 
 pub use checkpoint::Checkpoint;

@@ -1,0 +1,77 @@
+//! The states of a replay, and what turns one into another.
+//!
+//! ```text
+//!              runner              runner
+//!   Planned ───────────► Running ───────────► Completed, Failed
+//!     ▲  │ pause           │ pause
+//!     │  └──────► Paused ◄─┘             cancel, where nobody runs it ──► Cancelled
+//!     └─ resume ─────┘                   cancel, where a runner works ──► Cancelling ──► Cancelled
+//! ```
+
+use crate::ports::replay_store::{ReplayState, ReplayWish};
+
+/// The state after a runner's step. A request that came meanwhile stays, unless the runner has come to an end.
+pub fn after_step(now: ReplayState, step: ReplayState) -> ReplayState {
+    match (now, step) {
+        (_, step) if step.is_final() => step,
+        (ReplayState::Cancelling | ReplayState::Paused, _) => now,
+        _ => step,
+    }
+}
+
+/// The state after somebody's request. `is_run` says whether a runner has a lease that is still good.
+pub fn after_request(state: ReplayState, request: ReplayWish, is_run: bool) -> ReplayState {
+    match (request, state) {
+        (_, state) if state.is_final() => state,
+        (ReplayWish::Cancel, _) if is_run => ReplayState::Cancelling,
+        (ReplayWish::Cancel, _) => ReplayState::Cancelled,
+        // A replay that is being cancelled is not paused.
+        (ReplayWish::Pause, ReplayState::Planned | ReplayState::Running) => ReplayState::Paused,
+        (ReplayWish::Resume, ReplayState::Paused) => ReplayState::Planned,
+        _ => state,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ReplayState::{Cancelled, Cancelling, Completed, Failed, Paused, Planned, Running};
+
+    const ALL: [ReplayState; 7] = [Planned, Running, Paused, Cancelling, Cancelled, Completed, Failed];
+
+    #[test]
+    fn what_is_over_stays_over() {
+        for state in [Cancelled, Completed, Failed] {
+            for request in [ReplayWish::Pause, ReplayWish::Resume, ReplayWish::Cancel] {
+                assert_eq!(after_request(state, request, true), state);
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_outlasts_the_runners_steps_until_the_end() {
+        for now in ALL {
+            for step in [Cancelled, Completed, Failed] {
+                assert_eq!(after_step(now, step), step);
+            }
+        }
+        assert_eq!([Paused, Cancelling].map(|now| after_step(now, Running)), [Paused, Cancelling]);
+        assert_eq!([Planned, Running].map(|now| after_step(now, Running)), [Running, Running]);
+    }
+
+    #[test]
+    fn requests_turn_states() {
+        let turned = |request, is_run| ALL.map(|state| after_request(state, request, is_run));
+        let ended = [Cancelled, Completed, Failed];
+        let with = |first: [ReplayState; 4]| {
+            let mut all = ALL;
+            all[..4].copy_from_slice(&first);
+            all[4..].copy_from_slice(&ended);
+            all
+        };
+        assert_eq!(turned(ReplayWish::Cancel, true), with([Cancelling; 4]));
+        assert_eq!(turned(ReplayWish::Cancel, false), with([Cancelled; 4]));
+        assert_eq!(turned(ReplayWish::Pause, true), with([Paused, Paused, Paused, Cancelling]));
+        assert_eq!(turned(ReplayWish::Resume, true), with([Planned, Running, Planned, Cancelling]));
+    }
+}

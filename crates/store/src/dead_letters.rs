@@ -1,0 +1,55 @@
+//! Dead letters: the port, over all partitions. A letter lies in the partition of its event.
+
+mod change;
+mod list;
+pub(crate) mod rows;
+
+use async_trait::async_trait;
+use domain::{
+    DeadLetter,
+    ports::{DeadLetterChange, DeadLetterCount, DeadLetterQuery, DeadLetterStore, DeadLetterStoreError},
+};
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+
+use self::change::Request;
+use crate::Store;
+
+#[async_trait]
+impl DeadLetterStore for Store {
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, DeadLetterStoreError> {
+        Ok(self.list_letters(query).await?)
+    }
+
+    async fn dead_letters_by_id(&self, ids: &[String]) -> Result<Vec<DeadLetter>, DeadLetterStoreError> {
+        let parts = try_join_all(self.partitions().map(|partition| partition.letters(ids))).await?;
+        let mut parts: Vec<_> = parts.into_iter().map(Vec::into_iter).collect();
+        let mut letters = Vec::with_capacity(ids.len());
+        for _ in ids {
+            let found: Vec<_> = parts.iter_mut().filter_map(|part| part.next().flatten()).collect();
+            letters.extend(found.into_iter().map(|stored| stored.letter));
+        }
+        Ok(letters)
+    }
+
+    async fn redrive(&self, ids: &[String]) -> Result<Vec<DeadLetterChange>, DeadLetterStoreError> {
+        Ok(self.change_letters(ids, Request::Redrive).await?)
+    }
+
+    async fn discard(
+        &self,
+        ids: &[String],
+        reason: &str,
+    ) -> Result<Vec<DeadLetterChange>, DeadLetterStoreError> {
+        Ok(self.change_letters(ids, Request::Discard(reason)).await?)
+    }
+
+    async fn count_dead_letters(&self) -> Result<Vec<DeadLetterCount>, DeadLetterStoreError> {
+        Ok(self.letter_counts().await?)
+    }
+
+    async fn purge_dead_letters(&self, closed_before: Timestamp) -> Result<u64, DeadLetterStoreError> {
+        let parts = self.partitions().map(|partition| partition.purge_letters(closed_before));
+        Ok(try_join_all(parts).await?.into_iter().sum())
+    }
+}

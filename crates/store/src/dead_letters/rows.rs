@@ -1,0 +1,183 @@
+//! The rows of a dead letter: what changes of it, its event, and its places in the indexes.
+
+use domain::{
+    DeadLetter, DeadLetterState, Event, Position, StorageFailure,
+    dead_letter::Failure,
+    ports::engine::{Guard, Read, RowId, Space, SpaceKind, Transaction},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    partition::Partition,
+    rows::{
+        by_time, event, event_bytes, from_json, letter_at, letters_in, named, time_and_id, time_key, to_json,
+    },
+};
+
+/// Letters that are read, or changed, at once.
+pub(crate) const PAGE: usize = 100;
+
+/// A letter without its event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LetterRow {
+    pub(crate) group: String,
+    partition: u16,
+    sequence: u64,
+    pub(crate) state: DeadLetterState,
+    attempts: u32,
+    history: Vec<Failure>,
+    pub(crate) fingerprint: String,
+    replay_id: Option<String>,
+    parked: bool,
+    pub(crate) created: Timestamp,
+    pub(crate) updated: Timestamp,
+    reason: Option<String>,
+}
+
+impl LetterRow {
+    fn of(letter: &DeadLetter) -> Self {
+        Self {
+            group: letter.group.clone(),
+            partition: letter.position.partition,
+            sequence: letter.position.sequence,
+            state: letter.state,
+            attempts: letter.attempts,
+            history: letter.history.clone(),
+            fingerprint: letter.fingerprint.clone(),
+            replay_id: letter.replay_id.clone(),
+            parked: letter.parked,
+            created: letter.created_at,
+            updated: letter.updated_at,
+            reason: letter.reason.clone(),
+        }
+    }
+
+    pub(crate) fn read(id: &str, value: &[u8]) -> Result<Self, StorageFailure> {
+        from_json(value, || format!("the dead letter {id}"))
+    }
+
+    /// The sequence of its event.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn letter(self, id: String, event: Event) -> DeadLetter {
+        DeadLetter {
+            id,
+            group: self.group,
+            position: Position::new(self.partition, self.sequence),
+            event,
+            state: self.state,
+            attempts: self.attempts,
+            history: self.history,
+            fingerprint: self.fingerprint,
+            replay_id: self.replay_id,
+            parked: self.parked,
+            created_at: self.created,
+            updated_at: self.updated,
+            reason: self.reason,
+        }
+    }
+}
+
+/// A letter with the value of its row, to guard a change with.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) letter: DeadLetter,
+    value: Vec<u8>,
+}
+
+fn letter_row(id: &str) -> RowId {
+    named(SpaceKind::DeadLetter, id)
+}
+
+fn event_row(id: &str) -> RowId {
+    named(SpaceKind::DeadLetterEvent, id)
+}
+
+/// A letter's place in the index of its state.
+fn state_row(letter: &DeadLetter) -> RowId {
+    letters_in(&letter.group, letter.state).row(time_key(letter.created_at, &letter.id))
+}
+
+/// Adds a new letter.
+pub(crate) fn add_letter(transaction: &mut Transaction, letter: &DeadLetter) -> Result<(), StorageFailure> {
+    let place = letter_at(&letter.group, letter.position.sequence);
+    transaction.guard(Guard::Absent(place.clone())).put(place, letter.id.as_bytes());
+    transaction.put(letter_row(&letter.id), to_json(&LetterRow::of(letter))?);
+    transaction.put(event_row(&letter.id), event_bytes(&letter.event));
+    transaction.list(by_time(SpaceKind::DeadLetterOrder, letter.created_at, &letter.id));
+    transaction.list(state_row(letter));
+    transaction.put(named(SpaceKind::DeadLetterGroup, &letter.group), Vec::new());
+    Ok(())
+}
+
+/// Puts a letter in place of what it was, if it is still that.
+pub(crate) fn put_letter(
+    transaction: &mut Transaction,
+    before: &Stored,
+    after: &DeadLetter,
+) -> Result<(), StorageFailure> {
+    transaction.guard(Guard::Is(letter_row(&after.id), before.value.clone()));
+    transaction.put(letter_row(&after.id), to_json(&LetterRow::of(after))?);
+    if before.letter.state != after.state {
+        transaction.delete(state_row(&before.letter)).list(state_row(after));
+    }
+    Ok(())
+}
+
+/// Removes a letter, if it is still what it was.
+pub(crate) fn remove_letter(transaction: &mut Transaction, before: &Stored) {
+    let letter = &before.letter;
+    transaction.guard(Guard::Is(letter_row(&letter.id), before.value.clone()));
+    for row in [
+        letter_row(&letter.id),
+        event_row(&letter.id),
+        letter_at(&letter.group, letter.position.sequence),
+        by_time(SpaceKind::DeadLetterOrder, letter.created_at, &letter.id),
+        state_row(letter),
+    ] {
+        transaction.delete(row);
+    }
+}
+
+impl Partition<'_> {
+    /// The letters of these ids, in their order; none where there is no such letter here.
+    pub(crate) async fn letters(self, ids: &[String]) -> Result<Vec<Option<Stored>>, StorageFailure> {
+        let mut letters = Vec::with_capacity(ids.len());
+        for some in ids.chunks(PAGE) {
+            let both = |id: &String| [Read::Row(letter_row(id)), Read::Row(event_row(id))];
+            let mut found = self.get(&some.iter().flat_map(both).collect::<Vec<_>>()).await?;
+            for id in some {
+                let (value, bytes) = (found.row(), found.row());
+                // Removed between the two reads.
+                let (Some(value), Some(bytes)) = (value, bytes) else {
+                    letters.push(None);
+                    continue;
+                };
+                let event = event(&bytes, || format!("the event of the dead letter {id}"))?;
+                let letter = LetterRow::read(id, &value)?.letter(id.clone(), event);
+                letters.push(Some(Stored { letter, value }));
+            }
+        }
+        Ok(letters)
+    }
+
+    /// The same without events.
+    pub(crate) async fn letter_rows(
+        self,
+        ids: &[String],
+    ) -> Result<Vec<Option<LetterRow>>, StorageFailure> {
+        let reads: Vec<Read> = ids.iter().map(|id| Read::Row(letter_row(id))).collect();
+        let mut found = self.get(&reads).await?;
+        ids.iter().map(|id| found.row().map(|value| LetterRow::read(id, &value)).transpose()).collect()
+    }
+
+    /// The first ids of an index.
+    pub(crate) async fn letter_ids(self, index: &Space) -> Result<Vec<String>, StorageFailure> {
+        let rows = self.get(&[Read::first(index.clone(), PAGE)]).await?.range();
+        rows.iter().map(|(key, _)| Ok(time_and_id(key)?.1)).collect()
+    }
+}

@@ -1,0 +1,138 @@
+//! Erasing an entity: its events are removed permanently, from the log, the schedule and the dead letters, and their ids are
+//! refused from then on.
+
+use std::sync::Arc;
+
+use domain::{
+    Entity, Filter, OrderingKey, StorageFailure,
+    group::{Key, segment_of},
+    ports::{
+        Erased, EventStoreError, Order,
+        engine::{
+            Entry, Guard, Read, Removal, RemovalKind, Removed, Scan, Transaction,
+            log::sequence_of,
+        },
+    },
+};
+
+use crate::{
+    Store,
+    partition::Partition,
+    retry::OptimisticRetry,
+    rows::{REMOVALS, blocked, counter},
+};
+
+/// Entries that one look brings.
+const READ_AT_ONCE: usize = 200;
+/// Bytes of events that one look brings.
+const BYTES_AT_ONCE: u64 = 4 * 1024 * 1024;
+
+impl Store {
+    pub(super) async fn erase_in(
+        &self,
+        partition: Partition<'_>,
+        entity: &Entity,
+    ) -> Result<Erased, EventStoreError> {
+        let mut erased = Erased::default();
+        // First what may yet go into the log, last what may yet be made of what is in it.
+        let scheduled = partition.erase_scheduled(entity).await?;
+        let unreadable = self.erase_from_log(partition, entity, &mut erased).await?;
+        let letters = partition.erase_letters(entity, self.partition_count()).await?;
+        // Of an event and its copies one counts.
+        for event in scheduled.iter().chain(&letters) {
+            erased.events += 1;
+            erased.bytes += event.size_bytes() as u64;
+        }
+        self.forget_key(partition, entity).await?;
+        erased.remains = self.engine().scrub(partition.number, erased.events > 0).await?;
+        if unreadable > 0 {
+            erased.remains.push(format!(
+                "{unreadable} damaged events, which can no longer say what they are about; `event-replay verify` names them"
+            ));
+        }
+        Ok(erased)
+    }
+
+    /// Erases what the entity's filter finds. A damaged event that an index finds goes too: what it was about, the index still
+    /// knows. How many damaged events there are of which nothing is known.
+    async fn erase_from_log(
+        &self,
+        partition: Partition<'_>,
+        entity: &Entity,
+        erased: &mut Erased,
+    ) -> Result<u64, StorageFailure> {
+        let filter = Arc::new(Filter::entity(entity.clone()));
+        let (mut after, mut unreadable) = (None, 0);
+        let until = partition.state().await?.head;
+        loop {
+            let request = Scan {
+                filter: &filter,
+                order: Order::OldestFirst,
+                after,
+                until: Some(until),
+                limit: READ_AT_ONCE,
+                max_bytes: BYTES_AT_ONCE,
+            };
+            let page = partition.engine.scan(partition.number, &request).await?;
+            let is_unknown = |entry: &Entry| entry.as_ref().err().is_some_and(|damaged| !damaged.indexed);
+            unreadable += page.entries.iter().filter(|entry| is_unknown(entry)).count() as u64;
+            let going: Vec<Entry> = page.entries.into_iter().filter(|entry| !is_unknown(entry)).collect();
+            for part in self.removal_parts(&going) {
+                erase_part(partition, part, erased).await?;
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(unreadable),
+            }
+        }
+    }
+
+    /// Entries, which rise, as one removal takes them.
+    pub(crate) fn removal_parts<'e>(&self, going: &'e [Entry]) -> impl Iterator<Item = &'e [Entry]> + use<'e> {
+        let limits = self.info().limits;
+        let stretch = move |entry: &Entry| sequence_of(entry) / limits.removal_stretch.max(1);
+        let parts = going.chunk_by(move |one, other| stretch(one) == stretch(other));
+        parts.flat_map(move |part| part.chunks(limits.removal_events.max(1)))
+    }
+
+    /// Blocked keys name entities too. Where the entity's events are gone there is nothing to wait for.
+    async fn forget_key(&self, partition: Partition<'_>, entity: &Entity) -> Result<(), StorageFailure> {
+        let key = OrderingKey { kind: &entity.kind, id: &entity.id };
+        let own = Key::new(entity.kind.as_str(), entity.id.as_str());
+        for group in partition.groups().await? {
+            let segments = group.row.spec.segments;
+            let segment = segment_of(&key, partition.number, self.partition_count(), segments);
+            let row = blocked(group.name(), segment, &own);
+            if partition.get(&[Read::Row(row.clone())]).await?.row().is_some() {
+                let mut transaction = Transaction::durable();
+                transaction.erases = true;
+                transaction.delete(row);
+                partition.commit_one(&transaction).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn erase_part(
+    partition: Partition<'_>,
+    entries: &[Entry],
+    erased: &mut Erased,
+) -> Result<(), StorageFailure> {
+    let mut retry = OptimisticRetry::new();
+    loop {
+        // A trim that decided on what is there must notice.
+        let removals = partition.get(&[Read::Row(counter(REMOVALS))]).await?.row();
+        let mut with = Transaction::durable();
+        with.guard(Guard::still(counter(REMOVALS), removals.as_deref())).add(counter(REMOVALS), 1);
+        let removal = Removal { entries, kind: RemovalKind::Erase, with: &with };
+        match partition.engine.remove(partition.number, &removal).await? {
+            Removed::Done { events, bytes } => {
+                erased.events += events;
+                erased.bytes += bytes;
+                return Ok(());
+            }
+            Removed::Refused { .. } => retry.again().await?,
+        }
+    }
+}

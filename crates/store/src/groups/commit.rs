@@ -1,0 +1,209 @@
+//! Commits to segments: one transaction each, guarded by the newest lease of the segment.
+//!
+//! Commits that touch no dead letters are written without reading anything first. One that does is decided on the letters as they
+//! were read, and made again where they have changed.
+
+use std::sync::Arc;
+
+use domain::{
+    StorageFailure,
+    group::{LaneBatch, LaneOrigin, LaneProgress},
+    ports::{
+        CommitOutcome, SegmentCommit,
+        engine::{Guard, Outcome, Read, SpaceKind, Transaction},
+    },
+};
+use futures_util::future::join_all;
+
+use super::record::{Fence, LaneRow, segment_value};
+use crate::{
+    Store,
+    partition::Partition,
+    retry::OptimisticRetry,
+    rows::{HOLDS, blocked, by_segment, counter, lane, replay_batch, replay_result, to_json},
+    store::Divided,
+};
+
+/// The guards that a commit's first step begins with: the generation and the fence.
+const OF_LEASE: usize = 2;
+
+/// A commit as a transaction, and its steps that note the progress of a lane batch, by the batch's place.
+struct Prepared {
+    transaction: Transaction,
+    progress: Vec<(usize, u64)>,
+}
+
+impl Store {
+    pub(super) async fn commit_segments(
+        &self,
+        commits: &[SegmentCommit],
+    ) -> Result<Vec<CommitOutcome>, StorageFailure> {
+        let of = |commit: &SegmentCommit| self.partition_of_segment(commit.lease.segment);
+        let divided = Divided::new(self, commits.iter().map(|commit| (of(commit), commit)));
+        let asked = divided.parts().map(|(number, commits)| self.commit_in(self.partition(number), commits));
+        // All are let through, whatever becomes of one: committing the same again settles it.
+        let answers = join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(divided.gather(CommitOutcome::Fenced, answers))
+    }
+
+    async fn commit_in(
+        &self,
+        partition: Partition<'_>,
+        commits: &[&SegmentCommit],
+    ) -> Result<Vec<CommitOutcome>, StorageFailure> {
+        let mut outcomes = Vec::with_capacity(commits.len());
+        let mut rest = commits;
+        while let [first, others @ ..] = rest {
+            if touches_letters(first) {
+                outcomes.push(self.commit_with_letters(partition, first).await?);
+                rest = others;
+                continue;
+            }
+            let plain = rest.iter().take_while(|commit| !touches_letters(commit)).count();
+            let (some, later) = rest.split_at(plain);
+            let mut prepared = Vec::with_capacity(some.len());
+            for commit in some {
+                prepared.push(self.prepare(partition, commit).await?);
+            }
+            let transactions: Vec<Transaction> =
+                prepared.iter_mut().map(|one| std::mem::take(&mut one.transaction)).collect();
+            let answers = partition.commit(&transactions).await?;
+            for ((commit, one), answer) in some.iter().zip(&prepared).zip(answers) {
+                outcomes.push(self.outcome(commit, one, &answer));
+            }
+            rest = later;
+        }
+        Ok(outcomes)
+    }
+
+    async fn commit_with_letters(
+        &self,
+        partition: Partition<'_>,
+        commit: &SegmentCommit,
+    ) -> Result<CommitOutcome, StorageFailure> {
+        let mut retry = OptimisticRetry::new();
+        loop {
+            let mut prepared = self.prepare(partition, commit).await?;
+            partition.change_letters_of(commit, &mut prepared.transaction).await?;
+            // Dead letters are not bounded, so a full store refuses them.
+            prepared.transaction.even_when_full = commit.dead_letters.is_empty();
+            match partition.commit_one(&prepared.transaction).await? {
+                Outcome::Refused { guard } if guard >= OF_LEASE => retry.again().await?,
+                outcome => return Ok(self.outcome(commit, &prepared, &outcome)),
+            }
+        }
+    }
+
+    fn outcome(&self, commit: &SegmentCommit, prepared: &Prepared, outcome: &Outcome) -> CommitOutcome {
+        let Outcome::Done { left_out } = outcome else {
+            self.remembered().forget_cursor(&commit.lease);
+            return CommitOutcome::Fenced;
+        };
+        match commit.release {
+            true => self.remembered().forget_cursor(&commit.lease),
+            false => self.remembered().note_cursor(&commit.lease, commit.cursor),
+        }
+        let is_out = |(step, _): &&(usize, u64)| left_out.contains(step);
+        let withdrawn: Vec<u64> = prepared.progress.iter().filter(is_out).map(|(_, seq)| *seq).collect();
+        match withdrawn.is_empty() {
+            true => CommitOutcome::Committed,
+            false => CommitOutcome::CommittedWithout(withdrawn),
+        }
+    }
+
+    /// Everything of a commit but its dead letters. The first step is the one that the lease decides on; letters are added to
+    /// it, so the steps of the lane come after it in the transaction and before it in this function's work.
+    async fn prepare(
+        &self,
+        partition: Partition<'_>,
+        commit: &SegmentCommit,
+    ) -> Result<Prepared, StorageFailure> {
+        let (group, segment) = (commit.lease.group.as_str(), commit.lease.segment);
+        let fence = Fence { epoch: commit.lease.epoch, token: commit.lease.token };
+        let row = |kind| by_segment(kind, group, segment);
+        let mut transaction = Transaction::new().even_when_full();
+        transaction.guard(Guard::Generation(fence.generation()));
+        transaction.guard(Guard::Is(row(SpaceKind::Fence), fence.value()));
+        transaction.put(row(SpaceKind::Segment), segment_value(commit.cursor, commit.claimed_to));
+        for key in &commit.unblocked {
+            transaction.delete(blocked(group, segment, key));
+        }
+        for key in &commit.blocked {
+            transaction.put(blocked(group, segment, &key.key), to_json(key)?);
+        }
+        if commit.release {
+            transaction.delete(row(SpaceKind::Lease));
+        }
+        if self.holds_more(commit) {
+            transaction.add(counter(HOLDS), 1);
+        }
+        let mut progress = Vec::with_capacity(commit.lane.len());
+        for (seq, of_batch) in &commit.lane {
+            progress.push((transaction.step(), *seq));
+            transaction.guard(Guard::Present(lane(SpaceKind::Lane, group, segment, *seq)));
+            transaction.put(lane(SpaceKind::LaneProgress, group, segment, *seq), to_json(of_batch)?);
+        }
+        for (seq, of_batch) in &commit.lane_done {
+            // Whoever commits a second time after a lost answer has done it already.
+            if let Some(batch) = self.lane_batch(partition, group, segment, *seq).await? {
+                finish(&mut transaction, group, segment, (*seq, &batch, of_batch))?;
+            }
+        }
+        Ok(Prepared { transaction, progress })
+    }
+
+    /// Whether something is held after a commit that was not before. Where it is not known where the segment was, yes.
+    fn holds_more(&self, commit: &SegmentCommit) -> bool {
+        let lowest = commit.blocked.iter().map(|row| row.position).min();
+        match self.remembered().cursor(&commit.lease) {
+            Some(passed) => commit.cursor < passed || lowest.is_some_and(|lowest| lowest <= passed),
+            None => true,
+        }
+    }
+
+    /// A batch of a lane, as it was read last; none where it has left the lane.
+    async fn lane_batch(
+        &self,
+        partition: Partition<'_>,
+        group: &str,
+        segment: u16,
+        seq: u64,
+    ) -> Result<Option<Arc<LaneRow>>, StorageFailure> {
+        if let Some(known) = self.remembered().batch(group, segment, seq) {
+            return Ok(Some(known));
+        }
+        let value = partition.get(&[Read::Row(lane(SpaceKind::Lane, group, segment, seq))]).await?.row();
+        value.map(|value| Ok(Arc::new(LaneRow::read(seq, &value)?))).transpose()
+    }
+}
+
+/// Takes a batch out of its lane, and keeps its result where a replay sent it that is still kept. Where another batch is at its
+/// place, since the group was made again, nothing happens: the lease would be another as well.
+fn finish(
+    transaction: &mut Transaction,
+    group: &str,
+    segment: u16,
+    (seq, batch, progress): (u64, &LaneRow, &LaneProgress),
+) -> Result<(), StorageFailure> {
+    let row = |kind| lane(kind, group, segment, seq);
+    if let LaneOrigin::Replay { replay_id, batch: nth } = &batch.origin {
+        let ended: LaneBatch = batch.clone().batch(segment, seq, progress.clone());
+        if let Some(result) = ended.result(group) {
+            transaction.step();
+            transaction.guard(Guard::Present(row(SpaceKind::Lane)));
+            let marker = replay_batch(replay_id, *nth, group, segment, &batch.incarnation);
+            transaction.guard(Guard::Present(marker));
+            transaction.put(replay_result(replay_id, *nth, group, segment), to_json(&result)?);
+        }
+    }
+    transaction.step();
+    transaction.guard(Guard::Present(row(SpaceKind::Lane)));
+    transaction.delete(row(SpaceKind::Lane)).delete(row(SpaceKind::LaneProgress));
+    let references = i64::try_from(batch.positions.len()).unwrap_or(i64::MAX);
+    transaction.add(by_segment(SpaceKind::LaneSize, group, segment), -references);
+    Ok(())
+}
+
+fn touches_letters(commit: &SegmentCommit) -> bool {
+    !commit.dead_letters.is_empty() || !commit.handled_dead_letters.is_empty()
+}

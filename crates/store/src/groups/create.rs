@@ -1,0 +1,359 @@
+//! Making, resetting and deleting groups.
+//!
+//! A group is there when partition 0 has its row. With several partitions, partition 0 first notes a draft: the group's
+//! incarnation and where it begins. Whoever wants the group then, or finds the draft after a crash, makes just that, in the
+//! partitions from the last to the first; so all partitions have parts of one group, wherever its maker was interrupted. A part
+//! of another incarnation is left over from a group that was deleted, and is deleted first.
+
+use domain::{
+    Cursor, StorageFailure,
+    group::{GroupKey, GroupRecord, GroupSpec},
+    ports::{
+        GroupStoreError,
+        engine::{Guard, Read, SpaceKind, Transaction},
+    },
+};
+
+use super::record::{Group, GroupRow, instant_value, segment_value};
+use crate::{
+    Store,
+    partition::Partition,
+    retry::OptimisticRetry,
+    rows::{HOLDS, by_segment, counter, from_json, named, of, of_segment, redrives},
+};
+
+/// What partition 0 knows of a name.
+enum Known {
+    /// The group.
+    Made(Group),
+    /// A group that is being made, and the value of its draft.
+    Draft(GroupRow, Vec<u8>),
+    Nothing,
+}
+
+impl Known {
+    fn incarnation(&self) -> Option<&str> {
+        match self {
+            Self::Made(group) => Some(&group.row.incarnation),
+            Self::Draft(row, _) => Some(&row.incarnation),
+            Self::Nothing => None,
+        }
+    }
+}
+
+fn draft_row(name: &str) -> domain::ports::engine::RowId {
+    named(SpaceKind::GroupDraft, name)
+}
+
+impl Store {
+    /// The group that is to be made: with several partitions, as many segments in each as make at least those asked for.
+    fn divided(&self, spec: &GroupSpec) -> Result<GroupSpec, GroupStoreError> {
+        spec.check()?;
+        let partitions = self.partition_count();
+        if partitions > 1 && spec.key != GroupKey::Event {
+            return Err(GroupStoreError::OrderCrossesPartitions { partitions });
+        }
+        let segments = spec.segments.div_ceil(partitions).saturating_mul(partitions);
+        Ok(GroupSpec { segments, ..spec.clone() })
+    }
+
+    async fn marks(&self, at: &Cursor) -> Result<Vec<u64>, GroupStoreError> {
+        let states = self.states().await?;
+        self.sequences_of(&states, at).map_err(|error| GroupStoreError::BadCursor(error.to_string()))
+    }
+
+    async fn known_group(&self, name: &str) -> Result<Known, StorageFailure> {
+        // The draft is read first: it goes when the group is made.
+        let draft = match self.is_single() {
+            true => None,
+            false => self.first().get(&[Read::Row(draft_row(name))]).await?.row(),
+        };
+        if let Some(group) = self.first().group(name).await? {
+            return Ok(Known::Made(group));
+        }
+        match draft {
+            Some(value) => {
+                Ok(Known::Draft(from_json(&value, || format!("the draft of the group {name:?}"))?, value))
+            }
+            None => Ok(Known::Nothing),
+        }
+    }
+
+    pub(super) async fn make_group(
+        &self,
+        spec: &GroupSpec,
+        at: &Cursor,
+    ) -> Result<GroupRecord, GroupStoreError> {
+        let spec = self.divided(spec)?;
+        let mut retry = OptimisticRetry::new();
+        loop {
+            match self.known_group(&spec.name).await? {
+                Known::Made(group) => {
+                    if let Some(record) = self.adopt(&group, &spec).await? {
+                        return Ok(record);
+                    }
+                }
+                Known::Draft(row, draft) => self.make_drafted(row, &draft).await?,
+                Known::Nothing => {
+                    let marks = self.marks(at).await?;
+                    let now = self.first().get(&[]).await?.now;
+                    if self.is_single() {
+                        let row = GroupRow::new(&spec, now, Vec::new());
+                        let mark = marks.first().copied().unwrap_or(0);
+                        if self.first().is_committed(&self.making(self.first(), &row, mark)?).await? {
+                            return Ok(row.record(row.created));
+                        }
+                    } else {
+                        let row = GroupRow::new(&spec, now, marks);
+                        let draft = row.to_value()?;
+                        let mut transaction = Transaction::durable();
+                        transaction.guard(Guard::Absent(named(SpaceKind::Group, &spec.name)));
+                        transaction.guard(Guard::Absent(draft_row(&spec.name)));
+                        transaction.put(draft_row(&spec.name), draft.clone());
+                        if self.first().is_committed(&transaction).await? {
+                            self.make_drafted(row, &draft).await?;
+                        }
+                        continue;
+                    }
+                }
+            }
+            retry.again().await?;
+        }
+    }
+
+    /// Makes what is drafted in every partition, in the first at last. Where another has finished it meanwhile, nothing more.
+    async fn make_drafted(&self, row: GroupRow, draft: &[u8]) -> Result<(), StorageFailure> {
+        for partition in self.others().rev() {
+            self.make_part(partition, &row).await?;
+        }
+        let name = row.spec.name.clone();
+        let mut retry = OptimisticRetry::new();
+        loop {
+            let mut transaction = self.making(self.first(), &row, mark_in(&row, 0))?;
+            transaction.guard(Guard::Is(draft_row(&name), draft.to_vec())).delete(draft_row(&name));
+            if self.first().is_committed(&transaction).await?
+                || !matches!(self.known_group(&name).await?, Known::Draft(now, _) if now.incarnation == row.incarnation)
+            {
+                return Ok(());
+            }
+            retry.again().await?;
+        }
+    }
+
+    /// Makes a group's part in a partition, unless it is there.
+    async fn make_part(&self, partition: Partition<'_>, row: &GroupRow) -> Result<(), StorageFailure> {
+        let mut retry = OptimisticRetry::new();
+        loop {
+            match partition.group(&row.spec.name).await? {
+                Some(there) if there.row.incarnation == row.incarnation => return Ok(()),
+                Some(other) => {
+                    // Read before it is asked what is to be there: so it is older.
+                    if self.known_group(&row.spec.name).await?.incarnation() != Some(&row.incarnation) {
+                        return Ok(());
+                    }
+                    self.delete_part(partition, &other).await?;
+                }
+                None => {
+                    let part = GroupRow { marks: Vec::new(), gaps: Vec::new(), ..row.clone() };
+                    let transaction = self.making(partition, &part, mark_in(row, partition.number))?;
+                    if partition.is_committed(&transaction).await? {
+                        return Ok(());
+                    }
+                }
+            }
+            retry.again().await?;
+        }
+    }
+
+    /// Mends a partition that has lost its part of a group, if there is still the group.
+    pub(super) async fn mend_group(
+        &self,
+        partition: Partition<'_>,
+        name: &str,
+    ) -> Result<(), GroupStoreError> {
+        match self.first().group(name).await? {
+            Some(group) => Ok(self.make_part(partition, &group.row).await?),
+            None => Err(GroupStoreError::NoGroup(name.to_owned())),
+        }
+    }
+
+    /// What makes a group's rows in a partition, where there is no such group.
+    fn making(
+        &self,
+        partition: Partition<'_>,
+        row: &GroupRow,
+        mark: u64,
+    ) -> Result<Transaction, StorageFailure> {
+        let name = &row.spec.name;
+        let group = named(SpaceKind::Group, name);
+        let mut transaction = Transaction::durable();
+        transaction.guard(Guard::Absent(group.clone())).put(group, row.to_value()?);
+        transaction.put(named(SpaceKind::Incarnation, name), row.incarnation.as_bytes());
+        transaction.put(named(SpaceKind::GroupSeen, name), instant_value(row.created));
+        self.place_segments(&mut transaction, partition, row, mark);
+        Ok(transaction)
+    }
+
+    /// Sets every segment of a partition to a mark, with nothing claimed.
+    fn place_segments(
+        &self,
+        transaction: &mut Transaction,
+        partition: Partition<'_>,
+        row: &GroupRow,
+        mark: u64,
+    ) {
+        for segment in row.segments(partition.number, self.partition_count()) {
+            let id = by_segment(SpaceKind::Segment, &row.spec.name, segment);
+            transaction.put(id, segment_value(mark, mark));
+        }
+        transaction.add(counter(HOLDS), 1);
+    }
+
+    /// Of a group that is there only the types change; none where it has changed meanwhile.
+    async fn adopt(&self, group: &Group, spec: &GroupSpec) -> Result<Option<GroupRecord>, GroupStoreError> {
+        let existing = &group.row.spec;
+        if (&existing.key, existing.segments) != (&spec.key, spec.segments) {
+            let (name, existing) = (spec.name.clone(), existing.describe());
+            return Err(GroupStoreError::Differs { name, existing });
+        }
+        for partition in self.others().rev() {
+            self.make_part(partition, &group.row).await?;
+        }
+        let mut retry = OptimisticRetry::new();
+        for partition in self.partitions().rev() {
+            loop {
+                let part = partition.group(&spec.name).await?;
+                let is_it = |part: &Group| part.row.incarnation == group.row.incarnation;
+                let Some(mut part) = part.filter(is_it) else { return Ok(None) };
+                if part.row.spec.types != spec.types {
+                    part.row.spec.types.clone_from(&spec.types);
+                    let mut transaction = Transaction::durable();
+                    transaction.guard(Guard::Is(part.id(), part.value.clone()));
+                    transaction.put(part.id(), part.row.to_value()?);
+                    if !partition.is_committed(&transaction).await? {
+                        retry.again().await?;
+                        continue;
+                    }
+                }
+                if partition.number == 0 {
+                    return Ok(Some(part.record()));
+                }
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// From the first partition on: without its row there is no group, whatever is left in the others.
+    pub(super) async fn remove_group(&self, name: &str) -> Result<bool, StorageFailure> {
+        let deleted = match self.first().group(name).await? {
+            Some(group) => self.delete_part(self.first(), &group).await?,
+            None => false,
+        };
+        for partition in self.others() {
+            let Some(part) = partition.group(name).await? else { continue };
+            // Read before it is asked what is to be there: so it is not of a group that is made now.
+            if self.known_group(name).await?.incarnation() != Some(&part.row.incarnation) {
+                self.delete_part(partition, &part).await?;
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// Deletes a group's part if it is still the one that was read. Dead letters that are being redriven are opened again
+    /// first: their references go with the group.
+    async fn delete_part(&self, partition: Partition<'_>, group: &Group) -> Result<bool, StorageFailure> {
+        let name = group.name();
+        let mut retry = OptimisticRetry::new();
+        loop {
+            let now = match partition.group(name).await? {
+                Some(now) if now.row.incarnation == group.row.incarnation => now,
+                _ => return Ok(false),
+            };
+            let redriven = partition.get(&[Read::Row(redrives(name))]).await?.row();
+            partition.reopen_redriving(name).await?;
+            let mut transaction = Transaction::durable();
+            transaction.guard(Guard::Is(now.id(), now.value.clone()));
+            transaction.guard(Guard::still(redrives(name), redriven.as_deref()));
+            for kind in [SpaceKind::Group, SpaceKind::Incarnation, SpaceKind::GroupSeen] {
+                transaction.delete(named(kind, name));
+            }
+            transaction.delete(redrives(name));
+            for kind in OF_GROUP {
+                transaction.clear(of(kind, name));
+            }
+            for segment in now.row.segments(partition.number, self.partition_count()) {
+                for kind in [SpaceKind::Blocked, SpaceKind::Lane, SpaceKind::LaneProgress] {
+                    transaction.clear(of_segment(kind, name, segment));
+                }
+            }
+            if partition.is_committed(&transaction).await? {
+                return Ok(true);
+            }
+            retry.again().await?;
+        }
+    }
+
+    /// Partition by partition: where this is interrupted some are reset and others not, until it is done again.
+    pub(super) async fn move_group(&self, name: &str, at: &Cursor) -> Result<(), GroupStoreError> {
+        let marks = self.marks(at).await?;
+        if self.first().group(name).await?.is_none() {
+            return Err(GroupStoreError::NoGroup(name.to_owned()));
+        }
+        for (partition, mark) in self.partitions().zip(&marks).collect::<Vec<_>>().into_iter().rev() {
+            let mut retry = OptimisticRetry::new();
+            loop {
+                let Some(part) = partition.group(name).await? else {
+                    if partition.number == 0 {
+                        return Err(GroupStoreError::NoGroup(name.to_owned()));
+                    }
+                    self.mend_group(partition, name).await?;
+                    retry.again().await?;
+                    continue;
+                };
+                let kept = if partition.number == 0 && !self.is_single() { marks.clone() } else { Vec::new() };
+                if partition.is_committed(&self.resetting(partition, &part, *mark, kept)?).await? {
+                    break;
+                }
+                retry.again().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The lanes stay, with their last places.
+    fn resetting(
+        &self,
+        partition: Partition<'_>,
+        group: &Group,
+        mark: u64,
+        marks: Vec<u64>,
+    ) -> Result<Transaction, StorageFailure> {
+        let row = GroupRow { gaps: Vec::new(), marks, ..group.row.clone() };
+        let mut transaction = Transaction::durable();
+        transaction.guard(Guard::Is(group.id(), group.value.clone())).put(group.id(), row.to_value()?);
+        for kind in [SpaceKind::Fence, SpaceKind::Lease] {
+            transaction.clear(of(kind, group.name()));
+        }
+        for segment in row.segments(partition.number, self.partition_count()) {
+            transaction.clear(of_segment(SpaceKind::Blocked, group.name(), segment));
+        }
+        self.place_segments(&mut transaction, partition, &row, mark);
+        Ok(transaction)
+    }
+}
+
+/// What a group has, but for its rows by segment.
+const OF_GROUP: [SpaceKind; 6] = [
+    SpaceKind::Segment,
+    SpaceKind::Fence,
+    SpaceKind::Lease,
+    SpaceKind::Consumer,
+    SpaceKind::LaneEnd,
+    SpaceKind::LaneSize,
+];
+
+/// Where a group begins in a partition, as its row notes it.
+fn mark_in(row: &GroupRow, partition: u16) -> u64 {
+    row.marks.get(usize::from(partition)).copied().unwrap_or(0)
+}

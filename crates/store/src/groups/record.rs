@@ -1,0 +1,212 @@
+//! The rows of groups: what a group is, who has leased a segment, and what is in a lane.
+
+use domain::{
+    StorageFailure,
+    group::{Gap, GroupRecord, GroupSpec, LaneBatch, LaneOrigin, LaneProgress},
+    ports::engine::{Read, RowId, Space, SpaceKind},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    partition::Partition,
+    rows::{corrupt, from_json, named, text, to_json},
+};
+
+/// What a group is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct GroupRow {
+    pub(crate) spec: GroupSpec,
+    pub(crate) created: Timestamp,
+    /// Drawn when the group was made: a group that is made again under the name is another. The same in every partition.
+    pub(crate) incarnation: String,
+    pub(crate) gaps: Vec<Gap>,
+    /// In partition 0 of several: where the group began in each partition, or was last set to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) marks: Vec<u64>,
+}
+
+impl GroupRow {
+    pub(crate) fn new(spec: &GroupSpec, created: Timestamp, marks: Vec<u64>) -> Self {
+        let incarnation = format!("{:016x}", fastrand::u64(..));
+        Self { spec: spec.clone(), created, incarnation, gaps: Vec::new(), marks }
+    }
+
+    pub(crate) fn to_value(&self) -> Result<Vec<u8>, StorageFailure> {
+        to_json(self)
+    }
+
+    pub(crate) fn record(&self, seen: Timestamp) -> GroupRecord {
+        GroupRecord {
+            spec: self.spec.clone(),
+            created_at: self.created,
+            last_seen_at: seen,
+            gaps: self.gaps.clone(),
+        }
+    }
+
+    /// The group's segments in a partition.
+    pub(crate) fn segments(&self, partition: u16, partitions: u16) -> impl Iterator<Item = u16> {
+        (partition..self.spec.segments).step_by(usize::from(partitions.max(1)))
+    }
+}
+
+/// A group with the values of its rows, to guard a change with.
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    pub(crate) row: GroupRow,
+    pub(crate) value: Vec<u8>,
+    pub(crate) seen: Timestamp,
+    pub(crate) seen_value: Option<Vec<u8>>,
+}
+
+impl Group {
+    pub(crate) fn read(name: &str, value: Vec<u8>, seen_value: Option<Vec<u8>>) -> Result<Self, StorageFailure> {
+        let row: GroupRow = from_json(&value, || format!("the group {name:?}"))?;
+        let seen = match &seen_value {
+            Some(seen) => instant(seen)?,
+            None => row.created,
+        };
+        Ok(Self { row, value, seen, seen_value })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.row.spec.name
+    }
+
+    pub(crate) fn id(&self) -> RowId {
+        named(SpaceKind::Group, self.name())
+    }
+
+    pub(crate) fn record(&self) -> GroupRecord {
+        self.row.record(self.seen)
+    }
+}
+
+/// An instant as a value.
+pub(crate) fn instant_value(at: Timestamp) -> Vec<u8> {
+    at.to_string().into_bytes()
+}
+
+fn instant(value: &[u8]) -> Result<Timestamp, StorageFailure> {
+    let text = std::str::from_utf8(value).ok();
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| corrupt("an instant"))
+}
+
+/// Where a segment is, as a value.
+pub(crate) fn segment_value(cursor: u64, claimed_to: u64) -> Vec<u8> {
+    format!("{cursor}:{claimed_to}").into_bytes()
+}
+
+/// The cursor and claim of a segment.
+pub(crate) fn cursor_and_claim(value: &[u8]) -> Result<(u64, u64), StorageFailure> {
+    let read = || {
+        let (cursor, claimed) = std::str::from_utf8(value).ok()?.split_once(':')?;
+        Some((cursor.parse().ok()?, claimed.parse().ok()?))
+    };
+    read().ok_or_else(|| corrupt("where a segment is"))
+}
+
+/// The newest lease of a segment. It may commit until another takes its place, also when its time is over or it was given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fence {
+    pub(crate) epoch: u64,
+    pub(crate) token: u64,
+}
+
+impl Fence {
+    pub(crate) fn read(value: &[u8]) -> Result<Self, StorageFailure> {
+        let (epoch, token) = cursor_and_claim(value).map_err(|_| corrupt("a lease"))?;
+        Ok(Self { epoch, token })
+    }
+
+    pub(crate) fn value(self) -> Vec<u8> {
+        format!("{}:{}", self.epoch, self.token).into_bytes()
+    }
+
+    /// The partition's generation in which it was given: in no other may it commit.
+    pub(crate) fn generation(self) -> u64 {
+        self.epoch >> 32
+    }
+}
+
+/// Until when a segment is leased, and by whom. Absent once the lease was given back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LeaseRow {
+    pub(crate) until: Timestamp,
+    pub(crate) consumer: String,
+}
+
+impl LeaseRow {
+    pub(crate) fn read(value: &[u8]) -> Result<Self, StorageFailure> {
+        from_json(value, || "the time of a lease".to_owned())
+    }
+}
+
+/// A consumer that counts as alive until an instant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ConsumerRow {
+    pub(crate) token: u64,
+    pub(crate) until: Timestamp,
+}
+
+impl ConsumerRow {
+    pub(crate) fn read(value: &[u8]) -> Result<Self, StorageFailure> {
+        from_json(value, || "a consumer".to_owned())
+    }
+}
+
+/// A batch of references in a lane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LaneRow {
+    pub(crate) origin: LaneOrigin,
+    /// The group's incarnation.
+    pub(crate) incarnation: String,
+    pub(crate) positions: Vec<u64>,
+}
+
+impl LaneRow {
+    pub(crate) fn read(place: u64, value: &[u8]) -> Result<Self, StorageFailure> {
+        from_json(value, || format!("the batch {place} of a lane"))
+    }
+
+    pub(crate) fn batch(self, segment: u16, seq: u64, progress: LaneProgress) -> LaneBatch {
+        LaneBatch { seq, segment, origin: self.origin, positions: self.positions, progress }
+    }
+}
+
+pub(crate) fn progress(place: u64, value: &[u8]) -> Result<LaneProgress, StorageFailure> {
+    from_json(value, || format!("the progress of the batch {place} of a lane"))
+}
+
+impl Partition<'_> {
+    /// Every group, by name.
+    pub(crate) async fn groups(self) -> Result<Vec<Group>, StorageFailure> {
+        let reads = [SpaceKind::Group, SpaceKind::GroupSeen].map(|kind| Read::all(Space::of(kind)));
+        let mut found = self.get(&reads).await?;
+        let (groups, seen) = (found.range(), found.range());
+        let read = |(key, value): (Vec<u8>, Vec<u8>)| {
+            let seen = seen.iter().find(|(name, _)| *name == key).map(|(_, seen)| seen.clone());
+            Group::read(&crate::rows::text_in(&key)?, value, seen)
+        };
+        let mut groups = groups.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        groups.sort_by(|one, other| one.name().cmp(other.name()));
+        Ok(groups)
+    }
+
+    /// A group by name.
+    pub(crate) async fn group(self, name: &str) -> Result<Option<Group>, StorageFailure> {
+        let reads = [SpaceKind::Group, SpaceKind::GroupSeen].map(|kind| Read::Row(named(kind, name)));
+        let mut found = self.get(&reads).await?;
+        let (value, seen) = (found.row(), found.row());
+        value.map(|value| Group::read(name, value, seen)).transpose()
+    }
+
+    /// The incarnation of each of these groups; none where there is no such group.
+    pub(crate) async fn incarnations(self, names: &[&str]) -> Result<Vec<Option<String>>, StorageFailure> {
+        let reads: Vec<Read> =
+            names.iter().map(|name| Read::Row(named(SpaceKind::Incarnation, name))).collect();
+        let mut found = self.get(&reads).await?;
+        names.iter().map(|_| found.row().map(text).transpose()).collect()
+    }
+}

@@ -1,0 +1,199 @@
+//! How groups are doing. Reads only, so that a caller without the right to write can ask.
+
+use std::collections::{BTreeMap, HashMap};
+
+use domain::{
+    StorageFailure,
+    group::{BlockedKey, ConsumerStatus, GroupRecord, GroupStatus, SegmentStatus},
+    ports::engine::{Read, SpaceKind},
+};
+use futures_util::future::{join_all, try_join_all};
+use jiff::Timestamp;
+
+use super::record::{ConsumerRow, Fence, LeaseRow, cursor_and_claim};
+use crate::{
+    Store,
+    holds::add_gaps,
+    partition::Partition,
+    reached::reached,
+    rows::{from_json, number, of, of_segment, segment_in, text_in},
+};
+
+/// What one partition says of a group.
+struct Part {
+    record: GroupRecord,
+    segments: Vec<SegmentStatus>,
+    consumers: Vec<ConsumerStatus>,
+}
+
+impl Store {
+    /// Every group, by name. Partition 0 says which there are.
+    pub(super) async fn group_records(&self) -> Result<Vec<GroupRecord>, StorageFailure> {
+        let mut parts = try_join_all(self.partitions().map(Partition::groups)).await?.into_iter();
+        let first = parts.next().unwrap_or_default();
+        let mut records: Vec<GroupRecord> = first.iter().map(super::record::Group::record).collect();
+        for of_partition in parts.flatten() {
+            let is_it = |record: &&mut GroupRecord| record.spec.name == of_partition.row.spec.name;
+            if let Some(record) = records.iter_mut().find(is_it) {
+                add_record(record, of_partition.record());
+            }
+        }
+        Ok(records)
+    }
+
+    pub(super) async fn group_status(&self, name: &str) -> Result<Option<GroupStatus>, StorageFailure> {
+        let asks = self.partitions().map(|partition| partition.part_status(name, self.partition_count()));
+        let parts = reached(join_all(asks).await)?;
+        let is_missing = |(_, part): &(u16, &Option<Option<Part>>)| part.is_none();
+        let unreachable = (0u16..).zip(&parts).filter(is_missing).map(|(number, _)| number).collect();
+        // The first that answers says whether there is the group.
+        let mut parts = parts.into_iter().flatten();
+        let Some(Some(first)) = parts.next() else { return Ok(None) };
+        let mut whole =
+            GroupStatus { record: first.record, segments: first.segments, consumers: Vec::new(), unreachable };
+        let mut consumers: BTreeMap<String, ConsumerStatus> = BTreeMap::new();
+        let mut add_consumers = |of_part: Vec<ConsumerStatus>| {
+            for own in of_part {
+                let known = consumers.entry(own.name.clone()).or_insert(ConsumerStatus { segments: 0, ..own.clone() });
+                known.alive_until = known.alive_until.max(own.alive_until);
+                known.segments += own.segments;
+            }
+        };
+        add_consumers(first.consumers);
+        // A partition without its part is about to lose it, or to be mended.
+        for part in parts.flatten() {
+            add_record(&mut whole.record, part.record);
+            whole.segments.extend(part.segments);
+            add_consumers(part.consumers);
+        }
+        whole.segments.sort_by_key(|status| status.segment);
+        whole.consumers = consumers.into_values().collect();
+        Ok(Some(whole))
+    }
+
+    pub(super) async fn first_blocked_keys(
+        &self,
+        name: &str,
+        limit: usize,
+    ) -> Result<Vec<(u16, BlockedKey)>, StorageFailure> {
+        let asks = self.partitions().map(|partition| partition.all_blocked(name, self.partition_count()));
+        let mut rows: Vec<(u16, BlockedKey)> = try_join_all(asks).await?.into_iter().flatten().collect();
+        rows.sort_by(|(segment, row), (other, than)| {
+            (row.position, segment, &row.key).cmp(&(than.position, other, &than.key))
+        });
+        rows.truncate(limit);
+        Ok(rows)
+    }
+}
+
+/// Adds what another partition knows of a group.
+fn add_record(record: &mut GroupRecord, of_partition: GroupRecord) {
+    record.last_seen_at = record.last_seen_at.max(of_partition.last_seen_at);
+    add_gaps(record, of_partition.gaps);
+}
+
+impl Partition<'_> {
+    async fn part_status(self, name: &str, partitions: u16) -> Result<Option<Part>, StorageFailure> {
+        let Some(group) = self.group(name).await? else { return Ok(None) };
+        let kinds = [
+            SpaceKind::Segment,
+            SpaceKind::Fence,
+            SpaceKind::Lease,
+            SpaceKind::LaneSize,
+            SpaceKind::Consumer,
+        ];
+        let mut reads: Vec<Read> = kinds.iter().map(|kind| Read::all(of(*kind, name))).collect();
+        let numbers: Vec<u16> = group.row.segments(self.number, partitions).collect();
+        let of_blocked = |segment: &u16| Read::all(of_segment(SpaceKind::Blocked, name, *segment));
+        reads.extend(numbers.iter().map(of_blocked));
+        let mut found = self.get(&reads).await?;
+        let mut cursors = HashMap::new();
+        for (key, value) in found.range() {
+            cursors.insert(segment_in(&key)?, cursor_and_claim(&value)?.0);
+        }
+        let mut fences = HashMap::new();
+        for (key, value) in found.range() {
+            fences.insert(segment_in(&key)?, Fence::read(&value)?);
+        }
+        let mut owners = HashMap::new();
+        for (key, value) in found.range() {
+            let (segment, lease) = (segment_in(&key)?, LeaseRow::read(&value)?);
+            let is_of_now =
+                fences.get(&segment).is_some_and(|fence: &Fence| fence.generation() == found.generation);
+            if is_of_now && found.now < lease.until {
+                owners.insert(segment, lease.consumer);
+            }
+        }
+        let mut lanes = HashMap::new();
+        for (key, value) in found.range() {
+            lanes.insert(segment_in(&key)?, number(Some(&value))?);
+        }
+        let consumers = alive(&found.range(), found.now)?;
+        let mut segments = Vec::with_capacity(numbers.len());
+        for segment in numbers {
+            let blocked = blocked_keys(&found.range())?;
+            let Some(cursor) = cursors.get(&segment) else { continue };
+            segments.push(SegmentStatus {
+                segment,
+                partition: self.number,
+                consumer: owners.get(&segment).cloned(),
+                cursor: *cursor,
+                blocked_keys: blocked.len() as u64,
+                parked_keys: blocked.iter().filter(|row| row.due.is_none()).count() as u64,
+                oldest_blocked: blocked.iter().map(|row| row.position).min(),
+                lane: lanes.get(&segment).copied().unwrap_or(0),
+            });
+        }
+        let count = |name: &String| {
+            segments.iter().filter(|status| status.consumer.as_ref() == Some(name)).count() as u16
+        };
+        let consumers = consumers.into_iter().map(|(name, alive_until)| ConsumerStatus {
+            segments: count(&name),
+            name,
+            alive_until,
+        });
+        Ok(Some(Part { record: group.record(), consumers: consumers.collect(), segments }))
+    }
+
+    /// Every blocked key of a group here, with its segment.
+    async fn all_blocked(
+        self,
+        name: &str,
+        partitions: u16,
+    ) -> Result<Vec<(u16, BlockedKey)>, StorageFailure> {
+        let Some(group) = self.group(name).await? else { return Ok(Vec::new()) };
+        let segments: Vec<u16> = group.row.segments(self.number, partitions).collect();
+        let of_blocked = |segment: &u16| Read::all(of_segment(SpaceKind::Blocked, name, *segment));
+        let reads: Vec<Read> = segments.iter().map(of_blocked).collect();
+        let mut found = self.get(&reads).await?;
+        let mut all = Vec::new();
+        for segment in segments {
+            all.extend(blocked_keys(&found.range())?.into_iter().map(|row| (segment, row)));
+        }
+        Ok(all)
+    }
+}
+
+/// The blocked keys of a segment, by position.
+pub(crate) fn blocked_keys(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<BlockedKey>, StorageFailure> {
+    let read = |(_, value): &(Vec<u8>, Vec<u8>)| from_json(value, || "a blocked key".to_owned());
+    let mut blocked: Vec<BlockedKey> = rows.iter().map(read).collect::<Result<_, StorageFailure>>()?;
+    blocked.sort_by_key(|row| row.position);
+    Ok(blocked)
+}
+
+/// The consumers that are alive, by name.
+fn alive(
+    rows: &[(Vec<u8>, Vec<u8>)],
+    now: Timestamp,
+) -> Result<Vec<(String, Timestamp)>, StorageFailure> {
+    let mut alive = Vec::new();
+    for (key, value) in rows {
+        let row = ConsumerRow::read(value)?;
+        if now < row.until {
+            alive.push((text_in(key)?, row.until));
+        }
+    }
+    alive.sort_unstable();
+    Ok(alive)
+}

@@ -1,0 +1,219 @@
+//! What trims must keep in each partition for the store's own checkpoints, replays and groups, and what groups lost where
+//! nothing held it.
+//!
+//! Rows of one partition are read one after the other, so a trim may miss what begins to hold meanwhile. Whoever begins to hold
+//! something that was not held before adds to the counter `holds` in the same step, or, where it holds in several partitions,
+//! before it is answered; a removal that was decided before is then refused.
+
+use domain::{
+    Cursor, StorageFailure,
+    group::{BlockedKey, Gap, GroupRecord},
+    holds::{Holds, SegmentProgress, Unpassed},
+    ports::{
+        EventStoreError, GroupHolds, Order,
+        engine::{Entry, Guard, PartitionState, Read, Scan, SpaceKind, Transaction, log::sequence_of},
+    },
+    time::earlier,
+};
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+
+use crate::{
+    Store,
+    groups::record::{Group, LaneRow},
+    partition::Partition,
+    rows::{HOLDS, counter, from_json, named, number_in, of, of_segment, segment_in},
+};
+
+/// Tells trims of these partitions that something is held that was not before.
+pub(crate) async fn bump_hold_versions(
+    partitions: impl Iterator<Item = Partition<'_>>,
+) -> Result<(), StorageFailure> {
+    let mut transaction = Transaction::durable();
+    transaction.add(counter(HOLDS), 1);
+    let transaction = &transaction;
+    try_join_all(partitions.map(|partition| partition.commit_one(transaction))).await.map(drop)
+}
+
+/// What holds in one partition, and what its groups have not passed.
+pub(crate) struct PartitionHolds {
+    pub(crate) holds: Holds,
+    /// Groups that no consumer has visited for so long that they hold nothing, with the row that says so.
+    forgotten: Vec<(String, Option<Vec<u8>>)>,
+    groups: Vec<HeldGroup>,
+}
+
+/// A group with what it has not passed, and its row as it is now.
+struct HeldGroup {
+    group: Group,
+    unpassed: Unpassed,
+}
+
+/// Gaps that a removal is about to record.
+pub(crate) struct RecordedGaps(Vec<(usize, Group)>);
+
+impl Store {
+    /// The marks of what the store's own checkpoints and replays hold, with their holders.
+    ///
+    /// They lie in partition 0, and are read before anything is removed of another partition.
+    pub(crate) async fn own_marks(
+        &self,
+        states: &[PartitionState],
+    ) -> Result<Vec<(Vec<u64>, String)>, EventStoreError> {
+        let checkpoints = self.checkpoints().await?.into_iter().filter(|checkpoint| checkpoint.hold);
+        let mut held: Vec<(Cursor, String)> =
+            checkpoints.map(|it| (it.mark, format!("checkpoint {}", it.name))).collect();
+        for replay in self.open_replays().await? {
+            held.extend(replay.hold.map(|mark| (mark, format!("replay {}", replay.id))));
+        }
+        held.into_iter().map(|(mark, holder)| Ok((self.own_mark(states, &mark, &holder)?, holder))).collect()
+    }
+
+    /// The sequences of a mark of the store's own. Where a part of the log was lost, it marks the end of what is left.
+    fn own_mark(
+        &self,
+        states: &[PartitionState],
+        mark: &Cursor,
+        holder: &str,
+    ) -> Result<Vec<u64>, EventStoreError> {
+        let left = |(state, sequence): (&PartitionState, &u64)| {
+            state.end_before(*sequence).map_or(*sequence, |end| end.last)
+        };
+        let sequences: Vec<u64> = states.iter().zip(&mark.sequences).map(left).collect();
+        let named = |error| match error {
+            EventStoreError::LostCursor(why) => EventStoreError::LostCursor(format!("{holder}: {why}")),
+            other => other,
+        };
+        self.sequences_of(states, &Cursor { sequences, ..mark.clone() }).map_err(named)
+    }
+}
+
+impl Partition<'_> {
+    /// What groups hold here, added to what holds whatever comes after its mark.
+    pub(crate) async fn holds(
+        self,
+        firm: impl Iterator<Item = (u64, String)>,
+        of_groups: GroupHolds,
+        now: Timestamp,
+    ) -> Result<PartitionHolds, StorageFailure> {
+        let mut holds = Holds::new(of_groups.max_hold.map(|most| earlier(now, most)));
+        for (mark, holder) in firm {
+            holds.hold(mark, holder);
+        }
+        let forgotten_before = earlier(now, of_groups.forgotten_after);
+        let mut found = PartitionHolds { holds, forgotten: Vec::new(), groups: Vec::new() };
+        for group in self.groups().await? {
+            let unpassed = self.unpassed(&group).await?;
+            if group.seen < forgotten_before {
+                found.forgotten.push((group.name().to_owned(), group.seen_value.clone()));
+            } else {
+                found.holds.hold_for_group(unpassed.mark(), format!("group {}", group.name()));
+            }
+            found.groups.push(HeldGroup { group, unpassed });
+        }
+        Ok(found)
+    }
+
+    /// What a group has not passed here.
+    async fn unpassed(self, group: &Group) -> Result<Unpassed, StorageFailure> {
+        let name = group.name();
+        // Cursors are read first: what a commit blocks while it moves a cursor lies behind the cursor that is seen here.
+        let mut cursors = self.get(&[Read::all(of(SpaceKind::Segment, name))]).await?;
+        let mut segments = Vec::new();
+        for (key, value) in cursors.range() {
+            segments.push((segment_in(&key)?, crate::groups::record::cursor_and_claim(&value)?.0));
+        }
+        let reads: Vec<Read> = segments
+            .iter()
+            .flat_map(|(segment, _)| {
+                [SpaceKind::Blocked, SpaceKind::Lane].map(|kind| Read::all(of_segment(kind, name, *segment)))
+            })
+            .collect();
+        let mut found = self.get(&reads).await?;
+        let mut progress = Vec::with_capacity(segments.len());
+        for (_, cursor) in segments {
+            let blocked: Vec<BlockedKey> = found
+                .range()
+                .iter()
+                .map(|(_, value)| from_json(value, || "a blocked key".to_owned()))
+                .collect::<Result<_, _>>()?;
+            let mut lane = Vec::new();
+            for (key, value) in found.range() {
+                lane.extend(LaneRow::read(number_in(&key)?, &value)?.positions);
+            }
+            progress.push(SegmentProgress { cursor, blocked, lane });
+        }
+        Ok(Unpassed::new(group.row.spec.key.clone(), progress))
+    }
+
+    /// Whether the log has no event between two sequences.
+    async fn nothing_between(self, from: u64, to: u64) -> Result<bool, StorageFailure> {
+        if from + 1 >= to {
+            return Ok(true);
+        }
+        let filter = std::sync::Arc::default();
+        let request = Scan {
+            filter: &filter,
+            order: Order::OldestFirst,
+            after: Some(from),
+            until: Some(to - 1),
+            limit: 1,
+            max_bytes: 1,
+        };
+        let page = self.engine.scan(self.number, &request).await?;
+        Ok(page.entries.is_empty() && page.next.is_none())
+    }
+}
+
+impl PartitionHolds {
+    /// Adds to a removal that it records in every group what of these events, which rise, the group has not passed; and that no
+    /// group which holds nothing is visited meanwhile.
+    pub(crate) async fn record_gaps(
+        &self,
+        partition: Partition<'_>,
+        going: &[Entry],
+        now: Timestamp,
+        transaction: &mut Transaction,
+    ) -> Result<RecordedGaps, StorageFailure> {
+        for (name, seen) in &self.forgotten {
+            transaction.guard(Guard::still(named(SpaceKind::GroupSeen, name), seen.as_deref()));
+        }
+        let mut recorded = Vec::new();
+        for (index, held) in self.groups.iter().enumerate() {
+            let is_lost = |entry: &&Entry| {
+                held.unpassed.has(sequence_of(entry), entry.as_ref().ok().map(|stored| &stored.event))
+            };
+            let mut lost = going.iter().filter(is_lost).map(sequence_of);
+            let Some(from) = lost.next() else { continue };
+            let to = lost.next_back().unwrap_or(from);
+            let last = held.group.row.gaps.last().filter(|last| last.partition == partition.number);
+            let joins = match last {
+                Some(last) => partition.nothing_between(last.to, from).await?,
+                None => false,
+            };
+            let mut after = held.group.clone();
+            let gap = Gap { partition: partition.number, from, to, at: now };
+            domain::group::note_gap(&mut after.row.gaps, gap, joins);
+            after.value = after.row.to_value()?;
+            transaction.guard(Guard::Is(held.group.id(), held.group.value.clone()));
+            transaction.put(held.group.id(), after.value.clone());
+            recorded.push((index, after));
+        }
+        Ok(RecordedGaps(recorded))
+    }
+
+    /// Keeps what was recorded, now that the removal is done.
+    pub(crate) fn recorded(&mut self, gaps: RecordedGaps) {
+        for (index, group) in gaps.0 {
+            if let Some(held) = self.groups.get_mut(index) {
+                held.group = group;
+            }
+        }
+    }
+}
+
+/// Adds the gaps that another partition has of a group, in the order in which they came about.
+pub(crate) fn add_gaps(record: &mut GroupRecord, gaps: Vec<Gap>) {
+    record.gaps.extend(gaps);
+    record.gaps.sort_by_key(|gap| gap.at);
+}

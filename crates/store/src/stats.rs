@@ -1,0 +1,159 @@
+//! Counters by minute, name and label, in partition 0. A minute is a space of its own; an index says which there are.
+
+use async_trait::async_trait;
+use domain::{
+    StorageFailure,
+    ports::{
+        StatSample, StatsStore, StatsStoreError,
+        engine::{
+            Guard, Read, RowId, Space, SpaceKind, Transaction,
+            rows::{KeyReader, Part, key},
+        },
+    },
+};
+
+use crate::{
+    Store,
+    retry::OptimisticRetry,
+    rows::{STATS, corrupt, counter, number},
+};
+
+/// The minute that everything is folded into.
+const FOLDED: i64 = 0;
+/// Minutes that one read or fold takes.
+const MINUTES_AT_ONCE: usize = 500;
+const COUNT: &str = "count";
+const SUM: &str = "sum";
+
+/// A minute as keys have it: minutes before the epoch come before those after it.
+fn ordered(minute: i64) -> u64 {
+    (minute as u64) ^ (1 << 63)
+}
+
+fn minute_key(minute: i64) -> Vec<u8> {
+    key(&[Part::Number(ordered(minute))])
+}
+
+fn minute_of(key: &[u8]) -> Result<i64, StorageFailure> {
+    let number = KeyReader::new(key).number().ok_or_else(|| corrupt("a minute of counters"))?;
+    Ok((number ^ (1 << 63)) as i64)
+}
+
+fn space_of(minute: i64) -> Space {
+    Space::within(SpaceKind::Stat, minute_key(minute))
+}
+
+fn row_of(minute: i64, name: &str, label: &str, what: &str) -> RowId {
+    space_of(minute).row(key(&[Part::Text(name), Part::Text(label), Part::Text(what)]))
+}
+
+/// Adds to a counter.
+fn add(transaction: &mut Transaction, sample: &StatSample) {
+    let clamped = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    transaction.list(RowId::of(SpaceKind::StatMinute, minute_key(sample.minute)));
+    for (what, amount) in [(COUNT, sample.count), (SUM, sample.sum)] {
+        transaction.add(row_of(sample.minute, &sample.name, &sample.label, what), clamped(amount));
+    }
+}
+
+/// The samples of a minute, by name and label.
+fn samples(minute: i64, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<StatSample>, StorageFailure> {
+    let mut samples: Vec<StatSample> = Vec::new();
+    for (key, value) in rows {
+        let mut reader = KeyReader::new(key);
+        let (Some(name), Some(label), Some(what)) = (reader.text(), reader.text(), reader.text()) else {
+            return Err(corrupt("the key of a counter"));
+        };
+        let amount = number(Some(value))?;
+        // Count and sum of a counter follow each other.
+        let is_known = samples.last().is_some_and(|last| (&last.name, &last.label) == (&name, &label));
+        if !is_known {
+            samples.push(StatSample { minute, name, label, count: 0, sum: 0 });
+        }
+        if let Some(last) = samples.last_mut() {
+            match what.as_str() {
+                COUNT => last.count = amount,
+                _ => last.sum = amount,
+            }
+        }
+    }
+    Ok(samples)
+}
+
+impl Store {
+    /// Minutes after one, or from the first, and before another, or to the last.
+    async fn minutes(
+        &self,
+        after: Option<i64>,
+        before: Option<i64>,
+    ) -> Result<Vec<i64>, StorageFailure> {
+        let read = Read::Range {
+            space: Space::of(SpaceKind::StatMinute),
+            after: after.map(minute_key),
+            before: before.map(minute_key),
+            reverse: false,
+            limit: MINUTES_AT_ONCE,
+        };
+        let rows = self.first().get(&[read]).await?.range();
+        rows.iter().map(|(key, _)| minute_of(key)).collect()
+    }
+}
+
+#[async_trait]
+impl StatsStore for Store {
+    async fn add_stats(&self, samples: &[StatSample]) -> Result<(), StatsStoreError> {
+        if samples.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = Transaction::new();
+        transaction.add(counter(STATS), 1);
+        for sample in samples {
+            add(&mut transaction, sample);
+        }
+        self.first().commit_one(&transaction).await?;
+        Ok(())
+    }
+
+    async fn stats(&self, since_minute: Option<i64>) -> Result<Vec<StatSample>, StatsStoreError> {
+        let mut after = since_minute.and_then(|minute| minute.checked_sub(1));
+        let mut found = Vec::new();
+        loop {
+            let minutes = self.minutes(after, None).await?;
+            let Some(last) = minutes.last() else { return Ok(found) };
+            after = Some(*last);
+            let reads: Vec<Read> = minutes.iter().map(|minute| Read::all(space_of(*minute))).collect();
+            let mut rows = self.first().get(&reads).await?;
+            for minute in minutes {
+                found.extend(samples(minute, &rows.range())?);
+            }
+        }
+    }
+
+    async fn fold_stats(&self, before_minute: i64) -> Result<(), StatsStoreError> {
+        let mut retry = OptimisticRetry::new();
+        loop {
+            let version = self.first().get(&[Read::Row(counter(STATS))]).await?.row();
+            let minutes = self.minutes(None, Some(before_minute)).await?;
+            let minutes: Vec<i64> = minutes.into_iter().filter(|minute| *minute != FOLDED).collect();
+            if minutes.is_empty() {
+                return Ok(());
+            }
+            let reads: Vec<Read> = minutes.iter().map(|minute| Read::all(space_of(*minute))).collect();
+            let mut rows = self.first().get(&reads).await?;
+            let mut transaction = Transaction::new();
+            // Whatever is added meanwhile, or folded by another, makes this be decided again.
+            transaction.guard(Guard::still(counter(STATS), version.as_deref())).add(counter(STATS), 1);
+            for minute in minutes {
+                let of_minute = rows.range();
+                for sample in samples(minute, &of_minute)? {
+                    add(&mut transaction, &StatSample { minute: FOLDED, ..sample });
+                }
+                transaction.clear(space_of(minute));
+                transaction.delete(RowId::of(SpaceKind::StatMinute, minute_key(minute)));
+            }
+            if !self.first().is_committed(&transaction).await? {
+                retry.again().await?;
+            }
+        }
+    }
+}

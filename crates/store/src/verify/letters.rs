@@ -1,0 +1,203 @@
+//! Rows of dead letters: each letter has its event and stands in its indexes, and what leads to a letter leads to one.
+
+use std::collections::{HashMap, HashSet};
+
+use domain::{
+    DeadLetterState, StorageFailure,
+    ports::engine::{Read, Space, SpaceKind, rows::KeyReader},
+};
+
+use super::Findings;
+use crate::{
+    dead_letters::rows::LetterRow,
+    partition::Partition,
+    rows::{
+        LETTER_STATES, event, letter_at, letters_in, number_in, number_key, of, state_name, text, text_in, time_and_id,
+        time_key,
+    },
+};
+
+type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Every row of dead letters, but for the lists by state.
+struct All {
+    letters: HashMap<String, LetterRow>,
+    /// Letters whose row cannot be read: nothing more can be said of them.
+    unreadable: HashSet<String>,
+    events: HashSet<String>,
+    order: HashSet<Vec<u8>>,
+    groups: HashSet<String>,
+}
+
+pub(super) async fn check(partition: Partition<'_>, findings: &mut Findings) -> Result<(), StorageFailure> {
+    let kinds = [
+        SpaceKind::DeadLetter,
+        SpaceKind::DeadLetterEvent,
+        SpaceKind::DeadLetterOrder,
+        SpaceKind::DeadLetterGroup,
+    ];
+    let mut found = partition.get(&kinds.map(|kind| Read::all(Space::of(kind)))).await?;
+    let mut all = All {
+        letters: HashMap::new(),
+        unreadable: HashSet::new(),
+        events: HashSet::new(),
+        order: HashSet::new(),
+        groups: HashSet::new(),
+    };
+    for (key, value) in found.range() {
+        let id = text_in(&key)?;
+        match findings.readable(LetterRow::read(&id, &value))? {
+            Some(row) => drop(all.letters.insert(id, row)),
+            None => drop(all.unreadable.insert(id)),
+        }
+    }
+    for (key, value) in found.range() {
+        let id = text_in(&key)?;
+        findings.readable(event(&value, || format!("the event of the dead letter {id}")).map(drop))?;
+        if !all.is_known(&id) {
+            findings.add(format!("an event is kept for the dead letter {id}, which is not there"));
+        }
+        all.events.insert(id);
+    }
+    all.check_order(found.range(), findings)?;
+    for (key, _) in found.range() {
+        all.groups.insert(text_in(&key)?);
+    }
+    let lists = all.check_states(partition, findings).await?;
+    let places = all.check_places(partition, findings).await?;
+    all.check_letters(&lists, &places, findings);
+    Ok(())
+}
+
+impl All {
+    fn is_known(&self, id: &str) -> bool {
+        self.letters.contains_key(id) || self.unreadable.contains(id)
+    }
+
+    /// What is wrong with an entry that names a letter, if anything is.
+    fn fault(&self, id: &str, belongs: impl Fn(&LetterRow) -> bool) -> Option<&'static str> {
+        match self.letters.get(id) {
+            Some(row) if belongs(row) => None,
+            Some(_) => Some("where it does not belong"),
+            None if self.unreadable.contains(id) => None,
+            None => Some("which is not there"),
+        }
+    }
+
+    fn check_order(&mut self, rows: Rows, findings: &mut Findings) -> Result<(), StorageFailure> {
+        for (key, _) in rows {
+            match findings.readable(time_and_id(&key))? {
+                Some((created, id)) => {
+                    if let Some(fault) = self.fault(&id, |row| row.created == created) {
+                        findings.add(format!("the list of all dead letters names {id}, {fault}"));
+                    }
+                }
+                None => continue,
+            }
+            self.order.insert(key);
+        }
+        Ok(())
+    }
+
+    /// Checks the lists by group and state; every entry of them.
+    async fn check_states(
+        &self,
+        partition: Partition<'_>,
+        findings: &mut Findings,
+    ) -> Result<HashSet<(String, DeadLetterState, Vec<u8>)>, StorageFailure> {
+        let scopes = partition.get(&[Read::Scopes(SpaceKind::DeadLetterState)]).await?.range();
+        let mut strangers = HashSet::new();
+        for (scope, _) in scopes {
+            match KeyReader::new(&scope).text() {
+                Some(group) if self.groups.contains(&group) => {}
+                Some(group) => drop(strangers.insert(group)),
+                None => findings.add("the name of a list of dead letters cannot be read"),
+            }
+        }
+        for group in strangers {
+            findings.add(format!(
+                "there are lists of dead letters of the group {group:?}, which is not on the list of those that have any"
+            ));
+        }
+        let mut lists = Vec::new();
+        for group in &self.groups {
+            lists.extend(LETTER_STATES.map(|state| (group.clone(), state)));
+        }
+        let reads: Vec<Read> =
+            lists.iter().map(|(group, state)| Read::all(letters_in(group, *state))).collect();
+        let mut found = partition.get(&reads).await?;
+        let mut entries = HashSet::new();
+        for (group, state) in lists {
+            let name = state_name(state);
+            for (key, _) in found.range() {
+                if let Some((created, id)) = findings.readable(time_and_id(&key))? {
+                    let belongs =
+                        |row: &LetterRow| row.created == created && row.group == group && row.state == state;
+                    if let Some(fault) = self.fault(&id, belongs) {
+                        findings.add(format!(
+                            "the list of dead letters of the group {group:?} and the state {name} names {id}, {fault}"
+                        ));
+                    }
+                }
+                entries.insert((group.clone(), state, key));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Checks the letters that positions lead to; each with its group.
+    async fn check_places(
+        &self,
+        partition: Partition<'_>,
+        findings: &mut Findings,
+    ) -> Result<HashSet<(String, Vec<u8>)>, StorageFailure> {
+        let scopes = partition.get(&[Read::Scopes(SpaceKind::DeadLetterAt)]).await?.range();
+        let mut places = HashSet::new();
+        for (scope, _) in scopes {
+            let Some(group) = findings.readable(text_in(&scope))? else { continue };
+            let rows = partition.get(&[Read::all(of(SpaceKind::DeadLetterAt, &group))]).await?.range();
+            for (key, value) in rows {
+                let Some(id) = findings.readable(text(value))? else { continue };
+                let at = number_in(&key).ok().filter(|at| key == number_key(*at));
+                let belongs = |row: &LetterRow| row.group == group && Some(row.sequence()) == at;
+                if let Some(fault) = self.fault(&id, belongs) {
+                    let at = at.map_or_else(|| "a place that is not ours".to_owned(), |at| at.to_string());
+                    findings.add(format!(
+                        "the index of dead letters of the group {group:?} names {id} at {at}, {fault}"
+                    ));
+                }
+                places.insert((group.clone(), key));
+            }
+        }
+        Ok(places)
+    }
+
+    /// Checks that each letter has what it must have.
+    fn check_letters(
+        &self,
+        lists: &HashSet<(String, DeadLetterState, Vec<u8>)>,
+        places: &HashSet<(String, Vec<u8>)>,
+        findings: &mut Findings,
+    ) {
+        for (id, row) in &self.letters {
+            let (group, state) = (&row.group, state_name(row.state));
+            let entry = time_key(row.created, id);
+            if !self.events.contains(id) {
+                findings.add(format!("the dead letter {id} has no event"));
+            }
+            if !places.contains(&(group.clone(), letter_at(group, row.sequence()).key)) {
+                findings.add(format!("the dead letter {id} is not found by the place of its event"));
+            }
+            if !self.order.contains(&entry) {
+                findings.add(format!("the dead letter {id} is not on the list of all"));
+            }
+            if !self.groups.contains(group) {
+                findings.add(format!("the group {group:?} has dead letters, and is not on the list of those that do"));
+            } else if !lists.contains(&(group.clone(), row.state, entry)) {
+                findings.add(format!(
+                    "the dead letter {id} is not on the list of the group {group:?} and the state {state}"
+                ));
+            }
+        }
+    }
+}
