@@ -20,7 +20,8 @@ use domain::{
     Delivery, Event, HandlerError, OrderingRule,
     ports::{Atomicity, Stores},
 };
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 use storage_sqlite::{SqliteOptions, SqliteStore};
 use tokio::{runtime::Runtime, sync::Notify};
 
@@ -46,7 +47,7 @@ impl Kind {
 
     async fn store(self, folder: &Path) -> Result<Arc<dyn Stores>> {
         Ok(match self {
-            Self::Memory => Arc::new(MemoryStore::default()),
+            Self::Memory => Arc::new(Store::new(MemoryEngine::default())),
             Self::Sqlite => {
                 Arc::new(SqliteStore::create(SqliteOptions::new(folder.join("events.db"))).await?)
             }

@@ -26,7 +26,8 @@ use domain::{
 use replay::{PlanRequest, ReplayManager};
 use serde_json::{Value, json};
 use servers::Binary;
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 use storage_redis::{RedisOptions, RedisStore};
 use storage_sqlite::{SqliteOptions, SqliteStore};
 use support::{
@@ -227,7 +228,7 @@ async fn compare(input: &[String], rounds: usize) {
     let lines: Vec<Line> = input.iter().map(|json| Line::read(json)).collect();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.db");
-    let memory = MemoryStore::default();
+    let memory = Store::new(MemoryEngine::default());
     let sqlite = SqliteStore::create(SqliteOptions::new(&path)).await.unwrap();
     fill(&memory, input).await;
     fill(&sqlite, input).await;

@@ -30,10 +30,11 @@ struct Inner {
 /// use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
 /// use bus::Bus;
 /// use domain::{Delivery, HandlerError};
-/// use storage_memory::MemoryStore;
+/// use storage_memory::MemoryEngine;
+use store::Store;
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let bus = Bus::builder(Arc::new(MemoryStore::default())).enable_validation(false).build().await?;
+/// let bus = Bus::builder(Arc::new(Store::new(MemoryEngine::default()))).enable_validation(false).build().await?;
 /// let seen = Arc::new(AtomicU32::new(0));
 /// let counter = Arc::clone(&seen);
 /// let consumer = bus

@@ -20,7 +20,8 @@ use domain::{
     group::{GroupSpec, LaneOrigin, NewLaneBatch, segment_of},
     ports::{EventHandler, EventStore, GroupStore, Stores},
 };
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 use support::{TokioClock, bus_over, event, eventually, is_idle, typed};
 
 type Seen = Arc<Mutex<Vec<String>>>;
@@ -45,9 +46,9 @@ fn times(seen: &Seen, id: &str) -> usize {
     seen.lock().unwrap().iter().filter(|other| *other == id).count()
 }
 
-async fn world() -> (Arc<MemoryStore>, Bus) {
+async fn world() -> (Arc<Store>, Bus) {
     let clock = TokioClock::start();
-    let store = Arc::new(MemoryStore::new(Arc::new(clock)));
+    let store = Arc::new(Store::new(MemoryEngine::new(Arc::new(clock))));
     let bus = bus_over(store.clone(), clock).await;
     (store, bus)
 }
@@ -184,7 +185,7 @@ impl Hook for Tricks {
 
 async fn tricked() -> (Arc<Tricks>, Bus) {
     let clock = TokioClock::start();
-    let store: Arc<dyn Stores> = Arc::new(MemoryStore::new(Arc::new(clock)));
+    let store: Arc<dyn Stores> = Arc::new(Store::new(MemoryEngine::new(Arc::new(clock))));
     let tricks = Arc::new(Tricks::default());
     let bus = bus_over(Arc::new(Wrapped::new(store, Arc::clone(&tricks))), clock).await;
     (tricks, bus)

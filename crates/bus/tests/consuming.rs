@@ -23,11 +23,12 @@ use domain::{
     },
     stats as names,
 };
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 use support::{TokioClock, bus_over, event, eventually, is_idle, typed};
 
 struct Bench {
-    store: Arc<MemoryStore>,
+    store: Arc<Store>,
     clock: TokioClock,
     bus: Bus,
 }
@@ -35,7 +36,7 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let clock = TokioClock::start();
-        let store = Arc::new(MemoryStore::new(Arc::new(clock)));
+        let store = Arc::new(Store::new(MemoryEngine::new(Arc::new(clock))));
         let bus = bus_over(store.clone(), clock).await;
         Self { store, clock, bus }
     }

@@ -20,7 +20,8 @@ use faulty::{
     schedule::{FakeSchedule, TokioClock},
     stats::Counts,
 };
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 use tracing::{Metadata, Subscriber, span};
 
 fn parsed(id: &str) -> Event {
@@ -225,15 +226,15 @@ async fn what_a_pump_publishes_is_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_delayed_event_comes_into_the_log_at_its_time_with_what_was_wished_of_it() {
     let clock = TokioClock::new();
-    let store = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
+    let store = Arc::new(Store::new(MemoryEngine::new(Arc::new(clock.clone()))));
     let publisher = Publisher::new(
-        Arc::<MemoryStore>::clone(&store),
+        Arc::<Store>::clone(&store),
         Arc::new(TwoRules),
         Arc::new(clock.clone()),
         PublishSettings::default(),
     )
-    .with_schedule(Arc::<MemoryStore>::clone(&store));
-    let pump = SchedulePump::spawn(Arc::<MemoryStore>::clone(&store), Arc::new(clock.clone()), None);
+    .with_schedule(Arc::<Store>::clone(&store));
+    let pump = SchedulePump::spawn(Arc::<Store>::clone(&store), Arc::new(clock.clone()), None);
     let wishes = PublishOptions {
         delay: Some(Duration::from_secs(60)),
         priority: Priority::High,

@@ -36,7 +36,8 @@ use domain::{
 };
 use fastrand::Rng;
 use servers::{Binary, Config, Server};
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 use storage_redis::{RedisOptions, RedisStore};
 use storage_sqlite::{SqliteOptions, SqliteStore};
 use support::{Behaviour, Service, TokioClock, bus_over, event, eventually, is_idle};
@@ -291,7 +292,7 @@ type Make = fn(TokioClock) -> Making;
 type Making = Pin<Box<dyn Future<Output = (Arc<dyn Stores>, Option<Box<dyn Any>>)>>>;
 
 fn in_memory(clock: TokioClock) -> Making {
-    Box::pin(async move { (Arc::new(MemoryStore::new(Arc::new(clock))) as Arc<dyn Stores>, None) })
+    Box::pin(async move { (Arc::new(Store::new(MemoryEngine::new(Arc::new(clock)))) as Arc<dyn Stores>, None) })
 }
 
 fn in_a_file(clock: TokioClock) -> Making {

@@ -18,6 +18,7 @@
 //!
 //! The logic over these facts is in the bus; a store keeps them, and refuses whoever has lost the lease.
 
+mod gaps;
 mod key;
 mod lane;
 
@@ -26,6 +27,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use gaps::{MAX_GAPS, note_gap};
 pub use key::{GroupKey, Key, partition_of, segment_of};
 pub use lane::{
     BitSet, LaneBatch, LaneFailure, LaneOrigin, LaneProgress, LaneResult, LaneRetry, NewLaneBatch,
@@ -66,10 +68,46 @@ impl GroupSpec {
         Self { name: name.into(), types: Vec::new(), key: GroupKey::default(), segments: DEFAULT_SEGMENTS }
     }
 
+    /// Checks its bounds.
+    ///
+    /// # Errors
+    /// When the name or the number of segments is out of bounds.
+    pub fn check(&self) -> Result<(), GroupSpecError> {
+        if self.name.is_empty() || self.name.len() > 128 {
+            return Err(GroupSpecError::Name(self.name.len()));
+        }
+        if self.segments == 0 || self.segments > MAX_SEGMENTS {
+            return Err(GroupSpecError::Segments(self.segments));
+        }
+        Ok(())
+    }
+
+    /// What is frozen of it, for people.
+    pub fn describe(&self) -> String {
+        let order = match &self.key {
+            GroupKey::Event => "the order of the events' own keys".to_owned(),
+            GroupKey::Correlation => "the order of correlation ids".to_owned(),
+            GroupKey::Entity(kind) => format!("the order of entities of the kind {kind:?}"),
+            GroupKey::All => "one order of everything".to_owned(),
+        };
+        format!("{order} and {} segments", self.segments)
+    }
+
     /// Whether it takes events of this type.
     pub fn takes(&self, event_type: &str) -> bool {
         self.types.is_empty() || self.types.iter().any(|pattern| pattern.matches(event_type))
     }
+}
+
+/// Why a group cannot be made as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GroupSpecError {
+    /// The name is too short or too long.
+    #[error("the name of a group has 1 to 128 bytes, not {0}")]
+    Name(usize),
+    /// Too few or too many segments.
+    #[error("a group has 1 to 1024 segments, not {0}")]
+    Segments(u16),
 }
 
 /// A group as the store knows it.
@@ -233,14 +271,21 @@ impl GroupStatus {
 /// ```
 /// use domain::group::fair_share;
 /// let alive = ["a", "b", "c"];
-/// assert_eq!(["a", "b", "c"].map(|name| fair_share(16, name, alive)), [6, 5, 5]);
+/// assert_eq!(["a", "b", "c"].map(|name| fair_share(16, 0, name, alive)), [6, 5, 5]);
 /// ```
-pub fn fair_share<'a>(segments: u16, name: &str, alive: impl IntoIterator<Item = &'a str>) -> u16 {
+pub fn fair_share<'a>(
+    segments: u16,
+    partition: u16,
+    name: &str,
+    alive: impl IntoIterator<Item = &'a str>,
+) -> u16 {
     let mut names: Vec<&str> = alive.into_iter().collect();
     names.sort_unstable();
     names.dedup();
     let Some(rank) = names.iter().position(|other| *other == name) else { return 0 };
     let each = usize::from(segments) / names.len();
     let rest = usize::from(segments) % names.len();
-    (each + usize::from(rank < rest)) as u16
+    let alive = names.len();
+    let place = (rank + alive * rest - (usize::from(partition) * rest) % (alive * rest.max(1))) % alive;
+    (each + usize::from(place < rest)) as u16
 }

@@ -14,11 +14,12 @@ use domain::{
     },
 };
 use migrate::{MigrateError, Options, Report, copy};
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 use support::*;
 
-fn memory() -> MemoryStore {
-    MemoryStore::new(Arc::new(SystemClock))
+fn memory() -> Store {
+    Store::new(MemoryEngine::new(Arc::new(SystemClock)))
 }
 
 async fn copied(source: &dyn Stores, target: &dyn Stores) -> Report {

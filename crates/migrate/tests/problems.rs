@@ -10,11 +10,12 @@ use domain::{
     ports::{Atomicity, CheckpointStore, EventStore, ReplayStore, SystemClock},
 };
 use migrate::{Difference, IndexKind, Report};
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 use support::*;
 
-fn memory() -> MemoryStore {
-    MemoryStore::new(Arc::new(SystemClock))
+fn memory() -> Store {
+    Store::new(MemoryEngine::new(Arc::new(SystemClock)))
 }
 
 /// A plain event of a user, so many seconds after ten.

@@ -19,7 +19,8 @@ use std::{
 
 use domain::ports::{EventStore, EventValidator, SchemaSummary, SystemClock, Verdict};
 use migrate::{IndexKind, Layout, MigrateError, Options, Phase, Report, Source, SourceError, migrate};
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 use support::*;
 
 /// The ids of the checkpoints' recoveries must be what happened after them.
@@ -146,7 +147,7 @@ async fn a_user_who_may_not_read_is_told_so_and_nothing_is_taken_for_missing() {
     let config = servers::Config { users: vec![half], ..servers::Config::default() };
     let server = servers::Server::start(&servers::Binary::default(), &config).await.unwrap();
     write(&mut Reference::at(&server.url()).await, &events(200)).await;
-    let target = MemoryStore::new(Arc::new(SystemClock));
+    let target = Store::new(MemoryEngine::new(Arc::new(SystemClock)));
     let source = Source::connect(&server.url_with("half", "secret"), Layout::default()).await.unwrap();
     let refused = migrate(&source, &target, &Options::default(), &|_, _, _| {}).await.unwrap_err();
     assert!(matches!(refused, MigrateError::Source(SourceError::Denied(_))), "{refused:?}");
@@ -242,7 +243,7 @@ async fn events_of_one_instant_are_each_taken_once_whatever_the_page() {
         reference.store(event).await;
     }
     reference.send().await;
-    let target = MemoryStore::new(Arc::new(SystemClock));
+    let target = Store::new(MemoryEngine::new(Arc::new(SystemClock)));
     let report = run(&source(&server).await, &target).await;
     assert_eq!((report.found, report.stored, report.complete), (4001, 4001, true));
     check_equal(&all(&target).await, &old);
@@ -298,7 +299,7 @@ async fn ordering_keys_are_those_that_a_publisher_would_have_settled() {
     reference.send().await;
     let source = source(&server).await;
     for (schemas, kind) in [(None, "user"), (Some(Arc::new(ByCourse) as Arc<dyn EventValidator>), "course")] {
-        let target = MemoryStore::new(Arc::new(SystemClock));
+        let target = Store::new(MemoryEngine::new(Arc::new(SystemClock)));
         run_with(&source, &target, &Options { schemas, ..Options::default() }).await;
         assert_eq!(all(&target).await[0].event.ordering_key().kind, kind);
     }
@@ -312,7 +313,7 @@ async fn a_dry_run_says_what_would_be_and_changes_nothing() {
     write(&mut reference, &old).await;
     reference.command(&["HSET", &reference.key("bad"), "event", "{}", "replayCount", "3"]);
     reference.send().await;
-    let (source, target) = (source(&server).await, MemoryStore::new(Arc::new(SystemClock)));
+    let (source, target) = (source(&server).await, Store::new(MemoryEngine::new(Arc::new(SystemClock))));
     let dry = Options { dry_run: true, ..Options::default() };
     let would = run_with(&source, &target, &dry).await;
     assert_eq!(all(&target).await.len(), 0);
@@ -333,7 +334,7 @@ async fn a_dry_run_says_what_would_be_and_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_nothing_is_there_is_an_error_and_not_an_empty_success() {
     let server = server().await;
-    let target = MemoryStore::new(Arc::new(SystemClock));
+    let target = Store::new(MemoryEngine::new(Arc::new(SystemClock)));
     let nothing = migrate(&source(&server).await, &target, &Options::default(), &|_, _, _| {}).await;
     assert_eq!(nothing, Err(MigrateError::NothingThere("cloudmasters:events".to_owned())));
     let nobody = Source::connect("redis://127.0.0.1:1", Layout::default()).await.unwrap_err();

@@ -32,11 +32,12 @@ use crate::{
 /// use std::sync::Arc;
 /// use domain::{Filter, TypePattern, ports::SystemClock};
 /// use replay::{PlanRequest, ReplayManager, ReplayOptions};
-/// use storage_memory::MemoryStore;
+/// use storage_memory::MemoryEngine;
+use store::Store;
 /// use targets::NdjsonTarget;
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-/// let store = Arc::new(MemoryStore::default());
+/// let store = Arc::new(Store::new(MemoryEngine::default()));
 /// let manager = ReplayManager::new(store.clone(), store.clone(), store, None, Arc::new(SystemClock));
 /// let filter = Filter { types: vec![TypePattern::new("user.*")], ..Filter::default() };
 /// let plan = manager.plan(PlanRequest::new(filter), None).await.unwrap();

@@ -12,14 +12,15 @@ use domain::{
 };
 use replay::{GapCause, NewCheckpoint, PlanRequest, ReplayError, ReplayOptions};
 use serde_json::{Map, json};
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 use support::{Recorder, append, manager, store, types, unpaced};
 
 fn named(name: &str) -> NewCheckpoint {
     NewCheckpoint { name: name.to_owned(), ..NewCheckpoint::default() }
 }
 
-async fn trim_to(store: &MemoryStore, newest: u64) {
+async fn trim_to(store: &Store, newest: u64) {
     let rule = RetentionRule { max_events: Some(newest), ..RetentionRule::default() };
     store
         .trim(&TrimRequest {

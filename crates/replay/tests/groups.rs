@@ -28,7 +28,7 @@ fn unpaced() -> GroupReplayOptions {
     GroupReplayOptions { pace: Pace::Unpaced, all: true, ..GroupReplayOptions::default() }
 }
 
-fn manager(store: &Arc<storage_memory::MemoryStore>, clock: TokioClock) -> ReplayManager {
+fn manager(store: &Arc<storage_memory::Store>, clock: TokioClock) -> ReplayManager {
     Slow::new(store, 0, Duration::ZERO).manager(clock)
 }
 

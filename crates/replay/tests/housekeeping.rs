@@ -7,7 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{RetentionRule, ports::*};
 use replay::{Housekeeper, HousekeepingOptions, ReplayManager, retention::in_force};
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 use support::{
     append,
     world::{TokioClock, make_group},
@@ -16,15 +17,15 @@ use support::{
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A store of five events, and a manager, both on tokio's clock.
-async fn keeping(keeps: Keeps) -> (Arc<MemoryStore>, ReplayManager) {
+async fn keeping(keeps: Keeps) -> (Arc<Store>, ReplayManager) {
     let clock = Arc::new(TokioClock::new());
-    let store = Arc::new(MemoryStore::keeping(clock.clone(), keeps));
+    let store = Arc::new(Store::new(MemoryEngine::keeping(clock.clone(), keeps)));
     append(&store, 0..5).await;
     let manager = ReplayManager::new(store.clone(), store.clone(), store.clone(), None, clock);
     (store, manager)
 }
 
-async fn left(store: &MemoryStore) -> u64 {
+async fn left(store: &Store) -> u64 {
     store.info().await.unwrap().events
 }
 

@@ -16,7 +16,8 @@ use domain::{Entity, Filter, RetentionRule, ports::*};
 use replay::{
     Cancel, GroupReplayOptions, JobRunner, Pace, PlanRequest, ReplayManager, ReplayReport, ReplayStatus,
 };
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 use support::{
     dump, replay_counts,
     world::{Consumer, Handed, Makes, Slow, TokioClock, once, times, world},
@@ -32,7 +33,7 @@ enum Meanwhile {
 }
 
 struct Round {
-    store: Arc<MemoryStore>,
+    store: Arc<Store>,
     clock: TokioClock,
     dice: fastrand::Rng,
     events: u64,

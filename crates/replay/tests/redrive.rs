@@ -14,18 +14,19 @@ use std::{
 use domain::{DeadLetter, DeadLetterState, Entity, RetentionRule, ports::*};
 use jiff::SignedDuration;
 use replay::{Cancel, Letters, RedriveReport, Redriver};
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 use support::world::{Consumer, Handed, Makes, Script, Slow, give_up_on, once, times, well, world};
 
-fn redriver(store: &Arc<MemoryStore>) -> Redriver {
-    Redriver::new(Arc::<MemoryStore>::clone(store), Arc::<MemoryStore>::clone(store))
+fn redriver(store: &Arc<Store>) -> Redriver {
+    Redriver::new(Arc::<Store>::clone(store), Arc::<Store>::clone(store))
 }
 
 fn open(limit: usize) -> DeadLetterQuery {
     DeadLetterQuery { states: vec![DeadLetterState::Open], limit, ..DeadLetterQuery::default() }
 }
 
-async fn all(store: &MemoryStore) -> Vec<DeadLetter> {
+async fn all(store: &Store) -> Vec<DeadLetter> {
     store.dead_letters(&DeadLetterQuery { limit: 10_000, ..DeadLetterQuery::default() }).await.unwrap()
 }
 

@@ -16,7 +16,8 @@ use domain::{
 use replay::{
     PlanRequest, ReplayError, ReplayManager, ReplayOptions, ReplayProgress, ReplayReport, ReplayStatus,
 };
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 use support::{
     FaultyReads, NoCounts, Recorder, append, dump, manager, manager_of, replay_counts, store, types, unpaced,
 };
@@ -50,7 +51,7 @@ async fn what_arrives_during_a_replay_is_not_in_it() {
     let manager = manager(&store);
     let plan = manager.plan(PlanRequest::new(Filter::default()), None).await.unwrap();
     append(&store, 200..210).await;
-    let (other, runtime) = (Arc::<MemoryStore>::clone(&store), tokio::runtime::Handle::current());
+    let (other, runtime) = (Arc::<Store>::clone(&store), tokio::runtime::Handle::current());
     let during = move |call: usize| {
         let other = Arc::clone(&other);
         runtime.spawn(async move { append(&other, [1000 + call as u64]).await });

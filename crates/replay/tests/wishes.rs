@@ -11,7 +11,8 @@ use replay::{
     ReplayReport, ReplayStatus,
 };
 use stats::Meter;
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 use support::{
     Recorder, append, types, unpaced,
     world::{Consumer, Handed, Slow, TokioClock, once, times, well, world},
@@ -20,7 +21,7 @@ use tokio::task::JoinHandle;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn manager(store: &Arc<MemoryStore>, clock: TokioClock) -> ReplayManager {
+fn manager(store: &Arc<Store>, clock: TokioClock) -> ReplayManager {
     Slow::new(store, 0, Duration::ZERO).manager(clock)
 }
 

@@ -1,170 +1,112 @@
-//! Every storage port in RAM: the reference model that other stores are compared with, and what unit tests swap in.
+//! A storage engine in RAM: what unit tests swap in, and the model that other engines are compared with.
 //!
-//! One partition, one log epoch. All state is behind one lock that is held for one step and never across an await;
-//! everything is gone when the last handle is dropped.
+//! `log.rs` keeps the events of a partition with their index, `scan.rs` reads them, `rows.rs` keeps what stands beside them, and
+//! `engine.rs` is the port. Each partition is behind one lock that is held for one step and never across an await. Everything is
+//! gone when the last handle is dropped.
+//!
+//! ```
+//! use domain::{Filter, ports::{EventStore, ReadRequest}};
+//! use storage_memory::MemoryEngine;
+//! use store::Store;
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let store = Store::new(MemoryEngine::default());
+//! let page = store.read(&ReadRequest::new(Filter::default(), 10)).await.unwrap();
+//! assert!(page.events.is_empty());
+//! # });
+//! ```
 
-mod append;
-mod checkpoints;
-mod commits;
-mod dead_letters;
-mod erase;
+mod engine;
 #[cfg(feature = "faults")]
 mod faults;
-mod groups;
-mod holds;
 mod index;
-mod lanes;
-mod leases;
-mod read;
-mod replays;
-mod retention;
-mod schedule;
-mod schemas;
-mod state;
-mod stats;
+mod log;
+mod rows;
+mod scan;
 mod verify;
 
-use std::{
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::Duration,
-};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use async_trait::async_trait;
 use domain::{
-    Cursor, Entity, Event, Filter, Position, StoreId, StoredEvent,
+    StorageFailure, StoreId,
     ports::{
-        AppendOutcome, Atomicity, Clock, Erased, EventStore, EventStoreError, Keeps, Page, ReadRequest,
-        StoreInfo, SystemClock, TrimRequest, Trimmed, VerifyReport, event_store::Progress,
+        Clock, Keeps, SystemClock,
+        engine::{EngineInfo, EngineLimits},
     },
 };
-use jiff::Timestamp;
 use tokio::sync::watch;
 
-pub use append::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
+use crate::log::Partition;
 
-use crate::state::State;
+/// Most events of one batch.
+pub const MAX_BATCH_EVENTS: usize = 100_000;
+/// Most bytes of one batch, counted as the events' JSON.
+pub const MAX_BATCH_BYTES: usize = 256 * 1024 * 1024;
 
-/// A store in RAM. Clones are further handles on the same store.
-///
-/// ```
-/// use domain::{Document, Limits, ports::{Atomicity, EventStore}};
-/// use storage_memory::MemoryStore;
-///
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let json = br#"{"id":"e1","type":"t","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"s","metadata":{}}"#;
-/// let event = Document::parse(json, &Limits::default()).unwrap().into_event().unwrap();
-/// let store = MemoryStore::default();
-/// store.append(&[event], Atomicity::Each).await.unwrap();
-/// assert_eq!(store.get(&["e1".to_owned()]).await.unwrap().len(), 1);
-/// # });
-/// ```
+/// An engine in RAM. Clones are further handles on the same store.
 #[derive(Debug, Clone)]
-pub struct MemoryStore {
+pub struct MemoryEngine {
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct Shared {
+    info: EngineInfo,
     clock: Arc<dyn Clock>,
-    state: RwLock<State>,
-    /// The newest sequence; written under the state's lock, so that it never falls.
-    head: watch::Sender<u64>,
+    partitions: Vec<RwLock<Partition>>,
+    /// Counts the appends of all partitions.
+    appends: watch::Sender<u64>,
 }
 
-impl Default for MemoryStore {
-    /// An empty store on the machine's clock.
+impl Default for MemoryEngine {
+    /// An empty store of one partition on the machine's clock.
     fn default() -> Self {
         Self::new(Arc::new(SystemClock))
     }
 }
 
-impl MemoryStore {
-    /// An empty store on a clock of the caller's.
+impl MemoryEngine {
+    /// An empty store of one partition on a clock of the caller's.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self::keeping(clock, Keeps::History)
     }
 
-    /// An empty store that keeps this much. Under [`Keeps::Deliveries`] each trim, whatever its rule, also removes what
-    /// every group has passed and the store has had for longer than [`Keeps::DEDUP_WINDOW`].
+    /// An empty store of one partition that keeps this much.
     pub fn keeping(clock: Arc<dyn Clock>, keeps: Keeps) -> Self {
-        let state = RwLock::new(State::new(StoreId(fastrand::u64(..)), keeps));
-        let head = watch::Sender::new(0);
-        Self { shared: Arc::new(Shared { clock, state, head }) }
+        Self::partitioned(clock, keeps, 1)
     }
 
-    /// No step panics half-way, so a poisoned lock still guards a whole state.
-    fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.shared.state.read().unwrap_or_else(PoisonError::into_inner)
+    /// An empty store of several partitions, at least one.
+    pub fn partitioned(clock: Arc<dyn Clock>, keeps: Keeps, partitions: u16) -> Self {
+        let partitions = partitions.max(1);
+        let info = EngineInfo {
+            store: StoreId(fastrand::u64(..)),
+            namespace: "memory".to_owned(),
+            keeps,
+            partitions,
+            limits: EngineLimits {
+                append_events: MAX_BATCH_EVENTS,
+                append_bytes: MAX_BATCH_BYTES,
+                removal_events: 1_000,
+                removal_stretch: u64::MAX,
+            },
+        };
+        let partition = |number| RwLock::new(Partition::new(number));
+        let partitions = (0..partitions).map(partition).collect();
+        Self { shared: Arc::new(Shared { info, clock, partitions, appends: watch::Sender::new(0) }) }
     }
 
-    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
-        self.shared.state.write().unwrap_or_else(PoisonError::into_inner)
+    fn partition(&self, number: u16) -> Result<&RwLock<Partition>, StorageFailure> {
+        let partition = self.shared.partitions.get(usize::from(number));
+        partition.ok_or_else(|| StorageFailure::Other(format!("there is no partition {number}")))
     }
 
-    fn now(&self) -> Timestamp {
-        self.shared.clock.now()
+    /// No step panics half-way, so a poisoned lock still guards a whole partition.
+    fn read(&self, number: u16) -> Result<RwLockReadGuard<'_, Partition>, StorageFailure> {
+        Ok(self.partition(number)?.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Wakes whoever waits for the head. Called under the state's lock.
-    fn show_head(&self, state: &State) {
-        self.shared.head.send_replace(state.last);
-    }
-}
-
-#[async_trait]
-impl EventStore for MemoryStore {
-    async fn append(
-        &self,
-        batch: &[Event],
-        atomicity: Atomicity,
-    ) -> Result<Vec<AppendOutcome>, EventStoreError> {
-        let mut state = self.state_mut();
-        let outcomes = append::append(&mut state, batch, atomicity, self.now())?;
-        self.show_head(&state);
-        Ok(outcomes)
-    }
-
-    async fn read(&self, request: &ReadRequest) -> Result<Page, EventStoreError> {
-        read::page(&self.state(), request)
-    }
-
-    async fn get(&self, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError> {
-        read::get(&self.state(), ids)
-    }
-
-    async fn at(&self, positions: &[Position]) -> Result<Page, EventStoreError> {
-        Ok(read::at(&self.state(), positions))
-    }
-
-    async fn count(&self, filter: &Arc<Filter>, until: Option<&Cursor>) -> Result<u64, EventStoreError> {
-        read::count(&self.state(), filter, until)
-    }
-
-    async fn head(&self) -> Result<Cursor, EventStoreError> {
-        Ok(self.state().head())
-    }
-
-    async fn changed(&self, after: &Cursor, timeout: Duration) -> Result<Cursor, EventStoreError> {
-        let mut head = self.shared.head.subscribe();
-        let after = self.state().sequence_of(after)?;
-        // Neither a timeout nor a closed channel is an error here: both end the wait with the head as it is.
-        let _ = tokio::time::timeout(timeout, head.wait_for(|head| *head > after)).await;
-        Ok(self.state().head())
-    }
-
-    async fn trim(&self, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
-        retention::trim(&mut self.state_mut(), request, self.now())
-    }
-
-    async fn erase(&self, entity: &Entity) -> Result<Erased, EventStoreError> {
-        Ok(erase::erase(&mut self.state_mut(), entity, self.shared.clock.now()))
-    }
-
-    async fn verify(&self, progress: Option<Progress>) -> Result<VerifyReport, EventStoreError> {
-        Ok(verify::verify(&self.state(), progress.as_ref()))
-    }
-
-    async fn info(&self) -> Result<StoreInfo, EventStoreError> {
-        Ok(self.state().info())
+    fn write(&self, number: u16) -> Result<RwLockWriteGuard<'_, Partition>, StorageFailure> {
+        Ok(self.partition(number)?.write().unwrap_or_else(PoisonError::into_inner))
     }
 }

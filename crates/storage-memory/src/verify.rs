@@ -1,27 +1,27 @@
 //! Verifying: every event against its index entries, and every index entry against its event.
 
-use domain::ports::{VerifyReport, event_store::Progress};
-
-use crate::{
-    index::Term,
-    state::{State, position},
+use domain::{
+    Position,
+    ports::{VerifyReport, engine::Checked},
 };
+
+use crate::{index::Term, log::Partition};
 
 /// How many events go by between two reports of progress.
 const PROGRESS_EVERY: u64 = 1_000;
 
-pub(crate) fn verify(state: &State, progress: Option<&Progress>) -> VerifyReport {
+pub(crate) fn verify(state: &Partition, number: u16, checked: Checked<'_>) -> VerifyReport {
     let mut report = VerifyReport::default();
-    verify_events(state, &mut report, progress);
-    verify_terms(state, &mut report);
-    verify_ids(state, &mut report);
+    verify_events(state, number, &mut report, checked);
+    verify_terms(state, number, &mut report);
+    verify_ids(state, number, &mut report);
     report
 }
 
-fn verify_events(state: &State, report: &mut VerifyReport, progress: Option<&Progress>) {
+fn verify_events(state: &Partition, number: u16, report: &mut VerifyReport, checked: Checked<'_>) {
     let total = state.log.len() as u64;
     for (sequence, entry) in &state.log {
-        let at = Some(position(*sequence));
+        let at = Some(Position::new(number, *sequence));
         if let Some(damage) = &entry.damage {
             report.add(at, format!("the event cannot be read: {damage}"));
         }
@@ -34,19 +34,17 @@ fn verify_events(state: &State, report: &mut VerifyReport, progress: Option<&Pro
             report.add(at, "the event has no index entry for its id");
         }
         report.events += 1;
-        if let Some(progress) = progress
-            && (report.events.is_multiple_of(PROGRESS_EVERY) || report.events == total)
-        {
-            progress(report.events, total);
+        if report.events.is_multiple_of(PROGRESS_EVERY) || report.events == total {
+            checked(report.events);
         }
     }
 }
 
-fn verify_terms(state: &State, report: &mut VerifyReport) {
+fn verify_terms(state: &Partition, number: u16, report: &mut VerifyReport) {
     for (term, postings) in state.index.terms() {
         for sequence in postings {
             report.index_entries += 1;
-            let at = Some(position(*sequence));
+            let at = Some(Position::new(number, *sequence));
             match state.log.get(sequence) {
                 None => report.add(at, format!("an index entry for {} has no event", name(term))),
                 Some(entry) if !Term::of(&entry.event).contains(term) => {
@@ -58,11 +56,11 @@ fn verify_terms(state: &State, report: &mut VerifyReport) {
     }
 }
 
-fn verify_ids(state: &State, report: &mut VerifyReport) {
+fn verify_ids(state: &Partition, number: u16, report: &mut VerifyReport) {
     for (id, sequence) in state.index.ids() {
         report.index_entries += 1;
         if state.log.get(&sequence).is_none_or(|entry| entry.event.id() != id) {
-            report.add(Some(position(sequence)), "an index entry for an id is not of its event");
+            report.add(Some(Position::new(number, sequence)), "an index entry for an id is not of its event");
         }
     }
 }

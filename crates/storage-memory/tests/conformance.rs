@@ -2,4 +2,4 @@
 
 mod harness;
 
-conformance::suite!(harness::Memory);
+conformance::suite!(harness::Memory(1));

@@ -19,13 +19,14 @@ use domain::{
     },
     retention::RetentionRule,
 };
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 struct Bench {
     clock: ManualClock,
-    store: MemoryStore,
+    store: Store,
 }
 
 impl Bench {
@@ -35,7 +36,7 @@ impl Bench {
 
     fn keeping(keeps: Keeps) -> Self {
         let clock = ManualClock::default();
-        Self { store: MemoryStore::keeping(Arc::new(clock.clone()), keeps), clock }
+        Self { store: Store::new(MemoryEngine::keeping(Arc::new(clock.clone()), keeps)), clock }
     }
 
     async fn append(&self, count: usize) -> Vec<Event> {

@@ -2,11 +2,12 @@
 
 use conformance::Draft;
 use domain::ports::{Atomicity, EventStore, EventStoreError};
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 
 #[tokio::test]
 async fn a_batch_beyond_the_limit_is_refused_whole() {
-    let store = MemoryStore::default();
+    let store = Store::new(MemoryEngine::default());
     let event = Draft::new("e").event();
     let batch = vec![event; storage_memory::MAX_BATCH_EVENTS + 1];
     let refusal = store.append(&batch, Atomicity::Each).await;

@@ -70,12 +70,6 @@ impl<T> Merge<T> {
         Some((at, self.sources.get_mut(at)?.items.pop_front()?))
     }
 
-    /// Takes what a source has next, if it is known and such as is wanted.
-    pub(crate) fn take_from(&mut self, source: usize, wanted: impl Fn(&T) -> bool) -> Option<T> {
-        let source = self.sources.get_mut(source)?;
-        source.items.front().is_some_and(wanted).then(|| source.items.pop_front()).flatten()
-    }
-
     /// Whether nothing known of a source is left.
     pub(crate) fn is_empty(&self, source: usize) -> bool {
         self.sources.get(source).is_none_or(|source| source.items.is_empty())

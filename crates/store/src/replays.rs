@@ -26,9 +26,7 @@ use crate::{
     holds::bump_hold_versions,
     partition::Partition,
     retry::OptimisticRetry,
-    rows::{
-        HOLDS, by_time, counter, from_json, named, number, number_key, of, text, time_and_id, to_json,
-    },
+    rows::{HOLDS, by_time, counter, from_json, named, number, number_key, of, text, time_and_id, to_json},
 };
 
 /// What changes of a replay.
@@ -294,7 +292,8 @@ impl Partition<'_> {
 
     async fn results_here(self, id: &str, limit: usize) -> Result<Vec<LaneResult>, StorageFailure> {
         let rows = self.get(&[Read::first(of(SpaceKind::ReplayResult, id), limit)]).await?.range();
-        let read = |(_, value): &(Vec<u8>, Vec<u8>)| from_json(value, || format!("a result of the replay {id}"));
+        let read =
+            |(_, value): &(Vec<u8>, Vec<u8>)| from_json(value, || format!("a result of the replay {id}"));
         rows.iter().map(read).collect()
     }
 
@@ -483,8 +482,7 @@ impl ReplayStore for Store {
         }
         let records = self.first().replay_records(&ids).await?;
         let now = self.first().get(&[]).await?.now;
-        let waits =
-            |(record, row): &(ReplayRecord, ReplayRow)| !record.state.is_final() && !row.is_run(now);
+        let waits = |(record, row): &(ReplayRecord, ReplayRow)| !record.state.is_final() && !row.is_run(now);
         Ok(records.into_iter().filter(waits).map(|(record, _)| record).collect())
     }
 

@@ -114,12 +114,8 @@ pub(crate) fn letters_in(group: &str, state: DeadLetterState) -> Space {
 }
 
 /// Every state of a dead letter, in the order of counts.
-pub(crate) const LETTER_STATES: [DeadLetterState; 4] = [
-    DeadLetterState::Open,
-    DeadLetterState::Redriving,
-    DeadLetterState::Handled,
-    DeadLetterState::Discarded,
-];
+pub(crate) const LETTER_STATES: [DeadLetterState; 4] =
+    [DeadLetterState::Open, DeadLetterState::Redriving, DeadLetterState::Handled, DeadLetterState::Discarded];
 
 pub(crate) fn state_name(state: DeadLetterState) -> &'static str {
     match state {

@@ -370,7 +370,8 @@ impl ScheduleStore for Store {
         });
         let mut outcomes = HashMap::new();
         for (number, part) in (0u16..).zip(reached(join_all(asks).await)?) {
-            outcomes.extend(part.unwrap_or_default().into_iter().map(|(id, outcome)| ((number, id), outcome)));
+            outcomes
+                .extend(part.unwrap_or_default().into_iter().map(|(id, outcome)| ((number, id), outcome)));
         }
         // As they were due; what came in between is last.
         let known = due.into_iter().filter_map(|(place, number)| outcomes.remove_entry(&(number, place.id)));

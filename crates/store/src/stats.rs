@@ -82,11 +82,7 @@ fn samples(minute: i64, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<StatSample>, 
 
 impl Store {
     /// Minutes after one, or from the first, and before another, or to the last.
-    async fn minutes(
-        &self,
-        after: Option<i64>,
-        before: Option<i64>,
-    ) -> Result<Vec<i64>, StorageFailure> {
+    async fn minutes(&self, after: Option<i64>, before: Option<i64>) -> Result<Vec<i64>, StorageFailure> {
         let read = Read::Range {
             space: Space::of(SpaceKind::StatMinute),
             after: after.map(minute_key),

@@ -268,7 +268,10 @@ impl<T> Divided<T> {
 
     /// Partitions that something falls to, each with that.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (u16, &[T])> {
-        (0u16..).zip(&self.parts).filter(|(_, (part, _))| !part.is_empty()).map(|(at, (part, _))| (at, &part[..]))
+        (0u16..)
+            .zip(&self.parts)
+            .filter(|(_, (part, _))| !part.is_empty())
+            .map(|(at, (part, _))| (at, &part[..]))
     }
 
     /// What each partition of [`Divided::parts`] answered, in the order of the list; `none` where nothing was answered.

@@ -4,6 +4,7 @@
 //! what was found both times is reported.
 
 mod groups;
+mod ids;
 mod letters;
 mod rest;
 
@@ -26,7 +27,10 @@ impl Findings {
     }
 
     /// A value, if it can be read: what cannot be read is a finding, an engine that cannot be asked is a failure.
-    pub(crate) fn readable<T>(&mut self, read: Result<T, StorageFailure>) -> Result<Option<T>, StorageFailure> {
+    pub(crate) fn readable<T>(
+        &mut self,
+        read: Result<T, StorageFailure>,
+    ) -> Result<Option<T>, StorageFailure> {
         match read {
             Ok(value) => Ok(Some(value)),
             Err(StorageFailure::Corrupt(detail)) => {
@@ -39,7 +43,10 @@ impl Findings {
 }
 
 /// Checks every event, index entry and row.
-pub(crate) async fn verify(store: &Store, progress: Option<Progress>) -> Result<VerifyReport, StorageFailure> {
+pub(crate) async fn verify(
+    store: &Store,
+    progress: Option<Progress>,
+) -> Result<VerifyReport, StorageFailure> {
     let total: u64 = store.states().await?.iter().map(|state| state.events).sum();
     let mut report = VerifyReport::default();
     let before = AtomicU64::new(0);
@@ -56,6 +63,9 @@ pub(crate) async fn verify(store: &Store, progress: Option<Progress>) -> Result<
         for detail in rows(store, partition).await? {
             report.add(None, detail);
         }
+    }
+    if !store.is_single() {
+        ids::check(store, total, &mut report).await?;
     }
     Ok(report)
 }

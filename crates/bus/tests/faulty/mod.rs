@@ -22,7 +22,8 @@ use domain::{
 };
 use jiff::Timestamp;
 use serde_json::Value;
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 
 /// A clock that stands still.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +80,7 @@ pub enum Fault {
 /// A store in memory whose appends fail as scripted, and take some time.
 #[derive(Debug, Default)]
 pub struct FaultyStore {
-    pub inner: MemoryStore,
+    pub inner: Store,
     pub faults: Mutex<VecDeque<Fault>>,
     pub batches: Mutex<Vec<Vec<String>>>,
     pub append_takes: Duration,

@@ -25,7 +25,8 @@ use domain::{
 };
 use jiff::Timestamp;
 use replay::{Pace, ReplayManager, ReplayOptions};
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 use tokio::time::Instant;
 
 /// Event n: its type by n modulo 3, its user by n modulo 5.
@@ -40,26 +41,26 @@ pub fn event(n: u64) -> Event {
 }
 
 /// A store of events 0 to `count` - 1.
-pub async fn store(count: u64) -> Arc<MemoryStore> {
-    let store = Arc::new(MemoryStore::default());
+pub async fn store(count: u64) -> Arc<Store> {
+    let store = Arc::new(Store::new(MemoryEngine::default()));
     append(&store, 0..count).await;
     store
 }
 
-pub async fn append(store: &MemoryStore, numbers: impl IntoIterator<Item = u64>) {
+pub async fn append(store: &Store, numbers: impl IntoIterator<Item = u64>) {
     let events: Vec<Event> = numbers.into_iter().map(event).collect();
     for batch in events.chunks(10_000) {
         store.append(batch, Atomicity::AllOrNothing).await.unwrap();
     }
 }
 
-pub fn manager(store: &Arc<MemoryStore>) -> ReplayManager {
-    manager_of(Arc::<MemoryStore>::clone(store), store)
+pub fn manager(store: &Arc<Store>) -> ReplayManager {
+    manager_of(Arc::<Store>::clone(store), store)
 }
 
 /// A manager that reads `events` and keeps the rest in `store`.
-pub fn manager_of(events: Arc<dyn EventStore>, store: &Arc<MemoryStore>) -> ReplayManager {
-    let (replays, checkpoints) = (Arc::<MemoryStore>::clone(store), Arc::<MemoryStore>::clone(store));
+pub fn manager_of(events: Arc<dyn EventStore>, store: &Arc<Store>) -> ReplayManager {
+    let (replays, checkpoints) = (Arc::<Store>::clone(store), Arc::<Store>::clone(store));
     ReplayManager::new(events, replays, checkpoints, None, Arc::new(SystemClock))
 }
 
@@ -72,7 +73,7 @@ pub fn types(pattern: &str) -> Filter {
 }
 
 /// Everything that can be seen of a store's events but their replay counts.
-pub async fn dump(store: &MemoryStore) -> Vec<(Position, String, Timestamp)> {
+pub async fn dump(store: &Store) -> Vec<(Position, String, Timestamp)> {
     let mut request = ReadRequest::new(Filter::default(), 1000);
     let mut all = Vec::new();
     loop {
@@ -89,7 +90,7 @@ pub async fn dump(store: &MemoryStore) -> Vec<(Position, String, Timestamp)> {
     }
 }
 
-pub async fn replay_counts(store: &MemoryStore) -> Vec<u32> {
+pub async fn replay_counts(store: &Store) -> Vec<u32> {
     let page = store.read(&ReadRequest::new(Filter::default(), 1000)).await.unwrap();
     page.events.iter().map(|stored| stored.replay_count).collect()
 }
@@ -144,7 +145,7 @@ impl ReplayTarget for Recorder {
 /// A store whose reads fail as scripted.
 #[derive(Debug)]
 pub struct FaultyReads {
-    pub inner: Arc<MemoryStore>,
+    pub inner: Arc<Store>,
     /// Reads that succeed before the failures begin.
     pub healthy: AtomicUsize,
     pub failures: Mutex<VecDeque<EventStoreError>>,
@@ -152,7 +153,7 @@ pub struct FaultyReads {
 
 impl FaultyReads {
     pub fn new(
-        inner: &Arc<MemoryStore>,
+        inner: &Arc<Store>,
         healthy: usize,
         failures: impl IntoIterator<Item = EventStoreError>,
     ) -> Arc<Self> {
@@ -225,7 +226,7 @@ impl EventStore for FaultyReads {
 /// Refuses to raise replay counts.
 #[derive(Debug, Default)]
 pub struct NoCounts {
-    pub inner: MemoryStore,
+    pub inner: Store,
     pub failures: Mutex<VecDeque<StorageFailure>>,
     pub calls: AtomicUsize,
 }

@@ -23,7 +23,8 @@ use domain::{
 };
 use jiff::{SignedDuration, Timestamp};
 use replay::ReplayManager;
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::append;
@@ -51,7 +52,7 @@ pub type Enqueued = Arc<Mutex<Vec<(Instant, Vec<u64>)>>>;
 /// A handle on a store whose calls take a while, before they are made and after.
 #[derive(Clone)]
 pub struct Slow {
-    pub store: Arc<MemoryStore>,
+    pub store: Arc<Store>,
     pub enqueued: Enqueued,
     dice: Arc<Mutex<fastrand::Rng>>,
     most_micros: u64,
@@ -60,7 +61,7 @@ pub struct Slow {
 }
 
 impl Slow {
-    pub fn new(store: &Arc<MemoryStore>, seed: u64, most: Duration) -> Self {
+    pub fn new(store: &Arc<Store>, seed: u64, most: Duration) -> Self {
         Self {
             store: Arc::clone(store),
             enqueued: Enqueued::default(),
@@ -237,7 +238,7 @@ pub struct Consumer(JoinHandle<()>);
 
 impl Consumer {
     pub fn start(
-        store: &Arc<MemoryStore>,
+        store: &Arc<Store>,
         group: &str,
         handed: &Handed,
         takes: Duration,
@@ -267,7 +268,7 @@ impl Drop for Consumer {
 }
 
 struct Player {
-    store: Arc<MemoryStore>,
+    store: Arc<Store>,
     group: String,
     handed: Handed,
     takes: Duration,
@@ -372,7 +373,7 @@ pub fn new_letter(sequence: u64) -> NewDeadLetter {
 }
 
 /// Has a group give up on events, as its consumer would.
-pub async fn give_up_on(store: &MemoryStore, group: &str, sequences: impl IntoIterator<Item = u64>) {
+pub async fn give_up_on(store: &Store, group: &str, sequences: impl IntoIterator<Item = u64>) {
     let (consumer, duration) = ("giver-up".to_owned(), Duration::from_secs(1));
     let request = LeaseRequest { group: group.to_owned(), consumer: consumer.clone(), token: 7, duration };
     let (lease, state) = store.lease(&request).await.unwrap().taken.remove(0);
@@ -383,9 +384,9 @@ pub async fn give_up_on(store: &MemoryStore, group: &str, sequences: impl IntoIt
 }
 
 /// A store of so many events, on a clock that follows tokio's, with these groups at its end.
-pub async fn world(events: u64, groups: &[(&str, &str)]) -> (Arc<MemoryStore>, TokioClock) {
+pub async fn world(events: u64, groups: &[(&str, &str)]) -> (Arc<Store>, TokioClock) {
     let clock = TokioClock::new();
-    let store = Arc::new(MemoryStore::new(Arc::new(clock)));
+    let store = Arc::new(Store::new(MemoryEngine::new(Arc::new(clock))));
     append(&store, 0..events).await;
     for (name, types) in groups {
         make_group(&store, name, types).await;
@@ -393,7 +394,7 @@ pub async fn world(events: u64, groups: &[(&str, &str)]) -> (Arc<MemoryStore>, T
     (store, clock)
 }
 
-pub async fn make_group(store: &MemoryStore, name: &str, types: &str) {
+pub async fn make_group(store: &Store, name: &str, types: &str) {
     let types = types.split_whitespace().map(TypePattern::new).collect();
     let spec = GroupSpec { types, ..GroupSpec::new(name) };
     store.create_group(&spec, &store.head().await.unwrap()).await.unwrap();

@@ -26,7 +26,7 @@ impl EventStore for Faulty {
         if self.fault == Fault::LosesIndexEntries
             && let Some(AppendOutcome::Stored(position)) = outcomes.get(3)
         {
-            self.store.drop_index_entry(*position);
+            self.engine.drop_index_entry(*position);
         }
         Ok(outcomes)
     }

@@ -14,7 +14,8 @@ use std::{
 use async_trait::async_trait;
 use conformance::{Faults, Harness, ManualClock, Storage, Stores};
 use domain::group::Lease;
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 
 /// What is wrong with a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +86,8 @@ pub(crate) enum Fault {
 /// The store.
 #[derive(Debug, Clone)]
 pub(crate) struct Faulty {
-    store: MemoryStore,
+    store: Store,
+    engine: MemoryEngine,
     clock: ManualClock,
     fault: Fault,
     /// The newest lease of each segment, as the store gave it.
@@ -98,8 +100,9 @@ pub(crate) struct FaultyHarness(pub(crate) Fault);
 #[async_trait]
 impl Harness for FaultyHarness {
     async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage> {
-        let store = MemoryStore::new(Arc::new(clock.clone()));
-        Box::new(FaultyStorage(Faulty { store, clock, fault: self.0, newest: Arc::default() }))
+        let engine = MemoryEngine::new(Arc::new(clock.clone()));
+        let store = Store::new(engine.clone());
+        Box::new(FaultyStorage(Faulty { store, engine, clock, fault: self.0, newest: Arc::default() }))
     }
 }
 

@@ -5,29 +5,34 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use conformance::{Faults, Harness, ManualClock, Storage, Stores};
 use domain::{Position, ports::Keeps};
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
+use store::Store;
 
-/// Makes stores in RAM.
-pub(crate) struct Memory;
+/// Makes stores in RAM of so many partitions.
+pub(crate) struct Memory(pub(crate) u16);
 
 #[async_trait]
 impl Harness for Memory {
+    fn partitions(&self) -> u16 {
+        self.0
+    }
+
     async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage> {
-        Box::new(InRam(MemoryStore::new(Arc::new(clock))))
+        Box::new(InRam(MemoryEngine::partitioned(Arc::new(clock), Keeps::History, self.0)))
     }
 
     async fn fresh_keeping(&self, clock: ManualClock, keeps: Keeps) -> Option<Box<dyn Storage>> {
-        Some(Box::new(InRam(MemoryStore::keeping(Arc::new(clock), keeps))))
+        Some(Box::new(InRam(MemoryEngine::partitioned(Arc::new(clock), keeps, self.0))))
     }
 }
 
-/// One store; its clones stand for other processes.
-pub(crate) struct InRam(pub(crate) MemoryStore);
+/// One store; handles on it stand for other processes.
+pub(crate) struct InRam(pub(crate) MemoryEngine);
 
 #[async_trait]
 impl Storage for InRam {
     async fn open(&self) -> Arc<dyn Stores> {
-        Arc::new(self.0.clone())
+        Arc::new(Store::new(self.0.clone()))
     }
 
     fn faults(&self) -> Option<&dyn Faults> {

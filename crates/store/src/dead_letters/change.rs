@@ -81,9 +81,9 @@ impl Store {
             };
             let divided = Divided::new(self, holders.into_iter().zip(ids.iter().map(String::as_str)));
             let parts: Vec<_> = divided.parts().collect();
-            let asked = parts
-                .iter()
-                .map(|(number, ids)| self.partition(*number).change_some(ids, request, self.partition_count()));
+            let asked = parts.iter().map(|(number, ids)| {
+                self.partition(*number).change_some(ids, request, self.partition_count())
+            });
             let answers = join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>()?;
             changes.extend(divided.gather(DeadLetterChange::Unknown, answers));
         }
@@ -155,7 +155,8 @@ impl Partition<'_> {
         let lanes: Vec<(String, u16)> =
             letters.iter().flatten().filter_map(|stored| lane_of(&stored.letter)).collect();
         let known = self.lane_ends(&lanes).await?;
-        let mut ends: BTreeMap<(String, u16), (u64, Option<Vec<u8>>)> = lanes.into_iter().zip(known).collect();
+        let mut ends: BTreeMap<(String, u16), (u64, Option<Vec<u8>>)> =
+            lanes.into_iter().zip(known).collect();
         let now = self.get(&[]).await?.now;
         let mut changed: HashMap<String, DeadLetterState> = HashMap::new();
         let (mut decided, mut transactions) = (Vec::with_capacity(ids.len()), Vec::new());

@@ -214,11 +214,14 @@ impl Partition<'_> {
                     let Some(last) = page.last() else { break };
                     after = Some(last.clone());
                     let ids: Vec<String> =
-                        page.iter().map(|key| Ok(time_and_id(key)?.1)).collect::<Result<_, StorageFailure>>()?;
-                    purged += self.remove_letters(&ids, |stored| {
-                        stored.letter.state.is_closed() && stored.letter.updated_at < closed_before
-                    })
-                    .await?;
+                        page.iter()
+                            .map(|key| Ok(time_and_id(key)?.1))
+                            .collect::<Result<_, StorageFailure>>()?;
+                    purged += self
+                        .remove_letters(&ids, |stored| {
+                            stored.letter.state.is_closed() && stored.letter.updated_at < closed_before
+                        })
+                        .await?;
                 }
             }
         }
@@ -271,7 +274,9 @@ impl Partition<'_> {
             self.change_some(&[&id], Request::Discard("its event was erased"), partitions).await?;
             let mut retry = OptimisticRetry::new();
             loop {
-                let Some(stored) = self.letters(std::slice::from_ref(&id)).await?.pop().flatten() else { break };
+                let Some(stored) = self.letters(std::slice::from_ref(&id)).await?.pop().flatten() else {
+                    break;
+                };
                 let event_id = stored.letter.event.id().to_owned();
                 let known = self.locate(&[&event_id]).await?.pop().flatten();
                 let mut transaction = Transaction::durable();

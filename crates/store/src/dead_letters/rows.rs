@@ -166,10 +166,7 @@ impl Partition<'_> {
     }
 
     /// The same without events.
-    pub(crate) async fn letter_rows(
-        self,
-        ids: &[String],
-    ) -> Result<Vec<Option<LetterRow>>, StorageFailure> {
+    pub(crate) async fn letter_rows(self, ids: &[String]) -> Result<Vec<Option<LetterRow>>, StorageFailure> {
         let reads: Vec<Read> = ids.iter().map(|id| Read::Row(letter_row(id))).collect();
         let mut found = self.get(&reads).await?;
         ids.iter().map(|id| found.row().map(|value| LetterRow::read(id, &value)).transpose()).collect()

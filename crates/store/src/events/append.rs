@@ -64,7 +64,8 @@ impl Store {
     fn check_size(&self, batch: &[Event]) -> Result<(), EventStoreError> {
         let limits = self.info().limits;
         let bytes: usize = batch.iter().map(Event::size_bytes).sum();
-        let is_single = batch.len() == 1 && bytes <= Limits::default().max_event_bytes.max(limits.append_bytes);
+        let is_single =
+            batch.len() == 1 && bytes <= Limits::default().max_event_bytes.max(limits.append_bytes);
         if batch.len() > limits.append_events || (bytes > limits.append_bytes && !is_single) {
             return Err(EventStoreError::BatchTooLarge {
                 max_events: limits.append_events,

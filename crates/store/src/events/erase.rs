@@ -8,10 +8,7 @@ use domain::{
     group::{Key, segment_of},
     ports::{
         Erased, EventStoreError, Order,
-        engine::{
-            Entry, Guard, Read, Removal, RemovalKind, Removed, Scan, Transaction,
-            log::sequence_of,
-        },
+        engine::{Entry, Guard, Read, Removal, RemovalKind, Removed, Scan, Transaction, log::sequence_of},
     },
 };
 
@@ -88,7 +85,10 @@ impl Store {
     }
 
     /// Entries, which rise, as one removal takes them.
-    pub(crate) fn removal_parts<'e>(&self, going: &'e [Entry]) -> impl Iterator<Item = &'e [Entry]> + use<'e> {
+    pub(crate) fn removal_parts<'e>(
+        &self,
+        going: &'e [Entry],
+    ) -> impl Iterator<Item = &'e [Entry]> + use<'e> {
         let limits = self.info().limits;
         let stretch = move |entry: &Entry| sequence_of(entry) / limits.removal_stretch.max(1);
         let parts = going.chunk_by(move |one, other| stretch(one) == stretch(other));

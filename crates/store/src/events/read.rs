@@ -185,8 +185,17 @@ impl<'a> Reading<'a> {
         let order = self.request.order;
         let Some(place) = self.places.get_mut(at) else { return Ok(()) };
         if place.state.is_none() {
-            for cursor in [&self.request.after, &self.request.until].into_iter().flatten() {
-                check_sequence(at as u16, &page.state, cursor.sequence(at as u16))?;
+            let number = at as u16;
+            if let Some(until) = &self.request.until {
+                check_sequence(number, &page.state, until.sequence(number))?;
+            }
+            if let Some(after) = &self.request.after {
+                // Against log order the place is a bound from above: behind the newest event of all it is beyond the head.
+                let bound = match order {
+                    Order::OldestFirst => after.sequence(number),
+                    Order::NewestFirst => after.sequence(number).saturating_sub(1),
+                };
+                check_sequence(number, &page.state, bound)?;
             }
         }
         let until = *place.until.get_or_insert(page.state.head);

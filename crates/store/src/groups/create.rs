@@ -311,7 +311,8 @@ impl Store {
                     retry.again().await?;
                     continue;
                 };
-                let kept = if partition.number == 0 && !self.is_single() { marks.clone() } else { Vec::new() };
+                let kept =
+                    if partition.number == 0 && !self.is_single() { marks.clone() } else { Vec::new() };
                 if partition.is_committed(&self.resetting(partition, &part, *mark, kept)?).await? {
                     break;
                 }

@@ -23,7 +23,7 @@ use crate::{
     retry::OptimisticRetry,
     rows::{
         HOLDS, by_segment, counter, lane, named, number, number_in, of, of_segment, replay_batch, segment_in,
-        text, to_json,
+        to_json,
     },
     store::Divided,
 };
@@ -92,7 +92,8 @@ impl Store {
         let divided = Divided::new(self, after.iter().map(|place| (of(place), *place)));
         let parts: Vec<_> = divided.parts().collect();
         let each = limit.div_ceil(parts.len().max(1));
-        let asked = parts.iter().map(|(number, after)| self.lane_in(self.partition(*number), group, after, each));
+        let asked =
+            parts.iter().map(|(number, after)| self.lane_in(self.partition(*number), group, after, each));
         Ok(try_join_all(asked).await?.into_iter().flatten().collect())
     }
 
@@ -141,9 +142,7 @@ impl Store {
         let mut reads = Vec::new();
         for (segment, after, end) in asked {
             for kind in [SpaceKind::Lane, SpaceKind::LaneProgress] {
-                reads.extend(
-                    places(*after, *end).map(|place| Read::Row(lane(kind, group, *segment, place))),
-                );
+                reads.extend(places(*after, *end).map(|place| Read::Row(lane(kind, group, *segment, place))));
             }
         }
         let mut found = partition.get(&reads).await?;
@@ -208,7 +207,7 @@ impl Partition<'_> {
         loop {
             let open: Vec<usize> = (0..batches.len()).filter(|at| outcomes.get(*at) == Some(&None)).collect();
             let asked: Vec<&NewLaneBatch> = open.iter().filter_map(|at| batches.get(*at).copied()).collect();
-            let (decided, transactions) = self.decide(runner, &asked).await?;
+            let (decided, transactions) = self.decide_enqueue(runner, &asked).await?;
             if transactions.is_empty() && runner.is_some() && !self.may_run(runner).await? {
                 return Err(GroupStoreError::RunnerFenced);
             }
@@ -247,7 +246,7 @@ impl Partition<'_> {
 
     /// Decides on batches as the lanes are now, each after those before it. A lane only shrinks by what others do meanwhile,
     /// since its end is guarded: so its bound holds.
-    async fn decide(
+    async fn decide_enqueue(
         self,
         runner: Option<&ReplayLease>,
         batches: &[&NewLaneBatch],
@@ -387,9 +386,8 @@ impl Partition<'_> {
         self,
         lanes: &[(String, u16)],
     ) -> Result<Vec<(u64, Option<Vec<u8>>)>, StorageFailure> {
-        let row = |(group, segment): &(String, u16)| {
-            Read::Row(by_segment(SpaceKind::LaneEnd, group, *segment))
-        };
+        let row =
+            |(group, segment): &(String, u16)| Read::Row(by_segment(SpaceKind::LaneEnd, group, *segment));
         let reads: Vec<Read> = lanes.iter().map(row).collect();
         let mut found = self.get(&reads).await?;
         let mut ends = Vec::with_capacity(lanes.len());

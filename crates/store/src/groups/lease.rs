@@ -43,9 +43,10 @@ struct Seen {
 impl Seen {
     /// Whether a consumer has it under its token: also where its time is over and nobody took it.
     fn is_of(&self, request: &LeaseRequest, generation: u64) -> bool {
-        let fence = self.fence.as_ref().is_some_and(|(fence, _)| {
-            fence.token == request.token && fence.generation() == generation
-        });
+        let fence = self
+            .fence
+            .as_ref()
+            .is_some_and(|(fence, _)| fence.token == request.token && fence.generation() == generation);
         fence && self.lease.as_ref().is_some_and(|(lease, _)| lease.consumer == request.consumer)
     }
 
@@ -188,10 +189,8 @@ impl Store {
             places.iter().filter_map(|at| read.segments.get(*at)).collect()
         };
         let extended = segments(&decision.extended);
-        let mut held: Vec<Lease> = extended
-            .iter()
-            .filter_map(|seen| Some(lease(seen.segment, seen.fence.as_ref()?.0)))
-            .collect();
+        let mut held: Vec<Lease> =
+            extended.iter().filter_map(|seen| Some(lease(seen.segment, seen.fence.as_ref()?.0))).collect();
         let taken_segments = segments(&decision.taken);
         let of_blocked =
             |seen: &&Seen| Read::all(of_segment(SpaceKind::Blocked, &request.group, seen.segment));
@@ -252,7 +251,8 @@ fn leasing(
         transaction.put(counter(LEASES), (last + decision.taken.len() as u64).to_string());
         let numbers = last + 1..;
         for (seen, number) in decision.taken.iter().filter_map(|at| read.segments.get(*at)).zip(numbers) {
-            let fence = Fence { epoch: (read.generation << 32) | (number & 0xffff_ffff), token: request.token };
+            let fence =
+                Fence { epoch: (read.generation << 32) | (number & 0xffff_ffff), token: request.token };
             seen.guard(&mut transaction, group);
             let place = by_segment(SpaceKind::Segment, group, seen.segment);
             transaction.guard(Guard::Is(place, seen.place.clone()));

@@ -61,7 +61,11 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(crate) fn read(name: &str, value: Vec<u8>, seen_value: Option<Vec<u8>>) -> Result<Self, StorageFailure> {
+    pub(crate) fn read(
+        name: &str,
+        value: Vec<u8>,
+        seen_value: Option<Vec<u8>>,
+    ) -> Result<Self, StorageFailure> {
         let row: GroupRow = from_json(&value, || format!("the group {name:?}"))?;
         let seen = match &seen_value {
             Some(seen) => instant(seen)?,

@@ -49,12 +49,18 @@ impl Store {
         // The first that answers says whether there is the group.
         let mut parts = parts.into_iter().flatten();
         let Some(Some(first)) = parts.next() else { return Ok(None) };
-        let mut whole =
-            GroupStatus { record: first.record, segments: first.segments, consumers: Vec::new(), unreachable };
+        let mut whole = GroupStatus {
+            record: first.record,
+            segments: first.segments,
+            consumers: Vec::new(),
+            unreachable,
+        };
         let mut consumers: BTreeMap<String, ConsumerStatus> = BTreeMap::new();
         let mut add_consumers = |of_part: Vec<ConsumerStatus>| {
             for own in of_part {
-                let known = consumers.entry(own.name.clone()).or_insert(ConsumerStatus { segments: 0, ..own.clone() });
+                let known = consumers
+                    .entry(own.name.clone())
+                    .or_insert(ConsumerStatus { segments: 0, ..own.clone() });
                 known.alive_until = known.alive_until.max(own.alive_until);
                 known.segments += own.segments;
             }
@@ -183,10 +189,7 @@ pub(crate) fn blocked_keys(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<BlockedKey
 }
 
 /// The consumers that are alive, by name.
-fn alive(
-    rows: &[(Vec<u8>, Vec<u8>)],
-    now: Timestamp,
-) -> Result<Vec<(String, Timestamp)>, StorageFailure> {
+fn alive(rows: &[(Vec<u8>, Vec<u8>)], now: Timestamp) -> Result<Vec<(String, Timestamp)>, StorageFailure> {
     let mut alive = Vec::new();
     for (key, value) in rows {
         let row = ConsumerRow::read(value)?;

@@ -113,7 +113,9 @@ async fn check_segment(
         let read: Result<domain::group::BlockedKey, _> = from_json(&value, || "a blocked key".to_owned());
         let Some(row) = findings.readable(read.map_err(named))? else { continue };
         if crate::rows::blocked(name, segment, &row.key).key != key {
-            findings.add(format!("the group {name:?}, segment {segment}: a blocked key is in the row of another"));
+            findings.add(format!(
+                "the group {name:?}, segment {segment}: a blocked key is in the row of another"
+            ));
         }
     }
     let (mut held, mut last, mut places) = (0, 0, HashSet::new());

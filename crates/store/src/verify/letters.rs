@@ -12,8 +12,8 @@ use crate::{
     dead_letters::rows::LetterRow,
     partition::Partition,
     rows::{
-        LETTER_STATES, event, letter_at, letters_in, number_in, number_key, of, state_name, text, text_in, time_and_id,
-        time_key,
+        LETTER_STATES, event, letter_at, letters_in, number_in, number_key, of, state_name, text, text_in,
+        time_and_id, time_key,
     },
 };
 
@@ -192,7 +192,9 @@ impl All {
                 findings.add(format!("the dead letter {id} is not on the list of all"));
             }
             if !self.groups.contains(group) {
-                findings.add(format!("the group {group:?} has dead letters, and is not on the list of those that do"));
+                findings.add(format!(
+                    "the group {group:?} has dead letters, and is not on the list of those that do"
+                ));
             } else if !lists.contains(&(group.clone(), row.state, entry)) {
                 findings.add(format!(
                     "the dead letter {id} is not on the list of the group {group:?} and the state {state}"

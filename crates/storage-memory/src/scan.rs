@@ -1,4 +1,4 @@
-//! Reading: walk the shortest index that the filter names, and ask the filter about each event on the way.
+//! Scans: walk the shortest index that the filter names, and hold each event on the way against the filter.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,77 +6,54 @@ use std::{
 };
 
 use domain::{
-    Cursor, Filter, Position, StorageFailure, StoredEvent,
-    ports::{EventStoreError, Order, Page, ReadRequest},
+    Filter,
+    ports::{
+        Order,
+        engine::{Scan, ScanPage, log::bytes_of},
+    },
 };
+use jiff::Timestamp;
 
 use crate::{
     index::{Postings, Term},
-    state::{Entry, State, sequence},
+    log::{Logged, Partition},
 };
 
 /// Most events that one page looks at, so that a filter which matches little does not hold the lock for long.
 const MAX_EXAMINED: usize = 4_096;
 
-pub(crate) fn page(state: &State, request: &ReadRequest) -> Result<Page, EventStoreError> {
-    let mut walk = Walk::new(state, request)?;
-    let candidates = Candidates::of(state, &request.filter);
+pub(crate) fn page(state: &Partition, request: &Scan<'_>, now: Timestamp) -> ScanPage {
+    let mut walk = Walk::new(state, request);
+    let candidates = Candidates::of(state, request.filter);
     let limit = request.limit.max(1);
-    let mut page = Page::default();
-    let mut examined = 0;
+    let mut page = ScanPage { entries: Vec::new(), next: None, state: state.state(now) };
+    let (mut examined, mut bytes) = (0, 0);
     while let Some(sequence) = candidates.next(state, &walk) {
-        if page.events.len() + page.corrupt.len() == limit || examined == MAX_EXAMINED {
-            page.next = walk.reached.map(|reached| state.cursor(reached));
+        if page.entries.len() == limit || examined == MAX_EXAMINED || bytes >= request.max_bytes {
+            page.next = walk.reached;
             break;
         }
         examined += 1;
         walk.reach(sequence);
-        let Some(entry) = state.log.get(&sequence) else { continue };
-        match entry.read(sequence) {
-            Err(corrupt) => page.corrupt.push(corrupt),
-            Ok(stored) if request.filter.matches(&stored.event) => page.events.push(stored),
-            Ok(_) => {}
+        let Some(entry) = state.entry(sequence) else { continue };
+        if entry.as_ref().map_or(true, |stored| request.filter.matches(&stored.event)) {
+            bytes += bytes_of(&entry);
+            page.entries.push(entry);
         }
     }
-    Ok(page)
+    page
 }
 
-pub(crate) fn count(state: &State, filter: &Filter, until: Option<&Cursor>) -> Result<u64, EventStoreError> {
-    let mut walk = Walk::forth(until.map_or(Ok(state.last), |until| state.sequence_of(until))?);
+pub(crate) fn count(state: &Partition, filter: &Filter, until: u64) -> u64 {
+    let mut walk = Walk::forth(until.min(state.head));
     let candidates = Candidates::of(state, filter);
     let mut count = 0;
     while let Some(sequence) = candidates.next(state, &walk) {
         walk.reach(sequence);
-        let counts = |entry: &Entry| entry.damage.is_none() && filter.matches(&entry.event);
+        let counts = |logged: &Logged| logged.damage.is_none() && filter.matches(&logged.event);
         count += u64::from(state.log.get(&sequence).is_some_and(counts));
     }
-    Ok(count)
-}
-
-pub(crate) fn get(state: &State, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError> {
-    let found = ids.iter().filter_map(|id| {
-        let sequence = state.index.id(id)?;
-        Some(state.log.get(&sequence)?.read(sequence))
-    });
-    found
-        .map(|read| {
-            read.map_err(|corrupt| {
-                StorageFailure::Corrupt(format!("event at {}: {}", corrupt.position, corrupt.detail)).into()
-            })
-        })
-        .collect()
-}
-
-pub(crate) fn at(state: &State, positions: &[Position]) -> Page {
-    let mut page = Page::default();
-    for sequence in positions.iter().copied().filter_map(sequence) {
-        match state.log.get(&sequence).map(|entry| entry.read(sequence)) {
-            Some(Ok(stored)) => page.events.push(stored),
-            Some(Err(corrupt)) => page.corrupt.push(corrupt),
-            None => {}
-        }
-    }
-    page
+    count
 }
 
 /// What of the log is still to be walked: the sequences above `low` up to `high`.
@@ -92,16 +69,15 @@ impl Walk {
         Self { order: Order::OldestFirst, low: 0, high: until, reached: None }
     }
 
-    fn new(state: &State, request: &ReadRequest) -> Result<Self, EventStoreError> {
-        let after = request.after.as_ref().map(|after| state.sequence_of(after)).transpose()?;
-        let until = request.until.as_ref().map_or(Ok(state.last), |until| state.sequence_of(until))?;
+    fn new(state: &Partition, request: &Scan<'_>) -> Self {
+        let until = request.until.map_or(state.head, |until| until.min(state.head));
         let mut walk = Self { order: request.order, ..Self::forth(until) };
-        match (after, request.order) {
+        match (request.after, request.order) {
             (None, _) => {}
             (Some(after), Order::OldestFirst) => walk.low = after,
             (Some(after), Order::NewestFirst) => walk.high = until.min(after.saturating_sub(1)),
         }
-        Ok(walk)
+        walk
     }
 
     fn reach(&mut self, sequence: u64) {
@@ -124,7 +100,7 @@ impl Walk {
         }
     }
 
-    fn next_in_log(&self, log: &BTreeMap<u64, Entry>) -> Option<u64> {
+    fn next_in_log(&self, log: &BTreeMap<u64, Logged>) -> Option<u64> {
         let mut range = log.range(self.range()?).map(|(sequence, _)| *sequence);
         match self.order {
             Order::OldestFirst => range.next(),
@@ -149,7 +125,7 @@ enum Candidates<'a> {
 
 impl<'a> Candidates<'a> {
     /// The shortest of the lists that the filter's parts name.
-    fn of(state: &'a State, filter: &Filter) -> Self {
+    fn of(state: &'a Partition, filter: &Filter) -> Self {
         let terms = |terms: &mut dyn Iterator<Item = Term>| {
             Self::Union(terms.filter_map(|term| state.index.term(&term)).collect())
         };
@@ -174,7 +150,7 @@ impl<'a> Candidates<'a> {
         lists.into_iter().min_by_key(|list| list.len(state)).unwrap_or(Self::All)
     }
 
-    fn len(&self, state: &State) -> usize {
+    fn len(&self, state: &Partition) -> usize {
         match self {
             Self::All => state.log.len(),
             Self::Union(lists) => lists.iter().map(|postings| postings.len()).sum(),
@@ -183,7 +159,7 @@ impl<'a> Candidates<'a> {
     }
 
     /// The first candidate that the walk has not reached.
-    fn next(&self, state: &State, walk: &Walk) -> Option<u64> {
+    fn next(&self, state: &Partition, walk: &Walk) -> Option<u64> {
         match self {
             Self::All => walk.next_in_log(&state.log),
             Self::Union(lists) => lists

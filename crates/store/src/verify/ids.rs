@@ -1,0 +1,109 @@
+//! That an id is in one partition alone. It lies in that of its event's ordering key; a publisher that gives an event another key
+//! has it stored twice.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+use domain::{
+    Position, StorageFailure,
+    ports::{
+        Order, VerifyReport,
+        engine::{IdState, Scan},
+    },
+};
+
+use crate::{Store, partition::Partition};
+
+/// Bits of the filter for each event, and the most of them: 32 MiB. Beyond, more ids are looked up in vain.
+const BITS_AN_EVENT: u64 = 16;
+const MOST_BITS: u64 = 1 << 28;
+/// Events that one read brings, and bytes of them.
+const READ_AT_ONCE: usize = 500;
+const BYTES_AT_ONCE: u64 = 4 * 1024 * 1024;
+
+/// Checks the ids of all partitions.
+pub(super) async fn check(
+    store: &Store,
+    events: u64,
+    report: &mut VerifyReport,
+) -> Result<(), StorageFailure> {
+    let mut met = Met::new(events);
+    let filter = Arc::default();
+    for partition in store.partitions() {
+        let mut after = None;
+        loop {
+            let request = Scan {
+                filter: &filter,
+                order: Order::OldestFirst,
+                after,
+                until: None,
+                limit: READ_AT_ONCE,
+                max_bytes: BYTES_AT_ONCE,
+            };
+            let page = partition.engine.scan(partition.number, &request).await?;
+            for stored in page.entries.iter().flatten().filter(|stored| met.again(stored.event.id())) {
+                let (id, sequence) = (stored.event.id(), stored.position.sequence);
+                report_others(store, partition, sequence, id, report).await?;
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reports an event whose id another partition has as well. It is reported once, by the second that has it.
+async fn report_others(
+    store: &Store,
+    partition: Partition<'_>,
+    sequence: u64,
+    id: &str,
+    report: &mut VerifyReport,
+) -> Result<(), StorageFailure> {
+    let mut others = Vec::new();
+    for other in store.partitions().filter(|other| other.number != partition.number) {
+        if let Some(IdState::Stored(at)) = other.locate(&[id]).await?.pop().flatten()
+            && let Some(Ok(stored)) = other.at(&[at]).await?.pop().flatten()
+            && stored.event.id() == id
+        {
+            others.push(stored.position);
+        }
+    }
+    if others.iter().filter(|other| other.partition < partition.number).count() == 1 {
+        let others: Vec<String> = others.iter().map(Position::to_string).collect();
+        let detail = format!("its id {id:?} is that of another event, too: {}", others.join(", "));
+        report.add(Some(Position::new(partition.number, sequence)), detail);
+    }
+    Ok(())
+}
+
+/// The ids that were met, as a filter that is sure only of those that were not.
+struct Met {
+    bits: Vec<u64>,
+    hashers: [RandomState; 2],
+}
+
+impl Met {
+    /// Of so many events.
+    fn new(events: u64) -> Self {
+        let bits = (events * BITS_AN_EVENT).clamp(1 << 16, MOST_BITS);
+        Self { bits: vec![0; bits.div_ceil(64) as usize], hashers: [RandomState::new(), RandomState::new()] }
+    }
+
+    /// Whether an id may have been met before. It is met now.
+    fn again(&mut self, id: &str) -> bool {
+        let mut known = true;
+        for hasher in &self.hashers {
+            let bit = hasher.hash_one(id) % (64 * self.bits.len() as u64);
+            if let Some(word) = self.bits.get_mut((bit / 64) as usize) {
+                known &= *word & (1 << (bit % 64)) != 0;
+                *word |= 1 << (bit % 64);
+            }
+        }
+        known
+    }
+}
