@@ -2,11 +2,16 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
+use std::sync::Arc;
+
 use domain::{
     Document, Event, Filter, Limits,
-    ports::{AppendOutcome, Atomicity, EventStore, EventStoreError, ReadRequest},
+    ports::{
+        AppendOutcome, Atomicity, Order,
+        engine::{Appended, Scan, StorageEngine, Transaction},
+    },
 };
-use storage_sqlite::{SqliteOptions, SqliteStore};
+use storage_sqlite::{SqliteEngine, SqliteOptions};
 use tempfile::TempDir;
 
 pub(crate) fn event(id: &str, user: &str, note: &str) -> Event {
@@ -16,27 +21,27 @@ pub(crate) fn event(id: &str, user: &str, note: &str) -> Event {
     Document::parse(json.as_bytes(), &Limits::default()).unwrap().into_event().unwrap()
 }
 
-pub(crate) async fn store(folder: &TempDir) -> SqliteStore {
-    SqliteStore::create(SqliteOptions::new(folder.path().join("events.db"))).await.unwrap()
-}
-
-pub(crate) async fn append(store: &SqliteStore, events: &[Event]) -> Vec<AppendOutcome> {
-    store.append(events, Atomicity::Each).await.unwrap()
-}
-
 pub(crate) fn many(count: usize) -> Vec<Event> {
     (0..count).map(|n| event(&format!("e{n}"), &format!("user-{}", n % 7), "hello")).collect()
 }
 
-pub(crate) async fn read_all(store: &SqliteStore) -> Result<Vec<String>, EventStoreError> {
-    let mut request = ReadRequest::new(Filter::default(), 1000);
-    let mut ids = Vec::new();
-    loop {
-        let page = store.read(&request).await?;
-        ids.extend(page.events.iter().map(|stored| stored.event.id().to_owned()));
-        match page.next {
-            Some(next) => request.after = Some(next),
-            None => return Ok(ids),
-        }
+pub(crate) fn options(folder: &TempDir) -> SqliteOptions {
+    SqliteOptions::new(folder.path().join("events.db"))
+}
+
+pub(crate) async fn engine(folder: &TempDir) -> SqliteEngine {
+    SqliteEngine::create(options(folder)).await.unwrap()
+}
+
+/// Appends to an engine, with nothing beside.
+pub(crate) async fn put(engine: &SqliteEngine, events: &[Event]) -> Vec<AppendOutcome> {
+    match engine.append(0, events, Atomicity::Each, &Transaction::new()).await.unwrap() {
+        Appended::Done(outcomes) => outcomes,
+        refused @ Appended::Refused { .. } => panic!("{refused:?}"),
     }
+}
+
+/// A request for all that matches, oldest first.
+pub(crate) fn scan(filter: &Arc<Filter>) -> Scan<'_> {
+    Scan { filter, order: Order::OldestFirst, after: None, until: None, limit: 1000, max_bytes: u64::MAX }
 }
