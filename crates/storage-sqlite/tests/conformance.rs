@@ -1,0 +1,16 @@
+//! The ports' laws, held by the SQLite store: with the index following at once, after a few events, and never within
+//! what a test stores, so that every law meets the index, the unindexed tail, and both together.
+
+mod harness;
+
+mod indexed_at_once {
+    conformance::suite!(crate::harness::SqliteHarness { tail_events: 1, bulk_tail_events: 1 });
+}
+
+mod indexed_after_a_few {
+    conformance::suite!(crate::harness::SqliteHarness { tail_events: 3, bulk_tail_events: 40 });
+}
+
+mod unindexed {
+    conformance::suite!(crate::harness::SqliteHarness { tail_events: 512, bulk_tail_events: 16_384 });
+}

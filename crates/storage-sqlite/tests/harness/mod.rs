@@ -1,0 +1,95 @@
+//! What the suite needs of this adapter: fresh files, further handles on them, and damage by plain SQL.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's way to fail")]
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use conformance::{Faults, Harness, ManualClock, Storage, Stores};
+use domain::{Position, ports::Keeps};
+use rusqlite::Connection;
+use storage_sqlite::{SqliteEngine, SqliteOptions};
+use store::Store;
+use tempfile::TempDir;
+
+pub(crate) struct SqliteHarness {
+    pub(crate) tail_events: u64,
+    pub(crate) bulk_tail_events: u64,
+}
+
+#[async_trait]
+impl Harness for SqliteHarness {
+    async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage> {
+        Box::new(self.file(clock, Keeps::History))
+    }
+
+    async fn fresh_keeping(&self, clock: ManualClock, keeps: Keeps) -> Option<Box<dyn Storage>> {
+        Some(Box::new(self.file(clock, keeps)))
+    }
+}
+
+impl SqliteHarness {
+    fn file(&self, clock: ManualClock, keeps: Keeps) -> File {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.db");
+        File {
+            path,
+            clock,
+            keeps,
+            tail_events: self.tail_events,
+            bulk_tail_events: self.bulk_tail_events,
+            _folder: folder,
+        }
+    }
+}
+
+struct File {
+    path: PathBuf,
+    clock: ManualClock,
+    keeps: Keeps,
+    tail_events: u64,
+    bulk_tail_events: u64,
+    _folder: TempDir,
+}
+
+#[async_trait]
+impl Storage for File {
+    async fn open(&self) -> Arc<dyn Stores> {
+        let options = SqliteOptions {
+            clock: Arc::new(self.clock.clone()),
+            tail_events: self.tail_events,
+            bulk_tail_events: self.bulk_tail_events,
+            keeps: self.keeps,
+            ..SqliteOptions::new(&self.path)
+        };
+        Arc::new(Store::new(SqliteEngine::create(options).await.unwrap()))
+    }
+
+    fn faults(&self) -> Option<&dyn Faults> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Faults for File {
+    async fn damage_event(&self, at: Position) {
+        let sql = "UPDATE event SET json = replace(json, substr(json, 3, 1), '~') WHERE seq = ?1";
+        assert_eq!(execute(&self.path, sql, at), 1);
+    }
+
+    async fn drop_index_entry(&self, at: Position) {
+        assert_eq!(execute(&self.path, "DELETE FROM event_id WHERE seq = ?1", at), 1);
+    }
+
+    async fn plant_index_entry(&self, at: Position) {
+        assert_eq!(execute(&self.path, "INSERT INTO event_id (id, seq) VALUES ('planted', ?1)", at), 1);
+    }
+}
+
+fn execute(path: &Path, sql: &str, at: Position) -> usize {
+    let connection = Connection::open(path).unwrap();
+    connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    connection.execute(sql, [at.sequence as i64]).unwrap()
+}
