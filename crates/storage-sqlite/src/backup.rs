@@ -5,36 +5,30 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use domain::{
-    Event, StorageFailure,
-    ports::{EventStore, Keeps, StoreInfo},
-};
+use domain::{StorageFailure, ports::engine::RemovalKind};
 use rusqlite::{Connection, backup::Backup};
 
 use crate::{
-    append::tombstone,
     connection::{self, Role},
-    dead_letter_rows,
     failure::sqlite,
+    file::{SqliteEngine, SqliteOptions, blocking},
+    index::terms::Kinds,
     layout::{self, Found},
-    leases,
-    remove::remove,
-    replays, schedule,
+    log::{fold::Tail, ids, read},
     state::{State, micros},
-    store::{SqliteOptions, SqliteStore, blocking},
-    terms::Kinds,
+    writer::change::Change,
 };
 
 /// What a restore made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Restored {
     /// The restored store.
-    pub info: StoreInfo,
+    pub engine: SqliteEngine,
     /// Where the store that it replaced was moved to, if nothing could be read from it.
     pub damaged_kept_at: Option<PathBuf>,
 }
 
-impl SqliteStore {
+impl SqliteEngine {
     /// Copies the store to a new file, as it is at this moment; its size in bytes.
     ///
     /// # Errors
@@ -59,60 +53,107 @@ impl SqliteStore {
     ///
     /// The restored log begins a new log epoch and goes on at positions that were never handed out: cursors and
     /// checkpoints that mark what came after the backup answer that their place is lost, instead of meaning other events.
+    /// Its generation is above those of the backup and of the store that it replaces, so leases that these gave are over.
+    ///
+    /// Events that the replaced store had erased do not come back. Where it had erased any, `settle` is called with the
+    /// restored store before that takes its place: copies of such events in rows are for the caller to remove.
     ///
     /// # Errors
-    /// When the backup is no store or damaged; when there is a store already and `replace` is not set, or another
-    /// process has it open.
-    pub async fn restore(
+    /// When the backup is no store, damaged, or of another namespace; when there is a store already and `replace` is not
+    /// set, or another process has it open; when `settle` fails.
+    pub async fn restore<S, F>(
         options: SqliteOptions,
         from: &Path,
         replace: bool,
-    ) -> Result<Restored, StorageFailure> {
-        let (from, to) = (from.to_owned(), options.path.clone());
-        let now = micros(options.clock.now());
-        let damaged_kept_at = blocking(move || restore_file(&from, &to, replace, now)).await?;
-        let store = Self::open(options).await?;
-        let info = store.info().await.map_err(|error| StorageFailure::Other(error.to_string()))?;
-        Ok(Restored { info, damaged_kept_at })
+        settle: S,
+    ) -> Result<Restored, StorageFailure>
+    where
+        S: FnOnce(Self) -> F + Send,
+        F: Future<Output = Result<(), StorageFailure>> + Send,
+    {
+        let (from, to) = (from.to_owned(), options.clone());
+        let mut restoring = blocking(move || Restoring::begin(&from, &to, replace)).await?;
+        if restoring.has_tombstones() {
+            let scratch = SqliteOptions { path: restoring.scratch.clone(), ..options.clone() };
+            restoring.settled = settled(scratch, settle).await;
+        }
+        let damaged_kept_at = blocking(move || restoring.finish()).await?;
+        Ok(Restored { engine: Self::open(options).await?, damaged_kept_at })
     }
 }
 
-fn restore_file(
-    from: &Path,
-    to: &Path,
-    replace: bool,
-    now_micros: i64,
-) -> Result<Option<PathBuf>, StorageFailure> {
+async fn settled<S, F>(scratch: SqliteOptions, settle: S) -> Result<(), StorageFailure>
+where
+    S: FnOnce(SqliteEngine) -> F + Send,
+    F: Future<Output = Result<(), StorageFailure>> + Send,
+{
+    let engine = SqliteEngine::open(scratch).await?;
+    let settled = settle(engine.clone()).await;
+    engine.close().await;
+    settled
+}
+
+/// A restore under way: a copy of the backup is made ready beside the store, then put in its place.
+struct Restoring {
+    target: Target,
+    scratch: PathBuf,
+    settled: Result<(), StorageFailure>,
+    is_placed: bool,
+}
+
+impl Restoring {
+    fn begin(from: &Path, to: &SqliteOptions, replace: bool) -> Result<Self, StorageFailure> {
+        let source = open_backup(from, &to.namespace)?;
+        if let Some(folder) = to.path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| io(&error))?;
+        }
+        let target = Target::take(&to.path, replace)?;
+        let restoring = Self { target, scratch: beside(&to.path), settled: Ok(()), is_placed: false };
+        copy(&source, &restoring.scratch)?;
+        begin_epoch(&restoring.scratch, &restoring.target.replaced, micros(to.clock.now()))?;
+        Ok(restoring)
+    }
+
+    fn has_tombstones(&self) -> bool {
+        !self.target.replaced.tombstones.is_empty()
+    }
+
+    /// Puts the copy in place; where a store that cannot be opened was moved to.
+    fn finish(mut self) -> Result<Option<PathBuf>, StorageFailure> {
+        std::mem::replace(&mut self.settled, Ok(()))?;
+        prepare(&self.scratch, self.has_tombstones())?;
+        self.target.fill_from(&self.scratch)?;
+        self.is_placed = true;
+        Ok(self.target.moved_to.clone())
+    }
+}
+
+impl Drop for Restoring {
+    fn drop(&mut self) {
+        for ending in COMPANIONS {
+            let _ = std::fs::remove_file(with_ending(&self.scratch, ending));
+        }
+        if !self.is_placed {
+            self.target.put_back();
+        }
+    }
+}
+
+/// Opens a backup that is sound.
+fn open_backup(from: &Path, namespace: &str) -> Result<Connection, StorageFailure> {
     if !from.is_file() {
         return Err(StorageFailure::Unavailable(format!("there is no backup at {}", from.display())));
     }
     let source = connection::open(from, Role::Read)?;
-    match layout::inspect(&source)? {
-        Found::Store(version) if version <= layout::VERSION => {}
-        Found::Store(_) => {
-            return Err(StorageFailure::Foreign(
-                "the backup was made by a newer version of this program".into(),
-            ));
-        }
-        Found::Empty => return Err(StorageFailure::Foreign("the backup is empty".into())),
+    if !layout::is_store(&source)? {
+        return Err(StorageFailure::Foreign("the backup is empty".into()));
     }
     let sound: String = source.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sqlite)?;
     if sound != "ok" {
         return Err(StorageFailure::Corrupt(format!("the backup is damaged: {sound}")));
     }
-    if let Some(folder) = to.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| io(&error))?;
-    }
-    let mut target = Target::take(to, replace)?;
-    let scratch = beside(to);
-    let restored = copy(&source, &scratch)
-        .and_then(|()| begin_epoch(&scratch, &target.replaced, now_micros))
-        .and_then(|()| target.fill_from(&scratch));
-    let _ = std::fs::remove_file(&scratch);
-    if restored.is_err() {
-        target.put_back();
-    }
-    restored.map(|()| target.moved_to)
+    layout::check_namespace(&source, namespace)?;
+    Ok(source)
 }
 
 /// What the replaced store leaves to the one that takes its place.
@@ -120,6 +161,8 @@ fn restore_file(
 struct Replaced {
     /// Positions up to here were handed out.
     head: u64,
+    /// Leases up to this generation were.
+    generation: u64,
     /// Ids that were erased stay erased, whatever the backup still has.
     tombstones: Vec<Vec<u8>>,
 }
@@ -179,17 +222,7 @@ impl Target {
         });
         let replaced = match found? {
             Found::Empty => Replaced::default(),
-            Found::Store(_) => {
-                let mut statement = connection.prepare("SELECT digest FROM tombstone").map_err(sqlite)?;
-                let tombstones = statement
-                    .query_map([], |row| row.get(0))
-                    .and_then(Iterator::collect::<Result<_, _>>)
-                    .map_err(sqlite)?;
-                // Perhaps of an older layout, of which this is all that is asked.
-                let head: i64 =
-                    connection.query_row("SELECT head FROM state", [], |row| row.get(0)).map_err(sqlite)?;
-                Replaced { head: head as u64, tombstones }
-            }
+            Found::Store(version) => replaced(&connection, version)?,
         };
         Ok(Self { path: path.to_owned(), connection, replaced, moved_to: None })
     }
@@ -207,6 +240,21 @@ impl Target {
             let _ = std::fs::rename(with_ending(moved_to, ending), with_ending(&self.path, ending));
         }
     }
+}
+
+/// Of a store of another layout, too, this much is known.
+fn replaced(connection: &Connection, version: i64) -> Result<Replaced, StorageFailure> {
+    let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(sqlite);
+    let mut statement = connection.prepare("SELECT digest FROM tombstone").map_err(sqlite)?;
+    let tombstones = statement
+        .query_map([], |row| row.get(0))
+        .and_then(Iterator::collect::<Result<_, _>>)
+        .map_err(sqlite)?;
+    let generation = match version {
+        layout::VERSION => number("SELECT generation FROM state")? as u64,
+        _ => 0,
+    };
+    Ok(Replaced { head: number("SELECT head FROM state")? as u64, generation, tombstones })
 }
 
 fn with_ending(path: &Path, ending: &str) -> PathBuf {
@@ -238,70 +286,67 @@ fn in_use(path: &Path) -> StorageFailure {
 /// Positions of a new epoch begin at the next multiple of this.
 const EPOCH_STRIDE: u64 = 1 << 32;
 
+/// Events that are erased again together.
+const EVENTS_AT_ONCE: usize = 1000;
+
 /// Makes a copy of a backup the beginning of a new history.
 fn begin_epoch(path: &Path, replaced: &Replaced, now_micros: i64) -> Result<(), StorageFailure> {
     let mut connection = connection::open(path, Role::Write)?;
-    layout::migrate(&mut connection, "", Keeps::default(), now_micros)?;
     let transaction = connection.transaction().map_err(sqlite)?;
     let mut state = State::load(&transaction)?;
+    let highest = state.head.max(replaced.head);
+    let next = (highest / EPOCH_STRIDE + 1) * EPOCH_STRIDE;
     transaction
         .execute(
-            "INSERT OR REPLACE INTO epoch (epoch, ended) VALUES (?1, ?2)",
-            (state.epoch as i64, state.head as i64),
+            "INSERT OR REPLACE INTO epoch (epoch, ended, next) VALUES (?1, ?2, ?3)",
+            (state.epoch as i64, state.head as i64, next as i64),
         )
         .map_err(sqlite)?;
     // Named by the time: two restores of one backup are two histories.
     state.epoch = (state.epoch + 1).max(now_micros.unsigned_abs());
-    let highest = state.head.max(replaced.head);
+    state.generation = state.generation.max(replaced.generation) + 1;
     // What is in the log may still be unindexed; the index goes by position and does not mind the gap.
-    state.head = (highest / EPOCH_STRIDE + 1) * EPOCH_STRIDE;
-    leases::fence_all(&transaction)?;
-    replays::fence_all(&transaction)?;
-    erase_again(&transaction, &mut state, replaced)?;
-    state.save(&transaction)?;
-    transaction.commit().map_err(sqlite)?;
-    if !replaced.tombstones.is_empty() {
-        connection.execute_batch("PRAGMA temp_store = FILE; VACUUM").map_err(sqlite)?;
-    }
-    connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).map_err(sqlite)
+    state.head = next;
+    let (mut kinds, mut tail) = (Kinds::default(), Tail::default());
+    let mut change = Change::new(&transaction, state, &mut kinds, &mut tail, now_micros);
+    erase_again(&mut change, replaced)?;
+    change.state.save(&transaction)?;
+    transaction.commit().map_err(sqlite)
 }
 
 /// What was erased after the backup was made does not come back with it.
-fn erase_again(
-    connection: &Connection,
-    state: &mut State,
-    replaced: &Replaced,
-) -> Result<(), StorageFailure> {
-    if replaced.tombstones.is_empty() {
-        return Ok(());
-    }
+fn erase_again(change: &mut Change<'_>, replaced: &Replaced) -> Result<(), StorageFailure> {
     let erased: HashSet<&[u8]> = replaced.tombstones.iter().map(Vec::as_slice).collect();
-    for digest in &replaced.tombstones {
-        connection
-            .execute("INSERT OR IGNORE INTO tombstone (digest) VALUES (?1)", [digest])
-            .map_err(sqlite)?;
+    for digest in &erased {
+        ids::bury(change.connection, digest)?;
     }
-    let mut positions = Vec::new();
-    {
-        let mut statement = connection.prepare("SELECT id, seq FROM event_id").map_err(sqlite)?;
+    let mut sequences = Vec::new();
+    if !erased.is_empty() {
+        let mut statement =
+            change.connection.prepare("SELECT id, seq FROM event_id ORDER BY seq").map_err(sqlite)?;
         let mut rows = statement.query([]).map_err(sqlite)?;
         while let Some(row) = rows.next().map_err(sqlite)? {
             let id: String = row.get(0).map_err(sqlite)?;
-            if erased.contains(tombstone(&id).as_slice()) {
-                positions.push(row.get::<_, i64>(1).map_err(sqlite)? as u64);
+            if erased.contains(ids::digest(&id).as_slice()) {
+                sequences.push(row.get::<_, i64>(1).map_err(sqlite)? as u64);
             }
         }
     }
-    positions.sort_unstable();
-    remove(connection, state, &mut Kinds::default(), &positions, |_| Ok(()))?;
-    let is_erased = |event: &Event| erased.contains(tombstone(event.id()).as_slice());
-    for (id, _) in dead_letter_rows::matching(connection, is_erased)? {
-        dead_letter_rows::remove(connection, &id)?;
-    }
-    for (number, _) in schedule::matching(connection, is_erased)? {
-        schedule::remove(connection, number)?;
+    for some in sequences.chunks(EVENTS_AT_ONCE) {
+        let entries = read::at(change.connection, some)?;
+        change.remove(&entries.into_iter().flatten().collect::<Vec<_>>(), RemovalKind::Erase)?;
     }
     Ok(())
+}
+
+/// Makes one file of a copy, without bytes of what was erased.
+fn prepare(path: &Path, erased: bool) -> Result<(), StorageFailure> {
+    let connection = connection::open(path, Role::Write)?;
+    if erased {
+        connection.execute_batch("PRAGMA temp_store = FILE; VACUUM").map_err(sqlite)?;
+        connection.execute_batch("UPDATE state SET unscrubbed = 0").map_err(sqlite)?;
+    }
+    connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).map_err(sqlite)
 }
 
 fn copy(source: &Connection, to: &Path) -> Result<(), StorageFailure> {

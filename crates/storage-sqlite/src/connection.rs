@@ -7,7 +7,7 @@ use std::{
 };
 
 use domain::StorageFailure;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Params};
 
 use crate::failure::sqlite;
 
@@ -92,6 +92,15 @@ fn configure(connection: &Connection, role: Role) -> rusqlite::Result<()> {
     }
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "trusted_schema", false)
+}
+
+/// Runs a statement that is used often; how many rows it changed.
+pub(crate) fn execute(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+) -> Result<usize, StorageFailure> {
+    connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map_err(sqlite)
 }
 
 /// Runs something that answers at once where a lock stands in its way.

@@ -1,4 +1,4 @@
-//! Every storage port in one SQLite file: the embedded default, for one machine and any number of its processes.
+//! A storage engine in one SQLite file: the embedded default, for one machine and any number of its processes.
 //!
 //! # Constraints
 //! The command line works on the file while services publish to it, so several processes read and write at once.
@@ -14,57 +14,35 @@
 //! at the short unindexed tail themselves. So the cost of six indexes is paid once for hundreds of events, in key
 //! order; and since a fold is part of a commit, no crash can part an event from its index.
 //!
-//! *Groups are rows.* A commit without failures changes one row a segment. It names its lease in the same statement, so a
-//! lease that was lost changes nothing, and no order of processes can part the two.
+//! *Rows are one table.* Everything beside the log is a key and a value, which the crate `store` gives their meaning.
+//! Guards are judged within the transaction that writes, so no order of processes can part the two. Views show the rows
+//! as tables to people with an SQL shell.
 //!
 //! *Reads are pages.* Every page is its own short transaction: an open one would keep the write-ahead log from being
 //! folded back into the file.
 //!
 //! # Durability
 //! WAL with `synchronous=FULL`: an answered append survives the process and, on disks that honour a flush, a power cut.
-//! So are checkpoints, schemas, the schedule, groups that are made, moved or deleted, what people do with dead letters, and
-//! the records of replays. Commits of groups, leases, lanes, replay counts and counters are not waited for: they survive the
-//! process, and a power cut may take the last of them back, all or none of each. What groups had handled since then is
-//! handed over once more. Whatever is waited for takes all that was written before it to the disk as well.
+//! So does a transaction that is asked to be durable. One that is relaxed is not waited for: it survives the process, and
+//! a power cut may take the last of such transactions back, all or none of each. Whatever is waited for takes all that
+//! was written before it to the disk as well.
 //!
 //! The tables are described in [`layout`].
 
-mod append;
 mod backup;
-mod checkpoints;
-mod commits;
 mod connection;
-mod count;
-mod cursor;
-mod dead_letter_rows;
-mod dead_letters;
-mod erase;
+mod engine;
 mod failure;
-mod fold;
-mod group_status;
-mod groups;
-mod holds;
-mod lanes;
+mod file;
+mod index;
 pub mod layout;
-mod leases;
+mod log;
 mod mounts;
-mod plan;
-mod postings;
-mod read;
-mod remove;
-mod replays;
-mod retention;
 mod rows;
-mod schedule;
-mod schemas;
 mod state;
-mod stats;
-mod store;
-mod terms;
 mod verify;
-mod verify_groups;
-mod wake;
+mod views;
 mod writer;
 
 pub use backup::Restored;
-pub use store::{SqliteOptions, SqliteStore};
+pub use file::{SqliteEngine, SqliteOptions};

@@ -1,18 +1,27 @@
 //! The one row of table `state`.
 
-use std::time::Duration;
-
-use domain::{Cursor, StorageFailure, StoreId, ports::Keeps};
+use domain::{
+    StorageFailure, StoreId,
+    ports::{
+        Keeps,
+        engine::{EpochEnd, PartitionState},
+    },
+};
 use jiff::Timestamp;
 use rusqlite::Connection;
 
 use crate::failure::sqlite;
+
+/// A file has one partition.
+pub(crate) const PARTITION: u16 = 0;
 
 /// What every commit reads and writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) store: StoreId,
     pub(crate) epoch: u64,
+    /// Rises with each log epoch, from 1. Leases carry it.
+    pub(crate) generation: u64,
     /// The newest sequence.
     pub(crate) head: u64,
     /// When the newest event was stored, in microseconds. It never falls, whatever the clock does.
@@ -33,7 +42,7 @@ impl State {
     pub(crate) fn load(connection: &Connection) -> Result<Self, StorageFailure> {
         let mut statement = connection
             .prepare_cached(
-                "SELECT store, epoch, head, events, bytes, indexed, trimmed, stored_at, unscrubbed, \
+                "SELECT store, epoch, generation, head, events, bytes, indexed, trimmed, stored_at, unscrubbed, \
                  keeps FROM state WHERE one = 1",
             )
             .map_err(sqlite)?;
@@ -43,14 +52,15 @@ impl State {
                 Ok(Self {
                     store: StoreId(number(0)?),
                     epoch: number(1)?,
-                    head: number(2)?,
-                    events: number(3)?,
-                    bytes: number(4)?,
-                    indexed: number(5)?,
-                    trimmed: number(6)?,
-                    stored_at: row.get(7)?,
-                    unscrubbed: row.get(8)?,
-                    keeps: match row.get_ref(9)?.as_str()? {
+                    generation: number(2)?,
+                    head: number(3)?,
+                    events: number(4)?,
+                    bytes: number(5)?,
+                    indexed: number(6)?,
+                    trimmed: number(7)?,
+                    stored_at: row.get(8)?,
+                    unscrubbed: row.get(9)?,
+                    keeps: match row.get_ref(10)?.as_str()? {
                         DELIVERIES => Keeps::Deliveries,
                         _ => Keeps::History,
                     },
@@ -72,22 +82,44 @@ impl State {
     pub(crate) fn save(&self, connection: &Connection) -> Result<(), StorageFailure> {
         let mut statement = connection
             .prepare_cached(
-                "UPDATE state SET epoch = ?1, head = ?2, events = ?3, bytes = ?4, indexed = ?5, trimmed = ?6, \
-                 stored_at = ?7, unscrubbed = ?8 \
-                 WHERE one = 1",
+                "UPDATE state SET epoch = ?1, generation = ?2, head = ?3, events = ?4, bytes = ?5, indexed = ?6, \
+                 trimmed = ?7, stored_at = ?8, unscrubbed = ?9 WHERE one = 1",
             )
             .map_err(sqlite)?;
-        let [epoch, head, events, bytes, indexed, trimmed] =
-            [self.epoch, self.head, self.events, self.bytes, self.indexed, self.trimmed]
+        let [epoch, generation, head, events, bytes, indexed, trimmed] =
+            [self.epoch, self.generation, self.head, self.events, self.bytes, self.indexed, self.trimmed]
                 .map(|number| number as i64);
-        let row = (epoch, head, events, bytes, indexed, trimmed, self.stored_at, self.unscrubbed);
+        let row = (epoch, generation, head, events, bytes, indexed, trimmed, self.stored_at, self.unscrubbed);
         statement.execute(row).map_err(sqlite)?;
         Ok(())
     }
 
-    /// The cursor at a sequence of this store's present epoch.
-    pub(crate) fn cursor(&self, sequence: u64) -> Cursor {
-        Cursor::new(self.store, self.epoch, vec![sequence])
+    /// The partition, as the port describes it.
+    pub(crate) fn describe(
+        &self,
+        connection: &Connection,
+        now: Timestamp,
+    ) -> Result<PartitionState, StorageFailure> {
+        let mut statement = connection
+            .prepare_cached("SELECT epoch, ended, next FROM epoch ORDER BY ended, epoch")
+            .map_err(sqlite)?;
+        let ends = statement
+            .query_map([], |row| {
+                let number = |at| row.get::<_, i64>(at).map(|number| number as u64);
+                Ok(EpochEnd { epoch: number(0)?, last: number(1)?, next: number(2)? })
+            })
+            .and_then(Iterator::collect::<Result<_, _>>)
+            .map_err(sqlite)?;
+        Ok(PartitionState {
+            head: self.head,
+            epoch: self.epoch,
+            generation: self.generation,
+            ends,
+            events: self.events,
+            bytes: self.bytes,
+            trimmed_through: self.trimmed,
+            now,
+        })
     }
 }
 
@@ -108,24 +140,4 @@ pub(crate) fn micros(time: Timestamp) -> i64 {
 
 pub(crate) fn from_micros(micros: i64) -> Timestamp {
     Timestamp::from_microsecond(micros).unwrap_or_default()
-}
-
-/// An instant so much later, or the last one there is.
-pub(crate) fn later(micros: i64, duration: Duration) -> i64 {
-    let duration = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-    micros.saturating_add(duration).min(self::micros(Timestamp::MAX))
-}
-
-/// An instant so much earlier.
-pub(crate) fn earlier(micros: i64, duration: Duration) -> i64 {
-    micros.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
-}
-
-/// An instant as text that sorts as instants do, to the nanosecond.
-pub(crate) fn exact(time: Timestamp) -> String {
-    format!("{time:.9}")
-}
-
-pub(crate) fn from_exact(text: &str) -> Result<Timestamp, StorageFailure> {
-    text.parse().map_err(|_| StorageFailure::Corrupt(format!("{text:?} is no instant")))
 }

@@ -9,17 +9,19 @@ use std::hash::{Hash, Hasher};
 
 use domain::{
     Position, StorageFailure,
-    ports::{EventStoreError, VerifyReport, event_store::Progress},
+    ports::{VerifyReport, engine::Checked},
 };
-use rusqlite::{Connection, Row};
+use rusqlite::Connection;
 
 use crate::{
     failure::sqlite,
-    postings, rows,
-    state::{State, micros},
-    store::SqliteStore,
-    terms::{self, Kinds, Term, Value},
-    verify_groups,
+    file::SqliteEngine,
+    index::{
+        postings,
+        terms::{self, Kinds, Term, Value, term_of_row},
+    },
+    log::event_row,
+    state::{PARTITION, State, micros},
 };
 
 /// Positions that share a digest.
@@ -35,18 +37,16 @@ const ID: i64 = 0;
 type Digests = HashMap<u64, u64>;
 
 pub(crate) async fn verify(
-    store: &SqliteStore,
-    progress: Option<Progress>,
-) -> Result<VerifyReport, EventStoreError> {
+    engine: &SqliteEngine,
+    checked: Checked<'_>,
+) -> Result<VerifyReport, StorageFailure> {
     let mut report = VerifyReport::default();
-    let pages: Vec<String> =
-        store.reading(|connection, _| Ok::<_, EventStoreError>(check_pages(connection)?)).await?;
-    for detail in pages {
+    for detail in engine.reading(|connection, _| check_pages(connection)).await? {
         report.add(None, detail);
     }
-    let before = store.reading(|_, state| Ok::<_, EventStoreError>(state.clone())).await?;
-    let (log, totals) = walk_log(store, &before, &mut report, progress).await?;
-    let index = walk_index(store, &before, &mut report).await?;
+    let before = engine.reading(|_, state| Ok(state.clone())).await?;
+    let (log, totals) = walk_log(engine, &before, &mut report, checked).await?;
+    let index = walk_index(engine, &before, &mut report).await?;
     let suspects: BTreeSet<u64> = log
         .keys()
         .chain(index.keys())
@@ -57,17 +57,12 @@ pub(crate) async fn verify(
     // A few stretches at a time: a store whose whole index is lost must not fill the memory with findings.
     for some in suspects.chunks(STRETCHES_AT_ONCE) {
         let suspects: BTreeSet<u64> = some.iter().copied().collect();
-        let details = store
-            .reading(move |connection, state| {
-                Ok::<_, EventStoreError>(compare(connection, state, &suspects)?)
-            })
-            .await?;
+        let details = engine.reading(move |connection, state| compare(connection, state, &suspects)).await?;
         for (seq, detail) in details {
-            report.add(Some(Position::new(0, seq)), detail);
+            report.add(Some(Position::new(PARTITION, seq)), detail);
         }
     }
-    check_totals(store, &before, totals, &mut report).await?;
-    verify_groups::check(store, &mut report).await?;
+    check_totals(engine, &before, totals, &mut report).await?;
     Ok(report)
 }
 
@@ -92,20 +87,16 @@ struct Totals {
 }
 
 async fn walk_log(
-    store: &SqliteStore,
+    engine: &SqliteEngine,
     before: &State,
     report: &mut VerifyReport,
-    progress: Option<Progress>,
-) -> Result<(Digests, Totals), EventStoreError> {
+    checked: Checked<'_>,
+) -> Result<(Digests, Totals), StorageFailure> {
     let (mut digests, mut totals) = (Digests::new(), Totals::default());
     let (head, indexed) = (before.head, before.indexed);
     let mut after = 0;
     loop {
-        let page = store
-            .reading(move |connection, _| {
-                Ok::<_, EventStoreError>(log_page(connection, after, head, indexed)?)
-            })
-            .await?;
+        let page = engine.reading(move |connection, _| log_page(connection, after, head, indexed)).await?;
         for (stretch, digest) in page.digests {
             let sum = digests.entry(stretch).or_insert(0);
             *sum = sum.wrapping_add(digest);
@@ -113,11 +104,9 @@ async fn walk_log(
         totals.events += page.totals.events;
         totals.bytes += page.totals.bytes;
         for (seq, detail) in page.findings {
-            report.add(Some(Position::new(0, seq)), detail);
+            report.add(Some(Position::new(PARTITION, seq)), detail);
         }
-        if let Some(progress) = &progress {
-            progress(totals.events.min(before.events), before.events);
-        }
+        checked(totals.events);
         match page.last {
             Some(last) => after = last,
             None => break,
@@ -149,7 +138,7 @@ fn log_page(connection: &Connection, after: u64, head: u64, indexed: u64) -> Res
         let at: i64 = row.get(1).map_err(sqlite)?;
         page.totals.events += 1;
         page.totals.bytes += row.get::<_, i64>(5).map_err(sqlite)? as u64;
-        let row = rows::decode(row).map_err(sqlite)?;
+        let row = event_row::decode(row).map_err(sqlite)?;
         page.last = Some(row.seq);
         match row.event {
             Err(detail) => page.findings.push((row.seq, detail)),
@@ -201,24 +190,22 @@ enum IndexPlace {
 }
 
 async fn walk_index(
-    store: &SqliteStore,
+    engine: &SqliteEngine,
     before: &State,
     report: &mut VerifyReport,
-) -> Result<Digests, EventStoreError> {
+) -> Result<Digests, StorageFailure> {
     let mut digests = Digests::new();
     let (head, indexed) = (before.head, before.indexed);
     let mut place = IndexPlace::Postings(i64::MIN, rusqlite::types::Value::Null, 0);
     loop {
         let from = place.clone();
-        let (page, entries, findings, next) = store
-            .reading(move |connection, now| {
-                Ok::<_, EventStoreError>(match from {
-                    IndexPlace::Postings(kind, value, first) => {
-                        postings_page(connection, now, kind, &value, first, indexed)?
-                    }
-                    IndexPlace::Ids(after) => ids_page(connection, now, &after, head)?,
-                    IndexPlace::End => return Ok((Digests::new(), 0, Vec::new(), IndexPlace::End)),
-                })
+        let (page, entries, findings, next) = engine
+            .reading(move |connection, now| match from {
+                IndexPlace::Postings(kind, value, first) => {
+                    postings_page(connection, now, kind, &value, first, indexed)
+                }
+                IndexPlace::Ids(after) => ids_page(connection, now, &after, head),
+                IndexPlace::End => Ok((Digests::new(), 0, Vec::new(), IndexPlace::End)),
             })
             .await?;
         for (stretch, digest) in page {
@@ -314,16 +301,6 @@ fn ids_page(
     Ok((digests, entries, findings, next))
 }
 
-/// The term in the columns `kind, value` from `at` on.
-pub(crate) fn term_of_row(row: &Row<'_>, at: usize) -> rusqlite::Result<Term<'static>> {
-    let kind: i64 = row.get(at)?;
-    let value = match row.get_ref(at + 1)? {
-        rusqlite::types::ValueRef::Integer(hour) => Value::Hour(hour),
-        other => Value::Text(String::from_utf8_lossy(other.as_bytes()?).into_owned().into()),
-    };
-    Ok((kind, value))
-}
-
 /// Looks at suspect stretches pair by pair, within one snapshot.
 fn compare(
     connection: &Connection,
@@ -339,7 +316,7 @@ fn compare(
             .prepare_cached("SELECT seq, at, stored_at, head, json FROM event WHERE seq BETWEEN ?1 AND ?2")
             .map_err(sqlite)?;
         let (low, high) = (stretch * STRETCH, stretch * STRETCH + STRETCH - 1);
-        let rows = statement.query_map((low as i64, high as i64), rows::decode).map_err(sqlite)?;
+        let rows = statement.query_map((low as i64, high as i64), event_row::decode).map_err(sqlite)?;
         for row in rows {
             let row = row.map_err(sqlite)?;
             let Ok(event) = row.event else {
@@ -417,12 +394,12 @@ fn describe(connection: &Connection, (kind, value): &Term<'_>) -> String {
 
 /// Compares the store's counters, unless somebody changed it meanwhile.
 async fn check_totals(
-    store: &SqliteStore,
+    engine: &SqliteEngine,
     before: &State,
     totals: Totals,
     report: &mut VerifyReport,
-) -> Result<(), EventStoreError> {
-    let after = store.reading(|_, state| Ok::<_, EventStoreError>(state.clone())).await?;
+) -> Result<(), StorageFailure> {
+    let after = engine.reading(|_, state| Ok(state.clone())).await?;
     let counted = Totals { events: after.events, bytes: after.bytes };
     if after == *before && counted != totals {
         report.add(

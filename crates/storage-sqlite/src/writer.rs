@@ -1,5 +1,8 @@
 //! The writing thread: one a process and store. What callers hand over while a commit is under way is committed together.
 
+mod calls;
+pub(crate) mod change;
+
 use std::{
     panic::AssertUnwindSafe,
     sync::Arc,
@@ -9,46 +12,49 @@ use std::{
 
 use domain::{
     Event, StorageFailure,
-    ports::{AppendOutcome, Atomicity, Clock},
+    ports::{
+        Atomicity, Clock,
+        engine::{Appended, Outcome, Transaction},
+    },
 };
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 use tokio::{
     runtime::Runtime,
     sync::{mpsc, oneshot, watch},
 };
 
+use self::{
+    calls::{Call, Calls, Reply},
+    change::Change,
+};
 use crate::{
-    append::Appender,
     connection::{self, Role},
     failure::{self, sqlite},
-    fold::{Tail, TailLimits},
+    file::SqliteOptions,
+    index::terms::Kinds,
+    log::fold::{Tail, TailLimits},
     state::{State, micros},
-    store::SqliteOptions,
-    terms::Kinds,
 };
 
 /// Calls that may wait for the writer before callers wait to hand over theirs.
 const QUEUE: usize = 1024;
-/// A commit takes no further batches once it has this many events or bytes.
-const COMMIT_EVENTS: usize = 8192;
-const COMMIT_BYTES: usize = 16 * 1024 * 1024;
 /// When nothing was handed over for this long, the writer uses the time.
 const QUIET_AFTER: Duration = Duration::from_millis(100);
-
-type Reply<T> = oneshot::Sender<Result<T, StorageFailure>>;
-
-struct AppendCall {
-    batch: Vec<Event>,
-    atomicity: Atomicity,
-    reply: Reply<Vec<AppendOutcome>>,
-}
 
 type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 
 enum Command {
-    Append(AppendCall),
+    Call(Call),
     Run(Job),
     Stop,
+}
+
+/// Whether a commit waits for the disk. Of one that does not a power cut may take the last back, all or none of each; a
+/// process that dies takes none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flush {
+    Wait,
+    Later,
 }
 
 /// A handle on the writing thread. The thread ends when the last handle is gone.
@@ -72,13 +78,6 @@ pub(crate) struct Writer {
     commits: watch::Sender<u64>,
     /// What the connection is set to.
     flush: Flush,
-}
-
-/// Whether a commit waits for the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flush {
-    Wait,
-    Later,
 }
 
 impl WriterHandle {
@@ -110,32 +109,31 @@ impl WriterHandle {
         Ok((Self { commands }, thread))
     }
 
+    /// Appends a batch and performs a transaction, in a commit that others may share.
     pub(crate) async fn append(
         &self,
         batch: Vec<Event>,
         atomicity: Atomicity,
-    ) -> Result<Vec<AppendOutcome>, StorageFailure> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::Append(AppendCall { batch, atomicity, reply })).await?;
-        answer.await.map_err(|_| gone())?
+        with: Transaction,
+    ) -> Result<Appended, StorageFailure> {
+        self.call(|reply| Call::Append { batch, atomicity, with, reply }).await
     }
 
-    /// Runs a change in a transaction of its own.
-    pub(crate) async fn transact<T, F>(&self, change: F) -> Result<T, StorageFailure>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Transaction<'_>, &mut State, &mut Kinds) -> Result<T, StorageFailure> + Send + 'static,
-    {
-        self.run(move |writer| writer.transact(change)).await
+    /// Performs transactions, in a commit that others may share.
+    pub(crate) async fn commit(
+        &self,
+        transactions: Vec<Transaction>,
+    ) -> Result<Vec<Outcome>, StorageFailure> {
+        self.call(|reply| Call::Commit { transactions, reply }).await
     }
 
-    /// Runs a change in a transaction of its own, without waiting for the disk; see [`Writer::transact_relaxed`].
-    pub(crate) async fn transact_relaxed<T, F>(&self, change: F) -> Result<T, StorageFailure>
+    /// Makes a change in a transaction of its own, and waits for the disk.
+    pub(crate) async fn change<T, F>(&self, work: F) -> Result<T, StorageFailure>
     where
         T: Send + 'static,
-        F: FnOnce(&Transaction<'_>, &mut State, &mut Kinds) -> Result<T, StorageFailure> + Send + 'static,
+        F: FnOnce(&mut Change<'_>) -> Result<T, StorageFailure> + Send + 'static,
     {
-        self.run(move |writer| writer.transact_relaxed(change)).await
+        self.run(move |writer| writer.transact(Flush::Wait, work)).await
     }
 
     /// Runs something on the writing thread.
@@ -158,6 +156,12 @@ impl WriterHandle {
         let _ = self.send(Command::Stop).await;
     }
 
+    async fn call<T>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, StorageFailure> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Call(call(reply))).await?;
+        answer.await.map_err(|_| gone())?
+    }
+
     async fn send(&self, command: Command) -> Result<(), StorageFailure> {
         self.commands.send(command).await.map_err(|_| gone())
     }
@@ -174,9 +178,9 @@ impl Writer {
             match command {
                 Command::Run(job) => self.survive(|writer| job(writer)),
                 Command::Stop => return self.fold_the_rest(),
-                Command::Append(first) => {
+                Command::Call(first) => {
                     let (calls, other) = gather(first, &mut queue);
-                    self.survive(|writer| writer.commit_appends(calls));
+                    self.survive(|writer| writer.perform(calls));
                     next = other;
                 }
             }
@@ -215,10 +219,7 @@ impl Writer {
         if self.unindexed < self.tail_limits.quiet {
             return;
         }
-        let folded = self.transact_with_tail(Flush::Wait, |connection, state, kinds, tail, _| {
-            tail.fold(connection, state, kinds)
-        });
-        if let Err(failure) = folded {
+        if let Err(failure) = self.transact(Flush::Wait, |change| change.fold()) {
             tracing::warn!(%failure, "the index could not catch up with the log");
         }
     }
@@ -227,38 +228,56 @@ impl Writer {
         &mut self.connection
     }
 
-    /// Like [`Writer::transact`], without waiting for the disk: a power cut may take the last of such changes back, all
-    /// or none of each. A process that dies takes none.
-    pub(crate) fn transact_relaxed<T>(
-        &mut self,
-        change: impl FnOnce(&Transaction<'_>, &mut State, &mut Kinds) -> Result<T, StorageFailure>,
-    ) -> Result<T, StorageFailure> {
-        self.transact_and_clear(Flush::Later, change)
+    /// Performs calls in one commit. What is damaged fails the call that met it, not the others.
+    fn perform(&mut self, calls: Calls) {
+        match self.transact(calls.flush, |change| calls.perform(change)) {
+            Ok(done) => calls.answer(done),
+            Err(StorageFailure::Corrupt(_)) if calls.len() > 1 => {
+                calls.each_alone().for_each(|call| self.perform(call));
+            }
+            Err(failure) => calls.fail(&failure),
+        }
     }
 
-    /// Runs a change in a transaction of its own.
+    /// Makes a change in a transaction.
     pub(crate) fn transact<T>(
         &mut self,
-        change: impl FnOnce(&Transaction<'_>, &mut State, &mut Kinds) -> Result<T, StorageFailure>,
+        flush: Flush,
+        work: impl FnOnce(&mut Change<'_>) -> Result<T, StorageFailure>,
     ) -> Result<T, StorageFailure> {
-        self.transact_and_clear(Flush::Wait, change)
-    }
-
-    /// Appends events from elsewhere in the store, and changes that place in the same transaction.
-    pub(crate) fn append_with<T>(
-        &mut self,
-        change: impl FnOnce(&Transaction<'_>, &mut dyn FnMut(&Event) -> Appended) -> Result<T, StorageFailure>,
-    ) -> Result<T, StorageFailure> {
-        let limits = self.tail_limits;
-        self.transact_with_tail(Flush::Wait, |transaction, state, kinds, tail, now| {
-            let appender = Appender::new(transaction, now)?;
-            let before = state.head;
-            let done = change(transaction, &mut |event| appender.append_one(event, state, kinds, tail))?;
-            if limits.are_reached(state, state.head - before) {
-                tail.fold(transaction, state, kinds)?;
+        self.set_flush(flush)?;
+        let Self { connection, clock, kinds, tail, tail_limits, known, unindexed, commits, .. } = self;
+        let begun = Instant::now();
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|error| failure::with_wait(sqlite(error), begun.elapsed()))?;
+        let before = State::load(&transaction)?;
+        if (before.head, before.events) != *known {
+            tail.clear();
+        }
+        let mut change = Change::new(&transaction, before.clone(), kinds, tail, micros(clock.now()));
+        let done = work(&mut change).and_then(|result| {
+            change.finish(&before, *tail_limits)?;
+            Ok((result, change.state))
+        });
+        let done = done.and_then(|done| transaction.commit().map(|()| done).map_err(failure::commit));
+        match done {
+            Ok((result, state)) => {
+                *known = (state.head, state.events);
+                *unindexed = state.unindexed();
+                if state.head != before.head {
+                    commits.send_replace(state.head);
+                }
+                Ok(result)
             }
-            Ok(done)
-        })
+            // The transaction was rolled back when it was dropped.
+            Err(failure) => {
+                kinds.forget();
+                tail.clear();
+                *known = (before.head, before.events);
+                Err(failure)
+            }
+        }
     }
 
     /// Sets the connection, unless it is set so already: the same is done many times over.
@@ -273,109 +292,14 @@ impl Writer {
         }
         Ok(())
     }
-
-    fn commit_appends(&mut self, calls: Vec<AppendCall>) {
-        let limits = self.tail_limits;
-        let outcomes = self.transact_with_tail(Flush::Wait, |connection, state, kinds, tail, now| {
-            let appender = Appender::new(connection, now)?;
-            let before = state.head;
-            let outcomes = calls
-                .iter()
-                .map(|call| appender.append(&call.batch, call.atomicity, state, kinds, tail))
-                .collect::<Result<Vec<_>, _>>()?;
-            if limits.are_reached(state, state.head - before) {
-                tail.fold(connection, state, kinds)?;
-            }
-            Ok(outcomes)
-        });
-        match outcomes {
-            Ok(outcomes) => {
-                for (call, outcomes) in calls.into_iter().zip(outcomes) {
-                    let _ = call.reply.send(Ok(outcomes));
-                }
-            }
-            Err(failure) => {
-                for call in calls {
-                    let _ = call.reply.send(Err(failure.clone()));
-                }
-            }
-        }
-    }
-
-    fn transact_and_clear<T>(
-        &mut self,
-        flush: Flush,
-        change: impl FnOnce(&Transaction<'_>, &mut State, &mut Kinds) -> Result<T, StorageFailure>,
-    ) -> Result<T, StorageFailure> {
-        self.transact_with_tail(flush, |transaction, state, kinds, tail, _| {
-            let events = state.events;
-            let result = change(transaction, state, kinds)?;
-            if state.events != events {
-                // Events were removed: the tail may hold some of them. The next fold reads them anew.
-                tail.clear();
-            }
-            Ok(result)
-        })
-    }
-
-    fn transact_with_tail<T>(
-        &mut self,
-        flush: Flush,
-        change: impl FnOnce(&Transaction<'_>, &mut State, &mut Kinds, &mut Tail, i64) -> Result<T, StorageFailure>,
-    ) -> Result<T, StorageFailure> {
-        self.set_flush(flush)?;
-        let Self { connection, clock, kinds, tail, known, unindexed, commits, .. } = self;
-        let begun = Instant::now();
-        let transaction = connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|error| failure::with_wait(sqlite(error), begun.elapsed()))?;
-        let mut state = State::load(&transaction)?;
-        let before = state.clone();
-        if (state.head, state.events) != *known {
-            tail.clear();
-        }
-        let done = change(&transaction, &mut state, kinds, tail, micros(clock.now()))
-            .and_then(|result| {
-                if state != before {
-                    state.save(&transaction)?;
-                }
-                Ok(result)
-            })
-            .and_then(|result| transaction.commit().map(|()| result).map_err(failure::commit));
-        match &done {
-            Ok(_) => {
-                *known = (state.head, state.events);
-                *unindexed = state.unindexed();
-                if state.head != before.head {
-                    commits.send_replace(state.head);
-                }
-            }
-            // The transaction was rolled back when it was dropped.
-            Err(_) => {
-                kinds.forget();
-                tail.clear();
-                *known = (before.head, before.events);
-            }
-        }
-        done
-    }
 }
 
-/// What became of an event that was appended.
-pub(crate) type Appended = Result<AppendOutcome, StorageFailure>;
-
-/// Takes the appends that wait already, up to what one commit should hold, and the first other command after them.
-fn gather(first: AppendCall, queue: &mut mpsc::Receiver<Command>) -> (Vec<AppendCall>, Option<Command>) {
-    let size = |call: &AppendCall| call.batch.iter().map(Event::size_bytes).sum::<usize>();
-    let (mut events, mut bytes) = (first.batch.len(), size(&first));
-    let mut calls = vec![first];
-    while events < COMMIT_EVENTS && bytes < COMMIT_BYTES {
+/// Takes the calls that wait already and may share a commit with the first, and the first other command after them.
+fn gather(first: Call, queue: &mut mpsc::Receiver<Command>) -> (Calls, Option<Command>) {
+    let mut calls = Calls::new(first);
+    while !calls.is_full() {
         match queue.try_recv() {
-            Ok(Command::Append(call)) => {
-                events += call.batch.len();
-                bytes += size(&call);
-                calls.push(call);
-            }
+            Ok(Command::Call(call)) if call.flush() == calls.flush => calls.push(call),
             Ok(other) => return (calls, Some(other)),
             Err(_) => break,
         }

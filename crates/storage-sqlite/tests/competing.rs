@@ -10,13 +10,9 @@ use domain::{
     ports::{AppendOutcome, Atomicity, EventStore},
 };
 use rusqlite::Connection;
-use storage_sqlite::{SqliteOptions, SqliteStore};
-use support::{append, event, many, read_all, store};
+use storage_sqlite::SqliteOptions;
+use support::{SqliteStore, append, event, many, options, read_all, store};
 use tempfile::TempDir;
-
-fn options(folder: &TempDir) -> SqliteOptions {
-    SqliteOptions::new(folder.path().join("events.db"))
-}
 
 /// Somebody who reads the file and does not end.
 fn reader(folder: &TempDir) -> Connection {

@@ -10,8 +10,8 @@ use domain::{
     ports::{AppendOutcome, Atomicity, EventStore, EventStoreError, ReadRequest, ReplayStore},
 };
 use rusqlite::Connection;
-use storage_sqlite::{SqliteOptions, SqliteStore};
-use support::{append, event, many, read_all, store};
+use storage_sqlite::SqliteOptions;
+use support::{SqliteStore, append, event, many, read_all, store};
 
 #[tokio::test]
 async fn what_is_no_store_is_refused_and_stays_as_it_is() {

@@ -13,14 +13,14 @@ use domain::{
     ports::{
         AppendOutcome, CommitOutcome, DeadLetterQuery, DeadLetterStore, EventStore, GroupHolds, GroupStore,
         Keeps, LeaseRequest, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate,
-        ScheduleOutcome, ScheduleStore, SegmentCommit, StatSample, StatsStore, TrimRequest,
+        ScheduleOutcome, ScheduleStore, SegmentCommit, StatSample, StatsStore, TrimRequest, engine::SpaceKind,
     },
     retention::RetentionRule,
 };
 use jiff::Timestamp;
 use rusqlite::Connection;
-use storage_sqlite::{SqliteOptions, SqliteStore};
-use support::{append, event, many, read_all, store};
+use storage_sqlite::SqliteOptions;
+use support::{SqliteStore, append, event, many, read_all, store};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -234,17 +234,20 @@ async fn what_was_erased_after_a_backup_does_not_come_back_beside_the_log() {
 
 #[tokio::test]
 async fn verification_finds_every_fault_beside_the_log() {
-    for (fault, sql) in [
-        ("a row of no segment", "UPDATE blocked SET segment = 1"),
-        ("a row of no group", "UPDATE blocked SET grp = 99"),
-        ("a batch of no segment", "UPDATE lane SET segment = 1"),
-        ("a lane miscounted", "UPDATE segment SET lane_refs = 7"),
-        ("a segment lost", "DELETE FROM segment"),
-        ("references damaged", "UPDATE lane SET refs = 2"),
-        ("a dead letter damaged", "UPDATE dead_letter SET json = replace(json, 'note', 'nota')"),
-        ("a dead letter in no state", "UPDATE dead_letter SET state = 'lost'"),
-        ("a scheduled event damaged", "UPDATE scheduled SET json = json || ' '"),
-        ("a group that cannot be read", "UPDATE consumer_group SET key = 'x'"),
+    let of = |kind: SpaceKind| format!("WHERE space = {}", kind.number());
+    let scope = |segment: u16| format!("SET scope = CAST(x'6700' || '{segment:020}' AS BLOB)");
+    let event = |text: &str| format!("SET value = CAST({text} AS BLOB)");
+    for (fault, set, kind) in [
+        ("a row of no segment", scope(1), SpaceKind::Blocked),
+        ("a row of no group", "SET scope = CAST('h' || substr(scope, 2) AS BLOB)".into(), SpaceKind::Blocked),
+        ("a batch of no segment", scope(1), SpaceKind::Lane),
+        ("a lane miscounted", "SET value = '7'".into(), SpaceKind::LaneSize),
+        ("a segment lost", String::new(), SpaceKind::Segment),
+        ("references damaged", "SET value = replace(value, '[', '[[')".into(), SpaceKind::Lane),
+        ("a dead letter damaged", event("replace(value, 'note', 'nota')"), SpaceKind::DeadLetterEvent),
+        ("a dead letter in no state", "SET value = json_set(value, '$.state', 'lost')".into(), SpaceKind::DeadLetter),
+        ("a scheduled event damaged", event("value || ' '"), SpaceKind::Scheduled),
+        ("a group that cannot be read", "SET value = json_set(value, '$.spec.key', 'x')".into(), SpaceKind::Group),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder).await;
@@ -270,7 +273,11 @@ async fn verification_finds_every_fault_beside_the_log() {
         let lease = only(&store, 1).await;
         store.commit(&[SegmentCommit { blocked, ..SegmentCommit::new(lease, 2, 2) }]).await.unwrap();
         assert_eq!(store.verify(None).await.unwrap().findings, []);
-        assert!(execute(store.path(), sql) > 0, "{fault}");
+        let change = match set.is_empty() {
+            true => format!("DELETE FROM row {}", of(kind)),
+            false => format!("UPDATE row {set} {}", of(kind)),
+        };
+        assert!(execute(store.path(), &change) > 0, "{fault}");
         assert!(store.verify(None).await.unwrap().total_findings > 0, "{fault} was not found");
     }
 }

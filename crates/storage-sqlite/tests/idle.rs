@@ -2,10 +2,13 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a panic is a test's way to fail")]
 
+mod support;
+
 use std::time::Duration;
 
 use domain::ports::EventStore;
-use storage_sqlite::{SqliteOptions, SqliteStore};
+use storage_sqlite::SqliteOptions;
+use support::SqliteStore;
 
 /// Processor time of this process, in ticks of a hundredth of a second.
 fn ticks() -> u64 {

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use conformance::{Faults, Harness, ManualClock, Storage, Stores};
 use domain::{Position, ports::Keeps};
 use rusqlite::Connection;
-use storage_sqlite::{SqliteOptions, SqliteStore};
+use storage_sqlite::{SqliteEngine, SqliteOptions};
+use store::Store;
 use tempfile::TempDir;
 
 pub(crate) struct SqliteHarness {
@@ -63,7 +64,7 @@ impl Storage for File {
             keeps: self.keeps,
             ..SqliteOptions::new(&self.path)
         };
-        Arc::new(SqliteStore::create(options).await.unwrap())
+        Arc::new(Store::new(SqliteEngine::create(options).await.unwrap()))
     }
 
     fn faults(&self) -> Option<&dyn Faults> {

@@ -3,86 +3,72 @@
 use std::ops::ControlFlow;
 
 use domain::{
-    Filter, Position, StorageFailure, StoredEvent,
-    ports::{EventStoreError, Order, Page, ReadRequest},
+    Filter, StorageFailure,
+    ports::{
+        Order,
+        engine::{Entry, Scan, ScanPage, log::bytes_of},
+    },
 };
+use jiff::Timestamp;
 use rusqlite::Connection;
 
+use super::event_row::{self, Assembler, EventRow};
 use crate::{
-    cursor,
     failure::sqlite,
-    plan::{self, Driver},
-    postings::PostingWalk,
-    rows::{self, Assembler, EventRow},
+    index::{
+        damaged::{Index, Verdict},
+        plan::{self, Driver},
+        postings::PostingWalk,
+        terms::{Kinds, Term},
+    },
     state::{State, micros},
-    terms::Kinds,
 };
 
 /// Events that a page looks at before it says "go on from here", so that no transaction stays open for long.
 const MAX_CANDIDATES: usize = 16 * 1024;
-/// Bytes of events that a page returns before it says so. Bounds memory, whatever limit was asked for.
-const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Whether a walk goes on.
+pub(crate) type Flow = Result<ControlFlow<()>, StorageFailure>;
 
 /// Reads a page.
 pub(crate) fn page(
     connection: &Connection,
     state: &State,
-    request: &ReadRequest,
-) -> Result<Page, EventStoreError> {
-    let range = Range::of(connection, state, request)?;
+    request: &Scan<'_>,
+    now: Timestamp,
+) -> Result<ScanPage, StorageFailure> {
+    let range = Range::of(state, request);
     let assembler = Assembler::new(connection)?;
-    let mut page = Page::default();
-    let (limit, mut bytes) = (request.limit.max(1), 0);
-    let mut failure = None;
-    let stopped_at = walk(connection, state, &request.filter, range, |row| {
-        match row.event {
-            Ok(event) if !request.filter.matches(&event) => {}
-            Ok(event) => {
-                bytes += event.size_bytes();
-                match assembler.stored(row.seq, row.stored_at, event) {
-                    Ok(stored) => page.events.push(stored),
-                    Err(error) => failure = Some(error),
-                }
-            }
-            Err(detail) => page.corrupt.push(rows::corrupt(row.seq, detail)),
-        }
-        let full = page.events.len() >= limit || bytes >= MAX_PAGE_BYTES || failure.is_some();
-        if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    let mut index = Index::new(connection, state, request.filter);
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    let stopped_at = walk(connection, state, request.filter, range, |row| {
+        let indexed = match &row.event {
+            Ok(event) if !request.filter.matches(event) => return Ok(ControlFlow::Continue(())),
+            Ok(_) => false,
+            Err(_) => match index.verdict(row.seq, row.at)? {
+                Verdict::Differs => return Ok(ControlFlow::Continue(())),
+                verdict => verdict == Verdict::Matches,
+            },
+        };
+        let entry = assembler.entry(row, indexed)?;
+        bytes += bytes_of(&entry);
+        entries.push(entry);
+        let full = entries.len() >= request.limit || bytes >= request.max_bytes;
+        Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
-    if let Some(failure) = failure {
-        return Err(failure.into());
-    }
-    page.next = stopped_at.filter(|seq| range.has_more_after(*seq)).map(|seq| state.cursor(seq));
-    Ok(page)
+    let next = stopped_at.filter(|seq| range.has_more_after(*seq));
+    Ok(ScanPage { entries, next, state: state.describe(connection, now)? })
 }
 
-/// The events of these ids, in the order of the ids.
-pub(crate) fn by_ids(connection: &Connection, ids: &[String]) -> Result<Vec<StoredEvent>, StorageFailure> {
+/// What stands at these sequences; one answer for each.
+pub(crate) fn at(connection: &Connection, sequences: &[u64]) -> Result<Vec<Option<Entry>>, StorageFailure> {
     let assembler = Assembler::new(connection)?;
-    let mut found = Vec::new();
-    for id in ids {
-        let Some(seq) = rows::position_of(connection, id)? else { continue };
-        let Some(row) = rows::find(connection, seq)? else { continue };
-        let event = row.event.map_err(|detail| {
-            StorageFailure::Corrupt(format!("the event {id:?} at position 0:{seq}: {detail}"))
-        })?;
-        found.push(assembler.stored(seq, row.stored_at, event)?);
+    let mut found = Vec::with_capacity(sequences.len());
+    for sequence in sequences {
+        let row = event_row::find(connection, *sequence)?;
+        found.push(row.map(|row| assembler.entry(row, false)).transpose()?);
     }
     Ok(found)
-}
-
-/// The events at these positions, in the order of the positions.
-pub(crate) fn at(connection: &Connection, positions: &[Position]) -> Result<Page, StorageFailure> {
-    let assembler = Assembler::new(connection)?;
-    let mut page = Page::default();
-    for position in positions.iter().filter(|position| position.partition == 0) {
-        let Some(row) = rows::find(connection, position.sequence)? else { continue };
-        match row.event {
-            Ok(event) => page.events.push(assembler.stored(row.seq, row.stored_at, event)?),
-            Err(detail) => page.corrupt.push(rows::corrupt(row.seq, detail)),
-        }
-    }
-    Ok(page)
 }
 
 /// The positions that a read may still return: those in `low..=high`, walked in `order`.
@@ -94,19 +80,15 @@ pub(crate) struct Range {
 }
 
 impl Range {
-    fn of(connection: &Connection, state: &State, request: &ReadRequest) -> Result<Self, EventStoreError> {
-        let resolve = |cursor: &Option<domain::Cursor>| {
-            cursor.as_ref().map(|cursor| cursor::resolve(connection, state, cursor)).transpose()
-        };
-        let (after, until) = (resolve(&request.after)?, resolve(&request.until)?);
-        let high = until.unwrap_or(state.head);
-        let order = request.order;
-        Ok(match order {
-            Order::OldestFirst => Self { order, low: after.map_or(1, |seq| seq + 1), high },
+    fn of(state: &State, request: &Scan<'_>) -> Self {
+        let high = request.until.unwrap_or(state.head).min(state.head);
+        let (order, after) = (request.order, request.after);
+        match order {
+            Order::OldestFirst => Self { order, low: after.map_or(1, |seq| seq.saturating_add(1)), high },
             Order::NewestFirst => {
                 Self { order, low: 1, high: after.map_or(high, |seq| high.min(seq.saturating_sub(1))) }
             }
-        })
+        }
     }
 
     fn has_more_after(self, seq: u64) -> bool {
@@ -129,7 +111,7 @@ pub(crate) fn walk(
     state: &State,
     filter: &Filter,
     range: Range,
-    mut visit: impl FnMut(EventRow) -> ControlFlow<()>,
+    mut visit: impl FnMut(EventRow) -> Flow,
 ) -> Result<Option<u64>, StorageFailure> {
     if range.low > range.high {
         return Ok(None);
@@ -173,10 +155,10 @@ pub(crate) fn walk(
 
 fn by_terms(
     connection: &Connection,
-    terms: &[crate::terms::Term<'static>],
+    terms: &[Term<'static>],
     range: Range,
     budget: &mut usize,
-    visit: &mut impl FnMut(EventRow) -> ControlFlow<()>,
+    visit: &mut impl FnMut(EventRow) -> Flow,
 ) -> Result<Option<u64>, StorageFailure> {
     let bound = match range.order {
         Order::OldestFirst => range.low - 1,
@@ -192,12 +174,12 @@ fn fetch(
     connection: &Connection,
     mut next: impl FnMut() -> Result<Option<u64>, StorageFailure>,
     budget: &mut usize,
-    visit: &mut impl FnMut(EventRow) -> ControlFlow<()>,
+    visit: &mut impl FnMut(EventRow) -> Flow,
 ) -> Result<Option<u64>, StorageFailure> {
     while let Some(seq) = next()? {
-        let Some(row) = rows::find(connection, seq)? else { continue };
+        let Some(row) = event_row::find(connection, seq)? else { continue };
         *budget = budget.saturating_sub(1);
-        if visit(row).is_break() || *budget == 0 {
+        if visit(row)?.is_break() || *budget == 0 {
             return Ok(Some(seq));
         }
     }
@@ -223,7 +205,7 @@ fn scan(
     range: Range,
     times: Times,
     budget: &mut usize,
-    visit: &mut impl FnMut(EventRow) -> ControlFlow<()>,
+    visit: &mut impl FnMut(EventRow) -> Flow,
 ) -> Result<Option<u64>, StorageFailure> {
     let sql = match range.order {
         Order::OldestFirst => {
@@ -241,8 +223,10 @@ fn scan(
         let seq = row.get::<_, i64>(0).map_err(sqlite)? as u64;
         let in_time = (times.from..=times.to).contains(&at);
         *budget = budget.saturating_sub(1);
-        let flow =
-            if in_time { visit(rows::decode(row).map_err(sqlite)?) } else { ControlFlow::Continue(()) };
+        let flow = match in_time {
+            true => visit(event_row::decode(row).map_err(sqlite)?)?,
+            false => ControlFlow::Continue(()),
+        };
         if flow.is_break() || *budget == 0 {
             return Ok(Some(seq));
         }

@@ -2,59 +2,62 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use domain::{
-    Cursor, Filter, StorageFailure,
-    ports::{EventStoreError, Order},
-};
+use domain::{Filter, StorageFailure, ports::Order};
 use rusqlite::Connection;
 
-use crate::{
-    cursor, plan, postings,
-    read::{self, Range},
-    state::State,
-    store::SqliteStore,
+use super::{
+    plan, postings,
     terms::{self, Kinds, Term, Value},
 };
+use crate::{
+    file::SqliteEngine,
+    log::read::{self, Range},
+    state::State,
+};
 
-/// Counts the events that match, up to a mark.
+/// Counts the events up to a sequence that match.
 pub(crate) async fn count(
-    store: &SqliteStore,
+    engine: &SqliteEngine,
     filter: &Arc<Filter>,
-    until: Option<&Cursor>,
-) -> Result<u64, EventStoreError> {
-    let (wanted, until) = (filter.clone(), until.cloned());
-    let (mut total, mark, mut next) = store
+    until: u64,
+) -> Result<u64, StorageFailure> {
+    let wanted = filter.clone();
+    let (mut total, until, mut next) = engine
         .reading(move |connection, state| {
-            let mark = match &until {
-                Some(until) => cursor::resolve(connection, state, until)?,
-                None => state.head,
-            };
-            if wanted.is_everything() && mark == state.head {
-                return Ok::<_, EventStoreError>((state.events, mark, None));
-            }
-            match exact_terms(connection, &wanted)? {
-                None => Ok((0, mark, Some(1))),
-                Some(terms) => {
-                    let mut total = 0;
-                    for term in terms {
-                        total += postings::count(connection, &term, mark.min(state.indexed))?;
-                    }
-                    // What is left is the unindexed tail.
-                    Ok((total, mark, Some(state.indexed + 1)))
-                }
-            }
+            let until = until.min(state.head);
+            let (total, next) = count_indexed(connection, state, &wanted, until)?;
+            Ok((total, until, next))
         })
         .await?;
     // A page at a time, each in its own transaction.
-    while let Some(low) = next.filter(|low| *low <= mark) {
+    while let Some(low) = next.filter(|low| *low <= until) {
         let filter = filter.clone();
-        let range = Range { order: Order::OldestFirst, low, high: mark };
+        let range = Range { order: Order::OldestFirst, low, high: until };
         let (found, stopped) =
-            store.reading(move |connection, state| count_page(connection, state, &filter, range)).await?;
+            engine.reading(move |connection, state| count_page(connection, state, &filter, range)).await?;
         total += found;
         next = stopped.map(|seq| seq + 1);
     }
     Ok(total)
+}
+
+/// What the index knows, and from where on events are to be looked at.
+fn count_indexed(
+    connection: &Connection,
+    state: &State,
+    filter: &Filter,
+    until: u64,
+) -> Result<(u64, Option<u64>), StorageFailure> {
+    if filter.is_everything() && until == state.head {
+        return Ok((state.events, None));
+    }
+    let Some(terms) = exact_terms(connection, filter)? else { return Ok((0, Some(1))) };
+    let mut total = 0;
+    for term in terms {
+        total += postings::count(connection, &term, until.min(state.indexed))?;
+    }
+    // What is left is the unindexed tail.
+    Ok((total, Some(state.indexed + 1)))
 }
 
 fn count_page(
@@ -62,13 +65,13 @@ fn count_page(
     state: &State,
     filter: &Filter,
     range: Range,
-) -> Result<(u64, Option<u64>), EventStoreError> {
+) -> Result<(u64, Option<u64>), StorageFailure> {
     let mut found = 0;
     let stopped = read::walk(connection, state, filter, range, |row| {
         if row.event.is_ok_and(|event| filter.matches(&event)) {
             found += 1;
         }
-        ControlFlow::Continue(())
+        Ok(ControlFlow::Continue(()))
     })?;
     Ok((found, stopped))
 }

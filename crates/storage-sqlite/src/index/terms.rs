@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use domain::{Event, StorageFailure};
-use rusqlite::{Connection, OptionalExtension, types::ToSqlOutput};
+use rusqlite::{
+    Connection, OptionalExtension, Row,
+    types::{ToSqlOutput, ValueRef},
+};
 
 use crate::failure::sqlite;
 
@@ -45,6 +48,16 @@ impl rusqlite::ToSql for Value<'_> {
 
 /// A term: the number of its kind, and its value.
 pub(crate) type Term<'a> = (i64, Value<'a>);
+
+/// The term in the columns `kind, value` from `at` on.
+pub(crate) fn term_of_row(row: &Row<'_>, at: usize) -> rusqlite::Result<Term<'static>> {
+    let kind: i64 = row.get(at)?;
+    let value = match row.get_ref(at + 1)? {
+        ValueRef::Integer(hour) => Value::Hour(hour),
+        other => Value::Text(String::from_utf8_lossy(other.as_bytes()?).into_owned().into()),
+    };
+    Ok((kind, value))
+}
 
 /// The hour that an instant lies in.
 pub(crate) fn hour_of(time: jiff::Timestamp) -> i64 {

@@ -5,10 +5,8 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 use domain::{StorageFailure, ports::Order};
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use crate::{
-    failure::sqlite,
-    terms::{Term, Value},
-};
+use super::terms::{Term, Value};
+use crate::failure::sqlite;
 
 /// How many runs a walk fetches at once.
 const RUNS_AT_ONCE: i64 = 16;

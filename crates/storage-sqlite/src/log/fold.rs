@@ -5,11 +5,14 @@ use std::collections::HashMap;
 use domain::{Event, StorageFailure};
 use rusqlite::Connection;
 
+use super::event_row;
 use crate::{
     failure::sqlite,
-    postings, rows,
+    index::{
+        postings,
+        terms::{Kinds, Term},
+    },
     state::State,
-    terms::{Kinds, Term},
 };
 
 /// How many events may stand unindexed at the end of the log. Readers look through them one by one, at about a
@@ -98,7 +101,7 @@ impl Tail {
         let mut statement = connection
             .prepare_cached("SELECT seq, at, stored_at, head, json FROM event WHERE seq > ?1 ORDER BY seq")
             .map_err(sqlite)?;
-        for row in statement.query_map([state.indexed as i64], rows::decode).map_err(sqlite)? {
+        for row in statement.query_map([state.indexed as i64], event_row::decode).map_err(sqlite)? {
             let row = row.map_err(sqlite)?;
             match row.event {
                 Ok(event) => {

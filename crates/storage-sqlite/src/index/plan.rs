@@ -3,11 +3,11 @@
 use domain::{Filter, StorageFailure, TypePattern};
 use rusqlite::Connection;
 
-use crate::{
-    postings, rows,
-    state::State,
+use super::{
+    postings,
     terms::{self, Kinds, Term, Value},
 };
+use crate::{log::ids, state::State};
 
 /// Where candidates come from. Each is then held against the whole filter.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,14 +62,14 @@ pub(crate) fn choose(
 fn positions_of_ids(connection: &Connection, filter: &Filter) -> Result<Driver, StorageFailure> {
     let mut positions = Vec::with_capacity(filter.event_ids.len());
     for id in &filter.event_ids {
-        positions.extend(rows::position_of(connection, id)?);
+        positions.extend(ids::position_of(connection, id)?);
     }
     positions.sort_unstable();
     Ok(Driver::Positions(positions))
 }
 
 /// The terms of each part of a filter that the index can answer.
-fn parts(
+pub(crate) fn parts(
     connection: &Connection,
     filter: &Filter,
     kinds: &mut Kinds,

@@ -1,4 +1,4 @@
-//! The store's handle: opening it, and the ports on it.
+//! The engine's handle: making, opening and closing the file, and reading it.
 
 use std::{
     path::{Path, PathBuf},
@@ -6,28 +6,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
 use domain::{
-    Cursor, Entity, Event, Filter, Position, StorageFailure, StoredEvent,
-    event::Limits,
+    StorageFailure,
     ports::{
-        AppendOutcome, Atomicity, Clock, Erased, EventStore, EventStoreError, Keeps, Page, ReadRequest,
-        StoreInfo, SystemClock, TrimRequest, Trimmed, VerifyReport, event_store::Progress,
+        Clock, Keeps, SystemClock,
+        engine::{EngineInfo, EngineLimits},
     },
 };
 use rusqlite::Connection;
 use tokio::sync::{OnceCell, watch};
 
 use crate::{
-    append::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
     connection::{self, LOCK_PATIENCE, Role},
-    count, cursor, erase,
     failure::{self, sqlite},
-    layout::{self, Found},
-    mounts, read, retention,
+    layout, mounts,
     state::{State, micros},
-    verify,
     writer::WriterHandle,
+};
+
+/// What one call may ask for. A removal may take any events, however far apart.
+const LIMITS: EngineLimits = EngineLimits {
+    append_events: 100_000,
+    append_bytes: 256 * 1024 * 1024,
+    removal_events: 1000,
+    removal_stretch: u64::MAX,
 };
 
 /// Read connections that are kept open when nobody uses them.
@@ -66,30 +68,29 @@ impl SqliteOptions {
     }
 }
 
-/// A store in a SQLite file. Clones are handles on the same one.
+/// A storage engine on a SQLite file. Clones are handles on the same one.
 ///
 /// ```
-/// use std::sync::Arc;
-/// use domain::{Document, Filter, Limits, ports::{Atomicity, EventStore, ReadRequest}};
-/// use storage_sqlite::{SqliteOptions, SqliteStore};
+/// use domain::{Document, Limits, ports::{Atomicity, engine::{Appended, StorageEngine, Transaction}}};
+/// use storage_sqlite::{SqliteEngine, SqliteOptions};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let folder = tempfile::tempdir()?;
-/// let store = SqliteStore::create(SqliteOptions::new(folder.path().join("events.db"))).await?;
+/// let engine = SqliteEngine::create(SqliteOptions::new(folder.path().join("events.db"))).await?;
 /// let json = br#"{"id":"e1","type":"note.made","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"notes","metadata":{}}"#;
 /// let event = Document::parse(json, &Limits::default()).unwrap().into_event().unwrap();
-/// store.append(&[event], Atomicity::Each).await?;
-/// let page = store.read(&ReadRequest::new(Filter::default(), 10)).await?;
-/// assert_eq!(page.events[0].position.to_string(), "0:1");
+/// engine.append(0, &[event], Atomicity::Each, &Transaction::new()).await?;
+/// assert_eq!(engine.state(0).await?.head, 1);
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct SqliteStore {
+pub struct SqliteEngine {
     inner: Arc<Inner>,
 }
 
 struct Inner {
     options: SqliteOptions,
+    info: EngineInfo,
     read_only: bool,
     readers: Mutex<Vec<Connection>>,
     /// Started by the first change: reading commands need no thread.
@@ -98,17 +99,17 @@ struct Inner {
     commits: watch::Sender<u64>,
 }
 
-impl std::fmt::Debug for SqliteStore {
+impl std::fmt::Debug for SqliteEngine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SqliteStore").field("path", &self.inner.options.path).finish_non_exhaustive()
+        f.debug_struct("SqliteEngine").field("path", &self.inner.options.path).finish_non_exhaustive()
     }
 }
 
-impl SqliteStore {
+impl SqliteEngine {
     /// Opens a store, making the file and its folders where they are absent.
     ///
     /// # Errors
-    /// When the file cannot be made or opened, is no store, is of a newer layout, holds another namespace, or lies on
+    /// When the file cannot be made or opened, is no store, is of another layout, holds another namespace, or lies on
     /// a network file system.
     pub async fn create(options: SqliteOptions) -> Result<Self, StorageFailure> {
         blocking(move || {
@@ -125,7 +126,7 @@ impl SqliteStore {
     /// Opens a store that must be there.
     ///
     /// # Errors
-    /// As [`SqliteStore::create`], and when there is no file.
+    /// As [`SqliteEngine::create`], and when there is no file.
     pub async fn open(options: SqliteOptions) -> Result<Self, StorageFailure> {
         blocking(move || {
             must_exist(&options.path)?;
@@ -137,17 +138,13 @@ impl SqliteStore {
     /// Opens a store that must be there, to read. Works on a file that this user may not write.
     ///
     /// # Errors
-    /// As [`SqliteStore::open`]; every change then answers [`StorageFailure::Denied`].
+    /// As [`SqliteEngine::open`]; every change then answers [`StorageFailure::Denied`].
     pub async fn open_read_only(options: SqliteOptions) -> Result<Self, StorageFailure> {
         blocking(move || {
             must_exist(&options.path)?;
             let connection = connection::open(&options.path, Role::Read)?;
-            match layout::inspect(&connection)? {
-                Found::Store(version) if version == layout::VERSION => {}
-                Found::Store(version) => return Err(other_layout(version)),
-                Found::Empty => {
-                    return Err(StorageFailure::Foreign("the file is empty, not an event store".into()));
-                }
+            if !layout::is_store(&connection)? {
+                return Err(StorageFailure::Foreign("the file is empty, not an event store".into()));
             }
             Self::finish(options, connection, true)
         })
@@ -173,15 +170,11 @@ impl SqliteStore {
         // Looked at before the first PRAGMA that writes: another program's database stays as it is.
         if options.path.exists() {
             let connection = connection::open(&options.path, Role::Read)?;
-            if let Found::Store(version) = layout::inspect(&connection)?
-                && version > layout::VERSION
-            {
-                return Err(other_layout(version));
-            }
+            layout::is_store(&connection)?;
         }
         let mut connection = connection::open(&options.path, role)?;
         let now = micros(options.clock.now());
-        layout::migrate(&mut connection, &options.namespace, options.keeps, now)?;
+        layout::make(&mut connection, &options.namespace, options.keeps, now)?;
         Self::finish(options, connection, false)
     }
 
@@ -190,18 +183,19 @@ impl SqliteStore {
         connection: Connection,
         read_only: bool,
     ) -> Result<Self, StorageFailure> {
-        let namespace: String = connection
-            .query_row("SELECT namespace FROM state WHERE one = 1", [], |row| row.get(0))
-            .map_err(sqlite)?;
-        if namespace != options.namespace {
-            return Err(StorageFailure::Foreign(format!(
-                "the file holds the namespace {namespace:?}, not {:?}",
-                options.namespace
-            )));
-        }
+        layout::check_namespace(&connection, &options.namespace)?;
+        let state = State::load(&connection)?;
+        let info = EngineInfo {
+            store: state.store,
+            namespace: options.namespace.clone(),
+            keeps: state.keeps,
+            partitions: 1,
+            limits: LIMITS,
+        };
         let readers = if read_only { vec![connection] } else { Vec::new() };
         let inner = Inner {
             options,
+            info,
             read_only,
             readers: Mutex::new(readers),
             writer: OnceCell::new(),
@@ -231,9 +225,8 @@ impl SqliteStore {
         &self.inner.options.path
     }
 
-    /// The present instant by the store's clock, in microseconds.
-    pub(crate) fn now(&self) -> i64 {
-        micros(self.clock().now())
+    pub(crate) fn engine_info(&self) -> &EngineInfo {
+        &self.inner.info
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
@@ -262,11 +255,10 @@ impl SqliteStore {
     }
 
     /// Runs a piece of reading on a connection of its own, in one short transaction.
-    pub(crate) async fn reading<T, E, F>(&self, work: F) -> Result<T, E>
+    pub(crate) async fn reading<T, F>(&self, work: F) -> Result<T, StorageFailure>
     where
         T: Send + 'static,
-        E: From<StorageFailure> + Send + 'static,
-        F: FnOnce(&Connection, &State) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&Connection, &State) -> Result<T, StorageFailure> + Send + 'static,
     {
         let inner = self.inner.clone();
         blocking(move || {
@@ -284,22 +276,12 @@ impl SqliteStore {
         })
         .await
     }
-
-    /// The head, after making sure that a cursor is of this log.
-    pub(crate) async fn head_after(&self, after: &Cursor) -> Result<Cursor, EventStoreError> {
-        let after = after.clone();
-        self.reading(move |connection, state| {
-            cursor::resolve(connection, state, &after)?;
-            Ok(state.cursor(state.head))
-        })
-        .await
-    }
 }
 
-fn in_snapshot<T, E: From<StorageFailure>>(
+fn in_snapshot<T>(
     connection: &mut Connection,
-    work: impl FnOnce(&Connection, &State) -> Result<T, E>,
-) -> Result<T, E> {
+    work: impl FnOnce(&Connection, &State) -> Result<T, StorageFailure>,
+) -> Result<T, StorageFailure> {
     let snapshot =
         connection.transaction().map_err(|error| failure::with_wait(sqlite(error), LOCK_PATIENCE))?;
     let state = State::load(&snapshot)?;
@@ -317,117 +299,24 @@ fn must_exist(path: &Path) -> Result<(), StorageFailure> {
     }
 }
 
-fn other_layout(version: i64) -> StorageFailure {
-    StorageFailure::Foreign(if version > layout::VERSION {
-        format!(
-            "the store has layout {version}, made by a newer version of this program; this one knows {}",
-            layout::VERSION
-        )
-    } else {
-        format!(
-            "the store has layout {version}: open it once with a command that writes, to bring it to {}",
-            layout::VERSION
-        )
-    })
-}
-
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs blocking work where it may block.
-pub(crate) async fn blocking<T, E, F>(work: F) -> Result<T, E>
+pub(crate) async fn blocking<T, F>(work: F) -> Result<T, StorageFailure>
 where
     T: Send + 'static,
-    E: From<StorageFailure> + Send + 'static,
-    F: FnOnce() -> Result<T, E> + Send + 'static,
+    F: FnOnce() -> Result<T, StorageFailure> + Send + 'static,
 {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(StorageFailure::Other(format!("a task ended early: {error}")).into()),
-    }
-}
-
-#[async_trait]
-impl EventStore for SqliteStore {
-    async fn append(
-        &self,
-        batch: &[Event],
-        atomicity: Atomicity,
-    ) -> Result<Vec<AppendOutcome>, EventStoreError> {
-        let bytes: usize = batch.iter().map(Event::size_bytes).sum();
-        if batch.len() > MAX_BATCH_EVENTS || bytes > MAX_BATCH_BYTES.max(Limits::default().max_event_bytes) {
-            return Err(EventStoreError::BatchTooLarge {
-                max_events: MAX_BATCH_EVENTS,
-                max_bytes: MAX_BATCH_BYTES,
-            });
-        }
-        if batch.is_empty() {
-            return Ok(Vec::new());
-        }
-        Ok(self.writer().await?.append(batch.to_vec(), atomicity).await?)
-    }
-
-    async fn read(&self, request: &ReadRequest) -> Result<Page, EventStoreError> {
-        let request = request.clone();
-        self.reading(move |connection, state| read::page(connection, state, &request)).await
-    }
-
-    async fn get(&self, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError> {
-        let ids = ids.to_vec();
-        self.reading(move |connection, _| Ok(read::by_ids(connection, &ids)?)).await
-    }
-
-    async fn at(&self, positions: &[Position]) -> Result<Page, EventStoreError> {
-        let positions = positions.to_vec();
-        self.reading(move |connection, _| Ok(read::at(connection, &positions)?)).await
-    }
-
-    async fn count(&self, filter: &Arc<Filter>, until: Option<&Cursor>) -> Result<u64, EventStoreError> {
-        count::count(self, filter, until).await
-    }
-
-    async fn head(&self) -> Result<Cursor, EventStoreError> {
-        self.reading(|_, state| Ok(state.cursor(state.head))).await
-    }
-
-    async fn changed(&self, after: &Cursor, timeout: Duration) -> Result<Cursor, EventStoreError> {
-        self.wait_for_change(after, timeout).await
-    }
-
-    async fn trim(&self, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
-        retention::trim(self, request).await
-    }
-
-    async fn erase(&self, entity: &Entity) -> Result<Erased, EventStoreError> {
-        erase::erase(self, entity).await
-    }
-
-    async fn verify(&self, progress: Option<Progress>) -> Result<VerifyReport, EventStoreError> {
-        verify::verify(self, progress).await
-    }
-
-    async fn info(&self) -> Result<StoreInfo, EventStoreError> {
-        let namespace = self.inner.options.namespace.clone();
-        let path = self.inner.options.path.clone();
-        self.reading(move |_, state| {
-            Ok(StoreInfo {
-                id: state.store,
-                namespace,
-                keeps: state.keeps,
-                head: state.cursor(state.head),
-                events: state.events,
-                bytes: state.bytes,
-                bytes_occupied: occupied(&path),
-                trimmed_through: vec![state.trimmed],
-            })
-        })
-        .await
+        Err(error) => Err(StorageFailure::Other(format!("a task ended early: {error}"))),
     }
 }
 
 /// The file and its write-ahead log.
-fn occupied(path: &Path) -> Option<u64> {
+pub(crate) fn occupied(path: &Path) -> Option<u64> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     let log = std::fs::metadata(log).map_or(0, |file| file.len());

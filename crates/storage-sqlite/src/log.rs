@@ -1,0 +1,10 @@
+//! The log: events in the order of their positions, and what is beside each of them.
+
+pub(crate) mod append;
+pub(crate) mod event_row;
+pub(crate) mod fold;
+pub(crate) mod ids;
+pub(crate) mod read;
+pub(crate) mod remove;
+pub(crate) mod scrub;
+pub(crate) mod wake;

@@ -1,0 +1,108 @@
+//! Rows of table `event`, read back into events.
+
+use std::collections::BTreeSet;
+
+use domain::{
+    Event, Position, StorageFailure, StoredEvent,
+    event::head,
+    ports::engine::{DamagedEvent, Entry},
+};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use crate::{
+    connection::execute,
+    failure::sqlite,
+    state::{PARTITION, from_micros, micros},
+};
+
+/// An event row, or what is wrong with it.
+pub(crate) struct EventRow {
+    pub(crate) seq: u64,
+    /// The event's timestamp, in microseconds, as its own column says.
+    pub(crate) at: i64,
+    pub(crate) stored_at: i64,
+    /// Bytes of its text, damaged or not.
+    pub(crate) bytes: u64,
+    pub(crate) event: Result<Event, String>,
+}
+
+/// Reads a row of `seq, at, stored_at, head, json`.
+pub(crate) fn decode(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+    let event = match (row.get_ref(4)?.as_str(), row.get_ref(3)?.as_blob()) {
+        (Ok(json), Ok(head)) => head::decode(json, head).map_err(|error| error.to_string()),
+        _ => Err("the event's text or head is damaged".to_owned()),
+    };
+    let bytes = row.get_ref(4)?.as_bytes().map_or(0, <[u8]>::len) as u64;
+    Ok(EventRow { seq: row.get::<_, i64>(0)? as u64, at: row.get(1)?, stored_at: row.get(2)?, bytes, event })
+}
+
+/// The row at a position.
+pub(crate) fn find(connection: &Connection, seq: u64) -> Result<Option<EventRow>, StorageFailure> {
+    connection
+        .prepare_cached("SELECT seq, at, stored_at, head, json FROM event WHERE seq = ?1")
+        .and_then(|mut statement| statement.query_row([seq as i64], decode).optional())
+        .map_err(sqlite)
+}
+
+/// Turns rows into stored events, with their replay counts.
+pub(crate) struct Assembler<'a> {
+    connection: &'a Connection,
+    /// Most stores have replayed nothing, and then no event needs a look.
+    any_replays: bool,
+}
+
+impl<'a> Assembler<'a> {
+    pub(crate) fn new(connection: &'a Connection) -> Result<Self, StorageFailure> {
+        let any_replays = connection
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM replay)")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(sqlite)?;
+        Ok(Self { connection, any_replays })
+    }
+
+    /// What stands in a row. `indexed` is what an index says of the row where it is damaged.
+    pub(crate) fn entry(&self, row: EventRow, indexed: bool) -> Result<Entry, StorageFailure> {
+        let stored_at = from_micros(row.stored_at);
+        let event = match row.event {
+            Ok(event) => event,
+            Err(detail) => {
+                let EventRow { seq: sequence, bytes, .. } = row;
+                return Ok(Err(DamagedEvent { sequence, stored_at, bytes, detail, indexed }));
+            }
+        };
+        let replayed = if self.any_replays { self.replayed(row.seq)? } else { None };
+        let (replay_count, last_replay_at) = match replayed {
+            Some((count, at)) => (count, Some(from_micros(at))),
+            None => (0, None),
+        };
+        let position = Position::new(PARTITION, row.seq);
+        Ok(Ok(StoredEvent { event, position, stored_at, replay_count, last_replay_at }))
+    }
+
+    fn replayed(&self, seq: u64) -> Result<Option<(u32, i64)>, StorageFailure> {
+        self.connection
+            .prepare_cached("SELECT count, at FROM replay WHERE seq = ?1")
+            .and_then(|mut statement| {
+                statement.query_row([seq as i64], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+            })
+            .map_err(sqlite)
+    }
+}
+
+/// Raises the replay counts of events by one, each once. Only positions that still hold an event get a count.
+pub(crate) fn count_replays(
+    connection: &Connection,
+    sequences: &[u64],
+    at: Timestamp,
+) -> Result<(), StorageFailure> {
+    for sequence in sequences.iter().collect::<BTreeSet<_>>() {
+        execute(
+            connection,
+            "INSERT INTO replay (seq, count, at) SELECT seq, 1, ?2 FROM event WHERE seq = ?1 \
+             ON CONFLICT (seq) DO UPDATE SET count = count + 1, at = excluded.at",
+            (*sequence as i64, micros(at)),
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Guarded writes, inside the writer's transaction.
+
+use domain::{
+    StorageFailure,
+    ports::engine::{Guard, Outcome, RowId, Step, Transaction, Write},
+};
+use rusqlite::{
+    ToSql,
+    types::{ToSqlOutput, ValueRef},
+};
+
+use super::read::{look, value};
+use crate::{
+    connection::execute,
+    log::{event_row, ids},
+    writer::change::Change,
+};
+
+impl Change<'_> {
+    /// Performs a transaction. Guards are judged before anything of their step is written, so one that is refused needs
+    /// no undoing.
+    pub(crate) fn perform(&mut self, transaction: &Transaction) -> Result<Outcome, StorageFailure> {
+        let mut left_out = Vec::new();
+        for (number, step) in transaction.steps.iter().enumerate() {
+            match self.first_that_fails(step)? {
+                None => step.writes.iter().try_for_each(|write| self.write(write))?,
+                Some(guard) if number == 0 => return Ok(Outcome::Refused { guard }),
+                Some(_) => left_out.push(number),
+            }
+        }
+        self.state.unscrubbed |= transaction.erases;
+        Ok(Outcome::Done { left_out })
+    }
+
+    fn first_that_fails(&self, step: &Step) -> Result<Option<usize>, StorageFailure> {
+        for (number, guard) in step.guards.iter().enumerate() {
+            if !self.holds(guard)? {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
+    }
+
+    fn holds(&self, guard: &Guard) -> Result<bool, StorageFailure> {
+        Ok(match guard {
+            Guard::Is(row, expected) => look(self.connection, row, |value| value == expected)? == Some(true),
+            Guard::Absent(row) => look(self.connection, row, |_| ())?.is_none(),
+            Guard::Present(row) => look(self.connection, row, |_| ())?.is_some(),
+            Guard::Generation(generation) => self.state.generation == *generation,
+            Guard::Id(id, expected) => ids::state_of(self.connection, id)? == *expected,
+        })
+    }
+
+    fn write(&mut self, write: &Write) -> Result<(), StorageFailure> {
+        match write {
+            Write::Put(row, value) => self.put(row, value),
+            Write::Delete(row) => execute(
+                self.connection,
+                "DELETE FROM row WHERE space = ?1 AND scope = ?2 AND key = ?3",
+                (row.space.kind.number(), &row.space.scope, &row.key),
+            )
+            .map(drop),
+            Write::Clear(space) => execute(
+                self.connection,
+                "DELETE FROM row WHERE space = ?1 AND scope = ?2",
+                (space.kind.number(), &space.scope),
+            )
+            .map(drop),
+            Write::Add(row, amount) => self.add(row, *amount),
+            Write::Tombstone(id) => self.bury(id),
+            Write::CountReplay { sequences, at } => event_row::count_replays(self.connection, sequences, *at),
+        }
+    }
+
+    fn put(&self, row: &RowId, value: &[u8]) -> Result<(), StorageFailure> {
+        execute(
+            self.connection,
+            "INSERT INTO row (space, scope, key, value) VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT (space, scope, key) DO UPDATE SET value = excluded.value",
+            (row.space.kind.number(), &row.space.scope, &row.key, Value(value)),
+        )
+        .map(drop)
+    }
+
+    /// A sum that 64 bits cannot hold stays at the highest, or lowest, that they can.
+    fn add(&self, row: &RowId, amount: i64) -> Result<(), StorageFailure> {
+        let before = match value(self.connection, row)? {
+            None => 0,
+            Some(value) => number(&value).ok_or_else(|| {
+                let (kind, value) = (row.space.kind.name(), String::from_utf8_lossy(&value));
+                StorageFailure::Corrupt(format!("a row of {kind} is {value:?}, not a number"))
+            })?,
+        };
+        self.put(row, before.saturating_add(amount).to_string().as_bytes())
+    }
+}
+
+fn number(value: &[u8]) -> Option<i64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// A value as it is stored.
+struct Value<'a>(&'a [u8]);
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let value = match std::str::from_utf8(self.0) {
+            Ok(_) => ValueRef::Text(self.0),
+            Err(_) => ValueRef::Blob(self.0),
+        };
+        Ok(ToSqlOutput::Borrowed(value))
+    }
+}

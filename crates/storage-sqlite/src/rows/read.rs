@@ -1,0 +1,83 @@
+//! Reading rows.
+
+use domain::{
+    StorageFailure,
+    ports::engine::{Answer, Read, RowId, Space},
+};
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::failure::sqlite;
+
+/// Answers each read, in order.
+pub(crate) fn read(connection: &Connection, reads: &[Read]) -> Result<Vec<Answer>, StorageFailure> {
+    reads
+        .iter()
+        .map(|read| match read {
+            Read::Row(row) => value(connection, row).map(Answer::Row),
+            Read::Count(space) => count(connection, space).map(Answer::Count),
+            Read::Range { space, after, before, reverse, limit } => {
+                let bounds = (after.as_deref(), before.as_deref());
+                range(connection, space, bounds, *reverse, *limit).map(Answer::Range)
+            }
+        })
+        .collect()
+}
+
+/// The value of a row, if there is one.
+pub(crate) fn value(connection: &Connection, row: &RowId) -> Result<Option<Vec<u8>>, StorageFailure> {
+    look(connection, row, <[u8]>::to_vec)
+}
+
+/// Looks at the value of a row, if there is one.
+pub(crate) fn look<T>(
+    connection: &Connection,
+    row: &RowId,
+    see: impl FnOnce(&[u8]) -> T,
+) -> Result<Option<T>, StorageFailure> {
+    connection
+        .prepare_cached("SELECT value FROM row WHERE space = ?1 AND scope = ?2 AND key = ?3")
+        .and_then(|mut statement| {
+            statement
+                .query_row((row.space.kind.number(), &row.space.scope, &row.key), |found| {
+                    Ok(see(found.get_ref(0)?.as_bytes()?))
+                })
+                .optional()
+        })
+        .map_err(sqlite)
+}
+
+fn count(connection: &Connection, space: &Space) -> Result<u64, StorageFailure> {
+    connection
+        .prepare_cached("SELECT count(*) FROM row WHERE space = ?1 AND scope = ?2")
+        .and_then(|mut statement| {
+            statement.query_row((space.kind.number(), &space.scope), |found| found.get::<_, i64>(0))
+        })
+        .map(|count| count as u64)
+        .map_err(sqlite)
+}
+
+type Pair = (Vec<u8>, Vec<u8>);
+
+fn range(
+    connection: &Connection,
+    space: &Space,
+    (after, before): (Option<&[u8]>, Option<&[u8]>),
+    reverse: bool,
+    limit: usize,
+) -> Result<Vec<Pair>, StorageFailure> {
+    // A bound that is not asked for is not part of the statement: SQLite would not use its index for "none, or above".
+    let lower = if after.is_some() { " AND key > ?3" } else { "" };
+    let upper = if before.is_some() { " AND key < ?4" } else { "" };
+    let order = if reverse { "DESC" } else { "ASC" };
+    let sql = format!(
+        "SELECT key, value FROM row WHERE space = ?1 AND scope = ?2{lower}{upper} ORDER BY key {order} LIMIT ?5"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(&sql).map_err(sqlite)?;
+    statement
+        .query_map((space.kind.number(), &space.scope, after, before, limit), |found| {
+            Ok((found.get_ref(0)?.as_bytes()?.to_vec(), found.get_ref(1)?.as_bytes()?.to_vec()))
+        })
+        .and_then(Iterator::collect)
+        .map_err(sqlite)
+}

@@ -1,0 +1,66 @@
+//! One transaction of the writing thread: what the log, the index and the rows share while it lasts.
+
+use domain::StorageFailure;
+use rusqlite::Connection;
+
+use crate::{
+    index::terms::Kinds,
+    log::{
+        fold::{Tail, TailLimits},
+        ids,
+    },
+    state::State,
+};
+
+/// Changes within a transaction. The state is saved with them.
+pub(crate) struct Change<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) state: State,
+    pub(crate) kinds: &'a mut Kinds,
+    pub(crate) tail: &'a mut Tail,
+    /// The store's clock, in microseconds.
+    pub(crate) now: i64,
+    /// Whether any id is refused; none before the first question.
+    any_tombstones: Option<bool>,
+}
+
+impl<'a> Change<'a> {
+    pub(crate) fn new(
+        connection: &'a Connection,
+        state: State,
+        kinds: &'a mut Kinds,
+        tail: &'a mut Tail,
+        now: i64,
+    ) -> Self {
+        Self { connection, state, kinds, tail, now, any_tombstones: None }
+    }
+
+    /// Whether an id is refused. Most stores have erased nothing, and then no id needs a look.
+    pub(crate) fn is_erased(&mut self, id: &str) -> Result<bool, StorageFailure> {
+        let any = match self.any_tombstones {
+            Some(any) => any,
+            None => *self.any_tombstones.insert(ids::any_erased(self.connection)?),
+        };
+        if any { ids::is_erased(self.connection, id) } else { Ok(false) }
+    }
+
+    /// Refuses an id from now on.
+    pub(crate) fn bury(&mut self, id: &str) -> Result<(), StorageFailure> {
+        self.any_tombstones = Some(true);
+        ids::bury(self.connection, &ids::digest(id))
+    }
+
+    /// Lets the index catch up where it is time, and saves the state.
+    pub(crate) fn finish(&mut self, before: &State, limits: TailLimits) -> Result<(), StorageFailure> {
+        let appended = self.state.head.saturating_sub(before.head);
+        if appended > 0 && limits.are_reached(&self.state, appended) {
+            self.fold()?;
+        }
+        if self.state == *before { Ok(()) } else { self.state.save(self.connection) }
+    }
+
+    /// Brings the index up to the head.
+    pub(crate) fn fold(&mut self) -> Result<(), StorageFailure> {
+        self.tail.fold(self.connection, &mut self.state, self.kinds)
+    }
+}
