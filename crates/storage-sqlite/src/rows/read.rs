@@ -2,7 +2,7 @@
 
 use domain::{
     StorageFailure,
-    ports::engine::{Answer, Read, RowId, Space},
+    ports::engine::{Answer, Read, RowId, Space, SpaceKind},
 };
 use rusqlite::{Connection, OptionalExtension};
 
@@ -19,6 +19,7 @@ pub(crate) fn read(connection: &Connection, reads: &[Read]) -> Result<Vec<Answer
                 let bounds = (after.as_deref(), before.as_deref());
                 range(connection, space, bounds, *reverse, *limit).map(Answer::Range)
             }
+            Read::Scopes(kind) => scopes(connection, *kind).map(Answer::Range),
         })
         .collect()
 }
@@ -57,6 +58,16 @@ fn count(connection: &Connection, space: &Space) -> Result<u64, StorageFailure> 
 }
 
 type Pair = (Vec<u8>, Vec<u8>);
+
+fn scopes(connection: &Connection, kind: SpaceKind) -> Result<Vec<Pair>, StorageFailure> {
+    let mut statement = connection
+        .prepare_cached("SELECT DISTINCT scope FROM row WHERE space = ?1 ORDER BY scope")
+        .map_err(sqlite)?;
+    statement
+        .query_map([kind.number()], |found| Ok((found.get_ref(0)?.as_bytes()?.to_vec(), Vec::new())))
+        .and_then(Iterator::collect)
+        .map_err(sqlite)
+}
 
 fn range(
     connection: &Connection,
