@@ -5,19 +5,20 @@ mod counters;
 use std::collections::BTreeMap;
 
 use clap::Args;
+use event_replay::{Access, StoreHandle, app};
 use jiff::Timestamp;
-use replay::{PlanRequest, ReplayManager};
+use replay::PlanRequest;
 use serde::Serialize;
 use stats::Window;
 
 use self::counters::{Counters, DeadLetters};
-use super::{Context, replaying::print_counts};
+use super::replaying::print_counts;
 use crate::{
     args::{FilterArgs, Format},
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::table::Table,
-    store::{self, Access, Stores},
 };
 
 /// Count what is stored
@@ -65,22 +66,16 @@ struct OverTime {
 
 pub(crate) async fn run(args: StatsArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let filter = args.filter.filter()?;
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
-    let info = stores.events.info().await?;
+    let stores = cx.open(Access::Read).await?;
+    let info = stores.info().await?;
     let bar = cx.printer.bar("counting", Some(0));
-    let manager = ReplayManager::new(
-        stores.events.clone(),
-        stores.replays.clone(),
-        stores.checkpoints.clone(),
-        None,
-        store::clock(),
-    );
+    let manager = app::replay::manager(&stores);
     let request = PlanRequest { until: Some(info.head.clone()), ..PlanRequest::new(filter) };
     let counted = manager.plan(request, Some(bar.callback())).await?;
     bar.clear();
     drop(manager);
     let counters = over_time(&stores).await?;
-    let dead_letters = counters::dead_letters(&stores.dead_letters.count_dead_letters().await?);
+    let dead_letters = counters::dead_letters(&stores.count_dead_letters().await?);
     stores.close().await;
     let stats = Stats {
         store: cx.settings.store.to_string(),
@@ -137,9 +132,9 @@ fn print(stats: &Stats<'_>, cx: &mut Context<'_>) -> Result<(), CliError> {
     counters::print(&stats.counters.last_15_minutes, &stats.counters.in_all, &stats.dead_letters, cx)
 }
 
-async fn over_time(stores: &Stores) -> Result<OverTime, CliError> {
-    let all = stores.counters.stats(None).await?;
-    let since = Window::first_minute(store::clock().now());
+async fn over_time(stores: &StoreHandle) -> Result<OverTime, CliError> {
+    let all = stores.stats(None).await?;
+    let since = Window::first_minute(app::clock().now());
     let recent = all.iter().filter(|sample| sample.minute >= since);
     Ok(OverTime { last_15_minutes: Counters::of(recent), in_all: Counters::of(&all) })
 }

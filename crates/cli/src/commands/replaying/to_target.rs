@@ -8,13 +8,14 @@ use targets::{ExecTarget, HttpTarget, NdjsonTarget};
 use tokio::io::Stdout;
 
 use super::{
-    RunArgs,
     report::{Onto, exit_of, print_report},
+    run_args::RunArgs,
     speed,
 };
 use crate::{
     args::target::Target,
-    commands::{Context, signals::Interrupts},
+    commands::signals::Interrupts,
+    context::Context,
     errors::{CliError, with_causes},
     exit::Exit,
     output::{bar::Bar, plural::count},

@@ -10,7 +10,7 @@ use domain::{
 use serde::Serialize;
 
 use crate::{
-    commands::Context,
+    context::Context,
     errors::CliError,
     output::{escape, table::Table},
 };
