@@ -38,7 +38,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "generator",
             "conditions",
             "validation",
-            "stats",
             "bus",
             "migrate",
             "replay",

@@ -23,7 +23,8 @@ pub mod replays;
 pub mod retention;
 pub mod schemas;
 pub mod source;
+pub mod stats;
 mod store;
 
 pub use error::{AppError, Conflict, InvalidRequest, NotFound};
-pub use store::{StoreError, clock, open_store, store_exists};
+pub use store::{StoreError, clock, open_store, open_target, store_exists};

@@ -55,6 +55,8 @@
 mod adapters;
 #[cfg(feature = "app")]
 pub mod app;
+#[cfg(feature = "app")]
+mod check;
 mod clock;
 mod handle;
 mod idle;

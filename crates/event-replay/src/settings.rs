@@ -9,6 +9,8 @@ mod event_store;
 mod keys;
 #[cfg(feature = "app")]
 mod layers;
+#[cfg(feature = "app")]
+mod origin;
 mod password;
 #[cfg(feature = "app")]
 mod redis;
@@ -24,8 +26,9 @@ pub use environment::{SettingError, redis_access_from_env, settings_from, settin
 pub use {
     error::SettingsError,
     event_store::EventStoreSetting,
+    origin::STORE_FLAG,
     redis::{RedisSettings, partitions},
     resolved::{Settings, Shown},
-    store_location::{STORE_FLAG, StoreLocation, data_folder},
+    store_location::{StoreLocation, data_folder},
     values::unknown_types,
 };

@@ -65,7 +65,7 @@ pub(crate) async fn run(args: MigrateArgs, cx: &mut Context<'_>) -> Result<Exit,
             // Reached first, so that a misspelt address makes no store.
             let source = Source::connect(url, layout.clone()).await;
             let source = source.map_err(|error| CliError::from(MigrateError::from(error)).during(shown))?;
-            let target = open_target(&cx.settings, args.dry_run).await?;
+            let target = app::open_target(&cx.settings, args.dry_run).await?;
             let options = options(&target, &cx.settings, args.dry_run).await?;
             let watched = Watched::new(cx.printer.shows_bars());
             let told = |phase, done, total| watched.at(phase, done, total);
@@ -74,7 +74,7 @@ pub(crate) async fn run(args: MigrateArgs, cx: &mut Context<'_>) -> Result<Exit,
         }
         Origin::Store(settings) => {
             let source = app::open_store(settings, Access::Read).await?;
-            let target = open_target(&cx.settings, args.dry_run).await?;
+            let target = app::open_target(&cx.settings, args.dry_run).await?;
             let options = options(&target, &cx.settings, args.dry_run).await?;
             let watched = Watched::new(cx.printer.shows_bars());
             let told = |phase, done, total| watched.at(phase, done, total);
@@ -138,18 +138,6 @@ fn old_redis(args: &MigrateArgs, url: &str) -> Origin {
         None => layout,
     };
     Origin::OldRedis { url: url.to_owned(), shown: escape::line(&shown).into_owned(), layout }
-}
-
-/// The store to bring everything into. A dry run makes none: where none is there, everything would be new.
-async fn open_target(settings: &Settings, dry_run: bool) -> Result<StoreHandle, CliError> {
-    if !dry_run {
-        return Ok(app::open_store(settings, Access::Create).await?);
-    }
-    if app::store_exists(settings).await? {
-        return Ok(app::open_store(settings, Access::Read).await?);
-    }
-    let memory = settings.for_store(StoreLocation::in_memory("--dry-run"));
-    Ok(app::open_store(&memory, Access::Create).await?)
 }
 
 async fn options(target: &StoreHandle, settings: &Settings, dry_run: bool) -> Result<Options, CliError> {

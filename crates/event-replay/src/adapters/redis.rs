@@ -78,7 +78,7 @@ pub(crate) fn may_have_partitions(partitions: u16) -> bool {
 
 /// What there is to say of the servers of a store that is open.
 #[cfg(feature = "app")]
-pub(crate) async fn checks(store: &RedisStore) -> Result<Vec<crate::app::health::Check>, StorageFailure> {
+pub(crate) async fn checks(store: &RedisStore) -> Result<Vec<crate::check::Check>, StorageFailure> {
     Ok(store.checks().await?.into_iter().map(check_of).collect())
 }
 
@@ -88,17 +88,17 @@ pub(crate) async fn server_checks(
     url: &RedisUrl,
     namespace: &str,
     options: OpenOptions,
-) -> Vec<crate::app::health::Check> {
+) -> Vec<crate::check::Check> {
     let options = of(url, namespace, options);
     let found = Box::pin(RedisStore::server_checks(&options)).await.unwrap_or_default();
     found.into_iter().map(check_of).collect()
 }
 
 #[cfg(feature = "app")]
-fn check_of(found: storage_redis::Check) -> crate::app::health::Check {
+fn check_of(found: storage_redis::Check) -> crate::check::Check {
     use storage_redis::Verdict;
 
-    use crate::app::health::{Check, Status};
+    use crate::check::{Check, Status};
 
     let status = match found.verdict {
         Verdict::Pass => Status::Pass,

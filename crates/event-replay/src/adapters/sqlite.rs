@@ -33,6 +33,18 @@ fn of(path: &Path, namespace: &str, options: OpenOptions) -> SqliteOptions {
     SqliteOptions { namespace: namespace.to_owned(), keeps, clock, ..SqliteOptions::new(path) }
 }
 
+/// What a restore made.
+#[cfg(feature = "app")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// Events of the restored store.
+    pub events: u64,
+    /// Bytes of its events.
+    pub bytes: u64,
+    /// Where the store that it replaced was moved to, if nothing could be read from it.
+    pub damaged_kept_at: Option<std::path::PathBuf>,
+}
+
 /// A backup becomes the store.
 #[cfg(feature = "app")]
 pub(crate) async fn restore(
@@ -41,11 +53,8 @@ pub(crate) async fn restore(
     options: OpenOptions,
     from: &Path,
     replace: bool,
-) -> Result<crate::app::backup::Restored, domain::StorageFailure> {
+) -> Result<Restored, domain::StorageFailure> {
     let restored = SqliteStore::restore(of(path, namespace, options), from, replace).await?;
-    Ok(crate::app::backup::Restored {
-        events: restored.info.events,
-        bytes: restored.info.bytes,
-        damaged_kept_at: restored.damaged_kept_at,
-    })
+    let storage_sqlite::Restored { info, damaged_kept_at } = restored;
+    Ok(Restored { events: info.events, bytes: info.bytes, damaged_kept_at })
 }

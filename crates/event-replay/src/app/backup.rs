@@ -1,8 +1,10 @@
 //! Backups of stores in files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use domain::{StorageFailure, ports::EventStoreError};
+
+pub use crate::adapters::sqlite::Restored;
 
 use super::error::{AppError, InvalidRequest};
 use crate::{
@@ -11,17 +13,6 @@ use crate::{
     location::Location,
     settings::Settings,
 };
-
-/// What a restore made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restored {
-    /// Events of the restored store.
-    pub events: u64,
-    /// Bytes of its events.
-    pub bytes: u64,
-    /// Where the store that it replaced was moved to, if nothing could be read from it.
-    pub damaged_kept_at: Option<PathBuf>,
-}
 
 /// The file of the store that the settings name.
 ///

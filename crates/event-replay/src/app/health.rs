@@ -1,7 +1,6 @@
 //! Is the store as it should be, and whoever works with it?
 
 mod alerts;
-mod check;
 mod disk;
 mod groups;
 mod retention;
@@ -9,8 +8,8 @@ mod store;
 
 use serde::Serialize;
 
-pub use self::check::{Check, Status};
 use super::{error::AppError, store::open_store};
+pub use crate::check::{Check, Status};
 use crate::{adapters, location::Location, options::Access, settings::Settings};
 
 /// How the store and its users are.

@@ -6,7 +6,7 @@ use domain::ports::ReplayState;
 use replay::ReplayManager;
 
 use super::error::AppError;
-use crate::handle::StoreHandle;
+use crate::{handle::StoreHandle, idle::has_settled};
 
 /// Replays that are looked at: those that run are among the newest.
 const NEWEST: usize = 100;
@@ -50,12 +50,7 @@ impl Idleness {
 async fn is_idle(store: &StoreHandle, manager: &ReplayManager, group: &str) -> Result<bool, AppError> {
     let head = store.head().await?;
     let Some(status) = store.group(group).await? else { return Ok(false) };
-    let passed = |segment: &domain::group::SegmentStatus| {
-        segment.cursor >= head.sequence(segment.partition)
-            && segment.blocked_keys == segment.parked_keys
-            && segment.lane == 0
-    };
-    if !status.segments.iter().all(passed) {
+    if !has_settled(&status, &head) {
         return Ok(false);
     }
     let replays = manager.list_replays(NEWEST).await?;

@@ -1,4 +1,4 @@
-//! Publishing: what is let in, and with which wishes about delivery.
+//! Publishing: what is let in, and how it is to be delivered.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ pub async fn publisher(
     Ok(publisher)
 }
 
-/// Wishes about the delivery of events.
+/// How events are to be delivered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeliveryRequest {
     /// After how much time they come into the log.
@@ -64,7 +64,7 @@ pub struct DeliveryRequest {
 }
 
 impl DeliveryRequest {
-    /// As a publisher takes them; none where nothing is wished.
+    /// As a publisher takes them; none where nothing is asked for.
     ///
     /// # Errors
     /// With the sentence that says so, when they expire beyond the end of time.
@@ -79,8 +79,8 @@ impl DeliveryRequest {
             ),
         };
         let Self { priority, delay, retries, .. } = *self;
-        let wished = PublishOptions { priority, delay, expires_at, retries };
-        Ok((wished != PublishOptions::default()).then_some(wished))
+        let options = PublishOptions { priority, delay, expires_at, retries };
+        Ok((options != PublishOptions::default()).then_some(options))
     }
 }
 

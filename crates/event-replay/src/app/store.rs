@@ -86,6 +86,22 @@ pub async fn store_exists(settings: &Settings) -> Result<bool, StoreError> {
     exists.map_err(|error| StoreError::Open { store: settings.store.clone(), error })
 }
 
+/// Opens the store that the settings name to bring something into it, and makes it where there is none. A dry run makes none: it
+/// reads the one that is there, or else an empty one in memory.
+///
+/// # Errors
+/// As [`open_store`].
+pub async fn open_target(settings: &Settings, dry_run: bool) -> Result<StoreHandle, StoreError> {
+    if !dry_run {
+        return open_store(settings, Access::Create).await;
+    }
+    if store_exists(settings).await? {
+        return open_store(settings, Access::Read).await;
+    }
+    let memory = settings.for_store(StoreLocation::in_memory("--dry-run"));
+    open_store(&memory, Access::Create).await
+}
+
 /// The time by which the application goes.
 pub fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)

@@ -2,7 +2,7 @@
 
 use domain::ports::Keeps;
 
-use super::layers;
+use super::origin;
 
 /// What was said about keeping events, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl EventStoreSetting {
 
     /// What somebody asked for; none where nobody did, and any store will do.
     pub fn asked_for(&self) -> Option<Keeps> {
-        (self.origin != layers::DEFAULT).then(|| self.keeps())
+        (self.origin != origin::DEFAULT).then(|| self.keeps())
     }
 
     /// Who said so.

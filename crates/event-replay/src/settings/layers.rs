@@ -8,11 +8,8 @@ use config::{Config, ConfigError, FileFormat, Map, Source, Value};
 use super::{
     error::SettingsError,
     keys::{KEYS, set},
-    store_location::STORE_FLAG,
+    origin::{DEFAULT, STORE_FLAG},
 };
-
-/// What `config show` says of a default.
-pub(crate) const DEFAULT: &str = "default";
 
 /// The name of the settings file, in the working folder or the user's configuration folder.
 pub(crate) const FILE_NAME: &str = "event-replay.toml";

@@ -5,15 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{error::SettingsError, values::anchored_path};
+use super::{
+    error::SettingsError,
+    origin::{DEFAULT, STORE_FLAG},
+    values::anchored_path,
+};
 use crate::{
     adapters,
     location::{BadLocation, Location},
     text::escape,
 };
-
-/// The origin of a location that a flag names.
-pub const STORE_FLAG: &str = "--store";
 
 const FORMS: &str = "a store is sqlite:PATH, memory:, redis://HOST, redis+sentinel://HOST,HOST,HOST?master=NAME or \
                      redis+cluster://HOST,HOST, with rediss for TLS, each with namespace=NAME where wanted";
@@ -43,7 +44,7 @@ impl StoreLocation {
                     SettingsError::invalid("there is no home folder to keep a store in")
                         .hint("name one: --store sqlite:PATH")
                 })?;
-                Ok(Self::at_file(folder.join("events.db"), "default"))
+                Ok(Self::at_file(folder.join("events.db"), DEFAULT))
             }
         }
     }

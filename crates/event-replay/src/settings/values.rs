@@ -9,7 +9,7 @@ use bus::UnknownTypes;
 use config::{Map, Value, ValueKind};
 use validation::EngineKind;
 
-use super::{error::SettingsError, keys::RETENTION_BOUNDS, layers};
+use super::{error::SettingsError, keys::RETENTION_BOUNDS, origin};
 use crate::text::{escape, number};
 
 /// A value on its way from text to meaning.
@@ -60,7 +60,7 @@ pub(super) fn parts(name: &str) -> Vec<&str> {
 
 pub(super) fn raw(tree: &Map<String, Value>, name: &str) -> Result<Raw, SettingsError> {
     let Some(value) = find(tree, &parts(name)) else {
-        return Ok(Raw { text: None, list: vec![], origin: layers::DEFAULT.to_owned() });
+        return Ok(Raw { text: None, list: vec![], origin: origin::DEFAULT.to_owned() });
     };
     let origin = value.origin().unwrap_or("settings file").to_owned();
     let wrong = |_| {

@@ -64,7 +64,7 @@ fn unusable(error: &dyn std::error::Error) -> CliError {
     CliError::failed(format!("--target: {}", with_causes(error)))
 }
 
-/// Runs a plan, and reports. A wish to end is heeded after the batch in hand; a second one at once.
+/// Runs a plan, and reports. A request to end is heeded after the batch in hand; a second one at once.
 pub(super) async fn execute(
     manager: &ReplayManager,
     plan: &Plan,

@@ -3,9 +3,9 @@
 use domain::DeadLetterState;
 use stats::{MIN_SAMPLES, WINDOW_MINUTES, Window};
 
-use super::check::{Check, Status, measured};
 use crate::{
     app::{error::AppError, store::clock},
+    check::{Check, Status, measured},
     handle::StoreHandle,
     settings::Settings,
     text::{

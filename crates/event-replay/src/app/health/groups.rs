@@ -3,16 +3,14 @@
 use domain::group::{MAX_BLOCKED_KEYS, SegmentStatus};
 use jiff::Timestamp;
 
-use super::{
-    check::{Check, Status},
-    retention::RETENTION_WARNING,
-};
+use super::retention::RETENTION_WARNING;
 use crate::{
     app::{
         error::AppError,
         groups::{GroupPosition, HoldState},
         store::clock,
     },
+    check::{Check, Status},
     handle::StoreHandle,
     settings::Settings,
     text::{

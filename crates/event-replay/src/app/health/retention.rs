@@ -2,8 +2,12 @@
 
 use domain::{RetentionRule, ports::StoreInfo};
 
-use super::check::{Check, Status};
-use crate::{app::error::AppError, handle::StoreHandle, settings::Settings};
+use crate::{
+    app::error::AppError,
+    check::{Check, Status},
+    handle::StoreHandle,
+    settings::Settings,
+};
 
 /// From this share of a bound on, what holds events back is worth a look, in percent.
 pub(super) const RETENTION_WARNING: u64 = 70;

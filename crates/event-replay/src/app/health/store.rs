@@ -5,10 +5,7 @@ use domain::{
     ports::{EventStoreError, Order, ReadRequest},
 };
 
-use super::{
-    check::{Check, Status},
-    disk, retention,
-};
+use super::{disk, retention};
 use crate::{
     adapters::{self, Adapter},
     app::{
@@ -16,6 +13,7 @@ use crate::{
         schemas::{self, SchemaFault},
         store::clock,
     },
+    check::{Check, Status},
     handle::StoreHandle,
     settings::Settings,
     text::plural::count,

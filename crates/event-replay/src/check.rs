@@ -51,6 +51,6 @@ impl Check {
 }
 
 /// A measured value, with two digits after the point.
-pub(super) fn measured(value: f64) -> Number {
+pub(crate) fn measured(value: f64) -> Number {
     Number::from_f64((value * 100.0).round() / 100.0).unwrap_or_else(|| Number::from(0))
 }
