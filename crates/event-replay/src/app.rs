@@ -6,6 +6,7 @@
 
 pub mod backup;
 pub mod checkpoints;
+mod confirmation;
 pub mod consumer;
 pub mod counting;
 pub mod creation;
@@ -26,5 +27,6 @@ pub mod source;
 pub mod stats;
 mod store;
 
+pub use confirmation::Confirmation;
 pub use error::{AppError, Conflict, InvalidRequest, NotFound};
 pub use store::{StoreError, clock, open_store, open_target, store_exists};

@@ -12,7 +12,7 @@ use crate::{
     exit::Exit,
     output::{
         confirm::{LOOK_FIRST, confirm},
-        escape, plural,
+        plural,
     },
 };
 
@@ -74,19 +74,14 @@ impl EraseArgs {
 
 pub(crate) async fn run(args: EraseArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let request = EraseRequest::new(args.all())?;
-    let names: Vec<String> = request.entities().iter().map(ToString::to_string).collect();
+    let names = request.names();
     let access = if args.dry_run { Access::Read } else { Access::Write };
     let stores = cx.open(access).await?;
     let count = request.count(&stores).await?;
     let report = match args.dry_run {
         true => Report { dry_run: true, entities: names, erased: count, bytes: None, remains: vec![] },
         false => {
-            let shown = escape::line(&names.join(" and ")).into_owned();
-            confirm(
-                &format!("erase {} {shown} from {}", naming(count), cx.settings.store),
-                args.yes,
-                LOOK_FIRST,
-            )?;
+            confirm(&request.confirmation(count, &cx.settings), args.yes, LOOK_FIRST)?;
             let erased = request.erase(&stores).await?;
             Report {
                 dry_run: false,

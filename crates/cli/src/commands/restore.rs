@@ -43,9 +43,9 @@ struct Report {
 }
 
 pub(crate) async fn run(args: RestoreArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let path = backup::file(&cx.settings)?;
+    backup::file(&cx.settings)?;
     check_backup(&args.file)?;
-    if path.exists() {
+    if let Some(confirmation) = backup::confirmation(&cx.settings, &args.file)? {
         if !args.replace {
             return Err(CliError::failed(format!(
                 "there is a store at {}; nothing was changed",
@@ -53,11 +53,7 @@ pub(crate) async fn run(args: RestoreArgs, cx: &mut Context<'_>) -> Result<Exit,
             ))
             .hint("restore to another place with --store, or add --replace"));
         }
-        confirm(
-            &format!("replace the store {} by {}", cx.settings.store, args.file.display()),
-            args.yes,
-            "add --yes to go ahead",
-        )?;
+        confirm(&confirmation, args.yes, "add --yes to go ahead")?;
     }
     let restored = backup::restore(&cx.settings, &args.file, args.replace)
         .await

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use event_replay::{Access, app::retention::TrimRequest};
+use event_replay::{
+    Access,
+    app::retention::{self, TrimRequest},
+};
 
 use super::retaining;
 use crate::{
@@ -78,18 +81,9 @@ pub(crate) async fn run(args: TrimArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     let rules = request.rules(&stores, &cx.settings).await?;
     if !args.dry_run && !args.yes {
         let would = retaining::apply(&stores, &rules, true, cx).await?;
-        if would.events > 0 {
+        if let Some(confirmation) = retention::confirmation(&would, &cx.settings) {
             retaining::warn_of_holds(&would, cx);
-            confirm(
-                &format!(
-                    "drop {} ({}) from {}",
-                    count(would.events, "event"),
-                    count(would.bytes, "byte"),
-                    cx.settings.store
-                ),
-                args.yes,
-                LOOK_FIRST,
-            )?;
+            confirm(&confirmation, args.yes, LOOK_FIRST)?;
         }
     }
     let report = retaining::apply(&stores, &rules, args.dry_run, cx).await?;

@@ -6,7 +6,10 @@ use domain::{StorageFailure, ports::EventStoreError};
 
 pub use crate::adapters::sqlite::Restored;
 
-use super::error::{AppError, InvalidRequest};
+use super::{
+    confirmation::Confirmation,
+    error::{AppError, InvalidRequest},
+};
 use crate::{
     adapters::{self, Adapter},
     handle::StoreHandle,
@@ -36,6 +39,15 @@ pub async fn backup(store: &StoreHandle, settings: &Settings, to: &Path) -> Resu
         Adapter::Memory => Err(InvalidRequest::InMemory.into()),
         Adapter::Redis(_) => Err(InvalidRequest::OnServer(settings.store.clone()).into()),
     }
+}
+
+/// What is to be confirmed before a backup takes the place of the store; none where there is no store.
+///
+/// # Errors
+/// When the store is no file.
+pub fn confirmation(settings: &Settings, from: &Path) -> Result<Option<Confirmation>, InvalidRequest> {
+    let confirmation = Confirmation::ReplaceStore { store: settings.store.clone(), backup: from.to_owned() };
+    Ok(file(settings)?.exists().then_some(confirmation))
 }
 
 /// Makes the store that the settings name from a backup, in the place of the one that is there if `replace` says so.

@@ -8,6 +8,7 @@ use replay::redrive::{DiscardReport, Letters, Redriver};
 use serde::Serialize;
 
 use super::{
+    confirmation::Confirmation,
     counting,
     error::{AppError, InvalidRequest},
 };
@@ -187,6 +188,21 @@ pub fn newest_error(letter: &DeadLetter) -> &str {
 /// What sends dead letters again, and closes them.
 pub fn redriver(store: &StoreHandle) -> Redriver {
     Redriver::new(store.ports().clone(), store.ports().clone())
+}
+
+/// What is to be confirmed before letters are closed: how many a query names. None where they are named by their ids, or there
+/// are none.
+///
+/// # Errors
+/// When the store fails.
+pub async fn confirmation(store: &StoreHandle, letters: &Letters) -> Result<Option<Confirmation>, AppError> {
+    match letters {
+        Letters::Ids(_) => Ok(None),
+        Letters::Matching(_) => {
+            let letters = count_open(store, letters).await?;
+            Ok((letters > 0).then_some(Confirmation::DiscardLetters { letters }))
+        }
+    }
 }
 
 /// Closes letters unhandled, with a reason, and counts what was closed against what was dead-lettered.

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use domain::{Entity, Filter, ports::Erased};
 
-use super::error::{AppError, InvalidRequest};
-use crate::handle::StoreHandle;
+use super::{
+    confirmation::Confirmation,
+    error::{AppError, InvalidRequest},
+};
+use crate::{handle::StoreHandle, settings::Settings};
 
 /// Most kinds of entities that one request may name.
 const MAX_KINDS: usize = 8;
@@ -28,11 +31,6 @@ impl EraseRequest {
             true => Err(InvalidRequest::NoEntities),
             false => Ok(Self { entities }),
         }
-    }
-
-    /// The entities, in their order.
-    pub fn entities(&self) -> &[Entity] {
-        &self.entities
     }
 
     /// How many events name any of the entities, each counted once: a filter names one combination of kinds, and events that
@@ -60,6 +58,16 @@ impl EraseRequest {
             }
         }
         Ok(added.saturating_sub(taken_off))
+    }
+
+    /// The entities, as people write them.
+    pub fn names(&self) -> Vec<String> {
+        self.entities.iter().map(ToString::to_string).collect()
+    }
+
+    /// What is to be confirmed, where so many events name the entities.
+    pub fn confirmation(&self, events: u64, settings: &Settings) -> Confirmation {
+        Confirmation::EraseEntities { events, entities: self.names(), store: settings.store.clone() }
     }
 
     /// Erases them; what that came to, and where copies may remain.

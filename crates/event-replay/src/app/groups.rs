@@ -10,6 +10,7 @@ use domain::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    confirmation::Confirmation,
     error::{AppError, NotFound},
     position::mark_at,
     store::clock,
@@ -204,6 +205,15 @@ pub async fn reset(
     }
     let released = before.status.blocked_keys();
     Ok(GroupMoved { from: before.cursor, to: mark, released, lag: all.saturating_sub(passed) })
+}
+
+/// What is to be confirmed before a group is deleted.
+pub fn confirmation(group: &GroupPosition) -> Confirmation {
+    Confirmation::DeleteGroup {
+        name: group.status.record.spec.name.clone(),
+        at: group.cursor_text(),
+        consumers: group.status.consumers.len() as u64,
+    }
 }
 
 /// Deletes a group.

@@ -10,6 +10,7 @@ use replay::{
 
 use super::{
     checkpoints::checkpoints,
+    confirmation::Confirmation,
     error::{AppError, InvalidRequest, NotFound},
     store::clock,
 };
@@ -116,4 +117,10 @@ pub async fn apply(
         stop: Cancel::default(),
     };
     Ok(retention::apply_with(&events, &checkpoints(store), rules, &options, progress).await?)
+}
+
+/// What is to be confirmed before rules are applied, after a dry run has counted what would go; none where nothing would.
+pub fn confirmation(would: &RetentionReport, settings: &Settings) -> Option<Confirmation> {
+    let RetentionReport { events, bytes, .. } = *would;
+    (events > 0).then(|| Confirmation::DropEvents { events, bytes, store: settings.store.clone() })
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use event_replay::{Access, app::dead_letters};
-use replay::redrive::{DiscardReport, Letters};
+use replay::redrive::DiscardReport;
 use serde::Serialize;
 
 use super::select::ChosenArgs;
@@ -67,11 +67,8 @@ pub(super) async fn run(args: DiscardArgs, cx: &mut Context<'_>) -> Result<Exit,
         print(&Printed { dry_run: true, report }, cx)?;
         return Ok(Exit::Ok);
     }
-    if let Letters::Matching(_) = &letters {
-        let matching = dead_letters::count_open(&stores, &letters).await?;
-        if matching > 0 {
-            confirm(&format!("close {} unhandled", count(matching, "dead letter")), args.yes, LOOK_FIRST)?;
-        }
+    if let Some(confirmation) = dead_letters::confirmation(&stores, &letters).await? {
+        confirm(&confirmation, args.yes, LOOK_FIRST)?;
     }
     let report = dead_letters::discard(&stores, letters, &args.reason).await?;
     stores.close().await;

@@ -9,11 +9,7 @@ use crate::{
     context::Context,
     errors::CliError,
     exit::Exit,
-    output::{
-        confirm::confirm,
-        escape,
-        plural::{self, count},
-    },
+    output::{confirm::confirm, escape, plural::count},
 };
 
 /// Delete a group; its dead letters stay
@@ -42,13 +38,8 @@ pub(super) async fn run(args: DeleteArgs, cx: &mut Context<'_>) -> Result<Exit, 
     let stores = cx.open(Access::Write).await?;
     let found = groups::find(&stores, &cx.settings, &args.name).await?;
     let name = escape::line(&args.name).into_owned();
-    let alive = found.status.consumers.len() as u64;
-    let consumers = match alive {
-        0 => String::new(),
-        alive => format!(", which {} using", plural::of(alive, "consumer is", "consumers are")),
-    };
     confirm(
-        &format!("delete group {name} at {}{consumers}, with its progress", found.cursor_text()),
+        &groups::confirmation(&found),
         args.yes,
         "add --yes to go ahead; `event-replay groups show` says how far it is",
     )?;
