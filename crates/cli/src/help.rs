@@ -2,7 +2,7 @@
 
 use clap::{Command, CommandFactory};
 
-use crate::args::Cli;
+use crate::cli::Cli;
 
 /// Commands by purpose. Every command is in one group; a test sees to it.
 const GROUPS: &[(&str, &[&str])] = &[

@@ -1,22 +1,22 @@
-//! The binary `event-replay`: it only wires. What can be said is in [`args`], what is done in [`commands`].
+//! The binary `event-replay`: it only wires. What can be said is in [`cli`], what is done in [`commands`].
 
 mod args;
+mod cli;
+mod command;
 mod commands;
+mod context;
 mod errors;
 mod exit;
 mod help;
 mod input;
 mod output;
-mod settings;
-mod store;
 
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
+use event_replay::Settings;
 
-use crate::{
-    args::Cli, commands::Context, errors::CliError, exit::Exit, output::Printer, settings::Settings,
-};
+use crate::{cli::Cli, context::Context, errors::CliError, exit::Exit, output::Printer};
 
 fn main() -> ExitCode {
     log_if_asked();
@@ -52,8 +52,8 @@ fn run(cli: Cli, printer: &mut Printer) -> Result<Exit, CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::failed(format!("no threads can be started: {error}")))?;
-    let mut context = Context { settings, printer };
-    let outcome = runtime.block_on(commands::run(command, &mut context));
+    let mut context = Context { settings, printer, command_line: help::command };
+    let outcome = runtime.block_on(command::run(command, &mut context));
     // A thread that waits for input that never comes must not keep the process.
     runtime.shutdown_background();
     outcome

@@ -4,10 +4,10 @@
 
 pub(crate) mod bar;
 pub(crate) mod confirm;
-pub(crate) mod escape;
-pub(crate) mod plural;
 pub(crate) mod pretty;
 pub(crate) mod printer;
 pub(crate) mod table;
+
+pub(crate) use event_replay::text::{escape, plural};
 
 pub(crate) use self::printer::Printer;

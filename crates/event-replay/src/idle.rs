@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use domain::ports::{EventStoreError, GroupStoreError, Stores};
+use domain::{
+    Cursor,
+    group::GroupStatus,
+    ports::{EventStoreError, GroupStoreError, Stores},
+};
 use thiserror::Error;
 
 /// How often it is looked at.
@@ -40,9 +44,14 @@ async fn is_idle(store: &dyn Stores, group: &str) -> Result<bool, IdleError> {
     // The head first: what comes after it is not asked for.
     let head = store.head().await?;
     let status = store.group(group).await?.ok_or_else(|| GroupStoreError::NoGroup(group.to_owned()))?;
-    Ok(status.segments.iter().all(|segment| {
+    Ok(has_settled(&status, &head))
+}
+
+/// Whether a group has settled everything up to a head. A key that is parked behind a dead letter waits for people.
+pub(crate) fn has_settled(status: &GroupStatus, head: &Cursor) -> bool {
+    status.segments.iter().all(|segment| {
         segment.cursor >= head.sequence(segment.partition)
             && segment.blocked_keys == segment.parked_keys
             && segment.lane == 0
-    }))
+    })
 }

@@ -23,6 +23,7 @@
 //! | `memory` | stores in memory: `memory:` |
 //! | `targets` | handlers that pass events on: to a command, an HTTP endpoint, lines of JSON |
 //! | `conditions` | filters on the content of events |
+//! | `app` | what operators do with a store, and settings from files: what the command line maps its flags to |
 //!
 //! A service, whole:
 //!
@@ -51,15 +52,24 @@
 //! The programs in `examples/` show more: a publisher with a schema of its own, an error handler, a recovery. What a
 //! handler may rely on is in `docs/delivery.md`.
 
+mod adapters;
+#[cfg(feature = "app")]
+pub mod app;
+#[cfg(feature = "app")]
+mod check;
 mod clock;
+mod handle;
 mod idle;
 mod location;
 mod manager;
 mod open;
+mod options;
 pub mod prelude;
+mod refused;
 #[cfg(feature = "validation")]
 mod schemas;
 mod settings;
+pub mod text;
 
 pub use async_trait::async_trait;
 pub use bus::{
@@ -95,10 +105,18 @@ pub use targets;
 pub use validation;
 
 pub use clock::RuntimeClock;
+pub use handle::StoreHandle;
 pub use idle::{IdleError, until_idle};
 pub use location::{BadLocation, Location, RedisUrl};
 pub use manager::replay_manager;
-pub use open::{OpenError, OpenOptions, RedisAccess, RedisCopies, open, open_with};
+pub use open::{open, open_store, open_with, store_exists};
+pub use options::{Access, OpenOptions, RedisAccess, RedisCopies};
+pub use refused::OpenError;
 #[cfg(feature = "validation")]
 pub use schemas::{built_in_schemas, schemas_of};
+#[cfg(feature = "app")]
+pub use settings::{
+    EventStoreSetting, RedisSettings, STORE_FLAG, Settings, SettingsError, Shown, StoreLocation, data_folder,
+    partitions, unknown_types,
+};
 pub use settings::{SettingError, redis_access_from_env, settings_from, settings_from_env};

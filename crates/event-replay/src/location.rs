@@ -1,7 +1,12 @@
 //! Where a store is, as text: `sqlite:PATH`, `redis://HOST`, `redis+sentinel://HOST,…?master=NAME`, `redis+cluster://HOST,…` or
 //! `memory:`.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    cmp::Ordering,
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use thiserror::Error;
 
@@ -49,6 +54,11 @@ pub enum Location {
 pub struct RedisUrl(String);
 
 impl RedisUrl {
+    /// An address as somebody wrote it. Nothing is checked.
+    pub fn new(address: impl Into<String>) -> Self {
+        Self(address.into())
+    }
+
     /// The address as it is, with its password.
     pub fn reveal(&self) -> &str {
         &self.0
@@ -103,22 +113,67 @@ pub enum BadLocation {
     /// The path is empty.
     #[error("sqlite: wants the path of a file")]
     NoPath,
-    /// A host is missing.
+    /// The name of a host is missing.
     #[error(
-        "redis:// wants the name of a host, and where several servers are one store, of each: HOST:PORT,HOST:PORT"
+        "the name of a host is missing, or it does not begin with redis://, redis+sentinel:// or redis+cluster://: \
+         hosts are written HOST:PORT,HOST:PORT"
     )]
     NoHost,
     /// It does not say which master the sentinels are to name.
-    #[error("redis+sentinel:// wants the name by which the sentinels know the master: ?master=NAME")]
+    #[error("it does not say by which name the sentinels know the master: add ?master=NAME")]
     NoMaster,
     /// The namespace has a name that none may have.
     #[error("a namespace has 1 to 64 letters, digits, dots, dashes or underscores")]
     BadNamespace,
-    /// A parameter that is not there.
+    /// No store of this kind has such a parameter.
     #[error(
-        "there is no parameter {0:?}: there is ?namespace=NAME, and ?master=NAME for redis+sentinel:// alone"
+        "there is no parameter {0:?}: a store has no parameter but ?namespace=NAME, and ?master=NAME with \
+         redis+sentinel://"
     )]
     UnknownParameter(String),
+    /// A parameter without a value. It is not repeated: it may be a part of a password, whose question mark is written %3F.
+    #[error("a parameter is written ?NAME=VALUE")]
+    BareParameter,
+    /// A parameter is there twice.
+    #[error("it names two {0}s")]
+    Repeated(&'static str),
+    /// The client library cannot read the address.
+    #[error("{0}")]
+    Address(String),
+}
+
+impl Location {
+    /// A file, with its namespace.
+    pub fn file(path: impl Into<PathBuf>, namespace: &str) -> Self {
+        Self::Sqlite { path: path.into(), namespace: namespace.to_owned() }
+    }
+
+    /// The namespace within it.
+    pub fn namespace(&self) -> &str {
+        match self {
+            Self::Sqlite { namespace, .. } | Self::Redis { namespace, .. } => namespace,
+            Self::Memory => DEFAULT_NAMESPACE,
+        }
+    }
+
+    /// The same place with another namespace. A store in memory has one alone.
+    #[must_use]
+    pub fn with_namespace(self, namespace: &str) -> Self {
+        let namespace = namespace.to_owned();
+        match self {
+            Self::Sqlite { path, .. } => Self::Sqlite { path, namespace },
+            Self::Redis { url, .. } => Self::Redis { url, namespace },
+            Self::Memory => Self::Memory,
+        }
+    }
+
+    /// The file, if it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite { path, .. } => Some(path),
+            Self::Memory | Self::Redis { .. } => None,
+        }
+    }
 }
 
 impl FromStr for Location {
@@ -146,23 +201,25 @@ impl FromStr for Location {
     }
 }
 
-/// An address on Redis with parameters that it must have, beside the namespace. What else may be wrong with it is found when
-/// it is opened.
+/// An address on Redis with parameters that it must have, beside the namespace. What else may be wrong with it its adapter
+/// says.
 fn redis(text: &str, needed: &[&str]) -> Result<Location, BadLocation> {
     let (address, query) = text.rsplit_once('?').unwrap_or((text, ""));
-    let (mut kept, mut namespace) = (Vec::new(), DEFAULT_NAMESPACE);
+    let (mut kept, mut namespace) = (Vec::new(), None);
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         match parameter.split_once('=') {
-            Some(("namespace", name)) => namespace = checked(name)?,
+            Some(("namespace", _)) if namespace.is_some() => return Err(BadLocation::Repeated("namespace")),
+            Some(("namespace", name)) => namespace = Some(checked(name)?),
             Some((name, value)) if needed.contains(&name) && !value.is_empty() => kept.push(parameter),
             Some((name, _)) if needed.contains(&name) => return Err(BadLocation::NoMaster),
             Some((name, _)) => return Err(BadLocation::UnknownParameter(name.to_owned())),
-            // It may be a part of a password, whose question mark is to be written %3F.
-            None => return Err(BadLocation::NoHost),
+            None => return Err(BadLocation::BareParameter),
         }
     }
-    if kept.len() != needed.len() {
-        return Err(BadLocation::NoMaster);
+    match kept.len().cmp(&needed.len()) {
+        Ordering::Less => return Err(BadLocation::NoMaster),
+        Ordering::Greater => return Err(BadLocation::Repeated("master")),
+        Ordering::Equal => {}
     }
     let hosts = address.split_once("://").ok_or(BadLocation::NoHost)?.1;
     let hosts = hosts.get(..hosts.find('/').unwrap_or(hosts.len())).unwrap_or_default();
@@ -174,7 +231,7 @@ fn redis(text: &str, needed: &[&str]) -> Result<Location, BadLocation> {
         true => address.to_owned(),
         false => format!("{address}?{}", kept.join("&")),
     };
-    Ok(Location::Redis { url: RedisUrl(url), namespace: namespace.to_owned() })
+    Ok(Location::Redis { url: RedisUrl(url), namespace: namespace.unwrap_or(DEFAULT_NAMESPACE).to_owned() })
 }
 
 fn split(text: &str) -> Result<(&str, &str), BadLocation> {

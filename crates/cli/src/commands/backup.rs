@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use event_replay::{Access, app::backup};
 use serde::Serialize;
 
-use super::Context;
 use crate::{
     args::Format,
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{escape, plural::count},
-    store::{Access, Stores, file_path},
 };
 
 /// Copy the store to a file, while it is in use
@@ -34,15 +34,12 @@ struct Report {
 }
 
 pub(crate) async fn run(args: BackupArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    file_path(&cx.settings)?;
+    backup::file(&cx.settings)?;
     let name = escape::line(&args.file.display().to_string()).into_owned();
     check_place(&args.file, &name)?;
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
-    let Some(file) = &stores.file else {
-        return Err(CliError::failed("this store has no file to copy"));
-    };
-    let bytes = file.backup_to(&args.file).await.map_err(|failure| {
-        CliError::from(failure).during("backup").hint("name a new file in a folder you may write")
+    let stores = cx.open(Access::Read).await?;
+    let bytes = backup::backup(&stores, &cx.settings, &args.file).await.map_err(|error| {
+        CliError::from(error).during("backup").hint("name a new file in a folder you may write")
     })?;
     stores.close().await;
     match cx.printer.format() {

@@ -1,15 +1,16 @@
 //! `checkpoint`: mark a place in the log.
 
 use clap::Args;
-use replay::{Checkpoints, NewCheckpoint};
+use event_replay::{Access, app};
+use replay::NewCheckpoint;
 use serde_json::{Map, Value, error::Category};
 
-use super::{Context, checkpoints};
+use super::checkpoints;
 use crate::{
     args::{Format, filter},
+    context::Context,
     errors::CliError,
     exit::Exit,
-    store::{self, Access, Stores},
 };
 
 /// Mark a place in the log, to recover from later
@@ -48,8 +49,8 @@ fn metadata(text: &str) -> Result<Map<String, Value>, String> {
 }
 
 pub(crate) async fn run(args: CheckpointArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let stores = Stores::open(&cx.settings, Access::Write).await?;
-    let keeper = Checkpoints::new(stores.events.clone(), stores.checkpoints.clone(), store::clock());
+    let stores = cx.open(Access::Write).await?;
+    let keeper = app::checkpoints::checkpoints(&stores);
     let new = NewCheckpoint {
         name: args.name,
         last_processed_event_id: args.event,

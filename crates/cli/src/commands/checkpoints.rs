@@ -2,16 +2,17 @@
 
 use clap::{Args, Subcommand};
 use domain::Checkpoint;
+use event_replay::{Access, app};
 use replay::Checkpoints;
 use serde::Serialize;
 
-use super::{Context, replaying::print_counts};
+use super::replaying::print_counts;
 use crate::{
     args::Format,
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{plural::count, table::Table},
-    store::{self, Access, Stores},
 };
 
 /// Look after checkpoints
@@ -77,8 +78,8 @@ pub(crate) async fn run(command: CheckpointsCommand, cx: &mut Context<'_>) -> Re
         CheckpointsCommand::Delete(_) => Access::Write,
         _ => Access::Read,
     };
-    let stores = Stores::open(&cx.settings, access).await?;
-    let keeper = Checkpoints::new(stores.events.clone(), stores.checkpoints.clone(), store::clock());
+    let stores = cx.open(access).await?;
+    let keeper = app::checkpoints::checkpoints(&stores);
     match command {
         CheckpointsCommand::List(_) => list(&keeper, cx).await?,
         CheckpointsCommand::Show(args) => {

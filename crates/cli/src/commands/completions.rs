@@ -3,8 +3,7 @@
 use clap::Args;
 use clap_complete::Shell;
 
-use super::Context;
-use crate::{errors::CliError, exit::Exit, help};
+use crate::{context::Context, errors::CliError, exit::Exit};
 
 /// Print completions for a shell
 #[derive(Debug, Args)]
@@ -20,7 +19,7 @@ pub(crate) struct CompletionsArgs {
 
 pub(crate) fn run(args: &CompletionsArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut help::command(), "event-replay", &mut text);
+    clap_complete::generate(args.shell, &mut (cx.command_line)(), "event-replay", &mut text);
     cx.printer.raw(&text)?;
     Ok(Exit::Ok)
 }

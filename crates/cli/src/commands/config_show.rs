@@ -3,8 +3,7 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::Context;
-use crate::{args::Format, errors::CliError, exit::Exit, output::table::Table};
+use crate::{args::Format, context::Context, errors::CliError, exit::Exit, output::table::Table};
 
 /// Look at the settings
 #[derive(Debug, Subcommand)]

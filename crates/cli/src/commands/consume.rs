@@ -1,29 +1,34 @@
 //! `consume`: a consumer of a group, run from the shell.
 
 mod counted;
-mod idle;
 mod joining;
 mod outlet;
 mod running;
+mod times;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use bus::{Bus, BusError, BusSettings, MAX_CONCURRENCY};
+use bus::{Bus, Consumer, MAX_CONCURRENCY};
 use clap::Args;
 use domain::group::GroupKey;
-use replay::{Housekeeper, HousekeepingOptions, JobHost, ReplayManager};
+use event_replay::{
+    Access,
+    app::consumer::{self, JoinRequest, Joining},
+};
+use replay::{Housekeeper, HousekeepingOptions, JobHost};
 
-use self::{counted::Counted, joining::Joining, outlet::Outlet, running::Running};
-use super::{Context, signals::Interrupts};
+use self::{counted::Counted, outlet::Outlet, running::Running, times::Times};
+use super::signals::Interrupts;
 use crate::{
     args::{filter, group, number, target::Target},
+    context::Context,
     errors::CliError,
     exit::Exit,
-    store::{self, Access, Stores},
+    output::escape,
 };
 
-/// How long a reader of stdout may stall.
-const PATIENCE_WITH_READERS: Duration = Duration::from_secs(24 * 3600);
+/// How long handlers have to end where what counts has ended already.
+const SHORT_GRACE: Duration = Duration::from_millis(100);
 
 /// Hand events to a service as they come: run a consumer of a group
 #[derive(Debug, Args)]
@@ -89,6 +94,54 @@ pub(crate) struct ConsumeArgs {
     limit: Option<u64>,
 }
 
+impl ConsumeArgs {
+    fn join(&self) -> JoinRequest {
+        JoinRequest {
+            group: self.group.clone(),
+            types: self.types.clone(),
+            at: self.at.clone(),
+            key: self.key.clone(),
+            segments: self.segments,
+        }
+    }
+
+    /// Starts the consumer.
+    async fn start(
+        &self,
+        joining: Joining,
+        bus: &Bus,
+        times: Times,
+        handler: Arc<Counted>,
+        cx: &Context<'_>,
+    ) -> Result<Consumer, CliError> {
+        let most = self.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        let mut subscription = bus
+            .subscribe(&self.group)
+            .on_all_of(joining.types, handler)
+            .start_at(joining.start)
+            .ordered_by(joining.key)
+            .segments(joining.segments)
+            .concurrency(self.concurrency.min(most))
+            .timeout(times.timeout)
+            .lease(self.lease)
+            .park(self.park)
+            // With a limit, what still waits at the end waits for its turn, which does not come: see `Counted`.
+            .grace(if self.limit.is_some() { SHORT_GRACE } else { times.grace });
+        if let Some(retries) = self.max_retries {
+            subscription = subscription.max_retries(retries);
+        }
+        if let Some(name) = &self.name {
+            subscription = subscription.named(name);
+        }
+        let consumer = subscription.start().await?;
+        if joining.is_new {
+            let (name, at) = (escape::line(&self.group), self.at.as_deref().unwrap_or("the head of the log"));
+            cx.printer.say(&format!("made group {name}, which begins at {at}"));
+        }
+        Ok(consumer)
+    }
+}
+
 fn concurrency(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(number @ 1..=MAX_CONCURRENCY) => Ok(number),
@@ -118,14 +171,14 @@ pub(crate) async fn run(args: ConsumeArgs, cx: &mut Context<'_>) -> Result<Exit,
             .hint("leave it out, or set dead_letters.enabled (ENABLE_DEAD_LETTER_QUEUE) to true"));
     }
     let mut interrupts = Interrupts::listen()?;
-    let stores = Stores::open(&cx.settings, Access::Write).await?;
-    let joining = Joining::look(&args, &stores, cx).await?;
-    let times = Times::new(&args, &target, cx);
+    let stores = cx.open(Access::Write).await?;
+    let joining = joining::resolve(&args.join(), &stores, cx).await?;
+    let times = Times::new(args.timeout, &target, cx);
     let outlet = Outlet::open(&target, times.timeout)?;
     let (counted, told) = Counted::new(outlet.handler(), args.limit, !args.no_replays);
-    let bus = bus(&stores, cx).await?;
-    let consumer = joining.start(&args, &bus, times, counted.clone(), cx).await?;
-    let manager = manager(&stores, &bus, cx);
+    let bus = consumer::bus(&stores, &cx.settings).await?;
+    let consumer = args.start(joining, &bus, times, counted.clone(), cx).await?;
+    let manager = consumer::manager(&stores, &cx.settings, &bus);
     let housekeeping = HousekeepingOptions { rules: cx.settings.retention.clone(), ..Default::default() };
     let running = Running {
         group: &args.group,
@@ -157,54 +210,4 @@ pub(crate) async fn run(args: ConsumeArgs, cx: &mut Context<'_>) -> Result<Exit,
     drop((bus, manager));
     stores.close().await;
     Ok(exit)
-}
-
-/// How long things may take.
-#[derive(Debug, Clone, Copy)]
-struct Times {
-    /// Handling an event.
-    timeout: Duration,
-    /// Finishing what is being handled, when the consumer is to end.
-    grace: Duration,
-}
-
-impl Times {
-    fn new(args: &ConsumeArgs, target: &Target, cx: &Context<'_>) -> Self {
-        let usual = cx.settings.handler_timeout;
-        match (args.timeout, target) {
-            (Some(timeout), _) => Self { timeout, grace: timeout },
-            // A reader that stalls is no failure of the events that it has not read yet.
-            (None, Target::Stdout) => Self { timeout: PATIENCE_WITH_READERS, grace: usual },
-            (None, _) => Self { timeout: usual, grace: usual },
-        }
-    }
-}
-
-async fn bus(stores: &Stores, cx: &Context<'_>) -> Result<Bus, CliError> {
-    let settings = BusSettings {
-        // It publishes nothing but what waits in the schedule, which was checked when it was published.
-        enable_validation: false,
-        enable_dead_letter_queue: cx.settings.dead_letters,
-        max_retries: cx.settings.max_retries,
-        default_timeout: cx.settings.handler_timeout,
-        ..BusSettings::default()
-    };
-    Bus::builder(stores.all.clone()).clock(store::clock()).settings(settings).build().await.map_err(refused)
-}
-
-/// What runs replays that wait for a runner, and applies retention, as long as this consumer lives.
-fn manager(stores: &Stores, bus: &Bus, cx: &Context<'_>) -> ReplayManager {
-    super::replaying::over(stores, None)
-        .with_meter(bus.meter().clone())
-        .with_dead_letters(stores.dead_letters.clone())
-        .with_group_holds(cx.settings.holds)
-}
-
-fn refused(error: BusError) -> CliError {
-    match error {
-        BusError::Events(error) => error.into(),
-        BusError::Group(error) => error.into(),
-        BusError::Checkpoint(error) => error.into(),
-        error => CliError::usage(error.to_string()),
-    }
 }

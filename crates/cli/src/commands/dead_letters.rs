@@ -9,8 +9,7 @@ mod show;
 
 use clap::Subcommand;
 
-use super::Context;
-use crate::{errors::CliError, exit::Exit};
+use crate::{context::Context, errors::CliError, exit::Exit};
 
 /// Look after dead letters: deliveries that a group gave up on
 #[derive(Debug, Subcommand)]

@@ -16,11 +16,11 @@ mod summary;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use event_replay::STORE_FLAG;
 use generator::Settings;
 
 use self::{place::Home, story::Story, summary::Summary};
-use super::Context;
-use crate::{args::Format, errors::CliError, exit::Exit, store::Place};
+use crate::{args::Format, context::Context, errors::CliError, exit::Exit};
 
 /// Fewer events do not have all types and all the workflows that the demo asks for.
 const FEWEST: u64 = 200;
@@ -78,8 +78,8 @@ pub(crate) enum Fault {
 pub(crate) async fn run(args: DemoArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let mut settings = Settings::demo(args.events);
     settings.seed = args.seed.unwrap_or(settings.seed);
-    let named = cx.settings.store.origin() == "--store";
-    let on_redis = named && matches!(cx.settings.store.place(), Place::Redis(_));
+    let named = cx.settings.store.origin() == STORE_FLAG;
+    let on_redis = named && cx.settings.store.is_redis();
     if named && (!on_redis || args.path.is_some()) {
         return Err(CliError::usage("the demo has a store of its own; nothing was done").hint(
             "leave --store out, but for a Redis server; --path FILE says where the demo's store shall be",

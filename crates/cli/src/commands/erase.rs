@@ -1,21 +1,19 @@
 //! `erase`: everything that names an entity, for good.
 
-use std::sync::Arc;
-
 use clap::Args;
-use domain::{Entity, Filter, ports::Erased};
+use domain::Entity;
+use event_replay::{Access, app::erase::EraseRequest};
 use serde::Serialize;
 
-use super::Context;
 use crate::{
     args::{Format, filter},
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{
         confirm::{LOOK_FIRST, confirm},
-        escape, plural,
+        plural,
     },
-    store::{Access, Stores},
 };
 
 /// Remove everything that names an entity, for good
@@ -70,93 +68,33 @@ impl EraseArgs {
         all.extend(of("user", &self.users));
         all.extend(of("course", &self.courses));
         all.extend(of("lab", &self.labs));
-        all.sort();
-        all.dedup();
         all
     }
 }
 
 pub(crate) async fn run(args: EraseArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let entities = args.all();
-    if entities.is_empty() {
-        return Err(CliError::usage("erase wants to know what: name an entity")
-            .hint("event-replay erase user=user-123 --dry-run"));
-    }
-    let names: Vec<String> = entities.iter().map(ToString::to_string).collect();
-    let report = if args.dry_run {
-        let stores = Stores::open(&cx.settings, Access::Read).await?;
-        let report = Report {
-            dry_run: true,
-            erased: distinct(&stores, &entities).await?,
-            entities: names,
-            bytes: None,
-            remains: vec![],
-        };
-        stores.close().await;
-        report
-    } else {
-        let stores = Stores::open(&cx.settings, Access::Write).await?;
-        let count = distinct(&stores, &entities).await?;
-        let shown = escape::line(&names.join(" and ")).into_owned();
-        confirm(
-            &format!("erase {} {shown} from {}", naming(count), cx.settings.store),
-            args.yes,
-            LOOK_FIRST,
-        )?;
-        let report = erase(&stores, &entities, names).await?;
-        stores.close().await;
-        report
+    let request = EraseRequest::new(args.all())?;
+    let names = request.names();
+    let access = if args.dry_run { Access::Read } else { Access::Write };
+    let stores = cx.open(access).await?;
+    let count = request.count(&stores).await?;
+    let report = match args.dry_run {
+        true => Report { dry_run: true, entities: names, erased: count, bytes: None, remains: vec![] },
+        false => {
+            confirm(&request.confirmation(count, &cx.settings), args.yes, LOOK_FIRST)?;
+            let erased = request.erase(&stores).await?;
+            Report {
+                dry_run: false,
+                entities: names,
+                erased: erased.events,
+                bytes: Some(erased.bytes),
+                remains: erased.remains,
+            }
+        }
     };
+    stores.close().await;
     print(&report, cx)?;
     Ok(Exit::Ok)
-}
-
-/// Most kinds of entities that one call counts.
-const MAX_KINDS: usize = 8;
-
-/// Events that name any of the entities, each counted once: a filter names one combination of kinds, and events that
-/// name entities of several kinds are taken off again (inclusion and exclusion).
-async fn distinct(stores: &Stores, entities: &[Entity]) -> Result<u64, CliError> {
-    let kinds: Vec<&[Entity]> = entities.chunk_by(|a, b| a.kind == b.kind).collect();
-    if kinds.len() > MAX_KINDS {
-        return Err(CliError::usage(format!("at most {MAX_KINDS} kinds of entities can be erased at once")));
-    }
-    let (mut added, mut taken_off) = (0u64, 0u64);
-    for combination in 1u32..(1 << kinds.len()) {
-        let mut filter = Filter::default();
-        for (at, kind) in kinds.iter().enumerate() {
-            if combination & (1 << at) != 0 {
-                kind.iter().cloned().for_each(|entity| filter.add_entity(entity));
-            }
-        }
-        let matching = stores.events.count(&Arc::new(filter), None).await?;
-        match combination.count_ones() % 2 {
-            1 => added += matching,
-            _ => taken_off += matching,
-        }
-    }
-    Ok(added.saturating_sub(taken_off))
-}
-
-async fn erase(stores: &Stores, entities: &[Entity], names: Vec<String>) -> Result<Report, CliError> {
-    let mut total = Erased::default();
-    for entity in entities {
-        let erased = stores.events.erase(entity).await?;
-        total.events += erased.events;
-        total.bytes += erased.bytes;
-        for remains in erased.remains {
-            if !total.remains.contains(&remains) {
-                total.remains.push(remains);
-            }
-        }
-    }
-    Ok(Report {
-        dry_run: false,
-        entities: names,
-        erased: total.events,
-        bytes: Some(total.bytes),
-        remains: total.remains,
-    })
 }
 
 fn print(report: &Report, cx: &mut Context<'_>) -> Result<(), CliError> {

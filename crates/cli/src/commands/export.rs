@@ -8,14 +8,15 @@ use std::{
 
 use clap::Args;
 use domain::ports::Order;
+use event_replay::Access;
 
-use super::{Context, walk::Walk};
+use super::walk::Walk;
 use crate::{
     args::{FilterArgs, number},
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::plural::count,
-    store::{Access, Stores},
 };
 
 /// Write events out, the oldest first
@@ -43,10 +44,10 @@ pub(crate) struct ExportArgs {
 
 pub(crate) async fn run(args: ExportArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let filter = args.filter.filter()?;
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
+    let stores = cx.open(Access::Read).await?;
     // Frozen here, so that an export of a busy store ends.
-    let head = stores.events.head().await?;
-    let info = stores.events.info().await?;
+    let head = stores.head().await?;
+    let info = stores.info().await?;
     let everything = filter.is_everything() && args.limit.is_none();
     let mut file = args.output_file.map(open_new).transpose()?;
     let bar = match file.is_some() {
@@ -54,7 +55,8 @@ pub(crate) async fn run(args: ExportArgs, cx: &mut Context<'_>) -> Result<Exit, 
         // Lines on stdout may be on the same terminal.
         false => crate::output::bar::Bar::new(false, "", None),
     };
-    let mut walk = Walk::new(stores.events.clone(), filter, Order::OldestFirst, args.limit).until(Some(head));
+    let mut walk =
+        Walk::new(stores.ports().clone(), filter, Order::OldestFirst, args.limit).until(Some(head));
     let mut lines = Vec::new();
     let mut written = 0u64;
     while let Some(page) = walk.page(cx.printer).await? {

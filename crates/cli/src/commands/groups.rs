@@ -5,13 +5,10 @@ mod delete;
 mod list;
 mod reset;
 mod show;
-mod standing;
 
 use clap::Subcommand;
 
-pub(super) use self::standing::{HoldState, Standing, standing};
-use super::Context;
-use crate::{errors::CliError, exit::Exit, output::escape, store::Stores};
+use crate::{context::Context, errors::CliError, exit::Exit};
 
 /// Look after consumer groups
 #[derive(Debug, Subcommand)]
@@ -36,23 +33,4 @@ pub(crate) async fn run(command: GroupsCommand, cx: &mut Context<'_>) -> Result<
         GroupsCommand::Reset(args) => reset::run(args, cx).await,
         GroupsCommand::Delete(args) => delete::run(args, cx).await,
     }
-}
-
-/// A group that must be there.
-async fn find(stores: &Stores, name: &str, cx: &Context<'_>) -> Result<Standing, CliError> {
-    match stores.groups.group(name).await? {
-        Some(status) => standing(stores, &cx.settings.holds, status).await,
-        None => Err(no_group(stores, name).await?),
-    }
-}
-
-/// Says which groups there are.
-async fn no_group(stores: &Stores, name: &str) -> Result<CliError, CliError> {
-    let groups = stores.groups.groups().await?;
-    let known: Vec<String> = groups.iter().take(10).map(|group| group.spec.name.clone()).collect();
-    let hint = match known.is_empty() {
-        true => "there are no groups yet; `event-replay groups create NAME` makes one".to_owned(),
-        false => format!("there are: {}", escape::line(&known.join(", "))),
-    };
-    Ok(CliError::failed(format!("there is no group {:?}", escape::line(name))).hint(hint))
 }

@@ -1,23 +1,9 @@
 //! `health`: is the store as it should be, and whoever works with it?
 
-mod alerts;
-mod check;
-mod groups;
-mod redis;
-mod store;
-
 use clap::Args;
-use serde::Serialize;
+use event_replay::app::health::{self, Condition, Status};
 
-use self::check::{Check, Status};
-use super::Context;
-use crate::{
-    args::Format,
-    errors::CliError,
-    exit::Exit,
-    output::table::Table,
-    store::{Access, Stores},
-};
+use crate::{args::Format, context::Context, errors::CliError, exit::Exit, output::table::Table};
 
 /// Check the store, its groups, and the alerts
 #[derive(Debug, Args)]
@@ -32,34 +18,12 @@ handlers above 10 seconds on average (both of at least 20 samples), dead letters
 appends that failed.")]
 pub(crate) struct HealthArgs {}
 
-#[derive(Serialize)]
-struct Health {
-    status: &'static str,
-    checks: Vec<Check>,
-}
-
 pub(crate) async fn run(_args: HealthArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let checks = match checks(cx).await {
-        Ok(checks) => checks,
-        Err(CliError::Said { what, hint, .. }) => {
-            let advice = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
-            let mut checks = vec![Check::new("store", Status::Fail, format!("{what}{advice}"))];
-            checks.extend(redis::of_servers(&cx.settings).await);
-            checks
-        }
-        Err(closed) => return Err(closed),
-    };
-    let has = |status| checks.iter().any(|check| check.status == status);
-    let (status, exit) = match (has(Status::Fail), has(Status::Warn)) {
-        (true, _) => ("unhealthy", Exit::Unhealthy),
-        (false, true) => ("degraded", Exit::Ok),
-        (false, false) => ("healthy", Exit::Ok),
-    };
-    let health = Health { status, checks };
+    let health = health::health(&cx.settings, |error| CliError::from(error).to_string()).await;
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&health)?,
         Format::Table => {
-            cx.printer.line(health.status)?;
+            cx.printer.line(health.status.as_str())?;
             let mut table = Table::new(&["check", "status", "what"]);
             for check in &health.checks {
                 let status = match check.status {
@@ -72,14 +36,8 @@ pub(crate) async fn run(_args: HealthArgs, cx: &mut Context<'_>) -> Result<Exit,
             cx.printer.table(table)?;
         }
     }
-    Ok(exit)
-}
-
-async fn checks(cx: &Context<'_>) -> Result<Vec<Check>, CliError> {
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
-    let mut checks = store::checks(&stores, cx).await?;
-    checks.extend(groups::checks(&stores, cx).await?);
-    checks.extend(alerts::checks(&stores, cx).await?);
-    stores.close().await;
-    Ok(checks)
+    Ok(match health.status {
+        Condition::Unhealthy => Exit::Unhealthy,
+        Condition::Degraded | Condition::Healthy => Exit::Ok,
+    })
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Context, intake};
-use crate::{errors::CliError, exit::Exit, input::Input};
+use super::intake;
+use crate::{context::Context, errors::CliError, exit::Exit, input::Input};
 
 /// Take in an export or any other file of events
 #[derive(Debug, Args)]

@@ -1,17 +1,10 @@
 //! `init`: make an empty store.
 
 use clap::Args;
+use event_replay::{app::creation::create_store, partitions};
 use serde::Serialize;
 
-use super::Context;
-use crate::{
-    args::Format,
-    errors::CliError,
-    exit::Exit,
-    output::plural::count,
-    settings::partitions,
-    store::{Access, Stores},
-};
+use crate::{args::Format, context::Context, errors::CliError, exit::Exit, output::plural::count};
 
 /// Make an empty store
 #[derive(Debug, Args)]
@@ -37,30 +30,9 @@ struct Made {
 }
 
 pub(crate) async fn run(args: InitArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    if let Some(wanted) = args.partitions {
-        if wanted > 1 && !cx.settings.store.is_redis() {
-            return Err(CliError::usage(format!(
-                "{} has one partition: only a store on Redis is divided",
-                cx.settings.store
-            )));
-        }
-        cx.settings.redis.partitions = Some(wanted);
-    }
-    let created = !Stores::exists(&cx.settings).await?;
-    let stores = Stores::open(&cx.settings, Access::Create).await?;
-    let info = stores.events.info().await?;
+    let made = create_store(&mut cx.settings, args.partitions).await?;
+    let (info, created) = (made.info, made.created);
     let partitions = info.head.sequences.len();
-    if let Some(wanted) = args.partitions.filter(|wanted| usize::from(*wanted) != partitions) {
-        stores.close().await;
-        return Err(CliError::failed(format!(
-            "there is a store already, and it has {}, not {wanted}: {}",
-            count(partitions as u64, "partition"),
-            cx.settings.store
-        ))
-        .hint(
-            "the number of partitions never changes; make another store and copy this one with `event-replay migrate`",
-        ));
-    }
     let made = Made {
         store: cx.settings.store.to_string(),
         namespace: info.namespace,
@@ -83,6 +55,5 @@ pub(crate) async fn run(args: InitArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
         ))?,
         Format::Json | Format::Ndjson => cx.printer.json(&made)?,
     }
-    stores.close().await;
     Ok(Exit::Ok)
 }

@@ -1,27 +1,27 @@
 //! What `publish` and `import` share: from files to the log, and the report about it.
 
+mod one_by_one;
 mod report;
-mod source;
-mod wished;
 
 use std::{io::IsTerminal, sync::Arc, time::Duration};
 
-use bus::{
-    Intake, IntakeError, IntakeOptions, Line, PublishOptions, PublishSettings, Publisher, UnknownTypes,
-    line_limit,
-};
+use bus::{Intake, IntakeError, IntakeOptions, Line, PublishOptions, Publisher, UnknownTypes, line_limit};
 use clap::Args;
+use event_replay::{
+    Access,
+    app::{counting, publish, publish::PublishRequest, source::with_source},
+    unknown_types,
+};
 use tokio::sync::mpsc;
 
-use self::{report::Report, wished::Wished};
-use super::{Context, counting, retention, schemas};
+use self::{one_by_one::OneByOne, report::Report};
+use super::retaining;
 use crate::{
+    context::Context,
     errors::CliError,
     exit::Exit,
     input::{self, Chunk, Input},
     output::bar::Bar,
-    settings,
-    store::{self, Access, Stores},
 };
 
 /// How long lines may wait for more before they are stored.
@@ -31,7 +31,7 @@ const IDLE: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AdmissionArgs {
     /// What becomes of an event whose type has no schema: `refuse` or `accept` [default: refuse].
-    #[arg(long, value_name = "WHAT", value_parser = settings::unknown_types)]
+    #[arg(long, value_name = "WHAT", value_parser = unknown_types)]
     unknown_types: Option<UnknownTypes>,
     /// Check the envelope and the limits alone, not the schemas.
     #[arg(long)]
@@ -41,18 +41,15 @@ pub(crate) struct AdmissionArgs {
     atomic: bool,
 }
 
-/// Events of the schedule that are appended in one step.
-const DUE: usize = 256;
-
-/// Takes inputs in, one after the other, and reports. `wishes` are about the delivery of every event.
+/// Takes inputs in, one after the other, and reports. `delivery` says how every event is to be delivered.
 pub(crate) async fn run(
     inputs: Vec<Input>,
     args: &AdmissionArgs,
     service: Option<String>,
-    wishes: Option<PublishOptions>,
+    delivery: Option<PublishOptions>,
     cx: &mut Context<'_>,
 ) -> Result<Exit, CliError> {
-    if args.atomic && wishes.is_some() {
+    if args.atomic && delivery.is_some() {
         return Err(CliError::usage(
             "--atomic stores all or nothing, and takes no --delay, --priority, --expires-in, \
                                     --expires-at or --retries",
@@ -65,24 +62,13 @@ pub(crate) async fn run(
     if inputs.contains(&Input::Stdin) && std::io::stdin().is_terminal() {
         cx.printer.say("reading events from the terminal, one a line; Ctrl-D ends");
     }
-    let stores = Stores::open(&cx.settings, Access::Create).await?;
-    let publish_settings = PublishSettings {
-        limits: cx.settings.limits.clone(),
-        validation: cx.settings.validation && !args.no_validation,
-        unknown_types: args.unknown_types.unwrap_or(cx.settings.unknown_types),
-        ordering: cx.settings.ordering.clone(),
-        ..PublishSettings::default()
-    };
-    let validator = schemas::registry(&stores, cx.settings.engine).await?;
+    let stores = cx.open(Access::Create).await?;
+    let request = PublishRequest { unknown_types: args.unknown_types, no_validation: args.no_validation };
     let meter = counting::meter();
-    let publisher =
-        Publisher::new(stores.events.clone(), Arc::new(validator), store::clock(), publish_settings)
-            .with_schedule(stores.schedule.clone())
-            .with_meter(meter.clone());
-    append_due(&stores).await?;
+    let publisher = publish::publisher(&stores, &cx.settings, request, meter.clone()).await?;
     let bar = cx.printer.bar("taking in", None);
     let chunks = input::chunks(inputs.clone(), line_limit(&cx.settings.limits));
-    let (report, outcome) = match &wishes {
+    let (report, outcome) = match &delivery {
         None => {
             let mut taking = Taking {
                 publisher: Arc::new(publisher),
@@ -102,8 +88,8 @@ pub(crate) async fn run(
                 report = report.of_scheduled();
             }
             let service = service.as_deref();
-            let wished = Wished { publisher: &publisher, options, service, bar: &bar };
-            let outcome = wished.all(chunks, &mut report).await;
+            let publishing = OneByOne { publisher: &publisher, options, service, bar: &bar };
+            let outcome = publishing.all(chunks, &mut report).await;
             bar.clear();
             (report, outcome)
         }
@@ -113,15 +99,9 @@ pub(crate) async fn run(
         report.print(cx)?;
     }
     outcome?;
-    retention::apply_settings(&stores, cx).await?;
+    retaining::apply_settings(&stores, cx).await?;
     stores.close().await;
     Ok(if report.is_clean() { Exit::Ok } else { Exit::DoneWithFailures })
-}
-
-/// What was published to come later and is due comes before what comes now. Nobody else may be there to append it.
-async fn append_due(stores: &Stores) -> Result<(), CliError> {
-    while stores.schedule.append_due(DUE).await?.len() >= DUE {}
-    Ok(())
 }
 
 /// A stream of lines on its way into the log.
@@ -202,7 +182,7 @@ async fn take(intake: &mut Intake, chunk: &Chunk, service: Option<&str>) -> Resu
         match line {
             Line::Text { line, bytes } => {
                 let number = Report::number(chunk.input, line);
-                match service.and_then(|service| source::with_source(bytes, service)) {
+                match service.and_then(|service| with_source(bytes, service)) {
                     Some(named) => intake.line(number, &named).await?,
                     None => intake.line(number, bytes).await?,
                 }

@@ -2,14 +2,15 @@
 
 use clap::{Args, ValueEnum};
 use domain::{Cursor, StoredEvent, ports::Order};
+use event_replay::Access;
 
-use super::{Context, walk::Walk};
+use super::walk::Walk;
 use crate::{
     args::{FilterArgs, Format, number},
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::table::Table,
-    store::{Access, Stores},
 };
 
 /// Show events, the newest first
@@ -45,12 +46,12 @@ pub(crate) enum Direction {
 
 pub(crate) async fn run(args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let filter = args.filter.filter()?;
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
+    let stores = cx.open(Access::Read).await?;
     let order = match args.order {
         Direction::Asc => Order::OldestFirst,
         Direction::Desc => Order::NewestFirst,
     };
-    let mut walk = Walk::new(stores.events.clone(), filter, order, Some(args.limit)).after(args.after);
+    let mut walk = Walk::new(stores.ports().clone(), filter, order, Some(args.limit)).after(args.after);
     let mut writer = EventWriter::new(cx.printer.format());
     while let Some(page) = walk.page(cx.printer).await? {
         writer.page(&page.events, cx)?;

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Context;
-use crate::{errors::CliError, exit::Exit, help};
+use crate::{context::Context, errors::CliError, exit::Exit};
 
 /// Write man pages into a folder
 #[derive(Debug, Args)]
@@ -20,7 +19,7 @@ pub(crate) struct ManArgs {
 pub(crate) fn run(args: &ManArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let name = args.folder.display().to_string();
     std::fs::create_dir_all(&args.folder)
-        .and_then(|()| clap_mangen::generate_to(help::command(), &args.folder))
+        .and_then(|()| clap_mangen::generate_to((cx.command_line)(), &args.folder))
         .map_err(|error| CliError::failed(format!("{name}: the man pages cannot be written: {error}")))?;
     cx.printer.say(&format!("wrote man pages to {name}; `man -l {name}/event-replay.1` shows the first"));
     Ok(Exit::Ok)

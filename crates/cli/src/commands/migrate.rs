@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 use domain::ports::EventValidator;
+use event_replay::{
+    Access, RedisUrl, Settings, StoreHandle, StoreLocation,
+    app::{self, schemas},
+};
 use migrate::{Layout, MigrateError, Options, Phase, Report, Source, SourceError};
 
-use super::{Context, schemas};
 use crate::{
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{bar::Bar, escape},
-    settings::Settings,
-    store::{Access, StoreLocation, Stores, without_password},
 };
 
 /// Names the old Redis where its address has a password.
@@ -63,20 +65,20 @@ pub(crate) async fn run(args: MigrateArgs, cx: &mut Context<'_>) -> Result<Exit,
             // Reached first, so that a misspelt address makes no store.
             let source = Source::connect(url, layout.clone()).await;
             let source = source.map_err(|error| CliError::from(MigrateError::from(error)).during(shown))?;
-            let target = open_target(&cx.settings, args.dry_run).await?;
+            let target = app::open_target(&cx.settings, args.dry_run).await?;
             let options = options(&target, &cx.settings, args.dry_run).await?;
             let watched = Watched::new(cx.printer.shows_bars());
             let told = |phase, done, total| watched.at(phase, done, total);
-            let report = Box::pin(migrate::migrate(&source, &*target.all, &options, &told)).await;
+            let report = Box::pin(migrate::migrate(&source, &**target.ports(), &options, &told)).await;
             (close(target, report).await?, shown.clone())
         }
         Origin::Store(settings) => {
-            let source = Stores::open(settings, Access::Read).await?;
-            let target = open_target(&cx.settings, args.dry_run).await?;
+            let source = app::open_store(settings, Access::Read).await?;
+            let target = app::open_target(&cx.settings, args.dry_run).await?;
             let options = options(&target, &cx.settings, args.dry_run).await?;
             let watched = Watched::new(cx.printer.shows_bars());
             let told = |phase, done, total| watched.at(phase, done, total);
-            let report = Box::pin(migrate::copy(&*source.all, &*target.all, &options, &told)).await;
+            let report = Box::pin(migrate::copy(&**source.ports(), &**target.ports(), &options, &told)).await;
             source.close().await;
             (close(target, report).await?, settings.store.to_string())
         }
@@ -114,8 +116,7 @@ fn set(name: &str) -> Option<String> {
 }
 
 fn refuse_password(address: &str, origin: &str, variable: &str) -> Result<(), CliError> {
-    let (_, has_password) = without_password(address);
-    if !has_password {
+    if !RedisUrl::new(address).has_password() {
         return Ok(());
     }
     Err(CliError::usage(format!(
@@ -125,12 +126,12 @@ fn refuse_password(address: &str, origin: &str, variable: &str) -> Result<(), Cl
 }
 
 fn store(settings: &Settings, address: &str, origin: &str) -> Result<Origin, CliError> {
-    let store = StoreLocation::resolve(&Some((address.to_owned(), origin.to_owned())))?;
-    Ok(Origin::Store(Box::new(Settings { store, ..settings.clone() })))
+    let store = StoreLocation::resolve(Some(&(address.to_owned(), origin.to_owned())))?;
+    Ok(Origin::Store(Box::new(settings.for_store(store))))
 }
 
 fn old_redis(args: &MigrateArgs, url: &str) -> Origin {
-    let (shown, _) = without_password(url);
+    let shown = RedisUrl::new(url).to_string();
     let layout = args.old_prefix.clone().map_or_else(Layout::default, Layout::below);
     let layout = match &args.old_checkpoints {
         Some(prefix) => layout.with_checkpoints(prefix),
@@ -139,19 +140,7 @@ fn old_redis(args: &MigrateArgs, url: &str) -> Origin {
     Origin::OldRedis { url: url.to_owned(), shown: escape::line(&shown).into_owned(), layout }
 }
 
-/// The store to bring everything into. A dry run makes none: where none is there, everything would be new.
-async fn open_target(settings: &Settings, dry_run: bool) -> Result<Stores, CliError> {
-    if !dry_run {
-        return Stores::open(settings, Access::Create).await;
-    }
-    if Stores::exists(settings).await? {
-        return Stores::open(settings, Access::Read).await;
-    }
-    let store = StoreLocation::resolve(&Some(("memory:".to_owned(), "--dry-run".to_owned())))?;
-    Stores::open(&Settings { store, ..settings.clone() }, Access::Create).await
-}
-
-async fn options(target: &Stores, settings: &Settings, dry_run: bool) -> Result<Options, CliError> {
+async fn options(target: &StoreHandle, settings: &Settings, dry_run: bool) -> Result<Options, CliError> {
     let registry: Arc<dyn EventValidator> = Arc::new(schemas::registry(target, settings.engine).await?);
     Ok(Options {
         limits: settings.limits.clone(),
@@ -161,7 +150,7 @@ async fn options(target: &Stores, settings: &Settings, dry_run: bool) -> Result<
     })
 }
 
-async fn close(target: Stores, report: Result<Report, MigrateError>) -> Result<Report, CliError> {
+async fn close(target: StoreHandle, report: Result<Report, MigrateError>) -> Result<Report, CliError> {
     target.close().await;
     Ok(report?)
 }

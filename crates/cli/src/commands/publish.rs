@@ -2,18 +2,18 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use bus::PublishOptions;
 use clap::{Args, ValueEnum};
 use domain::Priority;
-use jiff::{SignedDuration, Timestamp};
+use event_replay::app::publish::DeliveryRequest;
+use jiff::Timestamp;
 
-use super::{Context, intake};
+use super::intake;
 use crate::{
     args::{filter, number, time},
+    context::Context,
     errors::CliError,
     exit::Exit,
     input::Input,
-    store,
 };
 
 /// Validate events and store them
@@ -41,13 +41,13 @@ pub(crate) struct PublishArgs {
     #[arg(long, value_name = "NAME", value_parser = filter::name)]
     service: Option<String>,
     #[command(flatten)]
-    wishes: WishArgs,
+    delivery: DeliveryArgs,
 }
 
-/// Wishes about the delivery of every event.
+/// How every event is to be delivered.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "How they are delivered")]
-struct WishArgs {
+struct DeliveryArgs {
     /// Let them come into the log after this much time: 500 (milliseconds), 90s, 10m, 2h.
     #[arg(long, value_name = "TIME", value_parser = long_delay, allow_hyphen_values = true)]
     delay: Option<Duration>,
@@ -87,31 +87,26 @@ fn retries(text: &str) -> Result<u16, String> {
     number::retries(text).map(|retries| retries as u16)
 }
 
-impl WishArgs {
-    /// What was wished; none where nothing was.
-    fn options(&self) -> Result<Option<PublishOptions>, CliError> {
-        let expires_at = match self.expires_in {
-            None => self.expires_at,
-            Some(time) => Some(
-                SignedDuration::try_from(time)
-                    .ok()
-                    .and_then(|time| store::clock().now().checked_add(time).ok())
-                    .ok_or_else(|| CliError::usage("--expires-in goes beyond the end of time"))?,
-            ),
-        };
-        let priority = match self.priority {
-            None | Some(PriorityArg::Medium) => Priority::Medium,
-            Some(PriorityArg::Low) => Priority::Low,
-            Some(PriorityArg::High) => Priority::High,
-            Some(PriorityArg::Critical) => Priority::Critical,
-        };
-        let wished = PublishOptions { priority, delay: self.delay, expires_at, retries: self.retries };
-        Ok((wished != PublishOptions::default()).then_some(wished))
+impl DeliveryArgs {
+    fn request(&self) -> DeliveryRequest {
+        DeliveryRequest {
+            delay: self.delay,
+            priority: match self.priority {
+                None | Some(PriorityArg::Medium) => Priority::Medium,
+                Some(PriorityArg::Low) => Priority::Low,
+                Some(PriorityArg::High) => Priority::High,
+                Some(PriorityArg::Critical) => Priority::Critical,
+            },
+            expires_in: self.expires_in,
+            expires_at: self.expires_at,
+            retries: self.retries,
+        }
     }
 }
 
 pub(crate) async fn run(args: PublishArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let service = args.service.or_else(|| cx.settings.service.clone());
-    let wishes = args.wishes.options()?;
-    intake::run(Input::of(&args.files), &args.admission, service, wishes, cx).await
+    let delivery = args.delivery.request().options();
+    let delivery = delivery.map_err(|_| CliError::usage("--expires-in goes beyond the end of time"))?;
+    intake::run(Input::of(&args.files), &args.admission, service, delivery, cx).await
 }

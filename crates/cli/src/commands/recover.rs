@@ -1,12 +1,10 @@
 //! `recover`: what came after a checkpoint.
 
 use clap::Args;
+use event_replay::app::replay::ReplaySelection;
 
-use super::{
-    Context,
-    replaying::{self, RunArgs, What},
-};
-use crate::{args::FilterArgs, errors::CliError, exit::Exit};
+use super::replaying::{self, RunArgs};
+use crate::{args::FilterArgs, context::Context, errors::CliError, exit::Exit};
 
 /// Replay what came after a checkpoint
 #[derive(Debug, Args)]
@@ -31,10 +29,10 @@ pub(crate) struct RecoverArgs {
 }
 
 pub(crate) async fn run(args: RecoverArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let what = What::Recovery {
+    let selection = ReplaySelection::Recovery {
         checkpoint: args.checkpoint,
         filter: args.filter.filter()?,
         allow_gap: args.allow_gap,
     };
-    replaying::run(what, &args.run, cx).await
+    replaying::run(selection, &args.run, cx).await
 }

@@ -1,12 +1,10 @@
 //! `replay`: a slice of history.
 
 use clap::Args;
+use event_replay::app::replay::ReplaySelection;
 
-use super::{
-    Context,
-    replaying::{self, RunArgs, What},
-};
-use crate::{args::FilterArgs, errors::CliError, exit::Exit};
+use super::replaying::{self, RunArgs};
+use crate::{args::FilterArgs, context::Context, errors::CliError, exit::Exit};
 
 /// Replay a slice of history
 #[derive(Debug, Args)]
@@ -34,6 +32,6 @@ pub(crate) struct ReplayArgs {
 }
 
 pub(crate) async fn run(args: ReplayArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let what = What::Slice { filter: args.filter.filter()?, all: args.all };
-    replaying::run(what, &args.run, cx).await
+    let selection = ReplaySelection::Slice { filter: args.filter.filter()?, all: args.all };
+    replaying::run(selection, &args.run, cx).await
 }

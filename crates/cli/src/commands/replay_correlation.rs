@@ -1,13 +1,12 @@
 //! `replay-correlation`: a whole workflow.
 
 use clap::Args;
+use event_replay::app::replay::ReplaySelection;
 
-use super::{
-    Context,
-    replaying::{self, RunArgs, What},
-};
+use super::replaying::{self, RunArgs};
 use crate::{
     args::{FilterArgs, filter},
+    context::Context,
     errors::CliError,
     exit::Exit,
 };
@@ -38,5 +37,5 @@ pub(crate) async fn run(args: ReplayCorrelationArgs, cx: &mut Context<'_>) -> Re
         .hint("`replay` takes several --correlation-id"));
     }
     filter.correlation_ids.insert(args.correlation);
-    replaying::run(What::Slice { filter, all: false }, &args.run, cx).await
+    replaying::run(ReplaySelection::Slice { filter, all: false }, &args.run, cx).await
 }

@@ -2,13 +2,12 @@
 
 use clap::Args;
 use domain::Entity;
+use event_replay::app::replay::ReplaySelection;
 
-use super::{
-    Context,
-    replaying::{self, RunArgs, What},
-};
+use super::replaying::{self, RunArgs};
 use crate::{
     args::{FilterArgs, filter},
+    context::Context,
     errors::CliError,
     exit::Exit,
 };
@@ -38,5 +37,5 @@ pub(crate) async fn run(args: ReplayUserArgs, cx: &mut Context<'_>) -> Result<Ex
             .hint("`replay` takes several --user-id"));
     }
     filter.add_entity(Entity::new("user", args.user));
-    replaying::run(What::Slice { filter, all: false }, &args.run, cx).await
+    replaying::run(ReplaySelection::Slice { filter, all: false }, &args.run, cx).await
 }

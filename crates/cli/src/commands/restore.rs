@@ -4,16 +4,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use domain::StorageFailure;
+use event_replay::app::backup::{self, RestoreError};
 use serde::Serialize;
-use storage_sqlite::SqliteStore;
 
-use super::Context;
 use crate::{
     args::Format,
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{confirm::confirm, escape, plural::count},
-    store::{file_path, sqlite_options},
 };
 
 /// Bring a backup back
@@ -44,9 +43,9 @@ struct Report {
 }
 
 pub(crate) async fn run(args: RestoreArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let path = file_path(&cx.settings)?;
+    backup::file(&cx.settings)?;
     check_backup(&args.file)?;
-    if path.exists() {
+    if let Some(confirmation) = backup::confirmation(&cx.settings, &args.file)? {
         if !args.replace {
             return Err(CliError::failed(format!(
                 "there is a store at {}; nothing was changed",
@@ -54,22 +53,17 @@ pub(crate) async fn run(args: RestoreArgs, cx: &mut Context<'_>) -> Result<Exit,
             ))
             .hint("restore to another place with --store, or add --replace"));
         }
-        confirm(
-            &format!("replace the store {} by {}", cx.settings.store, args.file.display()),
-            args.yes,
-            "add --yes to go ahead",
-        )?;
+        confirm(&confirmation, args.yes, "add --yes to go ahead")?;
     }
-    let options = sqlite_options(&cx.settings, path);
-    let restored = SqliteStore::restore(options, &args.file, args.replace)
+    let restored = backup::restore(&cx.settings, &args.file, args.replace)
         .await
-        .map_err(|failure| refused(failure, &args.file, cx))?;
+        .map_err(|error| refused(error, &args.file, cx))?;
     if let Some(kept) = &restored.damaged_kept_at {
         let kept = escape::line(&kept.display().to_string()).into_owned();
         cx.printer.say(&format!("the damaged store was kept as {kept}"));
     }
-    let info = restored.info;
-    let report = Report { store: cx.settings.store.to_string(), events: info.events, bytes: info.bytes };
+    let report =
+        Report { store: cx.settings.store.to_string(), events: restored.events, bytes: restored.bytes };
     match cx.printer.format() {
         Format::Table => {
             cx.printer.line(&format!("restored {} to {}", count(report.events, "event"), report.store))?;
@@ -79,7 +73,8 @@ pub(crate) async fn run(args: RestoreArgs, cx: &mut Context<'_>) -> Result<Exit,
     Ok(Exit::Ok)
 }
 
-fn refused(failure: StorageFailure, file: &Path, cx: &Context<'_>) -> CliError {
+fn refused(error: RestoreError, file: &Path, cx: &Context<'_>) -> CliError {
+    let RestoreError::Storage(failure) = error else { return error.into() };
     let name = escape::line(&file.display().to_string()).into_owned();
     let advice = match &failure {
         StorageFailure::Foreign(_) => {

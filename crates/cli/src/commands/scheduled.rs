@@ -2,17 +2,17 @@
 
 use clap::{Args, Subcommand};
 use domain::{Priority, ports::ScheduledEvent};
+use event_replay::Access;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Context;
 use crate::{
     args::{Format, filter, number},
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{escape, plural::count, table::Table},
-    store::{Access, Stores},
 };
 
 /// Look after events that wait for their time
@@ -79,9 +79,9 @@ pub(crate) async fn run(command: ScheduledCommand, cx: &mut Context<'_>) -> Resu
 }
 
 async fn list(args: &ListArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
+    let stores = cx.open(Access::Read).await?;
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX).min(i64::MAX as usize);
-    let found = stores.schedule.scheduled(limit).await?;
+    let found = stores.scheduled(limit).await?;
     stores.close().await;
     let rows: Vec<Row> = found.iter().map(row).collect();
     match cx.printer.format() {
@@ -126,10 +126,10 @@ fn row(scheduled: &ScheduledEvent) -> Row {
 }
 
 async fn cancel(args: &CancelArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let stores = Stores::open(&cx.settings, Access::Write).await?;
+    let stores = cx.open(Access::Write).await?;
     let (mut cancelled, mut unknown) = (vec![], vec![]);
     for id in &args.ids {
-        match stores.schedule.cancel_scheduled(id).await? {
+        match stores.cancel_scheduled(id).await? {
             true => cancelled.push(id.as_str()),
             false => unknown.push(id.as_str()),
         }

@@ -4,21 +4,12 @@ mod add;
 mod check;
 mod list;
 mod remove;
+pub(super) mod shared;
 mod show;
 
 use clap::Subcommand;
-use domain::ports::SchemaRecord;
-use validation::{EngineKind, SchemaRegistry};
 
-use super::Context;
-use crate::{
-    errors::CliError,
-    exit::Exit,
-    store::{Access, Stores},
-};
-
-/// Largest schema file, in bytes.
-const MAX_FILE: u64 = 64 * 1024 * 1024;
+use crate::{context::Context, errors::CliError, exit::Exit};
 
 /// Look after event schemas
 #[derive(Debug, Subcommand)]
@@ -42,42 +33,5 @@ pub(crate) async fn run(command: SchemasCommand, cx: &mut Context<'_>) -> Result
         SchemasCommand::Add(args) => add::run(args, cx).await,
         SchemasCommand::Remove(args) => remove::run(args, cx).await,
         SchemasCommand::Check(args) => check::run(args, cx).await,
-    }
-}
-
-/// The built-in schemas and the store's. Nothing is compiled before it is needed.
-pub(super) async fn registry(stores: &Stores, engine: EngineKind) -> Result<SchemaRegistry, CliError> {
-    let mut registry = SchemaRegistry::new(engine);
-    for record in stores.schemas.list_schemas().await? {
-        registry.restore(&record);
-    }
-    Ok(registry)
-}
-
-/// The store's schemas; none, and a word about it, where there is no store: the built-in ones need none.
-pub(super) async fn records_if_any(cx: &Context<'_>) -> Result<Vec<SchemaRecord>, CliError> {
-    if !Stores::exists(&cx.settings).await? {
-        cx.printer
-            .say(&format!("there is no store at {}: these are the built-in schemas", cx.settings.store));
-        return Ok(vec![]);
-    }
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
-    let records = stores.schemas.list_schemas().await?;
-    stores.close().await;
-    Ok(records)
-}
-
-/// Members as people name them.
-pub(super) fn members(pointers: &[String]) -> String {
-    const ENVELOPE: &[&str] = &["/id", "/type", "/version", "/timestamp", "/source", "/metadata", "/data"];
-    let own = pointers.iter().filter(|pointer| !ENVELOPE.contains(&pointer.as_str()));
-    own.map(|pointer| pointer.trim_start_matches('/').replace('/', ".")).collect::<Vec<_>>().join(" ")
-}
-
-/// What names a schema.
-fn named(event_type: &str, event_version: Option<&str>) -> String {
-    match event_version {
-        Some(version) => format!("{event_type} version {version}"),
-        None => event_type.to_owned(),
     }
 }

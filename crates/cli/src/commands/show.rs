@@ -2,14 +2,14 @@
 
 use clap::Args;
 use domain::StoredEvent;
+use event_replay::Access;
 
-use super::Context;
 use crate::{
     args::{Format, filter},
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{escape, pretty::pretty},
-    store::{Access, Stores},
 };
 
 /// Show single events in full
@@ -24,8 +24,8 @@ pub(crate) struct ShowArgs {
 }
 
 pub(crate) async fn run(args: ShowArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
-    let found = stores.events.get(&args.ids).await?;
+    let stores = cx.open(Access::Read).await?;
+    let found = stores.get(&args.ids).await?;
     let texts = found.iter().map(text).collect::<Vec<_>>();
     match cx.printer.format() {
         Format::Table => {

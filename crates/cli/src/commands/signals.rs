@@ -2,7 +2,7 @@
 
 use crate::errors::CliError;
 
-/// The wishes to end, as they come. While it lives they do not end the process.
+/// The requests to end, as they come. While it lives they do not end the process.
 pub(super) struct Interrupts {
     #[cfg(unix)]
     signals: [tokio::signal::unix::Signal; 2],

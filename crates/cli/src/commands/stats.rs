@@ -2,22 +2,19 @@
 
 mod counters;
 
-use std::collections::BTreeMap;
-
 use clap::Args;
-use jiff::Timestamp;
-use replay::{PlanRequest, ReplayManager};
-use serde::Serialize;
-use stats::Window;
+use event_replay::{
+    Access,
+    app::{self, stats::StoreStats},
+};
 
-use self::counters::{Counters, DeadLetters};
-use super::{Context, replaying::print_counts};
+use super::replaying::print_counts;
 use crate::{
     args::{FilterArgs, Format},
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::table::Table,
-    store::{self, Access, Stores},
 };
 
 /// Count what is stored
@@ -33,87 +30,24 @@ pub(crate) struct StatsArgs {
     filter: FilterArgs,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Stats<'a> {
-    store: String,
-    namespace: &'a str,
-    events: u64,
-    bytes: u64,
-    oldest: Option<Timestamp>,
-    newest: Option<Timestamp>,
-    /// The newest position of each partition.
-    head: Vec<String>,
-    trimmed_through: &'a [u64],
-    bytes_occupied: Option<u64>,
-    corrupt: u64,
-    by_type: &'a BTreeMap<String, u64>,
-    by_source: &'a BTreeMap<String, u64>,
-    by_entity_kind: &'a BTreeMap<String, u64>,
-    by_day: &'a BTreeMap<String, u64>,
-    counters: OverTime,
-    dead_letters: DeadLetters,
-}
-
-/// Counters of every process that uses the store.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct OverTime {
-    last_15_minutes: Counters,
-    in_all: Counters,
-}
-
 pub(crate) async fn run(args: StatsArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let filter = args.filter.filter()?;
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
-    let info = stores.events.info().await?;
+    let stores = cx.open(Access::Read).await?;
     let bar = cx.printer.bar("counting", Some(0));
-    let manager = ReplayManager::new(
-        stores.events.clone(),
-        stores.replays.clone(),
-        stores.checkpoints.clone(),
-        None,
-        store::clock(),
-    );
-    let request = PlanRequest { until: Some(info.head.clone()), ..PlanRequest::new(filter) };
-    let counted = manager.plan(request, Some(bar.callback())).await?;
+    let stats = app::stats::stats(&stores, &cx.settings, filter, Some(bar.callback())).await?;
     bar.clear();
-    drop(manager);
-    let counters = over_time(&stores).await?;
-    let dead_letters = counters::dead_letters(&stores.dead_letters.count_dead_letters().await?);
     stores.close().await;
-    let stats = Stats {
-        store: cx.settings.store.to_string(),
-        namespace: &info.namespace,
-        events: counted.total_events,
-        bytes: counted.total_bytes,
-        oldest: counted.oldest,
-        newest: counted.newest,
-        head: (0u16..)
-            .zip(&info.head.sequences)
-            .map(|(partition, sequence)| format!("{partition}:{sequence}"))
-            .collect(),
-        trimmed_through: &info.trimmed_through,
-        bytes_occupied: info.bytes_occupied,
-        corrupt: counted.corrupt,
-        by_type: &counted.by_type,
-        by_source: &counted.by_source,
-        by_entity_kind: &counted.by_entity_kind,
-        by_day: &counted.by_day,
-        counters,
-        dead_letters,
-    };
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&stats)?,
         Format::Table => print(&stats, cx)?,
     }
-    Ok(if counted.corrupt > 0 { Exit::DoneWithFailures } else { Exit::Ok })
+    Ok(if stats.corrupt > 0 { Exit::DoneWithFailures } else { Exit::Ok })
 }
 
-fn print(stats: &Stats<'_>, cx: &mut Context<'_>) -> Result<(), CliError> {
+fn print(stats: &StoreStats, cx: &mut Context<'_>) -> Result<(), CliError> {
     let mut table = Table::pairs();
     table.row(["store", &stats.store]);
-    table.row(["namespace", stats.namespace]);
+    table.row(["namespace", &stats.namespace]);
     table.row(["events", &stats.events.to_string()]);
     table.row(["bytes of events", &stats.bytes.to_string()]);
     if let Some(occupied) = stats.bytes_occupied {
@@ -131,15 +65,8 @@ fn print(stats: &Stats<'_>, cx: &mut Context<'_>) -> Result<(), CliError> {
         table.row(["damaged", &stats.corrupt.to_string()]);
     }
     cx.printer.table(table)?;
-    print_counts("type", stats.by_type, cx)?;
-    print_counts("source", stats.by_source, cx)?;
-    print_counts("entity kind", stats.by_entity_kind, cx)?;
+    print_counts("type", &stats.by_type, cx)?;
+    print_counts("source", &stats.by_source, cx)?;
+    print_counts("entity kind", &stats.by_entity_kind, cx)?;
     counters::print(&stats.counters.last_15_minutes, &stats.counters.in_all, &stats.dead_letters, cx)
-}
-
-async fn over_time(stores: &Stores) -> Result<OverTime, CliError> {
-    let all = stores.counters.stats(None).await?;
-    let since = Window::first_minute(store::clock().now());
-    let recent = all.iter().filter(|sample| sample.minute >= since);
-    Ok(OverTime { last_15_minutes: Counters::of(recent), in_all: Counters::of(&all) })
 }

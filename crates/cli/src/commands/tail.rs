@@ -1,16 +1,17 @@
 //! `tail`: the last events, and new ones as they come.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use clap::Args;
 use domain::{Cursor, Filter, StoredEvent, ports::Order};
+use event_replay::{Access, StoreHandle};
 
-use super::{Context, list::EventWriter, walk::Walk};
+use super::{list::EventWriter, walk::Walk};
 use crate::{
     args::{FilterArgs, Format, number},
+    context::Context,
     errors::CliError,
     exit::Exit,
-    store::{Access, Stores},
 };
 
 /// How long one wait for new events lasts before the next begins.
@@ -44,8 +45,8 @@ fn lines(text: &str) -> Result<u64, String> {
 
 pub(crate) async fn run(args: TailArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let filter = args.filter.filter()?;
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
-    let head = stores.events.head().await?;
+    let stores = cx.open(Access::Read).await?;
+    let head = stores.head().await?;
     let (last, damaged) = last(&stores, filter.clone(), &head, args.lines, cx).await?;
     // A stream has no end at which one document could be closed.
     let format = match (args.follow, cx.printer.format()) {
@@ -69,7 +70,7 @@ pub(crate) async fn run(args: TailArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
 
 /// The last matching events, the oldest first, and how many were damaged.
 async fn last(
-    stores: &Stores,
+    stores: &StoreHandle,
     filter: Filter,
     head: &Cursor,
     lines: u64,
@@ -77,7 +78,7 @@ async fn last(
 ) -> Result<(Vec<StoredEvent>, u64), CliError> {
     let (mut last, mut damaged) = (vec![], 0);
     if lines > 0 {
-        let mut walk = Walk::new(Arc::clone(&stores.events), filter, Order::NewestFirst, Some(lines))
+        let mut walk = Walk::new(stores.ports().clone(), filter, Order::NewestFirst, Some(lines))
             .until(Some(head.clone()));
         while let Some(page) = walk.page(cx.printer).await? {
             last.extend(page.events);
@@ -89,18 +90,18 @@ async fn last(
 }
 
 async fn follow(
-    stores: &Stores,
+    stores: &StoreHandle,
     filter: Filter,
     mut seen: Cursor,
     writer: &mut EventWriter,
     cx: &mut Context<'_>,
 ) -> Result<(), CliError> {
     loop {
-        let head = stores.events.changed(&seen, WAIT).await?;
+        let head = stores.changed(&seen, WAIT).await?;
         if head == seen {
             continue;
         }
-        let mut walk = Walk::new(Arc::clone(&stores.events), filter.clone(), Order::OldestFirst, None)
+        let mut walk = Walk::new(stores.ports().clone(), filter.clone(), Order::OldestFirst, None)
             .after(Some(seen))
             .until(Some(head.clone()));
         while let Some(page) = walk.page(cx.printer).await? {

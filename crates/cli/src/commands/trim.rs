@@ -3,18 +3,21 @@
 use std::time::Duration;
 
 use clap::Args;
-use domain::{RetentionRule, TypePattern};
+use event_replay::{
+    Access,
+    app::retention::{self, TrimRequest},
+};
 
-use super::{Context, retention};
+use super::retaining;
 use crate::{
     args::{Format, filter, number},
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{
         confirm::{LOOK_FIRST, confirm},
         plural::count,
     },
-    store::{Access, Stores},
 };
 
 /// Drop old events
@@ -59,50 +62,32 @@ fn event_count(text: &str) -> Result<u64, String> {
 }
 
 impl TrimArgs {
-    fn has_bound(&self) -> bool {
-        self.max_age.is_some()
-            || self.max_events.is_some()
-            || self.max_bytes.is_some()
-            || self.to_checkpoint.is_some()
+    fn request(&self) -> TrimRequest {
+        TrimRequest {
+            max_age: self.max_age,
+            max_events: self.max_events,
+            max_bytes: self.max_bytes,
+            to_checkpoint: self.to_checkpoint.clone(),
+            types: self.types.clone(),
+        }
     }
 }
 
 pub(crate) async fn run(args: TrimArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    if !args.has_bound() && !args.types.is_empty() {
-        return Err(
-            CliError::usage("trim --type wants a bound").hint("add --max-age, --max-events or --max-bytes")
-        );
-    }
+    let request = args.request();
+    request.check()?;
     let access = if args.dry_run { Access::Read } else { Access::Write };
-    let stores = Stores::open(&cx.settings, access).await?;
-    let rules = match args.has_bound() {
-        true => vec![rule(&args, &stores).await?],
-        false => retention::rules(&stores, cx).await?,
-    };
-    if rules.is_empty() {
-        return Err(CliError::usage(
-            "trim wants to know what may go, and the settings have no retention rules",
-        )
-        .hint("give --max-age, --max-events, --max-bytes or --to-checkpoint, or set retention.max_age"));
-    }
+    let stores = cx.open(access).await?;
+    let rules = request.rules(&stores, &cx.settings).await?;
     if !args.dry_run && !args.yes {
-        let would = retention::apply(&stores, &rules, true, cx).await?;
-        if would.events > 0 {
-            retention::warn_of_holds(&would, cx);
-            confirm(
-                &format!(
-                    "drop {} ({}) from {}",
-                    count(would.events, "event"),
-                    count(would.bytes, "byte"),
-                    cx.settings.store
-                ),
-                args.yes,
-                LOOK_FIRST,
-            )?;
+        let would = retaining::apply(&stores, &rules, true, cx).await?;
+        if let Some(confirmation) = retention::confirmation(&would, &cx.settings) {
+            retaining::warn_of_holds(&would, cx);
+            confirm(&confirmation, args.yes, LOOK_FIRST)?;
         }
     }
-    let report = retention::apply(&stores, &rules, args.dry_run, cx).await?;
-    retention::warn_of_holds(&report, cx);
+    let report = retaining::apply(&stores, &rules, args.dry_run, cx).await?;
+    retaining::warn_of_holds(&report, cx);
     stores.close().await;
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&report)?,
@@ -120,24 +105,4 @@ pub(crate) async fn run(args: TrimArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
         }
     }
     Ok(Exit::Ok)
-}
-
-async fn rule(args: &TrimArgs, stores: &Stores) -> Result<RetentionRule, CliError> {
-    let through = match &args.to_checkpoint {
-        None => None,
-        Some(name) => match stores.checkpoints.find_checkpoint(name).await? {
-            Some(checkpoint) => Some(checkpoint.mark),
-            None => {
-                return Err(CliError::failed(format!("there is no checkpoint {name:?}"))
-                    .hint("`event-replay checkpoints list` shows them"));
-            }
-        },
-    };
-    Ok(RetentionRule {
-        types: args.types.iter().map(TypePattern::new).collect(),
-        max_age: args.max_age,
-        max_events: args.max_events,
-        max_bytes: args.max_bytes,
-        through,
-    })
 }

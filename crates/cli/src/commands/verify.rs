@@ -1,18 +1,18 @@
 //! `verify`: every event and every index entry.
 
 use clap::Args;
+use event_replay::Access;
 use serde::Serialize;
 
-use super::Context;
 use crate::{
     args::Format,
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{
         plural::{self, count},
         table::Table,
     },
-    store::{Access, Stores},
 };
 
 /// Check every event and every index entry
@@ -40,9 +40,9 @@ struct Finding {
 }
 
 pub(crate) async fn run(_args: VerifyArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
+    let stores = cx.open(Access::Read).await?;
     let bar = cx.printer.bar("verifying", Some(0));
-    let found = stores.events.verify(Some(bar.callback())).await?;
+    let found = stores.verify(Some(bar.callback())).await?;
     bar.clear();
     stores.close().await;
     let report = Report {

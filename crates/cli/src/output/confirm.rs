@@ -2,14 +2,15 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use event_replay::app::Confirmation;
+
 use crate::{errors::CliError, output::escape};
 
 /// What to do, for commands that can be looked at first.
 pub(crate) const LOOK_FIRST: &str = "add --yes to go ahead, or --dry-run to see what would go";
 
-/// Goes on if `--yes` was given or a person says yes. `deed` completes "this would …"; `hint` says what to do
-/// where nobody can be asked.
-pub(crate) fn confirm(deed: &str, yes: bool, hint: &str) -> Result<(), CliError> {
+/// Goes on if `--yes` was given or a person says yes. `hint` says what to do where nobody can be asked.
+pub(crate) fn confirm(deed: &Confirmation, yes: bool, hint: &str) -> Result<(), CliError> {
     if yes {
         return Ok(());
     }
@@ -20,8 +21,10 @@ pub(crate) fn confirm(deed: &str, yes: bool, hint: &str) -> Result<(), CliError>
         .hint(hint));
     }
     let mut answer = String::new();
-    let question =
-        format!("This would {}, which cannot be undone. Type yes to go ahead: ", escape::lines(deed));
+    let question = format!(
+        "This would {}, which cannot be undone. Type yes to go ahead: ",
+        escape::lines(&deed.to_string())
+    );
     let asked = write!(io::stderr(), "{question}")
         .and_then(|()| io::stderr().flush())
         .and_then(|()| io::stdin().lock().read_line(&mut answer));

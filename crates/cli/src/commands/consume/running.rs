@@ -3,6 +3,7 @@
 use std::{io::IsTerminal, sync::Arc, time::Duration};
 
 use bus::Consumer;
+use event_replay::{StoreHandle, app::idle::Idleness};
 use replay::{Housekeeper, JobHost, ReplayManager};
 use serde::Serialize;
 use targets::OutputEnd;
@@ -12,14 +13,14 @@ use tokio::{
 };
 
 use super::{
-    Times,
     counted::{Counted, GivenUp},
-    idle::Idleness,
     outlet::Outlet,
+    times::Times,
 };
 use crate::{
     args::{Format, target::Target},
-    commands::{Context, signals::Interrupts},
+    commands::signals::Interrupts,
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{
@@ -27,7 +28,6 @@ use crate::{
         escape,
         plural::{self, count},
     },
-    store::Stores,
 };
 
 /// How often it looks how it stands.
@@ -43,7 +43,7 @@ pub(super) struct Running<'a> {
     pub(super) told: mpsc::Receiver<GivenUp>,
     pub(super) outlet: &'a Outlet,
     pub(super) manager: &'a ReplayManager,
-    pub(super) stores: &'a Stores,
+    pub(super) stores: &'a StoreHandle,
     pub(super) host: JobHost,
     pub(super) keeper: Housekeeper,
     pub(super) consumer: Consumer,

@@ -1,23 +1,20 @@
 //! `dead-letters discard`: close dead letters that are not to be handled.
 
-use std::collections::BTreeMap;
-
 use clap::Args;
-use domain::{DeadLetterState, stats};
-use replay::redrive::{DiscardReport, Letters, Redriver};
+use event_replay::{Access, app::dead_letters};
+use replay::redrive::DiscardReport;
 use serde::Serialize;
 
-use super::select::{ChosenArgs, count_matching};
+use super::select::ChosenArgs;
 use crate::{
     args::Format,
-    commands::{Context, counting},
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{
         confirm::{LOOK_FIRST, confirm},
         plural::count,
     },
-    store::{Access, Stores},
 };
 
 /// Close dead letters unhandled, with a reason
@@ -60,52 +57,24 @@ struct Printed {
 }
 
 pub(super) async fn run(args: DiscardArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let states = vec![DeadLetterState::Open];
-    let letters = args.chosen.letters(states.clone(), "discard")?;
+    let letters = args.chosen.letters("discard")?;
     let access = if args.dry_run { Access::Read } else { Access::Write };
-    let stores = Stores::open(&cx.settings, access).await?;
+    let stores = cx.open(access).await?;
     if args.dry_run {
-        let requested = count_matching(&stores, letters, &states).await?;
+        let requested = dead_letters::count_open(&stores, &letters).await?;
         stores.close().await;
         let report = DiscardReport { requested, ..DiscardReport::default() };
         print(&Printed { dry_run: true, report }, cx)?;
         return Ok(Exit::Ok);
     }
-    if let Letters::Matching(query) = &letters {
-        let matching = count_matching(&stores, Letters::Matching(query.clone()), &states).await?;
-        if matching > 0 {
-            confirm(&format!("close {} unhandled", count(matching, "dead letter")), args.yes, LOOK_FIRST)?;
-        }
+    if let Some(confirmation) = dead_letters::confirmation(&stores, &letters).await? {
+        confirm(&confirmation, args.yes, LOOK_FIRST)?;
     }
-    let before = discarded(&stores).await?;
-    let redriver = Redriver::new(stores.dead_letters.clone(), stores.groups.clone());
-    let report = redriver.discard(letters, &args.reason).await?;
-    drop(redriver);
-    count_closed(&before, &stores).await?;
+    let report = dead_letters::discard(&stores, letters, &args.reason).await?;
     stores.close().await;
     let exit = if report.unknown > 0 { Exit::DoneWithFailures } else { Exit::Ok };
     print(&Printed { dry_run: false, report }, cx)?;
     Ok(exit)
-}
-
-/// How many dead letters each group has that were discarded.
-async fn discarded(stores: &Stores) -> Result<BTreeMap<String, u64>, CliError> {
-    let counts = stores.dead_letters.count_dead_letters().await?;
-    let discarded = counts.into_iter().filter(|count| count.state == DeadLetterState::Discarded);
-    Ok(discarded.map(|count| (count.group, count.count)).collect())
-}
-
-/// What was closed counts against what was dead-lettered.
-async fn count_closed(before: &BTreeMap<String, u64>, stores: &Stores) -> Result<(), CliError> {
-    let meter = counting::meter();
-    for (group, after) in discarded(stores).await? {
-        let closed = after.saturating_sub(before.get(&group).copied().unwrap_or(0));
-        if closed > 0 {
-            meter.count(stats::DEAD_LETTERS_CLOSED, &group, closed);
-        }
-    }
-    counting::keep(&meter, stores).await;
-    Ok(())
 }
 
 fn print(printed: &Printed, cx: &mut Context<'_>) -> Result<(), CliError> {

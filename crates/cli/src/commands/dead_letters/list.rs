@@ -1,23 +1,23 @@
 //! `dead-letters list`: one by one, or by what they have in common.
 
-use std::collections::BTreeMap;
-
 use clap::{Args, ValueEnum};
 use domain::DeadLetter;
-use jiff::Timestamp;
+use event_replay::{
+    Access, StoreHandle,
+    app::dead_letters::{FailureGroup, LetterPages, failure_groups, newest_error},
+};
 use serde::Serialize;
 
 use super::{
-    printed::{Printed, newest_error, state},
-    select::{Letters, SelectArgs, StateArg, states},
+    printed::{Printed, state},
+    select::{SelectArgs, StateArg, states},
 };
 use crate::{
     args::{Format, filter, number},
-    commands::Context,
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{escape, plural::count, table::Table},
-    store::{Access, Stores},
 };
 
 /// Show dead letters, the oldest first
@@ -58,35 +58,22 @@ struct List<'a> {
     next_cursor: Option<&'a str>,
 }
 
-/// Dead letters of a group that failed alike.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Alike {
-    fingerprint: String,
-    group: String,
-    event_type: String,
-    count: u64,
-    newest_error: String,
-    newest_at: Timestamp,
-    example: String,
-}
-
 pub(super) async fn run(args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let mut query = args.select.query(states(&args.states))?;
     query.after.clone_from(&args.after);
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
+    let stores = cx.open(Access::Read).await?;
     match args.by {
         Some(By::Fingerprint) => {
-            let alike = alike(Letters::new(query, None), &stores).await?;
+            let alike = failure_groups(&stores, query).await?;
             print_alike(alike, args.limit, cx)?;
         }
-        None => list(Letters::new(query, Some(args.limit)), &stores, cx).await?,
+        None => list(LetterPages::new(query, Some(args.limit)), &stores, cx).await?,
     }
     stores.close().await;
     Ok(Exit::Ok)
 }
 
-async fn list(mut letters: Letters, stores: &Stores, cx: &mut Context<'_>) -> Result<(), CliError> {
+async fn list(mut letters: LetterPages, stores: &StoreHandle, cx: &mut Context<'_>) -> Result<(), CliError> {
     // A list is as long as its limit says, and JSON wants its end last.
     let mut found = vec![];
     while let Some(page) = letters.page(stores).await? {
@@ -133,37 +120,7 @@ fn print_table(found: &[DeadLetter], next: Option<&str>, cx: &mut Context<'_>) -
     Ok(())
 }
 
-/// Memory is bounded by how many ways to fail there are, not by how many letters.
-async fn alike(mut letters: Letters, stores: &Stores) -> Result<Vec<Alike>, CliError> {
-    let mut found: BTreeMap<(String, String), Alike> = BTreeMap::new();
-    while let Some(page) = letters.page(stores).await? {
-        for letter in page {
-            let newest_at = letter.last_failure().map_or(letter.updated_at, |failure| failure.at);
-            let key = (letter.group.clone(), letter.fingerprint.clone());
-            let entry = found.entry(key).or_insert_with(|| Alike {
-                fingerprint: letter.fingerprint.clone(),
-                group: letter.group.clone(),
-                event_type: letter.event.event_type().to_owned(),
-                count: 0,
-                newest_error: String::new(),
-                newest_at: Timestamp::MIN,
-                example: letter.id.clone(),
-            });
-            entry.count += 1;
-            if newest_at >= entry.newest_at {
-                entry.newest_at = newest_at;
-                entry.newest_error = newest_error(&letter).to_owned();
-                entry.example = letter.id;
-            }
-        }
-    }
-    let mut all: Vec<Alike> = found.into_values().collect();
-    // Stable: those of equal count stay in the order of group and fingerprint.
-    all.sort_by_key(|alike| std::cmp::Reverse(alike.count));
-    Ok(all)
-}
-
-fn print_alike(mut alike: Vec<Alike>, limit: u64, cx: &mut Context<'_>) -> Result<(), CliError> {
+fn print_alike(mut alike: Vec<FailureGroup>, limit: u64, cx: &mut Context<'_>) -> Result<(), CliError> {
     let (kinds, letters) = (alike.len() as u64, alike.iter().map(|alike| alike.count).sum());
     alike.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     if cx.printer.format() != Format::Table {

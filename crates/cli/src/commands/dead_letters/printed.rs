@@ -1,6 +1,7 @@
 //! A dead letter, as programs read it.
 
 use domain::{DeadLetter, DeadLetterState, Position, dead_letter::Failure};
+use event_replay::app::dead_letters::newest_error;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -51,11 +52,6 @@ fn event(letter: &DeadLetter) -> Option<Box<RawValue>> {
     let mut line = Vec::new();
     targets::write_event(&letter.event, &mut line);
     RawValue::from_string(String::from_utf8(line).ok()?).ok()
-}
-
-/// What the last attempt said first.
-pub(super) fn newest_error(letter: &DeadLetter) -> &str {
-    letter.last_failure().and_then(|failure| failure.errors.first()).map_or("", String::as_str)
 }
 
 /// A state, for people.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::Args;
-use domain::DeadLetterState;
+use event_replay::{Access, app::dead_letters};
 use replay::{
     Cancel,
     redrive::{Letters, RedriveReport, Redriver},
@@ -11,10 +11,10 @@ use replay::{
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::select::{ChosenArgs, count_matching};
+use super::select::ChosenArgs;
 use crate::{
     args::Format,
-    commands::Context,
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{
@@ -22,7 +22,6 @@ use crate::{
         plural::{self, count},
         table::Table,
     },
-    store::{Access, Stores},
 };
 
 /// Errors that a person is shown.
@@ -58,10 +57,10 @@ struct Would {
 }
 
 pub(super) async fn run(args: RedriveArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let letters = args.chosen.letters(vec![DeadLetterState::Open], "redrive")?;
+    let letters = args.chosen.letters("redrive")?;
     if args.dry_run {
-        let stores = Stores::open(&cx.settings, Access::Read).await?;
-        let requested = count_matching(&stores, letters, &[DeadLetterState::Open]).await?;
+        let stores = cx.open(Access::Read).await?;
+        let requested = dead_letters::count_open(&stores, &letters).await?;
         stores.close().await;
         match cx.printer.format() {
             Format::Json | Format::Ndjson => cx.printer.json(&Would { dry_run: true, requested })?,
@@ -71,8 +70,8 @@ pub(super) async fn run(args: RedriveArgs, cx: &mut Context<'_>) -> Result<Exit,
         }
         return Ok(Exit::Ok);
     }
-    let stores = Stores::open(&cx.settings, Access::Write).await?;
-    let redriver = Redriver::new(stores.dead_letters.clone(), stores.groups.clone());
+    let stores = cx.open(Access::Write).await?;
+    let redriver = dead_letters::redriver(&stores);
     let report = wait(&redriver, letters, &args, cx).await?;
     drop(redriver);
     stores.close().await;

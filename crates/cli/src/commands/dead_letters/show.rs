@@ -2,16 +2,16 @@
 
 use clap::Args;
 use domain::{DeadLetter, DeadLetterState};
+use event_replay::Access;
 use serde::Serialize;
 
 use super::printed::{Printed, state};
 use crate::{
     args::{Format, filter},
-    commands::Context,
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{escape, pretty::pretty, table::Table},
-    store::{Access, Stores},
 };
 
 /// Show single dead letters in full, with their event and their history
@@ -32,9 +32,9 @@ struct Letters<'a> {
 }
 
 pub(super) async fn run(args: ShowArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
-    let found = stores.dead_letters.dead_letters_by_id(&args.ids).await?;
-    let groups = stores.groups.groups().await?;
+    let stores = cx.open(Access::Read).await?;
+    let found = stores.dead_letters_by_id(&args.ids).await?;
+    let groups = stores.groups().await?;
     stores.close().await;
     let printed: Vec<Printed<'_>> = found.iter().map(Printed::of).collect();
     match cx.printer.format() {

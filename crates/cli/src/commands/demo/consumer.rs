@@ -10,13 +10,13 @@ use domain::{
     Cursor, Filter, Position, StoredEvent,
     ports::{DeliveryOutcome, Order, ReplayDelivery, ReplayTarget, TargetError},
 };
+use event_replay::StoreHandle;
 use generator::{Projection, ReadModel};
 
 use crate::{
     commands::walk::Walk,
     errors::CliError,
     output::{Printer, bar::Bar},
-    store::Stores,
 };
 
 /// A read model, and how far it has followed the log. A clone is what it would keep on disk.
@@ -34,12 +34,12 @@ impl Consumer {
     /// Takes in what is new in the log. Tells the bar how many events it has.
     pub(super) async fn follow(
         &mut self,
-        stores: &Stores,
+        stores: &StoreHandle,
         printer: &Printer,
         bar: &Bar,
     ) -> Result<(), CliError> {
-        let head = stores.events.head().await?;
-        let mut walk = Walk::new(stores.events.clone(), Filter::default(), Order::OldestFirst, None)
+        let head = stores.head().await?;
+        let mut walk = Walk::new(stores.ports().clone(), Filter::default(), Order::OldestFirst, None)
             .after(self.cursor.clone())
             .until(Some(head.clone()));
         while let Some(page) = walk.page(printer).await? {

@@ -9,7 +9,7 @@ use std::{
 use generator::{Generator, Settings};
 
 use super::step::counted;
-use crate::{commands::Context, errors::CliError, exit::Exit, output::escape};
+use crate::{context::Context, errors::CliError, exit::Exit, output::escape};
 
 /// How many events lie between two looks at the progress bar.
 const STRIDE: u64 = 4096;

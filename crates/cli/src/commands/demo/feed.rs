@@ -148,7 +148,7 @@ pub(super) fn sentence(error: &LineError) -> String {
 #[cfg(test)]
 mod tests {
     use domain::ports::SystemClock;
-    use storage_memory::MemoryStore;
+    use event_replay::memory::MemoryStore;
     use validation::{EngineKind, SchemaRegistry};
 
     use super::*;

@@ -7,16 +7,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use event_replay::{
+    Access, StoreHandle, StoreLocation,
+    app::{self, checkpoints::checkpoints, creation::remove_namespace},
+    data_folder,
+};
 use generator::Settings;
-use replay::{Checkpoints, NewCheckpoint};
+use replay::NewCheckpoint;
 use serde_json::{Map, Value};
 
-use crate::{
-    commands::Context,
-    errors::CliError,
-    output::escape,
-    store::{self, Access, StoreLocation, Stores},
-};
+use crate::{context::Context, errors::CliError, output::escape};
 
 /// The checkpoint before the first event.
 pub(super) const START: &str = "demo-start";
@@ -33,7 +33,7 @@ pub(super) enum Home {
 impl Home {
     /// A namespace that nobody has, on the server that is named.
     pub(super) fn namespace(cx: &mut Context<'_>) -> Self {
-        let name = format!("demo-{:x}", store::clock().now().as_microsecond());
+        let name = format!("demo-{:x}", app::clock().now().as_microsecond());
         cx.settings.store = cx.settings.store.with_namespace(&name);
         Self::Namespace(cx.settings.store.to_string())
     }
@@ -51,13 +51,8 @@ impl Home {
         if let Self::File(_) = self {
             return Ok(());
         }
-        let stores = Stores::open(&cx.settings, Access::Write).await?;
-        let redis = stores.redis.clone();
-        stores.close().await;
-        match redis {
-            Some(redis) => Ok(redis.remove_namespace().await?),
-            None => Ok(()),
-        }
+        let stores = cx.open(Access::Write).await?;
+        Ok(remove_namespace(stores).await?)
     }
 }
 
@@ -66,11 +61,11 @@ pub(super) fn resolve(path: Option<PathBuf>) -> Result<PathBuf, CliError> {
     let path = match path {
         Some(path) => path,
         None => {
-            let dirs = directories::ProjectDirs::from("", "", "event-replay").ok_or_else(|| {
+            let folder = data_folder().ok_or_else(|| {
                 CliError::usage("there is no home folder to keep the demo's store in")
                     .hint("name a file: --path FILE")
             })?;
-            dirs.data_dir().join("demo.db")
+            folder.join("demo.db")
         }
     };
     // Behind a link lies the file to look at, and to replace.
@@ -81,18 +76,21 @@ pub(super) fn resolve(path: Option<PathBuf>) -> Result<PathBuf, CliError> {
 }
 
 /// A new store, at a file in the place of an earlier demo's.
-pub(super) async fn fresh(home: &Home, demo: &Settings, cx: &mut Context<'_>) -> Result<Stores, CliError> {
+pub(super) async fn fresh(
+    home: &Home,
+    demo: &Settings,
+    cx: &mut Context<'_>,
+) -> Result<StoreHandle, CliError> {
     if let Home::File(path) = home {
         make_room(path, cx).await?;
     }
-    let stores = Stores::open(&cx.settings, Access::Create).await?;
-    let checkpoints = Checkpoints::new(stores.events.clone(), stores.checkpoints.clone(), store::clock());
+    let stores = cx.open(Access::Create).await?;
     let metadata = Map::from_iter([
         ("madeBy".to_owned(), Value::from(MADE_BY)),
         ("seed".to_owned(), Value::from(demo.seed)),
         ("events".to_owned(), Value::from(demo.events)),
     ]);
-    checkpoints
+    checkpoints(&stores)
         .create(NewCheckpoint { name: START.to_owned(), metadata, ..NewCheckpoint::default() })
         .await?;
     Ok(stores)
@@ -100,7 +98,7 @@ pub(super) async fn fresh(home: &Home, demo: &Settings, cx: &mut Context<'_>) ->
 
 /// Removes an earlier demo's store, and nothing else.
 async fn make_room(path: &Path, cx: &mut Context<'_>) -> Result<(), CliError> {
-    cx.settings.store = StoreLocation::at_file(path.to_owned(), "default", "demo");
+    cx.settings.store = StoreLocation::at_file(path.to_owned(), "demo");
     if fs::symlink_metadata(path).is_ok() {
         if !is_demo(cx).await {
             let name = escape::line(&path.display().to_string()).into_owned();
@@ -116,8 +114,8 @@ async fn make_room(path: &Path, cx: &mut Context<'_>) -> Result<(), CliError> {
 
 /// Whatever keeps it from being read keeps it from being known as a demo's.
 async fn is_demo(cx: &Context<'_>) -> bool {
-    let Ok(stores) = Stores::open(&cx.settings, Access::Read).await else { return false };
-    let start = stores.checkpoints.find_checkpoint(START).await;
+    let Ok(stores) = cx.open(Access::Read).await else { return false };
+    let start = stores.find_checkpoint(START).await;
     stores.close().await;
     matches!(start, Ok(Some(start)) if start.name == START && start.metadata.get("madeBy") == Some(&MADE_BY.into()))
 }

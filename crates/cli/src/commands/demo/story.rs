@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use bus::{PublishSettings, Publisher};
 use domain::{Filter, ports::Order};
+use event_replay::{StoreHandle, app};
 use generator::{ReadModel, Settings};
 use replay::{NewCheckpoint, ReplayManager};
 use serde_json::Map;
@@ -22,13 +23,7 @@ use super::{
     step::{Step, counted, seconds},
     summary::{CheckpointSummary, QuerySummary, Summary},
 };
-use crate::{
-    args::Format,
-    commands::{Context, replaying, walk::Walk},
-    errors::CliError,
-    output::bar::Bar,
-    store::{self, Stores},
-};
+use crate::{args::Format, commands::walk::Walk, context::Context, errors::CliError, output::bar::Bar};
 
 const HALFWAY: &str = "demo-halfway";
 /// From how many events on a bar shows how far a step is.
@@ -41,7 +36,7 @@ const BATCH: usize = 500;
 /// Everything that the acts work with.
 pub(super) struct Story<'a, 'c> {
     cx: &'a mut Context<'c>,
-    stores: Stores,
+    stores: StoreHandle,
     manager: ReplayManager,
     feed: Feed,
     settings: Settings,
@@ -62,7 +57,7 @@ pub(super) struct Story<'a, 'c> {
 impl<'a, 'c> Story<'a, 'c> {
     /// A story on a fresh store.
     pub(super) fn new(
-        stores: Stores,
+        stores: StoreHandle,
         settings: Settings,
         fault: Option<Fault>,
         summary: Summary,
@@ -71,8 +66,8 @@ impl<'a, 'c> Story<'a, 'c> {
         let validator = Arc::new(SchemaRegistry::new(cx.settings.engine));
         // The defaults, not the user's settings: what is refused must not depend on those.
         let publishing = PublishSettings::default();
-        let publisher = Publisher::new(stores.events.clone(), validator, store::clock(), publishing);
-        let manager = replaying::over(&stores, None);
+        let publisher = Publisher::new(stores.ports().clone(), validator, app::clock(), publishing);
+        let manager = app::replay::manager(&stores);
         let (live, saved) = (Consumer::default(), Consumer::default());
         let feed = Feed::new(settings, publisher);
         Self {
@@ -240,7 +235,7 @@ impl<'a, 'c> Story<'a, 'c> {
         let mut step = Step::begin("Find: by workflow, by user, by type and time");
         let questions = std::mem::take(&mut self.feed.questions);
         for (at, Question { flags, filter, expected, .. }) in questions.into_iter().enumerate() {
-            let mut walk = Walk::new(self.stores.events.clone(), filter, Order::OldestFirst, None);
+            let mut walk = Walk::new(self.stores.ports().clone(), filter, Order::OldestFirst, None);
             let (mut found, mut first) = (0, Vec::new());
             while let Some(page) = walk.page(self.cx.printer).await? {
                 found += page.events.len() as u64;
@@ -263,7 +258,7 @@ impl<'a, 'c> Story<'a, 'c> {
     /// What the replays did to the store: nothing but counting.
     async fn look_at_the_store(&mut self) -> Result<(), CliError> {
         let mut step = Step::begin("Look at the store: replays count, and store nothing");
-        let after = self.stores.events.info().await?.events;
+        let after = self.stores.info().await?.events;
         step.say(format!(
             "{} events before the replays, {} after",
             counted(self.stored_before),
@@ -299,7 +294,7 @@ impl<'a, 'c> Story<'a, 'c> {
 
     async fn replay_counts(&self) -> Result<BTreeMap<u32, u64>, CliError> {
         let bar = self.bar("counting", self.stored_before);
-        let mut walk = Walk::new(self.stores.events.clone(), Filter::default(), Order::OldestFirst, None);
+        let mut walk = Walk::new(self.stores.ports().clone(), Filter::default(), Order::OldestFirst, None);
         let (mut counts, mut done) = (BTreeMap::new(), 0);
         while let Some(page) = walk.page(self.cx.printer).await? {
             for stored in &page.events {

@@ -5,15 +5,15 @@ use domain::{
     TypePattern,
     group::{DEFAULT_SEGMENTS, GroupKey, GroupSpec},
 };
+use event_replay::{Access, app::groups};
 use serde::Serialize;
 
 use super::list::types;
 use crate::{
     args::{Format, filter, group},
-    commands::{Context, mark::mark_at},
+    context::Context,
     errors::CliError,
     exit::Exit,
-    store::{Access, Stores},
 };
 
 /// Make a group, at a place in the log
@@ -57,29 +57,23 @@ struct Made<'a> {
 }
 
 pub(super) async fn run(args: CreateArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let stores = Stores::open(&cx.settings, Access::Write).await?;
-    let mark = mark_at(&stores, &args.at).await?;
+    let stores = cx.open(Access::Write).await?;
     let spec = GroupSpec {
         name: args.name.clone(),
         types: args.types.iter().map(TypePattern::new).collect(),
         key: args.key.clone(),
         segments: args.segments,
     };
-    let existed = stores.groups.group(&args.name).await?.is_some();
-    let record = stores.groups.create_group(&spec, &mark).await?;
-    let status = stores.groups.group(&args.name).await?;
-    let head = stores.events.head().await?;
+    let made = groups::create(&stores, &spec, &args.at).await?;
     stores.close().await;
-    let cursors = (0u16..head.sequences.len() as u16)
-        .filter_map(|partition| Some((partition, status.as_ref()?.cursor(partition)?)))
-        .map(|(partition, sequence)| format!("{partition}:{sequence}"));
+    let spec = &made.record.spec;
     let made = Made {
-        name: &record.spec.name,
-        created: !existed,
-        types: record.spec.types.iter().map(TypePattern::as_str).collect(),
-        key: group::key_text(&record.spec.key),
-        segments: record.spec.segments,
-        at: cursors.collect(),
+        name: &spec.name,
+        created: made.created,
+        types: spec.types.iter().map(TypePattern::as_str).collect(),
+        key: group::key_text(&spec.key),
+        segments: spec.segments,
+        at: made.at,
     };
     print(&made, cx)?;
     Ok(Exit::Ok)

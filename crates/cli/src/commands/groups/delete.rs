@@ -1,20 +1,15 @@
 //! `groups delete`: a group, with all that it knows of its progress.
 
 use clap::Args;
+use event_replay::{Access, app::groups};
 use serde::Serialize;
 
-use super::{find, no_group};
 use crate::{
     args::{Format, group},
-    commands::Context,
+    context::Context,
     errors::CliError,
     exit::Exit,
-    output::{
-        confirm::confirm,
-        escape,
-        plural::{self, count},
-    },
-    store::{Access, Stores},
+    output::{confirm::confirm, escape, plural::count},
 };
 
 /// Delete a group; its dead letters stay
@@ -40,23 +35,15 @@ struct Deleted<'a> {
 }
 
 pub(super) async fn run(args: DeleteArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let stores = Stores::open(&cx.settings, Access::Write).await?;
-    let found = find(&stores, &args.name, cx).await?;
+    let stores = cx.open(Access::Write).await?;
+    let found = groups::find(&stores, &cx.settings, &args.name).await?;
     let name = escape::line(&args.name).into_owned();
-    let alive = found.status.consumers.len() as u64;
-    let consumers = match alive {
-        0 => String::new(),
-        alive => format!(", which {} using", plural::of(alive, "consumer is", "consumers are")),
-    };
     confirm(
-        &format!("delete group {name} at {}{consumers}, with its progress", found.cursor_text()),
+        &groups::confirmation(&found),
         args.yes,
         "add --yes to go ahead; `event-replay groups show` says how far it is",
     )?;
-    let deleted = stores.groups.delete_group(&args.name).await?;
-    if !deleted {
-        return Err(no_group(&stores, &args.name).await?);
-    }
+    groups::delete(&stores, &args.name).await?;
     stores.close().await;
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&Deleted { deleted: &args.name })?,

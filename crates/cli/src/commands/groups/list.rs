@@ -1,18 +1,14 @@
 //! `groups list`: all groups and how far they are.
 
 use clap::Args;
+use event_replay::{
+    Access,
+    app::groups::{self, GroupPosition},
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Standing, standing};
-use crate::{
-    args::Format,
-    commands::Context,
-    errors::CliError,
-    exit::Exit,
-    output::table::Table,
-    store::{Access, Stores},
-};
+use crate::{args::Format, context::Context, errors::CliError, exit::Exit, output::table::Table};
 
 /// Show all groups and how far they are
 #[derive(Debug, Args)]
@@ -41,14 +37,8 @@ struct Row<'a> {
 }
 
 pub(super) async fn run(_args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
-    let mut groups = vec![];
-    for record in stores.groups.groups().await? {
-        // One that was deleted meanwhile is left out.
-        if let Some(status) = stores.groups.group(&record.spec.name).await? {
-            groups.push(standing(&stores, &cx.settings.holds, status).await?);
-        }
-    }
+    let stores = cx.open(Access::Read).await?;
+    let groups = groups::all(&stores, &cx.settings).await?;
     stores.close().await;
     let rows: Vec<Row<'_>> = groups.iter().map(row).collect();
     if cx.printer.format() != Format::Table {
@@ -78,7 +68,7 @@ pub(super) async fn run(_args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, C
     Ok(Exit::Ok)
 }
 
-fn row(group: &Standing) -> Row<'_> {
+fn row(group: &GroupPosition) -> Row<'_> {
     let record = &group.status.record;
     Row {
         name: &record.spec.name,

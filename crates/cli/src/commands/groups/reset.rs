@@ -1,19 +1,18 @@
 //! `groups reset`: a group to another place in the log.
 
-use std::sync::Arc;
-
 use clap::Args;
-use domain::Filter;
+use event_replay::{
+    Access,
+    app::groups::{self, positions},
+};
 use serde::Serialize;
 
-use super::{find, standing::positions};
 use crate::{
     args::{Format, group},
-    commands::{Context, mark::mark_at},
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::plural::count,
-    store::{Access, Stores},
 };
 
 /// Move a group to another place in the log
@@ -55,23 +54,16 @@ struct Moved<'a> {
 
 pub(super) async fn run(args: ResetArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let access = if args.dry_run { Access::Read } else { Access::Write };
-    let stores = Stores::open(&cx.settings, access).await?;
-    let before = find(&stores, &args.name, cx).await?;
-    let mark = mark_at(&stores, &args.at).await?;
-    let everything = Arc::new(Filter::default());
-    let passed = stores.events.count(&everything, Some(&mark)).await?;
-    let all = stores.events.count(&everything, Some(&before.head)).await?;
-    if !args.dry_run {
-        stores.groups.reset_group(&args.name, &mark).await?;
-    }
+    let stores = cx.open(access).await?;
+    let moved = groups::reset(&stores, &cx.settings, &args.name, &args.at, args.dry_run).await?;
     stores.close().await;
     let moved = Moved {
         dry_run: args.dry_run,
         name: &args.name,
-        from: positions(&before.cursor),
-        to: positions(&mark),
-        released: before.status.blocked_keys(),
-        lag: all.saturating_sub(passed),
+        from: positions(&moved.from),
+        to: positions(&moved.to),
+        released: moved.released,
+        lag: moved.lag,
     };
     print(&moved, cx)?;
     Ok(Exit::Ok)

@@ -5,17 +5,20 @@ use domain::{
     Position,
     group::{BlockedKey, ConsumerStatus, Gap, SegmentStatus},
 };
+use event_replay::{
+    Access,
+    app::groups::{self, GroupPosition, HoldState},
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Standing, find, list::types, standing::HoldState};
+use super::list::types;
 use crate::{
     args::{Format, group},
-    commands::Context,
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{escape, plural::count, table::Table},
-    store::{Access, Stores},
 };
 
 /// Rows of the ledger that are shown.
@@ -67,9 +70,9 @@ struct ShownKey {
 }
 
 pub(super) async fn run(args: ShowArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
-    let found = find(&stores, &args.name, cx).await?;
-    let rows = stores.groups.blocked_keys(&args.name, SHOWN).await?;
+    let stores = cx.open(Access::Read).await?;
+    let found = groups::find(&stores, &cx.settings, &args.name).await?;
+    let rows = stores.blocked_keys(&args.name, SHOWN).await?;
     stores.close().await;
     let keys = rows.into_iter().map(|(segment, row)| shown_key(&found, segment, row)).collect();
     let shown = shown(&found, keys);
@@ -80,7 +83,7 @@ pub(super) async fn run(args: ShowArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     Ok(Exit::Ok)
 }
 
-fn shown(found: &Standing, blocked_keys: Vec<ShownKey>) -> Shown<'_> {
+fn shown(found: &GroupPosition, blocked_keys: Vec<ShownKey>) -> Shown<'_> {
     let record = &found.status.record;
     let holds_until = match found.hold {
         HoldState::Until(until) => Some(until),
@@ -104,7 +107,7 @@ fn shown(found: &Standing, blocked_keys: Vec<ShownKey>) -> Shown<'_> {
     }
 }
 
-fn shown_key(found: &Standing, segment: u16, row: BlockedKey) -> ShownKey {
+fn shown_key(found: &GroupPosition, segment: u16, row: BlockedKey) -> ShownKey {
     let of = found.status.segments.iter().find(|status| status.segment == segment);
     let partition = of.map_or(0, |status| status.partition);
     ShownKey {
@@ -119,7 +122,7 @@ fn shown_key(found: &Standing, segment: u16, row: BlockedKey) -> ShownKey {
     }
 }
 
-fn print(shown: &Shown<'_>, found: &Standing, cx: &mut Context<'_>) -> Result<(), CliError> {
+fn print(shown: &Shown<'_>, found: &GroupPosition, cx: &mut Context<'_>) -> Result<(), CliError> {
     let mut table = Table::pairs();
     table.row(["group", shown.name]);
     table.row(["types", &types(&shown.types)]);
@@ -143,7 +146,7 @@ fn lag(shown: &Shown<'_>) -> String {
 }
 
 /// Whether retention waits for the group.
-fn holding(found: &Standing) -> String {
+fn holding(found: &GroupPosition) -> String {
     match found.hold {
         HoldState::Until(until) => {
             format!("what it has not passed is kept from retention, until {until} if no consumer comes")

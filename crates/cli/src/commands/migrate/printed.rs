@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     args::Format,
-    commands::Context,
+    context::Context,
     errors::CliError,
     output::{
         escape,

@@ -1,12 +1,13 @@
 //! The plan: made, and shown.
 
 use domain::Filter;
-use replay::{Plan, PlanRequest, ReplayManager};
+use event_replay::app::replay::ReplaySelection;
+use replay::{Plan, ReplayManager};
 
-use super::{RunArgs, What};
+use super::{counts::print_counts, run_args::RunArgs};
 use crate::{
     args::Format,
-    commands::Context,
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{
@@ -18,24 +19,14 @@ use crate::{
 /// Makes it, and says what is not in it.
 pub(super) async fn plan(
     manager: &ReplayManager,
-    what: What,
+    selection: ReplaySelection,
     args: &RunArgs,
     cx: &Context<'_>,
 ) -> Result<Plan, CliError> {
-    say_range(what.filter(), cx);
+    say_range(selection.filter(), cx);
     let bar = cx.printer.bar("planning", Some(0));
-    let request = |filter| PlanRequest {
-        limit: args.limit,
-        check_schemas: args.checks_schemas(),
-        ..PlanRequest::new(filter)
-    };
     let progress = Some(bar.callback());
-    let plan = match what {
-        What::Slice { filter, .. } => manager.plan(request(filter), progress).await?,
-        What::Recovery { checkpoint, filter, allow_gap } => {
-            manager.recovery_plan(&checkpoint, request(filter), allow_gap, progress).await?
-        }
-    };
+    let plan = selection.plan(manager, args.limit, args.checks_schemas(), progress).await?;
     bar.clear();
     if plan.corrupt > 0 {
         cx.printer.warn(&format!(
@@ -111,22 +102,4 @@ pub(super) fn print_plan(plan: &Plan, cx: &mut Context<'_>) -> Result<Exit, CliE
 /// As wherever damaged events are met, the rest is served and the code tells.
 fn exit_of_plan(plan: &Plan) -> Exit {
     if plan.corrupt > 0 { Exit::DoneWithFailures } else { Exit::Ok }
-}
-
-/// A table of counts; none where there is nothing to count.
-pub(in crate::commands) fn print_counts(
-    name: &str,
-    counts: &std::collections::BTreeMap<String, u64>,
-    cx: &mut Context<'_>,
-) -> Result<(), CliError> {
-    if counts.is_empty() {
-        return Ok(());
-    }
-    let mut table = Table::new(&[name, "events"]);
-    table.right(1);
-    for (value, count) in counts {
-        table.row([value.as_str(), &count.to_string()]);
-    }
-    cx.printer.raw(b"\n")?;
-    cx.printer.table(table)
 }

@@ -4,7 +4,7 @@ use replay::{ReplayReport, ReplayStatus};
 
 use crate::{
     args::Format,
-    commands::Context,
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{

@@ -2,25 +2,17 @@
 
 use std::time::Duration;
 
-use replay::{Pace, Plan, ReplayOptions};
+use event_replay::app::replay::Receiver;
+use replay::{Plan, ReplayOptions};
 
-use super::RunArgs;
-use crate::{args::target::Target, commands::Context, output::plural::count};
-
-/// Events of a batch to stdout where neither a pause nor a rate asks for small steps: every batch pays one commit for the
-/// replay counts of its events.
-const UNPACED_BATCH: usize = 1000;
+use super::run_args::RunArgs;
+use crate::{args::target::Target, context::Context, output::plural::count};
 
 /// The options that the flags come to.
 pub(super) fn options(args: &RunArgs, target: &Target, all: bool, cx: &Context<'_>) -> ReplayOptions {
-    let pace = match (args.delay, args.rate) {
-        (Some(delay), _) if delay.is_zero() => Pace::Unpaced,
-        (Some(delay), _) => Pace::Delay(delay),
-        (None, Some(rate)) => Pace::Rate(rate),
-        (None, None) => default_pace(target),
-    };
+    let (pace, batch_size) = args.pace().resolve(receiver(target));
     ReplayOptions {
-        batch_size: args.batch_size.unwrap_or_else(|| default_batch_size(target, &pace)),
+        batch_size,
         pace,
         max_retries: args.max_retries.unwrap_or(cx.settings.max_retries),
         all,
@@ -30,18 +22,10 @@ pub(super) fn options(args: &RunArgs, target: &Target, all: bool, cx: &Context<'
     }
 }
 
-/// Services are given time between batches; a pipe takes what it can.
-fn default_pace(target: &Target) -> Pace {
+fn receiver(target: &Target) -> Receiver {
     match target {
-        Target::Stdout => Pace::Unpaced,
-        Target::Groups | Target::Exec(_) | Target::Http(_) => Pace::default(),
-    }
-}
-
-fn default_batch_size(target: &Target, pace: &Pace) -> usize {
-    match (target, pace) {
-        (Target::Stdout, Pace::Unpaced) => UNPACED_BATCH,
-        _ => ReplayOptions::default().batch_size,
+        Target::Stdout => Receiver::Pipe,
+        Target::Groups | Target::Exec(_) | Target::Http(_) => Receiver::Service,
     }
 }
 
@@ -60,12 +44,24 @@ pub(super) fn say_beginning(plan: &Plan, options: &ReplayOptions, to: &str, cx: 
 
 #[cfg(test)]
 mod tests {
+    use event_replay::app::replay::PaceRequest;
+    use replay::Pace;
+
     use super::*;
 
     #[test]
     fn services_are_given_time_and_a_pipe_large_batches() {
         let [groups, stdout, endpoint] =
             ["groups", "stdout", "https://example.com"].map(|text| Target::parse(text).unwrap());
+        let default_pace = |target: &Target| PaceRequest::default().resolve(receiver(target)).0;
+        let default_batch_size = |target: &Target, pace: &Pace| {
+            let (delay, rate) = match *pace {
+                Pace::Unpaced => (Some(Duration::ZERO), None),
+                Pace::Delay(delay) => (Some(delay), None),
+                Pace::Rate(rate) => (None, Some(rate)),
+            };
+            PaceRequest { delay, rate, batch_size: None }.resolve(receiver(target)).1
+        };
         assert_eq!(
             [&groups, &stdout, &endpoint].map(default_pace),
             [Pace::Delay(Duration::from_secs(1)), Pace::Unpaced, Pace::Delay(Duration::from_secs(1)),]

@@ -11,17 +11,17 @@ use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    RunArgs,
     report::{Onto, exit_of, print_report},
+    run_args::RunArgs,
     speed,
 };
 use crate::{
     args::{Format, target::Target},
-    commands::{Context, signals::Interrupts},
+    commands::signals::Interrupts,
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{bar::Bar, escape, plural::count},
-    store::Stores,
 };
 
 /// How often it looks whether every group has a consumer.
@@ -39,25 +39,6 @@ struct Detached<'a> {
     groups: &'a [String],
     groups_without_consumers: &'a [String],
     plan_hash: &'a str,
-}
-
-/// Whether there are groups, and all that are named among them.
-pub(super) async fn check(stores: &Stores, names: &[String]) -> Result<(), CliError> {
-    let known: Vec<String> =
-        stores.groups.groups().await?.into_iter().map(|record| record.spec.name).collect();
-    if known.is_empty() && names.is_empty() {
-        return Err(CliError::failed(
-            "there is no consumer group yet that events could be replayed into; nothing was done",
-        )
-        .hint(
-            "`event-replay consume NAME` runs a consumer and makes its group, `event-replay groups create NAME` \
-             makes a group alone, --target stdout needs none",
-        ));
-    }
-    match names.iter().find(|name| !known.contains(name)) {
-        Some(name) => Err(ReplayError::UnknownGroup { name: name.clone(), known }.into()),
-        None => Ok(()),
-    }
 }
 
 /// Makes the job; runs it, or leaves it to whoever consumes.

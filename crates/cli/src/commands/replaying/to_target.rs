@@ -8,13 +8,14 @@ use targets::{ExecTarget, HttpTarget, NdjsonTarget};
 use tokio::io::Stdout;
 
 use super::{
-    RunArgs,
     report::{Onto, exit_of, print_report},
+    run_args::RunArgs,
     speed,
 };
 use crate::{
     args::target::Target,
-    commands::{Context, signals::Interrupts},
+    commands::signals::Interrupts,
+    context::Context,
     errors::{CliError, with_causes},
     exit::Exit,
     output::{bar::Bar, plural::count},
@@ -63,7 +64,7 @@ fn unusable(error: &dyn std::error::Error) -> CliError {
     CliError::failed(format!("--target: {}", with_causes(error)))
 }
 
-/// Runs a plan, and reports. A wish to end is heeded after the batch in hand; a second one at once.
+/// Runs a plan, and reports. A request to end is heeded after the batch in hand; a second one at once.
 pub(super) async fn execute(
     manager: &ReplayManager,
     plan: &Plan,

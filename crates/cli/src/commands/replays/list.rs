@@ -1,16 +1,18 @@
 //! `replays list`: what was replayed, and what is being replayed.
 
 use clap::Args;
+use event_replay::{
+    Access,
+    app::{replay_state::name_of, replays},
+};
 use replay::ReplaySummary;
 
-use super::{one, state};
 use crate::{
     args::{Format, number},
-    commands::Context,
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{escape, table::Table},
-    store::{Access, Stores},
 };
 
 /// Show replays, the newest first
@@ -25,11 +27,10 @@ pub(crate) struct ListArgs {
 }
 
 pub(super) async fn run(args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
+    let stores = cx.open(Access::Read).await?;
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX).min(i64::MAX as usize);
-    let records = stores.replays.list_replays(limit).await?;
+    let replays = replays::newest(&stores, limit).await?;
     stores.close().await;
-    let replays = records.iter().map(one::summary).collect::<Result<Vec<_>, _>>()?;
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json_rows(&replays)?,
         Format::Table if replays.is_empty() => cx.printer.say("nothing was replayed yet"),
@@ -44,7 +45,7 @@ fn print(replays: &[ReplaySummary], cx: &mut Context<'_>) -> Result<(), CliError
     for replay in replays {
         table.row([
             replay.id.as_str(),
-            state(replay.state),
+            name_of(replay.state),
             &replay.created_at.to_string(),
             &to(replay),
             &replay.done().to_string(),

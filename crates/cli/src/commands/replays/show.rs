@@ -1,19 +1,19 @@
 //! `replays show`: one replay, whole.
 
 use clap::Args;
+use event_replay::{
+    Access,
+    app::{replay_state::name_of, replays},
+};
 use replay::ReplaySummary;
 
-use super::{
-    list::{to, which},
-    one, state,
-};
+use super::list::{to, which};
 use crate::{
     args::{Format, filter},
-    commands::Context,
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{escape, table::Table},
-    store::{Access, Stores},
 };
 
 /// Errors that a person is shown.
@@ -31,8 +31,8 @@ pub(crate) struct ShowArgs {
 }
 
 pub(super) async fn run(args: ShowArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
-    let found = one::find(&stores, &args.replay).await?;
+    let stores = cx.open(Access::Read).await?;
+    let found = replays::find(&stores, &args.replay).await?;
     stores.close().await;
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&found)?,
@@ -45,7 +45,7 @@ pub(super) async fn run(args: ShowArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
 pub(super) fn print(replay: &ReplaySummary, cx: &mut Context<'_>) -> Result<(), CliError> {
     let mut table = Table::pairs();
     table.row(["replay", &replay.id]);
-    table.row(["state", state(replay.state)]);
+    table.row(["state", name_of(replay.state)]);
     table.row(["made", &replay.created_at.to_string()]);
     table.row(["changed", &replay.updated_at.to_string()]);
     table.row(["to", &to(replay)]);

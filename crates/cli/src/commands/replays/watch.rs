@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use clap::Args;
 use domain::ports::ReplayState;
+use event_replay::{
+    Access,
+    app::{replay_state::name_of, replays},
+};
 use replay::{ReplayReport, ReplaySummary};
 
-use super::{one, show, state};
+use super::show;
 use crate::{
     args::{Format, filter},
-    commands::Context,
+    context::Context,
     errors::CliError,
     exit::Exit,
-    store::{Access, Stores},
 };
 
 /// How far apart the looks are.
@@ -34,12 +37,12 @@ pub(crate) struct WatchArgs {
 }
 
 pub(super) async fn run(args: WatchArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
+    let stores = cx.open(Access::Read).await?;
     let mut seen: Option<ReplaySummary> = None;
     let last = loop {
         // The full id, once it is known: another replay may begin alike later.
         let id = seen.as_ref().map_or(&args.replay, |replay| &replay.id);
-        let now = one::find(&stores, id).await?;
+        let now = replays::find(&stores, id).await?;
         if seen.as_ref().is_none_or(|before| has_changed(before, &now)) {
             say(&now, cx)?;
         }
@@ -70,7 +73,7 @@ fn say(replay: &ReplaySummary, cx: &mut Context<'_>) -> Result<(), CliError> {
             cx.printer.flush()
         }
         Format::Table => {
-            cx.printer.say(&format!("{}, {}", state(replay.state), show::progress(replay)));
+            cx.printer.say(&format!("{}, {}", name_of(replay.state), show::progress(replay)));
             Ok(())
         }
     }

@@ -4,18 +4,24 @@ use std::path::PathBuf;
 
 use clap::Args;
 use domain::ports::{Describes, SchemaRecord};
+use event_replay::{
+    Access,
+    app::{self, schemas},
+};
 use serde::Serialize;
 use validation::SchemaRegistry;
 
-use super::MAX_FILE;
+use super::shared::named;
 use crate::{
     args::{Format, filter},
-    commands::Context,
+    context::Context,
     errors::CliError,
     exit::Exit,
     input::Input,
-    store::{self, Access, Stores},
 };
+
+/// Largest schema file, in bytes.
+const MAX_FILE: u64 = 64 * 1024 * 1024;
 
 /// Add a schema, or replace the one of its type and version
 #[derive(Debug, Args)]
@@ -61,7 +67,7 @@ impl SchemaArgs {
             document: input.text(MAX_FILE)?,
             pointer: self.pointer.as_deref().unwrap_or_default().trim_start_matches('#').to_owned(),
             describes: if self.data { Describes::Data } else { Describes::Event },
-            added_at: store::clock().now(),
+            added_at: app::clock().now(),
         };
         let mut registry = SchemaRegistry::empty(cx.settings.engine);
         registry.add(&record).map_err(|error| {
@@ -83,23 +89,16 @@ struct Added {
 pub(super) async fn run(args: AddArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     // Checked before anything is opened: a schema that is refused makes no store.
     let (record, _) = args.schema.record(cx)?;
-    let stores = Stores::open(&cx.settings, Access::Create).await?;
-    let same = |known: &SchemaRecord| {
-        known.event_type == record.event_type && known.event_version == record.event_version
-    };
-    let replaced = stores.schemas.list_schemas().await?.iter().any(same);
-    let added = Added {
-        event_type: record.event_type.clone(),
-        event_version: record.event_version.clone(),
-        replaced,
-    };
-    stores.schemas.put_schema(record).await?;
+    let stores = cx.open(Access::Create).await?;
+    let (event_type, event_version) = (record.event_type.clone(), record.event_version.clone());
+    let replaced = schemas::put(&stores, record).await?;
+    let added = Added { event_type, event_version, replaced };
     stores.close().await;
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&added)?,
         Format::Table => {
             let verb = if replaced { "replaced" } else { "added" };
-            let name = super::named(&added.event_type, added.event_version.as_deref());
+            let name = named(&added.event_type, added.event_version.as_deref());
             cx.printer.line(&format!("{verb} the schema for {name}"))?;
         }
     }

@@ -1,25 +1,18 @@
 //! `schemas check`: what a schema would say of the events that are stored.
 
 use clap::Args;
-use domain::{
-    Filter, StoredEvent, TypePattern, Violation,
-    ports::{EventValidator, Order, Verdict},
-};
-use serde::Serialize;
-use validation::SchemaRegistry;
+use domain::{Filter, TypePattern, ports::Order};
+use event_replay::{Access, app::schemas::SchemaTrial};
 
 use super::add::SchemaArgs;
 use crate::{
     args::Format,
-    commands::{Context, walk::Walk},
+    commands::walk::Walk,
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::{plural::count, table::Table},
-    store::{Access, Stores},
 };
-
-/// Most events whose violations are kept.
-const MAX_EXAMPLES: usize = 20;
 
 /// Check stored events against a schema file, and add nothing
 #[derive(Debug, Args)]
@@ -33,38 +26,17 @@ pub(crate) struct CheckArgs {
     schema: SchemaArgs,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Report {
-    event_type: String,
-    checked: u64,
-    valid: u64,
-    invalid: u64,
-    examples: Vec<Example>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Example {
-    event_id: String,
-    position: String,
-    violations: Vec<Violation>,
-}
-
 pub(super) async fn run(args: CheckArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let (record, registry) = args.schema.record(cx)?;
-    let stores = Stores::open(&cx.settings, Access::Read).await?;
+    let stores = cx.open(Access::Read).await?;
     let filter = Filter { types: vec![TypePattern::new(&record.event_type)], ..Filter::default() };
-    let head = stores.events.head().await?;
-    let mut walk = Walk::new(stores.events.clone(), filter, Order::OldestFirst, None).until(Some(head));
-    let mut report =
-        Report { event_type: record.event_type.clone(), checked: 0, valid: 0, invalid: 0, examples: vec![] };
+    let head = stores.head().await?;
+    let mut walk = Walk::new(stores.ports().clone(), filter, Order::OldestFirst, None).until(Some(head));
+    let mut report = SchemaTrial::new(&record.event_type);
     let bar = cx.printer.bar("checking", None);
     while let Some(page) = walk.page(cx.printer).await? {
-        // A type that itself contains `*` is a pattern to the store.
-        let own = page.events.iter().filter(|stored| stored.event.event_type() == record.event_type);
-        for stored in own {
-            look(&registry, stored, &mut report);
+        for stored in &page.events {
+            report.look(&registry, stored);
         }
         bar.at(report.checked);
     }
@@ -77,30 +49,7 @@ pub(super) async fn run(args: CheckArgs, cx: &mut Context<'_>) -> Result<Exit, C
     Ok(if report.invalid > 0 || walk.corrupt() > 0 { Exit::DoneWithFailures } else { Exit::Ok })
 }
 
-fn look(registry: &SchemaRegistry, stored: &StoredEvent, report: &mut Report) {
-    let Ok(value) = stored.event.value() else { return };
-    let violations = match registry.validate(&value) {
-        // Another version of the type than the schema serves.
-        Verdict::NoSchema => return,
-        Verdict::Valid => vec![],
-        Verdict::Invalid(violations) => violations,
-    };
-    report.checked += 1;
-    if violations.is_empty() {
-        report.valid += 1;
-        return;
-    }
-    report.invalid += 1;
-    if report.examples.len() < MAX_EXAMPLES {
-        report.examples.push(Example {
-            event_id: stored.event.id().to_owned(),
-            position: stored.position.to_string(),
-            violations,
-        });
-    }
-}
-
-fn print(report: &Report, cx: &mut Context<'_>) -> Result<(), CliError> {
+fn print(report: &SchemaTrial, cx: &mut Context<'_>) -> Result<(), CliError> {
     cx.printer.line(&format!(
         "checked {} of type {}: {} valid, {} would be refused",
         count(report.checked, "stored event"),

@@ -2,9 +2,11 @@
 
 use clap::Args;
 use domain::ports::EventValidator;
-use validation::SchemaRegistry;
+use event_replay::app::schemas::registry_of;
 
-use crate::{args::Format, commands::Context, errors::CliError, exit::Exit, output::table::Table};
+use super::shared::{members, records_if_any};
+
+use crate::{args::Format, context::Context, errors::CliError, exit::Exit, output::table::Table};
 
 /// Show all schemas
 #[derive(Debug, Args)]
@@ -14,9 +16,7 @@ use crate::{args::Format, commands::Context, errors::CliError, exit::Exit, outpu
 pub(crate) struct ListArgs {}
 
 pub(super) async fn run(_args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let mut registry = SchemaRegistry::new(cx.settings.engine);
-    super::records_if_any(cx).await?.iter().for_each(|record| registry.restore(record));
-    let summaries = registry.schemas();
+    let summaries = registry_of(&records_if_any(cx).await?, cx.settings.engine).schemas();
     if cx.printer.format() != Format::Table {
         cx.printer.json_rows(&summaries)?;
         return Ok(Exit::Ok);
@@ -27,8 +27,8 @@ pub(super) async fn run(_args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, C
             summary.event_type.as_str(),
             summary.event_version.as_deref().unwrap_or("any"),
             summary.origin,
-            &super::members(&summary.required),
-            &super::members(&summary.optional),
+            &members(&summary.required),
+            &members(&summary.optional),
             summary.ordering_key.as_deref().unwrap_or("-"),
         ]);
     }

@@ -1,15 +1,16 @@
 //! `schemas remove`: a schema that was added goes; a built-in one serves again.
 
 use clap::Args;
+use event_replay::{Access, app::schemas::is_built_in};
 use serde::Serialize;
-use validation::builtin;
+
+use super::shared::named;
 
 use crate::{
     args::{Format, filter},
-    commands::Context,
+    context::Context,
     errors::CliError,
     exit::Exit,
-    store::{Access, Stores},
 };
 
 /// Remove a schema that was added
@@ -36,12 +37,12 @@ struct Removed<'a> {
 }
 
 pub(super) async fn run(args: RemoveArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let stores = Stores::open(&cx.settings, Access::Write).await?;
+    let stores = cx.open(Access::Write).await?;
     let version = args.event_version.as_deref();
-    let removed = stores.schemas.remove_schema(&args.event_type, version).await?;
+    let removed = stores.remove_schema(&args.event_type, version).await?;
     stores.close().await;
-    let name = super::named(&args.event_type, version);
-    let built_in = builtin::SCHEMAS.iter().any(|(event_type, _)| *event_type == args.event_type);
+    let name = named(&args.event_type, version);
+    let built_in = is_built_in(&args.event_type);
     match (removed, built_in) {
         (false, true) => {
             Err(CliError::failed(format!("the schema for {name} is built in and cannot be removed"))

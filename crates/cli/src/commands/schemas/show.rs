@@ -6,9 +6,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use validation::builtin;
 
+use super::shared::{named, records_if_any};
+
 use crate::{
     args::{Format, filter},
-    commands::Context,
+    context::Context,
     errors::CliError,
     exit::Exit,
     output::pretty::pretty,
@@ -40,7 +42,7 @@ struct Shown<'a> {
 }
 
 pub(super) async fn run(args: ShowArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    let records = super::records_if_any(cx).await?;
+    let records = records_if_any(cx).await?;
     let version = args.event_version.as_deref();
     let stored = records
         .iter()
@@ -53,7 +55,7 @@ pub(super) async fn run(args: ShowArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
         (Some(record), _) => ("store", record.pointer.as_str(), record.describes, record.document.as_str()),
         (None, Some(text)) => ("built-in", "", Describes::Event, text),
         (None, None) => {
-            let name = super::named(&args.event_type, version);
+            let name = named(&args.event_type, version);
             return Err(CliError::failed(format!("there is no schema for {name}"))
                 .hint("`event-replay schemas list` shows all, `schemas add TYPE FILE` adds one"));
         }

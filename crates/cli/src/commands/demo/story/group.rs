@@ -13,6 +13,7 @@ use domain::{
     ports::DeadLetterQuery,
     stats::{DEAD_LETTERED, RETRIED},
 };
+use event_replay::app;
 use replay::{
     Cancel, GroupReplayOptions, JobRunner, Letters, Pace, PlanRequest, RedriveReport, Redriver,
     ReplayProgress, ReplayReport,
@@ -27,7 +28,6 @@ use crate::{
         summary::GroupSummary,
     },
     errors::CliError,
-    store,
 };
 
 /// The group.
@@ -53,7 +53,7 @@ impl Life {
             |error: bus::BusError| CliError::failed(format!("the group cannot be consumed: {error}"));
         let settings =
             BusSettings { enable_validation: false, max_retries: RETRIES, ..BusSettings::default() };
-        let builder = Bus::builder(story.stores.all.clone()).clock(store::clock()).settings(settings);
+        let builder = Bus::builder(story.stores.ports().clone()).clock(app::clock()).settings(settings);
         let bus = builder.build().await.map_err(failed)?;
         let service = Arc::new(Service::default());
         let subscription = bus.subscribe(GROUP).on_everything(service.clone()).start_at(StartAt::Earliest);
@@ -213,7 +213,7 @@ impl Story<'_, '_> {
             Some(_) => 0,
         };
         loop {
-            let counts = self.stores.dead_letters.count_dead_letters().await?;
+            let counts = self.stores.count_dead_letters().await?;
             let is_open = |state| matches!(state, DeadLetterState::Open | DeadLetterState::Redriving);
             let open = counts.iter().filter(|count| count.group == GROUP && is_open(count.state));
             let open = open.map(|count| count.count).sum();
@@ -225,7 +225,7 @@ impl Story<'_, '_> {
     }
 
     async fn send_again(&self) -> Result<RedriveReport, CliError> {
-        let redriver = Redriver::new(self.stores.dead_letters.clone(), self.stores.groups.clone());
+        let redriver = Redriver::new(self.stores.ports().clone(), self.stores.ports().clone());
         let query = DeadLetterQuery {
             group: Some(GROUP.to_owned()),
             states: vec![DeadLetterState::Open],
@@ -263,7 +263,7 @@ impl Story<'_, '_> {
 
     /// What was counted of the group, by name.
     async fn counters(&self) -> Result<BTreeMap<String, u64>, CliError> {
-        let samples = self.stores.counters.stats(None).await?;
+        let samples = self.stores.stats(None).await?;
         let mut counts = BTreeMap::new();
         for sample in samples.into_iter().filter(|sample| sample.label == GROUP) {
             *counts.entry(sample.name).or_default() += sample.count;

@@ -19,7 +19,7 @@ use crate::{
 impl Story<'_, '_> {
     /// The consumer falls back to what it had saved, and comes back by a replay of the rest.
     pub(super) async fn lose_the_latest(&mut self) -> Result<(), CliError> {
-        let info = self.stores.events.info().await?;
+        let info = self.stores.info().await?;
         self.stored_before = info.events;
         let mut step = Step::begin("Disaster: the read model loses all since the checkpoint");
         self.live = std::mem::take(&mut self.saved);

@@ -1,0 +1,23 @@
+//! Tables of counts.
+
+use std::collections::BTreeMap;
+
+use crate::{context::Context, errors::CliError, output::table::Table};
+
+/// A table of counts; none where there is nothing to count.
+pub(in crate::commands) fn print_counts(
+    name: &str,
+    counts: &BTreeMap<String, u64>,
+    cx: &mut Context<'_>,
+) -> Result<(), CliError> {
+    if counts.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(&[name, "events"]);
+    table.right(1);
+    for (value, count) in counts {
+        table.row([value.as_str(), &count.to_string()]);
+    }
+    cx.printer.raw(b"\n")?;
+    cx.printer.table(table)
+}

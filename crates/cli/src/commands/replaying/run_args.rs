@@ -1,0 +1,76 @@
+//! The flags of a run.
+
+use std::time::Duration;
+
+use clap::Args;
+use event_replay::app::replay::PaceRequest;
+
+use crate::{
+    args::{group, number, target::Target},
+    errors::CliError,
+};
+
+/// Flags of a run.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "How it runs")]
+pub(crate) struct RunArgs {
+    /// Where the events go: groups, stdout, exec:COMMAND, or an http:// or https:// URL.
+    #[arg(long, value_name = "TARGET", default_value = "groups")]
+    pub(crate) target: String,
+    /// Only to this consumer group [default: to all that there are].
+    #[arg(long = "group", value_name = "NAME", value_parser = group::name)]
+    pub(crate) groups: Vec<String>,
+    /// With groups: print the replay's id and do not wait; whoever consumes runs it.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) detach: bool,
+    /// Count what would be replayed, and replay nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// At most this many events, the oldest of those that match.
+    #[arg(long, value_name = "N", value_parser = number::limit, allow_hyphen_values = true)]
+    pub(crate) limit: Option<u64>,
+    /// Events handed over, and counted, together [default: 50; 1000 to stdout where no pace is given].
+    #[arg(long, value_name = "N", value_parser = number::batch_size, allow_hyphen_values = true)]
+    pub(crate) batch_size: Option<usize>,
+    /// Pause between batches, in milliseconds or with a unit: 500, 2s, 0 for none [default: 1000; none to stdout].
+    #[arg(long, value_name = "TIME", value_parser = number::delay, allow_hyphen_values = true)]
+    pub(crate) delay: Option<Duration>,
+    /// At most this many events a second.
+    #[arg(long, value_name = "EVENTS", value_parser = number::rate, allow_hyphen_values = true, conflicts_with = "delay")]
+    pub(crate) rate: Option<f64>,
+    /// How often it is tried again while the target (with groups: the store) cannot be reached; how often an event is tried
+    /// again is for its consumer to say [default: 3, the setting retries.max].
+    #[arg(long, value_name = "N", value_parser = number::retries, allow_hyphen_values = true)]
+    pub(crate) max_retries: Option<u32>,
+    /// With --dry-run: do not count what today's schemas would refuse, which takes most of its time.
+    #[arg(long, requires = "dry_run")]
+    pub(crate) no_schema_check: bool,
+}
+
+impl RunArgs {
+    /// A plan that is shown says what today's schemas make of it; one that is run has no use for it.
+    pub(super) fn checks_schemas(&self) -> bool {
+        self.dry_run && !self.no_schema_check
+    }
+
+    /// How fast it is to go.
+    pub(super) fn pace(&self) -> PaceRequest {
+        PaceRequest { delay: self.delay, rate: self.rate, batch_size: self.batch_size }
+    }
+
+    /// Where the events go.
+    pub(super) fn target(&self) -> Result<Target, CliError> {
+        let target = Target::parse(&self.target)?;
+        if matches!(target, Target::Groups) {
+            return Ok(target);
+        }
+        for (given, flag) in [(!self.groups.is_empty(), "--group"), (self.detach, "--detach")] {
+            if given {
+                return Err(CliError::usage(format!(
+                    "{flag} is for replays into groups: leave out --target"
+                )));
+            }
+        }
+        Ok(target)
+    }
+}

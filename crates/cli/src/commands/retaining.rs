@@ -1,0 +1,46 @@
+//! Retention from the command line: after every append, and by `trim`.
+
+use domain::RetentionRule;
+use event_replay::{StoreHandle, app::retention};
+use replay::RetentionReport;
+
+use crate::{context::Context, errors::CliError, output::plural::count};
+
+/// Drops what the settings' rules name.
+pub(super) async fn apply_settings(stores: &StoreHandle, cx: &Context<'_>) -> Result<(), CliError> {
+    let rules = retention::rules(stores, &cx.settings).await?;
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let report = apply(stores, &rules, false, cx).await?;
+    warn_of_holds(&report, cx);
+    if report.events > 0 {
+        cx.printer.say(&format!(
+            "retention dropped {} ({})",
+            count(report.events, "event"),
+            count(report.bytes, "byte")
+        ));
+    }
+    Ok(())
+}
+
+/// Applies rules, and shows how far it is.
+pub(super) async fn apply(
+    stores: &StoreHandle,
+    rules: &[RetentionRule],
+    dry_run: bool,
+    cx: &Context<'_>,
+) -> Result<RetentionReport, CliError> {
+    let bar = cx.printer.bar("trimming", None);
+    let watch = |report: &RetentionReport| bar.at(report.events);
+    let report = retention::apply(stores, &cx.settings, rules, dry_run, Some(&watch)).await?;
+    bar.clear();
+    Ok(report)
+}
+
+/// Says who kept events that should have gone.
+pub(super) fn warn_of_holds(report: &RetentionReport, cx: &Context<'_>) {
+    for holder in &report.held_by {
+        cx.printer.warn(&format!("{holder} keeps events that retention would drop"));
+    }
+}

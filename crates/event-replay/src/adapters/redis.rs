@@ -1,0 +1,111 @@
+//! Stores on a Redis server, or on several that are one store.
+
+use std::sync::Arc;
+
+use domain::StorageFailure;
+use storage_redis::{Copies, RedisOptions, RedisStore, Tls};
+
+use crate::{
+    adapters::Adapter,
+    handle::StoreHandle,
+    location::RedisUrl,
+    options::{Access, OpenOptions, RedisCopies},
+    refused::Refused,
+};
+
+/// Opens a namespace.
+pub(crate) async fn open(
+    url: &RedisUrl,
+    namespace: &str,
+    options: OpenOptions,
+    access: Access,
+) -> Result<StoreHandle, Refused> {
+    let options = of(url, namespace, options);
+    let opened = match access {
+        Access::Create => RedisStore::create(options).await,
+        Access::Read => RedisStore::open(options).await,
+        Access::Write => match RedisStore::open(options).await {
+            Ok(store) => store.check_writable().await.map(|()| store),
+            Err(failure) => Err(failure),
+        },
+    };
+    match opened {
+        Ok(store) => Ok(StoreHandle::new(Arc::new(store.clone()), Adapter::Redis(store))),
+        Err(StorageFailure::Unavailable(text)) if text.starts_with("there is no namespace") => {
+            Err(Refused::Missing)
+        }
+        Err(failure) => Err(Refused::Failed(failure)),
+    }
+}
+
+/// Whether there is such a namespace on the server.
+pub(crate) async fn exists(url: &RedisUrl, namespace: &str, options: OpenOptions) -> Result<bool, Refused> {
+    RedisStore::exists(&of(url, namespace, options)).await.map_err(Refused::Failed)
+}
+
+fn of(url: &RedisUrl, namespace: &str, options: OpenOptions) -> RedisOptions {
+    let OpenOptions { keeps, redis: access, .. } = options;
+    RedisOptions {
+        // A password in the address is meant for this server, one that is set for any.
+        password: if url.has_password() { None } else { access.password },
+        sentinel_user: access.sentinel_user,
+        sentinel_password: access.sentinel_password,
+        namespace: namespace.to_owned(),
+        tls: Tls { ca: access.ca, client: access.client },
+        keeps,
+        compression: access.compression,
+        partitions: access.partitions,
+        copies: access.copies.map(|RedisCopies { replicas, synced, within }| Copies {
+            replicas,
+            synced,
+            within,
+        }),
+        ..RedisOptions::new(url.reveal())
+    }
+}
+
+/// Refuses an address that the client cannot read.
+#[cfg(feature = "app")]
+pub(crate) fn check(url: &RedisUrl) -> Result<(), crate::location::BadLocation> {
+    storage_redis::check_url(url.reveal()).map_err(crate::location::BadLocation::Address)
+}
+
+/// Whether a namespace may have so many partitions.
+#[cfg(feature = "app")]
+pub(crate) fn may_have_partitions(partitions: u16) -> bool {
+    RedisOptions::may_have(partitions)
+}
+
+/// What there is to say of the servers of a store that is open.
+#[cfg(feature = "app")]
+pub(crate) async fn checks(store: &RedisStore) -> Result<Vec<crate::check::Check>, StorageFailure> {
+    Ok(store.checks().await?.into_iter().map(check_of).collect())
+}
+
+/// What there is to say of several servers where the store cannot be opened; nothing where none can be reached.
+#[cfg(feature = "app")]
+pub(crate) async fn server_checks(
+    url: &RedisUrl,
+    namespace: &str,
+    options: OpenOptions,
+) -> Vec<crate::check::Check> {
+    let options = of(url, namespace, options);
+    let found = Box::pin(RedisStore::server_checks(&options)).await.unwrap_or_default();
+    found.into_iter().map(check_of).collect()
+}
+
+#[cfg(feature = "app")]
+fn check_of(found: storage_redis::Check) -> crate::check::Check {
+    use storage_redis::Verdict;
+
+    use crate::check::{Check, Status};
+
+    let status = match found.verdict {
+        Verdict::Pass => Status::Pass,
+        Verdict::Warn => Status::Warn,
+        Verdict::Fail => Status::Fail,
+    };
+    // Of every kind of store it is asked whether this user may write to it.
+    let name = if found.name == "redis-rights" { "writable" } else { found.name };
+    Check::new(name, status, found.message)
+}

@@ -1,0 +1,32 @@
+//! The application: what every door, such as the command line, offers to operators.
+//!
+//! A door maps what it is asked to a request of these modules, shows the report that comes back, and adds to an error what to do
+//! about it in its own words. What a request selects, whether it needs to be confirmed and with which figures, and what it does
+//! stand here, once.
+
+pub mod backup;
+pub mod checkpoints;
+mod confirmation;
+pub mod consumer;
+pub mod counting;
+pub mod creation;
+pub mod dead_letters;
+pub mod erase;
+mod error;
+pub mod groups;
+pub mod health;
+pub mod idle;
+pub mod position;
+pub mod publish;
+pub mod replay;
+pub mod replay_state;
+pub mod replays;
+pub mod retention;
+pub mod schemas;
+pub mod source;
+pub mod stats;
+mod store;
+
+pub use confirmation::Confirmation;
+pub use error::{AppError, Conflict, InvalidRequest, NotFound};
+pub use store::{StoreError, clock, open_store, open_target, store_exists};

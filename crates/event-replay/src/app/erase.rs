@@ -1,0 +1,91 @@
+//! Erasing everything that names an entity.
+
+use std::sync::Arc;
+
+use domain::{Entity, Filter, ports::Erased};
+
+use super::{
+    confirmation::Confirmation,
+    error::{AppError, InvalidRequest},
+};
+use crate::{handle::StoreHandle, settings::Settings};
+
+/// Most kinds of entities that one request may name.
+const MAX_KINDS: usize = 8;
+
+/// The entities that an erasure is about, each once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EraseRequest {
+    entities: Vec<Entity>,
+}
+
+impl EraseRequest {
+    /// An erasure of all that names any of these.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn new(mut entities: Vec<Entity>) -> Result<Self, InvalidRequest> {
+        entities.sort();
+        entities.dedup();
+        match entities.is_empty() {
+            true => Err(InvalidRequest::NoEntities),
+            false => Ok(Self { entities }),
+        }
+    }
+
+    /// How many events name any of the entities, each counted once: a filter names one combination of kinds, and events that
+    /// name entities of several kinds are taken off again (inclusion and exclusion).
+    ///
+    /// # Errors
+    /// When they are of too many kinds, or the store fails.
+    pub async fn count(&self, store: &StoreHandle) -> Result<u64, AppError> {
+        let kinds: Vec<&[Entity]> = self.entities.chunk_by(|a, b| a.kind == b.kind).collect();
+        if kinds.len() > MAX_KINDS {
+            return Err(InvalidRequest::TooManyKinds(MAX_KINDS).into());
+        }
+        let (mut added, mut taken_off) = (0u64, 0u64);
+        for combination in 1u32..(1 << kinds.len()) {
+            let mut filter = Filter::default();
+            for (at, kind) in kinds.iter().enumerate() {
+                if combination & (1 << at) != 0 {
+                    kind.iter().cloned().for_each(|entity| filter.add_entity(entity));
+                }
+            }
+            let matching = store.count(&Arc::new(filter), None).await?;
+            match combination.count_ones() % 2 {
+                1 => added += matching,
+                _ => taken_off += matching,
+            }
+        }
+        Ok(added.saturating_sub(taken_off))
+    }
+
+    /// The entities, as people write them.
+    pub fn names(&self) -> Vec<String> {
+        self.entities.iter().map(ToString::to_string).collect()
+    }
+
+    /// What is to be confirmed, where so many events name the entities.
+    pub fn confirmation(&self, events: u64, settings: &Settings) -> Confirmation {
+        Confirmation::EraseEntities { events, entities: self.names(), store: settings.store.clone() }
+    }
+
+    /// Erases them; what that came to, and where copies may remain.
+    ///
+    /// # Errors
+    /// When the store fails; what was erased until then is gone.
+    pub async fn erase(&self, store: &StoreHandle) -> Result<Erased, AppError> {
+        let mut total = Erased::default();
+        for entity in &self.entities {
+            let erased = store.erase(entity).await?;
+            total.events += erased.events;
+            total.bytes += erased.bytes;
+            for remains in erased.remains {
+                if !total.remains.contains(&remains) {
+                    total.remains.push(remains);
+                }
+            }
+        }
+        Ok(total)
+    }
+}

@@ -1,0 +1,179 @@
+//! Why the application did not do what was asked.
+
+use domain::ports::{
+    CheckpointStoreError, DeadLetterStoreError, EventStoreError, GroupStoreError, ReplayState,
+    ReplayStoreError, ScheduleStoreError, SchemaStoreError, StatsStoreError,
+};
+use replay::ReplayError;
+use thiserror::Error;
+
+use super::{replay_state::name_of, store::StoreError};
+use crate::{settings::StoreLocation, text::escape};
+
+/// Why the application did not do what was asked. Whoever shows it adds what to do about it, in the words of its door.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AppError {
+    /// The request makes no sense.
+    #[error(transparent)]
+    Invalid(#[from] InvalidRequest),
+    /// What it names is not there.
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    /// What it names is not in a state for it.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// The store could not be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log failed.
+    #[error(transparent)]
+    Events(#[from] EventStoreError),
+    /// The groups failed.
+    #[error(transparent)]
+    Groups(#[from] GroupStoreError),
+    /// The checkpoints failed.
+    #[error(transparent)]
+    Checkpoints(#[from] CheckpointStoreError),
+    /// The checkpoint marks a place that this store does not have.
+    #[error("checkpoint {}: {error}", escape::line(checkpoint))]
+    Mark {
+        /// Its name.
+        checkpoint: String,
+        /// What the store says.
+        error: EventStoreError,
+    },
+    /// The dead letters failed.
+    #[error(transparent)]
+    DeadLetters(#[from] DeadLetterStoreError),
+    /// The records of replays failed.
+    #[error(transparent)]
+    Replays(#[from] ReplayStoreError),
+    /// The schedule failed.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleStoreError),
+    /// The schemas failed.
+    #[error(transparent)]
+    Schemas(#[from] SchemaStoreError),
+    /// The counters failed.
+    #[error(transparent)]
+    Counters(#[from] StatsStoreError),
+    /// A replay, a redrive or retention failed.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+}
+
+/// A request that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum InvalidRequest {
+    /// A replay without any filter, which nobody said is meant.
+    #[error("this would replay every event in the store")]
+    ReplaysEverything,
+    /// A trim that names types and no bound.
+    #[error("a trim of some types wants a bound")]
+    TypesWithoutBound,
+    /// A trim without a bound, where there are no retention rules.
+    #[error("trim wants to know what may go, and the settings have no retention rules")]
+    NoRetentionRules,
+    /// An erasure that names nothing.
+    #[error("erase wants to know what: name an entity")]
+    NoEntities,
+    /// An erasure that names entities of too many kinds.
+    #[error("at most {0} kinds of entities can be erased at once")]
+    TooManyKinds(usize),
+    /// Dead letters by their ids and by what they have in common.
+    #[error("name dead letters by their ids, or by what they have in common, not by both")]
+    LettersNamedTwice,
+    /// No dead letters, and nobody said that all are meant.
+    #[error("{verb} wants to know which dead letters")]
+    NoLetters {
+        /// What was to be done with them.
+        verb: &'static str,
+    },
+    /// Partitions of a store that has one.
+    #[error("{0} has one partition: only a store on Redis is divided")]
+    NotDivided(StoreLocation),
+    /// A file is wanted, and the store is in memory.
+    #[error("a store in memory has no file")]
+    InMemory,
+    /// A file is wanted, and the store is on a server.
+    #[error("{0} is on a Redis server, and this command works with files alone")]
+    OnServer(StoreLocation),
+}
+
+/// What a request names and nothing is.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NotFound {
+    /// A group.
+    #[error("there is no group {:?}", escape::line(name))]
+    Group {
+        /// Its name.
+        name: String,
+        /// Some groups that there are.
+        known: Vec<String>,
+    },
+    /// Any group.
+    #[error("there is no consumer group yet that events could be replayed into; nothing was done")]
+    AnyGroup,
+    /// A replay.
+    #[error("there is no replay {:?}", escape::short(id, 60))]
+    Replay {
+        /// Its id, or the beginning of it.
+        id: String,
+    },
+    /// One replay alone.
+    #[error("several replays begin with {beginning:?}")]
+    OneReplay {
+        /// The beginning of its id.
+        beginning: String,
+    },
+    /// A checkpoint.
+    #[error("there is no checkpoint {name:?}")]
+    Checkpoint {
+        /// Its name or id.
+        name: String,
+    },
+    /// A place in the log.
+    #[error("{:?} is no checkpoint and no time", escape::short(text, 60))]
+    Place {
+        /// What names it.
+        text: String,
+    },
+}
+
+/// What a request names, in a state that does not allow it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Conflict {
+    /// The replay is over.
+    #[error("replay {id} is over ({}); nothing was changed", name_of(*state))]
+    ReplayIsOver {
+        /// Its id.
+        id: String,
+        /// Its state.
+        state: ReplayState,
+    },
+    /// The replay is not over.
+    #[error("replay {id} is {}; only one that is over can be deleted", name_of(*state))]
+    ReplayGoesOn {
+        /// Its id.
+        id: String,
+        /// Its state.
+        state: ReplayState,
+    },
+    /// The store has another number of partitions.
+    #[error(
+        "there is a store already, and it has {}, not {wanted}: {store}",
+        crate::text::plural::count(*partitions as u64, "partition")
+    )]
+    PartitionsDiffer {
+        /// The store.
+        store: StoreLocation,
+        /// How many it has.
+        partitions: usize,
+        /// How many were asked for.
+        wanted: u16,
+    },
+}

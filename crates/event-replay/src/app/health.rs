@@ -1,0 +1,85 @@
+//! Is the store as it should be, and whoever works with it?
+
+mod alerts;
+mod disk;
+mod groups;
+mod retention;
+mod store;
+
+use serde::Serialize;
+
+use super::{error::AppError, store::open_store};
+pub use crate::check::{Check, Status};
+use crate::{adapters, location::Location, options::Access, settings::Settings};
+
+/// How the store and its users are.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Health {
+    /// In a word.
+    pub status: Condition,
+    /// What was looked at.
+    pub checks: Vec<Check>,
+}
+
+/// How the store is, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Condition {
+    /// All is well.
+    Healthy,
+    /// Something is worth a look.
+    Degraded,
+    /// Something needs attention now.
+    Unhealthy,
+}
+
+impl Condition {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+impl Health {
+    fn of(checks: Vec<Check>) -> Self {
+        let has = |status| checks.iter().any(|check| check.status == status);
+        let status = match (has(Status::Fail), has(Status::Warn)) {
+            (true, _) => Condition::Unhealthy,
+            (false, true) => Condition::Degraded,
+            (false, false) => Condition::Healthy,
+        };
+        Self { status, checks }
+    }
+}
+
+/// Looks at the store, its groups and the alerts. Where the store cannot be looked at, `explain` says what to say of that.
+pub async fn health(settings: &Settings, explain: impl FnOnce(AppError) -> String) -> Health {
+    Health::of(match checks(settings).await {
+        Ok(checks) => checks,
+        Err(error) => {
+            let mut checks = vec![Check::new("store", Status::Fail, explain(error))];
+            checks.extend(of_servers(settings).await);
+            checks
+        }
+    })
+}
+
+async fn checks(settings: &Settings) -> Result<Vec<Check>, AppError> {
+    let store = open_store(settings, Access::Read).await?;
+    let mut checks = store::checks(&store, settings).await?;
+    checks.extend(groups::checks(&store, settings).await?);
+    checks.extend(alerts::checks(&store, settings).await?);
+    store.close().await;
+    Ok(checks)
+}
+
+/// Checks what can be reached of several servers, where the store cannot be opened. Nothing more is said where none can be.
+async fn of_servers(settings: &Settings) -> Vec<Check> {
+    let Location::Redis { url, namespace } = settings.store.location() else { return Vec::new() };
+    let Ok(options) = settings.open_options() else { return Vec::new() };
+    adapters::redis::server_checks(url, namespace, options).await
+}

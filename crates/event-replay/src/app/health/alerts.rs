@@ -1,0 +1,203 @@
+//! The alerts: what the last minutes' counters say.
+
+use domain::DeadLetterState;
+use stats::{MIN_SAMPLES, WINDOW_MINUTES, Window};
+
+use crate::{
+    app::{error::AppError, store::clock},
+    check::{Check, Status, measured},
+    handle::StoreHandle,
+    settings::Settings,
+    text::{
+        escape,
+        plural::{self, count},
+    },
+};
+
+/// Refused events, in percent of those that came, above which publishers or schemas want a look.
+const MAX_REFUSED_PERCENT: u64 = 5;
+/// What a handler may take on average, in milliseconds.
+const MAX_AVERAGE_MS: u64 = 10_000;
+
+/// Evaluates the alerts.
+pub(super) async fn checks(store: &StoreHandle, settings: &Settings) -> Result<Vec<Check>, AppError> {
+    let now = clock().now();
+    let samples = store.stats(Some(Window::first_minute(now))).await?;
+    let window = Window::of(&samples, now);
+    let letters = store.count_dead_letters().await?;
+    let open = letters.iter().filter(|count| count.state == DeadLetterState::Open).map(|count| count.count);
+    let timeout = humantime::format_duration(settings.handler_timeout).to_string();
+    Ok(vec![
+        validation(&window),
+        storage(&window),
+        dead_letters(&window, open.sum(), settings.dead_letters),
+        processing(&window, &timeout),
+    ])
+}
+
+fn validation(window: &Window) -> Check {
+    let name = "validation-failures";
+    let seen = window.admitted.saturating_add(window.rejected);
+    let Some(rate) = window.validation_failure_rate() else {
+        return too_few(name, seen, "event").threshold(MAX_REFUSED_PERCENT);
+    };
+    let percent = rate * 100.0;
+    let said = format!("{percent:.1} % of {} refused", count(seen, "event"));
+    let check = match percent > MAX_REFUSED_PERCENT as f64 {
+        false => Check::new(name, Status::Pass, said),
+        true => {
+            let most = window.rejected_by_type.iter().max_by_key(|(_, refused)| **refused);
+            let types = match most {
+                Some((name, refused)) if !name.is_empty() => {
+                    format!(", most of type {} ({refused})", escape::short(name, 60))
+                }
+                _ => String::new(),
+            };
+            let advice = "`event-replay schemas check TYPE FILE` tries a schema on what is stored";
+            Check::new(name, Status::Fail, format!("{said}{types}; {advice}"))
+        }
+    };
+    check.observed(measured(percent), "percent").threshold(MAX_REFUSED_PERCENT)
+}
+
+/// Any append that failed for good is one too many: its event is not stored.
+fn storage(window: &Window) -> Check {
+    let failed = window.append_failed;
+    let check = match failed {
+        0 => Check::new(
+            "storage-failures",
+            Status::Pass,
+            format!("no append has failed in {WINDOW_MINUTES} minutes"),
+        ),
+        _ => {
+            let message = format!(
+                "{} could not be stored in {WINDOW_MINUTES} minutes; disk space and the other checks may say \
+                 why, and publishing them again stores them",
+                count(failed, "event")
+            );
+            Check::new("storage-failures", Status::Fail, message)
+        }
+    };
+    check.observed(failed, "events").threshold(0)
+}
+
+fn dead_letters(window: &Window, open: u64, kept: bool) -> Check {
+    let name = "dead-letters";
+    // What was closed since by other means is not open, whatever the counters say.
+    let grown = u64::try_from(window.dead_letter_growth()).unwrap_or(0).min(open);
+    let check = match (grown, kept) {
+        (0, true) => Check::new(name, Status::Pass, format!("{open} open, not growing")),
+        (0, false) => {
+            let dropped = plural::of(window.dropped, "delivery was dropped", "deliveries were dropped");
+            let message =
+                format!("{open} open; dead letters are off, and {dropped} in {WINDOW_MINUTES} minutes");
+            Check::new(name, if window.dropped > 0 { Status::Warn } else { Status::Pass }, message)
+        }
+        _ => {
+            let message = format!(
+                "{grown} more in {WINDOW_MINUTES} minutes, {open} open; `event-replay dead-letters list --by \
+                 fingerprint` shows what fails"
+            );
+            Check::new(name, Status::Fail, message)
+        }
+    };
+    check.observed(grown, "dead letters").threshold(0)
+}
+
+fn processing(window: &Window, timeout: &str) -> Check {
+    let name = "processing-time";
+    let threshold = MAX_AVERAGE_MS / 1000;
+    match window.slowest(1).first() {
+        None => {
+            let most = window.processing.values().map(|of_type| of_type.handled).max().unwrap_or(0);
+            too_few(name, most, "event of a type").threshold(threshold)
+        }
+        Some((event_type, average)) => {
+            let seconds = average / 1000.0;
+            let said = format!("{} takes longest, {seconds:.1} s on average", escape::short(event_type, 60));
+            let check = match *average > MAX_AVERAGE_MS as f64 {
+                false => Check::new(name, Status::Pass, said),
+                true => {
+                    let message =
+                        format!("{said}; a handler's time is up after {timeout} (handlers.timeout)");
+                    Check::new(name, Status::Fail, message)
+                }
+            };
+            check.observed(measured(seconds), "seconds").threshold(threshold)
+        }
+    }
+}
+
+fn too_few(name: &'static str, seen: u64, of_what: &str) -> Check {
+    let message = format!(
+        "{} in {WINDOW_MINUTES} minutes: too few to say, it wants {MIN_SAMPLES}",
+        words(seen, of_what)
+    );
+    Check::new(name, Status::Pass, message)
+}
+
+fn words(seen: u64, of_what: &str) -> String {
+    match of_what.split_once(' ') {
+        Some((thing, rest)) => format!("{} {rest}", count(seen, thing)),
+        None => count(seen, of_what),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{ports::StatSample, stats as names};
+
+    use super::*;
+
+    fn window(samples: &[(&str, &str, u64, u64)]) -> Window {
+        let now = clock().now();
+        let minute = Window::first_minute(now) + 1;
+        let samples: Vec<StatSample> = samples
+            .iter()
+            .map(|&(name, label, count, sum)| StatSample {
+                minute,
+                name: name.to_owned(),
+                label: label.to_owned(),
+                count,
+                sum,
+            })
+            .collect();
+        Window::of(&samples, now)
+    }
+
+    #[test]
+    fn more_than_one_in_twenty_refused_is_a_failure_and_exactly_one_is_not() {
+        let of = |rejected, admitted| {
+            validation(&window(&[(names::ADMITTED, "a", admitted, 0), (names::REJECTED, "a", rejected, 0)]))
+                .status
+        };
+        assert_eq!(of(1, 19), Status::Pass);
+        assert_eq!(of(2, 19), Status::Fail);
+        assert_eq!(of(19, 0), Status::Pass, "too few to say");
+    }
+
+    #[test]
+    fn dead_letters_that_were_closed_meanwhile_do_not_grow() {
+        let grown = window(&[(names::DEAD_LETTERED, "g", 3, 0), (names::DEAD_LETTERS_CLOSED, "g", 1, 0)]);
+        assert_eq!(dead_letters(&grown, 2, true).status, Status::Fail);
+        assert_eq!(dead_letters(&grown, 0, true).status, Status::Pass);
+        assert_eq!(dead_letters(&window(&[]), 50, true).status, Status::Pass);
+    }
+
+    #[test]
+    fn a_type_that_takes_more_than_ten_seconds_on_average_is_a_failure() {
+        let of = |count: u64, seconds: u64| {
+            let slow = (names::HANDLED, "slow", count, count * seconds * 1_000_000);
+            processing(&window(&[slow, (names::HANDLED, "quick", 1000, 1000)]), "30s").status
+        };
+        assert_eq!(of(20, 11), Status::Fail);
+        assert_eq!(of(20, 10), Status::Pass);
+        assert_eq!(of(19, 100), Status::Pass, "too few to say");
+    }
+
+    #[test]
+    fn an_append_that_failed_for_good_is_a_failure() {
+        assert_eq!(storage(&window(&[(names::APPENDED, "", 1000, 5)])).status, Status::Pass);
+        assert_eq!(storage(&window(&[(names::APPEND_FAILED, "", 1, 0)])).status, Status::Fail);
+    }
+}

@@ -1,0 +1,141 @@
+//! Whether consumer groups get on.
+
+use domain::group::{MAX_BLOCKED_KEYS, SegmentStatus};
+use jiff::Timestamp;
+
+use super::retention::RETENTION_WARNING;
+use crate::{
+    app::{
+        error::AppError,
+        groups::{GroupPosition, HoldState},
+        store::clock,
+    },
+    check::{Check, Status},
+    handle::StoreHandle,
+    settings::Settings,
+    text::{
+        escape,
+        plural::{self, count},
+    },
+};
+
+/// Checks every group.
+pub(super) async fn checks(store: &StoreHandle, settings: &Settings) -> Result<Vec<Check>, AppError> {
+    let mut checks = vec![];
+    for record in store.groups().await? {
+        let Some(status) = store.group(&record.spec.name).await? else { continue };
+        let group = GroupPosition::of(store, &settings.holds, status).await?;
+        let name = escape::short(&record.spec.name, 60);
+        checks.extend([consumers(&name, &group), lag(&name, &group), blocked(&name, &group)]);
+        checks.extend(gaps(&name, &group));
+        checks.extend(hold(&name, &group, settings));
+    }
+    Ok(checks)
+}
+
+/// A group that nobody consumes is fine as long as nothing waits for it.
+fn consumers(name: &str, group: &GroupPosition) -> Check {
+    let alive = group.status.consumers.len() as u64;
+    let check = match (alive, group.has_work(), group.hold) {
+        (0, _, HoldState::ForgottenSince(since)) => {
+            let message = format!(
+                "group {name}: no consumer has come for so long that it holds nothing back from retention since \
+                 {since}; start one, or `event-replay groups delete {name}`"
+            );
+            Check::new("group-consumers", Status::Warn, message)
+        }
+        (0, true, _) => {
+            let seen = group.status.record.last_seen_at;
+            let message = format!("group {name}: no consumer is alive (last seen {seen}), and events wait");
+            Check::new("group-consumers", Status::Warn, message)
+        }
+        (0, false, _) => {
+            let message = format!("group {name}: no consumer is alive, and nothing waits for one");
+            Check::new("group-consumers", Status::Pass, message)
+        }
+        (alive, ..) => {
+            let are = plural::of(alive, "consumer is", "consumers are");
+            Check::new("group-consumers", Status::Pass, format!("group {name}: {are} alive"))
+        }
+    };
+    check.observed(alive, "consumers").threshold(1)
+}
+
+/// For information: how much may wait depends on the business.
+fn lag(name: &str, group: &GroupPosition) -> Check {
+    let message = match group.waiting_since {
+        None => format!("group {name}: nothing waits"),
+        Some(since) => {
+            format!("group {name}: {} behind, the oldest stored at {since}", count(group.lag, "event"))
+        }
+    };
+    Check::new("group-lag", Status::Pass, message).observed(group.lag, "events")
+}
+
+/// A segment whose ledger is full reads no further: everything of its other keys waits too.
+fn blocked(name: &str, group: &GroupPosition) -> Check {
+    let bound = MAX_BLOCKED_KEYS as u64;
+    let full: Vec<&SegmentStatus> =
+        group.status.segments.iter().filter(|segment| segment.blocked_keys >= bound).collect();
+    let most = group.status.segments.iter().map(|segment| segment.blocked_keys).max().unwrap_or(0);
+    let check = match full.first() {
+        Some(first) => {
+            let numbers: Vec<String> = full.iter().map(|segment| segment.segment.to_string()).collect();
+            let message = format!(
+                "group {name}: {} {} as many blocked keys as a segment may have ({}) and {} no further; \
+                 `event-replay groups show {name}` shows what fails: mend it, or discard the dead letters that \
+                 keys are parked behind",
+                match full.len() {
+                    1 => format!("segment {}", first.segment),
+                    _ => format!("segments {}", numbers.join(", ")),
+                },
+                if full.len() == 1 { "has" } else { "have" },
+                first.blocked_keys,
+                if full.len() == 1 { "reads" } else { "read" },
+            );
+            Check::new("group-blocked-keys", Status::Fail, message)
+        }
+        None => {
+            let blocked = count(group.status.blocked_keys(), "blocked key");
+            let parked = group.parked();
+            let message = format!("group {name}: {blocked}, {parked} of them parked behind a dead letter");
+            let near = most * 100 >= bound * RETENTION_WARNING;
+            Check::new("group-blocked-keys", if near { Status::Warn } else { Status::Pass }, message)
+        }
+    };
+    check.observed(most, "keys of a segment").threshold(bound)
+}
+
+fn gaps(name: &str, group: &GroupPosition) -> Option<Check> {
+    let gaps = &group.status.record.gaps;
+    let last = gaps.last()?;
+    let positions: u64 = gaps.iter().map(|gap| gap.to.saturating_sub(gap.from).saturating_add(1)).sum();
+    let message = format!(
+        "group {name}: retention removed {} before the group had passed them, the last at {}; `groups show` has \
+         them, `groups reset` clears them",
+        count(positions, "position"),
+        last.at
+    );
+    Some(Check::new("group-gaps", Status::Warn, message).observed(gaps.len() as u64, "gaps").threshold(0))
+}
+
+/// A group that is behind keeps history, up to `retention.max_hold`; beyond it gets gaps.
+fn hold(name: &str, group: &GroupPosition, settings: &Settings) -> Option<Check> {
+    let bound = settings.holds.max_hold?.as_secs().max(1);
+    let age = group.waiting_since.map_or(0, seconds_since);
+    let share = (u128::from(age) * 100 / u128::from(bound)).min(u128::from(u64::MAX)) as u64;
+    let said =
+        format!("group {name}: the oldest event that waits was stored {age} s ago, of {bound} s at most");
+    let check = match share < RETENTION_WARNING {
+        true => Check::new("group-hold", Status::Pass, said),
+        false => {
+            let message = format!("{said} (retention.max_hold); older ones are dropped and leave a gap");
+            Check::new("group-hold", Status::Warn, message)
+        }
+    };
+    Some(check.observed(share, "percent").threshold(RETENTION_WARNING))
+}
+
+fn seconds_since(instant: Timestamp) -> u64 {
+    clock().now().duration_since(instant).as_secs().max(0) as u64
+}

@@ -1,0 +1,171 @@
+//! What a replay is asked to send, and what is decided before it runs.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    Filter,
+    ports::{EventValidator, event_store::Progress},
+};
+use replay::{Pace, Plan, PlanRequest, ReplayError, ReplayManager, ReplayOptions};
+
+use super::{
+    error::{AppError, InvalidRequest, NotFound},
+    schemas::registry,
+    store::clock,
+};
+use crate::{handle::StoreHandle, manager::replay_manager, settings::Settings};
+
+/// Events of a batch to a pipe where neither a pause nor a rate asks for small steps: every batch pays one commit for the
+/// replay counts of its events.
+const UNPACED_BATCH: usize = 1000;
+
+/// Which events a replay selects.
+#[derive(Debug, Clone)]
+pub enum ReplaySelection {
+    /// A slice of history.
+    Slice {
+        /// Which events.
+        filter: Filter,
+        /// Whether everything is meant, should the filter name nothing.
+        all: bool,
+    },
+    /// What came after a checkpoint.
+    Recovery {
+        /// Its name or id.
+        checkpoint: String,
+        /// Which events of it.
+        filter: Filter,
+        /// Whether events that retention has removed may be missing.
+        allow_gap: bool,
+    },
+}
+
+impl ReplaySelection {
+    /// The filter.
+    pub fn filter(&self) -> &Filter {
+        match self {
+            Self::Slice { filter, .. } | Self::Recovery { filter, .. } => filter,
+        }
+    }
+
+    /// Whether everything may be meant.
+    pub fn is_all(&self) -> bool {
+        match self {
+            Self::Slice { all, .. } => *all,
+            Self::Recovery { .. } => true,
+        }
+    }
+
+    /// Refuses a replay of everything that nobody asked for.
+    ///
+    /// # Errors
+    /// When it is one.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        match !self.is_all() && self.filter().is_everything() {
+            true => Err(InvalidRequest::ReplaysEverything),
+            false => Ok(()),
+        }
+    }
+
+    /// Plans it: freezes and counts what it selects.
+    ///
+    /// # Errors
+    /// When it selects everything unasked, its checkpoint is unknown or lies before a gap, or the store fails.
+    pub async fn plan(
+        self,
+        manager: &ReplayManager,
+        limit: Option<u64>,
+        check_schemas: bool,
+        progress: Option<Progress>,
+    ) -> Result<Plan, AppError> {
+        self.check()?;
+        let request = |filter| PlanRequest { limit, check_schemas, ..PlanRequest::new(filter) };
+        Ok(match self {
+            Self::Slice { filter, .. } => manager.plan(request(filter), progress).await?,
+            Self::Recovery { checkpoint, filter, allow_gap } => {
+                manager.recovery_plan(&checkpoint, request(filter), allow_gap, progress).await?
+            }
+        })
+    }
+}
+
+/// The planner and runner over a store. Its plans say nothing of today's schemas.
+pub fn manager(store: &StoreHandle) -> ReplayManager {
+    replay_manager(store.ports(), None, clock())
+}
+
+/// A planner whose plans say what today's schemas would refuse.
+///
+/// # Errors
+/// When the schemas cannot be read.
+pub async fn manager_with_schemas(
+    store: &StoreHandle,
+    settings: &Settings,
+) -> Result<ReplayManager, AppError> {
+    let validator: Arc<dyn EventValidator> = Arc::new(registry(store, settings.engine).await?);
+    Ok(replay_manager(store.ports(), Some(validator), clock()))
+}
+
+/// Refuses a replay into groups where there are none, or where one that is named is not there: told at once, not after the scan
+/// of a whole log.
+///
+/// # Errors
+/// When it is so, or the store fails.
+pub async fn check_groups(store: &StoreHandle, names: &[String]) -> Result<(), AppError> {
+    let known: Vec<String> = store.groups().await?.into_iter().map(|record| record.spec.name).collect();
+    if known.is_empty() && names.is_empty() {
+        return Err(NotFound::AnyGroup.into());
+    }
+    match names.iter().find(|name| !known.contains(name)) {
+        Some(name) => Err(ReplayError::UnknownGroup { name: name.clone(), known }.into()),
+        None => Ok(()),
+    }
+}
+
+/// What takes the events of a replay, as far as its pace goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receiver {
+    /// Consumer groups, a command or an endpoint: a service, which is given time between batches.
+    Service,
+    /// A pipe, which takes what it can.
+    Pipe,
+}
+
+/// How fast a replay is asked to go. What is not said depends on who takes the events.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct PaceRequest {
+    /// Pause between batches.
+    pub delay: Option<Duration>,
+    /// At most this many events a second.
+    pub rate: Option<f64>,
+    /// Events of a batch.
+    pub batch_size: Option<usize>,
+}
+
+impl PaceRequest {
+    /// The pace, and how many events are in a batch.
+    pub fn resolve(&self, receiver: Receiver) -> (Pace, usize) {
+        let pace = match (self.delay, self.rate) {
+            (Some(delay), _) if delay.is_zero() => Pace::Unpaced,
+            (Some(delay), _) => Pace::Delay(delay),
+            (None, Some(rate)) => Pace::Rate(rate),
+            (None, None) => default_pace(receiver),
+        };
+        let batch_size = self.batch_size.unwrap_or_else(|| default_batch_size(receiver, &pace));
+        (pace, batch_size)
+    }
+}
+
+fn default_pace(receiver: Receiver) -> Pace {
+    match receiver {
+        Receiver::Pipe => Pace::Unpaced,
+        Receiver::Service => Pace::default(),
+    }
+}
+
+fn default_batch_size(receiver: Receiver, pace: &Pace) -> usize {
+    match (receiver, pace) {
+        (Receiver::Pipe, Pace::Unpaced) => UNPACED_BATCH,
+        _ => ReplayOptions::default().batch_size,
+    }
+}

@@ -1,0 +1,104 @@
+//! What is stored, counted, and what was counted on the way.
+
+mod counters;
+
+use std::collections::BTreeMap;
+
+use domain::{Filter, ports::event_store::Progress};
+use jiff::Timestamp;
+use replay::PlanRequest;
+use serde::Serialize;
+use stats::Window;
+
+pub use self::counters::{Counters, DeadLetterCounts, ProcessingTime};
+use super::{error::AppError, replay::manager, store::clock};
+use crate::{handle::StoreHandle, settings::Settings};
+
+/// What is stored, as far as a filter selects it, and the counters of every process that uses the store.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreStats {
+    /// The store.
+    pub store: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Events that the filter selects.
+    pub events: u64,
+    /// Bytes of their JSON.
+    pub bytes: u64,
+    /// When the oldest of them happened.
+    pub oldest: Option<Timestamp>,
+    /// When the newest of them happened.
+    pub newest: Option<Timestamp>,
+    /// The newest position of each partition.
+    pub head: Vec<String>,
+    /// How far each partition was trimmed.
+    pub trimmed_through: Vec<u64>,
+    /// What the whole store occupies, if it can tell.
+    pub bytes_occupied: Option<u64>,
+    /// Events that cannot be read.
+    pub corrupt: u64,
+    /// Events by type.
+    pub by_type: BTreeMap<String, u64>,
+    /// Events by source.
+    pub by_source: BTreeMap<String, u64>,
+    /// Events by the kind of entity that they name.
+    pub by_entity_kind: BTreeMap<String, u64>,
+    /// Events by day.
+    pub by_day: BTreeMap<String, u64>,
+    /// What publishers, consumers and replays counted.
+    pub counters: OverTime,
+    /// Dead letters by state.
+    pub dead_letters: DeadLetterCounts,
+}
+
+/// Counters of every process that uses the store.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OverTime {
+    /// Lately.
+    pub last_15_minutes: Counters,
+    /// Ever.
+    pub in_all: Counters,
+}
+
+/// Counts what a filter selects up to the head of the log.
+///
+/// # Errors
+/// When the store fails.
+pub async fn stats(
+    store: &StoreHandle,
+    settings: &Settings,
+    filter: Filter,
+    progress: Option<Progress>,
+) -> Result<StoreStats, AppError> {
+    let info = store.info().await?;
+    let request = PlanRequest { until: Some(info.head.clone()), ..PlanRequest::new(filter) };
+    let counted = manager(store).plan(request, progress).await?;
+    let head = (0u16..).zip(&info.head.sequences);
+    Ok(StoreStats {
+        store: settings.store.to_string(),
+        namespace: info.namespace,
+        events: counted.total_events,
+        bytes: counted.total_bytes,
+        oldest: counted.oldest,
+        newest: counted.newest,
+        head: head.map(|(partition, sequence)| format!("{partition}:{sequence}")).collect(),
+        trimmed_through: info.trimmed_through,
+        bytes_occupied: info.bytes_occupied,
+        corrupt: counted.corrupt,
+        by_type: counted.by_type,
+        by_source: counted.by_source,
+        by_entity_kind: counted.by_entity_kind,
+        by_day: counted.by_day,
+        counters: over_time(store).await?,
+        dead_letters: counters::dead_letters(&store.count_dead_letters().await?),
+    })
+}
+
+async fn over_time(store: &StoreHandle) -> Result<OverTime, AppError> {
+    let all = store.stats(None).await?;
+    let since = Window::first_minute(clock().now());
+    let recent = all.iter().filter(|sample| sample.minute >= since);
+    Ok(OverTime { last_15_minutes: Counters::of(recent), in_all: Counters::of(&all) })
+}

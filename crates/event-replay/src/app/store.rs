@@ -1,0 +1,119 @@
+//! Opening the store that the settings name.
+
+use std::sync::Arc;
+
+use domain::ports::{Clock, EventStoreError, Keeps, SystemClock};
+use thiserror::Error;
+
+use crate::{
+    handle::StoreHandle,
+    open,
+    options::Access,
+    refused::OpenError,
+    settings::{Settings, SettingsError, StoreLocation},
+};
+
+/// Why the store that the settings name was not opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// It could not be opened.
+    #[error("{}", not_opened(store, error))]
+    Open {
+        /// Where it is, and who said so.
+        store: StoreLocation,
+        /// Why.
+        error: OpenError,
+    },
+    /// The settings do not say how.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// It keeps something else than the settings ask for.
+    #[error(
+        "{store} {}, and event_store.enabled is {} (from {origin}); this is frozen when a namespace is made, and nothing \
+         was changed",
+        kept(*keeps),
+        *keeps != Keeps::History
+    )]
+    KeepsDiffer {
+        /// Where it is.
+        store: StoreLocation,
+        /// What it keeps.
+        keeps: Keeps,
+        /// Who asks for something else.
+        origin: String,
+    },
+    /// It does not say what it keeps.
+    #[error(transparent)]
+    Events(#[from] EventStoreError),
+}
+
+fn not_opened(store: &StoreLocation, error: &OpenError) -> String {
+    match error {
+        OpenError::Missing { .. } => format!("there is no store at {store} (from {})", store.origin()),
+        OpenError::Storage { failure, .. } => format!("store {store}: {failure}"),
+        other => other.to_string(),
+    }
+}
+
+fn kept(keeps: Keeps) -> &'static str {
+    match keeps {
+        Keeps::History => "keeps every event",
+        Keeps::Deliveries => "keeps events only until they are delivered",
+    }
+}
+
+/// Opens the store that the settings name.
+///
+/// # Errors
+/// When it is not there, cannot be opened, or is to be published to and keeps something else than the settings ask for.
+pub async fn open_store(settings: &Settings, access: Access) -> Result<StoreHandle, StoreError> {
+    let options = settings.open_options()?;
+    let opened = open::open_store(settings.store.location(), options, access).await;
+    let store = opened.map_err(|error| StoreError::Open { store: settings.store.clone(), error })?;
+    if access == Access::Create {
+        must_keep(&store, settings).await?;
+    }
+    Ok(store)
+}
+
+/// Whether there is something to open. Says nothing about whether it is a store.
+///
+/// # Errors
+/// When a server does not answer.
+pub async fn store_exists(settings: &Settings) -> Result<bool, StoreError> {
+    let exists = open::store_exists(settings.store.location(), settings.open_options()?).await;
+    exists.map_err(|error| StoreError::Open { store: settings.store.clone(), error })
+}
+
+/// Opens the store that the settings name to bring something into it, and makes it where there is none. A dry run makes none: it
+/// reads the one that is there, or else an empty one in memory.
+///
+/// # Errors
+/// As [`open_store`].
+pub async fn open_target(settings: &Settings, dry_run: bool) -> Result<StoreHandle, StoreError> {
+    if !dry_run {
+        return open_store(settings, Access::Create).await;
+    }
+    if store_exists(settings).await? {
+        return open_store(settings, Access::Read).await;
+    }
+    let memory = settings.for_store(StoreLocation::in_memory("--dry-run"));
+    open_store(&memory, Access::Create).await
+}
+
+/// The time by which the application goes.
+pub fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+/// What a namespace keeps is frozen when it is made: whoever puts events in and was told otherwise must know.
+async fn must_keep(store: &StoreHandle, settings: &Settings) -> Result<(), StoreError> {
+    let Some(wanted) = settings.event_store.asked_for() else { return Ok(()) };
+    let keeps = store.info().await?.keeps;
+    if keeps == wanted {
+        return Ok(());
+    }
+    let origin = settings.event_store.origin().to_owned();
+    Err(StoreError::KeepsDiffer { store: settings.store.clone(), keeps, origin })
+}

@@ -1,0 +1,109 @@
+//! The layers that settings come from, each later one over the ones before: defaults, file, environment, flags.
+//! Every value carries its origin, so that a surprising one can be traced.
+
+use std::path::{Path, PathBuf};
+
+use config::{Config, ConfigError, FileFormat, Map, Source, Value};
+
+use super::{
+    error::SettingsError,
+    keys::{KEYS, set},
+    origin::{DEFAULT, STORE_FLAG},
+};
+
+/// The name of the settings file, in the working folder or the user's configuration folder.
+pub(crate) const FILE_NAME: &str = "event-replay.toml";
+
+/// Values that a program put together, each under its dotted name.
+#[derive(Debug, Clone, Default)]
+struct Layer(Map<String, Value>);
+
+impl Layer {
+    fn set(&mut self, name: &str, value: &str, origin: &str) {
+        self.0.insert(name.to_owned(), Value::new(Some(&origin.to_owned()), value));
+    }
+}
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// All layers as one tree.
+pub(crate) fn tree(
+    store_flag: Option<&str>,
+    file: Option<&Path>,
+) -> Result<Map<String, Value>, SettingsError> {
+    let mut builder = Config::builder().add_source(defaults());
+    if let Some(file) = settings_file(file)? {
+        builder = builder.add_source(config::File::from(file).format(FileFormat::Toml));
+    }
+    builder = builder.add_source(environment());
+    if let Some(store) = store_flag {
+        let mut flags = Layer::default();
+        flags.set("store", store, STORE_FLAG);
+        builder = builder.add_source(flags);
+    }
+    let unreadable =
+        |error: ConfigError| SettingsError::invalid(format!("the settings cannot be read: {error}"));
+    builder.build().map_err(unreadable)?.collect().map_err(unreadable)
+}
+
+fn defaults() -> Layer {
+    let mut layer = Layer::default();
+    for key in KEYS {
+        if let Some(value) = key.default {
+            layer.set(key.name, value, DEFAULT);
+        }
+    }
+    layer
+}
+
+fn environment() -> Layer {
+    let mut layer = Layer::default();
+    for key in KEYS {
+        if let Some((value, name)) = key.in_environment() {
+            layer.set(key.name, &value, &name);
+        }
+    }
+    if !layer.0.contains_key("store") {
+        redis_variables(&mut layer);
+    }
+    layer
+}
+
+/// The seed's way to name a store. It is honoured, so that a program that was set up for Redis never writes elsewhere.
+fn redis_variables(layer: &mut Layer) {
+    if let Some(url) = set("REDIS_URL") {
+        return layer.set("store", &url, "REDIS_URL");
+    }
+    let (host, port) = (set("REDIS_HOST"), set("REDIS_PORT"));
+    if host.is_some() || port.is_some() {
+        let host = host.unwrap_or_else(|| "localhost".to_owned());
+        let port = port.unwrap_or_else(|| "6379".to_owned());
+        layer.set("store", &format!("redis://{host}:{port}"), "REDIS_HOST, REDIS_PORT");
+    }
+}
+
+fn settings_file(named: Option<&Path>) -> Result<Option<PathBuf>, SettingsError> {
+    if let Some(file) = named {
+        return match file.is_file() {
+            true => Ok(Some(file.to_owned())),
+            false => {
+                Err(SettingsError::invalid(format!("--config {}: there is no such file", file.display())))
+            }
+        };
+    }
+    let here = PathBuf::from(FILE_NAME);
+    if here.is_file() {
+        return Ok(Some(here));
+    }
+    let users =
+        directories::ProjectDirs::from("", "", "event-replay").map(|dirs| dirs.config_dir().join(FILE_NAME));
+    Ok(users.filter(|file| file.is_file()))
+}

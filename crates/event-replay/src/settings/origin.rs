@@ -1,0 +1,7 @@
+//! Who says what holds, beside files and environment variables.
+
+/// What `config show` says of a default.
+pub(crate) const DEFAULT: &str = "default";
+
+/// The origin of a location that a flag names.
+pub const STORE_FLAG: &str = "--store";

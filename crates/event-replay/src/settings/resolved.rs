@@ -1,0 +1,210 @@
+//! Settings: flag, then environment, then `event-replay.toml`, then default; each knows where it came from.
+
+use std::{fmt, path::Path, time::Duration};
+
+use bus::UnknownTypes;
+use config::{Map, Value, ValueKind};
+use domain::{Limits, OrderingRule, RetentionRule, TypePattern, ports::GroupHolds};
+use validation::EngineKind;
+
+use super::{
+    error::SettingsError,
+    event_store::EventStoreSetting,
+    keys::{KEYS, RETENTION_BOUNDS},
+    layers,
+    redis::RedisSettings,
+    store_location::StoreLocation,
+    values::{
+        boolean, count, engine, optional, positive, raw, required, size, timeout, type_patterns,
+        unknown_types,
+    },
+};
+use crate::{
+    location::Location,
+    options::{OpenOptions, RedisAccess},
+    text::{escape, number},
+};
+
+/// A setting as `config show` prints it.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// Its dotted name.
+    pub key: String,
+    /// Its value, with any password hidden; none: unset.
+    pub value: Option<String>,
+    /// Where it came from.
+    pub origin: String,
+}
+
+/// Everything that is set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the store is.
+    pub store: StoreLocation,
+    /// What a Redis server wants beside its address.
+    pub redis: RedisSettings,
+    /// The name of the service that publishes.
+    pub service: Option<String>,
+    /// Where to look for an event's ordering key.
+    pub ordering: OrderingRule,
+    /// Whether events are checked against schemas.
+    pub validation: bool,
+    /// What checks them.
+    pub engine: EngineKind,
+    /// What becomes of types without a schema.
+    pub unknown_types: UnknownTypes,
+    /// Limits of the envelope.
+    pub limits: Limits,
+    /// What is dropped after an append.
+    pub retention: Vec<RetentionRule>,
+    /// How far consumer groups keep history from retention.
+    pub holds: GroupHolds,
+    /// How often a delivery is tried again.
+    pub max_retries: u32,
+    /// How long a handler may take.
+    pub handler_timeout: Duration,
+    /// Whether published events are kept.
+    pub event_store: EventStoreSetting,
+    /// Whether deliveries that a group gives up on are kept as dead letters.
+    pub dead_letters: bool,
+    /// All of them, for people.
+    pub shown: Vec<Shown>,
+}
+
+impl Settings {
+    /// Reads all layers.
+    ///
+    /// # Errors
+    /// When a layer cannot be read, or a setting makes no sense.
+    pub fn load(store_flag: Option<&str>, file: Option<&Path>) -> Result<Self, SettingsError> {
+        let tree = layers::tree(store_flag, file)?;
+        refuse_unknown(&tree)?;
+        let store = raw(&tree, "store")?.pair();
+        let store = StoreLocation::resolve(store.as_ref())?;
+        let mut retention = Vec::from_iter(rule(&tree, "retention", vec![])?);
+        for pattern in type_patterns(&tree) {
+            let path = format!("retention.types.{pattern}");
+            retention.extend(rule(&tree, &path, vec![TypePattern::new(&pattern)])?);
+        }
+        let limits = Limits {
+            max_event_bytes: required(&tree, "limits.max_event_bytes", size)?,
+            max_depth: required(&tree, "limits.max_depth", positive)?.min(128),
+            max_name_bytes: required(&tree, "limits.max_name_bytes", positive)?,
+            max_ahead: required(&tree, "limits.max_ahead", number::duration)?,
+        };
+        let ordering = OrderingRule { members: raw(&tree, "ordering")?.list };
+        Ok(Self {
+            shown: show(&tree, &store)?,
+            store,
+            redis: RedisSettings::read(&tree)?,
+            service: raw(&tree, "service")?.text,
+            ordering,
+            validation: required(&tree, "validation.enabled", boolean)?,
+            engine: required(&tree, "validation.engine", engine)?,
+            unknown_types: required(&tree, "validation.unknown_types", unknown_types)?,
+            limits,
+            retention,
+            holds: GroupHolds {
+                forgotten_after: required(&tree, "retention.forgotten_after", number::duration)?,
+                max_hold: optional(&tree, "retention.max_hold", number::duration)?,
+            },
+            max_retries: required(&tree, "retries.max", number::retries)?,
+            handler_timeout: required(&tree, "handlers.timeout", timeout)?,
+            event_store: EventStoreSetting::new(
+                required(&tree, "event_store.enabled", boolean)?,
+                raw(&tree, "event_store.enabled")?.origin,
+            ),
+            dead_letters: required(&tree, "dead_letters.enabled", boolean)?,
+        })
+    }
+
+    /// How the store is to be opened. The password of a server is read now.
+    ///
+    /// # Errors
+    /// When the file with the password cannot be read.
+    pub fn open_options(&self) -> Result<OpenOptions, SettingsError> {
+        let redis = match self.store.location() {
+            Location::Redis { url, .. } => self.redis.access(url)?,
+            Location::Sqlite { .. } | Location::Memory => RedisAccess::default(),
+        };
+        Ok(OpenOptions { keeps: self.event_store.keeps(), redis, ..OpenOptions::default() })
+    }
+
+    /// The same settings for another store.
+    #[must_use]
+    pub fn for_store(&self, store: StoreLocation) -> Self {
+        Self { store, ..self.clone() }
+    }
+}
+
+fn rule(
+    tree: &Map<String, Value>,
+    path: &str,
+    types: Vec<TypePattern>,
+) -> Result<Option<RetentionRule>, SettingsError> {
+    let rule = RetentionRule {
+        types,
+        max_age: optional(tree, &format!("{path}.max_age"), number::duration)?,
+        max_events: optional(tree, &format!("{path}.max_events"), count)?,
+        max_bytes: optional(tree, &format!("{path}.max_bytes"), number::bytes)?,
+        through: None,
+    };
+    Ok((!rule.is_empty()).then_some(rule))
+}
+
+/// A misspelt setting that is silently ignored is worse than none.
+fn refuse_unknown(tree: &Map<String, Value>) -> Result<(), SettingsError> {
+    fn walk(table: &Map<String, Value>, prefix: &str, unknown: &mut Vec<(String, String)>) {
+        for (name, value) in table {
+            let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+            let known = KEYS.iter().any(|key| key.name == path)
+                || path
+                    .strip_prefix("retention.types.")
+                    .and_then(|rest| rest.rsplit_once('.'))
+                    .is_some_and(|(_, bound)| RETENTION_BOUNDS.contains(&bound));
+            match &value.kind {
+                ValueKind::Table(inner) if !known => walk(inner, &path, unknown),
+                _ if known => {}
+                _ => unknown.push((path, value.origin().unwrap_or("settings file").to_owned())),
+            }
+        }
+    }
+    let mut unknown = vec![];
+    walk(tree, "", &mut unknown);
+    unknown.sort();
+    match unknown.first() {
+        None => Ok(()),
+        Some((path, origin)) => {
+            Err(SettingsError::invalid(format!("{origin}: there is no setting {:?}", escape::line(path)))
+                .hint("`event-replay config show` lists every setting"))
+        }
+    }
+}
+
+fn show(tree: &Map<String, Value>, store: &StoreLocation) -> Result<Vec<Shown>, SettingsError> {
+    let mut shown = vec![];
+    let mut names: Vec<String> = KEYS.iter().map(|key| key.name.to_owned()).collect();
+    for pattern in type_patterns(tree) {
+        names.extend(RETENTION_BOUNDS.iter().map(|bound| format!("retention.types.{pattern}.{bound}")));
+    }
+    for name in names {
+        let raw = raw(tree, &name)?;
+        if raw.text.is_none() && name.starts_with("retention.types.") {
+            continue;
+        }
+        let value = match name.as_str() {
+            // An address may hold a password: it is shown as the location shows itself.
+            "store" => Some(store.to_string()),
+            "redis.password" | "redis.sentinel_password" => raw.text.map(|_| "***".to_owned()),
+            _ => raw.text,
+        };
+        shown.push(Shown { key: name, value, origin: raw.origin });
+    }
+    Ok(shown)
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {} ({})", self.key, self.value.as_deref().unwrap_or("unset"), self.origin)
+    }
+}
