@@ -151,12 +151,18 @@ fn settled_reads(id: &str, below: u64) -> [Read; 2] {
     })
 }
 
-/// Drops what [`settled_reads`] found, and notes the number.
+/// Drops what [`settled_reads`] found, and notes the number. That a segment has had a batch stays known while the batch has left
+/// no result: it may still be in a lane.
 fn settle(transaction: &mut Transaction, id: &str, below: u64, found: &mut Snapshot) {
-    for kind in [SpaceKind::ReplayResult, SpaceKind::ReplayBatch] {
-        for (key, _) in found.range() {
-            transaction.delete(of(kind, id).row(key));
+    let (results, batches) = (found.range(), found.range());
+    for (key, _) in batches {
+        // The key of a batch goes on where that of its result ends.
+        if results.iter().any(|(result, _)| key.starts_with(result)) {
+            transaction.delete(of(SpaceKind::ReplayBatch, id).row(key));
         }
+    }
+    for (key, _) in results {
+        transaction.delete(of(SpaceKind::ReplayResult, id).row(key));
     }
     transaction.put(named(SpaceKind::ReplaySettled, id), below.to_string());
 }
