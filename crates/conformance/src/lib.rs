@@ -13,6 +13,9 @@
 //! naive models. They print their seed where they fail; `EVENT_REPLAY_SEED` sets it and `EVENT_REPLAY_ROUNDS` says how
 //! many rounds to run.
 //!
+//! The storage engine below these ports has laws of its own: a test file implements [`EngineHarness`] and says
+//! [`engine_suite!`](crate::engine_suite).
+//!
 //! # Several partitions
 //! A harness says how many partitions its storages have. A log of several has one order as well, by when events were stored,
 //! and laws that speak of order store their events an instant apart. What such a log does not have is said here alone:
@@ -28,6 +31,9 @@
 
 mod clock;
 mod draft;
+mod engine_harness;
+pub mod engine_laws;
+mod engine_suite;
 mod groups_model;
 mod harness;
 pub mod laws;
@@ -38,6 +44,7 @@ mod wrapped;
 
 pub use clock::ManualClock;
 pub use draft::Draft;
+pub use engine_harness::{EngineBench, EngineHarness, EngineStorage};
 pub use harness::{Bench, Faults, Harness, Storage, Stores};
 pub use walk::{json_of, walk, walk_all};
 pub use wrapped::{Hook, Wrapped};
