@@ -34,6 +34,7 @@ mod draft;
 mod engine_harness;
 pub mod engine_laws;
 mod engine_suite;
+mod faulty_engine;
 mod groups_model;
 mod harness;
 pub mod laws;
@@ -45,6 +46,9 @@ mod wrapped;
 pub use clock::ManualClock;
 pub use draft::Draft;
 pub use engine_harness::{EngineBench, EngineHarness, EngineStorage};
+pub use faulty_engine::{
+    EngineCall, EngineFault, EngineHook, EngineRequest, FaultScript, FaultyEngine, TransactionExt,
+};
 pub use harness::{Bench, Faults, Harness, Storage, Stores};
 pub use walk::{json_of, walk, walk_all};
 pub use wrapped::{Hook, Wrapped};

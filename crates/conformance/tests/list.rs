@@ -1,4 +1,5 @@
 //! No law is left off the list that adapters run.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 use std::{
     collections::BTreeSet,

@@ -14,7 +14,7 @@ use super::sequence_of;
 use crate::{Draft, EngineBench, EngineHarness, engine_harness::scan};
 
 /// Longer than any law takes.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(20);
 
 /// Twelve events over two users, three types, three correlations; their sequences.
 async fn twelve(bench: &EngineBench) -> Vec<u64> {

@@ -316,6 +316,10 @@ impl Run {
             (Appended::Refused { guard }, Outcome::Refused { guard: expected }) if guard == expected => {}
             _ => panic!("{here}: {appended:?}, not {expected:?} with {transaction:#?}"),
         }
+        let ids: Vec<&str> = batch.iter().map(domain::Event::id).collect();
+        let known = self.engine().locate(partition, &ids).await.unwrap();
+        let are_stored = known.iter().all(|state| state.is_some() == expected.is_done());
+        assert!(are_stored, "{here}: {known:?} after {appended:?}");
     }
 
     async fn read(&mut self, partition: u16, here: &str) {

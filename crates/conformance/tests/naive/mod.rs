@@ -1,5 +1,5 @@
 //! The smallest engine that is right: everything in maps behind one lock, no index.
-#![allow(unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
