@@ -18,20 +18,24 @@
 //!
 //! The logic over these facts is in the bus; a store keeps them, and refuses whoever has lost the lease.
 
+mod gaps;
 mod key;
 mod lane;
+mod share;
+mod spec;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use gaps::{Gap, MAX_GAPS, note_gap};
 pub use key::{GroupKey, Key, partition_of, segment_of};
 pub use lane::{
     BitSet, LaneBatch, LaneFailure, LaneOrigin, LaneProgress, LaneResult, LaneRetry, NewLaneBatch,
 };
-
-use crate::filter::TypePattern;
+pub use share::fair_share;
+pub use spec::{GroupSpec, GroupSpecError, MAX_NAME_BYTES};
 
 /// Segments of a group that says nothing else.
 pub const DEFAULT_SEGMENTS: u16 = 16;
@@ -46,32 +50,6 @@ pub const MAX_LANE_REFERENCES: usize = 10_000;
 /// A group that no consumer has visited for this long holds no history back, where nothing else is asked for.
 pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What a group is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GroupSpec {
-    /// Its name, 1 to 128 bytes.
-    pub name: String,
-    /// The types it takes; all when empty. May change from one subscription to the next.
-    pub types: Vec<TypePattern>,
-    /// What keeps its order. Frozen when the group is made.
-    pub key: GroupKey,
-    /// How many segments it has, 1 to [`MAX_SEGMENTS`]. Frozen when the group is made.
-    pub segments: u16,
-}
-
-impl GroupSpec {
-    /// A group that takes everything, ordered by the events' own keys, in 16 segments.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), types: Vec::new(), key: GroupKey::default(), segments: DEFAULT_SEGMENTS }
-    }
-
-    /// Whether it takes events of this type.
-    pub fn takes(&self, event_type: &str) -> bool {
-        self.types.is_empty() || self.types.iter().any(|pattern| pattern.matches(event_type))
-    }
-}
-
 /// A group as the store knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -85,20 +63,6 @@ pub struct GroupRecord {
     pub last_seen_at: Timestamp,
     /// History that was removed before the group had passed it, the oldest first.
     pub gaps: Vec<Gap>,
-}
-
-/// History that a group did not get, because retention removed it first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Gap {
-    /// The partition.
-    pub partition: u16,
-    /// The first sequence that was removed before the group had passed it.
-    pub from: u64,
-    /// The last one.
-    pub to: u64,
-    /// When it was removed.
-    pub at: Timestamp,
 }
 
 /// A lease on a segment: the right to commit to it.
@@ -225,22 +189,4 @@ impl GroupStatus {
     pub fn blocked_keys(&self) -> u64 {
         self.segments.iter().map(|segment| segment.blocked_keys).sum()
     }
-}
-
-/// How many segments a consumer should have, so that all have as many, give or take one: by its place among the names of
-/// all consumers that are alive. Zero where it is not among them.
-///
-/// ```
-/// use domain::group::fair_share;
-/// let alive = ["a", "b", "c"];
-/// assert_eq!(["a", "b", "c"].map(|name| fair_share(16, name, alive)), [6, 5, 5]);
-/// ```
-pub fn fair_share<'a>(segments: u16, name: &str, alive: impl IntoIterator<Item = &'a str>) -> u16 {
-    let mut names: Vec<&str> = alive.into_iter().collect();
-    names.sort_unstable();
-    names.dedup();
-    let Some(rank) = names.iter().position(|other| *other == name) else { return 0 };
-    let each = usize::from(segments) / names.len();
-    let rest = usize::from(segments) % names.len();
-    (each + usize::from(rank < rest)) as u16
 }

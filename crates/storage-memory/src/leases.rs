@@ -74,7 +74,7 @@ pub(crate) fn lease(
     group.consumers.retain(|_, consumer| consumer.is_alive(now));
     group.consumers.insert(request.consumer.clone(), Consumer { token: request.token, alive_until: until });
     let alive = group.consumers.keys().map(String::as_str);
-    let share = fair_share(group.record.spec.segments, &request.consumer, alive);
+    let share = fair_share(group.record.spec.segments, 0, &request.consumer, alive);
     let mut held = extend(group, request, until);
     let mut taken = Vec::new();
     for (segment, at) in group.segments.iter_mut().zip(0..) {

@@ -40,7 +40,7 @@ pub(crate) fn lease(
         .ok_or_else(|| GroupStoreError::NoGroup(request.group.clone()))?;
     let until = later(now, request.duration);
     let alive = say_alive(connection, group.number, request, now, until)?;
-    let share = fair_share(group.record.spec.segments, &request.consumer, alive.iter().map(String::as_str));
+    let share = fair_share(group.record.spec.segments, 0, &request.consumer, alive.iter().map(String::as_str));
     let segments = segments(connection, group.number, request, now)?;
     let mut leases = Leases { share, gaps: group.record.gaps, ..Leases::default() };
     for held in segments.iter().filter(|held| held.mine) {

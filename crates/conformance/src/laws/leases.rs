@@ -99,7 +99,7 @@ pub async fn consumers_take_their_fair_share(h: &impl Harness) {
         assert_eq!((leases.share, leases.taken.len(), leases.surplus.len()), (share, usize::from(taken), 0));
     }
     let b = bench.lease("g", "b").await;
-    let fair = |name| fair_share(segments, name, ["a", "b", "c"]);
+    let fair = |name| fair_share(segments, 0, name, ["a", "b", "c"]);
     assert_eq!(
         (b.share, b.held.len()),
         (fair("b"), usize::from(segments)),
@@ -130,7 +130,11 @@ pub async fn more_consumers_than_segments_share_them(h: &impl Harness) {
     let mut shares = 0;
     for name in &names {
         let share = bench.lease("small", name).await.share;
-        assert_eq!(share, fair_share(made.spec.segments, name, names.iter().map(String::as_str)), "{name}");
+        assert_eq!(
+            share,
+            fair_share(made.spec.segments, 0, name, names.iter().map(String::as_str)),
+            "{name}"
+        );
         shares += share;
     }
     assert_eq!(shares, made.spec.segments);
@@ -313,6 +317,6 @@ pub async fn eight_consumers_at_once_never_share_a_segment(h: &impl Harness) {
     let status = bench.status("g").await;
     let segments: Vec<u16> = status.consumers.iter().map(|it| it.segments).collect();
     let names: Vec<&str> = status.consumers.iter().map(|it| it.name.as_str()).collect();
-    let fair = names.iter().map(|name| fair_share(made.spec.segments, name, names.iter().copied()));
+    let fair = names.iter().map(|name| fair_share(made.spec.segments, 0, name, names.iter().copied()));
     assert_eq!(segments, Vec::from_iter(fair));
 }
