@@ -13,6 +13,9 @@
 //! naive models. They print their seed where they fail; `EVENT_REPLAY_SEED` sets it and `EVENT_REPLAY_ROUNDS` says how
 //! many rounds to run.
 //!
+//! The storage engine below these ports has laws of its own: a test file implements [`EngineHarness`] and says
+//! [`engine_suite!`](crate::engine_suite).
+//!
 //! # Several partitions
 //! A harness says how many partitions its storages have. A log of several has one order as well, by when events were stored,
 //! and laws that speak of order store their events an instant apart. What such a log does not have is said here alone:
@@ -28,6 +31,10 @@
 
 mod clock;
 mod draft;
+mod engine_harness;
+pub mod engine_laws;
+mod engine_suite;
+mod faulty_engine;
 mod groups_model;
 mod harness;
 pub mod laws;
@@ -38,6 +45,10 @@ mod wrapped;
 
 pub use clock::ManualClock;
 pub use draft::Draft;
+pub use engine_harness::{EngineBench, EngineHarness, EngineStorage};
+pub use faulty_engine::{
+    EngineCall, EngineFault, EngineHook, EngineRequest, FaultScript, FaultyEngine, TransactionExt,
+};
 pub use harness::{Bench, Faults, Harness, Storage, Stores};
 pub use walk::{json_of, walk, walk_all};
 pub use wrapped::{Hook, Wrapped};
@@ -131,10 +142,12 @@ macro_rules! suite {
             ]
             checkpoints: [
                 a_checkpoint_comes_back_as_it_was_saved,
+                a_checkpoints_time_comes_back_to_the_nanosecond,
                 checkpoint_names_are_unique,
                 replacing_exchanges_a_checkpoint,
                 a_checkpoint_is_found_by_name_before_id,
                 checkpoints_are_listed_oldest_first,
+                checkpoints_of_one_instant_are_listed_by_id,
                 deleting_a_checkpoint_leaves_the_others,
             ]
             schemas: [
@@ -167,6 +180,8 @@ macro_rules! suite {
                 a_group_begins_at_its_cursor_with_nothing_claimed,
                 a_group_that_exists_changes_nothing_but_its_types,
                 a_group_refuses_another_key_or_number_of_segments,
+                a_group_that_differs_is_described,
+                a_group_is_made_within_its_bounds_alone,
                 a_group_refuses_cursors_of_another_log,
                 groups_are_listed_by_name,
                 eight_makers_of_a_group_make_one,
@@ -213,6 +228,7 @@ macro_rules! suite {
                 enqueue_under_an_old_replay_lease_adds_nothing,
                 a_lane_is_read_in_order_with_its_progress,
                 a_lane_gives_a_batch_of_each_segment_at_any_limit,
+                a_page_of_a_lane_ends_before_its_limit,
                 a_batch_that_is_done_leaves_its_result,
                 withdrawing_removes_what_was_not_handed_over,
                 progress_of_a_withdrawn_batch_is_refused_alone,
@@ -225,6 +241,8 @@ macro_rules! suite {
                 a_forgotten_group_holds_nothing,
                 no_group_holds_beyond_the_longest_hold,
                 a_gap_names_what_was_removed_before_it_was_passed,
+                a_gap_grows_where_nothing_is_left_between,
+                a_group_keeps_a_hundred_gaps,
                 a_gap_names_what_waits_in_ledger_or_lane,
                 a_trim_that_removes_nothing_unpassed_records_no_gap,
                 trims_beside_commits_never_pass_a_group,
@@ -235,6 +253,8 @@ macro_rules! suite {
             ]
             dead_letters: [
                 dead_letters_are_listed_oldest_first_over_pages,
+                ids_of_dead_letters_sort_as_they_were_made,
+                a_page_goes_on_behind_a_letter_that_was_purged,
                 dead_letters_match_every_part_of_a_query,
                 dead_letters_are_found_by_id,
                 a_dead_letter_keeps_every_text_and_wish,
@@ -255,6 +275,7 @@ macro_rules! suite {
                 what_was_scheduled_is_an_event_as_any_other,
                 what_is_due_wakes_those_who_wait_for_the_head,
                 an_id_is_scheduled_once,
+                what_is_in_the_log_decides_for_an_id_that_waits,
                 what_came_into_the_log_meanwhile_is_not_appended_again,
                 what_was_cancelled_is_not_appended,
                 the_earliest_is_listed_first,
@@ -274,6 +295,7 @@ macro_rules! suite {
                 a_reader_behind_any_cursor_misses_nothing,
                 a_batch_of_many_keys_is_all_or_nothing,
                 a_group_has_segments_in_every_partition,
+                shares_are_even_over_all_partitions,
                 no_group_keeps_an_order_that_crosses_partitions,
                 a_group_stands_at_its_cursor_in_each_partition,
                 commits_to_all_partitions_are_answered_in_order,

@@ -21,19 +21,21 @@
 mod gaps;
 mod key;
 mod lane;
+mod share;
+mod spec;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use gaps::{MAX_GAPS, note_gap};
+pub use gaps::{Gap, MAX_GAPS, note_gap};
 pub use key::{GroupKey, Key, partition_of, segment_of};
 pub use lane::{
     BitSet, LaneBatch, LaneFailure, LaneOrigin, LaneProgress, LaneResult, LaneRetry, NewLaneBatch,
 };
-
-use crate::filter::TypePattern;
+pub use share::fair_share;
+pub use spec::{GroupSpec, GroupSpecError, MAX_NAME_BYTES};
 
 /// Segments of a group that says nothing else.
 pub const DEFAULT_SEGMENTS: u16 = 16;
@@ -48,68 +50,6 @@ pub const MAX_LANE_REFERENCES: usize = 10_000;
 /// A group that no consumer has visited for this long holds no history back, where nothing else is asked for.
 pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What a group is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GroupSpec {
-    /// Its name, 1 to 128 bytes.
-    pub name: String,
-    /// The types it takes; all when empty. May change from one subscription to the next.
-    pub types: Vec<TypePattern>,
-    /// What keeps its order. Frozen when the group is made.
-    pub key: GroupKey,
-    /// How many segments it has, 1 to [`MAX_SEGMENTS`]. Frozen when the group is made.
-    pub segments: u16,
-}
-
-impl GroupSpec {
-    /// A group that takes everything, ordered by the events' own keys, in 16 segments.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), types: Vec::new(), key: GroupKey::default(), segments: DEFAULT_SEGMENTS }
-    }
-
-    /// Checks its bounds.
-    ///
-    /// # Errors
-    /// When the name or the number of segments is out of bounds.
-    pub fn check(&self) -> Result<(), GroupSpecError> {
-        if self.name.is_empty() || self.name.len() > 128 {
-            return Err(GroupSpecError::Name(self.name.len()));
-        }
-        if self.segments == 0 || self.segments > MAX_SEGMENTS {
-            return Err(GroupSpecError::Segments(self.segments));
-        }
-        Ok(())
-    }
-
-    /// What is frozen of it, for people.
-    pub fn describe(&self) -> String {
-        let order = match &self.key {
-            GroupKey::Event => "the order of the events' own keys".to_owned(),
-            GroupKey::Correlation => "the order of correlation ids".to_owned(),
-            GroupKey::Entity(kind) => format!("the order of entities of the kind {kind:?}"),
-            GroupKey::All => "one order of everything".to_owned(),
-        };
-        format!("{order} and {} segments", self.segments)
-    }
-
-    /// Whether it takes events of this type.
-    pub fn takes(&self, event_type: &str) -> bool {
-        self.types.is_empty() || self.types.iter().any(|pattern| pattern.matches(event_type))
-    }
-}
-
-/// Why a group cannot be made as it was asked for.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum GroupSpecError {
-    /// The name is too short or too long.
-    #[error("the name of a group has 1 to 128 bytes, not {0}")]
-    Name(usize),
-    /// Too few or too many segments.
-    #[error("a group has 1 to 1024 segments, not {0}")]
-    Segments(u16),
-}
-
 /// A group as the store knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -123,20 +63,6 @@ pub struct GroupRecord {
     pub last_seen_at: Timestamp,
     /// History that was removed before the group had passed it, the oldest first.
     pub gaps: Vec<Gap>,
-}
-
-/// History that a group did not get, because retention removed it first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Gap {
-    /// The partition.
-    pub partition: u16,
-    /// The first sequence that was removed before the group had passed it.
-    pub from: u64,
-    /// The last one.
-    pub to: u64,
-    /// When it was removed.
-    pub at: Timestamp,
 }
 
 /// A lease on a segment: the right to commit to it.
@@ -263,29 +189,4 @@ impl GroupStatus {
     pub fn blocked_keys(&self) -> u64 {
         self.segments.iter().map(|segment| segment.blocked_keys).sum()
     }
-}
-
-/// How many segments a consumer should have, so that all have as many, give or take one: by its place among the names of
-/// all consumers that are alive. Zero where it is not among them.
-///
-/// ```
-/// use domain::group::fair_share;
-/// let alive = ["a", "b", "c"];
-/// assert_eq!(["a", "b", "c"].map(|name| fair_share(16, 0, name, alive)), [6, 5, 5]);
-/// ```
-pub fn fair_share<'a>(
-    segments: u16,
-    partition: u16,
-    name: &str,
-    alive: impl IntoIterator<Item = &'a str>,
-) -> u16 {
-    let mut names: Vec<&str> = alive.into_iter().collect();
-    names.sort_unstable();
-    names.dedup();
-    let Some(rank) = names.iter().position(|other| *other == name) else { return 0 };
-    let each = usize::from(segments) / names.len();
-    let rest = usize::from(segments) % names.len();
-    let alive = names.len();
-    let place = (rank + alive * rest - (usize::from(partition) * rest) % (alive * rest.max(1))) % alive;
-    (each + usize::from(place < rest)) as u16
 }

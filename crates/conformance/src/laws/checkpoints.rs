@@ -96,3 +96,44 @@ pub async fn deleting_a_checkpoint_leaves_the_others(h: &impl Harness) {
     assert!(bench.store.delete_checkpoint("id1").await.unwrap());
     assert_eq!(bench.store.list_checkpoints().await.unwrap(), [checkpoint("id2", "name2", 2)]);
 }
+
+/// A checkpoint's time comes back to the nanosecond, be it before the epoch or long after.
+pub async fn a_checkpoints_time_comes_back_to_the_nanosecond(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    for (n, time) in
+        ["2024-06-01T12:00:00.123456789Z", "2024-06-01T12:00:00.000000001Z", "1969-12-31T23:59:59.999999999Z"]
+            .into_iter()
+            .enumerate()
+    {
+        let created_at = time.parse().unwrap();
+        let saved = Checkpoint { created_at, ..checkpoint(&format!("id {n}"), &format!("name {n}"), 1) };
+        save(&bench, &saved, false).await.unwrap();
+        let other = bench.storage.open().await;
+        assert_eq!(other.find_checkpoint(&saved.name).await.unwrap(), Some(saved), "{time}");
+    }
+}
+
+/// The list is by when checkpoints were made, to the nanosecond, and of one instant by id, however they were saved and named.
+pub async fn checkpoints_of_one_instant_are_listed_by_id(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let noon: jiff::Timestamp = "2024-06-01T12:00:00Z".parse().unwrap();
+    let made = |id: &str, name: &str, nanoseconds: i64| Checkpoint {
+        created_at: noon + jiff::SignedDuration::from_nanos(nanoseconds),
+        ..checkpoint(id, name, 1)
+    };
+    let saved = [
+        made("c", "1", 0),
+        made("a", "3", 0),
+        made("z", "9", -1),
+        made("B", "4", 0),
+        made("b", "2", 0),
+        made("0", "0", 1),
+        made("y", "5", 2),
+    ];
+    for checkpoint in &saved {
+        save(&bench, checkpoint, false).await.unwrap();
+    }
+    let listed = bench.storage.open().await.list_checkpoints().await.unwrap();
+    let ids: Vec<&str> = listed.iter().map(|checkpoint| checkpoint.id.as_str()).collect();
+    assert_eq!(ids, ["z", "B", "a", "b", "c", "0", "y"]);
+}

@@ -65,6 +65,46 @@ pub async fn dead_letters_are_listed_oldest_first_over_pages(h: &impl Harness) {
     }
 }
 
+/// Ids are UUIDs of version 7, and sort as the letters were made.
+pub async fn ids_of_dead_letters_sort_as_they_were_made(h: &impl Harness) {
+    let bench = Bench::of_one_partition(h).await;
+    let (_, letters) = bench.dead_letters_for(&Draft::many("e", 20)).await;
+    let events: Vec<&str> = letters.iter().map(|letter| letter.event.id()).collect();
+    assert_eq!(events, Vec::from_iter((0..20).map(|n| format!("e-{n}"))));
+    let ids = ids(&letters);
+    assert!(ids.is_sorted_by(|one, other| one < other), "{ids:?}");
+    for id in &ids {
+        let parts: Vec<&str> = id.split('-').collect();
+        let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12], "{id}");
+        let is_digit = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+        assert!(parts.iter().all(|part| part.chars().all(is_digit)), "{id}");
+        assert!(parts[2].starts_with('7') && parts[3].starts_with(['8', '9', 'a', 'b']), "{id}");
+    }
+}
+
+/// A page after a letter that was purged goes on behind its place.
+pub async fn a_page_goes_on_behind_a_letter_that_was_purged(h: &impl Harness) {
+    let bench = Bench::of_one_partition(h).await;
+    let (_, letters) = bench.dead_letters_for(&Draft::many("e", 6)).await;
+    let gone = [0, 2, 3, 5].map(|n: usize| letters[n].id.clone());
+    bench.store.discard(&gone, "no").await.unwrap();
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(bench.store.purge_dead_letters(bench.clock.now()).await.unwrap(), 4);
+    for (n, letter) in letters.iter().enumerate() {
+        let left: Vec<String> =
+            [1, 4].into_iter().filter(|other| *other > n).map(|n| format!("e-{n}")).collect();
+        for query in [
+            DeadLetterQuery::default(),
+            DeadLetterQuery { group: Some("g".to_owned()), states: vec![Open], ..DeadLetterQuery::default() },
+        ] {
+            let query = DeadLetterQuery { after: Some(letter.id.clone()), ..query };
+            let store = bench.storage.open().await;
+            assert_eq!(found(&*store, query.clone()).await, left, "after e-{n}: {query:?}");
+        }
+    }
+}
+
 /// A query's parts are group, fingerprints, states and what the event matches; all of them must fit.
 pub async fn dead_letters_match_every_part_of_a_query(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;

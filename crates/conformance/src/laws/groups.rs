@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::{
     Cursor, TypePattern,
-    group::{BlockedKey, GroupKey, GroupSpec, Key, SegmentState},
+    group::{BlockedKey, GroupKey, GroupSpec, GroupSpecError, Key, MAX_SEGMENTS, SegmentState},
     ports::{Clock as _, CommitOutcome, GroupStoreError, SegmentCommit},
 };
 
@@ -89,6 +89,59 @@ pub async fn a_group_refuses_another_key_or_number_of_segments(h: &impl Harness)
         );
     }
     assert_eq!(bench.store.groups().await.unwrap(), [first]);
+}
+
+/// Whoever asks for another key or number of segments is told what exists, in the same words by every store.
+pub async fn a_group_that_differs_is_described(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let mut keys = vec![GroupKey::Event];
+    if bench.partitions == 1 {
+        keys.extend([GroupKey::Correlation, GroupKey::Entity("lab \u{202e}\"".to_owned()), GroupKey::All]);
+    }
+    for (n, key) in keys.into_iter().enumerate() {
+        let name = format!("g{n}");
+        let made = GroupSpec { key, ..spec(&name, 4 * bench.partitions) };
+        let made = bench.store.create_group(&made, &bench.start().await).await.unwrap().spec;
+        let other = GroupSpec { segments: made.segments + 1, ..made.clone() };
+        let refusal = bench.storage.open().await.create_group(&other, &bench.start().await).await;
+        assert_eq!(refusal, Err(GroupStoreError::Differs { name, existing: made.describe() }));
+    }
+}
+
+/// Names, numbers of segments and entity kinds out of their bounds are refused for what they are, and nothing is made; at
+/// their bounds they are taken.
+pub async fn a_group_is_made_within_its_bounds_alone(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let start = bench.start().await;
+    let entity = |bytes: usize| GroupKey::Entity("k".repeat(bytes));
+    let bad = [
+        (spec("", 1), GroupSpecError::Name { bytes: 0 }),
+        (spec(&"n".repeat(129), 1), GroupSpecError::Name { bytes: 129 }),
+        (spec(&"\u{20ac}".repeat(43), 1), GroupSpecError::Name { bytes: 129 }),
+        (spec("g", 0), GroupSpecError::Segments { segments: 0 }),
+        (spec("g", MAX_SEGMENTS + 1), GroupSpecError::Segments { segments: MAX_SEGMENTS + 1 }),
+        (spec("g", u16::MAX), GroupSpecError::Segments { segments: u16::MAX }),
+        (GroupSpec { key: entity(0), ..spec("g", 1) }, GroupSpecError::EntityKind { bytes: 0 }),
+        (GroupSpec { key: entity(129), ..spec("g", 1) }, GroupSpecError::EntityKind { bytes: 129 }),
+    ];
+    for (spec, error) in &bad {
+        let refusal = bench.store.create_group(spec, &start).await;
+        assert_eq!(refusal, Err(GroupStoreError::BadSpec(*error)), "{spec:?}");
+        assert_eq!(bench.store.groups().await.unwrap(), [], "{spec:?}");
+    }
+    let mut good = vec![spec(&"n".repeat(128), 1), spec("g", MAX_SEGMENTS)];
+    if bench.partitions == 1 {
+        good.push(GroupSpec { key: entity(128), ..spec("k", 1) });
+    }
+    for spec in &good {
+        bench.store.create_group(spec, &start).await.unwrap();
+    }
+    let made = bench.store.groups().await.unwrap();
+    assert_eq!(made.len(), good.len());
+    // Of a group that exists as well.
+    let refusal = bench.store.create_group(&spec("g", 0), &start).await;
+    assert_eq!(refusal, Err(GroupStoreError::BadSpec(GroupSpecError::Segments { segments: 0 })));
+    assert_eq!(bench.store.groups().await.unwrap(), made);
 }
 
 /// A group neither begins at nor moves to a mark that this log does not have.

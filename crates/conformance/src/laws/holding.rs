@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use domain::{
-    Filter, Position,
-    group::{FORGOTTEN_AFTER, Gap, Key},
+    Filter, Position, TypePattern,
+    group::{FORGOTTEN_AFTER, Gap, Key, MAX_GAPS},
     ports::{Clock as _, GroupHolds, Keeps, ReplayState, ReplayUpdate, SegmentCommit, TrimRequest},
     retention::RetentionRule,
 };
@@ -163,6 +163,57 @@ pub async fn a_gap_names_what_was_removed_before_it_was_passed(h: &impl Harness)
     bench.store.reset_group("early", &bench.mark(7).await).await.unwrap();
     assert_eq!(bench.status("early").await.record.gaps, []);
     assert_ne!(bench.status("late").await.record.gaps, []);
+}
+
+/// A gap grows with the next trim where no event is left between them, and stays by itself where one is.
+pub async fn a_gap_grows_where_nothing_is_left_between(h: &impl Harness) {
+    let bench = Bench::of_one_partition(h).await;
+    let event = |n: usize| {
+        let draft = Draft::new(&format!("e{n}"));
+        if n == 9 { draft.of_type("other").event() } else { draft.event() }
+    };
+    bench.store_all(&Vec::from_iter((1..=10).map(event))).await;
+    bench.make_group(&spec("g", 2), 0).await;
+    bench.clock.advance(2 * FORGOTTEN_AFTER);
+    assert_eq!(bench.trim(&keep_newest(7)).await.events, 3);
+    let first = Gap { partition: 0, from: 1, to: 3, at: bench.clock.now() };
+    assert_eq!(bench.status("g").await.record.gaps, [first.clone()]);
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(bench.trim(&keep_newest(4)).await.events, 3);
+    let grown = Gap { to: 6, at: bench.clock.now(), ..first };
+    assert_eq!(bench.status("g").await.record.gaps, [grown.clone()]);
+    bench.clock.advance(Duration::from_secs(1));
+    let mut others = keep_newest(0);
+    others.rule.types = vec![TypePattern::new("other")];
+    assert_eq!(bench.trim(&others).await.events, 1);
+    let apart = Gap { partition: 0, from: 9, to: 9, at: bench.clock.now() };
+    assert_eq!(bench.status("g").await.record.gaps, [grown, apart]);
+}
+
+/// A group keeps a hundred gaps in a partition: beyond that the two oldest become one.
+pub async fn a_group_keeps_a_hundred_gaps(h: &impl Harness) {
+    let bench = Bench::of_one_partition(h).await;
+    let event = |n: usize| Draft::new(&format!("e{n}")).of_type(["goes", "stays"][n % 2]).event();
+    let positions = bench.store_all(&Vec::from_iter((0..210).map(event))).await;
+    let going: Vec<u64> = positions.iter().step_by(2).map(|at| at.sequence).collect();
+    bench.make_group(&spec("g", 1), 0).await;
+    bench.clock.advance(2 * FORGOTTEN_AFTER);
+    let mut one = TrimRequest { limit: 1, ..keep_newest(0) };
+    one.rule.types = vec![TypePattern::new("goes")];
+    for trims in 1..=going.len() {
+        assert_eq!(bench.trim(&one).await.events, 1);
+        if trims == MAX_GAPS {
+            assert_eq!(bench.status("g").await.record.gaps.len(), MAX_GAPS);
+        }
+    }
+    let gaps = bench.status("g").await.record.gaps;
+    let at = bench.clock.now();
+    let gap = |from, to| Gap { partition: 0, from, to, at };
+    let mut expected = vec![gap(going[0], going[5])];
+    expected.extend(going[6..].iter().map(|sequence| gap(*sequence, *sequence)));
+    assert_eq!(gaps.len(), MAX_GAPS);
+    assert_eq!(gaps, expected);
+    assert_eq!(bench.lease("g", "c").await.gaps, expected);
 }
 
 /// What a ledger or a lane names is not passed either.

@@ -248,6 +248,47 @@ pub async fn a_lane_gives_a_batch_of_each_segment_at_any_limit(h: &impl Harness)
     }
 }
 
+/// A page has the first batch of each segment, and no further one that would take it past its limit; each segment's batches are
+/// those at the beginning of its lane.
+pub async fn a_page_of_a_lane_ends_before_its_limit(h: &impl Harness) {
+    let bench = Bench::of_one_partition(h).await;
+    bench.make_group(&spec("g", 4), 0).await;
+    bench.replay("r").await;
+    let sizes: [(u16, &[usize]); 3] = [(0, &[3, 3, 1, 3]), (1, &[2, 5]), (3, &[5, 1, 1])];
+    let mut numbers = 0..;
+    for (segment, sizes) in sizes {
+        for size in sizes {
+            let positions: Vec<u64> = (1..=*size as u64).collect();
+            let number = numbers.next().unwrap_or_default();
+            bench.queue(&[batch("g", segment, "r", number, &positions)]).await;
+        }
+    }
+    let (first, all) = (3 + 2 + 5, 24);
+    let asked = [(0, 0), (1, 0), (2, 0), (3, 0)];
+    for limit in (1..=all + 1).chain([1_000]) {
+        let page = bench.store.lane("g", &asked, limit).await.unwrap();
+        let references: usize = page.iter().map(|batch| batch.positions.len()).sum();
+        for (segment, sizes) in sizes {
+            let own = page.iter().filter(|batch| batch.segment == segment);
+            let own: Vec<usize> = own.map(|batch| batch.positions.len()).collect();
+            assert!(!own.is_empty(), "nothing of segment {segment} at {limit}");
+            assert_eq!(own, sizes[..own.len()], "of segment {segment} at {limit}");
+        }
+        if limit <= first {
+            assert_eq!((page.len(), references), (3, first), "only the first of each at {limit}");
+        }
+        assert!(references <= limit.max(first), "{references} references at {limit}");
+        if limit >= all {
+            assert_eq!(references, all, "everything at {limit}");
+        }
+    }
+    // Of one segment the page is as long as its limit lets it be.
+    for (limit, expected) in [(1, 1), (3, 1), (5, 1), (6, 2), (7, 3), (9, 3), (10, 4)] {
+        let page = bench.store.lane("g", &[(0, 0)], limit).await.unwrap();
+        assert_eq!(page.len(), expected, "batches at {limit}");
+    }
+}
+
 /// A batch that is done leaves the lane, and its result, as its last progress says, is there for the replay's runner;
 /// batches that no replay sent leave none.
 pub async fn a_batch_that_is_done_leaves_its_result(h: &impl Harness) {

@@ -130,7 +130,11 @@ pub async fn more_consumers_than_segments_share_them(h: &impl Harness) {
     let mut shares = 0;
     for name in &names {
         let share = bench.lease("small", name).await.share;
-        assert_eq!(share, fair_share(made.spec.segments, 0, name, names.iter().map(String::as_str)), "{name}");
+        assert_eq!(
+            share,
+            fair_share(made.spec.segments, 0, name, names.iter().map(String::as_str)),
+            "{name}"
+        );
         shares += share;
     }
     assert_eq!(shares, made.spec.segments);

@@ -9,7 +9,7 @@ use std::{
 use domain::{
     Checkpoint, Cursor, Entity, Event, Filter, Position, StoredEvent,
     dead_letter::{DeadLetter, DeadLetterState},
-    group::{FORGOTTEN_AFTER, Gap, GroupKey, GroupSpec, LaneOrigin, partition_of, segment_of},
+    group::{FORGOTTEN_AFTER, Gap, GroupKey, GroupSpec, LaneOrigin, fair_share, partition_of, segment_of},
     ordering::{KeySource, OrderingKey},
     ports::{
         AppendOutcome, Atomicity, Clock as _, CommitOutcome, DeadLetterChange, DeadLetterQuery,
@@ -191,6 +191,49 @@ pub async fn a_group_has_segments_in_every_partition(h: &impl Harness) {
         }
     }
     assert_eq!(by_partition(&positions).len(), usize::from(bench.partitions));
+}
+
+/// In each partition a consumer's share is the rule's; over all partitions none has two segments more than another.
+pub async fn shares_are_even_over_all_partitions(h: &impl Harness) {
+    let names: Vec<String> = (0..7).map(|n| format!("c{n}")).collect();
+    for (group, segments) in [("few", 1), ("some", 2), ("many", 5)] {
+        let bench = Bench::new(h).await;
+        let asked = spec(group, segments * bench.partitions);
+        let made = bench.store.create_group(&asked, &bench.start().await).await.unwrap().spec;
+        assert_eq!(made.segments, asked.segments);
+        for consumers in 1..=names.len() {
+            let alive = || names[..consumers].iter().map(String::as_str);
+            // The newest is seen; then the others give back what is his.
+            bench.lease(group, &names[consumers - 1]).await;
+            for name in alive() {
+                let leases = bench.lease(group, name).await;
+                let beyond = leases.held.iter().filter(|lease| leases.surplus.contains(&lease.segment));
+                let given: Vec<SegmentCommit> = beyond
+                    .map(|lease| SegmentCommit { release: true, ..SegmentCommit::new(lease.clone(), 0, 0) })
+                    .collect();
+                for outcome in bench.store.commit(&given).await.unwrap() {
+                    assert_eq!(outcome, CommitOutcome::Committed);
+                }
+            }
+            let mut totals = Vec::new();
+            for name in alive() {
+                let leases = bench.lease(group, name).await;
+                let here = format!("{name} of {consumers} in {group}: {leases:?}");
+                assert_eq!(leases.surplus, [0; 0], "{here}");
+                let share = |partition| fair_share(segments, partition, name, alive());
+                for partition in 0..bench.partitions {
+                    let own = leases.held.iter().filter(|it| it.segment % bench.partitions == partition);
+                    assert_eq!(own.count(), usize::from(share(partition)), "in {partition}, {here}");
+                }
+                let total: u16 = (0..bench.partitions).map(share).sum();
+                assert_eq!((leases.share, leases.held.len()), (total, usize::from(total)), "{here}");
+                totals.push(total);
+            }
+            assert_eq!(totals.iter().sum::<u16>(), made.segments);
+            let spread = totals.iter().max().unwrap() - totals.iter().min().unwrap();
+            assert!(spread <= 1, "{totals:?} of {group}");
+        }
+    }
 }
 
 /// An order that several partitions would have to keep together is kept by no group, and whoever asks for it is told.

@@ -174,6 +174,28 @@ pub async fn an_id_is_scheduled_once(h: &impl Harness) {
     assert_eq!(bench.waiting().await, ["e"]);
 }
 
+/// Where an id waits and is in the log as well, what is in the log decides, not what waits.
+pub async fn what_is_in_the_log_decides_for_an_id_that_waits(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let changed = |id: &str| Draft::new(id).with("data", 1);
+    let due = bench.in_seconds("same", 10).await;
+    bench.in_seconds("other", 10).await;
+    let stored = [Draft::new("same").event(), changed("other").event()];
+    let positions = bench.store_all(&stored).await;
+    for store in [bench.store.clone(), bench.storage.open().await] {
+        for (event, expected) in [
+            (Draft::new("same").event_respelled(), ScheduleOutcome::AlreadyStored(positions[0])),
+            (changed("same").event(), ScheduleOutcome::Conflict),
+            (changed("other").event_respelled(), ScheduleOutcome::AlreadyStored(positions[1])),
+            (Draft::new("other").event(), ScheduleOutcome::Conflict),
+        ] {
+            let again = store.schedule(&event, due).await.unwrap();
+            assert_eq!(again, expected, "{:?}: {}", event.id(), event.json());
+        }
+    }
+    assert_eq!(bench.waiting().await, ["same", "other"], "nothing changed");
+}
+
 /// An event that came into the log before its time leaves the schedule and is not appended again; nor is other content
 /// under its id.
 pub async fn what_came_into_the_log_meanwhile_is_not_appended_again(h: &impl Harness) {

@@ -1,24 +1,87 @@
-//! Gaps of a group.
+//! Gaps: history that retention removed before a group had passed it.
 
-use super::Gap;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-/// Gaps that a group keeps apart.
+/// Gaps that a group keeps: beyond that the two oldest become one.
 pub const MAX_GAPS: usize = 100;
 
-/// Adds a gap.
-pub fn note_gap(gaps: &mut Vec<Gap>, gap: Gap, nothing_between: bool) {
-    if let Some(last) = gaps.last_mut()
-        && nothing_between
-    {
-        last.to = last.to.max(gap.to);
-        last.at = gap.at;
-        return;
+/// History that a group did not get, because retention removed it first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gap {
+    /// The partition.
+    pub partition: u16,
+    /// The first sequence that was removed before the group had passed it.
+    pub from: u64,
+    /// The last one.
+    pub to: u64,
+    /// When it was removed.
+    pub at: Timestamp,
+}
+
+impl Gap {
+    /// Takes another gap, and what lies between, in.
+    fn join(&mut self, other: &Self) {
+        self.from = self.from.min(other.from);
+        self.to = self.to.max(other.to);
+        self.at = self.at.max(other.at);
     }
-    gaps.push(gap);
-    if gaps.len() > MAX_GAPS {
+}
+
+/// Adds a gap to those of a group in one partition, which are in the order in which they were noted. `nothing_between` says
+/// whether no event is left between the last of them and this one: then the last grows, for trims go in small steps. Beyond
+/// [`MAX_GAPS`] the two oldest become one.
+pub fn note_gap(gaps: &mut Vec<Gap>, gap: Gap, nothing_between: bool) {
+    match gaps.last_mut() {
+        Some(last) if nothing_between => last.join(&gap),
+        _ => gaps.push(gap),
+    }
+    while gaps.len() > MAX_GAPS {
         let oldest = gaps.remove(0);
         if let Some(next) = gaps.first_mut() {
-            next.from = oldest.from;
+            next.join(&oldest);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gap(from: u64, to: u64, second: i64) -> Gap {
+        Gap { partition: 3, from, to, at: Timestamp::from_second(second).unwrap() }
+    }
+
+    #[test]
+    fn the_last_gap_grows_where_nothing_is_left_between() {
+        let mut gaps = Vec::new();
+        note_gap(&mut gaps, gap(1, 3, 10), true);
+        note_gap(&mut gaps, gap(4, 6, 20), true);
+        assert_eq!(gaps, [gap(1, 6, 20)]);
+        note_gap(&mut gaps, gap(9, 9, 30), false);
+        note_gap(&mut gaps, gap(12, 15, 40), true);
+        assert_eq!(gaps, [gap(1, 6, 20), gap(9, 15, 40)]);
+        // A trim of other types may remove what lies before the last gap.
+        note_gap(&mut gaps, gap(7, 8, 40), true);
+        assert_eq!(gaps, [gap(1, 6, 20), gap(7, 15, 40)]);
+        // A clock that steps back makes no gap older.
+        note_gap(&mut gaps, gap(16, 16, 5), true);
+        assert_eq!(gaps, [gap(1, 6, 20), gap(7, 16, 40)]);
+    }
+
+    #[test]
+    fn beyond_the_bound_the_two_oldest_become_one() {
+        let mut gaps = Vec::new();
+        for n in 0..MAX_GAPS as u64 {
+            note_gap(&mut gaps, gap(10 * n, 10 * n + 2, n as i64), false);
+        }
+        assert_eq!((gaps.len(), gaps[0].clone()), (MAX_GAPS, gap(0, 2, 0)));
+        for n in MAX_GAPS as u64..MAX_GAPS as u64 + 5 {
+            note_gap(&mut gaps, gap(10 * n, 10 * n + 2, n as i64), false);
+        }
+        assert_eq!(gaps.len(), MAX_GAPS);
+        assert_eq!(gaps[..2], [gap(0, 52, 5), gap(60, 62, 6)]);
+        assert_eq!(gaps.last(), Some(&gap(1040, 1042, 104)));
     }
 }

@@ -36,7 +36,8 @@ impl CheckpointStoreError {
 /// - Names MUST be unique: without `replace`, saving a name that exists MUST answer `NameTaken` and change nothing.
 /// - With `replace`, the checkpoint of that name MUST be exchanged in one step.
 /// - `find` MUST answer to the id as well as to the name; where one checkpoint's name is another's id, the name wins.
-/// - `list` MUST give all, the oldest first.
+/// - `list` MUST give all, the oldest first by when they were made and then by id.
+/// - A checkpoint MUST come back as it was saved, its time to the nanosecond.
 /// - Deleting what is not there MUST answer false and change nothing.
 #[async_trait]
 pub trait CheckpointStore: Send + Sync {

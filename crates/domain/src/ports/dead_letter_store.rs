@@ -76,7 +76,8 @@ impl DeadLetterStoreError {
 ///
 /// Laws:
 /// - `dead_letters` MUST give those that match, the oldest first by when they were made and then by id, each once over
-///   its pages.
+///   its pages. A page after a letter that was purged MUST go on behind its place in the order of ids.
+/// - Ids MUST be UUIDs of version 7, and sort as the letters were made.
 /// - `redrive` MUST set open letters to `Redriving` and put each into its group's lane, in the segment of its key, in one
 ///   step; letters that are on their way or closed MUST NOT be added again. The lane's bound does not apply.
 /// - `discard` MUST close open letters, with the reason; where a letter's key is parked behind it, the key MUST be

@@ -9,8 +9,8 @@ use crate::{
     dead_letter::NewDeadLetter,
     error::{Retry, StorageFailure},
     group::{
-        BlockedKey, Gap, GroupRecord, GroupSpec, GroupStatus, Key, LaneBatch, LaneProgress, Lease,
-        NewLaneBatch, SegmentState,
+        BlockedKey, Gap, GroupRecord, GroupSpec, GroupSpecError, GroupStatus, Key, LaneBatch, LaneProgress,
+        Lease, NewLaneBatch, SegmentState,
     },
     ports::replay_store::ReplayLease,
     position::Cursor,
@@ -142,9 +142,12 @@ pub enum GroupStoreError {
     Differs {
         /// The group.
         name: String,
-        /// What it has, for people.
+        /// What it has, for people: [`GroupSpec::describe`].
         existing: String,
     },
+    /// No group can be made as this one was asked for.
+    #[error(transparent)]
+    BadSpec(#[from] GroupSpecError),
     /// The log is divided by the events' own ordering keys: what another order would keep together lies in several partitions.
     #[error(
         "the log is divided into {partitions} partitions by the events' own ordering keys, so a group can keep no other order"
@@ -177,6 +180,8 @@ impl GroupStoreError {
 /// - `create_group` MUST make a group whose segments stand at the cursor, with nothing claimed; of a group that exists it
 ///   MUST change nothing but its types, and MUST refuse another key or number of segments with `Differs`. Each partition has
 ///   as many segments, rounded up; other orders than that of the events' own keys are kept in one partition alone.
+/// - `create_group` MUST refuse what [`GroupSpec::check`] refuses, before all else, with `BadSpec`, and make nothing.
+/// - `Differs` MUST tell what exists in the words of [`GroupSpec::describe`].
 /// - `groups` MUST give all, by name. Deleting what is not there MUST answer false.
 /// - Deleting a group MUST remove its segments, ledger, lane and leases; its dead letters MUST stay.
 /// - `reset_group` MUST set every segment's cursor and claim to the mark, clear the ledger and the gaps, and fence every
@@ -187,6 +192,8 @@ impl GroupStoreError {
 /// - `lease` MUST extend what the consumer holds under its token, then take segments that nobody holds, or whose lease is
 ///   over, up to the consumer's fair share, and MUST NOT take a lease that is still good. What it holds beyond its share it
 ///   MUST be told to give back.
+/// - In each partition a consumer's share MUST be that of [`crate::group::fair_share`]; so over all partitions it has as many
+///   segments as others, give or take one.
 /// - It MUST give the state of each segment it takes, as the last commit left it.
 /// - `leave` MUST forget the consumer and free its segments, changing nothing else of them.
 /// - The consumers that are alive are those whose last `lease` call's duration is not over.
@@ -213,6 +220,8 @@ impl GroupStoreError {
 /// - A lane that holds references MUST NOT grow past [`crate::group::MAX_LANE_REFERENCES`]; an empty one takes any batch.
 /// - Under a replay lease that is not the replay's newest, nothing MUST be added, and the answer is `RunnerFenced`.
 /// - `lane` MUST give batches in the order of the lane, after the given place, with their progress.
+/// - A page of `lane` MUST have the first batch of each segment that has any, and MUST have no further batch that would take it
+///   past the limit of references.
 /// - `withdraw` MUST remove a replay's batches of which nothing was handed over yet, and answer how many references went.
 ///
 /// Laws of holding:
@@ -221,6 +230,8 @@ impl GroupStoreError {
 /// - A group that was last seen longer ago than the trim's `forgotten_after` MUST NOT hold, and no group MUST hold events
 ///   that were stored longer ago than the trim's `max_hold`.
 /// - A trim that removes what a group has not passed MUST record a gap for it, in the same step.
+/// - Gaps MUST be kept as [`crate::group::note_gap`] says: one grows where no event is left before the next, and of more than
+///   [`crate::group::MAX_GAPS`] in a partition the two oldest become one.
 #[async_trait]
 pub trait GroupStore: Send + Sync {
     /// Makes a group that begins after a cursor, or finds it.
@@ -260,7 +271,7 @@ pub trait GroupStore: Send + Sync {
     ) -> Result<Vec<EnqueueOutcome>, GroupStoreError>;
 
     /// Batches of a group's lanes: of each named segment those after a place, at least one of each segment that has any,
-    /// and then no more than about `limit` references.
+    /// and no further one past `limit` references.
     async fn lane(
         &self,
         group: &str,

@@ -240,7 +240,7 @@ pub enum Read {
         after: Option<Vec<u8>>,
         /// Before this key (exclusive); none: to the last.
         before: Option<Vec<u8>>,
-        /// Whether the last come first.
+        /// Whether the last come first. The bounds stay what they are.
         reverse: bool,
         /// At most this many.
         limit: usize,

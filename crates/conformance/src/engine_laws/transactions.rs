@@ -1,0 +1,412 @@
+//! Laws of guarded writes.
+
+use std::sync::Arc;
+
+use domain::ports::{
+    AppendOutcome, Clock as _,
+    engine::{Guard, IdState, Outcome, Read, RemovalKind, RowId, Space, SpaceKind, Transaction, Write},
+};
+use jiff::Timestamp;
+
+use super::sequence_of;
+use crate::{Draft, EngineBench, EngineHarness};
+
+const DONE: Outcome = Outcome::Done { left_out: Vec::new() };
+
+fn row(key: &str) -> RowId {
+    RowId::of(SpaceKind::Group, key)
+}
+
+fn number() -> RowId {
+    RowId::of(SpaceKind::Counter, "n")
+}
+
+fn is(key: &str, value: &str) -> Guard {
+    Guard::Is(row(key), value.as_bytes().to_vec())
+}
+
+/// A transaction that puts a row if a guard holds.
+fn put_if(guard: Guard, key: &str, value: &str) -> Transaction {
+    let mut transaction = Transaction::new();
+    transaction.guard(guard).put(row(key), value);
+    transaction
+}
+
+/// Each transaction of a call sees those before it, and one that is refused does not hold up those after it.
+pub async fn transactions_of_a_call_are_performed_in_order(h: &impl EngineHarness) {
+    let bench = EngineBench::new(h).await;
+    let transactions = [
+        put_if(Guard::Absent(row("a")), "a", "1"),
+        put_if(Guard::Absent(row("a")), "a", "2"),
+        put_if(is("a", "1"), "a", "3"),
+        put_if(is("a", "1"), "b", "4"),
+        put_if(is("a", "3"), "b", "5"),
+        Transaction::new(),
+        Transaction::default(),
+    ];
+    let refused = Outcome::Refused { guard: 0 };
+    let outcomes = bench.commit_all(&transactions).await;
+    assert_eq!(outcomes, [DONE, refused.clone(), DONE, refused, DONE, DONE, DONE]);
+    assert_eq!(bench.text(&row("a")).await.as_deref(), Some("3"));
+    assert_eq!(bench.text(&row("b")).await.as_deref(), Some("5"));
+    assert_eq!(bench.commit_all(&[]).await, []);
+}
+
+/// Where a guard of the first step does not hold, nothing of any step is done, and the guard is named.
+pub async fn a_refused_transaction_changes_nothing_and_names_its_guard(h: &impl EngineHarness) {
+    let bench = EngineBench::new(h).await;
+    let index = Space::of(SpaceKind::ReplayOrder);
+    let sequence = bench.store(&Draft::many("e", 1)).await[0];
+    let mut made = Transaction::new();
+    made.put(row("a"), "1").list(index.row("i")).add(number(), 1);
+    bench.commit_ok(&made).await;
+    for guard in 0..3 {
+        let mut guards = vec![is("a", "1"), Guard::Present(row("a")), Guard::Absent(row("b"))];
+        guards[guard] = is("a", "2");
+        let mut transaction = Transaction::durable();
+        transaction.steps[0].guards = guards;
+        transaction.put(row("a"), "9").put(row("b"), "9").delete(index.row("i")).add(number(), 9);
+        transaction.clear(Space::of(SpaceKind::Group));
+        transaction.write(Write::Tombstone("refused".to_owned()));
+        transaction.write(Write::CountReplay { sequences: vec![sequence], at: bench.clock.now() });
+        transaction.step();
+        transaction.put(row("c"), "9").guard(is("a", "1"));
+        assert_eq!(bench.commit(&transaction).await, Outcome::Refused { guard });
+        assert_eq!(bench.rows(&Space::of(SpaceKind::Group)).await, [(b"a".to_vec(), b"1".to_vec())]);
+        assert_eq!(bench.rows(&index).await.len(), 1);
+        assert_eq!(bench.text(&number()).await.as_deref(), Some("1"));
+        assert_eq!(bench.engine.locate(bench.partition, &["refused"]).await.unwrap(), [None]);
+        assert_eq!(bench.log().await[0].as_ref().unwrap().replay_count, 0);
+    }
+}
+
+/// A later step whose guard does not hold is left out whole and named; the steps around it are performed.
+pub async fn a_later_step_is_left_out_and_named(h: &impl EngineHarness) {
+    let bench = EngineBench::new(h).await;
+    let mut transaction = Transaction::new();
+    transaction.put(row("a"), "1");
+    transaction.step();
+    transaction
+        .guard(Guard::Present(row("a")))
+        .guard(Guard::Present(row("absent")))
+        .put(row("b"), "2")
+        .add(number(), 1);
+    transaction.step();
+    transaction.guard(Guard::Absent(row("absent"))).put(row("c"), "3");
+    transaction.step();
+    transaction.guard(is("a", "9")).delete(row("a")).clear(Space::of(SpaceKind::Group));
+    transaction.step();
+    transaction.put(row("d"), "4");
+    let outcomes = bench.commit_all(&[transaction, put_if(Guard::Absent(row("b")), "e", "5")]).await;
+    assert_eq!(outcomes, [Outcome::Done { left_out: vec![1, 3] }, DONE]);
+    let mut keys = Vec::new();
+    for (key, _) in bench.rows(&Space::of(SpaceKind::Group)).await {
+        keys.push(String::from_utf8(key).unwrap());
+    }
+    assert_eq!(keys, ["a", "c", "d", "e"]);
+    assert_eq!(bench.row(&number()).await, None);
+}
+
+/// The guards of a step are judged after the writes of the steps before it, and before its own.
+pub async fn guards_see_the_writes_of_earlier_steps(h: &impl EngineHarness) {
+    let bench = EngineBench::new(h).await;
+    let mut transaction = Transaction::new();
+    // Its own writes make no guard of the same step hold, or fail.
+    transaction.guard(Guard::Absent(row("a"))).put(row("a"), "1").add(number(), 41);
+    transaction.step();
+    transaction.guard(is("a", "1")).guard(Guard::Is(number(), b"41".to_vec()));
+    transaction.put(row("a"), "2").add(number(), 1);
+    transaction.step();
+    transaction.guard(is("a", "1")).put(row("x"), "left out");
+    transaction.step();
+    transaction.guard(Guard::Is(number(), b"42".to_vec())).guard(Guard::Absent(row("x")));
+    transaction.clear(Space::of(SpaceKind::Group)).write(Write::Tombstone("t".to_owned()));
+    transaction.step();
+    transaction.guard(Guard::Absent(row("a"))).guard(Guard::Id("t".to_owned(), Some(IdState::Erased)));
+    transaction.put(row("last"), "5");
+    assert_eq!(bench.commit(&transaction).await, Outcome::Done { left_out: vec![2] });
+    assert_eq!(bench.rows(&Space::of(SpaceKind::Group)).await, [(b"last".to_vec(), b"5".to_vec())]);
+    assert_eq!(bench.text(&number()).await.as_deref(), Some("42"));
+}
+
+async fn holds(bench: &EngineBench, guard: Guard) -> bool {
+    // Alone in the first step, and in a later one: both ways must say the same.
+    let mut first = Transaction::new();
+    first.guard(guard.clone()).add(RowId::of(SpaceKind::Counter, "first"), 1);
+    let mut later = Transaction::new();
+    later.step();
+    later.guard(guard.clone()).add(RowId::of(SpaceKind::Counter, "later"), 1);
+    match &bench.commit_all(&[first, later]).await[..] {
+        [Outcome::Done { left_out }, Outcome::Done { left_out: later }] => {
+            assert!(left_out.is_empty() && later.is_empty(), "{guard:?}: {later:?}");
+            true
+        }
+        [Outcome::Refused { guard: 0 }, Outcome::Done { left_out }] if *left_out == [1] => false,
+        other => panic!("{guard:?}: {other:?}"),
+    }
+}
+
+/// `Is` holds for the value alone, `Present` for any, `Absent` for none, whatever stands around the row.
+pub async fn guards_on_rows_hold_where_they_should(h: &impl EngineHarness) {
+    let bench = EngineBench::new(h).await;
+    let (index, scoped) = (Space::of(SpaceKind::ReplayOrder), Space::within(SpaceKind::Group, "s"));
+    let odd = Space::within(SpaceKind::Blocked, "\0:{}").row(vec![0, 255, b':']);
+    let mut made = Transaction::new();
+    made.put(row("a"), "1").put(row("empty"), "").list(index.row("i")).put(scoped.row("b"), "2");
+    made.put(odd.clone(), vec![0, 255]);
+    bench.commit_ok(&made).await;
+    let value = |row: &RowId, value: &[u8]| Guard::Is(row.clone(), value.to_vec());
+    for (guard, expected) in [
+        (value(&row("a"), b"1"), true),
+        (value(&row("a"), b"2"), false),
+        (value(&row("a"), b""), false),
+        (value(&row("a"), b"1 "), false),
+        (value(&row("a"), b"01"), false),
+        (value(&row("b"), b"2"), false),
+        (value(&row("b"), b""), false),
+        (value(&scoped.row("b"), b"2"), true),
+        (value(&row("empty"), b""), true),
+        (value(&row("empty"), b"0"), false),
+        (value(&odd, &[0, 255]), true),
+        (value(&odd, &[0]), false),
+        (Guard::Present(row("a")), true),
+        (Guard::Present(row("empty")), true),
+        (Guard::Present(row("b")), false),
+        (Guard::Present(scoped.row("b")), true),
+        (Guard::Present(scoped.row("a")), false),
+        (Guard::Present(index.row("i")), true),
+        (Guard::Present(index.row("j")), false),
+        (Guard::Absent(row("a")), false),
+        (Guard::Absent(row("empty")), false),
+        (Guard::Absent(row("b")), true),
+        (Guard::Absent(index.row("i")), false),
+        (Guard::Absent(index.row("j")), true),
+        (Guard::Absent(odd), false),
+    ] {
+        assert_eq!(holds(&bench, guard.clone()).await, expected, "{guard:?}");
+    }
+}
+
+/// A guard on an id holds for what the log knows of it, and no other: nothing, this sequence, or that it was erased.
+pub async fn guards_on_ids_tell_all_three_states(h: &impl EngineHarness) {
+    let bench = EngineBench::new(h).await;
+    let sequences = bench.store(&Draft::many("e", 3)).await;
+    let log = bench.log().await;
+    bench.remove(&log[..1], RemovalKind::Oldest, &Transaction::new()).await;
+    bench.remove(&log[1..2], RemovalKind::Erase, &Transaction::new()).await;
+    let mut buried = Transaction::new();
+    buried.write(Write::Tombstone("buried".to_owned()));
+    bench.commit_ok(&buried).await;
+    let states = [
+        ("unknown", None),
+        ("e-0", None),
+        ("e-1", Some(IdState::Erased)),
+        ("buried", Some(IdState::Erased)),
+        ("e-2", Some(IdState::Stored(sequences[2]))),
+    ];
+    let mut asked: Vec<Option<IdState>> = vec![None, Some(IdState::Erased)];
+    asked.extend(sequences.iter().map(|sequence| Some(IdState::Stored(*sequence))));
+    for (id, state) in states {
+        for asked in &asked {
+            let guard = Guard::Id(id.to_owned(), *asked);
+            assert_eq!(holds(&bench, guard.clone()).await, *asked == state, "{guard:?}");
+        }
+    }
+    // It is judged as it is when the transaction's turn comes, also beside an append.
+    let mut with = Transaction::new();
+    with.guard(Guard::Id("new".to_owned(), None)).add(number(), 1);
+    let batch = [Draft::new("new").event()];
+    let each = domain::ports::Atomicity::Each;
+    let first = bench.append_with(&batch, each, &with).await;
+    assert!(matches!(first, domain::ports::engine::Appended::Done(_)), "{first:?}");
+    let second = bench.append_with(&batch, each, &with).await;
+    assert_eq!(second, domain::ports::engine::Appended::Refused { guard: 0 });
+    assert_eq!(bench.text(&number()).await.as_deref(), Some("1"));
+}
+
+/// A guard on the generation holds for the one that is told, and for no other.
+pub async fn a_guard_on_the_generation_holds_for_it_alone(h: &impl EngineHarness) {
+    let bench = EngineBench::new(h).await;
+    let generation = bench.state().await.generation;
+    for (asked, expected) in
+        [(generation, true), (generation + 1, false), (generation - 1, false), (0, false)]
+    {
+        assert_eq!(holds(&bench, Guard::Generation(asked)).await, expected, "{asked} of {generation}");
+    }
+}
+
+/// An absent row counts as 0, a sum may be negative, and it is decimal text that a guard and a put can name.
+pub async fn add_begins_at_0_and_goes_below_it(h: &impl EngineHarness) {
+    let bench = EngineBench::new(h).await;
+    let steps = [
+        (5, "5"),
+        (-7, "-2"),
+        (-3, "-5"),
+        (5, "0"),
+        (0, "0"),
+        (1 << 40, "1099511627776"),
+        (1, "1099511627777"),
+    ];
+    for (amount, expected) in steps {
+        let mut transaction = Transaction::new();
+        transaction.add(number(), amount);
+        bench.commit_ok(&transaction).await;
+        assert_eq!(bench.text(&number()).await.as_deref(), Some(expected), "after {amount}");
+    }
+    let mut transaction = Transaction::new();
+    transaction.put(number(), "100").add(number(), 1).add(number(), 1);
+    transaction.add(RowId::of(SpaceKind::Counter, "zero"), 0);
+    transaction.add(Space::within(SpaceKind::Stat, "m").row("n"), -4);
+    transaction.step();
+    transaction.guard(Guard::Is(number(), b"102".to_vec())).add(number(), 1);
+    bench.commit_ok(&transaction).await;
+    assert_eq!(bench.text(&number()).await.as_deref(), Some("103"));
+    assert_eq!(bench.text(&RowId::of(SpaceKind::Counter, "zero")).await.as_deref(), Some("0"));
+    assert_eq!(bench.text(&Space::within(SpaceKind::Stat, "m").row("n")).await.as_deref(), Some("-4"));
+}
+
+/// Eight handles that add at once lose nothing of each other.
+pub async fn add_loses_nothing_of_eight_adders(h: &impl EngineHarness) {
+    let bench = EngineBench::new(h).await;
+    let partition = bench.partition;
+    let mut adders = Vec::new();
+    for (adder, engine) in bench.handles(8).await.into_iter().enumerate() {
+        adders.push(tokio::spawn(async move {
+            for n in 0..25 {
+                let mut transaction = Transaction::new();
+                transaction.add(number(), 3).add(RowId::of(SpaceKind::Counter, "other"), -1);
+                let twice = [transaction.clone(), transaction];
+                let outcomes = engine.commit(partition, &twice).await.unwrap();
+                assert_eq!(outcomes, [DONE, DONE], "{adder}: {n}");
+            }
+        }));
+    }
+    for adder in adders {
+        adder.await.unwrap();
+    }
+    assert_eq!(bench.text(&number()).await.as_deref(), Some("1200"));
+    assert_eq!(bench.text(&RowId::of(SpaceKind::Counter, "other")).await.as_deref(), Some("-400"));
+}
+
+/// Of eight handles that make a row at once, if it is not there, one does and the others are refused.
+pub async fn of_eight_guarded_puts_one_wins(h: &impl EngineHarness) {
+    let bench = EngineBench::new(h).await;
+    let partition = bench.partition;
+    let handles = bench.handles(8).await;
+    for round in 0..10 {
+        let key = format!("k{round}");
+        let barrier = Arc::new(tokio::sync::Barrier::new(8));
+        let mut rivals = Vec::new();
+        for (rival, engine) in handles.iter().cloned().enumerate() {
+            let (key, barrier) = (key.clone(), Arc::clone(&barrier));
+            rivals.push(tokio::spawn(async move {
+                let mut transaction = put_if(Guard::Absent(row(&key)), &key, &rival.to_string());
+                transaction.add(number(), 1);
+                barrier.wait().await;
+                engine.commit(partition, &[transaction]).await.unwrap().remove(0)
+            }));
+        }
+        let mut winners = Vec::new();
+        for (rival, task) in rivals.into_iter().enumerate() {
+            match task.await.unwrap() {
+                Outcome::Refused { guard: 0 } => {}
+                outcome => {
+                    assert_eq!(outcome, DONE);
+                    winners.push(rival.to_string());
+                }
+            }
+        }
+        assert_eq!(winners.len(), 1, "{winners:?} made {key}");
+        assert_eq!(bench.text(&row(&key)).await, winners.pop());
+    }
+    assert_eq!(bench.text(&number()).await.as_deref(), Some("10"));
+}
+
+/// Eight handles each read a number and put the next one, if it is still as it was read: no number is missed or taken twice.
+pub async fn eight_rivals_count_without_a_gap(h: &impl EngineHarness) {
+    let bench = EngineBench::new(h).await;
+    let partition = bench.partition;
+    let mut rivals = Vec::new();
+    for (rival, engine) in bench.handles(8).await.into_iter().enumerate() {
+        rivals.push(tokio::spawn(async move {
+            let mut taken = 0;
+            while taken < 10 {
+                let read = [Read::Row(row("next"))];
+                let value = engine.get(partition, &read).await.unwrap().row();
+                let next = match &value {
+                    Some(value) => String::from_utf8(value.clone()).unwrap().parse::<u64>().unwrap(),
+                    None => 0,
+                };
+                let mut transaction = Transaction::new();
+                transaction.guard(Guard::still(row("next"), value.as_deref()));
+                transaction.put(row("next"), (next + 1).to_string());
+                transaction.put(
+                    Space::within(SpaceKind::Lane, "taken").row(format!("{next:04}")),
+                    rival.to_string(),
+                );
+                taken += u64::from(engine.commit(partition, &[transaction]).await.unwrap()[0].is_done());
+            }
+        }));
+    }
+    for rival in rivals {
+        rival.await.unwrap();
+    }
+    assert_eq!(bench.text(&row("next")).await.as_deref(), Some("80"));
+    let taken = bench.rows(&Space::within(SpaceKind::Lane, "taken")).await;
+    let numbers: Vec<Vec<u8>> = taken.iter().map(|(number, _)| number.clone()).collect();
+    assert_eq!(numbers, (0..80).map(|n| format!("{n:04}").into_bytes()).collect::<Vec<_>>());
+    for rival in 0..8 {
+        let own = taken.iter().filter(|(_, by)| *by == rival.to_string().into_bytes()).count();
+        assert_eq!(own, 10, "of {rival}");
+    }
+}
+
+/// An id with a tombstone is known as erased, and refused to every append.
+pub async fn a_tombstone_refuses_its_id(h: &impl EngineHarness) {
+    let bench = EngineBench::new(h).await;
+    let mut transaction = Transaction::durable();
+    transaction.erases = true;
+    transaction.write(Write::Tombstone("odd \0:{}".to_owned())).write(Write::Tombstone("t".to_owned()));
+    bench.commit_ok(&transaction).await;
+    bench.commit_ok(&transaction).await;
+    let asked = ["t", "odd \0:{}", "odd \0:{", "T"];
+    let known = bench.storage.open().await.locate(bench.partition, &asked).await.unwrap();
+    assert_eq!(known, [Some(IdState::Erased), Some(IdState::Erased), None, None]);
+    let outcomes = bench.append(&[Draft::new("t").event(), Draft::new("other").event()]).await;
+    assert!(matches!(outcomes[..], [AppendOutcome::Erased, AppendOutcome::Stored(_)]), "{outcomes:?}");
+    assert_eq!(bench.ids().await, ["other"]);
+    let report = bench.engine.verify(bench.partition, &|_| {}).await.unwrap();
+    assert_eq!((report.total_findings, report.events), (0, 1), "{report:?}");
+}
+
+/// Replay counts rise by one for each sequence of a write, named twice or not; where no event is, nothing happens.
+pub async fn replay_counts_rise_once_for_each_sequence(h: &impl EngineHarness) {
+    let bench = EngineBench::new(h).await;
+    let sequences = bench.store(&Draft::many("e", 4)).await;
+    let log = bench.log().await;
+    bench.remove(&log[..1], RemovalKind::Oldest, &Transaction::new()).await;
+    let count = |of: &[u64], at: Timestamp| Write::CountReplay { sequences: of.to_vec(), at };
+    let first = bench.clock.now();
+    let later: Timestamp = "2024-06-01T13:00:00.123456789Z".parse().unwrap();
+    let mut transaction = Transaction::new();
+    let of = [sequences[2], sequences[0], u64::MAX / 4, sequences[1], sequences[2]];
+    transaction.write(count(&of, first));
+    bench.commit_ok(&transaction).await;
+    // Two writes are two replays.
+    let mut twice = Transaction::new();
+    twice.write(count(&sequences[2..3], first)).write(count(&sequences[2..3], later));
+    bench.commit_ok(&twice).await;
+    let counts = bench.log().await;
+    let counts: Vec<_> = counts
+        .iter()
+        .map(|entry| {
+            (sequence_of(entry), entry.as_ref().unwrap().replay_count, entry.as_ref().unwrap().last_replay_at)
+        })
+        .collect();
+    let expected = [(sequences[1], 1, Some(first)), (sequences[2], 3, Some(later)), (sequences[3], 0, None)];
+    assert_eq!(counts, expected);
+    let at = bench.storage.open().await.at(bench.partition, &sequences[2..3]).await.unwrap();
+    assert_eq!(at[0].as_ref().unwrap().as_ref().unwrap().replay_count, 3);
+    let known = bench.engine.locate(bench.partition, &["e-0"]).await.unwrap();
+    assert_eq!((known, bench.state().await.events), (vec![None], 3));
+}

@@ -1,0 +1,12 @@
+//! The engine's laws hold for the smallest engine that is right.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
+
+mod naive;
+
+mod one_partition {
+    conformance::engine_suite!(crate::naive::NaiveHarness(1));
+}
+
+mod three_partitions {
+    conformance::engine_suite!(crate::naive::NaiveHarness(3));
+}
