@@ -290,6 +290,23 @@ impl Partition<'_> {
         }
     }
 
+    /// Removes the scheduled events whose ids are refused already.
+    pub(crate) async fn remove_erased_scheduled(self) -> Result<(), StorageFailure> {
+        let mut after = None;
+        loop {
+            let places = self.places(after.as_ref(), None, READ_AT_ONCE).await?;
+            let Some(last) = places.last() else { return Ok(()) };
+            after = Some(last.clone());
+            let waiting = self.waiting(&places).await?;
+            let ids: Vec<&str> = waiting.iter().map(|waits| waits.place.id.as_str()).collect();
+            for (waits, state) in waiting.iter().zip(self.locate(&ids).await?) {
+                if state == Some(IdState::Erased) {
+                    self.bury(waits).await?;
+                }
+            }
+        }
+    }
+
     /// Takes an event out of the schedule on request; whether its id is refused by this.
     async fn bury(self, waits: &Waiting) -> Result<bool, StorageFailure> {
         let id = waits.place.id.clone();

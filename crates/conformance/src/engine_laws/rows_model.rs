@@ -91,6 +91,12 @@ impl Model {
         match read {
             Read::Row(row) => Answer::Row(self.rows.get(row).cloned()),
             Read::Count(space) => Answer::Count(self.of(space).count() as u64),
+            Read::Scopes(kind) => {
+                let own = self.rows.keys().filter(|row| row.space.kind == *kind);
+                let scopes: std::collections::BTreeSet<Vec<u8>> =
+                    own.map(|row| row.space.scope.clone()).collect();
+                Answer::Range(scopes.into_iter().map(|scope| (scope, Vec::new())).collect())
+            }
             Read::Range { space, after, before, reverse, limit } => {
                 let bound = |key: &Option<Vec<u8>>| key.clone().map_or(Bound::Unbounded, Bound::Excluded);
                 let (after, before) = (bound(after), bound(before));
@@ -241,6 +247,7 @@ impl Draw {
         match self.rng.u32(..4) {
             0 => Read::Row(self.map_row()),
             1 => Read::Count(space),
+            2 if self.rng.bool() => Read::Scopes(space.kind),
             _ => {
                 let bounds = [(); 2].map(|()| self.rng.bool().then(|| self.key()));
                 let [after, before] = bounds;
@@ -331,6 +338,11 @@ impl Run {
                 Read::Row(_) => Answer::Row(answers.row()),
                 Read::Range { .. } => Answer::Range(answers.range()),
                 Read::Count(_) => Answer::Count(answers.count()),
+                Read::Scopes(_) => {
+                    let mut scopes = answers.range();
+                    scopes.sort_unstable();
+                    Answer::Range(scopes)
+                }
             };
             assert_eq!(answer, expected, "{here}: {read:?}");
         }

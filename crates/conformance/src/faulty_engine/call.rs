@@ -134,6 +134,7 @@ impl<'a> EngineCall<'a> {
         reads.iter().any(|read| match read {
             Read::Row(row) => row.space.kind == kind,
             Read::Range { space, .. } | Read::Count(space) => space.kind == kind,
+            Read::Scopes(of) => *of == kind,
         })
     }
 

@@ -184,6 +184,7 @@ impl Flaw {
             match &mut read {
                 Read::Row(row) => row.space.scope.clear(),
                 Read::Range { space, .. } | Read::Count(space) => space.scope.clear(),
+                Read::Scopes(_) => {}
             }
         }
         read

@@ -201,6 +201,11 @@ impl Part {
         match read {
             Read::Row(row) => Answer::Row(self.rows.get(row).cloned()),
             Read::Count(space) => Answer::Count(of(space).len() as u64),
+            Read::Scopes(kind) => {
+                let own = self.rows.keys().filter(|row| row.space.kind == *kind);
+                let scopes: std::collections::BTreeSet<_> = own.map(|row| row.space.scope.clone()).collect();
+                Answer::Range(scopes.into_iter().map(|scope| (scope, Vec::new())).collect())
+            }
             Read::Range { space, after, before, reverse, limit } => {
                 let mut rows = of(space);
                 rows.retain(|(key, _)| {

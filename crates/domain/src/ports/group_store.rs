@@ -131,9 +131,6 @@ pub enum GroupStoreError {
     /// The store itself failed.
     #[error(transparent)]
     Storage(#[from] StorageFailure),
-    /// The group cannot be made as it was asked for.
-    #[error(transparent)]
-    BadSpec(#[from] crate::group::GroupSpecError),
     /// There is no such group.
     #[error("there is no group named {0:?}")]
     NoGroup(String),

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use conformance::{Faults, Harness, ManualClock, Storage, Stores};
-use domain::{Position, ports::Keeps};
+use conformance::{EngineHarness, EngineStorage, Faults, Harness, ManualClock, Storage, Stores};
+use domain::{
+    Position,
+    ports::{Keeps, StorageEngine},
+};
 use storage_memory::MemoryEngine;
 use store::Store;
 
@@ -23,6 +26,28 @@ impl Harness for Memory {
 
     async fn fresh_keeping(&self, clock: ManualClock, keeps: Keeps) -> Option<Box<dyn Storage>> {
         Some(Box::new(InRam(MemoryEngine::partitioned(Arc::new(clock), keeps, self.0))))
+    }
+}
+
+#[async_trait]
+impl EngineHarness for Memory {
+    fn partitions(&self) -> u16 {
+        self.0
+    }
+
+    async fn fresh(&self, clock: ManualClock) -> Box<dyn EngineStorage> {
+        Box::new(InRam(MemoryEngine::partitioned(Arc::new(clock), Keeps::History, self.0)))
+    }
+}
+
+#[async_trait]
+impl EngineStorage for InRam {
+    async fn open(&self) -> Arc<dyn StorageEngine> {
+        Arc::new(self.0.clone())
+    }
+
+    fn faults(&self) -> Option<&dyn Faults> {
+        Some(self)
     }
 }
 

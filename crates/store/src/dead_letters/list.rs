@@ -6,7 +6,7 @@ use domain::{
     DeadLetter, DeadLetterState, Entity, Event, StorageFailure,
     ports::{
         DeadLetterCount, DeadLetterQuery,
-        engine::{Read, Space, SpaceKind, Transaction, Write},
+        engine::{Guard, IdState, Read, Space, SpaceKind, Transaction, Write},
     },
 };
 use futures_util::future::try_join_all;
@@ -270,47 +270,61 @@ impl Partition<'_> {
         partitions: u16,
     ) -> Result<Vec<Event>, StorageFailure> {
         let mut erased = Vec::new();
-        for id in self.letters_naming(entity).await? {
-            self.change_some(&[&id], Request::Discard("its event was erased"), partitions).await?;
-            let mut retry = OptimisticRetry::new();
-            loop {
-                let Some(stored) = self.letters(std::slice::from_ref(&id)).await?.pop().flatten() else {
-                    break;
-                };
-                let event_id = stored.letter.event.id().to_owned();
-                let known = self.locate(&[&event_id]).await?.pop().flatten();
-                let mut transaction = Transaction::durable();
-                transaction.erases = true;
-                remove_letter(&mut transaction, &stored);
-                transaction.guard(domain::ports::engine::Guard::Id(event_id.clone(), known));
-                if known.is_none() {
-                    transaction.write(Write::Tombstone(event_id));
-                }
-                if self.is_committed(&transaction).await? {
-                    if known.is_none() {
-                        erased.push(stored.letter.event);
-                    }
-                    break;
-                }
-                retry.again().await?;
+        let mut after = None;
+        while let Some(letters) = self.every_letter(&mut after).await? {
+            for stored in letters.iter().filter(|stored| stored.letter.event.names(entity)) {
+                erased.extend(self.erase_letter(&stored.letter.id, partitions).await?);
             }
         }
         Ok(erased)
     }
 
-    async fn letters_naming(self, entity: &Entity) -> Result<Vec<String>, StorageFailure> {
-        let index = [Space::of(SpaceKind::DeadLetterOrder)];
-        let (mut named, mut after) = (Vec::new(), None::<Vec<u8>>);
-        loop {
-            let page = self.merged_page(&index, after.as_deref()).await?;
-            let Some(last) = page.last() else { return Ok(named) };
-            after = Some(last.clone());
-            let ids: Vec<String> =
-                page.iter().map(|key| Ok(time_and_id(key)?.1)).collect::<Result<_, StorageFailure>>()?;
-            let letters = self.letters(&ids).await?.into_iter().flatten();
-            let of_entity = letters.filter(|stored| stored.letter.event.names(entity));
-            named.extend(of_entity.map(|stored| stored.letter.id));
+    /// Removes the letters of events whose ids are refused already.
+    pub(crate) async fn remove_erased_letters(self, partitions: u16) -> Result<(), StorageFailure> {
+        let mut after = None;
+        while let Some(letters) = self.every_letter(&mut after).await? {
+            let ids: Vec<&str> = letters.iter().map(|stored| stored.letter.event.id()).collect();
+            for (stored, state) in letters.iter().zip(self.locate(&ids).await?) {
+                if state == Some(IdState::Erased) {
+                    self.erase_letter(&stored.letter.id, partitions).await?;
+                }
+            }
         }
+        Ok(())
+    }
+
+    /// Removes a letter, and refuses the id of its event; the event, if its id was not refused before.
+    async fn erase_letter(self, id: &str, partitions: u16) -> Result<Option<Event>, StorageFailure> {
+        self.change_some(&[id], Request::Discard("its event was erased"), partitions).await?;
+        let mut retry = OptimisticRetry::new();
+        loop {
+            let found = self.letters(&[id.to_owned()]).await?.pop().flatten();
+            let Some(stored) = found else { return Ok(None) };
+            let event_id = stored.letter.event.id().to_owned();
+            let known = self.locate(&[&event_id]).await?.pop().flatten();
+            let mut transaction = Transaction::durable();
+            transaction.erases = true;
+            remove_letter(&mut transaction, &stored);
+            transaction.guard(Guard::Id(event_id.clone(), known));
+            if known.is_none() {
+                transaction.write(Write::Tombstone(event_id));
+            }
+            if self.is_committed(&transaction).await? {
+                return Ok(known.is_none().then_some(stored.letter.event));
+            }
+            retry.again().await?;
+        }
+    }
+
+    /// A page of all letters, behind a key of their order; none at the end.
+    async fn every_letter(self, after: &mut Option<Vec<u8>>) -> Result<Option<Vec<Stored>>, StorageFailure> {
+        let index = [Space::of(SpaceKind::DeadLetterOrder)];
+        let page = self.merged_page(&index, after.as_deref()).await?;
+        let Some(last) = page.last() else { return Ok(None) };
+        *after = Some(last.clone());
+        let ids: Vec<String> =
+            page.iter().map(|key| Ok(time_and_id(key)?.1)).collect::<Result<_, StorageFailure>>()?;
+        Ok(Some(self.letters(&ids).await?.into_iter().flatten().collect()))
     }
 }
 

@@ -25,6 +25,19 @@ const READ_AT_ONCE: usize = 200;
 const BYTES_AT_ONCE: u64 = 4 * 1024 * 1024;
 
 impl Store {
+    /// Removes copies of events whose ids are refused already, from the schedule and the dead letters: for a store that was
+    /// made from a backup which is older than an erasure.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn remove_erased_copies(&self) -> Result<(), StorageFailure> {
+        for partition in self.partitions() {
+            partition.remove_erased_scheduled().await?;
+            partition.remove_erased_letters(self.partition_count()).await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn erase_in(
         &self,
         partition: Partition<'_>,

@@ -22,11 +22,15 @@ pub(super) async fn check(
     findings: &mut Findings,
 ) -> Result<(), StorageFailure> {
     let rows = partition.get(&[Read::all(Space::of(SpaceKind::Group))]).await?.range();
-    let mut known = HashSet::new();
+    let mut known = HashMap::new();
     for (key, value) in rows {
         let Some(name) = findings.readable(text_in(&key))? else { continue };
-        known.insert(name.clone());
-        if let Some(group) = findings.readable(Group::read(&name, value, None))? {
+        let group = findings.readable(Group::read(&name, value, None))?;
+        let segments = group
+            .as_ref()
+            .map(|group| group.row.segments(partition.number, partitions).map(u64::from).collect());
+        known.insert(name, segments);
+        if let Some(group) = group {
             check_group(partition, partitions, &group, findings).await?;
         }
     }
@@ -154,7 +158,7 @@ async fn check_segment(
 /// Rows of groups, or of segments, that do not exist.
 async fn check_strays(
     partition: Partition<'_>,
-    known: &HashSet<String>,
+    known: &HashMap<String, Option<HashSet<u64>>>,
     findings: &mut Findings,
 ) -> Result<(), StorageFailure> {
     const KINDS: [SpaceKind; 9] = [
@@ -172,10 +176,19 @@ async fn check_strays(
     let mut strays = HashSet::new();
     for _ in KINDS {
         for (scope, _) in found.range() {
-            match KeyReader::new(&scope).text() {
-                Some(name) if known.contains(&name) => {}
-                Some(name) => drop(strays.insert(name)),
-                None => findings.add("a scope of a group's rows cannot be read"),
+            let mut reader = KeyReader::new(&scope);
+            let Some(name) = reader.text() else {
+                findings.add("a scope of a group's rows cannot be read");
+                continue;
+            };
+            match (known.get(&name), reader.number()) {
+                (None, _) => drop(strays.insert(name)),
+                (Some(Some(segments)), Some(segment)) if !segments.contains(&segment) => {
+                    findings.add(format!(
+                        "there are rows of the segment {segment} of the group {name:?}, which has none"
+                    ));
+                }
+                _ => {}
             }
         }
     }
