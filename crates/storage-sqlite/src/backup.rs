@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use domain::{StorageFailure, ports::engine::RemovalKind};
+use domain::{
+    StorageFailure,
+    ports::engine::{RemovalKind, SpaceKind},
+};
 use rusqlite::{Connection, backup::Backup};
 
 use crate::{
@@ -307,6 +310,9 @@ fn begin_epoch(path: &Path, replaced: &Replaced, now_micros: i64) -> Result<(), 
     state.generation = state.generation.max(replaced.generation) + 1;
     // What is in the log may still be unindexed; the index goes by position and does not mind the gap.
     state.head = next;
+    // Leases of the old generation are over by themselves. Consumers of that time would still be dealt their shares.
+    let consumers = "DELETE FROM row WHERE space = ?1";
+    transaction.execute(consumers, [SpaceKind::Consumer.number()]).map_err(sqlite)?;
     let (mut kinds, mut tail) = (Kinds::default(), Tail::default());
     let mut change = Change::new(&transaction, state, &mut kinds, &mut tail, now_micros);
     erase_again(&mut change, replaced)?;

@@ -12,8 +12,8 @@
 //! | `replay` | position, how often and when it was last replayed | beside the events, never in them |
 //! | `row` | space, scope and key → value | everything else: groups, leases, lanes, dead letters, replays, the schedule, checkpoints, schemas, counters |
 //!
-//! Times are microseconds of the Unix epoch, rounded down; the head holds the exact timestamp. Differences in
-//! `posting.rest` are unsigned LEB128, each from the position before it.
+//! Times are microseconds of the Unix epoch, rounded down; the head holds the exact timestamp, and `replay.at` is exact, in
+//! RFC 3339. Differences in `posting.rest` are unsigned LEB128, each from the position before it.
 //!
 //! `row.space` is the number of a [`SpaceKind`](domain::ports::engine::SpaceKind); scopes and keys are built by
 //! [`key`](domain::ports::engine::rows::key). Views named `consumer_group`, `segment`, `dead_letter` and so on show the rows
@@ -82,7 +82,7 @@ const TABLES: &str = "
     CREATE TABLE replay (
         seq   INTEGER PRIMARY KEY,
         count INTEGER NOT NULL,
-        at    INTEGER NOT NULL
+        at    TEXT    NOT NULL
     );
     CREATE TABLE row (
         space INTEGER NOT NULL,

@@ -13,7 +13,8 @@ use domain::{
     ports::{
         AppendOutcome, CommitOutcome, DeadLetterQuery, DeadLetterStore, EventStore, GroupHolds, GroupStore,
         Keeps, LeaseRequest, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate,
-        ScheduleOutcome, ScheduleStore, SegmentCommit, StatSample, StatsStore, TrimRequest, engine::SpaceKind,
+        ScheduleOutcome, ScheduleStore, SegmentCommit, StatSample, StatsStore, TrimRequest,
+        engine::SpaceKind,
     },
     retention::RetentionRule,
 };
@@ -236,7 +237,7 @@ async fn what_was_erased_after_a_backup_does_not_come_back_beside_the_log() {
 async fn verification_finds_every_fault_beside_the_log() {
     let of = |kind: SpaceKind| format!("WHERE space = {}", kind.number());
     let scope = |segment: u16| format!("SET scope = CAST(x'6700' || '{segment:020}' AS BLOB)");
-    let event = |text: &str| format!("SET value = CAST({text} AS BLOB)");
+    let bytes = |text: &str| format!("SET value = CAST({text} AS BLOB)");
     for (fault, set, kind) in [
         ("a row of no segment", scope(1), SpaceKind::Blocked),
         ("a row of no group", "SET scope = CAST('h' || substr(scope, 2) AS BLOB)".into(), SpaceKind::Blocked),
@@ -244,10 +245,18 @@ async fn verification_finds_every_fault_beside_the_log() {
         ("a lane miscounted", "SET value = '7'".into(), SpaceKind::LaneSize),
         ("a segment lost", String::new(), SpaceKind::Segment),
         ("references damaged", "SET value = replace(value, '[', '[[')".into(), SpaceKind::Lane),
-        ("a dead letter damaged", event("replace(value, 'note', 'nota')"), SpaceKind::DeadLetterEvent),
-        ("a dead letter in no state", "SET value = json_set(value, '$.state', 'lost')".into(), SpaceKind::DeadLetter),
-        ("a scheduled event damaged", event("value || ' '"), SpaceKind::Scheduled),
-        ("a group that cannot be read", "SET value = json_set(value, '$.spec.key', 'x')".into(), SpaceKind::Group),
+        ("a dead letter damaged", bytes("replace(value, 'note', 'nota')"), SpaceKind::DeadLetterEvent),
+        (
+            "a dead letter in no state",
+            "SET value = json_set(value, '$.state', 'lost')".into(),
+            SpaceKind::DeadLetter,
+        ),
+        ("a scheduled event damaged", bytes("value || ' '"), SpaceKind::Scheduled),
+        (
+            "a group that cannot be read",
+            "SET value = json_set(value, '$.spec.key', 'x')".into(),
+            SpaceKind::Group,
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder).await;

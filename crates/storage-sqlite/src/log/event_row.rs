@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use crate::{
     connection::execute,
     failure::sqlite,
-    state::{PARTITION, from_micros, micros},
+    state::{PARTITION, from_micros},
 };
 
 /// An event row, or what is wrong with it.
@@ -73,14 +73,14 @@ impl<'a> Assembler<'a> {
         };
         let replayed = if self.any_replays { self.replayed(row.seq)? } else { None };
         let (replay_count, last_replay_at) = match replayed {
-            Some((count, at)) => (count, Some(from_micros(at))),
+            Some((count, at)) => (count, Some(instant(&at)?)),
             None => (0, None),
         };
         let position = Position::new(PARTITION, row.seq);
         Ok(Ok(StoredEvent { event, position, stored_at, replay_count, last_replay_at }))
     }
 
-    fn replayed(&self, seq: u64) -> Result<Option<(u32, i64)>, StorageFailure> {
+    fn replayed(&self, seq: u64) -> Result<Option<(u32, String)>, StorageFailure> {
         self.connection
             .prepare_cached("SELECT count, at FROM replay WHERE seq = ?1")
             .and_then(|mut statement| {
@@ -88,6 +88,10 @@ impl<'a> Assembler<'a> {
             })
             .map_err(sqlite)
     }
+}
+
+fn instant(text: &str) -> Result<Timestamp, StorageFailure> {
+    text.parse().map_err(|_| StorageFailure::Corrupt(format!("{text:?} is no instant")))
 }
 
 /// Raises the replay counts of events by one, each once. Only positions that still hold an event get a count.
@@ -101,7 +105,7 @@ pub(crate) fn count_replays(
             connection,
             "INSERT INTO replay (seq, count, at) SELECT seq, 1, ?2 FROM event WHERE seq = ?1 \
              ON CONFLICT (seq) DO UPDATE SET count = count + 1, at = excluded.at",
-            (*sequence as i64, micros(at)),
+            (*sequence as i64, at.to_string()),
         )?;
     }
     Ok(())

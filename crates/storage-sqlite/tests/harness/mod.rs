@@ -7,8 +7,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use conformance::{Faults, Harness, ManualClock, Storage, Stores};
-use domain::{Position, ports::Keeps};
+use conformance::{EngineHarness, EngineStorage, Faults, Harness, ManualClock, Storage, Stores};
+use domain::{
+    Position,
+    ports::{Keeps, StorageEngine},
+};
 use rusqlite::Connection;
 use storage_sqlite::{SqliteEngine, SqliteOptions};
 use store::Store;
@@ -27,6 +30,13 @@ impl Harness for SqliteHarness {
 
     async fn fresh_keeping(&self, clock: ManualClock, keeps: Keeps) -> Option<Box<dyn Storage>> {
         Some(Box::new(self.file(clock, keeps)))
+    }
+}
+
+#[async_trait]
+impl EngineHarness for SqliteHarness {
+    async fn fresh(&self, clock: ManualClock) -> Box<dyn EngineStorage> {
+        Box::new(self.file(clock, Keeps::History))
     }
 }
 
@@ -54,9 +64,8 @@ struct File {
     _folder: TempDir,
 }
 
-#[async_trait]
-impl Storage for File {
-    async fn open(&self) -> Arc<dyn Stores> {
+impl File {
+    async fn engine(&self) -> SqliteEngine {
         let options = SqliteOptions {
             clock: Arc::new(self.clock.clone()),
             tail_events: self.tail_events,
@@ -64,11 +73,35 @@ impl Storage for File {
             keeps: self.keeps,
             ..SqliteOptions::new(&self.path)
         };
-        Arc::new(Store::new(SqliteEngine::create(options).await.unwrap()))
+        SqliteEngine::create(options).await.unwrap()
+    }
+}
+
+#[async_trait]
+impl Storage for File {
+    async fn open(&self) -> Arc<dyn Stores> {
+        Arc::new(Store::new(self.engine().await))
     }
 
     fn faults(&self) -> Option<&dyn Faults> {
         Some(self)
+    }
+}
+
+#[async_trait]
+impl EngineStorage for File {
+    async fn open(&self) -> Arc<dyn StorageEngine> {
+        Arc::new(self.engine().await)
+    }
+
+    fn faults(&self) -> Option<&dyn Faults> {
+        Some(self)
+    }
+
+    async fn holds_bytes(&self, bytes: &[u8]) -> Option<bool> {
+        let files = [self.path.clone(), self.path.with_extension("db-wal")];
+        let mut contents = files.iter().map(|file| std::fs::read(file).unwrap_or_default());
+        Some(contents.any(|file| file.windows(bytes.len()).any(|window| window == bytes)))
     }
 }
 

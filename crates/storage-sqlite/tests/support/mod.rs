@@ -105,11 +105,11 @@ pub(crate) async fn store(folder: &TempDir) -> SqliteStore {
     SqliteStore::create(options(folder)).await.unwrap()
 }
 
-pub(crate) async fn append(store: &Store, events: &[Event]) -> Vec<AppendOutcome> {
+pub(crate) async fn append(store: &SqliteStore, events: &[Event]) -> Vec<AppendOutcome> {
     store.append(events, Atomicity::Each).await.unwrap()
 }
 
-pub(crate) async fn read_all(store: &Store) -> Result<Vec<String>, EventStoreError> {
+pub(crate) async fn read_all(store: &SqliteStore) -> Result<Vec<String>, EventStoreError> {
     let mut request = ReadRequest::new(Filter::default(), 1000);
     let mut ids = Vec::new();
     loop {
