@@ -15,8 +15,8 @@ use domain::{
     ports::{
         Atomicity, StorageEngine, VerifyReport,
         engine::{
-            Appended, Checked, EngineInfo, Entry, IdState, Outcome, PartitionState, Read, Removal, Removed,
-            Scan, ScanPage, Snapshot, Transaction,
+            Appended, Checked, EngineInfo, EngineLimits, Entry, IdState, Outcome, PartitionState, Read,
+            Removal, Removed, Scan, ScanPage, Snapshot, Transaction,
         },
     },
 };
@@ -33,13 +33,13 @@ pub trait EngineHook: Send + Sync + 'static {
         Ok(())
     }
 
-    /// After a call that was made and succeeded. Where this fails, the answer is lost.
+    /// After a call that was made, whatever came of it. Where this fails, the answer is lost.
     async fn after(&self, call: &EngineCall<'_>) -> Result<(), StorageFailure> {
         let _ = call;
         Ok(())
     }
 
-    /// What is performed instead of a transaction, be it of a commit, an append, or a removal.
+    /// The transaction that is performed instead, be it of a commit, an append, or a removal.
     fn transaction(&self, transaction: &Transaction) -> Transaction {
         transaction.clone()
     }
@@ -151,12 +151,21 @@ pub trait EngineHook: Send + Sync + 'static {
 pub struct FaultyEngine<H> {
     engine: Arc<dyn StorageEngine>,
     hook: Arc<H>,
+    info: EngineInfo,
 }
 
 impl<H: EngineHook> FaultyEngine<H> {
     /// Puts a hook around an engine.
     pub fn new(engine: Arc<dyn StorageEngine>, hook: Arc<H>) -> Self {
-        Self { engine, hook }
+        let info = engine.info().clone();
+        Self { engine, hook, info }
+    }
+
+    /// Says that calls may ask for this much alone.
+    #[must_use]
+    pub fn with_limits(mut self, limits: EngineLimits) -> Self {
+        self.info.limits = limits;
+        self
     }
 
     async fn around<T: Send>(
@@ -165,16 +174,16 @@ impl<H: EngineHook> FaultyEngine<H> {
         made: impl Future<Output = Result<T, StorageFailure>> + Send,
     ) -> Result<T, StorageFailure> {
         self.hook.before(&call).await?;
-        let answer = made.await?;
+        let answer = made.await;
         self.hook.after(&call).await?;
-        Ok(answer)
+        answer
     }
 }
 
 #[async_trait]
 impl<H: EngineHook> StorageEngine for FaultyEngine<H> {
     fn info(&self) -> &EngineInfo {
-        self.engine.info()
+        &self.info
     }
 
     async fn state(&self, partition: u16) -> Result<PartitionState, StorageFailure> {

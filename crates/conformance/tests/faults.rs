@@ -1,4 +1,4 @@
-//! What a script of faults does to an engine's calls, and what is told of them.
+//! The faulty engine: scripts of faults, and what a call is about.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod naive;
@@ -13,7 +13,7 @@ use domain::{
     StorageFailure,
     ports::{
         Atomicity, StorageEngine,
-        engine::{Appended, Guard, Read, RowId, Space, SpaceKind, Transaction},
+        engine::{Appended, EngineLimits, Guard, Read, RowId, Space, SpaceKind, Transaction},
     },
 };
 use naive::Naive;
@@ -78,6 +78,14 @@ async fn a_partition_out_of_reach_fails_alone() {
     assert!(engine.state(0).await.is_ok());
     script.is_away(true);
     assert!(engine.state(1).await.is_err() && engine.occupied().await.is_err());
+}
+
+#[tokio::test]
+async fn limits_are_what_a_test_says() {
+    let engine = Naive::new(ManualClock::default(), 1).open().await;
+    let limits = EngineLimits { append_events: 3, ..engine.info().limits };
+    let faulty = FaultyEngine::new(Arc::clone(&engine), Arc::new(FaultScript::new())).with_limits(limits);
+    assert_eq!((faulty.info().limits, faulty.info().store), (limits, engine.info().store));
 }
 
 #[test]

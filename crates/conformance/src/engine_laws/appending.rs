@@ -65,7 +65,7 @@ pub async fn append_whose_guard_does_not_hold_changes_nothing(h: &impl EngineHar
         assert_eq!(bench.ids().await, ["before-0"]);
         assert_eq!(bench.state().await, before);
     }
-    // What was refused may be stored later.
+    // The same events may be stored later.
     assert_eq!(bench.store(&Draft::many("e", 2)).await.len(), 2);
 }
 
@@ -115,7 +115,7 @@ pub async fn append_answers_repeats_within_a_batch(h: &impl EngineHarness) {
     assert_eq!(bench.ids().await, ["one", "other"]);
 }
 
-/// Across batches it is the same; what contradicts a conflict may be what is stored.
+/// Across batches the answers are the same. An event that contradicts a conflict may have the content of the log.
 pub async fn append_answers_repeats_of_what_is_stored(h: &impl EngineHarness) {
     let mut bench = EngineBench::new(h).await;
     let draft = Draft::new("one");
@@ -245,7 +245,7 @@ pub async fn stored_times_never_fall(h: &impl EngineHarness) {
     assert_eq!(times[0], noon + Duration::from_secs(10));
 }
 
-/// What was answered as stored is there when every handle was closed, and its storage started again.
+/// A stored batch and its transaction are there after every handle was closed and the storage was started again.
 pub async fn an_append_survives_the_last_handle(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let mut with = Transaction::new();

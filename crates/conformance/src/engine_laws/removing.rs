@@ -40,7 +40,7 @@ async fn verified(bench: &EngineBench) -> VerifyReport {
     bench.engine.verify(bench.partition, &|_| {}).await.expect("verify")
 }
 
-/// What is removed is found no more, by position, id, or any filter; the counts go with it, and a trim is noted.
+/// Removed events are found no more, by position, id, or any filter. The counts go with them, and a trim is noted.
 pub async fn remove_takes_events_from_the_log_and_every_index(h: &impl EngineHarness) {
     for kind in KINDS {
         let bench = EngineBench::new(h).await;
@@ -196,7 +196,7 @@ pub async fn verify_finds_an_index_entry_without_its_event(h: &impl EngineHarnes
     assert_eq!(bench.ids().await, ["e0", "e1", "e2", "e3"]);
 }
 
-/// An event whose bytes are not what was written is found.
+/// An event with damaged bytes is found.
 pub async fn verify_finds_bytes_that_are_damaged(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let sequences = five(&bench).await;

@@ -1,4 +1,4 @@
-//! Laws of rows: what is read, in which order, and that names are never confused.
+//! Laws of rows: reads and their order, and names that are never confused.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -227,7 +227,7 @@ pub async fn put_delete_and_clear_change_what_they_name_alone(h: &impl EngineHar
     }
 }
 
-/// Within a transaction, writes are made in their order: what is put after a clear or a delete stays, what was put before goes.
+/// A transaction makes its writes in their order: rows that are put before a clear or a delete go, and rows put after it stay.
 pub async fn rows_that_are_put_after_a_clear_stay(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     for (kind, value) in [(SpaceKind::Lane, "v"), (SpaceKind::DeadLetterState, "")] {

@@ -348,7 +348,7 @@ impl Run {
         }
     }
 
-    /// What is there at the end, seen from a new handle, is what the model says.
+    /// At the end a new handle finds the rows of the model.
     async fn finish(&mut self) {
         let engine = self.bench.storage.open().await;
         for (partition, model) in (0..).zip(&self.models) {

@@ -224,7 +224,7 @@ pub async fn guards_on_ids_tell_all_three_states(h: &impl EngineHarness) {
     assert_eq!(bench.text(&number()).await.as_deref(), Some("1"));
 }
 
-/// A guard on the generation holds for the one that is told, and for no other.
+/// A guard on the generation holds for the generation that `state` tells, and for no other.
 pub async fn a_guard_on_the_generation_holds_for_it_alone(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let generation = bench.state().await.generation;

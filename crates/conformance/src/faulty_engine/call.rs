@@ -37,7 +37,7 @@ pub enum EngineRequest<'a> {
         batch: &'a [Event],
         /// Whether they are all or nothing.
         atomicity: Atomicity,
-        /// What is performed with them.
+        /// The transaction that goes with them.
         with: &'a Transaction,
     },
     /// To remove.

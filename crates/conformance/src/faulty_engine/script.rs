@@ -60,7 +60,7 @@ impl FaultScript {
         Self { takes, ..Self::default() }
     }
 
-    /// Plans what becomes of the next call that is concerned, after those that were planned before.
+    /// Plans a fault for the next call that is concerned. Faults come in the order in which they were planned.
     pub fn plan(
         &self,
         concerns: impl Fn(&EngineCall<'_>) -> bool + Send + Sync + 'static,
@@ -92,7 +92,7 @@ impl FaultScript {
         };
     }
 
-    /// The names of the calls so far, also of those that failed.
+    /// The names of the calls so far, failed calls included.
     pub fn calls(&self) -> Vec<&'static str> {
         self.inner().calls.clone()
     }

@@ -91,7 +91,7 @@ pub async fn a_group_refuses_another_key_or_number_of_segments(h: &impl Harness)
     assert_eq!(bench.store.groups().await.unwrap(), [first]);
 }
 
-/// Whoever asks for another key or number of segments is told what exists, in the same words by every store.
+/// A caller that asks for another key or number of segments learns what exists, in the same words from every store.
 pub async fn a_group_that_differs_is_described(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let mut keys = vec![GroupKey::Event];

@@ -203,7 +203,7 @@ pub async fn shares_are_even_over_all_partitions(h: &impl Harness) {
         assert_eq!(made.segments, asked.segments);
         for consumers in 1..=names.len() {
             let alive = || names[..consumers].iter().map(String::as_str);
-            // The newest is seen; then the others give back what is his.
+            // The newest consumer is seen first; then the others give back its share.
             bench.lease(group, &names[consumers - 1]).await;
             for name in alive() {
                 let leases = bench.lease(group, name).await;

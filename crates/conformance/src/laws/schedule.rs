@@ -174,7 +174,7 @@ pub async fn an_id_is_scheduled_once(h: &impl Harness) {
     assert_eq!(bench.waiting().await, ["e"]);
 }
 
-/// Where an id waits and is in the log as well, what is in the log decides, not what waits.
+/// Where an id waits and is in the log as well, the event in the log decides.
 pub async fn what_is_in_the_log_decides_for_an_id_that_waits(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let changed = |id: &str| Draft::new(id).with("data", 1);

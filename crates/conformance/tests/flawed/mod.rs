@@ -26,7 +26,7 @@ pub(crate) enum Fault {
     IgnoresGenerations,
     /// Guards on ids are not judged.
     IgnoresGuardsOnIds,
-    /// A row that is there is taken for the one that was named.
+    /// A guard on a value holds for any value.
     TakesAnyValue,
     /// Guards of later steps are not judged: their steps are performed.
     PerformsEveryStep,
@@ -36,7 +36,7 @@ pub(crate) enum Fault {
     NamesTheFirstGuard,
     /// Additions are read and then written.
     LosesAdditions,
-    /// What is taken away is added.
+    /// Negative amounts are added as positive ones.
     AddsNoNegatives,
     /// Spaces are not cleared.
     ForgetsToClear,
@@ -84,11 +84,11 @@ pub(crate) enum Fault {
     TellsTheStateTooLate,
     /// Events that are not there are left out.
     LeavesOutWhatIsMissing,
-    /// What was erased is unknown.
+    /// Erased ids are unknown.
     ForgetsErasures,
     /// The upper bound of a count is exclusive.
     CountsShort,
-    /// Whoever waits for a change sleeps until the end.
+    /// A caller that waits for a change sleeps until its timeout.
     NeverWakes,
     /// Erasing is trimming.
     TrimsInsteadOfErasing,

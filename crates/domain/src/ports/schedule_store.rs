@@ -62,7 +62,7 @@ impl ScheduleStoreError {
 /// - An event that is not due MUST NOT be appended.
 /// - An event whose id came into the log meanwhile MUST leave the schedule without being appended again.
 /// - `schedule` of the same id and content MUST be `AlreadyScheduled` or `AlreadyStored`, of other content `Conflict`.
-/// - Where an id waits and is in the log as well, what is in the log MUST decide.
+/// - Where an id waits and is in the log as well, the event in the log MUST decide.
 /// - A cancelled event MUST NOT be appended; cancelling what is not there MUST answer false.
 /// - `scheduled` MUST give the earliest first.
 /// - `erase` MUST remove scheduled events that name the entity too, and refuse their ids.
