@@ -16,7 +16,7 @@ impl From<AppError> for CliError {
             AppError::Invalid(error) => error.into(),
             AppError::NotFound(error) => error.into(),
             AppError::Conflict(error) => error.into(),
-            AppError::Store(error) => error.into(),
+            AppError::Store(error) => (*error).into(),
             AppError::Events(error) => error.into(),
             AppError::Groups(error) => error.into(),
             AppError::Checkpoints(error) => error.into(),

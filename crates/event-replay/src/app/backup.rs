@@ -9,6 +9,7 @@ pub use crate::adapters::sqlite::Restored;
 use super::{
     confirmation::Confirmation,
     error::{AppError, InvalidRequest},
+    store::StoreError,
 };
 use crate::{
     adapters::{self, Adapter},
@@ -56,7 +57,7 @@ pub fn confirmation(settings: &Settings, from: &Path) -> Result<Option<Confirmat
 /// When the store is no file, the backup is none or damaged, or another process has the store open.
 pub async fn restore(settings: &Settings, from: &Path, replace: bool) -> Result<Restored, RestoreError> {
     let path = file(settings)?;
-    let options = settings.open_options().map_err(|error| AppError::Store(error.into()))?;
+    let options = settings.open_options().map_err(StoreError::from).map_err(AppError::from)?;
     let namespace = settings.store.location().namespace();
     Ok(adapters::sqlite::restore(path, namespace, options, from, replace).await?)
 }

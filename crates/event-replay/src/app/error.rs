@@ -25,7 +25,7 @@ pub enum AppError {
     Conflict(#[from] Conflict),
     /// The store could not be opened.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(Box<StoreError>),
     /// The log failed.
     #[error(transparent)]
     Events(#[from] EventStoreError),
@@ -61,6 +61,12 @@ pub enum AppError {
     /// A replay, a redrive or retention failed.
     #[error(transparent)]
     Replay(#[from] ReplayError),
+}
+
+impl From<StoreError> for AppError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Box::new(error))
+    }
 }
 
 /// A request that makes no sense.

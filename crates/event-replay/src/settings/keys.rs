@@ -7,6 +7,7 @@ pub(crate) struct Key {
     /// Environment variables beside the regular one, which is `EVENT_REPLAY_` and the name in capitals.
     pub(crate) aliases: &'static [&'static str],
     /// What holds when nobody says otherwise; none: unset.
+    #[cfg_attr(not(feature = "app"), allow(dead_code, reason = "settings from files alone have defaults"))]
     pub(crate) default: Option<&'static str>,
 }
 
@@ -50,6 +51,7 @@ pub(crate) const KEYS: &[Key] = &[
 ];
 
 /// The bounds that a type pattern's retention may have.
+#[cfg(feature = "app")]
 pub(crate) const RETENTION_BOUNDS: &[&str] = &["max_age", "max_events", "max_bytes"];
 
 impl Key {

@@ -30,7 +30,7 @@ pub(super) async fn checks(store: &StoreHandle, settings: &Settings) -> Result<V
     let mut checks = vec![Check::new("store", Status::Pass, reached).observed(info.events, "events")];
     match store.adapter() {
         Adapter::Redis(server) => {
-            checks.extend(adapters::redis::checks(server).await.map_err(EventStoreError::from)?)
+            checks.extend(adapters::redis::checks(server).await.map_err(EventStoreError::from)?);
         }
         Adapter::Sqlite(_) | Adapter::Memory => {
             checks.push(writable(settings));
