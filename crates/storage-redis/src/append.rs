@@ -4,149 +4,184 @@
 //! so, changes nothing, and the call is made again. So it is with ids that are known already: the function names them, and
 //! what is left of the batch is sent once more.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, slice, time::Duration};
 
 use domain::{
-    Event, Position, StorageFailure,
+    Event, StorageFailure,
+    batch::{Resolution, known_outcome},
     event::head,
-    ports::{AppendOutcome, Atomicity, Keeps},
+    ports::{
+        AppendOutcome, Atomicity, Keeps,
+        engine::{Appended, Durability, IdState, Outcome, Transaction},
+    },
 };
 use redis::{Cmd, Value};
 
 use crate::{
+    dictionary::Posted,
     failure::shape,
     functions,
     hints::Kind,
     keys::{Digest, Long, chunk_of},
     partition::{Known, Partition},
-    state::position,
-    write::{Write, text},
+    program::Program,
+    reply::text,
 };
 
 /// Most events of one call: indices into a batch are bytes, and a call should not hold the server up.
 pub(crate) const MAX_BATCH_EVENTS: usize = 200;
 /// Most bytes of one call, but for a single event.
 pub(crate) const MAX_BATCH_BYTES: usize = 1024 * 1024;
-/// How often a call is made again because somebody else was quicker.
+/// How often a call is made again because another caller was quicker.
 const MOST_TRIES: usize = 100;
 /// Fields that a bucket of the dictionary has on average before one is split; its compact encoding ends at 128.
 const FILL: u64 = 48;
 /// Buckets that are split in one step.
 const SPLIT_AT_ONCE: u32 = 16;
+/// What stands in the dictionary for the id of an erased event.
+pub(crate) const ERASED: &str = "x";
 
 /// What the function answered.
 enum Answer {
     /// The events stand behind this sequence, in order.
-    Stored { base: u64, fields: u64 },
+    Stored { base: u64, fields: u64, epoch: u64 },
     /// Nothing was written; this is known of these events, by their index.
     Known(Vec<(usize, Value)>),
     /// Nothing was written; the caller's picture was old and is mended.
     Moved,
     /// Nothing was written; what the caller remembered of the terms did not hold and is mended.
-    Unsure,
-    /// Nothing was written; this guard of the write that was to go with it did not hold.
-    Refused,
+    StaleHints,
+    /// Nothing was written; this guard of what was to go with it did not hold.
+    Refused(usize),
 }
 
-/// Where a batch was refused because the write that was to go with it would not hold any more.
-#[derive(Debug)]
-pub(crate) struct Overtaken;
-
 impl Partition {
-    /// Appends a batch, and does a guarded write in the same step once anything of it is stored.
-    pub(crate) async fn append_batch(
+    /// Appends a batch, and performs a transaction in the same step.
+    pub(crate) async fn append(
         &self,
         batch: &[Event],
         atomicity: Atomicity,
-        also: Option<&Write>,
-    ) -> Result<Result<Vec<AppendOutcome>, Overtaken>, StorageFailure> {
-        let mut work = Work::new(batch, atomicity);
-        if work.is_contradictory() {
-            self.look_up(&mut work).await?;
-            return Ok(Ok(work.outcomes()));
-        }
+        with: &Transaction,
+    ) -> Result<Appended, StorageFailure> {
+        let mut resolution = Resolution::new(batch, atomicity);
+        // What goes with events that wait for copies waits too; what only moves something that was confirmed need not.
+        let must_be_copied = with.is_nothing() || with.durability == Durability::Replicated;
         let mut epoch = None;
+        if resolution.is_contradictory() {
+            self.look_up(&mut resolution, batch).await?;
+            return self.perform_alone(with, resolution.outcomes()).await;
+        }
         for _ in 0..MOST_TRIES {
-            let pending = work.pending();
-            if work.is_refused() {
-                return Ok(Ok(work.outcomes()));
+            let pending = resolution.pending();
+            if resolution.is_refused() {
+                return self.perform_alone(with, resolution.outcomes()).await;
             }
             if pending.is_empty() {
-                // What goes along was confirmed before it did.
-                if let (None, Some(epoch)) = (also, epoch) {
+                if let (true, Some(epoch)) = (must_be_copied, epoch) {
                     self.until_copied(epoch).await?;
                 }
-                return Ok(Ok(work.outcomes()));
+                return self.perform_alone(with, resolution.outcomes()).await;
             }
-            let known = self.known().await?;
-            let answer = self.call_append(known, batch, &pending, also).await?;
-            // A picture of another log epoch than the server's would have been old. Of several the first counts: what it had
-            // may be gone in the next.
-            if matches!(answer, Answer::Stored { .. } | Answer::Known(_)) {
-                epoch.get_or_insert(known.epoch);
-            }
-            match answer {
-                Answer::Moved | Answer::Unsure => {}
-                Answer::Refused => return Ok(Err(Overtaken)),
-                Answer::Stored { base, fields } => {
+            let known = self.known();
+            match self.call_append(known, batch, &pending, with).await? {
+                Answer::Moved | Answer::StaleHints => {}
+                Answer::Refused(guard) => return Ok(Appended::Refused { guard }),
+                Answer::Stored { base, fields, epoch: stored_in } => {
                     self.learn_head(base + pending.len() as u64);
                     for (at, index) in pending.iter().enumerate() {
-                        work.settle(*index, AppendOutcome::Stored(position(base + 1 + at as u64)));
+                        let position = self.position(base + 1 + at as u64);
+                        resolution.settle(*index, AppendOutcome::Stored(position));
                     }
                     self.grow(fields).await;
                     self.train(pending.len() as u64).await;
-                }
-                Answer::Known(known) => {
-                    for (at, value) in known {
-                        let Some(index) = pending.get(at).copied() else { return Err(shape("an append")) };
-                        if let Some(outcome) = self.known_outcome(&batch[index], &value).await? {
-                            work.settle(index, outcome);
-                        }
+                    if must_be_copied {
+                        // Of several epochs the first counts: what it had may be gone in the next.
+                        self.until_copied(*epoch.get_or_insert(stored_in)).await?;
                     }
+                    return Ok(Appended::Done(resolution.outcomes()));
+                }
+                Answer::Known(found) => {
+                    // A picture of another log epoch than the server's would have been old.
+                    epoch.get_or_insert(known.epoch);
+                    let events: Vec<(usize, &Value)> = found
+                        .iter()
+                        .map(|(at, value)| Some((*pending.get(*at)?, value)))
+                        .collect::<Option<_>>()
+                        .ok_or_else(|| shape("an append"))?;
+                    self.settle_known(&mut resolution, batch, &events).await?;
                 }
             }
         }
-        Err(StorageFailure::Busy { waited: std::time::Duration::ZERO })
+        Err(StorageFailure::Busy { waited: Duration::ZERO })
     }
 
-    /// What an event is to the one that has its id; none where that one went meanwhile.
-    pub(crate) async fn known_outcome(
+    /// Performs what was to go with a batch of which nothing is stored.
+    async fn perform_alone(
         &self,
-        event: &Event,
-        value: &Value,
-    ) -> Result<Option<AppendOutcome>, StorageFailure> {
-        let Some(value) = text(value) else { return Err(shape("the place of an id")) };
-        if value == ERASED {
-            return Ok(Some(AppendOutcome::Erased));
+        with: &Transaction,
+        outcomes: Vec<AppendOutcome>,
+    ) -> Result<Appended, StorageFailure> {
+        match self.commit(slice::from_ref(with)).await?.pop() {
+            Some(Outcome::Refused { guard }) => Ok(Appended::Refused { guard }),
+            _ => Ok(Appended::Done(outcomes)),
         }
-        let sequence: u64 = value.parse().map_err(|_| shape("the place of an id"))?;
-        let Some(json) = self.stored_json(sequence).await? else { return Ok(None) };
-        Ok(Some(if domain::event::same_content(&json, event.json()) {
-            AppendOutcome::AlreadyStored(position(sequence))
-        } else {
-            AppendOutcome::Conflict(position(sequence))
-        }))
     }
 
-    /// What would become of an all-or-nothing batch now, as far as it is known: what is not is not stored. Stores nothing.
-    pub(crate) async fn check_batch(&self, batch: &[Event]) -> Result<Vec<AppendOutcome>, StorageFailure> {
-        let mut work = Work::new(batch, Atomicity::AllOrNothing);
-        self.look_up(&mut work).await?;
-        Ok(work.outcomes())
-    }
-
-    /// Settles what is stored or erased of a batch, and stores nothing.
-    async fn look_up(&self, work: &mut Work<'_>) -> Result<(), StorageFailure> {
-        let ids: Vec<Digest> = work.batch.iter().map(|event| Digest::of_id(event.id())).collect();
-        for (index, value) in self.values_of(&ids).await?.iter().enumerate() {
-            if *value == Value::Nil {
-                continue;
-            }
-            if let Some(outcome) = self.known_outcome(&work.batch[index], value).await? {
-                work.settle(index, outcome);
+    /// Settles events whose ids the dictionary has, in one round trip. One whose event went meanwhile is looked up again.
+    async fn settle_known(
+        &self,
+        resolution: &mut Resolution<'_>,
+        batch: &[Event],
+        found: &[(usize, &Value)],
+    ) -> Result<(), StorageFailure> {
+        let mut states = Vec::with_capacity(found.len());
+        for (index, value) in found {
+            states.push((*index, id_state(value)?.ok_or_else(|| shape("the place of an id"))?));
+        }
+        let sequences: Vec<u64> = states
+            .iter()
+            .filter_map(|(_, state)| match state {
+                IdState::Stored(sequence) => Some(*sequence),
+                IdState::Erased => None,
+            })
+            .collect();
+        let entries = self.entries_at(&sequences).await?;
+        let texts: HashMap<u64, &str> = entries
+            .iter()
+            .map(|entry| (entry.sequence, entry.event.as_ref().map_or("", |event| event.json())))
+            .collect();
+        for (index, state) in states {
+            let stored = match state {
+                IdState::Stored(sequence) => texts.get(&sequence).copied(),
+                IdState::Erased => None,
+            };
+            let Some(event) = batch.get(index) else { return Err(shape("an append")) };
+            if let Some(outcome) = known_outcome(event, state, self.number(), stored) {
+                resolution.settle(index, outcome);
             }
         }
         Ok(())
+    }
+
+    /// Settles what is stored or erased of a batch, and stores nothing.
+    async fn look_up(&self, resolution: &mut Resolution<'_>, batch: &[Event]) -> Result<(), StorageFailure> {
+        let ids: Vec<Digest> = batch.iter().map(|event| Digest::of_id(event.id())).collect();
+        let values = self.values_of(&ids).await?;
+        let found: Vec<(usize, &Value)> =
+            values.iter().enumerate().filter(|(_, value)| **value != Value::Nil).collect();
+        self.settle_known(resolution, batch, &found).await
+    }
+
+    /// What is known of ids.
+    pub(crate) async fn locate(&self, ids: &[&str]) -> Result<Vec<Option<IdState>>, StorageFailure> {
+        let mut found = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(IDS_AT_ONCE) {
+            let digests: Vec<Digest> = ids.iter().map(|id| Digest::of_id(id)).collect();
+            for value in self.values_of(&digests).await? {
+                found.push(id_state(&value)?);
+            }
+        }
+        Ok(found)
     }
 
     async fn call_append(
@@ -154,12 +189,12 @@ impl Partition {
         known: Known,
         batch: &[Event],
         pending: &[usize],
-        also: Option<&Write>,
+        with: &Transaction,
     ) -> Result<Answer, StorageFailure> {
         let events: Vec<&Event> = pending.iter().filter_map(|index| batch.get(*index)).collect();
         let terms = Terms::of(&events, self.keeps() == Keeps::History);
         let kinds = self.hints().kinds(terms.shorts.iter().map(|(digest, indices)| (*digest, indices.len())));
-        let command = self.append_command(known, &events, &terms, &kinds, also);
+        let command = self.append_command(known, &events, &terms, &kinds, with);
         let answer = self.link().call_command(&command).await?;
         self.read_append(answer, &terms)
     }
@@ -170,7 +205,7 @@ impl Partition {
         events: &[&Event],
         terms: &Terms,
         kinds: &[Kind],
-        also: Option<&Write>,
+        with: &Transaction,
     ) -> Cmd {
         let n = events.len() as u64;
         let chunk = match chunk_of(known.head + 1) {
@@ -181,7 +216,9 @@ impl Partition {
         let keys = self.keys();
         let both = kinds.iter().filter(|kind| **kind == Kind::Either).count();
         let own_keys = 4 + terms.longs.len() + kinds.len() + both + events.len();
-        let theirs = also.map_or(&[][..], Write::keys);
+        let transactions = if with.is_nothing() { &[][..] } else { slice::from_ref(with) };
+        let program = Program::of(keys, known, transactions);
+        let theirs = program.keys();
 
         let bytes: usize = events.iter().map(|event| event.size_bytes()).sum();
         let count = own_keys + theirs.len() + 3 * events.len() + 2 * (terms.longs.len() + kinds.len()) + 16;
@@ -221,10 +258,8 @@ impl Partition {
         for (digest, indices) in &terms.shorts {
             command.arg(&digest.0[..]).arg(&indices[..]);
         }
-        if let Some(write) = also {
-            for arg in write.args_after(own_keys) {
-                command.arg(arg);
-            }
+        if !transactions.is_empty() {
+            program.put(&mut command);
         }
         command
     }
@@ -238,20 +273,22 @@ impl Partition {
         match (what.as_ref().and_then(text), rest.as_slice()) {
             (
                 Some("ok"),
-                [Value::Int(base), Value::Int(_), Value::Int(fields), Value::Int(_), Value::BulkString(has)],
+                [Value::Int(base), Value::Int(_), Value::Int(fields), Value::Int(epoch), Value::BulkString(has)],
             ) => {
                 self.hints().learn(digests(), has, true);
-                Ok(Answer::Stored { base: *base as u64, fields: *fields as u64 })
+                Ok(Answer::Stored { base: *base as u64, fields: *fields as u64, epoch: *epoch as u64 })
             }
-            (Some("unsure"), [Value::BulkString(has)]) => {
+            (Some("stale"), [Value::BulkString(has)]) => {
                 self.hints().learn(digests(), has, false);
-                Ok(Answer::Unsure)
+                Ok(Answer::StaleHints)
             }
             (Some("moved"), _) => {
                 self.learn_moved(&rest)?;
                 Ok(Answer::Moved)
             }
-            (Some("refused"), _) => Ok(Answer::Refused),
+            (Some("refused"), [Value::Int(guard), ..]) => {
+                Ok(Answer::Refused(usize::try_from(guard - 1).map_err(|_| shape("an append"))?))
+            }
             (Some("known"), known) => {
                 let pairs = known.chunks_exact(2).map(|pair| match pair {
                     [Value::Int(at), value] => Ok(((*at - 1).max(0) as usize, value.clone())),
@@ -265,7 +302,7 @@ impl Partition {
 
     /// Splits buckets of the dictionary where it has grown. What fails here is done by the next append.
     async fn grow(&self, fields: u64) {
-        let Ok(mut known) = self.known().await else { return };
+        let mut known = self.known();
         while fields > FILL * ((1 << known.level) + u64::from(known.split)) {
             let keys = self.keys();
             let mut names = vec![keys.meta()];
@@ -292,14 +329,26 @@ impl Partition {
                 tracing::warn!(%failure, "the dictionary could not be grown; the next append tries again");
                 return;
             }
-            let Ok(again) = self.known().await else { return };
-            known = again;
+            known = self.known();
         }
     }
 }
 
-/// What stands in the dictionary for the id of an erased event.
-pub(crate) const ERASED: &str = "x";
+/// Ids that one round trip looks up.
+const IDS_AT_ONCE: usize = 1_000;
+
+/// What a value of the dictionary says of an id; none where there is no value.
+fn id_state(value: &Value) -> Result<Option<IdState>, StorageFailure> {
+    match value {
+        Value::Nil => Ok(None),
+        Value::BulkString(bytes) => match Posted::read(bytes) {
+            Posted::Id(sequence) => Ok(Some(IdState::Stored(sequence))),
+            Posted::Erased => Ok(Some(IdState::Erased)),
+            _ => Err(shape("the place of an id")),
+        },
+        _ => Err(shape("the place of an id")),
+    }
+}
 
 /// The terms of a batch, each with the events that have it, by their number from 1.
 struct Terms {
@@ -333,83 +382,3 @@ impl Terms {
     }
 }
 
-/// A batch on its way: what is settled of each event, and what is still to be sent.
-struct Work<'a> {
-    batch: &'a [Event],
-    atomicity: Atomicity,
-    /// For each event the first of its id.
-    firsts: Vec<usize>,
-    settled: Vec<Option<AppendOutcome>>,
-}
-
-impl<'a> Work<'a> {
-    fn new(batch: &'a [Event], atomicity: Atomicity) -> Self {
-        let mut first_of_id = HashMap::new();
-        let firsts = batch
-            .iter()
-            .enumerate()
-            .map(|(index, event)| *first_of_id.entry(event.id()).or_insert(index))
-            .collect();
-        Self { batch, atomicity, firsts, settled: vec![None; batch.len()] }
-    }
-
-    /// The events that are to be sent: the first of each id that is not settled, and those that contradict a first which is
-    /// not what is stored, for they may be.
-    fn pending(&self) -> Vec<usize> {
-        let is_pending = |index: usize, first: usize| {
-            self.settled[index].is_none()
-                && (index == first
-                    || (matches!(self.settled[first], Some(AppendOutcome::Conflict(_)))
-                        && !self.batch[first].same_content(&self.batch[index])))
-        };
-        let firsts = self.firsts.iter().enumerate();
-        firsts.filter(|(index, first)| is_pending(*index, **first)).map(|(index, _)| index).collect()
-    }
-
-    /// Whether an all-or-nothing batch holds two contents of one id.
-    fn is_contradictory(&self) -> bool {
-        self.atomicity == Atomicity::AllOrNothing
-            && self
-                .firsts
-                .iter()
-                .zip(self.batch)
-                .any(|(first, event)| !self.batch[*first].same_content(event))
-    }
-
-    fn settle(&mut self, index: usize, outcome: AppendOutcome) {
-        self.settled[index] = Some(outcome);
-    }
-
-    /// Whether nothing of the batch may be stored.
-    fn is_refused(&self) -> bool {
-        self.atomicity == Atomicity::AllOrNothing && self.settled.iter().flatten().any(refuses)
-    }
-
-    fn outcomes(&self) -> Vec<AppendOutcome> {
-        let outcome = |(index, event): (usize, &Event)| {
-            let first = self.firsts[index];
-            if let Some(own) = self.settled[index] {
-                return own;
-            }
-            let same = self.batch[first].same_content(event);
-            match self.settled[first] {
-                None if same => AppendOutcome::NotStored,
-                // The first of them has no position, nor will it get one.
-                None => AppendOutcome::Conflict(Position::new(0, 0)),
-                Some(AppendOutcome::Stored(at) | AppendOutcome::AlreadyStored(at)) if same => {
-                    AppendOutcome::AlreadyStored(at)
-                }
-                Some(AppendOutcome::Stored(at) | AppendOutcome::AlreadyStored(at)) => {
-                    AppendOutcome::Conflict(at)
-                }
-                Some(other) => other,
-            }
-        };
-        self.batch.iter().enumerate().map(outcome).collect()
-    }
-}
-
-/// Whether nothing of an all-or-nothing batch may be stored for an outcome.
-pub(crate) fn refuses(outcome: &AppendOutcome) -> bool {
-    matches!(outcome, AppendOutcome::Conflict(_) | AppendOutcome::Erased)
-}

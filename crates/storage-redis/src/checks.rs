@@ -5,21 +5,25 @@ mod replicas;
 
 use std::time::Duration;
 
-use domain::StorageFailure;
+use domain::{
+    StorageFailure,
+    ports::engine::{Space, SpaceKind},
+};
 use futures_util::future::join_all;
 use redis::{Pipeline, Value};
 use tokio::time::{Instant, sleep};
 
 use self::facts::Facts;
 use crate::{
+    engine::RedisEngine,
     keys::Keys,
     link::Link,
+    namespace,
     options::{Copies, RedisOptions},
     partition::Partition,
+    reply::text,
     rights,
     state::State,
-    store::RedisStore,
-    write::text,
 };
 
 /// What a bucket of the dictionary may come to, as the compact encoding must allow it: fields, and bytes of each.
@@ -201,8 +205,17 @@ fn refuse(checks: &[Check]) -> Result<(), StorageFailure> {
 
 /// Refuses to make a namespace over keys that are there already without being one.
 pub(crate) async fn before_making(link: &Link, keys: &Keys) -> Result<(), StorageFailure> {
-    let names =
-        [keys.chunks(), keys.log(0), keys.directory(0), keys.named("groups"), keys.named("checkpoints")];
+    let space = |kind| keys.space(&Space::of(kind));
+    let names = [
+        keys.chunks(),
+        keys.log(0),
+        keys.directory(0),
+        space(SpaceKind::Group),
+        space(SpaceKind::Checkpoint),
+        // As layout 1 called them.
+        keys.named("groups"),
+        keys.named("checkpoints"),
+    ];
     let mut pipeline = Pipeline::new();
     for name in &names {
         pipeline.cmd("EXISTS").arg(name);
@@ -219,7 +232,7 @@ pub(crate) async fn before_making(link: &Link, keys: &Keys) -> Result<(), Storag
     Ok(())
 }
 
-impl RedisStore {
+impl RedisEngine {
     /// What there is to say of the server and of this user's rights. It needs no right to write; what the user may not ask
     /// is a warning.
     ///
@@ -241,7 +254,7 @@ impl RedisStore {
                 Err(failure) => return Err(failure),
             }
         }
-        let rights = rights(self.link(), self.first().keys(), self.options()).await?;
+        let rights = rights(self.link(), &namespace::root(&self.options().namespace), self.options()).await?;
         // Who only reads needs no more, and says so.
         let verdict = if rights.verdict == Verdict::Fail { Verdict::Warn } else { rights.verdict };
         checks.push(Check { verdict, ..rights });
@@ -261,12 +274,12 @@ impl RedisStore {
         }
     }
 
-    /// Refuses a server that must not be written to as it is set up, as [`RedisStore::create`] does.
+    /// Refuses a server that must not be written to as it is set up, as [`RedisEngine::create`] does.
     ///
     /// # Errors
     /// With the sentence that says what to do about it.
     pub async fn check_writable(&self) -> Result<(), StorageFailure> {
-        before_use(self.link(), self.first().keys(), self.options()).await
+        before_use(self.link(), &namespace::root(&self.options().namespace), self.options()).await
     }
 }
 

@@ -14,7 +14,7 @@ use domain::StorageFailure;
 use redis::cmd;
 use tokio::task::JoinSet;
 
-use crate::{failure, link::Link, write::text};
+use crate::{failure, link::Link, reply::text};
 
 /// Tidies up after servers in the background; ends with the store.
 #[derive(Debug, Default)]

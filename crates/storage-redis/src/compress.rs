@@ -25,9 +25,9 @@ use zstd::{
 use crate::{
     failure::shape,
     partition::Partition,
+    reply::text,
     scrub::{Sample, scrubbed},
     walk::LogWalk,
-    write::{Write, text},
 };
 
 /// What a packed text begins with.
@@ -244,9 +244,8 @@ impl Partition {
         let trained = trained.await.map_err(|error| StorageFailure::Other(error.to_string()))?;
         let dictionary = trained.map_err(|error| StorageFailure::Other(error.to_string()))?;
         // Where another was quicker, that one's is used.
-        let mut write = Write::new();
-        write.if_none(&self.dictionaries()).hset(&self.dictionaries(), 1, &dictionary);
-        write.run(self.link(), &self.keys().meta()).await?;
+        let keys = [self.keys().meta(), self.dictionaries()];
+        self.link().call("make", &keys, &[b"1", dictionary.as_slice()]).await?;
         self.read_dictionaries().await.map(|_| ())
     }
 }

@@ -17,9 +17,10 @@ use tokio::sync::Mutex;
 
 use crate::{
     failure::shape,
+    functions,
     options::Copies,
     partition::Partition,
-    write::{Write, Written, read_answer},
+    reply::text,
 };
 
 /// Of the time that a call may take, the part that copies are waited for at most: the rest is for the way.
@@ -114,14 +115,14 @@ impl Partition {
     }
 
     async fn count_copies(&self, copies: Copies, epoch: u64) -> Result<(), StorageFailure> {
-        let meta = self.keys().meta();
-        let mut write = Write::new();
-        write.fenced().even_when_full().if_is(&meta, "epoch", epoch.to_string()).hset(&meta, "copied", epoch);
+        let mut mark = Cmd::new();
+        mark.arg("FCALL").arg(functions::name("mark")).arg(1).arg(self.keys().meta()).arg(epoch);
         let within = copies.within.min(self.options().timeout / SHARE);
-        let answer = self.link().call_and_wait(&write.call(&meta), &copies.command(within)).await?;
-        match read_answer(answer.0)? {
-            Written::Done(_) => {}
-            Written::Refused(_) | Written::Moved => {
+        let answer = self.link().call_and_wait(&mark, &copies.command(within)).await?;
+        let Value::Array(marked) = answer.0 else { return Err(shape("a count of copies")) };
+        match marked.first().and_then(text) {
+            Some("ok") => {}
+            _ => {
                 return Err(StorageFailure::Unknown(
                     "another server took the place of the one that stored it, before copies of it were confirmed"
                         .to_owned(),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use domain::{
-    Cursor, Filter, StorageFailure,
-    ports::{EventStoreError, Keeps, Order, ReadRequest},
+    Filter, StorageFailure,
+    ports::{Keeps, Order, engine::Scan},
 };
 
 use crate::{
@@ -13,7 +13,6 @@ use crate::{
     plan::{self, Short},
     postings::{Range, Run, Union, count_through},
     read::Walk,
-    state::State,
     terms::{self, ChunkLists, Listed, LongPart, Parts},
 };
 
@@ -22,18 +21,18 @@ const CHUNKS_AT_ONCE: usize = 16;
 /// How many positions of a list are read in the time that one event takes.
 const POSITIONS_AN_EVENT: u64 = 30;
 
-/// Counts the events that match, up to a mark.
+/// Counts the events that match, up to a sequence.
 pub(crate) async fn count(
     store: &Partition,
     filter: &Arc<Filter>,
-    until: Option<&Cursor>,
-) -> Result<u64, EventStoreError> {
+    until: u64,
+) -> Result<u64, StorageFailure> {
     let state = store.state().await?;
-    let mark = until.map_or(Ok(state.head), |until| state.sequence_of(until))?;
+    let mark = until.min(state.head);
     if filter.is_everything() && mark == state.head {
         return Ok(state.events);
     }
-    let reading = Reading { store, filter, state: &state };
+    let reading = Reading { store, filter };
     let mut parts = Parts::of(filter);
     if filter.is_everything() {
         parts.longs.push(LongPart::Hours(i64::MIN, i64::MAX));
@@ -61,32 +60,32 @@ pub(crate) async fn count(
 struct Reading<'a> {
     store: &'a Partition,
     filter: &'a Arc<Filter>,
-    state: &'a State,
 }
 
 impl Reading<'_> {
-    fn counts(&self, entry: &crate::rows::Entry) -> bool {
+    fn counts(&self, entry: &crate::entries::Entry) -> bool {
         entry.event.as_ref().is_ok_and(|event| self.filter.matches(event))
     }
 
     /// Of the events behind a sequence, up to another.
-    async fn count(&self, after: u64, mark: u64) -> Result<u64, EventStoreError> {
-        let mut request = ReadRequest::new(Arc::clone(self.filter), usize::MAX);
-        request.after = Some(self.state.cursor(after));
-        request.until = Some(self.state.cursor(mark));
-        let mut count = 0;
-        loop {
-            let mut walk = Walk::begin(self.store, &request).await?;
+    async fn count(&self, after: u64, mark: u64) -> Result<u64, StorageFailure> {
+        let (mut count, mut after) = (0, Some(after));
+        while let Some(from) = after {
+            let scan = Scan {
+                filter: self.filter,
+                order: Order::OldestFirst,
+                after: Some(from),
+                until: Some(mark),
+                limit: usize::MAX,
+                max_bytes: u64::MAX,
+            };
+            let mut walk = Walk::begin(self.store, &scan).await?;
             while let Some(found) = walk.next(self.store, usize::MAX).await? {
                 count += found.iter().filter(|entry| self.counts(entry)).count() as u64;
             }
-            let stopped = walk.stopped();
-            drop(walk);
-            if stopped.is_none() {
-                return Ok(count);
-            }
-            request.after = stopped;
+            after = walk.stopped();
         }
+        Ok(count)
     }
 
     /// Of the events at these positions.
@@ -125,7 +124,7 @@ impl Lists<'_> {
 }
 
 impl Tally<'_, '_> {
-    async fn count(mut self) -> Result<u64, EventStoreError> {
+    async fn count(mut self) -> Result<u64, StorageFailure> {
         let store = self.reading.store;
         let mut chunks = store.chunks_by(Order::OldestFirst).await?;
         chunks.retain(|chunk| *chunk <= chunk_of(self.mark));
@@ -143,7 +142,7 @@ impl Tally<'_, '_> {
         Range { order: Order::OldestFirst, low, high }
     }
 
-    async fn count_chunk(&mut self, of_chunk: &ChunkLists) -> Result<u64, EventStoreError> {
+    async fn count_chunk(&mut self, of_chunk: &ChunkLists) -> Result<u64, StorageFailure> {
         let (range, link) = (self.range(of_chunk.chunk), self.reading.store.link());
         let Some(longs) =
             of_chunk.parts.iter().map(|part| Some(self.divided(part.as_ref()?))).collect::<Option<Vec<_>>>()

@@ -16,15 +16,13 @@ struct Library {
 
 static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     let parts = [
+        include_str!("lua/meta.lua"),
         include_str!("lua/find.lua"),
-        include_str!("lua/write.lua"),
+        include_str!("lua/replayed.lua"),
+        include_str!("lua/rows.lua"),
         include_str!("lua/append.lua"),
         include_str!("lua/trim.lua"),
-        include_str!("lua/groups.lua"),
-        include_str!("lua/replayed.lua"),
         include_str!("lua/rights.lua"),
-        include_str!("lua/schedule.lua"),
-        include_str!("lua/stats.lua"),
     ];
     // Every function is registered so that it is done whole or not at all.
     let parts = parts.concat().replace("redis.register_function", "register");

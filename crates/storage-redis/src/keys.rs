@@ -1,7 +1,7 @@
 //! The names of keys. The text of users stands in no key but encoded, so that no two texts share one.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use domain::{Event, StorageFailure};
+use domain::{Event, StorageFailure, ports::engine::Space};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
@@ -125,9 +125,13 @@ impl Keys {
         format!("{}{name}", self.prefix)
     }
 
-    /// A key with a part that users chose.
-    pub(crate) fn with_text(&self, name: &str, text: &str) -> String {
-        format!("{}{name}:{}", self.prefix, URL_SAFE_NO_PAD.encode(text))
+    /// The rows of a space. The scope is encoded, whatever is in it.
+    pub(crate) fn space(&self, space: &Space) -> String {
+        let kind = space.kind.name();
+        match space.scope.as_slice() {
+            [] => format!("{}r:{kind}", self.prefix),
+            scope => format!("{}r:{kind}:{}", self.prefix, URL_SAFE_NO_PAD.encode(scope)),
+        }
     }
 
     /// The partition's state.

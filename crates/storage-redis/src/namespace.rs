@@ -13,18 +13,17 @@ use redis::{FromRedisValue, Value, cmd};
 
 use crate::{
     checks,
+    engine::RedisEngine,
     failure::shape,
     keys::Keys,
     link::Link,
     options::RedisOptions,
     slots,
     state::{self, LAYOUT, State},
-    store::RedisStore,
-    write::Write,
 };
 
 /// The layout of a signpost: programs that know but one partition leave the namespace alone.
-const SIGNPOST: &str = "2";
+const SIGNPOST: &str = "2-parts";
 /// The dictionary of a namespace of one partition begins with 2^LEVEL buckets: a bucket is a key only once something falls
 /// to it. Those of several partitions begin with as many in all.
 const LEVEL: u32 = 14;
@@ -227,10 +226,8 @@ impl Plan {
 
 /// Puts the hash `meta`, unless it is there.
 async fn put(link: &Link, keys: &Keys, fields: &[(&str, String)]) -> Result<(), StorageFailure> {
-    let meta = keys.meta();
-    let mut write = Write::new();
-    write.if_none(&meta).command("HSET", &meta, fields);
-    write.run(link, &meta).await.map(|_| ())
+    let args: Vec<&str> = fields.iter().flat_map(|(name, value)| [*name, value.as_str()]).collect();
+    link.call("make", &[keys.meta(), keys.meta()], &args).await.map(drop)
 }
 
 fn keeps_name(keeps: Keeps) -> &'static str {
@@ -244,7 +241,7 @@ fn compression_name(compressed: bool) -> &'static str {
     if compressed { "zstd" } else { "none" }
 }
 
-impl RedisStore {
+impl RedisEngine {
     /// Whether there is such a namespace.
     ///
     /// # Errors

@@ -14,13 +14,13 @@ use domain::{StorageFailure, ports::Order};
 use redis::{Cmd, Value};
 
 use crate::{
+    entries::{Entry, entry, replay_count},
     failure::shape,
     functions,
     keys::Digest,
     partition::{Known, Partition},
     postings::Range,
-    rows::{Entry, entry, replay_count},
-    write::text,
+    reply::text,
 };
 
 /// Terms that are looked up this way.

@@ -4,14 +4,17 @@
 //! for what the dictionary keeps of all events. What is one key each is measured as it is. A round trip
 //! asks for so little that other callers do not notice.
 
-use domain::StorageFailure;
+use domain::{
+    StorageFailure,
+    ports::engine::{Space, SpaceKind},
+};
 use redis::{FromRedisValue, Pipeline, Value};
 
 use crate::{
+    entries::{entries, range},
     failure::shape,
     keys::{CHUNK, Digest},
     partition::Partition,
-    rows::{entries, range},
     state::State,
 };
 
@@ -26,32 +29,13 @@ const EVENTS: u64 = 10;
 const EVENT_BYTES: u64 = 256 * 1024;
 /// Parts of a large key that the server looks at.
 const PARTS: usize = 100;
-/// What is one key each.
-const SINGLE: [&str; 17] = [
-    "meta",
-    "chunks",
-    "zdict",
-    "holes",
-    "unscrubbed",
-    "groups",
-    "seen",
-    "dl",
-    "dl:events",
-    "dl:at",
-    "dl:order",
-    "dl:groups",
-    "schedule",
-    "replays",
-    "checkpoints",
-    "schemas",
-    "minutes",
-];
+/// What is one key each, beside the rows that no scope divides.
+const SINGLE: [&str; 5] = ["meta", "chunks", "zdict", "holes", "unscrubbed"];
 
-/// Bytes of memory that the namespace takes, about: log, indexes, dictionary, dead letters, and what there is one of. Not
-/// counted are what waits in the schedule, ledgers and lanes of groups, batches of replays and counters, which are few. None
-/// where this user may not ask.
-pub(crate) async fn bytes(store: &Partition, state: &State) -> Result<Option<u64>, StorageFailure> {
-    match measure(store, state).await {
+/// Bytes of memory that the namespace takes, about: log, indexes, dictionary, and the rows that no scope divides. Not
+/// counted are rows of groups, replays and minutes, which are few. None where this user may not ask.
+pub(crate) async fn bytes(store: &Partition) -> Result<Option<u64>, StorageFailure> {
+    match measure(store, &store.state().await?).await {
         Err(StorageFailure::Denied(_) | StorageFailure::Other(_)) => Ok(None),
         measured => measured.map(Some),
     }
@@ -71,6 +55,9 @@ async fn measure(store: &Partition, state: &State) -> Result<u64, StorageFailure
     }
     for name in SINGLE {
         usage(&mut pipeline, &keys.named(name));
+    }
+    for kind in SpaceKind::ALL {
+        usage(&mut pipeline, &keys.space(&Space::of(*kind)));
     }
     let mut answers = store.link().read_all(&pipeline).await?.into_iter();
     let mut answer = || answers.next().ok_or_else(|| shape("a measure"));

@@ -1,13 +1,13 @@
-//! A handle on one partition, and what it remembers of it. A partition is a whole store by itself; how several are one
-//! store is said by [`crate::store`].
+//! A handle on one partition, and what it remembers of it.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use domain::{StorageFailure, StoreId, ports::Keeps};
-use redis::{Value, cmd};
+use domain::{Position, StorageFailure, StoreId, ports::Keeps};
+use jiff::Timestamp;
+use redis::{FromRedisValue, Pipeline, Value};
 
 use crate::{
     comeback::Tidying,
@@ -16,15 +16,13 @@ use crate::{
     failure::shape,
     hints::Hints,
     keys::Keys,
-    lane_texts::LaneTexts,
     link::Link,
     near::Finding,
     options::RedisOptions,
     state::{State, micros},
-    write::Write,
 };
 
-/// What was last known of a partition. It may be old: whatever is decided by it is checked by the server.
+/// What was last known of a partition. It may be old: the server checks what is decided by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Known {
     pub(crate) head: u64,
@@ -52,21 +50,16 @@ pub(crate) struct Shared {
 struct Inner {
     shared: Shared,
     keys: Keys,
-    /// Which it is, and of how many.
     number: u16,
-    of: u16,
     store: StoreId,
     keeps: Keeps,
     compression: Compression,
     known: Mutex<Known>,
-    /// The state as it was read last.
-    last: Mutex<State>,
     hints: Hints,
     finding: Finding,
     average_bytes: AtomicU64,
     is_sparse: AtomicBool,
     counts: Counts,
-    lane_texts: LaneTexts,
 }
 
 impl Partition {
@@ -77,35 +70,26 @@ impl Partition {
             shared,
             keys,
             number,
-            of: state.partitions,
             store: state.store,
             keeps: state.keeps,
             compression: Compression::new(state.compression),
             known: Mutex::new(known),
-            last: Mutex::new(state.clone()),
             hints: Hints::default(),
             finding: Finding::default(),
             average_bytes: AtomicU64::new(0),
             is_sparse: AtomicBool::new(false),
             counts: Counts::default(),
-            lane_texts: LaneTexts::default(),
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Which of the store's partitions it is.
+    /// The position of a sequence.
+    pub(crate) fn position(&self, sequence: u64) -> Position {
+        Position::new(self.inner.number, sequence)
+    }
+
     pub(crate) fn number(&self) -> u16 {
         self.inner.number
-    }
-
-    /// What a segment of a group in this partition is called in the whole group.
-    pub(crate) fn outward_segment(&self, segment: u16) -> u16 {
-        self.inner.number + self.inner.of * segment
-    }
-
-    /// The segment of this partition that is called so in the whole group.
-    pub(crate) fn inward_segment(&self, segment: u16) -> u16 {
-        segment / self.inner.of
     }
 
     pub(crate) fn link(&self) -> &Link {
@@ -124,11 +108,6 @@ impl Partition {
         &self.inner.counts
     }
 
-    /// What was read of lanes.
-    pub(crate) fn lane_texts(&self) -> &LaneTexts {
-        &self.inner.lane_texts
-    }
-
     pub(crate) fn compression(&self) -> &Compression {
         &self.inner.compression
     }
@@ -140,6 +119,10 @@ impl Partition {
 
     pub(crate) fn finding(&self) -> &Finding {
         &self.inner.finding
+    }
+
+    pub(crate) fn keeps(&self) -> Keeps {
+        self.inner.keeps
     }
 
     /// How long events are on average, in bytes, as far as that is known; else 0.
@@ -157,46 +140,61 @@ impl Partition {
         self.inner.is_sparse.store(events < sequences / 2, Ordering::Relaxed);
     }
 
-    pub(crate) fn keeps(&self) -> Keeps {
-        self.inner.keeps
-    }
-
     /// The present instant in microseconds by the store's own clock, where it was given one.
     pub(crate) fn own_clock(&self) -> Option<i64> {
         self.inner.shared.options.clock.as_ref().map(|clock| micros(clock.now()))
     }
 
-    /// The present instant in microseconds by the store's clock: one round trip where that is the server's.
-    pub(crate) async fn now(&self) -> Result<i64, StorageFailure> {
-        if let Some(now) = self.own_clock() {
-            return Ok(now);
+    /// Adds the question for the time to a pipeline, where the store goes by the server's clock.
+    pub(crate) fn ask_time(&self, pipeline: &mut Pipeline) {
+        if self.options().clock.is_none() {
+            pipeline.cmd("TIME");
         }
-        let answer = self.link().read_near(&cmd("TIME"), &self.keys().meta()).await?;
+    }
+
+    /// Reads the answer to [`Partition::ask_time`].
+    pub(crate) fn take_time(
+        &self,
+        answers: &mut impl Iterator<Item = Value>,
+    ) -> Result<Timestamp, StorageFailure> {
+        if let Some(clock) = &self.options().clock {
+            return Ok(clock.now());
+        }
+        let answer = answers.next().ok_or_else(|| shape("the time"))?;
         let (seconds, micros): (i64, i64) =
-            redis::FromRedisValue::from_redis_value(answer).map_err(|_| shape("the time"))?;
-        Ok(seconds * 1_000_000 + micros)
+            FromRedisValue::from_redis_value(answer).map_err(|_| shape("the time"))?;
+        Ok(crate::state::from_micros(seconds * 1_000_000 + micros))
     }
 
     /// What is known of the partition.
-    pub(crate) async fn known(&self) -> Result<Known, StorageFailure> {
-        Ok(*self.lock())
-    }
-
-    /// The log epoch, as far as it is known.
-    pub(crate) fn known_epoch(&self) -> u64 {
-        self.lock().epoch
+    pub(crate) fn known(&self) -> Known {
+        *self.lock()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what is known now. A new log epoch means that the server came back, or another took its place.
+    /// Notes what is known now.
     fn note(&self, now: Known) {
         let before = std::mem::replace(&mut *self.lock(), now);
-        if now.epoch > before.epoch && self.inner.shared.writes {
+        self.note_epoch(before.epoch, now.epoch);
+    }
+
+    /// A new log epoch means that the server restarted, or that another took its place.
+    fn note_epoch(&self, before: u64, now: u64) {
+        if now > before && self.inner.shared.writes {
             self.inner.shared.tidying.begin(self.link().clone());
         }
+    }
+
+    /// Notes the log epoch that a function answered. Where it is new, the head is not known: the next append is told.
+    pub(crate) fn learn_epoch(&self, epoch: u64) {
+        let before = {
+            let mut known = self.lock();
+            std::mem::replace(&mut known.epoch, epoch)
+        };
+        self.note_epoch(before, epoch);
     }
 
     /// Notes what a function answered of the partition: head, level, split and epoch.
@@ -226,42 +224,43 @@ impl Partition {
         known.head = known.head.max(head);
     }
 
-    /// Tells trims that something is held that was not before.
-    pub(crate) async fn tell_of_hold(&self) -> Result<(), StorageFailure> {
-        let meta = self.keys().meta();
-        let mut write = Write::new();
-        write.command("HINCRBY", &meta, ("holds", 1));
-        write.run(self.link(), &meta).await.map(drop)
+    /// The state as it is now.
+    pub(crate) async fn state(&self) -> Result<State, StorageFailure> {
+        Ok(self.state_and_time().await?.0)
     }
 
-    /// The state as it is now, one round trip.
-    pub(crate) async fn state(&self) -> Result<State, StorageFailure> {
-        let state = crate::namespace::load(self.link(), self.keys()).await?;
-        let state = state.ok_or_else(|| StorageFailure::Foreign("the namespace is gone".to_owned()))?;
-        self.learn(&state)?;
+    /// The state as it is now, and the time by the store's clock, in one round trip.
+    pub(crate) async fn state_and_time(&self) -> Result<(State, Timestamp), StorageFailure> {
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("HGETALL").arg(self.keys().meta());
+        self.ask_time(&mut pipeline);
+        let mut answers = self.link().read_all(&pipeline).await?.into_iter();
+        let state = self.learn_answer(answers.next().unwrap_or(Value::Nil))?;
+        Ok((state, self.take_time(&mut answers)?))
+    }
+
+    /// Reads what `HGETALL meta` answered, and notes it.
+    pub(crate) fn learn_answer(&self, answer: Value) -> Result<State, StorageFailure> {
+        let state = State::read(answer)?.ok_or_else(gone)?;
+        self.check_store(state.store)?;
+        self.note(Known { head: state.head, epoch: state.epoch, level: state.level, split: state.split });
+        let average = (state.bytes / state.events.max(1)).max(u64::from(state.events > 0));
+        self.inner.average_bytes.store(average, Ordering::Relaxed);
         Ok(state)
     }
 
-    /// The state as far as it is known, without asking: the log has come at least so far.
-    pub(crate) fn known_state(&self) -> State {
-        let head = self.lock().head;
-        let last = self.inner.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        State { head: last.head.max(head), ..last }
+    /// Refuses a namespace that took the place of the one that was opened.
+    pub(crate) fn check_store(&self, store: StoreId) -> Result<(), StorageFailure> {
+        match store == self.inner.store {
+            true => Ok(()),
+            false => Err(StorageFailure::Foreign(
+                "the namespace was removed and made again after this store was opened".to_owned(),
+            )),
+        }
     }
+}
 
-    /// Notes a state that was read.
-    pub(crate) fn learn(&self, state: &State) -> Result<(), StorageFailure> {
-        if state.store != self.inner.store {
-            return Err(StorageFailure::Foreign(
-                "the namespace was deleted and made anew meanwhile".to_owned(),
-            ));
-        }
-        self.note(Known { head: state.head, epoch: state.epoch, level: state.level, split: state.split });
-        if self.inner.of > 1 {
-            *self.inner.last.lock().unwrap_or_else(PoisonError::into_inner) = state.clone();
-        }
-        let average = (state.bytes / state.events.max(1)).max(u64::from(state.events > 0));
-        self.inner.average_bytes.store(average, Ordering::Relaxed);
-        Ok(())
-    }
+/// A namespace that is no longer there.
+pub(crate) fn gone() -> StorageFailure {
+    StorageFailure::Foreign("the namespace is gone".to_owned())
 }

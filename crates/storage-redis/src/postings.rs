@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use domain::{StorageFailure, ports::Order};
 use redis::{Cmd, Pipeline, Value, cmd};
 
-use crate::{failure::shape, keys::CHUNK, link::Link, write::text};
+use crate::{failure::shape, keys::CHUNK, link::Link, reply::text};
 
 /// Guesses that a search makes by proportion before it halves what is left.
 const GUESSES: u32 = 6;

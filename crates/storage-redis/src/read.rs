@@ -5,22 +5,28 @@
 //! stands before one that a reader has seen.
 
 use domain::{
-    Cursor, Filter, Position, StorageFailure, StoredEvent,
-    ports::{EventStoreError, Keeps, Order, Page, ReadRequest},
+    Filter, StorageFailure,
+    ports::{
+        Keeps, Order,
+        engine::{PartitionState, Scan, ScanPage},
+    },
 };
+use futures_util::future::{try_join, try_join_all};
+use jiff::Timestamp;
 use redis::{FromRedisValue, Pipeline, Value};
 
 use crate::{
+    dictionary::Posted,
+    entries::{Entry, entries, range as log_range, range_back},
     failure::shape,
     keys::{CHUNK, Digest, chunk_of},
     near::Near,
     partition::Partition,
     plan::{self, Plan, Short},
     postings::Range,
-    rows::{Entry, entries, range as log_range, range_back},
-    state::{State, sequence},
+    reply::text,
+    state::State,
     terms::Parts,
-    write::text,
 };
 
 /// Events that a page looks at before it says "go on from here".
@@ -39,61 +45,50 @@ const MAX_GUESSED: usize = 100;
 /// The first round trip is made again where the dictionary was split meanwhile.
 const MOST_TRIES: usize = 100;
 
-pub(crate) async fn page(store: &Partition, request: &ReadRequest) -> Result<Page, EventStoreError> {
-    page_of(&mut Walk::begin(store, request).await?, store, request).await
+/// Reads a page of the events that match.
+pub(crate) async fn page(store: &Partition, scan: &Scan<'_>) -> Result<ScanPage, StorageFailure> {
+    let mut walk = Walk::begin(store, scan).await?;
+    let mut entries = Vec::new();
+    let next = fill(&mut walk, store, scan, &mut entries).await?;
+    Ok(ScanPage { entries, next, state: walk.told() })
 }
 
-/// As [`page`], of no more than about so many bytes, with the state that the page goes by.
-pub(crate) async fn page_with_state(
-    store: &Partition,
-    request: &ReadRequest,
-    most_bytes: u64,
-) -> Result<(Page, State), EventStoreError> {
-    let mut walk = Walk::begin(store, request).await?;
-    walk.most_bytes = most_bytes.min(MAX_PAGE_BYTES);
-    Ok((page_of(&mut walk, store, request).await?, walk.state))
-}
-
-async fn page_of(
+/// Fills a page; behind which sequence to go on.
+async fn fill(
     walk: &mut Walk<'_>,
     store: &Partition,
-    request: &ReadRequest,
-) -> Result<Page, EventStoreError> {
-    let mut page = Page::default();
-    let (limit, mut bytes, mut examined) = (request.limit.max(1), 0, 0);
+    scan: &Scan<'_>,
+    page: &mut Vec<domain::ports::engine::Entry>,
+) -> Result<Option<u64>, StorageFailure> {
+    let (limit, mut bytes, mut examined) = (scan.limit.max(1), 0, 0);
     loop {
-        let missing = limit - (page.events.len() + page.corrupt.len()).min(limit);
-        let Some(found) = walk.next(store, missing).await? else {
-            page.next = walk.stopped();
-            return Ok(page);
+        let Some(found) = walk.next(store, limit - page.len().min(limit)).await? else {
+            return Ok(walk.stopped());
         };
         examined += found.len().max(1);
         let last = found.last().map(|entry| entry.sequence);
         for entry in found {
             let sequence = entry.sequence;
             match &entry.event {
-                Ok(event) if !request.filter.matches(event) => continue,
+                Ok(event) if !scan.filter.matches(event) => continue,
                 _ => bytes += entry.bytes,
             }
-            match entry.stored() {
-                Ok(stored) => page.events.push(stored),
-                Err(corrupt) => page.corrupt.push(corrupt),
-            }
-            if page.events.len() + page.corrupt.len() == limit || bytes >= walk.most_bytes {
-                page.next = walk.after(sequence, Some(sequence) == last);
-                return Ok(page);
+            let indexed = entry.event.is_err() && walk.is_indexed(store, scan.filter, sequence).await?;
+            page.push(entry.given(store, indexed));
+            if page.len() == limit || bytes >= walk.most_bytes {
+                return Ok(walk.after(sequence, Some(sequence) == last));
             }
         }
         if examined >= MAX_EXAMINED {
-            page.next = walk.reached.and_then(|reached| walk.after(reached, true));
-            return Ok(page);
+            return Ok(walk.reached.and_then(|reached| walk.after(reached, true)));
         }
     }
 }
 
 /// A walk through the log for a filter.
 pub(crate) struct Walk<'f> {
-    pub(crate) state: State,
+    state: State,
+    now: Timestamp,
     /// What is walked, and what of it a scan has not come to.
     range: Range,
     rest: Range,
@@ -111,8 +106,8 @@ pub(crate) struct Walk<'f> {
 
 impl<'f> Walk<'f> {
     /// Reads the state and chooses how to walk.
-    pub(crate) async fn begin(store: &Partition, request: &'f ReadRequest) -> Result<Self, EventStoreError> {
-        let filter = &*request.filter;
+    pub(crate) async fn begin(store: &Partition, scan: &Scan<'f>) -> Result<Self, StorageFailure> {
+        let filter = &**scan.filter;
         let is_by_id = !filter.event_ids.is_empty() && filter.event_ids.len() <= MAX_IDS;
         let parts = match store.keeps() {
             Keeps::History if !is_by_id => Parts::of(filter),
@@ -123,12 +118,13 @@ impl<'f> Walk<'f> {
             digests.extend(filter.event_ids.iter().map(|id| Digest::of_id(id)));
         }
         let is_scan = digests.is_empty() && parts.longs.is_empty();
-        let guess = if is_scan { Ask::guess(store, request).await? } else { None };
+        let guess = if is_scan { Ask::guess(store, scan) } else { None };
         // With one part what its terms name is what is walked.
         let is_near = is_by_id || parts.shorts.len() == 1;
-        let Ground { state, values, chunks, ahead, near } =
-            Ground::read(store, request, &digests, guess, is_near).await?;
-        let range = range_of(&state, request)?;
+        let Ground { state, now, values, chunks, ahead, near } =
+            Ground::read(store, scan, &digests, guess, is_near).await?;
+        let range = asked(scan);
+        let range = Range { high: range.high.min(state.head), ..range };
         let plan = if range.low > range.high {
             Plan::Few(Vec::new())
         } else if is_by_id {
@@ -143,11 +139,12 @@ impl<'f> Walk<'f> {
         };
         Ok(Self {
             state,
+            now,
             range,
             rest: range,
             plan,
             is_sure: is_one_part(filter),
-            most_bytes: MAX_PAGE_BYTES,
+            most_bytes: scan.max_bytes.clamp(1, MAX_PAGE_BYTES),
             ahead,
             near,
             reached: None,
@@ -225,26 +222,71 @@ impl<'f> Walk<'f> {
         Ok(Some(piece.entries))
     }
 
-    /// The cursor behind a sequence that was looked at; none where nothing can follow.
-    fn after(&self, sequence: u64, is_last_found: bool) -> Option<Cursor> {
+    /// The partition as the walk goes by it.
+    fn told(&self) -> PartitionState {
+        self.state.told(self.now)
+    }
+
+    /// Whether an index says of a damaged event that it matches.
+    async fn is_indexed(
+        &self,
+        store: &Partition,
+        filter: &Filter,
+        sequence: u64,
+    ) -> Result<bool, StorageFailure> {
+        match self.plan {
+            Plan::Few(_) | Plan::Lists(_) => Ok(true),
+            Plan::Scan(_) if store.keeps() == Keeps::Deliveries => Ok(false),
+            // Most events have what the filter asks for, so the log was read and no index.
+            Plan::Scan(_) => is_posted(store, filter, sequence).await,
+        }
+    }
+
+    /// The sequence to go on behind; none where nothing can follow.
+    fn after(&self, sequence: u64, is_last_found: bool) -> Option<u64> {
         let more = match (&self.plan, self.range.order) {
             (Plan::Few(rest), _) if is_last_found => !rest.is_empty(),
             (_, Order::OldestFirst) => sequence < self.range.high,
             (_, Order::NewestFirst) => sequence > self.range.low,
         };
-        more.then(|| self.state.cursor(sequence))
+        more.then_some(sequence)
     }
 
     /// Where to go on, of a walk that gives no more although there may be more.
-    pub(crate) fn stopped(&self) -> Option<Cursor> {
+    pub(crate) fn stopped(&self) -> Option<u64> {
         let Plan::Lists(lists) = &self.plan else { return None };
         let chunk = lists.stopped?;
-        let edge = match self.range.order {
+        Some(match self.range.order {
             Order::OldestFirst => (chunk * CHUNK).saturating_sub(1),
             Order::NewestFirst => (chunk + 1) * CHUNK,
-        };
-        Some(self.state.cursor(edge))
+        })
     }
+}
+
+/// Whether the dictionary leads from each part of a filter to a sequence, of a filter that asks for nothing else.
+async fn is_posted(store: &Partition, filter: &Filter, sequence: u64) -> Result<bool, StorageFailure> {
+    let parts = Parts::of(filter);
+    if !parts.is_all || !parts.longs.is_empty() || parts.shorts.is_empty() {
+        return Ok(false);
+    }
+    for part in &parts.shorts {
+        let mut is_in_part = false;
+        for (digest, value) in part.iter().zip(store.values_of(part).await?) {
+            let Value::BulkString(value) = value else { continue };
+            is_in_part |= match Posted::read(&value) {
+                Posted::Packed(sequences) => sequences.contains(&sequence),
+                Posted::List => {
+                    let list = store.keys().promoted(*digest);
+                    !store.in_list(&list, &[sequence], |sequence| sequence).await?.is_empty()
+                }
+                _ => false,
+            };
+        }
+        if !is_in_part {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether every candidate of a filter matches it, as a rule: there is but one thing that it asks.
@@ -261,24 +303,10 @@ fn is_one_part(filter: &Filter) -> bool {
         && filter.condition.is_none()
 }
 
-/// What a request walks.
-fn range_of(state: &State, request: &ReadRequest) -> Result<Range, EventStoreError> {
-    for cursor in [&request.after, &request.until].into_iter().flatten() {
-        state.place_of(cursor)?;
-    }
-    let range = asked(request);
-    Ok(match request.until {
-        Some(_) => range,
-        None => Range { high: range.high.min(state.head), ..range },
-    })
-}
-
-/// What a request walks, as far as that can be told before the state is known.
-fn asked(request: &ReadRequest) -> Range {
-    let of = |cursor: &Option<Cursor>| cursor.as_ref().and_then(|it| it.sequences.first().copied());
-    let (after, until) = (of(&request.after), of(&request.until).unwrap_or(u64::MAX));
-    let order = request.order;
-    match (after, order) {
+/// What a scan walks, as far as that can be told before the state is known.
+fn asked(scan: &Scan<'_>) -> Range {
+    let (order, until) = (scan.order, scan.until.unwrap_or(u64::MAX));
+    match (scan.after, order) {
         (None, _) => Range { order, low: 1, high: until },
         (Some(after), Order::OldestFirst) => Range { order, low: after.saturating_add(1), high: until },
         (Some(after), Order::NewestFirst) => {
@@ -297,20 +325,18 @@ struct Ask {
 }
 
 impl Ask {
-    /// What a page begins with, if what the request says is so: few enough events that they can be asked for with the state.
-    async fn guess(store: &Partition, request: &ReadRequest) -> Result<Option<Self>, StorageFailure> {
-        let head = store.known().await?.head;
+    /// What a page begins with, if what the scan says is so: few enough events that they can be asked for with the state.
+    fn guess(store: &Partition, scan: &Scan<'_>) -> Option<Self> {
+        let head = store.known().head;
         let most = match store.average_bytes() {
             0 => MAX_GUESSED,
             average => usize::try_from(MAX_PAGE_BYTES / average).unwrap_or(MAX_FETCHED).min(MAX_FETCHED),
         };
-        let sequence = |cursor: &Option<Cursor>| cursor.as_ref().and_then(|it| it.sequences.first().copied());
-        let (after, until) = (sequence(&request.after), sequence(&request.until));
-        let count = request.limit.max(1);
+        let (after, until, count) = (scan.after, scan.until, scan.limit.max(1));
         if count > most {
-            return Ok(None);
+            return None;
         }
-        Ok(Some(match request.order {
+        Some(match scan.order {
             Order::OldestFirst => {
                 let low = after.unwrap_or(0).saturating_add(1);
                 Self { chunk: chunk_of(low), from: Some(low), to: until, count }
@@ -323,7 +349,7 @@ impl Ask {
                 let chunk = chunk_of(high.unwrap_or(head));
                 Self { chunk, from: None, to: high, count }
             }
-        }))
+        })
     }
 
     /// The same as several that can be read at once, where the log has an event at about every sequence: while one is
@@ -370,7 +396,7 @@ impl Ask {
     async fn read_pieces(&self, store: &Partition, pieces: &[Range]) -> Result<Ahead, StorageFailure> {
         let key = store.keys().log(self.chunk);
         let piece = |range: &Range| self.entries_of(store, log_range(&key, range.low, range.high));
-        let read = futures_util::future::try_join_all(pieces.iter().map(piece)).await?;
+        let read = try_join_all(pieces.iter().map(piece)).await?;
         let mut ahead =
             Ahead { chunk: self.chunk, entries: Vec::with_capacity(self.count), ..Ahead::default() };
         for (entries, has_replays) in read {
@@ -417,6 +443,7 @@ struct Ahead {
 /// What the first round trip brings.
 struct Ground {
     state: State,
+    now: Timestamp,
     /// What the dictionary holds.
     values: Vec<Value>,
     /// The numbers of the chunks, where they were asked for.
@@ -428,15 +455,15 @@ struct Ground {
 impl Ground {
     async fn read(
         store: &Partition,
-        request: &ReadRequest,
+        scan: &Scan<'_>,
         digests: &[Digest],
         guess: Option<Ask>,
         is_near: bool,
     ) -> Result<Self, StorageFailure> {
         let mut is_near = is_near;
         for _ in 0..MOST_TRIES {
-            let near = is_near && store.finding().is_worth(digests.len(), request.limit);
-            match Self::try_read(store, request, digests, guess.as_ref(), near).await {
+            let near = is_near && store.finding().is_worth(digests.len(), scan.limit);
+            match Self::try_read(store, scan, digests, guess.as_ref(), near).await {
                 Ok(Some(ground)) => return Ok(ground),
                 Ok(None) => {}
                 Err(failure) if near && store.finding().is_impossible(&failure) => is_near = false,
@@ -449,17 +476,18 @@ impl Ground {
     /// None where the dictionary has other buckets than was known.
     async fn try_read(
         store: &Partition,
-        request: &ReadRequest,
+        scan: &Scan<'_>,
         digests: &[Digest],
         guess: Option<&Ask>,
         is_near: bool,
     ) -> Result<Option<Self>, StorageFailure> {
-        let (keys, known) = (store.keys(), store.known().await?);
-        let mut pipeline = Pipeline::with_capacity(digests.len() + 4);
+        let (keys, known) = (store.keys(), store.known());
+        let mut pipeline = Pipeline::with_capacity(digests.len() + 5);
         pipeline.cmd("HGETALL").arg(keys.meta());
+        store.ask_time(&mut pipeline);
         if is_near {
-            let wanted = asked(request);
-            pipeline.add_command(Near::command(store, known, digests, wanted, request.limit.max(1)));
+            let wanted = asked(scan);
+            pipeline.add_command(Near::command(store, known, digests, wanted, scan.limit.max(1)));
         } else {
             for digest in digests {
                 let bucket = keys.bucket(digest.bucket(known.level, known.split));
@@ -467,7 +495,7 @@ impl Ground {
             }
         }
         if digests.is_empty() {
-            pipeline.add_command(chunks_command(store, request.order));
+            pipeline.add_command(chunks_command(store, scan.order));
         } else {
             // Asked after the values: what a split moved meanwhile is then known to have been moved.
             pipeline.cmd("HMGET").arg(keys.meta()).arg(&["level", "split"][..]);
@@ -477,14 +505,15 @@ impl Ground {
         let disturbances = store.link().disturbances();
         let ahead = async {
             match guess {
-                Some(guess) => guess.read(store, request.order).await.map(Some),
+                Some(guess) => guess.read(store, scan.order).await.map(Some),
                 None => Ok(None),
             }
         };
-        let (answers, ahead) = futures_util::future::try_join(store.read_entries(&pipeline), ahead).await?;
+        let (answers, ahead) = try_join(store.read_entries(&pipeline), ahead).await?;
         let ahead = ahead.filter(|_| store.link().disturbances() == disturbances);
         let mut answers = answers.into_iter();
-        let state = learn(store, answers.next().unwrap_or(Value::Nil))?;
+        let state = store.learn_answer(answers.next().unwrap_or(Value::Nil))?;
+        let now = store.take_time(&mut answers)?;
         let (values, near) = match is_near {
             true => Near::read(answers.next().unwrap_or(Value::Nil))?,
             false => (answers.by_ref().take(digests.len()).collect(), Near::default()),
@@ -502,16 +531,8 @@ impl Ground {
                 None
             }
         };
-        Ok(Some(Self { state, values, chunks, ahead, near }))
+        Ok(Some(Self { state, now, values, chunks, ahead, near }))
     }
-}
-
-/// Reads the state, and notes it.
-fn learn(store: &Partition, answer: Value) -> Result<State, StorageFailure> {
-    let state =
-        State::read(answer)?.ok_or_else(|| StorageFailure::Foreign("the namespace is gone".to_owned()))?;
-    store.learn(&state)?;
-    Ok(state)
 }
 
 fn chunks_command(store: &Partition, order: Order) -> redis::Cmd {
@@ -525,37 +546,13 @@ fn numbers(answer: Value) -> Result<Vec<u64>, StorageFailure> {
 }
 
 impl Partition {
-    /// The numbers of the log's chunks, in the order of a walk.
+    /// The numbers of the log's chunks, the oldest first.
+    pub(crate) async fn chunks(&self) -> Result<Vec<u64>, StorageFailure> {
+        self.chunks_by(Order::OldestFirst).await
+    }
+
+    /// The same, in the order of a walk.
     pub(crate) async fn chunks_by(&self, order: Order) -> Result<Vec<u64>, StorageFailure> {
         numbers(self.link().read(&chunks_command(self, order)).await?)
     }
-}
-
-/// Events of these ids, in their order.
-pub(crate) async fn by_ids(store: &Partition, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError> {
-    let mut found = Vec::new();
-    for ids in ids.chunks(MAX_FETCHED) {
-        let digests: Vec<Digest> = ids.iter().map(|id| Digest::of_id(id)).collect();
-        let values = store.values_of(&digests).await?;
-        let sequences: Vec<u64> = values.iter().filter_map(|value| text(value)?.parse().ok()).collect();
-        for entry in store.entries_at(&sequences).await? {
-            found.push(entry.stored().map_err(|corrupt| {
-                StorageFailure::Corrupt(format!("event at {}: {}", corrupt.position, corrupt.detail))
-            })?);
-        }
-    }
-    Ok(found)
-}
-
-/// Events at these positions, in their order.
-pub(crate) async fn at(store: &Partition, positions: &[Position]) -> Result<Page, EventStoreError> {
-    let sequences: Vec<u64> = positions.iter().copied().filter_map(sequence).collect();
-    let mut page = Page::default();
-    for entry in store.entries_at(&sequences).await? {
-        match entry.stored() {
-            Ok(stored) => page.events.push(stored),
-            Err(corrupt) => page.corrupt.push(corrupt),
-        }
-    }
-    Ok(page)
 }

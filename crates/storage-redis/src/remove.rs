@@ -1,65 +1,39 @@
 //! Taking events out of the log and out of every index, a page of one chunk in one step.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    slice,
+};
 
 use domain::{
     Event, StorageFailure,
-    ports::{EventStoreError, Keeps},
+    ports::{
+        Keeps,
+        engine::{Outcome, RemovalKind, Removed, Transaction, log},
+    },
 };
-use redis::{Cmd, Value, cmd};
+use redis::{Cmd, FromRedisValue, Value, cmd};
 
 use crate::{
+    dictionary::Posted,
     failure::shape,
     functions,
     keys::{CHUNK, Digest, Long, chunk_of},
     partition::Partition,
-    rows::Entry,
-    state::State,
+    program::Program,
+    reply::text,
+    state::micros,
     tries::Tries,
-    write::{Write, text},
 };
 
 /// Most events of one call: numbers of events are bytes, and a call should not hold the server up.
 pub(crate) const AT_ONCE: usize = 200;
-/// Entries that one call copies when a chunk is written anew.
+/// Entries that one call copies when a chunk is rewritten.
 const COPIED_AT_ONCE: usize = 200;
-/// How often a chunk is begun anew because others removed something of the log meanwhile.
+/// How often a chunk is begun again because others removed something of the log meanwhile.
 const REWRITE_TRIES: usize = 20;
-
-/// The partition as it was when something was decided on it. Whoever removes says what it saw: another removal, or a new
-/// hold, makes the server refuse.
-#[derive(Debug, Clone)]
-pub(crate) struct Seen {
-    pub(crate) state: State,
-    removals: Option<String>,
-    holds: Option<String>,
-}
-
-impl Seen {
-    /// A write that is refused where another has removed something since, or begun to hold something.
-    pub(crate) fn guarded(&self, meta: &str) -> Write {
-        let mut write = self.undisturbed(meta);
-        write.if_still(meta, "holds", self.holds.as_deref().map(str::as_bytes));
-        write
-    }
-
-    /// A write that is refused where another has removed something since.
-    pub(crate) fn undisturbed(&self, meta: &str) -> Write {
-        let mut write = Write::new();
-        write.if_still(meta, "removals", self.removals.as_deref().map(str::as_bytes));
-        write
-    }
-
-    /// Whether nothing was removed between two looks.
-    pub(crate) fn kept_all_since(&self, earlier: &Self) -> bool {
-        self.removals == earlier.removals && self.state.epoch == earlier.state.epoch
-    }
-
-    /// Notes the removal of one's own.
-    pub(crate) fn removed(&mut self, removals: i64) {
-        self.removals = Some(removals.to_string());
-    }
-}
+/// A full chunk is rewritten once so many events went from its midst, and as many as are left.
+const MANY_HOLES: u64 = 1_000;
 
 /// The terms under which an event stands in the indexes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,127 +58,102 @@ impl Terms {
     }
 }
 
-/// An event that is about to go.
-#[derive(Debug, Clone)]
-pub(crate) struct Going {
-    pub(crate) sequence: u64,
-    /// In microseconds; with the sequence the id of its entry.
-    pub(crate) stored_at: i64,
-    pub(crate) bytes: u64,
-    /// None where it is damaged.
-    pub(crate) event: Option<Event>,
-}
-
-impl From<Entry> for Going {
-    fn from(entry: Entry) -> Self {
-        Self {
-            sequence: entry.sequence,
-            stored_at: entry.stored_at,
-            bytes: entry.bytes,
-            event: entry.event.ok(),
-        }
+/// How a kind of removal is called in the function.
+fn mode(kind: RemovalKind) -> &'static str {
+    match kind {
+        RemovalKind::Oldest => "prefix",
+        RemovalKind::Among => "middle",
+        RemovalKind::Erase => "erase",
     }
 }
 
-/// Where in their chunk events go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// They are the oldest of the log.
-    Prefix,
-    /// Others stay before them: what they took is freed when the chunk is written anew.
-    Middle,
-    /// Their ids are refused from now on, and the chunk must be written anew.
-    Erase,
-}
-
-impl Mode {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Prefix => "prefix",
-            Self::Middle => "middle",
-            Self::Erase => "erase",
-        }
-    }
-}
-
-/// What became of a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Removal {
-    /// It is gone: so many events, and how many pages were ever removed.
-    Done { events: u64, removals: i64 },
-    /// Something that was decided on is not so any more; nothing was changed.
-    Overtaken,
+/// What the function answered.
+enum Answer {
+    Done {
+        events: u64,
+        bytes: u64,
+        /// How many events went from the midst of the chunk so far, and how many it has.
+        holes: u64,
+        left: u64,
+    },
+    Refused(usize),
+    /// Nothing was done: the caller's picture was old and is mended.
+    Moved,
 }
 
 impl Partition {
-    /// The partition as it is now, to decide on what to remove.
-    pub(crate) async fn seen(&self) -> Result<Seen, StorageFailure> {
-        let mut command = cmd("HGETALL");
-        command.arg(self.keys().meta());
-        let answer = self.link().read(&command).await?;
-        let mut fields: HashMap<String, String> =
-            redis::FromRedisValue::from_redis_value(answer.clone()).map_err(|_| shape("the state"))?;
-        let state = State::read(answer)?;
-        let state = state.ok_or_else(|| StorageFailure::Foreign("the namespace is gone".to_owned()))?;
-        self.learn(&state)?;
-        Ok(Seen { state, removals: fields.remove("removals"), holds: fields.remove("holds") })
-    }
-
-    /// The chunks of the log, the oldest first.
-    pub(crate) async fn chunks(&self) -> Result<Vec<u64>, StorageFailure> {
-        let mut command = cmd("ZRANGE");
-        command.arg(self.keys().chunks()).arg(0).arg(-1);
-        let answer = self.link().read(&command).await?;
-        redis::FromRedisValue::from_redis_value(answer).map_err(|_| shape("the chunks"))
-    }
-
-    /// Removes events, which must be of one chunk, rising, and at most [`AT_ONCE`], if the guards of `also` hold; and does
-    /// the rest of `also` in the same step.
-    pub(crate) async fn remove_events(
-        &self,
-        going: &[Going],
-        mode: Mode,
-        also: &Write,
-    ) -> Result<Removal, StorageFailure> {
-        let Some(chunk) = going.first().map(|first| chunk_of(first.sequence)) else {
-            return Ok(Removal::Overtaken);
+    /// Removes events, which must be of one chunk and at most [`AT_ONCE`], and performs the removal's transaction in the same
+    /// step.
+    pub(crate) async fn remove(&self, removal: &log::Removal<'_>) -> Result<Removed, StorageFailure> {
+        let Some(chunk) = removal.entries.first().map(|first| chunk_of(log::sequence_of(first))) else {
+            return Ok(match self.commit(slice::from_ref(removal.with)).await?.pop() {
+                Some(Outcome::Refused { guard }) => Removed::Refused { guard },
+                _ => Removed::Done { events: 0, bytes: 0 },
+            });
         };
+        let is_elsewhere = |entry: &log::Entry| chunk_of(log::sequence_of(entry)) != chunk;
+        if removal.entries.len() > AT_ONCE || removal.entries.iter().any(is_elsewhere) {
+            return Err(StorageFailure::Other(format!(
+                "one removal takes at most {AT_ONCE} events, of one stretch of {CHUNK} sequences"
+            )));
+        }
         let damaged: Vec<u64> =
-            going.iter().filter(|one| one.event.is_none()).map(|one| one.sequence).collect();
+            removal.entries.iter().filter_map(|entry| Some(entry.as_ref().err()?.sequence)).collect();
         let mut of_damaged = self.terms_of_damaged(&damaged).await?;
-        let terms: Vec<Terms> = going
+        let terms: Vec<Terms> = removal
+            .entries
             .iter()
-            .map(|one| match &one.event {
-                Some(event) => Terms::of(event, self.keeps()),
-                None => of_damaged.remove(&one.sequence).unwrap_or_default(),
+            .map(|entry| match entry {
+                Ok(stored) => Terms::of(&stored.event, self.keeps()),
+                Err(damaged) => of_damaged.remove(&damaged.sequence).unwrap_or_default(),
             })
             .collect();
-        let command = self.remove_command(chunk, going, &terms, mode, also).await?;
-        let Value::Array(parts) = self.link().call_command(&command).await? else {
-            return Err(shape("a removal"));
-        };
-        match parts.as_slice() {
-            [what, Value::Int(events), Value::Int(removals)] if text(what) == Some("ok") => {
-                Ok(Removal::Done { events: (*events).max(0) as u64, removals: *removals })
+        let mut tries = Tries::new();
+        loop {
+            let command = self.remove_command(chunk, removal, &terms);
+            match self.read_remove(self.link().call_command(&command).await?)? {
+                Answer::Refused(guard) => return Ok(Removed::Refused { guard }),
+                Answer::Moved => tries.again().await?,
+                Answer::Done { events, bytes, holes, left } => {
+                    // The chunk that appends go to is left until it is full.
+                    let is_full = chunk != chunk_of(self.known().head + 1);
+                    if removal.kind == RemovalKind::Among && is_full && holes >= MANY_HOLES.max(left) {
+                        // Where others removed meanwhile, the next removal does it.
+                        self.rewrite_chunk(chunk).await?;
+                    }
+                    return Ok(Removed::Done { events, bytes });
+                }
             }
-            [what, ..] if text(what) == Some("refused") => Ok(Removal::Overtaken),
+        }
+    }
+
+    fn read_remove(&self, answer: Value) -> Result<Answer, StorageFailure> {
+        let Value::Array(parts) = answer else { return Err(shape("a removal")) };
+        match parts.as_slice() {
+            [what, Value::Int(events), Value::Int(bytes), Value::Int(holes), Value::Int(left)]
+                if text(what) == Some("ok") =>
+            {
+                let number = |number: &i64| u64::try_from(*number).unwrap_or(0);
+                Ok(Answer::Done {
+                    events: number(events),
+                    bytes: number(bytes),
+                    holes: number(holes),
+                    left: number(left),
+                })
+            }
+            [what, Value::Int(guard)] if text(what) == Some("refused") => {
+                Ok(Answer::Refused(usize::try_from(guard - 1).map_err(|_| shape("a removal"))?))
+            }
             [what, rest @ ..] if text(what) == Some("moved") => {
                 self.learn_moved(rest)?;
-                Ok(Removal::Overtaken)
+                Ok(Answer::Moved)
             }
             _ => Err(shape("a removal")),
         }
     }
 
-    async fn remove_command(
-        &self,
-        chunk: u64,
-        going: &[Going],
-        terms: &[Terms],
-        mode: Mode,
-        also: &Write,
-    ) -> Result<Cmd, StorageFailure> {
-        let (known, keys) = (self.known().await?, self.keys());
+    fn remove_command(&self, chunk: u64, removal: &log::Removal<'_>, terms: &[Terms]) -> Cmd {
+        let (known, keys) = (self.known(), self.keys());
         let mut longs: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
         let mut shorts: BTreeMap<Digest, Vec<u8>> = BTreeMap::new();
         for (terms, number) in terms.iter().zip(1..=u8::MAX) {
@@ -224,17 +173,18 @@ impl Partition {
         }
         // Where the id is unknown nothing is looked up: any bucket will do.
         names.extend(terms.iter().map(|terms| terms.id.map_or_else(|| keys.bucket(0), bucket)));
-        let own_keys = names.len();
-        names.extend(also.keys().iter().cloned());
+        let transactions: &[Transaction] = slice::from_ref(removal.with);
+        let program = Program::of(keys, known, transactions);
+        names.extend(program.keys().iter().cloned());
 
         let mut command = Cmd::new();
         command.arg("FCALL").arg(functions::name("remove")).arg(names.len()).arg(&names);
-        command.arg(chunk).arg(known.level).arg(known.split).arg(mode.name());
-        command.arg(going.len()).arg(longs.len()).arg(shorts.len());
-        command.arg(going.iter().map(|one| one.bytes).sum::<u64>());
-        for (one, terms) in going.iter().zip(terms) {
-            command.arg(format!("{}-{}", one.sequence, one.stored_at));
+        command.arg(chunk).arg(known.level).arg(known.split).arg(mode(removal.kind));
+        command.arg(removal.entries.len()).arg(longs.len()).arg(shorts.len());
+        for (entry, terms) in removal.entries.iter().zip(terms) {
+            command.arg(format!("{}-{}", log::sequence_of(entry), micros(log::stored_at(entry))));
             command.arg(terms.id.as_ref().map_or(&[][..], |digest| &digest.0[..]));
+            command.arg(log::bytes_of(entry));
         }
         for (field, numbers) in &longs {
             command.arg(field).arg(&numbers[..]);
@@ -242,25 +192,23 @@ impl Partition {
         for (digest, numbers) in &shorts {
             command.arg(&digest.0[..]).arg(&numbers[..]);
         }
-        for arg in also.args_after(own_keys) {
-            command.arg(arg);
-        }
-        Ok(command)
+        program.put(&mut command);
+        command
     }
 
     /// Writes a chunk anew from what is left of it: what was deleted from its midst is in memory no longer, and in no
     /// snapshot that is made from now on. Appends go on meanwhile. Whether it could be done: it cannot while others remove.
-    pub(crate) async fn rewrite_chunk(&self, chunk: u64) -> Result<bool, EventStoreError> {
+    pub(crate) async fn rewrite_chunk(&self, chunk: u64) -> Result<bool, StorageFailure> {
         let keys = self.keys();
         let names = [keys.meta(), keys.log(chunk), self.copy_of(chunk), self.holes(), self.unscrubbed()];
         let mut tries = Tries::new();
         for _ in 0..REWRITE_TRIES {
-            let removals = self.seen().await?.removals.unwrap_or_else(|| "0".to_owned());
+            let removals = self.state().await?.removals.to_string();
             let mut copied = String::new();
             loop {
                 let args = [chunk.to_string(), COPIED_AT_ONCE.to_string(), copied, removals.clone()];
                 let Value::Array(parts) = self.link().call("rewrite", &names, &args).await? else {
-                    return Err(shape("a copy").into());
+                    return Err(shape("a copy"));
                 };
                 match parts.as_slice() {
                     [what] if text(what) == Some("done") => return Ok(true),
@@ -268,7 +216,7 @@ impl Partition {
                     [what, last] if text(what) == Some("more") => {
                         copied = text(last).unwrap_or_default().to_owned();
                     }
-                    _ => return Err(shape("a copy").into()),
+                    _ => return Err(shape("a copy")),
                 }
             }
             tries.again().await?;
@@ -305,7 +253,7 @@ impl Partition {
         let chunk = damaged.first().map_or(0, |sequence| chunk_of(*sequence));
         let mut command = cmd("HKEYS");
         command.arg(self.keys().directory(chunk));
-        let fields: Vec<String> = redis::FromRedisValue::from_redis_value(self.link().read(&command).await?)
+        let fields: Vec<String> = FromRedisValue::from_redis_value(self.link().read(&command).await?)
             .map_err(|_| shape("a directory"))?;
         for field in fields {
             let list = self.keys().long(chunk, &field);
@@ -323,16 +271,16 @@ impl Partition {
         damaged: &[u64],
         found: &mut HashMap<u64, Terms>,
     ) -> Result<(), StorageFailure> {
-        match crate::dictionary::Posted::read(value) {
-            crate::dictionary::Posted::Id(sequence) if damaged.contains(&sequence) => {
+        match Posted::read(value) {
+            Posted::Id(sequence) if damaged.contains(&sequence) => {
                 found.entry(sequence).or_default().id = Some(digest);
             }
-            crate::dictionary::Posted::Packed(sequences) => {
+            Posted::Packed(sequences) => {
                 for sequence in sequences.into_iter().filter(|sequence| damaged.contains(sequence)) {
                     found.entry(sequence).or_default().shorts.push(digest);
                 }
             }
-            crate::dictionary::Posted::List => {
+            Posted::List => {
                 let list = self.keys().promoted(digest);
                 for sequence in self.in_list(&list, damaged, |sequence| sequence).await? {
                     found.entry(sequence).or_default().shorts.push(digest);

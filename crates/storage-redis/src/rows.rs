@@ -1,266 +1,185 @@
-//! Entries of the log, read back into events; and looking up the dictionary.
+//! Reading rows: everything that one call asks for in one round trip. A map is a hash, an index a sorted set.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
-use domain::{CorruptEvent, Event, StorageFailure, StoredEvent, event::head};
-use futures_util::future::try_join_all;
-use redis::{Pipeline, ToRedisArgs, Value, cmd};
+use domain::{
+    StorageFailure, StoreId,
+    ports::engine::{Answer, Read, Snapshot, Space},
+};
+use redis::{FromRedisValue, Pipeline, Value};
 
 use crate::{
     failure::shape,
-    keys::{CHUNK, Digest, Keys, chunk_of},
-    partition::Partition,
-    state::{from_micros, position},
-    write::text,
+    partition::{Partition, gone},
+    state::LAYOUT,
 };
 
-/// Entries that are fetched at once, in pieces of so many.
-const ENTRIES_AT_ONCE: usize = 1_000;
-const ENTRIES_OF_A_PIECE: usize = 250;
+/// A key and its value.
+type Row = (Vec<u8>, Vec<u8>);
 
-/// An entry of the log.
-pub(crate) struct Entry {
-    pub(crate) sequence: u64,
-    /// In microseconds.
-    pub(crate) stored_at: i64,
-    /// Bytes of its text, damaged or not.
-    pub(crate) bytes: u64,
-    pub(crate) event: Result<Event, String>,
-    /// How often it was replayed, and when last, in microseconds; as far as that was asked for.
-    pub(crate) replays: Option<(u32, i64)>,
+/// Where in the answers of the pipeline a read has its own.
+enum Place {
+    /// A value of an `HMGET`: the number of the command, and of the field.
+    Field(usize, usize),
+    /// A score of an index.
+    Score(usize),
+    /// All of a map.
+    Map(usize),
+    /// A range of an index.
+    Index(usize),
+    Count(usize),
 }
 
-impl Entry {
-    /// As a reader sees it.
-    pub(crate) fn stored(self) -> Result<StoredEvent, CorruptEvent> {
-        match self.event {
-            Ok(event) => Ok(StoredEvent {
-                event,
-                position: position(self.sequence),
-                stored_at: from_micros(self.stored_at),
-                replay_count: self.replays.map_or(0, |(count, _)| count),
-                last_replay_at: self.replays.map(|(_, at)| from_micros(at)),
-            }),
-            Err(detail) => Err(CorruptEvent { position: position(self.sequence), detail }),
-        }
-    }
+/// The commands for some reads.
+#[derive(Default)]
+struct Question<'r> {
+    /// Fields that are asked for together, by the space they lie in.
+    fields: Vec<(&'r Space, Vec<&'r [u8]>)>,
+    of_space: HashMap<&'r Space, usize>,
+    maps: Vec<&'r Space>,
+    of_map: HashMap<&'r Space, usize>,
+    others: Pipeline,
+    places: Vec<Place>,
 }
 
-/// The entries in the answer of an `XRANGE` or `XREVRANGE`.
-pub(crate) fn entries(answer: Value) -> Result<Vec<Entry>, StorageFailure> {
-    let mut found = Vec::new();
-    entries_into(answer, &mut found)?;
-    Ok(found)
-}
-
-fn entries_into(answer: Value, found: &mut Vec<Entry>) -> Result<(), StorageFailure> {
-    let Value::Array(entries) = answer else { return Err(shape("entries of the log")) };
-    found.reserve(entries.len());
-    for value in entries {
-        found.push(entry(value)?);
-    }
-    Ok(())
-}
-
-/// One entry, as `XRANGE` gives it.
-pub(crate) fn entry(value: Value) -> Result<Entry, StorageFailure> {
-    let Value::Array(parts) = value else { return Err(shape("an entry of the log")) };
-    let mut parts = parts.into_iter();
-    let (id, fields) = (parts.next(), parts.next());
-    let id = id.as_ref().and_then(text).and_then(|id| id.split_once('-'));
-    let id = id.and_then(|(sequence, stored_at)| Some((sequence.parse().ok()?, stored_at.parse().ok()?)));
-    let (sequence, stored_at) = id.ok_or_else(|| shape("the id of an entry"))?;
-    let fields = match fields {
-        Some(Value::Array(fields)) => fields,
-        _ => return Err(shape("the fields of an entry")),
-    };
-    let (mut json, mut packed_head) = (None, None);
-    let mut fields = fields.into_iter();
-    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-        match (name, value) {
-            (Value::BulkString(name), Value::BulkString(bytes)) if name == b"event" => json = Some(bytes),
-            (Value::BulkString(name), Value::BulkString(bytes)) if name == b"head" => {
-                packed_head = Some(bytes);
+impl<'r> Question<'r> {
+    fn add(&mut self, read: &'r Read, partition: &Partition) {
+        let place = match read {
+            Read::Row(row) if row.space.kind.is_index() => {
+                self.others.cmd("ZSCORE").arg(partition.keys().space(&row.space)).arg(&row.key);
+                Place::Score(self.others.len() - 1)
             }
-            _ => {}
+            Read::Row(row) => {
+                let at = *self.of_space.entry(&row.space).or_insert_with(|| {
+                    self.fields.push((&row.space, Vec::new()));
+                    self.fields.len() - 1
+                });
+                let fields = self.fields.get_mut(at).map(|(_, fields)| {
+                    fields.push(row.key.as_slice());
+                    fields.len() - 1
+                });
+                Place::Field(at, fields.unwrap_or(0))
+            }
+            Read::Range { space, after, before, reverse, limit } if space.kind.is_index() => {
+                self.range(&partition.keys().space(space), after, before, *reverse, *limit);
+                Place::Index(self.others.len() - 1)
+            }
+            Read::Range { space, .. } => Place::Map(*self.of_map.entry(space).or_insert_with(|| {
+                self.maps.push(space);
+                self.maps.len() - 1
+            })),
+            Read::Count(space) => {
+                let command = if space.kind.is_index() { "ZCARD" } else { "HLEN" };
+                self.others.cmd(command).arg(partition.keys().space(space));
+                Place::Count(self.others.len() - 1)
+            }
+        };
+        self.places.push(place);
+    }
+
+    fn range(
+        &mut self,
+        key: &str,
+        after: &Option<Vec<u8>>,
+        before: &Option<Vec<u8>>,
+        reverse: bool,
+        limit: usize,
+    ) {
+        let bound = |key: &Option<Vec<u8>>, open: &[u8]| match key {
+            Some(key) => [b"(", key.as_slice()].concat(),
+            None => open.to_vec(),
+        };
+        let (least, greatest) = (bound(after, b"-"), bound(before, b"+"));
+        match reverse {
+            false => self.others.cmd("ZRANGEBYLEX").arg(key).arg(least).arg(greatest),
+            true => self.others.cmd("ZREVRANGEBYLEX").arg(key).arg(greatest).arg(least),
+        };
+        if let Ok(limit) = i64::try_from(limit) {
+            self.others.arg("LIMIT").arg(0).arg(limit);
         }
     }
-    let json = json.unwrap_or_default();
-    let bytes = json.len() as u64;
-    let event = match (String::from_utf8(json), packed_head) {
-        (Ok(json), Some(packed)) => head::decode(json, &packed).map_err(|error| error.to_string()),
-        _ => Err("the event's text or head is damaged".to_owned()),
-    };
-    Ok(Entry { sequence, stored_at, bytes, event, replays: None })
 }
 
 impl Partition {
-    /// The text of the event at a sequence, if one is there.
-    pub(crate) async fn stored_json(&self, sequence: u64) -> Result<Option<String>, StorageFailure> {
-        let found = self.entries_at(&[sequence]).await?.into_iter().next();
-        Ok(found.map(|entry| entry.event.map(|event| event.json().to_owned()).unwrap_or_default()))
+    /// Reads rows.
+    pub(crate) async fn get(&self, reads: &[Read]) -> Result<Snapshot, StorageFailure> {
+        let mut question = Question::default();
+        reads.iter().for_each(|read| question.add(read, self));
+        let Question { fields, maps, others, places, .. } = question;
+
+        let mut pipeline = Pipeline::with_capacity(2 + fields.len() + maps.len() + others.len());
+        pipeline.cmd("HMGET").arg(self.keys().meta()).arg(&["layout", "store", "epoch"][..]);
+        self.ask_time(&mut pipeline);
+        for (space, fields) in &fields {
+            pipeline.cmd("HMGET").arg(self.keys().space(space)).arg(fields);
+        }
+        for space in &maps {
+            pipeline.cmd("HGETALL").arg(self.keys().space(space));
+        }
+        for command in others.cmd_iter() {
+            pipeline.add_command(command.clone());
+        }
+
+        let mut answers = self.link().read_all(&pipeline).await?.into_iter();
+        let generation = self.generation(answers.next().unwrap_or(Value::Nil))?;
+        let now = self.take_time(&mut answers)?;
+        let mut values: Vec<Vec<Option<Vec<u8>>>> = Vec::with_capacity(fields.len());
+        for answer in answers.by_ref().take(fields.len()) {
+            values.push(FromRedisValue::from_redis_value(answer).map_err(|_| shape("rows"))?);
+        }
+        let mut all: Vec<Vec<Row>> = Vec::with_capacity(maps.len());
+        for answer in answers.by_ref().take(maps.len()) {
+            let mut rows: Vec<Row> = FromRedisValue::from_redis_value(answer).map_err(|_| shape("rows"))?;
+            rows.sort_unstable();
+            all.push(rows);
+        }
+        let mut others: Vec<Option<Value>> = answers.map(Some).collect();
+        let mut other = |at: usize| others.get_mut(at).and_then(Option::take).ok_or_else(|| shape("rows"));
+        let mut found = Vec::with_capacity(reads.len());
+        for (read, place) in reads.iter().zip(places) {
+            found.push(match place {
+                Place::Field(at, field) => {
+                    let value = values.get_mut(at).and_then(|values| values.get_mut(field));
+                    // A field that is read twice was asked for twice.
+                    Answer::Row(value.ok_or_else(|| shape("rows"))?.take())
+                }
+                Place::Score(at) => Answer::Row((other(at)? != Value::Nil).then(Vec::new)),
+                Place::Map(at) => Answer::Range(within(read, all.get(at).map(Vec::as_slice).unwrap_or_default())),
+                Place::Index(at) => {
+                    let keys: Vec<Vec<u8>> =
+                        FromRedisValue::from_redis_value(other(at)?).map_err(|_| shape("an index"))?;
+                    Answer::Range(keys.into_iter().map(|key| (key, Vec::new())).collect())
+                }
+                Place::Count(at) => match other(at)? {
+                    Value::Int(count) => Answer::Count(u64::try_from(count).unwrap_or(0)),
+                    _ => return Err(shape("a number of rows")),
+                },
+            });
+        }
+        Ok(Snapshot::new(now, generation, found))
     }
 
-    /// The entries at these sequences, in their order; where none is, it is left out. With how often each was replayed.
-    pub(crate) async fn entries_at(&self, sequences: &[u64]) -> Result<Vec<Entry>, StorageFailure> {
-        let mut found = Vec::with_capacity(sequences.len());
-        for sequences in sequences.chunks(ENTRIES_AT_ONCE) {
-            // While one piece is unpacked the next is on its way.
-            let pieces = sequences.chunks(ENTRIES_OF_A_PIECE).map(|piece| self.fetch(piece));
-            for piece in try_join_all(pieces).await? {
-                found.extend(piece);
-            }
+    /// The log epoch, in what was read of the state.
+    fn generation(&self, answer: Value) -> Result<u64, StorageFailure> {
+        let [layout, store, epoch]: [Option<String>; 3] =
+            FromRedisValue::from_redis_value(answer).map_err(|_| shape("the state"))?;
+        if layout.as_deref() != Some(LAYOUT) {
+            return Err(gone());
         }
-        Ok(found)
-    }
-
-    /// The entries at these sequences, in one round trip, or two where some of them were replayed.
-    async fn fetch(&self, sequences: &[u64]) -> Result<Vec<Entry>, StorageFailure> {
-        let mut pipeline = Pipeline::with_capacity(sequences.len() + 1);
-        for run in runs(sequences) {
-            pipeline.add_command(run_command(self.keys(), run));
-        }
-        let logs = pipeline.len();
-        let chunks: BTreeSet<u64> = sequences.iter().copied().map(chunk_of).collect();
-        for chunk in &chunks {
-            pipeline.cmd("EXISTS").arg(self.keys().replayed(*chunk));
-        }
-        let mut answers = self.read_entries(&pipeline).await?.into_iter();
-        let mut found = Vec::with_capacity(sequences.len());
-        for answer in answers.by_ref().take(logs) {
-            entries_into(answer, &mut found)?;
-        }
-        for (chunk, has_replays) in chunks.into_iter().zip(answers) {
-            if has_replays == Value::Int(1) {
-                self.count_replays(chunk, &mut found).await?;
-            }
-        }
-        Ok(found)
-    }
-
-    /// Adds to those of some entries that are of a chunk how often they were replayed.
-    pub(crate) async fn count_replays(
-        &self,
-        chunk: u64,
-        entries: &mut [Entry],
-    ) -> Result<(), StorageFailure> {
-        let own = |entry: &&mut Entry| chunk_of(entry.sequence) == chunk;
-        let sequences: Vec<u64> = entries.iter_mut().filter(own).map(|entry| entry.sequence).collect();
-        if sequences.is_empty() {
-            return Ok(());
-        }
-        let command = replays_command(&self.keys().replayed(chunk), &sequences);
-        let mut replays = HashMap::new();
-        read_replays(&sequences, self.link().read(&command).await?, &mut replays)?;
-        for entry in entries.iter_mut().filter(own) {
-            entry.replays = replays.get(&entry.sequence).copied();
-        }
-        Ok(())
-    }
-
-    /// What the dictionary holds for digests: nothing, a number, packed sequences, or a mark.
-    pub(crate) async fn values_of(&self, digests: &[Digest]) -> Result<Vec<Value>, StorageFailure> {
-        for _ in 0..100 {
-            let known = self.known().await?;
-            let mut pipeline = Pipeline::with_capacity(digests.len() + 1);
-            for digest in digests {
-                let bucket = self.keys().bucket(digest.bucket(known.level, known.split));
-                pipeline.cmd("HGET").arg(bucket).arg(&digest.0[..]);
-            }
-            // Asked last: what a split moved meanwhile is then known to have been moved.
-            pipeline.cmd("HMGET").arg(self.keys().meta()).arg(&["level", "split"][..]);
-            let mut answers = self.link().read_all(&pipeline).await?;
-            let now = answers.pop().ok_or_else(|| shape("the dictionary"))?;
-            let (level, split): (u32, u32) =
-                redis::FromRedisValue::from_redis_value(now).map_err(|_| shape("the dictionary"))?;
-            if (level, split) == (known.level, known.split) {
-                return Ok(answers);
-            }
-            self.learn_buckets(level, split);
-        }
-        Err(StorageFailure::Busy { waited: std::time::Duration::ZERO })
+        let store = store.and_then(|text| u64::from_str_radix(&text, 16).ok()).ok_or_else(|| shape("the state"))?;
+        self.check_store(StoreId(store))?;
+        epoch.and_then(|text| text.parse().ok()).ok_or_else(|| shape("the state"))
     }
 }
 
-/// Sequences cut where they do not follow each other one by one, up or down, within a chunk.
-fn runs(sequences: &[u64]) -> impl Iterator<Item = &[u64]> {
-    // A run that turns round is cut at the turn, since a pair says which way it goes.
-    let mut way: Option<bool> = None;
-    sequences.chunk_by(move |one, other| {
-        let up = one.checked_add(1) == Some(*other);
-        let follows = (up || one.checked_sub(1) == Some(*other)) && chunk_of(*one) == chunk_of(*other);
-        let goes_on = follows && way.is_none_or(|way| way == up);
-        way = goes_on.then_some(up);
-        goes_on
-    })
-}
-
-fn run_command(keys: &Keys, run: &[u64]) -> redis::Cmd {
-    let (first, last) = (run.first().copied().unwrap_or(0), run.last().copied().unwrap_or(0));
-    let key = keys.log(chunk_of(first));
-    if first <= last { range(&key, first, last) } else { range_back(&key, first, last) }
-}
-
-fn replays_command(key: &str, sequences: &[u64]) -> redis::Cmd {
-    let mut command = cmd("HMGET");
-    command.arg(key);
-    for sequence in sequences {
-        command.arg(sequence % CHUNK);
-    }
-    command
-}
-
-/// Reads what an `HMGET` of replay counts answered.
-fn read_replays(
-    sequences: &[u64],
-    answer: Value,
-    replays: &mut HashMap<u64, (u32, i64)>,
-) -> Result<(), StorageFailure> {
-    let Value::Array(values) = answer else { return Err(shape("replay counts")) };
-    for (sequence, value) in sequences.iter().zip(&values) {
-        if *value == Value::Nil {
-            continue;
-        }
-        replays.insert(*sequence, replay_count(value)?);
-    }
-    Ok(())
-}
-
-/// How often an event was replayed, and when last.
-pub(crate) fn replay_count(value: &Value) -> Result<(u32, i64), StorageFailure> {
-    let parsed = text(value).and_then(|text| {
-        let (count, at) = text.split_once(':')?;
-        Some((count.parse().ok()?, at.parse().ok()?))
-    });
-    parsed.ok_or_else(|| shape("a replay count"))
-}
-
-/// An `XRANGE` from one sequence to another. The second half of an entry's id is left open on purpose: it says when the event
-/// was stored.
-pub(crate) fn range(key: &str, from: impl ToRedisArgs, to: impl ToRedisArgs) -> redis::Cmd {
-    let mut command = cmd("XRANGE");
-    command.arg(key).arg(from).arg(to);
-    command
-}
-
-/// An `XREVRANGE` from one sequence down to another.
-pub(crate) fn range_back(key: &str, from: impl ToRedisArgs, to: impl ToRedisArgs) -> redis::Cmd {
-    let mut command = cmd("XREVRANGE");
-    command.arg(key).arg(from).arg(to);
-    command
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sequences_are_cut_where_they_do_not_follow_each_other() {
-        let edge = CHUNK;
-        let sequences = [5, 6, 7, 9, 8, 7, 8, 3, edge - 1, edge, edge + 1, 0, 1, u64::MAX];
-        let found: Vec<&[u64]> = runs(&sequences).collect();
-        let expected: [&[u64]; 8] =
-            [&[5, 6, 7], &[9, 8, 7], &[8], &[3], &[edge - 1], &[edge, edge + 1], &[0, 1], &[u64::MAX]];
-        assert_eq!(found, expected);
+/// What a read of a range finds in all rows of a map, which are sorted.
+fn within(read: &Read, rows: &[Row]) -> Vec<Row> {
+    let Read::Range { after, before, reverse, limit, .. } = read else { return Vec::new() };
+    let from = after.as_ref().map_or(0, |after| rows.partition_point(|(key, _)| key <= after));
+    let to = before.as_ref().map_or(rows.len(), |before| rows.partition_point(|(key, _)| key < before));
+    let rows = rows.get(from..to).unwrap_or_default();
+    match reverse {
+        false => rows.iter().take(*limit).cloned().collect(),
+        true => rows.iter().rev().take(*limit).cloned().collect(),
     }
 }

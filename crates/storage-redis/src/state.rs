@@ -3,31 +3,19 @@
 use std::collections::HashMap;
 
 use domain::{
-    Cursor, Position, StorageFailure, StoreId,
-    ports::{EventStoreError, Keeps},
+    StorageFailure, StoreId,
+    ports::{
+        Keeps,
+        engine::{EpochEnd, PartitionState},
+    },
 };
 use jiff::Timestamp;
 use redis::{FromRedisValue, Value};
 
 /// The layout of a partition that this program writes and reads.
-pub(crate) const LAYOUT: &str = "1";
-/// A partition is a store by itself and calls itself so: positions, segments and cursors within it are its own. What they
-/// are in the whole store is said by [`crate::store`].
-pub(crate) const PARTITION: u16 = 0;
-/// As a partition sees it, there is but one.
-pub(crate) const PARTITIONS: u16 = 1;
+pub(crate) const LAYOUT: &str = "2";
 /// Sequences of one log epoch, as a rule: each begins beyond the next multiple.
 const EPOCH: u64 = 1 << 32;
-
-/// Where a log epoch ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct End {
-    pub(crate) epoch: u64,
-    /// The newest sequence of it.
-    pub(crate) last: u64,
-    /// Where the next one began: no sequence between was ever handed out, as far as is known.
-    next: u64,
-}
 
 /// The state of a partition.
 #[derive(Debug, Clone)]
@@ -38,14 +26,16 @@ pub(crate) struct State {
     pub(crate) keeps: Keeps,
     /// Whether events are kept compressed.
     pub(crate) compression: bool,
-    /// The newest sequence that was handed out, or where a new log epoch began.
+    /// The newest sequence that was given, or where a new log epoch began.
     pub(crate) head: u64,
     pub(crate) epoch: u64,
     /// Where each log epoch ended that is over.
-    pub(crate) ends: Vec<End>,
+    pub(crate) ends: Vec<EpochEnd>,
     pub(crate) events: u64,
     pub(crate) bytes: u64,
     pub(crate) trimmed: u64,
+    /// How many pages of events were ever removed.
+    pub(crate) removals: u64,
     /// The dictionary has 2^level + split buckets.
     pub(crate) level: u32,
     pub(crate) split: u32,
@@ -80,50 +70,30 @@ impl State {
             events: number("events")?,
             bytes: number("bytes")?,
             trimmed: number("trimmed")?,
+            removals: number("removals")?,
             level: number("level")? as u32,
             split: number("split")? as u32,
             fields: number("fields")?,
         })
     }
 
-    pub(crate) fn cursor(&self, sequence: u64) -> Cursor {
-        Cursor::new(self.store, self.epoch, vec![sequence])
-    }
-
-    /// The sequence that a cursor marks, for whoever relies on it: everything up to it is there, but for what was removed.
-    pub(crate) fn sequence_of(&self, cursor: &Cursor) -> Result<u64, EventStoreError> {
-        let sequence = self.place_of(cursor)?;
-        match self.end_before(sequence) {
-            Some(End { epoch, last, .. }) => Err(EventStoreError::LostCursor(format!(
-                "{sequence} is beyond {last}, the end of log epoch {epoch}"
-            ))),
-            None => Ok(sequence),
+    /// As the port tells it.
+    pub(crate) fn told(&self, now: Timestamp) -> PartitionState {
+        PartitionState {
+            head: self.head,
+            epoch: self.epoch,
+            generation: self.epoch,
+            ends: self.ends.clone(),
+            events: self.events,
+            bytes: self.bytes,
+            trimmed_through: self.trimmed,
+            now,
         }
     }
 
-    /// The sequence that a cursor marks, for whoever reads on from there, or up to there: that may be where something was
-    /// lost, since nothing is passed over for that. A consumer whose cursor has come so far has handled what was lost.
-    pub(crate) fn place_of(&self, cursor: &Cursor) -> Result<u64, EventStoreError> {
-        if cursor.store != self.store {
-            return Err(EventStoreError::ForeignCursor { cursor: cursor.store, store: self.store });
-        }
-        let lost = |text: String| Err(EventStoreError::LostCursor(text));
-        let [sequence] = *cursor.sequences.as_slice() else {
-            return lost(format!("it has {} partitions, not 1", cursor.sequences.len()));
-        };
-        if cursor.epoch > self.epoch {
-            return lost(format!("it is of log epoch {}, this log is in epoch {}", cursor.epoch, self.epoch));
-        }
-        if sequence > self.head {
-            return lost(format!("{sequence} is beyond {}, the end of the log", self.head));
-        }
-        Ok(sequence)
-    }
-
-    /// The end of the log epoch that a sequence was handed out in, where the sequence was lost with what was behind that end.
-    /// It can be told from the sequence alone, since an epoch begins beyond whatever was handed out before.
-    pub(crate) fn end_before(&self, sequence: u64) -> Option<End> {
-        self.ends.iter().find(|end| end.last < sequence && sequence < end.next).copied()
+    /// Whether nothing was removed between two looks.
+    pub(crate) fn kept_all_since(&self, earlier: &Self) -> bool {
+        (self.removals, self.epoch) == (earlier.removals, earlier.epoch)
     }
 }
 
@@ -142,6 +112,8 @@ pub(crate) fn number_in(fields: &HashMap<String, String>, name: &str) -> Result<
 /// Refuses a namespace of a layout that this program does not know.
 fn check_layout(fields: &HashMap<String, String>) -> Result<(), StorageFailure> {
     match fields.get("layout").map(String::as_str) {
+        // Layout 1 gave the number 2 to the hash that says how many partitions there are. It has no head.
+        Some(LAYOUT) if !fields.contains_key("head") => Err(unknown_layout("1")),
         Some(LAYOUT) => Ok(()),
         Some(other) => Err(unknown_layout(other)),
         None => Err(StorageFailure::Foreign("the key of the namespace's state is not ours".to_owned())),
@@ -149,32 +121,27 @@ fn check_layout(fields: &HashMap<String, String>) -> Result<(), StorageFailure> 
 }
 
 /// A namespace of a layout that another program made.
-pub(crate) fn unknown_layout(layout: &str) -> StorageFailure {
-    StorageFailure::Foreign(format!(
-        "the namespace has layout {layout}, this program knows layout {LAYOUT}: use the program that made it, or \
-         `event-replay migrate`"
-    ))
+fn unknown_layout(layout: &str) -> StorageFailure {
+    StorageFailure::Foreign(match layout {
+        "1" => format!(
+            "the namespace has layout 1 and this program reads layout {LAYOUT}: export its events with the program that \
+             made it, and import them into a new namespace"
+        ),
+        _ => format!(
+            "the namespace has layout {layout} and this program reads layout {LAYOUT}: use the program that made it"
+        ),
+    })
 }
 
 /// Reads `EPOCH:LAST:NEXT,` for each epoch that is over.
-fn ends(text: &str) -> Vec<End> {
+fn ends(text: &str) -> Vec<EpochEnd> {
     let end = |part: &str| {
         let mut numbers = part.split(':').map(|number| number.parse().ok());
         let (epoch, last) = (numbers.next()??, numbers.next()??);
         let next = numbers.next().flatten().unwrap_or((last / EPOCH + 1) * EPOCH);
-        Some(End { epoch, last, next })
+        Some(EpochEnd { epoch, last, next })
     };
     text.split(',').filter_map(end).collect()
-}
-
-/// The position of a sequence.
-pub(crate) fn position(sequence: u64) -> Position {
-    Position::new(PARTITION, sequence)
-}
-
-/// The sequence of a position; none where it is of another partition.
-pub(crate) fn sequence(position: Position) -> Option<u64> {
-    (position.partition == PARTITION).then_some(position.sequence)
 }
 
 /// An instant in microseconds of the Unix epoch.

@@ -5,10 +5,7 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-use domain::{
-    Event, StorageFailure,
-    ports::{EventStoreError, VerifyReport},
-};
+use domain::{Event, StorageFailure, ports::VerifyReport};
 use redis::{FromRedisValue, Value, cmd};
 
 use crate::{
@@ -17,7 +14,7 @@ use crate::{
     keys::{Digest, chunk_of},
     partition::Partition,
     remove::Terms,
-    state::{State, position},
+    state::State,
     verify::{VALUES_AT_ONCE, still_there},
     walk::LogWalk,
 };
@@ -76,7 +73,7 @@ pub(crate) async fn check(
     chunks: &[u64],
     log: Sums,
     report: &mut VerifyReport,
-) -> Result<u64, EventStoreError> {
+) -> Result<u64, StorageFailure> {
     let (mut sums, mut fields, mut newest) = (Sums::default(), 0, 0);
     let mut unlisted = BTreeSet::new();
     let known: HashSet<u64> = chunks.iter().copied().collect();
@@ -103,7 +100,7 @@ pub(crate) async fn check(
         }
     }
     if newest > store.state().await?.head {
-        report.add(Some(position(newest)), "an index entry leads past the head of the log");
+        report.add(Some(store.position(newest)), "an index entry leads past the head of the log");
     }
     let unlisted = check_unlisted(store, &unlisted, report).await?;
     let mut suspects = log.differ(&sums);
@@ -134,7 +131,7 @@ async fn check_unlisted(
             && *events > 0
         {
             let detail = format!("the chunk {chunk} has {events} events, and is not on the list of chunks");
-            report.add(Some(position(*chunk * crate::keys::CHUNK)), detail);
+            report.add(Some(store.position(*chunk * crate::keys::CHUNK)), detail);
             found.insert(*chunk);
         }
     }
@@ -190,7 +187,7 @@ async fn compare(
     until: u64,
     stretches: &[u64],
     report: &mut VerifyReport,
-) -> Result<(), EventStoreError> {
+) -> Result<(), StorageFailure> {
     let mut pairs: HashMap<Pair, i64> = HashMap::new();
     let mut damaged = HashSet::new();
     for stretch in stretches {
@@ -229,7 +226,7 @@ async fn compare(
     wrong.sort_unstable();
     for ((sequence, digest), balance) in wrong {
         if let Some(detail) = look_again(store, sequence, digest, balance).await? {
-            report.add(Some(position(sequence)), detail);
+            report.add(Some(store.position(sequence)), detail);
         }
     }
     Ok(())

@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use domain::{Cursor, ports::EventStoreError};
-use futures_util::StreamExt;
+use domain::StorageFailure;
+use futures_util::{StreamExt, future::join_all};
 use redis::{Client, aio::PubSub};
 use tokio::{
     sync::watch,
@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{link::Link, node::CONNECT_WITHIN, store::RedisStore};
+use crate::{link::Link, node::CONNECT_WITHIN, partition::Partition, state::State};
 
 /// The longest that a wait goes on without looking itself: what is published while a subscription is made anew is missed.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
@@ -98,31 +98,49 @@ async fn subscribed(client: &Client, channels: &[String]) -> Option<PubSub> {
     Some(subscription)
 }
 
-impl RedisStore {
-    pub(crate) async fn wait_for_change(
-        &self,
-        after: &Cursor,
-        timeout: Duration,
-    ) -> Result<Cursor, EventStoreError> {
-        if timeout.is_zero() {
-            // Nobody waits: nothing need tell of news.
-            let states = self.reached_states().await?;
-            return self.is_past(&states, after).map(|_| self.head_of(&states));
+/// Waits until the head of some partition is past the one given for it, at most this long.
+///
+/// A partition out of reach is no reason to fail: what is known of it counts.
+///
+/// # Errors
+/// Where no partition can be reached, and any other failure.
+pub(crate) async fn wait(
+    bell: &Bell,
+    partitions: &[Partition],
+    heads: &[u64],
+    timeout: Duration,
+) -> Result<(), StorageFailure> {
+    if timeout.is_zero() {
+        return Ok(());
+    }
+    let deadline = Instant::now() + timeout.min(LONGEST);
+    let mut rings = bell.listen();
+    loop {
+        let subscribed = rings.borrow_and_update().subscribed;
+        let is_past = is_past(partitions, heads).await?;
+        let now = Instant::now();
+        if is_past || now >= deadline {
+            return Ok(());
         }
-        let deadline = Instant::now() + timeout.min(LONGEST);
-        let mut rings = self.bell().listen();
-        loop {
-            let subscribed = rings.borrow_and_update().subscribed;
-            let states = self.reached_states().await?;
-            let now = Instant::now();
-            if self.is_past(&states, after)? || now >= deadline {
-                return Ok(self.head_of(&states));
-            }
-            let pause = if subscribed { LOOK_WITHIN } else { LOOK_WITHOUT };
-            tokio::select! {
-                _ = rings.changed() => {}
-                () = tokio::time::sleep_until(deadline.min(now + pause)) => {}
-            }
+        let pause = if subscribed { LOOK_WITHIN } else { LOOK_WITHOUT };
+        tokio::select! {
+            _ = rings.changed() => {}
+            () = tokio::time::sleep_until(deadline.min(now + pause)) => {}
         }
     }
+}
+
+async fn is_past(partitions: &[Partition], heads: &[u64]) -> Result<bool, StorageFailure> {
+    let states = join_all(partitions.iter().map(Partition::state)).await;
+    let is_away = |state: &Result<State, StorageFailure>| matches!(state, Err(StorageFailure::Unavailable(_)));
+    let is_alone = states.iter().all(is_away);
+    let mut is_past = false;
+    for ((state, partition), head) in states.into_iter().zip(partitions).zip(heads) {
+        let found = match state {
+            Err(StorageFailure::Unavailable(_)) if !is_alone => partition.known().head,
+            state => state?.head,
+        };
+        is_past |= found > *head;
+    }
+    Ok(is_past)
 }

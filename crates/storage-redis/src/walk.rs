@@ -6,7 +6,7 @@ use crate::{
     failure::shape,
     keys::{CHUNK, chunk_of},
     partition::Partition,
-    rows::{Entry, entries, range},
+    entries::{Entry, entries, range},
 };
 
 /// Entries that one read brings.
@@ -19,7 +19,6 @@ pub(crate) struct LogWalk {
     chunks: Vec<u64>,
     from: u64,
     until: u64,
-    at_once: usize,
 }
 
 impl LogWalk {
@@ -27,17 +26,12 @@ impl LogWalk {
     pub(crate) async fn new(store: &Partition, until: u64) -> Result<Self, StorageFailure> {
         let mut chunks = store.chunks().await?;
         chunks.reverse();
-        Ok(Self { chunks, from: 0, until, at_once: READ_AT_ONCE })
-    }
-
-    /// So many entries at once.
-    pub(crate) fn reading(self, at_once: usize) -> Self {
-        Self { at_once: at_once.max(1), ..self }
+        Ok(Self { chunks, from: 0, until })
     }
 
     /// From one sequence to another, in one chunk.
     pub(crate) fn within(from: u64, until: u64) -> Self {
-        Self { chunks: vec![chunk_of(from)], from, until, at_once: READ_AT_ONCE }
+        Self { chunks: vec![chunk_of(from)], from, until }
     }
 
     /// The next entries, perhaps none of them; none when all were met.
@@ -51,12 +45,12 @@ impl LogWalk {
         }
         let mut pipeline = redis::Pipeline::with_capacity(1);
         let mut command = range(&store.keys().log(chunk), first, last);
-        command.arg("COUNT").arg(self.at_once);
+        command.arg("COUNT").arg(READ_AT_ONCE);
         pipeline.add_command(command);
         let answer = store.read_entries(&pipeline).await?.pop().ok_or_else(|| shape("the log"))?;
         let found = entries(answer)?;
         match found.last() {
-            Some(last) if found.len() == self.at_once => self.from = last.sequence + 1,
+            Some(last) if found.len() == READ_AT_ONCE => self.from = last.sequence + 1,
             _ => {
                 self.chunks.pop();
             }

@@ -6,7 +6,7 @@ use domain::StorageFailure;
 use redis::{FromRedisValue, Value, cmd};
 
 use super::{BUCKET, Check, Verdict, wide_encoding};
-use crate::{link::Link, write::text};
+use crate::{link::Link, reply::text};
 
 /// The oldest version that has all that the adapter needs.
 const OLDEST: (u32, u32) = (7, 0);

@@ -4,11 +4,8 @@
 SAMPLES.XDEL = { '0-1' }
 SAMPLES.LREM = { '1', 'v' }
 SAMPLES.LPUSH = { 'v' }
-SAMPLES.ZREM = { 'm' }
 SAMPLES.SADD = { 'm' }
 SAMPLES.SREM = { 'm' }
-SAMPLES.HINCRBY = { 'f', '1' }
-SAMPLES.UNLINK = {}
 
 -- Values that one command is given at most.
 local PIECE = 1000
@@ -128,17 +125,16 @@ local function forget_terms(keys, args, k, a, n, sequences)
   return fields
 end
 
--- Frees the ids, or refuses them for ever. By how much the dictionary shrank.
-local function forget_ids(keys, args, k, a, n, sequences, for_ever)
+-- Frees ids, or refuses them from now on. By how much the dictionary shrank.
+local function forget_ids(keys, ids, k, sequences, erase)
   local fields = 0
-  for i = 1, n do
-    local digest = args[a + 2 * i]
-    if digest ~= '' then
-      local value = redis.call('HGET', keys[k + i], digest)
-      if for_ever then
-        fields = fields - redis.call('HSET', keys[k + i], digest, 'x')
+  for i = 1, #ids do
+    if ids[i] ~= '' then
+      local value = redis.call('HGET', keys[k + i], ids[i])
+      if erase then
+        fields = fields - redis.call('HSET', keys[k + i], ids[i], 'x')
       elseif value == text(sequences[i]) then
-        fields = fields + redis.call('HDEL', keys[k + i], digest)
+        fields = fields + redis.call('HDEL', keys[k + i], ids[i])
       end
     end
   end
@@ -147,8 +143,9 @@ end
 
 -- KEYS: meta, log of the chunk, chunks, directory of the chunk, replay counts of the chunk, holes, unscrubbed, the chunk's
 -- copy; long lists, (bucket, list) of each short term, bucket of each id. ARGV: chunk, level, split, 'prefix', 'middle' or
--- 'erase', counts of events, long lists and short terms, bytes; then (entry, digest of the id or '') of each event,
--- (field, indices) of each long list, (digest, indices) of each short term; then a guarded write that goes with it.
+-- 'erase', counts of events, long lists and short terms; then (entry, digest of the id or '', bytes) of each event,
+-- (field, indices) of each long list, (digest, indices) of each short term; then kinds, program and data of a transaction that
+-- goes with it. Answers how many events went, their bytes, how many went from the chunk's midst so far, and how many it has.
 local function remove(keys, args)
   may(keys[1], 'XDEL', 'LTRIM', 'LREM', 'LPUSH', 'RPUSH', 'HSET', 'HDEL', 'HINCRBY', 'ZREM', 'SADD', 'SREM', 'UNLINK')
   local meta = load(keys[1])
@@ -157,16 +154,17 @@ local function remove(keys, args)
   end
   local chunk, mode = args[1], args[4]
   local n, longs, shorts = tonumber(args[5]), tonumber(args[6]), tonumber(args[7])
-  local event_args = 8
-  local long_args = event_args + 2 * n
+  local event_args = 7
+  local long_args = event_args + 3 * n
   local short_args = long_args + 2 * longs
-  local also = parse(keys, args, short_args + 2 * shorts + 1)
-  local refused = refusal(also)
-  if refused then
-    return { 'refused', refused }
-  end
   local short_keys = 8 + longs
   local id_keys = short_keys + 2 * shorts
+  local with_args = short_args + 2 * shorts
+  local with = planned(keys, id_keys + n, args[with_args + 1], args[with_args + 2], args, with_args + 3)
+  local outcome = judged(with, meta.epoch)[1]
+  if type(outcome) == 'number' and outcome < 0 then
+    return { 'refused', -outcome }
+  end
   must_be(keys[2], 'stream')
   for i = 1, longs do
     must_be(keys[8 + i], 'list')
@@ -179,13 +177,17 @@ local function remove(keys, args)
     must_be(keys[id_keys + i], 'hash')
   end
 
-  local ids, sequences, offsets = {}, {}, {}
+  local sequences, offsets, ids, removed, bytes = {}, {}, {}, 0, 0
   for i = 1, n do
-    ids[i] = args[event_args + 2 * i - 1]
-    sequences[i] = tonumber(string.match(ids[i], '^%d+'))
+    local a = event_args + 3 * i
+    sequences[i] = tonumber(string.match(args[a - 2], '^%d+'))
     offsets[i] = sequences[i] % CHUNK
+    ids[i] = args[a - 1]
+    -- One by one: of those that had gone before, the bytes do not count.
+    if redis.call('XDEL', keys[2], args[a - 2]) == 1 then
+      removed, bytes = removed + 1, bytes + tonumber(args[a])
+    end
   end
-  local removed = redis.call('XDEL', keys[2], unpack(ids))
   redis.call('HDEL', keys[5], unpack(offsets))
   for i = 1, longs do
     if thin_out(keys[8 + i], picked(offsets, args[long_args + 2 * i])) then
@@ -193,8 +195,9 @@ local function remove(keys, args)
     end
   end
   local fields = forget_terms(keys, args, short_keys, short_args, shorts, sequences)
-  fields = fields + forget_ids(keys, args, id_keys, event_args, n, sequences, mode == 'erase')
-  if redis.call('XLEN', keys[2]) == 0 then
+  fields = fields + forget_ids(keys, ids, id_keys, sequences, mode == 'erase')
+  local left, holes = redis.call('XLEN', keys[2]), 0
+  if left == 0 then
     redis.call('UNLINK', keys[2], keys[5], keys[8])
     redis.call('HDEL', keys[6], chunk)
     redis.call('SREM', keys[7], chunk)
@@ -207,20 +210,21 @@ local function remove(keys, args)
     end
   else
     if mode ~= 'prefix' then
-      redis.call('HINCRBY', keys[6], chunk, removed)
+      holes = redis.call('HINCRBY', keys[6], chunk, removed)
     end
     if mode == 'erase' then
       redis.call('SADD', keys[7], chunk)
     end
   end
-  redis.call('HSET', keys[1], 'events', text(tonumber(meta.events) - removed), 'bytes',
-    text(tonumber(meta.bytes) - tonumber(args[8])), 'fields', text(tonumber(meta.fields) - fields))
+  redis.call('HSET', keys[1], 'events', text(tonumber(meta.events) - removed), 'bytes', text(tonumber(meta.bytes) - bytes),
+    'fields', text(tonumber(meta.fields) - fields))
   if mode ~= 'erase' then
     local trimmed = tonumber(redis.call('HGET', keys[1], 'trimmed') or '0')
     redis.call('HSET', keys[1], 'trimmed', text(math.max(trimmed, sequences[n])))
   end
-  perform(also)
-  return { 'ok', removed, redis.call('HINCRBY', keys[1], 'removals', 1) }
+  perform(with)
+  redis.call('HINCRBY', keys[1], 'removals', 1)
+  return { 'ok', removed, bytes, holes, left }
 end
 
 -- Copies entries of a chunk behind those that were copied, and puts the copy in the place of the chunk when all are there.
