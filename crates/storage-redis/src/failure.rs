@@ -50,7 +50,7 @@ fn by_code(code: &str, text: &str) -> Option<StorageFailure> {
             StorageFailure::Unavailable(text.to_owned())
         }
         "BUSY" => StorageFailure::Busy { waited: Duration::ZERO },
-        "WRONGTYPE" => StorageFailure::Corrupt(text.to_owned()),
+        "WRONGTYPE" | "ERNUMBER" => StorageFailure::Corrupt(text.to_owned()),
         // Who knows of the cluster sends the call on and does not come here.
         "MOVED" | "ASK" => StorageFailure::Foreign(
             "the server is a node of a cluster, of which it has a part: name it as redis+cluster://HOST:PORT"

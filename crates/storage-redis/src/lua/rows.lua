@@ -110,12 +110,14 @@ local function set_row(plan, k, field, value)
 end
 
 local function added(value, amount)
-  local number, sum = tonumber(value or '0'), nil
-  if number and string.find(value or '0', '^-?%d+$') then
-    sum = number + tonumber(amount)
+  value = value or '0'
+  local number, more = tonumber(value), tonumber(amount)
+  if not string.find(value, '^-?%d+$') then
+    error({ err = 'ERNUMBER a number is to be added to a row that is none' })
   end
-  if not sum or sum > EXACT or sum < -EXACT then
-    error({ err = 'ERNUMBER the row to add to is no number, or too great a one' })
+  local sum = number + more
+  if math.max(math.abs(number), math.abs(more), math.abs(sum)) > EXACT then
+    error({ err = 'ERNUMBER a number is beyond 2^53, up to which rows can be added to' })
   end
   return text(sum)
 end
