@@ -3,33 +3,49 @@
 //! A function of the server works on the keys of one slot, so a [`Partition`] is a log by itself, with a dictionary and rows
 //! of its own.
 
+pub(crate) mod commit;
+pub(crate) mod keys;
+pub(crate) mod notifier;
+pub(crate) mod partition;
+pub(crate) mod program;
+pub(crate) mod rows;
+pub(crate) mod state;
+pub(crate) mod tags;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use domain::{
     Event, Filter, StorageFailure,
     ports::{
-        event_store::{Atomicity, VerifyReport},
         engine::{
-            Appended, Checked, EngineInfo, EngineLimits, Entry, IdState, Outcome, PartitionState, Read, Removal,
-            Removed, Scan, ScanPage, Snapshot, StorageEngine, Transaction,
+            Appended, Checked, EngineInfo, EngineLimits, Entry, IdState, Outcome, PartitionState, Read,
+            Removal, Removed, Scan, ScanPage, Snapshot, StorageEngine, Transaction,
         },
+        event_store::{Atomicity, VerifyReport},
     },
 };
 use futures_util::future::try_join_all;
 
 use crate::{
-    append::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
-    checks, count,
-    erased,
-    keys::{CHUNK, Keys},
-    link::Link,
-    namespace::{self, Found},
-    occupied,
+    client::link::Link,
+    engine::{
+        keys::{CHUNK, Keys},
+        notifier::AppendNotifier,
+        partition::{Partition, Shared},
+    },
+    index::count,
+    log::{
+        append::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
+        remove, scan, scrub,
+    },
     options::RedisOptions,
-    partition::{Partition, Shared},
-    read, remove, verify,
-    wake::{self, Bell},
+    server::{
+        checks,
+        namespace::{self, Found},
+        occupied,
+    },
+    verify,
 };
 
 /// A storage engine on Redis. Clones are handles on the same connections.
@@ -40,7 +56,7 @@ pub struct RedisEngine {
 
 struct Inner {
     shared: Shared,
-    bell: Bell,
+    bell: AppendNotifier,
     partitions: Vec<Partition>,
     info: EngineInfo,
 }
@@ -115,7 +131,7 @@ impl RedisEngine {
                 removal_stretch: CHUNK,
             },
         };
-        let bell = Bell::new(link.clone(), found.iter().map(|(keys, _)| keys.bell()).collect());
+        let bell = AppendNotifier::new(link.clone(), found.iter().map(|(keys, _)| keys.bell()).collect());
         let (options, link) = (Arc::new(options), Arc::new(link));
         let shared = Shared { options, link, tidying: Arc::default(), writes };
         let partitions = (0u16..)
@@ -151,7 +167,10 @@ impl RedisEngine {
 
     fn partition(&self, number: u16) -> Result<&Partition, StorageFailure> {
         self.partitions().get(usize::from(number)).ok_or_else(|| {
-            StorageFailure::Other(format!("there is no partition {number}: the namespace has {}", self.partition_count()))
+            StorageFailure::Other(format!(
+                "there is no partition {number}: the namespace has {}",
+                self.partition_count()
+            ))
         })
     }
 }
@@ -168,7 +187,7 @@ impl StorageEngine for RedisEngine {
     }
 
     async fn changed(&self, heads: &[u64], timeout: Duration) -> Result<(), StorageFailure> {
-        wake::wait(&self.inner.bell, self.partitions(), heads, timeout).await
+        notifier::wait(&self.inner.bell, self.partitions(), heads, timeout).await
     }
 
     async fn append(
@@ -186,7 +205,7 @@ impl StorageEngine for RedisEngine {
     }
 
     async fn scan(&self, partition: u16, request: &Scan<'_>) -> Result<ScanPage, StorageFailure> {
-        read::page(self.partition(partition)?, request).await
+        scan::page(self.partition(partition)?, request).await
     }
 
     async fn at(&self, partition: u16, sequences: &[u64]) -> Result<Vec<Option<Entry>>, StorageFailure> {
@@ -206,7 +225,7 @@ impl StorageEngine for RedisEngine {
     }
 
     async fn scrub(&self, partition: u16, erased: bool) -> Result<Vec<String>, StorageFailure> {
-        erased::scrub(self.partition(partition)?, erased).await
+        scrub::scrub(self.partition(partition)?, erased).await
     }
 
     async fn occupied(&self) -> Result<Option<u64>, StorageFailure> {

@@ -5,6 +5,8 @@
 //! stretch whose sums differ is looked at pair by pair. Nothing here is one snapshot: what seems wrong is looked at again,
 //! by itself, before it is reported.
 
+mod dictionary;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use domain::{
@@ -14,8 +16,10 @@ use domain::{
 use redis::{FromRedisValue, Pipeline, Value, cmd};
 
 use crate::{
-    entries::Entry, failure::shape, keys::CHUNK, partition::Partition, remove::Terms, state::State,
-    verify_terms::Sums, walk::LogWalk,
+    client::failure::unexpected_reply,
+    engine::{keys::CHUNK, partition::Partition, state::State},
+    log::{entries::Entry, remove::Terms, walk::LogWalk},
+    verify::dictionary::Sums,
 };
 
 /// Values of a list that one read brings.
@@ -31,7 +35,7 @@ pub(crate) async fn verify(store: &Partition, checked: Checked<'_>) -> Result<Ve
     }
     let LogCheck { mut report, sums, bytes, .. } = log;
     report.events = sums.events;
-    let fields = crate::verify_terms::check(store, &before, &chunks, sums, &mut report).await?;
+    let fields = crate::verify::dictionary::check(store, &before, &chunks, sums, &mut report).await?;
     let after = store.state().await?;
     check_totals(&before, &after, bytes, fields, &mut report);
     Ok(report)
@@ -82,14 +86,7 @@ struct OfChunk {
 
 impl<'s> LogCheck<'s> {
     fn new(store: &'s Partition, until: u64, checked: Checked<'s>) -> Self {
-        Self {
-            store,
-            until,
-            checked,
-            report: VerifyReport::default(),
-            sums: Sums::default(),
-            bytes: 0,
-        }
+        Self { store, until, checked, report: VerifyReport::default(), sums: Sums::default(), bytes: 0 }
     }
 
     async fn chunk(&mut self, chunk: u64) -> Result<(), StorageFailure> {
@@ -141,7 +138,7 @@ impl<'s> LogCheck<'s> {
         let mut command = cmd("HKEYS");
         command.arg(self.store.keys().directory(chunk));
         FromRedisValue::from_redis_value(self.store.link().read(&command).await?)
-            .map_err(|_| shape("the directory of a chunk"))
+            .map_err(|_| unexpected_reply("the directory of a chunk"))
     }
 
     /// A chunk that is on the list of chunks, and seems to be nowhere else.
@@ -269,7 +266,7 @@ async fn read_list(store: &Partition, list: &str) -> Result<Vec<u64>, StorageFai
         let mut command = cmd("LRANGE");
         command.arg(list).arg(all.len()).arg(all.len() + VALUES_AT_ONCE - 1);
         let page: Vec<u64> = FromRedisValue::from_redis_value(store.link().read(&command).await?)
-            .map_err(|_| shape("the positions of a term"))?;
+            .map_err(|_| unexpected_reply("the positions of a term"))?;
         let is_last = page.len() < VALUES_AT_ONCE;
         all.extend(page);
         if is_last || all.len() as u64 > 2 * CHUNK {

@@ -38,7 +38,7 @@ local function held(log, base, offsets, from, to)
 end
 
 -- Raises the counts of events by one. `offsets` are their places in the chunk, four bytes each; `at` is the instant, in
--- microseconds.
+-- nanoseconds.
 local function count_replay(log, counts, chunk, offsets, at)
   local base, behind = tonumber(chunk) * CHUNK, ':' .. at
   for from = 1, #offsets, 4 * 400 do
