@@ -5,6 +5,7 @@
 
 pub(crate) mod commit;
 pub(crate) mod keys;
+pub(crate) mod last_known;
 pub(crate) mod notifier;
 pub(crate) mod partition;
 pub(crate) mod program;
@@ -36,7 +37,7 @@ use crate::{
     },
     index::count,
     log::{
-        append::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
+        append::{self, MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
         remove, scan, scrub,
     },
     options::RedisOptions,
@@ -89,7 +90,7 @@ impl RedisEngine {
         let engine = Self::with(options, link, &found, true)?;
         // The process that noticed the restart of a server may have ended since.
         if found.iter().any(|(_, state)| state.epoch > 1) {
-            engine.inner.shared.tidying.begin(engine.link().clone());
+            engine.inner.shared.aof_rewrite.begin(engine.link().clone());
         }
         Ok(engine)
     }
@@ -133,7 +134,7 @@ impl RedisEngine {
         };
         let bell = AppendNotifier::new(link.clone(), found.iter().map(|(keys, _)| keys.bell()).collect());
         let (options, link) = (Arc::new(options), Arc::new(link));
-        let shared = Shared { options, link, tidying: Arc::default(), writes };
+        let shared = Shared { options, link, aof_rewrite: Arc::default(), writes };
         let partitions = (0u16..)
             .zip(found)
             .map(|(number, (keys, state))| Partition::new(shared.clone(), keys.clone(), number, state))
@@ -144,7 +145,7 @@ impl RedisEngine {
     /// Ends the connections. What was answered is stored whether or not this is called.
     pub async fn close(self) {
         self.inner.bell.close().await;
-        self.inner.shared.tidying.close().await;
+        self.inner.shared.aof_rewrite.close().await;
     }
 
     /// How many partitions the namespace has.
@@ -197,11 +198,11 @@ impl StorageEngine for RedisEngine {
         atomicity: Atomicity,
         with: &Transaction,
     ) -> Result<Appended, StorageFailure> {
-        self.partition(partition)?.append(batch, atomicity, with).await
+        append::append(self.partition(partition)?, batch, atomicity, with).await
     }
 
     async fn remove(&self, partition: u16, removal: &Removal<'_>) -> Result<Removed, StorageFailure> {
-        self.partition(partition)?.remove(removal).await
+        remove::remove(self.partition(partition)?, removal).await
     }
 
     async fn scan(&self, partition: u16, request: &Scan<'_>) -> Result<ScanPage, StorageFailure> {
@@ -213,7 +214,7 @@ impl StorageEngine for RedisEngine {
     }
 
     async fn locate(&self, partition: u16, ids: &[&str]) -> Result<Vec<Option<IdState>>, StorageFailure> {
-        self.partition(partition)?.locate(ids).await
+        self.partition(partition)?.dictionary().locate(ids).await
     }
 
     async fn count(&self, partition: u16, filter: &Arc<Filter>, until: u64) -> Result<u64, StorageFailure> {
@@ -234,7 +235,7 @@ impl StorageEngine for RedisEngine {
     }
 
     async fn get(&self, partition: u16, reads: &[Read]) -> Result<Snapshot, StorageFailure> {
-        self.partition(partition)?.get(reads).await
+        rows::get(self.partition(partition)?, reads).await
     }
 
     async fn commit(
@@ -242,6 +243,6 @@ impl StorageEngine for RedisEngine {
         partition: u16,
         transactions: &[Transaction],
     ) -> Result<Vec<Outcome>, StorageFailure> {
-        self.partition(partition)?.commit(transactions).await
+        commit::commit(self.partition(partition)?, transactions).await
     }
 }

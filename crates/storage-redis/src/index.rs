@@ -3,6 +3,7 @@
 pub(crate) mod count;
 pub(crate) mod dictionary;
 pub(crate) mod hints;
+pub(crate) mod lookup;
 pub(crate) mod plan;
 pub(crate) mod postings;
 pub(crate) mod term_lookup;

@@ -4,6 +4,7 @@ pub(crate) mod append;
 pub(crate) mod compress;
 pub(crate) mod entries;
 pub(crate) mod remove;
+pub(crate) mod rewrite;
 pub(crate) mod samples;
 pub(crate) mod scan;
 pub(crate) mod scrub;

@@ -18,6 +18,7 @@ use redis::{FromRedisValue, Pipeline, Value, cmd};
 use crate::{
     client::failure::unexpected_reply,
     engine::{keys::CHUNK, partition::Partition, state::State},
+    index::lookup::in_list,
     log::{entries::Entry, remove::Terms, walk::LogWalk},
     verify::dictionary::Sums,
 };
@@ -191,7 +192,7 @@ impl<'s> LogCheck<'s> {
         let list = self.store.keys().long(chunk, field);
         for some in offsets.chunks(VALUES_AT_ONCE) {
             let there: HashSet<u64> =
-                self.store.in_list(&list, some, |offset| offset).await?.into_iter().collect();
+                in_list(self.store, &list, some, |offset| offset).await?.into_iter().collect();
             let gone: Vec<u64> = some
                 .iter()
                 .filter(|offset| !there.contains(offset))
@@ -217,7 +218,7 @@ impl<'s> LogCheck<'s> {
                 let has = entry.event.map_or(true, |event| has_field(&event, self.store.keeps(), field));
                 of_event.insert(entry.sequence, has);
             }
-            for offset in self.store.in_list(&list, some, |offset| offset).await? {
+            for offset in in_list(self.store, &list, some, |offset| offset).await? {
                 let sequence = chunk * CHUNK + offset;
                 if !of_event.get(&sequence).copied().unwrap_or(false) {
                     let detail = format!("an index entry under {} leads to no such event", name(field));

@@ -23,9 +23,21 @@ enum Answer {
     Moved,
 }
 
-impl Partition {
-    /// Performs transactions, each atomic by itself.
-    pub(crate) async fn commit(&self, transactions: &[Transaction]) -> Result<Vec<Outcome>, StorageFailure> {
+/// Performs transactions, each atomic by itself.
+pub(crate) async fn commit(
+    partition: &Partition,
+    transactions: &[Transaction],
+) -> Result<Vec<Outcome>, StorageFailure> {
+    Committer { partition }.commit(transactions).await
+}
+
+/// Committing to a partition.
+struct Committer<'p> {
+    partition: &'p Partition,
+}
+
+impl Committer<'_> {
+    async fn commit(&self, transactions: &[Transaction]) -> Result<Vec<Outcome>, StorageFailure> {
         if transactions.iter().all(Transaction::is_nothing) {
             return Ok(transactions.iter().map(|_| Outcome::Done { left_out: Vec::new() }).collect());
         }
@@ -38,7 +50,7 @@ impl Partition {
                 transaction.durability == Durability::Replicated && outcome.is_done()
             });
             if must_be_copied {
-                self.until_copied(epoch).await?;
+                self.partition.until_copied(epoch).await?;
             }
             outcomes.extend(of_some);
             rest = later;
@@ -50,7 +62,7 @@ impl Partition {
     async fn commit_some(&self, transactions: &[Transaction]) -> Result<(u64, Vec<Outcome>), StorageFailure> {
         let mut tries = OptimisticRetry::new();
         loop {
-            let answer = self.link().call_command(&self.commit_command(transactions)).await?;
+            let answer = self.partition.link().call_command(&self.commit_command(transactions)).await?;
             match self.read_commit(answer, transactions.len())? {
                 Answer::Done(epoch, outcomes) => return Ok((epoch, outcomes)),
                 Answer::Moved => tries.again().await?,
@@ -63,11 +75,11 @@ impl Partition {
             true => "commit_when_full",
             false => "commit",
         };
-        let known = self.known();
-        let program = Program::of(self.keys(), known, transactions);
+        let known = self.partition.known();
+        let program = Program::of(self.partition.keys(), known, transactions);
         let mut command = Cmd::new();
         command.arg("FCALL").arg(functions::name(function)).arg(1 + program.keys().len());
-        command.arg(self.keys().meta()).arg(program.keys());
+        command.arg(self.partition.keys().meta()).arg(program.keys());
         match program.has_buckets() {
             true => command.arg(known.level).arg(known.split),
             false => command.arg("").arg(""),
@@ -80,7 +92,7 @@ impl Partition {
         let Value::Array(parts) = answer else { return Err(unexpected_reply("a commit")) };
         match parts.as_slice() {
             [what, Value::Int(epoch), outcomes @ ..] if text(what) == Some("ok") => {
-                self.learn_epoch(*epoch as u64);
+                self.partition.learn_epoch(*epoch as u64);
                 let outcomes = match outcomes {
                     [] => (0..count).map(|_| Outcome::Done { left_out: Vec::new() }).collect(),
                     [Value::Array(outcomes), ..] if outcomes.len() == count => {
@@ -91,7 +103,7 @@ impl Partition {
                 Ok(Answer::Done(*epoch as u64, outcomes))
             }
             [what, rest @ ..] if text(what) == Some("moved") => {
-                self.learn_moved(rest)?;
+                self.partition.learn_moved(rest)?;
                 Ok(Answer::Moved)
             }
             _ => Err(unexpected_reply("a commit")),

@@ -159,6 +159,21 @@ impl Keys {
         [self.named("log:"), self.named("replayed:")]
     }
 
+    /// How many events were removed from the midst of a chunk, by its number.
+    pub(crate) fn holes(&self) -> String {
+        self.named("holes")
+    }
+
+    /// The chunks that still have bytes of erased events.
+    pub(crate) fn unscrubbed(&self) -> String {
+        self.named("unscrubbed")
+    }
+
+    /// The copy of a chunk that is being rewritten.
+    pub(crate) fn copy_of(&self, chunk: u64) -> String {
+        format!("{}copy:{chunk}", self.prefix)
+    }
+
     /// Which long terms a chunk has.
     pub(crate) fn directory(&self, chunk: u64) -> String {
         format!("{}dir:{chunk}", self.prefix)

@@ -1,9 +1,6 @@
 //! A handle on one partition, and what it remembers of it.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use domain::{Position, StorageFailure, StoreId, ports::Keeps};
 use jiff::Timestamp;
@@ -13,22 +10,14 @@ use crate::{
     client::{failure::unexpected_reply, link::Link},
     engine::{
         keys::Keys,
+        last_known::{Known, LastKnown},
         state::{State, micros},
     },
-    index::{hints::Hints, term_lookup::Finding},
+    index::{hints::Hints, lookup::Dictionary, term_lookup::Finding},
     log::compress::Compression,
     options::RedisOptions,
     server::{aof_rewrite::AofRewrite, copies::Counts},
 };
-
-/// What was last known of a partition. It may be old: the server checks what is decided by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Known {
-    pub(crate) head: u64,
-    pub(crate) epoch: u64,
-    pub(crate) level: u32,
-    pub(crate) split: u32,
-}
 
 /// One partition of a namespace. Clones are handles on the same connection.
 #[derive(Clone)]
@@ -41,7 +30,7 @@ pub(crate) struct Partition {
 pub(crate) struct Shared {
     pub(crate) options: Arc<RedisOptions>,
     pub(crate) link: Arc<Link>,
-    pub(crate) tidying: Arc<AofRewrite>,
+    pub(crate) aof_rewrite: Arc<AofRewrite>,
     /// Whether the store was opened to be written to.
     pub(crate) writes: bool,
 }
@@ -53,18 +42,15 @@ struct Inner {
     store: StoreId,
     keeps: Keeps,
     compression: Compression,
-    known: Mutex<Known>,
+    known: LastKnown,
     hints: Hints,
     finding: Finding,
-    average_bytes: AtomicU64,
-    is_sparse: AtomicBool,
     counts: Counts,
 }
 
 impl Partition {
     /// A handle on the partition of this number whose state was read.
     pub(crate) fn new(shared: Shared, keys: Keys, number: u16, state: &State) -> Self {
-        let known = Known { head: state.head, epoch: state.epoch, level: state.level, split: state.split };
         let inner = Inner {
             shared,
             keys,
@@ -72,11 +58,9 @@ impl Partition {
             store: state.store,
             keeps: state.keeps,
             compression: Compression::new(state.compression),
-            known: Mutex::new(known),
+            known: LastKnown::new(state),
             hints: Hints::default(),
             finding: Finding::default(),
-            average_bytes: AtomicU64::new(0),
-            is_sparse: AtomicBool::new(false),
             counts: Counts::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -116,27 +100,17 @@ impl Partition {
         &self.inner.hints
     }
 
+    /// What may be asked of the dictionary.
+    pub(crate) fn dictionary(&self) -> Dictionary<'_> {
+        Dictionary::of(self)
+    }
+
     pub(crate) fn finding(&self) -> &Finding {
         &self.inner.finding
     }
 
     pub(crate) fn keeps(&self) -> Keeps {
         self.inner.keeps
-    }
-
-    /// How long events are on average, in bytes, as far as that is known; else 0.
-    pub(crate) fn average_bytes(&self) -> u64 {
-        self.inner.average_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Whether the log had an event at about every sequence where it was read last.
-    pub(crate) fn is_dense(&self) -> bool {
-        !self.inner.is_sparse.load(Ordering::Relaxed)
-    }
-
-    /// Notes how many events some sequences had.
-    pub(crate) fn note_density(&self, events: u64, sequences: u64) {
-        self.inner.is_sparse.store(events < sequences / 2, Ordering::Relaxed);
     }
 
     /// The present instant in microseconds by the store's own clock, where it was given one.
@@ -165,35 +139,35 @@ impl Partition {
         Ok(crate::engine::state::from_micros(seconds * 1_000_000 + micros))
     }
 
-    /// What is known of the partition.
+    /// What this handle last knew of the partition.
+    pub(crate) fn last(&self) -> &LastKnown {
+        &self.inner.known
+    }
+
+    /// Where the log and its dictionary were last.
     pub(crate) fn known(&self) -> Known {
-        *self.lock()
+        self.last().get()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes what is known now.
-    fn note(&self, now: Known) {
-        let before = std::mem::replace(&mut *self.lock(), now);
-        self.note_epoch(before.epoch, now.epoch);
-    }
-
-    /// A new log epoch means that the server restarted, or that another took its place.
-    fn note_epoch(&self, before: u64, now: u64) {
-        if now > before && self.inner.shared.writes {
-            self.inner.shared.tidying.begin(self.link().clone());
+    /// Notes where all is now.
+    fn learn(&self, now: Known) {
+        if self.last().set(now) {
+            self.on_new_epoch();
         }
     }
 
-    /// Notes the log epoch that a function answered. Where it is new, the head is not known: the next append is told.
+    /// Notes the log epoch that a function answered.
     pub(crate) fn learn_epoch(&self, epoch: u64) {
-        let before = {
-            let mut known = self.lock();
-            std::mem::replace(&mut known.epoch, epoch)
-        };
-        self.note_epoch(before, epoch);
+        if self.last().set_epoch(epoch) {
+            self.on_new_epoch();
+        }
+    }
+
+    /// The server restarted, or another took its place.
+    fn on_new_epoch(&self) {
+        if self.inner.shared.writes {
+            self.inner.shared.aof_rewrite.begin(self.link().clone());
+        }
     }
 
     /// Notes what a function answered of the partition: head, level, split and epoch.
@@ -201,26 +175,13 @@ impl Partition {
         let [Value::Int(head), Value::Int(level), Value::Int(split), Value::Int(epoch), ..] = rest else {
             return Err(unexpected_reply("where the log is"));
         };
-        self.note(Known {
+        self.learn(Known {
             head: *head as u64,
             level: *level as u32,
             split: *split as u32,
             epoch: *epoch as u64,
         });
         Ok(())
-    }
-
-    /// Notes that the dictionary has other buckets.
-    pub(crate) fn learn_buckets(&self, level: u32, split: u32) {
-        let mut known = self.lock();
-        known.level = level;
-        known.split = split;
-    }
-
-    /// Notes how far the log is.
-    pub(crate) fn learn_head(&self, head: u64) {
-        let mut known = self.lock();
-        known.head = known.head.max(head);
     }
 
     /// The state as it is now.
@@ -242,9 +203,8 @@ impl Partition {
     pub(crate) fn learn_answer(&self, answer: Value) -> Result<State, StorageFailure> {
         let state = State::read(answer)?.ok_or_else(gone)?;
         self.check_store(state.store)?;
-        self.note(Known { head: state.head, epoch: state.epoch, level: state.level, split: state.split });
-        let average = (state.bytes / state.events.max(1)).max(u64::from(state.events > 0));
-        self.inner.average_bytes.store(average, Ordering::Relaxed);
+        self.learn(Known::from(&state));
+        self.last().set_bytes(&state);
         Ok(state)
     }
 

@@ -11,9 +11,9 @@ use redis::Cmd;
 use crate::{
     engine::{
         keys::{CHUNK, Digest, Keys, chunk_of},
-        partition::Known,
+        last_known::Known,
     },
-    log::append::ERASED,
+    index::dictionary::ERASED,
 };
 
 /// Codes of operations.

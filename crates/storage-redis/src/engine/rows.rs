@@ -102,82 +102,78 @@ impl<'r> Question<'r> {
     }
 }
 
-impl Partition {
-    /// Reads rows.
-    pub(crate) async fn get(&self, reads: &[Read]) -> Result<Snapshot, StorageFailure> {
-        let mut question = Question::default();
-        reads.iter().for_each(|read| question.add(read, self));
-        let Question { fields, maps, others, places, .. } = question;
+/// Reads rows.
+pub(crate) async fn get(partition: &Partition, reads: &[Read]) -> Result<Snapshot, StorageFailure> {
+    let mut question = Question::default();
+    reads.iter().for_each(|read| question.add(read, partition));
+    let Question { fields, maps, others, places, .. } = question;
 
-        let mut pipeline = Pipeline::with_capacity(2 + fields.len() + maps.len() + others.len());
-        pipeline.cmd("HMGET").arg(self.keys().meta()).arg(&["layout", "store", "epoch"][..]);
-        self.ask_time(&mut pipeline);
-        for (space, fields) in &fields {
-            pipeline.cmd("HMGET").arg(self.keys().space(space)).arg(fields);
-        }
-        for space in &maps {
-            pipeline.cmd("HGETALL").arg(self.keys().space(space));
-        }
-        for command in others.cmd_iter() {
-            pipeline.add_command(command.clone());
-        }
-
-        let mut answers = self.link().read_all(&pipeline).await?.into_iter();
-        let generation = self.generation(answers.next().unwrap_or(Value::Nil))?;
-        let now = self.take_time(&mut answers)?;
-        let mut values: Vec<Vec<Option<Vec<u8>>>> = Vec::with_capacity(fields.len());
-        for answer in answers.by_ref().take(fields.len()) {
-            values.push(FromRedisValue::from_redis_value(answer).map_err(|_| unexpected_reply("rows"))?);
-        }
-        let mut all: Vec<Vec<Row>> = Vec::with_capacity(maps.len());
-        for answer in answers.by_ref().take(maps.len()) {
-            let mut rows: Vec<Row> =
-                FromRedisValue::from_redis_value(answer).map_err(|_| unexpected_reply("rows"))?;
-            rows.sort_unstable();
-            all.push(rows);
-        }
-        let mut others: Vec<Option<Value>> = answers.map(Some).collect();
-        let mut other =
-            |at: usize| others.get_mut(at).and_then(Option::take).ok_or_else(|| unexpected_reply("rows"));
-        let mut found = Vec::with_capacity(reads.len());
-        for (read, place) in reads.iter().zip(places) {
-            found.push(match place {
-                Place::Field(at, field) => {
-                    let value = values.get_mut(at).and_then(|values| values.get_mut(field));
-                    // A field that is read twice was asked for twice.
-                    Answer::Row(value.ok_or_else(|| unexpected_reply("rows"))?.take())
-                }
-                Place::Score(at) => Answer::Row((other(at)? != Value::Nil).then(Vec::new)),
-                Place::Map(at) => {
-                    Answer::Range(within(read, all.get(at).map(Vec::as_slice).unwrap_or_default()))
-                }
-                Place::Index(at) => {
-                    let keys: Vec<Vec<u8>> = FromRedisValue::from_redis_value(other(at)?)
-                        .map_err(|_| unexpected_reply("an index"))?;
-                    Answer::Range(keys.into_iter().map(|key| (key, Vec::new())).collect())
-                }
-                Place::Count(at) => match other(at)? {
-                    Value::Int(count) => Answer::Count(u64::try_from(count).unwrap_or(0)),
-                    _ => return Err(unexpected_reply("a number of rows")),
-                },
-            });
-        }
-        Ok(Snapshot::new(now, generation, found))
+    let mut pipeline = Pipeline::with_capacity(2 + fields.len() + maps.len() + others.len());
+    pipeline.cmd("HMGET").arg(partition.keys().meta()).arg(&["layout", "store", "epoch"][..]);
+    partition.ask_time(&mut pipeline);
+    for (space, fields) in &fields {
+        pipeline.cmd("HMGET").arg(partition.keys().space(space)).arg(fields);
+    }
+    for space in &maps {
+        pipeline.cmd("HGETALL").arg(partition.keys().space(space));
+    }
+    for command in others.cmd_iter() {
+        pipeline.add_command(command.clone());
     }
 
-    /// The log epoch, in what was read of the state.
-    fn generation(&self, answer: Value) -> Result<u64, StorageFailure> {
-        let [layout, store, epoch]: [Option<String>; 3] =
-            FromRedisValue::from_redis_value(answer).map_err(|_| unexpected_reply("the state"))?;
-        if layout.as_deref() != Some(LAYOUT) {
-            return Err(gone());
-        }
-        let store = store
-            .and_then(|text| u64::from_str_radix(&text, 16).ok())
-            .ok_or_else(|| unexpected_reply("the state"))?;
-        self.check_store(StoreId(store))?;
-        epoch.and_then(|text| text.parse().ok()).ok_or_else(|| unexpected_reply("the state"))
+    let mut answers = partition.link().read_all(&pipeline).await?.into_iter();
+    let generation = generation(partition, answers.next().unwrap_or(Value::Nil))?;
+    let now = partition.take_time(&mut answers)?;
+    let mut values: Vec<Vec<Option<Vec<u8>>>> = Vec::with_capacity(fields.len());
+    for answer in answers.by_ref().take(fields.len()) {
+        values.push(FromRedisValue::from_redis_value(answer).map_err(|_| unexpected_reply("rows"))?);
     }
+    let mut all: Vec<Vec<Row>> = Vec::with_capacity(maps.len());
+    for answer in answers.by_ref().take(maps.len()) {
+        let mut rows: Vec<Row> =
+            FromRedisValue::from_redis_value(answer).map_err(|_| unexpected_reply("rows"))?;
+        rows.sort_unstable();
+        all.push(rows);
+    }
+    let mut others: Vec<Option<Value>> = answers.map(Some).collect();
+    let mut other =
+        |at: usize| others.get_mut(at).and_then(Option::take).ok_or_else(|| unexpected_reply("rows"));
+    let mut found = Vec::with_capacity(reads.len());
+    for (read, place) in reads.iter().zip(places) {
+        found.push(match place {
+            Place::Field(at, field) => {
+                let value = values.get_mut(at).and_then(|values| values.get_mut(field));
+                // A field that is read twice was asked for twice.
+                Answer::Row(value.ok_or_else(|| unexpected_reply("rows"))?.take())
+            }
+            Place::Score(at) => Answer::Row((other(at)? != Value::Nil).then(Vec::new)),
+            Place::Map(at) => Answer::Range(within(read, all.get(at).map(Vec::as_slice).unwrap_or_default())),
+            Place::Index(at) => {
+                let keys: Vec<Vec<u8>> =
+                    FromRedisValue::from_redis_value(other(at)?).map_err(|_| unexpected_reply("an index"))?;
+                Answer::Range(keys.into_iter().map(|key| (key, Vec::new())).collect())
+            }
+            Place::Count(at) => match other(at)? {
+                Value::Int(count) => Answer::Count(u64::try_from(count).unwrap_or(0)),
+                _ => return Err(unexpected_reply("a number of rows")),
+            },
+        });
+    }
+    Ok(Snapshot::new(now, generation, found))
+}
+
+/// The log epoch, in what was read of the state.
+fn generation(partition: &Partition, answer: Value) -> Result<u64, StorageFailure> {
+    let [layout, store, epoch]: [Option<String>; 3] =
+        FromRedisValue::from_redis_value(answer).map_err(|_| unexpected_reply("the state"))?;
+    if layout.as_deref() != Some(LAYOUT) {
+        return Err(gone());
+    }
+    let store = store
+        .and_then(|text| u64::from_str_radix(&text, 16).ok())
+        .ok_or_else(|| unexpected_reply("the state"))?;
+    partition.check_store(StoreId(store))?;
+    epoch.and_then(|text| text.parse().ok()).ok_or_else(|| unexpected_reply("the state"))
 }
 
 /// What a read of a range finds in all rows of a map, which are sorted.

@@ -45,7 +45,7 @@ pub(crate) async fn count(
         return reading.count(0, mark).await;
     }
     let digests: Vec<_> = parts.shorts.iter().flatten().copied().collect();
-    let shorts = Short::read_all(&parts.shorts, &store.values_of(&digests).await?)?;
+    let shorts = Short::read_all(&parts.shorts, &store.dictionary().values_of(&digests).await?)?;
     if shorts.iter().any(|short| short.promoted.is_empty()) {
         // There are few candidates.
         return reading.count(0, mark).await;

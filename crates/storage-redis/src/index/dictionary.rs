@@ -7,10 +7,11 @@ use redis::{FromRedisValue, Pipeline, Value};
 
 use crate::{
     client::failure::unexpected_reply,
-    engine::{keys::Digest, partition::Partition},
-    log::append::ERASED,
+    engine::{keys::Digest, partition::Partition, state::State},
 };
 
+/// What stands in the dictionary for the id of an erased event.
+pub(crate) const ERASED: &str = "x";
 /// Buckets that one round trip reads.
 const BUCKETS_AT_ONCE: u32 = 256;
 /// What stands in a bucket for a short term whose positions have a list of their own.
@@ -65,15 +66,12 @@ pub(crate) struct Scan {
     next: u32,
 }
 
-impl Partition {
-    /// Begins a walk over the dictionary.
-    pub(crate) async fn scan_dictionary(&self) -> Result<Scan, StorageFailure> {
-        let state = self.state().await?;
-        Ok(Scan { level: state.level, split: state.split, next: 0 })
-    }
-}
-
 impl Scan {
+    /// Over the buckets that there are now.
+    pub(crate) fn of(state: &State) -> Self {
+        Self { level: state.level, split: state.split, next: 0 }
+    }
+
     /// The fields of the next buckets; none when all were met.
     pub(crate) async fn next(
         &mut self,

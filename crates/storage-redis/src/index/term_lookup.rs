@@ -17,7 +17,7 @@ use crate::{
     client::{failure::unexpected_reply, reply::text},
     engine::{
         keys::Digest,
-        partition::{Known, Partition},
+        {last_known::Known, partition::Partition},
     },
     index::postings::Range,
     log::entries::{Entry, entry, replay_count},

@@ -20,11 +20,13 @@ use redis::{Cmd, Value};
 use crate::{
     client::{failure::unexpected_reply, reply::text},
     engine::{
+        commit,
         keys::{Digest, Long, chunk_of},
-        partition::{Known, Partition},
+        last_known::Known,
+        partition::Partition,
         program::Program,
     },
-    index::{dictionary::Posted, hints::Kind},
+    index::{hints::Kind, lookup::id_state},
     server::functions,
 };
 
@@ -34,12 +36,6 @@ pub(crate) const MAX_BATCH_EVENTS: usize = 200;
 pub(crate) const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// How often a call is made again because another caller was quicker.
 const MOST_TRIES: usize = 100;
-/// Fields that a bucket of the dictionary has on average before one is split; its compact encoding ends at 128.
-const FILL: u64 = 48;
-/// Buckets that are split in one step.
-const SPLIT_AT_ONCE: u32 = 16;
-/// What stands in the dictionary for the id of an erased event.
-pub(crate) const ERASED: &str = "x";
 
 /// What the function answered.
 enum Answer {
@@ -55,9 +51,23 @@ enum Answer {
     Refused(usize),
 }
 
-impl Partition {
-    /// Appends a batch, and performs a transaction in the same step.
-    pub(crate) async fn append(
+/// Appends a batch, and performs a transaction in the same step.
+pub(crate) async fn append(
+    partition: &Partition,
+    batch: &[Event],
+    atomicity: Atomicity,
+    with: &Transaction,
+) -> Result<Appended, StorageFailure> {
+    Appender { partition }.append(batch, atomicity, with).await
+}
+
+/// Appending to a partition.
+struct Appender<'p> {
+    partition: &'p Partition,
+}
+
+impl Appender<'_> {
+    async fn append(
         &self,
         batch: &[Event],
         atomicity: Atomicity,
@@ -78,25 +88,25 @@ impl Partition {
             }
             if pending.is_empty() {
                 if let (true, Some(epoch)) = (must_be_copied, epoch) {
-                    self.until_copied(epoch).await?;
+                    self.partition.until_copied(epoch).await?;
                 }
                 return self.perform_alone(with, resolution.outcomes()).await;
             }
-            let known = self.known();
+            let known = self.partition.known();
             match self.call_append(known, batch, &pending, with).await? {
                 Answer::Moved | Answer::StaleHints => {}
                 Answer::Refused(guard) => return Ok(Appended::Refused { guard }),
                 Answer::Stored { base, fields, epoch: stored_in } => {
-                    self.learn_head(base + pending.len() as u64);
+                    self.partition.last().set_head(base + pending.len() as u64);
                     for (at, index) in pending.iter().enumerate() {
-                        let position = self.position(base + 1 + at as u64);
+                        let position = self.partition.position(base + 1 + at as u64);
                         resolution.settle(*index, AppendOutcome::Stored(position));
                     }
-                    self.grow(fields).await;
-                    self.train(pending.len() as u64).await;
+                    self.partition.dictionary().grow(fields).await;
+                    self.partition.train(pending.len() as u64).await;
                     if must_be_copied {
                         // Of several epochs the first counts: what it had may be gone in the next.
-                        self.until_copied(*epoch.get_or_insert(stored_in)).await?;
+                        self.partition.until_copied(*epoch.get_or_insert(stored_in)).await?;
                     }
                     return Ok(Appended::Done(resolution.outcomes()));
                 }
@@ -121,7 +131,7 @@ impl Partition {
         with: &Transaction,
         outcomes: Vec<AppendOutcome>,
     ) -> Result<Appended, StorageFailure> {
-        match self.commit(slice::from_ref(with)).await?.pop() {
+        match commit::commit(self.partition, slice::from_ref(with)).await?.pop() {
             Some(Outcome::Refused { guard }) => Ok(Appended::Refused { guard }),
             _ => Ok(Appended::Done(outcomes)),
         }
@@ -145,7 +155,7 @@ impl Partition {
                 IdState::Erased => None,
             })
             .collect();
-        let entries = self.entries_at(&sequences).await?;
+        let entries = self.partition.entries_at(&sequences).await?;
         let texts: HashMap<u64, &str> = entries
             .iter()
             .map(|entry| (entry.sequence, entry.event.as_ref().map_or("", |event| event.json())))
@@ -156,7 +166,7 @@ impl Partition {
                 IdState::Erased => None,
             };
             let Some(event) = batch.get(index) else { return Err(unexpected_reply("an append")) };
-            if let Some(outcome) = known_outcome(event, state, self.number(), stored) {
+            if let Some(outcome) = known_outcome(event, state, self.partition.number(), stored) {
                 resolution.settle(index, outcome);
             }
         }
@@ -166,22 +176,10 @@ impl Partition {
     /// Settles what is stored or erased of a batch, and stores nothing.
     async fn look_up(&self, resolution: &mut Resolution<'_>, batch: &[Event]) -> Result<(), StorageFailure> {
         let ids: Vec<Digest> = batch.iter().map(|event| Digest::of_id(event.id())).collect();
-        let values = self.values_of(&ids).await?;
+        let values = self.partition.dictionary().values_of(&ids).await?;
         let found: Vec<(usize, &Value)> =
             values.iter().enumerate().filter(|(_, value)| **value != Value::Nil).collect();
         self.settle_known(resolution, batch, &found).await
-    }
-
-    /// What is known of ids.
-    pub(crate) async fn locate(&self, ids: &[&str]) -> Result<Vec<Option<IdState>>, StorageFailure> {
-        let mut found = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(IDS_AT_ONCE) {
-            let digests: Vec<Digest> = ids.iter().map(|id| Digest::of_id(id)).collect();
-            for value in self.values_of(&digests).await? {
-                found.push(id_state(&value)?);
-            }
-        }
-        Ok(found)
     }
 
     async fn call_append(
@@ -192,10 +190,13 @@ impl Partition {
         with: &Transaction,
     ) -> Result<Answer, StorageFailure> {
         let events: Vec<&Event> = pending.iter().filter_map(|index| batch.get(*index)).collect();
-        let terms = Terms::of(&events, self.keeps() == Keeps::History);
-        let kinds = self.hints().kinds(terms.shorts.iter().map(|(digest, indices)| (*digest, indices.len())));
+        let terms = Terms::of(&events, self.partition.keeps() == Keeps::History);
+        let kinds = self
+            .partition
+            .hints()
+            .kinds(terms.shorts.iter().map(|(digest, indices)| (*digest, indices.len())));
         let command = self.append_command(known, &events, &terms, &kinds, with);
-        let answer = self.link().call_command(&command).await?;
+        let answer = self.partition.link().call_command(&command).await?;
         self.read_append(answer, &terms)
     }
 
@@ -213,7 +214,7 @@ impl Partition {
             // What does not fit into a chunk goes into the next one, whole.
             chunk => chunk + 1,
         };
-        let keys = self.keys();
+        let keys = self.partition.keys();
         let both = kinds.iter().filter(|kind| **kind == Kind::Either).count();
         let own_keys = 4 + terms.longs.len() + kinds.len() + both + events.len();
         let transactions = if with.is_nothing() { &[][..] } else { slice::from_ref(with) };
@@ -241,14 +242,14 @@ impl Partition {
             command.arg(keys.bucket(digest.bucket(known.level, known.split)));
         }
         command.arg(theirs);
-        match self.own_clock() {
+        match self.partition.own_clock() {
             Some(now) => command.arg(now),
             None => command.arg(""),
         };
         let kinds: Vec<u8> = kinds.iter().map(|kind| kind.byte()).collect();
         command.arg(chunk).arg(known.level).arg(known.split).arg(events.len()).arg(terms.longs.len());
         command.arg(kinds).arg(bytes).arg(keys.bell());
-        let texts = self.compression().pack(events.iter().map(|event| event.json()));
+        let texts = self.partition.compression().pack(events.iter().map(|event| event.json()));
         for ((event, text), digest) in events.iter().zip(&texts).zip(&ids) {
             command.arg(&**text).arg(head::encode(event)).arg(&digest.0[..]);
         }
@@ -281,15 +282,15 @@ impl Partition {
                     Value::BulkString(has),
                 ],
             ) => {
-                self.hints().learn(digests(), has, true);
+                self.partition.hints().learn(digests(), has, true);
                 Ok(Answer::Stored { base: *base as u64, fields: *fields as u64, epoch: *epoch as u64 })
             }
             (Some("stale"), [Value::BulkString(has)]) => {
-                self.hints().learn(digests(), has, false);
+                self.partition.hints().learn(digests(), has, false);
                 Ok(Answer::StaleHints)
             }
             (Some("moved"), _) => {
-                self.learn_moved(&rest)?;
+                self.partition.learn_moved(&rest)?;
                 Ok(Answer::Moved)
             }
             (Some("refused"), [Value::Int(guard), ..]) => {
@@ -304,55 +305,6 @@ impl Partition {
             }
             _ => Err(unexpected_reply("an append")),
         }
-    }
-
-    /// Splits buckets of the dictionary where it has grown. What fails here is done by the next append.
-    async fn grow(&self, fields: u64) {
-        let mut known = self.known();
-        while fields > FILL * ((1 << known.level) + u64::from(known.split)) {
-            let keys = self.keys();
-            let mut names = vec![keys.meta()];
-            let last = (1u32 << known.level).min(known.split + SPLIT_AT_ONCE);
-            for bucket in known.split..last {
-                names.push(keys.bucket(bucket));
-                names.push(keys.bucket(bucket + (1 << known.level)));
-            }
-            let args = [known.level.to_string(), known.split.to_string()];
-            let answer = self.link().call("split", &names, &args).await;
-            let learned = match &answer {
-                Ok(Value::Array(parts)) => match parts.as_slice() {
-                    [what, Value::Int(level), Value::Int(split)] if text(what) == Some("ok") => {
-                        self.learn_buckets(*level as u32, *split as u32);
-                        Ok(())
-                    }
-                    [what, rest @ ..] if text(what) == Some("moved") => self.learn_moved(rest),
-                    _ => Err(unexpected_reply("a split")),
-                },
-                Ok(_) => Err(unexpected_reply("a split")),
-                Err(failure) => Err(failure.clone()),
-            };
-            if let Err(failure) = learned {
-                tracing::warn!(%failure, "the dictionary could not be grown; the next append tries again");
-                return;
-            }
-            known = self.known();
-        }
-    }
-}
-
-/// Ids that one round trip looks up.
-const IDS_AT_ONCE: usize = 1_000;
-
-/// What a value of the dictionary says of an id; none where there is no value.
-fn id_state(value: &Value) -> Result<Option<IdState>, StorageFailure> {
-    match value {
-        Value::Nil => Ok(None),
-        Value::BulkString(bytes) => match Posted::read(bytes) {
-            Posted::Id(sequence) => Ok(Some(IdState::Stored(sequence))),
-            Posted::Erased => Ok(Some(IdState::Erased)),
-            _ => Err(unexpected_reply("the place of an id")),
-        },
-        _ => Err(unexpected_reply("the place of an id")),
     }
 }
 

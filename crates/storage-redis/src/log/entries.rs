@@ -14,7 +14,7 @@ use redis::{Pipeline, ToRedisArgs, Value, cmd};
 use crate::{
     client::{failure::unexpected_reply, reply::text},
     engine::{
-        keys::{CHUNK, Digest, Keys, chunk_of},
+        keys::{CHUNK, Keys, chunk_of},
         partition::Partition,
         state::from_micros,
     },
@@ -169,29 +169,6 @@ impl Partition {
             entry.replays = replays.get(&entry.sequence).copied();
         }
         Ok(())
-    }
-
-    /// What the dictionary holds for digests: nothing, a number, packed sequences, or a mark.
-    pub(crate) async fn values_of(&self, digests: &[Digest]) -> Result<Vec<Value>, StorageFailure> {
-        for _ in 0..100 {
-            let known = self.known();
-            let mut pipeline = Pipeline::with_capacity(digests.len() + 1);
-            for digest in digests {
-                let bucket = self.keys().bucket(digest.bucket(known.level, known.split));
-                pipeline.cmd("HGET").arg(bucket).arg(&digest.0[..]);
-            }
-            // Asked last: what a split moved meanwhile is then known to have been moved.
-            pipeline.cmd("HMGET").arg(self.keys().meta()).arg(&["level", "split"][..]);
-            let mut answers = self.link().read_all(&pipeline).await?;
-            let now = answers.pop().ok_or_else(|| unexpected_reply("the dictionary"))?;
-            let (level, split): (u32, u32) = redis::FromRedisValue::from_redis_value(now)
-                .map_err(|_| unexpected_reply("the dictionary"))?;
-            if (level, split) == (known.level, known.split) {
-                return Ok(answers);
-            }
-            self.learn_buckets(level, split);
-        }
-        Err(StorageFailure::Busy { waited: std::time::Duration::ZERO })
     }
 }
 

@@ -17,21 +17,19 @@ use redis::{Cmd, FromRedisValue, Value, cmd};
 use crate::{
     client::{failure::unexpected_reply, optimistic_retry::OptimisticRetry, reply::text},
     engine::{
+        commit,
         keys::{CHUNK, Digest, Long, chunk_of},
         partition::Partition,
         program::Program,
         state::micros,
     },
-    index::dictionary::Posted,
+    index::{dictionary::Posted, lookup},
+    log::rewrite,
     server::functions,
 };
 
 /// Most events of one call: numbers of events are bytes, and a call should not hold the server up.
 pub(crate) const AT_ONCE: usize = 200;
-/// Entries that one call copies when a chunk is rewritten.
-const COPIED_AT_ONCE: usize = 200;
-/// How often a chunk is begun again because others removed something of the log meanwhile.
-const REWRITE_TRIES: usize = 20;
 /// A full chunk is rewritten once so many events went from its midst, and as many as are left.
 const MANY_HOLES: u64 = 1_000;
 
@@ -81,12 +79,24 @@ enum Answer {
     Moved,
 }
 
-impl Partition {
-    /// Removes events, which must be of one chunk and at most [`AT_ONCE`], and performs the removal's transaction in the same
-    /// step.
-    pub(crate) async fn remove(&self, removal: &log::Removal<'_>) -> Result<Removed, StorageFailure> {
+/// Removes events, which must be of one chunk and at most [`AT_ONCE`], and performs the removal's transaction in the same
+/// step.
+pub(crate) async fn remove(
+    partition: &Partition,
+    removal: &log::Removal<'_>,
+) -> Result<Removed, StorageFailure> {
+    Remover { partition }.remove(removal).await
+}
+
+/// Removing from a partition.
+struct Remover<'p> {
+    partition: &'p Partition,
+}
+
+impl Remover<'_> {
+    async fn remove(&self, removal: &log::Removal<'_>) -> Result<Removed, StorageFailure> {
         let Some(chunk) = removal.entries.first().map(|first| chunk_of(log::sequence_of(first))) else {
-            return Ok(match self.commit(slice::from_ref(removal.with)).await?.pop() {
+            return Ok(match commit::commit(self.partition, slice::from_ref(removal.with)).await?.pop() {
                 Some(Outcome::Refused { guard }) => Removed::Refused { guard },
                 _ => Removed::Done { events: 0, bytes: 0 },
             });
@@ -104,22 +114,22 @@ impl Partition {
             .entries
             .iter()
             .map(|entry| match entry {
-                Ok(stored) => Terms::of(&stored.event, self.keeps()),
+                Ok(stored) => Terms::of(&stored.event, self.partition.keeps()),
                 Err(damaged) => of_damaged.remove(&damaged.sequence).unwrap_or_default(),
             })
             .collect();
         let mut tries = OptimisticRetry::new();
         loop {
             let command = self.remove_command(chunk, removal, &terms);
-            match self.read_remove(self.link().call_command(&command).await?)? {
+            match self.read_remove(self.partition.link().call_command(&command).await?)? {
                 Answer::Refused(guard) => return Ok(Removed::Refused { guard }),
                 Answer::Moved => tries.again().await?,
                 Answer::Done { events, bytes, holes, left } => {
                     // The chunk that appends go to is left until it is full.
-                    let is_full = chunk != chunk_of(self.known().head + 1);
+                    let is_full = chunk != chunk_of(self.partition.known().head + 1);
                     if removal.kind == RemovalKind::Among && is_full && holes >= MANY_HOLES.max(left) {
                         // Where others removed meanwhile, the next removal does it.
-                        self.rewrite_chunk(chunk).await?;
+                        rewrite::rewrite(self.partition, chunk).await?;
                     }
                     return Ok(Removed::Done { events, bytes });
                 }
@@ -145,7 +155,7 @@ impl Partition {
                 Ok(Answer::Refused(usize::try_from(guard - 1).map_err(|_| unexpected_reply("a removal"))?))
             }
             [what, rest @ ..] if text(what) == Some("moved") => {
-                self.learn_moved(rest)?;
+                self.partition.learn_moved(rest)?;
                 Ok(Answer::Moved)
             }
             _ => Err(unexpected_reply("a removal")),
@@ -153,7 +163,7 @@ impl Partition {
     }
 
     fn remove_command(&self, chunk: u64, removal: &log::Removal<'_>, terms: &[Terms]) -> Cmd {
-        let (known, keys) = (self.known(), self.keys());
+        let (known, keys) = (self.partition.known(), self.partition.keys());
         let mut longs: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
         let mut shorts: BTreeMap<Digest, Vec<u8>> = BTreeMap::new();
         for (terms, number) in terms.iter().zip(1..=u8::MAX) {
@@ -166,7 +176,7 @@ impl Partition {
         }
         let bucket = |digest: Digest| keys.bucket(digest.bucket(known.level, known.split));
         let mut names = vec![keys.meta(), keys.log(chunk), keys.chunks(), keys.directory(chunk)];
-        names.extend([keys.replayed(chunk), self.holes(), self.unscrubbed(), self.copy_of(chunk)]);
+        names.extend([keys.replayed(chunk), keys.holes(), keys.unscrubbed(), keys.copy_of(chunk)]);
         names.extend(longs.keys().map(|field| keys.long(chunk, field)));
         for digest in shorts.keys() {
             names.extend([bucket(*digest), keys.promoted(*digest)]);
@@ -196,68 +206,29 @@ impl Partition {
         command
     }
 
-    /// Writes a chunk anew from what is left of it: what was deleted from its midst is in memory no longer, and in no
-    /// snapshot that is made from now on. Appends go on meanwhile. Whether it could be done: it cannot while others remove.
-    pub(crate) async fn rewrite_chunk(&self, chunk: u64) -> Result<bool, StorageFailure> {
-        let keys = self.keys();
-        let names = [keys.meta(), keys.log(chunk), self.copy_of(chunk), self.holes(), self.unscrubbed()];
-        let mut tries = OptimisticRetry::new();
-        for _ in 0..REWRITE_TRIES {
-            let removals = self.state().await?.removals.to_string();
-            let mut copied = String::new();
-            loop {
-                let args = [chunk.to_string(), COPIED_AT_ONCE.to_string(), copied, removals.clone()];
-                let Value::Array(parts) = self.link().call("rewrite", &names, &args).await? else {
-                    return Err(unexpected_reply("a copy"));
-                };
-                match parts.as_slice() {
-                    [what] if text(what) == Some("done") => return Ok(true),
-                    [what] if text(what) == Some("moved") => break,
-                    [what, last] if text(what) == Some("more") => {
-                        copied = text(last).unwrap_or_default().to_owned();
-                    }
-                    _ => return Err(unexpected_reply("a copy")),
-                }
-            }
-            tries.again().await?;
-        }
-        Ok(false)
-    }
-
-    /// How many events were removed from the midst of a chunk, by its number.
-    pub(crate) fn holes(&self) -> String {
-        self.keys().named("holes")
-    }
-
-    /// The chunks that still have bytes of erased events.
-    pub(crate) fn unscrubbed(&self) -> String {
-        self.keys().named("unscrubbed")
-    }
-
-    fn copy_of(&self, chunk: u64) -> String {
-        self.keys().named(&format!("copy:{chunk}"))
-    }
-
     /// What the indexes know of events that cannot be read. The whole dictionary is asked: there is no other way.
     async fn terms_of_damaged(&self, damaged: &[u64]) -> Result<HashMap<u64, Terms>, StorageFailure> {
         let mut found: HashMap<u64, Terms> = HashMap::new();
         if damaged.is_empty() {
             return Ok(found);
         }
-        let mut scan = self.scan_dictionary().await?;
-        while let Some(values) = scan.next(self).await? {
+        let mut scan = self.partition.dictionary().walk().await?;
+        while let Some(values) = scan.next(self.partition).await? {
             for (digest, value) in values {
                 self.terms_in_value(digest, &value, damaged, &mut found).await?;
             }
         }
         let chunk = damaged.first().map_or(0, |sequence| chunk_of(*sequence));
         let mut command = cmd("HKEYS");
-        command.arg(self.keys().directory(chunk));
-        let fields: Vec<String> = FromRedisValue::from_redis_value(self.link().read(&command).await?)
-            .map_err(|_| unexpected_reply("a directory"))?;
+        command.arg(self.partition.keys().directory(chunk));
+        let fields: Vec<String> =
+            FromRedisValue::from_redis_value(self.partition.link().read(&command).await?)
+                .map_err(|_| unexpected_reply("a directory"))?;
         for field in fields {
-            let list = self.keys().long(chunk, &field);
-            for sequence in self.in_list(&list, damaged, |sequence| sequence % CHUNK).await? {
+            let list = self.partition.keys().long(chunk, &field);
+            for sequence in
+                lookup::in_list(self.partition, &list, damaged, |sequence| sequence % CHUNK).await?
+            {
                 found.entry(sequence).or_default().longs.push(field.clone());
             }
         }
@@ -281,29 +252,13 @@ impl Partition {
                 }
             }
             Posted::List => {
-                let list = self.keys().promoted(digest);
-                for sequence in self.in_list(&list, damaged, |sequence| sequence).await? {
+                let list = self.partition.keys().promoted(digest);
+                for sequence in lookup::in_list(self.partition, &list, damaged, |sequence| sequence).await? {
                     found.entry(sequence).or_default().shorts.push(digest);
                 }
             }
             _ => {}
         }
         Ok(())
-    }
-
-    /// Which of some sequences stand in a list, as the list spells them.
-    pub(crate) async fn in_list(
-        &self,
-        list: &str,
-        sequences: &[u64],
-        spelled: impl Fn(u64) -> u64,
-    ) -> Result<Vec<u64>, StorageFailure> {
-        let mut pipeline = redis::Pipeline::with_capacity(sequences.len());
-        for sequence in sequences {
-            pipeline.cmd("LPOS").arg(list).arg(spelled(*sequence));
-        }
-        let answers = self.link().read_all(&pipeline).await?;
-        let found = sequences.iter().zip(answers).filter(|(_, answer)| *answer != Value::Nil);
-        Ok(found.map(|(sequence, _)| *sequence).collect())
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     },
     index::{
         dictionary::Posted,
+        lookup::in_list,
         plan::{self, Plan, Short},
         postings::Range,
         term_lookup::TermLookup,
@@ -274,13 +275,13 @@ async fn is_posted(store: &Partition, filter: &Filter, sequence: u64) -> Result<
     }
     for part in &parts.shorts {
         let mut is_in_part = false;
-        for (digest, value) in part.iter().zip(store.values_of(part).await?) {
+        for (digest, value) in part.iter().zip(store.dictionary().values_of(part).await?) {
             let Value::BulkString(value) = value else { continue };
             is_in_part |= match Posted::read(&value) {
                 Posted::Packed(sequences) => sequences.contains(&sequence),
                 Posted::List => {
                     let list = store.keys().promoted(*digest);
-                    !store.in_list(&list, &[sequence], |sequence| sequence).await?.is_empty()
+                    !in_list(store, &list, &[sequence], |sequence| sequence).await?.is_empty()
                 }
                 _ => false,
             };
@@ -331,7 +332,7 @@ impl Ask {
     /// What a page begins with, if what the scan says is so: few enough events that they can be asked for with the state.
     fn guess(store: &Partition, scan: &Scan<'_>) -> Option<Self> {
         let head = store.known().head;
-        let most = match store.average_bytes() {
+        let most = match store.last().average_bytes() {
             0 => MAX_GUESSED,
             average => usize::try_from(MAX_PAGE_BYTES / average).unwrap_or(MAX_FETCHED).min(MAX_FETCHED),
         };
@@ -371,7 +372,7 @@ impl Ask {
 
     /// Reads them.
     async fn read(&self, store: &Partition, order: Order) -> Result<Ahead, StorageFailure> {
-        match self.pieces(order).filter(|_| store.is_dense()) {
+        match self.pieces(order).filter(|_| store.last().is_dense()) {
             Some(pieces) => self.read_pieces(store, &pieces).await,
             None => self.read_counted(store, order).await,
         }
@@ -391,7 +392,7 @@ impl Ask {
         let ends = entries.len() < self.count;
         let last = entries.last().map(|last| last.sequence);
         if let (Some(low), Some(last)) = (self.from, last) {
-            store.note_density(entries.len() as u64, last.saturating_sub(low) + 1);
+            store.last().set_density(entries.len() as u64, last.saturating_sub(low) + 1);
         }
         Ok(Ahead { chunk: self.chunk, entries, has_replays, ends, through: last })
     }
@@ -410,7 +411,7 @@ impl Ask {
         ahead.through = Some(last.high);
         ahead.ends = last.high % CHUNK == CHUNK - 1;
         let newest = ahead.entries.last().map_or(last.high, |entry| entry.sequence);
-        store.note_density(ahead.entries.len() as u64, newest - first.low + 1);
+        store.last().set_density(ahead.entries.len() as u64, newest - first.low + 1);
         Ok(ahead)
     }
 
@@ -528,7 +529,7 @@ impl Ground {
                 let now: (u32, u32) =
                     FromRedisValue::from_redis_value(rest).map_err(|_| unexpected_reply("the dictionary"))?;
                 if now != (known.level, known.split) {
-                    store.learn_buckets(now.0, now.1);
+                    store.last().set_buckets(now.0, now.1);
                     return Ok(None);
                 }
                 None

@@ -3,19 +3,19 @@
 use domain::StorageFailure;
 use redis::{FromRedisValue, cmd};
 
-use crate::{client::failure::unexpected_reply, engine::partition::Partition};
+use crate::{client::failure::unexpected_reply, engine::partition::Partition, log::rewrite};
 
 /// Rewrites the chunks that something was erased from, also where a scrub before this one was cut short. What is left, and
 /// where; of copies only after events were `erased`.
 pub(crate) async fn scrub(store: &Partition, erased: bool) -> Result<Vec<String>, StorageFailure> {
     let mut command = cmd("SMEMBERS");
-    command.arg(store.unscrubbed());
+    command.arg(store.keys().unscrubbed());
     let mut chunks: Vec<u64> = FromRedisValue::from_redis_value(store.link().read(&command).await?)
         .map_err(|_| unexpected_reply("the chunks that are to be rewritten"))?;
     chunks.sort_unstable();
     let (mut left, mut remains) = (0, Vec::new());
     for chunk in chunks {
-        left += u64::from(!store.rewrite_chunk(chunk).await?);
+        left += u64::from(!rewrite::rewrite(store, chunk).await?);
     }
     if left > 0 {
         remains.push(format!(

@@ -238,7 +238,7 @@ impl RedisEngine {
         let looks = looks(self.link(), self.options().copies).await?;
         let is_only = looks.len() == 1;
         let mut checks = of_servers(looks)?;
-        for wide in join_all(self.partitions().iter().map(Partition::wide_bucket)).await {
+        for wide in join_all(self.partitions().iter().map(wide_bucket)).await {
             match wide {
                 Ok(None) => {}
                 Ok(Some(wide)) => {
@@ -279,29 +279,27 @@ impl RedisEngine {
     }
 }
 
-impl Partition {
-    /// Whether a bucket of the dictionary has left its compact encoding: whatever the configuration says now.
-    async fn wide_bucket(&self) -> Result<Option<Check>, StorageFailure> {
-        let state: State = self.state().await?;
-        let buckets = (1u32 << state.level) + state.split;
-        let mut pipeline = Pipeline::new();
-        for _ in 0..BUCKETS_LOOKED_AT {
-            let key = self.keys().bucket(fastrand::u32(..buckets));
-            pipeline.cmd("HLEN").arg(&key);
-            pipeline.cmd("OBJECT").arg("ENCODING").arg(&key);
-        }
-        let answers = match self.link().read_all(&pipeline).await {
-            Err(StorageFailure::Denied(_)) => return Ok(None),
-            answers => answers?,
-        };
-        let wide = answers.chunks_exact(2).any(|pair| match pair {
-            [Value::Int(length), encoding] => {
-                (FULL_BUCKET..=BUCKET.0 as i64).contains(length) && text(encoding) == Some("hashtable")
-            }
-            _ => false,
-        });
-        Ok(wide.then(|| wide_encoding("hashes of the index are not kept compact")))
+/// Whether a bucket of the dictionary has left its compact encoding: whatever the configuration says now.
+async fn wide_bucket(partition: &Partition) -> Result<Option<Check>, StorageFailure> {
+    let state: State = partition.state().await?;
+    let buckets = (1u32 << state.level) + state.split;
+    let mut pipeline = Pipeline::new();
+    for _ in 0..BUCKETS_LOOKED_AT {
+        let key = partition.keys().bucket(fastrand::u32(..buckets));
+        pipeline.cmd("HLEN").arg(&key);
+        pipeline.cmd("OBJECT").arg("ENCODING").arg(&key);
     }
+    let answers = match partition.link().read_all(&pipeline).await {
+        Err(StorageFailure::Denied(_)) => return Ok(None),
+        answers => answers?,
+    };
+    let wide = answers.chunks_exact(2).any(|pair| match pair {
+        [Value::Int(length), encoding] => {
+            (FULL_BUCKET..=BUCKET.0 as i64).contains(length) && text(encoding) == Some("hashtable")
+        }
+        _ => false,
+    });
+    Ok(wide.then(|| wide_encoding("hashes of the index are not kept compact")))
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ pub(crate) async fn check(
     let (mut sums, mut fields, mut newest) = (Sums::default(), 0, 0);
     let mut unlisted = BTreeSet::new();
     let known: HashSet<u64> = chunks.iter().copied().collect();
-    let mut scan = store.scan_dictionary().await?;
+    let mut scan = store.dictionary().walk().await?;
     while let Some(values) = scan.next(store).await? {
         for (digest, value) in values {
             fields += 1;
@@ -206,7 +206,7 @@ async fn compare(
             }
         }
     }
-    let mut scan = store.scan_dictionary().await?;
+    let mut scan = store.dictionary().walk().await?;
     while let Some(values) = scan.next(store).await? {
         for (digest, value) in values {
             let mut pages = Pages::new(digest, &value);
@@ -261,7 +261,9 @@ async fn look_again(
 
 /// How often the dictionary leads from a digest to a sequence, as far as two.
 async fn times_posted(store: &Partition, sequence: u64, digest: Digest) -> Result<usize, StorageFailure> {
-    let Some(Value::BulkString(value)) = store.values_of(&[digest]).await?.pop() else { return Ok(0) };
+    let Some(Value::BulkString(value)) = store.dictionary().values_of(&[digest]).await?.pop() else {
+        return Ok(0);
+    };
     match Posted::read(&value) {
         Posted::Id(own) => Ok(usize::from(own == sequence)),
         Posted::Packed(sequences) => Ok(sequences.iter().filter(|own| **own == sequence).count()),
