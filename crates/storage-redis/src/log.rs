@@ -1,8 +1,10 @@
 //! The log of a partition: appending, reading, removing, and what is left of events that were erased.
 
 pub(crate) mod append;
+pub(crate) mod ask;
 pub(crate) mod compress;
 pub(crate) mod entries;
+pub(crate) mod first_trip;
 pub(crate) mod remove;
 pub(crate) mod rewrite;
 pub(crate) mod samples;

@@ -36,7 +36,7 @@ pub(crate) struct Time {
     /// The call is not sent any more after this: the answer might come too late, and a write would be one that may have been
     /// done.
     pub(crate) sent_by: Instant,
-    /// Nobody waits any longer.
+    /// No caller waits any longer.
     pub(crate) deadline: Instant,
 }
 
@@ -96,12 +96,12 @@ impl<'a> Call<'a> {
             }
             Ok(Err(failure)) => return Err(CallError::Settled(failure)),
             Err(_) => {
-                let text = format!("{} lets nobody in", node.address());
+                let text = format!("connecting to {} timed out", node.address());
                 return Err(CallError::Elsewhere(StorageFailure::Unavailable(text)));
             }
         };
         if Instant::now() > sent_by {
-            let text = format!("{} has no more time to answer", node.address());
+            let text = format!("the deadline passed before {} answered", node.address());
             return Err(CallError::Elsewhere(StorageFailure::Unavailable(text)));
         }
         let mut answer = self.sent(&mut connection, asked, deadline).await;
@@ -136,7 +136,7 @@ impl<'a> Call<'a> {
     /// The connection that it goes over, and its number.
     async fn connection(self, node: &Node) -> Result<(u64, MultiplexedConnection), StorageFailure> {
         match self {
-            // Nobody else has it, so it needs no number to be dropped by.
+            // No other call has it, so it needs no number to be dropped by.
             Self::Waiting(..) => Ok((0, node.own_connection().await?)),
             _ => node.connected().await,
         }

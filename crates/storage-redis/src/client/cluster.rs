@@ -65,7 +65,7 @@ impl Cluster {
         }
     }
 
-    /// All nodes that serve slots, asked for anew. They are told also where nobody serves the slot that was named.
+    /// All nodes that serve slots, asked for again. They are told also where no node serves the slot that was named.
     pub(crate) async fn nodes(&self, slot: u16, deadline: Instant) -> Result<Vec<Arc<Node>>, StorageFailure> {
         let found = self.turn.look(deadline, || None, self.find(slot)).await;
         let mut nodes: Vec<Arc<Node>> = Vec::new();

@@ -77,7 +77,7 @@ pub(crate) fn graver(one: Option<StorageFailure>, other: StorageFailure) -> Stor
     }
 }
 
-/// An answer that is not of the shape which the library gives.
+/// A reply that the library of functions, or the server, does not give.
 pub(crate) fn unexpected_reply(what: &str) -> StorageFailure {
-    StorageFailure::Corrupt(format!("Redis answered {what} in a shape that is not ours"))
+    StorageFailure::Corrupt(format!("unexpected reply from Redis where {what} was expected"))
 }

@@ -4,8 +4,8 @@
 //! when they change their roles: what was certainly not done is done again, elsewhere or a little later, until there is no
 //! more time; a write whose answer was lost is told, for it may have been done.
 
-mod carry;
-mod given_up;
+mod dispatch;
+mod unreachable_slots;
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ use domain::StorageFailure;
 use redis::{Client, Cmd, Pipeline, RedisResult, Value};
 use tokio::time::Instant;
 
-use self::given_up::GivenUp;
+use self::unreachable_slots::UnreachableSlots;
 use crate::{
     client::{
         address::{self, Place},
@@ -43,7 +43,7 @@ pub(crate) struct Link {
     /// The slot where commands go that name no key.
     home: u16,
     disturbances: Arc<AtomicU64>,
-    given_up: Arc<GivenUp>,
+    unreachable_slots: Arc<UnreachableSlots>,
 }
 
 #[derive(Clone)]
@@ -62,14 +62,14 @@ impl Link {
                 Way::Server(Arc::new(Node::new(client, Some(options.timeout))))
             }
             Place::Sentinel { sentinels, master } => {
-                let first = sentinels.first().ok_or_else(nobody)?;
+                let first = sentinels.first().ok_or_else(no_host)?;
                 let servers = Dialler::new(options, first)?;
                 let dialler = Dialler::of_sentinels(options, first)?;
                 let clients = sentinels.iter().map(|sentinel| dialler.client(sentinel.addr().clone()));
                 Way::Sentinel(Sentinels::new(clients.collect::<Result<_, _>>()?, master, servers))
             }
             Place::Cluster { seeds } => {
-                let servers = Dialler::new(options, seeds.first().ok_or_else(nobody)?)?;
+                let servers = Dialler::new(options, seeds.first().ok_or_else(no_host)?)?;
                 Way::Cluster(Cluster::new(seeds.iter().map(|seed| seed.addr().clone()).collect(), servers))
             }
         };
@@ -79,7 +79,7 @@ impl Link {
             timeout: options.timeout,
             home,
             disturbances: Arc::default(),
-            given_up: Arc::default(),
+            unreachable_slots: Arc::default(),
         })
     }
 
@@ -98,7 +98,7 @@ impl Link {
     pub(crate) async fn read(&self, command: &Cmd) -> Result<Value, StorageFailure> {
         match &self.way {
             Way::Server(node) => self.one(node, command, Intent::Read).await,
-            _ => self.carry(Call::One(command), Intent::Read).await.map(only),
+            _ => self.dispatch(Call::One(command), Intent::Read).await.map(only),
         }
     }
 
@@ -109,7 +109,7 @@ impl Link {
         }
         debug_assert!(slot::is_one(commands.cmd_iter()), "a pipeline names keys of several slots");
         let Way::Server(node) = &self.way else {
-            return self.carry(Call::All(commands), Intent::Read).await;
+            return self.dispatch(Call::All(commands), Intent::Read).await;
         };
         let (number, mut connection) = node.connected().await?;
         let answer = connection.send_packed_commands(commands, 0, commands.len()).await;
@@ -120,7 +120,7 @@ impl Link {
     pub(crate) async fn write(&self, command: &Cmd) -> Result<Value, StorageFailure> {
         match &self.way {
             Way::Server(node) => self.one(node, command, Intent::Write).await,
-            _ => self.carry(Call::One(command), Intent::Write).await.map(only),
+            _ => self.dispatch(Call::One(command), Intent::Write).await.map(only),
         }
     }
 
@@ -145,7 +145,7 @@ impl Link {
     /// Sends an `FCALL` that was put together by its caller.
     pub(crate) async fn call_command(&self, command: &Cmd) -> Result<Value, StorageFailure> {
         let Way::Server(node) = &self.way else {
-            return self.carry(Call::Function(command), Intent::Write).await.map(only);
+            return self.dispatch(Call::Function(command), Intent::Write).await.map(only);
         };
         let (number, mut connection) = node.connected().await?;
         let mut answer = connection.send_packed_command(command).await.and_then(Value::extract_error);
@@ -163,7 +163,7 @@ impl Link {
         call: &Cmd,
         wait: &Cmd,
     ) -> Result<(Value, Value), StorageFailure> {
-        let mut values = self.carry(Call::Waiting(call, wait), Intent::Read).await?.into_iter();
+        let mut values = self.dispatch(Call::Waiting(call, wait), Intent::Read).await?.into_iter();
         match (values.next(), values.next()) {
             (Some(answer), Some(waited)) => Ok((answer, waited)),
             _ => Err(failure::unexpected_reply("a call and a wait")),
@@ -197,7 +197,7 @@ impl Link {
         Ok(nodes.into_iter().map(alone).collect())
     }
 
-    /// Has sentinels asked anew who the master is, before anything else is sent.
+    /// Has sentinels asked again who the master is, before anything else is sent.
     pub(crate) fn doubt(&self) {
         if let Way::Sentinel(sentinels) = &self.way
             && let Some(node) = sentinels.known()
@@ -211,7 +211,7 @@ impl Link {
         !matches!(self.way, Way::Server(_))
     }
 
-    /// Whether another server than this one is known to be the one to ask now. Nobody is asked.
+    /// Whether another server than this one is known to be the one to ask now. No server is asked.
     pub(crate) fn is_elsewhere(&self, address: &str) -> bool {
         let node = match &self.way {
             Way::Server(_) => None,
@@ -253,7 +253,7 @@ fn only(values: Vec<Value>) -> Value {
     values.into_iter().next().unwrap_or(Value::Nil)
 }
 
-fn nobody() -> StorageFailure {
+fn no_host() -> StorageFailure {
     StorageFailure::Foreign("the URL of the Redis store names no host".to_owned())
 }
 
@@ -262,7 +262,7 @@ fn nobody() -> StorageFailure {
 mod tests {
     use super::*;
 
-    /// Nobody is there, and nobody is asked: the law is held before anything is sent.
+    /// No server is there, and none is asked: the law is held before anything is sent.
     #[cfg(debug_assertions)]
     #[tokio::test]
     #[should_panic(expected = "a pipeline names keys of several slots")]

@@ -1,4 +1,4 @@
-//! One server: one connection that all callers share, made anew when it is lost.
+//! One server: one connection that all callers share, made again when it is lost.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -15,7 +15,7 @@ pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// The shortest and the longest pause between two tries to connect; callers meanwhile are answered at once.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// Connections that are kept while nobody uses them: one for each partition that a server may have.
+/// Idle connections that are kept: one for each partition that a server may have.
 const MOST_SPARE: usize = 64;
 
 /// A way to one server. Callers at once share its round trips.
@@ -27,7 +27,7 @@ pub(crate) struct Node {
     /// The newest connection, for those who need not wait for one.
     current: Mutex<Option<(u64, MultiplexedConnection)>>,
     failed: Mutex<Failed>,
-    /// Connections that nobody uses, for who needs one of its own.
+    /// Idle connections, for calls that need one of their own.
     spare: Mutex<Vec<MultiplexedConnection>>,
 }
 

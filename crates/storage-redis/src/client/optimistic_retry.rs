@@ -1,4 +1,4 @@
-//! Reading, deciding and writing again, because somebody else was quicker.
+//! Reading, deciding and writing again, because another caller was quicker.
 
 use std::time::{Duration, Instant};
 

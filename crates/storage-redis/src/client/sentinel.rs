@@ -159,7 +159,7 @@ impl Sentinels {
         }
     }
 
-    /// Sees to it that somebody listens to what sentinels say. Tasks end with their runtime; the next who asks begins others.
+    /// Listens to what sentinels say. Tasks end with their runtime; the next who asks begins others.
     fn watch(self: &Arc<Self>) {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         if watches.is_empty() || watches.iter().any(JoinHandle::is_finished) {

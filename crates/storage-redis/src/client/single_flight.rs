@@ -19,7 +19,7 @@ pub(crate) struct SingleFlight {
 impl SingleFlight {
     /// Answers with what is `known`, if that is so by the time that it is this caller's turn, else with what the look finds. A
     /// look of another caller that failed meanwhile is this one's, too: who stands in a long row is not to ask again and again
-    /// what nobody knows.
+    /// what cannot be known yet.
     ///
     /// # Errors
     /// That of the look, and unavailable where it takes too long.
@@ -29,7 +29,7 @@ impl SingleFlight {
         known: impl Fn() -> Option<T>,
         look: impl Future<Output = Result<T, StorageFailure>>,
     ) -> Result<T, StorageFailure> {
-        let late = |_| StorageFailure::Unavailable("nobody says in time which server to ask".to_owned());
+        let late = |_| StorageFailure::Unavailable("no master was found before the deadline".to_owned());
         let before = self.looks.load(Ordering::Acquire);
         let _turn = timeout_at(deadline, self.lock.lock()).await.map_err(late)?;
         if let Some(known) = known() {

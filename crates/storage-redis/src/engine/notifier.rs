@@ -19,7 +19,7 @@ use crate::{
     engine::{partition::Partition, state::State},
 };
 
-/// The longest that a wait goes on without looking itself: what is published while a subscription is made anew is missed.
+/// The longest that a wait goes on without looking itself: what is published while a subscription is made again is missed.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
 /// As long as there is no subscription.
 const LOOK_WITHOUT: Duration = Duration::from_millis(50);

@@ -36,7 +36,7 @@ const MANY_HOLES: u64 = 1_000;
 /// The terms under which an event stands in the indexes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Terms {
-    /// The id; none where nobody knows it.
+    /// The id; none where it is unknown.
     pub(crate) id: Option<Digest>,
     /// Long terms, by their names in the directory.
     pub(crate) longs: Vec<String>,

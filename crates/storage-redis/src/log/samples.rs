@@ -15,13 +15,13 @@ const KEPT: [&str; 3] = ["type", "source", "version"];
 const RARE: usize = 50;
 /// A value is kept once so many who have nothing to do with each other have it.
 const OWNERS: usize = 20;
-/// A value with more digits in a row is a number of somebody's.
+/// A value with more digits in a row is taken for a personal number.
 const DIGITS: usize = 8;
 
 /// An event that is learned from.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
-    /// Whom it is about; none where it names nobody: then nothing of it counts as shared.
+    /// Whom it is about; none where it names no one: then nothing of it counts as shared.
     pub(crate) owner: Option<String>,
     /// Its JSON.
     pub(crate) json: String,

@@ -11,14 +11,13 @@ use domain::{
         engine::{PartitionState, Scan, ScanPage},
     },
 };
-use futures_util::future::{try_join, try_join_all};
 use jiff::Timestamp;
-use redis::{FromRedisValue, Pipeline, Value};
+use redis::Value;
 
 use crate::{
-    client::{failure::unexpected_reply, reply::text},
+    client::reply::text,
     engine::{
-        keys::{CHUNK, Digest, chunk_of},
+        keys::{CHUNK, Digest},
         partition::Partition,
         state::State,
     },
@@ -30,7 +29,11 @@ use crate::{
         term_lookup::TermLookup,
         terms::Parts,
     },
-    log::entries::{Entry, entries, range as log_range, range_back},
+    log::{
+        ask::{Ahead, Ask},
+        entries::Entry,
+        first_trip::FirstTrip,
+    },
 };
 
 /// Events that a page looks at before it says "go on from here".
@@ -38,16 +41,9 @@ const MAX_EXAMINED: usize = 16 * 1024;
 /// Bytes of events that a page returns before it says so, whatever limit was asked for.
 pub(crate) const MAX_PAGE_BYTES: u64 = 4 * 1024 * 1024;
 /// Entries of one round trip.
-const MAX_FETCHED: usize = 1_000;
-/// From so many entries on they are read in so many pieces at once.
-const WORTH_CUTTING: usize = 400;
-const PIECES: usize = 2;
+pub(crate) const MAX_FETCHED: usize = 1_000;
 /// Ids that are looked up one by one; with more, the other parts of the filter are used.
 const MAX_IDS: usize = 20_000;
-/// So many events are asked for together with the state where it is not known how long they are.
-const MAX_GUESSED: usize = 100;
-/// The first round trip is made again where the dictionary was split meanwhile.
-const MOST_TRIES: usize = 100;
 
 /// Reads a page of the events that match.
 pub(crate) async fn page(store: &Partition, scan: &Scan<'_>) -> Result<ScanPage, StorageFailure> {
@@ -125,8 +121,8 @@ impl<'f> Walk<'f> {
         let guess = if is_scan { Ask::guess(store, scan) } else { None };
         // With one part what its terms name is what is walked.
         let is_near = is_by_id || parts.shorts.len() == 1;
-        let Ground { state, now, values, chunks, ahead, near } =
-            Ground::read(store, scan, &digests, guess, is_near).await?;
+        let FirstTrip { state, now, values, chunks, ahead, near } =
+            FirstTrip::read(store, scan, &digests, guess, is_near).await?;
         let range = asked(scan);
         let range = Range { high: range.high.min(state.head), ..range };
         let plan = if range.low > range.high {
@@ -308,7 +304,7 @@ fn is_one_part(filter: &Filter) -> bool {
 }
 
 /// What a scan walks, as far as that can be told before the state is known.
-fn asked(scan: &Scan<'_>) -> Range {
+pub(crate) fn asked(scan: &Scan<'_>) -> Range {
     let (order, until) = (scan.order, scan.until.unwrap_or(u64::MAX));
     match (scan.after, order) {
         (None, _) => Range { order, low: 1, high: until },
@@ -316,247 +312,5 @@ fn asked(scan: &Scan<'_>) -> Range {
         (Some(after), Order::NewestFirst) => {
             Range { order, low: 1, high: until.min(after.saturating_sub(1)) }
         }
-    }
-}
-
-/// Entries of a chunk that are asked for.
-struct Ask {
-    chunk: u64,
-    /// The least and the greatest sequence; none: as far as the chunk goes.
-    from: Option<u64>,
-    to: Option<u64>,
-    count: usize,
-}
-
-impl Ask {
-    /// What a page begins with, if what the scan says is so: few enough events that they can be asked for with the state.
-    fn guess(store: &Partition, scan: &Scan<'_>) -> Option<Self> {
-        let head = store.known().head;
-        let most = match store.last().average_bytes() {
-            0 => MAX_GUESSED,
-            average => usize::try_from(MAX_PAGE_BYTES / average).unwrap_or(MAX_FETCHED).min(MAX_FETCHED),
-        };
-        let (after, until, count) = (scan.after, scan.until, scan.limit.max(1));
-        if count > most {
-            return None;
-        }
-        Some(match scan.order {
-            Order::OldestFirst => {
-                let low = after.unwrap_or(0).saturating_add(1);
-                Self { chunk: chunk_of(low), from: Some(low), to: until, count }
-            }
-            Order::NewestFirst => {
-                let high = match (after.map(|after| after.saturating_sub(1)), until) {
-                    (Some(after), Some(until)) => Some(after.min(until)),
-                    (one, other) => one.or(other),
-                };
-                let chunk = chunk_of(high.unwrap_or(head));
-                Self { chunk, from: None, to: high, count }
-            }
-        })
-    }
-
-    /// The same as several that can be read at once, where the log has an event at about every sequence: while one is
-    /// unpacked the next is on its way.
-    fn pieces(&self, order: Order) -> Option<Vec<Range>> {
-        let low = self.from.filter(|_| order == Order::OldestFirst && self.count >= WORTH_CUTTING)?;
-        let end = (self.chunk * CHUNK + CHUNK - 1).min(self.to.unwrap_or(u64::MAX));
-        let size = (self.count / PIECES) as u64;
-        let range = |piece: u64| Range {
-            order,
-            low: low.saturating_add(piece * size),
-            high: end.min(low.saturating_add((piece + 1) * size - 1)),
-        };
-        Some((0..PIECES as u64).map(range).filter(|range| range.low <= range.high).collect())
-    }
-
-    /// Reads them.
-    async fn read(&self, store: &Partition, order: Order) -> Result<Ahead, StorageFailure> {
-        match self.pieces(order).filter(|_| store.last().is_dense()) {
-            Some(pieces) => self.read_pieces(store, &pieces).await,
-            None => self.read_counted(store, order).await,
-        }
-    }
-
-    async fn read_counted(&self, store: &Partition, order: Order) -> Result<Ahead, StorageFailure> {
-        let id = |sequence: Option<u64>, open: &str| {
-            sequence.map_or_else(|| open.to_owned(), |sequence| sequence.to_string())
-        };
-        let (key, low, high) = (store.keys().log(self.chunk), id(self.from, "-"), id(self.to, "+"));
-        let mut command = match order {
-            Order::OldestFirst => log_range(&key, &low, &high),
-            Order::NewestFirst => range_back(&key, &high, &low),
-        };
-        command.arg("COUNT").arg(self.count);
-        let (entries, has_replays) = self.entries_of(store, command).await?;
-        let ends = entries.len() < self.count;
-        let last = entries.last().map(|last| last.sequence);
-        if let (Some(low), Some(last)) = (self.from, last) {
-            store.last().set_density(entries.len() as u64, last.saturating_sub(low) + 1);
-        }
-        Ok(Ahead { chunk: self.chunk, entries, has_replays, ends, through: last })
-    }
-
-    async fn read_pieces(&self, store: &Partition, pieces: &[Range]) -> Result<Ahead, StorageFailure> {
-        let key = store.keys().log(self.chunk);
-        let piece = |range: &Range| self.entries_of(store, log_range(&key, range.low, range.high));
-        let read = try_join_all(pieces.iter().map(piece)).await?;
-        let mut ahead =
-            Ahead { chunk: self.chunk, entries: Vec::with_capacity(self.count), ..Ahead::default() };
-        for (entries, has_replays) in read {
-            ahead.entries.extend(entries);
-            ahead.has_replays |= has_replays;
-        }
-        let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else { return Ok(ahead) };
-        ahead.through = Some(last.high);
-        ahead.ends = last.high % CHUNK == CHUNK - 1;
-        let newest = ahead.entries.last().map_or(last.high, |entry| entry.sequence);
-        store.last().set_density(ahead.entries.len() as u64, newest - first.low + 1);
-        Ok(ahead)
-    }
-
-    /// What a command answers, and whether any event of the chunk was ever replayed.
-    async fn entries_of(
-        &self,
-        store: &Partition,
-        command: redis::Cmd,
-    ) -> Result<(Vec<Entry>, bool), StorageFailure> {
-        let mut pipeline = Pipeline::with_capacity(2);
-        pipeline.add_command(command).cmd("EXISTS").arg(store.keys().replayed(self.chunk));
-        let mut answers = store.read_entries(&pipeline).await?.into_iter();
-        let (Some(found), Some(replayed)) = (answers.next(), answers.next()) else {
-            return Err(unexpected_reply("entries of the log"));
-        };
-        Ok((entries(found)?, replayed == Value::Int(1)))
-    }
-}
-
-/// Entries of a chunk, in the order of the walk.
-#[derive(Default)]
-struct Ahead {
-    chunk: u64,
-    entries: Vec<Entry>,
-    /// Whether any event of the chunk was ever replayed.
-    has_replays: bool,
-    /// Whether the chunk has no more.
-    ends: bool,
-    /// The last sequence that was looked at, where one was.
-    through: Option<u64>,
-}
-
-/// What the first round trip brings.
-struct Ground {
-    state: State,
-    now: Timestamp,
-    /// What the dictionary holds.
-    values: Vec<Value>,
-    /// The numbers of the chunks, where they were asked for.
-    chunks: Option<Vec<u64>>,
-    ahead: Option<Ahead>,
-    near: TermLookup,
-}
-
-impl Ground {
-    async fn read(
-        store: &Partition,
-        scan: &Scan<'_>,
-        digests: &[Digest],
-        guess: Option<Ask>,
-        is_near: bool,
-    ) -> Result<Self, StorageFailure> {
-        let mut is_near = is_near;
-        for _ in 0..MOST_TRIES {
-            let near = is_near && store.finding().is_worth(digests.len(), scan.limit);
-            match Self::try_read(store, scan, digests, guess.as_ref(), near).await {
-                Ok(Some(ground)) => return Ok(ground),
-                Ok(None) => {}
-                Err(failure) if near && store.finding().is_impossible(&failure) => is_near = false,
-                Err(failure) => return Err(failure),
-            }
-        }
-        Err(StorageFailure::Busy { waited: std::time::Duration::ZERO })
-    }
-
-    /// None where the dictionary has other buckets than was known.
-    async fn try_read(
-        store: &Partition,
-        scan: &Scan<'_>,
-        digests: &[Digest],
-        guess: Option<&Ask>,
-        is_near: bool,
-    ) -> Result<Option<Self>, StorageFailure> {
-        let (keys, known) = (store.keys(), store.known());
-        let mut pipeline = Pipeline::with_capacity(digests.len() + 5);
-        pipeline.cmd("HGETALL").arg(keys.meta());
-        store.ask_time(&mut pipeline);
-        if is_near {
-            let wanted = asked(scan);
-            pipeline.add_command(TermLookup::command(store, known, digests, wanted, scan.limit.max(1)));
-        } else {
-            for digest in digests {
-                let bucket = keys.bucket(digest.bucket(known.level, known.split));
-                pipeline.cmd("HGET").arg(bucket).arg(&digest.0[..]);
-            }
-        }
-        if digests.is_empty() {
-            pipeline.add_command(chunks_command(store, scan.order));
-        } else {
-            // Asked after the values: what a split moved meanwhile is then known to have been moved.
-            pipeline.cmd("HMGET").arg(keys.meta()).arg(&["level", "split"][..]);
-        }
-        // On one connection what is asked first is answered first: the entries are not older than the state. Where something
-        // came in between they may be, and are asked for again.
-        let disturbances = store.link().disturbances();
-        let ahead = async {
-            match guess {
-                Some(guess) => guess.read(store, scan.order).await.map(Some),
-                None => Ok(None),
-            }
-        };
-        let (answers, ahead) = try_join(store.read_entries(&pipeline), ahead).await?;
-        let ahead = ahead.filter(|_| store.link().disturbances() == disturbances);
-        let mut answers = answers.into_iter();
-        let state = store.learn_answer(answers.next().unwrap_or(Value::Nil))?;
-        let now = store.take_time(&mut answers)?;
-        let (values, near) = match is_near {
-            true => TermLookup::read(answers.next().unwrap_or(Value::Nil))?,
-            false => (answers.by_ref().take(digests.len()).collect(), TermLookup::default()),
-        };
-        let rest = answers.next().unwrap_or(Value::Nil);
-        let chunks = match digests.is_empty() {
-            true => Some(numbers(rest)?),
-            false => {
-                let now: (u32, u32) =
-                    FromRedisValue::from_redis_value(rest).map_err(|_| unexpected_reply("the dictionary"))?;
-                if now != (known.level, known.split) {
-                    store.last().set_buckets(now.0, now.1);
-                    return Ok(None);
-                }
-                None
-            }
-        };
-        Ok(Some(Self { state, now, values, chunks, ahead, near }))
-    }
-}
-
-fn chunks_command(store: &Partition, order: Order) -> redis::Cmd {
-    let mut command = redis::cmd(if order == Order::OldestFirst { "ZRANGE" } else { "ZREVRANGE" });
-    command.arg(store.keys().chunks()).arg(0).arg(-1);
-    command
-}
-
-fn numbers(answer: Value) -> Result<Vec<u64>, StorageFailure> {
-    FromRedisValue::from_redis_value(answer).map_err(|_| unexpected_reply("numbers of chunks"))
-}
-
-impl Partition {
-    /// The numbers of the log's chunks, the oldest first.
-    pub(crate) async fn chunks(&self) -> Result<Vec<u64>, StorageFailure> {
-        self.chunks_by(Order::OldestFirst).await
-    }
-
-    /// The same, in the order of a walk.
-    pub(crate) async fn chunks_by(&self, order: Order) -> Result<Vec<u64>, StorageFailure> {
-        numbers(self.link().read(&chunks_command(self, order)).await?)
     }
 }

@@ -44,7 +44,7 @@ async fn copies(store: &Partition) -> Vec<String> {
     let mut remains = Vec::new();
     if !info.contains("aof_enabled:0") {
         remains.push(
-            "the append-only file of the Redis server, until it is written anew: `redis-cli BGREWRITEAOF` does that now"
+            "the append-only file of the Redis server, until it is rewritten: `redis-cli BGREWRITEAOF` does that now"
                 .to_owned(),
         );
     }

@@ -1,6 +1,7 @@
 //! Walking over the log itself, damaged events included.
 
-use domain::StorageFailure;
+use domain::{StorageFailure, ports::Order};
+use redis::{FromRedisValue, Value};
 
 use crate::{
     client::failure::unexpected_reply,
@@ -58,5 +59,29 @@ impl LogWalk {
             }
         }
         Ok(Some(found))
+    }
+}
+
+/// Asks for the numbers of the log's chunks, in the order of a walk.
+pub(crate) fn chunks_command(store: &Partition, order: Order) -> redis::Cmd {
+    let mut command = redis::cmd(if order == Order::OldestFirst { "ZRANGE" } else { "ZREVRANGE" });
+    command.arg(store.keys().chunks()).arg(0).arg(-1);
+    command
+}
+
+/// Reads numbers of chunks.
+pub(crate) fn numbers(answer: Value) -> Result<Vec<u64>, StorageFailure> {
+    FromRedisValue::from_redis_value(answer).map_err(|_| unexpected_reply("numbers of chunks"))
+}
+
+impl Partition {
+    /// The numbers of the log's chunks, the oldest first.
+    pub(crate) async fn chunks(&self) -> Result<Vec<u64>, StorageFailure> {
+        self.chunks_by(Order::OldestFirst).await
+    }
+
+    /// The same, in the order of a walk.
+    pub(crate) async fn chunks_by(&self, order: Order) -> Result<Vec<u64>, StorageFailure> {
+        numbers(self.link().read(&chunks_command(self, order)).await?)
     }
 }

@@ -1,4 +1,4 @@
--- Removing: events of one chunk out of the log and out of every index, in one step; and writing a chunk anew, since what
+-- Removing: events of one chunk out of the log and out of every index, in one step; and rewriting a chunk, since what
 -- is deleted from the midst of a stream stays in memory and in snapshots.
 
 SAMPLES.XDEL = { '0-1' }
@@ -9,7 +9,7 @@ SAMPLES.SREM = { 'm' }
 
 -- Values that one command is given at most.
 local PIECE = 1000
--- Up to so many values are searched for one by one; beyond, a part of the list is written anew.
+-- Up to so many values are searched for one by one; beyond, a part of the list is rewritten.
 local SEARCHED = 16
 
 local function push(command, list, values)
@@ -68,7 +68,7 @@ local function thin_out(list, gone)
     redis.call('LTRIM', list, last, -1)
     push('LPUSH', list, left)
   else
-    -- Nothing before the first: the whole list is written anew.
+    -- Nothing before the first: the whole list is rewritten.
     if first == 0 then
       redis.call('UNLINK', list)
     else

@@ -2,8 +2,8 @@
 //!
 //! A server that loads such a file leaves the batch out. But Redis, up to 8.2 at least, leaves the beginning of the batch in
 //! the file, and writes on behind it: when the file is loaded once more, that beginning is done together with what comes
-//! next, and half a batch is in the store. (Valkey 9.1 takes it out.) Nobody can tell from outside whether it is so. So a
-//! server that came back and has not written its file anew since is asked to.
+//! next, and half a batch is in the store. (Valkey 9.1 takes it out.) It cannot be told from outside whether it is so. So a
+//! server that came back and has not rewritten its file since is asked to.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ pub(crate) struct AofRewrite {
 }
 
 impl AofRewrite {
-    /// Has the append-only files of all servers written anew, where that is due. Where it fails the store works as before.
+    /// Has all servers rewrite their append-only files, where that is due. Where it fails the store works as before.
     pub(crate) fn begin(&self, link: Link) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
@@ -31,10 +31,10 @@ impl AofRewrite {
             match rewrite_all(&link).await {
                 Ok(()) => {}
                 Err(StorageFailure::Denied(_)) => tracing::warn!(
-                    "the server has come back, and this user may not have its append-only file written anew: if its machine \
+                    "the server has come back, and this user may not have its append-only file rewritten: if its machine \
                      lost power, run `BGREWRITEAOF` before it is started again"
                 ),
-                Err(failure) => tracing::warn!(%failure, "the server's append-only file was not written anew"),
+                Err(failure) => tracing::warn!(%failure, "the server's append-only file was not rewritten"),
             }
         });
     }

@@ -36,7 +36,7 @@ const FULL_BUCKET: i64 = 16;
 pub enum Verdict {
     /// All is well.
     Pass,
-    /// The store works, and somebody should look at this.
+    /// The store works, and an operator should look at this.
     Warn,
     /// The store must not be written to.
     Fail,

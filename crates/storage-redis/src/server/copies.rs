@@ -34,7 +34,7 @@ pub(crate) struct Counts {
 
 /// What came of a count.
 struct Count {
-    /// It stands for whoever asked so early,
+    /// It stands for all callers up to this one,
     asked: u64,
     /// in this log epoch.
     epoch: u64,

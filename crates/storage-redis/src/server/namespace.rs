@@ -1,6 +1,6 @@
 //! A namespace as a whole: finding its partitions, making and removing it.
 //!
-//! Whoever knows no more than the name looks at one key, `{NAMESPACE:0}:meta`. Of a namespace of one partition this is the
+//! A program that knows the name alone looks at one key, `{NAMESPACE:0}:meta`. Of a namespace of one partition this is the
 //! partition's state. Of one of several it is a signpost that says how many there are; the partitions' own keys have the
 //! tags that [`tags::tag`] gives. The signpost is put last, so that where it stands all partitions are there; and since it
 //! is one key, two who make a namespace with other numbers of partitions at once do not both succeed.
@@ -252,7 +252,7 @@ impl RedisEngine {
         Ok(find(&link, &options.namespace).await?.is_some())
     }
 
-    /// Removes the namespace with all that is in it, for good, whoever uses it. It looks at every key of the server, and so
+    /// Removes the namespace permanently with all that is in it, also while others use it. It looks at every key of the server, and so
     /// needs a right that stores need nowhere else (`SCAN`).
     ///
     /// # Errors
@@ -288,7 +288,7 @@ impl RedisEngine {
                 let tag = name.iter().take_while(|byte| **byte != b'}').copied().collect();
                 by_tag.entry(tag).or_default().push(name);
             }
-            // Asked of whoever serves them: the slot may have moved since.
+            // Sent to the server that has them now: the slot may have moved since.
             for names in by_tag.into_values() {
                 self.link().write(cmd("UNLINK").arg(names)).await?;
             }

@@ -143,7 +143,7 @@ mod tests {
     /// Sent without being named so.
     const OTHERWISE: &[&str] = &["ping", "subscribe", "unsubscribe"];
 
-    /// Removing a namespace is for whoever may do anything; verifying does without where it is denied.
+    /// Only an owner removes a namespace.
     const OF_OWNERS: &[&str] = &["scan"];
 
     #[test]
@@ -174,6 +174,6 @@ mod tests {
         let is_unused =
             |word: &&&str| !word.contains('|') && !OTHERWISE.contains(word) && !used.contains(**word);
         let unused: Vec<_> = listed.iter().filter(is_unused).collect();
-        assert_eq!(unused, [&""; 0], "a right that nobody needs");
+        assert_eq!(unused, [&""; 0], "a right that is not needed");
     }
 }

@@ -105,7 +105,7 @@ pub(crate) async fn check(
     }
     let unlisted = check_unlisted(store, &unlisted, report).await?;
     let mut suspects = log.differ(&sums);
-    // What is in a chunk that nobody reads is not wrong for itself.
+    // What is in a chunk that is never read is not wrong for itself.
     suspects.retain(|stretch| !unlisted.contains(&chunk_of(stretch * STRETCH)));
     for some in suspects.chunks(STRETCHES_AT_ONCE) {
         compare(store, before.head, some, report).await?;
@@ -219,7 +219,7 @@ async fn compare(
             }
         }
     }
-    // What a damaged event was about can be told by nobody; it is reported as damaged.
+    // What a damaged event was about cannot be told; it is reported as damaged.
     let mut wrong: Vec<(Pair, i64)> = pairs
         .into_iter()
         .filter(|((sequence, _), balance)| *balance != 0 && !damaged.contains(sequence))

@@ -17,11 +17,11 @@ const MOMENT: Duration = Duration::from_millis(300);
 const TIMEOUTS: u32 = 2;
 
 #[derive(Default)]
-pub(super) struct GivenUp {
+pub(super) struct UnreachableSlots {
     slots: Mutex<HashMap<u16, Instant>>,
 }
 
-impl GivenUp {
+impl UnreachableSlots {
     /// Until when a call that begins now may be tried, and whether that is all the time that it may take.
     pub(super) fn deadline(&self, slot: u16, timeout: Duration) -> (Instant, bool) {
         let now = Instant::now();
@@ -56,21 +56,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_given_up_is_tried_for_a_moment_and_later_in_earnest_again() {
-        let (given_up, timeout) = (GivenUp::default(), Duration::from_secs(5));
-        let all = |slot| given_up.deadline(slot, timeout) == (Instant::now() + timeout, true);
+        let (unreachable_slots, timeout) = (UnreachableSlots::default(), Duration::from_secs(5));
+        let all = |slot| unreachable_slots.deadline(slot, timeout) == (Instant::now() + timeout, true);
         assert!(all(1));
-        given_up.give_up(1);
-        assert_eq!(given_up.deadline(1, timeout), (Instant::now() + MOMENT, false));
+        unreachable_slots.give_up(1);
+        assert_eq!(unreachable_slots.deadline(1, timeout), (Instant::now() + MOMENT, false));
         assert!(all(2), "another slot");
         tokio::time::advance(timeout * 2).await;
         assert!(all(1), "after a while");
-        given_up.give_up(1);
-        given_up.reached(1);
+        unreachable_slots.give_up(1);
+        unreachable_slots.reached(1);
         assert!(all(1), "it was reached");
-        given_up.give_up(1);
+        unreachable_slots.give_up(1);
         let short = Duration::from_millis(200);
         assert_eq!(
-            given_up.deadline(1, short),
+            unreachable_slots.deadline(1, short),
             (Instant::now() + short, true),
             "no longer than the caller says"
         );

@@ -29,10 +29,14 @@ const FOR_ANSWER: u32 = 10;
 
 impl Link {
     /// Sends a call to the server that is to have it, as often as it takes.
-    pub(super) async fn carry(&self, call: Call<'_>, intent: Intent) -> Result<Vec<Value>, StorageFailure> {
+    pub(super) async fn dispatch(
+        &self,
+        call: Call<'_>,
+        intent: Intent,
+    ) -> Result<Vec<Value>, StorageFailure> {
         debug_assert!(call.is_of_one_slot(), "a call names keys of several slots");
         let slot = call.slot().unwrap_or(self.home);
-        let (deadline, in_earnest) = self.given_up.deadline(slot, self.timeout);
+        let (deadline, full_timeout) = self.unreachable_slots.deadline(slot, self.timeout);
         let mut tries = OptimisticRetry::new(deadline, intent);
         loop {
             let tried = match &self.way {
@@ -42,7 +46,7 @@ impl Link {
             };
             match tried {
                 Ok(values) => {
-                    self.given_up.reached(slot);
+                    self.unreachable_slots.reached(slot);
                     return Ok(values);
                 }
                 Err(trouble) => {
@@ -53,8 +57,8 @@ impl Link {
                     // A slot that is on its way is within reach.
                     let is_out_of_reach = matches!(trouble, CallError::Elsewhere(_));
                     if let Err(failure) = tries.again(trouble).await {
-                        if in_earnest && is_out_of_reach {
-                            self.given_up.give_up(slot);
+                        if full_timeout && is_out_of_reach {
+                            self.unreachable_slots.give_up(slot);
                         }
                         return Err(failure);
                     }
@@ -164,7 +168,7 @@ async fn at_master(
 }
 
 impl CallError {
-    /// Nobody knows which server to ask.
+    /// It is not known which server to ask.
     fn unfound(failure: StorageFailure) -> Self {
         match failure {
             StorageFailure::Unavailable(_) | StorageFailure::Busy { .. } => Self::Elsewhere(failure),
