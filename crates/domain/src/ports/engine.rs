@@ -37,7 +37,7 @@ pub type Checked<'a> = &'a (dyn Fn(u64) + Send + Sync);
 /// Laws of the log:
 /// - `append` MUST store a batch with all index entries, and perform `with`, in one step, through any crash; where a guard of
 ///   `with` does not hold it MUST change nothing and answer [`Appended::Refused`]. `with` is performed also where no event of
-///   the batch is new.
+///   the batch is new. Its first step's guards are judged before the batch is stored.
 /// - What becomes of each event MUST be what [`crate::batch::Resolution`] says.
 /// - Sequences MUST rise in commit order and MUST NOT be given twice, not even after a server lost the end of its log: then
 ///   the engine begins a log epoch, raises `generation`, and goes on behind every sequence that may have been given.

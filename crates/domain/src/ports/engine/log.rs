@@ -72,6 +72,19 @@ pub struct PartitionState {
     pub now: Timestamp,
 }
 
+impl PartitionState {
+    /// Whether this partition ever was in a log epoch.
+    pub fn knows_epoch(&self, epoch: u64) -> bool {
+        epoch == self.epoch || self.ends.iter().any(|end| end.epoch == epoch)
+    }
+
+    /// The end of the log epoch that a sequence was given in, where the sequence was lost with what came after that end. An
+    /// epoch begins beyond every sequence that was given before, so the sequence alone tells.
+    pub fn end_before(&self, sequence: u64) -> Option<EpochEnd> {
+        self.ends.iter().find(|end| end.last < sequence && sequence < end.next).copied()
+    }
+}
+
 /// What the log knows of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdState {

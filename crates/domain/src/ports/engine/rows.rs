@@ -240,13 +240,16 @@ pub enum Read {
         after: Option<Vec<u8>>,
         /// Before this key (exclusive); none: to the last.
         before: Option<Vec<u8>>,
-        /// Whether the last come first.
+        /// Whether the last come first. The bounds stay what they are.
         reverse: bool,
         /// At most this many.
         limit: usize,
     },
     /// How many rows a space has.
     Count(Space),
+    /// The scopes of a kind that have rows, in any order, each with an empty value. It may read every key of the partition, so
+    /// it is for verification alone.
+    Scopes(SpaceKind),
 }
 
 impl Read {
@@ -266,7 +269,7 @@ impl Read {
 pub enum Answer {
     /// The value of a row; none where there is no such row.
     Row(Option<Vec<u8>>),
-    /// Keys and values.
+    /// Keys and values; of [`Read::Scopes`] scopes.
     Range(Vec<(Vec<u8>, Vec<u8>)>),
     /// A number of rows.
     Count(u64),
@@ -296,7 +299,7 @@ impl Snapshot {
         }
     }
 
-    /// The next answer, to [`Read::Range`].
+    /// The next answer, to [`Read::Range`] or [`Read::Scopes`].
     pub fn range(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
         match self.answers.pop_front() {
             Some(Answer::Range(rows)) => rows,
