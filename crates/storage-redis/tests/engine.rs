@@ -268,6 +268,26 @@ async fn reads_of_one_call_are_answered_in_their_order() {
 }
 
 #[tokio::test]
+async fn the_scopes_of_a_kind_are_those_that_have_rows() {
+    let (_server, engine) = engine().await;
+    let scopes = [&b""[..], b"g", b"g\0\xff", b"other group"];
+    let mut transaction = Transaction::new();
+    for scope in scopes {
+        transaction.put(Space::within(SpaceKind::Lane, scope).row("1"), "x");
+        transaction.put(Space::within(SpaceKind::LaneEnd, [scope, b"!"].concat()).row("1"), "x");
+    }
+    assert_eq!(commit(&engine, &transaction).await, DONE);
+    let mut found = keys(&engine, Read::Scopes(SpaceKind::Lane)).await;
+    found.sort();
+    assert_eq!(found, scopes.map(<[u8]>::to_vec));
+    let mut clear = Transaction::new();
+    clear.clear(Space::within(SpaceKind::Lane, "g"));
+    assert_eq!(commit(&engine, &clear).await, DONE);
+    assert_eq!(keys(&engine, Read::Scopes(SpaceKind::Lane)).await.len(), 3);
+    assert_eq!(keys(&engine, Read::Scopes(SpaceKind::DeadLetterState)).await.len(), 0);
+}
+
+#[tokio::test]
 async fn ids_are_guarded_and_refused() {
     let (server, engine) = engine().await;
     let outcomes = append(&engine, &Draft::many("e", 2)).await;

@@ -21,6 +21,8 @@ use crate::{
 pub(crate) enum Call<'a> {
     /// A command.
     One(&'a Cmd),
+    /// A command that names no key, for the server of a slot.
+    Near(&'a Cmd, u16),
     /// A call of a function of the library.
     Function(&'a Cmd),
     /// A call of a function of the library, and a command that waits until something has become of it: on a connection of
@@ -59,6 +61,7 @@ impl<'a> Call<'a> {
     /// The slot it names; none where it names no key.
     pub(crate) fn slot(self) -> Option<u16> {
         match self {
+            Self::Near(_, slot) => Some(slot),
             Self::One(command) | Self::Function(command) | Self::Waiting(command, _) => {
                 slot::of_command(command)
             }
@@ -69,6 +72,7 @@ impl<'a> Call<'a> {
     /// Whether its keys lie in one slot.
     pub(crate) fn is_of_one_slot(self) -> bool {
         match self {
+            Self::Near(..) => true,
             Self::One(command) | Self::Function(command) | Self::Waiting(command, _) => {
                 slot::is_one([command])
             }
@@ -149,14 +153,14 @@ impl<'a> Call<'a> {
         deadline: Instant,
     ) -> RedisResult<Vec<Value>> {
         match self {
-            Self::One(command) | Self::Function(command) if asked => {
+            Self::One(command) | Self::Near(command, _) | Self::Function(command) if asked => {
                 let mut both = Pipeline::with_capacity(2);
                 both.cmd("ASKING").add_command(command.clone());
                 let mut values = within(deadline, connection.send_packed_commands(&both, 0, 2)).await?;
                 let value = values.pop().unwrap_or(Value::Nil).extract_error()?;
                 Ok(vec![value])
             }
-            Self::One(command) | Self::Function(command) => {
+            Self::One(command) | Self::Near(command, _) | Self::Function(command) => {
                 let value = within(deadline, connection.send_packed_command(command)).await?;
                 Ok(vec![value.extract_error()?])
             }

@@ -102,6 +102,17 @@ impl Link {
         }
     }
 
+    /// Sends a command that changes nothing and names no key to the server that has this one.
+    pub(crate) async fn read_near(&self, command: &Cmd, key: &str) -> Result<Value, StorageFailure> {
+        match &self.way {
+            Way::Server(node) => self.one(node, command, Intent::Read).await,
+            _ => {
+                let call = Call::Near(command, slot::of_key(key.as_bytes()));
+                self.dispatch(call, Intent::Read).await.map(only)
+            }
+        }
+    }
+
     /// Sends commands that change nothing, all in one round trip; their answers in order. All keys lie in one slot.
     pub(crate) async fn read_all(&self, commands: &Pipeline) -> Result<Vec<Value>, StorageFailure> {
         if commands.is_empty() {

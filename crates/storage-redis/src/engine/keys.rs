@@ -1,7 +1,10 @@
 //! The names of keys. The text of users stands in no key but encoded, so that no two texts share one.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use domain::{Event, StorageFailure, ports::engine::Space};
+use domain::{
+    Event, StorageFailure,
+    ports::engine::{Space, SpaceKind},
+};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
@@ -132,6 +135,15 @@ impl Keys {
             [] => format!("{}r:{kind}", self.prefix),
             scope => format!("{}r:{kind}:{}", self.prefix, URL_SAFE_NO_PAD.encode(scope)),
         }
+    }
+
+    /// The scope that a key's rows have, where it is a key of rows of this kind.
+    pub(crate) fn scope_in(&self, key: &str, kind: SpaceKind) -> Option<Vec<u8>> {
+        let (name, scope) = match key.strip_prefix(&self.prefix)?.strip_prefix("r:")?.split_once(':') {
+            Some(parts) => parts,
+            None => (key.strip_prefix(&self.prefix)?.strip_prefix("r:")?, ""),
+        };
+        if name == kind.name() { URL_SAFE_NO_PAD.decode(scope).ok() } else { None }
     }
 
     /// The partition's state.

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use domain::{
     StorageFailure, StoreId,
-    ports::engine::{Answer, Read, Snapshot, Space},
+    ports::engine::{Answer, Read, Snapshot, Space, SpaceKind},
 };
-use redis::{FromRedisValue, Pipeline, Value};
+use redis::{FromRedisValue, Pipeline, Value, cmd};
 
 use crate::{
     client::failure::unexpected_reply,
@@ -15,6 +15,9 @@ use crate::{
         state::LAYOUT,
     },
 };
+
+/// Keys that one round trip of a look at all keys of a server looks at.
+const LOOKED_AT_ONCE: usize = 1_000;
 
 /// A key and its value.
 type Row = (Vec<u8>, Vec<u8>);
@@ -30,6 +33,7 @@ enum Place {
     /// A range of an index.
     Index(usize),
     Count(usize),
+    Scopes(SpaceKind),
 }
 
 /// The commands for some reads.
@@ -75,6 +79,7 @@ impl<'r> Question<'r> {
                 self.others.cmd(command).arg(partition.keys().space(space));
                 Place::Count(self.others.len() - 1)
             }
+            Read::Scopes(kind) => Place::Scopes(*kind),
         };
         self.places.push(place);
     }
@@ -138,6 +143,10 @@ pub(crate) async fn get(partition: &Partition, reads: &[Read]) -> Result<Snapsho
     let mut others: Vec<Option<Value>> = answers.map(Some).collect();
     let mut other =
         |at: usize| others.get_mut(at).and_then(Option::take).ok_or_else(|| unexpected_reply("rows"));
+    let keys = match reads.iter().any(|read| matches!(read, Read::Scopes(_))) {
+        true => keys_of_rows(partition).await?,
+        false => Vec::new(),
+    };
     let mut found = Vec::with_capacity(reads.len());
     for (read, place) in reads.iter().zip(places) {
         found.push(match place {
@@ -145,6 +154,10 @@ pub(crate) async fn get(partition: &Partition, reads: &[Read]) -> Result<Snapsho
                 let value = values.get_mut(at).and_then(|values| values.get_mut(field));
                 // A field that is read twice was asked for twice.
                 Answer::Row(value.ok_or_else(|| unexpected_reply("rows"))?.take())
+            }
+            Place::Scopes(kind) => {
+                let scopes = keys.iter().filter_map(|key| partition.keys().scope_in(key, kind));
+                Answer::Range(scopes.map(|scope| (scope, Vec::new())).collect())
             }
             Place::Score(at) => Answer::Row((other(at)? != Value::Nil).then(Vec::new)),
             Place::Map(at) => Answer::Range(within(read, all.get(at).map(Vec::as_slice).unwrap_or_default())),
@@ -174,6 +187,31 @@ fn generation(partition: &Partition, answer: Value) -> Result<u64, StorageFailur
         .ok_or_else(|| unexpected_reply("the state"))?;
     partition.check_store(StoreId(store))?;
     epoch.and_then(|text| text.parse().ok()).ok_or_else(|| unexpected_reply("the state"))
+}
+
+/// The keys of rows that the partition has. No look at fewer keys finds them, and it shows the keys of other namespaces: a user
+/// who may not run `SCAN` is told of none.
+async fn keys_of_rows(partition: &Partition) -> Result<Vec<String>, StorageFailure> {
+    let (mut place, mut found) = (0u64, Vec::new());
+    let (pattern, meta) = (partition.keys().named("r:*"), partition.keys().meta());
+    loop {
+        let mut scan = cmd("SCAN");
+        scan.arg(place).arg("MATCH").arg(&pattern).arg("COUNT").arg(LOOKED_AT_ONCE);
+        let answer = match partition.link().read_near(&scan, &meta).await {
+            Err(StorageFailure::Denied(_)) => return Ok(Vec::new()),
+            answer => answer?,
+        };
+        let (next, keys): (u64, Vec<String>) =
+            FromRedisValue::from_redis_value(answer).map_err(|_| unexpected_reply("keys"))?;
+        found.extend(keys);
+        if next == 0 {
+            // A key that moved while it was looked for is met twice.
+            found.sort_unstable();
+            found.dedup();
+            return Ok(found);
+        }
+        place = next;
+    }
 }
 
 /// What a read of a range finds in all rows of a map, which are sorted.

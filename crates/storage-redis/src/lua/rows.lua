@@ -15,10 +15,10 @@ local ARGUMENTS = {
 }
 -- Those that go by what a row is now.
 local LOOKS = { [IS] = true, [ABSENT] = true, [PRESENT] = true, [ADD] = true, [TOMBSTONE] = true }
--- The command by which each writes.
+-- The commands that each needs once writing has begun.
 local COMMANDS = {
-  [PUT] = 'HSET', [DELETE] = 'HDEL', [CLEAR] = 'UNLINK', [ADD] = 'HSET', [TOMBSTONE] = 'HSET', [COUNT_REPLAY] = 'HSET',
-  [LIST] = 'ZADD', [UNLIST] = 'ZREM',
+  [PUT] = { 'HSET' }, [DELETE] = { 'HDEL' }, [CLEAR] = { 'UNLINK' }, [ADD] = { 'HSET' }, [LIST] = { 'ZADD' },
+  [UNLIST] = { 'ZREM' }, [TOMBSTONE] = { 'HSET', 'HINCRBY' }, [COUNT_REPLAY] = { 'HSET', 'XLEN', 'XRANGE', 'XREVRANGE' },
 }
 -- What a key must be, by its letter.
 local TYPES = { [104] = 'hash', [115] = 'stream', [122] = 'zset' }
@@ -27,6 +27,9 @@ local INDEX = 122
 SAMPLES.ZREM = { 'm' }
 SAMPLES.UNLINK = {}
 SAMPLES.HINCRBY = { 'f', '1' }
+SAMPLES.XLEN = {}
+SAMPLES.XRANGE = { '-', '+' }
+SAMPLES.XREVRANGE = { '+', '-' }
 
 -- Arguments that one command is given at most, and fields that one read asks for.
 local PIECE = 400
@@ -77,7 +80,7 @@ local function planned(keys, before, kinds, program, args, first)
   end
   for op in pairs(used) do
     if COMMANDS[op] then
-      may(keys[1], COMMANDS[op])
+      may(keys[1], unpack(COMMANDS[op]))
     end
   end
   -- Reading says of what is read that it is of another type.
