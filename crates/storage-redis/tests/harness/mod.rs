@@ -16,13 +16,14 @@ use std::{
 
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use conformance::{EngineHarness, EngineStorage, Faults, ManualClock};
+use conformance::{EngineHarness, EngineStorage, Faults, Harness, ManualClock, Storage, Stores};
 use domain::{
     Position,
     ports::{Keeps, StorageEngine},
 };
 use servers::{Binary, Cluster, Config, Server};
 use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 use tokio::sync::OnceCell;
 
 /// One server of each program for the tests of a process: it is made by the first, and ends when the process does.
@@ -80,6 +81,21 @@ impl RedisHarness {
     }
 }
 
+#[async_trait]
+impl Harness for RedisHarness {
+    fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
+    async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage> {
+        Box::new(self.namespace(clock, Keeps::History))
+    }
+
+    async fn fresh_keeping(&self, clock: ManualClock, keeps: Keeps) -> Option<Box<dyn Storage>> {
+        Some(Box::new(self.namespace(clock, keeps)))
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct Namespace {
     pub(crate) url: String,
@@ -99,6 +115,17 @@ impl Namespace {
             partitions: Some(self.partitions),
             ..RedisOptions::new(&self.url)
         }
+    }
+}
+
+#[async_trait]
+impl Storage for Namespace {
+    async fn open(&self) -> Arc<dyn Stores> {
+        Arc::new(Store::new(RedisEngine::create(self.options()).await.unwrap()))
+    }
+
+    fn faults(&self) -> Option<&dyn Faults> {
+        Some(self)
     }
 }
 
