@@ -21,7 +21,7 @@ use std::{
 use async_trait::async_trait;
 use domain::{
     Document, Entity, Event, Filter, Limits, TypePattern,
-    ports::{AppendOutcome, Atomicity, EventStore, ReadRequest},
+    ports::{AppendOutcome, Atomicity, EventStore, ReadRequest, engine::SpaceKind},
 };
 use serde_json::json;
 use servers::Server;
@@ -207,32 +207,15 @@ fn is_documented(rest: &str) -> bool {
         let is_of = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         !text.is_empty() && text.bytes().all(is_of)
     };
+    let is_kind = |text: &str| SpaceKind::ALL.iter().any(|kind| kind.name() == text);
     match rest.split(':').collect::<Vec<_>>()[..] {
-        [name] => [
-            "meta",
-            "chunks",
-            "zdict",
-            "holes",
-            "unscrubbed",
-            "groups",
-            "seen",
-            "dl",
-            "schedule",
-            "replays",
-            "checkpoints",
-            "schemas",
-            "minutes",
-        ]
-        .contains(&name),
-        ["log" | "dir" | "d" | "replayed" | "stats", n] => number(n),
-        ["e" | "wait" | "replay" | "rr" | "rq", text] => encoded(text),
-        ["dl", name] => ["events", "at", "order", "groups"].contains(&name),
-        ["replays", "open"] => true,
+        [name] => ["meta", "chunks", "zdict", "holes", "unscrubbed"].contains(&name),
+        ["log" | "dir" | "d" | "replayed" | "copy", n] => number(n),
+        ["e", text] => encoded(text),
         ["ix", chunk, "t" | "s", text] => number(chunk) && encoded(text),
         ["ix", chunk, "h", hour] => number(chunk) && number(hour),
-        ["g", text, "c" | "s" | "o" | "f"] => encoded(text),
-        ["g", text, "b" | "l" | "q", segment] => encoded(text) && number(segment),
-        ["dl", "in", state, text] => state.bytes().all(|byte| byte.is_ascii_lowercase()) && encoded(text),
+        ["r", kind] => is_kind(kind),
+        ["r", kind, scope] => is_kind(kind) && encoded(scope),
         _ => false,
     }
 }

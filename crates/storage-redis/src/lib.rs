@@ -1,4 +1,4 @@
-//! Every storage port on Redis: for production, and any number of processes on any machines.
+//! The storage engine on Redis: for production, and any number of processes on any machines.
 //!
 //! # Constraints
 //! Memory is what Redis costs, and calls are what it spends its time on. A script is not rolled back where it fails, and a
@@ -7,94 +7,35 @@
 //! # Design
 //! *One call a batch.* An append is one function of the server: it checks types, rights and ids first, and then writes the
 //! events, their index entries and their ids. The caller names every key beforehand, from what it last knew of the
-//! partition; where that is old, nothing is written and it is told so.
+//! partition. Where that is old, nothing is written, and the function says so.
 //!
 //! *Lists for what is long, a dictionary for what is short.* Types, sources and hours have a list of positions a chunk of
 //! the log; correlation ids, entities and event ids are fields of small hashes, which split as they grow.
 //!
-//! *Guarded writes.* Everything else is read, decided in Rust as every adapter decides it, and written by one function, if
-//! what was read is still so.
+//! *Rows beside the log.* Everything else is rows: a hash for a map, a sorted set for an index. One function judges the guards
+//! of many transactions and writes what is left to change.
 //!
 //! *Log epochs.* The server's `run_id` and `master_replid` are compared in every append and commit. Where one is another, the
-//! log epoch is raised:
-//! no position is handed out twice, leases of before are refused, and cursors are good for what is known to have stayed.
+//! log epoch is raised: no position is given twice, and leases of before are refused.
 //!
 //! # Durability
 //! That of the server: with `appendfsync always` an answered append is on disk; with `everysec` a crash of the machine may
 //! take the last seconds, whole batches of them; without an append-only file, what came since the last snapshot. All of a
 //! batch is there, or nothing. The layout is described in `docs/redis-format.md`.
+//!
+//! # Where to look
+//! `engine` is the port and the rows, `log` the events, `index` how they are found, `verify` how all of it is checked; `client`
+//! talks to servers, `server` asks what they are like, and `lua` is what runs in them.
 
-mod address;
-mod append;
-mod call;
-mod checkpoints;
-mod checks;
-mod cluster;
-mod comeback;
-mod commits;
-mod compress;
-mod connect;
-mod copies;
-mod count;
-mod dead_letter_commits;
-mod dead_letter_list;
-mod dead_letter_rows;
-mod dead_letters;
-mod dictionary;
-mod erase;
-mod failure;
-mod functions;
-mod group_rows;
-mod group_status;
-mod groups;
-mod hints;
-mod holds;
-mod keys;
-mod lane_texts;
-mod lanes;
-mod leases;
-mod link;
-mod merge;
-mod namespace;
-mod near;
-mod node;
-mod occupied;
+mod client;
+mod engine;
+mod index;
+mod log;
 mod options;
-mod partition;
-mod plan;
-mod postings;
-mod read;
-mod remove;
-mod replay_rows;
-mod replays;
-mod retention;
-mod rights;
-mod rows;
-mod schedule;
-mod schemas;
-mod scrub;
-mod sentinel;
-mod slot;
-mod slots;
-mod state;
-mod stats;
-mod store;
-mod terms;
-mod tries;
-mod turn;
+mod server;
 mod verify;
-mod verify_groups;
-mod verify_ids;
-mod verify_letters;
-mod verify_looks;
-mod verify_schedule;
-mod verify_strays;
-mod verify_terms;
-mod wake;
-mod walk;
-mod write;
 
-pub use address::check_url;
-pub use checks::{Check, Verdict};
+pub use client::address::check_url;
+pub use engine::RedisEngine;
 pub use options::{Copies, RedisOptions, Tls};
-pub use store::RedisStore;
+pub use server::checks::{Check, Verdict};

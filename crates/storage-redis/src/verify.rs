@@ -5,101 +5,49 @@
 //! stretch whose sums differ is looked at pair by pair. Nothing here is one snapshot: what seems wrong is looked at again,
 //! by itself, before it is reported.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::Arc,
-};
+mod dictionary;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use domain::{
-    Position, StorageFailure,
-    ports::{EventStoreError, Keeps, VerifyReport, event_store::Progress},
+    StorageFailure,
+    ports::{Keeps, VerifyReport, engine::Checked},
 };
 use redis::{FromRedisValue, Pipeline, Value, cmd};
 
 use crate::{
-    failure::shape,
-    keys::CHUNK,
-    partition::Partition,
-    remove::{Seen, Terms},
-    rows::Entry,
-    state::position,
-    store::RedisStore,
-    verify_ids::Holders,
-    verify_terms::Sums,
-    walk::LogWalk,
+    client::failure::unexpected_reply,
+    engine::{keys::CHUNK, partition::Partition, state::State},
+    index::lookup::in_list,
+    log::{entries::Entry, remove::Terms, walk::LogWalk},
+    verify::dictionary::Sums,
 };
 
 /// Values of a list that one read brings.
 pub(crate) const VALUES_AT_ONCE: usize = 10_000;
 
-/// Verifies every partition, one after the other; and, of several, that no id is in two of them.
-pub(crate) async fn verify_all(
-    store: &RedisStore,
-    progress: Option<Progress>,
-) -> Result<VerifyReport, EventStoreError> {
-    if let [only] = store.partitions() {
-        return verify(only, progress, None).await;
-    }
-    let events: Vec<u64> = store.states().await?.iter().map(|state| state.events).collect();
-    let total = events.iter().sum();
-    let mut holders = Holders::new(store, total);
-    let (mut whole, mut before) = (VerifyReport::default(), 0);
-    for (partition, events) in store.partitions().iter().zip(events) {
-        let progress = progress.clone().map(|progress| -> Progress {
-            Arc::new(move |done, of| progress((before + done.min(of)).min(total), total))
-        });
-        add_part(&mut whole, partition.number(), verify(partition, progress, Some(&mut holders)).await?);
-        before += events;
-    }
-    Ok(whole)
-}
-
-/// Adds what was found in a partition.
-fn add_part(whole: &mut VerifyReport, partition: u16, part: VerifyReport) {
-    whole.events += part.events;
-    whole.index_entries += part.index_entries;
-    // What is found beyond the most that a report carries is counted.
-    whole.total_findings += part.total_findings - part.findings.len() as u64;
-    for finding in part.findings {
-        match finding.position {
-            Some(at) => whole.add(Some(Position::new(partition, at.sequence)), finding.detail),
-            None => whole.add(None, format!("partition {partition}: {}", finding.detail)),
-        }
-    }
-}
-
-async fn verify(
-    store: &Partition,
-    progress: Option<Progress>,
-    mut holders: Option<&mut Holders<'_>>,
-) -> Result<VerifyReport, EventStoreError> {
-    let before = store.seen().await?;
-    let mut log = LogCheck::new(store, before.state.head, before.state.events, progress);
+/// Verifies the log of a partition and its indexes.
+pub(crate) async fn verify(store: &Partition, checked: Checked<'_>) -> Result<VerifyReport, StorageFailure> {
+    let before = store.state().await?;
+    let mut log = LogCheck::new(store, before.head, checked);
     let chunks = store.chunks().await?;
     for chunk in &chunks {
-        log.chunk(*chunk, &mut holders).await?;
+        log.chunk(*chunk).await?;
     }
-    let LogCheck { mut report, sums, bytes, progress, .. } = log;
+    let LogCheck { mut report, sums, bytes, .. } = log;
     report.events = sums.events;
-    let fields = crate::verify_terms::check(store, &before.state, &chunks, sums, &mut report).await?;
-    let after = store.seen().await?;
+    let fields = crate::verify::dictionary::check(store, &before, &chunks, sums, &mut report).await?;
+    let after = store.state().await?;
     check_totals(&before, &after, bytes, fields, &mut report);
-    crate::verify_groups::check(store, &mut report).await?;
-    crate::verify_letters::check(store, &mut report).await?;
-    crate::verify_schedule::check(store, &mut report).await?;
-    crate::verify_strays::check(store, &mut report).await?;
-    if let Some(progress) = progress {
-        progress(before.state.events, before.state.events);
-    }
     Ok(report)
 }
 
 /// Compares the store's counters, unless something was removed meanwhile.
-fn check_totals(before: &Seen, after: &Seen, bytes: u64, fields: u64, report: &mut VerifyReport) {
-    if !after.kept_all_since(before) {
+fn check_totals(counted: &State, after: &State, bytes: u64, fields: u64, report: &mut VerifyReport) {
+    if !after.kept_all_since(counted) {
         return;
     }
-    let (counted, events) = (&before.state, report.events);
+    let events = report.events;
     if (counted.events, counted.bytes) != (events, bytes) {
         report.add(
             None,
@@ -110,7 +58,7 @@ fn check_totals(before: &Seen, after: &Seen, bytes: u64, fields: u64, report: &m
         );
     }
     // Others append while the dictionary is counted.
-    if !(counted.fields..=after.state.fields).contains(&fields) {
+    if !(counted.fields..=after.fields).contains(&fields) {
         report.add(
             None,
             format!("the store counts {} fields of its dictionary, and holds {fields}", counted.fields),
@@ -123,8 +71,7 @@ struct LogCheck<'s> {
     store: &'s Partition,
     /// What is appended beyond is left to the next verification.
     until: u64,
-    total: u64,
-    progress: Option<Progress>,
+    checked: Checked<'s>,
     report: VerifyReport,
     sums: Sums,
     bytes: u64,
@@ -139,35 +86,17 @@ struct OfChunk {
 }
 
 impl<'s> LogCheck<'s> {
-    fn new(store: &'s Partition, until: u64, total: u64, progress: Option<Progress>) -> Self {
-        Self {
-            store,
-            until,
-            total,
-            progress,
-            report: VerifyReport::default(),
-            sums: Sums::default(),
-            bytes: 0,
-        }
+    fn new(store: &'s Partition, until: u64, checked: Checked<'s>) -> Self {
+        Self { store, until, checked, report: VerifyReport::default(), sums: Sums::default(), bytes: 0 }
     }
 
-    async fn chunk(
-        &mut self,
-        chunk: u64,
-        holders: &mut Option<&mut Holders<'_>>,
-    ) -> Result<(), EventStoreError> {
+    async fn chunk(&mut self, chunk: u64) -> Result<(), StorageFailure> {
         let (mut met, mut walk) = (OfChunk::default(), LogWalk::within(chunk * CHUNK, self.until));
         while let Some(entries) = walk.next(self.store).await? {
             for entry in &entries {
                 self.entry(entry, &mut met);
             }
-            if let Some(holders) = holders {
-                holders.check(self.store, &entries, &mut self.report).await?;
-            }
-            if let Some(progress) = &self.progress {
-                // Others may have appended since the total was read, and a counter may be wrong.
-                progress(self.sums.events.min(self.total), self.total);
-            }
+            (self.checked)(self.sums.events);
         }
         let directory = self.directory(chunk).await?;
         if met.events == 0 && directory.is_empty() {
@@ -190,8 +119,8 @@ impl<'s> LogCheck<'s> {
             Err(detail) => {
                 met.damaged.insert(offset);
                 self.sums.damaged(entry.sequence);
-                self.report
-                    .add(Some(position(entry.sequence)), format!("the event cannot be read: {detail}"));
+                let at = self.store.position(entry.sequence);
+                self.report.add(Some(at), format!("the event cannot be read: {detail}"));
             }
             Ok(event) => {
                 let terms = Terms::of(event, self.store.keeps());
@@ -210,11 +139,11 @@ impl<'s> LogCheck<'s> {
         let mut command = cmd("HKEYS");
         command.arg(self.store.keys().directory(chunk));
         FromRedisValue::from_redis_value(self.store.link().read(&command).await?)
-            .map_err(|_| shape("the directory of a chunk"))
+            .map_err(|_| unexpected_reply("the directory of a chunk"))
     }
 
     /// A chunk that is on the list of chunks, and seems to be nowhere else.
-    async fn check_absent(&mut self, chunk: u64) -> Result<(), EventStoreError> {
+    async fn check_absent(&mut self, chunk: u64) -> Result<(), StorageFailure> {
         let keys = self.store.keys();
         let mut pipeline = Pipeline::new();
         pipeline.cmd("ZSCORE").arg(keys.chunks()).arg(chunk);
@@ -236,7 +165,7 @@ impl<'s> LogCheck<'s> {
         listed: bool,
         expected: &[u64],
         damaged: &HashSet<u64>,
-    ) -> Result<(), EventStoreError> {
+    ) -> Result<(), StorageFailure> {
         let offsets = read_list(self.store, &self.store.keys().long(chunk, field)).await?;
         self.report.index_entries += offsets.len() as u64;
         if listed == offsets.is_empty() {
@@ -259,11 +188,11 @@ impl<'s> LogCheck<'s> {
         Ok(())
     }
 
-    async fn missing(&mut self, chunk: u64, field: &str, offsets: &[u64]) -> Result<(), EventStoreError> {
+    async fn missing(&mut self, chunk: u64, field: &str, offsets: &[u64]) -> Result<(), StorageFailure> {
         let list = self.store.keys().long(chunk, field);
         for some in offsets.chunks(VALUES_AT_ONCE) {
             let there: HashSet<u64> =
-                self.store.in_list(&list, some, |offset| offset).await?.into_iter().collect();
+                in_list(self.store, &list, some, |offset| offset).await?.into_iter().collect();
             let gone: Vec<u64> = some
                 .iter()
                 .filter(|offset| !there.contains(offset))
@@ -272,7 +201,7 @@ impl<'s> LogCheck<'s> {
             // Of those that were removed meanwhile the entry is gone as well.
             for sequence in still_there(self.store, &gone).await? {
                 self.report.add(
-                    Some(position(sequence)),
+                    Some(self.store.position(sequence)),
                     format!("the event has no index entry under {}", name(field)),
                 );
             }
@@ -280,7 +209,7 @@ impl<'s> LogCheck<'s> {
         Ok(())
     }
 
-    async fn surplus(&mut self, chunk: u64, field: &str, offsets: &[u64]) -> Result<(), EventStoreError> {
+    async fn surplus(&mut self, chunk: u64, field: &str, offsets: &[u64]) -> Result<(), StorageFailure> {
         let list = self.store.keys().long(chunk, field);
         for some in offsets.chunks(VALUES_AT_ONCE) {
             let sequences: Vec<u64> = some.iter().map(|offset| chunk * CHUNK + offset).collect();
@@ -289,11 +218,11 @@ impl<'s> LogCheck<'s> {
                 let has = entry.event.map_or(true, |event| has_field(&event, self.store.keeps(), field));
                 of_event.insert(entry.sequence, has);
             }
-            for offset in self.store.in_list(&list, some, |offset| offset).await? {
+            for offset in in_list(self.store, &list, some, |offset| offset).await? {
                 let sequence = chunk * CHUNK + offset;
                 if !of_event.get(&sequence).copied().unwrap_or(false) {
                     let detail = format!("an index entry under {} leads to no such event", name(field));
-                    self.report.add(Some(position(sequence)), detail);
+                    self.report.add(Some(self.store.position(sequence)), detail);
                 }
             }
         }
@@ -301,21 +230,21 @@ impl<'s> LogCheck<'s> {
     }
 
     /// A list that names the right events, and yet is not what it should be.
-    async fn out_of_order(&mut self, chunk: u64, field: &str) -> Result<(), EventStoreError> {
+    async fn out_of_order(&mut self, chunk: u64, field: &str) -> Result<(), StorageFailure> {
         let offsets = read_list(self.store, &self.store.keys().long(chunk, field)).await?;
         for pair in offsets.windows(2) {
             if let [one, other] = pair
                 && one >= other
             {
                 let detail = format!("the index under {} names it twice or out of order", name(field));
-                self.report.add(Some(position(chunk * CHUNK + other)), detail);
+                self.report.add(Some(self.store.position(chunk * CHUNK + other)), detail);
             }
         }
         Ok(())
     }
 
     /// A list that is there without standing in the directory, or the other way round.
-    async fn check_directory(&mut self, chunk: u64, field: &str) -> Result<(), EventStoreError> {
+    async fn check_directory(&mut self, chunk: u64, field: &str) -> Result<(), StorageFailure> {
         let keys = self.store.keys();
         let mut pipeline = Pipeline::new();
         pipeline.cmd("HEXISTS").arg(keys.directory(chunk)).arg(field);
@@ -338,7 +267,7 @@ async fn read_list(store: &Partition, list: &str) -> Result<Vec<u64>, StorageFai
         let mut command = cmd("LRANGE");
         command.arg(list).arg(all.len()).arg(all.len() + VALUES_AT_ONCE - 1);
         let page: Vec<u64> = FromRedisValue::from_redis_value(store.link().read(&command).await?)
-            .map_err(|_| shape("the positions of a term"))?;
+            .map_err(|_| unexpected_reply("the positions of a term"))?;
         let is_last = page.len() < VALUES_AT_ONCE;
         all.extend(page);
         if is_last || all.len() as u64 > 2 * CHUNK {

@@ -14,7 +14,8 @@ use domain::{
 use harness::{Namespace, RedisHarness, namespace_at};
 use load::{Answers, Load, log, patient};
 use servers::{Binary, Certificates, ClientCertificates, Cluster, Config, Failover, Proxy};
-use storage_redis::{RedisOptions, RedisStore, Tls};
+use storage_redis::{RedisEngine, RedisOptions, Tls};
+use store::Store;
 use tokio::{
     sync::OnceCell,
     time::{sleep, timeout},
@@ -118,9 +119,9 @@ async fn writers_and_readers_go_on_by_themselves_when_a_master_hangs() {
 async fn a_store_is_opened_while_a_replica_takes_its_masters_place() {
     let mut cluster = cluster().await;
     let (namespace, _) = namespace_at(&cluster, 1).await;
-    RedisStore::create(namespace.options()).await.unwrap();
+    RedisEngine::create(namespace.options()).await.unwrap();
     cluster.nodes_mut()[1].kill().await.unwrap();
-    let store = RedisStore::create(patient(&namespace)).await.unwrap();
+    let store = Store::new(RedisEngine::create(patient(&namespace)).await.unwrap());
     store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
 }
 
@@ -138,7 +139,7 @@ async fn say<T: redis::FromRedisValue>(cluster: &Cluster, node: usize, words: &[
 async fn a_master_that_has_its_place_back_hands_no_position_out_twice() {
     let cluster = cluster().await;
     let (namespace, _) = namespace_at(&cluster, 2).await;
-    let store = RedisStore::create(patient(&namespace)).await.unwrap();
+    let store = Store::new(RedisEngine::create(patient(&namespace)).await.unwrap());
     appended(&store, "kept").await;
     let _: i64 = say(&cluster, 2, &["WAIT", "1", "10000"]).await;
     cluster.nodes()[5].pause().await.unwrap();
@@ -166,7 +167,7 @@ async fn a_master_that_has_its_place_back_with_what_it_had_knows_that_something_
     let (namespace, _) = namespace_at(&cluster, 2).await;
     // A node that is stopped takes a call and says nothing.
     let options = RedisOptions { timeout: Duration::from_secs(2), ..namespace.options() };
-    let store = RedisStore::create(options).await.unwrap();
+    let store = Store::new(RedisEngine::create(options).await.unwrap());
     appended(&store, "kept").await;
     let _: i64 = say(&cluster, 2, &["WAIT", "1", "10000"]).await;
 
@@ -191,7 +192,7 @@ async fn a_master_that_has_its_place_back_with_what_it_had_knows_that_something_
 }
 
 /// Appends until it is known what came of it.
-async fn appended(store: &RedisStore, name: &str) -> Vec<Position> {
+async fn appended(store: &Store, name: &str) -> Vec<Position> {
     loop {
         match store.append(&Draft::many(name, 3), Atomicity::Each).await {
             Ok(outcomes) => {
@@ -211,9 +212,9 @@ async fn appended(store: &RedisStore, name: &str) -> Vec<Position> {
 async fn a_master_that_is_dead_without_a_replica_is_an_error_within_the_callers_time() {
     let mut cluster = cluster().await;
     let (namespace, _) = namespace_at(&cluster, 1).await;
-    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let store = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     let (other, _) = namespace_at(&cluster, 2).await;
-    let other = RedisStore::create(other.options()).await.unwrap();
+    let other = Store::new(RedisEngine::create(other.options()).await.unwrap());
     for node in [4, 1] {
         cluster.nodes_mut()[node].kill().await.unwrap();
     }
@@ -222,7 +223,7 @@ async fn a_master_that_is_dead_without_a_replica_is_an_error_within_the_callers_
         RedisOptions { timeout: Duration::from_secs(2), ..namespace.options() }
     };
     for _ in 0..2 {
-        let failure = timeout(LONG, RedisStore::open(store.clone())).await.unwrap().unwrap_err();
+        let failure = timeout(LONG, RedisEngine::open(store.clone())).await.unwrap().unwrap_err();
         assert!(matches!(&failure, StorageFailure::Unavailable(_)), "{failure}");
     }
     // As it is set up here, a cluster that lacks slots serves none.
@@ -239,7 +240,7 @@ async fn a_dead_master_is_no_concern_of_those_that_others_serve() {
     let mut cluster = Cluster::start(&Binary::default(), &config).await.unwrap();
     let (dead, _) = namespace_at(&cluster, 1).await;
     let options = RedisOptions { timeout: Duration::from_secs(2), ..dead.options() };
-    let dead = RedisStore::create(options).await.unwrap();
+    let dead = Store::new(RedisEngine::create(options).await.unwrap());
     let (alive, _) = namespace_at(&cluster, 2).await;
     let mut load = Load::begin(&patient(&alive), Answers::AreNeverLost).await;
     for node in [4, 1] {
@@ -261,7 +262,8 @@ async fn a_dead_master_is_no_concern_of_those_that_others_serve() {
 async fn a_subscription_follows_the_slot() {
     let mut cluster = cluster().await;
     let (namespace, slot) = namespace_at(&cluster, 1).await;
-    let store = RedisStore::create(patient(&namespace)).await.unwrap();
+    let engine = RedisEngine::create(patient(&namespace)).await.unwrap();
+    let store = Store::new(engine.clone());
     let head = store.head().await.unwrap();
     let bell = namespace.key("bell");
     let subscribed = async |cluster: &Cluster, node: usize| {
@@ -288,7 +290,7 @@ async fn a_subscription_follows_the_slot() {
     store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
     let woken = timeout(LONG, waiting).await.unwrap().unwrap().unwrap();
     assert_eq!(woken, store.head().await.unwrap());
-    store.close().await;
+    engine.close().await;
 }
 
 #[tokio::test]
@@ -296,7 +298,7 @@ async fn a_server_that_is_named_as_what_it_is_not_says_so() {
     let cluster = shared().await;
     let (namespace, _) = namespace_at(cluster, 1).await;
     let node = RedisOptions { url: cluster.nodes()[0].url(), ..namespace.options() };
-    let failure = RedisStore::create(node).await.unwrap_err();
+    let failure = RedisEngine::create(node).await.unwrap_err();
     assert!(
         matches!(&failure, StorageFailure::Foreign(text) if text.contains("redis+cluster://")),
         "{failure}"
@@ -304,7 +306,7 @@ async fn a_server_that_is_named_as_what_it_is_not_says_so() {
 
     let server = servers::Server::start(&Binary::default(), &Config::default()).await.unwrap();
     let url = server.url().replace("redis://", "redis+cluster://");
-    let failure = RedisStore::create(RedisOptions { url, ..namespace.options() }).await.unwrap_err();
+    let failure = RedisEngine::create(RedisOptions { url, ..namespace.options() }).await.unwrap_err();
     assert!(
         matches!(&failure, StorageFailure::Foreign(text) if text.contains("no node of a cluster")),
         "{failure}"
@@ -334,7 +336,7 @@ async fn a_write_whose_answer_is_lost_is_told_and_not_sent_again() {
         url: format!("redis+cluster://127.0.0.1:{}", cluster.nodes()[0].port()),
         ..patient(&namespace)
     };
-    let store = RedisStore::create(options).await.unwrap();
+    let store = Store::new(RedisEngine::create(options).await.unwrap());
     load::answers::are_told(&store, &proxy).await;
 }
 
@@ -351,10 +353,10 @@ async fn a_user_needs_the_rights_that_the_documentation_names() {
         let credentials = format!("redis+cluster://{user}:SERVICE_PASSWORD@");
         RedisOptions::new(cluster.url().replace("redis+cluster://", &credentials))
     };
-    let refused = RedisStore::create(options("less")).await.unwrap_err();
+    let refused = RedisEngine::create(options("less")).await.unwrap_err();
     assert!(matches!(&refused, StorageFailure::Denied(_)), "{refused}");
 
-    let store = RedisStore::create(options("service")).await.unwrap();
+    let store = Store::new(RedisEngine::create(options("service")).await.unwrap());
     store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
     let meta = "{default:0}:meta";
     let slot = cluster.slot_of(meta).await.unwrap();
@@ -376,7 +378,7 @@ async fn nodes_may_speak_tls() {
     assert!(cluster.url().starts_with("rediss+cluster://"));
     let tls = Tls { ca: Some(certificates.ca.clone()), client: None };
     let options = RedisOptions { tls, timeout: LONG, ..RedisOptions::new(cluster.url()) };
-    let store = RedisStore::create(options).await.unwrap();
+    let store = Store::new(RedisEngine::create(options).await.unwrap());
     let slot = cluster.slot_of("{default:0}:meta").await.unwrap();
     let master = cluster.master_of(slot).await.unwrap();
     store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();

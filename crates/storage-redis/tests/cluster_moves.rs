@@ -13,7 +13,8 @@ use domain::{
 use harness::{Entry, namespace_at};
 use load::{Answers, Load, log, patient};
 use servers::{Binary, Cluster, Config};
-use storage_redis::RedisStore;
+use storage_redis::RedisEngine;
+use store::Store;
 use tokio::{sync::OnceCell, task::JoinSet};
 
 /// One cluster for the tests here; it ends with the process.
@@ -31,7 +32,7 @@ async fn what_a_term_names_is_found_after_every_key_that_goes() {
     let cluster = shared().await;
     for round in 0..load::rounds(4, 60) {
         let (namespace, slot) = namespace_at(cluster, round % 3).await;
-        let store = RedisStore::create(patient(&namespace)).await.unwrap();
+        let store = Store::new(RedisEngine::create(patient(&namespace)).await.unwrap());
         let event = |n: usize| Draft::new(&format!("e{n}")).with("userId", "u1").event();
         store.append(&(0..8).map(event).collect::<Vec<_>>(), Atomicity::Each).await.unwrap();
         let look = async |at: &str| {
@@ -85,7 +86,7 @@ async fn a_slot_is_moved_while_events_are_appended_and_read() {
     let settled = books.check(&log).unwrap();
     println!("moved: {settled:?} of {}", books.len());
     assert_eq!(settled.lost, 0);
-    let store = RedisStore::open(namespace.options()).await.unwrap();
+    let store = Store::new(RedisEngine::open(namespace.options()).await.unwrap());
     assert_eq!(store.verify(None).await.unwrap().findings, []);
 }
 
@@ -105,10 +106,10 @@ async fn a_function_is_refused_before_it_begins_as_long_as_its_slot_is_on_the_wa
 async fn is_refused_whole(binary: &Binary) {
     let cluster = Cluster::start(binary, &Config::default()).await.unwrap();
     let (namespace, slot) = namespace_at(&cluster, 1).await;
-    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let store = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     store.append(&Draft::many("e", 3), Atomicity::Each).await.unwrap();
     // So that the other node knows the functions, too.
-    RedisStore::create(namespace_at(&cluster, 0).await.0.options()).await.unwrap();
+    Store::new(RedisEngine::create(namespace_at(&cluster, 0).await.0.options()).await.unwrap());
     // As in the midst of an erasure: one entry was copied, and two are to come.
     let key = |name: &str| namespace.key(name);
     let [(id, fields), ..]: [Entry; 1] =
@@ -161,7 +162,7 @@ async fn cluster_says(
 async fn events_are_trimmed_and_erased_while_their_slot_is_moved() {
     let cluster = shared().await;
     let (namespace, slot) = namespace_at(cluster, 0).await;
-    let store = RedisStore::create(patient(&namespace)).await.unwrap();
+    let store = Store::new(RedisEngine::create(patient(&namespace)).await.unwrap());
     let event = |n: usize| Draft::new(&format!("e{n}")).with("userId", format!("u{}", n % 20)).event();
     for batch in (0..1_000).map(event).collect::<Vec<_>>().chunks(100) {
         store.append(batch, Atomicity::Each).await.unwrap();

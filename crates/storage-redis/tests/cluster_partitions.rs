@@ -16,7 +16,8 @@ use domain::{
 };
 use harness::{Namespace, RedisHarness};
 use servers::{Aof, Binary, Cluster, Config};
-use storage_redis::{RedisOptions, RedisStore, Verdict};
+use storage_redis::{RedisEngine, RedisOptions, Verdict};
+use store::Store;
 use tokio::time::{sleep, timeout};
 
 const PARTITIONS: u16 = 16;
@@ -54,7 +55,7 @@ fn of_user(id: &str, user: usize) -> Event {
 }
 
 /// In which partition each event lies.
-async fn partitions_of(store: &RedisStore, events: &[Event]) -> Vec<u16> {
+async fn partitions_of(store: &Store, events: &[Event]) -> Vec<u16> {
     let outcomes = store.append(events, Atomicity::Each).await.unwrap();
     let position = |outcome: AppendOutcome| match outcome {
         AppendOutcome::Stored(at) | AppendOutcome::AlreadyStored(at) => at.partition,
@@ -67,7 +68,8 @@ async fn partitions_of(store: &RedisStore, events: &[Event]) -> Vec<u16> {
 async fn partitions_of_a_dead_master_fail_in_time_and_the_others_go_on() {
     let mut cluster = cluster().await;
     let namespace = namespace(&cluster);
-    let store = RedisStore::create(options(&namespace)).await.unwrap();
+    let engine = RedisEngine::create(options(&namespace)).await.unwrap();
+    let store = Store::new(engine.clone());
     let first = events("a", 64);
     let partitions = partitions_of(&store, &first).await;
     let start = store.head().await.unwrap();
@@ -142,7 +144,7 @@ async fn partitions_of_a_dead_master_fail_in_time_and_the_others_go_on() {
     let all = ReadRequest::new(Filter::default(), 1_000);
     let refused = timeout(LONG, store.read(&all)).await.unwrap().unwrap_err();
     assert!(matches!(&refused, EventStoreError::Storage(StorageFailure::Unavailable(_))), "{refused}");
-    let checks = timeout(LONG, store.checks()).await.unwrap();
+    let checks = timeout(LONG, engine.checks()).await.unwrap();
     assert!(checks.is_err() || checks.unwrap().iter().any(|check| check.verdict == Verdict::Fail));
 
     cluster.nodes_mut()[master].restart().await.unwrap();
@@ -168,12 +170,13 @@ async fn partitions_of_a_dead_master_fail_in_time_and_the_others_go_on() {
 async fn every_server_is_looked_at_and_a_namespace_is_removed_from_all() {
     let cluster = cluster().await;
     let (gone, stays) = (namespace(&cluster), namespace(&cluster));
-    let store = RedisStore::create(gone.options()).await.unwrap();
-    let other = RedisStore::create(stays.options()).await.unwrap();
+    let engine = RedisEngine::create(gone.options()).await.unwrap();
+    let store = Store::new(engine.clone());
+    let other = Store::new(RedisEngine::create(stays.options()).await.unwrap());
     for store in [&store, &other] {
         partitions_of(store, &events("e", 64)).await;
     }
-    let checks = store.checks().await.unwrap();
+    let checks = engine.checks().await.unwrap();
     let said =
         |name: &str| checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("{checks:?}"));
     for node in &cluster.nodes()[..3] {
@@ -185,7 +188,7 @@ async fn every_server_is_looked_at_and_a_namespace_is_removed_from_all() {
     let first = Namespace { servers: vec![cluster.nodes()[0].url()], ..gone.clone() };
     let _: String = first.say(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
     let _: String = first.say(&["CONFIG", "SET", "cluster-require-full-coverage", "yes"]).await;
-    let checks = store.checks().await.unwrap();
+    let checks = engine.checks().await.unwrap();
     let failover = checks.iter().find(|check| check.name == "redis-failover").unwrap();
     assert!(failover.message.contains("fewer than 1 replicas"), "{failover:?}");
     let coverage = checks.iter().find(|check| check.name == "redis-coverage").unwrap();
@@ -193,11 +196,11 @@ async fn every_server_is_looked_at_and_a_namespace_is_removed_from_all() {
 
     // One master drops what it stores: a store is not made there.
     let _: String = first.say(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
-    let refused = RedisStore::create(namespace(&cluster).options()).await.unwrap_err();
+    let refused = RedisEngine::create(namespace(&cluster).options()).await.unwrap_err();
     assert!(matches!(&refused, StorageFailure::Foreign(text) if text.contains("allkeys-lru")), "{refused}");
     let _: String = first.say(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
 
-    store.remove_namespace().await.unwrap();
+    engine.remove_namespace().await.unwrap();
     let pattern = format!("{{{}:*", gone.name);
     for node in &cluster.nodes()[..3] {
         let node = Namespace { servers: vec![node.url()], ..gone.clone() };

@@ -16,7 +16,8 @@ use domain::{
 };
 use generator::{Generator, Settings};
 use harness::{Entry, Namespace, RedisHarness, sequence_of};
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 
 async fn namespace(compression: bool) -> (Namespace, RedisOptions) {
     let namespace = RedisHarness::new().await.namespace(ManualClock::default(), Keeps::History);
@@ -32,14 +33,14 @@ fn generated(count: u64) -> Vec<Event> {
     made
 }
 
-async fn append(store: &RedisStore, events: &[Event]) {
+async fn append(store: &Store, events: &[Event]) {
     for batch in events.chunks(100) {
         let outcomes = store.append(batch, Atomicity::Each).await.unwrap();
         assert!(outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Stored(_))), "{outcomes:?}");
     }
 }
 
-async fn texts(store: &RedisStore, filter: Filter) -> Vec<String> {
+async fn texts(store: &Store, filter: Filter) -> Vec<String> {
     let mut request = ReadRequest::new(filter, 500);
     let mut found = Vec::new();
     loop {
@@ -65,10 +66,12 @@ async fn compressed_events_are_read_as_they_came_and_take_less() {
     let mut kept = Vec::new();
     for compression in [false, true] {
         let (namespace, options) = namespace(compression).await;
-        let store = RedisStore::create(options.clone()).await.unwrap();
+        let store = Store::new(RedisEngine::create(options.clone()).await.unwrap());
         append(&store, &events).await;
         assert_eq!(store.info().await.unwrap().bytes, json, "what counts is the text");
-        let other = RedisStore::open(RedisOptions { compression: !compression, ..options }).await.unwrap();
+        let other = Store::new(
+            RedisEngine::open(RedisOptions { compression: !compression, ..options }).await.unwrap(),
+        );
         let all: Vec<&str> = events.iter().map(Event::json).collect();
         for store in [&store, &other] {
             assert_eq!(texts(store, Filter::default()).await, all);
@@ -104,7 +107,7 @@ async fn compressed_events_are_read_as_they_came_and_take_less() {
 async fn a_dictionary_that_is_gone_makes_its_events_damaged_and_no_others() {
     let events = generated(1_400);
     let (namespace, options) = namespace(true).await;
-    append(&RedisStore::create(options.clone()).await.unwrap(), &events).await;
+    append(&Store::new(RedisEngine::create(options.clone()).await.unwrap()), &events).await;
     let entries: Vec<Entry> = namespace.say(&["XRANGE", &namespace.key("log:0"), "-", "+"]).await;
     let needs =
         |entry: &&Entry| entry.1.iter().any(|(name, value)| name == "event" && value.starts_with(&[0, 0, 1]));
@@ -112,7 +115,7 @@ async fn a_dictionary_that_is_gone_makes_its_events_damaged_and_no_others() {
         entries.iter().filter(needs).map(|(id, _)| Position::new(0, sequence_of(id))).collect();
     assert!((100..1_000).contains(&needing.len()), "{} of {}", needing.len(), events.len());
     let _: i64 = namespace.say(&["DEL", &namespace.key("zdict")]).await;
-    let store = RedisStore::open(options).await.unwrap();
+    let store = Store::new(RedisEngine::open(options).await.unwrap());
     let (mut request, mut corrupt, mut read) = (ReadRequest::new(Filter::default(), 500), Vec::new(), 0);
     loop {
         let page = store.read(&request).await.unwrap();
@@ -131,7 +134,7 @@ async fn a_dictionary_that_is_gone_makes_its_events_damaged_and_no_others() {
 async fn a_dictionary_says_nothing_of_people() {
     let events = generated(1_200);
     let (namespace, options) = namespace(true).await;
-    append(&RedisStore::create(options).await.unwrap(), &events).await;
+    append(&Store::new(RedisEngine::create(options).await.unwrap()), &events).await;
     let dictionary: Vec<u8> = namespace.say(&["HGET", &namespace.key("zdict"), "1"]).await;
     assert!(dictionary.len() > 1_000);
     let has = |text: &str| dictionary.windows(text.len()).any(|window| window == text.as_bytes());

@@ -30,7 +30,8 @@ use domain::{
 use harness::{Namespace, RedisHarness};
 use load::rounds;
 use servers::{Aof, Binary, Cluster, Config, Sentinels, Server};
-use storage_redis::{Copies, RedisOptions, RedisStore, Verdict};
+use storage_redis::{Copies, RedisEngine, RedisOptions, Verdict};
+use store::Store;
 use tokio::time::sleep;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -60,7 +61,7 @@ fn has_too_few<T: std::fmt::Debug>(answer: Result<T, EventStoreError>, confirmed
 async fn who_published_is_told_how_many_copies_there_are_until_there_are_enough() {
     let trio = trio().await;
     let options = RedisOptions { copies: copies(2), ..namespace(&trio).options() };
-    let store = RedisStore::create(options).await.unwrap();
+    let store = Store::new(RedisEngine::create(options).await.unwrap());
     let (first, second) = (Draft::new("e1").event(), Draft::new("e2").event());
     let stored = store.append(std::slice::from_ref(&first), Atomicity::Each).await.unwrap();
     assert!(matches!(stored[..], [AppendOutcome::Stored(_)]), "{stored:?}");
@@ -128,7 +129,7 @@ async fn no_promotion_takes_what_was_answered_with_all_copies() {
     let stop = Arc::new(AtomicBool::new(false));
     let mut writers = Vec::new();
     for writer in 0..4 {
-        let store = RedisStore::create(options.clone()).await.unwrap();
+        let store = Store::new(RedisEngine::create(options.clone()).await.unwrap());
         let stop = stop.clone();
         writers.push(tokio::spawn(async move {
             let mut answered = Vec::new();
@@ -173,7 +174,7 @@ async fn no_promotion_takes_what_was_answered_with_all_copies() {
     for writer in writers {
         answered.extend(writer.await.unwrap());
     }
-    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let store = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     let kept = everything(&store).await;
     let lost: Vec<_> = answered.iter().filter(|id| !kept.contains(*id)).collect();
     println!(
@@ -192,7 +193,7 @@ async fn no_promotion_takes_what_was_answered_with_all_copies() {
     );
 }
 
-async fn everything(store: &RedisStore) -> BTreeSet<String> {
+async fn everything(store: &Store) -> BTreeSet<String> {
     let (mut kept, mut request) = (BTreeSet::new(), ReadRequest::new(Filter::default(), 1000));
     loop {
         let page = store.read(&request).await.unwrap();
@@ -210,7 +211,9 @@ async fn in_a_cluster_each_partition_has_copies_of_its_own() {
     let cluster = Cluster::start(&Binary::default(), &Config::default()).await.unwrap();
     let harness = RedisHarness::over(cluster.url(), cluster.nodes()).with_partitions(16);
     let namespace = harness.namespace(ManualClock::default(), Keeps::History);
-    let store = RedisStore::create(RedisOptions { copies: copies(1), ..namespace.options() }).await.unwrap();
+    let store = Store::new(
+        RedisEngine::create(RedisOptions { copies: copies(1), ..namespace.options() }).await.unwrap(),
+    );
     let batch: Vec<Event> =
         (0..60).map(|n| Draft::new(&format!("e{n}")).with("userId", format!("user-{n}")).event()).collect();
     let outcomes = store.append(&batch, Atomicity::Each).await.unwrap();
@@ -243,7 +246,7 @@ async fn files_are_copies_where_servers_can_wait_for_them() {
         let config = Config { aof: Aof::EverySecond, ..Config::default() };
         let server = Server::start(&binary, &config).await.unwrap();
         let options = RedisOptions { copies: synced, ..RedisOptions::new(server.url()) };
-        let store = match RedisStore::create(options.clone()).await {
+        let store = match RedisEngine::create(options.clone()).await.map(Store::new) {
             Err(StorageFailure::Foreign(text)) => {
                 assert!(text.contains("use Redis 7.2 or newer"), "{text}");
                 assert!(binary.name == "redis" && binary.major() == 7, "{} refuses: {text}", binary.name);
@@ -261,7 +264,7 @@ async fn files_are_copies_where_servers_can_wait_for_them() {
         off.unwrap();
         let refused = store.append(&Draft::many("f", 5), Atomicity::Each).await.unwrap_err();
         assert!(refused.to_string().contains("appendonly"), "{refused}");
-        let Err(StorageFailure::Foreign(text)) = RedisStore::create(options).await else {
+        let Err(StorageFailure::Foreign(text)) = RedisEngine::create(options).await.map(Store::new) else {
             panic!("{} has no file and was taken", binary.name)
         };
         assert!(text.contains("appendonly yes"), "{text}");
@@ -271,11 +274,12 @@ async fn files_are_copies_where_servers_can_wait_for_them() {
 #[tokio::test]
 async fn a_server_without_enough_replicas_is_taken_and_looked_at() {
     let server = Server::start(&Binary::default(), &Config::default()).await.unwrap();
-    let store = RedisStore::create(RedisOptions { copies: copies(1), ..RedisOptions::new(server.url()) })
+    let engine = RedisEngine::create(RedisOptions { copies: copies(1), ..RedisOptions::new(server.url()) })
         .await
         .unwrap();
+    let store = Store::new(engine.clone());
     has_too_few(store.append(&Draft::many("e", 1), Atomicity::Each).await, 0, 1);
-    let checks = store.checks().await.unwrap();
+    let checks = engine.checks().await.unwrap();
     let check = checks.iter().find(|check| check.name == "redis-copies").expect("it is looked at");
     assert_eq!(check.verdict, Verdict::Warn, "{}", check.message);
     assert!(check.message.contains("once 1 replicas have it, and 0 are there"), "{}", check.message);
@@ -288,12 +292,14 @@ async fn the_right_to_wait_is_asked_for_where_copies_are_wanted() {
     let users = vec![format!("event-replay-service {service}"), format!("with-copies {service} +wait")];
     let server = Server::start(&Binary::default(), &Config { users, ..Config::default() }).await.unwrap();
     let as_user = |user: &str| RedisOptions::new(server.url_with(user, "SERVICE_PASSWORD"));
-    RedisStore::create(as_user("event-replay-service")).await.unwrap();
+    RedisEngine::create(as_user("event-replay-service")).await.unwrap();
     let asks = |user: &str| RedisOptions { copies: copies(1), ..as_user(user) };
-    let Err(StorageFailure::Denied(text)) = RedisStore::create(asks("event-replay-service")).await else {
+    let Err(StorageFailure::Denied(text)) =
+        RedisEngine::create(asks("event-replay-service")).await.map(Store::new)
+    else {
         panic!("nothing is missing")
     };
     assert!(text.contains("WAIT"), "{text}");
-    let store = RedisStore::create(asks("with-copies")).await.unwrap();
+    let store = Store::new(RedisEngine::create(asks("with-copies")).await.unwrap());
     has_too_few(store.append(&Draft::many("e", 1), Atomicity::Each).await, 0, 1);
 }

@@ -22,16 +22,17 @@ use domain::{
 };
 use redis::{FromRedisValue, Value, aio::MultiplexedConnection, cmd};
 use servers::{Binary, Config, MaxMemory, Server};
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 
 /// What data may take at first, and then.
 const LITTLE: u64 = 12 << 20;
 const MUCH: u64 = 64 << 20;
 
-async fn full_server(binary: &Binary) -> (Server, RedisStore, MultiplexedConnection) {
+async fn full_server(binary: &Binary) -> (Server, Store, MultiplexedConnection) {
     let max_memory = Some(MaxMemory { bytes: LITTLE, policy: "noeviction".to_owned() });
     let server = Server::start(binary, &Config { max_memory, ..Config::default() }).await.unwrap();
-    let store = RedisStore::create(RedisOptions::new(server.url())).await.unwrap();
+    let store = Store::new(RedisEngine::create(RedisOptions::new(server.url())).await.unwrap());
     let client = redis::Client::open(server.url()).unwrap();
     let owner = client.get_multiplexed_async_connection().await.unwrap();
     (server, store, owner)
@@ -72,7 +73,7 @@ fn is_full<T>(answer: &Result<T, EventStoreError>) -> bool {
 }
 
 /// Appends batches of many sizes until one is refused; how many events were stored, and the batch that was refused.
-async fn fill(store: &RedisStore, owner: &mut MultiplexedConnection) -> (u64, Vec<Event>) {
+async fn fill(store: &Store, owner: &mut MultiplexedConnection) -> (u64, Vec<Event>) {
     let mut stored = 0;
     for n in 0..10_000 {
         let events = [1, 200, 37][n % 3];
@@ -97,7 +98,7 @@ async fn fill(store: &RedisStore, owner: &mut MultiplexedConnection) -> (u64, Ve
     panic!("it is never full");
 }
 
-async fn is_sound(store: &RedisStore, events: u64) {
+async fn is_sound(store: &Store, events: u64) {
     let report = store.verify(None).await.unwrap();
     assert_eq!((report.total_findings, &report.findings), (0, &Vec::new()));
     assert_eq!(report.events, events);
@@ -141,7 +142,7 @@ async fn an_append_to_a_full_server_is_refused_whole_and_all_else_goes_on() {
         is_sound(&store, stored).await;
 
         // Reading goes on, in a process that comes anew as well, and so do consumers.
-        let anew = RedisStore::create(RedisOptions::new(server.url())).await.unwrap();
+        let anew = Store::new(RedisEngine::create(RedisOptions::new(server.url())).await.unwrap());
         assert_eq!(anew.read(&ReadRequest::new(Filter::default(), 10)).await.unwrap().events.len(), 10);
         assert_eq!(anew.get(&["b0-0".to_owned()]).await.unwrap().len(), 1);
         let commits: Vec<SegmentCommit> =
@@ -245,7 +246,7 @@ async fn every_policy_that_drops_keys_is_refused() {
         for policy in policies {
             let mut set = cmd("CONFIG");
             set.arg("SET").arg("maxmemory-policy").arg(policy).exec_async(&mut owner).await.unwrap();
-            let refused = RedisStore::create(RedisOptions::new(server.url())).await.unwrap_err().to_string();
+            let refused = RedisEngine::create(RedisOptions::new(server.url())).await.unwrap_err().to_string();
             let says = refused.contains(policy)
                 && refused.contains("CONFIG SET maxmemory-policy noeviction")
                 && refused.contains("drops stored events");
@@ -259,6 +260,6 @@ async fn every_policy_that_drops_keys_is_refused() {
             .exec_async(&mut owner)
             .await
             .unwrap();
-        RedisStore::create(RedisOptions::new(server.url())).await.unwrap();
+        RedisEngine::create(RedisOptions::new(server.url())).await.unwrap();
     }
 }

@@ -13,14 +13,15 @@ use domain::{
     },
 };
 use servers::{Aof, Binary, Config, MaxMemory, Server};
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 
 async fn server(config: Config) -> Server {
     Server::start(&Binary::default(), &config).await.unwrap()
 }
 
-async fn store(server: &Server) -> RedisStore {
-    RedisStore::create(RedisOptions::new(server.url())).await.unwrap()
+async fn store(server: &Server) -> Store {
+    Store::new(RedisEngine::create(RedisOptions::new(server.url())).await.unwrap())
 }
 
 fn request(consumer: &str) -> LeaseRequest {
@@ -29,7 +30,7 @@ fn request(consumer: &str) -> LeaseRequest {
 }
 
 /// What a consumer has, once the server answers again.
-async fn leases(store: &RedisStore, consumer: &str) -> Leases {
+async fn leases(store: &Store, consumer: &str) -> Leases {
     for _ in 0..200 {
         match store.lease(&request(consumer)).await {
             Ok(leases) => return leases,
@@ -42,11 +43,11 @@ async fn leases(store: &RedisStore, consumer: &str) -> Leases {
     panic!("the server did not come back");
 }
 
-async fn commit(store: &RedisStore, lease: &Lease, cursor: u64) -> CommitOutcome {
+async fn commit(store: &Store, lease: &Lease, cursor: u64) -> CommitOutcome {
     store.commit(&[SegmentCommit::new(lease.clone(), cursor, cursor)]).await.unwrap().remove(0)
 }
 
-async fn with_group(store: &RedisStore, segments: u16) {
+async fn with_group(store: &Store, segments: u16) {
     store.append(&Draft::many("e", 5), Atomicity::Each).await.unwrap();
     let spec = GroupSpec { segments, ..GroupSpec::new("g") };
     let head = store.head().await.unwrap();

@@ -11,19 +11,20 @@ use domain::{
     ports::{AppendOutcome, Atomicity, EventStore, EventStoreError, Keeps, ReadRequest},
 };
 use harness::{Namespace, RedisHarness, slot};
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 
 async fn namespace(partitions: u16) -> Namespace {
     RedisHarness::of(partitions).await.namespace(ManualClock::default(), Keeps::History)
 }
 
-async fn fill(store: &RedisStore, count: usize) {
+async fn fill(store: &Store, count: usize) {
     for batch in Draft::many("e", count).chunks(100) {
         store.append(batch, Atomicity::Each).await.unwrap();
     }
 }
 
-async fn count(store: &RedisStore) -> u64 {
+async fn count(store: &Store) -> u64 {
     store.count(&Arc::new(Filter::default()), None).await.unwrap()
 }
 
@@ -46,7 +47,8 @@ fn options(namespace: &Namespace, partitions: Option<u16>) -> RedisOptions {
 async fn every_partition_lies_in_its_own_part_of_the_slots() {
     for partitions in [2, 4, 16] {
         let namespace = namespace(partitions).await;
-        let store = RedisStore::create(namespace.options()).await.unwrap();
+        let engine = RedisEngine::create(namespace.options()).await.unwrap();
+        let store = Store::new(engine.clone());
         fill(&store, 40 * usize::from(partitions)).await;
         let tags: BTreeSet<String> = keys(&namespace).await.iter().map(|key| tag(key).to_owned()).collect();
         let root = format!("{}:0", namespace.name);
@@ -64,7 +66,7 @@ async fn every_partition_lies_in_its_own_part_of_the_slots() {
         let at_the_root: Vec<String> =
             keys(&namespace).await.into_iter().filter(|key| tag(key) == root).collect();
         assert_eq!(at_the_root, [format!("{{{root}}}:meta")]);
-        store.remove_namespace().await.unwrap();
+        engine.remove_namespace().await.unwrap();
         assert_eq!(keys(&namespace).await, [""; 0]);
     }
 }
@@ -74,17 +76,18 @@ async fn every_partition_lies_in_its_own_part_of_the_slots() {
 async fn a_namespace_is_found_whatever_its_partitions() {
     for partitions in [1, 2, 64] {
         let namespace = namespace(partitions).await;
-        let made = RedisStore::create(namespace.options()).await.unwrap();
+        let made = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
         fill(&made, 50).await;
         let head = made.head().await.unwrap();
         for asked in [None, Some(1), Some(8)] {
-            let found = RedisStore::create(options(&namespace, asked)).await.unwrap();
-            assert_eq!((found.partition_count(), count(&found).await), (partitions, 50));
+            let engine = RedisEngine::create(options(&namespace, asked)).await.unwrap();
+            let found = Store::new(engine.clone());
+            assert_eq!((engine.partition_count(), count(&found).await), (partitions, 50));
             assert_eq!(found.head().await.unwrap(), head);
-            let opened = RedisStore::open(options(&namespace, asked)).await.unwrap();
+            let opened = RedisEngine::open(options(&namespace, asked)).await.unwrap();
             assert_eq!(opened.partition_count(), partitions);
         }
-        assert!(RedisStore::exists(&options(&namespace, None)).await.unwrap());
+        assert!(RedisEngine::exists(&options(&namespace, None)).await.unwrap());
     }
 }
 
@@ -92,14 +95,14 @@ async fn a_namespace_is_found_whatever_its_partitions() {
 async fn a_namespace_has_a_power_of_two_of_partitions_up_to_64() {
     let namespace = namespace(1).await;
     for wrong in [0, 3, 12, 65, 128, u16::MAX] {
-        let refused = RedisStore::create(options(&namespace, Some(wrong))).await.unwrap_err();
+        let refused = RedisEngine::create(options(&namespace, Some(wrong))).await.unwrap_err();
         assert!(
             matches!(&refused, StorageFailure::Foreign(text) if text.contains(&wrong.to_string())),
             "{refused}"
         );
     }
     assert_eq!(keys(&namespace).await, [""; 0], "nothing was made");
-    let usual = RedisStore::create(options(&namespace, None)).await.unwrap();
+    let usual = RedisEngine::create(options(&namespace, None)).await.unwrap();
     assert_eq!(usual.partition_count(), 1);
 }
 
@@ -111,12 +114,12 @@ async fn makers_at_once_make_one_namespace() {
         let mut makers = tokio::task::JoinSet::new();
         for wanted in [4, 16, 4, 1, 16, 2] {
             let options = options(&namespace, Some(wanted));
-            makers.spawn(async move { RedisStore::create(options).await });
+            makers.spawn(async move { RedisEngine::create(options).await.map(Store::new) });
         }
-        let made: Vec<RedisStore> = makers.join_all().await.into_iter().filter_map(Result::ok).collect();
+        let made: Vec<Store> = makers.join_all().await.into_iter().filter_map(Result::ok).collect();
         // Whoever met what another had begun with another number was told so; nobody was given half a store.
         assert!(!made.is_empty());
-        let found = RedisStore::open(options(&namespace, None)).await.unwrap();
+        let found = Store::new(RedisEngine::open(options(&namespace, None)).await.unwrap());
         let head = found.head().await.unwrap();
         for store in &made {
             assert_eq!(store.head().await.unwrap(), head);
@@ -131,7 +134,7 @@ async fn makers_at_once_make_one_namespace() {
 async fn a_making_that_was_cut_short_is_finished() {
     for made in 1..=4_u16 {
         let namespace = Namespace { keeps: Keeps::Deliveries, ..namespace(4).await };
-        let whole = RedisStore::create(namespace.options()).await.unwrap();
+        let whole = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
         let id = whole.info().await.unwrap().id;
         let meta = |partition| namespace.key_in(partition, "meta");
         let mut gone = vec![format!("{{{}:0}}:meta", namespace.name)];
@@ -140,18 +143,18 @@ async fn a_making_that_was_cut_short_is_finished() {
             let _: i64 = namespace.say(&["DEL", &key]).await;
         }
         assert!(
-            !RedisStore::exists(&namespace.options()).await.unwrap(),
+            !RedisEngine::exists(&namespace.options()).await.unwrap(),
             "it is not there before all of it is"
         );
-        let unavailable = RedisStore::open(options(&namespace, None)).await.unwrap_err();
+        let unavailable = RedisEngine::open(options(&namespace, None)).await.unwrap_err();
         assert!(matches!(unavailable, StorageFailure::Unavailable(_)), "{unavailable}");
-        let other = RedisStore::create(options(&namespace, Some(16))).await.unwrap_err();
+        let other = RedisEngine::create(options(&namespace, Some(16))).await.unwrap_err();
         assert!(
             matches!(&other, StorageFailure::Foreign(text) if text.contains("of 4 partitions")),
             "{other}"
         );
         let asked = RedisOptions { keeps: Keeps::History, ..options(&namespace, None) };
-        let finished = RedisStore::create(asked).await.unwrap();
+        let finished = Store::new(RedisEngine::create(asked).await.unwrap());
         let info = finished.info().await.unwrap();
         assert_eq!((info.id, info.keeps, info.head.sequences.len()), (id, Keeps::Deliveries, 4));
         fill(&finished, 20).await;
@@ -163,11 +166,12 @@ async fn a_making_that_was_cut_short_is_finished() {
 #[tokio::test]
 async fn a_lost_signpost_is_put_up_again() {
     let namespace = namespace(4).await;
-    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let store = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     fill(&store, 60).await;
     let _: i64 = namespace.say(&["DEL", &format!("{{{}:0}}:meta", namespace.name)]).await;
-    let again = RedisStore::create(options(&namespace, None)).await.unwrap();
-    assert_eq!((again.partition_count(), count(&again).await), (4, 60));
+    let engine = RedisEngine::create(options(&namespace, None)).await.unwrap();
+    let again = Store::new(engine.clone());
+    assert_eq!((engine.partition_count(), count(&again).await), (4, 60));
     assert_eq!(again.head().await.unwrap(), store.head().await.unwrap());
 }
 
@@ -175,10 +179,11 @@ async fn a_lost_signpost_is_put_up_again() {
 #[tokio::test]
 async fn remains_are_refused_and_named() {
     let namespace = namespace(4).await;
-    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let store = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     fill(&store, 60).await;
     let _: i64 = namespace.say(&["DEL", &namespace.key_in(2, "meta")]).await;
-    for answer in [RedisStore::open(namespace.options()).await, RedisStore::create(namespace.options()).await]
+    for answer in
+        [RedisEngine::open(namespace.options()).await, RedisEngine::create(namespace.options()).await]
     {
         let refused = answer.unwrap_err();
         assert!(
@@ -187,7 +192,7 @@ async fn remains_are_refused_and_named() {
         );
     }
     let _: i64 = namespace.say(&["DEL", &format!("{{{}:0}}:meta", namespace.name)]).await;
-    let refused = RedisStore::create(namespace.options()).await.unwrap_err();
+    let refused = RedisEngine::create(namespace.options()).await.unwrap_err();
     assert!(matches!(&refused, StorageFailure::Foreign(text) if text.contains("remains")), "{refused}");
 }
 
@@ -195,12 +200,12 @@ async fn remains_are_refused_and_named() {
 #[tokio::test]
 async fn the_signpost_is_of_a_layout_of_its_own() {
     let namespace = namespace(4).await;
-    RedisStore::create(namespace.options()).await.unwrap();
+    RedisEngine::create(namespace.options()).await.unwrap();
     let root = format!("{{{}:0}}:meta", namespace.name);
     let layout: String = namespace.say(&["HGET", &root, "layout"]).await;
-    assert_eq!(layout, "2");
+    assert_eq!(layout, "2-parts");
     let of_a_partition: String = namespace.say(&["HGET", &namespace.key_in(3, "meta"), "layout"]).await;
-    assert_eq!(of_a_partition, "1");
+    assert_eq!(of_a_partition, "2");
 }
 
 /// A part of a batch that fails leaves the whole unknown where other parts were stored; once it can be stored, the same
@@ -208,7 +213,7 @@ async fn the_signpost_is_of_a_layout_of_its_own() {
 #[tokio::test]
 async fn a_batch_that_failed_in_one_partition_is_settled_by_appending_it_again() {
     let namespace = namespace(4).await;
-    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let store = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     let batch: Vec<Event> = Draft::many("e", 40);
     let log = namespace.key_in(2, "log:0");
     let _: i64 = namespace.say(&["SADD", &log, "not a log"]).await;

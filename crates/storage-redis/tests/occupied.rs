@@ -15,7 +15,8 @@ use domain::{
 use generator::{Generator, Settings};
 use redis::{aio::MultiplexedConnection, cmd};
 use servers::{Aof, Binary, Config, Server};
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 
 async fn owner(server: &Server) -> MultiplexedConnection {
     redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
@@ -58,7 +59,7 @@ fn alike(count: usize) -> Vec<Event> {
     (0..count).map(draft).collect()
 }
 
-async fn append(store: &RedisStore, events: &[Event]) {
+async fn append(store: &Store, events: &[Event]) {
     for batch in events.chunks(100) {
         let outcomes = store.append(batch, Atomicity::Each).await.unwrap();
         assert!(outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Stored(_))), "{outcomes:?}");
@@ -76,7 +77,7 @@ async fn check(name: &str, events: &[Event], change: impl Fn(&mut RedisOptions))
     let empty = used(&mut owner).await;
     let mut options = RedisOptions::new(server.url());
     change(&mut options);
-    let store = RedisStore::create(options).await.unwrap();
+    let store = Store::new(RedisEngine::create(options).await.unwrap());
     append(&store, events).await;
     let info = store.info().await.unwrap();
     let said = info.bytes_occupied.unwrap();
@@ -105,20 +106,21 @@ async fn what_a_store_occupies_is_what_its_keys_take() {
 async fn some_chunks_stand_for_all() {
     let config = Config { aof: Aof::Always, ..Config::default() };
     let mut server = Server::start(&Binary::default(), &config).await.unwrap();
-    let store = RedisStore::create(RedisOptions::new(server.url())).await.unwrap();
+    let engine = RedisEngine::create(RedisOptions::new(server.url())).await.unwrap();
+    let store = Store::new(engine.clone());
     assert!(store.info().await.unwrap().bytes_occupied.unwrap() < 2_000, "nothing is there");
-    store.close().await;
+    engine.close().await;
     let events = generated(7_000);
     for (number, events) in events.chunks(1_000).enumerate() {
         if number > 0 {
             server.kill().await.unwrap();
             server.restart().await.unwrap();
         }
-        let store = RedisStore::create(RedisOptions::new(server.url())).await.unwrap();
-        append(&store, events).await;
-        store.close().await;
+        let engine = RedisEngine::create(RedisOptions::new(server.url())).await.unwrap();
+        append(&Store::new(engine.clone()), events).await;
+        engine.close().await;
     }
-    let store = RedisStore::open(RedisOptions::new(server.url())).await.unwrap();
+    let store = Store::new(RedisEngine::open(RedisOptions::new(server.url())).await.unwrap());
     let (said, keys) =
         (store.info().await.unwrap().bytes_occupied.unwrap(), of_keys(&mut owner(&server).await).await);
     println!("seven chunks: said {said}, all keys {keys}");
@@ -134,9 +136,11 @@ async fn who_may_not_ask_is_told_nothing_and_may_do_the_rest() {
         ));
     }
     let server = Server::start(&Binary::default(), &Config { users, ..Config::default() }).await.unwrap();
-    append(&RedisStore::create(RedisOptions::new(server.url())).await.unwrap(), &generated(100)).await;
+    append(&Store::new(RedisEngine::create(RedisOptions::new(server.url())).await.unwrap()), &generated(100))
+        .await;
     for (name, says) in [("may", true), ("may-not", false)] {
-        let store = RedisStore::open(RedisOptions::new(server.url_with(name, "secret"))).await.unwrap();
+        let store =
+            Store::new(RedisEngine::open(RedisOptions::new(server.url_with(name, "secret"))).await.unwrap());
         let info = store.info().await.unwrap();
         assert_eq!((info.events, info.bytes_occupied.is_some()), (100, says), "{name}");
     }

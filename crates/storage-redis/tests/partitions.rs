@@ -22,7 +22,8 @@ use domain::{
 };
 use harness::{Namespace, RedisHarness};
 use servers::{Aof, Binary, Config, Server};
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 
 const PARTITIONS: u16 = 4;
 
@@ -30,7 +31,7 @@ async fn namespace() -> Namespace {
     RedisHarness::of(PARTITIONS).await.namespace(ManualClock::default(), Keeps::History)
 }
 
-async fn fill(store: &RedisStore, prefix: &str, count: usize) -> Vec<Position> {
+async fn fill(store: &Store, prefix: &str, count: usize) -> Vec<Position> {
     let mut positions = Vec::new();
     for batch in Draft::many(prefix, count).chunks(100) {
         for outcome in store.append(batch, Atomicity::Each).await.unwrap() {
@@ -51,7 +52,7 @@ fn request(consumer: &str) -> LeaseRequest {
 }
 
 /// The cursors of a group's segments, by partition.
-async fn cursors(store: &RedisStore) -> BTreeMap<u16, BTreeSet<u64>> {
+async fn cursors(store: &Store) -> BTreeMap<u16, BTreeSet<u64>> {
     let status = store.group("g").await.unwrap().unwrap();
     let mut cursors: BTreeMap<u16, BTreeSet<u64>> = BTreeMap::new();
     for segment in status.segments {
@@ -77,7 +78,7 @@ async fn forget_in_first(namespace: &Namespace) -> String {
 #[tokio::test]
 async fn a_group_that_was_begun_is_finished_as_it_was_begun() {
     let namespace = namespace().await;
-    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let store = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     fill(&store, "e", 60).await;
     let head = store.head().await.unwrap();
     let early = Cursor { sequences: vec![1, 2, 3, 4], ..head.clone() };
@@ -93,7 +94,7 @@ async fn a_group_that_was_begun_is_finished_as_it_was_begun() {
         }
         assert_eq!(store.groups().await.unwrap(), [], "it is not there before all of it is");
         assert_eq!(store.lease(&request("c")).await, Err(GroupStoreError::NoGroup("g".to_owned())));
-        let found = RedisStore::open(namespace.options()).await.unwrap();
+        let found = Store::new(RedisEngine::open(namespace.options()).await.unwrap());
         found.create_group(&spec(), &head).await.unwrap();
         assert_eq!(cursors(&store).await, all_at(&early), "{missing}");
         let leases = store.lease(&request("c")).await.unwrap();
@@ -108,7 +109,7 @@ async fn a_group_that_was_begun_is_finished_as_it_was_begun() {
 #[tokio::test]
 async fn what_is_left_of_a_deleted_group_is_no_part_of_a_new_one() {
     let namespace = namespace().await;
-    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let store = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     fill(&store, "e", 60).await;
     let head = store.head().await.unwrap();
     let start = Cursor { sequences: vec![0; 4], ..head.clone() };
@@ -137,7 +138,7 @@ async fn what_is_left_of_a_deleted_group_is_no_part_of_a_new_one() {
 #[tokio::test]
 async fn a_part_of_a_group_that_was_lost_is_made_again() {
     let namespace = namespace().await;
-    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let store = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     fill(&store, "e", 60).await;
     let head = store.head().await.unwrap();
     let begin = Cursor { sequences: vec![1, 2, 3, 4], ..head.clone() };
@@ -176,7 +177,7 @@ async fn seem_restarted(namespace: &Namespace, partition: u16) {
 #[tokio::test]
 async fn a_partition_begins_an_epoch_by_itself() {
     let namespace = namespace().await;
-    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let store = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     let first = fill(&store, "e", 40).await;
     let before = store.head().await.unwrap();
     store.create_group(&spec(), &before).await.unwrap();
@@ -199,7 +200,7 @@ async fn a_partition_begins_an_epoch_by_itself() {
     assert!(taken.len() == 2 && taken.iter().all(|(_, state)| state.partition == 1), "{taken:?}");
 
     // From another handle, which knows nothing of before.
-    let store = RedisStore::open(namespace.options()).await.unwrap();
+    let store = Store::new(RedisEngine::open(namespace.options()).await.unwrap());
     let all: BTreeSet<Position> = first.iter().chain(&second).copied().collect();
     let read = walk(&store, &Arc::default(), Order::OldestFirst, 7, None).await;
     assert_eq!(read.iter().map(|stored| stored.position).collect::<BTreeSet<_>>(), all);
@@ -230,7 +231,7 @@ async fn a_partition_begins_an_epoch_by_itself() {
 #[tokio::test]
 async fn a_runner_learns_that_one_partition_may_have_lost_something() {
     let namespace = namespace().await;
-    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let store = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     fill(&store, "e", 40).await;
     store.create_group(&spec(), &store.head().await.unwrap()).await.unwrap();
     let now = namespace.clock.now();
@@ -280,7 +281,7 @@ async fn a_killed_server_comes_back_with_every_partition() {
     let config = Config { aof: Aof::Always, ..Config::default() };
     let mut server = Server::start(&Binary::default(), &config).await.unwrap();
     let options = RedisOptions { partitions: Some(PARTITIONS), ..RedisOptions::new(server.url()) };
-    let store = RedisStore::create(options).await.unwrap();
+    let store = Store::new(RedisEngine::create(options).await.unwrap());
     let mut positions = fill(&store, "a", 60).await;
     let before = store.head().await.unwrap();
     server.kill().await.unwrap();
@@ -306,7 +307,7 @@ async fn a_killed_server_comes_back_with_every_partition() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_saved_checkpoint_holds_stays_whatever_was_being_trimmed() {
     let namespace = namespace().await;
-    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let store = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     let everything = |head: Cursor| TrimRequest {
         rule: RetentionRule { through: Some(head), ..RetentionRule::default() },
         holds: Vec::new(),
@@ -319,7 +320,7 @@ async fn what_a_saved_checkpoint_holds_stays_whatever_was_being_trimmed() {
         let head = store.head().await.unwrap();
         let mut trims = tokio::task::JoinSet::new();
         for _ in 0..2 {
-            let trimmer = RedisStore::open(namespace.options()).await.unwrap();
+            let trimmer = Store::new(RedisEngine::open(namespace.options()).await.unwrap());
             let request = everything(head.clone());
             trims.spawn(async move { while trimmer.trim(&request).await.unwrap().more {} });
         }

@@ -25,7 +25,8 @@ use fastrand::Rng;
 use harness::{Namespace, RedisHarness};
 use jiff::Timestamp;
 use storage_memory::MemoryStore;
-use storage_redis::RedisStore;
+use storage_redis::RedisEngine;
+use store::Store;
 
 /// Positions of one chunk.
 const CHUNK: u64 = 1 << 17;
@@ -52,7 +53,7 @@ struct Logs {
     rng: Rng,
     namespace: Namespace,
     clock: ManualClock,
-    redis: RedisStore,
+    redis: Store,
     memory: MemoryStore,
     stored: u64,
     /// Places where the log has been.
@@ -64,7 +65,7 @@ impl Logs {
     async fn new(seed: u64) -> Self {
         let clock = ManualClock::default();
         let namespace = RedisHarness::new().await.namespace(clock.clone(), Keeps::History);
-        let redis = RedisStore::create(namespace.options()).await.unwrap();
+        let redis = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
         let memory = MemoryStore::new(Arc::new(clock.clone()));
         let rng = Rng::with_seed(seed);
         Self { rng, namespace, clock, redis, memory, stored: 0, marks: Vec::new(), epochs: 0 }

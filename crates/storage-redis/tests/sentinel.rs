@@ -14,7 +14,8 @@ use domain::{
 use harness::{Namespace, RedisHarness};
 use load::{Answers, Load, log, patient};
 use servers::{Binary, Certificates, ClientCertificates, Config, Proxy, Sentinels};
-use storage_redis::{RedisOptions, RedisStore, Tls};
+use storage_redis::{RedisEngine, RedisOptions, Tls};
+use store::Store;
 use tokio::{
     sync::OnceCell,
     time::{sleep, timeout},
@@ -94,9 +95,9 @@ async fn writers_and_readers_go_on_by_themselves_when_the_master_is_killed() {
 async fn a_store_is_opened_while_a_replica_takes_its_masters_place() {
     let mut trio = trio().await;
     let namespace = namespace(&trio);
-    RedisStore::create(namespace.options()).await.unwrap();
+    RedisEngine::create(namespace.options()).await.unwrap();
     trio.servers_mut()[0].kill().await.unwrap();
-    let store = RedisStore::create(patient(&namespace)).await.unwrap();
+    let store = Store::new(RedisEngine::create(patient(&namespace)).await.unwrap());
     store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
 }
 
@@ -123,7 +124,8 @@ async fn writers_and_readers_go_on_by_themselves_when_the_master_hangs() {
 async fn a_subscription_follows_the_master() {
     let trio = trio().await;
     let namespace = namespace(&trio);
-    let store = RedisStore::create(patient(&namespace)).await.unwrap();
+    let engine = RedisEngine::create(patient(&namespace)).await.unwrap();
+    let store = Store::new(engine.clone());
     let head = store.head().await.unwrap();
     assert_eq!(store.changed(&head, Duration::from_millis(50)).await.unwrap(), head);
     let bell = namespace.key("bell");
@@ -147,7 +149,7 @@ async fn a_subscription_follows_the_master() {
     store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
     let woken = timeout(LONG, waiting).await.unwrap().unwrap().unwrap();
     assert_eq!(woken, store.head().await.unwrap());
-    store.close().await;
+    engine.close().await;
 }
 
 #[tokio::test]
@@ -156,7 +158,7 @@ async fn one_sentinel_is_enough_and_a_replica_is_none() {
     let namespace = namespace(&trio);
     trio.sentinels_mut()[0].kill().await.unwrap();
     trio.sentinels()[1].pause().await.unwrap();
-    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let store = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     store.append(&Draft::many("e", 3), Atomicity::Each).await.unwrap();
     assert_eq!(store.info().await.unwrap().events, 3);
     trio.sentinels()[1].resume().unwrap();
@@ -171,7 +173,7 @@ async fn one_sentinel_is_enough_and_a_replica_is_none() {
     let words = ["SENTINEL", "MONITOR", "other", "127.0.0.1", &port.to_string(), "1"];
     let sentinel = Namespace { servers: vec![trio.sentinels()[2].url()], ..namespace.clone() };
     let _: String = sentinel.say(&words).await;
-    let failure = RedisStore::open(options).await.unwrap_err();
+    let failure = RedisEngine::open(options).await.unwrap_err();
     assert!(matches!(&failure, StorageFailure::Unavailable(_)), "{failure}");
 }
 
@@ -180,17 +182,17 @@ async fn who_cannot_be_found_is_an_error_with_its_reason() {
     let mut trio = trio().await;
     let namespace = namespace(&trio);
     let unknown = RedisOptions { url: trio.url().replace("events", "nobody"), ..namespace.options() };
-    let failure = RedisStore::open(unknown).await.unwrap_err();
+    let failure = RedisEngine::open(unknown).await.unwrap_err();
     assert!(matches!(&failure, StorageFailure::Foreign(text) if text.contains("\"nobody\"")), "{failure}");
 
     let short = RedisOptions { timeout: Duration::from_millis(700), ..namespace.options() };
-    let store = RedisStore::create(short.clone()).await.unwrap();
+    let store = Store::new(RedisEngine::create(short.clone()).await.unwrap());
     for sentinel in trio.sentinels_mut() {
         sentinel.kill().await.unwrap();
     }
     // As long as nothing changes, nobody needs them.
     store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
-    let failure = RedisStore::open(short).await.unwrap_err();
+    let failure = RedisEngine::open(short).await.unwrap_err();
     assert!(matches!(&failure, StorageFailure::Unavailable(text) if text.contains("sentinel")), "{failure}");
     for server in trio.servers_mut() {
         server.kill().await.unwrap();
@@ -215,18 +217,19 @@ async fn servers_and_sentinels_have_passwords_of_their_own() {
         let _: String = sentinel.say(&["ACL", "SETUSER", "default", "resetpass", ">other"]).await;
     }
     let options = namespace(&trio).options();
-    let refused = RedisStore::create(options.clone()).await.unwrap_err();
+    let refused = RedisEngine::create(options.clone()).await.unwrap_err();
     assert!(matches!(&refused, StorageFailure::Denied(text) if text.contains("sentinel")), "{refused}");
 
     let sentinel_password = Some("other".to_owned());
-    let store = RedisStore::create(RedisOptions { sentinel_password, ..options.clone() }).await.unwrap();
+    let store =
+        Store::new(RedisEngine::create(RedisOptions { sentinel_password, ..options.clone() }).await.unwrap());
     store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
     let wrong = RedisOptions {
         password: Some("wrong".to_owned()),
         sentinel_password: Some("other".to_owned()),
         ..options
     };
-    let refused = RedisStore::create(wrong).await.unwrap_err();
+    let refused = RedisEngine::create(wrong).await.unwrap_err();
     assert!(matches!(&refused, StorageFailure::Denied(_)), "{refused}");
 }
 
@@ -240,7 +243,8 @@ async fn a_write_whose_answer_is_lost_is_told_and_not_sent_again() {
         let _: String = sentinel.say(&words).await;
     }
     let url = trio.url().replace("master=events", "master=far");
-    let store = RedisStore::create(RedisOptions { url, ..patient(&namespace(&trio)) }).await.unwrap();
+    let store =
+        Store::new(RedisEngine::create(RedisOptions { url, ..patient(&namespace(&trio)) }).await.unwrap());
     load::answers::are_told(&store, &proxy).await;
 }
 
@@ -264,7 +268,7 @@ async fn a_user_of_the_sentinels_needs_the_rights_that_the_documentation_names()
         sentinel_password: Some("secret".to_owned()),
         ..patient(&namespace)
     };
-    let store = RedisStore::create(asker).await.unwrap();
+    let store = Store::new(RedisEngine::create(asker).await.unwrap());
     store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
     // All three are listened to.
     let since = Instant::now();
@@ -289,7 +293,7 @@ async fn servers_and_sentinels_may_speak_tls() {
     assert!(trio.url().starts_with("rediss+sentinel://"));
     let tls = Tls { ca: Some(certificates.ca.clone()), client: None };
     let options = RedisOptions { tls, timeout: LONG, ..RedisOptions::new(trio.url()) };
-    let store = RedisStore::create(options).await.unwrap();
+    let store = Store::new(RedisEngine::create(options).await.unwrap());
     store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
     let new = trio.promote().await.unwrap();
     assert_eq!(store.info().await.unwrap().events, 1);

@@ -13,7 +13,8 @@ use domain::{
 };
 use redis::{FromRedisValue, aio::MultiplexedConnection, cmd};
 use servers::{Aof, Binary, Config, MaxMemory, Server};
-use storage_redis::{RedisOptions, RedisStore, Verdict};
+use storage_redis::{RedisEngine, RedisOptions, Verdict};
+use store::Store;
 
 /// The users as the page has them.
 fn documented() -> Vec<String> {
@@ -88,7 +89,8 @@ async fn nothing_is_missing_in_several_partitions() {
 async fn nothing_is_missing(partitions: u16) {
     let server = server().await;
     let options = RedisOptions { partitions: Some(partitions), ..service(&server) };
-    let store = RedisStore::create(options).await.unwrap();
+    let engine = RedisEngine::create(options).await.unwrap();
+    let store = Store::new(engine.clone());
     let outcomes = store.append(&[event("e1"), event("e2")], Atomicity::Each).await.unwrap();
     assert!(outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Stored(_))), "{outcomes:?}");
     let due = "2020-01-01T00:00:00Z".parse().unwrap();
@@ -111,28 +113,29 @@ async fn nothing_is_missing(partitions: u16) {
     tokio::time::sleep(Duration::from_millis(100)).await;
     store.append(&[event("e4")], Atomicity::Each).await.unwrap();
     assert_ne!(waits.await.unwrap(), head);
-    let checks = store.checks().await.unwrap();
+    let checks = engine.checks().await.unwrap();
     let unwell: Vec<_> = checks.iter().filter(|check| check.verdict != Verdict::Pass).collect();
     assert!(unwell.is_empty(), "{unwell:?}");
-    store.close().await;
+    engine.close().await;
 }
 
 #[tokio::test]
 async fn the_service_may_touch_no_other_namespace() {
     let server = server().await;
     let other = RedisOptions { namespace: "other".to_owned(), ..service(&server) };
-    let refused = RedisStore::create(other.clone()).await.unwrap_err();
+    let refused = RedisEngine::create(other.clone()).await.unwrap_err();
     assert!(is_denied(&refused), "{refused}");
-    assert!(is_denied(&RedisStore::open(other).await.unwrap_err()));
+    assert!(is_denied(&RedisEngine::open(other).await.unwrap_err()));
 }
 
 #[tokio::test]
 async fn the_operator_reads_and_every_write_is_denied() {
     let server = server().await;
-    let writer = RedisStore::create(service(&server)).await.unwrap();
+    let writer = Store::new(RedisEngine::create(service(&server)).await.unwrap());
     writer.append(&[event("e1")], Atomicity::Each).await.unwrap();
     writer.save_checkpoint(checkpoint(), false).await.unwrap();
-    let store = RedisStore::open(operator(&server)).await.unwrap();
+    let engine = RedisEngine::open(operator(&server)).await.unwrap();
+    let store = Store::new(engine.clone());
     assert_eq!(store.read(&ReadRequest::new(Filter::default(), 10)).await.unwrap().events.len(), 1);
     assert_eq!(store.get(&["e1".to_owned()]).await.unwrap().len(), 1);
     assert_eq!(store.list_checkpoints().await.unwrap().len(), 1);
@@ -155,14 +158,14 @@ async fn the_operator_reads_and_every_write_is_denied() {
         store.save_checkpoint(checkpoint(), true).await.map_err(|error| error.to_string()),
         store.add_stats(&[sample]).await.map_err(|error| error.to_string()),
         store.remove_schema("t", None).await.map(drop).map_err(|error| error.to_string()),
-        RedisStore::create(operator(&server)).await.map(drop).map_err(|error| error.to_string()),
+        RedisEngine::create(operator(&server)).await.map(drop).map_err(|error| error.to_string()),
     ] {
         let text = refused.unwrap_err();
         assert!(text.contains("does not permit this"), "{text}");
     }
     assert_eq!(content(&mut owner).await, before);
 
-    let checks = store.checks().await.unwrap();
+    let checks = engine.checks().await.unwrap();
     let rights = checks.iter().find(|check| check.name == "redis-rights").unwrap();
     assert_eq!(rights.verdict, Verdict::Warn);
     assert!(rights.message.contains("can only read"), "{rights:?}");
@@ -172,7 +175,7 @@ async fn the_operator_reads_and_every_write_is_denied() {
 async fn a_right_that_is_missing_is_named_and_nothing_is_written() {
     let server = server().await;
     let mut owner = owner(&server).await;
-    let store = RedisStore::create(service(&server)).await.unwrap();
+    let store = Store::new(RedisEngine::create(service(&server)).await.unwrap());
     store.append(&[event("e1")], Atomicity::Each).await.unwrap();
     let before = content(&mut owner).await;
     for right in ["xadd", "rpush", "hset", "hsetnx", "zadd", "publish", "hdel", "fcall", "info"] {
@@ -182,7 +185,7 @@ async fn a_right_that_is_missing_is_named_and_nothing_is_written() {
             command
         };
         set("-").exec_async(&mut owner).await.unwrap();
-        let refused = RedisStore::create(service(&server)).await.unwrap_err();
+        let refused = RedisEngine::create(service(&server)).await.unwrap_err();
         assert!(is_denied(&refused), "{right}: {refused:?}");
         assert!(refused.to_string().to_lowercase().contains(right), "{right}: {refused}");
         if right == "info" {
@@ -206,7 +209,7 @@ async fn a_right_that_is_missing_is_named_and_nothing_is_written() {
 async fn a_wrong_password_is_denied_and_not_repeated() {
     let server = server().await;
     let options = RedisOptions::new(server.url_with("event-replay-service", "hunter2"));
-    let refused = RedisStore::open(options).await.unwrap_err();
+    let refused = RedisEngine::open(options).await.unwrap_err();
     assert!(is_denied(&refused), "{refused:?}");
     assert!(!format!("{refused:?}").contains("hunter2"));
 }
@@ -215,18 +218,19 @@ async fn a_wrong_password_is_denied_and_not_repeated() {
 async fn who_may_not_look_is_told_so() {
     let users = vec!["blind on >secret ~{default:*}:* &{default:*}:* -@all +hgetall +ping".to_owned()];
     let server = Server::start(&Binary::default(), &Config { users, ..Config::default() }).await.unwrap();
-    RedisStore::create(RedisOptions::new(server.url())).await.unwrap();
-    let store = RedisStore::open(RedisOptions::new(server.url_with("blind", "secret"))).await.unwrap();
-    let checks = store.checks().await.unwrap();
+    RedisEngine::create(RedisOptions::new(server.url())).await.unwrap();
+    let engine = RedisEngine::open(RedisOptions::new(server.url_with("blind", "secret"))).await.unwrap();
+    let store = Store::new(engine.clone());
+    let checks = engine.checks().await.unwrap();
     let server_check = checks.iter().find(|check| check.name == "redis-server").unwrap();
     assert_eq!(server_check.verdict, Verdict::Warn);
     assert!(server_check.message.contains("may not run INFO"), "{server_check:?}");
 }
 
 /// Starts a server with these lines and says what opening to write answers.
-async fn opened_with(config: Config) -> (Server, Result<RedisStore, StorageFailure>) {
+async fn opened_with(config: Config) -> (Server, Result<RedisEngine, StorageFailure>) {
     let server = Server::start(&Binary::default(), &config).await.unwrap();
-    let opened = RedisStore::create(RedisOptions::new(server.url())).await;
+    let opened = RedisEngine::create(RedisOptions::new(server.url())).await;
     (server, opened)
 }
 
@@ -255,7 +259,7 @@ async fn what_is_set_up_badly_is_a_warning() {
 #[tokio::test]
 async fn a_bucket_that_is_not_compact_is_seen_whatever_the_configuration_says() {
     let (server, opened) = opened_with(Config::default()).await;
-    let store = opened.unwrap();
+    let engine = opened.unwrap();
     let mut owner = owner(&server).await;
     let narrow = |entries: &str| {
         let mut command = cmd("CONFIG");
@@ -275,7 +279,7 @@ async fn a_bucket_that_is_not_compact_is_seen_whatever_the_configuration_says() 
         pipeline.exec_async(&mut owner).await.unwrap();
     }
     narrow("512").exec_async(&mut owner).await.unwrap();
-    let checks = store.checks().await.unwrap();
+    let checks = engine.checks().await.unwrap();
     let encoding = checks.iter().find(|check| check.name == "redis-encoding").unwrap();
     assert_eq!(encoding.verdict, Verdict::Warn, "{encoding:?}");
 }
@@ -283,7 +287,7 @@ async fn a_bucket_that_is_not_compact_is_seen_whatever_the_configuration_says() 
 #[tokio::test]
 async fn a_replica_is_refused_and_its_master_named() {
     let master = Server::start(&Binary::default(), &Config::default()).await.unwrap();
-    RedisStore::create(RedisOptions::new(master.url())).await.unwrap();
+    RedisEngine::create(RedisOptions::new(master.url())).await.unwrap();
     let lines = vec![format!("replicaof 127.0.0.1 {}", master.port())];
     let (_replica, opened) = opened_with(Config { lines, ..Config::default() }).await;
     let refused = opened.unwrap_err();
@@ -311,7 +315,7 @@ async fn what_is_not_ours_is_refused_and_left_alone() {
         });
         command.exec_async(&mut owner).await.unwrap();
         let before = content(&mut owner).await;
-        let refused = RedisStore::create(options(name)).await.unwrap_err();
+        let refused = RedisEngine::create(options(name)).await.unwrap_err();
         assert!(matches!(refused, StorageFailure::Foreign(_)), "{name}: {refused:?}");
         assert_eq!(content(&mut owner).await, before, "{name}");
     }
@@ -320,16 +324,16 @@ async fn what_is_not_ours_is_refused_and_left_alone() {
 #[tokio::test]
 async fn a_namespace_is_removed_whole_and_others_stay() {
     let (server, opened) = opened_with(Config::default()).await;
-    let kept = opened.unwrap();
+    let kept = Store::new(opened.unwrap());
     kept.append(&[event("e1")], Atomicity::Each).await.unwrap();
     let mut owner = owner(&server).await;
     let before = content(&mut owner).await;
     let options = RedisOptions { namespace: "other".to_owned(), ..RedisOptions::new(server.url()) };
-    assert!(!RedisStore::exists(&options).await.unwrap());
-    let other = RedisStore::create(options.clone()).await.unwrap();
-    other.append(&[event("e1")], Atomicity::Each).await.unwrap();
-    assert!(RedisStore::exists(&options).await.unwrap());
+    assert!(!RedisEngine::exists(&options).await.unwrap());
+    let other = RedisEngine::create(options.clone()).await.unwrap();
+    Store::new(other.clone()).append(&[event("e1")], Atomicity::Each).await.unwrap();
+    assert!(RedisEngine::exists(&options).await.unwrap());
     other.remove_namespace().await.unwrap();
-    assert!(!RedisStore::exists(&options).await.unwrap());
+    assert!(!RedisEngine::exists(&options).await.unwrap());
     assert_eq!(content(&mut owner).await, before);
 }

@@ -19,22 +19,23 @@ use domain::{
 };
 use harness::{Namespace, RedisHarness};
 use jiff::Timestamp;
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 
-async fn fresh() -> (Namespace, RedisStore) {
+async fn fresh() -> (Namespace, Store) {
     let namespace = RedisHarness::new().await.namespace(ManualClock::default(), Keeps::History);
-    let store = RedisStore::create(namespace.options()).await.unwrap();
+    let store = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     (namespace, store)
 }
 
-async fn findings(store: &RedisStore) -> Vec<String> {
+async fn findings(store: &Store) -> Vec<String> {
     let report = store.verify(None).await.unwrap();
     assert_eq!(report.total_findings as usize, report.findings.len());
     report.findings.into_iter().map(|finding| finding.detail).collect()
 }
 
 /// The only finding, which has all of these in it.
-async fn only_finding(store: &RedisStore, parts: &[&str]) {
+async fn only_finding(store: &Store, parts: &[&str]) {
     let found = findings(store).await;
     let [detail] = found.as_slice() else { panic!("{found:?}, not one about {parts:?}") };
     assert!(parts.iter().all(|part| detail.contains(part)), "{detail}, not about {parts:?}");
@@ -66,7 +67,7 @@ async fn content(namespace: &Namespace) -> BTreeMap<String, Vec<Vec<u8>>> {
 }
 
 /// A group `g` that has given up on the events at the first so many positions.
-async fn with_letters(store: &RedisStore, letters: u64) -> Vec<String> {
+async fn with_letters(store: &Store, letters: u64) -> Vec<String> {
     store.append(&Draft::many("e", 10), Atomicity::Each).await.unwrap();
     let spec = GroupSpec { segments: 1, ..GroupSpec::new("g") };
     let head = store.head().await.unwrap();
@@ -296,7 +297,7 @@ async fn verify_needs_no_right_that_an_operator_lacks() {
     let _: String = namespace.say(&words).await;
     let url = namespace.url.replace("redis://", &format!("redis://{user}:secret@"));
     let options = RedisOptions { namespace: namespace.name.clone(), ..RedisOptions::new(url) };
-    let operator = RedisStore::open(options).await.unwrap();
+    let operator = Store::new(RedisEngine::open(options).await.unwrap());
     assert_eq!(findings(&operator).await, [""; 0]);
     let order = namespace.key("dl:order");
     let _: i64 = namespace.say(&["ZADD", &order, "0", "8000000000000000:stranger"]).await;
@@ -308,7 +309,7 @@ async fn verify_needs_no_right_that_an_operator_lacks() {
 async fn verify_finds_nothing_beside_others_who_schedule_and_give_up() {
     let (namespace, store) = fresh().await;
     let ids = with_letters(&store, 10).await;
-    let other = RedisStore::create(namespace.options()).await.unwrap();
+    let other = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     let busy = tokio::spawn(async move {
         for n in 0..150 {
             let due: Timestamp = "2020-01-01T00:00:00Z".parse().unwrap();

@@ -218,7 +218,7 @@ local function write_batch(keys, args, meta, batch)
     return { 'known', unpack(known) }
   end
   if not post(keys, args, batch) then
-    return { 'unsure' }
+    return { 'stale' }
   end
   add_to_lists(keys, args, batch)
   if meta.chunk ~= args[2] then
@@ -237,7 +237,7 @@ end
 -- KEYS: meta, log of the chunk, chunks, directory of the chunk, long lists, those of each short term, bucket of each event.
 -- ARGV: now in microseconds or '', chunk, level, split, count of events, count of long lists, kind of each short term,
 -- bytes, channel; then (json, head, digest) of each event, (field, indices) of each long list, (digest, indices) of each
--- short term; then a guarded write that goes with it, or nothing.
+-- short term; then kinds, program and data of a transaction that goes with it, or nothing.
 local function append(keys, args)
   -- What a right is lacking for is taken back, so these are the rights that must be there.
   may(keys[1], 'HSET', 'HDEL', 'LTRIM', 'ZADD')
@@ -269,12 +269,12 @@ local function append(keys, args)
   for i = 1, n do
     batch.sequences[i] = text(base + i)
   end
-  local also, also_args = nil, batch.short_args + 2 * #kinds
-  if #args > also_args then
-    also = parse(keys, args, also_args + 1)
-    local refused = refusal(also)
-    if refused then
-      return { 'refused', refused }
+  local with, with_args = nil, batch.short_args + 2 * #kinds
+  if #args > with_args then
+    with = planned(keys, batch.id_keys + n, args[with_args + 1], args[with_args + 2], args, with_args + 3)
+    local outcome = judged(with, meta.epoch)[1]
+    if type(outcome) == 'number' and outcome < 0 then
+      return { 'refused', -outcome }
     end
   end
 
@@ -286,7 +286,7 @@ local function append(keys, args)
       local why = string.gsub(tostring(instead), '^user_function:%d+: ', '')
       return { err = why }
     end
-    if instead[1] == 'unsure' then
+    if instead[1] == 'stale' then
       instead[2] = standing(keys, args, batch)
     end
     return instead
@@ -294,8 +294,8 @@ local function append(keys, args)
   local fields = text(tonumber(meta.fields) + n + batch.fresh)
   redis.call('HSET', keys[1], 'head', batch.sequences[n], 'chunk', args[2], 'stored', text(stored), 'fields', fields,
     'events', text(tonumber(meta.events) + n), 'bytes', text(tonumber(meta.bytes) + tonumber(args[8])))
-  if also then
-    perform(also)
+  if with then
+    perform(with)
   end
   redis.call('PUBLISH', args[9], batch.sequences[n])
   return { 'ok', base, stored, tonumber(fields), tonumber(meta.epoch), batch.has }

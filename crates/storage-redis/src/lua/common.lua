@@ -1,7 +1,7 @@
 #!lua name=event_replay_VERSION
 -- What every function of the library needs. All keys that a call touches are declared by its caller.
 
-local LAYOUT = '1'
+local LAYOUT = '2'
 local CHUNK = 131072
 -- Positions that a short term keeps in its bucket, and what stands there once they have a list of their own.
 local SHORT = 10
@@ -102,4 +102,15 @@ end
 
 local function moved(meta)
   return { 'moved', tonumber(meta.head), tonumber(meta.level), tonumber(meta.split), tonumber(meta.epoch) }
+end
+
+-- The state as far as a write of rows needs it, with the log epoch raised where that is due.
+local function load_briefly(key)
+  local values, now = redis.call('HMGET', key, 'layout', 'epoch', 'run', 'history', 'level', 'split'), identity()
+  if values[1] == LAYOUT and values[3] == now.run and values[4] == now.history then
+    return { epoch = values[2], level = values[5], split = values[6] }
+  end
+  local meta = load(key)
+  raised(key, meta)
+  return meta
 end

@@ -37,32 +37,20 @@ local function held(log, base, offsets, from, to)
   return fields
 end
 
--- KEYS: meta, then (log, counts) of each chunk. ARGV: the instant in microseconds, then (chunk, packed offsets) of each.
-local function replayed(keys, args)
-  may(keys[1], 'HSET')
-  load(keys[1])
-  for k = 2, #keys, 2 do
-    must_be(keys[k], 'stream')
-    must_be(keys[k + 1], 'hash')
-  end
-  for k = 2, #keys, 2 do
-    local counts, base, offsets = keys[k + 1], tonumber(args[k]) * CHUNK, args[k + 1]
-    for from = 1, #offsets, 4 * 400 do
-      local fields = held(keys[k], base, offsets, from, math.min(from + 4 * 400 - 1, #offsets))
-      if #fields > 0 then
-        local known, values = redis.call('HMGET', counts, unpack(fields)), {}
-        local behind = ':' .. args[1]
-        local once = '1' .. behind
-        for i = 1, #fields do
-          local before = known[i] and tonumber(string.match(known[i], '^%d+'))
-          values[2 * i - 1] = fields[i]
-          values[2 * i] = before and text(math.min(before + 1, MOST_REPLAYS)) .. behind or once
-        end
-        redis.call('HSET', counts, unpack(values))
+-- Raises the counts of events by one. `offsets` are their places in the chunk, four bytes each; `at` is the instant, in
+-- nanoseconds.
+local function count_replay(log, counts, chunk, offsets, at)
+  local base, behind = tonumber(chunk) * CHUNK, ':' .. at
+  for from = 1, #offsets, 4 * 400 do
+    local fields = held(log, base, offsets, from, math.min(from + 4 * 400 - 1, #offsets))
+    if #fields > 0 then
+      local known, values = redis.call('HMGET', counts, unpack(fields)), {}
+      for i = 1, #fields do
+        local before = known[i] and tonumber(string.match(known[i], '^%d+'))
+        values[2 * i - 1] = fields[i]
+        values[2 * i] = text(math.min((before or 0) + 1, MOST_REPLAYS)) .. behind
       end
+      redis.call('HSET', counts, unpack(values))
     end
   end
-  return { 'ok' }
 end
-
-redis.register_function('er_replayed_VERSION', replayed)

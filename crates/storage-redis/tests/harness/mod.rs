@@ -16,10 +16,14 @@ use std::{
 
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use conformance::{Faults, Harness, ManualClock, Storage, Stores};
-use domain::{Position, ports::Keeps};
+use conformance::{EngineHarness, EngineStorage, Faults, Harness, ManualClock, Storage, Stores};
+use domain::{
+    Position,
+    ports::{Keeps, StorageEngine},
+};
 use servers::{Binary, Cluster, Config, Server};
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 use tokio::sync::OnceCell;
 
 /// One server of each program for the tests of a process: it is made by the first, and ends when the process does.
@@ -117,7 +121,29 @@ impl Namespace {
 #[async_trait]
 impl Storage for Namespace {
     async fn open(&self) -> Arc<dyn Stores> {
-        Arc::new(RedisStore::create(self.options()).await.unwrap())
+        Arc::new(Store::new(RedisEngine::create(self.options()).await.unwrap()))
+    }
+
+    fn faults(&self) -> Option<&dyn Faults> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl EngineHarness for RedisHarness {
+    fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
+    async fn fresh(&self, clock: ManualClock) -> Box<dyn EngineStorage> {
+        Box::new(self.namespace(clock, Keeps::History))
+    }
+}
+
+#[async_trait]
+impl EngineStorage for Namespace {
+    async fn open(&self) -> Arc<dyn StorageEngine> {
+        Arc::new(RedisEngine::create(self.options()).await.unwrap())
     }
 
     fn faults(&self) -> Option<&dyn Faults> {

@@ -7,7 +7,7 @@ use domain::{
     ports::{EventStore as _, StatSample, StatsStore as _, StatsStoreError},
 };
 use servers::{Direction, Proxy};
-use storage_redis::RedisStore;
+use store::Store;
 use tokio::time::sleep;
 
 /// A write that adds: done twice, it shows.
@@ -15,13 +15,13 @@ fn sample() -> [StatSample; 1] {
     [StatSample { minute: 1, name: "n".to_owned(), label: "l".to_owned(), count: 1, sum: 0 }]
 }
 
-async fn counted(store: &RedisStore) -> u64 {
+async fn counted(store: &Store) -> u64 {
     store.stats(None).await.unwrap().iter().map(|sample| sample.count).sum()
 }
 
 /// Holds a store, which reaches its master through a proxy, to this: a write whose answer is lost is told and not sent again;
 /// a read is repeated; what could not even be sent is sent when there is somebody to take it.
-pub(crate) async fn are_told(store: &RedisStore, proxy: &Proxy) {
+pub(crate) async fn are_told(store: &Store, proxy: &Proxy) {
     store.add_stats(&sample()).await.unwrap();
     assert_eq!(counted(store).await, 1);
 

@@ -25,7 +25,8 @@ use domain::{
     Event, Filter, StorageFailure,
     ports::{AppendOutcome, Atomicity, EventStore as _, EventStoreError, ReadRequest},
 };
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::harness::Namespace;
@@ -100,7 +101,7 @@ impl Load {
             tasks: JoinSet::new(),
         };
         for writer in 0..WRITERS {
-            let store = RedisStore::create(options.clone()).await.unwrap();
+            let store = Store::new(RedisEngine::create(options.clone()).await.unwrap());
             let (stop, books) = (load.stop.clone(), load.books.clone());
             let (answered, walks) = (load.answered.clone(), load.walks.clone());
             load.tasks.spawn(async move {
@@ -134,7 +135,7 @@ impl Load {
                 }
             });
         }
-        let store = RedisStore::open(options.clone()).await.unwrap();
+        let store = Store::new(RedisEngine::open(options.clone()).await.unwrap());
         let (stop, walks, books) = (load.stop.clone(), load.walks.clone(), load.books.clone());
         load.tasks.spawn(async move {
             while !stop.load(Ordering::Relaxed) {
@@ -199,7 +200,7 @@ impl Load {
 }
 
 /// Appends until that is answered.
-async fn appended(store: &RedisStore, events: &[Event], answers: Answers) -> Vec<AppendOutcome> {
+async fn appended(store: &Store, events: &[Event], answers: Answers) -> Vec<AppendOutcome> {
     for _ in 0..100 {
         match store.append(events, Atomicity::Each).await {
             Ok(outcomes) => return outcomes,
@@ -214,14 +215,14 @@ async fn appended(store: &RedisStore, events: &[Event], answers: Answers) -> Vec
 }
 
 /// Reads the log from one end to the other, by pages; and what is of a type. How many events there are, where it came to the end.
-async fn walk(store: &RedisStore, answers: Answers) -> Option<usize> {
+async fn walk(store: &Store, answers: Answers) -> Option<usize> {
     let all = walk_one(store, answers, Filter::default()).await;
     walk_one(store, answers, Filter { types: vec![domain::TypePattern::new("b")], ..Filter::default() })
         .await;
     all
 }
 
-async fn walk_one(store: &RedisStore, answers: Answers, filter: Filter) -> Option<usize> {
+async fn walk_one(store: &Store, answers: Answers, filter: Filter) -> Option<usize> {
     let mut request = ReadRequest::new(filter, 200);
     let (mut before, mut found) = (None, 0);
     loop {
@@ -250,7 +251,7 @@ async fn walk_one(store: &RedisStore, answers: Answers, filter: Filter) -> Optio
 }
 
 /// Looks up events that were answered as stored, by their ids and by their user. As long as nothing can be lost, they are found.
-async fn look_up(store: &RedisStore, answers: Answers, asked: &[String]) {
+async fn look_up(store: &Store, answers: Answers, asked: &[String]) {
     for ids in asked.chunks(3) {
         let found = match store.get(ids).await {
             Ok(found) => found,

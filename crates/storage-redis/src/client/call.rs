@@ -1,0 +1,283 @@
+//! A call on its way to one of several servers: sent so that a slot which is being moved is no obstacle, and what its failure
+//! means for a further try.
+
+use domain::StorageFailure;
+use redis::{
+    Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection,
+};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    client::{
+        failure::{self, Intent},
+        node::Node,
+        slot,
+    },
+    server::functions,
+};
+
+/// What is sent in one round trip.
+#[derive(Clone, Copy)]
+pub(crate) enum Call<'a> {
+    /// A command.
+    One(&'a Cmd),
+    /// A command that names no key, for the server of a slot.
+    Near(&'a Cmd, u16),
+    /// A call of a function of the library.
+    Function(&'a Cmd),
+    /// A call of a function of the library, and a command that waits until something has become of it: on a connection of
+    /// their own.
+    Waiting(&'a Cmd, &'a Cmd),
+    /// Commands that change nothing.
+    All(&'a Pipeline),
+}
+
+/// The time that a try of a call has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Time {
+    /// The call is not sent any more after this: the answer might come too late, and a write would be one that may have been
+    /// done.
+    pub(crate) sent_by: Instant,
+    /// No caller waits any longer.
+    pub(crate) deadline: Instant,
+}
+
+/// Why a call came to nothing, and what to do about it.
+#[derive(Debug)]
+pub(crate) enum CallError {
+    /// It will come to nothing again, or may have been done: the caller is told.
+    Settled(StorageFailure),
+    /// It was not done: the slot is on its way.
+    Wait(StorageFailure),
+    /// It was not done, or can be repeated: this server is not, or no longer, the one to ask.
+    Elsewhere(StorageFailure),
+    /// It was not done: the slot has moved to this address.
+    Moved(String, StorageFailure),
+    /// It was not done: the key is at this address already, and the rest of its slot on the way there.
+    Ask(String, StorageFailure),
+}
+
+impl<'a> Call<'a> {
+    /// The slot it names; none where it names no key.
+    pub(crate) fn slot(self) -> Option<u16> {
+        match self {
+            Self::Near(_, slot) => Some(slot),
+            Self::One(command) | Self::Function(command) | Self::Waiting(command, _) => {
+                slot::of_command(command)
+            }
+            Self::All(pipeline) => slot::of_pipeline(pipeline),
+        }
+    }
+
+    /// Whether its keys lie in one slot.
+    pub(crate) fn is_of_one_slot(self) -> bool {
+        match self {
+            Self::Near(..) => true,
+            Self::One(command) | Self::Function(command) | Self::Waiting(command, _) => {
+                slot::is_one([command])
+            }
+            Self::All(pipeline) => slot::is_one(pipeline.cmd_iter()),
+        }
+    }
+
+    /// Sends it, and answers what each of its commands answered, errors of the server among them only for [`Call::All`].
+    ///
+    /// A server that is `asked` serves a key of a slot that is on its way to it, and only to who says so right before: both
+    /// go in one piece, since others use the same connection.
+    pub(crate) async fn send(
+        self,
+        node: &Node,
+        asked: bool,
+        intent: Intent,
+        Time { sent_by, deadline }: Time,
+    ) -> Result<Vec<Value>, CallError> {
+        let connected = timeout_at(deadline, self.connection(node)).await;
+        let (number, mut connection) = match connected {
+            Ok(Ok(connected)) => connected,
+            // Nothing was sent.
+            Ok(Err(failure @ (StorageFailure::Unavailable(_) | StorageFailure::Busy { .. }))) => {
+                return Err(CallError::Elsewhere(node.named(failure)));
+            }
+            Ok(Err(failure)) => return Err(CallError::Settled(failure)),
+            Err(_) => {
+                let text = format!("connecting to {} timed out", node.address());
+                return Err(CallError::Elsewhere(StorageFailure::Unavailable(text)));
+            }
+        };
+        if Instant::now() > sent_by {
+            let text = format!("the deadline passed before {} answered", node.address());
+            return Err(CallError::Elsewhere(StorageFailure::Unavailable(text)));
+        }
+        let mut answer = self.sent(&mut connection, asked, deadline).await;
+        let mut intent = intent;
+        if matches!(self, Self::Function(_) | Self::Waiting(..))
+            && answer.as_ref().is_err_and(functions::is_unknown)
+        {
+            answer = match within(deadline, functions::load(&mut connection)).await {
+                Ok(()) => self.sent(&mut connection, asked, deadline).await,
+                // Whatever became of the library, the function was not called.
+                Err(error) => {
+                    intent = Intent::Read;
+                    Err(error)
+                }
+            };
+        }
+        if matches!(self, Self::Waiting(..)) && answer.is_ok() {
+            node.give_back(connection);
+        }
+        answer.map_err(|error| {
+            if failure::ends_connection(&error) {
+                node.drop_connection(number);
+            }
+            match CallError::of(&error, intent) {
+                CallError::Elsewhere(failure) => CallError::Elsewhere(node.named(failure)),
+                CallError::Settled(failure) => CallError::Settled(node.named(failure)),
+                trouble => trouble,
+            }
+        })
+    }
+
+    /// The connection that it goes over, and its number.
+    async fn connection(self, node: &Node) -> Result<(u64, MultiplexedConnection), StorageFailure> {
+        match self {
+            // No other call has it, so it needs no number to be dropped by.
+            Self::Waiting(..) => Ok((0, node.own_connection().await?)),
+            _ => node.connected().await,
+        }
+    }
+
+    async fn sent(
+        self,
+        connection: &mut MultiplexedConnection,
+        asked: bool,
+        deadline: Instant,
+    ) -> RedisResult<Vec<Value>> {
+        match self {
+            Self::One(command) | Self::Near(command, _) | Self::Function(command) if asked => {
+                let mut both = Pipeline::with_capacity(2);
+                both.cmd("ASKING").add_command(command.clone());
+                let mut values = within(deadline, connection.send_packed_commands(&both, 0, 2)).await?;
+                let value = values.pop().unwrap_or(Value::Nil).extract_error()?;
+                Ok(vec![value])
+            }
+            Self::One(command) | Self::Near(command, _) | Self::Function(command) => {
+                let value = within(deadline, connection.send_packed_command(command)).await?;
+                Ok(vec![value.extract_error()?])
+            }
+            Self::Waiting(command, wait) => {
+                let mut all = Pipeline::with_capacity(3);
+                if asked {
+                    all.cmd("ASKING");
+                }
+                all.add_command(command.clone()).add_command(wait.clone());
+                let values = within(deadline, connection.send_packed_commands(&all, 0, all.len())).await?;
+                values.into_iter().skip(usize::from(asked)).map(Value::extract_error).collect()
+            }
+            Self::All(pipeline) if asked => {
+                let mut all = Pipeline::with_capacity(2 * pipeline.len());
+                for command in pipeline.cmd_iter() {
+                    all.cmd("ASKING").add_command(command.clone());
+                }
+                let values = within(deadline, connection.send_packed_commands(&all, 0, all.len())).await?;
+                Ok(values.into_iter().skip(1).step_by(2).collect())
+            }
+            Self::All(pipeline) => {
+                within(deadline, connection.send_packed_commands(pipeline, 0, pipeline.len())).await
+            }
+        }
+    }
+}
+
+/// What a server answers before a deadline. A connection that is silent until then is as good as lost.
+async fn within<T>(deadline: Instant, answer: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+    match timeout_at(deadline, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time").into()),
+    }
+}
+
+impl CallError {
+    /// What the error of a call that was sent means.
+    pub(crate) fn of(error: &RedisError, intent: Intent) -> Self {
+        let failure = failure::redis(error, intent);
+        match error.kind() {
+            ErrorKind::Server(kind) => match kind {
+                ServerErrorKind::Moved | ServerErrorKind::Ask => {
+                    let Some((address, _)) = error.redirect_node() else { return Self::Elsewhere(failure) };
+                    let failure = StorageFailure::Unavailable(error.to_string());
+                    match kind {
+                        ServerErrorKind::Ask => Self::Ask(address.to_owned(), failure),
+                        _ => Self::Moved(address.to_owned(), failure),
+                    }
+                }
+                ServerErrorKind::TryAgain => Self::Wait(failure),
+                ServerErrorKind::ClusterDown
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::ReadOnly
+                | ServerErrorKind::BusyLoading => Self::Elsewhere(failure),
+                _ => Self::Settled(failure),
+            },
+            // Refused before it was begun: a master that has lost its replicas may be about to be one itself.
+            ErrorKind::Extension if matches!(error.code(), Some("NOREPLICAS" | "UNBLOCKED")) => {
+                Self::Elsewhere(StorageFailure::Unavailable(error.to_string()))
+            }
+            _ => match failure {
+                StorageFailure::Unavailable(_) => Self::Elsewhere(failure),
+                _ => Self::Settled(failure),
+            },
+        }
+    }
+
+    /// What the caller is told where there is no more time.
+    pub(crate) fn failure(self) -> StorageFailure {
+        match self {
+            Self::Settled(failure)
+            | Self::Wait(failure)
+            | Self::Elsewhere(failure)
+            | Self::Moved(_, failure)
+            | Self::Ask(_, failure) => failure,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a test's way to fail")]
+mod tests {
+    use super::*;
+
+    fn of(line: &str, intent: Intent) -> CallError {
+        let error = redis::parse_redis_value(line.as_bytes()).unwrap().extract_error().unwrap_err();
+        CallError::of(&error, intent)
+    }
+
+    #[test]
+    fn what_was_not_done_is_tried_again_and_what_may_have_been_is_told() {
+        for intent in [Intent::Read, Intent::Write] {
+            let CallError::Moved(to, _) = of("-MOVED 5 [::1]:7\r\n", intent) else { panic!("{intent:?}") };
+            assert_eq!(to, "[::1]:7");
+            let CallError::Ask(to, _) = of("-ASK 5 one:7\r\n", intent) else { panic!("{intent:?}") };
+            assert_eq!(to, "one:7");
+            let trouble = of("-TRYAGAIN Multiple keys\r\n", intent);
+            assert!(matches!(trouble, CallError::Wait(StorageFailure::Unavailable(_))), "{trouble:?}");
+            for code in ["READONLY", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "NOREPLICAS", "UNBLOCKED"] {
+                let trouble = of(&format!("-{code} and so on\r\n"), intent);
+                assert!(
+                    matches!(trouble, CallError::Elsewhere(StorageFailure::Unavailable(_))),
+                    "{trouble:?}"
+                );
+            }
+            let settled = of("-OOM command not allowed\r\n", intent);
+            assert!(matches!(settled, CallError::Settled(StorageFailure::Full(_))), "{settled:?}");
+            assert!(matches!(of("-WRONGTYPE Operation\r\n", intent), CallError::Settled(_)));
+        }
+        let lost = RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+        assert!(matches!(
+            CallError::of(&lost, Intent::Read),
+            CallError::Elsewhere(StorageFailure::Unavailable(_))
+        ));
+        assert!(matches!(
+            CallError::of(&lost, Intent::Write),
+            CallError::Settled(StorageFailure::Unknown(_))
+        ));
+    }
+}

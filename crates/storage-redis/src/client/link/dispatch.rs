@@ -1,0 +1,314 @@
+//! Carrying a call to where it is to be: tried again, and sent on, for as long as there is time.
+
+use std::{sync::Arc, time::Duration};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use domain::StorageFailure;
+use redis::{Cmd, Pipeline, Value};
+use tokio::time::{Instant, sleep};
+
+use super::{Link, Way, without_errors};
+use crate::{
+    client::{
+        call::{Call, CallError, Time},
+        cluster::Cluster,
+        failure::Intent,
+        node::Node,
+        sentinel::Sentinels,
+        slot,
+    },
+    index::term_lookup::SLOT_ON_ITS_WAY,
+};
+
+/// The shortest and the longest pause between two tries of a call.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+/// How often a call is sent on at once: nodes that disagree could send it to each other for ever.
+const SENT_ON: u32 = 5;
+/// What part of its time a write keeps for the answer, as its divisor.
+const FOR_ANSWER: u32 = 10;
+
+impl Link {
+    /// Sends a call to the server that is to have it, as often as it takes.
+    pub(super) async fn dispatch(
+        &self,
+        call: Call<'_>,
+        intent: Intent,
+    ) -> Result<Vec<Value>, StorageFailure> {
+        debug_assert!(call.is_of_one_slot(), "a call names keys of several slots");
+        let slot = call.slot().unwrap_or(self.home);
+        let (deadline, full_timeout) = self.unreachable_slots.deadline(slot, self.timeout);
+        let mut tries = OptimisticRetry::new(deadline, intent);
+        loop {
+            let tried = match &self.way {
+                Way::Cluster(cluster) => self.in_cluster(cluster, slot, call, intent, tries.time).await,
+                Way::Sentinel(sentinels) => at_master(sentinels, call, intent, tries.time).await,
+                Way::Server(node) => call.send(node, false, intent, tries.time).await,
+            };
+            match tried {
+                Ok(values) => {
+                    self.unreachable_slots.reached(slot);
+                    return Ok(values);
+                }
+                Err(trouble) => {
+                    self.disturb();
+                    if let CallError::Settled(failure) = trouble {
+                        return Err(failure);
+                    }
+                    // A slot that is on its way is within reach.
+                    let is_out_of_reach = matches!(trouble, CallError::Elsewhere(_));
+                    if let Err(failure) = tries.again(trouble).await {
+                        if full_timeout && is_out_of_reach {
+                            self.unreachable_slots.give_up(slot);
+                        }
+                        return Err(failure);
+                    }
+                }
+            }
+        }
+    }
+
+    /// OptimisticRetry the node that serves a slot, and the one that the slot is on its way to.
+    async fn in_cluster(
+        &self,
+        cluster: &Cluster,
+        slot: u16,
+        call: Call<'_>,
+        intent: Intent,
+        time: Time,
+    ) -> Result<Vec<Value>, CallError> {
+        let node = cluster.node(slot, time.deadline).await.map_err(CallError::unfound)?;
+        let answer = match call {
+            Call::All(commands) => self.all_in_cluster(cluster, &node, commands, time).await,
+            _ => match call.send(&node, false, intent, time).await {
+                Err(CallError::Ask(address, _)) => {
+                    let other = cluster.at(&address, &node).map_err(CallError::Settled)?;
+                    call.send(&other, true, intent, time).await.map_err(CallError::on_the_way)
+                }
+                answer => answer,
+            },
+        };
+        match &answer {
+            Err(CallError::Moved(address, _)) => {
+                cluster.learn(slot, address, &node).map_err(CallError::Settled)?;
+            }
+            Err(CallError::Elsewhere(_) | CallError::Settled(StorageFailure::Unknown(_))) => {
+                cluster.doubt(slot, &node);
+            }
+            _ => {}
+        }
+        answer
+    }
+
+    /// Reads of a slot that is on its way: what the node does not have any more is asked of the other one. The answers must be
+    /// as if they had been given one after the other, so they are asked for again until they are the same twice, where some came
+    /// from here and some from there.
+    async fn all_in_cluster(
+        &self,
+        cluster: &Cluster,
+        node: &Arc<Node>,
+        commands: &Pipeline,
+        time: Time,
+    ) -> Result<Vec<Value>, CallError> {
+        let mut before = None;
+        loop {
+            let mut values = Call::All(commands).send(node, false, Intent::Read, time).await?;
+            let (mut gone, mut to) = (Vec::new(), None);
+            for ((at, value), command) in values.iter().enumerate().zip(commands.cmd_iter()) {
+                let Value::ServerError(error) = value else { continue };
+                match CallError::of(&error.clone().into(), Intent::Read).with(command) {
+                    CallError::Ask(address, _) => {
+                        gone.push(at);
+                        to = Some(address);
+                    }
+                    trouble => return Err(trouble),
+                }
+            }
+            let Some(to) = to else { return Ok(values) };
+            self.disturb();
+            let other = cluster.at(&to, node).map_err(CallError::Settled)?;
+            let mut asked = Pipeline::with_capacity(gone.len());
+            for (at, command) in commands.cmd_iter().enumerate() {
+                if gone.binary_search(&at).is_ok() {
+                    asked.add_command(command.clone());
+                }
+            }
+            let found = Call::All(&asked).send(&other, true, Intent::Read, time).await;
+            for (at, value) in gone.iter().zip(found.map_err(CallError::on_the_way)?) {
+                let value = value
+                    .extract_error()
+                    .map_err(|error| CallError::of(&error, Intent::Read).on_the_way())?;
+                if let Some(place) = values.get_mut(*at) {
+                    *place = value;
+                }
+            }
+            if gone.len() == commands.len() || before.as_ref() == Some(&values) {
+                return Ok(values);
+            }
+            before = Some(values);
+        }
+    }
+}
+
+/// OptimisticRetry the master that the sentinels name.
+async fn at_master(
+    sentinels: &Arc<Sentinels>,
+    call: Call<'_>,
+    intent: Intent,
+    time: Time,
+) -> Result<Vec<Value>, CallError> {
+    let node = sentinels.node(time.deadline).await.map_err(CallError::unfound)?;
+    let sent = call.send(&node, false, intent, time).await;
+    let answer =
+        sent.and_then(|values| without_errors(values).map_err(|error| CallError::of(&error, intent)));
+    // A write that may have been done is not repeated, and its server is in doubt all the same.
+    if let Err(CallError::Elsewhere(_) | CallError::Settled(StorageFailure::Unknown(_))) = &answer {
+        sentinels.doubt(&node);
+    }
+    answer
+}
+
+impl CallError {
+    /// It is not known which server to ask.
+    fn unfound(failure: StorageFailure) -> Self {
+        match failure {
+            StorageFailure::Unavailable(_) | StorageFailure::Busy { .. } => Self::Elsewhere(failure),
+            _ => Self::Settled(failure),
+        }
+    }
+
+    /// CallError of a command of several. A look-up by a function comes to nothing until the slot has arrived, and need not wait
+    /// for that.
+    fn with(self, command: &Cmd) -> Self {
+        match self {
+            Self::Ask(..) | Self::Wait(_) if slot::is_look_up(command) => {
+                Self::Settled(StorageFailure::Unavailable(SLOT_ON_ITS_WAY.to_owned()))
+            }
+            other => other,
+        }
+    }
+
+    /// CallError of the node that a slot is on its way to: where it is not that any more, who knows is the node that had it.
+    fn on_the_way(self) -> Self {
+        match self {
+            Self::Settled(_) => self,
+            other => Self::Wait(other.failure()),
+        }
+    }
+}
+
+/// The tries of a call.
+struct OptimisticRetry {
+    time: Time,
+    /// How much of the time is kept for the answer to a try that is not the first.
+    for_answer: Duration,
+    pauses: ExponentialBackoff,
+    sent_on: u32,
+    /// What came of the try before this one.
+    before: Option<StorageFailure>,
+}
+
+impl OptimisticRetry {
+    /// The first try has all the time. Others of a write are not begun when it may be too short for an answer: what was
+    /// certainly not done so far would become what may have been.
+    fn new(deadline: Instant, intent: Intent) -> Self {
+        let pauses = ExponentialBuilder::new().with_min_delay(PAUSES.0).with_max_delay(PAUSES.1);
+        let pauses = pauses.with_jitter().without_max_times().build();
+        let for_answer = match intent {
+            Intent::Read => Duration::ZERO,
+            Intent::Write => (deadline - Instant::now()) / FOR_ANSWER,
+        };
+        Self { time: Time { sent_by: deadline, deadline }, for_answer, pauses, sent_on: 0, before: None }
+    }
+
+    /// Waits until it is time for another try.
+    ///
+    /// # Errors
+    /// Where there is none, with what came of the last one.
+    async fn again(&mut self, trouble: CallError) -> Result<(), StorageFailure> {
+        self.time.sent_by = self.time.deadline - self.for_answer;
+        let is_moved = matches!(trouble, CallError::Moved(..));
+        let failure = trouble.failure();
+        if is_moved && self.sent_on < SENT_ON {
+            self.sent_on += 1;
+            self.before = Some(failure);
+            return Ok(());
+        }
+        let pause = self.pauses.next().unwrap_or(PAUSES.1);
+        let now = Instant::now();
+        if now + pause >= self.time.sent_by {
+            // A try that was cut off by the end of the time says less than the one before it.
+            return Err(self.before.take().filter(|_| now >= self.time.sent_by).unwrap_or(failure));
+        }
+        self.before = Some(failure);
+        sleep(pause).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is a test's way to fail")]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+        task::{JoinHandle, JoinSet},
+    };
+
+    use super::*;
+    use crate::options::RedisOptions;
+
+    /// How long the node below takes to refuse a call.
+    const REFUSED_AFTER: Duration = Duration::from_millis(100);
+
+    /// The only node of a cluster that is down: whatever is asked of it is refused after a while.
+    async fn refusing_node() -> (u16, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let node = tokio::spawn(async move {
+            let mut callers = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                callers.spawn(refuse(stream, port));
+            }
+        });
+        (port, node)
+    }
+
+    async fn refuse(mut stream: TcpStream, port: u16) {
+        let mut bytes = [0; 4096];
+        while let Ok(read @ 1..) = stream.read(&mut bytes).await {
+            let asked = String::from_utf8_lossy(&bytes[..read]).into_owned();
+            let answer = if asked.contains("SLOTS") {
+                format!("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:{port}\r\n")
+            } else if asked.contains("FCALL") {
+                sleep(REFUSED_AFTER).await;
+                "-CLUSTERDOWN The cluster is down\r\n".to_owned()
+            } else {
+                // What a client says of itself when it comes, a command or two at once.
+                "+OK\r\n".repeat(asked.matches('*').count())
+            };
+            if stream.write_all(answer.as_bytes()).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    /// A try that is begun when there is no time for its answer would make out of what was certainly not done something that
+    /// may have been.
+    #[tokio::test]
+    async fn a_write_that_was_refused_to_the_end_was_not_done() {
+        let (port, node) = refusing_node().await;
+        let mut callers = JoinSet::new();
+        for at in 0..16 {
+            let timeout = Duration::from_millis(5000 + 10 * at);
+            let options =
+                RedisOptions { timeout, ..RedisOptions::new(format!("redis+cluster://127.0.0.1:{port}")) };
+            let link = Link::new(&options, "{a}").unwrap();
+            callers.spawn(async move { link.call("append", &["{a}1".to_owned()], &["1"]).await });
+        }
+        for answer in callers.join_all().await {
+            let failure = answer.unwrap_err();
+            assert!(matches!(failure, StorageFailure::Unavailable(_)), "{failure}");
+        }
+        node.abort();
+    }
+}

@@ -1,0 +1,225 @@
+//! A handle on one partition, and what it remembers of it.
+
+use std::sync::Arc;
+
+use domain::{Position, StorageFailure, StoreId, ports::Keeps};
+use jiff::Timestamp;
+use redis::{FromRedisValue, Pipeline, Value};
+
+use crate::{
+    client::{failure::unexpected_reply, link::Link},
+    engine::{
+        keys::Keys,
+        last_known::{Known, LastKnown},
+        state::{State, micros},
+    },
+    index::{hints::Hints, lookup::Dictionary, term_lookup::Finding},
+    log::compress::Compression,
+    options::RedisOptions,
+    server::{aof_rewrite::AofRewrite, copies::Counts},
+};
+
+/// One partition of a namespace. Clones are handles on the same connection.
+#[derive(Clone)]
+pub(crate) struct Partition {
+    inner: Arc<Inner>,
+}
+
+/// What all partitions of a store have in common: how to reach the server.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) options: Arc<RedisOptions>,
+    pub(crate) link: Arc<Link>,
+    pub(crate) aof_rewrite: Arc<AofRewrite>,
+    /// Whether the store was opened to be written to.
+    pub(crate) writes: bool,
+}
+
+struct Inner {
+    shared: Shared,
+    keys: Keys,
+    number: u16,
+    store: StoreId,
+    keeps: Keeps,
+    compression: Compression,
+    known: LastKnown,
+    hints: Hints,
+    finding: Finding,
+    counts: Counts,
+}
+
+impl Partition {
+    /// A handle on the partition of this number whose state was read.
+    pub(crate) fn new(shared: Shared, keys: Keys, number: u16, state: &State) -> Self {
+        let inner = Inner {
+            shared,
+            keys,
+            number,
+            store: state.store,
+            keeps: state.keeps,
+            compression: Compression::new(state.compression),
+            known: LastKnown::new(state),
+            hints: Hints::default(),
+            finding: Finding::default(),
+            counts: Counts::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The position of a sequence.
+    pub(crate) fn position(&self, sequence: u64) -> Position {
+        Position::new(self.inner.number, sequence)
+    }
+
+    pub(crate) fn number(&self) -> u16 {
+        self.inner.number
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.inner.shared.link
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.inner.keys
+    }
+
+    pub(crate) fn options(&self) -> &RedisOptions {
+        &self.inner.shared.options
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.inner.counts
+    }
+
+    pub(crate) fn compression(&self) -> &Compression {
+        &self.inner.compression
+    }
+
+    /// What this handle remembers of terms.
+    pub(crate) fn hints(&self) -> &Hints {
+        &self.inner.hints
+    }
+
+    /// What may be asked of the dictionary.
+    pub(crate) fn dictionary(&self) -> Dictionary<'_> {
+        Dictionary::of(self)
+    }
+
+    pub(crate) fn finding(&self) -> &Finding {
+        &self.inner.finding
+    }
+
+    pub(crate) fn keeps(&self) -> Keeps {
+        self.inner.keeps
+    }
+
+    /// The present instant in microseconds by the store's own clock, where it was given one.
+    pub(crate) fn own_clock(&self) -> Option<i64> {
+        self.inner.shared.options.clock.as_ref().map(|clock| micros(clock.now()))
+    }
+
+    /// Adds the question for the time to a pipeline, where the store goes by the server's clock.
+    pub(crate) fn ask_time(&self, pipeline: &mut Pipeline) {
+        if self.options().clock.is_none() {
+            pipeline.cmd("TIME");
+        }
+    }
+
+    /// Reads the answer to [`Partition::ask_time`].
+    pub(crate) fn take_time(
+        &self,
+        answers: &mut impl Iterator<Item = Value>,
+    ) -> Result<Timestamp, StorageFailure> {
+        if let Some(clock) = &self.options().clock {
+            return Ok(clock.now());
+        }
+        let answer = answers.next().ok_or_else(|| unexpected_reply("the time"))?;
+        let (seconds, micros): (i64, i64) =
+            FromRedisValue::from_redis_value(answer).map_err(|_| unexpected_reply("the time"))?;
+        Ok(crate::engine::state::from_micros(seconds * 1_000_000 + micros))
+    }
+
+    /// What this handle last knew of the partition.
+    pub(crate) fn last(&self) -> &LastKnown {
+        &self.inner.known
+    }
+
+    /// Where the log and its dictionary were last.
+    pub(crate) fn known(&self) -> Known {
+        self.last().get()
+    }
+
+    /// Notes where all is now.
+    fn learn(&self, now: Known) {
+        if self.last().set(now) {
+            self.on_new_epoch();
+        }
+    }
+
+    /// Notes the log epoch that a function answered.
+    pub(crate) fn learn_epoch(&self, epoch: u64) {
+        if self.last().set_epoch(epoch) {
+            self.on_new_epoch();
+        }
+    }
+
+    /// The server restarted, or another took its place.
+    fn on_new_epoch(&self) {
+        if self.inner.shared.writes {
+            self.inner.shared.aof_rewrite.begin(self.link().clone());
+        }
+    }
+
+    /// Notes what a function answered of the partition: head, level, split and epoch.
+    pub(crate) fn learn_moved(&self, rest: &[Value]) -> Result<(), StorageFailure> {
+        let [Value::Int(head), Value::Int(level), Value::Int(split), Value::Int(epoch), ..] = rest else {
+            return Err(unexpected_reply("where the log is"));
+        };
+        self.learn(Known {
+            head: *head as u64,
+            level: *level as u32,
+            split: *split as u32,
+            epoch: *epoch as u64,
+        });
+        Ok(())
+    }
+
+    /// The state as it is now.
+    pub(crate) async fn state(&self) -> Result<State, StorageFailure> {
+        Ok(self.state_and_time().await?.0)
+    }
+
+    /// The state as it is now, and the time by the store's clock, in one round trip.
+    pub(crate) async fn state_and_time(&self) -> Result<(State, Timestamp), StorageFailure> {
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("HGETALL").arg(self.keys().meta());
+        self.ask_time(&mut pipeline);
+        let mut answers = self.link().read_all(&pipeline).await?.into_iter();
+        let state = self.learn_answer(answers.next().unwrap_or(Value::Nil))?;
+        Ok((state, self.take_time(&mut answers)?))
+    }
+
+    /// Reads what `HGETALL meta` answered, and notes it.
+    pub(crate) fn learn_answer(&self, answer: Value) -> Result<State, StorageFailure> {
+        let state = State::read(answer)?.ok_or_else(gone)?;
+        self.check_store(state.store)?;
+        self.learn(Known::from(&state));
+        self.last().set_bytes(&state);
+        Ok(state)
+    }
+
+    /// Refuses a namespace that took the place of the one that was opened.
+    pub(crate) fn check_store(&self, store: StoreId) -> Result<(), StorageFailure> {
+        match store == self.inner.store {
+            true => Ok(()),
+            false => Err(StorageFailure::Foreign(
+                "the namespace was removed and made again after this store was opened".to_owned(),
+            )),
+        }
+    }
+}
+
+/// A namespace that is no longer there.
+pub(crate) fn gone() -> StorageFailure {
+    StorageFailure::Foreign("the namespace is gone".to_owned())
+}

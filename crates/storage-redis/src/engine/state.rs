@@ -1,0 +1,155 @@
+//! The state of a partition, as the hash `meta` keeps it.
+
+use std::collections::HashMap;
+
+use domain::{
+    StorageFailure, StoreId,
+    ports::{
+        Keeps,
+        engine::{EpochEnd, PartitionState},
+    },
+};
+use jiff::Timestamp;
+use redis::{FromRedisValue, Value};
+
+/// The layout of a partition that this program writes and reads.
+pub(crate) const LAYOUT: &str = "2";
+/// Sequences of one log epoch, as a rule: each begins beyond the next multiple.
+const EPOCH: u64 = 1 << 32;
+
+/// The state of a partition.
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    pub(crate) store: StoreId,
+    /// Of how many partitions it is one.
+    pub(crate) partitions: u16,
+    pub(crate) keeps: Keeps,
+    /// Whether events are kept compressed.
+    pub(crate) compression: bool,
+    /// The newest sequence that was given, or where a new log epoch began.
+    pub(crate) head: u64,
+    pub(crate) epoch: u64,
+    /// Where each log epoch ended that is over.
+    pub(crate) ends: Vec<EpochEnd>,
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+    pub(crate) trimmed: u64,
+    /// How many pages of events were ever removed.
+    pub(crate) removals: u64,
+    /// The dictionary has 2^level + split buckets.
+    pub(crate) level: u32,
+    pub(crate) split: u32,
+    /// Fields of the dictionary.
+    pub(crate) fields: u64,
+}
+
+impl State {
+    /// Reads what `HGETALL meta` answered; none where there is no namespace.
+    pub(crate) fn read(answer: Value) -> Result<Option<Self>, StorageFailure> {
+        let fields: HashMap<String, String> = FromRedisValue::from_redis_value(answer)
+            .map_err(|_| crate::client::failure::unexpected_reply("the state"))?;
+        if fields.is_empty() { Ok(None) } else { Self::of(&fields).map(Some) }
+    }
+
+    /// Reads the fields of `meta`.
+    pub(crate) fn of(fields: &HashMap<String, String>) -> Result<Self, StorageFailure> {
+        check_layout(fields)?;
+        let number = |name: &str| number_in(fields, name);
+        let keeps = match fields.get("keeps").map(String::as_str) {
+            Some("deliveries") => Keeps::Deliveries,
+            _ => Keeps::History,
+        };
+        Ok(Self {
+            store: store_in(fields)?,
+            partitions: number("partitions")?.clamp(1, u64::from(u16::MAX)) as u16,
+            keeps,
+            compression: fields.get("compression").is_some_and(|how| how == "zstd"),
+            head: number("head")?,
+            epoch: number("epoch")?,
+            ends: ends(fields.get("ends").map(String::as_str).unwrap_or_default()),
+            events: number("events")?,
+            bytes: number("bytes")?,
+            trimmed: number("trimmed")?,
+            removals: number("removals")?,
+            level: number("level")? as u32,
+            split: number("split")? as u32,
+            fields: number("fields")?,
+        })
+    }
+
+    /// As the port tells it.
+    pub(crate) fn told(&self, now: Timestamp) -> PartitionState {
+        PartitionState {
+            head: self.head,
+            epoch: self.epoch,
+            generation: self.epoch,
+            ends: self.ends.clone(),
+            events: self.events,
+            bytes: self.bytes,
+            trimmed_through: self.trimmed,
+            now,
+        }
+    }
+
+    /// Whether nothing was removed between two looks.
+    pub(crate) fn kept_all_since(&self, earlier: &Self) -> bool {
+        (self.removals, self.epoch) == (earlier.removals, earlier.epoch)
+    }
+}
+
+/// The store's identity.
+pub(crate) fn store_in(fields: &HashMap<String, String>) -> Result<StoreId, StorageFailure> {
+    let store = fields.get("store").and_then(|text| u64::from_str_radix(text, 16).ok());
+    store.map(StoreId).ok_or_else(|| StorageFailure::Corrupt("the store has no id".to_owned()))
+}
+
+/// A number of the state; 0 where it is absent.
+pub(crate) fn number_in(fields: &HashMap<String, String>, name: &str) -> Result<u64, StorageFailure> {
+    let text = fields.get(name).map(String::as_str).unwrap_or("0");
+    text.parse().map_err(|_| StorageFailure::Corrupt(format!("the field {name} of the state is {text:?}")))
+}
+
+/// Refuses a namespace of a layout that this program does not know.
+fn check_layout(fields: &HashMap<String, String>) -> Result<(), StorageFailure> {
+    match fields.get("layout").map(String::as_str) {
+        // Layout 1 gave the number 2 to the hash that says how many partitions there are. It has no head.
+        Some(LAYOUT) if !fields.contains_key("head") => Err(unknown_layout("1")),
+        Some(LAYOUT) => Ok(()),
+        Some(other) => Err(unknown_layout(other)),
+        None => Err(StorageFailure::Foreign("the key of the namespace's state is not ours".to_owned())),
+    }
+}
+
+/// A namespace of a layout that another program made.
+fn unknown_layout(layout: &str) -> StorageFailure {
+    StorageFailure::Foreign(match layout {
+        "1" => format!(
+            "the namespace has layout 1 and this program reads layout {LAYOUT}: export its events with the program that \
+             made it, and import them into a new namespace"
+        ),
+        _ => format!(
+            "the namespace has layout {layout} and this program reads layout {LAYOUT}: use the program that made it"
+        ),
+    })
+}
+
+/// Reads `EPOCH:LAST:NEXT,` for each epoch that is over.
+fn ends(text: &str) -> Vec<EpochEnd> {
+    let end = |part: &str| {
+        let mut numbers = part.split(':').map(|number| number.parse().ok());
+        let (epoch, last) = (numbers.next()??, numbers.next()??);
+        let next = numbers.next().flatten().unwrap_or((last / EPOCH + 1) * EPOCH);
+        Some(EpochEnd { epoch, last, next })
+    };
+    text.split(',').filter_map(end).collect()
+}
+
+/// An instant in microseconds of the Unix epoch.
+pub(crate) fn micros(time: Timestamp) -> i64 {
+    time.as_microsecond()
+}
+
+/// An instant of microseconds; the end of time where that is beyond it.
+pub(crate) fn from_micros(micros: i64) -> Timestamp {
+    Timestamp::from_microsecond(micros).unwrap_or(if micros < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}

@@ -1,0 +1,178 @@
+//! Going through the whole dictionary, while it may grow.
+
+use std::collections::HashMap;
+
+use domain::StorageFailure;
+use redis::{FromRedisValue, Pipeline, Value};
+
+use crate::{
+    client::failure::unexpected_reply,
+    engine::{keys::Digest, partition::Partition, state::State},
+};
+
+/// What stands in the dictionary for the id of an erased event.
+pub(crate) const ERASED: &str = "x";
+/// Buckets that one round trip reads.
+const BUCKETS_AT_ONCE: u32 = 256;
+/// What stands in a bucket for a short term whose positions have a list of their own.
+const PROMOTED: &[u8] = b"+";
+/// Bytes of a sequence in a bucket.
+const PACKED: usize = 6;
+
+/// What a value of the dictionary says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Posted {
+    /// The sequence of an event, by its id.
+    Id(u64),
+    /// An id that is refused.
+    Erased,
+    /// The sequences of a short term.
+    Packed(Vec<u64>),
+    /// A short term whose sequences have a list of their own.
+    List,
+    /// Nothing that this layout knows.
+    Unknown,
+}
+
+impl Posted {
+    /// Reads a value. Packed sequences are told from decimal ones by their first byte: no sequence needs all of its 48 bits.
+    pub(crate) fn read(value: &[u8]) -> Self {
+        if value == PROMOTED {
+            return Self::List;
+        }
+        if value == ERASED.as_bytes() {
+            return Self::Erased;
+        }
+        if !value.is_empty() && value.iter().all(u8::is_ascii_digit) {
+            return match std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()) {
+                Some(sequence) => Self::Id(sequence),
+                None => Self::Unknown,
+            };
+        }
+        let (packed, []) = value.as_chunks::<PACKED>() else { return Self::Unknown };
+        let sequence = |bytes: &[u8; PACKED]| bytes.iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
+        match packed {
+            [] => Self::Unknown,
+            packed => Self::Packed(packed.iter().map(sequence).collect()),
+        }
+    }
+}
+
+/// A walk over all buckets. Each field that is there all the while is met once, wherever it moves as the dictionary grows.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    level: u32,
+    split: u32,
+    next: u32,
+}
+
+impl Scan {
+    /// Over the buckets that there are now.
+    pub(crate) fn of(state: &State) -> Self {
+        Self { level: state.level, split: state.split, next: 0 }
+    }
+
+    /// The fields of the next buckets; none when all were met.
+    pub(crate) async fn next(
+        &mut self,
+        store: &Partition,
+    ) -> Result<Option<Vec<(Digest, Vec<u8>)>>, StorageFailure> {
+        let end = (1 << self.level) + self.split;
+        if self.next >= end {
+            return Ok(None);
+        }
+        let homes: Vec<u32> = (self.next..end.min(self.next + BUCKETS_AT_ONCE)).collect();
+        self.next += BUCKETS_AT_ONCE;
+        let mut met = HashMap::new();
+        let (mut level, mut split) = read_buckets(store, &homes, &mut met).await?;
+        // What left its bucket before it was read stands in one that came from it. Those are read last: what is met twice
+        // counts once.
+        let mut reached = end;
+        while (1 << level) + split > reached {
+            let now = (1 << level) + split;
+            let born: Vec<u32> = homes.iter().flat_map(|home| self.offspring(*home, reached, now)).collect();
+            reached = now;
+            if born.is_empty() {
+                break;
+            }
+            (level, split) = read_buckets(store, &born, &mut met).await?;
+        }
+        let own = |digest: &Digest| homes.binary_search(&digest.bucket(self.level, self.split)).is_ok();
+        Ok(Some(met.into_iter().filter(|(digest, _)| own(digest)).collect()))
+    }
+
+    /// The buckets of these numbers that take from a bucket as it was when the walk began.
+    fn offspring(&self, home: u32, from: u32, to: u32) -> Vec<u32> {
+        let is_split = home < self.split || home >= 1 << self.level;
+        let step = 1u32 << if is_split { self.level + 1 } else { self.level };
+        let first = home + step * (from.saturating_sub(home)).div_ceil(step).max(1);
+        (first..to).step_by(step as usize).collect()
+    }
+}
+
+/// Reads buckets into a map; the level and split afterwards.
+async fn read_buckets(
+    store: &Partition,
+    buckets: &[u32],
+    met: &mut HashMap<Digest, Vec<u8>>,
+) -> Result<(u32, u32), StorageFailure> {
+    let mut pipeline = Pipeline::with_capacity(buckets.len() + 1);
+    for bucket in buckets {
+        pipeline.cmd("HGETALL").arg(store.keys().bucket(*bucket));
+    }
+    pipeline.cmd("HMGET").arg(store.keys().meta()).arg(&["level", "split"][..]);
+    let mut answers = store.link().read_all(&pipeline).await?;
+    let now = answers.pop().ok_or_else(|| unexpected_reply("the dictionary"))?;
+    for answer in answers {
+        let fields: Vec<(Vec<u8>, Vec<u8>)> = match answer {
+            Value::Nil => continue,
+            answer => FromRedisValue::from_redis_value(answer).map_err(|_| unexpected_reply("a bucket"))?,
+        };
+        for (digest, value) in fields {
+            let digest: [u8; 12] = digest.try_into().map_err(|_| unexpected_reply("a digest"))?;
+            met.insert(Digest(digest), value);
+        }
+    }
+    FromRedisValue::from_redis_value(now).map_err(|_| unexpected_reply("the dictionary"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is a test's way to fail")]
+
+    use super::*;
+
+    #[test]
+    fn a_value_says_what_it_is() {
+        let packed: Vec<u8> = [7u64, 1 << 40].iter().flat_map(|n| n.to_be_bytes()[2..].to_vec()).collect();
+        for (value, posted) in [
+            (&b"131072"[..], Posted::Id(131_072)),
+            (b"x", Posted::Erased),
+            (b"+", Posted::List),
+            (&packed, Posted::Packed(vec![7, 1 << 40])),
+            (b"", Posted::Unknown),
+            (b"abc", Posted::Unknown),
+            (b"99999999999999999999999", Posted::Unknown),
+        ] {
+            assert_eq!(Posted::read(value), posted, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn every_digest_of_a_grown_dictionary_is_at_home_or_in_an_offspring() {
+        for (level, split) in [(3, 0), (3, 5), (4, 15)] {
+            let scan = Scan { level, split, next: 0 };
+            let end = (1 << level) + split;
+            for (later, cut) in [(level, split + 1), (level + 1, 3), (level + 2, 7)] {
+                for hash in 0..2_000u32 {
+                    let mut bytes = [0; 12];
+                    bytes[..4].copy_from_slice(&hash.wrapping_mul(2_654_435_761).to_be_bytes());
+                    let digest = Digest(bytes);
+                    let (home, now) = (digest.bucket(level, split), digest.bucket(later, cut));
+                    let born = scan.offspring(home, end, (1 << later) + cut);
+                    assert!(home == now || born.contains(&now), "{home} {now} {born:?}");
+                }
+            }
+        }
+    }
+}

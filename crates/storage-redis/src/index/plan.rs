@@ -1,0 +1,327 @@
+//! Choosing how to find a filter's events: by their ids, by the part of the filter that fewest positions have, or by looking
+//! at all; and the walk over the positions of that part.
+
+use std::collections::VecDeque;
+
+use domain::{StorageFailure, ports::Order};
+use redis::{Pipeline, Value};
+
+use crate::{
+    client::failure::unexpected_reply,
+    engine::{
+        keys::{Digest, chunk_of},
+        partition::Partition,
+        state::State,
+    },
+    index::{
+        postings::{Range, Run, Union},
+        terms::{self, ChunkLists, Listed, LongPart, Parts},
+    },
+};
+
+/// Chunks whose lists are looked at together: of the first that many a walk is planned.
+const CHUNKS_AT_ONCE: usize = 8;
+/// How often a walk looks further for chunks before it says "go on from here".
+const MOST_WINDOWS: usize = 32;
+/// Candidates from which on it is worth a thought to read a second list before the events.
+const WORTH_JOINING: u64 = 2_000;
+/// How many positions of a list are read in the time that one event takes.
+const POSITIONS_AN_EVENT: u64 = 30;
+
+/// What the dictionary knows of a part.
+#[derive(Debug, Default)]
+pub(crate) struct Short {
+    /// Sequences of terms that few events have.
+    pub(crate) known: Vec<u64>,
+    /// Terms that have a list of their own.
+    pub(crate) promoted: Vec<Digest>,
+}
+
+impl Short {
+    /// Reads the values of several parts, which stand one part after another.
+    pub(crate) fn read_all(parts: &[Vec<Digest>], values: &[Value]) -> Result<Vec<Self>, StorageFailure> {
+        let (mut values, mut shorts) = (values, Vec::with_capacity(parts.len()));
+        for part in parts {
+            let (own, rest) =
+                values.split_at_checked(part.len()).ok_or_else(|| unexpected_reply("the dictionary"))?;
+            shorts.push(Self::read(part, own)?);
+            values = rest;
+        }
+        Ok(shorts)
+    }
+
+    /// Reads the values of a part's digests.
+    fn read(digests: &[Digest], values: &[Value]) -> Result<Self, StorageFailure> {
+        let mut short = Self::default();
+        for (digest, value) in digests.iter().zip(values) {
+            match value {
+                Value::Nil => {}
+                Value::BulkString(bytes) if bytes.as_slice() == b"+" => short.promoted.push(*digest),
+                Value::BulkString(bytes) if bytes.len() % 6 == 0 => {
+                    short.known.extend(bytes.chunks_exact(6).map(|packed| {
+                        packed.iter().fold(0u64, |sequence, byte| sequence << 8 | u64::from(*byte))
+                    }));
+                }
+                _ => return Err(unexpected_reply("a term of the dictionary")),
+            }
+        }
+        Ok(short)
+    }
+}
+
+/// How a filter's events are found.
+pub(crate) enum Plan<'f> {
+    /// By looking at all of these chunks, in the order of the walk.
+    Scan(VecDeque<u64>),
+    /// Among these sequences, in the order of the walk.
+    Few(Vec<u64>),
+    /// By lists.
+    Lists(Box<Lists<'f>>),
+}
+
+/// Chooses how to walk a range, from what the dictionary knows of the short parts.
+pub(crate) async fn choose<'f>(
+    store: &Partition,
+    state: &State,
+    range: Range,
+    parts: Parts<'f>,
+    shorts: Vec<Short>,
+    chunks: Option<Vec<u64>>,
+) -> Result<Plan<'f>, StorageFailure> {
+    // Of terms that have no list of their own so few events have any that nothing can be quicker.
+    let known = shorts.iter().filter(|short| short.promoted.is_empty()).min_by_key(|short| short.known.len());
+    if let Some(short) = known {
+        let mut sequences = short.known.clone();
+        sequences.retain(|sequence| range.contains(*sequence));
+        range.sort(&mut sequences);
+        return Ok(Plan::Few(sequences));
+    }
+    let chunks = match chunks {
+        Some(chunks) => chunks,
+        None => store.chunks_by(range.order).await?,
+    };
+    let within = chunk_of(range.low)..=chunk_of(range.high);
+    let mut chunks: VecDeque<u64> = chunks.into_iter().filter(|chunk| within.contains(chunk)).collect();
+    if parts.longs.is_empty() && shorts.is_empty() {
+        return Ok(Plan::Scan(chunks));
+    }
+    let promoted = promoted(store, state, range, &shorts).await?;
+    let first: Vec<u64> = chunks.iter().copied().take(CHUNKS_AT_ONCE).collect();
+    let lists = terms::lists(store, &parts.longs, &first).await?;
+    let events: u64 = lists.iter().map(|chunk| chunk.events).sum();
+    let Some(chosen) = weigh(&lists, &promoted, parts.longs.len(), events, state.events) else {
+        return Ok(Plan::Scan(chunks));
+    };
+    chunks.drain(..first.len());
+    let mut streams: Vec<Option<Stream>> =
+        (0..parts.longs.len()).map(|part| Some(Stream::long(part, range))).collect();
+    streams
+        .extend(promoted.into_iter().map(|union| Some(Stream { part: None, queue: VecDeque::new(), union })));
+    let mut streams = chosen.into_iter().filter_map(|at| streams.get_mut(at)?.take());
+    let Some(driver) = streams.next() else { return Ok(Plan::Scan(chunks)) };
+    let others = streams.collect();
+    let (longs, windows) = (parts.longs, 1);
+    let mut plan = Lists { range, longs, driver, others, chunks, windows, reached: None, stopped: None };
+    plan.add(store, &lists);
+    Ok(Plan::Lists(Box::new(plan)))
+}
+
+/// The positions of each short part: the lists of its terms that have one, and what is known of the others.
+pub(crate) async fn promoted(
+    store: &Partition,
+    state: &State,
+    range: Range,
+    shorts: &[Short],
+) -> Result<Vec<Union>, StorageFailure> {
+    let mut pipeline = Pipeline::new();
+    for digest in shorts.iter().flat_map(|short| &short.promoted) {
+        pipeline.cmd("LLEN").arg(store.keys().promoted(*digest));
+    }
+    let mut lengths = store.link().read_all(&pipeline).await?.into_iter();
+    let mut unions = Vec::with_capacity(shorts.len());
+    for short in shorts {
+        let mut union = Union::new(range);
+        union.add(Run::known(&short.known, range));
+        for digest in &short.promoted {
+            let Some(Value::Int(length)) = lengths.next() else { return Err(unexpected_reply("a length")) };
+            let log = (state.trimmed, state.head.saturating_sub(state.trimmed));
+            union.add(Run::promoted(store.keys().promoted(*digest), log, length.max(0) as u64, range));
+        }
+        unions.push(union);
+    }
+    Ok(unions)
+}
+
+/// Which parts are read: the first leads, the others are held against it. None where looking at all events is quicker.
+///
+/// Parts are counted through: first the long ones, then the short ones.
+fn weigh(
+    lists: &[ChunkLists],
+    promoted: &[Union],
+    longs: usize,
+    events: u64,
+    all: u64,
+) -> Option<Vec<usize>> {
+    let mut sizes: Vec<(u64, usize)> = Vec::new();
+    for part in 0..longs {
+        let of_chunk = |chunk: &ChunkLists| {
+            let lists = chunk.parts.get(part)?.as_ref()?;
+            Some(lists.iter().map(|list| list.len).sum::<u64>())
+        };
+        if let Some(size) = lists.iter().map(of_chunk).sum::<Option<u64>>() {
+            sizes.push((size, part));
+        }
+    }
+    for (at, union) in promoted.iter().enumerate() {
+        // Of all its positions as many are taken to lie in these chunks as lie there of all events.
+        let size = u128::from(union.len()) * u128::from(events) / u128::from(all.max(1));
+        sizes.push((u64::try_from(size).unwrap_or(u64::MAX), longs + at));
+    }
+    sizes.sort_unstable();
+    let (least, driver) = *sizes.first()?;
+    if least > events / 2 {
+        return None;
+    }
+    let mut chosen = vec![driver];
+    // A list is worth its reading where it spares more events than its positions cost.
+    let spares = |size: u64| least * events.saturating_sub(size) / events.max(1) * POSITIONS_AN_EVENT > size;
+    if least >= WORTH_JOINING {
+        chosen.extend(sizes.iter().skip(1).filter(|(size, _)| spares(*size)).map(|(_, part)| *part));
+    }
+    Some(chosen)
+}
+
+/// The positions of one part: chunk after chunk, or from lists that know no chunks.
+struct Stream {
+    /// Which long part it is; none where it is of a short one.
+    part: Option<usize>,
+    /// Lists of chunks that were not begun yet.
+    queue: VecDeque<Vec<Run>>,
+    union: Union,
+}
+
+impl Stream {
+    fn long(part: usize, range: Range) -> Self {
+        Self { part: Some(part), queue: VecDeque::new(), union: Union::new(range) }
+    }
+
+    /// Begins chunks until so many positions can be expected.
+    fn begin(&mut self, wanted: usize) {
+        while self.union.len() < wanted as u64 {
+            let Some(runs) = self.queue.pop_front() else { return };
+            for run in runs {
+                self.union.add(run);
+            }
+        }
+    }
+
+    /// Adds the lists of a chunk, behind those that it has.
+    fn push(&mut self, store: &Partition, of_chunk: &ChunkLists, range: Range) {
+        let Some(Some(lists)) = self.part.and_then(|part| of_chunk.parts.get(part)) else { return };
+        let run = |list: &Listed| {
+            let key = store.keys().long(of_chunk.chunk, &list.field);
+            Run::of_chunk(key, of_chunk.chunk, of_chunk.events, list.len, range)
+        };
+        self.queue.push_back(lists.iter().map(run).collect());
+    }
+
+    fn begin_all(&mut self) {
+        for run in self.queue.drain(..).flatten() {
+            self.union.add(run);
+        }
+    }
+}
+
+/// A walk over lists.
+pub(crate) struct Lists<'f> {
+    range: Range,
+    longs: Vec<LongPart<'f>>,
+    driver: Stream,
+    /// Each holds every position that is wanted, so what is not in all of them is passed over.
+    others: Vec<Stream>,
+    /// Chunks whose lists were not looked at yet.
+    chunks: VecDeque<u64>,
+    windows: usize,
+    /// The last position of the leading part that was looked at.
+    pub(crate) reached: Option<u64>,
+    /// The chunk before which the walk ended although more may follow.
+    pub(crate) stopped: Option<u64>,
+}
+
+impl Lists<'_> {
+    /// The next candidates, in the order of the walk; none where there are no more. They may be empty, and are about as many as wanted.
+    pub(crate) async fn next(
+        &mut self,
+        store: &Partition,
+        wanted: usize,
+    ) -> Result<Option<Vec<u64>>, StorageFailure> {
+        let link = store.link();
+        loop {
+            self.driver.begin(wanted);
+            let mut block = self.driver.union.next(link, wanted).await?;
+            let Some(last) = block.last().copied() else {
+                if !self.driver.queue.is_empty() {
+                    continue;
+                }
+                if self.driver.part.is_none() || self.chunks.is_empty() {
+                    return Ok(None);
+                }
+                self.look_further(store).await?;
+                continue;
+            };
+            self.reached = Some(last);
+            if self.others.iter().any(|other| other.part.is_some()) {
+                while self.chunks.front().is_some_and(|chunk| !self.is_past(*chunk, last)) {
+                    self.look_further(store).await?;
+                }
+            }
+            for other in &mut self.others {
+                other.begin_all();
+                let mut held = other.union.through(link, last).await?;
+                held.sort_unstable();
+                block.retain(|sequence| held.binary_search(sequence).is_ok());
+            }
+            return Ok(Some(block));
+        }
+    }
+
+    /// Whether a chunk is walked after the one that a sequence lies in.
+    fn is_past(&self, chunk: u64, sequence: u64) -> bool {
+        match self.range.order {
+            Order::OldestFirst => chunk > chunk_of(sequence),
+            Order::NewestFirst => chunk < chunk_of(sequence),
+        }
+    }
+
+    async fn look_further(&mut self, store: &Partition) -> Result<(), StorageFailure> {
+        self.windows += 1;
+        if self.windows > MOST_WINDOWS && self.driver.part.is_some() {
+            self.stopped = self.chunks.front().copied();
+            self.chunks.clear();
+            return Ok(());
+        }
+        let next: Vec<u64> = self.chunks.drain(..self.chunks.len().min(CHUNKS_AT_ONCE)).collect();
+        let lists = terms::lists(store, &self.longs, &next).await?;
+        self.add(store, &lists);
+        Ok(())
+    }
+
+    fn add(&mut self, store: &Partition, lists: &[ChunkLists]) {
+        for of_chunk in lists {
+            let part = self.driver.part.and_then(|part| of_chunk.parts.get(part));
+            if part.is_some_and(Option::is_none) {
+                // This chunk is to be walked another way, which the next page chooses.
+                self.stopped = Some(of_chunk.chunk);
+                self.chunks.clear();
+                return;
+            }
+            // What cannot be read by lists here is no more asked whether it holds a candidate.
+            self.others.retain(|other| {
+                other.part.and_then(|part| of_chunk.parts.get(part)).is_none_or(Option::is_some)
+            });
+            for stream in std::iter::once(&mut self.driver).chain(&mut self.others) {
+                stream.push(store, of_chunk, self.range);
+            }
+        }
+    }
+}

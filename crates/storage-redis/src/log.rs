@@ -1,0 +1,13 @@
+//! The log of a partition: appending, reading, removing, and what is left of events that were erased.
+
+pub(crate) mod append;
+pub(crate) mod ask;
+pub(crate) mod compress;
+pub(crate) mod entries;
+pub(crate) mod first_trip;
+pub(crate) mod remove;
+pub(crate) mod rewrite;
+pub(crate) mod samples;
+pub(crate) mod scan;
+pub(crate) mod scrub;
+pub(crate) mod walk;

@@ -1,0 +1,341 @@
+//! Appending: one call of a function a batch, which writes the events, their index entries and their ids, or nothing.
+//!
+//! The caller works out every key beforehand from what it last knew of the partition. Where that is old the function says
+//! so, changes nothing, and the call is made again. So it is with ids that are known already: the function names them, and
+//! what is left of the batch is sent once more.
+
+use std::{collections::HashMap, slice, time::Duration};
+
+use domain::{
+    Event, StorageFailure,
+    batch::{Resolution, known_outcome},
+    event::head,
+    ports::{
+        AppendOutcome, Atomicity, Keeps,
+        engine::{Appended, Durability, IdState, Outcome, Transaction},
+    },
+};
+use redis::{Cmd, Value};
+
+use crate::{
+    client::{failure::unexpected_reply, reply::text},
+    engine::{
+        commit,
+        keys::{Digest, Long, chunk_of},
+        last_known::Known,
+        partition::Partition,
+        program::Program,
+    },
+    index::{hints::Kind, lookup::id_state},
+    server::functions,
+};
+
+/// Most events of one call: indices into a batch are bytes, and a call should not hold the server up.
+pub(crate) const MAX_BATCH_EVENTS: usize = 200;
+/// Most bytes of one call, but for a single event.
+pub(crate) const MAX_BATCH_BYTES: usize = 1024 * 1024;
+/// How often a call is made again because another caller was quicker.
+const MOST_TRIES: usize = 100;
+
+/// What the function answered.
+enum Answer {
+    /// The events stand behind this sequence, in order.
+    Stored { base: u64, fields: u64, epoch: u64 },
+    /// Nothing was written; this is known of these events, by their index.
+    Known(Vec<(usize, Value)>),
+    /// Nothing was written; the caller's picture was old and is mended.
+    Moved,
+    /// Nothing was written; what the caller remembered of the terms did not hold and is mended.
+    StaleHints,
+    /// Nothing was written; this guard of what was to go with it did not hold.
+    Refused(usize),
+}
+
+/// Appends a batch, and performs a transaction in the same step.
+pub(crate) async fn append(
+    partition: &Partition,
+    batch: &[Event],
+    atomicity: Atomicity,
+    with: &Transaction,
+) -> Result<Appended, StorageFailure> {
+    Appender { partition }.append(batch, atomicity, with).await
+}
+
+/// Appending to a partition.
+struct Appender<'p> {
+    partition: &'p Partition,
+}
+
+impl Appender<'_> {
+    async fn append(
+        &self,
+        batch: &[Event],
+        atomicity: Atomicity,
+        with: &Transaction,
+    ) -> Result<Appended, StorageFailure> {
+        let mut resolution = Resolution::new(batch, atomicity);
+        // What goes with events that wait for copies waits too; what only moves something that was confirmed need not.
+        let must_be_copied = with.is_nothing() || with.durability == Durability::Replicated;
+        let mut epoch = None;
+        if resolution.is_contradictory() {
+            self.look_up(&mut resolution, batch).await?;
+            return self.perform_alone(with, resolution.outcomes()).await;
+        }
+        for _ in 0..MOST_TRIES {
+            let pending = resolution.pending();
+            if resolution.is_refused() {
+                return self.perform_alone(with, resolution.outcomes()).await;
+            }
+            if pending.is_empty() {
+                if let (true, Some(epoch)) = (must_be_copied, epoch) {
+                    self.partition.until_copied(epoch).await?;
+                }
+                return self.perform_alone(with, resolution.outcomes()).await;
+            }
+            let known = self.partition.known();
+            match self.call_append(known, batch, &pending, with).await? {
+                Answer::Moved | Answer::StaleHints => {}
+                Answer::Refused(guard) => return Ok(Appended::Refused { guard }),
+                Answer::Stored { base, fields, epoch: stored_in } => {
+                    self.partition.last().set_head(base + pending.len() as u64);
+                    for (at, index) in pending.iter().enumerate() {
+                        let position = self.partition.position(base + 1 + at as u64);
+                        resolution.settle(*index, AppendOutcome::Stored(position));
+                    }
+                    self.partition.dictionary().grow(fields).await;
+                    self.partition.train(pending.len() as u64).await;
+                    if must_be_copied {
+                        // Of several epochs the first counts: what it had may be gone in the next.
+                        self.partition.until_copied(*epoch.get_or_insert(stored_in)).await?;
+                    }
+                    return Ok(Appended::Done(resolution.outcomes()));
+                }
+                Answer::Known(found) => {
+                    // A picture of another log epoch than the server's would have been old.
+                    epoch.get_or_insert(known.epoch);
+                    let events: Vec<(usize, &Value)> = found
+                        .iter()
+                        .map(|(at, value)| Some((*pending.get(*at)?, value)))
+                        .collect::<Option<_>>()
+                        .ok_or_else(|| unexpected_reply("an append"))?;
+                    self.settle_known(&mut resolution, batch, &events).await?;
+                }
+            }
+        }
+        Err(StorageFailure::Busy { waited: Duration::ZERO })
+    }
+
+    /// Performs what was to go with a batch of which nothing is stored.
+    async fn perform_alone(
+        &self,
+        with: &Transaction,
+        outcomes: Vec<AppendOutcome>,
+    ) -> Result<Appended, StorageFailure> {
+        match commit::commit(self.partition, slice::from_ref(with)).await?.pop() {
+            Some(Outcome::Refused { guard }) => Ok(Appended::Refused { guard }),
+            _ => Ok(Appended::Done(outcomes)),
+        }
+    }
+
+    /// Settles events whose ids the dictionary has, in one round trip. One whose event went meanwhile is looked up again.
+    async fn settle_known(
+        &self,
+        resolution: &mut Resolution<'_>,
+        batch: &[Event],
+        found: &[(usize, &Value)],
+    ) -> Result<(), StorageFailure> {
+        let mut states = Vec::with_capacity(found.len());
+        for (index, value) in found {
+            states.push((*index, id_state(value)?.ok_or_else(|| unexpected_reply("the place of an id"))?));
+        }
+        let sequences: Vec<u64> = states
+            .iter()
+            .filter_map(|(_, state)| match state {
+                IdState::Stored(sequence) => Some(*sequence),
+                IdState::Erased => None,
+            })
+            .collect();
+        let entries = self.partition.entries_at(&sequences).await?;
+        let texts: HashMap<u64, &str> = entries
+            .iter()
+            .map(|entry| (entry.sequence, entry.event.as_ref().map_or("", |event| event.json())))
+            .collect();
+        for (index, state) in states {
+            let stored = match state {
+                IdState::Stored(sequence) => texts.get(&sequence).copied(),
+                IdState::Erased => None,
+            };
+            let Some(event) = batch.get(index) else { return Err(unexpected_reply("an append")) };
+            if let Some(outcome) = known_outcome(event, state, self.partition.number(), stored) {
+                resolution.settle(index, outcome);
+            }
+        }
+        Ok(())
+    }
+
+    /// Settles what is stored or erased of a batch, and stores nothing.
+    async fn look_up(&self, resolution: &mut Resolution<'_>, batch: &[Event]) -> Result<(), StorageFailure> {
+        let ids: Vec<Digest> = batch.iter().map(|event| Digest::of_id(event.id())).collect();
+        let values = self.partition.dictionary().values_of(&ids).await?;
+        let found: Vec<(usize, &Value)> =
+            values.iter().enumerate().filter(|(_, value)| **value != Value::Nil).collect();
+        self.settle_known(resolution, batch, &found).await
+    }
+
+    async fn call_append(
+        &self,
+        known: Known,
+        batch: &[Event],
+        pending: &[usize],
+        with: &Transaction,
+    ) -> Result<Answer, StorageFailure> {
+        let events: Vec<&Event> = pending.iter().filter_map(|index| batch.get(*index)).collect();
+        let terms = Terms::of(&events, self.partition.keeps() == Keeps::History);
+        let kinds = self
+            .partition
+            .hints()
+            .kinds(terms.shorts.iter().map(|(digest, indices)| (*digest, indices.len())));
+        let command = self.append_command(known, &events, &terms, &kinds, with);
+        let answer = self.partition.link().call_command(&command).await?;
+        self.read_append(answer, &terms)
+    }
+
+    fn append_command(
+        &self,
+        known: Known,
+        events: &[&Event],
+        terms: &Terms,
+        kinds: &[Kind],
+        with: &Transaction,
+    ) -> Cmd {
+        let n = events.len() as u64;
+        let chunk = match chunk_of(known.head + 1) {
+            chunk if chunk_of(known.head + n) == chunk => chunk,
+            // What does not fit into a chunk goes into the next one, whole.
+            chunk => chunk + 1,
+        };
+        let keys = self.partition.keys();
+        let both = kinds.iter().filter(|kind| **kind == Kind::Either).count();
+        let own_keys = 4 + terms.longs.len() + kinds.len() + both + events.len();
+        let transactions = if with.is_nothing() { &[][..] } else { slice::from_ref(with) };
+        let program = Program::of(keys, known, transactions);
+        let theirs = program.keys();
+
+        let bytes: usize = events.iter().map(|event| event.size_bytes()).sum();
+        let count = own_keys + theirs.len() + 3 * events.len() + 2 * (terms.longs.len() + kinds.len()) + 16;
+        let mut command = Cmd::with_capacity(count, bytes + 128 * events.len() + 40 * count);
+        command.arg("FCALL").arg(functions::name("append")).arg(own_keys + theirs.len());
+        command.arg(keys.meta()).arg(keys.log(chunk)).arg(keys.chunks()).arg(keys.directory(chunk));
+        for (field, _) in &terms.longs {
+            command.arg(keys.long(chunk, field));
+        }
+        for ((digest, _), kind) in terms.shorts.iter().zip(kinds) {
+            if *kind != Kind::Listed {
+                command.arg(keys.bucket(digest.bucket(known.level, known.split)));
+            }
+            if matches!(kind, Kind::Listed | Kind::Either) {
+                command.arg(keys.promoted(*digest));
+            }
+        }
+        let ids: Vec<Digest> = events.iter().map(|event| Digest::of_id(event.id())).collect();
+        for digest in &ids {
+            command.arg(keys.bucket(digest.bucket(known.level, known.split)));
+        }
+        command.arg(theirs);
+        match self.partition.own_clock() {
+            Some(now) => command.arg(now),
+            None => command.arg(""),
+        };
+        let kinds: Vec<u8> = kinds.iter().map(|kind| kind.byte()).collect();
+        command.arg(chunk).arg(known.level).arg(known.split).arg(events.len()).arg(terms.longs.len());
+        command.arg(kinds).arg(bytes).arg(keys.bell());
+        let texts = self.partition.compression().pack(events.iter().map(|event| event.json()));
+        for ((event, text), digest) in events.iter().zip(&texts).zip(&ids) {
+            command.arg(&**text).arg(head::encode(event)).arg(&digest.0[..]);
+        }
+        for (field, indices) in &terms.longs {
+            command.arg(field).arg(&indices[..]);
+        }
+        for (digest, indices) in &terms.shorts {
+            command.arg(&digest.0[..]).arg(&indices[..]);
+        }
+        if !transactions.is_empty() {
+            program.put(&mut command);
+        }
+        command
+    }
+
+    fn read_append(&self, answer: Value, terms: &Terms) -> Result<Answer, StorageFailure> {
+        let Value::Array(parts) = answer else { return Err(unexpected_reply("an append")) };
+        let mut parts = parts.into_iter();
+        let what = parts.next();
+        let rest: Vec<Value> = parts.collect();
+        let digests = || terms.shorts.iter().map(|(digest, _)| *digest);
+        match (what.as_ref().and_then(text), rest.as_slice()) {
+            (
+                Some("ok"),
+                [
+                    Value::Int(base),
+                    Value::Int(_),
+                    Value::Int(fields),
+                    Value::Int(epoch),
+                    Value::BulkString(has),
+                ],
+            ) => {
+                self.partition.hints().learn(digests(), has, true);
+                Ok(Answer::Stored { base: *base as u64, fields: *fields as u64, epoch: *epoch as u64 })
+            }
+            (Some("stale"), [Value::BulkString(has)]) => {
+                self.partition.hints().learn(digests(), has, false);
+                Ok(Answer::StaleHints)
+            }
+            (Some("moved"), _) => {
+                self.partition.learn_moved(&rest)?;
+                Ok(Answer::Moved)
+            }
+            (Some("refused"), [Value::Int(guard), ..]) => {
+                Ok(Answer::Refused(usize::try_from(guard - 1).map_err(|_| unexpected_reply("an append"))?))
+            }
+            (Some("known"), known) => {
+                let pairs = known.chunks_exact(2).map(|pair| match pair {
+                    [Value::Int(at), value] => Ok(((*at - 1).max(0) as usize, value.clone())),
+                    _ => Err(unexpected_reply("an append")),
+                });
+                Ok(Answer::Known(pairs.collect::<Result<_, _>>()?))
+            }
+            _ => Err(unexpected_reply("an append")),
+        }
+    }
+}
+
+/// The terms of a batch, each with the events that have it, by their number from 1.
+struct Terms {
+    longs: Vec<(String, Vec<u8>)>,
+    shorts: Vec<(Digest, Vec<u8>)>,
+}
+
+impl Terms {
+    fn of(events: &[&Event], indexed: bool) -> Self {
+        let mut longs: HashMap<Long<'_>, Vec<u8>> = HashMap::new();
+        let mut posts: Vec<(Digest, u8)> = Vec::with_capacity(4 * events.len());
+        for (event, number) in events.iter().zip(1..=u8::MAX) {
+            if !indexed {
+                break;
+            }
+            for long in Long::of(event) {
+                longs.entry(long).or_default().push(number);
+            }
+            posts.extend(Digest::short_terms(event).into_iter().map(|digest| (digest, number)));
+        }
+        posts.sort_unstable();
+        // An event may name an entity once only, but two kinds could be spelled alike.
+        posts.dedup();
+        let same = posts.chunk_by(|one, other| one.0 == other.0);
+        let shorts = same
+            .filter_map(|posts| Some((posts.first()?.0, posts.iter().map(|(_, number)| *number).collect())));
+        Self {
+            shorts: shorts.collect(),
+            longs: longs.into_iter().map(|(long, numbers)| (long.field(), numbers)).collect(),
+        }
+    }
+}

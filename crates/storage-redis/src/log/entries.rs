@@ -1,0 +1,256 @@
+//! Entries of the log, read back into events; and looking up the dictionary.
+
+use std::collections::{BTreeSet, HashMap};
+
+use domain::{
+    Event, StorageFailure, StoredEvent,
+    event::head,
+    ports::engine::{self, DamagedEvent},
+};
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use redis::{Pipeline, ToRedisArgs, Value, cmd};
+
+use crate::{
+    client::{failure::unexpected_reply, reply::text},
+    engine::{
+        keys::{CHUNK, Keys, chunk_of},
+        partition::Partition,
+        state::from_micros,
+    },
+};
+
+/// Entries that are fetched at once, in pieces of so many.
+const ENTRIES_AT_ONCE: usize = 1_000;
+const ENTRIES_OF_A_PIECE: usize = 250;
+
+/// An entry of the log.
+pub(crate) struct Entry {
+    pub(crate) sequence: u64,
+    /// In microseconds.
+    pub(crate) stored_at: i64,
+    /// Bytes of its text, damaged or not.
+    pub(crate) bytes: u64,
+    pub(crate) event: Result<Event, String>,
+    /// How often it was replayed, and when last; as far as that was asked for.
+    pub(crate) replays: Option<(u32, Timestamp)>,
+}
+
+impl Entry {
+    /// As the port gives it. `indexed`: whether an index led to it.
+    pub(crate) fn given(self, partition: &Partition, indexed: bool) -> engine::Entry {
+        let (position, stored_at) = (partition.position(self.sequence), from_micros(self.stored_at));
+        match self.event {
+            Ok(event) => Ok(StoredEvent {
+                event,
+                position,
+                stored_at,
+                replay_count: self.replays.map_or(0, |(count, _)| count),
+                last_replay_at: self.replays.map(|(_, at)| at),
+            }),
+            Err(detail) => {
+                Err(DamagedEvent { sequence: self.sequence, stored_at, bytes: self.bytes, detail, indexed })
+            }
+        }
+    }
+}
+
+/// The entries in the answer of an `XRANGE` or `XREVRANGE`.
+pub(crate) fn entries(answer: Value) -> Result<Vec<Entry>, StorageFailure> {
+    let mut found = Vec::new();
+    entries_into(answer, &mut found)?;
+    Ok(found)
+}
+
+fn entries_into(answer: Value, found: &mut Vec<Entry>) -> Result<(), StorageFailure> {
+    let Value::Array(entries) = answer else { return Err(unexpected_reply("entries of the log")) };
+    found.reserve(entries.len());
+    for value in entries {
+        found.push(entry(value)?);
+    }
+    Ok(())
+}
+
+/// One entry, as `XRANGE` gives it.
+pub(crate) fn entry(value: Value) -> Result<Entry, StorageFailure> {
+    let Value::Array(parts) = value else { return Err(unexpected_reply("an entry of the log")) };
+    let mut parts = parts.into_iter();
+    let (id, fields) = (parts.next(), parts.next());
+    let id = id.as_ref().and_then(text).and_then(|id| id.split_once('-'));
+    let id = id.and_then(|(sequence, stored_at)| Some((sequence.parse().ok()?, stored_at.parse().ok()?)));
+    let (sequence, stored_at) = id.ok_or_else(|| unexpected_reply("the id of an entry"))?;
+    let fields = match fields {
+        Some(Value::Array(fields)) => fields,
+        _ => return Err(unexpected_reply("the fields of an entry")),
+    };
+    let (mut json, mut packed_head) = (None, None);
+    let mut fields = fields.into_iter();
+    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+        match (name, value) {
+            (Value::BulkString(name), Value::BulkString(bytes)) if name == b"event" => json = Some(bytes),
+            (Value::BulkString(name), Value::BulkString(bytes)) if name == b"head" => {
+                packed_head = Some(bytes);
+            }
+            _ => {}
+        }
+    }
+    let json = json.unwrap_or_default();
+    let bytes = json.len() as u64;
+    let event = match (String::from_utf8(json), packed_head) {
+        (Ok(json), Some(packed)) => head::decode(json, &packed).map_err(|error| error.to_string()),
+        _ => Err("the event's text or head is damaged".to_owned()),
+    };
+    Ok(Entry { sequence, stored_at, bytes, event, replays: None })
+}
+
+impl Partition {
+    /// What stands at each of these sequences.
+    pub(crate) async fn at(&self, sequences: &[u64]) -> Result<Vec<Option<engine::Entry>>, StorageFailure> {
+        let mut found = self.entries_at(sequences).await?.into_iter().peekable();
+        let at = |sequence: &u64| {
+            let entry = found.next_if(|entry| entry.sequence == *sequence)?;
+            Some(entry.given(self, false))
+        };
+        Ok(sequences.iter().map(at).collect())
+    }
+
+    /// The entries at these sequences, in their order; where none is, it is left out. With how often each was replayed.
+    pub(crate) async fn entries_at(&self, sequences: &[u64]) -> Result<Vec<Entry>, StorageFailure> {
+        let mut found = Vec::with_capacity(sequences.len());
+        for sequences in sequences.chunks(ENTRIES_AT_ONCE) {
+            // While one piece is unpacked the next is on its way.
+            let pieces = sequences.chunks(ENTRIES_OF_A_PIECE).map(|piece| self.fetch(piece));
+            for piece in try_join_all(pieces).await? {
+                found.extend(piece);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The entries at these sequences, in one round trip, or two where some of them were replayed.
+    async fn fetch(&self, sequences: &[u64]) -> Result<Vec<Entry>, StorageFailure> {
+        let mut pipeline = Pipeline::with_capacity(sequences.len() + 1);
+        for run in runs(sequences) {
+            pipeline.add_command(run_command(self.keys(), run));
+        }
+        let logs = pipeline.len();
+        let chunks: BTreeSet<u64> = sequences.iter().copied().map(chunk_of).collect();
+        for chunk in &chunks {
+            pipeline.cmd("EXISTS").arg(self.keys().replayed(*chunk));
+        }
+        let mut answers = self.read_entries(&pipeline).await?.into_iter();
+        let mut found = Vec::with_capacity(sequences.len());
+        for answer in answers.by_ref().take(logs) {
+            entries_into(answer, &mut found)?;
+        }
+        for (chunk, has_replays) in chunks.into_iter().zip(answers) {
+            if has_replays == Value::Int(1) {
+                self.count_replays(chunk, &mut found).await?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds to those of some entries that are of a chunk how often they were replayed.
+    pub(crate) async fn count_replays(
+        &self,
+        chunk: u64,
+        entries: &mut [Entry],
+    ) -> Result<(), StorageFailure> {
+        let own = |entry: &&mut Entry| chunk_of(entry.sequence) == chunk;
+        let sequences: Vec<u64> = entries.iter_mut().filter(own).map(|entry| entry.sequence).collect();
+        if sequences.is_empty() {
+            return Ok(());
+        }
+        let command = replays_command(&self.keys().replayed(chunk), &sequences);
+        let mut replays = HashMap::new();
+        read_replays(&sequences, self.link().read(&command).await?, &mut replays)?;
+        for entry in entries.iter_mut().filter(own) {
+            entry.replays = replays.get(&entry.sequence).copied();
+        }
+        Ok(())
+    }
+}
+
+/// Sequences cut where they do not follow each other one by one, up or down, within a chunk.
+fn runs(sequences: &[u64]) -> impl Iterator<Item = &[u64]> {
+    // A run that turns round is cut at the turn, since a pair says which way it goes.
+    let mut way: Option<bool> = None;
+    sequences.chunk_by(move |one, other| {
+        let up = one.checked_add(1) == Some(*other);
+        let follows = (up || one.checked_sub(1) == Some(*other)) && chunk_of(*one) == chunk_of(*other);
+        let goes_on = follows && way.is_none_or(|way| way == up);
+        way = goes_on.then_some(up);
+        goes_on
+    })
+}
+
+fn run_command(keys: &Keys, run: &[u64]) -> redis::Cmd {
+    let (first, last) = (run.first().copied().unwrap_or(0), run.last().copied().unwrap_or(0));
+    let key = keys.log(chunk_of(first));
+    if first <= last { range(&key, first, last) } else { range_back(&key, first, last) }
+}
+
+fn replays_command(key: &str, sequences: &[u64]) -> redis::Cmd {
+    let mut command = cmd("HMGET");
+    command.arg(key);
+    for sequence in sequences {
+        command.arg(sequence % CHUNK);
+    }
+    command
+}
+
+/// Reads what an `HMGET` of replay counts answered.
+fn read_replays(
+    sequences: &[u64],
+    answer: Value,
+    replays: &mut HashMap<u64, (u32, Timestamp)>,
+) -> Result<(), StorageFailure> {
+    let Value::Array(values) = answer else { return Err(unexpected_reply("replay counts")) };
+    for (sequence, value) in sequences.iter().zip(&values) {
+        if *value == Value::Nil {
+            continue;
+        }
+        replays.insert(*sequence, replay_count(value)?);
+    }
+    Ok(())
+}
+
+/// How often an event was replayed, and when last.
+pub(crate) fn replay_count(value: &Value) -> Result<(u32, Timestamp), StorageFailure> {
+    let parsed = text(value).and_then(|text| {
+        let (count, at) = text.split_once(':')?;
+        Some((count.parse().ok()?, Timestamp::from_nanosecond(at.parse().ok()?).ok()?))
+    });
+    parsed.ok_or_else(|| unexpected_reply("a replay count"))
+}
+
+/// An `XRANGE` from one sequence to another. The second half of an entry's id is left open on purpose: it says when the event
+/// was stored.
+pub(crate) fn range(key: &str, from: impl ToRedisArgs, to: impl ToRedisArgs) -> redis::Cmd {
+    let mut command = cmd("XRANGE");
+    command.arg(key).arg(from).arg(to);
+    command
+}
+
+/// An `XREVRANGE` from one sequence down to another.
+pub(crate) fn range_back(key: &str, from: impl ToRedisArgs, to: impl ToRedisArgs) -> redis::Cmd {
+    let mut command = cmd("XREVRANGE");
+    command.arg(key).arg(from).arg(to);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_are_cut_where_they_do_not_follow_each_other() {
+        let edge = CHUNK;
+        let sequences = [5, 6, 7, 9, 8, 7, 8, 3, edge - 1, edge, edge + 1, 0, 1, u64::MAX];
+        let found: Vec<&[u64]> = runs(&sequences).collect();
+        let expected: [&[u64]; 8] =
+            [&[5, 6, 7], &[9, 8, 7], &[8], &[3], &[edge - 1], &[edge, edge + 1], &[0, 1], &[u64::MAX]];
+        assert_eq!(found, expected);
+    }
+}

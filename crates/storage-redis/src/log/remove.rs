@@ -1,0 +1,264 @@
+//! Taking events out of the log and out of every index, a page of one chunk in one step.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    slice,
+};
+
+use domain::{
+    Event, StorageFailure,
+    ports::{
+        Keeps,
+        engine::{Outcome, RemovalKind, Removed, Transaction, log},
+    },
+};
+use redis::{Cmd, FromRedisValue, Value, cmd};
+
+use crate::{
+    client::{failure::unexpected_reply, optimistic_retry::OptimisticRetry, reply::text},
+    engine::{
+        commit,
+        keys::{CHUNK, Digest, Long, chunk_of},
+        partition::Partition,
+        program::Program,
+        state::micros,
+    },
+    index::{dictionary::Posted, lookup},
+    log::rewrite,
+    server::functions,
+};
+
+/// Most events of one call: numbers of events are bytes, and a call should not hold the server up.
+pub(crate) const AT_ONCE: usize = 200;
+/// A full chunk is rewritten once so many events went from its midst, and as many as are left.
+const MANY_HOLES: u64 = 1_000;
+
+/// The terms under which an event stands in the indexes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// The id; none where it is unknown.
+    pub(crate) id: Option<Digest>,
+    /// Long terms, by their names in the directory.
+    pub(crate) longs: Vec<String>,
+    pub(crate) shorts: Vec<Digest>,
+}
+
+impl Terms {
+    pub(crate) fn of(event: &Event, keeps: Keeps) -> Self {
+        let id = Some(Digest::of_id(event.id()));
+        if keeps == Keeps::Deliveries {
+            return Self { id, ..Self::default() };
+        }
+        let mut shorts = Digest::short_terms(event);
+        shorts.sort_unstable();
+        shorts.dedup();
+        Self { id, longs: Long::of(event).iter().map(Long::field).collect(), shorts }
+    }
+}
+
+/// How a kind of removal is called in the function.
+fn mode(kind: RemovalKind) -> &'static str {
+    match kind {
+        RemovalKind::Oldest => "prefix",
+        RemovalKind::Among => "middle",
+        RemovalKind::Erase => "erase",
+    }
+}
+
+/// What the function answered.
+enum Answer {
+    Done {
+        events: u64,
+        bytes: u64,
+        /// How many events went from the midst of the chunk so far, and how many it has.
+        holes: u64,
+        left: u64,
+    },
+    Refused(usize),
+    /// Nothing was done: the caller's picture was old and is mended.
+    Moved,
+}
+
+/// Removes events, which must be of one chunk and at most [`AT_ONCE`], and performs the removal's transaction in the same
+/// step.
+pub(crate) async fn remove(
+    partition: &Partition,
+    removal: &log::Removal<'_>,
+) -> Result<Removed, StorageFailure> {
+    Remover { partition }.remove(removal).await
+}
+
+/// Removing from a partition.
+struct Remover<'p> {
+    partition: &'p Partition,
+}
+
+impl Remover<'_> {
+    async fn remove(&self, removal: &log::Removal<'_>) -> Result<Removed, StorageFailure> {
+        let Some(chunk) = removal.entries.first().map(|first| chunk_of(log::sequence_of(first))) else {
+            return Ok(match commit::commit(self.partition, slice::from_ref(removal.with)).await?.pop() {
+                Some(Outcome::Refused { guard }) => Removed::Refused { guard },
+                _ => Removed::Done { events: 0, bytes: 0 },
+            });
+        };
+        let is_elsewhere = |entry: &log::Entry| chunk_of(log::sequence_of(entry)) != chunk;
+        if removal.entries.len() > AT_ONCE || removal.entries.iter().any(is_elsewhere) {
+            return Err(StorageFailure::Other(format!(
+                "one removal takes at most {AT_ONCE} events, of one stretch of {CHUNK} sequences"
+            )));
+        }
+        let damaged: Vec<u64> =
+            removal.entries.iter().filter_map(|entry| Some(entry.as_ref().err()?.sequence)).collect();
+        let mut of_damaged = self.terms_of_damaged(&damaged).await?;
+        let terms: Vec<Terms> = removal
+            .entries
+            .iter()
+            .map(|entry| match entry {
+                Ok(stored) => Terms::of(&stored.event, self.partition.keeps()),
+                Err(damaged) => of_damaged.remove(&damaged.sequence).unwrap_or_default(),
+            })
+            .collect();
+        let mut tries = OptimisticRetry::new();
+        loop {
+            let command = self.remove_command(chunk, removal, &terms);
+            match self.read_remove(self.partition.link().call_command(&command).await?)? {
+                Answer::Refused(guard) => return Ok(Removed::Refused { guard }),
+                Answer::Moved => tries.again().await?,
+                Answer::Done { events, bytes, holes, left } => {
+                    // The chunk that appends go to is left until it is full.
+                    let is_full = chunk != chunk_of(self.partition.known().head + 1);
+                    if removal.kind == RemovalKind::Among && is_full && holes >= MANY_HOLES.max(left) {
+                        // Where others removed meanwhile, the next removal does it.
+                        rewrite::rewrite(self.partition, chunk).await?;
+                    }
+                    return Ok(Removed::Done { events, bytes });
+                }
+            }
+        }
+    }
+
+    fn read_remove(&self, answer: Value) -> Result<Answer, StorageFailure> {
+        let Value::Array(parts) = answer else { return Err(unexpected_reply("a removal")) };
+        match parts.as_slice() {
+            [what, Value::Int(events), Value::Int(bytes), Value::Int(holes), Value::Int(left)]
+                if text(what) == Some("ok") =>
+            {
+                let number = |number: &i64| u64::try_from(*number).unwrap_or(0);
+                Ok(Answer::Done {
+                    events: number(events),
+                    bytes: number(bytes),
+                    holes: number(holes),
+                    left: number(left),
+                })
+            }
+            [what, Value::Int(guard)] if text(what) == Some("refused") => {
+                Ok(Answer::Refused(usize::try_from(guard - 1).map_err(|_| unexpected_reply("a removal"))?))
+            }
+            [what, rest @ ..] if text(what) == Some("moved") => {
+                self.partition.learn_moved(rest)?;
+                Ok(Answer::Moved)
+            }
+            _ => Err(unexpected_reply("a removal")),
+        }
+    }
+
+    fn remove_command(&self, chunk: u64, removal: &log::Removal<'_>, terms: &[Terms]) -> Cmd {
+        let (known, keys) = (self.partition.known(), self.partition.keys());
+        let mut longs: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
+        let mut shorts: BTreeMap<Digest, Vec<u8>> = BTreeMap::new();
+        for (terms, number) in terms.iter().zip(1..=u8::MAX) {
+            for field in &terms.longs {
+                longs.entry(field).or_default().push(number);
+            }
+            for digest in &terms.shorts {
+                shorts.entry(*digest).or_default().push(number);
+            }
+        }
+        let bucket = |digest: Digest| keys.bucket(digest.bucket(known.level, known.split));
+        let mut names = vec![keys.meta(), keys.log(chunk), keys.chunks(), keys.directory(chunk)];
+        names.extend([keys.replayed(chunk), keys.holes(), keys.unscrubbed(), keys.copy_of(chunk)]);
+        names.extend(longs.keys().map(|field| keys.long(chunk, field)));
+        for digest in shorts.keys() {
+            names.extend([bucket(*digest), keys.promoted(*digest)]);
+        }
+        // Where the id is unknown nothing is looked up: any bucket will do.
+        names.extend(terms.iter().map(|terms| terms.id.map_or_else(|| keys.bucket(0), bucket)));
+        let transactions: &[Transaction] = slice::from_ref(removal.with);
+        let program = Program::of(keys, known, transactions);
+        names.extend(program.keys().iter().cloned());
+
+        let mut command = Cmd::new();
+        command.arg("FCALL").arg(functions::name("remove")).arg(names.len()).arg(&names);
+        command.arg(chunk).arg(known.level).arg(known.split).arg(mode(removal.kind));
+        command.arg(removal.entries.len()).arg(longs.len()).arg(shorts.len());
+        for (entry, terms) in removal.entries.iter().zip(terms) {
+            command.arg(format!("{}-{}", log::sequence_of(entry), micros(log::stored_at(entry))));
+            command.arg(terms.id.as_ref().map_or(&[][..], |digest| &digest.0[..]));
+            command.arg(log::bytes_of(entry));
+        }
+        for (field, numbers) in &longs {
+            command.arg(field).arg(&numbers[..]);
+        }
+        for (digest, numbers) in &shorts {
+            command.arg(&digest.0[..]).arg(&numbers[..]);
+        }
+        program.put(&mut command);
+        command
+    }
+
+    /// What the indexes know of events that cannot be read. The whole dictionary is asked: there is no other way.
+    async fn terms_of_damaged(&self, damaged: &[u64]) -> Result<HashMap<u64, Terms>, StorageFailure> {
+        let mut found: HashMap<u64, Terms> = HashMap::new();
+        if damaged.is_empty() {
+            return Ok(found);
+        }
+        let mut scan = self.partition.dictionary().walk().await?;
+        while let Some(values) = scan.next(self.partition).await? {
+            for (digest, value) in values {
+                self.terms_in_value(digest, &value, damaged, &mut found).await?;
+            }
+        }
+        let chunk = damaged.first().map_or(0, |sequence| chunk_of(*sequence));
+        let mut command = cmd("HKEYS");
+        command.arg(self.partition.keys().directory(chunk));
+        let fields: Vec<String> =
+            FromRedisValue::from_redis_value(self.partition.link().read(&command).await?)
+                .map_err(|_| unexpected_reply("a directory"))?;
+        for field in fields {
+            let list = self.partition.keys().long(chunk, &field);
+            for sequence in
+                lookup::in_list(self.partition, &list, damaged, |sequence| sequence % CHUNK).await?
+            {
+                found.entry(sequence).or_default().longs.push(field.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    async fn terms_in_value(
+        &self,
+        digest: Digest,
+        value: &[u8],
+        damaged: &[u64],
+        found: &mut HashMap<u64, Terms>,
+    ) -> Result<(), StorageFailure> {
+        match Posted::read(value) {
+            Posted::Id(sequence) if damaged.contains(&sequence) => {
+                found.entry(sequence).or_default().id = Some(digest);
+            }
+            Posted::Packed(sequences) => {
+                for sequence in sequences.into_iter().filter(|sequence| damaged.contains(sequence)) {
+                    found.entry(sequence).or_default().shorts.push(digest);
+                }
+            }
+            Posted::List => {
+                let list = self.partition.keys().promoted(digest);
+                for sequence in lookup::in_list(self.partition, &list, damaged, |sequence| sequence).await? {
+                    found.entry(sequence).or_default().shorts.push(digest);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,9 @@
+//! What is asked of a server as a whole: the library of functions, rights and settings, namespaces, copies, files, memory.
+
+pub(crate) mod aof_rewrite;
+pub(crate) mod checks;
+pub(crate) mod copies;
+pub(crate) mod functions;
+pub(crate) mod namespace;
+pub(crate) mod occupied;
+pub(crate) mod rights;

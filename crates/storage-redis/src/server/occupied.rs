@@ -1,0 +1,194 @@
+//! How much of the server's memory a namespace takes: an estimate, since asking for every key would hold up the server.
+//!
+//! Some chunks of the log are measured with all that belongs to them, and stand for the others; so do some events of each
+//! for what the dictionary keeps of all events. What is one key each is measured as it is. A round trip
+//! asks for so little that other callers do not notice.
+
+use domain::{
+    StorageFailure,
+    ports::engine::{Space, SpaceKind},
+};
+use redis::{FromRedisValue, Pipeline, Value};
+
+use crate::{
+    client::failure::unexpected_reply,
+    engine::{
+        keys::{CHUNK, Digest},
+        partition::Partition,
+        state::State,
+    },
+    log::entries::{entries, range},
+};
+
+/// Chunks that are measured.
+const CHUNKS: usize = 4;
+/// Lists of a chunk that are measured.
+const LISTS: usize = 1_000;
+/// Places of a chunk whose events stand for the others, events of each, and bytes that those of a chunk may have on average
+/// together.
+const PLACES: u64 = 10;
+const EVENTS: u64 = 10;
+const EVENT_BYTES: u64 = 256 * 1024;
+/// Parts of a large key that the server looks at.
+const PARTS: usize = 100;
+/// What is one key each, beside the rows that no scope divides.
+const SINGLE: [&str; 5] = ["meta", "chunks", "zdict", "holes", "unscrubbed"];
+
+/// Bytes of memory that the namespace takes, about: log, indexes, dictionary, and the rows that no scope divides. Not
+/// counted are rows of groups, replays and minutes, which are few. None where this user may not ask.
+pub(crate) async fn bytes(store: &Partition) -> Result<Option<u64>, StorageFailure> {
+    match measure(store, &store.state().await?).await {
+        Err(StorageFailure::Denied(_) | StorageFailure::Other(_)) => Ok(None),
+        measured => measured.map(Some),
+    }
+}
+
+async fn measure(store: &Partition, state: &State) -> Result<u64, StorageFailure> {
+    let (keys, chunks) = (store.keys(), spread(&store.chunks().await?));
+    let mut pipeline = Pipeline::new();
+    for chunk in &chunks {
+        pipeline.cmd("XLEN").arg(keys.log(*chunk));
+        for key in [keys.log(*chunk), keys.directory(*chunk), keys.replayed(*chunk)] {
+            usage(&mut pipeline, &key);
+        }
+        pipeline.cmd("HLEN").arg(keys.directory(*chunk));
+        // A scan of a small hash gives all of it, and of a great one about as much as was asked for.
+        pipeline.cmd("HSCAN").arg(keys.directory(*chunk)).arg(0).arg("COUNT").arg(LISTS);
+    }
+    for name in SINGLE {
+        usage(&mut pipeline, &keys.named(name));
+    }
+    for kind in SpaceKind::ALL {
+        usage(&mut pipeline, &keys.space(&Space::of(*kind)));
+    }
+    let mut answers = store.link().read_all(&pipeline).await?.into_iter();
+    let mut answer = || answers.next().ok_or_else(|| unexpected_reply("a measure"));
+    let mut measured = Vec::new();
+    for chunk in &chunks {
+        let events = number(&answer()?);
+        let own = number(&answer()?) + number(&answer()?) + number(&answer()?);
+        let lists = number(&answer()?);
+        let (_, names): (String, Vec<(String, String)>) =
+            FromRedisValue::from_redis_value(answer()?).map_err(|_| unexpected_reply("a directory"))?;
+        measured.push((*chunk, events, own, lists, names));
+    }
+    let single: u64 = answers.map(|answer| number(&answer)).sum();
+
+    let mut pipeline = Pipeline::new();
+    for (chunk, .., names) in &measured {
+        names.iter().for_each(|(name, _)| usage(&mut pipeline, &keys.long(*chunk, name)));
+    }
+    let mut lists = store.link().read_all(&pipeline).await?.into_iter();
+    let (mut bytes, mut events) = (0.0, 0);
+    for (_, in_chunk, own, count, names) in &measured {
+        let of_lists: u64 = lists.by_ref().take(names.len()).map(|answer| number(&answer)).sum();
+        bytes += *own as f64 + of_lists as f64 * ratio(*count, names.len() as u64);
+        events += in_chunk;
+    }
+    let log = bytes * ratio(state.events, events);
+    let lengths: Vec<(u64, u64)> = measured.iter().map(|(chunk, events, ..)| (*chunk, *events)).collect();
+    let dictionary = dictionary(store, state, &lengths).await?;
+    Ok(single + (log + dictionary) as u64)
+}
+
+/// What the dictionary takes, as far as some events of these chunks tell, which have so many. A bucket is met as often as it
+/// has ids in it, a list as often as it has positions, so what each takes counts by its fields or positions.
+async fn dictionary(store: &Partition, state: &State, chunks: &[(u64, u64)]) -> Result<f64, StorageFailure> {
+    let keys = store.keys();
+    let most = EVENT_BYTES * state.events / state.bytes.max(1) / PLACES;
+    let mut pipeline = Pipeline::new();
+    for (chunk, events) in chunks {
+        for place in 0..PLACES {
+            let from = chunk * CHUNK + events * place / PLACES;
+            let mut command = range(&keys.log(*chunk), from, "+");
+            command.arg("COUNT").arg(most.clamp(1, EVENTS));
+            pipeline.add_command(command);
+        }
+    }
+    let mut events = Vec::new();
+    for answer in store.read_entries(&pipeline).await? {
+        events.extend(entries(answer)?.into_iter().filter_map(|entry| entry.event.ok()));
+    }
+    let bucket = |digest: Digest| keys.bucket(digest.bucket(state.level, state.split));
+    let terms: Vec<Digest> = events.iter().flat_map(Digest::short_terms).collect();
+    let mut pipeline = Pipeline::new();
+    for event in &events {
+        let bucket = bucket(Digest::of_id(event.id()));
+        pipeline.cmd("HLEN").arg(&bucket);
+        usage(&mut pipeline, &bucket);
+    }
+    for digest in &terms {
+        pipeline.cmd("HSTRLEN").arg(bucket(*digest)).arg(&digest.0[..]);
+    }
+    let answers = store.link().read_all(&pipeline).await?;
+    let (buckets, lengths) =
+        answers.split_at_checked(2 * events.len()).ok_or_else(|| unexpected_reply("a measure"))?;
+    let field = |pair: &[Value]| match pair {
+        [fields, bytes] => ratio(number(bytes), number(fields)),
+        _ => 0.0,
+    };
+    let fields: f64 = buckets.chunks(2).map(field).sum();
+    // The mark of a list is one byte, which nothing else of a short term is.
+    let promoted = terms.iter().zip(lengths).filter(|(_, length)| number(length) == 1);
+    let lists: Vec<String> = promoted.map(|(digest, _)| keys.promoted(*digest)).collect();
+    let positions = lists_by_position(store, &lists).await?;
+    let each = |sum: f64| sum / events.len().max(1) as f64;
+    Ok(each(fields) * state.fields as f64 + each(positions) * state.events as f64)
+}
+
+/// The sum of what each list takes for one of its positions.
+async fn lists_by_position(store: &Partition, lists: &[String]) -> Result<f64, StorageFailure> {
+    let mut pipeline = Pipeline::new();
+    for list in lists {
+        pipeline.cmd("LLEN").arg(list);
+        usage(&mut pipeline, list);
+    }
+    let answers = store.link().read_all(&pipeline).await?;
+    let position = |pair: &[Value]| match pair {
+        [length, bytes] => ratio(number(bytes), number(length)),
+        _ => 0.0,
+    };
+    Ok(answers.chunks(2).map(position).sum())
+}
+
+fn usage(pipeline: &mut Pipeline, key: &str) {
+    pipeline.cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(PARTS);
+}
+
+/// What is not there takes nothing.
+fn number(answer: &Value) -> u64 {
+    match answer {
+        Value::Int(number) => u64::try_from(*number).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// One number for each of another; nothing where that is nothing.
+fn ratio(of: u64, each: u64) -> f64 {
+    if each == 0 { 0.0 } else { of as f64 / each as f64 }
+}
+
+/// Some of the chunks, from the first to the last.
+fn spread(chunks: &[u64]) -> Vec<u64> {
+    let (count, last) = (CHUNKS.min(chunks.len()), chunks.len().saturating_sub(1));
+    let picked = (0..count).map(|n| n * last / (count - 1).max(1));
+    picked.filter_map(|at| chunks.get(at).copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_picked_from_the_first_to_the_last() {
+        for (chunks, picked) in [
+            (&[][..], &[][..]),
+            (&[7], &[7]),
+            (&[7, 9], &[7, 9]),
+            (&[1, 2, 3, 4], &[1, 2, 3, 4]),
+            (&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], &[0, 3, 6, 9]),
+        ] {
+            assert_eq!(spread(chunks), picked);
+        }
+    }
+}
