@@ -21,8 +21,8 @@ use domain::{
     ports::{Atomicity, Stores},
 };
 use storage_memory::MemoryEngine;
+use storage_sqlite::{SqliteEngine, SqliteOptions};
 use store::Store;
-use storage_sqlite::{SqliteOptions, SqliteStore};
 use tokio::{runtime::Runtime, sync::Notify};
 
 use crate::measure::Bench;
@@ -48,9 +48,9 @@ impl Kind {
     async fn store(self, folder: &Path) -> Result<Arc<dyn Stores>> {
         Ok(match self {
             Self::Memory => Arc::new(Store::new(MemoryEngine::default())),
-            Self::Sqlite => {
-                Arc::new(SqliteStore::create(SqliteOptions::new(folder.join("events.db"))).await?)
-            }
+            Self::Sqlite => Arc::new(
+                SqliteEngine::create(SqliteOptions::new(folder.join("events.db"))).await.map(Store::new)?,
+            ),
         })
     }
 }

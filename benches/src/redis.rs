@@ -13,7 +13,8 @@ use domain::{
     ports::{Atomicity, EventStore},
 };
 use servers::{Aof, Binary, Config, Server};
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 use tokio::{runtime::Runtime, task::JoinSet};
 
 use crate::measure::Bench;
@@ -37,8 +38,8 @@ async fn server() -> Result<Server> {
 }
 
 /// One partition on one server.
-async fn store(server: &Server) -> Result<RedisStore> {
-    Ok(RedisStore::create(RedisOptions::new(server.url())).await?)
+async fn store(server: &Server) -> Result<Store> {
+    Ok(RedisEngine::create(RedisOptions::new(server.url())).await.map(Store::new)?)
 }
 
 /// A number in a section of what the server says of itself.
@@ -49,7 +50,7 @@ async fn info(bare: &mut bare::Bare, section: &str, name: &str) -> Result<f64> {
     Ok(line.with_context(|| format!("INFO {section} has no {name}"))?.trim().parse()?)
 }
 
-async fn append_all(store: &RedisStore, events: &[Event]) -> Result<()> {
+async fn append_all(store: &Store, events: &[Event]) -> Result<()> {
     for batch in events.chunks(BATCH) {
         store.append(batch, Atomicity::Each).await?;
     }

@@ -8,7 +8,8 @@ use domain::{
     ports::{Atomicity, EventStore},
 };
 use generator::{Generator, Settings, Validity};
-use storage_sqlite::{SqliteOptions, SqliteStore};
+use storage_sqlite::{SqliteEngine, SqliteOptions};
+use store::Store;
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -74,16 +75,16 @@ fn append(bench: &mut Bench, runtime: &Runtime, batch: usize, count: u64, least:
     bench.row(&name, "plain SQL, a row an index", count, &Target::Ratio(least), yardstick, ours)
 }
 
-async fn append_all(store: &SqliteStore, events: &[Event], batch: usize) -> Result<()> {
+async fn append_all(store: &Store, events: &[Event], batch: usize) -> Result<()> {
     for batch in events.chunks(batch) {
         store.append(batch, Atomicity::Each).await?;
     }
     Ok(())
 }
 
-fn stored(runtime: &Runtime, path: &std::path::Path, events: &[Event]) -> Result<SqliteStore> {
+fn stored(runtime: &Runtime, path: &std::path::Path, events: &[Event]) -> Result<Store> {
     runtime.block_on(async {
-        let store = SqliteStore::create(SqliteOptions::new(path)).await?;
+        let store = SqliteEngine::create(SqliteOptions::new(path)).await.map(Store::new)?;
         append_all(&store, events, 1000).await?;
         Ok(store)
     })

@@ -20,7 +20,8 @@ use domain::{
 };
 use fastrand::Rng;
 use servers::{Binary, Config, Failover, Server};
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 use support::{
     at_work::{Books, Publishing, Work},
     consumers::{Keeper, Servers, World},
@@ -128,7 +129,7 @@ async fn cut_off<T>(server: &Server, replaced: impl Future<Output = T>) -> T {
 #[should_panic(expected = "was lost from the midst of its epoch")]
 async fn the_checker_sees_an_event_that_is_gone_without_a_word() {
     let server = Server::start(&Binary::default(), &Config::default()).await.unwrap();
-    let store = RedisStore::create(RedisOptions::new(server.url())).await.unwrap();
+    let store = RedisEngine::create(RedisOptions::new(server.url())).await.map(Store::new).unwrap();
     let events: Vec<Event> = (0..3)
         .map(|n| {
             support::admitted(&format!(

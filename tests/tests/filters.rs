@@ -27,9 +27,9 @@ use replay::{PlanRequest, ReplayManager};
 use serde_json::{Value, json};
 use servers::Binary;
 use storage_memory::MemoryEngine;
+use storage_redis::{RedisEngine, RedisOptions};
+use storage_sqlite::{SqliteEngine, SqliteOptions};
 use store::Store;
-use storage_redis::{RedisOptions, RedisStore};
-use storage_sqlite::{SqliteOptions, SqliteStore};
 use support::{
     admitted,
     consumers::{Keeper, Servers},
@@ -174,7 +174,7 @@ struct OnServers<'l> {
     name: String,
     /// They run as long as this is kept.
     _servers: Servers,
-    store: RedisStore,
+    store: Store,
     url: String,
     lines: Vec<&'l Line>,
 }
@@ -194,7 +194,7 @@ async fn servers<'l>(lines: &'l [Line], input: &[String]) -> Vec<OnServers<'l>> 
     for keeper in keepers {
         let servers = Servers::start(&keeper).await;
         let url = servers.url().unwrap();
-        let store = RedisStore::create(RedisOptions::new(&url)).await.unwrap();
+        let store = RedisEngine::create(RedisOptions::new(&url)).await.map(Store::new).unwrap();
         fill(&store, input).await;
         let everything = Arc::new(Filter::default());
         let order = list(&store, &everything, Order::OldestFirst, 1_000, usize::MAX).await;
@@ -229,7 +229,7 @@ async fn compare(input: &[String], rounds: usize) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.db");
     let memory = Store::new(MemoryEngine::default());
-    let sqlite = SqliteStore::create(SqliteOptions::new(&path)).await.unwrap();
+    let sqlite = SqliteEngine::create(SqliteOptions::new(&path)).await.map(Store::new).unwrap();
     fill(&memory, input).await;
     fill(&sqlite, input).await;
     let servers = servers(&lines, input).await;

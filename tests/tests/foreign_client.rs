@@ -17,7 +17,8 @@ use domain::{
 };
 use redis::{Value, aio::MultiplexedConnection};
 use servers::{Aof, Binary, Config, Server};
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 
 /// The commands of the page, in the order in which it gives them: the next chunk, the events of one, the first chunk.
 fn documented() -> [String; 3] {
@@ -113,7 +114,7 @@ fn texts(from: usize, count: usize) -> Vec<String> {
     (from..from + count).map(text).collect()
 }
 
-async fn publish(store: &RedisStore, texts: &[String]) {
+async fn publish(store: &Store, texts: &[String]) {
     for batch in texts.chunks(50) {
         let event = |text: &String| -> Event {
             Document::parse(text.as_bytes(), &Limits::default()).unwrap().into_event().unwrap()
@@ -142,7 +143,7 @@ async fn a_client_of_redis_alone_reads_every_event_in_the_bytes_in_which_it_was_
     };
     let (mut published, mut chunks) = (Vec::new(), std::collections::BTreeSet::new());
     for round in 0..3 {
-        let store = RedisStore::create(RedisOptions::new(server.url())).await.unwrap();
+        let store = RedisEngine::create(RedisOptions::new(server.url())).await.map(Store::new).unwrap();
         client.connection = Client::connect(&server).await;
         client.follow().await;
         let news = texts(round * 1000, 1000);

@@ -22,7 +22,8 @@ use domain::{
     ports::{EventStore, ReadRequest},
 };
 use serde_json::Value;
-use storage_sqlite::{SqliteOptions, SqliteStore};
+use storage_sqlite::{SqliteEngine, SqliteOptions};
+use store::Store;
 
 fn start_writer(store: &Path, name: &str, batches: u64) -> Child {
     Command::new(env!("CARGO_BIN_EXE_test-writer"))
@@ -35,7 +36,7 @@ fn start_writer(store: &Path, name: &str, batches: u64) -> Child {
 }
 
 /// Every id in the store, in log order; fails on a damaged event, a repeated id, or positions out of order.
-async fn ids(store: &SqliteStore) -> Vec<String> {
+async fn ids(store: &Store) -> Vec<String> {
     let mut request = ReadRequest::new(Filter::default(), 5000);
     let (mut ids, mut last) = (Vec::new(), 0);
     loop {
@@ -55,7 +56,7 @@ async fn ids(store: &SqliteStore) -> Vec<String> {
     ids
 }
 
-async fn check_sound(store: &SqliteStore) {
+async fn check_sound(store: &Store) {
     let report = store.verify(None).await.unwrap();
     assert_eq!((report.total_findings, report.findings), (0, Vec::new()));
 }
@@ -83,7 +84,7 @@ async fn a_killed_writer_loses_nothing_it_acknowledged() {
         writer.wait().unwrap();
         let acknowledged = reader.join().unwrap().unwrap_or(0);
 
-        let store = SqliteStore::create(SqliteOptions::new(&path)).await.unwrap();
+        let store = SqliteEngine::create(SqliteOptions::new(&path)).await.map(Store::new).unwrap();
         let filter = Filter { sources: [name.clone()].into(), ..Filter::default() };
         let mut request = ReadRequest::new(filter, 5000);
         let mut stored = 0;
@@ -125,7 +126,7 @@ async fn a_killed_import_is_completed_by_a_second_one() {
         std::thread::sleep(Duration::from_millis(random.u64(5..600)));
         import.kill().unwrap();
         import.wait().unwrap();
-        let before = match SqliteStore::open(SqliteOptions::new(&path)).await {
+        let before = match SqliteEngine::open(SqliteOptions::new(&path)).await.map(Store::new) {
             Ok(store) => {
                 let stored = ids(&store).await;
                 assert_eq!(stored, expected[..stored.len()], "round {round}: a beginning of the file");
@@ -143,7 +144,7 @@ async fn a_killed_import_is_completed_by_a_second_one() {
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(report["alreadyStored"], before, "round {round}");
         assert_eq!(report["stored"], expected.len() - before, "round {round}");
-        let store = SqliteStore::open(SqliteOptions::new(&path)).await.unwrap();
+        let store = SqliteEngine::open(SqliteOptions::new(&path)).await.map(Store::new).unwrap();
         assert_eq!(ids(&store).await, expected, "round {round}");
         check_sound(&store).await;
         store.close().await;
@@ -163,7 +164,7 @@ async fn the_checkers_catch_a_lost_event() {
     let sqlite = rusqlite::Connection::open(&path).unwrap();
     assert_eq!(sqlite.execute("DELETE FROM event WHERE seq = 3", []).unwrap(), 1);
     drop(sqlite);
-    let store = SqliteStore::open(SqliteOptions::new(&path)).await.unwrap();
+    let store = SqliteEngine::open(SqliteOptions::new(&path)).await.map(Store::new).unwrap();
     assert!(!ids(&store).await.contains(&"w-2".to_owned()));
     let report = store.verify(None).await.unwrap();
     assert!(report.total_findings > 0, "{report:?}");
@@ -175,7 +176,7 @@ async fn two_processes_write_while_a_third_reads() {
     let seconds = std::env::var("EVENT_REPLAY_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.db");
-    let store = SqliteStore::create(SqliteOptions::new(&path)).await.unwrap();
+    let store = SqliteEngine::create(SqliteOptions::new(&path)).await.map(Store::new).unwrap();
     let mut writers: Vec<_> =
         ["left", "right"].map(|name| (name, start_writer(&path, name, u64::MAX))).into();
     let readers: Vec<_> = writers

@@ -25,7 +25,8 @@ use domain::{
 };
 use serde_json::json;
 use servers::Server;
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 
 /// What an event is called.
 #[derive(Debug, Clone)]
@@ -120,7 +121,7 @@ trait Finds {
 }
 
 #[async_trait]
-impl Finds for RedisStore {
+impl Finds for Store {
     async fn find(&self, look: &Look) -> Vec<String> {
         let one = |text: &String| BTreeSet::from([text.clone()]);
         let filter = match look {
@@ -178,7 +179,7 @@ fn drawn(random: &mut fastrand::Rng) -> (Vec<Called>, BTreeSet<Look>) {
     (all, looks)
 }
 
-async fn check_events(store: &RedisStore, random: &mut fastrand::Rng) {
+async fn check_events(store: &Store, random: &mut fastrand::Rng) {
     let (mut all, looks) = drawn(random);
     for batch in all.chunks(17) {
         let events: Vec<Event> = batch.iter().map(Called::event).collect();
@@ -242,7 +243,7 @@ async fn everything_is_found_by_its_own_name_and_no_other() {
     for round in 0..rounds {
         let namespace = format!("odd-{round}");
         let options = RedisOptions { namespace: namespace.clone(), ..RedisOptions::new(server.url()) };
-        let store = RedisStore::create(options).await.unwrap();
+        let store = RedisEngine::create(options).await.map(Store::new).unwrap();
         check_events(&store, &mut random).await;
         odd_kept::check_groups(&store, &mut random).await;
         odd_kept::check_marks_and_schemas(&store, &mut random).await;

@@ -25,7 +25,8 @@ use domain::{
 use redis::cmd;
 use serde_json::Value;
 use servers::{Binary, Config, MaxMemory, Server};
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 
 const LITTLE: u64 = 16 << 20;
 const MUCH: u64 = 256 << 20;
@@ -87,7 +88,7 @@ async fn consumers_of_a_full_server_go_on_and_what_is_given_up_on_waits_for_room
         println!("on {binary}");
         let server = small_server(&binary).await;
         let store: Arc<dyn Stores> =
-            Arc::new(RedisStore::create(RedisOptions::new(server.url())).await.unwrap());
+            Arc::new(RedisEngine::create(RedisOptions::new(server.url())).await.map(Store::new).unwrap());
         let bus = Bus::builder(Arc::clone(&store)).enable_validation(false).build().await.unwrap();
         let mut published = 0;
         for n in 0..200 {

@@ -20,7 +20,8 @@ use domain::{
 };
 use fastrand::Rng;
 use servers::{Aof, Binary, Config, Server};
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 use support::{
     acknowledged::{Ledger, Promise, RawLog},
     append_only_file::{AppendOnlyFile, written_anew},
@@ -82,7 +83,7 @@ async fn untidy_server(binary: &Binary) -> Server {
 
 /// Appends so many events of one publisher, in one batch, through a store that is opened for it.
 async fn append_one_batch(server: &Server, ledger: &mut Ledger, from: u64, size: u64) -> u64 {
-    let store = RedisStore::create(RedisOptions::new(server.url())).await.unwrap();
+    let store = RedisEngine::create(RedisOptions::new(server.url())).await.map(Store::new).unwrap();
     let batch: Vec<Event> = (from..from + size).map(|n| event(0, n)).collect();
     let outcomes = store.append(&batch, Atomicity::Each).await.unwrap();
     let stored = batch.iter().zip(outcomes).map(|(event, outcome)| match outcome {
@@ -141,7 +142,7 @@ async fn half_a_batch_is_left_in_the_file(binary: &Binary, tidy: bool) -> (u64, 
     server.kill().await.unwrap();
     server.restart().await.unwrap();
     ledger.check(&RawLog::read(&server.url()).await, Promise::Everything);
-    let store = RedisStore::open(RedisOptions::new(server.url())).await.unwrap();
+    let store = RedisEngine::open(RedisOptions::new(server.url())).await.map(Store::new).unwrap();
     (store.verify(None).await.unwrap().total_findings, ledger.violations)
 }
 
@@ -166,7 +167,7 @@ async fn half_a_batch_comes_back_where_the_file_may_not_be_written_anew() {
 /// What the controls share: a server with some events, and what was answered.
 async fn some_events(aof: Aof) -> (Server, Ledger) {
     let server = Server::start(&Binary::default(), &Config { aof, ..Config::default() }).await.unwrap();
-    let store = RedisStore::create(RedisOptions::new(server.url())).await.unwrap();
+    let store = RedisEngine::create(RedisOptions::new(server.url())).await.map(Store::new).unwrap();
     let mut ledger = Ledger::default();
     for publisher in 0..2 {
         for n in 0..5 {

@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 use bus::StartAt;
 use domain::{Document, Event, Filter, Limits, ports::SystemClock};
 use replay::{Cancel, GroupReplayOptions, JobRunner, Pace, PlanRequest, ReplayManager};
-use storage_sqlite::{SqliteOptions, SqliteStore};
+use storage_sqlite::{SqliteEngine, SqliteOptions};
+use store::Store;
 use tokio::runtime::Runtime;
 
 use super::{PAGE, append_all, bus_over, counting, memory};
@@ -28,7 +29,9 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()
 
 async fn measure(count: u64) -> Result<(String, String)> {
     let folder = tempfile::tempdir()?;
-    let store = Arc::new(SqliteStore::create(SqliteOptions::new(folder.path().join("events.db"))).await?);
+    let store = Arc::new(
+        SqliteEngine::create(SqliteOptions::new(folder.path().join("events.db"))).await.map(Store::new)?,
+    );
     for from in (0..count).step_by(10_000) {
         let batch: Vec<Event> = (from..count.min(from + 10_000)).map(event).collect::<Result<_>>()?;
         append_all(&*store, batch).await?;

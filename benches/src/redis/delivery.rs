@@ -12,7 +12,8 @@ use domain::{
     ports::{Stores, SystemClock},
 };
 use replay::{Cancel, GroupReplayOptions, JobRunner, Pace, PlanRequest, ReplayManager};
-use storage_redis::RedisStore;
+use storage_redis::RedisEngine;
+use store::Store;
 use tokio::runtime::Runtime;
 
 use super::{BATCH, append_all, bare::Bare, info, server, store};
@@ -63,7 +64,7 @@ fn replaying(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()> {
 }
 
 /// How long a job takes that replays all of a log into the one group there is, from its start to its end.
-async fn replay_all(store: &Arc<RedisStore>, count: u64) -> Result<Duration> {
+async fn replay_all(store: &Arc<Store>, count: u64) -> Result<Duration> {
     let stores: Arc<dyn Stores> = store.clone();
     let bus = Bus::builder(stores).enable_validation(false).build().await?;
     let (mut consumer, counter) = counting(&bus, "g", 16, StartAt::Head).await?;

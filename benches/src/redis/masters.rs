@@ -6,7 +6,8 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use domain::{Event, Filter};
 use servers::{Aof, Binary, Cluster, Config, Server};
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 use tokio::runtime::Runtime;
 
 use super::{PAGE, append_all, at_once, bare::Bare, info, server};
@@ -39,13 +40,13 @@ impl Place {
         }
     }
 
-    async fn store(&self, partitions: u16) -> Result<Arc<RedisStore>> {
+    async fn store(&self, partitions: u16) -> Result<Arc<Store>> {
         let url = match self {
             Self::One(server) => server.url(),
             Self::Cluster(cluster) => cluster.url(),
         };
         let options = RedisOptions { partitions: Some(partitions), ..RedisOptions::new(url) };
-        Ok(Arc::new(RedisStore::create(options).await?))
+        Ok(Arc::new(RedisEngine::create(options).await.map(Store::new)?))
     }
 
     /// `used_memory` of all servers, in bytes.
@@ -79,7 +80,7 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
         let (theirs, ours) =
             (runtime.block_on(yardstick.store(1))?, runtime.block_on(place.store(partitions))?);
         let (mut left, mut right) = (all.chunks(COUNT as usize), all.chunks(COUNT as usize));
-        let append = |store: &Arc<RedisStore>, events: Option<&[Event]>| {
+        let append = |store: &Arc<Store>, events: Option<&[Event]>| {
             let events = events.context("no events left")?;
             timed(|| {
                 runtime.block_on(at_once(events, CALLERS, |events| {
@@ -97,7 +98,7 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
             || append(&ours, right.next()),
         )?;
         let stored = all.len() as u64;
-        let read = |store: &Arc<RedisStore>| -> Result<Duration> {
+        let read = |store: &Arc<Store>| -> Result<Duration> {
             timed(|| runtime.block_on(scan(&**store, Filter::default(), PAGE, stored)))
         };
         bench.row(

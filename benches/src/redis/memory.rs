@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use domain::Event;
 use redis::cmd;
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 use tokio::runtime::Runtime;
 
 use super::{BATCH, append_all, bare::Bare, info, server};
@@ -47,7 +48,7 @@ async fn measured(all: &[Event], compression: bool) -> Result<(u64, BTreeMap<Str
     let mut bare = Bare::connect(&server).await?;
     let empty = used(&mut bare).await?;
     let options = RedisOptions { compression, ..RedisOptions::new(server.url()) };
-    let store = RedisStore::create(options).await?;
+    let store = RedisEngine::create(options).await.map(Store::new)?;
     append_all(&store, all).await?;
     let ours = used(&mut bare).await? - empty;
     Ok((ours, parts(&mut bare).await?))

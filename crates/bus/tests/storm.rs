@@ -37,9 +37,9 @@ use domain::{
 use fastrand::Rng;
 use servers::{Binary, Config, Server};
 use storage_memory::MemoryEngine;
+use storage_redis::{RedisEngine, RedisOptions};
+use storage_sqlite::{SqliteEngine, SqliteOptions};
 use store::Store;
-use storage_redis::{RedisOptions, RedisStore};
-use storage_sqlite::{SqliteOptions, SqliteStore};
 use support::{Behaviour, Service, TokioClock, bus_over, event, eventually, is_idle};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
@@ -292,7 +292,9 @@ type Make = fn(TokioClock) -> Making;
 type Making = Pin<Box<dyn Future<Output = (Arc<dyn Stores>, Option<Box<dyn Any>>)>>>;
 
 fn in_memory(clock: TokioClock) -> Making {
-    Box::pin(async move { (Arc::new(Store::new(MemoryEngine::new(Arc::new(clock)))) as Arc<dyn Stores>, None) })
+    Box::pin(
+        async move { (Arc::new(Store::new(MemoryEngine::new(Arc::new(clock)))) as Arc<dyn Stores>, None) },
+    )
 }
 
 fn in_a_file(clock: TokioClock) -> Making {
@@ -300,7 +302,7 @@ fn in_a_file(clock: TokioClock) -> Making {
         let folder = tempfile::tempdir().unwrap();
         let options =
             SqliteOptions { clock: Arc::new(clock), ..SqliteOptions::new(folder.path().join("events.db")) };
-        let store = SqliteStore::create(options).await.unwrap();
+        let store = SqliteEngine::create(options).await.map(Store::new).unwrap();
         (Arc::new(store) as Arc<dyn Stores>, Some(Box::new(folder) as Box<dyn Any>))
     })
 }
@@ -318,7 +320,7 @@ fn on_redis_in(partitions: u16, clock: TokioClock) -> Making {
         let server = Server::start(&Binary::default(), &Config::default()).await.expect("redis-server");
         let clock: Option<Arc<dyn Clock>> = Some(Arc::new(clock));
         let options = RedisOptions { clock, partitions: Some(partitions), ..RedisOptions::new(server.url()) };
-        let store = RedisStore::create(options).await.unwrap();
+        let store = RedisEngine::create(options).await.map(Store::new).unwrap();
         (Arc::new(store) as Arc<dyn Stores>, Some(Box::new(server) as Box<dyn Any>))
     })
 }

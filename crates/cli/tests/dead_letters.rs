@@ -16,7 +16,8 @@ use common::{
 };
 use domain::group::GroupSpec;
 use serde_json::{Value, json};
-use storage_sqlite::SqliteStore;
+use storage_sqlite::SqliteEngine;
+use store::Store;
 
 const FAILURES: [(&str, &str); 3] =
     [("e1", "user 17 is unknown"), ("e2", "user 99 is unknown"), ("e3", "the card was \u{1b}[31mrefused")];
@@ -140,7 +141,7 @@ fn what_to_redrive_has_to_be_said() {
 }
 
 /// Answers the lane of a group until a command has ended.
-async fn answer(store: &SqliteStore, mut child: Child, fails: impl Fn(u64) -> Option<String>) -> Said {
+async fn answer(store: &Store, mut child: Child, fails: impl Fn(u64) -> Option<String>) -> Said {
     let patience = Instant::now() + Duration::from_secs(60);
     while child.try_wait().unwrap().is_none() {
         assert!(Instant::now() < patience, "the command does not end");

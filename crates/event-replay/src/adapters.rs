@@ -14,10 +14,10 @@ pub(crate) enum Adapter {
     Memory,
     /// A file.
     #[cfg(feature = "sqlite")]
-    Sqlite(storage_sqlite::SqliteStore),
+    Sqlite(storage_sqlite::SqliteEngine),
     /// A server, or several that are one store.
     #[cfg(feature = "redis")]
-    Redis(storage_redis::RedisStore),
+    Redis(storage_redis::RedisEngine),
 }
 
 impl Adapter {
@@ -37,9 +37,9 @@ impl Adapter {
         match self {
             Self::Memory => {}
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(store) => store.close().await,
+            Self::Sqlite(engine) => engine.close().await,
             #[cfg(feature = "redis")]
-            Self::Redis(store) => store.close().await,
+            Self::Redis(engine) => engine.close().await,
         }
     }
 }

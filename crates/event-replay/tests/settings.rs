@@ -21,7 +21,7 @@ use event_replay::{
         stats::DROPPED,
     },
     handler,
-    memory::MemoryStore,
+    memory::Store,
     open_with, replay_manager, settings_from, settings_from_env, until_idle,
 };
 use serde_json::json;
@@ -55,7 +55,7 @@ fn environment(variable: &str, value: &str) -> BusSettings {
 /// A bus on a store in memory, on a clock that goes with the test's.
 async fn bus(way: &Way) -> Bus {
     let clock = Arc::new(RuntimeClock::default());
-    let store = Arc::new(MemoryStore::new(clock.clone()));
+    let store = Arc::new(Store::new(MemoryEngine::new(clock.clone())));
     way(Bus::builder(store).validator(built_in_schemas()).clock(clock)).build().await.unwrap()
 }
 

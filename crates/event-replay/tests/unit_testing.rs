@@ -13,7 +13,7 @@ use std::{
 
 use event_replay::{
     Cancel, DeadLetter, Filter, GroupReplayOptions, JobRunner, PlanRequest, RuntimeClock,
-    domain::ports::DeadLetterQuery, memory::MemoryStore, prelude::*,
+    domain::ports::DeadLetterQuery, memory::Store, prelude::*,
 };
 use serde_json::json;
 
@@ -58,7 +58,7 @@ impl EventHandler for Invoices {
 /// A bus of its own for each test, on a clock that goes with the test's.
 async fn bus() -> (Bus, Arc<RuntimeClock>) {
     let clock = Arc::new(RuntimeClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
-    let store = Arc::new(MemoryStore::new(clock.clone()));
+    let store = Arc::new(Store::new(MemoryEngine::new(clock.clone())));
     let bus = Bus::builder(store).validator(built_in_schemas()).clock(clock.clone()).build().await.unwrap();
     (bus, clock)
 }

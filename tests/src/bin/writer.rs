@@ -11,13 +11,14 @@ use domain::{
     Document, Event, Limits,
     ports::{AppendOutcome, Atomicity, EventStore},
 };
-use storage_sqlite::{SqliteOptions, SqliteStore};
+use storage_sqlite::{SqliteEngine, SqliteOptions};
+use store::Store;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [path, name, batches] = args.as_slice() else { return Err(anyhow!("PATH NAME BATCHES")) };
-    let store = SqliteStore::create(SqliteOptions::new(path)).await?;
+    let store = SqliteEngine::create(SqliteOptions::new(path)).await.map(Store::new)?;
     let mut appended = 0;
     for _ in 0..batches.parse::<u64>().context("BATCHES")? {
         let size = if fastrand::bool() { 1 } else { fastrand::u64(1..=200) };

@@ -15,8 +15,9 @@ use domain::{
     ports::{AppendOutcome, Atomicity, DeadLetterQuery, Stores},
 };
 use servers::{Binary, Cluster, Config, Sentinels, Server};
-use storage_redis::{RedisOptions, RedisStore};
-use storage_sqlite::{SqliteOptions, SqliteStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use storage_sqlite::{SqliteEngine, SqliteOptions};
+use store::Store;
 
 use super::effects::{self, Line, Planned, Verdict};
 
@@ -140,11 +141,11 @@ impl World {
         let store: Arc<dyn Stores> = match servers.url() {
             None => {
                 let options = SqliteOptions::new(folder.path().join("events.db"));
-                Arc::new(SqliteStore::create(options).await.unwrap())
+                Arc::new(SqliteEngine::create(options).await.map(Store::new).unwrap())
             }
             Some(url) => {
                 let options = RedisOptions { timeout, ..RedisOptions::new(url) };
-                Arc::new(RedisStore::create(options).await.unwrap())
+                Arc::new(RedisEngine::create(options).await.map(Store::new).unwrap())
             }
         };
         Self { folder, servers, store, started: 0, killed: BTreeSet::new() }

@@ -19,7 +19,8 @@ use replay::{
     GapCause, GroupReplayOptions, JobHost, NewCheckpoint, Pace, PlanRequest, ReplayError, ReplayManager,
 };
 use servers::{Aof, Binary, Config, Proxy, Server};
-use storage_redis::{RedisOptions, RedisStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use store::Store;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
@@ -42,7 +43,7 @@ pub(crate) struct World {
     pub(crate) shared: Arc<Shared>,
     rng: Rng,
     /// Opened on the server itself: it only reads.
-    reader: RedisStore,
+    reader: Store,
     bus: Bus,
     consumer: bus::Consumer,
     manager: ReplayManager,
@@ -71,8 +72,8 @@ impl World {
         let server = Server::start(binary, &Config { aof, lines, ..Config::default() }).await.unwrap();
         let proxy = Proxy::start(server.port()).await.unwrap();
         let url = proxy.url(&server.url(), server.port());
-        let store = RedisStore::create(RedisOptions::new(&url)).await.unwrap();
-        let reader = RedisStore::open(RedisOptions::new(server.url())).await.unwrap();
+        let store = RedisEngine::create(RedisOptions::new(&url)).await.map(Store::new).unwrap();
+        let reader = RedisEngine::open(RedisOptions::new(server.url())).await.map(Store::new).unwrap();
         let shared = Arc::new(Shared {
             ledger: Mutex::default(),
             gate: watch::Sender::new(Gate::Shut),
@@ -89,7 +90,7 @@ impl World {
         let mut publishers = Vec::new();
         for number in 0..APPENDING {
             // Each has a connection of its own, as processes have.
-            let store = RedisStore::open(RedisOptions::new(&url)).await.unwrap();
+            let store = RedisEngine::open(RedisOptions::new(&url)).await.map(Store::new).unwrap();
             publishers.push(tokio::spawn(append_batches(store, shared.clone(), number, rng.fork())));
         }
         for number in APPENDING..APPENDING + PUBLISHING {

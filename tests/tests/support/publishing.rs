@@ -12,7 +12,8 @@ use domain::{
     ports::{AppendOutcome, Atomicity, EventStore, EventStoreError},
 };
 use fastrand::Rng;
-use storage_redis::RedisStore;
+use storage_redis::RedisEngine;
+use store::Store;
 use tokio::sync::watch;
 
 use super::acknowledged::Ledger;
@@ -59,7 +60,7 @@ impl Shared {
 }
 
 /// Appends batches, each again until it is answered.
-pub(crate) async fn append_batches(store: RedisStore, shared: Arc<Shared>, publisher: usize, mut rng: Rng) {
+pub(crate) async fn append_batches(store: Store, shared: Arc<Shared>, publisher: usize, mut rng: Rng) {
     let mut next = 0;
     while shared.passes().await {
         let size = if rng.bool() { rng.u64(1..=5) } else { rng.u64(1..=80) };

@@ -8,7 +8,8 @@ use domain::{
     group::{BlockedKey, GroupKey, GroupSpec, Key, LaneProgress, Lease, segment_of},
     ports::{EventStore, GroupStore, LeaseRequest, SegmentCommit, StatSample, StatsStore},
 };
-use storage_sqlite::{SqliteOptions, SqliteStore};
+use storage_sqlite::{SqliteEngine, SqliteOptions};
+use store::Store;
 
 use super::Bench;
 
@@ -16,10 +17,11 @@ use super::Bench;
 pub const CONSUMER: &str = "worker-1";
 
 /// Works on a bench's store.
-pub fn on_store<T>(bench: &Bench, work: impl AsyncFnOnce(&SqliteStore) -> T) -> T {
+pub fn on_store<T>(bench: &Bench, work: impl AsyncFnOnce(&Store) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        let store = SqliteStore::open(SqliteOptions::new(bench.path("events.db"))).await.unwrap();
+        let store =
+            SqliteEngine::open(SqliteOptions::new(bench.path("events.db"))).await.map(Store::new).unwrap();
         let done = work(&store).await;
         store.close().await;
         done
@@ -27,7 +29,7 @@ pub fn on_store<T>(bench: &Bench, work: impl AsyncFnOnce(&SqliteStore) -> T) -> 
 }
 
 /// A group at the head of the log, or at its start.
-pub async fn group(store: &SqliteStore, spec: GroupSpec, at_start: bool) {
+pub async fn group(store: &Store, spec: GroupSpec, at_start: bool) {
     let mut mark = store.head().await.unwrap();
     if at_start {
         mark.sequences = vec![0];
@@ -36,7 +38,7 @@ pub async fn group(store: &SqliteStore, spec: GroupSpec, at_start: bool) {
 }
 
 /// A consumer's leases, by segment.
-pub async fn leases(store: &SqliteStore, group: &str, alive: Duration) -> BTreeMap<u16, Lease> {
+pub async fn leases(store: &Store, group: &str, alive: Duration) -> BTreeMap<u16, Lease> {
     let request =
         LeaseRequest { group: group.to_owned(), consumer: CONSUMER.to_owned(), token: 7, duration: alive };
     let leases = store.lease(&request).await.unwrap();
@@ -44,7 +46,7 @@ pub async fn leases(store: &SqliteStore, group: &str, alive: Duration) -> BTreeM
 }
 
 /// Gives up on events, each with what its handler said, and passes the rest of the log.
-pub async fn give_up(store: &SqliteStore, group: &str, failures: &[(&str, &str)], parked: bool) {
+pub async fn give_up(store: &Store, group: &str, failures: &[(&str, &str)], parked: bool) {
     let leases = leases(store, group, Duration::from_secs(60)).await;
     let head = store.head().await.unwrap().sequence(0);
     let mut commits: BTreeMap<u16, SegmentCommit> = leases
@@ -95,7 +97,7 @@ pub fn blocked(key: Key, position: u64, through: u64, due: Option<&str>, error: 
 }
 
 /// A consumer that answers whatever is in the lanes: what `fails` says of an event's position is given up on again.
-pub async fn answer_lanes(store: &SqliteStore, group: &str, fails: impl Fn(u64) -> Option<String>) -> usize {
+pub async fn answer_lanes(store: &Store, group: &str, fails: impl Fn(u64) -> Option<String>) -> usize {
     let leases = leases(store, group, Duration::from_secs(60)).await;
     let after: Vec<(u16, u64)> = leases.keys().map(|segment| (*segment, 0)).collect();
     let batches = store.lane(group, &after, 10_000).await.unwrap();
@@ -125,7 +127,7 @@ pub async fn answer_lanes(store: &SqliteStore, group: &str, fails: impl Fn(u64) 
 }
 
 /// Counts as of this minute.
-pub async fn count(store: &SqliteStore, samples: &[(&str, &str, u64, u64)]) {
+pub async fn count(store: &Store, samples: &[(&str, &str, u64, u64)]) {
     let minute = jiff::Timestamp::now().as_second().div_euclid(60);
     let samples: Vec<StatSample> = samples
         .iter()

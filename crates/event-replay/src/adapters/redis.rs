@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use domain::StorageFailure;
-use storage_redis::{Copies, RedisOptions, RedisStore, Tls};
+use storage_redis::{Copies, RedisEngine, RedisOptions, Tls};
+use store::Store;
 
 use crate::{
     adapters::Adapter,
@@ -22,15 +23,15 @@ pub(crate) async fn open(
 ) -> Result<StoreHandle, Refused> {
     let options = of(url, namespace, options);
     let opened = match access {
-        Access::Create => RedisStore::create(options).await,
-        Access::Read => RedisStore::open(options).await,
-        Access::Write => match RedisStore::open(options).await {
-            Ok(store) => store.check_writable().await.map(|()| store),
+        Access::Create => RedisEngine::create(options).await,
+        Access::Read => RedisEngine::open(options).await,
+        Access::Write => match RedisEngine::open(options).await {
+            Ok(engine) => engine.check_writable().await.map(|()| engine),
             Err(failure) => Err(failure),
         },
     };
     match opened {
-        Ok(store) => Ok(StoreHandle::new(Arc::new(store.clone()), Adapter::Redis(store))),
+        Ok(engine) => Ok(StoreHandle::new(Arc::new(Store::new(engine.clone())), Adapter::Redis(engine))),
         Err(StorageFailure::Unavailable(text)) if text.starts_with("there is no namespace") => {
             Err(Refused::Missing)
         }
@@ -40,7 +41,7 @@ pub(crate) async fn open(
 
 /// Whether there is such a namespace on the server.
 pub(crate) async fn exists(url: &RedisUrl, namespace: &str, options: OpenOptions) -> Result<bool, Refused> {
-    RedisStore::exists(&of(url, namespace, options)).await.map_err(Refused::Failed)
+    RedisEngine::exists(&of(url, namespace, options)).await.map_err(Refused::Failed)
 }
 
 fn of(url: &RedisUrl, namespace: &str, options: OpenOptions) -> RedisOptions {
@@ -78,8 +79,8 @@ pub(crate) fn may_have_partitions(partitions: u16) -> bool {
 
 /// What there is to say of the servers of a store that is open.
 #[cfg(feature = "app")]
-pub(crate) async fn checks(store: &RedisStore) -> Result<Vec<crate::check::Check>, StorageFailure> {
-    Ok(store.checks().await?.into_iter().map(check_of).collect())
+pub(crate) async fn checks(engine: &RedisEngine) -> Result<Vec<crate::check::Check>, StorageFailure> {
+    Ok(engine.checks().await?.into_iter().map(check_of).collect())
 }
 
 /// What there is to say of several servers where the store cannot be opened; nothing where none can be reached.
@@ -90,7 +91,7 @@ pub(crate) async fn server_checks(
     options: OpenOptions,
 ) -> Vec<crate::check::Check> {
     let options = of(url, namespace, options);
-    let found = Box::pin(RedisStore::server_checks(&options)).await.unwrap_or_default();
+    let found = Box::pin(RedisEngine::server_checks(&options)).await.unwrap_or_default();
     found.into_iter().map(check_of).collect()
 }
 

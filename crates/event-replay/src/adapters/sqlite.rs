@@ -2,7 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use storage_sqlite::{SqliteOptions, SqliteStore};
+#[cfg(feature = "app")]
+use domain::ports::StorageEngine;
+use storage_sqlite::{SqliteEngine, SqliteOptions};
+use store::Store;
 
 use crate::{
     adapters::Adapter,
@@ -19,13 +22,13 @@ pub(crate) async fn open(
     access: Access,
 ) -> Result<StoreHandle, Refused> {
     let options = of(path, namespace, options);
-    let store = match access {
-        Access::Read => SqliteStore::open_read_only(options).await,
-        Access::Write => SqliteStore::open(options).await,
-        Access::Create => SqliteStore::create(options).await,
+    let engine = match access {
+        Access::Read => SqliteEngine::open_read_only(options).await,
+        Access::Write => SqliteEngine::open(options).await,
+        Access::Create => SqliteEngine::create(options).await,
     }
     .map_err(Refused::Failed)?;
-    Ok(StoreHandle::new(Arc::new(store.clone()), Adapter::Sqlite(store)))
+    Ok(StoreHandle::new(Arc::new(Store::new(engine.clone())), Adapter::Sqlite(engine)))
 }
 
 fn of(path: &Path, namespace: &str, options: OpenOptions) -> SqliteOptions {
@@ -54,7 +57,11 @@ pub(crate) async fn restore(
     from: &Path,
     replace: bool,
 ) -> Result<Restored, domain::StorageFailure> {
-    let restored = SqliteStore::restore(of(path, namespace, options), from, replace).await?;
-    let storage_sqlite::Restored { info, damaged_kept_at } = restored;
-    Ok(Restored { events: info.events, bytes: info.bytes, damaged_kept_at })
+    // What was erased since the backup was made must not come back with it.
+    let settle = |engine| async move { Store::new(engine).remove_erased_copies().await };
+    let restored = SqliteEngine::restore(of(path, namespace, options), from, replace, settle).await?;
+    let storage_sqlite::Restored { engine, damaged_kept_at } = restored;
+    let state = engine.state(0).await?;
+    engine.close().await;
+    Ok(Restored { events: state.events, bytes: state.bytes, damaged_kept_at })
 }

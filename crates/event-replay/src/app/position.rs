@@ -121,7 +121,8 @@ mod tests {
         ports::{Atomicity, Clock, GroupHolds, TrimRequest},
     };
     use jiff::SignedDuration;
-    use storage_memory::MemoryStore;
+    use storage_memory::MemoryEngine;
+    use store::Store;
 
     use super::*;
 
@@ -142,7 +143,7 @@ mod tests {
         }
     }
 
-    async fn append(store: &MemoryStore, id: usize) {
+    async fn append(store: &Store, id: usize) {
         let json = format!(
             r#"{{"id":"e{id}","type":"t","version":"1","timestamp":"2020-01-01T00:00:00Z","source":"s","metadata":{{}}}}"#
         );
@@ -153,7 +154,7 @@ mod tests {
     #[tokio::test]
     async fn a_time_is_the_place_before_the_first_event_that_was_stored_then_or_later() {
         let clock = Arc::new(Hand(Mutex::new("2024-01-15T10:00:00Z".parse().unwrap())));
-        let store = MemoryStore::new(clock.clone());
+        let store = Store::new(MemoryEngine::new(clock.clone()));
         let mut stored_at = vec![];
         for id in 0..37 {
             // Several at one instant, then a pause.

@@ -14,7 +14,8 @@ use domain::{
 };
 use migrate::{Layout, Options, Report, Source, migrate};
 use servers::{Binary, Config, Server};
-use storage_sqlite::{SqliteOptions, SqliteStore};
+use storage_sqlite::{SqliteEngine, SqliteOptions};
+use store::Store;
 
 pub use reference::{OldEvent, Reference, events, in_time_order, wanted, write};
 
@@ -24,8 +25,8 @@ pub async fn server() -> Server {
 }
 
 /// A file to bring events to. It goes with the folder.
-pub async fn sqlite(folder: &tempfile::TempDir) -> SqliteStore {
-    SqliteStore::create(SqliteOptions::new(folder.path().join("events.db"))).await.unwrap()
+pub async fn sqlite(folder: &tempfile::TempDir) -> Store {
+    SqliteEngine::create(SqliteOptions::new(folder.path().join("events.db"))).await.map(Store::new).unwrap()
 }
 
 pub async fn source(server: &Server) -> Source {

@@ -237,13 +237,7 @@ pub type Handed = Arc<Mutex<Vec<(String, u64)>>>;
 pub struct Consumer(JoinHandle<()>);
 
 impl Consumer {
-    pub fn start(
-        store: &Arc<Store>,
-        group: &str,
-        handed: &Handed,
-        takes: Duration,
-        script: Script,
-    ) -> Self {
+    pub fn start(store: &Arc<Store>, group: &str, handed: &Handed, takes: Duration, script: Script) -> Self {
         let player = Player {
             store: Arc::clone(store),
             group: group.to_owned(),

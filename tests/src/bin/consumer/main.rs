@@ -15,8 +15,9 @@ use std::{collections::HashMap, io::Read, sync::Arc, time::Duration};
 use anyhow::{Context, Result, anyhow};
 use bus::{Backoff, Bus, StartAt};
 use domain::ports::Stores;
-use storage_redis::{RedisOptions, RedisStore};
-use storage_sqlite::{SqliteOptions, SqliteStore};
+use storage_redis::{RedisEngine, RedisOptions};
+use storage_sqlite::{SqliteEngine, SqliteOptions};
+use store::Store;
 
 use crate::{effects::Effects, handling::Handling, unfenced::Unfenced, watched::Watched};
 
@@ -63,9 +64,9 @@ fn is_redis(store: &str) -> bool {
 
 async fn open(store: &str) -> Result<Arc<dyn Stores>> {
     Ok(if is_redis(store) {
-        Arc::new(RedisStore::create(RedisOptions::new(store)).await?)
+        Arc::new(RedisEngine::create(RedisOptions::new(store)).await.map(Store::new)?)
     } else {
-        Arc::new(SqliteStore::create(SqliteOptions::new(store)).await?)
+        Arc::new(SqliteEngine::create(SqliteOptions::new(store)).await.map(Store::new)?)
     })
 }
 

@@ -148,14 +148,15 @@ pub(super) fn sentence(error: &LineError) -> String {
 #[cfg(test)]
 mod tests {
     use domain::ports::SystemClock;
-    use event_replay::memory::MemoryStore;
+    use event_replay::memory::MemoryEngine;
+    use store::Store;
     use validation::{EngineKind, SchemaRegistry};
 
     use super::*;
 
     fn feed(settings: Settings, engine: EngineKind) -> Feed {
         let validator = Arc::new(SchemaRegistry::new(engine));
-        let store = Arc::new(MemoryStore::default());
+        let store = Arc::new(Store::new(MemoryEngine::default()));
         Feed::new(settings, Publisher::new(store, validator, Arc::new(SystemClock), Default::default()))
     }
 
