@@ -143,7 +143,8 @@ async fn a_client_of_redis_alone_reads_every_event_in_the_bytes_in_which_it_was_
     };
     let (mut published, mut chunks) = (Vec::new(), std::collections::BTreeSet::new());
     for round in 0..3 {
-        let store = RedisEngine::create(RedisOptions::new(server.url())).await.map(Store::new).unwrap();
+        let engine = RedisEngine::create(RedisOptions::new(server.url())).await.unwrap();
+        let store = Store::new(engine.clone());
         client.connection = Client::connect(&server).await;
         client.follow().await;
         let news = texts(round * 1000, 1000);
@@ -158,7 +159,7 @@ async fn a_client_of_redis_alone_reads_every_event_in_the_bytes_in_which_it_was_
         writing.await.unwrap();
         while client.follow().await {}
         chunks.extend(client.chunk.clone());
-        store.close().await;
+        engine.close().await;
         if round < 2 {
             // A server that comes back is another one to the log, which goes on in a chunk far beyond.
             server.kill().await.unwrap();

@@ -84,7 +84,8 @@ async fn a_killed_writer_loses_nothing_it_acknowledged() {
         writer.wait().unwrap();
         let acknowledged = reader.join().unwrap().unwrap_or(0);
 
-        let store = SqliteEngine::create(SqliteOptions::new(&path)).await.map(Store::new).unwrap();
+        let engine = SqliteEngine::create(SqliteOptions::new(&path)).await.unwrap();
+        let store = Store::new(engine.clone());
         let filter = Filter { sources: [name.clone()].into(), ..Filter::default() };
         let mut request = ReadRequest::new(filter, 5000);
         let mut stored = 0;
@@ -101,7 +102,7 @@ async fn a_killed_writer_loses_nothing_it_acknowledged() {
         }
         assert!(stored >= acknowledged, "round {round}: {acknowledged} acknowledged, {stored} stored");
         check_sound(&store).await;
-        store.close().await;
+        engine.close().await;
     }
 }
 
@@ -126,12 +127,13 @@ async fn a_killed_import_is_completed_by_a_second_one() {
         std::thread::sleep(Duration::from_millis(random.u64(5..600)));
         import.kill().unwrap();
         import.wait().unwrap();
-        let before = match SqliteEngine::open(SqliteOptions::new(&path)).await.map(Store::new) {
-            Ok(store) => {
+        let before = match SqliteEngine::open(SqliteOptions::new(&path)).await {
+            Ok(engine) => {
+                let store = Store::new(engine.clone());
                 let stored = ids(&store).await;
                 assert_eq!(stored, expected[..stored.len()], "round {round}: a beginning of the file");
                 check_sound(&store).await;
-                store.close().await;
+                engine.close().await;
                 stored.len()
             }
             // Killed before there was a file.
@@ -144,10 +146,11 @@ async fn a_killed_import_is_completed_by_a_second_one() {
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(report["alreadyStored"], before, "round {round}");
         assert_eq!(report["stored"], expected.len() - before, "round {round}");
-        let store = SqliteEngine::open(SqliteOptions::new(&path)).await.map(Store::new).unwrap();
+        let engine = SqliteEngine::open(SqliteOptions::new(&path)).await.unwrap();
+        let store = Store::new(engine.clone());
         assert_eq!(ids(&store).await, expected, "round {round}");
         check_sound(&store).await;
-        store.close().await;
+        engine.close().await;
         std::fs::remove_file(&path).unwrap();
     }
     println!("{cut_short} imports were killed half-way");

@@ -243,12 +243,13 @@ async fn everything_is_found_by_its_own_name_and_no_other() {
     for round in 0..rounds {
         let namespace = format!("odd-{round}");
         let options = RedisOptions { namespace: namespace.clone(), ..RedisOptions::new(server.url()) };
-        let store = RedisEngine::create(options).await.map(Store::new).unwrap();
+        let engine = RedisEngine::create(options).await.unwrap();
+        let store = Store::new(engine.clone());
         check_events(&store, &mut random).await;
         odd_kept::check_groups(&store, &mut random).await;
         odd_kept::check_marks_and_schemas(&store, &mut random).await;
         odd_kept::check_waiting(&store, &mut random).await;
-        store.close().await;
+        engine.close().await;
         namespaces.push(namespace);
     }
     check_keys(&server, &namespaces).await;

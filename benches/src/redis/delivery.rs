@@ -12,7 +12,6 @@ use domain::{
     ports::{Stores, SystemClock},
 };
 use replay::{Cancel, GroupReplayOptions, JobRunner, Pace, PlanRequest, ReplayManager};
-use storage_redis::RedisEngine;
 use store::Store;
 use tokio::runtime::Runtime;
 

@@ -31,7 +31,7 @@ struct Inner {
 /// use bus::Bus;
 /// use domain::{Delivery, HandlerError};
 /// use storage_memory::MemoryEngine;
-use store::Store;
+/// use store::Store;
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let bus = Bus::builder(Arc::new(Store::new(MemoryEngine::default()))).enable_validation(false).build().await?;

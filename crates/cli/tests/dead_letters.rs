@@ -16,7 +16,6 @@ use common::{
 };
 use domain::group::GroupSpec;
 use serde_json::{Value, json};
-use storage_sqlite::SqliteEngine;
 use store::Store;
 
 const FAILURES: [(&str, &str); 3] =

@@ -99,6 +99,8 @@ pub use storage_memory as memory;
 pub use storage_redis as redis;
 #[cfg(feature = "sqlite")]
 pub use storage_sqlite as sqlite;
+#[doc(no_inline)]
+pub use store::Store;
 #[cfg(feature = "targets")]
 pub use targets;
 #[cfg(feature = "validation")]

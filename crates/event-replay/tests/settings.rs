@@ -13,7 +13,7 @@ use std::{
 
 use event_replay::{
     Bus, BusBuilder, BusError, BusSettings, DeadLetter, Delivery, HandlerError, Housekeeper,
-    HousekeepingOptions, Keeps, OpenOptions, PublishError, RuntimeClock, StartAt, Stores, Timestamp,
+    HousekeepingOptions, Keeps, OpenOptions, PublishError, RuntimeClock, StartAt, Store, Stores, Timestamp,
     built_in_schemas,
     domain::{
         group::GroupSpec,
@@ -21,7 +21,7 @@ use event_replay::{
         stats::DROPPED,
     },
     handler,
-    memory::Store,
+    memory::MemoryEngine,
     open_with, replay_manager, settings_from, settings_from_env, until_idle,
 };
 use serde_json::json;

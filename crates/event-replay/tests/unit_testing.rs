@@ -12,8 +12,8 @@ use std::{
 };
 
 use event_replay::{
-    Cancel, DeadLetter, Filter, GroupReplayOptions, JobRunner, PlanRequest, RuntimeClock,
-    domain::ports::DeadLetterQuery, memory::Store, prelude::*,
+    Cancel, DeadLetter, Filter, GroupReplayOptions, JobRunner, PlanRequest, RuntimeClock, Store,
+    domain::ports::DeadLetterQuery, memory::MemoryEngine, prelude::*,
 };
 use serde_json::json;
 

@@ -33,7 +33,7 @@ use crate::{
 /// use domain::{Filter, TypePattern, ports::SystemClock};
 /// use replay::{PlanRequest, ReplayManager, ReplayOptions};
 /// use storage_memory::MemoryEngine;
-use store::Store;
+/// use store::Store;
 /// use targets::NdjsonTarget;
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {

@@ -12,7 +12,6 @@ use domain::{
 };
 use replay::{GapCause, NewCheckpoint, PlanRequest, ReplayError, ReplayOptions};
 use serde_json::{Map, json};
-use storage_memory::MemoryEngine;
 use store::Store;
 use support::{Recorder, append, manager, store, types, unpaced};
 

@@ -28,7 +28,7 @@ fn unpaced() -> GroupReplayOptions {
     GroupReplayOptions { pace: Pace::Unpaced, all: true, ..GroupReplayOptions::default() }
 }
 
-fn manager(store: &Arc<storage_memory::Store>, clock: TokioClock) -> ReplayManager {
+fn manager(store: &Arc<store::Store>, clock: TokioClock) -> ReplayManager {
     Slow::new(store, 0, Duration::ZERO).manager(clock)
 }
 
@@ -297,13 +297,15 @@ async fn what_is_erased_under_a_killed_runner_is_named_once_and_what_was_sent_st
 
 #[tokio::test(start_paused = true)]
 async fn a_damaged_event_is_counted_and_the_rest_is_sent() {
-    let (store, clock) = world(100, &[("g", "")]).await;
+    let clock = TokioClock::new();
+    let engine = storage_memory::MemoryEngine::new(Arc::new(clock));
+    let store = world_on(engine.clone(), 100, &[("g", "")]).await;
     let manager = manager(&store, clock);
     let handed = Handed::default();
     let _g = Consumer::start(&store, "g", &handed, AT_ONCE, well());
     let id = start(&manager, Filter::default(), &unpaced()).await;
     for sequence in [11, 100] {
-        assert!(store.damage_event(Position::new(0, sequence)));
+        assert!(engine.damage_event(Position::new(0, sequence)));
     }
     let report = run(&manager, &id).await;
     assert_eq!((report.corrupt, report.missing, report.successful_replays), (2, 2, 98));

@@ -16,7 +16,6 @@ use domain::{Entity, Filter, RetentionRule, ports::*};
 use replay::{
     Cancel, GroupReplayOptions, JobRunner, Pace, PlanRequest, ReplayManager, ReplayReport, ReplayStatus,
 };
-use storage_memory::MemoryEngine;
 use store::Store;
 use support::{
     dump, replay_counts,

@@ -14,7 +14,6 @@ use std::{
 use domain::{DeadLetter, DeadLetterState, Entity, RetentionRule, ports::*};
 use jiff::SignedDuration;
 use replay::{Cancel, Letters, RedriveReport, Redriver};
-use storage_memory::MemoryEngine;
 use store::Store;
 use support::world::{Consumer, Handed, Makes, Script, Slow, give_up_on, once, times, well, world};
 

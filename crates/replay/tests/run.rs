@@ -359,10 +359,11 @@ async fn a_batch_size_of_zero_is_refused() {
 
 #[tokio::test]
 async fn a_damaged_event_is_counted_and_the_rest_is_sent() {
-    let store = store(100).await;
+    let engine = MemoryEngine::default();
+    let store = store_on(engine.clone(), 100).await;
     let manager = manager(&store);
     let plan = manager.plan(PlanRequest::new(Filter::default()), None).await.unwrap();
-    assert!(store.damage_event(Position::new(0, 11)));
+    assert!(engine.damage_event(Position::new(0, 11)));
     let mut target = Recorder::default();
     let report = manager.run(&plan, &mut target, &unpaced(), &()).await.unwrap();
     assert_eq!(target.ids(), ids((0..100).filter(|n| *n != 10)));

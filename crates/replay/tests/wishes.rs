@@ -11,7 +11,6 @@ use replay::{
     ReplayReport, ReplayStatus,
 };
 use stats::Meter;
-use storage_memory::MemoryEngine;
 use store::Store;
 use support::{
     Recorder, append, types, unpaced,

@@ -18,7 +18,8 @@ use store::Store;
 async fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [path, name, batches] = args.as_slice() else { return Err(anyhow!("PATH NAME BATCHES")) };
-    let store = SqliteEngine::create(SqliteOptions::new(path)).await.map(Store::new)?;
+    let engine = SqliteEngine::create(SqliteOptions::new(path)).await?;
+    let store = Store::new(engine.clone());
     let mut appended = 0;
     for _ in 0..batches.parse::<u64>().context("BATCHES")? {
         let size = if fastrand::bool() { 1 } else { fastrand::u64(1..=200) };
@@ -33,7 +34,7 @@ async fn main() -> Result<()> {
         writeln!(out, "{appended}")?;
         out.flush()?;
     }
-    store.close().await;
+    engine.close().await;
     Ok(())
 }
 

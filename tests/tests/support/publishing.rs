@@ -12,7 +12,6 @@ use domain::{
     ports::{AppendOutcome, Atomicity, EventStore, EventStoreError},
 };
 use fastrand::Rng;
-use storage_redis::RedisEngine;
 use store::Store;
 use tokio::sync::watch;
 

@@ -78,7 +78,7 @@ pub enum Fault {
 }
 
 /// A store in memory whose appends fail as scripted, and take some time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FaultyStore {
     pub inner: Store,
     pub faults: Mutex<VecDeque<Fault>>,
@@ -89,6 +89,20 @@ pub struct FaultyStore {
     pub out_of_reach: Mutex<Vec<String>>,
     /// The id of an event that is larger than any batch may be.
     pub too_large: Option<String>,
+}
+
+impl Default for FaultyStore {
+    fn default() -> Self {
+        Self {
+            inner: Store::new(MemoryEngine::default()),
+            faults: Mutex::default(),
+            batches: Mutex::default(),
+            append_takes: Duration::ZERO,
+            max_events: None,
+            out_of_reach: Mutex::default(),
+            too_large: None,
+        }
+    }
 }
 
 #[async_trait]

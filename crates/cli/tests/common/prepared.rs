@@ -20,10 +20,9 @@ pub const CONSUMER: &str = "worker-1";
 pub fn on_store<T>(bench: &Bench, work: impl AsyncFnOnce(&Store) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        let store =
-            SqliteEngine::open(SqliteOptions::new(bench.path("events.db"))).await.map(Store::new).unwrap();
-        let done = work(&store).await;
-        store.close().await;
+        let engine = SqliteEngine::open(SqliteOptions::new(bench.path("events.db"))).await.unwrap();
+        let done = work(&Store::new(engine.clone())).await;
+        engine.close().await;
         done
     })
 }

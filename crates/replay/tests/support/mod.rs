@@ -42,7 +42,12 @@ pub fn event(n: u64) -> Event {
 
 /// A store of events 0 to `count` - 1.
 pub async fn store(count: u64) -> Arc<Store> {
-    let store = Arc::new(Store::new(MemoryEngine::default()));
+    store_on(MemoryEngine::default(), count).await
+}
+
+/// The same over an engine of the caller's.
+pub async fn store_on(engine: MemoryEngine, count: u64) -> Arc<Store> {
+    let store = Arc::new(Store::new(engine));
     append(&store, 0..count).await;
     store
 }
@@ -224,11 +229,21 @@ impl EventStore for FaultyReads {
 }
 
 /// Refuses to raise replay counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct NoCounts {
     pub inner: Store,
     pub failures: Mutex<VecDeque<StorageFailure>>,
     pub calls: AtomicUsize,
+}
+
+impl Default for NoCounts {
+    fn default() -> Self {
+        Self {
+            inner: Store::new(MemoryEngine::default()),
+            failures: Mutex::default(),
+            calls: AtomicUsize::default(),
+        }
+    }
 }
 
 #[async_trait]

@@ -380,12 +380,17 @@ pub async fn give_up_on(store: &Store, group: &str, sequences: impl IntoIterator
 /// A store of so many events, on a clock that follows tokio's, with these groups at its end.
 pub async fn world(events: u64, groups: &[(&str, &str)]) -> (Arc<Store>, TokioClock) {
     let clock = TokioClock::new();
-    let store = Arc::new(Store::new(MemoryEngine::new(Arc::new(clock))));
+    (world_on(MemoryEngine::new(Arc::new(clock)), events, groups).await, clock)
+}
+
+/// The same over an engine of the caller's.
+pub async fn world_on(engine: MemoryEngine, events: u64, groups: &[(&str, &str)]) -> Arc<Store> {
+    let store = Arc::new(Store::new(engine));
     append(&store, 0..events).await;
     for (name, types) in groups {
         make_group(&store, name, types).await;
     }
-    (store, clock)
+    store
 }
 
 pub async fn make_group(store: &Store, name: &str, types: &str) {

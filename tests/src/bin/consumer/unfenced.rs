@@ -5,7 +5,13 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use domain::{
     StorageFailure,
     group::Lease,
-    ports::{GroupStoreError, SegmentCommit},
+    ports::{
+        GroupStoreError, SegmentCommit,
+        engine::{
+            SpaceKind,
+            rows::{Part, key},
+        },
+    },
 };
 use rusqlite::{Connection, OptionalExtension};
 
@@ -51,18 +57,23 @@ impl Unfenced {
 }
 
 fn in_file(file: &str, lease: &Lease) -> rusqlite::Result<Option<(u64, u64)>> {
-    let newest = "SELECT segment.epoch, segment.token FROM segment JOIN consumer_group ON number = grp
-                  WHERE name = ?1 AND segment.segment = ?2 AND segment.token IS NOT NULL";
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64));
+    let newest = "SELECT epoch, token FROM segment WHERE grp = ?1 AND segment = ?2 AND token IS NOT NULL";
+    // A token needs all 64 bits, so it is text there.
+    let read = |row: &rusqlite::Row<'_>| {
+        let token: String = row.get(1)?;
+        Ok((row.get::<_, i64>(0)? as u64, token.parse().unwrap_or_default()))
+    };
     Connection::open(file)?.query_row(newest, (&lease.group, lease.segment), read).optional()
 }
 
-/// An owner stands there as `EPOCH:TOKEN:UNTIL:CONSUMER`.
+/// A fence stands there as `EPOCH:TOKEN`, in the row of the segment.
 async fn on_server(url: &str, lease: &Lease) -> Result<Option<(u64, u64)>> {
     let mut connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
-    let key = format!("{{default:0}}:g:{}:o", URL_SAFE_NO_PAD.encode(&lease.group));
+    let scope = key(&[Part::Text(&lease.group)]);
+    let name = format!("{{default:0}}:r:{}:{}", SpaceKind::Fence.name(), URL_SAFE_NO_PAD.encode(scope));
+    let row = key(&[Part::Number(lease.segment.into())]);
     let mut command = redis::cmd("HGET");
-    let owner: Option<String> = command.arg(key).arg(lease.segment).query_async(&mut connection).await?;
+    let owner: Option<String> = command.arg(name).arg(row).query_async(&mut connection).await?;
     let read = |owner: String| {
         let mut parts = owner.split(':');
         let (epoch, token) = (parts.next().context("epoch")?, parts.next().context("token")?);
