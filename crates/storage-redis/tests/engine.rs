@@ -462,7 +462,7 @@ async fn the_log_is_scanned_counted_and_looked_up() {
 
     let mut replayed = Transaction::new();
     let now = engine.state(0).await.unwrap().now;
-    replayed.write(Write::CountReplay { sequences: vec![2, 5, 5, 99], at: now });
+    replayed.write(Write::CountReplay { sequences: vec![2, 5, 5, 99, u64::MAX, 0], at: now });
     assert_eq!(engine.commit(0, &[replayed.clone(), replayed]).await.unwrap(), [DONE, DONE]);
     let counts: Vec<u32> =
         log(&engine, user("u1")).await.iter().map(|entry| entry.as_ref().unwrap().replay_count).collect();

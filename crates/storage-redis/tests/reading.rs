@@ -24,7 +24,7 @@ use domain::{
 use fastrand::Rng;
 use harness::{Namespace, RedisHarness};
 use jiff::Timestamp;
-use storage_memory::MemoryStore;
+use storage_memory::MemoryEngine;
 use storage_redis::RedisEngine;
 use store::Store;
 
@@ -54,7 +54,7 @@ struct Logs {
     namespace: Namespace,
     clock: ManualClock,
     redis: Store,
-    memory: MemoryStore,
+    memory: Store,
     stored: u64,
     /// Places where the log has been.
     marks: Vec<Mark>,
@@ -66,7 +66,7 @@ impl Logs {
         let clock = ManualClock::default();
         let namespace = RedisHarness::new().await.namespace(clock.clone(), Keeps::History);
         let redis = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
-        let memory = MemoryStore::new(Arc::new(clock.clone()));
+        let memory = Store::new(MemoryEngine::new(Arc::new(clock.clone())));
         let rng = Rng::with_seed(seed);
         Self { rng, namespace, clock, redis, memory, stored: 0, marks: Vec::new(), epochs: 0 }
     }

@@ -220,7 +220,6 @@ async fn who_may_not_look_is_told_so() {
     let server = Server::start(&Binary::default(), &Config { users, ..Config::default() }).await.unwrap();
     RedisEngine::create(RedisOptions::new(server.url())).await.unwrap();
     let engine = RedisEngine::open(RedisOptions::new(server.url_with("blind", "secret"))).await.unwrap();
-    let store = Store::new(engine.clone());
     let checks = engine.checks().await.unwrap();
     let server_check = checks.iter().find(|check| check.name == "redis-server").unwrap();
     assert_eq!(server_check.verdict, Verdict::Warn);

@@ -16,6 +16,9 @@ use crate::{
     index::dictionary::ERASED,
 };
 
+/// Numbers of Lua are exact up to here. No log comes so far.
+const EXACT: u64 = 1 << 53;
+
 /// Codes of operations.
 #[derive(Debug, Clone, Copy)]
 enum Op {
@@ -148,7 +151,7 @@ impl<'a> Program<'a> {
             Write::Tombstone(id) => self.id(Op::Tombstone, id),
             Write::CountReplay { sequences, at } => {
                 let mut by_chunk: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-                for sequence in sequences {
+                for sequence in sequences.iter().filter(|sequence| **sequence <= EXACT) {
                     by_chunk.entry(chunk_of(*sequence)).or_default().push(sequence % CHUNK);
                 }
                 for (chunk, mut offsets) in by_chunk {
