@@ -19,7 +19,7 @@ use replay::{
 };
 use support::{
     FaultyReads, append, dump, replay_counts, types,
-    world::{Consumer, Handed, Makes, Slow, TokioClock, make_group, once, times, well, world},
+    world::{Consumer, Handed, Makes, Slow, TokioClock, make_group, once, times, well, world, world_on},
 };
 
 const AT_ONCE: Duration = Duration::from_millis(1);

@@ -4,7 +4,7 @@ use domain::{
     StorageFailure,
     ports::{
         StorageEngine,
-        engine::{Entry, IdState, Outcome, PartitionState, Read, Snapshot, Transaction},
+        engine::{Entry, IdState, Outcome, PartitionState, Read, Snapshot, SpaceKind, Transaction},
     },
 };
 
@@ -49,6 +49,20 @@ impl<'s> Partition<'s> {
     /// Performs one transaction; whether it was performed.
     pub(crate) async fn is_committed(self, transaction: &Transaction) -> Result<bool, StorageFailure> {
         Ok(self.commit_one(transaction).await?.is_done())
+    }
+
+    /// The scopes of kinds of rows; none of a caller that may not list them.
+    pub(crate) async fn scopes(
+        self,
+        kinds: &[SpaceKind],
+    ) -> Result<Option<Vec<Vec<u8>>>, StorageFailure> {
+        let reads: Vec<Read> = kinds.iter().copied().map(Read::Scopes).collect();
+        let mut found = match self.get(&reads).await {
+            Err(StorageFailure::Denied(_)) => return Ok(None),
+            found => found?,
+        };
+        let scopes = kinds.iter().flat_map(|_| found.range()).map(|(scope, _)| scope);
+        Ok(Some(scopes.collect()))
     }
 
     pub(crate) async fn at(self, sequences: &[u64]) -> Result<Vec<Option<Entry>>, StorageFailure> {

@@ -180,8 +180,23 @@ impl Partition<'_> {
             let waiting = waiting.map(|value| Waiting::read(event.id(), &value)).transpose()?;
             let waits = waiting.as_ref().map(|waits| (&waits.scheduled.event, waits.scheduled.due));
             let outcome = domain::schedule::decide(event, known, waits);
-            if outcome != ScheduleOutcome::Scheduled {
-                return Ok(outcome);
+            // What is answered as there already waits for its copies like what is new.
+            let there = match outcome {
+                ScheduleOutcome::Scheduled => None,
+                ScheduleOutcome::AlreadyScheduled(_) => {
+                    waiting.as_ref().map(|waits| Guard::Present(waits.place.row()))
+                }
+                ScheduleOutcome::AlreadyStored(_) => Some(Guard::Id(event.id().to_owned(), state)),
+                ScheduleOutcome::Conflict | ScheduleOutcome::Erased => return Ok(outcome),
+            };
+            if let Some(there) = there {
+                let mut transaction = Transaction { durability: Durability::Replicated, ..Transaction::new() };
+                transaction.guard(there);
+                if self.is_committed(&transaction).await? {
+                    return Ok(outcome);
+                }
+                retry.again().await?;
+                continue;
             }
             let number = number(last.as_deref())? + 1;
             let header = Header { due, scheduled_at: found.now, number };

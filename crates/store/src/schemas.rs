@@ -72,11 +72,13 @@ impl Store {
         loop {
             let known = self.known_schemas().await?;
             let before = known.rows.iter().find(|(key, _)| *key == row.key).map(|(_, before)| before);
-            if before.is_none() && put.is_none() {
-                return Ok(false);
-            }
             let mut transaction = Transaction::durable();
             transaction.guard(Guard::still(counter(SCHEMAS), known.version.as_deref()));
+            if before.is_none() && put.is_none() {
+                // Nothing is to change; a caller without the right to change anything is told so all the same.
+                self.first().commit_one(&transaction).await?;
+                return Ok(false);
+            }
             transaction.add(counter(SCHEMAS), 1);
             let document = put.map(|record| digest_of(&record.document));
             if let Some(before) = before {

@@ -225,8 +225,8 @@ pub(crate) fn check_sequence(
 ) -> Result<(), EventStoreError> {
     if let Some(end) = state.end_before(sequence) {
         return Err(lost(format!(
-            "it marks position {partition}:{sequence}, and the log of that time ends at {partition}:{} here",
-            end.last
+            "it marks position {partition}:{sequence}, and log epoch {} ends at {partition}:{} here",
+            end.epoch, end.last
         )));
     }
     if sequence > state.head {

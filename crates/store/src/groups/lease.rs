@@ -235,6 +235,8 @@ fn leasing(
     let until = later(read.now, request.duration);
     let lease = to_json(&LeaseRow { until, consumer: request.consumer.clone() })?;
     let mut transaction = Transaction::new().even_when_full();
+    // A server that has lost something takes no lease of before, nor extends one.
+    transaction.guard(Guard::Generation(read.generation));
     transaction.guard(Guard::Is(named(SpaceKind::Incarnation, group), read.incarnation.clone()));
     transaction.put(named(SpaceKind::GroupSeen, group), instant_value(read.now));
     let own = ConsumerRow { token: request.token, until };
@@ -246,7 +248,6 @@ fn leasing(
     let mut new = Vec::with_capacity(decision.taken.len());
     if !decision.taken.is_empty() {
         let last = number(read.leases.as_deref())?;
-        transaction.guard(Guard::Generation(read.generation));
         transaction.guard(Guard::still(counter(LEASES), read.leases.as_deref()));
         transaction.put(counter(LEASES), (last + decision.taken.len() as u64).to_string());
         let numbers = last + 1..;

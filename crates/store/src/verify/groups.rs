@@ -172,24 +172,21 @@ async fn check_strays(
         SpaceKind::Lane,
         SpaceKind::LaneProgress,
     ];
-    let mut found = partition.get(&KINDS.map(Read::Scopes)).await?;
     let mut strays = HashSet::new();
-    for _ in KINDS {
-        for (scope, _) in found.range() {
-            let mut reader = KeyReader::new(&scope);
-            let Some(name) = reader.text() else {
-                findings.add("a scope of a group's rows cannot be read");
-                continue;
-            };
-            match (known.get(&name), reader.number()) {
-                (None, _) => drop(strays.insert(name)),
-                (Some(Some(segments)), Some(segment)) if !segments.contains(&segment) => {
-                    findings.add(format!(
-                        "there are rows of the segment {segment} of the group {name:?}, which has none"
-                    ));
-                }
-                _ => {}
+    for scope in partition.scopes(&KINDS).await?.unwrap_or_default() {
+        let mut reader = KeyReader::new(&scope);
+        let Some(name) = reader.text() else {
+            findings.add("a scope of a group's rows cannot be read");
+            continue;
+        };
+        match (known.get(&name), reader.number()) {
+            (None, _) => drop(strays.insert(name)),
+            (Some(Some(segments)), Some(segment)) if !segments.contains(&segment) => {
+                findings.add(format!(
+                    "there are rows of the segment {segment} of the group {name:?}, which has none"
+                ));
             }
+            _ => {}
         }
     }
     for name in strays {

@@ -105,9 +105,9 @@ impl All {
         partition: Partition<'_>,
         findings: &mut Findings,
     ) -> Result<HashSet<(String, DeadLetterState, Vec<u8>)>, StorageFailure> {
-        let scopes = partition.get(&[Read::Scopes(SpaceKind::DeadLetterState)]).await?.range();
+        let scopes = partition.scopes(&[SpaceKind::DeadLetterState]).await?.unwrap_or_default();
         let mut strangers = HashSet::new();
-        for (scope, _) in scopes {
+        for scope in scopes {
             match KeyReader::new(&scope).text() {
                 Some(group) if self.groups.contains(&group) => {}
                 Some(group) => drop(strangers.insert(group)),
@@ -151,10 +151,12 @@ impl All {
         partition: Partition<'_>,
         findings: &mut Findings,
     ) -> Result<HashSet<(String, Vec<u8>)>, StorageFailure> {
-        let scopes = partition.get(&[Read::Scopes(SpaceKind::DeadLetterAt)]).await?.range();
+        let mut groups = self.groups.clone();
+        for scope in partition.scopes(&[SpaceKind::DeadLetterAt]).await?.unwrap_or_default() {
+            groups.extend(findings.readable(text_in(&scope))?);
+        }
         let mut places = HashSet::new();
-        for (scope, _) in scopes {
-            let Some(group) = findings.readable(text_in(&scope))? else { continue };
+        for group in groups {
             let rows = partition.get(&[Read::all(of(SpaceKind::DeadLetterAt, &group))]).await?.range();
             for (key, value) in rows {
                 let Some(id) = findings.readable(text(value))? else { continue };
