@@ -19,7 +19,8 @@ use replay::{
 use storage_memory::MemoryEngine;
 use store::Store;
 use support::{
-    FaultyReads, NoCounts, Recorder, append, dump, manager, manager_of, replay_counts, store, store_on, types, unpaced,
+    FaultyReads, NoCounts, Recorder, append, dump, manager, manager_of, replay_counts, store, store_on,
+    types, unpaced,
 };
 
 fn ids(numbers: impl IntoIterator<Item = u64>) -> Vec<String> {

@@ -67,11 +67,23 @@ fn all_at(cursor: &Cursor) -> BTreeMap<u16, BTreeSet<u64>> {
 
 /// Takes what partition 0 has of the group away; its record.
 async fn forget_in_first(namespace: &Namespace) -> String {
-    let (groups, own) = (namespace.key_in(0, "groups"), namespace.key_in(0, "g:Zw"));
-    let record: String = namespace.say(&["HGET", &groups, "g"]).await;
-    let _: i64 = namespace.say(&["HDEL", &groups, "g"]).await;
-    let _: i64 = namespace.say(&["DEL", &format!("{own}:s"), &format!("{own}:o"), &format!("{own}:c")]).await;
+    let groups = namespace.key_in(0, "r:group");
+    let record: String = namespace.say(&["HGET", &groups, G]).await;
+    forget_in(namespace, 0).await;
     record
+}
+
+/// The row that the group's name has: a text in a key ends with a zero byte.
+const G: &str = "g\0";
+
+/// Takes what a partition has of the group away, but for what is of single segments.
+async fn forget_in(namespace: &Namespace, partition: u16) {
+    for kind in ["group", "incarnation", "group-seen"] {
+        let _: i64 = namespace.say(&["HDEL", &namespace.key_in(partition, &format!("r:{kind}")), G]).await;
+    }
+    for kind in ["segment", "fence", "lease", "consumer"] {
+        let _: i64 = namespace.say(&["DEL", &namespace.key_in(partition, &format!("r:{kind}:ZwA"))]).await;
+    }
 }
 
 /// A group whose making was cut short is finished as it was begun, by whoever wants it next, wherever that one would begin.
@@ -85,12 +97,10 @@ async fn a_group_that_was_begun_is_finished_as_it_was_begun() {
     for missing in 0..PARTITIONS {
         store.create_group(&spec(), &early).await.unwrap();
         let record = forget_in_first(&namespace).await;
-        let _: i64 = namespace.say(&["HSET", &namespace.key_in(0, "groups:making"), "g", &record]).await;
+        let _: i64 = namespace.say(&["HSET", &namespace.key_in(0, "r:group-draft"), G, &record]).await;
         // Made from the last on: so those before it are not there yet.
         for partition in 1..missing {
-            let _: i64 = namespace.say(&["HDEL", &namespace.key_in(partition, "groups"), "g"]).await;
-            let segments = namespace.key_in(partition, "g:Zw:s");
-            let _: i64 = namespace.say(&["DEL", &segments]).await;
+            forget_in(&namespace, partition).await;
         }
         assert_eq!(store.groups().await.unwrap(), [], "it is not there before all of it is");
         assert_eq!(store.lease(&request("c")).await, Err(GroupStoreError::NoGroup("g".to_owned())));
@@ -100,7 +110,7 @@ async fn a_group_that_was_begun_is_finished_as_it_was_begun() {
         let leases = store.lease(&request("c")).await.unwrap();
         assert_eq!(leases.taken.len(), usize::from(2 * PARTITIONS));
         assert!(store.delete_group("g").await.unwrap());
-        let notes: i64 = namespace.say(&["HLEN", &namespace.key_in(0, "groups:making")]).await;
+        let notes: i64 = namespace.say(&["HLEN", &namespace.key_in(0, "r:group-draft")]).await;
         assert_eq!(notes, 0);
     }
 }
@@ -128,7 +138,7 @@ async fn what_is_left_of_a_deleted_group_is_no_part_of_a_new_one() {
     forget_in_first(&namespace).await;
     assert!(!store.delete_group("g").await.unwrap());
     for partition in 1..PARTITIONS {
-        let left: i64 = namespace.say(&["HLEN", &namespace.key_in(partition, "groups")]).await;
+        let left: i64 = namespace.say(&["HLEN", &namespace.key_in(partition, "r:group")]).await;
         assert_eq!(left, 0);
     }
 }
@@ -148,11 +158,7 @@ async fn a_part_of_a_group_that_was_lost_is_made_again() {
     let passed: Vec<SegmentCommit> =
         held.iter().map(|lease| SegmentCommit::new(lease.clone(), 5, 5)).collect();
     store.commit(&passed).await.unwrap();
-    let lose = async || {
-        let _: i64 = namespace.say(&["HDEL", &namespace.key_in(2, "groups"), "g"]).await;
-        let own = namespace.key_in(2, "g:Zw");
-        let _: i64 = namespace.say(&["DEL", &format!("{own}:s"), &format!("{own}:o")]).await;
-    };
+    let lose = async || forget_in(&namespace, 2).await;
     let mut expected: BTreeMap<u16, BTreeSet<u64>> =
         (0..PARTITIONS).map(|partition| (partition, BTreeSet::from([5]))).collect();
     expected.insert(2, BTreeSet::from([3]));

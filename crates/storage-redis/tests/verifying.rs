@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use conformance::{Draft, ManualClock};
+use domain::ports::engine::rows::{Part, key};
 use domain::{
     Cursor, Position,
     dead_letter::{Failure, NewDeadLetter},
@@ -41,8 +42,24 @@ async fn only_finding(store: &Store, parts: &[&str]) {
     assert!(parts.iter().all(|part| detail.contains(part)), "{detail}, not about {parts:?}");
 }
 
-fn text(name: &str) -> String {
-    URL_SAFE_NO_PAD.encode(name)
+/// A key of rows, as text.
+fn row(parts: &[Part<'_>]) -> String {
+    String::from_utf8(key(parts)).unwrap()
+}
+
+/// The row that a text names.
+fn named(name: &str) -> String {
+    row(&[Part::Text(name)])
+}
+
+/// The key that rows of a kind have for a scope.
+fn of(kind: &str, scope: &[Part<'_>]) -> String {
+    format!("r:{kind}:{}", URL_SAFE_NO_PAD.encode(key(scope)))
+}
+
+/// The list of a group's dead letters in a state.
+fn in_state(group: &str, state: &str) -> String {
+    of("dead-letter-state", &[Part::Text(group), Part::Text(state)])
 }
 
 /// All of the namespace: what every key holds, however it lies in memory.
@@ -95,8 +112,8 @@ async fn with_letters(store: &Store, letters: u64) -> Vec<String> {
 
 /// The name of a letter in the lists.
 async fn member(namespace: &Namespace, id: &str) -> String {
-    let all: Vec<String> = namespace.say(&["ZRANGE", &namespace.key("dl:order"), "0", "-1"]).await;
-    all.into_iter().find(|member| member.ends_with(&format!(":{id}"))).unwrap()
+    let all: Vec<String> = namespace.say(&["ZRANGE", &namespace.key("r:dead-letter-order"), "0", "-1"]).await;
+    all.into_iter().find(|member| member.ends_with(&named(id))).unwrap()
 }
 
 #[tokio::test]
@@ -110,12 +127,12 @@ async fn verify_finds_what_a_dead_letter_lacks() {
     let (id, third) = (ids[1].as_str(), ids[2].as_str());
     let (own, last) = (member(&namespace, id).await, member(&namespace, third).await);
     let [order, open, discarded, at, events, groups] = [
-        "dl:order".to_owned(),
-        format!("dl:in:open:{}", text("g")),
-        format!("dl:in:discarded:{}", text("g")),
-        "dl:at".to_owned(),
-        "dl:events".to_owned(),
-        "dl:groups".to_owned(),
+        "r:dead-letter-order".to_owned(),
+        in_state("g", "open"),
+        in_state("g", "discarded"),
+        of("dead-letter-at", &[Part::Text("g")]),
+        "r:dead-letter-event".to_owned(),
+        "r:dead-letter-group".to_owned(),
     ]
     .map(|name| namespace.key(&name));
 
@@ -130,24 +147,24 @@ async fn verify_finds_what_a_dead_letter_lacks() {
     only_finding(&store, &[third, "and the state discarded"]).await;
     let _: i64 = namespace.say(&["ZADD", &discarded, "0", &last]).await;
 
-    let _: i64 = namespace.say(&["HDEL", &at, "0:2:g"]).await;
+    let _: i64 = namespace.say(&["HDEL", &at, &row(&[Part::Number(2)])]).await;
     only_finding(&store, &[id, "is not found by the place of its event"]).await;
-    let _: i64 = namespace.say(&["HSET", &at, "0:2:g", id]).await;
+    let _: i64 = namespace.say(&["HSET", &at, &row(&[Part::Number(2)]), id]).await;
 
-    let event: Vec<u8> = namespace.say(&["HGET", &events, id]).await;
+    let event: Vec<u8> = namespace.say(&["HGET", &events, &named(id)]).await;
     let put = async |event: &[u8]| {
-        let _: i64 = namespace.command(&[b"HSET", events.as_bytes(), id.as_bytes(), event]).await;
+        let _: i64 = namespace.command(&[b"HSET", events.as_bytes(), named(id).as_bytes(), event]).await;
     };
-    let _: i64 = namespace.say(&["HDEL", &events, id]).await;
+    let _: i64 = namespace.say(&["HDEL", &events, &named(id)]).await;
     only_finding(&store, &[id, "has no event"]).await;
     put(&event[..20]).await;
     only_finding(&store, &["the event of the dead letter", id]).await;
     put(&event).await;
 
-    let _: i64 = namespace.say(&["SREM", &groups, "g"]).await;
+    let _: i64 = namespace.say(&["HDEL", &groups, &named("g")]).await;
     let found = findings(&store).await;
     assert!(found.iter().any(|detail| detail.contains("the group \"g\" has dead letters")), "{found:?}");
-    let _: i64 = namespace.say(&["SADD", &groups, "g"]).await;
+    let _: i64 = namespace.say(&["HSET", &groups, &named("g"), ""]).await;
 
     assert_eq!(findings(&store).await, [""; 0]);
     assert_eq!(content(&namespace).await, before, "what was planted was taken back");
@@ -161,47 +178,52 @@ async fn verify_finds_each_entry_that_leads_to_no_dead_letter() {
     let (one, other) = (member(&namespace, &ids[0]).await, member(&namespace, &ids[1]).await);
     let stranger = other.replace(&ids[1], "stranger");
     let moved = other.replacen('0', "1", 1);
-    let open = format!("dl:in:open:{}", text("g"));
-    let handled = format!("dl:in:handled:{}", text("g"));
+    let (open, handled) = (in_state("g", "open"), in_state("g", "handled"));
     for (list, member, parts) in [
-        ("dl:order", &stranger, ["the list of all dead letters names stranger", "which is not there"]),
-        ("dl:order", &moved, ["the list of all dead letters names", "where it does not belong"]),
+        (
+            "r:dead-letter-order",
+            &stranger,
+            ["the list of all dead letters names stranger", "which is not there"],
+        ),
+        ("r:dead-letter-order", &moved, ["the list of all dead letters names", "where it does not belong"]),
         (&open, &stranger, ["the state open names stranger", "which is not there"]),
         (&handled, &one, ["the state handled names", "where it does not belong"]),
-        (&handled, &"nonsense".to_owned(), ["an entry of", "is not ours"]),
+        (&handled, &"nonsense".to_owned(), ["a key of an index by time", "cannot be read"]),
     ] {
         let list = namespace.key(list);
         let _: i64 = namespace.say(&["ZADD", &list, "0", member]).await;
         only_finding(&store, &parts).await;
         let _: i64 = namespace.say(&["ZREM", &list, member]).await;
     }
-    let (at, events, records) = (namespace.key("dl:at"), namespace.key("dl:events"), namespace.key("dl"));
+    let at = namespace.key(&of("dead-letter-at", &[Part::Text("g")]));
+    let (events, records) = (namespace.key("r:dead-letter-event"), namespace.key("r:dead-letter"));
+    let ninth = row(&[Part::Number(9)]);
     for (field, id, parts) in [
-        ("0:9:g", "stranger", ["names stranger at \"0:9:g\"", "which is not there"]),
-        ("0:9:g", ids[0].as_str(), ["at \"0:9:g\"", "where it does not belong"]),
-        ("nonsense", ids[0].as_str(), ["at \"nonsense\"", "where it does not belong"]),
+        (ninth.as_str(), "stranger", ["the group \"g\" names stranger at 9", "which is not there"]),
+        (ninth.as_str(), ids[0].as_str(), ["at 9", "where it does not belong"]),
+        ("nonsense", ids[0].as_str(), ["at a place that is not ours", "where it does not belong"]),
     ] {
         let _: i64 = namespace.say(&["HSET", &at, field, id]).await;
         only_finding(&store, &parts).await;
         let _: i64 = namespace.say(&["HDEL", &at, field]).await;
     }
-    let _: i64 = namespace.say(&["HSET", &events, "stranger", "bytes"]).await;
+    let _: i64 = namespace.say(&["HSET", &events, &named("stranger"), "bytes"]).await;
     only_finding(&store, &["an event is kept for the dead letter stranger, which is not there"]).await;
-    let _: i64 = namespace.say(&["HDEL", &events, "stranger"]).await;
+    let _: i64 = namespace.say(&["HDEL", &events, &named("stranger")]).await;
 
     // A record that is gone leaves behind all that led to it; one that is damaged can say nothing.
-    let record: Vec<u8> = namespace.say(&["HGET", &records, &ids[0]]).await;
-    let _: i64 = namespace.say(&["HDEL", &records, &ids[0]]).await;
+    let record: Vec<u8> = namespace.say(&["HGET", &records, &named(&ids[0])]).await;
+    let _: i64 = namespace.say(&["HDEL", &records, &named(&ids[0])]).await;
     let found = findings(&store).await;
     assert_eq!(found.len(), 4, "{found:?}");
     assert!(found.iter().all(|detail| detail.contains(&ids[0])), "{found:?}");
-    let _: i64 = namespace.say(&["HSET", &records, &ids[0], "{"]).await;
+    let _: i64 = namespace.say(&["HSET", &records, &named(&ids[0]), "{"]).await;
     only_finding(&store, &["the dead letter", &ids[0], "cannot be read"]).await;
     let _: i64 =
-        namespace.command(&[b"HSET", records.as_bytes(), ids[0].as_bytes(), record.as_slice()]).await;
+        namespace.command(&[b"HSET", records.as_bytes(), named(&ids[0]).as_bytes(), record.as_slice()]).await;
 
     // Lists of a group of which nobody knows that it has any.
-    let unknown = namespace.key(&format!("dl:in:open:{}", text("nobody")));
+    let unknown = namespace.key(&in_state("nobody", "open"));
     let _: i64 = namespace.say(&["ZADD", &unknown, "0", &one]).await;
     only_finding(&store, &["lists of dead letters of the group \"nobody\""]).await;
     let _: i64 = namespace.say(&["DEL", &unknown]).await;
@@ -219,51 +241,56 @@ async fn verify_finds_each_fault_of_the_schedule() {
     }
     let before = content(&namespace).await;
     assert_eq!(findings(&store).await, [""; 0]);
-    let schedule = namespace.key("schedule");
+    let (schedule, waiting) = (namespace.key("r:schedule-order"), namespace.key("r:scheduled"));
     let entries: Vec<String> = namespace.say(&["ZRANGE", &schedule, "0", "-1"]).await;
-    let waits = |n: usize| namespace.key(&format!("wait:{}", text(&format!("later-{n}"))));
+    let waits = |n: usize| named(&format!("later-{n}"));
+    let put = async |n: usize, value: &[u8]| {
+        let _: i64 = namespace.command(&[b"HSET", waiting.as_bytes(), waits(n).as_bytes(), value]).await;
+    };
 
     // The event is there, and its entry is not; then the entry is there, and its event is not.
     let _: i64 = namespace.say(&["ZREM", &schedule, &entries[1]]).await;
     only_finding(&store, &["the event \"later-1\" waits, and the schedule does not name it"]).await;
     let _: i64 = namespace.say(&["ZADD", &schedule, "0", &entries[1]]).await;
-    let _: String = namespace.say(&["RENAME", &waits(1), &namespace.key("aside")]).await;
+    let first: Vec<u8> = namespace.say(&["HGET", &waiting, &waits(1)]).await;
+    let _: i64 = namespace.say(&["HDEL", &waiting, &waits(1)]).await;
     only_finding(&store, &["the schedule names the event \"later-1\", which does not wait"]).await;
-    let _: String = namespace.say(&["RENAME", &namespace.key("aside"), &waits(1)]).await;
+    put(1, &first).await;
 
     // An entry at another place, and one that is none.
-    let elsewhere = entries[0].replacen("0000000000000001", "0000000000000009", 1);
+    let elsewhere = entries[0].replacen(&format!("{:020}", 1), &format!("{:020}", 9), 1);
     assert_ne!(elsewhere, entries[0]);
-    for (entry, about) in [(elsewhere.as_str(), "\"later-0\" at a place"), ("nonsense", "is not ours")] {
+    let places = [
+        (elsewhere.as_str(), "\"later-0\" at a place"),
+        ("nonsense", "a place in the schedule cannot be read"),
+    ];
+    for (entry, about) in places {
         let _: i64 = namespace.say(&["ZADD", &schedule, "0", entry]).await;
         only_finding(&store, &[about]).await;
         let _: i64 = namespace.say(&["ZREM", &schedule, entry]).await;
     }
 
-    // An event without its time, one that is damaged, and one that is another's.
-    for (field, value, about) in [
-        ("place", "nowhere", "at a place that is not its own"),
-        ("at", "noon", "\"later-2\" is damaged"),
-        ("head", "x", "\"later-2\" is damaged"),
-        ("event", "{}", "\"later-2\" is damaged"),
+    // An event with another time, one that is damaged in each of its parts, and one that is another's.
+    let own: Vec<u8> = namespace.say(&["HGET", &waiting, &waits(2)]).await;
+    let line = own.iter().position(|byte| *byte == b'\n').unwrap();
+    let header = std::str::from_utf8(&own[..line]).unwrap();
+    let with_header = |header: String| [header.as_bytes(), &own[line..]].concat();
+    for (value, about) in [
+        (with_header(header.replace("2030-01-01", "2031-01-01")), "at a place that is not its own"),
+        (with_header(header.replace("2030-01-01", "noon")), "\"later-2\" is damaged"),
+        (own[..line + 8].to_vec(), "\"later-2\" is damaged"),
+        ([&own[..own.len() - 4], b"{}"].concat(), "\"later-2\" is damaged"),
     ] {
-        let old: Vec<u8> = namespace.say(&["HGET", &waits(2), field]).await;
-        let _: i64 = namespace.say(&["HSET", &waits(2), field, value]).await;
+        put(2, &value).await;
         let found = findings(&store).await;
-        assert!(found.iter().any(|detail| detail.contains(about)), "{field}: {found:?}");
-        let _: i64 =
-            namespace.command(&[b"HSET", waits(2).as_bytes(), field.as_bytes(), old.as_slice()]).await;
+        assert!(found.iter().any(|detail| detail.contains(about)), "{about}: {found:?}");
+        put(2, &own).await;
     }
-    let others: Vec<Vec<u8>> = namespace.say(&["HMGET", &waits(0), "head", "event"]).await;
-    let own: Vec<Vec<u8>> = namespace.say(&["HMGET", &waits(2), "head", "event"]).await;
-    let put = async |fields: &[Vec<u8>]| {
-        let key = waits(2);
-        let words: [&[u8]; 6] = [b"HSET", key.as_bytes(), b"head", &fields[0], b"event", &fields[1]];
-        let _: i64 = namespace.command(&words).await;
-    };
-    put(&others).await;
+    let other: Vec<u8> = namespace.say(&["HGET", &waiting, &waits(0)]).await;
+    let others = other.iter().position(|byte| *byte == b'\n').unwrap();
+    put(2, &[&own[..line], &other[others..]].concat()).await;
     only_finding(&store, &["what waits as the event \"later-2\" is another"]).await;
-    put(&own).await;
+    put(2, &own).await;
 
     assert_eq!(findings(&store).await, [""; 0]);
     assert_eq!(content(&namespace).await, before, "what was planted was taken back");
@@ -273,11 +300,12 @@ async fn verify_finds_each_fault_of_the_schedule() {
 async fn verify_finds_keys_of_a_group_that_does_not_exist() {
     let (namespace, store) = fresh().await;
     with_letters(&store, 1).await;
-    let groups = namespace.key("groups");
-    let record: Vec<u8> = namespace.say(&["HGET", &groups, "g"]).await;
-    let _: i64 = namespace.say(&["HDEL", &groups, "g"]).await;
+    let groups = namespace.key("r:group");
+    let record: Vec<u8> = namespace.say(&["HGET", &groups, &named("g")]).await;
+    let _: i64 = namespace.say(&["HDEL", &groups, &named("g")]).await;
     only_finding(&store, &["there are keys of the group \"g\", which does not exist"]).await;
-    let _: i64 = namespace.command(&[b"HSET", groups.as_bytes(), b"g", record.as_slice()]).await;
+    let _: i64 =
+        namespace.command(&[b"HSET", groups.as_bytes(), named("g").as_bytes(), record.as_slice()]).await;
     assert_eq!(findings(&store).await, [""; 0]);
 }
 
@@ -299,8 +327,9 @@ async fn verify_needs_no_right_that_an_operator_lacks() {
     let options = RedisOptions { namespace: namespace.name.clone(), ..RedisOptions::new(url) };
     let operator = Store::new(RedisEngine::open(options).await.unwrap());
     assert_eq!(findings(&operator).await, [""; 0]);
-    let order = namespace.key("dl:order");
-    let _: i64 = namespace.say(&["ZADD", &order, "0", "8000000000000000:stranger"]).await;
+    let order = namespace.key("r:dead-letter-order");
+    let stranger = row(&[Part::Time(Timestamp::UNIX_EPOCH), Part::Text("stranger")]);
+    let _: i64 = namespace.say(&["ZADD", &order, "0", &stranger]).await;
     only_finding(&operator, &["names stranger"]).await;
 }
 

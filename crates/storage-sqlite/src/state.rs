@@ -106,7 +106,7 @@ impl State {
         let ends = statement
             .query_map([], |row| {
                 let number = |at| row.get::<_, i64>(at).map(|number| number as u64);
-                Ok(EpochEnd { epoch: number(0)?, last: number(1)?, next: number(2)? })
+                Ok(EpochEnd { epoch: number(0)?, last: number(1)?, next: number(2)?, restored: true })
             })
             .and_then(Iterator::collect::<Result<_, _>>)
             .map_err(sqlite)?;

@@ -313,7 +313,7 @@ async fn a_restored_store_is_of_a_higher_generation_and_says_what_was_lost() {
         let state = restored.state(0).await.unwrap();
         assert_eq!((state.generation, state.events), (generation, 4));
         let next = (generation - 1) << 32;
-        assert_eq!(state.ends, [EpochEnd { epoch: 1, last: 5, next }]);
+        assert_eq!(state.ends, [EpochEnd { epoch: 1, last: 5, next, restored: true }]);
         assert_eq!(state.head, next);
         let read = [domain::ports::engine::Read::Row(counter("settled"))];
         let mut found = restored.get(0, &read).await.unwrap();

@@ -52,10 +52,7 @@ impl<'s> Partition<'s> {
     }
 
     /// The scopes of kinds of rows; none of a caller that may not list them.
-    pub(crate) async fn scopes(
-        self,
-        kinds: &[SpaceKind],
-    ) -> Result<Option<Vec<Vec<u8>>>, StorageFailure> {
+    pub(crate) async fn scopes(self, kinds: &[SpaceKind]) -> Result<Option<Vec<Vec<u8>>>, StorageFailure> {
         let reads: Vec<Read> = kinds.iter().copied().map(Read::Scopes).collect();
         let mut found = match self.get(&reads).await {
             Err(StorageFailure::Denied(_)) => return Ok(None),

@@ -190,7 +190,8 @@ impl Partition<'_> {
                 ScheduleOutcome::Conflict | ScheduleOutcome::Erased => return Ok(outcome),
             };
             if let Some(there) = there {
-                let mut transaction = Transaction { durability: Durability::Replicated, ..Transaction::new() };
+                let mut transaction =
+                    Transaction { durability: Durability::Replicated, ..Transaction::new() };
                 transaction.guard(there);
                 if self.is_committed(&transaction).await? {
                     return Ok(outcome);

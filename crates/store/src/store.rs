@@ -223,7 +223,27 @@ pub(crate) fn check_sequence(
     state: &PartitionState,
     sequence: u64,
 ) -> Result<(), EventStoreError> {
-    if let Some(end) = state.end_before(sequence) {
+    check_place(partition, state, sequence, true)
+}
+
+/// The same for a caller that reads on from a sequence, or up to it. A consumer whose cursor has come so far has handled what was
+/// lost, and nothing is passed over, so it may: unless an operator put an older copy in place of the log.
+pub(crate) fn check_reader(
+    partition: u16,
+    state: &PartitionState,
+    sequence: u64,
+) -> Result<(), EventStoreError> {
+    check_place(partition, state, sequence, false)
+}
+
+fn check_place(
+    partition: u16,
+    state: &PartitionState,
+    sequence: u64,
+    relies_on_it: bool,
+) -> Result<(), EventStoreError> {
+    let end = state.end_before(sequence).filter(|end| relies_on_it || end.restored);
+    if let Some(end) = end {
         return Err(lost(format!(
             "it marks position {partition}:{sequence}, and log epoch {} ends at {partition}:{} here",
             end.epoch, end.last

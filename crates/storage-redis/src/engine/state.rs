@@ -139,7 +139,7 @@ fn ends(text: &str) -> Vec<EpochEnd> {
         let mut numbers = part.split(':').map(|number| number.parse().ok());
         let (epoch, last) = (numbers.next()??, numbers.next()??);
         let next = numbers.next().flatten().unwrap_or((last / EPOCH + 1) * EPOCH);
-        Some(EpochEnd { epoch, last, next })
+        Some(EpochEnd { epoch, last, next, restored: false })
     };
     text.split(',').filter_map(end).collect()
 }

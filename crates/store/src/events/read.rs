@@ -18,7 +18,7 @@ use futures_util::future::try_join_all;
 use crate::{
     Store,
     merge::{Merge, share},
-    store::{check_sequence, epoch_of},
+    store::{check_reader, epoch_of},
 };
 
 /// Bytes of events that a page returns before it says "go on from here". Bounds memory, whatever limit was asked for.
@@ -94,7 +94,9 @@ impl Store {
         self.learn(0, &state);
         let states = [state];
         for cursor in [&request.after, &request.until].into_iter().flatten() {
-            self.sequences_of(&states, cursor)?;
+            self.check_epoch(&states, cursor.epoch)?;
+            let [state] = &states;
+            check_reader(0, state, cursor.sequence(0))?;
         }
         let mut page = Page::default();
         for entry in entries {
@@ -187,7 +189,7 @@ impl<'a> Reading<'a> {
         if place.state.is_none() {
             let number = at as u16;
             if let Some(until) = &self.request.until {
-                check_sequence(number, &page.state, until.sequence(number))?;
+                check_reader(number, &page.state, until.sequence(number))?;
             }
             if let Some(after) = &self.request.after {
                 // Against log order the place is a bound from above: behind the newest event of all it is beyond the head.
@@ -195,7 +197,7 @@ impl<'a> Reading<'a> {
                     Order::OldestFirst => after.sequence(number),
                     Order::NewestFirst => after.sequence(number).saturating_sub(1),
                 };
-                check_sequence(number, &page.state, bound)?;
+                check_reader(number, &page.state, bound)?;
             }
         }
         let until = *place.until.get_or_insert(page.state.head);
