@@ -21,6 +21,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("conformance", &["domain"]),
     ("conditions", &["domain"]),
     ("validation", &["domain"]),
+    // The storage ports over an engine: it knows engines by their port alone.
+    ("store", &["domain"]),
     ("storage-memory", &["domain"]),
     ("storage-redis", &["domain"]),
     ("storage-sqlite", &["domain"]),
@@ -53,13 +55,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "storage-memory",
             "storage-redis",
             "storage-sqlite",
+            "store",
             "stats",
             "bus",
             "replay",
             "targets",
         ],
     ),
-    ("tests", &["domain", "storage-redis", "storage-sqlite", "bus"]),
+    ("tests", &["domain", "storage-redis", "storage-sqlite", "store", "bus"]),
     (
         "benches",
         &[
@@ -70,6 +73,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "storage-memory",
             "storage-redis",
             "storage-sqlite",
+            "store",
             "bus",
             "replay",
         ],

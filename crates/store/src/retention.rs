@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Removals of one call, whatever its limit: a call is a bounded piece of work.
-const MOST_REMOVALS: usize = 10;
+const MOST_REMOVALS: usize = 100;
 /// Events that one read brings, of one partition, and bytes of them.
 const READ_AT_ONCE: usize = 500;
 const BYTES_AT_ONCE: u64 = 4 * 1024 * 1024;

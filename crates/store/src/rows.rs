@@ -44,7 +44,12 @@ pub(crate) fn of(kind: Kind, owner: &str) -> Space {
 
 /// A row of a group, by segment.
 pub(crate) fn by_segment(kind: Kind, group: &str, segment: u16) -> RowId {
-    of(kind, group).row(key(&[Number(segment.into())]))
+    of(kind, group).row(segment_key(segment))
+}
+
+/// The key of a row by segment.
+pub(crate) fn segment_key(segment: u16) -> Vec<u8> {
+    key(&[Number(segment.into())])
 }
 
 /// The segment in the key of [`by_segment`].

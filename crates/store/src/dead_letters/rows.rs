@@ -1,5 +1,7 @@
 //! The rows of a dead letter: what changes of it, its event, and its places in the indexes.
 
+use std::sync::atomic::{AtomicU16, Ordering};
+
 use domain::{
     DeadLetter, DeadLetterState, Event, Position, StorageFailure,
     dead_letter::Failure,
@@ -17,6 +19,19 @@ use crate::{
 
 /// Letters that are read, or changed, at once.
 pub(crate) const PAGE: usize = 100;
+
+/// Tells ids of one microsecond apart, in the order in which they are drawn.
+static NEXT: AtomicU16 = AtomicU16::new(0);
+
+/// A UUID of version 7 by the store's clock, with the microseconds in the bits that it leaves to finer clocks: ids sort as
+/// letters are made, so a page can begin behind a letter that is gone.
+pub(crate) fn new_id(now: Timestamp) -> String {
+    let micros = now.as_microsecond().max(0) as u64;
+    let (millis, rest) = (micros / 1000, micros % 1000);
+    let variant = 0x8000 | (NEXT.fetch_add(1, Ordering::Relaxed) % 0x4000);
+    let random = fastrand::u64(..1 << 48);
+    format!("{:08x}-{:04x}-7{rest:03x}-{variant:04x}-{random:012x}", millis >> 16, millis & 0xffff)
+}
 
 /// A letter without its event.
 #[derive(Debug, Clone, Serialize, Deserialize)]

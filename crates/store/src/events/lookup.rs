@@ -4,7 +4,7 @@ use domain::{
     Position, StorageFailure, StoredEvent,
     ports::{
         EventStoreError, Page,
-        engine::{Entry, IdState},
+        engine::{DamagedEvent, Entry, IdState},
     },
 };
 use futures_util::future::try_join_all;
@@ -19,10 +19,14 @@ impl Store {
         let mut parts: Vec<_> = parts.into_iter().map(Vec::into_iter).collect();
         let mut found = Vec::new();
         for id in ids {
-            for part in &mut parts {
+            for (number, part) in (0u16..).zip(&mut parts) {
                 let Some(entry) = part.next().flatten() else { continue };
-                let damaged = |detail: String| StorageFailure::Corrupt(format!("the event {id:?}: {detail}"));
-                found.push(entry.map_err(|event| damaged(event.detail))?);
+                found.push(entry.map_err(|damaged| {
+                    let DamagedEvent { sequence, detail, .. } = damaged;
+                    StorageFailure::Corrupt(format!(
+                        "the event {id:?} at position {number}:{sequence}: {detail}"
+                    ))
+                })?);
             }
         }
         Ok(found)

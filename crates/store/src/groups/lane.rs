@@ -1,7 +1,7 @@
 //! Replay lanes: batches of references on their way through a group's segments.
 //!
-//! A lane's places are numbered without holes as batches are put in, and `LaneEnd` has the last: so a reader behind a place knows
-//! the keys of everything that can follow, and reads just these.
+//! A lane's places are numbered without holes as batches are put in, and `LaneEnd` has the last: so a reader that follows it knows
+//! the keys of everything that can have come, and reads just these.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use domain::{
     group::{LaneBatch, LaneOrigin, LaneProgress, MAX_LANE_REFERENCES, NewLaneBatch},
     ports::{
         EnqueueOutcome, GroupStoreError, ReplayLease,
-        engine::{Guard, Outcome, Read, SpaceKind, Transaction},
+        engine::{Guard, Outcome, Read, Snapshot, SpaceKind, Transaction},
     },
 };
 use futures_util::future::{join_all, try_join_all};
@@ -22,14 +22,56 @@ use crate::{
     replays::fence_guards,
     retry::OptimisticRetry,
     rows::{
-        HOLDS, by_segment, counter, lane, named, number, number_in, of, of_segment, replay_batch, segment_in,
-        to_json,
+        HOLDS, by_segment, counter, lane, named, number, number_in, number_key, of, of_segment, replay_batch,
+        segment_in, segment_key, to_json,
     },
     store::Divided,
 };
 
 /// Most batches that one look fetches of a segment.
 const MOST_FETCHED: u64 = 64;
+
+type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// What is asked of a lane: what lies behind a place, up to its end.
+struct Behind {
+    segment: u16,
+    place: u64,
+    end: u64,
+}
+
+impl Behind {
+    /// A reader that follows the lane reads the few rows that may have come since. One that begins, or fell behind, would look at
+    /// many places that are empty by now: it reads what the lane has.
+    fn follows(&self) -> bool {
+        self.end - self.place <= MOST_FETCHED
+    }
+
+    fn reads(&self, group: &str) -> Vec<Read> {
+        let mut reads = Vec::new();
+        for kind in [SpaceKind::Lane, SpaceKind::LaneProgress] {
+            if self.follows() {
+                let places = self.place + 1..=self.end;
+                reads.extend(places.map(|place| Read::Row(lane(kind, group, self.segment, place))));
+                continue;
+            }
+            let limit = if kind == SpaceKind::Lane { MOST_FETCHED as usize } else { usize::MAX };
+            let (space, after) = (of_segment(kind, group, self.segment), Some(number_key(self.place)));
+            reads.push(Read::Range { space, after, before: None, reverse: false, limit });
+        }
+        reads
+    }
+
+    /// The rows that the reads of a kind found.
+    fn found(&self, kind: SpaceKind, group: &str, found: &mut Snapshot) -> Rows {
+        match self.follows() {
+            false => found.range(),
+            true => (self.place + 1..=self.end)
+                .filter_map(|place| Some((lane(kind, group, self.segment, place).key, found.row()?)))
+                .collect(),
+        }
+    }
+}
 
 /// A lane as an enqueue sees it, and as it will be after what was decided so far.
 #[derive(Debug, Clone, Default)]
@@ -105,62 +147,50 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<LaneBatch>, StorageFailure> {
         // Asked many times a second, and mostly there is nothing.
-        let ends = partition.get(&[Read::all(of(SpaceKind::LaneEnd, group))]).await?.range();
-        let mut waiting = Vec::new();
+        let reads = [SpaceKind::LaneEnd, SpaceKind::LaneSize].map(|kind| Read::all(of(kind, group)));
+        let mut found = partition.get(&reads).await?;
+        let (ends, sizes) = (found.range(), found.range());
+        let mut asked = Vec::new();
         for (segment, place) in after {
-            let key = by_segment(SpaceKind::LaneEnd, group, *segment).key;
-            let end = ends.iter().find(|(at, _)| *at == key).map(|(_, value)| &value[..]);
-            let end = number(end)?;
-            if end > *place {
-                waiting.push((*segment, *place, end));
+            let key = segment_key(*segment);
+            let value = |rows: &[(Vec<u8>, Vec<u8>)]| {
+                number(rows.iter().find(|(at, _)| *at == key).map(|(_, value)| &value[..]))
+            };
+            let (end, size) = (value(&ends)?, value(&sizes)?);
+            if end > *place && size > 0 {
+                asked.push(Behind { segment: *segment, place: *place, end });
             }
         }
-        let mut lanes = Vec::with_capacity(waiting.len());
-        let mut asked: Vec<(u16, u64, u64)> = waiting;
-        while !asked.is_empty() {
-            let mut unanswered = Vec::new();
-            for (segment, batches, reached, end) in self.fetch(partition, group, &asked).await? {
-                // Places that were withdrawn, or are done, leave holes: a segment gives its first batch if it has any.
-                match batches.is_empty() && reached < end {
-                    true => unanswered.push((segment, reached, end)),
-                    false => lanes.push(batches),
-                }
-            }
-            asked = unanswered;
+        match asked.is_empty() {
+            true => Ok(Vec::new()),
+            false => Ok(choose(self.fetch(partition, group, &asked).await?, limit)),
         }
-        Ok(choose(lanes, limit))
     }
 
-    /// Batches behind places: with each segment how far was looked, and the end of its lane.
+    /// Batches behind places, of each segment in turn.
     async fn fetch(
         &self,
         partition: Partition<'_>,
         group: &str,
-        asked: &[(u16, u64, u64)],
-    ) -> Result<Vec<(u16, Vec<LaneBatch>, u64, u64)>, StorageFailure> {
-        let places = |after: u64, end: u64| after + 1..=end.min(after + MOST_FETCHED);
-        let mut reads = Vec::new();
-        for (segment, after, end) in asked {
-            for kind in [SpaceKind::Lane, SpaceKind::LaneProgress] {
-                reads.extend(places(*after, *end).map(|place| Read::Row(lane(kind, group, *segment, place))));
-            }
-        }
+        asked: &[Behind],
+    ) -> Result<Vec<Vec<LaneBatch>>, StorageFailure> {
+        let reads: Vec<Read> = asked.iter().flat_map(|behind| behind.reads(group)).collect();
         let mut found = partition.get(&reads).await?;
-        let mut fetched = Vec::with_capacity(asked.len());
-        for (segment, after, end) in asked {
-            let rows: Vec<_> = places(*after, *end).map(|place| (place, found.row())).collect();
-            let mut batches = Vec::new();
-            for (place, value) in rows {
-                let noted = found.row();
-                let Some(value) = value else { continue };
+        let mut lanes = Vec::with_capacity(asked.len());
+        for behind in asked {
+            let rows = behind.found(SpaceKind::Lane, group, &mut found);
+            let noted = behind.found(SpaceKind::LaneProgress, group, &mut found);
+            let mut batches = Vec::with_capacity(rows.len());
+            for (key, value) in rows {
+                let place = number_in(&key)?;
                 let row = LaneRow::read(place, &value)?;
-                self.remembered().note_batch(group, *segment, place, Arc::new(row.clone()));
-                let noted = noted.map(|noted| progress(place, &noted)).transpose()?;
-                batches.push(row.batch(*segment, place, noted.unwrap_or_default()));
+                self.remembered().note_batch(group, behind.segment, place, Arc::new(row.clone()));
+                let noted = noted.iter().find(|(at, _)| *at == key).map(|(_, value)| progress(place, value));
+                batches.push(row.batch(behind.segment, place, noted.transpose()?.unwrap_or_default()));
             }
-            fetched.push((*segment, batches, (*after + MOST_FETCHED).min(*end), *end));
+            lanes.push(batches);
         }
-        Ok(fetched)
+        Ok(lanes)
     }
 
     pub(super) async fn withdraw_batches(&self, replay_id: &str) -> Result<u64, StorageFailure> {

@@ -10,10 +10,9 @@ use domain::{
         engine::{Guard, IdState, Read, SpaceKind, Step, Transaction},
     },
 };
-use uuid::Uuid;
 
 use crate::{
-    dead_letters::rows::{Stored, add_letter, put_letter},
+    dead_letters::rows::{Stored, add_letter, new_id, put_letter},
     partition::Partition,
     rows::{letter_at, named, text},
 };
@@ -80,7 +79,7 @@ impl Partition<'_> {
             if let Some(letter) = letters.at(new.position.sequence) {
                 letter.merge(new.clone(), now);
             } else if let Some(event) = events.get(&new.position.sequence) {
-                let id = Uuid::now_v7().to_string();
+                let id = new_id(now);
                 letters.keep(None, new.clone().into_letter(id, group, event.clone(), now));
             }
         }
