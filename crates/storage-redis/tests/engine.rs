@@ -119,7 +119,7 @@ async fn a_transaction_is_done_where_its_guards_hold_and_else_changes_nothing() 
 #[tokio::test]
 async fn a_later_step_is_left_out_alone_and_sees_those_before_it() {
     let (_server, engine) = engine().await;
-    let row_of = |name: &str| Space::within(SpaceKind::Lane, "g\0\0000").row(name);
+    let row_of = |name: &str| Space::within(SpaceKind::Lane, "g\0\x00000").row(name);
     let mut transaction = Transaction::new();
     transaction.put(row_of("a"), "1");
     transaction.step();

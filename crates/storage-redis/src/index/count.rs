@@ -55,7 +55,7 @@ pub(crate) async fn count(
     if parts.longs.is_empty()
         && let [only] = unions.as_mut_slice()
     {
-        return Ok(only.count(store.link(), mark).await?);
+        return only.count(store.link(), mark).await;
     }
     Tally { reading, longs: parts.longs, shorts: unions, mark }.count().await
 }
@@ -161,9 +161,9 @@ impl Tally<'_, '_> {
             sets.push(short.through(link, range.high).await?);
         }
         if let ([only], true) = (longs.as_slice(), sets.is_empty()) {
-            return Ok(self.count_one(of_chunk, only, range).await?);
+            return self.count_one(of_chunk, only, range).await;
         }
-        Ok(self.count_joined(of_chunk, &longs, sets, range).await?)
+        self.count_joined(of_chunk, &longs, sets, range).await
     }
 
     /// Which lists of a part lie within the time range, and which reach beyond it.

@@ -26,6 +26,9 @@ use crate::{
     store::Divided,
 };
 
+/// The last place of a lane, and the value that says so.
+type LaneEnd = (u64, Option<Vec<u8>>);
+
 /// What is to become of open letters.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Request<'a> {
@@ -155,8 +158,7 @@ impl Partition<'_> {
         let lanes: Vec<(String, u16)> =
             letters.iter().flatten().filter_map(|stored| lane_of(&stored.letter)).collect();
         let known = self.lane_ends(&lanes).await?;
-        let mut ends: BTreeMap<(String, u16), (u64, Option<Vec<u8>>)> =
-            lanes.into_iter().zip(known).collect();
+        let mut ends: BTreeMap<(String, u16), LaneEnd> = lanes.into_iter().zip(known).collect();
         let now = self.get(&[]).await?.now;
         let mut changed: HashMap<String, DeadLetterState> = HashMap::new();
         let (mut decided, mut transactions) = (Vec::with_capacity(ids.len()), Vec::new());
