@@ -55,12 +55,11 @@ impl StorageEngine for MemoryEngine {
     ) -> Result<Appended, StorageFailure> {
         let outcomes = {
             let mut state = self.write(partition)?;
-            if let Some(guard) = state.refuses(with) {
+            // First, since its guards speak of the partition as it was before the batch.
+            if let Outcome::Refused { guard } = state.perform(with)? {
                 return Ok(Appended::Refused { guard });
             }
-            let outcomes = state.append(batch, atomicity, self.shared.clock.now());
-            state.perform(with)?;
-            outcomes
+            state.append(batch, atomicity, self.shared.clock.now())
         };
         self.shared.appends.send_modify(|appends| *appends += 1);
         Ok(Appended::Done(outcomes))
@@ -68,11 +67,10 @@ impl StorageEngine for MemoryEngine {
 
     async fn remove(&self, partition: u16, removal: &Removal<'_>) -> Result<Removed, StorageFailure> {
         let mut state = self.write(partition)?;
-        if let Some(guard) = state.refuses(removal.with) {
+        if let Outcome::Refused { guard } = state.perform(removal.with)? {
             return Ok(Removed::Refused { guard });
         }
         let (events, bytes) = state.remove(removal);
-        state.perform(removal.with)?;
         Ok(Removed::Done { events, bytes })
     }
 

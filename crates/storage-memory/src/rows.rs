@@ -82,11 +82,6 @@ impl Partition {
         Ok(Outcome::Done { left_out })
     }
 
-    /// The first guard of a transaction that does not hold.
-    pub(crate) fn refuses(&self, transaction: &Transaction) -> Option<usize> {
-        self.refusal(&transaction.steps.first()?.guards)
-    }
-
     fn refusal(&self, guards: &[Guard]) -> Option<usize> {
         guards.iter().position(|guard| !self.holds(guard))
     }
