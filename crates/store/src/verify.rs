@@ -8,8 +8,6 @@ mod ids;
 mod letters;
 mod rest;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use domain::{
     StorageFailure,
     ports::{VerifyReport, event_store::Progress},
@@ -49,13 +47,11 @@ pub(crate) async fn verify(
 ) -> Result<VerifyReport, StorageFailure> {
     let total: u64 = store.states().await?.iter().map(|state| state.events).sum();
     let mut report = VerifyReport::default();
-    let before = AtomicU64::new(0);
     for partition in store.partitions() {
         let done = report.events;
-        before.store(done, Ordering::Relaxed);
         let checked = |events: u64| {
             if let Some(progress) = &progress {
-                progress(before.load(Ordering::Relaxed) + events, total);
+                progress(done + events, total);
             }
         };
         let of_log = store.engine().verify(partition.number, &checked).await?;
