@@ -39,7 +39,7 @@ impl Holds {
         lower(&mut self.group, mark, holder.into());
     }
 
-    /// Who holds an event, if anybody does: whoever keeps the most. Of equal marks a firm holder is named.
+    /// The holder of an event, if there is one: the one that keeps the most. Of equal marks a firm holder is named.
     pub fn holder(&self, sequence: u64, stored_at: Timestamp) -> Option<&str> {
         let is_released = self.released_before.is_some_and(|before| stored_at < before);
         let group = self.group.as_ref().filter(|_| !is_released);

@@ -4,8 +4,8 @@
 //!              runner              runner
 //!   Planned ───────────► Running ───────────► Completed, Failed
 //!     ▲  │ pause           │ pause
-//!     │  └──────► Paused ◄─┘             cancel, where nobody runs it ──► Cancelled
-//!     └─ resume ─────┘                   cancel, where a runner works ──► Cancelling ──► Cancelled
+//!     │  └──────► Paused ◄─┘             cancel, where no runner has it ──► Cancelled
+//!     └─ resume ─────┘                   cancel, where a runner has it  ──► Cancelling ──► Cancelled
 //! ```
 
 use crate::ports::replay_store::{ReplayState, ReplayWish};
@@ -19,7 +19,7 @@ pub fn after_step(now: ReplayState, step: ReplayState) -> ReplayState {
     }
 }
 
-/// The state after somebody's request. `is_run` says whether a runner has a lease that is still good.
+/// The state after a request. `is_run` says whether a runner has a lease that is still good.
 pub fn after_request(state: ReplayState, request: ReplayWish, is_run: bool) -> ReplayState {
     match (request, state) {
         (_, state) if state.is_final() => state,

@@ -1,9 +1,9 @@
 //! What trims must keep in each partition for the store's own checkpoints, replays and groups, and what groups lost where
 //! nothing held it.
 //!
-//! Rows of one partition are read one after the other, so a trim may miss what begins to hold meanwhile. Whoever begins to hold
-//! something that was not held before adds to the counter `holds` in the same step, or, where it holds in several partitions,
-//! before it is answered; a removal that was decided before is then refused.
+//! Rows of one partition are read one after the other, so a trim may miss what begins to hold meanwhile. A caller that begins
+//! to hold something that was not held before adds to the counter `holds` in the same step, or, where it holds in several
+//! partitions, before it is answered; a removal that was decided before is then refused.
 
 use domain::{
     Cursor, StorageFailure,

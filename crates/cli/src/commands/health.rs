@@ -1,4 +1,4 @@
-//! `health`: is the store as it should be, and whoever works with it?
+//! `health`: checks the store, its consumers and its replays.
 
 use clap::Args;
 use event_replay::app::health::{self, Condition, Status};

@@ -9,7 +9,7 @@ use crate::{errors::CliError, output::escape};
 /// What to do, for commands that can be looked at first.
 pub(crate) const LOOK_FIRST: &str = "add --yes to go ahead, or --dry-run to see what would go";
 
-/// Goes on if `--yes` was given or a person says yes. `hint` says what to do where nobody can be asked.
+/// Goes on if `--yes` was given or a person says yes. `hint` says what to do where there is no terminal to ask on.
 pub(crate) fn confirm(deed: &Confirmation, yes: bool, hint: &str) -> Result<(), CliError> {
     if yes {
         return Ok(());

@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::{replay_state::name_of, store::StoreError};
 use crate::{settings::StoreLocation, text::escape};
 
-/// Why the application did not do what was asked. Whoever shows it adds what to do about it, in the words of its door.
+/// Why the application did not do what was asked. The command line and other front ends add what to do about it.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AppError {
@@ -73,7 +73,7 @@ impl From<StoreError> for AppError {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum InvalidRequest {
-    /// A replay without any filter, which nobody said is meant.
+    /// A replay without any filter, not confirmed by the caller.
     #[error("this would replay every event in the store")]
     ReplaysEverything,
     /// A trim that names types and no bound.
@@ -91,7 +91,7 @@ pub enum InvalidRequest {
     /// Dead letters by their ids and by what they have in common.
     #[error("name dead letters by their ids, or by what they have in common, not by both")]
     LettersNamedTwice,
-    /// No dead letters, and nobody said that all are meant.
+    /// No dead letters are named, and the caller did not ask for all.
     #[error("{verb} wants to know which dead letters")]
     NoLetters {
         /// What was to be done with them.

@@ -1,4 +1,4 @@
-//! Is the store as it should be, and whoever works with it?
+//! Checks the store, its consumers and its replays.
 
 mod alerts;
 mod disk;

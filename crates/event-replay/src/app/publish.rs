@@ -22,8 +22,8 @@ pub struct PublishRequest {
     pub no_validation: bool,
 }
 
-/// A publisher to a store. What waits in its schedule and is due is appended first: it comes before what comes now, and nobody
-/// else may be there to append it.
+/// A publisher to a store. What waits in its schedule and is due is appended first: it comes before what comes now, and no
+/// other process may run that appends it.
 ///
 /// # Errors
 /// When the store fails.

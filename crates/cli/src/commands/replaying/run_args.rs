@@ -20,7 +20,7 @@ pub(crate) struct RunArgs {
     /// Only to this consumer group [default: to all that there are].
     #[arg(long = "group", value_name = "NAME", value_parser = group::name)]
     pub(crate) groups: Vec<String>,
-    /// With groups: print the replay's id and do not wait; whoever consumes runs it.
+    /// With groups: print the replay's id and do not wait; a consumer runs it.
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) detach: bool,
     /// Count what would be replayed, and replay nothing.

@@ -49,7 +49,7 @@ pub struct EpochEnd {
     pub last: u64,
     /// Sequences of the epochs after it are above this.
     pub next: u64,
-    /// Whether an operator ended it by putting an older copy in place of the log. Whoever reads behind what was lost is then
+    /// Whether an operator ended it by putting an older copy in place of the log. A reader behind what was lost is then
     /// told; after a failover it reads on, since nothing is passed over for that.
     pub restored: bool,
 }
