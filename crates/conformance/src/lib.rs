@@ -230,6 +230,8 @@ macro_rules! suite {
                 a_lane_gives_a_batch_of_each_segment_at_any_limit,
                 a_page_of_a_lane_ends_before_its_limit,
                 a_batch_that_is_done_leaves_its_result,
+                a_settled_batch_stays_known,
+                a_batch_of_a_recreated_group_leaves_its_own_result,
                 withdrawing_removes_what_was_not_handed_over,
                 progress_of_a_withdrawn_batch_is_refused_alone,
                 a_lane_never_confuses_odd_names,

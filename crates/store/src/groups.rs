@@ -28,8 +28,8 @@ use crate::Store;
 
 /// Batches of lanes that a handle remembers.
 const MOST_BATCHES: usize = 4096;
-/// Segments whose cursors a handle remembers.
-const MOST_CURSORS: usize = 16 * 1024;
+/// Leases that a handle remembers.
+const MOST_LEASES: usize = 16 * 1024;
 
 /// The place of a batch: group, segment, and its number in the segment's lane.
 type LanePlace = (String, u16, u64);
@@ -38,12 +38,28 @@ type LanePlace = (String, u16, u64);
 #[derive(Debug, Default)]
 pub(crate) struct Remembered {
     batches: Mutex<Batches>,
-    cursors: Mutex<HashMap<Lease, u64>>,
+    leases: Mutex<HashMap<Lease, KnownLease>>,
+}
+
+/// A batch of a lane as it was read.
+#[derive(Debug, Clone)]
+pub(crate) struct KnownBatch {
+    /// The partition's generation in which it was read.
+    pub(crate) generation: u64,
+    pub(crate) row: Arc<LaneRow>,
+}
+
+/// A lease that this handle took or commits under.
+#[derive(Debug, Default)]
+struct KnownLease {
+    cursor: Option<u64>,
+    /// The incarnation of the group that it is on.
+    incarnation: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
 struct Batches {
-    by_place: HashMap<LanePlace, Arc<LaneRow>>,
+    by_place: HashMap<LanePlace, KnownBatch>,
     /// In the order in which they came.
     places: VecDeque<LanePlace>,
 }
@@ -54,7 +70,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Remembered {
     /// Remembers a batch that was read.
-    pub(crate) fn note_batch(&self, group: &str, segment: u16, seq: u64, batch: Arc<LaneRow>) {
+    pub(crate) fn note_batch(&self, group: &str, segment: u16, seq: u64, batch: KnownBatch) {
         let mut batches = lock(&self.batches);
         let place = (group.to_owned(), segment, seq);
         if batches.by_place.insert(place.clone(), batch).is_none() {
@@ -67,27 +83,46 @@ impl Remembered {
         }
     }
 
-    pub(crate) fn batch(&self, group: &str, segment: u16, seq: u64) -> Option<Arc<LaneRow>> {
-        lock(&self.batches).by_place.get(&(group.to_owned(), segment, seq)).cloned()
+    /// The batch at a place of the lane that a lease is on. A batch of the same place that was read before the group was deleted
+    /// and created again, or before its partition lost something, is another batch and is not returned.
+    pub(crate) fn batch(&self, lease: &Lease, generation: u64, seq: u64) -> Option<Arc<LaneRow>> {
+        let place = (lease.group.clone(), lease.segment, seq);
+        let known = lock(&self.batches).by_place.get(&place).cloned()?;
+        let leases = lock(&self.leases);
+        let incarnation = leases.get(lease)?.incarnation.as_deref()?;
+        let is_the_same = known.generation == generation && known.row.incarnation.as_bytes() == incarnation;
+        is_the_same.then_some(known.row)
+    }
+
+    /// Notes which incarnation of a group a lease is on.
+    pub(crate) fn note_incarnation(&self, lease: &Lease, incarnation: &[u8]) {
+        self.change_lease(lease, |known| known.incarnation = Some(incarnation.to_vec()));
     }
 
     /// Notes where a segment is under a lease.
     pub(crate) fn note_cursor(&self, lease: &Lease, cursor: u64) {
-        let mut cursors = lock(&self.cursors);
-        if cursors.len() >= MOST_CURSORS {
-            cursors.clear();
+        self.change_lease(lease, |known| known.cursor = Some(cursor));
+    }
+
+    fn change_lease(&self, lease: &Lease, change: impl FnOnce(&mut KnownLease)) {
+        let mut leases = lock(&self.leases);
+        if let Some(known) = leases.get_mut(lease) {
+            return change(known);
         }
-        cursors.insert(lease.clone(), cursor);
+        if leases.len() >= MOST_LEASES {
+            leases.clear();
+        }
+        change(leases.entry(lease.clone()).or_default());
     }
 
     /// Where a segment was under a lease, if that is known.
     pub(crate) fn cursor(&self, lease: &Lease) -> Option<u64> {
-        lock(&self.cursors).get(lease).copied()
+        lock(&self.leases).get(lease)?.cursor
     }
 
     /// Forgets a lease that is over.
-    pub(crate) fn forget_cursor(&self, lease: &Lease) {
-        lock(&self.cursors).remove(lease);
+    pub(crate) fn forget_lease(&self, lease: &Lease) {
+        lock(&self.leases).remove(lease);
     }
 }
 

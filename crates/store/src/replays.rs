@@ -140,21 +140,28 @@ fn keeps_more(before: Option<&Cursor>, after: &Cursor) -> bool {
     })
 }
 
-/// The rows of batches below a number: their results, and that segments have had them.
-fn settled_reads(id: &str, below: u64) -> [Read; 2] {
-    [SpaceKind::ReplayResult, SpaceKind::ReplayBatch].map(|kind| Read::Range {
+/// The number that was noted last, and the rows of batches below a number: their results, and that segments have had them.
+fn settled_reads(id: &str, below: u64) -> [Read; 3] {
+    let rows = |kind| Read::Range {
         space: of(kind, id),
         after: None,
         before: Some(number_key(below)),
         reverse: false,
         limit: usize::MAX,
-    })
+    };
+    let noted = Read::Row(named(SpaceKind::ReplaySettled, id));
+    [noted, rows(SpaceKind::ReplayResult), rows(SpaceKind::ReplayBatch)]
 }
 
-/// Drops what [`settled_reads`] found, and notes the number. That a segment has had a batch stays known while the batch has left
-/// no result: it may still be in a lane.
-fn settle(transaction: &mut Transaction, id: &str, below: u64, found: &mut Snapshot) {
-    let (results, batches) = (found.range(), found.range());
+/// Drops what [`settled_reads`] found, and notes the number, which never falls. That a segment has had a batch stays known while
+/// the batch has left no result: it may still be in a lane.
+fn settle(
+    transaction: &mut Transaction,
+    id: &str,
+    below: u64,
+    found: &mut Snapshot,
+) -> Result<(), StorageFailure> {
+    let (noted, results, batches) = (found.row(), found.range(), found.range());
     for (key, _) in batches {
         // The key of a batch goes on where that of its result ends.
         if results.iter().any(|(result, _)| key.starts_with(result)) {
@@ -164,7 +171,12 @@ fn settle(transaction: &mut Transaction, id: &str, below: u64, found: &mut Snaps
     for (key, _) in results {
         transaction.delete(of(SpaceKind::ReplayResult, id).row(key));
     }
-    transaction.put(named(SpaceKind::ReplaySettled, id), below.to_string());
+    if number(noted.as_deref())? < below {
+        let row = named(SpaceKind::ReplaySettled, id);
+        transaction.guard(Guard::still(row.clone(), noted.as_deref()));
+        transaction.put(row, below.to_string());
+    }
+    Ok(())
 }
 
 impl Partition<'_> {
@@ -272,10 +284,15 @@ impl Partition<'_> {
 
     /// Drops what is left of batches below a number.
     async fn drop_settled(self, id: &str, below: u64) -> Result<(), StorageFailure> {
-        let mut found = self.get(&settled_reads(id, below)).await?;
-        let mut transaction = Transaction::new();
-        settle(&mut transaction, id, below, &mut found);
-        self.commit_one(&transaction).await.map(drop)
+        let mut retry = OptimisticRetry::new();
+        loop {
+            let mut transaction = Transaction::new();
+            settle(&mut transaction, id, below, &mut self.get(&settled_reads(id, below)).await?)?;
+            if self.is_committed(&transaction).await? {
+                return Ok(());
+            }
+            retry.again().await?;
+        }
     }
 
     /// Removes whatever this partition has of a replay.
@@ -400,7 +417,7 @@ impl Store {
             let state = row.state;
             seen.put(&mut transaction, row)?;
             if below > 0 {
-                settle(&mut transaction, id, below, &mut first.get(&settled_reads(id, below)).await?);
+                settle(&mut transaction, id, below, &mut first.get(&settled_reads(id, below)).await?)?;
             }
             if first.is_committed(&transaction).await? {
                 return Ok((state, holds_more));

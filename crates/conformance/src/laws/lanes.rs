@@ -10,7 +10,7 @@ use domain::{
 
 use super::{
     append::ODD,
-    support::{LONG, batch, progress, spec, token},
+    support::{LONG, batch, progress, request, spec, token},
 };
 use crate::{Bench, Draft, Harness};
 
@@ -318,6 +318,55 @@ pub async fn a_batch_that_is_done_leaves_its_result(h: &impl Harness) {
     assert_eq!(results, [lane[0].result("g").unwrap()]);
     assert_eq!((results[0].handled, results[0].failed[0].0, results[0].skipped[0]), (2, 2, 5));
     assert_eq!(bench.store.results("s", 10).await.unwrap(), []);
+}
+
+/// A batch whose result was settled is known as queued, also after an update that names fewer settled batches.
+pub async fn a_settled_batch_stays_known(h: &impl Harness) {
+    let bench = Bench::of_one_partition(h).await;
+    bench.minutes(5).await;
+    bench.make_group(&spec("g", 1), 0).await;
+    let runner = bench.replay("r").await;
+    let sent = batch("g", 0, "r", 4, &[1]);
+    bench.queue(std::slice::from_ref(&sent)).await;
+    let lane_done = vec![(bench.lane_of("g", 0).await[0].seq, progress(1, &[0]))];
+    let lease = bench.only("g", "c").await;
+    bench.commit_ok(SegmentCommit { lane_done, ..SegmentCommit::new(lease, 0, 0) }).await;
+    for settled_batches in [5, 2, 0] {
+        let update = ReplayUpdate {
+            state: ReplayState::Running,
+            progress: String::new(),
+            hold: None,
+            settled_batches,
+        };
+        bench.store.update_replay(&runner, &update).await.unwrap();
+        let again = bench.store.enqueue(None, std::slice::from_ref(&sent)).await.unwrap();
+        assert_eq!(again, [EnqueueOutcome::AlreadyQueued]);
+    }
+}
+
+/// A process that read the lane of a group, which was then deleted and created again elsewhere, finishes the batches of the new
+/// group: their results come, and nothing is left of the lane.
+pub async fn a_batch_of_a_recreated_group_leaves_its_own_result(h: &impl Harness) {
+    let bench = Bench::of_one_partition(h).await;
+    bench.minutes(5).await;
+    bench.replay("r").await;
+    bench.make_group(&spec("g", 1), 0).await;
+    bench.queue(&[batch("g", 0, "r", 1, &[1])]).await;
+    let process = bench.storage.open().await;
+    assert_eq!(positions(&process.lane("g", &[(0, 0)], 1_000).await.unwrap()), [&[1]]);
+
+    bench.store.delete_group("g").await.unwrap();
+    bench.make_group(&spec("g", 1), 0).await;
+    bench.queue(&[batch("g", 0, "r", 2, &[2, 3])]).await;
+    let mut lane = bench.lane_of("g", 0).await;
+    let lease = process.lease(&request("g", "c")).await.unwrap().held.remove(0);
+    lane[0].progress = progress(2, &[0, 1]);
+    let lane_done = vec![(lane[0].seq, lane[0].progress.clone())];
+    let commit = SegmentCommit { lane_done, ..SegmentCommit::new(lease, 0, 0) };
+    assert_eq!(process.commit(&[commit]).await.unwrap(), [CommitOutcome::Committed]);
+    assert_eq!(bench.store.results("r", 10).await.unwrap(), [lane[0].result("g").unwrap()]);
+    assert_eq!(bench.lane_of("g", 0).await, []);
+    bench.verify_is_clean().await;
 }
 
 /// What may have been handed over stays; every other batch of the replay goes, from every lane, and what another sent

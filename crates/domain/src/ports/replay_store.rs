@@ -80,7 +80,8 @@ pub struct ReplayUpdate {
     pub progress: String,
     /// Events after this mark are still needed.
     pub hold: Option<Cursor>,
-    /// Results of batches below this number are in `progress` now, and go.
+    /// Results of batches below this number are in `progress` now, and are removed. The number that a store knows never falls: a
+    /// batch below it is [`EnqueueOutcome::AlreadyQueued`](super::EnqueueOutcome::AlreadyQueued).
     pub settled_batches: u64,
 }
 

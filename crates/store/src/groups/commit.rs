@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use domain::{
     StorageFailure,
-    group::{LaneBatch, LaneOrigin, LaneProgress},
+    group::{LaneBatch, LaneOrigin, LaneProgress, Lease},
     ports::{
         CommitOutcome, SegmentCommit,
         engine::{Guard, Outcome, Read, SpaceKind, Transaction},
@@ -96,11 +96,11 @@ impl Store {
 
     fn outcome(&self, commit: &SegmentCommit, prepared: &Prepared, outcome: &Outcome) -> CommitOutcome {
         let Outcome::Done { left_out } = outcome else {
-            self.remembered().forget_cursor(&commit.lease);
+            self.remembered().forget_lease(&commit.lease);
             return CommitOutcome::Fenced;
         };
         match commit.release {
-            true => self.remembered().forget_cursor(&commit.lease),
+            true => self.remembered().forget_lease(&commit.lease),
             false => self.remembered().note_cursor(&commit.lease, commit.cursor),
         }
         let is_out = |(step, _): &&(usize, u64)| left_out.contains(step);
@@ -145,7 +145,7 @@ impl Store {
         }
         for (seq, of_batch) in &commit.lane_done {
             // Whoever commits a second time after a lost answer has done it already.
-            if let Some(batch) = self.lane_batch(partition, group, segment, *seq).await? {
+            if let Some(batch) = self.lane_batch(partition, &commit.lease, *seq).await? {
                 finish(&mut transaction, group, segment, (*seq, &batch, of_batch))?;
             }
         }
@@ -161,24 +161,24 @@ impl Store {
         }
     }
 
-    /// A batch of a lane, as it was read last; none where it has left the lane.
+    /// A batch of the lane that a lease is on; none where it has left the lane.
     async fn lane_batch(
         &self,
         partition: Partition<'_>,
-        group: &str,
-        segment: u16,
+        lease: &Lease,
         seq: u64,
     ) -> Result<Option<Arc<LaneRow>>, StorageFailure> {
-        if let Some(known) = self.remembered().batch(group, segment, seq) {
+        let fence = Fence { epoch: lease.epoch, token: lease.token };
+        if let Some(known) = self.remembered().batch(lease, fence.generation(), seq) {
             return Ok(Some(known));
         }
-        let value = partition.get(&[Read::Row(lane(SpaceKind::Lane, group, segment, seq))]).await?.row();
+        let row = lane(SpaceKind::Lane, &lease.group, lease.segment, seq);
+        let value = partition.get(&[Read::Row(row)]).await?.row();
         value.map(|value| Ok(Arc::new(LaneRow::read(seq, &value)?))).transpose()
     }
 }
 
-/// Takes a batch out of its lane, and keeps its result where a replay sent it that is still kept. Where another batch is at its
-/// place, since the group was made again, nothing happens: the lease would be another as well.
+/// Takes a batch out of its lane, and keeps its result where a replay sent it that is still kept.
 fn finish(
     transaction: &mut Transaction,
     group: &str,

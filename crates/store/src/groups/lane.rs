@@ -15,7 +15,10 @@ use domain::{
 };
 use futures_util::future::{join_all, try_join_all};
 
-use super::record::{LaneRow, progress};
+use super::{
+    KnownBatch,
+    record::{LaneRow, progress},
+};
 use crate::{
     Store,
     partition::Partition,
@@ -176,6 +179,7 @@ impl Store {
     ) -> Result<Vec<Vec<LaneBatch>>, StorageFailure> {
         let reads: Vec<Read> = asked.iter().flat_map(|behind| behind.reads(group)).collect();
         let mut found = partition.get(&reads).await?;
+        let generation = found.generation;
         let mut lanes = Vec::with_capacity(asked.len());
         for behind in asked {
             let rows = behind.found(SpaceKind::Lane, group, &mut found);
@@ -184,7 +188,8 @@ impl Store {
             for (key, value) in rows {
                 let place = number_in(&key)?;
                 let row = LaneRow::read(place, &value)?;
-                self.remembered().note_batch(group, behind.segment, place, Arc::new(row.clone()));
+                let known = KnownBatch { generation, row: Arc::new(row.clone()) };
+                self.remembered().note_batch(group, behind.segment, place, known);
                 let noted = noted.iter().find(|(at, _)| *at == key).map(|(_, value)| progress(place, value));
                 batches.push(row.batch(behind.segment, place, noted.transpose()?.unwrap_or_default()));
             }

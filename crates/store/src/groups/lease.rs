@@ -191,6 +191,9 @@ impl Store {
         let extended = segments(&decision.extended);
         let mut held: Vec<Lease> =
             extended.iter().filter_map(|seen| Some(lease(seen.segment, seen.fence.as_ref()?.0))).collect();
+        for lease in &held {
+            self.remembered().note_incarnation(lease, &read.incarnation);
+        }
         let taken_segments = segments(&decision.taken);
         let of_blocked =
             |seen: &&Seen| Read::all(of_segment(SpaceKind::Blocked, &request.group, seen.segment));
@@ -206,6 +209,7 @@ impl Store {
             let blocked = blocked_keys(&rows)?;
             let lease = lease(seen.segment, *fence);
             self.remembered().note_cursor(&lease, cursor);
+            self.remembered().note_incarnation(&lease, &read.incarnation);
             held.push(lease.clone());
             taken.push((lease, SegmentState { partition: partition.number, cursor, claimed_to, blocked }));
         }
