@@ -224,10 +224,24 @@ async fn a_partition_begins_an_epoch_by_itself() {
         "{refused}"
     );
     // Who has come so far reads on: nothing is passed over.
-    request.after = Some(lost);
+    request.after = Some(lost.clone());
     assert_eq!(store.read(&request).await.unwrap().events.len(), 40);
+    // So it does where a partition that has nothing to read for it has begun an epoch of its own.
+    seem_restarted(&namespace, 2).await;
+    fill(&store, "g", 40).await;
+    let end = store.head().await.unwrap();
+    let mut after_lost = end.clone();
+    after_lost.sequences[1] = lost.sequences[1];
+    let fresh = Store::new(RedisEngine::open(namespace.options()).await.unwrap());
+    let behind = domain::ports::ReadRequest {
+        after: Some(after_lost),
+        until: Some(end.clone()),
+        ..domain::ports::ReadRequest::new(Filter::default(), 1_000)
+    };
+    let read = fresh.read(&behind).await.unwrap().events;
+    assert!(!read.is_empty() && read.iter().all(|stored| stored.position.partition == 1), "{read:?}");
     let mut unknown = after.clone();
-    unknown.epoch = 3;
+    unknown.epoch = end.epoch + 1;
     request.after = Some(unknown);
     assert_eq!(store.read(&request).await.unwrap_err().kind(), "lost-cursor");
 }

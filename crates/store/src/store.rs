@@ -134,6 +134,11 @@ impl Store {
         }
     }
 
+    /// The log epoch of a partition as it was read last; the first one where it was not read yet.
+    pub(crate) fn known_epoch(&self, partition: u16) -> u64 {
+        self.known().get(usize::from(partition)).and_then(Option::as_ref).map_or(1, |state| state.epoch)
+    }
+
     /// Every partition as it is now.
     pub(crate) async fn states(&self) -> Result<Vec<PartitionState>, StorageFailure> {
         let states = try_join_all(self.partitions().map(Partition::state)).await?;

@@ -252,8 +252,10 @@ impl World {
             if grown > size {
                 (end, size) = (Instant::now() + PATIENCE, grown);
             }
-            let group = self.store.group(GROUP).await;
-            assert!(Instant::now() < end, "nothing goes on, and it never came true: {what}: {group:?}");
+            if Instant::now() >= end {
+                let (head, group) = (self.store.head().await, self.store.group(GROUP).await);
+                panic!("nothing goes on, and it never came true: {what}: the head is {head:?}, the group {group:?}");
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

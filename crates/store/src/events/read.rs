@@ -228,8 +228,12 @@ impl<'a> Reading<'a> {
         place.given = place.asked_to.or(end);
     }
 
+    /// The log epoch, as far as it is known: of a partition that was not asked, the one that was read last.
     fn epoch(&self) -> u64 {
-        let known = self.places.iter().map(|place| place.state.as_ref().map_or(1, |state| state.epoch));
+        let known = (0u16..).zip(&self.places).map(|(number, place)| match &place.state {
+            Some(state) => state.epoch,
+            None => self.store.known_epoch(number),
+        });
         epoch_of(known)
     }
 
@@ -241,10 +245,10 @@ impl<'a> Reading<'a> {
     /// have had more epochs: so all are asked before anything is refused.
     async fn check_epochs(&self) -> Result<(), EventStoreError> {
         let epoch = self.epoch();
-        if let Some(cursor) = self.cursors().find(|cursor| cursor.epoch > epoch) {
-            self.store.sequences_of(&self.store.states().await?, cursor)?;
+        match self.cursors().find(|cursor| cursor.epoch > epoch) {
+            Some(cursor) => self.store.check_epoch(&self.store.states().await?, cursor.epoch),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Moves what comes next to the page, as far as that is known.
