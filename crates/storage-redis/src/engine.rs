@@ -36,6 +36,7 @@ use crate::{
         partition::{Partition, Shared},
     },
     index::count,
+    index::lookup::Dictionary,
     log::{
         append::{self, MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
         remove, scan, scrub,
@@ -214,7 +215,7 @@ impl StorageEngine for RedisEngine {
     }
 
     async fn locate(&self, partition: u16, ids: &[&str]) -> Result<Vec<Option<IdState>>, StorageFailure> {
-        self.partition(partition)?.dictionary().locate(ids).await
+        Dictionary::of(self.partition(partition)?).locate(ids).await
     }
 
     async fn count(&self, partition: u16, filter: &Arc<Filter>, until: u64) -> Result<u64, StorageFailure> {

@@ -3,6 +3,7 @@
 pub(crate) mod append;
 pub(crate) mod ask;
 pub(crate) mod compress;
+pub(crate) mod compression;
 pub(crate) mod entries;
 pub(crate) mod first_trip;
 pub(crate) mod remove;

@@ -254,7 +254,9 @@ impl World {
             }
             if Instant::now() >= end {
                 let (head, group) = (self.store.head().await, self.store.group(GROUP).await);
-                panic!("nothing goes on, and it never came true: {what}: the head is {head:?}, the group {group:?}");
+                panic!(
+                    "nothing goes on, and it never came true: {what}: the head is {head:?}, the group {group:?}"
+                );
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

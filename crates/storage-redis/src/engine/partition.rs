@@ -13,8 +13,8 @@ use crate::{
         last_known::{Known, LastKnown},
         state::{State, micros},
     },
-    index::{hints::Hints, lookup::Dictionary, term_lookup::Finding},
-    log::compress::Compression,
+    index::{hints::Hints, term_lookup::Finding},
+    log::compression::Compression,
     options::RedisOptions,
     server::{aof_rewrite::AofRewrite, copies::Counts},
 };
@@ -98,11 +98,6 @@ impl Partition {
     /// What this handle remembers of terms.
     pub(crate) fn hints(&self) -> &Hints {
         &self.inner.hints
-    }
-
-    /// What may be asked of the dictionary.
-    pub(crate) fn dictionary(&self) -> Dictionary<'_> {
-        Dictionary::of(self)
     }
 
     pub(crate) fn finding(&self) -> &Finding {

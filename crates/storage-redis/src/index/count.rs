@@ -12,6 +12,7 @@ use crate::{
         keys::{CHUNK, chunk_of},
         partition::Partition,
     },
+    index::lookup::Dictionary,
     index::{
         plan::{self, Short},
         postings::{Range, Run, Union, count_through},
@@ -45,7 +46,7 @@ pub(crate) async fn count(
         return reading.count(0, mark).await;
     }
     let digests: Vec<_> = parts.shorts.iter().flatten().copied().collect();
-    let shorts = Short::read_all(&parts.shorts, &store.dictionary().values_of(&digests).await?)?;
+    let shorts = Short::read_all(&parts.shorts, &Dictionary::of(store).values_of(&digests).await?)?;
     if shorts.iter().any(|short| short.promoted.is_empty()) {
         // There are few candidates.
         return reading.count(0, mark).await;

@@ -26,6 +26,7 @@ use crate::{
         partition::Partition,
         program::Program,
     },
+    index::lookup::Dictionary,
     index::{hints::Kind, lookup::id_state},
     server::functions,
 };
@@ -102,7 +103,7 @@ impl Appender<'_> {
                         let position = self.partition.position(base + 1 + at as u64);
                         resolution.settle(*index, AppendOutcome::Stored(position));
                     }
-                    self.partition.dictionary().grow(fields).await;
+                    Dictionary::of(self.partition).grow(fields).await;
                     self.partition.train(pending.len() as u64).await;
                     if must_be_copied {
                         // Of several epochs the first counts: what it had may be gone in the next.
@@ -176,7 +177,7 @@ impl Appender<'_> {
     /// Settles what is stored or erased of a batch, and stores nothing.
     async fn look_up(&self, resolution: &mut Resolution<'_>, batch: &[Event]) -> Result<(), StorageFailure> {
         let ids: Vec<Digest> = batch.iter().map(|event| Digest::of_id(event.id())).collect();
-        let values = self.partition.dictionary().values_of(&ids).await?;
+        let values = Dictionary::of(self.partition).values_of(&ids).await?;
         let found: Vec<(usize, &Value)> =
             values.iter().enumerate().filter(|(_, value)| **value != Value::Nil).collect();
         self.settle_known(resolution, batch, &found).await

@@ -23,6 +23,7 @@ use crate::{
         program::Program,
         state::micros,
     },
+    index::lookup::Dictionary,
     index::{dictionary::Posted, lookup},
     log::rewrite,
     server::functions,
@@ -212,7 +213,7 @@ impl Remover<'_> {
         if damaged.is_empty() {
             return Ok(found);
         }
-        let mut scan = self.partition.dictionary().walk().await?;
+        let mut scan = Dictionary::of(self.partition).walk().await?;
         while let Some(values) = scan.next(self.partition).await? {
             for (digest, value) in values {
                 self.terms_in_value(digest, &value, damaged, &mut found).await?;

@@ -21,6 +21,7 @@ use crate::{
         partition::Partition,
         state::State,
     },
+    index::lookup::Dictionary,
     index::{
         dictionary::Posted,
         lookup::in_list,
@@ -271,7 +272,7 @@ async fn is_posted(store: &Partition, filter: &Filter, sequence: u64) -> Result<
     }
     for part in &parts.shorts {
         let mut is_in_part = false;
-        for (digest, value) in part.iter().zip(store.dictionary().values_of(part).await?) {
+        for (digest, value) in part.iter().zip(Dictionary::of(store).values_of(part).await?) {
             let Value::BulkString(value) = value else { continue };
             is_in_part |= match Posted::read(&value) {
                 Posted::Packed(sequences) => sequences.contains(&sequence),

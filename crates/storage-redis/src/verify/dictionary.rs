@@ -16,6 +16,7 @@ use crate::{
         state::State,
     },
     index::dictionary::Posted,
+    index::lookup::Dictionary,
     log::{remove::Terms, walk::LogWalk},
     verify::{VALUES_AT_ONCE, still_there},
 };
@@ -78,7 +79,7 @@ pub(crate) async fn check(
     let (mut sums, mut fields, mut newest) = (Sums::default(), 0, 0);
     let mut unlisted = BTreeSet::new();
     let known: HashSet<u64> = chunks.iter().copied().collect();
-    let mut scan = store.dictionary().walk().await?;
+    let mut scan = Dictionary::of(store).walk().await?;
     while let Some(values) = scan.next(store).await? {
         for (digest, value) in values {
             fields += 1;
@@ -206,7 +207,7 @@ async fn compare(
             }
         }
     }
-    let mut scan = store.dictionary().walk().await?;
+    let mut scan = Dictionary::of(store).walk().await?;
     while let Some(values) = scan.next(store).await? {
         for (digest, value) in values {
             let mut pages = Pages::new(digest, &value);
@@ -261,7 +262,7 @@ async fn look_again(
 
 /// How often the dictionary leads from a digest to a sequence, as far as two.
 async fn times_posted(store: &Partition, sequence: u64, digest: Digest) -> Result<usize, StorageFailure> {
-    let Some(Value::BulkString(value)) = store.dictionary().values_of(&[digest]).await?.pop() else {
+    let Some(Value::BulkString(value)) = Dictionary::of(store).values_of(&[digest]).await?.pop() else {
         return Ok(0);
     };
     match Posted::read(&value) {
