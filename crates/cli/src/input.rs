@@ -115,7 +115,7 @@ fn unpacked<R: Read + Send + 'static>(packing: &'static str, reader: R) -> Box<d
     Box::new(BufReader::with_capacity(128 * 1024, Unpacked { packing, reader }))
 }
 
-/// Some lines of one input.
+/// Some lines of one input, without blank ones.
 #[derive(Debug, Default)]
 pub(crate) struct Chunk {
     /// Which input, counted from 0.
@@ -192,6 +192,11 @@ fn read(
     while let Some(line) = lines.next_line().map_err(|error| broken(last, &error))? {
         let mut gathered = gathered.borrow_mut();
         last = match line {
+            // Blank lines are counted and not kept: without bound they would wait for the line that decides what the file is.
+            Line::Text { line, bytes } if bytes.trim_ascii().is_empty() => {
+                last = line;
+                continue;
+            }
             Line::Text { line, bytes } => {
                 gathered.opening.look(bytes, input)?;
                 line
@@ -274,9 +279,6 @@ enum Opening {
 impl Opening {
     fn look(&mut self, bytes: &[u8], input: &Input) -> Result<(), CliError> {
         let text = bytes.trim_ascii();
-        if text.is_empty() {
-            return Ok(());
-        }
         *self = match (&self, text) {
             (Self::Nothing, text) if text.starts_with(SQLITE) => return Err(a_database(input)),
             (Self::Nothing, [b'[', .., b',']) => return Err(not_a_line(input, "jq -c '.[]'")),
@@ -304,4 +306,37 @@ fn not_a_line(input: &Input, jq: &str) -> CliError {
         "{input}: this is JSON over several lines; events are read one a line, and nothing of this input was stored"
     ))
     .hint(format!("`{jq}` puts each event on a line of its own"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is a test's way to fail")]
+
+    use std::io::Write;
+
+    use super::*;
+
+    /// All lines of a file's chunks.
+    fn lines(bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        let mut chunks = chunks(vec![Input::one(file.path())], 1024);
+        let mut all = Vec::new();
+        while let Some(chunk) = chunks.blocking_recv() {
+            all.extend(chunk.unwrap().lines().map(|line| match line {
+                Line::Text { line, bytes } => (line, bytes.to_vec()),
+                Line::TooLong { line, .. } => (line, Vec::new()),
+            }));
+        }
+        all
+    }
+
+    #[test]
+    fn blank_lines_are_counted_and_not_gathered() {
+        let blank = b"\n \t\r\n".repeat(100_000);
+        let all = lines(&[&blank[..], b"{}\n", &blank, b"{\n", &blank, b"x"].concat());
+        let expected = [(200_001, &b"{}"[..]), (400_002, b"{"), (600_003, b"x")];
+        assert_eq!(all, expected.map(|(line, bytes)| (line, bytes.to_vec())));
+        assert_eq!(lines(&blank), []);
+    }
 }

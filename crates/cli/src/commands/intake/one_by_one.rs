@@ -31,7 +31,7 @@ impl OneByOne<'_> {
     ) -> Result<(), CliError> {
         while let Some(chunk) = chunks.recv().await {
             let chunk = chunk?;
-            let lines: Vec<Line<'_>> = chunk.lines().filter(|line| !is_blank(line)).collect();
+            let lines: Vec<Line<'_>> = chunk.lines().collect();
             for part in lines.chunks(AT_ONCE) {
                 let outcomes = in_order(part.iter().map(|line| self.one(line)).collect()).await;
                 for (line, outcome) in part.iter().zip(outcomes) {
@@ -135,10 +135,6 @@ fn number_of(line: &Line<'_>) -> u64 {
     match line {
         Line::Text { line, .. } | Line::TooLong { line, .. } => *line,
     }
-}
-
-fn is_blank(line: &Line<'_>) -> bool {
-    matches!(line, Line::Text { bytes, .. } if bytes.trim_ascii().is_empty())
 }
 
 /// Waits for all, begun in their order; what came of them in the same order.
