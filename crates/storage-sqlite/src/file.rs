@@ -109,8 +109,8 @@ impl SqliteEngine {
     /// Opens a store, making the file and its folders where they are absent.
     ///
     /// # Errors
-    /// When the file cannot be made or opened, is no store, is of another layout, holds another namespace, or lies on
-    /// a network file system.
+    /// When the file cannot be made or opened, is no store, is of another layout, holds another namespace, has several names
+    /// (hard links), or lies on a network file system.
     pub async fn create(options: SqliteOptions) -> Result<Self, StorageFailure> {
         blocking(move || {
             if let Some(folder) = options.path.parent() {
@@ -142,6 +142,7 @@ impl SqliteEngine {
     pub async fn open_read_only(options: SqliteOptions) -> Result<Self, StorageFailure> {
         blocking(move || {
             must_exist(&options.path)?;
+            mounts::refuse_hard_links(&options.path)?;
             let connection = connection::open(&options.path, Role::Read)?;
             if !layout::is_store(&connection)? {
                 return Err(StorageFailure::Foreign("the file is empty, not an event store".into()));
@@ -152,7 +153,7 @@ impl SqliteEngine {
     }
 
     fn open_to_write(options: &SqliteOptions, role: Role) -> Result<Self, StorageFailure> {
-        mounts::refuse_network(&options.path)?;
+        mounts::refuse_unsafe(&options.path)?;
         let begun = Instant::now();
         loop {
             // While another process makes the file, SQLite answers that it is locked without waiting.

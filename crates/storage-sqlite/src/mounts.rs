@@ -1,17 +1,52 @@
-//! Tells network file systems, on which SQLite's locks and shared memory do not hold.
+//! Refuses places where SQLite can lose data: network file systems, on which its locks and shared memory do not hold, and files
+//! of several names, each of which has a write-ahead log of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use domain::StorageFailure;
 
-const NETWORK: &[&str] =
-    &["nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "ceph", "glusterfs", "lustre", "fuse.sshfs"];
+const NETWORK: &[&str] = &[
+    "9p",
+    "afs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "davfs",
+    "glusterfs",
+    "gpfs",
+    "lustre",
+    "ncpfs",
+    "nfs",
+    "nfs4",
+    "prl_fs",
+    "smb3",
+    "smbfs",
+    "vboxsf",
+];
+/// Network file systems that a program serves through FUSE.
+const NETWORK_FUSE: &[&str] = &[
+    "fuse.beegfs",
+    "fuse.ceph",
+    "fuse.ceph-fuse",
+    "fuse.davfs",
+    "fuse.davfs2",
+    "fuse.gcsfuse",
+    "fuse.glusterfs",
+    "fuse.rclone",
+    "fuse.s3fs",
+    "fuse.sshfs",
+    "fuse.vmhgfs-fuse",
+];
 
-/// Refuses a path on a network file system, where the system tells what it is mounted on.
-pub(crate) fn refuse_network(path: &Path) -> Result<(), StorageFailure> {
+/// Refuses a path on a network file system, where the system tells what it is mounted on, and a file that has several names.
+pub(crate) fn refuse_unsafe(path: &Path) -> Result<(), StorageFailure> {
+    refuse_network(path)?;
+    refuse_hard_links(path)
+}
+
+fn refuse_network(path: &Path) -> Result<(), StorageFailure> {
     let Ok(mounts) = std::fs::read_to_string("/proc/self/mounts") else { return Ok(()) };
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Ok(folder) = folder.canonicalize() else { return Ok(()) };
+    let Some(folder) = folder_of(path) else { return Ok(()) };
     match network_mount(&mounts, &folder) {
         None => Ok(()),
         Some(kind) => Err(StorageFailure::Denied(format!(
@@ -19,6 +54,35 @@ pub(crate) fn refuse_network(path: &Path) -> Result<(), StorageFailure> {
             path.display()
         ))),
     }
+}
+
+/// The folder that the file lies in, or will lie in, once links are followed.
+fn folder_of(path: &Path) -> Option<PathBuf> {
+    if let Ok(file) = path.canonicalize() {
+        return file.parent().map(Path::to_owned);
+    }
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    folder.canonicalize().ok()
+}
+
+#[cfg(unix)]
+pub(crate) fn refuse_hard_links(path: &Path) -> Result<(), StorageFailure> {
+    use std::os::unix::fs::MetadataExt;
+
+    let names = std::fs::metadata(path).map_or(1, |file| file.nlink());
+    if names <= 1 {
+        return Ok(());
+    }
+    Err(StorageFailure::Denied(format!(
+        "{} has {names} names (hard links), and writers under two names overwrite each other's events: keep one name and remove \
+         the others, or make a copy with `event-replay backup`",
+        path.display()
+    )))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn refuse_hard_links(_path: &Path) -> Result<(), StorageFailure> {
+    Ok(())
 }
 
 /// The network file system that a folder lies on, if it does.
@@ -34,12 +98,38 @@ fn network_mount(mounts: &str, folder: &Path) -> Option<String> {
             nearest = Some((point, kind));
         }
     }
-    nearest.filter(|(_, kind)| NETWORK.contains(kind)).map(|(_, kind)| kind.to_owned())
+    nearest
+        .filter(|(_, kind)| NETWORK.contains(kind) || NETWORK_FUSE.contains(kind))
+        .map(|(_, kind)| kind.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is a test's way to fail")]
+
     use super::*;
+
+    #[test]
+    fn programs_that_serve_a_network_file_system_are_known() {
+        for kind in ["fuse.glusterfs", "fuse.ceph-fuse", "9p", "vboxsf", "davfs"] {
+            let mounts = format!("/dev/a / ext4 rw 0 0\nserver /net {kind} rw 0 0\n");
+            assert_eq!(network_mount(&mounts, Path::new("/net/data")), Some(kind.to_owned()));
+        }
+        assert_eq!(network_mount("a / fuse.ntfs-3g rw 0 0\n", Path::new("/net")), None);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_is_followed_to_the_folder_of_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (far, near) = (folder.path().join("far"), folder.path().join("near"));
+        std::fs::create_dir(&far).unwrap();
+        std::fs::create_dir(&near).unwrap();
+        std::fs::write(far.join("events.db"), "").unwrap();
+        std::os::unix::fs::symlink(far.join("events.db"), near.join("events.db")).unwrap();
+        assert_eq!(folder_of(&near.join("events.db")), far.canonicalize().ok());
+        assert_eq!(folder_of(&near.join("other.db")), near.canonicalize().ok());
+    }
 
     #[test]
     fn the_nearest_mount_decides() {

@@ -59,6 +59,31 @@ async fn a_store_of_another_namespace_or_a_newer_layout_is_refused() {
     }
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_store_of_two_names_is_refused_until_one_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("first.db"), folder.path().join("second.db"));
+    SqliteStore::create(SqliteOptions::new(&first)).await.unwrap().close().await;
+    std::fs::hard_link(&first, &second).unwrap();
+    for name in [&first, &second] {
+        let options = || SqliteOptions::new(name);
+        for refused in [
+            SqliteStore::create(options()).await.err(),
+            SqliteStore::open(options()).await.err(),
+            SqliteStore::open_read_only(options()).await.err(),
+        ] {
+            let failure = refused.unwrap();
+            assert!(
+                matches!(&failure, StorageFailure::Denied(text) if text.contains("2 names")),
+                "{failure}"
+            );
+        }
+    }
+    std::fs::remove_file(&second).unwrap();
+    SqliteStore::open(SqliteOptions::new(&first)).await.unwrap().close().await;
+}
+
 #[tokio::test]
 async fn a_store_that_was_opened_to_read_takes_no_changes() {
     let folder = tempfile::tempdir().unwrap();
