@@ -18,6 +18,7 @@ use crate::{
     index::terms::Kinds,
     layout::{self, Found},
     log::{fold::Tail, ids, read},
+    scratch::{COMPANIONS, Scratch, io, private_file, with_ending},
     state::{State, micros},
     writer::change::Change,
 };
@@ -43,10 +44,9 @@ impl SqliteEngine {
                 return Err(StorageFailure::Denied(format!("{} exists already", to.display())));
             }
             let source = connection::open(&from, Role::Read)?;
-            let scratch = beside(&to);
-            copy(&source, &scratch).and_then(|()| put_in_place(&scratch, &to)).inspect_err(|_| {
-                let _ = std::fs::remove_file(&scratch);
-            })?;
+            let scratch = Scratch::make(&to, &from)?;
+            copy_into(&source, &mut Connection::open(&scratch.path).map_err(sqlite)?)?;
+            scratch.put_in_place(&to)?;
             std::fs::metadata(&to).map(|file| file.len()).map_err(|error| io(&error))
         })
         .await
@@ -77,7 +77,7 @@ impl SqliteEngine {
         let (from, to) = (from.to_owned(), options.clone());
         let mut restoring = blocking(move || Restoring::begin(&from, &to, replace)).await?;
         if restoring.has_tombstones() {
-            let scratch = SqliteOptions { path: restoring.scratch.clone(), ..options.clone() };
+            let scratch = SqliteOptions { path: restoring.scratch.path.clone(), ..options.clone() };
             restoring.settled = settled(scratch, settle).await;
         }
         let damaged_kept_at = blocking(move || restoring.finish()).await?;
@@ -99,7 +99,7 @@ where
 /// A restore under way: a copy of the backup is made ready beside the store, then put in its place.
 struct Restoring {
     target: Target,
-    scratch: PathBuf,
+    scratch: Scratch,
     settled: Result<(), StorageFailure>,
     is_placed: bool,
 }
@@ -110,10 +110,11 @@ impl Restoring {
         if let Some(folder) = to.path.parent() {
             std::fs::create_dir_all(folder).map_err(|error| io(&error))?;
         }
-        let target = Target::take(&to.path, replace)?;
-        let restoring = Self { target, scratch: beside(&to.path), settled: Ok(()), is_placed: false };
-        copy(&source, &restoring.scratch)?;
-        begin_epoch(&restoring.scratch, &restoring.target.replaced, micros(to.clock.now()))?;
+        let target = Target::take(&to.path, from, replace)?;
+        let scratch = Scratch::make(&to.path, from)?;
+        let restoring = Self { target, scratch, settled: Ok(()), is_placed: false };
+        copy_into(&source, &mut Connection::open(&restoring.scratch.path).map_err(sqlite)?)?;
+        begin_epoch(&restoring.scratch.path, &restoring.target.replaced, micros(to.clock.now()))?;
         Ok(restoring)
     }
 
@@ -124,8 +125,8 @@ impl Restoring {
     /// Puts the copy in place; where a store that cannot be opened was moved to.
     fn finish(mut self) -> Result<Option<PathBuf>, StorageFailure> {
         std::mem::replace(&mut self.settled, Ok(()))?;
-        prepare(&self.scratch, self.has_tombstones())?;
-        self.target.fill_from(&self.scratch)?;
+        prepare(&self.scratch.path, self.has_tombstones())?;
+        self.target.fill_from(&self.scratch.path)?;
         self.is_placed = true;
         Ok(self.target.moved_to.clone())
     }
@@ -133,9 +134,6 @@ impl Restoring {
 
 impl Drop for Restoring {
     fn drop(&mut self) {
-        for ending in COMPANIONS {
-            let _ = std::fs::remove_file(with_ending(&self.scratch, ending));
-        }
         if !self.is_placed {
             self.target.put_back();
         }
@@ -179,11 +177,9 @@ struct Target {
     moved_to: Option<PathBuf>,
 }
 
-/// What SQLite keeps beside a store's file.
-const COMPANIONS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
-
 impl Target {
-    fn take(path: &Path, replace: bool) -> Result<Self, StorageFailure> {
+    /// Takes the file to restore to. One that is new has the permissions of the backup.
+    fn take(path: &Path, backup: &Path, replace: bool) -> Result<Self, StorageFailure> {
         let there = COMPANIONS.map(|ending| with_ending(path, ending).exists());
         if there.contains(&true) && !replace {
             let what = if there[0] { "a store" } else { "the write-ahead log of a store" };
@@ -194,11 +190,14 @@ impl Target {
         }
         // A log without its store is nothing, but a new file beside it would be taken for its store.
         if !there[0] {
-            return Ok(Self { moved_to: move_aside(path)?, ..Self::lock(path)? });
+            let moved_to = move_aside(path)?;
+            drop(private_file(path, backup)?);
+            return Ok(Self { moved_to, ..Self::lock(path)? });
         }
         match Self::lock(path) {
             Err(StorageFailure::Corrupt(_) | StorageFailure::Foreign(_)) => {
                 let moved_to = move_aside(path)?;
+                drop(private_file(path, moved_to.as_deref().unwrap_or(backup))?);
                 Ok(Self { moved_to, ..Self::lock(path)? })
             }
             taken => taken,
@@ -258,12 +257,6 @@ fn replaced(connection: &Connection, version: i64) -> Result<Replaced, StorageFa
         _ => 0,
     };
     Ok(Replaced { head: number("SELECT head FROM state")? as u64, generation, tombstones })
-}
-
-fn with_ending(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
 }
 
 /// Moves a store that nothing can be read from out of the way, with what lies beside it. Nothing is deleted.
@@ -355,41 +348,11 @@ fn prepare(path: &Path, erased: bool) -> Result<(), StorageFailure> {
     connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).map_err(sqlite)
 }
 
-fn copy(source: &Connection, to: &Path) -> Result<(), StorageFailure> {
-    let _ = std::fs::remove_file(to);
-    copy_into(source, &mut Connection::open(to).map_err(sqlite)?)
-}
-
 fn copy_into(source: &Connection, target: &mut Connection) -> Result<(), StorageFailure> {
     let backup = Backup::new(source, target).map_err(sqlite)?;
     // All in one step: done in pieces, every write by another process would begin it anew.
     match backup.step(-1).map_err(sqlite)? {
         rusqlite::backup::StepResult::Done => Ok(()),
         other => Err(StorageFailure::Other(format!("the copy did not finish: {other:?}"))),
-    }
-}
-
-fn beside(path: &Path) -> PathBuf {
-    let mut scratch = path.as_os_str().to_owned();
-    scratch.push(format!(".{}.part", std::process::id()));
-    PathBuf::from(scratch)
-}
-
-/// Renames a finished copy, once it is on disk.
-fn put_in_place(scratch: &Path, to: &Path) -> Result<(), StorageFailure> {
-    let sync = || {
-        std::fs::File::open(scratch)?.sync_all()?;
-        std::fs::rename(scratch, to)?;
-        let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::File::open(folder)?.sync_all()
-    };
-    sync().map_err(|error| io(&error))
-}
-
-fn io(error: &std::io::Error) -> StorageFailure {
-    match error.kind() {
-        std::io::ErrorKind::StorageFull => StorageFailure::Full("no space is left on the disk".into()),
-        std::io::ErrorKind::PermissionDenied => StorageFailure::Denied(error.to_string()),
-        _ => StorageFailure::Other(error.to_string()),
     }
 }

@@ -39,6 +39,7 @@ pub mod layout;
 mod log;
 mod mounts;
 mod rows;
+mod scratch;
 mod state;
 mod verify;
 mod views;

@@ -61,6 +61,48 @@ async fn a_store_of_another_namespace_or_a_newer_layout_is_refused() {
 
 #[cfg(unix)]
 #[tokio::test]
+async fn copies_have_the_permissions_of_what_they_copy() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    append(&store, &many(3)).await;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for wanted in [0o600, 0o640, 0o644] {
+        let named = |what: &str| folder.path().join(format!("{what}-{wanted:o}.db"));
+        let (backup, restored) = (named("backup"), named("restored"));
+        std::fs::set_permissions(store.path(), std::fs::Permissions::from_mode(wanted)).unwrap();
+        store.backup_to(&backup).await.unwrap();
+        assert_eq!(mode(&backup), wanted, "the backup of {wanted:o}");
+        SqliteStore::restore(SqliteOptions::new(&restored), &backup, false).await.unwrap();
+        assert_eq!(mode(&restored), wanted, "the restored store of {wanted:o}");
+    }
+}
+
+#[tokio::test]
+async fn what_killed_backups_left_is_removed_and_what_others_make_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let part = |process: u32| folder.path().join(format!("backup.db.{process}.part"));
+    let (abandoned, other) = (part(4_000_001), folder.path().join("other.db.4000001.part"));
+    for left in [&abandoned, &other] {
+        std::fs::write(left, "half a copy").unwrap();
+    }
+    std::fs::write(folder.path().join("backup.db.4000001.part-journal"), "and its journal").unwrap();
+    let made = std::fs::File::create(part(4_000_002)).unwrap();
+    made.lock().unwrap();
+    store.backup_to(&folder.path().join("backup.db")).await.unwrap();
+    let mut left: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains(".part"))
+        .collect();
+    left.sort();
+    assert_eq!(left, ["backup.db.4000002.part", "other.db.4000001.part"]);
+}
+
+#[cfg(unix)]
+#[tokio::test]
 async fn a_store_of_two_names_is_refused_until_one_is_left() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (folder.path().join("first.db"), folder.path().join("second.db"));
