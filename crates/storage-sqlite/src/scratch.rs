@@ -55,7 +55,7 @@ pub(crate) fn private_file(path: &Path, like: &Path) -> Result<File, StorageFail
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(path)?;
-        file.set_permissions(writable(fs::metadata(like)?.permissions()))?;
+        file.set_permissions(writable(&fs::metadata(like)?.permissions()))?;
         Ok(file)
     };
     make().map_err(|error| io(&error))
@@ -63,15 +63,15 @@ pub(crate) fn private_file(path: &Path, like: &Path) -> Result<File, StorageFail
 
 /// A copy of a file that its owner may not write is still written here.
 #[cfg(unix)]
-fn writable(permissions: fs::Permissions) -> fs::Permissions {
+fn writable(permissions: &fs::Permissions) -> fs::Permissions {
     use std::os::unix::fs::PermissionsExt;
 
     fs::Permissions::from_mode(permissions.mode() & 0o777 | 0o600)
 }
 
 #[cfg(not(unix))]
-fn writable(permissions: fs::Permissions) -> fs::Permissions {
-    permissions
+fn writable(permissions: &fs::Permissions) -> fs::Permissions {
+    permissions.clone()
 }
 
 /// Removes files of the same place that no process makes any more.
