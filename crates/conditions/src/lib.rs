@@ -12,6 +12,7 @@
 
 mod bounds;
 mod functions;
+mod patterns;
 mod variables;
 
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use std::sync::Arc;
 use cel::{Context, Env, ParseErrors, Program, Value};
 use domain::{Condition, Event};
 use thiserror::Error;
+
+use self::patterns::Patterns;
 
 pub use bounds::{MAX_LOOPS_WITHIN_LOOPS, MAX_NESTING, MAX_TEXT_BYTES};
 
@@ -46,6 +49,14 @@ pub enum ConditionError {
         /// What was probably meant, or what there is.
         advice: String,
     },
+    /// A pattern of `matches` is no regular expression, or too large.
+    #[error("{pattern:?} is no pattern that matches() can use: {reason}")]
+    Pattern {
+        /// The pattern; of a long one the beginning.
+        pattern: String,
+        /// Why it is none.
+        reason: String,
+    },
     /// The text is not CEL.
     #[error(
         "the condition does not parse at line {line}, column {column}: {reason}; \
@@ -64,7 +75,8 @@ pub enum ConditionError {
 /// Compiles a condition.
 ///
 /// # Errors
-/// When the text is not CEL, too long, or nested too deep, or calls a function that is not there.
+/// When the text is not CEL, too long, or nested too deep, calls a function that is not there, or writes out a pattern for `matches`
+/// that is no regular expression.
 ///
 /// ```
 /// # use domain::{Document, Limits};
@@ -81,9 +93,10 @@ pub fn compile(text: &str) -> Result<Arc<dyn Condition>, ConditionError> {
     let program = environment.compile(text).map_err(|errors| syntax(&errors))?;
     bounds::check_expression(program.expression())?;
     functions::check(program.expression())?;
+    let patterns = Patterns::of(program.expression())?;
     let mut members: Vec<String> = program.references().variables().into_iter().map(str::to_owned).collect();
     members.sort();
-    Ok(Arc::new(CelCondition { text: text.to_owned(), environment, program, members }))
+    Ok(Arc::new(CelCondition { text: text.to_owned(), environment, program, patterns, members }))
 }
 
 /// The first of the parser's errors: the others mostly follow from it.
@@ -111,6 +124,7 @@ struct CelCondition {
     text: String,
     environment: Arc<Env>,
     program: Program,
+    patterns: Patterns,
     /// The members that the expression names, sorted: no others are read.
     members: Vec<String>,
 }
@@ -132,6 +146,9 @@ impl Condition for CelCondition {
         let mut context = Context::with_env(self.environment.clone());
         for (name, value) in variables {
             context.add_variable_from_value(name, value);
+        }
+        if self.patterns.declare(&mut context).is_err() {
+            return false;
         }
         matches!(self.program.execute(&context), Ok(Value::Bool(true)))
     }

@@ -98,11 +98,35 @@ fn anything_but_true_is_false() {
         "1 / 0 == 1",
         "9223372036854775807 + 1 > 0",
         "data.tags[-1] == 'a'",
-        "type.matches('(')",
+        "type.matches(data.tags[0] + '(')",
         "timestamp('never') == 1",
     ] {
         assert!(!holds(text), "{text}");
     }
+}
+
+#[test]
+fn a_pattern_that_is_none_is_refused() {
+    for (text, reason) in [
+        ("type.matches('(')", "unclosed group"),
+        ("matches(type, '[z-a]')", "invalid character class range"),
+        ("data.a == 1 || type.matches('a{2,1}')", "invalid repetition count range"),
+        ("type.matches(r'\\pL{1000}')", "takes more than"),
+    ] {
+        let error = compile(text).unwrap_err();
+        assert!(
+            matches!(&error, ConditionError::Pattern { reason: said, .. } if said.contains(reason)),
+            "{error}"
+        );
+        assert!(!error.to_string().contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn patterns_match_as_written_and_as_taken_from_events() {
+    assert!(holds("type.matches('^a') == type.matches(string('^a'))"));
+    assert!(holds("'abc'.matches('b') && !matches('abc', '^b')"));
+    assert!(holds("['a', 'b', 'c'].all(it, it.matches('^' + it + '$'))"));
 }
 
 #[test]
