@@ -17,6 +17,7 @@ mod http;
 pub mod json_line;
 mod lines;
 mod ndjson;
+mod pause;
 
 pub use exec::{ExecCommand, ExecError, ExecHandler, ExecTarget};
 pub use http::{Endpoint, EndpointError, HttpHandler, HttpTarget};

@@ -6,6 +6,8 @@ use domain::delivery::HandlerError;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::pause;
+
 /// A line of a command that answers a delivery.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -34,8 +36,25 @@ impl Answer {
         };
         Err(match (self.retry, self.retry_after_ms) {
             (Some(false), _) => HandlerError::give_up(message),
-            (_, Some(pause)) => HandlerError::retry_after(Duration::from_millis(pause), message),
+            (_, Some(asked)) => pause::retry_after(Duration::from_millis(asked), &message),
             _ => HandlerError::retry(message),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_a_day_at_the_longest() {
+        let asking = |millis: u64| {
+            let line = format!(r#"{{"id":"e","ok":false,"error":"busy","retryAfterMs":{millis}}}"#);
+            Answer::parse(line.as_bytes()).map(Answer::result)
+        };
+        let expected = |pause, message: &str| Some(Err(HandlerError::retry_after(pause, message)));
+        assert_eq!(asking(1500), expected(Duration::from_millis(1500), "busy"));
+        let capped = "busy (it asked for a pause of 18446744073709551 s; the longest is 24 hours)";
+        assert_eq!(asking(u64::MAX), expected(pause::LONGEST_PAUSE, capped));
     }
 }

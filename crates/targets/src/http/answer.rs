@@ -6,7 +6,7 @@ use domain::delivery::HandlerError;
 use http::{HeaderMap, StatusCode, header};
 use jiff::{Timestamp, fmt::rfc2822};
 
-use crate::excerpt::excerpt;
+use crate::{excerpt::excerpt, pause};
 
 /// How much of an answer's body goes into an error, in bytes.
 pub(super) const EXCERPT_BYTES: usize = 500;
@@ -19,7 +19,7 @@ pub(super) fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Res
     let message = message(status, body);
     if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
         return Err(match retry_after(headers, Timestamp::now()) {
-            Some(pause) => HandlerError::retry_after(pause, message),
+            Some(pause) => pause::retry_after(pause, &message),
             None => HandlerError::retry(message),
         });
     }
@@ -89,6 +89,11 @@ mod tests {
             assert_eq!(verdict(503, &[("retry-after", nonsense)]), Some(Verdict::Retry), "{nonsense:?}");
         }
         assert_eq!(verdict(400, &[("retry-after", "1")]), Some(Verdict::GiveUp));
+        let day = 24 * 60 * 60;
+        assert_eq!(verdict(503, &[("retry-after", "86400")]), after(day));
+        for beyond in ["86401", "18446744073709551615", "Wed, 01 Jan 2200 00:00:00 GMT"] {
+            assert_eq!(verdict(503, &[("retry-after", beyond)]), after(day), "{beyond}");
+        }
     }
 
     #[test]
