@@ -30,6 +30,9 @@ pub fn line_limit(limits: &Limits) -> usize {
     limits.max_event_bytes.saturating_add(AROUND)
 }
 
+/// A line that is so many times longer than the limit is taken for one without an end.
+const ENDLESS: u64 = 64;
+
 /// Cuts chunks into lines, keeping at most the limit and one byte of any.
 #[derive(Debug)]
 struct Splitter {
@@ -57,6 +60,16 @@ impl Splitter {
         self.kept.extend_from_slice(text.get(..room).unwrap_or_default());
         self.length += text.len() as u64;
         (text.len() + usize::from(end.is_some()), end.is_some())
+    }
+
+    /// Refuses a line that may have no end: a stream of such bytes would be read for ever.
+    fn check_end(&self) -> io::Result<()> {
+        let longest = (self.limit as u64).saturating_mul(ENDLESS);
+        if self.length <= longest {
+            return Ok(());
+        }
+        let said = format!("line {} has more than {longest} bytes and no end", self.line);
+        Err(io::Error::new(io::ErrorKind::InvalidData, said))
     }
 
     /// Whether bytes of an unfinished line are waiting; a stream need not end with a line feed.
@@ -124,7 +137,7 @@ impl<R: AsyncBufRead + Unpin> LineReader<R> {
     /// The next line; none at the end of the stream. Not cancel-safe.
     ///
     /// # Errors
-    /// When the stream cannot be read.
+    /// When the stream cannot be read, or a line goes on beyond 64 times the limit.
     pub async fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         loop {
             let chunk = self.reader.fill_buf().await?;
@@ -136,6 +149,7 @@ impl<R: AsyncBufRead + Unpin> LineReader<R> {
             if complete {
                 return Ok(Some(self.splitter.give()));
             }
+            self.splitter.check_end()?;
         }
     }
 }
@@ -156,7 +170,7 @@ impl<R: io::BufRead> BlockingLineReader<R> {
     /// The next line; none at the end of the stream.
     ///
     /// # Errors
-    /// When the stream cannot be read.
+    /// When the stream cannot be read, or a line goes on beyond 64 times the limit.
     pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         loop {
             let chunk = match self.reader.fill_buf() {
@@ -172,12 +186,15 @@ impl<R: io::BufRead> BlockingLineReader<R> {
             if complete {
                 return Ok(Some(self.splitter.give()));
             }
+            self.splitter.check_end()?;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is a test's way to fail")]
+
     use super::*;
 
     #[test]
@@ -190,5 +207,19 @@ mod tests {
         }
         assert_eq!(splitter.take(b"\n"), (1, true));
         assert_eq!(splitter.give(), Line::TooLong { line: 1, bytes: 64 * 1024 * 1024 });
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_an_error() {
+        let endless = io::BufReader::new(io::repeat(b'0'));
+        let text = io::Read::chain(&b"{}\n"[..], endless);
+        let mut lines = BlockingLineReader::new(text, 1024);
+        assert!(matches!(lines.next_line(), Ok(Some(Line::Text { line: 1, .. }))));
+        let error = lines.next_line().map(drop).unwrap_err();
+        assert_eq!(error.to_string(), "line 2 has more than 65536 bytes and no end");
+        let long = [vec![b'0'; 65536], b"\n{}".to_vec()].concat();
+        let mut lines = BlockingLineReader::new(&long[..], 1024);
+        assert!(matches!(lines.next_line(), Ok(Some(Line::TooLong { line: 1, bytes: 65536 }))));
+        assert!(matches!(lines.next_line(), Ok(Some(Line::Text { line: 2, .. }))));
     }
 }

@@ -241,6 +241,8 @@ fn files_that_are_no_events_are_named_for_what_they_are() {
         (&["schemas", "check", "x", "."], "this is a folder"),
         (&["list", "--ids", "nowhere.txt"], "--ids nowhere.txt: there is no such file"),
         (&["list", "--ids", "latin.txt"], "the file is not UTF-8 text"),
+        (&["list", "--ids", "/dev/zero"], "line 1 has 1024 bytes or more, and ids have 1 to 128"),
+        (&["import", "/dev/zero"], "bytes and no end"),
         (&["init", "--store", "sqlite:."], "sqlite:. is a folder, and a store is a file"),
         (&["checkpoint", "c", "nowhere"], "no event with the id \"nowhere\" is stored"),
     ] {

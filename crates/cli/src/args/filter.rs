@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     fs,
-    io::{self, Read},
+    io::{self, BufRead, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -134,29 +134,42 @@ pub(crate) fn name(text: &str) -> Result<String, String> {
     }
 }
 
+/// The longest line that is taken for an id, in bytes, line feed included. No id is as long; a file that has no lines is noticed.
+const LONGEST_ID_LINE: usize = 1024;
+
 fn read_ids(file: &Path) -> Result<HashSet<String>, CliError> {
     let name = escape::line(&file.display().to_string()).into_owned();
-    let mut bytes = Vec::new();
-    let read = if file == Path::new("-") {
-        std::io::stdin().lock().read_to_end(&mut bytes).map(drop)
-    } else {
-        fs::read(file).map(|read| bytes = read)
-    };
-    read.map_err(|error| match error.kind() {
+    let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => CliError::failed(format!("--ids {name}: there is no such file")),
         io::ErrorKind::IsADirectory => {
             CliError::failed(format!("--ids {name}: this is a folder; name a file"))
         }
         _ => CliError::failed(format!("--ids {name}: the file cannot be read: {error}")),
-    })?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| CliError::failed(format!("--ids {name}: the file is not UTF-8 text")))?;
-    let ids: HashSet<String> = text
-        .split('\n')
-        .map(|line| line.strip_suffix('\r').unwrap_or(line))
-        .filter(|line| !line.is_empty())
-        .map(str::to_owned)
-        .collect();
+    };
+    let mut reader: Box<dyn BufRead> = match file == Path::new("-") {
+        true => Box::new(io::stdin().lock()),
+        false => Box::new(io::BufReader::new(fs::File::open(file).map_err(unreadable)?)),
+    };
+    let mut ids = HashSet::new();
+    for number in 1u64.. {
+        let mut line = Vec::new();
+        let most = LONGEST_ID_LINE as u64;
+        if reader.by_ref().take(most).read_until(b'\n', &mut line).map_err(unreadable)? == 0 {
+            break;
+        }
+        if line.len() == LONGEST_ID_LINE {
+            return Err(CliError::failed(format!(
+                "--ids {name}: line {number} has {most} bytes or more, and ids have 1 to 128: write one id a line"
+            )));
+        }
+        let line = String::from_utf8(line)
+            .map_err(|_| CliError::failed(format!("--ids {name}: the file is not UTF-8 text")))?;
+        let line = line.strip_suffix('\n').unwrap_or(&line);
+        let id = line.strip_suffix('\r').unwrap_or(line);
+        if !id.is_empty() {
+            ids.insert(id.to_owned());
+        }
+    }
     if ids.is_empty() {
         // No ids would mean every event.
         return Err(CliError::usage(format!("--ids {name}: the file lists no ids; write one a line")));
