@@ -16,10 +16,12 @@
 
 mod checkpoints;
 mod dead_letters;
+mod divided;
 mod events;
 mod groups;
 mod holds;
 mod merge;
+mod pages;
 mod partition;
 mod reached;
 mod replays;

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use domain::{
     Filter, RetentionRule, StorageFailure,
     ports::{
-        EventStoreError, Keeps, Order, TrimRequest, Trimmed,
+        EventStoreError, Keeps, TrimRequest, Trimmed,
         engine::{
-            Entry, Guard, PartitionState, Read, Removal, RemovalKind, Removed, Scan, Transaction,
+            Entry, Guard, PartitionState, Read, Removal, RemovalKind, Removed, Transaction,
             log::{bytes_of, sequence_of, stored_at},
         },
     },
@@ -26,6 +26,7 @@ use crate::{
     Store,
     holds::PartitionHolds,
     merge::{Merge, share},
+    pages::LogPages,
     partition::Partition,
     retry::OptimisticRetry,
     rows::{HOLDS, REMOVALS, counter},
@@ -33,9 +34,8 @@ use crate::{
 
 /// Removals of one call, whatever its limit: a call is a bounded piece of work.
 const MOST_REMOVALS: usize = 100;
-/// Events that one read brings, of one partition, and bytes of them.
+/// Events that one read brings, of one partition.
 const READ_AT_ONCE: usize = 500;
-const BYTES_AT_ONCE: u64 = 4 * 1024 * 1024;
 
 /// Trims, or counts what would go.
 pub(crate) async fn trim(store: &Store, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
@@ -133,7 +133,7 @@ struct Selection {
 impl<'s> Bounds<'s> {
     async fn of(store: &'s Store, request: &TrimRequest) -> Result<Self, EventStoreError> {
         // Versions are read before anything that is decided on.
-        let versions = try_join_all(store.partitions().map(Versions::of)).await?;
+        let versions = store.in_all(Versions::of).await?;
         let states = store.states().await?;
         let now = states.first().map_or(Timestamp::UNIX_EPOCH, |state| state.now);
         let through = match &request.rule.through {
@@ -145,12 +145,12 @@ impl<'s> Bounds<'s> {
             marks.push((store.sequences_of(&states, &hold.mark)?, hold.holder.clone()));
         }
         marks.extend(store.own_marks(&states).await?);
-        let holds = store.partitions().map(|partition| {
+        let holds = store.in_all(|partition| {
             let at = usize::from(partition.number);
             let firm = marks.iter().filter_map(move |(marks, by)| Some((*marks.get(at)?, by.clone())));
             partition.holds(firm, request.groups, now)
         });
-        let holds = try_join_all(holds).await?;
+        let holds = holds.await?;
         let parts = store.partitions().zip(versions).zip(states).zip(through).zip(holds);
         let mut bounds = Self {
             store,
@@ -289,14 +289,7 @@ impl<'s> Bounds<'s> {
     }
 
     fn candidates(&self, at_once: usize) -> Merged<'_> {
-        let walk = |part: &Part<'s>| Candidates {
-            partition: part.partition,
-            filter: self.filter.clone(),
-            after: None,
-            until: part.state.head,
-            at_once,
-            is_over: false,
-        };
+        let walk = |part| Candidates::new(part, &self.filter, at_once);
         let walks: Vec<Candidates<'_>> = self.parts.iter().map(walk).collect();
         Merged { merge: Merge::new(walks.len()), walks }
     }
@@ -316,14 +309,7 @@ impl Part<'_> {
         if filter.is_everything() {
             return Ok(self.state.bytes);
         }
-        let mut candidates = Candidates {
-            partition: self.partition,
-            filter: filter.clone(),
-            after: None,
-            until: self.state.head,
-            at_once: READ_AT_ONCE,
-            is_over: false,
-        };
+        let mut candidates = Candidates::new(self, filter, READ_AT_ONCE);
         let mut total = 0;
         while let Some(page) = candidates.next().await? {
             total += page.iter().map(bytes_of).sum::<u64>();
@@ -359,35 +345,23 @@ impl Part<'_> {
     }
 }
 
-/// Events of one partition that match, the oldest first.
+/// Events of one partition that may go, the oldest first.
 struct Candidates<'s> {
-    partition: Partition<'s>,
-    filter: Arc<Filter>,
-    after: Option<u64>,
-    until: u64,
-    at_once: usize,
-    is_over: bool,
+    pages: LogPages<'s>,
+    /// Whether damaged events go as well: one has no type that is known, so it goes with the rules for all.
+    with_damaged: bool,
 }
 
-impl Candidates<'_> {
+impl<'s> Candidates<'s> {
+    fn new(part: &Part<'s>, filter: &Arc<Filter>, at_once: usize) -> Self {
+        let pages = LogPages::new(part.partition, filter.clone(), Some(part.state.head), at_once);
+        Self { pages, with_damaged: filter.is_everything() }
+    }
+
     /// The next of them; none where there are no more.
     async fn next(&mut self) -> Result<Option<Vec<Entry>>, StorageFailure> {
-        while !self.is_over {
-            let request = Scan {
-                filter: &self.filter,
-                order: Order::OldestFirst,
-                after: self.after,
-                until: Some(self.until),
-                limit: self.at_once,
-                max_bytes: BYTES_AT_ONCE,
-            };
-            let page = self.partition.engine.scan(self.partition.number, &request).await?;
-            self.after = page.next;
-            self.is_over = page.next.is_none();
-            // A damaged event has no type that is known; it goes with the rules for all.
-            let of_all = self.filter.is_everything();
-            let entries: Vec<Entry> =
-                page.entries.into_iter().filter(|entry| entry.is_ok() || of_all).collect();
+        while let Some(mut entries) = self.pages.next().await? {
+            entries.retain(|entry| entry.is_ok() || self.with_damaged);
             if !entries.is_empty() {
                 return Ok(Some(entries));
             }

@@ -10,10 +10,9 @@ use domain::{
     group::{LaneBatch, LaneOrigin, LaneProgress, Lease},
     ports::{
         CommitOutcome, SegmentCommit,
-        engine::{Guard, Outcome, Read, SpaceKind, Transaction},
+        engine::{Guard, Outcome, SpaceKind, Transaction},
     },
 };
-use futures_util::future::join_all;
 
 use super::record::{Fence, LaneRow, segment_value};
 use crate::{
@@ -21,7 +20,6 @@ use crate::{
     partition::Partition,
     retry::OptimisticRetry,
     rows::{HOLDS, blocked, by_segment, counter, lane, replay_batch, replay_result, to_json},
-    store::Divided,
 };
 
 /// The guards that a commit's first step begins with: the generation and the fence.
@@ -34,19 +32,7 @@ struct Prepared {
 }
 
 impl Store {
-    pub(super) async fn commit_segments(
-        &self,
-        commits: &[SegmentCommit],
-    ) -> Result<Vec<CommitOutcome>, StorageFailure> {
-        let of = |commit: &SegmentCommit| self.partition_of_segment(commit.lease.segment);
-        let divided = Divided::new(self, commits.iter().map(|commit| (of(commit), commit)));
-        let asked = divided.parts().map(|(number, commits)| self.commit_in(self.partition(number), commits));
-        // All are let through, whatever becomes of one: committing the same again settles it.
-        let answers = join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok(divided.gather(CommitOutcome::Fenced, answers))
-    }
-
-    async fn commit_in(
+    pub(super) async fn commit_in(
         &self,
         partition: Partition<'_>,
         commits: &[&SegmentCommit],
@@ -173,7 +159,7 @@ impl Store {
             return Ok(Some(known));
         }
         let row = lane(SpaceKind::Lane, &lease.group, lease.segment, seq);
-        let value = partition.get(&[Read::Row(row)]).await?.row();
+        let value = partition.row(row).await?;
         value.map(|value| Ok(Arc::new(LaneRow::read(seq, &value)?))).transpose()
     }
 }
@@ -199,8 +185,7 @@ fn finish(
     transaction.step();
     transaction.guard(Guard::Present(row(SpaceKind::Lane)));
     transaction.delete(row(SpaceKind::Lane)).delete(row(SpaceKind::LaneProgress));
-    let references = i64::try_from(batch.positions.len()).unwrap_or(i64::MAX);
-    transaction.add(by_segment(SpaceKind::LaneSize, group, segment), -references);
+    transaction.add(by_segment(SpaceKind::LaneSize, group, segment), -batch.references());
     Ok(())
 }
 

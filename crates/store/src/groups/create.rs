@@ -73,7 +73,7 @@ impl Store {
         }
         match draft {
             Some(value) => {
-                Ok(Known::Draft(from_json(&value, || format!("the draft of the group {name:?}"))?, value))
+                Ok(Known::Draft(from_json(&value, format_args!("the draft of the group {name:?}"))?, value))
             }
             None => Ok(Known::Nothing),
         }

@@ -14,7 +14,7 @@ use domain::{
     },
     time::later,
 };
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use super::{
@@ -195,18 +195,15 @@ impl Store {
             self.remembered().note_incarnation(lease, &read.incarnation);
         }
         let taken_segments = segments(&decision.taken);
-        let of_blocked =
-            |seen: &&Seen| Read::all(of_segment(SpaceKind::Blocked, &request.group, seen.segment));
-        let reads: Vec<Read> = taken_segments.iter().map(of_blocked).collect();
-        let mut blocked = match reads.is_empty() {
-            true => None,
-            false => Some(partition.get(&reads).await?),
-        };
+        let mut blocked = Vec::new();
+        if !taken_segments.is_empty() {
+            let space = |seen: &&Seen| of_segment(SpaceKind::Blocked, &request.group, seen.segment);
+            let mut found = partition.all_of(taken_segments.iter().map(space)).await?;
+            blocked = taken_segments.iter().map(|_| blocked_keys(found.range())).collect::<Result<_, _>>()?;
+        }
         let mut taken = Vec::with_capacity(taken_segments.len());
-        for (seen, fence) in taken_segments.into_iter().zip(new) {
+        for ((seen, fence), blocked) in taken_segments.into_iter().zip(new).zip(blocked) {
             let (cursor, claimed_to) = cursor_and_claim(&seen.place)?;
-            let rows = blocked.as_mut().map(|found| found.range()).unwrap_or_default();
-            let blocked = blocked_keys(&rows)?;
             let lease = lease(seen.segment, *fence);
             self.remembered().note_cursor(&lease, cursor);
             self.remembered().note_incarnation(&lease, &read.incarnation);
@@ -216,16 +213,6 @@ impl Store {
         held.sort_by_key(|lease| lease.segment);
         let surplus = Leases::beyond(decision.share, &held);
         Ok(Leases { held, taken, share: decision.share, surplus, gaps: read.group.gaps })
-    }
-
-    /// Where the group is gone there is nothing left to leave.
-    pub(super) async fn leave_group(
-        &self,
-        group: &str,
-        name: &str,
-        token: u64,
-    ) -> Result<(), StorageFailure> {
-        try_join_all(self.partitions().map(|partition| partition.leave(group, name, token))).await.map(drop)
     }
 }
 
@@ -290,7 +277,7 @@ impl Partition<'_> {
         let mut found = self.get(&reads).await?;
         let (row, incarnation, leases) = (found.row(), found.row(), found.row());
         let (Some(row), Some(incarnation)) = (row, incarnation) else { return Ok(None) };
-        let row: GroupRow = from_json(&row, || format!("the group {group:?}"))?;
+        let row: GroupRow = from_json(&row, format_args!("the group {group:?}"))?;
         let places = found.range();
         let mut fences: HashMap<Vec<u8>, Vec<u8>> = found.range().into_iter().collect();
         let mut until: HashMap<Vec<u8>, Vec<u8>> = found.range().into_iter().collect();
@@ -314,7 +301,7 @@ impl Partition<'_> {
     }
 
     /// Forgets a consumer and frees what it holds under its token.
-    async fn leave(self, group: &str, name: &str, token: u64) -> Result<(), StorageFailure> {
+    pub(super) async fn leave(self, group: &str, name: &str, token: u64) -> Result<(), StorageFailure> {
         let Some(read) = self.read_leases(group).await? else { return Ok(()) };
         let request = LeaseRequest {
             group: group.to_owned(),

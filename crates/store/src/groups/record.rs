@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     partition::Partition,
-    rows::{corrupt, from_json, named, text, to_json},
+    rows::{Rows, corrupt, from_json, named, number_in, text, text_in, to_json, value_at},
 };
 
 /// What a group is.
@@ -66,7 +66,7 @@ impl Group {
         value: Vec<u8>,
         seen_value: Option<Vec<u8>>,
     ) -> Result<Self, StorageFailure> {
-        let row: GroupRow = from_json(&value, || format!("the group {name:?}"))?;
+        let row: GroupRow = from_json(&value, format_args!("the group {name:?}"))?;
         let seen = match &seen_value {
             Some(seen) => instant(seen)?,
             None => row.created,
@@ -143,7 +143,7 @@ pub(crate) struct LeaseRow {
 
 impl LeaseRow {
     pub(crate) fn read(value: &[u8]) -> Result<Self, StorageFailure> {
-        from_json(value, || "the time of a lease".to_owned())
+        from_json(value, "the time of a lease")
     }
 }
 
@@ -156,7 +156,7 @@ pub(crate) struct ConsumerRow {
 
 impl ConsumerRow {
     pub(crate) fn read(value: &[u8]) -> Result<Self, StorageFailure> {
-        from_json(value, || "a consumer".to_owned())
+        from_json(value, "a consumer")
     }
 }
 
@@ -171,7 +171,12 @@ pub(crate) struct LaneRow {
 
 impl LaneRow {
     pub(crate) fn read(place: u64, value: &[u8]) -> Result<Self, StorageFailure> {
-        from_json(value, || format!("the batch {place} of a lane"))
+        from_json(value, format_args!("the batch {place} of a lane"))
+    }
+
+    /// How many references it has, as sizes of lanes count them.
+    pub(crate) fn references(&self) -> i64 {
+        i64::try_from(self.positions.len()).unwrap_or(i64::MAX)
     }
 
     pub(crate) fn batch(self, segment: u16, seq: u64, progress: LaneProgress) -> LaneBatch {
@@ -180,20 +185,26 @@ impl LaneRow {
 }
 
 pub(crate) fn progress(place: u64, value: &[u8]) -> Result<LaneProgress, StorageFailure> {
-    from_json(value, || format!("the progress of the batch {place} of a lane"))
+    from_json(value, format_args!("the progress of the batch {place} of a lane"))
+}
+
+/// The progress of the batch at a key, where any was noted.
+pub(crate) fn progress_at(noted: &Rows, key: &[u8]) -> Result<Option<LaneProgress>, StorageFailure> {
+    value_at(noted, key).map(|value| progress(number_in(key)?, value)).transpose()
 }
 
 impl Partition<'_> {
     /// Every group, by name.
     pub(crate) async fn groups(self) -> Result<Vec<Group>, StorageFailure> {
-        let reads = [SpaceKind::Group, SpaceKind::GroupSeen].map(|kind| Read::all(Space::of(kind)));
-        let mut found = self.get(&reads).await?;
+        let kinds = [SpaceKind::Group, SpaceKind::GroupSeen];
+        let mut found = self.all_of(kinds.map(Space::of)).await?;
         let (groups, seen) = (found.range(), found.range());
-        let read = |(key, value): (Vec<u8>, Vec<u8>)| {
-            let seen = seen.iter().find(|(name, _)| *name == key).map(|(_, seen)| seen.clone());
-            Group::read(&crate::rows::text_in(&key)?, value, seen)
-        };
-        let mut groups = groups.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let mut groups = groups
+            .into_iter()
+            .map(|(key, value)| {
+                Group::read(&text_in(&key)?, value, value_at(&seen, &key).map(<[u8]>::to_vec))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         groups.sort_by(|one, other| one.name().cmp(other.name()));
         Ok(groups)
     }

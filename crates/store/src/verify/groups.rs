@@ -114,7 +114,7 @@ async fn check_segment(
         other => other,
     };
     for (key, value) in found.range() {
-        let read: Result<domain::group::BlockedKey, _> = from_json(&value, || "a blocked key".to_owned());
+        let read: Result<domain::group::BlockedKey, _> = from_json(&value, "a blocked key");
         let Some(row) = findings.readable(read.map_err(named))? else { continue };
         if crate::rows::blocked(name, segment, &row.key).key != key {
             findings.add(format!(

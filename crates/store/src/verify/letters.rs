@@ -55,7 +55,7 @@ pub(super) async fn check(partition: Partition<'_>, findings: &mut Findings) -> 
         let id = text_in(&key)?;
         match all.is_known(&id) {
             true => {
-                let read = event(&value, || format!("the event of the dead letter {id}"));
+                let read = event(&value, format_args!("the event of the dead letter {id}"));
                 findings.readable(read.map(drop))?;
             }
             false => findings.add(format!("an event is kept for the dead letter {id}, which is not there")),

@@ -6,12 +6,18 @@ use domain::{
     StorageFailure,
     ports::{
         SchemaStore,
-        engine::{Read, Space, SpaceKind},
+        engine::{Space, SpaceKind},
     },
 };
 
 use super::Findings;
-use crate::{Store, partition::Partition, rows::text_in, schedule::Waiting};
+use crate::{
+    Store,
+    partition::Partition,
+    replays::record::ReplayRow,
+    rows::{text_in, time_key, value_at},
+    schedule::rows::Waiting,
+};
 
 /// Each event that waits stands in the schedule, at its place, and each place has its event.
 pub(super) async fn check_schedule(
@@ -19,7 +25,7 @@ pub(super) async fn check_schedule(
     findings: &mut Findings,
 ) -> Result<(), StorageFailure> {
     let kinds = [SpaceKind::ScheduleOrder, SpaceKind::Scheduled];
-    let mut found = partition.get(&kinds.map(|kind| Read::all(Space::of(kind)))).await?;
+    let mut found = partition.all_of(kinds.map(Space::of)).await?;
     let (places, events) = (found.range(), found.range());
     let mut placed = HashSet::new();
     let mut ids = HashSet::new();
@@ -68,7 +74,26 @@ pub(super) async fn check_replays(
     partition: Partition<'_>,
     findings: &mut Findings,
 ) -> Result<(), StorageFailure> {
-    partition.check_replays(findings).await
+    let kinds = [SpaceKind::Replay, SpaceKind::ReplayPlan, SpaceKind::ReplayOrder, SpaceKind::OpenReplay];
+    let mut found = partition.all_of(kinds.map(Space::of)).await?;
+    let (rows, plans) = (found.range(), found.range());
+    let [listed, open] = [found.range(), found.range()]
+        .map(|rows| rows.into_iter().map(|(key, _)| key).collect::<HashSet<Vec<u8>>>());
+    for (key, value) in rows {
+        let Some(id) = findings.readable(text_in(&key))? else { continue };
+        let Some(row) = findings.readable(ReplayRow::read(&id, &value))? else { continue };
+        if value_at(&plans, &key).is_none() {
+            findings.add(format!("the replay {id} has no plan"));
+        }
+        let place = time_key(row.created, &id);
+        if !listed.contains(&place) {
+            findings.add(format!("the replay {id} is not on the list of all"));
+        }
+        if open.contains(&place) == row.state.is_final() {
+            findings.add(format!("the list of replays that are not over is wrong about {id}"));
+        }
+    }
+    Ok(())
 }
 
 /// Every schema has its file.
