@@ -187,8 +187,7 @@ impl PartitionHolds {
             let gap = Gap { partition: partition.number, from, to, at: now };
             domain::group::note_gap(&mut after.row.gaps, gap, joins);
             after.value = after.row.to_value()?;
-            transaction.guard(Guard::Is(held.group.id(), held.group.value.clone()));
-            transaction.put(held.group.id(), after.value.clone());
+            held.group.replace(transaction, &after.row)?;
             recorded.push((index, after));
         }
         Ok(RecordedGaps(recorded))

@@ -3,7 +3,7 @@
 use domain::{
     StorageFailure,
     group::{Gap, GroupRecord, GroupSpec, LaneBatch, LaneOrigin, LaneProgress},
-    ports::engine::{Read, RowId, Space, SpaceKind},
+    ports::engine::{Guard, Read, RowId, Snapshot, Space, SpaceKind, Transaction},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,31 @@ impl Group {
 
     pub(crate) fn id(&self) -> RowId {
         named(SpaceKind::Group, self.name())
+    }
+
+    pub(crate) fn reads(name: &str) -> [Read; 2] {
+        [SpaceKind::Group, SpaceKind::GroupSeen].map(|kind| Read::Row(named(kind, name)))
+    }
+
+    /// What [`Group::reads`] found; none where there is no such group.
+    pub(crate) fn of(name: &str, found: &mut Snapshot) -> Result<Option<Self>, StorageFailure> {
+        let (value, seen) = (found.row(), found.row());
+        value.map(|value| Self::read(name, value, seen)).transpose()
+    }
+
+    /// Whether it is a part of the same group as another.
+    pub(crate) fn is_of(&self, row: &GroupRow) -> bool {
+        self.row.incarnation == row.incarnation
+    }
+
+    /// Puts a row in place of its own, if that is still what was read.
+    pub(crate) fn replace(
+        &self,
+        transaction: &mut Transaction,
+        row: &GroupRow,
+    ) -> Result<(), StorageFailure> {
+        transaction.guard(Guard::Is(self.id(), self.value.clone())).put(self.id(), row.to_value()?);
+        Ok(())
     }
 
     pub(crate) fn record(&self) -> GroupRecord {
@@ -211,10 +236,7 @@ impl Partition<'_> {
 
     /// A group by name.
     pub(crate) async fn group(self, name: &str) -> Result<Option<Group>, StorageFailure> {
-        let reads = [SpaceKind::Group, SpaceKind::GroupSeen].map(|kind| Read::Row(named(kind, name)));
-        let mut found = self.get(&reads).await?;
-        let (value, seen) = (found.row(), found.row());
-        value.map(|value| Group::read(name, value, seen)).transpose()
+        Group::of(name, &mut self.get(&Group::reads(name)).await?)
     }
 
     /// The incarnation of each of these groups; none where there is no such group.
