@@ -14,7 +14,7 @@ use domain::{
     },
 };
 
-use super::record::{Group, GroupRow, instant_value, segment_value};
+use super::record::{Group, GroupRow, OF_GROUP, instant_value, segment_value};
 use crate::{
     Store,
     partition::Partition,
@@ -329,16 +329,6 @@ impl Store {
         partition.decide(&Group::reads(name), decision).await
     }
 }
-
-/// What a group has, but for its rows by segment.
-const OF_GROUP: [SpaceKind; 6] = [
-    SpaceKind::Segment,
-    SpaceKind::Fence,
-    SpaceKind::Lease,
-    SpaceKind::Consumer,
-    SpaceKind::LaneEnd,
-    SpaceKind::LaneSize,
-];
 
 /// Where a group begins in a partition, as its row notes it.
 fn mark_in(row: &GroupRow, partition: u16) -> u64 {

@@ -13,6 +13,16 @@ use crate::{
     rows::{Rows, corrupt, from_json, named, number_in, text, text_in, to_json, value_at},
 };
 
+/// What a group has, but for what each of its segments has.
+pub(crate) const OF_GROUP: [SpaceKind; 6] = [
+    SpaceKind::Segment,
+    SpaceKind::Fence,
+    SpaceKind::Lease,
+    SpaceKind::Consumer,
+    SpaceKind::LaneEnd,
+    SpaceKind::LaneSize,
+];
+
 /// What a group is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct GroupRow {
