@@ -6,6 +6,8 @@
 //! Of several partitions the oldest events of all go, merged as readers see them, and each partition removes its own. A decision
 //! that counts events of other partitions is carried out only where nothing was removed of any while it was made.
 
+mod candidates;
+
 use std::sync::Arc;
 
 use domain::{
@@ -22,11 +24,11 @@ use domain::{
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
+use self::candidates::{Candidates, Merged};
 use crate::{
     Store,
     holds::PartitionHolds,
-    merge::{Merge, share},
-    pages::LogPages,
+    merge::share,
     partition::Partition,
     retry::OptimisticRetry,
     rows::{HOLDS, REMOVALS, counter},
@@ -289,13 +291,16 @@ impl<'s> Bounds<'s> {
     }
 
     fn candidates(&self, at_once: usize) -> Merged<'_> {
-        let walk = |part| Candidates::new(part, &self.filter, at_once);
-        let walks: Vec<Candidates<'_>> = self.parts.iter().map(walk).collect();
-        Merged { merge: Merge::new(walks.len()), walks }
+        Merged::new(self.parts.iter().map(|part| part.candidates(&self.filter, at_once)).collect())
     }
 }
 
-impl Part<'_> {
+impl<'s> Part<'s> {
+    /// Its events that match, up to where the head was.
+    fn candidates(&self, filter: &Arc<Filter>, at_once: usize) -> Candidates<'s> {
+        Candidates::new(self.partition, filter, self.state.head, at_once)
+    }
+
     /// How many events match.
     async fn count(&self, filter: &Arc<Filter>) -> Result<u64, StorageFailure> {
         match filter.is_everything() {
@@ -309,7 +314,7 @@ impl Part<'_> {
         if filter.is_everything() {
             return Ok(self.state.bytes);
         }
-        let mut candidates = Candidates::new(self, filter, READ_AT_ONCE);
+        let mut candidates = self.candidates(filter, READ_AT_ONCE);
         let mut total = 0;
         while let Some(page) = candidates.next().await? {
             total += page.iter().map(bytes_of).sum::<u64>();
@@ -342,61 +347,5 @@ impl Part<'_> {
             }
         }
         Ok(true)
-    }
-}
-
-/// Events of one partition that may go, the oldest first.
-struct Candidates<'s> {
-    pages: LogPages<'s>,
-    /// Whether damaged events go as well: one has no type that is known, so it goes with the rules for all.
-    with_damaged: bool,
-}
-
-impl<'s> Candidates<'s> {
-    fn new(part: &Part<'s>, filter: &Arc<Filter>, at_once: usize) -> Self {
-        let pages = LogPages::new(part.partition, filter.clone(), Some(part.state.head), at_once);
-        Self { pages, with_damaged: filter.is_everything() }
-    }
-
-    /// The next of them; none where there are no more.
-    async fn next(&mut self) -> Result<Option<Vec<Entry>>, StorageFailure> {
-        while let Some(mut entries) = self.pages.next().await? {
-            entries.retain(|entry| entry.is_ok() || self.with_damaged);
-            if !entries.is_empty() {
-                return Ok(Some(entries));
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// Candidates of all partitions, the oldest first.
-struct Merged<'s> {
-    walks: Vec<Candidates<'s>>,
-    merge: Merge<Entry>,
-}
-
-impl Merged<'_> {
-    async fn next(&mut self) -> Result<Option<(usize, Entry)>, StorageFailure> {
-        loop {
-            if let Some(found) = self.merge.take_first(stored_at) {
-                return Ok(Some(found));
-            }
-            let hungry = self.merge.hungry();
-            if hungry.is_empty() {
-                return Ok(None);
-            }
-            let asked = self.walks.iter_mut().enumerate().filter(|(at, _)| hungry.contains(at));
-            let pages = try_join_all(asked.map(|(_, walk)| walk.next())).await?;
-            for (at, page) in hungry.into_iter().zip(pages) {
-                let ended = page.is_none();
-                self.merge.put(at, page.unwrap_or_default(), ended);
-            }
-        }
-    }
-
-    /// Nothing more is wanted of a partition.
-    fn end(&mut self, of: usize) {
-        self.merge.end(of);
     }
 }

@@ -175,21 +175,15 @@ impl Store {
         let answers = reached(join_all(self.partitions().map(Partition::state)).await)?;
         let mut states = Vec::with_capacity(answers.len());
         for (number, state) in (0u16..).zip(answers) {
-            match state {
-                Some(state) => {
-                    self.learn(number, &state);
-                    states.push(state);
-                }
-                None => {
-                    let known = self.known().get(usize::from(number)).cloned().flatten();
-                    let unknown = || {
-                        StorageFailure::Unavailable(format!(
-                            "partition {number} is out of reach, and nothing is known of it yet"
-                        ))
-                    };
-                    states.push(known.ok_or_else(unknown)?);
-                }
+            if let Some(state) = &state {
+                self.learn(number, state);
             }
+            let known = || self.known().get(usize::from(number)).cloned().flatten();
+            states.push(state.or_else(known).ok_or_else(|| {
+                StorageFailure::Unavailable(format!(
+                    "partition {number} is out of reach, and nothing is known of it yet"
+                ))
+            })?);
         }
         Ok(states)
     }

@@ -25,11 +25,8 @@ use crate::{
 /// The guards that a commit's first step begins with: the generation and the fence.
 const OF_LEASE: usize = 2;
 
-/// A commit as a transaction, and its steps that note the progress of a lane batch, by the batch's place.
-struct Prepared {
-    transaction: Transaction,
-    progress: Vec<(usize, u64)>,
-}
+/// The steps of a commit's transaction that note the progress of a lane batch, each with the batch's place.
+type ProgressSteps = Vec<(usize, u64)>;
 
 impl Store {
     pub(super) async fn commit_in(
@@ -47,15 +44,15 @@ impl Store {
             }
             let plain = rest.iter().take_while(|commit| !touches_letters(commit)).count();
             let (some, later) = rest.split_at(plain);
-            let mut prepared = Vec::with_capacity(some.len());
+            let (mut transactions, mut steps) = (Vec::with_capacity(plain), Vec::with_capacity(plain));
             for commit in some {
-                prepared.push(self.prepare(partition, commit).await?);
+                let (transaction, progress) = self.prepare(partition, commit).await?;
+                transactions.push(transaction);
+                steps.push(progress);
             }
-            let transactions: Vec<Transaction> =
-                prepared.iter_mut().map(|one| std::mem::take(&mut one.transaction)).collect();
             let answers = partition.commit(&transactions).await?;
-            for ((commit, one), answer) in some.iter().zip(&prepared).zip(answers) {
-                outcomes.push(self.outcome(commit, one, &answer));
+            for ((commit, progress), answer) in some.iter().zip(&steps).zip(answers) {
+                outcomes.push(self.outcome(commit, progress, &answer));
             }
             rest = later;
         }
@@ -69,18 +66,18 @@ impl Store {
     ) -> Result<CommitOutcome, StorageFailure> {
         let mut retry = OptimisticRetry::new();
         loop {
-            let mut prepared = self.prepare(partition, commit).await?;
-            partition.change_letters_of(commit, &mut prepared.transaction).await?;
+            let (mut transaction, progress) = self.prepare(partition, commit).await?;
+            partition.change_letters_of(commit, &mut transaction).await?;
             // Dead letters are not bounded, so a full store refuses them.
-            prepared.transaction.even_when_full = commit.dead_letters.is_empty();
-            match partition.commit_one(&prepared.transaction).await? {
+            transaction.even_when_full = commit.dead_letters.is_empty();
+            match partition.commit_one(&transaction).await? {
                 Outcome::Refused { guard } if guard >= OF_LEASE => retry.again().await?,
-                outcome => return Ok(self.outcome(commit, &prepared, &outcome)),
+                outcome => return Ok(self.outcome(commit, &progress, &outcome)),
             }
         }
     }
 
-    fn outcome(&self, commit: &SegmentCommit, prepared: &Prepared, outcome: &Outcome) -> CommitOutcome {
+    fn outcome(&self, commit: &SegmentCommit, progress: &ProgressSteps, outcome: &Outcome) -> CommitOutcome {
         let Outcome::Done { left_out } = outcome else {
             self.remembered().forget_lease(&commit.lease);
             return CommitOutcome::Fenced;
@@ -90,7 +87,7 @@ impl Store {
             false => self.remembered().note_cursor(&commit.lease, commit.cursor),
         }
         let is_out = |(step, _): &&(usize, u64)| left_out.contains(step);
-        let withdrawn: Vec<u64> = prepared.progress.iter().filter(is_out).map(|(_, seq)| *seq).collect();
+        let withdrawn: Vec<u64> = progress.iter().filter(is_out).map(|(_, seq)| *seq).collect();
         match withdrawn.is_empty() {
             true => CommitOutcome::Committed,
             false => CommitOutcome::CommittedWithout(withdrawn),
@@ -103,7 +100,7 @@ impl Store {
         &self,
         partition: Partition<'_>,
         commit: &SegmentCommit,
-    ) -> Result<Prepared, StorageFailure> {
+    ) -> Result<(Transaction, ProgressSteps), StorageFailure> {
         let (group, segment) = (commit.lease.group.as_str(), commit.lease.segment);
         let fence = Fence { epoch: commit.lease.epoch, token: commit.lease.token };
         let row = |kind| by_segment(kind, group, segment);
@@ -135,7 +132,7 @@ impl Store {
                 finish(&mut transaction, group, segment, (*seq, &batch, of_batch))?;
             }
         }
-        Ok(Prepared { transaction, progress })
+        Ok((transaction, progress))
     }
 
     /// Whether something is held after a commit that was not before. Where it is not known where the segment was, yes.

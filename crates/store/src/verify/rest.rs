@@ -27,13 +27,8 @@ pub(super) async fn check_schedule(
     let kinds = [SpaceKind::ScheduleOrder, SpaceKind::Scheduled];
     let mut found = partition.all_of(kinds.map(Space::of)).await?;
     let (places, events) = (found.range(), found.range());
-    let mut placed = HashSet::new();
-    let mut ids = HashSet::new();
-    for (key, _) in &places {
-        let Some(id) = findings.readable(Waiting::id_at(key))? else { continue };
-        placed.insert(key.clone());
-        ids.insert(id);
-    }
+    let named = findings.read_all(&places, |key, _| Ok((key.to_vec(), Waiting::id_at(key)?)))?;
+    let ids: HashSet<&String> = named.iter().map(|(_, id)| id).collect();
     let (mut waiting, mut unreadable) = (HashSet::new(), HashSet::new());
     let mut own_places = HashSet::new();
     for (key, value) in &events {
@@ -42,7 +37,7 @@ pub(super) async fn check_schedule(
             Ok(event) => {
                 if event.scheduled.event.id() != id {
                     findings.add(format!("what waits as the event {id:?} is another"));
-                } else if !placed.contains(&event.key()) && !ids.contains(&id) {
+                } else if !ids.contains(&id) {
                     findings.add(format!("the event {id:?} waits, and the schedule does not name it"));
                 }
                 own_places.insert(event.key());
@@ -55,12 +50,8 @@ pub(super) async fn check_schedule(
             Err(failure) => return Err(failure),
         }
     }
-    for (key, _) in &places {
-        let Ok(id) = Waiting::id_at(key) else { continue };
-        if unreadable.contains(&id) {
-            continue;
-        }
-        if !waiting.contains(&id) {
+    for (key, id) in named.iter().filter(|(_, id)| !unreadable.contains(id)) {
+        if !waiting.contains(id) {
             findings.add(format!("the schedule names the event {id:?}, which does not wait"));
         } else if !own_places.contains(key) {
             findings.add(format!("the schedule names the event {id:?} at a place that is not its own"));
