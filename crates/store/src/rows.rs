@@ -177,7 +177,7 @@ pub(crate) fn read_rows<K, V, All: FromIterator<(K, V)>>(
     key: impl Fn(&[u8]) -> Result<K, StorageFailure>,
     value: impl Fn(&[u8]) -> Result<V, StorageFailure>,
 ) -> Result<All, StorageFailure> {
-    rows.iter().map(|(own_key, own_value)| Ok((key(own_key)?, value(own_value)?))).collect()
+    rows.into_iter().map(|(own_key, own_value)| Ok((key(&own_key)?, value(&own_value)?))).collect()
 }
 
 /// What is read of the values of rows.
@@ -185,7 +185,7 @@ pub(crate) fn read_values<V>(
     rows: Rows,
     value: impl Fn(&[u8]) -> Result<V, StorageFailure>,
 ) -> Result<Vec<V>, StorageFailure> {
-    rows.iter().map(|(_, own)| value(own)).collect()
+    rows.into_iter().map(|(_, own)| value(&own)).collect()
 }
 
 /// The value of a key, where rows have it.

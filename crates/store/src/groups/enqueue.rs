@@ -1,6 +1,6 @@
 //! Putting batches into lanes. A lane's end is guarded, so that its places have no holes and no batch is there twice.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use domain::{
     StorageFailure,
@@ -123,13 +123,14 @@ impl Partition<'_> {
                 decisions.push(Decision::Settled(EnqueueOutcome::AlreadyQueued));
                 continue;
             }
-            if !ends.contains_key(&place) {
-                ends.insert(place, LaneEnd::read(last, size.as_deref())?);
-            }
-            let Some(end) = ends.get_mut(&place).filter(|end| !end.is_full(batch.positions.len())) else {
+            let end = match ends.entry(place) {
+                Entry::Occupied(end) => end.into_mut(),
+                Entry::Vacant(free) => free.insert(LaneEnd::read(last, size.as_deref())?),
+            };
+            if end.is_full(batch.positions.len()) {
                 decisions.push(Decision::Settled(EnqueueOutcome::Full));
                 continue;
-            };
+            }
             let (origin, positions) = (batch.origin.clone(), batch.positions.clone());
             let row = LaneRow { origin, incarnation, positions };
             let mut transaction = Transaction::new();
