@@ -5,7 +5,7 @@ use domain::{
     Checkpoint, StorageFailure,
     ports::{
         CheckpointStore, CheckpointStoreError,
-        engine::{Guard, Read, Space, SpaceKind, Transaction},
+        engine::{Guard, Read, Snapshot, Space, SpaceKind, Transaction},
     },
 };
 
@@ -13,26 +13,23 @@ use crate::{
     Store,
     holds::bump_hold_versions,
     retry::OptimisticRetry,
-    rows::{HOLDS, counter, from_json, named, to_json},
+    rows::{HOLDS, counter, from_json, named, read_values, to_json},
 };
 
 fn read(value: &[u8]) -> Result<Checkpoint, StorageFailure> {
-    from_json(value, || "a checkpoint".to_owned())
+    from_json(value, "a checkpoint")
 }
 
 impl Store {
     /// Every checkpoint, the oldest first.
     pub(crate) async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StorageFailure> {
-        let mut found = self.first().get(&[Read::all(Space::of(SpaceKind::Checkpoint))]).await?;
-        let rows = found.range();
-        let mut all = rows.iter().map(|(_, value)| read(value)).collect::<Result<Vec<_>, _>>()?;
+        let mut all = read_values(self.first().all(Space::of(SpaceKind::Checkpoint)).await?, read)?;
         all.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
         Ok(all)
     }
 
     async fn checkpoint(&self, name_or_id: &str) -> Result<Option<Checkpoint>, StorageFailure> {
-        let mut found = self.first().get(&[Read::Row(named(SpaceKind::Checkpoint, name_or_id))]).await?;
-        match found.row() {
+        match self.first().row(named(SpaceKind::Checkpoint, name_or_id)).await? {
             // Names go before ids.
             Some(value) => read(&value).map(Some),
             None => Ok(self.checkpoints().await?.into_iter().find(|it| it.id == name_or_id)),
@@ -49,22 +46,19 @@ impl CheckpointStore for Store {
     ) -> Result<(), CheckpointStoreError> {
         let row = named(SpaceKind::Checkpoint, &checkpoint.name);
         let value = to_json(&checkpoint)?;
-        let mut retry = OptimisticRetry::new();
-        loop {
-            let before = self.first().get(&[Read::Row(row.clone())]).await?.row();
+        let decision = |mut found: Snapshot| {
+            let before = found.row();
             if before.is_some() && !replace {
-                return Err(CheckpointStoreError::NameTaken(checkpoint.name));
+                return Err(CheckpointStoreError::NameTaken(checkpoint.name.clone()));
             }
             let mut transaction = Transaction::durable();
             transaction.guard(Guard::still(row.clone(), before.as_deref())).put(row.clone(), value.clone());
             if checkpoint.hold {
                 transaction.add(counter(HOLDS), 1);
             }
-            if self.first().is_committed(&transaction).await? {
-                break;
-            }
-            retry.again().await?;
-        }
+            Ok(((), Some(transaction)))
+        };
+        self.first().decide(&[Read::Row(row.clone())], decision).await?;
         if checkpoint.hold {
             bump_hold_versions(self.others()).await?;
         }

@@ -2,6 +2,7 @@
 
 mod change;
 mod list;
+mod remove;
 pub(crate) mod rows;
 
 use async_trait::async_trait;
@@ -9,7 +10,6 @@ use domain::{
     DeadLetter,
     ports::{DeadLetterChange, DeadLetterCount, DeadLetterQuery, DeadLetterStore, DeadLetterStoreError},
 };
-use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
 use self::change::Request;
@@ -22,7 +22,7 @@ impl DeadLetterStore for Store {
     }
 
     async fn dead_letters_by_id(&self, ids: &[String]) -> Result<Vec<DeadLetter>, DeadLetterStoreError> {
-        let parts = try_join_all(self.partitions().map(|partition| partition.letters(ids))).await?;
+        let parts = self.in_all(|partition| partition.letters(ids)).await?;
         let mut parts: Vec<_> = parts.into_iter().map(Vec::into_iter).collect();
         let mut letters = Vec::with_capacity(ids.len());
         for _ in ids {
@@ -49,7 +49,6 @@ impl DeadLetterStore for Store {
     }
 
     async fn purge_dead_letters(&self, closed_before: Timestamp) -> Result<u64, DeadLetterStoreError> {
-        let parts = self.partitions().map(|partition| partition.purge_letters(closed_before));
-        Ok(try_join_all(parts).await?.into_iter().sum())
+        Ok(self.in_all(|partition| partition.purge_letters(closed_before)).await?.into_iter().sum())
     }
 }

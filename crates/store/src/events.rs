@@ -2,7 +2,7 @@
 
 mod append;
 mod erase;
-mod lookup;
+pub(crate) mod lookup;
 mod read;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};

@@ -2,11 +2,12 @@
 
 pub(crate) mod commit;
 mod create;
-pub(crate) mod lane;
+pub(crate) mod enqueue;
+mod lane;
 mod lease;
 mod letters;
 pub(crate) mod record;
-mod status;
+pub(crate) mod status;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,9 +23,10 @@ use domain::{
         SegmentCommit,
     },
 };
+use futures_util::future::try_join_all;
 
 use self::record::LaneRow;
-use crate::Store;
+use crate::{Store, divided::Divided};
 
 /// Batches of lanes that a handle remembers.
 const MOST_BATCHES: usize = 4096;
@@ -145,7 +147,13 @@ impl GroupStore for Store {
         name: &str,
         limit: usize,
     ) -> Result<Vec<(u16, BlockedKey)>, GroupStoreError> {
-        Ok(self.first_blocked_keys(name, limit).await?)
+        let partitions = self.partition_count();
+        let mut rows = self.in_all(|partition| partition.all_blocked(name, partitions)).await?.concat();
+        rows.sort_by(|(segment, row), (other, than)| {
+            (row.position, segment, &row.key).cmp(&(than.position, other, &than.key))
+        });
+        rows.truncate(limit);
+        Ok(rows)
     }
 
     async fn delete_group(&self, name: &str) -> Result<bool, GroupStoreError> {
@@ -161,11 +169,17 @@ impl GroupStore for Store {
     }
 
     async fn leave(&self, group: &str, consumer: &str, token: u64) -> Result<(), GroupStoreError> {
-        Ok(self.leave_group(group, consumer, token).await?)
+        // Where the group is gone there is nothing left to leave.
+        self.in_all(|partition| partition.leave(group, consumer, token)).await?;
+        Ok(())
     }
 
     async fn commit(&self, commits: &[SegmentCommit]) -> Result<Vec<CommitOutcome>, GroupStoreError> {
-        Ok(self.commit_segments(commits).await?)
+        let of = |commit: &SegmentCommit| self.partition_of_segment(commit.lease.segment);
+        let divided = Divided::new(self, commits.iter().map(|commit| (of(commit), commit)));
+        let outcomes =
+            divided.ask(CommitOutcome::Fenced, |(partition, commits)| self.commit_in(partition, commits));
+        Ok(outcomes.await?)
     }
 
     async fn enqueue(
@@ -173,7 +187,13 @@ impl GroupStore for Store {
         runner: Option<&ReplayLease>,
         batches: &[NewLaneBatch],
     ) -> Result<Vec<EnqueueOutcome>, GroupStoreError> {
-        self.enqueue_batches(runner, batches).await
+        if batches.is_empty() {
+            // Without batches the runner's right is asked for all the same.
+            return self.first().enqueue(runner, &[]).await;
+        }
+        let of = |batch: &NewLaneBatch| self.partition_of_segment(batch.segment);
+        let divided = Divided::new(self, batches.iter().map(|batch| (of(batch), batch)));
+        divided.ask(EnqueueOutcome::NoGroup, |(partition, batches)| partition.enqueue(runner, batches)).await
     }
 
     async fn lane(
@@ -182,10 +202,14 @@ impl GroupStore for Store {
         after: &[(u16, u64)],
         limit: usize,
     ) -> Result<Vec<LaneBatch>, GroupStoreError> {
-        Ok(self.lane_batches(group, after, limit).await?)
+        let of = |(segment, _): &(u16, u64)| self.partition_of_segment(*segment);
+        let divided = Divided::new(self, after.iter().map(|place| (of(place), *place)));
+        let limit = limit.div_ceil(divided.parts().len().max(1));
+        let asked = divided.parts().map(|(partition, after)| self.lane_in(partition, group, after, limit));
+        Ok(try_join_all(asked).await?.concat())
     }
 
     async fn withdraw(&self, replay_id: &str) -> Result<u64, GroupStoreError> {
-        Ok(self.withdraw_batches(replay_id).await?)
+        Ok(self.in_all(|partition| partition.withdraw(replay_id)).await?.into_iter().sum())
     }
 }

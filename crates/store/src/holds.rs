@@ -7,11 +7,11 @@
 
 use domain::{
     Cursor, StorageFailure,
-    group::{BlockedKey, Gap, GroupRecord},
+    group::{Gap, GroupRecord},
     holds::{Holds, SegmentProgress, Unpassed},
     ports::{
         EventStoreError, GroupHolds, Order,
-        engine::{Entry, Guard, PartitionState, Read, Scan, SpaceKind, Transaction, log::sequence_of},
+        engine::{Entry, Guard, PartitionState, Scan, SpaceKind, Transaction, log::sequence_of},
     },
     time::earlier,
 };
@@ -20,9 +20,12 @@ use jiff::Timestamp;
 
 use crate::{
     Store,
-    groups::record::{Group, LaneRow},
+    groups::{
+        record::{Group, LaneRow, cursor_and_claim},
+        status::blocked_keys,
+    },
     partition::Partition,
-    rows::{HOLDS, counter, from_json, named, number_in, of, of_segment, segment_in},
+    rows::{HOLDS, counter, named, number_in, of, of_segment, read_rows, segment_in},
 };
 
 /// Tells trims of these partitions that something is held that was not before.
@@ -118,25 +121,14 @@ impl Partition<'_> {
     async fn unpassed(self, group: &Group) -> Result<Unpassed, StorageFailure> {
         let name = group.name();
         // Cursors are read first: what a commit blocks while it moves a cursor lies behind the cursor that is seen here.
-        let mut cursors = self.get(&[Read::all(of(SpaceKind::Segment, name))]).await?;
-        let mut segments = Vec::new();
-        for (key, value) in cursors.range() {
-            segments.push((segment_in(&key)?, crate::groups::record::cursor_and_claim(&value)?.0));
-        }
-        let reads: Vec<Read> = segments
-            .iter()
-            .flat_map(|(segment, _)| {
-                [SpaceKind::Blocked, SpaceKind::Lane].map(|kind| Read::all(of_segment(kind, name, *segment)))
-            })
-            .collect();
-        let mut found = self.get(&reads).await?;
+        let cursors = self.all(of(SpaceKind::Segment, name)).await?;
+        let segments: Vec<(u16, (u64, u64))> = read_rows(cursors, segment_in, cursor_and_claim)?;
+        let kinds = [SpaceKind::Blocked, SpaceKind::Lane];
+        let spaces = |(segment, _): &(u16, _)| kinds.map(|kind| of_segment(kind, name, *segment));
+        let mut found = self.all_of(segments.iter().flat_map(spaces)).await?;
         let mut progress = Vec::with_capacity(segments.len());
-        for (_, cursor) in segments {
-            let blocked: Vec<BlockedKey> = found
-                .range()
-                .iter()
-                .map(|(_, value)| from_json(value, || "a blocked key".to_owned()))
-                .collect::<Result<_, _>>()?;
+        for (_, (cursor, _)) in segments {
+            let blocked = blocked_keys(found.range())?;
             let mut lane = Vec::new();
             for (key, value) in found.range() {
                 lane.extend(LaneRow::read(number_in(&key)?, &value)?.positions);
@@ -160,7 +152,7 @@ impl Partition<'_> {
             limit: 1,
             max_bytes: 1,
         };
-        let page = self.engine.scan(self.number, &request).await?;
+        let page = self.scan(&request).await?;
         Ok(page.entries.is_empty() && page.next.is_none())
     }
 }
@@ -195,8 +187,7 @@ impl PartitionHolds {
             let gap = Gap { partition: partition.number, from, to, at: now };
             domain::group::note_gap(&mut after.row.gaps, gap, joins);
             after.value = after.row.to_value()?;
-            transaction.guard(Guard::Is(held.group.id(), held.group.value.clone()));
-            transaction.put(held.group.id(), after.value.clone());
+            held.group.replace(transaction, &after.row)?;
             recorded.push((index, after));
         }
         Ok(RecordedGaps(recorded))

@@ -5,8 +5,9 @@
 //! in one module here, and written as a transaction that is refused if what was read has changed.
 //!
 //! # The way in
-//! [`Store`] is the handle (`store.rs`). Each port has a module of its name; `partition.rs` is one partition's engine calls, and
-//! `rows.rs` says where each row lies and how it is encoded.
+//! [`Store`] is the handle (`store.rs`). Each port has a module of its name. `partition.rs` is one partition's engine calls, with
+//! the loop that reads, decides, writes, and decides again where another caller was quicker. `rows.rs` says where each row lies and
+//! how it is encoded, `pages.rs` reads indexes and the log by the page, and `divided.rs` asks each partition for its part of a list.
 //!
 //! # Several partitions
 //! An event lies in the partition that its ordering key falls to, and so do its dead letters and its place in the schedule. A
@@ -16,10 +17,12 @@
 
 mod checkpoints;
 mod dead_letters;
+mod divided;
 mod events;
 mod groups;
 mod holds;
 mod merge;
+mod pages;
 mod partition;
 mod reached;
 mod replays;

@@ -4,15 +4,29 @@ use domain::{
     StorageFailure,
     ports::{
         StorageEngine,
-        engine::{Entry, IdState, Outcome, PartitionState, Read, Snapshot, SpaceKind, Transaction},
+        engine::{
+            Entry, IdState, Outcome, PartitionState, Read, RowId, Scan, ScanPage, Snapshot, Space, SpaceKind,
+            Transaction,
+        },
     },
 };
+use jiff::Timestamp;
+
+use crate::{retry::OptimisticRetry, rows::Rows};
 
 /// One partition of a store.
 #[derive(Clone, Copy)]
 pub(crate) struct Partition<'s> {
     pub(crate) engine: &'s dyn StorageEngine,
     pub(crate) number: u16,
+}
+
+/// What was decided on one of several items.
+pub(crate) enum Decision<T> {
+    /// This is the outcome, and nothing is to change.
+    Settled(T),
+    /// This is the outcome once the transaction is performed.
+    Change(T, Transaction),
 }
 
 impl<'s> Partition<'s> {
@@ -24,8 +38,31 @@ impl<'s> Partition<'s> {
         self.engine.state(self.number).await
     }
 
+    /// The store's clock.
+    pub(crate) async fn now(self) -> Result<Timestamp, StorageFailure> {
+        Ok(self.get(&[]).await?.now)
+    }
+
     pub(crate) async fn get(self, reads: &[Read]) -> Result<Snapshot, StorageFailure> {
         self.engine.get(self.number, reads).await
+    }
+
+    /// The value of one row.
+    pub(crate) async fn row(self, row: RowId) -> Result<Option<Vec<u8>>, StorageFailure> {
+        Ok(self.get(&[Read::Row(row)]).await?.row())
+    }
+
+    /// Every row of a space.
+    pub(crate) async fn all(self, space: Space) -> Result<Rows, StorageFailure> {
+        Ok(self.all_of([space]).await?.range())
+    }
+
+    /// Every row of several spaces, in one call.
+    pub(crate) async fn all_of(
+        self,
+        spaces: impl IntoIterator<Item = Space>,
+    ) -> Result<Snapshot, StorageFailure> {
+        self.get(&spaces.into_iter().map(Read::all).collect::<Vec<_>>()).await
     }
 
     pub(crate) async fn commit(self, transactions: &[Transaction]) -> Result<Vec<Outcome>, StorageFailure> {
@@ -51,6 +88,61 @@ impl<'s> Partition<'s> {
         Ok(self.commit_one(transaction).await?.is_done())
     }
 
+    /// Decides on rows, and writes what was decided if they are still so; else decides again. A decision is an answer, and a
+    /// transaction where something is to change. The transaction guards what it was decided on.
+    pub(crate) async fn decide<T, E: From<StorageFailure>>(
+        self,
+        reads: &[Read],
+        mut decision: impl FnMut(Snapshot) -> Result<(T, Option<Transaction>), E>,
+    ) -> Result<T, E> {
+        let mut retry = OptimisticRetry::new();
+        loop {
+            let (answer, transaction) = decision(self.get(reads).await?)?;
+            match transaction {
+                Some(transaction) if !self.is_committed(&transaction).await? => retry.again().await?,
+                _ => return Ok(answer),
+            }
+        }
+    }
+
+    /// Decides on several items at once, each with a transaction of its own. Those whose transaction was refused are decided
+    /// again. One decision follows from each item, in order.
+    pub(crate) async fn decide_each<I: Copy, T, E: From<StorageFailure>, F>(
+        self,
+        items: &[I],
+        decide: impl Fn(Vec<I>) -> F,
+    ) -> Result<Vec<T>, E>
+    where
+        F: Future<Output = Result<Vec<Decision<T>>, E>>,
+    {
+        let mut outcomes: Vec<Option<T>> = items.iter().map(|_| None).collect();
+        let mut retry = OptimisticRetry::new();
+        loop {
+            let is_open = |(item, outcome): (&I, &Option<T>)| outcome.is_none().then_some(*item);
+            let open: Vec<I> = items.iter().zip(&outcomes).filter_map(is_open).collect();
+            let (mut settled, mut transactions) = (Vec::with_capacity(open.len()), Vec::new());
+            for decision in decide(open).await? {
+                match decision {
+                    Decision::Settled(outcome) => settled.push((outcome, false)),
+                    Decision::Change(outcome, transaction) => {
+                        settled.push((outcome, true));
+                        transactions.push(transaction);
+                    }
+                }
+            }
+            let mut performed =
+                self.commit(&transactions).await?.into_iter().map(|outcome| outcome.is_done());
+            let open = outcomes.iter_mut().filter(|outcome| outcome.is_none());
+            for (own, (outcome, changes)) in open.zip(settled) {
+                *own = (!changes || performed.next() == Some(true)).then_some(outcome);
+            }
+            if outcomes.iter().all(Option::is_some) {
+                return Ok(outcomes.into_iter().flatten().collect());
+            }
+            retry.again().await?;
+        }
+    }
+
     /// The scopes of kinds of rows; none of a caller that may not list them.
     pub(crate) async fn scopes(self, kinds: &[SpaceKind]) -> Result<Option<Vec<Vec<u8>>>, StorageFailure> {
         let reads: Vec<Read> = kinds.iter().copied().map(Read::Scopes).collect();
@@ -60,6 +152,10 @@ impl<'s> Partition<'s> {
         };
         let scopes = kinds.iter().flat_map(|_| found.range()).map(|(scope, _)| scope);
         Ok(Some(scopes.collect()))
+    }
+
+    pub(crate) async fn scan(self, request: &Scan<'_>) -> Result<ScanPage, StorageFailure> {
+        self.engine.scan(self.number, request).await
     }
 
     pub(crate) async fn at(self, sequences: &[u64]) -> Result<Vec<Option<Entry>>, StorageFailure> {
@@ -74,5 +170,26 @@ impl<'s> Partition<'s> {
             true => Ok(Vec::new()),
             false => self.engine.locate(self.number, ids).await,
         }
+    }
+
+    /// What the log knows of one id.
+    pub(crate) async fn locate_one(self, id: &str) -> Result<Option<IdState>, StorageFailure> {
+        Ok(self.locate(&[id]).await?.pop().flatten())
+    }
+
+    /// The events of these ids, as far as they are stored; one answer for each, with what is known of the id.
+    pub(crate) async fn entries_of(
+        self,
+        ids: &[&str],
+    ) -> Result<Vec<(Option<IdState>, Option<Entry>)>, StorageFailure> {
+        let states = self.locate(ids).await?;
+        let sequence = |state: &Option<IdState>| match state {
+            Some(IdState::Stored(sequence)) => Some(*sequence),
+            _ => None,
+        };
+        let sequences: Vec<u64> = states.iter().filter_map(sequence).collect();
+        let mut entries = self.at(&sequences).await?.into_iter();
+        let entry = |state| (state, sequence(&state).and_then(|_| entries.next().flatten()));
+        Ok(states.into_iter().map(entry).collect())
     }
 }

@@ -6,14 +6,16 @@
 //! Of several partitions the oldest events of all go, merged as readers see them, and each partition removes its own. A decision
 //! that counts events of other partitions is carried out only where nothing was removed of any while it was made.
 
+mod candidates;
+
 use std::sync::Arc;
 
 use domain::{
     Filter, RetentionRule, StorageFailure,
     ports::{
-        EventStoreError, Keeps, Order, TrimRequest, Trimmed,
+        EventStoreError, Keeps, TrimRequest, Trimmed,
         engine::{
-            Entry, Guard, PartitionState, Read, Removal, RemovalKind, Removed, Scan, Transaction,
+            Entry, Guard, PartitionState, Read, Removal, RemovalKind, Removed, Transaction,
             log::{bytes_of, sequence_of, stored_at},
         },
     },
@@ -22,10 +24,11 @@ use domain::{
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
+use self::candidates::{Candidates, Merged};
 use crate::{
     Store,
     holds::PartitionHolds,
-    merge::{Merge, share},
+    merge::share,
     partition::Partition,
     retry::OptimisticRetry,
     rows::{HOLDS, REMOVALS, counter},
@@ -33,9 +36,8 @@ use crate::{
 
 /// Removals of one call, whatever its limit: a call is a bounded piece of work.
 const MOST_REMOVALS: usize = 100;
-/// Events that one read brings, of one partition, and bytes of them.
+/// Events that one read brings, of one partition.
 const READ_AT_ONCE: usize = 500;
-const BYTES_AT_ONCE: u64 = 4 * 1024 * 1024;
 
 /// Trims, or counts what would go.
 pub(crate) async fn trim(store: &Store, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
@@ -133,7 +135,7 @@ struct Selection {
 impl<'s> Bounds<'s> {
     async fn of(store: &'s Store, request: &TrimRequest) -> Result<Self, EventStoreError> {
         // Versions are read before anything that is decided on.
-        let versions = try_join_all(store.partitions().map(Versions::of)).await?;
+        let versions = store.in_all(Versions::of).await?;
         let states = store.states().await?;
         let now = states.first().map_or(Timestamp::UNIX_EPOCH, |state| state.now);
         let through = match &request.rule.through {
@@ -145,12 +147,12 @@ impl<'s> Bounds<'s> {
             marks.push((store.sequences_of(&states, &hold.mark)?, hold.holder.clone()));
         }
         marks.extend(store.own_marks(&states).await?);
-        let holds = store.partitions().map(|partition| {
+        let holds = store.in_all(|partition| {
             let at = usize::from(partition.number);
             let firm = marks.iter().filter_map(move |(marks, by)| Some((*marks.get(at)?, by.clone())));
             partition.holds(firm, request.groups, now)
         });
-        let holds = try_join_all(holds).await?;
+        let holds = holds.await?;
         let parts = store.partitions().zip(versions).zip(states).zip(through).zip(holds);
         let mut bounds = Self {
             store,
@@ -289,20 +291,16 @@ impl<'s> Bounds<'s> {
     }
 
     fn candidates(&self, at_once: usize) -> Merged<'_> {
-        let walk = |part: &Part<'s>| Candidates {
-            partition: part.partition,
-            filter: self.filter.clone(),
-            after: None,
-            until: part.state.head,
-            at_once,
-            is_over: false,
-        };
-        let walks: Vec<Candidates<'_>> = self.parts.iter().map(walk).collect();
-        Merged { merge: Merge::new(walks.len()), walks }
+        Merged::new(self.parts.iter().map(|part| part.candidates(&self.filter, at_once)).collect())
     }
 }
 
-impl Part<'_> {
+impl<'s> Part<'s> {
+    /// Its events that match, up to where the head was.
+    fn candidates(&self, filter: &Arc<Filter>, at_once: usize) -> Candidates<'s> {
+        Candidates::new(self.partition, filter, self.state.head, at_once)
+    }
+
     /// How many events match.
     async fn count(&self, filter: &Arc<Filter>) -> Result<u64, StorageFailure> {
         match filter.is_everything() {
@@ -316,14 +314,7 @@ impl Part<'_> {
         if filter.is_everything() {
             return Ok(self.state.bytes);
         }
-        let mut candidates = Candidates {
-            partition: self.partition,
-            filter: filter.clone(),
-            after: None,
-            until: self.state.head,
-            at_once: READ_AT_ONCE,
-            is_over: false,
-        };
+        let mut candidates = self.candidates(filter, READ_AT_ONCE);
         let mut total = 0;
         while let Some(page) = candidates.next().await? {
             total += page.iter().map(bytes_of).sum::<u64>();
@@ -356,73 +347,5 @@ impl Part<'_> {
             }
         }
         Ok(true)
-    }
-}
-
-/// Events of one partition that match, the oldest first.
-struct Candidates<'s> {
-    partition: Partition<'s>,
-    filter: Arc<Filter>,
-    after: Option<u64>,
-    until: u64,
-    at_once: usize,
-    is_over: bool,
-}
-
-impl Candidates<'_> {
-    /// The next of them; none where there are no more.
-    async fn next(&mut self) -> Result<Option<Vec<Entry>>, StorageFailure> {
-        while !self.is_over {
-            let request = Scan {
-                filter: &self.filter,
-                order: Order::OldestFirst,
-                after: self.after,
-                until: Some(self.until),
-                limit: self.at_once,
-                max_bytes: BYTES_AT_ONCE,
-            };
-            let page = self.partition.engine.scan(self.partition.number, &request).await?;
-            self.after = page.next;
-            self.is_over = page.next.is_none();
-            // A damaged event has no type that is known; it goes with the rules for all.
-            let of_all = self.filter.is_everything();
-            let entries: Vec<Entry> =
-                page.entries.into_iter().filter(|entry| entry.is_ok() || of_all).collect();
-            if !entries.is_empty() {
-                return Ok(Some(entries));
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// Candidates of all partitions, the oldest first.
-struct Merged<'s> {
-    walks: Vec<Candidates<'s>>,
-    merge: Merge<Entry>,
-}
-
-impl Merged<'_> {
-    async fn next(&mut self) -> Result<Option<(usize, Entry)>, StorageFailure> {
-        loop {
-            if let Some(found) = self.merge.take_first(stored_at) {
-                return Ok(Some(found));
-            }
-            let hungry = self.merge.hungry();
-            if hungry.is_empty() {
-                return Ok(None);
-            }
-            let asked = self.walks.iter_mut().enumerate().filter(|(at, _)| hungry.contains(at));
-            let pages = try_join_all(asked.map(|(_, walk)| walk.next())).await?;
-            for (at, page) in hungry.into_iter().zip(pages) {
-                let ended = page.is_none();
-                self.merge.put(at, page.unwrap_or_default(), ended);
-            }
-        }
-    }
-
-    /// Nothing more is wanted of a partition.
-    fn end(&mut self, of: usize) {
-        self.merge.end(of);
     }
 }

@@ -1,11 +1,13 @@
 //! Where each row lies, and how values are encoded: as JSON, as decimal numbers, or, for events, as bytes.
 
+use std::fmt::Display;
+
 use domain::{
     DeadLetterState, Event, StorageFailure,
     event::head,
     group::Key,
     ports::engine::{
-        RowId, Space, SpaceKind,
+        Guard, IdState, RowId, Space, SpaceKind, Transaction, Write,
         rows::{KeyReader, Part, key},
     },
 };
@@ -14,6 +16,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use Part::{Number, Text, Time};
 use SpaceKind as Kind;
+
+/// Keys and values, as a range gives them.
+pub(crate) type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Counters of a partition.
 pub(crate) const REMOVALS: &str = "removals";
@@ -113,6 +118,11 @@ pub(crate) fn time_and_id(key: &[u8]) -> Result<(Timestamp, String), StorageFail
     reader.time().zip(reader.text()).ok_or_else(|| corrupt("a key of an index by time"))
 }
 
+/// The ids in the keys of an index by time.
+pub(crate) fn ids_in<'k>(keys: impl IntoIterator<Item = &'k Vec<u8>>) -> Result<Vec<String>, StorageFailure> {
+    keys.into_iter().map(|key| Ok(time_and_id(key)?.1)).collect()
+}
+
 /// The index of a group's dead letters in a state.
 pub(crate) fn letters_in(group: &str, state: DeadLetterState) -> Space {
     Space::within(Kind::DeadLetterState, key(&[Text(group), Text(state_name(state))]))
@@ -136,6 +146,15 @@ pub(crate) fn letter_at(group: &str, sequence: u64) -> RowId {
     of(Kind::DeadLetterAt, group).row(key(&[Number(sequence)]))
 }
 
+/// Adds to what removes a copy of an event on request that its id is refused from then on, if it is still known as it was.
+pub(crate) fn refuse_id(transaction: &mut Transaction, id: &str, known: Option<IdState>) {
+    transaction.erases = true;
+    transaction.guard(Guard::Id(id.to_owned(), known));
+    if known.is_none() {
+        transaction.write(Write::Tombstone(id.to_owned()));
+    }
+}
+
 /// The text that a key is, or begins with.
 pub(crate) fn text_in(key: &[u8]) -> Result<String, StorageFailure> {
     KeyReader::new(key).text().ok_or_else(|| corrupt("a key that begins with a text"))
@@ -147,12 +166,31 @@ pub(crate) fn to_json(value: &impl Serialize) -> Result<Vec<u8>, StorageFailure>
 }
 
 /// A value from JSON. `what` names it where it cannot be read.
-pub(crate) fn from_json<T: DeserializeOwned>(
-    value: &[u8],
-    what: impl FnOnce() -> String,
-) -> Result<T, StorageFailure> {
+pub(crate) fn from_json<T: DeserializeOwned>(value: &[u8], what: impl Display) -> Result<T, StorageFailure> {
     serde_json::from_slice(value)
-        .map_err(|error| StorageFailure::Corrupt(format!("{} cannot be read: {error}", what())))
+        .map_err(|error| StorageFailure::Corrupt(format!("{what} cannot be read: {error}")))
+}
+
+/// What is read of the keys and values of rows.
+pub(crate) fn read_rows<K, V, All: FromIterator<(K, V)>>(
+    rows: Rows,
+    key: impl Fn(&[u8]) -> Result<K, StorageFailure>,
+    value: impl Fn(&[u8]) -> Result<V, StorageFailure>,
+) -> Result<All, StorageFailure> {
+    rows.into_iter().map(|(own_key, own_value)| Ok((key(&own_key)?, value(&own_value)?))).collect()
+}
+
+/// What is read of the values of rows.
+pub(crate) fn read_values<V>(
+    rows: Rows,
+    value: impl Fn(&[u8]) -> Result<V, StorageFailure>,
+) -> Result<Vec<V>, StorageFailure> {
+    rows.into_iter().map(|(_, own)| value(&own)).collect()
+}
+
+/// The value of a key, where rows have it.
+pub(crate) fn value_at<'r>(rows: &'r Rows, key: &[u8]) -> Option<&'r [u8]> {
+    rows.iter().find(|(own, _)| own == key).map(|(_, value)| value.as_slice())
 }
 
 /// A decimal number; 0 where there is no row.
@@ -179,15 +217,15 @@ pub(crate) fn event_bytes(event: &Event) -> Vec<u8> {
 }
 
 /// An event from bytes. `what` names it where it cannot be read.
-pub(crate) fn event(bytes: &[u8], what: impl FnOnce() -> String) -> Result<Event, StorageFailure> {
+pub(crate) fn event(bytes: &[u8], what: impl Display) -> Result<Event, StorageFailure> {
     let read = || {
         let (length, rest) = bytes.split_first_chunk::<4>()?;
         let (head, json) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
         head::decode(std::str::from_utf8(json).ok()?, head).ok()
     };
-    read().ok_or_else(|| StorageFailure::Corrupt(format!("{} cannot be read", what())))
+    read().ok_or_else(|| corrupt(what))
 }
 
-pub(crate) fn corrupt(what: &str) -> StorageFailure {
+pub(crate) fn corrupt(what: impl Display) -> StorageFailure {
     StorageFailure::Corrupt(format!("{what} cannot be read"))
 }

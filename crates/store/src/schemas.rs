@@ -1,12 +1,14 @@
 //! Users' schemas, in partition 0: a row each, and the text of each schema file once, since one file often describes many types.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use domain::{
     StorageFailure,
     ports::{
         SchemaRecord, SchemaStore, SchemaStoreError,
         engine::{
-            Guard, Read, RowId, Space, SpaceKind, Transaction,
+            Guard, Read, RowId, Snapshot, Space, SpaceKind, Transaction,
             rows::{Part, key},
         },
         schema_store::Describes,
@@ -18,8 +20,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Store,
-    retry::OptimisticRetry,
-    rows::{SCHEMAS, corrupt, counter, from_json, named, text, to_json},
+    rows::{SCHEMAS, corrupt, counter, from_json, named, read_rows, read_values, text, to_json, value_at},
 };
 
 #[derive(Serialize, Deserialize)]
@@ -49,41 +50,24 @@ fn digest_of(document: &str) -> String {
     Sha256::digest(document).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// All schemas as they are kept, with what a change of them must not have missed.
-struct Known {
-    rows: Vec<(Vec<u8>, SchemaRow)>,
-    version: Option<Vec<u8>>,
-}
-
 impl Store {
-    async fn known_schemas(&self) -> Result<Known, StorageFailure> {
-        let reads = [Read::Row(counter(SCHEMAS)), Read::all(Space::of(SpaceKind::Schema))];
-        let mut found = self.first().get(&reads).await?;
-        let version = found.row();
-        let read = |(key, value): (Vec<u8>, Vec<u8>)| {
-            Ok::<_, StorageFailure>((key, from_json(&value, || "a schema".to_owned())?))
-        };
-        Ok(Known { version, rows: found.range().into_iter().map(read).collect::<Result<_, _>>()? })
-    }
-
     /// Puts a schema into a row, or removes it, and removes the file that no schema needs any more. Whether there was a row.
     async fn change_schema(&self, row: RowId, put: Option<&SchemaRecord>) -> Result<bool, StorageFailure> {
-        let mut retry = OptimisticRetry::new();
-        loop {
-            let known = self.known_schemas().await?;
-            let before = known.rows.iter().find(|(key, _)| *key == row.key).map(|(_, before)| before);
+        let reads = [Read::Row(counter(SCHEMAS)), Read::all(Space::of(SpaceKind::Schema))];
+        let decision = |mut found: Snapshot| {
             let mut transaction = Transaction::durable();
-            transaction.guard(Guard::still(counter(SCHEMAS), known.version.as_deref()));
+            transaction.guard(Guard::still(counter(SCHEMAS), found.row().as_deref()));
+            let mut others: BTreeMap<Vec<u8>, SchemaRow> =
+                read_rows(found.range(), |key| Ok(key.to_vec()), SchemaRow::read)?;
+            let before = others.remove(&row.key);
             if before.is_none() && put.is_none() {
                 // Nothing is to change; a caller without the right to change anything is told so all the same.
-                self.first().commit_one(&transaction).await?;
-                return Ok(false);
+                return Ok((false, Some(transaction)));
             }
             transaction.add(counter(SCHEMAS), 1);
             let document = put.map(|record| digest_of(&record.document));
-            if let Some(before) = before {
-                let others = known.rows.iter().filter(|(key, _)| *key != row.key);
-                let mut needed = others.map(|(_, other)| &other.document).chain(&document);
+            if let Some(before) = &before {
+                let mut needed = others.values().map(|other| &other.document).chain(&document);
                 if needed.all(|other| *other != before.document) {
                     transaction.delete(document_row(&before.document));
                 }
@@ -95,15 +79,28 @@ impl Store {
                 }
                 _ => drop(transaction.delete(row.clone())),
             }
-            if self.first().is_committed(&transaction).await? {
-                return Ok(before.is_some());
-            }
-            retry.again().await?;
-        }
+            Ok((before.is_some(), Some(transaction)))
+        };
+        self.first().decide(&reads, decision).await
     }
 }
 
 impl SchemaRow {
+    fn read(value: &[u8]) -> Result<Self, StorageFailure> {
+        from_json(value, "a schema")
+    }
+
+    fn record(self, document: String) -> SchemaRecord {
+        SchemaRecord {
+            event_type: self.event_type,
+            event_version: self.event_version,
+            document,
+            pointer: self.pointer,
+            describes: self.describes,
+            added_at: self.added_at,
+        }
+    }
+
     fn of(record: &SchemaRecord, document: String) -> Self {
         Self {
             event_type: record.event_type.clone(),
@@ -125,26 +122,15 @@ impl SchemaStore for Store {
     }
 
     async fn list_schemas(&self) -> Result<Vec<SchemaRecord>, SchemaStoreError> {
-        let reads =
-            [Read::all(Space::of(SpaceKind::Schema)), Read::all(Space::of(SpaceKind::SchemaDocument))];
-        let mut found = self.first().get(&reads).await?;
-        let (rows, documents) = (found.range(), found.range());
-        let mut records = Vec::with_capacity(rows.len());
-        for (_, value) in rows {
-            let row: SchemaRow = from_json(&value, || "a schema".to_owned())?;
-            let at = document_row(&row.document).key;
-            let document = documents.iter().find(|(key, _)| *key == at);
-            let (_, document) = document.ok_or_else(|| corrupt("the file of a schema"))?;
-            records.push(SchemaRecord {
-                event_type: row.event_type,
-                event_version: row.event_version,
-                document: text(document.clone())?,
-                pointer: row.pointer,
-                describes: row.describes,
-                added_at: row.added_at,
-            });
-        }
-        Ok(records)
+        let kinds = [SpaceKind::Schema, SpaceKind::SchemaDocument];
+        let mut found = self.first().all_of(kinds.map(Space::of)).await?;
+        let (rows, documents) = (read_values(found.range(), SchemaRow::read)?, found.range());
+        let record = |row: SchemaRow| {
+            let document = value_at(&documents, &document_row(&row.document).key);
+            let document = document.ok_or_else(|| corrupt("the file of a schema"))?;
+            Ok(row.record(text(document.to_vec())?))
+        };
+        rows.into_iter().map(record).collect()
     }
 
     async fn remove_schema(

@@ -15,7 +15,7 @@ use domain::{
 use crate::{
     Store,
     retry::OptimisticRetry,
-    rows::{STATS, corrupt, counter, number},
+    rows::{Rows, STATS, corrupt, counter, number},
 };
 
 /// The minute that everything is folded into.
@@ -57,14 +57,14 @@ fn add(transaction: &mut Transaction, sample: &StatSample) {
 }
 
 /// The samples of a minute, by name and label.
-fn samples(minute: i64, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<StatSample>, StorageFailure> {
+fn samples(minute: i64, rows: Rows) -> Result<Vec<StatSample>, StorageFailure> {
     let mut samples: Vec<StatSample> = Vec::new();
     for (key, value) in rows {
-        let mut reader = KeyReader::new(key);
+        let mut reader = KeyReader::new(&key);
         let (Some(name), Some(label), Some(what)) = (reader.text(), reader.text(), reader.text()) else {
             return Err(corrupt("the key of a counter"));
         };
-        let amount = number(Some(value))?;
+        let amount = number(Some(&value))?;
         // Count and sum of a counter follow each other.
         let is_known = samples.last().is_some_and(|last| (&last.name, &last.label) == (&name, &label));
         if !is_known {
@@ -93,6 +93,16 @@ impl Store {
         let rows = self.first().get(&[read]).await?.range();
         rows.iter().map(|(key, _)| minute_of(key)).collect()
     }
+
+    /// The samples of minutes, by minute.
+    async fn samples_of(&self, minutes: &[i64]) -> Result<Vec<StatSample>, StorageFailure> {
+        let mut found = self.first().all_of(minutes.iter().copied().map(space_of)).await?;
+        let mut all = Vec::new();
+        for minute in minutes {
+            all.extend(samples(*minute, found.range())?);
+        }
+        Ok(all)
+    }
 }
 
 #[async_trait]
@@ -117,33 +127,26 @@ impl StatsStore for Store {
             let minutes = self.minutes(after, None).await?;
             let Some(last) = minutes.last() else { return Ok(found) };
             after = Some(*last);
-            let reads: Vec<Read> = minutes.iter().map(|minute| Read::all(space_of(*minute))).collect();
-            let mut rows = self.first().get(&reads).await?;
-            for minute in minutes {
-                found.extend(samples(minute, &rows.range())?);
-            }
+            found.extend(self.samples_of(&minutes).await?);
         }
     }
 
     async fn fold_stats(&self, before_minute: i64) -> Result<(), StatsStoreError> {
         let mut retry = OptimisticRetry::new();
         loop {
-            let version = self.first().get(&[Read::Row(counter(STATS))]).await?.row();
-            let minutes = self.minutes(None, Some(before_minute)).await?;
-            let minutes: Vec<i64> = minutes.into_iter().filter(|minute| *minute != FOLDED).collect();
+            let version = self.first().row(counter(STATS)).await?;
+            let mut minutes = self.minutes(None, Some(before_minute)).await?;
+            minutes.retain(|minute| *minute != FOLDED);
             if minutes.is_empty() {
                 return Ok(());
             }
-            let reads: Vec<Read> = minutes.iter().map(|minute| Read::all(space_of(*minute))).collect();
-            let mut rows = self.first().get(&reads).await?;
             let mut transaction = Transaction::new();
             // Whatever is added meanwhile, or folded by another, makes this be decided again.
             transaction.guard(Guard::still(counter(STATS), version.as_deref())).add(counter(STATS), 1);
+            for sample in self.samples_of(&minutes).await? {
+                add(&mut transaction, &StatSample { minute: FOLDED, ..sample });
+            }
             for minute in minutes {
-                let of_minute = rows.range();
-                for sample in samples(minute, &of_minute)? {
-                    add(&mut transaction, &StatSample { minute: FOLDED, ..sample });
-                }
                 transaction.clear(space_of(minute));
                 transaction.delete(RowId::of(SpaceKind::StatMinute, minute_key(minute)));
             }

@@ -108,6 +108,28 @@ impl Store {
         (1..self.partition_count()).map(|number| self.partition(number))
     }
 
+    /// What every partition answers to the same question, in order.
+    pub(crate) async fn in_all<'s, T, F>(
+        &'s self,
+        ask: impl FnMut(Partition<'s>) -> F,
+    ) -> Result<Vec<T>, StorageFailure>
+    where
+        F: Future<Output = Result<T, StorageFailure>>,
+    {
+        try_join_all(self.partitions().map(ask)).await
+    }
+
+    /// What every partition but the first answers.
+    pub(crate) async fn in_others<'s, T, F>(
+        &'s self,
+        ask: impl FnMut(Partition<'s>) -> F,
+    ) -> Result<Vec<T>, StorageFailure>
+    where
+        F: Future<Output = Result<T, StorageFailure>>,
+    {
+        try_join_all(self.others().map(ask)).await
+    }
+
     /// Whether there is one partition.
     pub(crate) fn is_single(&self) -> bool {
         self.partition_count() == 1
@@ -141,7 +163,7 @@ impl Store {
 
     /// Every partition as it is now.
     pub(crate) async fn states(&self) -> Result<Vec<PartitionState>, StorageFailure> {
-        let states = try_join_all(self.partitions().map(Partition::state)).await?;
+        let states = self.in_all(Partition::state).await?;
         for (number, state) in (0..).zip(&states) {
             self.learn(number, state);
         }
@@ -153,21 +175,15 @@ impl Store {
         let answers = reached(join_all(self.partitions().map(Partition::state)).await)?;
         let mut states = Vec::with_capacity(answers.len());
         for (number, state) in (0u16..).zip(answers) {
-            match state {
-                Some(state) => {
-                    self.learn(number, &state);
-                    states.push(state);
-                }
-                None => {
-                    let known = self.known().get(usize::from(number)).cloned().flatten();
-                    let unknown = || {
-                        StorageFailure::Unavailable(format!(
-                            "partition {number} is out of reach, and nothing is known of it yet"
-                        ))
-                    };
-                    states.push(known.ok_or_else(unknown)?);
-                }
+            if let Some(state) = &state {
+                self.learn(number, state);
             }
+            let known = || self.known().get(usize::from(number)).cloned().flatten();
+            states.push(state.or_else(known).ok_or_else(|| {
+                StorageFailure::Unavailable(format!(
+                    "partition {number} is out of reach, and nothing is known of it yet"
+                ))
+            })?);
         }
         Ok(states)
     }
@@ -267,49 +283,4 @@ fn lost(why: String) -> EventStoreError {
 /// The log epoch of all partitions together: it rises whenever one of theirs does.
 pub(crate) fn epoch_of(epochs: impl Iterator<Item = u64>) -> u64 {
     epochs.fold(1, |all, epoch| all.saturating_add(epoch.saturating_sub(1)))
-}
-
-/// A list divided by partition: what falls to each, and where it stands in the list.
-pub(crate) struct Divided<T> {
-    parts: Vec<(Vec<T>, Vec<usize>)>,
-    length: usize,
-}
-
-impl<T> Divided<T> {
-    /// Divides a list.
-    pub(crate) fn new(store: &Store, items: impl IntoIterator<Item = (u16, T)>) -> Self {
-        let mut parts: Vec<(Vec<T>, Vec<usize>)> =
-            (0..store.partition_count()).map(|_| (Vec::new(), Vec::new())).collect();
-        let mut length = 0;
-        for (place, (partition, item)) in items.into_iter().enumerate() {
-            length = place + 1;
-            if let Some((part, places)) = parts.get_mut(usize::from(partition)) {
-                part.push(item);
-                places.push(place);
-            }
-        }
-        Self { parts, length }
-    }
-
-    /// Partitions that something falls to, each with that.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = (u16, &[T])> {
-        (0u16..)
-            .zip(&self.parts)
-            .filter(|(_, (part, _))| !part.is_empty())
-            .map(|(at, (part, _))| (at, &part[..]))
-    }
-
-    /// What each partition of [`Divided::parts`] answered, in the order of the list; `none` where nothing was answered.
-    pub(crate) fn gather<A: Clone>(&self, none: A, answers: impl IntoIterator<Item = Vec<A>>) -> Vec<A> {
-        let mut all = vec![none; self.length];
-        let asked = self.parts.iter().filter(|(part, _)| !part.is_empty());
-        for ((_, places), answers) in asked.zip(answers) {
-            for (place, answer) in places.iter().zip(answers) {
-                if let Some(own) = all.get_mut(*place) {
-                    *own = answer;
-                }
-            }
-        }
-        all
-    }
 }

@@ -13,7 +13,7 @@ use domain::{
     ports::{VerifyReport, event_store::Progress},
 };
 
-use crate::{Store, partition::Partition};
+use crate::{Store, partition::Partition, rows::Rows};
 
 /// What was found in the rows of a partition.
 #[derive(Debug, Default)]
@@ -38,6 +38,27 @@ impl Findings {
             Err(failure) => Err(failure),
         }
     }
+
+    /// What can be read of each row.
+    fn read_all<T>(
+        &mut self,
+        rows: &Rows,
+        read: impl Fn(&[u8], &[u8]) -> Result<T, StorageFailure>,
+    ) -> Result<Vec<T>, StorageFailure> {
+        let mut all = Vec::with_capacity(rows.len());
+        for (key, value) in rows {
+            all.extend(self.readable(read(key, value))?);
+        }
+        Ok(all)
+    }
+}
+
+/// Says of what cannot be read what it belongs to.
+fn within<T>(owner: &str, read: Result<T, StorageFailure>) -> Result<T, StorageFailure> {
+    read.map_err(|failure| match failure {
+        StorageFailure::Corrupt(detail) => StorageFailure::Corrupt(format!("{owner}: {detail}")),
+        other => other,
+    })
 }
 
 /// Checks every event, index entry and row.

@@ -1,6 +1,6 @@
 //! Redriving and discarding dead letters.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use domain::{
     DeadLetter, DeadLetterState, StorageFailure,
@@ -10,24 +10,19 @@ use domain::{
         engine::{Guard, SpaceKind, Transaction},
     },
 };
-use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
 
-use super::rows::{PAGE, Stored, put_letter};
+use super::rows::{PAGE, put_letter};
 use crate::{
     Store,
+    divided::Divided,
     groups::{
-        lane::push,
+        enqueue::LaneEnd,
         record::{Group, LaneRow},
     },
-    partition::Partition,
-    retry::OptimisticRetry,
+    partition::{Decision, Partition},
     rows::{named, redrives},
-    store::Divided,
 };
-
-/// The last place of a lane, and the value that says so.
-type LaneEnd = (u64, Option<Vec<u8>>);
 
 /// What is to become of open letters.
 #[derive(Debug, Clone, Copy)]
@@ -72,8 +67,7 @@ impl Store {
             let holders: Vec<u16> = match self.is_single() {
                 true => vec![0; ids.len()],
                 false => {
-                    let parts = self.partitions().map(|partition| partition.letter_rows(ids));
-                    let parts = try_join_all(parts).await?;
+                    let parts = self.in_all(|partition| partition.letter_rows(ids)).await?;
                     let has = |at: usize| {
                         let holder = parts.iter().position(|part| matches!(part.get(at), Some(Some(_))));
                         // Where none has it, the first says so.
@@ -83,21 +77,13 @@ impl Store {
                 }
             };
             let divided = Divided::new(self, holders.into_iter().zip(ids.iter().map(String::as_str)));
-            let parts: Vec<_> = divided.parts().collect();
-            let asked = parts.iter().map(|(number, ids)| {
-                self.partition(*number).change_some(ids, request, self.partition_count())
+            let asked = divided.ask(DeadLetterChange::Unknown, |(partition, ids)| {
+                partition.change_some(ids, request, self.partition_count())
             });
-            let answers = join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-            changes.extend(divided.gather(DeadLetterChange::Unknown, answers));
+            changes.extend(asked.await?);
         }
         Ok(changes)
     }
-}
-
-/// What one attempt decided of a letter: what became of it, or that a transaction changes it.
-enum Decided {
-    Settled(DeadLetterChange),
-    Changed,
 }
 
 impl Partition<'_> {
@@ -108,40 +94,16 @@ impl Partition<'_> {
         request: Request<'_>,
         partitions: u16,
     ) -> Result<Vec<DeadLetterChange>, StorageFailure> {
-        let mut changes: Vec<Option<DeadLetterChange>> = vec![None; ids.len()];
-        let mut retry = OptimisticRetry::new();
-        loop {
-            let open: Vec<usize> = (0..ids.len()).filter(|at| changes.get(*at) == Some(&None)).collect();
-            let asked: Vec<String> =
-                open.iter().filter_map(|at| ids.get(*at)).map(|id| (*id).to_owned()).collect();
-            let (decided, transactions) = self.decide_letters(&asked, request, partitions).await?;
-            let mut answers = self.commit(&transactions).await?.into_iter();
-            for (at, decided) in open.iter().zip(decided) {
-                let change = match decided {
-                    Decided::Settled(change) => Some(change),
-                    Decided::Changed => {
-                        let is_done = answers.next().is_some_and(|outcome| outcome.is_done());
-                        is_done.then_some(DeadLetterChange::Done)
-                    }
-                };
-                if let Some(own) = changes.get_mut(*at) {
-                    *own = change;
-                }
-            }
-            if changes.iter().all(Option::is_some) {
-                return Ok(changes.into_iter().flatten().collect());
-            }
-            retry.again().await?;
-        }
+        self.decide_each(ids, |ids| self.decide_letters(ids, request, partitions)).await
     }
 
     async fn decide_letters(
         self,
-        ids: &[String],
+        ids: Vec<&str>,
         request: Request<'_>,
         partitions: u16,
-    ) -> Result<(Vec<Decided>, Vec<Transaction>), StorageFailure> {
-        let letters = self.letters(ids).await?;
+    ) -> Result<Vec<Decision<DeadLetterChange>>, StorageFailure> {
+        let letters = self.letters(&ids).await?;
         let mut groups: HashMap<String, Option<Group>> = HashMap::new();
         for stored in letters.iter().flatten() {
             let name = &stored.letter.group;
@@ -158,30 +120,29 @@ impl Partition<'_> {
         let lanes: Vec<(String, u16)> =
             letters.iter().flatten().filter_map(|stored| lane_of(&stored.letter)).collect();
         let known = self.lane_ends(&lanes).await?;
-        let mut ends: BTreeMap<(String, u16), LaneEnd> = lanes.into_iter().zip(known).collect();
-        let now = self.get(&[]).await?.now;
+        let mut ends: HashMap<(String, u16), LaneEnd> = lanes.into_iter().zip(known).collect();
+        let now = self.now().await?;
         let mut changed: HashMap<String, DeadLetterState> = HashMap::new();
-        let (mut decided, mut transactions) = (Vec::with_capacity(ids.len()), Vec::new());
+        let mut decisions = Vec::with_capacity(ids.len());
         for stored in letters {
-            let Some(Stored { letter, .. }) = &stored else {
-                decided.push(Decided::Settled(DeadLetterChange::Unknown));
+            let Some(stored) = stored else {
+                decisions.push(Decision::Settled(DeadLetterChange::Unknown));
                 continue;
             };
+            let letter = &stored.letter;
             let state = changed.get(&letter.id).copied().unwrap_or(letter.state);
             if state != DeadLetterState::Open {
-                decided.push(Decided::Settled(DeadLetterChange::Unchanged(state)));
+                decisions.push(Decision::Settled(DeadLetterChange::Unchanged(state)));
                 continue;
             }
             let group = groups.get(&letter.group).and_then(Option::as_ref);
             if matches!(request, Request::Redrive) && group.is_none() {
-                decided.push(Decided::Settled(DeadLetterChange::NoGroup));
+                decisions.push(Decision::Settled(DeadLetterChange::NoGroup));
                 continue;
             }
             let after = request.applied(letter, now);
             let mut transaction = Transaction::durable();
-            if let Some(stored) = &stored {
-                put_letter(&mut transaction, stored, &after)?;
-            }
+            put_letter(&mut transaction, &stored, &after)?;
             if matches!(request, Request::Redrive) || letter.parked {
                 match (group, lane_of(letter)) {
                     (Some(group), Some(lane)) => {
@@ -190,23 +151,18 @@ impl Partition<'_> {
                             incarnation: group.row.incarnation.clone(),
                             positions: vec![letter.position.sequence],
                         };
-                        let end = ends.entry(lane.clone()).or_default();
-                        push(&mut transaction, (&lane.0, lane.1), (end.0, end.1.as_deref()), &row)?;
-                        end.0 += 1;
-                        end.1 = Some(end.0.to_string().into_bytes());
+                        let place = (lane.0.as_str(), lane.1);
+                        ends.entry(lane.clone()).or_default().push(&mut transaction, place, &row)?;
                         // Whoever deletes the group must open this letter again first.
                         transaction.add(redrives(&letter.group), 1);
                     }
                     // Where the group is gone so is the key that waited; it may be made again meanwhile.
-                    _ => {
-                        transaction.guard(Guard::Absent(named(SpaceKind::Group, &letter.group)));
-                    }
+                    _ => drop(transaction.guard(Guard::Absent(named(SpaceKind::Group, &letter.group)))),
                 }
             }
-            changed.insert(after.id.clone(), after.state);
-            decided.push(Decided::Changed);
-            transactions.push(transaction);
+            changed.insert(after.id, after.state);
+            decisions.push(Decision::Change(DeadLetterChange::Done, transaction));
         }
-        Ok((decided, transactions))
+        Ok(decisions)
     }
 }

@@ -12,9 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     partition::Partition,
-    rows::{
-        by_time, event, event_bytes, from_json, letter_at, letters_in, named, time_and_id, time_key, to_json,
-    },
+    rows::{by_time, event, event_bytes, from_json, ids_in, letter_at, letters_in, named, time_key, to_json},
 };
 
 /// Letters that are read, or changed, at once.
@@ -70,7 +68,7 @@ impl LetterRow {
     }
 
     pub(crate) fn read(id: &str, value: &[u8]) -> Result<Self, StorageFailure> {
-        from_json(value, || format!("the dead letter {id}"))
+        from_json(value, format_args!("the dead letter {id}"))
     }
 
     /// The sequence of its event.
@@ -160,20 +158,24 @@ pub(crate) fn remove_letter(transaction: &mut Transaction, before: &Stored) {
 
 impl Partition<'_> {
     /// The letters of these ids, in their order; none where there is no such letter here.
-    pub(crate) async fn letters(self, ids: &[String]) -> Result<Vec<Option<Stored>>, StorageFailure> {
+    pub(crate) async fn letters(
+        self,
+        ids: &[impl AsRef<str>],
+    ) -> Result<Vec<Option<Stored>>, StorageFailure> {
         let mut letters = Vec::with_capacity(ids.len());
         for some in ids.chunks(PAGE) {
-            let both = |id: &String| [Read::Row(letter_row(id)), Read::Row(event_row(id))];
-            let mut found = self.get(&some.iter().flat_map(both).collect::<Vec<_>>()).await?;
-            for id in some {
+            let ids = some.iter().map(AsRef::as_ref);
+            let both = |id| [Read::Row(letter_row(id)), Read::Row(event_row(id))];
+            let mut found = self.get(&ids.clone().flat_map(both).collect::<Vec<_>>()).await?;
+            for id in ids {
                 let (value, bytes) = (found.row(), found.row());
                 // Removed between the two reads.
                 let (Some(value), Some(bytes)) = (value, bytes) else {
                     letters.push(None);
                     continue;
                 };
-                let event = event(&bytes, || format!("the event of the dead letter {id}"))?;
-                let letter = LetterRow::read(id, &value)?.letter(id.clone(), event);
+                let event = event(&bytes, format_args!("the event of the dead letter {id}"))?;
+                let letter = LetterRow::read(id, &value)?.letter(id.to_owned(), event);
                 letters.push(Some(Stored { letter, value }));
             }
         }
@@ -190,6 +192,6 @@ impl Partition<'_> {
     /// The first ids of an index.
     pub(crate) async fn letter_ids(self, index: &Space) -> Result<Vec<String>, StorageFailure> {
         let rows = self.get(&[Read::first(index.clone(), PAGE)]).await?.range();
-        rows.iter().map(|(key, _)| Ok(time_and_id(key)?.1)).collect()
+        ids_in(rows.iter().map(|(key, _)| key))
     }
 }

@@ -6,23 +6,16 @@
 
 use domain::{
     Event, StorageFailure,
-    batch::{Resolution, known_outcome, refuses},
+    batch::{Resolution, refuses},
     event::Limits,
     ports::{
         AppendOutcome, Atomicity, EventStoreError,
-        engine::{Appended, IdState, Transaction},
+        engine::{Appended, Transaction},
     },
 };
-use futures_util::future::join_all;
 
-use crate::{Store, partition::Partition, reached::partly};
-
-/// The part of a batch that falls to one partition: its events, and where they stand in the batch.
-struct Part<'s> {
-    partition: Partition<'s>,
-    events: Vec<Event>,
-    places: Vec<usize>,
-}
+use super::lookup::known;
+use crate::{Store, divided::Divided, partition::Partition, reached::partly};
 
 impl Store {
     pub(super) async fn append_batch(
@@ -37,23 +30,27 @@ impl Store {
         if self.is_single() {
             return Ok(append(self.first(), batch, atomicity).await?);
         }
-        let parts = self.parts_of(batch);
-        if atomicity == Atomicity::AllOrNothing && parts.len() > 1 {
-            let checks = join_all(parts.iter().map(|part| check(part.partition, &part.events))).await;
-            let checks: Vec<AppendOutcome> =
-                each_of(batch.len(), &parts, &checks).into_iter().collect::<Result<_, StorageFailure>>()?;
+        let divided = Divided::new(self, batch.iter().map(|event| (self.partition_of(event), event.clone())));
+        if atomicity == Atomicity::AllOrNothing && divided.parts().len() > 1 {
+            let checks =
+                divided.ask(AppendOutcome::NotStored, |(partition, batch)| check(partition, batch)).await?;
             if checks.iter().any(refuses) {
                 return Ok(checks);
             }
         }
-        let answers =
-            join_all(parts.iter().map(|part| append(part.partition, &part.events, atomicity))).await;
+        let answers = divided.each(|(partition, batch)| append(partition, batch, atomicity)).await;
         if atomicity == Atomicity::AllOrNothing
-            && let Some(failure) = failed(&parts, &answers)
+            && let Some(failure) = failed(&divided, &answers)
         {
             return Err(failure.into());
         }
-        let outcomes = each_of(batch.len(), &parts, &answers);
+        let each_of =
+            |((_, part), answer): ((_, &[Event]), Result<Vec<AppendOutcome>, StorageFailure>)| match answer {
+                Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+                Err(failure) => vec![Err(failure); part.len()],
+            };
+        let outcomes =
+            divided.gather(Ok(AppendOutcome::NotStored), divided.parts().zip(answers).map(each_of));
         // Also where all of it failed: other partitions were not asked, and need not wait for this one.
         if outcomes.iter().any(Result::is_err) {
             return Err(EventStoreError::InPart(outcomes));
@@ -74,19 +71,6 @@ impl Store {
         }
         Ok(())
     }
-
-    fn parts_of(&self, batch: &[Event]) -> Vec<Part<'_>> {
-        let empty = |partition| Part { partition, events: Vec::new(), places: Vec::new() };
-        let mut parts: Vec<Part<'_>> = self.partitions().map(empty).collect();
-        for (place, event) in batch.iter().enumerate() {
-            if let Some(part) = parts.get_mut(usize::from(self.partition_of(event))) {
-                part.events.push(event.clone());
-                part.places.push(place);
-            }
-        }
-        parts.retain(|part| !part.events.is_empty());
-        parts
-    }
 }
 
 async fn append(
@@ -106,26 +90,8 @@ async fn append(
 async fn check(partition: Partition<'_>, batch: &[Event]) -> Result<Vec<AppendOutcome>, StorageFailure> {
     let mut resolution = Resolution::new(batch, Atomicity::AllOrNothing);
     let ids: Vec<&str> = batch.iter().map(Event::id).collect();
-    let states = partition.locate(&ids).await?;
-    let sequence = |state: &Option<IdState>| match state {
-        Some(IdState::Stored(sequence)) => Some(*sequence),
-        _ => None,
-    };
-    let sequences: Vec<u64> = states.iter().filter_map(sequence).collect();
-    let mut stored = partition.at(&sequences).await?.into_iter();
-    for (index, (event, state)) in batch.iter().zip(states).enumerate() {
-        let Some(state) = state else { continue };
-        let entry = match state {
-            IdState::Stored(_) => stored.next().flatten(),
-            IdState::Erased => None,
-        };
-        let json = match &entry {
-            Some(Ok(stored)) => Some(stored.event.json()),
-            // What is damaged equals nothing.
-            Some(Err(_)) => Some(""),
-            None => None,
-        };
-        if let Some(outcome) = known_outcome(event, state, partition.number, json) {
+    for (index, (event, (state, entry))) in batch.iter().zip(partition.entries_of(&ids).await?).enumerate() {
+        if let Some(outcome) = known(event, partition.number, state, entry.as_ref()) {
             resolution.settle(index, outcome);
         }
     }
@@ -134,7 +100,7 @@ async fn check(partition: Partition<'_>, batch: &[Event]) -> Result<Vec<AppendOu
 
 /// The failure of a batch that stands or falls as a whole, which says no more of it than is known.
 fn failed(
-    parts: &[Part<'_>],
+    divided: &Divided<'_, Event>,
     answers: &[Result<Vec<AppendOutcome>, StorageFailure>],
 ) -> Option<StorageFailure> {
     let is_new = |outcome: &AppendOutcome| matches!(outcome, AppendOutcome::Stored(_));
@@ -143,10 +109,10 @@ fn failed(
     let some_stored =
         answers.iter().flatten().flatten().any(is_new) || answers.iter().any(is_copied_too_little);
     let mut first: Option<StorageFailure> = None;
-    for (part, answer) in parts.iter().zip(answers) {
+    for ((partition, _), answer) in divided.parts().zip(answers) {
         let Err(failure) = answer else { continue };
         let failure = match some_stored {
-            true => partly(failure.clone(), part.partition.number),
+            true => partly(failure.clone(), partition.number),
             false => failure.clone(),
         };
         // Whatever else failed, where one is unknown the whole is.
@@ -155,25 +121,4 @@ fn failed(
         }
     }
     first
-}
-
-/// What became of each event, in the order of the batch.
-fn each_of(
-    length: usize,
-    parts: &[Part<'_>],
-    answers: &[Result<Vec<AppendOutcome>, StorageFailure>],
-) -> Vec<Result<AppendOutcome, StorageFailure>> {
-    let mut all = vec![Ok(AppendOutcome::NotStored); length];
-    for (part, answer) in parts.iter().zip(answers) {
-        for (index, place) in part.places.iter().enumerate() {
-            let own = match answer {
-                Ok(outcomes) => Ok(outcomes.get(index).copied().unwrap_or(AppendOutcome::NotStored)),
-                Err(failure) => Err(failure.clone()),
-            };
-            if let Some(place) = all.get_mut(*place) {
-                *place = own;
-            }
-        }
-    }
-    all
 }

@@ -7,13 +7,14 @@ use domain::{
     Entity, Filter, OrderingKey, StorageFailure,
     group::{Key, segment_of},
     ports::{
-        Erased, EventStoreError, Order,
-        engine::{Entry, Guard, Read, Removal, RemovalKind, Removed, Scan, Transaction, log::sequence_of},
+        Erased, EventStoreError,
+        engine::{Entry, Guard, Removal, RemovalKind, Removed, Transaction, log::sequence_of},
     },
 };
 
 use crate::{
     Store,
+    pages::LogPages,
     partition::Partition,
     retry::OptimisticRetry,
     rows::{REMOVALS, blocked, counter},
@@ -21,8 +22,6 @@ use crate::{
 
 /// Entries that one look brings.
 const READ_AT_ONCE: usize = 200;
-/// Bytes of events that one look brings.
-const BYTES_AT_ONCE: u64 = 4 * 1024 * 1024;
 
 impl Store {
     /// Removes copies of events whose ids are refused already, from the schedule and the dead letters: for a store that was
@@ -72,29 +71,18 @@ impl Store {
         erased: &mut Erased,
     ) -> Result<u64, StorageFailure> {
         let filter = Arc::new(Filter::entity(entity.clone()));
-        let (mut after, mut unreadable) = (None, 0);
         let until = partition.state().await?.head;
-        loop {
-            let request = Scan {
-                filter: &filter,
-                order: Order::OldestFirst,
-                after,
-                until: Some(until),
-                limit: READ_AT_ONCE,
-                max_bytes: BYTES_AT_ONCE,
-            };
-            let page = partition.engine.scan(partition.number, &request).await?;
+        let mut pages = LogPages::new(partition, filter, Some(until), READ_AT_ONCE);
+        let mut unreadable = 0;
+        while let Some(page) = pages.next().await? {
             let is_unknown = |entry: &Entry| entry.as_ref().err().is_some_and(|damaged| !damaged.indexed);
-            unreadable += page.entries.iter().filter(|entry| is_unknown(entry)).count() as u64;
-            let going: Vec<Entry> = page.entries.into_iter().filter(|entry| !is_unknown(entry)).collect();
+            let (unknown, going): (Vec<Entry>, Vec<Entry>) = page.into_iter().partition(is_unknown);
+            unreadable += unknown.len() as u64;
             for part in self.removal_parts(&going) {
                 erase_part(partition, part, erased).await?;
             }
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(unreadable),
-            }
         }
+        Ok(unreadable)
     }
 
     /// Entries, which rise, as one removal takes them.
@@ -116,7 +104,7 @@ impl Store {
             let segments = group.row.spec.segments;
             let segment = segment_of(&key, partition.number, self.partition_count(), segments);
             let row = blocked(group.name(), segment, &own);
-            if partition.get(&[Read::Row(row.clone())]).await?.row().is_some() {
+            if partition.row(row.clone()).await?.is_some() {
                 let mut transaction = Transaction::durable();
                 transaction.erases = true;
                 transaction.delete(row);
@@ -135,7 +123,7 @@ async fn erase_part(
     let mut retry = OptimisticRetry::new();
     loop {
         // A trim that decided on what is there must notice.
-        let removals = partition.get(&[Read::Row(counter(REMOVALS))]).await?.row();
+        let removals = partition.row(counter(REMOVALS)).await?;
         let mut with = Transaction::durable();
         with.guard(Guard::still(counter(REMOVALS), removals.as_deref())).add(counter(REMOVALS), 1);
         let removal = Removal { entries, kind: RemovalKind::Erase, with: &with };

@@ -1,26 +1,27 @@
 //! Events by their ids and by their positions.
 
 use domain::{
-    Position, StorageFailure, StoredEvent,
+    Event, Position, StorageFailure, StoredEvent,
+    batch::known_outcome,
     ports::{
-        EventStoreError, Page,
+        AppendOutcome, EventStoreError, Page,
         engine::{DamagedEvent, Entry, IdState},
     },
 };
-use futures_util::future::try_join_all;
 
 use super::read::add;
-use crate::{Store, partition::Partition};
+use crate::{Store, divided::Divided};
 
 impl Store {
     /// The events of these ids, in the order of the ids; of an id that several partitions have, each of them.
     pub(super) async fn events_of(&self, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError> {
-        let parts = try_join_all(self.partitions().map(|partition| partition.entries_of(ids))).await?;
+        let names: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let parts = self.in_all(|partition| partition.entries_of(&names)).await?;
         let mut parts: Vec<_> = parts.into_iter().map(Vec::into_iter).collect();
         let mut found = Vec::new();
         for id in ids {
             for (number, part) in (0u16..).zip(&mut parts) {
-                let Some(entry) = part.next().flatten() else { continue };
+                let Some((_, Some(entry))) = part.next() else { continue };
                 found.push(entry.map_err(|damaged| {
                     let DamagedEvent { sequence, detail, .. } = damaged;
                     StorageFailure::Corrupt(format!(
@@ -33,18 +34,11 @@ impl Store {
     }
 
     pub(super) async fn events_at(&self, positions: &[Position]) -> Result<Page, EventStoreError> {
-        let mut parts: Vec<Vec<u64>> = vec![Vec::new(); usize::from(self.partition_count())];
-        for position in positions {
-            if let Some(part) = parts.get_mut(usize::from(position.partition)) {
-                part.push(position.sequence);
-            }
-        }
-        let asked = self.partitions().zip(&parts).map(|(partition, sequences)| partition.at(sequences));
-        let mut answers: Vec<_> = try_join_all(asked).await?.into_iter().map(Vec::into_iter).collect();
+        let divided = Divided::new(self, positions.iter().map(|at| (at.partition, at.sequence)));
+        let entries = divided.ask(None, |(partition, sequences)| partition.at(sequences)).await?;
         let mut page = Page::default();
-        for position in positions {
-            let answer = answers.get_mut(usize::from(position.partition)).and_then(Iterator::next);
-            if let Some(entry) = answer.flatten() {
+        for (position, entry) in positions.iter().zip(entries) {
+            if let Some(entry) = entry {
                 add(&mut page, position.partition, entry);
             }
         }
@@ -52,17 +46,18 @@ impl Store {
     }
 }
 
-impl Partition<'_> {
-    /// The events of these ids here; one answer for each.
-    async fn entries_of(self, ids: &[String]) -> Result<Vec<Option<Entry>>, StorageFailure> {
-        let names: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let states = self.locate(&names).await?;
-        let sequence = |state: &Option<IdState>| match state {
-            Some(IdState::Stored(sequence)) => Some(*sequence),
-            _ => None,
-        };
-        let sequences: Vec<u64> = states.iter().filter_map(sequence).collect();
-        let mut entries = self.at(&sequences).await?.into_iter();
-        Ok(states.iter().map(|state| sequence(state).and_then(|_| entries.next().flatten())).collect())
-    }
+/// What would become of an event that is appended to a partition, where the log knows its id; none where it does not, or the
+/// stored one went meanwhile.
+pub(crate) fn known(
+    event: &Event,
+    partition: u16,
+    state: Option<IdState>,
+    entry: Option<&Entry>,
+) -> Option<AppendOutcome> {
+    let json = entry.map(|entry| match entry {
+        Ok(stored) => stored.event.json(),
+        // What is damaged equals nothing.
+        Err(_) => "",
+    });
+    known_outcome(event, state?, partition, json)
 }

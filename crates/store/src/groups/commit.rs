@@ -10,10 +10,9 @@ use domain::{
     group::{LaneBatch, LaneOrigin, LaneProgress, Lease},
     ports::{
         CommitOutcome, SegmentCommit,
-        engine::{Guard, Outcome, Read, SpaceKind, Transaction},
+        engine::{Guard, Outcome, SpaceKind, Transaction},
     },
 };
-use futures_util::future::join_all;
 
 use super::record::{Fence, LaneRow, segment_value};
 use crate::{
@@ -21,32 +20,16 @@ use crate::{
     partition::Partition,
     retry::OptimisticRetry,
     rows::{HOLDS, blocked, by_segment, counter, lane, replay_batch, replay_result, to_json},
-    store::Divided,
 };
 
 /// The guards that a commit's first step begins with: the generation and the fence.
 const OF_LEASE: usize = 2;
 
-/// A commit as a transaction, and its steps that note the progress of a lane batch, by the batch's place.
-struct Prepared {
-    transaction: Transaction,
-    progress: Vec<(usize, u64)>,
-}
+/// The steps of a commit's transaction that note the progress of a lane batch, each with the batch's place.
+type ProgressSteps = Vec<(usize, u64)>;
 
 impl Store {
-    pub(super) async fn commit_segments(
-        &self,
-        commits: &[SegmentCommit],
-    ) -> Result<Vec<CommitOutcome>, StorageFailure> {
-        let of = |commit: &SegmentCommit| self.partition_of_segment(commit.lease.segment);
-        let divided = Divided::new(self, commits.iter().map(|commit| (of(commit), commit)));
-        let asked = divided.parts().map(|(number, commits)| self.commit_in(self.partition(number), commits));
-        // All are let through, whatever becomes of one: committing the same again settles it.
-        let answers = join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok(divided.gather(CommitOutcome::Fenced, answers))
-    }
-
-    async fn commit_in(
+    pub(super) async fn commit_in(
         &self,
         partition: Partition<'_>,
         commits: &[&SegmentCommit],
@@ -61,15 +44,15 @@ impl Store {
             }
             let plain = rest.iter().take_while(|commit| !touches_letters(commit)).count();
             let (some, later) = rest.split_at(plain);
-            let mut prepared = Vec::with_capacity(some.len());
+            let (mut transactions, mut steps) = (Vec::with_capacity(plain), Vec::with_capacity(plain));
             for commit in some {
-                prepared.push(self.prepare(partition, commit).await?);
+                let (transaction, progress) = self.prepare(partition, commit).await?;
+                transactions.push(transaction);
+                steps.push(progress);
             }
-            let transactions: Vec<Transaction> =
-                prepared.iter_mut().map(|one| std::mem::take(&mut one.transaction)).collect();
             let answers = partition.commit(&transactions).await?;
-            for ((commit, one), answer) in some.iter().zip(&prepared).zip(answers) {
-                outcomes.push(self.outcome(commit, one, &answer));
+            for ((commit, progress), answer) in some.iter().zip(&steps).zip(answers) {
+                outcomes.push(self.outcome(commit, progress, &answer));
             }
             rest = later;
         }
@@ -83,18 +66,18 @@ impl Store {
     ) -> Result<CommitOutcome, StorageFailure> {
         let mut retry = OptimisticRetry::new();
         loop {
-            let mut prepared = self.prepare(partition, commit).await?;
-            partition.change_letters_of(commit, &mut prepared.transaction).await?;
+            let (mut transaction, progress) = self.prepare(partition, commit).await?;
+            partition.change_letters_of(commit, &mut transaction).await?;
             // Dead letters are not bounded, so a full store refuses them.
-            prepared.transaction.even_when_full = commit.dead_letters.is_empty();
-            match partition.commit_one(&prepared.transaction).await? {
+            transaction.even_when_full = commit.dead_letters.is_empty();
+            match partition.commit_one(&transaction).await? {
                 Outcome::Refused { guard } if guard >= OF_LEASE => retry.again().await?,
-                outcome => return Ok(self.outcome(commit, &prepared, &outcome)),
+                outcome => return Ok(self.outcome(commit, &progress, &outcome)),
             }
         }
     }
 
-    fn outcome(&self, commit: &SegmentCommit, prepared: &Prepared, outcome: &Outcome) -> CommitOutcome {
+    fn outcome(&self, commit: &SegmentCommit, progress: &ProgressSteps, outcome: &Outcome) -> CommitOutcome {
         let Outcome::Done { left_out } = outcome else {
             self.remembered().forget_lease(&commit.lease);
             return CommitOutcome::Fenced;
@@ -104,7 +87,7 @@ impl Store {
             false => self.remembered().note_cursor(&commit.lease, commit.cursor),
         }
         let is_out = |(step, _): &&(usize, u64)| left_out.contains(step);
-        let withdrawn: Vec<u64> = prepared.progress.iter().filter(is_out).map(|(_, seq)| *seq).collect();
+        let withdrawn: Vec<u64> = progress.iter().filter(is_out).map(|(_, seq)| *seq).collect();
         match withdrawn.is_empty() {
             true => CommitOutcome::Committed,
             false => CommitOutcome::CommittedWithout(withdrawn),
@@ -117,7 +100,7 @@ impl Store {
         &self,
         partition: Partition<'_>,
         commit: &SegmentCommit,
-    ) -> Result<Prepared, StorageFailure> {
+    ) -> Result<(Transaction, ProgressSteps), StorageFailure> {
         let (group, segment) = (commit.lease.group.as_str(), commit.lease.segment);
         let fence = Fence { epoch: commit.lease.epoch, token: commit.lease.token };
         let row = |kind| by_segment(kind, group, segment);
@@ -149,7 +132,7 @@ impl Store {
                 finish(&mut transaction, group, segment, (*seq, &batch, of_batch))?;
             }
         }
-        Ok(Prepared { transaction, progress })
+        Ok((transaction, progress))
     }
 
     /// Whether something is held after a commit that was not before. Where it is not known where the segment was, yes.
@@ -173,7 +156,7 @@ impl Store {
             return Ok(Some(known));
         }
         let row = lane(SpaceKind::Lane, &lease.group, lease.segment, seq);
-        let value = partition.get(&[Read::Row(row)]).await?.row();
+        let value = partition.row(row).await?;
         value.map(|value| Ok(Arc::new(LaneRow::read(seq, &value)?))).transpose()
     }
 }
@@ -199,8 +182,7 @@ fn finish(
     transaction.step();
     transaction.guard(Guard::Present(row(SpaceKind::Lane)));
     transaction.delete(row(SpaceKind::Lane)).delete(row(SpaceKind::LaneProgress));
-    let references = i64::try_from(batch.positions.len()).unwrap_or(i64::MAX);
-    transaction.add(by_segment(SpaceKind::LaneSize, group, segment), -references);
+    transaction.add(by_segment(SpaceKind::LaneSize, group, segment), -batch.references());
     Ok(())
 }
 

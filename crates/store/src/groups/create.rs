@@ -10,11 +10,11 @@ use domain::{
     group::{GroupKey, GroupRecord, GroupSpec},
     ports::{
         GroupStoreError,
-        engine::{Guard, Read, SpaceKind, Transaction},
+        engine::{Guard, RowId, SpaceKind, Transaction},
     },
 };
 
-use super::record::{Group, GroupRow, instant_value, segment_value};
+use super::record::{Group, GroupRow, OF_GROUP, instant_value, segment_value};
 use crate::{
     Store,
     partition::Partition,
@@ -41,7 +41,7 @@ impl Known {
     }
 }
 
-fn draft_row(name: &str) -> domain::ports::engine::RowId {
+fn draft_row(name: &str) -> RowId {
     named(SpaceKind::GroupDraft, name)
 }
 
@@ -66,17 +66,13 @@ impl Store {
         // The draft is read first: it goes when the group is made.
         let draft = match self.is_single() {
             true => None,
-            false => self.first().get(&[Read::Row(draft_row(name))]).await?.row(),
+            false => self.first().row(draft_row(name)).await?,
         };
         if let Some(group) = self.first().group(name).await? {
             return Ok(Known::Made(group));
         }
-        match draft {
-            Some(value) => {
-                Ok(Known::Draft(from_json(&value, || format!("the draft of the group {name:?}"))?, value))
-            }
-            None => Ok(Known::Nothing),
-        }
+        let Some(draft) = draft else { return Ok(Known::Nothing) };
+        Ok(Known::Draft(from_json(&draft, format_args!("the draft of the group {name:?}"))?, draft))
     }
 
     pub(super) async fn make_group(
@@ -96,7 +92,7 @@ impl Store {
                 Known::Draft(row, draft) => self.make_drafted(row, &draft).await?,
                 Known::Nothing => {
                     let marks = self.marks(at).await?;
-                    let now = self.first().get(&[]).await?.now;
+                    let now = self.first().now().await?;
                     if self.is_single() {
                         let row = GroupRow::new(&spec, now, Vec::new());
                         let mark = marks.first().copied().unwrap_or(0);
@@ -126,18 +122,17 @@ impl Store {
         for partition in self.others().rev() {
             self.make_part(partition, &row).await?;
         }
-        let name = row.spec.name.clone();
+        let name = &row.spec.name;
+        let mut transaction = self.making(self.first(), &row, mark_in(&row, 0))?;
+        transaction.guard(Guard::Is(draft_row(name), draft.to_vec())).delete(draft_row(name));
         let mut retry = OptimisticRetry::new();
-        loop {
-            let mut transaction = self.making(self.first(), &row, mark_in(&row, 0))?;
-            transaction.guard(Guard::Is(draft_row(&name), draft.to_vec())).delete(draft_row(&name));
-            if self.first().is_committed(&transaction).await?
-                || !matches!(self.known_group(&name).await?, Known::Draft(now, _) if now.incarnation == row.incarnation)
-            {
-                return Ok(());
+        while !self.first().is_committed(&transaction).await? {
+            match self.known_group(name).await? {
+                Known::Draft(now, _) if now.incarnation == row.incarnation => retry.again().await?,
+                _ => break,
             }
-            retry.again().await?;
         }
+        Ok(())
     }
 
     /// Makes a group's part in a partition, unless it is there.
@@ -145,7 +140,7 @@ impl Store {
         let mut retry = OptimisticRetry::new();
         loop {
             match partition.group(&row.spec.name).await? {
-                Some(there) if there.row.incarnation == row.incarnation => return Ok(()),
+                Some(there) if there.is_of(row) => return Ok(()),
                 Some(other) => {
                     // Read before it is asked what is to be there: so it is older.
                     if self.known_group(&row.spec.name).await?.incarnation() != Some(&row.incarnation) {
@@ -219,26 +214,22 @@ impl Store {
         for partition in self.others().rev() {
             self.make_part(partition, &group.row).await?;
         }
-        let mut retry = OptimisticRetry::new();
+        let name = &spec.name;
         for partition in self.partitions().rev() {
-            loop {
-                let part = partition.group(&spec.name).await?;
-                let is_it = |part: &Group| part.row.incarnation == group.row.incarnation;
-                let Some(mut part) = part.filter(is_it) else { return Ok(None) };
-                if part.row.spec.types != spec.types {
-                    part.row.spec.types.clone_from(&spec.types);
-                    let mut transaction = Transaction::durable();
-                    transaction.guard(Guard::Is(part.id(), part.value.clone()));
-                    transaction.put(part.id(), part.row.to_value()?);
-                    if !partition.is_committed(&transaction).await? {
-                        retry.again().await?;
-                        continue;
-                    }
+            let decision = |mut found| {
+                let part = Group::of(name, &mut found)?.filter(|part| part.is_of(&group.row));
+                let Some(mut part) = part else { return Ok((None, None)) };
+                if part.row.spec.types == spec.types {
+                    return Ok((Some(part.record()), None));
                 }
-                if partition.number == 0 {
-                    return Ok(Some(part.record()));
-                }
-                break;
+                let mut transaction = Transaction::durable();
+                part.row.spec.types.clone_from(&spec.types);
+                part.replace(&mut transaction, &part.row)?;
+                Ok::<_, StorageFailure>((Some(part.record()), Some(transaction)))
+            };
+            let record = partition.decide(&Group::reads(name), decision).await?;
+            if record.is_none() || partition.number == 0 {
+                return Ok(record);
             }
         }
         Ok(None)
@@ -266,11 +257,9 @@ impl Store {
         let name = group.name();
         let mut retry = OptimisticRetry::new();
         loop {
-            let now = match partition.group(name).await? {
-                Some(now) if now.row.incarnation == group.row.incarnation => now,
-                _ => return Ok(false),
-            };
-            let redriven = partition.get(&[Read::Row(redrives(name))]).await?.row();
+            let now = partition.group(name).await?.filter(|now| now.is_of(&group.row));
+            let Some(now) = now else { return Ok(false) };
+            let redriven = partition.row(redrives(name)).await?;
             partition.reopen_redriving(name).await?;
             let mut transaction = Transaction::durable();
             transaction.guard(Guard::Is(now.id(), now.value.clone()));
@@ -300,59 +289,46 @@ impl Store {
         if self.first().group(name).await?.is_none() {
             return Err(GroupStoreError::NoGroup(name.to_owned()));
         }
-        for (partition, mark) in self.partitions().zip(&marks).collect::<Vec<_>>().into_iter().rev() {
+        for partition in self.partitions().rev() {
             let mut retry = OptimisticRetry::new();
-            loop {
-                let Some(part) = partition.group(name).await? else {
-                    if partition.number == 0 {
-                        return Err(GroupStoreError::NoGroup(name.to_owned()));
-                    }
-                    self.mend_group(partition, name).await?;
-                    retry.again().await?;
-                    continue;
-                };
-                let kept =
-                    if partition.number == 0 && !self.is_single() { marks.clone() } else { Vec::new() };
-                if partition.is_committed(&self.resetting(partition, &part, *mark, kept)?).await? {
-                    break;
+            while !self.move_part(partition, name, &marks).await? {
+                if partition.number == 0 {
+                    return Err(GroupStoreError::NoGroup(name.to_owned()));
                 }
+                self.mend_group(partition, name).await?;
                 retry.again().await?;
             }
         }
         Ok(())
     }
 
-    /// The lanes stay, with their last places.
-    fn resetting(
+    /// Resets a group's part; whether it is there. The lanes stay, with their last places.
+    async fn move_part(
         &self,
         partition: Partition<'_>,
-        group: &Group,
-        mark: u64,
-        marks: Vec<u64>,
-    ) -> Result<Transaction, StorageFailure> {
-        let row = GroupRow { gaps: Vec::new(), marks, ..group.row.clone() };
-        let mut transaction = Transaction::durable();
-        transaction.guard(Guard::Is(group.id(), group.value.clone())).put(group.id(), row.to_value()?);
-        for kind in [SpaceKind::Fence, SpaceKind::Lease] {
-            transaction.clear(of(kind, group.name()));
-        }
-        for segment in row.segments(partition.number, self.partition_count()) {
-            transaction.clear(of_segment(SpaceKind::Blocked, group.name(), segment));
-        }
-        self.place_segments(&mut transaction, partition, &row, mark);
-        Ok(transaction)
+        name: &str,
+        marks: &[u64],
+    ) -> Result<bool, StorageFailure> {
+        let decision = |mut found| {
+            let Some(group) = Group::of(name, &mut found)? else { return Ok((false, None)) };
+            let keeps_marks = partition.number == 0 && !self.is_single();
+            let kept = if keeps_marks { marks.to_vec() } else { Vec::new() };
+            let row = GroupRow { gaps: Vec::new(), marks: kept, ..group.row.clone() };
+            let mut transaction = Transaction::durable();
+            group.replace(&mut transaction, &row)?;
+            for kind in [SpaceKind::Fence, SpaceKind::Lease] {
+                transaction.clear(of(kind, name));
+            }
+            for segment in row.segments(partition.number, self.partition_count()) {
+                transaction.clear(of_segment(SpaceKind::Blocked, name, segment));
+            }
+            let mark = marks.get(usize::from(partition.number)).copied().unwrap_or(0);
+            self.place_segments(&mut transaction, partition, &row, mark);
+            Ok::<_, StorageFailure>((true, Some(transaction)))
+        };
+        partition.decide(&Group::reads(name), decision).await
     }
 }
-
-/// What a group has, but for its rows by segment.
-const OF_GROUP: [SpaceKind; 6] = [
-    SpaceKind::Segment,
-    SpaceKind::Fence,
-    SpaceKind::Lease,
-    SpaceKind::Consumer,
-    SpaceKind::LaneEnd,
-    SpaceKind::LaneSize,
-];
 
 /// Where a group begins in a partition, as its row notes it.
 fn mark_in(row: &GroupRow, partition: u16) -> u64 {

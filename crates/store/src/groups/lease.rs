@@ -10,11 +10,11 @@ use domain::{
     group::{Lease, SegmentState, fair_share},
     ports::{
         GroupStoreError, LeaseRequest, Leases,
-        engine::{Guard, Read, SpaceKind, Transaction},
+        engine::{Guard, Read, Snapshot, SpaceKind, Transaction},
     },
     time::later,
 };
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use super::{
@@ -25,10 +25,9 @@ use crate::{
     Store,
     partition::Partition,
     reached::{Unreached, reached},
-    retry::OptimisticRetry,
     rows::{
-        LEASES, by_segment, consumer, counter, from_json, named, number, of, of_segment, segment_in, text_in,
-        to_json,
+        LEASES, by_segment, consumer, counter, from_json, named, number, of, of_segment, read_rows,
+        segment_in, text_in, to_json,
     },
 };
 
@@ -36,33 +35,34 @@ use crate::{
 struct Seen {
     segment: u16,
     place: Vec<u8>,
-    fence: Option<(Fence, Vec<u8>)>,
+    fence: Option<Fence>,
     lease: Option<(LeaseRow, Vec<u8>)>,
 }
 
 impl Seen {
-    /// Whether a consumer has it under its token: also where its time is over and nobody took it.
-    fn is_of(&self, request: &LeaseRequest, generation: u64) -> bool {
-        let fence = self
-            .fence
-            .as_ref()
-            .is_some_and(|(fence, _)| fence.token == request.token && fence.generation() == generation);
-        fence && self.lease.as_ref().is_some_and(|(lease, _)| lease.consumer == request.consumer)
+    /// The fence, where it is of this generation: a lease of another cannot commit any more, whoever has it.
+    fn fence_of(&self, generation: u64) -> Option<Fence> {
+        self.fence.filter(|fence| fence.generation() == generation)
+    }
+
+    /// The lease that a consumer has under its token: also where its time is over and nobody took it.
+    fn held_by(&self, name: &str, token: u64, generation: u64) -> Option<Fence> {
+        let fence = self.fence_of(generation).filter(|fence| fence.token == token);
+        fence.filter(|_| self.lease.as_ref().is_some_and(|(lease, _)| lease.consumer == name))
     }
 
     /// Whether anybody may take it.
     fn is_free(&self, generation: u64, now: Timestamp) -> bool {
-        // A lease of another generation cannot commit any more, whoever has it.
-        let is_of_now = self.fence.as_ref().is_some_and(|(fence, _)| fence.generation() == generation);
-        !is_of_now || self.lease.as_ref().is_none_or(|(lease, _)| lease.until <= now)
+        self.fence_of(generation).is_none() || self.lease.as_ref().is_none_or(|(lease, _)| lease.until <= now)
     }
 
-    /// Demands that nothing has changed since.
-    fn guard(&self, transaction: &mut Transaction, group: &str) {
-        let row = |kind| by_segment(kind, group, self.segment);
-        let (fence, lease) = (self.fence.as_ref(), self.lease.as_ref());
-        transaction.guard(Guard::still(row(SpaceKind::Fence), fence.map(|(_, value)| &value[..])));
-        transaction.guard(Guard::still(row(SpaceKind::Lease), lease.map(|(_, value)| &value[..])));
+    /// Puts a lease on it, if nothing has changed since it was read.
+    fn put_lease(&self, transaction: &mut Transaction, group: &str, lease: &[u8]) {
+        let [fence_row, lease_row] =
+            [SpaceKind::Fence, SpaceKind::Lease].map(|kind| by_segment(kind, group, self.segment));
+        let value = self.lease.as_ref().map(|(_, value)| value.as_slice());
+        transaction.guard(Guard::still(fence_row, self.fence.map(Fence::value).as_deref()));
+        transaction.guard(Guard::still(lease_row.clone(), value)).put(lease_row, lease);
     }
 }
 
@@ -70,38 +70,114 @@ impl Seen {
 struct ReadLeases {
     group: GroupRow,
     incarnation: Vec<u8>,
-    leases: Option<Vec<u8>>,
+    /// The counter of leases.
+    last: Option<Vec<u8>>,
     /// Consumers by name, each with the value of its row.
-    consumers: Vec<(String, ConsumerRow, Vec<u8>)>,
+    consumers: Vec<(String, (ConsumerRow, Vec<u8>))>,
     segments: Vec<Seen>,
     generation: u64,
     now: Timestamp,
 }
 
-/// What a consumer is to have.
-struct Decision {
-    share: u16,
-    /// Segments that it has and keeps, by their place in the list.
-    extended: Vec<usize>,
-    /// Segments that it takes.
-    taken: Vec<usize>,
+/// A row that is read with its value, to guard a change with.
+fn with_value<T>(
+    read: impl Fn(&[u8]) -> Result<T, StorageFailure>,
+) -> impl Fn(&[u8]) -> Result<(T, Vec<u8>), StorageFailure> {
+    move |value| Ok((read(value)?, value.to_vec()))
 }
 
 impl ReadLeases {
-    fn decide(&self, request: &LeaseRequest, partition: u16) -> Decision {
-        let others = self.consumers.iter().filter(|(_, row, _)| self.now < row.until);
-        let alive = others.map(|(name, ..)| name.as_str()).chain([request.consumer.as_str()]);
+    fn reads(group: &str) -> Vec<Read> {
+        let kinds = [SpaceKind::Segment, SpaceKind::Fence, SpaceKind::Lease, SpaceKind::Consumer];
+        let mut reads = vec![
+            Read::Row(named(SpaceKind::Group, group)),
+            Read::Row(named(SpaceKind::Incarnation, group)),
+            Read::Row(counter(LEASES)),
+        ];
+        reads.extend(kinds.map(|kind| Read::all(of(kind, group))));
+        reads
+    }
+
+    /// What [`ReadLeases::reads`] found; none where there is no such group.
+    fn of(group: &str, found: &mut Snapshot) -> Result<Option<Self>, StorageFailure> {
+        let (row, incarnation, last) = (found.row(), found.row(), found.row());
+        let (Some(row), Some(incarnation)) = (row, incarnation) else { return Ok(None) };
+        let row: GroupRow = from_json(&row, format_args!("the group {group:?}"))?;
+        let places = found.range();
+        let fences: HashMap<u16, Fence> = read_rows(found.range(), segment_in, Fence::read)?;
+        let mut leases: HashMap<u16, _> = read_rows(found.range(), segment_in, with_value(LeaseRow::read))?;
+        let consumers = read_rows(found.range(), text_in, with_value(ConsumerRow::read))?;
+        let mut segments = Vec::with_capacity(places.len());
+        for (key, place) in places {
+            let segment = segment_in(&key)?;
+            let (fence, lease) = (fences.get(&segment).copied(), leases.remove(&segment));
+            segments.push(Seen { segment, place, fence, lease });
+        }
+        let (generation, now) = (found.generation, found.now);
+        Ok(Some(Self { group: row, incarnation, last, consumers, segments, generation, now }))
+    }
+
+    /// What a consumer has from now on, and the transaction that makes it so: it keeps what it has, and takes what is free up
+    /// to its share. Blocked keys of what it takes are left out.
+    fn grant(&self, request: &LeaseRequest, partition: u16) -> Result<(Leases, Transaction), StorageFailure> {
+        let group = &request.group;
+        let others = self.consumers.iter().filter(|(_, (row, _))| self.now < row.until);
+        let alive = others.map(|(name, _)| name.as_str()).chain([request.consumer.as_str()]);
         let share = fair_share(self.segments.len() as u16, partition, &request.consumer, alive);
-        let (mut extended, mut free) = (Vec::new(), Vec::new());
-        for (at, seen) in self.segments.iter().enumerate() {
-            if seen.is_of(request, self.generation) {
-                extended.push(at);
+        let until = later(self.now, request.duration);
+        let value = to_json(&LeaseRow { until, consumer: request.consumer.clone() })?;
+        let mut transaction = Transaction::new().even_when_full();
+        // A server that has lost something takes no lease of before, nor extends one.
+        transaction.guard(Guard::Generation(self.generation));
+        transaction.guard(Guard::Is(named(SpaceKind::Incarnation, group), self.incarnation.clone()));
+        transaction.put(named(SpaceKind::GroupSeen, group), instant_value(self.now));
+        let own = ConsumerRow { token: request.token, until };
+        transaction.put(consumer(group, &request.consumer), to_json(&own)?);
+        let lease = |segment, fence: Fence| Lease {
+            group: group.clone(),
+            segment,
+            epoch: fence.epoch,
+            token: fence.token,
+        };
+        let (mut held, mut free) = (Vec::new(), Vec::new());
+        for seen in &self.segments {
+            if let Some(fence) = seen.held_by(&request.consumer, request.token, self.generation) {
+                seen.put_lease(&mut transaction, group, &value);
+                held.push(lease(seen.segment, fence));
             } else if seen.is_free(self.generation, self.now) {
-                free.push(at);
+                free.push(seen);
             }
         }
-        free.truncate(usize::from(share).saturating_sub(extended.len()));
-        Decision { share, extended, taken: free }
+        free.truncate(usize::from(share).saturating_sub(held.len()));
+        let mut taken = Vec::with_capacity(free.len());
+        if !free.is_empty() {
+            let last = number(self.last.as_deref())?;
+            transaction.guard(Guard::still(counter(LEASES), self.last.as_deref()));
+            transaction.put(counter(LEASES), (last + free.len() as u64).to_string());
+            for (seen, number) in free.into_iter().zip(last + 1..) {
+                let epoch = (self.generation << 32) | (number & 0xffff_ffff);
+                let fence = Fence { epoch, token: request.token };
+                let (cursor, claimed_to) = cursor_and_claim(&seen.place)?;
+                seen.put_lease(&mut transaction, group, &value);
+                let place = by_segment(SpaceKind::Segment, group, seen.segment);
+                transaction.guard(Guard::Is(place, seen.place.clone()));
+                transaction.put(by_segment(SpaceKind::Fence, group, seen.segment), fence.value());
+                let lease = lease(seen.segment, fence);
+                held.push(lease.clone());
+                taken.push((lease, SegmentState { partition, cursor, claimed_to, blocked: Vec::new() }));
+            }
+        }
+        // Consumers whose time is over are forgotten, unless they came back meanwhile.
+        for (name, (row, value)) in &self.consumers {
+            if row.until <= self.now && *name != request.consumer {
+                transaction.step();
+                transaction.guard(Guard::Is(consumer(group, name), value.clone()));
+                transaction.delete(consumer(group, name));
+            }
+        }
+        held.sort_by_key(|lease| lease.segment);
+        let surplus = Leases::beyond(share, &held);
+        Ok((Leases { held, taken, share, surplus, gaps: self.group.gaps.clone() }, transaction))
     }
 }
 
@@ -156,181 +232,44 @@ impl Store {
         partition: Partition<'_>,
         request: &LeaseRequest,
     ) -> Result<Leases, GroupStoreError> {
-        let mut retry = OptimisticRetry::new();
-        loop {
-            let read = partition.read_leases(&request.group).await?;
-            let Some(read) = read else { return Err(GroupStoreError::NoGroup(request.group.clone())) };
-            let decision = read.decide(request, partition.number);
-            let (transaction, new) = leasing(&read, &decision, request)?;
-            if !partition.is_committed(&transaction).await? {
-                retry.again().await?;
-                continue;
+        let group = &request.group;
+        let decision = |mut found| {
+            let read = ReadLeases::of(group, &mut found)?;
+            let read = read.ok_or_else(|| GroupStoreError::NoGroup(group.clone()))?;
+            let (leases, transaction) = read.grant(request, partition.number)?;
+            Ok::<_, GroupStoreError>(((leases, read.incarnation), Some(transaction)))
+        };
+        let (mut leases, incarnation) = partition.decide(&ReadLeases::reads(group), decision).await?;
+        if !leases.taken.is_empty() {
+            // Blocked keys are read afterwards, for none but the lease's holder changes them.
+            let space = |(lease, _): &(Lease, _)| of_segment(SpaceKind::Blocked, group, lease.segment);
+            let mut found = partition.all_of(leases.taken.iter().map(space)).await?;
+            for (lease, state) in &mut leases.taken {
+                state.blocked = blocked_keys(found.range())?;
+                self.remembered().note_cursor(lease, state.cursor);
             }
-            return Ok(self.leased(partition, request, read, &decision, &new).await?);
         }
-    }
-
-    /// What a consumer has now. Blocked keys of what it took are read afterwards, for none but the lease's holder changes them.
-    async fn leased(
-        &self,
-        partition: Partition<'_>,
-        request: &LeaseRequest,
-        read: ReadLeases,
-        decision: &Decision,
-        new: &[Fence],
-    ) -> Result<Leases, StorageFailure> {
-        let lease = |segment: u16, fence: Fence| Lease {
-            group: request.group.clone(),
-            segment,
-            epoch: fence.epoch,
-            token: fence.token,
-        };
-        let segments = |places: &[usize]| -> Vec<&Seen> {
-            places.iter().filter_map(|at| read.segments.get(*at)).collect()
-        };
-        let extended = segments(&decision.extended);
-        let mut held: Vec<Lease> =
-            extended.iter().filter_map(|seen| Some(lease(seen.segment, seen.fence.as_ref()?.0))).collect();
-        for lease in &held {
-            self.remembered().note_incarnation(lease, &read.incarnation);
+        for lease in &leases.held {
+            self.remembered().note_incarnation(lease, &incarnation);
         }
-        let taken_segments = segments(&decision.taken);
-        let of_blocked =
-            |seen: &&Seen| Read::all(of_segment(SpaceKind::Blocked, &request.group, seen.segment));
-        let reads: Vec<Read> = taken_segments.iter().map(of_blocked).collect();
-        let mut blocked = match reads.is_empty() {
-            true => None,
-            false => Some(partition.get(&reads).await?),
-        };
-        let mut taken = Vec::with_capacity(taken_segments.len());
-        for (seen, fence) in taken_segments.into_iter().zip(new) {
-            let (cursor, claimed_to) = cursor_and_claim(&seen.place)?;
-            let rows = blocked.as_mut().map(|found| found.range()).unwrap_or_default();
-            let blocked = blocked_keys(&rows)?;
-            let lease = lease(seen.segment, *fence);
-            self.remembered().note_cursor(&lease, cursor);
-            self.remembered().note_incarnation(&lease, &read.incarnation);
-            held.push(lease.clone());
-            taken.push((lease, SegmentState { partition: partition.number, cursor, claimed_to, blocked }));
-        }
-        held.sort_by_key(|lease| lease.segment);
-        let surplus = Leases::beyond(decision.share, &held);
-        Ok(Leases { held, taken, share: decision.share, surplus, gaps: read.group.gaps })
+        Ok(leases)
     }
-
-    /// Where the group is gone there is nothing left to leave.
-    pub(super) async fn leave_group(
-        &self,
-        group: &str,
-        name: &str,
-        token: u64,
-    ) -> Result<(), StorageFailure> {
-        try_join_all(self.partitions().map(|partition| partition.leave(group, name, token))).await.map(drop)
-    }
-}
-
-/// What extends and takes leases, and the leases that are new.
-fn leasing(
-    read: &ReadLeases,
-    decision: &Decision,
-    request: &LeaseRequest,
-) -> Result<(Transaction, Vec<Fence>), StorageFailure> {
-    let group = &request.group;
-    let until = later(read.now, request.duration);
-    let lease = to_json(&LeaseRow { until, consumer: request.consumer.clone() })?;
-    let mut transaction = Transaction::new().even_when_full();
-    // A server that has lost something takes no lease of before, nor extends one.
-    transaction.guard(Guard::Generation(read.generation));
-    transaction.guard(Guard::Is(named(SpaceKind::Incarnation, group), read.incarnation.clone()));
-    transaction.put(named(SpaceKind::GroupSeen, group), instant_value(read.now));
-    let own = ConsumerRow { token: request.token, until };
-    transaction.put(consumer(group, &request.consumer), to_json(&own)?);
-    for seen in decision.extended.iter().filter_map(|at| read.segments.get(*at)) {
-        seen.guard(&mut transaction, group);
-        transaction.put(by_segment(SpaceKind::Lease, group, seen.segment), lease.clone());
-    }
-    let mut new = Vec::with_capacity(decision.taken.len());
-    if !decision.taken.is_empty() {
-        let last = number(read.leases.as_deref())?;
-        transaction.guard(Guard::still(counter(LEASES), read.leases.as_deref()));
-        transaction.put(counter(LEASES), (last + decision.taken.len() as u64).to_string());
-        let numbers = last + 1..;
-        for (seen, number) in decision.taken.iter().filter_map(|at| read.segments.get(*at)).zip(numbers) {
-            let fence =
-                Fence { epoch: (read.generation << 32) | (number & 0xffff_ffff), token: request.token };
-            seen.guard(&mut transaction, group);
-            let place = by_segment(SpaceKind::Segment, group, seen.segment);
-            transaction.guard(Guard::Is(place, seen.place.clone()));
-            transaction.put(by_segment(SpaceKind::Fence, group, seen.segment), fence.value());
-            transaction.put(by_segment(SpaceKind::Lease, group, seen.segment), lease.clone());
-            new.push(fence);
-        }
-    }
-    // Consumers whose time is over are forgotten, unless they came back meanwhile.
-    for (name, row, value) in &read.consumers {
-        if row.until <= read.now && *name != request.consumer {
-            transaction.step();
-            transaction.guard(Guard::Is(consumer(group, name), value.clone()));
-            transaction.delete(consumer(group, name));
-        }
-    }
-    Ok((transaction, new))
 }
 
 impl Partition<'_> {
-    /// A group's leases here; none where there is no such group.
-    async fn read_leases(self, group: &str) -> Result<Option<ReadLeases>, StorageFailure> {
-        let kinds = [SpaceKind::Segment, SpaceKind::Fence, SpaceKind::Lease, SpaceKind::Consumer];
-        let mut reads = vec![
-            Read::Row(named(SpaceKind::Group, group)),
-            Read::Row(named(SpaceKind::Incarnation, group)),
-            Read::Row(counter(LEASES)),
-        ];
-        reads.extend(kinds.map(|kind| Read::all(of(kind, group))));
-        let mut found = self.get(&reads).await?;
-        let (row, incarnation, leases) = (found.row(), found.row(), found.row());
-        let (Some(row), Some(incarnation)) = (row, incarnation) else { return Ok(None) };
-        let row: GroupRow = from_json(&row, || format!("the group {group:?}"))?;
-        let places = found.range();
-        let mut fences: HashMap<Vec<u8>, Vec<u8>> = found.range().into_iter().collect();
-        let mut until: HashMap<Vec<u8>, Vec<u8>> = found.range().into_iter().collect();
-        let mut segments = Vec::with_capacity(places.len());
-        for (key, place) in places {
-            let fence = fences.remove(&key).map(|value| Ok((Fence::read(&value)?, value)));
-            let lease = until.remove(&key).map(|value| Ok((LeaseRow::read(&value)?, value)));
-            segments.push(Seen {
-                segment: segment_in(&key)?,
-                place,
-                fence: fence.transpose().map_err(|failure: StorageFailure| failure)?,
-                lease: lease.transpose().map_err(|failure: StorageFailure| failure)?,
-            });
-        }
-        let mut consumers = Vec::new();
-        for (key, value) in found.range() {
-            consumers.push((text_in(&key)?, ConsumerRow::read(&value)?, value));
-        }
-        let (generation, now) = (found.generation, found.now);
-        Ok(Some(ReadLeases { group: row, incarnation, leases, consumers, segments, generation, now }))
-    }
-
     /// Forgets a consumer and frees what it holds under its token.
-    async fn leave(self, group: &str, name: &str, token: u64) -> Result<(), StorageFailure> {
-        let Some(read) = self.read_leases(group).await? else { return Ok(()) };
-        let request = LeaseRequest {
-            group: group.to_owned(),
-            consumer: name.to_owned(),
-            token,
-            duration: std::time::Duration::ZERO,
-        };
+    pub(super) async fn leave(self, group: &str, name: &str, token: u64) -> Result<(), StorageFailure> {
+        let mut found = self.get(&ReadLeases::reads(group)).await?;
+        let Some(read) = ReadLeases::of(group, &mut found)? else { return Ok(()) };
         let mut transaction = Transaction::new().even_when_full();
-        for seen in read.segments.iter().filter(|seen| seen.is_of(&request, read.generation)) {
+        for seen in &read.segments {
+            let Some(fence) = seen.held_by(name, token, read.generation) else { continue };
             // The fence stays: what is on its way may still commit until another takes the segment.
-            let fence = by_segment(SpaceKind::Fence, group, seen.segment);
             transaction.step();
-            transaction.guard(Guard::still(fence, seen.fence.as_ref().map(|(_, value)| &value[..])));
+            transaction.guard(Guard::Is(by_segment(SpaceKind::Fence, group, seen.segment), fence.value()));
             transaction.delete(by_segment(SpaceKind::Lease, group, seen.segment));
         }
-        for (known, row, value) in &read.consumers {
+        for (known, (row, value)) in &read.consumers {
             if known == name && row.token == token {
                 transaction.step();
                 transaction.guard(Guard::Is(consumer(group, known), value.clone()));

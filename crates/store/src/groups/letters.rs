@@ -62,7 +62,7 @@ impl Partition<'_> {
         let new = commit.dead_letters.iter().filter(|new| new.position.partition == self.number);
         let new: Vec<&NewDeadLetter> = new.collect();
         let mut letters = self.letters_named(group, &new, &commit.handled_dead_letters).await?;
-        let now = self.get(&[]).await?.now;
+        let now = self.now().await?;
         // A letter that is reported again in the same commit is open again: so those that were handled go first.
         for id in &commit.handled_dead_letters {
             let letter = letters.of_id(id).filter(|letter| letter.state == DeadLetterState::Redriving);
@@ -162,7 +162,7 @@ impl Partition<'_> {
             if ids.is_empty() {
                 return Ok(());
             }
-            let now = self.get(&[]).await?.now;
+            let now = self.now().await?;
             let mut transactions = Vec::new();
             for stored in self.letters(&ids).await?.into_iter().flatten() {
                 let mut after = stored.letter.clone();

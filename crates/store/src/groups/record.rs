@@ -3,15 +3,25 @@
 use domain::{
     StorageFailure,
     group::{Gap, GroupRecord, GroupSpec, LaneBatch, LaneOrigin, LaneProgress},
-    ports::engine::{Read, RowId, Space, SpaceKind},
+    ports::engine::{Guard, Read, RowId, Snapshot, Space, SpaceKind, Transaction},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     partition::Partition,
-    rows::{corrupt, from_json, named, text, to_json},
+    rows::{Rows, corrupt, from_json, named, number_in, text, text_in, to_json, value_at},
 };
+
+/// What a group has, but for what each of its segments has.
+pub(crate) const OF_GROUP: [SpaceKind; 6] = [
+    SpaceKind::Segment,
+    SpaceKind::Fence,
+    SpaceKind::Lease,
+    SpaceKind::Consumer,
+    SpaceKind::LaneEnd,
+    SpaceKind::LaneSize,
+];
 
 /// What a group is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,7 +76,7 @@ impl Group {
         value: Vec<u8>,
         seen_value: Option<Vec<u8>>,
     ) -> Result<Self, StorageFailure> {
-        let row: GroupRow = from_json(&value, || format!("the group {name:?}"))?;
+        let row: GroupRow = from_json(&value, format_args!("the group {name:?}"))?;
         let seen = match &seen_value {
             Some(seen) => instant(seen)?,
             None => row.created,
@@ -80,6 +90,31 @@ impl Group {
 
     pub(crate) fn id(&self) -> RowId {
         named(SpaceKind::Group, self.name())
+    }
+
+    pub(crate) fn reads(name: &str) -> [Read; 2] {
+        [SpaceKind::Group, SpaceKind::GroupSeen].map(|kind| Read::Row(named(kind, name)))
+    }
+
+    /// What [`Group::reads`] found; none where there is no such group.
+    pub(crate) fn of(name: &str, found: &mut Snapshot) -> Result<Option<Self>, StorageFailure> {
+        let (value, seen) = (found.row(), found.row());
+        value.map(|value| Self::read(name, value, seen)).transpose()
+    }
+
+    /// Whether it is a part of the same group as another.
+    pub(crate) fn is_of(&self, row: &GroupRow) -> bool {
+        self.row.incarnation == row.incarnation
+    }
+
+    /// Puts a row in place of its own, if that is still what was read.
+    pub(crate) fn replace(
+        &self,
+        transaction: &mut Transaction,
+        row: &GroupRow,
+    ) -> Result<(), StorageFailure> {
+        transaction.guard(Guard::Is(self.id(), self.value.clone())).put(self.id(), row.to_value()?);
+        Ok(())
     }
 
     pub(crate) fn record(&self) -> GroupRecord {
@@ -143,7 +178,7 @@ pub(crate) struct LeaseRow {
 
 impl LeaseRow {
     pub(crate) fn read(value: &[u8]) -> Result<Self, StorageFailure> {
-        from_json(value, || "the time of a lease".to_owned())
+        from_json(value, "the time of a lease")
     }
 }
 
@@ -156,7 +191,7 @@ pub(crate) struct ConsumerRow {
 
 impl ConsumerRow {
     pub(crate) fn read(value: &[u8]) -> Result<Self, StorageFailure> {
-        from_json(value, || "a consumer".to_owned())
+        from_json(value, "a consumer")
     }
 }
 
@@ -171,7 +206,12 @@ pub(crate) struct LaneRow {
 
 impl LaneRow {
     pub(crate) fn read(place: u64, value: &[u8]) -> Result<Self, StorageFailure> {
-        from_json(value, || format!("the batch {place} of a lane"))
+        from_json(value, format_args!("the batch {place} of a lane"))
+    }
+
+    /// How many references it has, as sizes of lanes count them.
+    pub(crate) fn references(&self) -> i64 {
+        i64::try_from(self.positions.len()).unwrap_or(i64::MAX)
     }
 
     pub(crate) fn batch(self, segment: u16, seq: u64, progress: LaneProgress) -> LaneBatch {
@@ -180,30 +220,33 @@ impl LaneRow {
 }
 
 pub(crate) fn progress(place: u64, value: &[u8]) -> Result<LaneProgress, StorageFailure> {
-    from_json(value, || format!("the progress of the batch {place} of a lane"))
+    from_json(value, format_args!("the progress of the batch {place} of a lane"))
+}
+
+/// The progress of the batch at a key, where any was noted.
+pub(crate) fn progress_at(noted: &Rows, key: &[u8]) -> Result<Option<LaneProgress>, StorageFailure> {
+    value_at(noted, key).map(|value| progress(number_in(key)?, value)).transpose()
 }
 
 impl Partition<'_> {
     /// Every group, by name.
     pub(crate) async fn groups(self) -> Result<Vec<Group>, StorageFailure> {
-        let reads = [SpaceKind::Group, SpaceKind::GroupSeen].map(|kind| Read::all(Space::of(kind)));
-        let mut found = self.get(&reads).await?;
+        let kinds = [SpaceKind::Group, SpaceKind::GroupSeen];
+        let mut found = self.all_of(kinds.map(Space::of)).await?;
         let (groups, seen) = (found.range(), found.range());
-        let read = |(key, value): (Vec<u8>, Vec<u8>)| {
-            let seen = seen.iter().find(|(name, _)| *name == key).map(|(_, seen)| seen.clone());
-            Group::read(&crate::rows::text_in(&key)?, value, seen)
-        };
-        let mut groups = groups.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let mut groups = groups
+            .into_iter()
+            .map(|(key, value)| {
+                Group::read(&text_in(&key)?, value, value_at(&seen, &key).map(<[u8]>::to_vec))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         groups.sort_by(|one, other| one.name().cmp(other.name()));
         Ok(groups)
     }
 
     /// A group by name.
     pub(crate) async fn group(self, name: &str) -> Result<Option<Group>, StorageFailure> {
-        let reads = [SpaceKind::Group, SpaceKind::GroupSeen].map(|kind| Read::Row(named(kind, name)));
-        let mut found = self.get(&reads).await?;
-        let (value, seen) = (found.row(), found.row());
-        value.map(|value| Group::read(name, value, seen)).transpose()
+        Group::of(name, &mut self.get(&Group::reads(name)).await?)
     }
 
     /// The incarnation of each of these groups; none where there is no such group.

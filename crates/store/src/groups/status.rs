@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use domain::{
     StorageFailure,
     group::{BlockedKey, ConsumerStatus, GroupRecord, GroupStatus, SegmentStatus},
-    ports::engine::{Read, SpaceKind},
+    ports::engine::SpaceKind,
 };
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use super::record::{ConsumerRow, Fence, LeaseRow, cursor_and_claim};
@@ -16,7 +16,7 @@ use crate::{
     holds::add_gaps,
     partition::Partition,
     reached::reached,
-    rows::{from_json, number, of, of_segment, segment_in, text_in},
+    rows::{Rows, from_json, number, of, of_segment, read_rows, read_values, segment_in, text_in},
 };
 
 /// What one partition says of a group.
@@ -29,7 +29,7 @@ struct Part {
 impl Store {
     /// Every group, by name. Partition 0 says which there are.
     pub(super) async fn group_records(&self) -> Result<Vec<GroupRecord>, StorageFailure> {
-        let mut parts = try_join_all(self.partitions().map(Partition::groups)).await?.into_iter();
+        let mut parts = self.in_all(Partition::groups).await?.into_iter();
         let first = parts.next().unwrap_or_default();
         let mut records: Vec<GroupRecord> = first.iter().map(super::record::Group::record).collect();
         for of_partition in parts.flatten() {
@@ -76,20 +76,6 @@ impl Store {
         whole.consumers = consumers.into_values().collect();
         Ok(Some(whole))
     }
-
-    pub(super) async fn first_blocked_keys(
-        &self,
-        name: &str,
-        limit: usize,
-    ) -> Result<Vec<(u16, BlockedKey)>, StorageFailure> {
-        let asks = self.partitions().map(|partition| partition.all_blocked(name, self.partition_count()));
-        let mut rows: Vec<(u16, BlockedKey)> = try_join_all(asks).await?.into_iter().flatten().collect();
-        rows.sort_by(|(segment, row), (other, than)| {
-            (row.position, segment, &row.key).cmp(&(than.position, other, &than.key))
-        });
-        rows.truncate(limit);
-        Ok(rows)
-    }
 }
 
 /// Adds what another partition knows of a group.
@@ -108,41 +94,25 @@ impl Partition<'_> {
             SpaceKind::LaneSize,
             SpaceKind::Consumer,
         ];
-        let mut reads: Vec<Read> = kinds.iter().map(|kind| Read::all(of(*kind, name))).collect();
         let numbers: Vec<u16> = group.row.segments(self.number, partitions).collect();
-        let of_blocked = |segment: &u16| Read::all(of_segment(SpaceKind::Blocked, name, *segment));
-        reads.extend(numbers.iter().map(of_blocked));
-        let mut found = self.get(&reads).await?;
-        let mut cursors = HashMap::new();
-        for (key, value) in found.range() {
-            cursors.insert(segment_in(&key)?, cursor_and_claim(&value)?.0);
-        }
-        let mut fences = HashMap::new();
-        for (key, value) in found.range() {
-            fences.insert(segment_in(&key)?, Fence::read(&value)?);
-        }
-        let mut owners = HashMap::new();
-        for (key, value) in found.range() {
-            let (segment, lease) = (segment_in(&key)?, LeaseRow::read(&value)?);
-            let is_of_now =
-                fences.get(&segment).is_some_and(|fence: &Fence| fence.generation() == found.generation);
-            if is_of_now && found.now < lease.until {
-                owners.insert(segment, lease.consumer);
-            }
-        }
-        let mut lanes = HashMap::new();
-        for (key, value) in found.range() {
-            lanes.insert(segment_in(&key)?, number(Some(&value))?);
-        }
-        let consumers = alive(&found.range(), found.now)?;
+        let blocked = numbers.iter().map(|segment| of_segment(SpaceKind::Blocked, name, *segment));
+        let mut found = self.all_of(kinds.map(|kind| of(kind, name)).into_iter().chain(blocked)).await?;
+        let cursors: HashMap<u16, (u64, u64)> = read_rows(found.range(), segment_in, cursor_and_claim)?;
+        let fences: HashMap<u16, Fence> = read_rows(found.range(), segment_in, Fence::read)?;
+        let mut owners: HashMap<u16, LeaseRow> = read_rows(found.range(), segment_in, LeaseRow::read)?;
+        let is_of_now =
+            |segment: &u16| fences.get(segment).is_some_and(|fence| fence.generation() == found.generation);
+        owners.retain(|segment, lease| is_of_now(segment) && found.now < lease.until);
+        let lanes: HashMap<u16, u64> = read_rows(found.range(), segment_in, |value| number(Some(value)))?;
+        let consumers = alive(found.range(), found.now)?;
         let mut segments = Vec::with_capacity(numbers.len());
         for segment in numbers {
-            let blocked = blocked_keys(&found.range())?;
-            let Some(cursor) = cursors.get(&segment) else { continue };
+            let blocked = blocked_keys(found.range())?;
+            let Some((cursor, _)) = cursors.get(&segment) else { continue };
             segments.push(SegmentStatus {
                 segment,
                 partition: self.number,
-                consumer: owners.get(&segment).cloned(),
+                consumer: owners.get(&segment).map(|lease| lease.consumer.clone()),
                 cursor: *cursor,
                 blocked_keys: blocked.len() as u64,
                 parked_keys: blocked.iter().filter(|row| row.due.is_none()).count() as u64,
@@ -162,41 +132,33 @@ impl Partition<'_> {
     }
 
     /// Every blocked key of a group here, with its segment.
-    async fn all_blocked(
+    pub(super) async fn all_blocked(
         self,
         name: &str,
         partitions: u16,
     ) -> Result<Vec<(u16, BlockedKey)>, StorageFailure> {
         let Some(group) = self.group(name).await? else { return Ok(Vec::new()) };
         let segments: Vec<u16> = group.row.segments(self.number, partitions).collect();
-        let of_blocked = |segment: &u16| Read::all(of_segment(SpaceKind::Blocked, name, *segment));
-        let reads: Vec<Read> = segments.iter().map(of_blocked).collect();
-        let mut found = self.get(&reads).await?;
+        let of_blocked = |segment: &u16| of_segment(SpaceKind::Blocked, name, *segment);
+        let mut found = self.all_of(segments.iter().map(of_blocked)).await?;
         let mut all = Vec::new();
         for segment in segments {
-            all.extend(blocked_keys(&found.range())?.into_iter().map(|row| (segment, row)));
+            all.extend(blocked_keys(found.range())?.into_iter().map(|row| (segment, row)));
         }
         Ok(all)
     }
 }
 
 /// The blocked keys of a segment, by position.
-pub(crate) fn blocked_keys(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<BlockedKey>, StorageFailure> {
-    let read = |(_, value): &(Vec<u8>, Vec<u8>)| from_json(value, || "a blocked key".to_owned());
-    let mut blocked: Vec<BlockedKey> = rows.iter().map(read).collect::<Result<_, StorageFailure>>()?;
+pub(crate) fn blocked_keys(rows: Rows) -> Result<Vec<BlockedKey>, StorageFailure> {
+    let mut blocked: Vec<BlockedKey> = read_values(rows, |value| from_json(value, "a blocked key"))?;
     blocked.sort_by_key(|row| row.position);
     Ok(blocked)
 }
 
 /// The consumers that are alive, by name.
-fn alive(rows: &[(Vec<u8>, Vec<u8>)], now: Timestamp) -> Result<Vec<(String, Timestamp)>, StorageFailure> {
-    let mut alive = Vec::new();
-    for (key, value) in rows {
-        let row = ConsumerRow::read(value)?;
-        if now < row.until {
-            alive.push((text_in(key)?, row.until));
-        }
-    }
-    alive.sort_unstable();
-    Ok(alive)
+fn alive(rows: Rows, now: Timestamp) -> Result<Vec<(String, Timestamp)>, StorageFailure> {
+    let rows: BTreeMap<String, ConsumerRow> = read_rows(rows, text_in, ConsumerRow::read)?;
+    let alive = rows.into_iter().filter(|(_, row)| now < row.until);
+    Ok(alive.map(|(name, row)| (name, row.until)).collect())
 }

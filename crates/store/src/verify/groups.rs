@@ -1,29 +1,27 @@
 //! Rows of groups: each segment is there, and what a segment has can be read and counts right.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use domain::{
     StorageFailure,
-    ports::engine::{Read, Space, SpaceKind, rows::KeyReader},
+    group::BlockedKey,
+    ports::engine::{Space, SpaceKind, rows::KeyReader},
 };
 
-use super::Findings;
+use super::{Findings, within};
 use crate::{
-    groups::record::{ConsumerRow, Fence, Group, LaneRow, LeaseRow, cursor_and_claim, progress},
+    groups::record::{ConsumerRow, Fence, Group, LaneRow, LeaseRow, OF_GROUP, cursor_and_claim, progress},
     partition::Partition,
-    rows::{from_json, number, number_in, of, of_segment, segment_in, text_in},
+    rows::{blocked, from_json, number, number_in, of, of_segment, segment_in, text_in},
 };
-
-type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 
 pub(super) async fn check(
     partition: Partition<'_>,
     partitions: u16,
     findings: &mut Findings,
 ) -> Result<(), StorageFailure> {
-    let rows = partition.get(&[Read::all(Space::of(SpaceKind::Group))]).await?.range();
     let mut known = HashMap::new();
-    for (key, value) in rows {
+    for (key, value) in partition.all(Space::of(SpaceKind::Group)).await? {
         let Some(name) = findings.readable(text_in(&key))? else { continue };
         let group = findings.readable(Group::read(&name, value, None))?;
         let segments = group
@@ -43,58 +41,29 @@ async fn check_group(
     group: &Group,
     findings: &mut Findings,
 ) -> Result<(), StorageFailure> {
-    let name = group.name();
-    let kinds = [
-        SpaceKind::Segment,
-        SpaceKind::Fence,
-        SpaceKind::Lease,
-        SpaceKind::Consumer,
-        SpaceKind::LaneEnd,
-        SpaceKind::LaneSize,
-    ];
-    let mut found = partition.get(&kinds.map(|kind| Read::all(of(kind, name)))).await?;
+    let (name, owner) = (group.name(), format!("the group {:?}", group.name()));
+    let mut found = partition.all_of(OF_GROUP.map(|kind| of(kind, name))).await?;
+    let cursors = found.range();
+    let segments = findings.read_all(&cursors, |key, _| segment_in(key))?;
+    findings.read_all(&cursors, |_, value| within(&owner, cursor_and_claim(value)))?;
     let expected: Vec<u16> = group.row.segments(partition.number, partitions).collect();
-    let mut segments = HashSet::new();
-    for (key, value) in found.range() {
-        segments.extend(findings.readable(segment_in(&key))?);
-        findings.readable(in_group(name, cursor_and_claim(&value)))?;
+    let there = expected.iter().filter(|segment| segments.contains(segment)).count();
+    if there < expected.len() {
+        findings.add(format!("{owner} has {there} segments of {}", expected.len()));
     }
-    if expected.iter().any(|segment| !segments.contains(segment)) {
-        let there = expected.iter().filter(|segment| segments.contains(segment)).count();
-        findings.add(format!("the group {name:?} has {there} segments of {}", expected.len()));
-    }
-    for (_, value) in found.range() {
-        findings.readable(in_group(name, Fence::read(&value)))?;
-    }
-    for (_, value) in found.range() {
-        findings.readable(in_group(name, LeaseRow::read(&value)))?;
-    }
-    for (_, value) in found.range() {
-        findings.readable(in_group(name, ConsumerRow::read(&value)))?;
-    }
-    let (ends, sizes) = (by_segment(found.range(), findings)?, by_segment(found.range(), findings)?);
+    findings.read_all(&found.range(), |_, value| within(&owner, Fence::read(value)))?;
+    findings.read_all(&found.range(), |_, value| within(&owner, LeaseRow::read(value)))?;
+    findings.read_all(&found.range(), |_, value| within(&owner, ConsumerRow::read(value)))?;
+    let mut by_segment = || -> Result<HashMap<u16, u64>, StorageFailure> {
+        let counted = |key: &[u8], value: &[u8]| Ok((segment_in(key)?, number(Some(value))?));
+        Ok(findings.read_all(&found.range(), counted)?.into_iter().collect())
+    };
+    let (ends, sizes) = (by_segment()?, by_segment()?);
     for segment in expected {
-        let counted = (ends.get(&segment).copied(), sizes.get(&segment).copied());
+        let counted = [&ends, &sizes].map(|numbers| numbers.get(&segment).copied().unwrap_or(0));
         check_segment(partition, name, segment, counted, findings).await?;
     }
     Ok(())
-}
-
-fn in_group<T>(name: &str, read: Result<T, StorageFailure>) -> Result<T, StorageFailure> {
-    read.map_err(|failure| match failure {
-        StorageFailure::Corrupt(detail) => StorageFailure::Corrupt(format!("the group {name:?}: {detail}")),
-        other => other,
-    })
-}
-
-fn by_segment(rows: Rows, findings: &mut Findings) -> Result<HashMap<u16, u64>, StorageFailure> {
-    let mut numbers = HashMap::new();
-    for (key, value) in rows {
-        let segment = findings.readable(segment_in(&key))?;
-        let number = findings.readable(number(Some(&value)))?;
-        numbers.extend(segment.zip(number));
-    }
-    Ok(numbers)
 }
 
 /// Checks what a segment has: its blocked keys, and its lane against the lane's end and size.
@@ -102,55 +71,39 @@ async fn check_segment(
     partition: Partition<'_>,
     name: &str,
     segment: u16,
-    (end, size): (Option<u64>, Option<u64>),
+    [end, size]: [u64; 2],
     findings: &mut Findings,
 ) -> Result<(), StorageFailure> {
+    let owner = format!("the group {name:?}, segment {segment}");
     let kinds = [SpaceKind::Blocked, SpaceKind::Lane, SpaceKind::LaneProgress];
-    let mut found = partition.get(&kinds.map(|kind| Read::all(of_segment(kind, name, segment)))).await?;
-    let named = |failure: StorageFailure| match failure {
-        StorageFailure::Corrupt(detail) => {
-            StorageFailure::Corrupt(format!("the group {name:?}, segment {segment}: {detail}"))
-        }
-        other => other,
-    };
+    let mut found = partition.all_of(kinds.map(|kind| of_segment(kind, name, segment))).await?;
     for (key, value) in found.range() {
-        let read: Result<domain::group::BlockedKey, _> = from_json(&value, || "a blocked key".to_owned());
-        let Some(row) = findings.readable(read.map_err(named))? else { continue };
-        if crate::rows::blocked(name, segment, &row.key).key != key {
-            findings.add(format!(
-                "the group {name:?}, segment {segment}: a blocked key is in the row of another"
-            ));
+        let read: Result<BlockedKey, _> = from_json(&value, "a blocked key");
+        let Some(row) = findings.readable(within(&owner, read))? else { continue };
+        if blocked(name, segment, &row.key).key != key {
+            findings.add(format!("{owner}: a blocked key is in the row of another"));
         }
     }
-    let (mut held, mut last, mut places) = (0, 0, HashSet::new());
+    let (mut held, mut places) = (0, BTreeSet::new());
     for (key, value) in found.range() {
-        let Some(place) = findings.readable(number_in(&key).map_err(named))? else { continue };
+        let Some(place) = findings.readable(within(&owner, number_in(&key)))? else { continue };
         places.insert(place);
-        last = last.max(place);
-        if let Some(row) = findings.readable(LaneRow::read(place, &value).map_err(named))? {
-            held += row.positions.len() as u64;
-        }
+        let row = findings.readable(within(&owner, LaneRow::read(place, &value)))?;
+        held += row.map_or(0, |row| row.positions.len() as u64);
     }
     for (key, value) in found.range() {
-        let Some(place) = findings.readable(number_in(&key).map_err(named))? else { continue };
-        findings.readable(progress(place, &value).map_err(named))?;
+        let Some(place) = findings.readable(within(&owner, number_in(&key)))? else { continue };
+        findings.readable(within(&owner, progress(place, &value)))?;
         if !places.contains(&place) {
-            findings.add(format!(
-                "the group {name:?}, segment {segment}: progress is kept of the batch {place}, which is not in the lane"
-            ));
+            findings.add(format!("{owner}: progress is kept of the batch {place}, which is not in the lane"));
         }
     }
-    let counted = size.unwrap_or(0);
-    if counted != held {
-        findings.add(format!(
-            "the lane of segment {segment} of the group {name:?} counts {counted} references and holds {held}"
-        ));
+    let lane = format!("the lane of segment {segment} of the group {name:?}");
+    if size != held {
+        findings.add(format!("{lane} counts {size} references and holds {held}"));
     }
-    if end.unwrap_or(0) < last {
-        findings.add(format!(
-            "the lane of segment {segment} of the group {name:?} ends at {} and holds the batch {last}",
-            end.unwrap_or(0)
-        ));
+    if let Some(last) = places.last().filter(|last| **last > end) {
+        findings.add(format!("{lane} ends at {end} and holds the batch {last}"));
     }
     Ok(())
 }
@@ -161,19 +114,9 @@ async fn check_strays(
     known: &HashMap<String, Option<HashSet<u64>>>,
     findings: &mut Findings,
 ) -> Result<(), StorageFailure> {
-    const KINDS: [SpaceKind; 9] = [
-        SpaceKind::Segment,
-        SpaceKind::Fence,
-        SpaceKind::Lease,
-        SpaceKind::Consumer,
-        SpaceKind::LaneEnd,
-        SpaceKind::LaneSize,
-        SpaceKind::Blocked,
-        SpaceKind::Lane,
-        SpaceKind::LaneProgress,
-    ];
+    let kinds = OF_GROUP.into_iter().chain([SpaceKind::Blocked, SpaceKind::Lane, SpaceKind::LaneProgress]);
     let mut strays = HashSet::new();
-    for scope in partition.scopes(&KINDS).await?.unwrap_or_default() {
+    for scope in partition.scopes(&kinds.collect::<Vec<_>>()).await?.unwrap_or_default() {
         let mut reader = KeyReader::new(&scope);
         let Some(name) = reader.text() else {
             findings.add("a scope of a group's rows cannot be read");

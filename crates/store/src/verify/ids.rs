@@ -6,22 +6,15 @@ use std::{
     sync::Arc,
 };
 
-use domain::{
-    Position, StorageFailure,
-    ports::{
-        Order, VerifyReport,
-        engine::{IdState, Scan},
-    },
-};
+use domain::{Position, StorageFailure, ports::VerifyReport};
 
-use crate::{Store, partition::Partition};
+use crate::{Store, pages::LogPages, partition::Partition};
 
 /// Bits of the filter for each event, and the most of them: 32 MiB. Beyond, more ids are looked up in vain.
 const BITS_AN_EVENT: u64 = 16;
 const MOST_BITS: u64 = 1 << 28;
-/// Events that one read brings, and bytes of them.
+/// Events that one read brings.
 const READ_AT_ONCE: usize = 500;
-const BYTES_AT_ONCE: u64 = 4 * 1024 * 1024;
 
 /// Checks the ids of all partitions.
 pub(super) async fn check(
@@ -30,26 +23,12 @@ pub(super) async fn check(
     report: &mut VerifyReport,
 ) -> Result<(), StorageFailure> {
     let mut met = Met::new(events);
-    let filter = Arc::default();
     for partition in store.partitions() {
-        let mut after = None;
-        loop {
-            let request = Scan {
-                filter: &filter,
-                order: Order::OldestFirst,
-                after,
-                until: None,
-                limit: READ_AT_ONCE,
-                max_bytes: BYTES_AT_ONCE,
-            };
-            let page = partition.engine.scan(partition.number, &request).await?;
-            for stored in page.entries.iter().flatten().filter(|stored| met.again(stored.event.id())) {
+        let mut pages = LogPages::new(partition, Arc::default(), None, READ_AT_ONCE);
+        while let Some(page) = pages.next().await? {
+            for stored in page.iter().flatten().filter(|stored| met.again(stored.event.id())) {
                 let (id, sequence) = (stored.event.id(), stored.position.sequence);
                 report_others(store, partition, sequence, id, report).await?;
-            }
-            match page.next {
-                Some(next) => after = Some(next),
-                None => break,
             }
         }
     }
@@ -66,8 +45,7 @@ async fn report_others(
 ) -> Result<(), StorageFailure> {
     let mut others = Vec::new();
     for other in store.partitions().filter(|other| other.number != partition.number) {
-        if let Some(IdState::Stored(at)) = other.locate(&[id]).await?.pop().flatten()
-            && let Some(Ok(stored)) = other.at(&[at]).await?.pop().flatten()
+        if let Some((_, Some(Ok(stored)))) = other.entries_of(&[id]).await?.pop()
             && stored.event.id() == id
         {
             others.push(stored.position);

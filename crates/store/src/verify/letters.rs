@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use domain::{
     DeadLetterState, StorageFailure,
-    ports::engine::{Read, Space, SpaceKind, rows::KeyReader},
+    ports::engine::{Space, SpaceKind, rows::KeyReader},
 };
 
 use super::Findings;
@@ -12,14 +12,13 @@ use crate::{
     dead_letters::rows::LetterRow,
     partition::Partition,
     rows::{
-        LETTER_STATES, event, letter_at, letters_in, number_in, number_key, of, state_name, text, text_in,
-        time_and_id, time_key,
+        LETTER_STATES, Rows, event, letter_at, letters_in, number_in, number_key, of, state_name, text,
+        text_in, time_and_id, time_key,
     },
 };
 
-type Rows = Vec<(Vec<u8>, Vec<u8>)>;
-
 /// Every row of dead letters, but for the lists by state.
+#[derive(Default)]
 struct All {
     letters: HashMap<String, LetterRow>,
     /// Letters whose row cannot be read: nothing more can be said of them.
@@ -36,14 +35,8 @@ pub(super) async fn check(partition: Partition<'_>, findings: &mut Findings) -> 
         SpaceKind::DeadLetterOrder,
         SpaceKind::DeadLetterGroup,
     ];
-    let mut found = partition.get(&kinds.map(|kind| Read::all(Space::of(kind)))).await?;
-    let mut all = All {
-        letters: HashMap::new(),
-        unreadable: HashSet::new(),
-        events: HashSet::new(),
-        order: HashSet::new(),
-        groups: HashSet::new(),
-    };
+    let mut found = partition.all_of(kinds.map(Space::of)).await?;
+    let mut all = All::default();
     for (key, value) in found.range() {
         let id = text_in(&key)?;
         match findings.readable(LetterRow::read(&id, &value))? {
@@ -53,19 +46,16 @@ pub(super) async fn check(partition: Partition<'_>, findings: &mut Findings) -> 
     }
     for (key, value) in found.range() {
         let id = text_in(&key)?;
-        match all.is_known(&id) {
-            true => {
-                let read = event(&value, || format!("the event of the dead letter {id}"));
-                findings.readable(read.map(drop))?;
-            }
-            false => findings.add(format!("an event is kept for the dead letter {id}, which is not there")),
+        if all.letters.contains_key(&id) || all.unreadable.contains(&id) {
+            let read = event(&value, format_args!("the event of the dead letter {id}"));
+            findings.readable(read.map(drop))?;
+        } else {
+            findings.add(format!("an event is kept for the dead letter {id}, which is not there"));
         }
         all.events.insert(id);
     }
     all.check_order(found.range(), findings)?;
-    for (key, _) in found.range() {
-        all.groups.insert(text_in(&key)?);
-    }
+    all.groups = found.range().iter().map(|(key, _)| text_in(key)).collect::<Result<_, _>>()?;
     let lists = all.check_states(partition, findings).await?;
     let places = all.check_places(partition, findings).await?;
     all.check_letters(&lists, &places, findings);
@@ -73,10 +63,6 @@ pub(super) async fn check(partition: Partition<'_>, findings: &mut Findings) -> 
 }
 
 impl All {
-    fn is_known(&self, id: &str) -> bool {
-        self.letters.contains_key(id) || self.unreadable.contains(id)
-    }
-
     /// What is wrong with an entry that names a letter, if anything is.
     fn fault(&self, id: &str, belongs: impl Fn(&LetterRow) -> bool) -> Option<&'static str> {
         match self.letters.get(id) {
@@ -89,13 +75,9 @@ impl All {
 
     fn check_order(&mut self, rows: Rows, findings: &mut Findings) -> Result<(), StorageFailure> {
         for (key, _) in rows {
-            match findings.readable(time_and_id(&key))? {
-                Some((created, id)) => {
-                    if let Some(fault) = self.fault(&id, |row| row.created == created) {
-                        findings.add(format!("the list of all dead letters names {id}, {fault}"));
-                    }
-                }
-                None => continue,
+            let Some((created, id)) = findings.readable(time_and_id(&key))? else { continue };
+            if let Some(fault) = self.fault(&id, |row| row.created == created) {
+                findings.add(format!("the list of all dead letters names {id}, {fault}"));
             }
             self.order.insert(key);
         }
@@ -122,13 +104,10 @@ impl All {
                 "there are lists of dead letters of the group {group:?}, which is not on the list of those that have any"
             ));
         }
-        let mut lists = Vec::new();
-        for group in &self.groups {
-            lists.extend(LETTER_STATES.map(|state| (group.clone(), state)));
-        }
-        let reads: Vec<Read> =
-            lists.iter().map(|(group, state)| Read::all(letters_in(group, *state))).collect();
-        let mut found = partition.get(&reads).await?;
+        let of_group = |group: &String| LETTER_STATES.map(|state| (group.clone(), state));
+        let lists: Vec<(String, DeadLetterState)> = self.groups.iter().flat_map(of_group).collect();
+        let mut found =
+            partition.all_of(lists.iter().map(|(group, state)| letters_in(group, *state))).await?;
         let mut entries = HashSet::new();
         for (group, state) in lists {
             let name = state_name(state);
@@ -160,8 +139,7 @@ impl All {
         }
         let mut places = HashSet::new();
         for group in groups {
-            let rows = partition.get(&[Read::all(of(SpaceKind::DeadLetterAt, &group))]).await?.range();
-            for (key, value) in rows {
+            for (key, value) in partition.all(of(SpaceKind::DeadLetterAt, &group)).await? {
                 let Some(id) = findings.readable(text(value))? else { continue };
                 let at = number_in(&key).ok().filter(|at| key == number_key(*at));
                 let belongs = |row: &LetterRow| row.group == group && Some(row.sequence()) == at;

@@ -6,12 +6,18 @@ use domain::{
     StorageFailure,
     ports::{
         SchemaStore,
-        engine::{Read, Space, SpaceKind},
+        engine::{Space, SpaceKind},
     },
 };
 
 use super::Findings;
-use crate::{Store, partition::Partition, rows::text_in, schedule::Waiting};
+use crate::{
+    Store,
+    partition::Partition,
+    replays::record::ReplayRow,
+    rows::{text_in, time_key, value_at},
+    schedule::rows::Waiting,
+};
 
 /// Each event that waits stands in the schedule, at its place, and each place has its event.
 pub(super) async fn check_schedule(
@@ -19,15 +25,10 @@ pub(super) async fn check_schedule(
     findings: &mut Findings,
 ) -> Result<(), StorageFailure> {
     let kinds = [SpaceKind::ScheduleOrder, SpaceKind::Scheduled];
-    let mut found = partition.get(&kinds.map(|kind| Read::all(Space::of(kind)))).await?;
+    let mut found = partition.all_of(kinds.map(Space::of)).await?;
     let (places, events) = (found.range(), found.range());
-    let mut placed = HashSet::new();
-    let mut ids = HashSet::new();
-    for (key, _) in &places {
-        let Some(id) = findings.readable(Waiting::id_at(key))? else { continue };
-        placed.insert(key.clone());
-        ids.insert(id);
-    }
+    let named = findings.read_all(&places, |key, _| Ok((key.to_vec(), Waiting::id_at(key)?)))?;
+    let ids: HashSet<&String> = named.iter().map(|(_, id)| id).collect();
     let (mut waiting, mut unreadable) = (HashSet::new(), HashSet::new());
     let mut own_places = HashSet::new();
     for (key, value) in &events {
@@ -36,7 +37,7 @@ pub(super) async fn check_schedule(
             Ok(event) => {
                 if event.scheduled.event.id() != id {
                     findings.add(format!("what waits as the event {id:?} is another"));
-                } else if !placed.contains(&event.key()) && !ids.contains(&id) {
+                } else if !ids.contains(&id) {
                     findings.add(format!("the event {id:?} waits, and the schedule does not name it"));
                 }
                 own_places.insert(event.key());
@@ -49,12 +50,8 @@ pub(super) async fn check_schedule(
             Err(failure) => return Err(failure),
         }
     }
-    for (key, _) in &places {
-        let Ok(id) = Waiting::id_at(key) else { continue };
-        if unreadable.contains(&id) {
-            continue;
-        }
-        if !waiting.contains(&id) {
+    for (key, id) in named.iter().filter(|(_, id)| !unreadable.contains(id)) {
+        if !waiting.contains(id) {
             findings.add(format!("the schedule names the event {id:?}, which does not wait"));
         } else if !own_places.contains(key) {
             findings.add(format!("the schedule names the event {id:?} at a place that is not its own"));
@@ -68,7 +65,26 @@ pub(super) async fn check_replays(
     partition: Partition<'_>,
     findings: &mut Findings,
 ) -> Result<(), StorageFailure> {
-    partition.check_replays(findings).await
+    let kinds = [SpaceKind::Replay, SpaceKind::ReplayPlan, SpaceKind::ReplayOrder, SpaceKind::OpenReplay];
+    let mut found = partition.all_of(kinds.map(Space::of)).await?;
+    let (rows, plans) = (found.range(), found.range());
+    let [listed, open] = [found.range(), found.range()]
+        .map(|rows| rows.into_iter().map(|(key, _)| key).collect::<HashSet<Vec<u8>>>());
+    for (key, value) in rows {
+        let Some(id) = findings.readable(text_in(&key))? else { continue };
+        let Some(row) = findings.readable(ReplayRow::read(&id, &value))? else { continue };
+        if value_at(&plans, &key).is_none() {
+            findings.add(format!("the replay {id} has no plan"));
+        }
+        let place = time_key(row.created, &id);
+        if !listed.contains(&place) {
+            findings.add(format!("the replay {id} is not on the list of all"));
+        }
+        if open.contains(&place) == row.state.is_final() {
+            findings.add(format!("the list of replays that are not over is wrong about {id}"));
+        }
+    }
+    Ok(())
 }
 
 /// Every schema has its file.

@@ -1,0 +1,76 @@
+//! A list whose items concern several partitions: each partition is asked for its part, and answers come in the list's order.
+
+use futures_util::future::join_all;
+
+use crate::{Store, partition::Partition};
+
+/// A list divided by partition: what falls to each, and where it stands in the list.
+pub(crate) struct Divided<'s, T> {
+    store: &'s Store,
+    parts: Vec<Part<T>>,
+    length: usize,
+}
+
+struct Part<T> {
+    partition: u16,
+    items: Vec<T>,
+    places: Vec<usize>,
+}
+
+impl<'s, T> Divided<'s, T> {
+    /// Divides a list. What names a partition that there is not falls to none.
+    pub(crate) fn new(store: &'s Store, items: impl IntoIterator<Item = (u16, T)>) -> Self {
+        let part = |partition| Part { partition, items: Vec::new(), places: Vec::new() };
+        let mut parts: Vec<Part<T>> = (0..store.partition_count()).map(part).collect();
+        let mut length = 0;
+        for (place, (partition, item)) in items.into_iter().enumerate() {
+            length = place + 1;
+            if let Some(part) = parts.get_mut(usize::from(partition)) {
+                part.items.push(item);
+                part.places.push(place);
+            }
+        }
+        parts.retain(|part| !part.items.is_empty());
+        Self { store, parts, length }
+    }
+
+    /// Partitions that something falls to, each with that.
+    pub(crate) fn parts(&self) -> impl ExactSizeIterator<Item = (Partition<'s>, &[T])> {
+        self.parts.iter().map(|part| (self.store.partition(part.partition), part.items.as_slice()))
+    }
+
+    /// Asks each partition for what falls to it: one answer of a partition, in the order of [`Divided::parts`]. All are let
+    /// through, whatever becomes of one: asking the same again settles it.
+    pub(crate) async fn each<'d, A, F>(&'d self, ask: impl FnMut((Partition<'s>, &'d [T])) -> F) -> Vec<A>
+    where
+        F: Future<Output = A>,
+    {
+        join_all(self.parts().map(ask)).await
+    }
+
+    /// What each partition answers to each item, in the order of the list; `none` where nothing was answered.
+    pub(crate) async fn ask<'d, A: Clone, E, F>(
+        &'d self,
+        none: A,
+        ask: impl FnMut((Partition<'s>, &'d [T])) -> F,
+    ) -> Result<Vec<A>, E>
+    where
+        F: Future<Output = Result<Vec<A>, E>>,
+    {
+        let answers = self.each(ask).await.into_iter().collect::<Result<Vec<_>, E>>()?;
+        Ok(self.gather(none, answers))
+    }
+
+    /// Answers of each partition of [`Divided::parts`] in the order of the list; `none` where nothing was answered.
+    pub(crate) fn gather<A: Clone>(&self, none: A, answers: impl IntoIterator<Item = Vec<A>>) -> Vec<A> {
+        let mut all = vec![none; self.length];
+        for (part, answers) in self.parts.iter().zip(answers) {
+            for (place, answer) in part.places.iter().zip(answers) {
+                if let Some(own) = all.get_mut(*place) {
+                    *own = answer;
+                }
+            }
+        }
+        all
+    }
+}

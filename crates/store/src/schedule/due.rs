@@ -1,0 +1,114 @@
+//! Appending what is due.
+
+use std::{collections::HashMap, time::Duration};
+
+use domain::{
+    Event, StorageFailure,
+    ports::{
+        AppendOutcome, Atomicity, ScheduleStoreError,
+        engine::{Appended, Guard, Transaction},
+    },
+    time::later,
+};
+use futures_util::future::join_all;
+
+use super::rows::{Place, waiting_row};
+use crate::{Store, partition::Partition, reached::reached, retry::OptimisticRetry};
+
+impl Store {
+    /// Appends what is due, of all partitions the earliest.
+    pub(super) async fn append_scheduled(
+        &self,
+        limit: usize,
+    ) -> Result<Vec<(String, AppendOutcome)>, ScheduleStoreError> {
+        let limits = self.info().limits;
+        let (limit, most_bytes) = (limit.clamp(1, limits.append_events), limits.append_bytes as u64);
+        if self.is_single() {
+            return Ok(self.first().append_due(limit, most_bytes).await?);
+        }
+        // The earliest of all partitions, each in a step of its own partition.
+        let due = join_all(self.partitions().map(|partition| partition.due(limit))).await;
+        let mut due: Vec<(Place, u16)> = (0u16..)
+            .zip(reached(due)?)
+            .flat_map(|(number, places)| places.unwrap_or_default().into_iter().map(move |it| (it, number)))
+            .collect();
+        due.sort_unstable();
+        due.truncate(limit);
+        let count = |number: u16| due.iter().filter(|(_, of)| *of == number).count();
+        let asks = self.partitions().map(|partition| async move {
+            match count(partition.number) {
+                0 => Ok(Vec::new()),
+                some => partition.append_due(some, most_bytes).await,
+            }
+        });
+        let mut outcomes = HashMap::new();
+        for (number, part) in (0u16..).zip(reached(join_all(asks).await)?) {
+            outcomes
+                .extend(part.unwrap_or_default().into_iter().map(|(id, outcome)| ((number, id), outcome)));
+        }
+        // As they were due; what came in between is last.
+        let known = due.into_iter().filter_map(|(place, number)| outcomes.remove_entry(&(number, place.id)));
+        let mut appended: Vec<((u16, String), AppendOutcome)> = known.collect();
+        appended.extend(outcomes);
+        Ok(appended.into_iter().map(|((_, id), outcome)| (id, outcome)).collect())
+    }
+}
+
+impl Partition<'_> {
+    /// What is due now, the earliest first.
+    async fn due(self, limit: usize) -> Result<Vec<Place>, StorageFailure> {
+        let now = self.now().await?;
+        // Instants up to now are due, now included.
+        let not_yet = later(now, Duration::from_nanos(1));
+        self.places(Some(not_yet), limit).await
+    }
+
+    /// Appends what is due. The events leave the schedule whatever became of them: what the log refuses now it will refuse
+    /// forever.
+    async fn append_due(
+        self,
+        limit: usize,
+        most_bytes: u64,
+    ) -> Result<Vec<(String, AppendOutcome)>, StorageFailure> {
+        let mut retry = OptimisticRetry::new();
+        loop {
+            let mut places = self.due(limit).await?;
+            if places.is_empty() {
+                return Ok(Vec::new());
+            }
+            let mut bytes = 0;
+            let fits = |place: &&Place| {
+                bytes += place.bytes;
+                bytes <= most_bytes
+            };
+            let fit = places.iter().take_while(fits).count().max(1);
+            places.truncate(fit);
+            let waiting = self.waiting(&places).await?;
+            if waiting.is_empty() {
+                self.forget(&places).await?;
+            }
+            let mut with = Transaction::durable();
+            for waits in &waiting {
+                waits.take_out(&mut with);
+            }
+            let batch: Vec<Event> = waiting.into_iter().map(|waits| waits.scheduled.event).collect();
+            if !batch.is_empty()
+                && let Appended::Done(outcomes) =
+                    self.engine.append(self.number, &batch, Atomicity::Each, &with).await?
+            {
+                return Ok(batch.iter().map(|event| event.id().to_owned()).zip(outcomes).collect());
+            }
+            // Another caller takes the same events.
+            retry.again().await?;
+        }
+    }
+
+    /// Drops places whose events are gone, however that came about: nothing else would ever take them out.
+    async fn forget(self, places: &[Place]) -> Result<(), StorageFailure> {
+        let mut transactions = vec![Transaction::new(); places.len()];
+        for (transaction, place) in transactions.iter_mut().zip(places) {
+            transaction.guard(Guard::Absent(waiting_row(&place.id))).delete(place.row());
+        }
+        self.commit(&transactions).await.map(drop)
+    }
+}
