@@ -4,10 +4,7 @@
 use std::{
     collections::BTreeMap,
     ops::Deref,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -128,12 +125,7 @@ impl Faulty {
 
     /// How often the schedule is looked at from now on.
     pub fn looks(&self) -> Arc<AtomicUsize> {
-        let looks = Arc::<AtomicUsize>::default();
-        let counted = Arc::clone(&looks);
-        self.script.observe(move |call| {
-            counted.fetch_add(usize::from(call.reads(SpaceKind::ScheduleOrder)), Ordering::SeqCst);
-        });
-        looks
+        self.script.count(|call| call.reads(SpaceKind::ScheduleOrder))
     }
 
     /// The ids that wait in the schedule and when they are due.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -80,10 +83,23 @@ impl FaultScript {
         self
     }
 
-    /// Shows each call to a function as it arrives, before it takes its time: to count calls, or to note what they ask for.
+    /// Shows each call to a function as it arrives, before it takes its time.
     pub fn observe(&self, observer: impl Fn(&EngineCall<'_>) + Send + Sync + 'static) -> &Self {
         self.inner().observers.push(Box::new(observer));
         self
+    }
+
+    /// Counts the calls that are concerned from now on.
+    pub fn count(
+        &self,
+        concerns: impl Fn(&EngineCall<'_>) -> bool + Send + Sync + 'static,
+    ) -> Arc<AtomicUsize> {
+        let count = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&count);
+        self.observe(move |call| {
+            counted.fetch_add(usize::from(concerns(call)), Ordering::SeqCst);
+        });
+        count
     }
 
     /// Whether every call fails from now on.
