@@ -25,6 +25,8 @@ pub enum EngineFault {
     RequestLost,
     /// It fails with this, and is not made.
     Fails(StorageFailure),
+    /// It never arrives, and no answer comes.
+    Hangs,
     /// The engine has a bug.
     Panics,
 }
@@ -176,6 +178,7 @@ impl EngineHook for FaultScript {
         match fault {
             Some(EngineFault::Fails(failure)) => Err(failure),
             Some(EngineFault::RequestLost) => Err(unknown()),
+            Some(EngineFault::Hangs) => std::future::pending().await,
             Some(EngineFault::Panics) => panic!("a bug of the engine"),
             Some(EngineFault::None | EngineFault::AnswerLost) | None => Ok(()),
         }
