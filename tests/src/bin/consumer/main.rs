@@ -4,23 +4,22 @@
 //! the event's `data`. Each attempt that ended is one line of the file EFFECTS (see `effects`), written before the handler
 //! answers. A fault breaks the process on purpose, so that the tests can show that they would see it.
 
-mod commits;
 mod effects;
 mod handling;
 mod passing;
+mod unfenced;
 mod watched;
 
 use std::{collections::HashMap, io::Read, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 use bus::{Backoff, Bus, StartAt};
-use conformance::FaultyEngine;
-use domain::ports::StorageEngine;
+use domain::ports::Stores;
 use storage_redis::{RedisEngine, RedisOptions};
 use storage_sqlite::{SqliteEngine, SqliteOptions};
 use store::Store;
 
-use crate::{commits::Commits, effects::Effects, handling::Handling, watched::Watched};
+use crate::{effects::Effects, handling::Handling, unfenced::Unfenced, watched::Watched};
 
 /// Handlers at once; the tests know the number.
 const CONCURRENCY: usize = 8;
@@ -38,9 +37,9 @@ async fn main() -> Result<()> {
     };
     let fault = options.get("fault").copied().unwrap_or_default();
     let effects = Arc::new(Effects::open(effects, number)?);
-    let commits = Commits { take: millis("commits", 0)?, unfenced: fault == "drops-fencing" };
-    let engine = FaultyEngine::new(open(store).await?, Arc::new(commits));
-    let watched = Watched::new(Arc::new(Store::new(engine)), Arc::clone(&effects));
+    let inner = open(store).await?;
+    let unfenced = (fault == "drops-fencing").then(|| Unfenced::of(store));
+    let watched = Watched::new(inner, Arc::clone(&effects), millis("commits", 0)?, unfenced);
     let handling = Handling { effects, lapses: watched.lapses(), early: fault == "commit-before-handling" };
     let bus = Bus::builder(Arc::new(watched)).enable_validation(false).build().await?;
     let consumer = bus
@@ -59,11 +58,15 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-async fn open(store: &str) -> Result<Arc<dyn StorageEngine>> {
-    Ok(if store.contains("://") {
-        Arc::new(RedisEngine::create(RedisOptions::new(store)).await?)
+fn is_redis(store: &str) -> bool {
+    store.contains("://")
+}
+
+async fn open(store: &str) -> Result<Arc<dyn Stores>> {
+    Ok(if is_redis(store) {
+        Arc::new(RedisEngine::create(RedisOptions::new(store)).await.map(Store::new)?)
     } else {
-        Arc::new(SqliteEngine::create(SqliteOptions::new(store)).await?)
+        Arc::new(SqliteEngine::create(SqliteOptions::new(store)).await.map(Store::new)?)
     })
 }
 

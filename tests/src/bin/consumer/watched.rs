@@ -1,4 +1,4 @@
-//! The store as a consumer sees it, with an eye on its leases.
+//! The store as a consumer sees it, with an eye on its leases; and, as a fault, a store whose fencing is gone.
 
 use std::{
     collections::HashSet,
@@ -17,7 +17,7 @@ use domain::{
     position::Cursor,
 };
 
-use crate::effects::Effects;
+use crate::{effects::Effects, unfenced::Unfenced};
 
 /// When this process' leases were not good.
 #[derive(Default)]
@@ -67,11 +67,20 @@ pub(crate) struct Watched {
     pub(crate) inner: Arc<dyn Stores>,
     effects: Arc<Effects>,
     lapses: Arc<Lapses>,
+    /// How long a commit is under way before it reaches the store.
+    commits_take: Duration,
+    /// A fault: commits go out under the newest lease, whoever's that is.
+    unfenced: Option<Unfenced>,
 }
 
 impl Watched {
-    pub(crate) fn new(inner: Arc<dyn Stores>, effects: Arc<Effects>) -> Self {
-        Self { inner, effects, lapses: Arc::default() }
+    pub(crate) fn new(
+        inner: Arc<dyn Stores>,
+        effects: Arc<Effects>,
+        commits_take: Duration,
+        unfenced: Option<Unfenced>,
+    ) -> Self {
+        Self { inner, effects, lapses: Arc::default(), commits_take, unfenced }
     }
 
     pub(crate) fn lapses(&self) -> Arc<Lapses> {
@@ -101,7 +110,13 @@ impl GroupStore for Watched {
     }
 
     async fn commit(&self, commits: &[SegmentCommit]) -> Result<Vec<CommitOutcome>, GroupStoreError> {
-        let outcomes = self.inner.commit(commits).await?;
+        if !self.commits_take.is_zero() {
+            tokio::time::sleep(self.commits_take).await;
+        }
+        let outcomes = match &self.unfenced {
+            Some(unfenced) => self.inner.commit(&unfenced.all_as_newest(commits).await?).await?,
+            None => self.inner.commit(commits).await?,
+        };
         for (commit, outcome) in commits.iter().zip(&outcomes) {
             match outcome {
                 CommitOutcome::Fenced => self.note("lost")?,
