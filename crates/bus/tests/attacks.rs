@@ -7,18 +7,17 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use async_trait::async_trait;
 use bus::{Bus, ConsumerError, StartAt};
-use conformance::{Hook, Wrapped};
+use conformance::{EngineFault, FaultScript, FaultyEngine};
 use domain::{
-    Delivery, Entity, HandlerError, StorageFailure,
+    Delivery, Entity, HandlerError,
     group::{GroupSpec, LaneOrigin, NewLaneBatch, segment_of},
-    ports::{EventHandler, EventStore, GroupStore, Stores},
+    ports::{EventHandler, EventStore, GroupStore},
 };
 use storage_memory::MemoryEngine;
 use store::Store;
@@ -159,36 +158,15 @@ async fn consumers_of_other_types_stand_aside_and_pass_nothing() {
     eventually("the new ones get all", async || new.lock().unwrap().len() == 40).await;
 }
 
-/// Loses the answer to the first lease, and counts commits.
-#[derive(Default)]
-struct Tricks {
-    lost: AtomicBool,
-    commits: AtomicU64,
-}
-
-#[async_trait]
-impl Hook for Tricks {
-    async fn before(&self, call: &'static str) -> Result<(), StorageFailure> {
-        self.commits.fetch_add(u64::from(call == "commit"), Ordering::SeqCst);
-        // A store takes its time: else a paused clock would never move while a caller calls again and again.
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        Ok(())
-    }
-
-    async fn after(&self, call: &'static str) -> Result<(), StorageFailure> {
-        match call == "lease" && !self.lost.swap(true, Ordering::SeqCst) {
-            true => Err(StorageFailure::Unknown("the answer was lost".to_owned())),
-            false => Ok(()),
-        }
-    }
-}
-
-async fn tricked() -> (Arc<Tricks>, Bus) {
+/// A bus whose store loses the answer to the first lease, and the number of its commits.
+async fn tricked() -> (Arc<AtomicUsize>, Bus) {
     let clock = TokioClock::start();
-    let store: Arc<dyn Stores> = Arc::new(Store::new(MemoryEngine::new(Arc::new(clock))));
-    let tricks = Arc::new(Tricks::default());
-    let bus = bus_over(Arc::new(Wrapped::new(store, Arc::clone(&tricks))), clock).await;
-    (tricks, bus)
+    // A store takes its time: else a paused clock would never move while a caller calls again and again.
+    let script = Arc::new(FaultScript::taking(Duration::from_millis(1)));
+    script.plan(|call| call.takes_leases(), EngineFault::AnswerLost);
+    let commits = script.count(|call| call.is_segment_commit());
+    let engine = FaultyEngine::new(Arc::new(MemoryEngine::new(Arc::new(clock))), script);
+    (commits, bus_over(Arc::new(Store::new(engine)), clock).await)
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,7 +185,7 @@ async fn a_lost_answer_to_a_lease_leaves_no_segment_unserved() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_event_does_not_make_its_consumer_commit_again_and_again() {
-    let (tricks, bus) = tricked().await;
+    let (commits, bus) = tricked().await;
     let seen = Seen::default();
     let handler = noting(&seen, |delivery| match delivery.stored.event.id() {
         "e5" => Ok(Duration::from_secs(20)),
@@ -219,6 +197,6 @@ async fn a_slow_event_does_not_make_its_consumer_commit_again_and_again() {
     let subscription = bus.subscribe("g").on_everything(handler).start_at(StartAt::Earliest);
     let _consumer = subscription.segments(1).start().await.unwrap();
     eventually("all were handed over", async || seen.lock().unwrap().len() == 1500).await;
-    let commits = tricks.commits.load(Ordering::SeqCst);
+    let commits = commits.load(Ordering::SeqCst);
     assert!(commits < 300, "{commits} commits for 1500 events");
 }

@@ -5,17 +5,22 @@ mod faulty;
 
 use std::{sync::Arc, time::Duration};
 
-use bus::{PublishError, Published, Publisher};
-use domain::{Entity, Event, Position, ports::EventStore};
-use faulty::{Fault, FaultyStore, busy, event, full, publisher, store};
+use bus::{PublishError, PublishSettings, Published, Publisher};
+use conformance::FaultScript;
+use domain::{
+    Entity, Event, Limits, Position,
+    group::partition_of,
+    ports::{EventStore, Keeps, SystemClock},
+};
+use faulty::{Fault, Faulty, busy, event, full, publisher, publisher_with, store};
+use storage_memory::MemoryEngine;
 use tokio::task::JoinHandle;
 
 type Answer = Result<Published, PublishError>;
 
 /// A store whose appends take 10 milliseconds.
-fn slow(faults: impl IntoIterator<Item = Fault>) -> Arc<FaultyStore> {
-    let store = Arc::into_inner(store(faults)).unwrap();
-    Arc::new(FaultyStore { append_takes: Duration::from_millis(10), ..store })
+fn slow(faults: impl IntoIterator<Item = Fault>) -> Faulty {
+    faulty::slow(Duration::from_millis(10), faults)
 }
 
 fn publish(publisher: &Arc<Publisher>, json: String) -> JoinHandle<Answer> {
@@ -30,7 +35,7 @@ async fn keep_busy(publisher: &Arc<Publisher>) -> JoinHandle<Answer> {
     first
 }
 
-fn batch_sizes(store: &FaultyStore) -> Vec<usize> {
+fn batch_sizes(store: &Faulty) -> Vec<usize> {
     store.batches.lock().unwrap().iter().map(Vec::len).collect()
 }
 
@@ -146,16 +151,21 @@ async fn a_store_that_fails_fails_those_who_shared_the_append_and_no_later_one()
     let publisher = publisher(&store);
     let together: Vec<_> = (0..5).map(|n| publish(&publisher, event(&n.to_string(), n))).collect();
     for caller in together {
-        assert_eq!(caller.await.unwrap(), Err(PublishError::Store(full())));
+        assert_eq!(caller.await.unwrap(), Err(PublishError::Store(full().into())));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_too_large_for_the_store_is_cut_and_one_event_that_is_fails_alone() {
-    let faulty = Arc::into_inner(slow([])).unwrap();
-    let store = Arc::new(FaultyStore { max_events: Some(16), too_large: Some("5".to_owned()), ..faulty });
-    let publisher = publisher(&store);
-    let callers: Vec<_> = (0..40).map(|n| publish(&publisher, event(&n.to_string(), n))).collect();
+    let store = slow([]).with_max_events(16);
+    let limits = Limits { max_event_bytes: 4 << 20, ..Limits::default() };
+    let publisher = publisher_with(&store, PublishSettings { limits, ..PublishSettings::default() });
+    let too_large = format!(r#""w":"{}","userId":"#, "x".repeat(2 << 20));
+    let json = |n: u64| match n {
+        5 => event("5", n).replace(r#""userId":"#, &too_large),
+        _ => event(&n.to_string(), n),
+    };
+    let callers: Vec<_> = (0..40).map(|n| publish(&publisher, json(n))).collect();
     for (n, caller) in callers.into_iter().enumerate() {
         let answer = caller.await.unwrap();
         match n {
@@ -221,6 +231,19 @@ async fn a_panic_in_the_store_is_an_unknown_outcome_and_the_next_call_works() {
     assert_eq!(next.unwrap(), Ok(Published::Stored(Position::new(0, 1))));
 }
 
+/// A store of two partitions, and the one that events of the user `dead` fall to.
+fn parted() -> (Faulty, Arc<Publisher>, u16) {
+    let engine = MemoryEngine::partitioned(Arc::new(SystemClock), Keeps::History, 2);
+    let store = Faulty::new(engine, FaultScript::taking(Duration::from_millis(10)));
+    let publisher = publisher(&store);
+    let [dead, alive] = ["dead", "alive"].map(|user| {
+        let event = publisher.admit(of_user("e", user).as_bytes()).unwrap();
+        partition_of(&event.ordering_key(), store.partition_count())
+    });
+    assert_ne!(dead, alive);
+    (store, publisher, dead)
+}
+
 fn of_user(id: &str, user: &str) -> String {
     let json = event(id, 1).replace(r#""orderId":"o""#, &format!(r#""orderId":"{user}""#));
     json.replace(r#""userId":"u""#, &format!(r#""userId":"{user}""#))
@@ -229,9 +252,8 @@ fn of_user(id: &str, user: &str) -> String {
 /// They are answered at once; those that cannot be stored are tried again, in their order, with later ones of their keys.
 #[tokio::test(start_paused = true)]
 async fn what_one_partition_cannot_take_holds_nobody_else_up_and_keeps_its_order() {
-    let store = slow([]);
-    let publisher = publisher(&store);
-    store.out_of_reach.lock().unwrap().push("dead".to_owned());
+    let (store, publisher, dead) = parted();
+    store.script.reaches(dead, false);
     let began = tokio::time::Instant::now();
     let waiting: Vec<_> = (0..3).map(|n| publish(&publisher, of_user(&format!("dead{n}"), "dead"))).collect();
     for n in 0..5 {
@@ -243,7 +265,7 @@ async fn what_one_partition_cannot_take_holds_nobody_else_up_and_keeps_its_order
     }
     assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
     tokio::time::sleep(Duration::from_millis(150)).await;
-    store.out_of_reach.lock().unwrap().clear();
+    store.script.reaches(dead, true);
     for caller in waiting.into_iter().chain([later]) {
         assert!(matches!(caller.await.unwrap(), Ok(Published::Stored(_))));
     }
@@ -256,9 +278,8 @@ async fn what_one_partition_cannot_take_holds_nobody_else_up_and_keeps_its_order
 
 #[tokio::test(start_paused = true)]
 async fn what_stays_out_of_reach_is_told_as_such_and_to_its_callers_alone() {
-    let store = slow([]);
-    let publisher = publisher(&store);
-    store.out_of_reach.lock().unwrap().push("dead".to_owned());
+    let (store, publisher, dead) = parted();
+    store.script.reaches(dead, false);
     let first = publish(&publisher, of_user("dead0", "dead"));
     tokio::time::sleep(Duration::from_millis(15)).await;
     let second = publish(&publisher, of_user("dead1", "dead"));
@@ -266,7 +287,7 @@ async fn what_stays_out_of_reach_is_told_as_such_and_to_its_callers_alone() {
     for caller in [first, second] {
         assert_eq!(caller.await.unwrap().unwrap_err().kind(), "unavailable");
     }
-    store.out_of_reach.lock().unwrap().clear();
+    store.script.reaches(dead, true);
     let again = publish(&publisher, of_user("dead0", "dead")).await.unwrap();
     assert!(matches!(again, Ok(Published::Stored(_))), "{again:?}");
 }

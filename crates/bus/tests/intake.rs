@@ -8,13 +8,9 @@ use std::{sync::Arc, time::Duration};
 
 use bus::{Intake, IntakeError, IntakeOptions, IntakeReport, Line, PublishSettings};
 use domain::{Entity, Limits, ports::EventStore};
-use faulty::{Fault, FaultyStore, busy, event, full, publisher, publisher_with, store, stored_json};
+use faulty::{Fault, Faulty, busy, event, full, publisher, publisher_with, slow, store, stored_json};
 
-async fn take(
-    store: &Arc<FaultyStore>,
-    options: IntakeOptions,
-    lines: &[String],
-) -> Result<IntakeReport, IntakeError> {
+async fn take(store: &Faulty, options: IntakeOptions, lines: &[String]) -> Result<IntakeReport, IntakeError> {
     let mut intake = Intake::new(publisher(store), options);
     for (number, line) in (1..).zip(lines) {
         intake.line(number, line.as_bytes()).await?;
@@ -58,7 +54,7 @@ async fn the_report_has_the_documented_form() {
 
 #[tokio::test(start_paused = true)]
 async fn every_line_keeps_its_outcome_while_batches_overlap() {
-    let store = Arc::new(FaultyStore { append_takes: Duration::from_millis(20), ..FaultyStore::default() });
+    let store = slow(Duration::from_millis(20), []);
     let mut lines = Vec::new();
     let mut expected = Vec::new();
     for n in 1..=100u64 {
@@ -167,7 +163,7 @@ async fn atomic_stores_all_in_one_step_or_nothing() {
 
 #[tokio::test]
 async fn what_is_too_large_for_one_step_is_refused_when_atomic_and_cut_when_not() {
-    let store = Arc::new(FaultyStore { max_events: Some(4), ..FaultyStore::default() });
+    let store = store([]).with_max_events(4);
     let lines: Vec<String> = (0..10).map(|n| event(&n.to_string(), n)).collect();
     let error = take(&store, atomic(), &lines).await.unwrap_err();
     assert!(matches!(error, IntakeError::TooLargeToBeAtomic { max_events: 4, .. }), "{error}");
@@ -196,13 +192,13 @@ async fn a_failing_store_is_named_with_its_lines_and_what_was_stored_before() {
     while stored_json(&store).await.len() < 6 {
         tokio::task::yield_now().await;
     }
-    store.faults.lock().unwrap().push_back(Fault::Fails(full()));
+    store.script.plan_all("append", [Fault::Fails(full())]);
     for (number, line) in (7..).zip(&lines[6..]) {
         intake.line(number, line.as_bytes()).await.unwrap();
     }
     match intake.finish().await.unwrap_err() {
         IntakeError::Store { error, lines, report } => {
-            assert_eq!((error, lines, report.stored), (full(), 7..=9, 6));
+            assert_eq!((error, lines, report.stored), (full().into(), 7..=9, 6));
         }
         other => panic!("{other}"),
     }
@@ -234,7 +230,7 @@ async fn a_line_with_very_many_violations_keeps_the_first() {
 
 #[tokio::test]
 async fn an_intake_that_is_dropped_stops_appending() {
-    let store = Arc::new(FaultyStore { append_takes: Duration::from_secs(3600), ..FaultyStore::default() });
+    let store = slow(Duration::from_secs(3600), []);
     let mut intake = Intake::new(publisher(&store), small());
     for n in 0..3u64 {
         intake.line(n + 1, event(&n.to_string(), n).as_bytes()).await.unwrap();

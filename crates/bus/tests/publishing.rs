@@ -11,17 +11,15 @@ use bus::{
     UnknownTypes, error_scope,
 };
 use domain::{
-    DeliveryOptions, Event, Filter, Position, Priority, Retry, StorageFailure,
-    ports::{EventStore, ReadRequest, ScheduleOutcome, ScheduleStore},
+    DeliveryOptions, Entity, Event, Filter, Position, Priority, Retry, StorageFailure,
+    ports::{EventStore, ReadRequest, ScheduleStore},
     stats::{ADMITTED, APPEND_FAILED, APPENDED, REJECTED},
 };
 use faulty::{
-    Fault, FaultyStore, Noon, TwoRules, busy, event, full, publisher, publisher_with,
-    schedule::{FakeSchedule, TokioClock},
-    stats::Counts,
-    store, stored_json,
+    Counts, Fault, Faulty, Noon, TwoRules, busy, event, full, publisher, publisher_with, store, stored_json,
 };
 use jiff::Timestamp;
+use store::Store;
 
 fn broken(rejection: Result<domain::Event, Rejection>) -> Vec<(String, String)> {
     let violations = rejection.unwrap_err().violations;
@@ -154,10 +152,10 @@ async fn a_fault_that_stays_is_not_tried_again() {
     assert_eq!(store.batches.lock().unwrap().len(), 1);
 }
 
-fn with_schedule(store: &Arc<FaultyStore>, schedule: &Arc<FakeSchedule>) -> Publisher {
-    let store: Arc<dyn EventStore> = Arc::<FaultyStore>::clone(store);
-    Publisher::new(store, Arc::new(TwoRules), Arc::new(Noon), PublishSettings::default())
-        .with_schedule(Arc::<FakeSchedule>::clone(schedule))
+fn with_schedule(store: &Faulty) -> Publisher {
+    let events = Arc::<Store>::clone(store);
+    Publisher::new(events, Arc::new(TwoRules), Arc::new(Noon), PublishSettings::default())
+        .with_schedule(Arc::<Store>::clone(store))
 }
 
 fn delayed(seconds: u64) -> PublishOptions {
@@ -168,7 +166,7 @@ fn at(time: &str) -> Timestamp {
     time.parse().unwrap()
 }
 
-async fn stored_events(store: &FaultyStore) -> Vec<Event> {
+async fn stored_events(store: &Faulty) -> Vec<Event> {
     let page = store.read(&ReadRequest::new(Filter::default(), 100)).await.unwrap();
     page.events.into_iter().map(|stored| stored.event).collect()
 }
@@ -213,15 +211,15 @@ async fn what_an_error_handler_publishes_says_so() {
 
 #[tokio::test]
 async fn with_a_delay_an_event_waits_in_the_schedule() {
-    let (store, schedule) = (store([]), FakeSchedule::new(TokioClock::new()));
-    let publisher = with_schedule(&store, &schedule);
+    let store = store([]);
+    let publisher = with_schedule(&store);
     let wishes = PublishOptions { priority: Priority::Low, ..delayed(90) };
     let due = at("2024-01-15T12:01:30Z");
     let published = publisher.publish_with(event("e", 1).as_bytes(), &wishes).await.unwrap();
     assert_eq!(published, Published::Scheduled { due });
     assert_eq!((published.position(), published.due()), (None, Some(due)));
-    assert_eq!(schedule.waiting(), [("e".to_owned(), due)]);
-    assert_eq!(schedule.scheduled(1).await.unwrap()[0].event.options().priority, Priority::Low);
+    assert_eq!(store.waiting().await, [("e".to_owned(), due)]);
+    assert_eq!(store.scheduled(1).await.unwrap()[0].event.options().priority, Priority::Low);
     assert!(stored_json(&store).await.is_empty());
     let later = publisher.publish_with(event("e", 1).as_bytes(), &delayed(900)).await;
     assert_eq!(later, Ok(Published::AlreadyScheduled { due }), "the first time stands");
@@ -231,13 +229,14 @@ async fn with_a_delay_an_event_waits_in_the_schedule() {
 
 #[tokio::test]
 async fn what_the_schedule_refuses_is_an_error_of_its_own() {
-    let (store, schedule) = (store([]), FakeSchedule::new(TokioClock::new()));
-    let publisher = with_schedule(&store, &schedule);
+    let store = store([]);
+    let publisher = with_schedule(&store);
     publisher.publish_with(event("e", 1).as_bytes(), &delayed(1)).await.unwrap();
     let error = publisher.publish_with(event("e", 2).as_bytes(), &delayed(1)).await.unwrap_err();
     assert_eq!(error, PublishError::ScheduleConflict { id: "e".to_owned() });
     assert_eq!((error.kind(), error.retry()), ("schedule-conflict", Retry::Never));
-    schedule.answers(Ok(ScheduleOutcome::Erased));
+    publisher.publish_with(event("f", 1).as_bytes(), &delayed(1)).await.unwrap();
+    store.erase(&Entity::new("user", "u")).await.unwrap();
     let error = publisher.publish_with(event("f", 1).as_bytes(), &delayed(1)).await.unwrap_err();
     assert_eq!(error, PublishError::Erased { id: "f".to_owned() });
     let error = publisher.publish_with(event("f", 1).as_bytes(), &delayed(u64::MAX)).await.unwrap_err();
@@ -248,15 +247,15 @@ async fn what_the_schedule_refuses_is_an_error_of_its_own() {
 
 #[tokio::test(start_paused = true)]
 async fn a_schedule_that_fails_is_asked_again_for_the_same_time() {
-    let (store, schedule) = (store([]), FakeSchedule::new(TokioClock::new()));
-    let publisher = with_schedule(&store, &schedule);
-    schedule.loses_answers(1);
-    schedule.answers(Err(StorageFailure::Unavailable("away".to_owned())));
+    let store = store([]);
+    let publisher = with_schedule(&store);
+    let away = Fault::Fails(StorageFailure::Unavailable("away".to_owned()));
+    store.script.plan_all("commit", [Fault::AnswerLost, away]);
     let due = at("2024-01-15T12:00:05Z");
     let published = publisher.publish_with(event("e", 1).as_bytes(), &delayed(5)).await;
     assert_eq!(published, Ok(Published::AlreadyScheduled { due }));
-    assert_eq!(schedule.waiting(), [("e".to_owned(), due)]);
-    schedule.answers(Err(StorageFailure::Full("no space left".to_owned())));
+    assert_eq!(store.waiting().await, [("e".to_owned(), due)]);
+    store.script.plan_all("commit", [Fault::Fails(full())]);
     let error = publisher.publish_with(event("f", 1).as_bytes(), &delayed(5)).await.unwrap_err();
     assert_eq!((error.kind(), error.retry()), ("full", Retry::Never));
 }
@@ -266,7 +265,7 @@ async fn what_is_admitted_rejected_appended_and_failed_is_counted() {
     let store = store([Fault::Fails(full())]);
     let meter = Meter::new(Arc::new(Noon));
     let publisher = Publisher::new(
-        Arc::<FaultyStore>::clone(&store),
+        Arc::<Store>::clone(&store),
         Arc::new(TwoRules),
         Arc::new(Noon),
         PublishSettings::default(),

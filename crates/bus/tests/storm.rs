@@ -17,7 +17,7 @@ mod support;
 
 use std::{
     any::Any,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -28,11 +28,14 @@ use std::{
 
 use async_trait::async_trait;
 use bus::{Backoff, Bus, Consumer, StartAt, Subscription};
-use conformance::{Hook, Wrapped};
+use conformance::{EngineCall, EngineHook, FaultyEngine, TransactionExt};
 use domain::{
     Delivery, HandlerError, StorageFailure,
-    group::{LaneOrigin, Lease, NewLaneBatch, segment_of},
-    ports::{Clock, DeadLetterQuery, EventHandler, Leases, SegmentCommit, Stores},
+    group::{LaneOrigin, NewLaneBatch, segment_of},
+    ports::{
+        Clock, DeadLetterQuery, DeadLetterStore, EventHandler, EventStore, GroupStore, ReplayStore,
+        engine::{SpaceKind, Transaction},
+    },
 };
 use fastrand::Rng;
 use servers::{Binary, Config, Server};
@@ -62,15 +65,11 @@ struct Weather {
     rng: Mutex<Rng>,
     lost_answers: Arc<AtomicU32>,
     fault: Fault,
-    newest: Newest,
 }
 
-/// The newest lease of each segment.
-type Newest = Arc<Mutex<HashMap<u16, Lease>>>;
-
 #[async_trait]
-impl Hook for Weather {
-    async fn before(&self, _: &'static str) -> Result<(), StorageFailure> {
+impl EngineHook for Weather {
+    async fn before(&self, _: &EngineCall<'_>) -> Result<(), StorageFailure> {
         let (slow, fails) = {
             let mut rng = self.rng.lock().unwrap();
             (rng.bool().then(|| rng.u64(0..20)), rng.u32(..300) == 0)
@@ -82,32 +81,19 @@ impl Hook for Weather {
         if fails { Err(StorageFailure::Unavailable("for a moment".to_owned())) } else { Ok(()) }
     }
 
-    async fn after(&self, call: &'static str) -> Result<(), StorageFailure> {
+    async fn after(&self, call: &EngineCall<'_>) -> Result<(), StorageFailure> {
         self.service.while_frozen(self.process).await;
-        if call == "commit" && self.rng.lock().unwrap().u32(..300) == 0 {
+        if call.is_segment_commit() && self.rng.lock().unwrap().u32(..300) == 0 {
             self.lost_answers.fetch_add(1, Ordering::SeqCst);
             return Err(StorageFailure::Unknown("the answer was lost".to_owned()));
         }
         Ok(())
     }
 
-    fn commits(&self, commits: &[SegmentCommit]) -> Vec<SegmentCommit> {
-        let newest = self.newest.lock().unwrap();
-        let lease = |commit: &SegmentCommit| match self.fault {
-            Fault::DropsFencing => newest.get(&commit.lease.segment).cloned(),
-            _ => None,
-        };
-        let commit = |commit: &SegmentCommit| SegmentCommit {
-            lease: lease(commit).unwrap_or_else(|| commit.lease.clone()),
-            ..commit.clone()
-        };
-        commits.iter().map(commit).collect()
-    }
-
-    fn leased(&self, leases: &Leases) {
-        let mut newest = self.newest.lock().unwrap();
-        for (lease, _) in &leases.taken {
-            newest.insert(lease.segment, lease.clone());
+    fn transaction(&self, transaction: &Transaction) -> Transaction {
+        match self.fault == Fault::DropsFencing && transaction.is_segment_commit() {
+            true => transaction.without_guards_on(SpaceKind::Fence),
+            false => transaction.clone(),
         }
     }
 }
@@ -138,7 +124,7 @@ struct Process {
 }
 
 struct World {
-    store: Arc<dyn Stores>,
+    store: Arc<Store>,
     clock: TokioClock,
     service: Service,
     rng: Rng,
@@ -149,7 +135,6 @@ struct World {
     freezes: u32,
     lost: Arc<AtomicU32>,
     fault: Fault,
-    newest: Newest,
     lease: Duration,
     /// Replays, with the events that each was sent.
     replays: Vec<(String, Vec<String>)>,
@@ -165,7 +150,6 @@ impl World {
             rng: Mutex::new(self.rng.fork()),
             lost_answers: Arc::clone(&self.lost),
             fault: self.fault,
-            newest: Arc::clone(&self.newest),
         };
         let handler = self.service.process(number, MAX_ATTEMPTS, self.aborts.clone());
         let handler = match self.fault {
@@ -173,7 +157,8 @@ impl World {
             _ => handler,
         };
         // A process begins when the weather is good.
-        let store = Arc::new(Wrapped::new(self.store.clone(), Arc::new(weather)));
+        let engine = FaultyEngine::new(Arc::clone(self.store.engine()), Arc::new(weather));
+        let store = Arc::new(Store::new(engine));
         let bus = loop {
             match Bus::builder(store.clone())
                 .clock(Arc::new(self.clock))
@@ -289,12 +274,10 @@ impl World {
 /// Makes a store that goes by a clock.
 type Make = fn(TokioClock) -> Making;
 /// A store, with what it lies in: a folder, or a server.
-type Making = Pin<Box<dyn Future<Output = (Arc<dyn Stores>, Option<Box<dyn Any>>)>>>;
+type Making = Pin<Box<dyn Future<Output = (Arc<Store>, Option<Box<dyn Any>>)>>>;
 
 fn in_memory(clock: TokioClock) -> Making {
-    Box::pin(
-        async move { (Arc::new(Store::new(MemoryEngine::new(Arc::new(clock)))) as Arc<dyn Stores>, None) },
-    )
+    Box::pin(async move { (Arc::new(Store::new(MemoryEngine::new(Arc::new(clock)))), None) })
 }
 
 fn in_a_file(clock: TokioClock) -> Making {
@@ -303,7 +286,7 @@ fn in_a_file(clock: TokioClock) -> Making {
         let options =
             SqliteOptions { clock: Arc::new(clock), ..SqliteOptions::new(folder.path().join("events.db")) };
         let store = SqliteEngine::create(options).await.map(Store::new).unwrap();
-        (Arc::new(store) as Arc<dyn Stores>, Some(Box::new(folder) as Box<dyn Any>))
+        (Arc::new(store), Some(Box::new(folder) as Box<dyn Any>))
     })
 }
 
@@ -321,7 +304,7 @@ fn on_redis_in(partitions: u16, clock: TokioClock) -> Making {
         let clock: Option<Arc<dyn Clock>> = Some(Arc::new(clock));
         let options = RedisOptions { clock, partitions: Some(partitions), ..RedisOptions::new(server.url()) };
         let store = RedisEngine::create(options).await.map(Store::new).unwrap();
-        (Arc::new(store) as Arc<dyn Stores>, Some(Box::new(server) as Box<dyn Any>))
+        (Arc::new(store), Some(Box::new(server) as Box<dyn Any>))
     })
 }
 
@@ -342,7 +325,6 @@ async fn history(seed: u64, make: Make, fault: Fault) -> Vec<String> {
         freezes: 0,
         lost: Arc::default(),
         fault,
-        newest: Newest::default(),
         lease: Duration::from_secs(if place.is_some() { 5 } else { 2 }),
         replays: Vec::new(),
     };
@@ -569,7 +551,6 @@ async fn an_event_that_ends_its_process_becomes_a_dead_letter_and_none_of_its_ne
         freezes: 0,
         lost: Arc::default(),
         fault: Fault::None,
-        newest: Newest::default(),
         lease: Duration::from_secs(2),
         replays: Vec::new(),
     };

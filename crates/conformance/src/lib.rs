@@ -41,7 +41,6 @@ pub mod laws;
 mod model;
 mod one_partition;
 mod walk;
-mod wrapped;
 
 pub use clock::ManualClock;
 pub use draft::Draft;
@@ -51,7 +50,6 @@ pub use faulty_engine::{
 };
 pub use harness::{Bench, Faults, Harness, Storage, Stores};
 pub use walk::{json_of, walk, walk_all};
-pub use wrapped::{Hook, Wrapped};
 
 /// Expands every law into a test, each on a harness of its own.
 ///

@@ -18,18 +18,16 @@ use replay::{
     ReplayReport, ReplayStatus,
 };
 use support::{
-    FaultyReads, append, dump, replay_counts, types,
-    world::{Consumer, Handed, Makes, Slow, TokioClock, make_group, once, times, well, world, world_on},
+    append, dump, failing_reads, replay_counts, types,
+    world::{
+        Consumer, Handed, Makes, Slow, TokioClock, make_group, manager, once, times, well, world, world_on,
+    },
 };
 
 const AT_ONCE: Duration = Duration::from_millis(1);
 
 fn unpaced() -> GroupReplayOptions {
     GroupReplayOptions { pace: Pace::Unpaced, all: true, ..GroupReplayOptions::default() }
-}
-
-fn manager(store: &Arc<store::Store>, clock: TokioClock) -> ReplayManager {
-    Slow::new(store, 0, Duration::ZERO).manager(clock)
 }
 
 async fn start(manager: &ReplayManager, filter: Filter, options: &GroupReplayOptions) -> String {
@@ -224,8 +222,8 @@ async fn a_full_lane_is_tried_again_until_there_is_room() {
 async fn a_rate_holds_in_every_window_across_kills() {
     for (rate, batch_size) in [(100.0, 50), (33.3, 7), (1000.0, 10)] {
         let (store, clock) = world(200, &[("g", "")]).await;
-        let slow = Slow::new(&store, 1, Duration::from_millis(2));
-        let manager = slow.manager(clock);
+        let slow = Slow::new(1, Duration::from_millis(2));
+        let manager = slow.clone().manager(&store, clock);
         let _g = Consumer::start(&store, "g", &Handed::default(), AT_ONCE, well());
         let options = GroupReplayOptions { batch_size, pace: Pace::Rate(rate), ..unpaced() };
         let id = start(&manager, Filter::default(), &options).await;
@@ -239,11 +237,11 @@ async fn a_rate_holds_in_every_window_across_kills() {
         }
         assert!(run(&manager, &id).await.is_clean());
         let sends = slow.enqueued.lock().unwrap();
-        assert_eq!(sends.iter().map(|(_, positions)| positions.len()).sum::<usize>(), 200);
+        assert_eq!(sends.iter().map(|(_, references)| references).sum::<usize>(), 200);
         for first in 0..sends.len() {
             let mut sent = 0;
-            for (at, positions) in &sends[first..] {
-                sent += positions.len();
+            for (at, references) in &sends[first..] {
+                sent += references;
                 let window = at.duration_since(sends[first].0).as_secs_f64();
                 let allowed = rate * window + batch_size as f64 + 1e-6;
                 assert!(sent as f64 <= allowed, "{sent} in {window} s at {rate}/s");
@@ -321,8 +319,7 @@ async fn a_log_that_cannot_be_read_fails_the_replay_and_a_fault_that_passes_does
     let options = GroupReplayOptions { batch_size: 100, ..unpaced() };
     let run_with = async |failure: StorageFailure, times: usize| {
         let id = start(&healthy, Filter::default(), &options).await;
-        let reads =
-            FaultyReads::new(&store, 1, std::iter::repeat_with(|| failure.clone().into()).take(times));
+        let reads = failing_reads(&store, std::iter::repeat_n(failure, times));
         let faulty = ReplayManager::new(reads, store.clone(), store.clone(), None, Arc::new(clock))
             .with_groups(store.clone());
         (JobRunner::new(faulty).run(&id, &(), &Cancel::default()).await, id)
@@ -390,8 +387,8 @@ async fn two_runners_of_one_replay_do_it_once() {
     let (store, clock) = world(400, &[("g", "")]).await;
     let handed = Handed::default();
     let _g = Consumer::start(&store, "g", &handed, AT_ONCE, well());
-    let one = Slow::new(&store, 1, Duration::from_millis(3)).manager(clock);
-    let other = Slow::new(&store, 2, Duration::from_millis(3)).manager(clock);
+    let one = Slow::new(1, Duration::from_millis(3)).manager(&store, clock);
+    let other = Slow::new(2, Duration::from_millis(3)).manager(&store, clock);
     let id = start(&one, Filter::default(), &GroupReplayOptions { batch_size: 7, ..unpaced() }).await;
     let (first, second) = tokio::join!(run(&one, &id), run(&other, &id));
     assert_eq!(first, second);
@@ -406,8 +403,8 @@ async fn a_runner_that_slept_through_its_lease_changes_nothing_any_more() {
     let handed = Handed::default();
     let _g = Consumer::start(&store, "g", &handed, AT_ONCE, well());
     // Its calls take up to half a minute: it loses the lease again and again.
-    let sleepy = Slow::new(&store, 3, Duration::from_secs(30)).manager(clock);
-    let lively = Slow::new(&store, 4, Duration::from_millis(3)).manager(clock);
+    let sleepy = Slow::new(3, Duration::from_secs(30)).manager(&store, clock);
+    let lively = Slow::new(4, Duration::from_millis(3)).manager(&store, clock);
     let options = GroupReplayOptions { batch_size: 5, pace: Pace::Rate(20.0), ..unpaced() };
     let id = start(&lively, Filter::default(), &options).await;
     let sleeping = tokio::spawn({

@@ -66,11 +66,11 @@ async fn round(seed: u64, meanwhile: Meanwhile) -> u32 {
 
 impl Round {
     fn manager(&mut self) -> ReplayManager {
-        let mut slow = Slow::new(&self.store, self.dice.u64(..), Duration::from_millis(4));
+        let mut slow = Slow::new(self.dice.u64(..), Duration::from_millis(4));
         if self.meanwhile == Meanwhile::LoseAnswers {
-            slow.loses = 10;
+            slow.loses = 4;
         }
-        slow.manager(self.clock)
+        slow.manager(&self.store, self.clock)
     }
 
     async fn start(&mut self) -> String {
@@ -120,7 +120,7 @@ impl Round {
     }
 
     fn manager_now(&self) -> ReplayManager {
-        Slow::new(&self.store, 0, Duration::ZERO).manager(self.clock)
+        support::world::manager(&self.store, self.clock)
     }
 
     async fn check(&mut self, id: &str, report: &ReplayReport) {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use domain::{Entity, Filter, Position, Violation, ports::*};
 use replay::{PlanRequest, ReplayError, ReplayManager};
 use serde_json::Value;
-use support::{FaultyReads, append, manager, manager_of, store, types};
+use support::{append, failing_reads, manager, manager_of, store, types};
 
 #[tokio::test]
 async fn a_plan_counts_by_type_source_entity_kind_and_day() {
@@ -167,11 +167,11 @@ async fn a_plan_checks_todays_schemas_when_asked() {
 #[tokio::test(start_paused = true)]
 async fn a_read_that_fails_for_a_while_is_tried_again() {
     let store = store(500).await;
-    let busy = || domain::StorageFailure::Unavailable("gone".to_owned()).into();
-    let faulty = FaultyReads::new(&store, 1, [busy(), busy(), busy()]);
+    let busy = || domain::StorageFailure::Unavailable("gone".to_owned());
+    let faulty = failing_reads(&store, [busy(), busy(), busy()]);
     let plan = manager_of(faulty, &store).plan(PlanRequest::new(Filter::default()), None).await.unwrap();
     assert_eq!(plan.total_events, 500);
-    let faulty = FaultyReads::new(&store, 1, std::iter::repeat_with(busy).take(100));
+    let faulty = failing_reads(&store, std::iter::repeat_with(busy).take(100));
     let error = manager_of(faulty, &store).plan(PlanRequest::new(Filter::default()), None).await.unwrap_err();
     assert!(matches!(error, ReplayError::Events(_)) && error.kind() == "unavailable", "{error}");
 }

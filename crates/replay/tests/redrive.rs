@@ -15,7 +15,7 @@ use domain::{DeadLetter, DeadLetterState, Entity, RetentionRule, ports::*};
 use jiff::SignedDuration;
 use replay::{Cancel, Letters, RedriveReport, Redriver};
 use store::Store;
-use support::world::{Consumer, Handed, Makes, Script, Slow, give_up_on, once, times, well, world};
+use support::world::{Consumer, Handed, Makes, Script, give_up_on, once, times, well, world};
 
 fn redriver(store: &Arc<Store>) -> Redriver {
     Redriver::new(Arc::<Store>::clone(store), Arc::<Store>::clone(store))
@@ -154,7 +154,7 @@ async fn letters_are_discarded_with_a_reason_and_go_a_month_later() {
     assert_eq!((again.requested, again.discarded, again.unchanged, again.unknown), (3, 1, 1, 1));
     assert_eq!(all(&store).await[0].reason.as_deref(), Some("test data"));
 
-    let manager = Slow::new(&store, 0, Duration::ZERO).manager(clock).with_dead_letters(store.clone());
+    let manager = support::world::manager(&store, clock).with_dead_letters(store.clone());
     let rule = RetentionRule { max_events: Some(1_000), ..RetentionRule::default() };
     let days = |days: i64| Duration::try_from(SignedDuration::from_hours(24 * days)).unwrap();
     tokio::time::sleep(days(29)).await;
@@ -173,7 +173,7 @@ async fn letters_are_discarded_with_a_reason_and_go_a_month_later() {
 async fn groups_hold_as_far_as_the_settings_say() {
     let (store, clock) = world(0, &[("g", "")]).await;
     support::append(&store, 0..100).await;
-    let manager = Slow::new(&store, 0, Duration::ZERO).manager(clock);
+    let manager = support::world::manager(&store, clock);
     let rule = RetentionRule { max_events: Some(10), ..RetentionRule::default() };
     let kept = manager.apply_retention(std::slice::from_ref(&rule), false, None).await.unwrap();
     assert_eq!(kept.events, 0);

@@ -9,17 +9,16 @@ use std::{
     time::Duration,
 };
 
+use conformance::{EngineFault, FaultScript};
 use domain::{
     Entity, Filter, Position, RetentionRule, StorageFailure,
-    ports::{DeliveryOutcome, EventStore, GroupHolds, ReplayTarget, SystemClock, TargetError, TrimRequest},
+    ports::{DeliveryOutcome, EventStore, GroupHolds, ReplayTarget, TargetError, TrimRequest},
 };
-use replay::{
-    PlanRequest, ReplayError, ReplayManager, ReplayOptions, ReplayProgress, ReplayReport, ReplayStatus,
-};
+use replay::{PlanRequest, ReplayError, ReplayOptions, ReplayProgress, ReplayReport, ReplayStatus};
 use storage_memory::MemoryEngine;
 use store::Store;
 use support::{
-    FaultyReads, NoCounts, Recorder, append, dump, manager, manager_of, replay_counts, store, store_on,
+    Recorder, append, behind, dump, failing_reads, manager, manager_of, replay_counts, store, store_on,
     types, unpaced,
 };
 
@@ -313,14 +312,14 @@ async fn watchers_are_told_after_every_batch() {
 #[tokio::test]
 async fn a_store_that_fails_meanwhile_gives_the_error_and_what_was_done() {
     let store = store(1000).await;
-    let corrupt = || StorageFailure::Corrupt("page 7".to_owned()).into();
+    let corrupt = || StorageFailure::Corrupt("page 7".to_owned());
     let healthy = manager(&store);
     let plan = healthy.plan(PlanRequest::new(Filter::default()), None).await.unwrap();
-    let faulty = manager_of(FaultyReads::new(&store, 1, [corrupt()]), &store);
+    let faulty = manager_of(failing_reads(&store, [corrupt()]), &store);
     let mut target = Recorder::default();
     match faulty.run(&plan, &mut target, &unpaced(), &()).await.unwrap_err() {
         ReplayError::Interrupted { error, report } => {
-            assert_eq!((error, report.status), (corrupt(), ReplayStatus::Failed));
+            assert_eq!((error, report.status), (corrupt().into(), ReplayStatus::Failed));
             assert_eq!(report.successful_replays, target.ids().len() as u64);
             assert!(report.successful_replays >= 50 && report.missing == 0);
             assert_adds_up(&report);
@@ -340,13 +339,16 @@ async fn counts_that_cannot_be_raised_do_not_stop_a_replay_and_are_reported() {
         // Passes: three more tries for the first batch, none for the others.
         (vec![StorageFailure::Unavailable("gone".to_owned()); 7], 7),
     ] {
-        let counts = Arc::new(NoCounts { failures: Mutex::new(failures.into()), ..NoCounts::default() });
-        let manager =
-            ReplayManager::new(store.clone(), counts.clone(), store.clone(), None, Arc::new(SystemClock));
+        let script = Arc::new(FaultScript::new());
+        for failure in failures {
+            script.plan(|call| call.counts_replays(), EngineFault::Fails(failure));
+        }
+        let raised = script.count(|call| call.counts_replays());
+        let manager = manager(&behind(&store, script));
         let report =
             manager.replay_events(Filter::default(), &unpaced(), &mut Recorder::default()).await.unwrap();
         assert_eq!((report.successful_replays, report.uncounted), (200, 200));
-        assert_eq!(counts.calls.load(Ordering::SeqCst), calls);
+        assert_eq!(raised.load(Ordering::SeqCst), calls);
     }
 }
 

@@ -11,18 +11,13 @@ use replay::{
     ReplayReport, ReplayStatus,
 };
 use stats::Meter;
-use store::Store;
 use support::{
     Recorder, append, types, unpaced,
-    world::{Consumer, Handed, Slow, TokioClock, once, times, well, world},
+    world::{Consumer, Handed, manager, once, times, well, world},
 };
 use tokio::task::JoinHandle;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-fn manager(store: &Arc<Store>, clock: TokioClock) -> ReplayManager {
-    Slow::new(store, 0, Duration::ZERO).manager(clock)
-}
 
 /// Ten events a second, at one go.
 async fn start(manager: &ReplayManager) -> String {

@@ -7,7 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use domain::stats::DELIVERED;
 use stats::{Flusher, Meter};
-use support::{FakeStats, Fault, HandClock, MINUTE};
+use store::Store;
+use support::{FaultyStats, HandClock, MINUTE, busy};
 
 fn meter() -> Meter {
     Meter::new(Arc::new(HandClock::new()))
@@ -15,46 +16,46 @@ fn meter() -> Meter {
 
 #[tokio::test(start_paused = true)]
 async fn counts_reach_the_store_each_second_and_when_it_stops() {
-    let (meter, store) = (meter(), FakeStats::failing([]));
-    let flusher = Flusher::spawn(meter.clone(), Arc::<FakeStats>::clone(&store));
+    let (meter, store) = (meter(), FaultyStats::failing([]));
+    let flusher = Flusher::spawn(meter.clone(), Arc::new(Store::clone(&store)));
     meter.count(DELIVERED, "g", 1);
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert_eq!(store.total(DELIVERED), (1, 0));
+    assert_eq!(store.total(DELIVERED).await, (1, 0));
     meter.count(DELIVERED, "g", 1);
-    assert_eq!(store.total(DELIVERED), (1, 0));
+    assert_eq!(store.total(DELIVERED).await, (1, 0));
     flusher.stop().await;
-    assert_eq!(store.total(DELIVERED), (2, 0));
+    assert_eq!(store.total(DELIVERED).await, (2, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_of_the_store_loses_no_count() {
-    let (meter, store) = (meter(), FakeStats::failing([Fault::Busy; 30]));
-    let flusher = Flusher::spawn(meter.clone(), Arc::<FakeStats>::clone(&store));
+    let (meter, store) = (meter(), FaultyStats::failing(vec![busy(); 30]));
+    let flusher = Flusher::spawn(meter.clone(), Arc::new(Store::clone(&store)));
     for _ in 0..20 {
         meter.count(DELIVERED, "g", 1);
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    assert_eq!(store.total(DELIVERED), (0, 0));
+    assert_eq!(store.total(DELIVERED).await, (0, 0));
     tokio::time::sleep(Duration::from_secs(20)).await;
-    assert_eq!(store.total(DELIVERED), (20, 0));
+    assert_eq!(store.total(DELIVERED).await, (20, 0));
     flusher.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_last_flush_is_tried_again_a_few_times_and_then_ends() {
     for (faults, expected) in [(2, 1), (100, 0)] {
-        let (meter, store) = (meter(), FakeStats::failing(vec![Fault::Busy; faults]));
-        let flusher = Flusher::spawn(meter.clone(), Arc::<FakeStats>::clone(&store));
+        let (meter, store) = (meter(), FaultyStats::failing(vec![busy(); faults]));
+        let flusher = Flusher::spawn(meter.clone(), Arc::new(Store::clone(&store)));
         meter.count(DELIVERED, "g", 1);
         flusher.stop().await;
-        assert_eq!(store.total(DELIVERED).0, expected);
+        assert_eq!(store.total(DELIVERED).await.0, expected);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn minutes_older_than_a_day_are_folded_at_once_and_then_each_hour() {
-    let (meter, store) = (meter(), FakeStats::failing([]));
-    let flusher = Flusher::spawn(meter, Arc::<FakeStats>::clone(&store));
+    let (meter, store) = (meter(), FaultyStats::failing([]));
+    let flusher = Flusher::spawn(meter, Arc::new(Store::clone(&store)));
     tokio::time::sleep(Duration::from_secs(3 * 3600 + 60)).await;
     assert_eq!(*store.folds.lock().unwrap(), [MINUTE - 1440; 4]);
     flusher.stop().await;
@@ -62,9 +63,9 @@ async fn minutes_older_than_a_day_are_folded_at_once_and_then_each_hour() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flusher_that_is_dropped_flushes_no_more() {
-    let (meter, store) = (meter(), FakeStats::failing([]));
-    drop(Flusher::spawn(meter.clone(), Arc::<FakeStats>::clone(&store)));
+    let (meter, store) = (meter(), FaultyStats::failing([]));
+    drop(Flusher::spawn(meter.clone(), Arc::new(Store::clone(&store))));
     meter.count(DELIVERED, "g", 1);
     tokio::time::sleep(Duration::from_secs(10)).await;
-    assert_eq!(store.total(DELIVERED), (0, 0));
+    assert_eq!(store.total(DELIVERED).await, (0, 0));
 }

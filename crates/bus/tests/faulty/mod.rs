@@ -1,29 +1,29 @@
-//! What the tests of publishing share: a validator of two schemas, and a store that fails on demand.
+//! What the tests of publishing share: a validator of two schemas, and a store behind a script of faults.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
-pub mod schedule;
-pub mod stats;
-
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex},
+    collections::BTreeMap,
+    ops::Deref,
+    sync::{Arc, Mutex, atomic::AtomicUsize},
     time::Duration,
 };
 
-use async_trait::async_trait;
 use bus::{PublishSettings, Publisher};
+pub use conformance::EngineFault as Fault;
+use conformance::{FaultScript, FaultyEngine};
 use domain::{
-    Cursor, Entity, Event, Filter, Position, StorageFailure, StoredEvent, Violation,
+    Filter, StorageFailure, Violation,
     ports::{
-        AppendOutcome, Atomicity, Clock, Erased, EventStore, EventStoreError, EventValidator, Page,
-        ReadRequest, SchemaSummary, StoreInfo, TrimRequest, Trimmed, Verdict, VerifyReport,
-        event_store::Progress,
+        Clock, EventStore, EventValidator, ReadRequest, ScheduleStore, SchemaSummary, StatsStore, Verdict,
+        engine::{EngineLimits, SpaceKind},
     },
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use stats::Meter;
 use storage_memory::MemoryEngine;
 use store::Store;
+use tokio::time::Instant;
 
 /// A clock that stands still.
 #[derive(Debug, Clone, Copy)]
@@ -64,160 +64,125 @@ impl EventValidator for TwoRules {
     }
 }
 
-/// What goes wrong with one append.
+/// Tells tokio's time, which tests pause. Clones are the same clock.
 #[derive(Debug, Clone)]
-pub enum Fault {
-    /// It is stored, and the answer is lost.
-    AnswerLost,
-    /// It never arrives, and nobody knows.
-    RequestLost,
-    /// It fails with this.
-    Fails(EventStoreError),
-    /// The store has a bug.
-    Panics,
+pub struct TokioClock {
+    began: Instant,
+    /// How far it was set forth or back, in milliseconds.
+    set_by: Arc<Mutex<i64>>,
 }
 
-/// A store in memory whose appends fail as scripted, and take some time.
-#[derive(Debug)]
-pub struct FaultyStore {
+impl TokioClock {
+    pub fn new() -> Self {
+        Self { began: Instant::now(), set_by: Arc::default() }
+    }
+
+    /// The time when it was made.
+    pub fn noon() -> Timestamp {
+        Noon.now()
+    }
+
+    pub fn set_by(&self, millis: i64) {
+        *self.set_by.lock().unwrap() += millis;
+    }
+
+    /// An instant of its time, in milliseconds from noon.
+    pub fn at(millis: i64) -> Timestamp {
+        Self::noon() + SignedDuration::from_millis(millis)
+    }
+}
+
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        let set_by = SignedDuration::from_millis(*self.set_by.lock().unwrap());
+        Self::noon() + SignedDuration::try_from(self.began.elapsed()).unwrap() + set_by
+    }
+}
+
+/// A store in memory behind a script of faults.
+pub struct Faulty {
+    store: Arc<Store>,
+    /// The same without faults.
     pub inner: Store,
-    pub faults: Mutex<VecDeque<Fault>>,
-    pub batches: Mutex<Vec<Vec<String>>>,
-    pub append_takes: Duration,
-    pub max_events: Option<usize>,
-    /// Users whose events fall to a partition that cannot be reached.
-    pub out_of_reach: Mutex<Vec<String>>,
-    /// The id of an event that is larger than any batch may be.
-    pub too_large: Option<String>,
+    pub script: Arc<FaultScript>,
+    /// The ids of the events of each append.
+    pub batches: Arc<Mutex<Vec<Vec<String>>>>,
 }
 
-impl Default for FaultyStore {
-    fn default() -> Self {
-        Self {
-            inner: Store::new(MemoryEngine::default()),
-            faults: Mutex::default(),
-            batches: Mutex::default(),
-            append_takes: Duration::ZERO,
-            max_events: None,
-            out_of_reach: Mutex::default(),
-            too_large: None,
-        }
-    }
-}
-
-#[async_trait]
-impl EventStore for FaultyStore {
-    async fn append(
-        &self,
-        batch: &[Event],
-        atomicity: Atomicity,
-    ) -> Result<Vec<AppendOutcome>, EventStoreError> {
-        let has_too_large = self.too_large.as_ref().is_some_and(|id| batch.iter().any(|e| e.id() == id));
-        if let Some(max_events) =
-            self.max_events.filter(|max| batch.len() > *max).or(has_too_large.then_some(1))
-        {
-            return Err(EventStoreError::BatchTooLarge { max_events, max_bytes: 1 << 20 });
-        }
-        let ids = batch.iter().map(|event| event.id().to_owned()).collect();
-        self.batches.lock().unwrap().push(ids);
-        tokio::time::sleep(self.append_takes).await;
-        let fault = self.faults.lock().unwrap().pop_front();
-        let unknown = || Err(StorageFailure::Unknown("the connection was cut".to_owned()).into());
-        match fault {
-            None => self.append_reached(batch, atomicity).await,
-            Some(Fault::AnswerLost) => {
-                self.inner.append(batch, atomicity).await?;
-                unknown()
+impl Faulty {
+    pub fn new(engine: MemoryEngine, script: FaultScript) -> Self {
+        let (inner, script, batches) =
+            (Store::new(engine), Arc::new(script), Arc::<Mutex<Vec<Vec<String>>>>::default());
+        let noted = Arc::clone(&batches);
+        script.observe(move |call| {
+            if call.name() == "append" {
+                noted.lock().unwrap().push(call.appended_ids().into_iter().map(str::to_owned).collect());
             }
-            Some(Fault::RequestLost) => unknown(),
-            Some(Fault::Fails(error)) => Err(error),
-            Some(Fault::Panics) => panic!("a bug of the store"),
-        }
+        });
+        let engine = FaultyEngine::new(Arc::clone(inner.engine()), Arc::clone(&script));
+        Self { store: Arc::new(Store::new(engine)), inner, script, batches }
     }
 
-    async fn read(&self, request: &ReadRequest) -> Result<Page, EventStoreError> {
-        self.inner.read(request).await
+    /// How often the schedule is looked at from now on.
+    pub fn looks(&self) -> Arc<AtomicUsize> {
+        self.script.count(|call| call.reads(SpaceKind::ScheduleOrder))
     }
 
-    async fn get(&self, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError> {
-        self.inner.get(ids).await
+    /// The ids that wait in the schedule and when they are due.
+    pub async fn waiting(&self) -> Vec<(String, Timestamp)> {
+        let waiting = self.inner.scheduled(1_000).await.unwrap();
+        waiting.iter().map(|waiting| (waiting.event.id().to_owned(), waiting.due)).collect()
     }
 
-    async fn at(&self, positions: &[Position]) -> Result<Page, EventStoreError> {
-        self.inner.at(positions).await
+    /// The ids that were appended, and how many milliseconds after noon.
+    pub async fn appended(&self) -> Vec<(String, i64)> {
+        let millis = |at: Timestamp| at.duration_since(TokioClock::noon()).as_millis() as i64;
+        let page = self.inner.read(&ReadRequest::new(Filter::default(), 100_000)).await.unwrap();
+        page.events.iter().map(|stored| (stored.event.id().to_owned(), millis(stored.stored_at))).collect()
     }
 
-    async fn count(&self, filter: &Arc<Filter>, until: Option<&Cursor>) -> Result<u64, EventStoreError> {
-        self.inner.count(filter, until).await
-    }
-
-    async fn head(&self) -> Result<Cursor, EventStoreError> {
-        self.inner.head().await
-    }
-
-    async fn changed(&self, after: &Cursor, timeout: Duration) -> Result<Cursor, EventStoreError> {
-        self.inner.changed(after, timeout).await
-    }
-
-    async fn trim(&self, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
-        self.inner.trim(request).await
-    }
-
-    async fn erase(&self, entity: &Entity) -> Result<Erased, EventStoreError> {
-        self.inner.erase(entity).await
-    }
-
-    async fn verify(&self, progress: Option<Progress>) -> Result<VerifyReport, EventStoreError> {
-        self.inner.verify(progress).await
-    }
-
-    async fn info(&self) -> Result<StoreInfo, EventStoreError> {
-        self.inner.info().await
+    /// The same, but it takes no more events at once.
+    pub fn with_max_events(self, append_events: usize) -> Self {
+        let limits = EngineLimits { append_events, append_bytes: 1 << 20, ..self.engine().info().limits };
+        let engine = FaultyEngine::new(Arc::clone(self.inner.engine()), Arc::clone(&self.script));
+        Self { store: Arc::new(Store::new(engine.with_limits(limits))), ..self }
     }
 }
 
-impl FaultyStore {
-    async fn append_reached(
-        &self,
-        batch: &[Event],
-        atomicity: Atomicity,
-    ) -> Result<Vec<AppendOutcome>, EventStoreError> {
-        let out_of_reach = self.out_of_reach.lock().unwrap().clone();
-        let is_reached = |event: &&Event| {
-            !out_of_reach.iter().any(|user| event.json().contains(&format!(r#""userId":"{user}""#)))
-        };
-        if batch.iter().all(|event| is_reached(&event)) {
-            return self.inner.append(batch, atomicity).await;
-        }
-        let reached: Vec<Event> = batch.iter().filter(is_reached).cloned().collect();
-        let mut outcomes = self.inner.append(&reached, atomicity).await?.into_iter();
-        let each = |event: &Event| match is_reached(&event) {
-            true => Ok(outcomes.next().unwrap()),
-            false => Err(StorageFailure::Unavailable("its partition is out of reach".to_owned())),
-        };
-        Err(EventStoreError::InPart(batch.iter().map(each).collect()))
+impl Deref for Faulty {
+    type Target = Arc<Store>;
+
+    fn deref(&self) -> &Arc<Store> {
+        &self.store
     }
 }
 
-pub fn busy() -> EventStoreError {
-    StorageFailure::Busy { waited: Duration::from_secs(1) }.into()
+pub fn busy() -> StorageFailure {
+    StorageFailure::Busy { waited: Duration::from_secs(1) }
 }
 
-pub fn full() -> EventStoreError {
-    StorageFailure::Full("no space left".to_owned()).into()
+pub fn full() -> StorageFailure {
+    StorageFailure::Full("no space left".to_owned())
 }
 
-pub fn store(faults: impl IntoIterator<Item = Fault>) -> Arc<FaultyStore> {
-    Arc::new(FaultyStore { faults: Mutex::new(faults.into_iter().collect()), ..FaultyStore::default() })
+/// A store whose appends fail as planned.
+pub fn store(faults: impl IntoIterator<Item = Fault>) -> Faulty {
+    slow(Duration::ZERO, faults)
 }
 
-pub fn publisher(store: &Arc<FaultyStore>) -> Arc<Publisher> {
+/// The same, but calls take some time.
+pub fn slow(takes: Duration, faults: impl IntoIterator<Item = Fault>) -> Faulty {
+    let store = Faulty::new(MemoryEngine::default(), FaultScript::taking(takes));
+    store.script.plan_all("append", faults);
+    store
+}
+
+pub fn publisher(store: &Faulty) -> Arc<Publisher> {
     publisher_with(store, PublishSettings::default())
 }
 
-pub fn publisher_with(store: &Arc<FaultyStore>, settings: PublishSettings) -> Arc<Publisher> {
-    let store: Arc<dyn EventStore> = Arc::<FaultyStore>::clone(store);
-    Arc::new(Publisher::new(store, Arc::new(TwoRules), Arc::new(Noon), settings))
+pub fn publisher_with(store: &Faulty, settings: PublishSettings) -> Arc<Publisher> {
+    Arc::new(Publisher::new(Arc::<Store>::clone(store), Arc::new(TwoRules), Arc::new(Noon), settings))
 }
 
 /// A valid event of the known type.
@@ -228,8 +193,28 @@ pub fn event(id: &str, n: u64) -> String {
 }
 
 /// What the store holds, in log order.
-pub async fn stored_json(store: &FaultyStore) -> Vec<String> {
+pub async fn stored_json(store: &Faulty) -> Vec<String> {
     let page = store.inner.read(&ReadRequest::new(Filter::default(), 100_000)).await.unwrap();
     assert!(page.next.is_none(), "the tests store less than a page");
     page.events.iter().map(|stored| stored.event.json().to_owned()).collect()
+}
+
+/// What a meter counted.
+pub struct Counts(BTreeMap<(String, String), u64>);
+
+impl Counts {
+    pub async fn of(meter: &Meter) -> Self {
+        let store = Store::new(MemoryEngine::default());
+        meter.flush(&store).await.unwrap();
+        let mut counts = BTreeMap::new();
+        for sample in store.stats(None).await.unwrap() {
+            *counts.entry((sample.name, sample.label)).or_default() += sample.count;
+        }
+        Self(counts)
+    }
+
+    pub fn by_label(&self, name: &str) -> Vec<(String, u64)> {
+        let of_name = self.0.iter().filter(|(key, _)| key.0 == name);
+        of_name.map(|(key, count)| (key.1.clone(), *count)).collect()
+    }
 }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,11 +25,14 @@ pub enum EngineFault {
     RequestLost,
     /// It fails with this, and is not made.
     Fails(StorageFailure),
+    /// It never arrives, and no answer comes.
+    Hangs,
     /// The engine has a bug.
     Panics,
 }
 
 type Concerns = Box<dyn Fn(&EngineCall<'_>) -> bool + Send + Sync>;
+type Observer = Box<dyn Fn(&EngineCall<'_>) + Send + Sync>;
 
 struct Planned {
     concerns: Concerns,
@@ -39,6 +45,7 @@ struct Inner {
     out_of_reach: BTreeSet<u16>,
     is_away: bool,
     calls: Vec<&'static str>,
+    observers: Vec<Observer>,
 }
 
 /// A hook whose faults come in the order in which they were planned, each once. Each call takes some time first.
@@ -78,6 +85,25 @@ impl FaultScript {
         self
     }
 
+    /// Shows each call to a function as it arrives, before it takes its time.
+    pub fn observe(&self, observer: impl Fn(&EngineCall<'_>) + Send + Sync + 'static) -> &Self {
+        self.inner().observers.push(Box::new(observer));
+        self
+    }
+
+    /// Counts the calls that are concerned from now on.
+    pub fn count(
+        &self,
+        concerns: impl Fn(&EngineCall<'_>) -> bool + Send + Sync + 'static,
+    ) -> Arc<AtomicUsize> {
+        let count = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&count);
+        self.observe(move |call| {
+            counted.fetch_add(usize::from(concerns(call)), Ordering::SeqCst);
+        });
+        count
+    }
+
     /// Whether every call fails from now on.
     pub fn is_away(&self, is_away: bool) {
         self.inner().is_away = is_away;
@@ -112,9 +138,13 @@ impl Inner {
         self.planned.iter().position(|planned| (planned.concerns)(call))
     }
 
+    fn arrives(&mut self, call: &EngineCall<'_>) {
+        self.calls.push(call.name());
+        self.observers.iter().for_each(|observer| observer(call));
+    }
+
     /// What fails instead of a call.
     fn before(&mut self, call: &EngineCall<'_>) -> Option<EngineFault> {
-        self.calls.push(call.name());
         let is_cut_off = call.partition.is_some_and(|partition| self.out_of_reach.contains(&partition));
         if self.is_away || is_cut_off {
             let failure = StorageFailure::Unavailable("out of reach".to_owned());
@@ -140,6 +170,7 @@ fn unknown() -> StorageFailure {
 #[async_trait]
 impl EngineHook for FaultScript {
     async fn before(&self, call: &EngineCall<'_>) -> Result<(), StorageFailure> {
+        self.inner().arrives(call);
         if !self.takes.is_zero() {
             tokio::time::sleep(self.takes).await;
         }
@@ -147,6 +178,7 @@ impl EngineHook for FaultScript {
         match fault {
             Some(EngineFault::Fails(failure)) => Err(failure),
             Some(EngineFault::RequestLost) => Err(unknown()),
+            Some(EngineFault::Hangs) => std::future::pending().await,
             Some(EngineFault::Panics) => panic!("a bug of the engine"),
             Some(EngineFault::None | EngineFault::AnswerLost) | None => Ok(()),
         }

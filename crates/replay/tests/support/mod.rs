@@ -3,24 +3,15 @@
 
 pub mod world;
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use conformance::{EngineFault, EngineHook, FaultScript, FaultyEngine};
 use domain::{
-    Cursor, Document, Entity, Event, Filter, Limits, Position, StorageFailure, StoredEvent, TypePattern,
-    group::LaneResult,
+    Document, Event, Filter, Limits, Position, StorageFailure, TypePattern,
     ports::{
-        AppendOutcome, Atomicity, DeliveryOutcome, Erased, EventStore, EventStoreError, Page, ReadRequest,
-        ReplayDelivery, ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayTarget,
-        ReplayUpdate, ReplayWish, StoreInfo, SystemClock, TargetError, TrimRequest, Trimmed, VerifyReport,
-        event_store::Progress,
+        Atomicity, DeliveryOutcome, EventStore, ReadRequest, ReplayDelivery, ReplayTarget, SystemClock,
+        TargetError,
     },
 };
 use jiff::Timestamp;
@@ -147,157 +138,15 @@ impl ReplayTarget for Recorder {
     }
 }
 
-/// A store whose reads fail as scripted.
-#[derive(Debug)]
-pub struct FaultyReads {
-    pub inner: Arc<Store>,
-    /// Reads that succeed before the failures begin.
-    pub healthy: AtomicUsize,
-    pub failures: Mutex<VecDeque<EventStoreError>>,
+/// A handle on the same store, behind a hook.
+pub fn behind(store: &Arc<Store>, hook: Arc<impl EngineHook>) -> Arc<Store> {
+    Arc::new(Store::new(FaultyEngine::new(Arc::clone(store.engine()), hook)))
 }
 
-impl FaultyReads {
-    pub fn new(
-        inner: &Arc<Store>,
-        healthy: usize,
-        failures: impl IntoIterator<Item = EventStoreError>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            inner: Arc::clone(inner),
-            healthy: AtomicUsize::new(healthy),
-            failures: Mutex::new(failures.into_iter().collect()),
-        })
-    }
-}
-
-#[async_trait]
-impl EventStore for FaultyReads {
-    async fn append(
-        &self,
-        batch: &[Event],
-        atomicity: Atomicity,
-    ) -> Result<Vec<AppendOutcome>, EventStoreError> {
-        self.inner.append(batch, atomicity).await
-    }
-
-    async fn read(&self, request: &ReadRequest) -> Result<Page, EventStoreError> {
-        let healthy =
-            self.healthy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if healthy.is_err()
-            && let Some(error) = self.failures.lock().unwrap().pop_front()
-        {
-            return Err(error);
-        }
-        self.inner.read(request).await
-    }
-
-    async fn get(&self, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError> {
-        self.inner.get(ids).await
-    }
-
-    async fn at(&self, positions: &[Position]) -> Result<Page, EventStoreError> {
-        self.inner.at(positions).await
-    }
-
-    async fn count(&self, filter: &Arc<Filter>, until: Option<&Cursor>) -> Result<u64, EventStoreError> {
-        self.inner.count(filter, until).await
-    }
-
-    async fn head(&self) -> Result<Cursor, EventStoreError> {
-        self.inner.head().await
-    }
-
-    async fn changed(&self, after: &Cursor, timeout: Duration) -> Result<Cursor, EventStoreError> {
-        self.inner.changed(after, timeout).await
-    }
-
-    async fn trim(&self, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
-        self.inner.trim(request).await
-    }
-
-    async fn erase(&self, entity: &Entity) -> Result<Erased, EventStoreError> {
-        self.inner.erase(entity).await
-    }
-
-    async fn verify(&self, progress: Option<Progress>) -> Result<VerifyReport, EventStoreError> {
-        self.inner.verify(progress).await
-    }
-
-    async fn info(&self) -> Result<StoreInfo, EventStoreError> {
-        self.inner.info().await
-    }
-}
-
-/// Refuses to raise replay counts.
-#[derive(Debug)]
-pub struct NoCounts {
-    pub inner: Store,
-    pub failures: Mutex<VecDeque<StorageFailure>>,
-    pub calls: AtomicUsize,
-}
-
-impl Default for NoCounts {
-    fn default() -> Self {
-        Self {
-            inner: Store::new(MemoryEngine::default()),
-            failures: Mutex::default(),
-            calls: AtomicUsize::default(),
-        }
-    }
-}
-
-#[async_trait]
-impl ReplayStore for NoCounts {
-    async fn record_replayed(&self, _: &[Position], _: Timestamp) -> Result<(), ReplayStoreError> {
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        match self.failures.lock().unwrap().pop_front() {
-            Some(failure) => Err(failure.into()),
-            None => Ok(()),
-        }
-    }
-
-    async fn create_replay(&self, record: &ReplayRecord) -> Result<(), ReplayStoreError> {
-        self.inner.create_replay(record).await
-    }
-
-    async fn find_replay(&self, id: &str) -> Result<Option<ReplayRecord>, ReplayStoreError> {
-        self.inner.find_replay(id).await
-    }
-
-    async fn list_replays(&self, limit: usize) -> Result<Vec<ReplayRecord>, ReplayStoreError> {
-        self.inner.list_replays(limit).await
-    }
-
-    async fn waiting_replays(&self) -> Result<Vec<ReplayRecord>, ReplayStoreError> {
-        self.inner.waiting_replays().await
-    }
-
-    async fn lease_replay(
-        &self,
-        id: &str,
-        token: u64,
-        duration: Duration,
-    ) -> Result<Option<ReplayLease>, ReplayStoreError> {
-        self.inner.lease_replay(id, token, duration).await
-    }
-
-    async fn update_replay(
-        &self,
-        lease: &ReplayLease,
-        update: &ReplayUpdate,
-    ) -> Result<ReplayState, ReplayStoreError> {
-        self.inner.update_replay(lease, update).await
-    }
-
-    async fn wish(&self, id: &str, wish: ReplayWish) -> Result<Option<ReplayState>, ReplayStoreError> {
-        self.inner.wish(id, wish).await
-    }
-
-    async fn results(&self, id: &str, limit: usize) -> Result<Vec<LaneResult>, ReplayStoreError> {
-        self.inner.results(id, limit).await
-    }
-
-    async fn delete_replay(&self, id: &str) -> Result<bool, ReplayStoreError> {
-        self.inner.delete_replay(id).await
-    }
+/// A handle on the same store whose first read succeeds, and the next ones fail.
+pub fn failing_reads(store: &Arc<Store>, failures: impl IntoIterator<Item = StorageFailure>) -> Arc<Store> {
+    let script = Arc::new(FaultScript::new());
+    script.plan_all("scan", [EngineFault::None]);
+    script.plan_all("scan", failures.into_iter().map(EngineFault::Fails));
+    behind(store, script)
 }

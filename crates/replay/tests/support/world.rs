@@ -1,24 +1,20 @@
 //! A store on a clock that follows tokio's, with groups, consumers that are played, and a way to lose any answer.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use conformance::{EngineCall, EngineHook, TransactionExt};
 use domain::{
-    Cursor, Entity, Event, Filter, Position, StorageFailure, StoredEvent, TypePattern,
+    Position, StorageFailure, TypePattern,
     dead_letter::{Failure, NewDeadLetter, fingerprint},
-    group::{
-        BlockedKey, GroupRecord, GroupSpec, GroupStatus, LaneBatch, LaneFailure, LaneOrigin, LaneProgress,
-        LaneResult, Lease, NewLaneBatch, SegmentState,
-    },
+    group::{GroupSpec, LaneBatch, LaneFailure, LaneOrigin, LaneProgress, Lease, SegmentState},
     ports::{
-        AppendOutcome, Atomicity, Clock, CommitOutcome, EnqueueOutcome, Erased, EventStore, EventStoreError,
-        GroupStore, GroupStoreError, LeaseRequest, Leases, Page, ReadRequest, ReplayLease, ReplayRecord,
-        ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, ReplayWish, SegmentCommit, StoreInfo,
-        TrimRequest, Trimmed, VerifyReport, event_store::Progress,
+        Clock, CommitOutcome, EventStore, GroupStore, LeaseRequest, SegmentCommit, StorageEngine,
+        engine::{Outcome, SpaceKind, Transaction},
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -27,7 +23,7 @@ use storage_memory::MemoryEngine;
 use store::Store;
 use tokio::{task::JoinHandle, time::Instant};
 
-use super::append;
+use super::{append, behind};
 
 /// A clock that goes as tokio's does.
 #[derive(Debug, Clone, Copy)]
@@ -46,13 +42,12 @@ impl Clock for TokioClock {
     }
 }
 
-/// What was put into lanes, and when.
-pub type Enqueued = Arc<Mutex<Vec<(Instant, Vec<u64>)>>>;
+/// How many references were put into lanes, and when.
+pub type Enqueued = Arc<Mutex<Vec<(Instant, usize)>>>;
 
 /// A handle on a store whose calls take a while, before they are made and after.
 #[derive(Clone)]
 pub struct Slow {
-    pub store: Arc<Store>,
     pub enqueued: Enqueued,
     dice: Arc<Mutex<fastrand::Rng>>,
     most_micros: u64,
@@ -61,9 +56,8 @@ pub struct Slow {
 }
 
 impl Slow {
-    pub fn new(store: &Arc<Store>, seed: u64, most: Duration) -> Self {
+    pub fn new(seed: u64, most: Duration) -> Self {
         Self {
-            store: Arc::clone(store),
             enqueued: Enqueued::default(),
             dice: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))),
             most_micros: most.as_micros() as u64,
@@ -71,148 +65,54 @@ impl Slow {
         }
     }
 
-    pub fn manager(&self, clock: TokioClock) -> ReplayManager {
-        let (events, replays, groups) =
-            (Arc::new(self.clone()), Arc::new(self.clone()), Arc::new(self.clone()));
-        ReplayManager::new(events, replays, self.store.clone(), None, Arc::new(clock)).with_groups(groups)
+    pub fn manager(self, store: &Arc<Store>, clock: TokioClock) -> ReplayManager {
+        manager(&behind(store, Arc::new(self)), clock)
+    }
+
+    async fn wait(&self) {
+        let micros = self.dice.lock().unwrap().u64(0..=self.most_micros);
+        tokio::time::sleep(Duration::from_micros(micros)).await;
+    }
+}
+
+#[async_trait]
+impl EngineHook for Slow {
+    async fn before(&self, _: &EngineCall<'_>) -> Result<(), StorageFailure> {
+        self.wait().await;
+        Ok(())
+    }
+
+    async fn commit(
+        &self,
+        engine: &Arc<dyn StorageEngine>,
+        partition: u16,
+        transactions: &[Transaction],
+    ) -> Result<Vec<Outcome>, StorageFailure> {
+        let outcomes = engine.commit(partition, transactions).await?;
+        for (transaction, _) in transactions.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_done()) {
+            for (_, batch) in transaction.puts(SpaceKind::Lane) {
+                let batch: serde_json::Value = serde_json::from_slice(batch).unwrap();
+                let references = batch["positions"].as_array().unwrap().len();
+                self.enqueued.lock().unwrap().push((Instant::now(), references));
+            }
+        }
+        Ok(outcomes)
     }
 
     /// Says now and then that the answer to a call was lost, which was made all the same.
-    fn lose(&self) -> Result<(), StorageFailure> {
+    async fn after(&self, _: &EngineCall<'_>) -> Result<(), StorageFailure> {
+        self.wait().await;
         match self.dice.lock().unwrap().u8(0..100) < self.loses {
             true => Err(StorageFailure::Unknown("cut".to_owned())),
             false => Ok(()),
         }
     }
-
-    async fn wait(&self) {
-        let micros = self.dice.lock().unwrap().u64(0..=self.most_micros);
-        if self.most_micros > 0 {
-            tokio::time::sleep(Duration::from_micros(micros)).await;
-        }
-    }
 }
 
-macro_rules! slowly {
-    ($port:ident { $(fn $name:ident($($arg:ident: $of:ty),*) -> $answer:ty;)* }) => {
-        #[async_trait]
-        impl $port for Slow {
-            $(async fn $name(&self, $($arg: $of),*) -> $answer {
-                self.wait().await;
-                let answer = $port::$name(&*self.store, $($arg),*).await;
-                self.wait().await;
-                self.lose()?;
-                answer
-            })*
-        }
-    };
-}
-
-slowly!(EventStore {
-    fn append(batch: &[Event], atomicity: Atomicity) -> Result<Vec<AppendOutcome>, EventStoreError>;
-    fn read(request: &ReadRequest) -> Result<Page, EventStoreError>;
-    fn get(ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError>;
-    fn at(positions: &[Position]) -> Result<Page, EventStoreError>;
-    fn count(filter: &Arc<Filter>, until: Option<&Cursor>) -> Result<u64, EventStoreError>;
-    fn head() -> Result<Cursor, EventStoreError>;
-    fn changed(after: &Cursor, timeout: Duration) -> Result<Cursor, EventStoreError>;
-    fn trim(request: &TrimRequest) -> Result<Trimmed, EventStoreError>;
-    fn erase(entity: &Entity) -> Result<Erased, EventStoreError>;
-    fn verify(progress: Option<Progress>) -> Result<VerifyReport, EventStoreError>;
-    fn info() -> Result<StoreInfo, EventStoreError>;
-});
-
-slowly!(ReplayStore {
-    fn record_replayed(positions: &[Position], at: Timestamp) -> Result<(), ReplayStoreError>;
-    fn create_replay(record: &ReplayRecord) -> Result<(), ReplayStoreError>;
-    fn find_replay(id: &str) -> Result<Option<ReplayRecord>, ReplayStoreError>;
-    fn list_replays(limit: usize) -> Result<Vec<ReplayRecord>, ReplayStoreError>;
-    fn waiting_replays() -> Result<Vec<ReplayRecord>, ReplayStoreError>;
-    fn lease_replay(id: &str, token: u64, duration: Duration) -> Result<Option<ReplayLease>, ReplayStoreError>;
-    fn update_replay(lease: &ReplayLease, update: &ReplayUpdate) -> Result<ReplayState, ReplayStoreError>;
-    fn wish(id: &str, wish: ReplayWish) -> Result<Option<ReplayState>, ReplayStoreError>;
-    fn results(id: &str, limit: usize) -> Result<Vec<LaneResult>, ReplayStoreError>;
-    fn delete_replay(id: &str) -> Result<bool, ReplayStoreError>;
-});
-
-#[async_trait]
-impl GroupStore for Slow {
-    async fn create_group(&self, spec: &GroupSpec, at: &Cursor) -> Result<GroupRecord, GroupStoreError> {
-        self.store.create_group(spec, at).await
-    }
-
-    async fn groups(&self) -> Result<Vec<GroupRecord>, GroupStoreError> {
-        self.wait().await;
-        self.store.groups().await
-    }
-
-    async fn group(&self, name: &str) -> Result<Option<GroupStatus>, GroupStoreError> {
-        self.wait().await;
-        self.store.group(name).await
-    }
-
-    async fn blocked_keys(
-        &self,
-        name: &str,
-        limit: usize,
-    ) -> Result<Vec<(u16, BlockedKey)>, GroupStoreError> {
-        self.store.blocked_keys(name, limit).await
-    }
-
-    async fn delete_group(&self, name: &str) -> Result<bool, GroupStoreError> {
-        self.store.delete_group(name).await
-    }
-
-    async fn reset_group(&self, name: &str, at: &Cursor) -> Result<(), GroupStoreError> {
-        self.store.reset_group(name, at).await
-    }
-
-    async fn lease(&self, request: &LeaseRequest) -> Result<Leases, GroupStoreError> {
-        self.store.lease(request).await
-    }
-
-    async fn leave(&self, group: &str, consumer: &str, token: u64) -> Result<(), GroupStoreError> {
-        self.store.leave(group, consumer, token).await
-    }
-
-    async fn commit(&self, commits: &[SegmentCommit]) -> Result<Vec<CommitOutcome>, GroupStoreError> {
-        self.store.commit(commits).await
-    }
-
-    async fn enqueue(
-        &self,
-        runner: Option<&ReplayLease>,
-        batches: &[NewLaneBatch],
-    ) -> Result<Vec<EnqueueOutcome>, GroupStoreError> {
-        self.wait().await;
-        let outcomes = self.store.enqueue(runner, batches).await?;
-        let queued = batches.iter().zip(&outcomes).filter(|(_, is)| **is == EnqueueOutcome::Queued);
-        let positions: BTreeSet<u64> = queued.flat_map(|(batch, _)| batch.positions.clone()).collect();
-        if !positions.is_empty() {
-            self.enqueued.lock().unwrap().push((Instant::now(), positions.into_iter().collect()));
-        }
-        self.wait().await;
-        self.lose()?;
-        Ok(outcomes)
-    }
-
-    async fn lane(
-        &self,
-        group: &str,
-        after: &[(u16, u64)],
-        limit: usize,
-    ) -> Result<Vec<LaneBatch>, GroupStoreError> {
-        self.wait().await;
-        self.store.lane(group, after, limit).await
-    }
-
-    async fn withdraw(&self, replay_id: &str) -> Result<u64, GroupStoreError> {
-        self.wait().await;
-        let count = self.store.withdraw(replay_id).await;
-        self.wait().await;
-        self.lose()?;
-        count
-    }
+/// A manager of replays into groups.
+pub fn manager(store: &Arc<Store>, clock: TokioClock) -> ReplayManager {
+    ReplayManager::new(store.clone(), store.clone(), store.clone(), None, Arc::new(clock))
+        .with_groups(store.clone())
 }
 
 /// What a played handler makes of the event at a sequence.

@@ -2,97 +2,100 @@
 #![allow(dead_code, unreachable_pub)]
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
+    ops::Deref,
     sync::{Arc, Mutex},
 };
 
-use async_trait::async_trait;
+pub use conformance::EngineFault;
+use conformance::{EngineCall, EngineRequest, FaultScript, FaultyEngine, TransactionExt};
 use domain::{
     StorageFailure,
-    ports::{Clock, StatSample, StatsStore, StatsStoreError},
+    ports::{
+        Clock, StatsStore,
+        engine::{Read, SpaceKind, Write, rows::KeyReader},
+    },
 };
 use jiff::{SignedDuration, Timestamp};
 use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
+use storage_memory::MemoryEngine;
+use store::Store;
 
-/// What goes wrong with one call.
-#[derive(Debug, Clone, Copy)]
-pub enum Fault {
-    /// Nothing: the call succeeds.
-    None,
-    /// It fails, and passes by itself.
-    Busy,
-    /// It is stored, and the answer is lost.
-    AnswerLost,
-    /// It stays until a person changes something.
-    Full,
-    /// It is never answered.
-    Hangs,
+/// A fault that passes by itself.
+pub fn busy() -> EngineFault {
+    EngineFault::Fails(StorageFailure::Unavailable("away".to_owned()))
 }
 
-/// Minute, name and label to count and sum.
-pub type Kept = BTreeMap<(i64, String, String), (u64, u64)>;
-
-/// Keeps counters in a map, and fails as scripted.
-#[derive(Debug, Default)]
-pub struct FakeStats {
-    pub kept: Mutex<Kept>,
-    pub faults: Mutex<VecDeque<Fault>>,
-    pub calls: Mutex<Vec<usize>>,
-    pub folds: Mutex<Vec<i64>>,
+/// A fault that stays until a person changes something.
+pub fn full() -> EngineFault {
+    EngineFault::Fails(StorageFailure::Full("no space left".to_owned()))
 }
 
-impl FakeStats {
-    pub fn failing(faults: impl IntoIterator<Item = Fault>) -> Arc<Self> {
-        Arc::new(Self { faults: Mutex::new(faults.into_iter().collect()), ..Self::default() })
+/// A store in memory whose counters meet faults.
+pub struct FaultyStats {
+    store: Store,
+    /// How many samples each call added.
+    pub calls: Arc<Mutex<Vec<usize>>>,
+    /// Before which minute each call folded.
+    pub folds: Arc<Mutex<Vec<i64>>>,
+}
+
+impl FaultyStats {
+    /// Its next additions meet these faults.
+    pub fn failing(faults: impl IntoIterator<Item = EngineFault>) -> Self {
+        let script = Arc::new(FaultScript::new());
+        script.plan_all("commit", faults);
+        let (calls, folds) = (Arc::<Mutex<Vec<usize>>>::default(), Arc::<Mutex<Vec<i64>>>::default());
+        let (added, folded) = (Arc::clone(&calls), Arc::clone(&folds));
+        script.observe(move |call| {
+            if call.writes(SpaceKind::Stat) {
+                added.lock().unwrap().push(samples_of(call));
+            }
+            folded.lock().unwrap().extend(folds_of(call));
+        });
+        let store = Store::new(FaultyEngine::new(Arc::new(MemoryEngine::default()), script));
+        Self { store, calls, folds }
     }
 
     /// The count and sum of a name over all minutes.
-    pub fn total(&self, name: &str) -> (u64, u64) {
-        let kept = self.kept.lock().unwrap();
-        let of_name = kept.iter().filter(|(key, _)| key.1 == name);
-        of_name.fold((0, 0), |sum, (_, of)| (sum.0 + of.0, sum.1 + of.1))
+    pub async fn total(&self, name: &str) -> (u64, u64) {
+        self.of(name).await.iter().fold((0, 0), |sum, of| (sum.0 + of.2, sum.1 + of.3))
     }
 
     /// (minute, label, count, sum) of a name.
-    pub fn of(&self, name: &str) -> Vec<(i64, String, u64, u64)> {
-        let kept = self.kept.lock().unwrap();
-        let of_name = kept.iter().filter(|(key, _)| key.1 == name);
-        of_name.map(|(key, of)| (key.0, key.2.clone(), of.0, of.1)).collect()
+    pub async fn of(&self, name: &str) -> Vec<(i64, String, u64, u64)> {
+        let kept = self.stats(None).await.unwrap().into_iter().filter(|sample| sample.name == name);
+        kept.map(|sample| (sample.minute, sample.label, sample.count, sample.sum)).collect()
     }
 }
 
-#[async_trait]
-impl StatsStore for FakeStats {
-    async fn add_stats(&self, samples: &[StatSample]) -> Result<(), StatsStoreError> {
-        self.calls.lock().unwrap().push(samples.len());
-        let fault = self.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
-        match fault {
-            Fault::None | Fault::AnswerLost => {}
-            Fault::Busy => return Err(StorageFailure::Unavailable("away".to_owned()).into()),
-            Fault::Full => return Err(StorageFailure::Full("no space left".to_owned()).into()),
-            Fault::Hangs => std::future::pending().await,
-        }
-        for StatSample { minute, name, label, count, sum } in samples.iter().cloned() {
-            let mut kept = self.kept.lock().unwrap();
-            let entry = kept.entry((minute, name, label)).or_default();
-            *entry = (entry.0 + count, entry.1 + sum);
-        }
-        match fault {
-            Fault::AnswerLost => Err(StorageFailure::Unknown("the connection was cut".to_owned()).into()),
-            _ => Ok(()),
-        }
-    }
+impl Deref for FaultyStats {
+    type Target = Store;
 
-    async fn stats(&self, _: Option<i64>) -> Result<Vec<StatSample>, StatsStoreError> {
-        Ok(Vec::new())
+    fn deref(&self) -> &Store {
+        &self.store
     }
+}
 
-    async fn fold_stats(&self, before_minute: i64) -> Result<(), StatsStoreError> {
-        self.folds.lock().unwrap().push(before_minute);
-        Ok(())
-    }
+/// Each sample adds to a count and to a sum.
+fn samples_of(call: &EngineCall<'_>) -> usize {
+    let writes = call.transactions().iter().flat_map(TransactionExt::all_writes);
+    writes.filter(|write| matches!(write, Write::Add(row, _) if row.space.kind == SpaceKind::Stat)).count()
+        / 2
+}
+
+/// The minutes that minutes are read up to.
+fn folds_of(call: &EngineCall<'_>) -> Vec<i64> {
+    let EngineRequest::Get(reads) = call.request else { return Vec::new() };
+    let before = |read: &Read| match read {
+        Read::Range { space, before: Some(before), .. } if space.kind == SpaceKind::StatMinute => {
+            Some((KeyReader::new(before).number()? ^ (1 << 63)) as i64)
+        }
+        _ => None,
+    };
+    reads.iter().filter_map(before).collect()
 }
 
 /// The minute that tests begin in.
