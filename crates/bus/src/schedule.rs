@@ -10,8 +10,8 @@ use std::{
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder, Retryable};
 use domain::{
-    Event, Retry,
-    ports::{AppendOutcome, Clock, ScheduleOutcome, ScheduleStore, ScheduleStoreError},
+    Event, Retry, StorageFailure,
+    ports::{AppendOutcome, Clock, ScheduleOutcome, ScheduleStore},
     stats::APPENDED,
 };
 use jiff::Timestamp;
@@ -34,7 +34,7 @@ pub(crate) async fn schedule(
     event: &Event,
     due: Timestamp,
     rule: &RetryRule,
-) -> Result<ScheduleOutcome, ScheduleStoreError> {
+) -> Result<ScheduleOutcome, StorageFailure> {
     (|| store.schedule(event, due)).retry(pauses(rule)).when(|error| error.retry() != Retry::Never).await
 }
 
@@ -101,7 +101,7 @@ impl Pump {
         }
     }
 
-    async fn publish_due(&self) -> Result<Duration, ScheduleStoreError> {
+    async fn publish_due(&self) -> Result<Duration, StorageFailure> {
         let Some(due) = self.store.next_due().await? else { return Ok(RECHECK) };
         // Negative where it is due.
         match Duration::try_from(due.duration_since(self.clock.now())) {
@@ -134,7 +134,7 @@ impl Pump {
         }
     }
 
-    fn failed(&mut self, error: &ScheduleStoreError) -> Duration {
+    fn failed(&mut self, error: &StorageFailure) -> Duration {
         let pauses = self.outage.get_or_insert_with(|| {
             tracing::error!(%error, "scheduled events cannot be published; tried again until they can");
             ExponentialBuilder::default()

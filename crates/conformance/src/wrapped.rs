@@ -8,12 +8,11 @@ use domain::{
     group::{BlockedKey, GroupRecord, GroupSpec, GroupStatus, LaneBatch, LaneResult, NewLaneBatch},
     ports::{
         AppendOutcome, Atomicity, CheckpointStore, CheckpointStoreError, CommitOutcome, DeadLetterChange,
-        DeadLetterCount, DeadLetterQuery, DeadLetterStore, DeadLetterStoreError, EnqueueOutcome, Erased,
-        EventStore, EventStoreError, GroupStore, GroupStoreError, LeaseRequest, Leases, Page, ReadRequest,
-        ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, ReplayWish,
-        ScheduleOutcome, ScheduleStore, ScheduleStoreError, ScheduledEvent, SchemaRecord, SchemaStore,
-        SchemaStoreError, SegmentCommit, StatSample, StatsStore, StatsStoreError, StoreInfo, Stores,
-        TrimRequest, Trimmed, VerifyReport, event_store::Progress,
+        DeadLetterCount, DeadLetterQuery, DeadLetterStore, EnqueueOutcome, Erased, EventStore,
+        EventStoreError, GroupStore, GroupStoreError, LeaseRequest, Leases, Page, ReadRequest, ReplayLease,
+        ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, ReplayWish, ScheduleOutcome,
+        ScheduleStore, ScheduledEvent, SchemaRecord, SchemaStore, SegmentCommit, StatSample, StatsStore,
+        StoreInfo, Stores, TrimRequest, Trimmed, VerifyReport, event_store::Progress,
     },
 };
 use jiff::Timestamp;
@@ -89,7 +88,7 @@ pass_on! { CheckpointStore, CheckpointStoreError;
     fn delete_checkpoint(name_or_id: &str) -> bool;
 }
 
-pass_on! { SchemaStore, SchemaStoreError;
+pass_on! { SchemaStore, StorageFailure;
     fn put_schema(record: SchemaRecord) -> ();
     fn list_schemas() -> Vec<SchemaRecord>;
     fn remove_schema(event_type: &str, event_version: Option<&str>) -> bool;
@@ -108,7 +107,7 @@ pass_on! { ReplayStore, ReplayStoreError;
     fn delete_replay(id: &str) -> bool;
 }
 
-pass_on! { DeadLetterStore, DeadLetterStoreError;
+pass_on! { DeadLetterStore, StorageFailure;
     fn dead_letters(query: &DeadLetterQuery) -> Vec<DeadLetter>;
     fn dead_letters_by_id(ids: &[String]) -> Vec<DeadLetter>;
     fn redrive(ids: &[String]) -> Vec<DeadLetterChange>;
@@ -117,7 +116,7 @@ pass_on! { DeadLetterStore, DeadLetterStoreError;
     fn purge_dead_letters(closed_before: Timestamp) -> u64;
 }
 
-pass_on! { ScheduleStore, ScheduleStoreError;
+pass_on! { ScheduleStore, StorageFailure;
     fn schedule(event: &Event, due: Timestamp) -> ScheduleOutcome;
     fn scheduled(limit: usize) -> Vec<ScheduledEvent>;
     fn cancel_scheduled(event_id: &str) -> bool;
@@ -125,7 +124,7 @@ pass_on! { ScheduleStore, ScheduleStoreError;
     fn next_due() -> Option<Timestamp>;
 }
 
-pass_on! { StatsStore, StatsStoreError;
+pass_on! { StatsStore, StorageFailure;
     fn add_stats(samples: &[StatSample]) -> ();
     fn stats(since_minute: Option<i64>) -> Vec<StatSample>;
     fn fold_stats(before_minute: i64) -> ();

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use domain::{
-    Retry,
-    ports::{CheckpointStoreError, DeadLetterStoreError, EventStoreError, GroupStoreError, ReplayStoreError},
+    Retry, StorageFailure,
+    ports::{CheckpointStoreError, EventStoreError, GroupStoreError, ReplayStoreError},
 };
 
 const BASE: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ macro_rules! faults {
     };
 }
 
-faults!(EventStoreError, ReplayStoreError, GroupStoreError, DeadLetterStoreError, CheckpointStoreError);
+faults!(EventStoreError, ReplayStoreError, GroupStoreError, StorageFailure, CheckpointStoreError);
 
 /// As many pauses as there may be retries. Each is drawn evenly from zero to the doubling bound, so that many runners
 /// that failed together do not come back together.

@@ -15,8 +15,8 @@ use std::{
 };
 
 use domain::{
-    Retry,
-    ports::{Clock, StatSample, StatsStore, StatsStoreError},
+    Retry, StorageFailure,
+    ports::{Clock, StatSample, StatsStore},
 };
 use jiff::Timestamp;
 
@@ -86,7 +86,7 @@ impl Meter {
     /// When the store fails. What it did not take is kept for the next flush. After an answer that was lost, the samples
     /// of that call are not sent again, for they may be there: counters may say too little, never too much. The same holds
     /// where the flush is dropped half-way.
-    pub async fn flush(&self, store: &dyn StatsStore) -> Result<(), StatsStoreError> {
+    pub async fn flush(&self, store: &dyn StatsStore) -> Result<(), StorageFailure> {
         let mut taken = self.0.take();
         while let Some(call) = taken.next_call() {
             if let Err(error) = store.add_stats(&call).await {

@@ -8,7 +8,7 @@ use domain::{
     Entity, Event, StorageFailure,
     batch::known_outcome,
     ports::{
-        AppendOutcome, Atomicity, ScheduleOutcome, ScheduleStore, ScheduleStoreError, ScheduledEvent,
+        AppendOutcome, Atomicity, ScheduleOutcome, ScheduleStore, ScheduledEvent,
         engine::{
             Appended, Durability, Guard, IdState, Read, RowId, Space, SpaceKind, Transaction, Write,
             rows::{KeyReader, Part, key},
@@ -360,11 +360,11 @@ impl Partition<'_> {
 
 #[async_trait]
 impl ScheduleStore for Store {
-    async fn schedule(&self, event: &Event, due: Timestamp) -> Result<ScheduleOutcome, ScheduleStoreError> {
-        Ok(self.partition(self.partition_of(event)).schedule(event, due).await?)
+    async fn schedule(&self, event: &Event, due: Timestamp) -> Result<ScheduleOutcome, StorageFailure> {
+        self.partition(self.partition_of(event)).schedule(event, due).await
     }
 
-    async fn scheduled(&self, limit: usize) -> Result<Vec<ScheduledEvent>, ScheduleStoreError> {
+    async fn scheduled(&self, limit: usize) -> Result<Vec<ScheduledEvent>, StorageFailure> {
         let parts = try_join_all(self.partitions().map(|partition| partition.scheduled(limit))).await?;
         let mut found: Vec<ScheduledEvent> = parts.into_iter().flatten().collect();
         if !self.is_single() {
@@ -375,16 +375,16 @@ impl ScheduleStore for Store {
         Ok(found)
     }
 
-    async fn cancel_scheduled(&self, event_id: &str) -> Result<bool, ScheduleStoreError> {
+    async fn cancel_scheduled(&self, event_id: &str) -> Result<bool, StorageFailure> {
         let parts = self.partitions().map(|partition| partition.cancel(event_id));
         Ok(try_join_all(parts).await?.contains(&true))
     }
 
-    async fn append_due(&self, limit: usize) -> Result<Vec<(String, AppendOutcome)>, ScheduleStoreError> {
+    async fn append_due(&self, limit: usize) -> Result<Vec<(String, AppendOutcome)>, StorageFailure> {
         let limits = self.info().limits;
         let (limit, most_bytes) = (limit.clamp(1, limits.append_events), limits.append_bytes as u64);
         if self.is_single() {
-            return Ok(self.first().append_due(limit, most_bytes).await?);
+            return self.first().append_due(limit, most_bytes).await;
         }
         // The earliest of all partitions, each in a step of its own partition.
         let due = join_all(self.partitions().map(|partition| partition.due(limit))).await;
@@ -413,7 +413,7 @@ impl ScheduleStore for Store {
         Ok(appended.into_iter().map(|((_, id), outcome)| (id, outcome)).collect())
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, ScheduleStoreError> {
+    async fn next_due(&self) -> Result<Option<Timestamp>, StorageFailure> {
         let parts = join_all(self.partitions().map(|partition| partition.places(None, None, 1))).await;
         let first = |places: Option<Vec<Place>>| Some(places?.first()?.due);
         Ok(reached(parts)?.into_iter().filter_map(first).min())

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use domain::{
     StorageFailure,
     ports::{
-        SchemaRecord, SchemaStore, SchemaStoreError,
+        SchemaRecord, SchemaStore,
         engine::{
             Guard, Read, RowId, Space, SpaceKind, Transaction,
             rows::{Part, key},
@@ -118,13 +118,13 @@ impl SchemaRow {
 
 #[async_trait]
 impl SchemaStore for Store {
-    async fn put_schema(&self, record: SchemaRecord) -> Result<(), SchemaStoreError> {
+    async fn put_schema(&self, record: SchemaRecord) -> Result<(), StorageFailure> {
         let row = row_of(&record.event_type, record.event_version.as_deref());
         self.change_schema(row, Some(&record)).await?;
         Ok(())
     }
 
-    async fn list_schemas(&self) -> Result<Vec<SchemaRecord>, SchemaStoreError> {
+    async fn list_schemas(&self) -> Result<Vec<SchemaRecord>, StorageFailure> {
         let reads =
             [Read::all(Space::of(SpaceKind::Schema)), Read::all(Space::of(SpaceKind::SchemaDocument))];
         let mut found = self.first().get(&reads).await?;
@@ -151,7 +151,7 @@ impl SchemaStore for Store {
         &self,
         event_type: &str,
         event_version: Option<&str>,
-    ) -> Result<bool, SchemaStoreError> {
-        Ok(self.change_schema(row_of(event_type, event_version), None).await?)
+    ) -> Result<bool, StorageFailure> {
+        self.change_schema(row_of(event_type, event_version), None).await
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use domain::{
     Event, Position, StorageFailure,
-    ports::{AppendOutcome, Clock, ScheduleOutcome, ScheduleStore, ScheduleStoreError, ScheduledEvent},
+    ports::{AppendOutcome, Clock, ScheduleOutcome, ScheduleStore, ScheduledEvent},
 };
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -110,34 +110,34 @@ impl FakeSchedule {
         self.inner.lock().unwrap().is_away = is_away;
     }
 
-    fn inner(&self) -> Result<std::sync::MutexGuard<'_, Inner>, ScheduleStoreError> {
+    fn inner(&self) -> Result<std::sync::MutexGuard<'_, Inner>, StorageFailure> {
         let mut inner = self.inner.lock().unwrap();
         inner.calls += 1;
         if inner.is_away {
-            return Err(StorageFailure::Unavailable("away".to_owned()).into());
+            return Err(StorageFailure::Unavailable("away".to_owned()));
         }
         Ok(inner)
     }
 }
 
 impl Inner {
-    fn may_be_lost<T>(&mut self, answer: T) -> Result<T, ScheduleStoreError> {
+    fn may_be_lost<T>(&mut self, answer: T) -> Result<T, StorageFailure> {
         if self.lost_answers == 0 {
             return Ok(answer);
         }
         self.lost_answers -= 1;
-        Err(StorageFailure::Unknown("the connection was cut".to_owned()).into())
+        Err(StorageFailure::Unknown("the connection was cut".to_owned()))
     }
 }
 
 #[async_trait]
 impl ScheduleStore for FakeSchedule {
-    async fn schedule(&self, event: &Event, due: Timestamp) -> Result<ScheduleOutcome, ScheduleStoreError> {
+    async fn schedule(&self, event: &Event, due: Timestamp) -> Result<ScheduleOutcome, StorageFailure> {
         let mut inner = self.inner()?;
         if inner.lost_answers == 0
             && let Some(answer) = inner.answers.pop_front()
         {
-            return Ok(answer?);
+            return answer;
         }
         if let Some(same) = inner.waiting.iter().find(|waiting| waiting.event.id() == event.id()) {
             return Ok(match same.event.same_content(event) {
@@ -150,18 +150,18 @@ impl ScheduleStore for FakeSchedule {
         inner.may_be_lost(ScheduleOutcome::Scheduled)
     }
 
-    async fn scheduled(&self, limit: usize) -> Result<Vec<ScheduledEvent>, ScheduleStoreError> {
+    async fn scheduled(&self, limit: usize) -> Result<Vec<ScheduledEvent>, StorageFailure> {
         Ok(self.inner()?.waiting.iter().take(limit).cloned().collect())
     }
 
-    async fn cancel_scheduled(&self, event_id: &str) -> Result<bool, ScheduleStoreError> {
+    async fn cancel_scheduled(&self, event_id: &str) -> Result<bool, StorageFailure> {
         let mut inner = self.inner()?;
         let before = inner.waiting.len();
         inner.waiting.retain(|waiting| waiting.event.id() != event_id);
         Ok(inner.waiting.len() < before)
     }
 
-    async fn append_due(&self, limit: usize) -> Result<Vec<(String, AppendOutcome)>, ScheduleStoreError> {
+    async fn append_due(&self, limit: usize) -> Result<Vec<(String, AppendOutcome)>, StorageFailure> {
         // Other tasks get in between, as they would with a real store.
         tokio::time::sleep(Duration::ZERO).await;
         let mut inner = self.inner()?;
@@ -174,7 +174,7 @@ impl ScheduleStore for FakeSchedule {
             .may_be_lost(due.into_iter().map(|id| (id, AppendOutcome::Stored(Position::new(0, 1)))).collect())
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, ScheduleStoreError> {
+    async fn next_due(&self) -> Result<Option<Timestamp>, StorageFailure> {
         Ok(self.inner()?.waiting.first().map(|waiting| waiting.due))
     }
 }

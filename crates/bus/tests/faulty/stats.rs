@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Mutex};
 
 use async_trait::async_trait;
-use domain::ports::{StatSample, StatsStore, StatsStoreError};
+use domain::{
+    StorageFailure,
+    ports::{StatSample, StatsStore},
+};
 use stats::Meter;
 
 /// Counts by name and label.
@@ -26,7 +29,7 @@ impl Counts {
 
 #[async_trait]
 impl StatsStore for Counts {
-    async fn add_stats(&self, samples: &[StatSample]) -> Result<(), StatsStoreError> {
+    async fn add_stats(&self, samples: &[StatSample]) -> Result<(), StorageFailure> {
         let mut counts = self.0.lock().unwrap();
         for sample in samples {
             *counts.entry((sample.name.clone(), sample.label.clone())).or_default() += sample.count;
@@ -34,11 +37,11 @@ impl StatsStore for Counts {
         Ok(())
     }
 
-    async fn stats(&self, _: Option<i64>) -> Result<Vec<StatSample>, StatsStoreError> {
+    async fn stats(&self, _: Option<i64>) -> Result<Vec<StatSample>, StorageFailure> {
         Ok(Vec::new())
     }
 
-    async fn fold_stats(&self, _: i64) -> Result<(), StatsStoreError> {
+    async fn fold_stats(&self, _: i64) -> Result<(), StorageFailure> {
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use domain::{
     StorageFailure,
-    ports::{Clock, StatSample, StatsStore, StatsStoreError},
+    ports::{Clock, StatSample, StatsStore},
 };
 use jiff::{SignedDuration, Timestamp};
 use metrics::{
@@ -65,13 +65,13 @@ impl FakeStats {
 
 #[async_trait]
 impl StatsStore for FakeStats {
-    async fn add_stats(&self, samples: &[StatSample]) -> Result<(), StatsStoreError> {
+    async fn add_stats(&self, samples: &[StatSample]) -> Result<(), StorageFailure> {
         self.calls.lock().unwrap().push(samples.len());
         let fault = self.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
         match fault {
             Fault::None | Fault::AnswerLost => {}
-            Fault::Busy => return Err(StorageFailure::Unavailable("away".to_owned()).into()),
-            Fault::Full => return Err(StorageFailure::Full("no space left".to_owned()).into()),
+            Fault::Busy => return Err(StorageFailure::Unavailable("away".to_owned())),
+            Fault::Full => return Err(StorageFailure::Full("no space left".to_owned())),
             Fault::Hangs => std::future::pending().await,
         }
         for StatSample { minute, name, label, count, sum } in samples.iter().cloned() {
@@ -80,16 +80,16 @@ impl StatsStore for FakeStats {
             *entry = (entry.0 + count, entry.1 + sum);
         }
         match fault {
-            Fault::AnswerLost => Err(StorageFailure::Unknown("the connection was cut".to_owned()).into()),
+            Fault::AnswerLost => Err(StorageFailure::Unknown("the connection was cut".to_owned())),
             _ => Ok(()),
         }
     }
 
-    async fn stats(&self, _: Option<i64>) -> Result<Vec<StatSample>, StatsStoreError> {
+    async fn stats(&self, _: Option<i64>) -> Result<Vec<StatSample>, StorageFailure> {
         Ok(Vec::new())
     }
 
-    async fn fold_stats(&self, before_minute: i64) -> Result<(), StatsStoreError> {
+    async fn fold_stats(&self, before_minute: i64) -> Result<(), StorageFailure> {
         self.folds.lock().unwrap().push(before_minute);
         Ok(())
     }
