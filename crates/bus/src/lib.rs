@@ -24,13 +24,13 @@ pub mod subscription;
 
 pub use builder::{BusBuilder, BusError, BusSettings};
 pub use bus::Bus;
-pub use consumer::{Backoff, Consumer, ConsumerError, ConsumerSettings, ConsumerState, MAX_CONCURRENCY};
+pub use consumer::{Consumer, ConsumerError, ConsumerSettings, ConsumerState, MAX_CONCURRENCY};
 pub use intake::{Intake, IntakeError, IntakeOptions};
 pub use lines::{BlockingLineReader, Line, LineReader, line_limit};
 pub use publish_error::{PublishError, Rejection};
 pub use publisher::{Published, Publisher};
 pub use report::{IntakeProgress, IntakeReport, LineError};
 pub use schedule::SchedulePump;
-pub use settings::{PublishOptions, PublishSettings, RetryRule, UnknownTypes};
+pub use settings::{PublishOptions, PublishSettings, UnknownTypes};
 pub use start::StartAt;
 pub use subscription::{Subscription, handler};

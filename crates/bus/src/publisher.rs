@@ -77,7 +77,7 @@ impl Publisher {
         clock: Arc<dyn Clock>,
         settings: PublishSettings,
     ) -> Self {
-        let appender = Arc::new(Appender { store, rule: settings.retry.clone(), meter: None });
+        let appender = Arc::new(Appender { store, policy: settings.retry, meter: None });
         let batcher = Batcher::new(Arc::clone(&appender));
         Self { appender, batcher, schedule: None, validator, clock, settings }
     }
@@ -92,8 +92,8 @@ impl Publisher {
     /// The same publisher, which also counts what is admitted, rejected and appended through it.
     #[must_use]
     pub fn with_meter(self, meter: Meter) -> Self {
-        let (store, rule) = (Arc::clone(self.store()), self.settings.retry.clone());
-        let appender = Arc::new(Appender { store, rule, meter: Some(meter) });
+        let (store, policy) = (Arc::clone(self.store()), self.settings.retry);
+        let appender = Arc::new(Appender { store, policy, meter: Some(meter) });
         Self { batcher: Batcher::new(Arc::clone(&appender)), appender, ..self }
     }
 
@@ -218,7 +218,7 @@ impl Publisher {
         let due =
             SignedDuration::try_from(delay).ok().and_then(|ahead| self.clock.now().checked_add(ahead).ok());
         let due = due.ok_or(PublishError::DelayTooLong(delay))?;
-        match schedule::schedule(schedule, &event, due, &self.settings.retry).await? {
+        match schedule::schedule(schedule, &event, due, self.settings.retry).await? {
             ScheduleOutcome::Scheduled => Ok(Published::Scheduled { due }),
             ScheduleOutcome::AlreadyScheduled(due) => Ok(Published::AlreadyScheduled { due }),
             ScheduleOutcome::AlreadyStored(position) => Ok(Published::AlreadyStored(position)),

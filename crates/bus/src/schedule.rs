@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder, Retryable};
+use backon::Retryable;
 use domain::{
-    Event, Retry, StorageFailure,
+    Backoff, Event, Jitter, Retry, RetryPolicy, StorageFailure,
     ports::{AppendOutcome, Clock, ScheduleOutcome, ScheduleStore},
     stats::APPENDED,
 };
@@ -18,24 +18,23 @@ use jiff::Timestamp;
 use stats::Meter;
 use tokio::{sync::oneshot, task::JoinSet};
 
-use crate::{append::pauses, settings::RetryRule};
+use crate::append::pauses;
 
 /// How long a pump waits at most before it looks again: other processes schedule too, and clocks are set.
 const RECHECK: Duration = Duration::from_millis(250);
 /// Events that are appended in one step.
 const EVENTS_A_STEP: usize = 256;
-/// The first and the longest pause while the store fails.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The pauses while the store fails, before jitter is added.
+const OUTAGE: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// Puts an event into the schedule, and does so again, with the same time, after faults that pass and lost answers.
 pub(crate) async fn schedule(
     store: &dyn ScheduleStore,
     event: &Event,
     due: Timestamp,
-    rule: &RetryRule,
+    policy: RetryPolicy,
 ) -> Result<ScheduleOutcome, StorageFailure> {
-    (|| store.schedule(event, due)).retry(pauses(rule)).when(|error| error.retry() != Retry::Never).await
+    (|| store.schedule(event, due)).retry(pauses(policy)).when(|error| error.retry() != Retry::Never).await
 }
 
 /// A task that publishes scheduled events when they are due. It ends with [`SchedulePump::stop`], or when it is dropped.
@@ -54,7 +53,7 @@ impl SchedulePump {
     pub fn spawn(store: Arc<dyn ScheduleStore>, clock: Arc<dyn Clock>, meter: Option<Meter>) -> Self {
         let (stop, stopped) = oneshot::channel();
         let mut task = JoinSet::new();
-        task.spawn(run(Pump { store, clock, meter, outage: None }, stopped));
+        task.spawn(run(Pump { store, clock, meter, failures: 0 }, stopped));
         Self { stop, task }
     }
 
@@ -83,8 +82,8 @@ struct Pump {
     store: Arc<dyn ScheduleStore>,
     clock: Arc<dyn Clock>,
     meter: Option<Meter>,
-    /// The pauses of the outage that lasts, if one does: it is logged once.
-    outage: Option<ExponentialBackoff>,
+    /// Failures in a row. An outage is logged once.
+    failures: u32,
 }
 
 impl Pump {
@@ -92,7 +91,7 @@ impl Pump {
     async fn step(&mut self) -> Duration {
         match self.publish_due().await {
             Ok(pause) => {
-                if self.outage.take().is_some() {
+                if std::mem::take(&mut self.failures) > 0 {
                     tracing::info!("the schedule works again");
                 }
                 pause
@@ -135,15 +134,10 @@ impl Pump {
     }
 
     fn failed(&mut self, error: &StorageFailure) -> Duration {
-        let pauses = self.outage.get_or_insert_with(|| {
+        if self.failures == 0 {
             tracing::error!(%error, "scheduled events cannot be published; tried again until they can");
-            ExponentialBuilder::default()
-                .with_min_delay(FIRST_PAUSE)
-                .with_max_delay(LONGEST_PAUSE)
-                .without_max_times()
-                .with_jitter()
-                .build()
-        });
-        pauses.next().unwrap_or(LONGEST_PAUSE)
+        }
+        self.failures = self.failures.saturating_add(1);
+        OUTAGE.pause(self.failures, Jitter::Added, fastrand::f64())
     }
 }

@@ -27,10 +27,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bus::{Backoff, Bus, Consumer, StartAt, Subscription};
+use bus::{Bus, Consumer, StartAt, Subscription};
 use conformance::{Hook, Wrapped};
 use domain::{
-    Delivery, HandlerError, StorageFailure,
+    Backoff, Delivery, HandlerError, StorageFailure,
     group::{LaneOrigin, Lease, NewLaneBatch, segment_of},
     ports::{Clock, DeadLetterQuery, EventHandler, Leases, SegmentCommit, Stores},
 };
