@@ -11,6 +11,7 @@ use domain::{
     Event, Jitter, Retry, RetryPolicy, StorageFailure,
     ports::{AppendOutcome, Atomicity, EventStore, EventStoreError},
     stats::{APPEND_FAILED, APPENDED},
+    time::whole_micros,
 };
 use stats::Meter;
 
@@ -114,7 +115,7 @@ impl Appender {
             return Err(unexpected(batch.len(), outcomes.len()));
         }
         if let Some(meter) = &self.meter {
-            let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let micros = whole_micros(began.elapsed());
             meter.add(APPENDED, "", batch.len() as u64, micros.max(1));
         }
         Ok(outcomes)

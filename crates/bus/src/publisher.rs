@@ -7,8 +7,9 @@ use domain::{
     event::parse_timestamp,
     ports::{AppendOutcome, Clock, EventStore, EventValidator, ScheduleOutcome, ScheduleStore, Verdict},
     stats::{ADMITTED, REJECTED},
+    time::{checked_later, later},
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use stats::Meter;
 
 use crate::{
@@ -215,9 +216,7 @@ impl Publisher {
 
     async fn schedule(&self, event: Event, delay: Duration) -> Result<Published, PublishError> {
         let schedule = self.schedule.as_deref().ok_or(PublishError::NoSchedule)?;
-        let due =
-            SignedDuration::try_from(delay).ok().and_then(|ahead| self.clock.now().checked_add(ahead).ok());
-        let due = due.ok_or(PublishError::DelayTooLong(delay))?;
+        let due = checked_later(self.clock.now(), delay).ok_or(PublishError::DelayTooLong(delay))?;
         match schedule::schedule(schedule, &event, due, self.settings.retry).await? {
             ScheduleOutcome::Scheduled => Ok(Published::Scheduled { due }),
             ScheduleOutcome::AlreadyScheduled(due) => Ok(Published::AlreadyScheduled { due }),
@@ -234,9 +233,7 @@ impl Publisher {
             Err(_) => parse_timestamp(document.value().get("timestamp")?.as_str()?).ok()?,
         };
         let max_ahead = self.settings.limits.max_ahead;
-        let ahead = SignedDuration::try_from(max_ahead).unwrap_or(SignedDuration::MAX);
-        let latest = self.clock.now().checked_add(ahead).unwrap_or(Timestamp::MAX);
-        (timestamp > latest).then(|| {
+        (timestamp > later(self.clock.now(), max_ahead)).then(|| {
             let allowed = max_ahead.as_secs();
             let message = format!("{timestamp} lies more than {allowed} seconds ahead of the clock");
             Violation::new("/timestamp", "limit", message)

@@ -13,6 +13,7 @@ use domain::{
     Backoff, Event, Jitter, Retry, RetryPolicy, StorageFailure,
     ports::{AppendOutcome, Clock, ScheduleOutcome, ScheduleStore},
     stats::APPENDED,
+    time::{until, whole_micros},
 };
 use jiff::Timestamp;
 use stats::Meter;
@@ -102,10 +103,9 @@ impl Pump {
 
     async fn publish_due(&self) -> Result<Duration, StorageFailure> {
         let Some(due) = self.store.next_due().await? else { return Ok(RECHECK) };
-        // Negative where it is due.
-        match Duration::try_from(due.duration_since(self.clock.now())) {
-            Ok(ahead) if !ahead.is_zero() => return Ok(ahead.min(RECHECK)),
-            _ => {}
+        let ahead = until(self.clock.now(), due);
+        if !ahead.is_zero() {
+            return Ok(ahead.min(RECHECK));
         }
         let began = Instant::now();
         let appended = self.store.append_due(EVENTS_A_STEP).await?;
@@ -128,8 +128,7 @@ impl Pump {
             }
         }
         if let Some(meter) = self.meter.as_ref().filter(|_| !appended.is_empty()) {
-            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            meter.add(APPENDED, "", appended.len() as u64, micros.max(1));
+            meter.add(APPENDED, "", appended.len() as u64, whole_micros(took).max(1));
         }
     }
 

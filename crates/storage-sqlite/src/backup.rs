@@ -8,6 +8,7 @@ use std::{
 use domain::{
     StorageFailure,
     ports::engine::{RemovalKind, SpaceKind},
+    time::unix_micros,
 };
 use rusqlite::{Connection, backup::Backup};
 
@@ -18,7 +19,7 @@ use crate::{
     index::terms::Kinds,
     layout::{self, Found},
     log::{fold::Tail, ids, read},
-    state::{State, micros},
+    state::State,
     writer::change::Change,
 };
 
@@ -113,7 +114,7 @@ impl Restoring {
         let target = Target::take(&to.path, replace)?;
         let restoring = Self { target, scratch: beside(&to.path), settled: Ok(()), is_placed: false };
         copy(&source, &restoring.scratch)?;
-        begin_epoch(&restoring.scratch, &restoring.target.replaced, micros(to.clock.now()))?;
+        begin_epoch(&restoring.scratch, &restoring.target.replaced, unix_micros(to.clock.now()))?;
         Ok(restoring)
     }
 

@@ -1,14 +1,13 @@
 //! How a group treats its deliveries: how often it tries, how long it waits, and when it gives up.
 
-use std::time::Duration;
-
 use domain::{
     Backoff, Event, HandlerError, Jitter,
     dead_letter::{Failure, fingerprint},
     delivery::Verdict,
     group::GroupSpec,
+    time::later,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 /// What a handler answered.
 #[derive(Debug)]
@@ -74,17 +73,6 @@ impl Rules {
     pub(crate) fn fingerprint(event: &Event, failure: &Failure) -> String {
         fingerprint(event.event_type(), failure.errors.first().map_or("", String::as_str))
     }
-}
-
-/// This much later; at the end of time where that is beyond it.
-pub(crate) fn later(now: Timestamp, pause: Duration) -> Timestamp {
-    let pause = SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX);
-    now.checked_add(pause).unwrap_or(Timestamp::MAX)
-}
-
-/// How long it is until then; nothing where it is past.
-pub(crate) fn until(now: Timestamp, then: Timestamp) -> Duration {
-    Duration::try_from(then.duration_since(now)).unwrap_or_default()
 }
 
 /// What a delivery says that was handed over so often, and never answered, that it is taken for what ends its consumers.
