@@ -3,13 +3,12 @@
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use domain::{
-    DeliveryOptions, Document, Event, Position, StorageFailure, Violation,
+    DeliveryOptions, Document, Event, Violation,
     event::parse_timestamp,
-    ports::{AppendOutcome, Clock, EventStore, EventValidator, ScheduleOutcome, ScheduleStore, Verdict},
+    ports::{Clock, EventStore, EventValidator, ScheduleStore, Verdict},
     stats::{ADMITTED, REJECTED},
     time::{checked_later, later},
 };
-use jiff::Timestamp;
 use stats::Meter;
 
 use crate::{
@@ -17,6 +16,7 @@ use crate::{
     batcher::Batcher,
     error_scope,
     publish_error::{PublishError, Rejection},
+    published::Published,
     schedule,
     settings::{PublishOptions, PublishSettings, UnknownTypes},
 };
@@ -29,45 +29,6 @@ pub struct Publisher {
     validator: Arc<dyn EventValidator>,
     clock: Arc<dyn Clock>,
     settings: PublishSettings,
-}
-
-/// What became of a published event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Published {
-    /// It was stored now.
-    Stored(Position),
-    /// The same content was stored before under its id, by another publisher or by an earlier try of this call whose
-    /// answer was lost. Nothing changed.
-    AlreadyStored(Position),
-    /// It waits for its time.
-    Scheduled {
-        /// When it is to be appended.
-        due: Timestamp,
-    },
-    /// The same content waits already under its id, put there by another publisher or by an earlier try of this call whose
-    /// answer was lost. Nothing changed.
-    AlreadyScheduled {
-        /// When it is to be appended, which need not be what this call asked for.
-        due: Timestamp,
-    },
-}
-
-impl Published {
-    /// Where the log has the event; none where it waits for its time.
-    pub fn position(self) -> Option<Position> {
-        match self {
-            Self::Stored(position) | Self::AlreadyStored(position) => Some(position),
-            Self::Scheduled { .. } | Self::AlreadyScheduled { .. } => None,
-        }
-    }
-
-    /// When the event is to be appended; none where the log has it.
-    pub fn due(self) -> Option<Timestamp> {
-        match self {
-            Self::Scheduled { due } | Self::AlreadyScheduled { due } => Some(due),
-            Self::Stored(_) | Self::AlreadyStored(_) => None,
-        }
-    }
 }
 
 impl Publisher {
@@ -200,30 +161,15 @@ impl Publisher {
 
     async fn append(&self, event: Event) -> Result<Published, PublishError> {
         // Cloning an event copies no bytes.
-        match self.batcher.append(event.clone()).await? {
-            AppendOutcome::Stored(position) => Ok(Published::Stored(position)),
-            AppendOutcome::AlreadyStored(position) => Ok(Published::AlreadyStored(position)),
-            AppendOutcome::Conflict(position) => {
-                Err(PublishError::Conflict { id: event.id().to_owned(), position })
-            }
-            AppendOutcome::Erased => Err(PublishError::Erased { id: event.id().to_owned() }),
-            AppendOutcome::NotStored => {
-                let detail = "it held back an event that was to be stored on its own".to_owned();
-                Err(PublishError::Store(StorageFailure::Other(detail).into()))
-            }
-        }
+        let outcome = self.batcher.append(event.clone()).await?;
+        Published::from_append(event.id(), outcome)
     }
 
     async fn schedule(&self, event: Event, delay: Duration) -> Result<Published, PublishError> {
         let schedule = self.schedule.as_deref().ok_or(PublishError::NoSchedule)?;
         let due = checked_later(self.clock.now(), delay).ok_or(PublishError::DelayTooLong(delay))?;
-        match schedule::schedule(schedule, &event, due, self.settings.retry).await? {
-            ScheduleOutcome::Scheduled => Ok(Published::Scheduled { due }),
-            ScheduleOutcome::AlreadyScheduled(due) => Ok(Published::AlreadyScheduled { due }),
-            ScheduleOutcome::AlreadyStored(position) => Ok(Published::AlreadyStored(position)),
-            ScheduleOutcome::Conflict => Err(PublishError::ScheduleConflict { id: event.id().to_owned() }),
-            ScheduleOutcome::Erased => Err(PublishError::Erased { id: event.id().to_owned() }),
-        }
+        let outcome = schedule::schedule(schedule, &event, due, self.settings.retry).await?;
+        Published::from_schedule(event.id(), due, outcome)
     }
 
     fn too_far_ahead(&self, document: &Document) -> Option<Violation> {
