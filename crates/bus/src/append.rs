@@ -1,21 +1,24 @@
 //! Appending until the outcome is known.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use backon::{BackoffBuilder, ExponentialBuilder, Retryable};
+use backon::Retryable;
 use domain::{
-    Event, Retry, StorageFailure,
+    Event, Jitter, Retry, RetryPolicy, StorageFailure,
     ports::{AppendOutcome, Atomicity, EventStore, EventStoreError},
     stats::{APPEND_FAILED, APPENDED},
+    time::whole_micros,
 };
 use stats::Meter;
-
-use crate::settings::RetryRule;
 
 /// Appends to a store, tries again what can help, and counts what came of it.
 pub(crate) struct Appender {
     pub(crate) store: Arc<dyn EventStore>,
-    pub(crate) rule: RetryRule,
+    pub(crate) policy: RetryPolicy,
     pub(crate) meter: Option<Meter>,
 }
 
@@ -45,7 +48,7 @@ impl Appender {
     /// where the store fails, that is the answer to all that were not appended by then. One answer an event.
     pub(crate) async fn each(&self, batch: &[Event]) -> Vec<Answer> {
         let Parted { mut answers, mut again } = self.each_part(batch).await;
-        let mut pauses = pauses(&self.rule).build();
+        let mut pauses = pauses(self.policy);
         while !again.is_empty() {
             let Some(pause) = pauses.next() else { break };
             tokio::time::sleep(pause).await;
@@ -105,14 +108,14 @@ impl Appender {
     ) -> Result<Vec<AppendOutcome>, EventStoreError> {
         let began = Instant::now();
         let outcomes = (|| self.store.append(batch, atomicity))
-            .retry(pauses(&self.rule))
+            .retry(pauses(self.policy))
             .when(|error| error.retry() != Retry::Never && !matches!(error, EventStoreError::InPart(_)))
             .await?;
         if outcomes.len() != batch.len() {
             return Err(unexpected(batch.len(), outcomes.len()));
         }
         if let Some(meter) = &self.meter {
-            let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let micros = whole_micros(began.elapsed());
             meter.add(APPENDED, "", batch.len() as u64, micros.max(1));
         }
         Ok(outcomes)
@@ -127,17 +130,13 @@ impl Appender {
 
 impl fmt::Debug for Appender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Appender").field("rule", &self.rule).finish_non_exhaustive()
+        f.debug_struct("Appender").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
 
 /// The pauses between tries.
-pub(crate) fn pauses(rule: &RetryRule) -> ExponentialBuilder {
-    ExponentialBuilder::default()
-        .with_min_delay(rule.base)
-        .with_max_delay(rule.cap)
-        .with_max_times(rule.max_retries)
-        .with_jitter()
+pub(crate) fn pauses(policy: RetryPolicy) -> impl Iterator<Item = Duration> + Send + Sync + Unpin {
+    policy.pauses(Jitter::Added, fastrand::f64)
 }
 
 /// A store that answers for another number of events than it was given.

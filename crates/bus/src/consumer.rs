@@ -32,7 +32,6 @@ pub(crate) use actor::Actor;
 pub use actor::ConsumerError;
 pub(crate) use handing::{Route, Router};
 pub(crate) use log::LogReader;
-pub use rules::Backoff;
 pub(crate) use rules::Rules;
 pub use settings::{ConsumerSettings, MAX_CONCURRENCY};
 pub use status::ConsumerState;

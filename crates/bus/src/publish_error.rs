@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{
-    Position, Retry, Violation,
-    ports::{EventStoreError, ScheduleStoreError},
-};
+use domain::{Position, Retry, StorageFailure, Violation, ports::EventStoreError};
 use thiserror::Error;
 
 /// Why an event was not admitted: everything that is wrong with it.
@@ -69,7 +66,7 @@ pub enum PublishError {
     Store(#[from] EventStoreError),
     /// The schedule's store failed, also after it was tried again where that could help.
     #[error(transparent)]
-    Schedule(#[from] ScheduleStoreError),
+    Schedule(#[from] StorageFailure),
 }
 
 impl PublishError {
@@ -92,8 +89,7 @@ impl PublishError {
             Self::NoSchedule => "no-schedule",
             Self::DelayTooLong(_) => "delay-too-long",
             Self::Store(error) => error.kind(),
-            Self::Schedule(ScheduleStoreError::Storage(failure)) => failure.kind(),
-            Self::Schedule(_) => "schedule",
+            Self::Schedule(failure) => failure.kind(),
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use domain::{
-    DeliveryOptions, Document, Event, Position, StorageFailure, Violation,
+    DeliveryOptions, Document, Event, Violation,
     event::parse_timestamp,
-    ports::{AppendOutcome, Clock, EventStore, EventValidator, ScheduleOutcome, ScheduleStore, Verdict},
+    ports::{Clock, EventStore, EventValidator, ScheduleStore, Verdict},
     stats::{ADMITTED, REJECTED},
+    time::{checked_later, later},
 };
-use jiff::{SignedDuration, Timestamp};
 use stats::Meter;
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     batcher::Batcher,
     error_scope,
     publish_error::{PublishError, Rejection},
+    published::Published,
     schedule,
     settings::{PublishOptions, PublishSettings, UnknownTypes},
 };
@@ -30,45 +31,6 @@ pub struct Publisher {
     settings: PublishSettings,
 }
 
-/// What became of a published event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Published {
-    /// It was stored now.
-    Stored(Position),
-    /// The same content was stored before under its id, by another publisher or by an earlier try of this call whose
-    /// answer was lost. Nothing changed.
-    AlreadyStored(Position),
-    /// It waits for its time.
-    Scheduled {
-        /// When it is to be appended.
-        due: Timestamp,
-    },
-    /// The same content waits already under its id, put there by another publisher or by an earlier try of this call whose
-    /// answer was lost. Nothing changed.
-    AlreadyScheduled {
-        /// When it is to be appended, which need not be what this call asked for.
-        due: Timestamp,
-    },
-}
-
-impl Published {
-    /// Where the log has the event; none where it waits for its time.
-    pub fn position(self) -> Option<Position> {
-        match self {
-            Self::Stored(position) | Self::AlreadyStored(position) => Some(position),
-            Self::Scheduled { .. } | Self::AlreadyScheduled { .. } => None,
-        }
-    }
-
-    /// When the event is to be appended; none where the log has it.
-    pub fn due(self) -> Option<Timestamp> {
-        match self {
-            Self::Scheduled { due } | Self::AlreadyScheduled { due } => Some(due),
-            Self::Stored(_) | Self::AlreadyStored(_) => None,
-        }
-    }
-}
-
 impl Publisher {
     /// A publisher into `store`.
     pub fn new(
@@ -77,7 +39,7 @@ impl Publisher {
         clock: Arc<dyn Clock>,
         settings: PublishSettings,
     ) -> Self {
-        let appender = Arc::new(Appender { store, rule: settings.retry.clone(), meter: None });
+        let appender = Arc::new(Appender { store, policy: settings.retry, meter: None });
         let batcher = Batcher::new(Arc::clone(&appender));
         Self { appender, batcher, schedule: None, validator, clock, settings }
     }
@@ -92,8 +54,8 @@ impl Publisher {
     /// The same publisher, which also counts what is admitted, rejected and appended through it.
     #[must_use]
     pub fn with_meter(self, meter: Meter) -> Self {
-        let (store, rule) = (Arc::clone(self.store()), self.settings.retry.clone());
-        let appender = Arc::new(Appender { store, rule, meter: Some(meter) });
+        let (store, policy) = (Arc::clone(self.store()), self.settings.retry);
+        let appender = Arc::new(Appender { store, policy, meter: Some(meter) });
         Self { batcher: Batcher::new(Arc::clone(&appender)), appender, ..self }
     }
 
@@ -199,32 +161,15 @@ impl Publisher {
 
     async fn append(&self, event: Event) -> Result<Published, PublishError> {
         // Cloning an event copies no bytes.
-        match self.batcher.append(event.clone()).await? {
-            AppendOutcome::Stored(position) => Ok(Published::Stored(position)),
-            AppendOutcome::AlreadyStored(position) => Ok(Published::AlreadyStored(position)),
-            AppendOutcome::Conflict(position) => {
-                Err(PublishError::Conflict { id: event.id().to_owned(), position })
-            }
-            AppendOutcome::Erased => Err(PublishError::Erased { id: event.id().to_owned() }),
-            AppendOutcome::NotStored => {
-                let detail = "it held back an event that was to be stored on its own".to_owned();
-                Err(PublishError::Store(StorageFailure::Other(detail).into()))
-            }
-        }
+        let outcome = self.batcher.append(event.clone()).await?;
+        Published::from_append(event.id(), outcome)
     }
 
     async fn schedule(&self, event: Event, delay: Duration) -> Result<Published, PublishError> {
         let schedule = self.schedule.as_deref().ok_or(PublishError::NoSchedule)?;
-        let due =
-            SignedDuration::try_from(delay).ok().and_then(|ahead| self.clock.now().checked_add(ahead).ok());
-        let due = due.ok_or(PublishError::DelayTooLong(delay))?;
-        match schedule::schedule(schedule, &event, due, &self.settings.retry).await? {
-            ScheduleOutcome::Scheduled => Ok(Published::Scheduled { due }),
-            ScheduleOutcome::AlreadyScheduled(due) => Ok(Published::AlreadyScheduled { due }),
-            ScheduleOutcome::AlreadyStored(position) => Ok(Published::AlreadyStored(position)),
-            ScheduleOutcome::Conflict => Err(PublishError::ScheduleConflict { id: event.id().to_owned() }),
-            ScheduleOutcome::Erased => Err(PublishError::Erased { id: event.id().to_owned() }),
-        }
+        let due = checked_later(self.clock.now(), delay).ok_or(PublishError::DelayTooLong(delay))?;
+        let outcome = schedule::schedule(schedule, &event, due, self.settings.retry).await?;
+        Published::from_schedule(event.id(), due, outcome)
     }
 
     fn too_far_ahead(&self, document: &Document) -> Option<Violation> {
@@ -234,9 +179,7 @@ impl Publisher {
             Err(_) => parse_timestamp(document.value().get("timestamp")?.as_str()?).ok()?,
         };
         let max_ahead = self.settings.limits.max_ahead;
-        let ahead = SignedDuration::try_from(max_ahead).unwrap_or(SignedDuration::MAX);
-        let latest = self.clock.now().checked_add(ahead).unwrap_or(Timestamp::MAX);
-        (timestamp > latest).then(|| {
+        (timestamp > later(self.clock.now(), max_ahead)).then(|| {
             let allowed = max_ahead.as_secs();
             let message = format!("{timestamp} lies more than {allowed} seconds ahead of the clock");
             Violation::new("/timestamp", "limit", message)

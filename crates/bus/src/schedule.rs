@@ -8,34 +8,34 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder, Retryable};
+use backon::Retryable;
 use domain::{
-    Event, Retry,
-    ports::{AppendOutcome, Clock, ScheduleOutcome, ScheduleStore, ScheduleStoreError},
+    Backoff, Event, Jitter, Retry, RetryPolicy, StorageFailure,
+    ports::{AppendOutcome, Clock, ScheduleOutcome, ScheduleStore},
     stats::APPENDED,
+    time::{until, whole_micros},
 };
 use jiff::Timestamp;
 use stats::Meter;
 use tokio::{sync::oneshot, task::JoinSet};
 
-use crate::{append::pauses, settings::RetryRule};
+use crate::append::pauses;
 
 /// How long a pump waits at most before it looks again: other processes schedule too, and clocks are set.
 const RECHECK: Duration = Duration::from_millis(250);
 /// Events that are appended in one step.
 const EVENTS_A_STEP: usize = 256;
-/// The first and the longest pause while the store fails.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The pauses while the store fails, before jitter is added.
+const OUTAGE: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// Puts an event into the schedule, and does so again, with the same time, after faults that pass and lost answers.
 pub(crate) async fn schedule(
     store: &dyn ScheduleStore,
     event: &Event,
     due: Timestamp,
-    rule: &RetryRule,
-) -> Result<ScheduleOutcome, ScheduleStoreError> {
-    (|| store.schedule(event, due)).retry(pauses(rule)).when(|error| error.retry() != Retry::Never).await
+    policy: RetryPolicy,
+) -> Result<ScheduleOutcome, StorageFailure> {
+    (|| store.schedule(event, due)).retry(pauses(policy)).when(|error| error.retry() != Retry::Never).await
 }
 
 /// A task that publishes scheduled events when they are due. It ends with [`SchedulePump::stop`], or when it is dropped.
@@ -54,7 +54,7 @@ impl SchedulePump {
     pub fn spawn(store: Arc<dyn ScheduleStore>, clock: Arc<dyn Clock>, meter: Option<Meter>) -> Self {
         let (stop, stopped) = oneshot::channel();
         let mut task = JoinSet::new();
-        task.spawn(run(Pump { store, clock, meter, outage: None }, stopped));
+        task.spawn(run(Pump { store, clock, meter, failures: 0 }, stopped));
         Self { stop, task }
     }
 
@@ -83,8 +83,8 @@ struct Pump {
     store: Arc<dyn ScheduleStore>,
     clock: Arc<dyn Clock>,
     meter: Option<Meter>,
-    /// The pauses of the outage that lasts, if one does: it is logged once.
-    outage: Option<ExponentialBackoff>,
+    /// Failures in a row. An outage is logged once.
+    failures: u32,
 }
 
 impl Pump {
@@ -92,7 +92,7 @@ impl Pump {
     async fn step(&mut self) -> Duration {
         match self.publish_due().await {
             Ok(pause) => {
-                if self.outage.take().is_some() {
+                if std::mem::take(&mut self.failures) > 0 {
                     tracing::info!("the schedule works again");
                 }
                 pause
@@ -101,12 +101,11 @@ impl Pump {
         }
     }
 
-    async fn publish_due(&self) -> Result<Duration, ScheduleStoreError> {
+    async fn publish_due(&self) -> Result<Duration, StorageFailure> {
         let Some(due) = self.store.next_due().await? else { return Ok(RECHECK) };
-        // Negative where it is due.
-        match Duration::try_from(due.duration_since(self.clock.now())) {
-            Ok(ahead) if !ahead.is_zero() => return Ok(ahead.min(RECHECK)),
-            _ => {}
+        let ahead = until(self.clock.now(), due);
+        if !ahead.is_zero() {
+            return Ok(ahead.min(RECHECK));
         }
         let began = Instant::now();
         let appended = self.store.append_due(EVENTS_A_STEP).await?;
@@ -129,21 +128,15 @@ impl Pump {
             }
         }
         if let Some(meter) = self.meter.as_ref().filter(|_| !appended.is_empty()) {
-            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            meter.add(APPENDED, "", appended.len() as u64, micros.max(1));
+            meter.add(APPENDED, "", appended.len() as u64, whole_micros(took).max(1));
         }
     }
 
-    fn failed(&mut self, error: &ScheduleStoreError) -> Duration {
-        let pauses = self.outage.get_or_insert_with(|| {
+    fn failed(&mut self, error: &StorageFailure) -> Duration {
+        if self.failures == 0 {
             tracing::error!(%error, "scheduled events cannot be published; tried again until they can");
-            ExponentialBuilder::default()
-                .with_min_delay(FIRST_PAUSE)
-                .with_max_delay(LONGEST_PAUSE)
-                .without_max_times()
-                .with_jitter()
-                .build()
-        });
-        pauses.next().unwrap_or(LONGEST_PAUSE)
+        }
+        self.failures = self.failures.saturating_add(1);
+        OUTAGE.pause(self.failures, Jitter::Added, fastrand::f64())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{Limits, OrderingRule, Priority};
+use domain::{Backoff, Limits, OrderingRule, Priority, RetryPolicy};
 use jiff::Timestamp;
 
 /// What to do with an event whose type no schema describes.
@@ -26,8 +26,9 @@ pub struct PublishSettings {
     pub unknown_types: UnknownTypes,
     /// Where an event's ordering key is looked for when its schema names none.
     pub ordering: OrderingRule,
-    /// How an append is tried again after a fault that passes by itself, or whose outcome is unknown.
-    pub retry: RetryRule,
+    /// How an append is tried again after a fault that passes by itself, or whose outcome is unknown. Jitter is added to the
+    /// pauses, so a pause may take up to twice its bound.
+    pub retry: RetryPolicy,
 }
 
 impl Default for PublishSettings {
@@ -37,25 +38,11 @@ impl Default for PublishSettings {
             validation: true,
             unknown_types: UnknownTypes::default(),
             ordering: OrderingRule::default(),
-            retry: RetryRule::default(),
+            retry: RetryPolicy {
+                max_retries: 6,
+                backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
+            },
         }
-    }
-}
-
-/// How often, and how far apart, an append is tried again: the pauses double, with jitter, up to a cap.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RetryRule {
-    /// Tries after the first.
-    pub max_retries: usize,
-    /// The first pause.
-    pub base: Duration,
-    /// The longest pause, before jitter.
-    pub cap: Duration,
-}
-
-impl Default for RetryRule {
-    fn default() -> Self {
-        Self { max_retries: 6, base: Duration::from_millis(100), cap: Duration::from_secs(5) }
     }
 }
 

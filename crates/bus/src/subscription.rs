@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use domain::{
-    Delivery, HandlerError, TypePattern,
+    Backoff, Delivery, HandlerError, TypePattern,
     group::{GroupKey, GroupSpec, MAX_SEGMENTS},
     ports::EventHandler,
 };
@@ -13,9 +13,7 @@ use tokio::sync::watch;
 use crate::{
     builder::BusError,
     bus::Bus,
-    consumer::{
-        Actor, Backoff, Consumer, ConsumerSettings, ConsumerState, MAX_CONCURRENCY, Route, Router, Rules,
-    },
+    consumer::{Actor, Consumer, ConsumerSettings, ConsumerState, MAX_CONCURRENCY, Route, Router, Rules},
     start::{StartAt, mark_of},
 };
 

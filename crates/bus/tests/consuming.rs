@@ -13,9 +13,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bus::{Backoff, Bus, ConsumerError, PublishOptions, StartAt, Subscription};
+use bus::{Bus, ConsumerError, PublishOptions, StartAt, Subscription};
 use domain::{
-    DeadLetter, DeadLetterState, Delivery, HandlerError, Priority,
+    Backoff, DeadLetter, DeadLetterState, Delivery, HandlerError, Priority,
     group::{GroupKey, LaneOrigin, NewLaneBatch, segment_of},
     ports::{
         Clock, DeadLetterChange, DeadLetterQuery, DeadLetterStore, EventHandler, EventStore, GroupStore,

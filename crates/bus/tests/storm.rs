@@ -27,10 +27,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bus::{Backoff, Bus, Consumer, StartAt, Subscription};
+use bus::{Bus, Consumer, StartAt, Subscription};
 use conformance::{EngineCall, EngineHook, FaultyEngine, TransactionExt};
 use domain::{
-    Delivery, HandlerError, StorageFailure,
+    Backoff, Delivery, HandlerError, StorageFailure,
     group::{LaneOrigin, NewLaneBatch, segment_of},
     ports::{
         Clock, DeadLetterQuery, DeadLetterStore, EventHandler, EventStore, GroupStore, ReplayStore,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use domain::{
-    Checkpoint, Cursor, DeadLetter, Entity, Event, Filter, Position, StoredEvent,
+    Checkpoint, Cursor, DeadLetter, Entity, Event, Filter, Position, StorageFailure, StoredEvent,
     group::{
         BlockedKey, ConsumerStatus, Gap, GroupRecord, GroupSpec, GroupStatus, LaneBatch, LaneResult, Lease,
         NewLaneBatch, partition_of,
@@ -16,12 +16,11 @@ use domain::{
     ordering::{KeySource, OrderingKey},
     ports::{
         AppendOutcome, Atomicity, CheckpointStore, CheckpointStoreError, CommitOutcome, DeadLetterChange,
-        DeadLetterCount, DeadLetterQuery, DeadLetterStore, DeadLetterStoreError, EnqueueOutcome, Erased,
-        EventStore, EventStoreError, GroupStore, GroupStoreError, LeaseRequest, Leases, Page, ReadRequest,
-        ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, ReplayWish,
-        ScheduleOutcome, ScheduleStore, ScheduleStoreError, ScheduledEvent, SchemaRecord, SchemaStore,
-        SchemaStoreError, SegmentCommit, StatSample, StatsStore, StatsStoreError, StoreInfo, TrimRequest,
-        Trimmed, VerifyReport, event_store::Progress,
+        DeadLetterCount, DeadLetterQuery, DeadLetterStore, EnqueueOutcome, Erased, EventStore,
+        EventStoreError, GroupStore, GroupStoreError, LeaseRequest, Leases, Page, ReadRequest, ReplayLease,
+        ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, ReplayWish, ScheduleOutcome,
+        ScheduleStore, ScheduledEvent, SchemaRecord, SchemaStore, SegmentCommit, StatSample, StatsStore,
+        StoreInfo, TrimRequest, Trimmed, VerifyReport, event_store::Progress,
     },
     retention::{Hold, RetentionRule},
 };
@@ -394,33 +393,29 @@ impl GroupStore for Part {
 
 #[async_trait]
 impl DeadLetterStore for Part {
-    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, DeadLetterStoreError> {
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StorageFailure> {
         let letters = self.store.dead_letters(query).await?;
         Ok(letters.into_iter().map(|letter| self.place.letter(letter)).collect())
     }
 
-    async fn dead_letters_by_id(&self, ids: &[String]) -> Result<Vec<DeadLetter>, DeadLetterStoreError> {
+    async fn dead_letters_by_id(&self, ids: &[String]) -> Result<Vec<DeadLetter>, StorageFailure> {
         let letters = self.store.dead_letters_by_id(ids).await?;
         Ok(letters.into_iter().map(|letter| self.place.letter(letter)).collect())
     }
 
-    async fn redrive(&self, ids: &[String]) -> Result<Vec<DeadLetterChange>, DeadLetterStoreError> {
+    async fn redrive(&self, ids: &[String]) -> Result<Vec<DeadLetterChange>, StorageFailure> {
         self.store.redrive(ids).await
     }
 
-    async fn discard(
-        &self,
-        ids: &[String],
-        reason: &str,
-    ) -> Result<Vec<DeadLetterChange>, DeadLetterStoreError> {
+    async fn discard(&self, ids: &[String], reason: &str) -> Result<Vec<DeadLetterChange>, StorageFailure> {
         self.store.discard(ids, reason).await
     }
 
-    async fn count_dead_letters(&self) -> Result<Vec<DeadLetterCount>, DeadLetterStoreError> {
+    async fn count_dead_letters(&self) -> Result<Vec<DeadLetterCount>, StorageFailure> {
         self.store.count_dead_letters().await
     }
 
-    async fn purge_dead_letters(&self, closed_before: Timestamp) -> Result<u64, DeadLetterStoreError> {
+    async fn purge_dead_letters(&self, closed_before: Timestamp) -> Result<u64, StorageFailure> {
         self.store.purge_dead_letters(closed_before).await
     }
 }
@@ -513,38 +508,38 @@ impl CheckpointStore for Part {
 
 #[async_trait]
 impl ScheduleStore for Part {
-    async fn schedule(&self, event: &Event, due: Timestamp) -> Result<ScheduleOutcome, ScheduleStoreError> {
+    async fn schedule(&self, event: &Event, due: Timestamp) -> Result<ScheduleOutcome, StorageFailure> {
         Ok(match self.store.schedule(&self.place.at_home(event), due).await? {
             ScheduleOutcome::AlreadyStored(at) => ScheduleOutcome::AlreadyStored(self.place.position_out(at)),
             other => other,
         })
     }
 
-    async fn scheduled(&self, limit: usize) -> Result<Vec<ScheduledEvent>, ScheduleStoreError> {
+    async fn scheduled(&self, limit: usize) -> Result<Vec<ScheduledEvent>, StorageFailure> {
         self.store.scheduled(limit).await
     }
 
-    async fn cancel_scheduled(&self, event_id: &str) -> Result<bool, ScheduleStoreError> {
+    async fn cancel_scheduled(&self, event_id: &str) -> Result<bool, StorageFailure> {
         self.store.cancel_scheduled(event_id).await
     }
 
-    async fn append_due(&self, limit: usize) -> Result<Vec<(String, AppendOutcome)>, ScheduleStoreError> {
+    async fn append_due(&self, limit: usize) -> Result<Vec<(String, AppendOutcome)>, StorageFailure> {
         let appended = self.store.append_due(limit).await?;
         Ok(appended.into_iter().map(|(id, outcome)| (id, self.place.outcome(outcome))).collect())
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, ScheduleStoreError> {
+    async fn next_due(&self) -> Result<Option<Timestamp>, StorageFailure> {
         self.store.next_due().await
     }
 }
 
 #[async_trait]
 impl SchemaStore for Part {
-    async fn put_schema(&self, record: SchemaRecord) -> Result<(), SchemaStoreError> {
+    async fn put_schema(&self, record: SchemaRecord) -> Result<(), StorageFailure> {
         self.store.put_schema(record).await
     }
 
-    async fn list_schemas(&self) -> Result<Vec<SchemaRecord>, SchemaStoreError> {
+    async fn list_schemas(&self) -> Result<Vec<SchemaRecord>, StorageFailure> {
         self.store.list_schemas().await
     }
 
@@ -552,22 +547,22 @@ impl SchemaStore for Part {
         &self,
         event_type: &str,
         event_version: Option<&str>,
-    ) -> Result<bool, SchemaStoreError> {
+    ) -> Result<bool, StorageFailure> {
         self.store.remove_schema(event_type, event_version).await
     }
 }
 
 #[async_trait]
 impl StatsStore for Part {
-    async fn add_stats(&self, samples: &[StatSample]) -> Result<(), StatsStoreError> {
+    async fn add_stats(&self, samples: &[StatSample]) -> Result<(), StorageFailure> {
         self.store.add_stats(samples).await
     }
 
-    async fn stats(&self, since_minute: Option<i64>) -> Result<Vec<StatSample>, StatsStoreError> {
+    async fn stats(&self, since_minute: Option<i64>) -> Result<Vec<StatSample>, StorageFailure> {
         self.store.stats(since_minute).await
     }
 
-    async fn fold_stats(&self, before_minute: i64) -> Result<(), StatsStoreError> {
+    async fn fold_stats(&self, before_minute: i64) -> Result<(), StorageFailure> {
         self.store.fold_stats(before_minute).await
     }
 }

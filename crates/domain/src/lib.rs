@@ -3,6 +3,7 @@
 //!
 //! Read in this order: [`event`] (what is stored), [`position`] (where), [`filter`] (which), [`ports`] (the laws).
 
+pub mod backoff;
 pub mod batch;
 pub mod checkpoint;
 pub mod condition;
@@ -25,6 +26,7 @@ pub mod stored;
 pub mod time;
 pub mod violation;
 
+pub use backoff::{Backoff, Jitter, RetryPolicy};
 pub use checkpoint::Checkpoint;
 pub use condition::Condition;
 pub use dead_letter::{DeadLetter, DeadLetterState};

@@ -19,9 +19,7 @@ pub mod stats_store;
 
 pub use checkpoint_store::{CheckpointStore, CheckpointStoreError};
 pub use clock::{Clock, SystemClock};
-pub use dead_letter_store::{
-    DeadLetterChange, DeadLetterCount, DeadLetterQuery, DeadLetterStore, DeadLetterStoreError,
-};
+pub use dead_letter_store::{DeadLetterChange, DeadLetterCount, DeadLetterQuery, DeadLetterStore};
 pub use engine::StorageEngine;
 pub use event_handler::EventHandler;
 pub use event_store::{
@@ -36,9 +34,9 @@ pub use replay_store::{
     ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, ReplayWish,
 };
 pub use replay_target::{DeliveryOutcome, ReplayDelivery, ReplayTarget, TargetError};
-pub use schedule_store::{ScheduleOutcome, ScheduleStore, ScheduleStoreError, ScheduledEvent};
-pub use schema_store::{Describes, SchemaRecord, SchemaStore, SchemaStoreError};
-pub use stats_store::{StatSample, StatsStore, StatsStoreError};
+pub use schedule_store::{ScheduleOutcome, ScheduleStore, ScheduledEvent};
+pub use schema_store::{Describes, SchemaRecord, SchemaStore};
+pub use stats_store::{StatSample, StatsStore};
 
 /// Every storage port of one store, for whoever needs them all.
 pub trait Stores:

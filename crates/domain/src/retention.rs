@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::{filter::TypePattern, position::Cursor};
+use crate::{filter::TypePattern, position::Cursor, time::checked_earlier};
 
 /// A rule for dropping old events. Age is counted from when the store took an event, not from the event's own
 /// timestamp: history that was imported today is kept as long as an event published today.
@@ -35,8 +35,7 @@ impl RetentionRule {
 
     /// The instant before which stored events are too old, if the rule has an age.
     pub fn stored_before(&self, now: Timestamp) -> Option<Timestamp> {
-        let age = jiff::SignedDuration::try_from(self.max_age?).ok()?;
-        now.checked_sub(age).ok()
+        checked_earlier(now, self.max_age?)
     }
 }
 

@@ -1,17 +1,51 @@
-//! Arithmetic of instants that never fails: beyond the ends of time it stops there.
+//! Arithmetic of instants, and the numbers that they are stored as.
+//!
+//! [`later`] and [`earlier`] never fail: they stop at the first and the last instant. [`checked_later`] and
+//! [`checked_earlier`] are for input that must be refused instead.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// An instant so much later; the last one there is where that is beyond it.
+/// The instant this much later, or the last instant.
 pub fn later(instant: Timestamp, by: Duration) -> Timestamp {
-    SignedDuration::try_from(by).ok().and_then(|by| instant.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
+    checked_later(instant, by).unwrap_or(Timestamp::MAX)
 }
 
-/// An instant so much earlier; the first one there is where that is before it.
+/// The instant this much earlier, or the first instant.
 pub fn earlier(instant: Timestamp, by: Duration) -> Timestamp {
-    SignedDuration::try_from(by).ok().and_then(|by| instant.checked_sub(by).ok()).unwrap_or(Timestamp::MIN)
+    checked_earlier(instant, by).unwrap_or(Timestamp::MIN)
+}
+
+/// The instant this much later; none beyond the last instant.
+pub fn checked_later(instant: Timestamp, by: Duration) -> Option<Timestamp> {
+    instant.checked_add(SignedDuration::try_from(by).ok()?).ok()
+}
+
+/// The instant this much earlier; none before the first instant.
+pub fn checked_earlier(instant: Timestamp, by: Duration) -> Option<Timestamp> {
+    instant.checked_sub(SignedDuration::try_from(by).ok()?).ok()
+}
+
+/// The time from `now` until `then`; zero where `then` is past.
+pub fn until(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default()
+}
+
+/// An instant as microseconds since the Unix epoch, rounded down. Every instant fits.
+pub fn unix_micros(instant: Timestamp) -> i64 {
+    instant.as_nanosecond().div_euclid(1000) as i64
+}
+
+/// The instant of microseconds since the Unix epoch; the first or the last instant where the number is beyond it.
+pub fn from_unix_micros(micros: i64) -> Timestamp {
+    let end = if micros < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::from_microsecond(micros).unwrap_or(end)
+}
+
+/// A duration in whole microseconds, at most `u64::MAX`.
+pub fn whole_micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -24,6 +58,28 @@ mod tests {
         assert_eq!(earlier(later(now, hour), hour), now);
         for by in [Duration::MAX, Duration::from_secs(u64::MAX / 4)] {
             assert_eq!((later(now, by), earlier(now, by)), (Timestamp::MAX, Timestamp::MIN));
+            assert_eq!((checked_later(now, by), checked_earlier(now, by)), (None, None));
         }
+    }
+
+    #[test]
+    fn the_time_until_a_past_instant_is_zero() {
+        let (now, hour) = (Timestamp::UNIX_EPOCH, Duration::from_secs(3600));
+        assert_eq!(until(now, later(now, hour)), hour);
+        assert_eq!(until(later(now, hour), now), Duration::ZERO);
+    }
+
+    #[test]
+    fn microseconds_are_rounded_down_and_stop_at_the_ends_of_time() {
+        for micros in [-1_000_001, -1, 0, 1, 1_700_000_000_000_000] {
+            assert_eq!(unix_micros(from_unix_micros(micros)), micros);
+        }
+        let just_before_the_epoch = earlier(Timestamp::UNIX_EPOCH, Duration::from_nanos(1));
+        assert_eq!(unix_micros(just_before_the_epoch), -1);
+        assert_eq!(
+            (from_unix_micros(i64::MIN), from_unix_micros(i64::MAX)),
+            (Timestamp::MIN, Timestamp::MAX)
+        );
+        assert_eq!(whole_micros(Duration::MAX), u64::MAX);
     }
 }

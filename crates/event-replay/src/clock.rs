@@ -1,7 +1,7 @@
 //! A clock that goes with the runtime's, so that a test which pauses the runtime pauses everything.
 
-use domain::ports::Clock;
-use jiff::{SignedDuration, Timestamp};
+use domain::{ports::Clock, time::later};
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 /// Tells the time of tokio's clock. In a test whose runtime is paused (`#[tokio::test(start_paused = true)]`) no time passes
@@ -29,7 +29,6 @@ impl Default for RuntimeClock {
 
 impl Clock for RuntimeClock {
     fn now(&self) -> Timestamp {
-        let gone = SignedDuration::try_from(self.begun.elapsed()).unwrap_or(SignedDuration::MAX);
-        self.base.checked_add(gone).unwrap_or(Timestamp::MAX)
+        later(self.base, self.begun.elapsed())
     }
 }

@@ -73,14 +73,14 @@ pub mod text;
 
 pub use async_trait::async_trait;
 pub use bus::{
-    Backoff, Bus, BusBuilder, BusError, BusSettings, Consumer, ConsumerError, ConsumerState, PublishError,
-    PublishOptions, PublishSettings, Published, Publisher, Rejection, RetryRule, StartAt, Subscription,
-    UnknownTypes, error_scope, handler,
+    Bus, BusBuilder, BusError, BusSettings, Consumer, ConsumerError, ConsumerState, PublishError,
+    PublishOptions, PublishSettings, Published, Publisher, Rejection, StartAt, Subscription, UnknownTypes,
+    error_scope, handler,
 };
 pub use domain::{
-    self, Checkpoint, Condition, Cursor, DeadLetter, DeadLetterState, Delivery, DeliveryOrigin, Entity,
-    Event, Filter, HandlerError, Limits, Position, Priority, RetentionRule, StoredEvent, TypePattern,
-    Violation,
+    self, Backoff, Checkpoint, Condition, Cursor, DeadLetter, DeadLetterState, Delivery, DeliveryOrigin,
+    Entity, Event, Filter, HandlerError, Limits, Position, Priority, RetentionRule, RetryPolicy, StoredEvent,
+    TypePattern, Violation,
     group::{GroupKey, GroupSpec, GroupStatus},
     ports::{Clock, EventHandler, EventValidator, Keeps, Stores, SystemClock},
 };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::ports::{SchemaStore, SchemaStoreError};
+use domain::{StorageFailure, ports::SchemaStore};
 use validation::{EngineKind, SchemaRegistry};
 
 /// The built-in schemas: a validator that needs nothing more.
@@ -17,7 +17,7 @@ pub fn built_in_schemas() -> Arc<SchemaRegistry> {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub async fn schemas_of(store: &(impl SchemaStore + ?Sized)) -> Result<SchemaRegistry, SchemaStoreError> {
+pub async fn schemas_of(store: &(impl SchemaStore + ?Sized)) -> Result<SchemaRegistry, StorageFailure> {
     let mut schemas = SchemaRegistry::new(EngineKind::JsonSchema);
     for record in store.list_schemas().await? {
         schemas.restore(&record);

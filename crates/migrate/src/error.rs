@@ -2,10 +2,7 @@
 
 use domain::{
     StorageFailure,
-    ports::{
-        CheckpointStoreError, DeadLetterStoreError, EventStoreError, GroupStoreError, ReplayStoreError,
-        ScheduleStoreError, SchemaStoreError,
-    },
+    ports::{CheckpointStoreError, EventStoreError, GroupStoreError, ReplayStoreError},
 };
 use redis::{ErrorKind, RedisError};
 use thiserror::Error;
@@ -70,18 +67,12 @@ pub enum MigrateError {
     /// Checkpoints could not be kept.
     #[error(transparent)]
     Checkpoints(#[from] CheckpointStoreError),
-    /// Schemas could not be kept.
-    #[error(transparent)]
-    Schemas(#[from] SchemaStoreError),
     /// The source's groups could not be read.
     #[error(transparent)]
     Groups(#[from] GroupStoreError),
-    /// The source's schedule could not be read.
+    /// Schemas, the schedule or dead letters could not be read or kept.
     #[error(transparent)]
-    Schedule(#[from] ScheduleStoreError),
-    /// The source's dead letters could not be read.
-    #[error(transparent)]
-    DeadLetters(#[from] DeadLetterStoreError),
+    Storage(#[from] StorageFailure),
 }
 
 impl MigrateError {
@@ -91,10 +82,8 @@ impl MigrateError {
             Self::Events(EventStoreError::Storage(failure))
             | Self::Replays(ReplayStoreError::Storage(failure))
             | Self::Checkpoints(CheckpointStoreError::Storage(failure))
-            | Self::Schemas(SchemaStoreError::Storage(failure))
             | Self::Groups(GroupStoreError::Storage(failure))
-            | Self::Schedule(ScheduleStoreError::Storage(failure))
-            | Self::DeadLetters(DeadLetterStoreError::Storage(failure)) => Some(failure),
+            | Self::Storage(failure) => Some(failure),
             _ => None,
         }
     }

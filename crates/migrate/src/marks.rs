@@ -1,12 +1,13 @@
 //! Where in the target an old checkpoint lies.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use domain::{
     Cursor, Filter, Position,
     ports::{EventStore, EventStoreError, Order, ReadRequest, StoreInfo},
+    time::checked_later,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::retry::repeated;
 
@@ -28,7 +29,7 @@ pub(crate) async fn of_time(
     at: Timestamp,
 ) -> Result<Cursor, EventStoreError> {
     let mut mark = info.head.clone();
-    let Ok(later) = at.checked_add(SignedDuration::from_nanos(1)) else { return Ok(mark) };
+    let Some(later) = checked_later(at, Duration::from_nanos(1)) else { return Ok(mark) };
     let filter = Arc::new(Filter { from: Some(later), ..Filter::default() });
     for partition in 0..mark.sequences.len() {
         let first = first_in(events, info, partition, &filter).await?;

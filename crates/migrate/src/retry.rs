@@ -2,22 +2,17 @@
 
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
+use backon::Retryable;
 use domain::{
-    Retry,
+    Backoff, Jitter, Retry, RetryPolicy,
     ports::{EventStoreError, ReplayStoreError},
 };
 
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-const RETRIES: usize = 5;
+const POLICY: RetryPolicy =
+    RetryPolicy { max_retries: 5, backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)) };
 
-fn pauses() -> ExponentialBuilder {
-    ExponentialBuilder::default()
-        .with_min_delay(FIRST_PAUSE)
-        .with_max_delay(LONGEST_PAUSE)
-        .with_max_times(RETRIES)
-        .with_jitter()
+fn pauses() -> impl Iterator<Item = Duration> + Send + Sync + Unpin {
+    POLICY.pauses(Jitter::Added, fastrand::f64)
 }
 
 /// A call that comes to the same however often it is made.

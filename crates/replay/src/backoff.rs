@@ -1,18 +1,14 @@
-//! Pauses before trying again: doubling, capped, with full jitter.
+//! Calls that are tried again after faults that pass.
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use domain::{
-    Retry,
-    ports::{CheckpointStoreError, DeadLetterStoreError, EventStoreError, GroupStoreError, ReplayStoreError},
+    Backoff, Jitter, Retry, RetryPolicy, StorageFailure,
+    ports::{CheckpointStoreError, EventStoreError, GroupStoreError, ReplayStoreError},
 };
 
-const BASE: Duration = Duration::from_secs(1);
-const CAP: Duration = Duration::from_secs(30);
-
 /// How often a call is repeated.
-const RETRIES: usize = 5;
+const RETRIES: u32 = 5;
 
 /// A port's error, which knows whether repeating the call can help.
 pub(crate) trait Fault {
@@ -29,16 +25,17 @@ macro_rules! faults {
     };
 }
 
-faults!(EventStoreError, ReplayStoreError, GroupStoreError, DeadLetterStoreError, CheckpointStoreError);
+faults!(EventStoreError, ReplayStoreError, GroupStoreError, StorageFailure, CheckpointStoreError);
 
 /// As many pauses as there may be retries. Each is drawn evenly from zero to the doubling bound, so that many runners
 /// that failed together do not come back together.
-pub(crate) fn pauses(max_retries: usize) -> impl Iterator<Item = Duration> + Send {
-    bounds(max_retries).map(|bound| bound.mul_f64(fastrand::f64()))
+pub(crate) fn pauses(max_retries: u32) -> impl Iterator<Item = Duration> + Send {
+    policy(max_retries).pauses(Jitter::Full, fastrand::f64)
 }
 
-fn bounds(max_retries: usize) -> impl Iterator<Item = Duration> + Send {
-    ExponentialBuilder::default().with_min_delay(BASE).with_max_delay(CAP).with_max_times(max_retries).build()
+/// From 1 second to 30.
+fn policy(max_retries: u32) -> RetryPolicy {
+    RetryPolicy { max_retries, backoff: Backoff::default() }
 }
 
 /// Repeats a call while its fault is one that passes. Only for calls that change nothing, or that come to the same however
@@ -60,6 +57,10 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn bounds(max_retries: u32) -> impl Iterator<Item = Duration> {
+        policy(max_retries).pauses(Jitter::Full, || 1.0)
+    }
 
     #[test]
     fn the_bounds_double_up_to_the_cap() {

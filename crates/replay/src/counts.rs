@@ -8,13 +8,13 @@ use domain::{
 use crate::backoff::pauses;
 
 /// How often raising replay counts is tried again, until it has failed for good once.
-const RETRIES: usize = 3;
+const RETRIES: u32 = 3;
 
 /// Raises replay counts. A store that cannot be written to does not keep history from its readers: what could not be
 /// counted is told. After a lost answer it is not tried again, which could count twice.
 #[derive(Debug)]
 pub(crate) struct Counter {
-    retries: usize,
+    retries: u32,
 }
 
 impl Default for Counter {

@@ -2,7 +2,7 @@
 
 use domain::{
     Retry, StorageFailure,
-    ports::{CheckpointStoreError, DeadLetterStoreError, EventStoreError, GroupStoreError, ReplayStoreError},
+    ports::{CheckpointStoreError, EventStoreError, GroupStoreError, ReplayStoreError},
 };
 use jiff::Timestamp;
 use thiserror::Error;
@@ -60,9 +60,9 @@ pub enum ReplayError {
     /// The keeper of groups failed.
     #[error(transparent)]
     Groups(#[from] GroupStoreError),
-    /// The keeper of dead letters failed.
+    /// The store failed, as when it keeps dead letters.
     #[error(transparent)]
-    DeadLetters(#[from] DeadLetterStoreError),
+    Storage(#[from] StorageFailure),
     /// There is no such replay.
     #[error("there is no replay {0:?}")]
     UnknownReplay(String),
@@ -137,7 +137,7 @@ impl ReplayError {
             Self::Checkpoints(error) => error.retry(),
             Self::Replays(error) => error.retry(),
             Self::Groups(error) => error.retry(),
-            Self::DeadLetters(error) => error.retry(),
+            Self::Storage(failure) => failure.retry(),
             _ => Retry::Never,
         }
     }
@@ -151,10 +151,9 @@ impl ReplayError {
             Self::Checkpoints(_) => "checkpoints",
             Self::Replays(ReplayStoreError::Storage(failure))
             | Self::Groups(GroupStoreError::Storage(failure))
-            | Self::DeadLetters(DeadLetterStoreError::Storage(failure)) => failure.kind(),
+            | Self::Storage(failure) => failure.kind(),
             Self::Replays(_) => "replays",
             Self::Groups(_) => "groups",
-            Self::DeadLetters(_) => "dead-letters",
             Self::UnknownReplay(_) => "unknown-replay",
             Self::UnknownGroup { .. } => "unknown-group",
             Self::NoGroups => "no-groups",
@@ -166,11 +165,5 @@ impl ReplayError {
             Self::CheckpointGap { .. } => "checkpoint-gap",
             Self::Interrupted { .. } => "interrupted",
         }
-    }
-}
-
-impl From<StorageFailure> for ReplayError {
-    fn from(failure: StorageFailure) -> Self {
-        Self::Events(failure.into())
     }
 }

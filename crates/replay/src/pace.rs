@@ -74,7 +74,7 @@ mod microseconds {
     use serde::{Deserialize, Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(delay: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX))
+        serializer.serialize_u64(domain::time::whole_micros(*delay))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -192,7 +192,7 @@ impl<'a> Run<'a> {
 
     /// Hands a batch over, and again while the target cannot be reached.
     async fn deliver(&mut self, batch: &[ReplayDelivery]) -> Sent {
-        let mut pauses = pauses(self.options.max_retries as usize);
+        let mut pauses = pauses(self.options.max_retries);
         loop {
             self.pacer.sending(batch.len());
             let answer = self.target.deliver(batch).await;

@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{
-    Retry,
-    ports::{StatsStore, StatsStoreError},
-};
+use domain::{Retry, StorageFailure, ports::StatsStore};
 use tokio::{
     sync::oneshot,
     task::JoinSet,
@@ -78,11 +75,11 @@ struct Work {
 }
 
 impl Work {
-    async fn flush(&self) -> Result<(), StatsStoreError> {
+    async fn flush(&self) -> Result<(), StorageFailure> {
         self.meter.flush(&*self.store).await
     }
 
-    fn say(&mut self, flushed: Result<(), StatsStoreError>) {
+    fn say(&mut self, flushed: Result<(), StorageFailure>) {
         let was_failing = std::mem::replace(&mut self.failing, flushed.is_err());
         match flushed {
             Err(error) if !was_failing => {

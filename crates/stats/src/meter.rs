@@ -15,8 +15,9 @@ use std::{
 };
 
 use domain::{
-    Retry,
-    ports::{Clock, StatSample, StatsStore, StatsStoreError},
+    Retry, StorageFailure,
+    ports::{Clock, StatSample, StatsStore},
+    time::whole_micros,
 };
 use jiff::Timestamp;
 
@@ -65,7 +66,7 @@ impl Meter {
     /// Counts something once, and what it took in microseconds. The recorder knows it as a counter, as above, and as the
     /// histogram `event_replay_<name>_seconds`.
     pub fn time(&self, name: &'static str, label: &str, took: Duration) {
-        self.record(name, label, Count { count: 1, sum: micros(took), took: Some(took) });
+        self.record(name, label, Count { count: 1, sum: whole_micros(took), took: Some(took) });
     }
 
     /// Counts `count` things that one call of `sum` microseconds did together. For the recorder's histogram that is one
@@ -86,7 +87,7 @@ impl Meter {
     /// When the store fails. What it did not take is kept for the next flush. After an answer that was lost, the samples
     /// of that call are not sent again, for they may be there: counters may say too little, never too much. The same holds
     /// where the flush is dropped half-way.
-    pub async fn flush(&self, store: &dyn StatsStore) -> Result<(), StatsStoreError> {
+    pub async fn flush(&self, store: &dyn StatsStore) -> Result<(), StorageFailure> {
         let mut taken = self.0.take();
         while let Some(call) = taken.next_call() {
             if let Err(error) = store.add_stats(&call).await {
@@ -151,10 +152,6 @@ impl Drop for Taken<'_> {
 
 pub(crate) fn minute_of(instant: Timestamp) -> i64 {
     instant.as_second().div_euclid(60)
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 static THREADS: AtomicUsize = AtomicUsize::new(0);

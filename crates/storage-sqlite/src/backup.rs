@@ -8,6 +8,7 @@ use std::{
 use domain::{
     StorageFailure,
     ports::engine::{RemovalKind, SpaceKind},
+    time::unix_micros,
 };
 use rusqlite::{Connection, backup::Backup};
 
@@ -19,7 +20,7 @@ use crate::{
     layout::{self, Found},
     log::{fold::Tail, ids, read},
     scratch::{COMPANIONS, Scratch, io, private_file, with_ending},
-    state::{State, micros},
+    state::State,
     writer::change::Change,
 };
 
@@ -114,7 +115,7 @@ impl Restoring {
         let scratch = Scratch::make(&to.path, from)?;
         let restoring = Self { target, scratch, settled: Ok(()), is_placed: false };
         copy_into(&source, &mut Connection::open(&restoring.scratch.path).map_err(sqlite)?)?;
-        begin_epoch(&restoring.scratch.path, &restoring.target.replaced, micros(to.clock.now()))?;
+        begin_epoch(&restoring.scratch.path, &restoring.target.replaced, unix_micros(to.clock.now()))?;
         Ok(restoring)
     }
 

@@ -12,6 +12,7 @@ use domain::{
         Clock, Keeps, SystemClock,
         engine::{EngineInfo, EngineLimits},
     },
+    time::unix_micros,
 };
 use rusqlite::Connection;
 use tokio::sync::{OnceCell, watch};
@@ -20,7 +21,7 @@ use crate::{
     connection::{self, LOCK_PATIENCE, Role},
     failure::{self, sqlite},
     layout, mounts,
-    state::{State, micros},
+    state::State,
     writer::WriterHandle,
 };
 
@@ -174,7 +175,7 @@ impl SqliteEngine {
             layout::is_store(&connection)?;
         }
         let mut connection = connection::open(&options.path, role)?;
-        let now = micros(options.clock.now());
+        let now = unix_micros(options.clock.now());
         layout::make(&mut connection, &options.namespace, options.keeps, now)?;
         Self::finish(options, connection, false)
     }

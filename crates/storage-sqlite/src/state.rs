@@ -132,12 +132,3 @@ pub(crate) fn keeps_column(keeps: Keeps) -> &'static str {
         Keeps::Deliveries => DELIVERIES,
     }
 }
-
-/// Microseconds of the Unix epoch, rounded down. The years 1 to 9999 fit.
-pub(crate) fn micros(time: Timestamp) -> i64 {
-    time.as_nanosecond().div_euclid(1000) as i64
-}
-
-pub(crate) fn from_micros(micros: i64) -> Timestamp {
-    Timestamp::from_microsecond(micros).unwrap_or_default()
-}

@@ -10,6 +10,7 @@ use std::hash::{Hash, Hasher};
 use domain::{
     Position, StorageFailure,
     ports::{VerifyReport, engine::Checked},
+    time::unix_micros,
 };
 use rusqlite::Connection;
 
@@ -21,7 +22,7 @@ use crate::{
         terms::{self, Kinds, Term, Value, term_of_row},
     },
     log::event_row,
-    state::{PARTITION, State, micros},
+    state::{PARTITION, State},
 };
 
 /// Positions that share a digest.
@@ -143,7 +144,7 @@ fn log_page(connection: &Connection, after: u64, head: u64, indexed: u64) -> Res
         match row.event {
             Err(detail) => page.findings.push((row.seq, detail)),
             Ok(event) => {
-                if micros(event.timestamp()) != at {
+                if unix_micros(event.timestamp()) != at {
                     page.findings.push((row.seq, "its timestamp column does not match its timestamp".into()));
                 }
                 add(&mut page.digests, ID, &event.id().into(), row.seq);

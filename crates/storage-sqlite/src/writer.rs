@@ -16,6 +16,7 @@ use domain::{
         Atomicity, Clock,
         engine::{Appended, Outcome, Transaction},
     },
+    time::unix_micros,
 };
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::{
@@ -33,7 +34,7 @@ use crate::{
     file::SqliteOptions,
     index::terms::Kinds,
     log::fold::{Tail, TailLimits},
-    state::{State, micros},
+    state::State,
 };
 
 /// Calls that may wait for the writer before callers wait to hand over theirs.
@@ -255,7 +256,7 @@ impl Writer {
         if (before.head, before.events) != *known {
             tail.clear();
         }
-        let mut change = Change::new(&transaction, before.clone(), kinds, tail, micros(clock.now()));
+        let mut change = Change::new(&transaction, before.clone(), kinds, tail, unix_micros(clock.now()));
         let done = work(&mut change).and_then(|result| {
             change.finish(&before, *tail_limits)?;
             Ok((result, change.state))

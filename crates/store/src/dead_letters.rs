@@ -7,8 +7,8 @@ pub(crate) mod rows;
 
 use async_trait::async_trait;
 use domain::{
-    DeadLetter,
-    ports::{DeadLetterChange, DeadLetterCount, DeadLetterQuery, DeadLetterStore, DeadLetterStoreError},
+    DeadLetter, StorageFailure,
+    ports::{DeadLetterChange, DeadLetterCount, DeadLetterQuery, DeadLetterStore},
 };
 use jiff::Timestamp;
 
@@ -17,11 +17,11 @@ use crate::Store;
 
 #[async_trait]
 impl DeadLetterStore for Store {
-    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, DeadLetterStoreError> {
-        Ok(self.list_letters(query).await?)
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StorageFailure> {
+        self.list_letters(query).await
     }
 
-    async fn dead_letters_by_id(&self, ids: &[String]) -> Result<Vec<DeadLetter>, DeadLetterStoreError> {
+    async fn dead_letters_by_id(&self, ids: &[String]) -> Result<Vec<DeadLetter>, StorageFailure> {
         let parts = self.in_all(|partition| partition.letters(ids)).await?;
         let mut parts: Vec<_> = parts.into_iter().map(Vec::into_iter).collect();
         let mut letters = Vec::with_capacity(ids.len());
@@ -32,23 +32,19 @@ impl DeadLetterStore for Store {
         Ok(letters)
     }
 
-    async fn redrive(&self, ids: &[String]) -> Result<Vec<DeadLetterChange>, DeadLetterStoreError> {
-        Ok(self.change_letters(ids, Request::Redrive).await?)
+    async fn redrive(&self, ids: &[String]) -> Result<Vec<DeadLetterChange>, StorageFailure> {
+        self.change_letters(ids, Request::Redrive).await
     }
 
-    async fn discard(
-        &self,
-        ids: &[String],
-        reason: &str,
-    ) -> Result<Vec<DeadLetterChange>, DeadLetterStoreError> {
-        Ok(self.change_letters(ids, Request::Discard(reason)).await?)
+    async fn discard(&self, ids: &[String], reason: &str) -> Result<Vec<DeadLetterChange>, StorageFailure> {
+        self.change_letters(ids, Request::Discard(reason)).await
     }
 
-    async fn count_dead_letters(&self) -> Result<Vec<DeadLetterCount>, DeadLetterStoreError> {
-        Ok(self.letter_counts().await?)
+    async fn count_dead_letters(&self) -> Result<Vec<DeadLetterCount>, StorageFailure> {
+        self.letter_counts().await
     }
 
-    async fn purge_dead_letters(&self, closed_before: Timestamp) -> Result<u64, DeadLetterStoreError> {
+    async fn purge_dead_letters(&self, closed_before: Timestamp) -> Result<u64, StorageFailure> {
         Ok(self.in_all(|partition| partition.purge_letters(closed_before)).await?.into_iter().sum())
     }
 }

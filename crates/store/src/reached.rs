@@ -1,9 +1,6 @@
 //! Answers of several partitions, some of which may be out of reach.
 
-use domain::{
-    StorageFailure,
-    ports::{GroupStoreError, ScheduleStoreError},
-};
+use domain::{StorageFailure, ports::GroupStoreError};
 
 /// Errors that say whether a partition could not be reached.
 pub(crate) trait Unreached {
@@ -18,12 +15,6 @@ impl Unreached for StorageFailure {
 }
 
 impl Unreached for GroupStoreError {
-    fn is_unreached(&self) -> bool {
-        matches!(self, Self::Storage(failure) if failure.is_unreached())
-    }
-}
-
-impl Unreached for ScheduleStoreError {
     fn is_unreached(&self) -> bool {
         matches!(self, Self::Storage(failure) if failure.is_unreached())
     }

@@ -1,13 +1,8 @@
 //! Reading, deciding and writing again, because another caller was quicker.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use domain::StorageFailure;
-
-/// How often a decision is made before the store counts as busy. Each time another caller made progress.
-const MOST_TRIES: u32 = 200;
-/// The longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+use domain::{Jitter, RetryPolicy, StorageFailure};
 
 /// The tries of one call.
 pub(crate) struct OptimisticRetry {
@@ -27,11 +22,10 @@ impl OptimisticRetry {
     /// [`StorageFailure::Busy`] when writes were refused too often.
     pub(crate) async fn again(&mut self) -> Result<(), StorageFailure> {
         self.made += 1;
-        if self.made >= MOST_TRIES {
+        let Some(pause) = RetryPolicy::CONFLICTS.pause(self.made, Jitter::Full, fastrand::f64()) else {
             return Err(StorageFailure::Busy { waited: self.began.elapsed() });
-        }
-        let at_most = Duration::from_micros(500).saturating_mul(1 << self.made.min(8)).min(LONGEST_PAUSE);
-        tokio::time::sleep(at_most.mul_f64(fastrand::f64())).await;
+        };
+        tokio::time::sleep(pause).await;
         Ok(())
     }
 }

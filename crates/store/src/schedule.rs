@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use domain::{
     Entity, Event, StorageFailure,
     ports::{
-        AppendOutcome, ScheduleOutcome, ScheduleStore, ScheduleStoreError, ScheduledEvent,
+        AppendOutcome, ScheduleOutcome, ScheduleStore, ScheduledEvent,
         engine::{
             Durability, Guard, IdState, Outcome, Read, Space, SpaceKind, Transaction,
             rows::{Part, key},
@@ -187,11 +187,11 @@ impl<'s> Partition<'s> {
 
 #[async_trait]
 impl ScheduleStore for Store {
-    async fn schedule(&self, event: &Event, due: Timestamp) -> Result<ScheduleOutcome, ScheduleStoreError> {
-        Ok(self.partition(self.partition_of(event)).schedule(event, due).await?)
+    async fn schedule(&self, event: &Event, due: Timestamp) -> Result<ScheduleOutcome, StorageFailure> {
+        self.partition(self.partition_of(event)).schedule(event, due).await
     }
 
-    async fn scheduled(&self, limit: usize) -> Result<Vec<ScheduledEvent>, ScheduleStoreError> {
+    async fn scheduled(&self, limit: usize) -> Result<Vec<ScheduledEvent>, StorageFailure> {
         let mut found = self.in_all(|partition| partition.scheduled(limit)).await?.concat();
         if !self.is_single() {
             // Those of one partition are in order, also where they are due at once.
@@ -201,15 +201,15 @@ impl ScheduleStore for Store {
         Ok(found)
     }
 
-    async fn cancel_scheduled(&self, event_id: &str) -> Result<bool, ScheduleStoreError> {
+    async fn cancel_scheduled(&self, event_id: &str) -> Result<bool, StorageFailure> {
         Ok(self.in_all(|partition| partition.cancel(event_id)).await?.contains(&true))
     }
 
-    async fn append_due(&self, limit: usize) -> Result<Vec<(String, AppendOutcome)>, ScheduleStoreError> {
+    async fn append_due(&self, limit: usize) -> Result<Vec<(String, AppendOutcome)>, StorageFailure> {
         self.append_scheduled(limit).await
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, ScheduleStoreError> {
+    async fn next_due(&self) -> Result<Option<Timestamp>, StorageFailure> {
         let parts = join_all(self.partitions().map(|partition| partition.places(None, 1))).await;
         let first = |places: Option<Vec<Place>>| Some(places?.first()?.due);
         Ok(reached(parts)?.into_iter().filter_map(first).min())

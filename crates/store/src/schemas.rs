@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use domain::{
     StorageFailure,
     ports::{
-        SchemaRecord, SchemaStore, SchemaStoreError,
+        SchemaRecord, SchemaStore,
         engine::{
             Guard, Read, RowId, Snapshot, Space, SpaceKind, Transaction,
             rows::{Part, key},
@@ -115,13 +115,13 @@ impl SchemaRow {
 
 #[async_trait]
 impl SchemaStore for Store {
-    async fn put_schema(&self, record: SchemaRecord) -> Result<(), SchemaStoreError> {
+    async fn put_schema(&self, record: SchemaRecord) -> Result<(), StorageFailure> {
         let row = row_of(&record.event_type, record.event_version.as_deref());
         self.change_schema(row, Some(&record)).await?;
         Ok(())
     }
 
-    async fn list_schemas(&self) -> Result<Vec<SchemaRecord>, SchemaStoreError> {
+    async fn list_schemas(&self) -> Result<Vec<SchemaRecord>, StorageFailure> {
         let kinds = [SpaceKind::Schema, SpaceKind::SchemaDocument];
         let mut found = self.first().all_of(kinds.map(Space::of)).await?;
         let (rows, documents) = (read_values(found.range(), SchemaRow::read)?, found.range());
@@ -137,7 +137,7 @@ impl SchemaStore for Store {
         &self,
         event_type: &str,
         event_version: Option<&str>,
-    ) -> Result<bool, SchemaStoreError> {
-        Ok(self.change_schema(row_of(event_type, event_version), None).await?)
+    ) -> Result<bool, StorageFailure> {
+        self.change_schema(row_of(event_type, event_version), None).await
     }
 }

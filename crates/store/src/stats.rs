@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use domain::{
     StorageFailure,
     ports::{
-        StatSample, StatsStore, StatsStoreError,
+        StatSample, StatsStore,
         engine::{
             Guard, Read, RowId, Space, SpaceKind, Transaction,
             rows::{KeyReader, Part, key},
@@ -107,7 +107,7 @@ impl Store {
 
 #[async_trait]
 impl StatsStore for Store {
-    async fn add_stats(&self, samples: &[StatSample]) -> Result<(), StatsStoreError> {
+    async fn add_stats(&self, samples: &[StatSample]) -> Result<(), StorageFailure> {
         if samples.is_empty() {
             return Ok(());
         }
@@ -120,7 +120,7 @@ impl StatsStore for Store {
         Ok(())
     }
 
-    async fn stats(&self, since_minute: Option<i64>) -> Result<Vec<StatSample>, StatsStoreError> {
+    async fn stats(&self, since_minute: Option<i64>) -> Result<Vec<StatSample>, StorageFailure> {
         let mut after = since_minute.and_then(|minute| minute.checked_sub(1));
         let mut found = Vec::new();
         loop {
@@ -131,7 +131,7 @@ impl StatsStore for Store {
         }
     }
 
-    async fn fold_stats(&self, before_minute: i64) -> Result<(), StatsStoreError> {
+    async fn fold_stats(&self, before_minute: i64) -> Result<(), StorageFailure> {
         let mut retry = OptimisticRetry::new();
         loop {
             let version = self.first().row(counter(STATS)).await?;

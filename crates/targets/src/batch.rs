@@ -7,9 +7,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use backon::{BackoffBuilder, ExponentialBuilder};
 use domain::{
-    Position,
+    Backoff, Jitter, Position, RetryPolicy,
     delivery::Verdict,
     ports::{DeliveryOutcome, ReplayDelivery, TargetError},
 };
@@ -18,7 +17,7 @@ use futures_util::{StreamExt, stream};
 use crate::failure::Failure;
 
 /// How often an event is tried, the first time included: as often as by a group that says nothing else.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: u32 = 4;
 /// The longest pause before an event is tried again. Who asks for more is left to the replay, as if it was not there.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -152,19 +151,15 @@ async fn persist(
     delivery: &ReplayDelivery,
     first_pause: Duration,
 ) -> Result<DeliveryOutcome, TargetError> {
-    let pauses = ExponentialBuilder::new()
-        .with_min_delay(first_pause)
-        .with_max_delay(LONGEST_PAUSE)
-        .with_max_times(ATTEMPTS - 1)
-        .with_jitter();
-    let mut pauses = pauses.build();
+    let policy = RetryPolicy { max_retries: ATTEMPTS - 1, backoff: Backoff::new(first_pause, LONGEST_PAUSE) };
     for attempt in 1.. {
         let error = match to.attempt(delivery, attempt).await {
             Ok(()) => break,
             Err(Failure::Unreachable(error)) => return Err(TargetError::Unavailable(error.to_string())),
             Err(Failure::Failed(error)) => error,
         };
-        let usual = pauses.next().filter(|_| error.verdict != Verdict::GiveUp);
+        let usual = policy.pause(attempt, Jitter::Added, fastrand::f64());
+        let usual = usual.filter(|_| error.verdict != Verdict::GiveUp);
         let Some(usual) = usual else { return Ok(DeliveryOutcome::Failed(error.to_string())) };
         let asked = match error.verdict {
             Verdict::RetryAfter(asked) => asked,

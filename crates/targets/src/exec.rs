@@ -44,6 +44,7 @@ use async_trait::async_trait;
 use domain::{
     delivery::{Delivery, HandlerError},
     ports::{DeliveryOutcome, EventHandler, ReplayDelivery, ReplayTarget, TargetError},
+    time::until,
 };
 
 use self::actor::Exec;
@@ -98,8 +99,7 @@ impl EventHandler for ExecHandler {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandlerError> {
         let mut line = Vec::new();
         write_delivery(delivery, &mut line);
-        let time = delivery.deadline.duration_since(delivery.delivered_at);
-        let time = Duration::try_from(time).unwrap_or_default().max(SHORTEST_TIMEOUT);
+        let time = until(delivery.delivered_at, delivery.deadline).max(SHORTEST_TIMEOUT);
         let id = delivery.stored.event.id();
         Ok(self.0.ask(id, Some(delivery.attempt), line, time).await?)
     }

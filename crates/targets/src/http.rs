@@ -32,6 +32,7 @@ use domain::{
     StoredEvent,
     delivery::{Delivery, HandlerError},
     ports::{DeliveryOutcome, EventHandler, ReplayDelivery, ReplayTarget, TargetError},
+    time::until,
 };
 use http::{HeaderValue, Request, request::Builder};
 
@@ -68,8 +69,7 @@ impl EventHandler for HttpHandler {
         if let Some(replay) = delivery.replay() {
             request = request.header("replay-id", header_value(&replay.replay_id));
         }
-        let time = delivery.deadline.duration_since(delivery.delivered_at);
-        let time = Duration::try_from(time).unwrap_or_default();
+        let time = until(delivery.delivered_at, delivery.deadline);
         Ok(self.0.post(request, body, Some(time)).await?)
     }
 }

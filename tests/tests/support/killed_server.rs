@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bus::{Bus, BusSettings, PublishSettings, RetryRule, StartAt};
+use bus::{Bus, BusSettings, PublishSettings, StartAt};
 use domain::{
-    Checkpoint, Delivery, Filter, HandlerError, StorageFailure,
+    Backoff, Checkpoint, Delivery, Filter, HandlerError, RetryPolicy, StorageFailure,
     ports::{
         EventStore, EventStoreError, GroupStore, ReadRequest, ReplayState, ReplayStore, Stores, SystemClock,
         VerifyReport,
@@ -341,8 +341,8 @@ async fn consume(bus: &Bus, shared: &Arc<Shared>) -> bus::Consumer {
 
 /// Settings of a bus that does not give up publishing.
 fn patient() -> BusSettings {
-    let retry =
-        RetryRule { max_retries: 10_000, base: Duration::from_millis(5), cap: Duration::from_millis(50) };
+    let backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(50));
+    let retry = RetryPolicy { max_retries: 10_000, backoff };
     let publish = PublishSettings { retry, ..PublishSettings::default() };
     BusSettings { enable_validation: false, publish, ..BusSettings::default() }
 }

@@ -25,6 +25,7 @@ use domain::{
     Cursor, DeliveryOrigin, StoredEvent,
     group::{Gap, Key, LaneBatch, Lease, SegmentState},
     ports::{CommitOutcome, EventStoreError, GroupStoreError, Leases, SegmentCommit},
+    time::until,
 };
 use jiff::Timestamp;
 use tokio::{
@@ -38,7 +39,7 @@ use super::{
     handing::{Handed, Router},
     log::{LogReader, Piece},
     ready::{Ready, ReadyQueue},
-    rules::{Rules, until},
+    rules::Rules,
     segment::Segment,
     settings::ConsumerSettings,
     status::ConsumerState,

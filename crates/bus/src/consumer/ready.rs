@@ -10,14 +10,11 @@ use std::{
     time::Duration,
 };
 
-use domain::Priority;
+use domain::{Priority, time::until};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{
-    rules::until,
-    work::{Unit, Work},
-};
+use super::work::{Unit, Work};
 
 /// Waiting longer than this counts no more.
 const MOST_WAITED: Duration = Duration::from_secs(5);

@@ -1,39 +1,13 @@
 //! How a group treats its deliveries: how often it tries, how long it waits, and when it gives up.
 
-use std::time::Duration;
-
 use domain::{
-    Event, HandlerError,
+    Backoff, Event, HandlerError, Jitter,
     dead_letter::{Failure, fingerprint},
     delivery::Verdict,
     group::GroupSpec,
+    time::later,
 };
-use jiff::{SignedDuration, Timestamp};
-
-/// Pauses between attempts: they double from `base` up to `cap`, each drawn between nothing and that (full jitter), so that
-/// what failed together does not come again together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backoff {
-    /// The longest first pause.
-    pub base: Duration,
-    /// The longest pause of all.
-    pub cap: Duration,
-}
-
-impl Default for Backoff {
-    /// From 1 second to 30.
-    fn default() -> Self {
-        Self { base: Duration::from_secs(1), cap: Duration::from_secs(30) }
-    }
-}
-
-impl Backoff {
-    /// The pause after this many attempts have failed; `luck` is from 0 to 1.
-    pub(crate) fn pause(&self, attempts: u32, luck: f64) -> Duration {
-        let doubled = self.base.saturating_mul(1_u32 << attempts.saturating_sub(1).min(30));
-        doubled.min(self.cap).mul_f64(luck.clamp(0.0, 1.0))
-    }
-}
+use jiff::Timestamp;
 
 /// What a handler answered.
 #[derive(Debug)]
@@ -83,7 +57,7 @@ impl Rules {
             Answer::Failed(error) => error,
         };
         let spent = attempts >= self.max_attempts(event);
-        let pause = self.backoff.pause(attempts, fastrand::f64());
+        let pause = self.backoff.pause(attempts, Jitter::Full, fastrand::f64());
         let pause = match error.verdict {
             Verdict::Retry => pause,
             Verdict::RetryAfter(least) => pause.max(least),
@@ -101,33 +75,9 @@ impl Rules {
     }
 }
 
-/// This much later; at the end of time where that is beyond it.
-pub(crate) fn later(now: Timestamp, pause: Duration) -> Timestamp {
-    let pause = SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX);
-    now.checked_add(pause).unwrap_or(Timestamp::MAX)
-}
-
-/// How long it is until then; nothing where it is past.
-pub(crate) fn until(now: Timestamp, then: Timestamp) -> Duration {
-    Duration::try_from(then.duration_since(now)).unwrap_or_default()
-}
-
 /// What a delivery says that was handed over so often, and never answered, that it is taken for what ends its consumers.
 pub(crate) fn ended_its_consumer(attempts: u32, now: Timestamp) -> Failure {
     let errors =
         vec![format!("the consumer's process ended while it was handled, {attempts} times at least")];
     Failure { at: now, errors }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_double_up_to_the_cap() {
-        let backoff = Backoff::default();
-        let pauses: Vec<u64> = (1..=7).map(|n| backoff.pause(n, 1.0).as_secs()).collect();
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
-        assert_eq!(backoff.pause(u32::MAX, 0.5), Duration::from_secs(15));
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rules::Backoff;
+use domain::Backoff;
 
 /// Most handlers of a consumer at once.
 pub const MAX_CONCURRENCY: usize = 64;

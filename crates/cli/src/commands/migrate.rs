@@ -204,10 +204,8 @@ impl From<MigrateError> for CliError {
             MigrateError::Events(error) => error.into(),
             MigrateError::Replays(error) => error.into(),
             MigrateError::Checkpoints(error) => error.into(),
-            MigrateError::Schemas(error) => error.into(),
             MigrateError::Groups(error) => error.into(),
-            MigrateError::Schedule(error) => error.into(),
-            MigrateError::DeadLetters(error) => error.into(),
+            MigrateError::Storage(error) => error.into(),
             _ => Self::failed(said),
         }
     }

@@ -2,10 +2,7 @@
 
 use domain::{
     StorageFailure,
-    ports::{
-        CheckpointStoreError, DeadLetterStoreError, EventStoreError, GroupStoreError, ReplayStoreError,
-        ScheduleStoreError, SchemaStoreError, StatsStoreError,
-    },
+    ports::{CheckpointStoreError, EventStoreError, GroupStoreError, ReplayStoreError},
 };
 use replay::ReplayError;
 
@@ -85,15 +82,6 @@ impl From<CheckpointStoreError> for CliError {
     }
 }
 
-impl From<SchemaStoreError> for CliError {
-    fn from(error: SchemaStoreError) -> Self {
-        match error {
-            SchemaStoreError::Storage(failure) => failure.into(),
-            other => Self::failed(other.to_string()),
-        }
-    }
-}
-
 impl From<GroupStoreError> for CliError {
     fn from(error: GroupStoreError) -> Self {
         let said = error.to_string();
@@ -110,33 +98,6 @@ impl From<GroupStoreError> for CliError {
                 Self::failed(said).hint("name another place: --at start, head, a checkpoint or a time")
             }
             _ => Self::failed(said),
-        }
-    }
-}
-
-impl From<DeadLetterStoreError> for CliError {
-    fn from(error: DeadLetterStoreError) -> Self {
-        match error {
-            DeadLetterStoreError::Storage(failure) => failure.into(),
-            other => Self::failed(other.to_string()),
-        }
-    }
-}
-
-impl From<ScheduleStoreError> for CliError {
-    fn from(error: ScheduleStoreError) -> Self {
-        match error {
-            ScheduleStoreError::Storage(failure) => failure.into(),
-            other => Self::failed(other.to_string()),
-        }
-    }
-}
-
-impl From<StatsStoreError> for CliError {
-    fn from(error: StatsStoreError) -> Self {
-        match error {
-            StatsStoreError::Storage(failure) => failure.into(),
-            other => Self::failed(other.to_string()),
         }
     }
 }
@@ -158,7 +119,7 @@ impl From<ReplayError> for CliError {
             ReplayError::Checkpoints(error) => error.into(),
             ReplayError::Replays(error) => error.into(),
             ReplayError::Groups(error) => error.into(),
-            ReplayError::DeadLetters(error) => error.into(),
+            ReplayError::Storage(error) => error.into(),
             ReplayError::UnknownReplay(_) => {
                 Self::failed(said).hint("`event-replay replays list` shows all of them")
             }

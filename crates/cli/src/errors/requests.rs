@@ -23,11 +23,8 @@ impl From<AppError> for CliError {
             AppError::Mark { checkpoint, error } => Self::from(error)
                 .during(format!("checkpoint {}", escape::line(&checkpoint)))
                 .hint("name another place: start, head, another checkpoint or a time"),
-            AppError::DeadLetters(error) => error.into(),
             AppError::Replays(error) => error.into(),
-            AppError::Schedule(error) => error.into(),
-            AppError::Schemas(error) => error.into(),
-            AppError::Counters(error) => error.into(),
+            AppError::Storage(error) => error.into(),
             AppError::Replay(error) => error.into(),
             other => Self::failed(other.to_string()),
         }

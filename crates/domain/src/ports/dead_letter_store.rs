@@ -4,11 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use thiserror::Error;
 
 use crate::{
     dead_letter::{DeadLetter, DeadLetterState},
-    error::{Retry, StorageFailure},
+    error::StorageFailure,
     filter::Filter,
 };
 
@@ -55,23 +54,6 @@ pub struct DeadLetterCount {
     pub oldest: Timestamp,
 }
 
-/// Why a call of [`DeadLetterStore`] failed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum DeadLetterStoreError {
-    /// The store itself failed.
-    #[error(transparent)]
-    Storage(#[from] StorageFailure),
-}
-
-impl DeadLetterStoreError {
-    /// Whether repeating the call can help.
-    pub fn retry(&self) -> Retry {
-        let Self::Storage(failure) = self;
-        failure.retry()
-    }
-}
-
 /// Keeps dead letters.
 ///
 /// Laws:
@@ -88,24 +70,20 @@ impl DeadLetterStoreError {
 #[async_trait]
 pub trait DeadLetterStore: Send + Sync {
     /// Dead letters that match.
-    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, DeadLetterStoreError>;
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StorageFailure>;
 
     /// Those of these ids; unknown ids are left out.
-    async fn dead_letters_by_id(&self, ids: &[String]) -> Result<Vec<DeadLetter>, DeadLetterStoreError>;
+    async fn dead_letters_by_id(&self, ids: &[String]) -> Result<Vec<DeadLetter>, StorageFailure>;
 
     /// Sends letters to their consumers again; one answer an id, in order.
-    async fn redrive(&self, ids: &[String]) -> Result<Vec<DeadLetterChange>, DeadLetterStoreError>;
+    async fn redrive(&self, ids: &[String]) -> Result<Vec<DeadLetterChange>, StorageFailure>;
 
     /// Closes letters unhandled; one answer an id, in order.
-    async fn discard(
-        &self,
-        ids: &[String],
-        reason: &str,
-    ) -> Result<Vec<DeadLetterChange>, DeadLetterStoreError>;
+    async fn discard(&self, ids: &[String], reason: &str) -> Result<Vec<DeadLetterChange>, StorageFailure>;
 
     /// How many there are, by group and state.
-    async fn count_dead_letters(&self) -> Result<Vec<DeadLetterCount>, DeadLetterStoreError>;
+    async fn count_dead_letters(&self) -> Result<Vec<DeadLetterCount>, StorageFailure>;
 
     /// Removes letters that were closed before an instant; how many.
-    async fn purge_dead_letters(&self, closed_before: Timestamp) -> Result<u64, DeadLetterStoreError>;
+    async fn purge_dead_letters(&self, closed_before: Timestamp) -> Result<u64, StorageFailure>;
 }

@@ -2,14 +2,8 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use thiserror::Error;
 
-use crate::{
-    error::{Retry, StorageFailure},
-    event::Event,
-    ports::event_store::AppendOutcome,
-    position::Position,
-};
+use crate::{error::StorageFailure, event::Event, ports::event_store::AppendOutcome, position::Position};
 
 /// An event that waits for its time.
 #[derive(Debug, Clone)]
@@ -37,23 +31,6 @@ pub enum ScheduleOutcome {
     Erased,
 }
 
-/// Why a call of [`ScheduleStore`] failed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ScheduleStoreError {
-    /// The store itself failed.
-    #[error(transparent)]
-    Storage(#[from] StorageFailure),
-}
-
-impl ScheduleStoreError {
-    /// Whether repeating the call can help.
-    pub fn retry(&self) -> Retry {
-        let Self::Storage(failure) = self;
-        failure.retry()
-    }
-}
-
 /// Keeps events until they are due.
 ///
 /// Laws:
@@ -69,17 +46,17 @@ impl ScheduleStoreError {
 #[async_trait]
 pub trait ScheduleStore: Send + Sync {
     /// Puts an event into the schedule.
-    async fn schedule(&self, event: &Event, due: Timestamp) -> Result<ScheduleOutcome, ScheduleStoreError>;
+    async fn schedule(&self, event: &Event, due: Timestamp) -> Result<ScheduleOutcome, StorageFailure>;
 
     /// The events that wait, the earliest first, at most `limit`.
-    async fn scheduled(&self, limit: usize) -> Result<Vec<ScheduledEvent>, ScheduleStoreError>;
+    async fn scheduled(&self, limit: usize) -> Result<Vec<ScheduledEvent>, StorageFailure>;
 
     /// Takes an event out of the schedule; whether it was there.
-    async fn cancel_scheduled(&self, event_id: &str) -> Result<bool, ScheduleStoreError>;
+    async fn cancel_scheduled(&self, event_id: &str) -> Result<bool, StorageFailure>;
 
     /// Appends what is due, at most `limit` events; their ids and what became of them.
-    async fn append_due(&self, limit: usize) -> Result<Vec<(String, AppendOutcome)>, ScheduleStoreError>;
+    async fn append_due(&self, limit: usize) -> Result<Vec<(String, AppendOutcome)>, StorageFailure>;
 
     /// When the next event is due.
-    async fn next_due(&self) -> Result<Option<Timestamp>, ScheduleStoreError>;
+    async fn next_due(&self) -> Result<Option<Timestamp>, StorageFailure>;
 }

@@ -3,9 +3,8 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
-use crate::error::{Retry, StorageFailure};
+use crate::error::StorageFailure;
 
 /// What a schema describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,23 +34,6 @@ pub struct SchemaRecord {
     pub added_at: Timestamp,
 }
 
-/// Why a call of [`SchemaStore`] failed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum SchemaStoreError {
-    /// The store itself failed.
-    #[error(transparent)]
-    Storage(#[from] StorageFailure),
-}
-
-impl SchemaStoreError {
-    /// Whether repeating the call can help.
-    pub fn retry(&self) -> Retry {
-        let Self::Storage(failure) = self;
-        failure.retry()
-    }
-}
-
 /// Keeps users' schemas.
 ///
 /// Laws:
@@ -61,15 +43,15 @@ impl SchemaStoreError {
 #[async_trait]
 pub trait SchemaStore: Send + Sync {
     /// Adds a schema, or replaces the one of the same type and version.
-    async fn put_schema(&self, record: SchemaRecord) -> Result<(), SchemaStoreError>;
+    async fn put_schema(&self, record: SchemaRecord) -> Result<(), StorageFailure>;
 
     /// All records.
-    async fn list_schemas(&self) -> Result<Vec<SchemaRecord>, SchemaStoreError>;
+    async fn list_schemas(&self) -> Result<Vec<SchemaRecord>, StorageFailure>;
 
     /// Removes a record; whether there was one.
     async fn remove_schema(
         &self,
         event_type: &str,
         event_version: Option<&str>,
-    ) -> Result<bool, SchemaStoreError>;
+    ) -> Result<bool, StorageFailure>;
 }

@@ -2,9 +2,8 @@
 
 use async_trait::async_trait;
 use serde::Serialize;
-use thiserror::Error;
 
-use crate::error::{Retry, StorageFailure};
+use crate::error::StorageFailure;
 
 /// Counts of one thing in one minute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,23 +21,6 @@ pub struct StatSample {
     pub sum: u64,
 }
 
-/// Why a call of [`StatsStore`] failed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum StatsStoreError {
-    /// The store itself failed.
-    #[error(transparent)]
-    Storage(#[from] StorageFailure),
-}
-
-impl StatsStoreError {
-    /// Whether repeating the call can help.
-    pub fn retry(&self) -> Retry {
-        let Self::Storage(failure) = self;
-        failure.retry()
-    }
-}
-
 /// Keeps counters.
 ///
 /// Laws:
@@ -48,11 +30,11 @@ impl StatsStoreError {
 #[async_trait]
 pub trait StatsStore: Send + Sync {
     /// Adds to the counters.
-    async fn add_stats(&self, samples: &[StatSample]) -> Result<(), StatsStoreError>;
+    async fn add_stats(&self, samples: &[StatSample]) -> Result<(), StorageFailure>;
 
     /// The counters from a minute on; all of them, minute 0 included, when none.
-    async fn stats(&self, since_minute: Option<i64>) -> Result<Vec<StatSample>, StatsStoreError>;
+    async fn stats(&self, since_minute: Option<i64>) -> Result<Vec<StatSample>, StorageFailure>;
 
     /// Folds what is older than a minute together.
-    async fn fold_stats(&self, before_minute: i64) -> Result<(), StatsStoreError>;
+    async fn fold_stats(&self, before_minute: i64) -> Result<(), StorageFailure>;
 }

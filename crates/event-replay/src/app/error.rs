@@ -1,8 +1,8 @@
 //! Why the application did not do what was asked.
 
-use domain::ports::{
-    CheckpointStoreError, DeadLetterStoreError, EventStoreError, GroupStoreError, ReplayState,
-    ReplayStoreError, ScheduleStoreError, SchemaStoreError, StatsStoreError,
+use domain::{
+    StorageFailure,
+    ports::{CheckpointStoreError, EventStoreError, GroupStoreError, ReplayState, ReplayStoreError},
 };
 use replay::ReplayError;
 use thiserror::Error;
@@ -43,21 +43,12 @@ pub enum AppError {
         /// What the store says.
         error: EventStoreError,
     },
-    /// The dead letters failed.
-    #[error(transparent)]
-    DeadLetters(#[from] DeadLetterStoreError),
     /// The records of replays failed.
     #[error(transparent)]
     Replays(#[from] ReplayStoreError),
-    /// The schedule failed.
+    /// The dead letters, the schedule, the schemas or the counters failed.
     #[error(transparent)]
-    Schedule(#[from] ScheduleStoreError),
-    /// The schemas failed.
-    #[error(transparent)]
-    Schemas(#[from] SchemaStoreError),
-    /// The counters failed.
-    #[error(transparent)]
-    Counters(#[from] StatsStoreError),
+    Storage(#[from] StorageFailure),
     /// A replay, a redrive or retention failed.
     #[error(transparent)]
     Replay(#[from] ReplayError),

@@ -6,8 +6,9 @@ use domain::{
     Cursor, Filter,
     group::{GroupRecord, GroupSpec, GroupStatus},
     ports::{GroupHolds, ReadRequest},
+    time::later,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{
     confirmation::Confirmation,
@@ -105,8 +106,7 @@ fn lowest(status: &GroupStatus, head: &Cursor) -> Cursor {
 }
 
 fn hold_state(last_seen: Timestamp, holds: &GroupHolds) -> HoldState {
-    let patience = SignedDuration::try_from(holds.forgotten_after).unwrap_or(SignedDuration::MAX);
-    let until = last_seen.checked_add(patience).unwrap_or(Timestamp::MAX);
+    let until = later(last_seen, holds.forgotten_after);
     match until < clock().now() {
         true => HoldState::ForgottenSince(until),
         false => HoldState::Until(until),

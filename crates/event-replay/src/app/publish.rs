@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bus::{PublishOptions, PublishSettings, Publisher, UnknownTypes};
-use domain::Priority;
-use jiff::{SignedDuration, Timestamp};
+use domain::{Priority, time::checked_later};
+use jiff::Timestamp;
 use stats::Meter;
 
 use super::{error::AppError, schemas, store::clock};
@@ -71,12 +71,7 @@ impl DeliveryRequest {
     pub fn options(&self) -> Result<Option<PublishOptions>, BeyondTime> {
         let expires_at = match self.expires_in {
             None => self.expires_at,
-            Some(time) => Some(
-                SignedDuration::try_from(time)
-                    .ok()
-                    .and_then(|time| clock().now().checked_add(time).ok())
-                    .ok_or(BeyondTime)?,
-            ),
+            Some(time) => Some(checked_later(clock().now(), time).ok_or(BeyondTime)?),
         };
         let Self { priority, delay, retries, .. } = *self;
         let options = PublishOptions { priority, delay, expires_at, retries };

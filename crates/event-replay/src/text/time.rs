@@ -1,7 +1,7 @@
 //! Points in time as people write them: RFC 3339, so long ago, or a time of today or yesterday.
 
-use domain::event::parse_timestamp;
-use jiff::{SignedDuration, Timestamp, Zoned, civil::Time};
+use domain::{event::parse_timestamp, time::checked_earlier};
+use jiff::{Timestamp, Zoned, civil::Time};
 
 use super::number;
 
@@ -61,10 +61,7 @@ fn time_of_day(clock: &str) -> Option<Time> {
 
 fn ago(text: &str, now: &Zoned) -> Result<Timestamp, String> {
     let duration = number::duration(text).map_err(|_| FORMS.to_owned())?;
-    SignedDuration::try_from(duration)
-        .ok()
-        .and_then(|duration| now.timestamp().checked_sub(duration).ok())
-        .ok_or_else(|| "that is before the year 0001".to_owned())
+    checked_earlier(now.timestamp(), duration).ok_or_else(|| "that is before the year 0001".to_owned())
 }
 
 #[cfg(test)]

@@ -2,11 +2,10 @@
 
 use async_trait::async_trait;
 use domain::{
+    StorageFailure,
     dead_letter::{DeadLetter, DeadLetterState},
     group::{LaneOrigin, NewLaneBatch, segment_of},
-    ports::{
-        DeadLetterChange, DeadLetterCount, DeadLetterQuery, DeadLetterStore, DeadLetterStoreError, GroupStore,
-    },
+    ports::{DeadLetterChange, DeadLetterCount, DeadLetterQuery, DeadLetterStore, GroupStore},
 };
 use jiff::Timestamp;
 
@@ -32,15 +31,15 @@ impl Faulty {
 
 #[async_trait]
 impl DeadLetterStore for Faulty {
-    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, DeadLetterStoreError> {
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StorageFailure> {
         self.store.dead_letters(query).await
     }
 
-    async fn dead_letters_by_id(&self, ids: &[String]) -> Result<Vec<DeadLetter>, DeadLetterStoreError> {
+    async fn dead_letters_by_id(&self, ids: &[String]) -> Result<Vec<DeadLetter>, StorageFailure> {
         self.store.dead_letters_by_id(ids).await
     }
 
-    async fn redrive(&self, ids: &[String]) -> Result<Vec<DeadLetterChange>, DeadLetterStoreError> {
+    async fn redrive(&self, ids: &[String]) -> Result<Vec<DeadLetterChange>, StorageFailure> {
         let changes = self.store.redrive(ids).await?;
         for (id, change) in ids.iter().zip(&changes) {
             let on_its_way = *change == DeadLetterChange::Unchanged(DeadLetterState::Redriving);
@@ -51,19 +50,15 @@ impl DeadLetterStore for Faulty {
         Ok(changes)
     }
 
-    async fn discard(
-        &self,
-        ids: &[String],
-        reason: &str,
-    ) -> Result<Vec<DeadLetterChange>, DeadLetterStoreError> {
+    async fn discard(&self, ids: &[String], reason: &str) -> Result<Vec<DeadLetterChange>, StorageFailure> {
         self.store.discard(ids, reason).await
     }
 
-    async fn count_dead_letters(&self) -> Result<Vec<DeadLetterCount>, DeadLetterStoreError> {
+    async fn count_dead_letters(&self) -> Result<Vec<DeadLetterCount>, StorageFailure> {
         self.store.count_dead_letters().await
     }
 
-    async fn purge_dead_letters(&self, closed_before: Timestamp) -> Result<u64, DeadLetterStoreError> {
+    async fn purge_dead_letters(&self, closed_before: Timestamp) -> Result<u64, StorageFailure> {
         let before = if self.fault == Fault::PurgesAllThatIsClosed { Timestamp::MAX } else { closed_before };
         self.store.purge_dead_letters(before).await
     }

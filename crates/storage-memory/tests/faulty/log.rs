@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use domain::{
-    Checkpoint, Cursor, Entity, Event, Filter, Position, StoredEvent,
+    Checkpoint, Cursor, Entity, Event, Filter, Position, StorageFailure, StoredEvent,
     ports::{
         AppendOutcome, Atomicity, CheckpointStore, CheckpointStoreError, Erased, EventStore, EventStoreError,
-        Order, Page, ReadRequest, SchemaRecord, SchemaStore, SchemaStoreError, StoreInfo, TrimRequest,
-        Trimmed, VerifyReport, event_store::Progress,
+        Order, Page, ReadRequest, SchemaRecord, SchemaStore, StoreInfo, TrimRequest, Trimmed, VerifyReport,
+        event_store::Progress,
     },
 };
 
@@ -122,15 +122,15 @@ impl CheckpointStore for Faulty {
 
 #[async_trait]
 impl SchemaStore for Faulty {
-    async fn put_schema(&self, record: SchemaRecord) -> Result<(), SchemaStoreError> {
+    async fn put_schema(&self, record: SchemaRecord) -> Result<(), StorageFailure> {
         self.store.put_schema(record).await
     }
 
-    async fn list_schemas(&self) -> Result<Vec<SchemaRecord>, SchemaStoreError> {
+    async fn list_schemas(&self) -> Result<Vec<SchemaRecord>, StorageFailure> {
         self.store.list_schemas().await
     }
 
-    async fn remove_schema(&self, event_type: &str, version: Option<&str>) -> Result<bool, SchemaStoreError> {
+    async fn remove_schema(&self, event_type: &str, version: Option<&str>) -> Result<bool, StorageFailure> {
         self.store.remove_schema(event_type, version).await
     }
 }

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use domain::{
     Event, StorageFailure,
     ports::{
-        AppendOutcome, Atomicity, Clock, EventStore, ScheduleOutcome, ScheduleStore, ScheduleStoreError,
-        ScheduledEvent, StatSample, StatsStore, StatsStoreError,
+        AppendOutcome, Atomicity, Clock, EventStore, ScheduleOutcome, ScheduleStore, ScheduledEvent,
+        StatSample, StatsStore,
     },
 };
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ impl Faulty {
         due: Timestamp,
         limit: usize,
         twice: bool,
-    ) -> Result<Vec<(String, AppendOutcome)>, ScheduleStoreError> {
+    ) -> Result<Vec<(String, AppendOutcome)>, StorageFailure> {
         let mut waiting = self.store.scheduled(limit).await?;
         waiting.retain(|scheduled| scheduled.due <= due);
         let events: Vec<Event> = waiting.into_iter().map(|scheduled| scheduled.event).collect();
@@ -43,19 +43,19 @@ impl Faulty {
 
 #[async_trait]
 impl ScheduleStore for Faulty {
-    async fn schedule(&self, event: &Event, due: Timestamp) -> Result<ScheduleOutcome, ScheduleStoreError> {
+    async fn schedule(&self, event: &Event, due: Timestamp) -> Result<ScheduleOutcome, StorageFailure> {
         self.store.schedule(event, due).await
     }
 
-    async fn scheduled(&self, limit: usize) -> Result<Vec<ScheduledEvent>, ScheduleStoreError> {
+    async fn scheduled(&self, limit: usize) -> Result<Vec<ScheduledEvent>, StorageFailure> {
         self.store.scheduled(limit).await
     }
 
-    async fn cancel_scheduled(&self, event_id: &str) -> Result<bool, ScheduleStoreError> {
+    async fn cancel_scheduled(&self, event_id: &str) -> Result<bool, StorageFailure> {
         self.store.cancel_scheduled(event_id).await
     }
 
-    async fn append_due(&self, limit: usize) -> Result<Vec<(String, AppendOutcome)>, ScheduleStoreError> {
+    async fn append_due(&self, limit: usize) -> Result<Vec<(String, AppendOutcome)>, StorageFailure> {
         match self.fault {
             Fault::AppendsEarly => self.append_until(Timestamp::MAX, limit, false).await,
             Fault::AppendsTwice => self.append_until(self.clock.now(), limit, true).await,
@@ -63,25 +63,25 @@ impl ScheduleStore for Faulty {
         }
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, ScheduleStoreError> {
+    async fn next_due(&self) -> Result<Option<Timestamp>, StorageFailure> {
         self.store.next_due().await
     }
 }
 
 #[async_trait]
 impl StatsStore for Faulty {
-    async fn add_stats(&self, samples: &[StatSample]) -> Result<(), StatsStoreError> {
+    async fn add_stats(&self, samples: &[StatSample]) -> Result<(), StorageFailure> {
         match (self.fault, samples.split_last()) {
             (Fault::LosesACounter, Some((_, rest))) => self.store.add_stats(rest).await,
             _ => self.store.add_stats(samples).await,
         }
     }
 
-    async fn stats(&self, since_minute: Option<i64>) -> Result<Vec<StatSample>, StatsStoreError> {
+    async fn stats(&self, since_minute: Option<i64>) -> Result<Vec<StatSample>, StorageFailure> {
         self.store.stats(since_minute).await
     }
 
-    async fn fold_stats(&self, before_minute: i64) -> Result<(), StatsStoreError> {
+    async fn fold_stats(&self, before_minute: i64) -> Result<(), StorageFailure> {
         match self.fault {
             Fault::FoldsNothing => Ok(()),
             _ => self.store.fold_stats(before_minute).await,

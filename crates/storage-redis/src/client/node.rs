@@ -5,15 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::StorageFailure;
+use domain::{Backoff, StorageFailure};
 use redis::{AsyncConnectionConfig, Client, RedisResult, aio::MultiplexedConnection};
 
 use crate::client::failure::{self, Intent};
 
 /// How long a connection may take to be made.
 pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(2);
-/// The shortest and the longest pause between two tries to connect; callers meanwhile are answered at once.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// The pauses between two tries to connect. Callers meanwhile are answered at once.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(40), Duration::from_secs(1));
 
 /// Idle connections that are kept: one for each partition that a server may have.
 const MOST_SPARE: usize = 64;
@@ -146,8 +146,7 @@ impl Node {
     fn rests(&self) -> Option<StorageFailure> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, failure) = failed.last.as_ref()?;
-        let pause = PAUSES.0.saturating_mul(1 << failed.times.min(10)).min(PAUSES.1);
-        (at.elapsed() < pause).then(|| failure.clone())
+        (at.elapsed() < PAUSES.bound(failed.times)).then(|| failure.clone())
     }
 
     async fn connect(&self) -> RedisResult<MultiplexedConnection> {

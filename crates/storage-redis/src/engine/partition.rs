@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use domain::{Position, StorageFailure, StoreId, ports::Keeps};
+use domain::{
+    Position, StorageFailure, StoreId,
+    ports::Keeps,
+    time::{from_unix_micros, unix_micros},
+};
 use jiff::Timestamp;
 use redis::{FromRedisValue, Pipeline, Value, cmd};
 
@@ -11,7 +15,7 @@ use crate::{
     engine::{
         keys::Keys,
         last_known::{Known, LastKnown},
-        state::{State, micros},
+        state::State,
     },
     index::{hints::Hints, term_lookup::Finding},
     log::compression::Compression,
@@ -110,7 +114,7 @@ impl Partition {
 
     /// The present instant in microseconds by the store's own clock, where it was given one.
     pub(crate) fn own_clock(&self) -> Option<i64> {
-        self.inner.shared.options.clock.as_ref().map(|clock| micros(clock.now()))
+        self.inner.shared.options.clock.as_ref().map(|clock| unix_micros(clock.now()))
     }
 
     /// Adds the question for the time to a pipeline, where the store goes by the server's clock.
@@ -131,7 +135,7 @@ impl Partition {
         let answer = answers.next().ok_or_else(|| unexpected_reply("the time"))?;
         let (seconds, micros): (i64, i64) =
             FromRedisValue::from_redis_value(answer).map_err(|_| unexpected_reply("the time"))?;
-        Ok(crate::engine::state::from_micros(seconds * 1_000_000 + micros))
+        Ok(from_unix_micros(seconds * 1_000_000 + micros))
     }
 
     /// What this handle last knew of the partition.

@@ -143,13 +143,3 @@ fn ends(text: &str) -> Vec<EpochEnd> {
     };
     text.split(',').filter_map(end).collect()
 }
-
-/// An instant in microseconds of the Unix epoch.
-pub(crate) fn micros(time: Timestamp) -> i64 {
-    time.as_microsecond()
-}
-
-/// An instant of microseconds; the end of time where that is beyond it.
-pub(crate) fn from_micros(micros: i64) -> Timestamp {
-    Timestamp::from_microsecond(micros).unwrap_or(if micros < 0 { Timestamp::MIN } else { Timestamp::MAX })
-}

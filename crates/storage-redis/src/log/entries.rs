@@ -6,6 +6,7 @@ use domain::{
     Event, StorageFailure, StoredEvent,
     event::head,
     ports::engine::{self, DamagedEvent},
+    time::from_unix_micros,
 };
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
@@ -16,7 +17,6 @@ use crate::{
     engine::{
         keys::{CHUNK, Keys, chunk_of},
         partition::Partition,
-        state::from_micros,
     },
 };
 
@@ -39,7 +39,7 @@ pub(crate) struct Entry {
 impl Entry {
     /// As the port gives it. `indexed`: whether an index led to it.
     pub(crate) fn given(self, partition: &Partition, indexed: bool) -> engine::Entry {
-        let (position, stored_at) = (partition.position(self.sequence), from_micros(self.stored_at));
+        let (position, stored_at) = (partition.position(self.sequence), from_unix_micros(self.stored_at));
         match self.event {
             Ok(event) => Ok(StoredEvent {
                 event,

@@ -11,6 +11,7 @@ use domain::{
         Keeps,
         engine::{Outcome, RemovalKind, Removed, Transaction, log},
     },
+    time::unix_micros,
 };
 use redis::{Cmd, FromRedisValue, Value, cmd};
 
@@ -21,7 +22,6 @@ use crate::{
         keys::{CHUNK, Digest, Long, chunk_of},
         partition::Partition,
         program::Program,
-        state::micros,
     },
     index::lookup::Dictionary,
     index::{dictionary::Posted, lookup},
@@ -193,7 +193,7 @@ impl Remover<'_> {
         command.arg(chunk).arg(known.level).arg(known.split).arg(mode(removal.kind));
         command.arg(removal.entries.len()).arg(longs.len()).arg(shorts.len());
         for (entry, terms) in removal.entries.iter().zip(terms) {
-            command.arg(format!("{}-{}", log::sequence_of(entry), micros(log::stored_at(entry))));
+            command.arg(format!("{}-{}", log::sequence_of(entry), unix_micros(log::stored_at(entry))));
             command.arg(terms.id.as_ref().map_or(&[][..], |digest| &digest.0[..]));
             command.arg(log::bytes_of(entry));
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::{
     StorageFailure,
-    ports::{EventStore as _, StatSample, StatsStore as _, StatsStoreError},
+    ports::{EventStore as _, StatSample, StatsStore as _},
 };
 use servers::{Direction, Proxy};
 use store::Store;
@@ -28,7 +28,7 @@ pub(crate) async fn are_told(store: &Store, proxy: &Proxy) {
     assert!(proxy.connections() > 0, "the store goes another way");
     proxy.cut_after(Direction::ToClient, 0);
     let told = store.add_stats(&sample()).await.unwrap_err();
-    assert!(matches!(told, StatsStoreError::Storage(StorageFailure::Unknown(_))), "{told}");
+    assert!(matches!(told, StorageFailure::Unknown(_)), "{told}");
     assert_eq!(counted(store).await, 2, "it was done, once");
 
     proxy.cut_after(Direction::ToClient, 0);
@@ -55,7 +55,7 @@ pub(crate) async fn are_told(store: &Store, proxy: &Proxy) {
     let done = match first {
         Ok(()) => 4,
         // The cut came before the request.
-        Err(StatsStoreError::Storage(StorageFailure::Unknown(_))) => 3,
+        Err(StorageFailure::Unknown(_)) => 3,
         Err(other) => panic!("{other}"),
     };
     assert_eq!(counted(store).await, done);

@@ -1,16 +1,13 @@
 //! What the index still knows of an event that is damaged: whether it is one that a filter asks for.
 
-use domain::{Filter, StorageFailure};
+use domain::{Filter, StorageFailure, time::from_unix_micros};
 use rusqlite::Connection;
 
 use super::{
     plan, postings,
     terms::{self, Kinds, Term, Value},
 };
-use crate::{
-    log::ids,
-    state::{State, from_micros},
-};
+use crate::{log::ids, state::State};
 
 /// What the index says of an event and a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +75,7 @@ impl<'a> Index<'a> {
 
     /// Every event that is indexed has an hour. One that was damaged before the index reached it has no entry at all.
     fn is_indexed(&self, seq: u64, at: i64) -> Result<bool, StorageFailure> {
-        let hour = (terms::HOUR, Value::Hour(terms::hour_of(from_micros(at))));
+        let hour = (terms::HOUR, Value::Hour(terms::hour_of(from_unix_micros(at))));
         Ok(seq <= self.state.indexed && postings::holds(self.connection, &hour, seq)?)
     }
 

@@ -5,15 +5,12 @@ use domain::{
     batch::{Resolution, known_outcome},
     event::head,
     ports::{AppendOutcome, Atomicity, Keeps, engine::IdState},
+    time::unix_micros,
 };
 use rusqlite::OptionalExtension;
 
 use super::ids;
-use crate::{
-    failure::sqlite,
-    state::{PARTITION, micros},
-    writer::change::Change,
-};
+use crate::{failure::sqlite, state::PARTITION, writer::change::Change};
 
 impl Change<'_> {
     /// Appends a batch.
@@ -84,7 +81,7 @@ impl Change<'_> {
         self.connection
             .prepare_cached("INSERT INTO event (seq, at, stored_at, head, json) VALUES (?1, ?2, ?3, ?4, ?5)")
             .and_then(|mut statement| {
-                let at = micros(event.timestamp());
+                let at = unix_micros(event.timestamp());
                 statement.execute((seq as i64, at, stored_at, head::encode(event), event.json()))
             })
             .map_err(sqlite)?;

@@ -6,15 +6,12 @@ use domain::{
     Event, Position, StorageFailure, StoredEvent,
     event::head,
     ports::engine::{DamagedEvent, Entry},
+    time::from_unix_micros,
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use crate::{
-    connection::execute,
-    failure::sqlite,
-    state::{PARTITION, from_micros},
-};
+use crate::{connection::execute, failure::sqlite, state::PARTITION};
 
 /// An event row, or what is wrong with it.
 pub(crate) struct EventRow {
@@ -63,7 +60,7 @@ impl<'a> Assembler<'a> {
 
     /// What stands in a row. `indexed` is what an index says of the row where it is damaged.
     pub(crate) fn entry(&self, row: EventRow, indexed: bool) -> Result<Entry, StorageFailure> {
-        let stored_at = from_micros(row.stored_at);
+        let stored_at = from_unix_micros(row.stored_at);
         let event = match row.event {
             Ok(event) => event,
             Err(detail) => {

@@ -8,6 +8,7 @@ use domain::{
         Order,
         engine::{Entry, Scan, ScanPage, log::bytes_of},
     },
+    time::unix_micros,
 };
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -21,7 +22,7 @@ use crate::{
         postings::PostingWalk,
         terms::{Kinds, Term},
     },
-    state::{State, micros},
+    state::State,
 };
 
 /// Events that a page looks at before it says "go on from here", so that no transaction stays open for long.
@@ -195,7 +196,7 @@ struct Times {
 
 impl Times {
     fn of(filter: &Filter) -> Self {
-        Self { from: filter.from.map_or(i64::MIN, micros), to: filter.to.map_or(i64::MAX, micros) }
+        Self { from: filter.from.map_or(i64::MIN, unix_micros), to: filter.to.map_or(i64::MAX, unix_micros) }
     }
 }
 

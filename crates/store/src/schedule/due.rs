@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use domain::{
     Event, StorageFailure,
     ports::{
-        AppendOutcome, Atomicity, ScheduleStoreError,
+        AppendOutcome, Atomicity,
         engine::{Appended, Guard, Transaction},
     },
     time::later,
@@ -20,11 +20,11 @@ impl Store {
     pub(super) async fn append_scheduled(
         &self,
         limit: usize,
-    ) -> Result<Vec<(String, AppendOutcome)>, ScheduleStoreError> {
+    ) -> Result<Vec<(String, AppendOutcome)>, StorageFailure> {
         let limits = self.info().limits;
         let (limit, most_bytes) = (limit.clamp(1, limits.append_events), limits.append_bytes as u64);
         if self.is_single() {
-            return Ok(self.first().append_due(limit, most_bytes).await?);
+            return self.first().append_due(limit, most_bytes).await;
         }
         // The earliest of all partitions, each in a step of its own partition.
         let due = join_all(self.partitions().map(|partition| partition.due(limit))).await;

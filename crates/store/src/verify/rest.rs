@@ -89,9 +89,5 @@ pub(super) async fn check_replays(
 
 /// Every schema has its file.
 pub(super) async fn check_schemas(store: &Store, findings: &mut Findings) -> Result<(), StorageFailure> {
-    let read = store.list_schemas().await.map_err(|error| match error {
-        domain::ports::SchemaStoreError::Storage(failure) => failure,
-        other => StorageFailure::Other(other.to_string()),
-    });
-    findings.readable(read.map(drop)).map(drop)
+    findings.readable(store.list_schemas().await.map(drop)).map(drop)
 }

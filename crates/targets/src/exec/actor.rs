@@ -9,8 +9,7 @@ use std::{
     time::Duration,
 };
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use domain::delivery::HandlerError;
+use domain::{Backoff, Jitter, delivery::HandlerError};
 use tokio::{
     io::AsyncWriteExt,
     sync::{Mutex, mpsc, oneshot, watch},
@@ -27,9 +26,8 @@ use super::{
 };
 use crate::{excerpt::excerpt, failure::Failure};
 
-/// The pauses before the command is started again: the first, and the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The pauses before the command is started again, before jitter is added.
+const RESTARTS: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 /// How long a command that closed one of its pipes may take to end.
 const PARTING: Duration = Duration::from_secs(1);
 /// How many deliveries may be overdue and still awaited. A command that owes so many answers is started anew.
@@ -61,7 +59,7 @@ impl Exec {
             closing: closed,
             open: OpenAsks::default(),
             ear: Ear { ignored: Arc::clone(&ignored), last_answer: None, ever_answered: false },
-            pauses: pauses(),
+            restarts: 0,
         };
         let actor = tokio::spawn(actor.run(process));
         let abort = actor.abort_handle();
@@ -118,22 +116,14 @@ impl Drop for Exec {
     }
 }
 
-fn pauses() -> ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_min_delay(FIRST_PAUSE)
-        .with_max_delay(LONGEST_PAUSE)
-        .without_max_times()
-        .with_jitter()
-        .build()
-}
-
 struct Actor {
     command: ExecCommand,
     asks: mpsc::Receiver<Ask>,
     closing: watch::Receiver<bool>,
     open: OpenAsks,
     ear: Ear,
-    pauses: ExponentialBackoff,
+    /// Starts since the command last answered something.
+    restarts: u32,
 }
 
 /// Why the process is not used any longer.
@@ -208,9 +198,9 @@ impl Actor {
     /// None when it is to be closed.
     async fn rest(&mut self, mut failure: Failure) -> Option<Process> {
         if self.ear.last_answer.is_some() {
-            self.pauses = pauses();
+            self.restarts = 0;
         }
-        let mut ready = Instant::now() + self.pauses.next().unwrap_or(LONGEST_PAUSE);
+        let mut ready = self.next_start();
         loop {
             let deadline = self.open.next_deadline();
             tokio::select! {
@@ -221,13 +211,19 @@ impl Actor {
                     Err(error) => {
                         failure = Failure::Unreachable(error.into());
                         self.open.fail_all(&failure);
-                        ready = Instant::now() + self.pauses.next().unwrap_or(LONGEST_PAUSE);
+                        ready = self.next_start();
                     }
                 },
                 // Nobody is to wait for longer than it said, not even for a command that rests.
                 () = until(deadline) => self.open.fail_expired(Instant::now(), &failure),
             }
         }
+    }
+
+    /// When the command is started again.
+    fn next_start(&mut self) -> Instant {
+        self.restarts = self.restarts.saturating_add(1);
+        Instant::now() + RESTARTS.pause(self.restarts, Jitter::Added, fastrand::f64())
     }
 
     fn failure(&self, parted: &Parted, ended: &str) -> Failure {

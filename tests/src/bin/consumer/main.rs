@@ -13,8 +13,8 @@ mod watched;
 use std::{collections::HashMap, io::Read, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
-use bus::{Backoff, Bus, StartAt};
-use domain::ports::Stores;
+use bus::{Bus, StartAt};
+use domain::{Backoff, ports::Stores};
 use storage_redis::{RedisEngine, RedisOptions};
 use storage_sqlite::{SqliteEngine, SqliteOptions};
 use store::Store;

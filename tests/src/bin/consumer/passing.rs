@@ -4,16 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use domain::{
-    Checkpoint, Cursor, Entity, Event, Filter, Position, StoredEvent,
+    Checkpoint, Cursor, Entity, Event, Filter, Position, StorageFailure, StoredEvent,
     dead_letter::DeadLetter,
     group::LaneResult,
     ports::{
         AppendOutcome, Atomicity, CheckpointStore, CheckpointStoreError, DeadLetterChange, DeadLetterCount,
-        DeadLetterQuery, DeadLetterStore, DeadLetterStoreError, Erased, EventStore, EventStoreError, Page,
-        ReadRequest, ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate,
-        ReplayWish, ScheduleOutcome, ScheduleStore, ScheduleStoreError, ScheduledEvent, SchemaRecord,
-        SchemaStore, SchemaStoreError, StatSample, StatsStore, StatsStoreError, StoreInfo, TrimRequest,
-        Trimmed, VerifyReport, event_store::Progress,
+        DeadLetterQuery, DeadLetterStore, Erased, EventStore, EventStoreError, Page, ReadRequest,
+        ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, ReplayWish,
+        ScheduleOutcome, ScheduleStore, ScheduledEvent, SchemaRecord, SchemaStore, StatSample, StatsStore,
+        StoreInfo, TrimRequest, Trimmed, VerifyReport, event_store::Progress,
     },
 };
 use jiff::Timestamp;
@@ -52,7 +51,7 @@ passes_on! { CheckpointStore, CheckpointStoreError:
     fn delete_checkpoint(name_or_id: &str) -> bool;
 }
 
-passes_on! { SchemaStore, SchemaStoreError:
+passes_on! { SchemaStore, StorageFailure:
     fn put_schema(record: SchemaRecord) -> ();
     fn list_schemas() -> Vec<SchemaRecord>;
     fn remove_schema(event_type: &str, event_version: Option<&str>) -> bool;
@@ -71,7 +70,7 @@ passes_on! { ReplayStore, ReplayStoreError:
     fn delete_replay(id: &str) -> bool;
 }
 
-passes_on! { DeadLetterStore, DeadLetterStoreError:
+passes_on! { DeadLetterStore, StorageFailure:
     fn dead_letters(query: &DeadLetterQuery) -> Vec<DeadLetter>;
     fn dead_letters_by_id(ids: &[String]) -> Vec<DeadLetter>;
     fn redrive(ids: &[String]) -> Vec<DeadLetterChange>;
@@ -80,7 +79,7 @@ passes_on! { DeadLetterStore, DeadLetterStoreError:
     fn purge_dead_letters(closed_before: Timestamp) -> u64;
 }
 
-passes_on! { ScheduleStore, ScheduleStoreError:
+passes_on! { ScheduleStore, StorageFailure:
     fn schedule(event: &Event, due: Timestamp) -> ScheduleOutcome;
     fn scheduled(limit: usize) -> Vec<ScheduledEvent>;
     fn cancel_scheduled(event_id: &str) -> bool;
@@ -88,7 +87,7 @@ passes_on! { ScheduleStore, ScheduleStoreError:
     fn next_due() -> Option<Timestamp>;
 }
 
-passes_on! { StatsStore, StatsStoreError:
+passes_on! { StatsStore, StorageFailure:
     fn add_stats(samples: &[StatSample]) -> ();
     fn stats(since_minute: Option<i64>) -> Vec<StatSample>;
     fn fold_stats(before_minute: i64) -> ();

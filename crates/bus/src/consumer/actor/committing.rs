@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{
+    Backoff, Jitter,
     group::Lease,
     ports::{CommitOutcome, GroupStoreError, SegmentCommit},
 };
@@ -15,9 +16,8 @@ use crate::consumer::segment::Segment;
 const COMMIT_AT: usize = OPEN / 2;
 /// Of the claims, what live deliveries may always have, however much is replayed.
 const LIVE_SHARE: usize = 60;
-/// The first and the longest pause after a fault of the store.
-const FAULT_PAUSE: Duration = Duration::from_millis(100);
-const FAULT_PAUSE_CAP: Duration = Duration::from_secs(5);
+/// The pauses after faults of the store, before jitter is added.
+const FAULTS: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(2500));
 
 impl Actor {
     pub(super) fn commit(&mut self) {
@@ -218,9 +218,6 @@ impl Actor {
             tracing::warn!(group = %self.rules.spec.name, %error, "{what}");
         }
         self.faults = self.faults.saturating_add(1);
-        FAULT_PAUSE
-            .saturating_mul(1 << self.faults.min(10))
-            .min(FAULT_PAUSE_CAP)
-            .mul_f64(0.5 + fastrand::f64() / 2.0)
+        FAULTS.pause(self.faults, Jitter::Added, fastrand::f64())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{Delivery, DeliveryOrigin, StoredEvent};
+use domain::{Delivery, DeliveryOrigin, StoredEvent, time::later};
 use tokio::{
     task::{Id, JoinError},
     time::Instant,
@@ -12,7 +12,7 @@ use super::{Actor, COMMIT_WITHIN, OPEN, Room, Running};
 use crate::consumer::{
     handing::{Handed, hand_over},
     ready::Ready,
-    rules::{Answer, later},
+    rules::Answer,
     segment::{Segment, Settled},
     work::{Unit, Work},
 };

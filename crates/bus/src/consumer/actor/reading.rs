@@ -6,6 +6,7 @@ use domain::{
     Cursor,
     group::{Key, segment_of},
     ports::EventStoreError,
+    time::later,
 };
 use tokio::time::Instant;
 
@@ -13,7 +14,6 @@ use super::{Actor, FETCH_BELOW, Io};
 use crate::consumer::{
     fetch::{self, BatchEvents, KeyEvents},
     log::Piece,
-    rules::later,
     segment::Segment,
     work::{Moment, Want, Wishes},
 };

@@ -1,6 +1,9 @@
 //! Whether consumer groups get on.
 
-use domain::group::{MAX_BLOCKED_KEYS, SegmentStatus};
+use domain::{
+    group::{MAX_BLOCKED_KEYS, SegmentStatus},
+    time::until,
+};
 use jiff::Timestamp;
 
 use super::retention::RETENTION_WARNING;
@@ -137,5 +140,5 @@ fn hold(name: &str, group: &GroupPosition, settings: &Settings) -> Option<Check>
 }
 
 fn seconds_since(instant: Timestamp) -> u64 {
-    clock().now().duration_since(instant).as_secs().max(0) as u64
+    until(instant, clock().now()).as_secs()
 }

@@ -3,6 +3,7 @@
 use domain::{
     Filter,
     ports::{EventStoreError, Order, ReadRequest},
+    time::until,
 };
 
 use super::{disk, retention};
@@ -99,13 +100,13 @@ async fn newest(store: &StoreHandle) -> Result<Check, AppError> {
     Ok(match page.events.first() {
         None => Check::new("newest-event", Status::Pass, "no event is stored yet"),
         Some(stored) => {
-            let age = clock().now().duration_since(stored.stored_at).as_secs().max(0);
+            let age = until(stored.stored_at, clock().now()).as_secs();
             Check::new(
                 "newest-event",
                 Status::Pass,
                 format!("the newest event was stored at {}", stored.stored_at),
             )
-            .observed(age as u64, "seconds")
+            .observed(age, "seconds")
         }
     })
 }

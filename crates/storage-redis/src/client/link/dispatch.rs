@@ -2,8 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use domain::StorageFailure;
+use domain::{Backoff, Jitter, StorageFailure};
 use redis::{Cmd, Pipeline, Value};
 use tokio::time::{Instant, sleep};
 
@@ -20,8 +19,8 @@ use crate::{
     index::term_lookup::SLOT_ON_ITS_WAY,
 };
 
-/// The shortest and the longest pause between two tries of a call.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+/// The pauses between two tries of a call, before jitter is added.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(100));
 /// How often a call is sent on at once: nodes that disagree could send it to each other for ever.
 const SENT_ON: u32 = 5;
 /// What part of its time a write keeps for the answer, as its divisor.
@@ -37,7 +36,7 @@ impl Link {
         debug_assert!(call.is_of_one_slot(), "a call names keys of several slots");
         let slot = call.slot().unwrap_or(self.home);
         let (deadline, full_timeout) = self.unreachable_slots.deadline(slot, self.timeout);
-        let mut tries = OptimisticRetry::new(deadline, intent);
+        let mut tries = DeadlineRetry::new(deadline, intent);
         loop {
             let tried = match &self.way {
                 Way::Cluster(cluster) => self.in_cluster(cluster, slot, call, intent, tries.time).await,
@@ -67,7 +66,7 @@ impl Link {
         }
     }
 
-    /// OptimisticRetry the node that serves a slot, and the one that the slot is on its way to.
+    /// Tries the node that serves a slot, and the one that the slot is on its way to.
     async fn in_cluster(
         &self,
         cluster: &Cluster,
@@ -149,7 +148,7 @@ impl Link {
     }
 }
 
-/// OptimisticRetry the master that the sentinels name.
+/// Tries the master that the sentinels name.
 async fn at_master(
     sentinels: &Arc<Sentinels>,
     call: Call<'_>,
@@ -197,27 +196,26 @@ impl CallError {
 }
 
 /// The tries of a call.
-struct OptimisticRetry {
+struct DeadlineRetry {
     time: Time,
     /// How much of the time is kept for the answer to a try that is not the first.
     for_answer: Duration,
-    pauses: ExponentialBackoff,
+    /// Pauses so far.
+    pauses: u32,
     sent_on: u32,
     /// What came of the try before this one.
     before: Option<StorageFailure>,
 }
 
-impl OptimisticRetry {
+impl DeadlineRetry {
     /// The first try has all the time. Others of a write are not begun when it may be too short for an answer: what was
     /// certainly not done so far would become what may have been.
     fn new(deadline: Instant, intent: Intent) -> Self {
-        let pauses = ExponentialBuilder::new().with_min_delay(PAUSES.0).with_max_delay(PAUSES.1);
-        let pauses = pauses.with_jitter().without_max_times().build();
         let for_answer = match intent {
             Intent::Read => Duration::ZERO,
             Intent::Write => (deadline - Instant::now()) / FOR_ANSWER,
         };
-        Self { time: Time { sent_by: deadline, deadline }, for_answer, pauses, sent_on: 0, before: None }
+        Self { time: Time { sent_by: deadline, deadline }, for_answer, pauses: 0, sent_on: 0, before: None }
     }
 
     /// Waits until it is time for another try.
@@ -233,7 +231,8 @@ impl OptimisticRetry {
             self.before = Some(failure);
             return Ok(());
         }
-        let pause = self.pauses.next().unwrap_or(PAUSES.1);
+        self.pauses = self.pauses.saturating_add(1);
+        let pause = PAUSES.pause(self.pauses, Jitter::Added, fastrand::f64());
         let now = Instant::now();
         if now + pause >= self.time.sent_by {
             // A try that was cut off by the end of the time says less than the one before it.

@@ -7,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bus::{Backoff, Bus, BusSettings, Consumer, StartAt};
+use bus::{Bus, BusSettings, Consumer, StartAt};
 use domain::{
-    DeadLetterState, Filter,
+    Backoff, DeadLetterState, Filter,
     ports::DeadLetterQuery,
     stats::{DEAD_LETTERED, RETRIED},
 };
@@ -35,7 +35,7 @@ const GROUP: &str = "demo-figures";
 /// Tries after the first.
 const RETRIES: u32 = 2;
 /// Pauses between tries: short, for the one who watches.
-const BACKOFF: Backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_millis(80) };
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(80));
 /// How often it is looked whether the group is through, and how long it may get no further.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(30);
