@@ -52,10 +52,20 @@ pub(crate) enum Destination {
     Target(String),
 }
 
+/// The version of the plans that this program writes and reads.
+const PLAN_VERSION: u32 = 1;
+
+/// The one member that every version of a plan has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
 /// A plan as the record keeps it: frozen.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WrittenPlan {
+    version: u32,
     pub(crate) to: Destination,
     pub(crate) filter: Value,
     pub(crate) after: Option<Cursor>,
@@ -78,6 +88,7 @@ impl WrittenPlan {
         let filter = serde_json::to_value(&*plan.filter)
             .map_err(|error| ReplayError::InvalidOption(format!("the filter cannot be written: {error}")))?;
         Ok(Self {
+            version: PLAN_VERSION,
             to,
             filter,
             after: plan.after.clone(),
@@ -150,9 +161,18 @@ pub(crate) fn written<T: Serialize>(part: &T) -> Result<String, ReplayError> {
         .map_err(|error| ReplayError::InvalidOption(format!("a replay cannot be written down: {error}")))
 }
 
-/// Reads the plan of a record.
+/// Reads the plan of a record. One of another version is refused before anything else of it is read.
 pub(crate) fn plan_of(record: &ReplayRecord) -> Result<WrittenPlan, ReplayError> {
-    serde_json::from_str(&record.plan).map_err(|error| bad(&record.id, "its plan", &error))
+    let unreadable = |error: serde_json::Error| bad(&record.id, "its plan", &error);
+    let Versioned { version } = serde_json::from_str(&record.plan).map_err(unreadable)?;
+    if version != PLAN_VERSION {
+        let reason = format!(
+            "its plan has version {version} and this program reads version {PLAN_VERSION}: use the program that made the \
+             replay, or cancel it and plan it again"
+        );
+        return Err(ReplayError::BadRecord { id: record.id.clone(), reason });
+    }
+    serde_json::from_str(&record.plan).map_err(unreadable)
 }
 
 /// Reads the progress of a record.
@@ -255,5 +275,35 @@ impl ReplaySummary {
     /// Events done with so far.
     pub fn done(&self) -> u64 {
         self.successful + self.failed + self.skipped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is a test's way to fail")]
+
+    use super::*;
+
+    #[test]
+    fn a_plan_of_another_version_is_refused_with_what_to_do() {
+        let refusal = |plan: &str| {
+            let record = ReplayRecord {
+                id: "r1".to_owned(),
+                state: ReplayState::Planned,
+                created_at: Timestamp::UNIX_EPOCH,
+                updated_at: Timestamp::UNIX_EPOCH,
+                plan: plan.to_owned(),
+                progress: String::new(),
+                hold: None,
+            };
+            plan_of(&record).map(drop).unwrap_err().to_string()
+        };
+        assert_eq!(
+            refusal(r#"{"version":2,"to":"elsewhere"}"#),
+            "the record of the replay r1 cannot be read: its plan has version 2 and this program reads version 1: use the \
+             program that made the replay, or cancel it and plan it again"
+        );
+        assert!(refusal("{}").contains("its plan: missing field `version`"), "{}", refusal("{}"));
+        assert!(refusal(r#"{"version":1}"#).contains("its plan: missing field `to`"));
     }
 }
