@@ -15,6 +15,8 @@ use domain::{
 };
 use stats::Meter;
 
+use crate::doubt::Doubt;
+
 /// Appends to a store, tries again what can help, and counts what came of it.
 pub(crate) struct Appender {
     pub(crate) store: Arc<dyn EventStore>,
@@ -48,6 +50,7 @@ impl Appender {
     /// where the store fails, that is the answer to all that were not appended by then. One answer an event.
     pub(crate) async fn each(&self, batch: &[Event]) -> Vec<Answer> {
         let Parted { mut answers, mut again } = self.each_part(batch).await;
+        let mut doubts = vec![Doubt::default(); answers.len()];
         let mut pauses = pauses(self.policy);
         while !again.is_empty() {
             let Some(pause) = pauses.next() else { break };
@@ -55,8 +58,11 @@ impl Appender {
             let events: Vec<Event> = again.iter().filter_map(|at| batch.get(*at).cloned()).collect();
             let parted = self.each_part(&events).await;
             for (at, answer) in again.iter().zip(parted.answers) {
-                if let Some(own) = answers.get_mut(*at) {
-                    *own = answer;
+                if let (Some(own), Some(doubt)) = (answers.get_mut(*at), doubts.get_mut(*at)) {
+                    if let Err(error) = &*own {
+                        doubt.note_error(error);
+                    }
+                    *own = answer.map_err(|error| doubt.or_error(error));
                 }
             }
             again = parted.again.iter().filter_map(|of_rest| again.get(*of_rest).copied()).collect();
@@ -100,17 +106,22 @@ impl Appender {
     }
 
     /// Appends a batch and repeats it, with the same ids and bytes, after faults that pass and after lost answers: what an
-    /// earlier try stored is `AlreadyStored` then, so repeating never stores anything twice.
+    /// earlier try stored is `AlreadyStored` then, so repeating never stores anything twice. Once the answer to a try was lost, a
+    /// failure says so, whatever the last try met.
     async fn append(
         &self,
         batch: &[Event],
         atomicity: Atomicity,
     ) -> Result<Vec<AppendOutcome>, EventStoreError> {
-        let began = Instant::now();
+        let (began, mut doubt) = (Instant::now(), Doubt::default());
         let outcomes = (|| self.store.append(batch, atomicity))
             .retry(pauses(self.policy))
-            .when(|error| error.retry() != Retry::Never && !matches!(error, EventStoreError::InPart(_)))
-            .await?;
+            .when(|error| {
+                doubt.note_error(error);
+                error.retry() != Retry::Never && !matches!(error, EventStoreError::InPart(_))
+            })
+            .await
+            .map_err(|error| doubt.or_error(error))?;
         if outcomes.len() != batch.len() {
             return Err(unexpected(batch.len(), outcomes.len()));
         }

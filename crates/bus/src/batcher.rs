@@ -22,7 +22,10 @@ use std::{
 use domain::{Event, StorageFailure, group::Key};
 use tokio::{sync::oneshot, task::JoinSet};
 
-use crate::append::{Answer, Appender};
+use crate::{
+    append::{Answer, Appender},
+    doubt::Doubt,
+};
 
 /// Events of one shared append.
 const MAX_EVENTS: usize = 1000;
@@ -86,6 +89,8 @@ impl Aside {
 struct Waiting {
     event: Event,
     answer: oneshot::Sender<Answer>,
+    /// Of the tries so far.
+    doubt: Doubt,
 }
 
 impl Batcher {
@@ -97,7 +102,7 @@ impl Batcher {
     /// be, as with any append.
     pub(crate) async fn append(&self, event: Event) -> Answer {
         let (answer, answered) = oneshot::channel();
-        if self.shared.enqueue(Waiting { event, answer }) {
+        if self.shared.enqueue(Waiting { event, answer, doubt: Doubt::default() }) {
             self.serve();
         }
         answered.await.unwrap_or_else(|_| {
@@ -153,10 +158,14 @@ impl Service {
             for (at, ((event, caller), answer)) in
                 events.into_iter().zip(callers).zip(parted.answers).enumerate()
             {
-                match failed.next_if_eq(&at) {
-                    Some(_) => aside.push(Waiting { event, answer: caller }),
+                match (failed.next_if_eq(&at), answer) {
+                    (Some(_), Err(error)) => {
+                        let mut doubt = Doubt::default();
+                        doubt.note_error(&error);
+                        aside.push(Waiting { event, answer: caller, doubt });
+                    }
                     // A caller that was dropped meanwhile wants no answer.
-                    None => drop(caller.send(answer)),
+                    (_, answer) => drop(caller.send(answer)),
                 }
             }
             if self.shared.set_aside(aside) {
@@ -170,21 +179,22 @@ impl Service {
     fn next(&mut self) -> Option<(Vec<Event>, Vec<oneshot::Sender<Answer>>)> {
         let mut queue = lock(&self.shared.queue);
         let (mut events, mut callers, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while let Some(Waiting { event, answer }) = queue.waiting.pop_front() {
-            if answer.is_closed() {
+        while let Some(waiting) = queue.waiting.pop_front() {
+            if waiting.answer.is_closed() {
                 continue;
             }
-            if queue.aside.is_before(&event) {
-                queue.aside.put(Waiting { event, answer });
+            if queue.aside.is_before(&waiting.event) {
+                queue.aside.put(waiting);
                 continue;
             }
-            if events.len() >= MAX_EVENTS || (!events.is_empty() && bytes + event.size_bytes() > MAX_BYTES) {
-                queue.waiting.push_front(Waiting { event, answer });
+            let size = waiting.event.size_bytes();
+            if events.len() >= MAX_EVENTS || (!events.is_empty() && bytes + size > MAX_BYTES) {
+                queue.waiting.push_front(waiting);
                 break;
             }
-            bytes += event.size_bytes();
-            events.push(event);
-            callers.push(answer);
+            bytes += size;
+            events.push(waiting.event);
+            callers.push(waiting.answer);
         }
         if events.is_empty() {
             queue.is_served = false;
@@ -216,12 +226,12 @@ impl Again {
     async fn run(mut self) {
         while let Some(tried) = self.next() {
             let (events, callers): (Vec<Event>, Vec<_>) =
-                tried.into_iter().map(|waiting| (waiting.event, waiting.answer)).unzip();
+                tried.into_iter().map(|waiting| (waiting.event, (waiting.answer, waiting.doubt))).unzip();
             let answers = self.shared.appender.each(&events).await;
             let mut queue = lock(&self.shared.queue);
-            for ((event, caller), answer) in events.iter().zip(callers).zip(answers) {
+            for ((event, (caller, doubt)), answer) in events.iter().zip(callers).zip(answers) {
                 queue.aside.is_done(event);
-                let _ = caller.send(answer);
+                let _ = caller.send(answer.map_err(|error| doubt.or_error(error)));
             }
         }
     }

@@ -10,6 +10,7 @@ mod batcher;
 pub mod builder;
 pub mod bus;
 pub mod consumer;
+mod doubt;
 pub mod error_scope;
 pub mod intake;
 pub mod lines;

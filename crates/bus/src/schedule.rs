@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use stats::Meter;
 use tokio::{sync::oneshot, task::JoinSet};
 
-use crate::append::pauses;
+use crate::{append::pauses, doubt::Doubt};
 
 /// How long a pump waits at most before it looks again: other processes schedule too, and clocks are set.
 const RECHECK: Duration = Duration::from_millis(250);
@@ -28,14 +28,23 @@ const EVENTS_A_STEP: usize = 256;
 /// The pauses while the store fails, before jitter is added.
 const OUTAGE: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
-/// Puts an event into the schedule, and does so again, with the same time, after faults that pass and lost answers.
+/// Puts an event into the schedule, and does so again, with the same time, after faults that pass and lost answers. Once an answer
+/// was lost, a failure says so, whatever the last try met.
 pub(crate) async fn schedule(
     store: &dyn ScheduleStore,
     event: &Event,
     due: Timestamp,
     policy: RetryPolicy,
 ) -> Result<ScheduleOutcome, StorageFailure> {
-    (|| store.schedule(event, due)).retry(pauses(policy)).when(|error| error.retry() != Retry::Never).await
+    let mut doubt = Doubt::default();
+    (|| store.schedule(event, due))
+        .retry(pauses(policy))
+        .when(|failure| {
+            doubt.note(failure);
+            failure.retry() != Retry::Never
+        })
+        .await
+        .map_err(|failure| doubt.or(failure))
 }
 
 /// A task that publishes scheduled events when they are due. It ends with [`SchedulePump::stop`], or when it is dropped.

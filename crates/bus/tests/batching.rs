@@ -292,6 +292,21 @@ async fn what_stays_out_of_reach_is_told_as_such_and_to_its_callers_alone() {
     assert!(matches!(again, Ok(Published::Stored(_))), "{again:?}");
 }
 
+/// One partition stores an event and its answer is lost; then it is out of reach, also for the tries that follow.
+#[tokio::test(start_paused = true)]
+async fn what_one_partition_left_unknown_is_not_told_as_failed_by_a_later_try() {
+    let (store, publisher, dead) = parted();
+    store.script.plan(move |call| call.name() == "append" && call.partition == Some(dead), Fault::AnswerLost);
+    let first = publish(&publisher, of_user("dead0", "dead"));
+    let other = publish(&publisher, of_user("alive", "alive"));
+    tokio::time::sleep(Duration::from_millis(11)).await;
+    store.script.reaches(dead, false);
+    other.await.unwrap().unwrap();
+    let error = first.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), "unknown", "{error}");
+    assert_eq!(store.inner.count(&Arc::default(), None).await.unwrap(), 2);
+}
+
 #[test]
 fn a_runtime_that_ends_leaves_the_publisher_usable_by_another() {
     let store = slow([]);

@@ -144,6 +144,31 @@ async fn a_fault_that_passes_is_waited_out_within_bounds() {
     assert_eq!(lasting.batches.lock().unwrap().len(), 7);
 }
 
+/// The answer to the first try was lost, and the event is stored. No later failure may say that it is not.
+#[tokio::test(start_paused = true)]
+async fn what_became_unknown_is_not_told_as_failed_by_a_later_try() {
+    let away = || StorageFailure::Unavailable("away".to_owned());
+    for last in [away(), busy(), full(), StorageFailure::Denied("read-only".to_owned())] {
+        let faults = || [Fault::AnswerLost].into_iter().chain(vec![Fault::Fails(last.clone()); 20]);
+        let store = store(faults());
+        let error = publisher(&store).publish(event("e", 1).as_bytes()).await.unwrap_err();
+        assert_eq!((error.kind(), error.retry()), ("unknown", Retry::ToSettle), "{last}: {error}");
+        assert!(error.to_string().contains(&format!("tried again, and {last}")), "{error}");
+        assert_eq!(store.inner.count(&Arc::default(), None).await.unwrap(), 1);
+
+        let store = self::store([]);
+        store.script.plan_all("commit", faults());
+        let error =
+            with_schedule(&store).publish_with(event("e", 1).as_bytes(), &delayed(5)).await.unwrap_err();
+        assert_eq!((error.kind(), error.retry()), ("unknown", Retry::ToSettle), "scheduled: {last}: {error}");
+        assert_eq!(store.inner.scheduled(10).await.unwrap().len(), 1);
+    }
+    // What never arrived is told as it is.
+    let store = store(vec![Fault::Fails(away()); 20]);
+    let error = publisher(&store).publish(event("e", 1).as_bytes()).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry()), ("unavailable", Retry::Later));
+}
+
 #[tokio::test]
 async fn a_fault_that_stays_is_not_tried_again() {
     let store = store([Fault::Fails(full())]);
