@@ -51,6 +51,22 @@ fn what_is_due_comes_into_the_log_before_what_comes_now() {
     bench.run(&["scheduled", "list"]).ok().says("no event waits for its time");
 }
 
+/// A server takes fewer events at once than a file: all that are due come all the same, in as many steps as it takes.
+#[test]
+fn all_that_is_due_comes_into_the_log_before_what_comes_now() {
+    for bench in [Some(Bench::new()), Bench::on_redis()].into_iter().flatten() {
+        bench.run(&["init"]).ok();
+        let late = (0..600).map(|n| registered(&format!("late{n}"), "u", "2024-01-15T10:30:00Z"));
+        bench.pipe(&["publish", "--delay", "1"], late.collect::<Vec<_>>().join("\n")).ok();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        bench.pipe(&["publish"], registered("now", "u", "2024-01-15T10:30:00Z")).ok();
+        bench.run(&["scheduled", "list"]).ok().says("no event waits for its time");
+        assert_eq!(bench.json(&["stats"])["events"], 601);
+        let found = bench.json(&["list", "--limit", "1"]);
+        assert_eq!(ids(found["events"].as_array().unwrap()), ["now"]);
+    }
+}
+
 #[test]
 fn a_cancelled_event_never_comes() {
     let bench = Bench::new();

@@ -54,7 +54,8 @@ pub trait ScheduleStore: Send + Sync {
     /// Takes an event out of the schedule; whether it was there.
     async fn cancel_scheduled(&self, event_id: &str) -> Result<bool, StorageFailure>;
 
-    /// Appends what is due, at most `limit` events; their ids and what became of them.
+    /// Appends what is due, at most `limit` events; their ids and what became of them. A store may take fewer at once: nothing is
+    /// due any more once none came.
     async fn append_due(&self, limit: usize) -> Result<Vec<(String, AppendOutcome)>, StorageFailure>;
 
     /// When the next event is due.

@@ -44,7 +44,7 @@ pub async fn publisher(
     let publisher = Publisher::new(store.ports().clone(), validator, clock(), publish_settings)
         .with_schedule(store.ports().clone())
         .with_meter(meter);
-    while store.append_due(DUE).await?.len() >= DUE {}
+    while !store.append_due(DUE).await?.is_empty() {}
     Ok(publisher)
 }
 
