@@ -63,12 +63,32 @@ fn dead_letters_are_listed_with_their_event_and_what_was_said() {
     Bench::with(&some()).run(&["dead-letters", "list"]).ok().says("no dead letter matches");
 }
 
+/// A misspelt name would look as if all were well.
+#[test]
+fn a_group_that_does_not_exist_is_no_all_clear() {
+    let bench = bench();
+    for args in [
+        &["list", "--group", "mailr"][..],
+        &["list", "--group", "mailr", "--by", "fingerprint"],
+        &["redrive", "--group", "mailr"],
+        &["redrive", "--group", "mailr", "--dry-run"],
+        &["discard", "--group", "mailr", "--reason", "spam", "--yes"],
+    ] {
+        let said = bench.run(&[&["dead-letters"], args].concat()).exits(2);
+        said.says("there is no group \"mailr\", and it has no dead letters; there are: mail");
+    }
+    // Letters outlive their group, and are found by its name.
+    bench.run(&["groups", "delete", "mail", "--yes"]).ok();
+    assert_eq!(list(&bench, &["--group", "mail"]).len(), 3);
+}
+
 #[test]
 fn dead_letters_are_chosen_by_the_filters_of_everywhere_and_their_own() {
     let bench = bench();
     assert_eq!(list(&bench, &["--type", "payment.*"]).len(), 1);
     assert_eq!(list(&bench, &["--user-id", "user-123"]).len(), 2);
     assert_eq!(list(&bench, &["--group", "mail", "--event-id", "e2"]).len(), 1);
+    bench.run(&["groups", "create", "other"]).ok();
     assert_eq!(list(&bench, &["--group", "other"]).len(), 0);
     assert_eq!(list(&bench, &["--state", "discarded"]).len(), 0);
     let fingerprint = of_event(&bench, "e1")["fingerprint"].as_str().unwrap().to_owned();

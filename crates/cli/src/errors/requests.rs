@@ -46,6 +46,9 @@ impl From<InvalidRequest> for CliError {
             InvalidRequest::LettersNamedTwice => {
                 Self::usage("name dead letters by their ids, or by flags, not by both")
             }
+            InvalidRequest::LettersOfNoGroup { .. } => {
+                said.hint("`event-replay dead-letters list` shows those of every group")
+            }
             InvalidRequest::NoLetters { .. } => {
                 said.hint("name their ids, --group, --fingerprint or --type …, or add --all")
             }

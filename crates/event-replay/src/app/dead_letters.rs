@@ -1,6 +1,6 @@
 //! Dead letters: which ones are meant, what they have in common, and closing them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{DeadLetter, DeadLetterState, ports::DeadLetterQuery, stats::DEAD_LETTERS_CLOSED};
 use jiff::Timestamp;
@@ -98,6 +98,33 @@ impl LetterPages {
         self.query.limit = 1;
         let more = store.dead_letters(&self.query).await?;
         Ok(if more.is_empty() { None } else { self.query.after })
+    }
+}
+
+/// Refuses letters of a group that has none and does not exist: a misspelt name would else look as if all were well.
+///
+/// # Errors
+/// [`InvalidRequest::LettersOfNoGroup`] where it is so; when the store fails.
+pub async fn check_group(store: &StoreHandle, group: Option<&str>) -> Result<(), AppError> {
+    let Some(group) = group else { return Ok(()) };
+    let mut known: BTreeSet<String> =
+        store.groups().await?.into_iter().map(|record| record.spec.name).collect();
+    known.extend(store.count_dead_letters().await?.into_iter().map(|count| count.group));
+    if known.contains(group) {
+        return Ok(());
+    }
+    let (group, known) = (group.to_owned(), known.into_iter().collect());
+    Err(InvalidRequest::LettersOfNoGroup { group, known }.into())
+}
+
+/// The same for letters that are chosen.
+///
+/// # Errors
+/// As [`check_group`].
+pub async fn check_chosen(store: &StoreHandle, letters: &Letters) -> Result<(), AppError> {
+    match letters {
+        Letters::Ids(_) => Ok(()),
+        Letters::Matching(query) => check_group(store, query.group.as_deref()).await,
     }
 }
 

@@ -88,6 +88,14 @@ pub enum InvalidRequest {
         /// What was to be done with them.
         verb: &'static str,
     },
+    /// Dead letters of a group that has none and does not exist.
+    #[error("there is no group {:?}, and it has no dead letters; {}", escape::line(group), there_are(known))]
+    LettersOfNoGroup {
+        /// Its name.
+        group: String,
+        /// The groups that there are, or that have dead letters.
+        known: Vec<String>,
+    },
     /// Partitions of a store that has one.
     #[error("{0} has one partition: only a store on Redis is divided")]
     NotDivided(StoreLocation),
@@ -97,6 +105,16 @@ pub enum InvalidRequest {
     /// A file is wanted, and the store is on a server.
     #[error("{0} is on a Redis server, and this command works with files alone")]
     OnServer(StoreLocation),
+}
+
+fn there_are(names: &[String]) -> String {
+    match names {
+        [] => "there are no groups".to_owned(),
+        names => format!(
+            "there are: {}",
+            names.iter().map(|name| escape::line(name)).collect::<Vec<_>>().join(", ")
+        ),
+    }
 }
 
 /// What a request names and nothing is.

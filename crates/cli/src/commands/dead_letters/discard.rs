@@ -60,6 +60,7 @@ pub(super) async fn run(args: DiscardArgs, cx: &mut Context<'_>) -> Result<Exit,
     let letters = args.chosen.letters("discard")?;
     let access = if args.dry_run { Access::Read } else { Access::Write };
     let stores = cx.open(access).await?;
+    dead_letters::check_chosen(&stores, &letters).await?;
     if args.dry_run {
         let requested = dead_letters::count_open(&stores, &letters).await?;
         stores.close().await;

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use domain::DeadLetter;
 use event_replay::{
     Access, StoreHandle,
-    app::dead_letters::{FailureGroup, LetterPages, failure_groups, newest_error},
+    app::dead_letters::{FailureGroup, LetterPages, check_group, failure_groups, newest_error},
 };
 use serde::Serialize;
 
@@ -62,6 +62,7 @@ pub(super) async fn run(args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     let mut query = args.select.query(states(&args.states))?;
     query.after.clone_from(&args.after);
     let stores = cx.open(Access::Read).await?;
+    check_group(&stores, query.group.as_deref()).await?;
     match args.by {
         Some(By::Fingerprint) => {
             let alike = failure_groups(&stores, query).await?;

@@ -60,6 +60,7 @@ pub(super) async fn run(args: RedriveArgs, cx: &mut Context<'_>) -> Result<Exit,
     let letters = args.chosen.letters("redrive")?;
     if args.dry_run {
         let stores = cx.open(Access::Read).await?;
+        dead_letters::check_chosen(&stores, &letters).await?;
         let requested = dead_letters::count_open(&stores, &letters).await?;
         stores.close().await;
         match cx.printer.format() {
@@ -71,6 +72,7 @@ pub(super) async fn run(args: RedriveArgs, cx: &mut Context<'_>) -> Result<Exit,
         return Ok(Exit::Ok);
     }
     let stores = cx.open(Access::Write).await?;
+    dead_letters::check_chosen(&stores, &letters).await?;
     let redriver = dead_letters::redriver(&stores);
     let report = wait(&redriver, letters, &args, cx).await?;
     drop(redriver);
