@@ -31,7 +31,7 @@ pub fn line_limit(limits: &Limits) -> usize {
 }
 
 /// A line that is so many times longer than the limit is taken for one without an end.
-const ENDLESS: u64 = 64;
+const ENDLESS: u64 = 1024;
 
 /// Cuts chunks into lines, keeping at most the limit and one byte of any.
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl<R: AsyncBufRead + Unpin> LineReader<R> {
     /// The next line; none at the end of the stream. Not cancel-safe.
     ///
     /// # Errors
-    /// When the stream cannot be read, or a line goes on beyond 64 times the limit.
+    /// When the stream cannot be read, or a line goes on beyond 1024 times the limit.
     pub async fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         loop {
             let chunk = self.reader.fill_buf().await?;
@@ -170,7 +170,7 @@ impl<R: io::BufRead> BlockingLineReader<R> {
     /// The next line; none at the end of the stream.
     ///
     /// # Errors
-    /// When the stream cannot be read, or a line goes on beyond 64 times the limit.
+    /// When the stream cannot be read, or a line goes on beyond 1024 times the limit.
     pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         loop {
             let chunk = match self.reader.fill_buf() {
@@ -216,10 +216,10 @@ mod tests {
         let mut lines = BlockingLineReader::new(text, 1024);
         assert!(matches!(lines.next_line(), Ok(Some(Line::Text { line: 1, .. }))));
         let error = lines.next_line().map(drop).unwrap_err();
-        assert_eq!(error.to_string(), "line 2 has more than 65536 bytes and no end");
-        let long = [vec![b'0'; 65536], b"\n{}".to_vec()].concat();
+        assert_eq!(error.to_string(), "line 2 has more than 1048576 bytes and no end");
+        let long = [vec![b'0'; 1048576], b"\n{}".to_vec()].concat();
         let mut lines = BlockingLineReader::new(&long[..], 1024);
-        assert!(matches!(lines.next_line(), Ok(Some(Line::TooLong { line: 1, bytes: 65536 }))));
+        assert!(matches!(lines.next_line(), Ok(Some(Line::TooLong { line: 1, bytes: 1048576 }))));
         assert!(matches!(lines.next_line(), Ok(Some(Line::Text { line: 2, .. }))));
     }
 }
