@@ -19,7 +19,8 @@ pub enum Pace {
     /// A pause between the end of one batch and the start of the next; written in microseconds.
     #[serde(with = "microseconds")]
     Delay(Duration),
-    /// Events a second. In any window of `w` seconds at most `rate × w` events and one batch are sent, retries included.
+    /// Events a second, evenly spaced: batches are [as small](Pace::batch) as a tenth of a second's worth. In any window of `w`
+    /// seconds at most `rate × w` events and one batch are sent, retries included.
     Rate(f64),
 }
 
@@ -44,16 +45,32 @@ impl Pace {
         }
     }
 
+    /// How many events go at once, of those that may: under a rate no more than come in a tenth of a second, and at least one.
+    ///
+    /// ```
+    /// use replay::Pace;
+    /// assert_eq!(Pace::Rate(5.0).batch(50), 1);
+    /// assert_eq!(Pace::Rate(200.0).batch(50), 20);
+    /// assert_eq!(Pace::Unpaced.batch(50), 50);
+    /// ```
+    pub fn batch(&self, most: usize) -> usize {
+        match self {
+            // A number beyond the greatest becomes that one.
+            Self::Rate(rate) => most.min((rate / 10.0) as usize).max(1),
+            _ => most.max(1),
+        }
+    }
+
     /// The least time that a replay of this many events takes: the pauses, without the work.
     ///
     /// ```
     /// use std::time::Duration;
     /// use replay::Pace;
     /// assert_eq!(Pace::Delay(Duration::from_secs(1)).estimate(101, 50), Duration::from_secs(2));
-    /// assert_eq!(Pace::Rate(10.0).estimate(150, 50), Duration::from_secs(10));
+    /// assert_eq!(Pace::Rate(10.0).estimate(101, 50), Duration::from_secs(10));
     /// ```
     pub fn estimate(&self, events: u64, batch_size: usize) -> Duration {
-        let batch_size = (batch_size.max(1)) as u64;
+        let batch_size = self.batch(batch_size) as u64;
         let pauses = events.div_ceil(batch_size).saturating_sub(1);
         match self {
             Self::Unpaced => Duration::ZERO,

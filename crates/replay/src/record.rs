@@ -96,7 +96,7 @@ impl WrittenPlan {
             limit: plan.limit,
             total_events: plan.total_events,
             plan_hash: plan.plan_hash.clone(),
-            batch_size,
+            batch_size: pace.batch(batch_size),
             pace,
             segments: plan.segments.clone(),
         })

@@ -118,6 +118,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Events that go at once.
+    fn batch_size(&self) -> usize {
+        self.options.pace.batch(self.options.batch_size).min(MOST_AT_ONCE)
+    }
+
     async fn send_all(&mut self) -> End {
         let cancelled = || End::Cancelled("it was asked to end".to_owned());
         loop {
@@ -148,7 +153,7 @@ impl<'a> Run<'a> {
     /// Fetches until a whole batch is there, or all there is. False when the run was asked to end.
     async fn fill(&mut self) -> Result<bool, EventStoreError> {
         let cancel = &self.options.cancel;
-        while !cancel.is_cancelled() && self.queue.len() < self.options.batch_size.min(MOST_AT_ONCE) {
+        while !cancel.is_cancelled() && self.queue.len() < self.batch_size() {
             let fetched = tokio::select! {
                 fetched = self.pages.next() => fetched,
                 () = cancel.cancelled() => break,
@@ -182,7 +187,7 @@ impl<'a> Run<'a> {
     }
 
     fn next_batch(&mut self) -> Vec<ReplayDelivery> {
-        let size = self.options.batch_size.min(MOST_AT_ONCE).min(self.queue.len());
+        let size = self.batch_size().min(self.queue.len());
         let (replay_id, now) = (&self.report.replay_id, self.manager.clock().now());
         self.queue
             .drain(..size)
