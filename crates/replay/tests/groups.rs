@@ -277,7 +277,7 @@ async fn what_is_erased_under_a_killed_runner_is_named_once_and_what_was_sent_st
     let options = GroupReplayOptions { batch_size: 500, pace: Pace::Rate(1_000.0), ..unpaced() };
     let id = start(&manager, Filter::default(), &options).await;
     let (runner, cancel) = (JobRunner::new(manager.clone()), Cancel::default());
-    let killed = tokio::time::timeout(Duration::from_millis(14_800), runner.run(&id, &(), &cancel));
+    let killed = tokio::time::timeout(Duration::from_millis(14_950), runner.run(&id, &(), &cancel));
     assert!(killed.await.is_err());
     // Within the second piece of the plan.
     let before = manager.find_replay(&id).await.unwrap().done();
