@@ -14,9 +14,15 @@ mod output;
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
-use event_replay::Settings;
+use event_replay::{Misspelt, Settings, misspelt_variables};
 
-use crate::{cli::Cli, context::Context, errors::CliError, exit::Exit, output::Printer};
+use crate::{
+    cli::Cli,
+    context::Context,
+    errors::CliError,
+    exit::Exit,
+    output::{Printer, escape},
+};
 
 fn main() -> ExitCode {
     log_if_asked();
@@ -47,6 +53,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, printer: &mut Printer) -> Result<Exit, CliError> {
     let Cli { global, command } = cli;
+    for Misspelt { variable, meant } in misspelt_variables() {
+        let variable = escape::line(&variable);
+        printer.warn(&format!("the environment variable {variable} sets nothing; did you mean {meant}?"));
+    }
     let settings = Settings::load(global.store.as_deref(), global.config.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

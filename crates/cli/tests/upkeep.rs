@@ -187,6 +187,35 @@ fn schemas_are_listed_shown_added_checked_and_removed() {
 }
 
 #[test]
+fn a_misspelt_variable_is_named() {
+    let bench = Bench::new().env("EVENT_REPLAY_RETRIES_MAXX", "9").env("EVENT_REPLAY_MY_OWN", "1");
+    let said = bench.run(&["config", "show"]).ok();
+    let warning = "warning: the environment variable EVENT_REPLAY_RETRIES_MAXX sets nothing; did you mean EVENT_REPLAY_RETRIES_MAX?";
+    let said = said.says(warning);
+    assert!(!said.stderr.contains("MY_OWN"), "{said:?}");
+    let said = Bench::new().env("EVENT_REPLAY_RETRIES_MAX", "9").run(&["config", "show"]).ok();
+    assert!(!said.stderr.contains("sets nothing"), "{said:?}");
+}
+
+/// Escapes of the source are not for readers; a line of an example may go on with one.
+#[test]
+fn no_help_shows_an_escape() {
+    let bench = Bench::new();
+    let page = bench.run(&["completions", "bash"]).ok().stdout;
+    let found = page.lines().filter_map(|line| line.trim().strip_prefix("event__replay,")?.split(')').next());
+    let mut names: Vec<&str> = found.filter(|name| *name != "help").collect();
+    names.sort_unstable();
+    names.dedup();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        let help = bench.run(&[name, "--help"]).ok().stdout;
+        for line in help.lines() {
+            assert!(!line.trim_end_matches('\\').contains('\\'), "{name}: {line}");
+        }
+    }
+}
+
+#[test]
 fn built_in_schemas_need_no_store() {
     let bench = Bench::new();
     bench.run(&["validate-schemas"]).ok().says("there is no store").prints("user.registered");

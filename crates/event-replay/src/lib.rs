@@ -118,7 +118,7 @@ pub use refused::OpenError;
 pub use schemas::{built_in_schemas, schemas_of};
 #[cfg(feature = "app")]
 pub use settings::{
-    EventStoreSetting, RedisSettings, STORE_FLAG, Settings, SettingsError, Shown, StoreLocation, data_folder,
-    partitions, unknown_types,
+    EventStoreSetting, Misspelt, RedisSettings, STORE_FLAG, Settings, SettingsError, Shown, StoreLocation,
+    data_folder, misspelt_variables, partitions, unknown_types,
 };
 pub use settings::{SettingError, redis_access_from_env, settings_from, settings_from_env};

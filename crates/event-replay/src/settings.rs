@@ -10,6 +10,8 @@ mod keys;
 #[cfg(feature = "app")]
 mod layers;
 #[cfg(feature = "app")]
+mod misspelt;
+#[cfg(feature = "app")]
 mod origin;
 mod password;
 #[cfg(feature = "app")]
@@ -26,6 +28,7 @@ pub use environment::{SettingError, redis_access_from_env, settings_from, settin
 pub use {
     error::SettingsError,
     event_store::EventStoreSetting,
+    misspelt::{Misspelt, misspelt_variables},
     origin::STORE_FLAG,
     redis::{RedisSettings, partitions},
     resolved::{Settings, Shown},

@@ -26,7 +26,7 @@ use crate::{
 The ids of erased events are refused from then on, so that a late copy cannot bring them back.
 Backups and exports made before still hold what was erased.")]
 pub(crate) struct EraseArgs {
-    /// Entities: user=user-123 is every event with userId \"user-123\".
+    /// Entities: user=user-123 is every event with userId `user-123`.
     #[arg(value_name = "KIND=ID", value_parser = filter::entity)]
     named: Vec<Entity>,
     /// Likewise.

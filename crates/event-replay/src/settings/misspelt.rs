@@ -1,0 +1,69 @@
+//! Environment variables that look like a setting and set nothing.
+
+use super::keys::KEYS;
+
+/// What all our variables begin with.
+const PREFIX: &str = "EVENT_REPLAY_";
+/// Variables that are no settings, and that programs of ours read.
+const OTHERS: &[&str] = &["EVENT_REPLAY_FROM", "EVENT_REPLAY_LOG", "EVENT_REPLAY_OLD_REDIS"];
+/// Characters by which a name may differ from another to be taken for it.
+const FAR: usize = 2;
+
+/// A variable that is probably misspelt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misspelt {
+    /// Its name.
+    pub variable: String,
+    /// The variable that was probably meant.
+    pub meant: String,
+}
+
+/// The variables of the environment that begin with `EVENT_REPLAY_`, set nothing, and are nearly the name of one that does.
+pub fn misspelt_variables() -> Vec<Misspelt> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut found: Vec<Misspelt> = names.filter_map(|name| misspelt(&name)).collect();
+    found.sort_by(|one, other| one.variable.cmp(&other.variable));
+    found
+}
+
+fn misspelt(name: &str) -> Option<Misspelt> {
+    let rest = name.strip_prefix(PREFIX)?;
+    let known =
+        || KEYS.iter().flat_map(|key| key.variables()).chain(OTHERS.iter().map(|&name| name.to_owned()));
+    if known().any(|known| known == name) {
+        return None;
+    }
+    let distance = |known: &String| {
+        let known = known.strip_prefix(PREFIX)?;
+        Some(strsim::damerau_levenshtein(rest, known)).filter(|distance| *distance <= FAR)
+    };
+    let (_, meant) = known().filter_map(|known| Some((distance(&known)?, known))).min()?;
+    Some(Misspelt { variable: name.to_owned(), meant })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_nearly_one_is_noticed() {
+        let meant = |name| misspelt(name).map(|misspelt| misspelt.meant);
+        for (name, expected) in [
+            ("EVENT_REPLAY_STOER", "EVENT_REPLAY_STORE"),
+            ("EVENT_REPLAY_RETRIES_MAXX", "EVENT_REPLAY_RETRIES_MAX"),
+            ("EVENT_REPLAY_REDIS_PASWORD", "EVENT_REPLAY_REDIS_PASSWORD"),
+            ("EVENT_REPLAY_LOGS", "EVENT_REPLAY_LOG"),
+        ] {
+            assert_eq!(meant(name), Some(expected.to_owned()), "{name}");
+        }
+        for name in [
+            "EVENT_REPLAY_STORE",
+            "EVENT_REPLAY_TIMEOUT",
+            "EVENT_REPLAY_MY_OWN",
+            "REDIS_ULR",
+            "EVENT_REPLAY_LOG",
+        ] {
+            assert_eq!(meant(name), None, "{name}");
+        }
+    }
+}
