@@ -4,6 +4,7 @@
 
 pub(crate) mod bar;
 pub(crate) mod confirm;
+pub(crate) mod new_file;
 pub(crate) mod pretty;
 pub(crate) mod printer;
 pub(crate) mod table;

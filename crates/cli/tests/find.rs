@@ -127,6 +127,41 @@ fn export_writes_a_new_file_and_no_other() {
     assert_eq!(std::fs::read_to_string(bench.path("out.ndjson")).unwrap(), written);
 }
 
+/// What is there under the name is whole.
+#[cfg(unix)]
+#[test]
+fn an_export_that_is_interrupted_leaves_no_file() {
+    let bench = Bench::new();
+    let events = (0..20_000).map(|n| registered(&format!("e{n}"), "u", "2024-01-15T10:30:00Z"));
+    bench.pipe(&["import"], events.collect::<Vec<_>>().join("\n")).ok();
+    let files = || -> Vec<String> {
+        let found = std::fs::read_dir(bench.path(".")).unwrap();
+        let names = found.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains("out.ndjson")).collect()
+    };
+    // Where the export is quicker than the signal, it is made again.
+    for _ in 0..20 {
+        let mut command = bench.command(&["export", "--output-file", "out.ndjson"]);
+        let export = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        while files().is_empty() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let signal =
+            std::process::Command::new("kill").args(["-s", "INT", &export.id().to_string()]).status();
+        assert!(signal.unwrap().success());
+        let ended = export.wait_with_output().unwrap();
+        if ended.status.success() {
+            std::fs::remove_file(bench.path("out.ndjson")).unwrap();
+            continue;
+        }
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(said.contains("interrupted after ") && said.contains("out.ndjson was not made"), "{said}");
+        assert_eq!((ended.status.code(), files()), (Some(1), Vec::new()));
+        return;
+    }
+    panic!("no export was interrupted");
+}
+
 #[test]
 fn no_event_can_steer_a_terminal() {
     let nasty = registered("e\\u001b[2J\\u009b\\u202e", "u", "2024-01-15T10:30:00Z");

@@ -1,10 +1,6 @@
 //! `export`: events, the oldest first, one a line.
 
-use std::{
-    fs::File,
-    io::{BufWriter, Write},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 use clap::Args;
 use domain::ports::Order;
@@ -16,7 +12,7 @@ use crate::{
     context::Context,
     errors::CliError,
     exit::Exit,
-    output::plural::count,
+    output::{new_file::NewFile, plural::count},
 };
 
 /// Write events out, the oldest first
@@ -37,7 +33,7 @@ pub(crate) struct ExportArgs {
     /// Stored events: with position, time of storing and replay count.
     #[arg(long)]
     with_meta: bool,
-    /// Write to this file instead of stdout. It must not exist.
+    /// Write to this file instead of stdout. It must not exist, and is there once it is complete.
     #[arg(long, value_name = "FILE")]
     output_file: Option<PathBuf>,
 }
@@ -49,7 +45,7 @@ pub(crate) async fn run(args: ExportArgs, cx: &mut Context<'_>) -> Result<Exit, 
     let head = stores.head().await?;
     let info = stores.info().await?;
     let everything = filter.is_everything() && args.limit.is_none();
-    let mut file = args.output_file.map(open_new).transpose()?;
+    let mut file = args.output_file.map(NewFile::begin).transpose()?;
     let bar = match file.is_some() {
         true => cx.printer.bar("exporting", everything.then_some(info.events)),
         // Lines on stdout may be on the same terminal.
@@ -59,7 +55,22 @@ pub(crate) async fn run(args: ExportArgs, cx: &mut Context<'_>) -> Result<Exit, 
         Walk::new(stores.ports().clone(), filter, Order::OldestFirst, args.limit).until(Some(head));
     let mut lines = Vec::new();
     let mut written = 0u64;
-    while let Some(page) = walk.page(cx.printer).await? {
+    // One listener for the whole run: one made for each page would miss what comes in between.
+    let interrupt = interrupted();
+    tokio::pin!(interrupt);
+    loop {
+        let page = tokio::select! {
+            biased;
+            () = &mut interrupt, if file.is_some() => {
+                bar.clear();
+                let name = file.as_ref().map(NewFile::name).unwrap_or_default();
+                return Err(CliError::failed(format!(
+                    "interrupted after {}; {name} was not made", count(written, "event")
+                )));
+            }
+            page = walk.page(cx.printer) => page?,
+        };
+        let Some(page) = page else { break };
         lines.clear();
         for stored in &page.events {
             match args.with_meta {
@@ -69,32 +80,24 @@ pub(crate) async fn run(args: ExportArgs, cx: &mut Context<'_>) -> Result<Exit, 
             lines.push(b'\n');
         }
         match &mut file {
-            Some((file, name)) => file.write_all(&lines).map_err(|error| unwritable(name, &error))?,
+            Some(file) => file.write(&lines)?,
             None => cx.printer.raw(&lines)?,
         }
         written += page.events.len() as u64;
         bar.at(written);
     }
     bar.clear();
-    if let Some((mut file, name)) = file {
-        file.flush().and_then(|()| file.get_ref().sync_all()).map_err(|error| unwritable(&name, &error))?;
+    if let Some(file) = file {
+        let name = file.complete()?;
         cx.printer.say(&format!("exported {} to {name}", count(written, "event")));
     }
     stores.close().await;
     Ok(if walk.corrupt() > 0 { Exit::DoneWithFailures } else { Exit::Ok })
 }
 
-fn open_new(path: PathBuf) -> Result<(BufWriter<File>, String), CliError> {
-    let name = path.display().to_string();
-    let file = File::create_new(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            CliError::failed(format!("{name} exists already; nothing was written")).hint("name a new file")
-        }
-        _ => unwritable(&name, &error),
-    })?;
-    Ok((BufWriter::with_capacity(256 * 1024, file), name))
-}
-
-fn unwritable(name: &str, error: &std::io::Error) -> CliError {
-    CliError::failed(format!("{name} cannot be written: {error}"))
+/// Ends when the user interrupts the program; never where that cannot be heard of.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
 }
