@@ -155,9 +155,11 @@ impl Chunk {
 
 /// Reads inputs one after the other on a thread of its own, a bounded way ahead. The stream ends after an error.
 ///
-/// A line is passed on as soon as the input has no more at hand: a slow pipe is taken in as it comes.
+/// A line is passed on as soon as the input has no more at hand: a slow pipe is taken in as it comes. An interruption by the user
+/// ends it with an error, so that what was done by then is said; a second one ends the program.
 pub(crate) fn chunks(inputs: Vec<Input>, line_limit: usize) -> mpsc::Receiver<Result<Chunk, CliError>> {
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    tokio::spawn(end_when_interrupted(sender.downgrade()));
     thread::spawn(move || {
         for (number, input) in inputs.iter().enumerate() {
             if let Err(error) = read(number, input, line_limit, &sender) {
@@ -173,6 +175,23 @@ pub(crate) fn chunks(inputs: Vec<Input>, line_limit: usize) -> mpsc::Receiver<Re
     receiver
 }
 
+async fn end_when_interrupted(chunks: mpsc::WeakSender<Result<Chunk, CliError>>) {
+    if tokio::signal::ctrl_c().await.is_err() {
+        return;
+    }
+    if let Some(chunks) = chunks.upgrade() {
+        let _ = chunks.send(Err(CliError::failed("interrupted".to_owned()).hint(STAYS_STORED))).await;
+    }
+    if tokio::signal::ctrl_c().await.is_ok() {
+        std::process::exit(INTERRUPTED);
+    }
+}
+
+/// The exit code of a program that was interrupted twice, as shells have it.
+const INTERRUPTED: i32 = 130;
+const STAYS_STORED: &str =
+    "what was stored before stays stored; the same input can be taken in again, nothing is stored twice";
+
 fn read(
     number: usize,
     input: &Input,
@@ -181,8 +200,7 @@ fn read(
 ) -> Result<(), CliError> {
     let broken = |line: u64, error: &io::Error| {
         let place = if line == 0 { String::new() } else { format!(" after line {line}") };
-        CliError::failed(format!("{input}: the input cannot be read{place}: {error}"))
-            .hint("what was stored before stays stored; the same input can be taken in again, nothing is stored twice")
+        CliError::failed(format!("{input}: the input cannot be read{place}: {error}")).hint(STAYS_STORED)
     };
     let reader = input.open().map_err(|error| broken(0, &error))?;
     let chunk = Chunk { input: number, ..Chunk::default() };
@@ -317,12 +335,12 @@ mod tests {
     use super::*;
 
     /// All lines of a file's chunks.
-    fn lines(bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
+    async fn lines(bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
         let mut chunks = chunks(vec![Input::one(file.path())], 1024);
         let mut all = Vec::new();
-        while let Some(chunk) = chunks.blocking_recv() {
+        while let Some(chunk) = chunks.recv().await {
             all.extend(chunk.unwrap().lines().map(|line| match line {
                 Line::Text { line, bytes } => (line, bytes.to_vec()),
                 Line::TooLong { line, .. } => (line, Vec::new()),
@@ -331,12 +349,12 @@ mod tests {
         all
     }
 
-    #[test]
-    fn blank_lines_are_counted_and_not_gathered() {
+    #[tokio::test]
+    async fn blank_lines_are_counted_and_not_gathered() {
         let blank = b"\n \t\r\n".repeat(100_000);
-        let all = lines(&[&blank[..], b"{}\n", &blank, b"{\n", &blank, b"x"].concat());
+        let all = lines(&[&blank[..], b"{}\n", &blank, b"{\n", &blank, b"x"].concat()).await;
         let expected = [(200_001, &b"{}"[..]), (400_002, b"{"), (600_003, b"x")];
         assert_eq!(all, expected.map(|(line, bytes)| (line, bytes.to_vec())));
-        assert_eq!(lines(&blank), []);
+        assert_eq!(lines(&blank).await, []);
     }
 }

@@ -175,3 +175,33 @@ fn a_slow_pipe_is_stored_as_it_comes_and_tail_follows_it() {
     publish.wait().unwrap();
     drop(feeder);
 }
+
+/// What was done by then is said, and may be done again.
+#[cfg(unix)]
+#[test]
+fn an_import_that_is_interrupted_says_what_it_stored() {
+    use std::io::Write as _;
+
+    let bench = Bench::new();
+    let mut command = bench.command(&["import", "--output", "json"]);
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut import = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut input = import.stdin.take().unwrap();
+    input.write_all(some().as_bytes()).unwrap();
+    input.write_all(b"\n").unwrap();
+    let is_stored = || {
+        let said = bench.run(&["stats", "--output", "json"]);
+        said.code == 0 && said.stdout.contains("\"events\":5")
+    };
+    while !is_stored() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let signal = std::process::Command::new("kill").args(["-s", "INT", &import.id().to_string()]).status();
+    assert!(signal.unwrap().success());
+    let ended = import.wait_with_output().unwrap();
+    drop(input);
+    let (said, report) = (String::from_utf8(ended.stderr).unwrap(), String::from_utf8(ended.stdout).unwrap());
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("error: interrupted") && said.contains("nothing is stored twice"), "{said}");
+    assert!(report.contains("\"stored\":5"), "{report}");
+}

@@ -98,6 +98,6 @@ pub(crate) async fn run(args: ExportArgs, cx: &mut Context<'_>) -> Result<Exit, 
 /// Ends when the user interrupts the program; never where that cannot be heard of.
 async fn interrupted() {
     if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
