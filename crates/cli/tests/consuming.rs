@@ -165,6 +165,13 @@ fn types_choose_events_and_stay_with_the_group_until_others_are_given() {
         .ok();
     assert_eq!(ids(&bench.run(&[&["consume", "mail"], &UNTIL_IDLE[..]].concat()).ok().lines()), ["r1"]);
     bench.pipe(&["publish"], paid("p2", "u", "1")).ok();
+    for other in ["*", "user.registered", "payment.*"] {
+        let refused = bench.run(&[&["consume", "mail", "--type", other], &UNTIL_IDLE[..]].concat()).exits(1);
+        refused
+            .says(&format!("the group mail takes user.*, not {other}"))
+            .says("`event-replay groups create mail --type TYPE` changes it");
+    }
+    bench.run(&["groups", "create", "mail", "--type", "*"]).ok();
     let all = bench.run(&[&["consume", "mail", "--type", "*"], &UNTIL_IDLE[..]].concat()).ok();
     assert_eq!(ids(&all.lines()), ["p2"]);
 }

@@ -98,6 +98,11 @@ impl From<Conflict> for CliError {
             Conflict::ReplayGoesOn { id, .. } => {
                 said.hint(format!("`event-replay replays cancel {id}` ends it first"))
             }
+            Conflict::GroupTypesDiffer { group, .. } => said.hint(format!(
+                "leave out --type to consume what the group takes; `event-replay groups create {} --type TYPE` changes it for \
+                 every consumer",
+                escape::line(&group)
+            )),
             Conflict::PartitionsDiffer { .. } => said.hint(
                 "the number of partitions never changes; make another store and copy this one with \
                  `event-replay migrate`",

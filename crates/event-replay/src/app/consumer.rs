@@ -1,10 +1,17 @@
 //! Running a consumer of a group: the bus, what the group is or is to be, and what else runs beside it.
 
+use std::collections::BTreeSet;
+
 use ::replay::ReplayManager;
 use bus::{Bus, BusError, BusSettings, StartAt};
 use domain::group::{DEFAULT_SEGMENTS, GroupKey};
 
-use super::{error::AppError, position::mark_at, replay, store::clock};
+use super::{
+    error::{AppError, Conflict},
+    position::mark_at,
+    replay,
+    store::clock,
+};
 use crate::{handle::StoreHandle, settings::Settings};
 
 /// What a group is to be, should it be new. What is not said stays as it is in a group that exists.
@@ -12,7 +19,8 @@ use crate::{handle::StoreHandle, settings::Settings};
 pub struct JoinRequest {
     /// The group.
     pub group: String,
-    /// The types it takes; none: those it has, all for a new one.
+    /// The types it takes; none: those it has, all for a new one. A group that exists must take these: a consumer that came with
+    /// others would change what every consumer of the group gets, and pass what it does not take.
     pub types: Vec<String>,
     /// Where it begins: see [`mark_at`].
     pub at: Option<String>,
@@ -41,7 +49,7 @@ impl JoinRequest {
     /// Looks at the group: joining one that exists changes nothing by accident.
     ///
     /// # Errors
-    /// When the place where it is to begin is unknown, or the store fails.
+    /// When the group takes other types, the place where it is to begin is unknown, or the store fails.
     pub async fn resolve(&self, store: &StoreHandle) -> Result<Joining, AppError> {
         let existing = store.group(&self.group).await?.map(|status| status.record.spec);
         let start = match existing {
@@ -49,13 +57,28 @@ impl JoinRequest {
             Some(_) => StartAt::Head,
         };
         let is_new = existing.is_none();
-        let types = match (&existing, self.types.is_empty()) {
-            (Some(spec), true) => spec.types.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
-            _ => self.types.clone(),
+        let types = match &existing {
+            None => self.types.clone(),
+            Some(spec) => {
+                let has: Vec<String> = spec.types.iter().map(|pattern| pattern.as_str().to_owned()).collect();
+                if !self.types.is_empty() && taken(&self.types) != taken(&has) {
+                    let (group, asked) = (self.group.clone(), self.types.clone());
+                    return Err(Conflict::GroupTypesDiffer { group, has, asked }.into());
+                }
+                has
+            }
         };
         let key = self.key.clone().or(existing.as_ref().map(|spec| spec.key.clone())).unwrap_or_default();
         let segments = self.segments.or(existing.map(|spec| spec.segments)).unwrap_or(DEFAULT_SEGMENTS);
         Ok(Joining { types, key, segments, start, is_new })
+    }
+}
+
+/// The types that patterns name; none: all.
+fn taken(types: &[String]) -> BTreeSet<&str> {
+    match types.iter().any(|pattern| pattern == "*") {
+        true => BTreeSet::new(),
+        false => types.iter().map(String::as_str).collect(),
     }
 }
 

@@ -107,6 +107,13 @@ pub enum InvalidRequest {
     OnServer(StoreLocation),
 }
 
+fn listed(types: &[String]) -> String {
+    match types {
+        [] => "all types".to_owned(),
+        types => types.iter().map(|name| escape::line(name)).collect::<Vec<_>>().join(", "),
+    }
+}
+
 fn there_are(names: &[String]) -> String {
     match names {
         [] => "there are no groups".to_owned(),
@@ -177,6 +184,16 @@ pub enum Conflict {
         id: String,
         /// Its state.
         state: ReplayState,
+    },
+    /// A consumer asks for other types than its group takes.
+    #[error("the group {} takes {}, not {}", escape::line(group), listed(has), listed(asked))]
+    GroupTypesDiffer {
+        /// The group.
+        group: String,
+        /// The types that it takes; none: all.
+        has: Vec<String>,
+        /// The types that were asked for.
+        asked: Vec<String>,
     },
     /// The store has another number of partitions.
     #[error(
