@@ -50,7 +50,8 @@ pub(crate) struct ConsumeArgs {
     /// The group; it is made if it is not there.
     #[arg(value_name = "GROUP", value_parser = group::name)]
     group: String,
-    /// The types it takes; `*` stands for any characters [default: those it has, all for a new group].
+    /// The types that a new group takes; `*` stands for any characters. A group that exists must take these [default: those it
+    /// has, all for a new group].
     #[arg(long = "type", value_name = "TYPE", value_parser = filter::name)]
     types: Vec<String>,
     /// Who handles the events: stdout, exec:COMMAND, or an http:// or https:// URL.
