@@ -8,7 +8,7 @@ use std::{
 
 use backon::Retryable;
 use domain::{
-    Event, Jitter, Retry, RetryPolicy, StorageFailure,
+    Event, Jitter, RETRY_WITHIN, Retry, RetryPolicy, StorageFailure,
     ports::{AppendOutcome, Atomicity, EventStore, EventStoreError},
     stats::{APPEND_FAILED, APPENDED},
     time::whole_micros,
@@ -52,7 +52,8 @@ impl Appender {
         let Parted { mut answers, mut again } = self.each_part(batch).await;
         let mut doubts = vec![Doubt::default(); answers.len()];
         let mut pauses = pauses(self.policy);
-        while !again.is_empty() {
+        let first_try = tokio::time::Instant::now();
+        while !again.is_empty() && first_try.elapsed() < RETRY_WITHIN {
             let Some(pause) = pauses.next() else { break };
             tokio::time::sleep(pause).await;
             let events: Vec<Event> = again.iter().filter_map(|at| batch.get(*at).cloned()).collect();
@@ -113,12 +114,14 @@ impl Appender {
         batch: &[Event],
         atomicity: Atomicity,
     ) -> Result<Vec<AppendOutcome>, EventStoreError> {
-        let (began, mut doubt) = (Instant::now(), Doubt::default());
+        let (began, first_try, mut doubt) = (Instant::now(), tokio::time::Instant::now(), Doubt::default());
         let outcomes = (|| self.store.append(batch, atomicity))
             .retry(pauses(self.policy))
             .when(|error| {
                 doubt.note_error(error);
-                error.retry() != Retry::Never && !matches!(error, EventStoreError::InPart(_))
+                first_try.elapsed() < RETRY_WITHIN
+                    && error.retry() != Retry::Never
+                    && !matches!(error, EventStoreError::InPart(_))
             })
             .await
             .map_err(|error| doubt.or_error(error))?;

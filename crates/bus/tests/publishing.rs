@@ -10,6 +10,7 @@ use bus::{
     Intake, IntakeOptions, PublishError, PublishOptions, PublishSettings, Published, Publisher, Rejection,
     UnknownTypes, error_scope,
 };
+use conformance::FaultScript;
 use domain::{
     DeliveryOptions, Entity, Event, Filter, Position, Priority, Retry, StorageFailure,
     ports::{EventStore, ReadRequest, ScheduleStore},
@@ -19,6 +20,7 @@ use faulty::{
     Counts, Fault, Faulty, Noon, TwoRules, busy, event, full, publisher, publisher_with, store, stored_json,
 };
 use jiff::Timestamp;
+use storage_memory::MemoryEngine;
 use store::Store;
 
 fn broken(rejection: Result<domain::Event, Rejection>) -> Vec<(String, String)> {
@@ -167,6 +169,24 @@ async fn what_became_unknown_is_not_told_as_failed_by_a_later_try() {
     let store = store(vec![Fault::Fails(away()); 20]);
     let error = publisher(&store).publish(event("e", 1).as_bytes()).await.unwrap_err();
     assert_eq!((error.kind(), error.retry()), ("unavailable", Retry::Later));
+}
+
+/// A file that another process locks is waited for by the store itself. The whole call takes no longer.
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_was_waited_for_long_is_not_waited_for_again() {
+    let waited = Duration::from_secs(30);
+    let locked = || vec![Fault::Fails(StorageFailure::Busy { waited }); 20];
+    let store = Faulty::new(MemoryEngine::default(), FaultScript::taking(waited));
+    store.script.plan_all("append", locked()).plan_all("commit", locked());
+    for delay in [None, Some(Duration::from_secs(5))] {
+        let began = tokio::time::Instant::now();
+        let options = PublishOptions { delay, ..PublishOptions::default() };
+        let error = with_schedule(&store).publish_with(event("e", 1).as_bytes(), &options).await.unwrap_err();
+        assert_eq!((error.kind(), error.retry()), ("busy", Retry::Later), "{error}");
+        // Reading before the write takes as long in this store.
+        assert!(began.elapsed() <= 3 * waited, "{:?}", began.elapsed());
+    }
+    assert_eq!(store.batches.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]

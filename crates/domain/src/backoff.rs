@@ -5,6 +5,10 @@
 
 use std::time::Duration;
 
+/// A call is not tried again once so much time has passed since its first try began. A store waits by itself for a lock that another
+/// process holds: without this bound each try would wait as long once more.
+pub const RETRY_WITHIN: Duration = Duration::from_secs(30);
+
 /// How a pause is drawn from its bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Jitter {

@@ -26,7 +26,7 @@ pub mod stored;
 pub mod time;
 pub mod violation;
 
-pub use backoff::{Backoff, Jitter, RetryPolicy};
+pub use backoff::{Backoff, Jitter, RETRY_WITHIN, RetryPolicy};
 pub use checkpoint::Checkpoint;
 pub use condition::Condition;
 pub use dead_letter::{DeadLetter, DeadLetterState};

@@ -1,10 +1,10 @@
 //! Calls of the stores that are tried again after faults that pass by themselves.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::Retryable;
 use domain::{
-    Backoff, Jitter, Retry, RetryPolicy,
+    Backoff, Jitter, RETRY_WITHIN, Retry, RetryPolicy,
     ports::{EventStoreError, ReplayStoreError},
 };
 
@@ -20,7 +20,9 @@ pub(crate) async fn repeated<T, F>(call: impl FnMut() -> F) -> Result<T, EventSt
 where
     F: Future<Output = Result<T, EventStoreError>>,
 {
-    call.retry(pauses()).when(|error: &EventStoreError| error.retry() != Retry::Never).await
+    let first_try = Instant::now();
+    let may_help = |error: &EventStoreError| error.retry() != Retry::Never;
+    call.retry(pauses()).when(|error| may_help(error) && first_try.elapsed() < RETRY_WITHIN).await
 }
 
 /// A call that must not take effect twice: it is repeated only where it certainly took none.
@@ -28,5 +30,7 @@ pub(crate) async fn repeated_if_undone<F>(call: impl FnMut() -> F) -> Result<(),
 where
     F: Future<Output = Result<(), ReplayStoreError>>,
 {
-    call.retry(pauses()).when(|error: &ReplayStoreError| error.retry() == Retry::Later).await
+    let first_try = Instant::now();
+    let may_help = |error: &ReplayStoreError| error.retry() == Retry::Later;
+    call.retry(pauses()).when(|error| may_help(error) && first_try.elapsed() < RETRY_WITHIN).await
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::{
-    Backoff, Jitter, Retry, RetryPolicy, StorageFailure,
+    Backoff, Jitter, RETRY_WITHIN, Retry, RetryPolicy, StorageFailure,
     ports::{CheckpointStoreError, EventStoreError, GroupStoreError, ReplayStoreError},
 };
 
@@ -38,16 +38,18 @@ fn policy(max_retries: u32) -> RetryPolicy {
     RetryPolicy { max_retries, backoff: Backoff::default() }
 }
 
-/// Repeats a call while its fault is one that passes. Only for calls that change nothing, or that come to the same however
+/// Repeats a call while its fault is one that passes, and no longer than [`RETRY_WITHIN`]. Only for calls that change nothing, or that come to the same however
 /// often they are made.
 pub(crate) async fn repeated<T, E, F>(mut call: impl FnMut() -> F) -> Result<T, E>
 where
     E: Fault,
     F: Future<Output = Result<T, E>> + Send,
 {
-    let mut pauses = pauses(RETRIES);
+    let (first_try, mut pauses) = (tokio::time::Instant::now(), pauses(RETRIES));
     loop {
-        match (call().await, pauses.next()) {
+        let answer = call().await;
+        let pause = pauses.next().filter(|_| first_try.elapsed() < RETRY_WITHIN);
+        match (answer, pause) {
             (Err(error), Some(pause)) if error.retry() != Retry::Never => tokio::time::sleep(pause).await,
             (answer, _) => return answer,
         }

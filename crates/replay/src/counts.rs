@@ -1,7 +1,7 @@
 //! Raising replay counts.
 
 use domain::{
-    Position, Retry,
+    Position, RETRY_WITHIN, Retry,
     ports::{Clock, ReplayStore},
 };
 
@@ -34,10 +34,13 @@ impl Counter {
         if positions.is_empty() {
             return 0;
         }
-        let mut pauses = pauses(self.retries);
+        let (first_try, mut pauses) = (tokio::time::Instant::now(), pauses(self.retries));
         loop {
             let Err(error) = replays.record_replayed(positions, clock.now()).await else { return 0 };
-            match pauses.next().filter(|_| error.retry() == Retry::Later) {
+            match pauses
+                .next()
+                .filter(|_| error.retry() == Retry::Later && first_try.elapsed() < RETRY_WITHIN)
+            {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => {
                     tracing::warn!(%error, events = positions.len(), "replay counts were not raised");
