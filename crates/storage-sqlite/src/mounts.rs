@@ -5,38 +5,16 @@ use std::path::{Path, PathBuf};
 
 use domain::StorageFailure;
 
-const NETWORK: &[&str] = &[
-    "9p",
-    "afs",
-    "beegfs",
-    "ceph",
-    "cifs",
-    "davfs",
-    "glusterfs",
-    "gpfs",
-    "lustre",
-    "ncpfs",
-    "nfs",
-    "nfs4",
-    "prl_fs",
-    "smb3",
-    "smbfs",
-    "vboxsf",
-];
-/// Network file systems that a program serves through FUSE.
-const NETWORK_FUSE: &[&str] = &[
-    "fuse.beegfs",
-    "fuse.ceph",
-    "fuse.ceph-fuse",
-    "fuse.davfs",
-    "fuse.davfs2",
-    "fuse.gcsfuse",
-    "fuse.glusterfs",
-    "fuse.rclone",
-    "fuse.s3fs",
-    "fuse.sshfs",
-    "fuse.vmhgfs-fuse",
-];
+/// Network file systems.
+const NETWORK: &str =
+    "9p afs beegfs ceph cifs davfs glusterfs gpfs lustre ncpfs nfs nfs4 prl_fs smb3 smbfs vboxsf";
+/// Programs that serve a network file system through FUSE.
+const FUSE: &str = "beegfs ceph ceph-fuse davfs davfs2 gcsfuse glusterfs rclone s3fs sshfs vmhgfs-fuse";
+
+fn is_network(kind: &str) -> bool {
+    let (names, name) = kind.strip_prefix("fuse.").map_or((NETWORK, kind), |program| (FUSE, program));
+    names.split(' ').any(|known| known == name)
+}
 
 /// Refuses a path on a network file system, where the system tells what it is mounted on, and a file that has several names.
 pub(crate) fn refuse_unsafe(path: &Path) -> Result<(), StorageFailure> {
@@ -98,9 +76,7 @@ fn network_mount(mounts: &str, folder: &Path) -> Option<String> {
             nearest = Some((point, kind));
         }
     }
-    nearest
-        .filter(|(_, kind)| NETWORK.contains(kind) || NETWORK_FUSE.contains(kind))
-        .map(|(_, kind)| kind.to_owned())
+    nearest.filter(|(_, kind)| is_network(kind)).map(|(_, kind)| kind.to_owned())
 }
 
 #[cfg(test)]
