@@ -53,7 +53,8 @@ fn validation(window: &Window) -> Check {
                 }
                 _ => String::new(),
             };
-            let advice = "`event-replay schemas check TYPE FILE` tries a schema on what is stored";
+            // What was refused is not stored: only the publisher has it.
+            let advice = "publish a refused event again to see what it violates; `event-replay schemas show TYPE` has the schema";
             Check::new(name, Status::Fail, format!("{said}{types}; {advice}"))
         }
     };
@@ -174,6 +175,9 @@ mod tests {
         assert_eq!(of(1, 19), Status::Pass);
         assert_eq!(of(2, 19), Status::Fail);
         assert_eq!(of(19, 0), Status::Pass, "too few to say");
+        let refused = window(&[(names::ADMITTED, "a", 1, 0), (names::REJECTED, "a", 20, 0)]);
+        let said = validation(&refused).message;
+        assert!(said.contains("publish a refused event again") && !said.contains("schemas check"), "{said}");
     }
 
     #[test]
