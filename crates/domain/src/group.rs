@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 pub use gaps::{Gap, MAX_GAPS, note_gap};
 pub use key::{GroupKey, Key, partition_of, segment_of};
 pub use lane::{
-    BitSet, LaneBatch, LaneFailure, LaneOrigin, LaneProgress, LaneResult, LaneRetry, NewLaneBatch,
+    BitSet, LaneBatch, LaneFailure, LaneOrigin, LaneProgress, LaneResult, LaneRetry, NewLaneBatch, REMOVED,
 };
 pub use share::fair_share;
 pub use spec::{GroupSpec, GroupSpecError, MAX_NAME_BYTES};

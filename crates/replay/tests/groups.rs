@@ -268,6 +268,28 @@ async fn what_was_erased_since_the_plan_is_named_and_nothing_takes_its_place() {
     assert_eq!(times(&handed, "g"), once((1..=500).filter(|s| s % 5 != 2)));
 }
 
+/// Their references wait in lanes, and no consumer has them: they were not tried, so they did not fail. What one group has had
+/// was sent.
+#[tokio::test(start_paused = true)]
+async fn what_is_erased_in_its_lane_is_missing_and_not_failed() {
+    for (groups, missing) in [(vec!["g"], 100), (vec!["g", "h"], 0)] {
+        let (store, clock) = world(500, &[("g", ""), ("h", "")]).await;
+        let manager = manager(&store, clock);
+        let handed = Handed::default();
+        let removed = |sequence: u64| if sequence % 5 == 2 { Makes::Removed } else { Makes::Handled };
+        let _g = Consumer::start(&store, "g", &handed, AT_ONCE, Arc::new(removed));
+        let _h = Consumer::start(&store, "h", &handed, AT_ONCE, well());
+        let names = groups.iter().map(|name| (*name).to_owned()).collect();
+        let id = start(&manager, Filter::default(), &GroupReplayOptions { groups: names, ..unpaced() }).await;
+        let report = run(&manager, &id).await;
+        assert_adds_up(&report);
+        let counts = (report.failed_replays, report.missing, report.successful_replays);
+        assert_eq!(counts, (0, missing, 500 - missing), "{groups:?}");
+        let of_g = report.groups.iter().find(|group| group.name == "g").unwrap();
+        assert_eq!((of_g.handled, of_g.failed, of_g.skipped), (400, 0, 100 - missing), "{groups:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_erased_under_a_killed_runner_is_named_once_and_what_was_sent_stays_counted() {
     let (store, clock) = world(25_000, &[("g", "")]).await;

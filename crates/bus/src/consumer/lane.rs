@@ -11,7 +11,7 @@ use std::{
 use domain::{
     DeliveryOrigin, StoredEvent,
     dead_letter::Failure,
-    group::{Key, LaneBatch, LaneFailure, LaneOrigin, LaneProgress, LaneRetry},
+    group::{Key, LaneBatch, LaneFailure, LaneOrigin, LaneProgress, LaneRetry, REMOVED},
 };
 use jiff::Timestamp;
 
@@ -226,8 +226,7 @@ impl Lane {
                 let index = index as u32;
                 let position = batch.kept.positions.get(index as usize).copied().unwrap_or_default();
                 let Some(stored) = events.remove(&position) else {
-                    let error = "the event was removed before it could be handed over".to_owned();
-                    batch.kept.progress.failed.push(LaneFailure { index, error });
+                    batch.kept.progress.failed.push(LaneFailure { index, error: REMOVED.to_owned() });
                     close(&mut batch.kept.progress, reference, index);
                     continue;
                 };

@@ -95,6 +95,9 @@ pub struct LaneRetry {
     pub error: String,
 }
 
+/// The error of a reference whose event was erased or trimmed before it could be handed over.
+pub const REMOVED: &str = "the event was removed before it could be handed over";
+
 /// A reference that was given up on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use domain::{
     Cursor, Position,
-    group::{LaneOrigin, LaneResult, NewLaneBatch},
+    group::{LaneOrigin, LaneResult, NewLaneBatch, REMOVED},
 };
 
 use crate::record::TargetGroup;
@@ -49,6 +49,8 @@ pub(crate) struct Answer {
 pub(crate) enum Outcome<'a> {
     Handled,
     Failed(&'a str),
+    /// The event was erased or trimmed before the group had it.
+    Removed,
     Declined,
     /// The replay was cancelled before the group had it.
     Withheld,
@@ -150,6 +152,12 @@ impl Batch {
         self.parts.values().any(|part| matches!(part, Part::Withdrawn))
     }
 
+    /// Whether an event was erased or trimmed before any group had it.
+    pub(crate) fn is_removed(&self, event: &Reference) -> bool {
+        let mut outcomes = self.outcomes(event).filter(|outcome| *outcome != Outcome::Declined).peekable();
+        outcomes.peek().is_some() && outcomes.all(|outcome| outcome == Outcome::Removed)
+    }
+
     /// What each group made of an event, in the order of the groups.
     pub(crate) fn outcomes<'a>(&'a self, event: &'a Reference) -> impl Iterator<Item = Outcome<'a>> + 'a {
         let sequence = event.position.sequence;
@@ -157,6 +165,7 @@ impl Batch {
             let Some(segment) = segment else { return Outcome::Declined };
             match self.parts.get(&(group, *segment)) {
                 Some(Part::Answered(answer)) => match answer.failed.get(&sequence) {
+                    Some(error) if error == REMOVED => Outcome::Removed,
                     Some(error) => Outcome::Failed(error),
                     None if answer.skipped.contains(&sequence) => Outcome::Declined,
                     None => Outcome::Handled,

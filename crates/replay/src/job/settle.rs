@@ -104,6 +104,10 @@ impl Work<'_> {
         let report = &mut self.progress.report;
         report.corrupt += batch.corrupt;
         for event in &batch.events {
+            if batch.is_removed(event) {
+                // It was not sent: the comparison with the plan finds it missing.
+                continue;
+            }
             if whole {
                 self.checker.sent(event.position, &event.id, report);
             }
@@ -118,7 +122,7 @@ impl Work<'_> {
                         group.failed += 1;
                         failed.get_or_insert_with(|| format!("{}: {error}", group.name));
                     }
-                    Outcome::Declined => group.skipped += 1,
+                    Outcome::Declined | Outcome::Removed => group.skipped += 1,
                     Outcome::Withheld => withheld = true,
                 }
             }

@@ -11,7 +11,7 @@ use conformance::{EngineCall, EngineHook, TransactionExt};
 use domain::{
     Position, StorageFailure, TypePattern,
     dead_letter::{Failure, NewDeadLetter, fingerprint},
-    group::{GroupSpec, LaneBatch, LaneFailure, LaneOrigin, LaneProgress, Lease, SegmentState},
+    group::{GroupSpec, LaneBatch, LaneFailure, LaneOrigin, LaneProgress, Lease, REMOVED, SegmentState},
     ports::{
         Clock, CommitOutcome, EventStore, GroupStore, LeaseRequest, SegmentCommit, StorageEngine,
         engine::{Outcome, SpaceKind, Transaction},
@@ -121,6 +121,8 @@ pub enum Makes {
     Handled,
     Failed,
     Skipped,
+    /// The event is not there any more.
+    Removed,
 }
 
 pub type Script = Arc<dyn Fn(u64) -> Makes + Send + Sync>;
@@ -246,6 +248,7 @@ impl Player {
                     commit.dead_letters.push(new_letter(*sequence));
                 }
                 Makes::Skipped => progress.skipped.push(index),
+                Makes::Removed => progress.failed.push(LaneFailure { index, error: REMOVED.to_owned() }),
             }
         }
         commit.lane_done.push((batch.seq, progress));
