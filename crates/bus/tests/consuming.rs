@@ -7,15 +7,16 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
 use bus::{Bus, ConsumerError, PublishOptions, StartAt, Subscription};
+use conformance::{EngineCall, EngineHook, FaultyEngine};
 use domain::{
-    Backoff, DeadLetter, DeadLetterState, Delivery, HandlerError, Priority,
+    Backoff, DeadLetter, DeadLetterState, Delivery, Entity, HandlerError, Priority, StorageFailure,
     group::{GroupKey, LaneOrigin, NewLaneBatch, segment_of},
     ports::{
         Clock, DeadLetterChange, DeadLetterQuery, DeadLetterStore, EventHandler, EventStore, GroupStore,
@@ -26,6 +27,7 @@ use domain::{
 use storage_memory::MemoryEngine;
 use store::Store;
 use support::{TokioClock, bus_over, event, eventually, is_idle, typed};
+use tokio::sync::Notify;
 
 struct Bench {
     store: Arc<Store>,
@@ -718,4 +720,54 @@ async fn settings_that_make_no_sense_are_refused() {
     assert!(
         Bus::builder(store).enable_validation(false).default_timeout(Duration::ZERO).build().await.is_err()
     );
+}
+
+/// Holds the answer to the next scan until it is let go.
+#[derive(Default)]
+struct HeldScan {
+    holds: AtomicBool,
+    held: Notify,
+    let_go: Notify,
+}
+
+#[async_trait]
+impl EngineHook for HeldScan {
+    async fn after(&self, call: &EngineCall<'_>) -> Result<(), StorageFailure> {
+        if call.name() == "scan" && self.holds.swap(false, Ordering::SeqCst) {
+            self.held.notify_one();
+            self.let_go.notified().await;
+        }
+        Ok(())
+    }
+}
+
+/// The log may have lost its end since, and begun another. A segment that is leased again where it was has to read it again.
+#[tokio::test(start_paused = true)]
+async fn what_was_read_before_a_lease_is_not_handed_over_under_it() {
+    let clock = TokioClock::start();
+    let engine = MemoryEngine::new(Arc::new(clock));
+    let (plain, hook) = (Store::new(engine.clone()), Arc::new(HeldScan::default()));
+    let bus =
+        bus_over(Arc::new(Store::new(FaultyEngine::new(Arc::new(engine), Arc::clone(&hook)))), clock).await;
+    let start = plain.head().await.unwrap();
+    for n in 1..=3 {
+        bus.publish(&event(&format!("e{n}"), &format!("u{n}"))).await.unwrap();
+    }
+    hook.holds.store(true, Ordering::SeqCst);
+    let notes = Arc::new(Notes::default());
+    let handler = notes.handler(|_| Ok(Duration::ZERO));
+    let lease = Duration::from_secs(1);
+    let subscription = bus.subscribe("g").on_everything(handler).start_at(StartAt::Earliest).lease(lease);
+    let consumer = subscription.start().await.unwrap();
+    hook.held.notified().await;
+    plain.reset_group("g", &start).await.unwrap();
+    plain.erase(&Entity::new("user", "u2")).await.unwrap();
+    // It learns that its leases are over, and takes others.
+    tokio::time::sleep(4 * lease).await;
+    hook.let_go.notify_one();
+    eventually("the group is idle", async || is_idle(&plain, "g").await).await;
+    let mut ids = notes.ids();
+    ids.sort();
+    assert_eq!(ids, ["e1", "e3"]);
+    consumer.stop().await.unwrap();
 }

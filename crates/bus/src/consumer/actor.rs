@@ -72,7 +72,7 @@ pub enum ConsumerError {
 
 /// A task that works for the actor has ended.
 enum Io {
-    Read(Cursor, Result<Piece, EventStoreError>),
+    Read(reading::Asked, Result<Piece, EventStoreError>),
     Leased(Instant, Result<Leases, GroupStoreError>),
     Committed(Vec<SegmentCommit>, Result<Vec<CommitOutcome>, GroupStoreError>),
     Lane(Result<Vec<LaneBatch>, GroupStoreError>),
@@ -338,7 +338,7 @@ impl Actor {
             }
         };
         match io {
-            Io::Read(after, piece) => self.came_from_log(&after, piece),
+            Io::Read(asked, piece) => self.came_from_log(&asked, piece),
             Io::Leased(asked, leases) => self.leased(asked, leases),
             Io::Committed(commits, outcome) => self.committed(commits, outcome),
             Io::Lane(batches) => self.looked(batches),

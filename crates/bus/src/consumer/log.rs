@@ -43,7 +43,7 @@ struct Kept {
 struct Interests {
     next: u64,
     types: HashMap<u64, Vec<TypePattern>>,
-    /// Counts changes, so that pages of an older filter are not taken for those of the newer one.
+    /// Counts changes, so that pages of an older filter, or of an older lease, are not taken for newer ones.
     version: u64,
 }
 
@@ -88,6 +88,12 @@ impl LogReader {
         let number = interests.next;
         interests.types.insert(number, types);
         Interest { log: Arc::clone(self), number }
+    }
+
+    /// Forgets the pages that are kept, also one that is being read. A segment that is leased anew reads what the log has now: it
+    /// may have lost its end since.
+    pub(crate) fn forget(&self) {
+        self.interests().version += 1;
     }
 
     fn filter(&self) -> (u64, Filter) {

@@ -142,6 +142,9 @@ impl Actor {
         let now = self.now();
         let is_free = |number: &u16| !self.running.values().any(|running| running.unit.segment == *number);
         let free: Vec<u16> = self.arriving.keys().copied().filter(is_free).collect();
+        if !free.is_empty() {
+            self.log.forget();
+        }
         for number in free {
             let Some((lease, state)) = self.arriving.remove(&number) else { continue };
             let epoch = lease.epoch;

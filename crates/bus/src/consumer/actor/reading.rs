@@ -18,6 +18,14 @@ use crate::consumer::{
     work::{Moment, Want, Wishes},
 };
 
+/// What a piece of the log was read for.
+pub(super) struct Asked {
+    /// It begins behind this.
+    after: Cursor,
+    /// The segments that were leased when it was asked for, each with the epoch of its lease.
+    leases: HashMap<u16, u64>,
+}
+
 /// Fetches of blocked keys at once.
 const FETCHES: usize = 8;
 
@@ -43,15 +51,22 @@ impl Actor {
         }
         self.reading = true;
         let log = Arc::clone(&self.log);
+        let leases = self.segments.iter().map(|(number, segment)| (*number, segment.lease.epoch)).collect();
         self.io.spawn(async move {
             let piece = log.read(&after, &head).await;
-            Io::Read(after, piece)
+            Io::Read(Asked { after, leases }, piece)
         });
     }
 
-    /// Spreads a piece of the log over the segments that it goes on for. One that was leased while it was read may be
-    /// behind its beginning, and must not take what comes later for what comes next.
-    pub(super) fn came_from_log(&mut self, after: &Cursor, piece: Result<Piece, EventStoreError>) {
+    /// Spreads a piece of the log over the segments that it was read for and goes on for. One that was leased meanwhile may be
+    /// behind its beginning, and must not take what comes later for what comes next. Or it is where it was, and the log has lost
+    /// its end since and begun another.
+    pub(super) fn came_from_log(&mut self, asked: &Asked, piece: Result<Piece, EventStoreError>) {
+        let after = &asked.after;
+        let goes_on = |segment: &Segment| {
+            let lease = &segment.lease;
+            asked.leases.get(&lease.segment) == Some(&lease.epoch) && segment.goes_on_from(after)
+        };
         self.reading = false;
         let piece = match piece {
             Ok(piece) => piece,
@@ -72,11 +87,11 @@ impl Actor {
             let key = self.rules.spec.key.of(&stored.event);
             let number = segment_of(&key, stored.position.partition, partitions, self.rules.spec.segments);
             let segment = self.segments.get_mut(&number);
-            let Some(segment) = segment.filter(|segment| segment.goes_on_from(after)) else { continue };
+            let Some(segment) = segment.filter(|segment| goes_on(segment)) else { continue };
             let at = moments.entry(number).or_insert_with(|| Moment::new(&self.rules, now));
             segment.offer(Key::from(key), stored, at);
         }
-        for segment in self.segments.values_mut().filter(|segment| segment.goes_on_from(after)) {
+        for segment in self.segments.values_mut().filter(|segment| goes_on(segment)) {
             segment.was_read_to(piece.through.sequence(segment.partition));
         }
         let wishes: Vec<(u16, Wishes)> =
