@@ -50,19 +50,15 @@ impl Appender {
     /// where the store fails, that is the answer to all that were not appended by then. One answer an event.
     pub(crate) async fn each(&self, batch: &[Event]) -> Vec<Answer> {
         let Parted { mut answers, mut again } = self.each_part(batch).await;
-        let mut doubts = vec![Doubt::default(); answers.len()];
         let mut pauses = pauses(self.policy);
-        let first_try = tokio::time::Instant::now();
-        while !again.is_empty() && first_try.elapsed() < RETRY_WITHIN {
+        while !again.is_empty() {
             let Some(pause) = pauses.next() else { break };
             tokio::time::sleep(pause).await;
             let events: Vec<Event> = again.iter().filter_map(|at| batch.get(*at).cloned()).collect();
             let parted = self.each_part(&events).await;
             for (at, answer) in again.iter().zip(parted.answers) {
-                if let (Some(own), Some(doubt)) = (answers.get_mut(*at), doubts.get_mut(*at)) {
-                    if let Err(error) = &*own {
-                        doubt.note_error(error);
-                    }
+                if let Some(own) = answers.get_mut(*at) {
+                    let doubt = own.as_ref().err().map(Doubt::of).unwrap_or_default();
                     *own = answer.map_err(|error| doubt.or_error(error));
                 }
             }
@@ -114,14 +110,12 @@ impl Appender {
         batch: &[Event],
         atomicity: Atomicity,
     ) -> Result<Vec<AppendOutcome>, EventStoreError> {
-        let (began, first_try, mut doubt) = (Instant::now(), tokio::time::Instant::now(), Doubt::default());
+        let (began, mut doubt) = (Instant::now(), Doubt::default());
         let outcomes = (|| self.store.append(batch, atomicity))
             .retry(pauses(self.policy))
             .when(|error| {
                 doubt.note_error(error);
-                first_try.elapsed() < RETRY_WITHIN
-                    && error.retry() != Retry::Never
-                    && !matches!(error, EventStoreError::InPart(_))
+                error.retry() != Retry::Never && !matches!(error, EventStoreError::InPart(_))
             })
             .await
             .map_err(|error| doubt.or_error(error))?;
@@ -148,9 +142,10 @@ impl fmt::Debug for Appender {
     }
 }
 
-/// The pauses between tries.
+/// The pauses between the tries of a call that begins now. They end [`RETRY_WITHIN`] of it.
 pub(crate) fn pauses(policy: RetryPolicy) -> impl Iterator<Item = Duration> + Send + Sync + Unpin {
-    policy.pauses(Jitter::Added, fastrand::f64)
+    let first_try = tokio::time::Instant::now();
+    policy.pauses(Jitter::Added, fastrand::f64).take_while(move |_| first_try.elapsed() < RETRY_WITHIN)
 }
 
 /// A store that answers for another number of events than it was given.

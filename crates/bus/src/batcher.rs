@@ -160,9 +160,7 @@ impl Service {
             {
                 match (failed.next_if_eq(&at), answer) {
                     (Some(_), Err(error)) => {
-                        let mut doubt = Doubt::default();
-                        doubt.note_error(&error);
-                        aside.push(Waiting { event, answer: caller, doubt });
+                        aside.push(Waiting { event, answer: caller, doubt: Doubt::of(&error) });
                     }
                     // A caller that was dropped meanwhile wants no answer.
                     (_, answer) => drop(caller.send(answer)),

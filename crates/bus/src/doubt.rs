@@ -10,6 +10,13 @@ use domain::{Retry, StorageFailure, ports::EventStoreError};
 pub(crate) struct Doubt(Option<StorageFailure>);
 
 impl Doubt {
+    /// What one failed append leaves open.
+    pub(crate) fn of(error: &EventStoreError) -> Self {
+        let mut doubt = Self::default();
+        doubt.note_error(error);
+        doubt
+    }
+
     /// Notes the failure of a try.
     pub(crate) fn note(&mut self, failure: &StorageFailure) {
         if failure.retry() == Retry::ToSettle {

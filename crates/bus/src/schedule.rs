@@ -10,7 +10,7 @@ use std::{
 
 use backon::Retryable;
 use domain::{
-    Backoff, Event, Jitter, RETRY_WITHIN, Retry, RetryPolicy, StorageFailure,
+    Backoff, Event, Jitter, Retry, RetryPolicy, StorageFailure,
     ports::{AppendOutcome, Clock, ScheduleOutcome, ScheduleStore},
     stats::APPENDED,
     time::{until, whole_micros},
@@ -36,12 +36,12 @@ pub(crate) async fn schedule(
     due: Timestamp,
     policy: RetryPolicy,
 ) -> Result<ScheduleOutcome, StorageFailure> {
-    let (first_try, mut doubt) = (tokio::time::Instant::now(), Doubt::default());
+    let mut doubt = Doubt::default();
     (|| store.schedule(event, due))
         .retry(pauses(policy))
         .when(|failure| {
             doubt.note(failure);
-            first_try.elapsed() < RETRY_WITHIN && failure.retry() != Retry::Never
+            failure.retry() != Retry::Never
         })
         .await
         .map_err(|failure| doubt.or(failure))

@@ -30,7 +30,7 @@ mod retaining;
 pub(crate) mod scheduled;
 pub(crate) mod schemas;
 pub(crate) mod show;
-mod signals;
+pub(crate) mod signals;
 pub(crate) mod stats;
 pub(crate) mod tail;
 pub(crate) mod trim;

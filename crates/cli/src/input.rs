@@ -12,7 +12,7 @@ use std::{
 use bus::{BlockingLineReader, Line};
 use tokio::sync::mpsc;
 
-use crate::{errors::CliError, output::escape};
+use crate::{commands::signals::Interrupts, errors::CliError, output::escape};
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const SQLITE: &[u8] = b"SQLite format 3\0";
@@ -176,15 +176,13 @@ pub(crate) fn chunks(inputs: Vec<Input>, line_limit: usize) -> mpsc::Receiver<Re
 }
 
 async fn end_when_interrupted(chunks: mpsc::WeakSender<Result<Chunk, CliError>>) {
-    if tokio::signal::ctrl_c().await.is_err() {
-        return;
-    }
+    let Ok(mut interrupts) = Interrupts::listen() else { return };
+    interrupts.next().await;
     if let Some(chunks) = chunks.upgrade() {
         let _ = chunks.send(Err(CliError::failed("interrupted".to_owned()).hint(STAYS_STORED))).await;
     }
-    if tokio::signal::ctrl_c().await.is_ok() {
-        std::process::exit(INTERRUPTED);
-    }
+    interrupts.next().await;
+    std::process::exit(INTERRUPTED);
 }
 
 /// The exit code of a program that was interrupted twice, as shells have it.

@@ -11,8 +11,10 @@ use domain::{
 const POLICY: RetryPolicy =
     RetryPolicy { max_retries: 5, backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)) };
 
+/// The pauses of a call that begins now. They end [`RETRY_WITHIN`] of it.
 fn pauses() -> impl Iterator<Item = Duration> + Send + Sync + Unpin {
-    POLICY.pauses(Jitter::Added, fastrand::f64)
+    let first_try = Instant::now();
+    POLICY.pauses(Jitter::Added, fastrand::f64).take_while(move |_| first_try.elapsed() < RETRY_WITHIN)
 }
 
 /// A call that comes to the same however often it is made.
@@ -20,9 +22,7 @@ pub(crate) async fn repeated<T, F>(call: impl FnMut() -> F) -> Result<T, EventSt
 where
     F: Future<Output = Result<T, EventStoreError>>,
 {
-    let first_try = Instant::now();
-    let may_help = |error: &EventStoreError| error.retry() != Retry::Never;
-    call.retry(pauses()).when(|error| may_help(error) && first_try.elapsed() < RETRY_WITHIN).await
+    call.retry(pauses()).when(|error: &EventStoreError| error.retry() != Retry::Never).await
 }
 
 /// A call that must not take effect twice: it is repeated only where it certainly took none.
@@ -30,7 +30,5 @@ pub(crate) async fn repeated_if_undone<F>(call: impl FnMut() -> F) -> Result<(),
 where
     F: Future<Output = Result<(), ReplayStoreError>>,
 {
-    let first_try = Instant::now();
-    let may_help = |error: &ReplayStoreError| error.retry() == Retry::Later;
-    call.retry(pauses()).when(|error| may_help(error) && first_try.elapsed() < RETRY_WITHIN).await
+    call.retry(pauses()).when(|error: &ReplayStoreError| error.retry() == Retry::Later).await
 }

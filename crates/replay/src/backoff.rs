@@ -33,23 +33,27 @@ pub(crate) fn pauses(max_retries: u32) -> impl Iterator<Item = Duration> + Send 
     policy(max_retries).pauses(Jitter::Full, fastrand::f64)
 }
 
+/// The pauses of a call of a store that begins now. They end [`RETRY_WITHIN`] of it.
+pub(crate) fn store_pauses(max_retries: u32) -> impl Iterator<Item = Duration> + Send {
+    let first_try = tokio::time::Instant::now();
+    pauses(max_retries).take_while(move |_| first_try.elapsed() < RETRY_WITHIN)
+}
+
 /// From 1 second to 30.
 fn policy(max_retries: u32) -> RetryPolicy {
     RetryPolicy { max_retries, backoff: Backoff::default() }
 }
 
-/// Repeats a call while its fault is one that passes, and no longer than [`RETRY_WITHIN`]. Only for calls that change nothing, or that come to the same however
-/// often they are made.
+/// Repeats a call of a store while its fault is one that passes. Only for calls that change nothing, or that come to the same
+/// however often they are made.
 pub(crate) async fn repeated<T, E, F>(mut call: impl FnMut() -> F) -> Result<T, E>
 where
     E: Fault,
     F: Future<Output = Result<T, E>> + Send,
 {
-    let (first_try, mut pauses) = (tokio::time::Instant::now(), pauses(RETRIES));
+    let mut pauses = store_pauses(RETRIES);
     loop {
-        let answer = call().await;
-        let pause = pauses.next().filter(|_| first_try.elapsed() < RETRY_WITHIN);
-        match (answer, pause) {
+        match (call().await, pauses.next()) {
             (Err(error), Some(pause)) if error.retry() != Retry::Never => tokio::time::sleep(pause).await,
             (answer, _) => return answer,
         }

@@ -1,11 +1,11 @@
 //! Raising replay counts.
 
 use domain::{
-    Position, RETRY_WITHIN, Retry,
+    Position, Retry,
     ports::{Clock, ReplayStore},
 };
 
-use crate::backoff::pauses;
+use crate::backoff::store_pauses;
 
 /// How often raising replay counts is tried again, until it has failed for good once.
 const RETRIES: u32 = 3;
@@ -34,13 +34,10 @@ impl Counter {
         if positions.is_empty() {
             return 0;
         }
-        let (first_try, mut pauses) = (tokio::time::Instant::now(), pauses(self.retries));
+        let mut pauses = store_pauses(self.retries);
         loop {
             let Err(error) = replays.record_replayed(positions, clock.now()).await else { return 0 };
-            match pauses
-                .next()
-                .filter(|_| error.retry() == Retry::Later && first_try.elapsed() < RETRY_WITHIN)
-            {
+            match pauses.next().filter(|_| error.retry() == Retry::Later) {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => {
                     tracing::warn!(%error, events = positions.len(), "replay counts were not raised");

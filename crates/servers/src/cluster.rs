@@ -202,11 +202,12 @@ impl Cluster {
         found
     }
 
-    /// Promotes a replica, and waits until every node that runs sees it as a master with slots.
+    /// Promotes a replica that has copied its master, and waits until every node that runs sees it as a master with slots.
     ///
     /// # Errors
-    /// It refuses, or is not promoted.
+    /// It does not copy, refuses, or is not promoted.
     pub async fn promote(&self, replica: usize, how: Failover) -> Result<(), Error> {
+        self.until_copied(replica).await?;
         let node = self.node(replica)?;
         let words: &[&str] = match how {
             Failover::Agreed => &["CLUSTER", "FAILOVER"],
@@ -224,6 +225,37 @@ impl Cluster {
                 Err(refused) => refused.to_string(),
             };
             patience.more(node, &amiss).await?;
+        }
+    }
+
+    /// Waits until a replica has all that its master had at one moment of this call.
+    ///
+    /// `WAIT` does not tell: it answers at once on a connection that has written nothing itself.
+    ///
+    /// # Errors
+    /// It is not so within half a minute.
+    pub async fn until_copied(&self, replica: usize) -> Result<(), Error> {
+        let node = self.node(replica)?;
+        let patience = Patience::of(CHANGE_WITHIN);
+        while let Err(amiss) = self.has_copied(node).await {
+            patience.more(node, &amiss).await?;
+        }
+        Ok(())
+    }
+
+    async fn has_copied(&self, replica: &Server) -> Result<(), String> {
+        let text = |error: Error| error.to_string();
+        let before: String = say(replica, &["INFO", "replication"]).await.map_err(text)?;
+        let port = value_of(&before, "master_port").parse().unwrap_or_default();
+        let master = self.nodes.iter().find(|node| node.port() == port);
+        let master = master.ok_or_else(|| format!("{replica} says {before}"))?;
+        let source: String = say(master, &["INFO", "replication"]).await.map_err(text)?;
+        let copy: String = say(replica, &["INFO", "replication"]).await.map_err(text)?;
+        let offset = |info: &str| value_of(info, "master_repl_offset").parse::<u64>().unwrap_or_default();
+        let is_copy = value_of(&source, "master_replid") == value_of(&copy, "master_replid");
+        match value_of(&copy, "master_link_status") == "up" && is_copy && offset(&copy) >= offset(&source) {
+            true => Ok(()),
+            false => Err(format!("{master} says {source}, {replica} says {copy}")),
         }
     }
 

@@ -141,7 +141,7 @@ async fn a_master_that_has_its_place_back_hands_no_position_out_twice() {
     let (namespace, _) = namespace_at(&cluster, 2).await;
     let store = Store::new(RedisEngine::create(patient(&namespace)).await.unwrap());
     appended(&store, "kept").await;
-    let _: i64 = say(&cluster, 2, &["WAIT", "1", "10000"]).await;
+    cluster.until_copied(5).await.unwrap();
     cluster.nodes()[5].pause().await.unwrap();
     let _: i64 = say(&cluster, 2, &["CLIENT", "KILL", "TYPE", "replica"]).await;
     let lost = appended(&store, "lost").await;
@@ -169,7 +169,7 @@ async fn a_master_that_has_its_place_back_with_what_it_had_knows_that_something_
     let options = RedisOptions { timeout: Duration::from_secs(2), ..namespace.options() };
     let store = Store::new(RedisEngine::create(options).await.unwrap());
     appended(&store, "kept").await;
-    let _: i64 = say(&cluster, 2, &["WAIT", "1", "10000"]).await;
+    cluster.until_copied(5).await.unwrap();
 
     cluster.nodes()[2].pause().await.unwrap();
     let _: String = say(&cluster, 5, &["CLUSTER", "FAILOVER", "TAKEOVER"]).await;

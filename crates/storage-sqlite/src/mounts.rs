@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use domain::StorageFailure;
 
+use crate::scratch;
+
 /// Network file systems.
 const NETWORK: &str =
     "9p afs beegfs ceph cifs davfs glusterfs gpfs lustre ncpfs nfs nfs4 prl_fs smb3 smbfs vboxsf";
@@ -24,7 +26,7 @@ pub(crate) fn refuse_unsafe(path: &Path) -> Result<(), StorageFailure> {
 
 fn refuse_network(path: &Path) -> Result<(), StorageFailure> {
     let Ok(mounts) = std::fs::read_to_string("/proc/self/mounts") else { return Ok(()) };
-    let Some(folder) = folder_of(path) else { return Ok(()) };
+    let Some(folder) = real_folder_of(path) else { return Ok(()) };
     match network_mount(&mounts, &folder) {
         None => Ok(()),
         Some(kind) => Err(StorageFailure::Denied(format!(
@@ -35,12 +37,11 @@ fn refuse_network(path: &Path) -> Result<(), StorageFailure> {
 }
 
 /// The folder that the file lies in, or will lie in, once links are followed.
-fn folder_of(path: &Path) -> Option<PathBuf> {
+fn real_folder_of(path: &Path) -> Option<PathBuf> {
     if let Ok(file) = path.canonicalize() {
         return file.parent().map(Path::to_owned);
     }
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    folder.canonicalize().ok()
+    scratch::folder_of(path).canonicalize().ok()
 }
 
 #[cfg(unix)]
@@ -103,8 +104,8 @@ mod tests {
         std::fs::create_dir(&near).unwrap();
         std::fs::write(far.join("events.db"), "").unwrap();
         std::os::unix::fs::symlink(far.join("events.db"), near.join("events.db")).unwrap();
-        assert_eq!(folder_of(&near.join("events.db")), far.canonicalize().ok());
-        assert_eq!(folder_of(&near.join("other.db")), near.canonicalize().ok());
+        assert_eq!(real_folder_of(&near.join("events.db")), far.canonicalize().ok());
+        assert_eq!(real_folder_of(&near.join("other.db")), near.canonicalize().ok());
     }
 
     #[test]

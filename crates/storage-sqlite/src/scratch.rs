@@ -95,7 +95,8 @@ fn remove_all(path: &Path) {
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder of a path, which of a bare name is the working folder.
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

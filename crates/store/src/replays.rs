@@ -16,6 +16,7 @@ use domain::{
     },
     replay::after_request,
 };
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
 use self::{
@@ -61,7 +62,7 @@ impl Store {
     /// A replay that is over has no runner in any partition.
     async fn close_if_over(&self, id: &str, state: ReplayState) -> Result<(), StorageFailure> {
         if state.is_final() {
-            self.in_others(|partition| partition.close_replay(id)).await?;
+            try_join_all(self.others().map(|partition| partition.close_replay(id))).await?;
         }
         Ok(())
     }
@@ -125,7 +126,7 @@ impl ReplayStore for Store {
         let (id, below) = (&lease.replay_id, update.settled_batches);
         if below > 0 {
             // Whoever settled them has their results. What is left where this is cut short goes with the next step, or lease.
-            self.in_others(|partition| partition.drop_settled(id, below)).await?;
+            try_join_all(self.others().map(|partition| partition.drop_settled(id, below))).await?;
         }
         self.close_if_over(id, state).await?;
         Ok(state)
@@ -163,7 +164,7 @@ impl ReplayStore for Store {
         let Some(seen) = Seen::of(id, &mut found)?.filter(|seen| seen.row.state.is_final()) else {
             return Ok(false);
         };
-        self.in_others(|partition| partition.forget_replay(id)).await?;
+        try_join_all(self.others().map(|partition| partition.forget_replay(id))).await?;
         let mut transaction = seen.transaction();
         forget(id, &mut transaction);
         for kind in [SpaceKind::ReplayOrder, SpaceKind::OpenReplay] {

@@ -119,17 +119,6 @@ impl Store {
         try_join_all(self.partitions().map(ask)).await
     }
 
-    /// What every partition but the first answers.
-    pub(crate) async fn in_others<'s, T, F>(
-        &'s self,
-        ask: impl FnMut(Partition<'s>) -> F,
-    ) -> Result<Vec<T>, StorageFailure>
-    where
-        F: Future<Output = Result<T, StorageFailure>>,
-    {
-        try_join_all(self.others().map(ask)).await
-    }
-
     /// Whether there is one partition.
     pub(crate) fn is_single(&self) -> bool {
         self.partition_count() == 1

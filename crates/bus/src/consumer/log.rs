@@ -90,7 +90,7 @@ impl LogReader {
         Interest { log: Arc::clone(self), number }
     }
 
-    /// Forgets the pages that are kept, also one that is being read. A segment that is leased anew reads what the log has now: it
+    /// Forgets the pages that are kept, also one that is being read. A segment that is leased again reads what the log has now: it
     /// may have lost its end since.
     pub(crate) fn forget(&self) {
         self.interests().version += 1;

@@ -6,7 +6,7 @@ use clap::Args;
 use domain::ports::Order;
 use event_replay::Access;
 
-use super::walk::Walk;
+use super::{signals::Interrupts, walk::Walk};
 use crate::{
     args::{FilterArgs, number},
     context::Context,
@@ -55,13 +55,12 @@ pub(crate) async fn run(args: ExportArgs, cx: &mut Context<'_>) -> Result<Exit, 
         Walk::new(stores.ports().clone(), filter, Order::OldestFirst, args.limit).until(Some(head));
     let mut lines = Vec::new();
     let mut written = 0u64;
-    // One listener for the whole run: one made for each page would miss what comes in between.
-    let interrupt = interrupted();
-    tokio::pin!(interrupt);
+    // What goes to stdout may be cut short by the reader anyway.
+    let mut interrupts = file.is_some().then(Interrupts::listen).transpose()?;
     loop {
         let page = tokio::select! {
             biased;
-            () = &mut interrupt, if file.is_some() => {
+            () = next_of(&mut interrupts) => {
                 bar.clear();
                 let name = file.as_ref().map(NewFile::name).unwrap_or_default();
                 return Err(CliError::failed(format!(
@@ -95,9 +94,10 @@ pub(crate) async fn run(args: ExportArgs, cx: &mut Context<'_>) -> Result<Exit, 
     Ok(if walk.corrupt() > 0 { Exit::DoneWithFailures } else { Exit::Ok })
 }
 
-/// Ends when the user interrupts the program; never where that cannot be heard of.
-async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+/// Waits for the next interruption; for ever where none is listened for.
+async fn next_of(interrupts: &mut Option<Interrupts>) {
+    match interrupts {
+        Some(interrupts) => interrupts.next().await,
+        None => std::future::pending().await,
     }
 }

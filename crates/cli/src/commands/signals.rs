@@ -3,7 +3,7 @@
 use crate::errors::CliError;
 
 /// The requests to end, as they come. While it lives they do not end the process.
-pub(super) struct Interrupts {
+pub(crate) struct Interrupts {
     #[cfg(unix)]
     signals: [tokio::signal::unix::Signal; 2],
 }
@@ -11,7 +11,7 @@ pub(super) struct Interrupts {
 impl Interrupts {
     /// Listens from now on.
     #[cfg(unix)]
-    pub(super) fn listen() -> Result<Self, CliError> {
+    pub(crate) fn listen() -> Result<Self, CliError> {
         use tokio::signal::unix::{SignalKind, signal};
         let both = || Ok([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?]);
         both().map(|signals| Self { signals }).map_err(|error: std::io::Error| deaf(&error))
@@ -19,13 +19,13 @@ impl Interrupts {
 
     /// Listens from now on.
     #[cfg(not(unix))]
-    pub(super) fn listen() -> Result<Self, CliError> {
+    pub(crate) fn listen() -> Result<Self, CliError> {
         Ok(Self {})
     }
 
     /// Waits for the next one. Cancel-safe.
     #[cfg(unix)]
-    pub(super) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         let [interrupt, terminate] = &mut self.signals;
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -35,7 +35,7 @@ impl Interrupts {
 
     /// Waits for the next one. Cancel-safe.
     #[cfg(not(unix))]
-    pub(super) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
             // Nobody can ask.
             std::future::pending::<()>().await;

@@ -107,6 +107,9 @@ impl LetterPages {
 /// [`InvalidRequest::LettersOfNoGroup`] where it is so; when the store fails.
 pub async fn check_group(store: &StoreHandle, group: Option<&str>) -> Result<(), AppError> {
     let Some(group) = group else { return Ok(()) };
+    if store.group(group).await?.is_some() {
+        return Ok(());
+    }
     let mut known: BTreeSet<String> =
         store.groups().await?.into_iter().map(|record| record.spec.name).collect();
     known.extend(store.count_dead_letters().await?.into_iter().map(|count| count.group));

@@ -108,20 +108,19 @@ pub enum InvalidRequest {
 }
 
 fn listed(types: &[String]) -> String {
-    match types {
-        [] => "all types".to_owned(),
-        types => types.iter().map(|name| escape::line(name)).collect::<Vec<_>>().join(", "),
+    if types.is_empty() { "all types".to_owned() } else { joined(types) }
+}
+
+fn there_are(groups: &[String]) -> String {
+    if groups.is_empty() {
+        "there are no groups".to_owned()
+    } else {
+        format!("there are: {}", joined(groups))
     }
 }
 
-fn there_are(names: &[String]) -> String {
-    match names {
-        [] => "there are no groups".to_owned(),
-        names => format!(
-            "there are: {}",
-            names.iter().map(|name| escape::line(name)).collect::<Vec<_>>().join(", ")
-        ),
-    }
+fn joined(names: &[String]) -> String {
+    names.iter().map(|name| escape::line(name)).collect::<Vec<_>>().join(", ")
 }
 
 /// What a request names and nothing is.

@@ -40,12 +40,12 @@ struct Seen {
 }
 
 impl Seen {
-    /// The fence, where it is of this generation: a lease of another cannot commit any more, whoever has it.
+    /// The fence, where it is of this generation. A lease of another generation cannot commit any more.
     fn fence_of(&self, generation: u64) -> Option<Fence> {
         self.fence.filter(|fence| fence.generation() == generation)
     }
 
-    /// The lease that a consumer has under its token: also where its time is over and nobody took it.
+    /// The lease that a consumer has under its token, also where it has lapsed and no other consumer has taken it.
     fn held_by(&self, name: &str, token: u64, generation: u64) -> Option<Fence> {
         let fence = self.fence_of(generation).filter(|fence| fence.token == token);
         fence.filter(|_| self.lease.as_ref().is_some_and(|(lease, _)| lease.consumer == name))

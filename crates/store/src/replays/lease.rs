@@ -14,6 +14,7 @@ use domain::{
     },
     time::later,
 };
+use futures_util::future::try_join_all;
 
 use super::record::Seen;
 use crate::{
@@ -131,7 +132,7 @@ impl Store {
             return Ok(Some(lease));
         }
         if !is_new {
-            let copies = self.in_others(|partition| partition.has_lease(&lease)).await?;
+            let copies = try_join_all(self.others().map(|partition| partition.has_lease(&lease))).await?;
             if copies.iter().all(|has| *has) {
                 return Ok(Some(lease));
             }
@@ -141,10 +142,10 @@ impl Store {
                 None => return Ok(None),
             }
         }
-        let copies = self.in_others(|partition| partition.copy_lease(&lease)).await?;
+        let copies = try_join_all(self.others().map(|partition| partition.copy_lease(&lease))).await?;
         let settled = number(self.first().row(named(SpaceKind::ReplaySettled, id)).await?.as_deref())?;
         if settled > 0 {
-            self.in_others(|partition| partition.drop_settled(id, settled)).await?;
+            try_join_all(self.others().map(|partition| partition.drop_settled(id, settled))).await?;
         }
         // Another has taken the replay over while this was copied.
         Ok(copies.iter().all(|copied| *copied).then_some(lease))
