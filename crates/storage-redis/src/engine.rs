@@ -35,8 +35,7 @@ use crate::{
         notifier::AppendNotifier,
         partition::{Partition, Shared},
     },
-    index::count,
-    index::lookup::Dictionary,
+    index::{count, fold, lookup::Dictionary},
     log::{
         append::{self, MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
         remove, scan, scrub,
@@ -146,7 +145,19 @@ impl RedisEngine {
     /// Ends the connections. What was answered is stored whether or not this is called.
     pub async fn close(self) {
         self.inner.bell.close().await;
+        for partition in self.partitions() {
+            partition.close().await;
+        }
         self.inner.shared.aof_rewrite.close().await;
+    }
+
+    /// Folds the terms of the newest events into the index now, as appends do by themselves once there are many. Reads find
+    /// the same before and after.
+    ///
+    /// # Errors
+    /// When the server fails, or keys of the index are not what they should be.
+    pub async fn fold(&self) -> Result<(), StorageFailure> {
+        try_join_all(self.partitions().iter().map(fold::all)).await.map(drop)
     }
 
     /// How many partitions the namespace has.

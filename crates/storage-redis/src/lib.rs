@@ -5,12 +5,13 @@
 //! server that was restarted or replaced may have lost the end of what it had answered.
 //!
 //! # Design
-//! *One call a batch.* An append is one function of the server: it checks types, rights and ids first, and then writes the
-//! events, their index entries and their ids. The caller names every key beforehand, from what it last knew of the
-//! partition. Where that is old, nothing is written, and the function says so.
+//! *One call a batch.* An append is one function of the server: it claims the ids, writes the events, and adds the terms of
+//! the batch to one string. The caller names every key beforehand, from what it last knew of the partition. Where that is old,
+//! nothing is written, and the function says so.
 //!
-//! *Lists for what is long, a dictionary for what is short.* Types, sources and hours have a list of positions a chunk of
-//! the log; correlation ids, entities and event ids are fields of small hashes, which split as they grow.
+//! *The index is folded later.* After a thousand events or so, whoever appended the last of them folds what waits: types, sources and
+//! hours have a list of positions a chunk of the log; correlation ids and entities are entries of a sorted run. Readers look
+//! through what waits as well. Ids are fields of small hashes, which split as they grow.
 //!
 //! *Rows beside the log.* Everything else is rows: a hash for a map, a sorted set for an index. One function judges the guards
 //! of many transactions and writes what is left to change.

@@ -1,11 +1,12 @@
 //! Verification: every event against every index entry, a chunk at a time, in bounded memory and beside others who write.
 //!
-//! What is long is compared chunk by chunk. The dictionary has all chunks mixed: the log and the dictionary are walked
+//! What is long is compared chunk by chunk. The dictionary and the runs have chunks mixed: the log and these are walked
 //! once each, and both add up a digest of the pairs (term, position) that they meet for each stretch of positions. Only a
 //! stretch whose sums differ is looked at pair by pair. Nothing here is one snapshot: what seems wrong is looked at again,
 //! by itself, before it is reported.
 
 mod dictionary;
+mod terms;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -17,8 +18,12 @@ use redis::{FromRedisValue, Pipeline, Value, cmd};
 
 use crate::{
     client::failure::unexpected_reply,
-    engine::{keys::CHUNK, partition::Partition, state::State},
-    index::lookup::in_list,
+    engine::{
+        keys::{CHUNK, Term},
+        partition::Partition,
+        state::State,
+    },
+    index::{lookup::in_list, pending::Pending, short},
     log::{entries::Entry, remove::Terms, walk::LogWalk},
     verify::dictionary::Sums,
 };
@@ -98,15 +103,20 @@ impl<'s> LogCheck<'s> {
             }
             (self.checked)(self.sums.events);
         }
-        let directory = self.directory(chunk).await?;
-        if met.events == 0 && directory.is_empty() {
+        let names = terms::directory(self.store, chunk).await?;
+        let is_long = |name: &String| Term::of_field(name).is_none();
+        let has_none = names.is_empty();
+        let directory: HashSet<String> = names.into_iter().filter(is_long).collect();
+        // Before any list: what is folded meanwhile is in both.
+        let pending = short::pending(self.store).await?;
+        if met.events == 0 && has_none {
             return self.check_absent(chunk).await;
         }
         let fields: BTreeSet<String> = directory.iter().chain(met.terms.keys()).cloned().collect();
         for field in fields {
             let expected = met.terms.remove(&field).unwrap_or_default();
             let listed = directory.contains(&field);
-            self.list(chunk, &field, listed, &expected, &met.damaged).await?;
+            self.list(chunk, &field, listed, &expected, &met.damaged, &pending).await?;
         }
         Ok(())
     }
@@ -135,13 +145,6 @@ impl<'s> LogCheck<'s> {
         }
     }
 
-    async fn directory(&self, chunk: u64) -> Result<HashSet<String>, StorageFailure> {
-        let mut command = cmd("HKEYS");
-        command.arg(self.store.keys().directory(chunk));
-        FromRedisValue::from_redis_value(self.store.link().read(&command).await?)
-            .map_err(|_| unexpected_reply("the directory of a chunk"))
-    }
-
     /// A chunk that is on the list of chunks, and seems to be nowhere else.
     async fn check_absent(&mut self, chunk: u64) -> Result<(), StorageFailure> {
         let keys = self.store.keys();
@@ -165,12 +168,17 @@ impl<'s> LogCheck<'s> {
         listed: bool,
         expected: &[u64],
         damaged: &HashSet<u64>,
+        pending: &Pending,
     ) -> Result<(), StorageFailure> {
-        let offsets = read_list(self.store, &self.store.keys().long(chunk, field)).await?;
-        self.report.index_entries += offsets.len() as u64;
+        let mut offsets = read_list(self.store, &self.store.keys().long(chunk, field)).await?;
         if listed == offsets.is_empty() {
             self.check_directory(chunk, field).await?;
         }
+        if let Some(base) = pending.base() {
+            offsets.retain(|offset| chunk * CHUNK + offset <= base);
+            offsets.extend(pending.of_long(chunk, field).into_iter().map(|sequence| sequence % CHUNK));
+        }
+        self.report.index_entries += offsets.len() as u64;
         let known = |offset: &&u64| chunk * CHUNK + **offset <= self.until && !damaged.contains(offset);
         if offsets.iter().filter(known).eq(expected) {
             return Ok(());
@@ -189,10 +197,8 @@ impl<'s> LogCheck<'s> {
     }
 
     async fn missing(&mut self, chunk: u64, field: &str, offsets: &[u64]) -> Result<(), StorageFailure> {
-        let list = self.store.keys().long(chunk, field);
         for some in offsets.chunks(VALUES_AT_ONCE) {
-            let there: HashSet<u64> =
-                in_list(self.store, &list, some, |offset| offset).await?.into_iter().collect();
+            let there: HashSet<u64> = self.posted(chunk, field, some).await?.into_iter().collect();
             let gone: Vec<u64> = some
                 .iter()
                 .filter(|offset| !there.contains(offset))
@@ -210,7 +216,6 @@ impl<'s> LogCheck<'s> {
     }
 
     async fn surplus(&mut self, chunk: u64, field: &str, offsets: &[u64]) -> Result<(), StorageFailure> {
-        let list = self.store.keys().long(chunk, field);
         for some in offsets.chunks(VALUES_AT_ONCE) {
             let sequences: Vec<u64> = some.iter().map(|offset| chunk * CHUNK + offset).collect();
             let mut of_event = HashMap::new();
@@ -218,7 +223,7 @@ impl<'s> LogCheck<'s> {
                 let has = entry.event.map_or(true, |event| has_field(&event, self.store.keeps(), field));
                 of_event.insert(entry.sequence, has);
             }
-            for offset in in_list(self.store, &list, some, |offset| offset).await? {
+            for offset in self.posted(chunk, field, some).await? {
                 let sequence = chunk * CHUNK + offset;
                 if !of_event.get(&sequence).copied().unwrap_or(false) {
                     let detail = format!("an index entry under {} leads to no such event", name(field));
@@ -227,6 +232,18 @@ impl<'s> LogCheck<'s> {
             }
         }
         Ok(())
+    }
+
+    /// Which of some offsets stand in a list, or wait to be folded into it.
+    async fn posted(&self, chunk: u64, field: &str, offsets: &[u64]) -> Result<Vec<u64>, StorageFailure> {
+        let list = self.store.keys().long(chunk, field);
+        let pending = short::pending(self.store).await?;
+        let waiting: HashSet<u64> = pending.of_long(chunk, field).into_iter().collect();
+        let mut found = in_list(self.store, &list, offsets, |offset| offset).await?;
+        found.extend(offsets.iter().filter(|offset| waiting.contains(&(chunk * CHUNK + **offset))));
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
     }
 
     /// A list that names the right events, and yet is not what it should be.

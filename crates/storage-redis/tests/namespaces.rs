@@ -203,9 +203,9 @@ async fn the_signpost_is_of_a_layout_of_its_own() {
     RedisEngine::create(namespace.options()).await.unwrap();
     let root = format!("{{{}:0}}:meta", namespace.name);
     let layout: String = namespace.say(&["HGET", &root, "layout"]).await;
-    assert_eq!(layout, "2-parts");
+    assert_eq!(layout, "3-parts");
     let of_a_partition: String = namespace.say(&["HGET", &namespace.key_in(3, "meta"), "layout"]).await;
-    assert_eq!(of_a_partition, "2");
+    assert_eq!(of_a_partition, "3");
 }
 
 /// A part of a batch that fails leaves the whole unknown where other parts were stored; once it can be stored, the same

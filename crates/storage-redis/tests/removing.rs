@@ -238,7 +238,7 @@ async fn only_finding(store: &Store, about: &str) -> Option<Position> {
 }
 
 #[tokio::test]
-async fn verify_finds_each_fault_of_the_dictionary() {
+async fn verify_finds_each_fault_of_the_dictionary_and_the_runs() {
     let (namespace, store) = fresh().await;
     let positions = append(&store, 0..30).await;
     assert_eq!(findings(&store).await, []);
@@ -265,19 +265,33 @@ async fn verify_finds_each_fault_of_the_dictionary() {
     set(&value).await;
     assert_eq!(findings(&store).await, []);
 
-    // A short term: one position lost, one too many.
-    let (bucket, field, value) = field_with(&namespace, |value| value.len() == 36).await;
-    let set = async |value: &[u8]| {
-        let _: i64 = namespace.command(&[b"HSET", bucket.as_bytes(), &field, value]).await;
+    // A term in a run: one position lost, one twice in the place of another.
+    RedisEngine::open(namespace.options()).await.unwrap().fold().await.unwrap();
+    assert_eq!(findings(&store).await, []);
+    let run = namespace.say::<Vec<String>>(&["KEYS", &namespace.key("run:*")]).await.pop().unwrap();
+    let bytes: Vec<u8> = namespace.say(&["GET", &run]).await;
+    let set = async |bytes: &[u8]| {
+        let _: String = namespace.command(&[b"SET", run.as_bytes(), bytes]).await;
     };
-    set(&value[6..]).await;
+    // Two fences, then the entries: of each user its six events follow each other.
+    let (first, second) = (8..20, 20..32);
+    assert_eq!(bytes[first.start..][..8], bytes[second.start..][..8]);
+    let mut lost = bytes.clone();
+    lost[first.clone()].fill(0);
+    set(&lost).await;
     assert!(only_finding(&store, "no index entry under user").await.is_some());
-    set(&[&value[..], &value[30..]].concat()).await;
-    assert!(only_finding(&store, "twice").await.is_some());
-    set(&value).await;
+    let mut twice = bytes.clone();
+    twice.copy_within(first, second.start);
+    set(&twice).await;
+    let found = findings(&store).await;
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().any(|(_, text)| text.contains("twice")), "{found:?}");
+    assert!(found.iter().any(|(_, text)| text.contains("no index entry under user")), "{found:?}");
+    set(&bytes).await;
+    assert_eq!(findings(&store).await, []);
 
     // A term with a list of its own: one lost, one too many, and one of an event that is not there.
-    let list = namespace.say::<Vec<String>>(&["KEYS", &namespace.key("e:*")]).await.pop().unwrap();
+    let list = namespace.say::<Vec<String>>(&["KEYS", &namespace.key("ix:0:e:*")]).await.pop().unwrap();
     let _: i64 = namespace.say(&["LREM", &list, "1", "5"]).await;
     assert_eq!(only_finding(&store, "no index entry under").await, Some(positions[4]));
     let _: i64 = namespace.say(&["LINSERT", &list, "BEFORE", "6", "5"]).await;
@@ -294,6 +308,7 @@ async fn verify_finds_each_fault_of_the_dictionary() {
 async fn verify_finds_each_fault_of_chunks_and_counters() {
     let (namespace, store) = fresh().await;
     let positions = append(&store, 0..30).await;
+    RedisEngine::open(namespace.options()).await.unwrap().fold().await.unwrap();
     let meta = namespace.key("meta");
     for (counter, about) in
         [("events", "the store counts"), ("bytes", "the store counts"), ("fields", "fields")]

@@ -48,45 +48,14 @@ impl Long<'_> {
     }
 }
 
-/// What the dictionary is looked up by: twelve bytes of a SHA-256.
+/// What the dictionary of ids is looked up by: twelve bytes of a SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Digest(pub(crate) [u8; 12]);
 
 impl Digest {
     /// Of an event's id.
     pub(crate) fn of_id(id: &str) -> Self {
-        Self::of(b'i', id, "")
-    }
-
-    /// Of a correlation id.
-    pub(crate) fn of_correlation(id: &str) -> Self {
-        Self::of(b'c', id, "")
-    }
-
-    /// Of an entity.
-    pub(crate) fn of_entity(kind: &str, id: &str) -> Self {
-        Self::of(b'e', kind, id)
-    }
-
-    /// The short terms of an event: those that few events share, as a rule.
-    pub(crate) fn short_terms(event: &Event) -> Vec<Self> {
-        let mut digests = Vec::with_capacity(4);
-        digests.extend(event.correlation_id().map(Self::of_correlation));
-        digests.extend(event.entities().map(|(kind, id)| Self::of_entity(kind, id)));
-        digests
-    }
-
-    fn of(tag: u8, one: &str, other: &str) -> Self {
-        let mut hash = Sha256::new();
-        hash.update([tag]);
-        hash.update((one.len() as u32).to_le_bytes());
-        hash.update(one);
-        hash.update(other);
-        let mut bytes = [0; 12];
-        for (to, from) in bytes.iter_mut().zip(hash.finalize()) {
-            *to = from;
-        }
-        Self(bytes)
+        Self(digest(b'i', id, ""))
     }
 
     /// The bucket it falls to in a dictionary of `2^level + split` buckets.
@@ -97,6 +66,67 @@ impl Digest {
         let bucket = if bucket < u64::from(split) { hash & ((1 << (level + 1)) - 1) } else { bucket };
         bucket as u32
     }
+}
+
+/// What runs are looked up by, for a correlation id or an entity: eight bytes of a SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Term(pub(crate) [u8; 8]);
+
+impl Term {
+    /// Of a correlation id.
+    pub(crate) fn of_correlation(id: &str) -> Self {
+        Self(digest(b'c', id, ""))
+    }
+
+    /// Of an entity.
+    pub(crate) fn of_entity(kind: &str, id: &str) -> Self {
+        Self(digest(b'e', kind, id))
+    }
+
+    /// The terms of an event, sorted, each once: two kinds of entity could be spelled alike.
+    pub(crate) fn of(event: &Event) -> Vec<Self> {
+        let mut terms = Vec::with_capacity(4);
+        terms.extend(event.correlation_id().map(Self::of_correlation));
+        terms.extend(event.entities().map(|(kind, id)| Self::of_entity(kind, id)));
+        terms.sort_unstable();
+        terms.dedup();
+        terms
+    }
+
+    /// What stands where an entry was removed from a run. No term is it, as far as SHA-256 goes.
+    pub(crate) const GONE: Self = Self([0; 8]);
+
+    /// Its name in the directory of a chunk where it has a list, and the end of that list's key.
+    pub(crate) fn field(self) -> String {
+        format!("e:{}", URL_SAFE_NO_PAD.encode(self.0))
+    }
+
+    /// The term of a name in a directory; none where it is no term's.
+    pub(crate) fn of_field(field: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(field.strip_prefix("e:")?).ok()?;
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// Its first `bits` bits, as a number.
+    pub(crate) fn fence(self, bits: u8) -> usize {
+        let [a, b, c, d, ..] = self.0;
+        let top = u64::from(u32::from_be_bytes([a, b, c, d]));
+        (top >> (32 - u32::from(bits.min(32)))) as usize
+    }
+}
+
+/// The first bytes of a SHA-256 of a tag and two texts.
+fn digest<const N: usize>(tag: u8, one: &str, other: &str) -> [u8; N] {
+    let mut hash = Sha256::new();
+    hash.update([tag]);
+    hash.update((one.len() as u32).to_le_bytes());
+    hash.update(one);
+    hash.update(other);
+    let mut bytes = [0; N];
+    for (to, from) in bytes.iter_mut().zip(hash.finalize()) {
+        *to = from;
+    }
+    bytes
 }
 
 /// The keys of one partition of a namespace.
@@ -201,9 +231,24 @@ impl Keys {
         format!("{}d:{number}", self.prefix)
     }
 
-    /// The positions of a short term that has outgrown its bucket.
-    pub(crate) fn promoted(&self, digest: Digest) -> String {
-        format!("{}e:{}", self.prefix, URL_SAFE_NO_PAD.encode(digest.0))
+    /// The terms of the newest events, which wait to be folded into the index.
+    pub(crate) fn pending(&self) -> String {
+        self.named("pending")
+    }
+
+    /// Which runs there are.
+    pub(crate) fn manifest(&self) -> String {
+        self.named("runs")
+    }
+
+    /// A run: the terms of the events behind a sequence, through another.
+    pub(crate) fn run(&self, base: u64, through: u64) -> String {
+        format!("{}{base}-{through}", self.before_runs())
+    }
+
+    /// What the keys of runs begin with.
+    pub(crate) fn before_runs(&self) -> String {
+        self.named("run:")
     }
 
     /// Replay counts of a chunk's events.

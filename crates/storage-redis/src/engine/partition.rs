@@ -17,7 +17,7 @@ use crate::{
         last_known::{Known, LastKnown},
         state::State,
     },
-    index::{hints::Hints, term_lookup::Finding},
+    index::{merge::Merging, term_lookup::Finding},
     log::compression::Compression,
     options::RedisOptions,
     server::{aof_rewrite::AofRewrite, copies::Counts},
@@ -47,7 +47,7 @@ struct Inner {
     keeps: Keeps,
     compression: Compression,
     known: LastKnown,
-    hints: Hints,
+    merging: Merging,
     finding: Finding,
     counts: Counts,
 }
@@ -63,7 +63,7 @@ impl Partition {
             keeps: state.keeps,
             compression: Compression::new(state.compression),
             known: LastKnown::new(state),
-            hints: Hints::default(),
+            merging: Merging::default(),
             finding: Finding::default(),
             counts: Counts::default(),
         };
@@ -99,9 +99,14 @@ impl Partition {
         &self.inner.compression
     }
 
-    /// What this handle remembers of terms.
-    pub(crate) fn hints(&self) -> &Hints {
-        &self.inner.hints
+    /// Begins to merge what is due of the index's runs.
+    pub(crate) fn merge_runs(&self) {
+        self.inner.merging.begin(self.clone());
+    }
+
+    /// Ends what goes on in the background.
+    pub(crate) async fn close(&self) {
+        self.inner.merging.close().await;
     }
 
     pub(crate) fn finding(&self) -> &Finding {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use redis::{FromRedisValue, Value};
 
 /// The layout of a partition that this program writes and reads.
-pub(crate) const LAYOUT: &str = "2";
+pub(crate) const LAYOUT: &str = "3";
 /// Sequences of one log epoch, as a rule: each begins beyond the next multiple.
 const EPOCH: u64 = 1 << 32;
 
@@ -112,9 +112,10 @@ pub(crate) fn number_in(fields: &HashMap<String, String>, name: &str) -> Result<
 /// Refuses a namespace of a layout that this program does not know.
 fn check_layout(fields: &HashMap<String, String>) -> Result<(), StorageFailure> {
     match fields.get("layout").map(String::as_str) {
-        // Layout 1 gave the number 2 to the hash that says how many partitions there are. It has no head.
-        Some(LAYOUT) if !fields.contains_key("head") => Err(unknown_layout("1")),
         Some(LAYOUT) => Ok(()),
+        // Layout 1 gave the number 2 to the hash that says how many partitions there are. It has no head.
+        Some("2") if !fields.contains_key("head") => Err(unknown_layout("1")),
+        Some("2-parts") => Err(unknown_layout("2")),
         Some(other) => Err(unknown_layout(other)),
         None => Err(StorageFailure::Foreign("the key of the namespace's state is not ours".to_owned())),
     }
@@ -123,8 +124,8 @@ fn check_layout(fields: &HashMap<String, String>) -> Result<(), StorageFailure> 
 /// A namespace of a layout that another program made.
 fn unknown_layout(layout: &str) -> StorageFailure {
     StorageFailure::Foreign(match layout {
-        "1" => format!(
-            "the namespace has layout 1 and this program reads layout {LAYOUT}: export its events with the program that \
+        "1" | "2" => format!(
+            "the namespace has layout {layout} and this program reads layout {LAYOUT}: export its events with the program that \
              made it, and import them into a new namespace"
         ),
         _ => format!(

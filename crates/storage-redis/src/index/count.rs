@@ -12,10 +12,11 @@ use crate::{
         keys::{CHUNK, chunk_of},
         partition::Partition,
     },
-    index::lookup::Dictionary,
     index::{
-        plan::{self, Short},
-        postings::{Range, Run, Union, count_through},
+        pending::Pending,
+        plan,
+        postings::{Range, Union, count_through},
+        short::{self, Short},
         terms::{self, ChunkLists, Listed, LongPart, Parts},
     },
     log::scan::Walk,
@@ -25,6 +26,8 @@ use crate::{
 const CHUNKS_AT_ONCE: usize = 16;
 /// How many positions of a list are read in the time that one event takes.
 const POSITIONS_AN_EVENT: u64 = 30;
+/// Candidates that are looked at one by one.
+const FEW: usize = 1_000;
 
 /// Counts the events that match, up to a sequence.
 pub(crate) async fn count(
@@ -45,20 +48,23 @@ pub(crate) async fn count(
     if !parts.is_all || store.keeps() == Keeps::Deliveries {
         return reading.count(0, mark).await;
     }
-    let digests: Vec<_> = parts.shorts.iter().flatten().copied().collect();
-    let shorts = Short::read_all(&parts.shorts, &Dictionary::of(store).values_of(&digests).await?)?;
-    if shorts.iter().any(|short| short.promoted.is_empty()) {
-        // There are few candidates.
+    let range = Range { order: Order::OldestFirst, low: 1, high: mark };
+    let (shorts, pending) = match parts.shorts.is_empty() {
+        true => (Vec::new(), short::pending(store).await?),
+        false => short::look_up(store, &parts.shorts, range).await?,
+    };
+    let is_few = |short: &Short| short.lists.is_empty() && short.known.len() <= FEW;
+    if shorts.iter().any(is_few) {
         return reading.count(0, mark).await;
     }
-    let range = Range { order: Order::OldestFirst, low: 1, high: mark };
-    let mut unions = plan::promoted(store, &state, range, &shorts).await?;
+    let mut unions = plan::listed(store, range, &shorts).await?;
     if parts.longs.is_empty()
         && let [only] = unions.as_mut_slice()
     {
-        return only.count(store.link(), mark).await;
+        // What was folded while it waited is in a list, too.
+        return only.count(store.link(), mark.min(pending.base().unwrap_or(mark))).await;
     }
-    Tally { reading, longs: parts.longs, shorts: unions, mark }.count().await
+    Tally { reading, longs: parts.longs, shorts: unions, pending, mark }.count().await
 }
 
 /// Counting event by event.
@@ -110,6 +116,8 @@ struct Tally<'a, 'f> {
     longs: Vec<LongPart<'f>>,
     /// The lists of short parts, which know no chunks.
     shorts: Vec<Union>,
+    /// What waited to be folded before any list was read.
+    pending: Pending,
     mark: u64,
 }
 
@@ -124,7 +132,7 @@ struct Lists<'l> {
 
 impl Lists<'_> {
     fn len(&self) -> u64 {
-        self.whole.iter().chain(&self.edge).map(|list| list.len).sum()
+        self.whole.iter().chain(&self.edge).map(|list| list.all()).sum()
     }
 }
 
@@ -135,7 +143,7 @@ impl Tally<'_, '_> {
         chunks.retain(|chunk| *chunk <= chunk_of(self.mark));
         let mut count = 0;
         for chunks in chunks.chunks(CHUNKS_AT_ONCE) {
-            for of_chunk in terms::lists(store, &self.longs, chunks).await? {
+            for of_chunk in terms::lists(store, &self.longs, chunks, &self.pending).await? {
                 count += self.count_chunk(&of_chunk).await?;
             }
         }
@@ -182,10 +190,17 @@ impl Tally<'_, '_> {
         part: &Lists<'_>,
         range: Range,
     ) -> Result<u64, StorageFailure> {
-        let mut count = if chunk_of(self.mark) == of_chunk.chunk {
-            let past = Range { low: self.mark.saturating_add(1), high: u64::MAX, ..range };
-            let runs = part.whole.iter().map(|list| self.run(of_chunk, list, past)).collect();
-            count_through(self.reading.store.link(), runs).await?
+        // A list grows only at its end, and is bounded there: by the mark, and where what waits begins.
+        let through = self.mark.min(self.pending.base().unwrap_or(self.mark));
+        let mut count = if chunk_of(through) <= of_chunk.chunk {
+            let past = Range { low: through.saturating_add(1), high: u64::MAX, ..range };
+            let runs = part
+                .whole
+                .iter()
+                .flat_map(|list| of_chunk.runs(self.reading.store, list, past).into_iter().next());
+            let waiting = part.whole.iter().flat_map(|list| &list.waiting).filter(|own| **own <= self.mark);
+            let waiting = waiting.count() as u64;
+            count_through(self.reading.store.link(), runs.collect()).await? + waiting
         } else {
             part.whole.iter().map(|list| list.len).sum()
         };
@@ -242,14 +257,9 @@ impl Tally<'_, '_> {
     ) -> Result<Vec<u64>, StorageFailure> {
         let mut union = Union::new(range);
         for list in lists {
-            union.add(self.run(of_chunk, list, range));
+            of_chunk.runs(self.reading.store, list, range).into_iter().for_each(|run| union.add(run));
         }
         union.through(self.reading.store.link(), range.high).await
-    }
-
-    fn run(&self, of_chunk: &ChunkLists, list: &Listed, range: Range) -> Run {
-        let key = self.reading.store.keys().long(of_chunk.chunk, &list.field);
-        Run::of_chunk(key, of_chunk.chunk, of_chunk.events, list.len, range)
     }
 }
 

@@ -14,47 +14,27 @@ use crate::{
 pub(crate) const ERASED: &str = "x";
 /// Buckets that one round trip reads.
 const BUCKETS_AT_ONCE: u32 = 256;
-/// What stands in a bucket for a short term whose positions have a list of their own.
-const PROMOTED: &[u8] = b"+";
-/// Bytes of a sequence in a bucket.
-const PACKED: usize = 6;
 
 /// What a value of the dictionary says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Posted {
     /// The sequence of an event, by its id.
     Id(u64),
     /// An id that is refused.
     Erased,
-    /// The sequences of a short term.
-    Packed(Vec<u64>),
-    /// A short term whose sequences have a list of their own.
-    List,
     /// Nothing that this layout knows.
     Unknown,
 }
 
 impl Posted {
-    /// Reads a value. Packed sequences are told from decimal ones by their first byte: no sequence needs all of its 48 bits.
+    /// Reads a value.
     pub(crate) fn read(value: &[u8]) -> Self {
-        if value == PROMOTED {
-            return Self::List;
-        }
         if value == ERASED.as_bytes() {
             return Self::Erased;
         }
-        if !value.is_empty() && value.iter().all(u8::is_ascii_digit) {
-            return match std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()) {
-                Some(sequence) => Self::Id(sequence),
-                None => Self::Unknown,
-            };
-        }
-        let (packed, []) = value.as_chunks::<PACKED>() else { return Self::Unknown };
-        let sequence = |bytes: &[u8; PACKED]| bytes.iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
-        match packed {
-            [] => Self::Unknown,
-            packed => Self::Packed(packed.iter().map(sequence).collect()),
-        }
+        let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        let text = std::str::from_utf8(value).ok().filter(|_| is_number);
+        text.and_then(|text| text.parse().ok()).map_or(Self::Unknown, Self::Id)
     }
 }
 
@@ -144,12 +124,10 @@ mod tests {
 
     #[test]
     fn a_value_says_what_it_is() {
-        let packed: Vec<u8> = [7u64, 1 << 40].iter().flat_map(|n| n.to_be_bytes()[2..].to_vec()).collect();
         for (value, posted) in [
             (&b"131072"[..], Posted::Id(131_072)),
             (b"x", Posted::Erased),
-            (b"+", Posted::List),
-            (&packed, Posted::Packed(vec![7, 1 << 40])),
+            (b"+", Posted::Unknown),
             (b"", Posted::Unknown),
             (b"abc", Posted::Unknown),
             (b"99999999999999999999999", Posted::Unknown),

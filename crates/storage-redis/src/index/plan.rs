@@ -9,12 +9,14 @@ use redis::{Pipeline, Value};
 use crate::{
     client::failure::unexpected_reply,
     engine::{
-        keys::{Digest, chunk_of},
+        keys::{CHUNK, chunk_of},
         partition::Partition,
         state::State,
     },
     index::{
+        pending::Pending,
         postings::{Range, Run, Union},
+        short::Short,
         terms::{self, ChunkLists, Listed, LongPart, Parts},
     },
 };
@@ -28,47 +30,6 @@ const WORTH_JOINING: u64 = 2_000;
 /// How many positions of a list are read in the time that one event takes.
 const POSITIONS_AN_EVENT: u64 = 30;
 
-/// What the dictionary knows of a part.
-#[derive(Debug, Default)]
-pub(crate) struct Short {
-    /// Sequences of terms that few events have.
-    pub(crate) known: Vec<u64>,
-    /// Terms that have a list of their own.
-    pub(crate) promoted: Vec<Digest>,
-}
-
-impl Short {
-    /// Reads the values of several parts, which stand one part after another.
-    pub(crate) fn read_all(parts: &[Vec<Digest>], values: &[Value]) -> Result<Vec<Self>, StorageFailure> {
-        let (mut values, mut shorts) = (values, Vec::with_capacity(parts.len()));
-        for part in parts {
-            let (own, rest) =
-                values.split_at_checked(part.len()).ok_or_else(|| unexpected_reply("the dictionary"))?;
-            shorts.push(Self::read(part, own)?);
-            values = rest;
-        }
-        Ok(shorts)
-    }
-
-    /// Reads the values of a part's digests.
-    fn read(digests: &[Digest], values: &[Value]) -> Result<Self, StorageFailure> {
-        let mut short = Self::default();
-        for (digest, value) in digests.iter().zip(values) {
-            match value {
-                Value::Nil => {}
-                Value::BulkString(bytes) if bytes.as_slice() == b"+" => short.promoted.push(*digest),
-                Value::BulkString(bytes) if bytes.len() % 6 == 0 => {
-                    short.known.extend(bytes.chunks_exact(6).map(|packed| {
-                        packed.iter().fold(0u64, |sequence, byte| sequence << 8 | u64::from(*byte))
-                    }));
-                }
-                _ => return Err(unexpected_reply("a term of the dictionary")),
-            }
-        }
-        Ok(short)
-    }
-}
-
 /// How a filter's events are found.
 pub(crate) enum Plan<'f> {
     /// By looking at all of these chunks, in the order of the walk.
@@ -79,17 +40,18 @@ pub(crate) enum Plan<'f> {
     Lists(Box<Lists<'f>>),
 }
 
-/// Chooses how to walk a range, from what the dictionary knows of the short parts.
+/// Chooses how to walk a range, from what is known of the short parts, and of what waits to be folded.
 pub(crate) async fn choose<'f>(
     store: &Partition,
     state: &State,
     range: Range,
     parts: Parts<'f>,
     shorts: Vec<Short>,
+    pending: Pending,
     chunks: Option<Vec<u64>>,
 ) -> Result<Plan<'f>, StorageFailure> {
     // Of terms that have no list of their own so few events have any that nothing can be quicker.
-    let known = shorts.iter().filter(|short| short.promoted.is_empty()).min_by_key(|short| short.known.len());
+    let known = shorts.iter().filter(|short| short.lists.is_empty()).min_by_key(|short| short.known.len());
     if let Some(short) = known {
         let mut sequences = short.known.clone();
         sequences.retain(|sequence| range.contains(*sequence));
@@ -105,47 +67,47 @@ pub(crate) async fn choose<'f>(
     if parts.longs.is_empty() && shorts.is_empty() {
         return Ok(Plan::Scan(chunks));
     }
-    let promoted = promoted(store, state, range, &shorts).await?;
+    let listed = listed(store, range, &shorts).await?;
     let first: Vec<u64> = chunks.iter().copied().take(CHUNKS_AT_ONCE).collect();
-    let lists = terms::lists(store, &parts.longs, &first).await?;
+    let lists = terms::lists(store, &parts.longs, &first, &pending).await?;
     let events: u64 = lists.iter().map(|chunk| chunk.events).sum();
-    let Some(chosen) = weigh(&lists, &promoted, parts.longs.len(), events, state.events) else {
+    let Some(chosen) = weigh(&lists, &listed, parts.longs.len(), events, state.events) else {
         return Ok(Plan::Scan(chunks));
     };
     chunks.drain(..first.len());
     let mut streams: Vec<Option<Stream>> =
         (0..parts.longs.len()).map(|part| Some(Stream::long(part, range))).collect();
     streams
-        .extend(promoted.into_iter().map(|union| Some(Stream { part: None, queue: VecDeque::new(), union })));
+        .extend(listed.into_iter().map(|union| Some(Stream { part: None, queue: VecDeque::new(), union })));
     let mut streams = chosen.into_iter().filter_map(|at| streams.get_mut(at)?.take());
     let Some(driver) = streams.next() else { return Ok(Plan::Scan(chunks)) };
     let others = streams.collect();
     let (longs, windows) = (parts.longs, 1);
-    let mut plan = Lists { range, longs, driver, others, chunks, windows, reached: None, stopped: None };
+    let mut plan =
+        Lists { range, longs, driver, others, pending, chunks, windows, reached: None, stopped: None };
     plan.add(store, &lists);
     Ok(Plan::Lists(Box::new(plan)))
 }
 
-/// The positions of each short part: the lists of its terms that have one, and what is known of the others.
-pub(crate) async fn promoted(
+/// The positions of each short part: its lists, and what is known beside them.
+pub(crate) async fn listed(
     store: &Partition,
-    state: &State,
     range: Range,
     shorts: &[Short],
 ) -> Result<Vec<Union>, StorageFailure> {
     let mut pipeline = Pipeline::new();
-    for digest in shorts.iter().flat_map(|short| &short.promoted) {
-        pipeline.cmd("LLEN").arg(store.keys().promoted(*digest));
+    for (chunk, field) in shorts.iter().flat_map(|short| &short.lists) {
+        pipeline.cmd("LLEN").arg(store.keys().long(*chunk, field));
     }
     let mut lengths = store.link().read_all(&pipeline).await?.into_iter();
     let mut unions = Vec::with_capacity(shorts.len());
     for short in shorts {
         let mut union = Union::new(range);
         union.add(Run::known(&short.known, range));
-        for digest in &short.promoted {
+        for (chunk, field) in &short.lists {
             let Some(Value::Int(length)) = lengths.next() else { return Err(unexpected_reply("a length")) };
-            let log = (state.trimmed, state.head.saturating_sub(state.trimmed));
-            union.add(Run::promoted(store.keys().promoted(*digest), log, length.max(0) as u64, range));
+            let key = store.keys().long(*chunk, field);
+            union.add(Run::of_chunk(key, *chunk, CHUNK, length.max(0) as u64, range));
         }
         unions.push(union);
     }
@@ -155,24 +117,18 @@ pub(crate) async fn promoted(
 /// Which parts are read: the first leads, the others are held against it. None where looking at all events is quicker.
 ///
 /// Parts are counted through: first the long ones, then the short ones.
-fn weigh(
-    lists: &[ChunkLists],
-    promoted: &[Union],
-    longs: usize,
-    events: u64,
-    all: u64,
-) -> Option<Vec<usize>> {
+fn weigh(lists: &[ChunkLists], listed: &[Union], longs: usize, events: u64, all: u64) -> Option<Vec<usize>> {
     let mut sizes: Vec<(u64, usize)> = Vec::new();
     for part in 0..longs {
         let of_chunk = |chunk: &ChunkLists| {
             let lists = chunk.parts.get(part)?.as_ref()?;
-            Some(lists.iter().map(|list| list.len).sum::<u64>())
+            Some(lists.iter().map(Listed::all).sum::<u64>())
         };
         if let Some(size) = lists.iter().map(of_chunk).sum::<Option<u64>>() {
             sizes.push((size, part));
         }
     }
-    for (at, union) in promoted.iter().enumerate() {
+    for (at, union) in listed.iter().enumerate() {
         // Of all its positions as many are taken to lie in these chunks as lie there of all events.
         let size = u128::from(union.len()) * u128::from(events) / u128::from(all.max(1));
         sizes.push((u64::try_from(size).unwrap_or(u64::MAX), longs + at));
@@ -218,11 +174,7 @@ impl Stream {
     /// Adds the lists of a chunk, behind those that it has.
     fn push(&mut self, store: &Partition, of_chunk: &ChunkLists, range: Range) {
         let Some(Some(lists)) = self.part.and_then(|part| of_chunk.parts.get(part)) else { return };
-        let run = |list: &Listed| {
-            let key = store.keys().long(of_chunk.chunk, &list.field);
-            Run::of_chunk(key, of_chunk.chunk, of_chunk.events, list.len, range)
-        };
-        self.queue.push_back(lists.iter().map(run).collect());
+        self.queue.push_back(lists.iter().flat_map(|list| of_chunk.runs(store, list, range)).collect());
     }
 
     fn begin_all(&mut self) {
@@ -239,6 +191,8 @@ pub(crate) struct Lists<'f> {
     driver: Stream,
     /// Each holds every position that is wanted, so what is not in all of them is passed over.
     others: Vec<Stream>,
+    /// What waited to be folded when the walk began.
+    pending: Pending,
     /// Chunks whose lists were not looked at yet.
     chunks: VecDeque<u64>,
     windows: usize,
@@ -301,7 +255,7 @@ impl Lists<'_> {
             return Ok(());
         }
         let next: Vec<u64> = self.chunks.drain(..self.chunks.len().min(CHUNKS_AT_ONCE)).collect();
-        let lists = terms::lists(store, &self.longs, &next).await?;
+        let lists = terms::lists(store, &self.longs, &next, &self.pending).await?;
         self.add(store, &lists);
         Ok(())
     }

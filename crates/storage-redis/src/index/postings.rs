@@ -98,14 +98,9 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The list of a long term in a chunk of so many events.
+    /// The list of a term in a chunk of so many events.
     pub(crate) fn of_chunk(key: String, chunk: u64, events: u64, len: u64, range: Range) -> Self {
         Self::new(key, chunk * CHUNK, (chunk * CHUNK, events), len, range)
-    }
-
-    /// The list of a short term, in a log that begins with a sequence and has so many.
-    pub(crate) fn promoted(key: String, log: (u64, u64), len: u64, range: Range) -> Self {
-        Self::new(key, 0, log, len, range)
     }
 
     fn new(key: String, base: u64, log: (u64, u64), len: u64, range: Range) -> Self {
@@ -358,7 +353,8 @@ pub(crate) async fn count_through(link: &Link, mut runs: Vec<Run>) -> Result<u64
 }
 
 impl Union {
-    /// How many positions it has up to a sequence, if no two of its lists share one. Nothing is to be read from it before.
+    /// How many positions it has: of its lists those up to a sequence, and what is known beside them. No two of its lists share
+    /// one, and nothing is to be read from it before.
     pub(crate) async fn count(&mut self, link: &Link, last: u64) -> Result<u64, StorageFailure> {
         let known = self.runs.iter().map(|run| run.ready.len() as u64).sum::<u64>();
         let past = Range { order: Order::OldestFirst, low: last.saturating_add(1), high: u64::MAX };

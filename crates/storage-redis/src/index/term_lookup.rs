@@ -15,12 +15,12 @@ use redis::{Cmd, Value};
 
 use crate::{
     client::{failure::unexpected_reply, reply::text},
-    engine::{
-        keys::Digest,
-        {last_known::Known, partition::Partition},
+    engine::{last_known::Known, partition::Partition},
+    index::{postings::Range, short::sequence},
+    log::{
+        entries::{Entry, entry, replay_count},
+        first_trip::LookUp,
     },
-    index::postings::Range,
-    log::entries::{Entry, entry, replay_count},
     server::functions,
 };
 
@@ -76,27 +76,40 @@ impl TermLookup {
     pub(crate) fn command(
         store: &Partition,
         known: Known,
-        digests: &[Digest],
+        wanted: &LookUp,
         asked: Range,
         events: usize,
     ) -> Cmd {
         let keys = store.keys();
         let mut command = redis::cmd("FCALL_RO");
-        command.arg(functions::name("find")).arg(digests.len());
-        for digest in digests {
+        command
+            .arg(functions::name("find"))
+            .arg(2 + wanted.ids.len())
+            .arg(keys.pending())
+            .arg(keys.manifest());
+        for digest in &wanted.ids {
             command.arg(keys.bucket(digest.bucket(known.level, known.split)));
         }
         // As far as numbers of Lua are exact.
         let high = asked.high.min(1 << 53);
         let way = if asked.order == Order::OldestFirst { "up" } else { "down" };
-        command.arg(&keys.before_chunks()[..]).arg(way).arg(asked.low).arg(high).arg(events);
-        for digest in digests {
+        command
+            .arg(keys.before_runs())
+            .arg(&keys.before_chunks()[..])
+            .arg(way)
+            .arg(asked.low)
+            .arg(high)
+            .arg(events);
+        for digest in &wanted.ids {
             command.arg(&digest.0[..]);
+        }
+        for term in &wanted.terms {
+            command.arg(&term.0[..]);
         }
         command
     }
 
-    /// Reads the answer: what the dictionary holds for the digests, and what came with it.
+    /// Reads the answer: what the ids and the terms lead to, and what came with it.
     pub(crate) fn read(answer: Value) -> Result<(Vec<Value>, Self), StorageFailure> {
         let odd = || unexpected_reply("what was found");
         let Value::Array(parts) = answer else { return Err(odd()) };
@@ -107,7 +120,6 @@ impl TermLookup {
             return Err(odd());
         };
         let (looked, []) = looked.as_chunks::<PACKED>() else { return Err(odd()) };
-        let sequence = |bytes: &[u8; PACKED]| bytes.iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
         let mut near = Self {
             looked: looked.iter().map(sequence).collect(),
             entries: HashMap::with_capacity(entries.len()),
@@ -117,9 +129,9 @@ impl TermLookup {
             near.entries.insert(entry.sequence, entry);
         }
         for pair in replays.chunks_exact(2) {
-            let [sequence, count] = pair else { return Err(odd()) };
-            let sequence: u64 = text(sequence).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
-            if let Some(entry) = near.entries.get_mut(&sequence) {
+            let [own, count] = pair else { return Err(odd()) };
+            let own: u64 = text(own).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
+            if let Some(entry) = near.entries.get_mut(&own) {
                 entry.replays = Some(replay_count(count)?);
             }
         }

@@ -9,15 +9,19 @@ use redis::{FromRedisValue, Pipeline, Value};
 use crate::{
     client::failure::unexpected_reply,
     engine::{
-        keys::{Digest, Long, hour_of},
+        keys::{Long, Term, hour_of},
         partition::Partition,
+    },
+    index::{
+        pending::Pending,
+        postings::{Range, Run},
     },
 };
 
 /// Lists that one part is read by in one chunk; with more it is not read by lists.
 const MOST_LISTS: usize = 512;
-/// Digests of one part that are looked up.
-const MOST_DIGESTS: usize = 5_000;
+/// Terms of one part that are looked up.
+const MOST_TERMS: usize = 2_000;
 /// Hours that are asked for by name; of a longer range the directory says which there are.
 const HOURS_BY_NAME: i64 = 48;
 /// Names of a directory that are read; a longer one is not used.
@@ -36,8 +40,8 @@ pub(crate) enum LongPart<'f> {
 #[derive(Debug, Default)]
 pub(crate) struct Parts<'f> {
     pub(crate) longs: Vec<LongPart<'f>>,
-    /// Parts whose positions the dictionary knows.
-    pub(crate) shorts: Vec<Vec<Digest>>,
+    /// Parts whose terms few events have, as a rule.
+    pub(crate) shorts: Vec<Vec<Term>>,
     /// Whether the lists know all of the filter: nothing else needs to be asked of an event that stands in a list of each
     /// part, but whether it lies in the time range, where it is of the range's first or last hour.
     pub(crate) is_all: bool,
@@ -59,17 +63,17 @@ impl<'f> Parts<'f> {
         }
         if !filter.correlation_ids.is_empty() {
             let ids = filter.correlation_ids.iter();
-            parts.add_short(ids.map(|id| Digest::of_correlation(id)).collect());
+            parts.add_short(ids.map(|id| Term::of_correlation(id)).collect());
         }
         for (kind, ids) in &filter.entities {
-            parts.add_short(ids.iter().map(|id| Digest::of_entity(kind, id)).collect());
+            parts.add_short(ids.iter().map(|id| Term::of_entity(kind, id)).collect());
         }
         parts
     }
 
-    fn add_short(&mut self, digests: Vec<Digest>) {
-        if digests.len() <= MOST_DIGESTS {
-            self.shorts.push(digests);
+    fn add_short(&mut self, terms: Vec<Term>) {
+        if terms.len() <= MOST_TERMS {
+            self.shorts.push(terms);
         } else {
             self.is_all = false;
         }
@@ -83,7 +87,16 @@ pub(crate) struct Listed {
     pub(crate) field: String,
     /// The hour that it is of, where it is of one.
     pub(crate) hour: Option<i64>,
+    /// How many positions it has, and what waits to be folded into it beside these.
     pub(crate) len: u64,
+    pub(crate) waiting: Vec<u64>,
+}
+
+impl Listed {
+    /// How many positions there are in all; more where some were folded meanwhile.
+    pub(crate) fn all(&self) -> u64 {
+        self.len + self.waiting.len() as u64
+    }
 }
 
 /// What a chunk has of the long parts of a filter.
@@ -94,6 +107,14 @@ pub(crate) struct ChunkLists {
     pub(crate) events: u64,
     /// For each part its lists; none where there are too many.
     pub(crate) parts: Vec<Option<Vec<Listed>>>,
+}
+
+impl ChunkLists {
+    /// What one of its lists has in a range, and what waits to be folded into it.
+    pub(crate) fn runs(&self, store: &Partition, list: &Listed, range: Range) -> [Run; 2] {
+        let key = store.keys().long(self.chunk, &list.field);
+        [Run::of_chunk(key, self.chunk, self.events, list.len, range), Run::known(&list.waiting, range)]
+    }
 }
 
 impl LongPart<'_> {
@@ -116,7 +137,7 @@ impl LongPart<'_> {
     }
 
     /// Those of a directory's names that are its own.
-    fn names_of(&self, directory: &[String]) -> Vec<(String, Option<i64>)> {
+    fn names_of(&self, directory: &[&str]) -> Vec<(String, Option<i64>)> {
         let mut names = Vec::new();
         for name in directory {
             match (self, name.split_once(':')) {
@@ -124,12 +145,12 @@ impl LongPart<'_> {
                     let bytes = URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
                     let event_type = String::from_utf8(bytes).unwrap_or_default();
                     if patterns.iter().any(|pattern| pattern.matches(&event_type)) {
-                        names.push((name.clone(), None));
+                        names.push(((*name).to_owned(), None));
                     }
                 }
                 (Self::Hours(first, last), Some(("h", text))) => {
                     let hour = text.parse().ok().filter(|hour| (first..=last).contains(&hour));
-                    names.extend(hour.map(|hour| (name.clone(), Some(hour))));
+                    names.extend(hour.map(|hour| ((*name).to_owned(), Some(hour))));
                 }
                 _ => {}
             }
@@ -141,11 +162,13 @@ impl LongPart<'_> {
 /// Names of lists in a directory, each with the hour that it is of, if it is of one.
 type Names = Vec<(String, Option<i64>)>;
 
-/// The lists that some chunks have of some parts, and how long each is: one round trip, or two where directories are needed.
+/// The lists that some chunks have of some parts, how long each is, and what waited to be folded into it when that was read:
+/// one round trip, or two where directories are needed.
 pub(crate) async fn lists(
     store: &Partition,
     parts: &[LongPart<'_>],
     chunks: &[u64],
+    pending: &Pending,
 ) -> Result<Vec<ChunkLists>, StorageFailure> {
     let named: Vec<_> = parts.iter().map(LongPart::names).collect();
     let directories = match named.iter().any(Option::is_none) {
@@ -158,7 +181,11 @@ pub(crate) async fn lists(
         pipeline.cmd("XLEN").arg(store.keys().log(*chunk));
         let names = parts.iter().zip(&named).map(|(part, named)| match (named, directories.get(chunk)) {
             (Some(names), _) => Some(names.clone()),
-            (None, Some(Some(directory))) => Some(part.names_of(directory)),
+            (None, Some(Some(directory))) => {
+                let waiting = pending.names(*chunk).into_iter().filter(|name| !directory.contains(*name));
+                let names: Vec<&str> = directory.iter().map(String::as_str).chain(waiting).collect();
+                Some(part.names_of(&names))
+            }
             (None, _) => None,
         });
         let names: Vec<_> = names.map(|names| names.filter(|names| names.len() <= MOST_LISTS)).collect();
@@ -172,12 +199,13 @@ pub(crate) async fn lists(
         _ => Err(unexpected_reply("a length")),
     });
     let mut length = || lengths.next().unwrap_or_else(|| Err(unexpected_reply("lengths")));
-    found.into_iter().map(|(chunk, names)| chunk_lists(chunk, names, &mut length)).collect()
+    found.into_iter().map(|(chunk, names)| chunk_lists(chunk, names, pending, &mut length)).collect()
 }
 
 fn chunk_lists(
     chunk: u64,
     names: Vec<Option<Names>>,
+    pending: &Pending,
     length: &mut impl FnMut() -> Result<u64, StorageFailure>,
 ) -> Result<ChunkLists, StorageFailure> {
     let events = length()?;
@@ -190,8 +218,9 @@ fn chunk_lists(
         let mut lists = Vec::new();
         for (field, hour) in names {
             let len = length()?;
-            if len > 0 {
-                lists.push(Listed { field, hour, len });
+            let waiting = pending.of_long(chunk, &field);
+            if len > 0 || !waiting.is_empty() {
+                lists.push(Listed { field, hour, len, waiting });
             }
         }
         parts.push(Some(lists));
@@ -203,7 +232,7 @@ fn chunk_lists(
 async fn directories(
     store: &Partition,
     chunks: &[u64],
-) -> Result<BTreeMap<u64, Option<Vec<String>>>, StorageFailure> {
+) -> Result<BTreeMap<u64, Option<BTreeSet<String>>>, StorageFailure> {
     let mut pipeline = Pipeline::with_capacity(chunks.len());
     for chunk in chunks {
         // A scan of a small hash gives all of it, and of a great one no more than was asked for.

@@ -1,4 +1,5 @@
-//! Appending: one call of a function a batch, which writes the events, their index entries and their ids, or nothing.
+//! Appending: one call of a function a batch, which writes the events, their ids, and their terms, or nothing. The terms wait
+//! to be folded into the index.
 //!
 //! The caller works out every key beforehand from what it last knew of the partition. Where that is old the function says
 //! so, changes nothing, and the call is made again. So it is with ids that are known already: the function names them, and
@@ -21,13 +22,16 @@ use crate::{
     client::{failure::unexpected_reply, reply::text},
     engine::{
         commit,
-        keys::{Digest, Long, chunk_of},
+        keys::{Digest, chunk_of},
         last_known::Known,
         partition::Partition,
         program::Program,
     },
-    index::lookup::Dictionary,
-    index::{hints::Kind, lookup::id_state},
+    index::{
+        fold::{self, Waiting},
+        lookup::{Dictionary, id_state},
+        pending::Body,
+    },
     server::functions,
 };
 
@@ -41,13 +45,13 @@ const MOST_TRIES: usize = 100;
 /// What the function answered.
 enum Answer {
     /// The events stand behind this sequence, in order.
-    Stored { base: u64, fields: u64, epoch: u64 },
+    Stored { base: u64, fields: u64, epoch: u64, waiting: Waiting },
     /// Nothing was written; this is known of these events, by their index.
     Known(Vec<(usize, Value)>),
     /// Nothing was written; the caller's picture was old and is mended.
     Moved,
-    /// Nothing was written; what the caller remembered of the terms did not hold and is mended.
-    StaleHints,
+    /// Nothing was written; too much waits to be folded.
+    MustFold,
     /// Nothing was written; this guard of what was to go with it did not hold.
     Refused(usize),
 }
@@ -95,15 +99,17 @@ impl Appender<'_> {
             }
             let known = self.partition.known();
             match self.call_append(known, batch, &pending, with).await? {
-                Answer::Moved | Answer::StaleHints => {}
+                Answer::Moved => {}
+                Answer::MustFold => fold::all(self.partition).await?,
                 Answer::Refused(guard) => return Ok(Appended::Refused { guard }),
-                Answer::Stored { base, fields, epoch: stored_in } => {
+                Answer::Stored { base, fields, epoch: stored_in, waiting } => {
                     self.partition.last().set_head(base + pending.len() as u64);
                     for (at, index) in pending.iter().enumerate() {
                         let position = self.partition.position(base + 1 + at as u64);
                         resolution.settle(*index, AppendOutcome::Stored(position));
                     }
                     Dictionary::of(self.partition).grow(fields).await;
+                    fold::after_append(self.partition, waiting, pending.len() as u64).await;
                     self.partition.train(pending.len() as u64).await;
                     if must_be_copied {
                         // Of several epochs the first counts: what it had may be gone in the next.
@@ -191,24 +197,11 @@ impl Appender<'_> {
         with: &Transaction,
     ) -> Result<Answer, StorageFailure> {
         let events: Vec<&Event> = pending.iter().filter_map(|index| batch.get(*index)).collect();
-        let terms = Terms::of(&events, self.partition.keeps() == Keeps::History);
-        let kinds = self
-            .partition
-            .hints()
-            .kinds(terms.shorts.iter().map(|(digest, indices)| (*digest, indices.len())));
-        let command = self.append_command(known, &events, &terms, &kinds, with);
-        let answer = self.partition.link().call_command(&command).await?;
-        self.read_append(answer, &terms)
+        let command = self.append_command(known, &events, with);
+        self.read_append(self.partition.link().call_command(&command).await?)
     }
 
-    fn append_command(
-        &self,
-        known: Known,
-        events: &[&Event],
-        terms: &Terms,
-        kinds: &[Kind],
-        with: &Transaction,
-    ) -> Cmd {
+    fn append_command(&self, known: Known, events: &[&Event], with: &Transaction) -> Cmd {
         let n = events.len() as u64;
         let chunk = match chunk_of(known.head + 1) {
             chunk if chunk_of(known.head + n) == chunk => chunk,
@@ -216,28 +209,21 @@ impl Appender<'_> {
             chunk => chunk + 1,
         };
         let keys = self.partition.keys();
-        let both = kinds.iter().filter(|kind| **kind == Kind::Either).count();
-        let own_keys = 4 + terms.longs.len() + kinds.len() + both + events.len();
+        let own_keys = 4 + events.len();
         let transactions = if with.is_nothing() { &[][..] } else { slice::from_ref(with) };
         let program = Program::of(keys, known, transactions);
         let theirs = program.keys();
+        let terms = match self.partition.keeps() {
+            Keeps::History => Body::of(events),
+            Keeps::Deliveries => Body::none(),
+        };
 
         let bytes: usize = events.iter().map(|event| event.size_bytes()).sum();
-        let count = own_keys + theirs.len() + 3 * events.len() + 2 * (terms.longs.len() + kinds.len()) + 16;
-        let mut command = Cmd::with_capacity(count, bytes + 128 * events.len() + 40 * count);
+        let count = own_keys + theirs.len() + 3 * events.len() + 16;
+        let mut command =
+            Cmd::with_capacity(count, bytes + 128 * events.len() + 40 * count + terms.bytes.len());
         command.arg("FCALL").arg(functions::name("append")).arg(own_keys + theirs.len());
-        command.arg(keys.meta()).arg(keys.log(chunk)).arg(keys.chunks()).arg(keys.directory(chunk));
-        for (field, _) in &terms.longs {
-            command.arg(keys.long(chunk, field));
-        }
-        for ((digest, _), kind) in terms.shorts.iter().zip(kinds) {
-            if *kind != Kind::Listed {
-                command.arg(keys.bucket(digest.bucket(known.level, known.split)));
-            }
-            if matches!(kind, Kind::Listed | Kind::Either) {
-                command.arg(keys.promoted(*digest));
-            }
-        }
+        command.arg(keys.meta()).arg(keys.log(chunk)).arg(keys.chunks()).arg(keys.pending());
         let ids: Vec<Digest> = events.iter().map(|event| Digest::of_id(event.id())).collect();
         for digest in &ids {
             command.arg(keys.bucket(digest.bucket(known.level, known.split)));
@@ -247,18 +233,11 @@ impl Appender<'_> {
             Some(now) => command.arg(now),
             None => command.arg(""),
         };
-        let kinds: Vec<u8> = kinds.iter().map(|kind| kind.byte()).collect();
-        command.arg(chunk).arg(known.level).arg(known.split).arg(events.len()).arg(terms.longs.len());
-        command.arg(kinds).arg(bytes).arg(keys.bell());
+        command.arg(chunk).arg(known.level).arg(known.split).arg(events.len()).arg(bytes).arg(keys.bell());
+        command.arg(terms.bytes).arg(terms.postings);
         let texts = self.partition.compression().pack(events.iter().map(|event| event.json()));
         for ((event, text), digest) in events.iter().zip(&texts).zip(&ids) {
             command.arg(&**text).arg(head::encode(event)).arg(&digest.0[..]);
-        }
-        for (field, indices) in &terms.longs {
-            command.arg(field).arg(&indices[..]);
-        }
-        for (digest, indices) in &terms.shorts {
-            command.arg(&digest.0[..]).arg(&indices[..]);
         }
         if !transactions.is_empty() {
             program.put(&mut command);
@@ -266,12 +245,11 @@ impl Appender<'_> {
         command
     }
 
-    fn read_append(&self, answer: Value, terms: &Terms) -> Result<Answer, StorageFailure> {
+    fn read_append(&self, answer: Value) -> Result<Answer, StorageFailure> {
         let Value::Array(parts) = answer else { return Err(unexpected_reply("an append")) };
         let mut parts = parts.into_iter();
         let what = parts.next();
         let rest: Vec<Value> = parts.collect();
-        let digests = || terms.shorts.iter().map(|(digest, _)| *digest);
         match (what.as_ref().and_then(text), rest.as_slice()) {
             (
                 Some("ok"),
@@ -280,16 +258,16 @@ impl Appender<'_> {
                     Value::Int(_),
                     Value::Int(fields),
                     Value::Int(epoch),
-                    Value::BulkString(has),
+                    Value::Int(events),
+                    Value::Int(records),
                 ],
-            ) => {
-                self.partition.hints().learn(digests(), has, true);
-                Ok(Answer::Stored { base: *base as u64, fields: *fields as u64, epoch: *epoch as u64 })
-            }
-            (Some("stale"), [Value::BulkString(has)]) => {
-                self.partition.hints().learn(digests(), has, false);
-                Ok(Answer::StaleHints)
-            }
+            ) => Ok(Answer::Stored {
+                base: *base as u64,
+                fields: *fields as u64,
+                epoch: *epoch as u64,
+                waiting: Waiting::of(*events, *records),
+            }),
+            (Some("fold"), _) => Ok(Answer::MustFold),
             (Some("moved"), _) => {
                 self.partition.learn_moved(&rest)?;
                 Ok(Answer::Moved)
@@ -305,38 +283,6 @@ impl Appender<'_> {
                 Ok(Answer::Known(pairs.collect::<Result<_, _>>()?))
             }
             _ => Err(unexpected_reply("an append")),
-        }
-    }
-}
-
-/// The terms of a batch, each with the events that have it, by their number from 1.
-struct Terms {
-    longs: Vec<(String, Vec<u8>)>,
-    shorts: Vec<(Digest, Vec<u8>)>,
-}
-
-impl Terms {
-    fn of(events: &[&Event], indexed: bool) -> Self {
-        let mut longs: HashMap<Long<'_>, Vec<u8>> = HashMap::new();
-        let mut posts: Vec<(Digest, u8)> = Vec::with_capacity(4 * events.len());
-        for (event, number) in events.iter().zip(1..=u8::MAX) {
-            if !indexed {
-                break;
-            }
-            for long in Long::of(event) {
-                longs.entry(long).or_default().push(number);
-            }
-            posts.extend(Digest::short_terms(event).into_iter().map(|digest| (digest, number)));
-        }
-        posts.sort_unstable();
-        // An event may name an entity once only, but two kinds could be spelled alike.
-        posts.dedup();
-        let same = posts.chunk_by(|one, other| one.0 == other.0);
-        let shorts = same
-            .filter_map(|posts| Some((posts.first()?.0, posts.iter().map(|(_, number)| *number).collect())));
-        Self {
-            shorts: shorts.collect(),
-            longs: longs.into_iter().map(|(long, numbers)| (long.field(), numbers)).collect(),
         }
     }
 }

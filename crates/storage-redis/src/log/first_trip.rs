@@ -7,8 +7,12 @@ use redis::{FromRedisValue, Pipeline, Value};
 
 use crate::{
     client::failure::unexpected_reply,
-    engine::{keys::Digest, partition::Partition, state::State},
-    index::term_lookup::TermLookup,
+    engine::{
+        keys::{Digest, Term},
+        partition::Partition,
+        state::State,
+    },
+    index::{pending::Pending, term_lookup::TermLookup},
     log::{
         ask::{Ahead, Ask},
         scan::asked,
@@ -19,12 +23,33 @@ use crate::{
 /// The first round trip is made again where the dictionary was split meanwhile.
 const MOST_TRIES: usize = 100;
 
+/// What a filter asks for that can be looked up before the state is known.
+#[derive(Debug, Default)]
+pub(crate) struct LookUp {
+    pub(crate) ids: Vec<Digest>,
+    pub(crate) terms: Vec<Term>,
+    /// Whether lists are read afterwards.
+    pub(crate) lists: bool,
+    /// Whether what this names is what is walked.
+    pub(crate) is_all: bool,
+}
+
+impl LookUp {
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.ids.is_empty() && self.terms.is_empty()
+    }
+}
+
 /// What the first round trip brings.
 pub(crate) struct FirstTrip {
     pub(crate) state: State,
     pub(crate) now: Timestamp,
-    /// What the dictionary holds.
-    pub(crate) values: Vec<Value>,
+    /// What the dictionary holds for the ids.
+    pub(crate) ids: Vec<Value>,
+    /// What was found for the terms, where they were looked for.
+    pub(crate) terms: Option<Vec<Value>>,
+    /// What waits to be folded, where lists are read afterwards.
+    pub(crate) pending: Option<Pending>,
     /// The numbers of the chunks, where they were asked for.
     pub(crate) chunks: Option<Vec<u64>>,
     pub(crate) ahead: Option<Ahead>,
@@ -35,14 +60,14 @@ impl FirstTrip {
     pub(crate) async fn read(
         store: &Partition,
         scan: &Scan<'_>,
-        digests: &[Digest],
+        wanted: &LookUp,
         guess: Option<Ask>,
-        is_near: bool,
     ) -> Result<Self, StorageFailure> {
-        let mut is_near = is_near;
+        let mut is_near = wanted.is_all;
         for _ in 0..MOST_TRIES {
-            let near = is_near && store.finding().is_worth(digests.len(), scan.limit);
-            match Self::try_read(store, scan, digests, guess.as_ref(), near).await {
+            let count = wanted.ids.len() + wanted.terms.len();
+            let near = is_near && store.finding().is_worth(count, scan.limit);
+            match Self::try_read(store, scan, wanted, guess.as_ref(), near).await {
                 Ok(Some(ground)) => return Ok(ground),
                 Ok(None) => {}
                 Err(failure) if near && store.finding().is_impossible(&failure) => is_near = false,
@@ -56,24 +81,27 @@ impl FirstTrip {
     async fn try_read(
         store: &Partition,
         scan: &Scan<'_>,
-        digests: &[Digest],
+        wanted: &LookUp,
         guess: Option<&Ask>,
         is_near: bool,
     ) -> Result<Option<Self>, StorageFailure> {
         let (keys, known) = (store.keys(), store.known());
-        let mut pipeline = Pipeline::with_capacity(digests.len() + 5);
+        let mut pipeline = Pipeline::with_capacity(wanted.ids.len() + 5);
         pipeline.cmd("HGETALL").arg(keys.meta());
         store.ask_time(&mut pipeline);
         if is_near {
-            let wanted = asked(scan);
-            pipeline.add_command(TermLookup::command(store, known, digests, wanted, scan.limit.max(1)));
+            let range = asked(scan);
+            pipeline.add_command(TermLookup::command(store, known, wanted, range, scan.limit.max(1)));
         } else {
-            for digest in digests {
+            for digest in &wanted.ids {
                 let bucket = keys.bucket(digest.bucket(known.level, known.split));
                 pipeline.cmd("HGET").arg(bucket).arg(&digest.0[..]);
             }
         }
-        if digests.is_empty() {
+        if wanted.lists {
+            pipeline.cmd("GET").arg(keys.pending());
+        }
+        if wanted.is_nothing() {
             pipeline.add_command(chunks_command(store, scan.order));
         } else {
             // Asked after the values: what a split moved meanwhile is then known to have been moved.
@@ -93,12 +121,20 @@ impl FirstTrip {
         let mut answers = answers.into_iter();
         let state = store.learn_answer(answers.next().unwrap_or(Value::Nil))?;
         let now = store.take_time(&mut answers)?;
-        let (values, near) = match is_near {
-            true => TermLookup::read(answers.next().unwrap_or(Value::Nil))?,
-            false => (answers.by_ref().take(digests.len()).collect(), TermLookup::default()),
+        let (ids, terms, near) = match is_near {
+            true => {
+                let (mut values, near) = TermLookup::read(answers.next().unwrap_or(Value::Nil))?;
+                let terms = values.split_off(wanted.ids.len().min(values.len()));
+                (values, Some(terms), near)
+            }
+            false => (answers.by_ref().take(wanted.ids.len()).collect(), None, TermLookup::default()),
+        };
+        let pending = match wanted.lists {
+            true => Some(Pending::read_answer(&answers.next().unwrap_or(Value::Nil))?),
+            false => None,
         };
         let rest = answers.next().unwrap_or(Value::Nil);
-        let chunks = match digests.is_empty() {
+        let chunks = match wanted.is_nothing() {
             true => Some(numbers(rest)?),
             false => {
                 let now: (u32, u32) =
@@ -110,6 +146,6 @@ impl FirstTrip {
                 None
             }
         };
-        Ok(Some(Self { state, now, values, chunks, ahead, near }))
+        Ok(Some(Self { state, now, ids, terms, pending, chunks, ahead, near }))
     }
 }

@@ -19,12 +19,18 @@ use crate::{
     client::{failure::unexpected_reply, optimistic_retry::OptimisticRetry, reply::text},
     engine::{
         commit,
-        keys::{CHUNK, Digest, Long, chunk_of},
+        keys::{CHUNK, Digest, Long, Term, chunk_of},
         partition::Partition,
         program::Program,
     },
-    index::lookup::Dictionary,
-    index::{dictionary::Posted, lookup},
+    index::{
+        dictionary::Posted,
+        fold,
+        lookup::{self, Dictionary},
+        merge,
+        runs::{self, Manifest, Place, RunId},
+        short,
+    },
     log::rewrite,
     server::functions,
 };
@@ -41,7 +47,7 @@ pub(crate) struct Terms {
     pub(crate) id: Option<Digest>,
     /// Long terms, by their names in the directory.
     pub(crate) longs: Vec<String>,
-    pub(crate) shorts: Vec<Digest>,
+    pub(crate) shorts: Vec<Term>,
 }
 
 impl Terms {
@@ -50,10 +56,7 @@ impl Terms {
         if keeps == Keeps::Deliveries {
             return Self { id, ..Self::default() };
         }
-        let mut shorts = Digest::short_terms(event);
-        shorts.sort_unstable();
-        shorts.dedup();
-        Self { id, longs: Long::of(event).iter().map(Long::field).collect(), shorts }
+        Self { id, longs: Long::of(event).iter().map(Long::field).collect(), shorts: Term::of(event) }
     }
 }
 
@@ -78,6 +81,8 @@ enum Answer {
     Refused(usize),
     /// Nothing was done: the caller's picture was old and is mended.
     Moved,
+    /// Nothing was done: some of the events wait to be folded.
+    MustFold,
 }
 
 /// Removes events, which must be of one chunk and at most [`AT_ONCE`], and performs the removal's transaction in the same
@@ -121,11 +126,22 @@ impl Remover<'_> {
             .collect();
         let mut tries = OptimisticRetry::new();
         loop {
-            let command = self.remove_command(chunk, removal, &terms);
+            // What is not folded is in no run. Runs that are merged meanwhile are noticed.
+            let (pending, manifest) = short::ground(self.partition).await?;
+            let last = removal.entries.last().map_or(0, log::sequence_of);
+            if pending.base().is_some_and(|base| base < last) {
+                fold::all(self.partition).await?;
+                continue;
+            }
+            let command = self.remove_command(chunk, removal, &terms, &manifest);
             match self.read_remove(self.partition.link().call_command(&command).await?)? {
                 Answer::Refused(guard) => return Ok(Removed::Refused { guard }),
                 Answer::Moved => tries.again().await?,
+                Answer::MustFold => fold::all(self.partition).await?,
                 Answer::Done { events, bytes, holes, left } => {
+                    if left == 0 {
+                        merge::drop_gone(self.partition).await?;
+                    }
                     // The chunk that appends go to is left until it is full.
                     let is_full = chunk != chunk_of(self.partition.known().head + 1);
                     if removal.kind == RemovalKind::Among && is_full && holes >= MANY_HOLES.max(left) {
@@ -155,6 +171,7 @@ impl Remover<'_> {
             [what, Value::Int(guard)] if text(what) == Some("refused") => {
                 Ok(Answer::Refused(usize::try_from(guard - 1).map_err(|_| unexpected_reply("a removal"))?))
             }
+            [what] if text(what) == Some("fold") => Ok(Answer::MustFold),
             [what, rest @ ..] if text(what) == Some("moved") => {
                 self.partition.learn_moved(rest)?;
                 Ok(Answer::Moved)
@@ -163,25 +180,39 @@ impl Remover<'_> {
         }
     }
 
-    fn remove_command(&self, chunk: u64, removal: &log::Removal<'_>, terms: &[Terms]) -> Cmd {
+    fn remove_command(
+        &self,
+        chunk: u64,
+        removal: &log::Removal<'_>,
+        terms: &[Terms],
+        manifest: &Manifest,
+    ) -> Cmd {
         let (known, keys) = (self.partition.known(), self.partition.keys());
         let mut longs: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
-        let mut shorts: BTreeMap<Digest, Vec<u8>> = BTreeMap::new();
-        for (terms, number) in terms.iter().zip(1..=u8::MAX) {
+        // By run, by its number from 1; 0 where no run reaches over an event.
+        let mut runs: Vec<&RunId> = Vec::new();
+        let mut shorts: BTreeMap<(usize, Term), (Vec<u8>, Vec<u8>)> = BTreeMap::new();
+        for ((entry, terms), number) in removal.entries.iter().zip(terms).zip(1..=u8::MAX) {
             for field in &terms.longs {
                 longs.entry(field).or_default().push(number);
             }
-            for digest in &terms.shorts {
-                shorts.entry(*digest).or_default().push(number);
+            let (sequence, run) = (log::sequence_of(entry), manifest.of(log::sequence_of(entry)));
+            if let Some(run) = run.filter(|run| !terms.shorts.is_empty() && !runs.contains(run)) {
+                runs.push(run);
+            }
+            let run = run.and_then(|run| Some((runs.iter().position(|own| *own == run)? + 1, run)));
+            for term in &terms.shorts {
+                let (places, numbers) = shorts.entry((run.map_or(0, |(at, _)| at), *term)).or_default();
+                places.extend(run.map_or([0; 4], |(_, run)| run.place_of(sequence)));
+                numbers.push(number);
             }
         }
         let bucket = |digest: Digest| keys.bucket(digest.bucket(known.level, known.split));
         let mut names = vec![keys.meta(), keys.log(chunk), keys.chunks(), keys.directory(chunk)];
         names.extend([keys.replayed(chunk), keys.holes(), keys.unscrubbed(), keys.copy_of(chunk)]);
         names.extend(longs.keys().map(|field| keys.long(chunk, field)));
-        for digest in shorts.keys() {
-            names.extend([bucket(*digest), keys.promoted(*digest)]);
-        }
+        names.extend(runs.iter().map(|run| run.key(keys)));
+        names.extend(shorts.keys().map(|(_, term)| keys.long(chunk, &term.field())));
         // Where the id is unknown nothing is looked up: any bucket will do.
         names.extend(terms.iter().map(|terms| terms.id.map_or_else(|| keys.bucket(0), bucket)));
         let transactions: &[Transaction] = slice::from_ref(removal.with);
@@ -192,6 +223,7 @@ impl Remover<'_> {
         command.arg("FCALL").arg(functions::name("remove")).arg(names.len()).arg(&names);
         command.arg(chunk).arg(known.level).arg(known.split).arg(mode(removal.kind));
         command.arg(removal.entries.len()).arg(longs.len()).arg(shorts.len());
+        command.arg(runs.iter().map(|run| run.bits).collect::<Vec<u8>>());
         for (entry, terms) in removal.entries.iter().zip(terms) {
             command.arg(format!("{}-{}", log::sequence_of(entry), unix_micros(log::stored_at(entry))));
             command.arg(terms.id.as_ref().map_or(&[][..], |digest| &digest.0[..]));
@@ -200,8 +232,8 @@ impl Remover<'_> {
         for (field, numbers) in &longs {
             command.arg(field).arg(&numbers[..]);
         }
-        for (digest, numbers) in &shorts {
-            command.arg(&digest.0[..]).arg(&numbers[..]);
+        for ((run, term), (places, numbers)) in &shorts {
+            command.arg(&term.0[..]).arg(term.field()).arg(*run).arg(&places[..]).arg(&numbers[..]);
         }
         program.put(&mut command);
         command
@@ -216,9 +248,14 @@ impl Remover<'_> {
         let mut scan = Dictionary::of(self.partition).walk().await?;
         while let Some(values) = scan.next(self.partition).await? {
             for (digest, value) in values {
-                self.terms_in_value(digest, &value, damaged, &mut found).await?;
+                if let Posted::Id(sequence) = Posted::read(&value)
+                    && damaged.contains(&sequence)
+                {
+                    found.entry(sequence).or_default().id = Some(digest);
+                }
             }
         }
+        self.shorts_of_damaged(damaged, &mut found).await?;
         let chunk = damaged.first().map_or(0, |sequence| chunk_of(*sequence));
         let mut command = cmd("HKEYS");
         command.arg(self.partition.keys().directory(chunk));
@@ -230,36 +267,47 @@ impl Remover<'_> {
             for sequence in
                 lookup::in_list(self.partition, &list, damaged, |sequence| sequence % CHUNK).await?
             {
-                found.entry(sequence).or_default().longs.push(field.clone());
+                let terms = found.entry(sequence).or_default();
+                match Term::of_field(&field) {
+                    Some(term) => terms.shorts.push(term),
+                    None => terms.longs.push(field.clone()),
+                }
             }
         }
         Ok(found)
     }
 
-    async fn terms_in_value(
+    /// The terms that runs know of events which cannot be read.
+    async fn shorts_of_damaged(
         &self,
-        digest: Digest,
-        value: &[u8],
         damaged: &[u64],
         found: &mut HashMap<u64, Terms>,
     ) -> Result<(), StorageFailure> {
-        match Posted::read(value) {
-            Posted::Id(sequence) if damaged.contains(&sequence) => {
-                found.entry(sequence).or_default().id = Some(digest);
-            }
-            Posted::Packed(sequences) => {
-                for sequence in sequences.into_iter().filter(|sequence| damaged.contains(sequence)) {
-                    found.entry(sequence).or_default().shorts.push(digest);
+        let mut tries = OptimisticRetry::new();
+        // What is not folded is in no run.
+        fold::all(self.partition).await?;
+        'all: loop {
+            let (_, manifest) = short::ground(self.partition).await?;
+            let mut shorts: Vec<(u64, Term)> = Vec::new();
+            for run in manifest.0.iter().filter(|run| damaged.iter().any(|at| run.reaches(*at))) {
+                // Merged into another meanwhile, it is gone.
+                let Some(bytes) = merge::read(self.partition, run).await? else {
+                    tries.again().await?;
+                    continue 'all;
+                };
+                for (term, place) in runs::entries(run, &bytes).into_iter().flatten() {
+                    if let Place::Event(sequence) = place
+                        && term != Term::GONE
+                        && damaged.contains(&sequence)
+                    {
+                        shorts.push((sequence, term));
+                    }
                 }
             }
-            Posted::List => {
-                let list = self.partition.keys().promoted(digest);
-                for sequence in lookup::in_list(self.partition, &list, damaged, |sequence| sequence).await? {
-                    found.entry(sequence).or_default().shorts.push(digest);
-                }
+            for (sequence, term) in shorts {
+                found.entry(sequence).or_default().shorts.push(term);
             }
-            _ => {}
+            return Ok(());
         }
-        Ok(())
     }
 }

@@ -12,7 +12,6 @@ use domain::{
     },
 };
 use jiff::Timestamp;
-use redis::Value;
 
 use crate::{
     client::reply::text,
@@ -21,19 +20,18 @@ use crate::{
         partition::Partition,
         state::State,
     },
-    index::lookup::Dictionary,
     index::{
-        dictionary::Posted,
-        lookup::in_list,
-        plan::{self, Plan, Short},
+        pending::Pending,
+        plan::{self, Plan},
         postings::Range,
+        short::{self, Short},
         term_lookup::TermLookup,
         terms::Parts,
     },
     log::{
         ask::{Ahead, Ask},
         entries::Entry,
-        first_trip::FirstTrip,
+        first_trip::{FirstTrip, LookUp},
     },
 };
 
@@ -114,29 +112,37 @@ impl<'f> Walk<'f> {
             Keeps::History if !is_by_id => Parts::of(filter),
             _ => Parts::default(),
         };
-        let mut digests: Vec<Digest> = parts.shorts.iter().flatten().copied().collect();
+        let mut wanted = LookUp {
+            terms: parts.shorts.iter().flatten().copied().collect(),
+            lists: !parts.longs.is_empty(),
+            // With one part what its terms name is what is walked.
+            is_all: is_by_id || parts.shorts.len() == 1,
+            ..LookUp::default()
+        };
         if is_by_id {
-            digests.extend(filter.event_ids.iter().map(|id| Digest::of_id(id)));
+            wanted.ids.extend(filter.event_ids.iter().map(|id| Digest::of_id(id)));
         }
-        let is_scan = digests.is_empty() && parts.longs.is_empty();
+        let is_scan = wanted.is_nothing() && parts.longs.is_empty();
         let guess = if is_scan { Ask::guess(store, scan) } else { None };
-        // With one part what its terms name is what is walked.
-        let is_near = is_by_id || parts.shorts.len() == 1;
-        let FirstTrip { state, now, values, chunks, ahead, near } =
-            FirstTrip::read(store, scan, &digests, guess, is_near).await?;
+        let trip = FirstTrip::read(store, scan, &wanted, guess).await?;
+        let FirstTrip { state, now, ids, terms, pending, chunks, ahead, near } = trip;
         let range = asked(scan);
         let range = Range { high: range.high.min(state.head), ..range };
         let plan = if range.low > range.high {
             Plan::Few(Vec::new())
         } else if is_by_id {
-            let mut sequences: Vec<u64> =
-                values.iter().filter_map(|value| text(value)?.parse().ok()).collect();
+            let mut sequences: Vec<u64> = ids.iter().filter_map(|value| text(value)?.parse().ok()).collect();
             sequences.retain(|sequence| range.contains(*sequence));
             range.sort(&mut sequences);
             Plan::Few(sequences)
         } else {
-            let shorts = Short::read_all(&parts.shorts, &values)?;
-            plan::choose(store, &state, range, parts, shorts, chunks).await?
+            let found = terms.as_deref().map(Short::of_values).transpose()?.flatten();
+            let (shorts, waiting) = match found {
+                Some(only) => (vec![only], Pending::default()),
+                None if parts.shorts.is_empty() => (Vec::new(), Pending::default()),
+                None => short::look_up(store, &parts.shorts, range).await?,
+            };
+            plan::choose(store, &state, range, parts, shorts, pending.unwrap_or(waiting), chunks).await?
         };
         Ok(Self {
             state,
@@ -264,7 +270,7 @@ impl<'f> Walk<'f> {
     }
 }
 
-/// Whether the dictionary leads from each part of a filter to a sequence, of a filter that asks for nothing else.
+/// Whether the index leads from each part of a filter to a sequence, of a filter that asks for nothing else.
 async fn is_posted(store: &Partition, filter: &Filter, sequence: u64) -> Result<bool, StorageFailure> {
     let parts = Parts::of(filter);
     if !parts.is_all || !parts.longs.is_empty() || parts.shorts.is_empty() {
@@ -272,16 +278,8 @@ async fn is_posted(store: &Partition, filter: &Filter, sequence: u64) -> Result<
     }
     for part in &parts.shorts {
         let mut is_in_part = false;
-        for (digest, value) in part.iter().zip(Dictionary::of(store).values_of(part).await?) {
-            let Value::BulkString(value) = value else { continue };
-            is_in_part |= match Posted::read(&value) {
-                Posted::Packed(sequences) => sequences.contains(&sequence),
-                Posted::List => {
-                    let list = store.keys().promoted(*digest);
-                    !in_list(store, &list, &[sequence], |sequence| sequence).await?.is_empty()
-                }
-                _ => false,
-            };
+        for term in part {
+            is_in_part = is_in_part || short::times_posted(store, sequence, *term).await? > 0;
         }
         if !is_in_part {
             return Ok(false);

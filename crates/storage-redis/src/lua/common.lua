@@ -1,11 +1,8 @@
 #!lua name=event_replay_VERSION
 -- What every function of the library needs. All keys that a call touches are declared by its caller.
 
-local LAYOUT = '2'
+local LAYOUT = '3'
 local CHUNK = 131072
--- Positions that a short term keeps in its bucket, and what stands there once they have a list of their own.
-local SHORT = 10
-local PROMOTED = '+'
 -- Sequences of one log epoch.
 local EPOCH = 4294967296
 
@@ -21,7 +18,8 @@ end
 
 local SAMPLES = {
   XADD = { '*', 'f', 'v' }, RPUSH = { 'v' }, HSETNX = { 'f', 'v' }, HSET = { 'f', 'v' }, HDEL = { 'f' },
-  HGETALL = {}, ZADD = { '0', 'm' }, PUBLISH = { 'm' }, RPUSHX = { 'v' }, LTRIM = { '0', '-1' },
+  HGETALL = {}, ZADD = { '0', 'm' }, PUBLISH = { 'm' }, LTRIM = { '0', '-1' }, APPEND = { 'v' }, SET = { 'v' },
+  SETRANGE = { '0', 'v' }, UNLINK = {},
 }
 
 -- Refuses before the first write what would fail in its midst: scripts are not rolled back.
@@ -44,6 +42,7 @@ end
 local function load(key)
   local names = {
     'layout', 'head', 'epoch', 'run', 'history', 'level', 'split', 'stored', 'chunk', 'events', 'bytes', 'fields', 'ends',
+    'folded', 'pending', 'records',
   }
   local values = redis.call('HMGET', key, unpack(names))
   local meta = {}

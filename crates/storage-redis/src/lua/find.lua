@@ -1,38 +1,117 @@
--- Reading by terms in one step: what buckets hold, and the first of the entries that it names.
+-- Reading by ids and terms in one step: where they lead, and the first of the entries there.
 
--- The sequences that a value of the dictionary names.
-local function named(value)
-  local sequences = {}
-  if not value or value == PROMOTED or value == 'x' then
-    return sequences
+-- Bytes of a run in the manifest, of an entry of a run, and before the body of a record of what waits to be folded.
+local OF_RUN, ENTRY, RECORD = 17, 12, 14
+-- What the place of an entry is from on that leads to a list.
+local LIST = 2147483648
+-- Entries between two fences that are looked through here. With more a term is left to its caller.
+local MOST_BETWEEN = 4096
+
+-- Adds the sequences that a run has of a term. Whether that is all: the term has no list, and few share its fences.
+local function in_run(key, base, bits, term, out)
+  local fence = 4 * math.floor(struct.unpack('>I4', term) / 2 ^ (32 - bits))
+  local fences = redis.call('GETRANGE', key, fence, fence + 7)
+  if #fences < 8 then
+    return false
   end
-  if string.find(value, '^%d+$') then
-    return { tonumber(value) }
+  local from, to = struct.unpack('>I4I4', fences)
+  if to - from > MOST_BETWEEN then
+    return false
   end
-  for at = 1, #value - 5, 6 do
-    sequences[#sequences + 1] = struct.unpack('>I6', value, at)
+  if to == from then
+    return true
   end
-  return sequences
+  local header = 4 * (2 ^ bits + 1)
+  local between = redis.call('GETRANGE', key, header + ENTRY * from, header + ENTRY * to - 1)
+  local at = string.find(between, term, 1, true)
+  while at do
+    if at % ENTRY == 1 then
+      local place = struct.unpack('>I4', between, at + 8)
+      if place >= LIST then
+        return false
+      end
+      out[#out + 1] = base + place
+      at = string.find(between, term, at + ENTRY, true)
+    else
+      at = string.find(between, term, at + 1, true)
+    end
+  end
+  return true
 end
 
--- KEYS: the bucket of each digest. ARGV: what the keys of the log and of the replay counts begin with, 'up' or 'down', the
--- least and the greatest sequence, how many entries; then the digests. The chunks that the entries lie in are not known
--- beforehand: their keys are not declared, but lie in the same slot as those that are.
--- Answers the values, the sequences that were looked for (six bytes each), their entries, and (sequence, count) of those
--- that were replayed.
-local function find(keys, args)
-  local log, counts, low, high, most = args[1], args[2], tonumber(args[4]), tonumber(args[5]), tonumber(args[6])
-  local values, sequences, known = {}, {}, {}
-  for i = 1, #keys do
-    values[i] = redis.call('HGET', keys[i], args[6 + i])
-    for _, sequence in ipairs(named(values[i])) do
-      if sequence >= low and sequence <= high and not known[sequence] then
-        known[sequence] = true
-        sequences[#sequences + 1] = sequence
+-- Adds the sequences of a term that waits to be folded.
+local function in_pending(pending, term, out)
+  local found, at = string.find(pending, term, 1, true), 1
+  while found and at <= #pending do
+    local base, length, postings = struct.unpack('>I6I4I4', pending, at)
+    local first, last = at + RECORD + postings, at + RECORD + length - 1
+    while found and found <= last do
+      local place = found - first
+      if place >= 0 and place % 9 == 0 then
+        out[#out + 1] = base + string.byte(pending, found + 8)
+      end
+      found = string.find(pending, term, found + 1, true)
+    end
+    at = last + 1
+  end
+end
+
+-- The sequences of a term, or nil where they are not all looked for here.
+local function of_term(pending, runs, before_runs, term, low, high)
+  local out = {}
+  for at = 1, #runs, OF_RUN do
+    local base, through = struct.unpack('>I6I6', runs, at)
+    if through >= low and base < high then
+      local key = before_runs .. text(base) .. '-' .. text(through)
+      if not in_run(key, base, string.byte(runs, at + 16), term, out) then
+        return nil
       end
     end
   end
-  if args[3] == 'up' then
+  in_pending(pending, term, out)
+  return out
+end
+
+-- KEYS: what waits to be folded, the manifest of runs, the bucket of each id. ARGV: what the keys of runs, of the log and of the
+-- replay counts begin with, 'up' or 'down', the least and the greatest sequence, how many entries; then the digests of the ids,
+-- and the terms. Which runs and chunks are looked into is not known beforehand: their keys are not declared, but lie in the
+-- same slot as those that are.
+-- Answers for each id what its bucket has, and for each term its sequences (six bytes each) or '+' where they were not all
+-- looked for; the sequences that were looked for (six bytes each), their entries, and (sequence, count) of those that were
+-- replayed.
+local function find(keys, args)
+  local before_runs, log, counts, most = args[1], args[2], args[3], tonumber(args[7])
+  local low, high, ids = tonumber(args[5]), tonumber(args[6]), #keys - 2
+  local values, sequences, known = {}, {}, {}
+  local function add(sequence)
+    if sequence >= low and sequence <= high and not known[sequence] then
+      known[sequence] = true
+      sequences[#sequences + 1] = sequence
+    end
+  end
+  for i = 1, ids do
+    values[i] = redis.call('HGET', keys[2 + i], args[7 + i])
+    if values[i] and values[i] ~= 'x' then
+      add(tonumber(values[i]))
+    end
+  end
+  local terms = #args - 7 - ids
+  if terms > 0 then
+    local pending, runs = redis.call('GET', keys[1]) or '', redis.call('GET', keys[2]) or ''
+    for i = ids + 1, ids + terms do
+      local found = of_term(pending, runs, before_runs, args[7 + i], low, high)
+      values[i] = '+'
+      if found then
+        local packed = {}
+        for j = 1, #found do
+          packed[j] = struct.pack('>I6', found[j])
+          add(found[j])
+        end
+        values[i] = table.concat(packed)
+      end
+    end
+  end
+  if args[4] == 'up' then
     table.sort(sequences)
   else
     table.sort(sequences, function(one, other) return one > other end)

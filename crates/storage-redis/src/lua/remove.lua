@@ -79,20 +79,6 @@ local function thin_out(list, gone)
   return redis.call('EXISTS', list) == 0
 end
 
--- Takes sequences out of the packed ones of a short term.
-local function without(value, gone)
-  local is_gone, left = {}, {}
-  for i = 1, #gone do
-    is_gone[gone[i]] = true
-  end
-  for at = 1, #value - 5, 6 do
-    if not is_gone[(struct.unpack('>I6', value, at))] then
-      left[#left + 1] = string.sub(value, at, at + 5)
-    end
-  end
-  return table.concat(left)
-end
-
 local function picked(numbers, indices)
   local out = { string.byte(indices, 1, -1) }
   for i = 1, #out do
@@ -101,28 +87,34 @@ local function picked(numbers, indices)
   return out
 end
 
--- Takes short terms out of the dictionary. How many of its fields went.
-local function forget_terms(keys, args, k, a, n, sequences)
-  local fields = 0
-  for i = 1, n do
-    local bucket, list, digest = keys[k + 2 * i - 1], keys[k + 2 * i], args[a + 2 * i - 1]
-    local gone = picked(sequences, args[a + 2 * i])
-    local value = redis.call('HGET', bucket, digest)
-    local left = value
-    if value == PROMOTED then
-      if thin_out(list, gone) then
-        left = ''
-      end
-    elseif value then
-      left = without(value, gone)
-    end
-    if left == '' then
-      fields = fields + redis.call('HDEL', bucket, digest)
-    elseif left ~= value then
-      redis.call('HSET', bucket, digest, left)
+-- Where an entry stands in a piece of a run, from 1; nil where it does not.
+local function entry_in(piece, entry)
+  local at = string.find(piece, entry, 1, true)
+  while at and at % ENTRY ~= 1 do
+    at = string.find(piece, entry, at + 1, true)
+  end
+  return at
+end
+
+-- Takes events of a term out of a run, if there is one, or out of the list that the term has in the chunk. `places` are those
+-- of the events in the run, four bytes each. Whether nothing is left of the list.
+local function forget_term(run, bits, term, places, list, offsets)
+  if not run then
+    return redis.call('EXISTS', list) == 1 and thin_out(list, offsets)
+  end
+  local fence = 4 * math.floor(struct.unpack('>I4', term) / 2 ^ (32 - bits))
+  local from, to = struct.unpack('>I4I4', redis.call('GETRANGE', run, fence, fence + 7))
+  local first = 4 * (2 ^ bits + 1) + ENTRY * from
+  local piece, listed = redis.call('GETRANGE', run, first, first + ENTRY * (to - from) - 1), {}
+  for i = 1, #offsets do
+    local at = to > from and entry_in(piece, term .. string.sub(places, 4 * i - 3, 4 * i))
+    if at then
+      redis.call('SETRANGE', run, first + at - 1, string.rep('\0', ENTRY))
+    else
+      listed[#listed + 1] = offsets[i]
     end
   end
-  return fields
+  return #listed > 0 and redis.call('EXISTS', list) == 1 and thin_out(list, listed)
 end
 
 -- Frees ids, or refuses them from now on. By how much the dictionary shrank.
@@ -142,24 +134,44 @@ local function forget_ids(keys, ids, k, sequences, erase)
 end
 
 -- KEYS: meta, log of the chunk, chunks, directory of the chunk, replay counts of the chunk, holes, unscrubbed, the chunk's
--- copy; long lists, (bucket, list) of each short term, bucket of each id. ARGV: chunk, level, split, 'prefix', 'middle' or
--- 'erase', counts of events, long lists and short terms; then (entry, digest of the id or '', bytes) of each event,
--- (field, indices) of each long list, (digest, indices) of each short term; then kinds, program and data of a transaction that
--- goes with it. Answers how many events went, their bytes, how many went from the chunk's midst so far, and how many it has.
+-- copy; long lists, runs, the list of each term, bucket of each id. ARGV: chunk, level, split, 'prefix', 'middle' or
+-- 'erase', counts of events, long lists and terms, the bits of each run's fences as bytes; then (entry, digest of the id or '',
+-- bytes) of each event, (field, indices) of each long list, (term, field, number of its run or 0, places, indices)
+-- of each term; then
+-- kinds, program and data of a transaction that goes with it. Answers how many events went, their bytes, how many went from
+-- the chunk's midst so far, and how many it has.
 local function remove(keys, args)
-  may(keys[1], 'XDEL', 'LTRIM', 'LREM', 'LPUSH', 'RPUSH', 'HSET', 'HDEL', 'HINCRBY', 'ZREM', 'SADD', 'SREM', 'UNLINK')
+  may(keys[1], 'XDEL', 'LTRIM', 'LREM', 'LPUSH', 'RPUSH', 'HSET', 'HDEL', 'HINCRBY', 'ZREM', 'SADD', 'SREM', 'UNLINK',
+    'SETRANGE')
   local meta = load(keys[1])
   if raised(keys[1], meta) or meta.level ~= args[2] or meta.split ~= args[3] then
     return moved(meta)
   end
-  local chunk, mode = args[1], args[4]
-  local n, longs, shorts = tonumber(args[5]), tonumber(args[6]), tonumber(args[7])
-  local event_args = 7
+  local chunk, mode, bits = args[1], args[4], args[8]
+  local n, longs, terms, runs = tonumber(args[5]), tonumber(args[6]), tonumber(args[7]), #bits
+  local event_args = 8
   local long_args = event_args + 3 * n
-  local short_args = long_args + 2 * longs
-  local short_keys = 8 + longs
-  local id_keys = short_keys + 2 * shorts
-  local with_args = short_args + 2 * shorts
+  local term_args = long_args + 2 * longs
+  local run_keys = 8 + longs
+  local term_keys = run_keys + runs
+  local id_keys = term_keys + terms
+  local with_args = term_args + 5 * terms
+  local sequences, offsets, ids, removed, bytes = {}, {}, {}, 0, 0
+  for i = 1, n do
+    local a = event_args + 3 * i
+    sequences[i] = tonumber(string.match(args[a - 2], '^%d+'))
+    offsets[i] = sequences[i] % CHUNK
+    ids[i] = args[a - 1]
+  end
+  if tonumber(meta.pending or '0') > 0 and sequences[n] > tonumber(meta.folded or '0') then
+    return { 'fold' }
+  end
+  for i = 1, runs do
+    -- Merged into another, it is gone.
+    if redis.call('STRLEN', keys[run_keys + i]) == 0 then
+      return moved(meta)
+    end
+  end
   local with = planned(keys, id_keys + n, args[with_args + 1], args[with_args + 2], args, with_args + 3)
   local outcome = judged(with, meta.epoch)[1]
   if type(outcome) == 'number' and outcome < 0 then
@@ -169,20 +181,15 @@ local function remove(keys, args)
   for i = 1, longs do
     must_be(keys[8 + i], 'list')
   end
-  for i = 1, shorts do
-    must_be(keys[short_keys + 2 * i - 1], 'hash')
-    must_be(keys[short_keys + 2 * i], 'list')
+  for i = 1, terms do
+    must_be(keys[term_keys + i], 'list')
   end
   for i = 1, n do
     must_be(keys[id_keys + i], 'hash')
   end
 
-  local sequences, offsets, ids, removed, bytes = {}, {}, {}, 0, 0
   for i = 1, n do
     local a = event_args + 3 * i
-    sequences[i] = tonumber(string.match(args[a - 2], '^%d+'))
-    offsets[i] = sequences[i] % CHUNK
-    ids[i] = args[a - 1]
     -- One by one: of those that had gone before, the bytes do not count.
     if redis.call('XDEL', keys[2], args[a - 2]) == 1 then
       removed, bytes = removed + 1, bytes + tonumber(args[a])
@@ -194,8 +201,16 @@ local function remove(keys, args)
       redis.call('HDEL', keys[4], args[long_args + 2 * i - 1])
     end
   end
-  local fields = forget_terms(keys, args, short_keys, short_args, shorts, sequences)
-  fields = fields + forget_ids(keys, ids, id_keys, sequences, mode == 'erase')
+  for i = 1, terms do
+    local a = term_args + 5 * i
+    local number = tonumber(args[a - 2])
+    local run = number > 0 and keys[run_keys + number]
+    if forget_term(run, string.byte(bits, number), args[a - 4], args[a - 1], keys[term_keys + i],
+        picked(offsets, args[a])) then
+      redis.call('HDEL', keys[4], args[a - 3])
+    end
+  end
+  local fields = forget_ids(keys, ids, id_keys, sequences, mode == 'erase')
   local left, holes = redis.call('XLEN', keys[2]), 0
   if left == 0 then
     redis.call('UNLINK', keys[2], keys[5], keys[8])

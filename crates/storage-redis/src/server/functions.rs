@@ -21,6 +21,7 @@ static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
         include_str!("../lua/replayed.lua"),
         include_str!("../lua/rows.lua"),
         include_str!("../lua/append.lua"),
+        include_str!("../lua/fold.lua"),
         include_str!("../lua/remove.lua"),
         include_str!("../lua/rights.lua"),
     ];

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The layout of a signpost: programs that know but one partition leave the namespace alone.
-const SIGNPOST: &str = "2-parts";
+const SIGNPOST: &str = "3-parts";
 /// The dictionary of a namespace of one partition begins with 2^LEVEL buckets: a bucket is a key only once something falls
 /// to it. Those of several partitions begin with as many in all.
 const LEVEL: u32 = 14;

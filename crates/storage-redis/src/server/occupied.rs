@@ -17,6 +17,7 @@ use crate::{
         partition::Partition,
         state::State,
     },
+    index::short,
     log::entries::{entries, range},
 };
 
@@ -32,9 +33,9 @@ const EVENT_BYTES: u64 = 256 * 1024;
 /// Parts of a large key that the server looks at.
 const PARTS: usize = 100;
 /// What is one key each, beside the rows that no scope divides.
-const SINGLE: [&str; 5] = ["meta", "chunks", "zdict", "holes", "unscrubbed"];
+const SINGLE: [&str; 7] = ["meta", "chunks", "zdict", "holes", "unscrubbed", "pending", "runs"];
 
-/// Bytes of memory that the namespace takes, about: log, indexes, dictionary, and the rows that no scope divides. Not
+/// Bytes of memory that the namespace takes, about: log, indexes, runs, dictionary, and the rows that no scope divides. Not
 /// counted are rows of groups, replays and minutes, which are few. None where this user may not ask.
 pub(crate) async fn bytes(store: &Partition) -> Result<Option<u64>, StorageFailure> {
     match measure(store, &store.state().await?).await {
@@ -88,11 +89,21 @@ async fn measure(store: &Partition, state: &State) -> Result<u64, StorageFailure
     let log = bytes * ratio(state.events, events);
     let lengths: Vec<(u64, u64)> = measured.iter().map(|(chunk, events, ..)| (*chunk, *events)).collect();
     let dictionary = dictionary(store, state, &lengths).await?;
-    Ok(single + (log + dictionary) as u64)
+    Ok(single + runs(store).await? + (log + dictionary) as u64)
+}
+
+/// What the runs take. There are few of them.
+async fn runs(store: &Partition) -> Result<u64, StorageFailure> {
+    let (_, manifest) = short::ground(store).await?;
+    let mut pipeline = Pipeline::new();
+    for run in &manifest.0 {
+        usage(&mut pipeline, &run.key(store.keys()));
+    }
+    Ok(store.link().read_all(&pipeline).await?.iter().map(number).sum())
 }
 
 /// What the dictionary takes, as far as some events of these chunks tell, which have so many. A bucket is met as often as it
-/// has ids in it, a list as often as it has positions, so what each takes counts by its fields or positions.
+/// has ids in it, so what each takes counts by its fields.
 async fn dictionary(store: &Partition, state: &State, chunks: &[(u64, u64)]) -> Result<f64, StorageFailure> {
     let keys = store.keys();
     let most = EVENT_BYTES * state.events / state.bytes.max(1) / PLACES;
@@ -109,46 +120,19 @@ async fn dictionary(store: &Partition, state: &State, chunks: &[(u64, u64)]) -> 
     for answer in store.read_entries(&pipeline).await? {
         events.extend(entries(answer)?.into_iter().filter_map(|entry| entry.event.ok()));
     }
-    let bucket = |digest: Digest| keys.bucket(digest.bucket(state.level, state.split));
-    let terms: Vec<Digest> = events.iter().flat_map(Digest::short_terms).collect();
     let mut pipeline = Pipeline::new();
     for event in &events {
-        let bucket = bucket(Digest::of_id(event.id()));
+        let bucket = keys.bucket(Digest::of_id(event.id()).bucket(state.level, state.split));
         pipeline.cmd("HLEN").arg(&bucket);
         usage(&mut pipeline, &bucket);
     }
-    for digest in &terms {
-        pipeline.cmd("HSTRLEN").arg(bucket(*digest)).arg(&digest.0[..]);
-    }
-    let answers = store.link().read_all(&pipeline).await?;
-    let (buckets, lengths) =
-        answers.split_at_checked(2 * events.len()).ok_or_else(|| unexpected_reply("a measure"))?;
+    let buckets = store.link().read_all(&pipeline).await?;
     let field = |pair: &[Value]| match pair {
         [fields, bytes] => ratio(number(bytes), number(fields)),
         _ => 0.0,
     };
     let fields: f64 = buckets.chunks(2).map(field).sum();
-    // The mark of a list is one byte, which nothing else of a short term is.
-    let promoted = terms.iter().zip(lengths).filter(|(_, length)| number(length) == 1);
-    let lists: Vec<String> = promoted.map(|(digest, _)| keys.promoted(*digest)).collect();
-    let positions = lists_by_position(store, &lists).await?;
-    let each = |sum: f64| sum / events.len().max(1) as f64;
-    Ok(each(fields) * state.fields as f64 + each(positions) * state.events as f64)
-}
-
-/// The sum of what each list takes for one of its positions.
-async fn lists_by_position(store: &Partition, lists: &[String]) -> Result<f64, StorageFailure> {
-    let mut pipeline = Pipeline::new();
-    for list in lists {
-        pipeline.cmd("LLEN").arg(list);
-        usage(&mut pipeline, list);
-    }
-    let answers = store.link().read_all(&pipeline).await?;
-    let position = |pair: &[Value]| match pair {
-        [length, bytes] => ratio(number(bytes), number(length)),
-        _ => 0.0,
-    };
-    Ok(answers.chunks(2).map(position).sum())
+    Ok(fields / events.len().max(1) as f64 * state.fields as f64)
 }
 
 fn usage(pipeline: &mut Pipeline, key: &str) {

@@ -13,6 +13,8 @@ use crate::{
 pub(crate) const READING: &[&str] = &[
     "exists",
     "fcall_ro",
+    "get",
+    "getrange",
     "hexists",
     "hget",
     "hgetall",
@@ -20,7 +22,6 @@ pub(crate) const READING: &[&str] = &[
     "hlen",
     "hmget",
     "hscan",
-    "hstrlen",
     "info",
     "lindex",
     "llen",
@@ -29,6 +30,7 @@ pub(crate) const READING: &[&str] = &[
     "object|encoding",
     "ping",
     "smembers",
+    "strlen",
     "subscribe",
     "time",
     "unsubscribe",
@@ -45,6 +47,7 @@ pub(crate) const READING: &[&str] = &[
 
 /// What writing needs beside that.
 pub(crate) const WRITING: &[&str] = &[
+    "append",
     "fcall",
     "function|load",
     "hdel",
@@ -57,8 +60,9 @@ pub(crate) const WRITING: &[&str] = &[
     "publish",
     "rename",
     "rpush",
-    "rpushx",
     "sadd",
+    "set",
+    "setrange",
     "srem",
     "type",
     "unlink",
@@ -120,10 +124,10 @@ mod tests {
     use super::*;
 
     /// What servers know of keys of our types, of channels, and of the rest that a store could ask for.
-    const KNOWN: &str = "copy del dump exists expire fcall fcall_ro hdel hexists hexpire hget hgetall hincrby hkeys hlen \
+    const KNOWN: &str = "append copy del dump exists expire fcall fcall_ro get getdel getex getrange hdel hexists hexpire hget hgetall hincrby hkeys hlen \
         hmget hmset hrandfield hscan hset hsetnx hstrlen hvals info keys lindex linsert llen lmove lmpop lpop lpos lpush \
         lpushx lrange lrem lset ltrim persist ping psubscribe publish randomkey rename renamenx rpop rpoplpush rpush rpushx \
-        sadd scan scard sdiff sinter sismember smembers smismember smove sort spop spublish srandmember srem sscan \
+        sadd scan set setrange strlen scard sdiff sinter sismember smembers smismember smove sort spop spublish srandmember srem sscan \
         ssubscribe subscribe sunion time touch ttl type unlink unsubscribe wait waitaof watch xack xadd xautoclaim xclaim xdel \
         xgroup xinfo xlen xpending xrange xread xreadgroup xrevrange xsetid xtrim zadd zcard zcount zdiff zincrby zinter \
         zlexcount zmpop zmscore zpopmax zpopmin zrandmember zrange zrangebylex zrangebyscore zrangestore zrank zrem \

@@ -1,4 +1,4 @@
-//! Verification of the dictionary: ids and short terms against the events of the whole log.
+//! Verification of what knows no chunks: ids in the dictionary, and short terms in runs, against the events of the whole log.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, hash_map::DefaultHasher},
@@ -6,25 +6,36 @@ use std::{
 };
 
 use domain::{Event, StorageFailure, ports::VerifyReport};
-use redis::{FromRedisValue, Value, cmd};
+use redis::Value;
 
 use crate::{
-    client::failure::unexpected_reply,
     engine::{
-        keys::{Digest, chunk_of},
+        keys::{Digest, Term, chunk_of},
         partition::Partition,
         state::State,
     },
-    index::dictionary::Posted,
-    index::lookup::Dictionary,
+    index::{dictionary::Posted, lookup::Dictionary, short},
     log::{remove::Terms, walk::LogWalk},
-    verify::{VALUES_AT_ONCE, still_there},
+    verify::{still_there, terms},
 };
 
 /// Positions that share a sum.
 const STRETCH: u64 = 4096;
 /// Stretches that are looked at pair by pair together.
 const STRETCHES_AT_ONCE: usize = 8;
+
+/// What leads to an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Name {
+    Id(Digest),
+    Term(Term),
+}
+
+impl Name {
+    fn all(terms: &Terms) -> impl Iterator<Item = Self> + '_ {
+        terms.id.iter().copied().map(Self::Id).chain(terms.shorts.iter().copied().map(Self::Term))
+    }
+}
 
 /// Sums of the pairs (term, position) that were met, by stretch.
 #[derive(Debug, Default)]
@@ -39,9 +50,7 @@ impl Sums {
     /// Adds an event.
     pub(crate) fn event(&mut self, sequence: u64, terms: &Terms) {
         self.events += 1;
-        for digest in terms.id.iter().chain(&terms.shorts) {
-            self.add(sequence, *digest);
-        }
+        Name::all(terms).for_each(|name| self.add(sequence, name));
     }
 
     /// Adds an event that cannot be read.
@@ -50,9 +59,9 @@ impl Sums {
         self.damaged.insert(sequence / STRETCH);
     }
 
-    fn add(&mut self, sequence: u64, digest: Digest) {
+    fn add(&mut self, sequence: u64, name: Name) {
         let mut hasher = DefaultHasher::new();
-        (sequence, digest).hash(&mut hasher);
+        (sequence, name).hash(&mut hasher);
         let sum = self.by_stretch.entry(sequence / STRETCH).or_insert(0);
         // Added up, not XORed: an entry that stands twice must not cancel itself.
         *sum = sum.wrapping_add(hasher.finish());
@@ -79,27 +88,30 @@ pub(crate) async fn check(
     let (mut sums, mut fields, mut newest) = (Sums::default(), 0, 0);
     let mut unlisted = BTreeSet::new();
     let known: HashSet<u64> = chunks.iter().copied().collect();
-    let mut scan = Dictionary::of(store).walk().await?;
+    let mut meet = |name: Name, sequence: u64| {
+        newest = newest.max(sequence);
+        if sequence <= before.head {
+            report.index_entries += 1;
+            sums.add(sequence, name);
+            if !known.contains(&chunk_of(sequence)) {
+                unlisted.insert(chunk_of(sequence));
+            }
+        }
+    };
+    let (mut scan, mut unknown) = (Dictionary::of(store).walk().await?, 0);
     while let Some(values) = scan.next(store).await? {
         for (digest, value) in values {
             fields += 1;
-            let mut pages = Pages::new(digest, &value);
-            if pages.is_unknown() {
-                report.add(None, "a value of the dictionary makes no sense");
-            }
-            while let Some(page) = pages.next(store).await? {
-                for sequence in page {
-                    newest = newest.max(sequence);
-                    if sequence <= before.head {
-                        report.index_entries += 1;
-                        sums.add(sequence, digest);
-                        if !known.contains(&chunk_of(sequence)) {
-                            unlisted.insert(chunk_of(sequence));
-                        }
-                    }
-                }
+            match Posted::read(&value) {
+                Posted::Id(sequence) => meet(Name::Id(digest), sequence),
+                Posted::Erased => {}
+                Posted::Unknown => unknown += 1,
             }
         }
+    }
+    terms::each(store, chunks, |term, sequence| meet(Name::Term(term), sequence)).await?;
+    for _ in 0..unknown {
+        report.add(None, "a value of the dictionary makes no sense");
     }
     if newest > store.state().await?.head {
         report.add(Some(store.position(newest)), "an index entry leads past the head of the log");
@@ -109,7 +121,7 @@ pub(crate) async fn check(
     // What is in a chunk that is never read is not wrong for itself.
     suspects.retain(|stretch| !unlisted.contains(&chunk_of(stretch * STRETCH)));
     for some in suspects.chunks(STRETCHES_AT_ONCE) {
-        compare(store, before.head, some, report).await?;
+        compare(store, before.head, chunks, some, report).await?;
     }
     Ok(fields)
 }
@@ -140,53 +152,14 @@ async fn check_unlisted(
     Ok(found)
 }
 
-/// The sequences of one value of the dictionary, a page at a time.
-struct Pages {
-    digest: Digest,
-    posted: Posted,
-    from: usize,
-    done: bool,
-}
-
-impl Pages {
-    fn new(digest: Digest, value: &[u8]) -> Self {
-        Self { digest, posted: Posted::read(value), from: 0, done: false }
-    }
-
-    fn is_unknown(&self) -> bool {
-        self.posted == Posted::Unknown
-    }
-
-    async fn next(&mut self, store: &Partition) -> Result<Option<Vec<u64>>, StorageFailure> {
-        if self.done {
-            return Ok(None);
-        }
-        self.done = true;
-        match &self.posted {
-            Posted::Id(sequence) => Ok(Some(vec![*sequence])),
-            Posted::Packed(sequences) => Ok(Some(sequences.clone())),
-            Posted::Erased | Posted::Unknown => Ok(None),
-            Posted::List => {
-                let mut command = cmd("LRANGE");
-                let to = self.from + VALUES_AT_ONCE - 1;
-                command.arg(store.keys().promoted(self.digest)).arg(self.from).arg(to);
-                let page: Vec<u64> = FromRedisValue::from_redis_value(store.link().read(&command).await?)
-                    .map_err(|_| unexpected_reply("the positions of a term"))?;
-                self.from += page.len();
-                self.done = page.len() < VALUES_AT_ONCE;
-                Ok(Some(page))
-            }
-        }
-    }
-}
-
 /// A pair of an event and a term of it.
-type Pair = (u64, Digest);
+type Pair = (u64, Name);
 
 /// Looks at suspect stretches pair by pair.
 async fn compare(
     store: &Partition,
     until: u64,
+    chunks: &[u64],
     stretches: &[u64],
     report: &mut VerifyReport,
 ) -> Result<(), StorageFailure> {
@@ -201,33 +174,32 @@ async fn compare(
                     continue;
                 };
                 let terms = Terms::of(event, store.keeps());
-                for digest in terms.id.iter().chain(&terms.shorts) {
-                    pairs.insert((entry.sequence, *digest), 1);
-                }
+                pairs.extend(Name::all(&terms).map(|name| ((entry.sequence, name), 1)));
             }
         }
     }
+    let mut meet = |name: Name, sequence: u64| {
+        if sequence <= until && stretches.contains(&(sequence / STRETCH)) {
+            *pairs.entry((sequence, name)).or_insert(0) -= 1;
+        }
+    };
     let mut scan = Dictionary::of(store).walk().await?;
     while let Some(values) = scan.next(store).await? {
         for (digest, value) in values {
-            let mut pages = Pages::new(digest, &value);
-            while let Some(page) = pages.next(store).await? {
-                for sequence in page {
-                    if sequence <= until && stretches.contains(&(sequence / STRETCH)) {
-                        *pairs.entry((sequence, digest)).or_insert(0) -= 1;
-                    }
-                }
+            if let Posted::Id(sequence) = Posted::read(&value) {
+                meet(Name::Id(digest), sequence);
             }
         }
     }
+    terms::each(store, chunks, |term, sequence| meet(Name::Term(term), sequence)).await?;
     // What a damaged event was about cannot be told; it is reported as damaged.
     let mut wrong: Vec<(Pair, i64)> = pairs
         .into_iter()
         .filter(|((sequence, _), balance)| *balance != 0 && !damaged.contains(sequence))
         .collect();
     wrong.sort_unstable();
-    for ((sequence, digest), balance) in wrong {
-        if let Some(detail) = look_again(store, sequence, digest, balance).await? {
+    for ((sequence, name), balance) in wrong {
+        if let Some(detail) = look_again(store, sequence, name, balance).await? {
             report.add(Some(store.position(sequence)), detail);
         }
     }
@@ -238,17 +210,16 @@ async fn compare(
 async fn look_again(
     store: &Partition,
     sequence: u64,
-    digest: Digest,
+    name: Name,
     balance: i64,
 ) -> Result<Option<String>, StorageFailure> {
-    let posted = times_posted(store, sequence, digest).await?;
+    let posted = times_posted(store, sequence, name).await?;
     let Some(entry) = store.entries_at(&[sequence]).await?.pop() else {
         let gone = "an index entry leads to no event".to_owned();
-        return Ok((posted > 0 && times_posted(store, sequence, digest).await? > 0).then_some(gone));
+        return Ok((posted > 0 && times_posted(store, sequence, name).await? > 0).then_some(gone));
     };
     let Ok(event) = entry.event else { return Ok(None) };
-    let term = name(&event, digest);
-    Ok(match (term, posted) {
+    Ok(match (in_words(&event, name), posted) {
         (Some(term), 0) => {
             // An event that is removed between the two looks has neither.
             let there = !still_there(store, &[sequence]).await?.is_empty();
@@ -260,34 +231,27 @@ async fn look_again(
     })
 }
 
-/// How often the dictionary leads from a digest to a sequence, as far as two.
-async fn times_posted(store: &Partition, sequence: u64, digest: Digest) -> Result<usize, StorageFailure> {
-    let Some(Value::BulkString(value)) = Dictionary::of(store).values_of(&[digest]).await?.pop() else {
-        return Ok(0);
+/// How often the index leads from a name to a sequence, as far as two.
+async fn times_posted(store: &Partition, sequence: u64, name: Name) -> Result<usize, StorageFailure> {
+    let digest = match name {
+        Name::Term(term) => return short::times_posted(store, sequence, term).await,
+        Name::Id(digest) => digest,
     };
-    match Posted::read(&value) {
-        Posted::Id(own) => Ok(usize::from(own == sequence)),
-        Posted::Packed(sequences) => Ok(sequences.iter().filter(|own| **own == sequence).count()),
-        Posted::List => {
-            let mut command = cmd("LPOS");
-            command.arg(store.keys().promoted(digest)).arg(sequence).arg("COUNT").arg(2);
-            let found: Vec<u64> = FromRedisValue::from_redis_value(store.link().read(&command).await?)
-                .map_err(|_| unexpected_reply("the positions of a term"))?;
-            Ok(found.len())
-        }
-        Posted::Erased | Posted::Unknown => Ok(0),
-    }
+    let value = Dictionary::of(store).values_of(&[digest]).await?.pop();
+    let leads =
+        matches!(&value, Some(Value::BulkString(value)) if Posted::read(value) == Posted::Id(sequence));
+    Ok(usize::from(leads))
 }
 
-/// The term of an event that has a digest, in words.
-fn name(event: &Event, digest: Digest) -> Option<String> {
-    if Digest::of_id(event.id()) == digest {
-        return Some("its id".to_owned());
-    }
-    if let Some(id) = event.correlation_id().filter(|id| Digest::of_correlation(id) == digest) {
+/// What an event has of this name, in words.
+fn in_words(event: &Event, name: Name) -> Option<String> {
+    let term = match name {
+        Name::Id(digest) => return (Digest::of_id(event.id()) == digest).then(|| "its id".to_owned()),
+        Name::Term(term) => term,
+    };
+    if let Some(id) = event.correlation_id().filter(|id| Term::of_correlation(id) == term) {
         return Some(format!("correlation id {id:?}"));
     }
-    let mut entities = event.entities();
-    let (kind, id) = entities.find(|(kind, id)| Digest::of_entity(kind, id) == digest)?;
+    let (kind, id) = event.entities().find(|(kind, id)| Term::of_entity(kind, id) == term)?;
     Some(format!("{kind} {id:?}"))
 }

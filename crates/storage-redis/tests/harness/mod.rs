@@ -256,6 +256,7 @@ impl Faults for Namespace {
     }
 
     async fn drop_index_entry(&self, at: Position) {
+        RedisEngine::open(self.options()).await.unwrap().fold().await.unwrap();
         let log = self.key_in(at.partition, &format!("log:{}", at.sequence / CHUNK));
         let id = at.sequence.to_string();
         let entries: Vec<Entry> = self.say(&["XRANGE", &log, &id, &id]).await;

@@ -1,0 +1,249 @@
+//! Merging runs that follow each other, so that a look-up asks few of them however long the log is; and dropping those of events
+//! that are gone. It is done in the background, by the process whose fold or removal made it due.
+//!
+//! Runs are of classes by their size, each class four times the one before. Once the newest four are of a class, or below it,
+//! they become one. So an entry is written once a class, and a class has three runs at most.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use domain::StorageFailure;
+use redis::{FromRedisValue, Pipeline, Value, cmd};
+use tokio::task::JoinSet;
+
+use crate::{
+    client::{failure::unexpected_reply, optimistic_retry::OptimisticRetry, reply::text},
+    engine::{keys::CHUNK, partition::Partition},
+    index::runs::{self, Manifest, REACH, Run, RunId},
+};
+
+/// Runs that are merged, at least.
+const FAN: usize = 4;
+/// Entries of a run that others are merged into, at most.
+const MOST_ENTRIES: u64 = 1 << 20;
+/// Bytes of a run that one call reads or writes.
+const PIECE: usize = 256 * 1024;
+
+/// The merging of one partition's runs.
+#[derive(Debug, Default)]
+pub(crate) struct Merging {
+    tasks: Mutex<JoinSet<()>>,
+    runs: Arc<AtomicBool>,
+}
+
+impl Merging {
+    /// Begins to merge what is due, unless that is under way.
+    pub(crate) fn begin(&self, partition: Partition) {
+        if self.runs.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        let runs = self.runs.clone();
+        tasks.spawn(async move {
+            if let Err(failure) = all_due(&partition).await {
+                tracing::debug!(%failure, "runs of the index were not merged; a later fold tries again");
+            }
+            runs.store(false, Ordering::Release);
+        });
+    }
+
+    /// Ends what goes on.
+    pub(crate) async fn close(&self) {
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.shutdown().await;
+        self.runs.store(false, Ordering::Release);
+    }
+}
+
+/// What is to be done with runs that follow each other.
+#[derive(Debug, PartialEq, Eq)]
+enum Due<'m> {
+    Merge(&'m [RunId]),
+    Drop(&'m [RunId]),
+}
+
+async fn all_due(partition: &Partition) -> Result<(), StorageFailure> {
+    loop {
+        let Ground { removals, first, manifest } = Ground::read(partition).await?;
+        let is_done = match due(&manifest, first) {
+            None => return Ok(()),
+            Some(Due::Drop(gone)) => replace(partition, &removals, gone, None).await?,
+            Some(Due::Merge(group)) => merge(partition, &removals, group).await?,
+        };
+        if !is_done {
+            return Ok(());
+        }
+    }
+}
+
+/// Drops runs of events that are all gone. Where others remove at the same time, they do it.
+pub(crate) async fn drop_gone(partition: &Partition) -> Result<(), StorageFailure> {
+    let mut tries = OptimisticRetry::new();
+    loop {
+        let Ground { removals, first, manifest } = Ground::read(partition).await?;
+        let Some(Due::Drop(gone)) = due(&manifest, first) else { return Ok(()) };
+        if !replace(partition, &removals, gone, None).await? {
+            tries.again().await?;
+        }
+    }
+}
+
+/// What is decided by.
+struct Ground {
+    /// How many pages of events were ever removed.
+    removals: String,
+    /// No event is before this sequence.
+    first: u64,
+    manifest: Manifest,
+}
+
+impl Ground {
+    async fn read(partition: &Partition) -> Result<Self, StorageFailure> {
+        let keys = partition.keys();
+        let mut pipeline = Pipeline::with_capacity(3);
+        pipeline.cmd("HGET").arg(keys.meta()).arg("removals");
+        // Before the chunks: of a run that comes later a chunk might not be seen.
+        pipeline.cmd("GET").arg(keys.manifest());
+        pipeline.cmd("ZRANGE").arg(keys.chunks()).arg(0).arg(0);
+        let answers = partition.link().read_all(&pipeline).await?;
+        let [removals, listed, chunks] = answers.as_slice() else {
+            return Err(unexpected_reply("the list of runs"));
+        };
+        let first: Vec<u64> =
+            FromRedisValue::from_redis_value(chunks.clone()).map_err(|_| unexpected_reply("the chunks"))?;
+        Ok(Self {
+            removals: text(removals).unwrap_or("0").to_owned(),
+            first: first.first().map_or(u64::MAX, |chunk| chunk * CHUNK),
+            manifest: Manifest::read_answer(listed)?,
+        })
+    }
+}
+
+/// What is due, in a log whose first event is not before a sequence.
+fn due(manifest: &Manifest, first: u64) -> Option<Due<'_>> {
+    let runs = manifest.0.as_slice();
+    let gone = runs.iter().take_while(|run| run.through < first).count();
+    if gone > 0 {
+        return runs.get(..gone).map(Due::Drop);
+    }
+    let last = runs.last()?;
+    let (mut entries, mut from) = (0, runs.len());
+    for (at, run) in runs.iter().enumerate().rev() {
+        entries += u64::from(run.entries);
+        let fits = class(run) <= class(last) && last.through - run.base < REACH && entries <= MOST_ENTRIES;
+        if !fits {
+            break;
+        }
+        from = at;
+    }
+    (runs.len() - from >= FAN).then(|| runs.get(from..).map(Due::Merge))?
+}
+
+fn class(run: &RunId) -> u32 {
+    u64::from(run.entries).max(1).ilog(FAN as u64)
+}
+
+/// Merges runs into one. Whether that was done: not if something was removed meanwhile, or others merged.
+async fn merge(partition: &Partition, removals: &str, group: &[RunId]) -> Result<bool, StorageFailure> {
+    let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(false) };
+    let mut entries = Vec::new();
+    for run in group {
+        let Some(bytes) = read(partition, run).await? else { return Ok(false) };
+        let Some(own) = runs::entries(run, &bytes) else { return Ok(false) };
+        entries.extend(own);
+    }
+    let run = Run::of(first.base, last.through, entries);
+    if run.id.entries == 0 {
+        return replace(partition, removals, group, None).await;
+    }
+    let names = [partition.keys().meta(), run.id.key(partition.keys())];
+    for (at, piece) in run.bytes.chunks(PIECE).enumerate() {
+        let args = [removals.as_bytes(), &(at * PIECE).to_string().into_bytes(), piece].map(<[u8]>::to_vec);
+        if !is_ok(&partition.link().call("add_to_run", &names, &args).await?)? {
+            return Ok(false);
+        }
+    }
+    replace(partition, removals, group, Some(&run.id)).await
+}
+
+/// Reads a run whole, a piece at a time; none where it is not there any more.
+pub(crate) async fn read(partition: &Partition, run: &RunId) -> Result<Option<Vec<u8>>, StorageFailure> {
+    let (key, mut bytes) = (run.key(partition.keys()), Vec::with_capacity(run.len()));
+    while bytes.len() < run.len() {
+        let mut command = cmd("GETRANGE");
+        command.arg(&key).arg(bytes.len()).arg(bytes.len() + PIECE - 1);
+        let Value::BulkString(piece) = partition.link().read(&command).await? else {
+            return Err(unexpected_reply("a run"));
+        };
+        if piece.is_empty() {
+            return Ok(None);
+        }
+        bytes.extend(piece);
+    }
+    Ok(Some(bytes))
+}
+
+/// Puts a run, or none, in the place of others. Whether that was done.
+async fn replace(
+    partition: &Partition,
+    removals: &str,
+    others: &[RunId],
+    run: Option<&RunId>,
+) -> Result<bool, StorageFailure> {
+    let keys = partition.keys();
+    let Some(first) = others.first() else { return Ok(false) };
+    let mut names = vec![keys.meta(), keys.manifest(), run.unwrap_or(first).key(keys)];
+    names.extend(others.iter().map(|other| other.key(keys)));
+    let bytes = run.map_or(0, RunId::len).to_string();
+    let listed: Vec<u8> = others.iter().flat_map(RunId::listed).collect();
+    let new = run.map_or_else(Vec::new, |run| run.listed().to_vec());
+    let args = [removals.as_bytes().to_vec(), bytes.into_bytes(), listed, new];
+    is_ok(&partition.link().call("merge", &names, &args).await?)
+}
+
+/// Whether a function did what it was called for.
+fn is_ok(answer: &Value) -> Result<bool, StorageFailure> {
+    match answer {
+        Value::Array(parts) => Ok(parts.first().and_then(text) == Some("ok")),
+        _ => Err(unexpected_reply("a merge")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(base: u64, through: u64, entries: u32) -> RunId {
+        RunId { base, through, entries, bits: 0 }
+    }
+
+    #[test]
+    fn four_runs_of_a_class_are_merged_with_what_is_smaller_between_them() {
+        let mut manifest = Manifest((0..3).map(|n| run(n * 100, n * 100 + 100, 2_500)).collect());
+        assert_eq!(due(&manifest, 0), None);
+        manifest.0.push(run(300, 310, 30));
+        assert_eq!(due(&manifest, 0), None);
+        manifest.0.push(run(310, 400, 2_400));
+        assert_eq!(due(&manifest, 0), Some(Due::Merge(&manifest.0[..])));
+        manifest.0.insert(0, run(0, 0, 50_000));
+        assert_eq!(due(&manifest, 0), Some(Due::Merge(&manifest.0[1..])));
+    }
+
+    #[test]
+    fn no_run_becomes_too_large_or_reaches_too_far() {
+        let large = Manifest((0..9).map(|n| run(n, n + 1, MOST_ENTRIES as u32 / 3)).collect());
+        assert_eq!(due(&large, 0), None);
+        let far = Manifest((0..4).map(|n| run(n * REACH, n * REACH + 1, 2_500)).collect());
+        assert_eq!(due(&far, 0), None);
+    }
+
+    #[test]
+    fn runs_before_the_first_event_are_dropped() {
+        let manifest = Manifest(vec![run(0, 10, 5), run(10, 20, 5), run(20, 30, 5)]);
+        assert_eq!(due(&manifest, 21), Some(Due::Drop(&manifest.0[..2])));
+        assert_eq!(due(&manifest, u64::MAX), Some(Due::Drop(&manifest.0[..])));
+    }
+}
