@@ -21,6 +21,7 @@
 mod gaps;
 mod key;
 mod lane;
+mod pending;
 mod share;
 mod spec;
 
@@ -34,6 +35,7 @@ pub use key::{GroupKey, Key, partition_of, segment_of};
 pub use lane::{
     BitSet, LaneBatch, LaneFailure, LaneOrigin, LaneProgress, LaneResult, LaneRetry, NewLaneBatch, REMOVED,
 };
+pub use pending::{MAX_PENDING_LOOKS, Pending};
 pub use share::fair_share;
 pub use spec::{GroupSpec, GroupSpecError, MAX_NAME_BYTES};
 

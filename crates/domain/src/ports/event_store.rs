@@ -316,6 +316,7 @@ pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 /// - `read` MUST return exactly the events that [`Filter::matches`], each once, in log order or against it, whatever the page size.
 /// - A read with a high-water mark MUST NOT return events beyond it, and MUST end.
 /// - Walking back MUST return the same events as walking forth, reversed.
+/// - A read in log order after [`Cursor::before`] of where a read against it ended MUST give what that one gave, and what is newer.
 /// - An event whose bytes are damaged MUST be reported in its page, and the rest served.
 /// - `count` MUST equal the number of events that a read to the same mark returns. Where events are damaged it may
 ///   include those that an index still finds.

@@ -7,7 +7,7 @@ use domain::{
     Cursor,
     group::{
         BlockedKey, GroupRecord, GroupSpec, GroupStatus, LaneBatch, LaneOrigin, LaneProgress, Lease,
-        NewLaneBatch, SegmentState,
+        NewLaneBatch, Pending, SegmentState,
     },
     ports::{
         CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, ReplayLease,
@@ -97,6 +97,10 @@ impl GroupStore for Faulty {
             status.record.gaps.clear();
         }
         Ok(status)
+    }
+
+    async fn pending(&self, name: &str) -> Result<Option<Pending>, GroupStoreError> {
+        self.store.pending(name).await
     }
 
     async fn blocked_keys(
