@@ -208,6 +208,7 @@ impl GroupStoreError {
 ///   commits to other segments in the same call are kept.
 /// - A lease that is over and that nobody took MUST still commit.
 /// - A dead letter of a group and position that has one MUST merge into it ([`crate::dead_letter::DeadLetter::merge`]).
+///   Each failure that is reported with it MUST be kept as [`crate::dead_letter::note_failure`] says, in the order of the attempts.
 ///   Its event is the one at that position in the log, or the one in the letter it merges into. Where neither is there any
 ///   more, none is made.
 /// - `handled_dead_letters` MUST set letters that are being redriven to handled; in others they change nothing. They come
