@@ -130,6 +130,7 @@ macro_rules! suite {
                 erase_removes_an_entity_from_every_index,
                 erase_refuses_the_ids_from_then_on,
                 erase_of_an_unknown_entity_changes_nothing,
+                erase_says_what_still_names_the_entity,
             ]
             verifying: [
                 verify_finds_nothing_in_a_healthy_store,

@@ -333,6 +333,8 @@ pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 /// - A dry run MUST change nothing and count what the runs would remove.
 /// - `erase` MUST remove every event that names the entity, from all indexes, the schedule and the dead letters, and its
 ///   ids MUST then be `Erased` to `append`.
+/// - `erase` MUST forget an erased event that a checkpoint names as the last one processed; the mark stays. Where checkpoints and
+///   records of replays still name the entity, it MUST say so in [`Erased::remains`].
 /// - `verify` MUST find an event without an index entry and an index entry without its event.
 #[async_trait]
 pub trait EventStore: Send + Sync {
