@@ -18,7 +18,7 @@ use crate::{
     file::{SqliteEngine, blocking, occupied},
     index::count,
     log::{ids, read, scrub, wake},
-    rows, verify,
+    reserve, rows, verify,
     writer::{Flush, Writer, change::Change},
 };
 
@@ -63,6 +63,7 @@ impl StorageEngine for SqliteEngine {
             Err(StorageFailure::Full(_)) if writer.give_up_the_reserve() => {
                 writer.transact(Flush::Wait, &remove)
             }
+            Err(StorageFailure::Full(_)) => Err(reserve::none_left()),
             done => done,
         };
         self.writer().await?.run(job).await

@@ -85,6 +85,14 @@ impl Reserve {
     }
 }
 
+/// What is said where the disk is full, and there is no reserve to remove events with.
+pub(crate) fn none_left() -> StorageFailure {
+    StorageFailure::Full(format!(
+        "no space is left on the disk, not even to remove events with: free {} MiB of it first",
+        BYTES / (1024 * 1024)
+    ))
+}
+
 /// A file of holes would set nothing aside.
 fn write_zeros(path: &Path) -> std::io::Result<()> {
     let mut file = File::create(path)?;

@@ -34,7 +34,7 @@ use crate::{
     file::{SqliteOptions, writable},
     index::terms::Kinds,
     log::fold::{Tail, TailLimits},
-    reserve::Reserve,
+    reserve::{self, Reserve},
     state::State,
 };
 
@@ -234,6 +234,7 @@ impl Writer {
             Err(StorageFailure::Full(_)) if calls.may_use_the_reserve() && self.give_up_the_reserve() => {
                 self.perform(calls);
             }
+            Err(StorageFailure::Full(_)) if calls.may_use_the_reserve() => calls.fail(&reserve::none_left()),
             Err(failure) => calls.fail(&failure),
         }
     }
