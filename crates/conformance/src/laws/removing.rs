@@ -336,39 +336,44 @@ pub async fn erase_says_what_still_names_the_entity(h: &impl Harness) {
         hold: false,
     };
     for saved in [
-        checkpoint("last", "erased", "before the move"),
-        checkpoint("noted", "kept", "asked for by user-124"),
-        checkpoint("other", "kept", "asked for by user-1245"),
+        checkpoint("marked-last", "erased", "before the move"),
+        checkpoint("noted-by-it", "kept", "asked for by user-124"),
+        checkpoint("noted-by-9", "kept", "asked for by user-1245"),
     ] {
         bench.store.save_checkpoint(saved, false).await.unwrap();
     }
     let replay = |id: &str, plan: &str| ReplayRecord { plan: plan.to_owned(), ..planned(&bench, id) };
     bench
         .store
-        .create_replay(&replay("one", r#"{"filter":{"entities":{"user":["user-124"]}}}"#))
+        .create_replay(&replay("replay-of-it", r#"{"filter":{"entities":{"user":["user-124"]}}}"#))
         .await
         .unwrap();
     bench
         .store
-        .create_replay(&replay("two", r#"{"filter":{"entities":{"user":["user-9"]}}}"#))
+        .create_replay(&replay("replay-of-9", r#"{"filter":{"entities":{"user":["user-9"]}}}"#))
         .await
         .unwrap();
     let erased = bench.erase("user", "user-124").await;
     let store = bench.storage.open().await;
-    let found = store.find_checkpoint("last").await.unwrap().unwrap();
+    let found = store.find_checkpoint("marked-last").await.unwrap().unwrap();
     assert_eq!(
         found,
-        Checkpoint { last_processed_event_id: String::new(), ..checkpoint("last", "", "before the move") }
+        Checkpoint {
+            last_processed_event_id: String::new(),
+            ..checkpoint("marked-last", "", "before the move")
+        }
     );
-    let kept = store.find_checkpoint("other").await.unwrap().unwrap();
+    let kept = store.find_checkpoint("noted-by-9").await.unwrap().unwrap();
     assert_eq!(kept.last_processed_event_id, "kept");
     let remains = erased.remains.join("\n");
-    assert!(remains.contains("noted") && remains.contains("checkpoints delete"), "{remains}");
-    assert!(remains.contains("one") && remains.contains("replays delete"), "{remains}");
+    assert!(remains.contains("noted-by-it") && remains.contains("checkpoints delete"), "{remains}");
+    assert!(remains.contains("replay-of-it") && remains.contains("replays delete"), "{remains}");
     assert!(
-        !remains.contains("two") && !remains.contains("other") && !remains.contains("last,"),
+        !remains.contains("replay-of-9")
+            && !remains.contains("noted-by-9")
+            && !remains.contains("marked-last"),
         "{remains}"
     );
     let other = bench.erase("user", "user-9").await.remains.join("\n");
-    assert!(other.contains("two") && !other.contains("noted"), "{other}");
+    assert!(other.contains("replay-of-9") && !other.contains("noted-by-it"), "{other}");
 }
