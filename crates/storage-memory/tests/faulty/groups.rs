@@ -100,7 +100,15 @@ impl GroupStore for Faulty {
     }
 
     async fn pending(&self, name: &str) -> Result<Option<Pending>, GroupStoreError> {
-        self.store.pending(name).await
+        let pending = self.store.pending(name).await?;
+        let (Some(pending), Some(status), Fault::CountsTheLag) =
+            (pending, self.store.group(name).await?, self.fault)
+        else {
+            return Ok(pending);
+        };
+        let head = self.store.head().await.unwrap().sequence(0);
+        let events = head.saturating_sub(status.cursor(0).unwrap_or(head));
+        Ok(Some(Pending { events, ..pending }))
     }
 
     async fn blocked_keys(
