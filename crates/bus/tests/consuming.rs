@@ -166,6 +166,9 @@ async fn a_failing_event_is_tried_again_with_growing_pauses_and_then_becomes_a_d
     let letters = bench.letters().await;
     assert_eq!((letters.len(), letters[0].event.id(), letters[0].attempts), (1, "bad", 4));
     assert_eq!(letters[0].last_failure().unwrap().errors, ["the other side is gone"]);
+    let history = &letters[0].history;
+    assert_eq!(history.len(), 4, "each attempt is told: {history:?}");
+    assert!(history.windows(2).all(|pair| pair[0].at < pair[1].at), "{history:?}");
     let told = notes.errors.lock().unwrap().clone();
     assert_eq!(told.iter().map(|(_, _, last)| *last).collect::<Vec<_>>(), [false, false, false, true]);
     assert_eq!(bench.counted(names::DEAD_LETTERED).await, 1);

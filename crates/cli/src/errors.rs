@@ -5,6 +5,8 @@ mod requests;
 
 use std::io;
 
+use event_replay::StoreLocation;
+
 use crate::exit::Exit;
 
 /// Why a command ended early.
@@ -18,6 +20,8 @@ pub(crate) enum CliError {
         what: String,
         /// What to do about it.
         hint: Option<String>,
+        /// Whether it is a fault of the store that the settings name.
+        of_store: bool,
     },
     /// The reader of our output went away, as `head` does. Nothing is wrong.
     OutputClosed,
@@ -26,19 +30,21 @@ pub(crate) enum CliError {
 impl CliError {
     /// It could not be done.
     pub(crate) fn failed(what: impl Into<String>) -> Self {
-        Self::Said { exit: Exit::Failed, what: what.into(), hint: None }
+        Self::Said { exit: Exit::Failed, what: what.into(), hint: None, of_store: false }
     }
 
     /// It was asked for in a way that makes no sense.
     pub(crate) fn usage(what: impl Into<String>) -> Self {
-        Self::Said { exit: Exit::Usage, what: what.into(), hint: None }
+        Self::Said { exit: Exit::Usage, what: what.into(), hint: None, of_store: false }
     }
 
     /// Adds what to do.
     #[must_use]
     pub(crate) fn hint(self, advice: impl Into<String>) -> Self {
         match self {
-            Self::Said { exit, what, .. } => Self::Said { exit, what, hint: Some(advice.into()) },
+            Self::Said { exit, what, of_store, .. } => {
+                Self::Said { exit, what, hint: Some(advice.into()), of_store }
+            }
             Self::OutputClosed => self,
         }
     }
@@ -47,8 +53,31 @@ impl CliError {
     #[must_use]
     pub(crate) fn during(self, doing: impl std::fmt::Display) -> Self {
         match self {
-            Self::Said { exit, what, hint } => Self::Said { exit, what: format!("{doing}: {what}"), hint },
+            Self::Said { exit, what, hint, of_store } => {
+                Self::Said { exit, what: format!("{doing}: {what}"), hint, of_store }
+            }
             Self::OutputClosed => self,
+        }
+    }
+
+    /// Says that it is a fault of the store that the settings name, or of another place.
+    #[must_use]
+    pub(crate) fn of_store(self, is_of_store: bool) -> Self {
+        match self {
+            Self::Said { exit, what, hint, .. } => Self::Said { exit, what, hint, of_store: is_of_store },
+            Self::OutputClosed => self,
+        }
+    }
+
+    /// Names the store where it is a fault of the store, and the message does not name it yet.
+    #[must_use]
+    pub(crate) fn naming(self, store: &StoreLocation) -> Self {
+        let name = store.to_string();
+        match self {
+            Self::Said { exit, what, hint, of_store: true } if !what.contains(&name) => {
+                Self::Said { exit, what: format!("store {name}: {what}"), hint, of_store: true }
+            }
+            other => other,
         }
     }
 

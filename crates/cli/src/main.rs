@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(CliError::OutputClosed) => Exit::Ok.into(),
-        Err(CliError::Said { exit, what, hint }) => {
+        Err(CliError::Said { exit, what, hint, .. }) => {
             // What was written before the error stays written.
             let _ = printer.flush();
             printer.error(&what, hint.as_deref());
@@ -66,7 +66,7 @@ fn run(cli: Cli, printer: &mut Printer) -> Result<Exit, CliError> {
     let outcome = runtime.block_on(command::run(command, &mut context));
     // A thread that waits for input that never comes must not keep the process.
     runtime.shutdown_background();
-    outcome
+    outcome.map_err(|error| error.naming(&context.settings.store))
 }
 
 /// The program's own log, for its developers: EVENT_REPLAY_LOG takes what `RUST_LOG` takes elsewhere.

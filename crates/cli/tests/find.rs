@@ -4,8 +4,13 @@
 
 mod common;
 
+use std::{
+    io::{BufRead, BufReader},
+    time::Duration,
+};
+
 use common::{Bench, ids, registered, some};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn listed(bench: &Bench, args: &[&str]) -> Vec<String> {
     let mut all = vec!["list"];
@@ -221,4 +226,48 @@ fn a_reader_that_goes_away_is_no_error() {
         assert_eq!(output.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(!String::from_utf8_lossy(&output.stderr).contains("error"), "{args:?}");
     }
+}
+
+/// The most memory that a running process has had.
+fn peak_kib(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches("kB").trim().parse().unwrap()
+}
+
+/// The memory that `tail` has taken when its first event is out, and every id that it writes.
+fn tail(bench: &Bench, lines: &str) -> (u64, Vec<String>) {
+    let mut child = bench.command(&["tail", "-n", lines, "--output", "ndjson"]).spawn().unwrap();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    // It waits for its reader now, unless it is through.
+    std::thread::sleep(Duration::from_millis(300));
+    let peak = peak_kib(child.id());
+    let id = |line: &str| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        event["event"]["id"].as_str().unwrap().to_owned()
+    };
+    let mut ids = vec![id(&line)];
+    ids.extend(reader.lines().map(|line| id(&line.unwrap())));
+    assert!(child.wait().unwrap().success());
+    (peak, ids)
+}
+
+#[test]
+fn the_last_events_take_no_more_memory_the_more_they_are() {
+    let padding = "x".repeat(6000);
+    let event = |n: usize| {
+        registered(&format!("e{n}"), &format!("u{n}"), "2024-01-15T10:30:00Z")
+            .replace("\"metadata\":{}", &format!("\"metadata\":{{\"padding\":\"{padding}\"}}"))
+    };
+    let bench = Bench::with(&(0..8000).map(event).collect::<Vec<_>>().join("\n"));
+    let (few, ids) = tail(&bench, "300");
+    assert_eq!(ids, (7700..8000).map(|n| format!("e{n}")).collect::<Vec<_>>());
+    let (many, ids) = tail(&bench, "7000");
+    assert_eq!(ids, (1000..8000).map(|n| format!("e{n}")).collect::<Vec<_>>());
+    let (all, ids) = tail(&bench, "1000000");
+    assert_eq!(ids.len(), 8000);
+    let most = few + 40 * 1024;
+    assert!(many < most && all < most, "300 events: {few} KiB, 7000: {many} KiB, all: {all} KiB");
 }

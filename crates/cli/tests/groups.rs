@@ -163,7 +163,7 @@ fn deleting_a_group_wants_a_yes() {
         .exits(2)
         .says("this would delete group g at 0:0, with its progress, which cannot be undone")
         .says("add --yes");
-    bench.run(&["groups", "delete", "g", "--yes"]).ok().prints("deleted group g (5 events unread)");
+    bench.run(&["groups", "delete", "g", "--yes"]).ok().prints("deleted group g (5 events pending)");
     bench.run(&["groups", "delete", "g", "--yes"]).exits(1).says("there is no group");
     assert_eq!(bench.json(&["groups", "list"]), json!([]));
 }
@@ -199,4 +199,50 @@ fn the_start_of_a_trimmed_log_is_where_its_oldest_event_is() {
     assert_eq!(bench.json(&["groups", "create", "g", "--at", "start"])["at"], json!(["0:3"]));
     assert_eq!(bench.json(&["groups", "create", "h", "--at", "3d"])["at"], json!(["0:3"]));
     assert_eq!(bench.json(&["groups", "list"])[0]["lag"], 2);
+}
+
+/// A store of 12 events of three users, of which a group has passed all and handled none: each user's first event waits to be
+/// tried again, and the others wait behind it.
+fn passed_and_not_handled() -> Bench {
+    let event = |n: usize| registered(&format!("e{n}"), &format!("u{}", n % 3), "2024-01-15T10:30:00Z");
+    let bench = Bench::with(&(0..12).map(event).collect::<Vec<_>>().join("\n"));
+    on_store(&bench, async |store| {
+        prepared::group(store, GroupSpec { segments: 1, ..GroupSpec::new("mail") }, true).await;
+        let lease = prepared::leases(store, "mail", Duration::from_secs(60)).await[&0].clone();
+        let mut commit = SegmentCommit::new(lease, 12, 12);
+        let row = |n: u64| {
+            let key = Key::new("user", format!("u{n}"));
+            prepared::blocked(key, n + 1, n + 10, Some("2030-01-01T00:00:00Z"), "no")
+        };
+        commit.blocked = (0..3).map(row).collect();
+        store.commit(&[commit]).await.unwrap();
+    });
+    bench
+}
+
+#[test]
+fn what_waits_behind_failing_handlers_is_pending_although_the_cursor_has_passed_it() {
+    let bench = passed_and_not_handled();
+    let oldest = bench.json(&["list", "--order", "asc", "--limit", "1"]);
+    let stored_at = oldest["events"][0]["storedAt"].clone();
+    let list = bench.json(&["groups", "list"]);
+    let row = &list[0];
+    assert_eq!(
+        (&row["lag"], &row["pending"], &row["pendingIsExact"], &row["oldestPending"]),
+        (&json!(0), &json!(12), &json!(true), &stored_at)
+    );
+    let shown = bench.json(&["groups", "show", "mail"]);
+    assert_eq!(
+        (&shown["pending"], &shown["pendingIsExact"], &shown["oldestPending"]),
+        (&json!(12), &json!(true), &stored_at)
+    );
+    bench.run(&["groups", "list"]).ok().prints("PENDING").prints("OLDEST PENDING");
+    bench.run(&["groups", "show", "mail"]).ok().prints("12 events, the oldest stored at");
+    let stats = bench.json(&["stats"]);
+    let of_group = &stats["groups"][0];
+    assert_eq!(
+        (&of_group["name"], &of_group["pending"], &of_group["oldestPending"]),
+        (&json!("mail"), &json!(12), &stored_at)
+    );
+    bench.run(&["stats"]).ok().prints("mail");
 }

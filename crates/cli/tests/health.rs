@@ -157,3 +157,51 @@ fn a_group_that_holds_for_long_and_one_with_gaps_are_warnings() {
         "{health}"
     );
 }
+
+#[test]
+fn events_that_are_lost_to_a_group_make_it_unhealthy() {
+    let bench = Bench::with(&some()).env("ENABLE_DEAD_LETTER_QUEUE", "false").env("MAX_EVENT_RETRIES", "0");
+    bench.file(
+        "fail.sh",
+        "while read -r line; do id=${line#*'\"id\":\"'}; id=${id%%'\"'*}; \
+        printf '{\"id\":\"%s\",\"ok\":false,\"error\":\"no\"}\\n' \"$id\"; done",
+    );
+    let target = ["consume", "mail", "--at", "start", "--target", "exec:sh fail.sh", "--until-idle", "200ms"];
+    bench.run(&target).exits(3);
+    // Whoever asks has other settings than the consumer.
+    let bench = bench.without("ENABLE_DEAD_LETTER_QUEUE");
+    let (lost, code) = check(&bench, "dropped-deliveries");
+    assert_eq!((&lost["status"], &lost["observed"], code), (&json!("fail"), &json!(5), 4), "{lost}");
+}
+
+#[test]
+fn dead_letters_that_stand_are_a_warning_until_they_are_closed() {
+    let bench = Bench::with(&some());
+    on_store(&bench, async |store| {
+        prepared::group(store, GroupSpec::new("mail"), true).await;
+        prepared::give_up(store, "mail", &[("e1", "no"), ("e2", "no")], false).await;
+    });
+    let (stands, code) = check(&bench, "open-dead-letters");
+    assert_eq!((&stands["status"], &stands["observed"], code), (&json!("warn"), &json!(2), 0), "{stands}");
+    bench.run(&["dead-letters", "discard", "--all", "--reason", "test", "--yes"]).ok();
+    assert_eq!(check(&bench, "open-dead-letters").0["status"], "pass");
+}
+
+#[test]
+fn handlers_that_fail_most_of_the_time_are_unhealthy_before_anything_is_given_up() {
+    let failed = (stats::FAILED_ATTEMPTS, "payment.processed", 15, 0);
+    let (fires, code) =
+        check(&counted(&[failed, (stats::HANDLED, "payment.processed", 5, 0)]), "failing-attempts");
+    assert_eq!((&fires["status"], &fires["observed"], code), (&json!("fail"), &json!(75.0), 4), "{fires}");
+}
+
+#[test]
+fn the_oldest_pending_event_is_told_with_its_age() {
+    let bench = Bench::with(&some());
+    bench.run(&["groups", "create", "mail", "--at", "start"]).ok();
+    let (pending, _) = check(&bench, "group-pending");
+    assert_eq!((&pending["status"], &pending["threshold"]), (&json!("pass"), &json!(900)), "{pending}");
+    assert!(
+        pending["message"].as_str().unwrap().contains("group mail: 5 events pending, the oldest stored at")
+    );
+}

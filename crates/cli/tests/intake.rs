@@ -205,3 +205,19 @@ fn an_import_that_is_interrupted_says_what_it_stored() {
     assert!(said.contains("error: interrupted") && said.contains("nothing is stored twice"), "{said}");
     assert!(report.contains("\"stored\":5"), "{report}");
 }
+
+#[test]
+fn events_that_are_stored_are_reported_so_although_retention_fails_after_them() {
+    let bench = Bench::new().env("EVENT_REPLAY_RETENTION_MAX_EVENTS", "1");
+    bench.pipe(&["publish"], registered("e1", "u", "2024-01-15T10:30:00Z")).ok();
+    let file = rusqlite::Connection::open(bench.path("events.db")).unwrap();
+    let refuse = "CREATE TRIGGER no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'not now'); END";
+    file.execute_batch(refuse).unwrap();
+    drop(file);
+    let said =
+        bench.pipe(&["publish"], registered("e2", "u", "2024-01-15T10:30:00Z")).ok().prints("stored 1");
+    said.says("warning: retention was not applied: store sqlite:events.db: ").says("not now");
+    // A command that does nothing else fails, and names the store.
+    let said = bench.run(&["trim", "--max-events", "1", "--yes"]).exits(1);
+    said.says("error: store sqlite:events.db: ").says("not now");
+}

@@ -14,6 +14,7 @@ pub mod lanes;
 pub mod leases;
 pub mod model;
 pub mod partitions;
+pub mod pending;
 pub mod read;
 pub mod removing;
 pub mod replay_records;

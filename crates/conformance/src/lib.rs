@@ -85,6 +85,7 @@ macro_rules! suite {
             ]
             read: [
                 read_returns_each_match_once_at_every_page_size,
+                a_read_forth_from_where_a_read_back_ended_gives_the_same,
                 read_of_an_empty_store_is_one_empty_page,
                 read_stops_at_its_mark,
                 read_ends_while_others_append_and_trim,
@@ -129,6 +130,7 @@ macro_rules! suite {
                 erase_removes_an_entity_from_every_index,
                 erase_refuses_the_ids_from_then_on,
                 erase_of_an_unknown_entity_changes_nothing,
+                erase_says_what_still_names_the_entity,
             ]
             verifying: [
                 verify_finds_nothing_in_a_healthy_store,
@@ -233,6 +235,10 @@ macro_rules! suite {
                 withdrawing_removes_what_was_not_handed_over,
                 progress_of_a_withdrawn_batch_is_refused_alone,
                 a_lane_never_confuses_odd_names,
+            ]
+            pending: [
+                what_is_pending_is_what_a_scan_finds_unfinished,
+                too_much_to_look_at_is_at_least_so_much,
             ]
             holding: [
                 trim_keeps_what_a_group_has_not_passed,

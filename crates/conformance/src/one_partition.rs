@@ -11,7 +11,7 @@ use domain::{
     Checkpoint, Cursor, DeadLetter, Entity, Event, Filter, Position, StorageFailure, StoredEvent,
     group::{
         BlockedKey, ConsumerStatus, Gap, GroupRecord, GroupSpec, GroupStatus, LaneBatch, LaneResult, Lease,
-        NewLaneBatch, partition_of,
+        NewLaneBatch, Pending, partition_of,
     },
     ordering::{KeySource, OrderingKey},
     ports::{
@@ -299,6 +299,10 @@ impl GroupStore for Part {
             consumers,
             unreachable: status.unreachable,
         }))
+    }
+
+    async fn pending(&self, name: &str) -> Result<Option<Pending>, GroupStoreError> {
+        self.store.pending(name).await
     }
 
     async fn blocked_keys(

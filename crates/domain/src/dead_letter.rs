@@ -37,6 +37,24 @@ pub struct Failure {
     pub errors: Vec<String>,
 }
 
+impl Failure {
+    /// About what it takes.
+    pub fn size_bytes(&self) -> usize {
+        self.errors.iter().map(|error| error.len() + 8).sum::<usize>() + 32
+    }
+}
+
+/// Most failures that are kept of a delivery that is tried again.
+pub const MAX_EARLIER_FAILURES: usize = 5;
+
+/// Adds a failure to a history of at most `most`: the first says most about the cause, so those right after it go.
+pub fn note_failure(history: &mut Vec<Failure>, failure: Failure, most: usize) {
+    if history.len() >= most.max(2) {
+        history.remove(1);
+    }
+    history.push(failure);
+}
+
 /// A delivery that a group gives up on, as the consumer reports it. The event itself the store takes from its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDeadLetter {
@@ -46,6 +64,8 @@ pub struct NewDeadLetter {
     pub attempts: u32,
     /// The last failure.
     pub failure: Failure,
+    /// Failures of the attempts before it, as [`note_failure`] keeps them.
+    pub earlier: Vec<Failure>,
     /// See [`fingerprint`].
     pub fingerprint: String,
     /// The replay that delivered it, if one did.
@@ -57,6 +77,10 @@ pub struct NewDeadLetter {
 impl NewDeadLetter {
     /// The open letter that a store keeps of it, under an id that the store draws.
     pub fn into_letter(self, id: String, group: &str, event: Event, now: Timestamp) -> DeadLetter {
+        let mut history = Vec::with_capacity(self.earlier.len() + 1);
+        for failure in self.earlier.into_iter().chain([self.failure]) {
+            note_failure(&mut history, failure, DeadLetter::MAX_HISTORY);
+        }
         DeadLetter {
             id,
             group: group.to_owned(),
@@ -64,7 +88,7 @@ impl NewDeadLetter {
             event,
             state: DeadLetterState::Open,
             attempts: self.attempts,
-            history: vec![self.failure],
+            history,
             fingerprint: self.fingerprint,
             replay_id: self.replay_id,
             parked: self.parked,
@@ -90,7 +114,9 @@ pub struct DeadLetter {
     pub state: DeadLetterState,
     /// How often the event was tried, redrives included.
     pub attempts: u32,
-    /// How it failed: the first failures reported and the last, at most [`DeadLetter::MAX_HISTORY`], the oldest first.
+    /// How each attempt failed, the oldest first: of more than [`DeadLetter::MAX_HISTORY`] the first and the last. Of the attempts
+    /// before a delivery was given up on there are at most [`MAX_EARLIER_FAILURES`], the first and the last. An attempt that
+    /// ended its process left no failure.
     pub history: Vec<Failure>,
     /// What is the same for failures that are alike.
     pub fingerprint: String,
@@ -118,11 +144,9 @@ impl DeadLetter {
     /// Takes a further failure of the same delivery in: the attempts add up, and the letter is open again.
     pub fn merge(&mut self, again: NewDeadLetter, at: Timestamp) {
         self.attempts = self.attempts.saturating_add(again.attempts);
-        if self.history.len() >= Self::MAX_HISTORY {
-            // The first failure says most about the cause; what lies between goes.
-            self.history.remove(1);
+        for failure in again.earlier.into_iter().chain([again.failure]) {
+            note_failure(&mut self.history, failure, Self::MAX_HISTORY);
         }
-        self.history.push(again.failure);
         self.fingerprint = again.fingerprint;
         self.replay_id = again.replay_id.or_else(|| self.replay_id.take());
         self.parked |= again.parked;

@@ -21,6 +21,7 @@
 mod gaps;
 mod key;
 mod lane;
+mod pending;
 mod share;
 mod spec;
 
@@ -29,11 +30,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::dead_letter::Failure;
+
 pub use gaps::{Gap, MAX_GAPS, note_gap};
 pub use key::{GroupKey, Key, partition_of, segment_of};
 pub use lane::{
     BitSet, LaneBatch, LaneFailure, LaneOrigin, LaneProgress, LaneResult, LaneRetry, NewLaneBatch, REMOVED,
 };
+pub use pending::{MAX_PENDING_LOOKS, Pending};
 pub use share::fair_share;
 pub use spec::{GroupSpec, GroupSpecError, MAX_NAME_BYTES};
 
@@ -100,6 +104,9 @@ pub struct BlockedKey {
     pub due: Option<Timestamp>,
     /// What the last attempt said; empty where there was none.
     pub error: String,
+    /// What each attempt of the event at `position` said, as [`crate::dead_letter::note_failure`] keeps it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
     /// Since when the key is blocked.
     pub since: Timestamp,
 }
@@ -107,7 +114,8 @@ pub struct BlockedKey {
 impl BlockedKey {
     /// About what the row takes.
     pub fn size_bytes(&self) -> usize {
-        self.key.kind.len() + self.key.id.len() + self.error.len() + 64
+        let failures: usize = self.failures.iter().map(Failure::size_bytes).sum();
+        self.key.kind.len() + self.key.id.len() + self.error.len() + failures + 64
     }
 
     /// Whether its event may have been handed over.

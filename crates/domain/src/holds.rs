@@ -130,6 +130,7 @@ mod tests {
             ends: 0,
             due: None,
             error: String::new(),
+            failures: Vec::new(),
             since: Timestamp::UNIX_EPOCH,
         }
     }

@@ -105,6 +105,12 @@ impl Cursor {
         self.sequences.get(usize::from(partition)).copied().unwrap_or(0)
     }
 
+    /// Where a read in log order begins so that it gives what a read against log order gave that ended here.
+    pub fn before(&self) -> Self {
+        let sequences = self.sequences.iter().map(|sequence| sequence.saturating_sub(1)).collect();
+        Self { sequences, ..*self }
+    }
+
     /// Whether an event at this position is at or before the cursor.
     pub fn covers(&self, position: Position) -> bool {
         position.sequence <= self.sequence(position.partition)

@@ -99,6 +99,14 @@ impl<'a> SegmentChecker<'a> {
         self.count += 1;
     }
 
+    /// Events were sent whose ids are not known any more: then the number of the piece's events must do.
+    pub(crate) fn sent_unknown(&mut self, events: u64) {
+        if events > 0 {
+            self.ids = None;
+            self.count += events;
+        }
+    }
+
     /// Everything that is there was sent.
     pub(crate) fn finish(mut self, report: &mut ReplayReport) {
         while self.at < self.segments.len() {

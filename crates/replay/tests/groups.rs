@@ -315,6 +315,38 @@ async fn what_is_erased_under_a_killed_runner_is_named_once_and_what_was_sent_st
     assert_eq!(report.gaps[1].missing, 1_000);
 }
 
+/// Their batches were answered, and their runner ended before it had settled them: the results say what came of the events,
+/// although the log does not have them any more.
+#[tokio::test(start_paused = true)]
+async fn what_was_handed_over_and_then_erased_under_a_killed_runner_is_not_missing() {
+    for batch_size in [50, 1] {
+        let (store, clock) = world(100, &[("g", "")]).await;
+        let manager = manager(&store, clock);
+        let handed = Handed::default();
+        let id = start(&manager, Filter::default(), &GroupReplayOptions { batch_size, ..unpaced() }).await;
+        let (runner, cancel) = (JobRunner::new(manager.clone()), Cancel::default());
+        let killed = tokio::time::timeout(Duration::from_secs(2), runner.run(&id, &(), &cancel));
+        assert!(killed.await.is_err(), "nobody consumes yet");
+        // The events of user u1 are those of sequences 2, 7, 12, 17 ...
+        let makes = |sequence: u64| match sequence % 20 {
+            2 => Makes::Failed,
+            7 => Makes::Skipped,
+            _ => Makes::Handled,
+        };
+        let _g = Consumer::start(&store, "g", &handed, AT_ONCE, Arc::new(makes));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(times(&handed, "g").len(), 95, "all but those that it declines");
+        store.erase(&Entity::new("user", "u1")).await.unwrap();
+        let report = run(&manager, &id).await;
+        assert_adds_up(&report);
+        let counts =
+            (report.missing, report.successful_replays, report.failed_replays, report.skipped_events);
+        assert_eq!(counts, (0, 90, 5, 5), "in batches of {batch_size}");
+        let of_g = &report.groups[0];
+        assert_eq!((of_g.handled, of_g.failed, of_g.skipped), (90, 5, 5), "in batches of {batch_size}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_damaged_event_is_counted_and_the_rest_is_sent() {
     let clock = TokioClock::new();

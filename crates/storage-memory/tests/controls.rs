@@ -99,6 +99,8 @@ faults! {
         IgnoresGroupHolds by holding::trim_keeps_what_a_group_has_not_passed;
     a_store_that_trims_what_replays_need_is_found:
         IgnoresReplayHolds by holding::trim_keeps_what_a_replay_needs_until_it_is_over;
+    a_store_that_takes_the_lag_for_what_is_pending_is_found:
+        CountsTheLag by pending::what_is_pending_is_what_a_scan_finds_unfinished;
     a_store_that_loses_gaps_is_found: LosesGaps by holding::a_gap_names_what_was_removed_before_it_was_passed;
     a_store_that_redrives_a_letter_twice_is_found:
         RedrivesTwice by dead_letters::redrive_queues_each_open_letter_once;

@@ -73,6 +73,7 @@ impl Bench {
             attempts: 1,
             failure: Failure { at: self.clock.now(), errors: vec!["no".to_owned()] },
             fingerprint: "f".to_owned(),
+            earlier: Vec::new(),
             replay_id: None,
             parked: false,
         };
@@ -263,6 +264,7 @@ async fn a_gap_holds_what_waits_behind_a_key() {
             ends: 2,
             due: None,
             error: String::new(),
+            failures: Vec::new(),
             since: bench.clock.now(),
         };
         let blocked = if lease.segment == segment_of(&key, 0, 1, 2) { vec![blocked] } else { vec![] };

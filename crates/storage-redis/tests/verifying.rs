@@ -99,6 +99,7 @@ async fn with_letters(store: &Store, letters: u64) -> Vec<String> {
             attempts: 4,
             failure: failure.clone(),
             fingerprint: "f".to_owned(),
+            earlier: Vec::new(),
             replay_id: None,
             parked: false,
         })

@@ -7,7 +7,7 @@ use std::{
 };
 
 use domain::StorageFailure;
-use rusqlite::{Connection, OpenFlags, Params};
+use rusqlite::{Connection, OpenFlags, Params, config::DbConfig};
 
 use crate::failure::sqlite;
 
@@ -34,9 +34,38 @@ pub(crate) fn open(path: &Path, role: Role) -> Result<Connection, StorageFailure
     let connection = match role {
         Role::Create => connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?,
         Role::Write => connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
-        Role::Read => open_to_read(path)?,
+        Role::Read => return open_reader(path).map(|reader| reader.connection),
     };
     configure(&connection, role).map_err(sqlite)?;
+    Ok(connection)
+}
+
+/// A connection to read.
+pub(crate) struct Reader {
+    pub(crate) connection: Connection,
+    /// Whether it locks all others out, so that it must not stay open.
+    pub(crate) is_alone: bool,
+}
+
+/// Opens a connection to read. Where the disk is too full for the file that processes share, it reads without: alone.
+pub(crate) fn open_reader(path: &Path) -> Result<Reader, StorageFailure> {
+    let reader = match open_to_read(path) {
+        Err(StorageFailure::Full(_)) => Reader { connection: open_alone(path)?, is_alone: true },
+        opened => Reader { connection: opened?, is_alone: false },
+    };
+    configure(&reader.connection, Role::Read).map_err(sqlite)?;
+    Ok(reader)
+}
+
+/// In exclusive locking mode SQLite keeps the index of the write-ahead log in memory. The log is left as it is: folding it back
+/// takes space that there is not.
+fn open_alone(path: &Path) -> Result<Connection, StorageFailure> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let opened = connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .and_then(|_| connection.pragma_update(None, "locking_mode", "EXCLUSIVE"))
+        .and_then(|()| connection.pragma_query_value(None, "schema_version", |_| Ok(())));
+    opened.map_err(sqlite)?;
     Ok(connection)
 }
 

@@ -18,7 +18,8 @@ use crate::{
     file::{SqliteEngine, blocking, occupied},
     index::count,
     log::{ids, read, scrub, wake},
-    rows, verify,
+    reserve, rows, verify,
+    writer::{Flush, Writer, change::Change},
 };
 
 #[async_trait]
@@ -51,16 +52,21 @@ impl StorageEngine for SqliteEngine {
 
     async fn remove(&self, _partition: u16, removal: &Removal<'_>) -> Result<Removed, StorageFailure> {
         let (entries, kind, with) = (removal.entries.to_vec(), removal.kind, removal.with.clone());
-        self.writer()
-            .await?
-            .change(move |change| {
-                if let Outcome::Refused { guard } = change.perform(&with)? {
-                    return Ok(Removed::Refused { guard });
-                }
-                let (events, bytes) = change.remove(&entries, kind)?;
-                Ok(Removed::Done { events, bytes })
-            })
-            .await
+        let remove = move |change: &mut Change<'_>| {
+            if let Outcome::Refused { guard } = change.perform(&with)? {
+                return Ok(Removed::Refused { guard });
+            }
+            let (events, bytes) = change.remove(&entries, kind)?;
+            Ok(Removed::Done { events, bytes })
+        };
+        let job = move |writer: &mut Writer| match writer.transact(Flush::Wait, &remove) {
+            Err(StorageFailure::Full(_)) if writer.give_up_the_reserve() => {
+                writer.transact(Flush::Wait, &remove)
+            }
+            Err(StorageFailure::Full(_)) => Err(reserve::none_left()),
+            done => done,
+        };
+        self.writer().await?.run(job).await
     }
 
     async fn scan(&self, _partition: u16, request: &Scan<'_>) -> Result<ScanPage, StorageFailure> {

@@ -39,8 +39,12 @@ pub(crate) fn sqlite(error: Error) -> StorageFailure {
 /// A short read means that the file is shorter than its own header says; the rest are faults of the disk.
 fn io_failure(error: &Error, text: &str) -> StorageFailure {
     const SHORT_READ: i32 = rusqlite::ffi::SQLITE_IOERR_SHORT_READ;
+    // The file beside the store that its processes share is made when the first of them opens it.
+    const SHM_SIZE: i32 = rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+    const SHM_MAP: i32 = rusqlite::ffi::SQLITE_IOERR_SHMMAP;
     match error.sqlite_error().map(|error| error.extended_code) {
         Some(SHORT_READ) => StorageFailure::Corrupt("the file is cut short".into()),
+        Some(SHM_SIZE | SHM_MAP) => StorageFailure::Full("no space is left on the disk".into()),
         _ => StorageFailure::Other(format!("the disk failed: {text}")),
     }
 }

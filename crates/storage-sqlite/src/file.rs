@@ -18,9 +18,10 @@ use rusqlite::Connection;
 use tokio::sync::{OnceCell, watch};
 
 use crate::{
-    connection::{self, LOCK_PATIENCE, Role},
+    connection::{self, LOCK_PATIENCE, Reader, Role},
     failure::{self, sqlite},
     layout, mounts,
+    reserve::Reserve,
     state::State,
     writer::WriterHandle,
 };
@@ -144,11 +145,11 @@ impl SqliteEngine {
         blocking(move || {
             must_exist(&options.path)?;
             mounts::refuse_hard_links(&options.path)?;
-            let connection = connection::open(&options.path, Role::Read)?;
+            let Reader { connection, is_alone } = connection::open_reader(&options.path)?;
             if !layout::is_store(&connection)? {
                 return Err(StorageFailure::Foreign("the file is empty, not an event store".into()));
             }
-            Self::finish(options, connection, true)
+            Self::finish(options, connection, Some(Kept::unless(is_alone)))
         })
         .await
     }
@@ -174,16 +175,16 @@ impl SqliteEngine {
             let connection = connection::open(&options.path, Role::Read)?;
             layout::is_store(&connection)?;
         }
-        let mut connection = connection::open(&options.path, role)?;
+        let mut connection = writable(&options.path, role)?;
         let now = unix_micros(options.clock.now());
         layout::make(&mut connection, &options.namespace, options.keeps, now)?;
-        Self::finish(options, connection, false)
+        Self::finish(options, connection, None)
     }
 
     fn finish(
         options: SqliteOptions,
         connection: Connection,
-        read_only: bool,
+        reader: Option<Kept>,
     ) -> Result<Self, StorageFailure> {
         layout::check_namespace(&connection, &options.namespace)?;
         let state = State::load(&connection)?;
@@ -194,7 +195,8 @@ impl SqliteEngine {
             partitions: 1,
             limits: LIMITS,
         };
-        let readers = if read_only { vec![connection] } else { Vec::new() };
+        let read_only = reader.is_some();
+        let readers = if reader == Some(Kept::Open) { vec![connection] } else { Vec::new() };
         let inner = Inner {
             options,
             info,
@@ -265,18 +267,31 @@ impl SqliteEngine {
         let inner = self.inner.clone();
         blocking(move || {
             let idle = lock(&inner.readers).pop();
-            let mut connection = match idle {
-                Some(connection) => connection,
-                None => connection::open(&inner.options.path, Role::Read)?,
+            let Reader { mut connection, is_alone } = match idle {
+                Some(connection) => Reader { connection, is_alone: false },
+                None => connection::open_reader(&inner.options.path)?,
             };
             let result = in_snapshot(&mut connection, work);
             let mut readers = lock(&inner.readers);
-            if readers.len() < IDLE_READERS {
+            if readers.len() < IDLE_READERS && !is_alone {
                 readers.push(connection);
             }
             result
         })
         .await
+    }
+}
+
+/// What becomes of a connection that was opened to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Open,
+    Closed,
+}
+
+impl Kept {
+    fn unless(is_alone: bool) -> Self {
+        if is_alone { Self::Closed } else { Self::Open }
     }
 }
 
@@ -288,6 +303,14 @@ fn in_snapshot<T>(
         connection.transaction().map_err(|error| failure::with_wait(sqlite(error), LOCK_PATIENCE))?;
     let state = State::load(&snapshot)?;
     work(&snapshot, &state)
+}
+
+/// Opens the file to write. Where the disk is too full even for that, the store gives its reserve up.
+pub(crate) fn writable(path: &Path, role: Role) -> Result<Connection, StorageFailure> {
+    match connection::open(path, role) {
+        Err(StorageFailure::Full(_)) if Reserve::of(path).give_up() => connection::open(path, role),
+        opened => opened,
+    }
 }
 
 fn must_exist(path: &Path) -> Result<(), StorageFailure> {

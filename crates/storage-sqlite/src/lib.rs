@@ -38,6 +38,7 @@ mod index;
 pub mod layout;
 mod log;
 mod mounts;
+mod reserve;
 mod rows;
 mod scratch;
 mod state;

@@ -25,15 +25,16 @@ use tokio::{
 };
 
 use self::{
-    calls::{Call, Calls, Reply},
+    calls::{Call, Calls, Done, Reply},
     change::Change,
 };
 use crate::{
     connection::{self, Role},
     failure::{self, sqlite},
-    file::SqliteOptions,
+    file::{SqliteOptions, writable},
     index::terms::Kinds,
     log::fold::{Tail, TailLimits},
+    reserve::{self, Reserve},
     state::State,
 };
 
@@ -67,6 +68,7 @@ pub(crate) struct WriterHandle {
 /// What the writing thread owns.
 pub(crate) struct Writer {
     connection: Connection,
+    reserve: Reserve,
     clock: Arc<dyn Clock>,
     kinds: Kinds,
     tail: Tail,
@@ -89,7 +91,8 @@ impl WriterHandle {
     ) -> Result<(Self, JoinHandle<()>), StorageFailure> {
         let (commands, queue) = mpsc::channel(QUEUE);
         let writer = Writer {
-            connection: connection::open(&options.path, Role::Write)?,
+            connection: writable(&options.path, Role::Write)?,
+            reserve: Reserve::of(&options.path),
             clock: options.clock.clone(),
             kinds: Kinds::default(),
             tail: Tail::default(),
@@ -126,15 +129,6 @@ impl WriterHandle {
         transactions: Vec<Transaction>,
     ) -> Result<Vec<Outcome>, StorageFailure> {
         self.call(|reply| Call::Commit { transactions, reply }).await
-    }
-
-    /// Makes a change in a transaction of its own, and waits for the disk.
-    pub(crate) async fn change<T, F>(&self, work: F) -> Result<T, StorageFailure>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Change<'_>) -> Result<T, StorageFailure> + Send + 'static,
-    {
-        self.run(move |writer| writer.transact(Flush::Wait, work)).await
     }
 
     /// Runs something on the writing thread.
@@ -231,13 +225,40 @@ impl Writer {
 
     /// Performs calls in one commit. What is damaged fails the call that met it, not the others.
     fn perform(&mut self, calls: Calls) {
-        match self.transact(calls.flush, |change| calls.perform(change)) {
+        match self.attempt(&calls) {
             Ok(done) => calls.answer(done),
-            Err(StorageFailure::Corrupt(_)) if calls.len() > 1 => {
+            // On a full disk what removes is performed all the same, and what adds is not.
+            Err(StorageFailure::Corrupt(_) | StorageFailure::Full(_)) if calls.len() > 1 => {
                 calls.each_alone().for_each(|call| self.perform(call));
             }
+            Err(StorageFailure::Full(_)) if calls.may_use_the_reserve() && self.give_up_the_reserve() => {
+                self.perform(calls);
+            }
+            Err(StorageFailure::Full(_)) if calls.may_use_the_reserve() => calls.fail(&reserve::none_left()),
             Err(failure) => calls.fail(&failure),
         }
+    }
+
+    fn attempt(&mut self, calls: &Calls) -> Result<Vec<Done>, StorageFailure> {
+        if calls.append() {
+            self.reserve.must_be_there(&self.connection)?;
+        }
+        self.transact(calls.flush, |change| calls.perform(change))
+    }
+
+    /// Gives the reserve up, and folds the write-ahead log back into the space that it took: the log can then be written to again.
+    /// Whether there was one.
+    pub(crate) fn give_up_the_reserve(&mut self) -> bool {
+        if !self.reserve.give_up() {
+            return false;
+        }
+        let folded = connection::without_waiting(&mut self.connection, |connection| {
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
+        });
+        if let Err(error) = folded {
+            tracing::warn!(%error, "the write-ahead log could not be folded back");
+        }
+        true
     }
 
     /// Makes a change in a transaction.

@@ -47,6 +47,7 @@ fn given_up(sequence: u64) -> NewDeadLetter {
         attempts: 4,
         failure: Failure { at: Timestamp::UNIX_EPOCH, errors: vec!["no".to_owned()] },
         fingerprint: "f".to_owned(),
+        earlier: Vec::new(),
         replay_id: None,
         parked: false,
     }
@@ -192,6 +193,7 @@ async fn an_erased_entity_leaves_no_byte_beside_the_log() {
         ends: 2,
         due: None,
         error: String::new(),
+        failures: Vec::new(),
         since: Timestamp::UNIX_EPOCH,
     };
     let lease = only(&store, 1).await;
@@ -277,6 +279,7 @@ async fn verification_finds_every_fault_beside_the_log() {
             ends: 2,
             due: Some(now),
             error: String::new(),
+            failures: Vec::new(),
             since: now,
         }];
         let lease = only(&store, 1).await;

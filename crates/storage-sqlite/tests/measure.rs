@@ -61,6 +61,7 @@ async fn commits_leases_and_idle_lanes() {
                 ends: 2,
                 due: Some(now),
                 error: "the mail server is gone".into(),
+                failures: Vec::new(),
                 since: now,
             }];
             commit.unblocked = vec![Key::new("user", format!("other-{n}"))];

@@ -3,6 +3,7 @@
 mod append;
 mod erase;
 pub(crate) mod lookup;
+mod mentions;
 mod read;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -91,6 +92,7 @@ impl EventStore for Store {
             erased.bytes += of_partition.bytes;
             erased.remains.extend(of_partition.remains);
         }
+        erased.remains.extend(self.forget_mentions(entity).await?);
         let mut said = HashSet::new();
         erased.remains.retain(|remains| said.insert(remains.clone()));
         Ok(erased)

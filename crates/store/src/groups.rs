@@ -6,6 +6,7 @@ pub(crate) mod enqueue;
 mod lane;
 mod lease;
 mod letters;
+mod pending;
 pub(crate) mod record;
 pub(crate) mod status;
 
@@ -17,7 +18,7 @@ use std::{
 use async_trait::async_trait;
 use domain::{
     Cursor,
-    group::{BlockedKey, GroupRecord, GroupSpec, GroupStatus, LaneBatch, Lease, NewLaneBatch},
+    group::{BlockedKey, GroupRecord, GroupSpec, GroupStatus, LaneBatch, Lease, NewLaneBatch, Pending},
     ports::{
         CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, ReplayLease,
         SegmentCommit,
@@ -140,6 +141,10 @@ impl GroupStore for Store {
 
     async fn group(&self, name: &str) -> Result<Option<GroupStatus>, GroupStoreError> {
         Ok(self.group_status(name).await?)
+    }
+
+    async fn pending(&self, name: &str) -> Result<Option<Pending>, GroupStoreError> {
+        Ok(self.pending_of(name).await?)
     }
 
     async fn blocked_keys(

@@ -1,7 +1,9 @@
 //! One partition's engine calls, as the rules make them.
 
+use std::sync::Arc;
+
 use domain::{
-    StorageFailure,
+    Filter, StorageFailure,
     ports::{
         StorageEngine,
         engine::{
@@ -156,6 +158,11 @@ impl<'s> Partition<'s> {
 
     pub(crate) async fn scan(self, request: &Scan<'_>) -> Result<ScanPage, StorageFailure> {
         self.engine.scan(self.number, request).await
+    }
+
+    /// How many events up to a sequence match.
+    pub(crate) async fn count(self, filter: &Arc<Filter>, until: u64) -> Result<u64, StorageFailure> {
+        self.engine.count(self.number, filter, until).await
     }
 
     pub(crate) async fn at(self, sequences: &[u64]) -> Result<Vec<Option<Entry>>, StorageFailure> {

@@ -66,6 +66,7 @@ async fn make_group(store: &dyn Stores, name: &str, wanted: &Kept, head: &Cursor
         ends: 0,
         due: Some(now),
         error: name.to_owned(),
+        failures: Vec::new(),
         since: now,
     });
     let letter = NewDeadLetter {
@@ -73,6 +74,7 @@ async fn make_group(store: &dyn Stores, name: &str, wanted: &Kept, head: &Cursor
         attempts: 1,
         failure: Failure { at: now, errors: vec![name.to_owned()] },
         fingerprint: fingerprint(name, name),
+        earlier: Vec::new(),
         replay_id: None,
         parked: false,
     };

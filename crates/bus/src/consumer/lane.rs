@@ -10,7 +10,7 @@ use std::{
 
 use domain::{
     DeliveryOrigin, StoredEvent,
-    dead_letter::Failure,
+    dead_letter::{Failure, MAX_EARLIER_FAILURES, note_failure},
     group::{Key, LaneBatch, LaneFailure, LaneOrigin, LaneProgress, LaneRetry, REMOVED},
 };
 use jiff::Timestamp;
@@ -86,7 +86,7 @@ pub(crate) type Progress = Vec<(u64, LaneProgress)>;
 pub(crate) enum LaneOutcome {
     Handled,
     Skipped,
-    Again { due: Timestamp, error: String },
+    Again { due: Timestamp, failure: Failure },
     GaveUp { error: String },
 }
 
@@ -360,6 +360,12 @@ impl Lane {
         Some((reference.event.clone()?, batch.kept.origin.clone(), attempts))
     }
 
+    /// How the attempts of a reference failed.
+    pub(crate) fn failures(&self, seq: u64, index: u32) -> Vec<Failure> {
+        let retry = self.batches.get(&seq).and_then(|batch| batch.retry(index));
+        retry.map_or_else(Vec::new, |retry| retry.failures.clone())
+    }
+
     pub(crate) fn is_suspect(&self, seq: u64, index: u32) -> bool {
         self.batches.get(&seq).is_some_and(|batch| batch.is_suspect(index))
     }
@@ -373,10 +379,11 @@ impl Lane {
         let progress = &mut batch.kept.progress;
         batch.dirty = true;
         match outcome {
-            LaneOutcome::Again { due, error } => {
+            LaneOutcome::Again { due, failure } => {
                 let retry = retry_of(progress, index, at.now);
                 retry.attempts += u32::from(!is_suspect);
-                (retry.due, retry.error) = (due, error);
+                (retry.due, retry.error) = (due, failure.errors.join(": "));
+                note_failure(&mut retry.failures, failure, MAX_EARLIER_FAILURES);
                 // It came back by itself: it is not what ends processes.
                 retry.ends = 0;
                 reference.stage = Stage::Waiting;
@@ -502,7 +509,14 @@ fn retry_of(progress: &mut LaneProgress, index: u32, now: Timestamp) -> &mut Lan
     let at = match progress.retries.iter().position(|retry| retry.index == index) {
         Some(at) => at,
         None => {
-            progress.retries.push(LaneRetry { index, attempts: 0, ends: 0, due: now, error: String::new() });
+            progress.retries.push(LaneRetry {
+                index,
+                attempts: 0,
+                ends: 0,
+                due: now,
+                error: String::new(),
+                failures: Vec::new(),
+            });
             progress.retries.len() - 1
         }
     };

@@ -15,7 +15,7 @@ use std::{
 
 use domain::{
     DeliveryOrigin, StoredEvent,
-    dead_letter::Failure,
+    dead_letter::{Failure, MAX_EARLIER_FAILURES, note_failure},
     group::{BlockedKey, Key, MAX_BLOCKED_KEYS, MAX_LEDGER_BYTES},
 };
 use jiff::Timestamp;
@@ -102,6 +102,14 @@ impl Row {
             && self.kept.due.is_some_and(|due| due <= now)
     }
 
+    /// Forgets how attempts failed; how many bytes that frees.
+    fn forget_failures(&mut self) -> usize {
+        let before = self.kept.size_bytes();
+        self.kept.error.clear();
+        self.kept.failures.clear();
+        before - self.kept.size_bytes()
+    }
+
     /// An event of the key was claimed when a consumer ended.
     fn was_claimed(&mut self, seq: u64) {
         if self.suspect_to < self.suspect_from {
@@ -118,7 +126,7 @@ pub(crate) enum RowOutcome {
     /// The key goes on with its next event.
     Next,
     /// It is to be tried again at this time.
-    Again { due: Timestamp, error: String },
+    Again { due: Timestamp, failure: Failure },
     /// The group gives up on it.
     GaveUp,
 }
@@ -333,6 +341,7 @@ impl Ledger {
             row.kept.position = first;
             row.kept.attempts = 0;
             row.kept.ends = row.ends_of(first);
+            self.bytes -= row.forget_failures();
             row.dirty = true;
         }
         if row.is_suspect(first) {
@@ -397,6 +406,11 @@ impl Ledger {
         Some(if row.is_suspect(seq) { row.kept.attempts } else { row.kept.attempts + 1 })
     }
 
+    /// How the attempts of a row's event failed.
+    pub(crate) fn failures(&self, key: &Key) -> Vec<Failure> {
+        self.rows.get(key).map_or_else(Vec::new, |row| row.kept.failures.clone())
+    }
+
     /// Whether an event is a suspect of a row.
     pub(crate) fn is_suspect(&self, key: &Key, seq: u64) -> bool {
         self.rows.get(key).is_some_and(|row| row.is_suspect(seq))
@@ -409,7 +423,7 @@ impl Ledger {
         row.dirty = true;
         row.stage = Stage::Resting;
         match outcome {
-            RowOutcome::Again { due, error } => {
+            RowOutcome::Again { due, failure } => {
                 if !row.is_suspect(seq) {
                     row.kept.attempts += 1;
                 }
@@ -417,7 +431,8 @@ impl Ledger {
                 row.suspect_to = row.suspect_to.min(seq - 1);
                 row.kept.ends = 0;
                 row.kept.due = Some(due);
-                row.kept.error = error;
+                row.kept.error = failure.errors.join(": ");
+                note_failure(&mut row.kept.failures, failure, MAX_EARLIER_FAILURES);
                 // Handed back: should the process end now, this event is not to blame.
                 row.kept.claimed_to = seq - 1;
                 row.claim = seq - 1;
@@ -449,7 +464,7 @@ impl Ledger {
     pub(crate) fn release(&mut self, key: &Key, seq: u64, at: &mut Moment<'_>) {
         let parked = |row: &&mut Row| row.stage == Stage::Parked && row.kept.position == seq;
         let Some(row) = self.rows.get_mut(key).filter(parked) else { return };
-        self.bytes -= row.kept.error.len();
+        self.bytes -= row.forget_failures();
         go_on(row, seq, at.now);
         row.stage = Stage::Resting;
         row.dirty = true;
@@ -539,7 +554,7 @@ fn go_on(row: &mut Row, seq: u64, now: Timestamp) {
     row.kept.position = row.events.front().map_or(seq + 1, |stored| stored.position.sequence);
     row.kept.attempts = 0;
     row.kept.ends = row.ends_of(row.kept.position);
-    row.kept.error.clear();
+    row.forget_failures();
     row.kept.due = Some(now);
 }
 
@@ -555,6 +570,7 @@ fn new_row(key: &Key, position: u64, through: u64, now: Timestamp) -> Row {
             ends: 0,
             due: Some(now),
             error: String::new(),
+            failures: Vec::new(),
             since: now,
         },
         stage: Stage::Resting,

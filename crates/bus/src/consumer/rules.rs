@@ -25,7 +25,7 @@ pub(crate) enum Answer {
 pub(crate) enum Decision {
     Done,
     Skipped,
-    Again { due: Timestamp, error: String },
+    Again { due: Timestamp, failure: Failure },
     GiveUp(Failure),
 }
 
@@ -63,10 +63,11 @@ impl Rules {
             Verdict::RetryAfter(least) => pause.max(least),
             Verdict::GiveUp => return Decision::GiveUp(Failure { at: now, errors: error.errors }),
         };
-        if spent {
-            return Decision::GiveUp(Failure { at: now, errors: error.errors });
+        let failure = Failure { at: now, errors: error.errors };
+        match spent {
+            true => Decision::GiveUp(failure),
+            false => Decision::Again { due: later(now, pause), failure },
         }
-        Decision::Again { due: later(now, pause), error: error.to_string() }
     }
 
     /// What is the same for failures of this kind.

@@ -39,6 +39,13 @@ struct Outbox {
     handled_dead_letters: Vec<String>,
 }
 
+/// How a delivery failed that the group gives up on.
+struct Failed {
+    attempts: u32,
+    earlier: Vec<Failure>,
+    last: Failure,
+}
+
 /// A leased segment.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -242,7 +249,8 @@ impl Segment {
             match self.ledger.accuse(at.rules, at.now) {
                 Some(ledger::Accused::ToCommit) => return true,
                 Some(ledger::Accused::Spent { key, stored, attempts, failure }) => {
-                    self.give_up(&stored, attempts, failure, None, at.rules);
+                    let failed = Failed { attempts, earlier: self.ledger.failures(&key), last: failure };
+                    self.give_up(&stored, failed, None, at.rules);
                     let seq = stored.position.sequence;
                     self.ledger.answered(&key, seq, RowOutcome::GaveUp, at);
                     continue;
@@ -254,7 +262,9 @@ impl Segment {
                 Some(lane::Accused::Spent { batch, index, stored, attempts, failure }) => {
                     let error = failure.errors.join(": ");
                     let origin = self.lane.to_fetch(batch).map(|(_, origin)| origin);
-                    self.give_up(&stored, attempts, failure, origin.as_ref(), at.rules);
+                    let earlier = self.lane.failures(batch, index);
+                    let failed = Failed { attempts, earlier, last: failure };
+                    self.give_up(&stored, failed, origin.as_ref(), at.rules);
                     self.lane.answered((batch, index), LaneOutcome::GaveUp { error }, at);
                 }
                 None => {}
@@ -308,13 +318,14 @@ impl Segment {
                 self.finish_live(seq, at);
                 if matches!(decision, Decision::Done) { Settled::Done } else { Settled::Skipped }
             }
-            Decision::Again { due, error } => {
+            Decision::Again { due, failure } => {
                 self.block(key, at);
-                self.ledger.answered(key, seq, RowOutcome::Again { due, error }, at);
+                self.ledger.answered(key, seq, RowOutcome::Again { due, failure }, at);
                 Settled::Again
             }
             Decision::GiveUp(failure) => {
-                let settled = self.give_up(stored, 1, failure, None, at.rules);
+                let failed = Failed { attempts: 1, earlier: Vec::new(), last: failure };
+                let settled = self.give_up(stored, failed, None, at.rules);
                 if at.rules.park && at.rules.dead_letters {
                     self.block(key, at);
                     self.ledger.answered(key, seq, RowOutcome::GaveUp, at);
@@ -350,9 +361,10 @@ impl Segment {
         let (outcome, settled) = match at.rules.decide(&stored.event, attempts, answer, at.now) {
             Decision::Done => (RowOutcome::Next, Settled::Done),
             Decision::Skipped => (RowOutcome::Next, Settled::Skipped),
-            Decision::Again { due, error } => (RowOutcome::Again { due, error }, Settled::Again),
+            Decision::Again { due, failure } => (RowOutcome::Again { due, failure }, Settled::Again),
             Decision::GiveUp(failure) => {
-                let settled = self.give_up(stored, attempts, failure, None, at.rules);
+                let failed = Failed { attempts, earlier: self.ledger.failures(key), last: failure };
+                let settled = self.give_up(stored, failed, None, at.rules);
                 (if at.rules.dead_letters { RowOutcome::GaveUp } else { RowOutcome::Next }, settled)
             }
         };
@@ -366,19 +378,19 @@ impl Segment {
         };
         let decision = match (&origin, at.rules.decide(&stored.event, attempts, answer, at.now)) {
             // A redrive is one attempt.
-            (LaneOrigin::Redrive { .. }, Decision::Again { error, .. }) => {
-                Decision::GiveUp(Failure { at: at.now, errors: vec![error] })
-            }
+            (LaneOrigin::Redrive { .. }, Decision::Again { failure, .. }) => Decision::GiveUp(failure),
             (_, decision) => decision,
         };
         let (outcome, settled) = match decision {
             Decision::Done => (LaneOutcome::Handled, Settled::Done),
             Decision::Skipped => (LaneOutcome::Skipped, Settled::Skipped),
-            Decision::Again { due, error } => (LaneOutcome::Again { due, error }, Settled::Again),
+            Decision::Again { due, failure } => (LaneOutcome::Again { due, failure }, Settled::Again),
             Decision::GiveUp(failure) => {
                 let error = failure.errors.join(": ");
                 let tried = if matches!(origin, LaneOrigin::Redrive { .. }) { 1 } else { attempts };
-                let settled = self.give_up(&stored, tried, failure, Some(&origin), at.rules);
+                let earlier = self.lane.failures(place.0, place.1);
+                let failed = Failed { attempts: tried, earlier, last: failure };
+                let settled = self.give_up(&stored, failed, Some(&origin), at.rules);
                 (LaneOutcome::GaveUp { error }, settled)
             }
         };
@@ -393,8 +405,7 @@ impl Segment {
     fn give_up(
         &mut self,
         stored: &StoredEvent,
-        attempts: u32,
-        failure: Failure,
+        failed: Failed,
         origin: Option<&LaneOrigin>,
         rules: &Rules,
     ) -> Settled {
@@ -409,9 +420,10 @@ impl Segment {
         };
         self.outbox.dead_letters.push(NewDeadLetter {
             position: stored.position,
-            attempts,
-            fingerprint: Rules::fingerprint(&stored.event, &failure),
-            failure,
+            attempts: failed.attempts,
+            fingerprint: Rules::fingerprint(&stored.event, &failed.last),
+            failure: failed.last,
+            earlier: failed.earlier,
             replay_id,
             parked: rules.park && origin.is_none(),
         });

@@ -99,7 +99,7 @@ pub(crate) async fn run(
         report.print(cx)?;
     }
     outcome?;
-    retaining::apply_settings(&stores, cx).await?;
+    retaining::apply_settings_after_storing(&stores, cx).await;
     stores.close().await;
     Ok(if report.is_clean() { Exit::Ok } else { Exit::DoneWithFailures })
 }

@@ -64,7 +64,8 @@ pub(crate) async fn run(args: MigrateArgs, cx: &mut Context<'_>) -> Result<Exit,
         Origin::OldRedis { url, shown, layout } => {
             // Reached first, so that a misspelt address makes no store.
             let source = Source::connect(url, layout.clone()).await;
-            let source = source.map_err(|error| CliError::from(MigrateError::from(error)).during(shown))?;
+            let source = source
+                .map_err(|error| CliError::from(MigrateError::from(error)).of_store(false).during(shown))?;
             let target = app::open_target(&cx.settings, args.dry_run).await?;
             let options = options(&target, &cx.settings, args.dry_run).await?;
             let watched = Watched::new(cx.printer.shows_bars());
@@ -201,11 +202,12 @@ impl From<MigrateError> for CliError {
             MigrateError::NothingThere(_) => Self::failed(said)
                 .hint("--old-prefix names what the old keys begin with; the address may end in /DATABASE"),
             MigrateError::SameStore => Self::usage(said).hint("name another store with --store"),
-            MigrateError::Events(error) => error.into(),
-            MigrateError::Replays(error) => error.into(),
-            MigrateError::Checkpoints(error) => error.into(),
-            MigrateError::Groups(error) => error.into(),
-            MigrateError::Storage(error) => error.into(),
+            // It may be a fault of either store.
+            MigrateError::Events(error) => Self::from(error).of_store(false),
+            MigrateError::Replays(error) => Self::from(error).of_store(false),
+            MigrateError::Checkpoints(error) => Self::from(error).of_store(false),
+            MigrateError::Groups(error) => Self::from(error).of_store(false),
+            MigrateError::Storage(error) => Self::from(error).of_store(false),
             _ => Self::failed(said),
         }
     }

@@ -6,8 +6,20 @@ use replay::RetentionReport;
 
 use crate::{context::Context, errors::CliError, output::plural::count};
 
+/// Drops what the settings' rules name, after events were stored. That they are stored does not depend on it: where it fails, that
+/// is a warning, and the next command that stores events tries again.
+pub(super) async fn apply_settings_after_storing(stores: &StoreHandle, cx: &Context<'_>) {
+    if let Err(error) = apply_settings(stores, cx).await {
+        let error = error.naming(&cx.settings.store);
+        cx.printer.warn(&format!(
+            "retention was not applied: {error}; what is reported as stored is stored, and the next `publish`, `import` \
+             or `trim` applies it"
+        ));
+    }
+}
+
 /// Drops what the settings' rules name.
-pub(super) async fn apply_settings(stores: &StoreHandle, cx: &Context<'_>) -> Result<(), CliError> {
+async fn apply_settings(stores: &StoreHandle, cx: &Context<'_>) -> Result<(), CliError> {
     let rules = retention::rules(stores, &cx.settings).await?;
     if rules.is_empty() {
         return Ok(());

@@ -5,7 +5,10 @@ mod counters;
 use clap::Args;
 use event_replay::{
     Access,
-    app::{self, stats::StoreStats},
+    app::{
+        self,
+        stats::{GroupPending, StoreStats},
+    },
 };
 
 use super::replaying::print_counts;
@@ -14,7 +17,7 @@ use crate::{
     context::Context,
     errors::CliError,
     exit::Exit,
-    output::table::Table,
+    output::{escape, table::Table},
 };
 
 /// Count what is stored
@@ -44,6 +47,20 @@ pub(crate) async fn run(args: StatsArgs, cx: &mut Context<'_>) -> Result<Exit, C
     Ok(if stats.corrupt > 0 { Exit::DoneWithFailures } else { Exit::Ok })
 }
 
+fn print_pending(groups: &[GroupPending], cx: &mut Context<'_>) -> Result<(), CliError> {
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(&["group", "pending", "oldest pending"]);
+    table.right(1);
+    for group in groups {
+        let oldest = group.pending.oldest.map_or_else(|| "-".to_owned(), |oldest| oldest.to_string());
+        table.row([escape::short(&group.name, 60), group.pending.text(), oldest]);
+    }
+    cx.printer.raw(b"\n")?;
+    cx.printer.table(table)
+}
+
 fn print(stats: &StoreStats, cx: &mut Context<'_>) -> Result<(), CliError> {
     let mut table = Table::pairs();
     table.row(["store", &stats.store]);
@@ -68,5 +85,6 @@ fn print(stats: &StoreStats, cx: &mut Context<'_>) -> Result<(), CliError> {
     print_counts("type", &stats.by_type, cx)?;
     print_counts("source", &stats.by_source, cx)?;
     print_counts("entity kind", &stats.by_entity_kind, cx)?;
+    print_pending(&stats.groups, cx)?;
     counters::print(&stats.counters.last_15_minutes, &stats.counters.in_all, &stats.dead_letters, cx)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use domain::{Cursor, Filter, StoredEvent, ports::Order};
+use domain::{Cursor, Filter, ports::Order};
 use event_replay::{Access, StoreHandle};
 
 use super::{list::EventWriter, walk::Walk};
@@ -47,14 +47,13 @@ pub(crate) async fn run(args: TailArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     let filter = args.filter.filter()?;
     let stores = cx.open(Access::Read).await?;
     let head = stores.head().await?;
-    let (last, damaged) = last(&stores, filter.clone(), &head, args.lines, cx).await?;
     // A stream has no end at which one document could be closed.
     let format = match (args.follow, cx.printer.format()) {
         (true, Format::Json) => Format::Ndjson,
         (_, format) => format,
     };
     let mut writer = EventWriter::new(format);
-    writer.page(&last, cx)?;
+    let damaged = last(&stores, &filter, &head, args.lines, &mut writer, cx).await?;
     if !args.follow {
         writer.finish(None, cx)?;
         stores.close().await;
@@ -68,25 +67,40 @@ pub(crate) async fn run(args: TailArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     Ok(Exit::Ok)
 }
 
-/// The last matching events, the oldest first, and how many were damaged.
+/// Writes the last matching events, the oldest first; how many were damaged. What one page holds is written from memory.
+/// Of more, the first walk finds only where they begin, and a second one writes them from there: so memory does not grow with
+/// their number.
 async fn last(
     stores: &StoreHandle,
-    filter: Filter,
+    filter: &Filter,
     head: &Cursor,
     lines: u64,
-    cx: &Context<'_>,
-) -> Result<(Vec<StoredEvent>, u64), CliError> {
-    let (mut last, mut damaged) = (vec![], 0);
-    if lines > 0 {
-        let mut walk = Walk::new(stores.ports().clone(), filter, Order::NewestFirst, Some(lines))
-            .until(Some(head.clone()));
-        while let Some(page) = walk.page(cx.printer).await? {
-            last.extend(page.events);
-        }
-        damaged = walk.corrupt();
+    writer: &mut EventWriter,
+    cx: &mut Context<'_>,
+) -> Result<u64, CliError> {
+    if lines == 0 {
+        return Ok(0);
     }
-    last.reverse();
-    Ok((last, damaged))
+    let walk = |order, limit| {
+        Walk::new(stores.ports().clone(), filter.clone(), order, limit).until(Some(head.clone()))
+    };
+    let mut back = walk(Order::NewestFirst, Some(lines));
+    let mut last = back.page(cx.printer).await?.unwrap_or_default().events;
+    if back.is_over() {
+        last.reverse();
+        writer.page(&last, cx)?;
+        return Ok(back.corrupt());
+    }
+    drop(last);
+    // The walk forth says what is damaged.
+    let mut back = walk(Order::NewestFirst, Some(lines)).without_warnings();
+    while back.page(cx.printer).await?.is_some() {}
+    let begin = back.next_cursor().map(Cursor::before);
+    let mut forth = walk(Order::OldestFirst, None).after(begin);
+    while let Some(page) = forth.page(cx.printer).await? {
+        writer.page(&page.events, cx)?;
+    }
+    Ok(forth.corrupt())
 }
 
 async fn follow(

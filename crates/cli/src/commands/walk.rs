@@ -23,13 +23,14 @@ pub(crate) struct Walk {
     coming: Option<JoinHandle<Result<Page, EventStoreError>>>,
     done: bool,
     corrupt: u64,
+    warns: bool,
 }
 
 impl Walk {
     /// A walk of at most `limit` events.
     pub(crate) fn new(store: Arc<dyn EventStore>, filter: Filter, order: Order, limit: Option<u64>) -> Self {
         let request = ReadRequest { filter: Arc::new(filter), order, after: None, until: None, limit: 0 };
-        Self { store, request, left: limit, next: None, coming: None, done: false, corrupt: 0 }
+        Self { store, request, left: limit, next: None, coming: None, done: false, corrupt: 0, warns: true }
     }
 
     /// Starts after a cursor.
@@ -46,6 +47,18 @@ impl Walk {
         self
     }
 
+    /// Says nothing of what is damaged.
+    #[must_use]
+    pub(crate) fn without_warnings(mut self) -> Self {
+        self.warns = false;
+        self
+    }
+
+    /// Whether no page is left.
+    pub(crate) fn is_over(&self) -> bool {
+        self.done
+    }
+
     /// The next page, which may be empty; none at the end.
     pub(crate) async fn page(&mut self, printer: &Printer) -> Result<Option<Page>, CliError> {
         if self.done {
@@ -59,6 +72,9 @@ impl Walk {
             coming.await.map_err(|lost| CliError::failed(format!("reading ended early: {lost}")))??;
         for damaged in &page.corrupt {
             self.corrupt += 1;
+            if !self.warns {
+                continue;
+            }
             let advice = match self.corrupt {
                 1 => "; `event-replay verify` finds all damage",
                 _ => "",

@@ -40,7 +40,7 @@ fn advice(failure: &StorageFailure) -> Option<&'static str> {
 
 impl From<StorageFailure> for CliError {
     fn from(failure: StorageFailure) -> Self {
-        let said = Self::failed(failure.to_string());
+        let said = Self::failed(failure.to_string()).of_store(true);
         match advice(&failure) {
             Some(advice) => said.hint(advice),
             None => said,
@@ -61,7 +61,7 @@ impl From<EventStoreError> for CliError {
                 Self::failed(error.to_string()).hint("split the input, or leave out --atomic")
             }
             other => {
-                let said = Self::failed(other.to_string());
+                let said = Self::failed(other.to_string()).of_store(other.failure().is_some());
                 match other.failure().and_then(advice) {
                     Some(advice) => said.hint(advice),
                     None => said,

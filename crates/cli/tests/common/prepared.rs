@@ -75,6 +75,7 @@ fn new_letter(position: Position, event_type: &str, error: &str, parked: bool) -
             errors: vec![error.to_owned(), "the cause of it".to_owned()],
         },
         fingerprint: fingerprint(event_type, error),
+        earlier: Vec::new(),
         replay_id: None,
         parked,
     }
@@ -91,6 +92,7 @@ pub fn blocked(key: Key, position: u64, through: u64, due: Option<&str>, error: 
         ends: 2,
         due: due.map(|due| due.parse().unwrap()),
         error: error.to_owned(),
+        failures: Vec::new(),
         since: jiff::Timestamp::now(),
     }
 }

@@ -71,6 +71,7 @@ impl Draw {
             ends: self.rng.u32(..3),
             due: self.rng.bool().then(|| self.now + Duration::from_millis(self.rng.u64(..9_999))),
             error: self.pick(&["", "no", "\u{202e}'\r\n"]).to_owned(),
+            failures: self.earlier(),
             since: self.now,
         }
     }
@@ -90,6 +91,7 @@ impl Draw {
                     ends: 2,
                     due: self.now,
                     error: "no".to_owned(),
+                    failures: Vec::new(),
                 }),
                 _ => {}
             }
@@ -111,11 +113,17 @@ impl Draw {
         progress
     }
 
+    fn earlier(&mut self) -> Vec<Failure> {
+        let failure = |n| Failure { at: self.now, errors: vec![format!("before {n}")] };
+        (0..self.rng.usize(..3)).map(failure).collect()
+    }
+
     pub(super) fn dead_letter(&mut self, partition: u16) -> NewDeadLetter {
         NewDeadLetter {
             position: Position::new(partition, self.sequence()),
             attempts: self.rng.u32(1..4),
             failure: Failure { at: self.now, errors: vec![format!("no {}", self.rng.u32(..9))] },
+            earlier: self.earlier(),
             fingerprint: format!("f{}", self.rng.u32(..3)),
             replay_id: self.rng.bool().then(|| self.pick(REPLAYS).to_owned()),
             parked: self.rng.bool(),

@@ -37,9 +37,11 @@ impl Oracle {
         let known = self.letters.iter_mut().find(|it| it.group == group && it.position == new.position);
         if let Some(letter) = known {
             letter.attempts += new.attempts;
-            letter.history.push(new.failure.clone());
-            if letter.history.len() > 20 {
-                letter.history.remove(1);
+            for failure in new.earlier.iter().chain([&new.failure]) {
+                letter.history.push(failure.clone());
+                if letter.history.len() > 20 {
+                    letter.history.remove(1);
+                }
             }
             letter.fingerprint.clone_from(&new.fingerprint);
             if new.replay_id.is_some() {
@@ -58,7 +60,7 @@ impl Oracle {
             event: event.clone(),
             state: Open,
             attempts: new.attempts,
-            history: vec![new.failure.clone()],
+            history: new.earlier.iter().chain([&new.failure]).cloned().collect(),
             fingerprint: new.fingerprint.clone(),
             replay_id: new.replay_id.clone(),
             parked: new.parked,

@@ -262,6 +262,7 @@ pub async fn a_dead_letter_is_made_of_the_event_at_its_position(h: &impl Harness
         replay_id: Some("r:{1}".to_owned()),
         parked: true,
         attempts: u32::MAX,
+        earlier: ["the first attempt", "the second"].map(|said| super::support::failure(&bench, said)).into(),
         ..given_up(&bench, positions[1])
     };
     let dead_letters = vec![new.clone()];
@@ -270,7 +271,8 @@ pub async fn a_dead_letter_is_made_of_the_event_at_its_position(h: &impl Harness
     assert!(!letter.id.is_empty());
     assert_eq!((letter.event.id(), letter.position, letter.group.as_str()), ("e-1", positions[1], "g"));
     assert_eq!((letter.state, letter.attempts), (DeadLetterState::Open, u32::MAX));
-    assert_eq!((&letter.history, &letter.fingerprint), (&vec![new.failure], &new.fingerprint));
+    let history: Vec<_> = new.earlier.iter().cloned().chain([new.failure]).collect();
+    assert_eq!((&letter.history, &letter.fingerprint), (&history, &new.fingerprint));
     assert_eq!((letter.replay_id, letter.parked, letter.reason), (new.replay_id, true, None));
     assert_eq!((letter.created_at, letter.updated_at), (bench.clock.now(), bench.clock.now()));
 }
@@ -292,6 +294,9 @@ pub async fn a_dead_letter_of_the_same_delivery_merges(h: &impl Harness) {
             parked: n == 3,
             fingerprint: format!("f{n}"),
             failure: super::support::failure(&bench, &format!("failure {n}")),
+            earlier: (0..n % 4)
+                .map(|k| super::support::failure(&bench, &format!("before {n}: {k}")))
+                .collect(),
             ..given_up(&bench, expected.position)
         };
         if n == 2 {

@@ -195,6 +195,7 @@ pub async fn a_lane_is_read_in_order_with_its_progress(h: &impl Harness) {
             ends: 1,
             due: bench.clock.now(),
             error: "\u{202e}'\r\n".to_owned(),
+            failures: Vec::new(),
         }],
         failed: vec![LaneFailure { index: 0, error: "no".to_owned() }],
         skipped: vec![1],

@@ -13,7 +13,7 @@ use domain::{
 
 use super::{
     append::ODD,
-    support::{LEASE, LONG, request, row, sorted, spec, token},
+    support::{LEASE, LONG, failure, request, row, sorted, spec, token},
 };
 use crate::{Bench, Draft, Harness};
 
@@ -34,6 +34,7 @@ pub async fn a_lease_gives_the_state_as_the_last_commit_left_it(h: &impl Harness
             ends: 3,
             due: None,
             error: "\u{202e}'\r\n\u{0}".to_owned(),
+            failures: vec![failure(&bench, "\u{202e}'\r\n\u{0}")],
             since: bench.clock.now() - Duration::from_nanos(1),
             ..row(Key::new("", ""), 3, &bench)
         },

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use domain::{
-    Event, Filter, Position, TypePattern,
+    Cursor, Event, Filter, Position, TypePattern,
     ports::{Clock as _, GroupHolds, Order, ReadRequest, TrimRequest},
     retention::RetentionRule,
 };
@@ -39,6 +39,40 @@ pub async fn read_returns_each_match_once_at_every_page_size(h: &impl Harness) {
                 assert_eq!(json_of(&read), expected, "{filter:?} {order:?} in pages of {limit}");
             }
             expected.reverse();
+        }
+    }
+}
+
+/// Where a walk against log order ended after some events, a walk in log order begins that gives the same events.
+pub async fn a_read_forth_from_where_a_read_back_ended_gives_the_same(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    bench.store_all(&mixed()).await;
+    for filter in
+        [Filter::default(), Filter { types: vec![TypePattern::new("b")], ..Filter::default() }].map(Arc::new)
+    {
+        for limit in 1..=31 {
+            let back = ReadRequest { order: Order::NewestFirst, ..ReadRequest::new(filter.clone(), limit) };
+            let mut page = bench.store.read(&back).await.unwrap();
+            while page.events.len() < limit && page.next.is_some() {
+                let limit = limit - page.events.len();
+                let request = ReadRequest { after: page.next.clone(), limit, ..back.clone() };
+                let more = bench.store.read(&request).await.unwrap();
+                page.next = more.next;
+                page.events.extend(more.events);
+            }
+            page.events.reverse();
+            let begin = page.next.as_ref().map(Cursor::before);
+            let mut forth = Vec::new();
+            let mut request = ReadRequest { after: begin, ..ReadRequest::new(filter.clone(), 7) };
+            loop {
+                let next = bench.store.read(&request).await.unwrap();
+                forth.extend(next.events);
+                request.after = next.next;
+                if request.after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(json_of(&forth), json_of(&page.events), "the last {limit} of {filter:?}");
         }
     }
 }

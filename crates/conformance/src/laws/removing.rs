@@ -5,11 +5,15 @@ use std::time::Duration;
 use domain::{
     Checkpoint, Cursor, Entity, Event, Filter, TypePattern,
     ports::{
-        AppendOutcome, Atomicity, Clock as _, Erased, EventStoreError, GroupHolds, TrimRequest, Trimmed,
+        AppendOutcome, Atomicity, Clock as _, Erased, EventStoreError, GroupHolds, ReplayRecord, TrimRequest,
+        Trimmed,
     },
     retention::{Hold, RetentionRule},
 };
 
+use serde_json::{Map, Value};
+
+use super::support::planned;
 use crate::{Bench, Draft, Harness, json_of};
 
 fn request(rule: RetentionRule) -> TrimRequest {
@@ -312,4 +316,64 @@ pub async fn erase_of_an_unknown_entity_changes_nothing(h: &impl Harness) {
     }
     assert_eq!(bench.store.info().await.unwrap(), before);
     assert_eq!(bench.ids(Filter::default()).await, ["e0"]);
+}
+
+/// An erased event is no checkpoint's last one any more; its mark stays. What else names the entity beside the log is told.
+pub async fn erase_says_what_still_names_the_entity(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let events = ["erased", "kept"]
+        .map(|id| Draft::new(id).with("userId", if id == "erased" { "user-124" } else { "user-9" }).event());
+    bench.store_all(&events).await;
+    let mark = bench.store.head().await.unwrap();
+    let checkpoint = |name: &str, event: &str, note: &str| Checkpoint {
+        id: format!("id of {name}"),
+        name: name.to_owned(),
+        mark: mark.clone(),
+        last_processed_event_id: event.to_owned(),
+        event_count: 2,
+        metadata: Map::from_iter([("note".to_owned(), Value::from(note))]),
+        created_at: bench.clock.now(),
+        hold: false,
+    };
+    for saved in [
+        checkpoint("marked-last", "erased", "before the move"),
+        checkpoint("noted-by-it", "kept", "asked for by user-124"),
+        checkpoint("noted-by-9", "kept", "asked for by user-1245"),
+    ] {
+        bench.store.save_checkpoint(saved, false).await.unwrap();
+    }
+    let replay = |id: &str, plan: &str| ReplayRecord { plan: plan.to_owned(), ..planned(&bench, id) };
+    bench
+        .store
+        .create_replay(&replay("replay-of-it", r#"{"filter":{"entities":{"user":["user-124"]}}}"#))
+        .await
+        .unwrap();
+    bench
+        .store
+        .create_replay(&replay("replay-of-9", r#"{"filter":{"entities":{"user":["user-9"]}}}"#))
+        .await
+        .unwrap();
+    let erased = bench.erase("user", "user-124").await;
+    let store = bench.storage.open().await;
+    let found = store.find_checkpoint("marked-last").await.unwrap().unwrap();
+    assert_eq!(
+        found,
+        Checkpoint {
+            last_processed_event_id: String::new(),
+            ..checkpoint("marked-last", "", "before the move")
+        }
+    );
+    let kept = store.find_checkpoint("noted-by-9").await.unwrap().unwrap();
+    assert_eq!(kept.last_processed_event_id, "kept");
+    let remains = erased.remains.join("\n");
+    assert!(remains.contains("noted-by-it") && remains.contains("checkpoints delete"), "{remains}");
+    assert!(remains.contains("replay-of-it") && remains.contains("replays delete"), "{remains}");
+    assert!(
+        !remains.contains("replay-of-9")
+            && !remains.contains("noted-by-9")
+            && !remains.contains("marked-last"),
+        "{remains}"
+    );
+    let other = bench.erase("user", "user-9").await.remains.join("\n");
+    assert!(other.contains("replay-of-9") && !other.contains("noted-by-it"), "{other}");
 }

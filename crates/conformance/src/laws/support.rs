@@ -78,6 +78,7 @@ pub(super) fn row(key: Key, position: u64, bench: &Bench) -> BlockedKey {
         ends: 2,
         due: Some(bench.clock.now() + Duration::from_secs(7)),
         error: "no".to_owned(),
+        failures: Vec::new(),
         since: bench.clock.now(),
     }
 }
@@ -94,6 +95,7 @@ pub(super) fn given_up(bench: &Bench, position: Position) -> NewDeadLetter {
         attempts: 3,
         failure: failure(bench, "no"),
         fingerprint: "f".to_owned(),
+        earlier: Vec::new(),
         replay_id: None,
         parked: false,
     }

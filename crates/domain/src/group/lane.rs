@@ -5,6 +5,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::dead_letter::Failure;
+
 /// Where a batch of references comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
@@ -93,6 +95,9 @@ pub struct LaneRetry {
     pub due: Timestamp,
     /// What the last attempt said.
     pub error: String,
+    /// What each attempt said, as [`crate::dead_letter::note_failure`] keeps it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
 }
 
 /// The error of a reference whose event was erased or trimmed before it could be handed over.

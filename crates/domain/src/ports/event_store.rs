@@ -316,6 +316,7 @@ pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 /// - `read` MUST return exactly the events that [`Filter::matches`], each once, in log order or against it, whatever the page size.
 /// - A read with a high-water mark MUST NOT return events beyond it, and MUST end.
 /// - Walking back MUST return the same events as walking forth, reversed.
+/// - A read in log order after [`Cursor::before`] of where a read against it ended MUST give what that one gave, and what is newer.
 /// - An event whose bytes are damaged MUST be reported in its page, and the rest served.
 /// - `count` MUST equal the number of events that a read to the same mark returns. Where events are damaged it may
 ///   include those that an index still finds.
@@ -332,6 +333,8 @@ pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 /// - A dry run MUST change nothing and count what the runs would remove.
 /// - `erase` MUST remove every event that names the entity, from all indexes, the schedule and the dead letters, and its
 ///   ids MUST then be `Erased` to `append`.
+/// - `erase` MUST forget an erased event that a checkpoint names as the last one processed; the mark stays. Where checkpoints and
+///   records of replays still name the entity, it MUST say so in [`Erased::remains`].
 /// - `verify` MUST find an event without an index entry and an index entry without its event.
 #[async_trait]
 pub trait EventStore: Send + Sync {

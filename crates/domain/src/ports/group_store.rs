@@ -10,7 +10,7 @@ use crate::{
     error::{Retry, StorageFailure},
     group::{
         BlockedKey, Gap, GroupRecord, GroupSpec, GroupSpecError, GroupStatus, Key, LaneBatch, LaneProgress,
-        Lease, NewLaneBatch, SegmentState,
+        Lease, NewLaneBatch, Pending, SegmentState,
     },
     ports::replay_store::ReplayLease,
     position::Cursor,
@@ -184,6 +184,13 @@ impl GroupStoreError {
 /// - `reset_group` MUST set every segment's cursor and claim to the mark, clear the ledger and the gaps, and fence every
 ///   lease, in one step in each partition. The replay lane MUST stay.
 ///
+/// Laws of what is pending:
+/// - `pending` MUST count the events of the group's types that the log holds and that the group has not handled, skipped or given
+///   up on, as its last commits left it; and say when the oldest of them was stored. An event that is behind its segment's
+///   cursor is open; so is one that a row of the ledger names, but for the one that a parked key waits behind.
+/// - Where more than [`crate::group::MAX_PENDING_LOOKS`] events of a partition lie between the oldest open one and the highest
+///   cursor it MAY count fewer. Then it MUST NOT say that the number is exact, and MUST NOT count more than there are.
+///
 /// Laws of leases (all times are the store's clock):
 /// - A segment MUST have one lease at most, and each lease of it a higher epoch than the one before, also across resets.
 /// - `lease` MUST extend what the consumer holds under its token, then take segments that nobody holds, or whose lease is
@@ -201,6 +208,7 @@ impl GroupStoreError {
 ///   commits to other segments in the same call are kept.
 /// - A lease that is over and that nobody took MUST still commit.
 /// - A dead letter of a group and position that has one MUST merge into it ([`crate::dead_letter::DeadLetter::merge`]).
+///   Each failure that is reported with it MUST be kept as [`crate::dead_letter::note_failure`] says, in the order of the attempts.
 ///   Its event is the one at that position in the log, or the one in the letter it merges into. Where neither is there any
 ///   more, none is made.
 /// - `handled_dead_letters` MUST set letters that are being redriven to handled; in others they change nothing. They come
@@ -239,6 +247,9 @@ pub trait GroupStore: Send + Sync {
 
     /// How a group is doing.
     async fn group(&self, name: &str) -> Result<Option<GroupStatus>, GroupStoreError>;
+
+    /// What a group has still to handle; none where there is no such group.
+    async fn pending(&self, name: &str) -> Result<Option<Pending>, GroupStoreError>;
 
     /// The first rows of a group's ledger, by position, at most `limit`, with the segments they are of.
     async fn blocked_keys(&self, name: &str, limit: usize)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::{
     Cursor, Filter,
-    group::{GroupRecord, GroupSpec, GroupStatus},
+    group::{GroupRecord, GroupSpec, GroupStatus, Pending},
     ports::{GroupHolds, ReadRequest},
     time::later,
 };
@@ -34,6 +34,8 @@ pub struct GroupPosition {
     pub lag: u64,
     /// When the oldest of these was stored.
     pub waiting_since: Option<Timestamp>,
+    /// What it has still to handle.
+    pub pending: Pending,
     /// Whether it keeps what it has not passed from retention, and until when if no consumer comes.
     pub hold: HoldState,
 }
@@ -71,8 +73,9 @@ impl GroupPosition {
                 store.read(&request).await?.events.first().map(|stored| stored.stored_at)
             }
         };
+        let pending = store.pending(&status.record.spec.name).await?.unwrap_or_default();
         let hold = hold_state(status.record.last_seen_at, holds);
-        Ok(Self { status, cursor, head, lag, waiting_since, hold })
+        Ok(Self { status, cursor, head, lag, waiting_since, pending, hold })
     }
 
     /// Keys that are parked behind a dead letter.
@@ -92,7 +95,7 @@ impl GroupPosition {
 
     /// Whether anything waits for a consumer.
     pub fn has_work(&self) -> bool {
-        self.lag > 0 || self.lane() > 0 || self.status.blocked_keys() > self.parked()
+        self.pending.events > 0 || !self.pending.is_exact || self.lane() > 0
     }
 }
 

@@ -4,7 +4,7 @@ mod counters;
 
 use std::collections::BTreeMap;
 
-use domain::{Filter, ports::event_store::Progress};
+use domain::{Filter, group::Pending, ports::event_store::Progress};
 use jiff::Timestamp;
 use replay::PlanRequest;
 use serde::Serialize;
@@ -50,6 +50,18 @@ pub struct StoreStats {
     pub counters: OverTime,
     /// Dead letters by state.
     pub dead_letters: DeadLetterCounts,
+    /// What each group has still to handle, by name.
+    pub groups: Vec<GroupPending>,
+}
+
+/// What a group has still to handle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GroupPending {
+    /// The group.
+    pub name: String,
+    /// What it has still to handle.
+    #[serde(flatten)]
+    pub pending: Pending,
 }
 
 /// Counters of every process that uses the store.
@@ -93,7 +105,19 @@ pub async fn stats(
         by_day: counted.by_day,
         counters: over_time(store).await?,
         dead_letters: counters::dead_letters(&store.count_dead_letters().await?),
+        groups: pending(store).await?,
     })
+}
+
+async fn pending(store: &StoreHandle) -> Result<Vec<GroupPending>, AppError> {
+    let mut groups = vec![];
+    for record in store.groups().await? {
+        let name = record.spec.name;
+        if let Some(pending) = store.pending(&name).await? {
+            groups.push(GroupPending { name, pending });
+        }
+    }
+    Ok(groups)
 }
 
 async fn over_time(store: &StoreHandle) -> Result<OverTime, AppError> {

@@ -40,8 +40,29 @@ pub(crate) enum Part {
 /// What a group made of its part: what is named neither here nor there was handled.
 #[derive(Debug)]
 pub(crate) struct Answer {
+    handled: u64,
     failed: HashMap<u64, String>,
     skipped: HashSet<u64>,
+}
+
+/// What groups made of events that were erased since: the log does not say any more which they were.
+#[derive(Debug, Default)]
+pub(crate) struct Erased {
+    /// For each group how many it handled, failed and declined.
+    pub(crate) of_groups: Vec<(u64, u64, u64)>,
+    /// Events that some group handled, and none failed.
+    pub(crate) handled: u64,
+    /// What was said of each event that a group gave up on.
+    pub(crate) failed: Vec<(usize, String)>,
+    /// Events that every group declined that had them.
+    pub(crate) skipped: u64,
+}
+
+impl Erased {
+    /// How many events they are.
+    pub(crate) fn events(&self) -> u64 {
+        self.handled + self.failed.len() as u64 + self.skipped
+    }
 }
 
 /// What a group made of an event.
@@ -66,6 +87,9 @@ pub(crate) struct Batch {
     /// Damaged events that were met on the way to its end.
     pub(crate) corrupt: u64,
     parts: BTreeMap<Lane, Part>,
+    /// Whether another runner put it into its lanes, and its results were not asked for yet: where all of its events were erased
+    /// since, nothing else tells what came of them.
+    pub(crate) is_to_poll: bool,
 }
 
 impl Batch {
@@ -76,7 +100,7 @@ impl Batch {
                 parts.insert(lane, Part::Unsent);
             }
         }
-        Self { number, through, events, corrupt, parts }
+        Self { number, through, events, corrupt, parts, is_to_poll: false }
     }
 
     /// The parts that are still to go into lanes, as references.
@@ -113,13 +137,57 @@ impl Batch {
 
     /// Takes a group's answer in; whether it was news.
     pub(crate) fn answer(&mut self, group: usize, result: LaneResult) -> bool {
-        let Some(part) = self.parts.get_mut(&(group, result.segment)) else { return false };
+        // Where all events of a part were erased since, its result alone says that there was one.
+        let part = self.parts.entry((group, result.segment)).or_insert(Part::Waiting);
         if !matches!(part, Part::Waiting | Part::Unsent) {
             return false;
         }
         let failed = result.failed.into_iter().collect();
-        *part = Part::Answered(Answer { failed, skipped: result.skipped.into_iter().collect() });
+        let skipped = result.skipped.into_iter().collect();
+        *part = Part::Answered(Answer { handled: result.handled, failed, skipped });
         true
+    }
+
+    /// What groups made of events that the log does not have any more.
+    pub(crate) fn erased(&self, groups: usize) -> Erased {
+        let mut known: HashMap<Lane, HashSet<u64>> = HashMap::new();
+        for event in &self.events {
+            for lane in lanes(event) {
+                known.entry(lane).or_default().insert(event.position.sequence);
+            }
+        }
+        let mut erased = Erased { of_groups: vec![(0, 0, 0); groups], ..Erased::default() };
+        // Of a group of segments in several partitions equal sequences are of different events.
+        let (mut failed, mut skipped) = (BTreeMap::new(), HashSet::new());
+        let nothing = HashSet::new();
+        for ((group, segment), part) in &self.parts {
+            let (Part::Answered(answer), Some(of_group)) = (part, erased.of_groups.get_mut(*group)) else {
+                continue;
+            };
+            let known = known.get(&(*group, *segment)).unwrap_or(&nothing);
+            let is_known = |sequence: &&u64| known.contains(*sequence);
+            let answered = answer.failed.keys().chain(&answer.skipped).filter(is_known).count();
+            of_group.0 += answer.handled.saturating_sub((known.len() - answered) as u64);
+            let others =
+                answer.failed.iter().filter(|(sequence, error)| !is_known(sequence) && *error != REMOVED);
+            for (sequence, error) in others {
+                of_group.1 += 1;
+                failed.entry(*sequence).or_insert_with(|| (*group, error.clone()));
+            }
+            for sequence in answer.skipped.iter().filter(|sequence| !is_known(sequence)) {
+                of_group.2 += 1;
+                skipped.insert(*sequence);
+            }
+        }
+        // What one group handled and another failed has failed; which events were handled is not known, only how many.
+        let handled_of = |(group, (handled, ..)): (usize, &(u64, u64, u64))| {
+            let elsewhere = failed.values().filter(|(other, _)| *other != group).count() as u64;
+            handled.saturating_sub(elsewhere)
+        };
+        erased.handled = erased.of_groups.iter().enumerate().map(handled_of).max().unwrap_or(0);
+        erased.skipped = skipped.iter().filter(|sequence| !failed.contains_key(*sequence)).count() as u64;
+        erased.failed = failed.into_values().collect();
+        erased
     }
 
     /// Gives every part that nobody has answered for to a decision.

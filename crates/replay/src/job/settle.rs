@@ -19,13 +19,15 @@ use crate::{
 const RESULTS: usize = 2_000;
 /// How often a runner looks whether its groups are still there.
 const LOOK_FOR_GROUPS_EVERY: Duration = Duration::from_millis(250);
+/// What a report calls an event that was handed over and erased before its batch was settled.
+const ERASED: &str = "(erased)";
 /// Most bytes of an error that a report keeps.
 const MAX_ERROR_BYTES: usize = 1_000;
 
 impl Work<'_> {
     /// Settles the batches at the front that every group is through with; whether there were any.
     pub(super) async fn settle(&mut self) -> Result<bool, Stop> {
-        let is_open = |batch: &Batch| batch.waiting().next().is_some();
+        let is_open = |batch: &Batch| batch.is_to_poll || batch.waiting().next().is_some();
         if self.outstanding.front().is_none_or(is_open) {
             if self.outstanding.is_empty() || Instant::now() < self.due.poll {
                 return Ok(false);
@@ -38,6 +40,7 @@ impl Work<'_> {
         let before = self.progress.settled;
         while let Some(batch) = self.outstanding.pop_front_if(|batch| !is_open(batch)) {
             self.account(&batch, true, &mut delivered);
+            self.account_erased(&batch, true);
             self.progress.settled = batch.number + 1;
             self.progress.cursor = batch.through;
         }
@@ -69,7 +72,16 @@ impl Work<'_> {
         let replays = self.errand.manager.replays();
         let results = repeated(|| replays.results(self.id(), most)).await?;
         let Some(first) = self.outstanding.front().map(|batch| batch.number) else { return Ok(false) };
+        let complete = results.len() < most;
+        let last = results.last().map_or(0, |result| result.batch);
         let mut news = false;
+        for batch in &mut self.outstanding {
+            // Results come by batch: those of this one are all here.
+            if batch.is_to_poll && (complete || batch.number < last) {
+                batch.is_to_poll = false;
+                news = true;
+            }
+        }
         for result in results {
             let group = self.groups.iter().position(|group| group.spec.name == result.group);
             let at = result.batch.checked_sub(first).and_then(|at| usize::try_from(at).ok());
@@ -143,6 +155,33 @@ impl Work<'_> {
                 None if handled => report.successful_replays += 1,
                 None => report.skipped_events += 1,
             }
+        }
+    }
+
+    /// Takes in what groups made of events of a batch that were erased since: they were handed over, so they are not missing.
+    pub(super) fn account_erased(&mut self, batch: &Batch, whole: bool) {
+        let report = &mut self.progress.report;
+        let erased = batch.erased(report.groups.len());
+        for (group, (handled, failed, skipped)) in report.groups.iter_mut().zip(&erased.of_groups) {
+            group.handled += handled;
+            group.failed += failed;
+            group.skipped += skipped;
+        }
+        if whole {
+            self.checker.sent_unknown(erased.events());
+        }
+        report.successful_replays += erased.handled;
+        report.skipped_events += erased.skipped;
+        for (group, error) in erased.failed {
+            let name = report.groups.get(group).map_or("", |group| group.name.as_str());
+            let error = bounded(format!("{name}: {error}"));
+            report.failed_replays += 1;
+            report.add_error(ReplayErrorEntry {
+                event_id: ERASED.to_owned(),
+                event_type: ERASED.to_owned(),
+                error,
+                timestamp: self.errand.manager.clock().now(),
+            });
         }
     }
 

@@ -44,6 +44,7 @@ impl Work<'_> {
         while let Some(batch) = self.outstanding.pop_front() {
             whole &= !batch.is_cut_short();
             self.account(&batch, whole, &mut delivered);
+            self.account_erased(&batch, whole);
             self.progress.settled = batch.number + 1;
         }
         self.raise_counts(&delivered).await;

@@ -266,6 +266,7 @@ impl<'a> Work<'a> {
             && let Some(mut batch) = self.source.take()
         {
             batch.decide(|_| Some(Part::Waiting));
+            batch.is_to_poll = true;
             self.outstanding.push_back(batch);
         }
     }
@@ -295,6 +296,10 @@ impl<'a> Work<'a> {
             self.write().await?;
         }
         self.sending = self.source.take();
+        if let Some(batch) = self.sending.as_mut().filter(|batch| batch.events.is_empty()) {
+            // Another runner cut it, and may have sent it: all of its events were erased since.
+            batch.is_to_poll = true;
+        }
         self.due.send = Instant::now();
         Ok(self.sending.is_some())
     }

@@ -264,6 +264,7 @@ pub fn new_letter(sequence: u64) -> NewDeadLetter {
         attempts: 1,
         fingerprint: fingerprint("t", &error),
         failure: Failure { at: Timestamp::UNIX_EPOCH, errors: vec![error, "because".to_owned()] },
+        earlier: Vec::new(),
         replay_id: None,
         parked: false,
     }

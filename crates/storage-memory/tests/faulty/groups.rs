@@ -7,11 +7,11 @@ use domain::{
     Cursor,
     group::{
         BlockedKey, GroupRecord, GroupSpec, GroupStatus, LaneBatch, LaneOrigin, LaneProgress, Lease,
-        NewLaneBatch, SegmentState,
+        NewLaneBatch, Pending, SegmentState,
     },
     ports::{
-        CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, ReplayLease,
-        SegmentCommit,
+        CommitOutcome, EnqueueOutcome, EventStore, GroupStore, GroupStoreError, LeaseRequest, Leases,
+        ReplayLease, SegmentCommit,
     },
 };
 
@@ -97,6 +97,18 @@ impl GroupStore for Faulty {
             status.record.gaps.clear();
         }
         Ok(status)
+    }
+
+    async fn pending(&self, name: &str) -> Result<Option<Pending>, GroupStoreError> {
+        let pending = self.store.pending(name).await?;
+        let (Some(pending), Some(status), Fault::CountsTheLag) =
+            (pending, self.store.group(name).await?, self.fault)
+        else {
+            return Ok(pending);
+        };
+        let head = self.store.head().await.unwrap().sequence(0);
+        let events = head.saturating_sub(status.cursor(0).unwrap_or(head));
+        Ok(Some(Pending { events, ..pending }))
     }
 
     async fn blocked_keys(

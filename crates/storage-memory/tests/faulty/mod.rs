@@ -47,6 +47,8 @@ pub(crate) enum Fault {
     IgnoresReplayHolds,
     /// What a trim took from a group is not noted.
     LosesGaps,
+    /// What is pending is what lies behind the slowest segment, of any type.
+    CountsTheLag,
     /// Whoever has lost a lease commits all the same.
     AcceptsFencedCommits,
     /// Cursor and claim are kept, the rest of the commit is not.

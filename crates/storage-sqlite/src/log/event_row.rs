@@ -24,6 +24,14 @@ pub(crate) struct EventRow {
     pub(crate) event: Result<Event, String>,
 }
 
+impl EventRow {
+    /// What an index names, and the log does not find.
+    pub(crate) fn lost(seq: u64) -> Self {
+        let detail = "an index names it, and the log has no event there".to_owned();
+        Self { seq, at: 0, stored_at: 0, bytes: 0, event: Err(detail) }
+    }
+}
+
 /// Reads a row of `seq, at, stored_at, head, json`.
 pub(crate) fn decode(row: &Row<'_>) -> rusqlite::Result<EventRow> {
     let event = match (row.get_ref(4)?.as_str(), row.get_ref(3)?.as_blob()) {
@@ -39,6 +47,14 @@ pub(crate) fn find(connection: &Connection, seq: u64) -> Result<Option<EventRow>
     connection
         .prepare_cached("SELECT seq, at, stored_at, head, json FROM event WHERE seq = ?1")
         .and_then(|mut statement| statement.query_row([seq as i64], decode).optional())
+        .map_err(sqlite)
+}
+
+/// Whether there is a row at a position.
+pub(crate) fn is_at(connection: &Connection, seq: u64) -> Result<bool, StorageFailure> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM event WHERE seq = ?1)")
+        .and_then(|mut statement| statement.query_row([seq as i64], |row| row.get(0)))
         .map_err(sqlite)
 }
 

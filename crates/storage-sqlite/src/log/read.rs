@@ -170,7 +170,8 @@ fn by_terms(
     fetch(connection, next, budget, visit)
 }
 
-/// Visits the events at the positions that `next` gives.
+/// Visits the events at the positions that `next` gives, which come from an index: where no event is found at one, a page of the
+/// log is not where it belongs, and the event is damaged.
 fn fetch(
     connection: &Connection,
     mut next: impl FnMut() -> Result<Option<u64>, StorageFailure>,
@@ -178,7 +179,7 @@ fn fetch(
     visit: &mut impl FnMut(EventRow) -> Flow,
 ) -> Result<Option<u64>, StorageFailure> {
     while let Some(seq) = next()? {
-        let Some(row) = event_row::find(connection, seq)? else { continue };
+        let row = event_row::find(connection, seq)?.unwrap_or_else(|| EventRow::lost(seq));
         *budget = budget.saturating_sub(1);
         if visit(row)?.is_break() || *budget == 0 {
             return Ok(Some(seq));
@@ -200,7 +201,8 @@ impl Times {
     }
 }
 
-/// Visits every event of a range.
+/// Visits every event of a range. Pages of the log that are not where they belong show in events that do not rise, or that are
+/// met on the way and not found where they should be.
 fn scan(
     connection: &Connection,
     range: Range,
@@ -219,9 +221,19 @@ fn scan(
     let mut statement = connection.prepare_cached(sql).map_err(sqlite)?;
     let mut found =
         statement.query((range.low as i64, range.high.min(i64::MAX as u64) as i64)).map_err(sqlite)?;
+    let mut last: Option<u64> = None;
     while let Some(row) = found.next().map_err(sqlite)? {
         let at: i64 = row.get(1).map_err(sqlite)?;
         let seq = row.get::<_, i64>(0).map_err(sqlite)? as u64;
+        let is_in_order = match last {
+            None => event_row::is_at(connection, seq)?,
+            Some(last) if range.order == Order::OldestFirst => last < seq,
+            Some(last) => last > seq,
+        };
+        if !is_in_order {
+            return Err(out_of_place(seq));
+        }
+        last = Some(seq);
         let in_time = (times.from..=times.to).contains(&at);
         *budget = budget.saturating_sub(1);
         let flow = match in_time {
@@ -229,8 +241,17 @@ fn scan(
             false => ControlFlow::Continue(()),
         };
         if flow.is_break() || *budget == 0 {
-            return Ok(Some(seq));
+            return match event_row::is_at(connection, seq)? {
+                true => Ok(Some(seq)),
+                false => Err(out_of_place(seq)),
+            };
         }
     }
     Ok(None)
+}
+
+fn out_of_place(seq: u64) -> StorageFailure {
+    StorageFailure::Corrupt(format!(
+        "the event at 0:{seq} is not where it belongs in the file: pages of the log were exchanged"
+    ))
 }

@@ -33,7 +33,7 @@ pub(crate) async fn scrub(engine: &SqliteEngine, erased: bool) -> Result<Vec<Str
 /// file is written anew from its live rows, and the log is emptied. Where a reader stands in the way of the last, says so.
 async fn rewrite_file(engine: &SqliteEngine) -> Result<Option<String>, StorageFailure> {
     let writer = engine.writer().await?;
-    writer
+    let rewritten = writer
         .run(|writer| {
             let connection = writer.connection();
             // The copy that VACUUM makes is as large as the store: it goes to a temporary file, not to memory.
@@ -43,7 +43,18 @@ async fn rewrite_file(engine: &SqliteEngine) -> Result<Option<String>, StorageFa
             set("MEMORY")?;
             rewritten
         })
-        .await?;
+        .await;
+    match rewritten {
+        // The events are gone from every read; only free pages of the file may still hold their bytes.
+        Err(StorageFailure::Full(_)) => {
+            return Ok(Some(
+                "free pages of the store's own file, which could not be rewritten: free disk space of twice its size, \
+                 then erase again"
+                    .to_owned(),
+            ));
+        }
+        rewritten => rewritten?,
+    }
     let deadline = Instant::now() + READER_PATIENCE;
     while !writer.run(empty_log).await? {
         if Instant::now() >= deadline {

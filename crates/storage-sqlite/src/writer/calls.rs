@@ -39,6 +39,12 @@ impl Call {
         }
     }
 
+    /// Whether it only removes, or is performed also where the store is full.
+    fn may_use_the_reserve(&self) -> bool {
+        let may = |transaction: &Transaction| transaction.even_when_full || transaction.only_removes();
+        matches!(self, Self::Commit { transactions, .. } if transactions.iter().all(may))
+    }
+
     /// Its events and transactions, and about how many bytes it writes.
     fn size(&self) -> (usize, usize) {
         match self {
@@ -113,6 +119,16 @@ impl Calls {
 
     pub(crate) fn is_full(&self) -> bool {
         self.parts >= COMMIT_PARTS || self.bytes >= COMMIT_BYTES
+    }
+
+    /// Whether any of them stores events.
+    pub(crate) fn append(&self) -> bool {
+        self.calls.iter().any(|call| matches!(call, Call::Append { batch, .. } if !batch.is_empty()))
+    }
+
+    /// Whether all of them may be performed with what was set aside.
+    pub(crate) fn may_use_the_reserve(&self) -> bool {
+        self.calls.iter().all(Call::may_use_the_reserve)
     }
 
     pub(crate) fn len(&self) -> usize {

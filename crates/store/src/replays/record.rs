@@ -181,7 +181,7 @@ impl Partition<'_> {
     }
 
     /// The last replays that were made, the newest first.
-    pub(super) async fn newest_replays(self, limit: usize) -> Result<Vec<ReplayRecord>, StorageFailure> {
+    pub(crate) async fn newest_replays(self, limit: usize) -> Result<Vec<ReplayRecord>, StorageFailure> {
         let space = Space::of(SpaceKind::ReplayOrder);
         let rows = self
             .get(&[Read::Range { space, after: None, before: None, reverse: true, limit }])

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use domain::{
     StorageFailure,
-    group::{BlockedKey, GroupRecord, GroupSpec, GroupStatus, LaneBatch, Lease, NewLaneBatch},
+    group::{BlockedKey, GroupRecord, GroupSpec, GroupStatus, LaneBatch, Lease, NewLaneBatch, Pending},
     ports::{
         CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, ReplayLease,
         SegmentCommit, Stores,
@@ -137,6 +137,10 @@ impl GroupStore for Watched {
 
     async fn group(&self, name: &str) -> Result<Option<GroupStatus>, GroupStoreError> {
         self.inner.group(name).await
+    }
+
+    async fn pending(&self, name: &str) -> Result<Option<Pending>, GroupStoreError> {
+        self.inner.pending(name).await
     }
 
     async fn blocked_keys(

@@ -9,7 +9,7 @@ use crate::{
     context::Context,
     errors::CliError,
     exit::Exit,
-    output::{confirm::confirm, escape, plural::count},
+    output::{confirm::confirm, escape},
 };
 
 /// Delete a group; its dead letters stay
@@ -48,7 +48,7 @@ pub(super) async fn run(args: DeleteArgs, cx: &mut Context<'_>) -> Result<Exit, 
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&Deleted { deleted: &args.name })?,
         Format::Table => {
-            cx.printer.line(&format!("deleted group {name} ({} unread)", count(found.lag, "event")))?;
+            cx.printer.line(&format!("deleted group {name} ({})", found.pending.in_words()))?;
         }
     }
     Ok(Exit::Ok)

@@ -1,6 +1,7 @@
 //! `groups list`: all groups and how far they are.
 
 use clap::Args;
+use domain::group::Pending;
 use event_replay::{
     Access,
     app::groups::{self, GroupPosition},
@@ -16,9 +17,12 @@ use crate::{args::Format, context::Context, errors::CliError, exit::Exit, output
   event-replay groups list
   event-replay groups list --output json
 
-LAG counts the events in the log after the group's slowest segment, of any type; BLOCKED the
-keys that wait to be tried again, PARKED those of them that wait behind a dead letter; LANE the
-replayed events that wait.")]
+PENDING counts the events of the group's types that it has not handled, skipped or given up on:
+those that it has not read yet, and those that wait behind an event that fails. Where there are
+too many to count them all it is a lower bound, as \">= 10000\". OLDEST PENDING is when the oldest
+of them was stored. LAG counts the events in the log after the group's slowest segment, of any
+type; BLOCKED the keys that wait to be tried again, PARKED those of them that wait behind a dead
+letter; LANE the replayed events that wait.")]
 pub(crate) struct ListArgs {}
 
 /// A group in a list.
@@ -28,6 +32,8 @@ struct Row<'a> {
     name: &'a str,
     types: Vec<&'a str>,
     consumers: usize,
+    #[serde(flatten)]
+    pending: Pending,
     lag: u64,
     blocked: u64,
     parked: u64,
@@ -49,14 +55,27 @@ pub(super) async fn run(_args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, C
         cx.printer.say("there are no groups; `event-replay groups create NAME` makes one");
         return Ok(Exit::Ok);
     }
-    let columns = ["name", "types", "consumers", "lag", "blocked", "parked", "lane", "last seen"];
+    let columns = [
+        "name",
+        "types",
+        "consumers",
+        "pending",
+        "oldest pending",
+        "lag",
+        "blocked",
+        "parked",
+        "lane",
+        "last seen",
+    ];
     let mut table = Table::new(&columns);
-    (2..7).for_each(|column| table.right(column));
+    [2, 3, 5, 6, 7, 8].into_iter().for_each(|column| table.right(column));
     for row in &rows {
         table.row([
             row.name,
             &types(&row.types),
             &row.consumers.to_string(),
+            &row.pending.text(),
+            &row.pending.oldest.map_or_else(|| "-".to_owned(), |oldest| oldest.to_string()),
             &row.lag.to_string(),
             &row.blocked.to_string(),
             &row.parked.to_string(),
@@ -74,6 +93,7 @@ fn row(group: &GroupPosition) -> Row<'_> {
         name: &record.spec.name,
         types: record.spec.types.iter().map(domain::TypePattern::as_str).collect(),
         consumers: group.status.consumers.len(),
+        pending: group.pending,
         lag: group.lag,
         blocked: group.status.blocked_keys(),
         parked: group.parked(),

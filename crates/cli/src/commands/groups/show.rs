@@ -3,7 +3,7 @@
 use clap::Args;
 use domain::{
     Position,
-    group::{BlockedKey, ConsumerStatus, Gap, SegmentStatus},
+    group::{BlockedKey, ConsumerStatus, Gap, Pending, SegmentStatus},
 };
 use event_replay::{
     Access,
@@ -44,6 +44,8 @@ struct Shown<'a> {
     key: String,
     created_at: Timestamp,
     last_seen_at: Timestamp,
+    #[serde(flatten)]
+    pending: Pending,
     lag: u64,
     waiting_since: Option<Timestamp>,
     holds: bool,
@@ -95,6 +97,7 @@ fn shown(found: &GroupPosition, blocked_keys: Vec<ShownKey>) -> Shown<'_> {
         key: group::key_text(&record.spec.key),
         created_at: record.created_at,
         last_seen_at: record.last_seen_at,
+        pending: found.pending,
         lag: found.lag,
         waiting_since: found.waiting_since,
         holds: holds_until.is_some(),
@@ -129,6 +132,7 @@ fn print(shown: &Shown<'_>, found: &GroupPosition, cx: &mut Context<'_>) -> Resu
     table.row(["ordered by", &shown.key]);
     table.row(["made", &shown.created_at.to_string()]);
     table.row(["last seen", &shown.last_seen_at.to_string()]);
+    table.row(["pending", &pending(&shown.pending)]);
     table.row(["lag", &lag(shown)]);
     table.row(["holds", &holding(found)]);
     cx.printer.table(table)?;
@@ -136,6 +140,17 @@ fn print(shown: &Shown<'_>, found: &GroupPosition, cx: &mut Context<'_>) -> Resu
     print_segments(shown, cx)?;
     print_blocked(shown, cx)?;
     print_gaps(shown, cx)
+}
+
+fn pending(pending: &Pending) -> String {
+    let events = match pending.is_exact {
+        true => count(pending.events, "event"),
+        false => format!("at least {}", count(pending.events, "event")),
+    };
+    match pending.oldest {
+        Some(oldest) => format!("{events}, the oldest stored at {oldest}"),
+        None => events,
+    }
 }
 
 fn lag(shown: &Shown<'_>) -> String {

@@ -1,7 +1,10 @@
 //! The alerts: what the last minutes' counters say.
 
-use domain::DeadLetterState;
-use stats::{MIN_SAMPLES, WINDOW_MINUTES, Window};
+use std::time::Duration;
+
+use domain::{DeadLetterState, stats as names, time::until};
+use jiff::Timestamp;
+use stats::{MIN_SAMPLES, Processing, WINDOW_MINUTES, Window};
 
 use crate::{
     app::{error::AppError, store::clock},
@@ -19,18 +22,34 @@ const MAX_REFUSED_PERCENT: u64 = 5;
 /// What a handler may take on average, in milliseconds.
 const MAX_AVERAGE_MS: u64 = 10_000;
 
+/// Open dead letters from which on it is not a single event's trouble any more.
+const MAX_OPEN_DEAD_LETTERS: u64 = 100;
+/// How long a dead letter may stay open before an event counts as forgotten.
+const MAX_DEAD_LETTER_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Failed attempts, in percent of those of a type, above which they are worth a look.
+const MIN_FAILING_PERCENT: u64 = 5;
+/// Failed attempts, in percent of those of a type, above which their handler is down.
+const MAX_FAILING_PERCENT: u64 = 50;
+
 /// Evaluates the alerts.
 pub(super) async fn checks(store: &StoreHandle, settings: &Settings) -> Result<Vec<Check>, AppError> {
     let now = clock().now();
-    let samples = store.stats(Some(Window::first_minute(now))).await?;
+    let samples = store.stats(None).await?;
     let window = Window::of(&samples, now);
+    let dropped_ever =
+        samples.iter().filter(|sample| sample.name == names::DROPPED).map(|sample| sample.count);
     let letters = store.count_dead_letters().await?;
-    let open = letters.iter().filter(|count| count.state == DeadLetterState::Open).map(|count| count.count);
+    let open = letters.iter().filter(|count| count.state == DeadLetterState::Open);
+    let oldest = open.clone().map(|count| count.oldest).min();
+    let open = open.map(|count| count.count).sum();
     let timeout = humantime::format_duration(settings.handler_timeout).to_string();
     Ok(vec![
         validation(&window),
         storage(&window),
-        dead_letters(&window, open.sum(), settings.dead_letters),
+        dead_letters(&window, open, settings.dead_letters),
+        open_dead_letters(open, oldest.map(|oldest| (oldest, until(oldest, now)))),
+        dropped(&window, dropped_ever.sum()),
+        failing_attempts(&window),
         processing(&window, &timeout),
     ])
 }
@@ -105,6 +124,77 @@ fn dead_letters(window: &Window, open: u64, kept: bool) -> Check {
     check.observed(grown, "dead letters").threshold(0)
 }
 
+/// A dead letter is an event that was not handled: it stays worth a look until it is redriven or discarded.
+fn open_dead_letters(open: u64, oldest: Option<(Timestamp, Duration)>) -> Check {
+    let name = "open-dead-letters";
+    let check = match oldest.filter(|_| open > 0) {
+        None => Check::new(name, Status::Pass, "none is open"),
+        Some((oldest, age)) => {
+            let is_old = age > MAX_DEAD_LETTER_AGE;
+            let status = if open >= MAX_OPEN_DEAD_LETTERS || is_old { Status::Fail } else { Status::Warn };
+            let message = format!(
+                "{} of events that were not handled, the oldest since {oldest}; `event-replay dead-letters list --by \
+                 fingerprint` shows what failed, `event-replay dead-letters redrive` sends them again",
+                plural::of(open, "dead letter is open", "dead letters are open"),
+            );
+            Check::new(name, status, message)
+        }
+    };
+    check.observed(open, "dead letters").threshold(MAX_OPEN_DEAD_LETTERS)
+}
+
+/// With dead letters off, what a group gives up on is lost to it. One is one too many.
+fn dropped(window: &Window, ever: u64) -> Check {
+    let name = "dropped-deliveries";
+    let check = match (window.dropped, ever) {
+        (0, 0) => Check::new(name, Status::Pass, "no delivery was ever dropped"),
+        (0, ever) => {
+            let message = format!(
+                "none was dropped in {WINDOW_MINUTES} minutes, {ever} ever; only a replay brings their events to the group"
+            );
+            Check::new(name, Status::Pass, message)
+        }
+        (dropped, _) => {
+            let message = format!(
+                "{} given up on and dropped in {WINDOW_MINUTES} minutes, for dead letters are off; set \
+                 dead_letters.enabled = true (ENABLE_DEAD_LETTER_QUEUE), and replay their events into the group",
+                plural::of(dropped, "delivery was", "deliveries were"),
+            );
+            Check::new(name, Status::Fail, message)
+        }
+    };
+    check.observed(window.dropped, "deliveries").threshold(0)
+}
+
+/// Attempts that fail are tried again: some are normal, most of them failing is an outage that has not made dead letters yet.
+fn failing_attempts(window: &Window) -> Check {
+    let name = "failing-attempts";
+    let rated = window.processing.iter().filter_map(|(event_type, of_type)| {
+        Some((event_type, of_type.failure_rate()?, of_type.failed_attempts, of_type.attempts()))
+    });
+    let worst = rated.max_by(|(_, one, ..), (_, other, ..)| one.total_cmp(other));
+    let Some((event_type, rate, failed, attempts)) = worst else {
+        let most = window.processing.values().map(Processing::attempts).max().unwrap_or(0);
+        return too_few(name, most, "attempt of a type").threshold(MAX_FAILING_PERCENT);
+    };
+    let percent = rate * 100.0;
+    let said = format!(
+        "{failed} of {} of type {} failed ({percent:.1} %)",
+        count(attempts, "attempt"),
+        escape::short(event_type, 60)
+    );
+    let check = match percent {
+        percent if percent > MAX_FAILING_PERCENT as f64 => {
+            let advice =
+                "`event-replay groups show NAME` lists the keys that fail and what their handler said";
+            Check::new(name, Status::Fail, format!("{said}; {advice}"))
+        }
+        percent if percent > MIN_FAILING_PERCENT as f64 => Check::new(name, Status::Warn, said),
+        _ => Check::new(name, Status::Pass, said),
+    };
+    check.observed(measured(percent), "percent").threshold(MAX_FAILING_PERCENT)
+}
+
 fn processing(window: &Window, timeout: &str) -> Check {
     let name = "processing-time";
     let threshold = MAX_AVERAGE_MS / 1000;
@@ -146,7 +236,7 @@ fn words(seen: u64, of_what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use domain::{ports::StatSample, stats as names};
+    use domain::ports::StatSample;
 
     use super::*;
 
@@ -186,6 +276,41 @@ mod tests {
         assert_eq!(dead_letters(&grown, 2, true).status, Status::Fail);
         assert_eq!(dead_letters(&grown, 0, true).status, Status::Pass);
         assert_eq!(dead_letters(&window(&[]), 50, true).status, Status::Pass);
+    }
+
+    #[test]
+    fn open_dead_letters_stay_a_warning_and_many_or_old_ones_a_failure() {
+        let of = |open, hours: u64| {
+            let oldest = Some((clock().now(), Duration::from_secs(hours * 3600)));
+            open_dead_letters(open, oldest).status
+        };
+        assert_eq!(open_dead_letters(0, None).status, Status::Pass);
+        assert_eq!(
+            [of(1, 0), of(99, 24), of(100, 0), of(1, 25)],
+            [Status::Warn, Status::Warn, Status::Fail, Status::Fail]
+        );
+    }
+
+    #[test]
+    fn a_dropped_delivery_is_a_failure_whatever_this_programs_settings_say() {
+        let lost = window(&[(names::DROPPED, "g", 12, 0)]);
+        let said = dropped(&lost, 12);
+        assert_eq!(said.status, Status::Fail);
+        assert!(said.message.contains("12 deliveries were given up on and dropped"), "{}", said.message);
+        assert_eq!(dropped(&window(&[]), 12).status, Status::Pass);
+    }
+
+    #[test]
+    fn attempts_that_fail_are_a_warning_and_most_of_them_a_failure() {
+        let of = |failed, handled| {
+            let samples = [(names::FAILED_ATTEMPTS, "a", failed, 0), (names::HANDLED, "a", handled, 0)];
+            failing_attempts(&window(&samples)).status
+        };
+        assert_eq!(
+            [of(1, 19), of(2, 18), of(10, 10), of(11, 9)],
+            [Status::Pass, Status::Warn, Status::Warn, Status::Fail]
+        );
+        assert_eq!(of(19, 0), Status::Pass, "too few to say");
     }
 
     #[test]

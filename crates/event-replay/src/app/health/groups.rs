@@ -1,5 +1,7 @@
 //! Whether consumer groups get on.
 
+use std::time::Duration;
+
 use domain::{
     group::{MAX_BLOCKED_KEYS, SegmentStatus},
     time::until,
@@ -22,6 +24,9 @@ use crate::{
     },
 };
 
+/// How old the oldest pending event may be before it is worth a look.
+const MAX_PENDING_AGE: Duration = Duration::from_secs(15 * 60);
+
 /// Checks every group.
 pub(super) async fn checks(store: &StoreHandle, settings: &Settings) -> Result<Vec<Check>, AppError> {
     let mut checks = vec![];
@@ -29,7 +34,8 @@ pub(super) async fn checks(store: &StoreHandle, settings: &Settings) -> Result<V
         let Some(status) = store.group(&record.spec.name).await? else { continue };
         let group = GroupPosition::of(store, &settings.holds, status).await?;
         let name = escape::short(&record.spec.name, 60);
-        checks.extend([consumers(&name, &group), lag(&name, &group), blocked(&name, &group)]);
+        checks.extend([consumers(&name, &group), lag(&name, &group), pending(&name, &group)]);
+        checks.push(blocked(&name, &group));
         checks.extend(gaps(&name, &group));
         checks.extend(hold(&name, &group, settings));
     }
@@ -64,15 +70,40 @@ fn consumers(name: &str, group: &GroupPosition) -> Check {
     check.observed(alive, "consumers").threshold(1)
 }
 
-/// For information: how much may wait depends on the business.
+/// For information: how far the group's reader is.
 fn lag(name: &str, group: &GroupPosition) -> Check {
     let message = match group.waiting_since {
-        None => format!("group {name}: nothing waits"),
-        Some(since) => {
-            format!("group {name}: {} behind, the oldest stored at {since}", count(group.lag, "event"))
-        }
+        None => format!("group {name}: every segment has read to the end of the log"),
+        Some(since) => format!(
+            "group {name}: {} behind the slowest segment, the oldest stored at {since}",
+            count(group.lag, "event")
+        ),
     };
     Check::new("group-lag", Status::Pass, message).observed(group.lag, "events")
+}
+
+/// What is not handled yet, wherever it waits: in the log, or behind an event that fails.
+fn pending(name: &str, group: &GroupPosition) -> Check {
+    let pending = &group.pending;
+    let age = pending.oldest.map_or(0, seconds_since);
+    let check = match pending.oldest {
+        None if pending.is_exact => {
+            Check::new("group-pending", Status::Pass, format!("group {name}: no event is pending"))
+        }
+        None => Check::new("group-pending", Status::Pass, format!("group {name}: {}", pending.in_words())),
+        Some(oldest) => {
+            let said = format!("group {name}: {}, the oldest stored at {oldest}", pending.in_words());
+            match age > MAX_PENDING_AGE.as_secs() {
+                false => Check::new("group-pending", Status::Pass, said),
+                true => {
+                    let advice =
+                        "`event-replay groups show` lists the keys that fail and what their handler said";
+                    Check::new("group-pending", Status::Warn, format!("{said}; {advice}"))
+                }
+            }
+        }
+    };
+    check.observed(age, "seconds").threshold(MAX_PENDING_AGE.as_secs())
 }
 
 /// A segment whose ledger is full reads no further: everything of its other keys waits too.
@@ -125,7 +156,9 @@ fn gaps(name: &str, group: &GroupPosition) -> Option<Check> {
 /// A group that is behind keeps history, up to `retention.max_hold`; beyond it gets gaps.
 fn hold(name: &str, group: &GroupPosition, settings: &Settings) -> Option<Check> {
     let bound = settings.holds.max_hold?.as_secs().max(1);
-    let age = group.waiting_since.map_or(0, seconds_since);
+    // Retention keeps what the ledger names, too.
+    let oldest = [group.waiting_since, group.pending.oldest].into_iter().flatten().min();
+    let age = oldest.map_or(0, seconds_since);
     let share = (u128::from(age) * 100 / u128::from(bound)).min(u128::from(u64::MAX)) as u64;
     let said =
         format!("group {name}: the oldest event that waits was stored {age} s ago, of {bound} s at most");

@@ -1,0 +1,176 @@
+//! Laws of what is pending: it is what a scan of the log finds that the group has not finished.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use domain::{
+    Event, Filter, StoredEvent, TypePattern,
+    group::{BlockedKey, GroupKey, GroupSpec, Key, MAX_PENDING_LOOKS, Pending, segment_of},
+    ordering::{KeySource, OrderingKey},
+    ports::{Clock as _, SegmentCommit},
+};
+use fastrand::Rng;
+
+use super::support::{row, spec};
+use crate::{Bench, Draft, Harness, model::seeds};
+
+const TYPES: [&str; 3] = ["user.registered", "user.profile.updated", "payment.processed"];
+const KEYS: [GroupKey; 3] = [GroupKey::Event, GroupKey::Correlation, GroupKey::All];
+
+/// What is pending in a group, seen from another handle.
+async fn pending(bench: &Bench, group: &str) -> Pending {
+    bench.storage.open().await.pending(group).await.unwrap().expect("a group")
+}
+
+/// What a scan of the log finds that is not among the finished ids.
+async fn scanned(bench: &Bench, spec: &GroupSpec, finished: &BTreeSet<String>) -> Pending {
+    let filter = Filter { types: spec.types.clone(), ..Filter::default() };
+    let mut found = Pending::default();
+    for stored in bench.all(filter).await {
+        if !finished.contains(stored.event.id()) {
+            found.add(Pending { events: 1, is_exact: true, oldest: Some(stored.stored_at) });
+        }
+    }
+    found
+}
+
+/// However far the segments are, whatever waits in the ledger: what is pending is what a scan finds that is not finished.
+/// A round's failure names the seed that repeats it.
+pub async fn what_is_pending_is_what_a_scan_finds_unfinished(h: &impl Harness) {
+    for seed in seeds(h.partitions()) {
+        let mut rng = Rng::with_seed(seed);
+        let bench = Bench::of_one_partition(h).await;
+        let key = if bench.is_a_part { GroupKey::Event } else { KEYS[rng.usize(..KEYS.len())].clone() };
+        let types = TYPES.into_iter().filter(|_| rng.bool()).map(TypePattern::new).collect();
+        let spec = GroupSpec { key, types, ..spec("g", rng.u16(1..5)) };
+        let count = rng.usize(0..90);
+        store_some(&bench, &mut rng, 0..count).await;
+        bench.make_group(&spec, 0).await;
+        let finished = consume(&bench, &spec, &mut rng).await;
+        assert_eq!(
+            pending(&bench, "g").await,
+            scanned(&bench, &spec, &finished).await,
+            "seed {seed}: {spec:?}"
+        );
+        let later = 100 + rng.usize(0..20);
+        store_some(&bench, &mut rng, 100..later).await;
+        assert_eq!(
+            pending(&bench, "g").await,
+            scanned(&bench, &spec, &finished).await,
+            "seed {seed}: later events"
+        );
+        bench.erase("user", "u1").await;
+        assert_eq!(
+            pending(&bench, "g").await,
+            scanned(&bench, &spec, &finished).await,
+            "seed {seed}: erased"
+        );
+    }
+}
+
+async fn store_some(bench: &Bench, rng: &mut Rng, numbers: std::ops::Range<usize>) {
+    for n in numbers {
+        bench.clock.advance(Duration::from_secs(1));
+        let draft = Draft::new(&format!("e-{n}")).of_type(TYPES[rng.usize(..TYPES.len())]);
+        let draft = draft.with("userId", format!("u{}", rng.u8(..4)));
+        let draft = if rng.bool() { draft.with("correlationId", format!("c{}", rng.u8(..3))) } else { draft };
+        let event = if rng.u8(..4) > 0 { of_user(&draft) } else { draft.event() };
+        bench.store_all(&[event]).await;
+    }
+}
+
+/// An event that is ordered by its user.
+fn of_user(draft: &Draft) -> Event {
+    let event = draft.event();
+    let user = event.entities().position(|(kind, _)| kind == "user").expect("a user");
+    event.with_key_source(KeySource::Entity(user as u16))
+}
+
+/// Commits to each segment what a consumer may have: a cursor somewhere, and in the ledger the keys that are not finished up to
+/// there. The ids of what is finished.
+async fn consume(bench: &Bench, spec: &GroupSpec, rng: &mut Rng) -> BTreeSet<String> {
+    let filter = Filter { types: spec.types.clone(), ..Filter::default() };
+    let mut segments: BTreeMap<u16, BTreeMap<Key, Vec<StoredEvent>>> = BTreeMap::new();
+    for stored in bench.all(filter).await {
+        let own = spec.key.of(&stored.event);
+        let segment = segment_of(&own, 0, 1, spec.segments);
+        segments.entry(segment).or_default().entry(own.into()).or_default().push(stored);
+    }
+    let head = bench.store.head().await.unwrap().sequence(0);
+    let mut finished = BTreeSet::new();
+    for lease in bench.lease("g", "c").await.held {
+        let cursor = rng.u64(0..=head);
+        let mut commit = SegmentCommit::new(lease.clone(), cursor, cursor);
+        for (key, events) in segments.remove(&lease.segment).unwrap_or_default() {
+            let passed = events.iter().filter(|stored| stored.position.sequence <= cursor).count();
+            // Behind a row, events of its key may be finished that the cursor has not passed.
+            let read = if rng.bool() { passed } else { rng.usize(passed..=events.len()) };
+            let has_row = read > 0 && rng.u8(..3) > 0;
+            let done = if has_row { rng.usize(..=read) } else { passed };
+            let at = |index: usize| events[index].position.sequence;
+            finished.extend(events[..done].iter().map(|stored| stored.event.id().to_owned()));
+            if has_row {
+                let through = at(read - 1);
+                let mut row = BlockedKey { through, ..row(key, through + 1, bench) };
+                if done < read {
+                    row.position = at(done);
+                    if rng.u8(..3) == 0 {
+                        // Parked behind a dead letter, which is not pending any more.
+                        row.due = None;
+                        finished.insert(events[done].event.id().to_owned());
+                    }
+                }
+                commit.blocked.push(row);
+            }
+        }
+        bench.commit_ok(commit).await;
+    }
+    finished
+}
+
+/// Where too many events lie between the oldest open one and the highest cursor, fewer may be counted: never more, and the
+/// number is not called exact.
+pub async fn too_much_to_look_at_is_at_least_so_much(h: &impl Harness) {
+    let bench = Bench::of_one_partition(h).await;
+    let users = ["u0", "u1", "u2", "u3"];
+    let count = MAX_PENDING_LOOKS + 400;
+    let draft = |n: usize| Draft::new(&format!("e-{n}")).with("userId", users[n % users.len()]);
+    bench.store_all(&(0..count).map(|n| of_user(&draft(n))).collect::<Vec<_>>()).await;
+    let keys: Vec<Key> = bench
+        .all(Filter::default())
+        .await
+        .iter()
+        .map(|stored| Key::from(GroupKey::Event.of(&stored.event)))
+        .collect();
+    let head = count as u64;
+    bench.make_group(&spec("slow", 1), 0).await;
+    let lease = bench.only("slow", "c").await;
+    let oldest = Some(bench.clock.now());
+    // One event of a key waits at the start of the log: it is looked up, and nothing else needs to be.
+    let mut commit = SegmentCommit::new(lease.clone(), head - 10, head - 10);
+    commit.blocked = vec![row(keys[0].clone(), 1, &bench)];
+    bench.commit_ok(commit).await;
+    assert_eq!(pending(&bench, "slow").await, Pending { events: 11, is_exact: true, oldest });
+    // Everything of the key waits.
+    let mut commit = SegmentCommit::new(lease, head - 10, head - 10);
+    commit.blocked = vec![BlockedKey { through: head - 12, ..row(keys[0].clone(), 1, &bench) }];
+    bench.commit_ok(commit).await;
+    let open = pending(&bench, "slow").await;
+    let of_key = keys[..count - 12].iter().filter(|key| **key == keys[0]).count();
+    assert!(open.events <= of_key as u64 + 10 && open.events > 2_000, "{open:?}");
+    assert_eq!(open.oldest, oldest, "{open:?} of {of_key}");
+    assert!(open.is_exact || bench.is_a_part, "few events name the entity of the key: {open:?}");
+    assert!(!open.is_exact || open.events == of_key as u64 + 10, "{open:?} of {of_key}");
+    // A segment that reads no further lies far behind another.
+    bench.make_group(&spec("torn", 2), 0).await;
+    let segment = |key: &Key| segment_of(&OrderingKey { kind: &key.kind, id: &key.id }, 0, 1, 2);
+    let ahead = segment(&keys[0]);
+    let leases = bench.lease("torn", "c").await;
+    let lease = leases.held.into_iter().find(|lease| lease.segment == ahead).expect("a lease");
+    bench.commit_ok(SegmentCommit::new(lease, head, head)).await;
+    let behind = keys.iter().filter(|key| segment(key) != ahead).count() as u64;
+    let open = pending(&bench, "torn").await;
+    assert!(!open.is_exact && open.events <= behind, "{open:?} of {behind}");
+}

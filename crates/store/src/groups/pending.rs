@@ -1,0 +1,282 @@
+//! What groups have still to handle, counted from where their segments are, from their ledgers and from the log.
+//!
+//! What lies behind every cursor is counted by the index. What lies between the oldest open event and the highest cursor is
+//! looked at event by event, as long as it is short. Where it is long, the open part of each ledger row is looked up by its
+//! key, and the sum is a lower bound once too much was looked at.
+
+use std::{collections::HashMap, sync::Arc};
+
+use domain::{
+    Filter, StorageFailure, StoredEvent,
+    group::{BlockedKey, GroupKey, GroupSpec, Key, MAX_PENDING_LOOKS, Pending, segment_of},
+    ports::{
+        Keeps, Order,
+        engine::{Scan, SpaceKind},
+    },
+};
+use futures_util::future::join_all;
+
+use super::{record::cursor_and_claim, status::blocked_keys};
+use crate::{
+    Store,
+    partition::Partition,
+    reached::reached,
+    rows::{of, of_segment, read_rows, segment_in},
+};
+
+/// Bytes of events that one page of a look brings.
+const PAGE_BYTES: u64 = 4 * 1024 * 1024;
+/// Rows of the ledger whose events are looked up by key, where there are too many events to look at all.
+const MOST_LOOKUPS: usize = 256;
+
+impl Store {
+    pub(super) async fn pending_of(&self, name: &str) -> Result<Option<Pending>, StorageFailure> {
+        let partitions = self.partition_count();
+        let asks = self.partitions().map(|partition| self.pending_in(partition, name, partitions));
+        let mut whole: Option<Pending> = None;
+        let mut is_whole = true;
+        for part in reached(join_all(asks).await)? {
+            match part {
+                // A partition without its part is about to lose it, or to be mended.
+                Some(None) => {}
+                Some(Some(part)) => whole.get_or_insert_default().add(part),
+                None => is_whole = false,
+            }
+        }
+        Ok(whole.map(|whole| Pending { is_exact: whole.is_exact && is_whole, ..whole }))
+    }
+
+    async fn pending_in(
+        &self,
+        partition: Partition<'_>,
+        name: &str,
+        partitions: u16,
+    ) -> Result<Option<Pending>, StorageFailure> {
+        let Some(group) = partition.group(name).await? else { return Ok(None) };
+        let numbers: Vec<u16> = group.row.segments(partition.number, partitions).collect();
+        let blocked = numbers.iter().map(|segment| of_segment(SpaceKind::Blocked, name, *segment));
+        let spaces = std::iter::once(of(SpaceKind::Segment, name)).chain(blocked);
+        let mut found = partition.all_of(spaces).await?;
+        let cursors: HashMap<u16, (u64, u64)> = read_rows(found.range(), segment_in, cursor_and_claim)?;
+        let mut rows = Vec::new();
+        for segment in numbers {
+            rows.extend(blocked_keys(found.range())?.into_iter().map(|row| (segment, row)));
+        }
+        let state = partition.state().await?;
+        let filter = Arc::new(Filter { types: group.row.spec.types.clone(), ..Filter::default() });
+        let open = Open::new(&group.row.spec, (partition.number, partitions), &cursors, rows);
+        let count = Count {
+            partition,
+            filter,
+            head: state.head,
+            counted: Pending::default(),
+            looks: MAX_PENDING_LOOKS,
+        };
+        count.of(&open, self.keeps()).await.map(Some)
+    }
+}
+
+/// Which events of a partition a group has not finished.
+struct Open<'g> {
+    spec: &'g GroupSpec,
+    partition: (u16, u16),
+    cursors: HashMap<u16, u64>,
+    rows: HashMap<Key, (u16, BlockedKey)>,
+}
+
+impl<'g> Open<'g> {
+    fn new(
+        spec: &'g GroupSpec,
+        partition: (u16, u16),
+        cursors: &HashMap<u16, (u64, u64)>,
+        rows: Vec<(u16, BlockedKey)>,
+    ) -> Self {
+        let cursors = cursors.iter().map(|(segment, (cursor, _))| (*segment, *cursor)).collect();
+        let rows = rows.into_iter().map(|(segment, row)| (row.key.clone(), (segment, row))).collect();
+        Self { spec, partition, cursors, rows }
+    }
+
+    /// Whether an event is open, given its key.
+    fn is_open(&self, stored: &StoredEvent) -> bool {
+        let sequence = stored.position.sequence;
+        let own = self.spec.key.of(&stored.event);
+        let segment = segment_of(&own, self.partition.0, self.partition.1, self.spec.segments);
+        // Without a cursor the segment is not known yet, or no longer.
+        let Some(cursor) = self.cursors.get(&segment) else { return false };
+        let is_behind = sequence > *cursor;
+        match self.rows.get(&Key::from(own)) {
+            None => is_behind,
+            Some((_, row)) => first_open(row) <= sequence && (is_behind || sequence <= row.through),
+        }
+    }
+
+    /// Whether an event is open, and is not behind its segment's cursor: a row of the ledger names it.
+    fn is_passed_and_open(&self, stored: &StoredEvent) -> bool {
+        let own = Key::from(self.spec.key.of(&stored.event));
+        let row = self.rows.get(&own).filter(|(_, row)| first_open(row) <= stored.position.sequence);
+        row.is_some_and(|(segment, row)| stored.position.sequence <= self.passed_through(*segment, row))
+    }
+
+    /// The last event that a row names and its segment's cursor has passed.
+    fn passed_through(&self, segment: u16, row: &BlockedKey) -> u64 {
+        row.through.min(self.cursors.get(&segment).copied().unwrap_or(0))
+    }
+
+    /// Every event above this is open.
+    fn all_above(&self) -> u64 {
+        let cursors = self.cursors.values().copied();
+        // Events of a key may be done that are behind the cursor of its segment.
+        let rows = self.rows.values().map(|(_, row)| first_open(row).saturating_sub(1));
+        cursors.chain(rows).max().unwrap_or(0)
+    }
+
+    /// No event at or below this is behind its cursor.
+    fn lowest_cursor(&self) -> u64 {
+        self.cursors.values().copied().min().unwrap_or(0)
+    }
+
+    /// The open part of each row that its segment's cursor has passed, the oldest first.
+    fn passed_rows(&self) -> Vec<(&Key, u64, u64)> {
+        let part = |(segment, row): &(u16, BlockedKey)| (first_open(row), self.passed_through(*segment, row));
+        let mut rows: Vec<(&Key, u64, u64)> = self
+            .rows
+            .iter()
+            .map(|(key, row)| (key, part(row)))
+            .filter(|(_, (from, through))| from <= through)
+            .map(|(key, (from, through))| (key, from, through))
+            .collect();
+        rows.sort_unstable_by_key(|(_, from, _)| *from);
+        rows
+    }
+}
+
+/// The first event of a key that is not done. A key that is parked waits behind its dead letter.
+fn first_open(row: &BlockedKey) -> u64 {
+    row.position + u64::from(row.due.is_none())
+}
+
+/// Counts what is open in one partition.
+struct Count<'s> {
+    partition: Partition<'s>,
+    /// Events of the group's types.
+    filter: Arc<Filter>,
+    head: u64,
+    counted: Pending,
+    /// Events that may still be looked at.
+    looks: usize,
+}
+
+impl Count<'_> {
+    async fn of(mut self, open: &Open<'_>, keeps: Keeps) -> Result<Pending, StorageFailure> {
+        if open.cursors.is_empty() {
+            return Ok(self.counted);
+        }
+        let rows = open.passed_rows();
+        let top = open.all_above().min(self.head);
+        let low = rows.first().map_or(u64::MAX, |(_, from, _)| from - 1).min(open.lowest_cursor());
+        if keeps == Keeps::Deliveries {
+            // There is no index to count by.
+            self.look(&self.filter.clone(), low, self.head, |stored| open.is_open(stored)).await?;
+            return Ok(self.counted);
+        }
+        if low < top && self.count(top).await? - self.count(low).await? <= self.looks as u64 {
+            self.look(&self.filter.clone(), low, top, |stored| open.is_open(stored)).await?;
+        } else if low < top {
+            let is_behind = |stored: &StoredEvent| open.is_open(stored) && !open.is_passed_and_open(stored);
+            self.look(&self.filter.clone(), open.lowest_cursor(), top, is_behind).await?;
+            self.looks = MAX_PENDING_LOOKS;
+            self.rows(open, &rows).await?;
+        }
+        self.all_behind(top).await?;
+        Ok(self.counted)
+    }
+
+    /// Events of the group's types up to a sequence.
+    async fn count(&self, until: u64) -> Result<u64, StorageFailure> {
+        match until {
+            0 => Ok(0),
+            _ => self.partition.count(&self.filter, until).await,
+        }
+    }
+
+    /// Counts everything above a sequence.
+    async fn all_behind(&mut self, top: u64) -> Result<(), StorageFailure> {
+        if top >= self.head {
+            return Ok(());
+        }
+        let events = self.count(self.head).await?.saturating_sub(self.count(top).await?);
+        let mut behind = Pending { events, ..Pending::default() };
+        if events > 0 && self.counted.oldest.is_none() {
+            let page = self.partition.scan(&self.scan(&self.filter, top, self.head, 1)).await?;
+            behind.oldest = page.entries.iter().flatten().next().map(|stored| stored.stored_at);
+        }
+        self.counted.add(behind);
+        Ok(())
+    }
+
+    /// Looks at the open part of rows, each by its key.
+    async fn rows(&mut self, open: &Open<'_>, rows: &[(&Key, u64, u64)]) -> Result<(), StorageFailure> {
+        let (single, several): (Vec<_>, Vec<_>) =
+            rows.iter().copied().partition(|(_, from, through)| from == through);
+        let sequences: Vec<u64> = single.iter().map(|(_, from, _)| *from).take(self.looks).collect();
+        for entry in self.partition.at(&sequences).await?.into_iter().flatten().flatten() {
+            if open.is_passed_and_open(&entry) && self.filter.matches(&entry.event) {
+                self.note(&entry);
+            }
+        }
+        self.counted.is_exact &= single.len() <= self.looks && several.len() <= MOST_LOOKUPS;
+        for (key, from, through) in several.into_iter().take(MOST_LOOKUPS) {
+            if open.spec.key == GroupKey::All {
+                // Everything is one key, so the index counts it.
+                let events = self.count(through).await?.saturating_sub(self.count(from - 1).await?);
+                let page = self.partition.scan(&self.scan(&self.filter, from - 1, through, 1)).await?;
+                let oldest = page.entries.iter().flatten().next().map(|stored| stored.stored_at);
+                self.counted.add(Pending { events, is_exact: true, oldest });
+                continue;
+            }
+            let filter = Arc::new(Filter { types: self.filter.types.clone(), ..key.filter() });
+            self.look(&filter, from - 1, through, |stored| open.is_passed_and_open(stored)).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the events in a range, as far as there are looks left.
+    async fn look(
+        &mut self,
+        filter: &Arc<Filter>,
+        after: u64,
+        until: u64,
+        counts: impl Fn(&StoredEvent) -> bool,
+    ) -> Result<(), StorageFailure> {
+        let mut next = Some(after);
+        while let Some(after) = next.filter(|after| *after < until) {
+            if self.looks == 0 {
+                self.counted.is_exact = false;
+                return Ok(());
+            }
+            let page = self.partition.scan(&self.scan(filter, after, until, self.looks)).await?;
+            self.looks = self.looks.saturating_sub(page.entries.len().max(1));
+            for stored in page.entries.iter().flatten().filter(|stored| counts(stored)) {
+                self.note(stored);
+            }
+            next = page.next;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, stored: &StoredEvent) {
+        self.counted.add(Pending { events: 1, is_exact: true, oldest: Some(stored.stored_at) });
+    }
+
+    fn scan<'f>(&self, filter: &'f Arc<Filter>, after: u64, until: u64, limit: usize) -> Scan<'f> {
+        let (after, until) = (Some(after), Some(until));
+        Scan {
+            filter,
+            order: Order::OldestFirst,
+            after,
+            until,
+            limit: limit.min(1_000),
+            max_bytes: PAGE_BYTES,
+        }
+    }
+}
