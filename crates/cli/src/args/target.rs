@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use event_replay::secret_variables;
 use targets::{Endpoint, ExecCommand};
 
 use crate::errors::CliError;
 
-/// What begins the name of a command.
+/// What begins the name of a command that gets an event a line.
 const EXEC: &str = "exec:";
+/// What begins the name of a command that is run for each event.
+const EXEC_EACH: &str = "exec1:";
 
 /// Where events go.
 #[derive(Debug, Clone)]
@@ -26,11 +29,10 @@ impl Target {
     /// Reads a target. The text is not repeated in errors where it may hold a secret.
     pub(crate) fn parse(text: &str) -> Result<Self, CliError> {
         if let Some(command) = text.strip_prefix(EXEC) {
-            let command = ExecCommand::parse(command).map_err(|error| {
-                CliError::usage(format!("--target exec: {error}"))
-                    .hint("write it as for a shell: --target 'exec:./handler --fast'")
-            })?;
-            return Ok(Self::Exec(command));
+            return Ok(Self::Exec(command_of(EXEC, command)?));
+        }
+        if let Some(command) = text.strip_prefix(EXEC_EACH) {
+            return Ok(Self::Exec(command_of(EXEC_EACH, command)?.one_shot()));
         }
         match text {
             "groups" => Ok(Self::Groups),
@@ -40,10 +42,19 @@ impl Target {
                 endpoint.map(Self::Http).map_err(|error| CliError::usage(format!("--target: {error}")))
             }
             _ => Err(CliError::usage(format!(
-                "there is no target {text:?}: a target is groups, stdout, exec:COMMAND or an http:// or https:// URL"
+                "there is no target {text:?}: a target is groups, stdout, exec:COMMAND, exec1:COMMAND or an http:// or https:// URL"
             ))),
         }
     }
+}
+
+/// Reads a command. It does not get what could open the store in other hands.
+fn command_of(kind: &str, text: &str) -> Result<ExecCommand, CliError> {
+    let command = ExecCommand::parse(text).map_err(|error| {
+        CliError::usage(format!("--target {kind} {error}"))
+            .hint(format!("write it as for a shell: --target '{kind}./handler --fast'"))
+    })?;
+    Ok(command.without_variables(secret_variables()))
 }
 
 impl fmt::Display for Target {
@@ -52,7 +63,10 @@ impl fmt::Display for Target {
         match self {
             Self::Groups => f.write_str("groups"),
             Self::Stdout => f.write_str("stdout"),
-            Self::Exec(command) => write!(f, "{EXEC}{}", command.program()),
+            Self::Exec(command) => {
+                let kind = if command.is_one_shot() { EXEC_EACH } else { EXEC };
+                write!(f, "{kind}{}", command.program())
+            }
             Self::Http(endpoint) => endpoint.fmt(f),
         }
     }
@@ -68,6 +82,7 @@ mod tests {
             ("groups", "groups"),
             ("stdout", "stdout"),
             ("exec:./handler --token abc", "exec:./handler"),
+            ("exec1:./send-mail --token abc", "exec1:./send-mail"),
             ("https://me:secret@example.com/in?token=abc", "https://example.com/in"),
         ] {
             assert_eq!(Target::parse(text).unwrap().to_string(), shown);

@@ -33,7 +33,7 @@ const SHORT_GRACE: Duration = Duration::from_millis(100);
 /// Hand events to a service as they come: run a consumer of a group
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  event-replay consume mail --type 'user.*' --target exec:./send-mail
+  event-replay consume mail --type 'user.*' --target exec1:./send-mail
   event-replay consume billing --target https://billing.internal/events --concurrency 4
   event-replay consume audit --at start | jq .event.id
   event-replay consume figures --at before-migration --until-idle
@@ -43,6 +43,16 @@ says otherwise. Each event comes at least once, events of one key in order, one 
 fails is tried again with growing pauses, and is then a dead letter. Any number of consumers
 share a group's work; one that ends is replaced by the others. It also lets scheduled events into
 the log, runs replays that wait for a runner, and applies the settings' retention.
+
+exec1:COMMAND runs the command for each event: the event is its stdin, exit status 0 says that it
+is handled, any other that it failed. exec:COMMAND keeps one process, which gets an event a line:
+  {\"event\":{\"id\":\"e1\",…},\"position\":\"0:17\",…,\"delivery\":{\"group\":\"mail\",\"attempt\":1}}
+and writes a line for each on its stdout as soon as it is done, in any order, such as one of:
+  {\"id\":\"e1\",\"ok\":true}
+  {\"id\":\"e1\",\"ok\":false,\"error\":\"the mail server is busy\",\"retryAfterMs\":5000}
+  {\"id\":\"e1\",\"ok\":false,\"error\":\"no such account\",\"retry\":false}
+Such a command that ends is started again. What it had open is then sent to it one event at a
+time, and only what ends it alone has failed. Passwords of stores are not in its environment.
 
 stdout has the events alone, one a line. Ctrl-C ends it: what is being handled may finish first,
 a second Ctrl-C ends it at once, and what was not finished comes again.")]
@@ -54,7 +64,7 @@ pub(crate) struct ConsumeArgs {
     /// has, all for a new group].
     #[arg(long = "type", value_name = "TYPE", value_parser = filter::name)]
     types: Vec<String>,
-    /// Who handles the events: stdout, exec:COMMAND, or an http:// or https:// URL.
+    /// Who handles the events: stdout, exec:COMMAND, exec1:COMMAND, or an http:// or https:// URL.
     #[arg(long, value_name = "TARGET", default_value = "stdout")]
     target: String,
     /// Where the group begins, should it be new: start, head, a checkpoint, or a time [default: head].

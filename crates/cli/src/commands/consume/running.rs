@@ -144,6 +144,7 @@ impl Running<'_> {
                     OutputEnd::Failed(why) => End::OutputFailed(why),
                 },
                 () = self.counted.enough() => return End::Enough,
+                notice = self.outlet.notice() => bar.handle().suspend(|| cx.printer.warn(&notice)),
                 Some(given_up) = self.told.recv() => {
                     let said = sentence(&given_up, cx.settings.dead_letters);
                     bar.handle().suspend(|| cx.printer.warn(&said));

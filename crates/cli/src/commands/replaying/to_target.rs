@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use domain::ports::ReplayTarget;
 use replay::{Plan, ReplayError, ReplayManager, ReplayProgress, ReplayStatus};
-use targets::{ExecTarget, HttpTarget, NdjsonTarget};
+use targets::{ExecNotices, ExecTarget, HttpTarget, NdjsonTarget};
 use tokio::io::Stdout;
 
 use super::{
@@ -53,10 +53,25 @@ impl Opened {
         }
     }
 
+    /// What a command does that it should not.
+    fn notices(&self) -> Option<ExecNotices> {
+        match self {
+            Self::Exec(exec) => Some(exec.notices()),
+            Self::Stdout(_) | Self::Http(_) => None,
+        }
+    }
+
     async fn close(&self) {
         if let Self::Exec(exec) = self {
             exec.close().await;
         }
+    }
+}
+
+async fn next(notices: Option<&ExecNotices>) -> String {
+    match notices {
+        Some(notices) => notices.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -89,6 +104,7 @@ pub(super) async fn execute(
         let bar = bar.handle();
         move |progress: ReplayProgress| bar.set_position(progress.done())
     };
+    let notices = target.notices();
     let outcome = {
         let run = manager.run(plan, target.port(), &options, &watcher);
         tokio::pin!(run);
@@ -96,6 +112,7 @@ pub(super) async fn execute(
             tokio::select! {
                 biased;
                 outcome = &mut run => break outcome,
+                notice = next(notices.as_ref()) => bar.handle().suspend(|| cx.printer.warn(&notice)),
                 () = interrupts.next() => match options.cancel.is_cancelled() {
                     false => options.cancel.cancel(),
                     true => return Err(CliError::failed("ended at once; the batch in hand may be delivered in part")),
