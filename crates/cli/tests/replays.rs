@@ -54,6 +54,46 @@ fn every_run_leaves_a_record() {
 }
 
 #[test]
+fn a_record_says_which_events_in_the_words_of_the_flags() {
+    let bench = Bench::with(&some());
+    bench.run(&["checkpoint", "before-migration", "e3"]).ok();
+    bench.run(&["recover", "before-migration", "--target", "stdout"]).ok();
+    bench.run(&["recover", "before-migration", "--type", "payment.*", "--target", "stdout"]).ok();
+    bench.run(&["replay", "--user-id", "user-123", "--entity", "payment=p 1", "--target", "stdout"]).ok();
+    bench.run(&["replay", "--all", "--target", "stdout"]).ok();
+    let list = bench.run(&["replays", "list"]).ok();
+    let shown: Vec<&str> = list.stdout.lines().skip(1).collect();
+    for (line, which) in shown.iter().zip([
+        " all",
+        " --entity 'payment=p 1' --user-id user-123",
+        " recover before-migration --type 'payment.*'",
+        " recover before-migration",
+    ]) {
+        assert!(line.trim_end().ends_with(which), "{line:?} does not end with {which:?}");
+    }
+    let rows = bench.json(&["replays", "list"]);
+    assert_eq!(rows[3]["checkpoint"], "before-migration");
+    assert!(rows[3]["after"].is_string() && rows[0]["after"].is_null(), "{rows}");
+    let id = rows[2]["id"].as_str().unwrap();
+    bench.run(&["replays", "show", id]).ok().prints("recover before-migration --type 'payment.*'");
+}
+
+#[test]
+fn events_that_a_target_never_got_remain() {
+    let bench = Bench::with(&some());
+    let url = {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}/", port.local_addr().unwrap())
+    };
+    let said = bench.run(&["replay", "--type", "user.*", "--target", &url, "--max-retries", "0"]).exits(1);
+    said.says("it ended early, 3 events remain: the target cannot be reached");
+    let replay = &bench.json(&["replays", "list"])[0];
+    assert_eq!((&replay["state"], &replay["failed"]), (&json!("FAILED"), &json!(0)));
+    assert_eq!(replay["report"]["remaining"], 3);
+    bench.run(&["replays", "list"]).ok().prints(" 0   3       0 ");
+}
+
+#[test]
 fn an_id_may_be_cut_as_long_as_it_is_one_replays_alone() {
     let bench = Bench::with(&some());
     let id = planned(&bench);
@@ -70,7 +110,7 @@ fn a_replay_is_paused_resumed_cancelled_and_deleted() {
     let id = planned(&bench);
     assert_eq!(bench.json(&["replays", "show", &id])["state"], "PLANNED");
     assert_eq!(bench.json(&["replays", "pause", &id]), json!({"id": id, "state": "PAUSED"}));
-    bench.run(&["replays", "resume", &id]).ok().prints("is planned").says("as soon as a process runs it");
+    bench.run(&["replays", "resume", &id]).ok().prints("is resumed").says("the process that runs it goes on");
     bench.run(&["replays", "delete", &id]).exits(1).says("only one that is over can be deleted");
     assert_eq!(bench.json(&["replays", "cancel", &id])["state"], "CANCELLED");
     bench.run(&["replays", "pause", &id]).exits(1).says("is over (cancelled); nothing was changed");

@@ -69,6 +69,9 @@ pub(crate) struct WrittenPlan {
     pub(crate) to: Destination,
     pub(crate) filter: Value,
     pub(crate) after: Option<Cursor>,
+    /// The checkpoint of a recovery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) checkpoint: Option<String>,
     pub(crate) mark: Cursor,
     pub(crate) limit: Option<u64>,
     pub(crate) total_events: u64,
@@ -92,6 +95,7 @@ impl WrittenPlan {
             to,
             filter,
             after: plan.after.clone(),
+            checkpoint: plan.checkpoint.clone(),
             mark: plan.mark.clone(),
             limit: plan.limit,
             total_events: plan.total_events,
@@ -217,6 +221,12 @@ pub struct ReplaySummary {
     pub groups: Vec<String>,
     /// Which events, in the form that a filter writes itself.
     pub filter: Value,
+    /// The checkpoint after which it begins, if it is a recovery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
+    /// Where it begins (exclusive); none: at the start of the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Cursor>,
     /// At most this many events.
     pub limit: Option<u64>,
     /// Events handed over at once.
@@ -260,6 +270,8 @@ impl ReplaySummary {
             target,
             groups,
             filter: plan.filter,
+            checkpoint: plan.checkpoint,
+            after: plan.after,
             limit: plan.limit,
             batch_size: plan.batch_size,
             pace: plan.pace,

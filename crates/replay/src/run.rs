@@ -41,6 +41,8 @@ enum Sent {
     Closed,
     /// The target failed for good.
     GivenUp(String),
+    /// The target could not be reached: what it had not settled of the batch remains.
+    Unreachable(String),
 }
 
 /// Why a run goes no further.
@@ -142,6 +144,14 @@ impl<'a> Run<'a> {
                 Sent::Answered(outcomes) => self.answered(&batch, outcomes).await,
                 Sent::Cancelled => return cancelled(),
                 Sent::Closed => return End::Cancelled(TargetError::Closed.to_string()),
+                Sent::Unreachable(why) => {
+                    let settled = self.target.settled(&batch);
+                    let known = batch.into_iter().zip(settled);
+                    let (batch, outcomes): (Vec<_>, Vec<_>) =
+                        known.filter_map(|(delivery, outcome)| Some((delivery, outcome?))).unzip();
+                    self.answered(&batch, outcomes).await;
+                    return End::Failed(why);
+                }
                 Sent::GivenUp(why) => {
                     self.given_up(&batch, &why);
                     return End::Failed(why);
@@ -214,7 +224,12 @@ impl<'a> Run<'a> {
                 Err(error) => error,
             };
             let pause = pauses.next().filter(|_| error.retry() != Retry::Never);
-            let Some(pause) = pause else { return Sent::GivenUp(error.to_string()) };
+            let Some(pause) = pause else {
+                return match error {
+                    TargetError::Unavailable(_) => Sent::Unreachable(error.to_string()),
+                    _ => Sent::GivenUp(error.to_string()),
+                };
+            };
             tracing::warn!(%error, ?pause, "a batch is tried again");
             if !(self.pause(pause).await && self.wait_for_turn().await) {
                 return Sent::Cancelled;

@@ -81,12 +81,23 @@ pub(super) async fn run(id: &str, command: ReplayWish, cx: &mut Context<'_>) -> 
     stores.close().await;
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&Requested { id: &found.id, state: after })?,
-        Format::Table => cx.printer.line(&format!("replay {} is {}", found.id, name_of(after)))?,
+        Format::Table => cx.printer.line(&sentence(&found.id, command, after))?,
     }
-    if after == ReplayState::Planned {
-        cx.printer.say("it goes on as soon as a process runs it, as every one that consumes does");
+    if (command, after) == (ReplayWish::Resume, ReplayState::Planned) {
+        cx.printer.say(
+            "the process that runs it goes on with it; where that one has ended, one that consumes does",
+        );
     }
     Ok(Exit::Ok)
+}
+
+fn sentence(id: &str, command: ReplayWish, after: ReplayState) -> String {
+    match (command, after) {
+        (ReplayWish::Resume, ReplayState::Planned | ReplayState::Running) => {
+            format!("replay {id} is resumed")
+        }
+        _ => format!("replay {id} is {}", name_of(after)),
+    }
 }
 
 /// Deletes the record of a replay that is over.
