@@ -397,6 +397,20 @@ fn a_scheduled_event_comes_when_it_is_due() {
 }
 
 #[test]
+fn a_misspelt_group_is_not_made_beside_others() {
+    let bench = Bench::with(&some());
+    bench.run(&["groups", "create", "mail"]).ok();
+    let refused = bench.run(&[&["consume", "mailr", "--at", "start"], &UNTIL_IDLE[..]].concat()).exits(2);
+    refused.says("there is no group \"mailr\"; did you mean mail?").says("add --create");
+    bench.run(&["consume", "billing"]).exits(2).says("there is no group \"billing\"; there are: mail");
+    assert_eq!(bench.json(&["groups", "list"]).as_array().unwrap().len(), 1);
+    let made = bench.run(&[&["consume", "billing", "--at", "start", "--create"], &UNTIL_IDLE[..]].concat());
+    made.ok().says("made group billing, which begins at start");
+    let there = bench.run(&[&["consume", "mail", "--create"], &UNTIL_IDLE[..]].concat());
+    there.ok().says("joined group mail");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_and_makes_no_group() {
     let bench = Bench::with(&some());
     for (args, what) in [

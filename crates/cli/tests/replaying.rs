@@ -182,8 +182,8 @@ fn every_group_gets_a_replay_and_the_report_says_what_each_made_of_it() {
     let target = refusing(&bench, "e3");
     let consumers = [
         bench.consume(&["billing", "--target", &target]),
-        bench.consume(&["mail", "--no-replays"]),
-        bench.consume(&["users", "--type", "user.*"]),
+        bench.consume(&["mail", "--no-replays", "--create"]),
+        bench.consume(&["users", "--type", "user.*", "--create"]),
     ];
     let said = bench.run(&["replay", "--user-id", "user-123", "--output", "json"]).exits(3);
     let report = said.json();

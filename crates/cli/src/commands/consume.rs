@@ -39,7 +39,8 @@ const SHORT_GRACE: Duration = Duration::from_millis(100);
   event-replay consume figures --at before-migration --until-idle
 
 A group that is not there is made, and begins with what is published from now on unless --at
-says otherwise. Each event comes at least once, events of one key in order, one at a time. What
+says otherwise. In a store that has other groups this needs --create, or an answer on a terminal:
+the name may be misspelt. Each event comes at least once, events of one key in order, one at a time. What
 fails is tried again with growing pauses, and is then a dead letter. Any number of consumers
 share a group's work; one that ends is replaced by the others. It also lets scheduled events into
 the log, runs replays that wait for a runner, and applies the settings' retention.
@@ -57,7 +58,7 @@ time, and only what ends it alone has failed. Passwords of stores are not in its
 stdout has the events alone, one a line. Ctrl-C ends it: what is being handled may finish first,
 a second Ctrl-C ends it at once, and what was not finished comes again.")]
 pub(crate) struct ConsumeArgs {
-    /// The group; it is made if it is not there.
+    /// The group; it is made if it is not there and the store has no other, or with --create.
     #[arg(value_name = "GROUP", value_parser = group::name)]
     group: String,
     /// The types that a new group takes; `*` stands for any characters. A group that exists must take these [default: those it
@@ -70,6 +71,9 @@ pub(crate) struct ConsumeArgs {
     /// Where the group begins, should it be new: start, head, a checkpoint, or a time [default: head].
     #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
     at: Option<String>,
+    /// Make the group if it is not there, in a store that has other groups.
+    #[arg(long)]
+    create: bool,
     /// What keeps its order, should it be new: event, correlation, entity:KIND, or all [default: event].
     #[arg(long, value_name = "KEY", value_parser = group::key)]
     key: Option<GroupKey>,
@@ -113,6 +117,7 @@ impl ConsumeArgs {
             at: self.at.clone(),
             key: self.key.clone(),
             segments: self.segments,
+            create: self.create,
         }
     }
 

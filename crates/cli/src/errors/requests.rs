@@ -49,6 +49,7 @@ impl From<InvalidRequest> for CliError {
             InvalidRequest::LettersOfNoGroup { .. } => {
                 said.hint("`event-replay dead-letters list` shows those of every group")
             }
+            InvalidRequest::GroupNotToBeMade { .. } => said.hint("add --create to make a new group of this name"),
             InvalidRequest::NoLetters { .. } => {
                 said.hint("name their ids, --group, --fingerprint or --type …, or add --all")
             }
