@@ -41,6 +41,7 @@ pub use status::ConsumerState;
 #[derive(Debug)]
 pub struct Consumer {
     group: GroupSpec,
+    made_group: bool,
     name: String,
     stop: watch::Sender<bool>,
     state: watch::Receiver<ConsumerState>,
@@ -50,17 +51,23 @@ pub struct Consumer {
 impl Consumer {
     pub(crate) fn new(
         group: GroupSpec,
+        made_group: bool,
         name: String,
         stop: watch::Sender<bool>,
         state: watch::Receiver<ConsumerState>,
         task: JoinHandle<Result<(), ConsumerError>>,
     ) -> Self {
-        Self { group, name, stop, state, task: Some(task) }
+        Self { group, made_group, name, stop, state, task: Some(task) }
     }
 
     /// Its group.
     pub fn group(&self) -> &GroupSpec {
         &self.group
+    }
+
+    /// Whether it made its group: of consumers that start at once one alone did, and the group begins where that one says.
+    pub fn made_group(&self) -> bool {
+        self.made_group
     }
 
     /// Its name among the group's consumers.

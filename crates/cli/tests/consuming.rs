@@ -411,6 +411,18 @@ fn a_misspelt_group_is_not_made_beside_others() {
 }
 
 #[test]
+fn of_consumers_that_start_together_one_says_that_it_made_the_group() {
+    let bench = Bench::with(&some());
+    let args = ["consume", "mail", "--at", "start", "--until-idle", "1s"];
+    let consumers: Vec<_> = (0..6).map(|_| bench.start(&args)).collect();
+    let said: Vec<_> = consumers.into_iter().map(|consumer| consumer.ends().ok()).collect();
+    let makers =
+        said.iter().filter(|said| said.stderr.contains("made group mail, which begins at start")).count();
+    assert_eq!(makers, 1, "{said:#?}");
+    assert_eq!(said.iter().map(|said| said.lines().len()).sum::<usize>(), 5, "none of them lost the start");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_and_makes_no_group() {
     let bench = Bench::with(&some());
     for (args, what) in [

@@ -150,9 +150,14 @@ impl ConsumeArgs {
             subscription = subscription.named(name);
         }
         let consumer = subscription.start().await?;
-        if joining.is_new {
-            let (name, at) = (escape::line(&self.group), self.at.as_deref().unwrap_or("the head of the log"));
+        let (name, at) = (escape::line(&self.group), self.at.as_deref().unwrap_or("the head of the log"));
+        if consumer.made_group() {
             cx.printer.say(&format!("made group {name}, which begins at {at}"));
+        } else if joining.is_new && self.at.is_some() {
+            cx.printer.warn(&format!(
+                "another consumer made group {name} at the same time, and said where it begins: it may not begin at {at}; \
+                 `event-replay groups reset` moves a group"
+            ));
         }
         Ok(consumer)
     }
