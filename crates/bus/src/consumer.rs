@@ -34,7 +34,7 @@ pub(crate) use handing::{Route, Router};
 pub(crate) use log::LogReader;
 pub(crate) use rules::Rules;
 pub use settings::{ConsumerSettings, MAX_CONCURRENCY};
-pub use status::ConsumerState;
+pub use status::{ConsumerState, Outage};
 
 /// A running consumer of a group. It ends when it is told to, or when its group is deleted; dropped, it ends at once and
 /// without giving anything back, as if its process had ended.
@@ -78,6 +78,11 @@ impl Consumer {
     /// How it stands, as of its last renewal.
     pub fn state(&self) -> ConsumerState {
         self.state.borrow().clone()
+    }
+
+    /// How it stands from now on. What it says last of the store stands when the consumer has ended.
+    pub fn states(&self) -> watch::Receiver<ConsumerState> {
+        self.state.clone()
     }
 
     /// Waits until it works on its share of the segments.

@@ -73,7 +73,7 @@ pub mod text;
 
 pub use async_trait::async_trait;
 pub use bus::{
-    Bus, BusBuilder, BusError, BusSettings, Consumer, ConsumerError, ConsumerState, PublishError,
+    Bus, BusBuilder, BusError, BusSettings, Consumer, ConsumerError, ConsumerState, Outage, PublishError,
     PublishOptions, PublishSettings, Published, Publisher, Rejection, StartAt, Subscription, UnknownTypes,
     error_scope, handler,
 };

@@ -2,6 +2,7 @@
 
 mod counted;
 mod joining;
+mod outages;
 mod outlet;
 mod running;
 mod times;
@@ -17,7 +18,13 @@ use event_replay::{
 };
 use replay::{Housekeeper, HousekeepingOptions, JobHost};
 
-use self::{counted::Counted, outlet::Outlet, running::Running, times::Times};
+use self::{
+    counted::Counted,
+    outages::patiently,
+    outlet::Outlet,
+    running::{Ended, Running},
+    times::Times,
+};
 use super::signals::Interrupts;
 use crate::{
     args::{filter, group, number, target::Target},
@@ -192,13 +199,14 @@ pub(crate) async fn run(args: ConsumeArgs, cx: &mut Context<'_>) -> Result<Exit,
             .hint("leave it out, or set dead_letters.enabled (ENABLE_DEAD_LETTER_QUEUE) to true"));
     }
     let mut interrupts = Interrupts::listen()?;
-    let stores = cx.open(Access::Write).await?;
-    let joining = joining::resolve(&args.join(), &stores, cx).await?;
+    let stores = patiently(cx.open(Access::Write), &mut interrupts, cx).await?;
+    let joining = patiently(joining::resolve(&args.join(), &stores, cx), &mut interrupts, cx).await?;
     let times = Times::new(args.timeout, &target, cx);
     let outlet = Outlet::open(&target, times.timeout)?;
     let (counted, told) = Counted::new(outlet.handler(), args.limit, !args.no_replays);
-    let bus = consumer::bus(&stores, &cx.settings).await?;
-    let consumer = args.start(joining, &bus, times, counted.clone(), cx).await?;
+    let bus = patiently(consumer::bus(&stores, &cx.settings), &mut interrupts, cx).await?;
+    let starting = args.start(joining, &bus, times, counted.clone(), cx);
+    let consumer = patiently(starting, &mut interrupts, cx).await?;
     let manager = consumer::manager(&stores, &cx.settings, &bus);
     let housekeeping = HousekeepingOptions { rules: cx.settings.retention.clone(), ..Default::default() };
     let running = Running {
@@ -215,8 +223,8 @@ pub(crate) async fn run(args: ConsumeArgs, cx: &mut Context<'_>) -> Result<Exit,
         keeper: Housekeeper::spawn(manager.clone(), housekeeping),
         consumer,
     };
-    let exit = match running.run(&mut interrupts, cx).await {
-        Ok(exit) => exit,
+    let Ended { exit, store_answers } = match running.run(&mut interrupts, cx).await {
+        Ok(ended) => ended,
         Err(at_once) => {
             // The consumer's tasks have ended: nobody hears of what is killed, and it must not outlive this process.
             outlet.kill().await;
@@ -226,6 +234,10 @@ pub(crate) async fn run(args: ConsumeArgs, cx: &mut Context<'_>) -> Result<Exit,
     tokio::select! {
         () = outlet.close() => {}
         () = interrupts.next() => outlet.kill().await,
+    }
+    if !store_answers {
+        // What is still to be told to it would be waited for in vain.
+        return Ok(exit);
     }
     bus.close().await;
     drop((bus, manager));
