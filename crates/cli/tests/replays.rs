@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use common::{
     Bench,
+    consumer::wait,
     prepared::{self, on_store},
-    some,
+    registered, some,
 };
 use domain::{Filter, TypePattern, group::GroupSpec, ports::SystemClock};
 use replay::{GroupReplayOptions, PlanRequest, ReplayManager};
@@ -109,7 +110,10 @@ fn a_replay_is_paused_resumed_cancelled_and_deleted() {
     let bench = Bench::with(&some());
     let id = planned(&bench);
     assert_eq!(bench.json(&["replays", "show", &id])["state"], "PLANNED");
-    assert_eq!(bench.json(&["replays", "pause", &id]), json!({"id": id, "state": "PAUSED"}));
+    assert_eq!(
+        bench.json(&["replays", "pause", &id]),
+        json!({"id": id, "state": "PAUSED", "effective": true, "withGroups": 0})
+    );
     bench.run(&["replays", "resume", &id]).ok().prints("is resumed").says("the process that runs it goes on");
     bench.run(&["replays", "delete", &id]).exits(1).says("only one that is over can be deleted");
     assert_eq!(bench.json(&["replays", "cancel", &id])["state"], "CANCELLED");
@@ -119,6 +123,63 @@ fn a_replay_is_paused_resumed_cancelled_and_deleted() {
     assert_eq!(lines[0]["groups"], json!(["mail"]));
     assert_eq!(bench.json(&["replays", "delete", &id]), json!({"deleted": id}));
     bench.run(&["replays", "show", &id]).exits(1).says("there is no replay");
+}
+
+fn nothing_of_a_paused_replay_comes_after_the_answer(bench: &Bench) {
+    let events: Vec<String> =
+        (0..300).map(|n| registered(&format!("e{n}"), &format!("u{n}"), "2024-01-15T10:30:00Z")).collect();
+    bench.pipe(&["publish"], events.join("\n")).ok();
+    bench.file(
+        "slow.sh",
+        r#"while IFS= read -r line; do id=${line#*'"id":"'}; id=${id%%'"'*}; sleep 0.02
+           echo "$id" >> answered; printf '{"id":"%s","ok":true}\n' "$id"; done"#,
+    );
+    let consumer = bench.consume(&["mail", "--concurrency", "1", "--target", "exec:sh slow.sh"]);
+    let replay = ["replay", "--all", "--delay", "0", "--batch-size", "10", "--detach"];
+    let id = bench.json(&replay)["replayId"].as_str().unwrap().to_owned();
+    let answered = || std::fs::read_to_string(bench.path("answered")).unwrap_or_default().lines().count();
+    let until = |number: usize| {
+        wait("answers", || if answered() >= number { Ok(()) } else { Err(answered().to_string()) });
+    };
+    until(20);
+    let answer = bench.json(&["replays", "pause", &id]);
+    let at_the_answer = answered();
+    assert_eq!(answer, json!({"id": id, "state": "PAUSED", "effective": true, "withGroups": 0}));
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(answered(), at_the_answer);
+    assert!(at_the_answer < 200, "{at_the_answer}");
+    bench.run(&["replays", "list"]).ok().prints("paused");
+    bench.run(&["replays", "resume", &id]).ok().prints("is resumed");
+    until(300);
+    bench.run(&["replays", "watch", &id]).ok().prints("300 of 300: 300 handled");
+    consumer.stop().ok();
+}
+
+#[test]
+fn nothing_of_a_paused_replay_comes_after_the_answer_from_a_file() {
+    nothing_of_a_paused_replay_comes_after_the_answer(&Bench::new());
+}
+
+#[test]
+fn nothing_of_a_paused_replay_comes_after_the_answer_from_a_server() {
+    if let Some(bench) = Bench::on_redis() {
+        nothing_of_a_paused_replay_comes_after_the_answer(&bench);
+    }
+}
+
+#[test]
+fn a_run_says_that_it_is_paused_and_that_it_goes_on() {
+    let bench = Bench::with(&some());
+    let sending = ["replay", "--all", "--target", "stdout", "--batch-size", "1", "--delay", "300ms"];
+    let running = bench.start(&sending);
+    running.prints_lines(1);
+    let id = bench.json(&["replays", "list"])[0]["id"].as_str().unwrap().to_owned();
+    let paused = bench.run(&["replays", "pause", &id]).ok();
+    paused.says("nothing of it is handed over from now on");
+    running.says("paused; `event-replay replays resume` lets it go on");
+    bench.run(&["replays", "resume", &id]).ok();
+    running.says("it goes on");
+    assert_eq!(running.ends().ok().lines().len(), 5);
 }
 
 #[test]

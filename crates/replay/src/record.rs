@@ -142,6 +142,9 @@ pub(crate) struct Progress {
     pub(crate) cuts: Vec<Cursor>,
     /// How far the comparison with the plan's pieces is.
     pub(crate) checked: Checked,
+    /// Where its runner rests because it was asked to: the events that are with the groups still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resting: Option<u64>,
     /// What has come of it so far.
     pub(crate) report: ReplayReport,
 }
@@ -154,6 +157,7 @@ impl Progress {
             queued: 0,
             cuts: Vec::new(),
             checked: Checked::default(),
+            resting: None,
             report: ReplayReport::new(id.to_owned(), plan.total_events, plan.plan_hash.clone()),
         }
     }
@@ -243,6 +247,9 @@ pub struct ReplaySummary {
     pub failed: u64,
     /// Events that were declined so far.
     pub skipped: u64,
+    /// Of one that was asked to rest, once its runner hands over no more: the events that groups have still in hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resting: Option<u64>,
     /// Its report, once it is over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<ReplayReport>,
@@ -255,7 +262,7 @@ impl ReplaySummary {
     /// [`ReplayError::BadRecord`] where it is not as this program writes it.
     pub fn of(record: &ReplayRecord) -> Result<Self, ReplayError> {
         let plan = plan_of(record)?;
-        let progress = progress_of(record)?.report;
+        let Progress { resting, report: progress, .. } = progress_of(record)?;
         let (target, groups) = match &plan.to {
             Destination::Target(name) => (name.clone(), Vec::new()),
             Destination::Groups(groups) => {
@@ -280,6 +287,7 @@ impl ReplaySummary {
             successful: progress.successful_replays,
             failed: progress.failed_replays,
             skipped: progress.skipped_events,
+            resting: resting.filter(|_| record.state == ReplayState::Paused),
             report: record.state.is_final().then(|| report_of(record)).transpose()?,
         })
     }

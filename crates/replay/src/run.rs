@@ -23,7 +23,7 @@ use crate::{
     pace::Pacer,
     pages::{Pages, ReadAhead},
     plan::Plan,
-    recorded::{NOTE_EVERY, Recorded},
+    recorded::{LOOK_EVERY, Recorded},
     report::{ReplayErrorEntry, ReplayReport, ReplayStatus},
     segments::SegmentChecker,
 };
@@ -65,6 +65,7 @@ pub(crate) struct Run<'a> {
     queue: VecDeque<StoredEvent>,
     counter: Counter,
     recorded: Recorded,
+    rests: bool,
 }
 
 impl<'a> Run<'a> {
@@ -92,6 +93,7 @@ impl<'a> Run<'a> {
             options,
             watcher,
             recorded,
+            rests: false,
         }
     }
 
@@ -180,13 +182,17 @@ impl<'a> Run<'a> {
     async fn wait_for_turn(&mut self) -> bool {
         loop {
             let state = self.recorded.note(&self.report).await;
+            let rests = state == ReplayState::Paused;
+            if std::mem::replace(&mut self.rests, rests) != rests {
+                self.watcher.rests(rests);
+            }
             if state == ReplayState::Cancelling || self.options.cancel.is_cancelled() {
                 return false;
             }
             let now = Instant::now();
             let turn = match self.pacer.next() {
-                _ if state == ReplayState::Paused => now + NOTE_EVERY,
-                Some(turn) if turn > now => turn.min(now + NOTE_EVERY),
+                _ if rests => now + LOOK_EVERY,
+                Some(turn) if turn > now => turn.min(now + LOOK_EVERY),
                 _ => return true,
             };
             tokio::select! {

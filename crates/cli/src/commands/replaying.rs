@@ -7,6 +7,7 @@ mod run_args;
 mod speed;
 mod to_groups;
 mod to_target;
+mod watching;
 
 pub(super) use self::{counts::print_counts, run_args::RunArgs};
 use event_replay::{

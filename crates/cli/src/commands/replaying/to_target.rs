@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use domain::ports::ReplayTarget;
-use replay::{Plan, ReplayError, ReplayManager, ReplayProgress, ReplayStatus};
+use replay::{Plan, ReplayError, ReplayManager, ReplayStatus};
 use targets::{ExecNotices, ExecTarget, HttpTarget, NdjsonTarget};
 use tokio::io::Stdout;
 
@@ -11,6 +11,7 @@ use super::{
     report::{Onto, exit_of, print_report},
     run_args::RunArgs,
     speed,
+    watching::{BarWatcher, say_rest},
 };
 use crate::{
     args::target::Target,
@@ -100,10 +101,7 @@ pub(super) async fn execute(
         true => Bar::new(false, "", None),
         false => cx.printer.bar("replaying", Some(plan.total_events)),
     };
-    let watcher = {
-        let bar = bar.handle();
-        move |progress: ReplayProgress| bar.set_position(progress.done())
-    };
+    let (watcher, mut rests) = BarWatcher::new(&bar);
     let notices = target.notices();
     let outcome = {
         let run = manager.run(plan, target.port(), &options, &watcher);
@@ -112,6 +110,7 @@ pub(super) async fn execute(
             tokio::select! {
                 biased;
                 outcome = &mut run => break outcome,
+                paused = rests.changed() => say_rest(paused, &bar, cx),
                 notice = next(notices.as_ref()) => bar.handle().suspend(|| cx.printer.warn(&notice)),
                 () = interrupts.next() => match options.cancel.is_cancelled() {
                     false => options.cancel.cancel(),
