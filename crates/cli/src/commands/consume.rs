@@ -27,7 +27,10 @@ use self::{
 };
 use super::signals::Interrupts;
 use crate::{
-    args::{filter, group, number, target::Target},
+    args::{
+        filter, group, number,
+        target::{TELLS_PASSWORD, Target},
+    },
     context::Context,
     errors::CliError,
     exit::Exit,
@@ -194,6 +197,9 @@ fn lease(text: &str) -> Result<Duration, String> {
 
 pub(crate) async fn run(args: ConsumeArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let target = Target::parse(&args.target)?;
+    if Target::tells_password(&args.target) {
+        cx.printer.warn(TELLS_PASSWORD);
+    }
     if args.park && !cx.settings.dead_letters {
         return Err(CliError::usage("--park lets keys wait behind dead letters, and dead letters are off")
             .hint("leave it out, or set dead_letters.enabled (ENABLE_DEAD_LETTER_QUEUE) to true"));

@@ -19,7 +19,12 @@ use event_replay::{
 };
 
 use super::signals::Interrupts;
-use crate::{args::target::Target, context::Context, errors::CliError, exit::Exit};
+use crate::{
+    args::target::{TELLS_PASSWORD, Target},
+    context::Context,
+    errors::CliError,
+    exit::Exit,
+};
 
 /// Plans, and runs the plan unless only the plan is wanted.
 pub(crate) async fn run(
@@ -29,6 +34,9 @@ pub(crate) async fn run(
 ) -> Result<Exit, CliError> {
     selection.check()?;
     let target = args.target()?;
+    if args.target.as_deref().is_some_and(Target::tells_password) {
+        cx.printer.warn(TELLS_PASSWORD);
+    }
     match args.dry_run {
         true => dry_run(selection, &target, args, cx).await,
         false => execute(selection, &target, args, cx).await,
