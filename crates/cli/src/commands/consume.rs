@@ -50,10 +50,10 @@ const SHORT_GRACE: Duration = Duration::from_millis(100);
 
 A group that is not there is made, and begins with what is published from now on unless --at
 says otherwise. In a store that has other groups this needs --create, or an answer on a terminal:
-the name may be misspelt. Each event comes at least once, events of one key in order, one at a time. What
-fails is tried again with growing pauses, and is then a dead letter. Any number of consumers
-share a group's work; one that ends is replaced by the others. It also lets scheduled events into
-the log, runs replays that wait for a runner, and applies the settings' retention.
+the name may be misspelt. Each event comes at least once, events of one key in order, one at a
+time. What fails is tried again with growing pauses, and is then a dead letter. Any number of
+consumers share a group's work; one that ends is replaced by the others. It also lets scheduled
+events into the log, runs replays that wait for a runner, and applies the settings' retention.
 
 exec1:COMMAND runs the command for each event: the event is its stdin, exit status 0 says that it
 is handled, any other that it failed. exec:COMMAND keeps one process, which gets an event a line:
