@@ -34,13 +34,14 @@ pub(crate) use handing::{Route, Router};
 pub(crate) use log::LogReader;
 pub(crate) use rules::Rules;
 pub use settings::{ConsumerSettings, MAX_CONCURRENCY};
-pub use status::ConsumerState;
+pub use status::{ConsumerState, Outage};
 
 /// A running consumer of a group. It ends when it is told to, or when its group is deleted; dropped, it ends at once and
 /// without giving anything back, as if its process had ended.
 #[derive(Debug)]
 pub struct Consumer {
     group: GroupSpec,
+    made_group: bool,
     name: String,
     stop: watch::Sender<bool>,
     state: watch::Receiver<ConsumerState>,
@@ -50,17 +51,23 @@ pub struct Consumer {
 impl Consumer {
     pub(crate) fn new(
         group: GroupSpec,
+        made_group: bool,
         name: String,
         stop: watch::Sender<bool>,
         state: watch::Receiver<ConsumerState>,
         task: JoinHandle<Result<(), ConsumerError>>,
     ) -> Self {
-        Self { group, name, stop, state, task: Some(task) }
+        Self { group, made_group, name, stop, state, task: Some(task) }
     }
 
     /// Its group.
     pub fn group(&self) -> &GroupSpec {
         &self.group
+    }
+
+    /// Whether it made its group: of consumers that start at once one alone did, and the group begins where that one says.
+    pub fn made_group(&self) -> bool {
+        self.made_group
     }
 
     /// Its name among the group's consumers.
@@ -71,6 +78,11 @@ impl Consumer {
     /// How it stands, as of its last renewal.
     pub fn state(&self) -> ConsumerState {
         self.state.borrow().clone()
+    }
+
+    /// How it stands from now on. What it says last of the store stands when the consumer has ended.
+    pub fn states(&self) -> watch::Receiver<ConsumerState> {
+        self.state.clone()
     }
 
     /// Waits until it works on its share of the segments.

@@ -26,7 +26,7 @@ pub mod subscription;
 
 pub use builder::{BusBuilder, BusError, BusSettings};
 pub use bus::Bus;
-pub use consumer::{Consumer, ConsumerError, ConsumerSettings, ConsumerState, MAX_CONCURRENCY};
+pub use consumer::{Consumer, ConsumerError, ConsumerSettings, ConsumerState, MAX_CONCURRENCY, Outage};
 pub use intake::{Intake, IntakeError, IntakeOptions};
 pub use lines::{BlockingLineReader, Line, LineReader, line_limit};
 pub use publish_error::{PublishError, Rejection};

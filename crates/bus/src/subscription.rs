@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use domain::{
     Backoff, Delivery, HandlerError, TypePattern,
     group::{GroupKey, GroupSpec, MAX_SEGMENTS},
-    ports::EventHandler,
+    ports::{EventHandler, MadeGroup},
 };
 use tokio::sync::watch;
 
@@ -133,7 +133,7 @@ impl Subscription {
         }
         let shared = Arc::clone(self.bus.shared());
         let mark = mark_of(&*shared.store, &self.start).await?;
-        let record = shared.store.create_group(&self.spec, &mark).await?;
+        let MadeGroup { record, is_new } = shared.store.make_group(&self.spec, &mark).await?;
         // Where the log has several partitions there are as many segments in each.
         self.spec.segments = record.spec.segments;
         let rules = Rules {
@@ -148,7 +148,7 @@ impl Subscription {
         let (state, states) = watch::channel(ConsumerState::default());
         let name = self.settings.name.clone();
         let actor = Actor::new(shared, self.settings, rules, self.router, stopped, state);
-        Ok(Consumer::new(self.spec, name, stop, states, tokio::spawn(actor.run())))
+        Ok(Consumer::new(self.spec, is_new, name, stop, states, tokio::spawn(actor.run())))
     }
 
     fn check(&self) -> Result<(), BusError> {

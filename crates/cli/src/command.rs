@@ -122,7 +122,7 @@ pub(crate) async fn run(command: Command, cx: &mut Context<'_>) -> Result<Exit, 
         Command::Restore(args) => restore::run(args, cx).await,
         Command::Migrate(args) => migrate::run(args, cx).await,
         Command::Demo(args) => demo::run(args, cx).await,
-        Command::Config(command) => config_show::run(&command, cx),
+        Command::Config(command) => config_show::run(&command, cx).await,
         Command::Completions(args) => completions::run(&args, cx),
         Command::Man(args) => man::run(&args, cx),
     }

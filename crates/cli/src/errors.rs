@@ -1,6 +1,7 @@
 //! Errors as a person reads them: what happened, to what, and what to do about it.
 
 mod advice;
+mod reaching;
 mod requests;
 
 use std::io;

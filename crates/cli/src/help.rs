@@ -21,7 +21,7 @@ Examples:
   event-replay import events.ndjson
   event-replay list --type 'user.*' --from 2h
   event-replay replay --correlation-id workflow-abc-123 --dry-run
-  event-replay consume mail --target exec:./send-mail
+  event-replay consume mail --target exec1:./send-mail
   event-replay replay --user-id user-123
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 done with failures, 4 unhealthy.

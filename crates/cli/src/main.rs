@@ -11,7 +11,7 @@ mod help;
 mod input;
 mod output;
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use clap::FromArgMatches;
 use event_replay::{Misspelt, Settings, misspelt_variables};
@@ -31,8 +31,7 @@ fn main() -> ExitCode {
     let cli = match parsed {
         Ok(cli) => cli,
         Err(said) => {
-            // Where nobody reads the help any more, there is nothing left to do.
-            let _ = said.print();
+            say(&said);
             return if said.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
         }
     };
@@ -49,6 +48,17 @@ fn main() -> ExitCode {
             exit.into()
         }
     }
+}
+
+/// Prints a help text, or what is wrong with the arguments. What they contain must not steer the terminal.
+fn say(said: &clap::Error) {
+    let text = said.render().to_string();
+    let harmless = escape::lines(&text);
+    // Where nobody reads it any more, there is nothing left to do.
+    let _ = match harmless == text {
+        true => said.print(),
+        false => std::io::stderr().write_all(harmless.as_bytes()),
+    };
 }
 
 fn run(cli: Cli, printer: &mut Printer) -> Result<Exit, CliError> {

@@ -321,3 +321,63 @@ fn a_pattern_that_explodes_elsewhere_answers_here() {
     let said = bench.pipe(&["publish"], event).exits(3).prints("/data/text");
     assert!(said.stdout.len() < 2_000, "the sentence quotes an excerpt: {}", said.stdout.len());
 }
+
+#[test]
+fn arguments_never_steer_the_terminal() {
+    let bench = Bench::with(&some());
+    for text in ["a\rb", "a\u{9b}2Jb", "a\u{202e}b", "a\u{1b}[31mb"] {
+        for args in [
+            &["no-such-command", text][..],
+            &[text],
+            &["list", "--limit", text],
+            &["list", "--order", text],
+            &["list", &format!("--{text}")],
+            &["consume", "mail", "--target", text],
+            &["consume", "mail", "--target", &format!("env:{text}")],
+            &["consume", "mail", "--target", &format!("file:{text}")],
+            &["consume", "mail", "--target", &format!("exec:{text}")],
+            &["replays", "show", text],
+            &["groups", "show", text],
+            &["checkpoint", "c", text],
+            &["recover", text],
+            &["list", "--store", text],
+            &["list", "--config", text],
+        ] {
+            let said = bench.run(args);
+            assert_ne!(said.code, 0, "{args:?}");
+            let raw = said.stderr.chars().find(|c| c.is_control() && *c != '\n' || *c == '\u{202e}');
+            assert_eq!(raw, None, "{args:?}: {:?}", said.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_target_may_be_kept_from_the_command_line() {
+    let bench = Bench::with(&some()).env("MAIL_TARGET", "ftp://me:secret@host/");
+    bench.file("target", "ftp://me:secret@host/\n");
+    bench.file("empty", "\n");
+    for (target, code, says) in [
+        ("env:MAIL_TARGET", 2, "only http and https"),
+        ("file:target", 2, "only http and https"),
+        ("env:NO_SUCH", 2, "the environment variable NO_SUCH is not set"),
+        ("file:no-such", 1, "the file no-such cannot be read"),
+        ("file:empty", 2, "the file empty is empty"),
+    ] {
+        for command in [&["consume", "mail"][..], &["replay", "--all"]] {
+            let said = bench.run(&[command, &["--target", target]].concat()).exits(code).says(says);
+            assert!(!said.stderr.contains("secret"), "{said:#?}");
+        }
+    }
+    let open = ["replay", "--type", "none", "--target", "http://me:secret@127.0.0.1:9/"];
+    let warned = bench.run(&open).says("a password on the command line can be read by every user");
+    assert!(!warned.stderr.contains("secret"), "{warned:#?}");
+}
+
+#[test]
+fn a_depth_that_cannot_be_read_is_refused() {
+    for depth in ["129", "0", "1e3"] {
+        let bench = Bench::new().env("EVENT_REPLAY_LIMITS_MAX_DEPTH", depth);
+        bench.run(&["config", "show"]).exits(2).says("it is a whole number from 1 to 128");
+    }
+    Bench::new().env("EVENT_REPLAY_LIMITS_MAX_DEPTH", "128").run(&["config", "show"]).ok().prints("128");
+}

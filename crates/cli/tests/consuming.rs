@@ -238,6 +238,67 @@ fn a_parked_key_waits_behind_its_dead_letter_and_others_do_not() {
 }
 
 #[test]
+fn events_that_were_open_when_a_command_ended_are_not_blamed_for_it() {
+    let events: Vec<String> =
+        (0..40).map(|n| registered(&format!("e{n}"), &format!("u{n}"), "2024-01-15T10:30:00Z")).collect();
+    let bench = Bench::with(&events.join("\n"));
+    // Reads a batch before it answers, and is ended by every tenth event.
+    let target = answering(&bench, r#"*5) echo "cannot take $id" >&2; exit 9 ;;"#);
+    let args = ["consume", "mail", "--at", "start", "--max-retries", "1", "--target", &target];
+    let said = bench.run(&[&args, &["--until-idle", "1s"][..]].concat()).exits(3);
+    let said = said.says("handled 36 events").says("4 given up").says("are tried again one at a time");
+    said.says("gave up on e5 ").says("exit status: 9: its stderr ends with: cannot take e5");
+    let letters = bench.json(&["dead-letters", "list"]);
+    let mut blamed: Vec<&str> = letters["deadLetters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|letter| letter["event"]["id"].as_str().unwrap())
+        .collect();
+    blamed.sort_unstable();
+    assert_eq!(blamed, ["e15", "e25", "e35", "e5"]);
+}
+
+#[test]
+fn a_command_may_be_run_for_each_event() {
+    let bench = Bench::with(&some());
+    bench.file("send-mail", "#!/bin/sh\ngrep -o '\"id\":\"[^\"]*\"' | head -1 >> sent\n! grep -q e3 sent || { echo no mailbox >&2; exit 67; }\n");
+    let allowed = std::process::Command::new("chmod").arg("+x").arg(bench.path("send-mail")).status();
+    assert!(allowed.unwrap().success());
+    let args = ["consume", "mail", "--at", "start", "--target", "exec1:./send-mail", "--concurrency", "1"];
+    let said = bench.run(&[&args[..], &["--max-retries", "0"], &UNTIL_IDLE].concat()).exits(3);
+    let said = said.says("16 of 16 segments, to exec1:./send-mail");
+    said.says("gave up on e3").says("the command failed: exit status: 67: its output ends with: no mailbox");
+    let bench = Bench::with(&some());
+    bench.run(&["consume", "mail", "--target", "exec1:./no-such"]).exits(1).says("no-such");
+}
+
+#[test]
+fn what_a_command_writes_that_is_no_answer_is_reported() {
+    let bench = Bench::with(&registered("e1", "user-123", "2024-01-15T10:30:00Z"));
+    let args = ["consume", "mail", "--at", "start", "--timeout", "500ms", "--max-retries", "0"];
+    let more = ["--target", "exec:sh -c 'while read line; do echo sent; sleep 60; done'"];
+    let said = bench.run(&[&args[..], &more, &UNTIL_IDLE].concat()).exits(3);
+    let said = said.says("warning: the command wrote a line that is no answer: sent");
+    said.says("did not answer within 500ms: it wrote a line that is no answer: sent");
+}
+
+#[test]
+fn a_command_does_not_get_passwords_of_stores() {
+    for kind in ["exec1", "exec"] {
+        let bench = Bench::with(&registered("e1", "user-123", "2024-01-15T10:30:00Z"))
+            .env("EVENT_REPLAY_REDIS_PASSWORD", "s3cret")
+            .env("EVENT_REPLAY_OLD_REDIS", "redis://:s3cret@old")
+            .env("MY_OWN", "mine");
+        let target = format!("{kind}:sh -c 'env > seen-{kind}; exit 0'");
+        let args = ["consume", "mail", "--at", "start", "--max-retries", "0", "--target", &target];
+        bench.run(&[&args[..], &UNTIL_IDLE].concat());
+        let seen = std::fs::read_to_string(bench.path(&format!("seen-{kind}"))).unwrap();
+        assert!(seen.contains("MY_OWN=mine") && !seen.contains("s3cret"), "{seen}");
+    }
+}
+
+#[test]
 fn what_takes_too_long_fails() {
     let bench = Bench::with(&registered("e1", "user-123", "2024-01-15T10:30:00Z"));
     let args = ["consume", "mail", "--at", "start", "--timeout", "100ms", "--max-retries", "0"];
@@ -333,6 +394,32 @@ fn a_scheduled_event_comes_when_it_is_due() {
     bench.pipe(&["publish", "--delay", "300ms"], registered("late", "u", "2024-02-02T00:00:00Z")).ok();
     consumer.prints_lines(1);
     assert_eq!(ids(&consumer.stop().ok().lines()), ["late"]);
+}
+
+#[test]
+fn a_misspelt_group_is_not_made_beside_others() {
+    let bench = Bench::with(&some());
+    bench.run(&["groups", "create", "mail"]).ok();
+    let refused = bench.run(&[&["consume", "mailr", "--at", "start"], &UNTIL_IDLE[..]].concat()).exits(2);
+    refused.says("there is no group \"mailr\"; did you mean mail?").says("add --create");
+    bench.run(&["consume", "billing"]).exits(2).says("there is no group \"billing\"; there are: mail");
+    assert_eq!(bench.json(&["groups", "list"]).as_array().unwrap().len(), 1);
+    let made = bench.run(&[&["consume", "billing", "--at", "start", "--create"], &UNTIL_IDLE[..]].concat());
+    made.ok().says("made group billing, which begins at start");
+    let there = bench.run(&[&["consume", "mail", "--create"], &UNTIL_IDLE[..]].concat());
+    there.ok().says("joined group mail");
+}
+
+#[test]
+fn of_consumers_that_start_together_one_says_that_it_made_the_group() {
+    let bench = Bench::with(&some());
+    let args = ["consume", "mail", "--at", "start", "--until-idle", "1s"];
+    let consumers: Vec<_> = (0..6).map(|_| bench.start(&args)).collect();
+    let said: Vec<_> = consumers.into_iter().map(|consumer| consumer.ends().ok()).collect();
+    let makers =
+        said.iter().filter(|said| said.stderr.contains("made group mail, which begins at start")).count();
+    assert_eq!(makers, 1, "{said:#?}");
+    assert_eq!(said.iter().map(|said| said.lines().len()).sum::<usize>(), 5, "none of them lost the start");
 }
 
 #[test]

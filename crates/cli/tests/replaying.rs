@@ -182,8 +182,8 @@ fn every_group_gets_a_replay_and_the_report_says_what_each_made_of_it() {
     let target = refusing(&bench, "e3");
     let consumers = [
         bench.consume(&["billing", "--target", &target]),
-        bench.consume(&["mail", "--no-replays"]),
-        bench.consume(&["users", "--type", "user.*"]),
+        bench.consume(&["mail", "--no-replays", "--create"]),
+        bench.consume(&["users", "--type", "user.*", "--create"]),
     ];
     let said = bench.run(&["replay", "--user-id", "user-123", "--output", "json"]).exits(3);
     let report = said.json();
@@ -290,10 +290,34 @@ fn a_second_wish_to_end_leaves_what_is_being_handled_to_the_next_runner() {
 }
 
 #[test]
+fn a_long_replay_at_the_default_pace_is_warned_of_before_it_starts() {
+    let events: Vec<String> =
+        (0..3_052).map(|n| registered(&format!("e{n}"), &format!("u{n}"), "2024-01-15T10:30:00Z")).collect();
+    let bench = Bench::with(&events.join("\n"));
+    let warned = "at the default pace (50 events, then a pause of a second) 3052 events take at least 1m 1s; \
+                  --rate EVENTS or --delay 0 goes faster";
+    bench.run(&["groups", "create", "mail", "--at", "start"]).ok();
+    bench.run(&["replay", "--all", "--dry-run"]).ok().says(warned);
+    bench.run(&["replay", "--all", "--detach"]).ok().says(warned);
+    for more in [&["--limit", "3050"][..], &["--rate", "50"], &["--delay", "2s"], &["--target", "stdout"]] {
+        let said = bench.run(&[&["replay", "--all", "--dry-run"], more].concat()).ok();
+        assert!(!said.stderr.contains("default pace"), "{said:#?}");
+    }
+}
+
+#[test]
 fn without_a_group_it_says_what_to_do() {
     let bench = Bench::with(&some());
-    let said = bench.run(&["replay", "--type", "user.*"]).exits(1).says("there is no consumer group yet");
-    said.says("event-replay consume NAME").says("groups create NAME").says("--target stdout");
+    let shown = bench.run(&["replay", "--type", "user.*"]).ok().prints("would replay 3 events");
+    let shown = shown.says("nothing was replayed: the store has no consumer group yet");
+    shown.says("event-replay consume NAME").says("--target stdout");
+    assert_eq!(bench.json(&["replay", "--type", "user.*"])["dryRun"], true);
+    assert_eq!(bench.json(&["replays", "list"]), Value::Array(vec![]), "nothing is left behind");
+    for more in [&["--target", "groups"][..], &["--detach"]] {
+        let said = bench.run(&[&["replay", "--type", "user.*"], more].concat()).exits(1);
+        let said = said.says("there is no consumer group yet");
+        said.says("event-replay consume NAME").says("groups create NAME").says("--target stdout");
+    }
     bench.run(&["replay", "--type", "user.*", "--dry-run"]).ok().prints("would replay 3 events");
     on_store(&bench, async |store| prepared::group(store, GroupSpec::new("mail"), false).await);
     bench

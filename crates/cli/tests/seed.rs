@@ -238,6 +238,19 @@ fn the_same_lines_print_the_same_events_in_log_order_without_a_group(bench: Benc
     assert_eq!(replay_counts(&bench), COUNTS);
 }
 
+fn where_nothing_consumes_yet_the_lines_show_their_plans(bench: Bench) {
+    let bench = filled(bench);
+    run(&bench, CHECKPOINT, &[]);
+    for (line, expected) in
+        REPLAYS.into_iter().chain([("event-replay recover pre-migration-v2", &["", ""][..])])
+    {
+        would_replay(&bench, line, expected.len() as u64);
+        run(&bench, line, &[]).says("nothing was replayed: the store has no consumer group yet");
+    }
+    assert_eq!(replay_counts(&bench), [0; 8]);
+    assert_eq!(bench.json(&["replays", "list"]), json!([]));
+}
+
 fn dry_runs_count_and_change_nothing(bench: Bench) {
     let bench = filled(bench);
     would_replay(&bench, ENROLMENTS, 1);
@@ -307,6 +320,7 @@ macro_rules! on_each_store {
 on_each_store!(
     replays_send_what_they_name_to_the_groups_and_no_more,
     the_same_lines_print_the_same_events_in_log_order_without_a_group,
+    where_nothing_consumes_yet_the_lines_show_their_plans,
     dry_runs_count_and_change_nothing,
     a_checkpoint_carries_its_metadata_and_counts_what_it_covers,
     lists_are_the_newest_first_within_their_limits,

@@ -285,7 +285,14 @@ fn what_a_namespace_keeps_is_frozen_when_it_is_made() {
         .says("event_store.enabled is true (from ENABLE_EVENT_STORE)");
     let bench = bench.without("ENABLE_EVENT_STORE");
     bench.pipe(&["publish"], some()).ok().prints("already stored 5");
+    let shown = bench.run(&["config", "show"]).ok();
+    let row = shown.stdout.lines().find(|line| line.trim_start().starts_with("event_store.enabled")).unwrap();
+    assert!(row.contains(" false ") && row.contains("the store, frozen when it was made"), "{row}");
     let kept = Bench::with(&some()).env("ENABLE_EVENT_STORE", "false");
+    let rows = kept.json(&["config", "show"]);
+    let row = rows.as_array().unwrap().iter().find(|row| row["key"] == "event_store.enabled").unwrap();
+    assert_eq!(row["value"], "true");
+    assert_eq!(row["origin"], "the store, frozen when it was made; ENABLE_EVENT_STORE says false");
     kept.run(&["import"]).exits(1).says("sqlite:events.db keeps every event");
     kept.run(&["list"]).ok().prints("e1");
 }

@@ -17,10 +17,10 @@ use domain::{
     ports::{
         AppendOutcome, Atomicity, CheckpointStore, CheckpointStoreError, CommitOutcome, DeadLetterChange,
         DeadLetterCount, DeadLetterQuery, DeadLetterStore, EnqueueOutcome, Erased, EventStore,
-        EventStoreError, GroupStore, GroupStoreError, LeaseRequest, Leases, Page, ReadRequest, ReplayLease,
-        ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, ReplayWish, ScheduleOutcome,
-        ScheduleStore, ScheduledEvent, SchemaRecord, SchemaStore, SegmentCommit, StatSample, StatsStore,
-        StoreInfo, TrimRequest, Trimmed, VerifyReport, event_store::Progress,
+        EventStoreError, GroupStore, GroupStoreError, LeaseRequest, Leases, MadeGroup, Page, ReadRequest,
+        ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, ReplayWish,
+        ScheduleOutcome, ScheduleStore, ScheduledEvent, SchemaRecord, SchemaStore, SegmentCommit, StatSample,
+        StatsStore, StoreInfo, TrimRequest, Trimmed, VerifyReport, event_store::Progress,
     },
     retention::{Hold, RetentionRule},
 };
@@ -268,9 +268,9 @@ impl EventStore for Part {
 
 #[async_trait]
 impl GroupStore for Part {
-    async fn create_group(&self, spec: &GroupSpec, at: &Cursor) -> Result<GroupRecord, GroupStoreError> {
-        let made = self.store.create_group(&self.place.spec_in(spec), &self.place.cursor_in(at)).await?;
-        Ok(self.place.record_out(made))
+    async fn make_group(&self, spec: &GroupSpec, at: &Cursor) -> Result<MadeGroup, GroupStoreError> {
+        let made = self.store.make_group(&self.place.spec_in(spec), &self.place.cursor_in(at)).await?;
+        Ok(MadeGroup { record: self.place.record_out(made.record), ..made })
     }
 
     async fn groups(&self) -> Result<Vec<GroupRecord>, GroupStoreError> {

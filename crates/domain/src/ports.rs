@@ -28,7 +28,8 @@ pub use event_store::{
 };
 pub use event_validator::{EventValidator, SchemaSummary, Verdict};
 pub use group_store::{
-    CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, SegmentCommit,
+    CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, MadeGroup,
+    SegmentCommit,
 };
 pub use replay_store::{
     ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, ReplayWish,

@@ -29,4 +29,4 @@ mod store;
 
 pub use confirmation::Confirmation;
 pub use error::{AppError, Conflict, InvalidRequest, NotFound};
-pub use store::{StoreError, clock, open_store, open_target, store_exists};
+pub use store::{Frozen, StoreError, clock, frozen_settings, open_store, open_target, store_exists};

@@ -73,7 +73,7 @@ pub mod text;
 
 pub use async_trait::async_trait;
 pub use bus::{
-    Bus, BusBuilder, BusError, BusSettings, Consumer, ConsumerError, ConsumerState, PublishError,
+    Bus, BusBuilder, BusError, BusSettings, Consumer, ConsumerError, ConsumerState, Outage, PublishError,
     PublishOptions, PublishSettings, Published, Publisher, Rejection, StartAt, Subscription, UnknownTypes,
     error_scope, handler,
 };
@@ -119,6 +119,6 @@ pub use schemas::{built_in_schemas, schemas_of};
 #[cfg(feature = "app")]
 pub use settings::{
     EventStoreSetting, Misspelt, RedisSettings, STORE_FLAG, Settings, SettingsError, Shown, StoreLocation,
-    data_folder, misspelt_variables, partitions, unknown_types,
+    data_folder, misspelt_variables, partitions, secret_variables, unknown_types,
 };
 pub use settings::{SettingError, redis_access_from_env, settings_from, settings_from_env};

@@ -19,6 +19,8 @@ mod redis;
 #[cfg(feature = "app")]
 mod resolved;
 #[cfg(feature = "app")]
+mod secrets;
+#[cfg(feature = "app")]
 mod store_location;
 #[cfg(feature = "app")]
 mod values;
@@ -32,6 +34,7 @@ pub use {
     origin::STORE_FLAG,
     redis::{RedisSettings, partitions},
     resolved::{Settings, Shown},
+    secrets::secret_variables,
     store_location::{StoreLocation, data_folder},
     values::unknown_types,
 };

@@ -186,12 +186,13 @@ impl ReplayManager {
 struct Follower<'a> {
     errand: Errand<'a>,
     told: Option<ReplayProgress>,
+    rests: bool,
     wished: bool,
 }
 
 impl<'a> Follower<'a> {
     fn new(errand: Errand<'a>) -> Self {
-        Self { errand, told: None, wished: false }
+        Self { errand, told: None, rests: false, wished: false }
     }
 
     /// Tells what the record says, passes a wish to end on, and waits a moment.
@@ -201,6 +202,10 @@ impl<'a> Follower<'a> {
         if self.told != Some(progress) {
             self.told = Some(progress);
             watcher.progressed(progress);
+        }
+        let rests = record.state == ReplayState::Paused;
+        if std::mem::replace(&mut self.rests, rests) != rests {
+            watcher.rests(rests);
         }
         if cancel.is_cancelled() && !self.wished {
             self.wished = true;

@@ -265,6 +265,7 @@ impl ReplayManager {
         self.checkpoints.check(&checkpoint, allow_gap).await?;
         let after = Some(checkpoint.mark.clone());
         let plan = self.plan(PlanRequest { after, ..request }, progress).await?;
+        let plan = Plan { checkpoint: Some(checkpoint.name.clone()), ..plan };
         // Retention may have passed the mark while the plan was made.
         self.checkpoints.check(&checkpoint, allow_gap).await?;
         Ok(plan)

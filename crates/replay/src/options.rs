@@ -72,6 +72,11 @@ impl ReplayProgress {
 pub trait ReplayWatcher: Send + Sync {
     /// A batch is done.
     fn progressed(&self, progress: ReplayProgress);
+
+    /// It rests from now on because it was asked to, or goes on.
+    fn rests(&self, is_paused: bool) {
+        let _ = is_paused;
+    }
 }
 
 impl<F: Fn(ReplayProgress) + Send + Sync> ReplayWatcher for F {

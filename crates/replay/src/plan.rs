@@ -64,6 +64,8 @@ pub struct Plan {
     pub filter: Arc<Filter>,
     /// Where it begins (exclusive).
     pub after: Option<Cursor>,
+    /// The name of the checkpoint that it begins after; none where it is no recovery.
+    pub checkpoint: Option<String>,
     /// The high-water mark (inclusive).
     pub mark: Cursor,
     /// At most this many events.

@@ -134,6 +134,7 @@ impl<'a> Scan<'a> {
         Ok(Plan {
             filter,
             after,
+            checkpoint: None,
             mark,
             limit,
             total_events: counts.events,

@@ -69,6 +69,9 @@ pub(crate) struct WrittenPlan {
     pub(crate) to: Destination,
     pub(crate) filter: Value,
     pub(crate) after: Option<Cursor>,
+    /// The checkpoint of a recovery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) checkpoint: Option<String>,
     pub(crate) mark: Cursor,
     pub(crate) limit: Option<u64>,
     pub(crate) total_events: u64,
@@ -92,6 +95,7 @@ impl WrittenPlan {
             to,
             filter,
             after: plan.after.clone(),
+            checkpoint: plan.checkpoint.clone(),
             mark: plan.mark.clone(),
             limit: plan.limit,
             total_events: plan.total_events,
@@ -138,6 +142,9 @@ pub(crate) struct Progress {
     pub(crate) cuts: Vec<Cursor>,
     /// How far the comparison with the plan's pieces is.
     pub(crate) checked: Checked,
+    /// Where its runner rests because it was asked to: the events that are with the groups still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resting: Option<u64>,
     /// What has come of it so far.
     pub(crate) report: ReplayReport,
 }
@@ -150,6 +157,7 @@ impl Progress {
             queued: 0,
             cuts: Vec::new(),
             checked: Checked::default(),
+            resting: None,
             report: ReplayReport::new(id.to_owned(), plan.total_events, plan.plan_hash.clone()),
         }
     }
@@ -217,6 +225,12 @@ pub struct ReplaySummary {
     pub groups: Vec<String>,
     /// Which events, in the form that a filter writes itself.
     pub filter: Value,
+    /// The checkpoint after which it begins, if it is a recovery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
+    /// Where it begins (exclusive); none: at the start of the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Cursor>,
     /// At most this many events.
     pub limit: Option<u64>,
     /// Events handed over at once.
@@ -233,6 +247,9 @@ pub struct ReplaySummary {
     pub failed: u64,
     /// Events that were declined so far.
     pub skipped: u64,
+    /// Of one that was asked to rest, once its runner hands over no more: the events that groups have still in hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resting: Option<u64>,
     /// Its report, once it is over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<ReplayReport>,
@@ -245,7 +262,7 @@ impl ReplaySummary {
     /// [`ReplayError::BadRecord`] where it is not as this program writes it.
     pub fn of(record: &ReplayRecord) -> Result<Self, ReplayError> {
         let plan = plan_of(record)?;
-        let progress = progress_of(record)?.report;
+        let Progress { resting, report: progress, .. } = progress_of(record)?;
         let (target, groups) = match &plan.to {
             Destination::Target(name) => (name.clone(), Vec::new()),
             Destination::Groups(groups) => {
@@ -260,6 +277,8 @@ impl ReplaySummary {
             target,
             groups,
             filter: plan.filter,
+            checkpoint: plan.checkpoint,
+            after: plan.after,
             limit: plan.limit,
             batch_size: plan.batch_size,
             pace: plan.pace,
@@ -268,6 +287,7 @@ impl ReplaySummary {
             successful: progress.successful_replays,
             failed: progress.failed_replays,
             skipped: progress.skipped_events,
+            resting: resting.filter(|_| record.state == ReplayState::Paused),
             report: record.state.is_final().then(|| report_of(record)).transpose()?,
         })
     }

@@ -20,8 +20,12 @@ use crate::{
     report::{ReplayReport, ReplayStatus},
 };
 
-/// How often a run notes how far it is, and sees what is wanted of it.
+/// How often a run notes how far it is.
 pub(crate) const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// How often a run that waits sees what is wanted of it; one that sends looks before each batch, but no more often than
+/// `LOOK_AFTER`.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOK_AFTER: Duration = Duration::from_millis(20);
 
 /// A run's record; where the store cannot be written to, only its id.
 pub(crate) struct Recorded {
@@ -34,6 +38,7 @@ struct Kept {
     keeper: Keeper,
     progress: Progress,
     noted: Instant,
+    looked: Instant,
     state: ReplayState,
 }
 
@@ -59,6 +64,7 @@ impl Recorded {
         let kept = keeper.map(|keeper| Kept {
             progress: Progress::new(&plan, &record.id),
             noted: Instant::now(),
+            looked: Instant::now(),
             state: ReplayState::Running,
             replays,
             keeper,
@@ -73,25 +79,39 @@ impl Recorded {
         }
     }
 
-    /// Notes now and then how far the run is; what is wanted of it.
+    /// Notes now and then how far the run is, and at once that it rests or goes on; what is wanted of it.
     pub(crate) async fn note(&mut self, report: &ReplayReport) -> ReplayState {
         let Some(kept) = &mut self.kept else { return ReplayState::Running };
         if kept.noted.elapsed() < NOTE_EVERY {
-            return kept.state;
+            if kept.looked.elapsed() < LOOK_AFTER {
+                return kept.state;
+            }
+            kept.look(&self.id).await;
+            if kept.is_rest_noted() && kept.state != ReplayState::Planned {
+                return kept.state;
+            }
         }
         kept.noted = Instant::now();
         kept.progress.report.clone_from(report);
-        match kept.update(ReplayState::Running, Some(kept.progress.cursor.clone())).await {
-            Ok(state) => kept.state = state,
-            Err(error) => {
-                tracing::warn!(%error, replay = %self.id, "the replay's progress was not noted");
-                if error == ReplayStoreError::Fenced {
-                    self.kept = None;
-                    return ReplayState::Running;
+        loop {
+            kept.looked = Instant::now();
+            kept.progress.resting = (kept.state == ReplayState::Paused).then_some(0);
+            match kept.update(ReplayState::Running, Some(kept.progress.cursor.clone())).await {
+                // What is wanted may have changed meanwhile: then that is noted before anything else is done.
+                Ok(state) => kept.state = state,
+                Err(error) => {
+                    tracing::warn!(%error, replay = %self.id, "the replay's progress was not noted");
+                    if error == ReplayStoreError::Fenced {
+                        self.kept = None;
+                        return ReplayState::Running;
+                    }
+                    return kept.state;
                 }
             }
+            if kept.is_rest_noted() {
+                return kept.state;
+            }
         }
-        kept.state
     }
 
     /// The run is over.
@@ -110,6 +130,23 @@ impl Recorded {
 }
 
 impl Kept {
+    /// Whether the record says whether the run rests.
+    fn is_rest_noted(&self) -> bool {
+        (self.state == ReplayState::Paused) == self.progress.resting.is_some()
+    }
+
+    /// Sees what is wanted of the run. A store that does not say it leaves the run as it is.
+    async fn look(&mut self, id: &str) {
+        self.looked = Instant::now();
+        match self.replays.find_replay(id).await {
+            Ok(Some(record)) if !record.state.is_final() => self.state = record.state,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, replay = %id, "it cannot be told what is wanted of the replay")
+            }
+        }
+    }
+
     async fn update(
         &self,
         state: ReplayState,

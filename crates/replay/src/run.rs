@@ -23,7 +23,7 @@ use crate::{
     pace::Pacer,
     pages::{Pages, ReadAhead},
     plan::Plan,
-    recorded::{NOTE_EVERY, Recorded},
+    recorded::{LOOK_EVERY, Recorded},
     report::{ReplayErrorEntry, ReplayReport, ReplayStatus},
     segments::SegmentChecker,
 };
@@ -41,6 +41,8 @@ enum Sent {
     Closed,
     /// The target failed for good.
     GivenUp(String),
+    /// The target could not be reached: what it had not settled of the batch remains.
+    Unreachable(String),
 }
 
 /// Why a run goes no further.
@@ -63,6 +65,7 @@ pub(crate) struct Run<'a> {
     queue: VecDeque<StoredEvent>,
     counter: Counter,
     recorded: Recorded,
+    rests: bool,
 }
 
 impl<'a> Run<'a> {
@@ -90,6 +93,7 @@ impl<'a> Run<'a> {
             options,
             watcher,
             recorded,
+            rests: false,
         }
     }
 
@@ -142,6 +146,14 @@ impl<'a> Run<'a> {
                 Sent::Answered(outcomes) => self.answered(&batch, outcomes).await,
                 Sent::Cancelled => return cancelled(),
                 Sent::Closed => return End::Cancelled(TargetError::Closed.to_string()),
+                Sent::Unreachable(why) => {
+                    let settled = self.target.settled(&batch);
+                    let known = batch.into_iter().zip(settled);
+                    let (batch, outcomes): (Vec<_>, Vec<_>) =
+                        known.filter_map(|(delivery, outcome)| Some((delivery, outcome?))).unzip();
+                    self.answered(&batch, outcomes).await;
+                    return End::Failed(why);
+                }
                 Sent::GivenUp(why) => {
                     self.given_up(&batch, &why);
                     return End::Failed(why);
@@ -170,13 +182,17 @@ impl<'a> Run<'a> {
     async fn wait_for_turn(&mut self) -> bool {
         loop {
             let state = self.recorded.note(&self.report).await;
+            let rests = state == ReplayState::Paused;
+            if std::mem::replace(&mut self.rests, rests) != rests {
+                self.watcher.rests(rests);
+            }
             if state == ReplayState::Cancelling || self.options.cancel.is_cancelled() {
                 return false;
             }
             let now = Instant::now();
             let turn = match self.pacer.next() {
-                _ if state == ReplayState::Paused => now + NOTE_EVERY,
-                Some(turn) if turn > now => turn.min(now + NOTE_EVERY),
+                _ if rests => now + LOOK_EVERY,
+                Some(turn) if turn > now => turn.min(now + LOOK_EVERY),
                 _ => return true,
             };
             tokio::select! {
@@ -214,7 +230,12 @@ impl<'a> Run<'a> {
                 Err(error) => error,
             };
             let pause = pauses.next().filter(|_| error.retry() != Retry::Never);
-            let Some(pause) = pause else { return Sent::GivenUp(error.to_string()) };
+            let Some(pause) = pause else {
+                return match error {
+                    TargetError::Unavailable(_) => Sent::Unreachable(error.to_string()),
+                    _ => Sent::GivenUp(error.to_string()),
+                };
+            };
             tracing::warn!(%error, ?pause, "a batch is tried again");
             if !(self.pause(pause).await && self.wait_for_turn().await) {
                 return Sent::Cancelled;

@@ -3,7 +3,13 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use domain::{Condition, Event, Filter, ports::*};
 use replay::{
@@ -218,6 +224,65 @@ async fn a_run_to_a_target_leaves_a_record_that_heeds_wishes() {
     assert!(report.successful_replays as usize == sent && sent > paused.successful as usize && sent < 100);
     let over = manager.find_replay(&summary.id).await.unwrap();
     assert_eq!((over.state, over.report), (ReplayState::Cancelled, Some(report)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_to_a_target_rests_after_the_batch_in_hand_and_says_so() {
+    let (store, clock) = world(0, &[]).await;
+    append(&store, 0..2000).await;
+    let manager = manager(&store, clock);
+    let options = ReplayOptions { batch_size: 10, ..unpaced() };
+    let batches = Arc::new(AtomicUsize::new(0));
+    let running = tokio::spawn({
+        let (manager, options, batches) = (manager.clone(), options.clone(), Arc::clone(&batches));
+        let during: Box<dyn FnMut(usize) + Send> =
+            Box::new(move |sent| batches.store(sent, Ordering::SeqCst));
+        let mut target =
+            Recorder { takes: Duration::from_millis(50), during: Some(during), ..Recorder::default() };
+        async move { manager.replay_events(Filter::default(), &options, &mut target).await.unwrap() }
+    });
+    rest(20).await;
+    let id = manager.list_replays(1).await.unwrap().remove(0).id;
+    manager.wish(&id, ReplayWish::Pause).await.unwrap();
+    let sent = batches.load(Ordering::SeqCst);
+    rest(2).await;
+    assert!(batches.load(Ordering::SeqCst) <= sent + 1, "{sent}, {batches:?}");
+    assert_eq!(manager.find_replay(&id).await.unwrap().resting, Some(0));
+    manager.wish(&id, ReplayWish::Resume).await.unwrap();
+    rest(5).await;
+    let again = manager.find_replay(&id).await.unwrap();
+    assert_eq!((again.state, again.resting), (ReplayState::Running, None));
+    assert!(running.await.unwrap().is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn little_of_a_replay_that_rests_is_with_slow_groups_and_it_says_how_much() {
+    let (store, clock) = world(4000, &[("g", "")]).await;
+    let manager = manager(&store, clock);
+    let handed = Handed::default();
+    let _g = Consumer::start(&store, "g", &handed, Duration::from_millis(100), well());
+    let plan = manager.plan(PlanRequest::new(Filter::default()), None).await.unwrap();
+    let options = GroupReplayOptions {
+        batch_size: 10,
+        pace: Pace::Unpaced,
+        all: true,
+        ..GroupReplayOptions::default()
+    };
+    let id = manager.start_group_replay(&plan, &options).await.unwrap().id;
+    let running = run(&manager, &id, &Cancel::default());
+    rest(50).await;
+    let handled = || handed.lock().unwrap().len();
+    let in_five_seconds = handled();
+    assert!((10..2000).contains(&in_five_seconds), "{in_five_seconds}");
+    manager.wish(&id, ReplayWish::Pause).await.unwrap();
+    let before = handled();
+    rest(600).await;
+    assert!(handled() - before <= in_five_seconds / 2 + 50, "{before}, {}", handled());
+    let resting = manager.find_replay(&id).await.unwrap();
+    assert_eq!((resting.state, resting.resting), (ReplayState::Paused, Some(0)));
+    manager.wish(&id, ReplayWish::Resume).await.unwrap();
+    assert!(running.await.unwrap().is_clean());
+    assert_eq!(times(&handed, "g"), once(1..=4000));
 }
 
 #[tokio::test]

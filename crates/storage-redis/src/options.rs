@@ -13,6 +13,13 @@ pub struct Tls {
     pub client: Option<(std::path::PathBuf, std::path::PathBuf)>,
 }
 
+impl Tls {
+    /// Whether any certificate is named.
+    pub(crate) fn is_set(&self) -> bool {
+        self.ca.is_some() || self.client.is_some()
+    }
+}
+
 /// Where an event must be before its publisher is answered, beside the memory of the server that stored it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copies {

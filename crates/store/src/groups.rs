@@ -20,8 +20,8 @@ use domain::{
     Cursor,
     group::{BlockedKey, GroupRecord, GroupSpec, GroupStatus, LaneBatch, Lease, NewLaneBatch, Pending},
     ports::{
-        CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, ReplayLease,
-        SegmentCommit,
+        CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, MadeGroup,
+        ReplayLease, SegmentCommit,
     },
 };
 use futures_util::future::try_join_all;
@@ -131,8 +131,8 @@ impl Remembered {
 
 #[async_trait]
 impl GroupStore for Store {
-    async fn create_group(&self, spec: &GroupSpec, at: &Cursor) -> Result<GroupRecord, GroupStoreError> {
-        self.make_group(spec, at).await
+    async fn make_group(&self, spec: &GroupSpec, at: &Cursor) -> Result<MadeGroup, GroupStoreError> {
+        self.find_or_make(spec, at).await
     }
 
     async fn groups(&self) -> Result<Vec<GroupRecord>, GroupStoreError> {

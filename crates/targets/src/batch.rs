@@ -61,8 +61,7 @@ impl Batches {
         to: &dyn Attempt,
         batch: &[ReplayDelivery],
     ) -> Result<Vec<DeliveryOutcome>, TargetError> {
-        let mut outcomes: Vec<_> =
-            batch.iter().map(|delivery| self.settled.get(&name(delivery)).cloned()).collect();
+        let mut outcomes = self.settled(batch);
         let halted = AtomicBool::new(false);
         let chains = chains(batch, &outcomes, self.concurrency);
         let pauses = self.first_pause;
@@ -85,6 +84,11 @@ impl Batches {
         let known = batch.iter().map(name).zip(outcomes);
         self.settled.extend(known.filter_map(|(name, outcome)| Some((name, outcome?))));
         Err(error)
+    }
+
+    /// What is settled of a batch that could not be finished.
+    pub(crate) fn settled(&self, batch: &[ReplayDelivery]) -> Vec<Option<DeliveryOutcome>> {
+        batch.iter().map(|delivery| self.settled.get(&name(delivery)).cloned()).collect()
     }
 }
 

@@ -15,15 +15,23 @@
 //! - Several events may be open at once, as many as the group's concurrency allows. Where an id is open more than once (its
 //!   time was up, and it was sent again), answers are taken for the oldest first. A command that answers late and out of
 //!   order says `"attempt"`, as it stands in the line's `delivery`, and is matched by it.
-//! - What is no answer, or answers nothing that is open, is logged, counted and ignored. So is an answer that comes after
-//!   its delivery's time was up. A line is at most 1 MiB long. The command's stderr is this process's.
+//! - What is no answer, or answers nothing that is open, is told ([`notices`](ExecHandler::notices)), counted and ignored.
+//!   So is an answer that comes after its delivery's time was up. A line is at most 1 MiB long.
+//! - The command's stderr is passed on to this process's stderr. Its end stands with the failure when the command ends.
 //! - A command that handles one event after the other should get a concurrency of 1: the time that an event waits for the
 //!   ones before it counts.
 //!
 //! # When it fails
-//! When the process ends, everything open fails and is tried again; it is started again for the next delivery, after a pause
-//! that grows while it answers nothing. When a delivery's time is up and the command has answered nothing since it was
-//! sent, the command hangs: it is killed. When it has answered others, that delivery alone fails.
+//! When the process ends with one delivery open, that delivery fails. When several are open, none fails: each is sent to
+//! the next process again while no other is open, and fails if the process ends then too. The attempt stays the same. The
+//! process is started again for the next delivery, after a pause that grows while it answers nothing. When a delivery's time
+//! is up and the command has answered nothing since it was sent, the command hangs: it is killed, and others that are open
+//! are sent again one at a time. When it has answered others, that delivery alone fails.
+//!
+//! # One process for each event
+//! [`ExecCommand::one_shot`] runs the command for each delivery. The line is its stdin. Exit status 0 says that the event is
+//! handled, any other that it failed and is tried again. Its stdout and stderr are passed on to this process's stderr, and
+//! their end stands with the failure. When the command ends, what is left of its process group is killed.
 //!
 //! # Starting and ending
 //! No shell is involved: the command is split into words by a shell's rules for quotes, and the first is the program.
@@ -35,8 +43,12 @@ mod actor;
 mod answer;
 mod command;
 mod lines;
+mod notices;
+mod one_shot;
 mod open;
 mod process;
+mod runner;
+mod stderr;
 
 use std::{sync::Arc, time::Duration};
 
@@ -47,8 +59,11 @@ use domain::{
     time::until,
 };
 
-use self::actor::Exec;
-pub use self::command::{ExecCommand, ExecError};
+use self::runner::Runner;
+pub use self::{
+    command::{ExecCommand, ExecError},
+    notices::ExecNotices,
+};
 use crate::{
     batch::{Attempt, Batches},
     failure::Failure,
@@ -64,7 +79,7 @@ const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
 ///
 /// Clones share the process: keep one to [`close`](Self::close) it once the group's consumer has ended.
 #[derive(Debug, Clone)]
-pub struct ExecHandler(Arc<Exec>);
+pub struct ExecHandler(Arc<Runner>);
 
 impl ExecHandler {
     /// Starts the command. Must be called within a tokio runtime.
@@ -72,12 +87,17 @@ impl ExecHandler {
     /// # Errors
     /// The command cannot be started.
     pub fn start(command: ExecCommand) -> Result<Self, ExecError> {
-        Ok(Self(Arc::new(Exec::start(command)?)))
+        Ok(Self(Arc::new(Runner::start(command)?)))
     }
 
     /// How many lines of the command were ignored: no answers, or answers to nothing that was open, or late ones.
     pub fn ignored_lines(&self) -> u64 {
         self.0.ignored_lines()
+    }
+
+    /// What the command does that it should not: lines that are no answers, and ends with several events open.
+    pub fn notices(&self) -> ExecNotices {
+        self.0.notices()
     }
 
     /// Ends the command: its input is closed, what it answers yet is taken, and after the command's grace it is killed.
@@ -110,7 +130,7 @@ impl EventHandler for ExecHandler {
 /// While the command cannot be started, or ends without ever having answered anything, the replay waits.
 #[derive(Debug)]
 pub struct ExecTarget {
-    exec: Exec,
+    exec: Runner,
     timeout: Duration,
     batches: Batches,
 }
@@ -121,7 +141,7 @@ impl ExecTarget {
     /// # Errors
     /// The command cannot be started.
     pub fn start(command: ExecCommand) -> Result<Self, ExecError> {
-        Ok(Self { exec: Exec::start(command)?, timeout: TIMEOUT, batches: Batches::new() })
+        Ok(Self { exec: Runner::start(command)?, timeout: TIMEOUT, batches: Batches::new() })
     }
 
     /// How long an answer may take; else 30 seconds.
@@ -151,6 +171,11 @@ impl ExecTarget {
         self.exec.ignored_lines()
     }
 
+    /// As [`ExecHandler::notices`].
+    pub fn notices(&self) -> ExecNotices {
+        self.exec.notices()
+    }
+
     /// As [`ExecHandler::close`].
     pub async fn close(&self) {
         self.exec.close().await;
@@ -162,10 +187,14 @@ impl ReplayTarget for ExecTarget {
     async fn deliver(&mut self, batch: &[ReplayDelivery]) -> Result<Vec<DeliveryOutcome>, TargetError> {
         self.batches.deliver(&Once { exec: &self.exec, timeout: self.timeout }, batch).await
     }
+
+    fn settled(&self, batch: &[ReplayDelivery]) -> Vec<Option<DeliveryOutcome>> {
+        self.batches.settled(batch)
+    }
 }
 
 struct Once<'a> {
-    exec: &'a Exec,
+    exec: &'a Runner,
     timeout: Duration,
 }
 

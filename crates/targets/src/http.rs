@@ -112,6 +112,10 @@ impl ReplayTarget for HttpTarget {
     async fn deliver(&mut self, batch: &[ReplayDelivery]) -> Result<Vec<DeliveryOutcome>, TargetError> {
         self.batches.deliver(&self.client, batch).await
     }
+
+    fn settled(&self, batch: &[ReplayDelivery]) -> Vec<Option<DeliveryOutcome>> {
+        self.batches.settled(batch)
+    }
 }
 
 #[async_trait]

@@ -21,6 +21,19 @@ const DIFFERENCES: &[(&str, &str, &str, &str)] = &[
     (r#"{"enum": [9007199254740992]}"#, "9007199254740993", "/data enum", ""),
     (r#"{"exclusiveMaximum": 3}"#, "3", "/data exclusiveMaximum", "/data maximum"),
     (r#"{"exclusiveMinimum": 3}"#, "3", "/data exclusiveMinimum", "/data minimum"),
+    // Numbers that are whole and are written with a point.
+    (
+        r#"{"$schema": "https://json-schema.org/draft/2019-09/schema", "contains": {"type": "integer"}, "minContains": 2.0}"#,
+        "[1]",
+        "/data contains",
+        "refused",
+    ),
+    (
+        r#"{"$schema": "https://json-schema.org/draft/2019-09/schema", "contains": {"type": "integer"}, "maxContains": 2.0}"#,
+        "[1, 2, 3]",
+        "/data contains",
+        "refused",
+    ),
     // Equality of numbers inside arrays and objects.
     (r#"{"uniqueItems": true}"#, "[1, 1.0]", "/data uniqueItems", ""),
     (r#"{"const": [1]}"#, "[1.0]", "", "/data const"),

@@ -12,6 +12,7 @@ mod draining;
 mod lanes;
 mod launching;
 mod leasing;
+mod outage;
 mod reading;
 mod suspects;
 
@@ -140,6 +141,8 @@ pub(crate) struct Actor {
     looking: bool,
     look_again: Instant,
     faults: u32,
+    /// What the store is asked for, and what of it fails.
+    calls: outage::Calls,
     room: Room,
     gaps: Vec<Gap>,
     /// Leases that the last answer said are held here, and that nobody here knows.
@@ -192,6 +195,7 @@ impl Actor {
             looking: false,
             look_again: now,
             faults: 0,
+            calls: outage::Calls::default(),
             room: Room::Open,
             gaps: Vec::new(),
             strays: Vec::new(),
@@ -269,6 +273,7 @@ impl Actor {
             Some(self.read_again).filter(|again| !self.reading && *again > at),
             self.stuck_since.map(|since| since + STUCK_AFTER),
             self.batches_again.iter().map(|(again, ..)| *again).min(),
+            self.calls.next_silence(),
         ];
         timers.into_iter().flatten().min().unwrap_or(at + QUIET_COMMIT)
     }
@@ -276,6 +281,7 @@ impl Actor {
     /// Does what can be done.
     fn pump(&mut self) {
         self.wake();
+        self.note_silence();
         self.renew();
         self.accuse();
         self.unclog();

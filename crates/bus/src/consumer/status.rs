@@ -1,5 +1,7 @@
 //! What a running consumer says of itself.
 
+use std::time::Instant;
+
 /// How a consumer stands, as of its last renewal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ConsumerState {
@@ -7,4 +9,15 @@ pub struct ConsumerState {
     pub segments: Vec<u16>,
     /// How many it should have.
     pub share: u16,
+    /// Whether the store fails: the consumer then tries again until it does not.
+    pub outage: Option<Outage>,
+}
+
+/// A time in which the store does not do what a consumer asks of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// When it began.
+    pub since: Instant,
+    /// What the store says; none where it does not answer.
+    pub error: Option<String>,
 }

@@ -1,13 +1,26 @@
 //! Where events go, as `--target` says.
 
-use std::fmt;
+use std::{env::VarError, fmt, fs::File, io::Read, path::Path};
 
+use event_replay::secret_variables;
 use targets::{Endpoint, ExecCommand};
 
-use crate::errors::CliError;
+use crate::{errors::CliError, output::escape};
 
-/// What begins the name of a command.
+/// What begins the name of a command that gets an event a line.
 const EXEC: &str = "exec:";
+/// What begins the name of a command that is run for each event.
+const EXEC_EACH: &str = "exec1:";
+/// What begins the name of an environment variable that holds the target.
+const VARIABLE: &str = "env:";
+/// What begins the path of a file that holds the target.
+const FILE: &str = "file:";
+/// The longest target that a file may hold, in bytes.
+const LONGEST: u64 = 64 * 1024;
+
+/// What is said of a password on the command line.
+pub(crate) const TELLS_PASSWORD: &str = "--target: a password on the command line can be read by every user of this machine; \
+                                         --target env:NAME and file:PATH keep it from them";
 
 /// Where events go.
 #[derive(Debug, Clone)]
@@ -25,12 +38,29 @@ pub(crate) enum Target {
 impl Target {
     /// Reads a target. The text is not repeated in errors where it may hold a secret.
     pub(crate) fn parse(text: &str) -> Result<Self, CliError> {
+        if let Some(name) = text.strip_prefix(VARIABLE) {
+            return Self::parse_itself(&of_variable(name)?);
+        }
+        if let Some(path) = text.strip_prefix(FILE) {
+            return Self::parse_itself(&of_file(Path::new(path))?);
+        }
+        Self::parse_itself(text)
+    }
+
+    /// Whether the text is an address with a password in it, which every user of the machine can read on a command line.
+    pub(crate) fn tells_password(text: &str) -> bool {
+        let Some((scheme, rest)) = text.split_once("://") else { return false };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let is_address = !scheme.contains(':');
+        is_address && authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+    }
+
+    fn parse_itself(text: &str) -> Result<Self, CliError> {
         if let Some(command) = text.strip_prefix(EXEC) {
-            let command = ExecCommand::parse(command).map_err(|error| {
-                CliError::usage(format!("--target exec: {error}"))
-                    .hint("write it as for a shell: --target 'exec:./handler --fast'")
-            })?;
-            return Ok(Self::Exec(command));
+            return Ok(Self::Exec(command_of(EXEC, command)?));
+        }
+        if let Some(command) = text.strip_prefix(EXEC_EACH) {
+            return Ok(Self::Exec(command_of(EXEC_EACH, command)?.one_shot()));
         }
         match text {
             "groups" => Ok(Self::Groups),
@@ -40,10 +70,45 @@ impl Target {
                 endpoint.map(Self::Http).map_err(|error| CliError::usage(format!("--target: {error}")))
             }
             _ => Err(CliError::usage(format!(
-                "there is no target {text:?}: a target is groups, stdout, exec:COMMAND or an http:// or https:// URL"
-            ))),
+                "there is no target {:?}: a target is groups, stdout, exec:COMMAND, exec1:COMMAND or an http:// or https:// URL",
+                escape::line(text)
+            ))
+            .hint("env:NAME and file:PATH name what holds the target")),
         }
     }
+}
+
+fn of_variable(name: &str) -> Result<String, CliError> {
+    let shown = escape::line(name);
+    match std::env::var(name) {
+        Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+        Ok(_) | Err(VarError::NotPresent) => {
+            Err(CliError::usage(format!("--target: the environment variable {shown} is not set")))
+        }
+        Err(VarError::NotUnicode(_)) => {
+            Err(CliError::usage(format!("--target: the environment variable {shown} is not UTF-8")))
+        }
+    }
+}
+
+fn of_file(path: &Path) -> Result<String, CliError> {
+    let shown = escape::line(&path.display().to_string()).into_owned();
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+    read.map_err(|error| CliError::failed(format!("--target: the file {shown} cannot be read: {error}")))?;
+    match text.trim() {
+        "" => Err(CliError::usage(format!("--target: the file {shown} is empty"))),
+        target => Ok(target.to_owned()),
+    }
+}
+
+/// Reads a command. It does not get what could open the store in other hands.
+fn command_of(kind: &str, text: &str) -> Result<ExecCommand, CliError> {
+    let command = ExecCommand::parse(text).map_err(|error| {
+        CliError::usage(format!("--target {kind} {error}"))
+            .hint(format!("write it as for a shell: --target '{kind}./handler --fast'"))
+    })?;
+    Ok(command.without_variables(secret_variables()))
 }
 
 impl fmt::Display for Target {
@@ -52,7 +117,10 @@ impl fmt::Display for Target {
         match self {
             Self::Groups => f.write_str("groups"),
             Self::Stdout => f.write_str("stdout"),
-            Self::Exec(command) => write!(f, "{EXEC}{}", command.program()),
+            Self::Exec(command) => {
+                let kind = if command.is_one_shot() { EXEC_EACH } else { EXEC };
+                write!(f, "{kind}{}", command.program())
+            }
             Self::Http(endpoint) => endpoint.fmt(f),
         }
     }
@@ -68,9 +136,23 @@ mod tests {
             ("groups", "groups"),
             ("stdout", "stdout"),
             ("exec:./handler --token abc", "exec:./handler"),
+            ("exec1:./send-mail --token abc", "exec1:./send-mail"),
             ("https://me:secret@example.com/in?token=abc", "https://example.com/in"),
         ] {
             assert_eq!(Target::parse(text).unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn an_address_with_a_password_is_told_from_one_without() {
+        for (text, tells) in [
+            ("https://me:secret@example.com/in", true),
+            ("https://me@example.com/in", false),
+            ("https://example.com/a:b@c", false),
+            ("exec:curl https://me:secret@example.com/", false),
+            ("env:MAIL_URL", false),
+        ] {
+            assert_eq!(Target::tells_password(text), tells, "{text}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! `config show`: every setting, and where it came from.
 
 use clap::{Args, Subcommand};
+use event_replay::{Shown, app::frozen_settings};
 use serde::Serialize;
 
 use crate::{args::Format, context::Context, errors::CliError, exit::Exit, output::table::Table};
@@ -18,7 +19,8 @@ pub(crate) enum ConfigCommand {
   event-replay config show
   event-replay config show --output json
 
-A flag wins over the environment, the environment over event-replay.toml, and that over the default.")]
+A flag wins over the environment, the environment over event-replay.toml, and that over the default.
+What was frozen when the store was made is shown as the store has it, where the store answers.")]
 pub(crate) struct ShowArgs {}
 
 #[derive(Serialize)]
@@ -28,12 +30,29 @@ struct Row<'a> {
     origin: &'a str,
 }
 
-pub(crate) fn run(command: &ConfigCommand, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+/// What was frozen when the store was made is as the store has it, whatever the settings say.
+async fn settings(cx: &Context<'_>) -> Vec<Shown> {
+    let mut shown = cx.settings.shown.clone();
+    for frozen in frozen_settings(&cx.settings).await {
+        let Some(setting) = shown.iter_mut().find(|setting| setting.key == frozen.key) else { continue };
+        if setting.value.as_ref() == Some(&frozen.value) {
+            continue;
+        }
+        setting.origin = match &setting.value {
+            Some(value) => format!("the store, frozen when it was made; {} says {value}", setting.origin),
+            None => "the store, frozen when it was made".to_owned(),
+        };
+        setting.value = Some(frozen.value);
+    }
+    shown
+}
+
+pub(crate) async fn run(command: &ConfigCommand, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let ConfigCommand::Show(ShowArgs {}) = command;
-    let shown = &cx.settings.shown;
+    let shown = settings(cx).await;
     if cx.printer.format() == Format::Table {
         let mut table = Table::new(&["setting", "value", "from"]);
-        for setting in shown {
+        for setting in &shown {
             table.row([&setting.key, setting.value.as_deref().unwrap_or("-"), &setting.origin]);
         }
         cx.printer.table(table)?;

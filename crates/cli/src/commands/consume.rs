@@ -2,6 +2,7 @@
 
 mod counted;
 mod joining;
+mod outages;
 mod outlet;
 mod running;
 mod times;
@@ -17,10 +18,19 @@ use event_replay::{
 };
 use replay::{Housekeeper, HousekeepingOptions, JobHost};
 
-use self::{counted::Counted, outlet::Outlet, running::Running, times::Times};
+use self::{
+    counted::Counted,
+    outages::patiently,
+    outlet::Outlet,
+    running::{Ended, Running},
+    times::Times,
+};
 use super::signals::Interrupts;
 use crate::{
-    args::{filter, group, number, target::Target},
+    args::{
+        filter, group, number,
+        target::{TELLS_PASSWORD, Target},
+    },
     context::Context,
     errors::CliError,
     exit::Exit,
@@ -33,33 +43,47 @@ const SHORT_GRACE: Duration = Duration::from_millis(100);
 /// Hand events to a service as they come: run a consumer of a group
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  event-replay consume mail --type 'user.*' --target exec:./send-mail
+  event-replay consume mail --type 'user.*' --target exec1:./send-mail
   event-replay consume billing --target https://billing.internal/events --concurrency 4
   event-replay consume audit --at start | jq .event.id
   event-replay consume figures --at before-migration --until-idle
 
 A group that is not there is made, and begins with what is published from now on unless --at
-says otherwise. Each event comes at least once, events of one key in order, one at a time. What
-fails is tried again with growing pauses, and is then a dead letter. Any number of consumers
-share a group's work; one that ends is replaced by the others. It also lets scheduled events into
-the log, runs replays that wait for a runner, and applies the settings' retention.
+says otherwise. In a store that has other groups this needs --create, or an answer on a terminal:
+the name may be misspelt. Each event comes at least once, events of one key in order, one at a
+time. What fails is tried again with growing pauses, and is then a dead letter. Any number of
+consumers share a group's work; one that ends is replaced by the others. It also lets scheduled
+events into the log, runs replays that wait for a runner, and applies the settings' retention.
+
+exec1:COMMAND runs the command for each event: the event is its stdin, exit status 0 says that it
+is handled, any other that it failed. exec:COMMAND keeps one process, which gets an event a line:
+  {\"event\":{\"id\":\"e1\",…},\"position\":\"0:17\",…,\"delivery\":{\"group\":\"mail\",\"attempt\":1}}
+and writes a line for each on its stdout as soon as it is done, in any order, such as one of:
+  {\"id\":\"e1\",\"ok\":true}
+  {\"id\":\"e1\",\"ok\":false,\"error\":\"the mail server is busy\",\"retryAfterMs\":5000}
+  {\"id\":\"e1\",\"ok\":false,\"error\":\"no such account\",\"retry\":false}
+Such a command that ends is started again. What it had open is then sent to it one event at a
+time, and only what ends it alone has failed. Passwords of stores are not in its environment.
 
 stdout has the events alone, one a line. Ctrl-C ends it: what is being handled may finish first,
 a second Ctrl-C ends it at once, and what was not finished comes again.")]
 pub(crate) struct ConsumeArgs {
-    /// The group; it is made if it is not there.
+    /// The group; it is made if it is not there and the store has no other, or with --create.
     #[arg(value_name = "GROUP", value_parser = group::name)]
     group: String,
     /// The types that a new group takes; `*` stands for any characters. A group that exists must take these [default: those it
     /// has, all for a new group].
     #[arg(long = "type", value_name = "TYPE", value_parser = filter::name)]
     types: Vec<String>,
-    /// Who handles the events: stdout, exec:COMMAND, or an http:// or https:// URL.
+    /// Who handles the events: stdout, exec:COMMAND, exec1:COMMAND, or an http:// or https:// URL.
     #[arg(long, value_name = "TARGET", default_value = "stdout")]
     target: String,
     /// Where the group begins, should it be new: start, head, a checkpoint, or a time [default: head].
     #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
     at: Option<String>,
+    /// Make the group if it is not there, in a store that has other groups.
+    #[arg(long)]
+    create: bool,
     /// What keeps its order, should it be new: event, correlation, entity:KIND, or all [default: event].
     #[arg(long, value_name = "KEY", value_parser = group::key)]
     key: Option<GroupKey>,
@@ -103,6 +127,7 @@ impl ConsumeArgs {
             at: self.at.clone(),
             key: self.key.clone(),
             segments: self.segments,
+            create: self.create,
         }
     }
 
@@ -135,9 +160,14 @@ impl ConsumeArgs {
             subscription = subscription.named(name);
         }
         let consumer = subscription.start().await?;
-        if joining.is_new {
-            let (name, at) = (escape::line(&self.group), self.at.as_deref().unwrap_or("the head of the log"));
+        let (name, at) = (escape::line(&self.group), self.at.as_deref().unwrap_or("the head of the log"));
+        if consumer.made_group() {
             cx.printer.say(&format!("made group {name}, which begins at {at}"));
+        } else if joining.is_new && self.at.is_some() {
+            cx.printer.warn(&format!(
+                "another consumer made group {name} at the same time, and said where it begins: it may not begin at {at}; \
+                 `event-replay groups reset` moves a group"
+            ));
         }
         Ok(consumer)
     }
@@ -167,18 +197,22 @@ fn lease(text: &str) -> Result<Duration, String> {
 
 pub(crate) async fn run(args: ConsumeArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let target = Target::parse(&args.target)?;
+    if Target::tells_password(&args.target) {
+        cx.printer.warn(TELLS_PASSWORD);
+    }
     if args.park && !cx.settings.dead_letters {
         return Err(CliError::usage("--park lets keys wait behind dead letters, and dead letters are off")
             .hint("leave it out, or set dead_letters.enabled (ENABLE_DEAD_LETTER_QUEUE) to true"));
     }
     let mut interrupts = Interrupts::listen()?;
-    let stores = cx.open(Access::Write).await?;
-    let joining = joining::resolve(&args.join(), &stores, cx).await?;
+    let stores = patiently(cx.open(Access::Write), &mut interrupts, cx).await?;
+    let joining = patiently(joining::resolve(&args.join(), &stores, cx), &mut interrupts, cx).await?;
     let times = Times::new(args.timeout, &target, cx);
     let outlet = Outlet::open(&target, times.timeout)?;
     let (counted, told) = Counted::new(outlet.handler(), args.limit, !args.no_replays);
-    let bus = consumer::bus(&stores, &cx.settings).await?;
-    let consumer = args.start(joining, &bus, times, counted.clone(), cx).await?;
+    let bus = patiently(consumer::bus(&stores, &cx.settings), &mut interrupts, cx).await?;
+    let starting = args.start(joining, &bus, times, counted.clone(), cx);
+    let consumer = patiently(starting, &mut interrupts, cx).await?;
     let manager = consumer::manager(&stores, &cx.settings, &bus);
     let housekeeping = HousekeepingOptions { rules: cx.settings.retention.clone(), ..Default::default() };
     let running = Running {
@@ -195,8 +229,8 @@ pub(crate) async fn run(args: ConsumeArgs, cx: &mut Context<'_>) -> Result<Exit,
         keeper: Housekeeper::spawn(manager.clone(), housekeeping),
         consumer,
     };
-    let exit = match running.run(&mut interrupts, cx).await {
-        Ok(exit) => exit,
+    let Ended { exit, store_answers } = match running.run(&mut interrupts, cx).await {
+        Ok(ended) => ended,
         Err(at_once) => {
             // The consumer's tasks have ended: nobody hears of what is killed, and it must not outlive this process.
             outlet.kill().await;
@@ -206,6 +240,10 @@ pub(crate) async fn run(args: ConsumeArgs, cx: &mut Context<'_>) -> Result<Exit,
     tokio::select! {
         () = outlet.close() => {}
         () = interrupts.next() => outlet.kill().await,
+    }
+    if !store_answers {
+        // What is still to be told to it would be waited for in vain.
+        return Ok(exit);
     }
     bus.close().await;
     drop((bus, manager));

@@ -2,6 +2,7 @@
 
 mod command;
 mod list;
+mod selection;
 mod show;
 mod watch;
 

@@ -7,7 +7,7 @@ use event_replay::{
     app::{AppError, Conflict, InvalidRequest, NotFound, StoreError, backup::RestoreError},
 };
 
-use super::CliError;
+use super::{CliError, reaching};
 use crate::output::escape;
 
 impl From<AppError> for CliError {
@@ -49,6 +49,7 @@ impl From<InvalidRequest> for CliError {
             InvalidRequest::LettersOfNoGroup { .. } => {
                 said.hint("`event-replay dead-letters list` shows those of every group")
             }
+            InvalidRequest::GroupNotToBeMade { .. } => said.hint("add --create to make a new group of this name"),
             InvalidRequest::NoLetters { .. } => {
                 said.hint("name their ids, --group, --fingerprint or --type …, or add --all")
             }
@@ -143,10 +144,10 @@ impl From<StoreError> for CliError {
             }
             StoreError::Open { store, error: OpenError::Storage { failure, .. } } => match (&failure, store.is_redis())
             {
-                (StorageFailure::Unavailable(_), true) => said.hint(format!(
-                    "is the server running? its address is from {}; nothing was read or written",
-                    store.origin()
-                )),
+                (StorageFailure::Unavailable(reason), true) => {
+                    let is_tls = store.to_string().starts_with("rediss");
+                    said.hint(reaching::advice(reason, is_tls, store.origin()))
+                }
                 (StorageFailure::Denied(_), true) => said.hint(
                     "docs/redis.md has the rights that a user needs; a password is set with REDIS_PASSWORD or \
                      EVENT_REPLAY_REDIS_PASSWORD_FILE",

@@ -20,11 +20,13 @@ pub(crate) fn confirm(deed: &Confirmation, yes: bool, hint: &str) -> Result<(), 
         ))
         .hint(hint));
     }
+    ask(&format!("This would {deed}, which cannot be undone."))
+}
+
+/// Goes on if a person says yes.
+pub(crate) fn ask(question: &str) -> Result<(), CliError> {
     let mut answer = String::new();
-    let question = format!(
-        "This would {}, which cannot be undone. Type yes to go ahead: ",
-        escape::lines(&deed.to_string())
-    );
+    let question = format!("{} Type yes to go ahead: ", escape::lines(question));
     let asked = write!(io::stderr(), "{question}")
         .and_then(|()| io::stderr().flush())
         .and_then(|()| io::stdin().lock().read_line(&mut answer));

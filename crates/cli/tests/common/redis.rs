@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use servers::{Binary, Config, Server};
+use servers::{Binary, Config, Proxy, Server};
 use tokio::runtime::Runtime;
 
 use super::Bench;
@@ -41,6 +41,11 @@ pub fn server_of(name: &str, major: u32) -> Option<&'static Server> {
     binary.as_ref().map(started)
 }
 
+/// Waits for something of a server.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    RUNTIME.block_on(future)
+}
+
 fn started(binary: &Binary) -> &'static Server {
     // One test's failure is no other's.
     let mut servers = SERVERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -64,6 +69,15 @@ impl Bench {
     /// A bench whose store is on the installed program of a name and a major version, and not there yet.
     pub fn on(name: &str, major: u32) -> Option<Self> {
         server_of(name, major).map(Self::on_server)
+    }
+
+    /// A bench whose store is on Redis behind a proxy, which can refuse connections.
+    pub fn behind_a_proxy() -> Option<(Self, Proxy)> {
+        let server = server()?;
+        let proxy = block_on(Proxy::start(server.port())).unwrap();
+        let number = NAMESPACES.fetch_add(1, Ordering::Relaxed);
+        let store = format!("{}?namespace=bench-{number}", proxy.url(&server.url(), server.port()));
+        Some((Self::new().env("EVENT_REPLAY_STORE", &store), proxy))
     }
 
     fn on_server(server: &Server) -> Self {

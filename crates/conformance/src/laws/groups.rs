@@ -192,20 +192,22 @@ pub async fn groups_are_listed_by_name(h: &impl Harness) {
     }
 }
 
-/// Callers that make the same group at once find one group.
+/// Callers that make the same group at once find one group; one of them made it, where it said.
 pub async fn eight_makers_of_a_group_make_one(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 8)).await;
     let mut makers = tokio::task::JoinSet::new();
     for (n, store) in bench.handles(8).await.into_iter().enumerate() {
         let at = bench.mark(n as u64).await;
-        makers.spawn(async move { store.create_group(&spec("g", 4), &at).await.unwrap() });
+        makers.spawn(async move { (at.sequence(0), store.make_group(&spec("g", 4), &at).await.unwrap()) });
     }
     let made = makers.join_all().await;
-    assert!(made.iter().all(|record| *record == made[0]), "{made:?}");
+    assert!(made.iter().all(|(_, made_by)| made_by.record == made[0].1.record), "{made:?}");
+    let makers: Vec<u64> = made.iter().filter(|(_, made_by)| made_by.is_new).map(|(at, _)| *at).collect();
+    assert_eq!(makers.len(), 1, "{made:?}");
     let status = bench.status("g").await;
     assert_eq!(status.segments.len(), 4);
-    assert!(status.segments.iter().all(|it| it.cursor == status.segments[0].cursor), "{status:?}");
+    assert!(status.segments.iter().all(|it| it.cursor == makers[0]), "{status:?}");
 }
 
 /// With a group go its segments, ledger, lane and leases; its dead letters stay, and other groups do not notice.

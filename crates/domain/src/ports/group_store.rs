@@ -171,13 +171,24 @@ impl GroupStoreError {
     }
 }
 
+/// A group that was made, or that was there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeGroup {
+    /// What is kept of it.
+    pub record: GroupRecord,
+    /// Whether this call made it.
+    pub is_new: bool,
+}
+
 /// Keeps consumer groups.
 ///
 /// Laws of groups:
-/// - `create_group` MUST make a group whose segments stand at the cursor, with nothing claimed; of a group that exists it
+/// - `make_group` MUST make a group whose segments stand at the cursor, with nothing claimed; of a group that exists it
 ///   MUST change nothing but its types, and MUST refuse another key or number of segments with `Differs`. Each partition has
 ///   as many segments, rounded up; other orders than that of the events' own keys are kept in one partition alone.
-/// - `create_group` MUST refuse what [`GroupSpec::check`] refuses, before all else, with `BadSpec`, and make nothing.
+/// - Of any number of calls that ask for one new group at once, one alone MUST be told that the group is new, and the group
+///   MUST begin at that call's cursor.
+/// - `make_group` MUST refuse what [`GroupSpec::check`] refuses, before all else, with `BadSpec`, and make nothing.
 /// - `Differs` MUST tell what exists in the words of [`GroupSpec::describe`].
 /// - `groups` MUST give all, by name. Deleting what is not there MUST answer false.
 /// - Deleting a group MUST remove its segments, ledger, lane and leases; its dead letters MUST stay.
@@ -239,8 +250,13 @@ impl GroupStoreError {
 ///   [`crate::group::MAX_GAPS`] in a partition the two oldest become one.
 #[async_trait]
 pub trait GroupStore: Send + Sync {
-    /// Makes a group that begins after a cursor, or finds it.
-    async fn create_group(&self, spec: &GroupSpec, at: &Cursor) -> Result<GroupRecord, GroupStoreError>;
+    /// Makes a group that begins after a cursor, or finds it, and says which of both.
+    async fn make_group(&self, spec: &GroupSpec, at: &Cursor) -> Result<MadeGroup, GroupStoreError>;
+
+    /// As [`GroupStore::make_group`], for who need not know whether it is new.
+    async fn create_group(&self, spec: &GroupSpec, at: &Cursor) -> Result<GroupRecord, GroupStoreError> {
+        Ok(self.make_group(spec, at).await?.record)
+    }
 
     /// Every group, by name.
     async fn groups(&self) -> Result<Vec<GroupRecord>, GroupStoreError>;

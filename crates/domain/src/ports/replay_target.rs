@@ -69,4 +69,11 @@ impl TargetError {
 pub trait ReplayTarget: Send {
     /// Hands over a batch.
     async fn deliver(&mut self, batch: &[ReplayDelivery]) -> Result<Vec<DeliveryOutcome>, TargetError>;
+
+    /// Of a batch that `deliver` answered with [`TargetError::Unavailable`]: what is settled all the same, event by event. Empty
+    /// where nothing is.
+    fn settled(&self, batch: &[ReplayDelivery]) -> Vec<Option<DeliveryOutcome>> {
+        let _ = batch;
+        Vec::new()
+    }
 }

@@ -7,7 +7,7 @@ use bus::{Bus, BusError, BusSettings, StartAt};
 use domain::group::{DEFAULT_SEGMENTS, GroupKey};
 
 use super::{
-    error::{AppError, Conflict},
+    error::{AppError, Conflict, InvalidRequest},
     position::mark_at,
     replay,
     store::clock,
@@ -28,7 +28,12 @@ pub struct JoinRequest {
     pub key: Option<GroupKey>,
     /// Into how many parts its keys are spread.
     pub segments: Option<u16>,
+    /// Whether a group may be made beside others. Where a store has no group, the first is made without it.
+    pub create: bool,
 }
+
+/// Characters by which a name may differ from a group's to be taken for it.
+const FAR: usize = 2;
 
 /// What a group is from now on.
 #[derive(Debug, Clone)]
@@ -49,9 +54,12 @@ impl JoinRequest {
     /// Looks at the group: joining one that exists changes nothing by accident.
     ///
     /// # Errors
-    /// When the group takes other types, the place where it is to begin is unknown, or the store fails.
+    /// When the group is not there, others are and it may not be made; when it takes other types, the place where it is to begin is unknown, or the store fails.
     pub async fn resolve(&self, store: &StoreHandle) -> Result<Joining, AppError> {
         let existing = store.group(&self.group).await?.map(|status| status.record.spec);
+        if existing.is_none() && !self.create {
+            self.check_name(store).await?;
+        }
         let start = match existing {
             None => StartAt::Mark(mark_at(store, self.at.as_deref().unwrap_or("head")).await?),
             Some(_) => StartAt::Head,
@@ -71,6 +79,17 @@ impl JoinRequest {
         let key = self.key.clone().or(existing.as_ref().map(|spec| spec.key.clone())).unwrap_or_default();
         let segments = self.segments.or(existing.map(|spec| spec.segments)).unwrap_or(DEFAULT_SEGMENTS);
         Ok(Joining { types, key, segments, start, is_new })
+    }
+
+    /// Refuses a name beside others: it may be misspelt.
+    async fn check_name(&self, store: &StoreHandle) -> Result<(), AppError> {
+        let known: Vec<String> = store.groups().await?.into_iter().map(|record| record.spec.name).collect();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let is_near = |name: &&String| strsim::damerau_levenshtein(name, &self.group) <= FAR;
+        let near = known.iter().filter(is_near).cloned().collect();
+        Err(InvalidRequest::GroupNotToBeMade { group: self.group.clone(), near, known }.into())
     }
 }
 

@@ -96,6 +96,16 @@ pub enum InvalidRequest {
         /// The groups that there are, or that have dead letters.
         known: Vec<String>,
     },
+    /// A consumer of a group that is not there, in a store that has others.
+    #[error("there is no group {:?}; {}", escape::line(group), meant(near, known))]
+    GroupNotToBeMade {
+        /// Its name.
+        group: String,
+        /// Groups of nearly the same name.
+        near: Vec<String>,
+        /// All groups.
+        known: Vec<String>,
+    },
     /// Partitions of a store that has one.
     #[error("{0} has one partition: only a store on Redis is divided")]
     NotDivided(StoreLocation),
@@ -116,6 +126,13 @@ fn there_are(groups: &[String]) -> String {
         "there are no groups".to_owned()
     } else {
         format!("there are: {}", joined(groups))
+    }
+}
+
+fn meant(near: &[String], known: &[String]) -> String {
+    match near {
+        [] => there_are(known),
+        near => format!("did you mean {}?", joined(near)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The records of replays: found by their ids, paused, resumed, cancelled, deleted.
 
+use std::time::{Duration, Instant};
+
 use domain::ports::{ReplayRecord, ReplayState, ReplayWish};
 use replay::ReplaySummary;
 
@@ -51,22 +53,76 @@ async fn record(store: &StoreHandle, id: &str) -> Result<ReplayRecord, AppError>
     }
 }
 
-/// Asks a replay to rest, to go on or to end; which one it is, and its state from now on.
+/// How long a replay that is to rest is waited for.
+const REST_WITHIN: Duration = Duration::from_secs(10);
+/// How often it is looked at meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A replay that was asked for something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requested {
+    /// Its id.
+    pub id: String,
+    /// Its state from now on.
+    pub state: ReplayState,
+    /// Of one that was asked to rest: how far that is.
+    pub rest: Option<Rest>,
+}
+
+/// How far a replay is that was asked to rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing of it is handed over any more.
+    Effective,
+    /// Nothing of it goes to the groups any more; so many events are with them, and are handled.
+    WithGroups(u64),
+    /// The process that runs it has a batch in hand, and rests after it.
+    BatchInHand,
+}
+
+/// Asks a replay to rest, to go on or to end. One that is to rest is waited for, for a while.
 ///
 /// # Errors
 /// When there is no such replay, or it is over, or the store fails.
-pub async fn request(
-    store: &StoreHandle,
-    id: &str,
-    command: ReplayWish,
-) -> Result<(ReplaySummary, ReplayState), AppError> {
+pub async fn request(store: &StoreHandle, id: &str, command: ReplayWish) -> Result<Requested, AppError> {
     let found = find(store, id).await?;
     if found.state.is_final() {
         return Err(Conflict::ReplayIsOver { id: found.id, state: found.state }.into());
     }
     let manager = replay_manager(store.ports(), None, clock());
     let state = manager.wish(&found.id, command).await?;
-    Ok((found, state))
+    let requested = Requested { id: found.id, state, rest: None };
+    match command {
+        ReplayWish::Pause => until_it_rests(store, requested).await,
+        ReplayWish::Resume | ReplayWish::Cancel => Ok(requested),
+    }
+}
+
+/// Waits until a replay rests, or until the time for that is over.
+async fn until_it_rests(store: &StoreHandle, requested: Requested) -> Result<Requested, AppError> {
+    let begun = Instant::now();
+    loop {
+        let now = find(store, &requested.id).await?;
+        let rest = match now.resting {
+            // Somebody let it go on, or it came to its end before it heard.
+            _ if now.state != ReplayState::Paused => {
+                return Ok(Requested { state: now.state, rest: None, ..requested });
+            }
+            Some(0) => Rest::Effective,
+            Some(events) => Rest::WithGroups(events),
+            None if is_left(store, &now).await? => Rest::Effective,
+            None => Rest::BatchInHand,
+        };
+        if rest == Rest::Effective || begun.elapsed() > REST_WITHIN {
+            return Ok(Requested { rest: Some(rest), ..requested });
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Whether no process runs a replay.
+async fn is_left(store: &StoreHandle, replay: &ReplaySummary) -> Result<bool, AppError> {
+    Ok(store.waiting_replays().await?.iter().any(|waiting| waiting.id == replay.id))
 }
 
 /// Deletes the record of a replay that is over; its id.

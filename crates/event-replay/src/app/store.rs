@@ -1,6 +1,6 @@
 //! Opening the store that the settings name.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use domain::ports::{Clock, EventStoreError, Keeps, SystemClock};
 use thiserror::Error;
@@ -84,6 +84,33 @@ pub async fn open_store(settings: &Settings, access: Access) -> Result<StoreHand
 pub async fn store_exists(settings: &Settings) -> Result<bool, StoreError> {
     let exists = open::store_exists(settings.store.location(), settings.open_options()?).await;
     exists.map_err(|error| StoreError::Open { store: settings.store.clone(), error })
+}
+
+/// How long a store that is only looked at for its frozen settings may take to answer.
+const GLANCE: Duration = Duration::from_secs(2);
+
+/// A setting that was frozen when the store was made, whatever the settings say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frozen {
+    /// Its name.
+    pub key: &'static str,
+    /// What it is in the store.
+    pub value: String,
+}
+
+/// The settings that are frozen in the store that the settings name. None where it is not there, or does not answer soon.
+pub async fn frozen_settings(settings: &Settings) -> Vec<Frozen> {
+    let look = async {
+        let store = open_store(settings, Access::Read).await.ok()?;
+        let info = store.info().await.ok();
+        store.close().await;
+        info
+    };
+    let Ok(Some(info)) = tokio::time::timeout(GLANCE, look).await else { return Vec::new() };
+    let keeps = Frozen { key: "event_store.enabled", value: (info.keeps == Keeps::History).to_string() };
+    let partitions = Frozen { key: "redis.partitions", value: info.head.sequences.len().to_string() };
+    let is_redis = settings.store.is_redis();
+    [Some(keeps), is_redis.then_some(partitions)].into_iter().flatten().collect()
 }
 
 /// Opens the store that the settings name to bring something into it, and makes it where there is none. A dry run makes none: it

@@ -15,7 +15,7 @@ use super::{
     redis::RedisSettings,
     store_location::StoreLocation,
     values::{
-        boolean, count, engine, optional, positive, raw, required, size, timeout, type_patterns,
+        boolean, count, depth, engine, optional, positive, raw, required, size, timeout, type_patterns,
         unknown_types,
     },
 };
@@ -88,7 +88,7 @@ impl Settings {
         }
         let limits = Limits {
             max_event_bytes: required(&tree, "limits.max_event_bytes", size)?,
-            max_depth: required(&tree, "limits.max_depth", positive)?.min(128),
+            max_depth: required(&tree, "limits.max_depth", depth)?,
             max_name_bytes: required(&tree, "limits.max_name_bytes", positive)?,
             max_ahead: required(&tree, "limits.max_ahead", number::duration)?,
         };

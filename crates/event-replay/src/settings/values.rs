@@ -131,6 +131,14 @@ pub(super) fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "it is a whole number from 1".to_owned())
 }
 
+/// What reads JSON goes no deeper than this.
+const DEEPEST: usize = 128;
+
+pub(super) fn depth(text: &str) -> Result<usize, String> {
+    let depth = text.parse().ok().filter(|depth| (1..=DEEPEST).contains(depth));
+    depth.ok_or_else(|| format!("it is a whole number from 1 to {DEEPEST}"))
+}
+
 pub(super) fn count(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "it is a whole number of events".to_owned())
 }

@@ -207,6 +207,12 @@ impl Batch {
         self.parts.iter().filter(move |(_, part)| open(part)).map(|(lane, _)| *lane)
     }
 
+    /// Events that are with groups, as far as is known.
+    pub(crate) fn with_groups(&self) -> u64 {
+        let is_waiting = |lane: Lane| matches!(self.parts.get(&lane), Some(Part::Waiting));
+        self.events.iter().filter(|event| lanes(event).any(is_waiting)).count() as u64
+    }
+
     pub(crate) fn parts(&self) -> usize {
         self.parts.len()
     }

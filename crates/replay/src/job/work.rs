@@ -37,13 +37,16 @@ use crate::{
     segments::SegmentChecker,
 };
 
-/// Events that are in lanes at once, about; and batches at least.
+/// Events that are in lanes at once, about; and batches at least. Between these it is as many as the groups were through with
+/// in the last second: what is in a lane is handed over also while the replay is paused.
 const MOST_OUTSTANDING: usize = 8_000;
 const LEAST_OUTSTANDING_BATCHES: usize = 4;
 /// Batches that are cut ahead, so that not each of them is a write of its own.
 const CUT_AHEAD: usize = 16;
 /// How often a runner looks what is wanted of it, where no write has told it.
-const HEED_EVERY: Duration = Duration::from_millis(250);
+const HEED_EVERY: Duration = Duration::from_millis(100);
+/// The time whose settled events say how many may be in lanes.
+const RECENT: Duration = Duration::from_secs(1);
 /// How often a full lane is tried again.
 const FULL_AGAIN: Duration = Duration::from_millis(50);
 /// How soon, and how late, a runner asks for results again.
@@ -74,6 +77,8 @@ pub(crate) struct Work<'a> {
     pub(super) sending: Option<Batch>,
     /// Batches that are in their lanes, or answered for.
     pub(super) outstanding: VecDeque<Batch>,
+    /// Settled batches of the last second: when, and how many events.
+    pub(super) recent: VecDeque<(Instant, usize)>,
     pacer: Pacer,
     pub(super) counter: Counter,
     state: ReplayState,
@@ -157,6 +162,7 @@ impl<'a> Work<'a> {
             source,
             sending: None,
             outstanding: VecDeque::new(),
+            recent: VecDeque::new(),
             pacer,
             counter: Counter::default(),
             state: record.state,
@@ -201,6 +207,7 @@ impl<'a> Work<'a> {
                 return Ok(End::Cancelled);
             }
             self.adopt();
+            self.note_rest().await?;
             let mut busy = self.settle().await?;
             if self.state != ReplayState::Paused {
                 busy |= self.send().await?;
@@ -237,6 +244,32 @@ impl<'a> Work<'a> {
             ReplayState::Planned => self.write().await,
             _ => Ok(()),
         }
+    }
+
+    /// Notes at once that the replay rests, and how much is with the groups meanwhile, or that it goes on.
+    async fn note_rest(&mut self) -> Result<(), Stop> {
+        let rests = self.state == ReplayState::Paused;
+        let with_groups = || self.outstanding.iter().chain(&self.sending).map(Batch::with_groups).sum();
+        let resting: Option<u64> = rests.then(with_groups);
+        if self.progress.resting == resting {
+            return Ok(());
+        }
+        if self.progress.resting.is_some() != rests {
+            self.errand.watcher.rests(rests);
+        }
+        self.progress.resting = resting;
+        self.write().await
+    }
+
+    /// How many batches may be in lanes.
+    fn window(&mut self) -> usize {
+        let now = Instant::now();
+        while self.recent.front().is_some_and(|(settled, _)| *settled + RECENT < now) {
+            self.recent.pop_front();
+        }
+        let events: usize = self.recent.iter().map(|(_, events)| events).sum();
+        let most = (MOST_OUTSTANDING / self.batch_size).max(LEAST_OUTSTANDING_BATCHES);
+        (events / self.batch_size).clamp(LEAST_OUTSTANDING_BATCHES, most)
     }
 
     /// Waits until something can be done.
@@ -284,7 +317,7 @@ impl<'a> Work<'a> {
 
     /// Takes the next batch in hand; whether there is one.
     async fn take(&mut self) -> Result<bool, Stop> {
-        let window = (MOST_OUTSTANDING / self.batch_size).max(LEAST_OUTSTANDING_BATCHES);
+        let window = self.window();
         let is_early = self.pacer.next().is_some_and(|turn| turn > Instant::now());
         if self.outstanding.len() >= window || is_early || self.source.next_number() < self.progress.queued {
             return Ok(false);

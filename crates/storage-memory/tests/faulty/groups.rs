@@ -10,7 +10,7 @@ use domain::{
         NewLaneBatch, Pending, SegmentState,
     },
     ports::{
-        CommitOutcome, EnqueueOutcome, EventStore, GroupStore, GroupStoreError, LeaseRequest, Leases,
+        CommitOutcome, EnqueueOutcome, EventStore, GroupStore, GroupStoreError, LeaseRequest, Leases, MadeGroup,
         ReplayLease, SegmentCommit,
     },
 };
@@ -79,8 +79,8 @@ impl Faulty {
 
 #[async_trait]
 impl GroupStore for Faulty {
-    async fn create_group(&self, spec: &GroupSpec, at: &Cursor) -> Result<GroupRecord, GroupStoreError> {
-        self.store.create_group(spec, at).await
+    async fn make_group(&self, spec: &GroupSpec, at: &Cursor) -> Result<MadeGroup, GroupStoreError> {
+        self.store.make_group(spec, at).await
     }
 
     async fn groups(&self) -> Result<Vec<GroupRecord>, GroupStoreError> {

@@ -45,6 +45,13 @@ impl Dialler {
     fn with(options: &RedisOptions, info: ConnectionInfo) -> Result<Self, StorageFailure> {
         let certificates = match info.addr() {
             ConnectionAddr::TcpTls { .. } => Some(certificates(options)?),
+            ConnectionAddr::Tcp(..) if options.tls.is_set() => {
+                return Err(StorageFailure::Foreign(
+                    "certificates are set (redis.ca, redis.cert), and the address asks for no TLS: write rediss in place of \
+                     redis, or set no certificates; nothing was sent"
+                        .to_owned(),
+                ));
+            }
             _ => None,
         };
         Ok(Self { info, certificates })

@@ -9,7 +9,7 @@ use domain::{
     Cursor, StorageFailure,
     group::{GroupKey, GroupRecord, GroupSpec},
     ports::{
-        GroupStoreError,
+        GroupStoreError, MadeGroup,
         engine::{Guard, RowId, SpaceKind, Transaction},
     },
 };
@@ -75,18 +75,21 @@ impl Store {
         Ok(Known::Draft(from_json(&draft, format_args!("the draft of the group {name:?}"))?, draft))
     }
 
-    pub(super) async fn make_group(
+    pub(super) async fn find_or_make(
         &self,
         spec: &GroupSpec,
         at: &Cursor,
-    ) -> Result<GroupRecord, GroupStoreError> {
+    ) -> Result<MadeGroup, GroupStoreError> {
         let spec = self.divided(spec)?;
+        // The group that this call has drafted: it is new, whoever finishes it.
+        let mut drafted = None;
         let mut retry = OptimisticRetry::new();
         loop {
             match self.known_group(&spec.name).await? {
                 Known::Made(group) => {
                     if let Some(record) = self.adopt(&group, &spec).await? {
-                        return Ok(record);
+                        let is_new = drafted.as_ref() == Some(&group.row.incarnation);
+                        return Ok(MadeGroup { record, is_new });
                     }
                 }
                 Known::Draft(row, draft) => self.make_drafted(row, &draft).await?,
@@ -97,7 +100,7 @@ impl Store {
                         let row = GroupRow::new(&spec, now, Vec::new());
                         let mark = marks.first().copied().unwrap_or(0);
                         if self.first().is_committed(&self.making(self.first(), &row, mark)?).await? {
-                            return Ok(row.record(row.created));
+                            return Ok(MadeGroup { record: row.record(row.created), is_new: true });
                         }
                     } else {
                         let row = GroupRow::new(&spec, now, marks);
@@ -107,6 +110,7 @@ impl Store {
                         transaction.guard(Guard::Absent(draft_row(&spec.name)));
                         transaction.put(draft_row(&spec.name), draft.clone());
                         if self.first().is_committed(&transaction).await? {
+                            drafted = Some(row.incarnation.clone());
                             self.make_drafted(row, &draft).await?;
                         }
                         continue;

@@ -21,8 +21,9 @@ use super::{
     answer::Answer,
     command::{ExecCommand, ExecError},
     lines::Line,
+    notices::Teller,
     open::{Ask, OpenAsks, Settled},
-    process::Process,
+    process::{Ended, Process},
 };
 use crate::{excerpt::excerpt, failure::Failure};
 
@@ -32,10 +33,8 @@ const RESTARTS: Backoff = Backoff::new(Duration::from_millis(200), Duration::fro
 const PARTING: Duration = Duration::from_secs(1);
 /// How many deliveries may be overdue and still awaited. A command that owes so many answers is started anew.
 const MAX_OVERDUE: usize = 1000;
-/// Ignored lines that are logged one by one; beyond these, every thousandth.
-const LOGGED_LINES: u64 = 10;
-/// How much of an ignored line is logged, in bytes.
-const LOGGED_BYTES: usize = 100;
+/// How much of an ignored line is told, in bytes.
+const TOLD_BYTES: usize = 100;
 
 /// A command that can be asked. Dropping it kills the process.
 #[derive(Debug)]
@@ -48,7 +47,7 @@ pub(super) struct Exec {
 }
 
 impl Exec {
-    pub(super) fn start(command: ExecCommand) -> Result<Self, ExecError> {
+    pub(super) fn start(command: ExecCommand, teller: Teller) -> Result<Self, ExecError> {
         let process = Process::start(&command)?;
         let (asks, taken) = mpsc::channel(64);
         let (closing, closed) = watch::channel(false);
@@ -58,7 +57,13 @@ impl Exec {
             asks: taken,
             closing: closed,
             open: OpenAsks::default(),
-            ear: Ear { ignored: Arc::clone(&ignored), last_answer: None, ever_answered: false },
+            ear: Ear {
+                ignored: Arc::clone(&ignored),
+                teller,
+                unread: None,
+                last_answer: None,
+                ever_answered: false,
+            },
             restarts: 0,
         };
         let actor = tokio::spawn(actor.run(process));
@@ -70,15 +75,14 @@ impl Exec {
         self.ignored.load(Ordering::Relaxed)
     }
 
-    /// Sends a line, to which its end is added, and waits for its answer.
+    /// Sends a line with its end, and waits for its answer.
     pub(super) async fn ask(
         &self,
         id: &str,
         attempt: Option<u32>,
-        mut line: Vec<u8>,
+        line: Vec<u8>,
         timeout: Duration,
     ) -> Result<(), Failure> {
-        line.push(b'\n');
         let (answer, answered) = oneshot::channel();
         let ask = Ask { id: id.to_owned(), attempt, line, asked_at: Instant::now(), timeout, answer };
         let closed = || Failure::Unreachable(HandlerError::retry("the command is closed"));
@@ -140,6 +144,7 @@ impl Actor {
     async fn run(mut self, mut process: Process) {
         loop {
             self.ear.last_answer = None;
+            self.ear.unread = None;
             let parted = self.serve(&mut process).await;
             let grace = match parted {
                 Parted::Closing => self.command.grace(),
@@ -152,7 +157,10 @@ impl Actor {
                 return;
             }
             let failure = self.failure(&parted, &ended);
-            self.open.fail_written(&failure);
+            let apart = self.open.process_ended(&failure, matches!(parted, Parted::Hung));
+            if apart > 0 {
+                self.ear.teller.tell(|| apart_notice(&parted, &ended, apart));
+            }
             match self.rest(failure).await {
                 Some(next) => process = next,
                 None => return self.refuse_the_rest(),
@@ -185,7 +193,7 @@ impl Actor {
                 // It ends, or cannot be waited for: either way it is of no use any longer.
                 _ = child.wait() => return Parted::ByItself,
                 () = until(deadline) => {
-                    let hangs = self.open.expire(Instant::now(), self.ear.last_answer);
+                    let hangs = self.open.expire(Instant::now(), self.ear.last_answer, self.ear.unread.as_deref());
                     if hangs || self.open.overdue() > MAX_OVERDUE {
                         return Parted::Hung;
                     }
@@ -226,13 +234,15 @@ impl Actor {
         Instant::now() + RESTARTS.pause(self.restarts, Jitter::Added, fastrand::f64())
     }
 
-    fn failure(&self, parted: &Parted, ended: &str) -> Failure {
+    fn failure(&self, parted: &Parted, ended: &Ended) -> Failure {
         let error = match parted {
             Parted::Hung => "the command answered nothing in time and was killed".to_owned(),
-            _ => format!("the command ended before it answered: {ended}"),
+            _ => format!("the command ended before it answered: {}", ended.how),
         };
         tracing::warn!(program = self.command.program(), %error, "a command is started again");
-        let error = HandlerError::retry(error);
+        let mut error = HandlerError::retry(error);
+        error.errors.extend(self.ear.unread.as_ref().map(|unread| format!("it wrote {unread}")));
+        error.errors.extend(ended.stderr.as_ref().map(|text| format!("its stderr ends with: {text}")));
         if self.ear.ever_answered { Failure::Failed(error) } else { Failure::Unreachable(error) }
     }
 
@@ -248,6 +258,9 @@ impl Actor {
 /// Hears what the command says.
 struct Ear {
     ignored: Arc<AtomicU64>,
+    teller: Teller,
+    /// The last line of this process that was no answer.
+    unread: Option<String>,
     /// When this process last answered something.
     last_answer: Option<Instant>,
     /// Whether any process of this command ever did.
@@ -258,10 +271,10 @@ impl Ear {
     fn hear(&mut self, line: Line, open: &mut OpenAsks) {
         let text = match line {
             Line::Text(text) => text,
-            Line::TooLong => return self.ignore("a line that is too long", b""),
+            Line::TooLong => return self.unread("a line of more than 1 MiB".to_owned()),
         };
         let Some(answer) = Answer::parse(&text) else {
-            return self.ignore("a line that is no answer", &text);
+            return self.unread(format!("a line that is no answer: {}", excerpt(&text, TOLD_BYTES)));
         };
         let settled = open.settle(answer);
         if settled != Settled::Unknown {
@@ -275,12 +288,24 @@ impl Ear {
         }
     }
 
-    fn ignore(&self, what: &str, line: &[u8]) {
-        let count = self.ignored.fetch_add(1, Ordering::Relaxed) + 1;
-        if count <= LOGGED_LINES || count.is_multiple_of(1000) {
-            tracing::warn!(count, line = excerpt(line, LOGGED_BYTES), "the command wrote {what}: ignored");
-        }
+    fn unread(&mut self, what: String) {
+        self.ignored.fetch_add(1, Ordering::Relaxed);
+        self.teller.tell(|| format!("the command wrote {what}"));
+        self.unread = Some(what);
     }
+
+    fn ignore(&self, what: &str, line: &[u8]) {
+        self.ignored.fetch_add(1, Ordering::Relaxed);
+        self.teller.tell(|| format!("the command wrote {what}: {}", excerpt(line, TOLD_BYTES)));
+    }
+}
+
+fn apart_notice(parted: &Parted, ended: &Ended, apart: usize) -> String {
+    let what = match parted {
+        Parted::Hung => "answered nothing in time and was killed".to_owned(),
+        _ => format!("ended ({})", ended.how),
+    };
+    format!("the command {what}; the {apart} events that it had open are tried again one at a time")
 }
 
 /// Waits until the command is to be closed.

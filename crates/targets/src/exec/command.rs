@@ -20,6 +20,8 @@ pub struct ExecCommand {
     program: String,
     arguments: Vec<String>,
     grace: Duration,
+    is_one_shot: bool,
+    removed_variables: Vec<String>,
 }
 
 /// Why a command cannot be run.
@@ -56,13 +58,34 @@ impl ExecCommand {
     /// A program with its arguments.
     pub fn new(program: impl Into<String>, arguments: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let arguments = arguments.into_iter().map(Into::into).collect();
-        Self { program: program.into(), arguments, grace: GRACE }
+        Self {
+            program: program.into(),
+            arguments,
+            grace: GRACE,
+            is_one_shot: false,
+            removed_variables: Vec::new(),
+        }
     }
 
     /// How long it may take to end once its input is closed, before it is killed; else 5 seconds.
     #[must_use]
     pub fn with_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// Runs it once for each event, which is its stdin: exit status 0 says that the event is handled, any other that it
+    /// failed.
+    #[must_use]
+    pub fn one_shot(mut self) -> Self {
+        self.is_one_shot = true;
+        self
+    }
+
+    /// Keeps environment variables of these names from it, such as those with passwords. It has all others of this process.
+    #[must_use]
+    pub fn without_variables(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.removed_variables.extend(names);
         self
     }
 
@@ -73,6 +96,15 @@ impl ExecCommand {
 
     pub(super) fn arguments(&self) -> &[String] {
         &self.arguments
+    }
+
+    pub(super) fn removed_variables(&self) -> &[String] {
+        &self.removed_variables
+    }
+
+    /// Whether it is run once for each event.
+    pub fn is_one_shot(&self) -> bool {
+        self.is_one_shot
     }
 
     pub(super) fn grace(&self) -> Duration {

@@ -1,4 +1,7 @@
 //! What a command was asked and has not answered yet.
+//!
+//! When a process ends with several deliveries open, none of them is blamed: each is written to the next process while
+//! nothing else is, and only the one that is open alone at such an end has failed.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -13,6 +16,9 @@ use crate::failure::Failure;
 
 /// How much is handed to the pipe at once, in bytes; a line is never split over two.
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// By how much the time for an answer is shorter than a delivery's at most.
+pub(super) const EARLIER: Duration = Duration::from_millis(50);
 
 /// A delivery on its way to the command.
 #[derive(Debug)]
@@ -41,12 +47,21 @@ pub(super) enum Settled {
 struct Open {
     id: String,
     attempt: Option<u32>,
-    /// The line, until it is on its way.
-    line: Option<Vec<u8>>,
-    asked_at: Instant,
+    line: Vec<u8>,
+    /// Whether the process may have it.
+    is_written: bool,
+    /// When it came; when it is tried alone, when it was written.
+    since: Instant,
+    timeout: Duration,
     deadline: Instant,
     /// Taken once its time is up: then the command's answer is awaited still, to be told from the next one of the id.
     answer: Option<oneshot::Sender<Result<(), Failure>>>,
+}
+
+impl Open {
+    fn is_awaited(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| !answer.is_closed())
+    }
 }
 
 /// Deliveries that are open, by number in the order they came.
@@ -57,21 +72,28 @@ pub(super) struct OpenAsks {
     by_id: HashMap<String, VecDeque<u64>>,
     deadlines: BTreeSet<(Instant, u64)>,
     unwritten: VecDeque<u64>,
+    /// What was open beside others when a process ended: written one at a time, before anything else.
+    isolated: VecDeque<u64>,
+    /// The one of these that the process has now.
+    alone: Option<u64>,
 }
 
 impl OpenAsks {
     pub(super) fn insert(&mut self, ask: Ask) {
         self.last += 1;
         let number = self.last;
-        let deadline = ask.asked_at + ask.timeout;
+        // A group's own timer runs out at the same time; this one is a moment earlier, for it knows more of the reason.
+        let deadline = ask.asked_at + ask.timeout.saturating_sub((ask.timeout / 20).min(EARLIER));
         self.by_id.entry(ask.id.clone()).or_default().push_back(number);
         self.deadlines.insert((deadline, number));
         self.unwritten.push_back(number);
         let open = Open {
             id: ask.id,
             attempt: ask.attempt,
-            line: Some(ask.line),
-            asked_at: ask.asked_at,
+            line: ask.line,
+            is_written: false,
+            since: ask.asked_at,
+            timeout: ask.timeout,
             deadline,
             answer: Some(ask.answer),
         };
@@ -80,7 +102,7 @@ impl OpenAsks {
 
     /// Whether a line waits to be written.
     pub(super) fn has_unwritten(&self) -> bool {
-        !self.unwritten.is_empty()
+        !self.unwritten.is_empty() || !self.isolated.is_empty()
     }
 
     /// When the next time is up.
@@ -95,15 +117,35 @@ impl OpenAsks {
 
     /// Appends the lines that are written next. Lines that nobody waits for any more are left out.
     pub(super) fn write_chunk(&mut self, chunk: &mut Vec<u8>) {
-        while chunk.len() < CHUNK_BYTES {
-            let Some(number) = self.unwritten.pop_front() else { return };
-            let Some(open) = self.asks.get_mut(&number) else { continue };
-            if open.answer.as_ref().is_none_or(oneshot::Sender::is_closed) {
-                self.remove(number);
-            } else if let Some(line) = open.line.take() {
-                chunk.extend_from_slice(&line);
+        if self.alone.is_some_and(|number| self.asks.contains_key(&number)) {
+            return;
+        }
+        self.alone = None;
+        while let Some(number) = self.isolated.pop_front() {
+            if self.write(number, chunk) {
+                self.alone = Some(number);
+                if let Some(open) = self.asks.get_mut(&number) {
+                    open.since = Instant::now();
+                }
+                return;
             }
         }
+        while chunk.len() < CHUNK_BYTES {
+            let Some(number) = self.unwritten.pop_front() else { return };
+            self.write(number, chunk);
+        }
+    }
+
+    /// Appends a line, unless nobody waits for it any more.
+    fn write(&mut self, number: u64, chunk: &mut Vec<u8>) -> bool {
+        let Some(open) = self.asks.get_mut(&number) else { return false };
+        if !open.is_awaited() {
+            self.remove(number);
+            return false;
+        }
+        open.is_written = true;
+        chunk.extend_from_slice(&open.line);
+        true
     }
 
     /// Gives an answer to who waits for it.
@@ -119,27 +161,42 @@ impl OpenAsks {
         let is_meant = |number: &&u64| {
             self.asks.get(*number).is_some_and(|open| {
                 let named = answer.attempt.is_none() || open.attempt.is_none();
-                open.line.is_none() && (named || open.attempt == answer.attempt)
+                open.is_written && (named || open.attempt == answer.attempt)
             })
         };
         self.by_id.get(&answer.id)?.iter().find(is_meant).copied()
     }
 
-    /// Fails what has run out of time. Whether the command hangs: it has answered nothing since one of them came.
-    pub(super) fn expire(&mut self, now: Instant, last_answer: Option<Instant>) -> bool {
+    /// Fails what has run out of time; `unread` is the last line of the process that was no answer. Whether the command
+    /// hangs: it has answered nothing since one of them came.
+    pub(super) fn expire(
+        &mut self,
+        now: Instant,
+        last_answer: Option<Instant>,
+        unread: Option<&str>,
+    ) -> bool {
         let mut hangs = false;
         while let Some((_, number)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now)
         {
             self.deadlines.pop_first();
+            let isolating = self.alone.is_some();
             let Some(open) = self.asks.get_mut(&number) else { continue };
-            hangs |= last_answer.is_none_or(|answered| answered < open.asked_at);
-            let waited = open.deadline - open.asked_at;
+            hangs |= match isolating {
+                true => self.alone == Some(number),
+                false => last_answer.is_none_or(|answered| answered < open.since),
+            };
             if let Some(waiting) = open.answer.take() {
-                let error = HandlerError::retry(format!("the command did not answer within {waited:?}"));
+                let mut error =
+                    HandlerError::retry(format!("the command did not answer within {:?}", open.timeout));
+                if isolating && self.alone != Some(number) {
+                    error.errors.push("it waited while others were tried alone".to_owned());
+                } else if let Some(unread) = unread {
+                    error.errors.push(format!("it wrote {unread}"));
+                }
                 // Who does not wait any more has noticed by itself.
                 let _ = waiting.send(Err(Failure::Failed(error)));
             }
-            if open.line.is_some() {
+            if !open.is_written {
                 self.remove(number);
             }
         }
@@ -156,14 +213,34 @@ impl OpenAsks {
         }
     }
 
-    /// Fails what the command may have had. What still waits for it goes to the next process.
-    pub(super) fn fail_written(&mut self, failure: &Failure) {
-        let written = |(number, open): (&u64, &Open)| open.line.is_none().then_some(*number);
-        for number in self.asks.iter().filter_map(written).collect::<Vec<_>>() {
-            if let Some(waiting) = self.remove(number).and_then(|open| open.answer) {
-                let _ = waiting.send(Err(failure.clone()));
+    /// A process is gone. What still waits for it goes to the next one. What it had alone has failed; what it had beside
+    /// others is tried alone. Returns how many those are. Where one that `was_hanging` was given up on already, all others
+    /// are tried alone.
+    pub(super) fn process_ended(&mut self, failure: &Failure, was_hanging: bool) -> usize {
+        let written = |(number, open): (&u64, &Open)| open.is_written.then_some(*number);
+        let mut written: Vec<u64> = self.asks.iter().filter_map(written).collect();
+        written.sort_unstable();
+        let (awaited, forgotten): (Vec<u64>, Vec<u64>) =
+            written.into_iter().partition(|number| self.asks.get(number).is_some_and(Open::is_awaited));
+        for number in forgotten {
+            self.remove(number);
+        }
+        let is_blamed = self.alone.take().is_some() || (awaited.len() == 1 && !was_hanging);
+        if is_blamed {
+            for number in awaited {
+                if let Some(waiting) = self.remove(number).and_then(|open| open.answer) {
+                    let _ = waiting.send(Err(failure.clone()));
+                }
+            }
+            return 0;
+        }
+        for number in &awaited {
+            if let Some(open) = self.asks.get_mut(number) {
+                open.is_written = false;
             }
         }
+        self.isolated.extend(&awaited);
+        awaited.len()
     }
 
     /// Fails everything that is open.
@@ -176,6 +253,8 @@ impl OpenAsks {
         self.by_id.clear();
         self.deadlines.clear();
         self.unwritten.clear();
+        self.isolated.clear();
+        self.alone = None;
     }
 
     fn remove(&mut self, number: u64) -> Option<Open> {

@@ -15,6 +15,7 @@ use tokio::{
 use super::{
     command::{ExecCommand, ExecError},
     lines::{Line, Lines},
+    stderr::Tail,
 };
 
 /// How long what an ended process left in its pipe is waited for. Its group is gone by then, so only a process that left
@@ -29,28 +30,55 @@ pub(super) struct Process {
     pub(super) child: Child,
     pub(super) stdin: Option<ChildStdin>,
     pub(super) stdout: Lines<ChildStdout>,
+    stderr: Tail,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// In words.
+    pub(super) how: String,
+    /// The end of what it wrote to its stderr.
+    pub(super) stderr: Option<String>,
+}
+
+/// Starts a command's process, in a process group of its own.
+pub(super) fn spawn(command: &ExecCommand) -> Result<Child, ExecError> {
+    let mut std = std::process::Command::new(command.program());
+    std.args(command.arguments())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    for name in command.removed_variables() {
+        std.env_remove(name);
+    }
+    let started = Command::from(std).kill_on_drop(true).spawn();
+    started.map_err(|source| ExecError::Start { program: command.program().to_owned(), source })
 }
 
 impl Process {
     pub(super) fn start(command: &ExecCommand) -> Result<Self, ExecError> {
         let failed = |source| ExecError::Start { program: command.program().to_owned(), source };
-        let mut std = std::process::Command::new(command.program());
-        std.args(command.arguments()).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
-        let mut child = Command::from(std).kill_on_drop(true).spawn().map_err(failed)?;
-        let group = Group(child.id().and_then(|id| Pid::from_raw(id as i32)));
+        let mut child = spawn(command)?;
+        let group = Group::of(&child);
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(failed(std::io::Error::other("it has no pipes")));
         };
-        Ok(Self { group, child, stdin: Some(stdin), stdout: Lines::new(stdout) })
+        let mut tail = Tail::default();
+        if let Some(stderr) = child.stderr.take() {
+            tail.follow(stderr);
+        }
+        Ok(Self { group, child, stdin: Some(stdin), stdout: Lines::new(stdout), stderr: tail })
     }
 
     /// Ends it: closes its input, lets it finish for as long as `grace`, then kills it and what is left of its group.
-    /// Every line that it still writes is handed to `heard`. Returns how it ended, in words.
-    pub(super) async fn end(mut self, grace: Duration, mut heard: impl FnMut(Line)) -> String {
+    /// Every line that it still writes is handed to `heard`.
+    pub(super) async fn end(mut self, grace: Duration, mut heard: impl FnMut(Line)) -> Ended {
         self.stdin = None;
         let deadline = Instant::now() + grace;
         let mut open = true;
-        let ended = loop {
+        let how = loop {
             tokio::select! {
                 line = self.stdout.next(), if open => match line {
                     Ok(Some(line)) => heard(line),
@@ -70,7 +98,7 @@ impl Process {
             // Time that runs out here loses what nobody may write any more.
             let _ = tokio::time::timeout(DRAIN, drained).await;
         }
-        ended
+        Ended { how, stderr: self.stderr.text().await }
     }
 
     async fn kill(&mut self) -> String {
@@ -92,11 +120,16 @@ fn said(status: std::io::Result<ExitStatus>) -> String {
 
 /// A process group that is killed when it is dropped.
 #[derive(Debug)]
-struct Group(Option<Pid>);
+pub(super) struct Group(Option<Pid>);
 
 impl Group {
+    /// The group of a process that was started by [`spawn`].
+    pub(super) fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| Pid::from_raw(id as i32)))
+    }
+
     /// Kills whoever is in it, once.
-    fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         if let Some(group) = self.0.take() {
             // It fails where the group is empty already, which is what is wanted.
             let _ = kill_process_group(group, Signal::KILL);

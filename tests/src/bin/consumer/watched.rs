@@ -11,8 +11,8 @@ use domain::{
     StorageFailure,
     group::{BlockedKey, GroupRecord, GroupSpec, GroupStatus, LaneBatch, Lease, NewLaneBatch, Pending},
     ports::{
-        CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, ReplayLease,
-        SegmentCommit, Stores,
+        CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, MadeGroup,
+        ReplayLease, SegmentCommit, Stores,
     },
     position::Cursor,
 };
@@ -127,8 +127,8 @@ impl GroupStore for Watched {
         Ok(outcomes)
     }
 
-    async fn create_group(&self, spec: &GroupSpec, at: &Cursor) -> Result<GroupRecord, GroupStoreError> {
-        self.inner.create_group(spec, at).await
+    async fn make_group(&self, spec: &GroupSpec, at: &Cursor) -> Result<MadeGroup, GroupStoreError> {
+        self.inner.make_group(spec, at).await
     }
 
     async fn groups(&self) -> Result<Vec<GroupRecord>, GroupStoreError> {

@@ -1,23 +1,20 @@
 //! Claims and commits: what the store is told, and when.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use domain::{
-    Backoff, Jitter,
     group::Lease,
     ports::{CommitOutcome, GroupStoreError, SegmentCommit},
 };
 use tokio::time::Instant;
 
-use super::{Actor, ConsumerError, FETCH_BELOW, Io, OPEN, QUIET_COMMIT, Room, STUCK_AFTER};
+use super::{Actor, ConsumerError, FETCH_BELOW, Io, OPEN, QUIET_COMMIT, Room, STUCK_AFTER, outage::Call};
 use crate::consumer::segment::Segment;
 
 /// Answers that are not left waiting for more.
 const COMMIT_AT: usize = OPEN / 2;
 /// Of the claims, what live deliveries may always have, however much is replayed.
 const LIVE_SHARE: usize = 60;
-/// The pauses after faults of the store, before jitter is added.
-const FAULTS: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(2500));
 
 impl Actor {
     pub(super) fn commit(&mut self) {
@@ -150,6 +147,7 @@ impl Actor {
 
     pub(super) fn send(&mut self, commits: Vec<SegmentCommit>) {
         self.committing = true;
+        self.asking(Call::Commit);
         let store = Arc::clone(&self.shared.store);
         self.io.spawn(async move {
             let outcome = store.commit(&commits).await;
@@ -170,11 +168,12 @@ impl Actor {
                 return;
             }
             Err(error) => {
-                let pause = self.fault("outcomes could not be committed and will be again", &error);
+                let pause = self.fault(Call::Commit, &error);
                 self.commit_again = Some((Instant::now() + pause, commits));
                 return;
             }
         };
+        self.answered_by_store(Call::Commit);
         self.faults = 0;
         self.committing_answers = 0;
         for (commit, outcome) in commits.iter().zip(outcomes) {
@@ -210,14 +209,5 @@ impl Actor {
             running.abort.abort();
         }
         self.acquit(number);
-    }
-
-    /// Notes a fault of the store; how long to wait before trying again.
-    pub(super) fn fault(&mut self, what: &str, error: &dyn std::fmt::Display) -> Duration {
-        if self.faults == 0 {
-            tracing::warn!(group = %self.rules.spec.name, %error, "{what}");
-        }
-        self.faults = self.faults.saturating_add(1);
-        FAULTS.pause(self.faults, Jitter::Added, fastrand::f64())
     }
 }

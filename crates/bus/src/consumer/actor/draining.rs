@@ -5,7 +5,13 @@ use std::{sync::Arc, time::Duration};
 use domain::ports::SegmentCommit;
 use tokio::time::Instant;
 
-use super::{Actor, COMMIT_WITHIN, Room};
+use super::{
+    Actor, COMMIT_WITHIN, Room,
+    outage::{Call, SILENT},
+};
+
+/// How long a consumer that ends tries to commit again. A call under way is waited for.
+const LAST_TRIES: Duration = Duration::from_secs(10);
 
 impl Actor {
     /// Lets running handlers end, or takes their deliveries back; commits; gives the segments back.
@@ -36,28 +42,43 @@ impl Actor {
         while let Ok(Some(done)) = tokio::time::timeout_at(patience, self.tasks.join_next_with_id()).await {
             self.handed(done);
         }
+        let asked = Instant::now();
         while self.committing && self.ended.is_none() {
-            match self.io.join_next().await {
-                Some(io) => self.came(io),
-                None => break,
+            self.note_silence();
+            let timer = tokio::time::sleep(SILENT);
+            tokio::select! {
+                io = self.io.join_next() => match io {
+                    Some(io) => self.came(io),
+                    None => break,
+                },
+                () = timer => {}
             }
         }
-        self.commit_the_rest().await;
-        let (group, name) = (&self.rules.spec.name, &self.settings.name);
-        if let Err(error) = self.shared.store.leave(group, name, self.token).await {
+        if !self.commit_the_rest(asked).await {
+            // A store that does not answer is not waited for again: others get the segments when the lease is over.
+            return;
+        }
+        let (group, name) = (self.rules.spec.name.clone(), self.settings.name.clone());
+        let (store, token) = (Arc::clone(&self.shared.store), self.token);
+        if let Err(error) = self.watched(Call::Lease, store.leave(&group, &name, token)).await {
             tracing::warn!(%group, %error, "the segments could not be given back; others get them when the lease is over");
         }
     }
 
-    pub(super) async fn commit_the_rest(&mut self) {
+    /// Commits what no commit has yet; whether the store took it. What was asked for long ago is not asked for again.
+    async fn commit_the_rest(&mut self, asked: Instant) -> bool {
         let now = self.now();
         let store = Arc::clone(&self.shared.store);
         if let Some((_, commits)) = self.commit_again.take() {
+            if asked.elapsed() > LAST_TRIES {
+                return false;
+            }
             // What the store did not take before comes first: segments build on it.
-            let outcome = store.commit(&commits).await;
-            if outcome.is_err() {
+            let outcome = self.watched(Call::Commit, store.commit(&commits)).await;
+            if let Err(error) = &outcome {
                 tracing::warn!(group = %self.rules.spec.name, "the last outcomes could not be committed and will come again");
-                return;
+                self.fault(Call::Commit, error);
+                return false;
             }
             self.committed(commits, outcome);
         }
@@ -66,16 +87,20 @@ impl Actor {
         let commits: Vec<SegmentCommit> =
             free.map(|(_, segment)| segment.last_commit(&self.rules, now)).collect();
         if commits.is_empty() {
-            return;
+            return true;
         }
-        for _ in 0..3 {
-            match store.commit(&commits).await {
-                Ok(_) => return,
+        while asked.elapsed() < LAST_TRIES {
+            match self.watched(Call::Commit, store.commit(&commits)).await {
+                Ok(_) => {
+                    self.answered_by_store(Call::Commit);
+                    return true;
+                }
                 Err(error) => {
-                    let pause = self.fault("the last outcomes could not be committed", &error);
+                    let pause = self.fault(Call::Commit, &error);
                     tokio::time::sleep(pause).await;
                 }
             }
         }
+        false
     }
 }

@@ -8,7 +8,7 @@ use domain::{
 };
 use tokio::time::Instant;
 
-use super::{Actor, Io};
+use super::{Actor, Io, outage::Call};
 use crate::consumer::segment::Segment;
 
 /// References in a segment's lane below which more are fetched.
@@ -48,13 +48,14 @@ impl Actor {
         self.looking = false;
         match batches {
             Ok(batches) => {
+                self.answered_by_store(Call::Lane);
                 self.look_again = Instant::now() + if batches.is_empty() { LANE_IDLE } else { LANE_BUSY };
                 for batch in batches {
                     self.with(batch.segment, |segment, at| segment.take_in(batch, &mut at.wishes));
                 }
             }
             Err(error) => {
-                let pause = self.fault("the replay lane could not be read", &error);
+                let pause = self.fault(Call::Lane, &error);
                 self.look_again = Instant::now() + pause;
             }
         }

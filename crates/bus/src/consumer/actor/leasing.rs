@@ -9,8 +9,8 @@ use domain::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Actor, ConsumerError, Io};
-use crate::consumer::{segment::Segment, status::ConsumerState};
+use super::{Actor, ConsumerError, Io, outage::Call};
+use crate::consumer::segment::Segment;
 
 /// How soon leases are looked at again that nobody here knows of.
 const STRAYS_AGAIN: Duration = Duration::from_millis(100);
@@ -46,6 +46,7 @@ impl Actor {
             return;
         }
         self.leasing = true;
+        self.asking(Call::Lease);
         let request = LeaseRequest {
             group: self.rules.spec.name.clone(),
             consumer: self.settings.name.clone(),
@@ -77,11 +78,12 @@ impl Actor {
                 return;
             }
             Err(error) => {
-                let pause = self.fault("leases could not be renewed", &error);
+                let pause = self.fault(Call::Lease, &error);
                 self.lease_again = Instant::now() + pause.min(third);
                 return;
             }
         };
+        self.answered_by_store(Call::Lease);
         let stands_aside = leases.share == 0;
         if stands_aside && !std::mem::replace(&mut self.stands_aside, stands_aside) {
             tracing::warn!(
@@ -114,7 +116,10 @@ impl Actor {
         }
         self.note_gaps(leases.gaps);
         let segments = self.segments.keys().copied().collect();
-        self.state.send_modify(|state| *state = ConsumerState { segments, share: leases.share });
+        self.state.send_modify(|state| {
+            state.segments = segments;
+            state.share = leases.share;
+        });
     }
 
     /// Looks for leases that the store says are held here, and nobody here knows: the answer that gave them was lost. What

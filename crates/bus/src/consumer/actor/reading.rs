@@ -10,7 +10,7 @@ use domain::{
 };
 use tokio::time::Instant;
 
-use super::{Actor, FETCH_BELOW, Io};
+use super::{Actor, FETCH_BELOW, Io, outage::Call};
 use crate::consumer::{
     fetch::{self, BatchEvents, KeyEvents},
     log::Piece,
@@ -71,11 +71,12 @@ impl Actor {
         let piece = match piece {
             Ok(piece) => piece,
             Err(error) => {
-                let pause = self.fault("the log could not be read", &error);
+                let pause = self.fault(Call::Read, &error);
                 self.read_again = Instant::now() + pause;
                 return;
             }
         };
+        self.answered_by_store(Call::Read);
         if self.head.borrow().as_ref().is_some_and(|head| head.epoch != after.epoch) {
             // The log was restored from a backup meanwhile: this is a piece of the one before.
             return;
@@ -179,12 +180,13 @@ impl Actor {
         let now = self.now();
         match events {
             Ok(KeyEvents { events, complete_to }) => {
+                self.answered_by_store(Call::Key);
                 self.with(number, |segment, at| {
                     segment.key_fetched(key, events, complete_to, at);
                 });
             }
             Err(error) => {
-                let pause = self.fault("events of a blocked key could not be read", &error);
+                let pause = self.fault(Call::Key, &error);
                 let again = later(now, pause);
                 self.with(number, |segment, _| segment.key_fetch_failed(key, again));
             }
@@ -204,12 +206,13 @@ impl Actor {
         }
         match events {
             Ok(events) => {
+                self.answered_by_store(Call::Batch);
                 self.with(number, |segment, at| {
                     segment.batch_fetched(batch, events, at);
                 });
             }
             Err(error) => {
-                let pause = self.fault("events of the replay lane could not be read", &error);
+                let pause = self.fault(Call::Batch, &error);
                 self.batches_again.push((Instant::now() + pause, number, epoch));
             }
         }

@@ -1,11 +1,20 @@
 //! Joining a group: as it is where it exists, as the flags say where it does not.
 
+use std::io::{self, IsTerminal};
+
 use event_replay::{
     StoreHandle,
-    app::consumer::{JoinRequest, Joining},
+    app::{
+        AppError, InvalidRequest,
+        consumer::{JoinRequest, Joining},
+    },
 };
 
-use crate::{context::Context, errors::CliError, output::escape};
+use crate::{
+    context::Context,
+    errors::CliError,
+    output::{confirm::ask, escape},
+};
 
 /// What the group is, or is to be; says so where a flag has no effect.
 pub(super) async fn resolve(
@@ -13,7 +22,15 @@ pub(super) async fn resolve(
     stores: &StoreHandle,
     cx: &Context<'_>,
 ) -> Result<Joining, CliError> {
-    let joining = request.resolve(stores).await?;
+    let joining = match request.resolve(stores).await {
+        Err(AppError::Invalid(refused @ InvalidRequest::GroupNotToBeMade { .. }))
+            if io::stdin().is_terminal() =>
+        {
+            ask(&format!("{refused}\nThis would make a new group {}.", request.group))?;
+            JoinRequest { create: true, ..request.clone() }.resolve(stores).await?
+        }
+        joining => joining?,
+    };
     if !joining.is_new && request.at.is_some() {
         let name = escape::line(&request.group);
         cx.printer.warn(&format!(

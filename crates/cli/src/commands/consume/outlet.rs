@@ -22,7 +22,7 @@ impl Outlet {
     pub(super) fn open(target: &Target, timeout: Duration) -> Result<Self, CliError> {
         match target {
             Target::Groups => Err(CliError::usage("a consumer is what a group hands its events to")
-                .hint("--target stdout, exec:COMMAND or an http:// or https:// URL says what handles them")),
+                .hint("--target stdout, exec:COMMAND, exec1:COMMAND or an http:// or https:// URL says what handles them")),
             Target::Stdout => own_stdout()
                 .and_then(LinesHandler::new)
                 .map(Self::Lines)
@@ -51,6 +51,14 @@ impl Outlet {
         match self {
             Self::Lines(lines) => lines.ended().await,
             Self::Exec(_) | Self::Http(_) => std::future::pending().await,
+        }
+    }
+
+    /// The next thing that it does and should not; forever where there is none. Cancel-safe.
+    pub(super) async fn notice(&self) -> String {
+        match self {
+            Self::Exec(exec) => exec.notices().next().await,
+            Self::Lines(_) | Self::Http(_) => std::future::pending().await,
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     counted::{Counted, GivenUp},
+    outages::Outages,
     outlet::Outlet,
     times::Times,
 };
@@ -33,6 +34,9 @@ use crate::{
 /// How often it looks how it stands.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// How long a look may take.
+const LOOK_TIME: Duration = Duration::from_secs(2);
+
 /// A consumer while it runs.
 pub(super) struct Running<'a> {
     pub(super) group: &'a str,
@@ -47,6 +51,13 @@ pub(super) struct Running<'a> {
     pub(super) host: JobHost,
     pub(super) keeper: Housekeeper,
     pub(super) consumer: Consumer,
+}
+
+/// How it ended.
+pub(super) struct Ended {
+    pub(super) exit: Exit,
+    /// Whether the store took all that it was told at the end.
+    pub(super) store_answers: bool,
 }
 
 /// What ended it.
@@ -80,9 +91,11 @@ impl Running<'_> {
         mut self,
         interrupts: &mut Interrupts,
         cx: &mut Context<'_>,
-    ) -> Result<Exit, CliError> {
+    ) -> Result<Ended, CliError> {
         let bar = self.bar(cx);
-        let end = self.until_something_ends_it(interrupts, &bar, cx).await;
+        let mut outages = Outages::new(self.consumer.states());
+        let end = self.until_something_ends_it(interrupts, &mut outages, &bar, cx).await;
+        outages.end();
         if let End::Asked = end {
             let open = "ending: what is being handled may finish; Ctrl-C again ends at once";
             bar.handle().suspend(|| cx.printer.say(open));
@@ -94,11 +107,15 @@ impl Running<'_> {
             counted.settle(times.grace).await;
             consumer.stop().await
         };
-        tokio::select! {
-            // It may have ended by itself, which was said.
-            _ = ending => {}
-            () = interrupts.next() => {
-                return Err(CliError::failed("ended at once; what was being handled comes again"));
+        tokio::pin!(ending);
+        loop {
+            tokio::select! {
+                // It may have ended by itself, which was said.
+                _ = &mut ending => break,
+                said = outages.next() => bar.handle().suspend(|| cx.printer.warn(&said)),
+                () = interrupts.next() => {
+                    return Err(CliError::failed("ended at once; what was being handled comes again"));
+                }
             }
         }
         bar.clear();
@@ -114,19 +131,25 @@ impl Running<'_> {
             given_up: counted.given_up(),
         };
         outcome.say(cx)?;
-        match end {
+        if let Some(unsaved) = outages.unsaved() {
+            cx.printer.error(&unsaved, Some("run it again when the store answers"));
+            return Ok(Ended { exit: Exit::Failed, store_answers: false });
+        }
+        let exit = match end {
             End::OutputFailed(why) => {
                 cx.printer.error(&format!("the output cannot be written: {why}"), None);
-                Ok(Exit::Failed)
+                Exit::Failed
             }
-            _ if self.until_idle.is_some() && outcome.given_up > 0 => Ok(Exit::DoneWithFailures),
-            _ => Ok(Exit::Ok),
-        }
+            _ if self.until_idle.is_some() && outcome.given_up > 0 => Exit::DoneWithFailures,
+            _ => Exit::Ok,
+        };
+        Ok(Ended { exit, store_answers: true })
     }
 
     async fn until_something_ends_it(
         &mut self,
         interrupts: &mut Interrupts,
+        outages: &mut Outages,
         bar: &Bar,
         cx: &Context<'_>,
     ) -> End {
@@ -144,6 +167,8 @@ impl Running<'_> {
                     OutputEnd::Failed(why) => End::OutputFailed(why),
                 },
                 () = self.counted.enough() => return End::Enough,
+                said = outages.next() => bar.handle().suspend(|| cx.printer.warn(&said)),
+                notice = self.outlet.notice() => bar.handle().suspend(|| cx.printer.warn(&notice)),
                 Some(given_up) = self.told.recv() => {
                     let said = sentence(&given_up, cx.settings.dead_letters);
                     bar.handle().suspend(|| cx.printer.warn(&said));
@@ -152,11 +177,16 @@ impl Running<'_> {
                     self.show(bar, &mut joined, cx);
                     if let Some(idleness) = &mut idleness {
                         let begun = self.counted.begun();
-                        match idleness.is_over(self.stores, self.manager, self.group, begun).await {
-                            Ok(true) => return End::Idle,
-                            Ok(false) => {}
+                        let look = idleness.is_over(self.stores, self.manager, self.group, begun);
+                        match tokio::time::timeout(LOOK_TIME, look).await {
+                            // While the store does not answer the consumer, nothing is known of the group.
+                            Ok(Ok(true)) if self.consumer.state().outage.is_none() => return End::Idle,
+                            Ok(Ok(_)) => {}
                             // The consumer waits for a store that fails to work again, and so does this.
-                            Err(error) => tracing::warn!(?error, "it cannot be told whether the group is idle"),
+                            Ok(Err(error)) => {
+                                tracing::warn!(?error, "it cannot be told whether the group is idle");
+                            }
+                            Err(_) => tracing::warn!("the store does not say in time whether the group is idle"),
                         }
                     }
                 }

@@ -100,10 +100,13 @@ fn say_what_is_odd(report: &ReplayReport, cx: &Context<'_>) {
         ));
     }
     if let Some(ended) = &report.ended {
-        cx.printer.warn(&format!(
-            "it ended early, {}: {ended}",
-            plural::of(report.remaining, "event remains", "events remain")
-        ));
+        let early = match report.remaining {
+            0 => "it ended early".to_owned(),
+            remaining => {
+                format!("it ended early, {}", plural::of(remaining, "event remains", "events remain"))
+            }
+        };
+        cx.printer.warn(&format!("{early}: {ended}"));
     }
     if !report.groups.is_empty() && report.failed_replays > 0 {
         cx.printer.say(

@@ -14,9 +14,10 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "How it runs")]
 pub(crate) struct RunArgs {
-    /// Where the events go: groups, stdout, exec:COMMAND, or an http:// or https:// URL.
-    #[arg(long, value_name = "TARGET", default_value = "groups")]
-    pub(crate) target: String,
+    /// Where the events go: groups, stdout, exec:COMMAND, exec1:COMMAND, or an http:// or https:// URL
+    /// [default: groups; in a store without any, the plan is shown and nothing is replayed].
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) target: Option<String>,
     /// Only to this consumer group [default: to all that there are].
     #[arg(long = "group", value_name = "NAME", value_parser = group::name)]
     pub(crate) groups: Vec<String>,
@@ -53,6 +54,11 @@ impl RunArgs {
         self.dry_run && !self.no_schema_check
     }
 
+    /// Whether it goes to groups because nothing else is said.
+    pub(super) fn leaves_target_open(&self) -> bool {
+        self.target.is_none() && self.groups.is_empty() && !self.detach
+    }
+
     /// How fast it is to go.
     pub(super) fn pace(&self) -> PaceRequest {
         PaceRequest { delay: self.delay, rate: self.rate, batch_size: self.batch_size }
@@ -60,7 +66,7 @@ impl RunArgs {
 
     /// Where the events go.
     pub(super) fn target(&self) -> Result<Target, CliError> {
-        let target = Target::parse(&self.target)?;
+        let target = self.target.as_deref().map_or(Ok(Target::Groups), Target::parse)?;
         if matches!(target, Target::Groups) {
             return Ok(target);
         }

@@ -8,6 +8,9 @@ use replay::{Plan, ReplayOptions};
 use super::run_args::RunArgs;
 use crate::{args::target::Target, context::Context, output::plural::count};
 
+/// From which time on a replay at the default pace is warned of.
+const LONG: Duration = Duration::from_secs(60);
+
 /// The options that the flags come to.
 pub(super) fn options(args: &RunArgs, target: &Target, all: bool, cx: &Context<'_>) -> ReplayOptions {
     let (pace, batch_size) = args.pace().resolve(receiver(target));
@@ -34,12 +37,27 @@ pub(super) fn say_beginning(plan: &Plan, options: &ReplayOptions, to: &str, cx: 
     let estimate = plan.estimate(options);
     let time = match estimate.is_zero() {
         true => String::new(),
-        false => format!(
-            ", at least {}",
-            humantime::format_duration(Duration::from_secs(estimate.as_secs_f64().ceil() as u64))
-        ),
+        false => format!(", at least {}", shown(estimate)),
     };
     cx.printer.say(&format!("replaying {} to {to}{time}", count(plan.total_events, "event")));
+}
+
+/// Warns before a replay that takes long at a pace that was not asked for, and names the flags.
+pub(super) fn warn_of_default_pace(plan: &Plan, options: &ReplayOptions, args: &RunArgs, cx: &Context<'_>) {
+    let estimate = plan.estimate(options);
+    if args.delay.is_some() || args.rate.is_some() || estimate <= LONG {
+        return;
+    }
+    cx.printer.warn(&format!(
+        "at the default pace ({}, then a pause of a second) {} take at least {}; --rate EVENTS or --delay 0 goes faster",
+        count(options.batch_size as u64, "event"),
+        count(plan.total_events, "event"),
+        shown(estimate)
+    ));
+}
+
+fn shown(time: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(time.as_secs_f64().ceil() as u64))
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use domain::Retry;
 use replay::{
-    Cancel, GroupReplayOptions, JobRunner, Plan, ReplayError, ReplayManager, ReplayProgress, ReplayReport,
-    ReplaySummary,
+    Cancel, GroupReplayOptions, JobRunner, Plan, ReplayError, ReplayManager, ReplayReport, ReplaySummary,
+    ReplayWatcher,
 };
 use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
@@ -14,6 +14,7 @@ use super::{
     report::{Onto, exit_of, print_report},
     run_args::RunArgs,
     speed,
+    watching::{BarWatcher, say_rest},
 };
 use crate::{
     args::{Format, target::Target},
@@ -116,10 +117,7 @@ struct Following<'a> {
 impl Following<'_> {
     async fn run(&self, interrupts: &mut Interrupts, cx: &Context<'_>) -> Result<ReplayReport, CliError> {
         let bar = cx.printer.bar("replaying", Some(self.replay.total_events));
-        let watcher = {
-            let bar = bar.handle();
-            move |progress: ReplayProgress| bar.set_position(progress.done())
-        };
+        let (watcher, mut rests) = BarWatcher::new(&bar);
         let cancel = Cancel::default();
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -141,21 +139,18 @@ impl Following<'_> {
                     let said = "cancelling: what was handed over is waited for; Ctrl-C again ends at once";
                     bar.handle().suspend(|| cx.printer.say(said));
                 }
+                paused = rests.changed() => say_rest(paused, &bar, cx),
                 _ = looks.tick() => self.name_deserted_groups(&mut told, &bar, cx).await?,
             }
         }
     }
 
     /// Runs it, and begins again after faults that pass: whatever was done is in the store.
-    async fn work(
-        &self,
-        watcher: &(dyn Fn(ReplayProgress) + Send + Sync),
-        cancel: &Cancel,
-    ) -> Result<ReplayReport, ReplayError> {
+    async fn work(&self, watcher: &dyn ReplayWatcher, cancel: &Cancel) -> Result<ReplayReport, ReplayError> {
         let runner = JobRunner::new(self.manager.clone());
         let mut pause = FIRST_PAUSE;
         for _ in 0..self.retries {
-            match runner.run(&self.replay.id, &watcher, cancel).await {
+            match runner.run(&self.replay.id, watcher, cancel).await {
                 Err(error) if error.retry() != Retry::Never => {
                     tracing::warn!(%error, replay = %self.replay.id, "the replay is begun again");
                     tokio::time::sleep(pause).await;
@@ -164,7 +159,7 @@ impl Following<'_> {
                 ended => return ended,
             }
         }
-        runner.run(&self.replay.id, &watcher, cancel).await
+        runner.run(&self.replay.id, watcher, cancel).await
     }
 
     /// Says once of each group that nobody consumes it: waiting for those alone would never end.

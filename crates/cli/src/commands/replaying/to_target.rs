@@ -3,14 +3,15 @@
 use std::io::IsTerminal;
 
 use domain::ports::ReplayTarget;
-use replay::{Plan, ReplayError, ReplayManager, ReplayProgress, ReplayStatus};
-use targets::{ExecTarget, HttpTarget, NdjsonTarget};
+use replay::{Plan, ReplayError, ReplayManager, ReplayStatus};
+use targets::{ExecNotices, ExecTarget, HttpTarget, NdjsonTarget};
 use tokio::io::Stdout;
 
 use super::{
     report::{Onto, exit_of, print_report},
     run_args::RunArgs,
     speed,
+    watching::{BarWatcher, say_rest},
 };
 use crate::{
     args::target::Target,
@@ -53,10 +54,25 @@ impl Opened {
         }
     }
 
+    /// What a command does that it should not.
+    fn notices(&self) -> Option<ExecNotices> {
+        match self {
+            Self::Exec(exec) => Some(exec.notices()),
+            Self::Stdout(_) | Self::Http(_) => None,
+        }
+    }
+
     async fn close(&self) {
         if let Self::Exec(exec) = self {
             exec.close().await;
         }
+    }
+}
+
+async fn next(notices: Option<&ExecNotices>) -> String {
+    match notices {
+        Some(notices) => notices.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -85,10 +101,8 @@ pub(super) async fn execute(
         true => Bar::new(false, "", None),
         false => cx.printer.bar("replaying", Some(plan.total_events)),
     };
-    let watcher = {
-        let bar = bar.handle();
-        move |progress: ReplayProgress| bar.set_position(progress.done())
-    };
+    let (watcher, mut rests) = BarWatcher::new(&bar);
+    let notices = target.notices();
     let outcome = {
         let run = manager.run(plan, target.port(), &options, &watcher);
         tokio::pin!(run);
@@ -96,6 +110,8 @@ pub(super) async fn execute(
             tokio::select! {
                 biased;
                 outcome = &mut run => break outcome,
+                paused = rests.changed() => say_rest(paused, &bar, cx),
+                notice = next(notices.as_ref()) => bar.handle().suspend(|| cx.printer.warn(&notice)),
                 () = interrupts.next() => match options.cancel.is_cancelled() {
                     false => options.cancel.cancel(),
                     true => return Err(CliError::failed("ended at once; the batch in hand may be delivered in part")),

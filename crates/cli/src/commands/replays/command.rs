@@ -4,7 +4,10 @@ use clap::Args;
 use domain::ports::{ReplayState, ReplayWish};
 use event_replay::{
     Access,
-    app::{replay_state::name_of, replays},
+    app::{
+        replay_state::name_of,
+        replays::{self, Requested, Rest},
+    },
 };
 use serde::Serialize;
 
@@ -13,6 +16,7 @@ use crate::{
     context::Context,
     errors::CliError,
     exit::Exit,
+    output::plural::count,
 };
 
 /// Let a replay rest
@@ -20,7 +24,9 @@ use crate::{
 #[command(after_help = "Examples:
   event-replay replays pause 0198f2
 
-What was handed to groups already is still handled. It goes on with `event-replay replays resume`.")]
+It ends after the batch in hand. What was handed to groups already is still handled: that is waited
+for, 10 seconds at most, and the answer says whether anything of it may still come. It goes on with
+`event-replay replays resume`.")]
 pub(crate) struct PauseArgs {
     /// Its id, or enough of its beginning.
     #[arg(value_name = "ID", value_parser = filter::name)]
@@ -64,9 +70,28 @@ pub(crate) struct DeleteArgs {
 }
 
 #[derive(Serialize)]
-struct Requested<'a> {
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
     id: &'a str,
     state: ReplayState,
+    /// Of a pause: whether nothing is handed over any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective: Option<bool>,
+    /// Of a pause: events that groups have in hand; null where that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    with_groups: Option<Option<u64>>,
+}
+
+impl<'a> Answer<'a> {
+    fn of(requested: &'a Requested) -> Self {
+        let with_groups = requested.rest.map(|rest| match rest {
+            Rest::Effective => Some(0),
+            Rest::WithGroups(events) => Some(events),
+            Rest::BatchInHand => None,
+        });
+        let effective = requested.rest.map(|rest| rest == Rest::Effective);
+        Self { id: &requested.id, state: requested.state, effective, with_groups }
+    }
 }
 
 #[derive(Serialize)]
@@ -77,16 +102,39 @@ struct Deleted<'a> {
 /// Asks a replay for something, and says what it is from now on.
 pub(super) async fn run(id: &str, command: ReplayWish, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let stores = cx.open(Access::Write).await?;
-    let (found, after) = replays::request(&stores, id, command).await?;
+    let requested = replays::request(&stores, id, command).await?;
     stores.close().await;
+    let (id, after) = (&requested.id, requested.state);
     match cx.printer.format() {
-        Format::Json | Format::Ndjson => cx.printer.json(&Requested { id: &found.id, state: after })?,
-        Format::Table => cx.printer.line(&format!("replay {} is {}", found.id, name_of(after)))?,
+        Format::Json | Format::Ndjson => cx.printer.json(&Answer::of(&requested))?,
+        Format::Table => cx.printer.line(&sentence(id, command, after))?,
     }
-    if after == ReplayState::Planned {
-        cx.printer.say("it goes on as soon as a process runs it, as every one that consumes does");
+    match requested.rest {
+        None => {}
+        Some(Rest::Effective) => cx.printer.say("nothing of it is handed over from now on"),
+        Some(Rest::WithGroups(events)) => cx.printer.warn(&format!(
+            "its groups have {} of it in hand and still handle them; nothing more goes to them",
+            count(events, "event")
+        )),
+        Some(Rest::BatchInHand) => {
+            cx.printer.warn("the process that runs it still has a batch in hand, and rests after it");
+        }
+    }
+    if (command, after) == (ReplayWish::Resume, ReplayState::Planned) {
+        cx.printer.say(
+            "the process that runs it goes on with it; where that one has ended, one that consumes does",
+        );
     }
     Ok(Exit::Ok)
+}
+
+fn sentence(id: &str, command: ReplayWish, after: ReplayState) -> String {
+    match (command, after) {
+        (ReplayWish::Resume, ReplayState::Planned | ReplayState::Running) => {
+            format!("replay {id} is resumed")
+        }
+        _ => format!("replay {id} is {}", name_of(after)),
+    }
 }
 
 /// Deletes the record of a replay that is over.

@@ -7,6 +7,7 @@ use event_replay::{
 };
 use replay::ReplaySummary;
 
+use super::selection::which;
 use crate::{
     args::{Format, number},
     context::Context,
@@ -62,13 +63,5 @@ pub(super) fn to(replay: &ReplaySummary) -> String {
     match replay.groups.as_slice() {
         [] => replay.target.clone(),
         groups => groups.join(" "),
-    }
-}
-
-/// Which events a replay is of, for people.
-pub(super) fn which(replay: &ReplaySummary) -> String {
-    match replay.filter.as_object() {
-        Some(parts) if parts.is_empty() => "all".to_owned(),
-        _ => replay.filter.to_string(),
     }
 }

@@ -7,7 +7,7 @@ use event_replay::{
 };
 use replay::ReplaySummary;
 
-use super::list::{to, which};
+use super::{list::to, selection::which};
 use crate::{
     args::{Format, filter},
     context::Context,
@@ -49,7 +49,7 @@ pub(super) fn print(replay: &ReplaySummary, cx: &mut Context<'_>) -> Result<(), 
     table.row(["made", &replay.created_at.to_string()]);
     table.row(["changed", &replay.updated_at.to_string()]);
     table.row(["to", &to(replay)]);
-    table.row(["events", &which(replay)]);
+    table.row(["events", &escape::line(&which(replay))]);
     if let Some(limit) = replay.limit {
         table.row(["limit", &limit.to_string()]);
     }

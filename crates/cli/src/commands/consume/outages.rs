@@ -1,0 +1,87 @@
+//! Outages of the store: said once when one begins, and once when it is over.
+
+use std::time::{Duration, Instant};
+
+use bus::{ConsumerState, Outage};
+use tokio::sync::watch;
+
+use crate::{commands::signals::Interrupts, context::Context, errors::CliError, output::escape};
+
+/// How long an outage lasts before it is said: a fault that passes at once is none.
+const LASTS: Duration = Duration::from_secs(1);
+/// How often it is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long a call of a consumer that begins may take before it is said that it waits.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Watches for outages.
+pub(super) struct Outages {
+    states: watch::Receiver<ConsumerState>,
+    said: Option<Instant>,
+    is_ending: bool,
+}
+
+impl Outages {
+    pub(super) fn new(states: watch::Receiver<ConsumerState>) -> Self {
+        Self { states, said: None, is_ending: false }
+    }
+
+    /// The next thing to say: that the store does not answer, or that it does again. Cancel-safe.
+    pub(super) async fn next(&mut self) -> String {
+        loop {
+            let outage = self.states.borrow().outage.clone();
+            match (self.said, outage) {
+                (None, Some(outage)) if outage.since.elapsed() >= LASTS => {
+                    self.said = Some(outage.since);
+                    let then = if self.is_ending { "" } else { "; consuming goes on when it does" };
+                    return format!("{}{then}", sentence(&outage));
+                }
+                (Some(since), None) => {
+                    self.said = None;
+                    let lasted = Duration::from_secs(since.elapsed().as_secs().max(1));
+                    return format!("the store answers again, after {}", humantime::format_duration(lasted));
+                }
+                _ => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+
+    /// The consumer ends: it does not go on when the store answers again.
+    pub(super) fn end(&mut self) {
+        self.is_ending = true;
+    }
+
+    /// What a consumer that has ended could not tell the store, in a sentence.
+    pub(super) fn unsaved(&self) -> Option<String> {
+        let outage = self.states.borrow().outage.clone()?;
+        Some(format!("{}; what was handled last comes again", sentence(&outage)))
+    }
+}
+
+fn sentence(outage: &Outage) -> String {
+    match &outage.error {
+        Some(error) => format!("the store does not answer: {}", escape::line(error)),
+        None => "the store does not answer".to_owned(),
+    }
+}
+
+/// Waits for a call before the consumer runs. Says once that it waits, and heeds a request to end.
+pub(super) async fn patiently<T, E: Into<CliError>>(
+    call: impl Future<Output = Result<T, E>>,
+    interrupts: &mut Interrupts,
+    cx: &Context<'_>,
+) -> Result<T, CliError> {
+    tokio::pin!(call);
+    let mut is_said = false;
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut call => return done.map_err(Into::into),
+            () = interrupts.next() => return Err(CliError::failed("ended before the consumer had begun")),
+            () = tokio::time::sleep(PATIENCE), if !is_said => {
+                is_said = true;
+                cx.printer.warn("the store does not answer yet; waiting for it");
+            }
+        }
+    }
+}

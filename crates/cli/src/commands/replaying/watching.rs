@@ -1,0 +1,53 @@
+//! What is shown of a replay while it runs: how far it is, and whether it rests.
+
+use indicatif::ProgressBar;
+use replay::{ReplayProgress, ReplayWatcher};
+use tokio::sync::watch;
+
+use crate::{context::Context, output::bar::Bar};
+
+/// Moves a bar, and passes on that the replay rests.
+pub(super) struct BarWatcher {
+    bar: ProgressBar,
+    rests: watch::Sender<bool>,
+}
+
+/// Whether the replay rests.
+pub(super) struct Rests(watch::Receiver<bool>);
+
+impl BarWatcher {
+    pub(super) fn new(bar: &Bar) -> (Self, Rests) {
+        let (rests, rested) = watch::channel(false);
+        (Self { bar: bar.handle(), rests }, Rests(rested))
+    }
+}
+
+impl ReplayWatcher for BarWatcher {
+    fn progressed(&self, progress: ReplayProgress) {
+        self.bar.set_position(progress.done());
+    }
+
+    fn rests(&self, is_paused: bool) {
+        self.bar.set_message(if is_paused { "paused" } else { "replaying" });
+        self.rests.send_replace(is_paused);
+    }
+}
+
+impl Rests {
+    /// Waits until it rests or goes on. Cancel-safe.
+    pub(super) async fn changed(&mut self) -> bool {
+        match self.0.changed().await {
+            Ok(()) => *self.0.borrow_and_update(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Says that a replay rests, or goes on.
+pub(super) fn say_rest(rests: bool, bar: &Bar, cx: &Context<'_>) {
+    let said = match rests {
+        true => "paused; `event-replay replays resume` lets it go on",
+        false => "it goes on",
+    };
+    bar.handle().suspend(|| cx.printer.say(said));
+}

@@ -1,0 +1,165 @@
+//! One process for each event: the event is its stdin, its exit status the answer.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::Duration,
+};
+
+use domain::delivery::HandlerError;
+use tokio::{
+    io::AsyncWriteExt,
+    process::Child,
+    sync::{RwLock, watch},
+    time::timeout,
+};
+
+use super::{
+    command::{ExecCommand, ExecError},
+    process::{self, Group},
+    stderr::Tail,
+};
+use crate::failure::Failure;
+
+/// Where the system looks for programs where `PATH` is not set.
+const USUAL_PATH: &str = "/bin:/usr/bin";
+
+/// Runs a command for each event. Dropping a delivery kills its process.
+#[derive(Debug)]
+pub(super) struct OneShot {
+    command: ExecCommand,
+    /// Each process holds it shared.
+    running: RwLock<()>,
+    state: watch::Sender<State>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    Closed,
+    Killed,
+}
+
+impl OneShot {
+    /// Looks whether there is such a program; nothing is run yet.
+    pub(super) fn new(command: ExecCommand) -> Result<Self, ExecError> {
+        let program = command.program();
+        let source = match find(program) {
+            Some(path) if is_executable(&path) => None,
+            Some(_) => Some(io::Error::from(io::ErrorKind::PermissionDenied)),
+            None => Some(io::Error::from(io::ErrorKind::NotFound)),
+        };
+        match source {
+            Some(source) => Err(ExecError::Start { program: program.to_owned(), source }),
+            None => Ok(Self { command, running: RwLock::default(), state: watch::Sender::new(State::Open) }),
+        }
+    }
+
+    /// Runs the command for a line, and waits for its end.
+    pub(super) async fn ask(&self, line: &[u8], time: Duration) -> Result<(), Failure> {
+        let closed = || Failure::Unreachable(HandlerError::retry("the command is closed"));
+        let mut state = self.state.subscribe();
+        let _running = self.running.try_read().map_err(|_| closed())?;
+        if *state.borrow() != State::Open {
+            return Err(closed());
+        }
+        let run = Run::start(&self.command).map_err(|error| Failure::Unreachable(error.into()))?;
+        tokio::select! {
+            biased;
+            result = run.end(line, time) => result.map_err(Failure::Failed),
+            _ = state.wait_for(|state| *state == State::Killed) => Err(closed()),
+        }
+    }
+
+    /// Takes nothing more, and waits for what runs; kills it after the command's grace.
+    pub(super) async fn close(&self) {
+        self.state.send_if_modified(|state| {
+            let is_open = *state == State::Open;
+            if is_open {
+                *state = State::Closed;
+            }
+            is_open
+        });
+        if timeout(self.command.grace(), self.running.write()).await.is_err() {
+            self.kill().await;
+        }
+    }
+
+    /// Kills what runs.
+    pub(super) async fn kill(&self) {
+        self.state.send_replace(State::Killed);
+        let _all_ended = self.running.write().await;
+    }
+}
+
+/// A process of one event.
+struct Run {
+    // Dropped before the child, which is still waited for then: its id is no other's.
+    group: Group,
+    child: Child,
+    output: Tail,
+}
+
+impl Run {
+    fn start(command: &ExecCommand) -> Result<Self, ExecError> {
+        let mut child = process::spawn(command)?;
+        let group = Group::of(&child);
+        let mut output = Tail::default();
+        if let Some(stdout) = child.stdout.take() {
+            output.follow(stdout);
+        }
+        if let Some(stderr) = child.stderr.take() {
+            output.follow(stderr);
+        }
+        Ok(Self { group, child, output })
+    }
+
+    async fn end(mut self, line: &[u8], time: Duration) -> Result<(), HandlerError> {
+        let earlier = time.saturating_sub((time / 20).min(super::open::EARLIER));
+        let ended = timeout(earlier, self.status(line)).await;
+        self.group.kill();
+        let what = match ended {
+            Ok(Ok(status)) if status.success() => return Ok(()),
+            Ok(Ok(status)) => format!("the command failed: {status}"),
+            Ok(Err(error)) => format!("the command cannot be waited for: {error}"),
+            Err(_) => format!("the command did not end within {time:?} and was killed"),
+        };
+        let mut error = HandlerError::retry(what);
+        if let Some(text) = self.output.text().await {
+            error.errors.push(format!("its output ends with: {text}"));
+        }
+        Err(error)
+    }
+
+    /// Writes the line, for as long as the process reads, and waits for its end.
+    async fn status(&mut self, line: &[u8]) -> io::Result<ExitStatus> {
+        let stdin = self.child.stdin.take();
+        let writing = async {
+            if let Some(mut stdin) = stdin {
+                // A command need not read its input.
+                let _ = stdin.write_all(line).await;
+            }
+            std::future::pending::<()>().await
+        };
+        tokio::select! {
+            status = self.child.wait() => status,
+            () = writing => Err(io::ErrorKind::Other.into()),
+        }
+    }
+}
+
+/// The file of a program: at its path, or in a folder of `PATH`.
+fn find(program: &str) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(|path| path.exists());
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_else(|| USUAL_PATH.into());
+    let mut files = std::env::split_paths(&folders).map(|folder| folder.join(program));
+    files.find(|file| is_executable(file))
+}
+
+fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+}
