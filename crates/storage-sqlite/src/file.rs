@@ -19,8 +19,7 @@ use tokio::sync::{OnceCell, watch};
 
 use crate::{
     connection::{self, LOCK_PATIENCE, Role},
-    failure::{self, sqlite},
-    layout, mounts,
+    failure, layout, mounts,
     state::State,
     writer::WriterHandle,
 };
@@ -265,11 +264,11 @@ impl SqliteEngine {
         let inner = self.inner.clone();
         blocking(move || {
             let idle = lock(&inner.readers).pop();
-            let mut connection = match idle {
+            let connection = match idle {
                 Some(connection) => connection,
                 None => connection::open(&inner.options.path, Role::Read)?,
             };
-            let result = in_snapshot(&mut connection, work);
+            let result = in_snapshot(&connection, work);
             let mut readers = lock(&inner.readers);
             if readers.len() < IDLE_READERS {
                 readers.push(connection);
@@ -281,13 +280,13 @@ impl SqliteEngine {
 }
 
 fn in_snapshot<T>(
-    connection: &mut Connection,
+    connection: &Connection,
     work: impl FnOnce(&Connection, &State) -> Result<T, StorageFailure>,
 ) -> Result<T, StorageFailure> {
-    let snapshot =
-        connection.transaction().map_err(|error| failure::with_wait(sqlite(error), LOCK_PATIENCE))?;
-    let state = State::load(&snapshot)?;
-    work(&snapshot, &state)
+    let waited = |failure| failure::with_wait(failure, LOCK_PATIENCE);
+    let snapshot = connection::Snapshot::begin(connection).map_err(waited)?;
+    let state = State::load(snapshot.0).map_err(waited)?;
+    work(snapshot.0, &state)
 }
 
 fn must_exist(path: &Path) -> Result<(), StorageFailure> {

@@ -34,6 +34,7 @@ use crate::{
     file::SqliteOptions,
     index::terms::Kinds,
     log::fold::{Tail, TailLimits},
+    rows::KnownRows,
     state::State,
 };
 
@@ -70,6 +71,7 @@ pub(crate) struct Writer {
     clock: Arc<dyn Clock>,
     kinds: Kinds,
     tail: Tail,
+    rows: KnownRows,
     tail_limits: TailLimits,
     /// How many events the index was behind after this thread's last commit.
     unindexed: u64,
@@ -93,6 +95,7 @@ impl WriterHandle {
             clock: options.clock.clone(),
             kinds: Kinds::default(),
             tail: Tail::default(),
+            rows: KnownRows::default(),
             tail_limits: TailLimits { quiet: options.tail_events, bulk: options.bulk_tail_events },
             unindexed: 0,
             known: (0, 0),
@@ -199,6 +202,7 @@ impl Writer {
             tracing::error!("a change to the store panicked and was rolled back");
             self.kinds.forget();
             self.tail.clear();
+            self.rows.forget();
         }
     }
 
@@ -247,7 +251,7 @@ impl Writer {
         work: impl FnOnce(&mut Change<'_>) -> Result<T, StorageFailure>,
     ) -> Result<T, StorageFailure> {
         self.set_flush(flush)?;
-        let Self { connection, clock, kinds, tail, tail_limits, known, unindexed, commits, .. } = self;
+        let Self { connection, clock, kinds, tail, rows, tail_limits, known, unindexed, commits, .. } = self;
         let begun = Instant::now();
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -256,7 +260,9 @@ impl Writer {
         if (before.head, before.events) != *known {
             tail.clear();
         }
-        let mut change = Change::new(&transaction, before.clone(), kinds, tail, unix_micros(clock.now()));
+        rows.begin(&transaction)?;
+        let now = unix_micros(clock.now());
+        let mut change = Change::new(&transaction, before.clone(), kinds, tail, rows, now);
         let done = work(&mut change).and_then(|result| {
             change.finish(&before, *tail_limits)?;
             Ok((result, change.state))
@@ -275,6 +281,7 @@ impl Writer {
             Err(failure) => {
                 kinds.forget();
                 tail.clear();
+                rows.forget();
                 *known = (before.head, before.events);
                 Err(failure)
             }
