@@ -8,6 +8,7 @@
 
 mod content;
 mod document;
+mod entities;
 mod envelope;
 pub mod head;
 mod limits;
@@ -28,6 +29,7 @@ pub use limits::Limits;
 pub use options::{DeliveryOptions, Priority};
 pub use timestamp::{TimestampError, parse_timestamp};
 
+use self::entities::Entities;
 use crate::{
     entity::Entity,
     ordering::{KeySource, OrderingKey},
@@ -62,7 +64,7 @@ pub(crate) struct Envelope {
     pub(crate) source: Span,
     pub(crate) correlation_id: Option<Span>,
     pub(crate) causation_id: Option<Span>,
-    pub(crate) entities: Box<[EntitySpan]>,
+    pub(crate) entities: Entities,
     pub(crate) key: KeySource,
     pub(crate) options: DeliveryOptions,
 }

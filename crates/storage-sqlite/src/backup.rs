@@ -19,6 +19,7 @@ use crate::{
     index::terms::Kinds,
     layout::{self, Found},
     log::{fold::Tail, ids, read},
+    rows::KnownRows,
     scratch::{COMPANIONS, Scratch, io, private_file, with_ending},
     state::State,
     writer::change::Change,
@@ -307,8 +308,8 @@ fn begin_epoch(path: &Path, replaced: &Replaced, now_micros: i64) -> Result<(), 
     // Leases of the old generation are over by themselves. Consumers of that time would still be dealt their shares.
     let consumers = "DELETE FROM row WHERE space = ?1";
     transaction.execute(consumers, [SpaceKind::Consumer.number()]).map_err(sqlite)?;
-    let (mut kinds, mut tail) = (Kinds::default(), Tail::default());
-    let mut change = Change::new(&transaction, state, &mut kinds, &mut tail, now_micros);
+    let (mut kinds, mut tail, mut rows) = (Kinds::default(), Tail::default(), KnownRows::default());
+    let mut change = Change::new(&transaction, state, &mut kinds, &mut tail, &mut rows, now_micros);
     erase_again(&mut change, replaced)?;
     change.state.save(&transaction)?;
     transaction.commit().map_err(sqlite)
@@ -333,7 +334,7 @@ fn erase_again(change: &mut Change<'_>, replaced: &Replaced) -> Result<(), Stora
         }
     }
     for some in sequences.chunks(EVENTS_AT_ONCE) {
-        let entries = read::at(change.connection, some)?;
+        let entries = read::at(change.connection, &change.state, some)?;
         change.remove(&entries.into_iter().flatten().collect::<Vec<_>>(), RemovalKind::Erase)?;
     }
     Ok(())

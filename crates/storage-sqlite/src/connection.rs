@@ -132,6 +132,27 @@ pub(crate) fn execute(
     connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map_err(sqlite)
 }
 
+/// One moment of the file, for as long as it is kept. A transaction of rusqlite would compile its statements each time.
+pub(crate) struct Snapshot<'c>(pub(crate) &'c Connection);
+
+impl<'c> Snapshot<'c> {
+    pub(crate) fn begin(connection: &'c Connection) -> Result<Self, StorageFailure> {
+        execute(connection, "BEGIN", []).map(|_| Self(connection))
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        // Some errors end the transaction by themselves.
+        if self.0.is_autocommit() {
+            return;
+        }
+        if let Err(failure) = execute(self.0, "ROLLBACK", []) {
+            tracing::warn!(%failure, "a reading transaction could not be ended");
+        }
+    }
+}
+
 /// Runs something that answers at once where a lock stands in its way.
 pub(crate) fn without_waiting<T>(
     connection: &mut Connection,

@@ -81,7 +81,7 @@ impl StorageEngine for SqliteEngine {
 
     async fn at(&self, _partition: u16, sequences: &[u64]) -> Result<Vec<Option<Entry>>, StorageFailure> {
         let sequences = sequences.to_vec();
-        self.reading(move |connection, _| read::at(connection, &sequences)).await
+        self.reading(move |connection, state| read::at(connection, state, &sequences)).await
     }
 
     async fn locate(&self, _partition: u16, ids: &[&str]) -> Result<Vec<Option<IdState>>, StorageFailure> {

@@ -19,8 +19,7 @@ use tokio::sync::{OnceCell, watch};
 
 use crate::{
     connection::{self, LOCK_PATIENCE, Reader, Role},
-    failure::{self, sqlite},
-    layout, mounts,
+    failure, layout, mounts,
     reserve::Reserve,
     state::State,
     writer::WriterHandle,
@@ -267,11 +266,11 @@ impl SqliteEngine {
         let inner = self.inner.clone();
         blocking(move || {
             let idle = lock(&inner.readers).pop();
-            let Reader { mut connection, is_alone } = match idle {
+            let Reader { connection, is_alone } = match idle {
                 Some(connection) => Reader { connection, is_alone: false },
                 None => connection::open_reader(&inner.options.path)?,
             };
-            let result = in_snapshot(&mut connection, work);
+            let result = in_snapshot(&connection, work);
             let mut readers = lock(&inner.readers);
             if readers.len() < IDLE_READERS && !is_alone {
                 readers.push(connection);
@@ -296,13 +295,13 @@ impl Kept {
 }
 
 fn in_snapshot<T>(
-    connection: &mut Connection,
+    connection: &Connection,
     work: impl FnOnce(&Connection, &State) -> Result<T, StorageFailure>,
 ) -> Result<T, StorageFailure> {
-    let snapshot =
-        connection.transaction().map_err(|error| failure::with_wait(sqlite(error), LOCK_PATIENCE))?;
-    let state = State::load(&snapshot)?;
-    work(&snapshot, &state)
+    let waited = |failure| failure::with_wait(failure, LOCK_PATIENCE);
+    let snapshot = connection::Snapshot::begin(connection).map_err(waited)?;
+    let state = State::load(snapshot.0).map_err(waited)?;
+    work(snapshot.0, &state)
 }
 
 /// Opens the file to write. Where the disk is too full even for that, the store gives its reserve up.

@@ -15,8 +15,9 @@
 //! order; and since a fold is part of a commit, no crash can part an event from its index.
 //!
 //! *Rows are one table.* Everything beside the log is a key and a value, which the crate `store` gives their meaning.
-//! Guards are judged within the transaction that writes, so no order of processes can part the two. Views show the rows
-//! as tables to people with an SQL shell.
+//! Guards are judged within the transaction that writes, so no order of processes can part the two. The writing thread
+//! remembers short rows that it read or wrote, as long as no other connection commits: a consumer's commits guard the same
+//! few rows again and again. Views show the rows as tables to people with an SQL shell.
 //!
 //! *Reads are pages.* Every page is its own short transaction: an open one would keep the write-ahead log from being
 //! folded back into the file.

@@ -36,6 +36,8 @@ pub(crate) struct State {
     pub(crate) unscrubbed: bool,
     /// Frozen when the file was made.
     pub(crate) keeps: Keeps,
+    /// Whether any event was ever replayed. Not written with the others.
+    pub(crate) any_replays: bool,
 }
 
 impl State {
@@ -43,7 +45,7 @@ impl State {
         let mut statement = connection
             .prepare_cached(
                 "SELECT store, epoch, generation, head, events, bytes, indexed, trimmed, stored_at, unscrubbed, \
-                 keeps FROM state WHERE one = 1",
+                 keeps, EXISTS (SELECT 1 FROM replay) FROM state WHERE one = 1",
             )
             .map_err(sqlite)?;
         statement
@@ -64,6 +66,7 @@ impl State {
                         DELIVERIES => Keeps::Deliveries,
                         _ => Keeps::History,
                     },
+                    any_replays: row.get(11)?,
                 })
             })
             .map_err(sqlite)
@@ -100,27 +103,33 @@ impl State {
         connection: &Connection,
         now: Timestamp,
     ) -> Result<PartitionState, StorageFailure> {
-        let mut statement = connection
-            .prepare_cached("SELECT epoch, ended, next FROM epoch ORDER BY ended, epoch")
-            .map_err(sqlite)?;
-        let ends = statement
-            .query_map([], |row| {
-                let number = |at| row.get::<_, i64>(at).map(|number| number as u64);
-                Ok(EpochEnd { epoch: number(0)?, last: number(1)?, next: number(2)?, restored: true })
-            })
-            .and_then(Iterator::collect::<Result<_, _>>)
-            .map_err(sqlite)?;
         Ok(PartitionState {
             head: self.head,
             epoch: self.epoch,
             generation: self.generation,
-            ends,
+            ends: if self.epoch == FIRST_EPOCH { Vec::new() } else { ends(connection)? },
             events: self.events,
             bytes: self.bytes,
             trimmed_through: self.trimmed,
             now,
         })
     }
+}
+
+/// The log epoch of a new store. None is over while it lasts.
+const FIRST_EPOCH: u64 = 1;
+
+fn ends(connection: &Connection) -> Result<Vec<EpochEnd>, StorageFailure> {
+    let mut statement = connection
+        .prepare_cached("SELECT epoch, ended, next FROM epoch ORDER BY ended, epoch")
+        .map_err(sqlite)?;
+    statement
+        .query_map([], |row| {
+            let number = |at| row.get::<_, i64>(at).map(|number| number as u64);
+            Ok(EpochEnd { epoch: number(0)?, last: number(1)?, next: number(2)?, restored: true })
+        })
+        .and_then(Iterator::collect)
+        .map_err(sqlite)
 }
 
 const DELIVERIES: &str = "deliveries";

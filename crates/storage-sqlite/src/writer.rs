@@ -35,6 +35,7 @@ use crate::{
     index::terms::Kinds,
     log::fold::{Tail, TailLimits},
     reserve::{self, Reserve},
+    rows::KnownRows,
     state::State,
 };
 
@@ -72,6 +73,7 @@ pub(crate) struct Writer {
     clock: Arc<dyn Clock>,
     kinds: Kinds,
     tail: Tail,
+    rows: KnownRows,
     tail_limits: TailLimits,
     /// How many events the index was behind after this thread's last commit.
     unindexed: u64,
@@ -96,6 +98,7 @@ impl WriterHandle {
             clock: options.clock.clone(),
             kinds: Kinds::default(),
             tail: Tail::default(),
+            rows: KnownRows::default(),
             tail_limits: TailLimits { quiet: options.tail_events, bulk: options.bulk_tail_events },
             unindexed: 0,
             known: (0, 0),
@@ -193,6 +196,7 @@ impl Writer {
             tracing::error!("a change to the store panicked and was rolled back");
             self.kinds.forget();
             self.tail.clear();
+            self.rows.forget();
         }
     }
 
@@ -268,7 +272,7 @@ impl Writer {
         work: impl FnOnce(&mut Change<'_>) -> Result<T, StorageFailure>,
     ) -> Result<T, StorageFailure> {
         self.set_flush(flush)?;
-        let Self { connection, clock, kinds, tail, tail_limits, known, unindexed, commits, .. } = self;
+        let Self { connection, clock, kinds, tail, rows, tail_limits, known, unindexed, commits, .. } = self;
         let begun = Instant::now();
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -277,7 +281,9 @@ impl Writer {
         if (before.head, before.events) != *known {
             tail.clear();
         }
-        let mut change = Change::new(&transaction, before.clone(), kinds, tail, unix_micros(clock.now()));
+        rows.begin(&transaction)?;
+        let now = unix_micros(clock.now());
+        let mut change = Change::new(&transaction, before.clone(), kinds, tail, rows, now);
         let done = work(&mut change).and_then(|result| {
             change.finish(&before, *tail_limits)?;
             Ok((result, change.state))
@@ -296,6 +302,7 @@ impl Writer {
             Err(failure) => {
                 kinds.forget();
                 tail.clear();
+                rows.forget();
                 *known = (before.head, before.events);
                 Err(failure)
             }

@@ -49,7 +49,7 @@ pub(crate) fn of(kind: Kind, owner: &str) -> Space {
 
 /// A row of a group, by segment.
 pub(crate) fn by_segment(kind: Kind, group: &str, segment: u16) -> RowId {
-    of(kind, group).row(segment_key(segment))
+    of(kind, group).into_row(segment_key(segment))
 }
 
 /// The key of a row by segment.
@@ -69,12 +69,12 @@ pub(crate) fn of_segment(kind: Kind, group: &str, segment: u16) -> Space {
 }
 
 pub(crate) fn blocked(group: &str, segment: u16, of: &Key) -> RowId {
-    of_segment(Kind::Blocked, group, segment).row(key(&[Text(&of.kind), Text(&of.id)]))
+    of_segment(Kind::Blocked, group, segment).into_row(key(&[Text(&of.kind), Text(&of.id)]))
 }
 
 /// A batch, or its progress, in a segment's lane.
 pub(crate) fn lane(kind: Kind, group: &str, segment: u16, place: u64) -> RowId {
-    of_segment(kind, group, segment).row(key(&[Number(place)]))
+    of_segment(kind, group, segment).into_row(key(&[Number(place)]))
 }
 
 /// The number that a key is, or begins with.
@@ -84,18 +84,18 @@ pub(crate) fn number_in(key: &[u8]) -> Result<u64, StorageFailure> {
 
 /// A consumer of a group.
 pub(crate) fn consumer(group: &str, name: &str) -> RowId {
-    of(Kind::Consumer, group).row(key(&[Text(name)]))
+    of(Kind::Consumer, group).into_row(key(&[Text(name)]))
 }
 
 /// That a segment of a group's incarnation has had a batch of a replay.
 pub(crate) fn replay_batch(replay: &str, batch: u64, group: &str, segment: u16, incarnation: &str) -> RowId {
     let parts = [Number(batch), Text(group), Number(segment.into()), Text(incarnation)];
-    of(Kind::ReplayBatch, replay).row(key(&parts))
+    of(Kind::ReplayBatch, replay).into_row(key(&parts))
 }
 
 /// The result of a replay's batch in a segment.
 pub(crate) fn replay_result(replay: &str, batch: u64, group: &str, segment: u16) -> RowId {
-    of(Kind::ReplayResult, replay).row(key(&[Number(batch), Text(group), Number(segment.into())]))
+    of(Kind::ReplayResult, replay).into_row(key(&[Number(batch), Text(group), Number(segment.into())]))
 }
 
 /// A number as a key: before every key that begins with a higher one.
@@ -143,7 +143,7 @@ pub(crate) fn state_name(state: DeadLetterState) -> &'static str {
 
 /// The id of the dead letter of a group and sequence.
 pub(crate) fn letter_at(group: &str, sequence: u64) -> RowId {
-    of(Kind::DeadLetterAt, group).row(key(&[Number(sequence)]))
+    of(Kind::DeadLetterAt, group).into_row(key(&[Number(sequence)]))
 }
 
 /// Adds to what removes a copy of an event on request that its id is refused from then on, if it is still known as it was.

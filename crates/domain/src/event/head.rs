@@ -64,7 +64,7 @@ pub fn encode(event: &Event) -> Vec<u8> {
         }
     }
     varint::put(&mut out, envelope.entities.len() as u64);
-    for entity in &envelope.entities {
+    for entity in envelope.entities.iter() {
         put_span(&mut out, entity.kind);
         put_span(&mut out, entity.id);
     }

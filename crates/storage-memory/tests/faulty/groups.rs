@@ -10,8 +10,8 @@ use domain::{
         NewLaneBatch, Pending, SegmentState,
     },
     ports::{
-        CommitOutcome, EnqueueOutcome, EventStore, GroupStore, GroupStoreError, LeaseRequest, Leases, MadeGroup,
-        ReplayLease, SegmentCommit,
+        CommitOutcome, EnqueueOutcome, EventStore, GroupStore, GroupStoreError, LeaseRequest, Leases,
+        MadeGroup, ReplayLease, SegmentCommit,
     },
 };
 

@@ -93,7 +93,8 @@ impl<'a> TermWalk<'a> {
         bound: u64,
     ) -> Result<Self, StorageFailure> {
         let mut walk = Self { connection, term, order, ready: Vec::new(), next_run: Some(bound) };
-        if order == Order::OldestFirst {
+        // Positions begin with 1: no run begins before a walk of all.
+        if order == Order::OldestFirst && bound > 0 {
             walk.enter_run_before(bound)?;
         }
         walk.refill()?;

@@ -9,9 +9,13 @@ use domain::{
     time::from_unix_micros,
 };
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
-use crate::{connection::execute, failure::sqlite, state::PARTITION};
+use crate::{
+    connection::execute,
+    failure::sqlite,
+    state::{PARTITION, State},
+};
 
 /// An event row, or what is wrong with it.
 pub(crate) struct EventRow {
@@ -34,20 +38,30 @@ impl EventRow {
 
 /// Reads a row of `seq, at, stored_at, head, json`.
 pub(crate) fn decode(row: &Row<'_>) -> rusqlite::Result<EventRow> {
-    let event = match (row.get_ref(4)?.as_str(), row.get_ref(3)?.as_blob()) {
+    let text = row.get_ref(4)?;
+    let bytes = text.as_bytes().map_or(0, <[u8]>::len) as u64;
+    let event = match (text.as_str(), row.get_ref(3)?.as_blob()) {
         (Ok(json), Ok(head)) => head::decode(json, head).map_err(|error| error.to_string()),
         _ => Err("the event's text or head is damaged".to_owned()),
     };
-    let bytes = row.get_ref(4)?.as_bytes().map_or(0, <[u8]>::len) as u64;
     Ok(EventRow { seq: row.get::<_, i64>(0)? as u64, at: row.get(1)?, stored_at: row.get(2)?, bytes, event })
 }
 
-/// The row at a position.
-pub(crate) fn find(connection: &Connection, seq: u64) -> Result<Option<EventRow>, StorageFailure> {
-    connection
-        .prepare_cached("SELECT seq, at, stored_at, head, json FROM event WHERE seq = ?1")
-        .and_then(|mut statement| statement.query_row([seq as i64], decode).optional())
-        .map_err(sqlite)
+/// Finds the rows at positions.
+pub(crate) struct Finder<'a>(CachedStatement<'a>);
+
+impl<'a> Finder<'a> {
+    pub(crate) fn new(connection: &'a Connection) -> Result<Self, StorageFailure> {
+        connection
+            .prepare_cached("SELECT seq, at, stored_at, head, json FROM event WHERE seq = ?1")
+            .map(Self)
+            .map_err(sqlite)
+    }
+
+    /// The row at a position.
+    pub(crate) fn find(&mut self, seq: u64) -> Result<Option<EventRow>, StorageFailure> {
+        self.0.query_row([seq as i64], decode).optional().map_err(sqlite)
+    }
 }
 
 /// Whether there is a row at a position.
@@ -66,12 +80,8 @@ pub(crate) struct Assembler<'a> {
 }
 
 impl<'a> Assembler<'a> {
-    pub(crate) fn new(connection: &'a Connection) -> Result<Self, StorageFailure> {
-        let any_replays = connection
-            .prepare_cached("SELECT EXISTS (SELECT 1 FROM replay)")
-            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-            .map_err(sqlite)?;
-        Ok(Self { connection, any_replays })
+    pub(crate) fn new(connection: &'a Connection, state: &State) -> Self {
+        Self { connection, any_replays: state.any_replays }
     }
 
     /// What stands in a row. `indexed` is what an index says of the row where it is damaged.
@@ -113,13 +123,26 @@ pub(crate) fn count_replays(
     sequences: &[u64],
     at: Timestamp,
 ) -> Result<(), StorageFailure> {
-    for sequence in sequences.iter().collect::<BTreeSet<_>>() {
+    let (sequences, at) = (sequences.iter().copied().collect::<BTreeSet<_>>(), at.to_string());
+    for (first, last) in runs(sequences) {
         execute(
             connection,
-            "INSERT INTO replay (seq, count, at) SELECT seq, 1, ?2 FROM event WHERE seq = ?1 \
+            "INSERT INTO replay (seq, count, at) SELECT seq, 1, ?3 FROM event WHERE seq BETWEEN ?1 AND ?2 \
              ON CONFLICT (seq) DO UPDATE SET count = count + 1, at = excluded.at",
-            (*sequence as i64, at.to_string()),
+            (first as i64, last as i64, &at),
         )?;
     }
     Ok(())
+}
+
+/// The first and last number of each stretch of numbers that follow one another.
+fn runs(numbers: impl IntoIterator<Item = u64>) -> Vec<(u64, u64)> {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    runs
 }

@@ -13,7 +13,7 @@ use domain::{
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::event_row::{self, Assembler, EventRow};
+use super::event_row::{self, Assembler, EventRow, Finder};
 use crate::{
     failure::sqlite,
     index::{
@@ -39,7 +39,7 @@ pub(crate) fn page(
     now: Timestamp,
 ) -> Result<ScanPage, StorageFailure> {
     let range = Range::of(state, request);
-    let assembler = Assembler::new(connection)?;
+    let assembler = Assembler::new(connection, state);
     let mut index = Index::new(connection, state, request.filter);
     let (mut entries, mut bytes) = (Vec::new(), 0);
     let stopped_at = walk(connection, state, request.filter, range, |row| {
@@ -62,11 +62,15 @@ pub(crate) fn page(
 }
 
 /// What stands at these sequences; one answer for each.
-pub(crate) fn at(connection: &Connection, sequences: &[u64]) -> Result<Vec<Option<Entry>>, StorageFailure> {
-    let assembler = Assembler::new(connection)?;
+pub(crate) fn at(
+    connection: &Connection,
+    state: &State,
+    sequences: &[u64],
+) -> Result<Vec<Option<Entry>>, StorageFailure> {
+    let (assembler, mut finder) = (Assembler::new(connection, state), Finder::new(connection)?);
     let mut found = Vec::with_capacity(sequences.len());
     for sequence in sequences {
-        let row = event_row::find(connection, *sequence)?;
+        let row = finder.find(*sequence)?;
         found.push(row.map(|row| assembler.entry(row, false)).transpose()?);
     }
     Ok(found)
@@ -178,8 +182,9 @@ fn fetch(
     budget: &mut usize,
     visit: &mut impl FnMut(EventRow) -> Flow,
 ) -> Result<Option<u64>, StorageFailure> {
+    let mut finder = Finder::new(connection)?;
     while let Some(seq) = next()? {
-        let row = event_row::find(connection, seq)?.unwrap_or_else(|| EventRow::lost(seq));
+        let row = finder.find(seq)?.unwrap_or_else(|| EventRow::lost(seq));
         *budget = budget.saturating_sub(1);
         if visit(row)?.is_break() || *budget == 0 {
             return Ok(Some(seq));

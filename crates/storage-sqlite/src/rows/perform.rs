@@ -2,14 +2,14 @@
 
 use domain::{
     StorageFailure,
-    ports::engine::{Guard, Outcome, RowId, Step, Transaction, Write},
+    ports::engine::{Guard, Outcome, RowId, Space, Step, Transaction, Write},
 };
 use rusqlite::{
     ToSql,
     types::{ToSqlOutput, ValueRef},
 };
 
-use super::read::{look, value};
+use super::read::value;
 use crate::{
     connection::execute,
     log::{event_row, ids},
@@ -32,7 +32,7 @@ impl Change<'_> {
         Ok(Outcome::Done { left_out })
     }
 
-    fn first_that_fails(&self, step: &Step) -> Result<Option<usize>, StorageFailure> {
+    fn first_that_fails(&mut self, step: &Step) -> Result<Option<usize>, StorageFailure> {
         for (number, guard) in step.guards.iter().enumerate() {
             if !self.holds(guard)? {
                 return Ok(Some(number));
@@ -41,56 +41,88 @@ impl Change<'_> {
         Ok(None)
     }
 
-    fn holds(&self, guard: &Guard) -> Result<bool, StorageFailure> {
+    fn holds(&mut self, guard: &Guard) -> Result<bool, StorageFailure> {
         Ok(match guard {
-            Guard::Is(row, expected) => look(self.connection, row, |value| value == expected)? == Some(true),
-            Guard::Absent(row) => look(self.connection, row, |_| ())?.is_none(),
-            Guard::Present(row) => look(self.connection, row, |_| ())?.is_some(),
+            Guard::Is(row, expected) => self.look(row, |value| value == Some(expected))?,
+            Guard::Absent(row) => self.look(row, |value| value.is_none())?,
+            Guard::Present(row) => self.look(row, |value| value.is_some())?,
             Guard::Generation(generation) => self.state.generation == *generation,
             Guard::Id(id, expected) => ids::state_of(self.connection, id)? == *expected,
         })
     }
 
+    /// Looks at a row as it is now.
+    fn look<T>(&mut self, row: &RowId, see: impl FnOnce(Option<&[u8]>) -> T) -> Result<T, StorageFailure> {
+        if let Some(value) = self.rows.value(row) {
+            return Ok(see(value));
+        }
+        let value = value(self.connection, row)?;
+        self.rows.note(row, value.as_deref());
+        Ok(see(value.as_deref()))
+    }
+
     fn write(&mut self, write: &Write) -> Result<(), StorageFailure> {
         match write {
             Write::Put(row, value) => self.put(row, value),
-            Write::Delete(row) => execute(
-                self.connection,
-                "DELETE FROM row WHERE space = ?1 AND scope = ?2 AND key = ?3",
-                (row.space.kind.number(), &row.space.scope, &row.key),
-            )
-            .map(drop),
-            Write::Clear(space) => execute(
-                self.connection,
-                "DELETE FROM row WHERE space = ?1 AND scope = ?2",
-                (space.kind.number(), &space.scope),
-            )
-            .map(drop),
+            Write::Delete(row) => self.delete(row),
+            Write::Clear(space) => self.clear(space),
             Write::Add(row, amount) => self.add(row, *amount),
             Write::Tombstone(id) => self.bury(id),
             Write::CountReplay { sequences, at } => event_row::count_replays(self.connection, sequences, *at),
         }
     }
 
-    fn put(&self, row: &RowId, value: &[u8]) -> Result<(), StorageFailure> {
+    /// Where it is known whether there is such a row, SQLite need not find out.
+    fn put(&mut self, row: &RowId, value: &[u8]) -> Result<(), StorageFailure> {
+        let known = self.rows.value(row);
+        let sql = match known {
+            Some(Some(known)) if known == value => return Ok(()),
+            Some(Some(_)) => "UPDATE row SET value = ?4 WHERE space = ?1 AND scope = ?2 AND key = ?3",
+            Some(None) => "INSERT INTO row (space, scope, key, value) VALUES (?1, ?2, ?3, ?4)",
+            None => {
+                "INSERT INTO row (space, scope, key, value) VALUES (?1, ?2, ?3, ?4) \
+                 ON CONFLICT (space, scope, key) DO UPDATE SET value = excluded.value"
+            }
+        };
+        let number = row.space.kind.number();
+        execute(self.connection, sql, (number, &row.space.scope, &row.key, Value(value)))?;
+        self.rows.note(row, Some(value));
+        Ok(())
+    }
+
+    fn delete(&mut self, row: &RowId) -> Result<(), StorageFailure> {
+        if self.rows.value(row) == Some(None) {
+            return Ok(());
+        }
         execute(
             self.connection,
-            "INSERT INTO row (space, scope, key, value) VALUES (?1, ?2, ?3, ?4) \
-             ON CONFLICT (space, scope, key) DO UPDATE SET value = excluded.value",
-            (row.space.kind.number(), &row.space.scope, &row.key, Value(value)),
-        )
-        .map(drop)
+            "DELETE FROM row WHERE space = ?1 AND scope = ?2 AND key = ?3",
+            (row.space.kind.number(), &row.space.scope, &row.key),
+        )?;
+        self.rows.note(row, None);
+        Ok(())
+    }
+
+    fn clear(&mut self, space: &Space) -> Result<(), StorageFailure> {
+        execute(
+            self.connection,
+            "DELETE FROM row WHERE space = ?1 AND scope = ?2",
+            (space.kind.number(), &space.scope),
+        )?;
+        self.rows.forget_space(space);
+        Ok(())
     }
 
     /// A sum that 64 bits cannot hold stays at the highest, or lowest, that they can.
-    fn add(&self, row: &RowId, amount: i64) -> Result<(), StorageFailure> {
-        let before = match value(self.connection, row)? {
-            None => 0,
-            Some(value) => number(&value).ok_or_else(|| {
-                let (kind, value) = (row.space.kind.name(), String::from_utf8_lossy(&value));
-                StorageFailure::Corrupt(format!("a row of {kind} is {value:?}, not a number"))
-            })?,
-        };
+    fn add(&mut self, row: &RowId, amount: i64) -> Result<(), StorageFailure> {
+        let before = self.look(row, |value| match value {
+            None => Ok(0),
+            Some(value) => number(value).ok_or_else(|| value.to_vec()),
+        })?;
+        let before = before.map_err(|value| {
+            let (kind, value) = (row.space.kind.name(), String::from_utf8_lossy(&value));
+            StorageFailure::Corrupt(format!("a row of {kind} is {value:?}, not a number"))
+        })?;
         self.put(row, before.saturating_add(amount).to_string().as_bytes())
     }
 }

@@ -26,21 +26,12 @@ pub(crate) fn read(connection: &Connection, reads: &[Read]) -> Result<Vec<Answer
 
 /// The value of a row, if there is one.
 pub(crate) fn value(connection: &Connection, row: &RowId) -> Result<Option<Vec<u8>>, StorageFailure> {
-    look(connection, row, <[u8]>::to_vec)
-}
-
-/// Looks at the value of a row, if there is one.
-pub(crate) fn look<T>(
-    connection: &Connection,
-    row: &RowId,
-    see: impl FnOnce(&[u8]) -> T,
-) -> Result<Option<T>, StorageFailure> {
     connection
         .prepare_cached("SELECT value FROM row WHERE space = ?1 AND scope = ?2 AND key = ?3")
         .and_then(|mut statement| {
             statement
                 .query_row((row.space.kind.number(), &row.space.scope, &row.key), |found| {
-                    Ok(see(found.get_ref(0)?.as_bytes()?))
+                    Ok(found.get_ref(0)?.as_bytes()?.to_vec())
                 })
                 .optional()
         })

@@ -9,6 +9,7 @@ use crate::{
         fold::{Tail, TailLimits},
         ids,
     },
+    rows::KnownRows,
     state::State,
 };
 
@@ -18,6 +19,7 @@ pub(crate) struct Change<'a> {
     pub(crate) state: State,
     pub(crate) kinds: &'a mut Kinds,
     pub(crate) tail: &'a mut Tail,
+    pub(crate) rows: &'a mut KnownRows,
     /// The store's clock, in microseconds.
     pub(crate) now: i64,
     /// Whether any id is refused; none before the first question.
@@ -30,9 +32,10 @@ impl<'a> Change<'a> {
         state: State,
         kinds: &'a mut Kinds,
         tail: &'a mut Tail,
+        rows: &'a mut KnownRows,
         now: i64,
     ) -> Self {
-        Self { connection, state, kinds, tail, now, any_tombstones: None }
+        Self { connection, state, kinds, tail, rows, now, any_tombstones: None }
     }
 
     /// Whether an id is refused. Most stores have erased nothing, and then no id needs a look.

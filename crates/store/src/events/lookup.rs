@@ -34,6 +34,9 @@ impl Store {
     }
 
     pub(super) async fn events_at(&self, positions: &[Position]) -> Result<Page, EventStoreError> {
+        if self.is_single() {
+            return self.only_at(positions).await;
+        }
         let divided = Divided::new(self, positions.iter().map(|at| (at.partition, at.sequence)));
         let entries = divided.ask(None, |(partition, sequences)| partition.at(sequences)).await?;
         let mut page = Page::default();
@@ -42,6 +45,17 @@ impl Store {
                 add(&mut page, position.partition, entry);
             }
         }
+        Ok(page)
+    }
+
+    /// The same of the only partition.
+    async fn only_at(&self, positions: &[Position]) -> Result<Page, EventStoreError> {
+        let is_there = |position: &&Position| position.partition == 0;
+        let sequences: Vec<u64> = positions.iter().filter(is_there).map(|at| at.sequence).collect();
+        let entries = self.first().at(&sequences).await?;
+        let mut page = Page::default();
+        page.events.reserve(entries.len());
+        entries.into_iter().flatten().for_each(|entry| add(&mut page, 0, entry));
         Ok(page)
     }
 }

@@ -99,6 +99,7 @@ impl Store {
             check_reader(0, state, cursor.sequence(0))?;
         }
         let mut page = Page::default();
+        page.events.reserve(entries.len());
         for entry in entries {
             add(&mut page, 0, entry);
         }

@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// Most batches that one look fetches of a segment.
+/// Most batches that one call fetches of a segment.
 const MOST_FETCHED: u64 = 64;
 
 /// What is asked of a lane: what lies behind a place, up to its end.
@@ -33,6 +33,8 @@ struct Behind {
     segment: u16,
     place: u64,
     end: u64,
+    /// At most so many batches at once.
+    most: u64,
 }
 
 impl Behind {
@@ -42,15 +44,23 @@ impl Behind {
         self.end - self.place <= MOST_FETCHED
     }
 
+    fn is_over(&self) -> bool {
+        self.place >= self.end
+    }
+
+    fn last_place(&self) -> u64 {
+        self.end.min(self.place.saturating_add(self.most))
+    }
+
     fn reads(&self, group: &str) -> Vec<Read> {
         let mut reads = Vec::new();
         for kind in [SpaceKind::Lane, SpaceKind::LaneProgress] {
             if self.follows() {
-                let places = self.place + 1..=self.end;
+                let places = self.place + 1..=self.last_place();
                 reads.extend(places.map(|place| Read::Row(lane(kind, group, self.segment, place))));
                 continue;
             }
-            let limit = if kind == SpaceKind::Lane { MOST_FETCHED as usize } else { usize::MAX };
+            let limit = if kind == SpaceKind::Lane { self.most as usize } else { usize::MAX };
             let (space, after) = (of_segment(kind, group, self.segment), Some(number_key(self.place)));
             reads.push(Read::Range { space, after, before: None, reverse: false, limit });
         }
@@ -61,11 +71,27 @@ impl Behind {
     fn found(&self, found: &mut Snapshot) -> Rows {
         match self.follows() {
             false => found.range(),
-            true => (self.place + 1..=self.end)
+            true => (self.place + 1..=self.last_place())
                 .filter_map(|place| Some((number_key(place), found.row()?)))
                 .collect(),
         }
     }
+
+    /// Goes on behind what was read. Rows that were read without their places end the lane where they are fewer than asked for.
+    fn pass(&mut self, batches: &[LaneBatch]) {
+        self.place = match batches.last() {
+            _ if self.follows() => self.last_place(),
+            Some(last) if batches.len() as u64 >= self.most => last.seq,
+            _ => self.end,
+        };
+    }
+}
+
+/// How many batches of each lane to fetch first, so that few are fetched in vain: the lanes' shares of the limit, by how many
+/// references their batches have.
+fn likely(limit: usize, lanes: usize, references: u64, batches: u64) -> u64 {
+    let share = (limit / lanes.max(1)) as u64;
+    share.div_ceil((references / batches.max(1)).max(1)).clamp(1, MOST_FETCHED)
 }
 
 impl Store {
@@ -81,17 +107,50 @@ impl Store {
         let mut found = partition.all_of(kinds.map(|kind| of(kind, group))).await?;
         let mut numbers = || read_rows(found.range(), segment_in, |value| number(Some(value)));
         let (ends, sizes): (HashMap<u16, u64>, HashMap<u16, u64>) = (numbers()?, numbers()?);
-        let mut asked = Vec::new();
-        for (segment, place) in after.iter().copied() {
-            let end = ends.get(&segment).copied().unwrap_or(0);
-            if end > place && sizes.get(&segment).is_some_and(|size| *size > 0) {
-                asked.push(Behind { segment, place, end });
-            }
-        }
+        let number_of = |numbers: &HashMap<u16, u64>, segment| numbers.get(&segment).copied().unwrap_or(0);
+        let mut waiting = after.to_vec();
+        waiting.retain(|(segment, place)| {
+            number_of(&ends, *segment) > *place && number_of(&sizes, *segment) > 0
+        });
+        let behind = |(segment, place): &(u16, u64)| {
+            let (end, size) = (number_of(&ends, *segment), number_of(&sizes, *segment));
+            let most = likely(limit, waiting.len(), size, end - *place);
+            Behind { segment: *segment, place: *place, end, most }
+        };
+        let asked: Vec<Behind> = waiting.iter().map(behind).collect();
         match asked.is_empty() {
             true => Ok(Vec::new()),
-            false => Ok(choose(self.fetch(partition, group, &asked).await?, limit)),
+            false => Ok(choose(self.fetch_page(partition, group, asked, limit).await?, limit)),
         }
+    }
+
+    /// As many batches behind places, of each segment, as a page may need.
+    async fn fetch_page(
+        &self,
+        partition: Partition<'_>,
+        group: &str,
+        mut asked: Vec<Behind>,
+        limit: usize,
+    ) -> Result<Vec<Vec<LaneBatch>>, StorageFailure> {
+        let mut lanes = self.fetch(partition, group, &mut asked).await?;
+        let references: usize = lanes.iter().flatten().map(|batch| batch.positions.len()).sum();
+        let is_empty = |(lane, behind): (&Vec<LaneBatch>, &Behind)| lane.is_empty() && !behind.is_over();
+        if references >= limit && !lanes.iter().zip(&asked).any(is_empty) {
+            return Ok(lanes);
+        }
+        // Batches were shorter than was likely, or had left the lane.
+        let (places, mut rest): (Vec<usize>, Vec<Behind>) =
+            asked.into_iter().enumerate().filter(|(_, behind)| !behind.is_over()).unzip();
+        if rest.is_empty() {
+            return Ok(lanes);
+        }
+        rest.iter_mut().for_each(|behind| behind.most = MOST_FETCHED);
+        for (place, more) in places.into_iter().zip(self.fetch(partition, group, &mut rest).await?) {
+            if let Some(lane) = lanes.get_mut(place) {
+                lane.extend(more);
+            }
+        }
+        Ok(lanes)
     }
 
     /// Batches behind places, of each segment in turn.
@@ -99,7 +158,7 @@ impl Store {
         &self,
         partition: Partition<'_>,
         group: &str,
-        asked: &[Behind],
+        asked: &mut [Behind],
     ) -> Result<Vec<Vec<LaneBatch>>, StorageFailure> {
         let reads: Vec<Read> = asked.iter().flat_map(|behind| behind.reads(group)).collect();
         let mut found = partition.get(&reads).await?;
@@ -115,6 +174,7 @@ impl Store {
                 let progress = progress_at(&noted, &key)?.unwrap_or_default();
                 batches.push(row.batch(behind.segment, place, progress));
             }
+            behind.pass(&batches);
             lanes.push(batches);
         }
         Ok(lanes)

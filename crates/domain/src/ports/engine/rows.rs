@@ -207,7 +207,12 @@ impl Space {
 
     /// A row of it.
     pub fn row(&self, key: impl Into<Vec<u8>>) -> RowId {
-        RowId { space: self.clone(), key: key.into() }
+        self.clone().into_row(key)
+    }
+
+    /// The same, without a copy of the space.
+    pub fn into_row(self, key: impl Into<Vec<u8>>) -> RowId {
+        RowId { space: self, key: key.into() }
     }
 }
 
@@ -223,7 +228,7 @@ pub struct RowId {
 impl RowId {
     /// A row of a kind that nothing divides.
     pub fn of(kind: SpaceKind, key: impl Into<Vec<u8>>) -> Self {
-        Space::of(kind).row(key)
+        Space::of(kind).into_row(key)
     }
 }
 
@@ -350,7 +355,7 @@ pub fn key(parts: &[Part<'_>]) -> Vec<u8> {
                 }
                 key.push(0);
             }
-            Part::Number(number) => key.extend_from_slice(format!("{number:020}").as_bytes()),
+            Part::Number(number) => put_digits(&mut key, *number),
             // Counted from the first instant there is, so that it is never below zero.
             Part::Time(time) => {
                 let since = time.as_nanosecond() - Timestamp::MIN.as_nanosecond();
@@ -359,6 +364,16 @@ pub fn key(parts: &[Part<'_>]) -> Vec<u8> {
         }
     }
     key
+}
+
+/// Writes a number as twenty digits, which every number has room in.
+fn put_digits(key: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [b'0'; 20];
+    for digit in digits.iter_mut().rev() {
+        *digit += (number % 10) as u8;
+        number /= 10;
+    }
+    key.extend_from_slice(&digits);
 }
 
 /// Takes the parts of a key apart again.
