@@ -38,6 +38,29 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Bytes of text that are kept of a failure while its delivery is tried again: there may be many such deliveries.
+    pub const MAX_EARLIER_BYTES: usize = 512;
+
+    /// The failure as it is kept while its delivery is tried again: the outermost errors, shortened.
+    pub fn shortened(mut self) -> Self {
+        let mut left = Self::MAX_EARLIER_BYTES;
+        self.errors.retain_mut(|error| {
+            if left == 0 {
+                return false;
+            }
+            if error.len() > left {
+                let cut = (0..=left).rev().find(|at| error.is_char_boundary(*at)).unwrap_or(0);
+                error.truncate(cut);
+                error.push('…');
+                left = 0;
+            } else {
+                left -= error.len();
+            }
+            true
+        });
+        self
+    }
+
     /// About what it takes.
     pub fn size_bytes(&self) -> usize {
         self.errors.iter().map(|error| error.len() + 8).sum::<usize>() + 32
@@ -175,4 +198,33 @@ pub fn fingerprint(event_type: &str, error: &str) -> String {
         hasher.update(" ");
     }
     hasher.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_shortened_from_its_last_cause_on() {
+        let of = |errors: &[&str]| Failure {
+            at: Timestamp::UNIX_EPOCH,
+            errors: errors.iter().map(|error| (*error).to_owned()).collect(),
+        };
+        assert_eq!(of(&["no", "its cause"]).shortened(), of(&["no", "its cause"]));
+        let long = "é".repeat(300);
+        let shortened = of(&["no", &long, "its cause"]).shortened();
+        assert_eq!(shortened.errors.len(), 2);
+        assert_eq!(shortened.errors[1], format!("{}…", "é".repeat(255)));
+    }
+
+    #[test]
+    fn a_history_keeps_the_first_failure_and_the_last() {
+        let mut history = Vec::new();
+        for n in 0..9 {
+            let at = Timestamp::from_second(n).unwrap_or_default();
+            note_failure(&mut history, Failure { at, errors: Vec::new() }, 4);
+        }
+        let seconds: Vec<i64> = history.iter().map(|failure| failure.at.as_second()).collect();
+        assert_eq!(seconds, [0, 6, 7, 8]);
+    }
 }

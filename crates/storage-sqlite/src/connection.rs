@@ -74,6 +74,8 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StorageFailure> 
         Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(sqlite)?;
     connection.busy_handler(Some(wait_a_little)).map_err(sqlite)?;
     connection.set_prepared_statement_cache_capacity(128);
+    // Else SQLite compiles a statement again whenever other values are bound, in case other values make another plan better.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(sqlite)?;
     Ok(connection)
 }
 

@@ -383,7 +383,7 @@ impl Lane {
                 let retry = retry_of(progress, index, at.now);
                 retry.attempts += u32::from(!is_suspect);
                 (retry.due, retry.error) = (due, failure.errors.join(": "));
-                note_failure(&mut retry.failures, failure, MAX_EARLIER_FAILURES);
+                note_failure(&mut retry.failures, failure.shortened(), MAX_EARLIER_FAILURES);
                 // It came back by itself: it is not what ends processes.
                 retry.ends = 0;
                 reference.stage = Stage::Waiting;

@@ -432,7 +432,7 @@ impl Ledger {
                 row.kept.ends = 0;
                 row.kept.due = Some(due);
                 row.kept.error = failure.errors.join(": ");
-                note_failure(&mut row.kept.failures, failure, MAX_EARLIER_FAILURES);
+                note_failure(&mut row.kept.failures, failure.shortened(), MAX_EARLIER_FAILURES);
                 // Handed back: should the process end now, this event is not to blame.
                 row.kept.claimed_to = seq - 1;
                 row.claim = seq - 1;

@@ -84,19 +84,20 @@ async fn last(
     let walk = |order, limit| {
         Walk::new(stores.ports().clone(), filter.clone(), order, limit).until(Some(head.clone()))
     };
-    let mut back = walk(Order::NewestFirst, Some(lines));
-    let mut last = back.page(cx.printer).await?.unwrap_or_default().events;
+    // Where there is a walk forth, it says what is damaged.
+    let mut back = walk(Order::NewestFirst, Some(lines)).without_warnings();
+    let forth = walk(Order::OldestFirst, None);
+    let mut page = back.page(cx.printer).await?.unwrap_or_default();
     if back.is_over() {
-        last.reverse();
-        writer.page(&last, cx)?;
+        forth.warn(&page.corrupt, cx.printer);
+        page.events.reverse();
+        writer.page(&page.events, cx)?;
         return Ok(back.corrupt());
     }
-    drop(last);
-    // The walk forth says what is damaged.
-    let mut back = walk(Order::NewestFirst, Some(lines)).without_warnings();
+    drop(page);
     while back.page(cx.printer).await?.is_some() {}
     let begin = back.next_cursor().map(Cursor::before);
-    let mut forth = walk(Order::OldestFirst, None).after(begin);
+    let mut forth = forth.after(begin);
     while let Some(page) = forth.page(cx.printer).await? {
         writer.page(&page.events, cx)?;
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::{
-    Cursor, Filter,
+    CorruptEvent, Cursor, Filter,
     ports::{EventStore, EventStoreError, Order, Page, ReadRequest},
 };
 use tokio::task::JoinHandle;
@@ -70,18 +70,10 @@ impl Walk {
         };
         let page =
             coming.await.map_err(|lost| CliError::failed(format!("reading ended early: {lost}")))??;
-        for damaged in &page.corrupt {
-            self.corrupt += 1;
-            if !self.warns {
-                continue;
-            }
-            let advice = match self.corrupt {
-                1 => "; `event-replay verify` finds all damage",
-                _ => "",
-            };
-            let (position, detail) = (damaged.position, &damaged.detail);
-            printer.warn(&format!("the event at {position} is damaged and left out: {detail}{advice}"));
+        if self.warns {
+            self.warn(&page.corrupt, printer);
         }
+        self.corrupt += page.corrupt.len() as u64;
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(page.events.len() as u64);
         }
@@ -94,6 +86,18 @@ impl Walk {
             _ => self.done = true,
         }
         Ok(Some(page))
+    }
+
+    /// Warns of damaged events that follow those that were counted.
+    pub(crate) fn warn(&self, corrupt: &[CorruptEvent], printer: &Printer) {
+        for (before, damaged) in (self.corrupt..).zip(corrupt) {
+            let advice = match before {
+                0 => "; `event-replay verify` finds all damage",
+                _ => "",
+            };
+            let (position, detail) = (damaged.position, &damaged.detail);
+            printer.warn(&format!("the event at {position} is damaged and left out: {detail}{advice}"));
+        }
     }
 
     /// Where a later walk goes on; none if there is nothing left.
