@@ -142,7 +142,7 @@ impl Kept {
             Ok(Some(record)) if !record.state.is_final() => self.state = record.state,
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(%error, replay = %id, "it cannot be told what is wanted of the replay")
+                tracing::warn!(%error, replay = %id, "it cannot be told what is wanted of the replay");
             }
         }
     }

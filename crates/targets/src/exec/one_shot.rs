@@ -140,7 +140,7 @@ impl Run {
                 // A command need not read its input.
                 let _ = stdin.write_all(line).await;
             }
-            std::future::pending::<()>().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             status = self.child.wait() => status,
