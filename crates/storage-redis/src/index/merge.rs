@@ -160,9 +160,11 @@ async fn merge(partition: &Partition, removals: &str, group: &[RunId]) -> Result
         return replace(partition, removals, group, None).await;
     }
     let names = [partition.keys().meta(), run.id.key(partition.keys())];
+    let len = run.bytes.len().to_string();
     for (at, piece) in run.bytes.chunks(PIECE).enumerate() {
-        let args = [removals.as_bytes(), &(at * PIECE).to_string().into_bytes(), piece].map(<[u8]>::to_vec);
-        if !is_ok(&partition.link().call("add_to_run", &names, &args).await?)? {
+        let from = (at * PIECE).to_string();
+        let args = [removals.as_bytes(), len.as_bytes(), from.as_bytes(), piece];
+        if !is_ok(&partition.link().call("write_run", &names, &args).await?)? {
             return Ok(false);
         }
     }

@@ -54,31 +54,35 @@ local function fold(keys, args)
   return { 'ok', pending, records }
 end
 
--- Adds a piece to a run that is being made. KEYS: meta, the run. ARGV: removals when its making began, bytes that it must have,
--- the piece.
-local function add_to_run(keys, args)
-  may(keys[1], 'APPEND', 'UNLINK')
+-- Writes a piece of a run that is being made. It is as long as it will be from the beginning: what grows piece by piece is given
+-- more memory than it needs. KEYS: meta, the run. ARGV: removals when its making began, bytes that it will have, bytes that it
+-- has, the piece.
+local function write_run(keys, args)
+  may(keys[1], 'HSET', 'SETRANGE', 'UNLINK')
   load(keys[1])
-  if (redis.call('HGET', keys[1], 'removals') or '0') ~= args[1] then
+  local before = redis.call('HMGET', keys[1], 'removals', 'making')
+  if (before[1] or '0') ~= args[1] then
     return { 'stale' }
   end
   must_be(keys[2], 'string')
-  if args[2] == '0' then
-    redis.call('SET', keys[2], args[3])
-  elseif redis.call('STRLEN', keys[2]) ~= tonumber(args[2]) then
+  if args[3] == '0' then
+    redis.call('UNLINK', keys[2])
+    redis.call('SETRANGE', keys[2], tonumber(args[2]) - 1, '\0')
+  elseif before[2] ~= keys[2] .. ' ' .. args[3] then
     return { 'stale' }
-  else
-    redis.call('APPEND', keys[2], args[3])
   end
+  redis.call('SETRANGE', keys[2], args[3], args[4])
+  redis.call('HSET', keys[1], 'making', keys[2] .. ' ' .. text(tonumber(args[3]) + #args[4]))
   return { 'ok' }
 end
 
 -- Puts a run in the place of others that follow each other. KEYS: meta, the manifest, the run, the others. ARGV: removals when
 -- its making began, bytes that it must have, how the manifest has the others, and how it is to have the run, or '' for none.
 local function merge(keys, args)
-  may(keys[1], 'SET', 'UNLINK')
+  may(keys[1], 'SET', 'UNLINK', 'HDEL')
   load(keys[1])
-  if (redis.call('HGET', keys[1], 'removals') or '0') ~= args[1] then
+  local before = redis.call('HMGET', keys[1], 'removals', 'making')
+  if (before[1] or '0') ~= args[1] or (args[4] ~= '' and before[2] ~= keys[3] .. ' ' .. args[2]) then
     return { 'stale' }
   end
   local listed, at = redis.call('GET', keys[2]) or '', nil
@@ -87,7 +91,7 @@ local function merge(keys, args)
       at = from
     end
   end
-  if not at or (args[4] ~= '' and redis.call('STRLEN', keys[3]) ~= tonumber(args[2])) then
+  if not at then
     return { 'stale' }
   end
   local left = string.sub(listed, 1, at - 1) .. args[4] .. string.sub(listed, at + #args[3])
@@ -99,10 +103,11 @@ local function merge(keys, args)
   for k = 4, #keys do
     redis.call('UNLINK', keys[k])
   end
+  redis.call('HDEL', keys[1], 'making')
   return { 'ok' }
 end
 
 -- Folding is what removing waits for, and removing is what is done where memory is full.
 redis.register_function({ function_name = 'er_fold_VERSION', callback = fold, flags = { 'allow-oom' } })
-redis.register_function('er_add_to_run_VERSION', add_to_run)
+redis.register_function('er_write_run_VERSION', write_run)
 redis.register_function({ function_name = 'er_merge_VERSION', callback = merge, flags = { 'allow-oom' } })
