@@ -33,7 +33,15 @@ fn health_names_every_check_with_what_it_saw() {
     let checks = health["checks"].as_array().unwrap();
     let names: Vec<_> = checks.iter().map(|check| check["name"].as_str().unwrap()).collect();
     let of_the_store = ["store", "writable", "disk-space", "schemas", "newest-event"];
-    let alerts = ["validation-failures", "storage-failures", "dead-letters", "processing-time"];
+    let alerts = [
+        "validation-failures",
+        "storage-failures",
+        "dead-letters",
+        "open-dead-letters",
+        "dropped-deliveries",
+        "failing-attempts",
+        "processing-time",
+    ];
     assert_eq!(names, [&of_the_store[..], &alerts].concat());
     for check in checks {
         for member in ["status", "observed", "threshold", "unit", "message"] {
