@@ -296,6 +296,7 @@ fn addresses_of_several_servers_that_make_no_sense_are_refused_with_a_sentence()
 fn certificates_without_tls_are_refused() {
     let Some(bench) = Bench::on_redis() else { return };
     let bench = bench.env("EVENT_REPLAY_REDIS_CA", "ca.pem");
-    let said = bench.run(&["init"]).exits(1).says("certificates are set").says("write rediss in place of redis");
+    let said =
+        bench.run(&["init"]).exits(1).says("certificates are set").says("write rediss in place of redis");
     assert!(said.stdout.is_empty(), "{said:#?}");
 }

@@ -26,13 +26,25 @@ mod tests {
     #[test]
     fn the_reason_says_what_to_look_at() {
         for (reason, is_tls, begins) in [
-            ("Connection refused (os error 111)", false, "is the server running? its address is from REDIS_HOST;"),
+            (
+                "Connection refused (os error 111)",
+                false,
+                "is the server running? its address is from REDIS_HOST;",
+            ),
             ("invalid peer certificate: UnknownIssuer", true, "check the certificates: redis.ca"),
             ("the certificate ca.pem: No such file or directory", true, "check the certificates"),
-            ("the server is a replica, which takes no writes: name the master, h:1", false, "name its master"),
+            (
+                "the server is a replica, which takes no writes: name the master, h:1",
+                false,
+                "name its master",
+            ),
             ("READONLY You can't write against a read only replica.", false, "name its master"),
             ("timed out", true, "is the server running, and does it speak TLS there?"),
-            ("Connection reset by peer (os error 104)", false, "is the server running, and does it want TLS?"),
+            (
+                "Connection reset by peer (os error 104)",
+                false,
+                "is the server running, and does it want TLS?",
+            ),
         ] {
             let said = advice(reason, is_tls, "REDIS_HOST");
             assert!(said.starts_with(begins), "{reason}: {said}");
