@@ -38,7 +38,7 @@ impl Work<'_> {
         let before = self.progress.settled;
         while let Some(batch) = self.outstanding.pop_front_if(|batch| !is_open(batch)) {
             self.account(&batch, true, &mut delivered);
-            self.recent.push_back((Instant::now(), batch.events.len()));
+            self.window.settled(batch.events.len());
             self.progress.settled = batch.number + 1;
             self.progress.cursor = batch.through;
         }
