@@ -4,6 +4,7 @@ mod batch;
 mod settle;
 mod source;
 mod wind_down;
+mod window;
 mod work;
 
 use std::time::Duration;

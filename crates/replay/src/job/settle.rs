@@ -41,7 +41,7 @@ impl Work<'_> {
         while let Some(batch) = self.outstanding.pop_front_if(|batch| !is_open(batch)) {
             self.account(&batch, true, &mut delivered);
             self.account_erased(&batch, true);
-            self.recent.push_back((Instant::now(), batch.events.len()));
+            self.window.settled(batch.events.len());
             self.progress.settled = batch.number + 1;
             self.progress.cursor = batch.through;
         }

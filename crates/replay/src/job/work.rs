@@ -26,6 +26,7 @@ use crate::{
         Stop,
         batch::{Batch, Part},
         source::Source,
+        window::Window,
     },
     lease::Keeper,
     manager::ReplayManager,
@@ -37,16 +38,10 @@ use crate::{
     segments::SegmentChecker,
 };
 
-/// Events that are in lanes at once, about; and batches at least. Between these it is as many as the groups were through with
-/// in the last second: what is in a lane is handed over also while the replay is paused.
-const MOST_OUTSTANDING: usize = 8_000;
-const LEAST_OUTSTANDING_BATCHES: usize = 4;
 /// Batches that are cut ahead, so that not each of them is a write of its own.
 const CUT_AHEAD: usize = 16;
 /// How often a runner looks what is wanted of it, where no write has told it.
 const HEED_EVERY: Duration = Duration::from_millis(100);
-/// The time whose settled events say how many may be in lanes.
-const RECENT: Duration = Duration::from_secs(1);
 /// How often a full lane is tried again.
 const FULL_AGAIN: Duration = Duration::from_millis(50);
 /// How soon, and how late, a runner asks for results again.
@@ -77,8 +72,7 @@ pub(crate) struct Work<'a> {
     pub(super) sending: Option<Batch>,
     /// Batches that are in their lanes, or answered for.
     pub(super) outstanding: VecDeque<Batch>,
-    /// Settled batches of the last second: when, and how many events.
-    pub(super) recent: VecDeque<(Instant, usize)>,
+    pub(super) window: Window,
     pacer: Pacer,
     pub(super) counter: Counter,
     state: ReplayState,
@@ -162,7 +156,7 @@ impl<'a> Work<'a> {
             source,
             sending: None,
             outstanding: VecDeque::new(),
-            recent: VecDeque::new(),
+            window: Window::default(),
             pacer,
             counter: Counter::default(),
             state: record.state,
@@ -261,17 +255,6 @@ impl<'a> Work<'a> {
         self.write().await
     }
 
-    /// How many batches may be in lanes.
-    fn window(&mut self) -> usize {
-        let now = Instant::now();
-        while self.recent.front().is_some_and(|(settled, _)| *settled + RECENT < now) {
-            self.recent.pop_front();
-        }
-        let events: usize = self.recent.iter().map(|(_, events)| events).sum();
-        let most = (MOST_OUTSTANDING / self.batch_size).max(LEAST_OUTSTANDING_BATCHES);
-        (events / self.batch_size).clamp(LEAST_OUTSTANDING_BATCHES, most)
-    }
-
     /// Waits until something can be done.
     async fn rest(&mut self) -> Result<(), Stop> {
         let now = Instant::now();
@@ -317,7 +300,7 @@ impl<'a> Work<'a> {
 
     /// Takes the next batch in hand; whether there is one.
     async fn take(&mut self) -> Result<bool, Stop> {
-        let window = self.window();
+        let window = self.window.batches(self.batch_size);
         let is_early = self.pacer.next().is_some_and(|turn| turn > Instant::now());
         if self.outstanding.len() >= window || is_early || self.source.next_number() < self.progress.queued {
             return Ok(false);
