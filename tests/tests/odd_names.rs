@@ -210,10 +210,10 @@ fn is_documented(rest: &str) -> bool {
     };
     let is_kind = |text: &str| SpaceKind::ALL.iter().any(|kind| kind.name() == text);
     match rest.split(':').collect::<Vec<_>>()[..] {
-        [name] => ["meta", "chunks", "zdict", "holes", "unscrubbed"].contains(&name),
+        [name] => ["meta", "chunks", "zdict", "holes", "unscrubbed", "pending", "runs"].contains(&name),
         ["log" | "dir" | "d" | "replayed" | "copy", n] => number(n),
-        ["e", text] => encoded(text),
-        ["ix", chunk, "t" | "s", text] => number(chunk) && encoded(text),
+        ["run", stretch] => stretch.split_once('-').is_some_and(|(base, last)| number(base) && number(last)),
+        ["ix", chunk, "t" | "s" | "e", text] => number(chunk) && encoded(text),
         ["ix", chunk, "h", hour] => number(chunk) && number(hour),
         ["r", kind] => is_kind(kind),
         ["r", kind, scope] => is_kind(kind) && encoded(scope),

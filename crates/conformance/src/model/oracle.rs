@@ -224,6 +224,12 @@ impl Oracle {
             std::mem::take(&mut self.log).into_iter().partition(|kept| names(&kept.value, kind) == Some(id));
         self.log = left;
         self.erased.extend(gone.iter().map(|kept| kept.id().to_owned()));
+        // A checkpoint forgets an event that was erased; its mark stays.
+        for checkpoint in &mut self.checkpoints {
+            if self.erased.contains(&checkpoint.last_processed_event_id) {
+                checkpoint.last_processed_event_id.clear();
+            }
+        }
         (gone.len() as u64, gone.iter().map(|kept| kept.json.len() as u64).sum())
     }
 
