@@ -93,9 +93,6 @@ impl Term {
         terms
     }
 
-    /// What stands where an entry was removed from a run. No term is it, as far as SHA-256 goes.
-    pub(crate) const GONE: Self = Self([0; 8]);
-
     /// Its name in the directory of a chunk where it has a list, and the end of that list's key.
     pub(crate) fn field(self) -> String {
         format!("e:{}", URL_SAFE_NO_PAD.encode(self.0))

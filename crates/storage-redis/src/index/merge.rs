@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     fn run(base: u64, through: u64, entries: u32) -> RunId {
-        RunId { base, through, entries, bits: 0 }
+        RunId { base, through, entries, bits: 0, bytes: 0 }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Runs: the terms of a stretch of the log, sorted, as one string. A fold makes a run of a thousand events or so; later several
 //! runs that follow each other are merged into one. Stretches of runs never overlap.
 //!
-//! A run of `2^bits` fences begins with `2^bits + 1` numbers of four bytes: how many entries have a term whose first bits are
-//! less than 0, 1, 2 … 2^bits. Then come the entries: a term (eight bytes) and a place (four), which is a sequence counted from the
-//! base of the run; or, with the highest bit set, a chunk counted from that of the base, in which the term has a list of its own.
-//! An entry that was removed is zeros. Numbers are big endian.
+//! A run of `2^bits` fences begins with `2^bits + 1` numbers of four bytes: how many bytes of it, behind the fences, are of terms
+//! whose first bits are less than 0, 1, 2 … 2^bits. Then come the terms, sorted: a term (eight bytes), how many places it has
+//! (one), and these, rising (three each). A place is a sequence counted from the base of the run; or, with the highest bit set,
+//! a chunk counted from that of the base, in which the term has a list of its own. A place that was removed is zero, and so is
+//! a term of which all were. Numbers are big endian.
 
 use domain::StorageFailure;
 use redis::Value;
@@ -14,18 +15,20 @@ use crate::{
     engine::keys::{Keys, Term, chunk_of},
 };
 
-/// Bytes of an entry.
-pub(crate) const ENTRY: usize = 12;
 /// Bytes of a run in the manifest.
-pub(crate) const LISTED: usize = 17;
-/// Entries between two fences, about.
+pub(crate) const LISTED: usize = 21;
+/// Bytes before the places of a term, of a place, and the most places that stand behind a term; with more it stands twice.
+const BEFORE_PLACES: usize = 9;
+const PLACE: usize = 3;
+const MOST_PLACES: usize = 255;
+/// Places between two fences, about.
 const BETWEEN_FENCES: usize = 128;
 /// Most bits of a term that a fence goes by.
 const MOST_BITS: u32 = 16;
 /// Sequences that a run may reach over: the highest bit of a place says something else.
-pub(crate) const REACH: u64 = 1 << 31;
+pub(crate) const REACH: u64 = 1 << 23;
 /// What a place says of a list.
-const LIST: u32 = 1 << 31;
+const LIST: u32 = 1 << 23;
 
 /// Where a term leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,9 +45,12 @@ pub(crate) struct RunId {
     /// The sequence before its first event, and that of its last one.
     pub(crate) base: u64,
     pub(crate) through: u64,
+    /// Places of all its terms.
     pub(crate) entries: u32,
     /// Its fences are `2^bits`.
     pub(crate) bits: u8,
+    /// Its length.
+    pub(crate) bytes: u32,
 }
 
 impl RunId {
@@ -55,9 +61,10 @@ impl RunId {
     /// As the manifest has it.
     pub(crate) fn listed(&self) -> [u8; LISTED] {
         let mut bytes = [0; LISTED];
-        let numbers =
-            self.base.to_be_bytes().into_iter().skip(2).chain(self.through.to_be_bytes().into_iter().skip(2));
-        let all = numbers.chain(self.entries.to_be_bytes()).chain([self.bits]);
+        let stretch =
+            [self.base, self.through].into_iter().flat_map(|number| number.to_be_bytes().into_iter().skip(2));
+        let all =
+            stretch.chain(self.entries.to_be_bytes()).chain([self.bits]).chain(self.bytes.to_be_bytes());
         bytes.iter_mut().zip(all).for_each(|(to, from)| *to = from);
         bytes
     }
@@ -75,17 +82,18 @@ impl RunId {
             through: number(6, 12),
             entries: number(12, 16) as u32,
             bits: number(16, 17) as u8,
+            bytes: number(17, 21) as u32,
         }
     }
 
-    /// Where its entries begin.
-    pub(crate) fn header(&self) -> usize {
+    /// Where its terms begin.
+    fn header(&self) -> usize {
         4 * ((1usize << self.bits.min(31)) + 1)
     }
 
     /// Its length in bytes.
     pub(crate) fn len(&self) -> usize {
-        self.header() + ENTRY * self.entries as usize
+        self.bytes as usize
     }
 
     /// Where its fences beside a term stand: eight bytes.
@@ -93,42 +101,42 @@ impl RunId {
         4 * term.fence(self.bits)
     }
 
-    /// Where the entries between two fences stand in the run, and how many bytes they are; none where there are none.
+    /// Where the terms between two fences stand in the run, and how many bytes they are; none where there are none.
     pub(crate) fn between(&self, fences: &[u8]) -> Option<(usize, usize)> {
         let ([from, to], []) = fences.as_chunks::<4>() else { return None };
         let (from, to) = (u32::from_be_bytes(*from) as usize, u32::from_be_bytes(*to) as usize);
-        (to > from).then(|| (self.header() + ENTRY * from, ENTRY * (to - from)))
-    }
-
-    /// What an entry says.
-    pub(crate) fn entry(&self, bytes: &[u8; ENTRY]) -> (Term, Place) {
-        let [a, b, c, d, e, f, g, h, place @ ..] = *bytes;
-        let place = u32::from_be_bytes(place);
-        let place = match place & LIST {
-            0 => Place::Event(self.base + u64::from(place)),
-            _ => Place::List(chunk_of(self.base) + u64::from(place & !LIST)),
-        };
-        (Term([a, b, c, d, e, f, g, h]), place)
-    }
-
-    fn spelled(&self, (term, place): (Term, Place)) -> [u8; ENTRY] {
-        let place = match place {
-            Place::Event(sequence) => u32::from_be_bytes(self.place_of(sequence)),
-            Place::List(chunk) => LIST | chunk.saturating_sub(chunk_of(self.base)) as u32,
-        };
-        let mut bytes = [0; ENTRY];
-        bytes.iter_mut().zip(term.0.into_iter().chain(place.to_be_bytes())).for_each(|(to, from)| *to = from);
-        bytes
+        (to > from).then(|| (self.header() + from, to - from))
     }
 
     /// How it has the place of an event.
-    pub(crate) fn place_of(&self, sequence: u64) -> [u8; 4] {
-        (sequence.saturating_sub(self.base) as u32).to_be_bytes()
+    pub(crate) fn place_of(&self, sequence: u64) -> [u8; PLACE] {
+        let [_, place @ ..] = (sequence.saturating_sub(self.base) as u32).to_be_bytes();
+        place
     }
 
     /// Whether the terms of an event are in it.
     pub(crate) fn reaches(&self, sequence: u64) -> bool {
         self.base < sequence && sequence <= self.through
+    }
+
+    /// What a place says; none of one that was removed.
+    fn place(&self, [a, b, c]: [u8; PLACE]) -> Option<Place> {
+        match u32::from_be_bytes([0, a, b, c]) {
+            0 => None,
+            place if place & LIST == 0 => Some(Place::Event(self.base + u64::from(place))),
+            place => Some(Place::List(chunk_of(self.base) + u64::from(place & !LIST))),
+        }
+    }
+
+    fn spelled(&self, place: Place) -> [u8; PLACE] {
+        match place {
+            Place::Event(sequence) => self.place_of(sequence),
+            Place::List(chunk) => {
+                let chunk = chunk.saturating_sub(chunk_of(self.base)) as u32;
+                let [_, place @ ..] = (LIST | chunk).to_be_bytes();
+                place
+            }
+        }
     }
 }
 
@@ -163,35 +171,53 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Of the terms of a stretch. What leads nowhere is left out; a list is named once.
+    /// Of the terms of a stretch. A list is named once.
     pub(crate) fn of(base: u64, through: u64, mut entries: Vec<(Term, Place)>) -> Self {
-        entries.retain(|(term, _)| *term != Term::GONE);
         entries.sort_unstable();
         entries.dedup();
         let bits = (entries.len() / BETWEEN_FENCES).max(1).ilog2().min(MOST_BITS) as u8;
-        let id = RunId { base, through, entries: entries.len() as u32, bits };
-        let mut bytes = Vec::with_capacity(id.len());
-        let mut at = 0;
-        for fence in 0..=1usize << bits {
-            while entries.get(at).is_some_and(|(term, _)| term.fence(bits) < fence) {
-                at += 1;
+        let mut id = RunId { base, through, entries: entries.len() as u32, bits, bytes: 0 };
+        let (mut fences, mut terms) = (Vec::with_capacity(1 << bits), Vec::with_capacity(6 * entries.len()));
+        for same in entries.chunk_by(|one, other| one.0 == other.0) {
+            let Some((term, _)) = same.first() else { continue };
+            fences.resize(fences.len().max(term.fence(bits) + 1), terms.len() as u32);
+            for places in same.chunks(MOST_PLACES) {
+                terms.extend(term.0);
+                terms.push(places.len() as u8);
+                terms.extend(places.iter().flat_map(|(_, place)| id.spelled(*place)));
             }
-            bytes.extend((at as u32).to_be_bytes());
         }
-        for entry in entries {
-            bytes.extend(id.spelled(entry));
-        }
+        fences.resize((1 << bits) + 1, terms.len() as u32);
+        let mut bytes: Vec<u8> = fences.into_iter().flat_map(u32::to_be_bytes).collect();
+        bytes.extend(terms);
+        id.bytes = bytes.len() as u32;
         Self { id, bytes }
     }
 }
 
-/// The entries of a run that was read whole.
+/// The terms of a piece of a run, and where each leads.
+pub(crate) fn terms<'b>(id: &'b RunId, piece: &'b [u8]) -> impl Iterator<Item = (Term, Place)> + 'b {
+    let mut rest = piece;
+    let groups = std::iter::from_fn(move || {
+        let (before, behind) = rest.split_at_checked(BEFORE_PLACES)?;
+        let [a, b, c, d, e, f, g, h, count] = before.try_into().ok()?;
+        let (places, behind) = behind.split_at_checked(PLACE * usize::from(count))?;
+        rest = behind;
+        Some((Term([a, b, c, d, e, f, g, h]), places.as_chunks::<PLACE>().0))
+    });
+    groups.flat_map(move |(term, places)| {
+        places.iter().filter_map(move |place| Some((term, id.place(*place)?)))
+    })
+}
+
+/// The terms of a run that was read whole, and where each leads.
 pub(crate) fn entries<'b>(
     id: &'b RunId,
     bytes: &'b [u8],
 ) -> Option<impl Iterator<Item = (Term, Place)> + 'b> {
-    let (entries, []) = bytes.get(id.header()..)?.as_chunks::<ENTRY>() else { return None };
-    (entries.len() == id.entries as usize).then(|| entries.iter().map(|entry| id.entry(entry)))
+    let last_fence = bytes.get(id.header().checked_sub(4)?..id.header())?.try_into().ok()?;
+    let is_whole = id.header() + u32::from_be_bytes(last_fence) as usize == bytes.len();
+    Some(terms(id, bytes.get(id.header()..).filter(|_| is_whole)?))
 }
 
 #[cfg(test)]
@@ -227,9 +253,8 @@ mod tests {
             for (term, _) in wanted.iter().step_by(count / 50 + 1) {
                 let at = run.id.fences_at(*term);
                 let (from, len) = run.id.between(&run.bytes[at..at + 8]).unwrap();
-                assert!(len <= ENTRY * (4 * BETWEEN_FENCES), "{len} bytes of {count} entries");
-                let (window, []) = run.bytes[from..from + len].as_chunks::<ENTRY>() else { panic!() };
-                let own = window.iter().map(|entry| run.id.entry(entry)).filter(|(own, _)| own == term);
+                assert!(len <= 12 * 4 * BETWEEN_FENCES, "{len} bytes of {count} entries");
+                let own = terms(&run.id, &run.bytes[from..from + len]).filter(|(own, _)| own == term);
                 let expected = wanted.iter().filter(|(own, _)| own == term).copied();
                 assert!(own.eq(expected));
             }
@@ -237,14 +262,31 @@ mod tests {
     }
 
     #[test]
-    fn what_was_removed_is_left_out_of_a_run() {
-        let entries = vec![(Term::GONE, Place::Event(3)), (Term::of_correlation("a"), Place::Event(4))];
-        assert_eq!(Run::of(2, 5, entries).id.entries, 1);
+    fn what_was_removed_is_passed_over() {
+        let term = Term::of_correlation("a");
+        let mut run = Run::of(2, 9, vec![(term, Place::Event(4)), (term, Place::Event(7))]);
+        let first = run.id.header() + BEFORE_PLACES;
+        run.bytes[first..first + PLACE].fill(0);
+        let left: Vec<_> = entries(&run.id, &run.bytes).unwrap().collect();
+        assert_eq!(left, [(term, Place::Event(7))]);
+        run.bytes.pop();
+        assert!(entries(&run.id, &run.bytes).is_none());
+    }
+
+    #[test]
+    fn a_term_of_very_many_events_stands_several_times() {
+        let term = Term::of_correlation("a");
+        let wanted: Vec<_> = (1..=1_000).map(|sequence| (term, Place::Event(sequence))).collect();
+        let run = Run::of(0, 1_000, wanted.clone());
+        assert_eq!(entries(&run.id, &run.bytes).unwrap().collect::<Vec<_>>(), wanted);
+        let at = run.id.fences_at(term);
+        let (from, len) = run.id.between(&run.bytes[at..at + 8]).unwrap();
+        assert_eq!(terms(&run.id, &run.bytes[from..from + len]).count(), 1_000);
     }
 
     #[test]
     fn a_manifest_knows_the_run_of_a_sequence() {
-        let run = |base, through| RunId { base, through, entries: 1, bits: 0 };
+        let run = |base, through| RunId { base, through, entries: 1, bits: 0, bytes: 30 };
         let listed = [run(0, 10), run(10, 12), run(20, 30)];
         let answer = Value::BulkString(listed.iter().flat_map(RunId::listed).collect());
         let manifest = Manifest::read_answer(&answer).unwrap();

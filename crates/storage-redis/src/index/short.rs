@@ -15,7 +15,7 @@ use crate::{
     index::{
         pending::Pending,
         postings::Range,
-        runs::{ENTRY, Manifest, Place, RunId},
+        runs::{self, Manifest, Place, RunId},
     },
 };
 
@@ -140,10 +140,10 @@ async fn in_runs(
         }
         let windows = between.iter().map(|(run, _, at, len)| (*run, *at, *len));
         for ((run, term, _, len), window) in between.iter().zip(pieces(store, windows).await?) {
-            let (entries, true) = (window.as_chunks::<ENTRY>().0, window.len() == *len) else {
+            if window.len() != *len {
                 return Ok(None);
-            };
-            let own = entries.iter().map(|entry| run.entry(entry)).filter(|(own, _)| own == term);
+            }
+            let own = runs::terms(run, &window).filter(|(own, _)| own == term);
             found.entry(*term).or_default().extend(own.map(|(_, place)| place));
         }
     }

@@ -203,7 +203,7 @@ impl Remover<'_> {
             let run = run.and_then(|run| Some((runs.iter().position(|own| *own == run)? + 1, run)));
             for term in &terms.shorts {
                 let (places, numbers) = shorts.entry((run.map_or(0, |(at, _)| at), *term)).or_default();
-                places.extend(run.map_or([0; 4], |(_, run)| run.place_of(sequence)));
+                places.extend(run.map_or([0; 3], |(_, run)| run.place_of(sequence)));
                 numbers.push(number);
             }
         }
@@ -297,7 +297,6 @@ impl Remover<'_> {
                 };
                 for (term, place) in runs::entries(run, &bytes).into_iter().flatten() {
                     if let Place::Event(sequence) = place
-                        && term != Term::GONE
                         && damaged.contains(&sequence)
                     {
                         shorts.push((sequence, term));

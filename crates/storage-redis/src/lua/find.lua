@@ -1,40 +1,49 @@
 -- Reading by ids and terms in one step: where they lead, and the first of the entries there.
 
--- Bytes of a run in the manifest, of an entry of a run, and before the body of a record of what waits to be folded.
-local OF_RUN, ENTRY, RECORD = 17, 12, 14
--- What the place of an entry is from on that leads to a list.
-local LIST = 2147483648
--- Entries between two fences that are looked through here. With more a term is left to its caller.
-local MOST_BETWEEN = 4096
+-- Bytes of a run in the manifest, and before the body of a record of what waits to be folded.
+local OF_RUN, RECORD = 21, 14
+-- Bytes before the places of a term in a run, and of a place.
+local BEFORE_PLACES, PLACE = 9, 3
+-- What the place of a term is from on that leads to a list.
+local LIST = 8388608
+-- Bytes between two fences that are looked through here. With more a term is left to its caller.
+local MOST_BETWEEN = 65536
 
--- Adds the sequences that a run has of a term. Whether that is all: the term has no list, and few share its fences.
-local function in_run(key, base, bits, term, out)
+-- Where the terms of a run between the fences of a term begin, and the piece of the run that they are; nil where there is no such
+-- run.
+local function between_fences(key, bits, term, most)
   local fence = 4 * math.floor(struct.unpack('>I4', term) / 2 ^ (32 - bits))
   local fences = redis.call('GETRANGE', key, fence, fence + 7)
   if #fences < 8 then
-    return false
+    return nil
   end
   local from, to = struct.unpack('>I4I4', fences)
-  if to - from > MOST_BETWEEN then
+  local first = 4 * (2 ^ bits + 1) + from
+  if to == from or to - from > most then
+    return first, '', to > from
+  end
+  return first, redis.call('GETRANGE', key, first, first + to - from - 1), false
+end
+
+-- Adds the sequences that a run has of a term. Whether that is all: the term has no list, and few share its fences.
+local function in_run(key, base, bits, term, out)
+  local first, piece, is_left = between_fences(key, bits, term, MOST_BETWEEN)
+  if not first or is_left then
     return false
   end
-  if to == from then
-    return true
-  end
-  local header = 4 * (2 ^ bits + 1)
-  local between = redis.call('GETRANGE', key, header + ENTRY * from, header + ENTRY * to - 1)
-  local at = string.find(between, term, 1, true)
+  local at = string.find(piece, term, 1, true)
   while at do
-    if at % ENTRY == 1 then
-      local place = struct.unpack('>I4', between, at + 8)
+    local last = at + BEFORE_PLACES + PLACE * string.byte(piece, at + 8)
+    for p = at + BEFORE_PLACES, last - PLACE, PLACE do
+      local place = struct.unpack('>I3', piece, p)
       if place >= LIST then
         return false
       end
-      out[#out + 1] = base + place
-      at = string.find(between, term, at + ENTRY, true)
-    else
-      at = string.find(between, term, at + 1, true)
+      if place > 0 then
+        out[#out + 1] = base + place
+      end
     end
+    at = string.find(piece, term, last, true)
   end
   return true
 end

@@ -2,8 +2,8 @@
 
 -- Values that one command is given at most.
 local FOLDED_AT_ONCE = 1000
--- Bytes of a run in the manifest, and where its stretch ends there.
-local LISTED = 17
+-- Bytes of a run in the manifest.
+local LISTED = 21
 
 -- KEYS: meta, what waits to be folded, the manifest of runs, the new run; then each list and the directory that it is in.
 -- ARGV: the log epoch; the sequence through which all is folded, the bytes to fold, the sequence through which all will be

@@ -87,34 +87,42 @@ local function picked(numbers, indices)
   return out
 end
 
--- Where an entry stands in a piece of a run, from 1; nil where it does not.
-local function entry_in(piece, entry)
-  local at = string.find(piece, entry, 1, true)
-  while at and at % ENTRY ~= 1 do
-    at = string.find(piece, entry, at + 1, true)
-  end
-  return at
-end
-
 -- Takes events of a term out of a run, if there is one, or out of the list that the term has in the chunk. `places` are those
--- of the events in the run, four bytes each. Whether nothing is left of the list.
+-- of the events in the run, three bytes each. Whether nothing is left of the list.
 local function forget_term(run, bits, term, places, list, offsets)
-  if not run then
-    return redis.call('EXISTS', list) == 1 and thin_out(list, offsets)
-  end
-  local fence = 4 * math.floor(struct.unpack('>I4', term) / 2 ^ (32 - bits))
-  local from, to = struct.unpack('>I4I4', redis.call('GETRANGE', run, fence, fence + 7))
-  local first = 4 * (2 ^ bits + 1) + ENTRY * from
-  local piece, listed = redis.call('GETRANGE', run, first, first + ENTRY * (to - from) - 1), {}
+  local wanted, left = {}, {}
   for i = 1, #offsets do
-    local at = to > from and entry_in(piece, term .. string.sub(places, 4 * i - 3, 4 * i))
-    if at then
-      redis.call('SETRANGE', run, first + at - 1, string.rep('\0', ENTRY))
-    else
-      listed[#listed + 1] = offsets[i]
-    end
+    wanted[string.sub(places, 3 * i - 2, 3 * i)] = offsets[i]
   end
-  return #listed > 0 and redis.call('EXISTS', list) == 1 and thin_out(list, listed)
+  local first, piece = 0, ''
+  if run then
+    first, piece = between_fences(run, bits, term, math.huge)
+  end
+  local at = string.find(piece, term, 1, true)
+  while at do
+    local last, others = at + BEFORE_PLACES + PLACE * string.byte(piece, at + 8), false
+    for p = at + BEFORE_PLACES, last - PLACE, PLACE do
+      local place = string.sub(piece, p, p + PLACE - 1)
+      if wanted[place] then
+        redis.call('SETRANGE', run, first + p - 1, '\0\0\0')
+        wanted[place] = nil
+      elseif place ~= '\0\0\0' then
+        others = true
+      end
+    end
+    if not others then
+      redis.call('SETRANGE', run, first + at - 1, string.rep('\0', 8))
+    end
+    at = string.find(piece, term, last, true)
+  end
+  for _, offset in pairs(wanted) do
+    left[#left + 1] = offset
+  end
+  table.sort(left)
+  if not run then
+    left = offsets
+  end
+  return #left > 0 and redis.call('EXISTS', list) == 1 and thin_out(list, left)
 end
 
 -- Frees ids, or refuses them from now on. By how much the dictionary shrank.

@@ -63,9 +63,7 @@ fn met_in_run(run: &RunId, bytes: &[u8], meet: &mut impl FnMut(Term, u64)) -> Re
         ))
     })?;
     for (term, place) in entries {
-        if let Place::Event(sequence) = place
-            && term != Term::GONE
-        {
+        if let Place::Event(sequence) = place {
             meet(term, sequence);
         }
     }
