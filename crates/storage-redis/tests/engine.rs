@@ -576,3 +576,30 @@ async fn a_namespace_that_was_removed_is_noticed() {
     assert!(matches!(failure, StorageFailure::Foreign(_)), "{failure:?}");
     assert!(engine.state(0).await.is_err());
 }
+
+/// A short command, such as one that makes a group, may be the first to write after a server came back. It has the file written anew
+/// before it ends, although the store was there.
+#[tokio::test]
+async fn a_store_that_was_opened_has_the_file_of_a_server_that_came_back_written_anew() {
+    for binary in Binary::all().unwrap() {
+        let config = Config { aof: Aof::Always, ..Config::default() };
+        let mut server = Server::start(&binary, &config).await.unwrap();
+        let made = RedisEngine::create(RedisOptions::new(server.url())).await.unwrap();
+        append(&made, &Draft::many("e", 3)).await;
+        made.close().await;
+        server.kill().await.unwrap();
+        server.restart().await.unwrap();
+
+        let opened = RedisEngine::open(RedisOptions::new(server.url())).await.unwrap();
+        let mut transaction = Transaction::new();
+        transaction.put(checkpoint("a"), "1");
+        assert_eq!(commit(&opened, &transaction).await, DONE);
+        opened.close().await;
+        let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+        let info: String = redis::cmd("INFO").arg("persistence").query(&mut client).unwrap();
+        let has = |field: &str| info.lines().any(|line| line.trim_end() == field);
+        let is_asked =
+            has("aof_rewrite_in_progress:1") || has("aof_rewrite_scheduled:1") || !has("aof_rewrites:0");
+        assert!(is_asked, "{binary}: {info}");
+    }
+}

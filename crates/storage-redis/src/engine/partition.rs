@@ -153,14 +153,7 @@ impl Partition {
         self.last().get()
     }
 
-    /// Notes where all is now.
-    fn learn(&self, now: Known) {
-        if self.last().set(now) {
-            self.on_new_epoch();
-        }
-    }
-
-    /// Notes the log epoch that a function answered.
+    /// Notes the log epoch that a function which writes answered.
     pub(crate) fn learn_epoch(&self, epoch: u64) {
         if self.last().set_epoch(epoch) {
             self.on_new_epoch();
@@ -169,22 +162,19 @@ impl Partition {
 
     /// The server restarted, or another took its place.
     fn on_new_epoch(&self) {
-        if self.inner.shared.writes {
-            self.inner.shared.aof_rewrite.begin(self.link().clone());
-        }
+        self.inner.shared.aof_rewrite.begin(self.link().clone());
     }
 
-    /// Notes what a function answered of the partition: head, level, split and epoch.
+    /// Notes what a function which writes answered of the partition: head, level, split and epoch.
     pub(crate) fn learn_moved(&self, rest: &[Value]) -> Result<(), StorageFailure> {
         let [Value::Int(head), Value::Int(level), Value::Int(split), Value::Int(epoch), ..] = rest else {
             return Err(unexpected_reply("where the log is"));
         };
-        self.learn(Known {
-            head: *head as u64,
-            level: *level as u32,
-            split: *split as u32,
-            epoch: *epoch as u64,
-        });
+        let now =
+            Known { head: *head as u64, level: *level as u32, split: *split as u32, epoch: *epoch as u64 };
+        if self.last().set(now) {
+            self.on_new_epoch();
+        }
         Ok(())
     }
 
@@ -214,7 +204,10 @@ impl Partition {
     pub(crate) fn learn_answer(&self, answer: Value) -> Result<State, StorageFailure> {
         let state = State::read(answer)?.ok_or_else(gone)?;
         self.check_store(state.store)?;
-        self.learn(Known::from(&state));
+        // Who only reads may not have the right to do anything about it.
+        if self.last().set(Known::from(&state)) && self.inner.shared.writes {
+            self.on_new_epoch();
+        }
         self.last().set_bytes(&state);
         Ok(state)
     }

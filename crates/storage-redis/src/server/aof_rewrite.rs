@@ -8,6 +8,7 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use domain::StorageFailure;
@@ -15,6 +16,9 @@ use redis::cmd;
 use tokio::task::JoinSet;
 
 use crate::client::{failure, link::Link, reply::text};
+
+/// How long a store that is closed waits until servers have been asked.
+const ASKED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Tidies up after servers in the background; ends with the store.
 #[derive(Debug, Default)]
@@ -39,9 +43,11 @@ impl AofRewrite {
         });
     }
 
-    /// Ends what goes on.
+    /// Ends what goes on. A command that is over at once must have asked first, so that is waited for a while.
     pub(crate) async fn close(&self) {
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let asked = async { while tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(ASKED_WITHIN, asked).await;
         tasks.shutdown().await;
     }
 }
