@@ -183,3 +183,16 @@ async fn groups_hold_as_far_as_the_settings_say() {
     let forgotten = manager.with_group_holds(holds).apply_retention(&[rule], false, None).await.unwrap();
     assert_eq!(forgotten.events, 90);
 }
+
+/// What a query does not say is not nothing.
+#[tokio::test(start_paused = true)]
+async fn a_query_that_names_no_limit_takes_a_hundred() {
+    let (store, _) = world(150, &[("g", "")]).await;
+    give_up_on(&store, "g", 1..=150).await;
+    assert_eq!(store.dead_letters(&DeadLetterQuery::default()).await.unwrap().len(), 100);
+    let handed = Handed::default();
+    let _g = Consumer::start(&store, "g", &handed, Duration::ZERO, well());
+    let query = Letters::Matching(DeadLetterQuery::default());
+    let report = redriver(&store).redrive(query, true, &(), &Cancel::default()).await.unwrap();
+    assert_eq!((report.requested, report.handled), (100, 100));
+}

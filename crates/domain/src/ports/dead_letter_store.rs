@@ -11,8 +11,8 @@ use crate::{
     filter::Filter,
 };
 
-/// Which dead letters.
-#[derive(Debug, Clone, Default)]
+/// Which dead letters. By default those of every group, in any state, a hundred at most.
+#[derive(Debug, Clone)]
 pub struct DeadLetterQuery {
     /// Of this group; of all when none.
     pub group: Option<String>,
@@ -26,6 +26,19 @@ pub struct DeadLetterQuery {
     pub after: Option<String>,
     /// At most this many, at least 1.
     pub limit: usize,
+}
+
+impl Default for DeadLetterQuery {
+    fn default() -> Self {
+        Self {
+            group: None,
+            fingerprints: BTreeSet::new(),
+            states: Vec::new(),
+            filter: Arc::default(),
+            after: None,
+            limit: 100,
+        }
+    }
 }
 
 /// What became of a dead letter that was to be redriven or discarded.
