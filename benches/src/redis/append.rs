@@ -37,7 +37,7 @@ fn batches(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
         name,
         "XADD, pipelines of 100",
         COUNT,
-        &Target::Ratio(0.25),
+        &Target::Ratio(0.35),
         || {
             let events = left.next().context("no events left")?;
             timed(|| runtime.block_on(bare.add_all(events, BATCH)))
@@ -72,7 +72,7 @@ fn longest(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
     let text: String = text;
     let line = text.lines().find_map(|line| line.strip_prefix("latency_percentiles_usec_fcall:"));
     let line = line.context("the server keeps no percentiles")?;
-    bench.figures(name, &format!("server time in µs: {line} (target: p99 ≤ 5000)"), "–", "–");
+    bench.figures(name, &format!("server time in µs: {line} (target: p99 ≤ 3000)"), "–", "–");
     Ok(())
 }
 
@@ -92,7 +92,7 @@ fn callers(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
         name,
         "64 callers of XADD",
         COUNT,
-        &Target::Ratio(0.2),
+        &Target::Ratio(0.25),
         || {
             let events = left.next().context("no events left")?;
             timed(|| {
@@ -153,7 +153,7 @@ fn awaited(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
     let (theirs, ours) = (p50(&mut theirs), p50(&mut ours));
     bench.figures(
         name,
-        &format!("p50 {ours:.0} µs ({:.2} ×, target ≤ 1.6)", ours / theirs),
+        &format!("p50 {ours:.0} µs ({:.2} ×, target ≤ 1.5)", ours / theirs),
         "one XADD awaited",
         &format!("p50 {theirs:.0} µs"),
     );

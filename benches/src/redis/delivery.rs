@@ -48,7 +48,7 @@ fn replaying(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()> {
         name,
         "XREADGROUP 500 and XACK",
         count,
-        &Target::Ratio(0.25),
+        &Target::Ratio(0.35),
         || {
             round += 1;
             let group = format!("g{round}");

@@ -32,7 +32,7 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()
         let with = if compression { "compressed" } else { "as published" };
         bench.figures(
             &format!("{name}, {count} events of {} bytes, {with}", payload / count.max(1)),
-            &format!("{:.2} × payload (target ≤ {})", of(ours), if compression { 0.6 } else { 1.35 }),
+            &format!("{:.2} × payload (target ≤ {})", of(ours), if compression { 0.5 } else { 1.3 }),
             "bare stream",
             &format!("{:.2} × payload", of(bare)),
         );
@@ -85,8 +85,9 @@ fn part_of(key: &str) -> String {
         (Some("ix"), Some("s")) => "index of sources".to_owned(),
         (Some("ix"), Some("h")) => "index of hours".to_owned(),
         (Some("log"), _) => "log".to_owned(),
-        (Some("d"), _) => "dictionary of ids and short terms".to_owned(),
-        (Some("e"), _) => "lists of entities".to_owned(),
+        (Some("ix"), Some("e")) => "lists of terms".to_owned(),
+        (Some("d"), _) => "dictionary of ids".to_owned(),
+        (Some("run"), _) => "runs of terms".to_owned(),
         (other, _) => other.unwrap_or_default().to_owned(),
     }
 }

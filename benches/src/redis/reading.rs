@@ -33,7 +33,7 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()
         "redis read, the log, decoded",
         "XRANGE COUNT 1000",
         count,
-        &Target::Ratio(0.75),
+        &Target::Ratio(0.8),
         || timed(|| runtime.block_on(whole.read_all())),
         || timed(|| runtime.block_on(scan(&store, Filter::default(), PAGE, count))),
     )?;
