@@ -8,19 +8,10 @@ local BEFORE_PLACES, PLACE = 9, 3
 local LIST = 8388608
 -- Bytes between two fences that are looked through here. With more a term is left to its caller.
 local MOST_BETWEEN = 65536
--- Bits up to which a run is so short that it is quicker to take it whole: some 4,000 places.
-local SHORT_RUN = 4
 
--- Where the terms of a run between the fences of a term begin, or those of all of it where it is short, and the piece of the run
--- that they are; nil where there is no such run. Whether it is more than `most` bytes, and was left.
+-- Where the terms of a run between the fences of a term begin, and the piece of the run that they are; nil where there is no such
+-- run.
 local function between_fences(key, bits, term, most)
-  if bits <= SHORT_RUN then
-    local run, first = redis.call('GET', key), 4 * (2 ^ bits + 1)
-    if not run then
-      return nil
-    end
-    return first, string.sub(run, first + 1), false
-  end
   local fence = 4 * math.floor(struct.unpack('>I4', term) / 2 ^ (32 - bits))
   local fences = redis.call('GETRANGE', key, fence, fence + 7)
   if #fences < 8 then
