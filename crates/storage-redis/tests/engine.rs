@@ -603,3 +603,27 @@ async fn a_store_that_was_opened_has_the_file_of_a_server_that_came_back_written
         assert!(is_asked, "{binary}: {info}");
     }
 }
+
+/// A process may be killed while it merges runs. What it had written is no key of the store, and the next to merge removes it.
+#[tokio::test]
+async fn a_run_that_was_begun_and_given_up_is_removed() {
+    let (server, engine) = engine().await;
+    let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let (meta, begun) = ("{default:0}:meta", "{default:0}:run:7-9");
+    let _: String = redis::cmd("SET").arg(begun).arg("half of it").query(&mut client).unwrap();
+    let making = format!("{begun} 10");
+    let _: i64 = redis::cmd("HSET").arg(meta).arg("making").arg(making).query(&mut client).unwrap();
+    // Enough for several runs.
+    for batch in Draft::many("e", 10_000).chunks(200) {
+        append(&engine, batch).await;
+    }
+    for _ in 0..200 {
+        let left: bool = redis::cmd("EXISTS").arg(begun).query(&mut client).unwrap();
+        let making: bool = redis::cmd("HEXISTS").arg(meta).arg("making").query(&mut client).unwrap();
+        if !left && !making {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the run that was given up is left");
+}

@@ -7,10 +7,12 @@
     reason = "a panic is a test's way to fail, and it says how close the estimate is"
 )]
 
+use std::time::Duration;
+
 use conformance::Draft;
 use domain::{
     Document, Event, Limits,
-    ports::{AppendOutcome, Atomicity, EventStore as _, Keeps},
+    ports::{AppendOutcome, Atomicity, EventStore as _, Keeps, StoreInfo},
 };
 use generator::{Generator, Settings};
 use redis::{aio::MultiplexedConnection, cmd};
@@ -66,6 +68,19 @@ async fn append(store: &Store, events: &[Event]) {
     }
 }
 
+/// What the store says once the runs of its index, which are merged in the background, are what they stay.
+async fn settled(store: &Store) -> StoreInfo {
+    let mut info = store.info().await.unwrap();
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let before = std::mem::replace(&mut info, store.info().await.unwrap());
+        if before.bytes_occupied == info.bytes_occupied {
+            break;
+        }
+    }
+    info
+}
+
 /// In percent of the first.
 fn off_by(right: u64, said: u64) -> f64 {
     (said as f64 - right as f64).abs() * 100.0 / right as f64
@@ -79,7 +94,7 @@ async fn check(name: &str, events: &[Event], change: impl Fn(&mut RedisOptions))
     change(&mut options);
     let store = Store::new(RedisEngine::create(options).await.unwrap());
     append(&store, events).await;
-    let info = store.info().await.unwrap();
+    let info = settled(&store).await;
     let said = info.bytes_occupied.unwrap();
     let (keys, grown) = (of_keys(&mut owner).await, used(&mut owner).await - empty);
     println!(

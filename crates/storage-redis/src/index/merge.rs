@@ -67,11 +67,11 @@ enum Due<'m> {
 
 async fn all_due(partition: &Partition) -> Result<(), StorageFailure> {
     loop {
-        let Ground { removals, first, manifest } = Ground::read(partition).await?;
-        let is_done = match due(&manifest, first) {
+        let ground = Ground::read(partition).await?;
+        let is_done = match due(&ground.manifest, ground.first) {
             None => return Ok(()),
-            Some(Due::Drop(gone)) => replace(partition, &removals, gone, None).await?,
-            Some(Due::Merge(group)) => merge(partition, &removals, group).await?,
+            Some(Due::Drop(gone)) => replace(partition, &ground.removals, gone, None).await?,
+            Some(Due::Merge(group)) => merge(partition, &ground, group).await?,
         };
         if !is_done {
             return Ok(());
@@ -83,9 +83,9 @@ async fn all_due(partition: &Partition) -> Result<(), StorageFailure> {
 pub(crate) async fn drop_gone(partition: &Partition) -> Result<(), StorageFailure> {
     let mut tries = OptimisticRetry::new();
     loop {
-        let Ground { removals, first, manifest } = Ground::read(partition).await?;
-        let Some(Due::Drop(gone)) = due(&manifest, first) else { return Ok(()) };
-        if !replace(partition, &removals, gone, None).await? {
+        let ground = Ground::read(partition).await?;
+        let Some(Due::Drop(gone)) = due(&ground.manifest, ground.first) else { return Ok(()) };
+        if !replace(partition, &ground.removals, gone, None).await? {
             tries.again().await?;
         }
     }
@@ -95,6 +95,8 @@ pub(crate) async fn drop_gone(partition: &Partition) -> Result<(), StorageFailur
 struct Ground {
     /// How many pages of events were ever removed.
     removals: String,
+    /// The key of a run whose making was begun.
+    begun: Option<String>,
     /// No event is before this sequence.
     first: u64,
     manifest: Manifest,
@@ -104,18 +106,21 @@ impl Ground {
     async fn read(partition: &Partition) -> Result<Self, StorageFailure> {
         let keys = partition.keys();
         let mut pipeline = Pipeline::with_capacity(3);
-        pipeline.cmd("HGET").arg(keys.meta()).arg("removals");
+        pipeline.cmd("HMGET").arg(keys.meta()).arg(&["removals", "making"][..]);
         // Before the chunks: of a run that comes later a chunk might not be seen.
         pipeline.cmd("GET").arg(keys.manifest());
         pipeline.cmd("ZRANGE").arg(keys.chunks()).arg(0).arg(0);
         let answers = partition.link().read_all(&pipeline).await?;
-        let [removals, listed, chunks] = answers.as_slice() else {
+        let [state, listed, chunks] = answers.as_slice() else {
             return Err(unexpected_reply("the list of runs"));
         };
         let first: Vec<u64> =
             FromRedisValue::from_redis_value(chunks.clone()).map_err(|_| unexpected_reply("the chunks"))?;
+        let (removals, making): (Option<String>, Option<String>) =
+            FromRedisValue::from_redis_value(state.clone()).map_err(|_| unexpected_reply("the state"))?;
         Ok(Self {
-            removals: text(removals).unwrap_or("0").to_owned(),
+            removals: removals.unwrap_or_else(|| "0".to_owned()),
+            begun: making.and_then(|making| Some(making.rsplit_once(' ')?.0.to_owned())),
             first: first.first().map_or(u64::MAX, |chunk| chunk * CHUNK),
             manifest: Manifest::read_answer(listed)?,
         })
@@ -147,7 +152,8 @@ fn class(run: &RunId) -> u32 {
 }
 
 /// Merges runs into one. Whether that was done: not if something was removed meanwhile, or others merged.
-async fn merge(partition: &Partition, removals: &str, group: &[RunId]) -> Result<bool, StorageFailure> {
+async fn merge(partition: &Partition, ground: &Ground, group: &[RunId]) -> Result<bool, StorageFailure> {
+    let removals = ground.removals.as_str();
     let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(false) };
     let mut entries = Vec::new();
     for run in group {
@@ -159,10 +165,12 @@ async fn merge(partition: &Partition, removals: &str, group: &[RunId]) -> Result
     if run.id.entries == 0 {
         return replace(partition, removals, group, None).await;
     }
-    let names = [partition.keys().meta(), run.id.key(partition.keys())];
+    let key = run.id.key(partition.keys());
+    let mut given_up = ground.begun.clone().unwrap_or_else(|| key.clone());
     let len = run.bytes.len().to_string();
     for (at, piece) in run.bytes.chunks(PIECE).enumerate() {
         let from = (at * PIECE).to_string();
+        let names = [partition.keys().meta(), key.clone(), std::mem::replace(&mut given_up, key.clone())];
         let args = [removals.as_bytes(), len.as_bytes(), from.as_bytes(), piece];
         if !is_ok(&partition.link().call("write_run", &names, &args).await?)? {
             return Ok(false);

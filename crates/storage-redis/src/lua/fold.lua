@@ -55,8 +55,8 @@ local function fold(keys, args)
 end
 
 -- Writes a piece of a run that is being made. It is as long as it will be from the beginning: what grows piece by piece is given
--- more memory than it needs. KEYS: meta, the run. ARGV: removals when its making began, bytes that it will have, bytes that it
--- has, the piece.
+-- more memory than it needs. KEYS: meta, the run, one whose making was begun and given up (or the run). ARGV: removals when its
+-- making began, bytes that it will have, bytes that it has, the piece.
 local function write_run(keys, args)
   may(keys[1], 'HSET', 'SETRANGE', 'UNLINK')
   load(keys[1])
@@ -66,7 +66,11 @@ local function write_run(keys, args)
   end
   must_be(keys[2], 'string')
   if args[3] == '0' then
-    redis.call('UNLINK', keys[2])
+    local given_up = before[2] and string.match(before[2], '^(.*) %d+$')
+    if given_up and given_up ~= keys[3] then
+      return { 'stale' }
+    end
+    redis.call('UNLINK', keys[2], keys[3])
     redis.call('SETRANGE', keys[2], tonumber(args[2]) - 1, '\0')
   elseif before[2] ~= keys[2] .. ' ' .. args[3] then
     return { 'stale' }
@@ -103,7 +107,9 @@ local function merge(keys, args)
   for k = 4, #keys do
     redis.call('UNLINK', keys[k])
   end
-  redis.call('HDEL', keys[1], 'making')
+  if args[4] ~= '' then
+    redis.call('HDEL', keys[1], 'making')
+  end
   return { 'ok' }
 end
 
