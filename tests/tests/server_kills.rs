@@ -24,7 +24,7 @@ use storage_redis::{RedisEngine, RedisOptions};
 use store::Store;
 use support::{
     acknowledged::{Ledger, Promise, RawLog},
-    append_only_file::{AppendOnlyFile, written_anew},
+    append_only_file::{AppendOnlyFile, written, written_anew},
     killed_server::World,
     publishing::event,
 };
@@ -91,6 +91,8 @@ async fn append_one_batch(server: &Server, ledger: &mut Ledger, from: u64, size:
         other => panic!("{other:?}"),
     });
     ledger.acknowledge(0, &stored.collect::<Vec<_>>(), false);
+    // What is lost is what a test cuts off.
+    written(&server.url()).await;
     store.head().await.unwrap().epoch
 }
 

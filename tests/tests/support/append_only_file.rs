@@ -34,6 +34,22 @@ impl AppendOnlyFile {
     }
 }
 
+/// Waits until a server has handed all that it did to the operating system: while the disk is slow to sync it puts that off.
+pub(crate) async fn written(url: &str) {
+    let client = redis::Client::open(url).unwrap();
+    let mut server = client.get_multiplexed_async_connection().await.unwrap();
+    for _ in 0..1_000 {
+        let mut command = redis::cmd("INFO");
+        let info: String = command.arg("persistence").query_async(&mut server).await.unwrap();
+        let has = |line: &str| info.lines().any(|own| own.trim_end() == line);
+        if has("aof_buffer_length:0") && has("aof_pending_bio_fsync:0") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the server does not write its append-only file");
+}
+
 /// Waits until a server has written its file anew since it was started.
 pub(crate) async fn written_anew(url: &str) {
     let client = redis::Client::open(url).unwrap();
