@@ -84,7 +84,8 @@ impl JoinRequest {
     /// Refuses a name beside others: it may be misspelt.
     async fn check_name(&self, store: &StoreHandle) -> Result<(), AppError> {
         let known: Vec<String> = store.groups().await?.into_iter().map(|record| record.spec.name).collect();
-        if known.is_empty() {
+        // Another consumer may have made the group since it was looked for.
+        if known.is_empty() || known.contains(&self.group) {
             return Ok(());
         }
         let is_near = |name: &&String| strsim::damerau_levenshtein(name, &self.group) <= FAR;
