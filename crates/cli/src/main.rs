@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 fn say(said: &clap::Error) {
     let text = said.render().to_string();
     let harmless = escape::lines(&text);
-    // Where nobody reads it any more, there is nothing left to do.
+    // The reader has closed it: there is nothing left to do.
     let _ = match harmless == text {
         true => said.print(),
         false => std::io::stderr().write_all(harmless.as_bytes()),

@@ -344,7 +344,7 @@ fn a_second_wish_ends_it_at_once_and_what_was_open_comes_again() {
     consumer.signal("INT");
     consumer.says("Ctrl-C again ends at once");
     consumer.signal("INT");
-    consumer.ends().exits(1).says("what was being handled comes again");
+    consumer.ends().exits(1).says("what was being handled is delivered again");
     let command = std::fs::read_to_string(bench.path("begun")).unwrap();
     common::consumer::wait("the end of the command", || {
         let alive = std::process::Command::new("kill").args(["-0", command.trim()]).output().unwrap();

@@ -168,7 +168,7 @@ fn events_that_are_lost_to_a_group_make_it_unhealthy() {
     );
     let target = ["consume", "mail", "--at", "start", "--target", "exec:sh fail.sh", "--until-idle", "200ms"];
     bench.run(&target).exits(3);
-    // Whoever asks has other settings than the consumer.
+    // The settings of this command are not those of the consumer.
     let bench = bench.without("ENABLE_DEAD_LETTER_QUEUE");
     let (lost, code) = check(&bench, "dropped-deliveries");
     assert_eq!((&lost["status"], &lost["observed"], code), (&json!("fail"), &json!(5), 4), "{lost}");

@@ -61,7 +61,7 @@ fn a_consumer_whose_last_outcomes_are_not_stored_fails() {
     consumer.signal("INT");
     consumer.says(SILENT);
     // Longer than the store waits for a lock.
-    consumer.ends().exits(1).says("what was handled last comes again");
+    consumer.ends().exits(1).says("what was handled last is delivered again");
     lock.execute_batch("ROLLBACK").unwrap();
 }
 

@@ -119,6 +119,6 @@ pub use schemas::{built_in_schemas, schemas_of};
 #[cfg(feature = "app")]
 pub use settings::{
     EventStoreSetting, Misspelt, RedisSettings, STORE_FLAG, Settings, SettingsError, Shown, StoreLocation,
-    data_folder, misspelt_variables, partitions, secret_variables, unknown_types,
+    data_folder, has_password, misspelt_variables, partitions, secret_variables, unknown_types,
 };
 pub use settings::{SettingError, redis_access_from_env, settings_from, settings_from_env};

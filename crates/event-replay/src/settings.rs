@@ -34,7 +34,7 @@ pub use {
     origin::STORE_FLAG,
     redis::{RedisSettings, partitions},
     resolved::{Settings, Shown},
-    secrets::secret_variables,
+    secrets::{has_password, secret_variables},
     store_location::{StoreLocation, data_folder},
     values::unknown_types,
 };

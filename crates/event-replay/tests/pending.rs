@@ -88,7 +88,7 @@ async fn scanned(store: &dyn Stores, handled: &BTreeSet<String>) -> Pending {
     }
 }
 
-/// Pauses a replay of the group's events that nobody runs: it is not pending, for its events were published before.
+/// Pauses a replay of the group's events that no process runs: it is not pending, for its events were published before.
 async fn pause_a_replay(store: &Arc<dyn Stores>) {
     let manager = replay_manager(store, None, Arc::new(SystemClock));
     let filter = Filter { types: vec![TypePattern::new("user.*")], ..Filter::default() };

@@ -2,7 +2,7 @@
 
 use std::{env::VarError, fmt, fs::File, io::Read, path::Path};
 
-use event_replay::secret_variables;
+use event_replay::{has_password, secret_variables};
 use targets::{Endpoint, ExecCommand};
 
 use crate::{errors::CliError, output::escape};
@@ -49,10 +49,8 @@ impl Target {
 
     /// Whether the text is an address with a password in it, which every user of the machine can read on a command line.
     pub(crate) fn tells_password(text: &str) -> bool {
-        let Some((scheme, rest)) = text.split_once("://") else { return false };
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let is_address = !scheme.contains(':');
-        is_address && authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+        let is_address = text.split_once("://").is_some_and(|(scheme, _)| !scheme.contains(':'));
+        is_address && has_password(text)
     }
 
     fn parse_itself(text: &str) -> Result<Self, CliError> {

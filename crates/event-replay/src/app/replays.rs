@@ -104,7 +104,7 @@ async fn until_it_rests(store: &StoreHandle, requested: Requested) -> Result<Req
     loop {
         let now = find(store, &requested.id).await?;
         let rest = match now.resting {
-            // Somebody let it go on, or it came to its end before it heard.
+            // It was resumed, or it ended before it saw the request.
             _ if now.state != ReplayState::Paused => {
                 return Ok(Requested { state: now.state, rest: None, ..requested });
             }

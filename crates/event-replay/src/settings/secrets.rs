@@ -15,7 +15,7 @@ pub fn secret_variables() -> Vec<String> {
 }
 
 /// Whether an address names a password before its host.
-fn has_password(address: &str) -> bool {
+pub fn has_password(address: &str) -> bool {
     let authority = address.split_once("://").map_or(address, |(_, rest)| rest);
     let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
     authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))

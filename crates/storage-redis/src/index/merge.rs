@@ -30,23 +30,23 @@ const PIECE: usize = 256 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Merging {
     tasks: Mutex<JoinSet<()>>,
-    runs: Arc<AtomicBool>,
+    is_running: Arc<AtomicBool>,
 }
 
 impl Merging {
     /// Begins to merge what is due, unless that is under way.
     pub(crate) fn begin(&self, partition: Partition) {
-        if self.runs.swap(true, Ordering::AcqRel) {
+        if self.is_running.swap(true, Ordering::AcqRel) {
             return;
         }
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
-        let runs = self.runs.clone();
+        let is_running = self.is_running.clone();
         tasks.spawn(async move {
             if let Err(failure) = all_due(&partition).await {
                 tracing::debug!(%failure, "runs of the index were not merged; a later fold tries again");
             }
-            runs.store(false, Ordering::Release);
+            is_running.store(false, Ordering::Release);
         });
     }
 
@@ -54,7 +54,7 @@ impl Merging {
     pub(crate) async fn close(&self) {
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.shutdown().await;
-        self.runs.store(false, Ordering::Release);
+        self.is_running.store(false, Ordering::Release);
     }
 }
 

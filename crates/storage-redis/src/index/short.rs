@@ -22,7 +22,7 @@ use crate::{
 /// Commands of one round trip.
 const COMMANDS_AT_ONCE: usize = 1_000;
 /// Bytes of a sequence, as the function answers it.
-const PACKED: usize = 6;
+pub(crate) const PACKED: usize = 6;
 
 /// The events of a part of a filter that terms name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

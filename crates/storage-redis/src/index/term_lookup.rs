@@ -16,7 +16,10 @@ use redis::{Cmd, Value};
 use crate::{
     client::{failure::unexpected_reply, reply::text},
     engine::{last_known::Known, partition::Partition},
-    index::{postings::Range, short::sequence},
+    index::{
+        postings::Range,
+        short::{PACKED, sequence},
+    },
     log::{
         entries::{Entry, entry, replay_count},
         first_trip::LookUp,
@@ -30,8 +33,6 @@ const MOST_TERMS: usize = 16;
 const MOST_EVENTS: usize = 100;
 /// What a look-up is told whose slot is on its way.
 pub(crate) const SLOT_ON_ITS_WAY: &str = "the slot is on its way to another node";
-/// Bytes of a sequence.
-const PACKED: usize = 6;
 
 /// How long the long way is taken before the function is tried again: it may have been loaded, or allowed, by then.
 const REST: Duration = Duration::from_secs(10);

@@ -75,7 +75,7 @@ async fn pass_on(mut pipe: impl AsyncRead + Unpin, kept: Arc<Mutex<Kept>>) {
     let mut chunk = Vec::with_capacity(CHUNK_BYTES);
     while let Ok(1..) = pipe.read_buf(&mut chunk).await {
         kept.lock().unwrap_or_else(PoisonError::into_inner).push(&chunk);
-        // Where nobody reads this process's stderr, its end is kept all the same.
+        // If this stderr is closed, the end is kept all the same.
         let _ = stderr.write_all(&chunk).await;
         let _ = stderr.flush().await;
         chunk.clear();

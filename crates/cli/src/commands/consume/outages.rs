@@ -54,7 +54,7 @@ impl Outages {
     /// What a consumer that has ended could not tell the store, in a sentence.
     pub(super) fn unsaved(&self) -> Option<String> {
         let outage = self.states.borrow().outage.clone()?;
-        Some(format!("{}; what was handled last comes again", sentence(&outage)))
+        Some(format!("{}; what was handled last is delivered again", sentence(&outage)))
     }
 }
 

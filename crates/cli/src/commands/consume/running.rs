@@ -114,7 +114,7 @@ impl Running<'_> {
                 _ = &mut ending => break,
                 said = outages.next() => bar.handle().suspend(|| cx.printer.warn(&said)),
                 () = interrupts.next() => {
-                    return Err(CliError::failed("ended at once; what was being handled comes again"));
+                    return Err(CliError::failed("ended at once; what was being handled is delivered again"));
                 }
             }
         }
