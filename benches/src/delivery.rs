@@ -107,7 +107,7 @@ impl Counter {
         self.wanted.store(wanted, Ordering::Relaxed);
         let end = Instant::now() + Duration::from_secs(600);
         while self.seen() < wanted {
-            // A count between the two lines above would notify nobody: look again from time to time.
+            // A count between the two lines above would go unnoticed: look again from time to time.
             let _ = tokio::time::timeout(Duration::from_millis(50), self.news.notified()).await;
             anyhow::ensure!(Instant::now() < end, "the deliveries do not come");
         }
@@ -141,7 +141,7 @@ fn memory(figure: &str) -> Result<u64> {
 }
 
 /// What the process' threads have run so far.
-fn cpu() -> Result<Duration> {
+pub(crate) fn cpu() -> Result<Duration> {
     let mut nanos = 0;
     for task in std::fs::read_dir("/proc/self/task")? {
         // A thread may have ended since it was listed.

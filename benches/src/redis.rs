@@ -6,6 +6,7 @@ mod delivery;
 mod masters;
 mod memory;
 mod reading;
+mod work;
 
 use anyhow::{Context, Result};
 use domain::{

@@ -47,7 +47,7 @@ pub(crate) fn events(count: u64) -> Result<Vec<Event>> {
         .collect()
 }
 
-/// Events that both stores hold before appending is measured: an index that fits into one page costs nobody anything.
+/// Events that both stores hold before appending is measured: an index that fits into one page costs nothing.
 const HISTORY: u64 = 200_000;
 
 /// Durable appends to stores with some history.

@@ -17,5 +17,9 @@ mod delivery {}
 mod event_format {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../../docs/rust.md")]
+mod rust {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../../docs/schemas.md")]
 mod schemas {}

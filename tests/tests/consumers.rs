@@ -1,5 +1,5 @@
 //! Consumers of one group in several processes, which are killed, stopped for a while, and ended by what they handle:
-//! nothing is lost, keys keep their order, little repeats, and nobody is blamed for a neighbour. All of it on a file, and on
+//! nothing is lost, keys keep their order, little repeats, and no event is blamed for another. All of it on a file, and on
 //! servers: in a full run on each program that is installed, else on one.
 //!
 //! EVENT_REPLAY_ROUNDS says how many kills, EVENT_REPLAY_EVENTS how many events, EVENT_REPLAY_SEED with which luck.

@@ -1,5 +1,6 @@
 //! The documentation, held against the program: every `console` block of README and docs is run as it stands, every
-//! `sql` block on the store that its page made, and every link is followed.
+//! `sql` block on the store that its page made, and every link is followed. Its sentences are short and plain, as `words`
+//! checks them.
 //!
 //! In a `console` block a line that begins with `$ ` is a command, lines that begin with `> ` continue it, and what
 //! follows is what it prints on stdout and stderr: `[..]` stands for any text in a line, a line of `...` for any lines.
@@ -29,6 +30,9 @@ use tokio::runtime::Runtime;
 /// Where pages say that their server is.
 const DOCUMENTED: &str = "localhost:6379";
 
+/// Where pages say that the HTTP API is.
+const SERVED: &str = "127.0.0.1:7070";
+
 /// A fenced block of a page.
 struct Block {
     language: String,
@@ -50,10 +54,10 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// README and everything under docs, by path.
+/// README and the other pages of the root, and everything under docs, by path.
 fn pages() -> BTreeMap<PathBuf, String> {
     let mut folders = vec![root().join("docs")];
-    let mut files = vec![root().join("README.md")];
+    let mut files: Vec<PathBuf> = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path()).collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -127,9 +131,9 @@ fn binary() -> PathBuf {
     let profile = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--quiet", "-p", "event-replay-cli"]).current_dir(root());
-    if profile.ends_with("release") {
-        build.arg("--release");
-    }
+    // A profile has a folder of its name, but for `dev`.
+    let name = profile.file_name().unwrap().to_string_lossy().replace("debug", "dev");
+    build.args(["--profile", &name]);
     assert!(build.status().unwrap().success(), "the command line does not build");
     profile.join(format!("event-replay{}", std::env::consts::EXE_SUFFIX))
 }
@@ -170,6 +174,12 @@ impl Redis {
     }
 }
 
+/// An address of loopback that was free a moment ago.
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
 fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
@@ -193,8 +203,9 @@ fn run(page: &str, binary: &Path, home: &Path, redis: Option<&Redis>) -> Vec<Str
     );
     let (path, mut exported, mut wrong) = (path.unwrap(), BTreeMap::new(), Vec::new());
     let address = redis.map_or(DOCUMENTED.to_owned(), Redis::address);
+    let served = free_address();
     for mut step in blocks(page).iter().filter(|block| block.language == "console").flat_map(steps) {
-        step.command = step.command.replace(DOCUMENTED, &address);
+        step.command = step.command.replace(DOCUMENTED, &address).replace(SERVED, &served);
         if let Some((name, value)) = step.command.strip_prefix("export ").and_then(|set| set.split_once('='))
         {
             exported.insert(name.to_owned(), value.to_owned());
@@ -210,6 +221,7 @@ fn run(page: &str, binary: &Path, home: &Path, redis: Option<&Redis>) -> Vec<Str
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout).replace(&address, DOCUMENTED);
+        let text = text.replace(&served, SERVED);
         let actual: Vec<&str> = text.trim_end_matches('\n').split('\n').map(str::trim_end).collect();
         let actual = if text.trim().is_empty() { Vec::new() } else { actual };
         let code = output.status.code().unwrap_or(-1);
@@ -296,16 +308,57 @@ fn a_page_that_says_something_else_is_noticed() {
     assert_eq!(said("$ exit 1"), 1, "another exit code");
 }
 
+/// The anchors of a page's headings, as GitHub makes them.
+fn anchors(page: &str) -> Vec<String> {
+    let mut fenced = false;
+    let mut found = Vec::new();
+    for line in page.lines() {
+        fenced ^= line.trim_start().starts_with("```");
+        if !fenced && line.starts_with('#') {
+            let title = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = title.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            found.push(kept.map(|c| if c == ' ' { '-' } else { c }).collect());
+        }
+    }
+    found
+}
+
 #[test]
-fn every_link_in_the_docs_leads_somewhere() {
-    for (path, page) in pages() {
+fn every_link_in_the_docs_leads_to_a_file_and_a_heading() {
+    let pages = pages();
+    for (path, page) in &pages {
         for target in page.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let file = target.split('#').next().unwrap();
-            if file.is_empty() || file.contains("://") {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            if file.contains("://") {
                 continue;
             }
-            assert!(path.parent().unwrap().join(file).exists(), "{}: {target} leads nowhere", path.display());
+            let linked = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            assert!(linked.exists(), "{}: {target} leads nowhere", path.display());
+            if let Some(page) = pages.get(&linked.canonicalize().unwrap()).filter(|_| !anchor.is_empty()) {
+                let found = anchors(page).iter().any(|heading| heading == anchor);
+                assert!(found, "{}: {target} leads to no heading", path.display());
+            }
         }
+    }
+}
+
+#[test]
+fn pages_are_written_in_short_sentences_without_banned_words() {
+    let mut faults = Vec::new();
+    for (path, page) in pages() {
+        let name = path.strip_prefix(root()).unwrap().display().to_string();
+        let found = words::check_page(&page);
+        faults.extend(found.iter().map(|finding| format!("{name}, {finding}")));
+    }
+    assert!(faults.is_empty(), "{} faults\n\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn a_banned_word_planted_in_any_page_is_found() {
+    for (path, page) in pages() {
+        let planted = format!("{page}\n\nNobody reads this.\n");
+        let found = words::check_page(&planted).len();
+        assert_eq!(found, words::check_page(&page).len() + 1, "{}", path.display());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Publishers and consumers while replicas take their masters' places, by command, because masters are killed, and because nobody
+//! Publishers and consumers while replicas take their masters' places, by command, because masters are killed, and because none
 //! hears of them any more and they come back later: all go on by themselves, what is lost is the end of a log epoch, no position is handed out twice, and keys keep their order.
 //!
 //! EVENT_REPLAY_ROUNDS says how many promotions, EVENT_REPLAY_SEED with which luck.
@@ -115,7 +115,7 @@ async fn promote(servers: &mut Servers, round: usize, rng: &mut Rng) {
     }
 }
 
-/// Keeps a server from everybody until another has taken its place, as if its network had been cut: connections stay open, and
+/// RetentionMode a server from everybody until another has taken its place, as if its network had been cut: connections stay open, and
 /// what was sent to it meanwhile it finds when it comes back, taking itself for the master still.
 async fn cut_off<T>(server: &Server, replaced: impl Future<Output = T>) -> T {
     server.pause().await.unwrap();

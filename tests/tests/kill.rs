@@ -173,7 +173,7 @@ async fn the_checkers_catch_a_lost_event() {
     assert!(report.total_findings > 0, "{report:?}");
 }
 
-/// Two processes append without pause, a third reads the same file; nobody meets an error, and nothing is lost.
+/// Two processes append without pause, a third reads the same file; none meets an error, and nothing is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_write_while_a_third_reads() {
     let seconds = std::env::var("EVENT_REPLAY_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);

@@ -129,7 +129,7 @@ impl Finds for Store {
             Look::Type(text) => Filter { types: vec![TypePattern::new(text)], ..Filter::default() },
             Look::Source(text) => Filter { sources: one(text), ..Filter::default() },
             Look::Correlation(id) => Filter::correlation(id),
-            Look::Entity(kind, id) => Filter::entity(Entity::new(kind, id)),
+            Look::Entity(kind, id) => Filter::of_entity(Entity::new(kind, id)),
         };
         let filter = Arc::new(filter);
         let page = self.read(&ReadRequest::new(filter.clone(), 1000)).await.unwrap();
@@ -259,7 +259,7 @@ async fn everything_is_found_by_its_own_name_and_no_other() {
 /// What an index is kept by.
 type Key = fn(&Look) -> String;
 
-/// An index as somebody writes it who does not think of odd names.
+/// A naive index that does not expect odd names.
 struct Careless {
     key: Key,
     found: BTreeMap<String, Vec<String>>,

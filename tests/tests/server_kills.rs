@@ -75,7 +75,7 @@ async fn a_server_that_syncs_each_second_loses_nothing_but_the_end() {
     }
 }
 
-/// A server whose user may not have its append-only file written anew.
+/// A server whose user may not have its append-only file rewritten.
 async fn untidy_server(binary: &Binary) -> Server {
     let users = vec!["default on nopass ~* &* +@all -bgrewriteaof".to_owned()];
     Server::start(binary, &Config { aof: Aof::EverySecond, users, ..Config::default() }).await.unwrap()
@@ -158,7 +158,7 @@ async fn half_a_batch_that_was_left_in_the_file_does_not_come_back() {
 
 /// What it would be without: so the test above sees something.
 #[tokio::test]
-async fn half_a_batch_comes_back_where_the_file_may_not_be_written_anew() {
+async fn half_a_batch_comes_back_where_the_file_may_not_be_rewritten() {
     for binary in Binary::all().unwrap() {
         let (findings, violations) = half_a_batch_is_left_in_the_file(&binary, false).await;
         println!("{binary}: {findings} findings, {} violations", violations.len());

@@ -30,7 +30,7 @@ use support::{
 const LONGER_THAN_A_MOVE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_told_that_a_slot_moves_and_nothing_is_lost_or_stored_twice() {
+async fn a_moving_slot_is_invisible_to_callers_and_loses_or_doubles_nothing() {
     for binary in support::binaries() {
         slots_are_moved(&Keeper::Cluster(binary)).await;
     }
@@ -47,7 +47,8 @@ async fn slots_are_moved(keeper: &Keeper) {
         ReplayManager::new(store.clone(), store.clone(), store.clone(), None, Arc::new(SystemClock))
             .with_groups(store.clone());
     let plan = manager.plan(PlanRequest::new(Filter::default()), None).await.unwrap();
-    let options = GroupReplayOptions { pace: Pace::Unpaced, all: true, ..GroupReplayOptions::default() };
+    let options =
+        GroupReplayOptions { pace: Pace::Unpaced, all: true, ..GroupReplayOptions::to_all_groups() };
     let replay = manager.start_group_replay(&plan, &options).await.unwrap();
     let replaying =
         tokio::spawn(async move { JobRunner::new(manager).run(&replay.id, &(), &Cancel::default()).await });
@@ -79,7 +80,7 @@ async fn slots_are_moved(keeper: &Keeper) {
         replayed.len()
     );
     verdict.expect_none();
-    // To a partition its new server looks like one that took the old one's place: leases are taken anew, and what was open
+    // To a partition its new server looks like one that took the old one's place: leases are taken again, and what was open
     // under them comes again.
     assert_eq!(replayed.len() as u64, report.total_events);
     let twice = replayed.values().map(|times| times - 1).sum::<u32>();

@@ -98,7 +98,7 @@ async fn finds_what_a_replay_sends(keeper: &Keeper) {
     let manager =
         ReplayManager::new(store.clone(), store.clone(), store.clone(), None, Arc::new(SystemClock))
             .with_groups(store);
-    let options = GroupReplayOptions { pace: Pace::Unpaced, ..GroupReplayOptions::default() };
+    let options = GroupReplayOptions { pace: Pace::Unpaced, ..GroupReplayOptions::to_all_groups() };
     let mut waits = Vec::new();
     for n in 0..support::rounds(5).min(20) {
         tokio::time::sleep(Duration::from_millis(300)).await;

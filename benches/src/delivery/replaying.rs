@@ -50,7 +50,7 @@ async fn measure(count: u64) -> Result<(String, String)> {
         pace: Pace::Unpaced,
         all: true,
         batch_size: 1000,
-        ..GroupReplayOptions::default()
+        ..GroupReplayOptions::to_all_groups()
     };
     // The peak from here on.
     fs::write("/proc/self/clear_refs", "5")?;

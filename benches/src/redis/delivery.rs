@@ -12,10 +12,11 @@ use domain::{
     ports::{Stores, SystemClock},
 };
 use replay::{Cancel, GroupReplayOptions, JobRunner, Pace, PlanRequest, ReplayManager};
+use servers::Server;
 use store::Store;
 use tokio::runtime::Runtime;
 
-use super::{BATCH, append_all, bare::Bare, info, server, store};
+use super::{BATCH, append_all, bare::Bare, info, server, store, work::Work};
 use crate::{
     delivery::counting,
     measure::{Bench, Target, timed},
@@ -43,7 +44,7 @@ fn replaying(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()> {
         bare.add_all(&all, BATCH).await?;
         append_all(&store, &all).await
     })?;
-    let mut round = 0;
+    let (mut round, mut work) = (0, Work::default());
     bench.row(
         name,
         "XREADGROUP 500 and XACK",
@@ -58,12 +59,14 @@ fn replaying(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()> {
                 Ok(())
             })
         },
-        || runtime.block_on(replay_all(&store, count)),
-    )
+        || runtime.block_on(replay_all(&store, count, &mut work, &ours)),
+    )?;
+    bench.figures(&format!("{name}: processor time an event"), &work.each(count), "–", "–");
+    Ok(())
 }
 
 /// How long a job takes that replays all of a log into the one group there is, from its start to its end.
-async fn replay_all(store: &Arc<Store>, count: u64) -> Result<Duration> {
+async fn replay_all(store: &Arc<Store>, count: u64, work: &mut Work, server: &Server) -> Result<Duration> {
     let stores: Arc<dyn Stores> = store.clone();
     let bus = Bus::builder(stores).enable_validation(false).build().await?;
     let (mut consumer, counter) = counting(&bus, "g", 16, StartAt::Head).await?;
@@ -76,11 +79,14 @@ async fn replay_all(store: &Arc<Store>, count: u64) -> Result<Duration> {
         pace: Pace::Unpaced,
         all: true,
         batch_size: 1000,
-        ..GroupReplayOptions::default()
+        ..GroupReplayOptions::to_all_groups()
     };
     let begun = Instant::now();
-    let replay = manager.start_group_replay(&plan, &options).await?;
-    let report = JobRunner::new(manager).run(&replay.id, &(), &Cancel::default()).await?;
+    let run = async {
+        let replay = manager.start_group_replay(&plan, &options).await?;
+        Ok(JobRunner::new(manager).run(&replay.id, &(), &Cancel::default()).await?)
+    };
+    let report = Box::pin(work.of(server, run)).await?;
     let took = begun.elapsed();
     ensure!(report.successful_replays == count, "not all was replayed: {report:?}");
     counter.reaches(count).await?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use domain::{Event, Filter, TypePattern};
 use tokio::runtime::Runtime;
 
-use super::{BATCH, PAGE, append_all, bare::Bare, server, store};
+use super::{BATCH, PAGE, append_all, bare::Bare, server, store, work::Work};
 use crate::{
     measure::{Bench, Target, timed},
     reading::{look_up, scan},
@@ -29,14 +29,19 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()
         append_all(&store, &all).await
     })?;
     let mut whole = bare.clone();
+    let (name, mut bare_work, mut work) = ("redis read, the log, decoded", Work::default(), Work::default());
     bench.row(
-        "redis read, the log, decoded",
+        name,
         "XRANGE COUNT 1000",
         count,
         &Target::Ratio(0.8),
-        || timed(|| runtime.block_on(whole.read_all())),
-        || timed(|| runtime.block_on(scan(&store, Filter::default(), PAGE, count))),
+        || timed(|| runtime.block_on(bare_work.of(&theirs, whole.read_all()))),
+        || timed(|| runtime.block_on(work.of(&ours, scan(&store, Filter::default(), PAGE, count)))),
     )?;
+    if bench.wants(name) {
+        let of = format!("{name}: processor time an event");
+        bench.figures(&of, &work.each(count), "XRANGE COUNT 1000", &bare_work.each(count));
+    }
     let (event_type, of_type) = one_of_twelve(&all)?;
     let filter = || Filter { types: vec![TypePattern::new(&event_type)], ..Filter::default() };
     // Both sides are counted in events read: the yardstick reads as many of its stream.
@@ -56,8 +61,9 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()
     )?;
     let ids: Vec<&str> = all.iter().step_by(97).filter_map(Event::correlation_id).take(2_000).collect();
     let sample: Vec<Event> = all.iter().take(ids.len()).cloned().collect();
+    let (name, mut work) = (format!("redis read, a correlation id of {count} events"), Work::default());
     bench.row(
-        &format!("redis read, a correlation id of {count} events"),
+        &name,
         "one XADD awaited",
         ids.len() as u64,
         &Target::Ratio(0.5),
@@ -71,8 +77,12 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()
                 })
             })
         },
-        || timed(|| runtime.block_on(look_up(&store, &ids, 10))),
-    )
+        || timed(|| runtime.block_on(work.of(&ours, look_up(&store, &ids, 10)))),
+    )?;
+    if bench.wants(&name) {
+        bench.figures(&format!("{name}: processor time"), &work.each(ids.len() as u64), "–", "–");
+    }
+    Ok(())
 }
 
 /// The type that is nearest to a twelfth of all events, and how many it has.

@@ -8,7 +8,7 @@ use std::{
 
 use backon::Retryable;
 use domain::{
-    Event, Jitter, RETRY_WITHIN, Retry, RetryPolicy, StorageFailure,
+    Event, Expectation, Jitter, RETRY_WITHIN, Retry, RetryPolicy, StorageFailure,
     ports::{AppendOutcome, Atomicity, EventStore, EventStoreError},
     stats::{APPEND_FAILED, APPENDED},
     time::whole_micros,
@@ -25,11 +25,11 @@ pub(crate) struct Appender {
 }
 
 /// What became of one event.
-pub(crate) type Answer = Result<AppendOutcome, EventStoreError>;
+pub(crate) type AppendResult = Result<AppendOutcome, EventStoreError>;
 
 /// What became of each event of a batch, and of which of them trying again may help, as others did not fail.
 pub(crate) struct Parted {
-    pub(crate) answers: Vec<Answer>,
+    pub(crate) answers: Vec<AppendResult>,
     pub(crate) again: Vec<usize>,
 }
 
@@ -40,15 +40,17 @@ impl Appender {
         batch: &[Event],
     ) -> Result<Vec<AppendOutcome>, EventStoreError> {
         let outcomes = self.append(batch, Atomicity::AllOrNothing).await;
-        if outcomes.is_err() {
-            self.count_failed(batch.len());
+        match &outcomes {
+            // The store is well: the caller asked for more than it takes in one step.
+            Ok(_) | Err(EventStoreError::BatchTooLarge { .. }) => {}
+            Err(_) => self.count_failed(batch.len()),
         }
         outcomes
     }
 
     /// Appends events that stand or fall each on their own, in order. A batch that the store finds too large is halved;
     /// where the store fails, that is the answer to all that were not appended by then. One answer an event.
-    pub(crate) async fn each(&self, batch: &[Event]) -> Vec<Answer> {
+    pub(crate) async fn each(&self, batch: &[Event]) -> Vec<AppendResult> {
         let Parted { mut answers, mut again } = self.each_part(batch).await;
         let mut pauses = pauses(self.policy);
         while !again.is_empty() {
@@ -70,7 +72,7 @@ impl Appender {
 
     /// The same, but where the store fails in part, that is not tried again here: what did not fail need not wait for what did.
     pub(crate) async fn each_part(&self, batch: &[Event]) -> Parted {
-        let mut answers: Vec<Answer> = Vec::with_capacity(batch.len());
+        let mut answers: Vec<AppendResult> = Vec::with_capacity(batch.len());
         let mut again = Vec::new();
         let mut size = batch.len().max(1);
         while let Some(rest) = batch.get(answers.len()..).filter(|rest| !rest.is_empty()) {
@@ -80,7 +82,7 @@ impl Appender {
                 Err(EventStoreError::BatchTooLarge { .. }) if piece.len() > 1 => {
                     size = piece.len().div_ceil(2);
                 }
-                Err(EventStoreError::InPart(outcomes)) if outcomes.len() == piece.len() => {
+                Err(EventStoreError::PartiallyFailed(outcomes)) if outcomes.len() == piece.len() => {
                     for outcome in outcomes {
                         match &outcome {
                             Err(failure) if failure.retry() != Retry::Never => again.push(answers.len()),
@@ -110,21 +112,49 @@ impl Appender {
         batch: &[Event],
         atomicity: Atomicity,
     ) -> Result<Vec<AppendOutcome>, EventStoreError> {
+        self.repeat(batch.len(), || self.store.append(batch, atomicity)).await
+    }
+
+    /// Appends an event if an expectation holds.
+    pub(crate) async fn expecting(&self, event: &Event, expectation: &Expectation) -> AppendResult {
+        let batch = std::slice::from_ref(event);
+        let outcomes = self.repeat(1, || self.store.append_expecting(batch, expectation)).await;
+        match outcomes {
+            Ok(outcomes) => outcomes.first().copied().ok_or_else(|| unexpected(1, 0)),
+            Err(error) => {
+                // The store works. The log has changed since the caller decided.
+                let is_refused =
+                    matches!(error, EventStoreError::Unexpected(_) | EventStoreError::Uncheckable(_));
+                self.count_failed(usize::from(!is_refused));
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes an append of so many events, and makes it again as said above.
+    async fn repeat<F>(
+        &self,
+        events: usize,
+        append: impl FnMut() -> F,
+    ) -> Result<Vec<AppendOutcome>, EventStoreError>
+    where
+        F: Future<Output = Result<Vec<AppendOutcome>, EventStoreError>>,
+    {
         let (began, mut doubt) = (Instant::now(), Doubt::default());
-        let outcomes = (|| self.store.append(batch, atomicity))
+        let outcomes = append
             .retry(pauses(self.policy))
             .when(|error| {
                 doubt.note_error(error);
-                error.retry() != Retry::Never && !matches!(error, EventStoreError::InPart(_))
+                error.retry() != Retry::Never && !matches!(error, EventStoreError::PartiallyFailed(_))
             })
             .await
             .map_err(|error| doubt.or_error(error))?;
-        if outcomes.len() != batch.len() {
-            return Err(unexpected(batch.len(), outcomes.len()));
+        if outcomes.len() != events {
+            return Err(unexpected(events, outcomes.len()));
         }
         if let Some(meter) = &self.meter {
             let micros = whole_micros(began.elapsed());
-            meter.add(APPENDED, "", batch.len() as u64, micros.max(1));
+            meter.add(APPENDED, "", events as u64, micros.max(1));
         }
         Ok(outcomes)
     }

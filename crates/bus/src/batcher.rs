@@ -6,7 +6,7 @@
 //! event that is refused.
 //!
 //! # Design
-//! Callers queue. Whoever finds nobody appending starts a task that appends whatever is queued, again and again, and ends
+//! Callers queue. A caller that finds no task appending starts one that appends whatever is queued, again and again, and ends
 //! when nothing is. So the first event is appended at once, and those that come meanwhile go together next. The append is a
 //! task's and not the first caller's, for a caller may be dropped, or polled no more, while others wait for it.
 //!
@@ -23,7 +23,7 @@ use domain::{Event, StorageFailure, group::Key};
 use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::{
-    append::{Answer, Appender},
+    append::{AppendResult, Appender},
     doubt::Doubt,
 };
 
@@ -37,7 +37,7 @@ const MAX_BYTES: usize = 1024 * 1024;
 pub(crate) struct Batcher {
     shared: Arc<Shared>,
     /// The task that appends, if one does, and those that have ended since the last one began. Dropped with the batcher:
-    /// by then every caller has gone, and nobody waits for an answer.
+    /// by then every caller has gone, and no answer is awaited.
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -88,7 +88,7 @@ impl Aside {
 #[derive(Debug)]
 struct Waiting {
     event: Event,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<AppendResult>,
     /// Of the tries so far.
     doubt: Doubt,
 }
@@ -100,7 +100,7 @@ impl Batcher {
 
     /// Appends an event. Where the call is dropped before its event is with the store, it is not appended; after that it may
     /// be, as with any append.
-    pub(crate) async fn append(&self, event: Event) -> Answer {
+    pub(crate) async fn append(&self, event: Event) -> AppendResult {
         let (answer, answered) = oneshot::channel();
         if self.shared.enqueue(Waiting { event, answer, doubt: Doubt::default() }) {
             self.serve();
@@ -173,8 +173,8 @@ impl Service {
         while again.join_next().await.is_some() {}
     }
 
-    /// The next batch. When nothing is queued the service is done, in the same step: whoever comes next starts another.
-    fn next(&mut self) -> Option<(Vec<Event>, Vec<oneshot::Sender<Answer>>)> {
+    /// The next batch. When nothing is queued the service is done, in the same step: the next caller starts another.
+    fn next(&mut self) -> Option<(Vec<Event>, Vec<oneshot::Sender<AppendResult>>)> {
         let mut queue = lock(&self.shared.queue);
         let (mut events, mut callers, mut bytes) = (Vec::new(), Vec::new(), 0);
         while let Some(waiting) = queue.waiting.pop_front() {

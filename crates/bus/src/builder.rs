@@ -3,15 +3,21 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::ports::{
-    CheckpointStoreError, Clock, EventStoreError, EventValidator, GroupStoreError, Keeps, Stores, SystemClock,
+    CheckpointStoreError, Clock, EventStoreError, EventValidator, GroupStoreError, RetentionMode, Stores,
 };
 use stats::{Flusher, Meter};
 use thiserror::Error;
 use tokio::sync::RwLock;
 
 use crate::{
-    bus::Bus, consumer::LogReader, publisher::Publisher, schedule::SchedulePump, settings::PublishSettings,
-    shared::Shared, start::NoValidator,
+    bus::Bus,
+    clock::RuntimeClock,
+    consumer::{BreakerSettings, LogReader},
+    publisher::Publisher,
+    schedule::SchedulePump,
+    settings::PublishSettings,
+    shared::Shared,
+    start::NoValidator,
 };
 
 /// Settings of a bus.
@@ -19,7 +25,7 @@ use crate::{
 pub struct BusSettings {
     /// Whether events are checked against the schemas of their types. The envelope and the limits are checked in any case.
     pub enable_validation: bool,
-    /// Whether events are kept as history; else only until every group has them ([`Keeps::Deliveries`]). It must agree
+    /// Whether events are kept as history; else only until every group has them ([`RetentionMode::UntilDelivered`]). It must agree
     /// with what the namespace was made for. None: whatever the namespace does.
     pub enable_event_store: Option<bool>,
     /// Whether deliveries that a group gives up on are kept as dead letters; else they are counted and dropped.
@@ -28,6 +34,8 @@ pub struct BusSettings {
     pub max_retries: u32,
     /// The time limit of a handler.
     pub default_timeout: Duration,
+    /// When a consumer stops to hand over because many deliveries fail in a row; none: never.
+    pub breaker: Option<BreakerSettings>,
     /// How events are published.
     pub publish: PublishSettings,
 }
@@ -41,6 +49,7 @@ impl Default for BusSettings {
             enable_dead_letter_queue: true,
             max_retries: 3,
             default_timeout: Duration::from_secs(30),
+            breaker: None,
             publish: PublishSettings::default(),
         }
     }
@@ -67,7 +76,7 @@ pub enum BusError {
         "the namespace {namespace:?} was made to keep {kept}, and enableEventStore says otherwise; \
          this is settled when a namespace is made"
     )]
-    KeepsDiffer {
+    RetentionModeDiffers {
         /// The namespace.
         namespace: String,
         /// What it keeps, for people.
@@ -92,7 +101,12 @@ pub struct BusBuilder {
 
 impl BusBuilder {
     pub(crate) fn new(store: Arc<dyn Stores>) -> Self {
-        Self { store, validator: None, clock: Arc::new(SystemClock), settings: BusSettings::default() }
+        Self {
+            store,
+            validator: None,
+            clock: Arc::new(RuntimeClock::default()),
+            settings: BusSettings::default(),
+        }
     }
 
     /// What checks events. Needed unless validation is off.
@@ -102,7 +116,7 @@ impl BusBuilder {
         self
     }
 
-    /// What says what time it is; the machine's clock where nothing else is said. It should be the store's.
+    /// What says what time it is: a [`RuntimeClock`] where nothing else is said. It should be the store's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -158,10 +172,10 @@ impl BusBuilder {
     pub async fn build(self) -> Result<Bus, BusError> {
         let Self { store, validator, clock, mut settings } = self;
         let info = store.info().await?;
-        let keeps_history = info.keeps == Keeps::History;
+        let keeps_history = info.keeps == RetentionMode::History;
         if settings.enable_event_store.is_some_and(|enabled| enabled != keeps_history) {
             let kept = if keeps_history { "history" } else { "events only until they are delivered" };
-            return Err(BusError::KeepsDiffer { namespace: info.namespace, kept });
+            return Err(BusError::RetentionModeDiffers { namespace: info.namespace, kept });
         }
         if settings.default_timeout.is_zero() {
             return Err(BusError::Invalid("the time limit of handlers must be more than nothing".to_owned()));
@@ -179,7 +193,7 @@ impl BusBuilder {
                 .with_meter(meter.clone());
         let shared = Arc::new(Shared {
             log: Arc::new(LogReader::new(store.clone())),
-            room: Arc::new(RwLock::new(())),
+            isolation: Arc::new(RwLock::new(())),
             meter: meter.clone(),
             clock: Arc::clone(&clock),
             store: store.clone(),

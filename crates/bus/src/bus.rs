@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use domain::ports::Stores;
+use domain::ports::{Clock, Stores};
 use stats::{Flusher, Meter};
 use tokio::sync::Mutex;
 
@@ -29,7 +29,7 @@ struct Inner {
 ///
 /// ```
 /// use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
-/// use bus::Bus;
+/// use event_replay_bus::Bus;
 /// use domain::{Delivery, HandlerError};
 /// use storage_memory::MemoryEngine;
 /// use store::Store;
@@ -40,7 +40,7 @@ struct Inner {
 /// let counter = Arc::clone(&seen);
 /// let consumer = bus
 ///     .subscribe("billing")
-///     .on("payment.*", bus::handler(move |delivery: &Delivery| {
+///     .on("payment.*", event_replay_bus::handler(move |delivery: &Delivery| {
 ///         counter.fetch_add(delivery.attempt, Ordering::Relaxed);
 ///         async { Ok::<(), HandlerError>(()) }
 ///     }))
@@ -95,7 +95,7 @@ impl Bus {
         self.inner.publisher.publish(json).await
     }
 
-    /// Publishes one event with wishes about its delivery; see [`Publisher::publish_with`].
+    /// Publishes one event with delivery options; see [`Publisher::publish_with`].
     ///
     /// # Errors
     /// As [`Publisher::publish_with`].
@@ -117,6 +117,11 @@ impl Bus {
         &self.inner.shared.store
     }
 
+    /// What says what time it is.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.shared.clock
+    }
+
     /// What it counts with.
     pub fn meter(&self) -> &Meter {
         &self.inner.shared.meter
@@ -128,6 +133,7 @@ impl Bus {
             timeout: self.inner.settings.default_timeout,
             max_retries: self.inner.settings.max_retries,
             dead_letters: self.inner.settings.enable_dead_letter_queue,
+            breaker: self.inner.settings.breaker,
             ..ConsumerSettings::default()
         };
         Subscription::new(self.clone(), group.into(), settings)

@@ -1,16 +1,19 @@
 //! Consuming: the running consumer of a group, and the rooms of its actor.
 //!
-//! | room | what is in it |
+//! | module | contents |
 //! |---|---|
 //! | `actor` | the task: reads, claims, hands over, commits |
 //! | `segment` | a leased segment; brings `live`, `ledger` and `lane` together into commits |
 //! | `live` | what was fetched from the log and not settled |
-//! | `ledger` | keys that do not go with the cursor: retries, long runs, parked ones, suspects |
+//! | `ledger` | keys that are tracked apart from the cursor: retries, slow handlers, parked keys, isolated attempts |
 //! | `lane` | references of replays and redrives |
 //! | `handing` | calling handlers: time limit, panics, error hooks |
+//! | `breaker` | when many deliveries fail in a row: wait, probe, go on |
 //! | `log` | the reader that all consumers of the process share |
+//! | `stopping` | whether and how the consumer is to end |
 
 mod actor;
+mod breaker;
 mod fetch;
 mod handing;
 mod lane;
@@ -22,6 +25,7 @@ mod rules;
 mod segment;
 mod settings;
 mod status;
+mod stopping;
 mod tally;
 mod work;
 
@@ -30,20 +34,26 @@ use tokio::{sync::watch, task::JoinHandle};
 
 pub(crate) use actor::Actor;
 pub use actor::ConsumerError;
+pub use breaker::BreakerSettings;
 pub(crate) use handing::{Route, Router};
 pub(crate) use log::LogReader;
 pub(crate) use rules::Rules;
 pub use settings::{ConsumerSettings, MAX_CONCURRENCY};
 pub use status::{ConsumerState, Outage};
+pub(crate) use stopping::Stopping;
 
-/// A running consumer of a group. It ends when it is told to, or when its group is deleted; dropped, it ends at once and
-/// without giving anything back, as if its process had ended.
+/// A running consumer of a group. It ends when it is told to, or when its group is deleted.
+///
+/// Keep it for as long as the group is to be consumed. A consumer that is dropped ends too: its handlers are dropped at their next
+/// `await`, what they answered before is committed, and its segments are given back, within a second or two. Nothing waits for that,
+/// so prefer [`Consumer::stop`].
 #[derive(Debug)]
+#[must_use = "a consumer that is dropped handles nothing more: keep it, and end it with `stop`"]
 pub struct Consumer {
     group: GroupSpec,
     made_group: bool,
     name: String,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stopping>,
     state: watch::Receiver<ConsumerState>,
     task: Option<JoinHandle<Result<(), ConsumerError>>>,
 }
@@ -53,7 +63,7 @@ impl Consumer {
         group: GroupSpec,
         made_group: bool,
         name: String,
-        stop: watch::Sender<bool>,
+        stop: watch::Sender<Stopping>,
         state: watch::Receiver<ConsumerState>,
         task: JoinHandle<Result<(), ConsumerError>>,
     ) -> Self {
@@ -85,6 +95,11 @@ impl Consumer {
         self.state.clone()
     }
 
+    /// Whether it has ended, as when its group was deleted.
+    pub fn has_ended(&self) -> bool {
+        self.task.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Waits until it works on its share of the segments.
     pub async fn settled(&mut self) {
         // Where the actor has ended there is nothing to wait for.
@@ -111,15 +126,29 @@ impl Consumer {
     /// # Errors
     /// Where it had ended before, and why.
     pub async fn stop(mut self) -> Result<(), ConsumerError> {
-        self.stop.send_replace(true);
+        self.stop.send_replace(Stopping::InOrder);
         self.ended().await
+    }
+
+    /// Ends it at once and gives nothing back, as if its process had been killed: its segments are free when their leases are
+    /// over. Meant for tests of what happens then.
+    pub fn abort(mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
     }
 }
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abort();
+        let Some(task) = self.task.take() else { return };
+        if task.is_finished() {
+            return;
         }
+        tracing::warn!(
+            group = %self.group.name, consumer = %self.name,
+            "a consumer was dropped while it ran, and handles nothing more: keep it, and end it with stop()"
+        );
+        self.stop.send_replace(Stopping::AtOnce);
     }
 }

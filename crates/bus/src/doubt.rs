@@ -48,9 +48,9 @@ impl Doubt {
         match (last, &self.0) {
             (last, None) => last,
             (EventStoreError::Storage(last), Some(_)) => self.or(last).into(),
-            (EventStoreError::InPart(outcomes), Some(_)) => {
+            (EventStoreError::PartiallyFailed(outcomes), Some(_)) => {
                 let or = |outcome: Result<_, StorageFailure>| outcome.map_err(|last| self.or(last));
-                EventStoreError::InPart(outcomes.into_iter().map(or).collect())
+                EventStoreError::PartiallyFailed(outcomes.into_iter().map(or).collect())
             }
             (_, Some(open)) => open.clone().into(),
         }

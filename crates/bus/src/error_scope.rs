@@ -10,7 +10,7 @@ tokio::task_local! {
 /// error ([`domain::DeliveryOptions::reports_error`]). A task that the handler spawns is outside: it must call this again.
 ///
 /// ```
-/// use bus::error_scope;
+/// use event_replay_bus::error_scope;
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// assert!(error_scope::within(async { error_scope::is_inside() }).await);
 /// assert!(!error_scope::is_inside());

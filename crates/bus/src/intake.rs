@@ -69,8 +69,8 @@ pub enum IntakeError {
     /// There is more than can be stored in one step. Nothing was stored.
     #[error(
         "an all-or-nothing intake is stored in one step, which holds at most {max_events} events and {max_bytes} bytes; \
-         nothing was stored. Cut the input into smaller files, or take it in without the atomic option: lines that fail \
-         are reported then, and the same input can be taken in again without storing anything twice"
+         nothing was stored. Cut the input into smaller files, or leave the atomic option out. Lines that fail \
+         are reported then. The same input can be stored again: no event is stored twice"
     )]
     TooLargeToBeAtomic {
         /// Most events of one step.
@@ -196,14 +196,14 @@ impl Intake {
     /// # Errors
     /// When the batch before could not be stored, or an atomic intake grows too large.
     pub async fn line(&mut self, number: u64, bytes: &[u8]) -> Result<(), IntakeError> {
-        let text = trim(bytes);
-        if text.is_empty() {
-            return Ok(());
-        }
-        self.count_line(text.len() as u64);
-        match admit(&self.publisher, text) {
-            Ok(event) => self.admitted(number, event).await,
+        match self.publisher.admit_line(bytes) {
+            Ok(None) => Ok(()),
+            Ok(Some(event)) => {
+                self.count_line(trim(bytes).len() as u64);
+                self.admitted(number, event).await
+            }
             Err(rejection) => {
+                self.count_line(trim(bytes).len() as u64);
                 self.reject(number, rejection);
                 Ok(())
             }
@@ -338,19 +338,30 @@ impl Intake {
     }
 }
 
-/// Admits a line: an event, or the event of a stored event.
-fn admit(publisher: &Publisher, text: &[u8]) -> Result<Event, Rejection> {
-    if text.starts_with(br#"{"event""#)
-        && let Some(event) = event_of_stored(text)
-    {
-        return publisher.admit(event);
+impl Publisher {
+    /// Admits a line as an [`Intake`] does: an event, or the event of a stored event as exports print it. Stores nothing,
+    /// counts nothing. None: the line is blank.
+    ///
+    /// # Errors
+    /// As [`Publisher::admit`].
+    pub fn admit_line(&self, line: &[u8]) -> Result<Option<Event>, Rejection> {
+        let text = trim(line);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if text.starts_with(br#"{"event""#)
+            && let Some(event) = event_of_stored(text)
+        {
+            return self.admit(event).map(Some);
+        }
+        let admitted = self.admit(text).or_else(|rejection| {
+            // Members may come in any order. An event has an id, a stored event has none at its top: only a line that
+            // was refused without one is looked at again.
+            let stored = if rejection.event_id.is_none() { event_of_stored(text) } else { None };
+            stored.map_or(Err(rejection), |event| self.admit(event))
+        });
+        admitted.map(Some)
     }
-    publisher.admit(text).or_else(|rejection| {
-        // Members may come in any order. An event has an id, a stored event has none at its top: only a line that
-        // was refused without one is looked at again.
-        let stored = if rejection.event_id.is_none() { event_of_stored(text) } else { None };
-        stored.map_or(Err(rejection), |event| publisher.admit(event))
-    })
 }
 
 /// The bytes of the event within a stored event: an object with an object `event` and a `position`, and without `id`.

@@ -9,6 +9,7 @@ mod append;
 mod batcher;
 pub mod builder;
 pub mod bus;
+mod clock;
 pub mod consumer;
 mod doubt;
 pub mod error_scope;
@@ -23,10 +24,14 @@ pub mod settings;
 mod shared;
 pub mod start;
 pub mod subscription;
+pub mod trace;
 
 pub use builder::{BusBuilder, BusError, BusSettings};
 pub use bus::Bus;
-pub use consumer::{Consumer, ConsumerError, ConsumerSettings, ConsumerState, MAX_CONCURRENCY, Outage};
+pub use clock::RuntimeClock;
+pub use consumer::{
+    BreakerSettings, Consumer, ConsumerError, ConsumerSettings, ConsumerState, MAX_CONCURRENCY, Outage,
+};
 pub use intake::{Intake, IntakeError, IntakeOptions};
 pub use lines::{BlockingLineReader, Line, LineReader, line_limit};
 pub use publish_error::{PublishError, Rejection};
@@ -34,6 +39,6 @@ pub use published::Published;
 pub use publisher::Publisher;
 pub use report::{IntakeProgress, IntakeReport, LineError};
 pub use schedule::SchedulePump;
-pub use settings::{PublishOptions, PublishSettings, UnknownTypes};
-pub use start::StartAt;
+pub use settings::{PublishOptions, PublishSettings, SameEvent, UnknownTypes};
+pub use start::{NoValidator, StartAt};
 pub use subscription::{Subscription, handler};

@@ -115,7 +115,7 @@ fn find_line_feed(chunk: &[u8]) -> Option<usize> {
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// use bus::{Line, LineReader};
+/// use event_replay_bus::{Line, LineReader};
 /// let mut lines = LineReader::new(&b"{}\ntoo long\n"[..], 4);
 /// assert_eq!(lines.next().await.unwrap(), Some(Line::Text { line: 1, bytes: b"{}" }));
 /// assert_eq!(lines.next().await.unwrap(), Some(Line::TooLong { line: 2, bytes: 8 }));

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use domain::{Position, Retry, StorageFailure, Violation, ports::EventStoreError};
+use domain::{Position, Retry, StorageFailure, UnexpectedEvent, Violation, ports::EventStoreError};
+use jiff::Timestamp;
 use thiserror::Error;
 
 /// Why an event was not admitted: everything that is wrong with it.
@@ -36,7 +37,11 @@ pub enum PublishError {
     #[error(transparent)]
     Rejected(#[from] Rejection),
     /// Other content is stored under its id.
-    #[error("event {id:?} is stored already with other content, at {position}; publish under another id")]
+    #[error(
+        "event {id:?} is stored already with other content, at {position}; nothing was stored. If this repeats an attempt, the \
+         event is published: repeat the same bytes, its timestamp included, or let the id alone decide (SameEvent::ById). \
+         Only an event that was never published takes another id"
+    )]
     Conflict {
         /// The event's id.
         id: String,
@@ -44,13 +49,19 @@ pub enum PublishError {
         position: Position,
     },
     /// Other content waits for its time, or is stored, under the id of an event that was to be published later.
-    #[error("event {id:?} waits for its time, or is stored, with other content; publish under another id")]
+    #[error(
+        "event {id:?} waits for its time, or is stored, with other content; nothing was scheduled. If this repeats an attempt, the \
+         event is published: repeat the same bytes, its timestamp included, or let the id alone decide (SameEvent::ById). \
+         Only an event that was never published takes another id"
+    )]
     ScheduleConflict {
         /// The event's id.
         id: String,
+        /// When the other content is due; none where it is stored.
+        due: Option<Timestamp>,
     },
     /// The event of this id was erased on request and may not come back.
-    #[error("event {id:?} was erased on request; its id is refused for good")]
+    #[error("event {id:?} was erased on request; its id is refused permanently")]
     Erased {
         /// The event's id.
         id: String,
@@ -61,6 +72,12 @@ pub enum PublishError {
     /// It was to be published at a time that cannot be written down.
     #[error("a delay of {0:?} goes beyond the end of time")]
     DelayTooLong(Duration),
+    /// It was to be published later, and under an expectation, which can be checked now alone.
+    #[error(
+        "an expectation is checked in the step that stores the event, and an event with a delay is stored later; nothing was \
+         scheduled. Leave out the delay or the expectation"
+    )]
+    ExpectationWithDelay,
     /// The store failed, also after it was tried again where that could help.
     #[error(transparent)]
     Store(#[from] EventStoreError),
@@ -79,6 +96,14 @@ impl PublishError {
         }
     }
 
+    /// The event because of which a conditional publication was refused: the log had changed since the decision was made.
+    pub fn unexpected(&self) -> Option<&UnexpectedEvent> {
+        match self {
+            Self::Store(EventStoreError::Unexpected(event)) => Some(event),
+            _ => None,
+        }
+    }
+
     /// A short stable name, for programs.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -88,6 +113,7 @@ impl PublishError {
             Self::Erased { .. } => "erased",
             Self::NoSchedule => "no-schedule",
             Self::DelayTooLong(_) => "delay-too-long",
+            Self::ExpectationWithDelay => "expectation-with-delay",
             Self::Store(error) => error.kind(),
             Self::Schedule(failure) => failure.kind(),
         }

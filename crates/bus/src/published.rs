@@ -17,16 +17,16 @@ use crate::publish_error::PublishError;
 pub enum Published {
     /// It was stored now.
     Stored(Position),
-    /// The same content was stored before under its id, by another publisher or by an earlier try of this call whose
-    /// answer was lost. Nothing changed.
+    /// The same event was stored before, by another publisher, by an earlier attempt of a handler, or by an earlier try of this
+    /// call whose answer was lost. Nothing changed.
     AlreadyStored(Position),
     /// It waits for its time.
     Scheduled {
         /// When it is to be appended.
         due: Timestamp,
     },
-    /// The same content waits already under its id, put there by another publisher or by an earlier try of this call whose
-    /// answer was lost. Nothing changed.
+    /// The same event waits already, put there by another publisher, by an earlier attempt of a handler, or by an earlier try of
+    /// this call whose answer was lost. Nothing changed.
     AlreadyScheduled {
         /// When it is to be appended, which need not be what this call asked for.
         due: Timestamp,
@@ -74,7 +74,7 @@ impl Published {
             ScheduleOutcome::Scheduled => Ok(Self::Scheduled { due }),
             ScheduleOutcome::AlreadyScheduled(due) => Ok(Self::AlreadyScheduled { due }),
             ScheduleOutcome::AlreadyStored(position) => Ok(Self::AlreadyStored(position)),
-            ScheduleOutcome::Conflict => Err(PublishError::ScheduleConflict { id: id.to_owned() }),
+            ScheduleOutcome::Conflict(due) => Err(PublishError::ScheduleConflict { id: id.to_owned(), due }),
             ScheduleOutcome::Erased => Err(PublishError::Erased { id: id.to_owned() }),
         }
     }

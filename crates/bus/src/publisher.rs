@@ -3,13 +3,14 @@
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use domain::{
-    DeliveryOptions, Document, Event, Violation,
+    DeliveryOptions, Document, Event, Expectation, Violation,
     event::parse_timestamp,
     ports::{Clock, EventStore, EventValidator, ScheduleStore, Verdict},
     stats::{ADMITTED, REJECTED},
     time::{checked_later, later},
 };
 use stats::Meter;
+use tracing::Instrument;
 
 use crate::{
     append::Appender,
@@ -18,7 +19,8 @@ use crate::{
     publish_error::{PublishError, Rejection},
     published::Published,
     schedule,
-    settings::{PublishOptions, PublishSettings, UnknownTypes},
+    settings::{PublishOptions, PublishSettings, SameEvent, UnknownTypes},
+    trace::publish_span,
 };
 
 /// Admits events and appends them to the log.
@@ -128,20 +130,23 @@ impl Publisher {
     /// dropped may have published its event, and harms no other.
     ///
     /// # Errors
-    /// When the event is not admitted, its id is taken or erased, or the store fails for good.
+    /// When the event is not admitted, its id is taken or erased, or the store fails permanently.
     pub async fn publish(&self, json: &[u8]) -> Result<Published, PublishError> {
         self.publish_with(json, &PublishOptions::default()).await
     }
 
-    /// Publishes one event, as [`Publisher::publish`] does, with wishes about its delivery. With a delay it is not
+    /// Publishes one event, as [`Publisher::publish`] does, with delivery options. With a delay it is not
     /// appended now but put into the schedule: it gets its place in the log when its time comes.
     ///
-    /// The wishes are no part of an event's content: where the same content is stored or scheduled already, they change
-    /// nothing.
+    /// The options are not part of the event's content: where the same event is stored or scheduled already, they change
+    /// nothing. One of them says what makes it the same: see [`SameEvent`].
+    ///
+    /// With an expectation it is appended only if that holds, checked in the step that appends: see [`Expectation`]. A call that is
+    /// repeated finds its own event and is *already stored*.
     ///
     /// # Errors
-    /// As [`Publisher::publish`]; and, with a delay, when there is no schedule, other content waits under the event's id,
-    /// or the delay is too long to be written down.
+    /// As [`Publisher::publish`]; where the expectation does not hold or cannot be checked; and, with a delay, when there is no
+    /// schedule, other content waits under the event's id, or the delay is too long to be written down.
     pub async fn publish_with(
         &self,
         json: &[u8],
@@ -150,18 +155,86 @@ impl Publisher {
         let admitted = self.admit(json);
         self.count(admitted.as_ref());
         let event = admitted?;
-        let &PublishOptions { priority, delay, expires_at, retries } = options;
-        let wished = DeliveryOptions { priority, expires_at, retries, ..event.options() };
-        let event = event.with_options(wished);
-        match delay.filter(|delay| !delay.is_zero()) {
-            None => self.append(event).await,
-            Some(delay) => self.schedule(event, delay).await,
+        let span = publish_span(&event);
+        let published = self.publish_admitted(event, options).instrument(span.clone()).await;
+        match &published {
+            Ok(published) => {
+                if let Some(position) = published.position() {
+                    span.record("position", tracing::field::display(position));
+                }
+            }
+            Err(error) => {
+                span.record("error", error.kind());
+            }
         }
+        published
+    }
+
+    async fn publish_admitted(
+        &self,
+        event: Event,
+        options: &PublishOptions,
+    ) -> Result<Published, PublishError> {
+        let PublishOptions { expecting, .. } = options;
+        let &PublishOptions { priority, delay, expires_at, retries, same_event, .. } = options;
+        let options = DeliveryOptions { priority, expires_at, retries, ..event.options() };
+        let event = event.with_options(options);
+        let published = match (delay.filter(|delay| !delay.is_zero()), expecting) {
+            (None, None) => self.append(event.clone()).await,
+            (None, Some(expectation)) => self.append_expecting(event.clone(), expectation).await,
+            (Some(delay), None) => self.schedule(event.clone(), delay).await,
+            (Some(_), Some(_)) => Err(PublishError::ExpectationWithDelay),
+        };
+        match (published, same_event) {
+            (Err(conflict), SameEvent::ById) => self.published_before(&event, conflict).await,
+            (published, _) => published,
+        }
+    }
+
+    /// What is to be answered where an event's id alone decides and other content is there under it: that it was published
+    /// before, unless what is there is of another type or key.
+    async fn published_before(
+        &self,
+        event: &Event,
+        conflict: PublishError,
+    ) -> Result<Published, PublishError> {
+        let position = match conflict {
+            PublishError::Conflict { position, .. } => position,
+            PublishError::ScheduleConflict { due: Some(due), .. } => {
+                return Ok(Published::AlreadyScheduled { due });
+            }
+            PublishError::ScheduleConflict { due: None, .. } => {
+                match self.store().get(&[event.id().to_owned()]).await?.first() {
+                    Some(stored) => stored.position,
+                    None => return Err(conflict),
+                }
+            }
+            other => return Err(other),
+        };
+        let page = self.store().at(&[position]).await?;
+        let is_another = page.events.first().is_some_and(|stored| {
+            let first = &stored.event;
+            first.event_type() != event.event_type() || first.ordering_key() != event.ordering_key()
+        });
+        if is_another {
+            return Err(PublishError::Conflict { id: event.id().to_owned(), position });
+        }
+        Ok(Published::AlreadyStored(position))
     }
 
     async fn append(&self, event: Event) -> Result<Published, PublishError> {
         // Cloning an event copies no bytes.
         let outcome = self.batcher.append(event.clone()).await?;
+        Published::from_append(event.id(), outcome)
+    }
+
+    /// Appends an event by itself: events that share an append share its outcome, and an expectation is one event's own.
+    async fn append_expecting(
+        &self,
+        event: Event,
+        expectation: &Expectation,
+    ) -> Result<Published, PublishError> {
+        let outcome = self.appender.expecting(&event, expectation).await?;
         Published::from_append(event.id(), outcome)
     }
 

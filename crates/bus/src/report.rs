@@ -123,7 +123,7 @@ impl Tally {
             }
             AppendOutcome::Erased => {
                 self.progress.rejected += 1;
-                let message = "the event of this id was erased on request; its id is refused for good";
+                let message = "the event of this id was erased on request; its id is refused permanently";
                 self.named(of, Violation::new("/id", "erased", message));
             }
         }

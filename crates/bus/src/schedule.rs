@@ -69,7 +69,7 @@ impl SchedulePump {
 
     /// Ends it, after the step it is at. What is due and was not appended waits for the next pump.
     pub async fn stop(mut self) {
-        // The task may have ended with its runtime: there is nobody to tell then.
+        // The task may have ended with its runtime. Then there is no receiver.
         let _ = self.stop.send(());
         if let Some(Err(error)) = self.task.join_next().await {
             tracing::error!(%error, "the task that publishes scheduled events ended early");

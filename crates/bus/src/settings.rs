@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{Backoff, Limits, OrderingRule, Priority, RetryPolicy};
+use domain::{Backoff, Expectation, Limits, OrderingRule, Priority, RetryPolicy};
 use jiff::Timestamp;
 
 /// What to do with an event whose type no schema describes.
@@ -46,11 +46,23 @@ impl Default for PublishSettings {
     }
 }
 
-/// What is wished of one event's delivery.
+/// What makes an event the same as the one that is stored under its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SameEvent {
+    /// The same id and the same content. Other content under the id is a conflict.
+    #[default]
+    ByContent,
+    /// The same id, type and ordering key. The event that was stored first stays, also where the second one has other
+    /// content. For ids that are derived from the cause of the event: a handler that is tried again publishes the event
+    /// again, with the time of that attempt.
+    ById,
+}
+
+/// Options of one event's delivery.
 ///
 /// ```
 /// use std::time::Duration;
-/// use bus::PublishOptions;
+/// use event_replay_bus::PublishOptions;
 /// use domain::Priority;
 /// let reminder = PublishOptions { delay: Some(Duration::from_secs(3600)), ..PublishOptions::default() };
 /// let urgent = PublishOptions { priority: Priority::Critical, retries: Some(10), ..PublishOptions::default() };
@@ -66,4 +78,9 @@ pub struct PublishOptions {
     pub expires_at: Option<Timestamp>,
     /// How often a failed delivery is tried again, instead of the consumer's own setting.
     pub retries: Option<u16>,
+    /// When it counts as published already.
+    pub same_event: SameEvent,
+    /// What must be so of the log in the step that stores it; else it is not published. It goes with no delay, and it is not in order
+    /// with publications that are under way.
+    pub expecting: Option<Expectation>,
 }

@@ -1,4 +1,4 @@
-//! What everything of one bus shares.
+//! State that all parts of one bus share.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use tokio::sync::RwLock;
 
 use crate::consumer::LogReader;
 
-/// What the consumers of one process have in common.
+/// State that the consumers of one process share.
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Stores>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) meter: Meter,
     pub(crate) log: Arc<LogReader>,
-    /// Whoever hands a delivery over is in the room; a suspect has it for itself.
-    pub(crate) room: Arc<RwLock<()>>,
+    /// Each running delivery holds a shared permit; an isolated attempt holds the exclusive one.
+    pub(crate) isolation: Arc<RwLock<()>>,
 }

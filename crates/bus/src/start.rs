@@ -37,8 +37,9 @@ pub(crate) async fn mark_of(store: &dyn Stores, start: &StartAt) -> Result<Curso
     }
 }
 
-/// Where validation is off: every event is as good as its envelope.
-pub(crate) struct NoValidator;
+/// A validator for where there is no validation: every event is as good as its envelope.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoValidator;
 
 impl EventValidator for NoValidator {
     fn validate(&self, _: &Value) -> Verdict {

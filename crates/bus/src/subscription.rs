@@ -13,7 +13,10 @@ use tokio::sync::watch;
 use crate::{
     builder::BusError,
     bus::Bus,
-    consumer::{Actor, Consumer, ConsumerSettings, ConsumerState, MAX_CONCURRENCY, Route, Router, Rules},
+    consumer::{
+        Actor, BreakerSettings, Consumer, ConsumerSettings, ConsumerState, MAX_CONCURRENCY, Route, Router,
+        Rules, Stopping,
+    },
     start::{StartAt, mark_of},
 };
 
@@ -23,14 +26,15 @@ pub struct Subscription {
     bus: Bus,
     spec: GroupSpec,
     router: Router,
-    start: StartAt,
+    /// None: nothing was said.
+    start: Option<StartAt>,
     settings: ConsumerSettings,
 }
 
 impl Subscription {
     pub(crate) fn new(bus: Bus, group: String, settings: ConsumerSettings) -> Self {
         let spec = GroupSpec::new(group);
-        Self { bus, spec, router: Router::default(), start: StartAt::Head, settings }
+        Self { bus, spec, router: Router::default(), start: None, settings }
     }
 
     /// Handles events of a type, or of a pattern such as `payment.*`. An event that several handlers match is handled by
@@ -55,9 +59,10 @@ impl Subscription {
         self.on_all_of([], handler)
     }
 
-    /// Where the group begins, should it be new: at the head of the log where nothing is said.
+    /// Where the group begins, should it be new. Where nothing is said it begins at the head of the log, and a line of the log of the
+    /// program warns where events are there that the group will not handle.
     pub fn start_at(mut self, start: StartAt) -> Self {
-        self.start = start;
+        self.start = Some(start);
         self
     }
 
@@ -103,7 +108,7 @@ impl Subscription {
         self
     }
 
-    /// How long running handlers have to end when the consumer is stopped.
+    /// How long running handlers have to end when the consumer is stopped; 20 seconds where nothing is said.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = grace;
         self
@@ -112,6 +117,13 @@ impl Subscription {
     /// Keys wait behind their dead letters until these are redriven or discarded. Needs dead letters to be kept.
     pub fn park(mut self, park: bool) -> Self {
         self.settings.park = park;
+        self
+    }
+
+    /// Stops to hand over when many deliveries fail in a row, and probes with one at a time until one is handled. The group is paused
+    /// meanwhile for its other consumers, too.
+    pub fn breaker(mut self, breaker: BreakerSettings) -> Self {
+        self.settings.breaker = Some(breaker);
         self
     }
 
@@ -132,8 +144,15 @@ impl Subscription {
             self.settings.name = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
         }
         let shared = Arc::clone(self.bus.shared());
-        let mark = mark_of(&*shared.store, &self.start).await?;
+        let mark = mark_of(&*shared.store, self.start.as_ref().unwrap_or(&StartAt::Head)).await?;
         let MadeGroup { record, is_new } = shared.store.make_group(&self.spec, &mark).await?;
+        if is_new && self.start.is_none() && mark.sequences.iter().any(|sequence| *sequence > 0) {
+            tracing::warn!(
+                group = %self.spec.name,
+                "the group is new and begins at the head of the log: it does not handle the events before it; \
+                 start_at(StartAt::Earliest) handles them, start_at(StartAt::Head) says that this is meant"
+            );
+        }
         // Where the log has several partitions there are as many segments in each.
         self.spec.segments = record.spec.segments;
         let rules = Rules {
@@ -144,7 +163,7 @@ impl Subscription {
             park: self.settings.park,
             dead_letters: self.settings.dead_letters,
         };
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(Stopping::No);
         let (state, states) = watch::channel(ConsumerState::default());
         let name = self.settings.name.clone();
         let actor = Actor::new(shared, self.settings, rules, self.router, stopped, state);
@@ -168,6 +187,9 @@ impl Subscription {
         }
         if settings.timeout.is_zero() || settings.lease < Duration::from_millis(100) {
             return invalid("a handler needs time, and a lease at least 100 milliseconds");
+        }
+        if settings.breaker.is_some_and(|breaker| breaker.failures == 0 || breaker.pause.is_zero()) {
+            return invalid("a circuit breaker opens after at least one failure, and pauses for a time");
         }
         if settings.park && !settings.dead_letters {
             return invalid("keys cannot wait behind dead letters that are not kept");

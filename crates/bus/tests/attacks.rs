@@ -12,13 +12,13 @@ use std::{
     time::Duration,
 };
 
-use bus::{Bus, ConsumerError, StartAt};
 use conformance::{EngineFault, FaultScript, FaultyEngine};
 use domain::{
     Delivery, Entity, HandlerError,
     group::{GroupSpec, LaneOrigin, NewLaneBatch, segment_of},
     ports::{EventHandler, EventStore, GroupStore},
 };
+use event_replay_bus::{Bus, ConsumerError, StartAt};
 use storage_memory::MemoryEngine;
 use store::Store;
 use support::{TokioClock, bus_over, event, eventually, is_idle, typed};
@@ -31,7 +31,7 @@ fn noting(
     answer: impl Fn(&Delivery) -> Result<Duration, HandlerError> + Send + Sync + 'static,
 ) -> Arc<dyn EventHandler> {
     let seen = Arc::clone(seen);
-    bus::handler(move |delivery: &Delivery| {
+    event_replay_bus::handler(move |delivery: &Delivery| {
         seen.lock().unwrap().push(delivery.stored.event.id().to_owned());
         let answer = answer(delivery);
         async move {
@@ -128,7 +128,7 @@ async fn a_key_that_is_parked_behind_an_erased_event_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_that_is_made_anew_with_other_segments_is_not_the_old_one() {
+async fn a_recreated_group_with_other_segments_is_not_the_old_one() {
     let (store, bus) = world().await;
     let seen = Seen::default();
     let handler = noting(&seen, |_| Ok(Duration::ZERO));

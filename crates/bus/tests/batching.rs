@@ -5,13 +5,13 @@ mod faulty;
 
 use std::{sync::Arc, time::Duration};
 
-use bus::{PublishError, PublishSettings, Published, Publisher};
 use conformance::FaultScript;
 use domain::{
     Entity, Event, Limits, Position,
     group::partition_of,
-    ports::{EventStore, Keeps, SystemClock},
+    ports::{EventStore, RetentionMode, SystemClock},
 };
+use event_replay_bus::{PublishError, PublishSettings, Published, Publisher};
 use faulty::{Fault, Faulty, busy, event, full, publisher, publisher_with, store};
 use storage_memory::MemoryEngine;
 use tokio::task::JoinHandle;
@@ -134,7 +134,7 @@ async fn a_lost_answer_is_settled_for_every_caller_by_appending_the_same_batch_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_fails_fails_those_who_shared_the_append_and_no_later_one() {
+async fn a_failing_store_fails_the_callers_of_the_shared_append_and_no_later_ones() {
     let lasting = vec![Fault::Fails(busy()); 7];
     for (faults, kind) in [(vec![Fault::Fails(full())], "full"), (lasting, "busy")] {
         let store = slow(faults);
@@ -205,7 +205,7 @@ async fn a_caller_that_is_dropped_while_it_waits_is_not_appended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_is_polled_no_more_holds_nobody_up() {
+async fn a_caller_that_is_no_longer_polled_blocks_no_other_caller() {
     let publisher = publisher(&slow([]));
     let first = event("first", 1);
     let mut first = Box::pin(publisher.publish(first.as_bytes()));
@@ -233,7 +233,7 @@ async fn a_panic_in_the_store_is_an_unknown_outcome_and_the_next_call_works() {
 
 /// A store of two partitions, and the one that events of the user `dead` fall to.
 fn parted() -> (Faulty, Arc<Publisher>, u16) {
-    let engine = MemoryEngine::partitioned(Arc::new(SystemClock), Keeps::History, 2);
+    let engine = MemoryEngine::partitioned(Arc::new(SystemClock), RetentionMode::History, 2);
     let store = Faulty::new(engine, FaultScript::taking(Duration::from_millis(10)));
     let publisher = publisher(&store);
     let [dead, alive] = ["dead", "alive"].map(|user| {
@@ -251,7 +251,7 @@ fn of_user(id: &str, user: &str) -> String {
 
 /// They are answered at once; those that cannot be stored are tried again, in their order, with later ones of their keys.
 #[tokio::test(start_paused = true)]
-async fn what_one_partition_cannot_take_holds_nobody_else_up_and_keeps_its_order() {
+async fn a_partition_that_cannot_append_delays_no_other_and_keeps_its_order() {
     let (store, publisher, dead) = parted();
     store.script.reaches(dead, false);
     let began = tokio::time::Instant::now();
@@ -347,7 +347,7 @@ async fn each_caller_s_events_keep_their_order_while_others_give_up() {
     for caller in callers {
         caller.await.unwrap();
     }
-    // Whoever was dropped may be with the store still: this goes last.
+    // The dropped call may still be in the store: this comes last.
     publisher.publish(event("last/0", 1).as_bytes()).await.unwrap();
     let stored = faulty::stored_json(&store).await;
     for caller in 0..64 {

@@ -13,7 +13,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bus::{Bus, ConsumerError, PublishOptions, StartAt, Subscription};
 use conformance::{EngineCall, EngineHook, FaultyEngine};
 use domain::{
     Backoff, DeadLetter, DeadLetterState, Delivery, Entity, HandlerError, Priority, StorageFailure,
@@ -21,9 +20,11 @@ use domain::{
     ports::{
         Clock, DeadLetterChange, DeadLetterQuery, DeadLetterStore, EventHandler, EventStore, GroupStore,
         StatsStore, Stores,
+        engine::{SpaceKind, Write},
     },
     stats as names,
 };
+use event_replay_bus::{Bus, ConsumerError, PublishOptions, StartAt, Subscription};
 use storage_memory::MemoryEngine;
 use store::Store;
 use support::{TokioClock, bus_over, event, eventually, is_idle, typed};
@@ -534,7 +535,7 @@ async fn as_many_handlers_run_at_once_as_the_setting_says_and_one_a_key() {
     let bench = Bench::new().await;
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (now, peak) = (Arc::clone(&running), Arc::clone(&most));
-    let handler = bus::handler(move |_: &Delivery| {
+    let handler = event_replay_bus::handler(move |_: &Delivery| {
         let (now, peak) = (Arc::clone(&now), Arc::clone(&peak));
         async move {
             peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -571,7 +572,7 @@ async fn segments_are_evened_out_within_two_lease_times() {
         assert_eq!(shares().await, expected);
     }
     let (gone, _) = consumers.pop().unwrap();
-    drop(gone);
+    gone.abort();
     tokio::time::sleep(lease * 2).await;
     assert_eq!(shares().await, [5, 5, 6]);
     let (leaves, _) = consumers.pop().unwrap();
@@ -581,7 +582,7 @@ async fn segments_are_evened_out_within_two_lease_times() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reset_makes_a_running_group_begin_anew() {
+async fn a_reset_restarts_a_running_group() {
     let bench = Bench::new().await;
     let notes = Arc::new(Notes::default());
     let _consumer = bench.subscribe(notes.handler(works)).start().await.unwrap();
@@ -773,4 +774,48 @@ async fn what_was_read_before_a_lease_is_not_handed_over_under_it() {
     ids.sort();
     assert_eq!(ids, ["e1", "e3"]);
     consumer.stop().await.unwrap();
+}
+
+/// Lets a consumer's request for leases take its time, and the answers to reads longer still.
+#[derive(Default)]
+struct SlowLease {
+    asked: Notify,
+}
+
+#[async_trait]
+impl EngineHook for SlowLease {
+    async fn before(&self, call: &EngineCall<'_>) -> Result<(), StorageFailure> {
+        let leases =
+            |write: &Write| matches!(write, Write::Put(row, _) if row.space.kind == SpaceKind::Lease);
+        let steps = call.transactions().iter().flat_map(|transaction| &transaction.steps);
+        if steps.flat_map(|step| &step.writes).any(leases) {
+            self.asked.notify_one();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    async fn after(&self, call: &EngineCall<'_>) -> Result<(), StorageFailure> {
+        if call.name() == "get" {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_stops_while_it_asks_for_leases_keeps_none() {
+    let clock = TokioClock::start();
+    let engine = MemoryEngine::new(Arc::new(clock));
+    let (plain, hook) = (Store::new(engine.clone()), Arc::new(SlowLease::default()));
+    let bus =
+        bus_over(Arc::new(Store::new(FaultyEngine::new(Arc::new(engine), Arc::clone(&hook)))), clock).await;
+    let handler = Arc::new(Notes::default()).handler(|_| Ok(Duration::ZERO));
+    let consumer = bus.subscribe("g").on_everything(handler).start().await.unwrap();
+    hook.asked.notified().await;
+    consumer.stop().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let status = plain.group("g").await.unwrap().unwrap();
+    assert_eq!(status.consumers, [], "no consumer is left");
+    assert!(status.segments.iter().all(|segment| segment.consumer.is_none()), "{:?}", status.segments);
 }

@@ -6,8 +6,8 @@ mod faulty;
 
 use std::{sync::Arc, time::Duration};
 
-use bus::{Intake, IntakeError, IntakeOptions, IntakeReport, Line, PublishSettings};
 use domain::{Entity, Limits, ports::EventStore};
+use event_replay_bus::{Intake, IntakeError, IntakeOptions, IntakeReport, Line, PublishSettings};
 use faulty::{Fault, Faulty, busy, event, full, publisher, publisher_with, slow, store, stored_json};
 
 async fn take(store: &Faulty, options: IntakeOptions, lines: &[String]) -> Result<IntakeReport, IntakeError> {

@@ -4,8 +4,8 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use bus::{BlockingLineReader, Line, LineReader, line_limit};
 use domain::Limits;
+use event_replay_bus::{BlockingLineReader, Line, LineReader, line_limit};
 
 /// A stream of a byte repeated, made as it is read.
 struct Endless {

@@ -6,15 +6,15 @@ mod faulty;
 use std::{sync::Arc, time::Duration};
 
 use ::stats::Meter;
-use bus::{
-    Intake, IntakeOptions, PublishError, PublishOptions, PublishSettings, Published, Publisher, Rejection,
-    UnknownTypes, error_scope,
-};
 use conformance::FaultScript;
 use domain::{
     DeliveryOptions, Entity, Event, Filter, Position, Priority, Retry, StorageFailure,
     ports::{EventStore, ReadRequest, ScheduleStore},
     stats::{ADMITTED, APPEND_FAILED, APPENDED, REJECTED},
+};
+use event_replay_bus::{
+    Intake, IntakeOptions, PublishError, PublishOptions, PublishSettings, Published, Publisher, Rejection,
+    SameEvent, UnknownTypes, error_scope,
 };
 use faulty::{
     Counts, Fault, Faulty, Noon, TwoRules, busy, event, full, publisher, publisher_with, store, stored_json,
@@ -217,7 +217,7 @@ async fn stored_events(store: &Faulty) -> Vec<Event> {
 }
 
 #[tokio::test]
-async fn what_is_wished_of_the_delivery_goes_with_the_event_and_is_not_its_content() {
+async fn delivery_options_travel_with_the_event_and_are_not_its_content() {
     let store = store([]);
     let publisher = publisher(&store);
     let expires_at = Some(at("2024-01-15T13:00:00Z"));
@@ -278,7 +278,10 @@ async fn what_the_schedule_refuses_is_an_error_of_its_own() {
     let publisher = with_schedule(&store);
     publisher.publish_with(event("e", 1).as_bytes(), &delayed(1)).await.unwrap();
     let error = publisher.publish_with(event("e", 2).as_bytes(), &delayed(1)).await.unwrap_err();
-    assert_eq!(error, PublishError::ScheduleConflict { id: "e".to_owned() });
+    assert_eq!(
+        error,
+        PublishError::ScheduleConflict { id: "e".to_owned(), due: Some(at("2024-01-15T12:00:01Z")) }
+    );
     assert_eq!((error.kind(), error.retry()), ("schedule-conflict", Retry::Never));
     publisher.publish_with(event("f", 1).as_bytes(), &delayed(1)).await.unwrap();
     store.erase(&Entity::new("user", "u")).await.unwrap();
@@ -288,6 +291,58 @@ async fn what_the_schedule_refuses_is_an_error_of_its_own() {
     assert_eq!(error.kind(), "delay-too-long");
     let without = self::publisher(&store).publish_with(event("f", 1).as_bytes(), &delayed(1)).await;
     assert_eq!(without, Err(PublishError::NoSchedule));
+}
+
+#[tokio::test]
+async fn a_conflict_says_that_a_repeated_attempt_is_published_and_never_to_take_another_id_for_it() {
+    let store = store([]);
+    let publisher = with_schedule(&store);
+    publisher.publish(event("e", 1).as_bytes()).await.unwrap();
+    publisher.publish_with(event("s", 1).as_bytes(), &delayed(1)).await.unwrap();
+    let stored = publisher.publish(event("e", 2).as_bytes()).await.unwrap_err().to_string();
+    let waiting =
+        publisher.publish_with(event("s", 2).as_bytes(), &delayed(1)).await.unwrap_err().to_string();
+    for advice in [stored, waiting] {
+        assert!(advice.contains("If this repeats an attempt, the event is published"), "{advice}");
+        assert!(advice.contains("SameEvent::ById"), "{advice}");
+        assert!(!advice.contains("publish under another id"), "{advice}");
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_decides_alone_is_published_once_with_any_content() {
+    let store = store([]);
+    let publisher = with_schedule(&store);
+    let by_id = PublishOptions { same_event: SameEvent::ById, ..PublishOptions::default() };
+    let first = Published::Stored(Position::new(0, 1));
+    assert_eq!(publisher.publish_with(event("e", 1).as_bytes(), &by_id).await, Ok(first));
+    let later = event("e", 2).replace("10:30:00Z", "10:31:00Z");
+    let again = publisher.publish_with(later.as_bytes(), &by_id).await;
+    assert_eq!(again, Ok(Published::AlreadyStored(Position::new(0, 1))));
+    assert_eq!(stored_json(&store).await, [event("e", 1)], "the first one stays");
+    // What the same attempt would have scheduled is stored already.
+    let delayed_by_id = PublishOptions { same_event: SameEvent::ById, ..delayed(60) };
+    let again = publisher.publish_with(later.as_bytes(), &delayed_by_id).await;
+    assert_eq!(again, Ok(Published::AlreadyStored(Position::new(0, 1))));
+    let due = at("2024-01-15T12:01:00Z");
+    let scheduled = publisher.publish_with(event("s", 1).as_bytes(), &delayed_by_id).await;
+    assert_eq!(scheduled, Ok(Published::Scheduled { due }));
+    let again = publisher.publish_with(event("s", 2).as_bytes(), &delayed_by_id).await;
+    assert_eq!(again, Ok(Published::AlreadyScheduled { due }));
+}
+
+#[tokio::test]
+async fn an_event_of_another_type_or_key_is_another_one_under_the_same_id() {
+    let store = store([]);
+    let settings = PublishSettings { unknown_types: UnknownTypes::Accept, ..PublishSettings::default() };
+    let publisher = publisher_with(&store, settings);
+    let by_id = PublishOptions { same_event: SameEvent::ById, ..PublishOptions::default() };
+    publisher.publish_with(event("e", 1).as_bytes(), &by_id).await.unwrap();
+    for other in [event("e", 1).replace("known", "other"), event("e", 1).replace(r#""o""#, r#""p""#)] {
+        assert_ne!(other, event("e", 1));
+        let refused = publisher.publish_with(other.as_bytes(), &by_id).await.unwrap_err();
+        assert_eq!(refused.kind(), "conflict", "{other}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

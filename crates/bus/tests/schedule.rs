@@ -1,25 +1,28 @@
 //! The task that publishes scheduled events when they are due.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of what they share")]
 
 mod faulty;
+#[path = "support/log.rs"]
+mod log;
 
 use std::{
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use ::stats::Meter;
-use bus::{PublishOptions, PublishSettings, Published, Publisher, SchedulePump};
 use conformance::FaultScript;
 use domain::{
     Document, Event, Filter, Limits, Priority,
     ports::{EventStore, ReadRequest, ScheduleOutcome, ScheduleStore},
     stats::APPENDED,
 };
+use event_replay_bus::{PublishOptions, PublishSettings, Published, Publisher, SchedulePump};
 use faulty::{Counts, Fault, Faulty, TokioClock, TwoRules, event};
+use log::Log;
 use storage_memory::MemoryEngine;
 use store::Store;
-use tracing::{Metadata, Subscriber, span};
 
 fn parsed(id: &str) -> Event {
     Document::parse(event(id, 1).as_bytes(), &Limits::default()).unwrap().into_event().unwrap()
@@ -143,32 +146,6 @@ async fn a_cancelled_event_is_not_published() {
     pump.stop().await;
 }
 
-/// Keeps what is logged, by level.
-#[derive(Debug, Clone, Default)]
-struct Log(Arc<Mutex<Vec<tracing::Level>>>);
-
-impl Subscriber for Log {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("bus")
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        self.0.lock().unwrap().push(*event.metadata().level());
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_logged_once_and_what_was_due_meanwhile_is_published_after_it() {
     let log = Log::default();
@@ -185,7 +162,7 @@ async fn an_outage_is_logged_once_and_what_was_due_meanwhile_is_published_after_
     schedule.script.is_away(false);
     wait(10_000).await;
     assert_eq!(ids(&schedule).await, ["a"]);
-    assert_eq!(*log.0.lock().unwrap(), [tracing::Level::ERROR, tracing::Level::INFO]);
+    assert_eq!(log.levels(), [tracing::Level::ERROR, tracing::Level::INFO]);
     pump.stop().await;
 }
 
@@ -232,7 +209,7 @@ async fn what_a_pump_publishes_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delayed_event_comes_into_the_log_at_its_time_with_what_was_wished_of_it() {
+async fn a_delayed_event_is_appended_when_due_with_its_delivery_options() {
     let clock = TokioClock::new();
     let store = Arc::new(Store::new(MemoryEngine::new(Arc::new(clock.clone()))));
     let publisher = Publisher::new(

@@ -27,7 +27,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bus::{Bus, Consumer, StartAt, Subscription};
 use conformance::{EngineCall, EngineHook, FaultyEngine, TransactionExt};
 use domain::{
     Backoff, Delivery, HandlerError, StorageFailure,
@@ -37,6 +36,7 @@ use domain::{
         engine::{SpaceKind, Transaction},
     },
 };
+use event_replay_bus::{Bus, Consumer, StartAt, Subscription};
 use fastrand::Rng;
 use servers::{Binary, Config, Server};
 use storage_memory::MemoryEngine;
@@ -109,7 +109,7 @@ impl EventHandler for Early {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandlerError> {
         let (handler, delivery) = (Arc::clone(&self.handler), delivery.clone());
         self.tasks.lock().unwrap().spawn(async move {
-            // Nobody is there any more to hear of a failure.
+            // No receiver is left for a failure.
             let _ = handler.handle(&delivery).await;
         });
         Ok(())
@@ -216,7 +216,7 @@ impl World {
     /// As by SIGKILL: nothing is said to anybody.
     async fn kill(&mut self, at: usize) {
         let process = self.processes.swap_remove(at);
-        drop(process.consumer);
+        process.consumer.abort();
         drop(process.bus);
         // Aborted tasks are gone once the runtime has come round.
         tokio::task::yield_now().await;
@@ -336,7 +336,7 @@ async fn history(seed: u64, make: Make, fault: Fault) -> Vec<String> {
     for n in 0..events {
         let (id, key) = (format!("e{n}"), format!("u{}", world.rng.u32(..keys)));
         let behaviour = match world.behaviour() {
-            // Time is real there: nobody waits for what takes minutes.
+            // Time is real there: steps that take minutes are left out.
             Behaviour::Takes(long) if place.is_some() && long.as_secs() > 1 => Behaviour::Works,
             behaviour => behaviour,
         };
@@ -467,7 +467,7 @@ async fn findings_of_replay(
 }
 
 #[test]
-fn whatever_happens_nothing_is_lost_and_keys_keep_their_order() {
+fn under_any_fault_nothing_is_lost_and_keys_keep_their_order() {
     assert_eq!(storms(60, in_memory, Fault::None, true), None);
 }
 
@@ -498,7 +498,7 @@ fn a_consumer_that_commits_before_it_handles_is_seen() {
 }
 
 #[test]
-fn a_store_that_lets_whoever_lost_a_lease_commit_is_seen() {
+fn a_store_that_accepts_commits_without_a_lease_is_found() {
     assert!(storms(UNTIL_SEEN, in_memory, Fault::DropsFencing, true).is_some());
 }
 

@@ -2,12 +2,14 @@
 
 use clap::Subcommand;
 
+#[cfg(feature = "serve")]
+use crate::commands::serve;
 use crate::{
     commands::{
-        backup, checkpoint, checkpoints, completions, config_show, consume, dead_letters, demo, erase,
-        export, groups, health, import, init, list, man, migrate, publish, recover, replay,
-        replay_correlation, replay_user, replays, restore, scheduled, schemas, show, stats, tail, trim,
-        validate_schemas, verify,
+        audit, backup, checkpoint, checkpoints, completions, config_show, consume, contexts, dead_letters,
+        demo, diagnose, erase, explain, export, groups, health, help, import, init, list, man, migrate,
+        plans, publish, recover, replay, replay_correlation, replay_user, replays, restore, scheduled,
+        schemas, show, stats, tail, tokens, trace, trim, validate, validate_schemas, verify, version,
     },
     context::Context,
     errors::CliError,
@@ -17,77 +19,119 @@ use crate::{
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make an empty store
+    /// Create an empty store
     Init(init::InitArgs),
     /// Validate events and store them
     Publish(publish::PublishArgs),
-    /// Take in an export or any other file of events
+    /// Import an export or any other file of events
     Import(import::ImportArgs),
+    /// Validate events and store nothing
+    Validate(validate::ValidateArgs),
     /// Show events, the newest first
     List(list::ListArgs),
     /// Show single events in full
     Show(show::ShowArgs),
-    /// Show the last events, and new ones as they come
+    /// Show the last events, and follow new ones
     Tail(tail::TailArgs),
+    /// Show what a workflow's events led to, and what each group did with them
+    Trace(trace::TraceArgs),
     /// Count what is stored
     Stats(stats::StatsArgs),
     /// Write events out, the oldest first
     Export(export::ExportArgs),
-    /// Look after events that wait for their time
+    /// Manage scheduled events
     #[command(subcommand)]
     Scheduled(scheduled::ScheduledCommand),
-    /// Hand events to a service as they come: run a consumer of a group
+    /// Run a consumer of a group: deliver events to a service
     Consume(consume::ConsumeArgs),
+    /// Serve the HTTP API
+    #[cfg(feature = "serve")]
+    Serve(serve::ServeArgs),
     /// Replay a slice of history
     Replay(replay::ReplayArgs),
     /// Replay a whole workflow
     ReplayCorrelation(replay_correlation::ReplayCorrelationArgs),
     /// Replay everything that names a user
     ReplayUser(replay_user::ReplayUserArgs),
-    /// Look after replays: watch, pause, resume, cancel
+    /// Manage replays: watch, pause, resume, cancel
     #[command(subcommand)]
     Replays(replays::ReplaysCommand),
-    /// Mark a place in the log, to recover from later
+    /// Manage kept plans: show, approve, delete
+    #[command(subcommand)]
+    Plans(plans::PlansCommand),
+    /// Mark a position in the log, to recover from later
     Checkpoint(checkpoint::CheckpointArgs),
-    /// Look after checkpoints
+    /// Manage checkpoints
     #[command(subcommand)]
     Checkpoints(checkpoints::CheckpointsCommand),
-    /// Replay what came after a checkpoint
+    /// Replay the events after a checkpoint
     Recover(recover::RecoverArgs),
-    /// Look after consumer groups
+    /// Manage consumer groups
     #[command(subcommand)]
     Groups(groups::GroupsCommand),
-    /// Look after dead letters: deliveries that a group gave up on
+    /// Manage dead letters: deliveries that failed permanently
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
-    /// Show all event schemas, and whether they are sound
+    /// Show all event schemas, and whether they are valid
     ValidateSchemas(validate_schemas::ValidateSchemasArgs),
-    /// Look after event schemas
+    /// Manage event schemas
     #[command(subcommand)]
     Schemas(schemas::SchemasCommand),
+    /// Manage tokens of the HTTP API
+    #[command(subcommand)]
+    Tokens(tokens::TokensCommand),
+    /// Show what operators did
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Check the store, its groups, and the alerts
     Health(health::HealthArgs),
     /// Check every event and every index entry
     Verify(verify::VerifyArgs),
     /// Drop old events
     Trim(trim::TrimArgs),
-    /// Remove everything that names an entity, for good
+    /// Remove everything that names an entity, permanently
     Erase(erase::EraseArgs),
     /// Copy the store to a file, while it is in use
     Backup(backup::BackupArgs),
-    /// Bring a backup back
+    /// Restore a backup
     Restore(restore::RestoreArgs),
-    /// Bring in what the old system keeps in Redis, or another store
+    /// Migrate from the old system in Redis, or from another store
     Migrate(migrate::MigrateArgs),
     /// See events validated, stored, found, delivered, lost and recovered
     Demo(demo::DemoArgs),
-    /// Look at the settings
+    /// Show the settings
     #[command(subcommand)]
     Config(config_show::ConfigCommand),
+    /// Switch between stores by name
+    #[command(subcommand)]
+    Context(contexts::ContextCommand),
+    /// Explain an exit code, a health check, or a rule of validation
+    Explain(explain::ExplainArgs),
+    /// Write a report for support into a file, without payloads and secrets
+    Diagnose(diagnose::DiagnoseArgs),
+    /// Show the version; with --verbose also commit, date, compiler and features
+    Version(version::VersionArgs),
+    /// Show the help of a command or a topic
+    Help(help::HelpArgs),
     /// Print completions for a shell
     Completions(completions::CompletionsArgs),
     /// Write man pages into a folder
     Man(man::ManArgs),
+}
+
+impl Command {
+    /// Whether no setting has an effect on it.
+    pub(crate) fn needs_no_settings(&self) -> bool {
+        matches!(
+            self,
+            Self::Context(_)
+                | Self::Explain(_)
+                | Self::Version(_)
+                | Self::Help(_)
+                | Self::Completions(_)
+                | Self::Man(_)
+        )
+    }
 }
 
 /// Does what was asked.
@@ -96,17 +140,22 @@ pub(crate) async fn run(command: Command, cx: &mut Context<'_>) -> Result<Exit, 
         Command::Init(args) => init::run(args, cx).await,
         Command::Publish(args) => publish::run(args, cx).await,
         Command::Import(args) => import::run(args, cx).await,
+        Command::Validate(args) => validate::run(args, cx).await,
         Command::List(args) => list::run(args, cx).await,
         Command::Show(args) => show::run(args, cx).await,
         Command::Tail(args) => tail::run(args, cx).await,
+        Command::Trace(args) => trace::run(args, cx).await,
         Command::Stats(args) => stats::run(args, cx).await,
         Command::Export(args) => export::run(args, cx).await,
         Command::Scheduled(command) => scheduled::run(command, cx).await,
         Command::Consume(args) => consume::run(args, cx).await,
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(args, cx).await,
         Command::Replay(args) => replay::run(args, cx).await,
         Command::ReplayCorrelation(args) => replay_correlation::run(args, cx).await,
         Command::ReplayUser(args) => replay_user::run(args, cx).await,
         Command::Replays(command) => replays::run(command, cx).await,
+        Command::Plans(command) => plans::run(command, cx).await,
         Command::Checkpoint(args) => checkpoint::run(args, cx).await,
         Command::Checkpoints(command) => checkpoints::run(command, cx).await,
         Command::Recover(args) => recover::run(args, cx).await,
@@ -114,6 +163,8 @@ pub(crate) async fn run(command: Command, cx: &mut Context<'_>) -> Result<Exit, 
         Command::DeadLetters(command) => dead_letters::run(command, cx).await,
         Command::ValidateSchemas(args) => validate_schemas::run(args, cx).await,
         Command::Schemas(command) => schemas::run(command, cx).await,
+        Command::Tokens(command) => tokens::run(command, cx).await,
+        Command::Audit(command) => audit::run(command, cx).await,
         Command::Health(args) => health::run(args, cx).await,
         Command::Verify(args) => verify::run(args, cx).await,
         Command::Trim(args) => trim::run(args, cx).await,
@@ -123,6 +174,11 @@ pub(crate) async fn run(command: Command, cx: &mut Context<'_>) -> Result<Exit, 
         Command::Migrate(args) => migrate::run(args, cx).await,
         Command::Demo(args) => demo::run(args, cx).await,
         Command::Config(command) => config_show::run(&command, cx).await,
+        Command::Context(command) => contexts::run(&command, cx),
+        Command::Explain(args) => explain::run(&args, cx),
+        Command::Diagnose(args) => diagnose::run(args, cx).await,
+        Command::Version(args) => version::run(&args, cx),
+        Command::Help(args) => help::run(&args, cx),
         Command::Completions(args) => completions::run(&args, cx),
         Command::Man(args) => man::run(&args, cx),
     }

@@ -1,4 +1,6 @@
-//! The overview of all commands, grouped by what they are for.
+//! The overview of all commands, grouped by what they are for, and help topics.
+
+pub(crate) mod topics;
 
 use clap::{Command, CommandFactory};
 
@@ -6,14 +8,18 @@ use crate::cli::Cli;
 
 /// Commands by purpose. Every command is in one group; a test sees to it.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Put events in", &["init", "publish", "import", "scheduled"]),
-    ("Find events", &["list", "show", "tail", "stats", "export"]),
-    ("Replay", &["replay", "replay-correlation", "replay-user", "replays"]),
+    ("Put events in", &["init", "publish", "import", "validate", "scheduled"]),
+    ("Find events", &["list", "show", "tail", "trace", "stats", "export"]),
+    ("Replay", &["replay", "replay-correlation", "replay-user", "replays", "plans"]),
     ("Recover", &["checkpoint", "checkpoints", "recover"]),
     ("Consumers", &["consume", "groups", "dead-letters"]),
+    ("Other languages", &["serve", "tokens"]),
     ("Schemas", &["validate-schemas", "schemas"]),
-    ("Look after the store", &["health", "verify", "trim", "erase", "backup", "restore", "migrate"]),
-    ("The program itself", &["demo", "config", "completions", "man", "help"]),
+    ("Maintain the store", &["health", "audit", "verify", "trim", "erase", "backup", "restore", "migrate"]),
+    (
+        "The program itself",
+        &["demo", "config", "context", "explain", "diagnose", "version", "completions", "man", "help"],
+    ),
 ];
 
 const EXAMPLES: &str = "\
@@ -25,7 +31,8 @@ Examples:
   event-replay replay --user-id user-123
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 done with failures, 4 unhealthy.
-`event-replay COMMAND --help` shows a command's flags and examples.";
+`event-replay COMMAND --help` shows a command's flags and examples.
+`event-replay help TOPIC` explains a topic.";
 
 /// The whole command line.
 pub(crate) fn command() -> Command {
@@ -50,6 +57,11 @@ fn overview(command: &Command) -> String {
         }
         text.push('\n');
     }
+    text.push_str("Topics of `event-replay help`:\n");
+    for topic in topics::TOPICS {
+        text.push_str(&format!("  {:<19} {}\n", topic.name, topic.about));
+    }
+    text.push('\n');
     text
 }
 

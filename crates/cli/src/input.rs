@@ -157,12 +157,17 @@ impl Chunk {
 ///
 /// A line is passed on as soon as the input has no more at hand: a slow pipe is taken in as it comes. An interruption by the user
 /// ends it with an error, so that what was done by then is said; a second one ends the program.
-pub(crate) fn chunks(inputs: Vec<Input>, line_limit: usize) -> mpsc::Receiver<Result<Chunk, CliError>> {
+/// `advice` goes with an error: what became of the lines before it.
+pub(crate) fn chunks(
+    inputs: Vec<Input>,
+    line_limit: usize,
+    advice: &'static str,
+) -> mpsc::Receiver<Result<Chunk, CliError>> {
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-    tokio::spawn(end_when_interrupted(sender.downgrade()));
+    tokio::spawn(end_when_interrupted(sender.downgrade(), advice));
     thread::spawn(move || {
         for (number, input) in inputs.iter().enumerate() {
-            if let Err(error) = read(number, input, line_limit, &sender) {
+            if let Err(error) = read(number, input, line_limit, advice, &sender) {
                 // A receiver that is gone wants no errors either.
                 let _ = sender.blocking_send(Err(error));
                 return;
@@ -175,11 +180,11 @@ pub(crate) fn chunks(inputs: Vec<Input>, line_limit: usize) -> mpsc::Receiver<Re
     receiver
 }
 
-async fn end_when_interrupted(chunks: mpsc::WeakSender<Result<Chunk, CliError>>) {
+async fn end_when_interrupted(chunks: mpsc::WeakSender<Result<Chunk, CliError>>, advice: &'static str) {
     let Ok(mut interrupts) = Interrupts::listen() else { return };
     interrupts.next().await;
     if let Some(chunks) = chunks.upgrade() {
-        let _ = chunks.send(Err(CliError::failed("interrupted".to_owned()).hint(STAYS_STORED))).await;
+        let _ = chunks.send(Err(CliError::failed("interrupted".to_owned()).hint(advice))).await;
     }
     interrupts.next().await;
     std::process::exit(INTERRUPTED);
@@ -187,18 +192,22 @@ async fn end_when_interrupted(chunks: mpsc::WeakSender<Result<Chunk, CliError>>)
 
 /// The exit code of a program that was interrupted twice, as shells have it.
 const INTERRUPTED: i32 = 130;
-const STAYS_STORED: &str =
-    "what was stored before stays stored; the same input can be taken in again, nothing is stored twice";
+/// For commands that store events.
+pub(crate) const STAYS_STORED: &str =
+    "events that were stored before stay stored; run the same input again, no event is stored twice";
+/// For commands that check events alone.
+pub(crate) const NOTHING_STORED: &str = "this command stores nothing; correct the input and run it again";
 
 fn read(
     number: usize,
     input: &Input,
     line_limit: usize,
+    advice: &'static str,
     sender: &mpsc::Sender<Result<Chunk, CliError>>,
 ) -> Result<(), CliError> {
     let broken = |line: u64, error: &io::Error| {
         let place = if line == 0 { String::new() } else { format!(" after line {line}") };
-        CliError::failed(format!("{input}: the input cannot be read{place}: {error}")).hint(STAYS_STORED)
+        CliError::failed(format!("{input}: the input cannot be read{place}: {error}")).hint(advice)
     };
     let reader = input.open().map_err(|error| broken(0, &error))?;
     let chunk = Chunk { input: number, ..Chunk::default() };
@@ -242,7 +251,7 @@ impl Gathered {
         }
         let next = Chunk { input: self.chunk.input, ..Chunk::default() };
         let full = std::mem::replace(&mut self.chunk, next);
-        // Where nobody takes it, the loop over the inputs ends.
+        // Without a receiver the loop over the inputs ends.
         let _ = self.sender.blocking_send(Ok(full));
     }
 }
@@ -336,7 +345,7 @@ mod tests {
     async fn lines(bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
-        let mut chunks = chunks(vec![Input::one(file.path())], 1024);
+        let mut chunks = chunks(vec![Input::one(file.path())], 1024, STAYS_STORED);
         let mut all = Vec::new();
         while let Some(chunk) = chunks.recv().await {
             all.extend(chunk.unwrap().lines().map(|line| match line {

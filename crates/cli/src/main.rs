@@ -4,50 +4,79 @@ mod args;
 mod cli;
 mod command;
 mod commands;
+mod complete;
 mod context;
 mod errors;
 mod exit;
 mod help;
 mod input;
 mod output;
+#[cfg(test)]
+mod words;
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, process::ExitCode, time::Instant};
 
-use clap::FromArgMatches;
-use event_replay::{Misspelt, Settings, misspelt_variables};
+use clap::{FromArgMatches, error::ErrorKind};
+use clap_complete::CompleteEnv;
+use event_replay::{Misspelt, Settings, SettingsRequest, app::audit::Actor, misspelt_variables};
 
 use crate::{
     cli::Cli,
+    commands::{completions::VARIABLE, version::BUILD},
     context::Context,
     errors::CliError,
     exit::Exit,
-    output::{Printer, escape},
+    output::{Printer, escape, style::ColorChoice},
 };
 
 fn main() -> ExitCode {
-    log_if_asked();
-    let parsed =
-        help::command().try_get_matches().and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    // A shell that completes a command line asks here; then nothing else is done.
+    CompleteEnv::with_factory(help::command).var(VARIABLE).complete();
+    let color = ColorChoice::among(std::env::args());
+    color.apply();
+    let parsed = help::command()
+        .color(color.for_clap())
+        .try_get_matches()
+        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
     let cli = match parsed {
         Ok(cli) => cli,
+        Err(said) if said.kind() == ErrorKind::DisplayVersion && is_verbose() => {
+            // The reader has closed it: there is nothing left to do.
+            let _ = std::io::stdout().write_all(BUILD.in_lines().as_bytes());
+            return Exit::Ok.into();
+        }
         Err(said) => {
             say(&said);
             return if said.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
         }
     };
-    let mut printer = Printer::new(cli.global.output);
+    log_if_asked(cli.global.verbose);
+    let mut printer = match Printer::new(&cli.global.output) {
+        Ok(printer) => printer,
+        Err(refused) => return end(refused, &mut Printer::plain()).into(),
+    };
     let outcome = run(cli, &mut printer);
-    let outcome = outcome.and_then(|exit| printer.flush().map(|()| exit));
-    match outcome {
+    match outcome.and_then(|exit| printer.finish().map(|()| exit)) {
         Ok(exit) => exit.into(),
-        Err(CliError::OutputClosed) => Exit::Ok.into(),
-        Err(CliError::Said { exit, what, hint, .. }) => {
-            // What was written before the error stays written.
-            let _ = printer.flush();
+        Err(error) => end(error, &mut printer).into(),
+    }
+}
+
+/// Says why the command ended early. What was written before the error stays written.
+fn end(error: CliError, printer: &mut Printer) -> Exit {
+    match error {
+        CliError::OutputClosed => Exit::Ok,
+        CliError::Said { exit, what, hint, .. } => {
+            let _ = printer.finish();
             printer.error(&what, hint.as_deref());
-            exit.into()
+            exit
         }
     }
+}
+
+/// Whether the command line asks for more than usual; `--version` ends its parser before it comes to that.
+fn is_verbose() -> bool {
+    std::env::args().any(|word| word == "--verbose" || word == "-v")
 }
 
 /// Prints a help text, or what is wrong with the arguments. What they contain must not steer the terminal.
@@ -62,26 +91,50 @@ fn say(said: &clap::Error) {
 }
 
 fn run(cli: Cli, printer: &mut Printer) -> Result<Exit, CliError> {
+    let begun = Instant::now();
     let Cli { global, command } = cli;
     for Misspelt { variable, meant } in misspelt_variables() {
         let variable = escape::line(&variable);
         printer.warn(&format!("the environment variable {variable} sets nothing; did you mean {meant}?"));
     }
-    let settings = Settings::load(global.store.as_deref(), global.config.as_deref())?;
+    let request = SettingsRequest {
+        store: global.store.as_deref(),
+        context: global.context.as_deref(),
+        file: global.config.as_deref(),
+    };
+    let settings = match Settings::resolve(request) {
+        // Wrong settings must not keep the commands away that explain and correct them.
+        Err(_) if command.needs_no_settings() => Settings::defaults()?,
+        settings => settings?,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| CliError::failed(format!("no threads can be started: {error}")))?;
-    let mut context = Context { settings, printer, command_line: help::command };
+    let actor = Actor::of_process(global.operator, global.reason);
+    let mut context =
+        Context { settings, actor, printer, is_verbose: global.verbose > 0, command_line: help::command };
     let outcome = runtime.block_on(command::run(command, &mut context));
     // A thread that waits for input that never comes must not keep the process.
     runtime.shutdown_background();
+    tracing::info!(succeeded = outcome.is_ok(), elapsed = ?begun.elapsed(), "the command ended");
     outcome.map_err(|error| error.naming(&context.settings.store))
 }
 
-/// The program's own log, for its developers: EVENT_REPLAY_LOG takes what `RUST_LOG` takes elsewhere.
-fn log_if_asked() {
-    if let Ok(filter) = std::env::var("EVENT_REPLAY_LOG") {
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+/// The program's own log: EVENT_REPLAY_LOG takes what `RUST_LOG` takes elsewhere, `-v` is `info`, `-vv` is `debug`.
+fn log_if_asked(verbose: u8) {
+    let filter = std::env::var("EVENT_REPLAY_LOG").ok().or_else(|| match verbose {
+        0 => None,
+        1 => Some("info".to_owned()),
+        _ => Some("debug".to_owned()),
+    });
+    if let Some(filter) = filter {
+        let stderr = std::io::stderr();
+        let has_colour = output::style::colours(&stderr);
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(has_colour)
+            .with_writer(std::io::stderr)
+            .init();
     }
 }

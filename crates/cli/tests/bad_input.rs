@@ -157,7 +157,7 @@ fn bad_flags_are_usage_errors_that_teach() {
             &["replay", "--all", "--target", "stdout", "--rate", "1e400"],
             "a rate is a number of events a second",
         ),
-        (&["list", "--from", "2024-01-15"], "a timestamp looks like"),
+        (&["list", "--from", "2024-01-32"], "is not a date of the calendar"),
         (&["list", "--after", "0:3"], "not a cursor"),
         (&["checkpoint", "c", "e1", "--metadata", "{"], "and this ends too early"),
         (&["list", "--after", "AfoG9RU1kBFqAQGhAvNnXl1"], "not a cursor"),
@@ -168,7 +168,7 @@ fn bad_flags_are_usage_errors_that_teach() {
             "a target is groups, stdout, exec:COMMAND",
         ),
         (&["replay-user", "u", "--user-id", "v", "--target", "stdout"], "names its user already"),
-        (&["erase"], "name an entity"),
+        (&["erase"], "erase needs an entity"),
         (&["erase", "user=user-123"], "add --yes"),
         (&["trim"], "no retention rules"),
         (&["trim", "--max-events", "1"], "add --yes"),
@@ -219,7 +219,7 @@ fn a_cursor_of_a_lost_place_is_not_taken_for_another() {
     bench.pipe(&["publish"], registered("later", "u", "2024-01-15T10:30:00Z")).ok();
     let cursor = bench.json(&["list", "--limit", "1"])["nextCursor"].as_str().unwrap().to_owned();
     bench.run(&["restore", "copy.db", "--replace", "--yes"]).ok();
-    bench.run(&["list", "--after", &cursor]).exits(1).says("marks a place that this log no longer has");
+    bench.run(&["list", "--after", &cursor]).exits(1).says("points past data that this log has lost");
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn files_that_are_no_events_are_named_for_what_they_are() {
         (&["import", "copy.db"][..], "this is a database, as stores and backups are"),
         (&["import", "cut.gz"], "its gzip data are damaged or cut short"),
         (&["import", "cut.zst"], "its zstd data are damaged or cut short"),
-        (&["import", "--atomic", "cut.gz"], "nothing was stored, since --atomic wants all of it"),
+        (&["import", "--atomic", "cut.gz"], "nothing was stored, because --atomic stores all or nothing"),
         (&["import", "array.json"], "jq -c '.[]'"),
         (&["import", "."], "this is a folder; name a file in it"),
         (&["schemas", "add", "x", "nowhere.json"], "there is no such file; nothing was changed"),
@@ -243,6 +243,7 @@ fn files_that_are_no_events_are_named_for_what_they_are() {
         (&["list", "--ids", "latin.txt"], "the file is not UTF-8 text"),
         (&["list", "--ids", "/dev/zero"], "line 1 has 1024 bytes or more, and ids have 1 to 128"),
         (&["import", "/dev/zero"], "bytes and no end"),
+        (&["validate", "cut.gz"], "this command stores nothing"),
         (&["init", "--store", "sqlite:."], "sqlite:. is a folder, and a store is a file"),
         (&["checkpoint", "c", "nowhere"], "no event with the id \"nowhere\" is stored"),
     ] {

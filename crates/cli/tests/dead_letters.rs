@@ -119,7 +119,7 @@ fn failures_that_are_alike_are_counted_together() {
     let example = alike[1]["example"].as_str().unwrap();
     assert_eq!(example, id_of(&bench, "e3"));
     let said = bench.run(&["dead-letters", "list", "--by", "fingerprint"]).ok();
-    said.says("3 dead letters that failed in 2 ways").prints("user.registered");
+    said.says("3 dead letters with 2 fingerprints").prints("user.registered");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_dead_letter_is_shown_with_what_to_do_next() {
     said.prints("user 17 is unknown")
         .prints("the cause of it")
         .prints("\"id\": \"e1\"")
-        .says(&format!("next: mend what failed, then `event-replay dead-letters redrive {id}`"));
+        .says(&format!("next: fix the cause, then `event-replay dead-letters redrive {id}`"));
     let shown = bench.json(&["dead-letters", "show", &id]);
     assert_eq!(shown["deadLetters"][0]["event"]["id"], "e1");
     bench
@@ -150,7 +150,7 @@ fn what_to_redrive_has_to_be_said() {
     bench
         .run(&["dead-letters", "redrive"])
         .exits(2)
-        .says("redrive wants to know which dead letters")
+        .says("redrive needs dead letters to work on")
         .says("--all");
     bench.run(&["dead-letters", "redrive", "x", "--all"]).exits(2).says("not by both");
     bench.run(&["dead-letters", "redrive", "--all", "--dry-run"]).ok().prints("would redrive 3 dead letters");
@@ -188,9 +188,12 @@ fn a_redrive_waits_until_all_are_handled_and_a_second_one_adds_none() {
     );
     assert_eq!(list(&bench, &["--state", "handled"]).len(), 3);
     assert_eq!(list(&bench, &[]).len(), 0);
-    bench.run(&["dead-letters", "redrive", "--all"]).ok().prints("0 dead letters: 0 handled, 0 back");
+    bench
+        .run(&["dead-letters", "redrive", "--all"])
+        .ok()
+        .prints("0 dead letters: 0 succeeded, 0 failed again");
     let id = id_of(&bench, "e1");
-    bench.run(&["dead-letters", "redrive", &id]).ok().prints("1 on the way or closed before");
+    bench.run(&["dead-letters", "redrive", &id]).ok().prints("1 already sent or closed");
     on_store(&bench, async |store| {
         assert_eq!(prepared::answer_lanes(store, "mail", |_| None).await, 0, "something was sent again");
     });
@@ -202,7 +205,7 @@ fn a_redrive_that_comes_back_is_named() {
     let child = bench.command(&["dead-letters", "redrive", "--all"]).spawn().unwrap();
     let fails = |position| (position == 2).then(|| "still unknown".to_owned());
     let said = on_store(&bench, async |store| answer(store, child, fails).await).exits(3);
-    said.prints("3 dead letters: 2 handled, 1 back").prints("still unknown");
+    said.prints("3 dead letters: 2 succeeded, 1 failed again").prints("still unknown");
     let back = of_event(&bench, "e2");
     assert_eq!((&back["state"], &back["attempts"]), (&json!("open"), &json!(8)));
     assert_eq!(back["history"].as_array().unwrap().len(), 2);
@@ -210,19 +213,19 @@ fn a_redrive_that_comes_back_is_named() {
 }
 
 #[test]
-fn a_redrive_that_is_detached_names_groups_that_nobody_consumes() {
+fn a_detached_redrive_names_groups_without_consumers() {
     let bench = bench();
     on_store(&bench, async |store| {
         use domain::ports::GroupStore;
         store.leave("mail", prepared::CONSUMER, 7).await.unwrap();
     });
     let said = bench.run(&["dead-letters", "redrive", "--all", "--detach"]).ok();
-    said.prints("3 of 3 dead letters on the way").says("no consumer of group mail is alive");
+    said.prints("3 of 3 dead letters sent").says("group mail has no consumers");
     assert_eq!(list(&bench, &["--state", "redriving"]).len(), 3);
 }
 
 #[test]
-fn whoever_stops_waiting_takes_nothing_back() {
+fn a_caller_that_stops_waiting_takes_nothing_back() {
     let bench = bench();
     on_store(&bench, async |store| {
         use domain::ports::GroupStore;
@@ -238,8 +241,8 @@ fn whoever_stops_waiting_takes_nothing_back() {
     let output = child.wait_with_output().unwrap();
     let (said, told) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(output.status.code(), Some(1), "{said}{told}");
-    assert!(said.contains("0 handled, 0 back, 3 still on the way"), "{said}");
-    assert!(told.contains("no consumer of group mail is alive: waiting for one"), "{told}");
+    assert!(said.contains("0 succeeded, 0 failed again, 3 not handled yet"), "{said}");
+    assert!(told.contains("group mail has no consumers: waiting for one"), "{told}");
     assert_eq!(list(&bench, &["--state", "redriving"]).len(), 3);
 }
 
@@ -262,10 +265,7 @@ fn discarding_keeps_the_reason_and_asks_for_what_flags_choose() {
     );
     let done = bench.json(&[&all[..], &["--yes"]].concat());
     assert_eq!((&done["requested"], &done["discarded"]), (&json!(2), &json!(2)));
-    bench
-        .run(&["dead-letters", "discard", &id, "--reason", "again"])
-        .ok()
-        .prints("1 on the way or closed before");
+    bench.run(&["dead-letters", "discard", &id, "--reason", "again"]).ok().prints("1 already sent or closed");
     bench.run(&["dead-letters", "discard", "unknown", "--reason", "x"]).exits(3).prints("1 unknown");
     let counts = bench.json(&["stats"]);
     assert_eq!(counts["deadLetters"], json!({"open": 0, "redriving": 0, "handled": 0, "discarded": 3}));

@@ -1,4 +1,4 @@
-//! The demo, as somebody who tries the program for the first time runs it, and as somebody who doubts it does.
+//! The demo as a new user runs it, and with faults planted in it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
@@ -270,7 +270,7 @@ fn what_no_demo_made_is_never_touched() {
     place.run(&["demo", "--events", "300", "--export", import.to_str().unwrap()]);
     place.run(&["import", "events.ndjson", "--store", "sqlite:own.db"]);
     place.run(&["init", "--store", "sqlite:empty.db"]);
-    // Whoever closes a store last folds its write-ahead log into the file: done here, so that bytes can be compared.
+    // The last process that closes a store folds its write-ahead log into the file: done here, so that bytes can be compared.
     for store in ["sqlite:own.db", "sqlite:empty.db"] {
         place.run(&["stats", "--store", store]);
     }

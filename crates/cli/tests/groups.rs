@@ -34,11 +34,11 @@ fn a_group_is_made_at_the_place_that_is_named() {
         assert_eq!((&made["created"], &made["at"]), (&json!(true), &json!([at])), "{place}");
     }
     let made = bench.run(&["groups", "create", "by default"]).ok();
-    made.prints("made group by default at 0:5: types all, ordered by event, 16 segments");
+    made.prints("created group by default at 0:5: types all, ordered by event, 16 segments");
     bench
         .run(&["groups", "create", "x", "--at", "nowhere"])
         .exits(1)
-        .says("--at: \"nowhere\" is no checkpoint and no time")
+        .says("--at: \"nowhere\" is not a checkpoint or a time")
         .says("a checkpoint's name (`event-replay checkpoints list`)");
 }
 
@@ -56,7 +56,7 @@ fn groups_are_listed_with_what_waits_for_them() {
     bench
         .run(&["groups", "list"])
         .ok()
-        .says("there are no groups; `event-replay groups create NAME` makes one");
+        .says("there are no groups; `event-replay groups create NAME` creates one");
     bench.run(&["groups", "create", "mail", "--type", "user.*", "--type", "payment.processed"]).ok();
     bench.run(&["groups", "create", "audit", "--at", "start", "--key", "all", "--segments", "1"]).ok();
     let list = bench.json(&["groups", "list"]);
@@ -125,7 +125,7 @@ fn a_group_is_shown_with_its_segments_consumers_and_blocked_keys() {
     let said = bench.run(&["groups", "show", "g"]).ok();
     assert!(!said.stdout.contains('\u{1b}') && !said.stdout.contains('\u{7}'), "{said:?}");
     said.prints("user=u\\u{1b}[2J").prints("no\\u{7}t yet").prints("parked").prints(prepared::CONSUMER);
-    bench.run(&["groups", "show", "gg"]).exits(1).says("there is no group \"gg\"").says("there are: g");
+    bench.run(&["groups", "show", "gg"]).exits(1).says("there is no group \"gg\"").says("did you mean g?");
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_group_is_moved_and_says_from_where_to_where() {
         store.commit(&[commit]).await.unwrap();
     });
     let said = bench.run(&["groups", "reset", "g", "--at", "start"]).ok();
-    said.prints("moved group g from 0:2 to 0:0: 5 events after it, 1 blocked key let go");
+    said.prints("moved group g from 0:2 to 0:0: 5 events after it, 1 blocked key released");
     assert_eq!(bench.json(&["groups", "list"])[0]["blocked"], 0);
     bench.run(&["groups", "reset", "nobody", "--at", "head"]).exits(1).says("no group \"nobody\"");
     bench.run(&["groups", "reset", "g"]).exits(2).says("--at");

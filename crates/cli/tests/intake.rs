@@ -56,6 +56,20 @@ fn an_atomic_intake_is_all_or_nothing() {
     bench.pipe(&["import", "--atomic"], some()).ok().prints("stored 5");
 }
 
+/// A request for more than the store takes in one step is no failure of the store: the alert is silent.
+#[test]
+fn an_atomic_intake_that_is_too_large_is_no_failure_of_the_store() {
+    let Some(bench) = Bench::on_redis() else { return };
+    bench.run(&["init"]).ok();
+    let lines = (0..201).map(|n| registered(&format!("e{n}"), "u", "2024-01-15T10:30:00Z"));
+    let said = bench.pipe(&["import", "--atomic"], lines.collect::<Vec<_>>().join("\n"));
+    said.exits(1).says("at most 200 events");
+    let health = bench.json(&["health"]);
+    let storage =
+        health["checks"].as_array().unwrap().iter().find(|check| check["name"] == "storage-failures");
+    assert_eq!(storage.unwrap()["status"], "pass", "{storage:?}");
+}
+
 #[test]
 fn an_export_comes_back_plain_with_meta_and_packed() {
     let source = Bench::with(&some());
@@ -202,7 +216,7 @@ fn an_import_that_is_interrupted_says_what_it_stored() {
     drop(input);
     let (said, report) = (String::from_utf8(ended.stderr).unwrap(), String::from_utf8(ended.stdout).unwrap());
     assert_eq!(ended.status.code(), Some(1), "{said}");
-    assert!(said.contains("error: interrupted") && said.contains("nothing is stored twice"), "{said}");
+    assert!(said.contains("error: interrupted") && said.contains("no event is stored twice"), "{said}");
     assert!(report.contains("\"stored\":5"), "{report}");
 }
 

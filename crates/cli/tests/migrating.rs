@@ -273,7 +273,7 @@ fn a_store_is_migrated_into_another_and_never_into_itself() {
 }
 
 #[test]
-fn an_old_redis_that_speaks_tls_is_read_by_whoever_trusts_it() {
+fn an_old_redis_over_tls_is_read_with_its_certificate() {
     let bench = Bench::new();
     let certificates = Certificates::make(&bench.path("")).unwrap();
     let runtime = Runtime::new().unwrap();

@@ -4,7 +4,15 @@
 
 mod common;
 
-use common::{Bench, ids, redis::block_on, registered, some};
+use std::time::{Duration, Instant};
+
+use common::{
+    Bench, Said,
+    consumer::wait,
+    ids,
+    redis::{block_on, server},
+    registered, some,
+};
 
 const SILENT: &str = "the store does not answer";
 const BACK: &str = "the store answers again, after";
@@ -27,7 +35,7 @@ fn a_consumer_says_once_that_its_file_is_locked_and_once_that_it_is_free() {
     consumer.prints_lines(5);
     let lock = lock(&bench);
     consumer.says(SILENT);
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(2));
     lock.execute_batch("ROLLBACK").unwrap();
     drop(lock);
     consumer.says(BACK);
@@ -56,12 +64,12 @@ fn a_consumer_whose_last_outcomes_are_not_stored_fails() {
     let bench = Bench::with(&some());
     let consumer = bench.consume(&["mail", "--at", "start"]);
     consumer.prints_lines(5);
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
     let lock = lock(&bench);
     consumer.signal("INT");
     consumer.says(SILENT);
     // Longer than the store waits for a lock.
-    consumer.ends().exits(1).says("what was handled last is delivered again");
+    consumer.ends().exits(1).says("the last handled events are delivered again");
     lock.execute_batch("ROLLBACK").unwrap();
 }
 
@@ -74,11 +82,82 @@ fn a_consumer_says_once_that_its_server_is_gone_and_once_that_it_is_back() {
     block_on(proxy.refuse()).unwrap();
     proxy.cut();
     consumer.says(SILENT);
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(2));
     block_on(proxy.accept()).unwrap();
     consumer.says(BACK);
     bench.pipe(&["publish"], registered("e6", "user-6", "2024-02-02T00:00:00Z")).ok();
     consumer.prints_lines(6);
     let said = consumer.stop().ok();
     assert_eq!((times(&said.stderr, SILENT), times(&said.stderr, BACK)), (1, 1), "{said:#?}");
+}
+
+/// The store waits 30 seconds for a lock. What a replay writes before and after it sends, each by itself, does not add to that.
+#[test]
+fn a_replay_on_a_locked_file_waits_once() {
+    let bench = Bench::with(&some());
+    let lock = lock(&bench);
+    let began = Instant::now();
+    let said = bench.start(&["replay", "--all", "--target", "stdout"]).ends().exits(1);
+    assert!(said.says("locked by another process").stdout.is_empty());
+    assert!(began.elapsed() < Duration::from_secs(45), "{:?}", began.elapsed());
+    lock.execute_batch("ROLLBACK").unwrap();
+}
+
+/// What a publisher loses.
+#[derive(Clone, Copy)]
+enum Lost {
+    /// The answer to its append, and the server after that.
+    Answer,
+    /// The server, before its append arrives.
+    Server,
+}
+
+/// Publishes until the publisher gives up: what it says, and how many events are stored.
+fn publish_and_lose(lost: Lost) -> Option<(Said, u64)> {
+    let (bench, proxy) = Bench::behind_a_proxy()?;
+    let store = &bench.variables()[0].1;
+    let direct = Bench::new()
+        .env("EVENT_REPLAY_STORE", &store.replace(&proxy.port().to_string(), &server()?.port().to_string()));
+    let stored = || direct.json(&["stats"])["events"].as_u64().unwrap();
+    let holds = |number| {
+        wait("another event in the store", || if stored() == number { Ok(()) } else { Err(String::new()) });
+    };
+    bench.run(&["init"]).ok();
+    let e2 = registered("e2", "user-1", "2024-02-02T00:00:01Z");
+    let said = match lost {
+        Lost::Answer => {
+            let mut publish = bench.start(&["publish"]);
+            publish.feed(&registered("e1", "user-1", "2024-02-02T00:00:00Z"));
+            holds(1);
+            proxy.swallow_answers();
+            publish.feed(&e2);
+            holds(2);
+            block_on(proxy.refuse()).unwrap();
+            proxy.cut();
+            publish.ends()
+        }
+        Lost::Server => {
+            block_on(proxy.refuse()).unwrap();
+            bench.pipe(&["publish"], e2)
+        }
+    };
+    Some((said, stored()))
+}
+
+/// "Cannot be reached" promises that nothing was stored.
+#[test]
+fn an_append_whose_answer_was_lost_stays_unknown_although_the_server_is_gone_after_it() {
+    let Some((said, stored)) = publish_and_lose(Lost::Answer) else { return };
+    let said = said.exits(1).says("the outcome of the write is unknown");
+    assert!(!said.stderr.contains("nothing was stored"), "{said:#?}");
+    assert_eq!(stored, 2);
+}
+
+/// The same, and the append never arrives: so the test above sees the difference.
+#[test]
+fn an_append_that_never_arrived_is_not_unknown() {
+    let Some((said, stored)) = publish_and_lose(Lost::Server) else { return };
+    let said = said.exits(1).says("cannot be reached");
+    assert!(!said.stderr.contains("unknown"), "{said:#?}");
+    assert_eq!(stored, 0);
 }

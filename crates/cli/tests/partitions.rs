@@ -28,7 +28,10 @@ fn lines(range: std::ops::Range<usize>) -> String {
 /// A bench whose store has sixteen partitions and these events.
 fn divided() -> Option<Bench> {
     let bench = Bench::on_redis()?;
-    bench.run(&["init", "--partitions", "16"]).ok().prints("made an empty store in 16 partitions: redis://");
+    bench
+        .run(&["init", "--partitions", "16"])
+        .ok()
+        .prints("created an empty store in 16 partitions: redis://");
     let imported = bench.pipe(&["import", "--output", "json"], lines(0..EVENTS)).ok().json();
     assert_eq!(imported["stored"], EVENTS);
     Some(bench)

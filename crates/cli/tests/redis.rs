@@ -28,7 +28,7 @@ fn init_makes_a_namespace_and_readers_only_open_it() {
     let Some(bench) = Bench::on_redis() else { return };
     bench.run(&["list"]).exits(1).says("there is no store at redis://").says("event-replay init");
     bench.run(&["consume", "g", "--until-idle", "1s"]).exits(1).says("there is no store at redis://");
-    bench.run(&["init"]).ok().prints("made an empty store: redis://");
+    bench.run(&["init"]).ok().prints("created an empty store: redis://");
     bench.run(&["init"]).ok().prints("there is a store already");
     bench.run(&["list"]).ok();
     bench.pipe(&["publish"], some()).ok().prints("stored 5");
@@ -157,7 +157,7 @@ fn stats_say_what_a_namespace_takes_of_the_servers_memory() {
     let stats = bench.json(&["stats"]);
     let (occupied, bytes) = (stats["bytesOccupied"].as_u64().unwrap(), stats["bytes"].as_u64().unwrap());
     assert!(empty > 0 && occupied > empty + bytes, "{empty}, then {stats}");
-    bench.run(&["stats"]).ok().prints("bytes of the store");
+    bench.run(&["stats"]).ok().prints("size of the store");
 }
 
 fn the_demo_runs(bench: &Bench, store: &str) {
@@ -281,7 +281,7 @@ fn addresses_of_several_servers_that_make_no_sense_are_refused_with_a_sentence()
     ] {
         bench.run(&["list", "--store", address]).exits(2).says(because).says("redis+sentinel://HOST");
     }
-    // Nobody is there: an error, and no file is written instead.
+    // Without a server there is an error, and no file is written instead.
     for address in ["redis+sentinel://127.0.0.1:1?master=m", "redis+cluster://127.0.0.1:1"] {
         bench
             .run(&["publish", "--store", address])

@@ -229,11 +229,11 @@ fn the_pauses_between_batches_are_said_first_and_none_follows_the_last() {
 }
 
 #[test]
-fn a_detached_replay_is_run_by_whoever_consumes() {
+fn a_detached_replay_is_run_by_a_consumer() {
     let bench = Bench::with(&some());
     bench.run(&["groups", "create", "mail"]).ok();
     let args = ["replay", "--type", "user.*", "--where", "has(data.email)", "--detach", "--output", "json"];
-    let said = bench.run(&args).ok().says("no consumer of group mail is alive");
+    let said = bench.run(&args).ok().says("group mail has no consumers");
     let started = said.json();
     assert_eq!((&started["totalEvents"], &started["groups"]), (&json!(3), &json!(["mail"])));
     assert_eq!(started["groupsWithoutConsumers"], json!(["mail"]));
@@ -248,11 +248,11 @@ fn a_detached_replay_is_run_by_whoever_consumes() {
 }
 
 #[test]
-fn a_replay_names_groups_that_nobody_consumes_and_goes_on_when_somebody_does() {
+fn a_replay_names_groups_without_consumers_and_continues_when_one_starts() {
     let bench = Bench::with(&some());
     bench.run(&["groups", "create", "mail"]).ok();
     let replay = bench.start(&["replay", "--all"]);
-    replay.says("no consumer of group mail is alive: waiting for one (`event-replay consume mail`)");
+    replay.says("group mail has no consumers: waiting for one (`event-replay consume mail`)");
     let consumer = bench.consume(&["mail"]);
     let said = replay.ends().ok();
     said.prints("completed: 5 of 5 events replayed");
@@ -260,11 +260,11 @@ fn a_replay_names_groups_that_nobody_consumes_and_goes_on_when_somebody_does() {
 }
 
 #[test]
-fn a_wish_to_end_cancels_the_replay_and_reports() {
+fn a_signal_cancels_the_replay_and_reports() {
     let bench = Bench::with(&some());
     bench.run(&["groups", "create", "mail"]).ok();
     let replay = bench.start(&["replay", "--all", "--output", "json"]);
-    replay.says("no consumer of group mail is alive");
+    replay.says("group mail has no consumers");
     let said = replay.stop().exits(1).says("cancelling");
     let report = said.json();
     assert_eq!((&report["status"], &report["remaining"]), (&json!("CANCELLED"), &json!(5)));
@@ -274,7 +274,7 @@ fn a_wish_to_end_cancels_the_replay_and_reports() {
 }
 
 #[test]
-fn a_second_wish_to_end_leaves_what_is_being_handled_to_the_next_runner() {
+fn a_second_cancel_leaves_open_deliveries_to_the_next_runner() {
     let bench = Bench::with(&some());
     let slow = "exec:sh -c 'while read line; do echo begun >> begun; sleep 60; done'";
     let consumer = bench.consume(&["mail", "--target", slow]);
@@ -283,7 +283,7 @@ fn a_second_wish_to_end_leaves_what_is_being_handled_to_the_next_runner() {
         bench.path("begun").exists().then_some(()).ok_or_else(String::new)
     });
     replay.signal("INT");
-    replay.says("what was handed over is waited for");
+    replay.says("waiting for events that were delivered");
     replay.signal("INT");
     replay.ends().exits(1).says("is cancelled by the next consumer that runs");
     consumer.kill();
@@ -294,7 +294,7 @@ fn a_long_replay_at_the_default_pace_is_warned_of_before_it_starts() {
     let events: Vec<String> =
         (0..3_052).map(|n| registered(&format!("e{n}"), &format!("u{n}"), "2024-01-15T10:30:00Z")).collect();
     let bench = Bench::with(&events.join("\n"));
-    let warned = "at the default pace (50 events, then a pause of a second) 3052 events take at least 1m 1s; \
+    let warned = "at the default pace (50 events, then a pause of a second) 3,052 events take at least 1m 1s; \
                   --rate EVENTS or --delay 0 goes faster";
     bench.run(&["groups", "create", "mail", "--at", "start"]).ok();
     bench.run(&["replay", "--all", "--dry-run"]).ok().says(warned);
@@ -315,7 +315,7 @@ fn without_a_group_it_says_what_to_do() {
     assert_eq!(bench.json(&["replays", "list"]), Value::Array(vec![]), "nothing is left behind");
     for more in [&["--target", "groups"][..], &["--detach"]] {
         let said = bench.run(&[&["replay", "--type", "user.*"], more].concat()).exits(1);
-        let said = said.says("there is no consumer group yet");
+        let said = said.says("there are no consumer groups to replay into");
         said.says("event-replay consume NAME").says("groups create NAME").says("--target stdout");
     }
     bench.run(&["replay", "--type", "user.*", "--dry-run"]).ok().prints("would replay 3 events");

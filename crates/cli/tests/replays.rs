@@ -1,4 +1,4 @@
-//! The records of replays: looked at, and wished of, from another terminal.
+//! The records of replays: shown and commanded from another terminal.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -26,14 +26,14 @@ fn planned(bench: &Bench) -> String {
                 .with_groups(store);
         let filter = Filter { types: vec![TypePattern::new("user.*")], ..Filter::default() };
         let plan = manager.plan(PlanRequest::new(filter), None).await.unwrap();
-        manager.start_group_replay(&plan, &GroupReplayOptions::default()).await.unwrap().id
+        manager.start_group_replay(&plan, &GroupReplayOptions::to_all_groups()).await.unwrap().id
     })
 }
 
 #[test]
 fn every_run_leaves_a_record() {
     let bench = Bench::with(&some());
-    bench.run(&["replays", "list"]).ok().says("nothing was replayed yet");
+    bench.run(&["replays", "list"]).ok().says("there are no replays");
     bench.run(&["replay", "--type", "user.*", "--target", "stdout"]).ok();
     bench.run(&["replay", "--all", "--dry-run"]).ok();
     let list = bench.json(&["replays", "list"]);
@@ -114,10 +114,14 @@ fn a_replay_is_paused_resumed_cancelled_and_deleted() {
         bench.json(&["replays", "pause", &id]),
         json!({"id": id, "state": "PAUSED", "effective": true, "withGroups": 0})
     );
-    bench.run(&["replays", "resume", &id]).ok().prints("is resumed").says("the process that runs it goes on");
-    bench.run(&["replays", "delete", &id]).exits(1).says("only one that is over can be deleted");
+    bench
+        .run(&["replays", "resume", &id])
+        .ok()
+        .prints("is resumed")
+        .says("the process that runs it continues");
+    bench.run(&["replays", "delete", &id]).exits(1).says("only a replay that has ended can be deleted");
     assert_eq!(bench.json(&["replays", "cancel", &id])["state"], "CANCELLED");
-    bench.run(&["replays", "pause", &id]).exits(1).says("is over (cancelled); nothing was changed");
+    bench.run(&["replays", "pause", &id]).exits(1).says("has ended (cancelled); nothing was changed");
     bench.run(&["replays", "watch", &id]).exits(1).prints("cancelled").prints("mail");
     let lines = bench.run(&["replays", "watch", &id, "--output", "ndjson"]).exits(1).lines();
     assert_eq!(lines[0]["groups"], json!(["mail"]));
@@ -175,10 +179,10 @@ fn a_run_says_that_it_is_paused_and_that_it_goes_on() {
     running.prints_lines(1);
     let id = bench.json(&["replays", "list"])[0]["id"].as_str().unwrap().to_owned();
     let paused = bench.run(&["replays", "pause", &id]).ok();
-    paused.says("nothing of it is handed over from now on");
-    running.says("paused; `event-replay replays resume` lets it go on");
+    paused.says("it is paused: nothing more is delivered");
+    running.says("paused; `event-replay replays resume` continues it");
     bench.run(&["replays", "resume", &id]).ok();
-    running.says("it goes on");
+    running.says("resumed");
     assert_eq!(running.ends().ok().lines().len(), 5);
 }
 

@@ -1,4 +1,4 @@
-//! Events with wishes about their delivery: delayed, expiring, urgent.
+//! Events with delivery options: delayed, expiring, urgent.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -48,7 +48,7 @@ fn what_is_due_comes_into_the_log_before_what_comes_now() {
     bench.pipe(&["publish"], registered("now", "u", "2024-01-15T10:30:00Z")).ok();
     let found = bench.json(&["list", "--order", "asc"]);
     assert_eq!(ids(found["events"].as_array().unwrap()), ["late", "now"]);
-    bench.run(&["scheduled", "list"]).ok().says("no event waits for its time");
+    bench.run(&["scheduled", "list"]).ok().says("no events are scheduled");
 }
 
 /// A server takes fewer events at once than a file: all that are due come all the same, in as many steps as it takes.
@@ -60,7 +60,7 @@ fn all_that_is_due_comes_into_the_log_before_what_comes_now() {
         bench.pipe(&["publish", "--delay", "1"], late.collect::<Vec<_>>().join("\n")).ok();
         std::thread::sleep(std::time::Duration::from_millis(20));
         bench.pipe(&["publish"], registered("now", "u", "2024-01-15T10:30:00Z")).ok();
-        bench.run(&["scheduled", "list"]).ok().says("no event waits for its time");
+        bench.run(&["scheduled", "list"]).ok().says("no events are scheduled");
         assert_eq!(bench.json(&["stats"])["events"], 601);
         let found = bench.json(&["list", "--limit", "1"]);
         assert_eq!(ids(found["events"].as_array().unwrap()), ["now"]);
@@ -73,14 +73,14 @@ fn a_cancelled_event_never_comes() {
     bench.pipe(&["publish", "--delay", "10m"], some()).ok();
     let said = bench.run(&["scheduled", "cancel", "e1", "nothing", "--output", "json"]).exits(1);
     assert_eq!(said.json(), json!({"cancelled": ["e1"], "unknown": ["nothing"]}));
-    said.says("no event waits under the id \"nothing\"");
+    said.says("no event is scheduled under the id \"nothing\"");
     bench.run(&["scheduled", "cancel", "e2", "e3"]).ok().prints("cancelled 2 events");
     let waiting = bench.json(&["scheduled", "list"]);
     assert_eq!(waiting["scheduled"].as_array().unwrap().len(), 2);
 }
 
 #[test]
-fn wishes_are_kept_beside_the_events() {
+fn delivery_options_are_kept_beside_the_events() {
     let bench = Bench::new();
     let flags = ["--priority", "critical", "--expires-at", "2030-01-01T00:00:00Z", "--retries", "7"];
     bench.pipe(&[&["publish"], &flags[..]].concat(), some()).ok();
@@ -96,7 +96,7 @@ fn wishes_are_kept_beside_the_events() {
 }
 
 #[test]
-fn lines_that_fail_are_reported_as_without_wishes_and_the_counts_add_up() {
+fn failing_lines_are_reported_as_without_delivery_options_and_counts_add_up() {
     let bench = Bench::with(&registered("e1", "other", "2024-01-15T10:30:00Z"));
     let lines = format!("{}\n\nnot json\n{}", some(), r#"{"id":"x","type":"no.such","version":"1"}"#);
     let report = bench.pipe(&["publish", "--delay", "1h", "--output", "json"], &lines).exits(3).json();
@@ -110,18 +110,18 @@ fn lines_that_fail_are_reported_as_without_wishes_and_the_counts_add_up() {
 }
 
 #[test]
-fn many_events_with_wishes_keep_the_order_of_their_lines() {
+fn many_events_with_delivery_options_keep_the_order_of_their_lines() {
     let bench = Bench::new();
     let lines: Vec<String> =
         (0..1500).map(|n| registered(&format!("e{n}"), &format!("u{n}"), "2024-01-15T10:30:00Z")).collect();
-    bench.pipe(&["publish", "--priority", "high"], lines.join("\n")).ok().prints("stored 1500,");
+    bench.pipe(&["publish", "--priority", "high"], lines.join("\n")).ok().prints("stored 1,500,");
     let exported = bench.run(&["export"]).ok().lines();
     let expected: Vec<String> = (0..1500).map(|n| format!("e{n}")).collect();
     assert_eq!(exported.iter().map(|event| event["id"].as_str().unwrap()).collect::<Vec<_>>(), expected);
 }
 
 #[test]
-fn wishes_that_mean_nothing_are_refused() {
+fn delivery_options_without_meaning_are_refused() {
     let bench = Bench::new();
     for (flags, message) in [
         (&["--delay", "soon"][..], "a duration is a number with a unit"),

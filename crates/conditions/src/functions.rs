@@ -90,7 +90,7 @@ fn check_call(call: &CallExpr) -> Result<(), ConditionError> {
     })
 }
 
-/// Operators are calls too, of names that nobody can write.
+/// Operators are calls too, of names that cannot be written in an expression.
 fn is_operator(name: &str) -> bool {
     !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte)) || name.starts_with('_')
 }

@@ -80,12 +80,12 @@ pub enum ConditionError {
 ///
 /// ```
 /// # use domain::{Document, Limits};
-/// let condition = conditions::compile("data.amount > 100 && userId.startsWith(\"user-\")").unwrap();
+/// let condition = event_replay_conditions::compile("data.amount > 100 && userId.startsWith(\"user-\")").unwrap();
 /// let json = br#"{"id":"e1","type":"payment.processed","version":"1.0","timestamp":"2024-01-15T10:30:00Z",
 ///                 "source":"payments","metadata":{},"userId":"user-1","data":{"amount":100.5}}"#;
 /// let event = Document::parse(json, &Limits::default()).unwrap().into_event().unwrap();
 /// assert!(condition.holds(&event));
-/// assert!(conditions::compile("data.amount >").unwrap_err().to_string().contains("line 1, column 14"));
+/// assert!(event_replay_conditions::compile("data.amount >").unwrap_err().to_string().contains("line 1, column 14"));
 /// ```
 pub fn compile(text: &str) -> Result<Arc<dyn Condition>, ConditionError> {
     bounds::check_text(text)?;
@@ -105,7 +105,7 @@ fn syntax(errors: &ParseErrors) -> ConditionError {
         return ConditionError::Syntax { line: 1, column: 1, reason: "it is not an expression".to_owned() };
     };
     let place = |number: isize| usize::try_from(number).unwrap_or(1).max(1);
-    // What else could have stood there is a list of all tokens, which helps nobody.
+    // What else could have stood there is a list of all tokens, which is no help.
     let said = first.msg.split(" expecting ").next().unwrap_or(&first.msg);
     let said = said.strip_prefix("Syntax error: ").unwrap_or(said).replace("'<EOF>'", "end");
     let said = [

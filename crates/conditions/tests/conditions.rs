@@ -3,8 +3,8 @@
 // A panic is a test's way to fail, in its helpers too.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use conditions::{ConditionError, compile};
 use domain::{Document, Event, Limits};
+use event_replay_conditions::{ConditionError, compile};
 use proptest::prelude::*;
 
 const JSON: &str = r#"{"id":"e1","type":"payment.processed","version":"1.0","timestamp":"2024-01-15T10:30:00.5+01:00",

@@ -5,7 +5,7 @@
 /// The crate that calls it needs tokio with `macros` and `rt-multi-thread`.
 ///
 /// ```text
-/// conformance::engine_suite!(MyEngineHarness::new());
+/// event_replay_conformance::engine_suite!(MyEngineHarness::new());
 /// ```
 #[macro_export]
 macro_rules! engine_suite {
@@ -70,6 +70,8 @@ macro_rules! engine_suite {
                 guards_on_rows_hold_where_they_should,
                 guards_on_ids_tell_all_three_states,
                 a_guard_on_the_generation_holds_for_it_alone,
+                a_guard_on_newer_events_never_overlooks_one,
+                of_eight_appends_that_exclude_each_other_one_wins,
                 add_begins_at_0_and_goes_below_it,
                 add_loses_nothing_of_eight_adders,
                 of_eight_guarded_puts_one_wins,

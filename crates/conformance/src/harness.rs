@@ -9,7 +9,7 @@ use async_trait::async_trait;
 pub use domain::ports::Stores;
 use domain::{
     Event, Filter, Position, StoredEvent,
-    ports::{AppendOutcome, Atomicity, Clock as _, Erased, Keeps, Order, TrimRequest, Trimmed},
+    ports::{AppendOutcome, Atomicity, Clock as _, Erased, Order, RetentionMode, TrimRequest, Trimmed},
 };
 use jiff::Timestamp;
 
@@ -29,10 +29,10 @@ pub trait Harness: Send + Sync {
     async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage>;
 
     /// Makes a new, empty storage that keeps what is said, if the adapter can: laws of what it cannot keep are not run.
-    async fn fresh_keeping(&self, clock: ManualClock, keeps: Keeps) -> Option<Box<dyn Storage>> {
+    async fn fresh_keeping(&self, clock: ManualClock, keeps: RetentionMode) -> Option<Box<dyn Storage>> {
         match keeps {
-            Keeps::History => Some(self.fresh(clock).await),
-            Keeps::Deliveries => None,
+            RetentionMode::History => Some(self.fresh(clock).await),
+            RetentionMode::UntilDelivered => None,
         }
     }
 }
@@ -95,7 +95,7 @@ impl Bench {
     }
 
     /// Makes a storage that keeps what is said and opens it, as [`Bench::of_one_partition`]; none where the adapter cannot.
-    pub async fn keeping(harness: &impl Harness, keeps: Keeps) -> Option<Self> {
+    pub async fn keeping(harness: &impl Harness, keeps: RetentionMode) -> Option<Self> {
         let clock = ManualClock::default();
         let storage = harness.fresh_keeping(clock.clone(), keeps).await?;
         Some(Self::of_part(clock, storage, harness.partitions()).await)

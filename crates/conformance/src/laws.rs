@@ -1,11 +1,14 @@
 //! Every law, one function each. The list that runs them is in [`suite!`](crate::suite).
 
 pub mod append;
+pub mod audit;
 pub mod checkpoints;
 pub mod commits;
 pub mod concurrency;
 pub mod cursors;
 pub mod dead_letters;
+pub mod deliveries;
+pub mod expecting;
 pub mod filters;
 pub mod groups;
 pub mod groups_model;
@@ -14,13 +17,17 @@ pub mod lanes;
 pub mod leases;
 pub mod model;
 pub mod partitions;
+pub mod pauses;
 pub mod pending;
+pub mod plans;
 pub mod read;
 pub mod removing;
 pub mod replay_records;
 pub mod replays;
+pub mod requests;
 pub mod schedule;
 pub mod schemas;
 pub mod stats;
 mod support;
+pub mod tokens;
 pub mod verifying;

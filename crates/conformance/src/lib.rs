@@ -5,7 +5,7 @@
 //! between adapters are declared by what their harness can do, never by leaving tests out.
 //!
 //! ```text
-//! conformance::suite!(MyHarness::new());
+//! event_replay_conformance::suite!(MyHarness::new());
 //! ```
 //!
 //! Two laws, [`laws::model::agrees_with_the_model`] for the log and
@@ -75,7 +75,17 @@ macro_rules! suite {
                 append_stamps_events_with_the_stores_clock,
                 append_never_steps_back_in_stored_time,
                 append_keeps_the_ordering_key,
-                append_keeps_what_was_wished_of_delivery,
+                append_keeps_delivery_options,
+            ]
+            expecting: [
+                an_expectation_that_holds_stores_the_batch,
+                an_event_that_is_ruled_out_refuses_the_batch,
+                a_repeated_conditional_append_is_already_stored,
+                an_expectation_names_a_place_of_this_log,
+                an_expectation_that_no_step_can_check_is_refused,
+                of_eight_callers_with_one_expectation_one_succeeds,
+                decisions_behind_what_was_read_are_one_sequence,
+                appends_that_do_not_match_stand_in_no_ones_way,
             ]
             concurrency: [
                 eight_writers_take_unique_rising_positions,
@@ -166,14 +176,14 @@ macro_rules! suite {
                 a_replays_record_comes_back_as_it_was_made,
                 a_replay_is_made_once,
                 replays_are_listed_newest_first,
-                replays_that_nobody_runs_wait,
+                replays_without_a_runner_wait,
                 a_replay_has_one_runner,
                 of_eight_runners_at_once_one_has_the_replay,
                 an_update_under_an_old_lease_is_fenced,
                 an_update_changes_all_of_a_replay_at_once,
                 results_come_by_batch,
-                a_wish_turns_a_replay_that_is_not_over,
-                a_wish_outlasts_the_runners_steps,
+                a_command_turns_a_replay_that_is_not_over,
+                a_command_outlasts_the_runners_steps,
                 deleting_takes_replays_that_are_over_alone,
             ]
             groups: [
@@ -209,7 +219,7 @@ macro_rules! suite {
                 a_row_takes_the_place_of_that_of_its_key,
                 a_ledger_never_confuses_odd_keys,
                 a_commit_under_an_old_lease_is_fenced_and_changes_nothing,
-                a_lease_that_is_over_and_that_nobody_took_still_commits,
+                an_expired_lease_that_was_not_taken_still_commits,
                 a_commit_that_gives_its_lease_back_frees_the_segment,
                 committing_the_same_again_settles_it,
                 of_two_committers_only_the_newest_is_kept,
@@ -240,6 +250,50 @@ macro_rules! suite {
                 what_is_pending_is_what_a_scan_finds_unfinished,
                 too_much_to_look_at_is_at_least_so_much,
             ]
+            audit: [
+                an_entry_of_the_audit_comes_back_as_it_was_written,
+                the_audit_is_a_chain_without_gaps,
+                eight_writers_make_one_chain,
+                the_audit_is_read_newest_first_over_pages,
+                trimming_and_erasing_leave_the_audit,
+            ]
+            tokens: [
+                a_token_comes_back_as_it_was_added,
+                an_id_or_a_name_is_not_given_twice,
+                of_eight_that_add_a_name_one_does,
+                a_revoked_token_is_gone_from_every_handle,
+                trimming_and_erasing_leave_tokens,
+            ]
+            pauses: [
+                a_pause_comes_back_as_it_was_put,
+                a_pause_takes_the_place_of_that_of_its_source,
+                resuming_ends_the_pauses_that_it_names,
+                a_group_that_does_not_exist_is_not_paused,
+                pauses_go_with_their_group,
+            ]
+            plans: [
+                a_plan_comes_back_as_it_was_kept,
+                a_plan_is_kept_once,
+                plans_are_listed_newest_first,
+                of_eight_that_change_a_plan_one_does,
+                a_deleted_plan_is_gone_from_every_handle,
+                trimming_and_erasing_leave_plans,
+            ]
+            requests: [
+                of_eight_that_begin_a_request_one_does,
+                an_answer_comes_back_from_every_handle,
+                another_request_under_a_key_is_refused,
+                a_request_without_an_answer_is_free_again,
+                an_attempt_whose_lease_ended_changes_nothing,
+                requests_are_forgotten_after_their_time,
+                requests_with_odd_names_are_told_apart,
+            ]
+            deliveries: [
+                deliveries_follow_cursors_and_rows,
+                a_delivery_before_the_groups_place_is_skipped,
+                a_delivery_names_the_dead_letter_of_its_position,
+                deliveries_of_an_unknown_group_are_none,
+            ]
             holding: [
                 trim_keeps_what_a_group_has_not_passed,
                 trim_keeps_what_a_ledger_names,
@@ -258,12 +312,15 @@ macro_rules! suite {
                 deliveries_are_read_as_history_is,
             ]
             dead_letters: [
+                an_edit_is_kept_beside_the_event_of_its_letter,
+                an_edit_stays_through_a_redrive_and_goes_with_its_letter,
+                restoring_opens_discarded_letters_alone,
                 dead_letters_are_listed_oldest_first_over_pages,
                 ids_of_dead_letters_sort_as_they_were_made,
                 a_page_goes_on_behind_a_letter_that_was_purged,
                 dead_letters_match_every_part_of_a_query,
                 dead_letters_are_found_by_id,
-                a_dead_letter_keeps_every_text_and_wish,
+                a_dead_letter_keeps_every_text_and_delivery_option,
                 redrive_queues_each_open_letter_once,
                 redrive_takes_no_notice_of_the_lanes_bound,
                 four_redrives_at_once_queue_once,
@@ -278,8 +335,9 @@ macro_rules! suite {
                 what_is_due_is_appended_in_its_turn,
                 what_is_not_due_is_not_appended,
                 append_due_goes_in_bounded_steps,
+                append_due_is_empty_only_when_nothing_is_due,
                 what_was_scheduled_is_an_event_as_any_other,
-                what_is_due_wakes_those_who_wait_for_the_head,
+                due_events_wake_callers_that_wait_for_the_head,
                 an_id_is_scheduled_once,
                 what_is_in_the_log_decides_for_an_id_that_waits,
                 what_came_into_the_log_meanwhile_is_not_appended_again,
@@ -294,6 +352,7 @@ macro_rules! suite {
                 samples_come_in_order_from_a_minute_on,
                 folding_adds_to_minute_0_and_loses_nothing,
                 eight_counters_at_once_lose_nothing,
+                events_are_counted_as_a_scan_counts_them,
             ]
             partitions: [
                 events_of_a_key_lie_in_one_partition_in_their_order,

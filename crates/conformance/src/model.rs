@@ -23,7 +23,7 @@ fn setting<T: FromStr>(name: &str) -> Option<T> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
-/// The seeds of the rounds to run: from one that is drawn, or that somebody asks for, on.
+/// The seeds of the rounds to run, from a drawn or given seed on.
 pub(crate) fn seeds(partitions: u16) -> impl Iterator<Item = u64> {
     let random = || std::hash::RandomState::new().hash_one("seed");
     let first: u64 = setting("EVENT_REPLAY_SEED").unwrap_or_else(random);

@@ -8,21 +8,28 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use domain::{
-    Checkpoint, Cursor, DeadLetter, Entity, Event, Filter, Position, StorageFailure, StoredEvent,
+    Checkpoint, Cursor, DeadLetter, Entity, Event, Expectation, Filter, Position, StorageFailure,
+    StoredEvent, Tally, UnexpectedEvent,
+    audit::{AuditEntry, AuditNote},
+    dead_letter::LetterEdit,
     group::{
-        BlockedKey, ConsumerStatus, Gap, GroupRecord, GroupSpec, GroupStatus, LaneBatch, LaneResult, Lease,
-        NewLaneBatch, Pending, partition_of,
+        BlockedKey, ConsumerStatus, EventDelivery, Gap, GroupPause, GroupRecord, GroupSpec, GroupStatus,
+        LaneBatch, LaneResult, Lease, NewLaneBatch, Pending, partition_of,
     },
     ordering::{KeySource, OrderingKey},
+    plan::PlanRecord,
     ports::{
-        AppendOutcome, Atomicity, CheckpointStore, CheckpointStoreError, CommitOutcome, DeadLetterChange,
-        DeadLetterCount, DeadLetterQuery, DeadLetterStore, EnqueueOutcome, Erased, EventStore,
-        EventStoreError, GroupStore, GroupStoreError, LeaseRequest, Leases, MadeGroup, Page, ReadRequest,
-        ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, ReplayWish,
-        ScheduleOutcome, ScheduleStore, ScheduledEvent, SchemaRecord, SchemaStore, SegmentCommit, StatSample,
-        StatsStore, StoreInfo, TrimRequest, Trimmed, VerifyReport, event_store::Progress,
+        AppendOutcome, Atomicity, AuditStore, CheckpointStore, CheckpointStoreError, CommitOutcome,
+        DeadLetterChange, DeadLetterCount, DeadLetterQuery, DeadLetterStore, EnqueueOutcome, Erased,
+        EventStore, EventStoreError, GroupStore, GroupStoreError, LeaseRequest, Leases, MadeGroup, Page,
+        PauseStore, PlanStore, ReadRequest, ReplayCommand, ReplayLease, ReplayRecord, ReplayState,
+        ReplayStore, ReplayStoreError, ReplayUpdate, RequestClaim, RequestStore, ScheduleOutcome,
+        ScheduleStore, ScheduledEvent, SchemaRecord, SchemaStore, SegmentCommit, StatSample, StatsStore,
+        StoreInfo, TokenStore, TrimRequest, Trimmed, VerifyReport, event_store::ProgressCallback,
     },
+    request::{RecordedAnswer, RequestId, RequestState},
     retention::{Hold, RetentionRule},
+    token::TokenRecord,
 };
 use jiff::Timestamp;
 
@@ -204,6 +211,24 @@ impl EventStore for Part {
         Ok(outcomes.into_iter().map(|outcome| self.place.outcome(outcome)).collect())
     }
 
+    async fn append_expecting(
+        &self,
+        batch: &[Event],
+        expectation: &Expectation,
+    ) -> Result<Vec<AppendOutcome>, EventStoreError> {
+        let batch: Vec<Event> = batch.iter().map(|event| self.place.at_home(event)).collect();
+        let after = expectation.after.as_ref().map(|after| self.place.cursor_in(after));
+        let expectation = Expectation { after, ..expectation.clone() };
+        match self.store.append_expecting(&batch, &expectation).await {
+            Ok(outcomes) => Ok(outcomes.into_iter().map(|outcome| self.place.outcome(outcome)).collect()),
+            Err(EventStoreError::Unexpected(event)) => {
+                let position = self.place.position_out(event.position);
+                Err(EventStoreError::Unexpected(UnexpectedEvent { position, ..event }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     async fn read(&self, request: &ReadRequest) -> Result<Page, EventStoreError> {
         let request = ReadRequest {
             after: request.after.as_ref().map(|after| self.place.cursor_in(after)),
@@ -252,7 +277,7 @@ impl EventStore for Part {
         self.store.erase(entity).await
     }
 
-    async fn verify(&self, progress: Option<Progress>) -> Result<VerifyReport, EventStoreError> {
+    async fn verify(&self, progress: Option<ProgressCallback>) -> Result<VerifyReport, EventStoreError> {
         self.store.verify(progress).await
     }
 
@@ -303,6 +328,25 @@ impl GroupStore for Part {
 
     async fn pending(&self, name: &str) -> Result<Option<Pending>, GroupStoreError> {
         self.store.pending(name).await
+    }
+
+    async fn deliveries(
+        &self,
+        name: &str,
+        events: &[StoredEvent],
+    ) -> Result<Option<Vec<EventDelivery>>, GroupStoreError> {
+        let place = self.place;
+        let inward = |stored: &StoredEvent| StoredEvent {
+            position: place.position_in(stored.position),
+            ..stored.clone()
+        };
+        let events: Vec<StoredEvent> = events.iter().map(inward).collect();
+        let outward = |delivery: EventDelivery| EventDelivery {
+            dead_letter: delivery.dead_letter.map(|letter| place.letter(letter)),
+            ..delivery
+        };
+        let found = self.store.deliveries(name, &events).await?;
+        Ok(found.map(|all| all.into_iter().map(outward).collect()))
     }
 
     async fn blocked_keys(
@@ -415,6 +459,14 @@ impl DeadLetterStore for Part {
         self.store.discard(ids, reason).await
     }
 
+    async fn edit(&self, id: &str, edit: Option<&LetterEdit>) -> Result<DeadLetterChange, StorageFailure> {
+        self.store.edit(id, edit).await
+    }
+
+    async fn restore(&self, ids: &[String]) -> Result<Vec<DeadLetterChange>, StorageFailure> {
+        self.store.restore(ids).await
+    }
+
     async fn count_dead_letters(&self) -> Result<Vec<DeadLetterCount>, StorageFailure> {
         self.store.count_dead_letters().await
     }
@@ -468,8 +520,12 @@ impl ReplayStore for Part {
         self.store.update_replay(lease, &ReplayUpdate { hold, ..update.clone() }).await
     }
 
-    async fn wish(&self, id: &str, wish: ReplayWish) -> Result<Option<ReplayState>, ReplayStoreError> {
-        self.store.wish(id, wish).await
+    async fn request(
+        &self,
+        id: &str,
+        command: ReplayCommand,
+    ) -> Result<Option<ReplayState>, ReplayStoreError> {
+        self.store.request(id, command).await
     }
 
     async fn results(&self, id: &str, limit: usize) -> Result<Vec<LaneResult>, ReplayStoreError> {
@@ -482,6 +538,102 @@ impl ReplayStore for Part {
 
     async fn delete_replay(&self, id: &str) -> Result<bool, ReplayStoreError> {
         self.store.delete_replay(id).await
+    }
+}
+
+#[async_trait]
+impl AuditStore for Part {
+    async fn append_audit(&self, note: &AuditNote) -> Result<AuditEntry, StorageFailure> {
+        self.store.append_audit(note).await
+    }
+
+    async fn audit(&self, below: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StorageFailure> {
+        self.store.audit(below, limit).await
+    }
+}
+
+#[async_trait]
+impl TokenStore for Part {
+    async fn add_token(&self, token: &TokenRecord) -> Result<bool, StorageFailure> {
+        self.store.add_token(token).await
+    }
+
+    async fn token(&self, id: &str) -> Result<Option<TokenRecord>, StorageFailure> {
+        self.store.token(id).await
+    }
+
+    async fn list_tokens(&self) -> Result<Vec<TokenRecord>, StorageFailure> {
+        self.store.list_tokens().await
+    }
+
+    async fn revoke_token(&self, id: &str) -> Result<bool, StorageFailure> {
+        self.store.revoke_token(id).await
+    }
+}
+
+#[async_trait]
+impl PauseStore for Part {
+    async fn pause_group(&self, group: &str, pause: &GroupPause) -> Result<(), GroupStoreError> {
+        self.store.pause_group(group, pause).await
+    }
+
+    async fn resume_group(&self, group: &str, source: Option<&str>) -> Result<u64, GroupStoreError> {
+        self.store.resume_group(group, source).await
+    }
+
+    async fn pauses(&self, group: &str) -> Result<Vec<GroupPause>, GroupStoreError> {
+        self.store.pauses(group).await
+    }
+}
+
+#[async_trait]
+impl PlanStore for Part {
+    async fn add_plan(&self, plan: &PlanRecord, document: &str) -> Result<bool, StorageFailure> {
+        self.store.add_plan(plan, document).await
+    }
+
+    async fn plan(&self, id: &str) -> Result<Option<PlanRecord>, StorageFailure> {
+        self.store.plan(id).await
+    }
+
+    async fn plan_document(&self, id: &str) -> Result<Option<String>, StorageFailure> {
+        self.store.plan_document(id).await
+    }
+
+    async fn list_plans(&self) -> Result<Vec<PlanRecord>, StorageFailure> {
+        self.store.list_plans().await
+    }
+
+    async fn replace_plan(&self, before: &PlanRecord, after: &PlanRecord) -> Result<bool, StorageFailure> {
+        self.store.replace_plan(before, after).await
+    }
+
+    async fn delete_plan(&self, id: &str) -> Result<bool, StorageFailure> {
+        self.store.delete_plan(id).await
+    }
+}
+
+#[async_trait]
+impl RequestStore for Part {
+    async fn begin_request(
+        &self,
+        id: &RequestId,
+        claim: RequestClaim<'_>,
+    ) -> Result<RequestState, StorageFailure> {
+        self.store.begin_request(id, claim).await
+    }
+
+    async fn finish_request(
+        &self,
+        id: &RequestId,
+        claim: &str,
+        answer: Option<&RecordedAnswer>,
+    ) -> Result<bool, StorageFailure> {
+        self.store.finish_request(id, claim, answer).await
+    }
+
+    async fn remembered_requests(&self) -> Result<u64, StorageFailure> {
+        self.store.remembered_requests().await
     }
 }
 
@@ -568,5 +720,9 @@ impl StatsStore for Part {
 
     async fn fold_stats(&self, before_minute: i64) -> Result<(), StorageFailure> {
         self.store.fold_stats(before_minute).await
+    }
+
+    async fn event_counts(&self) -> Result<Option<Tally>, StorageFailure> {
+        self.store.event_counts().await
     }
 }

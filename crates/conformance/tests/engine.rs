@@ -4,9 +4,9 @@
 mod naive;
 
 mod one_partition {
-    conformance::engine_suite!(crate::naive::NaiveHarness(1));
+    event_replay_conformance::engine_suite!(crate::naive::NaiveHarness(1));
 }
 
 mod three_partitions {
-    conformance::engine_suite!(crate::naive::NaiveHarness(3));
+    event_replay_conformance::engine_suite!(crate::naive::NaiveHarness(3));
 }

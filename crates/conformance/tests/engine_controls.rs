@@ -4,12 +4,12 @@
 mod flawed;
 mod naive;
 
-use conformance::engine_laws;
+use event_replay_conformance::engine_laws;
 use flawed::{Fault, FlawedHarness};
 
 /// Behind a hook without fault an engine keeps every law.
 mod without_fault {
-    conformance::engine_suite!(crate::flawed::FlawedHarness(crate::flawed::Fault::None));
+    event_replay_conformance::engine_suite!(crate::flawed::FlawedHarness(crate::flawed::Fault::None));
 }
 
 /// Whether a law lets an engine pass.
@@ -38,6 +38,10 @@ faults! {
         IgnoresGenerations by transactions::a_guard_on_the_generation_holds_for_it_alone;
     an_engine_that_ignores_guards_on_ids_is_found:
         IgnoresGuardsOnIds by transactions::guards_on_ids_tell_all_three_states;
+    an_engine_that_ignores_newer_events_is_found:
+        IgnoresNewerEvents by transactions::a_guard_on_newer_events_never_overlooks_one;
+    an_engine_that_ignores_newer_events_of_rivals_is_found:
+        IgnoresNewerEvents by transactions::of_eight_appends_that_exclude_each_other_one_wins;
     an_engine_that_takes_any_value_is_found:
         TakesAnyValue by transactions::guards_on_rows_hold_where_they_should;
     an_engine_that_performs_every_step_is_found:

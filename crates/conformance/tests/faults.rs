@@ -5,16 +5,16 @@ mod naive;
 
 use std::{sync::Arc, time::Duration};
 
-use conformance::{
-    Draft, EngineCall, EngineFault, EngineStorage as _, FaultScript, FaultyEngine, ManualClock,
-    TransactionExt,
-};
 use domain::{
     StorageFailure,
     ports::{
         Atomicity, StorageEngine,
         engine::{Appended, EngineLimits, Guard, Read, RowId, Space, SpaceKind, Transaction},
     },
+};
+use event_replay_conformance::{
+    Draft, EngineCall, EngineFault, EngineStorage as _, FaultScript, FaultyEngine, ManualClock,
+    TransactionExt,
 };
 use naive::Naive;
 
@@ -116,7 +116,7 @@ fn a_commit_to_a_segment_is_told_from_other_transactions() {
     assert_eq!(half.steps.len(), 2);
     let calls: [EngineCall<'_>; 1] = [EngineCall {
         partition: Some(0),
-        request: conformance::EngineRequest::Commit(std::slice::from_ref(&commit)),
+        request: event_replay_conformance::EngineRequest::Commit(std::slice::from_ref(&commit)),
     }];
     assert!(calls[0].is_segment_commit() && calls[0].is_write() && calls[0].writes(SpaceKind::Segment));
     assert!(!calls[0].takes_leases() && !calls[0].enqueues() && !calls[0].counts_replays());

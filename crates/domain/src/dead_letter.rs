@@ -10,13 +10,13 @@ use crate::{event::Event, position::Position};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeadLetterState {
-    /// It waits for somebody to look at it.
+    /// It waits for an operator.
     Open,
     /// It is on its way to its consumer again.
     Redriving,
     /// A redrive was handled.
     Handled,
-    /// Somebody decided that it is not to be handled.
+    /// An operator decided that it is not to be handled.
     Discarded,
 }
 
@@ -118,6 +118,7 @@ impl NewDeadLetter {
             created_at: now,
             updated_at: now,
             reason: None,
+            edit: None,
         }
     }
 }
@@ -153,11 +154,31 @@ pub struct DeadLetter {
     pub updated_at: Timestamp,
     /// Why it was discarded, if it was.
     pub reason: Option<String>,
+    /// What an operator made of the event; a redrive sends that.
+    pub edit: Option<LetterEdit>,
+}
+
+/// An event that a redrive sends in place of the one that the group gave up on, which stays as it is.
+#[derive(Debug, Clone)]
+pub struct LetterEdit {
+    /// The event as it is sent: of the same id, type and entities.
+    pub event: Event,
+    /// Who edited it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why, if that was said.
+    pub reason: Option<String>,
 }
 
 impl DeadLetter {
     /// Most failures that its history holds.
     pub const MAX_HISTORY: usize = 20;
+
+    /// The event that a redrive sends.
+    pub fn redriven_event(&self) -> &Event {
+        self.edit.as_ref().map_or(&self.event, |edit| &edit.event)
+    }
 
     /// The last failure.
     pub fn last_failure(&self) -> Option<&Failure> {
@@ -183,7 +204,7 @@ impl DeadLetter {
 /// id or a number taken out.
 ///
 /// ```
-/// use domain::dead_letter::fingerprint;
+/// use event_replay_domain::dead_letter::fingerprint;
 /// let one = fingerprint("user.registered", "user 17 is unknown (request 0c3fe1a2-77aa)");
 /// assert_eq!(one, fingerprint("user.registered", "user 99 is unknown (request 9b1d33ff-01bc)"));
 /// assert_ne!(one, fingerprint("user.registered", "the mail server is gone"));

@@ -17,7 +17,7 @@ pub enum DeliveryOrigin {
         /// The replay.
         replay_id: String,
     },
-    /// A dead letter that somebody sent again.
+    /// A dead letter that was redriven.
     Redrive {
         /// The dead letter.
         dead_letter: String,
@@ -89,10 +89,10 @@ pub enum Verdict {
     GiveUp,
 }
 
-/// Why a handler failed. Any error becomes one by `?`; it is then tried again.
+/// Why a handler failed. Any error becomes one by `?`, those of `anyhow` and `eyre` and plain texts included; it is then tried again.
 ///
 /// ```
-/// use domain::delivery::HandlerError;
+/// use event_replay_domain::delivery::HandlerError;
 /// fn handle(text: &str) -> Result<u64, HandlerError> {
 ///     if text.is_empty() {
 ///         return Err(HandlerError::give_up("the amount is empty"));
@@ -125,9 +125,14 @@ impl HandlerError {
         Self { verdict: Verdict::RetryAfter(pause), ..Self::retry(message) }
     }
 
-    /// A failure that trying again cannot mend.
+    /// A failure that no retry can fix.
     pub fn give_up(message: impl fmt::Display) -> Self {
         Self { verdict: Verdict::GiveUp, ..Self::retry(message) }
+    }
+
+    /// Whether no retry can fix it.
+    pub fn is_permanent(&self) -> bool {
+        self.verdict == Verdict::GiveUp
     }
 
     /// The outermost error.
@@ -145,8 +150,9 @@ fn bounded(mut text: String) -> String {
     text
 }
 
-impl<E: std::error::Error> From<E> for HandlerError {
+impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> From<E> for HandlerError {
     fn from(error: E) -> Self {
+        let error = error.into();
         let mut errors = vec![bounded(error.to_string())];
         let mut cause = error.source();
         while let Some(next) = cause.filter(|_| errors.len() < Self::MAX_CAUSES) {

@@ -27,7 +27,7 @@ impl std::fmt::Display for Entity {
 /// The entity kind that a top-level member names, if it names one.
 ///
 /// ```
-/// use domain::entity::kind_of_member;
+/// use event_replay_domain::entity::kind_of_member;
 /// assert_eq!(kind_of_member("targetUserId"), Some("targetUser"));
 /// assert_eq!(kind_of_member("correlationId"), None);
 /// assert_eq!(kind_of_member("Id"), None);

@@ -23,7 +23,7 @@ pub enum StorageFailure {
     #[error("the store cannot be reached: {0}")]
     Unavailable(String),
     /// Another process held the store's lock for longer than the busy timeout.
-    #[error("the store was locked by another process for {waited:?}")]
+    #[error("the store was locked by another process for {waited:.1?}")]
     Busy {
         /// How long this call waited.
         waited: Duration,

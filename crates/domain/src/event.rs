@@ -12,6 +12,7 @@ mod entities;
 mod envelope;
 pub mod head;
 mod limits;
+mod new_event;
 mod options;
 mod strict_json;
 mod timestamp;
@@ -26,6 +27,7 @@ pub use content::same_content;
 pub use document::Document;
 pub use head::HeadError;
 pub use limits::Limits;
+pub use new_event::{FIRST_VERSION, NewEvent, UnwritableData};
 pub use options::{DeliveryOptions, Priority};
 pub use timestamp::{TimestampError, parse_timestamp};
 
@@ -79,7 +81,7 @@ struct Inner {
 /// A published event. Cloning is cheap: clones share the same bytes.
 ///
 /// ```
-/// use domain::{Document, Limits};
+/// use event_replay_domain::{Document, Limits};
 /// let json = br#"{"id":"e1","type":"user.registered","version":"1.0","timestamp":"2024-01-15T10:30:00Z",
 ///                 "source":"user-service","metadata":{},"userId":"user-123","data":{"email":"a@example.com"}}"#;
 /// let event = Document::parse(json, &Limits::default()).unwrap().into_event().unwrap();
@@ -185,12 +187,12 @@ impl Event {
         Self::from_parts(self.0.text.clone(), self.0.json_len, envelope)
     }
 
-    /// What its publisher wished of its delivery.
+    /// The delivery options that its publisher set.
     pub fn options(&self) -> DeliveryOptions {
         self.0.envelope.options
     }
 
-    /// The same event with other wishes about its delivery. Meant for admission, before the event is stored.
+    /// The same event with other delivery options. Meant for admission, before the event is stored.
     #[must_use]
     pub fn with_options(self, options: DeliveryOptions) -> Self {
         if self.0.envelope.options == options {

@@ -15,9 +15,11 @@ use crate::{condition::Condition, entity::Entity, event::Event};
 /// Entities of one kind are one part: two users are either, a user and a course are both.
 ///
 /// ```
-/// use domain::{Filter, TypePattern};
-/// let filter = Filter { types: vec![TypePattern::new("user.*")], ..Filter::default() };
+/// use event_replay_domain::Filter;
+/// let (from, to) = ("2024-01-01T00:00:00Z".parse()?, "2024-01-31T23:59:59Z".parse()?);
+/// let filter = Filter::types(["course.*"]).between(from, to).entity("user", "user-123");
 /// assert!(!filter.is_everything());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -38,6 +40,24 @@ pub struct Filter {
     /// A condition on the content.
     pub condition: Option<Arc<dyn Condition>>,
 }
+
+impl PartialEq for Filter {
+    /// Conditions are equal where their texts are.
+    fn eq(&self, other: &Self) -> bool {
+        let Self { types, sources, correlation_ids, entities, event_ids, from, to, condition } = self;
+        let text =
+            |condition: &Option<Arc<dyn Condition>>| condition.as_ref().map(|own| own.text().to_owned());
+        *types == other.types
+            && *sources == other.sources
+            && *correlation_ids == other.correlation_ids
+            && *entities == other.entities
+            && *event_ids == other.event_ids
+            && (*from, *to) == (other.from, other.to)
+            && text(condition) == text(&other.condition)
+    }
+}
+
+impl Eq for Filter {}
 
 /// Why a filter makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -87,8 +107,49 @@ impl Filter {
         Self { correlation_ids: BTreeSet::from([id.into()]), ..Self::default() }
     }
 
+    /// The filter of types, or of patterns with `*`.
+    pub fn types<T: AsRef<str>>(types: impl IntoIterator<Item = T>) -> Self {
+        let types = types.into_iter().map(|pattern| TypePattern::new(pattern.as_ref())).collect();
+        Self { types, ..Self::default() }
+    }
+
+    /// The same filter, of events that happened from one instant to another, both included.
+    #[must_use]
+    pub fn between(self, from: Timestamp, to: Timestamp) -> Self {
+        self.since(from).through(to)
+    }
+
+    /// The same filter, of events that happened at this instant or later.
+    #[must_use]
+    pub fn since(mut self, from: Timestamp) -> Self {
+        self.from = Some(from);
+        self
+    }
+
+    /// The same filter, of events that happened at this instant or earlier.
+    #[must_use]
+    pub fn through(mut self, to: Timestamp) -> Self {
+        self.to = Some(to);
+        self
+    }
+
+    /// The same filter, of events that name this entity, such as `("user", "user-123")`. Of several of one kind an event names any;
+    /// of several kinds it names one of each.
+    #[must_use]
+    pub fn entity(mut self, kind: impl Into<String>, id: impl Into<String>) -> Self {
+        self.add_entity(Entity::new(kind, id));
+        self
+    }
+
+    /// The same filter, of events of this correlation id, or of another one that it has.
+    #[must_use]
+    pub fn correlated(mut self, id: impl Into<String>) -> Self {
+        self.correlation_ids.insert(id.into());
+        self
+    }
+
     /// The filter of one entity.
-    pub fn entity(entity: Entity) -> Self {
+    pub fn of_entity(entity: Entity) -> Self {
         Self { entities: BTreeMap::from([(entity.kind, BTreeSet::from([entity.id]))]), ..Self::default() }
     }
 
@@ -225,7 +286,7 @@ impl TypePattern {
     /// Whether a type matches.
     ///
     /// ```
-    /// use domain::TypePattern;
+    /// use event_replay_domain::TypePattern;
     /// assert!(TypePattern::new("user.*").matches("user.profile.updated"));
     /// assert!(!TypePattern::new("user.*").matches("user"));
     /// assert!(TypePattern::new("*.created").matches("course.created"));
@@ -318,7 +379,7 @@ mod tests {
         full.from = Some("2024-01-01T00:00:00.000000001Z".parse().unwrap());
         full.to = Some("2024-01-31T23:59:59Z".parse().unwrap());
         full.condition = Some(Arc::new(Never("data.n > 1 && data.s == \"x\"".to_owned())));
-        for filter in [Filter::default(), Filter::entity(Entity::new("user", "u")), full] {
+        for filter in [Filter::default(), Filter::of_entity(Entity::new("user", "u")), full] {
             let text = serde_json::to_string(&filter).unwrap();
             let again = Filter::from_json(&text, &compile).unwrap();
             assert_eq!(serde_json::to_string(&again).unwrap(), text);

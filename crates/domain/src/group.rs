@@ -10,17 +10,19 @@
 //!
 //! - its *cursor*: everything of it at or below is done, or named by a row of the ledger;
 //! - its *claim*: what lies between cursor and claim may have been handed to a handler. It is raised, and committed,
-//!   before anything is handed over. Whoever leases it finds there, if the one before it ended in order, nothing; else what
+//!   before anything is handed over. The next consumer that leases it finds nothing there if the one before it ended in order; else what
 //!   was in hand then. What was in hand at a second end too is *suspect*: it may be what ends processes;
 //! - its *ledger*: a row for each key that does not go with the cursor, because its event waits to be tried again, runs
 //!   for long, or is parked. Later events of the key are not copied: they lie between the row's position and its `through`,
 //!   and are found again by the key.
 //!
-//! The logic over these facts is in the bus; a store keeps them, and refuses whoever has lost the lease.
+//! The logic over these facts is in the bus; a store keeps them, and refuses commits under a lost lease.
 
+mod delivery_state;
 mod gaps;
 mod key;
 mod lane;
+mod pause;
 mod pending;
 mod share;
 mod spec;
@@ -32,11 +34,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::dead_letter::Failure;
 
+pub use delivery_state::{DeliveryState, EventDelivery, SegmentPlace, SkipReason};
 pub use gaps::{Gap, MAX_GAPS, note_gap};
 pub use key::{GroupKey, Key, partition_of, segment_of};
 pub use lane::{
     BitSet, LaneBatch, LaneFailure, LaneOrigin, LaneProgress, LaneResult, LaneRetry, NewLaneBatch, REMOVED,
 };
+pub use pause::GroupPause;
 pub use pending::{MAX_PENDING_LOOKS, Pending};
 pub use share::fair_share;
 pub use spec::{GroupSpec, GroupSpecError, MAX_NAME_BYTES};
@@ -116,6 +120,11 @@ impl BlockedKey {
     pub fn size_bytes(&self) -> usize {
         let failures: usize = self.failures.iter().map(Failure::size_bytes).sum();
         self.key.kind.len() + self.key.id.len() + self.error.len() + failures + 64
+    }
+
+    /// The sequence of its first event that is still to be handled: a parked key waits behind an event that is a dead letter.
+    pub fn first_open(&self) -> u64 {
+        self.position + u64::from(self.due.is_none())
     }
 
     /// Whether its event may have been handed over.

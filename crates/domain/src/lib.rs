@@ -3,6 +3,7 @@
 //!
 //! Read in this order: [`event`] (what is stored), [`position`] (where), [`filter`] (which), [`ports`] (the laws).
 
+pub mod audit;
 pub mod backoff;
 pub mod batch;
 pub mod checkpoint;
@@ -12,18 +13,23 @@ pub mod delivery;
 pub mod entity;
 pub mod error;
 pub mod event;
+pub mod expectation;
 pub mod filter;
 pub mod group;
 pub mod holds;
 pub mod ordering;
+pub mod plan;
 pub mod ports;
 pub mod position;
 pub mod replay;
+pub mod request;
 pub mod retention;
 pub mod schedule;
 pub mod stats;
 pub mod stored;
+pub mod tally;
 pub mod time;
+pub mod token;
 pub mod violation;
 
 pub use backoff::{Backoff, Jitter, RETRY_WITHIN, RetryPolicy};
@@ -34,10 +40,12 @@ pub use delivery::{Delivery, DeliveryOrigin, HandlerError};
 pub use entity::Entity;
 pub use error::{Retry, StorageFailure};
 pub use event::{DeliveryOptions, Priority};
-pub use event::{Document, Event, Limits};
+pub use event::{Document, Event, Limits, NewEvent};
+pub use expectation::{Expectation, ExpectationScope, UnexpectedEvent};
 pub use filter::{Filter, TypePattern};
 pub use ordering::{OrderingKey, OrderingRule};
 pub use position::{Cursor, Position, StoreId};
 pub use retention::{Hold, RetentionRule};
 pub use stored::{CorruptEvent, StoredEvent};
+pub use tally::{Figure, Tally};
 pub use violation::Violation;

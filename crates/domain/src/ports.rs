@@ -3,6 +3,7 @@
 //! A sentence with MUST is a law, and each law is one named test in the conformance crate, which every adapter runs
 //! whole. Ports follow atomic steps: what must happen together is one call of one port.
 
+pub mod audit_store;
 pub mod checkpoint_store;
 pub mod clock;
 pub mod dead_letter_store;
@@ -11,35 +12,44 @@ pub mod event_handler;
 pub mod event_store;
 pub mod event_validator;
 pub mod group_store;
+pub mod pause_store;
+pub mod plan_store;
 pub mod replay_store;
 pub mod replay_target;
+pub mod request_store;
 pub mod schedule_store;
 pub mod schema_store;
 pub mod stats_store;
+pub mod token_store;
 
+pub use audit_store::AuditStore;
 pub use checkpoint_store::{CheckpointStore, CheckpointStoreError};
 pub use clock::{Clock, SystemClock};
 pub use dead_letter_store::{DeadLetterChange, DeadLetterCount, DeadLetterQuery, DeadLetterStore};
 pub use engine::StorageEngine;
 pub use event_handler::EventHandler;
 pub use event_store::{
-    AppendOutcome, Atomicity, Erased, EventStore, EventStoreError, Finding, GroupHolds, Keeps, Order, Page,
-    ReadRequest, StoreInfo, TrimRequest, Trimmed, VerifyReport,
+    AppendOutcome, Atomicity, Erased, EventStore, EventStoreError, Finding, GroupHolds, Order, Page,
+    ReadRequest, RetentionMode, StoreInfo, TrimRequest, Trimmed, VerifyReport,
 };
 pub use event_validator::{EventValidator, SchemaSummary, Verdict};
 pub use group_store::{
     CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, MadeGroup,
     SegmentCommit,
 };
+pub use pause_store::PauseStore;
+pub use plan_store::PlanStore;
 pub use replay_store::{
-    ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, ReplayWish,
+    ReplayCommand, ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate,
 };
 pub use replay_target::{DeliveryOutcome, ReplayDelivery, ReplayTarget, TargetError};
+pub use request_store::{RequestClaim, RequestStore};
 pub use schedule_store::{ScheduleOutcome, ScheduleStore, ScheduledEvent};
 pub use schema_store::{Describes, SchemaRecord, SchemaStore};
 pub use stats_store::{StatSample, StatsStore};
+pub use token_store::TokenStore;
 
-/// Every storage port of one store, for whoever needs them all.
+/// Every storage port of one store, for callers that need them all.
 pub trait Stores:
     EventStore
     + CheckpointStore
@@ -49,6 +59,11 @@ pub trait Stores:
     + DeadLetterStore
     + ScheduleStore
     + StatsStore
+    + AuditStore
+    + TokenStore
+    + PlanStore
+    + PauseStore
+    + RequestStore
 {
 }
 
@@ -61,6 +76,11 @@ impl<T> Stores for T where
         + DeadLetterStore
         + ScheduleStore
         + StatsStore
+        + AuditStore
+        + TokenStore
+        + PlanStore
+        + PauseStore
+        + RequestStore
         + ?Sized
 {
 }

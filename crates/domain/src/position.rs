@@ -70,7 +70,7 @@ impl std::fmt::Display for StoreId {
 /// Its text form is opaque, URL-safe and carries a checksum: an edited one does not parse.
 ///
 /// ```
-/// use domain::{Cursor, StoreId};
+/// use event_replay_domain::{Cursor, StoreId};
 /// let cursor = Cursor::new(StoreId(7), 1, vec![42]);
 /// assert_eq!(cursor.to_string().parse(), Ok(cursor));
 /// ```

@@ -8,7 +8,7 @@
 //!     └─ resume ─────┘                   cancel, where a runner has it  ──► Cancelling ──► Cancelled
 //! ```
 
-use crate::ports::replay_store::{ReplayState, ReplayWish};
+use crate::ports::replay_store::{ReplayCommand, ReplayState};
 
 /// The state after a runner's step. A request that came meanwhile stays, unless the runner has come to an end.
 pub fn after_step(now: ReplayState, step: ReplayState) -> ReplayState {
@@ -20,14 +20,14 @@ pub fn after_step(now: ReplayState, step: ReplayState) -> ReplayState {
 }
 
 /// The state after a request. `is_run` says whether a runner has a lease that is still good.
-pub fn after_request(state: ReplayState, request: ReplayWish, is_run: bool) -> ReplayState {
+pub fn after_request(state: ReplayState, request: ReplayCommand, is_run: bool) -> ReplayState {
     match (request, state) {
         (_, state) if state.is_final() => state,
-        (ReplayWish::Cancel, _) if is_run => ReplayState::Cancelling,
-        (ReplayWish::Cancel, _) => ReplayState::Cancelled,
+        (ReplayCommand::Cancel, _) if is_run => ReplayState::Cancelling,
+        (ReplayCommand::Cancel, _) => ReplayState::Cancelled,
         // A replay that is being cancelled is not paused.
-        (ReplayWish::Pause, ReplayState::Planned | ReplayState::Running) => ReplayState::Paused,
-        (ReplayWish::Resume, ReplayState::Paused) => ReplayState::Planned,
+        (ReplayCommand::Pause, ReplayState::Planned | ReplayState::Running) => ReplayState::Paused,
+        (ReplayCommand::Resume, ReplayState::Paused) => ReplayState::Planned,
         _ => state,
     }
 }
@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn what_is_over_stays_over() {
         for state in [Cancelled, Completed, Failed] {
-            for request in [ReplayWish::Pause, ReplayWish::Resume, ReplayWish::Cancel] {
+            for request in [ReplayCommand::Pause, ReplayCommand::Resume, ReplayCommand::Cancel] {
                 assert_eq!(after_request(state, request, true), state);
             }
         }
@@ -69,9 +69,9 @@ mod tests {
             all[4..].copy_from_slice(&ended);
             all
         };
-        assert_eq!(turned(ReplayWish::Cancel, true), with([Cancelling; 4]));
-        assert_eq!(turned(ReplayWish::Cancel, false), with([Cancelled; 4]));
-        assert_eq!(turned(ReplayWish::Pause, true), with([Paused, Paused, Paused, Cancelling]));
-        assert_eq!(turned(ReplayWish::Resume, true), with([Planned, Running, Planned, Cancelling]));
+        assert_eq!(turned(ReplayCommand::Cancel, true), with([Cancelling; 4]));
+        assert_eq!(turned(ReplayCommand::Cancel, false), with([Cancelled; 4]));
+        assert_eq!(turned(ReplayCommand::Pause, true), with([Paused, Paused, Paused, Cancelling]));
+        assert_eq!(turned(ReplayCommand::Resume, true), with([Planned, Running, Planned, Cancelling]));
     }
 }

@@ -17,9 +17,9 @@ pub fn decide(
     match (known, waiting) {
         (Some(AppendOutcome::AlreadyStored(at)), _) => ScheduleOutcome::AlreadyStored(at),
         (Some(AppendOutcome::Erased), _) => ScheduleOutcome::Erased,
-        (Some(_), _) => ScheduleOutcome::Conflict,
+        (Some(_), _) => ScheduleOutcome::Conflict(None),
         (None, Some((first, due))) if first.same_content(event) => ScheduleOutcome::AlreadyScheduled(due),
-        (None, Some(_)) => ScheduleOutcome::Conflict,
+        (None, Some((_, due))) => ScheduleOutcome::Conflict(Some(due)),
         (None, None) => ScheduleOutcome::Scheduled,
     }
 }
@@ -45,11 +45,11 @@ mod tests {
         for waiting in [None, Some((&one, due)), Some((&other, due))] {
             let known = |outcome| decide(&one, Some(outcome), waiting);
             assert_eq!(known(AppendOutcome::AlreadyStored(at)), ScheduleOutcome::AlreadyStored(at));
-            assert_eq!(known(AppendOutcome::Conflict(at)), ScheduleOutcome::Conflict);
+            assert_eq!(known(AppendOutcome::Conflict(at)), ScheduleOutcome::Conflict(None));
             assert_eq!(known(AppendOutcome::Erased), ScheduleOutcome::Erased);
         }
         assert_eq!(decide(&one, None, None), ScheduleOutcome::Scheduled);
         assert_eq!(decide(&one, None, Some((&one, due))), ScheduleOutcome::AlreadyScheduled(due));
-        assert_eq!(decide(&one, None, Some((&other, due))), ScheduleOutcome::Conflict);
+        assert_eq!(decide(&one, None, Some((&other, due))), ScheduleOutcome::Conflict(Some(due)));
     }
 }

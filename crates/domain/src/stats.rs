@@ -6,7 +6,7 @@ pub const ADMITTED: &str = "admitted";
 pub const REJECTED: &str = "rejected";
 /// Events that appends answered for, with what the calls took in microseconds.
 pub const APPENDED: &str = "appended";
-/// Events whose append failed for good.
+/// Events whose append failed permanently.
 pub const APPEND_FAILED: &str = "append_failed";
 /// Hand-overs to handlers; by group.
 pub const DELIVERED: &str = "delivered";

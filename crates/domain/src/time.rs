@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+const DAY_SECONDS: i64 = 24 * 60 * 60;
+
 /// The instant this much later, or the last instant.
 pub fn later(instant: Timestamp, by: Duration) -> Timestamp {
     checked_later(instant, by).unwrap_or(Timestamp::MAX)
@@ -41,6 +43,17 @@ pub fn unix_micros(instant: Timestamp) -> i64 {
 pub fn from_unix_micros(micros: i64) -> Timestamp {
     let end = if micros < 0 { Timestamp::MIN } else { Timestamp::MAX };
     Timestamp::from_microsecond(micros).unwrap_or(end)
+}
+
+/// The UTC day of an instant, counted from the Unix epoch.
+pub fn day_of(instant: Timestamp) -> i64 {
+    instant.as_nanosecond().div_euclid(i128::from(DAY_SECONDS) * 1_000_000_000) as i64
+}
+
+/// A day that is counted from the Unix epoch, as `2024-01-15`.
+pub fn day_name(day: i64) -> String {
+    let midnight = Timestamp::from_second(day.saturating_mul(DAY_SECONDS)).unwrap_or_default();
+    midnight.to_string().split('T').next().unwrap_or_default().to_owned()
 }
 
 /// A duration in whole microseconds, at most `u64::MAX`.

@@ -1,4 +1,4 @@
-//! One thing that is wrong with an event, said so that its publisher can mend it.
+//! One thing that is wrong with an event, in words that let its publisher fix it.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ impl Violation {
     /// Builds a violation.
     ///
     /// ```
-    /// let v = domain::Violation::new("/data/email", "required", "\"email\" is required");
+    /// let v = event_replay_domain::Violation::new("/data/email", "required", "\"email\" is required");
     /// assert_eq!(v.pointer, "/data/email");
     /// ```
     pub fn new(

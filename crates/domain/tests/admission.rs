@@ -3,7 +3,7 @@
 // A panic is a test's way to fail, in its helpers too.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use domain::{Document, Event, Limits, event::head};
+use event_replay_domain::{Document, Event, Limits, event::head};
 use proptest::prelude::*;
 
 const LEAST: &str =

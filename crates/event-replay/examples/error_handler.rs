@@ -55,7 +55,7 @@ impl EventHandler for Bookkeeper {
     }
 }
 
-/// Takes error reports to whoever watches, in vain too.
+/// Sends error reports to the engineer on duty. It fails while there is none.
 #[derive(Default)]
 struct Pager {
     was_told_of_its_errors: AtomicBool,

@@ -71,11 +71,7 @@ async fn replay(
         Some(checkpoint) => manager.recovery_plan(checkpoint, request, false, None).await?,
         None => manager.plan(request, None).await?,
     };
-    let options = GroupReplayOptions {
-        groups: vec!["enrolments".to_owned()],
-        pace: Pace::Unpaced,
-        ..GroupReplayOptions::default()
-    };
+    let options = GroupReplayOptions { pace: Pace::Unpaced, ..GroupReplayOptions::to(["enrolments"]) };
     let replay = manager.start_group_replay(&plan, &options).await?;
     Ok(JobRunner::new(manager.clone()).run(&replay.id, &(), &Cancel::default()).await?)
 }
@@ -95,7 +91,7 @@ pub async fn run() -> Outcome {
 
     // One user is lost. The dry run says what would come, and changes nothing.
     model.lose("user-1");
-    let of_user = Filter::entity(Entity::new("user", "user-1"));
+    let of_user = Filter::of_entity(Entity::new("user", "user-1"));
     let request = PlanRequest { check_schemas: true, ..PlanRequest::new(of_user) };
     let plan = manager.plan(request.clone(), None).await?;
     let dry_run = plan.dry_run();

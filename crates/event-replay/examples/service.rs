@@ -1,45 +1,50 @@
-//! A service in about ten lines: open the log, subscribe, handle, publish.
+//! A service, whole: `cargo run --example service -- sqlite:shop.db`. It charges orders, says what was paid, and sends receipts.
+#![allow(missing_docs, reason = "the names of the events say what they are")]
+
+use std::{error::Error, sync::Arc};
 
 use event_replay::prelude::*;
-use tokio::sync::mpsc;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+pub mod gateway;
+use gateway::{Declined, Gateway};
 
-const REGISTERED: &[u8] =
-    br#"{"id":"evt-1","type":"user.registered","version":"1.0","timestamp":"2024-01-15T10:30:00Z",
-    "source":"user-service","userId":"user-123","metadata":{},
-    "data":{"email":"ann@example.com","registrationMethod":"email"}}"#;
+#[rustfmt::skip]
+#[derive(Event, Serialize, Deserialize, JsonSchema)]
+#[event("order.placed")]
+pub struct OrderPlaced { #[entity(key)] pub user_id: String, #[entity] pub order_id: String, #[schemars(range(min = 1))] pub cents: u64 }
 
-/// The service. It welcomes whoever registers.
-async fn serve(location: &str, welcomes: mpsc::UnboundedSender<String>) -> Outcome {
-    let settings = settings_from_env()?;
-    let store = open_with(location, OpenOptions::of(&settings)).await?;
-    let bus = Bus::builder(store).validator(built_in_schemas()).settings(settings).build().await?;
-    let welcome = handler(move |delivery: &Delivery| {
-        let welcomed = welcomes.send(delivery.stored.event.id().to_owned());
-        async move { Ok(welcomed?) }
-    });
-    let consumer = bus.subscribe("welcome").on("user.registered", welcome).start().await?;
-    bus.publish(REGISTERED).await?;
-    until_idle(&**bus.store(), "welcome").await?;
-    consumer.stop().await?;
-    bus.close().await;
+#[rustfmt::skip]
+#[derive(Event, Serialize, Deserialize, JsonSchema)]
+#[event("payment.captured")]
+pub struct PaymentCaptured { #[entity(key)] pub user_id: String, #[entity] pub payment_id: String, pub cents: u64 }
+
+async fn charge(order: OrderPlaced, cx: Context<Gateway>) -> Result {
+    let (gateway, key) = (cx.state(), cx.event().id());
+    let payment_id =
+        gateway.charge(&order.user_id, order.cents, key).await.permanent_if(Declined::is_final)?;
+    cx.emit(PaymentCaptured { user_id: order.user_id, payment_id, cents: order.cents }).await?;
     Ok(())
 }
 
-/// Runs it twice on one file: the second time the log has the event, and the group has handled it.
-pub async fn run() -> Outcome {
-    let folder = tempfile::tempdir()?;
-    let location = format!("sqlite:{}", folder.path().join("events.db").display());
-    for expected in [Some("evt-1"), None] {
-        let (welcomes, mut welcomed) = mpsc::unbounded_channel();
-        serve(&location, welcomes).await?;
-        assert_eq!(welcomed.recv().await.as_deref(), expected);
-    }
+async fn receipt(payment: PaymentCaptured, cx: Context<Gateway>) -> Result {
+    cx.state().send_receipt(&payment.user_id, payment.cents).await;
     Ok(())
+}
+
+/// The service, over any store: tests use it too.
+pub fn shop(store: Arc<dyn Stores>, gateway: Gateway) -> Service<Gateway> {
+    Service::new("shop", store, gateway)
+        .event::<OrderPlaced>()
+        .event::<PaymentCaptured>()
+        .group("payments", |g| g.on(charge).max_retries(5))
+        .group("mailer", |g| g.on_live(receipt))
 }
 
 #[tokio::main]
-async fn main() -> Outcome {
-    run().await
+async fn main() -> Result<(), Box<dyn Error>> {
+    let store = open(&std::env::args().nth(1).unwrap_or("memory:".to_owned())).await?;
+    shop(store, Gateway::default()).start().await?.run_until(shutdown_signal()).await?;
+    Ok(())
 }

@@ -4,6 +4,8 @@
 //! about it in its own words. What a request selects, whether it needs to be confirmed and with which figures, and what it does
 //! stand here, once.
 
+pub mod approval;
+pub mod audit;
 pub mod backup;
 pub mod checkpoints;
 mod confirmation;
@@ -11,14 +13,24 @@ pub mod consumer;
 pub mod counting;
 pub mod creation;
 pub mod dead_letters;
+pub mod documents;
 pub mod erase;
 mod error;
+pub mod explanations;
+pub mod filter;
 pub mod groups;
 pub mod health;
 pub mod idle;
+pub mod intake;
+pub mod letter_edits;
+pub mod metrics;
+pub mod near;
+pub mod plans;
 pub mod position;
+mod prefix;
 pub mod publish;
 pub mod replay;
+pub mod replay_request;
 pub mod replay_state;
 pub mod replays;
 pub mod retention;
@@ -26,6 +38,9 @@ pub mod schemas;
 pub mod source;
 pub mod stats;
 mod store;
+pub mod tokens;
+pub mod trace;
+pub mod walk;
 
 pub use confirmation::Confirmation;
 pub use error::{AppError, Conflict, InvalidRequest, NotFound};

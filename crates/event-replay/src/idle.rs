@@ -28,8 +28,8 @@ pub enum IdleError {
 /// tried again, and no replayed event is left in its lanes. What waits behind a dead letter does not count: it waits for
 /// people.
 ///
-/// It says what was so at one moment, so call it when nobody publishes: in tests, and before a program ends. Somebody has
-/// to consume, or it waits for ever.
+/// It says what was so at one moment, so call it when no service publishes: in tests, and before a program ends. Without a
+/// consumer it waits for ever.
 ///
 /// # Errors
 /// When the store fails, or has no group of this name.
@@ -40,7 +40,7 @@ pub async fn until_idle(store: &dyn Stores, group: &str) -> Result<(), IdleError
     Ok(())
 }
 
-async fn is_idle(store: &dyn Stores, group: &str) -> Result<bool, IdleError> {
+pub(crate) async fn is_idle(store: &dyn Stores, group: &str) -> Result<bool, IdleError> {
     // The head first: what comes after it is not asked for.
     let head = store.head().await?;
     let status = store.group(group).await?.ok_or_else(|| GroupStoreError::NoGroup(group.to_owned()))?;

@@ -6,50 +6,31 @@
 //!
 //! | you want to | use |
 //! |---|---|
+//! | write a service: typed events, functions as handlers, replays of its groups | [`Service`], [`RunningService`], `derive(Event)` |
+//! | test a service | `testing` (feature `memory`), [`RuntimeClock`], [`until_idle`] |
 //! | open a store | [`open()`], [`Location`] |
-//! | publish and subscribe | [`Bus`], [`BusSettings`], [`handler`], [`EventHandler`] |
+//! | publish and subscribe by the event's bytes | [`Bus`], [`BusSettings`], [`handler`], [`EventHandler`] |
 //! | set it up as its operators say | [`settings_from_env`] |
 //! | check events | `built_in_schemas`, `schemas_of` (feature `validation`) |
 //! | replay, recover, mark places | [`replay_manager`], [`GroupReplayOptions`], [`JobRunner`] |
 //! | send dead letters again | [`Redriver`] |
 //! | keep a store in bounds | [`Housekeeper`] |
-//! | test a service | the feature `memory`, [`RuntimeClock`], [`until_idle`] |
 //!
 //! | feature | brings |
 //! |---|---|
+//! | `derive` (default) | typed events: `#[derive(Event)]`, `#[derive(Events)]` |
 //! | `sqlite` (default) | stores in a file: `sqlite:PATH` |
 //! | `validation` (default) | JSON Schema, with the built-in schemas |
 //! | `redis` | stores on Redis: `redis://HOST`, `redis+sentinel://HOST,…?master=NAME`, `redis+cluster://HOST,…`; with `rediss` for TLS |
-//! | `memory` | stores in memory: `memory:` |
+//! | `memory` | stores in memory: `memory:`; the test kit |
 //! | `targets` | handlers that pass events on: to a command, an HTTP endpoint, lines of JSON |
 //! | `conditions` | filters on the content of events |
 //! | `app` | what operators do with a store, and settings from files: what the command line maps its flags to |
 //!
-//! A service, whole:
+//! [`Service`] has an example of a whole service, and [`Bus`] one of what is beneath. `docs/rust.md` answers how each task of a service is
+//! done.
 //!
-//! ```
-//! # #[cfg(all(feature = "memory", feature = "validation"))]
-//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use event_replay::prelude::*;
-//!
-//! let bus = Bus::builder(open("memory:").await?).validator(built_in_schemas()).build().await?;
-//! let (welcomes, mut welcomed) = tokio::sync::mpsc::unbounded_channel();
-//! let welcome = handler(move |delivery: &Delivery| {
-//!     let sent = welcomes.send(delivery.stored.event.id().to_owned());
-//!     async move { Ok(sent?) }
-//! });
-//! let mailer = bus.subscribe("mailer").on("user.registered", welcome).start().await?;
-//! bus.publish(br#"{"id":"evt-1","type":"user.registered","version":"1.0","timestamp":"2024-01-15T10:30:00Z",
-//!     "source":"user-service","userId":"user-123","metadata":{},
-//!     "data":{"email":"ann@example.com","registrationMethod":"email"}}"#).await?;
-//! assert_eq!(welcomed.recv().await.as_deref(), Some("evt-1"));
-//! mailer.stop().await?;
-//! bus.close().await;
-//! # Ok(()) }
-//! # #[cfg(not(all(feature = "memory", feature = "validation")))] fn main() {}
-//! ```
-//!
-//! The programs in `examples/` show more: a publisher with a schema of its own, an error handler, a recovery. What a
+//! The programs in `examples/` show more: a service, a publisher with a schema of its own, an error handler, a recovery. What a
 //! handler may rely on is in `docs/delivery.md`.
 
 mod adapters;
@@ -57,7 +38,6 @@ mod adapters;
 pub mod app;
 #[cfg(feature = "app")]
 mod check;
-mod clock;
 mod handle;
 mod idle;
 mod location;
@@ -68,26 +48,29 @@ pub mod prelude;
 mod refused;
 #[cfg(feature = "validation")]
 mod schemas;
+pub mod service;
 mod settings;
+#[cfg(feature = "memory")]
+pub mod testing;
 pub mod text;
 
 pub use async_trait::async_trait;
 pub use bus::{
     Bus, BusBuilder, BusError, BusSettings, Consumer, ConsumerError, ConsumerState, Outage, PublishError,
-    PublishOptions, PublishSettings, Published, Publisher, Rejection, StartAt, Subscription, UnknownTypes,
-    error_scope, handler,
+    PublishOptions, PublishSettings, Published, Publisher, Rejection, RuntimeClock, SameEvent, StartAt,
+    Subscription, UnknownTypes, error_scope, handler, trace,
 };
 pub use domain::{
     self, Backoff, Checkpoint, Condition, Cursor, DeadLetter, DeadLetterState, Delivery, DeliveryOrigin,
-    Entity, Event, Filter, HandlerError, Limits, Position, Priority, RetentionRule, RetryPolicy, StoredEvent,
-    TypePattern, Violation,
+    Entity, Event, Expectation, Filter, HandlerError, Limits, NewEvent, Position, Priority, RetentionRule,
+    RetryPolicy, StoredEvent, TypePattern, UnexpectedEvent, Violation,
     group::{GroupKey, GroupSpec, GroupStatus},
-    ports::{Clock, EventHandler, EventValidator, Keeps, Stores, SystemClock},
+    ports::{Clock, EventHandler, EventValidator, RetentionMode, Stores, SystemClock},
 };
 pub use jiff::Timestamp;
 pub use replay::{
-    self, Cancel, DryRun, GroupReplayOptions, Housekeeper, HousekeepingOptions, JobHost, JobRunner, Pace,
-    Plan, PlanRequest, Redriver, ReplayError, ReplayManager, ReplayReport, ReplayStatus,
+    self, Cancel, DryRun, GroupChoice, GroupReplayOptions, Housekeeper, HousekeepingOptions, JobHost,
+    JobRunner, Pace, Plan, PlanRequest, Redriver, ReplayError, ReplayManager, ReplayReport, ReplayStatus,
 };
 pub use stats;
 
@@ -106,7 +89,8 @@ pub use targets;
 #[cfg(feature = "validation")]
 pub use validation;
 
-pub use clock::RuntimeClock;
+#[cfg(feature = "derive")]
+pub use event_replay_derive::{Event, Events};
 pub use handle::StoreHandle;
 pub use idle::{IdleError, until_idle};
 pub use location::{BadLocation, Location, RedisUrl};
@@ -116,9 +100,30 @@ pub use options::{Access, OpenOptions, RedisAccess, RedisCopies};
 pub use refused::OpenError;
 #[cfg(feature = "validation")]
 pub use schemas::{built_in_schemas, schemas_of};
+pub use service::{
+    Context, DecodeError, Emit, EmitError, EncodeError, EntityField, Group, Handler, History, IntoEvent,
+    Payload, Result, ResultExt, RunningService, Service, ServiceError, TypedEvent, permanent, retry_after,
+    shutdown_signal,
+};
 #[cfg(feature = "app")]
 pub use settings::{
-    EventStoreSetting, Misspelt, RedisSettings, STORE_FLAG, Settings, SettingsError, Shown, StoreLocation,
-    data_folder, has_password, misspelt_variables, partitions, secret_variables, unknown_types,
+    Contexts, EventStoreSetting, Misspelt, NamedStore, PlanSettings, RedisSettings, STORE_FLAG, Settings,
+    SettingsError, SettingsRequest, Shown, StoreLocation, data_folder, has_password, misspelt_variables,
+    partitions, secret_variables, unknown_types,
 };
 pub use settings::{SettingError, redis_access_from_env, settings_from, settings_from_env};
+
+/// What the derive macros name. Not for other use.
+#[doc(hidden)]
+pub mod __private {
+    pub use serde_json::Value;
+
+    /// The JSON Schema of a Rust type, as what reads it wants it.
+    #[cfg(feature = "derive")]
+    pub fn schema_of<T: schemars::JsonSchema>() -> Value {
+        schemars::generate::SchemaSettings::draft2020_12()
+            .into_generator()
+            .into_root_schema_for::<T>()
+            .to_value()
+    }
+}

@@ -54,7 +54,7 @@ pub enum Location {
 pub struct RedisUrl(String);
 
 impl RedisUrl {
-    /// An address as somebody wrote it. Nothing is checked.
+    /// An address as it was written, unchecked.
     pub fn new(address: impl Into<String>) -> Self {
         Self(address.into())
     }
@@ -106,12 +106,12 @@ pub enum BadLocation {
     NoKind,
     /// It says a kind that this library does not know. The address is not repeated: it may hold a password.
     #[error(
-        "there is no kind of store {0:?}: there are sqlite:PATH, redis://HOST, redis+sentinel://HOST,…?master=NAME, \
+        "there is not a kind of store {0:?}: there are sqlite:PATH, redis://HOST, redis+sentinel://HOST,…?master=NAME, \
          redis+cluster://HOST,…, the last three with rediss for TLS, and memory:"
     )]
     UnknownKind(String),
     /// The path is empty.
-    #[error("sqlite: wants the path of a file")]
+    #[error("sqlite: needs the path of a file")]
     NoPath,
     /// The name of a host is missing.
     #[error(

@@ -2,8 +2,8 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use bus::BusSettings;
-use domain::ports::{Clock, Keeps, SystemClock};
+use bus::{BusSettings, RuntimeClock};
+use domain::ports::{Clock, RetentionMode};
 
 /// What is meant to be done with a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Access {
 #[derive(Debug, Clone)]
 pub struct OpenOptions {
     /// What it keeps, should it be made now. One that is there keeps what it always kept.
-    pub keeps: Keeps,
+    pub keeps: RetentionMode,
     /// What says when events were stored, and how long a lease lasts. Stores on Redis go by their server's clock instead,
     /// which all their processes share.
     pub clock: Arc<dyn Clock>,
@@ -77,9 +77,13 @@ impl fmt::Debug for RedisAccess {
 }
 
 impl Default for OpenOptions {
-    /// History is kept, by the machine's clock.
+    /// History is kept, by the runtime's clock, which is the machine's unless a test has paused it.
     fn default() -> Self {
-        Self { keeps: Keeps::History, clock: Arc::new(SystemClock), redis: RedisAccess::default() }
+        Self {
+            keeps: RetentionMode::History,
+            clock: Arc::new(RuntimeClock::default()),
+            redis: RedisAccess::default(),
+        }
     }
 }
 
@@ -87,8 +91,8 @@ impl OpenOptions {
     /// What a bus with these settings wants its store to keep.
     pub fn of(settings: &BusSettings) -> Self {
         let keeps = match settings.enable_event_store {
-            Some(false) => Keeps::Deliveries,
-            Some(true) | None => Keeps::History,
+            Some(false) => RetentionMode::UntilDelivered,
+            Some(true) | None => RetentionMode::History,
         };
         Self { keeps, ..Self::default() }
     }

@@ -1,8 +1,14 @@
 //! What nearly every service names: `use event_replay::prelude::*;`.
 
 pub use crate::{
-    Bus, BusSettings, Clock, Consumer, Delivery, EventHandler, HandlerError, OpenOptions, PublishOptions,
-    StartAt, Stores, async_trait, handler, open, open_with, replay_manager, settings_from_env, until_idle,
+    Bus, BusSettings, Clock, Consumer, Context, Delivery, EventHandler, Expectation, HandlerError,
+    OpenOptions, PublishOptions, Result, ResultExt, RunningService, Service, StartAt, Stores, TypedEvent,
+    async_trait, handler, open, open_with, permanent, replay_manager, retry_after, settings_from_env,
+    shutdown_signal, until_idle,
 };
+// The event itself, and with the feature `derive` the macro of its name.
+pub use crate::Event;
+#[cfg(feature = "derive")]
+pub use crate::Events;
 #[cfg(feature = "validation")]
 pub use crate::{built_in_schemas, schemas_of};

@@ -1,6 +1,8 @@
 //! Settings: those of a bus from its environment, and with the feature `app` all of them, from flags, the environment and
 //! `event-replay.toml`. One table says which there are and which variables set them.
 
+#[cfg(feature = "app")]
+mod contexts;
 mod environment;
 #[cfg(feature = "app")]
 mod error;
@@ -15,6 +17,8 @@ mod misspelt;
 mod origin;
 mod password;
 #[cfg(feature = "app")]
+mod plans;
+#[cfg(feature = "app")]
 mod redis;
 #[cfg(feature = "app")]
 mod resolved;
@@ -28,12 +32,14 @@ mod values;
 pub use environment::{SettingError, redis_access_from_env, settings_from, settings_from_env};
 #[cfg(feature = "app")]
 pub use {
+    contexts::{Contexts, NamedStore},
     error::SettingsError,
     event_store::EventStoreSetting,
     misspelt::{Misspelt, misspelt_variables},
     origin::STORE_FLAG,
+    plans::PlanSettings,
     redis::{RedisSettings, partitions},
-    resolved::{Settings, Shown},
+    resolved::{Settings, SettingsRequest, Shown},
     secrets::{has_password, secret_variables},
     store_location::{StoreLocation, data_folder},
     values::unknown_types,

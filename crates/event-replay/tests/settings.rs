@@ -13,8 +13,8 @@ use std::{
 
 use event_replay::{
     Bus, BusBuilder, BusError, BusSettings, DeadLetter, Delivery, HandlerError, Housekeeper,
-    HousekeepingOptions, Keeps, OpenOptions, PublishError, RuntimeClock, StartAt, Store, Stores, Timestamp,
-    built_in_schemas,
+    HousekeepingOptions, OpenOptions, PublishError, RetentionMode, RuntimeClock, StartAt, Store, Stores,
+    Timestamp, built_in_schemas,
     domain::{
         group::GroupSpec,
         ports::{Clock, DeadLetterQuery},
@@ -232,7 +232,7 @@ async fn with_the_event_store_delivered_events_stay() {
     for settings in event_store(true) {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Hands::new());
         for store in stores(&folder, &clock, &settings).await {
-            assert_eq!(store.info().await.unwrap().keeps, Keeps::History);
+            assert_eq!(store.info().await.unwrap().keeps, RetentionMode::History);
             consume(&store, &clock, "first", &settings).await;
             clock.forward(24 * 400);
             assert_eq!(after_housekeeping(&store, &clock).await, 3);
@@ -245,7 +245,7 @@ async fn without_the_event_store_events_go_once_all_groups_have_them_and_their_i
     for settings in event_store(false) {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Hands::new());
         for store in stores(&folder, &clock, &settings).await {
-            assert_eq!(store.info().await.unwrap().keeps, Keeps::Deliveries);
+            assert_eq!(store.info().await.unwrap().keeps, RetentionMode::UntilDelivered);
             let start = store.head().await.unwrap();
             store.create_group(&GroupSpec::new("second"), &start).await.unwrap();
             consume(&store, &clock, "first", &settings).await;
@@ -267,7 +267,7 @@ async fn a_publisher_that_is_set_otherwise_than_its_namespace_is_refused() {
             for store in stores(&folder, &clock, &made).await {
                 let builder = || Bus::builder(store.clone()).validator(built_in_schemas());
                 let refused = builder().settings(otherwise.clone()).build().await.unwrap_err();
-                assert!(matches!(refused, BusError::KeepsDiffer { .. }), "{refused}");
+                assert!(matches!(refused, BusError::RetentionModeDiffers { .. }), "{refused}");
                 builder().enable_event_store(made_with).build().await.unwrap();
                 builder().build().await.expect("who says nothing takes the namespace as it is");
             }

@@ -63,7 +63,7 @@ pub enum Validity {
 /// The stream of events that [`Settings`] describe.
 ///
 /// ```
-/// use generator::{Generator, Settings};
+/// use event_replay_generator::{Generator, Settings};
 /// let lines: Vec<String> = Generator::new(Settings::demo(1000)).map(|event| event.json).collect();
 /// assert_eq!(lines.len(), 1000);
 /// assert!(lines.iter().any(|line| line.starts_with(r#"{"id":"event-456789","#)));
@@ -193,7 +193,7 @@ impl Generator {
         self.open.len() - 1
     }
 
-    /// Draws whom and what a workflow is about; whoever registers and whatever is created in it is new.
+    /// Draws the entities of a workflow. Users that register and courses that are created in it are new.
     fn cast(&mut self, script: Script) -> Cast {
         let creates = |step: Step| script.contains(&step);
         let dice = &mut self.dice;

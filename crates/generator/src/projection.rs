@@ -13,7 +13,7 @@ use crate::read_model::{ReadModel, UserProgress};
 /// Folds events into a [`ReadModel`], each id once, in any order. Remembers 16 bytes of every id.
 ///
 /// ```
-/// use generator::{Generator, Projection, Settings, Validity};
+/// use event_replay_generator::{Generator, Projection, Settings, Validity};
 /// let mut generator = Generator::new(Settings::demo(500));
 /// let mut projection = Projection::new();
 /// for event in generator.by_ref().filter(|event| event.validity == Validity::Valid) {

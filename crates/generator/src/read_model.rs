@@ -110,7 +110,7 @@ impl ReadModel {
     /// agree; a figure that one of them lacks counts as 0 there.
     ///
     /// ```
-    /// use generator::ReadModel;
+    /// use event_replay_generator::ReadModel;
     /// let (mut expected, found) = (ReadModel::default(), ReadModel::default());
     /// expected.revenue_cents.insert("EUR".to_owned(), 4950);
     /// assert_eq!(expected.diff(&found), ["revenueCents EUR: expected 4950, found 0"]);

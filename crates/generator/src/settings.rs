@@ -37,7 +37,7 @@ impl Settings {
     /// January 2024, which the examples of the documentation ask for.
     ///
     /// ```
-    /// use generator::{Generator, Settings};
+    /// use event_replay_generator::{Generator, Settings};
     /// let first = Generator::new(Settings::demo(200)).next().unwrap();
     /// assert!(first.json.contains(r#""userId":"user-123""#));
     /// ```

@@ -118,7 +118,7 @@ pub(crate) fn path_steps(path: u32) -> u32 {
 }
 
 /// A plan that a user may subscribe to.
-pub(crate) struct Plan {
+pub(crate) struct SubscriptionPlan {
     pub(crate) id: &'static str,
     pub(crate) tier: &'static str,
     pub(crate) cycle: &'static str,
@@ -127,13 +127,13 @@ pub(crate) struct Plan {
 }
 
 /// The plans.
-pub(crate) const PLANS: [Plan; 6] = [
-    Plan { id: "plan-basic-monthly", tier: "basic", cycle: "monthly", days: 30, cents: 999 },
-    Plan { id: "plan-pro-monthly", tier: "pro", cycle: "monthly", days: 30, cents: 2995 },
-    Plan { id: "plan-team-monthly", tier: "team", cycle: "monthly", days: 30, cents: 14_900 },
-    Plan { id: "plan-basic-yearly", tier: "basic", cycle: "yearly", days: 365, cents: 9990 },
-    Plan { id: "plan-pro-yearly", tier: "pro", cycle: "yearly", days: 365, cents: 29_950 },
-    Plan { id: "plan-team-yearly", tier: "team", cycle: "yearly", days: 365, cents: 149_000 },
+pub(crate) const PLANS: [SubscriptionPlan; 6] = [
+    SubscriptionPlan { id: "plan-basic-monthly", tier: "basic", cycle: "monthly", days: 30, cents: 999 },
+    SubscriptionPlan { id: "plan-pro-monthly", tier: "pro", cycle: "monthly", days: 30, cents: 2995 },
+    SubscriptionPlan { id: "plan-team-monthly", tier: "team", cycle: "monthly", days: 30, cents: 14_900 },
+    SubscriptionPlan { id: "plan-basic-yearly", tier: "basic", cycle: "yearly", days: 365, cents: 9990 },
+    SubscriptionPlan { id: "plan-pro-yearly", tier: "pro", cycle: "yearly", days: 365, cents: 29_950 },
+    SubscriptionPlan { id: "plan-team-yearly", tier: "team", cycle: "yearly", days: 365, cents: 149_000 },
 ];
 
 /// The currencies; a user always pays in the same one.

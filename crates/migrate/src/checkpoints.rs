@@ -11,7 +11,7 @@ use crate::{
     error::MigrateError,
     marks,
     old_checkpoint::OldCheckpoint,
-    options::{Phase, Progress},
+    options::{Phase, ProgressCallback},
     retry::repeated,
     taking::Taking,
 };
@@ -23,7 +23,7 @@ const MAX_NAME_BYTES: usize = 128;
 pub(crate) async fn take_old(
     taking: &mut Taking<'_>,
     mut old: Vec<OldCheckpoint>,
-    progress: Progress<'_>,
+    progress: ProgressCallback<'_>,
 ) -> Result<(), MigrateError> {
     // Names were not unique. The newest keeps its name: it is the one that is meant.
     old.sort_by(|a, b| b.timestamp.cmp(&a.timestamp).then_with(|| a.id.cmp(&b.id)));

@@ -13,7 +13,7 @@ use crate::{
     comparing::{Compared, Seen, counts},
     error::MigrateError,
     index::{IndexKey, IndexKind},
-    options::{Options, Phase, Progress},
+    options::{Options, Phase, ProgressCallback},
     report::{Report, SchemaTally, StayedBehind},
     retry::repeated,
     taking::{Content, Incoming, Taking},
@@ -36,7 +36,7 @@ pub async fn copy(
     source: &dyn Stores,
     target: &dyn Stores,
     options: &Options,
-    progress: Progress<'_>,
+    progress: ProgressCallback<'_>,
 ) -> Result<Report, MigrateError> {
     let info = repeated(|| source.info()).await?;
     if info.id == repeated(|| target.info()).await?.id {
@@ -126,7 +126,7 @@ async fn take_events(
     taking: &mut Taking<'_>,
     info: &StoreInfo,
     marks: &mut Marks,
-    progress: Progress<'_>,
+    progress: ProgressCallback<'_>,
 ) -> Result<(), MigrateError> {
     let mut pages = Pages::new(source, info.head.clone());
     let mut page = pages.next().await?;
@@ -161,7 +161,7 @@ fn incoming(stored: &StoredEvent) -> Incoming {
 /// Where checkpoints of the source lie in the target.
 ///
 /// A mark is put right before the first event that the checkpoint does not cover, in each partition of the target: where
-/// partitions are spread anew, what is covered and what is not may lie between each other, and nothing may be passed over.
+/// partitions are redistributed, what is covered and what is not may lie between each other, and nothing may be passed over.
 struct Marks {
     of: Vec<Uncovered>,
 }
@@ -214,7 +214,7 @@ async fn take_checkpoints(
     old: Vec<Checkpoint>,
     marks: Marks,
     info: &StoreInfo,
-    progress: Progress<'_>,
+    progress: ProgressCallback<'_>,
 ) -> Result<(), MigrateError> {
     let head = repeated(|| taking.target.head()).await?;
     let mut names = Names::of(taking).await?;
@@ -252,7 +252,7 @@ async fn compare(
     source: &dyn Stores,
     taking: &mut Taking<'_>,
     head: &Cursor,
-    progress: Progress<'_>,
+    progress: ProgressCallback<'_>,
 ) -> Result<(), MigrateError> {
     let (mut seen, mut compared) = (Seen::new(), Compared::default());
     let mut pages = Pages::new(source, head.clone());

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::{error::MigrateError, retry::repeated_if_undone};
 
-/// The highest count that is brought over. A store counts replays one by one, and nobody replays an event more often.
+/// The highest count that is brought over. A store counts replays one by one; no event is replayed more often.
 pub(crate) const MOST_REPLAYS: u32 = 10_000;
 
 /// Calls that are on their way at once.

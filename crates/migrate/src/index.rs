@@ -69,7 +69,7 @@ impl IndexKey {
     pub(crate) fn filter(&self) -> Filter {
         let value = self.value.clone();
         if let Some(kind) = self.kind.entity() {
-            return Filter::entity(Entity::new(kind, value));
+            return Filter::of_entity(Entity::new(kind, value));
         }
         match self.kind {
             IndexKind::Type => Filter { types: vec![TypePattern::new(value)], ..Filter::default() },

@@ -30,7 +30,7 @@ impl Layout {
     /// prefix that does not end in `events` under that prefix and `:checkpoints`.
     ///
     /// ```
-    /// use migrate::Layout;
+    /// use event_replay_migrate::Layout;
     /// assert_eq!(Layout::below("cloudmasters:events"), Layout::default());
     /// assert_eq!(Layout::below("shop").checkpoints(), "shop:checkpoints");
     /// ```

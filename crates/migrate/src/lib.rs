@@ -37,7 +37,7 @@ pub use copy::copy;
 pub use error::{MigrateError, SourceError};
 pub use index::IndexKind;
 pub use layout::Layout;
-pub use options::{Options, Phase, Progress};
+pub use options::{Options, Phase, ProgressCallback};
 pub use reference::migrate;
 pub use report::{
     CheckpointTally, CountTally, Difference, IndexTally, Problem, Report, SchemaTally, StayedBehind,

@@ -41,4 +41,4 @@ pub enum Phase {
 }
 
 /// Told how far a migration has come: what it is doing, how much of it is done, and of how much, where that is known.
-pub type Progress<'a> = &'a (dyn Fn(Phase, u64, Option<u64>) + Send + Sync);
+pub type ProgressCallback<'a> = &'a (dyn Fn(Phase, u64, Option<u64>) + Send + Sync);

@@ -9,7 +9,7 @@ use crate::{
     error::MigrateError,
     index::IndexKey,
     old_event::OldEvent,
-    options::{Options, Phase, Progress},
+    options::{Options, Phase, ProgressCallback},
     report::Report,
     source::{Kind, Source},
     strays,
@@ -29,7 +29,7 @@ pub async fn migrate(
     source: &Source,
     target: &dyn Stores,
     options: &Options,
-    progress: Progress<'_>,
+    progress: ProgressCallback<'_>,
 ) -> Result<Report, MigrateError> {
     let mut taking = Taking::begin(target, options).await?;
     let strays = strays::find(source, &mut taking.report, progress).await?;
@@ -53,7 +53,7 @@ async fn take_events(
     taking: &mut Taking<'_>,
     mut order: TimeOrder<'_>,
     total: u64,
-    progress: Progress<'_>,
+    progress: ProgressCallback<'_>,
 ) -> Result<(), MigrateError> {
     let mut batch = order.next().await?;
     while !batch.is_empty() {
@@ -100,7 +100,7 @@ fn readable(source: &Source, taking: &mut Taking<'_>, batch: Vec<OldEvent>) -> V
 async fn compare(
     source: &Source,
     taking: &mut Taking<'_>,
-    progress: Progress<'_>,
+    progress: ProgressCallback<'_>,
 ) -> Result<(), MigrateError> {
     let (mut seen, mut compared, mut cursor) = (Seen::new(), Compared::default(), Some(0));
     while let Some(at) = cursor {

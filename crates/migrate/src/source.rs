@@ -51,7 +51,7 @@ impl Source {
     pub async fn connect(url: &str, layout: Layout) -> Result<Self, SourceError> {
         let info = url.into_connection_info().map_err(|error| SourceError::address(&error))?;
         if url.starts_with("rediss") {
-            // Somebody else in this process may have chosen one already, which serves as well.
+            // Another part of this process may have chosen one already, which serves as well.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let client = Client::open(info).map_err(|error| SourceError::address(&error))?;

@@ -3,7 +3,7 @@
 use redis::RedisResult;
 
 use crate::{
-    options::{Phase, Progress},
+    options::{Phase, ProgressCallback},
     report::Report,
     source::{Kind, Source},
 };
@@ -23,7 +23,7 @@ pub(crate) struct Stray {
 pub(crate) async fn find(
     source: &Source,
     report: &mut Report,
-    progress: Progress<'_>,
+    progress: ProgressCallback<'_>,
 ) -> RedisResult<Vec<Stray>> {
     let ids = unlisted(source, progress).await?;
     let mut strays = Vec::with_capacity(ids.len());
@@ -43,7 +43,7 @@ pub(crate) async fn find(
 }
 
 /// Ids of hashes that the index does not list, each once.
-async fn unlisted(source: &Source, progress: Progress<'_>) -> RedisResult<Vec<Vec<u8>>> {
+async fn unlisted(source: &Source, progress: ProgressCallback<'_>) -> RedisResult<Vec<Vec<u8>>> {
     let (mut cursor, mut looked_at, mut unlisted) = (Some(0), 0, Vec::new());
     while let Some(at) = cursor {
         let (keys, next) = source.scan(at).await?;

@@ -52,9 +52,9 @@ impl Content {
     }
 }
 
-/// Where an event is in the target, and how often the target has replayed it.
+/// An event that the target store has, and how often the target replayed it.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct ExistingEvent {
     position: Position,
     replays: u32,
 }
@@ -84,7 +84,7 @@ impl<'t> Taking<'t> {
         self.report.found += batch.len() as u64;
         let ids: Vec<String> = batch.iter().map(|incoming| incoming.id.clone()).collect();
         let there = self.there(&ids).await?;
-        let mut places: Vec<Option<Place>> = Vec::with_capacity(batch.len());
+        let mut places: Vec<Option<ExistingEvent>> = Vec::with_capacity(batch.len());
         let mut new: Vec<(usize, Event)> = Vec::new();
         for (at, incoming) in batch.iter().enumerate() {
             places.push(match there.get(&incoming.id) {
@@ -97,7 +97,7 @@ impl<'t> Taking<'t> {
         }
         self.append(new, &mut places).await?;
         self.raise_counts(&batch, &places).await?;
-        let is_there = |place: &Place| place.position != WOULD_BE;
+        let is_there = |place: &ExistingEvent| place.position != WOULD_BE;
         Ok(places.into_iter().map(|place| Some(place.filter(is_there)?.position)).collect())
     }
 
@@ -106,14 +106,14 @@ impl<'t> Taking<'t> {
         Ok(found.into_iter().map(|stored| (stored.event.id().to_owned(), stored)).collect())
     }
 
-    fn settle_known(&mut self, incoming: &Incoming, stored: &StoredEvent) -> Option<Place> {
+    fn settle_known(&mut self, incoming: &Incoming, stored: &StoredEvent) -> Option<ExistingEvent> {
         let json = incoming.content.json();
         if stored.event.json() != json && !same_content(stored.event.json(), json) {
             self.conflict(&incoming.id, Some(stored.position));
             return None;
         }
         self.report.already_stored += 1;
-        Some(Place { position: stored.position, replays: stored.replay_count })
+        Some(ExistingEvent { position: stored.position, replays: stored.replay_count })
     }
 
     fn conflict(&mut self, id: &str, position: Option<Position>) {
@@ -157,13 +157,13 @@ impl<'t> Taking<'t> {
     async fn append(
         &mut self,
         new: Vec<(usize, Event)>,
-        places: &mut [Option<Place>],
+        places: &mut [Option<ExistingEvent>],
     ) -> Result<(), MigrateError> {
         if self.options.dry_run {
             self.report.stored += new.len() as u64;
             for (at, _) in new {
                 if let Some(slot) = places.get_mut(at) {
-                    *slot = Some(Place { position: WOULD_BE, replays: 0 });
+                    *slot = Some(ExistingEvent { position: WOULD_BE, replays: 0 });
                 }
             }
             return Ok(());
@@ -198,17 +198,17 @@ impl<'t> Taking<'t> {
         Ok(())
     }
 
-    fn settle(&mut self, event: &Event, outcome: AppendOutcome) -> Option<Place> {
+    fn settle(&mut self, event: &Event, outcome: AppendOutcome) -> Option<ExistingEvent> {
         match outcome {
             AppendOutcome::Stored(position) => {
                 self.report.stored += 1;
-                Some(Place { position, replays: 0 })
+                Some(ExistingEvent { position, replays: 0 })
             }
             // Stored since it was looked up: by another writer, or by a try whose answer was lost. What was replayed
             // meanwhile is raised by the next run.
             AppendOutcome::AlreadyStored(position) => {
                 self.report.already_stored += 1;
-                Some(Place { position, replays: 0 })
+                Some(ExistingEvent { position, replays: 0 })
             }
             AppendOutcome::Conflict(position) => {
                 self.conflict(event.id(), Some(position));
@@ -216,7 +216,7 @@ impl<'t> Taking<'t> {
             }
             AppendOutcome::Erased => {
                 self.report.rejected += 1;
-                let detail = "it was erased from the target, and does not come back";
+                let detail = "it was erased from the target, and is not stored again";
                 self.report.problem("event", event.id().as_bytes(), "erased", detail);
                 None
             }
@@ -230,7 +230,7 @@ impl<'t> Taking<'t> {
     async fn raise_counts(
         &mut self,
         batch: &[Incoming],
-        places: &[Option<Place>],
+        places: &[Option<ExistingEvent>],
     ) -> Result<(), MigrateError> {
         let mut raises = Vec::new();
         for (incoming, place) in batch.iter().zip(places) {

@@ -13,7 +13,7 @@ use domain::{
         SchemaStore, Stores, SystemClock, TrimRequest,
     },
 };
-use migrate::{MigrateError, Options, Report, copy};
+use event_replay_migrate::{MigrateError, Options, Report, copy};
 use storage_memory::MemoryEngine;
 use store::Store;
 use support::*;

@@ -1,4 +1,4 @@
-//! What is not as it should be in the old Redis: told with its reason, counted, and in nobody's way.
+//! What is not as it should be in the old Redis: reported with its reason, counted, and without effect on the rest.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -9,7 +9,7 @@ use domain::{
     Document, Entity, Limits,
     ports::{Atomicity, CheckpointStore, EventStore, ReplayStore, SystemClock},
 };
-use migrate::{Difference, IndexKind, Report};
+use event_replay_migrate::{Difference, IndexKind, Report};
 use storage_memory::MemoryEngine;
 use store::Store;
 use support::*;

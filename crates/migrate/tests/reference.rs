@@ -18,7 +18,9 @@ use std::{
 };
 
 use domain::ports::{EventStore, EventValidator, SchemaSummary, SystemClock, Verdict};
-use migrate::{IndexKind, Layout, MigrateError, Options, Phase, Report, Source, SourceError, migrate};
+use event_replay_migrate::{
+    IndexKind, Layout, MigrateError, Options, Phase, Report, Source, SourceError, migrate,
+};
 use storage_memory::MemoryEngine;
 use store::Store;
 use support::*;
@@ -74,7 +76,7 @@ async fn everything_is_taken_every_count_is_equal_and_a_second_run_takes_nothing
     assert_eq!(target.verify(None).await.unwrap().total_findings, 0);
 }
 
-/// Aborted at any place, and run again until it is through: the target is as after a run that nobody disturbed.
+/// Aborted at any place, and run again until it is through: the target is as after an undisturbed run.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_ended_anywhere_goes_on() {
     let old = events(2000);
@@ -142,7 +144,7 @@ async fn the_source_is_only_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_who_may_not_read_is_told_so_and_nothing_is_taken_for_missing() {
+async fn a_user_without_the_right_to_read_is_told_so_and_nothing_counts_as_missing() {
     let half = "half on >secret ~* -@all +scan +type +zscore +zcard +zrangebyscore +ping".to_owned();
     let config = servers::Config { users: vec![half], ..servers::Config::default() };
     let server = servers::Server::start(&servers::Binary::default(), &config).await.unwrap();
@@ -226,7 +228,7 @@ async fn odd_ids_and_values_come_unchanged_and_never_collide() {
 
 /// Many more than a page of one millisecond, and a time order that is not the order of ids.
 #[tokio::test(flavor = "multi_thread")]
-async fn events_of_one_instant_are_each_taken_once_whatever_the_page() {
+async fn events_of_one_instant_are_each_taken_once_with_any_page_size() {
     let event = |id: String, at: &str| {
         let json = format!(
             r#"{{"id":"{id}","type":"t","version":"1","timestamp":"{at}","source":"s","metadata":{{}}}}"#
@@ -337,8 +339,8 @@ async fn where_nothing_is_there_is_an_error_and_not_an_empty_success() {
     let target = Store::new(MemoryEngine::new(Arc::new(SystemClock)));
     let nothing = migrate(&source(&server).await, &target, &Options::default(), &|_, _, _| {}).await;
     assert_eq!(nothing, Err(MigrateError::NothingThere("cloudmasters:events".to_owned())));
-    let nobody = Source::connect("redis://127.0.0.1:1", Layout::default()).await.unwrap_err();
-    assert!(matches!(nobody, SourceError::Unavailable(_)), "{nobody:?}");
+    let absent = Source::connect("redis://127.0.0.1:1", Layout::default()).await.unwrap_err();
+    assert!(matches!(absent, SourceError::Unavailable(_)), "{absent:?}");
     let address = Source::connect("http://:pw@x", Layout::default()).await.unwrap_err();
     assert!(matches!(address, SourceError::Address(_)) && !address.to_string().contains("pw"), "{address}");
 }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 /// A switch that is thrown once. Clones are the same switch.
 ///
 /// ```
-/// let cancel = replay::Cancel::default();
+/// let cancel = event_replay_replay::Cancel::default();
 /// let from_elsewhere = cancel.clone();
 /// from_elsewhere.cancel();
 /// assert!(cancel.is_cancelled());
@@ -32,7 +32,7 @@ impl Cancel {
         *self.0.borrow()
     }
 
-    /// Waits until somebody asks. Cancel-safe.
+    /// Waits until cancellation is requested. Cancel-safe.
     pub async fn cancelled(&self) {
         // The sender lives as long as this switch, so waiting cannot fail.
         let _ = self.0.subscribe().wait_for(|asked| *asked).await;

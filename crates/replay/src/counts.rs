@@ -7,7 +7,7 @@ use domain::{
 
 use crate::backoff::store_pauses;
 
-/// How often raising replay counts is tried again, until it has failed for good once.
+/// How often raising replay counts is tried again, until it has failed permanently once.
 const RETRIES: u32 = 3;
 
 /// Raises replay counts. A store that cannot be written to does not keep history from its readers: what could not be

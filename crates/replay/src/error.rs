@@ -51,13 +51,13 @@ pub enum ReplayError {
     /// The log failed.
     #[error(transparent)]
     Events(#[from] EventStoreError),
-    /// The keeper of checkpoints failed.
+    /// The renewer of checkpoints failed.
     #[error(transparent)]
     Checkpoints(#[from] CheckpointStoreError),
-    /// The keeper of replays failed.
+    /// The renewer of replays failed.
     #[error(transparent)]
     Replays(#[from] ReplayStoreError),
-    /// The keeper of groups failed.
+    /// The renewer of groups failed.
     #[error(transparent)]
     Groups(#[from] GroupStoreError),
     /// The store failed, as when it keeps dead letters.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use domain::{
     group::{GroupRecord, MAX_LANE_REFERENCES},
-    ports::{GroupStore, ReplayRecord, ReplayState, ReplayWish},
+    ports::{GroupStore, ReplayCommand, ReplayRecord, ReplayState},
 };
 use uuid::Uuid;
 
@@ -14,15 +14,38 @@ use crate::{
     manager::{ReplayManager, check_everything},
     pace::Pace,
     plan::Plan,
-    record::{Destination, Progress, ReplaySummary, TargetGroup, WrittenPlan, written},
+    record::{Destination, JobProgress, ReplaySummary, TargetGroup, WrittenPlan, written},
     redrive::without_consumers,
 };
 
-/// How a replay into consumer groups runs.
+/// The groups that a replay goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupChoice {
+    /// Those of these names, at least one.
+    Named(BTreeSet<String>),
+    /// Every group that exists, those that send mail or money included.
+    All,
+}
+
+impl GroupChoice {
+    /// The groups of these names.
+    pub fn named<G: Into<String>>(groups: impl IntoIterator<Item = G>) -> Self {
+        Self::Named(groups.into_iter().map(Into::into).collect())
+    }
+}
+
+/// How a replay into consumer groups runs. There is no default: a replay into groups that were not meant is sent and cannot be taken
+/// back.
+///
+/// ```
+/// use event_replay_replay::{GroupReplayOptions, Pace};
+/// let options = GroupReplayOptions { pace: Pace::Rate(100.0), ..GroupReplayOptions::to(["search-index"]) };
+/// assert!(options.check().is_ok());
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupReplayOptions {
-    /// The groups it goes to; all that exist when empty.
-    pub groups: Vec<String>,
+    /// The groups it goes to.
+    pub groups: GroupChoice,
     /// Events put into lanes at once, 1 to [`MAX_LANE_REFERENCES`].
     pub batch_size: usize,
     /// How fast events go into the lanes. Each group then takes them as fast as its handlers do.
@@ -31,19 +54,30 @@ pub struct GroupReplayOptions {
     pub all: bool,
 }
 
-impl Default for GroupReplayOptions {
-    /// 50 events at once, a second apart, to all groups.
-    fn default() -> Self {
-        Self { groups: Vec::new(), batch_size: 50, pace: Pace::default(), all: false }
-    }
-}
-
 impl GroupReplayOptions {
+    /// A replay into the groups of these names: 50 events at once, a second apart.
+    pub fn to<G: Into<String>>(groups: impl IntoIterator<Item = G>) -> Self {
+        Self::of(GroupChoice::named(groups))
+    }
+
+    /// A replay into every group that exists: 50 events at once, a second apart.
+    pub fn to_all_groups() -> Self {
+        Self::of(GroupChoice::All)
+    }
+
+    fn of(groups: GroupChoice) -> Self {
+        Self { groups, batch_size: 50, pace: Pace::default(), all: false }
+    }
+
     /// Checks that they make sense.
     ///
     /// # Errors
-    /// When the batch size is out of bounds or the rate is not a positive number.
+    /// When no group is named, the batch size is out of bounds or the rate is not a positive number.
     pub fn check(&self) -> Result<(), ReplayError> {
+        if matches!(&self.groups, GroupChoice::Named(names) if names.is_empty()) {
+            let unnamed = "name the groups that the replay goes to; GroupChoice::All is every group";
+            return Err(ReplayError::InvalidOption(unnamed.to_owned()));
+        }
         if !(1..=MAX_LANE_REFERENCES).contains(&self.batch_size) {
             let bounds = format!("a batch has 1 to {MAX_LANE_REFERENCES} events");
             return Err(ReplayError::InvalidOption(bounds));
@@ -88,7 +122,7 @@ impl ReplayManager {
         state: ReplayState,
     ) -> Result<ReplayRecord, ReplayError> {
         let id = Uuid::now_v7().to_string();
-        let (now, progress) = (self.clock().now(), Progress::new(plan, &id));
+        let (now, progress) = (self.clock().now(), JobProgress::new(plan, &id));
         Ok(ReplayRecord {
             plan: written(plan)?,
             progress: written(&progress)?,
@@ -122,13 +156,13 @@ impl ReplayManager {
         record.ok_or_else(|| ReplayError::UnknownReplay(id.to_owned()))
     }
 
-    /// Asks a replay to pause, to go on, or to end; its state then. Whoever runs it heeds that within the batch in hand.
-    /// One that nobody runs and that is to end is over at once: what of it was not handed over leaves the lanes.
+    /// Asks a replay to pause, resume or cancel, and returns its state. Its runner obeys within the current batch.
+    /// A cancelled replay without a runner is over at once: its events that were not delivered leave the lanes.
     ///
     /// # Errors
     /// [`ReplayError::UnknownReplay`], or when the store fails.
-    pub async fn wish(&self, id: &str, wish: ReplayWish) -> Result<ReplayState, ReplayError> {
-        let state = repeated(|| self.replays().wish(id, wish)).await?;
+    pub async fn request(&self, id: &str, command: ReplayCommand) -> Result<ReplayState, ReplayError> {
+        let state = repeated(|| self.replays().request(id, command)).await?;
         let state = state.ok_or_else(|| ReplayError::UnknownReplay(id.to_owned()))?;
         if state == ReplayState::Cancelled
             && let Some(groups) = &self.groups
@@ -156,18 +190,19 @@ impl ReplayManager {
     }
 }
 
-/// The groups of these names; all of them where none is named.
-fn chosen(existing: Vec<GroupRecord>, names: &[String]) -> Result<Vec<TargetGroup>, ReplayError> {
-    if existing.is_empty() && names.is_empty() {
-        return Err(ReplayError::NoGroups);
-    }
-    let wanted: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-    for name in &wanted {
+/// The groups of a choice.
+fn chosen(existing: Vec<GroupRecord>, choice: &GroupChoice) -> Result<Vec<TargetGroup>, ReplayError> {
+    let names = match choice {
+        GroupChoice::All if existing.is_empty() => return Err(ReplayError::NoGroups),
+        GroupChoice::All => return Ok(existing.into_iter().map(TargetGroup::from).collect()),
+        GroupChoice::Named(names) => names,
+    };
+    for name in names {
         if !existing.iter().any(|group| group.spec.name == *name) {
             let known = existing.into_iter().map(|group| group.spec.name).collect();
-            return Err(ReplayError::UnknownGroup { name: (*name).to_owned(), known });
+            return Err(ReplayError::UnknownGroup { name: name.clone(), known });
         }
     }
-    let is_wanted = |group: &GroupRecord| wanted.is_empty() || wanted.contains(group.spec.name.as_str());
-    Ok(existing.into_iter().filter(is_wanted).map(TargetGroup::from).collect())
+    let is_named = |group: &GroupRecord| names.contains(&group.spec.name);
+    Ok(existing.into_iter().filter(is_named).map(TargetGroup::from).collect())
 }

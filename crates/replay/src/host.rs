@@ -5,13 +5,15 @@ use std::{
     time::Duration,
 };
 
-use domain::ports::ReplayState;
+use domain::ports::{ReplayRecord, ReplayState};
 use tokio::{
     task::{JoinHandle, JoinSet},
     time::Instant,
 };
 
-use crate::{backoff::repeated, cancel::Cancel, job::JobRunner, manager::ReplayManager};
+use crate::{
+    backoff::repeated, cancel::Cancel, job::JobRunner, manager::ReplayManager, record::ReplaySummary,
+};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How soon a replay is taken up again after its runner met a fault.
@@ -32,9 +34,17 @@ pub struct JobHost {
 impl JobHost {
     /// Begins, in a task of its own.
     pub fn spawn(manager: ReplayManager) -> Self {
-        let stop = Cancel::default();
-        let task = tokio::spawn(resume_waiting(manager, stop.clone()));
-        Self { stop, task: Some(task) }
+        Self::of(Host::new(manager, Cancel::default(), None))
+    }
+
+    /// Begins, in a task of its own, and takes up replays alone that go to one of these groups.
+    pub fn for_groups(manager: ReplayManager, groups: impl IntoIterator<Item = String>) -> Self {
+        Self::of(Host::new(manager, Cancel::default(), Some(groups.into_iter().collect())))
+    }
+
+    fn of(host: Host) -> Self {
+        let stop = host.stop.clone();
+        Self { stop, task: Some(tokio::spawn(host.run())) }
     }
 
     /// Ends. Replays that it ran are left to other runners at once.
@@ -57,27 +67,15 @@ impl Drop for JobHost {
 
 /// Looks for replays that wait each second, and runs them. Ends, with every runner, when `stop` is thrown.
 pub async fn resume_waiting(manager: ReplayManager, stop: Cancel) {
-    let mut host = Host {
-        runner: JobRunner::new(manager.clone()),
-        manager,
-        stop,
-        runners: JoinSet::new(),
-        running: BTreeSet::new(),
-        not_before: HashMap::new(),
-        is_down: false,
-    };
-    while !host.stop.is_cancelled() {
-        host.take_up().await;
-        host.wait().await;
-    }
-    // What does not end in time is dropped with the set.
-    let _ = tokio::time::timeout(GRACE, async { while host.runners.join_next().await.is_some() {} }).await;
+    Host::new(manager, stop, None).run().await;
 }
 
 struct Host {
     manager: ReplayManager,
     runner: JobRunner,
     stop: Cancel,
+    /// The groups whose replays it runs; none: all.
+    groups: Option<BTreeSet<String>>,
     runners: JoinSet<(String, bool)>,
     running: BTreeSet<String>,
     /// Replays whose runner met a fault, and when they may be tried again.
@@ -87,6 +85,35 @@ struct Host {
 }
 
 impl Host {
+    fn new(manager: ReplayManager, stop: Cancel, groups: Option<BTreeSet<String>>) -> Self {
+        Self {
+            runner: JobRunner::new(manager.clone()),
+            manager,
+            stop,
+            groups,
+            runners: JoinSet::new(),
+            running: BTreeSet::new(),
+            not_before: HashMap::new(),
+            is_down: false,
+        }
+    }
+
+    async fn run(mut self) {
+        while !self.stop.is_cancelled() {
+            self.take_up().await;
+            self.wait().await;
+        }
+        // What does not end in time is dropped with the set.
+        let _ =
+            tokio::time::timeout(GRACE, async { while self.runners.join_next().await.is_some() {} }).await;
+    }
+
+    /// Whether it runs this replay. One whose record cannot be read is left to its runner to report.
+    fn is_hosted(&self, record: &ReplayRecord) -> bool {
+        let Some(groups) = &self.groups else { return true };
+        ReplaySummary::of(record).is_ok_and(|replay| replay.groups.iter().any(|name| groups.contains(name)))
+    }
+
     async fn take_up(&mut self) {
         let waiting = match repeated(|| self.manager.replays().waiting_replays()).await {
             Ok(waiting) => waiting,
@@ -102,8 +129,10 @@ impl Host {
         let now = Instant::now();
         self.not_before.retain(|_, at| *at > now);
         for record in waiting {
-            // One that rests waits for somebody to wish that it goes on.
-            let may_run = record.state != ReplayState::Paused && !self.not_before.contains_key(&record.id);
+            // A paused replay waits for a command to resume.
+            let may_run = record.state != ReplayState::Paused
+                && !self.not_before.contains_key(&record.id)
+                && self.is_hosted(&record);
             if may_run && self.runners.len() < MOST_AT_ONCE && self.running.insert(record.id.clone()) {
                 let (runner, stop) = (self.runner.clone(), self.stop.clone());
                 self.runners.spawn(async move {

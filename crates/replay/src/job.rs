@@ -1,4 +1,4 @@
-//! Running a replay into consumer groups: whoever holds its lease runs it, everybody else can watch.
+//! Running a replay into consumer groups: the process that holds its lease runs it, others can watch.
 
 mod batch;
 mod settle;
@@ -13,7 +13,7 @@ use crate::{
     backoff::repeated,
     cancel::Cancel,
     error::ReplayError,
-    lease::{Keeper, LEASE},
+    lease::{LEASE, LeaseRenewer},
     manager::ReplayManager,
     options::{ReplayProgress, ReplayWatcher},
     record::{Destination, plan_of, progress_of, report_of, written},
@@ -21,11 +21,11 @@ use crate::{
 };
 use domain::{
     Retry,
-    ports::{EventStoreError, ReplayRecord, ReplayState, ReplayUpdate, ReplayWish},
+    ports::{EventStoreError, ReplayCommand, ReplayRecord, ReplayState, ReplayUpdate},
 };
-use work::{Errand, Work};
+use work::{RunContext, Work};
 
-/// How often somebody who does not run a replay looks how far it is.
+/// The interval at which a watcher reads a replay's progress.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Why a runner works no further.
@@ -34,14 +34,14 @@ pub(crate) enum Stop {
     Lost,
     /// This process ends.
     Halted,
-    /// The replay cannot go on, whoever runs it.
+    /// The replay cannot continue under any runner.
     Failed(String),
     /// This runner cannot go on now.
     Error(ReplayError),
 }
 
 impl From<EventStoreError> for Stop {
-    /// A log that cannot be read for good fails the replay; a fault that passes leaves it to be taken up again.
+    /// A log that is permanently unreadable fails the replay; a fault that passes leaves it to be taken up again.
     fn from(error: EventStoreError) -> Self {
         match error.retry() {
             Retry::Never => Self::Failed(error.to_string()),
@@ -79,9 +79,9 @@ impl JobRunner {
         cancel: &Cancel,
     ) -> Result<ReplayReport, ReplayError> {
         let never = Cancel::default();
-        let errand = Errand { manager: &self.manager, watcher, cancel, halt: &never };
+        let context = RunContext { manager: &self.manager, watcher, cancel, halt: &never };
         loop {
-            if let Some(report) = self.run_until(id, errand).await? {
+            if let Some(report) = self.run_until(id, context).await? {
                 return Ok(report);
             }
         }
@@ -90,29 +90,33 @@ impl JobRunner {
     /// Runs a replay until it is over, or until this process ends.
     pub(crate) async fn run_for_host(&self, id: &str, stop: &Cancel) -> Result<(), ReplayError> {
         let never = Cancel::default();
-        let errand = Errand { manager: &self.manager, watcher: &(), cancel: &never, halt: stop };
-        self.run_until(id, errand).await.map(|_| ())
+        let context = RunContext { manager: &self.manager, watcher: &(), cancel: &never, halt: stop };
+        self.run_until(id, context).await.map(|_| ())
     }
 
-    /// Runs a replay until it is over, or until the errand's halt; the report in the first case.
-    async fn run_until(&self, id: &str, errand: Errand<'_>) -> Result<Option<ReplayReport>, ReplayError> {
+    /// Runs a replay until it is over, or until the context's halt; the report in the first case.
+    async fn run_until(
+        &self,
+        id: &str,
+        context: RunContext<'_>,
+    ) -> Result<Option<ReplayReport>, ReplayError> {
         let token = fastrand::u64(..);
-        let mut follower = Follower::new(errand);
-        while !errand.halt.is_cancelled() {
+        let mut follower = Follower::new(context);
+        while !context.halt.is_cancelled() {
             let record = self.manager.record(id).await?;
             if record.state.is_final() {
                 return report_of(&record).map(Some);
             }
             if !self.has_just_begun(&record)?
-                && let Some(keeper) = Keeper::take(self.manager.replays(), id, token).await?
+                && let Some(renewer) = LeaseRenewer::take(self.manager.replays(), id, token).await?
             {
-                match self.attempt(&keeper, errand).await {
+                match self.attempt(&renewer, context).await {
                     Ok(report) => return Ok(Some(report)),
                     Err(Stop::Lost) => {}
-                    Err(Stop::Halted) => keeper.give_back().await,
-                    Err(Stop::Failed(why)) => return self.fail(&keeper, why).await.map(Some),
+                    Err(Stop::Halted) => renewer.give_back().await,
+                    Err(Stop::Failed(why)) => return self.fail(&renewer, why).await.map(Some),
                     Err(Stop::Error(error)) => {
-                        keeper.give_back().await;
+                        renewer.give_back().await;
                         return Err(error);
                     }
                 }
@@ -122,14 +126,14 @@ impl JobRunner {
         Ok(None)
     }
 
-    async fn attempt(&self, keeper: &Keeper, errand: Errand<'_>) -> Result<ReplayReport, Stop> {
+    async fn attempt(&self, renewer: &LeaseRenewer, context: RunContext<'_>) -> Result<ReplayReport, Stop> {
         // Read under the lease: what was read before may be old.
-        let record = self.manager.record(&keeper.lease().replay_id).await?;
+        let record = self.manager.record(&renewer.lease().replay_id).await?;
         let plan = plan_of(&record)?;
         if let Destination::Target(_) = &plan.to {
             return Err(Stop::Failed("the process that ran it ended before it was through".to_owned()));
         }
-        Work::begin(errand, keeper, &record, &plan).await?.run().await
+        Work::begin(context, renewer, &record, &plan).await?.run().await
     }
 
     /// Whether it is a run to a target of another process, which may not have come to lease it yet.
@@ -139,9 +143,9 @@ impl JobRunner {
         Ok(is_young && matches!(plan_of(record)?.to, Destination::Target(_)))
     }
 
-    /// Ends a replay that nobody can run.
-    async fn fail(&self, keeper: &Keeper, why: String) -> Result<ReplayReport, ReplayError> {
-        let id = &keeper.lease().replay_id;
+    /// Ends a replay that no runner can run.
+    async fn fail(&self, renewer: &LeaseRenewer, why: String) -> Result<ReplayReport, ReplayError> {
+        let id = &renewer.lease().replay_id;
         if let Some(groups) = &self.manager.groups {
             repeated(|| groups.withdraw(id)).await?;
         }
@@ -154,7 +158,7 @@ impl JobRunner {
         let report = report_of(&record)?;
         progress.report.clone_from(&report);
         let update = ReplayUpdate { state, progress: written(&progress)?, hold: None, settled_batches };
-        repeated(|| self.manager.replays().update_replay(keeper.lease(), &update)).await?;
+        repeated(|| self.manager.replays().update_replay(renewer.lease(), &update)).await?;
         Ok(report)
     }
 }
@@ -171,7 +175,7 @@ impl ReplayManager {
         stop: &Cancel,
     ) -> Result<Option<ReplayReport>, ReplayError> {
         let never = Cancel::default();
-        let mut follower = Follower::new(Errand { manager: self, watcher, cancel: &never, halt: stop });
+        let mut follower = Follower::new(RunContext { manager: self, watcher, cancel: &never, halt: stop });
         while !stop.is_cancelled() {
             let record = self.record(id).await?;
             if record.state.is_final() {
@@ -185,20 +189,20 @@ impl ReplayManager {
 
 /// Tells a watcher of a replay that another runs.
 struct Follower<'a> {
-    errand: Errand<'a>,
+    context: RunContext<'a>,
     told: Option<ReplayProgress>,
     rests: bool,
-    wished: bool,
+    cancel_requested: bool,
 }
 
 impl<'a> Follower<'a> {
-    fn new(errand: Errand<'a>) -> Self {
-        Self { errand, told: None, rests: false, wished: false }
+    fn new(context: RunContext<'a>) -> Self {
+        Self { context, told: None, rests: false, cancel_requested: false }
     }
 
-    /// Tells what the record says, passes a wish to end on, and waits a moment.
+    /// Reports the state of the record, passes a cancellation on, and waits until the next poll.
     async fn look(&mut self, record: &ReplayRecord) -> Result<(), ReplayError> {
-        let Errand { manager, watcher, cancel, halt } = self.errand;
+        let RunContext { manager, watcher, cancel, halt } = self.context;
         let progress = progress_of(record)?.report.progress();
         if self.told != Some(progress) {
             self.told = Some(progress);
@@ -208,14 +212,14 @@ impl<'a> Follower<'a> {
         if std::mem::replace(&mut self.rests, rests) != rests {
             watcher.rests(rests);
         }
-        if cancel.is_cancelled() && !self.wished {
-            self.wished = true;
-            manager.wish(&record.id, ReplayWish::Cancel).await?;
+        if cancel.is_cancelled() && !self.cancel_requested {
+            self.cancel_requested = true;
+            manager.request(&record.id, ReplayCommand::Cancel).await?;
             return Ok(());
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = cancel.cancelled(), if !self.wished => {}
+            () = cancel.cancelled(), if !self.cancel_requested => {}
             () = halt.cancelled() => {}
         }
         Ok(())

@@ -13,7 +13,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(3);
 const RENEW_AGAIN: Duration = Duration::from_secs(1);
 
 /// Keeps a lease until it is dropped.
-pub(crate) struct Keeper {
+pub(crate) struct LeaseRenewer {
     replays: Arc<dyn ReplayStore>,
     lease: ReplayLease,
     lost: watch::Receiver<bool>,
@@ -21,8 +21,8 @@ pub(crate) struct Keeper {
     renewing: JoinSet<()>,
 }
 
-impl Keeper {
-    /// Takes the lease, if nobody else holds it and the replay is not over.
+impl LeaseRenewer {
+    /// Takes the lease, if no other runner holds it and the replay is not over.
     pub(crate) async fn take(
         replays: &Arc<dyn ReplayStore>,
         id: &str,

@@ -7,7 +7,7 @@ use domain::{
     filter::Compile,
     ports::{
         CheckpointStore, Clock, DeadLetterStore, EventStore, EventValidator, GroupHolds, GroupStore,
-        ReplayStore, ReplayTarget, event_store::Progress,
+        ReplayStore, ReplayTarget, event_store::ProgressCallback,
     },
 };
 use serde_json::{Map, Value};
@@ -31,7 +31,7 @@ use crate::{
 /// ```
 /// use std::sync::Arc;
 /// use domain::{Filter, TypePattern, ports::SystemClock};
-/// use replay::{PlanRequest, ReplayManager, ReplayOptions};
+/// use event_replay_replay::{PlanRequest, ReplayManager, ReplayOptions};
 /// use storage_memory::MemoryEngine;
 /// use store::Store;
 /// use targets::NdjsonTarget;
@@ -159,7 +159,11 @@ impl ReplayManager {
     ///
     /// # Errors
     /// When the request makes no sense, or the store fails.
-    pub async fn plan(&self, request: PlanRequest, progress: Option<Progress>) -> Result<Plan, ReplayError> {
+    pub async fn plan(
+        &self,
+        request: PlanRequest,
+        progress: Option<ProgressCallback>,
+    ) -> Result<Plan, ReplayError> {
         planner::plan(&self.events, self.validator.as_deref(), request, progress.as_ref()).await
     }
 
@@ -226,7 +230,7 @@ impl ReplayManager {
         options: &ReplayOptions,
         target: &mut dyn ReplayTarget,
     ) -> Result<ReplayReport, ReplayError> {
-        self.replay_events(Filter::entity(Entity::new("user", user_id)), options, target).await
+        self.replay_events(Filter::of_entity(Entity::new("user", user_id)), options, target).await
     }
 
     /// Makes a checkpoint at an event, or at the newest one. For more, see [`Checkpoints::create`].
@@ -259,7 +263,7 @@ impl ReplayManager {
         name_or_id: &str,
         request: PlanRequest,
         allow_gap: bool,
-        progress: Option<Progress>,
+        progress: Option<ProgressCallback>,
     ) -> Result<Plan, ReplayError> {
         let checkpoint = self.checkpoints.find(name_or_id).await?;
         self.checkpoints.check(&checkpoint, allow_gap).await?;

@@ -55,7 +55,7 @@ pub struct ReplayProgress {
     pub total: u64,
     /// Events the target handled.
     pub successful: u64,
-    /// Events it refused for good.
+    /// Events that it refused permanently.
     pub failed: u64,
     /// Events it declined.
     pub skipped: u64,
@@ -85,7 +85,7 @@ impl<F: Fn(ReplayProgress) + Send + Sync> ReplayWatcher for F {
     }
 }
 
-/// Nobody watches.
+/// Ignores progress.
 impl ReplayWatcher for () {
     fn progressed(&self, _: ReplayProgress) {}
 }

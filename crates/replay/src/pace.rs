@@ -48,7 +48,7 @@ impl Pace {
     /// How many events go at once, of those that may: under a rate no more than come in a tenth of a second, and at least one.
     ///
     /// ```
-    /// use replay::Pace;
+    /// use event_replay_replay::Pace;
     /// assert_eq!(Pace::Rate(5.0).batch(50), 1);
     /// assert_eq!(Pace::Rate(200.0).batch(50), 20);
     /// assert_eq!(Pace::Unpaced.batch(50), 50);
@@ -65,7 +65,7 @@ impl Pace {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use replay::Pace;
+    /// use event_replay_replay::Pace;
     /// assert_eq!(Pace::Delay(Duration::from_secs(1)).estimate(101, 50), Duration::from_secs(2));
     /// assert_eq!(Pace::Rate(10.0).estimate(101, 50), Duration::from_secs(10));
     /// ```

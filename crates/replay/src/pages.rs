@@ -85,7 +85,7 @@ impl ReadAhead {
 async fn read_ahead(mut pages: Pages, sender: mpsc::Sender<Result<Page, EventStoreError>>) {
     while let Some(page) = pages.next(None).await.transpose() {
         let failed = page.is_err();
-        // A closed channel: nobody reads any more.
+        // A closed channel: the reader has gone.
         if sender.send(page).await.is_err() || failed {
             return;
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use domain::{Cursor, Filter, Violation};
+use domain::{Cursor, Filter, Position, Violation};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +43,7 @@ pub struct PlanSegment {
 }
 
 /// An event that today's schemas would refuse.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InvalidExample {
     /// Its id.
@@ -94,16 +94,21 @@ pub struct Plan {
     pub invalid_examples: Vec<InvalidExample>,
     /// Events of types without a schema.
     pub without_schema: u64,
-    /// Events that were met and cannot be read, so that nobody can tell whether they match. They are not in the total.
+    /// Damaged events that were met: it is unknown whether they match. They are not in the total.
     pub corrupt: u64,
     /// The set in pieces.
     pub segments: Vec<PlanSegment>,
+    /// Where its first events are, at most [`Plan::MAX_POSITIONS`]: they name what is gone later.
+    pub positions: Vec<Position>,
     /// SHA-256 over filter, marks, limit, and the ids in order, in hexadecimal: equal for equal plans, however often
     /// their events were replayed.
     pub plan_hash: String,
 }
 
 impl Plan {
+    /// Most positions that a plan keeps.
+    pub const MAX_POSITIONS: usize = 10_000;
+
     /// Where its last event is: the end of what a run reads. None where it has no events.
     pub fn end(&self) -> Option<&Cursor> {
         self.segments.last().map(|segment| &segment.cursor)

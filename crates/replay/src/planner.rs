@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use domain::{
-    Cursor, Event, StoredEvent,
-    ports::{EventStore, EventValidator, Verdict, event_store::Progress},
+    Cursor, Event, Position, StoredEvent,
+    ports::{EventStore, EventValidator, Verdict, event_store::ProgressCallback},
+    time::{day_name, day_of},
 };
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -22,14 +23,13 @@ const MAX_EXAMPLE_VIOLATIONS: usize = 10;
 /// Most values that a count distinguishes.
 const MAX_VALUES: usize = 10_000;
 const OTHER: &str = "(other)";
-const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// Scans and counts. `progress` is told (positions passed, positions to pass).
 pub(crate) async fn plan(
     events: &Arc<dyn EventStore>,
     validator: Option<&dyn EventValidator>,
     request: PlanRequest,
-    progress: Option<&Progress>,
+    progress: Option<&ProgressCallback>,
 ) -> Result<Plan, ReplayError> {
     if request.limit == Some(0) {
         return Err(ReplayError::InvalidOption("a limit is at least 1".to_owned()));
@@ -106,13 +106,14 @@ struct Scan<'a> {
     counts: Counts,
     segment: SegmentBuilder,
     segments: Vec<PlanSegment>,
+    positions: Vec<Position>,
     validator: Option<&'a dyn EventValidator>,
 }
 
 impl<'a> Scan<'a> {
     fn new(after: Option<&Cursor>, mark: &Cursor, validator: Option<&'a dyn EventValidator>) -> Self {
         let segment = SegmentBuilder::new(after, mark);
-        Self { counts: Counts::default(), segment, segments: Vec::new(), validator }
+        Self { counts: Counts::default(), segment, segments: Vec::new(), positions: Vec::new(), validator }
     }
 
     fn add(&mut self, stored: &StoredEvent) {
@@ -121,6 +122,9 @@ impl<'a> Scan<'a> {
             self.counts.check(&stored.event, validator);
         }
         self.segment.add(stored);
+        if self.positions.len() < Plan::MAX_POSITIONS {
+            self.positions.push(stored.position);
+        }
         if self.segment.is_full() {
             self.segments.extend(self.segment.take());
         }
@@ -128,8 +132,9 @@ impl<'a> Scan<'a> {
 
     fn finish(mut self, frame: Frame) -> Result<Plan, ReplayError> {
         self.segments.extend(self.segment.take());
-        let plan_hash = plan_hash(&frame, &self.segments)?;
         let Frame { filter, after, mark, limit, schemas_checked } = frame;
+        let selected = Selected { filter: &filter, after: after.as_ref(), mark: &mark, limit };
+        let plan_hash = selected.hash(&self.segments)?;
         let counts = self.counts;
         Ok(Plan {
             filter,
@@ -151,6 +156,7 @@ impl<'a> Scan<'a> {
             without_schema: counts.without_schema,
             corrupt: counts.corrupt,
             segments: self.segments,
+            positions: self.positions,
             plan_hash,
         })
     }
@@ -199,30 +205,45 @@ fn count(counts: &mut BTreeMap<String, u64>, value: &str) {
     *counts.entry(value.to_owned()).or_default() += 1;
 }
 
-/// The day since the epoch that an instant lies in, also before 1970.
-fn day_of(at: Timestamp) -> i64 {
-    at.as_nanosecond().div_euclid(i128::from(DAY_SECONDS) * 1_000_000_000) as i64
+impl Plan {
+    /// The hash of what it says that it selects. A plan that was kept and changed since has another one than its own.
+    ///
+    /// # Errors
+    /// When the filter cannot be written.
+    pub fn computed_hash(&self) -> Result<String, ReplayError> {
+        let selected = Selected {
+            filter: &self.filter,
+            after: self.after.as_ref(),
+            mark: &self.mark,
+            limit: self.limit,
+        };
+        selected.hash(&self.segments)
+    }
 }
 
-/// A day since the epoch as `2024-01-15`.
-fn day_name(day: i64) -> String {
-    let midnight = Timestamp::from_second(day.saturating_mul(DAY_SECONDS)).unwrap_or_default();
-    midnight.to_string().split('T').next().unwrap_or_default().to_owned()
+/// What a plan's hash covers, beside its pieces.
+struct Selected<'a> {
+    filter: &'a domain::Filter,
+    after: Option<&'a Cursor>,
+    mark: &'a Cursor,
+    limit: Option<u64>,
 }
 
-fn plan_hash(frame: &Frame, segments: &[PlanSegment]) -> Result<String, ReplayError> {
-    let filter = serde_json::to_string(&*frame.filter)
-        .map_err(|error| ReplayError::InvalidOption(format!("the filter cannot be written: {error}")))?;
-    let after = frame.after.as_ref().map(Cursor::to_string);
-    let limit = frame.limit.map(|limit| limit.to_string());
-    let mut hash = Sha256::new();
-    for part in [Some(filter), after, Some(frame.mark.to_string()), limit] {
-        hash.update(part.unwrap_or_default());
-        // None of the parts contains a line break.
-        hash.update(b"\n");
+impl Selected<'_> {
+    fn hash(&self, segments: &[PlanSegment]) -> Result<String, ReplayError> {
+        let filter = serde_json::to_string(self.filter)
+            .map_err(|error| ReplayError::InvalidOption(format!("the filter cannot be written: {error}")))?;
+        let after = self.after.map(Cursor::to_string);
+        let limit = self.limit.map(|limit| limit.to_string());
+        let mut hash = Sha256::new();
+        for part in [Some(filter), after, Some(self.mark.to_string()), limit] {
+            hash.update(part.unwrap_or_default());
+            // None of the parts contains a line break.
+            hash.update(b"\n");
+        }
+        for segment in segments {
+            hash.update(&segment.hash);
+        }
+        Ok(hex(hash))
     }
-    for segment in segments {
-        hash.update(&segment.hash);
-    }
-    Ok(hex(hash))
 }

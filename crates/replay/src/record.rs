@@ -130,7 +130,7 @@ impl WrittenPlan {
 /// How far a replay is. It changes with the results of its batches in one step.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Progress {
+pub(crate) struct JobProgress {
     /// Everything of the plan up to here is settled: in the report.
     pub(crate) cursor: Cursor,
     /// Batches that are settled.
@@ -149,7 +149,7 @@ pub(crate) struct Progress {
     pub(crate) report: ReplayReport,
 }
 
-impl Progress {
+impl JobProgress {
     pub(crate) fn new(plan: &WrittenPlan, id: &str) -> Self {
         Self {
             cursor: plan.start(),
@@ -184,11 +184,11 @@ pub(crate) fn plan_of(record: &ReplayRecord) -> Result<WrittenPlan, ReplayError>
 }
 
 /// Reads the progress of a record.
-pub(crate) fn progress_of(record: &ReplayRecord) -> Result<Progress, ReplayError> {
+pub(crate) fn progress_of(record: &ReplayRecord) -> Result<JobProgress, ReplayError> {
     serde_json::from_str(&record.progress).map_err(|error| bad(&record.id, "its progress", &error))
 }
 
-/// The report of a replay that is over. One that was cancelled while nobody ran it has none of its own.
+/// The report of a replay that is over. A replay that was cancelled without a runner has none of its own.
 pub(crate) fn report_of(record: &ReplayRecord) -> Result<ReplayReport, ReplayError> {
     let mut report = progress_of(record)?.report;
     match record.state {
@@ -262,7 +262,7 @@ impl ReplaySummary {
     /// [`ReplayError::BadRecord`] where it is not as this program writes it.
     pub fn of(record: &ReplayRecord) -> Result<Self, ReplayError> {
         let plan = plan_of(record)?;
-        let Progress { resting, report: progress, .. } = progress_of(record)?;
+        let JobProgress { resting, report: progress, .. } = progress_of(record)?;
         let (target, groups) = match &plan.to {
             Destination::Target(name) => (name.clone(), Vec::new()),
             Destination::Groups(groups) => {

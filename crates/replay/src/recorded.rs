@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use crate::{
     backoff::repeated,
     error::ReplayError,
-    lease::Keeper,
+    lease::LeaseRenewer,
     manager::ReplayManager,
     options::ReplayOptions,
     plan::Plan,
-    record::{Destination, Progress, WrittenPlan, written},
+    record::{Destination, JobProgress, WrittenPlan, written},
     report::{ReplayReport, ReplayStatus},
 };
 
@@ -35,8 +35,8 @@ pub(crate) struct Recorded {
 
 struct Kept {
     replays: Arc<dyn ReplayStore>,
-    keeper: Keeper,
-    progress: Progress,
+    renewer: LeaseRenewer,
+    progress: JobProgress,
     noted: Instant,
     looked: Instant,
     state: ReplayState,
@@ -53,21 +53,21 @@ impl Recorded {
         let record = manager.new_record(&plan, ReplayState::Running)?;
         let replays = Arc::clone(manager.replays());
         let kept = match replays.create_replay(&record).await {
-            Ok(()) => Keeper::take(&replays, &record.id, fastrand::u64(..)).await,
+            Ok(()) => LeaseRenewer::take(&replays, &record.id, fastrand::u64(..)).await,
             Err(error) => Err(error),
         };
-        let keeper = kept.unwrap_or_else(|error| {
+        let renewer = kept.unwrap_or_else(|error| {
             // Reading needs no right to write, so this is no fault.
-            tracing::debug!(%error, "the replay goes on without a record");
+            tracing::debug!(%error, "the replay continues without a record");
             None
         });
-        let kept = keeper.map(|keeper| Kept {
-            progress: Progress::new(&plan, &record.id),
+        let kept = renewer.map(|renewer| Kept {
+            progress: JobProgress::new(&plan, &record.id),
             noted: Instant::now(),
             looked: Instant::now(),
             state: ReplayState::Running,
             replays,
-            keeper,
+            renewer,
         });
         Ok(Self { id: record.id, kept })
     }
@@ -155,7 +155,7 @@ impl Kept {
         // What cannot be written as JSON does not get this far: the first progress was written when the run began.
         let progress = written(&self.progress).unwrap_or_default();
         let update = ReplayUpdate { state, progress, hold, settled_batches: 0 };
-        repeated(|| self.replays.update_replay(self.keeper.lease(), &update)).await
+        repeated(|| self.replays.update_replay(self.renewer.lease(), &update)).await
     }
 }
 

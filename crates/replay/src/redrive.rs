@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::{backoff::repeated, cancel::Cancel, error::ReplayError};
 
-/// Letters that are on their way at once, where somebody waits for them.
+/// The most letters in flight at a time, if the caller waits for them.
 const MOST_PENDING: usize = 2_000;
 /// Letters marked, or looked after, at once: each comes with its event.
 const PAGE: usize = 100;
@@ -30,6 +30,18 @@ pub enum Letters {
     Ids(Vec<String>),
     /// Those that match. The query's limit is how many are taken at most; the states are the caller's choice.
     Matching(DeadLetterQuery),
+}
+
+impl Letters {
+    /// Checks that they may be some: a query that can match nothing would look like success.
+    fn check(&self) -> Result<(), ReplayError> {
+        match self {
+            Self::Matching(query) if query.limit == 0 => Err(ReplayError::InvalidOption(
+                "a query for dead letters has a limit of at least 1".to_owned(),
+            )),
+            Self::Ids(_) | Self::Matching(_) => Ok(()),
+        }
+    }
 }
 
 /// A redriven letter whose event was given up on again.
@@ -61,13 +73,13 @@ pub struct RedriveReport {
     pub unknown: u64,
     /// Letters whose group was deleted: they can only be discarded.
     pub no_group: u64,
-    /// Letters that are still on their way: nobody waited for them.
+    /// Letters that are still in flight: the caller did not wait for them.
     pub remaining: u64,
     /// Why events failed again: the first 1,000.
     pub errors: Vec<RedriveError>,
     /// Whether more failed again than `errors` names.
     pub errors_truncated: bool,
-    /// Groups that letters were sent to and that no consumer looks after now: somebody has to start one.
+    /// Groups that letters were sent to and that have no consumer now: one has to be started.
     pub groups_without_consumers: Vec<String>,
 }
 
@@ -113,7 +125,7 @@ impl<F: Fn(&RedriveReport) + Send + Sync> RedriveWatcher for F {
     }
 }
 
-/// Nobody watches.
+/// Ignores progress.
 impl RedriveWatcher for () {
     fn progressed(&self, _: &RedriveReport) {}
 }
@@ -142,7 +154,7 @@ impl Redriver {
     /// stays so, and is counted as remaining.
     ///
     /// # Errors
-    /// When the store fails. What was sent until then is on its way; the same call again leaves that alone.
+    /// When the limit is 0, or the store fails. What was sent until then is on its way; the same call again leaves that alone.
     pub async fn redrive(
         &self,
         letters: Letters,
@@ -150,6 +162,7 @@ impl Redriver {
         watcher: &dyn RedriveWatcher,
         cancel: &Cancel,
     ) -> Result<RedriveReport, ReplayError> {
+        letters.check()?;
         Redrive {
             redriver: self,
             watcher,
@@ -165,11 +178,12 @@ impl Redriver {
     /// Closes letters that are not to be handled; where a key was parked behind one, it goes on.
     ///
     /// # Errors
-    /// When the reason is empty, or the store fails; what was closed until then stays closed.
+    /// When the reason is empty or the limit is 0, or the store fails; what was closed until then stays closed.
     pub async fn discard(&self, letters: Letters, reason: &str) -> Result<DiscardReport, ReplayError> {
         if reason.trim().is_empty() {
             return Err(ReplayError::InvalidOption("say why the dead letters are discarded".to_owned()));
         }
+        letters.check()?;
         let mut report = DiscardReport::default();
         let mut source = Source::new(letters);
         while let Some((ids, _)) = source.next(&*self.letters).await? {
@@ -322,7 +336,7 @@ impl Redrive<'_> {
     async fn look_after(&mut self, cancel: &Cancel) -> Result<bool, ReplayError> {
         let mut pause = FIRST_LOOK;
         loop {
-            // Whoever sends a thousand letters looks at all of them in turn.
+            // A redrive of a thousand letters reads all of them in turn.
             let before = self.pending.len();
             let mut at = 0;
             while at < self.pending.len() {

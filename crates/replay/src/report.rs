@@ -15,7 +15,7 @@ pub enum ReplayStatus {
     Completed,
     /// It was asked to end, or its reader wanted no more.
     Cancelled,
-    /// The target, or the store, failed for good.
+    /// The target, or the store, failed permanently.
     Failed,
 }
 
@@ -102,7 +102,7 @@ pub struct ReplayReport {
     pub gaps: Vec<PlanGap>,
     /// Events of the plan that were not come to, because the replay ended early.
     pub remaining: u64,
-    /// Events that were met and could not be read, so that nobody can tell whether they belong to the plan.
+    /// Damaged events that were met: it is unknown whether they belong to the plan.
     pub corrupt: u64,
     /// Events that were sent, but whose replay count could not be raised.
     pub uncounted: u64,

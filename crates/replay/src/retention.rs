@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use domain::{
     RetentionRule,
-    ports::{DeadLetterStore, EventStore, EventStoreError, GroupHolds, Keeps, TrimRequest},
+    ports::{DeadLetterStore, EventStore, EventStoreError, GroupHolds, RetentionMode, TrimRequest},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -65,7 +65,7 @@ fn is_zero(count: &u64) -> bool {
 }
 
 /// The rules that are in force where these are set. A namespace that keeps events only until they are delivered
-/// ([`Keeps::Deliveries`]) has one without any being set: it names nothing by itself, and its trim lets go of what every
+/// ([`RetentionMode::UntilDelivered`]) has one without any being set: it names nothing by itself, and its trim lets go of what every
 /// group has.
 ///
 /// # Errors
@@ -75,7 +75,7 @@ pub async fn in_force<'a>(
     rules: &'a [RetentionRule],
 ) -> Result<Cow<'a, [RetentionRule]>, EventStoreError> {
     let is_idle = rules.iter().all(RetentionRule::is_empty);
-    if is_idle && repeated(|| events.info()).await?.keeps == Keeps::Deliveries {
+    if is_idle && repeated(|| events.info()).await?.keeps == RetentionMode::UntilDelivered {
         return Ok(Cow::Owned(vec![RetentionRule {
             max_events: Some(u64::MAX),
             ..RetentionRule::default()

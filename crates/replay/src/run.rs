@@ -3,7 +3,7 @@
 //! # Design
 //! A task reads ahead by one page while the target works, so that neither waits for the other, and memory holds three
 //! pages at most. A run reads up to the plan's last event, not up to its limit: were events erased since, a limit would
-//! let in others that nobody has planned. What is gone shows when the pieces of the plan are compared with what was sent.
+//! let in others that were not planned. What is gone shows when the pieces of the plan are compared with what was sent.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -39,7 +39,7 @@ enum Sent {
     Cancelled,
     /// The reader wants no more.
     Closed,
-    /// The target failed for good.
+    /// The target failed permanently.
     GivenUp(String),
     /// The target could not be reached: what it had not settled of the batch remains.
     Unreachable(String),
@@ -178,7 +178,7 @@ impl<'a> Run<'a> {
         Ok(!cancel.is_cancelled())
     }
 
-    /// Waits as the pace demands, and as long as somebody wants the run to rest. False when it was asked to end.
+    /// Waits as the pace demands, and while the run is paused. False if it was cancelled.
     async fn wait_for_turn(&mut self) -> bool {
         loop {
             let state = self.recorded.note(&self.report).await;

@@ -10,7 +10,7 @@ use domain::{
     Cursor, Filter, RetentionRule, StoreId,
     ports::{CheckpointStore, EventStore, GroupHolds, TrimRequest},
 };
-use replay::{GapCause, NewCheckpoint, PlanRequest, ReplayError, ReplayOptions};
+use event_replay_replay::{GapCause, NewCheckpoint, PlanRequest, ReplayError, ReplayOptions};
 use serde_json::{Map, json};
 use store::Store;
 use support::{Recorder, append, manager, store, types, unpaced};
@@ -184,7 +184,7 @@ async fn retention_removes_what_its_rules_say_and_no_checkpoint_holds() {
     let dry = manager.apply_retention(&rules, true, None).await.unwrap();
     assert_eq!((dry.events, store.info().await.unwrap().events), (5000, 10_000));
     let steps = std::sync::Mutex::new(Vec::new());
-    let progress = |report: &replay::RetentionReport| steps.lock().unwrap().push(report.events);
+    let progress = |report: &event_replay_replay::RetentionReport| steps.lock().unwrap().push(report.events);
     let done = manager.apply_retention(&rules, false, Some(&progress)).await.unwrap();
     assert_eq!((done.events, done.bytes), (dry.events, dry.bytes));
     assert_eq!(done.held_by, ["checkpoint holding"]);

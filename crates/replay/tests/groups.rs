@@ -4,6 +4,7 @@
 mod support;
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -13,9 +14,9 @@ use domain::{
     group::{LaneOrigin, NewLaneBatch},
     ports::*,
 };
-use replay::{
-    Cancel, GroupReplayOptions, JobRunner, Pace, PlanRequest, ReplayError, ReplayManager, ReplayProgress,
-    ReplayReport, ReplayStatus,
+use event_replay_replay::{
+    Cancel, GroupChoice, GroupReplayOptions, JobRunner, Pace, PlanRequest, ReplayError, ReplayManager,
+    ReplayProgress, ReplayReport, ReplayStatus,
 };
 use support::{
     append, dump, failing_reads, replay_counts, types,
@@ -27,7 +28,7 @@ use support::{
 const AT_ONCE: Duration = Duration::from_millis(1);
 
 fn unpaced() -> GroupReplayOptions {
-    GroupReplayOptions { pace: Pace::Unpaced, all: true, ..GroupReplayOptions::default() }
+    GroupReplayOptions { pace: Pace::Unpaced, all: true, ..GroupReplayOptions::to_all_groups() }
 }
 
 async fn start(manager: &ReplayManager, filter: Filter, options: &GroupReplayOptions) -> String {
@@ -94,7 +95,7 @@ async fn the_groups_that_are_named_get_it_and_no_others() {
     let handed = Handed::default();
     let _a = Consumer::start(&store, "a", &handed, AT_ONCE, well());
     let _b = Consumer::start(&store, "b", &handed, AT_ONCE, well());
-    let options = GroupReplayOptions { groups: vec!["b".to_owned()], ..unpaced() };
+    let options = GroupReplayOptions { groups: GroupChoice::named(["b"]), ..unpaced() };
     let id = start(&manager, types("user.a"), &options).await;
     let report = run(&manager, &id).await;
     assert!(report.is_clean());
@@ -116,9 +117,11 @@ async fn what_makes_no_sense_is_refused_and_leaves_nothing() {
     };
     assert!(refused(unpaced()).await.contains("no consumer group yet"));
     make_group(&store, "mailer", "").await;
-    let unknown = refused(GroupReplayOptions { groups: vec!["mailr".to_owned()], ..unpaced() }).await;
+    let unknown = refused(GroupReplayOptions { groups: GroupChoice::named(["mailr"]), ..unpaced() }).await;
     assert_eq!(unknown, r#"there is no consumer group named "mailr"; there are: mailer"#);
     assert!(refused(GroupReplayOptions { all: false, ..unpaced() }).await.contains("everything"));
+    let unnamed = GroupReplayOptions { groups: GroupChoice::Named(BTreeSet::new()), ..unpaced() };
+    assert!(refused(unnamed).await.contains("name the groups"));
     for batch_size in [0, 10_001] {
         assert!(refused(GroupReplayOptions { batch_size, ..unpaced() }).await.contains("1 to 10000"));
     }
@@ -194,7 +197,7 @@ async fn no_more_than_a_window_of_batches_is_outstanding() {
 async fn a_full_lane_is_tried_again_until_there_is_room() {
     let (store, clock) = world(200, &[("g", "")]).await;
     let manager = manager(&store, clock);
-    // Somebody else's references fill some of the lanes.
+    // References of another replay fill some of the lanes.
     let of = |replay_id: &str| LaneOrigin::Replay { replay_id: replay_id.to_owned(), batch: 0 };
     let filler = |segment| NewLaneBatch {
         group: "g".to_owned(),
@@ -279,7 +282,7 @@ async fn what_is_erased_in_its_lane_is_missing_and_not_failed() {
         let removed = |sequence: u64| if sequence % 5 == 2 { Makes::Removed } else { Makes::Handled };
         let _g = Consumer::start(&store, "g", &handed, AT_ONCE, Arc::new(removed));
         let _h = Consumer::start(&store, "h", &handed, AT_ONCE, well());
-        let names = groups.iter().map(|name| (*name).to_owned()).collect();
+        let names = GroupChoice::named(groups.iter().copied());
         let id = start(&manager, Filter::default(), &GroupReplayOptions { groups: names, ..unpaced() }).await;
         let report = run(&manager, &id).await;
         assert_adds_up(&report);
@@ -327,7 +330,7 @@ async fn what_was_handed_over_and_then_erased_under_a_killed_runner_is_not_missi
         let id = start(&manager, Filter::default(), &GroupReplayOptions { batch_size, ..unpaced() }).await;
         let (runner, cancel) = (JobRunner::new(manager.clone()), Cancel::default());
         let killed = tokio::time::timeout(Duration::from_secs(2), runner.run(&id, &(), &cancel));
-        assert!(killed.await.is_err(), "nobody consumes yet");
+        assert!(killed.await.is_err(), "no consumer runs yet");
         // The events of user u1 are those of sequences 2, 7, 12, 17 ...
         let makes = |sequence: u64| match sequence % 20 {
             2 => Makes::Failed,

@@ -13,7 +13,7 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use domain::{Entity, Filter, RetentionRule, ports::*};
-use replay::{
+use event_replay_replay::{
     Cancel, GroupReplayOptions, JobRunner, Pace, PlanRequest, ReplayManager, ReplayReport, ReplayStatus,
 };
 use store::Store;
@@ -81,7 +81,8 @@ impl Round {
             _ => Pace::Unpaced,
         };
         let batch_size = self.dice.usize(1..40);
-        let options = GroupReplayOptions { batch_size, pace, all: true, ..GroupReplayOptions::default() };
+        let options =
+            GroupReplayOptions { batch_size, pace, all: true, ..GroupReplayOptions::to_all_groups() };
         manager.start_group_replay(&plan, &options).await.unwrap().id
     }
 

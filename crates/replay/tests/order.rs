@@ -10,13 +10,13 @@ use domain::{
     Filter, Position, StorageFailure,
     group::LaneResult,
     ports::{
-        DeliveryOutcome, ReplayDelivery, ReplayLease, ReplayRecord, ReplayState, ReplayStore,
-        ReplayStoreError, ReplayTarget, ReplayUpdate, ReplayWish, SystemClock, TargetError,
+        DeliveryOutcome, ReplayCommand, ReplayDelivery, ReplayLease, ReplayRecord, ReplayState, ReplayStore,
+        ReplayStoreError, ReplayTarget, ReplayUpdate, SystemClock, TargetError,
     },
 };
+use event_replay_replay::{ReplayManager, ReplayOptions};
 use jiff::Timestamp;
 use mockall::{Sequence, mock};
-use replay::{ReplayManager, ReplayOptions};
 use support::{store, unpaced};
 
 mock! {
@@ -39,7 +39,7 @@ mock! {
             lease: &ReplayLease,
             update: &ReplayUpdate,
         ) -> Result<ReplayState, ReplayStoreError>;
-        async fn wish(&self, id: &str, wish: ReplayWish) -> Result<Option<ReplayState>, ReplayStoreError>;
+        async fn request(&self, id: &str, command: ReplayCommand) -> Result<Option<ReplayState>, ReplayStoreError>;
         async fn results(&self, id: &str, limit: usize) -> Result<Vec<LaneResult>, ReplayStoreError>;
         async fn delete_replay(&self, id: &str) -> Result<bool, ReplayStoreError>;
     }
@@ -54,7 +54,7 @@ mock! {
 }
 
 /// A store that takes no record: the replay asks it for nothing more than counts.
-async fn replay(mut counts: MockCounts, mut target: MockTarget) -> replay::ReplayReport {
+async fn replay(mut counts: MockCounts, mut target: MockTarget) -> event_replay_replay::ReplayReport {
     let denied = |_: &ReplayRecord| Err(StorageFailure::Denied("read-only".to_owned()).into());
     counts.expect_create_replay().times(1).returning(denied);
     let store = store(4).await;

@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use domain::{Filter, ports::TargetError};
-use replay::{Pace, ReplayOptions};
+use event_replay_replay::{Pace, ReplayOptions};
 use support::{Recorder, manager, store, unpaced};
 
 const RATES: [(f64, usize); 5] = [(100.0, 50), (33.3, 7), (1000.0, 10), (0.5, 1), (10.0, 50)];

@@ -7,7 +7,7 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use domain::{Entity, Filter, Position, Violation, ports::*};
-use replay::{PlanRequest, ReplayError, ReplayManager};
+use event_replay_replay::{PlanRequest, ReplayError, ReplayManager};
 use serde_json::Value;
 use support::{append, failing_reads, manager, manager_of, store, types};
 
@@ -95,7 +95,7 @@ async fn progress_rises_to_the_whole() {
     let store = store(3000).await;
     let told = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&told);
-    let progress: event_store::Progress =
+    let progress: event_store::ProgressCallback =
         Arc::new(move |done, total| into.lock().unwrap().push((done, total)));
     manager(&store).plan(PlanRequest::new(Filter::default()), Some(progress)).await.unwrap();
     let told = told.lock().unwrap();

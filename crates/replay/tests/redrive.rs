@@ -12,8 +12,8 @@ use std::{
 };
 
 use domain::{DeadLetter, DeadLetterState, Entity, RetentionRule, ports::*};
+use event_replay_replay::{Cancel, Letters, RedriveReport, Redriver};
 use jiff::SignedDuration;
-use replay::{Cancel, Letters, RedriveReport, Redriver};
 use store::Store;
 use support::world::{Consumer, Handed, Makes, Script, give_up_on, once, times, well, world};
 
@@ -79,7 +79,7 @@ async fn each_letter_is_handled_or_back_with_one_more_attempt_and_a_second_run_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn letters_on_their_way_are_not_sent_twice_and_nobody_need_wait() {
+async fn letters_being_redriven_are_not_sent_twice_and_waiting_is_optional() {
     let (store, _) = world(10, &[("g", "")]).await;
     give_up_on(&store, "g", 1..=10).await;
     let (redriver, cancel) = (redriver(&store), Cancel::default());
@@ -101,7 +101,7 @@ async fn letters_on_their_way_are_not_sent_twice_and_nobody_need_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_may_stop_waiting() {
+async fn a_waiting_caller_may_stop_waiting() {
     let (store, _) = world(10, &[("g", "")]).await;
     give_up_on(&store, "g", 1..=10).await;
     let cancel = Cancel::default();
@@ -195,4 +195,8 @@ async fn a_query_that_names_no_limit_takes_a_hundred() {
     let query = Letters::Matching(DeadLetterQuery::default());
     let report = redriver(&store).redrive(query, true, &(), &Cancel::default()).await.unwrap();
     assert_eq!((report.requested, report.handled), (100, 100));
+    let none = || Letters::Matching(DeadLetterQuery { limit: 0, ..DeadLetterQuery::default() });
+    let refused = redriver(&store).redrive(none(), true, &(), &Cancel::default()).await.unwrap_err();
+    assert!(refused.to_string().contains("at least 1"), "{refused}");
+    assert!(redriver(&store).discard(none(), "why").await.is_err());
 }

@@ -14,7 +14,9 @@ use domain::{
     Entity, Filter, Position, RetentionRule, StorageFailure,
     ports::{DeliveryOutcome, EventStore, GroupHolds, ReplayTarget, TargetError, TrimRequest},
 };
-use replay::{PlanRequest, ReplayError, ReplayOptions, ReplayProgress, ReplayReport, ReplayStatus};
+use event_replay_replay::{
+    PlanRequest, ReplayError, ReplayOptions, ReplayProgress, ReplayReport, ReplayStatus,
+};
 use storage_memory::MemoryEngine;
 use store::Store;
 use support::{
@@ -235,7 +237,8 @@ async fn a_cancelled_run_ends_after_the_batch_in_hand() {
 #[tokio::test(start_paused = true)]
 async fn a_pause_does_not_keep_a_run_from_being_cancelled() {
     let store = store(500).await;
-    let options = ReplayOptions { pace: replay::Pace::Delay(Duration::from_secs(86_400)), ..unpaced() };
+    let options =
+        ReplayOptions { pace: event_replay_replay::Pace::Delay(Duration::from_secs(86_400)), ..unpaced() };
     let cancel = options.cancel.clone();
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -292,7 +295,8 @@ async fn what_was_trimmed_since_the_plan_is_named() {
 async fn a_plan_whose_events_are_all_gone_completes_with_nothing_sent() {
     let store = store(10).await;
     let manager = manager(&store);
-    let plan = manager.plan(PlanRequest::new(Filter::entity(Entity::new("user", "u1"))), None).await.unwrap();
+    let plan =
+        manager.plan(PlanRequest::new(Filter::of_entity(Entity::new("user", "u1"))), None).await.unwrap();
     store.erase(&Entity::new("user", "u1")).await.unwrap();
     let report = manager.run(&plan, &mut Recorder::default(), &unpaced(), &()).await.unwrap();
     assert_eq!((report.status, report.missing, report.done()), (ReplayStatus::Completed, 2, 0));
@@ -332,7 +336,7 @@ async fn a_store_that_fails_meanwhile_gives_the_error_and_what_was_done() {
 async fn counts_that_cannot_be_raised_do_not_stop_a_replay_and_are_reported() {
     let store = store(200).await;
     for (failures, calls) in [
-        // Refused for good: asked once a batch.
+        // Refused permanently: asked once a batch.
         (vec![StorageFailure::Denied("read-only".to_owned()); 4], 4),
         // The answer is lost: asking again could count twice.
         (vec![StorageFailure::Unknown("cut".to_owned()); 4], 4),

@@ -351,7 +351,7 @@ impl Cluster {
         let lines = seen.unwrap_or_default();
         match lines.iter().filter(|line| !line.is_master && line.master.is_empty()).count() {
             0 => Ok(()),
-            _ => Err(format!("replicas of nobody: {lines:?}")),
+            _ => Err(format!("replicas without a master: {lines:?}")),
         }
     }
 

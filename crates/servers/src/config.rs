@@ -132,7 +132,7 @@ impl Config {
     }
 
     /// The text of the ACL file: the users asked for, `default`, and one who may only say PING, so that a server that lets
-    /// nobody else in can still be asked whether it is up.
+    /// no other user in can still be asked whether it is up.
     pub(crate) fn acl(&self, watcher: &str, watchers_password: &str) -> String {
         let mut text = format!("user {watcher} on >{watchers_password} -@all +ping\n");
         if !self.users.iter().any(|line| line.split_whitespace().next() == Some("default")) {

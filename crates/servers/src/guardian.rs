@@ -12,7 +12,7 @@ use std::{
 
 use crate::Error;
 
-/// Each line names the server's process, the last one counts. A process id may have been given to somebody else by the
+/// Each line names the server's process, the last one counts. A process id may belong to another process by the
 /// time the pipe closes: only one that works in the server's folder is the server.
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP

@@ -13,7 +13,7 @@ use crate::Error;
 
 const PORTS: std::ops::Range<u16> = 10_500..20_500;
 
-/// A port of 127.0.0.1 on which nothing listens now. Somebody else may take it before it is used: be ready to ask again.
+/// A port of 127.0.0.1 on which nothing listens now. Another process may take it before it is used: be ready to ask again.
 pub(crate) fn free() -> Result<u16, Error> {
     let tries = 1000;
     (0..tries)

@@ -149,7 +149,7 @@ impl Proxy {
     /// From now on new connections are accepted again.
     ///
     /// # Errors
-    /// Somebody else listens on the port meanwhile, or the proxy's runtime is gone.
+    /// Another process listens on the port meanwhile, or the proxy's runtime is gone.
     pub async fn accept(&self) -> Result<(), Error> {
         self.order(Order::Accept).await
     }
@@ -258,7 +258,7 @@ impl Acceptor {
             }
             Order::Accept(answer) => (self.listen().await, answer),
         };
-        // Whoever no longer waits for the answer does not want it.
+        // The caller may have stopped waiting for the answer.
         let _ = answer.send(done);
     }
 
@@ -271,7 +271,7 @@ impl Acceptor {
     }
 }
 
-/// The next client; none ever comes while nobody listens.
+/// The next client; none while the proxy does not listen.
 async fn accepted(listener: Option<&TcpListener>) -> TcpStream {
     let Some(listener) = listener else { return std::future::pending().await };
     loop {

@@ -64,7 +64,7 @@ impl Server {
             process: None,
             guardian,
         };
-        // A port that was free a moment ago may be somebody else's by now.
+        // A port that was free a moment ago may belong to another process by now.
         for _ in 0..10 {
             server.prepare()?;
             match server.run().await {
@@ -241,7 +241,7 @@ impl Server {
     async fn until_ready(&mut self) -> Result<(), Error> {
         let since = Instant::now();
         loop {
-            // Looked at first: while this process is alive, whoever answers on its port is it and nobody else.
+            // Checked first: while this process lives, no other process can answer on its port.
             if let Some(status) = self.ended()? {
                 return Err(self.not_ready(&format!("ended with {status} instead of starting")).await);
             }

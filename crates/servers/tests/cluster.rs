@@ -3,7 +3,7 @@
 
 mod support;
 
-use servers::{Binary, Cluster, Config, Failover};
+use event_replay_servers::{Binary, Cluster, Config, Failover};
 use support::{connect, get, set};
 
 /// A key of a slot of node 2.

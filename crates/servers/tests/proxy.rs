@@ -5,8 +5,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use event_replay_servers::{Binary, Config, Direction, Proxy, Server};
 use redis::aio::MultiplexedConnection;
-use servers::{Binary, Config, Direction, Proxy, Server};
 use support::{LONG, connect, get, ping, set};
 use tokio::time::{sleep, timeout};
 

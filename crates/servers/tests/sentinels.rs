@@ -3,7 +3,7 @@
 
 mod support;
 
-use servers::{Binary, Config, Sentinels};
+use event_replay_servers::{Binary, Config, Sentinels};
 use support::{connect, get, set};
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn a_killed_master_is_replaced_and_comes_back_as_a_replica() {
 }
 
 #[tokio::test]
-async fn a_sentinel_remembers_who_the_master_is() {
+async fn a_sentinel_remembers_the_master() {
     let mut trio = Sentinels::start(&Binary::default(), &Config::default()).await.unwrap();
     let new = trio.promote().await.unwrap();
     for sentinel in trio.sentinels_mut() {

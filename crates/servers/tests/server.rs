@@ -1,4 +1,4 @@
-//! A server does what it is told, and is gone when nobody needs it.
+//! A server does what it is told, and is gone when it is no longer needed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use servers::{Aof, Binary, Config, Error, MaxMemory, Server};
+use event_replay_servers::{Aof, Binary, Config, Error, MaxMemory, Server};
 use support::{LONG, connect, get, ping, set};
 use tokio::time::{sleep, timeout};
 
@@ -58,7 +58,7 @@ async fn what_was_acknowledged_survives_a_kill_when_the_file_is_always_synced() 
             }
             set(&mut connection, &format!("key-{round}"), "kept").await.unwrap();
             server.kill().await.unwrap();
-            assert!(connect(&server.url()).await.is_err(), "a killed server answers nobody");
+            assert!(connect(&server.url()).await.is_err(), "a killed server does not answer");
             server.restart().await.unwrap();
             assert_eq!(server.port(), port);
         }

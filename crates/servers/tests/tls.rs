@@ -5,8 +5,8 @@ mod support;
 
 use std::fs;
 
+use event_replay_servers::{Binary, Certificates, ClientCertificates, Config, Server};
 use redis::{Client, ClientTlsConfig, RedisError, TlsCertificates};
-use servers::{Binary, Certificates, ClientCertificates, Config, Server};
 use support::{connect, connect_as, get, ping, set};
 
 async fn start(certificates: &Certificates, clients: ClientCertificates) -> Server {

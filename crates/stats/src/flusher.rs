@@ -39,7 +39,7 @@ impl Flusher {
 
     /// Flushes a last time, and ends. Where the store fails then, what it did not take is logged and lost.
     pub async fn stop(mut self) {
-        // The task may have ended with its runtime: there is nobody to tell then.
+        // The task may have ended with its runtime. Then there is no receiver.
         let _ = self.stop.send(());
         if let Some(Err(error)) = self.task.join_next().await {
             tracing::error!(%error, "the task that keeps counters ended before its last flush");

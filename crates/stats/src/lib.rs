@@ -7,10 +7,12 @@
 mod backlog;
 mod flusher;
 mod meter;
+mod recorder;
 mod series;
 mod window;
 
 pub use flusher::Flusher;
 pub use meter::Meter;
+pub use recorder::delivery;
 pub use series::{MAX_LABELS, OTHER};
 pub use window::{MIN_SAMPLES, Processing, WINDOW_MINUTES, Window};

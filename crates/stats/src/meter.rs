@@ -3,7 +3,7 @@
 //! # Design
 //! Each thread counts in a shard of its own (as long as there are no more threads than shards), so its lock is free
 //! nearly always. A flush drains the shards into samples and adds them to the store. What the store did not take waits in
-//! a backlog, as does what nobody flushes.
+//! a backlog, as do counts that no flusher writes.
 
 use std::{
     fmt,
@@ -35,7 +35,7 @@ const SAMPLES_A_CALL: usize = 1000;
 /// ```
 /// use std::{sync::Arc, time::Duration};
 /// use domain::{ports::SystemClock, stats::{DELIVERED, HANDLED}};
-/// use stats::Meter;
+/// use event_replay_stats::Meter;
 /// let meter = Meter::new(Arc::new(SystemClock));
 /// meter.count(DELIVERED, "mailer", 1);
 /// meter.time(HANDLED, "user.registered", Duration::from_millis(3));

@@ -117,7 +117,7 @@ impl Shard {
     }
 }
 
-/// The series, moved on to a minute. Its handles are fetched anew with each minute, so that a recorder that was installed
+/// The series, moved on to a minute. Its handles are fetched again each minute, so that a recorder that was installed
 /// late is found.
 fn in_minute<'s>(
     over: &mut Backlog,

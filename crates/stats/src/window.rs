@@ -54,7 +54,7 @@ pub struct Window {
     pub appended: u64,
     /// What those appends took together, in microseconds.
     pub append_micros: u64,
-    /// Events whose append failed for good.
+    /// Events whose append failed permanently.
     pub append_failed: u64,
     /// Hand-overs to handlers.
     pub delivered: u64,
@@ -153,6 +153,16 @@ impl Window {
             handled: sum.handled.saturating_add(of_type.handled),
             failed_attempts: sum.failed_attempts.saturating_add(of_type.failed_attempts),
             micros: sum.micros.saturating_add(of_type.micros),
+        })
+    }
+
+    /// How handlers did with events of all types together: many types of a few attempts each may be too few to say anything by
+    /// themselves.
+    pub fn processing_of_all(&self) -> Processing {
+        self.processing.values().fold(Processing::default(), |all, of_type| Processing {
+            handled: all.handled.saturating_add(of_type.handled),
+            failed_attempts: all.failed_attempts.saturating_add(of_type.failed_attempts),
+            micros: all.micros.saturating_add(of_type.micros),
         })
     }
 

@@ -9,7 +9,7 @@ use domain::{
     ports::SystemClock,
     stats::{APPENDED, DELIVERED, HANDLED, REJECTED},
 };
-use stats::{MAX_LABELS, Meter, OTHER};
+use event_replay_stats::{MAX_LABELS, Meter, OTHER};
 use support::{EngineFault, FaultyStats, HandClock, MINUTE, Remembering, busy, full};
 
 fn meter() -> (Meter, HandClock) {

@@ -6,7 +6,7 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use domain::stats::DELIVERED;
-use stats::{Flusher, Meter};
+use event_replay_stats::{Flusher, Meter};
 use store::Store;
 use support::{FaultyStats, HandClock, MINUTE, busy};
 

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use domain::{Filter, ports::{EventStore, ReadRequest}};
-//! use storage_memory::MemoryEngine;
+//! use event_replay_storage_memory::MemoryEngine;
 //! use store::Store;
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
@@ -30,7 +30,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use domain::{
     StorageFailure, StoreId,
     ports::{
-        Clock, Keeps, SystemClock,
+        Clock, RetentionMode, SystemClock,
         engine::{EngineInfo, EngineLimits},
     },
 };
@@ -68,16 +68,16 @@ impl Default for MemoryEngine {
 impl MemoryEngine {
     /// An empty store of one partition on a clock of the caller's.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self::keeping(clock, Keeps::History)
+        Self::keeping(clock, RetentionMode::History)
     }
 
     /// An empty store of one partition that keeps this much.
-    pub fn keeping(clock: Arc<dyn Clock>, keeps: Keeps) -> Self {
+    pub fn keeping(clock: Arc<dyn Clock>, keeps: RetentionMode) -> Self {
         Self::partitioned(clock, keeps, 1)
     }
 
     /// An empty store of several partitions, at least one.
-    pub fn partitioned(clock: Arc<dyn Clock>, keeps: Keeps, partitions: u16) -> Self {
+    pub fn partitioned(clock: Arc<dyn Clock>, keeps: RetentionMode, partitions: u16) -> Self {
         let partitions = partitions.max(1);
         let info = EngineInfo {
             store: StoreId(fastrand::u64(..)),

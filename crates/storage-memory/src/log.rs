@@ -1,10 +1,14 @@
 //! The log of one partition: events in a map by sequence, with their index.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    ops::Bound,
+};
 
 use domain::{
     Event, Position, StoredEvent,
     batch::{Resolution, known_outcome},
+    expectation::NewerEvents,
     ports::{
         AppendOutcome, Atomicity,
         engine::{DamagedEvent, Entry, IdState, PartitionState, Removal, RemovalKind, log::sequence_of},
@@ -99,6 +103,13 @@ impl Partition {
             true => Some(IdState::Erased),
             false => self.index.id(id).map(IdState::Stored),
         }
+    }
+
+    /// Whether the log has none of these events, and retention has removed none that may have been one. What is damaged may be one.
+    pub(crate) fn has_none(&self, newer: &NewerEvents) -> bool {
+        let above = (Bound::Excluded(newer.after), Bound::Unbounded);
+        let is_one = |logged: &Logged| logged.damage.is_some() || newer.contains(&logged.event);
+        self.trimmed_through <= newer.after && !self.log.range(above).any(|(_, logged)| is_one(logged))
     }
 
     pub(crate) fn append(

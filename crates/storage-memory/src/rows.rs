@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Bound};
 
 use domain::{
     StorageFailure,
-    ports::engine::{Answer, Guard, Outcome, Read, RowId, Space, SpaceKind, Transaction, Write},
+    ports::engine::{Guard, Outcome, Read, ReadResult, RowId, Space, SpaceKind, Transaction, Write},
 };
 
 use crate::log::{GENERATION, Partition};
@@ -34,22 +34,24 @@ impl Rows {
         }
     }
 
-    pub(crate) fn answer(&self, read: &Read) -> Answer {
+    pub(crate) fn answer(&self, read: &Read) -> ReadResult {
         match read {
-            Read::Row(row) => Answer::Row(self.get(row).cloned()),
-            Read::Count(space) => Answer::Count(self.spaces.get(space).map_or(0, |rows| rows.len() as u64)),
-            Read::Scopes(kind) => Answer::Range(self.scopes(*kind)),
+            Read::Row(row) => ReadResult::Row(self.get(row).cloned()),
+            Read::Count(space) => {
+                ReadResult::Count(self.spaces.get(space).map_or(0, |rows| rows.len() as u64))
+            }
+            Read::Scopes(kind) => ReadResult::Range(self.scopes(*kind)),
             Read::Range { space, after, before, reverse, limit } => {
-                let Some(rows) = self.spaces.get(space) else { return Answer::Range(Vec::new()) };
+                let Some(rows) = self.spaces.get(space) else { return ReadResult::Range(Vec::new()) };
                 let is_empty =
                     after.as_ref().zip(before.as_ref()).is_some_and(|(after, before)| after >= before);
                 if is_empty {
-                    return Answer::Range(Vec::new());
+                    return ReadResult::Range(Vec::new());
                 }
                 let bound = |key: &Option<Vec<u8>>| key.clone().map_or(Bound::Unbounded, Bound::Excluded);
                 let range = rows.range::<Vec<u8>, _>((bound(after), bound(before)));
                 let owned = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
-                Answer::Range(match reverse {
+                ReadResult::Range(match reverse {
                     false => range.take(*limit).map(owned).collect(),
                     true => range.rev().take(*limit).map(owned).collect(),
                 })
@@ -93,6 +95,7 @@ impl Partition {
             Guard::Present(row) => self.rows.get(row).is_some(),
             Guard::Generation(generation) => *generation == GENERATION,
             Guard::Id(id, state) => self.locate(id) == *state,
+            Guard::NoneNewer(newer) => self.has_none(newer),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Scans: walk the shortest index that the filter names, and hold each event on the way against the filter.
+//! Scans: range the shortest index that the filter names, and hold each event on the way against the filter.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,18 +23,18 @@ use crate::{
 const MAX_EXAMINED: usize = 4_096;
 
 pub(crate) fn page(state: &Partition, request: &Scan<'_>, now: Timestamp) -> ScanPage {
-    let mut walk = Walk::new(state, request);
+    let mut range = SequenceRange::new(state, request);
     let candidates = Candidates::of(state, request.filter);
     let limit = request.limit.max(1);
     let mut page = ScanPage { entries: Vec::new(), next: None, state: state.state(now) };
     let (mut examined, mut bytes) = (0, 0);
-    while let Some(sequence) = candidates.next(state, &walk) {
+    while let Some(sequence) = candidates.next(state, &range) {
         if page.entries.len() == limit || examined == MAX_EXAMINED || bytes >= request.max_bytes {
-            page.next = walk.reached;
+            page.next = range.reached;
             break;
         }
         examined += 1;
-        walk.reach(sequence);
+        range.reach(sequence);
         let Some(entry) = state.entry(sequence) else { continue };
         if entry.as_ref().map_or(true, |stored| request.filter.matches(&stored.event)) {
             bytes += bytes_of(&entry);
@@ -45,39 +45,39 @@ pub(crate) fn page(state: &Partition, request: &Scan<'_>, now: Timestamp) -> Sca
 }
 
 pub(crate) fn count(state: &Partition, filter: &Filter, until: u64) -> u64 {
-    let mut walk = Walk::forth(until.min(state.head));
+    let mut range = SequenceRange::forth(until.min(state.head));
     let candidates = Candidates::of(state, filter);
     let mut count = 0;
-    while let Some(sequence) = candidates.next(state, &walk) {
-        walk.reach(sequence);
+    while let Some(sequence) = candidates.next(state, &range) {
+        range.reach(sequence);
         let counts = |logged: &Logged| logged.damage.is_none() && filter.matches(&logged.event);
         count += u64::from(state.log.get(&sequence).is_some_and(counts));
     }
     count
 }
 
-/// What of the log is still to be walked: the sequences above `low` up to `high`.
-struct Walk {
+/// The rest of a scan: the sequences above `low` up to `high`.
+struct SequenceRange {
     order: Order,
     low: u64,
     high: u64,
     reached: Option<u64>,
 }
 
-impl Walk {
+impl SequenceRange {
     fn forth(until: u64) -> Self {
         Self { order: Order::OldestFirst, low: 0, high: until, reached: None }
     }
 
     fn new(state: &Partition, request: &Scan<'_>) -> Self {
         let until = request.until.map_or(state.head, |until| until.min(state.head));
-        let mut walk = Self { order: request.order, ..Self::forth(until) };
+        let mut range = Self { order: request.order, ..Self::forth(until) };
         match (request.after, request.order) {
             (None, _) => {}
-            (Some(after), Order::OldestFirst) => walk.low = after,
-            (Some(after), Order::NewestFirst) => walk.high = until.min(after.saturating_sub(1)),
+            (Some(after), Order::OldestFirst) => range.low = after,
+            (Some(after), Order::NewestFirst) => range.high = until.min(after.saturating_sub(1)),
         }
-        walk
+        range
     }
 
     fn reach(&mut self, sequence: u64) {
@@ -158,15 +158,15 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// The first candidate that the walk has not reached.
-    fn next(&self, state: &Partition, walk: &Walk) -> Option<u64> {
+    /// The first candidate that the range has not reached.
+    fn next(&self, state: &Partition, range: &SequenceRange) -> Option<u64> {
         match self {
-            Self::All => walk.next_in_log(&state.log),
+            Self::All => range.next_in_log(&state.log),
             Self::Union(lists) => lists
                 .iter()
-                .filter_map(|postings| walk.next_in_set(postings))
-                .reduce(|left, right| walk.nearer(left, right)),
-            Self::Ids(sequences) => walk.next_in_set(sequences),
+                .filter_map(|postings| range.next_in_set(postings))
+                .reduce(|left, right| range.nearer(left, right)),
+            Self::Ids(sequences) => range.next_in_set(sequences),
         }
     }
 }

@@ -80,6 +80,12 @@ macro_rules! faults {
 }
 
 faults! {
+    a_store_that_ignores_expectations_is_found:
+        IgnoresExpectations by expecting::an_event_that_is_ruled_out_refuses_the_batch;
+    a_store_that_checks_expectations_too_early_is_found:
+        ChecksExpectationsTooEarly by expecting::of_eight_callers_with_one_expectation_one_succeeds;
+    a_store_that_loses_decisions_is_found:
+        ChecksExpectationsTooEarly by expecting::decisions_behind_what_was_read_are_one_sequence;
     a_store_that_accepts_fenced_commits_is_found:
         AcceptsFencedCommits by commits::a_commit_under_an_old_lease_is_fenced_and_changes_nothing;
     a_store_that_keeps_half_of_a_commit_is_found: CommitsHalf by commits::a_commit_is_kept_whole;
@@ -101,6 +107,8 @@ faults! {
         IgnoresReplayHolds by holding::trim_keeps_what_a_replay_needs_until_it_is_over;
     a_store_that_takes_the_lag_for_what_is_pending_is_found:
         CountsTheLag by pending::what_is_pending_is_what_a_scan_finds_unfinished;
+    a_store_that_loses_sight_of_letters_is_found:
+        LosesSightOfLetters by deliveries::a_delivery_names_the_dead_letter_of_its_position;
     a_store_that_loses_gaps_is_found: LosesGaps by holding::a_gap_names_what_was_removed_before_it_was_passed;
     a_store_that_redrives_a_letter_twice_is_found:
         RedrivesTwice by dead_letters::redrive_queues_each_open_letter_once;
@@ -114,9 +122,12 @@ faults! {
         AppendsTwice by schedule::what_is_due_is_appended_in_its_turn;
     a_store_that_appends_for_each_of_two_callers_is_found:
         AppendsTwice by schedule::four_callers_at_once_append_each_due_event_once;
+    a_store_that_leaves_due_events_in_the_schedule_is_found:
+        LeavesSomeInTheSchedule by schedule::append_due_is_empty_only_when_nothing_is_due;
     a_store_that_appends_early_is_found: AppendsEarly by schedule::what_is_not_due_is_not_appended;
     a_store_that_shares_replays_is_found: SharesReplays by replay_records::a_replay_has_one_runner;
-    a_store_that_forgets_wishes_is_found: ForgetsWishes by replay_records::a_wish_turns_a_replay_that_is_not_over;
+    a_store_that_forgets_commands_is_found: ForgetsCommands by replay_records::a_command_turns_a_replay_that_is_not_over;
     a_store_that_loses_a_counter_is_found: LosesACounter by stats::counts_and_sums_add_up;
     a_store_that_folds_nothing_is_found: FoldsNothing by stats::folding_adds_to_minute_0_and_loses_nothing;
+    a_store_that_counts_no_event_is_found: CountsNoEvent by stats::events_are_counted_as_a_scan_counts_them;
 }

@@ -14,12 +14,12 @@ use domain::{
     ordering::KeySource,
     ports::{
         Atomicity, Clock, CommitOutcome, DeadLetterChange, DeadLetterQuery, DeadLetterStore, EnqueueOutcome,
-        EventStore, GroupHolds, GroupStore, Keeps, LeaseRequest, ReplayRecord, ReplayState, ReplayStore,
-        ReplayWish, ScheduleStore, SegmentCommit, TrimRequest,
+        EventStore, GroupHolds, GroupStore, LeaseRequest, ReplayCommand, ReplayRecord, ReplayState,
+        ReplayStore, RetentionMode, ScheduleStore, SegmentCommit, TrimRequest,
     },
     retention::RetentionRule,
 };
-use storage_memory::MemoryEngine;
+use event_replay_storage_memory::MemoryEngine;
 use store::Store;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -31,10 +31,10 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self::keeping(Keeps::History)
+        Self::keeping(RetentionMode::History)
     }
 
-    fn keeping(keeps: Keeps) -> Self {
+    fn keeping(keeps: RetentionMode) -> Self {
         let clock = ManualClock::default();
         Self { store: Store::new(MemoryEngine::keeping(Arc::new(clock.clone()), keeps)), clock }
     }
@@ -221,8 +221,12 @@ async fn a_replay_that_is_to_end_does_not_rest() {
     };
     bench.store.create_replay(&record).await.unwrap();
     bench.store.lease_replay("r", 7, DAY).await.unwrap().unwrap();
-    for wish in [ReplayWish::Cancel, ReplayWish::Pause, ReplayWish::Resume] {
-        assert_eq!(bench.store.wish("r", wish).await.unwrap(), Some(ReplayState::Cancelling), "{wish:?}");
+    for command in [ReplayCommand::Cancel, ReplayCommand::Pause, ReplayCommand::Resume] {
+        assert_eq!(
+            bench.store.request("r", command).await.unwrap(),
+            Some(ReplayState::Cancelling),
+            "{command:?}"
+        );
     }
 }
 
@@ -293,12 +297,12 @@ async fn gaps_of_one_trim_after_another_are_one() {
 
 #[tokio::test]
 async fn where_events_are_kept_for_delivery_any_trim_lets_go_of_what_is_delivered() {
-    let bench = Bench::keeping(Keeps::Deliveries);
-    assert_eq!(bench.store.info().await.unwrap().keeps, Keeps::Deliveries);
+    let bench = Bench::keeping(RetentionMode::UntilDelivered);
+    assert_eq!(bench.store.info().await.unwrap().keeps, RetentionMode::UntilDelivered);
     bench.append(6).await;
     let none = RetentionRule::default;
     bench.group("g", 1).await;
-    bench.clock.advance(Keeps::DEDUP_WINDOW);
+    bench.clock.advance(RetentionMode::DEDUP_WINDOW);
     assert_eq!(bench.trim(none(), GroupHolds::default()).await, 0, "an id is known for the whole window");
     bench.clock.advance(Duration::from_secs(1));
     assert_eq!(bench.trim(none(), GroupHolds::default()).await, 0, "the group has nothing yet");
@@ -316,7 +320,7 @@ async fn where_events_are_kept_for_delivery_any_trim_lets_go_of_what_is_delivere
 }
 
 #[tokio::test(start_paused = true)]
-async fn appending_what_is_due_wakes_whoever_waits_for_the_head() {
+async fn appending_due_events_wakes_callers_that_wait_for_the_head() {
     let bench = Bench::new();
     let start = bench.store.head().await.unwrap();
     bench.store.schedule(&Draft::new("e").event(), bench.clock.now()).await.unwrap();
@@ -328,5 +332,5 @@ async fn appending_what_is_due_wakes_whoever_waits_for_the_head() {
     let before = tokio::time::Instant::now();
     assert_eq!(bench.store.append_due(10).await.unwrap().len(), 1);
     assert_eq!(waiting.await.unwrap().sequence(0), 1);
-    assert_eq!(tokio::time::Instant::now(), before, "nobody waited for the timeout");
+    assert_eq!(tokio::time::Instant::now(), before, "no call waited for the timeout");
 }

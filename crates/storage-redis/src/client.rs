@@ -12,3 +12,4 @@ pub(crate) mod reply;
 pub(crate) mod sentinel;
 pub(crate) mod single_flight;
 pub(crate) mod slot;
+pub(crate) mod tap;

@@ -87,12 +87,7 @@ impl RedisEngine {
                 made.ok_or_else(|| StorageFailure::Corrupt("the namespace that was made is gone".to_owned()))?
             }
         };
-        let engine = Self::with(options, link, &found, true)?;
-        // The process that noticed the restart of a server may have ended since.
-        if found.iter().any(|(_, state)| state.epoch > 1) {
-            engine.inner.shared.aof_rewrite.begin(engine.link().clone());
-        }
-        Ok(engine)
+        Self::with(options, link, &found)
     }
 
     /// Opens a store that must be there.
@@ -107,7 +102,7 @@ impl RedisEngine {
                 options.namespace
             ))
         })?;
-        Self::with(options, link, &found, false)
+        Self::with(options, link, &found)
     }
 
     /// The way to the server of a namespace. Nothing is sent yet.
@@ -116,7 +111,7 @@ impl RedisEngine {
         Link::new(options, &namespace::root(&options.namespace).meta())
     }
 
-    fn with(options: RedisOptions, link: Link, found: &Found, writes: bool) -> Result<Self, StorageFailure> {
+    fn with(options: RedisOptions, link: Link, found: &Found) -> Result<Self, StorageFailure> {
         let Some((_, state)) = found.first() else {
             return Err(StorageFailure::Corrupt("the namespace has no partition".to_owned()));
         };
@@ -134,7 +129,7 @@ impl RedisEngine {
         };
         let bell = AppendNotifier::new(link.clone(), found.iter().map(|(keys, _)| keys.bell()).collect());
         let (options, link) = (Arc::new(options), Arc::new(link));
-        let shared = Shared { options, link, aof_rewrite: Arc::default(), writes };
+        let shared = Shared { options, link };
         let partitions = (0u16..)
             .zip(found)
             .map(|(number, (keys, state))| Partition::new(shared.clone(), keys.clone(), number, state))
@@ -148,7 +143,6 @@ impl RedisEngine {
         for partition in self.partitions() {
             partition.close().await;
         }
-        self.inner.shared.aof_rewrite.close().await;
     }
 
     /// Folds the terms of the newest events into the index now, as appends do by themselves once there are many. Reads find
@@ -230,7 +224,7 @@ impl StorageEngine for RedisEngine {
     }
 
     async fn count(&self, partition: u16, filter: &Arc<Filter>, until: u64) -> Result<u64, StorageFailure> {
-        count::count(self.partition(partition)?, filter, until).await
+        Box::pin(count::count(self.partition(partition)?, filter, until)).await
     }
 
     async fn verify(&self, partition: u16, checked: Checked<'_>) -> Result<VerifyReport, StorageFailure> {

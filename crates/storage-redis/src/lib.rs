@@ -9,7 +9,7 @@
 //! the batch to one string. The caller names every key beforehand, from what it last knew of the partition. Where that is old,
 //! nothing is written, and the function says so.
 //!
-//! *The index is folded later.* After a thousand events or so, whoever appended the last of them folds what waits: types, sources and
+//! *The index is folded later.* After a thousand events or so, the client that appended the last of them folds pending terms: types, sources and
 //! hours have a list of positions a chunk of the log; correlation ids and entities are entries of a sorted run. Readers look
 //! through what waits as well. Ids are fields of small hashes, which split as they grow.
 //!

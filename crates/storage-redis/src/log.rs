@@ -6,6 +6,7 @@ pub(crate) mod compress;
 pub(crate) mod compression;
 pub(crate) mod entries;
 pub(crate) mod first_trip;
+pub(crate) mod raw;
 pub(crate) mod remove;
 pub(crate) mod rewrite;
 pub(crate) mod samples;

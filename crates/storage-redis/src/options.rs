@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::ports::{Clock, Keeps};
+use domain::ports::{Clock, RetentionMode};
 
 /// Files with certificates, as PEM.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub struct RedisOptions {
     /// The clock that the store goes by; none: the server's own. Tests bring one.
     pub clock: Option<Arc<dyn Clock>>,
     /// What the namespace keeps, frozen when it is made: one that is there keeps what it always kept.
-    pub keeps: Keeps,
+    pub keeps: RetentionMode,
     /// Whether events are kept compressed, frozen when the namespace is made.
     pub compression: bool,
     /// Into how many partitions the namespace is divided, frozen when it is made: 1, 2, 4, … 64. None: 1 on one server,
@@ -79,7 +79,7 @@ impl RedisOptions {
             tls: Tls::default(),
             timeout: Duration::from_secs(5),
             clock: None,
-            keeps: Keeps::History,
+            keeps: RetentionMode::History,
             compression: false,
             partitions: None,
             copies: None,

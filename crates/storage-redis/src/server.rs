@@ -1,6 +1,6 @@
 //! What is asked of a server as a whole: the library of functions, rights and settings, namespaces, copies, files, memory.
 
-pub(crate) mod aof_rewrite;
+pub(crate) mod append_only_file;
 pub(crate) mod checks;
 pub(crate) mod copies;
 pub(crate) mod functions;

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use domain::{
     StorageFailure,
-    ports::{Keeps, VerifyReport, engine::Checked},
+    ports::{RetentionMode, VerifyReport, engine::Checked},
 };
 use redis::{FromRedisValue, Pipeline, Value, cmd};
 
@@ -299,7 +299,7 @@ pub(crate) async fn still_there(store: &Partition, sequences: &[u64]) -> Result<
     Ok(found.into_iter().filter(|entry| entry.event.is_ok()).map(|entry| entry.sequence).collect())
 }
 
-fn has_field(event: &domain::Event, keeps: Keeps, field: &str) -> bool {
+fn has_field(event: &domain::Event, keeps: RetentionMode, field: &str) -> bool {
     Terms::of(event, keeps).longs.iter().any(|own| own == field)
 }
 

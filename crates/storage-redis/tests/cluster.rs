@@ -11,10 +11,10 @@ use domain::{
     Position, StorageFailure,
     ports::{AppendOutcome, Atomicity, EventStore as _, EventStoreError},
 };
+use event_replay_storage_redis::{RedisEngine, RedisOptions, Tls};
 use harness::{Namespace, RedisHarness, namespace_at};
 use load::{Answers, Load, log, patient};
 use servers::{Binary, Certificates, ClientCertificates, Cluster, Config, Failover, Proxy};
-use storage_redis::{RedisEngine, RedisOptions, Tls};
 use store::Store;
 use tokio::{
     sync::OnceCell,
@@ -133,7 +133,7 @@ async fn say<T: redis::FromRedisValue>(cluster: &Cluster, node: usize, words: &[
     command.arg(&words[1..]).query_async(&mut connection).await.unwrap()
 }
 
-/// A master is cut off, its replica takes its place, and nobody notices: the next write comes when the master has its place
+/// A master is cut off, its replica takes its place, unnoticed by clients: the next write comes when the master has its place
 /// back. The end of its log is gone all the same.
 #[tokio::test]
 async fn a_master_that_has_its_place_back_hands_no_position_out_twice() {

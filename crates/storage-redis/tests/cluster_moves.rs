@@ -10,10 +10,10 @@ use domain::{
     ports::{Atomicity, EventStore as _, GroupHolds, ReadRequest, TrimRequest},
     retention::RetentionRule,
 };
+use event_replay_storage_redis::RedisEngine;
 use harness::{Entry, namespace_at};
 use load::{Answers, Load, log, patient};
 use servers::{Binary, Cluster, Config};
-use storage_redis::RedisEngine;
 use store::Store;
 use tokio::{sync::OnceCell, task::JoinSet};
 
@@ -25,7 +25,7 @@ async fn shared() -> &'static Cluster {
 }
 
 /// A node does not tell a function that a key is on the other node: to it the key is not there. So a function that looks up a
-/// term would find nothing, and nobody would know.
+/// term would find nothing, without an error.
 #[tokio::test]
 async fn what_a_term_names_is_found_after_every_key_that_goes() {
     load::seeded();
@@ -91,7 +91,7 @@ async fn a_slot_is_moved_while_events_are_appended_and_read() {
 }
 
 /// A node takes a key that was removed for one that has gone to the other node. A function that removes a key and touches it
-/// again would fail in its midst, and what it did is not undone: writing a chunk anew would leave the log without it.
+/// again would fail in its midst, and what it did is not undone: rewriting a chunk would leave the log without it.
 #[tokio::test]
 async fn a_function_is_refused_before_it_begins_as_long_as_its_slot_is_on_the_way() {
     let mut tasks = JoinSet::new();

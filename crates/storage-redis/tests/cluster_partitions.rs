@@ -10,13 +10,13 @@ use domain::{
     Event, Filter, OrderingRule, StorageFailure,
     group::GroupSpec,
     ports::{
-        AppendOutcome, Atomicity, EventStore as _, EventStoreError, GroupStore as _, Keeps, LeaseRequest,
-        ReadRequest, ScheduleStore as _,
+        AppendOutcome, Atomicity, EventStore as _, EventStoreError, GroupStore as _, LeaseRequest,
+        ReadRequest, RetentionMode, ScheduleStore as _,
     },
 };
+use event_replay_storage_redis::{RedisEngine, RedisOptions, Verdict};
 use harness::{Namespace, RedisHarness};
 use servers::{Aof, Binary, Cluster, Config};
-use storage_redis::{RedisEngine, RedisOptions, Verdict};
 use store::Store;
 use tokio::time::{sleep, timeout};
 
@@ -36,7 +36,7 @@ async fn cluster() -> Cluster {
 
 fn namespace(cluster: &Cluster) -> Namespace {
     let harness = RedisHarness::over(cluster.url(), cluster.nodes()).with_partitions(PARTITIONS);
-    harness.namespace(ManualClock::default(), Keeps::History)
+    harness.namespace(ManualClock::default(), RetentionMode::History)
 }
 
 fn options(namespace: &Namespace) -> RedisOptions {
@@ -96,7 +96,7 @@ async fn partitions_of_a_dead_master_fail_in_time_and_the_others_go_on() {
     let batch = events("b", 64);
     let began = Instant::now();
     let failed = timeout(LONG, store.append(&batch, Atomicity::Each)).await.unwrap().unwrap_err();
-    let EventStoreError::InPart(outcomes) = failed else { panic!("{failed}") };
+    let EventStoreError::PartiallyFailed(outcomes) = failed else { panic!("{failed}") };
     assert!(began.elapsed() < 2 * TIMEOUT + Duration::from_secs(1), "{:?}", began.elapsed());
     let mut dead: Vec<u16> = Vec::new();
     for (outcome, partition) in outcomes.iter().zip(&partitions) {

@@ -1,4 +1,4 @@
-//! Compressed events: a namespace that packs them keeps fewer bytes, and nobody sees a difference.
+//! Compressed events: a namespace that packs them keeps fewer bytes, and readers see no difference.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,15 +12,15 @@ mod harness;
 use conformance::ManualClock;
 use domain::{
     Document, Event, Filter, Limits, Position,
-    ports::{AppendOutcome, Atomicity, EventStore as _, Keeps, ReadRequest},
+    ports::{AppendOutcome, Atomicity, EventStore as _, ReadRequest, RetentionMode},
 };
+use event_replay_storage_redis::{RedisEngine, RedisOptions};
 use generator::{Generator, Settings};
 use harness::{Entry, Namespace, RedisHarness, sequence_of};
-use storage_redis::{RedisEngine, RedisOptions};
 use store::Store;
 
 async fn namespace(compression: bool) -> (Namespace, RedisOptions) {
-    let namespace = RedisHarness::new().await.namespace(ManualClock::default(), Keeps::History);
+    let namespace = RedisHarness::new().await.namespace(ManualClock::default(), RetentionMode::History);
     let options = RedisOptions { compression, ..namespace.options() };
     (namespace, options)
 }
@@ -88,6 +88,8 @@ async fn compressed_events_are_read_as_they_came_and_take_less() {
         // After the first thousand there is a dictionary.
         let last: Vec<Entry> =
             namespace.say(&["XREVRANGE", &namespace.key("log:0"), "+", "-", "COUNT", "1000"]).await;
+        let heads = last.iter().flat_map(|(_, fields)| fields).filter(|(name, _)| name == "head");
+        assert!(heads.into_iter().all(|(_, head)| head.is_empty() == compression), "a head is with its text");
         let texts = last.iter().flat_map(|(_, fields)| fields).filter(|(name, _)| name == "event");
         let texts: Vec<&[u8]> = texts.map(|(_, text)| &**text).collect();
         assert!(texts.iter().all(|text| text.starts_with(&[0, 0, 1]) == compression));
@@ -101,6 +103,26 @@ async fn compressed_events_are_read_as_they_came_and_take_less() {
         per(kept[1])
     );
     assert!(kept[1] * 10 < kept[0] * 7, "{kept:?}");
+}
+
+/// As a namespace has it that was made when heads were not packed.
+#[tokio::test]
+async fn a_text_that_was_packed_without_its_head_is_read() {
+    let events = generated(20);
+    let (namespace, options) = namespace(true).await;
+    let store = Store::new(RedisEngine::create(options).await.unwrap());
+    append(&store, &events).await;
+    let log = namespace.key("log:0");
+    let entries: Vec<Entry> = namespace.say(&["XRANGE", &log, "-", "+"]).await;
+    let _: i64 = namespace.say(&["DEL", &log]).await;
+    for ((id, _), event) in entries.iter().zip(&events) {
+        let frame = zstd::bulk::compress(event.json().as_bytes(), 3).unwrap();
+        let (text, head) = ([&[0, 0, 0][..], &frame].concat(), domain::event::head::encode(event));
+        let words: [&[u8]; 7] = [b"XADD", log.as_bytes(), id.as_bytes(), b"event", &text, b"head", &head];
+        let _: String = namespace.command(&words).await;
+    }
+    let all: Vec<&str> = events.iter().map(Event::json).collect();
+    assert_eq!(texts(&store, Filter::default()).await, all);
 }
 
 #[tokio::test]

@@ -23,14 +23,14 @@ use conformance::{Draft, ManualClock};
 use domain::{
     Event, Filter, StorageFailure,
     ports::{
-        AppendOutcome, Atomicity, EventStore as _, EventStoreError, Keeps, ReadRequest, ScheduleOutcome,
-        ScheduleStore as _,
+        AppendOutcome, Atomicity, EventStore as _, EventStoreError, ReadRequest, RetentionMode,
+        ScheduleOutcome, ScheduleStore as _,
     },
 };
+use event_replay_storage_redis::{Copies, RedisEngine, RedisOptions, Verdict};
 use harness::{Namespace, RedisHarness};
 use load::rounds;
 use servers::{Aof, Binary, Cluster, Config, Sentinels, Server};
-use storage_redis::{Copies, RedisEngine, RedisOptions, Verdict};
 use store::Store;
 use tokio::time::sleep;
 
@@ -41,7 +41,7 @@ fn copies(replicas: u16) -> Option<Copies> {
 }
 
 fn namespace(trio: &Sentinels) -> Namespace {
-    RedisHarness::over(trio.url(), trio.servers()).namespace(ManualClock::default(), Keeps::History)
+    RedisHarness::over(trio.url(), trio.servers()).namespace(ManualClock::default(), RetentionMode::History)
 }
 
 async fn trio() -> Sentinels {
@@ -205,7 +205,7 @@ async fn everything(store: &Store) -> BTreeSet<String> {
 async fn in_a_cluster_each_partition_has_copies_of_its_own() {
     let cluster = Cluster::start(&Binary::default(), &Config::default()).await.unwrap();
     let harness = RedisHarness::over(cluster.url(), cluster.nodes()).with_partitions(16);
-    let namespace = harness.namespace(ManualClock::default(), Keeps::History);
+    let namespace = harness.namespace(ManualClock::default(), RetentionMode::History);
     let store = Store::new(
         RedisEngine::create(RedisOptions { copies: copies(1), ..namespace.options() }).await.unwrap(),
     );
@@ -216,7 +216,7 @@ async fn in_a_cluster_each_partition_has_copies_of_its_own() {
 
     let replica = cluster.replicas_of(0).await[0];
     cluster.nodes()[replica].pause().await.unwrap();
-    let Err(EventStoreError::InPart(answers)) = store.append(&batch, Atomicity::Each).await else {
+    let Err(EventStoreError::PartiallyFailed(answers)) = store.append(&batch, Atomicity::Each).await else {
         panic!("no copy is lacking")
     };
     let (mut answered, mut lacking) = (0, 0);
@@ -243,7 +243,7 @@ async fn files_are_copies_where_servers_can_wait_for_them() {
         let options = RedisOptions { copies: synced, ..RedisOptions::new(server.url()) };
         let store = match RedisEngine::create(options.clone()).await.map(Store::new) {
             Err(StorageFailure::Foreign(text)) => {
-                assert!(text.contains("use Redis 7.2 or newer"), "{text}");
+                assert!(text.contains("Use Redis 7.2 or newer"), "{text}");
                 assert!(binary.name == "redis" && binary.major() == 7, "{} refuses: {text}", binary.name);
                 continue;
             }

@@ -11,6 +11,7 @@ use std::{collections::BTreeSet, slice, sync::Arc, time::Duration};
 use conformance::Draft;
 use domain::{
     Event, Filter, StorageFailure,
+    expectation::NewerEvents,
     ports::{
         AppendOutcome, Atomicity, Order, StorageEngine,
         engine::{
@@ -19,8 +20,8 @@ use domain::{
         },
     },
 };
+use event_replay_storage_redis::{RedisEngine, RedisOptions};
 use servers::{Aof, Binary, Config, Server};
-use storage_redis::{RedisEngine, RedisOptions};
 
 const DONE: Outcome = Outcome::Done { left_out: Vec::new() };
 
@@ -580,7 +581,7 @@ async fn a_namespace_that_was_removed_is_noticed() {
 /// A short command, such as one that makes a group, may be the first to write after a server came back. It has the file written anew
 /// before it ends, although the store was there.
 #[tokio::test]
-async fn a_store_that_was_opened_has_the_file_of_a_server_that_came_back_written_anew() {
+async fn an_open_store_rewrites_the_file_of_a_restarted_server() {
     for binary in Binary::all().unwrap() {
         let config = Config { aof: Aof::Always, ..Config::default() };
         let mut server = Server::start(&binary, &config).await.unwrap();
@@ -626,4 +627,45 @@ async fn a_run_that_was_begun_and_given_up_is_removed() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("the run that was given up is left");
+}
+
+/// Appends of others stand in the way where nothing can be told of them, and nowhere else.
+#[tokio::test]
+async fn a_guard_on_newer_events_looks_at_what_waits_to_be_folded() {
+    let (_server, engine) = engine().await;
+    let event = |id: String, user: &str| {
+        Draft::new(&id).of_type("order.placed").with("source", "shop").with("userId", user).event()
+    };
+    let append = async |from: usize, count: usize| {
+        let batch: Vec<Event> =
+            (from..from + count).map(|n| event(format!("e{n}"), &format!("u{n}"))).collect();
+        engine.append(0, &batch, Atomicity::Each, &Transaction::default()).await.unwrap();
+        engine.state(0).await.unwrap().head
+    };
+    let holds = async |filter: Filter, after: u64| {
+        let mut guarded = Transaction::new();
+        guarded.guard(Guard::NoneNewer(NewerEvents { filter: Arc::new(filter), key: None, after }));
+        guarded.put(checkpoint("seen"), "");
+        commit(&engine, &guarded).await == DONE
+    };
+    let (first, last) = (append(0, 3).await, append(3, 5).await);
+    let user = |user: &str| Filter::default().entity("user", user);
+    for after in [0, first - 1, first, last - 1, last] {
+        assert!(holds(user("none"), after).await, "after {after}");
+        assert!(holds(Filter::types(["none.such"]), after).await, "after {after}");
+        assert!(holds(Filter { sources: ["none".to_owned()].into(), ..Filter::default() }, after).await);
+        let is_newest = after == last;
+        assert_eq!(holds(user("u7"), after).await, is_newest, "the last event, after {after}");
+        assert_eq!(holds(Filter::types(["order.placed"]), after).await, is_newest, "after {after}");
+        assert_eq!(holds(Filter::types(["none.*"]), after).await, is_newest, "a pattern, after {after}");
+    }
+    assert!(holds(user("u0"), 1).await && !holds(user("u0"), 0).await, "the first event of a record");
+    assert!(holds(user("u2"), 3).await && !holds(user("u2"), 2).await, "the last event of a record");
+    // What is folded is not looked at here: the caller reads it.
+    engine.fold().await.unwrap();
+    assert!(!holds(user("none"), first).await);
+    assert!(holds(user("u7"), last).await);
+    append(8, 1).await;
+    assert!(holds(user("none"), last).await && !holds(user("none"), first).await);
+    assert!(!holds(user("u8"), last).await);
 }

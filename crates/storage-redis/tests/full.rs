@@ -20,9 +20,9 @@ use domain::{
     },
     retention::RetentionRule,
 };
+use event_replay_storage_redis::{RedisEngine, RedisOptions};
 use redis::{FromRedisValue, Value, aio::MultiplexedConnection, cmd};
 use servers::{Binary, Config, MaxMemory, Server};
-use storage_redis::{RedisEngine, RedisOptions};
 use store::Store;
 
 /// What data may take at first, and then.
@@ -141,7 +141,7 @@ async fn an_append_to_a_full_server_is_refused_whole_and_all_else_goes_on() {
         assert!(content(&mut owner).await == before, "{binary}: something of what was refused is there");
         is_sound(&store, stored).await;
 
-        // Reading goes on, in a process that comes anew as well, and so do consumers.
+        // Reading goes on, in a new process as well, and so do consumers.
         let anew = Store::new(RedisEngine::create(RedisOptions::new(server.url())).await.unwrap());
         assert_eq!(anew.read(&ReadRequest::new(Filter::default(), 10)).await.unwrap().events.len(), 10);
         assert_eq!(anew.get(&["b0-0".to_owned()]).await.unwrap().len(), 1);

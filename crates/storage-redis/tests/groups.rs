@@ -12,8 +12,8 @@ use domain::{
         LeaseRequest, Leases, ReplayRecord, ReplayState, ReplayStore, SegmentCommit,
     },
 };
+use event_replay_storage_redis::{RedisEngine, RedisOptions};
 use servers::{Aof, Binary, Config, MaxMemory, Server};
-use storage_redis::{RedisEngine, RedisOptions};
 use store::Store;
 
 async fn server(config: Config) -> Server {
@@ -55,8 +55,8 @@ async fn with_group(store: &Store, segments: u16) {
     store.create_group(&spec, &start).await.unwrap();
 }
 
-/// A server that comes back may have lost something: whoever had a lease learns it by the first commit, and gets a higher
-/// one with what its segment holds; nobody else needs to wait for the old lease to be over.
+/// A server that comes back may have lost something: the owner of a lease learns it by the first commit, and gets a higher
+/// one with what its segment holds; no other consumer needs to wait for the old lease to be over.
 #[tokio::test]
 async fn a_lease_ends_with_the_server_that_gave_it() {
     let mut server = server(Config { aof: Aof::Always, ..Config::default() }).await;

@@ -8,14 +8,14 @@ use std::{collections::BTreeSet, sync::Arc};
 use conformance::{Draft, ManualClock};
 use domain::{
     Event, Filter, StorageFailure,
-    ports::{AppendOutcome, Atomicity, EventStore, EventStoreError, Keeps, ReadRequest},
+    ports::{AppendOutcome, Atomicity, EventStore, EventStoreError, ReadRequest, RetentionMode},
 };
+use event_replay_storage_redis::{RedisEngine, RedisOptions};
 use harness::{Namespace, RedisHarness, slot};
-use storage_redis::{RedisEngine, RedisOptions};
 use store::Store;
 
 async fn namespace(partitions: u16) -> Namespace {
-    RedisHarness::of(partitions).await.namespace(ManualClock::default(), Keeps::History)
+    RedisHarness::of(partitions).await.namespace(ManualClock::default(), RetentionMode::History)
 }
 
 async fn fill(store: &Store, count: usize) {
@@ -73,7 +73,7 @@ async fn every_partition_lies_in_its_own_part_of_the_slots() {
 
 /// Who opens a namespace need not know how many partitions it has, and changes nothing of that.
 #[tokio::test]
-async fn a_namespace_is_found_whatever_its_partitions() {
+async fn a_namespace_is_found_with_any_number_of_partitions() {
     for partitions in [1, 2, 64] {
         let namespace = namespace(partitions).await;
         let made = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
@@ -117,7 +117,7 @@ async fn makers_at_once_make_one_namespace() {
             makers.spawn(async move { RedisEngine::create(options).await.map(Store::new) });
         }
         let made: Vec<Store> = makers.join_all().await.into_iter().filter_map(Result::ok).collect();
-        // Whoever met what another had begun with another number was told so; nobody was given half a store.
+        // A caller that met a namespace begun with another number was told so; none was given half a store.
         assert!(!made.is_empty());
         let found = Store::new(RedisEngine::open(options(&namespace, None)).await.unwrap());
         let head = found.head().await.unwrap();
@@ -133,7 +133,7 @@ async fn makers_at_once_make_one_namespace() {
 #[tokio::test]
 async fn a_making_that_was_cut_short_is_finished() {
     for made in 1..=4_u16 {
-        let namespace = Namespace { keeps: Keeps::Deliveries, ..namespace(4).await };
+        let namespace = Namespace { keeps: RetentionMode::UntilDelivered, ..namespace(4).await };
         let whole = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
         let id = whole.info().await.unwrap().id;
         let meta = |partition| namespace.key_in(partition, "meta");
@@ -153,10 +153,10 @@ async fn a_making_that_was_cut_short_is_finished() {
             matches!(&other, StorageFailure::Foreign(text) if text.contains("of 4 partitions")),
             "{other}"
         );
-        let asked = RedisOptions { keeps: Keeps::History, ..options(&namespace, None) };
+        let asked = RedisOptions { keeps: RetentionMode::History, ..options(&namespace, None) };
         let finished = Store::new(RedisEngine::create(asked).await.unwrap());
         let info = finished.info().await.unwrap();
-        assert_eq!((info.id, info.keeps, info.head.sequences.len()), (id, Keeps::Deliveries, 4));
+        assert_eq!((info.id, info.keeps, info.head.sequences.len()), (id, RetentionMode::UntilDelivered, 4));
         fill(&finished, 20).await;
         assert_eq!(count(&finished).await, 20);
     }
@@ -221,7 +221,7 @@ async fn a_batch_that_failed_in_one_partition_is_settled_by_appending_it_again()
     for is_new in [true, false] {
         let failed = store.append(&batch, Atomicity::Each).await.unwrap_err();
         assert_eq!(failed.kind(), "corrupt", "{failed}");
-        let EventStoreError::InPart(outcomes) = failed else { panic!("{failed}") };
+        let EventStoreError::PartiallyFailed(outcomes) = failed else { panic!("{failed}") };
         assert_eq!(outcomes.len(), 40);
         let taken = outcomes.iter().flatten().filter(|outcome| match outcome {
             AppendOutcome::Stored(at) => is_new && at.partition != 2,

@@ -12,12 +12,12 @@ use std::time::Duration;
 use conformance::Draft;
 use domain::{
     Document, Event, Limits,
-    ports::{AppendOutcome, Atomicity, EventStore as _, Keeps, StoreInfo},
+    ports::{AppendOutcome, Atomicity, EventStore as _, RetentionMode, StoreInfo},
 };
+use event_replay_storage_redis::{RedisEngine, RedisOptions};
 use generator::{Generator, Settings};
 use redis::{aio::MultiplexedConnection, cmd};
 use servers::{Aof, Binary, Config, Server};
-use storage_redis::{RedisEngine, RedisOptions};
 use store::Store;
 
 async fn owner(server: &Server) -> MultiplexedConnection {
@@ -113,7 +113,7 @@ async fn what_a_store_occupies_is_what_its_keys_take() {
     check("few", &generated(60), |_| {}).await;
     check("alike", &alike(6_000), |_| {}).await;
     check("compressed", &generated(6_000), |options| options.compression = true).await;
-    check("deliveries", &generated(3_000), |options| options.keeps = Keeps::Deliveries).await;
+    check("deliveries", &generated(3_000), |options| options.keeps = RetentionMode::UntilDelivered).await;
 }
 
 /// A server that comes back goes on in another chunk: some chunks stand for all.

@@ -1,5 +1,5 @@
 //! Several partitions through what only a real server shows: parts that are lost or left over, log epochs that differ, and
-//! trims beside whoever begins to hold.
+//! trims beside callers that begin to hold.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod harness;
@@ -16,19 +16,19 @@ use domain::{
     group::{GroupSpec, LaneOrigin, NewLaneBatch},
     ports::{
         Atomicity, CheckpointStore, Clock as _, CommitOutcome, EnqueueOutcome, EventStore, EventStoreError,
-        GroupHolds, GroupStore, GroupStoreError, Keeps, LeaseRequest, Order, ReplayRecord, ReplayState,
-        ReplayStore, SegmentCommit, TrimRequest,
+        GroupHolds, GroupStore, GroupStoreError, LeaseRequest, Order, ReplayRecord, ReplayState, ReplayStore,
+        RetentionMode, SegmentCommit, TrimRequest,
     },
 };
+use event_replay_storage_redis::{RedisEngine, RedisOptions};
 use harness::{Namespace, RedisHarness};
 use servers::{Aof, Binary, Config, Server};
-use storage_redis::{RedisEngine, RedisOptions};
 use store::Store;
 
 const PARTITIONS: u16 = 4;
 
 async fn namespace() -> Namespace {
-    RedisHarness::of(PARTITIONS).await.namespace(ManualClock::default(), Keeps::History)
+    RedisHarness::of(PARTITIONS).await.namespace(ManualClock::default(), RetentionMode::History)
 }
 
 async fn fill(store: &Store, prefix: &str, count: usize) -> Vec<Position> {
@@ -86,7 +86,7 @@ async fn forget_in(namespace: &Namespace, partition: u16) {
     }
 }
 
-/// A group whose making was cut short is finished as it was begun, by whoever wants it next, wherever that one would begin.
+/// A group whose making was cut short is finished as it was begun by the next caller, at any place that it names.
 #[tokio::test]
 async fn a_group_that_was_begun_is_finished_as_it_was_begun() {
     let namespace = namespace().await;
@@ -115,7 +115,7 @@ async fn a_group_that_was_begun_is_finished_as_it_was_begun() {
     }
 }
 
-/// What is left over of a group that was deleted is no part of one that is made anew.
+/// What is left over of a group that was deleted is no part of a recreated one.
 #[tokio::test]
 async fn what_is_left_of_a_deleted_group_is_no_part_of_a_new_one() {
     let namespace = namespace().await;
@@ -325,7 +325,7 @@ async fn a_killed_server_comes_back_with_every_partition() {
 
 /// Trims that go on while checkpoints are saved: what is there behind a checkpoint when it has been saved stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_saved_checkpoint_holds_stays_whatever_was_being_trimmed() {
+async fn what_a_saved_checkpoint_holds_survives_concurrent_trims() {
     let namespace = namespace().await;
     let store = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     let everything = |head: Cursor| TrimRequest {

@@ -18,14 +18,16 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use conformance::{Draft, Faults as _, ManualClock, Stores};
 use domain::{
     Cursor, Entity, Event, Filter, TypePattern,
-    ports::{AppendOutcome, Atomicity, EventStore, GroupHolds, Keeps, Order, ReadRequest, TrimRequest},
+    ports::{
+        AppendOutcome, Atomicity, EventStore, GroupHolds, Order, ReadRequest, RetentionMode, TrimRequest,
+    },
     retention::RetentionRule,
 };
+use event_replay_storage_redis::RedisEngine;
 use fastrand::Rng;
 use harness::{Namespace, RedisHarness};
 use jiff::Timestamp;
 use storage_memory::MemoryEngine;
-use storage_redis::RedisEngine;
 use store::Store;
 
 /// Positions of one chunk.
@@ -64,7 +66,7 @@ struct Logs {
 impl Logs {
     async fn new(seed: u64) -> Self {
         let clock = ManualClock::default();
-        let namespace = RedisHarness::new().await.namespace(clock.clone(), Keeps::History);
+        let namespace = RedisHarness::new().await.namespace(clock.clone(), RetentionMode::History);
         let redis = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
         let memory = Store::new(MemoryEngine::new(Arc::new(clock.clone())));
         let rng = Rng::with_seed(seed);

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use conformance::{Draft, ManualClock};
 use domain::{
     StorageFailure,
-    ports::{Atomicity, EventStore as _, EventStoreError, Keeps},
+    ports::{Atomicity, EventStore as _, EventStoreError, RetentionMode},
 };
+use event_replay_storage_redis::{RedisEngine, RedisOptions, Tls};
 use harness::{Namespace, RedisHarness};
 use load::{Answers, Load, log, patient};
 use servers::{Binary, Certificates, ClientCertificates, Config, Proxy, Sentinels};
-use storage_redis::{RedisEngine, RedisOptions, Tls};
 use store::Store;
 use tokio::{
     sync::OnceCell,
@@ -41,7 +41,7 @@ async fn trio() -> Sentinels {
 }
 
 fn namespace(trio: &Sentinels) -> Namespace {
-    RedisHarness::over(trio.url(), trio.servers()).namespace(ManualClock::default(), Keeps::History)
+    RedisHarness::over(trio.url(), trio.servers()).namespace(ManualClock::default(), RetentionMode::History)
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn who_cannot_be_found_is_an_error_with_its_reason() {
     for sentinel in trio.sentinels_mut() {
         sentinel.kill().await.unwrap();
     }
-    // As long as nothing changes, nobody needs them.
+    // As long as nothing changes, no caller needs them.
     store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
     let failure = RedisEngine::open(short).await.unwrap_err();
     assert!(matches!(&failure, StorageFailure::Unavailable(text) if text.contains("sentinel")), "{failure}");

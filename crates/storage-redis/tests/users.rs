@@ -11,9 +11,9 @@ use domain::{
         SchemaStore, StatSample, StatsStore,
     },
 };
+use event_replay_storage_redis::{RedisEngine, RedisOptions, Verdict};
 use redis::{FromRedisValue, aio::MultiplexedConnection, cmd};
 use servers::{Aof, Binary, Config, MaxMemory, Server};
-use storage_redis::{RedisEngine, RedisOptions, Verdict};
 use store::Store;
 
 /// The users as the page has them.
@@ -260,7 +260,7 @@ async fn what_is_set_up_badly_is_a_warning() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_is_not_compact_is_seen_whatever_the_configuration_says() {
+async fn a_bucket_that_is_not_compact_is_found_under_any_configuration() {
     let (server, opened) = opened_with(Config::default()).await;
     let engine = opened.unwrap();
     let mut owner = owner(&server).await;

@@ -15,16 +15,16 @@ use domain::{
     group::{GroupSpec, Lease},
     ports::{
         Atomicity, CommitOutcome, DeadLetterQuery, DeadLetterStore as _, EventStore as _, GroupStore as _,
-        Keeps, LeaseRequest, ScheduleStore as _, SegmentCommit,
+        LeaseRequest, RetentionMode, ScheduleStore as _, SegmentCommit,
     },
 };
+use event_replay_storage_redis::{RedisEngine, RedisOptions};
 use harness::{Namespace, RedisHarness};
 use jiff::Timestamp;
-use storage_redis::{RedisEngine, RedisOptions};
 use store::Store;
 
 async fn fresh() -> (Namespace, Store) {
-    let namespace = RedisHarness::new().await.namespace(ManualClock::default(), Keeps::History);
+    let namespace = RedisHarness::new().await.namespace(ManualClock::default(), RetentionMode::History);
     let store = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     (namespace, store)
 }
@@ -202,7 +202,7 @@ async fn verify_finds_each_entry_that_leads_to_no_dead_letter() {
     for (field, id, parts) in [
         (ninth.as_str(), "stranger", ["the group \"g\" names stranger at 9", "which is not there"]),
         (ninth.as_str(), ids[0].as_str(), ["at 9", "where it does not belong"]),
-        ("nonsense", ids[0].as_str(), ["at a place that is not ours", "where it does not belong"]),
+        ("nonsense", ids[0].as_str(), ["at a place of another form", "where it does not belong"]),
     ] {
         let _: i64 = namespace.say(&["HSET", &at, field, id]).await;
         only_finding(&store, &parts).await;
@@ -223,7 +223,7 @@ async fn verify_finds_each_entry_that_leads_to_no_dead_letter() {
     let _: i64 =
         namespace.command(&[b"HSET", records.as_bytes(), named(&ids[0]).as_bytes(), record.as_slice()]).await;
 
-    // Lists of a group of which nobody knows that it has any.
+    // Lists of a group that no row of it names.
     let unknown = namespace.key(&in_state("nobody", "open"));
     let _: i64 = namespace.say(&["ZADD", &unknown, "0", &one]).await;
     only_finding(&store, &["lists of dead letters of the group \"nobody\""]).await;
@@ -290,7 +290,7 @@ async fn verify_finds_each_fault_of_the_schedule() {
     let other: Vec<u8> = namespace.say(&["HGET", &waiting, &waits(0)]).await;
     let others = other.iter().position(|byte| *byte == b'\n').unwrap();
     put(2, &[&own[..line], &other[others..]].concat()).await;
-    only_finding(&store, &["what waits as the event \"later-2\" is another"]).await;
+    only_finding(&store, &["the scheduled event \"later-2\" is stored as another"]).await;
     put(2, &own).await;
 
     assert_eq!(findings(&store).await, [""; 0]);
@@ -336,7 +336,7 @@ async fn verify_needs_no_right_that_an_operator_lacks() {
 
 /// What others do meanwhile is no fault.
 #[tokio::test]
-async fn verify_finds_nothing_beside_others_who_schedule_and_give_up() {
+async fn verify_finds_nothing_beside_concurrent_schedules_and_dead_letters() {
     let (namespace, store) = fresh().await;
     let ids = with_letters(&store, 10).await;
     let other = Store::new(RedisEngine::create(namespace.options()).await.unwrap());

@@ -352,7 +352,7 @@ fn prepare(path: &Path, erased: bool) -> Result<(), StorageFailure> {
 
 fn copy_into(source: &Connection, target: &mut Connection) -> Result<(), StorageFailure> {
     let backup = Backup::new(source, target).map_err(sqlite)?;
-    // All in one step: done in pieces, every write by another process would begin it anew.
+    // All in one step: done in pieces, every write by another process would restart it.
     match backup.step(-1).map_err(sqlite)? {
         rusqlite::backup::StepResult::Done => Ok(()),
         other => Err(StorageFailure::Other(format!("the copy did not finish: {other:?}"))),

@@ -24,7 +24,10 @@ pub(crate) fn sqlite(error: Error) -> StorageFailure {
         }
         ErrorCode::DiskFull => StorageFailure::Full("no space is left on the disk".into()),
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied => {
-            StorageFailure::Denied("the file, or its folder, is read-only for this user".into())
+            StorageFailure::Denied(
+                "the file, or its folder, is read-only for this user, who may still run commands that only read"
+                    .into(),
+            )
         }
         ErrorCode::DatabaseCorrupt => StorageFailure::Corrupt(text),
         ErrorCode::NotADatabase => {
@@ -49,7 +52,7 @@ fn io_failure(error: &Error, text: &str) -> StorageFailure {
     }
 }
 
-/// Translates the error of a COMMIT: unless SQLite says that it did not take place, nobody knows.
+/// Translates the error of a COMMIT: its outcome is unknown, unless SQLite says that it did not take place.
 pub(crate) fn commit(error: Error) -> StorageFailure {
     match sqlite(error) {
         StorageFailure::Other(text) => StorageFailure::Unknown(text),

@@ -9,7 +9,7 @@ use std::{
 use domain::{
     StorageFailure,
     ports::{
-        Clock, Keeps, SystemClock,
+        Clock, RetentionMode, SystemClock,
         engine::{EngineInfo, EngineLimits},
     },
     time::unix_micros,
@@ -33,7 +33,7 @@ const LIMITS: EngineLimits = EngineLimits {
     removal_stretch: u64::MAX,
 };
 
-/// Read connections that are kept open when nobody uses them.
+/// Read connections that are kept open when idle.
 const IDLE_READERS: usize = 4;
 
 /// How to open a store.
@@ -51,7 +51,7 @@ pub struct SqliteOptions {
     /// The same while events come in bulk, a batch after the other.
     pub bulk_tail_events: u64,
     /// What the namespace keeps, frozen when the file is made: a file that is there keeps what it always kept.
-    pub keeps: Keeps,
+    pub keeps: RetentionMode,
 }
 
 impl SqliteOptions {
@@ -64,7 +64,7 @@ impl SqliteOptions {
             clock: Arc::new(SystemClock),
             tail_events: 512,
             bulk_tail_events: 16 * 1024,
-            keeps: Keeps::History,
+            keeps: RetentionMode::History,
         }
     }
 }
@@ -73,7 +73,7 @@ impl SqliteOptions {
 ///
 /// ```
 /// use domain::{Document, Limits, ports::{Atomicity, engine::{Appended, StorageEngine, Transaction}}};
-/// use storage_sqlite::{SqliteEngine, SqliteOptions};
+/// use event_replay_storage_sqlite::{SqliteEngine, SqliteOptions};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let folder = tempfile::tempdir()?;

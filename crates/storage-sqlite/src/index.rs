@@ -4,4 +4,5 @@ pub(crate) mod count;
 pub(crate) mod damaged;
 pub(crate) mod plan;
 pub(crate) mod postings;
+mod tally;
 pub(crate) mod terms;

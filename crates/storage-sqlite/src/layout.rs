@@ -19,7 +19,7 @@
 //! [`key`](domain::ports::engine::rows::key). Views named `consumer_group`, `segment`, `dead_letter` and so on show the rows
 //! as tables, to be read by people; nothing in this program reads them.
 
-use domain::{StorageFailure, ports::Keeps};
+use domain::{StorageFailure, ports::RetentionMode};
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::{failure::sqlite, state::keeps_column, views};
@@ -141,7 +141,7 @@ fn other_layout(version: i64) -> StorageFailure {
     } else {
         format!(
             "the store has layout {version}, made by an earlier version of this program; this one reads layout \
-             {VERSION} alone: export the events with the version that made it, and import them into a new store"
+             {VERSION} alone. Export the events with the version that made it, and import them into a new store"
         )
     })
 }
@@ -161,7 +161,7 @@ pub(crate) fn check_namespace(connection: &Connection, wanted: &str) -> Result<(
 pub(crate) fn make(
     connection: &mut Connection,
     namespace: &str,
-    keeps: Keeps,
+    keeps: RetentionMode,
     now_micros: i64,
 ) -> Result<(), StorageFailure> {
     if is_store(connection)? {

@@ -36,12 +36,18 @@ fn refuse_network(path: &Path) -> Result<(), StorageFailure> {
     }
 }
 
+/// Links that are followed from one to the next, as many as Linux follows.
+const MOST_LINKS: usize = 40;
+
 /// The folder that the file lies in, or will lie in, once links are followed.
 fn real_folder_of(path: &Path) -> Option<PathBuf> {
-    if let Ok(file) = path.canonicalize() {
-        return file.parent().map(Path::to_owned);
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        // The file that a link leads to may not be there yet.
+        let Ok(target) = std::fs::read_link(&path) else { break };
+        path = scratch::folder_of(&path).join(target);
     }
-    scratch::folder_of(path).canonicalize().ok()
+    scratch::folder_of(&path).canonicalize().ok()
 }
 
 #[cfg(unix)]
@@ -106,6 +112,10 @@ mod tests {
         std::os::unix::fs::symlink(far.join("events.db"), near.join("events.db")).unwrap();
         assert_eq!(real_folder_of(&near.join("events.db")), far.canonicalize().ok());
         assert_eq!(real_folder_of(&near.join("other.db")), near.canonicalize().ok());
+        // A store that is not made yet, through two links, one of which is relative.
+        std::os::unix::fs::symlink("../far/new.db", near.join("new.db")).unwrap();
+        std::os::unix::fs::symlink(near.join("new.db"), near.join("newer.db")).unwrap();
+        assert_eq!(real_folder_of(&near.join("newer.db")), far.canonicalize().ok());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use domain::{
     StorageFailure, StoreId,
     ports::{
-        Keeps,
+        RetentionMode,
         engine::{EpochEnd, PartitionState},
     },
 };
@@ -35,7 +35,7 @@ pub(crate) struct State {
     /// Events were erased, and the file may still have bytes of them.
     pub(crate) unscrubbed: bool,
     /// Frozen when the file was made.
-    pub(crate) keeps: Keeps,
+    pub(crate) keeps: RetentionMode,
     /// Whether any event was ever replayed. Not written with the others.
     pub(crate) any_replays: bool,
 }
@@ -63,8 +63,8 @@ impl State {
                     stored_at: row.get(8)?,
                     unscrubbed: row.get(9)?,
                     keeps: match row.get_ref(10)?.as_str()? {
-                        DELIVERIES => Keeps::Deliveries,
-                        _ => Keeps::History,
+                        DELIVERIES => RetentionMode::UntilDelivered,
+                        _ => RetentionMode::History,
                     },
                     any_replays: row.get(11)?,
                 })
@@ -77,8 +77,8 @@ impl State {
     /// tail is all there is.
     pub(crate) fn unindexed(&self) -> u64 {
         match self.keeps {
-            Keeps::History => self.head.saturating_sub(self.indexed),
-            Keeps::Deliveries => 0,
+            RetentionMode::History => self.head.saturating_sub(self.indexed),
+            RetentionMode::UntilDelivered => 0,
         }
     }
 
@@ -135,9 +135,9 @@ fn ends(connection: &Connection) -> Result<Vec<EpochEnd>, StorageFailure> {
 const DELIVERIES: &str = "deliveries";
 
 /// What column `keeps` says.
-pub(crate) fn keeps_column(keeps: Keeps) -> &'static str {
+pub(crate) fn keeps_column(keeps: RetentionMode) -> &'static str {
     match keeps {
-        Keeps::History => "history",
-        Keeps::Deliveries => DELIVERIES,
+        RetentionMode::History => "history",
+        RetentionMode::UntilDelivered => DELIVERIES,
     }
 }

@@ -338,7 +338,7 @@ fn compare(
         match balance {
             1.. => findings.push((seq, format!("the event has no index entry under {term}"))),
             0 => {}
-            // What a damaged event was about can be told by nobody; it is reported as damaged.
+            // The entities of a damaged event are unknown; it is reported as damaged.
             _ if damaged.contains(&seq) => {}
             _ => findings.push((seq, format!("an index entry under {term} leads to no such event"))),
         }
@@ -393,7 +393,7 @@ fn describe(connection: &Connection, (kind, value): &Term<'_>) -> String {
     }
 }
 
-/// Compares the store's counters, unless somebody changed it meanwhile.
+/// Compares the store's counters, unless another process changed the store meanwhile.
 async fn check_totals(
     engine: &SqliteEngine,
     before: &State,

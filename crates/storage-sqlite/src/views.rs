@@ -20,6 +20,10 @@ pub(crate) fn sql() -> String {
         ("event_schema", event_schema()),
         ("schema_document", schema_document()),
         ("stat", stat()),
+        ("audit", audit()),
+        ("token", token()),
+        ("kept_plan", kept_plan()),
+        ("request", request()),
     ];
     views.map(|(name, select)| format!("CREATE VIEW {name} AS {select};\n")).concat()
 }
@@ -244,6 +248,81 @@ fn replay_job() -> String {
         with("p", SpaceKind::ReplayPlan, "r"),
         with("f", SpaceKind::ReplayFence, "r"),
         with("n", SpaceKind::ReplaySettled, "r"),
+    )
+}
+
+fn audit() -> String {
+    let columns = [
+        ("at", "at"),
+        ("operator", "note.operator"),
+        ("action", "note.action"),
+        ("subject", "note.subject"),
+        ("reason", "note.reason"),
+        ("plan_hash", "note.planHash"),
+        ("phase", "note.phase.phase"),
+        ("details", "note.details"),
+        ("hash", "hash"),
+    ];
+    format!(
+        "SELECT {} AS number, {} FROM {}",
+        number("a.key"),
+        members("a", &columns),
+        rows("a", SpaceKind::Audit)
+    )
+}
+
+/// Without the hashes of secrets.
+fn token() -> String {
+    let columns = [
+        ("id", "id"),
+        ("name", "name"),
+        ("roles", "roles"),
+        ("groups", "groups"),
+        ("created_at", "createdAt"),
+        ("created_by", "createdBy"),
+        ("expires_at", "expiresAt"),
+    ];
+    format!("SELECT {} FROM {}", members("t", &columns), rows("t", SpaceKind::Token))
+}
+
+fn kept_plan() -> String {
+    let columns = [
+        ("id", "id"),
+        ("hash", "hash"),
+        ("created_at", "createdAt"),
+        ("created_by", "createdBy"),
+        ("expires_at", "expiresAt"),
+        ("events", "totalEvents"),
+        ("target", "to"),
+        ("approval_reason", "approvalReason"),
+        ("approved_by", "approval.by"),
+        ("applied_by", "applied.by"),
+    ];
+    format!(
+        "SELECT {}, d.value AS document FROM {} {}",
+        members("p", &columns),
+        rows("p", SpaceKind::Plan),
+        with("d", SpaceKind::PlanDocument, "p"),
+    )
+}
+
+/// Without the bodies of answers.
+fn request() -> String {
+    let columns = [
+        ("claim", "claim"),
+        ("digest", "digest"),
+        ("lease_ends", "leaseEnds"),
+        ("forgotten", "forgotten"),
+        ("status", "answer.status"),
+    ];
+    let route = after_text("r.key");
+    format!(
+        "SELECT {} AS principal, {} AS route, {} AS idempotency_key, {} FROM {}",
+        text("r.key"),
+        text(&route),
+        text(&after_text(&route)),
+        members("r", &columns),
+        rows("r", SpaceKind::Request)
     )
 }
 

@@ -9,12 +9,12 @@ use domain::{
     Entity, StorageFailure,
     ports::{AppendOutcome, Atomicity, EventStore},
 };
+use event_replay_storage_sqlite::SqliteOptions;
 use rusqlite::Connection;
-use storage_sqlite::SqliteOptions;
 use support::{SqliteStore, append, event, many, options, read_all, store};
 use tempfile::TempDir;
 
-/// Somebody who reads the file and does not end.
+/// A process that reads the file and does not end.
 fn reader(folder: &TempDir) -> Connection {
     let reader = Connection::open(folder.path().join("events.db")).unwrap();
     reader.execute_batch("BEGIN").unwrap();
@@ -72,7 +72,7 @@ async fn a_store_is_locked_while_a_backup_takes_its_place() {
         assert_eq!(now.verify(None).await.unwrap().findings, [], "round {round}");
         let ids = read_all(&now).await.unwrap();
         match restored {
-            // Whoever came before the lock kept the restore out; whoever came after it met the restored store.
+            // Processes before the lock kept the restore out; processes after it met the restored store.
             Ok(_) => assert!(ids.len() == 3000 + usize::from(late.is_some()), "round {round}: {}", ids.len()),
             Err(StorageFailure::Denied(_)) => assert!(ids.len() >= 4000, "round {round}: {}", ids.len()),
             Err(other) => panic!("round {round}: {other:?}"),
@@ -148,7 +148,7 @@ async fn what_was_erased_stays_erased_when_an_older_backup_comes_back() {
     assert!(!has(&folder, "SECRETSECRET"));
 }
 
-/// A reader can keep old pages alive. Nobody else waits for it, the erasure says what remains, and erasing again ends it.
+/// A reader can keep old pages alive. No other process waits for it, the erasure says what remains, and erasing again ends it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_delays_the_end_of_an_erasure_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
@@ -166,7 +166,7 @@ async fn a_reader_delays_the_end_of_an_erasure_and_nothing_else() {
     assert!(!erasing.is_finished(), "it still waits for the reader, and the append did not");
     let first = erasing.await.unwrap();
     assert_eq!(first.events, 1);
-    assert!(first.remains.iter().any(|place| place.contains("reading it")), "{first:?}");
+    assert!(first.remains.iter().any(|place| place.contains("still reads it")), "{first:?}");
     reader.execute_batch("COMMIT").unwrap();
     let second = eraser.erase(&victim).await.unwrap();
     assert_eq!((second.events, second.remains), (0, Vec::new()));

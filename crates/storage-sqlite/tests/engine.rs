@@ -16,9 +16,9 @@ use domain::{
         },
     },
 };
+use event_replay_storage_sqlite::{SqliteEngine, SqliteOptions};
 use jiff::Timestamp;
 use rusqlite::Connection;
-use storage_sqlite::{SqliteEngine, SqliteOptions};
 use support::{engine, event, many, options, put, scan};
 
 fn at(sequence: u64) -> Position {
@@ -128,7 +128,7 @@ async fn a_scan_keeps_within_its_bounds_in_both_orders() {
         let engine = SqliteEngine::create(options).await.unwrap();
         put(&engine, &many(20)).await;
         let everything = Arc::default();
-        let of_user = Arc::new(Filter::entity(Entity::new("user", "user-3")));
+        let of_user = Arc::new(Filter::of_entity(Entity::new("user", "user-3")));
         let base = scan(&everything);
         let bytes = bytes_of(&all(&engine, &everything).await[0]);
         let newest = Order::NewestFirst;
@@ -231,7 +231,7 @@ async fn a_damaged_event_is_given_where_it_may_match() {
     put(&engine, &many(6)).await;
     let damage = "UPDATE event SET json = replace(json, 'notes', 'notez') WHERE seq IN (2, 6)";
     assert_eq!(Connection::open(engine.path()).unwrap().execute(damage, []).unwrap(), 2);
-    let of_user = |n| Filter::entity(Entity::new("user", format!("user-{n}")));
+    let of_user = |n| Filter::of_entity(Entity::new("user", format!("user-{n}")));
     let both = Filter { types: vec![TypePattern::new("note.made")], ..of_user(1) };
     let other = Filter { types: vec![TypePattern::new("other")], ..of_user(1) };
     let ids = |id: &str| Filter { event_ids: [id.to_owned()].into_iter().collect(), ..Filter::default() };
@@ -263,7 +263,7 @@ async fn a_damaged_event_is_given_where_it_may_match() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_wakes_whoever_waits_on_any_handle() {
+async fn a_change_wakes_waiting_callers_on_every_handle() {
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (engine(&folder).await, engine(&folder).await);
     for waiter in [one.clone(), other.clone()] {
@@ -348,7 +348,7 @@ async fn a_file_of_an_earlier_layout_is_refused_with_what_to_do() {
         ] {
             let Some(StorageFailure::Foreign(said)) = refusal else { panic!("{refusal:?}") };
             assert!(
-                said.contains(&format!("layout {layout}")) && said.contains("export the events"),
+                said.contains(&format!("layout {layout}")) && said.contains("Export the events"),
                 "{said}"
             );
         }

@@ -9,8 +9,8 @@ use domain::{
     Entity, Filter, StorageFailure,
     ports::{AppendOutcome, Atomicity, EventStore, EventStoreError, ReadRequest, ReplayStore},
 };
+use event_replay_storage_sqlite::SqliteOptions;
 use rusqlite::Connection;
-use storage_sqlite::SqliteOptions;
 use support::{SqliteStore, append, event, many, read_all, store};
 
 #[tokio::test]

@@ -12,15 +12,15 @@ use domain::{
     group::{BlockedKey, Gap, GroupSpec, Key, Lease},
     ports::{
         AppendOutcome, CommitOutcome, DeadLetterQuery, DeadLetterStore, EventStore, GroupHolds, GroupStore,
-        Keeps, LeaseRequest, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate,
+        LeaseRequest, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, RetentionMode,
         ScheduleOutcome, ScheduleStore, SegmentCommit, StatSample, StatsStore, TrimRequest,
         engine::SpaceKind,
     },
     retention::RetentionRule,
 };
+use event_replay_storage_sqlite::SqliteOptions;
 use jiff::Timestamp;
 use rusqlite::Connection;
-use storage_sqlite::SqliteOptions;
 use support::{SqliteStore, append, event, many, read_all, store};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -107,7 +107,7 @@ async fn a_restored_store_fences_every_lease_that_was_given_before() {
     let state = ReplayState::Running;
     let update = ReplayUpdate { state, progress: String::new(), hold: None, settled_batches: 0 };
     assert_eq!(restored.update_replay(&runner, &update).await, Err(ReplayStoreError::Fenced));
-    // Nobody has to wait until what was leased there is over, not even under another name.
+    // No consumer waits until old leases expire, not even under another name.
     let taken = restored.lease(&request("other", 2)).await.unwrap().taken;
     assert_eq!(taken.len(), 1);
     assert!(taken[0].0.epoch > before.epoch, "{taken:?} after {before:?}");
@@ -155,7 +155,8 @@ async fn two_handles_on_a_file_share_a_groups_segments() {
 async fn a_store_of_deliveries_indexes_ids_alone_and_answers_as_any_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.db");
-    let options = SqliteOptions { keeps: Keeps::Deliveries, tail_events: 1, ..SqliteOptions::new(&path) };
+    let options =
+        SqliteOptions { keeps: RetentionMode::UntilDelivered, tail_events: 1, ..SqliteOptions::new(&path) };
     let store = SqliteStore::create(options).await.unwrap();
     append(&store, &many(100)).await;
     store.close().await;
@@ -164,11 +165,11 @@ async fn a_store_of_deliveries_indexes_ids_alone_and_answers_as_any_other() {
         .query_row("SELECT count(*) FROM posting", [], |row| row.get(0))
         .unwrap();
     assert_eq!(entries, 0);
-    // Whoever opens it without knowing finds what it keeps.
+    // A handle that names no mode finds the mode of the file.
     let store = SqliteStore::open(SqliteOptions::new(&path)).await.unwrap();
-    assert_eq!(store.info().await.unwrap().keeps, Keeps::Deliveries);
+    assert_eq!(store.info().await.unwrap().keeps, RetentionMode::UntilDelivered);
     assert!(matches!(append(&store, &many(1)).await[..], [AppendOutcome::AlreadyStored(_)]));
-    let of_user = Arc::new(Filter::entity(Entity::new("user", "user-3")));
+    let of_user = Arc::new(Filter::of_entity(Entity::new("user", "user-3")));
     assert_eq!(store.count(&of_user, None).await.unwrap(), 14);
     assert_eq!(store.erase(&Entity::new("user", "user-3")).await.unwrap().events, 14);
     assert_eq!(store.count(&of_user, None).await.unwrap(), 0);
@@ -329,7 +330,7 @@ async fn the_gaps_of_a_forgotten_group_stay_few_however_often_is_trimmed() {
 }
 
 #[tokio::test]
-async fn what_became_due_wakes_whoever_waits_for_the_log() {
+async fn events_that_become_due_wake_callers_that_wait_for_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
     let head = store.head().await.unwrap();

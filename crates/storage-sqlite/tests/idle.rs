@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use domain::ports::EventStore;
-use storage_sqlite::SqliteOptions;
+use event_replay_storage_sqlite::SqliteOptions;
 use support::SqliteStore;
 
 /// Processor time of this process, in ticks of a hundredth of a second.
@@ -17,7 +17,7 @@ fn ticks() -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// A process that has written nothing has nobody to wake it: it asks now and then, and must not spin.
+/// A process that has written nothing is not woken by a write of its own: it polls now and then, and must not spin.
 #[tokio::test]
 async fn a_reader_that_waits_for_another_process_is_idle() {
     let folder = tempfile::tempdir().unwrap();

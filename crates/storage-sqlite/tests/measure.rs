@@ -1,4 +1,4 @@
-//! Measures what a consumer does all the time. Run by hand: `cargo test --release -p event-replay-storage-sqlite --test
+//! Measures what a consumer does all the time. Run by hand: `cargo test --profile dist -p event-replay-storage-sqlite --test
 //! measure -- --ignored --nocapture`.
 #![allow(
     clippy::unwrap_used,

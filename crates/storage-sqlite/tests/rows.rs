@@ -7,8 +7,8 @@ use domain::{
     StorageFailure,
     ports::engine::{Guard, Outcome, Read, RowId, Space, SpaceKind, Step, StorageEngine, Transaction, Write},
 };
+use event_replay_storage_sqlite::SqliteEngine;
 use rusqlite::Connection;
-use storage_sqlite::SqliteEngine;
 use support::{engine, many, put};
 
 const DONE: Outcome = Outcome::Done { left_out: Vec::new() };

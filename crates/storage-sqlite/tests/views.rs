@@ -63,7 +63,13 @@ fn rows() -> Transaction {
     put(SpaceKind::Replay, none.clone(), of_id(), br#"{"state":"RUNNING","created":"2024-01-15T10:30:00Z","updated":"2024-01-15T10:31:00Z","progress":"p","hold":null}"#);
     put(SpaceKind::ReplayPlan, none.clone(), of_id(), b"plan");
     put(SpaceKind::ReplayFence, none.clone(), of_id(), b"lease");
-    put(SpaceKind::ReplaySettled, none, of_id(), b"12");
+    put(SpaceKind::ReplaySettled, none.clone(), of_id(), b"12");
+    put(SpaceKind::Token, none.clone(), of_id(), br#"{"id":"id","name":"mailer","roles":["consume"],"groups":["g"],"createdAt":"2024-01-15T10:30:00Z","createdBy":"ann","secretHash":"h"}"#);
+    put(SpaceKind::Plan, none.clone(), of_id(), br#"{"id":"id","hash":"h","createdAt":"2024-01-15T10:30:00Z","createdBy":"ann","expiresAt":"2024-01-16T10:30:00Z","totalEvents":4,"to":"groups","approvalReason":null,"approval":{"by":"bo"},"applied":null}"#);
+    put(SpaceKind::PlanDocument, none.clone(), of_id(), b"document");
+    let request = key(&[Text("id"), Text("POST /v1/trims"), Text("k")]);
+    put(SpaceKind::Request, none.clone(), request, br#"{"digest":"d","claim":"c","leaseEnds":"2024-01-15T10:30:00Z","forgotten":"2024-01-16T10:30:00Z","answer":{"status":202,"media":"m","body":"b"}}"#);
+    put(SpaceKind::Audit, none, key(&[Number(1)]), br#"{"at":"2024-01-15T10:30:00Z","note":{"operator":"ann","action":"trim","subject":"s","reason":"why","planHash":"p","phase":{"phase":"begun"},"details":{"a":1}},"hash":"h"}"#);
     for (what, value) in [("count", "3"), ("sum", "9")] {
         let of = key(&[Text("delivered"), Text("g"), Text(what)]);
         put(SpaceKind::Stat, key(&[Number(MINUTE)]), of, value.as_bytes());
@@ -99,6 +105,14 @@ async fn views_show_rows_under_the_names_of_tables() {
     let json = event("e1", "u", "hello").json().to_owned();
     let head = format!("{:?}", ValueRef::Blob(&head::encode(&event("e1", "u", "hello"))));
     for (view, columns, expected) in [
+        ("audit", "*", r#"1|2024-01-15T10:30:00Z|ann|trim|s|why|p|begun|{"a":1}|h"#.to_owned()),
+        ("token", "*", r#"id|mailer|["consume"]|["g"]|2024-01-15T10:30:00Z|ann|NULL"#.to_owned()),
+        (
+            "kept_plan",
+            "*",
+            "id|h|2024-01-15T10:30:00Z|ann|2024-01-16T10:30:00Z|4|groups|NULL|bo|NULL|document".to_owned(),
+        ),
+        ("request", "*", "id|POST /v1/trims|k|c|d|2024-01-15T10:30:00Z|2024-01-16T10:30:00Z|202".to_owned()),
         ("consumer_group", "*", r#"g|["t"]|order|4|2024-01-15T10:30:00Z|2024-01-15T10:31:00Z|[]"#.to_owned()),
         ("segment", "*", "g|3|17|20|4294967297|18446744073709551615|c|2024-01-15T10:32:00Z|9|2".to_owned()),
         ("consumer", "*", "g|c|18446744073709551615|2024-01-15T10:32:00Z".to_owned()),
@@ -137,7 +151,7 @@ async fn a_view_shows_null_where_a_value_is_not_what_it_expects() {
     engine.commit(0, &[rows]).await.unwrap();
     let connection = Connection::open(engine.path()).unwrap();
     let views = select(&connection, "name", "sqlite_schema WHERE type = 'view' ORDER BY name");
-    assert_eq!(views.len(), 13, "{views:?}");
+    assert_eq!(views.len(), 17, "{views:?}");
     for view in views {
         assert!(!select(&connection, "*", &view).is_empty(), "{view}");
     }

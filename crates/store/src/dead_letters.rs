@@ -8,6 +8,7 @@ pub(crate) mod rows;
 use async_trait::async_trait;
 use domain::{
     DeadLetter, StorageFailure,
+    dead_letter::LetterEdit,
     ports::{DeadLetterChange, DeadLetterCount, DeadLetterQuery, DeadLetterStore},
 };
 use jiff::Timestamp;
@@ -38,6 +39,15 @@ impl DeadLetterStore for Store {
 
     async fn discard(&self, ids: &[String], reason: &str) -> Result<Vec<DeadLetterChange>, StorageFailure> {
         self.change_letters(ids, Request::Discard(reason)).await
+    }
+
+    async fn edit(&self, id: &str, edit: Option<&LetterEdit>) -> Result<DeadLetterChange, StorageFailure> {
+        let changes = self.change_letters(&[id.to_owned()], Request::Edit(edit)).await?;
+        Ok(changes.into_iter().next().unwrap_or(DeadLetterChange::Unknown))
+    }
+
+    async fn restore(&self, ids: &[String]) -> Result<Vec<DeadLetterChange>, StorageFailure> {
+        self.change_letters(ids, Request::Restore).await
     }
 
     async fn count_dead_letters(&self) -> Result<Vec<DeadLetterCount>, StorageFailure> {

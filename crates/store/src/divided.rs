@@ -7,11 +7,11 @@ use crate::{Store, partition::Partition};
 /// A list divided by partition: what falls to each, and where it stands in the list.
 pub(crate) struct Divided<'s, T> {
     store: &'s Store,
-    parts: Vec<Part<T>>,
+    parts: Vec<PartitionItems<T>>,
     length: usize,
 }
 
-struct Part<T> {
+struct PartitionItems<T> {
     partition: u16,
     items: Vec<T>,
     places: Vec<usize>,
@@ -20,8 +20,8 @@ struct Part<T> {
 impl<'s, T> Divided<'s, T> {
     /// Divides a list. What names a partition that there is not falls to none.
     pub(crate) fn new(store: &'s Store, items: impl IntoIterator<Item = (u16, T)>) -> Self {
-        let part = |partition| Part { partition, items: Vec::new(), places: Vec::new() };
-        let mut parts: Vec<Part<T>> = (0..store.partition_count()).map(part).collect();
+        let part = |partition| PartitionItems { partition, items: Vec::new(), places: Vec::new() };
+        let mut parts: Vec<PartitionItems<T>> = (0..store.partition_count()).map(part).collect();
         let mut length = 0;
         for (place, (partition, item)) in items.into_iter().enumerate() {
             length = place + 1;

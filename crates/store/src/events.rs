@@ -2,6 +2,7 @@
 
 mod append;
 mod erase;
+mod expecting;
 pub(crate) mod lookup;
 mod mentions;
 mod read;
@@ -10,10 +11,10 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use domain::{
-    Cursor, Entity, Event, Filter, Position, StoredEvent,
+    Cursor, Entity, Event, Expectation, Filter, Position, StoredEvent,
     ports::{
         AppendOutcome, Atomicity, Erased, EventStore, EventStoreError, Page, ReadRequest, StoreInfo,
-        TrimRequest, Trimmed, VerifyReport, event_store::Progress,
+        TrimRequest, Trimmed, VerifyReport, event_store::ProgressCallback,
     },
 };
 use futures_util::future::try_join_all;
@@ -32,6 +33,14 @@ impl EventStore for Store {
         atomicity: Atomicity,
     ) -> Result<Vec<AppendOutcome>, EventStoreError> {
         self.append_batch(batch, atomicity).await
+    }
+
+    async fn append_expecting(
+        &self,
+        batch: &[Event],
+        expectation: &Expectation,
+    ) -> Result<Vec<AppendOutcome>, EventStoreError> {
+        self.append_conditional(batch, expectation).await
     }
 
     async fn read(&self, request: &ReadRequest) -> Result<Page, EventStoreError> {
@@ -98,7 +107,7 @@ impl EventStore for Store {
         Ok(erased)
     }
 
-    async fn verify(&self, progress: Option<Progress>) -> Result<VerifyReport, EventStoreError> {
+    async fn verify(&self, progress: Option<ProgressCallback>) -> Result<VerifyReport, EventStoreError> {
         Ok(verify::verify(self, progress).await?)
     }
 

@@ -2,10 +2,12 @@
 
 pub(crate) mod commit;
 mod create;
+mod deliveries;
 pub(crate) mod enqueue;
 mod lane;
 mod lease;
 mod letters;
+mod pauses;
 mod pending;
 pub(crate) mod record;
 pub(crate) mod status;
@@ -17,8 +19,11 @@ use std::{
 
 use async_trait::async_trait;
 use domain::{
-    Cursor,
-    group::{BlockedKey, GroupRecord, GroupSpec, GroupStatus, LaneBatch, Lease, NewLaneBatch, Pending},
+    Cursor, StoredEvent,
+    group::{
+        BlockedKey, EventDelivery, GroupRecord, GroupSpec, GroupStatus, LaneBatch, Lease, NewLaneBatch,
+        Pending,
+    },
     ports::{
         CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, MadeGroup,
         ReplayLease, SegmentCommit,
@@ -145,6 +150,14 @@ impl GroupStore for Store {
 
     async fn pending(&self, name: &str) -> Result<Option<Pending>, GroupStoreError> {
         Ok(self.pending_of(name).await?)
+    }
+
+    async fn deliveries(
+        &self,
+        name: &str,
+        events: &[StoredEvent],
+    ) -> Result<Option<Vec<EventDelivery>>, GroupStoreError> {
+        Ok(self.deliveries_of(name, events).await?)
     }
 
     async fn blocked_keys(

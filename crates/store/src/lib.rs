@@ -11,10 +11,11 @@
 //!
 //! # Several partitions
 //! An event lies in the partition that its ordering key falls to, and so do its dead letters and its place in the schedule. A
-//! group has every P-th segment in each partition. Checkpoints, schemas, counters and the records of replays lie in partition
-//! 0. Pages are merged by when events were stored. A transaction concerns one partition: what must be in all of them, such as
+//! group has every P-th segment in each partition. Checkpoints, schemas, counters, tokens, kept plans and the records of replays lie in
+//! partition 0. Pages are merged by when events were stored. A transaction concerns one partition: what must be in all of them, such as
 //! a group, is made from the last to the first and removed from the first to the last, so that partition 0 says what there is.
 
+mod audit;
 mod checkpoints;
 mod dead_letters;
 mod divided;
@@ -24,8 +25,10 @@ mod holds;
 mod merge;
 mod pages;
 mod partition;
+mod plans;
 mod reached;
 mod replays;
+mod requests;
 mod retention;
 mod retry;
 mod rows;
@@ -33,6 +36,8 @@ mod schedule;
 mod schemas;
 mod stats;
 mod store;
+mod tally;
+mod tokens;
 mod verify;
 
 pub use store::Store;

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_the_sources_give_at_once_the_order_is_the_same() {
+    fn the_order_is_the_same_for_any_sizes_of_pages() {
         let random = &mut fastrand::Rng::with_seed(3);
         for _ in 0..500 {
             let sources: Vec<Vec<u32>> = (0..random.usize(1..6))

@@ -11,7 +11,7 @@ use domain::{
     Position, StorageFailure,
     group::LaneResult,
     ports::{
-        ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, ReplayWish,
+        ReplayCommand, ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate,
         engine::{Read, SpaceKind, Transaction, Write},
     },
     replay::after_request,
@@ -125,17 +125,21 @@ impl ReplayStore for Store {
         }
         let (id, below) = (&lease.replay_id, update.settled_batches);
         if below > 0 {
-            // Whoever settled them has their results. What is left where this is cut short goes with the next step, or lease.
+            // The runner that settled them has their results. What is left where this is cut short goes with the next step, or lease.
             try_join_all(self.others().map(|partition| partition.drop_settled(id, below))).await?;
         }
         self.close_if_over(id, state).await?;
         Ok(state)
     }
 
-    async fn wish(&self, id: &str, wish: ReplayWish) -> Result<Option<ReplayState>, ReplayStoreError> {
+    async fn request(
+        &self,
+        id: &str,
+        command: ReplayCommand,
+    ) -> Result<Option<ReplayState>, ReplayStoreError> {
         let decision = |seen: &Seen| {
             let is_run = seen.row.is_run(seen.now) && seen.lease().is_some();
-            let state = after_request(seen.row.state, wish, is_run);
+            let state = after_request(seen.row.state, command, is_run);
             if state == seen.row.state {
                 return Ok((state, None));
             }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use domain::{
     Filter, RetentionRule, StorageFailure,
     ports::{
-        EventStoreError, Keeps, TrimRequest, Trimmed,
+        EventStoreError, RetentionMode, TrimRequest, Trimmed,
         engine::{
             Entry, Guard, PartitionState, Read, Removal, RemovalKind, Removed, Transaction,
             log::{bytes_of, sequence_of, stored_at},
@@ -41,7 +41,7 @@ const READ_AT_ONCE: usize = 500;
 
 /// Trims, or counts what would go.
 pub(crate) async fn trim(store: &Store, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
-    if request.rule.is_empty() && store.keeps() == Keeps::History {
+    if request.rule.is_empty() && store.keeps() == RetentionMode::History {
         return Ok(Trimmed::default());
     }
     let most = MOST_REMOVALS.saturating_mul(store.info().limits.removal_events);
@@ -102,11 +102,11 @@ struct Bounds<'s> {
     excess_bytes: u64,
     /// When the call began.
     now: Timestamp,
-    parts: Vec<Part<'s>>,
+    parts: Vec<PartitionTrim<'s>>,
 }
 
-/// What is about one partition.
-struct Part<'s> {
+/// The state of a trim in one partition.
+struct PartitionTrim<'s> {
     partition: Partition<'s>,
     state: PartitionState,
     versions: Versions,
@@ -162,7 +162,7 @@ impl<'s> Bounds<'s> {
             excess_bytes: 0,
             now,
             parts: parts
-                .map(|((((partition, versions), state), through), holds)| Part {
+                .map(|((((partition, versions), state), through), holds)| PartitionTrim {
                     partition,
                     state,
                     versions,
@@ -172,10 +172,10 @@ impl<'s> Bounds<'s> {
                 .collect(),
         };
         match store.keeps() {
-            Keeps::History => bounds.set_rule(&request.rule).await?,
+            RetentionMode::History => bounds.set_rule(&request.rule).await?,
             // Nothing is kept for its own sake, and nothing goes before its id may be forgotten: rules say nothing here.
-            Keeps::Deliveries => {
-                bounds.stored_before = Some(earlier(now, Keeps::DEDUP_WINDOW));
+            RetentionMode::UntilDelivered => {
+                bounds.stored_before = Some(earlier(now, RetentionMode::DEDUP_WINDOW));
                 bounds.parts.iter_mut().for_each(|part| part.through = 0);
             }
         }
@@ -260,7 +260,7 @@ impl<'s> Bounds<'s> {
             return Ok(true);
         }
         let now = try_join_all(self.parts.iter().map(|part| Versions::of(part.partition))).await?;
-        let is_same = |(part, now): (&Part<'_>, &Versions)| {
+        let is_same = |(part, now): (&PartitionTrim<'_>, &Versions)| {
             part.versions.removals == now.removals && part.versions.generation == now.generation
         };
         Ok(self.parts.iter().zip(&now).all(is_same))
@@ -295,7 +295,7 @@ impl<'s> Bounds<'s> {
     }
 }
 
-impl<'s> Part<'s> {
+impl<'s> PartitionTrim<'s> {
     /// Its events that match, up to where the head was.
     fn candidates(&self, filter: &Arc<Filter>, at_once: usize) -> Candidates<'s> {
         Candidates::new(self.partition, filter, self.state.head, at_once)

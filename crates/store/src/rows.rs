@@ -27,12 +27,16 @@ pub(crate) const LEASES: &str = "leases";
 pub(crate) const SCHEDULED: &str = "scheduled";
 pub(crate) const SCHEMAS: &str = "schemas";
 pub(crate) const STATS: &str = "stats";
+/// How many entries the audit has.
+pub(crate) const AUDIT: &str = "audit";
+/// Changes of the tokens.
+pub(crate) const TOKENS: &str = "tokens";
 
 pub(crate) fn counter(name: &str) -> RowId {
     RowId::of(Kind::Counter, key(&[Text(name)]))
 }
 
-/// How often something of a group was redriven: whoever deletes the group learns of redrives that it did not see.
+/// How often something of a group was redriven: a deletion of the group notices redrives that it did not read.
 pub(crate) fn redrives(group: &str) -> RowId {
     RowId::of(Kind::Counter, key(&[Text("redrives"), Text(group)]))
 }

@@ -18,7 +18,7 @@ use domain::{
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
-use self::rows::{Place, Waiting, waiting_row};
+use self::rows::{ScheduleSlot, Waiting, waiting_row};
 use crate::{
     Store,
     events::lookup::known,
@@ -29,12 +29,16 @@ use crate::{
     rows::{SCHEDULED, counter, number, refuse_id},
 };
 
-/// Places that one read brings.
+/// Slots that one read brings.
 const READ_AT_ONCE: usize = 200;
 
 impl<'s> Partition<'s> {
     /// The earliest places, before an instant.
-    async fn places(self, before: Option<Timestamp>, limit: usize) -> Result<Vec<Place>, StorageFailure> {
+    async fn places(
+        self,
+        before: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<ScheduleSlot>, StorageFailure> {
         let read = Read::Range {
             space: Space::of(SpaceKind::ScheduleOrder),
             after: None,
@@ -42,7 +46,7 @@ impl<'s> Partition<'s> {
             reverse: false,
             limit,
         };
-        self.get(&[read]).await?.range().iter().map(|(key, _)| Place::read(key)).collect()
+        self.get(&[read]).await?.range().iter().map(|(key, _)| ScheduleSlot::read(key)).collect()
     }
 
     /// Every place, the earliest first.
@@ -52,12 +56,12 @@ impl<'s> Partition<'s> {
 
     /// The events at the places of a page.
     async fn waiting_at(self, page: &[Vec<u8>]) -> Result<Vec<Waiting>, StorageFailure> {
-        let places = page.iter().map(|key| Place::read(key)).collect::<Result<Vec<_>, _>>()?;
+        let places = page.iter().map(|key| ScheduleSlot::read(key)).collect::<Result<Vec<_>, _>>()?;
         self.waiting(&places).await
     }
 
     /// The events at these places. What left the schedule meanwhile is left out.
-    async fn waiting(self, places: &[Place]) -> Result<Vec<Waiting>, StorageFailure> {
+    async fn waiting(self, places: &[ScheduleSlot]) -> Result<Vec<Waiting>, StorageFailure> {
         let reads: Vec<Read> = places.iter().map(|place| Read::Row(waiting_row(&place.id))).collect();
         let mut found = self.get(&reads).await?;
         let mut waiting = Vec::with_capacity(places.len());
@@ -90,7 +94,7 @@ impl<'s> Partition<'s> {
             // What is answered as there already waits for its copies like what is new.
             let mut transaction = Transaction { durability: Durability::Replicated, ..Transaction::new() };
             match outcome {
-                ScheduleOutcome::Conflict | ScheduleOutcome::Erased => return Ok(outcome),
+                ScheduleOutcome::Conflict(_) | ScheduleOutcome::Erased => return Ok(outcome),
                 ScheduleOutcome::AlreadyStored(_) => {
                     transaction.guard(Guard::Id(event.id().to_owned(), state));
                 }
@@ -211,7 +215,7 @@ impl ScheduleStore for Store {
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StorageFailure> {
         let parts = join_all(self.partitions().map(|partition| partition.places(None, 1))).await;
-        let first = |places: Option<Vec<Place>>| Some(places?.first()?.due);
+        let first = |places: Option<Vec<ScheduleSlot>>| Some(places?.first()?.due);
         Ok(reached(parts)?.into_iter().filter_map(first).min())
     }
 }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use domain::{
-    StorageFailure,
+    StorageFailure, Tally,
     ports::{
         StatSample, StatsStore,
         engine::{
@@ -154,5 +154,9 @@ impl StatsStore for Store {
                 retry.again().await?;
             }
         }
+    }
+
+    async fn event_counts(&self) -> Result<Option<Tally>, StorageFailure> {
+        self.tally().await
     }
 }

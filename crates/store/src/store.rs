@@ -9,7 +9,7 @@ use domain::{
     Cursor, Event, StorageFailure,
     group::partition_of,
     ports::{
-        EventStoreError, Keeps, StorageEngine,
+        EventStoreError, RetentionMode, StorageEngine,
         engine::{EngineInfo, PartitionState},
     },
 };
@@ -22,7 +22,7 @@ use crate::{groups::Remembered, partition::Partition, reached::reached};
 /// ```
 /// use domain::{Document, Limits, ports::{Atomicity, EventStore}};
 /// use storage_memory::MemoryEngine;
-/// use store::Store;
+/// use event_replay_store::Store;
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
 /// let json = br#"{"id":"e1","type":"t","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"s","metadata":{}}"#;
@@ -80,7 +80,7 @@ impl Store {
         self.inner.engine.info()
     }
 
-    pub(crate) fn keeps(&self) -> Keeps {
+    pub(crate) fn keeps(&self) -> RetentionMode {
         self.info().keeps
     }
 

@@ -10,7 +10,7 @@ mod rest;
 
 use domain::{
     StorageFailure,
-    ports::{VerifyReport, event_store::Progress},
+    ports::{VerifyReport, event_store::ProgressCallback},
 };
 
 use crate::{Store, partition::Partition, rows::Rows};
@@ -64,7 +64,7 @@ fn within<T>(owner: &str, read: Result<T, StorageFailure>) -> Result<T, StorageF
 /// Checks every event, index entry and row.
 pub(crate) async fn verify(
     store: &Store,
-    progress: Option<Progress>,
+    progress: Option<ProgressCallback>,
 ) -> Result<VerifyReport, StorageFailure> {
     let total: u64 = store.states().await?.iter().map(|state| state.events).sum();
     let mut report = VerifyReport::default();
@@ -116,6 +116,10 @@ async fn rows_once(store: &Store, partition: Partition<'_>) -> Result<Vec<String
         let checkpoints = store.checkpoints().await;
         findings.readable(checkpoints)?;
         rest::check_schemas(store, &mut findings).await?;
+        rest::check_tokens(store, &mut findings).await?;
+        rest::check_plans(store, &mut findings).await?;
+        rest::check_requests(partition, &mut findings).await?;
+        store.audit_findings().await?.into_iter().for_each(|detail| findings.add(detail));
     }
     Ok(findings.0)
 }

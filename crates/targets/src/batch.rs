@@ -34,7 +34,7 @@ pub(crate) struct Batches {
     concurrency: usize,
     /// The pause before the second attempt; the ones after it are longer.
     first_pause: Duration,
-    /// What is settled of a batch that could not be finished, for when it comes again.
+    /// The settled results of a batch that could not be finished, for its next delivery.
     settled: HashMap<(String, Position), DeliveryOutcome>,
 }
 
@@ -55,7 +55,7 @@ impl Batches {
     ///
     /// # Errors
     /// The other side cannot be reached, or asks to be left alone for long. What was settled before is remembered: when
-    /// the batch comes again, only the rest is handed over.
+    /// the batch is delivered again, only the rest is handed over.
     pub(crate) async fn deliver(
         &mut self,
         to: &dyn Attempt,

@@ -4,8 +4,8 @@ use domain::delivery::HandlerError;
 
 /// Why an event could not be handed over.
 ///
-/// A group treats both alike. A replay does not: what the other side refuses is a failure of the event, but where nobody
-/// is there the replay waits, else it would call every event of history failed.
+/// A group treats both alike. A replay does not: what the other side refuses is a failure of the event. Where there is no
+/// other side the replay waits, else every event of the history would be a failure.
 #[derive(Debug, Clone)]
 pub(crate) enum Failure {
     /// The other side had the event, and failed.

@@ -112,7 +112,7 @@ fn push_stored_members(stored: &StoredEvent, out: &mut Vec<u8>) {
 ///
 /// ```
 /// let mut line = Vec::new();
-/// targets::push_safe_json("{\"a\":\n\"x\u{202e}y\"}", &mut line);
+/// event_replay_targets::push_safe_json("{\"a\":\n\"x\u{202e}y\"}", &mut line);
 /// assert_eq!(line, br#"{"a": "x\u202ey"}"#);
 /// ```
 pub fn push_safe_json(json: &str, out: &mut Vec<u8>) {

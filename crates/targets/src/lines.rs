@@ -112,7 +112,7 @@ fn write_all(mut output: impl Write, mut queue: mpsc::Receiver<Waiting>) -> io::
     while let Some(first) = queue.blocking_recv() {
         let mut next = Some(first);
         while let Some(waiting) = next {
-            // Whose time is up does not wait any more, and gets its line when it comes again.
+            // Whose time is up does not wait any more, and gets its line when it is redelivered.
             if !waiting.written.is_closed() {
                 chunk.extend_from_slice(&waiting.line);
                 written.push(waiting.written);

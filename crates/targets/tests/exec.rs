@@ -9,8 +9,8 @@ use domain::{
     delivery::{HandlerError, Verdict},
     ports::{DeliveryOutcome, EventHandler, ReplayTarget, TargetError},
 };
+use event_replay_targets::{ExecCommand, ExecError, ExecHandler, ExecTarget};
 use support::{batch, delivery, stored};
-use targets::{ExecCommand, ExecError, ExecHandler, ExecTarget};
 use tempfile::TempDir;
 use tokio::{
     task::{JoinHandle, JoinSet},

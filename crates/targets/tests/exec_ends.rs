@@ -6,8 +6,8 @@ mod support;
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{delivery::HandlerError, ports::EventHandler};
+use event_replay_targets::{ExecCommand, ExecHandler};
 use support::delivery;
-use targets::{ExecCommand, ExecHandler};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 

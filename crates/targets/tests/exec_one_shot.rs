@@ -9,8 +9,8 @@ use domain::{
     delivery::{HandlerError, Verdict},
     ports::{DeliveryOutcome, EventHandler, ReplayTarget},
 };
+use event_replay_targets::{ExecCommand, ExecError, ExecHandler, ExecTarget};
 use support::{batch, delivery};
-use targets::{ExecCommand, ExecError, ExecHandler, ExecTarget};
 use tempfile::TempDir;
 use tokio::time::sleep;
 

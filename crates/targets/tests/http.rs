@@ -15,11 +15,11 @@ use domain::{
     delivery::{Delivery, DeliveryOrigin, Verdict},
     ports::{DeliveryOutcome, EventHandler, ReplayTarget, TargetError},
 };
+use event_replay_targets::{Endpoint, HttpHandler, HttpTarget};
 use support::{
     batch, delivery,
     server::{Asked, Server, answer},
 };
-use targets::{Endpoint, HttpHandler, HttpTarget};
 use tokio::{net::TcpListener, sync::Barrier};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -37,8 +37,8 @@ async fn fine(_: Asked) -> Option<Vec<u8>> {
     answer("200 OK", "", "thanks")
 }
 
-/// A port that nobody listens at.
-async fn nobody() -> String {
+/// A port without a listener.
+async fn closed_port() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}/", listener.local_addr().unwrap())
 }
@@ -119,7 +119,7 @@ async fn the_answer_decides_what_becomes_of_the_delivery() {
 
 #[tokio::test]
 async fn what_cannot_be_reached_or_breaks_or_is_silent_is_tried_again() {
-    let refused = handler(&nobody().await).handle(&delivery("e", LONG)).await.unwrap_err();
+    let refused = handler(&closed_port().await).handle(&delivery("e", LONG)).await.unwrap_err();
     assert!(
         refused.verdict == Verdict::Retry && refused.message().ends_with("cannot be reached"),
         "{refused}"
@@ -165,8 +165,8 @@ async fn a_password_is_sent_and_never_shown() {
     assert_eq!(asked[0].line, "POST /events?token=hunter3 HTTP/1.1");
     assert_eq!(asked[0].headers["host"], server.address.to_string());
 
-    let nobody = nobody().await;
-    let refusing = self::handler(&url(nobody.trim_start_matches("http://").trim_end_matches('/').to_owned()));
+    let closed = closed_port().await;
+    let refusing = self::handler(&url(closed.trim_start_matches("http://").trim_end_matches('/').to_owned()));
     let error = refusing.handle(&delivery("e", LONG)).await.unwrap_err();
     let shown = format!("{handler:?} {error:?} {error}");
     assert!(!shown.contains("hunter") && !shown.contains("bWU6"), "{shown}");
@@ -273,6 +273,6 @@ async fn a_batch_that_comes_again_is_sent_from_where_it_stopped() {
     assert_eq!([&outcomes[0], &outcomes[2], &outcomes[3]], [&DeliveryOutcome::Handled; 3]);
     assert_eq!(server.ids(), ["a", "b", "c", "c", "d"]);
 
-    let answer = self::target(&nobody().await).deliver(&events).await;
+    let answer = self::target(&closed_port().await).deliver(&events).await;
     assert!(matches!(answer, Err(TargetError::Unavailable(why)) if why.contains("cannot be reached")));
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use domain::{delivery::Verdict, ports::EventHandler};
+use event_replay_targets::{Endpoint, HttpHandler};
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -19,7 +20,6 @@ use support::{
     delivery,
     server::{answer, serve},
 };
-use targets::{Endpoint, HttpHandler};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 

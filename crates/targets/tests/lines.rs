@@ -12,9 +12,9 @@ use domain::{
     Document, Limits, Position, StoredEvent,
     ports::{DeliveryOutcome, ReplayDelivery, ReplayTarget, TargetError},
 };
+use event_replay_targets::{NdjsonTarget, push_safe_json, write_replayed, write_stored};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use targets::{NdjsonTarget, push_safe_json, write_replayed, write_stored};
 use tokio::io::AsyncWrite;
 
 fn stored(json: &str) -> StoredEvent {

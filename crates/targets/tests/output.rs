@@ -13,9 +13,9 @@ use domain::{
     delivery::{Delivery, DeliveryOrigin, HandlerError, Verdict},
     ports::EventHandler,
 };
+use event_replay_targets::{LinesHandler, OutputEnd, write_delivery};
 use serde_json::{Value, json};
 use support::delivery;
-use targets::{LinesHandler, OutputEnd, write_delivery};
 
 const LONG: Duration = Duration::from_secs(60);
 

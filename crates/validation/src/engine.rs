@@ -21,6 +21,7 @@ use crate::error::SchemaError;
 use crate::flatten::SelfContained;
 
 pub mod jsonschema;
+#[cfg(feature = "valico")]
 pub mod valico;
 
 /// Turns schemas into something that judges values.
@@ -48,6 +49,7 @@ pub enum EngineKind {
     #[default]
     JsonSchema,
     /// The crate valico: drafts 7 and 2019-09.
+    #[cfg(feature = "valico")]
     Valico,
 }
 
@@ -56,6 +58,7 @@ impl EngineKind {
     pub fn engine(self) -> Arc<dyn SchemaEngine> {
         match self {
             Self::JsonSchema => Arc::new(jsonschema::JsonSchemaEngine),
+            #[cfg(feature = "valico")]
             Self::Valico => Arc::new(valico::ValicoEngine),
         }
     }
@@ -64,6 +67,7 @@ impl EngineKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::JsonSchema => jsonschema::NAME,
+            #[cfg(feature = "valico")]
             Self::Valico => valico::NAME,
         }
     }
@@ -75,9 +79,12 @@ impl std::fmt::Display for EngineKind {
     }
 }
 
+/// The engines that this program was built with.
+const ENGINES: &str = if cfg!(feature = "valico") { "jsonschema or valico" } else { "jsonschema" };
+
 /// A name that is no engine's.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("there is no validation engine \"{0}\": choose jsonschema or valico")]
+#[error("there is no validation engine \"{0}\": choose {ENGINES}")]
 pub struct UnknownEngine(pub String);
 
 impl FromStr for EngineKind {
@@ -86,6 +93,7 @@ impl FromStr for EngineKind {
     fn from_str(name: &str) -> Result<Self, UnknownEngine> {
         match name {
             jsonschema::NAME => Ok(Self::JsonSchema),
+            #[cfg(feature = "valico")]
             valico::NAME => Ok(Self::Valico),
             other => Err(UnknownEngine(other.to_owned())),
         }

@@ -1,4 +1,4 @@
-//! Why a schema is refused, said so that its author can mend it.
+//! Why a schema is refused, in words that let its author fix it.
 
 use thiserror::Error;
 

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use serde_json::json;
-//! use validation::{EngineKind, SchemaRegistry};
+//! use event_replay_validation::{EngineKind, SchemaRegistry};
 //!
 //! let registry = SchemaRegistry::new(EngineKind::JsonSchema);
 //! let result = registry.validate_event(&json!({

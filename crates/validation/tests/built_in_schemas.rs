@@ -6,8 +6,8 @@ mod common;
 
 use common::{ENGINES, broken, pointers};
 use domain::ports::EventValidator;
+use event_replay_validation::{EngineKind, SchemaRegistry};
 use serde_json::{Map, Value, json};
-use validation::{EngineKind, SchemaRegistry};
 
 /// Type, entities, members of `data` (`?`: optional), and the member that names the ordering key.
 const TABLE: &str = "

@@ -104,7 +104,7 @@ fn what_valico_alone_would_let_pass_is_caught_before_it() {
     let nowhere = serde_json::json!({"$ref": "#/definitions/none"});
     let compiled = scope.compile_and_return(nowhere.clone(), false).unwrap();
     assert!(compiled.validate(&serde_json::json!(1)).is_valid(), "valico's own mistake");
-    assert!(registry_of(validation::EngineKind::Valico, &nowhere).is_err());
+    assert!(registry_of(event_replay_validation::EngineKind::Valico, &nowhere).is_err());
 
     let mut scope = valico::json_schema::Scope::new();
     let dated = serde_json::json!({"format": "date-time"});

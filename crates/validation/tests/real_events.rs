@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use common::{ENGINES, pointers};
 use domain::ports::{Describes, EventValidator, SchemaRecord, Verdict};
+use event_replay_validation::SchemaRegistry;
 use flate2::read::GzDecoder;
 use serde_json::{Map, Value, json};
-use validation::SchemaRegistry;
 
 /// A schema that accepts nothing: `location` must have `type` and `details` and, by `additionalProperties: false`
 /// beside no `properties`, no member at all. Every draft-7 validator refuses all its events.

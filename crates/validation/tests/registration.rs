@@ -6,8 +6,8 @@ mod common;
 
 use common::{ENGINES, broken, event_of, record, registry_of, text_record};
 use domain::ports::{EventValidator, SchemaRecord, Verdict};
+use event_replay_validation::{SchemaError, SchemaRegistry};
 use serde_json::{Value, json};
-use validation::{SchemaError, SchemaRegistry};
 
 fn refusals(record: &SchemaRecord) -> Vec<SchemaError> {
     let refuse = |engine| {
@@ -129,7 +129,7 @@ fn a_reference_to_itself_is_refused() {
 }
 
 #[test]
-fn references_that_depend_on_who_asks_are_refused() {
+fn references_that_depend_on_the_reader_are_refused() {
     let draft = "https://json-schema.org/draft/2020-12/schema";
     let document = json!({"$schema": draft, "items": {"$dynamicRef": "#node"}, "$dynamicAnchor": "node"});
     refused(&document, &["$dynamicRef", "/items", "use \"$ref\""]);

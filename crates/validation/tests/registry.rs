@@ -6,8 +6,8 @@ mod common;
 
 use common::{ENGINES, broken, data_record, event_of, record, registry_of, text_record};
 use domain::ports::{Describes, EventValidator, SchemaRecord, Verdict};
+use event_replay_validation::{EngineKind, SchemaRegistry};
 use serde_json::{Value, json};
-use validation::{EngineKind, SchemaRegistry};
 
 fn versioned(version: Option<&str>, required: &str) -> SchemaRecord {
     let document = json!({"required": [required], "x-ordering-key": format!("{required}Id")});

@@ -8,7 +8,7 @@ use servers::Server;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AppendOnlyFile {
     path: PathBuf,
-    /// Counts the files: another is begun when what there is is written anew.
+    /// Counts the files: a rewrite begins another one.
     pub(crate) number: u32,
     pub(crate) length: u64,
 }
@@ -50,7 +50,7 @@ pub(crate) async fn written(url: &str) {
     panic!("the server does not write its append-only file");
 }
 
-/// Waits until a server has written its file anew since it was started.
+/// Waits until a server has rewritten its file since it was started.
 pub(crate) async fn written_anew(url: &str) {
     let client = redis::Client::open(url).unwrap();
     let mut server = client.get_multiplexed_async_connection().await.unwrap();

@@ -23,7 +23,7 @@ use super::{
 
 const PUBLISHERS: usize = 8;
 const CONSUMERS: usize = 4;
-/// Keys of a publisher. Nobody else publishes events of them, so that their order is known.
+/// Keys of a publisher. No other publisher has events of them, so that their order is known.
 const KEYS: usize = 12;
 /// Answers that are waited for between two promotions.
 const ANSWERS: usize = 100;
@@ -210,7 +210,7 @@ async fn is_lost(store: &dyn Stores, head: &Cursor, position: Position) -> bool 
     let mut mark = head.clone();
     mark.sequences[usize::from(position.partition)] = position.sequence;
     // Of a user that there is not: the mark is looked at all the same.
-    let nobody = Arc::new(Filter::entity(Entity::new("user", "nobody")));
+    let nobody = Arc::new(Filter::of_entity(Entity::new("user", "nobody")));
     match store.count(&nobody, Some(&mark)).await {
         Ok(_) => false,
         Err(EventStoreError::LostCursor(_)) => true,

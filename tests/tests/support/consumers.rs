@@ -23,7 +23,7 @@ use super::effects::{self, Line, Planned, Verdict};
 
 pub(crate) const GROUP: &str = "workers";
 
-/// How long a test waits while nothing is handled; how soon things come is nobody's claim.
+/// How long a test waits while nothing is handled; how soon things come is not promised.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a store is kept by.

@@ -155,7 +155,7 @@ pub(crate) fn check(
     check_without(planned, &BTreeSet::new(), lines, killed, dead)
 }
 
-/// The same where some events are in the log no more: whether they were handled before that is nobody's affair.
+/// The same where some events are in the log no more: whether they were handled before that is not checked.
 pub(crate) fn check_without(
     planned: &[Planned],
     lost: &BTreeSet<String>,

@@ -33,7 +33,7 @@ use super::{
 const APPENDING: usize = 3;
 const PUBLISHING: usize = 4;
 const GROUP: &str = "readers";
-/// How long something may take that must come by itself; how soon it comes is nobody's claim.
+/// How long something may take that must come by itself; how soon it comes is not promised.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server, and everybody who uses it: through a proxy, so that the test can look at what came back before they do.
@@ -172,7 +172,7 @@ impl World {
         let filter = Filter { sources, ..Filter::default() };
         let request = PlanRequest { limit: Some(400), ..PlanRequest::new(filter) };
         let plan = self.manager.plan(request, None).await.unwrap();
-        let options = GroupReplayOptions { pace: Pace::Rate(600.0), ..GroupReplayOptions::default() };
+        let options = GroupReplayOptions { pace: Pace::Rate(600.0), ..GroupReplayOptions::to_all_groups() };
         if plan.total_events > 0 {
             self.replays.push(self.manager.start_group_replay(&plan, &options).await.unwrap().id);
         }

@@ -70,14 +70,15 @@ pub(crate) fn program() -> &'static Path {
         if let Ok(path) = std::env::var("EVENT_REPLAY_BIN") {
             return PathBuf::from(path);
         }
-        let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+        // This test is in target/PROFILE/deps, and the program one folder up. The profile `dev` has the folder `debug`.
+        let test = std::env::current_exe().unwrap();
+        let folder = test.ancestors().nth(2).unwrap().file_name().unwrap().to_string_lossy();
+        let profile = folder.replace("debug", "dev");
         let build = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "-p", "event-replay-cli", "--profile", profile])
+            .args(["build", "--quiet", "-p", "event-replay-cli", "--profile", &profile])
             .status()
             .unwrap();
         assert!(build.success(), "the program does not build");
-        // This test is in target/PROFILE/deps; the program is one folder up.
-        let test = std::env::current_exe().unwrap();
         test.parent().and_then(Path::parent).unwrap().join("event-replay")
     })
 }

@@ -9,12 +9,13 @@
 
 mod committing;
 mod draining;
+mod isolation;
 mod lanes;
 mod launching;
 mod leasing;
 mod outage;
+mod pausing;
 mod reading;
-mod suspects;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,7 +25,7 @@ use std::{
 
 use domain::{
     Cursor, DeliveryOrigin, StoredEvent,
-    group::{Gap, Key, LaneBatch, Lease, SegmentState},
+    group::{Gap, GroupPause, Key, LaneBatch, Lease, SegmentState},
     ports::{CommitOutcome, EventStoreError, GroupStoreError, Leases, SegmentCommit},
     time::until,
 };
@@ -36,7 +37,8 @@ use tokio::{
 };
 
 use super::{
-    fetch::{BatchEvents, KeyEvents},
+    breaker::Breaker,
+    fetch::{BatchEvents, BatchRequest, KeyEvents},
     handing::{Handed, Router},
     log::{LogReader, Piece},
     ready::{Ready, ReadyQueue},
@@ -44,8 +46,9 @@ use super::{
     segment::Segment,
     settings::ConsumerSettings,
     status::ConsumerState,
+    stopping::Stopping,
     tally::Tally,
-    work::{Moment, Unit, Want, Wishes},
+    work::{DeliveryId, Effects, FetchRequest, StepContext},
 };
 use crate::shared::Shared;
 
@@ -78,26 +81,30 @@ enum Io {
     Committed(Vec<SegmentCommit>, Result<Vec<CommitOutcome>, GroupStoreError>),
     Lane(Result<Vec<LaneBatch>, GroupStoreError>),
     Key(u16, u64, Key, Result<KeyEvents, EventStoreError>),
-    Batch(u16, u64, u64, Result<BatchEvents, String>),
+    Batches(Vec<BatchRequest>, Result<BatchEvents, String>),
     Alone(OwnedRwLockWriteGuard<()>),
+    Pauses(Result<Vec<GroupPause>, GroupStoreError>),
+    /// Something was written down whose outcome changes nothing here.
+    Noted,
 }
 
-/// Whether the process is kept empty for a suspect.
-enum Room {
-    Open,
-    /// It is being emptied, by this task.
-    Emptying(AbortHandle),
-    Empty {
+/// Whether deliveries of this process run beside each other, or one runs alone.
+enum Isolation {
+    Shared,
+    /// This task waits until running deliveries have ended.
+    Draining(AbortHandle),
+    Exclusive {
         _guard: OwnedRwLockWriteGuard<()>,
-        /// The segment of the suspect that has its turn.
-        accused: Option<u16>,
+        /// The segment whose isolated attempt runs.
+        isolated: Option<u16>,
     },
 }
 
 struct Running {
-    unit: Unit,
+    unit: DeliveryId,
     stored: StoredEvent,
     origin: DeliveryOrigin,
+    attempt: u32,
     abort: AbortHandle,
 }
 
@@ -106,22 +113,22 @@ pub(crate) struct Actor {
     log: Arc<LogReader>,
     settings: ConsumerSettings,
     rules: Rules,
-    router: Router,
+    router: Arc<Router>,
     tally: Tally,
     token: u64,
     head: watch::Receiver<Option<Cursor>>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Stopping>,
     state: watch::Sender<ConsumerState>,
     segments: BTreeMap<u16, Segment>,
-    /// Segments that were leased anew while handlers of their last lease still run.
+    /// Segments that were leased again while handlers of their last lease still run.
     arriving: HashMap<u16, (Lease, SegmentState)>,
     ready: ReadyQueue,
-    /// Suspects whose attempt is committed.
-    accused: Vec<Ready>,
+    /// Isolated attempts that are committed and may be handed over.
+    isolated: Vec<Ready>,
     tasks: JoinSet<Handed>,
     running: HashMap<Id, Running>,
     io: JoinSet<Io>,
-    wants: Vec<(u16, u64, Want)>,
+    fetch_requests: Vec<(u16, u64, FetchRequest)>,
     fetches: usize,
     /// Lane batches whose fetch failed, with their segments and leases, and when to try again.
     batches_again: Vec<(Instant, u16, u64)>,
@@ -129,7 +136,7 @@ pub(crate) struct Actor {
     read_again: Instant,
     leasing: bool,
     lease_again: Instant,
-    /// Until when nobody else can have taken what is leased here.
+    /// No other consumer can take the leased segments before this time.
     lease_good_until: Instant,
     committing: bool,
     commit_again: Option<(Instant, Vec<SegmentCommit>)>,
@@ -143,9 +150,16 @@ pub(crate) struct Actor {
     faults: u32,
     /// What the store is asked for, and what of it fails.
     calls: outage::Calls,
-    room: Room,
+    isolation: Isolation,
+    breaker: Breaker,
+    /// The pauses of the group that are in effect, but for that of its own breaker.
+    pauses: Vec<GroupPause>,
+    /// Whether the store has said once what they are.
+    knows_pauses: bool,
+    asking_pauses: bool,
+    ask_pauses_again: Instant,
     gaps: Vec<Gap>,
-    /// Leases that the last answer said are held here, and that nobody here knows.
+    /// Orphaned leases: the last answer says that this consumer holds them, and it does not know them.
     strays: Vec<Lease>,
     /// Whether any of them was there before.
     has_strays: bool,
@@ -163,7 +177,7 @@ impl Actor {
         settings: ConsumerSettings,
         rules: Rules,
         router: Router,
-        stop: watch::Receiver<bool>,
+        stop: watch::Receiver<Stopping>,
         state: watch::Sender<ConsumerState>,
     ) -> Self {
         let now = Instant::now();
@@ -175,11 +189,11 @@ impl Actor {
             segments: BTreeMap::new(),
             arriving: HashMap::new(),
             ready: ReadyQueue::default(),
-            accused: Vec::new(),
+            isolated: Vec::new(),
             tasks: JoinSet::new(),
             running: HashMap::new(),
             io: JoinSet::new(),
-            wants: Vec::new(),
+            fetch_requests: Vec::new(),
             fetches: 0,
             batches_again: Vec::new(),
             reading: false,
@@ -196,7 +210,12 @@ impl Actor {
             look_again: now,
             faults: 0,
             calls: outage::Calls::default(),
-            room: Room::Open,
+            isolation: Isolation::Shared,
+            breaker: Breaker::new(settings.breaker),
+            pauses: Vec::new(),
+            knows_pauses: false,
+            asking_pauses: false,
+            ask_pauses_again: now,
             gaps: Vec::new(),
             strays: Vec::new(),
             has_strays: false,
@@ -208,7 +227,7 @@ impl Actor {
             log,
             settings,
             rules,
-            router,
+            router: Arc::new(router),
             stop,
             state,
         }
@@ -217,7 +236,7 @@ impl Actor {
     /// Runs until it is told to stop, or its group is gone.
     pub(crate) async fn run(mut self) -> Result<(), ConsumerError> {
         let _interest = self.log.wants(self.rules.spec.types.clone());
-        while !*self.stop.borrow() && self.ended.is_none() {
+        while *self.stop.borrow() == Stopping::No && self.ended.is_none() {
             self.pump();
             self.wait().await;
         }
@@ -274,6 +293,8 @@ impl Actor {
             self.stuck_since.map(|since| since + STUCK_AFTER),
             self.batches_again.iter().map(|(again, ..)| *again).min(),
             self.calls.next_silence(),
+            (!self.asking_pauses).then_some(self.ask_pauses_again),
+            self.breaker.next().filter(|probe| *probe > at),
         ];
         timers.into_iter().flatten().min().unwrap_or(at + QUIET_COMMIT)
     }
@@ -283,8 +304,9 @@ impl Actor {
         self.wake();
         self.note_silence();
         self.renew();
-        self.accuse();
-        self.unclog();
+        self.ask_pauses();
+        self.start_isolated_attempt();
+        self.spill_slow_keys();
         self.commit();
         self.launch();
         self.fetch_again();
@@ -306,30 +328,35 @@ impl Actor {
         }
     }
 
-    /// Lets something happen to a segment, and takes up what it then wishes for.
-    fn with<T>(&mut self, number: u16, happen: impl FnOnce(&mut Segment, &mut Moment<'_>) -> T) -> Option<T> {
+    /// Lets something happen to a segment, and takes up what it then effects for.
+    fn with<T>(
+        &mut self,
+        number: u16,
+        happen: impl FnOnce(&mut Segment, &mut StepContext<'_>) -> T,
+    ) -> Option<T> {
         let now = self.now();
         let segment = self.segments.get_mut(&number)?;
-        let mut at = Moment::new(&self.rules, now);
+        let mut at = StepContext::new(&self.rules, now);
         let result = happen(segment, &mut at);
-        let (epoch, wishes) = (segment.lease.epoch, at.wishes);
-        self.take_up(number, epoch, wishes);
+        let (epoch, effects) = (segment.lease.epoch, at.effects);
+        self.take_up(number, epoch, effects);
         Some(result)
     }
 
-    fn take_up(&mut self, segment: u16, epoch: u64, wishes: Wishes) {
+    fn take_up(&mut self, segment: u16, epoch: u64, effects: Effects) {
         let now = self.now();
-        for work in wishes.work {
-            let unit = Unit { segment, epoch, way: work.way.clone() };
-            let is_suspect = self.segments.get(&segment).is_some_and(|segment| segment.is_suspect(&unit.way));
+        for work in effects.work {
+            let unit = DeliveryId { segment, epoch, source: work.source.clone() };
+            let needs_isolation =
+                self.segments.get(&segment).is_some_and(|segment| segment.needs_isolation(&unit.source));
             let ready = Ready::new(unit, work, now);
-            if is_suspect { self.accused.push(ready) } else { self.ready.push(ready) }
+            if needs_isolation { self.isolated.push(ready) } else { self.ready.push(ready) }
         }
-        self.wants.extend(wishes.wants.into_iter().map(|want| (segment, epoch, want)));
+        self.fetch_requests.extend(effects.fetch_requests.into_iter().map(|want| (segment, epoch, want)));
     }
 
     /// The segment that a unit is of, if it is still leased as it was.
-    fn segment_of(&mut self, unit: &Unit) -> Option<&mut Segment> {
+    fn segment_of(&mut self, unit: &DeliveryId) -> Option<&mut Segment> {
         self.segments.get_mut(&unit.segment).filter(|segment| segment.lease.epoch == unit.epoch)
     }
 
@@ -349,8 +376,10 @@ impl Actor {
             Io::Committed(commits, outcome) => self.committed(commits, outcome),
             Io::Lane(batches) => self.looked(batches),
             Io::Key(number, epoch, key, events) => self.key_came(number, epoch, &key, events),
-            Io::Batch(number, epoch, batch, events) => self.batch_came(number, epoch, batch, events),
-            Io::Alone(guard) => self.room = Room::Empty { _guard: guard, accused: None },
+            Io::Batches(batches, events) => self.batches_came(batches, events),
+            Io::Pauses(pauses) => self.came_pauses(pauses),
+            Io::Noted => {}
+            Io::Alone(guard) => self.isolation = Isolation::Exclusive { _guard: guard, isolated: None },
         }
     }
 }

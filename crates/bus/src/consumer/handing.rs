@@ -6,9 +6,13 @@ use std::{
 
 use domain::{Delivery, HandlerError, TypePattern, ports::EventHandler};
 use tokio::{sync::RwLock, time::Instant};
+use tracing::Instrument;
 
-use super::rules::Answer;
-use crate::error_scope;
+use super::rules::HandlerOutcome;
+use crate::{
+    error_scope,
+    trace::{self, DeliveryTrace},
+};
 
 /// The type of events that report errors, for which no error hook is called.
 const SYSTEM_ERROR: &str = "system.error";
@@ -37,22 +41,20 @@ impl Router {
         types
     }
 
-    /// Whether any handler has this delivery's type, and those of them that take it.
-    fn handlers(&self, delivery: &Delivery) -> (bool, Vec<Arc<dyn EventHandler>>) {
+    /// The handlers that take this delivery, in order.
+    fn handlers<'r>(&'r self, delivery: &'r Delivery) -> impl Iterator<Item = &'r dyn EventHandler> {
         let event_type = delivery.stored.event.event_type();
         let matches =
-            |route: &&Route| route.types.is_empty() || route.types.iter().any(|t| t.matches(event_type));
-        let of_type: Vec<&Route> = self.0.iter().filter(matches).collect();
-        let takes = |route: &&&Route| !delivery.is_replay() || route.handler.takes_replays();
-        let handlers = of_type.iter().filter(takes).map(|route| Arc::clone(&route.handler)).collect();
-        (!of_type.is_empty(), handlers)
+            move |route: &&Route| route.types.is_empty() || route.types.iter().any(|t| t.matches(event_type));
+        let takes = |route: &&Route| !delivery.is_replay() || route.handler.takes_replays();
+        self.0.iter().filter(matches).filter(takes).map(|route| &*route.handler)
     }
 }
 
 /// What came of handing a delivery over.
 #[derive(Debug)]
 pub(crate) struct Handed {
-    pub(crate) answer: Answer,
+    pub(crate) answer: HandlerOutcome,
     /// How long the handlers took.
     pub(crate) took: Duration,
 }
@@ -60,34 +62,52 @@ pub(crate) struct Handed {
 /// Hands a delivery to its handlers, one after the other. `alone`: nothing else of this process is with a handler, and the
 /// caller sees to that.
 pub(crate) async fn hand_over(
-    router: Router,
+    router: Arc<Router>,
     delivery: Delivery,
     timeout: Duration,
-    room: Arc<RwLock<()>>,
+    isolation: Arc<RwLock<()>>,
     alone: bool,
 ) -> Handed {
-    let _in_company = if alone { None } else { Some(room.read().await) };
+    let _shared_permit = if alone { None } else { Some(isolation.read().await) };
+    let Some(DeliveryTrace { own, span }) = DeliveryTrace::of(&delivery) else {
+        return call(&router, &delivery, timeout).await;
+    };
+    let handed = trace::within(own, call(&router, &delivery, timeout)).instrument(span.clone()).await;
+    span.record("outcome", handed.answer.name());
+    handed
+}
+
+/// Calls the handlers of a delivery.
+async fn call(router: &Router, delivery: &Delivery, timeout: Duration) -> Handed {
+    let handed = call_each(router, delivery, timeout).await;
+    let event_type = delivery.stored.event.event_type();
+    stats::delivery(&delivery.group, event_type, handed.answer.name(), handed.took);
+    handed
+}
+
+async fn call_each(router: &Router, delivery: &Delivery, timeout: Duration) -> Handed {
     let begun = Instant::now();
-    let (_, handlers) = router.handlers(&delivery);
-    if handlers.is_empty() {
-        return Handed { answer: Answer::Skipped, took: Duration::ZERO };
-    }
-    for handler in handlers {
-        let Err(error) = within(timeout, handler.handle(&delivery)).await else { continue };
+    let mut is_taken = false;
+    for handler in router.handlers(delivery) {
+        is_taken = true;
+        let Err(error) = within(timeout, handler.handle(delivery)).await else { continue };
         let took = begun.elapsed();
         let event = &delivery.stored.event;
         if !event.options().reports_error && event.event_type() != SYSTEM_ERROR {
             let hook = async {
-                error_scope::within(handler.on_error(&error, &delivery)).await;
+                error_scope::within(handler.on_error(&error, delivery)).await;
                 Ok(())
             };
             if let Err(failed) = within(timeout, hook).await {
                 tracing::warn!(group = %delivery.group, error = %failed, "an error handler failed");
             }
         }
-        return Handed { answer: Answer::Failed(error), took };
+        return Handed { answer: HandlerOutcome::Failed(error), took };
     }
-    Handed { answer: Answer::Handled, took: begun.elapsed() }
+    match is_taken {
+        true => Handed { answer: HandlerOutcome::Handled, took: begun.elapsed() },
+        false => Handed { answer: HandlerOutcome::Skipped, took: Duration::ZERO },
+    }
 }
 
 /// Runs what users wrote: neither its panics nor its slowness get out.

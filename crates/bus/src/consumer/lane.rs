@@ -1,7 +1,7 @@
 //! A segment's replay lane in memory: batches of references, handed over in the order of the lane within their keys.
 //!
-//! References are claimed and committed batch by batch. What was claimed and not done when consumers ended is suspect, as in
-//! the ledger.
+//! References are claimed and committed batch by batch. A reference that was in flight at two crashes needs an isolated
+//! attempt, as in the ledger.
 
 use std::{
     cmp::Reverse,
@@ -16,9 +16,10 @@ use domain::{
 use jiff::Timestamp;
 
 use super::{
+    fetch::BatchEvents,
     ledger::ALONE_AFTER,
     rules::{Rules, ended_its_consumer},
-    work::{Moment, Want, Way, Wishes, Work},
+    work::{DeliverySource, Effects, FetchRequest, StepContext, Work},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +28,10 @@ enum Stage {
     Fetching,
     /// Behind another of its key, not claimed, or not due.
     Waiting,
-    /// Its turn as a suspect has not come.
-    Suspect,
-    /// The attempt of a suspect waits to be committed.
-    Accused,
+    /// It waits for its isolated attempt.
+    AwaitsIsolation,
+    /// Its isolated attempt waits to be committed.
+    IsolatedAttempt,
     /// With a handler.
     Handed,
     Done,
@@ -48,6 +49,8 @@ struct Batch {
     kept: LaneBatch,
     references: Vec<Reference>,
     left: usize,
+    /// References that are claimed, or will be, and not done. Asked for with every answer, so it is not counted each time.
+    open: usize,
     /// The claim that is committed.
     claim: u32,
     dirty: bool,
@@ -71,15 +74,48 @@ impl Batch {
         self.kept.progress.retries.iter().find(|retry| retry.index == index)
     }
 
-    fn is_suspect(&self, index: u32) -> bool {
+    fn needs_isolation(&self, index: u32) -> bool {
         self.retry(index).is_some_and(|retry| retry.ends >= ALONE_AFTER)
+    }
+
+    /// The references that are claimed, or will be, and not done.
+    fn claimed(&self) -> impl Iterator<Item = &Reference> {
+        let claimed = self.references.iter().take(self.kept.progress.claimed_to as usize);
+        claimed.filter(|reference| reference.stage != Stage::Done)
+    }
+
+    /// Claims references up to here.
+    fn claim_to(&mut self, claimed_to: u32) {
+        self.kept.progress.claimed_to = claimed_to;
+        self.open = self.claimed().count();
+    }
+
+    /// Claims so many references more.
+    fn claim_more(&mut self, more: usize) {
+        let claimed = self.kept.progress.claimed_to as usize;
+        let fresh = self.references.iter().skip(claimed).take(more);
+        self.open += fresh.filter(|reference| reference.stage != Stage::Done).count();
+        self.kept.progress.claimed_to += more as u32;
+    }
+
+    /// Nothing more is done with a reference.
+    fn close(&mut self, index: u32) {
+        let Some(reference) = self.references.get_mut(index as usize) else { return };
+        let progress = &mut self.kept.progress;
+        if reference.stage != Stage::Done {
+            self.left -= 1;
+            self.open -= usize::from(index < progress.claimed_to);
+        }
+        progress.done.insert(index);
+        progress.retries.retain(|retry| retry.index != index);
+        *reference = Reference { stage: Stage::Done, key: None, event: None };
     }
 }
 
-type Place = (u64, u32);
+type ReferenceId = (u64, u32);
 
 /// How far batches are, by their place in the lane.
-pub(crate) type Progress = Vec<(u64, LaneProgress)>;
+pub(crate) type LaneUpdates = Vec<(u64, LaneProgress)>;
 
 /// What became of an answer about a reference.
 #[derive(Debug)]
@@ -97,11 +133,11 @@ pub(crate) struct Lane {
     after: u64,
     batches: BTreeMap<u64, Batch>,
     /// Of each key the references that are not done, in order.
-    keys: HashMap<Key, VecDeque<Place>>,
-    due: BinaryHeap<Reverse<(Timestamp, Place)>>,
+    keys: HashMap<Key, VecDeque<ReferenceId>>,
+    due: BinaryHeap<Reverse<(Timestamp, ReferenceId)>>,
     /// Keys whose first reference waits to be tried again.
     resting: HashSet<Key>,
-    suspects: VecDeque<Place>,
+    isolation_queue: VecDeque<ReferenceId>,
     /// Batches whose events are to be fetched, one after the other: so that keys fill in order.
     to_fetch: VecDeque<u64>,
     fetching: bool,
@@ -121,7 +157,7 @@ impl Lane {
 
     /// References that are not done and do not wait behind one of their key that is to be tried again.
     pub(crate) fn free_references(&self) -> usize {
-        let waits = |Reverse((_, place)): &Reverse<(Timestamp, Place)>| {
+        let waits = |Reverse((_, place)): &Reverse<(Timestamp, ReferenceId)>| {
             let reference = self.batches.get(&place.0)?.references.get(place.1 as usize)?;
             let queue = self.keys.get(reference.key.as_ref()?)?;
             (reference.stage == Stage::Waiting && queue.front() == Some(place)).then_some(queue.len())
@@ -130,21 +166,21 @@ impl Lane {
     }
 
     /// A batch whose references no handler is to see: it is done.
-    pub(crate) fn close_batch(&mut self, seq: u64, wishes: &mut Wishes) {
+    pub(crate) fn close_batch(&mut self, seq: u64, effects: &mut Effects) {
         self.to_fetch.retain(|other| *other != seq);
         self.fetching = false;
         if let Some(batch) = self.batches.get_mut(&seq) {
-            for (index, reference) in batch.references.iter_mut().enumerate() {
-                close(&mut batch.kept.progress, reference, index as u32);
+            self.references -= batch.left;
+            for index in 0..batch.references.len() as u32 {
+                batch.close(index);
             }
-            self.references -= std::mem::take(&mut batch.left);
             batch.dirty = true;
         }
-        self.fetch_next(wishes);
+        self.fetch_next(effects);
     }
 
     /// Takes a batch in.
-    pub(crate) fn take_in(&mut self, batch: LaneBatch, wishes: &mut Wishes) {
+    pub(crate) fn take_in(&mut self, batch: LaneBatch, effects: &mut Effects) {
         if batch.seq <= self.after {
             return;
         }
@@ -157,16 +193,17 @@ impl Lane {
         let left = references.iter().filter(|reference| reference.stage != Stage::Done).count();
         self.references += left;
         self.to_fetch.push_back(batch.seq);
-        let mut batch = Batch { claim: 0, references, left, dirty: left == 0, kept: batch };
+        let mut batch = Batch { claim: 0, references, left, open: 0, dirty: left == 0, kept: batch };
+        batch.claim_to(batch.kept.progress.claimed_to);
         batch.note_ends();
         self.batches.insert(batch.kept.seq, batch);
-        self.fetch_next(wishes);
+        self.fetch_next(effects);
     }
 
-    fn fetch_next(&mut self, wishes: &mut Wishes) {
+    fn fetch_next(&mut self, effects: &mut Effects) {
         if let Some(batch) = self.to_fetch.front().filter(|_| !self.fetching) {
             self.fetching = true;
-            wishes.wants.push(Want::OfBatch { batch: *batch });
+            effects.fetch_requests.push(FetchRequest::OfBatch { batch: *batch });
         }
     }
 
@@ -180,7 +217,7 @@ impl Lane {
     }
 
     /// A batch is not in the lane any more: its references go, and those behind them take their turn.
-    pub(crate) fn drop_batch(&mut self, seq: u64, at: &mut Moment<'_>) {
+    pub(crate) fn drop_batch(&mut self, seq: u64, at: &mut StepContext<'_>) {
         let Some(batch) = self.batches.remove(&seq) else { return };
         self.references -= batch.left;
         let mut heads = Vec::new();
@@ -194,7 +231,7 @@ impl Lane {
                 _ => {}
             }
         }
-        self.suspects.retain(|(other, _)| *other != seq);
+        self.isolation_queue.retain(|(other, _)| *other != seq);
         for head in heads {
             self.step(head, at);
         }
@@ -202,37 +239,38 @@ impl Lane {
             self.fetching = false;
         }
         self.to_fetch.retain(|other| *other != seq);
-        self.fetch_next(&mut at.wishes);
+        self.fetch_next(&mut at.effects);
     }
 
-    /// Fetching failed: it is wished for again.
-    pub(crate) fn fetch_failed(&mut self, wishes: &mut Wishes) {
+    /// Fetching failed: it is requested again.
+    pub(crate) fn fetch_failed(&mut self, effects: &mut Effects) {
         self.fetching = false;
-        self.fetch_next(wishes);
+        self.fetch_next(effects);
     }
 
     /// The events of a batch came, by sequence.
-    pub(crate) fn fetched(&mut self, seq: u64, mut events: HashMap<u64, StoredEvent>, at: &mut Moment<'_>) {
+    pub(crate) fn fetched(&mut self, seq: u64, events: &BatchEvents, at: &mut StepContext<'_>) {
         self.to_fetch.retain(|other| *other != seq);
         self.fetching = false;
         let mut heads = Vec::new();
         if let Some(batch) = self.batches.get_mut(&seq) {
             // A redriven letter goes to its group whatever the group takes today.
             let takes_all = !matches!(batch.kept.origin, LaneOrigin::Replay { .. });
-            for (index, reference) in batch.references.iter_mut().enumerate() {
-                if reference.stage != Stage::Fetching {
+            let left = batch.left;
+            for index in 0..batch.references.len() as u32 {
+                let is_fetched = |reference: &Reference| reference.stage == Stage::Fetching;
+                if !batch.references.get(index as usize).is_some_and(is_fetched) {
                     continue;
                 }
-                let index = index as u32;
                 let position = batch.kept.positions.get(index as usize).copied().unwrap_or_default();
-                let Some(stored) = events.remove(&position) else {
+                let Some(stored) = events.get(position) else {
                     batch.kept.progress.failed.push(LaneFailure { index, error: REMOVED.to_owned() });
-                    close(&mut batch.kept.progress, reference, index);
+                    batch.close(index);
                     continue;
                 };
                 if !takes_all && !at.rules.spec.takes(stored.event.event_type()) {
                     batch.kept.progress.skipped.push(index);
-                    close(&mut batch.kept.progress, reference, index);
+                    batch.close(index);
                     continue;
                 }
                 let key = Key::from(at.rules.spec.key.of(&stored.event));
@@ -241,25 +279,25 @@ impl Lane {
                 if queue.len() == 1 {
                     heads.push((seq, index));
                 }
-                *reference = Reference { stage: Stage::Waiting, key: Some(key), event: Some(stored) };
+                if let Some(reference) = batch.references.get_mut(index as usize) {
+                    *reference = Reference { stage: Stage::Waiting, key: Some(key), event: Some(stored) };
+                }
             }
-            let left = batch.references.iter().filter(|reference| reference.stage != Stage::Done).count();
-            self.references -= batch.left - left;
+            self.references -= left - batch.left;
             batch.dirty |= left != batch.left;
-            batch.left = left;
         }
         for place in heads {
             self.step(place, at);
         }
-        self.fetch_next(&mut at.wishes);
+        self.fetch_next(&mut at.effects);
     }
 
     /// Brings the first reference of a key as far as it goes by itself.
-    fn step(&mut self, place: Place, at: &mut Moment<'_>) {
+    fn step(&mut self, place: ReferenceId, at: &mut StepContext<'_>) {
         let (seq, index) = place;
         let Some(batch) = self.batches.get_mut(&seq) else { return };
         let (attempts, due) = batch.retry(index).map_or((0, at.now), |retry| (retry.attempts, retry.due));
-        let is_suspect = batch.is_suspect(index);
+        let needs_isolation = batch.needs_isolation(index);
         let Some(reference) = batch.references.get_mut(index as usize) else { return };
         if reference.stage != Stage::Waiting {
             return;
@@ -272,12 +310,12 @@ impl Lane {
         if let Some(key) = reference.key.as_ref().filter(|_| !self.resting.is_empty()) {
             self.resting.remove(key);
         }
-        if is_suspect {
-            reference.stage = Stage::Suspect;
-            self.suspects.push_back(place);
+        if needs_isolation {
+            reference.stage = Stage::AwaitsIsolation;
+            self.isolation_queue.push_back(place);
         } else if index < batch.claim {
             reference.stage = Stage::Handed;
-            at.wishes.work.extend(work(&batch.kept, reference, index, attempts + 1, at.rules));
+            at.effects.work.extend(work(&batch.kept, reference, index, attempts + 1, at.rules));
         }
     }
 
@@ -287,17 +325,16 @@ impl Lane {
         self.fetched_batches().map(unclaimed).sum()
     }
 
-    /// References that are claimed, or will be by the commit under way, and not done.
+    /// References that are claimed, or will be by the commit under source, and not done.
     pub(crate) fn claimed(&self) -> usize {
-        let claimed = |batch: &Batch| {
-            let claimed = batch.kept.progress.claimed_to as usize;
-            // What rests, or waits behind it, is in nobody's way.
-            let rests =
-                |reference: &Reference| reference.key.as_ref().is_some_and(|key| self.resting.contains(key));
-            let open = |reference: &&Reference| reference.stage != Stage::Done && !rests(reference);
-            batch.references.iter().take(claimed).filter(open).count()
-        };
-        self.batches.values().map(claimed).sum()
+        if self.resting.is_empty() {
+            return self.batches.values().map(|batch| batch.open).sum();
+        }
+        // A reference that waits, or that is queued behind one, delays no other key.
+        let rests =
+            |reference: &&Reference| reference.key.as_ref().is_some_and(|key| self.resting.contains(key));
+        let claimed = self.batches.values().flat_map(Batch::claimed);
+        claimed.filter(|reference| !rests(reference)).count()
     }
 
     fn fetched_batches(&self) -> impl Iterator<Item = &Batch> {
@@ -313,7 +350,7 @@ impl Lane {
             let free = batch.references.len() - batch.kept.progress.claimed_to as usize;
             let more = free.min(left);
             if more > 0 {
-                batch.kept.progress.claimed_to += more as u32;
+                batch.claim_more(more);
                 batch.dirty = true;
                 left -= more;
             }
@@ -324,16 +361,21 @@ impl Lane {
         most - left
     }
 
-    pub(crate) fn has_suspects(&self) -> bool {
-        !self.suspects.is_empty()
+    pub(crate) fn awaits_isolation(&self) -> bool {
+        !self.isolation_queue.is_empty()
     }
 
-    /// Accuses the next suspect, as in the ledger.
-    pub(crate) fn accuse(&mut self, rules: &Rules, now: Timestamp) -> Option<Accused> {
-        while let Some((seq, index)) = self.suspects.pop_front() {
+    /// Starts the next isolated attempt, as in the ledger.
+    pub(crate) fn start_isolated_attempt(
+        &mut self,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Option<IsolatedAttempt> {
+        while let Some((seq, index)) = self.isolation_queue.pop_front() {
             let Some(batch) = self.batches.get_mut(&seq) else { continue };
             let Some(reference) = batch.references.get_mut(index as usize) else { continue };
-            let Some(stored) = reference.event.clone().filter(|_| reference.stage == Stage::Suspect) else {
+            let Some(stored) = reference.event.clone().filter(|_| reference.stage == Stage::AwaitsIsolation)
+            else {
                 continue;
             };
             let is_redrive = !matches!(batch.kept.origin, LaneOrigin::Replay { .. });
@@ -341,12 +383,18 @@ impl Lane {
             let retry = retry_of(&mut batch.kept.progress, index, now);
             if retry.attempts >= most {
                 let failure = ended_its_consumer(retry.attempts, now);
-                return Some(Accused::Spent { batch: seq, index, stored, attempts: retry.attempts, failure });
+                return Some(IsolatedAttempt::Spent {
+                    batch: seq,
+                    index,
+                    stored,
+                    attempts: retry.attempts,
+                    failure,
+                });
             }
             retry.attempts += 1;
-            reference.stage = Stage::Accused;
+            reference.stage = Stage::IsolatedAttempt;
             batch.dirty = true;
-            return Some(Accused::ToCommit);
+            return Some(IsolatedAttempt::ToCommit);
         }
         None
     }
@@ -356,7 +404,7 @@ impl Lane {
         let batch = self.batches.get(&seq)?;
         let reference = batch.references.get(index as usize).filter(|r| r.stage == Stage::Handed)?;
         let before = batch.retry(index).map_or(0, |retry| retry.attempts);
-        let attempts = if batch.is_suspect(index) { before } else { before + 1 };
+        let attempts = if batch.needs_isolation(index) { before } else { before + 1 };
         Some((reference.event.clone()?, batch.kept.origin.clone(), attempts))
     }
 
@@ -366,14 +414,19 @@ impl Lane {
         retry.map_or_else(Vec::new, |retry| retry.failures.clone())
     }
 
-    pub(crate) fn is_suspect(&self, seq: u64, index: u32) -> bool {
-        self.batches.get(&seq).is_some_and(|batch| batch.is_suspect(index))
+    pub(crate) fn needs_isolation(&self, seq: u64, index: u32) -> bool {
+        self.batches.get(&seq).is_some_and(|batch| batch.needs_isolation(index))
     }
 
-    /// Notes what became of a reference: one that was with a handler, or a suspect without attempts left.
-    pub(crate) fn answered(&mut self, (seq, index): Place, outcome: LaneOutcome, at: &mut Moment<'_>) {
+    /// Records the outcome of a reference, which a handler had, or which has no attempts left.
+    pub(crate) fn answered(
+        &mut self,
+        (seq, index): ReferenceId,
+        outcome: LaneOutcome,
+        at: &mut StepContext<'_>,
+    ) {
         let Some(batch) = self.batches.get_mut(&seq) else { return };
-        let is_suspect = batch.is_suspect(index);
+        let needs_isolation = batch.needs_isolation(index);
         let Some(reference) = batch.references.get_mut(index as usize) else { return };
         let key = reference.key.clone();
         let progress = &mut batch.kept.progress;
@@ -381,7 +434,7 @@ impl Lane {
         match outcome {
             LaneOutcome::Again { due, failure } => {
                 let retry = retry_of(progress, index, at.now);
-                retry.attempts += u32::from(!is_suspect);
+                retry.attempts += u32::from(!needs_isolation);
                 (retry.due, retry.error) = (due, failure.errors.join(": "));
                 note_failure(&mut retry.failures, failure.shortened(), MAX_EARLIER_FAILURES);
                 // It came back by itself: it is not what ends processes.
@@ -395,15 +448,14 @@ impl Lane {
             LaneOutcome::Skipped => progress.skipped.push(index),
             LaneOutcome::GaveUp { error } => progress.failed.push(LaneFailure { index, error }),
         }
-        close(progress, reference, index);
-        batch.left -= 1;
+        batch.close(index);
         self.references -= 1;
         if let Some(key) = key {
             self.next_of(&key, at);
         }
     }
 
-    fn next_of(&mut self, key: &Key, at: &mut Moment<'_>) {
+    fn next_of(&mut self, key: &Key, at: &mut StepContext<'_>) {
         let Some(queue) = self.keys.get_mut(key) else { return };
         queue.pop_front();
         match queue.front().copied() {
@@ -419,7 +471,7 @@ impl Lane {
     }
 
     /// Goes on with references whose pause is over.
-    pub(crate) fn wake(&mut self, at: &mut Moment<'_>) {
+    pub(crate) fn wake(&mut self, at: &mut StepContext<'_>) {
         while self.due.peek().is_some_and(|Reverse((due, _))| *due <= at.now) {
             let Some(Reverse((_, place))) = self.due.pop() else { return };
             self.step(place, at);
@@ -431,7 +483,7 @@ impl Lane {
     }
 
     /// Progress to commit, and batches that are done.
-    pub(crate) fn collect(&mut self) -> (Progress, Progress) {
+    pub(crate) fn collect(&mut self) -> (LaneUpdates, LaneUpdates) {
         let (mut going_on, mut done) = (Vec::new(), Vec::new());
         for (seq, batch) in self.batches.iter_mut().filter(|(_, batch)| batch.dirty) {
             batch.dirty = false;
@@ -446,7 +498,7 @@ impl Lane {
     }
 
     /// A commit with this progress was kept: what waited for it may be handed over.
-    pub(crate) fn committed(&mut self, progress: &[(u64, LaneProgress)], at: &mut Moment<'_>) {
+    pub(crate) fn committed(&mut self, progress: &[(u64, LaneProgress)], at: &mut StepContext<'_>) {
         for (seq, kept) in progress {
             let Some(batch) = self.batches.get_mut(seq) else { continue };
             let claim = batch.claim;
@@ -454,15 +506,15 @@ impl Lane {
             let mut heads = Vec::new();
             for index in 0..kept.claimed_to {
                 let Some(reference) = batch.references.get_mut(index as usize) else { break };
-                if reference.stage == Stage::Accused {
+                if reference.stage == Stage::IsolatedAttempt {
                     let attempts = |retries: &[LaneRetry]| {
                         retries.iter().find(|retry| retry.index == index).map(|retry| retry.attempts)
                     };
-                    // A commit that was under way when it was accused knows nothing of its attempt.
+                    // A commit that was under way when it was isolated knows nothing of its attempt.
                     let kept = attempts(&kept.retries);
                     if let Some(attempt) = kept.filter(|_| kept == attempts(&batch.kept.progress.retries)) {
                         reference.stage = Stage::Handed;
-                        at.wishes.work.extend(work(&batch.kept, reference, index, attempt, at.rules));
+                        at.effects.work.extend(work(&batch.kept, reference, index, attempt, at.rules));
                     }
                 } else if index >= claim && reference.stage == Stage::Waiting {
                     heads.push((reference.key.clone(), index));
@@ -477,19 +529,20 @@ impl Lane {
         }
     }
 
-    /// Takes claims back on what is with no handler, for a segment that is given back in order; suspects stay suspect.
+    /// Withdraws the claims of deliveries that no handler has, for a segment that is released in order. Deliveries that await
+    /// isolation stay claimed.
     pub(crate) fn unclaim(&mut self) {
         for batch in self.batches.values_mut() {
-            let last_suspect =
-                (0..batch.kept.progress.claimed_to).rev().find(|index| batch.is_suspect(*index));
-            let to = last_suspect.map_or(0, |index| index + 1);
+            let last_isolated =
+                (0..batch.kept.progress.claimed_to).rev().find(|index| batch.needs_isolation(*index));
+            let to = last_isolated.map_or(0, |index| index + 1);
             if to != batch.kept.progress.claimed_to {
-                batch.kept.progress.claimed_to = to;
+                batch.claim_to(to);
                 batch.dirty = true;
             }
             for retry in batch.kept.progress.retries.iter_mut().filter(|retry| retry.ends >= ALONE_AFTER) {
                 let reference = batch.references.get(retry.index as usize);
-                if reference.is_some_and(|r| matches!(r.stage, Stage::Accused | Stage::Handed)) {
+                if reference.is_some_and(|r| matches!(r.stage, Stage::IsolatedAttempt | Stage::Handed)) {
                     // It was not handed over, or handed back: its process did not end by it.
                     retry.attempts = retry.attempts.saturating_sub(1);
                     batch.dirty = true;
@@ -497,12 +550,6 @@ impl Lane {
             }
         }
     }
-}
-
-fn close(progress: &mut LaneProgress, reference: &mut Reference, index: u32) {
-    progress.done.insert(index);
-    progress.retries.retain(|retry| retry.index != index);
-    *reference = Reference { stage: Stage::Done, key: None, event: None };
 }
 
 fn retry_of(progress: &mut LaneProgress, index: u32, now: Timestamp) -> &mut LaneRetry {
@@ -530,18 +577,18 @@ fn work(batch: &LaneBatch, reference: &Reference, index: u32, attempt: u32, rule
             let origin = DeliveryOrigin::Replay { replay_id: replay_id.clone() };
             (origin, attempt >= rules.max_attempts(&stored.event))
         }
-        // A redrive is one attempt: whoever asked for it looks at what came of it.
+        // A redrive is one attempt: the operator looks at its result.
         LaneOrigin::Redrive { dead_letter } | LaneOrigin::Discarded { dead_letter } => {
             (DeliveryOrigin::Redrive { dead_letter: dead_letter.clone() }, true)
         }
     };
-    let way = Way::Lane { batch: batch.seq, index };
-    Some(Work { way, stored, origin, attempt, is_last_attempt, waiting_since: None })
+    let source = DeliverySource::Lane { batch: batch.seq, index };
+    Some(Work { source, stored, origin, attempt, is_last_attempt, waiting_since: None })
 }
 
-/// A suspect whose turn has come.
+/// An isolated attempt that may start.
 #[derive(Debug)]
-pub(crate) enum Accused {
+pub(crate) enum IsolatedAttempt {
     /// Its attempt is noted and waits to be committed.
     ToCommit,
     /// It has no attempt left.

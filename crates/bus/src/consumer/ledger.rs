@@ -1,12 +1,11 @@
-//! The ledger in memory: keys that do not go with their segment's cursor.
+//! The ledger in memory: keys that are tracked apart from their segment's cursor.
 //!
 //! A row's event is handed over when it is due, fetched, and claimed by a commit. While a row stands, the key's later
 //! events only raise its `through`; they are fetched by the key when their turn comes.
 //!
-//! A *suspect* is an event that may have been with a handler when a consumer ended, and then again when the next one did. It
-//! is handed over alone: nothing else of the process is with a handler then, and its attempt is committed before. So only what
-//! really ends processes uses up its attempts. After one end events come again as any others: most ends are nobody's
-//! fault.
+//! An event that was in flight at two crashes of consumers needs an *isolated attempt*: its attempt is committed first, and no
+//! other handler of the process runs beside it. So only an event that really crashes processes uses up its attempts. After
+//! one crash events are redelivered as usual, since most crashes have other causes.
 
 use std::{
     cmp::Reverse,
@@ -23,7 +22,7 @@ use jiff::Timestamp;
 use super::{
     live::Leaving,
     rules::{Rules, ended_its_consumer},
-    work::{Moment, Want, Way, Wishes, Work},
+    work::{DeliverySource, Effects, FetchRequest, StepContext, Work},
 };
 
 /// Events of a key that are claimed ahead of the one in hand.
@@ -45,10 +44,10 @@ enum Stage {
     Fetching,
     /// Its claim waits to be committed.
     Claiming,
-    /// Its turn as a suspect has not come.
-    Suspect,
-    /// The attempt of a suspect waits to be committed.
-    Accused,
+    /// It waits for its isolated attempt.
+    AwaitsIsolation,
+    /// Its isolated attempt waits to be committed.
+    IsolatedAttempt,
     /// With a handler.
     Handed,
     /// Nothing of it is left, but the cursor has not passed it.
@@ -56,7 +55,7 @@ enum Stage {
 }
 
 #[derive(Debug)]
-struct Row {
+struct LedgerRow {
     kept: BlockedKey,
     stage: Stage,
     /// Fetched events from `kept.position` on.
@@ -64,9 +63,9 @@ struct Row {
     /// Every event of the key up to here is among `events`, or done.
     fetched_to: u64,
     /// Events of the key from here...
-    suspect_from: u64,
+    isolate_from: u64,
     /// ...to here were claimed when a consumer ended...
-    suspect_to: u64,
+    isolate_to: u64,
     /// ...for the so-manieth time.
     ends: u32,
     /// The claim that is committed.
@@ -77,12 +76,12 @@ struct Row {
     listed: bool,
 }
 
-impl Row {
+impl LedgerRow {
     fn ends_of(&self, seq: u64) -> u32 {
-        if (self.suspect_from..=self.suspect_to).contains(&seq) { self.ends } else { 0 }
+        if (self.isolate_from..=self.isolate_to).contains(&seq) { self.ends } else { 0 }
     }
 
-    fn is_suspect(&self, seq: u64) -> bool {
+    fn needs_isolation(&self, seq: u64) -> bool {
         self.ends_of(seq) >= ALONE_AFTER
     }
 
@@ -112,11 +111,11 @@ impl Row {
 
     /// An event of the key was claimed when a consumer ended.
     fn was_claimed(&mut self, seq: u64) {
-        if self.suspect_to < self.suspect_from {
-            self.suspect_from = seq;
+        if self.isolate_to < self.isolate_from {
+            self.isolate_from = seq;
             self.ends = 1;
         }
-        self.suspect_to = self.suspect_to.max(seq);
+        self.isolate_to = self.isolate_to.max(seq);
     }
 }
 
@@ -134,10 +133,10 @@ pub(crate) enum RowOutcome {
 /// The ledger of a segment.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    rows: HashMap<Key, Row>,
+    rows: HashMap<Key, LedgerRow>,
     removed: HashSet<Key>,
     due: BinaryHeap<Reverse<(Timestamp, Key)>>,
-    suspects: VecDeque<Key>,
+    isolation_queue: VecDeque<Key>,
     /// Keys of rows that are dirty.
     dirty: Vec<Key>,
     /// Keys of rows of which nothing is left.
@@ -147,19 +146,19 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// The ledger as the store kept it.
-    pub(crate) fn load(rows: Vec<BlockedKey>, rules: &Rules, now: Timestamp) -> (Self, Wishes) {
-        let (mut ledger, mut at) = (Self::default(), Moment::new(rules, now));
+    pub(crate) fn load(rows: Vec<BlockedKey>, rules: &Rules, now: Timestamp) -> (Self, Effects) {
+        let (mut ledger, mut at) = (Self::default(), StepContext::new(rules, now));
         for kept in rows {
-            let (suspect_to, ends) =
+            let (isolate_to, ends) =
                 if kept.is_claimed() { (kept.claimed_to, kept.ends + 1) } else { (0, 0) };
             let kept = BlockedKey { ends: ends.max(kept.ends), ..kept };
             let key = kept.key.clone();
-            ledger.put(Row {
+            ledger.put(LedgerRow {
                 stage: if kept.due.is_some() { Stage::Resting } else { Stage::Parked },
                 events: VecDeque::new(),
                 fetched_to: kept.position.saturating_sub(1),
-                suspect_from: kept.position,
-                suspect_to,
+                isolate_from: kept.position,
+                isolate_to,
                 ends,
                 claim: kept.position.saturating_sub(1),
                 dirty: false,
@@ -169,10 +168,10 @@ impl Ledger {
             ledger.step(&key, &mut at);
             ledger.note(&key);
         }
-        (ledger, at.wishes)
+        (ledger, at.effects)
     }
 
-    fn put(&mut self, row: Row) {
+    fn put(&mut self, row: LedgerRow) {
         self.bytes += row.kept.size_bytes();
         self.removed.remove(&row.kept.key);
         if let Some(old) = self.rows.insert(row.kept.key.clone(), row) {
@@ -214,7 +213,7 @@ impl Ledger {
     }
 
     /// Takes note of an event of a key that has a row; false where it has none.
-    pub(crate) fn extend(&mut self, key: &Key, stored: &StoredEvent, at: &mut Moment<'_>) -> bool {
+    pub(crate) fn extend(&mut self, key: &Key, stored: &StoredEvent, at: &mut StepContext<'_>) -> bool {
         let are_few = self.rows.len() <= FEW_KEYS;
         let Some(row) = self.rows.get_mut(key) else { return false };
         let seq = stored.position.sequence;
@@ -234,7 +233,7 @@ impl Ledger {
     }
 
     /// Takes in an event that may have been handed over by a consumer that ended.
-    pub(crate) fn take_claimed(&mut self, key: &Key, stored: StoredEvent, at: &mut Moment<'_>) {
+    pub(crate) fn take_claimed(&mut self, key: &Key, stored: StoredEvent, at: &mut StepContext<'_>) {
         let seq = stored.position.sequence;
         if self.extend(key, &stored, at) {
             if let Some(row) = self.rows.get_mut(key) {
@@ -252,8 +251,8 @@ impl Ledger {
         self.note(key);
     }
 
-    /// Takes in a key whose entries left the live room, with as many of its events as are kept in memory.
-    pub(crate) fn admit(&mut self, leaving: Leaving, at: &mut Moment<'_>) {
+    /// Takes in a key whose entries left the live queue, with as many of its events as are kept in memory.
+    pub(crate) fn admit(&mut self, leaving: Leaving, at: &mut StepContext<'_>) {
         let Leaving { key, position, through, handed, events } = leaving;
         let mut row = new_row(&key, position, through, at.now);
         row.take_in(events.into_iter().take(FETCH_AHEAD));
@@ -275,7 +274,7 @@ impl Ledger {
         key: &Key,
         events: Vec<StoredEvent>,
         complete_to: u64,
-        at: &mut Moment<'_>,
+        at: &mut StepContext<'_>,
     ) {
         let Some(row) = self.rows.get_mut(key).filter(|row| row.stage == Stage::Fetching) else { return };
         let fetched_to = row.fetched_to;
@@ -300,7 +299,7 @@ impl Ledger {
     }
 
     /// Goes on with rows whose pause is over.
-    pub(crate) fn wake(&mut self, at: &mut Moment<'_>) {
+    pub(crate) fn wake(&mut self, at: &mut StepContext<'_>) {
         while self.due.peek().is_some_and(|Reverse((due, _))| *due <= at.now) {
             let Some(Reverse((_, key))) = self.due.pop() else { return };
             if self.rows.get(&key).is_some_and(|row| row.stage == Stage::Resting) {
@@ -311,7 +310,7 @@ impl Ledger {
     }
 
     /// Brings a resting row as far as it goes by itself.
-    fn step(&mut self, key: &Key, at: &mut Moment<'_>) {
+    fn step(&mut self, key: &Key, at: &mut StepContext<'_>) {
         let Some(row) = self.rows.get_mut(key).filter(|row| row.stage == Stage::Resting) else { return };
         let Some(due) = row.kept.due else {
             row.stage = Stage::Parked;
@@ -332,7 +331,11 @@ impl Ledger {
                 row.dirty = true;
             } else {
                 row.stage = Stage::Fetching;
-                at.wishes.wants.push(Want::OfKey { key: key.clone(), from, through: row.kept.through });
+                at.effects.fetch_requests.push(FetchRequest::OfKey {
+                    key: key.clone(),
+                    from,
+                    through: row.kept.through,
+                });
             }
             return;
         };
@@ -344,9 +347,9 @@ impl Ledger {
             self.bytes -= row.forget_failures();
             row.dirty = true;
         }
-        if row.is_suspect(first) {
-            row.stage = Stage::Suspect;
-            self.suspects.push_back(key.clone());
+        if row.needs_isolation(first) {
+            row.stage = Stage::AwaitsIsolation;
+            self.isolation_queue.push_back(key.clone());
         } else if first <= row.claim {
             Self::hand(row, at);
         } else {
@@ -357,14 +360,17 @@ impl Ledger {
         }
     }
 
-    fn hand(row: &mut Row, at: &mut Moment<'_>) {
+    fn hand(row: &mut LedgerRow, at: &mut StepContext<'_>) {
         let Some(stored) = row.events.front() else { return };
         row.stage = Stage::Handed;
-        // The attempt of a suspect is in the row already.
-        let attempt =
-            if row.is_suspect(stored.position.sequence) { row.kept.attempts } else { row.kept.attempts + 1 };
-        at.wishes.work.push(Work {
-            way: Way::Live { seq: stored.position.sequence, key: row.kept.key.clone() },
+        // The row already counts an isolated attempt.
+        let attempt = if row.needs_isolation(stored.position.sequence) {
+            row.kept.attempts
+        } else {
+            row.kept.attempts + 1
+        };
+        at.effects.work.push(Work {
+            source: DeliverySource::Live { seq: stored.position.sequence, key: row.kept.key.clone() },
             origin: DeliveryOrigin::Live,
             attempt,
             is_last_attempt: attempt >= at.rules.max_attempts(&stored.event),
@@ -373,29 +379,33 @@ impl Ledger {
         });
     }
 
-    /// Whether suspects wait for their turn.
-    pub(crate) fn has_suspects(&self) -> bool {
-        !self.suspects.is_empty()
+    /// Whether deliveries wait for their isolated attempt.
+    pub(crate) fn awaits_isolation(&self) -> bool {
+        !self.isolation_queue.is_empty()
     }
 
-    /// Accuses the next suspect: its attempt is to be committed, and then it is handed over, alone. Those that have no
-    /// attempt left are given up on instead, with what is to be told of them.
-    pub(crate) fn accuse(&mut self, rules: &Rules, now: Timestamp) -> Option<Accused> {
-        while let Some(key) = self.suspects.pop_front() {
-            let Some(row) = self.rows.get_mut(&key).filter(|row| row.stage == Stage::Suspect) else {
+    /// Starts the next isolated attempt: the attempt is committed, and then its event is handed over alone. An event without
+    /// attempts left is returned as [`IsolatedAttempt::Spent`] instead, with its failure.
+    pub(crate) fn start_isolated_attempt(
+        &mut self,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Option<IsolatedAttempt> {
+        while let Some(key) = self.isolation_queue.pop_front() {
+            let Some(row) = self.rows.get_mut(&key).filter(|row| row.stage == Stage::AwaitsIsolation) else {
                 continue;
             };
             let Some(stored) = row.events.front().cloned() else { continue };
             if row.kept.attempts >= rules.max_attempts(&stored.event) {
                 let failure = ended_its_consumer(row.kept.attempts, now);
-                return Some(Accused::Spent { key, stored, attempts: row.kept.attempts, failure });
+                return Some(IsolatedAttempt::Spent { key, stored, attempts: row.kept.attempts, failure });
             }
             row.kept.attempts += 1;
-            row.kept.claimed_to = row.suspect_to;
-            row.stage = Stage::Accused;
+            row.kept.claimed_to = row.isolate_to;
+            row.stage = Stage::IsolatedAttempt;
             row.dirty = true;
             self.note(&key);
-            return Some(Accused::ToCommit);
+            return Some(IsolatedAttempt::ToCommit);
         }
         None
     }
@@ -403,7 +413,7 @@ impl Ledger {
     /// Whether an event is a row's and with a handler: its attempts so far, this one included.
     pub(crate) fn handed(&self, key: &Key, seq: u64) -> Option<u32> {
         let row = self.rows.get(key).filter(|row| row.stage == Stage::Handed && row.kept.position == seq)?;
-        Some(if row.is_suspect(seq) { row.kept.attempts } else { row.kept.attempts + 1 })
+        Some(if row.needs_isolation(seq) { row.kept.attempts } else { row.kept.attempts + 1 })
     }
 
     /// How the attempts of a row's event failed.
@@ -411,24 +421,24 @@ impl Ledger {
         self.rows.get(key).map_or_else(Vec::new, |row| row.kept.failures.clone())
     }
 
-    /// Whether an event is a suspect of a row.
-    pub(crate) fn is_suspect(&self, key: &Key, seq: u64) -> bool {
-        self.rows.get(key).is_some_and(|row| row.is_suspect(seq))
+    /// Whether an event of a row needs an isolated attempt.
+    pub(crate) fn needs_isolation(&self, key: &Key, seq: u64) -> bool {
+        self.rows.get(key).is_some_and(|row| row.needs_isolation(seq))
     }
 
-    /// Notes what became of the event of a row: one that was with a handler, or a suspect without attempts left.
-    pub(crate) fn answered(&mut self, key: &Key, seq: u64, outcome: RowOutcome, at: &mut Moment<'_>) {
+    /// Records the outcome of a row's event, which a handler had, or which has no attempts left.
+    pub(crate) fn answered(&mut self, key: &Key, seq: u64, outcome: RowOutcome, at: &mut StepContext<'_>) {
         let Some(row) = self.rows.get_mut(key) else { return };
         let before = row.kept.size_bytes();
         row.dirty = true;
         row.stage = Stage::Resting;
         match outcome {
             RowOutcome::Again { due, failure } => {
-                if !row.is_suspect(seq) {
+                if !row.needs_isolation(seq) {
                     row.kept.attempts += 1;
                 }
                 // It came back by itself: it is not what ends processes.
-                row.suspect_to = row.suspect_to.min(seq - 1);
+                row.isolate_to = row.isolate_to.min(seq - 1);
                 row.kept.ends = 0;
                 row.kept.due = Some(due);
                 row.kept.error = failure.errors.join(": ");
@@ -441,7 +451,7 @@ impl Ledger {
                 row.kept.due = None;
                 row.kept.claimed_to = seq - 1;
                 row.claim = seq - 1;
-                row.suspect_to = row.suspect_to.min(seq - 1);
+                row.isolate_to = row.isolate_to.min(seq - 1);
                 row.events.clear();
                 row.fetched_to = seq - 1;
             }
@@ -453,16 +463,16 @@ impl Ledger {
     }
 
     /// The dead letter at a position is done with, and its event may be gone: whichever key is parked there goes on.
-    pub(crate) fn release_at(&mut self, seq: u64, at: &mut Moment<'_>) {
-        let parked = |row: &&Row| row.stage == Stage::Parked && row.kept.position == seq;
+    pub(crate) fn release_at(&mut self, seq: u64, at: &mut StepContext<'_>) {
+        let parked = |row: &&LedgerRow| row.stage == Stage::Parked && row.kept.position == seq;
         if let Some(key) = self.rows.values().find(parked).map(|row| row.kept.key.clone()) {
             self.release(&key, seq, at);
         }
     }
 
     /// The dead letter that a key is parked behind is done with: the key goes on.
-    pub(crate) fn release(&mut self, key: &Key, seq: u64, at: &mut Moment<'_>) {
-        let parked = |row: &&mut Row| row.stage == Stage::Parked && row.kept.position == seq;
+    pub(crate) fn release(&mut self, key: &Key, seq: u64, at: &mut StepContext<'_>) {
+        let parked = |row: &&mut LedgerRow| row.stage == Stage::Parked && row.kept.position == seq;
         let Some(row) = self.rows.get_mut(key).filter(parked) else { return };
         self.bytes -= row.forget_failures();
         go_on(row, seq, at.now);
@@ -501,7 +511,7 @@ impl Ledger {
     }
 
     /// A commit with these rows was kept: what waited for it may be handed over.
-    pub(crate) fn committed(&mut self, put: &[BlockedKey], at: &mut Moment<'_>) {
+    pub(crate) fn committed(&mut self, put: &[BlockedKey], at: &mut StepContext<'_>) {
         for kept in put {
             let Some(row) = self.rows.get_mut(&kept.key).filter(|row| row.kept.position == kept.position)
             else {
@@ -512,7 +522,7 @@ impl Ledger {
                     row.claim = kept.claimed_to;
                     Self::hand(row, at);
                 }
-                Stage::Accused if kept.attempts == row.kept.attempts => Self::hand(row, at),
+                Stage::IsolatedAttempt if kept.attempts == row.kept.attempts => Self::hand(row, at),
                 _ => {}
             }
         }
@@ -522,17 +532,18 @@ impl Ledger {
     pub(crate) fn unclaim(&mut self) {
         for row in self.rows.values_mut() {
             let before = row.kept.position.saturating_sub(1);
-            let least = if row.is_suspect(row.kept.position) { row.suspect_to.max(before) } else { before };
+            let least =
+                if row.needs_isolation(row.kept.position) { row.isolate_to.max(before) } else { before };
             if row.kept.claimed_to > least {
                 row.kept.claimed_to = least;
                 row.dirty = true;
             }
-            let is_accused = match row.stage {
-                Stage::Accused => true,
-                Stage::Handed => row.is_suspect(row.kept.position),
+            let is_isolated = match row.stage {
+                Stage::IsolatedAttempt => true,
+                Stage::Handed => row.needs_isolation(row.kept.position),
                 _ => false,
             };
-            if is_accused {
+            if is_isolated {
                 // It was not handed over, or handed back: its process did not end by it.
                 row.kept.attempts = row.kept.attempts.saturating_sub(1);
                 row.dirty = true;
@@ -546,7 +557,7 @@ impl Ledger {
 }
 
 /// The key goes on behind an event.
-fn go_on(row: &mut Row, seq: u64, now: Timestamp) {
+fn go_on(row: &mut LedgerRow, seq: u64, now: Timestamp) {
     if row.events.front().is_some_and(|stored| stored.position.sequence == seq) {
         row.events.pop_front();
     }
@@ -558,9 +569,9 @@ fn go_on(row: &mut Row, seq: u64, now: Timestamp) {
     row.kept.due = Some(now);
 }
 
-fn new_row(key: &Key, position: u64, through: u64, now: Timestamp) -> Row {
+fn new_row(key: &Key, position: u64, through: u64, now: Timestamp) -> LedgerRow {
     let before = position - 1;
-    Row {
+    LedgerRow {
         kept: BlockedKey {
             key: key.clone(),
             position,
@@ -576,8 +587,8 @@ fn new_row(key: &Key, position: u64, through: u64, now: Timestamp) -> Row {
         stage: Stage::Resting,
         events: VecDeque::new(),
         fetched_to: before,
-        suspect_from: 1,
-        suspect_to: 0,
+        isolate_from: 1,
+        isolate_to: 0,
         ends: 0,
         claim: before,
         dirty: true,
@@ -585,9 +596,9 @@ fn new_row(key: &Key, position: u64, through: u64, now: Timestamp) -> Row {
     }
 }
 
-/// A suspect whose turn has come.
+/// An isolated attempt that may start.
 #[derive(Debug)]
-pub(crate) enum Accused {
+pub(crate) enum IsolatedAttempt {
     /// Its attempt is in the ledger and waits to be committed.
     ToCommit,
     /// It has no attempt left.

@@ -39,13 +39,13 @@ pub(crate) struct Leaving {
 /// The entries of a segment.
 #[derive(Debug)]
 pub(crate) struct Live {
-    /// Everything at or below is done or in the ledger, and left this room.
+    /// Everything at or below is done or in the ledger, and left this queue.
     cursor: u64,
     /// The log was read up to here.
     read_to: u64,
     /// Entries up to here may be handed over: this claim is committed.
     claim: u64,
-    /// The claim that the next commit, or the one under way, makes.
+    /// The claim that the next commit, or the one under source, makes.
     asked: u64,
     entries: BTreeMap<u64, Entry>,
     /// Of each key the entries that are not done, in order.
@@ -91,7 +91,7 @@ impl Live {
         self.entries.len() - self.claimed()
     }
 
-    /// Entries that are claimed, or will be by the commit under way, and not settled.
+    /// Entries that are claimed, or will be by the commit under source, and not settled.
     pub(crate) fn claimed(&self) -> usize {
         if self.entries.last_key_value().is_none_or(|(last, _)| *last <= self.asked) {
             return self.entries.len();

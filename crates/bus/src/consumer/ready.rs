@@ -1,8 +1,8 @@
 //! Deliveries that may be handed over, the one whose turn is first in front.
 //!
 //! A delivery's turn is when it became ready, and later by as much as its priority is less than the highest: so priority
-//! goes first, and whoever waits long enough goes before it. What comes from the ledger counts from when its key was
-//! blocked: a key that has a long queue behind it would else wait anew for each of its events.
+//! goes first, and a delivery that has waited long enough goes before it. What comes from the ledger counts from when its key was
+//! blocked: a key that has a long queue behind it would otherwise start waiting again for each of its events.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -14,7 +14,7 @@ use domain::{Priority, time::until};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::work::{Unit, Work};
+use super::work::{DeliveryId, Work};
 
 /// Waiting longer than this counts no more.
 const MOST_WAITED: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ fn patience(priority: Priority) -> Duration {
 /// A delivery that may be handed over.
 #[derive(Debug)]
 pub(crate) struct Ready {
-    pub(crate) unit: Unit,
+    pub(crate) unit: DeliveryId,
     pub(crate) work: Work,
     turn: Instant,
     /// Which came first of those with the same turn.
@@ -40,7 +40,7 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    pub(crate) fn new(unit: Unit, work: Work, now: Timestamp) -> Self {
+    pub(crate) fn new(unit: DeliveryId, work: Work, now: Timestamp) -> Self {
         let waited = work.waiting_since.map_or(Duration::ZERO, |since| until(since, now)).min(MOST_WAITED);
         let begun = Instant::now();
         let turn =

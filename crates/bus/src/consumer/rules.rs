@@ -9,9 +9,9 @@ use domain::{
 };
 use jiff::Timestamp;
 
-/// What a handler answered.
+/// The outcome of one hand-over.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum HandlerOutcome {
     Handled,
     /// No handler takes it: it is a replay, or no pattern matches.
     Skipped,
@@ -20,7 +20,19 @@ pub(crate) enum Answer {
     Failed(HandlerError),
 }
 
-/// What becomes of a delivery.
+impl HandlerOutcome {
+    /// Its name in spans and metrics.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Handled => "handled",
+            Self::Skipped => "skipped",
+            Self::Expired => "expired",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// The decision about a delivery after its outcome.
 #[derive(Debug)]
 pub(crate) enum Decision {
     Done,
@@ -50,11 +62,17 @@ impl Rules {
     }
 
     /// What becomes of a delivery that has been tried `attempts` times, this time included.
-    pub(crate) fn decide(&self, event: &Event, attempts: u32, answer: Answer, now: Timestamp) -> Decision {
+    pub(crate) fn decide(
+        &self,
+        event: &Event,
+        attempts: u32,
+        answer: HandlerOutcome,
+        now: Timestamp,
+    ) -> Decision {
         let error = match answer {
-            Answer::Handled | Answer::Expired => return Decision::Done,
-            Answer::Skipped => return Decision::Skipped,
-            Answer::Failed(error) => error,
+            HandlerOutcome::Handled | HandlerOutcome::Expired => return Decision::Done,
+            HandlerOutcome::Skipped => return Decision::Skipped,
+            HandlerOutcome::Failed(error) => error,
         };
         let spent = attempts >= self.max_attempts(event);
         let pause = self.backoff.pause(attempts, Jitter::Full, fastrand::f64());

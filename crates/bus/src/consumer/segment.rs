@@ -1,8 +1,6 @@
 //! A leased segment: what is known of it, and what the next commit to it says.
 //!
-//! No I/O here: events, answers and kept commits come in, and [`Wishes`] go out.
-
-use std::collections::HashMap;
+//! No I/O here: events, answers and kept commits come in, and [`Effects`] go out.
 
 use domain::{
     Cursor, StoredEvent,
@@ -13,11 +11,12 @@ use domain::{
 use jiff::Timestamp;
 
 use super::{
+    fetch::BatchEvents,
     lane::{self, Lane, LaneOutcome},
     ledger::{self, Ledger, RowOutcome},
     live::{Leaving, Live},
-    rules::{Answer, Decision, Rules},
-    work::{Moment, Way, Wishes},
+    rules::{Decision, HandlerOutcome, Rules},
+    work::{DeliverySource, Effects, StepContext},
 };
 
 /// What became of a delivery, for those who count.
@@ -32,7 +31,7 @@ pub(crate) enum Settled {
     Stale,
 }
 
-/// What has happened to a segment since its last commit, beyond what its rooms hold.
+/// What has happened to a segment since its last commit, beyond what its ledger and lane hold.
 #[derive(Debug, Default)]
 struct Outbox {
     dead_letters: Vec<NewDeadLetter>,
@@ -57,7 +56,7 @@ pub(crate) struct Segment {
     ledger: Ledger,
     lane: Lane,
     /// Events up to here may have been handed over by a consumer that ended.
-    suspect_to: u64,
+    isolate_to: u64,
     outbox: Outbox,
     /// The cursor that the store has.
     kept_cursor: u64,
@@ -70,14 +69,14 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// A segment as it was leased.
-    pub(crate) fn new(lease: Lease, state: SegmentState, rules: &Rules, now: Timestamp) -> (Self, Wishes) {
-        let (ledger, wishes) = Ledger::load(state.blocked, rules, now);
+    pub(crate) fn new(lease: Lease, state: SegmentState, rules: &Rules, now: Timestamp) -> (Self, Effects) {
+        let (ledger, effects) = Ledger::load(state.blocked, rules, now);
         let segment = Self {
             partition: state.partition,
             leaving: false,
             live: Live::new(state.cursor),
             lane: Lane::default(),
-            suspect_to: state.claimed_to,
+            isolate_to: state.claimed_to,
             outbox: Outbox::default(),
             kept_cursor: state.cursor,
             answers: 0,
@@ -86,7 +85,7 @@ impl Segment {
             ledger,
             lease,
         };
-        (segment, wishes)
+        (segment, effects)
     }
 
     pub(crate) fn read_to(&self) -> u64 {
@@ -122,12 +121,12 @@ impl Segment {
     }
 
     /// Takes in an event of this segment, if it has not had it.
-    pub(crate) fn offer(&mut self, key: Key, stored: &StoredEvent, at: &mut Moment<'_>) {
+    pub(crate) fn offer(&mut self, key: Key, stored: &StoredEvent, at: &mut StepContext<'_>) {
         let seq = stored.position.sequence;
         if seq <= self.live.read_to() {
             return;
         }
-        if seq <= self.suspect_to {
+        if seq <= self.isolate_to {
             self.ledger.take_claimed(&key, stored.clone(), at);
         } else if !self.ledger.extend(&key, stored, at) {
             self.live.offer(key, stored.clone());
@@ -141,8 +140,8 @@ impl Segment {
     }
 
     /// Takes in batches of the replay lane.
-    pub(crate) fn take_in(&mut self, batch: LaneBatch, wishes: &mut Wishes) {
-        self.lane.take_in(batch, wishes);
+    pub(crate) fn take_in(&mut self, batch: LaneBatch, effects: &mut Effects) {
+        self.lane.take_in(batch, effects);
     }
 
     /// Where the events of a lane batch are, and where it comes from.
@@ -151,31 +150,26 @@ impl Segment {
     }
 
     /// Events of a lane batch came.
-    pub(crate) fn batch_fetched(
-        &mut self,
-        batch: u64,
-        events: HashMap<u64, StoredEvent>,
-        at: &mut Moment<'_>,
-    ) {
+    pub(crate) fn batch_fetched(&mut self, batch: u64, events: &BatchEvents, at: &mut StepContext<'_>) {
         if let Some((positions, LaneOrigin::Discarded { .. })) = self.lane.to_fetch(batch) {
             for seq in positions {
                 self.ledger.release_at(seq, at);
             }
-            self.lane.close_batch(batch, &mut at.wishes);
+            self.lane.close_batch(batch, &mut at.effects);
             return;
         }
         self.lane.fetched(batch, events, at);
     }
 
     /// Batches of the lane were withdrawn: nothing of them is handed over.
-    pub(crate) fn withdraw(&mut self, batches: &[u64], at: &mut Moment<'_>) {
+    pub(crate) fn withdraw(&mut self, batches: &[u64], at: &mut StepContext<'_>) {
         for batch in batches {
             self.lane.drop_batch(*batch, at);
         }
     }
 
-    pub(crate) fn batch_fetch_failed(&mut self, wishes: &mut Wishes) {
-        self.lane.fetch_failed(wishes);
+    pub(crate) fn batch_fetch_failed(&mut self, effects: &mut Effects) {
+        self.lane.fetch_failed(effects);
     }
 
     /// Events of a blocked key came.
@@ -184,7 +178,7 @@ impl Segment {
         key: &Key,
         events: Vec<StoredEvent>,
         complete_to: u64,
-        at: &mut Moment<'_>,
+        at: &mut StepContext<'_>,
     ) {
         self.ledger.fetched(key, events, complete_to, at);
     }
@@ -199,7 +193,7 @@ impl Segment {
     }
 
     /// Goes on with what is due.
-    pub(crate) fn wake(&mut self, at: &mut Moment<'_>) {
+    pub(crate) fn wake(&mut self, at: &mut StepContext<'_>) {
         self.ledger.wake(at);
         self.lane.wake(at);
     }
@@ -233,22 +227,22 @@ impl Segment {
     }
 
     /// Keys whose first delivery is with a handler go to the ledger, with those that wait behind it.
-    pub(crate) fn unclog(&mut self, at: &mut Moment<'_>) {
+    pub(crate) fn spill_slow_keys(&mut self, at: &mut StepContext<'_>) {
         for key in self.live.take_slow() {
             self.ledger.admit(key, at);
         }
     }
 
-    pub(crate) fn has_suspects(&self) -> bool {
-        self.ledger.has_suspects() || self.lane.has_suspects()
+    pub(crate) fn awaits_isolation(&self) -> bool {
+        self.ledger.awaits_isolation() || self.lane.awaits_isolation()
     }
 
-    /// Accuses its next suspect. False where there is none, or only such as were given up on.
-    pub(crate) fn accuse(&mut self, at: &mut Moment<'_>) -> bool {
-        while self.has_suspects() {
-            match self.ledger.accuse(at.rules, at.now) {
-                Some(ledger::Accused::ToCommit) => return true,
-                Some(ledger::Accused::Spent { key, stored, attempts, failure }) => {
+    /// Starts the isolated attempt of the next delivery that awaits one. False if there is none, or none with attempts left.
+    pub(crate) fn start_isolated_attempt(&mut self, at: &mut StepContext<'_>) -> bool {
+        while self.awaits_isolation() {
+            match self.ledger.start_isolated_attempt(at.rules, at.now) {
+                Some(ledger::IsolatedAttempt::ToCommit) => return true,
+                Some(ledger::IsolatedAttempt::Spent { key, stored, attempts, failure }) => {
                     let failed = Failed { attempts, earlier: self.ledger.failures(&key), last: failure };
                     self.give_up(&stored, failed, None, at.rules);
                     let seq = stored.position.sequence;
@@ -257,9 +251,9 @@ impl Segment {
                 }
                 None => {}
             }
-            match self.lane.accuse(at.rules, at.now) {
-                Some(lane::Accused::ToCommit) => return true,
-                Some(lane::Accused::Spent { batch, index, stored, attempts, failure }) => {
+            match self.lane.start_isolated_attempt(at.rules, at.now) {
+                Some(lane::IsolatedAttempt::ToCommit) => return true,
+                Some(lane::IsolatedAttempt::Spent { batch, index, stored, attempts, failure }) => {
                     let error = failure.errors.join(": ");
                     let origin = self.lane.to_fetch(batch).map(|(_, origin)| origin);
                     let earlier = self.lane.failures(batch, index);
@@ -273,26 +267,26 @@ impl Segment {
         false
     }
 
-    /// Whether a delivery is a suspect, and so to be handed over alone.
-    pub(crate) fn is_suspect(&self, way: &Way) -> bool {
-        match way {
-            Way::Live { seq, key } => self.ledger.is_suspect(key, *seq),
-            Way::Lane { batch, index } => self.lane.is_suspect(*batch, *index),
+    /// Whether a delivery was in flight at two crashes, so that it must run alone.
+    pub(crate) fn needs_isolation(&self, source: &DeliverySource) -> bool {
+        match source {
+            DeliverySource::Live { seq, key } => self.ledger.needs_isolation(key, *seq),
+            DeliverySource::Lane { batch, index } => self.lane.needs_isolation(*batch, *index),
         }
     }
 
     /// Notes what a handler answered.
     pub(crate) fn answered(
         &mut self,
-        way: &Way,
+        source: &DeliverySource,
         stored: &StoredEvent,
-        answer: Answer,
-        at: &mut Moment<'_>,
+        answer: HandlerOutcome,
+        at: &mut StepContext<'_>,
     ) -> Settled {
         let done = self.live.done();
-        let settled = match way {
-            Way::Live { seq, key } => self.live_answered(*seq, key, stored, answer, at),
-            Way::Lane { batch, index } => self.lane_answered((*batch, *index), answer, at),
+        let settled = match source {
+            DeliverySource::Live { seq, key } => self.live_answered(*seq, key, stored, answer, at),
+            DeliverySource::Lane { batch, index } => self.lane_answered((*batch, *index), answer, at),
         };
         // Done live entries count by themselves, until the cursor passes them.
         self.answers += usize::from(self.live.done() == done);
@@ -304,8 +298,8 @@ impl Segment {
         seq: u64,
         key: &Key,
         stored: &StoredEvent,
-        answer: Answer,
-        at: &mut Moment<'_>,
+        answer: HandlerOutcome,
+        at: &mut StepContext<'_>,
     ) -> Settled {
         if let Some(attempts) = self.ledger.handed(key, seq) {
             return self.row_answered((seq, key, attempts), stored, answer, at);
@@ -338,14 +332,14 @@ impl Segment {
         }
     }
 
-    fn finish_live(&mut self, seq: u64, at: &mut Moment<'_>) {
+    fn finish_live(&mut self, seq: u64, at: &mut StepContext<'_>) {
         if let Some((key, stored)) = self.live.finish(seq) {
-            at.wishes.work.push(live_work(key, stored, at.rules));
+            at.effects.work.push(live_work(key, stored, at.rules));
         }
     }
 
     /// A key's entries go to the ledger.
-    fn block(&mut self, key: &Key, at: &mut Moment<'_>) {
+    fn block(&mut self, key: &Key, at: &mut StepContext<'_>) {
         if let Some(leaving) = self.live.take_key(key) {
             self.ledger.admit(leaving, at);
         }
@@ -355,8 +349,8 @@ impl Segment {
         &mut self,
         (seq, key, attempts): (u64, &Key, u32),
         stored: &StoredEvent,
-        answer: Answer,
-        at: &mut Moment<'_>,
+        answer: HandlerOutcome,
+        at: &mut StepContext<'_>,
     ) -> Settled {
         let (outcome, settled) = match at.rules.decide(&stored.event, attempts, answer, at.now) {
             Decision::Done => (RowOutcome::Next, Settled::Done),
@@ -372,7 +366,12 @@ impl Segment {
         settled
     }
 
-    fn lane_answered(&mut self, place: (u64, u32), answer: Answer, at: &mut Moment<'_>) -> Settled {
+    fn lane_answered(
+        &mut self,
+        place: (u64, u32),
+        answer: HandlerOutcome,
+        at: &mut StepContext<'_>,
+    ) -> Settled {
         let Some((stored, origin, attempts)) = self.lane.handed(place.0, place.1) else {
             return Settled::Stale;
         };
@@ -459,7 +458,7 @@ impl Segment {
     }
 
     /// The next commit. By force: everything that is done is settled, and what is open goes to the ledger.
-    pub(crate) fn commit(&mut self, by_force: bool, at: &mut Moment<'_>) -> SegmentCommit {
+    pub(crate) fn commit(&mut self, by_force: bool, at: &mut StepContext<'_>) -> SegmentCommit {
         let by_force = by_force || std::mem::take(&mut self.must_pass);
         let leaving: Vec<Leaving> = self.live.settle(by_force);
         for key in leaving {
@@ -476,32 +475,32 @@ impl Segment {
     }
 
     fn claim(&self, cursor: u64) -> u64 {
-        // Suspects that were not read yet stay suspect, whoever reads them.
-        let unread = if self.live.read_to() < self.suspect_to { self.suspect_to } else { 0 };
+        // A delivery that awaits isolation and was not read yet still awaits it under the next lease.
+        let unread = if self.live.read_to() < self.isolate_to { self.isolate_to } else { 0 };
         self.live.asked().max(cursor).max(unread)
     }
 
-    /// The last commit: the segment is given back, with claims on nothing but suspects. Nothing of it is with a handler.
+    /// The last commit: the segment is given back. Only deliveries that await isolation stay claimed; no handler runs.
     pub(crate) fn last_commit(&mut self, rules: &Rules, now: Timestamp) -> SegmentCommit {
-        // Nobody hands anything over any more: wishes go nowhere.
-        let mut nowhere = Moment::new(rules, now);
+        // Deliveries have stopped: the effects are dropped.
+        let mut nowhere = StepContext::new(rules, now);
         for key in self.live.settle(true) {
             self.ledger.admit(Leaving { handed: false, ..key }, &mut nowhere);
         }
         self.ledger.unclaim();
         self.lane.unclaim();
         let mut commit = self.commit(false, &mut nowhere);
-        let unread = if self.live.read_to() < self.suspect_to { self.suspect_to } else { 0 };
+        let unread = if self.live.read_to() < self.isolate_to { self.isolate_to } else { 0 };
         commit.claimed_to = commit.cursor.max(unread);
         commit.release = true;
         commit
     }
 
     /// A commit was kept.
-    pub(crate) fn committed(&mut self, commit: &SegmentCommit, at: &mut Moment<'_>) {
+    pub(crate) fn committed(&mut self, commit: &SegmentCommit, at: &mut StepContext<'_>) {
         self.kept_cursor = commit.cursor;
         for (key, stored) in self.live.claimed_to(commit.claimed_to) {
-            at.wishes.work.push(live_work(key, stored, at.rules));
+            at.effects.work.push(live_work(key, stored, at.rules));
         }
         self.ledger.committed(&commit.blocked, at);
         self.lane.committed(&commit.lane, at);
@@ -510,7 +509,7 @@ impl Segment {
 
 fn live_work(key: Key, stored: StoredEvent, rules: &Rules) -> super::work::Work {
     super::work::Work {
-        way: Way::Live { seq: stored.position.sequence, key },
+        source: DeliverySource::Live { seq: stored.position.sequence, key },
         origin: domain::DeliveryOrigin::Live,
         attempt: 1,
         is_last_attempt: rules.max_attempts(&stored.event) == 1,

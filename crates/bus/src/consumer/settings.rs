@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use domain::Backoff;
 
+use super::breaker::BreakerSettings;
+
 /// Most handlers of a consumer at once.
 pub const MAX_CONCURRENCY: usize = 64;
 
@@ -18,7 +20,8 @@ pub struct ConsumerSettings {
     pub timeout: Duration,
     /// How long a lease is good. A consumer that ends without giving its segments back is taken over after this.
     pub lease: Duration,
-    /// How long running handlers have to end when the consumer is told to stop.
+    /// How long running handlers have to end when the consumer is told to stop. With the last commits it should be less than the time
+    /// that whatever ends the process gives it; Kubernetes gives 30 seconds.
     pub grace: Duration,
     /// How often a failed delivery is tried again.
     pub max_retries: u32,
@@ -28,21 +31,24 @@ pub struct ConsumerSettings {
     pub park: bool,
     /// Whether deliveries that are given up on are kept as dead letters.
     pub dead_letters: bool,
+    /// When it stops to hand over because many deliveries fail in a row; none: never.
+    pub breaker: Option<BreakerSettings>,
 }
 
 impl Default for ConsumerSettings {
-    /// 16 handlers at once, 30 seconds each, 3 retries, leases of 10 seconds.
+    /// 16 handlers at once, 30 seconds each, 3 retries, leases of 10 seconds, 20 seconds of grace.
     fn default() -> Self {
         Self {
             name: String::new(),
             concurrency: 16,
             timeout: Duration::from_secs(30),
             lease: Duration::from_secs(10),
-            grace: Duration::from_secs(30),
+            grace: Duration::from_secs(20),
             max_retries: 3,
             backoff: Backoff::default(),
             park: false,
             dead_letters: true,
+            breaker: None,
         }
     }
 }

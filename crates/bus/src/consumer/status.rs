@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use domain::group::GroupPause;
+
 /// How a consumer stands, as of its last renewal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ConsumerState {
@@ -11,6 +13,8 @@ pub struct ConsumerState {
     pub share: u16,
     /// Whether the store fails: the consumer then tries again until it does not.
     pub outage: Option<Outage>,
+    /// The pauses of its group that are in effect, but for that of its own circuit breaker.
+    pub pauses: Vec<GroupPause>,
 }
 
 /// A time in which the store does not do what a consumer asks of it.

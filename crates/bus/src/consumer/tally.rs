@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::{DeliveryOrigin, Event, stats as names};
 use stats::Meter;
 
-use super::{rules::Answer, segment::Settled};
+use super::{rules::HandlerOutcome, segment::Settled};
 
 /// The counters of one group.
 #[derive(Clone)]
@@ -31,11 +31,11 @@ impl Tally {
         self.count(names::EXPIRED);
     }
 
-    pub(crate) fn answered(&self, event: &Event, answer: &Answer, took: Duration) {
+    pub(crate) fn answered(&self, event: &Event, answer: &HandlerOutcome, took: Duration) {
         match answer {
-            Answer::Handled => self.meter.time(names::HANDLED, event.event_type(), took),
-            Answer::Failed(_) => self.meter.time(names::FAILED_ATTEMPTS, event.event_type(), took),
-            Answer::Skipped | Answer::Expired => {}
+            HandlerOutcome::Handled => self.meter.time(names::HANDLED, event.event_type(), took),
+            HandlerOutcome::Failed(_) => self.meter.time(names::FAILED_ATTEMPTS, event.event_type(), took),
+            HandlerOutcome::Skipped | HandlerOutcome::Expired => {}
         }
     }
 

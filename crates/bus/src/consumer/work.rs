@@ -1,68 +1,68 @@
-//! What is handed to handlers, and where it came from.
+//! Deliveries that handlers may get, and their sources.
 
 use domain::{DeliveryOrigin, StoredEvent, group::Key};
 use jiff::Timestamp;
 
 use super::rules::Rules;
 
-/// Which delivery of a segment this is. The lease's epoch tells it from those of an earlier lease.
+/// Identifies a delivery of a segment. The lease epoch tells it from deliveries of an earlier lease.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Unit {
+pub(crate) struct DeliveryId {
     pub(crate) segment: u16,
     pub(crate) epoch: u64,
-    pub(crate) way: Way,
+    pub(crate) source: DeliverySource,
 }
 
-/// How a delivery came in.
+/// The source of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Way {
-    /// From the log, at this sequence.
+pub(crate) enum DeliverySource {
+    /// The log, at this sequence.
     Live { seq: u64, key: Key },
-    /// From the replay lane: a batch's place and a reference of it.
+    /// The replay lane: a batch's number and a reference in it.
     Lane { batch: u64, index: u32 },
 }
 
 /// A delivery that may be handed over.
 #[derive(Debug, Clone)]
 pub(crate) struct Work {
-    pub(crate) way: Way,
+    pub(crate) source: DeliverySource,
     pub(crate) stored: StoredEvent,
     pub(crate) origin: DeliveryOrigin,
     /// Which attempt it is, from 1.
     pub(crate) attempt: u32,
     pub(crate) is_last_attempt: bool,
-    /// Since when it waits, where that is longer than it has been ready: it goes before what came later.
+    /// The time since which it waits, if that is longer than it has been ready: it goes before later deliveries.
     pub(crate) waiting_since: Option<Timestamp>,
 }
 
-/// Events that a segment wants to have.
+/// Events that a segment needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Want {
-    /// Those of a blocked key, from one sequence up to another, the first of them.
+pub(crate) enum FetchRequest {
+    /// The first events of a blocked key between two sequences.
     OfKey { key: Key, from: u64, through: u64 },
-    /// Those that a batch in the lane refers to.
+    /// The events that a lane batch refers to.
     OfBatch { batch: u64 },
 }
 
-/// What a segment wants done after something has happened to it.
+/// The effects of a step of a segment.
 #[derive(Debug, Default)]
-pub(crate) struct Wishes {
-    /// May be handed over, as soon as a handler is free.
+pub(crate) struct Effects {
+    /// Deliveries that may be handed over when a handler is free.
     pub(crate) work: Vec<Work>,
     /// Events to fetch.
-    pub(crate) wants: Vec<Want>,
+    pub(crate) fetch_requests: Vec<FetchRequest>,
 }
 
-/// A moment in which something happens to a segment: the rules that hold, what time it is, and what is wished for in it.
+/// The context of one step of a segment: its rules, the time, and the effects that the step collects.
 #[derive(Debug)]
-pub(crate) struct Moment<'a> {
+pub(crate) struct StepContext<'a> {
     pub(crate) rules: &'a Rules,
     pub(crate) now: Timestamp,
-    pub(crate) wishes: Wishes,
+    pub(crate) effects: Effects,
 }
 
-impl<'a> Moment<'a> {
+impl<'a> StepContext<'a> {
     pub(crate) fn new(rules: &'a Rules, now: Timestamp) -> Self {
-        Self { rules, now, wishes: Wishes::default() }
+        Self { rules, now, effects: Effects::default() }
     }
 }

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use bus::{PublishSettings, Publisher};
 pub use conformance::EngineFault as Fault;
 use conformance::{FaultScript, FaultyEngine};
 use domain::{
@@ -18,6 +17,7 @@ use domain::{
         engine::{EngineLimits, SpaceKind},
     },
 };
+use event_replay_bus::{PublishSettings, Publisher};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use stats::Meter;

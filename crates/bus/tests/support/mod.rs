@@ -15,11 +15,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bus::Bus;
 use domain::{
     Delivery, HandlerError,
     ports::{Clock, EventHandler, Stores},
 };
+use event_replay_bus::Bus;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
@@ -66,7 +66,7 @@ pub enum Behaviour {
     FailsTimes(u32),
     /// Always fails.
     Fails,
-    /// Fails at once, for good.
+    /// Fails at once, permanently.
     Refuses,
     /// Panics each time.
     Panics,
@@ -82,7 +82,7 @@ struct Notes {
     /// How often each event was handed over.
     tries: HashMap<String, u32>,
     handled: HashMap<String, u32>,
-    /// Events that were handled, or that nobody will see again.
+    /// Events that were handled, or will not be delivered again.
     over: HashSet<String>,
     /// Of each key what is with a handler, and in which process.
     running: HashMap<String, (String, u32)>,
@@ -146,7 +146,7 @@ impl Service {
 
     /// Waits while a process stands still, and then until what it lost meanwhile was taken from it: for a moment it does
     /// not know that others work on its segments, and what it begins then is no fault. Should it stand still once more
-    /// before that moment is over, it may have lost more, and the moment begins anew.
+    /// before that moment is over, it may have lost more, and the moment starts again.
     async fn while_unaware(&self, number: u32) {
         let mut known = self.freezes(number) - u32::from(self.is_frozen(number));
         while known != self.freezes(number) {

@@ -1,29 +1,30 @@
 //! The filter flags: one set, the same in every command that takes a slice of history.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::HashSet,
     fs,
     io::{self, BufRead, Read},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use clap::Args;
-use domain::{Entity, Filter, TypePattern};
+use domain::{Entity, Filter};
+use event_replay::app::filter::{FilterRequest, FilterRequestError};
+pub(crate) use event_replay::text::name::{entity, name};
 use jiff::Timestamp;
 
 use super::time;
-use crate::{errors::CliError, output::escape};
+use crate::{complete, errors::CliError, output::escape};
 
 /// Which events. Flags are ANDed; the values of a flag that is repeated are ORed.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Which events (flags are ANDed, a repeated flag's values are ORed)")]
 pub(crate) struct FilterArgs {
     /// Events of this type; `*` stands for any characters (`user.*`).
-    #[arg(long = "type", value_name = "TYPE", value_parser = name)]
+    #[arg(long = "type", value_name = "TYPE", value_parser = name, add = complete::types())]
     pub(crate) types: Vec<String>,
     /// Events that this service published.
-    #[arg(long = "source", value_name = "NAME", value_parser = name)]
+    #[arg(long = "source", value_name = "NAME", value_parser = name, add = complete::sources())]
     pub(crate) sources: Vec<String>,
     /// Events of this workflow.
     #[arg(long = "correlation-id", value_name = "ID", value_parser = name)]
@@ -49,42 +50,35 @@ pub(crate) struct FilterArgs {
     /// Events whose content satisfies a CEL expression, such as 'data.amount > 100'.
     #[arg(long = "where", value_name = "EXPRESSION")]
     pub(crate) conditions: Vec<String>,
-    /// Events that happened at or after this time: RFC 3339, `2h` (ago), `today 09:00`, `yesterday`.
+    /// Events that happened at or after this time: RFC 3339, a date, `2h` (ago), `today 09:00`, `yesterday`.
     #[arg(long, value_name = "TIME", value_parser = time::point, allow_hyphen_values = true)]
     pub(crate) from: Option<Timestamp>,
-    /// Events that happened at or before this time.
-    #[arg(long, value_name = "TIME", value_parser = time::point, allow_hyphen_values = true)]
+    /// Events that happened at or before this time; a date is its last moment.
+    #[arg(long, value_name = "TIME", value_parser = time::last_point, allow_hyphen_values = true)]
     pub(crate) to: Option<Timestamp>,
 }
 
 impl FilterArgs {
     /// The filter that the flags name.
     pub(crate) fn filter(&self) -> Result<Filter, CliError> {
-        let mut filter = Filter {
-            types: self.types.iter().map(TypePattern::new).collect(),
-            sources: self.sources.iter().cloned().collect(),
-            correlation_ids: self.correlation_ids.iter().cloned().collect::<BTreeSet<_>>(),
-            event_ids: self.event_ids.iter().cloned().collect(),
+        let mut request = FilterRequest {
+            types: self.types.clone(),
+            sources: self.sources.clone(),
+            correlation_ids: self.correlation_ids.clone(),
+            entities: self.named_entities(),
+            event_ids: self.event_ids.clone(),
+            conditions: self.conditions.clone(),
             from: self.from,
             to: self.to,
-            ..Filter::default()
         };
-        for entity in self.named_entities() {
-            filter.add_entity(entity);
-        }
         for file in &self.id_files {
-            filter.event_ids.extend(read_ids(file)?);
+            request.event_ids.extend(read_ids(file)?);
         }
-        if let Some(text) = self.condition() {
-            let condition =
-                conditions::compile(&text).map_err(|error| CliError::usage(format!("--where: {error}")))?;
-            filter.condition = Some(Arc::clone(&condition));
-        }
-        filter.check().map_err(|error| {
-            CliError::usage(error.to_string())
-                .hint("--from is the earlier end; both ends are part of the range")
-        })?;
-        Ok(filter)
+        request.filter().map_err(|error| match error {
+            FilterRequestError::Condition(error) => CliError::usage(format!("--where: {error}")),
+            error => CliError::usage(error.to_string())
+                .hint("--from is the earlier end; both ends are part of the range"),
+        })
     }
 
     /// All the entities that flags name.
@@ -97,40 +91,6 @@ impl FilterArgs {
         entities.extend(of("lab", &self.lab_ids));
         entities.extend(self.entities.iter().cloned());
         entities
-    }
-
-    /// Several conditions are one like several flags: they are ANDed.
-    fn condition(&self) -> Option<String> {
-        match self.conditions.as_slice() {
-            [] => None,
-            [one] => Some(one.clone()),
-            several => {
-                let wrapped: Vec<String> = several.iter().map(|text| format!("({text})")).collect();
-                Some(wrapped.join(" && "))
-            }
-        }
-    }
-}
-
-/// Entities alone, for commands that act on everything about somebody.
-pub(crate) fn entity(text: &str) -> Result<Entity, String> {
-    let teach =
-        || format!("{:?} is no entity: write KIND=ID, as user=user-123 or payment=pay-7", escape::line(text));
-    let (kind, id) = text.split_once('=').ok_or_else(teach)?;
-    if kind.is_empty() || id.is_empty() {
-        return Err(teach());
-    }
-    name(kind)?;
-    name(id)?;
-    Ok(Entity::new(kind, id))
-}
-
-/// Any of the names that an envelope carries. What no event can have is refused: it would find nothing, silently.
-pub(crate) fn name(text: &str) -> Result<String, String> {
-    match text.len() {
-        0 => Err("it is empty; names and ids have 1 to 128 bytes".to_owned()),
-        _ if text.contains('\0') => Err("it contains a NUL character, which no event's name can".to_owned()),
-        _ => Ok(text.to_owned()),
     }
 }
 
@@ -180,14 +140,6 @@ fn read_ids(file: &Path) -> Result<HashSet<String>, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_entity_is_split_at_the_first_equals_sign() {
-        assert_eq!(entity("user=a=b"), Ok(Entity::new("user", "a=b")));
-        for text in ["user", "=x", "user=", "user=a\0b"] {
-            assert!(entity(text).is_err(), "{text:?}");
-        }
-    }
 
     #[test]
     fn users_courses_and_labs_are_entities_like_any_other() {

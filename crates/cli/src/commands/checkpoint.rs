@@ -11,9 +11,10 @@ use crate::{
     context::Context,
     errors::CliError,
     exit::Exit,
+    output::plural::grouped,
 };
 
-/// Mark a place in the log, to recover from later
+/// Mark a position in the log, to recover from later
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay checkpoint \"pre-migration-v2\" \"event-456789\" \\
@@ -50,7 +51,6 @@ fn metadata(text: &str) -> Result<Map<String, Value>, String> {
 
 pub(crate) async fn run(args: CheckpointArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let stores = cx.open(Access::Write).await?;
-    let keeper = app::checkpoints::checkpoints(&stores);
     let new = NewCheckpoint {
         name: args.name,
         last_processed_event_id: args.event,
@@ -58,15 +58,16 @@ pub(crate) async fn run(args: CheckpointArgs, cx: &mut Context<'_>) -> Result<Ex
         replace: args.replace,
         hold: args.hold,
     };
-    let made = keeper.create(new).await?;
-    drop(keeper);
+    let made = app::checkpoints::create(&stores, &cx.actor, new).await?;
     stores.close().await;
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&made)?,
         Format::Table => {
             cx.printer.line(&format!(
                 "checkpoint {} marks event {}; events at or before it: {}",
-                made.name, made.last_processed_event_id, made.event_count
+                made.name,
+                made.last_processed_event_id,
+                grouped(made.event_count)
             ))?;
             checkpoints::print_one(&made, cx)?;
         }

@@ -2,20 +2,26 @@
 
 use clap::{Args, Subcommand};
 use domain::Checkpoint;
-use event_replay::{Access, app};
+use event_replay::{
+    Access,
+    app::{self, documents::Deleted},
+};
 use replay::Checkpoints;
-use serde::Serialize;
 
 use super::replaying::print_counts;
 use crate::{
-    args::Format,
+    args::{Format, time},
+    complete,
     context::Context,
     errors::CliError,
     exit::Exit,
-    output::{plural::count, table::Table},
+    output::{
+        plural::{count, grouped},
+        table::{Cell, Table, fixed, number, text},
+    },
 };
 
-/// Look after checkpoints
+/// Manage checkpoints
 #[derive(Debug, Subcommand)]
 pub(crate) enum CheckpointsCommand {
     /// Show all checkpoints, the oldest first
@@ -41,7 +47,7 @@ pub(crate) struct ListArgs {}
   event-replay checkpoints show pre-migration-v2")]
 pub(crate) struct OneArgs {
     /// Its name or id.
-    #[arg(value_name = "CHECKPOINT")]
+    #[arg(value_name = "CHECKPOINT", add = complete::checkpoints())]
     checkpoint: String,
 }
 
@@ -51,7 +57,7 @@ pub(crate) struct OneArgs {
   event-replay checkpoints delete pre-migration-v2")]
 pub(crate) struct DeleteArgs {
     /// Its name or id.
-    #[arg(value_name = "CHECKPOINT")]
+    #[arg(value_name = "CHECKPOINT", add = complete::checkpoints())]
     checkpoint: String,
 }
 
@@ -61,16 +67,11 @@ pub(crate) struct DeleteArgs {
   event-replay checkpoints diff before-migration after-migration")]
 pub(crate) struct DiffArgs {
     /// One of them, by name or id.
-    #[arg(value_name = "CHECKPOINT")]
+    #[arg(value_name = "CHECKPOINT", add = complete::checkpoints())]
     one: String,
     /// The other.
-    #[arg(value_name = "CHECKPOINT")]
+    #[arg(value_name = "CHECKPOINT", add = complete::checkpoints())]
     other: String,
-}
-
-#[derive(Serialize)]
-struct Deleted<'a> {
-    deleted: &'a str,
 }
 
 pub(crate) async fn run(command: CheckpointsCommand, cx: &mut Context<'_>) -> Result<Exit, CliError> {
@@ -90,11 +91,10 @@ pub(crate) async fn run(command: CheckpointsCommand, cx: &mut Context<'_>) -> Re
             }
         }
         CheckpointsCommand::Delete(args) => {
-            let found = keeper.find(&args.checkpoint).await?;
-            keeper.delete(&found.name).await?;
+            let name = app::checkpoints::delete(&stores, &cx.actor, &args.checkpoint).await?;
             match cx.printer.format() {
-                Format::Table => cx.printer.line(&format!("deleted checkpoint {}", found.name))?,
-                Format::Json | Format::Ndjson => cx.printer.json(&Deleted { deleted: &found.name })?,
+                Format::Table => cx.printer.line(&format!("deleted checkpoint {name}"))?,
+                Format::Json | Format::Ndjson => cx.printer.json(&Deleted { deleted: &name })?,
             }
         }
         CheckpointsCommand::Diff(args) => diff(&keeper, &args, cx).await?,
@@ -110,21 +110,22 @@ async fn list(keeper: &Checkpoints, cx: &mut Context<'_>) -> Result<(), CliError
         return cx.printer.json_rows(&all);
     }
     if all.is_empty() {
-        cx.printer.say("there are no checkpoints; `event-replay checkpoint NAME` makes one");
+        cx.printer.say("there are no checkpoints; `event-replay checkpoint NAME` creates one");
         return Ok(());
     }
-    let mut table = Table::new(&["name", "last processed event", "events", "made", "hold"]);
-    table.right(2);
+    let columns =
+        [text("name"), text("last processed event"), number("events"), fixed("made"), fixed("hold")];
+    let mut table = Table::new(columns);
     for checkpoint in &all {
         table.row([
-            checkpoint.name.as_str(),
-            &checkpoint.last_processed_event_id,
-            &checkpoint.event_count.to_string(),
-            &checkpoint.created_at.to_string(),
-            if checkpoint.hold { "yes" } else { "no" },
+            Cell::new(&checkpoint.name),
+            Cell::new(&checkpoint.last_processed_event_id),
+            Cell::count(checkpoint.event_count),
+            Cell::time(checkpoint.created_at, cx.printer.now()),
+            Cell::new(if checkpoint.hold { "yes" } else { "no" }),
         ]);
     }
-    cx.printer.table(table)
+    cx.printer.table(&table)
 }
 
 /// A checkpoint, for people.
@@ -133,15 +134,15 @@ pub(super) fn print_one(checkpoint: &Checkpoint, cx: &mut Context<'_>) -> Result
     table.row(["name", &checkpoint.name]);
     table.row(["id", &checkpoint.id]);
     table.row(["last processed event", &checkpoint.last_processed_event_id]);
-    table.row(["events", &checkpoint.event_count.to_string()]);
+    table.row(["events", &grouped(checkpoint.event_count)]);
     table.row(["mark", &checkpoint.mark.to_string()]);
-    table.row(["made", &checkpoint.created_at.to_string()]);
+    table.row(["made", &time::to_milliseconds(checkpoint.created_at)]);
     table.row(["hold", if checkpoint.hold { "yes" } else { "no" }]);
     if !checkpoint.metadata.is_empty() {
         let metadata = serde_json::to_string(&checkpoint.metadata).unwrap_or_default();
         table.row(["metadata", &metadata]);
     }
-    cx.printer.table(table)
+    cx.printer.table(&table)
 }
 
 async fn diff(keeper: &Checkpoints, args: &DiffArgs, cx: &mut Context<'_>) -> Result<(), CliError> {

@@ -4,9 +4,15 @@ use clap::{Args, Subcommand};
 use event_replay::{Shown, app::frozen_settings};
 use serde::Serialize;
 
-use crate::{args::Format, context::Context, errors::CliError, exit::Exit, output::table::Table};
+use crate::{
+    args::Format,
+    context::Context,
+    errors::CliError,
+    exit::Exit,
+    output::table::{Table, fixed, text},
+};
 
-/// Look at the settings
+/// Show the settings
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Show every setting and where it came from
@@ -20,7 +26,7 @@ pub(crate) enum ConfigCommand {
   event-replay config show --output json
 
 A flag wins over the environment, the environment over event-replay.toml, and that over the default.
-What was frozen when the store was made is shown as the store has it, where the store answers.")]
+Settings that are frozen when a store is created are shown as the store has them, if it answers.")]
 pub(crate) struct ShowArgs {}
 
 #[derive(Serialize)]
@@ -51,11 +57,11 @@ pub(crate) async fn run(command: &ConfigCommand, cx: &mut Context<'_>) -> Result
     let ConfigCommand::Show(ShowArgs {}) = command;
     let shown = settings(cx).await;
     if cx.printer.format() == Format::Table {
-        let mut table = Table::new(&["setting", "value", "from"]);
+        let mut table = Table::new([fixed("setting"), text("value"), text("from")]);
         for setting in &shown {
             table.row([&setting.key, setting.value.as_deref().unwrap_or("-"), &setting.origin]);
         }
-        cx.printer.table(table)?;
+        cx.printer.table(&table)?;
     } else {
         let rows: Vec<Row<'_>> = shown
             .iter()

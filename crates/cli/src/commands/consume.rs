@@ -31,6 +31,7 @@ use crate::{
         filter, group, number,
         target::{TELLS_PASSWORD, Target},
     },
+    complete,
     context::Context,
     errors::CliError,
     exit::Exit,
@@ -40,7 +41,7 @@ use crate::{
 /// How long handlers have to end where what counts has ended already.
 const SHORT_GRACE: Duration = Duration::from_millis(100);
 
-/// Hand events to a service as they come: run a consumer of a group
+/// Run a consumer of a group: deliver events to a service
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay consume mail --type 'user.*' --target exec1:./send-mail
@@ -51,43 +52,47 @@ const SHORT_GRACE: Duration = Duration::from_millis(100);
 A group that is not there is made, and begins with what is published from now on unless --at
 says otherwise. In a store that has other groups this needs --create, or an answer on a terminal:
 the name may be misspelt. Each event comes at least once, events of one key in order, one at a
-time. What fails is tried again with growing pauses, and is then a dead letter. Any number of
+time. A failed event is tried again with growing pauses, and is then a dead letter. Any number of
 consumers share a group's work; one that ends is replaced by the others. It also lets scheduled
 events into the log, runs replays that wait for a runner, and applies the settings' retention.
 
-exec1:COMMAND runs the command for each event: the event is its stdin, exit status 0 says that it
+exec1:COMMAND runs the command for each event. The event is its stdin; exit status 0 says that it
 is handled, any other that it failed. exec:COMMAND keeps one process, which gets an event a line:
+
   {\"event\":{\"id\":\"e1\",…},\"position\":\"0:17\",…,\"delivery\":{\"group\":\"mail\",\"attempt\":1}}
-and writes a line for each on its stdout as soon as it is done, in any order, such as one of:
+
+It writes a line for each on its stdout as soon as it is done, in any order, such as one of:
+
   {\"id\":\"e1\",\"ok\":true}
   {\"id\":\"e1\",\"ok\":false,\"error\":\"the mail server is busy\",\"retryAfterMs\":5000}
   {\"id\":\"e1\",\"ok\":false,\"error\":\"no such account\",\"retry\":false}
-Such a command that ends is started again. What it had open is then sent to it one event at a
-time, and only what ends it alone has failed. Passwords of stores are not in its environment.
 
-stdout has the events alone, one a line. Ctrl-C ends it: what is being handled may finish first,
-a second Ctrl-C ends it at once, and what was not finished comes again.")]
+Such a command that ends is started again. Its open events are then sent to it one at a time, and
+only an event that ends it alone has failed. Passwords of stores are not in its environment.
+
+stdout has the events alone, one a line. Ctrl-C ends it: waiting for handlers to finish first,
+a second Ctrl-C ends it at once, and what was not finished is delivered again.")]
 pub(crate) struct ConsumeArgs {
-    /// The group; it is made if it is not there and the store has no other, or with --create.
-    #[arg(value_name = "GROUP", value_parser = group::name)]
+    /// The group; it is created if it does not exist and the store has no other, or with --create.
+    #[arg(value_name = "GROUP", value_parser = group::name, add = complete::groups())]
     group: String,
     /// The types that a new group takes; `*` stands for any characters. A group that exists must take these [default: those it
     /// has, all for a new group].
-    #[arg(long = "type", value_name = "TYPE", value_parser = filter::name)]
+    #[arg(long = "type", value_name = "TYPE", value_parser = filter::name, add = complete::types())]
     types: Vec<String>,
-    /// Who handles the events: stdout, exec:COMMAND, exec1:COMMAND, or an http:// or https:// URL.
+    /// Target that handles the events: stdout, exec:COMMAND, exec1:COMMAND, or an http:// or https:// URL.
     #[arg(long, value_name = "TARGET", default_value = "stdout")]
     target: String,
-    /// Where the group begins, should it be new: start, head, a checkpoint, or a time [default: head].
-    #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
+    /// Position of a new group: start, head, a checkpoint, or a time [default: head].
+    #[arg(long, value_name = "PLACE", allow_hyphen_values = true, add = complete::places())]
     at: Option<String>,
-    /// Make the group if it is not there, in a store that has other groups.
+    /// Create the group if it does not exist, in a store that has other groups.
     #[arg(long)]
     create: bool,
-    /// What keeps its order, should it be new: event, correlation, entity:KIND, or all [default: event].
+    /// Ordering key of a new group: event, correlation, entity:KIND, or all [default: event].
     #[arg(long, value_name = "KEY", value_parser = group::key)]
     key: Option<GroupKey>,
-    /// Into how many parts its keys are spread, should it be new [default: 16].
+    /// Number of segments of a new group [default: 16].
     #[arg(long, value_name = "N", value_parser = group::segments, allow_hyphen_values = true)]
     segments: Option<u16>,
     /// Events that are handled at once, of different keys.
@@ -96,26 +101,26 @@ pub(crate) struct ConsumeArgs {
     /// How long handling an event may take: 30s, 500ms [default: the setting handlers.timeout; to stdout a day].
     #[arg(long, value_name = "TIME", value_parser = timeout, allow_hyphen_values = true)]
     timeout: Option<Duration>,
-    /// How often a failed event is tried again [default: the setting retries.max].
+    /// Retries of a failed event [default: the setting retries.max].
     #[arg(long, value_name = "N", value_parser = number::retries, allow_hyphen_values = true)]
     max_retries: Option<u32>,
-    /// How long its share of the work is its own; should it be killed, others take it over after this.
+    /// Lease duration: other consumers take over this long after a consumer is killed.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = lease, allow_hyphen_values = true)]
     lease: Duration,
-    /// Let later events of a key wait behind its dead letter.
+    /// Park a key behind its dead letter: later events of the key wait.
     #[arg(long)]
     park: bool,
-    /// Decline what is replayed, as a mailer should.
+    /// Skip replayed events, as a mailer should.
     #[arg(long)]
     no_replays: bool,
-    /// Its name, which no other consumer of the group may have [default: one is made up].
+    /// Its name, unique in the group [default: generated].
     #[arg(long, value_name = "NAME", value_parser = group::name)]
     name: Option<String>,
-    /// End when the group has had nothing to do for this long; exits with 3 if it gave up on events.
+    /// End when the group has been idle for this long; exits with 3 if deliveries failed permanently.
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "5s", value_parser = number::duration)]
     until_idle: Option<Duration>,
     /// End when it has handled this many events.
-    #[arg(long, value_name = "N", value_parser = number::limit, allow_hyphen_values = true)]
+    #[arg(short = 'n', long, value_name = "N", value_parser = number::limit, allow_hyphen_values = true)]
     limit: Option<u64>,
 }
 
@@ -162,10 +167,10 @@ impl ConsumeArgs {
         let consumer = subscription.start().await?;
         let (name, at) = (escape::line(&self.group), self.at.as_deref().unwrap_or("the head of the log"));
         if consumer.made_group() {
-            cx.printer.say(&format!("made group {name}, which begins at {at}"));
+            cx.printer.say(&format!("created group {name} at {at}"));
         } else if joining.is_new && self.at.is_some() {
             cx.printer.warn(&format!(
-                "another consumer made group {name} at the same time, and said where it begins: it may not begin at {at}; \
+                "another consumer created group {name} at the same time; it may not begin at {at}; \
                  `event-replay groups reset` moves a group"
             ));
         }
@@ -201,7 +206,7 @@ pub(crate) async fn run(args: ConsumeArgs, cx: &mut Context<'_>) -> Result<Exit,
         cx.printer.warn(TELLS_PASSWORD);
     }
     if args.park && !cx.settings.dead_letters {
-        return Err(CliError::usage("--park lets keys wait behind dead letters, and dead letters are off")
+        return Err(CliError::usage("--park needs dead letters, which are off")
             .hint("leave it out, or set dead_letters.enabled (ENABLE_DEAD_LETTER_QUEUE) to true"));
     }
     let mut interrupts = Interrupts::listen()?;
@@ -228,11 +233,13 @@ pub(crate) async fn run(args: ConsumeArgs, cx: &mut Context<'_>) -> Result<Exit,
         host: JobHost::spawn(manager.clone()),
         keeper: Housekeeper::spawn(manager.clone(), housekeeping),
         consumer,
+        lag: None,
+        looked: None,
     };
     let Ended { exit, store_answers } = match running.run(&mut interrupts, cx).await {
         Ok(ended) => ended,
         Err(at_once) => {
-            // The consumer's tasks have ended: nobody hears of what is killed, and it must not outlive this process.
+            // The consumer's tasks have ended: the command is killed without a report, and must not outlive this process.
             outlet.kill().await;
             return Err(at_once);
         }

@@ -1,9 +1,11 @@
-//! `erase`: everything that names an entity, for good.
+//! `erase`: removes everything that names an entity, permanently.
 
 use clap::Args;
 use domain::Entity;
-use event_replay::{Access, app::erase::EraseRequest};
-use serde::Serialize;
+use event_replay::{
+    Access,
+    app::{documents::ErasureDocument, erase::EraseRequest},
+};
 
 use crate::{
     args::{Format, filter},
@@ -16,7 +18,7 @@ use crate::{
     },
 };
 
-/// Remove everything that names an entity, for good
+/// Remove everything that names an entity, permanently
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay erase user=user-123 --dry-run
@@ -49,17 +51,6 @@ pub(crate) struct EraseArgs {
     yes: bool,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Report {
-    dry_run: bool,
-    entities: Vec<String>,
-    erased: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<u64>,
-    remains: Vec<String>,
-}
-
 impl EraseArgs {
     fn all(&self) -> Vec<Entity> {
         let of = |kind: &str, ids: &[String]| ids.iter().map(|id| Entity::new(kind, id)).collect::<Vec<_>>();
@@ -79,17 +70,10 @@ pub(crate) async fn run(args: EraseArgs, cx: &mut Context<'_>) -> Result<Exit, C
     let stores = cx.open(access).await?;
     let count = request.count(&stores).await?;
     let report = match args.dry_run {
-        true => Report { dry_run: true, entities: names, erased: count, bytes: None, remains: vec![] },
+        true => ErasureDocument::preview(names, count),
         false => {
-            confirm(&request.confirmation(count, &cx.settings), args.yes, LOOK_FIRST)?;
-            let erased = request.erase(&stores).await?;
-            Report {
-                dry_run: false,
-                entities: names,
-                erased: erased.events,
-                bytes: Some(erased.bytes),
-                remains: erased.remains,
-            }
+            confirm(&request.confirmation(count, &cx.settings), &cx.settings, args.yes, LOOK_FIRST)?;
+            ErasureDocument::of(names, request.erase(&stores, &cx.actor).await?)
         }
     };
     stores.close().await;
@@ -97,7 +81,7 @@ pub(crate) async fn run(args: EraseArgs, cx: &mut Context<'_>) -> Result<Exit, C
     Ok(Exit::Ok)
 }
 
-fn print(report: &Report, cx: &mut Context<'_>) -> Result<(), CliError> {
+fn print(report: &ErasureDocument, cx: &mut Context<'_>) -> Result<(), CliError> {
     if cx.printer.format() != Format::Table {
         return cx.printer.json(report);
     }

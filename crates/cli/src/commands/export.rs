@@ -28,7 +28,7 @@ pub(crate) struct ExportArgs {
     #[command(flatten)]
     filter: FilterArgs,
     /// At most this many events.
-    #[arg(long, value_name = "N", value_parser = number::limit, allow_hyphen_values = true)]
+    #[arg(short = 'n', long, value_name = "N", value_parser = number::limit, allow_hyphen_values = true)]
     limit: Option<u64>,
     /// Stored events: with position, time of storing and replay count.
     #[arg(long)]

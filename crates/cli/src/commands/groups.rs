@@ -3,24 +3,30 @@
 mod create;
 mod delete;
 mod list;
+mod pause;
 mod reset;
 mod show;
 
 use clap::Subcommand;
+use domain::group::Pending;
 
-use crate::{context::Context, errors::CliError, exit::Exit};
+use crate::{context::Context, errors::CliError, exit::Exit, output::plural::grouped};
 
-/// Look after consumer groups
+/// Manage consumer groups
 #[derive(Debug, Subcommand)]
 pub(crate) enum GroupsCommand {
-    /// Show all groups and how far they are
+    /// Show all groups and their progress
     List(list::ListArgs),
     /// Show one group: segments, consumers, blocked keys
     Show(show::ShowArgs),
-    /// Make a group, at a place in the log
+    /// Create a group at a position in the log
     Create(create::CreateArgs),
-    /// Move a group to another place in the log
+    /// Move a group to another position in the log
     Reset(reset::ResetArgs),
+    /// Pause a group: its consumers deliver nothing until it is resumed
+    Pause(pause::PauseArgs),
+    /// Resume a paused group
+    Resume(pause::ResumeArgs),
     /// Delete a group; its dead letters stay
     Delete(delete::DeleteArgs),
 }
@@ -31,6 +37,16 @@ pub(crate) async fn run(command: GroupsCommand, cx: &mut Context<'_>) -> Result<
         GroupsCommand::Show(args) => show::run(args, cx).await,
         GroupsCommand::Create(args) => create::run(args, cx).await,
         GroupsCommand::Reset(args) => reset::run(args, cx).await,
+        GroupsCommand::Pause(args) => pause::pause(args, cx).await,
+        GroupsCommand::Resume(args) => pause::resume(args, cx).await,
         GroupsCommand::Delete(args) => delete::run(args, cx).await,
+    }
+}
+
+/// How many events are pending, for people: `1,750`, or `>= 10,000` where it is not exact.
+pub(super) fn pending_text(pending: &Pending) -> String {
+    match pending.is_exact {
+        true => grouped(pending.events),
+        false => format!(">= {}", grouped(pending.events)),
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use super::intake;
 use crate::{context::Context, errors::CliError, exit::Exit, input::Input};
 
-/// Take in an export or any other file of events
+/// Import an export or any other file of events
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay import events.ndjson

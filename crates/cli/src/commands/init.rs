@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{args::Format, context::Context, errors::CliError, exit::Exit, output::plural::count};
 
-/// Make an empty store
+/// Create an empty store
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay init
@@ -14,7 +14,7 @@ use crate::{args::Format, context::Context, errors::CliError, exit::Exit, output
   event-replay init --store redis://localhost?namespace=orders
   event-replay init --store redis://localhost --partitions 16")]
 pub(crate) struct InitArgs {
-    /// Divide the log by ordering key: 1, 2, 4, 8, 16, 32 or 64 partitions, for good. On Redis alone
+    /// Number of partitions: 1, 2, 4, 8, 16, 32 or 64; it never changes. On Redis only
     #[arg(long, value_name = "N", value_parser = partitions)]
     partitions: Option<u16>,
 }
@@ -46,7 +46,7 @@ pub(crate) async fn run(args: InitArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     };
     match cx.printer.format() {
         Format::Table if created => {
-            cx.printer.line(&format!("made an empty store{divided}: {}", made.store))?;
+            cx.printer.line(&format!("created an empty store{divided}: {}", made.store))?;
         }
         Format::Table => cx.printer.line(&format!(
             "there is a store already: {} ({}); nothing was changed",

@@ -1,6 +1,7 @@
 //! What `publish` and `import` share: from files to the log, and the report about it.
 
 mod one_by_one;
+mod rehearsing;
 mod report;
 
 use std::{io::IsTerminal, sync::Arc, time::Duration};
@@ -9,12 +10,18 @@ use bus::{Intake, IntakeError, IntakeOptions, Line, PublishOptions, Publisher, U
 use clap::Args;
 use event_replay::{
     Access,
-    app::{counting, publish, publish::PublishRequest, source::with_source},
+    app::{
+        counting,
+        intake::{DeliveryIntake, PublishReport},
+        publish,
+        publish::{PublishRequest, Rehearsal},
+        source::with_source,
+    },
     unknown_types,
 };
 use tokio::sync::mpsc;
 
-use self::{one_by_one::OneByOne, report::Report};
+use self::report::Report;
 use super::retaining;
 use crate::{
     context::Context,
@@ -30,7 +37,7 @@ const IDLE: Duration = Duration::from_millis(50);
 /// What is let in.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AdmissionArgs {
-    /// What becomes of an event whose type has no schema: `refuse` or `accept` [default: refuse].
+    /// How to treat an event whose type has no schema: `refuse` or `accept` [default: refuse].
     #[arg(long, value_name = "WHAT", value_parser = unknown_types)]
     unknown_types: Option<UnknownTypes>,
     /// Check the envelope and the limits alone, not the schemas.
@@ -39,6 +46,53 @@ pub(crate) struct AdmissionArgs {
     /// All or nothing: if one event is refused, none is stored.
     #[arg(long)]
     atomic: bool,
+    /// Say what would be stored and what would be refused, and store nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rehearsing {
+    /// Whether events are valid.
+    Validity,
+    /// What publishing them would do.
+    Publishing,
+}
+
+/// Says what would become of events, and stores none.
+pub(crate) async fn rehearse(
+    inputs: Vec<Input>,
+    request: PublishRequest,
+    service: Option<String>,
+    what: Rehearsing,
+    cx: &mut Context<'_>,
+) -> Result<Exit, CliError> {
+    announce(&inputs, cx)?;
+    let compares = what == Rehearsing::Publishing;
+    let mut rehearsal = Rehearsal::new(&cx.settings, request, compares).await?;
+    let bar = cx.printer.bar("validating", None);
+    let chunks = input::chunks(inputs.clone(), line_limit(&cx.settings.limits), input::NOTHING_STORED);
+    let mut report = Report::new(&inputs, PublishReport::default()).of_rehearsal(what);
+    let outcome = rehearsing::all(&mut rehearsal, chunks, service.as_deref(), &mut report, &bar).await;
+    bar.clear();
+    rehearsal.close().await;
+    if outcome.is_ok() || report.has_anything() {
+        report.print(cx)?;
+    }
+    outcome?;
+    Ok(if report.is_clean() { Exit::Ok } else { Exit::DoneWithFailures })
+}
+
+/// Looks at inputs before anything else is done, so that a misspelt name changes nothing.
+fn announce(inputs: &[Input], cx: &Context<'_>) -> Result<(), CliError> {
+    for input in inputs {
+        input.check()?;
+    }
+    if inputs.contains(&Input::Stdin) && std::io::stdin().is_terminal() {
+        cx.printer.say("reading events from the terminal, one a line; Ctrl-D ends");
+    }
+    Ok(())
 }
 
 /// Takes inputs in, one after the other, and reports. `delivery` says how every event is to be delivered.
@@ -55,26 +109,23 @@ pub(crate) async fn run(
                                     --expires-at or --retries",
         ));
     }
-    // Looked at first, so that a misspelt name makes no store.
-    for input in &inputs {
-        input.check()?;
-    }
-    if inputs.contains(&Input::Stdin) && std::io::stdin().is_terminal() {
-        cx.printer.say("reading events from the terminal, one a line; Ctrl-D ends");
-    }
-    let stores = cx.open(Access::Create).await?;
     let request = PublishRequest { unknown_types: args.unknown_types, no_validation: args.no_validation };
+    if args.dry_run {
+        return rehearse(inputs, request, service, Rehearsing::Publishing, cx).await;
+    }
+    announce(&inputs, cx)?;
+    let stores = cx.open(Access::Create).await?;
     let meter = counting::meter();
     let publisher = publish::publisher(&stores, &cx.settings, request, meter.clone()).await?;
-    let bar = cx.printer.bar("taking in", None);
-    let chunks = input::chunks(inputs.clone(), line_limit(&cx.settings.limits));
+    let bar = cx.printer.bar("storing", None);
+    let chunks = input::chunks(inputs.clone(), line_limit(&cx.settings.limits), input::STAYS_STORED);
     let (report, outcome) = match &delivery {
         None => {
             let mut taking = Taking {
                 publisher: Arc::new(publisher),
                 options: IntakeOptions { atomic: args.atomic, ..IntakeOptions::default() },
                 service,
-                report: Report::new(&inputs),
+                report: Report::new(&inputs, PublishReport::default()),
                 bar,
             };
             let outcome = taking.all(chunks).await;
@@ -82,14 +133,9 @@ pub(crate) async fn run(
             (taking.report, outcome)
         }
         Some(options) => {
-            let delayed = options.delay.is_some();
-            let mut report = Report::new(&inputs);
-            if delayed {
-                report = report.of_scheduled();
-            }
-            let service = service.as_deref();
-            let publishing = OneByOne { publisher: &publisher, options, service, bar: &bar };
-            let outcome = publishing.all(chunks, &mut report).await;
+            let intake = DeliveryIntake { publisher: &publisher, options, service: service.as_deref() };
+            let mut report = Report::new(&inputs, intake.report());
+            let outcome = one_by_one::all(intake, chunks, &mut report, &bar).await;
             bar.clear();
             (report, outcome)
         }
@@ -140,7 +186,7 @@ impl Taking {
                 Some(Err(error)) => {
                     // All or nothing: an input that cannot be read to its end is not all.
                     if self.options.atomic {
-                        return Err(error.hint("nothing was stored, since --atomic wants all of it"));
+                        return Err(error.hint("nothing was stored, because --atomic stores all or nothing"));
                     }
                     self.finish(intake.take()).await?;
                     return Err(error);

@@ -1,8 +1,15 @@
 //! `list`: events, the newest first.
 
 use clap::{Args, ValueEnum};
-use domain::{Cursor, StoredEvent, ports::Order};
-use event_replay::Access;
+use domain::{Cursor, Filter, StoredEvent, ports::Order};
+use event_replay::{
+    Access, StoreHandle,
+    app::{
+        documents::{event_page_end, event_page_separator},
+        near,
+    },
+};
+use jiff::Timestamp;
 
 use super::walk::Walk;
 use crate::{
@@ -10,7 +17,7 @@ use crate::{
     context::Context,
     errors::CliError,
     exit::Exit,
-    output::table::Table,
+    output::table::{Cell, Table, fixed, text},
 };
 
 /// Show events, the newest first
@@ -24,12 +31,12 @@ pub(crate) struct ListArgs {
     #[command(flatten)]
     filter: FilterArgs,
     /// At most this many events.
-    #[arg(long, value_name = "N", default_value = "20", value_parser = number::limit, allow_hyphen_values = true)]
+    #[arg(short = 'n', long, value_name = "N", default_value = "20", value_parser = number::limit, allow_hyphen_values = true)]
     limit: u64,
     /// In which order: `desc` is the newest first, by position in the log.
     #[arg(long, value_enum, default_value_t)]
     order: Direction,
-    /// Go on where a page ended: the `nextCursor` it gave.
+    /// Continue after a page: its `nextCursor`.
     #[arg(long, value_name = "CURSOR")]
     after: Option<Cursor>,
 }
@@ -46,6 +53,7 @@ pub(crate) enum Direction {
 
 pub(crate) async fn run(args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let filter = args.filter.filter()?;
+    let suggested = filter.clone();
     let stores = cx.open(Access::Read).await?;
     let order = match args.order {
         Direction::Asc => Order::OldestFirst,
@@ -53,12 +61,29 @@ pub(crate) async fn run(args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     };
     let mut walk = Walk::new(stores.ports().clone(), filter, order, Some(args.limit)).after(args.after);
     let mut writer = EventWriter::new(cx.printer.format());
+    cx.printer.page();
     while let Some(page) = walk.page(cx.printer).await? {
         writer.page(&page.events, cx)?;
     }
     writer.finish(walk.next_cursor(), cx)?;
+    if writer.is_empty() {
+        suggest_types(&stores, &suggested, cx).await?;
+    }
     stores.close().await;
     Ok(if walk.corrupt() > 0 { Exit::DoneWithFailures } else { Exit::Ok })
+}
+
+/// Of a filter that selected nothing: says which types it may have meant.
+pub(crate) async fn suggest_types(
+    stores: &StoreHandle,
+    filter: &Filter,
+    cx: &Context<'_>,
+) -> Result<(), CliError> {
+    let types = near::types(stores, cx.settings.engine, filter).await?;
+    if !types.is_empty() {
+        cx.printer.say(&format!("did you mean --type {}?", types.join(" or --type ")));
+    }
+    Ok(())
 }
 
 /// Writes events in the format that was asked for, page by page.
@@ -74,6 +99,11 @@ impl EventWriter {
         Self { format, written: 0, buffer: Vec::new() }
     }
 
+    /// Whether nothing was written yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.written == 0
+    }
+
     /// Writes some events.
     pub(crate) fn page(&mut self, events: &[StoredEvent], cx: &mut Context<'_>) -> Result<(), CliError> {
         self.buffer.clear();
@@ -81,8 +111,7 @@ impl EventWriter {
             Format::Table => self.table(events, cx)?,
             Format::Json => {
                 for stored in events {
-                    let before: &[u8] = if self.written == 0 { b"{\"events\":[\n" } else { b",\n" };
-                    self.buffer.extend_from_slice(before);
+                    self.buffer.extend_from_slice(event_page_separator(self.written == 0));
                     targets::write_stored(stored, &mut self.buffer);
                     self.written += 1;
                 }
@@ -109,9 +138,7 @@ impl EventWriter {
                 }
             }
             Format::Json => {
-                let start = if self.written == 0 { "{\"events\":[" } else { "\n" };
-                let cursor = next.map_or_else(|| "null".to_owned(), |next| format!("\"{next}\""));
-                cx.printer.raw(format!("{start}],\"nextCursor\":{cursor}}}\n").as_bytes())?;
+                cx.printer.raw(event_page_end(self.written == 0, next).as_bytes())?;
             }
             Format::Ndjson => {}
         }
@@ -122,28 +149,33 @@ impl EventWriter {
         if events.is_empty() {
             return Ok(());
         }
-        let mut table = match self.written {
-            0 => Table::new(&["position", "timestamp", "type", "id", "source", "entities"]),
-            _ => Table::pairs(),
-        };
+        let table = Table::new([
+            fixed("position"),
+            fixed("timestamp"),
+            text("type"),
+            text("id"),
+            text("source").optional(1),
+            text("entities").optional(2),
+        ]);
+        let mut table = if self.written == 0 { table } else { table.without_header() };
         for stored in events {
-            table.row(cells(stored));
+            table.row(cells(stored, cx.printer.now()));
         }
         self.written += events.len() as u64;
-        cx.printer.table(table)
+        cx.printer.table(&table)
     }
 }
 
 /// An event as a row.
-fn cells(stored: &StoredEvent) -> [String; 6] {
+fn cells(stored: &StoredEvent, now: Timestamp) -> [Cell; 6] {
     let event = &stored.event;
     let entities: Vec<String> = event.entities().map(|(kind, id)| format!("{kind}={id}")).collect();
     [
-        stored.position.to_string(),
-        event.timestamp().to_string(),
-        event.event_type().to_owned(),
-        event.id().to_owned(),
-        event.source().to_owned(),
-        entities.join(" "),
+        Cell::new(stored.position.to_string()),
+        Cell::time(event.timestamp(), now),
+        Cell::new(event.event_type()),
+        Cell::new(event.id()),
+        Cell::new(event.source()),
+        Cell::new(entities.join(" ")),
     ]
 }

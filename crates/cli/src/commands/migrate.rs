@@ -24,7 +24,7 @@ const OLD_REDIS: &str = "EVENT_REPLAY_OLD_REDIS";
 /// Likewise a store of ours.
 const FROM: &str = "EVENT_REPLAY_FROM";
 
-/// Bring in what the old system keeps in Redis, or another store
+/// Migrate from the old system in Redis, or from another store
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay migrate redis://old-host:6379 --dry-run
@@ -32,7 +32,7 @@ const FROM: &str = "EVENT_REPLAY_FROM";
   EVENT_REPLAY_OLD_REDIS=redis://:secret@old-host event-replay migrate
   event-replay migrate --from sqlite:events.db --store sqlite:copy.db
 
-The source is only read. If it is ended early, run it again: it goes on, and stores nothing twice.
+The source is only read. If it is ended early, run it again: it continues, and stores nothing twice.
 Exits 3 if something was not taken, or a count differs.")]
 pub(crate) struct MigrateArgs {
     /// Where the old system keeps its events [default: EVENT_REPLAY_OLD_REDIS, which may hold a password].
@@ -41,10 +41,10 @@ pub(crate) struct MigrateArgs {
     /// Take everything from a store of this program instead: another backend, or another number of partitions.
     #[arg(long, value_name = "STORE", conflicts_with_all = ["old_prefix", "old_checkpoints"])]
     from: Option<String>,
-    /// What the old keys of events begin with [default: cloudmasters:events].
+    /// Prefix of the old keys of events [default: cloudmasters:events].
     #[arg(long, value_name = "PREFIX")]
     old_prefix: Option<String>,
-    /// What the old keys of checkpoints begin with [default: beside the events].
+    /// Prefix of the old keys of checkpoints [default: beside the events].
     #[arg(long, value_name = "PREFIX")]
     old_checkpoints: Option<String>,
     /// Say what would be stored, and change nothing.
@@ -197,7 +197,7 @@ impl From<MigrateError> for CliError {
                 "the user needs the rights +@read +ping on the old keys, and +select for another database",
             ),
             MigrateError::Source(_) => {
-                Self::failed(said).hint("what was taken stays; run the same command again, and it goes on")
+                Self::failed(said).hint("the stored events stay; run the same command again to continue")
             }
             MigrateError::NothingThere(_) => Self::failed(said)
                 .hint("--old-prefix names what the old keys begin with; the address may end in /DATABASE"),

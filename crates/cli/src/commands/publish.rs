@@ -22,6 +22,7 @@ use crate::{
   event-replay publish events.ndjson
   echo '{\"id\":\"e1\",\"type\":\"custom.event\",…}' | event-replay publish --unknown-types accept
   event-replay publish --atomic --output json batch.ndjson
+  event-replay publish --dry-run events.ndjson
   event-replay publish --delay 10m reminder.ndjson
   event-replay publish --priority high --expires-in 5m --retries 1 alerts.ndjson
 
@@ -29,8 +30,8 @@ One event a line. An event that was stored before is recognised by its id and co
 stored twice, so the same input can be published again after any error. Exits 3 if an event was
 refused.
 
-An event with a delay waits in the schedule (`event-replay scheduled list`) and comes into the
-log when its time has come, by any process that consumes, or with the next publish or import.")]
+An event with a delay is scheduled (`event-replay scheduled list`). When it is due, a consumer or
+the next publish or import appends it to the log.")]
 pub(crate) struct PublishArgs {
     /// Files of events, plain or packed with gzip or zstd (`-` or none: stdin).
     #[arg(value_name = "FILE")]
@@ -48,19 +49,19 @@ pub(crate) struct PublishArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "How they are delivered")]
 struct DeliveryArgs {
-    /// Let them come into the log after this much time: 500 (milliseconds), 90s, 10m, 2h.
+    /// Append them to the log after this time: 500 (milliseconds), 90s, 10m, 2h.
     #[arg(long, value_name = "TIME", value_parser = long_delay, allow_hyphen_values = true)]
     delay: Option<Duration>,
-    /// Among the events that a group has fetched, which goes first. Never before an earlier event of its key.
+    /// Order among the events that a group has fetched; an earlier event of the same key always goes first.
     #[arg(long, value_name = "PRIORITY", value_enum)]
     priority: Option<PriorityArg>,
-    /// Do not deliver them any more after this much time.
+    /// Do not deliver them after this duration.
     #[arg(long, value_name = "TIME", value_parser = number::duration, allow_hyphen_values = true)]
     expires_in: Option<Duration>,
-    /// Do not deliver them any more from this time on.
+    /// Do not deliver them after this time.
     #[arg(long, value_name = "TIME", value_parser = time::point, conflicts_with = "expires_in")]
     expires_at: Option<Timestamp>,
-    /// How often a failed delivery is tried again [default: the consumer's own setting].
+    /// Retries of a failed delivery [default: the setting of the consumer].
     #[arg(long, value_name = "N", value_parser = retries, allow_hyphen_values = true)]
     retries: Option<u16>,
 }

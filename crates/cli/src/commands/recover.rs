@@ -4,26 +4,26 @@ use clap::Args;
 use event_replay::app::replay::ReplaySelection;
 
 use super::replaying::{self, RunArgs};
-use crate::{args::FilterArgs, context::Context, errors::CliError, exit::Exit};
+use crate::{args::FilterArgs, complete, context::Context, errors::CliError, exit::Exit};
 
-/// Replay what came after a checkpoint
+/// Replay the events after a checkpoint
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay recover pre-migration-v2 --dry-run
   event-replay recover pre-migration-v2 --group figures
   event-replay recover pre-migration-v2 --source payment-service --target stdout
 
-What comes after a checkpoint is told by position in the log, so events that happened earlier
-and arrived later are part of it.")]
+The position in the log decides which events come after a checkpoint. So events that happened
+earlier and arrived later are part of it.")]
 pub(crate) struct RecoverArgs {
     /// The checkpoint's name or id.
-    #[arg(value_name = "CHECKPOINT")]
+    #[arg(value_name = "CHECKPOINT", add = complete::checkpoints())]
     checkpoint: String,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
     run: RunArgs,
-    /// Go on although retention has removed events after the checkpoint.
+    /// Continue although retention has removed events after the checkpoint.
     #[arg(long)]
     allow_gap: bool,
 }

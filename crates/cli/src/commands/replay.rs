@@ -4,7 +4,13 @@ use clap::Args;
 use event_replay::app::replay::ReplaySelection;
 
 use super::replaying::{self, RunArgs};
-use crate::{args::FilterArgs, context::Context, errors::CliError, exit::Exit};
+use crate::{
+    args::{FilterArgs, filter},
+    complete,
+    context::Context,
+    errors::CliError,
+    exit::Exit,
+};
 
 /// Replay a slice of history
 #[derive(Debug, Args)]
@@ -15,6 +21,8 @@ use crate::{args::FilterArgs, context::Context, errors::CliError, exit::Exit};
   event-replay replay --correlation-id workflow-abc-123 --group mail --group billing
   event-replay replay --from 2h --target https://billing.internal/events --rate 200
   event-replay replay --all --target stdout | consumer
+  event-replay replay --type 'payment.*' --group billing --plan
+  event-replay replay --apply 0198f2
 
 A replay sends exactly the events of its plan, in log order, and stores nothing but their replay
 counts. Into groups it waits until each event was handled or is a dead letter, which takes a
@@ -29,9 +37,17 @@ pub(crate) struct ReplayArgs {
     /// Replay every event in the store.
     #[arg(long)]
     all: bool,
+    /// Send the events of this kept plan and no others; its id, or a unique prefix of it. A plan to another
+    /// target than groups and stdout needs its --target again.
+    #[arg(long, value_name = "ID", value_parser = filter::name, add = complete::plans(),
+          conflicts_with_all = ["FilterArgs", "all", "plan", "hash", "yes", "dry_run", "groups", "limit", "batch_size", "delay", "rate"])]
+    apply: Option<String>,
 }
 
 pub(crate) async fn run(args: ReplayArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    if let Some(id) = &args.apply {
+        return replaying::apply(id, &args.run, cx).await;
+    }
     let selection = ReplaySelection::Slice { filter: args.filter.filter()?, all: args.all };
     replaying::run(selection, &args.run, cx).await
 }

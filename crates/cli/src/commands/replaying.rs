@@ -1,6 +1,8 @@
 //! What the replaying commands share: the flags of a run, the plan, the run, the report.
 
+mod applying;
 mod counts;
+mod keeping;
 mod plan;
 mod report;
 mod run_args;
@@ -9,11 +11,21 @@ mod to_groups;
 mod to_target;
 mod watching;
 
-pub(super) use self::{counts::print_counts, run_args::RunArgs};
+use std::io::{self, IsTerminal};
+
+pub(super) use self::{
+    applying::apply,
+    counts::print_counts,
+    plan::{exit_of_plan, print_counted},
+    run_args::RunArgs,
+};
+use ::replay::{Plan, ReplayManager};
 use event_replay::{
-    Access,
+    Access, StoreHandle,
     app::{
-        AppError, NotFound, counting,
+        AppError, NotFound, approval,
+        counting::{self, Meter},
+        plans::{Permitted, permit},
         replay::{self, ReplaySelection},
     },
 };
@@ -24,6 +36,11 @@ use crate::{
     context::Context,
     errors::CliError,
     exit::Exit,
+    output::{
+        confirm::ask,
+        escape,
+        plural::{count, size},
+    },
 };
 
 /// Plans, and runs the plan unless only the plan is wanted.
@@ -37,9 +54,10 @@ pub(crate) async fn run(
     if args.target.as_deref().is_some_and(Target::tells_password) {
         cx.printer.warn(TELLS_PASSWORD);
     }
-    match args.dry_run {
-        true => dry_run(selection, &target, args, cx).await,
-        false => execute(selection, &target, args, cx).await,
+    match (args.dry_run, args.plan) {
+        (true, _) => dry_run(selection, &target, args, cx).await,
+        (false, true) => keeping::keep(selection, &target, args, cx).await,
+        (false, false) => execute(selection, &target, args, cx).await,
     }
 }
 
@@ -98,12 +116,68 @@ async fn execute(
     let manager = replay::manager(&stores).with_meter(meter.clone());
     let all = selection.is_all();
     let plan = plan::plan(&manager, selection, args, cx).await?;
-    speed::warn_of_default_pace(&plan, &speed::options(args, target, all, cx), args, cx);
+    let shown = (!matches!(target, Target::Groups)).then(|| target.to_string());
+    let permitted = permit(&stores, &cx.settings, &plan, shown.as_deref(), &args.groups).await?;
+    confirm(&plan, target, args, cx)?;
+    send(Begun { stores, manager, meter, plan: &plan, permitted: &permitted, all }, target, args, cx).await
+}
+
+/// Asks before many events are sent, unless the plan was looked at.
+fn confirm(plan: &Plan, target: &Target, args: &RunArgs, cx: &Context<'_>) -> Result<(), CliError> {
+    if let Some(hash) = &args.hash {
+        return Ok(approval::check(hash, &plan.plan_hash)?);
+    }
+    if args.yes || plan.total_events <= cx.settings.plans.confirm_above {
+        return Ok(());
+    }
+    let to = match (target, args.groups.as_slice()) {
+        (Target::Groups, []) => "every group".to_owned(),
+        (Target::Groups, groups) => {
+            groups.iter().map(|name| escape::short(name, 60)).collect::<Vec<_>>().join(", ")
+        }
+        (target, _) => target.to_string(),
+    };
+    let deed = format!(
+        "send {} ({}) of {} to {to}",
+        count(plan.total_events, "event"),
+        size(plan.total_bytes),
+        count(plan.by_type.len() as u64, "type")
+    );
+    if !io::stdin().is_terminal() {
+        let hash = &plan.plan_hash;
+        return Err(CliError::usage(format!(
+            "this would {deed}; stdin is not a terminal, so nothing was sent"
+        ))
+        .hint(format!("add --yes, or --hash {hash}, which sends exactly this plan; the setting plans.confirm_above is the bound")));
+    }
+    ask(&format!("This would {deed}."))
+}
+
+/// A plan that may run, and what runs it.
+struct Begun<'a> {
+    stores: StoreHandle,
+    manager: ReplayManager,
+    meter: Meter,
+    plan: &'a Plan,
+    permitted: &'a Permitted,
+    all: bool,
+}
+
+/// Sends the events of a plan, and reports.
+async fn send(
+    begun: Begun<'_>,
+    target: &Target,
+    args: &RunArgs,
+    cx: &mut Context<'_>,
+) -> Result<Exit, CliError> {
+    let Begun { stores, manager, meter, plan, permitted, all } = begun;
+    speed::warn_of_default_pace(plan, &speed::options(args, target, all, cx), args, cx);
     // From here on a request to end is heeded.
     let mut interrupts = Interrupts::listen()?;
+    let run = to_target::Run { manager: &manager, plan, permitted, all, args };
     let exit = match target {
-        Target::Groups => to_groups::execute(&manager, &plan, all, args, &mut interrupts, cx).await,
-        target => to_target::execute(&manager, &plan, all, target, args, &mut interrupts, cx).await,
+        Target::Groups => to_groups::execute(&stores, run, &mut interrupts, cx).await,
+        target => to_target::execute(&stores, run, target, &mut interrupts, cx).await,
     };
     drop(manager);
     counting::keep(&meter, &stores).await;

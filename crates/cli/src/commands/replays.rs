@@ -2,31 +2,40 @@
 
 mod command;
 mod list;
+mod retry;
 mod selection;
 mod show;
 mod watch;
 
 use clap::Subcommand;
-use domain::ports::ReplayWish;
+use domain::ports::{ReplayCommand, ReplayState};
+use event_replay::app::replay_state::name_of;
 
-use crate::{context::Context, errors::CliError, exit::Exit};
+use crate::{
+    context::Context,
+    errors::CliError,
+    exit::Exit,
+    output::{style::Tone, table::Cell},
+};
 
-/// Look after replays
+/// Manage replays
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReplaysCommand {
     /// Show replays, the newest first
     List(list::ListArgs),
-    /// Show one replay: its plan, how far it is, its report
+    /// Show one replay: plan, progress, report
     Show(show::ShowArgs),
-    /// Follow a replay until it is over
+    /// Follow a replay until it ends
     Watch(watch::WatchArgs),
-    /// Let a replay rest
+    /// Pause a replay
     Pause(command::PauseArgs),
-    /// Let a replay that rests go on
+    /// Resume a replay
     Resume(command::ResumeArgs),
-    /// End a replay; what was handed over stays so
+    /// Cancel a replay; what was delivered stays delivered
     Cancel(command::CancelArgs),
-    /// Delete the record of a replay that is over
+    /// Replay the events that failed in a replay, and no others
+    Retry(Box<retry::RetryArgs>),
+    /// Delete the record of a replay that has ended
     Delete(command::DeleteArgs),
 }
 
@@ -35,9 +44,22 @@ pub(crate) async fn run(command: ReplaysCommand, cx: &mut Context<'_>) -> Result
         ReplaysCommand::List(args) => list::run(args, cx).await,
         ReplaysCommand::Show(args) => show::run(args, cx).await,
         ReplaysCommand::Watch(args) => watch::run(args, cx).await,
-        ReplaysCommand::Pause(args) => command::run(&args.replay, ReplayWish::Pause, cx).await,
-        ReplaysCommand::Resume(args) => command::run(&args.replay, ReplayWish::Resume, cx).await,
-        ReplaysCommand::Cancel(args) => command::run(&args.replay, ReplayWish::Cancel, cx).await,
+        ReplaysCommand::Pause(args) => command::run(&args.replay, ReplayCommand::Pause, cx).await,
+        ReplaysCommand::Resume(args) => command::run(&args.replay, ReplayCommand::Resume, cx).await,
+        ReplaysCommand::Cancel(args) => command::run(&args.replay, ReplayCommand::Cancel, cx).await,
+        ReplaysCommand::Retry(args) => retry::run(*args, cx).await,
         ReplaysCommand::Delete(args) => command::delete(&args.replay, cx).await,
     }
+}
+
+/// A state, for people.
+fn state_cell(state: ReplayState) -> Cell {
+    let tone = match state {
+        ReplayState::Completed => Tone::Good,
+        ReplayState::Planned | ReplayState::Running => Tone::Busy,
+        ReplayState::Paused | ReplayState::Cancelling => Tone::Warn,
+        ReplayState::Cancelled => Tone::Quiet,
+        ReplayState::Failed => Tone::Bad,
+    };
+    Cell::state(name_of(state), tone)
 }

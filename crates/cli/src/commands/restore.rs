@@ -15,7 +15,7 @@ use crate::{
     output::{confirm::confirm, escape, plural::count},
 };
 
-/// Bring a backup back
+/// Restore a backup
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay restore events-2024-01-31.db --store sqlite:restored.db
@@ -53,7 +53,7 @@ pub(crate) async fn run(args: RestoreArgs, cx: &mut Context<'_>) -> Result<Exit,
             ))
             .hint("restore to another place with --store, or add --replace"));
         }
-        confirm(&confirmation, args.yes, "add --yes to go ahead")?;
+        confirm(&confirmation, &cx.settings, args.yes, "add --yes to continue")?;
     }
     let restored = backup::restore(&cx.settings, &args.file, args.replace)
         .await
@@ -86,7 +86,7 @@ fn refused(error: RestoreError, file: &Path, cx: &Context<'_>) -> CliError {
     CliError::from(failure).during(format!("restore from {name} to {}", cx.settings.store)).hint(advice)
 }
 
-/// Looked at first, so that nobody is asked about a store that could not be replaced anyway.
+/// Checked first, so that no question is asked about a store that could not be replaced anyway.
 fn check_backup(file: &Path) -> Result<(), CliError> {
     let name = escape::line(&file.display().to_string()).into_owned();
     let what = match (file.is_file(), file.is_dir()) {

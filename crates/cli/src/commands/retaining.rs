@@ -50,6 +50,19 @@ pub(super) async fn apply(
     Ok(report)
 }
 
+/// Applies rules because an operator asks for it, and shows how far it is.
+pub(super) async fn trim(
+    stores: &StoreHandle,
+    rules: &[RetentionRule],
+    cx: &Context<'_>,
+) -> Result<RetentionReport, CliError> {
+    let bar = cx.printer.bar("trimming", None);
+    let watch = |report: &RetentionReport| bar.at(report.events);
+    let report = retention::trim(stores, &cx.actor, &cx.settings, rules, Some(&watch)).await?;
+    bar.clear();
+    Ok(report)
+}
+
 /// Says who kept events that should have gone.
 pub(super) fn warn_of_holds(report: &RetentionReport, cx: &Context<'_>) {
     for holder in &report.held_by {

@@ -11,7 +11,7 @@ use clap::Subcommand;
 
 use crate::{context::Context, errors::CliError, exit::Exit};
 
-/// Look after event schemas
+/// Manage event schemas
 #[derive(Debug, Subcommand)]
 pub(crate) enum SchemasCommand {
     /// Show all schemas

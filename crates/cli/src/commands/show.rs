@@ -1,8 +1,13 @@
 //! `show`: single events, in full.
 
 use clap::Args;
-use domain::StoredEvent;
-use event_replay::Access;
+use event_replay::{
+    Access,
+    app::{
+        documents::{event_list, event_with_facts},
+        trace,
+    },
+};
 
 use crate::{
     args::{Format, filter},
@@ -16,7 +21,10 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay show event-456789
-  event-replay show event-456789 event-456790 --output ndjson")]
+  event-replay show event-456789 event-456790 --output ndjson
+
+Beside an event stand its cause and what it caused, what each group has done with it, and the
+replays that have it in their plan. `event-replay trace` shows a whole correlation.")]
 pub(crate) struct ShowArgs {
     /// Event ids.
     #[arg(value_name = "ID", required = true, value_parser = filter::name)]
@@ -26,21 +34,22 @@ pub(crate) struct ShowArgs {
 pub(crate) async fn run(args: ShowArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let stores = cx.open(Access::Read).await?;
     let found = stores.get(&args.ids).await?;
-    let texts = found.iter().map(text).collect::<Vec<_>>();
+    let facts = trace::facts(&stores, &found).await?;
+    let texts = found.iter().zip(&facts).map(|(stored, facts)| event_with_facts(stored, facts));
     match cx.printer.format() {
         Format::Table => {
-            for text in &texts {
-                cx.printer.raw(pretty(text, 0).as_bytes())?;
+            for text in texts {
+                cx.printer.raw(pretty(&String::from_utf8_lossy(&text), 0).as_bytes())?;
                 cx.printer.raw(b"\n")?;
             }
         }
         Format::Ndjson => {
-            for text in &texts {
-                cx.printer.raw(text.as_bytes())?;
+            for text in texts {
+                cx.printer.raw(&text)?;
                 cx.printer.raw(b"\n")?;
             }
         }
-        Format::Json => cx.printer.raw(format!("{{\"events\":[{}]}}\n", texts.join(",")).as_bytes())?,
+        Format::Json => cx.printer.raw(&event_list(&found, &facts))?,
     }
     cx.printer.flush()?;
     stores.close().await;
@@ -55,11 +64,4 @@ pub(crate) async fn run(args: ShowArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
         false => Err(CliError::failed(format!("no event has the id {}", missing.join(" or ")))
             .hint("ids are compared byte for byte; an event that was erased or trimmed is not found either")),
     }
-}
-
-fn text(stored: &StoredEvent) -> String {
-    let mut line = Vec::new();
-    targets::write_stored(stored, &mut line);
-    // The writer writes what it got from texts.
-    String::from_utf8(line).unwrap_or_default()
 }

@@ -37,7 +37,7 @@ impl Interrupts {
     #[cfg(not(unix))]
     pub(crate) async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
-            // Nobody can ask.
+            // No signal can arrive.
             std::future::pending::<()>().await;
         }
     }

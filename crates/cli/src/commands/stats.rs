@@ -3,27 +3,32 @@
 mod counters;
 
 use clap::Args;
+use domain::Filter;
 use event_replay::{
-    Access,
+    Access, StoreHandle,
     app::{
         self,
         stats::{GroupPending, StoreStats},
     },
 };
 
-use super::replaying::print_counts;
+use super::{groups::pending_text, repeating::WatchArgs, replaying::print_counts};
 use crate::{
-    args::{FilterArgs, Format},
+    args::{FilterArgs, Format, time},
     context::Context,
     errors::CliError,
     exit::Exit,
-    output::{escape, table::Table},
+    output::{
+        plural::{grouped, size},
+        table::{Cell, Table, fixed, number, text},
+    },
 };
 
 /// Count what is stored
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay stats
+  event-replay stats --watch 5s
   event-replay stats --type 'payment.*' --output json
 
 The flags say which events are counted. Beside them stand the counters that publishers,
@@ -31,15 +36,22 @@ consumers and replays of every process leave in the store: over the last 15 minu
 pub(crate) struct StatsArgs {
     #[command(flatten)]
     filter: FilterArgs,
+    #[command(flatten)]
+    watch: WatchArgs,
 }
 
 pub(crate) async fn run(args: StatsArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let filter = args.filter.filter()?;
     let stores = cx.open(Access::Read).await?;
-    let bar = cx.printer.bar("counting", Some(0));
-    let stats = app::stats::stats(&stores, &cx.settings, filter, Some(bar.callback())).await?;
-    bar.clear();
+    let exit = args.watch.run(cx, async |cx| show(&stores, &filter, cx).await).await;
     stores.close().await;
+    exit
+}
+
+async fn show(stores: &StoreHandle, filter: &Filter, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let bar = cx.printer.bar("counting", Some(0));
+    let stats = app::stats::stats(stores, &cx.settings, filter.clone(), Some(bar.callback())).await?;
+    bar.clear();
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&stats)?,
         Format::Table => print(&stats, cx)?,
@@ -51,37 +63,36 @@ fn print_pending(groups: &[GroupPending], cx: &mut Context<'_>) -> Result<(), Cl
     if groups.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new(&["group", "pending", "oldest pending"]);
-    table.right(1);
+    let mut table = Table::new([text("group"), number("pending"), fixed("oldest pending")]);
     for group in groups {
-        let oldest = group.pending.oldest.map_or_else(|| "-".to_owned(), |oldest| oldest.to_string());
-        table.row([escape::short(&group.name, 60), group.pending.text(), oldest]);
+        let oldest = Cell::time_or_dash(group.pending.oldest, cx.printer.now());
+        table.row([Cell::new(&group.name), Cell::new(pending_text(&group.pending)), oldest]);
     }
     cx.printer.raw(b"\n")?;
-    cx.printer.table(table)
+    cx.printer.table(&table)
 }
 
 fn print(stats: &StoreStats, cx: &mut Context<'_>) -> Result<(), CliError> {
     let mut table = Table::pairs();
     table.row(["store", &stats.store]);
     table.row(["namespace", &stats.namespace]);
-    table.row(["events", &stats.events.to_string()]);
-    table.row(["bytes of events", &stats.bytes.to_string()]);
+    table.row(["events", &grouped(stats.events)]);
+    table.row(["size of events", &size(stats.bytes)]);
     if let Some(occupied) = stats.bytes_occupied {
-        table.row(["bytes of the store", &occupied.to_string()]);
+        table.row(["size of the store", &size(occupied)]);
     }
     if let (Some(oldest), Some(newest)) = (stats.oldest, stats.newest) {
-        table.row(["oldest", &oldest.to_string()]);
-        table.row(["newest", &newest.to_string()]);
+        table.row(["oldest", &time::to_milliseconds(oldest)]);
+        table.row(["newest", &time::to_milliseconds(newest)]);
     }
     if stats.head.len() > 1 {
         table.row(["partitions", &stats.head.len().to_string()]);
     }
     table.row(["head", &stats.head.join(" ")]);
     if stats.corrupt > 0 {
-        table.row(["damaged", &stats.corrupt.to_string()]);
+        table.row(["damaged", &grouped(stats.corrupt)]);
     }
-    cx.printer.table(table)?;
+    cx.printer.table(&table)?;
     print_counts("type", &stats.by_type, cx)?;
     print_counts("source", &stats.by_source, cx)?;
     print_counts("entity kind", &stats.by_entity_kind, cx)?;

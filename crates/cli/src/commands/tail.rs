@@ -6,7 +6,10 @@ use clap::Args;
 use domain::{Cursor, Filter, ports::Order};
 use event_replay::{Access, StoreHandle};
 
-use super::{list::EventWriter, walk::Walk};
+use super::{
+    list::{EventWriter, suggest_types},
+    walk::Walk,
+};
 use crate::{
     args::{FilterArgs, Format, number},
     context::Context,
@@ -17,7 +20,7 @@ use crate::{
 /// How long one wait for new events lasts before the next begins.
 const WAIT: Duration = Duration::from_secs(30);
 
-/// Show the last events, and new ones as they come
+/// Show the last events, and follow new ones
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay tail
@@ -26,10 +29,10 @@ const WAIT: Duration = Duration::from_secs(30);
 pub(crate) struct TailArgs {
     #[command(flatten)]
     filter: FilterArgs,
-    /// Go on with new events until Ctrl-C.
+    /// Follow new events until Ctrl-C.
     #[arg(short, long)]
     follow: bool,
-    /// How many of the last events to begin with; 0 for none.
+    /// Number of last events to show first; 0 for none.
     #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = lines, allow_hyphen_values = true)]
     lines: u64,
 }
@@ -56,6 +59,9 @@ pub(crate) async fn run(args: TailArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     let damaged = last(&stores, &filter, &head, args.lines, &mut writer, cx).await?;
     if !args.follow {
         writer.finish(None, cx)?;
+        if writer.is_empty() {
+            suggest_types(&stores, &filter, cx).await?;
+        }
         stores.close().await;
         return Ok(if damaged > 0 { Exit::DoneWithFailures } else { Exit::Ok });
     }

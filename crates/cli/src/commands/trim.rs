@@ -11,12 +11,13 @@ use event_replay::{
 use super::retaining;
 use crate::{
     args::{Format, filter, number},
+    complete,
     context::Context,
     errors::CliError,
     exit::Exit,
     output::{
         confirm::{LOOK_FIRST, confirm},
-        plural::count,
+        plural::{count, size},
     },
 };
 
@@ -30,9 +31,9 @@ use crate::{
 
 Without a bound, the settings' retention rules are applied. Bounds are alternatives: an event
 goes when any of them says so, the oldest first. Age counts from when the store took an event,
-not from the event's own timestamp. What comes after a checkpoint made with --hold stays, and so
-does what a consumer group or a running replay has not passed, within retention.forgotten_after
-and retention.max_hold. Dead letters that were closed a month ago go too.")]
+not from the event's own timestamp. Events after a checkpoint made with --hold stay. Events
+that a consumer group or a running replay has not passed stay, too, within
+retention.forgotten_after and retention.max_hold. Dead letters that were closed a month ago go too.")]
 pub(crate) struct TrimArgs {
     /// Drop what was stored longer ago than this: 90d, 12h.
     #[arg(long, value_name = "AGE", value_parser = number::duration, allow_hyphen_values = true)]
@@ -44,10 +45,10 @@ pub(crate) struct TrimArgs {
     #[arg(long, value_name = "SIZE", value_parser = number::bytes, allow_hyphen_values = true)]
     max_bytes: Option<u64>,
     /// Drop what this checkpoint covers.
-    #[arg(long, value_name = "CHECKPOINT")]
+    #[arg(long, value_name = "CHECKPOINT", add = complete::checkpoints())]
     to_checkpoint: Option<String>,
     /// Only events of these types (`*` stands for any characters).
-    #[arg(long = "type", value_name = "TYPE", value_parser = filter::name)]
+    #[arg(long = "type", value_name = "TYPE", value_parser = filter::name, add = complete::types())]
     types: Vec<String>,
     /// Count what would go, and change nothing.
     #[arg(long)]
@@ -83,21 +84,20 @@ pub(crate) async fn run(args: TrimArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
         let would = retaining::apply(&stores, &rules, true, cx).await?;
         if let Some(confirmation) = retention::confirmation(&would, &cx.settings) {
             retaining::warn_of_holds(&would, cx);
-            confirm(&confirmation, args.yes, LOOK_FIRST)?;
+            confirm(&confirmation, &cx.settings, args.yes, LOOK_FIRST)?;
         }
     }
-    let report = retaining::apply(&stores, &rules, args.dry_run, cx).await?;
+    let report = match args.dry_run {
+        true => retaining::apply(&stores, &rules, true, cx).await?,
+        false => retaining::trim(&stores, &rules, cx).await?,
+    };
     retaining::warn_of_holds(&report, cx);
     stores.close().await;
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&report)?,
         Format::Table => {
             let verb = if args.dry_run { "would drop" } else { "dropped" };
-            cx.printer.line(&format!(
-                "{verb} {} ({})",
-                count(report.events, "event"),
-                count(report.bytes, "byte")
-            ))?;
+            cx.printer.line(&format!("{verb} {} ({})", count(report.events, "event"), size(report.bytes)))?;
             if report.dead_letters > 0 {
                 let letters = count(report.dead_letters, "closed dead letter");
                 cx.printer.say(&format!("and removed {letters}"));

@@ -4,9 +4,18 @@ use clap::Args;
 use event_replay::app::schemas;
 
 use super::schemas::shared::{members, records_if_any};
-use crate::{args::Format, context::Context, errors::CliError, exit::Exit, output::table::Table};
+use crate::{
+    args::Format,
+    context::Context,
+    errors::CliError,
+    exit::Exit,
+    output::{
+        plural::count,
+        table::{Table, fixed, text},
+    },
+};
 
-/// Show all event schemas, and whether they are sound
+/// Show all event schemas, and whether they are valid
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay validate-schemas
@@ -17,29 +26,36 @@ pub(crate) struct ValidateSchemasArgs {}
 
 pub(crate) async fn run(_args: ValidateSchemasArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let rows = schemas::states(cx.settings.engine, &records_if_any(cx).await?);
-    let unsound = rows.iter().filter(|row| !row.valid).count();
+    let invalid = rows.iter().filter(|row| !row.valid).count();
     if cx.printer.format() == Format::Table {
-        let mut table = Table::new(&["type", "version", "from", "sound", "required", "description"]);
+        let mut table = Table::new([
+            text("type"),
+            fixed("version"),
+            fixed("from"),
+            text("valid"),
+            text("required").optional(2),
+            text("description").optional(1),
+        ]);
         for row in &rows {
-            let sound = row.error.as_deref().map_or_else(|| "yes".to_owned(), |error| format!("no: {error}"));
+            let valid = row.error.as_deref().map_or_else(|| "yes".to_owned(), |error| format!("no: {error}"));
             table.row([
                 row.summary.event_type.as_str(),
                 row.summary.event_version.as_deref().unwrap_or("any"),
                 row.summary.origin,
-                &sound,
+                &valid,
                 &members(&row.summary.required),
                 row.summary.description.as_deref().unwrap_or(""),
             ]);
         }
-        cx.printer.table(table)?;
+        cx.printer.table(&table)?;
         cx.printer.flush()?;
-        cx.printer.say(&format!(
-            "{} schemas, {unsound} of them unsound ({})",
-            rows.len(),
-            cx.settings.engine
-        ));
+        let valid = match invalid {
+            0 => "all valid".to_owned(),
+            _ => format!("{invalid} not valid"),
+        };
+        cx.printer.say(&format!("{}, {valid} ({})", count(rows.len() as u64, "schema"), cx.settings.engine));
     } else {
         cx.printer.json_rows(&rows)?;
     }
-    Ok(if unsound > 0 { Exit::DoneWithFailures } else { Exit::Ok })
+    Ok(if invalid > 0 { Exit::DoneWithFailures } else { Exit::Ok })
 }

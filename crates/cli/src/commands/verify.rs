@@ -11,7 +11,7 @@ use crate::{
     exit::Exit,
     output::{
         plural::{self, count},
-        table::Table,
+        table::{Table, fixed, wrapped},
     },
 };
 
@@ -21,7 +21,7 @@ use crate::{
   event-replay verify
   event-replay verify --output json
 
-Reads only. Exits 3 if anything is not as it must be.")]
+Reads only. Exits 3 if it finds a problem.")]
 pub(crate) struct VerifyArgs {}
 
 #[derive(Serialize)]
@@ -71,18 +71,18 @@ fn print(report: &Report, cx: &mut Context<'_>) -> Result<(), CliError> {
         count(report.events, "event"),
         plural::of(report.index_entries, "index entry", "index entries"),
         match report.total_findings {
-            0 => "all as they must be".to_owned(),
+            0 => "no problems found".to_owned(),
             found => count(found, "finding"),
         }
     ))?;
     if report.findings.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new(&["position", "finding"]);
+    let mut table = Table::new([fixed("position"), wrapped("finding")]);
     for finding in &report.findings {
         table.row([finding.position.as_deref().unwrap_or("-"), &finding.detail]);
     }
-    cx.printer.table(table)?;
+    cx.printer.table(&table)?;
     let more = report.total_findings - report.findings.len() as u64;
     if more > 0 {
         cx.printer.line(&format!("and {more} more"))?;

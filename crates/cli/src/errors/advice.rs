@@ -4,6 +4,7 @@ use domain::{
     StorageFailure,
     ports::{CheckpointStoreError, EventStoreError, GroupStoreError, ReplayStoreError},
 };
+use event_replay::app::near;
 use replay::ReplayError;
 
 use super::CliError;
@@ -15,10 +16,7 @@ fn advice(failure: &StorageFailure) -> Option<&'static str> {
             "another process is writing; run the same command again when it is done"
         }
         StorageFailure::Full(_) => {
-            "free some space (`event-replay trim` drops old events), then run it again"
-        }
-        StorageFailure::Denied(_) => {
-            "check who owns the file and its folder, or what the Redis user may do; reading commands need no write access"
+            "free some space (`event-replay trim` drops old events), then run the command again"
         }
         StorageFailure::Corrupt(_) => {
             "`event-replay verify` says what can be read; `event-replay restore BACKUP --replace` puts a backup in its place"
@@ -88,7 +86,7 @@ impl From<GroupStoreError> for CliError {
         match error {
             GroupStoreError::Storage(failure) => failure.into(),
             GroupStoreError::NoGroup(_) => Self::failed(said)
-                .hint("`event-replay groups list` shows all of them, `groups create` makes one"),
+                .hint("`event-replay groups list` shows all of them, `groups create` creates one"),
             GroupStoreError::Differs { .. } => Self::failed(said)
                 .hint("leave --key and --segments as they are, take another name, or delete the group first"),
             GroupStoreError::OrderCrossesPartitions { .. } => {
@@ -111,6 +109,14 @@ impl From<ReplayStoreError> for CliError {
     }
 }
 
+/// The names that a name may be a misspelling of, or else other advice.
+fn meant_or(name: &str, known: &[String], advice: &str) -> String {
+    match near::near(name, known.iter().map(String::as_str)) {
+        near if near.is_empty() => advice.to_owned(),
+        near => format!("did you mean {}?", near.join(" or ")),
+    }
+}
+
 impl From<ReplayError> for CliError {
     fn from(error: ReplayError) -> Self {
         let said = error.to_string();
@@ -123,18 +129,22 @@ impl From<ReplayError> for CliError {
             ReplayError::UnknownReplay(_) => {
                 Self::failed(said).hint("`event-replay replays list` shows all of them")
             }
-            ReplayError::UnknownGroup { .. } => {
-                Self::failed(said).hint("`event-replay groups list` shows all of them")
-            }
+            ReplayError::UnknownGroup { name, known } => Self::failed(said).hint(meant_or(
+                &name,
+                &known,
+                "`event-replay groups list` shows all of them",
+            )),
             ReplayError::NoGroups => Self::failed(said)
-                .hint("`event-replay groups create NAME` makes one; --target stdout needs none"),
+                .hint("`event-replay groups create NAME` creates one; --target stdout needs none"),
             ReplayError::InvalidOption(_) => Self::usage(said),
             ReplayError::Everything => Self::usage(said).hint("add --all"),
             ReplayError::UnknownEvent(_) => Self::failed(said)
                 .hint("`event-replay list` shows events; leave the id out to mark the newest one"),
-            ReplayError::UnknownCheckpoint { .. } => {
-                Self::failed(said).hint("`event-replay checkpoints list` shows all of them")
-            }
+            ReplayError::UnknownCheckpoint { name, known } => Self::failed(said).hint(meant_or(
+                &name,
+                &known,
+                "`event-replay checkpoints list` shows all of them",
+            )),
             ReplayError::CheckpointGap { .. } => Self::failed(said).hint(
                 "--allow-gap replays what is left, where retention alone is the reason; nothing was replayed",
             ),

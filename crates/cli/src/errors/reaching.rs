@@ -9,9 +9,9 @@ pub(super) fn advice(reason: &str, is_tls: bool, origin: &str) -> String {
     } else if has("is a replica") || has("readonly") {
         "name its master, or the sentinels or nodes that know it (redis+sentinel://, redis+cluster://)"
     } else if is_tls && (has("timed out") || has("reset")) {
-        "is the server running, and does it speak TLS there? redis:// does without"
+        "is the server running, and does it use TLS on this port? redis:// connects without TLS"
     } else if !is_tls && has("reset") {
-        "is the server running, and does it want TLS? rediss:// speaks it"
+        "is the server running, and does it require TLS? rediss:// uses TLS"
     } else {
         "is the server running?"
     };
@@ -39,11 +39,11 @@ mod tests {
                 "name its master",
             ),
             ("READONLY You can't write against a read only replica.", false, "name its master"),
-            ("timed out", true, "is the server running, and does it speak TLS there?"),
+            ("timed out", true, "is the server running, and does it use TLS on this port?"),
             (
                 "Connection reset by peer (os error 104)",
                 false,
-                "is the server running, and does it want TLS?",
+                "is the server running, and does it require TLS?",
             ),
         ] {
             let said = advice(reason, is_tls, "REDIS_HOST");

@@ -4,7 +4,7 @@ use bus::BusError;
 use domain::StorageFailure;
 use event_replay::{
     OpenError, SettingsError,
-    app::{AppError, Conflict, InvalidRequest, NotFound, StoreError, backup::RestoreError},
+    app::{AppError, Conflict, InvalidRequest, NotFound, StoreError, backup::RestoreError, near},
 };
 
 use super::{CliError, reaching};
@@ -38,7 +38,7 @@ impl From<InvalidRequest> for CliError {
             InvalidRequest::ReplaysEverything => {
                 said.hint("say which events (--type, --user-id, --from …), or add --all")
             }
-            InvalidRequest::TypesWithoutBound => Self::usage("trim --type wants a bound")
+            InvalidRequest::TypesWithoutBound => Self::usage("trim --type needs a limit")
                 .hint("add --max-age, --max-events or --max-bytes"),
             InvalidRequest::NoRetentionRules => said
                 .hint("give --max-age, --max-events, --max-bytes or --to-checkpoint, or set retention.max_age"),
@@ -53,6 +53,10 @@ impl From<InvalidRequest> for CliError {
             InvalidRequest::NoLetters { .. } => {
                 said.hint("name their ids, --group, --fingerprint or --type …, or add --all")
             }
+            InvalidRequest::BadPatch(_) => said.hint("a patch is a list of operations, as RFC 6902 says: [{\"op\":\"replace\",\"path\":\"/data/currency\",\"value\":\"EUR\"}]"),
+            InvalidRequest::PatchChangesNumbers => said.hint("edit the text with $EDITOR: leave out --patch"),
+            InvalidRequest::EditChangesIdentity { .. } => said.hint("publish a new event instead, and discard the dead letter"),
+            InvalidRequest::GroupsWithoutConsuming => said.hint("add --role consume, or leave out --group"),
             InvalidRequest::InMemory => {
                 Self::usage("a store in memory has no file: name one with --store sqlite:PATH")
             }
@@ -69,11 +73,9 @@ impl From<NotFound> for CliError {
         let said = Self::failed(error.to_string());
         match error {
             NotFound::Group { known, .. } if known.is_empty() => {
-                said.hint("there are no groups yet; `event-replay groups create NAME` makes one")
+                said.hint("there are no groups yet; `event-replay groups create NAME` creates one")
             }
-            NotFound::Group { known, .. } => {
-                said.hint(format!("there are: {}", escape::line(&known.join(", "))))
-            }
+            NotFound::Group { name, known } => said.hint(meant_or_listed(&name, &known)),
             NotFound::AnyGroup => said.hint(
                 "`event-replay consume NAME` runs a consumer and makes its group, `event-replay groups create NAME` \
                  makes a group alone, --target stdout needs none",
@@ -82,7 +84,22 @@ impl From<NotFound> for CliError {
             NotFound::OneReplay { .. } => {
                 said.hint("give more of the id; `event-replay replays list` shows them")
             }
+            NotFound::DeadLetter { .. } => {
+                said.hint("`event-replay dead-letters list --state all` shows them; closed ones go after a month")
+            }
+            NotFound::OneDeadLetter { .. } => {
+                said.hint("give more of the id; `event-replay dead-letters list` shows them")
+            }
+            NotFound::Plan { .. } => said.hint("`event-replay plans list` shows them"),
+            NotFound::OnePlan { .. } => said.hint("give more of the id; `event-replay plans list` shows them"),
+            NotFound::Checkpoint { near, .. } if !near.is_empty() => said.hint(did_you_mean(&near)),
             NotFound::Checkpoint { .. } => said.hint("`event-replay checkpoints list` shows them"),
+            NotFound::Token { near, .. } if !near.is_empty() => said.hint(did_you_mean(&near)),
+            NotFound::Token { .. } => said.hint("`event-replay tokens list` shows them"),
+            NotFound::Correlation { .. } => said.hint(
+                "`event-replay show ID` shows one event, its correlation id included; `event-replay list` shows the newest",
+            ),
+            NotFound::Place { near, .. } if !near.is_empty() => said.during("--at").hint(did_you_mean(&near)),
             NotFound::Place { .. } => said.during("--at").hint(
                 "write start, head, a checkpoint's name (`event-replay checkpoints list`), or a time: \
                  2024-01-15T10:30:00Z, 2h (ago), today 09:00",
@@ -90,6 +107,19 @@ impl From<NotFound> for CliError {
             _ => said,
         }
     }
+}
+
+/// The names that a name may be a misspelling of, or else all that there are.
+fn meant_or_listed(name: &str, known: &[String]) -> String {
+    let near = near::near(name, known.iter().map(String::as_str));
+    match near.is_empty() {
+        true => format!("there are: {}", escape::line(&known.join(", "))),
+        false => did_you_mean(&near),
+    }
+}
+
+fn did_you_mean(near: &[String]) -> String {
+    format!("did you mean {}?", escape::line(&near.join(" or ")))
 }
 
 impl From<Conflict> for CliError {
@@ -104,6 +134,31 @@ impl From<Conflict> for CliError {
                  every consumer",
                 escape::line(&group)
             )),
+            Conflict::NeedsApproval { .. } => said.hint(
+                "add --plan to keep the plan; another operator approves it with `event-replay plans approve ID`, and \
+                 `event-replay replay --apply ID` sends it",
+            ),
+            Conflict::PlanNotApproved { id, .. } | Conflict::OwnPlan { id, .. } => {
+                said.hint(format!("another operator approves it: `event-replay plans approve {id}`"))
+            }
+            Conflict::PlanExpired { .. } | Conflict::PlanLostEvents { .. } | Conflict::PlanGroupGone { .. } => {
+                said.hint("make the plan again with `event-replay replay --plan`")
+            }
+            Conflict::PlanGoesElsewhere { to, .. } if to == "groups" => said.hint("leave out --target"),
+            Conflict::PlanGoesElsewhere { to, .. } => {
+                said.hint(format!("add the --target that the plan was made with: {}", escape::line(&to)))
+            }
+            Conflict::PlanInUse { id } => said.hint(format!("`event-replay plans show {id}` shows it")),
+            Conflict::LetterNotOpen { id, .. } => said.hint(format!("`event-replay dead-letters show {id}` shows it")),
+            Conflict::ReplayNotOver { id, .. } => {
+                said.hint(format!("`event-replay replays watch {id}` waits for its end"))
+            }
+            Conflict::TooManyFailed { .. } => {
+                said.hint("`event-replay dead-letters redrive` sends what groups gave up on; or replay the whole plan again")
+            }
+            Conflict::TokenExists { .. } => {
+                said.hint("choose another name, or revoke that token with `event-replay tokens revoke`")
+            }
             Conflict::PartitionsDiffer { .. } => said.hint(
                 "the number of partitions never changes; make another store and copy this one with \
                  `event-replay migrate`",
@@ -132,7 +187,7 @@ impl From<StoreError> for CliError {
         match error {
             StoreError::Settings(error) => error.into(),
             StoreError::Events(error) => error.into(),
-            StoreError::KeepsDiffer { .. } => said.hint(
+            StoreError::RetentionModeDiffers { .. } => said.hint(
                 "leave ENABLE_EVENT_STORE unset to take the store as it is, or name another store with --store",
             ),
             StoreError::Open { error: OpenError::Missing { .. }, .. } => said.hint(

@@ -1,50 +1,80 @@
-//! Progress of long work, on stderr and only where somebody watches.
+//! Progress of long work, on stderr and only on a terminal: done, total, rate, and time left.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use domain::ports::event_store::Progress;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use domain::ports::event_store::ProgressCallback;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-/// A progress bar, or nothing where nobody watches.
-pub(crate) struct Bar(ProgressBar);
+/// A progress bar, or nothing where it is not shown.
+#[derive(Clone)]
+pub(crate) struct Bar {
+    bar: ProgressBar,
+    is_paused: Arc<AtomicBool>,
+}
 
 impl Bar {
     /// A bar. Without a total it counts.
     pub(crate) fn new(visible: bool, doing: &'static str, total: Option<u64>) -> Self {
+        let is_paused = Arc::new(AtomicBool::new(false));
         if !visible {
-            return Self(ProgressBar::hidden());
+            return Self { bar: ProgressBar::hidden(), is_paused };
         }
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
         let template = match total {
-            Some(_) => "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}",
-            None => "{msg} {spinner} {human_pos} {per_sec} {elapsed}",
+            Some(_) => "{msg} {wide_bar} {human_pos} of {human_len}{speed}",
+            None => "{msg} {spinner} {human_pos}{speed}",
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            let (paused, has_total) = (Arc::clone(&is_paused), total.is_some());
+            let speed = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                let text = match paused.load(Ordering::Relaxed) {
+                    true => String::new(),
+                    false => speed(state.per_sec(), has_total.then(|| state.eta())),
+                };
+                // A progress bar that cannot be drawn is no error.
+                let _ = out.write_str(&text);
+            };
+            bar.set_style(style.with_key("speed", speed));
         }
         bar.set_message(doing);
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self(bar)
+        Self { bar, is_paused }
     }
 
     /// Says how far the work is.
     pub(crate) fn at(&self, done: u64) {
-        self.0.set_position(done);
+        self.bar.set_position(done);
+    }
+
+    /// Says that the work pauses, or continues. While it pauses there is no rate and no time left.
+    pub(crate) fn paused(&self, is_paused: bool, doing: &'static str) {
+        self.is_paused.store(is_paused, Ordering::Relaxed);
+        self.bar.set_message(if is_paused { "paused" } else { doing });
+        if !is_paused {
+            // The rate is of the work, not of the pause.
+            self.bar.reset_eta();
+        }
     }
 
     /// Takes the bar off the terminal.
     pub(crate) fn clear(&self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 
     /// A handle to move it with.
     pub(crate) fn handle(&self) -> ProgressBar {
-        self.0.clone()
+        self.bar.clone()
     }
 
     /// A callback for long calls of the store.
-    pub(crate) fn callback(&self) -> Progress {
-        let bar = self.0.clone();
+    pub(crate) fn callback(&self) -> ProgressCallback {
+        let bar = self.bar.clone();
         Arc::new(move |done, total| {
             if bar.length() != Some(total) {
                 bar.set_length(total);
@@ -54,8 +84,38 @@ impl Bar {
     }
 }
 
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
+/// A rate, and the time that is left: `, 1,200/s, 3 min 20 s left`.
+fn speed(per_second: f64, left: Option<Duration>) -> String {
+    if !per_second.is_finite() || per_second <= 0.0 {
+        return String::new();
+    }
+    let rate = rate(per_second);
+    match left {
+        Some(left) => format!(", {rate}/s, {} left", event_replay::text::time::span(left)),
+        None => format!(", {rate}/s"),
+    }
+}
+
+/// A number with two digits that count: `0.35`, `4.8`, `48`, `1,200`.
+fn rate(per_second: f64) -> String {
+    let digits = per_second.log10().floor();
+    let unit = 10f64.powf(digits - 1.0);
+    let rounded = (per_second / unit).round() * unit;
+    match digits {
+        digits if digits >= 1.0 => super::plural::grouped(rounded.round() as u64),
+        digits => format!("{rounded:.*}", (1.0 - digits) as usize),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_two_digits() {
+        let rates = [0.0347, 0.35, 4.83, 48.2, 483.0, 1234.5678, 98_765.4].map(rate);
+        assert_eq!(rates, ["0.035", "0.35", "4.8", "48", "480", "1,200", "99,000"]);
+        assert_eq!(speed(48.2, Some(Duration::from_secs(200))), ", 48/s, 3 min 20 s left");
+        assert_eq!((speed(0.0, None), speed(f64::NAN, None)), (String::new(), String::new()));
     }
 }

@@ -1,48 +1,110 @@
 //! The two streams, and how results are written to them.
 
 use std::{
-    cell::RefCell,
-    io::{self, BufWriter, IsTerminal, Stdout, Write},
+    cell::{Cell as Shared, RefCell},
+    io::{self, IsTerminal, Write},
 };
 
+use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{bar::Bar, escape, table::Table};
-use crate::{args::Format, errors::CliError};
+use super::{
+    Destination,
+    bar::Bar,
+    escape,
+    select::{Documents, Selection},
+    style::{Tone, colours},
+    table::{Look, Table},
+};
+use crate::{args::Format, cli::OutputArgs, errors::CliError};
 
 /// Writes results to stdout, and everything else to stderr.
 pub(crate) struct Printer {
-    format: Format,
+    asked: Format,
+    selection: Option<Selection>,
+    documents: Documents,
+    /// Rows of `--fields` that wait to be printed as one table.
+    picked: Option<Table>,
     /// Shared with what goes to stderr, so that the two streams keep their order on a terminal.
-    out: RefCell<BufWriter<Stdout>>,
+    out: RefCell<Destination>,
     stderr_is_terminal: bool,
-    width: Option<u16>,
-    colour: bool,
+    stderr_colour: bool,
+    look: Look,
+    is_quiet: bool,
+    uses_pager: bool,
+    /// Columns that tables left out because the terminal is too narrow.
+    hidden: Shared<bool>,
+    /// What is said once the pager is closed.
+    late: RefCell<Vec<String>>,
+    now: Timestamp,
 }
 
 impl Printer {
     /// A printer for this process's streams.
-    pub(crate) fn new(format: Format) -> Self {
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let stderr_is_terminal = io::stderr().is_terminal();
-        let width = io::stdout().is_terminal().then(comfy_table_width).flatten();
+    pub(crate) fn new(args: &OutputArgs) -> Result<Self, CliError> {
+        Ok(Self::over(args, Selection::of(&args.fields, args.jq.as_deref())?))
+    }
+
+    fn over(args: &OutputArgs, selection: Option<Selection>) -> Self {
+        let (stdout, stderr) = (io::stdout(), io::stderr());
+        let on_terminal = stdout.is_terminal();
+        let look = Look {
+            width: (on_terminal && !args.wide).then(width_of_terminal).flatten(),
+            relative: on_terminal && !args.wide,
+            symbols: on_terminal,
+            colour: colours(&stdout),
+        };
         Self {
-            format,
-            out: RefCell::new(BufWriter::with_capacity(64 * 1024, io::stdout())),
-            stderr_is_terminal,
-            width,
-            colour: stderr_is_terminal && !no_colour,
+            asked: args.output,
+            selection,
+            documents: Documents::default(),
+            picked: None,
+            out: RefCell::new(Destination::stdout()),
+            stderr_is_terminal: stderr.is_terminal(),
+            stderr_colour: colours(&stderr),
+            look,
+            is_quiet: args.quiet,
+            uses_pager: on_terminal && !args.no_pager,
+            hidden: Shared::new(false),
+            late: RefCell::default(),
+            now: Timestamp::now(),
         }
+    }
+
+    /// A printer that selects nothing.
+    pub(crate) fn plain() -> Self {
+        Self::over(&OutputArgs::default(), None)
     }
 
     /// How results are wanted.
     pub(crate) fn format(&self) -> Format {
-        self.format
+        match &self.selection {
+            Some(selection) => selection.format(self.asked),
+            None => self.asked,
+        }
     }
 
-    /// Writes bytes of data as they are.
+    /// The time from which relative times are counted.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Shows what comes in a pager where it is longer than the terminal. For results that have an end.
+    pub(crate) fn page(&self) {
+        if self.uses_pager {
+            self.out.borrow_mut().hold();
+        }
+    }
+
+    /// Writes bytes of data as they are; JSON passes through `--fields` and `--jq`.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), CliError> {
-        self.out.get_mut().write_all(bytes).map_err(|error| CliError::output(&error))
+        if self.selection.is_none() {
+            return self.write(bytes);
+        }
+        for document in self.documents.push(bytes) {
+            self.select(&document)?;
+        }
+        Ok(())
     }
 
     /// Writes a line of data, made harmless for a terminal.
@@ -51,9 +113,24 @@ impl Printer {
         self.raw(b"\n")
     }
 
+    /// Writes a line that is a state.
+    pub(crate) fn state_line(&mut self, word: &str, tone: Tone) -> Result<(), CliError> {
+        let text = if self.look.symbols { format!("{} {word}", tone.symbol()) } else { word.to_owned() };
+        let text = if self.look.colour { tone.paint(&text) } else { text };
+        self.raw(format!("{text}\n").as_bytes())
+    }
+
+    /// Writes text with colours of its own, which go where there is no colour.
+    pub(crate) fn styled(&mut self, text: &str) -> Result<(), CliError> {
+        match self.look.colour {
+            true => self.raw(text.as_bytes()),
+            false => self.raw(anstream::adapter::strip_str(text).to_string().as_bytes()),
+        }
+    }
+
     /// Writes a table.
-    pub(crate) fn table(&mut self, table: Table) -> Result<(), CliError> {
-        let text = table.render(self.width);
+    pub(crate) fn table(&mut self, table: &Table) -> Result<(), CliError> {
+        let text = self.rendered(table, self.look);
         self.raw(text.as_bytes())
     }
 
@@ -66,25 +143,62 @@ impl Printer {
 
     /// Writes a list: one array, or one row a line.
     pub(crate) fn json_rows<T: Serialize>(&mut self, rows: &[T]) -> Result<(), CliError> {
-        match self.format {
+        match self.format() {
             Format::Ndjson => rows.iter().try_for_each(|row| self.json(row)),
             _ => self.json(&rows),
         }
     }
 
-    /// Sees to it that what was written is out.
+    /// Makes sure that what was written is out.
     pub(crate) fn flush(&mut self) -> Result<(), CliError> {
+        if let Some(table) = self.picked.take() {
+            let text = self.rendered(&table, self.look);
+            self.write(text.as_bytes())?;
+        }
         self.out.get_mut().flush().map_err(|error| CliError::output(&error))
+    }
+
+    /// Ends the output: waits for the pager, and says what was left out.
+    pub(crate) fn finish(&mut self) -> Result<(), CliError> {
+        self.flush()?;
+        self.out.get_mut().close().map_err(|error| CliError::output(&error))?;
+        for said in self.late.take() {
+            write_stderr(said.as_bytes());
+        }
+        if self.hidden.replace(false) {
+            self.say("some columns are hidden; --wide shows all");
+        }
+        match &self.selection {
+            Some(Selection::Fields(fields)) => fields.check(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Begins a new picture of something that is watched.
+    pub(crate) fn begin_frame(&mut self) -> Result<(), CliError> {
+        self.now = Timestamp::now();
+        match self.watches_on_terminal() {
+            // The cursor goes home, and what was there is cleared.
+            true => self.write(b"\x1b[H\x1b[2J"),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether a picture takes the place of the one before.
+    pub(crate) fn watches_on_terminal(&self) -> bool {
+        self.look.symbols && self.format() == Format::Table
     }
 
     /// Says something beside the data.
     pub(crate) fn say(&self, text: &str) {
-        self.stderr("", "", text);
+        if !self.is_quiet {
+            self.stderr("", None, text);
+        }
     }
 
     /// Says something that deserves attention.
     pub(crate) fn warn(&self, text: &str) {
-        self.stderr("warning", "33", text);
+        self.stderr("warning", Some(Tone::Warn), text);
     }
 
     /// Writes a JSON document to stderr, for a command whose stdout is taken by events.
@@ -97,48 +211,101 @@ impl Printer {
     }
 
     /// Writes a table to stderr, likewise.
-    pub(crate) fn say_table(&self, table: Table) {
+    pub(crate) fn say_table(&self, table: &Table) {
         self.catch_up();
-        write_stderr(table.render(self.width).as_bytes());
+        let look = Look { colour: self.stderr_colour, symbols: self.stderr_is_terminal, ..self.look };
+        write_stderr(self.rendered(table, look).as_bytes());
     }
 
     /// Says why a command ended early.
     pub(crate) fn error(&self, what: &str, hint: Option<&str>) {
-        self.stderr("error", "31", what);
+        self.stderr("error", Some(Tone::Bad), what);
         if let Some(hint) = hint {
-            self.stderr("hint", "36", hint);
+            self.stderr("hint", Some(Tone::Busy), hint);
         }
     }
 
     /// A progress bar, which only a terminal sees.
     pub(crate) fn bar(&self, doing: &'static str, total: Option<u64>) -> Bar {
-        Bar::new(self.stderr_is_terminal, doing, total)
+        Bar::new(self.shows_bars(), doing, total)
     }
 
-    /// Whether anybody would see a progress bar.
+    /// Whether progress is shown.
     pub(crate) fn shows_bars(&self) -> bool {
-        self.stderr_is_terminal
+        self.stderr_is_terminal && !self.is_quiet
+    }
+
+    fn rendered(&self, table: &Table, look: Look) -> String {
+        let rendered = table.render(look);
+        if !rendered.hidden.is_empty() {
+            self.hidden.set(true);
+        }
+        rendered.text
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        self.out.get_mut().write_all(bytes).map_err(|error| CliError::output(&error))
+    }
+
+    /// Prints what is kept of a document.
+    fn select(&mut self, document: &[u8]) -> Result<(), CliError> {
+        let mut lines = Vec::new();
+        match &mut self.selection {
+            None => lines.push(String::from_utf8_lossy(document).into_owned()),
+            Some(Selection::Jq(jq)) => lines = jq.run(document)?,
+            Some(Selection::Fields(fields)) => {
+                let text = String::from_utf8_lossy(document);
+                if self.asked == Format::Table {
+                    let columns = || Table::new(fields.names().iter().map(|name| super::table::text(name)));
+                    let mut table = self.picked.take().unwrap_or_else(columns);
+                    for row in fields.rows(&text) {
+                        table.row(row.iter().map(|value| plain(value)));
+                    }
+                    self.picked = Some(table);
+                } else {
+                    lines.push(fields.document(&text));
+                }
+            }
+        }
+        for line in lines {
+            let safe = escape::lines(&line);
+            self.write(safe.as_bytes())?;
+            self.write(b"\n")?;
+        }
+        Ok(())
     }
 
     /// What was written to stdout before comes first. An error shows again at the next write.
     fn catch_up(&self) {
-        let _ = self.out.borrow_mut().flush();
+        let _ = self.out.borrow_mut().release();
     }
 
-    fn stderr(&self, label: &str, colour: &str, text: &str) {
+    fn stderr(&self, label: &str, tone: Option<Tone>, text: &str) {
         self.catch_up();
         let text = escape::lines(text);
-        let said = match (label.is_empty(), self.colour) {
-            (true, _) => format!("{text}\n"),
-            (false, true) => format!("\u{1b}[1;{colour}m{label}:\u{1b}[0m {text}\n"),
-            (false, false) => format!("{label}: {text}\n"),
+        let said = match tone {
+            None => format!("{text}\n"),
+            Some(tone) if self.stderr_colour => format!("{} {text}\n", tone.paint(&format!("{label}:"))),
+            Some(_) => format!("{label}: {text}\n"),
         };
-        write_stderr(said.as_bytes());
+        match self.out.borrow().is_paging() {
+            true => self.late.borrow_mut().push(said),
+            false => write_stderr(said.as_bytes()),
+        }
+    }
+}
+
+/// A JSON value for people: a text without its quotes, nothing for null.
+fn plain(value: &str) -> String {
+    match serde_json::from_str::<Option<String>>(value) {
+        Ok(Some(text)) => text,
+        Ok(None) => "-".to_owned(),
+        Err(_) => value.to_owned(),
     }
 }
 
 /// JSON that no terminal takes for commands.
-fn json_text<T: Serialize>(value: &T) -> Result<Vec<u8>, CliError> {
+pub(crate) fn json_text<T: Serialize>(value: &T) -> Result<Vec<u8>, CliError> {
     let text = serde_json::to_string(value)
         .map_err(|error| CliError::failed(format!("the result cannot be written as JSON: {error}")))?;
     let mut safe = Vec::with_capacity(text.len() + 1);
@@ -146,11 +313,11 @@ fn json_text<T: Serialize>(value: &T) -> Result<Vec<u8>, CliError> {
     Ok(safe)
 }
 
-/// Where stderr is closed there is nobody to tell.
+/// Where stderr is closed there is nothing to be done.
 fn write_stderr(bytes: &[u8]) {
     let _ = io::stderr().lock().write_all(bytes);
 }
 
-fn comfy_table_width() -> Option<u16> {
-    comfy_table::Table::new().width()
+fn width_of_terminal() -> Option<u16> {
+    terminal_size::terminal_size().map(|(width, _)| width.0)
 }

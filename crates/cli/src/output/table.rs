@@ -1,60 +1,371 @@
-//! Tables for people: columns and nothing between them, so that they read well and cut well.
+//! Tables for people. The one place that decides what fits a terminal.
+//!
+//! A table is as wide as its content where nothing limits it. On a terminal it fits the width: ids shorten to prefixes, then
+//! optional columns are left out, then free text is cut with `…`. Fixed columns are never broken.
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement};
+mod layout;
 
-use super::escape;
+use jiff::Timestamp;
+use unicode_width::UnicodeWidthStr;
+
+use self::layout::{Layout, cut, pad, wrap};
+use super::{escape, style::Tone};
+
+/// What may be done to the cells of a column so that a table fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Nothing.
+    Fixed,
+    /// A cell's short form may stand for it.
+    Short,
+    /// It may be cut with `…`.
+    Text,
+    /// It may go on in the next line.
+    Wrapped,
+}
+
+/// A column.
+#[derive(Debug, Clone)]
+pub(crate) struct Column {
+    name: String,
+    kind: Kind,
+    is_right: bool,
+    /// The greater, the sooner the column is left out; 0: never.
+    rank: u8,
+}
+
+impl Column {
+    fn new(name: &str, kind: Kind) -> Self {
+        Self { name: name.to_owned(), kind, is_right: false, rank: 0 }
+    }
+
+    /// Leaves the column out where the table does not fit, the greatest rank first.
+    pub(crate) fn optional(self, rank: u8) -> Self {
+        Self { rank, ..self }
+    }
+}
+
+/// A column that is never broken or cut, such as states and times.
+pub(crate) fn fixed(name: &str) -> Column {
+    Column::new(name, Kind::Fixed)
+}
+
+/// A column of numbers.
+pub(crate) fn number(name: &str) -> Column {
+    Column { is_right: true, ..fixed(name) }
+}
+
+/// A column of ids that have a short form.
+pub(crate) fn id(name: &str) -> Column {
+    Column::new(name, Kind::Short)
+}
+
+/// A column of free text, which is cut where it does not fit.
+pub(crate) fn text(name: &str) -> Column {
+    Column::new(name, Kind::Text)
+}
+
+/// A column of free text that goes on in the next line where it does not fit.
+pub(crate) fn wrapped(name: &str) -> Column {
+    Column::new(name, Kind::Wrapped)
+}
+
+/// A cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cell {
+    full: String,
+    /// Stands for it where there is no room for the whole.
+    short: Option<String>,
+    /// Stands for it on a terminal.
+    relative: Option<String>,
+    tone: Option<Tone>,
+}
+
+impl Cell {
+    /// A text. It may come from events, so it is made harmless here.
+    pub(crate) fn new(text: impl AsRef<str>) -> Self {
+        Self { full: escape::line(text.as_ref()).into_owned(), short: None, relative: None, tone: None }
+    }
+
+    /// A state: a word that has a colour and a symbol.
+    pub(crate) fn state(word: &str, tone: Tone) -> Self {
+        Self { tone: Some(tone), ..Self::new(word) }
+    }
+
+    /// An id and a prefix of it that commands take.
+    pub(crate) fn id(whole: &str, prefix: &str) -> Self {
+        Self { short: Some(escape::line(prefix).into_owned()), ..Self::new(whole) }
+    }
+
+    /// A time: in full, or how long ago it was.
+    pub(crate) fn time(at: Timestamp, now: Timestamp) -> Self {
+        let relative = event_replay::text::time::ago_or_date(at, now);
+        Self { relative: Some(relative), ..Self::new(event_replay::text::time::to_milliseconds(at)) }
+    }
+
+    /// A time that there may be.
+    pub(crate) fn time_or_dash(at: Option<Timestamp>, now: Timestamp) -> Self {
+        at.map_or_else(|| Self::new("-"), |at| Self::time(at, now))
+    }
+
+    /// A number with its thousands parted.
+    pub(crate) fn count(number: u64) -> Self {
+        Self::new(event_replay::text::plural::grouped(number))
+    }
+}
+
+impl<T: AsRef<str>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self::new(text)
+    }
+}
+
+/// How tables look where they are printed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Look {
+    /// The width that a table may take; none: as wide as it is.
+    pub(crate) width: Option<u16>,
+    /// Whether times are said as how long ago they were.
+    pub(crate) relative: bool,
+    /// Whether states have symbols.
+    pub(crate) symbols: bool,
+    /// Whether states have colours.
+    pub(crate) colour: bool,
+}
 
 /// A table.
-pub(crate) struct Table(comfy_table::Table);
+pub(crate) struct Table {
+    columns: Vec<Column>,
+    has_header: bool,
+    rows: Vec<Vec<Cell>>,
+}
+
+/// A table as it is printed.
+pub(crate) struct Rendered {
+    pub(crate) text: String,
+    /// The columns that were left out.
+    pub(crate) hidden: Vec<String>,
+}
 
 impl Table {
     /// A table with these columns.
-    pub(crate) fn new(columns: &[&str]) -> Self {
-        let mut inner = comfy_table::Table::new();
-        inner.load_style(comfy_table::presets::NOTHING);
-        inner.set_header(columns.iter().map(|name| Cell::new(name.to_uppercase())));
-        Self(inner)
+    pub(crate) fn new(columns: impl IntoIterator<Item = Column>) -> Self {
+        Self { columns: columns.into_iter().collect(), has_header: true, rows: Vec::new() }
     }
 
     /// A table of names and values, without a header.
     pub(crate) fn pairs() -> Self {
-        let mut inner = comfy_table::Table::new();
-        inner.load_style(comfy_table::presets::NOTHING);
-        Self(inner)
+        Self::new([fixed(""), wrapped("")]).without_header()
     }
 
-    /// Adds a row. Cells come from events, so they are made harmless here.
-    pub(crate) fn row<I, S>(&mut self, cells: I)
+    /// The table without its header.
+    pub(crate) fn without_header(self) -> Self {
+        Self { has_header: false, ..self }
+    }
+
+    /// Adds a row.
+    pub(crate) fn row<I, C>(&mut self, cells: I)
     where
-        I: IntoIterator<Item = S>,
-        S: AsRef<str>,
+        I: IntoIterator<Item = C>,
+        C: Into<Cell>,
     {
-        self.0.add_row(cells.into_iter().map(|cell| Cell::new(escape::line(cell.as_ref()))));
+        self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
-    /// Aligns a column of numbers.
-    pub(crate) fn right(&mut self, column: usize) {
-        if let Some(column) = self.0.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
+    /// The table as text.
+    pub(crate) fn render(&self, look: Look) -> Rendered {
+        let mut texts = self.texts(look, false);
+        let mut layout = Layout::of(&self.kinds(), &texts);
+        if let Some(width) = look.width.map(usize::from)
+            && !layout.fits(width)
+        {
+            texts = self.texts(look, true);
+            layout = Layout::of(&self.kinds(), &texts);
+            layout.fit(width);
         }
-    }
-
-    /// The table as text, within the width of the terminal if there is one.
-    pub(crate) fn render(mut self, width: Option<u16>) -> String {
-        match width {
-            Some(width) => {
-                self.0.set_content_arrangement(ContentArrangement::Dynamic);
-                self.0.set_width(width);
-            }
-            None => {
-                self.0.set_content_arrangement(ContentArrangement::Disabled);
-            }
-        }
+        let hidden = self.columns.iter().zip(&layout.shown).filter(|(_, shown)| !**shown);
+        let hidden = hidden.map(|(column, _)| column.name.clone()).collect();
         let mut text = String::new();
-        for line in self.0.lines() {
-            text.push_str(line.trim_end());
-            text.push('\n');
+        for (at, row) in texts.iter().enumerate() {
+            let tones = at.checked_sub(usize::from(self.has_header)).and_then(|at| self.rows.get(at));
+            self.print_row(row, tones, &layout, look, &mut text);
         }
-        text
+        Rendered { text, hidden }
+    }
+
+    fn kinds(&self) -> Vec<(Kind, u8)> {
+        self.columns.iter().map(|column| (column.kind, column.rank)).collect()
+    }
+
+    /// The texts of all cells, the header first.
+    fn texts(&self, look: Look, is_narrow: bool) -> Vec<Vec<String>> {
+        let header =
+            self.has_header.then(|| self.columns.iter().map(|column| column.name.to_uppercase()).collect());
+        let of = |cell: &Cell| {
+            let text = match (&cell.relative, &cell.short) {
+                (Some(relative), _) if look.relative => relative,
+                (_, Some(short)) if is_narrow => short,
+                _ => &cell.full,
+            };
+            match cell.tone.filter(|_| look.symbols) {
+                Some(tone) => format!("{} {text}", tone.symbol()),
+                None => text.clone(),
+            }
+        };
+        header.into_iter().chain(self.rows.iter().map(|row| row.iter().map(of).collect())).collect()
+    }
+
+    fn print_row(
+        &self,
+        row: &[String],
+        cells: Option<&Vec<Cell>>,
+        layout: &Layout,
+        look: Look,
+        out: &mut String,
+    ) {
+        let parts: Vec<Vec<String>> = (row.iter().zip(&self.columns).zip(&layout.widths))
+            .map(|((text, column), width)| match column.kind {
+                Kind::Wrapped => wrap(text, *width),
+                Kind::Text => vec![cut(text, *width)],
+                Kind::Fixed | Kind::Short => vec![text.clone()],
+            })
+            .collect();
+        let height = parts.iter().map(Vec::len).max().unwrap_or(0);
+        for line_at in 0..height {
+            let mut line = String::new();
+            for (at, ((part, column), width)) in
+                parts.iter().zip(&self.columns).zip(&layout.widths).enumerate()
+            {
+                if !layout.shown.get(at).is_some_and(|shown| *shown) {
+                    continue;
+                }
+                let text = part.get(line_at).map_or("", String::as_str);
+                line.push_str(if line.is_empty() { " " } else { "  " });
+                let padding = pad(text, *width);
+                let tone = cells.and_then(|cells| cells.get(at)).and_then(|cell| cell.tone);
+                let shown = match tone.filter(|_| look.colour) {
+                    Some(tone) => tone.paint(text),
+                    None => text.to_owned(),
+                };
+                match column.is_right {
+                    true => line.push_str(&format!("{padding}{shown}")),
+                    false => line.push_str(&format!("{shown}{padding}")),
+                }
+            }
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+    }
+}
+
+/// How many columns of a terminal a text takes.
+fn width_of(text: &str) -> usize {
+    UnicodeWidthStr::width(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(width: u16) -> Look {
+        Look { width: Some(width), ..Look::default() }
+    }
+
+    fn letters() -> Table {
+        let mut table = Table::new([
+            id("id"),
+            fixed("state"),
+            number("attempts"),
+            text("type").optional(1),
+            text("error"),
+        ]);
+        for (whole, prefix, error) in [
+            (
+                "0198f2c4-7a10-7e22-9c5d-3f1b2a4c5d6e",
+                "0198f2c4-7a1",
+                "mailbox full: ann@example.com said 452",
+            ),
+            ("0198f2c4-7a44-7e22-9c5d-3f1b2a4c5d6e", "0198f2c4-7a4", "no"),
+        ] {
+            table.row([
+                Cell::id(whole, prefix),
+                Cell::state("open", Tone::Warn),
+                Cell::count(1750),
+                Cell::new("user.registered"),
+                Cell::new(error),
+            ]);
+        }
+        table
+    }
+
+    #[test]
+    fn a_table_without_a_width_is_whole() {
+        let shown = letters().render(Look::default());
+        assert_eq!(
+            shown.text,
+            " ID                                    STATE  ATTEMPTS  TYPE             ERROR\n \
+             0198f2c4-7a10-7e22-9c5d-3f1b2a4c5d6e  open      1,750  user.registered  mailbox full: ann@example.com said 452\n \
+             0198f2c4-7a44-7e22-9c5d-3f1b2a4c5d6e  open      1,750  user.registered  no\n"
+        );
+        assert!(shown.hidden.is_empty());
+    }
+
+    #[test]
+    fn a_table_fits_and_breaks_no_fixed_column() {
+        for width in [60, 80, 100, 200] {
+            let shown = letters().render(at(width));
+            for line in shown.text.lines() {
+                assert!(width_of(line) <= usize::from(width), "{width}: {line}");
+            }
+            assert_eq!(shown.text.lines().count(), 3);
+            assert_eq!(shown.text.matches("open").count(), 2);
+            assert_eq!(shown.text.matches("1,750").count(), 2);
+        }
+    }
+
+    #[test]
+    fn ids_shorten_first_then_columns_go_then_text_is_cut() {
+        let full = letters().render(at(200)).text;
+        assert!(full.contains("9c5d-3f1b2a4c5d6e"));
+        let short = letters().render(at(90)).text;
+        assert!(short.contains(" 0198f2c4-7a1  ") && short.contains("said 452"), "{short}");
+        let cut = letters().render(at(70));
+        assert!(cut.text.contains('…') && cut.hidden.is_empty(), "{}", cut.text);
+        let left_out = letters().render(at(48));
+        assert_eq!(left_out.hidden, ["type"]);
+        assert!(left_out.text.contains("mailbox") && left_out.text.contains('…'), "{}", left_out.text);
+    }
+
+    #[test]
+    fn states_have_symbols_and_colours_where_they_are_wanted() {
+        let look = Look { symbols: true, ..Look::default() };
+        assert!(letters().render(look).text.contains("! open"));
+        let coloured = letters().render(Look { colour: true, ..look }).text;
+        assert!(coloured.contains("\u{1b}[33m! open\u{1b}[0m"), "{coloured:?}");
+    }
+
+    #[test]
+    fn values_of_pairs_go_on_in_the_next_line() {
+        let mut table = Table::pairs();
+        table.row(["reason", "one two three four five"]);
+        assert_eq!(table.render(at(20)).text, " reason  one two\n         three four\n         five\n");
+    }
+
+    #[test]
+    fn times_are_relative_where_that_is_wanted() {
+        let now: Timestamp = "2024-01-15T10:30:00.123456Z".parse().unwrap();
+        let mut table = Table::new([fixed("made")]);
+        table.row([Cell::time(now - jiff::SignedDuration::from_secs(125), now)]);
+        assert_eq!(table.render(Look { relative: true, ..Look::default() }).text, " MADE\n 2 min ago\n");
+        assert_eq!(table.render(Look::default()).text, " MADE\n 2024-01-15T10:27:55.123Z\n");
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        let mut table = Table::new([text("name"), number("n")]);
+        table.row(["東京東京東京東京東京東京", "1"]);
+        table.row(["ab", "2"]);
+        let shown = table.render(at(24)).text;
+        assert!(shown.lines().all(|line| width_of(line) == 24 || !line.contains(['1', '2'])), "{shown}");
     }
 }

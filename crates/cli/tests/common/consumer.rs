@@ -1,7 +1,7 @@
 //! A consumer in a process of its own, as a user starts one, ended as a user ends it.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write as _},
     process::{Child, ChildStdin},
     sync::{Arc, Mutex},
     thread::JoinHandle,
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A process that runs, and what it has said so far.
 pub struct Running {
     child: Child,
-    _stdin: Option<ChildStdin>,
+    stdin: Option<ChildStdin>,
     stdout: Stream,
     stderr: Stream,
 }
@@ -57,7 +57,7 @@ impl Bench {
         let stdin = child.stdin.take();
         let stdout = Stream::of(child.stdout.take().unwrap());
         let stderr = Stream::of(child.stderr.take().unwrap());
-        Running { child, _stdin: stdin, stdout, stderr }
+        Running { child, stdin, stdout, stderr }
     }
 
     /// Starts a consumer, and waits until it has joined its group.
@@ -71,6 +71,11 @@ impl Bench {
 impl Running {
     pub fn stdout(&self) -> String {
         self.stdout.text()
+    }
+
+    /// Gives it another line of input.
+    pub fn feed(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
     /// Waits until it has said this on stderr.

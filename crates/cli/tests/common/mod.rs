@@ -6,6 +6,7 @@
 pub mod consumer;
 pub mod prepared;
 pub mod redis;
+pub mod terminal;
 
 use std::{
     io::Write,
@@ -54,6 +55,11 @@ impl Bench {
     pub fn without(mut self, name: &str) -> Self {
         self.env.retain(|(known, _)| known != name);
         self
+    }
+
+    /// The environment of its runs.
+    pub fn variables(&self) -> &[(String, String)] {
+        &self.env
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

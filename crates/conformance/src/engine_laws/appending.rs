@@ -160,7 +160,7 @@ pub async fn append_stores_nothing_of_a_refused_whole(h: &impl EngineHarness) {
     assert!(matches!(whole(&[fresh]).await[..], [AppendOutcome::Stored(_)]));
 }
 
-/// The bytes of an event come back, with its ordering key and the wishes of its publisher.
+/// The bytes of an event come back, with its ordering key and the delivery options of its publisher.
 pub async fn append_keeps_what_an_event_carries(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let options = DeliveryOptions {

@@ -40,8 +40,8 @@ fn filters() -> Vec<Filter> {
         Filter { sources: texts(&["s1"]), ..Filter::default() },
         Filter { correlation_ids: texts(&["c1", "c3"]), ..Filter::default() },
         Filter { event_ids: texts(&["e2", "e11", "absent"]).into_iter().collect(), ..Filter::default() },
-        Filter::entity(Entity::new("user", "u1")),
-        Filter { sources: texts(&["s0"]), ..Filter::entity(Entity::new("user", "u0")) },
+        Filter::of_entity(Entity::new("user", "u1")),
+        Filter { sources: texts(&["s0"]), ..Filter::of_entity(Entity::new("user", "u0")) },
         Filter {
             from: Some("2024-01-15T10:30:50Z".parse().unwrap()),
             to: Some("2024-01-15T10:30:55Z".parse().unwrap()),
@@ -75,7 +75,7 @@ pub async fn scan_gives_each_match_once_at_every_page_size(h: &impl EngineHarnes
 pub async fn scan_keeps_to_its_bounds(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let sequences = twelve(&bench).await;
-    let filter = Arc::new(Filter::entity(Entity::new("user", "u1")));
+    let filter = Arc::new(Filter::of_entity(Entity::new("user", "u1")));
     let everything = Arc::new(Filter::default());
     let found = async |filter, order, after, until| {
         let found = scan(&*bench.engine, bench.partition, filter, order, after, until, 2).await;
@@ -183,7 +183,7 @@ pub async fn scan_gives_damaged_events_as_damaged(h: &impl EngineHarness) {
     let Some(faults) = bench.storage.faults() else { return };
     let damaged = sequences[7];
     faults.damage_event(Position::new(bench.partition, damaged)).await;
-    for filter in [Filter::default(), Filter::entity(Entity::new("user", "u1"))] {
+    for filter in [Filter::default(), Filter::of_entity(Entity::new("user", "u1"))] {
         for (order, limit) in [(Order::OldestFirst, 100), (Order::NewestFirst, 2)] {
             let entries = bench.scan(filter.clone(), order, limit).await;
             let found: Vec<u64> = entries.iter().filter(|e| e.is_err()).map(sequence_of).collect();

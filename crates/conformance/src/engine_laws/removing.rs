@@ -61,7 +61,7 @@ pub async fn remove_takes_events_from_the_log_and_every_index(h: &impl EngineHar
         }
         for n in victims(kind) {
             for filter in [
-                Filter::entity(Entity::new("user", format!("u{n}"))),
+                Filter::of_entity(Entity::new("user", format!("u{n}"))),
                 Filter { event_ids: [format!("e{n}")].into(), ..Filter::default() },
             ] {
                 assert!(bench.scan(filter, Order::NewestFirst, 2).await.is_empty(), "{kind:?}: e{n}");

@@ -9,7 +9,7 @@ use std::{
 use domain::ports::{
     Atomicity, StorageEngine,
     engine::{
-        Answer, Appended, Durability, Guard, IdState, Outcome, Read, RowId, Space, SpaceKind, Step,
+        Appended, Durability, Guard, IdState, Outcome, Read, ReadResult, RowId, Space, SpaceKind, Step,
         Transaction, Write,
     },
 };
@@ -50,6 +50,8 @@ impl Model {
             Guard::Present(row) => self.rows.contains_key(row),
             // The model sees no loss: every engine begins with a generation of at least 1.
             Guard::Generation(generation) => *generation != 0,
+            // No events are stored here.
+            Guard::NoneNewer(_) => true,
             Guard::Id(id, state) => *state == self.refused.contains(id).then_some(IdState::Erased),
         }
     }
@@ -87,15 +89,15 @@ impl Model {
         Outcome::Done { left_out }
     }
 
-    fn read(&self, read: &Read) -> Answer {
+    fn read(&self, read: &Read) -> ReadResult {
         match read {
-            Read::Row(row) => Answer::Row(self.rows.get(row).cloned()),
-            Read::Count(space) => Answer::Count(self.of(space).count() as u64),
+            Read::Row(row) => ReadResult::Row(self.rows.get(row).cloned()),
+            Read::Count(space) => ReadResult::Count(self.of(space).count() as u64),
             Read::Scopes(kind) => {
                 let own = self.rows.keys().filter(|row| row.space.kind == *kind);
                 let scopes: std::collections::BTreeSet<Vec<u8>> =
                     own.map(|row| row.space.scope.clone()).collect();
-                Answer::Range(scopes.into_iter().map(|scope| (scope, Vec::new())).collect())
+                ReadResult::Range(scopes.into_iter().map(|scope| (scope, Vec::new())).collect())
             }
             Read::Range { space, after, before, reverse, limit } => {
                 let bound = |key: &Option<Vec<u8>>| key.clone().map_or(Bound::Unbounded, Bound::Excluded);
@@ -117,7 +119,7 @@ impl Model {
                     rows.reverse();
                 }
                 rows.truncate(*limit);
-                Answer::Range(rows)
+                ReadResult::Range(rows)
             }
         }
     }
@@ -335,13 +337,13 @@ impl Run {
         for read in &reads {
             let expected = self.models[usize::from(partition)].read(read);
             let answer = match read {
-                Read::Row(_) => Answer::Row(answers.row()),
-                Read::Range { .. } => Answer::Range(answers.range()),
-                Read::Count(_) => Answer::Count(answers.count()),
+                Read::Row(_) => ReadResult::Row(answers.row()),
+                Read::Range { .. } => ReadResult::Range(answers.range()),
+                Read::Count(_) => ReadResult::Count(answers.count()),
                 Read::Scopes(_) => {
                     let mut scopes = answers.range();
                     scopes.sort_unstable();
-                    Answer::Range(scopes)
+                    ReadResult::Range(scopes)
                 }
             };
             assert_eq!(answer, expected, "{here}: {read:?}");
@@ -357,7 +359,7 @@ impl Run {
                 for scope in &self.draw.scopes {
                     let read = Read::all(Space::within(kind, scope.clone()));
                     let mut answers = engine.get(partition, std::slice::from_ref(&read)).await.unwrap();
-                    let found = Answer::Range(answers.range());
+                    let found = ReadResult::Range(answers.range());
                     assert_eq!(
                         found,
                         model.read(&read),

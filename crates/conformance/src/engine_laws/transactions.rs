@@ -2,9 +2,15 @@
 
 use std::sync::Arc;
 
-use domain::ports::{
-    AppendOutcome, Clock as _,
-    engine::{Guard, IdState, Outcome, Read, RemovalKind, RowId, Space, SpaceKind, Transaction, Write},
+use domain::{
+    Filter,
+    expectation::NewerEvents,
+    ports::{
+        AppendOutcome, Atomicity, Clock as _,
+        engine::{
+            Appended, Guard, IdState, Outcome, Read, RemovalKind, RowId, Space, SpaceKind, Transaction, Write,
+        },
+    },
 };
 use jiff::Timestamp;
 
@@ -216,11 +222,11 @@ pub async fn guards_on_ids_tell_all_three_states(h: &impl EngineHarness) {
     let mut with = Transaction::new();
     with.guard(Guard::Id("new".to_owned(), None)).add(number(), 1);
     let batch = [Draft::new("new").event()];
-    let each = domain::ports::Atomicity::Each;
+    let each = Atomicity::Each;
     let first = bench.append_with(&batch, each, &with).await;
-    assert!(matches!(first, domain::ports::engine::Appended::Done(_)), "{first:?}");
+    assert!(matches!(first, Appended::Done(_)), "{first:?}");
     let second = bench.append_with(&batch, each, &with).await;
-    assert_eq!(second, domain::ports::engine::Appended::Refused { guard: 0 });
+    assert_eq!(second, Appended::Refused { guard: 0 });
     assert_eq!(bench.text(&number()).await.as_deref(), Some("1"));
 }
 
@@ -409,4 +415,87 @@ pub async fn replay_counts_rise_once_for_each_sequence(h: &impl EngineHarness) {
     assert_eq!(at[0].as_ref().unwrap().as_ref().unwrap().replay_count, 3);
     let known = bench.engine.locate(bench.partition, &["e-0"]).await.unwrap();
     assert_eq!((known, bench.state().await.events), (vec![None], 3));
+}
+
+/// Newer events that match refuse, wherever they stand among those that do not; nothing that is newer refuses nothing.
+pub async fn a_guard_on_newer_events_never_overlooks_one(h: &impl EngineHarness) {
+    let bench = EngineBench::new(h).await;
+    let of_ann = |id: &str| Draft::new(id).of_type("order.placed").with("userId", "ann").event();
+    let newer = |filter: Filter, after: u64| {
+        Guard::NoneNewer(NewerEvents { filter: Arc::new(filter), key: None, after })
+    };
+    let filters = [
+        Filter::default().entity("user", "ann"),
+        Filter::types(["order.placed"]),
+        Filter::types(["order.*"]),
+        Filter::types(["order.placed"]).entity("user", "ann").entity("home", "h4"),
+        Filter { event_ids: ["ann-1".to_owned()].into(), ..Filter::default() },
+        Filter::default(),
+    ];
+    for filter in &filters {
+        assert!(holds(&bench, newer(filter.clone(), 0)).await, "an empty log has no newer event");
+    }
+    let before = *bench.store(&Draft::many("e", 300)).await.last().expect("300 events");
+    let (ann, last) = {
+        let mut batch = Draft::many("f", 4);
+        batch.insert(2, of_ann("ann-1"));
+        let sequences = bench.store(&batch).await;
+        (sequences[2], sequences[4])
+    };
+    for filter in &filters {
+        for after in [0, before, ann - 1] {
+            assert!(!holds(&bench, newer(filter.clone(), after)).await, "{filter:?} after {after}");
+        }
+        assert!(holds(&bench, newer(filter.clone(), last)).await, "{filter:?} after the last");
+    }
+    // Beside an append it is judged before the batch is stored, and one whose key is another's is no rival.
+    let key = Some(of_ann("k").ordering_key().into());
+    let own = Guard::NoneNewer(NewerEvents { filter: Arc::new(filters[0].clone()), key, after: last });
+    let mut with = Transaction::new();
+    with.guard(own).add(number(), 1);
+    let each = Atomicity::AllOrNothing;
+    let first = bench.append_with(&[of_ann("ann-2")], each, &with).await;
+    assert!(matches!(first, Appended::Done(_)), "{first:?}");
+    let mut with = Transaction::new();
+    with.guard(newer(filters[0].clone(), last)).add(number(), 1);
+    let second = bench.append_with(&[of_ann("ann-3")], each, &with).await;
+    assert_eq!(second, Appended::Refused { guard: 0 });
+    assert_eq!(bench.text(&number()).await.as_deref(), Some("1"));
+    // What retention removed may have been one.
+    let log = bench.log().await;
+    bench.remove(&log[..1], RemovalKind::Oldest, &Transaction::new()).await;
+    assert!(!holds(&bench, newer(Filter::types(["none.such"]), 0)).await);
+}
+
+/// Eight handles each append an event that the others rule out, behind one head: one of them succeeds.
+pub async fn of_eight_appends_that_exclude_each_other_one_wins(h: &impl EngineHarness) {
+    let bench = EngineBench::new(h).await;
+    let partition = bench.partition;
+    let handles = bench.handles(8).await;
+    for round in 0..10 {
+        let after = bench.state().await.head;
+        let barrier = Arc::new(tokio::sync::Barrier::new(8));
+        let mut rivals = Vec::new();
+        for (rival, engine) in handles.iter().cloned().enumerate() {
+            let barrier = Arc::clone(&barrier);
+            rivals.push(tokio::spawn(async move {
+                let filter = Arc::new(Filter::default().entity("user", "ann"));
+                let mut with = Transaction::durable();
+                with.guard(Guard::NoneNewer(NewerEvents { filter, key: None, after }));
+                let batch = [Draft::new(&format!("r{round}-{rival}")).with("userId", "ann").event()];
+                barrier.wait().await;
+                engine.append(partition, &batch, Atomicity::Each, &with).await.unwrap()
+            }));
+        }
+        let mut winners = 0;
+        for task in rivals {
+            match task.await.unwrap() {
+                Appended::Refused { guard: 0 } => {}
+                Appended::Done(_) => winners += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(winners, 1, "in round {round}");
+    }
+    assert_eq!(bench.log().await.len(), 10);
 }

@@ -171,7 +171,7 @@ fn kind_of(write: &Write) -> Option<SpaceKind> {
 fn guarded_kind(guard: &Guard) -> Option<SpaceKind> {
     match guard {
         Guard::Is(row, _) | Guard::Absent(row) | Guard::Present(row) => Some(row.space.kind),
-        Guard::Generation(_) | Guard::Id(..) => None,
+        Guard::Generation(_) | Guard::Id(..) | Guard::NoneNewer(_) => None,
     }
 }
 

@@ -12,7 +12,7 @@ use super::{draw::Draw, oracle::Oracle};
 
 impl Oracle {
     /// Whether a commit under a lease is to be kept; none where the ports leave it open: the lease was given back, and
-    /// nobody has taken the segment since.
+    /// no consumer has taken the segment since.
     pub(super) fn holds(&self, lease: &Lease) -> Option<bool> {
         let group = self.groups.get(&lease.group);
         let segment = group.and_then(|group| group.segments.get(usize::from(lease.segment)));

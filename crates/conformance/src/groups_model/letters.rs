@@ -67,6 +67,7 @@ impl Oracle {
             created_at: now,
             updated_at: now,
             reason: None,
+            edit: None,
         });
     }
 
@@ -101,7 +102,7 @@ impl Oracle {
         }
     }
 
-    /// Whether the ports say what becomes of this letter where somebody asks for it.
+    /// Whether the ports define what a redrive or discard does to this letter.
     pub(super) fn is_certain(&self, id: &str) -> bool {
         let letter = self.letters.iter().find(|letter| letter.id == id);
         letter.is_none_or(|letter| letter.state == Open || self.groups.contains_key(&letter.group))

@@ -90,7 +90,7 @@ fn every_way_to_find(correlation: Option<&str>, entity: Option<Entity>) -> Vec<A
         Filter { from: Some("2024-01-15T10:30:00Z".parse().unwrap()), ..Filter::default() },
     ];
     filters.extend(correlation.map(Filter::correlation));
-    filters.extend(entity.map(Filter::entity));
+    filters.extend(entity.map(Filter::of_entity));
     filters.into_iter().map(Arc::new).collect()
 }
 
@@ -177,7 +177,7 @@ pub async fn append_of_other_content_is_a_conflict_and_changes_nothing(h: &impl 
     assert_eq!(bench.store.info().await.unwrap(), before);
     assert_eq!(json_of(&bench.all(Filter::default()).await), [original.json()]);
     for filter in [
-        Filter::entity(Entity::new("user", "u2")),
+        Filter::of_entity(Entity::new("user", "u2")),
         Filter::correlation("c2"),
         Filter { types: vec![TypePattern::new("other")], ..Filter::default() },
     ] {
@@ -261,7 +261,7 @@ pub async fn append_keeps_every_byte(h: &impl Harness) {
     assert_eq!(json_of(&bench.all(Filter::default()).await), texts);
     let ids: Vec<String> = events.iter().map(|event| event.id().to_owned()).collect();
     assert_eq!(json_of(&bench.store.get(&ids).await.unwrap()), texts);
-    assert_eq!(bench.all(Filter::entity(Entity::new("user", "u"))).await[0].event.json(), texts[0]);
+    assert_eq!(bench.all(Filter::of_entity(Entity::new("user", "u"))).await[0].event.json(), texts[0]);
 }
 
 /// Names that look like separators, patterns or each other.
@@ -342,8 +342,8 @@ pub async fn append_never_confuses_odd_names(h: &impl Harness) {
             Filter { sources: owned.clone(), ..Filter::default() },
             Filter { event_ids: owned.into_iter().collect(), ..Filter::default() },
             Filter::correlation(*name),
-            Filter::entity(Entity::new("user", *name)),
-            Filter::entity(Entity::new(*name, "x")),
+            Filter::of_entity(Entity::new("user", *name)),
+            Filter::of_entity(Entity::new(*name, "x")),
         ] {
             assert_eq!(bench.ids(filter.clone()).await, [*name], "{filter:?}");
             assert_eq!(bench.count(filter).await, 1, "{name:?}");
@@ -378,7 +378,7 @@ pub async fn append_hands_out_rising_positions(h: &impl Harness) {
     assert_eq!(read, positions);
 }
 
-/// A position is never handed out twice, not even after everything was trimmed or erased and the store opened anew.
+/// A position is never handed out twice, not even after everything was trimmed or erased and the store opened again.
 pub async fn append_never_hands_out_a_position_twice(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let mut handed_out = bench.store_all(&Draft::many("a", 3)).await;
@@ -446,9 +446,9 @@ pub async fn append_keeps_the_ordering_key(h: &impl Harness) {
     assert_eq!(keys, ["event=e0", "correlation=c", "user=u", "lab=l"]);
 }
 
-/// What was wished of an event's delivery is stored beside it, and is no part of its content: the same event with other
-/// wishes is the same event, and the first wishes stay.
-pub async fn append_keeps_what_was_wished_of_delivery(h: &impl Harness) {
+/// The delivery options of an event are stored beside it, and are no part of its content: the same event with other
+/// options is the same event, and the first options stay.
+pub async fn append_keeps_delivery_options(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let expires_at = Some("2024-06-01T12:00:00.123456789Z".parse().unwrap());
     let wishes = [

@@ -116,7 +116,7 @@ pub async fn a_ledger_never_confuses_odd_keys(h: &impl Harness) {
     assert_eq!(bench.inherit_only("g").await, sorted(expected));
 }
 
-/// Whoever's lease is not the newest changes nothing: not cursor, ledger, dead letters, lane or results. The commits to
+/// A commit under an old lease changes nothing: not cursor, ledger, dead letters, lane or results. The commits to
 /// other segments of the same call are kept.
 pub async fn a_commit_under_an_old_lease_is_fenced_and_changes_nothing(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
@@ -166,8 +166,8 @@ pub async fn a_commit_under_an_old_lease_is_fenced_and_changes_nothing(h: &impl 
     assert_eq!(blocked.iter().map(|row| &*row.key.id).collect::<Vec<_>>(), ["old"]);
 }
 
-/// Time alone fences nobody.
-pub async fn a_lease_that_is_over_and_that_nobody_took_still_commits(h: &impl Harness) {
+/// Time alone fences no consumer.
+pub async fn an_expired_lease_that_was_not_taken_still_commits(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 9)).await;
     bench.make_group(&spec("g", 1), 0).await;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     DeliveryOptions, Entity, Event, Filter, Priority, TypePattern,
-    dead_letter::{DeadLetter, DeadLetterState, NewDeadLetter},
+    dead_letter::{DeadLetter, DeadLetterState, LetterEdit, NewDeadLetter},
     group::{GroupKey, GroupSpec, Key, LaneOrigin, MAX_LANE_REFERENCES, segment_of},
     ordering::KeySource,
     ports::{AppendOutcome, Clock as _, DeadLetterChange, DeadLetterCount, DeadLetterQuery, SegmentCommit},
@@ -131,7 +131,7 @@ pub async fn dead_letters_match_every_part_of_a_query(h: &impl Harness) {
     let of_group = |group: &str| Some(group.to_owned());
     let prints = |prints: &[&str]| prints.iter().map(|print| (*print).to_owned()).collect();
     let filter = |filter: Filter| Arc::new(filter);
-    let user = |id: &str| filter(Filter::entity(Entity::new("user", id)));
+    let user = |id: &str| filter(Filter::of_entity(Entity::new("user", id)));
     let types = |pattern: &str| Filter { types: vec![TypePattern::new(pattern)], ..Filter::default() };
     let any = DeadLetterQuery::default();
     for (query, expected) in [
@@ -175,8 +175,8 @@ pub async fn dead_letters_are_found_by_id(h: &impl Harness) {
 }
 
 /// Groups, fingerprints, replays and failures of any text come back as they were; the event keeps its ordering key and
-/// what was wished of its delivery.
-pub async fn a_dead_letter_keeps_every_text_and_wish(h: &impl Harness) {
+/// the options of its delivery.
+pub async fn a_dead_letter_keeps_every_text_and_delivery_option(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let options = DeliveryOptions {
         priority: Priority::High,
@@ -328,7 +328,7 @@ pub async fn discard_closes_with_a_reason_and_releases_a_parked_key(h: &impl Har
     assert_eq!((&released[0].origin, released[0].positions.as_slice()), (&of(&letters[1].id), &[2][..]));
 }
 
-/// Where a group was deleted, nobody could handle its letters: they can be discarded, not redriven.
+/// Dead letters of a deleted group can be discarded and not redriven, since no consumer could handle them.
 pub async fn letters_of_a_deleted_group_are_discarded_and_not_redriven(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 2)).await;
@@ -432,4 +432,88 @@ pub async fn the_event_of_a_dead_letter_goes_with_its_entity(h: &impl Harness) {
         "{outcomes:?}"
     );
     bench.verify_is_clean().await;
+}
+
+/// The edited event comes back beside the original, from every handle, and with every member.
+pub async fn an_edit_is_kept_beside_the_event_of_its_letter(h: &impl Harness) {
+    let bench = Bench::of_one_partition(h).await;
+    let (id, original) = one_open(&bench).await;
+    for odd in ODD {
+        let event = Draft::new(original.id()).with("note", *odd).event();
+        let edit =
+            LetterEdit { event, by: odd.to_string(), at: bench.clock.now(), reason: Some(odd.to_string()) };
+        bench.clock.advance(Duration::from_secs(1));
+        assert_eq!(bench.store.edit(&id, Some(&edit)).await.unwrap(), DeadLetterChange::Done);
+        let other = bench.storage.open().await;
+        let letter = other.dead_letters_by_id(std::slice::from_ref(&id)).await.unwrap().remove(0);
+        let kept = letter.edit.as_ref().unwrap();
+        assert_eq!(
+            (kept.event.json(), &kept.by, kept.at, &kept.reason),
+            (edit.event.json(), &edit.by, edit.at, &edit.reason)
+        );
+        assert_eq!(letter.event.json(), original.json());
+        assert_eq!((letter.state, letter.updated_at), (Open, bench.clock.now()));
+        bench.verify_is_clean().await;
+    }
+    assert_eq!(bench.store.edit(&id, None).await.unwrap(), DeadLetterChange::Done);
+    assert!(bench.letters().await[0].edit.is_none());
+    assert_eq!(bench.store.edit("no", None).await.unwrap(), DeadLetterChange::Unknown);
+    bench.verify_is_clean().await;
+}
+
+/// A letter on its way, or closed, keeps what it has; one that fails again keeps its edit.
+pub async fn an_edit_stays_through_a_redrive_and_goes_with_its_letter(h: &impl Harness) {
+    let bench = Bench::of_one_partition(h).await;
+    let (id, original) = one_open(&bench).await;
+    let event = Draft::new(original.id()).with("note", "edited").event();
+    let edit = LetterEdit { event, by: "ann".to_owned(), at: bench.clock.now(), reason: None };
+    bench.store.edit(&id, Some(&edit)).await.unwrap();
+    bench.store.redrive(std::slice::from_ref(&id)).await.unwrap();
+    assert_eq!(bench.store.edit(&id, None).await.unwrap(), DeadLetterChange::Unchanged(Redriving));
+    let letter = bench.letters().await.remove(0);
+    assert_eq!(letter.redriven_event().json(), edit.event.json());
+    let lease = bench.only("g", "c").await;
+    let again = given_up(&bench, letter.position);
+    bench.commit_ok(SegmentCommit { dead_letters: vec![again], ..SegmentCommit::new(lease, 1, 1) }).await;
+    let letter = bench.letters().await.remove(0);
+    assert_eq!((letter.state, letter.edit.is_some()), (Open, true));
+    bench.store.discard(std::slice::from_ref(&id), "no").await.unwrap();
+    assert_eq!(bench.store.edit(&id, None).await.unwrap(), DeadLetterChange::Unchanged(Discarded));
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(bench.store.purge_dead_letters(bench.clock.now()).await.unwrap(), 1);
+    bench.verify_is_clean().await;
+}
+
+/// Discarded letters alone are opened, and are redriven as others.
+pub async fn restoring_opens_discarded_letters_alone(h: &impl Harness) {
+    let bench = Bench::of_one_partition(h).await;
+    let (id, _) = one_open(&bench).await;
+    assert_eq!(
+        bench.store.restore(std::slice::from_ref(&id)).await.unwrap(),
+        [DeadLetterChange::Unchanged(Open)]
+    );
+    bench.store.discard(std::slice::from_ref(&id), "mistaken").await.unwrap();
+    bench.clock.advance(Duration::from_secs(1));
+    let both = [id.clone(), "no".to_owned()];
+    assert_eq!(
+        bench.store.restore(&both).await.unwrap(),
+        [DeadLetterChange::Done, DeadLetterChange::Unknown]
+    );
+    let letter = bench.letters().await.remove(0);
+    assert_eq!((letter.state, letter.reason, letter.parked), (Open, None, false));
+    assert_eq!(letter.updated_at, bench.clock.now());
+    bench.verify_is_clean().await;
+    assert_eq!(bench.store.redrive(&[id]).await.unwrap(), [DeadLetterChange::Done]);
+    bench.verify_is_clean().await;
+}
+
+/// An open letter of a group of one segment: its id, and its event.
+async fn one_open(bench: &Bench) -> (String, Event) {
+    let positions = bench.store_all(&Draft::many("e", 1)).await;
+    bench.make_group(&spec("g", 1), 0).await;
+    let lease = bench.only("g", "c").await;
+    let dead_letters = vec![given_up(bench, positions[0])];
+    bench.commit_ok(SegmentCommit { dead_letters, ..SegmentCommit::new(lease, 1, 1) }).await;
+    let letter = bench.letters().await.remove(0);
+    (letter.id, letter.event)
 }

@@ -48,16 +48,16 @@ pub async fn a_filter_finds_by_each_of_its_parts(h: &impl Harness) {
     expect(&bench, Filter { types: types(&["lab.created"]), ..Filter::default() }, &[2, 5, 8, 11]).await;
     expect(&bench, Filter { sources: set(&["s1"]), ..Filter::default() }, &[1, 3, 5, 7, 9, 11]).await;
     expect(&bench, Filter::correlation("c1"), &[1, 5, 9]).await;
-    expect(&bench, Filter::entity(Entity::new("user", "u1")), &[6, 7, 8, 9, 10, 11]).await;
-    expect(&bench, Filter::entity(Entity::new("lab", "l1")), &[3, 4, 8, 9]).await;
+    expect(&bench, Filter::of_entity(Entity::new("user", "u1")), &[6, 7, 8, 9, 10, 11]).await;
+    expect(&bench, Filter::of_entity(Entity::new("lab", "l1")), &[3, 4, 8, 9]).await;
     let by_id = Filter { event_ids: set(&["e7", "absent", "e2"]).into_iter().collect(), ..Filter::default() };
     expect(&bench, by_id, &[2, 7]).await;
     for nothing in [
         Filter { types: types(&["lab"]), ..Filter::default() },
         Filter { sources: set(&["c0", "S0"]), ..Filter::default() },
         Filter::correlation("u0"),
-        Filter::entity(Entity::new("user", "l1")),
-        Filter::entity(Entity::new("course", "u1")),
+        Filter::of_entity(Entity::new("user", "l1")),
+        Filter::of_entity(Entity::new("course", "u1")),
         Filter { event_ids: set(&["e"]).into_iter().collect(), ..Filter::default() },
     ] {
         expect(&bench, nothing, &[]).await;
@@ -72,7 +72,7 @@ pub async fn a_filter_ands_its_parts_and_ors_their_values(h: &impl Harness) {
     let either =
         Filter { types: types(&["lab.created", "user.registered", "lab.created"]), ..Filter::default() };
     expect(&bench, either, &[0, 2, 3, 5, 6, 8, 9, 11]).await;
-    let mut entities = Filter::entity(Entity::new("user", "u0"));
+    let mut entities = Filter::of_entity(Entity::new("user", "u0"));
     entities.add_entity(Entity::new("user", "u1"));
     expect(&bench, entities.clone(), &(0..12).collect::<Vec<_>>()).await;
     entities.add_entity(Entity::new("lab", "l1"));
@@ -83,7 +83,7 @@ pub async fn a_filter_ands_its_parts_and_ors_their_values(h: &impl Harness) {
         from: Some("2024-01-15T10:30:48Z".parse().unwrap()),
         to: Some("2024-01-15T10:30:55Z".parse().unwrap()),
         event_ids: set(&["e5", "e8", "e11"]).into_iter().collect(),
-        ..Filter::entity(Entity::new("lab", "l0"))
+        ..Filter::of_entity(Entity::new("lab", "l0"))
     };
     expect(&bench, Filter { correlation_ids: set(&["c1"]), ..all.clone() }, &[]).await;
     expect(&bench, all, &[11]).await;

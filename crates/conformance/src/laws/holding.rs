@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::{
     Filter, Position, TypePattern,
     group::{FORGOTTEN_AFTER, Gap, Key, MAX_GAPS},
-    ports::{Clock as _, GroupHolds, Keeps, ReplayState, ReplayUpdate, SegmentCommit, TrimRequest},
+    ports::{Clock as _, GroupHolds, ReplayState, ReplayUpdate, RetentionMode, SegmentCommit, TrimRequest},
     retention::RetentionRule,
 };
 
@@ -277,7 +277,7 @@ pub async fn trims_beside_commits_never_pass_a_group(h: &impl Harness) {
     assert_eq!(bench.status("g").await.record.gaps, []);
 }
 
-/// What a replay still needs stays until the replay is over, whoever runs it and whether anyone does.
+/// Events that a replay still needs stay until the replay is over, with or without a runner.
 pub async fn trim_keeps_what_a_replay_needs_until_it_is_over(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
@@ -297,7 +297,7 @@ pub async fn trim_keeps_what_a_replay_needs_until_it_is_over(h: &impl Harness) {
     let mark = bench.mark(5).await;
     bench.store.update_replay(&lease, &step(ReplayState::Completed, Some(mark))).await.unwrap();
     assert_eq!(trim_all(&bench, "far").await, 3);
-    bench.store.wish("far", domain::ports::ReplayWish::Cancel).await.unwrap();
+    bench.store.request("far", domain::ports::ReplayCommand::Cancel).await.unwrap();
     assert_eq!(trim_all(&bench, "").await, 2);
 }
 
@@ -313,16 +313,16 @@ pub async fn the_smallest_of_all_holds_decides(h: &impl Harness) {
     let trimmed = bench.trim(&request).await;
     assert_eq!((trimmed.events, trimmed.held_by.as_deref()), (2, Some("asked")));
     assert_eq!(trim_all(&bench, "r").await, 1);
-    bench.store.wish("r", domain::ports::ReplayWish::Cancel).await.unwrap();
+    bench.store.request("r", domain::ports::ReplayCommand::Cancel).await.unwrap();
     assert_eq!(trim_all(&bench, "g").await, 1);
 }
 
 /// Where events are kept until they are delivered, a trim by any rule lets go what every group has passed and what is
 /// older than the window in which ids are known; nothing else about the store is different.
 pub async fn deliveries_go_when_every_group_has_passed_them(h: &impl Harness) {
-    let Some(bench) = Bench::keeping(h, Keeps::Deliveries).await else { return };
-    assert_eq!(bench.store.info().await.unwrap().keeps, Keeps::Deliveries);
-    assert_eq!(Bench::of_one_partition(h).await.store.info().await.unwrap().keeps, Keeps::History);
+    let Some(bench) = Bench::keeping(h, RetentionMode::UntilDelivered).await else { return };
+    assert_eq!(bench.store.info().await.unwrap().keeps, RetentionMode::UntilDelivered);
+    assert_eq!(Bench::of_one_partition(h).await.store.info().await.unwrap().keeps, RetentionMode::History);
     let positions = bench.minutes(6).await;
     for (name, at) in [("slow", 2), ("fast", 4)] {
         bench.make_group(&spec(name, 1), at).await;
@@ -330,7 +330,7 @@ pub async fn deliveries_go_when_every_group_has_passed_them(h: &impl Harness) {
     let old = RetentionRule { max_age: Some(100 * FORGOTTEN_AFTER), ..RetentionRule::default() };
     let request = TrimRequest { rule: old, ..keep_newest(0) };
     assert_eq!(bench.trim(&request).await.events, 0, "they are younger than the window");
-    bench.clock.advance(Keeps::DEDUP_WINDOW - Duration::from_secs(30));
+    bench.clock.advance(RetentionMode::DEDUP_WINDOW - Duration::from_secs(30));
     // e-5 was stored within the window's last half minute, all others before.
     assert_eq!(bench.trim(&request).await.events, 2);
     bench.pass("slow", 6).await;
@@ -347,7 +347,7 @@ pub async fn deliveries_go_when_every_group_has_passed_them(h: &impl Harness) {
 
 /// Where events are kept until they are delivered, they are read, counted, filtered and refused as everywhere.
 pub async fn deliveries_are_read_as_history_is(h: &impl Harness) {
-    let Some(bench) = Bench::keeping(h, Keeps::Deliveries).await else { return };
+    let Some(bench) = Bench::keeping(h, RetentionMode::UntilDelivered).await else { return };
     let events: Vec<_> = (0..300)
         .map(|n| {
             let draft = Draft::new(&format!("e-{n}")).of_type(["a", "b"][n % 2]);
@@ -358,7 +358,7 @@ pub async fn deliveries_are_read_as_history_is(h: &impl Harness) {
         bench.store_all(some).await;
     }
     let of_type = Filter { types: vec![domain::TypePattern::new("a")], ..Filter::default() };
-    let user = Filter::entity(domain::Entity::new("user", "u1"));
+    let user = Filter::of_entity(domain::Entity::new("user", "u1"));
     let one = Filter { event_ids: ["e-7".to_owned()].into(), ..Filter::default() };
     for (filter, found) in [(Filter::default(), 300), (of_type, 150), (user, 100), (one, 1)] {
         assert_eq!(bench.ids(filter.clone()).await.len(), found, "{filter:?}");

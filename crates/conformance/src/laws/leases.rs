@@ -19,7 +19,7 @@ use crate::{Bench, Draft, Harness};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Whoever takes a segment, from whichever handle, finds it as the last commit left it, its claim and ledger too.
+/// A consumer that takes a segment, through any handle, finds it as the last commit left it, with its claim and ledger.
 pub async fn a_lease_gives_the_state_as_the_last_commit_left_it(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 9)).await;
@@ -160,7 +160,7 @@ pub async fn epochs_rise_however_a_lease_ends(h: &impl Harness) {
             }
             "reset" => bench.store.reset_group("g", &bench.mark(0).await).await.unwrap(),
             _ => {
-                // Somebody else has it for a while.
+                // Another consumer has it for a while.
                 bench.clock.advance(LONG);
                 let between = bench.only("g", "other").await;
                 assert!(between.epoch > newest.epoch, "{between:?} after {newest:?}");

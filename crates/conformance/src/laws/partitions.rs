@@ -13,7 +13,7 @@ use domain::{
     ordering::{KeySource, OrderingKey},
     ports::{
         AppendOutcome, Atomicity, Clock as _, CommitOutcome, DeadLetterChange, DeadLetterQuery,
-        EnqueueOutcome, GroupStoreError, Order, ReadRequest, ReplayState, ReplayUpdate, ReplayWish,
+        EnqueueOutcome, GroupStoreError, Order, ReadRequest, ReplayCommand, ReplayState, ReplayUpdate,
         SegmentCommit, TrimRequest,
     },
 };
@@ -58,7 +58,7 @@ pub async fn events_of_a_key_lie_in_one_partition_in_their_order(h: &impl Harnes
         let partition = partition_of(&OrderingKey { kind: "user", id: &id }, bench.partitions);
         let expected: Vec<Position> = positions.iter().copied().skip(user).step_by(20).collect();
         assert!(expected.iter().all(|at| at.partition == partition), "{id}: {expected:?}");
-        let found = bench.all(Filter::entity(Entity::new("user", &*id))).await;
+        let found = bench.all(Filter::of_entity(Entity::new("user", &*id))).await;
         assert_eq!(found.iter().map(|stored| stored.position).collect::<Vec<_>>(), expected, "{id}");
     }
     let used: BTreeSet<u16> = positions.iter().map(|at| at.partition).collect();
@@ -162,7 +162,7 @@ pub async fn a_batch_of_many_keys_is_all_or_nothing(h: &impl Harness) {
     assert!(outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Stored(_))), "{outcomes:?}");
 }
 
-/// A group has as many segments in each partition, at least as many in all as were asked for, and is found by whoever asks
+/// A group has as many segments in each partition, at least as many in all as were asked for, and is found by every call that asks
 /// for as many again. A key's events fall to a segment that lies where they do.
 pub async fn a_group_has_segments_in_every_partition(h: &impl Harness) {
     let bench = Bench::new(h).await;
@@ -236,7 +236,7 @@ pub async fn shares_are_even_over_all_partitions(h: &impl Harness) {
     }
 }
 
-/// An order that several partitions would have to keep together is kept by no group, and whoever asks for it is told.
+/// An order that several partitions would have to keep together is refused with the reason.
 pub async fn no_group_keeps_an_order_that_crosses_partitions(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for key in [GroupKey::Correlation, GroupKey::Entity("user".to_owned()), GroupKey::All] {
@@ -439,7 +439,7 @@ pub async fn an_old_runner_is_refused_in_every_partition(h: &impl Harness) {
     assert_eq!(bench.store.lease_replay("r", token("r"), LONG).await.unwrap(), None, "another has it");
     assert_eq!(bench.store.enqueue(Some(&newest), &all).await.unwrap()[0], EnqueueOutcome::AlreadyQueued);
     bench.clock.advance(2 * LONG);
-    bench.store.wish("r", ReplayWish::Cancel).await.unwrap();
+    bench.store.request("r", ReplayCommand::Cancel).await.unwrap();
     for one in to_each(3) {
         let refused = bench.store.enqueue(Some(&newest), std::slice::from_ref(&one)).await;
         assert_eq!(refused, Err(GroupStoreError::RunnerFenced), "the replay is over: {one:?}");
@@ -575,7 +575,7 @@ pub async fn a_hold_counts_in_every_partition(h: &impl Harness) {
     bench.storage.open().await.create_replay(&record).await.unwrap();
     bench.store.delete_checkpoint("here").await.unwrap();
     assert_eq!(bench.trim(&all).await.events, 0);
-    bench.store.wish("r", ReplayWish::Cancel).await.unwrap();
+    bench.store.request("r", ReplayCommand::Cancel).await.unwrap();
     assert_eq!(bench.trim(&all).await.events, late.len() as u64);
 }
 

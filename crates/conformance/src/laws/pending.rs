@@ -7,7 +7,7 @@ use std::{
 
 use domain::{
     Event, Filter, StoredEvent, TypePattern,
-    group::{BlockedKey, GroupKey, GroupSpec, Key, MAX_PENDING_LOOKS, Pending, segment_of},
+    group::{BlockedKey, DeliveryState, GroupKey, GroupSpec, Key, MAX_PENDING_LOOKS, Pending, segment_of},
     ordering::{KeySource, OrderingKey},
     ports::{Clock as _, SegmentCommit},
 };
@@ -22,6 +22,20 @@ const KEYS: [GroupKey; 3] = [GroupKey::Event, GroupKey::Correlation, GroupKey::A
 /// What is pending in a group, seen from another handle.
 async fn pending(bench: &Bench, group: &str) -> Pending {
     bench.storage.open().await.pending(group).await.unwrap().expect("a group")
+}
+
+/// What is open of the log in a group, by what is said of each delivery: that agrees with what is pending.
+async fn open(bench: &Bench, group: &str) -> Pending {
+    let events = bench.all(Filter::default()).await;
+    let deliveries = bench.storage.open().await.deliveries(group, &events).await.unwrap().expect("a group");
+    let mut found = Pending::default();
+    for (stored, delivery) in events.iter().zip(deliveries) {
+        let is_over = matches!(delivery.state, DeliveryState::Done | DeliveryState::Skipped { .. });
+        if !is_over {
+            found.add(Pending { events: 1, is_exact: true, oldest: Some(stored.stored_at) });
+        }
+    }
+    found
 }
 
 /// What a scan of the log finds that is not among the finished ids.
@@ -61,6 +75,7 @@ pub async fn what_is_pending_is_what_a_scan_finds_unfinished(h: &impl Harness) {
             scanned(&bench, &spec, &finished).await,
             "seed {seed}: later events"
         );
+        assert_eq!(open(&bench, "g").await, pending(&bench, "g").await, "seed {seed}: deliveries");
         bench.erase("user", "u1").await;
         assert_eq!(
             pending(&bench, "g").await,

@@ -105,8 +105,8 @@ pub async fn trim_removes_every_index_entry(h: &impl Harness) {
         (Filter { types: vec![TypePattern::new("a")], ..Filter::default() }, ids([8])),
         (Filter { types: vec![TypePattern::new("*")], ..Filter::default() }, ids([8, 9])),
         (Filter { sources: ["user-service".to_owned()].into(), ..Filter::default() }, ids([8, 9])),
-        (Filter::entity(Entity::new("user", "u1")), ids([])),
-        (Filter::entity(Entity::new("user", "u2")), ids([8])),
+        (Filter::of_entity(Entity::new("user", "u1")), ids([])),
+        (Filter::of_entity(Entity::new("user", "u2")), ids([8])),
         (Filter { event_ids: ids(0..10).into_iter().collect(), ..Filter::default() }, ids([8, 9])),
         (Filter { from: Some("2024-01-01T00:00:00Z".parse().unwrap()), ..Filter::default() }, ids([8, 9])),
     ] {
@@ -273,14 +273,14 @@ pub async fn erase_removes_an_entity_from_every_index(h: &impl Harness) {
         Filter::correlation("c"),
         Filter { types: vec![TypePattern::new("user.registered")], ..Filter::default() },
         Filter { sources: ["user-service".to_owned()].into(), ..Filter::default() },
-        Filter::entity(Entity::new("user", "y")),
+        Filter::of_entity(Entity::new("user", "y")),
         Filter { from: Some("2024-01-01T00:00:00Z".parse().unwrap()), ..Filter::default() },
     ] {
         assert_eq!(bench.ids(filter.clone()).await, ids([1, 3]), "{filter:?}");
         assert_eq!(bench.count(filter.clone()).await, 2, "{filter:?}");
     }
-    assert_eq!(bench.count(Filter::entity(Entity::new("user", "x"))).await, 0);
-    assert_eq!(bench.ids(Filter::entity(Entity::new("lab", "x"))).await, ids([1]));
+    assert_eq!(bench.count(Filter::of_entity(Entity::new("user", "x"))).await, 0);
+    assert_eq!(bench.ids(Filter::of_entity(Entity::new("lab", "x"))).await, ids([1]));
     assert!(bench.store.get(&ids([0, 2])).await.unwrap().is_empty());
     assert!(bench.store.head().await.unwrap().covers(positions[3]));
     bench.verify_is_clean().await;

@@ -1,11 +1,11 @@
-//! Laws of the records of replays: who runs one, how far it is, what somebody wants of it.
+//! Laws of the records of replays: their runner, progress and commands.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use domain::{
     group::LaneResult,
     ports::{
-        Clock as _, ReplayLease, ReplayRecord, ReplayState, ReplayStoreError, ReplayUpdate, ReplayWish,
+        Clock as _, ReplayCommand, ReplayLease, ReplayRecord, ReplayState, ReplayStoreError, ReplayUpdate,
         SegmentCommit,
     },
 };
@@ -44,8 +44,8 @@ impl Bench {
         self.store.create_replay(&ReplayRecord { state, ..planned(self, id) }).await.unwrap();
     }
 
-    async fn wish_for(&self, id: &str, wish: ReplayWish) -> Option<ReplayState> {
-        self.store.wish(id, wish).await.unwrap()
+    async fn command(&self, id: &str, command: ReplayCommand) -> Option<ReplayState> {
+        self.store.request(id, command).await.unwrap()
     }
 }
 
@@ -105,8 +105,8 @@ pub async fn replays_are_listed_newest_first(h: &impl Harness) {
     }
 }
 
-/// What is not over and is run by nobody waits, the oldest first; a runner's time that is over counts as nobody.
-pub async fn replays_that_nobody_runs_wait(h: &impl Harness) {
+/// Replays that are not over and have no runner are listed, oldest first. A runner whose lease has expired does not count.
+pub async fn replays_without_a_runner_wait(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let all = [Planned, Running, Paused, Cancelling, Cancelled, Completed, Failed];
     for (n, state) in all.into_iter().enumerate() {
@@ -255,11 +255,11 @@ pub async fn results_come_by_batch(h: &impl Harness) {
     assert_eq!(store.results("unknown", 100).await.unwrap(), []);
 }
 
-/// A wish turns a replay that is not over; one that is over, or unknown, it leaves.
-pub async fn a_wish_turns_a_replay_that_is_not_over(h: &impl Harness) {
-    use ReplayWish::{Cancel, Pause, Resume};
+/// A command turns a replay that is not over; a replay that is over, or unknown, stays as it is.
+pub async fn a_command_turns_a_replay_that_is_not_over(h: &impl Harness) {
+    use ReplayCommand::{Cancel, Pause, Resume};
     let bench = Bench::new(h).await;
-    for (state, wish, run, expected) in [
+    for (state, command, run, expected) in [
         (Planned, Pause, false, Paused),
         (Planned, Pause, true, Paused),
         (Running, Pause, true, Paused),
@@ -279,31 +279,31 @@ pub async fn a_wish_turns_a_replay_that_is_not_over(h: &impl Harness) {
         (Completed, Pause, false, Completed),
         (Failed, Resume, false, Failed),
     ] {
-        let what = format!("{wish:?} of one that is {state:?}, run: {run}");
+        let what = format!("{command:?} of one that is {state:?}, run: {run}");
         bench.replay_in(&what, state).await;
         if run {
             lease(&*bench.store, &what, 1).await.unwrap();
         }
         let before = bench.record(&what).await;
-        assert_eq!(bench.wish_for(&what, wish).await, Some(expected), "{what}");
+        assert_eq!(bench.command(&what, command).await, Some(expected), "{what}");
         assert_eq!(bench.state(&what).await, expected, "{what}");
         if state.is_final() {
             assert_eq!(bench.record(&what).await, before, "{what}");
         }
     }
-    assert_eq!(bench.wish_for("unknown", Pause).await, None);
+    assert_eq!(bench.command("unknown", Pause).await, None);
     // A runner whose time is over runs nothing.
     bench.replay_in("left", Running).await;
     lease(&*bench.store, "left", 1).await.unwrap();
     bench.clock.advance(LONG);
-    assert_eq!(bench.wish_for("left", Cancel).await, Some(Cancelled));
+    assert_eq!(bench.command("left", Cancel).await, Some(Cancelled));
     assert_eq!(lease(&*bench.store, "left", 2).await, None);
 }
 
-/// A wish that came between two steps of the runner stays, and the runner is told of it, until it is answered or the
+/// A command that comes between two steps of the runner stays, and the runner sees it, until it is answered or the
 /// replay is over.
-pub async fn a_wish_outlasts_the_runners_steps(h: &impl Harness) {
-    use ReplayWish::{Cancel, Pause, Resume};
+pub async fn a_command_outlasts_the_runners_steps(h: &impl Harness) {
+    use ReplayCommand::{Cancel, Pause, Resume};
     let bench = Bench::new(h).await;
     bench.replay_in("r", Planned).await;
     let runner = lease(&*bench.store, "r", 1).await.unwrap();
@@ -313,20 +313,20 @@ pub async fn a_wish_outlasts_the_runners_steps(h: &impl Harness) {
         state
     };
     assert_eq!(update(Running).await, Running);
-    bench.wish_for("r", Pause).await;
+    bench.command("r", Pause).await;
     assert_eq!(update(Running).await, Paused);
     assert_eq!(bench.record("r").await.progress, "p", "the rest of the step is kept");
     assert_eq!(update(Paused).await, Paused);
-    bench.wish_for("r", Resume).await;
+    bench.command("r", Resume).await;
     assert_eq!(update(Running).await, Running);
-    bench.wish_for("r", Cancel).await;
+    bench.command("r", Cancel).await;
     assert_eq!(update(Running).await, Cancelling);
-    assert_eq!(update(Paused).await, Cancelling, "resting does not answer a wish to end");
+    assert_eq!(update(Paused).await, Cancelling, "pausing does not answer a command to cancel");
     assert_eq!(update(Cancelled).await, Cancelled);
 
     bench.replay_in("s", Planned).await;
     let runner = lease(&*bench.store, "s", 1).await.unwrap();
-    bench.wish_for("s", Pause).await;
+    bench.command("s", Pause).await;
     let through = bench.store.update_replay(&runner, &step(Completed)).await.unwrap();
     assert_eq!((through, bench.state("s").await), (Completed, Completed));
 }
@@ -344,7 +344,7 @@ pub async fn deleting_takes_replays_that_are_over_alone(h: &impl Harness) {
         bench.replay_in(id, Planned).await;
         results_of(&bench, id).await;
     }
-    bench.wish_for("r", ReplayWish::Cancel).await;
+    bench.command("r", ReplayCommand::Cancel).await;
     assert_eq!(bench.store.results("r", 10).await.unwrap().len(), 5);
     assert!(bench.storage.open().await.delete_replay("r").await.unwrap());
     assert!(!bench.store.delete_replay("r").await.unwrap());

@@ -98,7 +98,23 @@ pub async fn append_due_goes_in_bounded_steps(h: &impl Harness) {
     }
 }
 
-/// What comes into the log by the schedule is an event as any other: found by every index, with its key and wishes.
+/// A call that appends nothing says that nothing is due: asking until then brings everything that is due into the log, however
+/// many events that are and however few a store takes at once.
+pub async fn append_due_is_empty_only_when_nothing_is_due(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    for n in 0..600 {
+        bench.in_seconds(&format!("e-{n}"), 1 + n % 3).await;
+    }
+    bench.in_seconds("later", 60).await;
+    bench.clock.advance(seconds(3));
+    while !bench.due(256).await.is_empty() {}
+    assert_eq!(bench.waiting().await, ["later"]);
+    let expected: Vec<String> =
+        (0..3).flat_map(|at| (at..600).step_by(3).map(|n| format!("e-{n}"))).collect();
+    in_order(&bench.all(Filter::default()).await, &expected);
+}
+
+/// What comes into the log by the schedule is an event as any other: found by every index, with its key and delivery options.
 pub async fn what_was_scheduled_is_an_event_as_any_other(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let options = DeliveryOptions {
@@ -120,7 +136,7 @@ pub async fn what_was_scheduled_is_an_event_as_any_other(h: &impl Harness) {
     bench.clock.advance(seconds(5));
     assert_eq!(bench.due(100).await, ["e"]);
     for filter in
-        [Filter::entity(domain::Entity::new("user", "u")), Filter::correlation("c"), Filter::default()]
+        [Filter::of_entity(domain::Entity::new("user", "u")), Filter::correlation("c"), Filter::default()]
     {
         let found = bench.all(filter).await;
         assert_eq!(found.len(), 1);
@@ -131,7 +147,7 @@ pub async fn what_was_scheduled_is_an_event_as_any_other(h: &impl Harness) {
 }
 
 /// Those who wait for the head are woken by what comes into the log by the schedule, through whichever handle.
-pub async fn what_is_due_wakes_those_who_wait_for_the_head(h: &impl Harness) {
+pub async fn due_events_wake_callers_that_wait_for_the_head(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let other = bench.storage.open().await;
     for (store, id) in [(&bench.store, "own"), (&other, "other")] {
@@ -145,7 +161,7 @@ pub async fn what_is_due_wakes_those_who_wait_for_the_head(h: &impl Harness) {
         assert!(!waiting.is_finished(), "nothing was appended yet");
         bench.clock.advance(seconds(1));
         store.append_due(1).await.unwrap();
-        let woken = tokio::time::timeout(seconds(60), waiting).await.expect("whoever waits is woken");
+        let woken = tokio::time::timeout(seconds(60), waiting).await.expect("a waiting call is woken");
         assert_ne!(woken.unwrap(), head, "by the {id} handle");
     }
 }
@@ -162,7 +178,7 @@ pub async fn an_id_is_scheduled_once(h: &impl Harness) {
             let again = store.schedule(&event, due + seconds(5)).await.unwrap();
             assert_eq!(again, ScheduleOutcome::AlreadyScheduled(due));
         }
-        assert_eq!(store.schedule(&other, due).await.unwrap(), ScheduleOutcome::Conflict);
+        assert_eq!(store.schedule(&other, due).await.unwrap(), ScheduleOutcome::Conflict(Some(due)));
     }
     assert_eq!(bench.store.next_due().await.unwrap(), Some(due), "nothing changed");
     let position = bench.store_all(&[Draft::new("stored").event()]).await[0];
@@ -170,7 +186,7 @@ pub async fn an_id_is_scheduled_once(h: &impl Harness) {
     let again = bench.schedule(&stored.event_respelled(), due).await;
     assert_eq!(again, ScheduleOutcome::AlreadyStored(position));
     let conflict = bench.schedule(&stored.with("data", 1).event(), due).await;
-    assert_eq!(conflict, ScheduleOutcome::Conflict);
+    assert_eq!(conflict, ScheduleOutcome::Conflict(None));
     assert_eq!(bench.waiting().await, ["e"]);
 }
 
@@ -185,9 +201,9 @@ pub async fn what_is_in_the_log_decides_for_an_id_that_waits(h: &impl Harness) {
     for store in [bench.store.clone(), bench.storage.open().await] {
         for (event, expected) in [
             (Draft::new("same").event_respelled(), ScheduleOutcome::AlreadyStored(positions[0])),
-            (changed("same").event(), ScheduleOutcome::Conflict),
+            (changed("same").event(), ScheduleOutcome::Conflict(None)),
             (changed("other").event_respelled(), ScheduleOutcome::AlreadyStored(positions[1])),
-            (Draft::new("other").event(), ScheduleOutcome::Conflict),
+            (Draft::new("other").event(), ScheduleOutcome::Conflict(None)),
         ] {
             let again = store.schedule(&event, due).await.unwrap();
             assert_eq!(again, expected, "{:?}: {}", event.id(), event.json());

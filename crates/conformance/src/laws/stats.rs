@@ -1,9 +1,13 @@
 //! Laws of the counters.
 
-use domain::ports::StatSample;
+use domain::{
+    Event, Filter, Tally,
+    ports::{GroupHolds, Order, StatSample, TrimRequest},
+    retention::RetentionRule,
+};
 
 use super::append::ODD;
-use crate::{Bench, Harness};
+use crate::{Bench, Draft, Harness, walk};
 
 fn sample(minute: i64, name: &str, label: &str, count: u64, sum: u64) -> StatSample {
     StatSample { minute, name: name.to_owned(), label: label.to_owned(), count, sum }
@@ -96,4 +100,47 @@ pub async fn eight_counters_at_once_lose_nothing(h: &impl Harness) {
     bench.store.fold_stats(i64::MAX).await.unwrap();
     let expected = [sample(0, "one", "", 160, 320), sample(0, "two", "", 160, 320)];
     assert_eq!(bench.store.stats(None).await.unwrap(), expected);
+}
+
+/// Where a store counts its events, the counts are those of a scan: after appends few and many, of events that are stored
+/// already, after a trim and an erasure, and for every handle.
+pub async fn events_are_counted_as_a_scan_counts_them(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    let event = |n: usize| {
+        let at = if n.is_multiple_of(5) { "1969-12-31T23:59:59Z" } else { "2024-01-15T10:30:00Z" };
+        let draft = Draft::new(&format!("e{n}")).of_type(ODD[n % ODD.len()]).at(at);
+        match n % 3 {
+            0 => draft.event(),
+            1 => draft.with("userId", format!("u{}", n % 7)).event(),
+            _ => draft.with("userId", "u1").with("orderId", format!("o{n}")).event(),
+        }
+    };
+    let compare = async |at: &str| {
+        let store = bench.storage.open().await;
+        let Some(counts) = store.event_counts().await.unwrap() else { return };
+        let mut scanned = Tally::default();
+        let read = walk(&*store, &Filter::default().into(), Order::OldestFirst, 500, None).await;
+        read.iter().for_each(|stored| scanned.add_event(&stored.event));
+        assert_eq!(counts, scanned, "{at}");
+    };
+    compare("of an empty log").await;
+    for n in 0..300 {
+        bench.append(&[event(n)]).await;
+    }
+    compare("one by one").await;
+    let many: Vec<Event> = (250..1_650).map(event).collect();
+    for batch in many.chunks(100) {
+        bench.append(batch).await;
+    }
+    compare("in batches, some of them again").await;
+    let rule = RetentionRule { max_events: Some(1_200), ..RetentionRule::default() };
+    let request =
+        TrimRequest { rule, holds: vec![], limit: 1_000, dry_run: false, groups: GroupHolds::default() };
+    assert!(bench.trim(&request).await.events > 0);
+    compare("trimmed").await;
+    assert!(bench.erase("user", "u1").await.events > 0);
+    compare("erased").await;
+    let more: Vec<Event> = (2_000..2_090).map(event).collect();
+    bench.append(&more).await;
+    compare("appended to again").await;
 }

@@ -178,7 +178,7 @@ impl Bench {
         self.store.lease(&request(group, consumer)).await.unwrap()
     }
 
-    /// The lease of a group's only segment, for a consumer that nobody disputes it with.
+    /// The lease of a group's only segment, for a consumer without competitors.
     pub(super) async fn only(&self, group: &str, consumer: &str) -> Lease {
         let leases = self.lease(group, consumer).await;
         let [lease] = &leases.held[..] else { panic!("one segment: {leases:?}") };

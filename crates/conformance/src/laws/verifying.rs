@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use domain::{
     Event, Filter, Position,
     ordering::KeySource,
-    ports::{GroupHolds, TrimRequest, event_store::Progress},
+    ports::{GroupHolds, TrimRequest, event_store::ProgressCallback},
     retention::RetentionRule,
 };
 
@@ -85,7 +85,8 @@ pub async fn verify_says_how_far_it_is(h: &impl Harness) {
     bench.store_all(&Draft::many("e", 2_500)).await;
     let said = Arc::new(Mutex::new(Vec::new()));
     let listener = said.clone();
-    let progress: Progress = Arc::new(move |done, total| listener.lock().unwrap().push((done, total)));
+    let progress: ProgressCallback =
+        Arc::new(move |done, total| listener.lock().unwrap().push((done, total)));
     let report = bench.store.verify(Some(progress)).await.unwrap();
     assert_eq!(report.events, 2_500);
     let said = said.lock().unwrap();
@@ -95,7 +96,7 @@ pub async fn verify_says_how_far_it_is(h: &impl Harness) {
     assert_eq!(last.0, last.1, "{said:?}");
 }
 
-/// `info` counts what the store holds, and one storage has one identity whoever asks.
+/// `info` counts what the store holds, and one storage has the same identity for every caller.
 pub async fn info_counts_events_and_bytes(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let empty = bench.store.info().await.unwrap();

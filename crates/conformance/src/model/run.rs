@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    Checkpoint, Cursor, Entity, Event, Position,
+    Checkpoint, Cursor, Entity, Event, Position, Tally,
     ports::{Atomicity, CheckpointStoreError, Clock, GroupHolds, Order, TrimRequest, Trimmed},
     retention::{Hold, RetentionRule},
 };
@@ -59,6 +59,11 @@ impl Run {
         let read = walk(&*store, &Arc::default(), Order::OldestFirst, 50, None).await;
         let everything = self.oracle.read(&Wanted::default(), None);
         assert_eq!(read.iter().map(seen).collect::<Vec<_>>(), everything, "{here}: at the end");
+        if let Some(counts) = store.event_counts().await.unwrap() {
+            let mut scanned = Tally::default();
+            read.iter().for_each(|stored| scanned.add_event(&stored.event));
+            assert_eq!(counts, scanned, "{here}: counts at the end");
+        }
         let info = store.info().await.unwrap();
         assert_eq!((info.events, info.bytes), self.oracle.size(), "{here}: at the end");
         let trimmed = |partition| self.oracle.trimmed_through.get(&partition).copied().unwrap_or(0);

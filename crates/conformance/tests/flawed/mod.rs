@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use crate::naive::Naive;
 use async_trait::async_trait;
-use conformance::{EngineHarness, EngineHook, EngineStorage, FaultyEngine, ManualClock, TransactionExt};
 use domain::{
     Event, Filter, StorageFailure,
     ports::{
@@ -14,6 +13,9 @@ use domain::{
             Scan, ScanPage, Snapshot, Transaction, Write,
         },
     },
+};
+use event_replay_conformance::{
+    EngineHarness, EngineHook, EngineStorage, FaultyEngine, ManualClock, TransactionExt,
 };
 
 /// What is wrong with an engine.
@@ -26,6 +28,8 @@ pub(crate) enum Fault {
     IgnoresGenerations,
     /// Guards on ids are not judged.
     IgnoresGuardsOnIds,
+    /// Guards on newer events are not judged.
+    IgnoresNewerEvents,
     /// A guard on a value holds for any value.
     TakesAnyValue,
     /// Guards of later steps are not judged: their steps are performed.
@@ -224,6 +228,9 @@ impl EngineHook for Flaw {
                 transaction.keeping_guards(|guard| !matches!(guard, Guard::Generation(_)))
             }
             Fault::IgnoresGuardsOnIds => transaction.keeping_guards(|guard| !matches!(guard, Guard::Id(..))),
+            Fault::IgnoresNewerEvents => {
+                transaction.keeping_guards(|guard| !matches!(guard, Guard::NoneNewer(_)))
+            }
             Fault::ForgetsToClear => transaction.keeping_writes(|write| !matches!(write, Write::Clear(_))),
             Fault::ForgetsToDelete => transaction.keeping_writes(|write| !matches!(write, Write::Delete(_))),
             Fault::ForgetsTombstones => {

@@ -9,19 +9,19 @@ use std::{
 };
 
 use async_trait::async_trait;
-use conformance::{EngineHarness, EngineStorage, ManualClock};
 use domain::{
     Event, Filter, Position, StorageFailure, StoreId, StoredEvent,
     batch::{Resolution, known_outcome},
     ports::{
-        AppendOutcome, Atomicity, Clock as _, Keeps, Order, StorageEngine, VerifyReport,
+        AppendOutcome, Atomicity, Clock as _, Order, RetentionMode, StorageEngine, VerifyReport,
         engine::{
-            Answer, Appended, Checked, EngineInfo, EngineLimits, Entry, Guard, IdState, Outcome,
-            PartitionState, Read, Removal, RemovalKind, Removed, RowId, Scan, ScanPage, Snapshot, Space,
+            Appended, Checked, EngineInfo, EngineLimits, Entry, Guard, IdState, Outcome, PartitionState,
+            Read, ReadResult, Removal, RemovalKind, Removed, RowId, Scan, ScanPage, Snapshot, Space,
             Transaction, Write, log::sequence_of,
         },
     },
 };
+use event_replay_conformance::{EngineHarness, EngineStorage, ManualClock};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -82,6 +82,11 @@ impl Part {
             Guard::Present(row) => self.rows.contains_key(row),
             Guard::Generation(generation) => *generation == 1,
             Guard::Id(id, state) => self.id(id) == *state,
+            Guard::NoneNewer(newer) => {
+                let is_one = |stored: &StoredEvent| newer.contains(&stored.event);
+                self.trimmed_through <= newer.after
+                    && !self.log.range(newer.after + 1..).any(|(_, stored)| is_one(stored))
+            }
         }
     }
 
@@ -193,18 +198,18 @@ impl Part {
         }
     }
 
-    fn read(&self, read: &Read) -> Answer {
+    fn read(&self, read: &Read) -> ReadResult {
         let of = |space: &Space| {
             let own = self.rows.range(space.row("")..).take_while(|(row, _)| row.space == *space);
             own.map(|(row, value)| (row.key.clone(), value.clone())).collect::<Vec<_>>()
         };
         match read {
-            Read::Row(row) => Answer::Row(self.rows.get(row).cloned()),
-            Read::Count(space) => Answer::Count(of(space).len() as u64),
+            Read::Row(row) => ReadResult::Row(self.rows.get(row).cloned()),
+            Read::Count(space) => ReadResult::Count(of(space).len() as u64),
             Read::Scopes(kind) => {
                 let own = self.rows.keys().filter(|row| row.space.kind == *kind);
                 let scopes: std::collections::BTreeSet<_> = own.map(|row| row.space.scope.clone()).collect();
-                Answer::Range(scopes.into_iter().map(|scope| (scope, Vec::new())).collect())
+                ReadResult::Range(scopes.into_iter().map(|scope| (scope, Vec::new())).collect())
             }
             Read::Range { space, after, before, reverse, limit } => {
                 let mut rows = of(space);
@@ -216,7 +221,7 @@ impl Part {
                     rows.reverse();
                 }
                 rows.truncate(*limit);
-                Answer::Range(rows)
+                ReadResult::Range(rows)
             }
         }
     }
@@ -230,7 +235,7 @@ impl Naive {
             removal_events: 1_000,
             removal_stretch: 1 << 20,
         };
-        let (store, namespace, keeps) = (StoreId(7), "naive".to_owned(), Keeps::History);
+        let (store, namespace, keeps) = (StoreId(7), "naive".to_owned(), RetentionMode::History);
         let info = EngineInfo { store, namespace, keeps, partitions, limits };
         let parts = (0..partitions).map(|_| Mutex::default()).collect();
         Self { clock, info, partitions: Arc::new(parts), appended: watch::Sender::default() }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 /// numbers compared by exact decimal value, never through a float. Texts that are not JSON are the same only byte for byte.
 ///
 /// ```
-/// use domain::event::same_content;
+/// use event_replay_domain::event::same_content;
 /// assert!(same_content(r#"{"a":1.50,"b":[1e2]}"#, r#"{ "b":[100], "a":1.5 }"#));
 /// assert!(!same_content("9007199254740993", "9007199254740992"));
 /// ```

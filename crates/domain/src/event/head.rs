@@ -2,7 +2,7 @@
 //!
 //! # Format (versions 1 and 2; numbers are unsigned LEB128 unless a width is given)
 //! ```text
-//! u8   version = 1, or 2 where the publisher wished something of the delivery
+//! u8   version = 1, or 2 where the publisher set delivery options
 //! u32  CRC-32 (IEEE) of the JSON and then of all that follows here, little endian
 //! i64  timestamp, seconds of the Unix epoch, little endian
 //!      nanoseconds of that second
@@ -41,7 +41,7 @@ pub enum HeadError {
     #[error("the event's head is damaged")]
     Damaged,
     /// The checksum does not match.
-    #[error("the event's bytes are not those that were written (checksum mismatch)")]
+    #[error("the event's bytes differ from the written bytes (checksum mismatch)")]
     Checksum,
 }
 
@@ -83,7 +83,7 @@ pub fn encode(event: &Event) -> Vec<u8> {
 /// When the head is of another version or damaged, or the bytes are not those that were written.
 ///
 /// ```
-/// use domain::{Document, Limits, event::head};
+/// use event_replay_domain::{Document, Limits, event::head};
 /// let json = br#"{"id":"e1","type":"t","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"s","metadata":{}}"#;
 /// let event = Document::parse(json, &Limits::default()).unwrap().into_event().unwrap();
 /// let again = head::decode(event.json(), &head::encode(&event)).unwrap();

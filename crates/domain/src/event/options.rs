@@ -1,5 +1,5 @@
-//! What a publisher wishes of an event's delivery. It stands beside the event, never in its content: the same event
-//! published with other wishes is the same event.
+//! Delivery options that a publisher sets. They stand beside the event, never in its content: the same event
+//! published with other options is the same event.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub enum Priority {
     Critical,
 }
 
-/// Wishes about delivery.
+/// Options of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeliveryOptions {
@@ -38,7 +38,7 @@ pub struct DeliveryOptions {
 }
 
 impl DeliveryOptions {
-    /// Whether nothing is wished.
+    /// Whether no option is set.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }

@@ -33,7 +33,7 @@ pub enum TimestampError {
 /// a space in place of the `T`, more than nine fractional digits.
 ///
 /// ```
-/// use domain::event::{TimestampError, parse_timestamp};
+/// use event_replay_domain::event::{TimestampError, parse_timestamp};
 /// let noon = parse_timestamp("2024-01-15T12:00:00+02:00").unwrap();
 /// assert_eq!(noon, parse_timestamp("2024-01-15T10:00:00Z").unwrap());
 /// assert_eq!(parse_timestamp("2024-02-30T00:00:00Z"), Err(TimestampError::Day));

@@ -40,7 +40,7 @@ impl Key {
         match &*self.kind {
             "all" => Filter::default(),
             "correlation" => Filter::correlation(&*self.id),
-            kind => Filter::entity(Entity::new(kind, &*self.id)),
+            kind => Filter::of_entity(Entity::new(kind, &*self.id)),
         }
     }
 }
@@ -61,7 +61,7 @@ impl GroupKey {
     /// An event's key in a group of this rule.
     ///
     /// ```
-    /// use domain::{Document, Limits, group::GroupKey};
+    /// use event_replay_domain::{Document, Limits, group::GroupKey};
     /// let json = br#"{"id":"e1","type":"t","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"s",
     ///                 "metadata":{},"correlationId":"c1","labId":"l1"}"#;
     /// let event = Document::parse(json, &Limits::default()).unwrap().into_event().unwrap();

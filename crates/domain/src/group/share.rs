@@ -6,7 +6,7 @@
 /// What does not divide evenly goes to the consumers from a place on that moves from partition to partition.
 ///
 /// ```
-/// use domain::group::fair_share;
+/// use event_replay_domain::group::fair_share;
 /// let alive = ["a", "b", "c"];
 /// assert_eq!(["a", "b", "c"].map(|name| fair_share(16, 0, name, alive)), [6, 5, 5]);
 /// assert_eq!(["a", "b", "c"].map(|name| fair_share(16, 1, name, alive)), [5, 6, 5]);

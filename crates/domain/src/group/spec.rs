@@ -57,7 +57,7 @@ impl GroupSpec {
     /// What of it is frozen when the group is made, for people.
     ///
     /// ```
-    /// use domain::group::GroupSpec;
+    /// use event_replay_domain::group::GroupSpec;
     /// assert_eq!(GroupSpec::new("mail").describe(), "the order of the events' own keys and 16 segments");
     /// ```
     pub fn describe(&self) -> String {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::{
-    dead_letter::{DeadLetter, DeadLetterState},
+    dead_letter::{DeadLetter, DeadLetterState, LetterEdit},
     error::StorageFailure,
     filter::Filter,
 };
@@ -41,7 +41,7 @@ impl Default for DeadLetterQuery {
     }
 }
 
-/// What became of a dead letter that was to be redriven or discarded.
+/// What became of a dead letter that was to be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeadLetterChange {
     /// It was done.
@@ -50,7 +50,7 @@ pub enum DeadLetterChange {
     Unchanged(DeadLetterState),
     /// There is no such dead letter.
     Unknown,
-    /// Its group was deleted: nobody could handle it. Nothing changed.
+    /// Its group was deleted, so no consumer could handle it. Nothing changed.
     NoGroup,
 }
 
@@ -77,6 +77,10 @@ pub struct DeadLetterCount {
 ///   step; letters that are on their way or closed MUST NOT be added again. The lane's bound does not apply.
 /// - `discard` MUST close open letters, with the reason; where a letter's key is parked behind it, the key MUST be
 ///   released through the lane in the same step.
+/// - `edit` MUST put an edit on an open letter, in place of an earlier one, or take it away, and MUST leave the letter's own event.
+///   Of a letter that is not open it MUST change nothing. Edits MUST go with their letter, and stay through redrives that fail.
+/// - `restore` MUST open discarded letters again, without their reason, and no others. A key that was parked behind a letter
+///   when it was discarded went on, and MUST NOT be parked again.
 /// - Where a group was deleted its letters can be discarded, not redriven.
 /// - `purge_dead_letters` MUST remove letters that were closed before an instant, and no others.
 /// - The event of a dead letter MUST stay when the log is trimmed, and MUST go when its entity is erased.
@@ -93,6 +97,12 @@ pub trait DeadLetterStore: Send + Sync {
 
     /// Closes letters unhandled; one answer an id, in order.
     async fn discard(&self, ids: &[String], reason: &str) -> Result<Vec<DeadLetterChange>, StorageFailure>;
+
+    /// Puts an edit on a letter, or takes it away.
+    async fn edit(&self, id: &str, edit: Option<&LetterEdit>) -> Result<DeadLetterChange, StorageFailure>;
+
+    /// Opens discarded letters again; one answer an id, in order.
+    async fn restore(&self, ids: &[String]) -> Result<Vec<DeadLetterChange>, StorageFailure>;
 
     /// How many there are, by group and state.
     async fn count_dead_letters(&self) -> Result<Vec<DeadLetterCount>, StorageFailure>;

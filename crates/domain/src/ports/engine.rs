@@ -19,7 +19,7 @@ pub use log::{
     Appended, DamagedEvent, EngineInfo, EngineLimits, Entry, EpochEnd, IdState, PartitionState, Removal,
     RemovalKind, Removed, Scan, ScanPage,
 };
-pub use rows::{Answer, Read, RowId, Snapshot, Space, SpaceKind};
+pub use rows::{Read, ReadResult, RowId, Snapshot, Space, SpaceKind};
 pub use transaction::{Durability, Guard, Outcome, Step, Transaction, Write};
 
 use crate::{
@@ -61,12 +61,18 @@ pub type Checked<'a> = &'a (dyn Fn(u64) + Send + Sync);
 ///   and MUST judge guards and perform writes in one step.
 /// - A transaction whose first step's guard does not hold MUST change nothing and answer [`Outcome::Refused`]. A later step
 ///   whose guard does not hold MUST be left out and named in [`Outcome::Done`]; the others are performed.
+/// - [`Guard::NoneNewer`] MUST NOT hold where an event above the sequence is one of those named, or where retention has removed
+///   events above it. It MUST hold where no event is above it. Where other events are above it, it holds, or an engine that cannot
+///   tell refuses: then the store reads them, and asks again with a higher sequence.
 /// - Guards of a step MUST see the writes of the steps before it.
 /// - [`Write::Add`] MUST lose no addition of others.
 /// - A transaction of [`Durability::Durable`] MUST survive what an append survives.
 /// - Where nothing is known of the outcome it MUST be [`StorageFailure::Unknown`], and the transaction is done wholly or not at
 ///   all.
 /// - A partition out of reach MUST NOT hold up calls about another.
+/// - An engine MAY count events in [`SpaceKind::Tally`], as [`crate::tally`] describes. Then the counts MUST equal those of the
+///   events through the sequence that the rows name, and few events may stand after it. Events that cannot be read are
+///   counted, or not.
 #[async_trait]
 pub trait StorageEngine: Send + Sync + 'static {
     /// What was settled when the store was made, and what one call may ask for.

@@ -10,6 +10,7 @@ use crate::{
     entity::Entity,
     error::{Retry, StorageFailure},
     event::Event,
+    expectation::{Expectation, UnexpectedEvent},
     filter::Filter,
     position::{Cursor, Position, StoreId},
     retention::{Hold, RetentionRule},
@@ -118,20 +119,21 @@ impl Default for GroupHolds {
     }
 }
 
-/// What a namespace keeps. Frozen when it is made.
+/// How long a namespace keeps its events. Set when the namespace is created, and never changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Keeps {
-    /// Every event, until retention or an operator removes it.
+pub enum RetentionMode {
+    /// Keeps every event until retention or an operator removes it.
     #[default]
     History,
-    /// Each event until every group has it, and for at least [`Keeps::DEDUP_WINDOW`]. Nothing is indexed but ids: reading
-    /// by anything else goes through all there is.
-    Deliveries,
+    /// Keeps each event until every group has it, and for at least [`RetentionMode::DEDUP_WINDOW`]. Only ids are indexed: a read by
+    /// any other filter scans the whole log.
+    #[serde(rename = "deliveries")]
+    UntilDelivered,
 }
 
-impl Keeps {
-    /// How long an id is known at least, where events are kept only until they are delivered.
+impl RetentionMode {
+    /// The least time for which an id is known in a namespace that keeps events only until they are delivered.
     pub const DEDUP_WINDOW: Duration = Duration::from_secs(24 * 3600);
 }
 
@@ -202,7 +204,7 @@ pub struct StoreInfo {
     /// Its namespace.
     pub namespace: String,
     /// What the namespace keeps.
-    pub keeps: Keeps,
+    pub keeps: RetentionMode,
     /// The newest position in each partition, and the log epoch.
     pub head: Cursor,
     /// Events it holds.
@@ -232,7 +234,7 @@ pub enum EventStoreError {
         store: StoreId,
     },
     /// The cursor is of a log epoch, or beyond an end, that this store does not know: what it marks was lost.
-    #[error("the cursor marks a place that this log no longer has: {0}")]
+    #[error("the cursor points past data that this log has lost: {0}")]
     LostCursor(String),
     /// More events or bytes in one batch than the store takes at once.
     #[error("a batch holds at most {max_events} events and {max_bytes} bytes; nothing was stored")]
@@ -242,19 +244,28 @@ pub enum EventStoreError {
         /// Most bytes of a batch.
         max_bytes: usize,
     },
-    /// Some of the store's partitions failed that events of a batch fall to, and others did what they were asked for, or were not
-    /// asked. What became of each event, in the batch's order: there is at least one failure.
-    #[error("{}", in_part(.0))]
-    InPart(Vec<Result<AppendOutcome, StorageFailure>>),
+    /// An event that the expectation rules out is in the log, so the batch was not stored.
+    #[error(
+        "{0} contradicts the expectation of the append; nothing was stored. Read the events again, decide again, and append \
+         with a new expectation"
+    )]
+    Unexpected(UnexpectedEvent),
+    /// The expectation cannot be checked in the step that stores the batch. Says why; nothing was stored.
+    #[error("{0}; nothing was stored")]
+    Uncheckable(String),
+    /// Some partitions failed to store their events of a batch. Holds the result of each event in the order of the batch, with at
+    /// least one failure.
+    #[error("{}", partial_failure(.0))]
+    PartiallyFailed(Vec<Result<AppendOutcome, StorageFailure>>),
 }
 
-fn in_part(outcomes: &[Result<AppendOutcome, StorageFailure>]) -> String {
+fn partial_failure(outcomes: &[Result<AppendOutcome, StorageFailure>]) -> String {
     let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
     let first = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
     let first = first.map(ToString::to_string).unwrap_or_default();
     match outcomes.len() - failed {
         0 => first,
-        others => format!("{first}; that is so of {failed} events, and {others} others were taken"),
+        _ => format!("{failed} of {} events were not stored ({first}); the others were", outcomes.len()),
     }
 }
 
@@ -263,15 +274,15 @@ impl EventStoreError {
     pub fn failure(&self) -> Option<&StorageFailure> {
         match self {
             Self::Storage(failure) => Some(failure),
-            Self::InPart(outcomes) => outcomes.iter().find_map(|outcome| outcome.as_ref().err()),
+            Self::PartiallyFailed(outcomes) => outcomes.iter().find_map(|outcome| outcome.as_ref().err()),
             _ => None,
         }
     }
 
-    /// Whether repeating the call can help. Where a batch failed in part, whether that is so of any of its failures.
+    /// Whether repeating the call can help. If a batch failed in part: whether it can help for any of its failures.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::InPart(outcomes) => {
+            Self::PartiallyFailed(outcomes) => {
                 let mut failures = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
                 failures
                     .find_map(|failure| Some(failure.retry()).filter(|retry| *retry != Retry::Never))
@@ -286,16 +297,18 @@ impl EventStoreError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Storage(failure) => failure.kind(),
-            Self::InPart(_) => self.failure().map_or("other", StorageFailure::kind),
+            Self::PartiallyFailed(_) => self.failure().map_or("other", StorageFailure::kind),
             Self::ForeignCursor { .. } => "foreign-cursor",
             Self::LostCursor(_) => "lost-cursor",
             Self::BatchTooLarge { .. } => "batch-too-large",
+            Self::Unexpected(_) => "unexpected-event",
+            Self::Uncheckable(_) => "uncheckable-expectation",
         }
     }
 }
 
 /// Told how far a long call has come: (done, total), in events.
-pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
+pub type ProgressCallback = Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 /// The log.
 ///
@@ -311,6 +324,19 @@ pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 /// - Stored times MUST NOT fall within a partition: where the clock steps back, an event takes the time of the one
 ///   before it. So age trims a prefix of the log.
 /// - The bytes of an event MUST come back as they went in.
+///
+/// Laws of conditional appending:
+/// - `append_expecting` MUST store its batch wholly or not at all, in one partition.
+/// - Where an event that the expectation rules out is stored before the batch is, nothing MUST be stored, and the answer MUST
+///   be `Unexpected` and name such an event. Of callers at once that rule each other's events out, one MUST succeed.
+/// - Events at or before [`Expectation::after`], events that do not match, and the events of the batch itself MUST NOT stand in
+///   its way, however many are appended meanwhile.
+/// - A batch that is stored already MUST be `AlreadyStored`, whatever was stored after it: so a call whose answer was lost can
+///   be repeated. A batch with a `Conflict` or an erased event MUST be answered as `append` answers it under `AllOrNothing`.
+/// - An expectation about more than one partition, or in a store that keeps events only until they are delivered, MUST be
+///   refused with `Uncheckable`.
+/// - A place that this log has lost, or behind which retention has removed events, MUST be refused with `LostCursor`: what was
+///   removed cannot be held against the filter. Events that were removed before are not in the log and do not count.
 ///
 /// Laws of reading:
 /// - `read` MUST return exactly the events that [`Filter::matches`], each once, in log order or against it, whatever the page size.
@@ -342,11 +368,27 @@ pub trait EventStore: Send + Sync {
     ///
     /// After [`StorageFailure::Unknown`] each partition's part of the batch is wholly there or wholly absent; appending it again
     /// settles it. Where some partitions failed and others did not, events that stand or fall each on their own are answered
-    /// each on their own, as [`EventStoreError::InPart`].
+    /// each on their own, as [`EventStoreError::PartiallyFailed`].
     async fn append(
         &self,
         batch: &[Event],
         atomicity: Atomicity,
+    ) -> Result<Vec<AppendOutcome>, EventStoreError>;
+
+    /// Writes events with all their index entries if an expectation holds, all of them or none. The expectation is checked in the
+    /// same step, so no other append can come in between. The events are as durable as those of [`EventStore::append`], and stand
+    /// in the log in the order of the batch.
+    ///
+    /// Its cost is that of an append and of a read of the filter behind [`Expectation::after`].
+    ///
+    /// # Errors
+    /// `Unexpected` where the expectation does not hold, `Uncheckable` where it cannot be checked, `ForeignCursor` and `LostCursor`
+    /// where its place is not of this log, `BatchTooLarge`, and failures of the store. Where other appends come in between too
+    /// often, [`StorageFailure::Busy`]: nothing was stored.
+    async fn append_expecting(
+        &self,
+        batch: &[Event],
+        expectation: &Expectation,
     ) -> Result<Vec<AppendOutcome>, EventStoreError>;
 
     /// Reads a page.
@@ -370,11 +412,11 @@ pub trait EventStore: Send + Sync {
     /// Removes a bounded number of old events.
     async fn trim(&self, request: &TrimRequest) -> Result<Trimmed, EventStoreError>;
 
-    /// Removes every event that names an entity, for good: their ids are refused from then on.
+    /// Removes every event that names an entity, permanently: their ids are refused from then on.
     async fn erase(&self, entity: &Entity) -> Result<Erased, EventStoreError>;
 
     /// Checks every event and index entry. Reads only.
-    async fn verify(&self, progress: Option<Progress>) -> Result<VerifyReport, EventStoreError>;
+    async fn verify(&self, progress: Option<ProgressCallback>) -> Result<VerifyReport, EventStoreError>;
 
     /// What the store says about itself.
     async fn info(&self) -> Result<StoreInfo, EventStoreError>;

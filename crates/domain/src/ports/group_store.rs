@@ -9,11 +9,12 @@ use crate::{
     dead_letter::NewDeadLetter,
     error::{Retry, StorageFailure},
     group::{
-        BlockedKey, Gap, GroupRecord, GroupSpec, GroupSpecError, GroupStatus, Key, LaneBatch, LaneProgress,
-        Lease, NewLaneBatch, Pending, SegmentState,
+        BlockedKey, EventDelivery, Gap, GroupRecord, GroupSpec, GroupSpecError, GroupStatus, Key, LaneBatch,
+        LaneProgress, Lease, NewLaneBatch, Pending, SegmentState,
     },
     ports::replay_store::ReplayLease,
     position::Cursor,
+    stored::StoredEvent,
 };
 
 /// A consumer that says it is there, and wants its share of a group's segments.
@@ -106,7 +107,7 @@ pub enum CommitOutcome {
     /// It is kept, but for progress of these lane batches, by their place: they were withdrawn before anything of them was
     /// claimed. Nothing of them is to be handed over.
     CommittedWithout(Vec<u64>),
-    /// Somebody else has leased the segment since, or it was reset or deleted; nothing of it was changed. What was
+    /// Another consumer has leased the segment since, or it was reset or deleted; nothing of it was changed. What was
     /// fetched for it is to be dropped.
     Fenced,
 }
@@ -202,9 +203,15 @@ pub struct MadeGroup {
 /// - Where more than [`crate::group::MAX_PENDING_LOOKS`] events of a partition lie between the oldest open one and the highest
 ///   cursor it MAY count fewer. Then it MUST NOT say that the number is exact, and MUST NOT count more than there are.
 ///
+/// Laws of deliveries:
+/// - `deliveries` MUST answer one event after the other as [`crate::group::DeliveryState::of`] says of where the group's
+///   segments are and of its ledger, as its last commits left them.
+/// - It MUST give the dead letter of the group and the event's position, in whichever state, and no other.
+/// - Of a group that does not exist it MUST answer none.
+///
 /// Laws of leases (all times are the store's clock):
 /// - A segment MUST have one lease at most, and each lease of it a higher epoch than the one before, also across resets.
-/// - `lease` MUST extend what the consumer holds under its token, then take segments that nobody holds, or whose lease is
+/// - `lease` MUST extend what the consumer holds under its token, then take segments without a lease, or whose lease is
 ///   over, up to the consumer's fair share, and MUST NOT take a lease that is still good. What it holds beyond its share it
 ///   MUST be told to give back.
 /// - In each partition a consumer's share MUST be that of [`crate::group::fair_share`]; so over all partitions it has as many
@@ -217,7 +224,7 @@ pub struct MadeGroup {
 /// - Each segment's commit MUST be kept whole or not at all, through any crash: cursor, claim, ledger, dead letters and lane.
 /// - A commit under a lease that is not the segment's newest MUST be `Fenced`, and MUST change nothing of the segment; the
 ///   commits to other segments in the same call are kept.
-/// - A lease that is over and that nobody took MUST still commit.
+/// - A lease that has expired, and that no other consumer took, MUST still commit.
 /// - A dead letter of a group and position that has one MUST merge into it ([`crate::dead_letter::DeadLetter::merge`]).
 ///   Each failure that is reported with it MUST be kept as [`crate::dead_letter::note_failure`] says, in the order of the attempts.
 ///   Its event is the one at that position in the log, or the one in the letter it merges into. Where neither is there any
@@ -266,6 +273,13 @@ pub trait GroupStore: Send + Sync {
 
     /// What a group has still to handle; none where there is no such group.
     async fn pending(&self, name: &str) -> Result<Option<Pending>, GroupStoreError>;
+
+    /// What a group has done with each of these events, in their order; none where there is no such group.
+    async fn deliveries(
+        &self,
+        name: &str,
+        events: &[StoredEvent],
+    ) -> Result<Option<Vec<EventDelivery>>, GroupStoreError>;
 
     /// The first rows of a group's ledger, by position, at most `limit`, with the segments they are of.
     async fn blocked_keys(&self, name: &str, limit: usize)

@@ -73,8 +73,8 @@ pub struct ReplayLease {
 /// A step of a replay's runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayUpdate {
-    /// Its state from now on. A wish to pause or cancel that came meanwhile stays, unless this is a final state or
-    /// answers it ([`ReplayState::Paused`] answers a wish to pause).
+    /// Its state from now on. A command to pause or cancel that came meanwhile stays, unless this is a final state or
+    /// answers it ([`ReplayState::Paused`] answers a command to pause).
     pub state: ReplayState,
     /// How far it is.
     pub progress: String,
@@ -85,10 +85,10 @@ pub struct ReplayUpdate {
     pub settled_batches: u64,
 }
 
-/// What somebody wants of a replay.
+/// A command to a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ReplayWish {
+pub enum ReplayCommand {
     /// To rest.
     Pause,
     /// To go on.
@@ -136,8 +136,8 @@ impl ReplayStoreError {
 ///   a higher epoch than any before it, or the same lease, extended, where the token holds it already.
 /// - `update_replay` under a lease that is not the newest MUST be `Fenced` and change nothing; a final state ends the lease.
 /// - Under its lease, state, progress, hold and results MUST change in one step.
-/// - `wish` MUST turn a replay that is not over into `Paused`, `Cancelling`, or back into `Planned` from `Paused`; of one
-///   that is over it MUST change nothing. One that nobody runs and that is to be cancelled is `Cancelled` at once.
+/// - `request` MUST turn a replay that is not over into `Paused`, `Cancelling`, or back into `Planned` from `Paused`; of one
+///   that is over it MUST change nothing. A replay without a runner is `Cancelled` at once.
 /// - `results` MUST give what groups' commits left for the replay, by batch.
 /// - What a replay holds MUST be kept by every trim, as the events after a checkpoint that holds, until it is over.
 /// - `delete_replay` MUST remove a replay that is over with its results, and MUST NOT remove another.
@@ -155,7 +155,7 @@ pub trait ReplayStore: Send + Sync {
     /// Records, the newest first, at most `limit`.
     async fn list_replays(&self, limit: usize) -> Result<Vec<ReplayRecord>, ReplayStoreError>;
 
-    /// Replays that are not over and that nobody runs, the oldest first.
+    /// Replays that are not over and have no runner, oldest first.
     async fn waiting_replays(&self) -> Result<Vec<ReplayRecord>, ReplayStoreError>;
 
     /// Takes or renews the right to run a replay, good for `duration` by the store's clock.
@@ -173,8 +173,12 @@ pub trait ReplayStore: Send + Sync {
         update: &ReplayUpdate,
     ) -> Result<ReplayState, ReplayStoreError>;
 
-    /// Notes what somebody wants of a replay; its state afterwards, none where there is no such replay.
-    async fn wish(&self, id: &str, wish: ReplayWish) -> Result<Option<ReplayState>, ReplayStoreError>;
+    /// Records a command to a replay. Returns its state afterwards, or none if there is no such replay.
+    async fn request(
+        &self,
+        id: &str,
+        command: ReplayCommand,
+    ) -> Result<Option<ReplayState>, ReplayStoreError>;
 
     /// Results of a replay's batches, by batch, at most `limit`.
     async fn results(&self, id: &str, limit: usize) -> Result<Vec<LaneResult>, ReplayStoreError>;

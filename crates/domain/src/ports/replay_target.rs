@@ -31,7 +31,7 @@ pub enum DeliveryOutcome {
     Handled,
     /// The target does not take this event, or takes no replays.
     Skipped,
-    /// It was refused for good, with the reason.
+    /// It was refused permanently, with the reason.
     Failed(String),
 }
 
@@ -44,7 +44,7 @@ pub enum TargetError {
     /// The reader is gone and wants no more, as when a pipe is closed.
     #[error("the reader closed the output")]
     Closed,
-    /// The target failed in a way that trying again does not mend.
+    /// The target failed in a way that no retry fixes.
     #[error("the target failed: {0}")]
     Failed(String),
 }

@@ -8,7 +8,7 @@ use crate::{error::StorageFailure, event::Event, ports::event_store::AppendOutco
 /// An event that waits for its time.
 #[derive(Debug, Clone)]
 pub struct ScheduledEvent {
-    /// The event, with what was wished of its delivery.
+    /// The event, with its delivery options.
     pub event: Event,
     /// When it is to be appended.
     pub due: Timestamp,
@@ -25,8 +25,8 @@ pub enum ScheduleOutcome {
     AlreadyScheduled(Timestamp),
     /// The same content is in the log already; nothing changed.
     AlreadyStored(Position),
-    /// Other content waits, or is in the log, under its id; nothing changed.
-    Conflict,
+    /// Other content waits under its id, due at this instant, or is in the log (none); nothing changed.
+    Conflict(Option<Timestamp>),
     /// The event of this id was erased on request and may not come back.
     Erased,
 }
@@ -36,6 +36,7 @@ pub enum ScheduleOutcome {
 /// Laws:
 /// - `append_due` MUST append the events that are due by the store's clock, in the order of their times and then of their
 ///   scheduling, and take them out of the schedule, in one step: a crash leaves each in one of the two places.
+/// - `append_due` MUST append at least one event while any is due; it MAY append fewer than its limit.
 /// - An event that is not due MUST NOT be appended.
 /// - An event whose id came into the log meanwhile MUST leave the schedule without being appended again.
 /// - `schedule` of the same id and content MUST be `AlreadyScheduled` or `AlreadyStored`, of other content `Conflict`.

@@ -1,9 +1,9 @@
-//! Counters over time, kept with the events so that they outlive the programs that counted.
+//! Counters over time, kept with the events so that they outlive the programs that counted; and counts of the events.
 
 use async_trait::async_trait;
 use serde::Serialize;
 
-use crate::error::StorageFailure;
+use crate::{error::StorageFailure, tally::Tally};
 
 /// Counts of one thing in one minute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,6 +27,7 @@ pub struct StatSample {
 /// - `add_stats` MUST add counts and sums to those of the same minute, name and label, all of a call in one step.
 /// - `stats` MUST give every sample at or after a minute, or all, by minute, name and label.
 /// - `fold_stats` MUST add what is older than a minute into minute 0, and lose nothing.
+/// - `event_counts` MUST equal what a scan of the log counts, or be none. Events that cannot be read are counted, or not.
 #[async_trait]
 pub trait StatsStore: Send + Sync {
     /// Adds to the counters.
@@ -37,4 +38,8 @@ pub trait StatsStore: Send + Sync {
 
     /// Folds what is older than a minute together.
     async fn fold_stats(&self, before_minute: i64) -> Result<(), StorageFailure>;
+
+    /// The events of the log by type, source, day and kind of entity, without a scan; none where the store does not count
+    /// them.
+    async fn event_counts(&self) -> Result<Option<Tally>, StorageFailure>;
 }

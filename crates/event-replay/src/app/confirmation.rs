@@ -6,7 +6,7 @@ use crate::{
     settings::StoreLocation,
     text::{
         escape,
-        plural::{self, count},
+        plural::{self, count, size},
     },
 };
 
@@ -59,7 +59,7 @@ impl fmt::Display for Confirmation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DropEvents { events, bytes, store } => {
-                write!(f, "drop {} ({}) from {store}", count(*events, "event"), count(*bytes, "byte"))
+                write!(f, "drop {} ({}) from {store}", count(*events, "event"), size(*bytes))
             }
             Self::EraseEntities { events, entities, store } => {
                 let naming = plural::of(*events, "event that names", "events that name");

@@ -8,6 +8,7 @@ use domain::group::{DEFAULT_SEGMENTS, GroupKey};
 
 use super::{
     error::{AppError, Conflict, InvalidRequest},
+    near::near,
     position::mark_at,
     replay,
     store::clock,
@@ -24,7 +25,7 @@ pub struct JoinRequest {
     pub types: Vec<String>,
     /// Where it begins: see [`mark_at`].
     pub at: Option<String>,
-    /// What keeps its order.
+    /// The key of its order.
     pub key: Option<GroupKey>,
     /// Into how many parts its keys are spread.
     pub segments: Option<u16>,
@@ -32,15 +33,12 @@ pub struct JoinRequest {
     pub create: bool,
 }
 
-/// Characters by which a name may differ from a group's to be taken for it.
-const FAR: usize = 2;
-
 /// What a group is from now on.
 #[derive(Debug, Clone)]
 pub struct Joining {
     /// The types it takes.
     pub types: Vec<String>,
-    /// What keeps its order.
+    /// The key of its order.
     pub key: GroupKey,
     /// Into how many parts its keys are spread.
     pub segments: u16,
@@ -88,8 +86,7 @@ impl JoinRequest {
         if known.is_empty() || known.contains(&self.group) {
             return Ok(());
         }
-        let is_near = |name: &&String| strsim::damerau_levenshtein(name, &self.group) <= FAR;
-        let near = known.iter().filter(is_near).cloned().collect();
+        let near = near(&self.group, known.iter().map(String::as_str));
         Err(InvalidRequest::GroupNotToBeMade { group: self.group.clone(), near, known }.into())
     }
 }
@@ -113,6 +110,7 @@ pub async fn bus(store: &StoreHandle, settings: &Settings) -> Result<Bus, BusErr
         enable_dead_letter_queue: settings.dead_letters,
         max_retries: settings.max_retries,
         default_timeout: settings.handler_timeout,
+        breaker: settings.breaker,
         ..BusSettings::default()
     };
     Bus::builder(store.ports().clone()).clock(clock()).settings(settings).build().await

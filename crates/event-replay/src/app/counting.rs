@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stats::Meter;
+pub use stats::Meter;
 
 use super::store::clock;
 use crate::handle::StoreHandle;

@@ -4,18 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{DeadLetter, DeadLetterState, ports::DeadLetterQuery, stats::DEAD_LETTERS_CLOSED};
 use jiff::Timestamp;
-use replay::redrive::{DiscardReport, Letters, Redriver};
+use replay::{
+    Cancel,
+    redrive::{DiscardReport, Letters, RedriveReport, RedriveWatcher, Redriver},
+};
 use serde::Serialize;
 
 use super::{
+    audit::{Action, Actor, audited, facts},
     confirmation::Confirmation,
     counting,
-    error::{AppError, InvalidRequest},
+    error::{AppError, InvalidRequest, NotFound},
+    prefix,
 };
 use crate::handle::StoreHandle;
 
 /// Dead letters read in one step.
 pub const PAGE: usize = 200;
+
+/// The states that are shown where nothing else is asked for: those that are not closed.
+pub const NOT_CLOSED: [DeadLetterState; 2] = [DeadLetterState::Open, DeadLetterState::Redriving];
 
 /// Which dead letters something is to be done with: those of these ids, those that a query names, or all.
 #[derive(Debug, Clone, Default)]
@@ -101,6 +109,63 @@ impl LetterPages {
     }
 }
 
+/// Bytes that the beginning of an id has at least.
+const SHORTEST_ID: usize = 6;
+/// Bytes that it has at least where it is shown.
+const SHOWN_ID: usize = 8;
+
+/// Whole ids for ids of which some may be beginnings. An id that nothing begins with stays as it is.
+///
+/// # Errors
+/// [`NotFound::OneDeadLetter`] where several letters begin with one; when the store fails.
+pub async fn whole_ids(store: &StoreHandle, ids: &[String]) -> Result<Vec<String>, AppError> {
+    let known = store.dead_letters_by_id(ids).await?;
+    let mut whole = Vec::with_capacity(ids.len());
+    for id in ids {
+        if known.iter().any(|letter| letter.id == *id) || id.len() < SHORTEST_ID {
+            whole.push(id.clone());
+            continue;
+        }
+        let mut found = beginning_with(store, id).await?.into_iter();
+        match (found.next(), found.next()) {
+            (None, _) => whole.push(id.clone()),
+            (Some(one), None) => whole.push(one),
+            (Some(_), Some(_)) => return Err(NotFound::OneDeadLetter { beginning: id.clone() }.into()),
+        }
+    }
+    Ok(whole)
+}
+
+/// For each letter the beginning of its id that tells it from all others, and that [`whole_ids`] takes.
+///
+/// # Errors
+/// When the store fails.
+pub async fn prefixes(store: &StoreHandle, letters: &[DeadLetter]) -> Result<Vec<String>, AppError> {
+    let shown: Vec<&str> = letters.iter().map(|letter| letter.id.as_str()).collect();
+    let mut prefixes = Vec::with_capacity(shown.len());
+    for id in &shown {
+        let mut beginning = prefix::unique(id, shown.iter().copied(), SHOWN_ID);
+        loop {
+            let others = beginning_with(store, &beginning).await?;
+            let longer = prefix::unique(id, others.iter().map(String::as_str), beginning.len());
+            if longer.len() <= beginning.len() {
+                break;
+            }
+            beginning = longer;
+        }
+        prefixes.push(beginning);
+    }
+    Ok(prefixes)
+}
+
+/// The first two ids that begin with a text, in the order in which their letters were made.
+async fn beginning_with(store: &StoreHandle, beginning: &str) -> Result<Vec<String>, AppError> {
+    // Ids rise as letters are made: those that begin with a text come right after it.
+    let query = DeadLetterQuery { after: Some(beginning.to_owned()), limit: 2, ..DeadLetterQuery::default() };
+    let found = store.dead_letters(&query).await?;
+    Ok(found.into_iter().map(|letter| letter.id).filter(|id| id.starts_with(beginning)).collect())
+}
+
 /// Refuses letters of a group that has none and does not exist: a misspelt name would else look as if all were well.
 ///
 /// # Errors
@@ -120,14 +185,17 @@ pub async fn check_group(store: &StoreHandle, group: Option<&str>) -> Result<(),
     Err(InvalidRequest::LettersOfNoGroup { group, known }.into())
 }
 
-/// The same for letters that are chosen.
+/// Checks letters that are chosen, and gives them whole ids.
 ///
 /// # Errors
-/// As [`check_group`].
-pub async fn check_chosen(store: &StoreHandle, letters: &Letters) -> Result<(), AppError> {
+/// As [`check_group`] and [`whole_ids`].
+pub async fn check_chosen(store: &StoreHandle, letters: Letters) -> Result<Letters, AppError> {
     match letters {
-        Letters::Ids(_) => Ok(()),
-        Letters::Matching(query) => check_group(store, query.group.as_deref()).await,
+        Letters::Ids(ids) => Ok(Letters::Ids(whole_ids(store, &ids).await?)),
+        Letters::Matching(query) => {
+            check_group(store, query.group.as_deref()).await?;
+            Ok(Letters::Matching(query))
+        }
     }
 }
 
@@ -239,7 +307,76 @@ pub async fn confirmation(store: &StoreHandle, letters: &Letters) -> Result<Opti
 ///
 /// # Errors
 /// When the store fails.
-pub async fn discard(store: &StoreHandle, letters: Letters, reason: &str) -> Result<DiscardReport, AppError> {
+pub async fn discard(
+    store: &StoreHandle,
+    by: &Actor,
+    letters: Letters,
+    reason: &str,
+) -> Result<DiscardReport, AppError> {
+    let by = Actor { reason: Some(reason.to_owned()), ..by.clone() };
+    let action = of_letters("dead-letters discard", &letters);
+    let outcome = |report: &DiscardReport| {
+        facts([
+            ("requested", report.requested.into()),
+            ("discarded", report.discarded.into()),
+            ("unchanged", report.unchanged.into()),
+            ("unknown", report.unknown.into()),
+        ])
+    };
+    audited(store, &by, action, close(store, letters, reason), outcome).await
+}
+
+/// Sends letters to their groups again; see [`Redriver::redrive`].
+///
+/// # Errors
+/// As [`Redriver::redrive`].
+pub async fn redrive(
+    store: &StoreHandle,
+    by: &Actor,
+    letters: Letters,
+    wait: bool,
+    watcher: &dyn RedriveWatcher,
+    cancel: &Cancel,
+) -> Result<RedriveReport, AppError> {
+    let action = of_letters("dead-letters redrive", &letters);
+    let outcome = |report: &RedriveReport| {
+        facts([
+            ("requested", report.requested.into()),
+            ("handled", report.handled.into()),
+            ("failedAgain", report.failed_again.into()),
+            ("unchanged", report.unchanged.into()),
+            ("unknown", report.unknown.into()),
+            ("noGroup", report.no_group.into()),
+            ("remaining", report.remaining.into()),
+        ])
+    };
+    let redriver = redriver(store);
+    let redriving = async { redriver.redrive(letters, wait, watcher, cancel).await.map_err(AppError::from) };
+    audited(store, by, action, redriving, outcome).await
+}
+
+/// Ids of letters that an entry of the audit names.
+const MOST_IDS: usize = 100;
+
+/// An action on letters. The filter of a query is left out, for it may name entities: what was done to which letter stands beside
+/// each.
+fn of_letters(name: &'static str, letters: &Letters) -> Action {
+    match letters {
+        Letters::Ids(ids) => {
+            let named: Vec<String> = ids.iter().take(MOST_IDS).cloned().collect();
+            Action::new(name).with("ids", named).with("named", ids.len())
+        }
+        Letters::Matching(query) => {
+            let action = Action::new(name).with("fingerprints", Vec::from_iter(query.fingerprints.clone()));
+            match &query.group {
+                Some(group) => action.to(group),
+                None => action,
+            }
+        }
+    }
+}
+
+async fn close(store: &StoreHandle, letters: Letters, reason: &str) -> Result<DiscardReport, AppError> {
     let before = discarded(store).await?;
     let report = redriver(store).discard(letters, reason).await?;
     let meter = counting::meter();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use domain::{Entity, Filter, ports::Erased};
 
 use super::{
+    audit::{Action, Actor, audited, facts},
     confirmation::Confirmation,
     error::{AppError, InvalidRequest},
 };
@@ -74,7 +75,17 @@ impl EraseRequest {
     ///
     /// # Errors
     /// When the store fails; what was erased until then is gone.
-    pub async fn erase(&self, store: &StoreHandle) -> Result<Erased, AppError> {
+    pub async fn erase(&self, store: &StoreHandle, by: &Actor) -> Result<Erased, AppError> {
+        // The audit is kept: it says of which kinds the entities are, and not which they are.
+        let mut kinds: Vec<&str> = self.entities.iter().map(|entity| entity.kind.as_str()).collect();
+        kinds.dedup();
+        let action = Action::new("erase").with("kinds", kinds).with("entities", self.entities.len());
+        let outcome =
+            |erased: &Erased| facts([("events", erased.events.into()), ("bytes", erased.bytes.into())]);
+        audited(store, by, action, self.remove(store), outcome).await
+    }
+
+    async fn remove(&self, store: &StoreHandle) -> Result<Erased, AppError> {
         let mut total = Erased::default();
         for entity in &self.entities {
             let erased = store.erase(entity).await?;

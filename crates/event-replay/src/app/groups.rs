@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use domain::{
     Cursor, Filter,
-    group::{GroupRecord, GroupSpec, GroupStatus, Pending},
-    ports::{GroupHolds, ReadRequest},
+    group::{GroupPause, GroupRecord, GroupSpec, GroupStatus, Pending},
+    ports::{GroupHolds, GroupStoreError, ReadRequest},
     time::later,
 };
 use jiff::Timestamp;
 
 use super::{
+    audit::{Action, Actor, audited, facts},
     confirmation::Confirmation,
     error::{AppError, NotFound},
+    near::near,
     position::mark_at,
     store::clock,
 };
@@ -34,10 +36,12 @@ pub struct GroupPosition {
     pub lag: u64,
     /// When the oldest of these was stored.
     pub waiting_since: Option<Timestamp>,
-    /// What it has still to handle.
+    /// The events that it has still to handle.
     pub pending: Pending,
     /// Whether it keeps what it has not passed from retention, and until when if no consumer comes.
     pub hold: HoldState,
+    /// The pauses that are in effect.
+    pub pauses: Vec<GroupPause>,
 }
 
 /// Whether a group keeps history from retention.
@@ -75,7 +79,10 @@ impl GroupPosition {
         };
         let pending = store.pending(&status.record.spec.name).await?.unwrap_or_default();
         let hold = hold_state(status.record.last_seen_at, holds);
-        Ok(Self { status, cursor, head, lag, waiting_since, pending, hold })
+        let mut pauses = store.pauses(&status.record.spec.name).await?;
+        let now = clock().now();
+        pauses.retain(|pause| pause.is_in_effect(now));
+        Ok(Self { status, cursor, head, lag, waiting_since, pending, hold, pauses })
     }
 
     /// Keys that are parked behind a dead letter.
@@ -161,7 +168,20 @@ pub struct GroupCreated {
 ///
 /// # Errors
 /// When the place is unknown, the group is there with another key or number of segments, or the store fails.
-pub async fn create(store: &StoreHandle, spec: &GroupSpec, place: &str) -> Result<GroupCreated, AppError> {
+pub async fn create(
+    store: &StoreHandle,
+    by: &Actor,
+    spec: &GroupSpec,
+    place: &str,
+) -> Result<GroupCreated, AppError> {
+    let types: Vec<&str> = spec.types.iter().map(domain::TypePattern::as_str).collect();
+    let action = Action::new("groups create").to(&spec.name).with("at", place).with("types", types);
+    let outcome =
+        |made: &GroupCreated| facts([("created", made.created.into()), ("at", made.at.clone().into())]);
+    audited(store, by, action, make(store, spec, place), outcome).await
+}
+
+async fn make(store: &StoreHandle, spec: &GroupSpec, place: &str) -> Result<GroupCreated, AppError> {
     let mark = mark_at(store, place).await?;
     let existed = store.group(&spec.name).await?.is_some();
     let record = store.create_group(spec, &mark).await?;
@@ -193,6 +213,7 @@ pub struct GroupMoved {
 /// When there is no such group or place, or the store fails.
 pub async fn reset(
     store: &StoreHandle,
+    by: &Actor,
     settings: &Settings,
     name: &str,
     place: &str,
@@ -203,11 +224,57 @@ pub async fn reset(
     let everything = Arc::new(Filter::default());
     let passed = store.count(&everything, Some(&mark)).await?;
     let all = store.count(&everything, Some(&before.head)).await?;
-    if !dry_run {
-        store.reset_group(name, &mark).await?;
-    }
     let released = before.status.blocked_keys();
-    Ok(GroupMoved { from: before.cursor, to: mark, released, lag: all.saturating_sub(passed) })
+    let moved = GroupMoved { from: before.cursor, to: mark, released, lag: all.saturating_sub(passed) };
+    if !dry_run {
+        let action = Action::new("groups reset").to(name).with("at", place);
+        let action = action.with("from", positions(&moved.from)).with("to", positions(&moved.to));
+        let outcome = |(): &()| facts([("lag", moved.lag.into()), ("released", released.into())]);
+        let resetting = async { store.reset_group(name, &moved.to).await.map_err(AppError::from) };
+        audited(store, by, action, resetting, outcome).await?;
+    }
+    Ok(moved)
+}
+
+/// Pauses a group: its consumers hand nothing over from the next second on, and keep their places.
+///
+/// # Errors
+/// When there is no such group, or the store fails.
+pub async fn pause(
+    store: &StoreHandle,
+    by: &Actor,
+    name: &str,
+    until: Option<Timestamp>,
+) -> Result<GroupPause, AppError> {
+    let pause = GroupPause {
+        source: GroupPause::OPERATOR.to_owned(),
+        since: clock().now(),
+        by: by.operator.clone(),
+        reason: by.reason.clone(),
+        until,
+    };
+    let action = Action::new("groups pause").to(name).with("until", until.map(|until| until.to_string()));
+    let pausing = async {
+        match store.pause_group(name, &pause).await {
+            Err(GroupStoreError::NoGroup(_)) => Err(no_group(store, name).await?),
+            paused => Ok(paused?),
+        }
+    };
+    audited(store, by, action, pausing, |()| facts([])).await?;
+    Ok(pause)
+}
+
+/// Resumes a group: ends the pauses of operators and of circuit breakers; how many there were.
+///
+/// # Errors
+/// When there is no such group, or the store fails.
+pub async fn resume(store: &StoreHandle, by: &Actor, name: &str) -> Result<u64, AppError> {
+    if store.group(name).await?.is_none() {
+        return Err(no_group(store, name).await?);
+    }
+    let resuming = async { store.resume_group(name, None).await.map_err(AppError::from) };
+    let outcome = |pauses: &u64| facts([("pauses", (*pauses).into())]);
+    audited(store, by, Action::new("groups resume").to(name), resuming, outcome).await
 }
 
 /// What is to be confirmed before a group is deleted.
@@ -223,16 +290,22 @@ pub fn confirmation(group: &GroupPosition) -> Confirmation {
 ///
 /// # Errors
 /// When it is not there any more, or the store fails.
-pub async fn delete(store: &StoreHandle, name: &str) -> Result<(), AppError> {
-    match store.delete_group(name).await? {
-        true => Ok(()),
-        false => Err(no_group(store, name).await?),
-    }
+pub async fn delete(store: &StoreHandle, by: &Actor, name: &str) -> Result<(), AppError> {
+    let deleting = async {
+        match store.delete_group(name).await? {
+            true => Ok(()),
+            false => Err(no_group(store, name).await?),
+        }
+    };
+    audited(store, by, Action::new("groups delete").to(name), deleting, |()| facts([])).await
 }
 
 /// Says which groups there are.
 async fn no_group(store: &StoreHandle, name: &str) -> Result<AppError, AppError> {
-    let groups = store.groups().await?;
-    let known = groups.into_iter().take(MOST_NAMED).map(|group| group.spec.name).collect();
+    let groups: Vec<String> = store.groups().await?.into_iter().map(|group| group.spec.name).collect();
+    let mut known = near(name, groups.iter().map(String::as_str));
+    let others = groups.into_iter().filter(|group| !known.contains(group)).collect::<Vec<_>>();
+    known.extend(others);
+    known.truncate(MOST_NAMED);
     Ok(NotFound::Group { name: name.to_owned(), known }.into())
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{error::AppError, store::open_store};
 pub use crate::check::{Check, Status};
-use crate::{adapters, location::Location, options::Access, settings::Settings};
+use crate::{adapters, handle::StoreHandle, location::Location, options::Access, settings::Settings};
 
 /// How the store and its users are.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -70,11 +70,20 @@ pub async fn health(settings: &Settings, explain: impl FnOnce(AppError) -> Strin
 
 async fn checks(settings: &Settings) -> Result<Vec<Check>, AppError> {
     let store = open_store(settings, Access::Read).await?;
-    let mut checks = store::checks(&store, settings).await?;
-    checks.extend(groups::checks(&store, settings).await?);
-    checks.extend(alerts::checks(&store, settings).await?);
+    let health = of_store(&store, settings).await?;
     store.close().await;
-    Ok(checks)
+    Ok(health.checks)
+}
+
+/// Looks at a store that is open, its groups and the alerts.
+///
+/// # Errors
+/// When the store fails.
+pub async fn of_store(store: &StoreHandle, settings: &Settings) -> Result<Health, AppError> {
+    let mut checks = store::checks(store, settings).await?;
+    checks.extend(groups::checks(store, settings).await?);
+    checks.extend(alerts::checks(store, settings).await?);
+    Ok(Health::of(checks))
 }
 
 /// Checks what can be reached of several servers, where the store cannot be opened. Nothing more is said where none can be.

@@ -45,7 +45,7 @@ impl Idleness {
     }
 }
 
-/// Whether the whole group, whoever consumes it, is at the head, with nothing in its lanes, nothing that waits to be tried
+/// Whether the whole group, in every process, is at the head, with nothing in its lanes, nothing that waits to be tried
 /// again, and no replay on its way to it.
 async fn is_idle(store: &StoreHandle, manager: &ReplayManager, group: &str) -> Result<bool, AppError> {
     let head = store.head().await?;

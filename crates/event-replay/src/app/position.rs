@@ -8,7 +8,10 @@ use domain::{
 };
 use jiff::Timestamp;
 
-use super::error::{AppError, NotFound};
+use super::{
+    checkpoints,
+    error::{AppError, NotFound},
+};
 use crate::{handle::StoreHandle, text::time};
 
 /// Events looked at in one step of a search; where the first ones are damaged, the next are asked for.
@@ -30,7 +33,7 @@ pub async fn mark_at(store: &StoreHandle, text: &str) -> Result<Cursor, AppError
         _ => {}
     }
     if let Some(checkpoint) = store.find_checkpoint(text).await? {
-        // A mark of another store, or of a place that was lost, is refused here and not by whoever uses it.
+        // A mark of another store, or of a place that was lost, is refused here and not by its user.
         let everything = Arc::new(Filter::default());
         store
             .count(&everything, Some(&checkpoint.mark))
@@ -40,7 +43,10 @@ pub async fn mark_at(store: &StoreHandle, text: &str) -> Result<Cursor, AppError
     }
     match time::point(text) {
         Ok(instant) => at_time(&**store.ports(), &info, instant).await,
-        Err(_) => Err(NotFound::Place { text: text.to_owned() }.into()),
+        Err(_) => {
+            let near = checkpoints::near(store, text).await?;
+            Err(NotFound::Place { text: text.to_owned(), near }.into())
+        }
     }
 }
 

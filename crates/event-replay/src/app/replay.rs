@@ -3,13 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    Filter,
-    ports::{EventValidator, event_store::Progress},
+    Filter, StorageFailure,
+    audit::AuditPhase,
+    ports::{EventValidator, ReplayRecord, ReplayTarget, event_store::ProgressCallback},
 };
-use replay::{Pace, Plan, PlanRequest, ReplayError, ReplayManager, ReplayOptions};
+use replay::{
+    GroupChoice, GroupReplayOptions, Pace, Plan, PlanRequest, ReplayError, ReplayManager, ReplayOptions,
+    ReplayReport, ReplayWatcher,
+};
 
 use super::{
+    audit::{self, Action, Actor, Facts, audited, facts},
     error::{AppError, InvalidRequest, NotFound},
+    plans::Permitted,
     schemas::registry,
     store::clock,
 };
@@ -56,7 +62,7 @@ impl ReplaySelection {
         }
     }
 
-    /// Refuses a replay of everything that nobody asked for.
+    /// Refuses a replay of everything that was not asked for.
     ///
     /// # Errors
     /// When it is one.
@@ -76,7 +82,7 @@ impl ReplaySelection {
         manager: &ReplayManager,
         limit: Option<u64>,
         check_schemas: bool,
-        progress: Option<Progress>,
+        progress: Option<ProgressCallback>,
     ) -> Result<Plan, AppError> {
         self.check()?;
         let request = |filter| PlanRequest { limit, check_schemas, ..PlanRequest::new(filter) };
@@ -119,6 +125,93 @@ pub async fn check_groups(store: &StoreHandle, names: &[String]) -> Result<(), A
     match names.iter().find(|name| !known.contains(name)) {
         Some(name) => Err(ReplayError::UnknownGroup { name: name.clone(), known }.into()),
         None => Ok(()),
+    }
+}
+
+/// An action that follows a plan. The filter is left out, for it may name entities: the record of the replay has it.
+fn of_plan(plan: &Plan, permitted: &Permitted) -> Action {
+    let name = if plan.checkpoint.is_some() { "recover" } else { "replay" };
+    let action = Action::new(name).planned(&plan.plan_hash).with("events", plan.total_events);
+    let action = match &plan.checkpoint {
+        Some(checkpoint) => action.with("checkpoint", checkpoint.as_str()),
+        None => action,
+    };
+    match permitted.plan() {
+        Some(id) => action.with("plan", id),
+        None => action,
+    }
+}
+
+/// Makes a replay of a plan into consumer groups; see [`ReplayManager::start_group_replay`].
+///
+/// # Errors
+/// As [`ReplayManager::start_group_replay`].
+pub async fn start(
+    store: &StoreHandle,
+    by: &Actor,
+    manager: &ReplayManager,
+    plan: &Plan,
+    permitted: &Permitted,
+    options: &GroupReplayOptions,
+) -> Result<ReplayRecord, AppError> {
+    let groups: Vec<String> = match &options.groups {
+        GroupChoice::Named(names) => names.iter().cloned().collect(),
+        GroupChoice::All => vec![],
+    };
+    let action = of_plan(plan, permitted).to("groups").with("groups", groups);
+    let starting = async { manager.start_group_replay(plan, options).await.map_err(AppError::from) };
+    audited(store, by, action, starting, |record| facts([("replay", record.id.clone().into())])).await
+}
+
+/// Runs a plan to a target; see [`ReplayManager::run`]. Where the store cannot be written to, it runs
+/// without being written down.
+///
+/// # Errors
+/// As [`ReplayManager::run`].
+pub async fn run(
+    store: &StoreHandle,
+    by: &Actor,
+    manager: &ReplayManager,
+    (plan, permitted): (&Plan, &Permitted),
+    target: &mut dyn ReplayTarget,
+    options: &ReplayOptions,
+    watcher: &dyn ReplayWatcher,
+) -> Result<ReplayReport, ReplayError> {
+    let action = of_plan(plan, permitted).to(&options.target);
+    let begun = match audit::begin(store, by, &action).await {
+        Ok(begun) => Some(begun),
+        // Reading needs no right to write and no room, so this is no fault.
+        Err(error @ (StorageFailure::Denied(_) | StorageFailure::Full(_))) => {
+            tracing::debug!(%error, "the replay is not in the audit");
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let ran = manager.run(plan, target, options, watcher).await;
+    if let Some(begun) = begun {
+        let (phase, facts) = ended(begun, &ran);
+        audit::end(store, by, &action, phase, facts).await;
+    }
+    ran
+}
+
+fn ended(begun: u64, ran: &Result<ReplayReport, ReplayError>) -> (AuditPhase, Facts) {
+    let counts = |report: &ReplayReport| {
+        facts([
+            ("replay", report.replay_id.clone().into()),
+            ("handled", report.successful_replays.into()),
+            ("failed", report.failed_replays.into()),
+            ("skipped", report.skipped_events.into()),
+            ("missing", report.missing.into()),
+            ("remaining", report.remaining.into()),
+        ])
+    };
+    match ran {
+        Ok(report) => (AuditPhase::Done { begun }, counts(report)),
+        Err(ReplayError::Interrupted { error, report }) => {
+            (AuditPhase::Failed { begun, error: error.to_string() }, counts(report))
+        }
+        Err(error) => (AuditPhase::Failed { begun, error: error.to_string() }, Facts::new()),
     }
 }
 

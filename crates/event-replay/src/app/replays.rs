@@ -1,20 +1,31 @@
 //! The records of replays: found by their ids, paused, resumed, cancelled, deleted.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
-use domain::ports::{ReplayRecord, ReplayState, ReplayWish};
+use domain::{
+    Filter,
+    ports::{ReplayCommand, ReplayRecord, ReplayState},
+};
 use replay::ReplaySummary;
 
 use super::{
+    audit::{Action, Actor, audited, facts},
     error::{AppError, Conflict, NotFound},
+    prefix,
+    replay_state::name_of,
     store::clock,
 };
 use crate::{handle::StoreHandle, manager::replay_manager};
 
 /// Records that are looked through for one that begins with a text.
 const MOST: usize = 10_000;
-/// What a beginning has at least.
+/// Bytes that a beginning has at least.
 const SHORTEST: usize = 6;
+/// Bytes that a beginning has at least where it is shown.
+const SHOWN: usize = 8;
 
 /// The newest replays.
 ///
@@ -30,6 +41,18 @@ pub async fn newest(store: &StoreHandle, limit: usize) -> Result<Vec<ReplaySumma
 /// When there is none or there are several, or the store fails.
 pub async fn find(store: &StoreHandle, id: &str) -> Result<ReplaySummary, AppError> {
     summary(&record(store, id).await?)
+}
+
+/// For each replay the beginning of its id that tells it from all others, and that [`find`] takes.
+///
+/// # Errors
+/// When the store fails.
+pub async fn prefixes(store: &StoreHandle, replays: &[ReplaySummary]) -> Result<Vec<String>, AppError> {
+    let all: Vec<String> = store.list_replays(MOST).await?.into_iter().map(|record| record.id).collect();
+    Ok(replays
+        .iter()
+        .map(|replay| prefix::unique(&replay.id, all.iter().map(String::as_str), SHOWN))
+        .collect())
 }
 
 fn summary(record: &ReplayRecord) -> Result<ReplaySummary, AppError> {
@@ -84,17 +107,30 @@ pub enum Rest {
 ///
 /// # Errors
 /// When there is no such replay, or it is over, or the store fails.
-pub async fn request(store: &StoreHandle, id: &str, command: ReplayWish) -> Result<Requested, AppError> {
+pub async fn request(
+    store: &StoreHandle,
+    by: &Actor,
+    id: &str,
+    command: ReplayCommand,
+) -> Result<Requested, AppError> {
     let found = find(store, id).await?;
     if found.state.is_final() {
         return Err(Conflict::ReplayIsOver { id: found.id, state: found.state }.into());
     }
     let manager = replay_manager(store.ports(), None, clock());
-    let state = manager.wish(&found.id, command).await?;
+    let action = match command {
+        ReplayCommand::Pause => "replays pause",
+        ReplayCommand::Resume => "replays resume",
+        ReplayCommand::Cancel => "replays cancel",
+    };
+    let action = Action::new(action).to(&found.id).planned(&found.plan_hash).with("done", found.done());
+    let requesting = async { manager.request(&found.id, command).await.map_err(AppError::from) };
+    let outcome = |state: &ReplayState| facts([("state", name_of(*state).into())]);
+    let state = audited(store, by, action, requesting, outcome).await?;
     let requested = Requested { id: found.id, state, rest: None };
     match command {
-        ReplayWish::Pause => until_it_rests(store, requested).await,
-        ReplayWish::Resume | ReplayWish::Cancel => Ok(requested),
+        ReplayCommand::Pause => until_it_rests(store, requested).await,
+        ReplayCommand::Resume | ReplayCommand::Cancel => Ok(requested),
     }
 }
 
@@ -125,14 +161,54 @@ async fn is_left(store: &StoreHandle, replay: &ReplaySummary) -> Result<bool, Ap
     Ok(store.waiting_replays().await?.iter().any(|waiting| waiting.id == replay.id))
 }
 
+/// The events that failed in a replay, and where it went.
+#[derive(Debug, Clone)]
+pub struct FailedEvents {
+    /// The replay.
+    pub id: String,
+    /// The events.
+    pub filter: Filter,
+    /// How many there are.
+    pub events: u64,
+    /// `groups`, or the name of another target.
+    pub target: String,
+    /// The groups that it went to; none where it went elsewhere.
+    pub groups: Vec<String>,
+}
+
+/// What failed in a replay that is over.
+///
+/// # Errors
+/// When there is no such replay, it is not over, nothing failed, or more failed than its record names; or when the store fails.
+pub async fn failed(store: &StoreHandle, id: &str) -> Result<FailedEvents, AppError> {
+    let found = find(store, id).await?;
+    let Some(report) = found.report else {
+        return Err(Conflict::ReplayNotOver { id: found.id, state: found.state }.into());
+    };
+    let event_ids: HashSet<String> = report.errors.into_iter().map(|error| error.event_id).collect();
+    let events = event_ids.len() as u64;
+    if report.errors_truncated {
+        return Err(Conflict::TooManyFailed { id: found.id, named: events }.into());
+    }
+    if event_ids.is_empty() {
+        return Err(Conflict::NothingFailed { id: found.id }.into());
+    }
+    let filter = Filter { event_ids, ..Filter::default() };
+    Ok(FailedEvents { id: found.id, filter, events, target: found.target, groups: found.groups })
+}
+
 /// Deletes the record of a replay that is over; its id.
 ///
 /// # Errors
 /// When there is no such replay, or it is not over, or the store fails.
-pub async fn delete(store: &StoreHandle, id: &str) -> Result<String, AppError> {
+pub async fn delete(store: &StoreHandle, by: &Actor, id: &str) -> Result<String, AppError> {
     let found = find(store, id).await?;
-    match store.delete_replay(&found.id).await? {
-        true => Ok(found.id),
-        false => Err(Conflict::ReplayGoesOn { id: found.id, state: found.state }.into()),
-    }
+    let action = Action::new("replays delete").to(&found.id).planned(&found.plan_hash);
+    let deleting = async {
+        match store.delete_replay(&found.id).await? {
+            true => Ok(()),
+            false => Err(Conflict::ReplayGoesOn { id: found.id.clone(), state: found.state }.into()),
+        }
+    };
+    audited(store, by, action, deleting, |()| facts([])).await.map(|()| found.id)
 }

@@ -9,7 +9,8 @@ use replay::{
 };
 
 use super::{
-    checkpoints::checkpoints,
+    audit::{Action, Actor, audited, facts},
+    checkpoints::{self, checkpoints},
     confirmation::Confirmation,
     error::{AppError, InvalidRequest, NotFound},
     store::clock,
@@ -75,7 +76,10 @@ impl TrimRequest {
             None => None,
             Some(name) => match store.find_checkpoint(name).await? {
                 Some(checkpoint) => Some(checkpoint.mark),
-                None => return Err(NotFound::Checkpoint { name: name.clone() }.into()),
+                None => {
+                    let near = checkpoints::near(store, name).await?;
+                    return Err(NotFound::Checkpoint { name: name.clone(), near }.into());
+                }
             },
         };
         Ok(RetentionRule {
@@ -117,6 +121,29 @@ pub async fn apply(
         stop: Cancel::default(),
     };
     Ok(retention::apply_with(&events, &checkpoints(store), rules, &options, progress).await?)
+}
+
+/// Drops what rules name because an operator asks for it: as [`apply`], and written down.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn trim(
+    store: &StoreHandle,
+    by: &Actor,
+    settings: &Settings,
+    rules: &[RetentionRule],
+    progress: Option<RetentionProgress<'_>>,
+) -> Result<RetentionReport, AppError> {
+    let written: Vec<String> = rules.iter().map(|rule| format!("{rule:?}")).collect();
+    let outcome = |report: &RetentionReport| {
+        facts([
+            ("events", report.events.into()),
+            ("bytes", report.bytes.into()),
+            ("deadLetters", report.dead_letters.into()),
+        ])
+    };
+    let trimming = apply(store, settings, rules, false, progress);
+    audited(store, by, Action::new("trim").with("rules", written), trimming, outcome).await
 }
 
 /// What is to be confirmed before rules are applied, after a dry run has counted what would go; none where nothing would.

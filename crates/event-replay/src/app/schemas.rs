@@ -8,7 +8,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use validation::{EngineKind, SchemaRegistry, builtin};
 
-use super::error::AppError;
+use super::{
+    audit::{Action, Actor, audited, facts},
+    documents::SchemaDocument,
+    error::AppError,
+};
 use crate::handle::StoreHandle;
 
 /// The built-in schemas and the store's. Nothing is compiled before it is needed.
@@ -30,7 +34,32 @@ pub fn registry_of(records: &[SchemaRecord], engine: EngineKind) -> SchemaRegist
 ///
 /// # Errors
 /// When the store fails.
-pub async fn put(store: &StoreHandle, record: SchemaRecord) -> Result<bool, AppError> {
+pub async fn put(store: &StoreHandle, by: &Actor, record: SchemaRecord) -> Result<bool, AppError> {
+    let action = of_schema("schemas add", &record.event_type, record.event_version.as_deref());
+    let outcome = |replaced: &bool| facts([("replaced", (*replaced).into())]);
+    audited(store, by, action, replace(store, record), outcome).await
+}
+
+/// Removes a schema; whether there was one.
+///
+/// # Errors
+/// When the store fails.
+pub async fn remove(
+    store: &StoreHandle,
+    by: &Actor,
+    event_type: &str,
+    event_version: Option<&str>,
+) -> Result<bool, AppError> {
+    let action = of_schema("schemas remove", event_type, event_version);
+    let removing = async { store.remove_schema(event_type, event_version).await.map_err(AppError::from) };
+    audited(store, by, action, removing, |removed| facts([("removed", (*removed).into())])).await
+}
+
+fn of_schema(name: &'static str, event_type: &str, event_version: Option<&str>) -> Action {
+    Action::new(name).to(event_type).with("version", event_version.map(str::to_owned))
+}
+
+async fn replace(store: &StoreHandle, record: SchemaRecord) -> Result<bool, AppError> {
     let same = |known: &SchemaRecord| {
         known.event_type == record.event_type && known.event_version == record.event_version
     };
@@ -42,6 +71,79 @@ pub async fn put(store: &StoreHandle, record: SchemaRecord) -> Result<bool, AppE
 /// Whether a type has a built-in schema.
 pub fn is_built_in(event_type: &str) -> bool {
     builtin::SCHEMAS.iter().any(|(name, _)| *name == event_type)
+}
+
+/// A schema's text, and where it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchemaSource<'a> {
+    /// The type.
+    pub event_type: &'a str,
+    /// The version that it serves; none: every version that has no schema of its own.
+    pub event_version: Option<&'a str>,
+    /// `store` or `built-in`.
+    pub origin: &'static str,
+    /// Where in the text the schema is.
+    pub pointer: &'a str,
+    /// The part of an event that it describes.
+    pub describes: Describes,
+    /// The text.
+    pub text: &'a str,
+}
+
+impl<'a> SchemaSource<'a> {
+    /// It as programs read it.
+    ///
+    /// # Errors
+    /// When the text is not JSON.
+    pub fn document(&self) -> Result<SchemaDocument<'a>, serde_json::Error> {
+        Ok(SchemaDocument {
+            event_type: self.event_type,
+            event_version: self.event_version,
+            origin: self.origin,
+            pointer: self.pointer,
+            describes: self.describes,
+            document: serde_json::from_str(self.text)?,
+        })
+    }
+}
+
+impl SchemaSource<'_> {
+    /// The schema of whole events; none where it describes their data, or is no JSON.
+    pub fn event_schema(&self) -> Option<serde_json::Value> {
+        let document: serde_json::Value = serde_json::from_str(self.text).ok()?;
+        let schema = document.pointer(self.pointer.trim_start_matches('#'));
+        schema.filter(|_| self.describes == Describes::Event).cloned()
+    }
+}
+
+/// The schema that serves exactly this type and version: one of these, else a built-in one.
+pub fn source<'a>(
+    records: &'a [SchemaRecord],
+    event_type: &'a str,
+    event_version: Option<&'a str>,
+) -> Option<SchemaSource<'a>> {
+    let is_it = |record: &&SchemaRecord| {
+        record.event_type == event_type && record.event_version.as_deref() == event_version
+    };
+    if let Some(record) = records.iter().find(is_it) {
+        return Some(SchemaSource {
+            event_type,
+            event_version,
+            origin: "store",
+            pointer: &record.pointer,
+            describes: record.describes,
+            text: &record.document,
+        });
+    }
+    let built_in = builtin::SCHEMAS.iter().find(|(name, _)| *name == event_type && event_version.is_none());
+    built_in.map(|(_, text)| SchemaSource {
+        event_type,
+        event_version,
+        origin: "built-in",
+        pointer: "",
+        describes: Describes::Event,
+        text,
+    })
 }
 
 /// A schema that the engine refuses.

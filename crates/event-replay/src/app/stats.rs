@@ -1,17 +1,18 @@
 //! What is stored, counted, and what was counted on the way.
 
+mod counted;
 mod counters;
 
 use std::collections::BTreeMap;
 
-use domain::{Filter, group::Pending, ports::event_store::Progress};
+use domain::{Figure, Filter, group::Pending, ports::event_store::ProgressCallback};
 use jiff::Timestamp;
-use replay::PlanRequest;
 use serde::Serialize;
 use stats::Window;
 
+use self::counted::Counted;
 pub use self::counters::{Counters, DeadLetterCounts, ProcessingTime};
-use super::{error::AppError, replay::manager, store::clock};
+use super::{error::AppError, store::clock};
 use crate::{handle::StoreHandle, settings::Settings};
 
 /// What is stored, as far as a filter selects it, and the counters of every process that uses the store.
@@ -26,9 +27,9 @@ pub struct StoreStats {
     pub events: u64,
     /// Bytes of their JSON.
     pub bytes: u64,
-    /// When the oldest of them happened.
+    /// The timestamp of the first of them in the log.
     pub oldest: Option<Timestamp>,
-    /// When the newest of them happened.
+    /// The timestamp of the last of them in the log.
     pub newest: Option<Timestamp>,
     /// The newest position of each partition.
     pub head: Vec<String>,
@@ -36,7 +37,7 @@ pub struct StoreStats {
     pub trimmed_through: Vec<u64>,
     /// What the whole store occupies, if it can tell.
     pub bytes_occupied: Option<u64>,
-    /// Events that cannot be read.
+    /// Events that the count has met and that cannot be read. Counts of a whole store come from its counters and meet none.
     pub corrupt: u64,
     /// Events by type.
     pub by_type: BTreeMap<String, u64>,
@@ -59,7 +60,7 @@ pub struct StoreStats {
 pub struct GroupPending {
     /// The group.
     pub name: String,
-    /// What it has still to handle.
+    /// The events that it has still to handle.
     #[serde(flatten)]
     pub pending: Pending,
 }
@@ -82,27 +83,26 @@ pub async fn stats(
     store: &StoreHandle,
     settings: &Settings,
     filter: Filter,
-    progress: Option<Progress>,
+    progress: Option<ProgressCallback>,
 ) -> Result<StoreStats, AppError> {
     let info = store.info().await?;
-    let request = PlanRequest { until: Some(info.head.clone()), ..PlanRequest::new(filter) };
-    let counted = manager(store).plan(request, progress).await?;
+    let counted = Counted::of(store, &info, filter, progress.as_ref()).await?;
     let head = (0u16..).zip(&info.head.sequences);
     Ok(StoreStats {
         store: settings.store.to_string(),
         namespace: info.namespace,
-        events: counted.total_events,
-        bytes: counted.total_bytes,
+        events: counted.events,
+        bytes: counted.bytes,
         oldest: counted.oldest,
         newest: counted.newest,
         head: head.map(|(partition, sequence)| format!("{partition}:{sequence}")).collect(),
         trimmed_through: info.trimmed_through,
         bytes_occupied: info.bytes_occupied,
         corrupt: counted.corrupt,
-        by_type: counted.by_type,
-        by_source: counted.by_source,
-        by_entity_kind: counted.by_entity_kind,
-        by_day: counted.by_day,
+        by_type: counted.by(Figure::Type),
+        by_source: counted.by(Figure::Source),
+        by_entity_kind: counted.by(Figure::EntityKind),
+        by_day: counted.by(Figure::Day),
         counters: over_time(store).await?,
         dead_letters: counters::dead_letters(&store.count_dead_letters().await?),
         groups: pending(store).await?,

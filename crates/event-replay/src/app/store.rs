@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::ports::{Clock, EventStoreError, Keeps, SystemClock};
+use domain::ports::{Clock, EventStoreError, RetentionMode, SystemClock};
 use thiserror::Error;
 
 use crate::{
@@ -33,13 +33,13 @@ pub enum StoreError {
         "{store} {}, and event_store.enabled is {} (from {origin}); this is frozen when a namespace is made, and nothing \
          was changed",
         kept(*keeps),
-        *keeps != Keeps::History
+        *keeps != RetentionMode::History
     )]
-    KeepsDiffer {
+    RetentionModeDiffers {
         /// Where it is.
         store: StoreLocation,
         /// What it keeps.
-        keeps: Keeps,
+        keeps: RetentionMode,
         /// Who asks for something else.
         origin: String,
     },
@@ -56,10 +56,10 @@ fn not_opened(store: &StoreLocation, error: &OpenError) -> String {
     }
 }
 
-fn kept(keeps: Keeps) -> &'static str {
+fn kept(keeps: RetentionMode) -> &'static str {
     match keeps {
-        Keeps::History => "keeps every event",
-        Keeps::Deliveries => "keeps events only until they are delivered",
+        RetentionMode::History => "keeps every event",
+        RetentionMode::UntilDelivered => "keeps events only until they are delivered",
     }
 }
 
@@ -107,7 +107,8 @@ pub async fn frozen_settings(settings: &Settings) -> Vec<Frozen> {
         info
     };
     let Ok(Some(info)) = tokio::time::timeout(GLANCE, look).await else { return Vec::new() };
-    let keeps = Frozen { key: "event_store.enabled", value: (info.keeps == Keeps::History).to_string() };
+    let keeps =
+        Frozen { key: "event_store.enabled", value: (info.keeps == RetentionMode::History).to_string() };
     let partitions = Frozen { key: "redis.partitions", value: info.head.sequences.len().to_string() };
     let is_redis = settings.store.is_redis();
     [Some(keeps), is_redis.then_some(partitions)].into_iter().flatten().collect()
@@ -134,7 +135,7 @@ pub fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
-/// What a namespace keeps is frozen when it is made: whoever puts events in and was told otherwise must know.
+/// What a namespace keeps is frozen when it is made: a publisher with another setting must be told.
 async fn must_keep(store: &StoreHandle, settings: &Settings) -> Result<(), StoreError> {
     let Some(wanted) = settings.event_store.asked_for() else { return Ok(()) };
     let keeps = store.info().await?.keeps;
@@ -142,5 +143,5 @@ async fn must_keep(store: &StoreHandle, settings: &Settings) -> Result<(), Store
         return Ok(());
     }
     let origin = settings.event_store.origin().to_owned();
-    Err(StoreError::KeepsDiffer { store: settings.store.clone(), keeps, origin })
+    Err(StoreError::RetentionModeDiffers { store: settings.store.clone(), keeps, origin })
 }

@@ -1,6 +1,6 @@
 //! ENABLE_EVENT_STORE: whether a namespace that is made keeps every event.
 
-use domain::ports::Keeps;
+use domain::ports::RetentionMode;
 
 use super::origin;
 
@@ -17,12 +17,12 @@ impl EventStoreSetting {
     }
 
     /// What a namespace that is made now keeps.
-    pub fn keeps(&self) -> Keeps {
-        if self.enabled { Keeps::History } else { Keeps::Deliveries }
+    pub fn keeps(&self) -> RetentionMode {
+        if self.enabled { RetentionMode::History } else { RetentionMode::UntilDelivered }
     }
 
-    /// What somebody asked for; none where nobody did, and any store will do.
-    pub fn asked_for(&self) -> Option<Keeps> {
+    /// The requested mode; none if any store will do.
+    pub fn asked_for(&self) -> Option<RetentionMode> {
         (self.origin != origin::DEFAULT).then(|| self.keeps())
     }
 

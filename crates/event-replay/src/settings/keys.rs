@@ -6,7 +6,7 @@ pub(crate) struct Key {
     pub(crate) name: &'static str,
     /// Environment variables beside the regular one, which is `EVENT_REPLAY_` and the name in capitals.
     pub(crate) aliases: &'static [&'static str],
-    /// What holds when nobody says otherwise; none: unset.
+    /// The default; none: unset.
     #[cfg_attr(not(feature = "app"), allow(dead_code, reason = "settings from files alone have defaults"))]
     pub(crate) default: Option<&'static str>,
 }
@@ -44,8 +44,15 @@ pub(crate) const KEYS: &[Key] = &[
     key("retention.max_bytes", &[], None),
     key("retention.max_hold", &[], None),
     key("retention.forgotten_after", &[], Some("7d")),
+    key("plans.valid_for", &[], Some("7d")),
+    key("plans.confirm_above", &[], Some("10000")),
+    key("plans.approval_above", &[], None),
+    key("plans.approval_targets", &[], None),
     key("retries.max", &["MAX_EVENT_RETRIES"], Some("3")),
     key("handlers.timeout", &["EVENT_REPLAY_TIMEOUT", "DEFAULT_TIMEOUT"], Some("30s")),
+    key("breaker.failures", &[], None),
+    key("breaker.window", &[], Some("30s")),
+    key("breaker.pause", &[], Some("5s")),
     key("event_store.enabled", &["ENABLE_EVENT_STORE"], Some("true")),
     key("dead_letters.enabled", &["ENABLE_DEAD_LETTER_QUEUE"], Some("true")),
 ];

@@ -3,12 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use config::{Config, ConfigError, FileFormat, Map, Source, Value};
+use config::{Config, ConfigBuilder, ConfigError, FileFormat, Map, Source, Value, builder::DefaultState};
 
 use super::{
+    contexts::Contexts,
     error::SettingsError,
     keys::{KEYS, set},
-    origin::{DEFAULT, STORE_FLAG},
+    origin::{CONTEXT, DEFAULT, STORE_FLAG},
+    resolved::SettingsRequest,
 };
 
 /// The name of the settings file, in the working folder or the user's configuration folder.
@@ -35,23 +37,44 @@ impl Source for Layer {
 }
 
 /// All layers as one tree.
-pub(crate) fn tree(
-    store_flag: Option<&str>,
-    file: Option<&Path>,
-) -> Result<Map<String, Value>, SettingsError> {
+pub(crate) fn tree(request: SettingsRequest<'_>) -> Result<Map<String, Value>, SettingsError> {
     let mut builder = Config::builder().add_source(defaults());
-    if let Some(file) = settings_file(file)? {
+    if let Some(file) = settings_file(request.file)? {
         builder = builder.add_source(config::File::from(file).format(FileFormat::Toml));
     }
+    // A context in use is the user's standing choice; one that a flag names is the choice for this command.
+    if let Some(name) = Contexts::load()?.current.filter(|_| request.context.is_none()) {
+        builder = builder.add_source(context(&name)?);
+    }
     builder = builder.add_source(environment());
-    if let Some(store) = store_flag {
+    if let Some(name) = request.context {
+        builder = builder.add_source(context(name)?);
+    }
+    if let Some(store) = request.store {
         let mut flags = Layer::default();
         flags.set("store", store, STORE_FLAG);
         builder = builder.add_source(flags);
     }
+    built(builder)
+}
+
+/// The defaults alone, with a store in memory.
+pub(crate) fn default_tree() -> Result<Map<String, Value>, SettingsError> {
+    let mut store = Layer::default();
+    store.set("store", "memory:", DEFAULT);
+    built(Config::builder().add_source(defaults()).add_source(store))
+}
+
+fn built(builder: ConfigBuilder<DefaultState>) -> Result<Map<String, Value>, SettingsError> {
     let unreadable =
         |error: ConfigError| SettingsError::invalid(format!("the settings cannot be read: {error}"));
     builder.build().map_err(unreadable)?.collect().map_err(unreadable)
+}
+
+fn context(name: &str) -> Result<Layer, SettingsError> {
+    let mut layer = Layer::default();
+    layer.set("store", &Contexts::load()?.get(name)?.store, &format!("{CONTEXT}{name}"));
+    Ok(layer)
 }
 
 fn defaults() -> Layer {

@@ -5,7 +5,8 @@ use super::keys::KEYS;
 /// What all our variables begin with.
 const PREFIX: &str = "EVENT_REPLAY_";
 /// Variables that are no settings, and that programs of ours read.
-const OTHERS: &[&str] = &["EVENT_REPLAY_FROM", "EVENT_REPLAY_LOG", "EVENT_REPLAY_OLD_REDIS"];
+const OTHERS: &[&str] =
+    &["EVENT_REPLAY_FROM", "EVENT_REPLAY_LOG", "EVENT_REPLAY_OLD_REDIS", "EVENT_REPLAY_OPERATOR"];
 /// Characters by which a name may differ from another to be taken for it.
 const FAR: usize = 2;
 
@@ -33,9 +34,10 @@ fn misspelt(name: &str) -> Option<Misspelt> {
     if known().any(|known| known == name) {
         return None;
     }
+    let far = FAR.max(rest.len() / 3);
     let distance = |known: &String| {
         let known = known.strip_prefix(PREFIX)?;
-        Some(strsim::damerau_levenshtein(rest, known)).filter(|distance| *distance <= FAR)
+        Some(strsim::damerau_levenshtein(rest, known)).filter(|distance| *distance <= far)
     };
     let (_, meant) = known().filter_map(|known| Some((distance(&known)?, known))).min()?;
     Some(Misspelt { variable: name.to_owned(), meant })
@@ -53,6 +55,7 @@ mod tests {
             ("EVENT_REPLAY_RETRIES_MAXX", "EVENT_REPLAY_RETRIES_MAX"),
             ("EVENT_REPLAY_REDIS_PASWORD", "EVENT_REPLAY_REDIS_PASSWORD"),
             ("EVENT_REPLAY_LOGS", "EVENT_REPLAY_LOG"),
+            ("EVENT_REPLAY_RETRY_MAX", "EVENT_REPLAY_RETRIES_MAX"),
         ] {
             assert_eq!(meant(name), Some(expected.to_owned()), "{name}");
         }
@@ -60,6 +63,13 @@ mod tests {
             "EVENT_REPLAY_STORE",
             "EVENT_REPLAY_TIMEOUT",
             "EVENT_REPLAY_MY_OWN",
+            // What Kubernetes sets for a service that is called `event-replay`.
+            "EVENT_REPLAY_SERVICE_HOST",
+            "EVENT_REPLAY_SERVICE_PORT",
+            "EVENT_REPLAY_PORT",
+            "EVENT_REPLAY_PORT_8080_TCP",
+            "EVENT_REPLAY_PORT_8080_TCP_ADDR",
+            "EVENT_REPLAY_PORT_8080_TCP_PROTO",
             "REDIS_ULR",
             "EVENT_REPLAY_LOG",
         ] {

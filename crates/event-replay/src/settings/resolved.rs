@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, time::Duration};
 
-use bus::UnknownTypes;
+use bus::{BreakerSettings, UnknownTypes};
 use config::{Map, Value, ValueKind};
 use domain::{Limits, OrderingRule, RetentionRule, TypePattern, ports::GroupHolds};
 use validation::EngineKind;
@@ -12,11 +12,13 @@ use super::{
     event_store::EventStoreSetting,
     keys::{KEYS, RETENTION_BOUNDS},
     layers,
+    origin::CONTEXT,
+    plans::PlanSettings,
     redis::RedisSettings,
     store_location::StoreLocation,
     values::{
-        boolean, count, depth, engine, optional, positive, raw, required, size, timeout, type_patterns,
-        unknown_types,
+        boolean, breaker_failures, breaker_time, count, depth, engine, optional, positive, raw, required,
+        size, timeout, type_patterns, unknown_types,
     },
 };
 use crate::{
@@ -36,11 +38,24 @@ pub struct Shown {
     pub origin: String,
 }
 
+/// What flags say of the settings.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SettingsRequest<'a> {
+    /// The address of the store.
+    pub store: Option<&'a str>,
+    /// The name of a context.
+    pub context: Option<&'a str>,
+    /// The settings file.
+    pub file: Option<&'a Path>,
+}
+
 /// Everything that is set.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where the store is.
     pub store: StoreLocation,
+    /// The context that names the store, if one does.
+    pub context: Option<String>,
     /// What a Redis server wants beside its address.
     pub redis: RedisSettings,
     /// The name of the service that publishes.
@@ -59,10 +74,14 @@ pub struct Settings {
     pub retention: Vec<RetentionRule>,
     /// How far consumer groups keep history from retention.
     pub holds: GroupHolds,
+    /// Kept plans, and which replays need one that was approved.
+    pub plans: PlanSettings,
     /// How often a delivery is tried again.
     pub max_retries: u32,
     /// How long a handler may take.
     pub handler_timeout: Duration,
+    /// When a consumer stops to hand over because many deliveries fail in a row; none: never.
+    pub breaker: Option<BreakerSettings>,
     /// Whether published events are kept.
     pub event_store: EventStoreSetting,
     /// Whether deliveries that a group gives up on are kept as dead letters.
@@ -77,44 +96,66 @@ impl Settings {
     /// # Errors
     /// When a layer cannot be read, or a setting makes no sense.
     pub fn load(store_flag: Option<&str>, file: Option<&Path>) -> Result<Self, SettingsError> {
-        let tree = layers::tree(store_flag, file)?;
-        refuse_unknown(&tree)?;
-        let store = raw(&tree, "store")?.pair();
+        Self::resolve(SettingsRequest { store: store_flag, context: None, file })
+    }
+
+    /// Reads all layers, with what flags say.
+    ///
+    /// # Errors
+    /// As [`Settings::load`]; when there is no context of the name that a flag gives.
+    pub fn resolve(request: SettingsRequest<'_>) -> Result<Self, SettingsError> {
+        Self::of(&layers::tree(request)?)
+    }
+
+    /// What holds where nothing is set, with a store in memory: for commands that use no store and no setting.
+    ///
+    /// # Errors
+    /// None that can happen.
+    pub fn defaults() -> Result<Self, SettingsError> {
+        Self::of(&layers::default_tree()?)
+    }
+
+    fn of(tree: &Map<String, Value>) -> Result<Self, SettingsError> {
+        refuse_unknown(tree)?;
+        let store = raw(tree, "store")?.pair();
         let store = StoreLocation::resolve(store.as_ref())?;
-        let mut retention = Vec::from_iter(rule(&tree, "retention", vec![])?);
-        for pattern in type_patterns(&tree) {
+        let mut retention = Vec::from_iter(rule(tree, "retention", vec![])?);
+        for pattern in type_patterns(tree) {
             let path = format!("retention.types.{pattern}");
-            retention.extend(rule(&tree, &path, vec![TypePattern::new(&pattern)])?);
+            retention.extend(rule(tree, &path, vec![TypePattern::new(&pattern)])?);
         }
         let limits = Limits {
-            max_event_bytes: required(&tree, "limits.max_event_bytes", size)?,
-            max_depth: required(&tree, "limits.max_depth", depth)?,
-            max_name_bytes: required(&tree, "limits.max_name_bytes", positive)?,
-            max_ahead: required(&tree, "limits.max_ahead", number::duration)?,
+            max_event_bytes: required(tree, "limits.max_event_bytes", size)?,
+            max_depth: required(tree, "limits.max_depth", depth)?,
+            max_name_bytes: required(tree, "limits.max_name_bytes", positive)?,
+            max_ahead: required(tree, "limits.max_ahead", number::duration)?,
         };
-        let ordering = OrderingRule { members: raw(&tree, "ordering")?.list };
+        let ordering = OrderingRule { members: raw(tree, "ordering")?.list };
         Ok(Self {
-            shown: show(&tree, &store)?,
+            shown: show(tree, &store)?,
+            context: store.origin().strip_prefix(CONTEXT).map(str::to_owned),
             store,
-            redis: RedisSettings::read(&tree)?,
-            service: raw(&tree, "service")?.text,
+            redis: RedisSettings::read(tree)?,
+            service: raw(tree, "service")?.text,
             ordering,
-            validation: required(&tree, "validation.enabled", boolean)?,
-            engine: required(&tree, "validation.engine", engine)?,
-            unknown_types: required(&tree, "validation.unknown_types", unknown_types)?,
+            validation: required(tree, "validation.enabled", boolean)?,
+            engine: required(tree, "validation.engine", engine)?,
+            unknown_types: required(tree, "validation.unknown_types", unknown_types)?,
             limits,
             retention,
             holds: GroupHolds {
-                forgotten_after: required(&tree, "retention.forgotten_after", number::duration)?,
-                max_hold: optional(&tree, "retention.max_hold", number::duration)?,
+                forgotten_after: required(tree, "retention.forgotten_after", number::duration)?,
+                max_hold: optional(tree, "retention.max_hold", number::duration)?,
             },
-            max_retries: required(&tree, "retries.max", number::retries)?,
-            handler_timeout: required(&tree, "handlers.timeout", timeout)?,
+            plans: PlanSettings::read(tree)?,
+            max_retries: required(tree, "retries.max", number::retries)?,
+            handler_timeout: required(tree, "handlers.timeout", timeout)?,
+            breaker: breaker(tree)?,
             event_store: EventStoreSetting::new(
-                required(&tree, "event_store.enabled", boolean)?,
-                raw(&tree, "event_store.enabled")?.origin,
+                required(tree, "event_store.enabled", boolean)?,
+                raw(tree, "event_store.enabled")?.origin,
             ),
-            dead_letters: required(&tree, "dead_letters.enabled", boolean)?,
+            dead_letters: required(tree, "dead_letters.enabled", boolean)?,
         })
     }
 
@@ -135,6 +176,13 @@ impl Settings {
     pub fn for_store(&self, store: StoreLocation) -> Self {
         Self { store, ..self.clone() }
     }
+}
+
+fn breaker(tree: &Map<String, Value>) -> Result<Option<BreakerSettings>, SettingsError> {
+    let failures = optional(tree, "breaker.failures", breaker_failures)?;
+    let window = required(tree, "breaker.window", breaker_time)?;
+    let pause = required(tree, "breaker.pause", breaker_time)?;
+    Ok(failures.map(|failures| BreakerSettings { failures, window, pause }))
 }
 
 fn rule(

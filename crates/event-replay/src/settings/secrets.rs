@@ -5,7 +5,8 @@ use super::keys::{KEYS, set};
 /// Settings whose values are passwords.
 const PASSWORDS: &[&str] = &["redis.password", "redis.sentinel_password"];
 /// Variables with an address, which may have a password in it.
-const ADDRESSES: &[&str] = &["EVENT_REPLAY_STORE", "EVENT_REPLAY_FROM", "EVENT_REPLAY_OLD_REDIS"];
+const ADDRESSES: &[&str] =
+    &["EVENT_REPLAY_STORE", "EVENT_REPLAY_FROM", "EVENT_REPLAY_OLD_REDIS", "REDIS_URL"];
 
 /// The names of the variables that hold a password of a store: those that set one, and addresses with one in them.
 pub fn secret_variables() -> Vec<String> {

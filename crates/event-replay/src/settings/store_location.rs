@@ -111,9 +111,9 @@ fn refused(address: &str, origin: &str, bad: &BadLocation) -> SettingsError {
     let what = match bad {
         BadLocation::NoKind => {
             let shown = escape::short(address, 80);
-            format!("{shown:?} is no store address (for a file write sqlite:{shown})")
+            format!("{shown:?} is not a store address (for a file write sqlite:{shown})")
         }
-        BadLocation::UnknownKind(kind) => format!("{:?} is no kind of store", escape::short(kind, 40)),
+        BadLocation::UnknownKind(kind) => format!("{:?} is not a kind of store", escape::short(kind, 40)),
         other => other.to_string(),
     };
     SettingsError::invalid(format!("{origin}: {what}")).hint(FORMS)
@@ -206,7 +206,7 @@ mod tests {
             ("redis://one?protocol", "?NAME=VALUE"),
             ("redis+cluster://one/3", "no databases"),
             ("redis+cluster:one", "does not begin"),
-            ("redis+both://one", "no kind of store"),
+            ("redis+both://one", "is not a kind of store"),
         ] {
             let refused = parse(address, "--store").unwrap_err();
             assert!(format!("{refused:?}").contains(because), "{address}: {refused:?}");

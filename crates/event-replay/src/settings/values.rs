@@ -127,6 +127,19 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     })
 }
 
+/// Failures that open a circuit breaker.
+pub(super) fn breaker_failures(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "it is a whole number from 1".to_owned())
+}
+
+/// A time of a circuit breaker, longer than none.
+pub(super) fn breaker_time(text: &str) -> Result<Duration, String> {
+    number::duration(text).and_then(|time| match time.is_zero() {
+        true => Err("it is longer than no time".to_owned()),
+        false => Ok(time),
+    })
+}
+
 pub(super) fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "it is a whole number from 1".to_owned())
 }

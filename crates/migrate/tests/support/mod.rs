@@ -12,7 +12,7 @@ use domain::{
     Cursor, Filter, StoredEvent,
     ports::{ReadRequest, Stores},
 };
-use migrate::{Layout, Options, Report, Source, migrate};
+use event_replay_migrate::{Layout, Options, Report, Source, migrate};
 use servers::{Binary, Config, Server};
 use storage_sqlite::{SqliteEngine, SqliteOptions};
 use store::Store;

@@ -30,7 +30,7 @@ pub(crate) enum Part {
     /// It is in its lane, or its result has not been seen.
     Waiting,
     /// Its group is through with it.
-    Answered(Answer),
+    Answered(GroupResult),
     /// Its group was deleted.
     Deleted,
     /// It was taken out of its lane again, or was never in it.
@@ -39,7 +39,7 @@ pub(crate) enum Part {
 
 /// What a group made of its part: what is named neither here nor there was handled.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct GroupResult {
     handled: u64,
     failed: HashMap<u64, String>,
     skipped: HashSet<u64>,
@@ -144,7 +144,7 @@ impl Batch {
         }
         let failed = result.failed.into_iter().collect();
         let skipped = result.skipped.into_iter().collect();
-        *part = Part::Answered(Answer { handled: result.handled, failed, skipped });
+        *part = Part::Answered(GroupResult { handled: result.handled, failed, skipped });
         true
     }
 
@@ -190,7 +190,7 @@ impl Batch {
         erased
     }
 
-    /// Gives every part that nobody has answered for to a decision.
+    /// Applies a decision to every part without a result.
     pub(crate) fn decide(&mut self, decide: impl Fn(Lane) -> Option<Part>) {
         for (lane, part) in &mut self.parts {
             if matches!(part, Part::Waiting | Part::Unsent)
@@ -201,7 +201,7 @@ impl Batch {
         }
     }
 
-    /// The parts that nobody has answered for.
+    /// The parts without a result.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = Lane> {
         let open = |part: &Part| matches!(part, Part::Waiting | Part::Unsent);
         self.parts.iter().filter(move |(_, part)| open(part)).map(|(lane, _)| *lane)

@@ -50,7 +50,7 @@ impl Work<'_> {
         }
         self.raise_counts(&delivered).await;
         self.write().await?;
-        self.errand.watcher.progressed(self.progress.report.progress());
+        self.context.watcher.progressed(self.progress.report.progress());
         Ok(true)
     }
 
@@ -70,7 +70,7 @@ impl Work<'_> {
     }
 
     pub(super) async fn fetch_results(&mut self, most: usize) -> Result<bool, Stop> {
-        let replays = self.errand.manager.replays();
+        let replays = self.context.manager.replays();
         let results = repeated(|| replays.results(self.id(), most)).await?;
         let Some(first) = self.outstanding.front().map(|batch| batch.number) else { return Ok(false) };
         let complete = results.len() < most;
@@ -149,7 +149,7 @@ impl Work<'_> {
                         event_id: event.id.clone().into(),
                         event_type: event.event_type.clone().into(),
                         error: bounded(error),
-                        timestamp: self.errand.manager.clock().now(),
+                        timestamp: self.context.manager.clock().now(),
                     });
                 }
                 None if withheld => {}
@@ -181,7 +181,7 @@ impl Work<'_> {
                 event_id: ERASED.to_owned(),
                 event_type: ERASED.to_owned(),
                 error,
-                timestamp: self.errand.manager.clock().now(),
+                timestamp: self.context.manager.clock().now(),
             });
         }
     }
@@ -189,7 +189,7 @@ impl Work<'_> {
     /// Raises replay counts, before it is written down that the batch is settled: a runner that is killed between the two
     /// counts twice rather than never.
     pub(super) async fn raise_counts(&mut self, delivered: &[Position]) {
-        let manager = self.errand.manager;
+        let manager = self.context.manager;
         let uncounted = self.counter.count(&**manager.replays(), manager.clock(), delivered).await;
         self.progress.report.uncounted += uncounted;
     }

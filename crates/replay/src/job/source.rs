@@ -1,6 +1,6 @@
 //! What a replay has still to send: the plan's events from a place on, cut into batches.
 //!
-//! A batch is cut once. Its end is written into the replay's record before anything of it is sent, so that whoever runs
+//! A batch is cut once. Its end is written into the replay's record before anything of it is sent, so that any runner of
 //! the replay next finds the same batches, whatever was erased or trimmed meanwhile.
 
 use std::{collections::VecDeque, sync::Arc};

@@ -16,7 +16,7 @@ use crate::{
 
 /// References of lanes that are looked through at once.
 const LOOK: usize = 2_000;
-/// How long parts of a group that nobody consumes are waited for.
+/// The time for which the parts of a group without consumers are awaited.
 const WITHOUT_CONSUMERS: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Work<'_> {
@@ -33,9 +33,9 @@ impl Work<'_> {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.errand.halt.cancelled() => return Err(Stop::Halted),
+                () = self.context.halt.cancelled() => return Err(Stop::Halted),
             }
-            if self.keeper.is_lost() {
+            if self.renewer.is_lost() {
                 return Err(Stop::Lost);
             }
             pause = (pause * 2).min(LAST_POLL);

@@ -11,8 +11,8 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use domain::{
     Cursor,
     ports::{
-        EnqueueOutcome, GroupStore, GroupStoreError, ReplayRecord, ReplayState, ReplayStoreError,
-        ReplayUpdate, ReplayWish,
+        EnqueueOutcome, GroupStore, GroupStoreError, ReplayCommand, ReplayRecord, ReplayState,
+        ReplayStoreError, ReplayUpdate,
     },
 };
 use tokio::time::Instant;
@@ -28,12 +28,12 @@ use crate::{
         source::Source,
         window::Window,
     },
-    lease::Keeper,
+    lease::LeaseRenewer,
     manager::ReplayManager,
     options::ReplayWatcher,
     pace::Pacer,
     pages::{Pages, ReadAhead},
-    record::{Progress, TargetGroup, WrittenPlan, progress_of, written},
+    record::{JobProgress, TargetGroup, WrittenPlan, progress_of, written},
     report::{GroupResult, ReplayReport, ReplayStatus},
     segments::SegmentChecker,
 };
@@ -41,7 +41,7 @@ use crate::{
 /// Batches that are cut ahead, so that not each of them is a write of its own.
 const CUT_AHEAD: usize = 16;
 /// How often a runner looks what is wanted of it, where no write has told it.
-const HEED_EVERY: Duration = Duration::from_millis(100);
+const POLL_EVERY: Duration = Duration::from_millis(100);
 /// How often a full lane is tried again.
 const FULL_AGAIN: Duration = Duration::from_millis(50);
 /// How soon, and how late, a runner asks for results again.
@@ -50,7 +50,7 @@ pub(super) const LAST_POLL: Duration = Duration::from_millis(250);
 
 /// Who runs a replay, for whom, and until when.
 #[derive(Clone, Copy)]
-pub(crate) struct Errand<'a> {
+pub(crate) struct RunContext<'a> {
     pub(crate) manager: &'a ReplayManager,
     pub(crate) watcher: &'a dyn ReplayWatcher,
     /// Ends the replay.
@@ -60,12 +60,12 @@ pub(crate) struct Errand<'a> {
 }
 
 pub(crate) struct Work<'a> {
-    pub(super) errand: Errand<'a>,
+    pub(super) context: RunContext<'a>,
     pub(super) store: &'a dyn GroupStore,
-    pub(super) keeper: &'a Keeper,
+    pub(super) renewer: &'a LeaseRenewer,
     pub(super) groups: Arc<[TargetGroup]>,
     batch_size: usize,
-    pub(super) progress: Progress,
+    pub(super) progress: JobProgress,
     pub(super) checker: SegmentChecker<'a>,
     pub(super) source: Source,
     /// The batch that goes into its lanes now.
@@ -76,7 +76,7 @@ pub(crate) struct Work<'a> {
     pacer: Pacer,
     pub(super) counter: Counter,
     state: ReplayState,
-    wished: bool,
+    cancel_requested: bool,
     pub(super) due: Due,
     started: Instant,
     ran_before: u64,
@@ -84,7 +84,7 @@ pub(crate) struct Work<'a> {
 
 /// When what is to be done next.
 pub(super) struct Due {
-    heed: Instant,
+    commands: Instant,
     send: Instant,
     pub(super) poll: Instant,
     pub(super) poll_pause: Duration,
@@ -94,7 +94,7 @@ pub(super) struct Due {
 impl Due {
     fn now() -> Self {
         let now = Instant::now();
-        Self { heed: now, send: now, poll: now, poll_pause: FIRST_POLL, groups: now }
+        Self { commands: now, send: now, poll: now, poll_pause: FIRST_POLL, groups: now }
     }
 }
 
@@ -107,12 +107,12 @@ enum End {
 impl<'a> Work<'a> {
     /// Goes on where the record says.
     pub(crate) async fn begin(
-        errand: Errand<'a>,
-        keeper: &'a Keeper,
+        context: RunContext<'a>,
+        renewer: &'a LeaseRenewer,
         record: &ReplayRecord,
         plan: &'a WrittenPlan,
     ) -> Result<Self, Stop> {
-        let manager = errand.manager;
+        let manager = context.manager;
         let compile = manager.compile();
         let none = |_: &str| Err("this program knows no conditions".to_owned());
         let filter = plan.compiled(compile.unwrap_or(&none))?;
@@ -145,9 +145,9 @@ impl<'a> Work<'a> {
             progress.report.groups = groups.iter().map(|group| GroupResult::new(&group.spec.name)).collect();
         }
         Ok(Self {
-            errand,
+            context,
             store: &**manager.groups()?,
-            keeper,
+            renewer,
             groups,
             batch_size: plan.batch_size,
             ran_before: progress.report.duration_ms,
@@ -160,7 +160,7 @@ impl<'a> Work<'a> {
             pacer,
             counter: Counter::default(),
             state: record.state,
-            wished: false,
+            cancel_requested: false,
             due: Due::now(),
             started: Instant::now(),
         })
@@ -191,16 +191,16 @@ impl<'a> Work<'a> {
     }
 
     pub(super) fn id(&self) -> &'a str {
-        &self.keeper.lease().replay_id
+        &self.renewer.lease().replay_id
     }
 
     async fn drive(&mut self) -> Result<End, Stop> {
         loop {
-            self.heed().await?;
+            self.poll_commands().await?;
             if self.state == ReplayState::Cancelling {
                 return Ok(End::Cancelled);
             }
-            self.adopt();
+            self.resume_in_flight();
             self.note_rest().await?;
             let mut busy = self.settle().await?;
             if self.state != ReplayState::Paused {
@@ -217,20 +217,20 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Learns what is wanted of the replay, and of this runner.
-    async fn heed(&mut self) -> Result<(), Stop> {
-        let Errand { manager, cancel, halt, .. } = self.errand;
+    /// Polls for commands to the replay, and for the end of this runner.
+    async fn poll_commands(&mut self) -> Result<(), Stop> {
+        let RunContext { manager, cancel, halt, .. } = self.context;
         if halt.is_cancelled() {
             return Err(Stop::Halted);
         }
-        if self.keeper.is_lost() {
+        if self.renewer.is_lost() {
             return Err(Stop::Lost);
         }
-        if cancel.is_cancelled() && !self.wished {
-            self.wished = true;
-            self.state = manager.wish(self.id(), ReplayWish::Cancel).await?;
-        } else if Instant::now() >= self.due.heed {
-            self.due.heed = Instant::now() + HEED_EVERY;
+        if cancel.is_cancelled() && !self.cancel_requested {
+            self.cancel_requested = true;
+            self.state = manager.request(self.id(), ReplayCommand::Cancel).await?;
+        } else if Instant::now() >= self.due.commands {
+            self.due.commands = Instant::now() + POLL_EVERY;
             self.state = manager.record(self.id()).await?.state;
         }
         match self.state {
@@ -249,7 +249,7 @@ impl<'a> Work<'a> {
             return Ok(());
         }
         if self.progress.resting.is_some() != rests {
-            self.errand.watcher.rests(rests);
+            self.context.watcher.rests(rests);
         }
         self.progress.resting = resting;
         self.write().await
@@ -258,7 +258,7 @@ impl<'a> Work<'a> {
     /// Waits until something can be done.
     async fn rest(&mut self) -> Result<(), Stop> {
         let now = Instant::now();
-        let mut until = self.due.heed.max(now);
+        let mut until = self.due.commands.max(now);
         if !self.outstanding.is_empty() {
             until = until.min(self.due.poll);
         }
@@ -270,14 +270,14 @@ impl<'a> Work<'a> {
         tokio::select! {
             () = tokio::time::sleep_until(until) => {}
             read = self.source.read(), if self.source.wants_more() => read?,
-            () = self.errand.cancel.cancelled(), if !self.wished => {}
-            () = self.errand.halt.cancelled() => {}
+            () = self.context.cancel.cancelled(), if !self.cancel_requested => {}
+            () = self.context.halt.cancelled() => {}
         }
         Ok(())
     }
 
     /// Takes batches over that another runner has put into their lanes.
-    fn adopt(&mut self) {
+    fn resume_in_flight(&mut self) {
         while self.source.next_number() < self.progress.queued
             && let Some(mut batch) = self.source.take()
         {
@@ -327,7 +327,7 @@ impl<'a> Work<'a> {
         batch.decide(|(group, _)| self.is_deleted(group).then_some(Part::Deleted));
         let (lanes, new): (Vec<_>, Vec<_>) = batch.unsent(self.id(), &self.groups).into_iter().unzip();
         if !new.is_empty() {
-            let lease = Some(self.keeper.lease());
+            let lease = Some(self.renewer.lease());
             let outcomes = repeated(|| self.store.enqueue(lease, &new)).await?;
             if outcomes.iter().any(|outcome| *outcome != EnqueueOutcome::Full) {
                 self.pacer.sending(batch.events.len());
@@ -355,7 +355,7 @@ impl<'a> Work<'a> {
         let hold = Some(self.progress.cursor.clone());
         self.state = self.update(ReplayState::Running, hold).await?;
         self.source.wrote();
-        self.due.heed = Instant::now() + HEED_EVERY;
+        self.due.commands = Instant::now() + POLL_EVERY;
         Ok(())
     }
 
@@ -369,8 +369,8 @@ impl<'a> Work<'a> {
         self.progress.checked = self.checker.checked();
         let progress = written(&self.progress)?;
         let update = ReplayUpdate { state, progress, hold, settled_batches: self.progress.settled };
-        let replays = self.errand.manager.replays();
-        Ok(repeated(|| replays.update_replay(self.keeper.lease(), &update)).await?)
+        let replays = self.context.manager.replays();
+        Ok(repeated(|| replays.update_replay(self.renewer.lease(), &update)).await?)
     }
 
     async fn finish(mut self, state: ReplayState, ended: Option<String>) -> Result<ReplayReport, Stop> {
@@ -382,7 +382,7 @@ impl<'a> Work<'a> {
         };
         report.ended = ended;
         self.update(state, None).await?;
-        self.errand.watcher.progressed(self.progress.report.progress());
+        self.context.watcher.progressed(self.progress.report.progress());
         Ok(self.progress.report)
     }
 }

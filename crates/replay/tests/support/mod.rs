@@ -14,8 +14,8 @@ use domain::{
         TargetError,
     },
 };
+use event_replay_replay::{Pace, ReplayManager, ReplayOptions};
 use jiff::Timestamp;
-use replay::{Pace, ReplayManager, ReplayOptions};
 use storage_memory::MemoryEngine;
 use store::Store;
 use tokio::time::Instant;

@@ -17,8 +17,8 @@ use domain::{
         engine::{Outcome, SpaceKind, Transaction},
     },
 };
+use event_replay_replay::ReplayManager;
 use jiff::{SignedDuration, Timestamp};
-use replay::ReplayManager;
 use storage_memory::MemoryEngine;
 use store::Store;
 use tokio::{task::JoinHandle, time::Instant};

@@ -102,7 +102,7 @@ impl<'a> SlotMove<'a> {
         Ok(())
     }
 
-    /// Gives the move up: keys that went stay where they are, and nobody finds them there.
+    /// Gives the move up: keys that went stay where they are, and clients do not find them there.
     ///
     /// # Errors
     /// One of the nodes refuses.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use domain::{
     StorageFailure,
-    dead_letter::{DeadLetter, DeadLetterState},
+    dead_letter::{DeadLetter, DeadLetterState, LetterEdit},
     group::{LaneOrigin, NewLaneBatch, segment_of},
     ports::{DeadLetterChange, DeadLetterCount, DeadLetterQuery, DeadLetterStore, GroupStore},
 };
@@ -52,6 +52,14 @@ impl DeadLetterStore for Faulty {
 
     async fn discard(&self, ids: &[String], reason: &str) -> Result<Vec<DeadLetterChange>, StorageFailure> {
         self.store.discard(ids, reason).await
+    }
+
+    async fn edit(&self, id: &str, edit: Option<&LetterEdit>) -> Result<DeadLetterChange, StorageFailure> {
+        self.store.edit(id, edit).await
+    }
+
+    async fn restore(&self, ids: &[String]) -> Result<Vec<DeadLetterChange>, StorageFailure> {
+        self.store.restore(ids).await
     }
 
     async fn count_dead_letters(&self) -> Result<Vec<DeadLetterCount>, StorageFailure> {

@@ -4,14 +4,14 @@ use std::sync::PoisonError;
 
 use async_trait::async_trait;
 use domain::{
-    Cursor,
+    Cursor, StoredEvent,
     group::{
-        BlockedKey, GroupRecord, GroupSpec, GroupStatus, LaneBatch, LaneOrigin, LaneProgress, Lease,
-        NewLaneBatch, Pending, SegmentState,
+        BlockedKey, EventDelivery, GroupPause, GroupRecord, GroupSpec, GroupStatus, LaneBatch, LaneOrigin,
+        LaneProgress, Lease, NewLaneBatch, Pending, SegmentState,
     },
     ports::{
         CommitOutcome, EnqueueOutcome, EventStore, GroupStore, GroupStoreError, LeaseRequest, Leases,
-        MadeGroup, ReplayLease, SegmentCommit,
+        MadeGroup, PauseStore, ReplayLease, SegmentCommit,
     },
 };
 
@@ -58,7 +58,7 @@ impl Faulty {
         Ok(())
     }
 
-    /// Takes batches of a replay out of all lanes as though nobody had them.
+    /// Takes batches of a replay out of all lanes as though no consumer had them.
     async fn unclaim(&self, replay_id: &str) -> Result<(), GroupStoreError> {
         for group in self.store.groups().await? {
             let all: Vec<(u16, u64)> = (0..group.spec.segments).map(|segment| (segment, 0)).collect();
@@ -109,6 +109,18 @@ impl GroupStore for Faulty {
         let head = self.store.head().await.unwrap().sequence(0);
         let events = head.saturating_sub(status.cursor(0).unwrap_or(head));
         Ok(Some(Pending { events, ..pending }))
+    }
+
+    async fn deliveries(
+        &self,
+        name: &str,
+        events: &[StoredEvent],
+    ) -> Result<Option<Vec<EventDelivery>>, GroupStoreError> {
+        let mut found = self.store.deliveries(name, events).await?;
+        if self.fault == Fault::LosesSightOfLetters {
+            found.iter_mut().flatten().for_each(|delivery| delivery.dead_letter = None);
+        }
+        Ok(found)
     }
 
     async fn blocked_keys(
@@ -178,5 +190,20 @@ impl GroupStore for Faulty {
             self.unclaim(replay_id).await?;
         }
         self.store.withdraw(replay_id).await
+    }
+}
+
+#[async_trait]
+impl PauseStore for Faulty {
+    async fn pause_group(&self, group: &str, pause: &GroupPause) -> Result<(), GroupStoreError> {
+        self.store.pause_group(group, pause).await
+    }
+
+    async fn resume_group(&self, group: &str, source: Option<&str>) -> Result<u64, GroupStoreError> {
+        self.store.resume_group(group, source).await
+    }
+
+    async fn pauses(&self, group: &str) -> Result<Vec<GroupPause>, GroupStoreError> {
+        self.store.pauses(group).await
     }
 }

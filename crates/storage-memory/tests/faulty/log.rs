@@ -4,12 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use domain::{
-    Checkpoint, Cursor, Entity, Event, Filter, Position, StorageFailure, StoredEvent,
+    Checkpoint, Cursor, Entity, Event, Expectation, Filter, Position, StorageFailure, StoredEvent,
+    audit::{AuditEntry, AuditNote},
+    plan::PlanRecord,
     ports::{
-        AppendOutcome, Atomicity, CheckpointStore, CheckpointStoreError, Erased, EventStore, EventStoreError,
-        Order, Page, ReadRequest, SchemaRecord, SchemaStore, StoreInfo, TrimRequest, Trimmed, VerifyReport,
-        event_store::Progress,
+        AppendOutcome, Atomicity, AuditStore, CheckpointStore, CheckpointStoreError, Erased, EventStore,
+        EventStoreError, Order, Page, PlanStore, ReadRequest, RequestClaim, RequestStore, SchemaRecord,
+        SchemaStore, StoreInfo, TokenStore, TrimRequest, Trimmed, VerifyReport,
+        event_store::ProgressCallback,
     },
+    request::{RecordedAnswer, RequestId, RequestState},
+    token::TokenRecord,
 };
 
 use super::{Fault, Faulty};
@@ -29,6 +34,28 @@ impl EventStore for Faulty {
             self.engine.drop_index_entry(*position);
         }
         Ok(outcomes)
+    }
+
+    async fn append_expecting(
+        &self,
+        batch: &[Event],
+        expectation: &Expectation,
+    ) -> Result<Vec<AppendOutcome>, EventStoreError> {
+        match self.fault {
+            Fault::IgnoresExpectations => self.store.append(batch, Atomicity::AllOrNothing).await,
+            Fault::ChecksExpectationsTooEarly => {
+                let mut request = ReadRequest::new(expectation.filter.clone(), 1);
+                request.after = expectation.after.clone();
+                let page = self.store.read(&request).await?;
+                // Others have their turn in between.
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+                match page.events.first() {
+                    Some(stored) => Err(EventStoreError::Unexpected(stored.into())),
+                    None => self.store.append(batch, Atomicity::AllOrNothing).await,
+                }
+            }
+            _ => self.store.append_expecting(batch, expectation).await,
+        }
     }
 
     async fn read(&self, request: &ReadRequest) -> Result<Page, EventStoreError> {
@@ -88,12 +115,69 @@ impl EventStore for Faulty {
         self.store.erase(entity).await
     }
 
-    async fn verify(&self, progress: Option<Progress>) -> Result<VerifyReport, EventStoreError> {
+    async fn verify(&self, progress: Option<ProgressCallback>) -> Result<VerifyReport, EventStoreError> {
         self.store.verify(progress).await
     }
 
     async fn info(&self) -> Result<StoreInfo, EventStoreError> {
         self.store.info().await
+    }
+}
+
+#[async_trait]
+impl AuditStore for Faulty {
+    async fn append_audit(&self, note: &AuditNote) -> Result<AuditEntry, StorageFailure> {
+        self.store.append_audit(note).await
+    }
+
+    async fn audit(&self, below: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StorageFailure> {
+        self.store.audit(below, limit).await
+    }
+}
+
+#[async_trait]
+impl TokenStore for Faulty {
+    async fn add_token(&self, token: &TokenRecord) -> Result<bool, StorageFailure> {
+        self.store.add_token(token).await
+    }
+
+    async fn token(&self, id: &str) -> Result<Option<TokenRecord>, StorageFailure> {
+        self.store.token(id).await
+    }
+
+    async fn list_tokens(&self) -> Result<Vec<TokenRecord>, StorageFailure> {
+        self.store.list_tokens().await
+    }
+
+    async fn revoke_token(&self, id: &str) -> Result<bool, StorageFailure> {
+        self.store.revoke_token(id).await
+    }
+}
+
+#[async_trait]
+impl PlanStore for Faulty {
+    async fn add_plan(&self, plan: &PlanRecord, document: &str) -> Result<bool, StorageFailure> {
+        self.store.add_plan(plan, document).await
+    }
+
+    async fn plan(&self, id: &str) -> Result<Option<PlanRecord>, StorageFailure> {
+        self.store.plan(id).await
+    }
+
+    async fn plan_document(&self, id: &str) -> Result<Option<String>, StorageFailure> {
+        self.store.plan_document(id).await
+    }
+
+    async fn list_plans(&self) -> Result<Vec<PlanRecord>, StorageFailure> {
+        self.store.list_plans().await
+    }
+
+    async fn replace_plan(&self, before: &PlanRecord, after: &PlanRecord) -> Result<bool, StorageFailure> {
+        self.store.replace_plan(before, after).await
+    }
+
+    async fn delete_plan(&self, id: &str) -> Result<bool, StorageFailure> {
+        self.store.delete_plan(id).await
     }
 }
 
@@ -132,5 +216,29 @@ impl SchemaStore for Faulty {
 
     async fn remove_schema(&self, event_type: &str, version: Option<&str>) -> Result<bool, StorageFailure> {
         self.store.remove_schema(event_type, version).await
+    }
+}
+
+#[async_trait]
+impl RequestStore for Faulty {
+    async fn begin_request(
+        &self,
+        id: &RequestId,
+        claim: RequestClaim<'_>,
+    ) -> Result<RequestState, StorageFailure> {
+        self.store.begin_request(id, claim).await
+    }
+
+    async fn finish_request(
+        &self,
+        id: &RequestId,
+        claim: &str,
+        answer: Option<&RecordedAnswer>,
+    ) -> Result<bool, StorageFailure> {
+        self.store.finish_request(id, claim, answer).await
+    }
+
+    async fn remembered_requests(&self) -> Result<u64, StorageFailure> {
+        self.store.remembered_requests().await
     }
 }

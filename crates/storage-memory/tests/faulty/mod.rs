@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use conformance::{Faults, Harness, ManualClock, Storage, Stores};
 use domain::group::Lease;
-use storage_memory::MemoryEngine;
+use event_replay_storage_memory::MemoryEngine;
 use store::Store;
 
 /// What is wrong with a store.
@@ -31,6 +31,10 @@ pub(crate) enum Fault {
     NewestFirstSkipsTheFirst,
     /// Counts leave the upper edge of the time range out.
     CountsWithoutTheUpperEdge,
+    /// Expectations are not checked.
+    IgnoresExpectations,
+    /// Expectations are checked by a read before the append.
+    ChecksExpectationsTooEarly,
     /// Holds are not respected.
     IgnoresHolds,
     /// A dry run is none.
@@ -49,13 +53,15 @@ pub(crate) enum Fault {
     LosesGaps,
     /// What is pending is what lies behind the slowest segment, of any type.
     CountsTheLag,
-    /// Whoever has lost a lease commits all the same.
+    /// Says nothing of dead letters where it is asked for deliveries.
+    LosesSightOfLetters,
+    /// A consumer that has lost its lease can still commit.
     AcceptsFencedCommits,
     /// Cursor and claim are kept, the rest of the commit is not.
     CommitsHalf,
     /// The claim is not kept.
     ForgetsTheClaim,
-    /// A segment is leased to whoever asks.
+    /// A segment is leased to every consumer that asks.
     LeasesTwice,
     /// Who takes leave goes on holding its segments.
     NeverLeaves,
@@ -75,14 +81,18 @@ pub(crate) enum Fault {
     AppendsTwice,
     /// What is not due is appended.
     AppendsEarly,
+    /// The last hundred that are due stay in the schedule.
+    LeavesSomeInTheSchedule,
     /// Two runners have the right to one replay.
     SharesReplays,
-    /// Wishes are heard and forgotten.
-    ForgetsWishes,
+    /// Commands are accepted and forgotten.
+    ForgetsCommands,
     /// The last counter of a call is lost.
     LosesACounter,
     /// Old counters stay as they are.
     FoldsNothing,
+    /// Counts of events are those of an empty log.
+    CountsNoEvent,
 }
 
 /// The store.

@@ -7,7 +7,7 @@ use domain::{
     Position,
     group::LaneResult,
     ports::{
-        ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, ReplayWish,
+        ReplayCommand, ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate,
     },
 };
 use jiff::Timestamp;
@@ -62,10 +62,14 @@ impl ReplayStore for Faulty {
         self.store.update_replay(lease, &update).await
     }
 
-    async fn wish(&self, id: &str, wish: ReplayWish) -> Result<Option<ReplayState>, ReplayStoreError> {
+    async fn request(
+        &self,
+        id: &str,
+        command: ReplayCommand,
+    ) -> Result<Option<ReplayState>, ReplayStoreError> {
         match self.fault {
-            Fault::ForgetsWishes => Ok(self.store.find_replay(id).await?.map(|record| record.state)),
-            _ => self.store.wish(id, wish).await,
+            Fault::ForgetsCommands => Ok(self.store.find_replay(id).await?.map(|record| record.state)),
+            _ => self.store.request(id, command).await,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use domain::{
-    Event, StorageFailure,
+    Event, StorageFailure, Tally,
     ports::{
         AppendOutcome, Atomicity, Clock, EventStore, ScheduleOutcome, ScheduleStore, ScheduledEvent,
         StatSample, StatsStore,
@@ -59,6 +59,7 @@ impl ScheduleStore for Faulty {
         match self.fault {
             Fault::AppendsEarly => self.append_until(Timestamp::MAX, limit, false).await,
             Fault::AppendsTwice => self.append_until(self.clock.now(), limit, true).await,
+            Fault::LeavesSomeInTheSchedule if self.store.scheduled(101).await?.len() <= 100 => Ok(Vec::new()),
             _ => self.store.append_due(limit).await,
         }
     }
@@ -86,5 +87,10 @@ impl StatsStore for Faulty {
             Fault::FoldsNothing => Ok(()),
             _ => self.store.fold_stats(before_minute).await,
         }
+    }
+
+    async fn event_counts(&self) -> Result<Option<Tally>, StorageFailure> {
+        let counts = self.store.event_counts().await?;
+        Ok(if self.fault == Fault::CountsNoEvent { Some(Tally::default()) } else { counts })
     }
 }

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use conformance::{EngineHarness, EngineStorage, Faults, Harness, ManualClock, Storage, Stores};
 use domain::{
     Position,
-    ports::{Keeps, StorageEngine},
+    ports::{RetentionMode, StorageEngine},
 };
-use storage_memory::MemoryEngine;
+use event_replay_storage_memory::MemoryEngine;
 use store::Store;
 
 /// Makes stores in RAM of so many partitions.
@@ -21,10 +21,10 @@ impl Harness for Memory {
     }
 
     async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage> {
-        Box::new(InRam(MemoryEngine::partitioned(Arc::new(clock), Keeps::History, self.0)))
+        Box::new(InRam(MemoryEngine::partitioned(Arc::new(clock), RetentionMode::History, self.0)))
     }
 
-    async fn fresh_keeping(&self, clock: ManualClock, keeps: Keeps) -> Option<Box<dyn Storage>> {
+    async fn fresh_keeping(&self, clock: ManualClock, keeps: RetentionMode) -> Option<Box<dyn Storage>> {
         Some(Box::new(InRam(MemoryEngine::partitioned(Arc::new(clock), keeps, self.0))))
     }
 }
@@ -36,7 +36,7 @@ impl EngineHarness for Memory {
     }
 
     async fn fresh(&self, clock: ManualClock) -> Box<dyn EngineStorage> {
-        Box::new(InRam(MemoryEngine::partitioned(Arc::new(clock), Keeps::History, self.0)))
+        Box::new(InRam(MemoryEngine::partitioned(Arc::new(clock), RetentionMode::History, self.0)))
     }
 }
 

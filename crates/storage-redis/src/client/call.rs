@@ -2,15 +2,13 @@
 //! means for a further try.
 
 use domain::StorageFailure;
-use redis::{
-    Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection,
-};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     client::{
         failure::{self, Intent},
-        node::Node,
+        node::{Connection, Node, Traffic},
         slot,
     },
     server::functions,
@@ -22,14 +20,14 @@ pub(crate) enum Call<'a> {
     /// A command.
     One(&'a Cmd),
     /// A command that names no key, for the server of a slot.
-    Near(&'a Cmd, u16),
+    OnSlot(&'a Cmd, u16),
     /// A call of a function of the library.
     Function(&'a Cmd),
     /// A call of a function of the library, and a command that waits until something has become of it: on a connection of
     /// their own.
     Waiting(&'a Cmd, &'a Cmd),
     /// Commands that change nothing.
-    All(&'a Pipeline),
+    All(&'a Pipeline, Traffic),
 }
 
 /// The time that a try of a call has.
@@ -61,22 +59,22 @@ impl<'a> Call<'a> {
     /// The slot it names; none where it names no key.
     pub(crate) fn slot(self) -> Option<u16> {
         match self {
-            Self::Near(_, slot) => Some(slot),
+            Self::OnSlot(_, slot) => Some(slot),
             Self::One(command) | Self::Function(command) | Self::Waiting(command, _) => {
                 slot::of_command(command)
             }
-            Self::All(pipeline) => slot::of_pipeline(pipeline),
+            Self::All(pipeline, _) => slot::of_pipeline(pipeline),
         }
     }
 
     /// Whether its keys lie in one slot.
     pub(crate) fn is_of_one_slot(self) -> bool {
         match self {
-            Self::Near(..) => true,
+            Self::OnSlot(..) => true,
             Self::One(command) | Self::Function(command) | Self::Waiting(command, _) => {
                 slot::is_one([command])
             }
-            Self::All(pipeline) => slot::is_one(pipeline.cmd_iter()),
+            Self::All(pipeline, _) => slot::is_one(pipeline.cmd_iter()),
         }
     }
 
@@ -92,7 +90,7 @@ impl<'a> Call<'a> {
         Time { sent_by, deadline }: Time,
     ) -> Result<Vec<Value>, CallError> {
         let connected = timeout_at(deadline, self.connection(node)).await;
-        let (number, mut connection) = match connected {
+        let mut connection = match connected {
             Ok(Ok(connected)) => connected,
             // Nothing was sent.
             Ok(Err(failure @ (StorageFailure::Unavailable(_) | StorageFailure::Busy { .. }))) => {
@@ -110,12 +108,14 @@ impl<'a> Call<'a> {
         }
         let mut answer = self.sent(&mut connection, asked, deadline).await;
         let mut intent = intent;
-        if matches!(self, Self::Function(_) | Self::Waiting(..))
-            && answer.as_ref().is_err_and(functions::is_unknown)
-        {
-            answer = match within(deadline, functions::load(&mut connection)).await {
+        for _ in 0..functions::MOST_PREPARED {
+            let refused = answer.as_ref().err().filter(|error| functions::can_be_prepared(error));
+            let (Some(error), Self::Function(call) | Self::Waiting(call, _)) = (refused, self) else { break };
+            let half = deadline.saturating_duration_since(Instant::now()) / 2;
+            let prepared = functions::prepare(&mut connection.to, error, call, half);
+            answer = match within(deadline, prepared).await {
                 Ok(()) => self.sent(&mut connection, asked, deadline).await,
-                // Whatever became of the library, the function was not called.
+                // Whatever became of it, the function was not called.
                 Err(error) => {
                     intent = Intent::Read;
                     Err(error)
@@ -123,11 +123,11 @@ impl<'a> Call<'a> {
             };
         }
         if matches!(self, Self::Waiting(..)) && answer.is_ok() {
-            node.give_back(connection);
+            node.give_back(connection.to);
         }
         answer.map_err(|error| {
             if failure::ends_connection(&error) {
-                node.drop_connection(number);
+                node.drop_connection(connection.number);
             }
             match CallError::of(&error, intent) {
                 CallError::Elsewhere(failure) => CallError::Elsewhere(node.named(failure)),
@@ -137,31 +137,32 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// The connection that it goes over, and its number.
-    async fn connection(self, node: &Node) -> Result<(u64, MultiplexedConnection), StorageFailure> {
+    /// The connection that it goes over.
+    async fn connection(self, node: &Node) -> Result<Connection, StorageFailure> {
         match self {
             // No other call has it, so it needs no number to be dropped by.
-            Self::Waiting(..) => Ok((0, node.own_connection().await?)),
-            _ => node.connected().await,
+            Self::Waiting(..) => node.own_connection().await.map(Connection::unshared),
+            Self::All(_, traffic) => node.connected(traffic).await,
+            _ => node.connected(Traffic::Short).await,
         }
     }
 
     async fn sent(
         self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
         asked: bool,
         deadline: Instant,
     ) -> RedisResult<Vec<Value>> {
         match self {
-            Self::One(command) | Self::Near(command, _) | Self::Function(command) if asked => {
+            Self::One(command) | Self::OnSlot(command, _) | Self::Function(command) if asked => {
                 let mut both = Pipeline::with_capacity(2);
                 both.cmd("ASKING").add_command(command.clone());
-                let mut values = within(deadline, connection.send_packed_commands(&both, 0, 2)).await?;
+                let mut values = within(deadline, connection.send_all(&both)).await?;
                 let value = values.pop().unwrap_or(Value::Nil).extract_error()?;
                 Ok(vec![value])
             }
-            Self::One(command) | Self::Near(command, _) | Self::Function(command) => {
-                let value = within(deadline, connection.send_packed_command(command)).await?;
+            Self::One(command) | Self::OnSlot(command, _) | Self::Function(command) => {
+                let value = within(deadline, connection.to.send_packed_command(command)).await?;
                 Ok(vec![value.extract_error()?])
             }
             Self::Waiting(command, wait) => {
@@ -170,20 +171,18 @@ impl<'a> Call<'a> {
                     all.cmd("ASKING");
                 }
                 all.add_command(command.clone()).add_command(wait.clone());
-                let values = within(deadline, connection.send_packed_commands(&all, 0, all.len())).await?;
+                let values = within(deadline, connection.send_all(&all)).await?;
                 values.into_iter().skip(usize::from(asked)).map(Value::extract_error).collect()
             }
-            Self::All(pipeline) if asked => {
+            Self::All(pipeline, _) if asked => {
                 let mut all = Pipeline::with_capacity(2 * pipeline.len());
                 for command in pipeline.cmd_iter() {
                     all.cmd("ASKING").add_command(command.clone());
                 }
-                let values = within(deadline, connection.send_packed_commands(&all, 0, all.len())).await?;
+                let values = within(deadline, connection.send_all(&all)).await?;
                 Ok(values.into_iter().skip(1).step_by(2).collect())
             }
-            Self::All(pipeline) => {
-                within(deadline, connection.send_packed_commands(pipeline, 0, pipeline.len())).await
-            }
+            Self::All(pipeline, _) => within(deadline, connection.send_all(pipeline)).await,
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::client::{
     connect::Dialler,
     failure::{self, Intent, unexpected_reply},
-    node::{CONNECT_WITHIN, Node},
+    node::{CONNECT_WITHIN, Connection, Node, Traffic},
     single_flight::SingleFlight,
 };
 
@@ -189,7 +189,8 @@ impl Cluster {
 
     /// What a node says who serves what.
     async fn ranges(&self, node: &Node) -> Result<Ranges, StorageFailure> {
-        let (number, mut connection) = node.connected().await.map_err(|failure| node.named(failure))?;
+        let Connection { number, to: mut connection, .. } =
+            node.connected(Traffic::Short).await.map_err(|failure| node.named(failure))?;
         let mut command = redis::cmd("CLUSTER");
         command.arg("SLOTS");
         let answer: RedisResult<Value> =

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use domain::StorageFailure;
-use redis::{Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, RedisConnectionInfo, TlsCertificates};
+use redis::{
+    Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, RedisConnectionInfo, TlsCertificates,
+    io::tcp::TcpSettings,
+};
 
 use crate::options::RedisOptions;
 
@@ -59,7 +62,9 @@ impl Dialler {
 
     /// The client of one of them. Nothing is sent yet.
     pub(crate) fn client(&self, address: ConnectionAddr) -> Result<Client, StorageFailure> {
-        let info = self.info.clone().set_addr(address);
+        // Calls of several callers share a connection: none waits until the server has acknowledged the one before.
+        let tcp = TcpSettings::default().set_nodelay(true);
+        let info = self.info.clone().set_addr(address).set_tcp_settings(tcp);
         match &self.certificates {
             Some(certificates) => Client::build_with_tls(info, certificates.clone()),
             None => Client::open(info),

@@ -46,9 +46,8 @@ fn by_code(code: &str, text: &str) -> Option<StorageFailure> {
             StorageFailure::Full("Redis has reached its maxmemory; give it more, or trim the log".to_owned())
         }
         "NOPERM" | "NOAUTH" | "WRONGPASS" => StorageFailure::Denied(text.to_owned()),
-        "READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "NOREPLICAS" | "MISCONF" => {
-            StorageFailure::Unavailable(text.to_owned())
-        }
+        "READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "NOREPLICAS" | "MISCONF"
+        | "ERNEWFILE" => StorageFailure::Unavailable(text.to_owned()),
         "BUSY" => StorageFailure::Busy { waited: Duration::ZERO },
         "WRONGTYPE" | "ERNUMBER" => StorageFailure::Corrupt(text.to_owned()),
         // Who knows of the cluster sends the call on and does not come here.

@@ -27,7 +27,7 @@ use crate::{
         cluster::Cluster,
         connect::Dialler,
         failure::{self, Intent},
-        node::Node,
+        node::{Connection, Node, Traffic},
         sentinel::Sentinels,
         slot,
     },
@@ -38,7 +38,7 @@ use crate::{
 /// A way to a namespace. Clones share its connections.
 #[derive(Clone)]
 pub(crate) struct Link {
-    way: Way,
+    topology: Topology,
     timeout: Duration,
     /// The slot where commands go that name no key.
     home: u16,
@@ -47,35 +47,38 @@ pub(crate) struct Link {
 }
 
 #[derive(Clone)]
-enum Way {
+enum Topology {
     Server(Arc<Node>),
     Sentinel(Arc<Sentinels>),
     Cluster(Arc<Cluster>),
 }
 
 impl Link {
-    /// A way to where the options say. Commands that name no key go where this key is. Nothing is sent yet.
+    /// A topology to where the options say. Commands that name no key go where this key is. Nothing is sent yet.
     pub(crate) fn new(options: &RedisOptions, home: &str) -> Result<Self, StorageFailure> {
-        let way = match address::place(&options.url)? {
+        let topology = match address::place(&options.url)? {
             Place::Server(info) => {
                 let client = Dialler::new(options, &info)?.only()?;
-                Way::Server(Arc::new(Node::new(client, Some(options.timeout))))
+                Topology::Server(Arc::new(Node::new(client, Some(options.timeout))))
             }
             Place::Sentinel { sentinels, master } => {
                 let first = sentinels.first().ok_or_else(no_host)?;
                 let servers = Dialler::new(options, first)?;
                 let dialler = Dialler::of_sentinels(options, first)?;
                 let clients = sentinels.iter().map(|sentinel| dialler.client(sentinel.addr().clone()));
-                Way::Sentinel(Sentinels::new(clients.collect::<Result<_, _>>()?, master, servers))
+                Topology::Sentinel(Sentinels::new(clients.collect::<Result<_, _>>()?, master, servers))
             }
             Place::Cluster { seeds } => {
                 let servers = Dialler::new(options, seeds.first().ok_or_else(no_host)?)?;
-                Way::Cluster(Cluster::new(seeds.iter().map(|seed| seed.addr().clone()).collect(), servers))
+                Topology::Cluster(Cluster::new(
+                    seeds.iter().map(|seed| seed.addr().clone()).collect(),
+                    servers,
+                ))
             }
         };
         let home = slot::of_key(home.as_bytes());
         Ok(Self {
-            way,
+            topology,
             timeout: options.timeout,
             home,
             disturbances: Arc::default(),
@@ -96,18 +99,18 @@ impl Link {
 
     /// Sends a command that changes nothing.
     pub(crate) async fn read(&self, command: &Cmd) -> Result<Value, StorageFailure> {
-        match &self.way {
-            Way::Server(node) => self.one(node, command, Intent::Read).await,
+        match &self.topology {
+            Topology::Server(node) => self.one(node, command, Intent::Read).await,
             _ => self.dispatch(Call::One(command), Intent::Read).await.map(only),
         }
     }
 
     /// Sends a command that changes nothing and names no key to the server that has this one.
     pub(crate) async fn read_near(&self, command: &Cmd, key: &str) -> Result<Value, StorageFailure> {
-        match &self.way {
-            Way::Server(node) => self.one(node, command, Intent::Read).await,
+        match &self.topology {
+            Topology::Server(node) => self.one(node, command, Intent::Read).await,
             _ => {
-                let call = Call::Near(command, slot::of_key(key.as_bytes()));
+                let call = Call::OnSlot(command, slot::of_key(key.as_bytes()));
                 self.dispatch(call, Intent::Read).await.map(only)
             }
         }
@@ -115,22 +118,31 @@ impl Link {
 
     /// Sends commands that change nothing, all in one round trip; their answers in order. All keys lie in one slot.
     pub(crate) async fn read_all(&self, commands: &Pipeline) -> Result<Vec<Value>, StorageFailure> {
+        self.read_over(commands, Traffic::Short).await
+    }
+
+    /// The same for pages of the log, which have a connection of their own.
+    pub(crate) async fn read_pages(&self, commands: &Pipeline) -> Result<Vec<Value>, StorageFailure> {
+        self.read_over(commands, Traffic::Pages).await
+    }
+
+    async fn read_over(&self, commands: &Pipeline, traffic: Traffic) -> Result<Vec<Value>, StorageFailure> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
         debug_assert!(slot::is_one(commands.cmd_iter()), "a pipeline names keys of several slots");
-        let Way::Server(node) = &self.way else {
-            return self.dispatch(Call::All(commands), Intent::Read).await;
+        let Topology::Server(node) = &self.topology else {
+            return self.dispatch(Call::All(commands, traffic), Intent::Read).await;
         };
-        let (number, mut connection) = node.connected().await?;
-        let answer = connection.send_packed_commands(commands, 0, commands.len()).await;
-        self.settled(node, number, answer.and_then(without_errors), Intent::Read)
+        let mut connection = node.connected(traffic).await?;
+        let answer = connection.send_all(commands).await;
+        self.settled(node, connection.number, answer.and_then(without_errors), Intent::Read)
     }
 
     /// Sends commands that change something, each for itself; for what needs no more.
     pub(crate) async fn write(&self, command: &Cmd) -> Result<Value, StorageFailure> {
-        match &self.way {
-            Way::Server(node) => self.one(node, command, Intent::Write).await,
+        match &self.topology {
+            Topology::Server(node) => self.one(node, command, Intent::Write).await,
             _ => self.dispatch(Call::One(command), Intent::Write).await.map(only),
         }
     }
@@ -155,13 +167,17 @@ impl Link {
 
     /// Sends an `FCALL` that was put together by its caller.
     pub(crate) async fn call_command(&self, command: &Cmd) -> Result<Value, StorageFailure> {
-        let Way::Server(node) = &self.way else {
+        let Topology::Server(node) = &self.topology else {
             return self.dispatch(Call::Function(command), Intent::Write).await.map(only);
         };
-        let (number, mut connection) = node.connected().await?;
+        let Connection { number, to: mut connection, .. } = node.connected(Traffic::Short).await?;
         let mut answer = connection.send_packed_command(command).await.and_then(Value::extract_error);
-        if answer.as_ref().is_err_and(functions::is_unknown) {
-            functions::load(&mut connection).await.map_err(|error| failure::redis(&error, Intent::Read))?;
+        for _ in 0..functions::MOST_PREPARED {
+            let Some(error) = answer.as_ref().err().filter(|error| functions::can_be_prepared(error)) else {
+                break;
+            };
+            let prepared = functions::prepare(&mut connection, error, command, self.timeout / 2).await;
+            self.settled(node, number, prepared, Intent::Read)?;
             answer = connection.send_packed_command(command).await.and_then(Value::extract_error);
         }
         self.settled(node, number, answer, Intent::Write)
@@ -184,10 +200,10 @@ impl Link {
     /// The server to ask now for what names no key, for a connection of the caller's own; and its address.
     pub(crate) async fn server(&self) -> Result<(Client, String), StorageFailure> {
         let deadline = Instant::now() + self.timeout;
-        let node = match &self.way {
-            Way::Server(node) => node.clone(),
-            Way::Sentinel(sentinels) => sentinels.node(deadline).await?,
-            Way::Cluster(cluster) => cluster.node(self.home, deadline).await?,
+        let node = match &self.topology {
+            Topology::Server(node) => node.clone(),
+            Topology::Sentinel(sentinels) => sentinels.node(deadline).await?,
+            Topology::Cluster(cluster) => cluster.node(self.home, deadline).await?,
         };
         Ok((node.client().clone(), node.address()))
     }
@@ -196,21 +212,21 @@ impl Link {
     /// them.
     pub(crate) async fn servers(&self) -> Result<Vec<(String, Self)>, StorageFailure> {
         let deadline = Instant::now() + self.timeout;
-        let nodes = match &self.way {
-            Way::Server(node) => return Ok(vec![(node.address(), self.clone())]),
-            Way::Sentinel(sentinels) => vec![sentinels.node(deadline).await?],
-            Way::Cluster(cluster) => cluster.nodes(self.home, deadline).await?,
+        let nodes = match &self.topology {
+            Topology::Server(node) => return Ok(vec![(node.address(), self.clone())]),
+            Topology::Sentinel(sentinels) => vec![sentinels.node(deadline).await?],
+            Topology::Cluster(cluster) => cluster.nodes(self.home, deadline).await?,
         };
         let alone = |node: Arc<Node>| {
             let own = Node::new(node.client().clone(), Some(self.timeout));
-            (node.address(), Self { way: Way::Server(Arc::new(own)), ..self.clone() })
+            (node.address(), Self { topology: Topology::Server(Arc::new(own)), ..self.clone() })
         };
         Ok(nodes.into_iter().map(alone).collect())
     }
 
     /// Has sentinels asked again who the master is, before anything else is sent.
     pub(crate) fn doubt(&self) {
-        if let Way::Sentinel(sentinels) = &self.way
+        if let Topology::Sentinel(sentinels) = &self.topology
             && let Some(node) = sentinels.known()
         {
             sentinels.doubt(&node);
@@ -219,22 +235,22 @@ impl Link {
 
     /// Whether several servers are one store, and one of them takes another's place.
     pub(crate) fn is_of_several(&self) -> bool {
-        !matches!(self.way, Way::Server(_))
+        !matches!(self.topology, Topology::Server(_))
     }
 
     /// Whether another server than this one is known to be the one to ask now. No server is asked.
     pub(crate) fn is_elsewhere(&self, address: &str) -> bool {
-        let node = match &self.way {
-            Way::Server(_) => None,
-            Way::Sentinel(sentinels) => sentinels.known(),
-            Way::Cluster(cluster) => cluster.known(self.home),
+        let node = match &self.topology {
+            Topology::Server(_) => None,
+            Topology::Sentinel(sentinels) => sentinels.known(),
+            Topology::Cluster(cluster) => cluster.known(self.home),
         };
         node.is_some_and(|node| node.address() != address)
     }
 
     /// Sends a command to the only server.
     async fn one(&self, node: &Node, command: &Cmd, intent: Intent) -> Result<Value, StorageFailure> {
-        let (number, mut connection) = node.connected().await?;
+        let Connection { number, to: mut connection, .. } = node.connected(Traffic::Short).await?;
         let answer = connection.send_packed_command(command).await;
         self.settled(node, number, answer.and_then(Value::extract_error), intent)
     }

@@ -1,14 +1,23 @@
-//! One server: one connection that all callers share, made again when it is lost.
+//! One server: two connections that all callers share, made again when they are lost. Pages of the log have one of their own:
+//! short calls, as the commits of groups, would else wait until a page before them is sent and parsed.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use domain::{Backoff, StorageFailure};
-use redis::{AsyncConnectionConfig, Client, RedisResult, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, Pipeline, ProtocolVersion, RedisResult, Value,
+    aio::MultiplexedConnection,
+};
+use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 
-use crate::client::failure::{self, Intent};
+use crate::client::{
+    failure::{self, Intent},
+    tap::{Kept, Tap},
+};
 
 /// How long a connection may take to be made.
 pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -23,12 +32,53 @@ pub(crate) struct Node {
     client: Client,
     /// How long an answer may take; none where the caller sees to that.
     timeout: Option<Duration>,
-    connection: tokio::sync::Mutex<()>,
-    /// The newest connection, for those who need not wait for one.
-    current: Mutex<Option<(u64, MultiplexedConnection)>>,
+    connecting: tokio::sync::Mutex<()>,
+    /// The newest connections, for those who need not wait for one.
+    short: Mutex<Option<Connection>>,
+    pages: Mutex<Option<Connection>>,
     failed: Mutex<Failed>,
     /// Idle connections, for calls that need one of their own.
     spare: Mutex<Vec<MultiplexedConnection>>,
+}
+
+/// What a connection is for. What is asked first over one of a kind is answered first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    Short,
+    /// Pages of the log.
+    Pages,
+}
+
+/// A connection that callers share.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    /// By which it is dropped.
+    pub(crate) number: u64,
+    pub(crate) to: MultiplexedConnection,
+    tap: Option<Tapped>,
+}
+
+/// What a connection of pages has besides. It ends when the last of its clones is dropped.
+#[derive(Clone)]
+struct Tapped {
+    kept: Arc<Kept>,
+    _driver: Arc<JoinSet<()>>,
+}
+
+impl Connection {
+    /// One that a caller has for itself.
+    pub(crate) fn unshared(to: MultiplexedConnection) -> Self {
+        Self { number: 0, to, tap: None }
+    }
+
+    /// Sends commands in one round trip.
+    pub(crate) async fn send_all(&mut self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
+        let mut values = self.to.send_packed_commands(commands, 0, commands.len()).await?;
+        if let Some(tap) = &self.tap {
+            tap.kept.resolve(&mut values)?;
+        }
+        Ok(values)
+    }
 }
 
 /// What came of the last tries to connect.
@@ -45,8 +95,9 @@ impl Node {
         Self {
             client,
             timeout,
-            connection: tokio::sync::Mutex::new(()),
-            current: Mutex::new(None),
+            connecting: tokio::sync::Mutex::new(()),
+            short: Mutex::new(None),
+            pages: Mutex::new(None),
             failed: Mutex::new(Failed::default()),
             spare: Mutex::new(Vec::new()),
         }
@@ -73,33 +124,37 @@ impl Node {
         }
     }
 
-    /// The connection that is there, or a new one; and its number, by which it is dropped.
-    pub(crate) async fn connected(&self) -> Result<(u64, MultiplexedConnection), StorageFailure> {
-        if let Some(current) = self.current() {
+    /// The connection that is there, or a new one.
+    pub(crate) async fn connected(&self, traffic: Traffic) -> Result<Connection, StorageFailure> {
+        if let Some(current) = self.current(traffic) {
             return Ok(current);
         }
         // One connects, the others wait for it.
-        let _turn = self.connection.lock().await;
-        if let Some(current) = self.current() {
+        let _turn = self.connecting.lock().await;
+        if let Some(current) = self.current(traffic) {
             return Ok(current);
         }
         if let Some(failure) = self.rests() {
             return Err(failure);
         }
-        match self.connect().await {
-            Ok(connection) => {
-                let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let connected = match traffic {
+            Traffic::Short => self.connect().await.map(|connection| (connection, None)),
+            Traffic::Pages => self.connect_for_pages().await,
+        };
+        match connected {
+            Ok((to, tap)) => {
+                let mut failed = lock(&self.failed);
                 failed.times = 0;
                 failed.last = None;
                 failed.generation += 1;
-                let fresh = (failed.generation, connection);
-                *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh.clone());
+                let fresh = Connection { number: failed.generation, to, tap };
+                *lock(self.slot(traffic)) = Some(fresh.clone());
                 Ok(fresh)
             }
             Err(error) => {
                 // Nothing was sent yet: whatever it was, nothing has changed.
                 let failure = failure::redis(&error, Intent::Read);
-                let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut failed = lock(&self.failed);
                 failed.times += 1;
                 failed.last = Some((Instant::now(), failure.clone()));
                 Err(failure)
@@ -126,34 +181,78 @@ impl Node {
         }
     }
 
-    fn spare(&self) -> std::sync::MutexGuard<'_, Vec<MultiplexedConnection>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    fn spare(&self) -> MutexGuard<'_, Vec<MultiplexedConnection>> {
+        lock(&self.spare)
     }
 
-    /// Notes that a connection is of no more use.
+    /// Notes that a connection is of no more use. The other one goes with it: a server that ended one has ended both, and a call
+    /// over the other one would report an outage that is over.
     pub(crate) fn drop_connection(&self, number: u64) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.as_ref().is_some_and(|(own, _)| *own == number) {
-            *current = None;
+        let (mut short, mut pages) = (lock(&self.short), lock(&self.pages));
+        let is_it = |own: &Option<Connection>| own.as_ref().is_some_and(|own| own.number == number);
+        if is_it(&short) || is_it(&pages) {
+            *short = None;
+            *pages = None;
         }
     }
 
-    fn current(&self) -> Option<(u64, MultiplexedConnection)> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn slot(&self, traffic: Traffic) -> &Mutex<Option<Connection>> {
+        match traffic {
+            Traffic::Short => &self.short,
+            Traffic::Pages => &self.pages,
+        }
+    }
+
+    fn current(&self, traffic: Traffic) -> Option<Connection> {
+        lock(self.slot(traffic)).clone()
     }
 
     /// The last failure, while it is too early to try again.
     fn rests(&self) -> Option<StorageFailure> {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = lock(&self.failed);
         let (at, failure) = failed.last.as_ref()?;
         (at.elapsed() < PAUSES.bound(failed.times)).then(|| failure.clone())
     }
 
     async fn connect(&self) -> RedisResult<MultiplexedConnection> {
-        let config = AsyncConnectionConfig::new()
+        self.client.get_multiplexed_async_connection_with_config(&self.config()).await
+    }
+
+    fn config(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_WITHIN))
             .set_response_timeout(self.timeout)
-            .set_pipeline_buffer_size(1024);
-        self.client.get_multiplexed_async_connection_with_config(&config).await
+            .set_pipeline_buffer_size(1024)
     }
+
+    /// A connection whose long replies are kept as they came. Over TLS, and in the third version of the protocol, it is one
+    /// like others.
+    async fn connect_for_pages(&self) -> RedisResult<(MultiplexedConnection, Option<Tapped>)> {
+        let info = self.client.get_connection_info();
+        let ConnectionAddr::Tcp(host, port) = info.addr() else {
+            return Ok((self.connect().await?, None));
+        };
+        let settings = info.redis_settings();
+        if settings.protocol() != ProtocolVersion::RESP2 {
+            return Ok((self.connect().await?, None));
+        }
+        let kept = Arc::new(Kept::default());
+        let connect = async {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            stream.set_nodelay(true)?;
+            let tap = Tap::new(stream, Arc::clone(&kept));
+            MultiplexedConnection::new_with_config(settings, tap, self.config()).await
+        };
+        let (connection, driver) = match timeout(CONNECT_WITHIN, connect).await {
+            Ok(connected) => connected?,
+            Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time").into()),
+        };
+        let mut task = JoinSet::new();
+        task.spawn(driver);
+        Ok((connection, Some(Tapped { kept, _driver: Arc::new(task) })))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

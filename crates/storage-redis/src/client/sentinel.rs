@@ -16,7 +16,7 @@ use tokio::{
 use crate::client::{
     connect::Dialler,
     failure::{self, Intent},
-    node::{CONNECT_WITHIN, Node},
+    node::{CONNECT_WITHIN, Node, Traffic},
     single_flight::SingleFlight,
 };
 
@@ -139,7 +139,8 @@ impl Sentinels {
     async fn check(&self, host: &str, port: u16) -> Result<Arc<Node>, StorageFailure> {
         let client = self.servers.client(self.servers.address(host, port))?;
         let node = Node::new(client, None);
-        let (_, mut connection) = node.connected().await.map_err(|failure| node.named(failure))?;
+        let connected = node.connected(Traffic::Short).await;
+        let mut connection = connected.map_err(|failure| node.named(failure))?.to;
         let mut info = redis::cmd("INFO");
         info.arg("replication");
         let answer = match timeout(CONNECT_WITHIN, info.query_async::<String>(&mut connection)).await {

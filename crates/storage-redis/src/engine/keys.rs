@@ -178,7 +178,7 @@ impl Keys {
         self.named("meta")
     }
 
-    /// The channel that tells of appends.
+    /// The channel that reports appends.
     pub(crate) fn bell(&self) -> String {
         self.named("bell")
     }

@@ -47,16 +47,14 @@ impl LastKnown {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes where all is now. Whether a log epoch has begun.
-    pub(crate) fn set(&self, now: Known) -> bool {
-        let before = std::mem::replace(&mut *self.lock(), now);
-        now.epoch > before.epoch
+    /// Notes where all is now.
+    pub(crate) fn set(&self, now: Known) {
+        *self.lock() = now;
     }
 
-    /// Notes the log epoch alone. Whether one has begun: then the head is old, and the next append is told.
-    pub(crate) fn set_epoch(&self, epoch: u64) -> bool {
-        let before = std::mem::replace(&mut self.lock().epoch, epoch);
-        epoch > before
+    /// Notes the log epoch alone. Where one has begun the head is old, and the next append is told.
+    pub(crate) fn set_epoch(&self, epoch: u64) {
+        self.lock().epoch = epoch;
     }
 
     /// Notes that the dictionary has other buckets.

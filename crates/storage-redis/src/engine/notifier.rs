@@ -1,4 +1,4 @@
-//! Waiting for the head to move: a subscription of its own tells of appends, and a slow look makes up for what it misses.
+//! Waiting for the head to move: a separate subscription reports appends, and slow polling finds the appends that it misses.
 
 use std::{
     sync::{Mutex, PoisonError},

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::{
     Position, StorageFailure, StoreId,
-    ports::Keeps,
+    ports::RetentionMode,
     time::{from_unix_micros, unix_micros},
 };
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ use crate::{
     index::{merge::Merging, term_lookup::Finding},
     log::compression::Compression,
     options::RedisOptions,
-    server::{aof_rewrite::AofRewrite, copies::Counts},
+    server::copies::Counts,
 };
 
 /// One partition of a namespace. Clones are handles on the same connection.
@@ -34,9 +34,6 @@ pub(crate) struct Partition {
 pub(crate) struct Shared {
     pub(crate) options: Arc<RedisOptions>,
     pub(crate) link: Arc<Link>,
-    pub(crate) aof_rewrite: Arc<AofRewrite>,
-    /// Whether the store was opened to be written to.
-    pub(crate) writes: bool,
 }
 
 struct Inner {
@@ -44,7 +41,7 @@ struct Inner {
     keys: Keys,
     number: u16,
     store: StoreId,
-    keeps: Keeps,
+    keeps: RetentionMode,
     compression: Compression,
     known: LastKnown,
     merging: Merging,
@@ -113,7 +110,7 @@ impl Partition {
         &self.inner.finding
     }
 
-    pub(crate) fn keeps(&self) -> Keeps {
+    pub(crate) fn keeps(&self) -> RetentionMode {
         self.inner.keeps
     }
 
@@ -155,14 +152,7 @@ impl Partition {
 
     /// Notes the log epoch that a function which writes answered.
     pub(crate) fn learn_epoch(&self, epoch: u64) {
-        if self.last().set_epoch(epoch) {
-            self.on_new_epoch();
-        }
-    }
-
-    /// The server restarted, or another took its place.
-    fn on_new_epoch(&self) {
-        self.inner.shared.aof_rewrite.begin(self.link().clone());
+        self.last().set_epoch(epoch);
     }
 
     /// Notes what a function which writes answered of the partition: head, level, split and epoch.
@@ -172,9 +162,7 @@ impl Partition {
         };
         let now =
             Known { head: *head as u64, level: *level as u32, split: *split as u32, epoch: *epoch as u64 };
-        if self.last().set(now) {
-            self.on_new_epoch();
-        }
+        self.last().set(now);
         Ok(())
     }
 
@@ -204,10 +192,7 @@ impl Partition {
     pub(crate) fn learn_answer(&self, answer: Value) -> Result<State, StorageFailure> {
         let state = State::read(answer)?.ok_or_else(gone)?;
         self.check_store(state.store)?;
-        // Who only reads may not have the right to do anything about it.
-        if self.last().set(Known::from(&state)) && self.inner.shared.writes {
-            self.on_new_epoch();
-        }
+        self.last().set(Known::from(&state));
         self.last().set_bytes(&state);
         Ok(state)
     }

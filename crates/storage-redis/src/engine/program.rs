@@ -13,7 +13,7 @@ use crate::{
         keys::{CHUNK, Digest, Keys, chunk_of},
         last_known::Known,
     },
-    index::dictionary::ERASED,
+    index::{dictionary::ERASED, needles::Needles},
 };
 
 /// Numbers of Lua are exact up to here. No log comes so far.
@@ -28,6 +28,7 @@ enum Op {
     Is = 4,
     Absent = 5,
     Present = 6,
+    NoneNewer = 7,
     Put = 10,
     Delete = 11,
     Clear = 12,
@@ -42,6 +43,7 @@ enum Op {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Hash = b'h' as isize,
+    Text = b't' as isize,
     Stream = b's' as isize,
     SortedSet = b'z' as isize,
 }
@@ -55,6 +57,7 @@ pub(crate) struct Program<'a> {
     spaces: HashMap<&'a Space, u16>,
     buckets: HashMap<u32, u16>,
     chunks: HashMap<u64, u16>,
+    pending: Option<u16>,
     code: Vec<u8>,
     data: Vec<Cow<'a, [u8]>>,
 }
@@ -70,6 +73,7 @@ impl<'a> Program<'a> {
             spaces: HashMap::new(),
             buckets: HashMap::new(),
             chunks: HashMap::new(),
+            pending: None,
             code: Vec::new(),
             data: Vec::new(),
         };
@@ -127,6 +131,12 @@ impl<'a> Program<'a> {
                     Some(IdState::Stored(sequence)) => sequence.to_string(),
                 };
                 self.data.push(value.into_bytes().into());
+            }
+            Guard::NoneNewer(newer) => {
+                let place = self.pending();
+                self.op(Op::NoneNewer, place);
+                let Needles { terms, names } = Needles::of(&newer.filter);
+                self.data.extend([newer.after.to_string().into_bytes().into(), terms.into(), names.into()]);
             }
         }
     }
@@ -213,6 +223,17 @@ impl<'a> Program<'a> {
         self.key(self.layout.replayed(chunk), Kind::Hash);
         self.chunks.insert(chunk, place);
         place
+    }
+
+    /// The place of what waits to be folded.
+    fn pending(&mut self) -> u16 {
+        match self.pending {
+            Some(place) => place,
+            None => {
+                let place = self.key(self.layout.pending(), Kind::Text);
+                *self.pending.insert(place)
+            }
+        }
     }
 
     fn key(&mut self, key: String, kind: Kind) -> u16 {

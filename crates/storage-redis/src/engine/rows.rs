@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use domain::{
     StorageFailure, StoreId,
-    ports::engine::{Answer, Read, Snapshot, Space, SpaceKind},
+    ports::engine::{Read, ReadResult, Snapshot, Space, SpaceKind},
 };
 use redis::{FromRedisValue, Pipeline, Value, cmd};
 
@@ -153,21 +153,23 @@ pub(crate) async fn get(partition: &Partition, reads: &[Read]) -> Result<Snapsho
             Place::Field(at, field) => {
                 let value = values.get_mut(at).and_then(|values| values.get_mut(field));
                 // A field that is read twice was asked for twice.
-                Answer::Row(value.ok_or_else(|| unexpected_reply("rows"))?.take())
+                ReadResult::Row(value.ok_or_else(|| unexpected_reply("rows"))?.take())
             }
             Place::Scopes(kind) => {
                 let scopes = keys.iter().filter_map(|key| partition.keys().scope_in(key, kind));
-                Answer::Range(scopes.map(|scope| (scope, Vec::new())).collect())
+                ReadResult::Range(scopes.map(|scope| (scope, Vec::new())).collect())
             }
-            Place::Score(at) => Answer::Row((other(at)? != Value::Nil).then(Vec::new)),
-            Place::Map(at) => Answer::Range(within(read, all.get(at).map(Vec::as_slice).unwrap_or_default())),
+            Place::Score(at) => ReadResult::Row((other(at)? != Value::Nil).then(Vec::new)),
+            Place::Map(at) => {
+                ReadResult::Range(within(read, all.get(at).map(Vec::as_slice).unwrap_or_default()))
+            }
             Place::Index(at) => {
                 let keys: Vec<Vec<u8>> =
                     FromRedisValue::from_redis_value(other(at)?).map_err(|_| unexpected_reply("an index"))?;
-                Answer::Range(keys.into_iter().map(|key| (key, Vec::new())).collect())
+                ReadResult::Range(keys.into_iter().map(|key| (key, Vec::new())).collect())
             }
             Place::Count(at) => match other(at)? {
-                Value::Int(count) => Answer::Count(u64::try_from(count).unwrap_or(0)),
+                Value::Int(count) => ReadResult::Count(u64::try_from(count).unwrap_or(0)),
                 _ => return Err(unexpected_reply("a number of rows")),
             },
         });

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use domain::{
     StorageFailure, StoreId,
     ports::{
-        Keeps,
+        RetentionMode,
         engine::{EpochEnd, PartitionState},
     },
 };
@@ -23,7 +23,7 @@ pub(crate) struct State {
     pub(crate) store: StoreId,
     /// Of how many partitions it is one.
     pub(crate) partitions: u16,
-    pub(crate) keeps: Keeps,
+    pub(crate) keeps: RetentionMode,
     /// Whether events are kept compressed.
     pub(crate) compression: bool,
     /// The newest sequence that was given, or where a new log epoch began.
@@ -56,8 +56,8 @@ impl State {
         check_layout(fields)?;
         let number = |name: &str| number_in(fields, name);
         let keeps = match fields.get("keeps").map(String::as_str) {
-            Some("deliveries") => Keeps::Deliveries,
-            _ => Keeps::History,
+            Some("deliveries") => RetentionMode::UntilDelivered,
+            _ => RetentionMode::History,
         };
         Ok(Self {
             store: store_in(fields)?,
@@ -117,7 +117,9 @@ fn check_layout(fields: &HashMap<String, String>) -> Result<(), StorageFailure> 
         Some("2") if !fields.contains_key("head") => Err(unknown_layout("1")),
         Some("2-parts") => Err(unknown_layout("2")),
         Some(other) => Err(unknown_layout(other)),
-        None => Err(StorageFailure::Foreign("the key of the namespace's state is not ours".to_owned())),
+        None => Err(StorageFailure::Foreign(
+            "the key of the namespace's state belongs to another program".to_owned(),
+        )),
     }
 }
 

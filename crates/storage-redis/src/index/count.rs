@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::{
     Filter, StorageFailure,
-    ports::{Keeps, Order, engine::Scan},
+    ports::{Order, RetentionMode, engine::Scan},
 };
 
 use crate::{
@@ -45,7 +45,7 @@ pub(crate) async fn count(
     if filter.is_everything() {
         parts.longs.push(LongPart::Hours(i64::MIN, i64::MAX));
     }
-    if !parts.is_all || store.keeps() == Keeps::Deliveries {
+    if !parts.is_all || store.keeps() == RetentionMode::UntilDelivered {
         return reading.count(0, mark).await;
     }
     let range = Range { order: Order::OldestFirst, low: 1, high: mark };
@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_in_both_lists_is_found_whatever_their_lengths() {
+    fn what_is_in_both_lists_is_found_at_any_lengths() {
         let random = &mut fastrand::Rng::with_seed(7);
         for _ in 0..2_000 {
             let mut list = || {

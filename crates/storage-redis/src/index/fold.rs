@@ -1,11 +1,14 @@
 //! Folding: what appends left of the newest events' terms goes into lists and a run, a thousand events or so at a time.
 //!
-//! Whoever appends the event that makes it due folds. What is folded is worked out here and written by one call, if nobody
-//! else folded meanwhile. Runs are merged afterwards, in the background ([`crate::index::merge`]).
+//! The client that appends the event which makes a fold due performs it. The index entries are computed here and written by
+//! one call, unless another client folded meanwhile. Runs are merged afterwards, in the background ([`crate::index::merge`]).
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::StorageFailure;
+use domain::{
+    Figure, StorageFailure, Tally,
+    ports::engine::{Space, SpaceKind},
+};
 use redis::{FromRedisValue, Pipeline, Value, cmd};
 
 use crate::{
@@ -17,6 +20,7 @@ use crate::{
     index::{
         pending::{Pending, Record},
         runs::{Place, REACH, Run},
+        tally,
     },
     server::functions,
 };
@@ -74,7 +78,7 @@ pub(crate) async fn all(partition: &Partition) -> Result<(), StorageFailure> {
         match once(partition).await? {
             Folded::All => return Ok(()),
             Folded::Some => {}
-            Folded::Overtaken => tries.again().await?,
+            Folded::PreconditionFailed => tries.again().await?,
         }
     }
     Err(StorageFailure::Busy { waited: Duration::ZERO })
@@ -87,7 +91,7 @@ enum Folded {
     /// More waits.
     Some,
     /// Another folded meanwhile, or the log epoch is another.
-    Overtaken,
+    PreconditionFailed,
 }
 
 /// Folds a piece of what waits.
@@ -99,7 +103,7 @@ async fn once(partition: &Partition) -> Result<Folded, StorageFailure> {
     pipeline.cmd("GET").arg(keys.pending());
     let answers = partition.link().read_all(&pipeline).await?;
     let [state, waiting] = answers.as_slice() else {
-        return Err(unexpected_reply("what waits to be folded"));
+        return Err(unexpected_reply("the pending terms"));
     };
     let (epoch, folded): (Option<String>, Option<String>) =
         FromRedisValue::from_redis_value(state.clone()).map_err(|_| unexpected_reply("the state"))?;
@@ -112,10 +116,10 @@ async fn once(partition: &Partition) -> Result<Folded, StorageFailure> {
     match parts.as_slice() {
         [what, Value::Int(0), _] if text(what) == Some("ok") => Ok(Folded::All),
         [what, ..] if text(what) == Some("ok") => Ok(Folded::Some),
-        [what, ..] if text(what) == Some("stale") => Ok(Folded::Overtaken),
+        [what, ..] if text(what) == Some("stale") => Ok(Folded::PreconditionFailed),
         [what, rest @ ..] if text(what) == Some("moved") => {
             partition.learn_moved(rest)?;
-            Ok(Folded::Overtaken)
+            Ok(Folded::PreconditionFailed)
         }
         _ => Err(unexpected_reply("a fold")),
     }
@@ -130,6 +134,8 @@ struct Piece {
     through: u64,
     /// Offsets by chunk and name.
     lists: BTreeMap<(u64, String), Vec<u64>>,
+    /// The counts of its events.
+    tally: Tally,
     run: Run,
 }
 
@@ -147,7 +153,13 @@ impl Piece {
         let last = records.last()?;
         let events = records.iter().map(|record| record.events).sum();
         let mut lists: BTreeMap<(u64, String), Vec<u64>> = BTreeMap::new();
+        let mut tally = Tally::default();
         for record in &records {
+            tally::add(
+                &mut tally,
+                record.longs.iter().map(|(field, all)| (field.as_str(), all.len() as u64)),
+            );
+            record.kinds.iter().for_each(|(kind, events)| tally.add(Figure::EntityKind, kind, *events));
             for (field, sequences) in &record.longs {
                 let list = lists.entry((chunk_of(record.last()), field.clone())).or_default();
                 list.extend(sequences.iter().map(|sequence| sequence % CHUNK));
@@ -171,14 +183,15 @@ impl Piece {
             entries.push((*term, Place::List(chunk_of(*first))));
         }
         let run = Run::of(base, last.last(), entries);
-        Some(Self { end: last.end, records: records.len(), events, through: last.last(), lists, run })
+        Some(Self { end: last.end, records: records.len(), events, through: last.last(), lists, tally, run })
     }
 
     fn command(&self, partition: &Partition, epoch: &str, folded: &str) -> redis::Cmd {
         let keys = partition.keys();
         let mut command = cmd("FCALL");
-        command.arg(functions::name("fold")).arg(4 + 2 * self.lists.len());
+        command.arg(functions::name("fold")).arg(5 + 2 * self.lists.len());
         command.arg(keys.meta()).arg(keys.pending()).arg(keys.manifest()).arg(self.run.id.key(keys));
+        command.arg(keys.space(&Space::of(SpaceKind::Tally)));
         for (chunk, field) in self.lists.keys() {
             command.arg(keys.long(*chunk, field)).arg(keys.directory(*chunk));
         }
@@ -187,6 +200,8 @@ impl Piece {
             0 => command.arg("").arg(""),
             _ => command.arg(&self.run.bytes).arg(&self.run.id.listed()[..]),
         };
+        let changes: Vec<_> = self.tally.rows().map(|(row, events)| (row.key, events)).collect();
+        tally::put(&mut command, changes.into_iter());
         for ((_, field), offsets) in &self.lists {
             let packed: Vec<u8> = offsets.iter().flat_map(|offset| (*offset as u32).to_be_bytes()).collect();
             command.arg(field).arg(packed);

@@ -3,8 +3,10 @@
 //!
 //! A record begins with the sequence before its first event (six bytes), the length of its body, and where in the body the
 //! postings begin (four each). The body has the number of its events (one byte) and of its long terms (two); for each of these
-//! the length of its name (four), its name, how many events have it (one), and their numbers from 1 (one each); then the
-//! postings: a term (eight) and the number of an event (one). Numbers are big endian.
+//! the length of its name (four), its name, how many events have it (one), and their numbers from 1 (one each); then, if
+//! any event names an entity, the number of kinds of entities (two), and for each kind the length of its name (four), its
+//! name, and how many events name one (one); then the postings: a term (eight) and the number of an event (one). Numbers are
+//! big endian.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,14 +35,19 @@ impl Body {
     /// Of the events of one append: at most 255.
     pub(crate) fn of(events: &[&Event]) -> Self {
         let mut longs: BTreeMap<Long<'_>, Vec<u8>> = BTreeMap::new();
+        let mut kinds: BTreeMap<&str, u8> = BTreeMap::new();
         let mut postings = Vec::with_capacity(4 * events.len());
         for (event, number) in events.iter().zip(1..=u8::MAX) {
             for long in Long::of(event) {
                 longs.entry(long).or_default().push(number);
             }
+            for (kind, _) in event.entities() {
+                *kinds.entry(kind).or_default() += 1;
+            }
             postings.extend(Term::of(event).into_iter().map(|term| (term, number)));
         }
-        let mut bytes = Vec::with_capacity(3 + 48 * longs.len() + POSTING * postings.len());
+        let mut bytes =
+            Vec::with_capacity(5 + 48 * longs.len() + 16 * kinds.len() + POSTING * postings.len());
         bytes.push(events.len() as u8);
         bytes.extend((longs.len() as u16).to_be_bytes());
         for (long, numbers) in &longs {
@@ -49,6 +56,14 @@ impl Body {
             bytes.extend(field.as_bytes());
             bytes.push(numbers.len() as u8);
             bytes.extend(numbers);
+        }
+        if !kinds.is_empty() {
+            bytes.extend((kinds.len() as u16).to_be_bytes());
+        }
+        for (kind, events) in &kinds {
+            bytes.extend((kind.len() as u32).to_be_bytes());
+            bytes.extend(kind.as_bytes());
+            bytes.push(*events);
         }
         let at = bytes.len();
         for (term, number) in postings {
@@ -67,6 +82,8 @@ pub(crate) struct Record {
     pub(crate) events: u64,
     /// Long terms by their names, with the sequences that have them.
     pub(crate) longs: Vec<(String, Vec<u64>)>,
+    /// How many of its events name an entity of a kind.
+    pub(crate) kinds: Vec<(String, u64)>,
     pub(crate) postings: Vec<(Term, u64)>,
     /// Where it ends in the string.
     pub(crate) end: usize,
@@ -150,6 +167,11 @@ impl<'b> Rest<'b> {
         Some(self.take(bytes)?.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)))
     }
 
+    fn name(&mut self) -> Option<String> {
+        let length = self.number(4)? as usize;
+        Some(std::str::from_utf8(self.take(length)?).ok()?.to_owned())
+    }
+
     fn record(&mut self) -> Option<Record> {
         let (base, length, postings_at) = (self.number(6)?, self.number(4)?, self.number(4)?);
         let body = self.at;
@@ -158,12 +180,18 @@ impl<'b> Rest<'b> {
         let sequence = |number: &u8| base + u64::from(*number);
         let mut longs = Vec::with_capacity(count as usize);
         for _ in 0..count {
-            let name = self.number(4)? as usize;
-            let name = std::str::from_utf8(self.take(name)?).ok()?.to_owned();
+            let name = self.name()?;
             let numbers = self.number(1)? as usize;
             longs.push((name, self.take(numbers)?.iter().map(sequence).collect()));
         }
-        if self.at != body + usize::try_from(postings_at).ok()? {
+        let postings_at = body.checked_add(usize::try_from(postings_at).ok()?)?;
+        let mut kinds = Vec::new();
+        if self.at < postings_at {
+            for _ in 0..self.number(2)? {
+                kinds.push((self.name()?, self.number(1)?));
+            }
+        }
+        if self.at != postings_at {
             return None;
         }
         let (postings, []) = self.take(end.checked_sub(self.at)?)?.as_chunks::<POSTING>() else {
@@ -172,7 +200,7 @@ impl<'b> Rest<'b> {
         let posting = |[a, b, c, d, e, f, g, h, number]: &[u8; POSTING]| {
             (Term([*a, *b, *c, *d, *e, *f, *g, *h]), sequence(number))
         };
-        Some(Record { base, events, longs, postings: postings.iter().map(posting).collect(), end })
+        Some(Record { base, events, longs, kinds, postings: postings.iter().map(posting).collect(), end })
     }
 }
 

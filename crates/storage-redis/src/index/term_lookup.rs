@@ -85,7 +85,8 @@ impl TermLookup {
         let mut command = redis::cmd("FCALL_RO");
         command
             .arg(functions::name("find"))
-            .arg(2 + wanted.ids.len())
+            .arg(3 + wanted.ids.len())
+            .arg(keys.meta())
             .arg(keys.pending())
             .arg(keys.manifest());
         for digest in &wanted.ids {
@@ -112,7 +113,7 @@ impl TermLookup {
 
     /// Reads the answer: what the ids and the terms lead to, and what came with it.
     pub(crate) fn read(answer: Value) -> Result<(Vec<Value>, Self), StorageFailure> {
-        let odd = || unexpected_reply("what was found");
+        let odd = || unexpected_reply("a look-up");
         let Value::Array(parts) = answer else { return Err(odd()) };
         let Ok([values, looked, entries, replays]) = <[Value; 4]>::try_from(parts) else { return Err(odd()) };
         let (Value::Array(values), Value::BulkString(looked), Value::Array(entries), Value::Array(replays)) =

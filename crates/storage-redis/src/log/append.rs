@@ -10,9 +10,8 @@ use std::{collections::HashMap, slice, time::Duration};
 use domain::{
     Event, StorageFailure,
     batch::{Resolution, known_outcome},
-    event::head,
     ports::{
-        AppendOutcome, Atomicity, Keeps,
+        AppendOutcome, Atomicity, RetentionMode,
         engine::{Appended, Durability, IdState, Outcome, Transaction},
     },
 };
@@ -48,7 +47,7 @@ enum Answer {
     Stored { base: u64, fields: u64, epoch: u64, waiting: Waiting },
     /// Nothing was written; this is known of these events, by their index.
     Known(Vec<(usize, Value)>),
-    /// Nothing was written; the caller's picture was old and is mended.
+    /// Nothing was written; the caller's view was outdated, and is refreshed.
     Moved,
     /// Nothing was written; too much waits to be folded.
     MustFold,
@@ -214,8 +213,8 @@ impl Appender<'_> {
         let program = Program::of(keys, known, transactions);
         let theirs = program.keys();
         let terms = match self.partition.keeps() {
-            Keeps::History => Body::of(events),
-            Keeps::Deliveries => Body::none(),
+            RetentionMode::History => Body::of(events),
+            RetentionMode::UntilDelivered => Body::none(),
         };
 
         let bytes: usize = events.iter().map(|event| event.size_bytes()).sum();
@@ -235,9 +234,8 @@ impl Appender<'_> {
         };
         command.arg(chunk).arg(known.level).arg(known.split).arg(events.len()).arg(bytes).arg(keys.bell());
         command.arg(terms.bytes).arg(terms.postings);
-        let texts = self.partition.compression().pack(events.iter().map(|event| event.json()));
-        for ((event, text), digest) in events.iter().zip(&texts).zip(&ids) {
-            command.arg(&**text).arg(head::encode(event)).arg(&digest.0[..]);
+        for (fields, digest) in self.partition.compression().pack(events).into_iter().zip(&ids) {
+            command.arg(&*fields.event).arg(fields.head).arg(&digest.0[..]);
         }
         if !transactions.is_empty() {
             program.put(&mut command);

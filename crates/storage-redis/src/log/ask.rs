@@ -81,11 +81,21 @@ impl Ask {
     pub(crate) async fn read(&self, store: &Partition, order: Order) -> Result<Ahead, StorageFailure> {
         match self.pieces(order).filter(|_| store.last().is_dense()) {
             Some(pieces) => self.read_pieces(store, &pieces).await,
-            None => self.read_counted(store, order).await,
+            None => {
+                let mut pipeline = Pipeline::with_capacity(2);
+                self.put(store, order, &mut pipeline);
+                self.take(store, &mut store.read_entries(&pipeline).await?.into_iter())
+            }
         }
     }
 
-    async fn read_counted(&self, store: &Partition, order: Order) -> Result<Ahead, StorageFailure> {
+    /// Whether they are read at once, so that they can be asked for together with something else.
+    pub(crate) fn is_whole(&self, store: &Partition, order: Order) -> bool {
+        !store.last().is_dense() || self.pieces(order).is_none()
+    }
+
+    /// Asks for all of them.
+    pub(crate) fn put(&self, store: &Partition, order: Order, pipeline: &mut Pipeline) {
         let id = |sequence: Option<u64>, open: &str| {
             sequence.map_or_else(|| open.to_owned(), |sequence| sequence.to_string())
         };
@@ -95,7 +105,16 @@ impl Ask {
             Order::NewestFirst => range_back(&key, &high, &low),
         };
         command.arg("COUNT").arg(self.count);
-        let (entries, has_replays) = self.entries_of(store, command).await?;
+        pipeline.add_command(command).cmd("EXISTS").arg(store.keys().replayed(self.chunk));
+    }
+
+    /// Takes what was answered to that.
+    pub(crate) fn take(
+        &self,
+        store: &Partition,
+        answers: &mut impl Iterator<Item = Value>,
+    ) -> Result<Ahead, StorageFailure> {
+        let (entries, has_replays) = entries_and_replays(answers)?;
         let ends = entries.len() < self.count;
         let last = entries.last().map(|last| last.sequence);
         if let (Some(low), Some(last)) = (self.from, last) {
@@ -130,12 +149,17 @@ impl Ask {
     ) -> Result<(Vec<Entry>, bool), StorageFailure> {
         let mut pipeline = Pipeline::with_capacity(2);
         pipeline.add_command(command).cmd("EXISTS").arg(store.keys().replayed(self.chunk));
-        let mut answers = store.read_entries(&pipeline).await?.into_iter();
-        let (Some(found), Some(replayed)) = (answers.next(), answers.next()) else {
-            return Err(unexpected_reply("entries of the log"));
-        };
-        Ok((entries(found)?, replayed == Value::Int(1)))
+        entries_and_replays(&mut store.read_entries(&pipeline).await?.into_iter())
     }
+}
+
+fn entries_and_replays(
+    answers: &mut impl Iterator<Item = Value>,
+) -> Result<(Vec<Entry>, bool), StorageFailure> {
+    let (Some(found), Some(replayed)) = (answers.next(), answers.next()) else {
+        return Err(unexpected_reply("entries of the log"));
+    };
+    Ok((entries(found)?, replayed == Value::Int(1)))
 }
 
 /// Entries of a chunk, in the order of the walk.

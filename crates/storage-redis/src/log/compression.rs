@@ -1,9 +1,10 @@
 //! Compressed events: an option of a namespace, frozen when it is made.
 //!
-//! A packed text is a byte 0, with which no JSON begins, the number of its dictionary (two bytes, big endian; 0 for none)
-//! and a frame of zstd. What would not become shorter is kept as it is, and so may stand beside what is packed. The hash
-//! `zdict` has the dictionaries by number. The first is trained on the first events of the log once there are enough; of
-//! their values, which are people's, it holds nothing ([`crate::log::samples`]).
+//! A packed event is a byte 0, with which no JSON begins, the number of its dictionary (two bytes, big endian; 0 for none)
+//! and a frame of zstd: the JSON, the head, and the length of the head (two bytes, big endian). The field `head` is empty then.
+//! What would not become shorter is kept as it is, and so may stand beside what is packed; so may a text that was packed
+//! without its head. The hash `zdict` has the dictionaries by number. The first is trained on the first events of the log once there
+//! are enough; of their values, which are people's, it holds nothing ([`crate::log::samples`]).
 
 use std::{
     borrow::Cow,
@@ -14,6 +15,7 @@ use std::{
     },
 };
 
+use domain::{Event, event::head};
 use zstd::{
     bulk::{Compressor, Decompressor},
     dict::{DecoderDictionary, EncoderDictionary},
@@ -84,10 +86,10 @@ impl Compression {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(number, dictionary);
     }
 
-    /// The texts of events as the log is to keep them, in order.
-    pub(crate) fn pack<'e>(&self, texts: impl Iterator<Item = &'e str>) -> Vec<Cow<'e, [u8]>> {
+    /// Events as the log is to keep them, in order.
+    pub(crate) fn pack<'e>(&self, events: &[&'e Event]) -> Vec<Fields<'e>> {
         if !self.on {
-            return texts.map(|text| Cow::Borrowed(text.as_bytes())).collect();
+            return events.iter().map(|event| Fields::of(event)).collect();
         }
         let dictionary = self.newest();
         let number = dictionary.as_ref().map_or(0, |dictionary| dictionary.number);
@@ -100,19 +102,46 @@ impl Compression {
             let _ = compressor.set_parameter(CParameter::DictIdFlag(false));
             let _ = compressor.set_parameter(CParameter::ContentSizeFlag(true));
         }
-        let pack = |text: &'e str| {
-            let plain = Cow::Borrowed(text.as_bytes());
-            let Ok(compressor) = &mut compressor else { return plain };
-            match compressor.compress(text.as_bytes()) {
-                Ok(frame) if frame.len() + BEFORE < text.len() => {
+        let pack = |event: &&'e Event| {
+            let plain = Fields::of(event);
+            let (Ok(compressor), Ok(length)) = (&mut compressor, u16::try_from(plain.head.len())) else {
+                return plain;
+            };
+            let all = [event.json().as_bytes(), &plain.head, &length.to_be_bytes()].concat();
+            match compressor.compress(&all) {
+                Ok(frame) if frame.len() + BEFORE < event.json().len() => {
                     let [high, low] = number.to_be_bytes();
-                    Cow::Owned([&[MARK, high, low][..], &frame].concat())
+                    let event = Cow::Owned([&[MARK, high, low][..], &frame].concat());
+                    Fields { event, head: Vec::new() }
                 }
                 _ => plain,
             }
         };
-        texts.map(pack).collect()
+        events.iter().map(pack).collect()
     }
+}
+
+/// The fields of an entry.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Fields<'e> {
+    pub(crate) event: Cow<'e, [u8]>,
+    pub(crate) head: Vec<u8>,
+}
+
+impl<'e> Fields<'e> {
+    /// Of an event that is not packed.
+    fn of(event: &'e Event) -> Self {
+        Self { event: Cow::Borrowed(event.json().as_bytes()), head: head::encode(event) }
+    }
+}
+
+/// Takes the head off what was packed with it, and leaves the JSON; none where it was not unpacked, or is no such thing.
+pub(crate) fn take_head(unpacked: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let (rest, length) = unpacked.split_last_chunk::<2>().filter(|(rest, _)| rest.first() != Some(&MARK))?;
+    let (json, head) = (rest.len().checked_sub(usize::from(u16::from_be_bytes(*length)))?, rest.len());
+    let taken = rest.get(json..head)?.to_vec();
+    unpacked.truncate(json);
+    Some(taken)
 }
 
 /// The dictionary that a text was packed with, and the frame; none where it was not packed.
@@ -123,7 +152,7 @@ pub(crate) fn packed(bytes: &[u8]) -> Option<(u16, &[u8])> {
     }
 }
 
-/// The text in a frame; none where the frame is damaged or of another dictionary.
+/// What is in a frame; none where the frame is damaged or of another dictionary.
 pub(crate) fn unpack(frame: &[u8], dictionary: Option<&Dictionary>) -> Option<Vec<u8>> {
     let length = get_frame_content_size(frame).ok()??;
     let length = usize::try_from(length).ok().filter(|_| length <= LONGEST)?;
@@ -138,28 +167,48 @@ pub(crate) fn unpack(frame: &[u8], dictionary: Option<&Dictionary>) -> Option<Ve
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a panic is a test's way to fail")]
 
+    use domain::{Document, Limits};
+
     use super::*;
 
+    fn event(n: usize) -> Event {
+        let json = format!(
+            r#"{{"id":"e{n}","type":"t","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"s","metadata":{{}},"rest":"{}"}}"#,
+            "as it goes ".repeat(n)
+        );
+        Document::parse(json.as_bytes(), &Limits::default()).unwrap().into_event().unwrap()
+    }
+
     #[test]
-    fn a_text_comes_back_as_it_was_packed() {
-        let texts: Vec<String> = (0..200)
-            .map(|n| format!("{{\"id\":\"{n}\",\"rest\":\"{}\"}}", "as it goes ".repeat(n)))
-            .collect();
+    fn an_event_comes_back_as_it_was_packed() {
+        let events: Vec<Event> = (0..200).map(event).collect();
+        let texts: Vec<&str> = events.iter().map(Event::json).collect();
         let dictionary = zstd::dict::from_samples(&texts, 4_096).unwrap();
         let with = Compression::new(true);
         with.learn(7, &dictionary);
         for compression in [Compression::new(false), Compression::new(true), with] {
             let mut shorter = 0;
-            for (text, bytes) in texts.iter().zip(compression.pack(texts.iter().map(String::as_str))) {
-                let Some((number, frame)) = packed(&bytes) else {
-                    assert_eq!(&*bytes, text.as_bytes());
+            for (event, fields) in events.iter().zip(compression.pack(&events.iter().collect::<Vec<_>>())) {
+                let Some((number, frame)) = packed(&fields.event) else {
+                    assert_eq!(fields, Fields::of(event));
                     continue;
                 };
                 shorter += 1;
-                assert!(bytes.len() < text.len());
-                assert_eq!(unpack(frame, compression.find(number).as_deref()).unwrap(), text.as_bytes());
+                assert!(fields.event.len() < event.json().len());
+                assert!(fields.head.is_empty());
+                let mut unpacked = unpack(frame, compression.find(number).as_deref()).unwrap();
+                assert_eq!(take_head(&mut unpacked), Some(head::encode(event)));
+                assert_eq!(unpacked, event.json().as_bytes());
             }
             assert_eq!(shorter > 100, compression.on);
+        }
+    }
+
+    #[test]
+    fn no_head_is_taken_off_what_has_none() {
+        for odd in [&b""[..], b"a", &[0, 0, 1, 0, 0], b"{}\0\x03", b"{}\xff\xff"] {
+            let mut bytes = odd.to_vec();
+            assert_eq!((take_head(&mut bytes), bytes.as_slice()), (None, odd));
         }
     }
 

@@ -1,6 +1,9 @@
 //! Entries of the log, read back into events; and looking up the dictionary.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+};
 
 use domain::{
     Event, StorageFailure, StoredEvent,
@@ -13,10 +16,14 @@ use jiff::Timestamp;
 use redis::{Pipeline, ToRedisArgs, Value, cmd};
 
 use crate::{
-    client::{failure::unexpected_reply, reply::text},
+    client::{failure::unexpected_reply, reply::text, tap::bytes_of},
     engine::{
         keys::{CHUNK, Keys, chunk_of},
         partition::Partition,
+    },
+    log::{
+        compression::take_head,
+        raw::{self, RawEntry},
     },
 };
 
@@ -63,6 +70,14 @@ pub(crate) fn entries(answer: Value) -> Result<Vec<Entry>, StorageFailure> {
 }
 
 fn entries_into(answer: Value, found: &mut Vec<Entry>) -> Result<(), StorageFailure> {
+    if let Some(bytes) = bytes_of(&answer) {
+        let entries = raw::entries(bytes)?;
+        found.reserve(entries.len());
+        for RawEntry { id, event, head } in entries {
+            found.push(made(id, event.to_vec(), head.map(Cow::Borrowed))?);
+        }
+        return Ok(());
+    }
     let Value::Array(entries) = answer else { return Err(unexpected_reply("entries of the log")) };
     found.reserve(entries.len());
     for value in entries {
@@ -75,29 +90,32 @@ fn entries_into(answer: Value, found: &mut Vec<Entry>) -> Result<(), StorageFail
 pub(crate) fn entry(value: Value) -> Result<Entry, StorageFailure> {
     let Value::Array(parts) = value else { return Err(unexpected_reply("an entry of the log")) };
     let mut parts = parts.into_iter();
-    let (id, fields) = (parts.next(), parts.next());
-    let id = id.as_ref().and_then(text).and_then(|id| id.split_once('-'));
-    let id = id.and_then(|(sequence, stored_at)| Some((sequence.parse().ok()?, stored_at.parse().ok()?)));
-    let (sequence, stored_at) = id.ok_or_else(|| unexpected_reply("the id of an entry"))?;
-    let fields = match fields {
-        Some(Value::Array(fields)) => fields,
-        _ => return Err(unexpected_reply("the fields of an entry")),
+    let (Some(Value::BulkString(id)), Some(Value::Array(fields))) = (parts.next(), parts.next()) else {
+        return Err(unexpected_reply("an entry of the log"));
     };
-    let (mut json, mut packed_head) = (None, None);
+    let (mut json, mut head) = (None, None);
     let mut fields = fields.into_iter();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
         match (name, value) {
             (Value::BulkString(name), Value::BulkString(bytes)) if name == b"event" => json = Some(bytes),
-            (Value::BulkString(name), Value::BulkString(bytes)) if name == b"head" => {
-                packed_head = Some(bytes);
-            }
+            (Value::BulkString(name), Value::BulkString(bytes)) if name == b"head" => head = Some(bytes),
             _ => {}
         }
     }
-    let json = json.unwrap_or_default();
+    made(&id, json.unwrap_or_default(), head.map(Cow::Owned))
+}
+
+/// An entry of its id and its fields.
+fn made(id: &[u8], mut json: Vec<u8>, mut head: Option<Cow<'_, [u8]>>) -> Result<Entry, StorageFailure> {
+    let id = std::str::from_utf8(id).ok().and_then(|id| id.split_once('-'));
+    let id = id.and_then(|(sequence, stored_at)| Some((sequence.parse().ok()?, stored_at.parse().ok()?)));
+    let (sequence, stored_at) = id.ok_or_else(|| unexpected_reply("the id of an entry"))?;
+    if head.as_ref().is_some_and(|head| head.is_empty()) {
+        head = take_head(&mut json).map(Cow::Owned);
+    }
     let bytes = json.len() as u64;
-    let event = match (String::from_utf8(json), packed_head) {
-        (Ok(json), Some(packed)) => head::decode(json, &packed).map_err(|error| error.to_string()),
+    let event = match (String::from_utf8(json), head) {
+        (Ok(json), Some(head)) => head::decode(json, &head).map_err(|error| error.to_string()),
         _ => Err("the event's text or head is damaged".to_owned()),
     };
     Ok(Entry { sequence, stored_at, bytes, event, replays: None })

@@ -107,6 +107,13 @@ impl FirstTrip {
             // Asked after the values: what a split moved meanwhile is then known to have been moved.
             pipeline.cmd("HMGET").arg(keys.meta()).arg(&["level", "split"][..]);
         }
+        let (whole, guess) = match guess {
+            Some(guess) if guess.is_whole(store, scan.order) => (Some(guess), None),
+            guess => (None, guess),
+        };
+        if let Some(whole) = whole {
+            whole.put(store, scan.order, &mut pipeline);
+        }
         // On one connection what is asked first is answered first: the entries are not older than the state. Where something
         // came in between they may be, and are asked for again.
         let disturbances = store.link().disturbances();
@@ -145,6 +152,10 @@ impl FirstTrip {
                 }
                 None
             }
+        };
+        let ahead = match whole {
+            Some(whole) => Some(whole.take(store, &mut answers)?),
+            None => ahead,
         };
         Ok(Some(Self { state, now, ids, terms, pending, chunks, ahead, near }))
     }

@@ -6,10 +6,10 @@ use std::{
 };
 
 use domain::{
-    Event, StorageFailure,
+    Event, StorageFailure, Tally,
     ports::{
-        Keeps,
-        engine::{Outcome, RemovalKind, Removed, Transaction, log},
+        RetentionMode,
+        engine::{Outcome, RemovalKind, Removed, Space, SpaceKind, Transaction, log},
     },
     time::unix_micros,
 };
@@ -29,7 +29,7 @@ use crate::{
         lookup::{self, Dictionary},
         merge,
         runs::{self, Manifest, Place, RunId},
-        short,
+        short, tally,
     },
     log::rewrite,
     server::functions,
@@ -51,13 +51,27 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    pub(crate) fn of(event: &Event, keeps: Keeps) -> Self {
+    pub(crate) fn of(event: &Event, keeps: RetentionMode) -> Self {
         let id = Some(Digest::of_id(event.id()));
-        if keeps == Keeps::Deliveries {
+        if keeps == RetentionMode::UntilDelivered {
             return Self { id, ..Self::default() };
         }
         Self { id, longs: Long::of(event).iter().map(Long::field).collect(), shorts: Term::of(event) }
     }
+}
+
+/// Which of the events each count has, by their numbers from 1. A damaged one is counted by the long terms that are known.
+fn counted(entries: &[log::Entry], terms: &[Terms]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut counted: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    for ((entry, terms), number) in entries.iter().zip(terms).zip(1..=u8::MAX) {
+        let mut tally = Tally::default();
+        match entry {
+            Ok(stored) => tally.add_event(&stored.event),
+            Err(_) => tally::add(&mut tally, terms.longs.iter().map(|field| (field.as_str(), 1))),
+        }
+        tally.rows().for_each(|(row, _)| counted.entry(row.key).or_default().push(number));
+    }
+    counted
 }
 
 /// How a kind of removal is called in the function.
@@ -79,7 +93,7 @@ enum Answer {
         left: u64,
     },
     Refused(usize),
-    /// Nothing was done: the caller's picture was old and is mended.
+    /// Nothing was done: the caller's view was outdated, and is refreshed.
     Moved,
     /// Nothing was done: some of the events wait to be folded.
     MustFold,
@@ -210,6 +224,7 @@ impl Remover<'_> {
         let bucket = |digest: Digest| keys.bucket(digest.bucket(known.level, known.split));
         let mut names = vec![keys.meta(), keys.log(chunk), keys.chunks(), keys.directory(chunk)];
         names.extend([keys.replayed(chunk), keys.holes(), keys.unscrubbed(), keys.copy_of(chunk)]);
+        names.push(keys.space(&Space::of(SpaceKind::Tally)));
         names.extend(longs.keys().map(|field| keys.long(chunk, field)));
         names.extend(runs.iter().map(|run| run.key(keys)));
         names.extend(shorts.keys().map(|(_, term)| keys.long(chunk, &term.field())));
@@ -235,6 +250,7 @@ impl Remover<'_> {
         for ((run, term), (places, numbers)) in &shorts {
             command.arg(&term.0[..]).arg(term.field()).arg(*run).arg(&places[..]).arg(&numbers[..]);
         }
+        tally::put(&mut command, counted(removal.entries, terms).into_iter());
         program.put(&mut command);
         command
     }

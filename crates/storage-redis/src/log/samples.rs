@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn of_events_that_name_nobody_no_value_counts_as_shared() {
+    fn of_events_without_entities_no_value_counts_as_shared() {
         let samples = vec![Sample { owner: None, json: r#"{"status":"active"}"#.to_owned() }; 300];
         assert!(scrubbed(&samples).iter().all(|one| !one.ends_with(b"\"active\"}")));
     }

@@ -7,7 +7,7 @@
 use domain::{
     Filter, StorageFailure,
     ports::{
-        Keeps, Order,
+        Order, RetentionMode,
         engine::{PartitionState, Scan, ScanPage},
     },
 };
@@ -109,7 +109,7 @@ impl<'f> Walk<'f> {
         let filter = &**scan.filter;
         let is_by_id = !filter.event_ids.is_empty() && filter.event_ids.len() <= MAX_IDS;
         let parts = match store.keeps() {
-            Keeps::History if !is_by_id => Parts::of(filter),
+            RetentionMode::History if !is_by_id => Parts::of(filter),
             _ => Parts::default(),
         };
         let mut wanted = LookUp {
@@ -243,7 +243,7 @@ impl<'f> Walk<'f> {
     ) -> Result<bool, StorageFailure> {
         match self.plan {
             Plan::Few(_) | Plan::Lists(_) => Ok(true),
-            Plan::Scan(_) if store.keeps() == Keeps::Deliveries => Ok(false),
+            Plan::Scan(_) if store.keeps() == RetentionMode::UntilDelivered => Ok(false),
             // Most events have what the filter asks for, so the log was read and no index.
             Plan::Scan(_) => is_posted(store, filter, sequence).await,
         }

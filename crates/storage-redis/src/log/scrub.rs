@@ -33,7 +33,7 @@ pub(crate) async fn scrub(store: &Partition, erased: bool) -> Result<Vec<String>
 async fn copies(store: &Partition) -> Vec<String> {
     let mut command = cmd("INFO");
     command.arg("persistence");
-    // A user who may not ask is told of all there might be.
+    // A user without the right to ask gets the whole list of possibilities.
     let info: String = store
         .link()
         .read(&command)

@@ -136,6 +136,7 @@ end
 local function split(keys, args)
   may(keys[1], 'HSET', 'HDEL', 'HGETALL')
   local meta = load(keys[1])
+  raised(keys[1], meta)
   if meta.level ~= args[1] or meta.split ~= args[2] then
     return moved(meta)
   end

@@ -79,12 +79,30 @@ local function identity()
   return server
 end
 
+-- A server that restarted may have the beginning of a function's writes at the end of its append-only file. Redis up to 8.2
+-- leaves it there, and does it together with what is written behind it when the file is loaded once more. So nothing is written
+-- before the server has begun another file, as it does when a rewrite begins. Where that cannot be, the caller waives it.
+local is_waived = false
+local function must_have_begun_a_file()
+  local info = redis.call('INFO', 'persistence')
+  local function says(line)
+    return string.find(info, line, 1, true)
+  end
+  local is_due = says('aof_enabled:1') and says('aof_rewrites:0') and says('aof_rewrite_in_progress:0')
+  if is_due and not is_waived then
+    error({ err = 'ERNEWFILE the server has begun no append-only file since it was started' })
+  end
+end
+
 -- Raises the log epoch where the server is another one than it was, or was no master meanwhile: it may have lost a suffix, and
 -- no position of it may be handed out again.
 local function raised(key, meta)
   local now = identity()
   if now.run == meta.run and now.history == meta.history then
     return false
+  end
+  if now.run ~= meta.run then
+    must_have_begun_a_file()
   end
   local head, epoch = tonumber(meta.head), tonumber(meta.epoch)
   -- Where nothing is left of a log that there was, leases and cursors of before must not be good either.

@@ -5,12 +5,19 @@ local FOLDED_AT_ONCE = 1000
 -- Bytes of a run in the manifest.
 local LISTED = 21
 
--- KEYS: meta, what waits to be folded, the manifest of runs, the new run; then each list and the directory that it is in.
+-- Whether the events of this partition are counted: from the first fold on, or not at all.
+local function is_counted(key, through)
+  return redis.call('HGET', key, through) ~= false
+end
+
+-- KEYS: meta, what waits to be folded, the manifest of runs, the new run, the counts of events; then each list and the
+-- directory that it is in.
 -- ARGV: the log epoch; the sequence through which all is folded, the bytes to fold, the sequence through which all will be
--- folded; how many events and records these bytes are; the run, or ''; the run as the manifest has it; then (field, offsets
--- in the chunk, four bytes each) of each list.
+-- folded; how many events and records these bytes are; the run, or ''; the run as the manifest has it; the field of the
+-- counts that says through which sequence events are counted, how many counts there are, and (field, events) of each; then
+-- (field, offsets in the chunk, four bytes each) of each list.
 local function fold(keys, args)
-  may(keys[1], 'HSET', 'APPEND', 'SET', 'RPUSH', 'UNLINK')
+  may(keys[1], 'HSET', 'HINCRBY', 'APPEND', 'SET', 'RPUSH', 'UNLINK')
   local meta, call = load(keys[1]), redis.call
   if raised(keys[1], meta) then
     return moved(meta)
@@ -21,12 +28,19 @@ local function fold(keys, args)
   end
   must_be(keys[3], 'string')
   must_be(keys[4], 'string')
-  for k = 5, #keys, 2 do
+  must_be(keys[5], 'hash')
+  for k = 6, #keys, 2 do
     must_be(keys[k], 'list')
     must_be(keys[k + 1], 'hash')
   end
-  local a = 9
-  for k = 5, #keys, 2 do
+  local a = 11 + 2 * tonumber(args[10])
+  if (meta.folded or '0') == '0' or is_counted(keys[5], args[9]) then
+    for at = 11, a - 2, 2 do
+      call('HINCRBY', keys[5], args[at], args[at + 1])
+    end
+    call('HSET', keys[5], args[9], args[4])
+  end
+  for k = 6, #keys, 2 do
     local offsets, length = {}, 0
     for at = 1, #args[a + 1], 4 do
       offsets[#offsets + 1] = struct.unpack('>I4', args[a + 1], at)
@@ -59,7 +73,7 @@ end
 -- making began, bytes that it will have, bytes that it has, the piece.
 local function write_run(keys, args)
   may(keys[1], 'HSET', 'SETRANGE', 'UNLINK')
-  load(keys[1])
+  raised(keys[1], load(keys[1]))
   local before = redis.call('HMGET', keys[1], 'removals', 'making')
   if (before[1] or '0') ~= args[1] then
     return { 'stale' }
@@ -84,7 +98,7 @@ end
 -- its making began, bytes that it must have, how the manifest has the others, and how it is to have the run, or '' for none.
 local function merge(keys, args)
   may(keys[1], 'SET', 'UNLINK', 'HDEL')
-  load(keys[1])
+  raised(keys[1], load(keys[1]))
   local before = redis.call('HMGET', keys[1], 'removals', 'making')
   if (before[1] or '0') ~= args[1] or (args[4] ~= '' and before[2] ~= keys[3] .. ' ' .. args[2]) then
     return { 'stale' }

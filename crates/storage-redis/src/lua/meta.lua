@@ -6,6 +6,7 @@ local function make(keys, args)
   if redis.call('EXISTS', keys[2]) == 1 then
     return 'there'
   end
+  must_have_begun_a_file()
   redis.call('HSET', keys[2], unpack(args))
   return 'ok'
 end
@@ -24,5 +25,12 @@ local function mark(keys, args)
   return { 'ok' }
 end
 
+-- Has functions write although the server has begun no other append-only file, until it is started again. KEYS: meta.
+local function waive()
+  is_waived = true
+  return 'ok'
+end
+
 redis.register_function('er_make_VERSION', make)
 redis.register_function({ function_name = 'er_mark_VERSION', callback = mark, flags = { 'allow-oom' } })
+redis.register_function({ function_name = 'er_waive_VERSION', callback = waive, flags = { 'no-writes' } })

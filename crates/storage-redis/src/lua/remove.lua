@@ -125,6 +125,25 @@ local function forget_term(run, bits, term, places, list, offsets)
   return #left > 0 and redis.call('EXISTS', list) == 1 and thin_out(list, left)
 end
 
+-- Takes removed events out of the counts, from the place of the field that says whether there are any. A count that is zero has
+-- no field.
+local function count_out(key, args, a, is_gone)
+  if not is_counted(key, args[a]) then
+    return
+  end
+  for at = a + 2, a + 2 * tonumber(args[a + 1]), 2 do
+    local gone = 0
+    for i = 1, #args[at + 1] do
+      if is_gone[string.byte(args[at + 1], i)] then
+        gone = gone + 1
+      end
+    end
+    if gone > 0 and redis.call('HINCRBY', key, args[at], -gone) <= 0 then
+      redis.call('HDEL', key, args[at])
+    end
+  end
+end
+
 -- Frees ids, or refuses them from now on. By how much the dictionary shrank.
 local function forget_ids(keys, ids, k, sequences, erase)
   local fields = 0
@@ -142,10 +161,11 @@ local function forget_ids(keys, ids, k, sequences, erase)
 end
 
 -- KEYS: meta, log of the chunk, chunks, directory of the chunk, replay counts of the chunk, holes, unscrubbed, the chunk's
--- copy; long lists, runs, the list of each term, bucket of each id. ARGV: chunk, level, split, 'prefix', 'middle' or
+-- copy, the counts of events; long lists, runs, the list of each term, bucket of each id. ARGV: chunk, level, split, 'prefix', 'middle' or
 -- 'erase', counts of events, long lists and terms, the bits of each run's fences as bytes; then (entry, digest of the id or '',
 -- bytes) of each event, (field, indices) of each long list, (term, field, number of its run or 0, places, indices)
--- of each term; then
+-- of each term; the field of the counts that says through which sequence events are counted, how many counts change, and
+-- (field, indices) of each; then
 -- kinds, program and data of a transaction that goes with it. Answers how many events went, their bytes, how many went from
 -- the chunk's midst so far, and how many it has.
 local function remove(keys, args)
@@ -160,10 +180,11 @@ local function remove(keys, args)
   local event_args = 8
   local long_args = event_args + 3 * n
   local term_args = long_args + 2 * longs
-  local run_keys = 8 + longs
+  local run_keys = 9 + longs
   local term_keys = run_keys + runs
   local id_keys = term_keys + terms
-  local with_args = term_args + 5 * terms
+  local count_args = term_args + 5 * terms + 1
+  local with_args = count_args + 1 + 2 * tonumber(args[count_args + 1])
   local sequences, offsets, ids, removed, bytes = {}, {}, {}, 0, 0
   for i = 1, n do
     local a = event_args + 3 * i
@@ -186,8 +207,9 @@ local function remove(keys, args)
     return { 'refused', -outcome }
   end
   must_be(keys[2], 'stream')
+  must_be(keys[9], 'hash')
   for i = 1, longs do
-    must_be(keys[8 + i], 'list')
+    must_be(keys[9 + i], 'list')
   end
   for i = 1, terms do
     must_be(keys[term_keys + i], 'list')
@@ -196,16 +218,18 @@ local function remove(keys, args)
     must_be(keys[id_keys + i], 'hash')
   end
 
+  local is_gone = {}
   for i = 1, n do
     local a = event_args + 3 * i
     -- One by one: of those that had gone before, the bytes do not count.
     if redis.call('XDEL', keys[2], args[a - 2]) == 1 then
-      removed, bytes = removed + 1, bytes + tonumber(args[a])
+      removed, bytes, is_gone[i] = removed + 1, bytes + tonumber(args[a]), true
     end
   end
+  count_out(keys[9], args, count_args, is_gone)
   redis.call('HDEL', keys[5], unpack(offsets))
   for i = 1, longs do
-    if thin_out(keys[8 + i], picked(offsets, args[long_args + 2 * i])) then
+    if thin_out(keys[9 + i], picked(offsets, args[long_args + 2 * i])) then
       redis.call('HDEL', keys[4], args[long_args + 2 * i - 1])
     end
   end
@@ -259,7 +283,8 @@ local function rewrite(keys, args)
     error({ err = 'NOPERM this user may not run RENAME' })
   end
   must_be(keys[2], 'stream')
-  local meta, count, from = load(keys[1]), tonumber(args[2]), '-'
+  local count, from = tonumber(args[2]), '-'
+  raised(keys[1], load(keys[1]))
   -- What was removed meanwhile may have been copied already.
   if (redis.call('HGET', keys[1], 'removals') or '0') ~= args[4] then
     return { 'moved' }

@@ -6,11 +6,12 @@
 -- last, a command or two a key. So nothing is written before everything was judged, and nothing is read twice.
 
 -- Codes of operations. Guards are below PUT. Where a library is loaded there is no `string` yet.
-local BEGIN, STEP, GENERATION, IS, ABSENT, PRESENT = 1, 2, 3, 4, 5, 6
+local BEGIN, STEP, GENERATION, IS, ABSENT, PRESENT, NONE_NEWER = 1, 2, 3, 4, 5, 6, 7
 local PUT, DELETE, CLEAR, ADD, TOMBSTONE, COUNT_REPLAY, LIST, UNLIST = 10, 11, 12, 13, 14, 15, 16, 17
 -- How many arguments each has.
 local ARGUMENTS = {
-  [BEGIN] = 0, [STEP] = 0, [GENERATION] = 1, [IS] = 2, [ABSENT] = 1, [PRESENT] = 1, [PUT] = 2, [DELETE] = 1, [CLEAR] = 0,
+  [BEGIN] = 0, [STEP] = 0, [GENERATION] = 1, [IS] = 2, [ABSENT] = 1, [PRESENT] = 1, [NONE_NEWER] = 3,
+  [PUT] = 2, [DELETE] = 1, [CLEAR] = 0,
   [ADD] = 2, [TOMBSTONE] = 1, [COUNT_REPLAY] = 3, [LIST] = 1, [UNLIST] = 1,
 }
 -- Those that go by what a row is now.
@@ -21,7 +22,7 @@ local COMMANDS = {
   [UNLIST] = { 'ZREM' }, [TOMBSTONE] = { 'HSET', 'HINCRBY' }, [COUNT_REPLAY] = { 'HSET', 'XLEN', 'XRANGE', 'XREVRANGE' },
 }
 -- What a key must be, by its letter.
-local TYPES = { [104] = 'hash', [115] = 'stream', [122] = 'zset' }
+local TYPES = { [104] = 'hash', [115] = 'stream', [116] = 'string', [122] = 'zset' }
 local INDEX = 122
 
 SAMPLES.ZREM = { 'm' }
@@ -56,10 +57,74 @@ local function read_rows(plan, wanted)
   end
 end
 
+-- Bytes of what waits to be folded that are looked through.
+local MOST_WAITING = 262144
+
+-- Whether a record of what waits to be folded, whose body begins at `body`, has one of the terms or names in an event above a
+-- sequence.
+local function has_needle(waiting, body, length, postings, above, needles)
+  local at = body + 3
+  for _ = 1, struct.unpack('>I2', waiting, body + 1) do
+    local name_length = struct.unpack('>I4', waiting, at)
+    local name = string.sub(waiting, at + 4, at + 3 + name_length)
+    at = at + 4 + name_length
+    local events = string.byte(waiting, at)
+    -- Numbers rise, so the last one tells.
+    if needles[name] and string.byte(waiting, at + events) > above then
+      return true
+    end
+    at = at + 1 + events
+  end
+  for posting = body + postings, body + length - 9, 9 do
+    if needles[string.sub(waiting, posting, posting + 7)] and string.byte(waiting, posting + 8) > above then
+      return true
+    end
+  end
+  return false
+end
+
+-- Whether an event above a sequence may have one of these terms or long terms, as far as what waits to be folded tells. Where
+-- that does not reach back to the sequence, or is long, or nothing is named, any event may. So may one that retention removed.
+local function may_be_newer(meta, pending, after, terms, names)
+  local values = redis.call('HMGET', meta, 'head', 'trimmed')
+  local head, trimmed = tonumber(values[1]), tonumber(values[2] or '0')
+  after = tonumber(after)
+  if head <= after then
+    return head < after
+  end
+  if trimmed > after or (terms == '' and names == '') or redis.call('STRLEN', pending) > MOST_WAITING then
+    return true
+  end
+  local needles, at = {}, 1
+  for from = 1, #terms, 8 do
+    needles[string.sub(terms, from, from + 7)] = true
+  end
+  while at <= #names do
+    local length = struct.unpack('>I4', names, at)
+    needles[string.sub(names, at + 4, at + 3 + length)] = true
+    at = at + 4 + length
+  end
+  local waiting, last, reaches_back = redis.call('GET', pending) or '', nil, false
+  at = 1
+  while at <= #waiting do
+    local base, length, postings = struct.unpack('>I6I4I4', waiting, at)
+    local body = at + 14
+    last = base + string.byte(waiting, body)
+    reaches_back = reaches_back or base <= after
+    if last > after then
+      if not reaches_back or has_needle(waiting, body, length, postings, after - base, needles) then
+        return true
+      end
+    end
+    at = body + length
+  end
+  return last ~= head
+end
+
 -- Reads a program whose keys come after `before` others and whose data begin at `first`, and all rows that it looks at. Types
 -- and rights are checked here: scripts are not rolled back.
 local function planned(keys, before, kinds, program, args, first)
-  local byte, rows, wanted, used, a = string.byte, {}, {}, {}, first
+  local byte, rows, wanted, used, newer, a = string.byte, {}, {}, {}, {}, first
   for at = 1, #program, 3 do
     local op, high, low = byte(program, at, at + 2)
     used[op] = true
@@ -76,6 +141,9 @@ local function planned(keys, before, kinds, program, args, first)
         wanted[k][#wanted[k] + 1] = field
       end
     end
+    if op == NONE_NEWER then
+      newer[a] = may_be_newer(keys[1], keys[before + 256 * high + low + 1], args[a], args[a + 1], args[a + 2])
+    end
     a = a + ARGUMENTS[op]
   end
   for op in pairs(used) do
@@ -91,7 +159,7 @@ local function planned(keys, before, kinds, program, args, first)
   end
   local plan = {
     keys = keys, before = before, kinds = kinds, program = program, args = args, first = first,
-    rows = rows, cleared = {}, dirty = {}, fields = 0, replays = {},
+    rows = rows, newer = newer, cleared = {}, dirty = {}, fields = 0, replays = {},
   }
   read_rows(plan, wanted)
   return plan
@@ -153,6 +221,9 @@ local function holds(plan, op, k, a, epoch)
   local args = plan.args
   if op == GENERATION then
     return args[a] == epoch
+  end
+  if op == NONE_NEWER then
+    return not plan.newer[a]
   end
   local value = plan.rows[k][args[a]]
   if op == IS then

@@ -4,6 +4,16 @@
 -- that is not there, so that a function which reads would find less than there is. So it is refused before it begins, and its
 -- caller tries again until the slot has arrived, or reads key by key.
 
+-- Whether the server is a node of a cluster, as it is from its start to its end. Where it may not be asked, it may be one.
+local is_node = nil
+local function is_of_cluster()
+  if is_node == nil then
+    local info = redis.pcall('INFO', 'cluster')
+    is_node = type(info) ~= 'string' or not string.find(info, 'cluster_enabled:0', 1, true)
+  end
+  return is_node
+end
+
 -- Whether this node has the slot half-way: it then refuses keys of which one is there and one never is, each program in words
 -- of its own. Who may not ask is told by the function itself what right is missing.
 local function is_on_the_way(key)
@@ -19,7 +29,7 @@ local function register(name, callback)
     function_name = spec.function_name,
     flags = spec.flags or {},
     callback = function(keys, args)
-      if is_on_the_way(keys[1]) then
+      if is_of_cluster() and is_on_the_way(keys[1]) then
         return redis.error_reply('TRYAGAIN the slot of this partition is on its way to another node')
       end
       return spec.callback(keys, args)

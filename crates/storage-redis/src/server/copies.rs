@@ -123,8 +123,7 @@ impl Partition {
             Some("ok") => {}
             _ => {
                 return Err(StorageFailure::Unknown(
-                    "another server took the place of the one that stored it, before copies of it were confirmed"
-                        .to_owned(),
+                    "the server that stored it was replaced before copies of it were confirmed".to_owned(),
                 ));
             }
         }
@@ -146,7 +145,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_count_stands_for_all_who_came_before_it_began() {
+    async fn one_count_serves_all_callers_that_came_before_it_began() {
         let (counts, made) = (Arc::new(Counts::default()), Arc::new(AtomicU64::new(0)));
         let gate = Arc::new(Semaphore::new(0));
         let caller = |epoch: u64| {

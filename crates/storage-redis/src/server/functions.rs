@@ -2,10 +2,12 @@
 //!
 //! The names carry a digest of the library's text, so that programs of several versions use one server side by side.
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
-use redis::{RedisError, RedisResult, aio::MultiplexedConnection};
+use redis::{Cmd, RedisError, RedisResult, aio::MultiplexedConnection};
 use sha2::{Digest, Sha256};
+
+use crate::server::append_only_file;
 
 /// The library's text.
 struct Library {
@@ -39,8 +41,30 @@ pub(crate) fn name(function: &str) -> String {
     format!("er_{function}_{}", LIBRARY.version)
 }
 
+/// How often a server is made ready for a call: it is given the library, and begins a file.
+pub(crate) const MOST_PREPARED: usize = 3;
+
+/// Whether a server refused a call that it can be made ready for; it has done nothing of it.
+pub(crate) fn can_be_prepared(error: &RedisError) -> bool {
+    is_unknown(error) || append_only_file::must_begin(error)
+}
+
+/// Makes a server ready for a call that it refused so.
+pub(crate) async fn prepare(
+    connection: &mut MultiplexedConnection,
+    error: &RedisError,
+    refused: &Cmd,
+    within: Duration,
+) -> RedisResult<()> {
+    if is_unknown(error) {
+        load(connection).await
+    } else {
+        append_only_file::begin(connection, refused, within).await
+    }
+}
+
 /// Gives the library to a server. That another did so meanwhile is as good.
-pub(crate) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+async fn load(connection: &mut MultiplexedConnection) -> RedisResult<()> {
     let mut command = redis::cmd("FUNCTION");
     command.arg("LOAD").arg(&LIBRARY.source);
     match command.exec_async(connection).await {
@@ -50,6 +74,6 @@ pub(crate) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<
 }
 
 /// Whether a server says that it does not know the library.
-pub(crate) fn is_unknown(error: &RedisError) -> bool {
+fn is_unknown(error: &RedisError) -> bool {
     error.to_string().contains("Function not found")
 }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use domain::{StorageFailure, StoreId, ports::Keeps};
+use domain::{StorageFailure, StoreId, ports::RetentionMode};
 use futures_util::future::{join_all, try_join_all};
 use redis::{FromRedisValue, Value, cmd};
 
@@ -231,10 +231,10 @@ async fn put(link: &Link, keys: &Keys, fields: &[(&str, String)]) -> Result<(), 
     link.call("make", &[keys.meta(), keys.meta()], &args).await.map(drop)
 }
 
-fn keeps_name(keeps: Keeps) -> &'static str {
+fn keeps_name(keeps: RetentionMode) -> &'static str {
     match keeps {
-        Keeps::History => "history",
-        Keeps::Deliveries => "deliveries",
+        RetentionMode::History => "history",
+        RetentionMode::UntilDelivered => "deliveries",
     }
 }
 

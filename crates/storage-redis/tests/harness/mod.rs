@@ -19,10 +19,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use conformance::{EngineHarness, EngineStorage, Faults, Harness, ManualClock, Storage, Stores};
 use domain::{
     Position,
-    ports::{Keeps, StorageEngine},
+    ports::{RetentionMode, StorageEngine},
 };
+use event_replay_storage_redis::{RedisEngine, RedisOptions};
 use servers::{Binary, Cluster, Config, Server};
-use storage_redis::{RedisEngine, RedisOptions};
 use store::Store;
 use tokio::sync::OnceCell;
 
@@ -74,7 +74,7 @@ impl RedisHarness {
         Self { partitions, ..self }
     }
 
-    pub(crate) fn namespace(&self, clock: ManualClock, keeps: Keeps) -> Namespace {
+    pub(crate) fn namespace(&self, clock: ManualClock, keeps: RetentionMode) -> Namespace {
         let name = format!("t{:x}", fastrand::u64(..));
         let (url, servers, partitions) = (self.url.clone(), self.servers.clone(), self.partitions);
         Namespace { url, servers, name, clock, keeps, partitions }
@@ -88,10 +88,10 @@ impl Harness for RedisHarness {
     }
 
     async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage> {
-        Box::new(self.namespace(clock, Keeps::History))
+        Box::new(self.namespace(clock, RetentionMode::History))
     }
 
-    async fn fresh_keeping(&self, clock: ManualClock, keeps: Keeps) -> Option<Box<dyn Storage>> {
+    async fn fresh_keeping(&self, clock: ManualClock, keeps: RetentionMode) -> Option<Box<dyn Storage>> {
         Some(Box::new(self.namespace(clock, keeps)))
     }
 }
@@ -102,7 +102,7 @@ pub(crate) struct Namespace {
     pub(crate) servers: Vec<String>,
     pub(crate) name: String,
     pub(crate) clock: ManualClock,
-    pub(crate) keeps: Keeps,
+    pub(crate) keeps: RetentionMode,
     pub(crate) partitions: u16,
 }
 
@@ -136,7 +136,7 @@ impl EngineHarness for RedisHarness {
     }
 
     async fn fresh(&self, clock: ManualClock) -> Box<dyn EngineStorage> {
-        Box::new(self.namespace(clock, Keeps::History))
+        Box::new(self.namespace(clock, RetentionMode::History))
     }
 }
 
@@ -155,7 +155,7 @@ impl EngineStorage for Namespace {
 pub(crate) async fn namespace_at(cluster: &Cluster, master: usize) -> (Namespace, u16) {
     let harness = RedisHarness::over(cluster.url(), cluster.nodes());
     loop {
-        let namespace = harness.namespace(ManualClock::default(), Keeps::History);
+        let namespace = harness.namespace(ManualClock::default(), RetentionMode::History);
         let slot = cluster.slot_of(&namespace.key("meta")).await.unwrap();
         if cluster.master_of(slot).await == Some(master) {
             return (namespace, slot);
@@ -236,7 +236,7 @@ impl Namespace {
 
 #[async_trait]
 impl Faults for Namespace {
-    /// Entries cannot be changed: the chunk is written anew with other bytes in one of them.
+    /// Entries cannot be changed: the chunk is rewritten with other bytes in one of them.
     async fn damage_event(&self, at: Position) {
         let log = self.key_in(at.partition, &format!("log:{}", at.sequence / CHUNK));
         let entries: Vec<Entry> = self.say(&["XRANGE", &log, "-", "+"]).await;

@@ -20,7 +20,7 @@ async fn counted(store: &Store) -> u64 {
 }
 
 /// Holds a store, which reaches its master through a proxy, to this: a write whose answer is lost is told and not sent again;
-/// a read is repeated; what could not even be sent is sent when there is somebody to take it.
+/// a read is repeated; what could not even be sent is sent when there is a server to take it.
 pub(crate) async fn are_told(store: &Store, proxy: &Proxy) {
     store.add_stats(&sample()).await.unwrap();
     assert_eq!(counted(store).await, 1);
@@ -35,7 +35,7 @@ pub(crate) async fn are_told(store: &Store, proxy: &Proxy) {
     assert_eq!(counted(store).await, 2, "the first answer was lost");
     store.head().await.unwrap();
 
-    // Nobody takes connections for a while.
+    // No server takes connections for a while.
     proxy.refuse().await.unwrap();
     proxy.cut();
     let waiting = tokio::spawn({

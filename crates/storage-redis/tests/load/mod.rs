@@ -25,7 +25,7 @@ use domain::{
     Event, Filter, StorageFailure,
     ports::{AppendOutcome, Atomicity, EventStore as _, EventStoreError, ReadRequest},
 };
-use storage_redis::{RedisEngine, RedisOptions};
+use event_replay_storage_redis::{RedisEngine, RedisOptions};
 use store::Store;
 use tokio::{task::JoinSet, time::sleep};
 
@@ -228,7 +228,7 @@ async fn walk_one(store: &Store, answers: Answers, filter: Filter) -> Option<usi
     loop {
         let page = match store.read(&request).await {
             Ok(page) => page,
-            // A promotion took the end of the log that this walk had come to: it begins anew.
+            // A promotion took the end of the log that this walk had reached: it restarts.
             Err(EventStoreError::LostCursor(_)) => return None,
             Err(EventStoreError::Storage(StorageFailure::Unavailable(_)))
                 if answers == Answers::MayBeLate =>

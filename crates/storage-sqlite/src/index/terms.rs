@@ -122,6 +122,21 @@ impl Kinds {
             })
     }
 
+    /// The name of a kind.
+    pub(crate) fn name(
+        &mut self,
+        connection: &Connection,
+        number: i64,
+    ) -> Result<Option<String>, StorageFailure> {
+        if let Some((name, _)) = self.numbers.iter().find(|(_, own)| **own == number) {
+            return Ok(Some(name.clone()));
+        }
+        connection
+            .prepare_cached("SELECT name FROM kind WHERE kind = ?1")
+            .and_then(|mut statement| statement.query_row([number], |row| row.get(0)).optional())
+            .map_err(sqlite)
+    }
+
     /// Forgets what a rolled-back transaction may have made up.
     pub(crate) fn forget(&mut self) {
         self.numbers.clear();

@@ -4,7 +4,7 @@ use domain::{
     Event, Position, StorageFailure,
     batch::{Resolution, known_outcome},
     event::head,
-    ports::{AppendOutcome, Atomicity, Keeps, engine::IdState},
+    ports::{AppendOutcome, Atomicity, RetentionMode, engine::IdState},
     time::unix_micros,
 };
 use rusqlite::OptionalExtension;
@@ -89,7 +89,7 @@ impl Change<'_> {
         self.state.stored_at = stored_at;
         self.state.events += 1;
         self.state.bytes += event.size_bytes() as u64;
-        if self.state.keeps == Keeps::History {
+        if self.state.keeps == RetentionMode::History {
             self.tail.push(self.connection, self.kinds, seq, event)?;
         }
         Ok(AppendOutcome::Stored(Position::new(PARTITION, seq)))

@@ -36,6 +36,9 @@ impl TailLimits {
     }
 }
 
+/// A term, and the positions of the events that have it.
+pub(crate) type Posting = (Term<'static>, Vec<u64>);
+
 /// The index entries of the newest events, gathered as they are appended.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
@@ -69,26 +72,25 @@ impl Tail {
         self.begin_after(u64::MAX - 1);
     }
 
-    fn begin_after(&mut self, seq: u64) {
+    pub(crate) fn begin_after(&mut self, seq: u64) {
         self.positions.clear();
         self.reach = (seq, seq);
     }
 
-    /// Brings the index up to the head.
-    pub(crate) fn fold(
+    /// The index entries of all events that are not indexed: terms in the order of the index, each with its positions.
+    pub(crate) fn take(
         &mut self,
         connection: &Connection,
-        state: &mut State,
+        state: &State,
         kinds: &mut Kinds,
-    ) -> Result<(), StorageFailure> {
+    ) -> Result<Vec<Posting>, StorageFailure> {
         // Other processes may have appended or folded, or this one just started.
         if self.reach != (state.indexed, state.head) {
             self.read_again(connection, state, kinds)?;
         }
-        write_postings(connection, &mut self.positions)?;
-        state.indexed = state.head;
-        self.begin_after(state.head);
-        Ok(())
+        let mut terms: Vec<_> = self.positions.drain().collect();
+        terms.sort_unstable();
+        Ok(terms)
     }
 
     fn read_again(
@@ -119,19 +121,14 @@ impl Tail {
     }
 }
 
-/// One row for each term. Rows are written in key order, which is how the index is laid out.
-fn write_postings(
-    connection: &Connection,
-    positions: &mut HashMap<Term<'static>, Vec<u64>>,
-) -> Result<(), StorageFailure> {
-    let mut terms: Vec<_> = positions.drain().collect();
-    terms.sort_unstable();
+/// Writes one row for each term. Rows are written in key order, which is how the index is laid out.
+pub(crate) fn write_postings(connection: &Connection, terms: &[Posting]) -> Result<(), StorageFailure> {
     let mut statement = connection
         .prepare_cached("INSERT INTO posting (kind, value, first, n, rest) VALUES (?1, ?2, ?3, ?4, ?5)")
         .map_err(sqlite)?;
     for ((kind, value), positions) in terms {
         let Some(first) = positions.first() else { continue };
-        let rest = postings::encode_rest(&positions);
+        let rest = postings::encode_rest(positions);
         statement.execute((kind, value, *first as i64, positions.len() as i64, rest)).map_err(sqlite)?;
     }
     Ok(())

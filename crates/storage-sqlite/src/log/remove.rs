@@ -53,10 +53,12 @@ impl Change<'_> {
         }
         let mut terms: Vec<_> = by_term.into_iter().collect();
         terms.sort_unstable();
-        for (term, gone) in terms {
-            thin_out(self.connection, &term, &gone)?;
+        for (term, gone) in &terms {
+            thin_out(self.connection, term, gone)?;
         }
-        thin_out_everywhere(self.connection, &unreadable)?;
+        terms.extend(thin_out_everywhere(self.connection, &unreadable)?);
+        let tally = self.tally_of(terms.iter().map(|(term, gone)| (term, gone.len())))?;
+        self.count_out(&tally)?;
         self.note_removed(entries, kind, (events, bytes));
         Ok((events, bytes))
     }
@@ -138,10 +140,14 @@ fn rewrite(
     .map(drop)
 }
 
-/// Finds the runs that hold positions of events that can no longer say what they were about.
-fn thin_out_everywhere(connection: &Connection, gone: &[u64]) -> Result<(), StorageFailure> {
-    let (Some(low), Some(high)) = (gone.first(), gone.last()) else { return Ok(()) };
-    let mut affected = Vec::new();
+/// Finds the runs that hold positions of events that can no longer say what they were about, and takes these positions out.
+/// Which terms they were, with the positions.
+fn thin_out_everywhere(
+    connection: &Connection,
+    gone: &[u64],
+) -> Result<Vec<(Term<'static>, Vec<u64>)>, StorageFailure> {
+    let (Some(low), Some(high)) = (gone.first(), gone.last()) else { return Ok(Vec::new()) };
+    let mut affected: Vec<(Term<'static>, Vec<u64>)> = Vec::new();
     {
         let mut statement = connection
             .prepare("SELECT first, n, rest, kind, value FROM posting WHERE first <= ?1")
@@ -149,16 +155,18 @@ fn thin_out_everywhere(connection: &Connection, gone: &[u64]) -> Result<(), Stor
         let mut found = statement.query([*high as i64]).map_err(sqlite)?;
         while let Some(row) = found.next().map_err(sqlite)? {
             let (_, positions) = postings::run_of_row(row).map_err(sqlite)?;
-            let holds = positions.is_some_and(|positions| {
-                positions.last() >= Some(low) && gone.iter().any(|seq| positions.binary_search(seq).is_ok())
-            });
-            if holds {
-                affected.push(term_of_row(row, 3).map_err(sqlite)?);
+            let Some(positions) = positions.filter(|positions| positions.last() >= Some(low)) else {
+                continue;
+            };
+            let held = gone.iter().filter(|seq| positions.binary_search(seq).is_ok());
+            let held: Vec<u64> = held.copied().collect();
+            if !held.is_empty() {
+                affected.push((term_of_row(row, 3).map_err(sqlite)?, held));
             }
         }
     }
-    for term in affected {
-        thin_out(connection, &term, gone)?;
+    for (term, held) in &affected {
+        thin_out(connection, term, held)?;
     }
-    Ok(())
+    Ok(affected)
 }

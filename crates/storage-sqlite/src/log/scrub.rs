@@ -30,7 +30,7 @@ pub(crate) async fn scrub(engine: &SqliteEngine, erased: bool) -> Result<Vec<Str
 }
 
 /// Deleted rows leave their bytes in free pages, in the gaps of pages that were split, and in the write-ahead log. So the
-/// file is written anew from its live rows, and the log is emptied. Where a reader stands in the way of the last, says so.
+/// file is rewritten from its live rows, and the log is emptied. Where a reader stands in the way of the last, says so.
 async fn rewrite_file(engine: &SqliteEngine) -> Result<Option<String>, StorageFailure> {
     let writer = engine.writer().await?;
     let rewritten = writer
@@ -59,7 +59,7 @@ async fn rewrite_file(engine: &SqliteEngine) -> Result<Option<String>, StorageFa
     while !writer.run(empty_log).await? {
         if Instant::now() >= deadline {
             return Ok(Some(
-                "the store's own file, while another process goes on reading it: erase again when it has finished"
+                "the store's own file, while another process still reads it: erase again when it has finished"
                     .to_owned(),
             ));
         }

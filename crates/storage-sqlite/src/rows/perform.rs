@@ -12,7 +12,7 @@ use rusqlite::{
 use super::read::value;
 use crate::{
     connection::execute,
-    log::{event_row, ids},
+    log::{event_row, ids, newer},
     writer::change::Change,
 };
 
@@ -48,11 +48,16 @@ impl Change<'_> {
             Guard::Present(row) => self.look(row, |value| value.is_some())?,
             Guard::Generation(generation) => self.state.generation == *generation,
             Guard::Id(id, expected) => ids::state_of(self.connection, id)? == *expected,
+            Guard::NoneNewer(newer) => newer::is_none(self.connection, &self.state, newer)?,
         })
     }
 
     /// Looks at a row as it is now.
-    fn look<T>(&mut self, row: &RowId, see: impl FnOnce(Option<&[u8]>) -> T) -> Result<T, StorageFailure> {
+    pub(crate) fn look<T>(
+        &mut self,
+        row: &RowId,
+        see: impl FnOnce(Option<&[u8]>) -> T,
+    ) -> Result<T, StorageFailure> {
         if let Some(value) = self.rows.value(row) {
             return Ok(see(value));
         }
@@ -73,7 +78,7 @@ impl Change<'_> {
     }
 
     /// Where it is known whether there is such a row, SQLite need not find out.
-    fn put(&mut self, row: &RowId, value: &[u8]) -> Result<(), StorageFailure> {
+    pub(crate) fn put(&mut self, row: &RowId, value: &[u8]) -> Result<(), StorageFailure> {
         let known = self.rows.value(row);
         let sql = match known {
             Some(Some(known)) if known == value => return Ok(()),
@@ -90,7 +95,7 @@ impl Change<'_> {
         Ok(())
     }
 
-    fn delete(&mut self, row: &RowId) -> Result<(), StorageFailure> {
+    pub(crate) fn delete(&mut self, row: &RowId) -> Result<(), StorageFailure> {
         if self.rows.value(row) == Some(None) {
             return Ok(());
         }

@@ -2,24 +2,24 @@
 
 use domain::{
     StorageFailure,
-    ports::engine::{Answer, Read, RowId, Space, SpaceKind},
+    ports::engine::{Read, ReadResult, RowId, Space, SpaceKind},
 };
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::failure::sqlite;
 
 /// Answers each read, in order.
-pub(crate) fn read(connection: &Connection, reads: &[Read]) -> Result<Vec<Answer>, StorageFailure> {
+pub(crate) fn read(connection: &Connection, reads: &[Read]) -> Result<Vec<ReadResult>, StorageFailure> {
     reads
         .iter()
         .map(|read| match read {
-            Read::Row(row) => value(connection, row).map(Answer::Row),
-            Read::Count(space) => count(connection, space).map(Answer::Count),
+            Read::Row(row) => value(connection, row).map(ReadResult::Row),
+            Read::Count(space) => count(connection, space).map(ReadResult::Count),
             Read::Range { space, after, before, reverse, limit } => {
                 let bounds = (after.as_deref(), before.as_deref());
-                range(connection, space, bounds, *reverse, *limit).map(Answer::Range)
+                range(connection, space, bounds, *reverse, *limit).map(ReadResult::Range)
             }
-            Read::Scopes(kind) => scopes(connection, *kind).map(Answer::Range),
+            Read::Scopes(kind) => scopes(connection, *kind).map(ReadResult::Range),
         })
         .collect()
 }

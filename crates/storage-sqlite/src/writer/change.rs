@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use crate::{
     index::terms::Kinds,
     log::{
-        fold::{Tail, TailLimits},
+        fold::{self, Tail, TailLimits},
         ids,
     },
     rows::KnownRows,
@@ -64,6 +64,12 @@ impl<'a> Change<'a> {
 
     /// Brings the index up to the head.
     pub(crate) fn fold(&mut self) -> Result<(), StorageFailure> {
-        self.tail.fold(self.connection, &mut self.state, self.kinds)
+        let from_start = self.state.indexed == 0;
+        let terms = self.tail.take(self.connection, &self.state, self.kinds)?;
+        fold::write_postings(self.connection, &terms)?;
+        self.state.indexed = self.state.head;
+        self.tail.begin_after(self.state.head);
+        let tally = self.tally_of(terms.iter().map(|(term, positions)| (term, positions.len())))?;
+        self.count_in(&tally, from_start)
     }
 }

@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use conformance::{EngineHarness, EngineStorage, Faults, Harness, ManualClock, Storage, Stores};
 use domain::{
     Position,
-    ports::{Keeps, StorageEngine},
+    ports::{RetentionMode, StorageEngine},
 };
+use event_replay_storage_sqlite::{SqliteEngine, SqliteOptions};
 use rusqlite::Connection;
-use storage_sqlite::{SqliteEngine, SqliteOptions};
 use store::Store;
 use tempfile::TempDir;
 
@@ -25,10 +25,10 @@ pub(crate) struct SqliteHarness {
 #[async_trait]
 impl Harness for SqliteHarness {
     async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage> {
-        Box::new(self.file(clock, Keeps::History))
+        Box::new(self.file(clock, RetentionMode::History))
     }
 
-    async fn fresh_keeping(&self, clock: ManualClock, keeps: Keeps) -> Option<Box<dyn Storage>> {
+    async fn fresh_keeping(&self, clock: ManualClock, keeps: RetentionMode) -> Option<Box<dyn Storage>> {
         Some(Box::new(self.file(clock, keeps)))
     }
 }
@@ -36,12 +36,12 @@ impl Harness for SqliteHarness {
 #[async_trait]
 impl EngineHarness for SqliteHarness {
     async fn fresh(&self, clock: ManualClock) -> Box<dyn EngineStorage> {
-        Box::new(self.file(clock, Keeps::History))
+        Box::new(self.file(clock, RetentionMode::History))
     }
 }
 
 impl SqliteHarness {
-    fn file(&self, clock: ManualClock, keeps: Keeps) -> File {
+    fn file(&self, clock: ManualClock, keeps: RetentionMode) -> File {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.db");
         File {
@@ -58,7 +58,7 @@ impl SqliteHarness {
 struct File {
     path: PathBuf,
     clock: ManualClock,
-    keeps: Keeps,
+    keeps: RetentionMode,
     tail_events: u64,
     bulk_tail_events: u64,
     _folder: TempDir,

@@ -11,7 +11,7 @@ use domain::{
         engine::{Appended, Scan, StorageEngine, Transaction},
     },
 };
-use storage_sqlite::{Restored, SqliteEngine, SqliteOptions};
+use event_replay_storage_sqlite::{Restored, SqliteEngine, SqliteOptions};
 use store::Store;
 use tempfile::TempDir;
 

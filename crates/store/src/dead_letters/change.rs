@@ -1,9 +1,10 @@
-//! Redriving and discarding dead letters.
+//! Redriving, discarding, editing and restoring dead letters.
 
 use std::collections::HashMap;
 
 use domain::{
     DeadLetter, DeadLetterState, StorageFailure,
+    dead_letter::LetterEdit,
     group::{LaneOrigin, segment_of},
     ports::{
         DeadLetterChange,
@@ -24,12 +25,16 @@ use crate::{
     rows::{named, redrives},
 };
 
-/// What is to become of open letters.
+/// What is to become of letters.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Request<'a> {
     Redrive,
     /// With this reason.
     Discard(&'a str),
+    /// The edit from now on.
+    Edit(Option<&'a LetterEdit>),
+    /// Of discarded ones: to be open again.
+    Restore,
 }
 
 impl Request<'_> {
@@ -43,14 +48,31 @@ impl Request<'_> {
                 after.state = DeadLetterState::Discarded;
                 after.reason = Some(reason.to_owned());
             }
+            Self::Edit(edit) => after.edit = edit.cloned(),
+            Self::Restore => {
+                after.state = DeadLetterState::Open;
+                after.reason = None;
+                after.parked = false;
+            }
         }
         after
     }
 
-    fn origin(self, dead_letter: String) -> LaneOrigin {
+    /// The state of the letters that it is for.
+    fn of(self) -> DeadLetterState {
         match self {
-            Self::Redrive => LaneOrigin::Redrive { dead_letter },
-            Self::Discard(_) => LaneOrigin::Discarded { dead_letter },
+            Self::Redrive | Self::Discard(_) | Self::Edit(_) => DeadLetterState::Open,
+            Self::Restore => DeadLetterState::Discarded,
+        }
+    }
+
+    /// What the consumer is told through the lane of the letter's key, if anything.
+    fn origin(self, letter: &DeadLetter) -> Option<LaneOrigin> {
+        let dead_letter = letter.id.clone();
+        match self {
+            Self::Redrive => Some(LaneOrigin::Redrive { dead_letter }),
+            Self::Discard(_) if letter.parked => Some(LaneOrigin::Discarded { dead_letter }),
+            Self::Discard(_) | Self::Edit(_) | Self::Restore => None,
         }
     }
 }
@@ -131,7 +153,7 @@ impl Partition<'_> {
             };
             let letter = &stored.letter;
             let state = changed.get(&letter.id).copied().unwrap_or(letter.state);
-            if state != DeadLetterState::Open {
+            if state != request.of() {
                 decisions.push(Decision::Settled(DeadLetterChange::Unchanged(state)));
                 continue;
             }
@@ -143,17 +165,17 @@ impl Partition<'_> {
             let after = request.applied(letter, now);
             let mut transaction = Transaction::durable();
             put_letter(&mut transaction, &stored, &after)?;
-            if matches!(request, Request::Redrive) || letter.parked {
+            if let Some(origin) = request.origin(letter) {
                 match (group, lane_of(letter)) {
                     (Some(group), Some(lane)) => {
                         let row = LaneRow {
-                            origin: request.origin(letter.id.clone()),
+                            origin,
                             incarnation: group.row.incarnation.clone(),
                             positions: vec![letter.position.sequence],
                         };
                         let place = (lane.0.as_str(), lane.1);
                         ends.entry(lane.clone()).or_default().push(&mut transaction, place, &row)?;
-                        // Whoever deletes the group must open this letter again first.
+                        // A deletion of the group must reopen this letter first.
                         transaction.add(redrives(&letter.group), 1);
                     }
                     // Where the group is gone so is the key that waited; it may be made again meanwhile.

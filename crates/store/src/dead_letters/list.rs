@@ -11,7 +11,7 @@ use domain::{
 };
 use futures_util::future::try_join_all;
 
-use super::rows::{LetterRow, PAGE};
+use super::rows::{LetterRow, PAGE, made_at};
 use crate::{
     Store,
     merge::{Merge, share},
@@ -25,7 +25,7 @@ use crate::{
 struct Begin {
     /// Behind this key of the index.
     after: Option<Vec<u8>>,
-    /// Behind a letter that is gone since: behind its id, for ids rise as letters are made.
+    /// Behind a letter that is gone since, or behind the beginning of an id: ids rise as letters are made.
     after_gone: Option<String>,
 }
 
@@ -77,7 +77,9 @@ impl Store {
         let parts = self.in_all(|partition| partition.letter_rows(&ids)).await?;
         Ok(match parts.into_iter().flatten().flatten().next() {
             Some(row) => Begin::after(time_key(row.created, after)),
-            None => Begin { after: None, after_gone: Some(after.to_owned()) },
+            None => {
+                Begin { after: made_at(after).map(|at| time_key(at, "")), after_gone: Some(after.to_owned()) }
+            }
         })
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use domain::{
     DeadLetter, DeadLetterState, Event, Position, StorageFailure,
-    dead_letter::Failure,
+    dead_letter::{Failure, LetterEdit},
     ports::engine::{Guard, Read, RowId, Space, SpaceKind, Transaction},
 };
 use jiff::Timestamp;
@@ -31,6 +31,14 @@ pub(crate) fn new_id(now: Timestamp) -> String {
     format!("{:08x}-{:04x}-7{rest:03x}-{variant:04x}-{random:012x}", millis >> 16, millis & 0xffff)
 }
 
+/// A time that is not after the one at which a letter was made, from its id or the beginning of it. None where that is not one
+/// of [`new_id`].
+pub(crate) fn made_at(id: &str) -> Option<Timestamp> {
+    let digits: String = id.chars().filter(|c| *c != '-').take(12).collect();
+    let millis = i64::from_str_radix(&format!("{digits:0<12}"), 16).ok()?;
+    Timestamp::from_millisecond(millis).ok()
+}
+
 /// A letter without its event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,6 +55,27 @@ pub(crate) struct LetterRow {
     pub(crate) created: Timestamp,
     pub(crate) updated: Timestamp,
     reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    edit: Option<EditRow>,
+}
+
+/// An edit without its event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EditRow {
+    by: String,
+    at: Timestamp,
+    reason: Option<String>,
+}
+
+impl EditRow {
+    fn of(edit: &LetterEdit) -> Self {
+        Self { by: edit.by.clone(), at: edit.at, reason: edit.reason.clone() }
+    }
+
+    fn edit(self, event: Event) -> LetterEdit {
+        LetterEdit { event, by: self.by, at: self.at, reason: self.reason }
+    }
 }
 
 impl LetterRow {
@@ -64,6 +93,7 @@ impl LetterRow {
             created: letter.created_at,
             updated: letter.updated_at,
             reason: letter.reason.clone(),
+            edit: letter.edit.as_ref().map(EditRow::of),
         }
     }
 
@@ -76,7 +106,12 @@ impl LetterRow {
         self.sequence
     }
 
-    fn letter(self, id: String, event: Event) -> DeadLetter {
+    /// Whether its event was edited.
+    pub(crate) fn is_edited(&self) -> bool {
+        self.edit.is_some()
+    }
+
+    fn letter(self, id: String, event: Event, edited: Option<Event>) -> DeadLetter {
         DeadLetter {
             id,
             group: self.group,
@@ -91,6 +126,7 @@ impl LetterRow {
             created_at: self.created,
             updated_at: self.updated,
             reason: self.reason,
+            edit: self.edit.zip(edited).map(|(row, event)| row.edit(event)),
         }
     }
 }
@@ -108,6 +144,10 @@ fn letter_row(id: &str) -> RowId {
 
 fn event_row(id: &str) -> RowId {
     named(SpaceKind::DeadLetterEvent, id)
+}
+
+fn edit_row(id: &str) -> RowId {
+    named(SpaceKind::DeadLetterEdit, id)
 }
 
 /// A letter's place in the index of its state.
@@ -138,6 +178,17 @@ pub(crate) fn put_letter(
     if before.letter.state != after.state {
         transaction.delete(state_row(&before.letter)).list(state_row(after));
     }
+    match (&before.letter.edit, &after.edit) {
+        (before, Some(edit))
+            if before
+                .as_ref()
+                .is_none_or(|before| before.at != edit.at || before.event.json() != edit.event.json()) =>
+        {
+            transaction.put(edit_row(&after.id), event_bytes(&edit.event));
+        }
+        (Some(_), None) => drop(transaction.delete(edit_row(&after.id))),
+        _ => {}
+    }
     Ok(())
 }
 
@@ -148,6 +199,7 @@ pub(crate) fn remove_letter(transaction: &mut Transaction, before: &Stored) {
     for row in [
         letter_row(&letter.id),
         event_row(&letter.id),
+        edit_row(&letter.id),
         letter_at(&letter.group, letter.position.sequence),
         by_time(SpaceKind::DeadLetterOrder, letter.created_at, &letter.id),
         state_row(letter),
@@ -165,17 +217,19 @@ impl Partition<'_> {
         let mut letters = Vec::with_capacity(ids.len());
         for some in ids.chunks(PAGE) {
             let ids = some.iter().map(AsRef::as_ref);
-            let both = |id| [Read::Row(letter_row(id)), Read::Row(event_row(id))];
-            let mut found = self.get(&ids.clone().flat_map(both).collect::<Vec<_>>()).await?;
+            let all = |id| [letter_row(id), event_row(id), edit_row(id)].map(Read::Row);
+            let mut found = self.get(&ids.clone().flat_map(all).collect::<Vec<_>>()).await?;
             for id in ids {
-                let (value, bytes) = (found.row(), found.row());
+                let (value, bytes, edited) = (found.row(), found.row(), found.row());
                 // Removed between the two reads.
                 let (Some(value), Some(bytes)) = (value, bytes) else {
                     letters.push(None);
                     continue;
                 };
                 let event = event(&bytes, format_args!("the event of the dead letter {id}"))?;
-                let letter = LetterRow::read(id, &value)?.letter(id.to_owned(), event);
+                let named = format_args!("the edited event of the dead letter {id}").to_string();
+                let edited = edited.map(|bytes| self::event(&bytes, named)).transpose()?;
+                let letter = LetterRow::read(id, &value)?.letter(id.to_owned(), event, edited);
                 letters.push(Some(Stored { letter, value }));
             }
         }

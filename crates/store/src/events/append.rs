@@ -53,12 +53,12 @@ impl Store {
             divided.gather(Ok(AppendOutcome::NotStored), divided.parts().zip(answers).map(each_of));
         // Also where all of it failed: other partitions were not asked, and need not wait for this one.
         if outcomes.iter().any(Result::is_err) {
-            return Err(EventStoreError::InPart(outcomes));
+            return Err(EventStoreError::PartiallyFailed(outcomes));
         }
         Ok(outcomes.into_iter().flatten().collect())
     }
 
-    fn check_size(&self, batch: &[Event]) -> Result<(), EventStoreError> {
+    pub(super) fn check_size(&self, batch: &[Event]) -> Result<(), EventStoreError> {
         let limits = self.info().limits;
         let bytes: usize = batch.iter().map(Event::size_bytes).sum();
         let is_single =
@@ -87,7 +87,10 @@ async fn append(
 }
 
 /// What would become of an all-or-nothing batch now, as far as it is known: what is not is not stored. Stores nothing.
-async fn check(partition: Partition<'_>, batch: &[Event]) -> Result<Vec<AppendOutcome>, StorageFailure> {
+pub(super) async fn check(
+    partition: Partition<'_>,
+    batch: &[Event],
+) -> Result<Vec<AppendOutcome>, StorageFailure> {
     let mut resolution = Resolution::new(batch, Atomicity::AllOrNothing);
     let ids: Vec<&str> = batch.iter().map(Event::id).collect();
     for (index, (event, (state, entry))) in batch.iter().zip(partition.entries_of(&ids).await?).enumerate() {

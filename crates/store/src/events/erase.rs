@@ -70,7 +70,7 @@ impl Store {
         entity: &Entity,
         erased: &mut Erased,
     ) -> Result<u64, StorageFailure> {
-        let filter = Arc::new(Filter::entity(entity.clone()));
+        let filter = Arc::new(Filter::of_entity(entity.clone()));
         let until = partition.state().await?.head;
         let mut pages = LogPages::new(partition, filter, Some(until), READ_AT_ONCE);
         let mut unreadable = 0;

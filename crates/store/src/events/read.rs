@@ -1,6 +1,6 @@
 //! Pages: of one partition as its engine gives them, of several merged by when events were stored, then by partition.
 //!
-//! An event is given once every partition has said what it has next: so the order is the same whoever reads, in pages of
+//! An event is given once every partition has said what it has next: so the order is the same for every reader, in pages of
 //! whatever size, and a read that is continued behind a cursor goes on as it would have.
 
 use domain::{
@@ -39,8 +39,8 @@ pub(super) fn add(page: &mut Page, partition: u16, entry: Entry) {
     }
 }
 
-/// Where a read is in one partition.
-struct Place {
+/// The state of a read in one partition.
+struct PartitionCursor {
     /// The sequence that was given last, or passed; against log order, the one above what is to come. None where it is not
     /// known yet: then it is where the order begins.
     given: Option<u64>,
@@ -53,7 +53,7 @@ struct Place {
     asked_for: usize,
 }
 
-impl Place {
+impl PartitionCursor {
     /// Whether nothing can be there, so that it need not be asked.
     fn is_over(&self, order: Order) -> bool {
         match order {
@@ -68,7 +68,7 @@ impl Place {
 struct Reading<'a> {
     store: &'a Store,
     request: &'a ReadRequest,
-    places: Vec<Place>,
+    places: Vec<PartitionCursor>,
     merge: Merge<Entry>,
     /// Whether a partition has looked at as much as a page may, and found nothing.
     is_exhausted: bool,
@@ -138,7 +138,7 @@ impl<'a> Reading<'a> {
             }
         };
         let (after, until) = (sequences(&request.after)?, sequences(&request.until)?);
-        let places = after.into_iter().zip(until).map(|(given, until)| Place {
+        let places = after.into_iter().zip(until).map(|(given, until)| PartitionCursor {
             given,
             asked_to: given,
             until,
@@ -216,7 +216,7 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// Where nothing known of a partition is left, the read has passed all that it was told of.
+    /// Where nothing known of a partition is left, the read has passed everything that it received.
     fn passed(&mut self, at: usize) {
         if !self.merge.is_empty(at) {
             return;

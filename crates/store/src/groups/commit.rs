@@ -127,7 +127,7 @@ impl Store {
             transaction.put(lane(SpaceKind::LaneProgress, group, segment, *seq), to_json(of_batch)?);
         }
         for (seq, of_batch) in &commit.lane_done {
-            // Whoever commits a second time after a lost answer has done it already.
+            // A second commit after a lost answer finds its work done.
             if let Some(batch) = self.lane_batch(partition, &commit.lease, *seq).await? {
                 finish(&mut transaction, group, segment, (*seq, &batch, of_batch))?;
             }

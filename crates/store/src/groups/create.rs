@@ -1,7 +1,7 @@
 //! Making, resetting and deleting groups.
 //!
 //! A group is there when partition 0 has its row. With several partitions, partition 0 first notes a draft: the group's
-//! incarnation and where it begins. Whoever wants the group then, or finds the draft after a crash, makes just that, in the
+//! incarnation and where it begins. A later caller, or one that finds the draft after a crash, creates exactly that, in the
 //! partitions from the last to the first; so all partitions have parts of one group, wherever its maker was interrupted. A part
 //! of another incarnation is left over from a group that was deleted, and is deleted first.
 
@@ -81,7 +81,7 @@ impl Store {
         at: &Cursor,
     ) -> Result<MadeGroup, GroupStoreError> {
         let spec = self.divided(spec)?;
-        // The group that this call has drafted: it is new, whoever finishes it.
+        // The group that this call has drafted is new, also if another call completes it.
         let mut drafted = None;
         let mut retry = OptimisticRetry::new();
         loop {
@@ -186,7 +186,8 @@ impl Store {
         let name = &row.spec.name;
         let group = named(SpaceKind::Group, name);
         let mut transaction = Transaction::durable();
-        transaction.guard(Guard::Absent(group.clone())).put(group, row.to_value()?);
+        let value = GroupRow { began_after: mark, ..row.clone() }.to_value()?;
+        transaction.guard(Guard::Absent(group.clone())).put(group, value);
         transaction.put(named(SpaceKind::Incarnation, name), row.incarnation.as_bytes());
         transaction.put(named(SpaceKind::GroupSeen, name), instant_value(row.created));
         self.place_segments(&mut transaction, partition, row, mark);
@@ -317,7 +318,8 @@ impl Store {
             let Some(group) = Group::of(name, &mut found)? else { return Ok((false, None)) };
             let keeps_marks = partition.number == 0 && !self.is_single();
             let kept = if keeps_marks { marks.to_vec() } else { Vec::new() };
-            let row = GroupRow { gaps: Vec::new(), marks: kept, ..group.row.clone() };
+            let mark = marks.get(usize::from(partition.number)).copied().unwrap_or(0);
+            let row = GroupRow { gaps: Vec::new(), marks: kept, began_after: mark, ..group.row.clone() };
             let mut transaction = Transaction::durable();
             group.replace(&mut transaction, &row)?;
             for kind in [SpaceKind::Fence, SpaceKind::Lease] {
@@ -326,7 +328,6 @@ impl Store {
             for segment in row.segments(partition.number, self.partition_count()) {
                 transaction.clear(of_segment(SpaceKind::Blocked, name, segment));
             }
-            let mark = marks.get(usize::from(partition.number)).copied().unwrap_or(0);
             self.place_segments(&mut transaction, partition, &row, mark);
             Ok::<_, StorageFailure>((true, Some(transaction)))
         };

@@ -1,6 +1,6 @@
 //! Leases on segments: who may commit to what, and how a group's segments are shared.
 //!
-//! A segment's newest lease is its *fence*, which commits are guarded by; until when nobody else may take the segment is a row of
+//! A segment's newest lease is its *fence*, which commits are guarded by; its expiry is a row of
 //! its own, so that renewing a lease does not disturb a commit on its way.
 
 use std::collections::HashMap;
@@ -186,7 +186,7 @@ impl Store {
         if self.is_single() {
             return self.lease_in(self.first(), request).await;
         }
-        // The first says whether there is the group: what is left or begun of one elsewhere is leased to nobody. Where it
+        // The first says whether there is the group: remains or drafts of a group in other partitions are not leased. Where it
         // cannot be reached, the others go on with what they have.
         let mut parts = vec![self.lease_in(self.first(), request).await];
         let goes_on =
@@ -197,14 +197,14 @@ impl Store {
         let is_first_there = parts.first().is_some_and(Result::is_ok);
         for (partition, part) in self.partitions().zip(&mut parts).skip(1) {
             let Err(GroupStoreError::NoGroup(_)) = part else { continue };
-            // A partition that has lost its part is mended; the first says what it was.
+            // A partition that has lost its part is repaired from the first.
             *part = match is_first_there {
                 true => self.mend_and_lease(partition, request).await,
                 false => Ok(Leases::default()),
             };
         }
         let mut whole = Leases::default();
-        // What cannot be reached is not held: whoever held it stops there, and goes on elsewhere.
+        // What cannot be reached is not held: its consumer stops there, and continues in other partitions.
         for part in reached(parts)?.into_iter().flatten() {
             whole.held.extend(part.held);
             whole.taken.extend(part.taken);

@@ -10,7 +10,7 @@ use domain::{
     Filter, StorageFailure, StoredEvent,
     group::{BlockedKey, GroupKey, GroupSpec, Key, MAX_PENDING_LOOKS, Pending, segment_of},
     ports::{
-        Keeps, Order,
+        Order, RetentionMode,
         engine::{Scan, SpaceKind},
     },
 };
@@ -37,7 +37,7 @@ impl Store {
         let mut is_whole = true;
         for part in reached(join_all(asks).await)? {
             match part {
-                // A partition without its part is about to lose it, or to be mended.
+                // A partition without its part is about to lose it, or to be repaired.
                 Some(None) => {}
                 Some(Some(part)) => whole.get_or_insert_default().add(part),
                 None => is_whole = false,
@@ -106,14 +106,14 @@ impl<'g> Open<'g> {
         let is_behind = sequence > *cursor;
         match self.rows.get(&Key::from(own)) {
             None => is_behind,
-            Some((_, row)) => first_open(row) <= sequence && (is_behind || sequence <= row.through),
+            Some((_, row)) => row.first_open() <= sequence && (is_behind || sequence <= row.through),
         }
     }
 
     /// Whether an event is open, and is not behind its segment's cursor: a row of the ledger names it.
     fn is_passed_and_open(&self, stored: &StoredEvent) -> bool {
         let own = Key::from(self.spec.key.of(&stored.event));
-        let row = self.rows.get(&own).filter(|(_, row)| first_open(row) <= stored.position.sequence);
+        let row = self.rows.get(&own).filter(|(_, row)| row.first_open() <= stored.position.sequence);
         row.is_some_and(|(segment, row)| stored.position.sequence <= self.passed_through(*segment, row))
     }
 
@@ -126,7 +126,7 @@ impl<'g> Open<'g> {
     fn all_above(&self) -> u64 {
         let cursors = self.cursors.values().copied();
         // Events of a key may be done that are behind the cursor of its segment.
-        let rows = self.rows.values().map(|(_, row)| first_open(row).saturating_sub(1));
+        let rows = self.rows.values().map(|(_, row)| row.first_open().saturating_sub(1));
         cursors.chain(rows).max().unwrap_or(0)
     }
 
@@ -137,7 +137,8 @@ impl<'g> Open<'g> {
 
     /// The open part of each row that its segment's cursor has passed, the oldest first.
     fn passed_rows(&self) -> Vec<(&Key, u64, u64)> {
-        let part = |(segment, row): &(u16, BlockedKey)| (first_open(row), self.passed_through(*segment, row));
+        let part =
+            |(segment, row): &(u16, BlockedKey)| (row.first_open(), self.passed_through(*segment, row));
         let mut rows: Vec<(&Key, u64, u64)> = self
             .rows
             .iter()
@@ -148,11 +149,6 @@ impl<'g> Open<'g> {
         rows.sort_unstable_by_key(|(_, from, _)| *from);
         rows
     }
-}
-
-/// The first event of a key that is not done. A key that is parked waits behind its dead letter.
-fn first_open(row: &BlockedKey) -> u64 {
-    row.position + u64::from(row.due.is_none())
 }
 
 /// Counts what is open in one partition.
@@ -167,14 +163,14 @@ struct Count<'s> {
 }
 
 impl Count<'_> {
-    async fn of(mut self, open: &Open<'_>, keeps: Keeps) -> Result<Pending, StorageFailure> {
+    async fn of(mut self, open: &Open<'_>, keeps: RetentionMode) -> Result<Pending, StorageFailure> {
         if open.cursors.is_empty() {
             return Ok(self.counted);
         }
         let rows = open.passed_rows();
         let top = open.all_above().min(self.head);
         let low = rows.first().map_or(u64::MAX, |(_, from, _)| from - 1).min(open.lowest_cursor());
-        if keeps == Keeps::Deliveries {
+        if keeps == RetentionMode::UntilDelivered {
             // There is no index to count by.
             self.look(&self.filter.clone(), low, self.head, |stored| open.is_open(stored)).await?;
             return Ok(self.counted);

@@ -14,13 +14,14 @@ use crate::{
 };
 
 /// What a group has, but for what each of its segments has.
-pub(crate) const OF_GROUP: [SpaceKind; 6] = [
+pub(crate) const OF_GROUP: [SpaceKind; 7] = [
     SpaceKind::Segment,
     SpaceKind::Fence,
     SpaceKind::Lease,
     SpaceKind::Consumer,
     SpaceKind::LaneEnd,
     SpaceKind::LaneSize,
+    SpaceKind::GroupPause,
 ];
 
 /// What a group is.
@@ -34,12 +35,15 @@ pub(crate) struct GroupRow {
     /// In partition 0 of several: where the group began in each partition, or was last set to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) marks: Vec<u64>,
+    /// Where the group began in this partition, or was last set to.
+    #[serde(default)]
+    pub(crate) began_after: u64,
 }
 
 impl GroupRow {
     pub(crate) fn new(spec: &GroupSpec, created: Timestamp, marks: Vec<u64>) -> Self {
         let incarnation = format!("{:016x}", fastrand::u64(..));
-        Self { spec: spec.clone(), created, incarnation, gaps: Vec::new(), marks }
+        Self { spec: spec.clone(), created, incarnation, gaps: Vec::new(), marks, began_after: 0 }
     }
 
     pub(crate) fn to_value(&self) -> Result<Vec<u8>, StorageFailure> {

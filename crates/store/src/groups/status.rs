@@ -19,8 +19,8 @@ use crate::{
     rows::{Rows, from_json, number, of, of_segment, read_rows, read_values, segment_in, text_in},
 };
 
-/// What one partition says of a group.
-struct Part {
+/// The state of a group in one partition.
+struct PartitionStatus {
     record: GroupRecord,
     segments: Vec<SegmentStatus>,
     consumers: Vec<ConsumerStatus>,
@@ -44,7 +44,7 @@ impl Store {
     pub(super) async fn group_status(&self, name: &str) -> Result<Option<GroupStatus>, StorageFailure> {
         let asks = self.partitions().map(|partition| partition.part_status(name, self.partition_count()));
         let parts = reached(join_all(asks).await)?;
-        let is_missing = |(_, part): &(u16, &Option<Option<Part>>)| part.is_none();
+        let is_missing = |(_, part): &(u16, &Option<Option<PartitionStatus>>)| part.is_none();
         let unreachable = (0u16..).zip(&parts).filter(is_missing).map(|(number, _)| number).collect();
         // The first that answers says whether there is the group.
         let mut parts = parts.into_iter().flatten();
@@ -66,7 +66,7 @@ impl Store {
             }
         };
         add_consumers(first.consumers);
-        // A partition without its part is about to lose it, or to be mended.
+        // A partition without its part is about to lose it, or to be repaired.
         for part in parts.flatten() {
             add_record(&mut whole.record, part.record);
             whole.segments.extend(part.segments);
@@ -85,7 +85,11 @@ fn add_record(record: &mut GroupRecord, of_partition: GroupRecord) {
 }
 
 impl Partition<'_> {
-    async fn part_status(self, name: &str, partitions: u16) -> Result<Option<Part>, StorageFailure> {
+    async fn part_status(
+        self,
+        name: &str,
+        partitions: u16,
+    ) -> Result<Option<PartitionStatus>, StorageFailure> {
         let Some(group) = self.group(name).await? else { return Ok(None) };
         let kinds = [
             SpaceKind::Segment,
@@ -128,7 +132,7 @@ impl Partition<'_> {
             name,
             alive_until,
         });
-        Ok(Some(Part { record: group.record(), consumers: consumers.collect(), segments }))
+        Ok(Some(PartitionStatus { record: group.record(), consumers: consumers.collect(), segments }))
     }
 
     /// Every blocked key of a group here, with its segment.

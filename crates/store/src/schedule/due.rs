@@ -12,7 +12,7 @@ use domain::{
 };
 use futures_util::future::join_all;
 
-use super::rows::{Place, waiting_row};
+use super::rows::{ScheduleSlot, waiting_row};
 use crate::{Store, partition::Partition, reached::reached, retry::OptimisticRetry};
 
 impl Store {
@@ -28,7 +28,7 @@ impl Store {
         }
         // The earliest of all partitions, each in a step of its own partition.
         let due = join_all(self.partitions().map(|partition| partition.due(limit))).await;
-        let mut due: Vec<(Place, u16)> = (0u16..)
+        let mut due: Vec<(ScheduleSlot, u16)> = (0u16..)
             .zip(reached(due)?)
             .flat_map(|(number, places)| places.unwrap_or_default().into_iter().map(move |it| (it, number)))
             .collect();
@@ -56,7 +56,7 @@ impl Store {
 
 impl Partition<'_> {
     /// What is due now, the earliest first.
-    async fn due(self, limit: usize) -> Result<Vec<Place>, StorageFailure> {
+    async fn due(self, limit: usize) -> Result<Vec<ScheduleSlot>, StorageFailure> {
         let now = self.now().await?;
         // Instants up to now are due, now included.
         let not_yet = later(now, Duration::from_nanos(1));
@@ -77,7 +77,7 @@ impl Partition<'_> {
                 return Ok(Vec::new());
             }
             let mut bytes = 0;
-            let fits = |place: &&Place| {
+            let fits = |place: &&ScheduleSlot| {
                 bytes += place.bytes;
                 bytes <= most_bytes
             };
@@ -104,7 +104,7 @@ impl Partition<'_> {
     }
 
     /// Drops places whose events are gone, however that came about: nothing else would ever take them out.
-    async fn forget(self, places: &[Place]) -> Result<(), StorageFailure> {
+    async fn forget(self, places: &[ScheduleSlot]) -> Result<(), StorageFailure> {
         let mut transactions = vec![Transaction::new(); places.len()];
         for (transaction, place) in transactions.iter_mut().zip(places) {
             transaction.guard(Guard::Absent(waiting_row(&place.id))).delete(place.row());

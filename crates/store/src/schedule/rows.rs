@@ -25,16 +25,16 @@ struct Header {
     number: u64,
 }
 
-/// Where an event waits. Places sort as the events are due.
+/// The slot of a scheduled event. Slots sort as the events are due.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct ScheduleSlot {
     pub(super) due: Timestamp,
     number: u64,
     pub(super) id: String,
     pub(super) bytes: u64,
 }
 
-impl Place {
+impl ScheduleSlot {
     pub(super) fn key(&self) -> Vec<u8> {
         let Self { due, number, id, bytes } = self;
         key(&[Part::Time(*due), Part::Number(*number), Part::Text(id), Part::Number(*bytes)])
@@ -61,7 +61,7 @@ pub(super) fn waiting_row(id: &str) -> RowId {
 
 /// An event that waits, and its place.
 pub(crate) struct Waiting {
-    pub(super) place: Place,
+    pub(super) place: ScheduleSlot,
     pub(crate) scheduled: ScheduledEvent,
 }
 
@@ -73,13 +73,13 @@ impl Waiting {
         let (header, bytes) = value.split_at(end);
         let Header { due, scheduled_at, number } = from_json(header, &what)?;
         let event = event(bytes.get(1..).unwrap_or_default(), &what)?;
-        let place = Place { due, number, id: id.to_owned(), bytes: event.size_bytes() as u64 };
+        let place = ScheduleSlot { due, number, id: id.to_owned(), bytes: event.size_bytes() as u64 };
         Ok(Self { place, scheduled: ScheduledEvent { event, due, scheduled_at } })
     }
 
     /// The id that a key of the schedule names.
     pub(crate) fn id_at(key: &[u8]) -> Result<String, StorageFailure> {
-        Ok(Place::read(key)?.id)
+        Ok(ScheduleSlot::read(key)?.id)
     }
 
     /// Its key in the schedule.
@@ -91,7 +91,7 @@ impl Waiting {
     pub(super) fn new(event: &Event, due: Timestamp, scheduled_at: Timestamp, number: u64) -> Self {
         let (id, bytes) = (event.id().to_owned(), event.size_bytes() as u64);
         let scheduled = ScheduledEvent { event: event.clone(), due, scheduled_at };
-        Self { place: Place { due, number, id, bytes }, scheduled }
+        Self { place: ScheduleSlot { due, number, id, bytes }, scheduled }
     }
 
     /// Puts it into the schedule.

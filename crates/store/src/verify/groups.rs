@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use domain::{
     StorageFailure,
-    group::BlockedKey,
+    group::{BlockedKey, GroupPause},
     ports::engine::{Space, SpaceKind, rows::KeyReader},
 };
 
@@ -59,6 +59,8 @@ async fn check_group(
         Ok(findings.read_all(&found.range(), counted)?.into_iter().collect())
     };
     let (ends, sizes) = (by_segment()?, by_segment()?);
+    let pause = |value: &[u8]| from_json::<GroupPause>(value, "a pause");
+    findings.read_all(&found.range(), |_, value| within(&owner, pause(value)))?;
     for segment in expected {
         let counted = [&ends, &sizes].map(|numbers| numbers.get(&segment).copied().unwrap_or(0));
         check_segment(partition, name, segment, counted, findings).await?;

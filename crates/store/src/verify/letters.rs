@@ -34,6 +34,7 @@ pub(super) async fn check(partition: Partition<'_>, findings: &mut Findings) -> 
         SpaceKind::DeadLetterEvent,
         SpaceKind::DeadLetterOrder,
         SpaceKind::DeadLetterGroup,
+        SpaceKind::DeadLetterEdit,
     ];
     let mut found = partition.all_of(kinds.map(Space::of)).await?;
     let mut all = All::default();
@@ -56,6 +57,7 @@ pub(super) async fn check(partition: Partition<'_>, findings: &mut Findings) -> 
     }
     all.check_order(found.range(), findings)?;
     all.groups = found.range().iter().map(|(key, _)| text_in(key)).collect::<Result<_, _>>()?;
+    all.check_edits(found.range(), findings)?;
     let lists = all.check_states(partition, findings).await?;
     let places = all.check_places(partition, findings).await?;
     all.check_letters(&lists, &places, findings);
@@ -71,6 +73,25 @@ impl All {
             None if self.unreadable.contains(id) => None,
             None => Some("which is not there"),
         }
+    }
+
+    /// Each edited letter has its edited event, and no other letter has one.
+    fn check_edits(&self, rows: Rows, findings: &mut Findings) -> Result<(), StorageFailure> {
+        let mut edited = HashSet::new();
+        for (key, value) in rows {
+            let id = text_in(&key)?;
+            if let Some(fault) = self.fault(&id, LetterRow::is_edited) {
+                findings.add(format!("an edited event is kept for the dead letter {id}, {fault}"));
+            }
+            findings.readable(
+                event(&value, format_args!("the edited event of the dead letter {id}")).map(drop),
+            )?;
+            edited.insert(id);
+        }
+        for (id, _) in self.letters.iter().filter(|(id, row)| row.is_edited() && !edited.contains(*id)) {
+            findings.add(format!("the dead letter {id} has no edited event"));
+        }
+        Ok(())
     }
 
     fn check_order(&mut self, rows: Rows, findings: &mut Findings) -> Result<(), StorageFailure> {
@@ -101,7 +122,7 @@ impl All {
         }
         for group in strangers {
             findings.add(format!(
-                "there are lists of dead letters of the group {group:?}, which is not on the list of those that have any"
+                "there are lists of dead letters of the group {group:?}, which is not on the list of groups that have any"
             ));
         }
         let of_group = |group: &String| LETTER_STATES.map(|state| (group.clone(), state));
@@ -144,7 +165,7 @@ impl All {
                 let at = number_in(&key).ok().filter(|at| key == number_key(*at));
                 let belongs = |row: &LetterRow| row.group == group && Some(row.sequence()) == at;
                 if let Some(fault) = self.fault(&id, belongs) {
-                    let at = at.map_or_else(|| "a place that is not ours".to_owned(), |at| at.to_string());
+                    let at = at.map_or_else(|| "a place of another form".to_owned(), |at| at.to_string());
                     findings.add(format!(
                         "the index of dead letters of the group {group:?} names {id} at {at}, {fault}"
                     ));
@@ -176,7 +197,7 @@ impl All {
             }
             if !self.groups.contains(group) {
                 findings.add(format!(
-                    "the group {group:?} has dead letters, and is not on the list of those that do"
+                    "the group {group:?} has dead letters, and is not on the list of groups that do"
                 ));
             } else if !lists.contains(&(group.clone(), row.state, entry)) {
                 findings.add(format!(

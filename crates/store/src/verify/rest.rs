@@ -1,11 +1,11 @@
-//! Rows of the schedule, of replays and of schemas.
+//! Rows of the schedule, of replays, of schemas, of tokens, of kept plans and of requests.
 
 use std::collections::HashSet;
 
 use domain::{
     StorageFailure,
     ports::{
-        SchemaStore,
+        PlanStore, SchemaStore, TokenStore,
         engine::{Space, SpaceKind},
     },
 };
@@ -15,6 +15,7 @@ use crate::{
     Store,
     partition::Partition,
     replays::record::ReplayRow,
+    requests,
     rows::{text_in, time_key, value_at},
     schedule::rows::Waiting,
 };
@@ -36,7 +37,7 @@ pub(super) async fn check_schedule(
         match Waiting::read(&id, value) {
             Ok(event) => {
                 if event.scheduled.event.id() != id {
-                    findings.add(format!("what waits as the event {id:?} is another"));
+                    findings.add(format!("the scheduled event {id:?} is stored as another"));
                 } else if !ids.contains(&id) {
                     findings.add(format!("the event {id:?} waits, and the schedule does not name it"));
                 }
@@ -90,4 +91,41 @@ pub(super) async fn check_replays(
 /// Every schema has its file.
 pub(super) async fn check_schemas(store: &Store, findings: &mut Findings) -> Result<(), StorageFailure> {
     findings.readable(store.list_schemas().await.map(drop)).map(drop)
+}
+
+/// Every token can be read.
+pub(super) async fn check_tokens(store: &Store, findings: &mut Findings) -> Result<(), StorageFailure> {
+    findings.readable(store.list_tokens().await.map(drop)).map(drop)
+}
+
+/// Every kept plan can be read, and has its document.
+pub(super) async fn check_plans(store: &Store, findings: &mut Findings) -> Result<(), StorageFailure> {
+    let Some(plans) = findings.readable(store.list_plans().await)? else { return Ok(()) };
+    for plan in plans {
+        if findings.readable(store.plan_document(&plan.id).await)?.flatten().is_none() {
+            findings.add(format!("the plan {} has no document", plan.id));
+        }
+    }
+    Ok(())
+}
+
+/// Each request can be read and stands in the index, and each place of the index has its request.
+pub(super) async fn check_requests(
+    partition: Partition<'_>,
+    findings: &mut Findings,
+) -> Result<(), StorageFailure> {
+    let kinds = [SpaceKind::Request, SpaceKind::RequestOrder];
+    let mut found = partition.all_of(kinds.map(Space::of)).await?;
+    let (rows, listed) = (found.range(), found.range());
+    let mut places: HashSet<Vec<u8>> = listed.into_iter().map(|(key, _)| key).collect();
+    for (key, value) in rows {
+        let Some(place) = findings.readable(requests::place_of_row(key, &value))? else { continue };
+        if !places.remove(&place) {
+            findings.add("a request of a client is not in the index of requests");
+        }
+    }
+    if !places.is_empty() {
+        findings.add(format!("the index of requests names {} that are not there", places.len()));
+    }
+    Ok(())
 }

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    answer::Answer,
+    answer::CommandReply,
     command::{ExecCommand, ExecError},
     lines::Line,
     notices::Teller,
@@ -31,7 +31,7 @@ use crate::{excerpt::excerpt, failure::Failure};
 const RESTARTS: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 /// How long a command that closed one of its pipes may take to end.
 const PARTING: Duration = Duration::from_secs(1);
-/// How many deliveries may be overdue and still awaited. A command that owes so many answers is started anew.
+/// How many deliveries may be overdue and still awaited. A command that owes so many answers is restarted.
 const MAX_OVERDUE: usize = 1000;
 /// How much of an ignored line is told, in bytes.
 const TOLD_BYTES: usize = 100;
@@ -222,7 +222,7 @@ impl Actor {
                         ready = self.next_start();
                     }
                 },
-                // Nobody is to wait for longer than it said, not even for a command that rests.
+                // No delivery waits past its deadline, not even for a command that is paused.
                 () = until(deadline) => self.open.fail_expired(Instant::now(), &failure),
             }
         }
@@ -273,7 +273,7 @@ impl Ear {
             Line::Text(text) => text,
             Line::TooLong => return self.unread("a line of more than 1 MiB".to_owned()),
         };
-        let Some(answer) = Answer::parse(&text) else {
+        let Some(answer) = CommandReply::parse(&text) else {
             return self.unread(format!("a line that is no answer: {}", excerpt(&text, TOLD_BYTES)));
         };
         let settled = open.settle(answer);
@@ -309,9 +309,9 @@ fn apart_notice(parted: &Parted, ended: &Ended, apart: usize) -> String {
 }
 
 /// Waits until the command is to be closed.
-async fn closing(wish: &mut watch::Receiver<bool>) {
-    // An error means that nobody is left who could wish for more.
-    let _ = wish.wait_for(|closing| *closing).await;
+async fn closing(requested: &mut watch::Receiver<bool>) {
+    // An error means that no sender is left.
+    let _ = requested.wait_for(|closing| *closing).await;
 }
 
 async fn until(deadline: Option<Instant>) {

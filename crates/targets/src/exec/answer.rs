@@ -11,7 +11,7 @@ use crate::pause;
 /// A line of a command that answers a delivery.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Answer {
+pub(super) struct CommandReply {
     pub(super) id: String,
     ok: bool,
     error: Option<Value>,
@@ -20,7 +20,7 @@ pub(super) struct Answer {
     pub(super) attempt: Option<u32>,
 }
 
-impl Answer {
+impl CommandReply {
     pub(super) fn parse(line: &[u8]) -> Option<Self> {
         serde_json::from_slice(line).ok()
     }
@@ -50,7 +50,7 @@ mod tests {
     fn a_pause_is_a_day_at_the_longest() {
         let asking = |millis: u64| {
             let line = format!(r#"{{"id":"e","ok":false,"error":"busy","retryAfterMs":{millis}}}"#);
-            Answer::parse(line.as_bytes()).map(Answer::result)
+            CommandReply::parse(line.as_bytes()).map(CommandReply::result)
         };
         let expected = |pause, message: &str| Some(Err(HandlerError::retry_after(pause, message)));
         assert_eq!(asking(1500), expected(Duration::from_millis(1500), "busy"));

@@ -10,7 +10,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// A command that deliveries can go to.
 ///
 /// ```
-/// use targets::ExecCommand;
+/// use event_replay_targets::ExecCommand;
 /// let command = ExecCommand::parse("awk -f 'my handler.awk'").unwrap();
 /// assert_eq!(command.program(), "awk");
 /// assert!(ExecCommand::parse("sh -c 'unclosed").is_err());

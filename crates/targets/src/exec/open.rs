@@ -11,7 +11,7 @@ use std::{
 use domain::delivery::HandlerError;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::answer::Answer;
+use super::answer::CommandReply;
 use crate::failure::Failure;
 
 /// How much is handed to the pipe at once, in bytes; a line is never split over two.
@@ -37,7 +37,7 @@ pub(super) struct Ask {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Settled {
     InTime,
-    /// Nobody waits for it any more.
+    /// Its answer is no longer awaited.
     Late,
     /// Nothing of this id is open.
     Unknown,
@@ -115,7 +115,7 @@ impl OpenAsks {
         self.asks.len() - self.deadlines.len()
     }
 
-    /// Appends the lines that are written next. Lines that nobody waits for any more are left out.
+    /// Appends the lines that are written next, without those whose answer is no longer awaited.
     pub(super) fn write_chunk(&mut self, chunk: &mut Vec<u8>) {
         if self.alone.is_some_and(|number| self.asks.contains_key(&number)) {
             return;
@@ -136,7 +136,7 @@ impl OpenAsks {
         }
     }
 
-    /// Appends a line, unless nobody waits for it any more.
+    /// Appends a line, unless its answer is no longer awaited.
     fn write(&mut self, number: u64, chunk: &mut Vec<u8>) -> bool {
         let Some(open) = self.asks.get_mut(&number) else { return false };
         if !open.is_awaited() {
@@ -149,7 +149,7 @@ impl OpenAsks {
     }
 
     /// Gives an answer to who waits for it.
-    pub(super) fn settle(&mut self, answer: Answer) -> Settled {
+    pub(super) fn settle(&mut self, answer: CommandReply) -> Settled {
         let Some(number) = self.find(&answer) else { return Settled::Unknown };
         let Some(open) = self.remove(number) else { return Settled::Unknown };
         let sent = open.answer.map(|waiting| waiting.send(answer.result().map_err(Failure::Failed)));
@@ -157,7 +157,7 @@ impl OpenAsks {
     }
 
     /// The one that an answer is for: the oldest of its id that the command has; of the attempt that it names, if it names one.
-    fn find(&self, answer: &Answer) -> Option<u64> {
+    fn find(&self, answer: &CommandReply) -> Option<u64> {
         let is_meant = |number: &&u64| {
             self.asks.get(*number).is_some_and(|open| {
                 let named = answer.attempt.is_none() || open.attempt.is_none();

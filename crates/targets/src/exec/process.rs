@@ -95,7 +95,7 @@ impl Process {
             }
         };
         if open {
-            // Time that runs out here loses what nobody may write any more.
+            // A timeout here drops lines that may not be written any more.
             let _ = tokio::time::timeout(DRAIN, drained).await;
         }
         Ended { how, stderr: self.stderr.text().await }
@@ -128,7 +128,7 @@ impl Group {
         Self(child.id().and_then(|id| Pid::from_raw(id as i32)))
     }
 
-    /// Kills whoever is in it, once.
+    /// Kills every process in it, once.
     pub(super) fn kill(&mut self) {
         if let Some(group) = self.0.take() {
             // It fails where the group is empty already, which is what is wanted.

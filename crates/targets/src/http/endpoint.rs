@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// An HTTP endpoint.
 ///
 /// ```
-/// use targets::Endpoint;
+/// use event_replay_targets::Endpoint;
 /// let endpoint = Endpoint::parse("https://me:secret@example.com/events?token=abc").unwrap();
 /// assert_eq!(endpoint.to_string(), "https://example.com/events");
 /// assert!(Endpoint::parse("ftp://example.com").is_err());

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use domain::ports::{Describes, EventValidator, SchemaRecord, Verdict};
+use event_replay_validation::{EngineKind, SchemaError, SchemaRegistry};
 use serde_json::{Value, json};
-use validation::{EngineKind, SchemaError, SchemaRegistry};
 
 /// Both engines: every test of verdicts runs on each.
 pub const ENGINES: [EngineKind; 2] = [EngineKind::JsonSchema, EngineKind::Valico];

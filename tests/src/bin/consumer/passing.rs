@@ -4,16 +4,21 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use domain::{
-    Checkpoint, Cursor, Entity, Event, Filter, Position, StorageFailure, StoredEvent,
-    dead_letter::DeadLetter,
-    group::LaneResult,
+    Checkpoint, Cursor, Entity, Event, Expectation, Filter, Position, StorageFailure, StoredEvent, Tally,
+    audit::{AuditEntry, AuditNote},
+    dead_letter::{DeadLetter, LetterEdit},
+    group::{GroupPause, LaneResult},
+    plan::PlanRecord,
     ports::{
-        AppendOutcome, Atomicity, CheckpointStore, CheckpointStoreError, DeadLetterChange, DeadLetterCount,
-        DeadLetterQuery, DeadLetterStore, Erased, EventStore, EventStoreError, Page, ReadRequest,
-        ReplayLease, ReplayRecord, ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, ReplayWish,
+        AppendOutcome, Atomicity, AuditStore, CheckpointStore, CheckpointStoreError, DeadLetterChange,
+        DeadLetterCount, DeadLetterQuery, DeadLetterStore, Erased, EventStore, EventStoreError,
+        GroupStoreError, Page, PauseStore, PlanStore, ReadRequest, ReplayCommand, ReplayLease, ReplayRecord,
+        ReplayState, ReplayStore, ReplayStoreError, ReplayUpdate, RequestClaim, RequestStore,
         ScheduleOutcome, ScheduleStore, ScheduledEvent, SchemaRecord, SchemaStore, StatSample, StatsStore,
-        StoreInfo, TrimRequest, Trimmed, VerifyReport, event_store::Progress,
+        StoreInfo, TokenStore, TrimRequest, Trimmed, VerifyReport, event_store::ProgressCallback,
     },
+    request::{RecordedAnswer, RequestId, RequestState},
+    token::TokenRecord,
 };
 use jiff::Timestamp;
 
@@ -32,6 +37,7 @@ macro_rules! passes_on {
 
 passes_on! { EventStore, EventStoreError:
     fn append(batch: &[Event], atomicity: Atomicity) -> Vec<AppendOutcome>;
+    fn append_expecting(batch: &[Event], expectation: &Expectation) -> Vec<AppendOutcome>;
     fn read(request: &ReadRequest) -> Page;
     fn get(ids: &[String]) -> Vec<StoredEvent>;
     fn at(positions: &[Position]) -> Page;
@@ -40,7 +46,7 @@ passes_on! { EventStore, EventStoreError:
     fn changed(after: &Cursor, timeout: Duration) -> Cursor;
     fn trim(request: &TrimRequest) -> Trimmed;
     fn erase(entity: &Entity) -> Erased;
-    fn verify(progress: Option<Progress>) -> VerifyReport;
+    fn verify(progress: Option<ProgressCallback>) -> VerifyReport;
     fn info() -> StoreInfo;
 }
 
@@ -65,7 +71,7 @@ passes_on! { ReplayStore, ReplayStoreError:
     fn waiting_replays() -> Vec<ReplayRecord>;
     fn lease_replay(id: &str, token: u64, duration: Duration) -> Option<ReplayLease>;
     fn update_replay(lease: &ReplayLease, update: &ReplayUpdate) -> ReplayState;
-    fn wish(id: &str, wish: ReplayWish) -> Option<ReplayState>;
+    fn request(id: &str, wish: ReplayCommand) -> Option<ReplayState>;
     fn results(id: &str, limit: usize) -> Vec<LaneResult>;
     fn delete_replay(id: &str) -> bool;
 }
@@ -75,6 +81,8 @@ passes_on! { DeadLetterStore, StorageFailure:
     fn dead_letters_by_id(ids: &[String]) -> Vec<DeadLetter>;
     fn redrive(ids: &[String]) -> Vec<DeadLetterChange>;
     fn discard(ids: &[String], reason: &str) -> Vec<DeadLetterChange>;
+    fn edit(id: &str, edit: Option<&LetterEdit>) -> DeadLetterChange;
+    fn restore(ids: &[String]) -> Vec<DeadLetterChange>;
     fn count_dead_letters() -> Vec<DeadLetterCount>;
     fn purge_dead_letters(closed_before: Timestamp) -> u64;
 }
@@ -91,4 +99,38 @@ passes_on! { StatsStore, StorageFailure:
     fn add_stats(samples: &[StatSample]) -> ();
     fn stats(since_minute: Option<i64>) -> Vec<StatSample>;
     fn fold_stats(before_minute: i64) -> ();
+    fn event_counts() -> Option<Tally>;
+}
+
+passes_on! { AuditStore, StorageFailure:
+    fn append_audit(note: &AuditNote) -> AuditEntry;
+    fn audit(below: Option<u64>, limit: usize) -> Vec<AuditEntry>;
+}
+
+passes_on! { TokenStore, StorageFailure:
+    fn add_token(token: &TokenRecord) -> bool;
+    fn token(id: &str) -> Option<TokenRecord>;
+    fn list_tokens() -> Vec<TokenRecord>;
+    fn revoke_token(id: &str) -> bool;
+}
+
+passes_on! { PlanStore, StorageFailure:
+    fn add_plan(plan: &PlanRecord, document: &str) -> bool;
+    fn plan(id: &str) -> Option<PlanRecord>;
+    fn plan_document(id: &str) -> Option<String>;
+    fn list_plans() -> Vec<PlanRecord>;
+    fn replace_plan(before: &PlanRecord, after: &PlanRecord) -> bool;
+    fn delete_plan(id: &str) -> bool;
+}
+
+passes_on! { PauseStore, GroupStoreError:
+    fn pause_group(group: &str, pause: &GroupPause) -> ();
+    fn resume_group(group: &str, source: Option<&str>) -> u64;
+    fn pauses(group: &str) -> Vec<GroupPause>;
+}
+
+passes_on! { RequestStore, StorageFailure:
+    fn begin_request(id: &RequestId, claim: RequestClaim<'_>) -> RequestState;
+    fn finish_request(id: &RequestId, claim: &str, answer: Option<&RecordedAnswer>) -> bool;
+    fn remembered_requests() -> u64;
 }

@@ -29,7 +29,7 @@ impl Unfenced {
         if super::is_redis(store) { Self::Redis(store.to_owned()) } else { Self::Sqlite(store.to_owned()) }
     }
 
-    /// The commits under the leases that their segments have now, whoever holds them.
+    /// The commits under the leases that their segments have now, of any consumer.
     pub(crate) async fn all_as_newest(
         &self,
         commits: &[SegmentCommit],

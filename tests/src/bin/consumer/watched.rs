@@ -8,8 +8,11 @@ use std::{
 
 use async_trait::async_trait;
 use domain::{
-    StorageFailure,
-    group::{BlockedKey, GroupRecord, GroupSpec, GroupStatus, LaneBatch, Lease, NewLaneBatch, Pending},
+    StorageFailure, StoredEvent,
+    group::{
+        BlockedKey, EventDelivery, GroupRecord, GroupSpec, GroupStatus, LaneBatch, Lease, NewLaneBatch,
+        Pending,
+    },
     ports::{
         CommitOutcome, EnqueueOutcome, GroupStore, GroupStoreError, LeaseRequest, Leases, MadeGroup,
         ReplayLease, SegmentCommit, Stores,
@@ -69,7 +72,7 @@ pub(crate) struct Watched {
     lapses: Arc<Lapses>,
     /// How long a commit is under way before it reaches the store.
     commits_take: Duration,
-    /// A fault: commits go out under the newest lease, whoever's that is.
+    /// A fault: commits go out under the newest lease of any consumer.
     unfenced: Option<Unfenced>,
 }
 
@@ -141,6 +144,14 @@ impl GroupStore for Watched {
 
     async fn pending(&self, name: &str) -> Result<Option<Pending>, GroupStoreError> {
         self.inner.pending(name).await
+    }
+
+    async fn deliveries(
+        &self,
+        name: &str,
+        events: &[StoredEvent],
+    ) -> Result<Option<Vec<EventDelivery>>, GroupStoreError> {
+        self.inner.deliveries(name, events).await
     }
 
     async fn blocked_keys(

@@ -8,8 +8,10 @@ use domain::{
 };
 use tokio::time::Instant;
 
-use super::{Actor, ConsumerError, FETCH_BELOW, Io, OPEN, QUIET_COMMIT, Room, STUCK_AFTER, outage::Call};
-use crate::consumer::segment::Segment;
+use super::{
+    Actor, ConsumerError, FETCH_BELOW, Io, Isolation, OPEN, QUIET_COMMIT, STUCK_AFTER, outage::Call,
+};
+use crate::consumer::{breaker::Permit, segment::Segment};
 
 /// Answers that are not left waiting for more.
 const COMMIT_AT: usize = OPEN / 2;
@@ -93,14 +95,14 @@ impl Actor {
     }
 
     /// Sends keys whose first delivery takes long to the ledger, with all that waits behind them.
-    pub(super) fn unclog(&mut self) {
+    pub(super) fn spill_slow_keys(&mut self) {
         if !self.is_clogged(Instant::now()) {
             return;
         }
         self.stuck_since = None;
         let numbers: Vec<u16> = self.segments.keys().copied().collect();
         for number in numbers {
-            self.with(number, |segment, at| segment.unclog(at));
+            self.with(number, |segment, at| segment.spill_slow_keys(at));
         }
     }
 
@@ -111,7 +113,11 @@ impl Actor {
 
     /// Asks for claims, where what is claimed runs low.
     pub(super) fn claim(&mut self) {
-        if self.committing || self.commit_again.is_some() || !matches!(self.room, Room::Open) {
+        if self.committing || self.commit_again.is_some() || !matches!(self.isolation, Isolation::Shared) {
+            return;
+        }
+        // What is claimed and not handed over would count as in flight, should the process end.
+        if self.permit() == Permit::Nothing {
             return;
         }
         let claimed: usize = self.staying().map(Segment::claimed).sum();
@@ -180,10 +186,10 @@ impl Actor {
             let number = commit.lease.segment;
             match outcome {
                 _ if !self.holds(&commit.lease) => {}
-                CommitOutcome::Fenced => self.lose(number),
+                CommitOutcome::Fenced => self.on_lease_lost(number),
                 _ if commit.release => {
                     self.segments.remove(&number);
-                    self.acquit(number);
+                    self.clear_isolation(number);
                 }
                 kept => {
                     self.with(number, |segment, at| {
@@ -202,12 +208,12 @@ impl Actor {
     }
 
     /// A segment is another consumer's now: nothing of it may go on here.
-    pub(super) fn lose(&mut self, number: u16) {
+    pub(super) fn on_lease_lost(&mut self, number: u16) {
         tracing::info!(group = %self.rules.spec.name, segment = number, "the segment was taken over");
         self.segments.remove(&number);
         for running in self.running.values().filter(|running| running.unit.segment == number) {
             running.abort.abort();
         }
-        self.acquit(number);
+        self.clear_isolation(number);
     }
 }

@@ -6,25 +6,31 @@ use domain::ports::SegmentCommit;
 use tokio::time::Instant;
 
 use super::{
-    Actor, COMMIT_WITHIN, Room,
+    Actor, COMMIT_WITHIN, Isolation,
     outage::{Call, SILENT},
 };
+use crate::consumer::stopping::Stopping;
 
 /// How long a consumer that ends tries to commit again. A call under way is waited for.
-const LAST_TRIES: Duration = Duration::from_secs(10);
+const LAST_TRIES: Duration = Duration::from_secs(5);
 
 impl Actor {
     /// Lets running handlers end, or takes their deliveries back; commits; gives the segments back.
     pub(super) async fn drain(&mut self) {
-        let deadline = Instant::now() + self.settings.grace;
-        // No suspect has its turn any more: who waits to be alone would keep others waiting.
-        if let Room::Emptying(waiting) = &self.room {
+        let mut deadline = Instant::now() + self.settings.grace;
+        // No isolated attempt starts any more: waiting for exclusive use would delay other consumers.
+        if let Isolation::Draining(waiting) = &self.isolation {
             waiting.abort();
         }
-        if self.tasks.is_empty() || !matches!(self.room, Room::Empty { .. }) {
-            self.room = Room::Open;
+        if self.tasks.is_empty() || !matches!(self.isolation, Isolation::Exclusive { .. }) {
+            self.isolation = Isolation::Shared;
         }
         while !self.tasks.is_empty() && Instant::now() < deadline && self.ended.is_none() {
+            // Also where it was dropped while it ended in order.
+            if *self.stop.borrow_and_update() == Stopping::AtOnce {
+                deadline = Instant::now();
+                continue;
+            }
             // What runs is still this consumer's: its leases are renewed meanwhile.
             self.renew();
             self.commit();
@@ -32,18 +38,19 @@ impl Actor {
             tokio::select! {
                 Some(done) = self.tasks.join_next_with_id() => self.handed(done),
                 Some(io) = self.io.join_next(), if !self.io.is_empty() => self.came(io),
+                Ok(()) = self.stop.changed() => {}
                 () = tokio::time::sleep_until(timer) => {}
             }
         }
         self.tasks.abort_all();
-        // A handler that does not come to an await cannot be taken back: its segment is left as it is, and its event
-        // will be suspect.
+        // A handler that reaches no await cannot be cancelled: its segment keeps its lease and claims, as after a crash.
         let patience = Instant::now() + Duration::from_secs(1);
         while let Ok(Some(done)) = tokio::time::timeout_at(patience, self.tasks.join_next_with_id()).await {
             self.handed(done);
         }
         let asked = Instant::now();
-        while self.committing && self.ended.is_none() {
+        // A request for leases that is under way may arrive after they were given back, and would take them again.
+        while (self.committing || self.leasing) && self.ended.is_none() {
             self.note_silence();
             let timer = tokio::time::sleep(SILENT);
             tokio::select! {
@@ -76,7 +83,7 @@ impl Actor {
             // What the store did not take before comes first: segments build on it.
             let outcome = self.watched(Call::Commit, store.commit(&commits)).await;
             if let Err(error) = &outcome {
-                tracing::warn!(group = %self.rules.spec.name, "the last outcomes could not be committed and will come again");
+                tracing::warn!(group = %self.rules.spec.name, "the last outcomes could not be committed; these events will be redelivered");
                 self.fault(Call::Commit, error);
                 return false;
             }

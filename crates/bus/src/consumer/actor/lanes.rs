@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use super::{Actor, Io, outage::Call};
 use crate::consumer::segment::Segment;
 
-/// References in a segment's lane below which more are fetched.
+/// References in a segment's lane below which more are fetched, for all segments that have less than twice as many: batches of
+/// a replay that segments fetch together are one stretch of the log.
 const LANE_BELOW: usize = 128;
 /// References that one look into the lanes brings.
 const LANE_PAGE: usize = 1024;
@@ -24,11 +25,13 @@ impl Actor {
         if self.looking || self.look_again > Instant::now() {
             return;
         }
-        let wants_more = |segment: &&Segment| {
+        let has_less = |segment: &&Segment, references: usize| {
             !segment.leaving
-                && segment.lane().free_references() < LANE_BELOW
+                && segment.lane().free_references() < references
                 && segment.lane().references() < MAX_LANE_REFERENCES
         };
+        let is_due = self.segments.values().any(|segment| has_less(&segment, LANE_BELOW));
+        let wants_more = |segment: &&Segment| is_due && has_less(segment, 2 * LANE_BELOW);
         let after: Vec<(u16, u64)> = self
             .segments
             .values()
@@ -51,7 +54,7 @@ impl Actor {
                 self.answered_by_store(Call::Lane);
                 self.look_again = Instant::now() + if batches.is_empty() { LANE_IDLE } else { LANE_BUSY };
                 for batch in batches {
-                    self.with(batch.segment, |segment, at| segment.take_in(batch, &mut at.wishes));
+                    self.with(batch.segment, |segment, at| segment.take_in(batch, &mut at.effects));
                 }
             }
             Err(error) => {

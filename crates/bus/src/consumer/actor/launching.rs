@@ -8,13 +8,14 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Actor, COMMIT_WITHIN, OPEN, Room, Running};
+use super::{Actor, COMMIT_WITHIN, Isolation, OPEN, Running};
 use crate::consumer::{
+    breaker::Permit,
     handing::{Handed, hand_over},
     ready::Ready,
-    rules::Answer,
+    rules::HandlerOutcome,
     segment::{Segment, Settled},
-    work::{Unit, Work},
+    work::{DeliveryId, Work},
 };
 
 impl Actor {
@@ -27,18 +28,23 @@ impl Actor {
             // The store could not be reached for so long that others may work on these segments by now.
             return;
         }
-        if let Room::Empty { .. } = self.room {
-            while let Some(Ready { unit, work, .. }) = self.accused.pop() {
+        if let Isolation::Exclusive { .. } = self.isolation {
+            while let Some(Ready { unit, work, .. }) = self.isolated.pop() {
                 if self.segment_of(&unit).is_some_and(|segment| !segment.leaving) {
                     self.hand(unit, work, true);
                 }
             }
         }
-        if !matches!(self.room, Room::Open) {
+        if !matches!(self.isolation, Isolation::Shared) {
             return;
         }
+        let most = match self.permit() {
+            Permit::Nothing => return,
+            Permit::One => 1,
+            Permit::All => self.settings.concurrency,
+        };
         let mut free = OPEN.saturating_sub(self.unsettled() + self.tasks.len());
-        while free > 0 && self.tasks.len() < self.settings.concurrency {
+        while free > 0 && self.tasks.len() < most {
             let Some(Ready { unit, work, .. }) = self.ready.pop() else { return };
             if self.segment_of(&unit).is_some_and(|segment| !segment.leaving) {
                 free -= 1;
@@ -47,13 +53,14 @@ impl Actor {
         }
     }
 
-    pub(super) fn hand(&mut self, unit: Unit, work: Work, alone: bool) {
+    pub(super) fn hand(&mut self, unit: DeliveryId, work: Work, alone: bool) {
         let now = self.now();
         if work.origin == DeliveryOrigin::Live && work.stored.event.options().is_expired(now) {
             self.tally.expired();
-            self.settle(&unit, &work.stored, &work.origin, Answer::Expired, Duration::ZERO);
+            self.settle(&unit, &work.stored, &work.origin, HandlerOutcome::Expired, Duration::ZERO);
             return;
         }
+        self.breaker.handed();
         self.tally.delivered();
         let delivery = Delivery {
             group: self.rules.spec.name.clone(),
@@ -64,10 +71,11 @@ impl Actor {
             deadline: later(now, self.settings.timeout),
             stored: work.stored.clone(),
         };
-        let room = Arc::clone(&self.shared.room);
-        let handing = hand_over(self.router.clone(), delivery, self.settings.timeout, room, alone);
+        let isolation = Arc::clone(&self.shared.isolation);
+        let handing = hand_over(Arc::clone(&self.router), delivery, self.settings.timeout, isolation, alone);
         let abort = self.tasks.spawn(handing);
-        let running = Running { unit, stored: work.stored, origin: work.origin, abort: abort.clone() };
+        let Work { stored, origin, attempt, .. } = work;
+        let running = Running { unit, stored, origin, attempt, abort: abort.clone() };
         self.running.insert(abort.id(), running);
     }
 
@@ -79,26 +87,28 @@ impl Actor {
         };
         let Some(running) = self.running.remove(&id) else { return };
         if let Some(Handed { answer, took }) = handed {
+            self.note_answer(&answer, running.attempt);
             self.settle(&running.unit, &running.stored, &running.origin, answer, took);
         }
-        self.arrive();
+        self.activate_leases();
     }
 
     pub(super) fn settle(
         &mut self,
-        unit: &Unit,
+        unit: &DeliveryId,
         stored: &StoredEvent,
         origin: &DeliveryOrigin,
-        answer: Answer,
+        answer: HandlerOutcome,
         took: Duration,
     ) {
         let Some(segment) = self.segment_of(unit) else { return };
-        let was_suspect = segment.is_suspect(&unit.way);
+        let was_isolated = segment.needs_isolation(&unit.source);
         self.tally.answered(&stored.event, &answer, took);
-        let settled = self.with(unit.segment, |segment, at| segment.answered(&unit.way, stored, answer, at));
+        let settled =
+            self.with(unit.segment, |segment, at| segment.answered(&unit.source, stored, answer, at));
         self.tally.settled(settled.unwrap_or(Settled::Stale), origin);
-        if was_suspect {
-            self.acquit(unit.segment);
+        if was_isolated {
+            self.clear_isolation(unit.segment);
         }
         self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_WITHIN);
     }

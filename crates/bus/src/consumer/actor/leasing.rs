@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{Actor, ConsumerError, Io, outage::Call};
 use crate::consumer::segment::Segment;
 
-/// How soon leases are looked at again that nobody here knows of.
+/// The pause before orphaned leases are looked at again.
 const STRAYS_AGAIN: Duration = Duration::from_millis(100);
 
 /// Leases, if the group is still the one that was subscribed to. Another one may have been made under its name, with
@@ -100,16 +100,16 @@ impl Actor {
             .map(|segment| segment.lease.segment)
             .collect();
         for number in lost {
-            self.lose(number);
+            self.on_lease_lost(number);
         }
         self.arriving.retain(|_, (lease, _)| leases.held.contains(lease));
-        self.note_strays(&leases);
+        self.record_orphaned_leases(&leases);
         let held = leases.held.len();
         for (lease, state) in leases.taken {
             self.arriving.insert(lease.segment, (lease, state));
         }
-        self.arrive();
-        self.even_out(&leases.surplus);
+        self.activate_leases();
+        self.release_surplus(&leases.surplus);
         if held < usize::from(leases.share) {
             // Others are about to give some back.
             self.lease_again = asked + (third / 4).min(Duration::from_millis(200));
@@ -122,10 +122,10 @@ impl Actor {
         });
     }
 
-    /// Looks for leases that the store says are held here, and nobody here knows: the answer that gave them was lost. What
-    /// such segments hold is told only to who takes them, so all is given back and taken anew. One answer alone may have
+    /// Looks for orphaned leases: this consumer holds them in the store but does not know it, since an answer was lost. What
+    /// such segments hold is told only to who takes them, so all are released and taken again. One answer alone may have
     /// crossed with a commit that gave a segment back.
-    fn note_strays(&mut self, leases: &Leases) {
+    fn record_orphaned_leases(&mut self, leases: &Leases) {
         let is_known = |lease: &&Lease| {
             self.segments.get(&lease.segment).is_some_and(|segment| segment.lease == **lease)
                 || leases.taken.iter().any(|(taken, _)| taken == *lease)
@@ -140,7 +140,7 @@ impl Actor {
     }
 
     /// Begins with leased segments of whose last lease nothing is with a handler any more.
-    pub(super) fn arrive(&mut self) {
+    pub(super) fn activate_leases(&mut self) {
         if self.arriving.is_empty() {
             return;
         }
@@ -153,16 +153,16 @@ impl Actor {
         for number in free {
             let Some((lease, state)) = self.arriving.remove(&number) else { continue };
             let epoch = lease.epoch;
-            let (segment, wishes) = Segment::new(lease, state, &self.rules, now);
+            let (segment, effects) = Segment::new(lease, state, &self.rules, now);
             self.segments.insert(number, segment);
-            self.take_up(number, epoch, wishes);
+            self.take_up(number, epoch, effects);
             self.look_again = Instant::now();
         }
     }
 
     /// Marks what others should have for giving back. What is marked goes: its ready deliveries may have been dropped
     /// already. Should the share grow again, it is leased again.
-    pub(super) fn even_out(&mut self, surplus: &[u16]) {
+    pub(super) fn release_surplus(&mut self, surplus: &[u16]) {
         for number in surplus {
             if let Some(segment) = self.segments.get_mut(number) {
                 segment.leaving = true;

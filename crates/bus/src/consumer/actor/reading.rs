@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use super::{Actor, FETCH_BELOW, Io, outage::Call};
 use crate::consumer::{
-    fetch::{self, BatchEvents, KeyEvents},
+    fetch::{self, BatchEvents, BatchRequest, KeyEvents},
     log::Piece,
     segment::Segment,
-    work::{Moment, Want, Wishes},
+    work::{Effects, FetchRequest, StepContext},
 };
 
 /// What a piece of the log was read for.
@@ -83,23 +83,23 @@ impl Actor {
         }
         let now = self.now();
         let partitions = piece.through.sequences.len() as u16;
-        let mut moments: HashMap<u16, Moment<'_>> = HashMap::new();
+        let mut moments: HashMap<u16, StepContext<'_>> = HashMap::new();
         for stored in piece.events.iter().filter(|stored| self.rules.spec.takes(stored.event.event_type())) {
             let key = self.rules.spec.key.of(&stored.event);
             let number = segment_of(&key, stored.position.partition, partitions, self.rules.spec.segments);
             let segment = self.segments.get_mut(&number);
             let Some(segment) = segment.filter(|segment| goes_on(segment)) else { continue };
-            let at = moments.entry(number).or_insert_with(|| Moment::new(&self.rules, now));
+            let at = moments.entry(number).or_insert_with(|| StepContext::new(&self.rules, now));
             segment.offer(Key::from(key), stored, at);
         }
         for segment in self.segments.values_mut().filter(|segment| goes_on(segment)) {
             segment.was_read_to(piece.through.sequence(segment.partition));
         }
-        let wishes: Vec<(u16, Wishes)> =
-            moments.into_iter().map(|(number, at)| (number, at.wishes)).collect();
-        for (number, wishes) in wishes {
+        let effects: Vec<(u16, Effects)> =
+            moments.into_iter().map(|(number, at)| (number, at.effects)).collect();
+        for (number, effects) in effects {
             let epoch = self.segments.get(&number).map_or(0, |segment| segment.lease.epoch);
-            self.take_up(number, epoch, wishes);
+            self.take_up(number, epoch, effects);
         }
         for segment in self.segments.values_mut() {
             if !segment.has_filled_up() {
@@ -112,7 +112,7 @@ impl Actor {
         }
     }
 
-    /// Wishes again for lane batches whose fetch failed a while ago.
+    /// Effects again for lane batches whose fetch failed a while ago.
     pub(super) fn fetch_again(&mut self) {
         let now = Instant::now();
         let due: Vec<(u16, u64)> = self
@@ -122,42 +122,48 @@ impl Actor {
             .collect();
         for (number, epoch) in due {
             if self.is_leased(number, epoch) {
-                self.with(number, |segment, at| segment.batch_fetch_failed(&mut at.wishes));
+                self.with(number, |segment, at| segment.batch_fetch_failed(&mut at.effects));
             }
         }
     }
 
-    /// Fetches what segments wish for.
+    /// Fetches the events that segments requested.
     pub(super) fn fetch(&mut self) {
+        let mut batches = Vec::new();
         while self.fetches < FETCHES {
-            let Some((number, epoch, want)) = self.wants.pop() else { return };
+            let Some((number, epoch, want)) = self.fetch_requests.pop() else { break };
             let Some(segment) = self.segments.get(&number).filter(|segment| segment.lease.epoch == epoch)
             else {
                 continue;
             };
             let partition = segment.partition;
-            let Some(head) = self.head.borrow().clone() else {
-                self.wants.push((number, epoch, want));
-                return;
-            };
-            let store = Arc::clone(&self.shared.store);
             match want {
-                Want::OfKey { key, from, through } => {
-                    let spec = self.rules.spec.clone();
+                FetchRequest::OfKey { key, from, through } => {
+                    let Some(head) = self.head.borrow().clone() else {
+                        self.fetch_requests.push((number, epoch, FetchRequest::OfKey { key, from, through }));
+                        break;
+                    };
+                    let (store, spec) = (Arc::clone(&self.shared.store), self.rules.spec.clone());
                     self.io.spawn(async move {
-                        let place = fetch::Place { partition, from, through, head };
+                        let place = fetch::KeyRange { partition, from, through, head };
                         let events = fetch::of_key(&*store, &spec, &key, place).await;
                         Io::Key(number, epoch, key, events)
                     });
+                    self.fetches += 1;
                 }
-                Want::OfBatch { batch } => {
+                FetchRequest::OfBatch { batch } => {
                     let Some((positions, origin)) = segment.batch_to_fetch(batch) else { continue };
-                    self.io.spawn(async move {
-                        let events = fetch::of_batch(&*store, partition, &positions, &origin).await;
-                        Io::Batch(number, epoch, batch, events)
-                    });
+                    let segment = number;
+                    batches.push(BatchRequest { segment, epoch, batch, partition, positions, origin });
                 }
             }
+        }
+        for batches in fetch::reads(batches) {
+            let store = Arc::clone(&self.shared.store);
+            self.io.spawn(async move {
+                let events = fetch::of_batches(&*store, &batches).await;
+                Io::Batches(batches, events)
+            });
             self.fetches += 1;
         }
     }
@@ -193,27 +199,21 @@ impl Actor {
         }
     }
 
-    pub(super) fn batch_came(
-        &mut self,
-        number: u16,
-        epoch: u64,
-        batch: u64,
-        events: Result<BatchEvents, String>,
-    ) {
+    pub(super) fn batches_came(&mut self, batches: Vec<BatchRequest>, events: Result<BatchEvents, String>) {
         self.fetches -= 1;
-        if !self.is_leased(number, epoch) {
-            return;
-        }
         match events {
             Ok(events) => {
                 self.answered_by_store(Call::Batch);
-                self.with(number, |segment, at| {
-                    segment.batch_fetched(batch, events, at);
-                });
+                for BatchRequest { segment, epoch, batch, .. } in batches {
+                    if self.is_leased(segment, epoch) {
+                        self.with(segment, |segment, at| segment.batch_fetched(batch, &events, at));
+                    }
+                }
             }
             Err(error) => {
-                let pause = self.fault(Call::Batch, &error);
-                self.batches_again.push((Instant::now() + pause, number, epoch));
+                let again = Instant::now() + self.fault(Call::Batch, &error);
+                let again = batches.into_iter().map(|batch| (again, batch.segment, batch.epoch));
+                self.batches_again.extend(again);
             }
         }
     }

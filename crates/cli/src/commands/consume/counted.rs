@@ -1,6 +1,6 @@
-//! A handler that counts what another does, tells of what is given up, and lets no more than a limit through.
+//! A handler that counts the outcomes of another, reports dead letters, and passes on no more deliveries than a limit.
 //!
-//! With a limit each delivery takes a permit, keeps it for good once it is handled, and gives it back when it fails. What
+//! With a limit each delivery takes a permit, keeps it permanently once it is handled, and gives it back when it fails. What
 //! finds none waits; when the consumer ends it is handed back, as if it had never come.
 
 use std::{

@@ -34,7 +34,7 @@ pub(super) async fn resolve(
     if !joining.is_new && request.at.is_some() {
         let name = escape::line(&request.group);
         cx.printer.warn(&format!(
-            "group {name} exists and goes on from where it is; `event-replay groups reset` moves a group"
+            "group {name} exists and continues from its position; `event-replay groups reset` moves a group"
         ));
     }
     Ok(joining)

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use bus::{ConsumerState, Outage};
+use jiff::Zoned;
 use tokio::sync::watch;
 
-use crate::{commands::signals::Interrupts, context::Context, errors::CliError, output::escape};
+use crate::{args::time, commands::signals::Interrupts, context::Context, errors::CliError, output::escape};
 
 /// How long an outage lasts before it is said: a fault that passes at once is none.
 const LASTS: Duration = Duration::from_secs(1);
@@ -33,13 +34,17 @@ impl Outages {
             match (self.said, outage) {
                 (None, Some(outage)) if outage.since.elapsed() >= LASTS => {
                     self.said = Some(outage.since);
-                    let then = if self.is_ending { "" } else { "; consuming goes on when it does" };
-                    return format!("{}{then}", sentence(&outage));
+                    let then = if self.is_ending { "" } else { "; consuming continues when it does" };
+                    return format!("{}: {}{then}", time_of_day(), sentence(&outage));
                 }
                 (Some(since), None) => {
                     self.said = None;
                     let lasted = Duration::from_secs(since.elapsed().as_secs().max(1));
-                    return format!("the store answers again, after {}", humantime::format_duration(lasted));
+                    return format!(
+                        "{}: the store answers again, after {}",
+                        time_of_day(),
+                        time::span(lasted)
+                    );
                 }
                 _ => tokio::time::sleep(LOOK_EVERY).await,
             }
@@ -54,8 +59,13 @@ impl Outages {
     /// What a consumer that has ended could not tell the store, in a sentence.
     pub(super) fn unsaved(&self) -> Option<String> {
         let outage = self.states.borrow().outage.clone()?;
-        Some(format!("{}; what was handled last is delivered again", sentence(&outage)))
+        Some(format!("{}; the last handled events are delivered again", sentence(&outage)))
     }
+}
+
+/// The time of day in the machine's time zone: messages of an outage are read hours later.
+fn time_of_day() -> String {
+    Zoned::now().strftime("%H:%M:%S").to_string()
 }
 
 fn sentence(outage: &Outage) -> String {

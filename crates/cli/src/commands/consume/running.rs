@@ -1,6 +1,10 @@
 //! A consumer while it runs: what it says, and what ends it.
 
-use std::{io::IsTerminal, sync::Arc, time::Duration};
+use std::{
+    io::IsTerminal,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bus::Consumer;
 use event_replay::{StoreHandle, app::idle::Idleness};
@@ -20,19 +24,22 @@ use super::{
 };
 use crate::{
     args::{Format, target::Target},
-    commands::signals::Interrupts,
+    commands::{groups::pending_text, signals::Interrupts},
     context::Context,
     errors::CliError,
     exit::Exit,
     output::{
         bar::Bar,
         escape,
-        plural::{self, count},
+        plural::{count, grouped},
     },
 };
 
 /// How often it looks how it stands.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How often the lag of the group is looked at.
+const LAG_EVERY: Duration = Duration::from_secs(2);
 
 /// How long a look may take.
 const LOOK_TIME: Duration = Duration::from_secs(2);
@@ -51,6 +58,10 @@ pub(super) struct Running<'a> {
     pub(super) host: JobHost,
     pub(super) keeper: Housekeeper,
     pub(super) consumer: Consumer,
+    /// What the group has still to handle, as a bar shows it.
+    pub(super) lag: Option<String>,
+    /// When that was looked at.
+    pub(super) looked: Option<Instant>,
 }
 
 /// How it ended.
@@ -97,7 +108,7 @@ impl Running<'_> {
         let end = self.until_something_ends_it(interrupts, &mut outages, &bar, cx).await;
         outages.end();
         if let End::Asked = end {
-            let open = "ending: what is being handled may finish; Ctrl-C again ends at once";
+            let open = "ending: waiting for handlers to finish; Ctrl-C again ends at once";
             bar.handle().suspend(|| cx.printer.say(open));
         }
         let name = self.consumer.name().to_owned();
@@ -174,6 +185,7 @@ impl Running<'_> {
                     bar.handle().suspend(|| cx.printer.warn(&said));
                 }
                 _ = ticks.tick() => {
+                    self.look_at_lag(cx).await;
                     self.show(bar, &mut joined, cx);
                     if let Some(idleness) = &mut idleness {
                         let begun = self.counted.begun();
@@ -184,7 +196,7 @@ impl Running<'_> {
                             Ok(Ok(_)) => {}
                             // The consumer waits for a store that fails to work again, and so does this.
                             Ok(Err(error)) => {
-                                tracing::warn!(?error, "it cannot be told whether the group is idle");
+                                tracing::warn!(?error, "whether the group is idle is unknown");
                             }
                             Err(_) => tracing::warn!("the store does not say in time whether the group is idle"),
                         }
@@ -198,6 +210,17 @@ impl Running<'_> {
         let said = format!("group {} was deleted", escape::line(self.group));
         bar.handle().suspend(|| cx.printer.warn(&said));
         End::Deleted
+    }
+
+    /// Where a bar shows it: how many events the group has still to handle.
+    async fn look_at_lag(&mut self, cx: &Context<'_>) {
+        if !cx.printer.shows_bars() || self.looked.is_some_and(|looked| looked.elapsed() < LAG_EVERY) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        let looked = tokio::time::timeout(LOOK_EVERY, self.stores.pending(self.group)).await;
+        // What the store does not say in time is not shown.
+        self.lag = looked.ok().and_then(Result::ok).flatten().map(|pending| pending_text(&pending));
     }
 
     /// Says once that it has its share of the work, and shows on a terminal how it is doing.
@@ -216,9 +239,12 @@ impl Running<'_> {
             bar.handle().suspend(|| cx.printer.say(&said));
         }
         let (failed, given_up) = (self.counted.failed(), self.counted.given_up());
+        let lag = self.lag.as_ref().map_or_else(String::new, |lag| format!("{lag} pending, "));
         bar.handle().set_message(format!(
-            "{group}: {} segments, {failed} failed, {given_up} given up, handled",
-            state.segments.len()
+            "{group}: {}, {lag}{} failed, {} given up, handled",
+            count(state.segments.len() as u64, "segment"),
+            grouped(failed),
+            grouped(given_up)
         ));
         bar.at(self.counted.handled());
     }
@@ -251,21 +277,21 @@ impl Outcome<'_> {
         if cx.printer.format() != Format::Table {
             return cx.printer.say_json(self);
         }
-        let handled = plural::of(self.handled, "event", "events");
+        let handled = count(self.handled, "event");
         let failed = count(self.failed_attempts, "failed attempt");
-        cx.printer.say(&format!("handled {handled}, {failed}, {} given up", self.given_up));
+        cx.printer.say(&format!("handled {handled}, {failed}, {} given up", grouped(self.given_up)));
         Ok(())
     }
 }
 
 fn sentence(given_up: &GivenUp, dead_letters: bool) -> String {
     format!(
-        "gave up on {} ({}) at {} after {}: {}; {}",
+        "{} ({}) at {} failed permanently after {}: {}; {}",
         escape::short(&given_up.event_id, 60),
         escape::short(&given_up.event_type, 60),
         given_up.position,
         count(given_up.attempts.into(), "attempt"),
         escape::short(&given_up.error, 200),
-        if dead_letters { "it is a dead letter" } else { "it is dropped" },
+        if dead_letters { "it is now a dead letter" } else { "it was dropped" },
     )
 }

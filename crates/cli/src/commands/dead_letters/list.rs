@@ -1,23 +1,29 @@
 //! `dead-letters list`: one by one, or by what they have in common.
 
 use clap::{Args, ValueEnum};
-use domain::DeadLetter;
+use domain::{DeadLetter, ports::DeadLetterQuery};
 use event_replay::{
     Access, StoreHandle,
-    app::dead_letters::{FailureGroup, LetterPages, check_group, failure_groups, newest_error},
+    app::{
+        dead_letters::{FailureGroup, LetterPages, check_group, failure_groups, newest_error, prefixes},
+        documents::{DeadLetterDocument, DeadLetterPage},
+    },
 };
-use serde::Serialize;
 
 use super::{
-    printed::{Printed, state},
+    printed::state_cell,
     select::{SelectArgs, StateArg, states},
 };
 use crate::{
-    args::{Format, filter, number},
+    args::{self, Format, filter},
+    commands::repeating::WatchArgs,
     context::Context,
     errors::CliError,
     exit::Exit,
-    output::{escape, plural::count, table::Table},
+    output::{
+        plural::count,
+        table::{Cell, Table, fixed, id, number, text},
+    },
 };
 
 /// Show dead letters, the oldest first
@@ -32,14 +38,16 @@ pub(crate) struct ListArgs {
     #[arg(long = "state", value_name = "STATE", value_enum)]
     states: Vec<StateArg>,
     /// At most this many dead letters.
-    #[arg(long, value_name = "N", default_value = "20", value_parser = number::limit, allow_hyphen_values = true)]
+    #[arg(short = 'n', long, value_name = "N", default_value = "20", value_parser = args::number::limit, allow_hyphen_values = true)]
     limit: u64,
-    /// Go on after this dead letter: the `nextCursor` that a page gave.
+    /// Continue after a page: its `nextCursor`.
     #[arg(long, value_name = "ID", value_parser = filter::name, conflicts_with = "by")]
     after: Option<String>,
-    /// Count those that failed alike, the most frequent first.
+    /// Count them by cause, the most frequent first.
     #[arg(long, value_name = "WHAT", value_enum)]
     by: Option<By>,
+    #[command(flatten)]
+    watch: WatchArgs,
     #[command(flatten)]
     select: SelectArgs,
 }
@@ -47,15 +55,8 @@ pub(crate) struct ListArgs {
 /// What dead letters are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum By {
-    /// Their group, their type, and what the error says without its ids and numbers.
+    /// Group, type, and error text without ids and numbers.
     Fingerprint,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct List<'a> {
-    dead_letters: Vec<Printed<'a>>,
-    next_cursor: Option<&'a str>,
 }
 
 pub(super) async fn run(args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
@@ -63,14 +64,26 @@ pub(super) async fn run(args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     query.after.clone_from(&args.after);
     let stores = cx.open(Access::Read).await?;
     check_group(&stores, query.group.as_deref()).await?;
-    match args.by {
-        Some(By::Fingerprint) => {
-            let alike = failure_groups(&stores, query).await?;
-            print_alike(alike, args.limit, cx)?;
-        }
-        None => list(LetterPages::new(query, Some(args.limit)), &stores, cx).await?,
-    }
+    let exit =
+        args.watch.run(cx, async |cx| show(args.by, query.clone(), args.limit, &stores, cx).await).await;
     stores.close().await;
+    exit
+}
+
+async fn show(
+    by: Option<By>,
+    query: DeadLetterQuery,
+    limit: u64,
+    stores: &StoreHandle,
+    cx: &mut Context<'_>,
+) -> Result<Exit, CliError> {
+    match by {
+        Some(By::Fingerprint) => {
+            let alike = failure_groups(stores, query).await?;
+            print_alike(alike, limit, cx)?;
+        }
+        None => list(LetterPages::new(query, Some(limit)), stores, cx).await?,
+    }
     Ok(Exit::Ok)
 }
 
@@ -79,7 +92,9 @@ async fn list(mut letters: LetterPages, stores: &StoreHandle, cx: &mut Context<'
     let mut found = vec![];
     while let Some(page) = letters.page(stores).await? {
         match cx.printer.format() {
-            Format::Ndjson => page.iter().try_for_each(|letter| cx.printer.json(&Printed::of(letter)))?,
+            Format::Ndjson => {
+                page.iter().try_for_each(|letter| cx.printer.json(&DeadLetterDocument::of(letter)))?;
+            }
             Format::Table | Format::Json => found.extend(page),
         }
     }
@@ -87,34 +102,51 @@ async fn list(mut letters: LetterPages, stores: &StoreHandle, cx: &mut Context<'
     match cx.printer.format() {
         Format::Ndjson => Ok(()),
         Format::Json => {
-            let dead_letters = found.iter().map(Printed::of).collect();
-            cx.printer.json(&List { dead_letters, next_cursor: next.as_deref() })
+            let dead_letters = found.iter().map(DeadLetterDocument::of).collect();
+            cx.printer.json(&DeadLetterPage { dead_letters, next_cursor: next.as_deref() })
         }
-        Format::Table => print_table(&found, next.as_deref(), cx),
+        Format::Table => {
+            let prefixes = prefixes(stores, &found).await?;
+            print_table(&found, &prefixes, next.as_deref(), cx)
+        }
     }
 }
 
-fn print_table(found: &[DeadLetter], next: Option<&str>, cx: &mut Context<'_>) -> Result<(), CliError> {
+fn print_table(
+    found: &[DeadLetter],
+    prefixes: &[String],
+    next: Option<&str>,
+    cx: &mut Context<'_>,
+) -> Result<(), CliError> {
     if found.is_empty() {
         cx.printer.say("no dead letter matches");
         return Ok(());
     }
-    let mut table =
-        Table::new(&["id", "group", "state", "event", "type", "attempts", "fingerprint", "error"]);
-    table.right(5);
-    for letter in found {
+    let mut table = Table::new([
+        id("id"),
+        text("group"),
+        fixed("state"),
+        fixed("made"),
+        text("event").optional(2),
+        text("type"),
+        number("attempts").optional(1),
+        fixed("fingerprint").optional(3),
+        text("error"),
+    ]);
+    for (letter, prefix) in found.iter().zip(prefixes) {
         table.row([
-            letter.id.as_str(),
-            &letter.group,
-            state(letter.state),
-            &escape::short(letter.event.id(), 40),
-            &escape::short(letter.event.event_type(), 40),
-            &letter.attempts.to_string(),
-            &letter.fingerprint,
-            &escape::short(newest_error(letter), 80),
+            Cell::id(&letter.id, prefix),
+            Cell::new(&letter.group),
+            state_cell(letter.state),
+            Cell::time(letter.created_at, cx.printer.now()),
+            Cell::new(letter.event.id()),
+            Cell::new(letter.event.event_type()),
+            Cell::count(letter.attempts.into()),
+            Cell::new(&letter.fingerprint),
+            Cell::new(newest_error(letter)),
         ]);
     }
-    cx.printer.table(table)?;
+    cx.printer.table(&table)?;
     if let Some(next) = next {
         cx.printer.say(&format!("there are more: --after {next}, or --by fingerprint"));
     }
@@ -131,19 +163,27 @@ fn print_alike(mut alike: Vec<FailureGroup>, limit: u64, cx: &mut Context<'_>) -
         cx.printer.say("no dead letter matches");
         return Ok(());
     }
-    let mut table = Table::new(&["count", "group", "type", "fingerprint", "example", "newest error"]);
-    table.right(0);
+    let mut table = Table::new([
+        number("count"),
+        text("group"),
+        text("type"),
+        fixed("fingerprint"),
+        fixed("newest"),
+        fixed("example").optional(1),
+        text("newest error"),
+    ]);
     for row in &alike {
         table.row([
-            row.count.to_string().as_str(),
-            &row.group,
-            &row.event_type,
-            &row.fingerprint,
-            &row.example,
-            &escape::short(&row.newest_error, 80),
+            Cell::count(row.count),
+            Cell::new(&row.group),
+            Cell::new(&row.event_type),
+            Cell::new(&row.fingerprint),
+            Cell::time(row.newest_at, cx.printer.now()),
+            Cell::new(&row.example),
+            Cell::new(&row.newest_error),
         ]);
     }
-    cx.printer.table(table)?;
-    cx.printer.say(&format!("{} that failed in {}", count(letters, "dead letter"), count(kinds, "way")));
+    cx.printer.table(&table)?;
+    cx.printer.say(&format!("{} with {}", count(letters, "dead letter"), count(kinds, "fingerprint")));
     Ok(())
 }

@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::Args;
-use event_replay::{Access, app::dead_letters};
+use event_replay::{
+    Access, StoreHandle,
+    app::{dead_letters, documents::RedrivePreview},
+};
 use replay::{
     Cancel,
-    redrive::{Letters, RedriveReport, Redriver},
+    redrive::{Letters, RedriveReport},
 };
-use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::select::ChosenArgs;
@@ -20,14 +22,14 @@ use crate::{
     output::{
         escape,
         plural::{self, count},
-        table::Table,
+        table::{Table, fixed, text},
     },
 };
 
 /// Errors that a person is shown.
 const SHOWN: usize = 20;
 
-/// Send dead letters to their group again, and wait
+/// Redrive dead letters: send them to their group again, and wait
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay dead-letters redrive 0198f2c4-7a10-7e22-9c5d-3f1b2a4c5d6e
@@ -35,36 +37,29 @@ const SHOWN: usize = 20;
   event-replay dead-letters redrive --group mail --type user.registered
   event-replay dead-letters redrive --all --detach
 
-Only open dead letters are sent, each once, so a second run adds none. It waits until each was
-handled or is back, which takes a consumer of its group; Ctrl-C stops waiting and takes nothing
-back. Exits 3 if any is back.")]
+Only open dead letters are sent, each once, so a second run adds none. It waits until each has
+succeeded or failed again, which needs a consumer of its group. Ctrl-C stops waiting; what was
+sent stays sent. Exits 3 if any failed again.")]
 pub(crate) struct RedriveArgs {
-    /// Do not wait: say how many are on their way.
+    /// Do not wait: print how many were sent.
     #[arg(long, conflicts_with = "dry_run")]
     detach: bool,
-    /// Say how many would be sent, and send none.
+    /// Print how many would be sent, and send none.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     chosen: ChosenArgs,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Would {
-    dry_run: bool,
-    requested: u64,
-}
-
 pub(super) async fn run(args: RedriveArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let letters = args.chosen.letters("redrive")?;
     if args.dry_run {
         let stores = cx.open(Access::Read).await?;
-        dead_letters::check_chosen(&stores, &letters).await?;
+        let letters = dead_letters::check_chosen(&stores, letters).await?;
         let requested = dead_letters::count_open(&stores, &letters).await?;
         stores.close().await;
         match cx.printer.format() {
-            Format::Json | Format::Ndjson => cx.printer.json(&Would { dry_run: true, requested })?,
+            Format::Json | Format::Ndjson => cx.printer.json(&RedrivePreview { dry_run: true, requested })?,
             Format::Table => {
                 cx.printer.line(&format!("would redrive {}", count(requested, "dead letter")))?;
             }
@@ -72,18 +67,16 @@ pub(super) async fn run(args: RedriveArgs, cx: &mut Context<'_>) -> Result<Exit,
         return Ok(Exit::Ok);
     }
     let stores = cx.open(Access::Write).await?;
-    dead_letters::check_chosen(&stores, &letters).await?;
-    let redriver = dead_letters::redriver(&stores);
-    let report = wait(&redriver, letters, &args, cx).await?;
-    drop(redriver);
+    let letters = dead_letters::check_chosen(&stores, letters).await?;
+    let report = wait(&stores, letters, &args, cx).await?;
     stores.close().await;
     print(&report, args.detach, cx)?;
     Ok(exit_of(&report, args.detach))
 }
 
-/// Redrives, and says at once which groups nobody consumes: waiting for them alone would never end.
+/// Redrives, and reports at once the groups without consumers: waiting for them alone would never end.
 async fn wait(
-    redriver: &Redriver,
+    stores: &StoreHandle,
     letters: Letters,
     args: &RedriveArgs,
     cx: &Context<'_>,
@@ -112,7 +105,7 @@ async fn wait(
         }
     };
     let outcome = {
-        let redrive = redriver.redrive(letters, !args.detach, &watcher, &cancel);
+        let redrive = dead_letters::redrive(stores, &cx.actor, letters, !args.detach, &watcher, &cancel);
         tokio::pin!(redrive);
         loop {
             tokio::select! {
@@ -133,10 +126,10 @@ async fn wait(
 fn warn_of(group: &str, detach: bool, cx: &Context<'_>) {
     let name = escape::line(group);
     let then = match detach {
-        true => "they stay on their way until one comes",
-        false => "waiting for one; Ctrl-C stops waiting, and they stay on their way",
+        true => "they wait until one connects",
+        false => "waiting for one; Ctrl-C stops waiting, and they stay sent",
     };
-    cx.printer.warn(&format!("no consumer of group {name} is alive: {then}"));
+    cx.printer.warn(&format!("group {name} has no consumers: {then}"));
 }
 
 fn exit_of(report: &RedriveReport, detach: bool) -> Exit {
@@ -153,33 +146,32 @@ fn print(report: &RedriveReport, detach: bool, cx: &mut Context<'_>) -> Result<(
     }
     let asked = count(report.requested, "dead letter");
     let mut line = match detach {
-        true => format!("{} of {asked} on the way", report.remaining),
-        false => format!("{asked}: {} handled, {} back", report.handled, report.failed_again),
+        true => format!("{} of {asked} sent", report.remaining),
+        false => format!("{asked}: {} succeeded, {} failed again", report.handled, report.failed_again),
     };
     let mut add = |number: u64, what: &str| {
         if number > 0 {
             line.push_str(&format!(", {number} {what}"));
         }
     };
-    add(report.unchanged, "on the way or closed before");
+    add(report.unchanged, "already sent or closed");
     add(report.unknown, "unknown");
     add(report.no_group, "of a group that was deleted (discard them)");
     if !detach {
-        add(report.remaining, "still on the way");
+        add(report.remaining, "not handled yet");
     }
     cx.printer.line(&line)?;
     if report.errors.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new(&["dead letter", "event", "error"]);
+    let mut table = Table::new([fixed("dead letter"), text("event"), text("error")]);
     for error in report.errors.iter().take(SHOWN) {
-        let (event, said) = (escape::short(&error.event_id, 40), escape::short(&error.error, 100));
-        table.row([error.dead_letter_id.as_str(), &event, &said]);
+        table.row([&error.dead_letter_id, &error.event_id, &error.error]);
     }
-    cx.printer.table(table)?;
+    cx.printer.table(&table)?;
     let more = report.failed_again.saturating_sub(SHOWN as u64);
     if more > 0 {
-        let more = plural::of(more, "more is back", "more are back");
+        let more = plural::of(more, "more failed again", "more failed again");
         cx.printer.say(&format!("and {more}; `dead-letters list --by fingerprint` shows why"));
     }
     Ok(())

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use domain::{DeadLetterState, ports::DeadLetterQuery};
-use event_replay::app::dead_letters::{LetterSelection, PAGE};
+use event_replay::app::dead_letters::{LetterSelection, NOT_CLOSED, PAGE};
 use replay::redrive::Letters;
 
 use crate::{
     args::{FilterArgs, filter, group, number},
+    complete,
     errors::CliError,
 };
 
@@ -18,10 +19,10 @@ const HEADING: &str = "Which dead letters";
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = HEADING)]
 pub(super) struct SelectArgs {
-    /// Those of this group.
-    #[arg(long, value_name = "NAME", value_parser = group::name)]
+    /// Dead letters of this group.
+    #[arg(long, value_name = "NAME", value_parser = group::name, add = complete::groups())]
     pub(super) group: Option<String>,
-    /// Those that failed alike: the fingerprint that `list` shows.
+    /// Dead letters with this fingerprint, as `list` shows it.
     #[arg(long = "fingerprint", value_name = "FINGERPRINT", value_parser = filter::name)]
     pub(super) fingerprints: Vec<String>,
     #[command(flatten)]
@@ -31,20 +32,17 @@ pub(super) struct SelectArgs {
 /// What has become of dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum StateArg {
-    /// They wait for somebody to look at them.
+    /// Not handled, and not closed.
     Open,
-    /// They are on their way to their group again.
+    /// Sent to their group again.
     Redriving,
-    /// A redrive was handled.
+    /// Handled after a redrive.
     Handled,
-    /// Somebody closed them unhandled.
+    /// Closed without handling.
     Discarded,
     /// Any of these.
     All,
 }
-
-/// What is shown where nobody says which: what is not closed.
-const NOT_CLOSED: [DeadLetterState; 2] = [DeadLetterState::Open, DeadLetterState::Redriving];
 
 /// The states that flags name; none: all of them.
 pub(super) fn states(asked: &[StateArg]) -> Vec<DeadLetterState> {
@@ -81,14 +79,14 @@ impl SelectArgs {
 /// Dead letters that something is to be done with: by id, or by flags, or all of them.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ChosenArgs {
-    /// Ids of dead letters, as `dead-letters list` shows them.
-    #[arg(value_name = "ID", value_parser = filter::name)]
+    /// Ids of dead letters, or unique prefixes of them.
+    #[arg(value_name = "ID", value_parser = filter::name, add = complete::dead_letters())]
     ids: Vec<String>,
-    /// All open dead letters are meant.
+    /// All of them.
     #[arg(long, help_heading = HEADING)]
     all: bool,
     /// At most this many, the oldest first.
-    #[arg(long, help_heading = HEADING, value_name = "N", value_parser = number::limit, allow_hyphen_values = true)]
+    #[arg(short = 'n', long, help_heading = HEADING, value_name = "N", value_parser = number::limit, allow_hyphen_values = true)]
     limit: Option<u64>,
     #[command(flatten)]
     select: SelectArgs,
@@ -97,11 +95,16 @@ pub(super) struct ChosenArgs {
 impl ChosenArgs {
     /// Which open letters; `verb` is the command's name.
     pub(super) fn letters(&self, verb: &'static str) -> Result<Letters, CliError> {
+        self.letters_in(verb, DeadLetterState::Open)
+    }
+
+    /// Which letters in a state; `verb` is the command's name.
+    pub(super) fn letters_in(&self, verb: &'static str, state: DeadLetterState) -> Result<Letters, CliError> {
         let selection = LetterSelection {
             ids: self.ids.clone(),
             all: self.all,
             limit: self.limit,
-            query: self.select.query(vec![DeadLetterState::Open])?,
+            query: self.select.query(vec![state])?,
         };
         Ok(selection.resolve(verb)?)
     }

@@ -1,6 +1,6 @@
 //! Where the demo's store is, and how an earlier one is told from a file that must not be touched.
 //!
-//! The first thing a demo stores is a checkpoint of its own: a file that does not have it is nobody's to replace.
+//! The first thing a demo stores is a checkpoint of its own: a file without it must not be replaced.
 
 use std::{
     fs, io,
@@ -31,7 +31,7 @@ pub(super) enum Home {
 }
 
 impl Home {
-    /// A namespace that nobody has, on the server that is named.
+    /// An unused namespace on the named server.
     pub(super) fn namespace(cx: &mut Context<'_>) -> Self {
         let name = format!("demo-{:x}", app::clock().now().as_microsecond());
         cx.settings.store = cx.settings.store.with_namespace(&name);

@@ -42,7 +42,7 @@ pub(super) fn all() -> Vec<Question> {
             Filter::correlation("workflow-payment-123"),
             |event| event.correlation_id.as_deref() == Some("workflow-payment-123"),
         ),
-        question("--user-id user-123", Filter::entity(Entity::new("user", "user-123")), |event| {
+        question("--user-id user-123", Filter::of_entity(Entity::new("user", "user-123")), |event| {
             event.user_id.as_deref() == Some("user-123")
         }),
         question(

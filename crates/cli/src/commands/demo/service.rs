@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use domain::{Delivery, HandlerError, delivery::DeliveryOrigin, ports::EventHandler};
 use generator::{Projection, ReadModel};
 
-/// Events of this type fail always, until the service is mended.
+/// Events of this type fail always, until the service is repaired.
 pub(super) const BROKEN: &str = "path.completed";
 /// Events of this type fail the first time.
 pub(super) const FLAKY: &str = "course.updated";
@@ -27,7 +27,7 @@ pub(super) const SLOWNESS: Duration = Duration::from_millis(5);
 #[derive(Default)]
 pub(super) struct Service {
     projection: Mutex<Projection>,
-    is_mended: AtomicBool,
+    is_repaired: AtomicBool,
     given_up: AtomicU64,
     failures: AtomicU64,
     /// Slow events that are being handled.
@@ -70,8 +70,8 @@ impl Service {
     }
 
     /// From now on nothing fails.
-    pub(super) fn mend(&self) {
-        self.is_mended.store(true, Ordering::Relaxed);
+    pub(super) fn repair(&self) {
+        self.is_repaired.store(true, Ordering::Relaxed);
     }
 
     /// It loses all that it knows; and then, perhaps, one of the replayed events, without a word.
@@ -87,7 +87,7 @@ impl Service {
 
     /// What is wrong with a service that is not well.
     fn failure(&self, delivery: &Delivery) -> Option<HandlerError> {
-        if self.is_mended.load(Ordering::Relaxed) {
+        if self.is_repaired.load(Ordering::Relaxed) {
             return None;
         }
         let error = match delivery.stored.event.event_type() {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use event_replay::text::plural::grouped;
+
 /// Where a step's time stands, in characters.
 const TIME_COLUMN: usize = 72;
 
@@ -47,28 +49,14 @@ pub(super) fn seconds(time: Duration) -> String {
     }
 }
 
-/// A number with its thousands parted.
+/// A number with a comma between its thousands.
 pub(super) fn counted(number: impl TryInto<u64>) -> String {
-    let digits = number.try_into().unwrap_or(u64::MAX).to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    grouped(number.try_into().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn thousands_are_parted() {
-        let texts = [0u64, 7, 999, 1000, 12_345, 1_000_000].map(counted);
-        assert_eq!(texts, ["0", "7", "999", "1,000", "12,345", "1,000,000"]);
-    }
 
     #[test]
     fn times_have_the_unit_that_reads_best() {

@@ -5,18 +5,21 @@ use domain::{
     TypePattern,
     group::{DEFAULT_SEGMENTS, GroupKey, GroupSpec},
 };
-use event_replay::{Access, app::groups};
-use serde::Serialize;
+use event_replay::{
+    Access,
+    app::{documents::GroupCreatedDocument, groups},
+};
 
 use super::list::types;
 use crate::{
     args::{Format, filter, group},
+    complete,
     context::Context,
     errors::CliError,
     exit::Exit,
 };
 
-/// Make a group, at a place in the log
+/// Create a group at a position in the log
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay groups create mail
@@ -32,28 +35,17 @@ pub(crate) struct CreateArgs {
     #[arg(value_name = "NAME", value_parser = group::name)]
     name: String,
     /// The types it takes; `*` stands for any characters [default: all].
-    #[arg(long = "type", value_name = "TYPE", value_parser = filter::name)]
+    #[arg(long = "type", value_name = "TYPE", value_parser = filter::name, add = complete::types())]
     types: Vec<String>,
-    /// Where it begins: start, head, a checkpoint, or a time.
-    #[arg(long, value_name = "PLACE", default_value = "head", allow_hyphen_values = true)]
+    /// Its position: start, head, a checkpoint, or a time.
+    #[arg(long, value_name = "PLACE", default_value = "head", allow_hyphen_values = true, add = complete::places())]
     at: String,
-    /// What keeps its order: event (each event's own key), correlation, entity:KIND, or all (one after the other).
+    /// Ordering key: event (each event's own key), correlation, entity:KIND, or all (one after the other).
     #[arg(long, value_name = "KEY", default_value = "event", value_parser = group::key)]
     key: GroupKey,
-    /// Into how many parts its keys are spread, so that consumers can share them.
+    /// Number of segments, which consumers share.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_SEGMENTS, value_parser = group::segments, allow_hyphen_values = true)]
     segments: u16,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Made<'a> {
-    name: &'a str,
-    created: bool,
-    types: Vec<&'a str>,
-    key: String,
-    segments: u16,
-    at: Vec<String>,
 }
 
 pub(super) async fn run(args: CreateArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
@@ -64,29 +56,21 @@ pub(super) async fn run(args: CreateArgs, cx: &mut Context<'_>) -> Result<Exit, 
         key: args.key.clone(),
         segments: args.segments,
     };
-    let made = groups::create(&stores, &spec, &args.at).await?;
+    let made = groups::create(&stores, &cx.actor, &spec, &args.at).await?;
     stores.close().await;
-    let spec = &made.record.spec;
-    let made = Made {
-        name: &spec.name,
-        created: made.created,
-        types: spec.types.iter().map(TypePattern::as_str).collect(),
-        key: group::key_text(&spec.key),
-        segments: spec.segments,
-        at: made.at,
-    };
+    let made = GroupCreatedDocument::of(&made);
     print(&made, cx)?;
     Ok(Exit::Ok)
 }
 
-fn print(made: &Made<'_>, cx: &mut Context<'_>) -> Result<(), CliError> {
+fn print(made: &GroupCreatedDocument<'_>, cx: &mut Context<'_>) -> Result<(), CliError> {
     if cx.printer.format() != Format::Table {
         return cx.printer.json(made);
     }
     let (name, at, types) = (made.name, made.at.join(" "), types(&made.types));
     match made.created {
         true => cx.printer.line(&format!(
-            "made group {name} at {at}: types {types}, ordered by {}, {} segments",
+            "created group {name} at {at}: types {types}, ordered by {}, {} segments",
             made.key, made.segments
         )),
         false => cx

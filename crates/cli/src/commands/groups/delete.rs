@@ -1,11 +1,14 @@
 //! `groups delete`: a group, with all that it knows of its progress.
 
 use clap::Args;
-use event_replay::{Access, app::groups};
-use serde::Serialize;
+use event_replay::{
+    Access,
+    app::{documents::Deleted, groups},
+};
 
 use crate::{
     args::{Format, group},
+    complete,
     context::Context,
     errors::CliError,
     exit::Exit,
@@ -22,16 +25,11 @@ How far the group is, its blocked keys and its replay lane go with it. Its dead 
 be looked at and discarded. A consumer that subscribes again under the name makes a new group.")]
 pub(crate) struct DeleteArgs {
     /// The group.
-    #[arg(value_name = "NAME", value_parser = group::name)]
+    #[arg(value_name = "NAME", value_parser = group::name, add = complete::groups())]
     name: String,
     /// Do not ask.
     #[arg(long)]
     yes: bool,
-}
-
-#[derive(Serialize)]
-struct Deleted<'a> {
-    deleted: &'a str,
 }
 
 pub(super) async fn run(args: DeleteArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
@@ -40,10 +38,11 @@ pub(super) async fn run(args: DeleteArgs, cx: &mut Context<'_>) -> Result<Exit, 
     let name = escape::line(&args.name).into_owned();
     confirm(
         &groups::confirmation(&found),
+        &cx.settings,
         args.yes,
-        "add --yes to go ahead; `event-replay groups show` says how far it is",
+        "add --yes to continue; `event-replay groups show` shows its progress",
     )?;
-    groups::delete(&stores, &args.name).await?;
+    groups::delete(&stores, &cx.actor, &args.name).await?;
     stores.close().await;
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&Deleted { deleted: &args.name })?,

@@ -1,105 +1,96 @@
 //! `groups list`: all groups and how far they are.
 
 use clap::Args;
-use domain::group::Pending;
 use event_replay::{
-    Access,
-    app::groups::{self, GroupPosition},
+    Access, StoreHandle,
+    app::{documents::group_rows, groups},
 };
-use jiff::Timestamp;
-use serde::Serialize;
 
-use crate::{args::Format, context::Context, errors::CliError, exit::Exit, output::table::Table};
+use super::pending_text;
+use crate::{
+    args::Format,
+    commands::repeating::WatchArgs,
+    context::Context,
+    errors::CliError,
+    exit::Exit,
+    output::{
+        style::Tone,
+        table::{Cell, Table, fixed, number, text},
+    },
+};
 
-/// Show all groups and how far they are
+/// Show all groups and their progress
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay groups list
+  event-replay groups list --watch
   event-replay groups list --output json
 
-PENDING counts the events of the group's types that it has not handled, skipped or given up on:
-those that it has not read yet, and those that wait behind an event that fails. Where there are
-too many to count them all it is a lower bound, as \">= 10000\". OLDEST PENDING is when the oldest
-of them was stored. LAG counts the events in the log after the group's slowest segment, of any
-type; BLOCKED the keys that wait to be tried again, PARKED those of them that wait behind a dead
-letter; LANE the replayed events that wait.")]
-pub(crate) struct ListArgs {}
-
-/// A group in a list.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Row<'a> {
-    name: &'a str,
-    types: Vec<&'a str>,
-    consumers: usize,
-    #[serde(flatten)]
-    pending: Pending,
-    lag: u64,
-    blocked: u64,
-    parked: u64,
-    lane: u64,
-    gaps: usize,
-    last_seen_at: Timestamp,
+PENDING counts the events of the group's types that it has not handled, skipped or given up on.
+These are unread events, and events that wait behind an event that fails. Where there are too many
+to count, it is a lower bound, as \">= 10000\". OLDEST PENDING is when the oldest of them was stored.
+LAG counts the events in the log after the group's slowest segment, of any type. BLOCKED counts the
+keys that wait for a retry, and PARKED the keys among them that wait behind a dead letter. LANE
+counts the replayed events that wait.")]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    watch: WatchArgs,
 }
 
-pub(super) async fn run(_args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+pub(super) async fn run(args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let stores = cx.open(Access::Read).await?;
-    let groups = groups::all(&stores, &cx.settings).await?;
+    let exit = args.watch.run(cx, async |cx| list(&stores, cx).await).await;
     stores.close().await;
-    let rows: Vec<Row<'_>> = groups.iter().map(row).collect();
+    exit
+}
+
+async fn list(stores: &StoreHandle, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+    let groups = groups::all(stores, &cx.settings).await?;
+    let rows = group_rows(&groups);
     if cx.printer.format() != Format::Table {
         cx.printer.json_rows(&rows)?;
         return Ok(Exit::Ok);
     }
     if rows.is_empty() {
-        cx.printer.say("there are no groups; `event-replay groups create NAME` makes one");
+        cx.printer.say("there are no groups; `event-replay groups create NAME` creates one");
         return Ok(Exit::Ok);
     }
-    let columns = [
-        "name",
-        "types",
-        "consumers",
-        "pending",
-        "oldest pending",
-        "lag",
-        "blocked",
-        "parked",
-        "lane",
-        "last seen",
-    ];
-    let mut table = Table::new(&columns);
-    [2, 3, 5, 6, 7, 8].into_iter().for_each(|column| table.right(column));
+    let mut table = Table::new([
+        text("name"),
+        text("types").optional(5),
+        number("consumers"),
+        number("pending"),
+        fixed("oldest pending"),
+        number("lag"),
+        number("blocked"),
+        number("parked").optional(3),
+        number("lane").optional(4),
+        fixed("last seen").optional(2),
+    ]);
+    let now = cx.printer.now();
     for row in &rows {
         table.row([
-            row.name,
-            &types(&row.types),
-            &row.consumers.to_string(),
-            &row.pending.text(),
-            &row.pending.oldest.map_or_else(|| "-".to_owned(), |oldest| oldest.to_string()),
-            &row.lag.to_string(),
-            &row.blocked.to_string(),
-            &row.parked.to_string(),
-            &row.lane.to_string(),
-            &row.last_seen_at.to_string(),
+            named(row.name, !row.pauses.is_empty()),
+            Cell::new(types(&row.types)),
+            Cell::count(row.consumers as u64),
+            Cell::new(pending_text(&row.pending)),
+            Cell::time_or_dash(row.pending.oldest, now),
+            Cell::count(row.lag),
+            Cell::count(row.blocked),
+            Cell::count(row.parked),
+            Cell::count(row.lane),
+            Cell::time(row.last_seen_at, now),
         ]);
     }
-    cx.printer.table(table)?;
+    cx.printer.table(&table)?;
     Ok(Exit::Ok)
 }
 
-fn row(group: &GroupPosition) -> Row<'_> {
-    let record = &group.status.record;
-    Row {
-        name: &record.spec.name,
-        types: record.spec.types.iter().map(domain::TypePattern::as_str).collect(),
-        consumers: group.status.consumers.len(),
-        pending: group.pending,
-        lag: group.lag,
-        blocked: group.status.blocked_keys(),
-        parked: group.parked(),
-        lane: group.lane(),
-        gaps: record.gaps.len(),
-        last_seen_at: record.last_seen_at,
+/// A group's name, and whether it is paused.
+fn named(name: &str, is_paused: bool) -> Cell {
+    match is_paused {
+        true => Cell::state(&format!("{name} (paused)"), Tone::Warn),
+        false => Cell::new(name),
     }
 }
 

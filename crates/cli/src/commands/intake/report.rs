@@ -1,18 +1,21 @@
 //! What became of the inputs, line by line, over several files and several rounds.
 
 use bus::{IntakeReport, LineError};
+use event_replay::app::intake::{LineErrorDocument, MAX_ERRORS, PublishDocument, PublishReport};
 use serde::Serialize;
 
+use super::Rehearsing;
 use crate::{
     args::Format,
     context::Context,
     errors::CliError,
     input::Input,
-    output::{escape, plural::count, table::Table},
+    output::{
+        plural::{count, grouped},
+        table::{Table, fixed, text, wrapped},
+    },
 };
 
-/// Most lines whose errors are kept.
-const MAX_ERRORS: usize = 1000;
 /// Most lines whose errors a person is shown.
 const SHOWN: usize = 20;
 
@@ -22,66 +25,44 @@ const INPUT_STRIDE: u64 = 1 << 44;
 /// The outcome of all inputs.
 pub(super) struct Report {
     names: Vec<String>,
-    sum: IntakeReport,
-    /// Events that wait for their time, where events may: those put there now, and those that waited before.
-    waiting: Option<(u64, u64)>,
+    publish: PublishReport,
+    /// Where nothing is stored: what was asked.
+    rehearsing: Option<Rehearsing>,
 }
 
-/// An event that waits for its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Waiting {
-    /// It was put into the schedule now.
-    Now,
-    /// The same content was there before.
-    Before,
+/// A report about events that are not stored.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rehearsed<'a> {
+    dry_run: bool,
+    #[serde(flatten)]
+    outcome: PublishDocument<'a>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Printed<'a> {
-    stored: u64,
-    already_stored: u64,
-    rejected: u64,
-    conflicts: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    not_stored: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scheduled: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    already_scheduled: Option<u64>,
-    errors: Vec<PrintedError<'a>>,
+struct Validity<'a> {
+    valid: u64,
+    invalid: u64,
+    errors: Vec<LineErrorDocument<'a>>,
     errors_truncated: bool,
 }
 
-#[derive(Serialize)]
-struct PrintedError<'a> {
-    /// Which file, where there are several.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    file: Option<&'a str>,
-    #[serde(flatten)]
-    error: LineError,
-}
-
 impl Report {
-    /// A report about these inputs.
-    pub(super) fn new(inputs: &[Input]) -> Self {
-        let names = inputs.iter().map(ToString::to_string).collect();
-        Self { names, sum: IntakeReport::default(), waiting: None }
+    /// A report about these inputs, which goes on from what is reported already.
+    pub(super) fn new(inputs: &[Input], publish: PublishReport) -> Self {
+        Self { names: inputs.iter().map(ToString::to_string).collect(), publish, rehearsing: None }
     }
 
-    /// A report about events that are published to come later.
+    /// A report about what would become of events.
     #[must_use]
-    pub(super) fn of_scheduled(self) -> Self {
-        Self { waiting: Some((0, 0)), ..self }
+    pub(super) fn of_rehearsal(self, what: Rehearsing) -> Self {
+        Self { rehearsing: Some(what), ..self }
     }
 
-    /// Counts an event that waits for its time.
-    pub(super) fn waits(&mut self, since: Waiting) {
-        let (now, before) = self.waiting.get_or_insert((0, 0));
-        match since {
-            Waiting::Now => *now += 1,
-            Waiting::Before => *before += 1,
-        }
+    /// The counts, to be added to.
+    pub(super) fn counts(&mut self) -> &mut PublishReport {
+        &mut self.publish
     }
 
     /// The number of a line among all inputs' lines.
@@ -99,27 +80,12 @@ impl Report {
 
     /// Adds what one round brought.
     pub(super) fn add(&mut self, part: IntakeReport) {
-        let sum = &mut self.sum;
-        sum.stored += part.stored;
-        sum.already_stored += part.already_stored;
-        sum.rejected += part.rejected;
-        sum.conflicts += part.conflicts;
-        if let Some(held) = part.not_stored {
-            *sum.not_stored.get_or_insert(0) += held;
-        }
-        sum.errors_truncated |= part.errors_truncated;
-        for error in part.errors {
-            match sum.errors.len() < MAX_ERRORS {
-                true => sum.errors.push(error),
-                false => sum.errors_truncated = true,
-            }
-        }
+        self.publish.add(part);
     }
 
     /// Lines of the rounds that are over.
     pub(super) fn lines_before(&self) -> u64 {
-        let (now, before) = self.waiting.unwrap_or_default();
-        self.sum.lines() + now + before
+        self.publish.lines()
     }
 
     /// Whether there is anything to tell.
@@ -129,7 +95,7 @@ impl Report {
 
     /// Whether every event is in the store now.
     pub(super) fn is_clean(&self) -> bool {
-        self.sum.is_clean()
+        self.publish.is_clean()
     }
 
     fn file(&self, number: u64) -> Option<&str> {
@@ -141,61 +107,93 @@ impl Report {
 
     /// Prints it.
     pub(super) fn print(&self, cx: &mut Context<'_>) -> Result<(), CliError> {
-        match cx.printer.format() {
-            Format::Table => self.print_table(cx),
-            Format::Json | Format::Ndjson => cx.printer.json(&self.printed()),
+        match (cx.printer.format(), self.rehearsing) {
+            (Format::Table, _) => self.print_table(cx),
+            (_, Some(Rehearsing::Validity)) => cx.printer.json(&self.validity()),
+            (_, Some(Rehearsing::Publishing)) => {
+                cx.printer.json(&Rehearsed { dry_run: true, outcome: self.printed() })
+            }
+            (Format::Json | Format::Ndjson, None) => cx.printer.json(&self.printed()),
         }
     }
 
-    fn printed(&self) -> Printed<'_> {
-        let sum = &self.sum;
-        let errors = sum.errors.iter().map(|error| PrintedError {
+    fn errors(&self) -> Vec<LineErrorDocument<'_>> {
+        let errors = self.publish.sum().errors.iter().map(|error| LineErrorDocument {
             file: self.file(error.line),
             error: LineError { line: error.line % INPUT_STRIDE, ..error.clone() },
         });
-        Printed {
-            stored: sum.stored,
-            already_stored: sum.already_stored,
-            rejected: sum.rejected,
-            conflicts: sum.conflicts,
-            not_stored: sum.not_stored,
-            scheduled: self.waiting.map(|(now, _)| now),
-            already_scheduled: self.waiting.map(|(_, before)| before),
-            errors: errors.collect(),
+        errors.collect()
+    }
+
+    /// Events that are not valid; an id that comes twice with other content is one.
+    fn invalid(&self) -> u64 {
+        self.publish.sum().rejected + self.publish.sum().conflicts
+    }
+
+    fn validity(&self) -> Validity<'_> {
+        let sum = self.publish.sum();
+        Validity {
+            valid: sum.stored + sum.already_stored,
+            invalid: self.invalid(),
+            errors: self.errors(),
             errors_truncated: sum.errors_truncated,
         }
     }
 
+    fn printed(&self) -> PublishDocument<'_> {
+        self.publish.document_of(|number| (self.file(number), number % INPUT_STRIDE))
+    }
+
     fn print_table(&self, cx: &mut Context<'_>) -> Result<(), CliError> {
-        let sum = &self.sum;
+        let sum = self.publish.sum();
+        if let Some(Rehearsing::Validity) = self.rehearsing {
+            let valid = sum.stored + sum.already_stored;
+            let line = match self.invalid() {
+                0 => format!("{}: all valid", count(valid, "event")),
+                invalid => format!("{}: {} not valid", count(valid + invalid, "event"), grouped(invalid)),
+            };
+            cx.printer.line(&line)?;
+            return self.print_errors(cx);
+        }
+        let would = if self.rehearsing.is_some() { "dry run: would be " } else { "" };
         let mut line = format!(
-            "stored {}, already stored {}, rejected {}, conflicts {}",
-            sum.stored, sum.already_stored, sum.rejected, sum.conflicts
+            "{would}stored {}, already stored {}, rejected {}, conflicts {}",
+            grouped(sum.stored),
+            grouped(sum.already_stored),
+            grouped(sum.rejected),
+            grouped(sum.conflicts)
         );
         if let Some(held) = sum.not_stored {
-            line.push_str(&format!(", held back {held}: nothing was stored"));
+            line.push_str(&format!(", held back {}: nothing was stored", grouped(held)));
         }
-        if let Some((now, before)) = self.waiting {
-            line.push_str(&format!(", scheduled {now}, already scheduled {before}"));
+        if let Some((now, before)) = self.publish.waiting() {
+            line.push_str(&format!(", scheduled {}, already scheduled {}", grouped(now), grouped(before)));
         }
         cx.printer.line(&line)?;
+        self.print_errors(cx)
+    }
+
+    fn print_errors(&self, cx: &mut Context<'_>) -> Result<(), CliError> {
+        let sum = self.publish.sum();
         if sum.errors.is_empty() {
             return Ok(());
         }
-        let mut table = Table::new(&["line", "event", "type", "where", "rule", "what"]);
+        let columns =
+            [fixed("line"), text("event"), text("type"), text("where"), fixed("rule"), wrapped("what")];
+        let mut table = Table::new(columns);
         for error in sum.errors.iter().take(SHOWN) {
             for violation in &error.violations {
                 table.row([
                     self.place(error.line).as_str(),
-                    &escape::short(error.event_id.as_deref().unwrap_or("-"), 40),
-                    &escape::short(error.event_type.as_deref().unwrap_or("-"), 40),
+                    error.event_id.as_deref().unwrap_or("-"),
+                    error.event_type.as_deref().unwrap_or("-"),
                     if violation.pointer.is_empty() { "-" } else { &violation.pointer },
                     &violation.rule,
                     &violation.message,
                 ]);
             }
         }
-        cx.printer.table(table)?;
+        cx.printer.table(&table)?;
         let more = (sum.rejected + sum.conflicts).saturating_sub(SHOWN as u64);
         if more > 0 {
             cx.printer.flush()?;

@@ -8,9 +8,8 @@ use crate::{
     context::Context,
     errors::CliError,
     output::{
-        escape,
         plural::{self, count},
-        table::Table,
+        table::{Cell, Table, fixed, number, text},
     },
 };
 
@@ -65,28 +64,26 @@ fn print_counts(report: &Report, from: &str, to: &str, cx: &mut Context<'_>) -> 
             &format!("added {added}, already there {already_there}, conflicts {conflicts}"),
         ]);
     }
-    cx.printer.table(table)?;
+    cx.printer.table(&table)?;
     if report.indexes.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new(&["index", "keys", "equal"]);
+    let mut table = Table::new([fixed("index"), number("keys"), number("equal")]);
     for tally in &report.indexes {
-        table.row([tally.index.name(), &tally.keys.to_string(), &tally.equal.to_string()]);
+        table.row([Cell::new(tally.index.name()), Cell::count(tally.keys), Cell::count(tally.equal)]);
     }
-    table.right(1);
-    table.right(2);
-    cx.printer.table(table)
+    cx.printer.table(&table)
 }
 
 fn print_problems(report: &Report, cx: &mut Context<'_>) -> Result<(), CliError> {
     if report.problems.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new(&["what", "id", "reason", "detail"]);
+    let mut table = Table::new([fixed("what"), text("id"), text("reason"), text("detail")]);
     for problem in report.problems.iter().take(SHOWN) {
-        table.row([problem.what, &escape::short(&problem.id, 40), problem.reason, &problem.detail]);
+        table.row([problem.what, &problem.id, problem.reason, &problem.detail]);
     }
-    cx.printer.table(table)?;
+    cx.printer.table(&table)?;
     and_more(report.total_problems, "problem", Report::MAX_PROBLEMS, cx)
 }
 
@@ -94,20 +91,19 @@ fn print_differences(report: &Report, cx: &mut Context<'_>) -> Result<(), CliErr
     if report.differences.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new(&["index", "key", "source", "target", "why"]);
+    let mut table =
+        Table::new([fixed("index"), text("key"), number("source"), number("target"), text("why")]);
     for difference in report.differences.iter().take(SHOWN) {
         let key = if difference.key.is_empty() { "-" } else { &difference.key };
         table.row([
-            difference.index.name(),
-            &escape::short(key, 40),
-            &difference.source.to_string(),
-            &difference.target.to_string(),
-            &difference.reason(),
+            Cell::new(difference.index.name()),
+            Cell::new(key),
+            Cell::count(difference.source),
+            Cell::count(difference.target),
+            Cell::new(difference.reason()),
         ]);
     }
-    table.right(2);
-    table.right(3);
-    cx.printer.table(table)?;
+    cx.printer.table(&table)?;
     and_more(report.total_differences, "difference", Report::MAX_DIFFERENCES, cx)
 }
 

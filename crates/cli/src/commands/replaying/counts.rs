@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::{context::Context, errors::CliError, output::table::Table};
+use crate::{
+    context::Context,
+    errors::CliError,
+    output::table::{Cell, Table, number, text},
+};
 
 /// A table of counts; none where there is nothing to count.
 pub(in crate::commands) fn print_counts(
@@ -13,11 +17,10 @@ pub(in crate::commands) fn print_counts(
     if counts.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new(&[name, "events"]);
-    table.right(1);
+    let mut table = Table::new([text(name), number("events")]);
     for (value, count) in counts {
-        table.row([value.as_str(), &count.to_string()]);
+        table.row([Cell::new(value), Cell::count(*count)]);
     }
     cx.printer.raw(b"\n")?;
-    cx.printer.table(table)
+    cx.printer.table(&table)
 }

@@ -6,12 +6,12 @@ use replay::{Plan, ReplayManager};
 
 use super::{counts::print_counts, run_args::RunArgs};
 use crate::{
-    args::Format,
+    args::{Format, time},
     context::Context,
     errors::CliError,
     exit::Exit,
     output::{
-        plural::{self, count},
+        plural::{self, count, size},
         table::Table,
     },
 };
@@ -70,10 +70,16 @@ pub(super) fn print_plan(plan: &Plan, cx: &mut Context<'_>) -> Result<Exit, CliE
         cx.printer.json(&plan.dry_run())?;
         return Ok(exit_of_plan(plan));
     }
+    print_counted(plan, cx)?;
+    Ok(exit_of_plan(plan))
+}
+
+/// Its counts, for people.
+pub(in crate::commands) fn print_counted(plan: &Plan, cx: &mut Context<'_>) -> Result<(), CliError> {
     cx.printer.line(&format!(
         "would replay {} ({})",
         count(plan.total_events, "event"),
-        count(plan.total_bytes, "byte")
+        size(plan.total_bytes)
     ))?;
     let mut table = Table::pairs();
     let mut part = |name: &str, value: Option<String>| {
@@ -81,13 +87,13 @@ pub(super) fn print_plan(plan: &Plan, cx: &mut Context<'_>) -> Result<Exit, CliE
             table.row([name, &value]);
         }
     };
-    part("oldest", plan.oldest.map(|time| time.to_string()));
-    part("newest", plan.newest.map(|time| time.to_string()));
+    part("oldest", plan.oldest.map(time::to_milliseconds));
+    part("newest", plan.newest.map(time::to_milliseconds));
     part("plan", Some(plan.plan_hash.clone()));
     if plan.schemas_checked {
         part("schema", Some(schema_words(plan)));
     }
-    cx.printer.table(table)?;
+    cx.printer.table(&table)?;
     for (name, counts) in [
         ("type", &plan.by_type),
         ("source", &plan.by_source),
@@ -96,10 +102,10 @@ pub(super) fn print_plan(plan: &Plan, cx: &mut Context<'_>) -> Result<Exit, CliE
     ] {
         print_counts(name, counts, cx)?;
     }
-    Ok(exit_of_plan(plan))
+    Ok(())
 }
 
 /// As wherever damaged events are met, the rest is served and the code tells.
-fn exit_of_plan(plan: &Plan) -> Exit {
+pub(in crate::commands) fn exit_of_plan(plan: &Plan) -> Exit {
     if plan.corrupt > 0 { Exit::DoneWithFailures } else { Exit::Ok }
 }

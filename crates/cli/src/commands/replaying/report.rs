@@ -8,9 +8,8 @@ use crate::{
     errors::CliError,
     exit::Exit,
     output::{
-        escape,
-        plural::{self, count},
-        table::Table,
+        plural::{self, count, grouped},
+        table::{Table, number, text},
     },
 };
 
@@ -40,11 +39,11 @@ pub(super) fn print_report(report: &ReplayReport, onto: Onto, cx: &mut Context<'
     };
     let line = format!(
         "{status}: {} of {} replayed, {} failed, {} skipped, in {} ms (replay {})",
-        report.successful_replays,
+        grouped(report.successful_replays),
         count(report.total_events, "event"),
-        report.failed_replays,
-        report.skipped_events,
-        report.duration_ms,
+        grouped(report.failed_replays),
+        grouped(report.skipped_events),
+        grouped(report.duration_ms),
         report.replay_id
     );
     match onto {
@@ -52,31 +51,30 @@ pub(super) fn print_report(report: &ReplayReport, onto: Onto, cx: &mut Context<'
         Onto::Stderr => cx.printer.say(&line),
     }
     if !report.groups.is_empty() {
-        let mut table = Table::new(&["group", "handled", "failed", "skipped"]);
-        (1..4).for_each(|column| table.right(column));
+        let mut table = Table::new([text("group"), number("handled"), number("failed"), number("skipped")]);
         for group in &report.groups {
             let deleted = if group.deleted { " (deleted)" } else { "" };
             table.row([
-                format!("{}{deleted}", escape::short(&group.name, 60)),
-                group.handled.to_string(),
-                group.failed.to_string(),
-                group.skipped.to_string(),
+                format!("{}{deleted}", group.name),
+                grouped(group.handled),
+                grouped(group.failed),
+                grouped(group.skipped),
             ]);
         }
-        print_table(table, onto, cx)?;
+        print_table(&table, onto, cx)?;
     }
     if !report.errors.is_empty() {
-        let mut table = Table::new(&["event", "type", "error"]);
+        let mut table = Table::new([text("event"), text("type"), text("error")]);
         for error in report.errors.iter().take(SHOWN) {
-            table.row([&error.event_id, &error.event_type, &escape::short(&error.error, 200)]);
+            table.row([&error.event_id, &error.event_type, &error.error]);
         }
-        print_table(table, onto, cx)?;
+        print_table(&table, onto, cx)?;
     }
     say_what_is_odd(report, cx);
     Ok(())
 }
 
-fn print_table(table: Table, onto: Onto, cx: &mut Context<'_>) -> Result<(), CliError> {
+fn print_table(table: &Table, onto: Onto, cx: &mut Context<'_>) -> Result<(), CliError> {
     match onto {
         Onto::Stdout => cx.printer.table(table),
         Onto::Stderr => {
@@ -110,7 +108,7 @@ fn say_what_is_odd(report: &ReplayReport, cx: &Context<'_>) {
     }
     if !report.groups.is_empty() && report.failed_replays > 0 {
         cx.printer.say(
-            "what groups gave up on are dead letters: `event-replay dead-letters list` shows them, \
+            "permanently failed deliveries are dead letters: `event-replay dead-letters list` shows them, \
              `dead-letters redrive` sends them again",
         );
     }

@@ -7,6 +7,7 @@ use event_replay::app::replay::PaceRequest;
 
 use crate::{
     args::{group, number, target::Target},
+    complete,
     errors::CliError,
 };
 
@@ -19,16 +20,25 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TARGET")]
     pub(crate) target: Option<String>,
     /// Only to this consumer group [default: to all that there are].
-    #[arg(long = "group", value_name = "NAME", value_parser = group::name)]
+    #[arg(long = "group", value_name = "NAME", value_parser = group::name, add = complete::groups())]
     pub(crate) groups: Vec<String>,
     /// With groups: print the replay's id and do not wait; a consumer runs it.
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) detach: bool,
     /// Count what would be replayed, and replay nothing.
-    #[arg(long)]
+    #[arg(long, group = "planned")]
     pub(crate) dry_run: bool,
-    /// At most this many events, the oldest of those that match.
-    #[arg(long, value_name = "N", value_parser = number::limit, allow_hyphen_values = true)]
+    /// Keep the plan and send nothing: `plans show` pages through it, `replay --apply` sends it.
+    #[arg(long, group = "planned", conflicts_with_all = ["detach", "max_retries", "hash", "yes"])]
+    pub(crate) plan: bool,
+    /// Send only if the plan has this hash, as --dry-run prints it.
+    #[arg(long, value_name = "HASH", conflicts_with = "dry_run")]
+    pub(crate) hash: Option<String>,
+    /// Do not ask before sending more events than plans.confirm_above.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
+    /// At most this many events, the oldest matching ones.
+    #[arg(short = 'n', long, value_name = "N", value_parser = number::limit, allow_hyphen_values = true)]
     pub(crate) limit: Option<u64>,
     /// Events handed over, and counted, together [default: 50; 1000 to stdout where no pace is given].
     #[arg(long, value_name = "N", value_parser = number::batch_size, allow_hyphen_values = true)]
@@ -39,19 +49,19 @@ pub(crate) struct RunArgs {
     /// At most this many events a second.
     #[arg(long, value_name = "EVENTS", value_parser = number::rate, allow_hyphen_values = true, conflicts_with = "delay")]
     pub(crate) rate: Option<f64>,
-    /// How often it is tried again while the target (with groups: the store) cannot be reached; how often an event is tried
+    /// Retries while the target (with groups: the store) cannot be reached; how often an event is tried
     /// again is for its consumer to say [default: 3, the setting retries.max].
     #[arg(long, value_name = "N", value_parser = number::retries, allow_hyphen_values = true)]
     pub(crate) max_retries: Option<u32>,
-    /// With --dry-run: do not count what today's schemas would refuse, which takes most of its time.
-    #[arg(long, requires = "dry_run")]
+    /// With --dry-run or --plan: do not count what today's schemas would refuse, which takes most of the time.
+    #[arg(long, requires = "planned")]
     pub(crate) no_schema_check: bool,
 }
 
 impl RunArgs {
     /// A plan that is shown says what today's schemas make of it; one that is run has no use for it.
     pub(super) fn checks_schemas(&self) -> bool {
-        self.dry_run && !self.no_schema_check
+        (self.dry_run || self.plan) && !self.no_schema_check
     }
 
     /// Whether it goes to groups because nothing else is said.

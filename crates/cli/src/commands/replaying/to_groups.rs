@@ -3,17 +3,20 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use domain::Retry;
-use replay::{
-    Cancel, GroupReplayOptions, JobRunner, Plan, ReplayError, ReplayManager, ReplayReport, ReplaySummary,
-    ReplayWatcher,
+use event_replay::{
+    StoreHandle,
+    app::{self, documents::ReplayStartedDocument},
 };
-use serde::Serialize;
+use replay::{
+    Cancel, GroupChoice, GroupReplayOptions, JobRunner, ReplayError, ReplayManager, ReplayReport,
+    ReplaySummary, ReplayWatcher,
+};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     report::{Onto, exit_of, print_report},
-    run_args::RunArgs,
     speed,
+    to_target::Run,
     watching::{BarWatcher, say_rest},
 };
 use crate::{
@@ -31,30 +34,21 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// A replay that nobody waits for here.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Detached<'a> {
-    replay_id: &'a str,
-    total_events: u64,
-    groups: &'a [String],
-    groups_without_consumers: &'a [String],
-    plan_hash: &'a str,
-}
-
-/// Makes the job; runs it, or leaves it to whoever consumes.
+/// Creates the job; runs it, or leaves it to a consumer.
 pub(super) async fn execute(
-    manager: &ReplayManager,
-    plan: &Plan,
-    all: bool,
-    args: &RunArgs,
+    stores: &StoreHandle,
+    run: Run<'_>,
     interrupts: &mut Interrupts,
     cx: &mut Context<'_>,
 ) -> Result<Exit, CliError> {
+    let Run { manager, plan, permitted, all, args } = run;
     let run = speed::options(args, &Target::Groups, all, cx);
-    let options =
-        GroupReplayOptions { groups: args.groups.clone(), batch_size: run.batch_size, pace: run.pace, all };
-    let record = manager.start_group_replay(plan, &options).await?;
+    let groups = match args.groups.is_empty() {
+        true => GroupChoice::All,
+        false => GroupChoice::named(args.groups.clone()),
+    };
+    let options = GroupReplayOptions { groups, batch_size: run.batch_size, pace: run.pace, all };
+    let record = app::replay::start(stores, &cx.actor, manager, plan, permitted, &options).await?;
     let replay = ReplaySummary::of(&record)?;
     speed::say_beginning(plan, &run, &named(&replay.groups), cx);
     if args.detach {
@@ -80,17 +74,11 @@ async fn detached(
     for group in &deserted {
         let name = escape::line(group);
         cx.printer.warn(&format!(
-            "no consumer of group {name} is alive: what goes to it waits until one comes \
+            "group {name} has no consumers: its events wait until one connects \
              (`event-replay consume {name}`)"
         ));
     }
-    let detached = Detached {
-        replay_id: &replay.id,
-        total_events: replay.total_events,
-        groups: &replay.groups,
-        groups_without_consumers: &deserted,
-        plan_hash: &replay.plan_hash,
-    };
+    let detached = ReplayStartedDocument::of(replay, &deserted);
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&detached)?,
         Format::Table => {
@@ -136,7 +124,7 @@ impl Following<'_> {
                         return Err(self.left_at_once());
                     }
                     cancel.cancel();
-                    let said = "cancelling: what was handed over is waited for; Ctrl-C again ends at once";
+                    let said = "cancelling: waiting for events that were delivered; Ctrl-C again ends at once";
                     bar.handle().suspend(|| cx.printer.say(said));
                 }
                 paused = rests.changed() => say_rest(paused, &bar, cx),
@@ -162,7 +150,7 @@ impl Following<'_> {
         runner.run(&self.replay.id, watcher, cancel).await
     }
 
-    /// Says once of each group that nobody consumes it: waiting for those alone would never end.
+    /// Reports each group without consumers once: waiting for these groups alone would never end.
     async fn name_deserted_groups(
         &self,
         told: &mut BTreeSet<String>,
@@ -183,7 +171,7 @@ impl Following<'_> {
         for group in deserted {
             let name = escape::line(&group);
             let said = format!(
-                "no consumer of group {name} is alive: waiting for one (`event-replay consume {name}`); \
+                "group {name} has no consumers: waiting for one (`event-replay consume {name}`); \
                  Ctrl-C cancels the replay"
             );
             if told.insert(group) {
@@ -196,7 +184,7 @@ impl Following<'_> {
     fn left(&self, error: ReplayError) -> CliError {
         let id = &self.replay.id;
         CliError::from(error)
-            .during(format!("replay {id} is left for the next consumer to run"))
+            .during(format!("replay {id} waits for the next consumer to run it"))
             .hint(format!("`event-replay replays watch {id}` follows it, `replays cancel` ends it"))
     }
 

@@ -3,6 +3,10 @@
 use std::io::IsTerminal;
 
 use domain::ports::ReplayTarget;
+use event_replay::{
+    StoreHandle,
+    app::{self, plans::Permitted},
+};
 use replay::{Plan, ReplayError, ReplayManager, ReplayStatus};
 use targets::{ExecNotices, ExecTarget, HttpTarget, NdjsonTarget};
 use tokio::io::Stdout;
@@ -80,16 +84,25 @@ fn unusable(error: &dyn std::error::Error) -> CliError {
     CliError::failed(format!("--target: {}", with_causes(error)))
 }
 
-/// Runs a plan, and reports. A request to end is heeded after the batch in hand; a second one at once.
+/// The plan to run, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Run<'a> {
+    pub(super) manager: &'a ReplayManager,
+    pub(super) plan: &'a Plan,
+    pub(super) permitted: &'a Permitted,
+    pub(super) all: bool,
+    pub(super) args: &'a RunArgs,
+}
+
+/// Runs a plan, and reports. A request to end takes effect after the batch in hand; a second one at once.
 pub(super) async fn execute(
-    manager: &ReplayManager,
-    plan: &Plan,
-    all: bool,
+    stores: &StoreHandle,
+    run: Run<'_>,
     to: &Target,
-    args: &RunArgs,
     interrupts: &mut Interrupts,
     cx: &mut Context<'_>,
 ) -> Result<Exit, CliError> {
+    let Run { manager, plan, permitted, all, args } = run;
     let options = speed::options(args, to, all, cx);
     let Some(mut target) = Opened::open(to, cx)? else {
         return Err(CliError::failed("groups are no target of this process"));
@@ -104,7 +117,15 @@ pub(super) async fn execute(
     let (watcher, mut rests) = BarWatcher::new(&bar);
     let notices = target.notices();
     let outcome = {
-        let run = manager.run(plan, target.port(), &options, &watcher);
+        let run = app::replay::run(
+            stores,
+            &cx.actor,
+            manager,
+            (plan, permitted),
+            target.port(),
+            &options,
+            &watcher,
+        );
         tokio::pin!(run);
         loop {
             tokio::select! {

@@ -1,6 +1,5 @@
 //! What is shown of a replay while it runs: how far it is, and whether it rests.
 
-use indicatif::ProgressBar;
 use replay::{ReplayProgress, ReplayWatcher};
 use tokio::sync::watch;
 
@@ -8,7 +7,7 @@ use crate::{context::Context, output::bar::Bar};
 
 /// Moves a bar, and passes on that the replay rests.
 pub(super) struct BarWatcher {
-    bar: ProgressBar,
+    bar: Bar,
     rests: watch::Sender<bool>,
 }
 
@@ -18,17 +17,17 @@ pub(super) struct Rests(watch::Receiver<bool>);
 impl BarWatcher {
     pub(super) fn new(bar: &Bar) -> (Self, Rests) {
         let (rests, rested) = watch::channel(false);
-        (Self { bar: bar.handle(), rests }, Rests(rested))
+        (Self { bar: bar.clone(), rests }, Rests(rested))
     }
 }
 
 impl ReplayWatcher for BarWatcher {
     fn progressed(&self, progress: ReplayProgress) {
-        self.bar.set_position(progress.done());
+        self.bar.at(progress.done());
     }
 
     fn rests(&self, is_paused: bool) {
-        self.bar.set_message(if is_paused { "paused" } else { "replaying" });
+        self.bar.paused(is_paused, "replaying");
         self.rests.send_replace(is_paused);
     }
 }
@@ -46,8 +45,8 @@ impl Rests {
 /// Says that a replay rests, or goes on.
 pub(super) fn say_rest(rests: bool, bar: &Bar, cx: &Context<'_>) {
     let said = match rests {
-        true => "paused; `event-replay replays resume` lets it go on",
-        false => "it goes on",
+        true => "paused; `event-replay replays resume` continues it",
+        false => "resumed",
     };
     bar.handle().suspend(|| cx.printer.say(said));
 }

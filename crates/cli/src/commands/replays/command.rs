@@ -1,136 +1,104 @@
 //! Commands to a replay: `replays pause`, `resume`, `cancel` and `delete`.
 
 use clap::Args;
-use domain::ports::{ReplayState, ReplayWish};
+use domain::ports::{ReplayCommand, ReplayState};
 use event_replay::{
     Access,
     app::{
+        documents::{Deleted, ReplayRequestedDocument},
         replay_state::name_of,
-        replays::{self, Requested, Rest},
+        replays::{self, Rest},
     },
 };
-use serde::Serialize;
 
 use crate::{
     args::{Format, filter},
+    complete,
     context::Context,
     errors::CliError,
     exit::Exit,
     output::plural::count,
 };
 
-/// Let a replay rest
+/// Pause a replay
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay replays pause 0198f2
 
-It ends after the batch in hand. What was handed to groups already is still handled: that is waited
-for, 10 seconds at most, and the answer says whether anything of it may still come. It goes on with
-`event-replay replays resume`.")]
+It pauses after the current batch. Groups still handle what they already have: the command waits
+for that, at most 10 seconds, and says how many events are left. `event-replay replays resume`
+continues it.")]
 pub(crate) struct PauseArgs {
-    /// Its id, or enough of its beginning.
-    #[arg(value_name = "ID", value_parser = filter::name)]
+    /// Its id, or a unique prefix of it.
+    #[arg(value_name = "ID", value_parser = filter::name, add = complete::replays())]
     pub(super) replay: String,
 }
 
-/// Let a replay that rests go on
+/// Resume a replay
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay replays resume 0198f2
 
-The process that runs it goes on; where that one has ended, any process that consumes does.")]
+The process that runs it continues; if that process has ended, any consumer does.")]
 pub(crate) struct ResumeArgs {
-    /// Its id, or enough of its beginning.
-    #[arg(value_name = "ID", value_parser = filter::name)]
+    /// Its id, or a unique prefix of it.
+    #[arg(value_name = "ID", value_parser = filter::name, add = complete::replays())]
     pub(super) replay: String,
 }
 
-/// End a replay; what was handed over stays so
+/// Cancel a replay; what was delivered stays delivered
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay replays cancel 0198f2
 
-What waits in the groups' lanes and was not handed over leaves them.")]
+Events that wait in the groups' replay lanes are removed.")]
 pub(crate) struct CancelArgs {
-    /// Its id, or enough of its beginning.
-    #[arg(value_name = "ID", value_parser = filter::name)]
+    /// Its id, or a unique prefix of it.
+    #[arg(value_name = "ID", value_parser = filter::name, add = complete::replays())]
     pub(super) replay: String,
 }
 
-/// Delete the record of a replay that is over
+/// Delete the record of a replay that has ended
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay replays delete 0198f2
 
 Events and their replay counts stay.")]
 pub(crate) struct DeleteArgs {
-    /// Its id, or enough of its beginning.
-    #[arg(value_name = "ID", value_parser = filter::name)]
+    /// Its id, or a unique prefix of it.
+    #[arg(value_name = "ID", value_parser = filter::name, add = complete::replays())]
     pub(super) replay: String,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer<'a> {
-    id: &'a str,
-    state: ReplayState,
-    /// Of a pause: whether nothing is handed over any more.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    effective: Option<bool>,
-    /// Of a pause: events that groups have in hand; null where that is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    with_groups: Option<Option<u64>>,
-}
-
-impl<'a> Answer<'a> {
-    fn of(requested: &'a Requested) -> Self {
-        let with_groups = requested.rest.map(|rest| match rest {
-            Rest::Effective => Some(0),
-            Rest::WithGroups(events) => Some(events),
-            Rest::BatchInHand => None,
-        });
-        let effective = requested.rest.map(|rest| rest == Rest::Effective);
-        Self { id: &requested.id, state: requested.state, effective, with_groups }
-    }
-}
-
-#[derive(Serialize)]
-struct Deleted<'a> {
-    deleted: &'a str,
-}
-
 /// Asks a replay for something, and says what it is from now on.
-pub(super) async fn run(id: &str, command: ReplayWish, cx: &mut Context<'_>) -> Result<Exit, CliError> {
+pub(super) async fn run(id: &str, command: ReplayCommand, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let stores = cx.open(Access::Write).await?;
-    let requested = replays::request(&stores, id, command).await?;
+    let requested = replays::request(&stores, &cx.actor, id, command).await?;
     stores.close().await;
     let (id, after) = (&requested.id, requested.state);
     match cx.printer.format() {
-        Format::Json | Format::Ndjson => cx.printer.json(&Answer::of(&requested))?,
+        Format::Json | Format::Ndjson => cx.printer.json(&ReplayRequestedDocument::of(&requested))?,
         Format::Table => cx.printer.line(&sentence(id, command, after))?,
     }
     match requested.rest {
         None => {}
-        Some(Rest::Effective) => cx.printer.say("nothing of it is handed over from now on"),
-        Some(Rest::WithGroups(events)) => cx.printer.warn(&format!(
-            "its groups have {} of it in hand and still handle them; nothing more goes to them",
-            count(events, "event")
-        )),
+        Some(Rest::Effective) => cx.printer.say("it is paused: nothing more is delivered"),
+        Some(Rest::WithGroups(events)) => cx
+            .printer
+            .warn(&format!("groups still handle {}; nothing more is sent to them", count(events, "event"))),
         Some(Rest::BatchInHand) => {
-            cx.printer.warn("the process that runs it still has a batch in hand, and rests after it");
+            cx.printer.warn("the process that runs it pauses after its current batch");
         }
     }
-    if (command, after) == (ReplayWish::Resume, ReplayState::Planned) {
-        cx.printer.say(
-            "the process that runs it goes on with it; where that one has ended, one that consumes does",
-        );
+    if (command, after) == (ReplayCommand::Resume, ReplayState::Planned) {
+        cx.printer.say("the process that runs it continues; if it has ended, a consumer does");
     }
     Ok(Exit::Ok)
 }
 
-fn sentence(id: &str, command: ReplayWish, after: ReplayState) -> String {
+fn sentence(id: &str, command: ReplayCommand, after: ReplayState) -> String {
     match (command, after) {
-        (ReplayWish::Resume, ReplayState::Planned | ReplayState::Running) => {
+        (ReplayCommand::Resume, ReplayState::Planned | ReplayState::Running) => {
             format!("replay {id} is resumed")
         }
         _ => format!("replay {id} is {}", name_of(after)),
@@ -140,7 +108,7 @@ fn sentence(id: &str, command: ReplayWish, after: ReplayState) -> String {
 /// Deletes the record of a replay that is over.
 pub(super) async fn delete(id: &str, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let stores = cx.open(Access::Write).await?;
-    let deleted = replays::delete(&stores, id).await?;
+    let deleted = replays::delete(&stores, &cx.actor, id).await?;
     stores.close().await;
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&Deleted { deleted: &deleted })?,

@@ -1,19 +1,16 @@
 //! `replays list`: what was replayed, and what is being replayed.
 
 use clap::Args;
-use event_replay::{
-    Access,
-    app::{replay_state::name_of, replays},
-};
+use event_replay::{Access, app::replays};
 use replay::ReplaySummary;
 
-use super::selection::which;
+use super::{selection::which, state_cell};
 use crate::{
-    args::{Format, number},
+    args::{self, Format},
     context::Context,
     errors::CliError,
     exit::Exit,
-    output::{escape, table::Table},
+    output::table::{Cell, Table, fixed, id, number, text},
 };
 
 /// Show replays, the newest first
@@ -23,7 +20,7 @@ use crate::{
   event-replay replays list --limit 5 --output json")]
 pub(crate) struct ListArgs {
     /// At most this many replays.
-    #[arg(long, value_name = "N", default_value = "20", value_parser = number::limit, allow_hyphen_values = true)]
+    #[arg(short = 'n', long, value_name = "N", default_value = "20", value_parser = args::number::limit, allow_hyphen_values = true)]
     limit: u64,
 }
 
@@ -31,31 +28,44 @@ pub(super) async fn run(args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     let stores = cx.open(Access::Read).await?;
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX).min(i64::MAX as usize);
     let replays = replays::newest(&stores, limit).await?;
+    let prefixes = match cx.printer.format() {
+        Format::Table => replays::prefixes(&stores, &replays).await?,
+        Format::Json | Format::Ndjson => vec![],
+    };
     stores.close().await;
+    cx.printer.page();
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json_rows(&replays)?,
-        Format::Table if replays.is_empty() => cx.printer.say("nothing was replayed yet"),
-        Format::Table => print(&replays, cx)?,
+        Format::Table if replays.is_empty() => cx.printer.say("there are no replays"),
+        Format::Table => print(&replays, &prefixes, cx)?,
     }
     Ok(Exit::Ok)
 }
 
-fn print(replays: &[ReplaySummary], cx: &mut Context<'_>) -> Result<(), CliError> {
-    let mut table = Table::new(&["id", "state", "made", "to", "done", "of", "failed", "events"]);
-    (4..7).for_each(|column| table.right(column));
-    for replay in replays {
+fn print(replays: &[ReplaySummary], prefixes: &[String], cx: &mut Context<'_>) -> Result<(), CliError> {
+    let mut table = Table::new([
+        id("id"),
+        fixed("state"),
+        fixed("made"),
+        text("to"),
+        number("done"),
+        number("of"),
+        number("failed"),
+        text("events"),
+    ]);
+    for (replay, prefix) in replays.iter().zip(prefixes) {
         table.row([
-            replay.id.as_str(),
-            name_of(replay.state),
-            &replay.created_at.to_string(),
-            &to(replay),
-            &replay.done().to_string(),
-            &replay.total_events.to_string(),
-            &replay.failed.to_string(),
-            &escape::short(&which(replay), 60),
+            Cell::id(&replay.id, prefix),
+            state_cell(replay.state),
+            Cell::time(replay.created_at, cx.printer.now()),
+            Cell::new(to(replay)),
+            Cell::count(replay.done()),
+            Cell::count(replay.total_events),
+            Cell::count(replay.failed),
+            Cell::new(which(replay)),
         ]);
     }
-    cx.printer.table(table)
+    cx.printer.table(&table)
 }
 
 /// Where a replay goes, for people.

@@ -11,13 +11,16 @@ const ORDER: [&str; 7] = ["types", "sources", "correlationIds", "entities", "eve
 /// Which events a replay is of.
 pub(super) fn which(replay: &ReplaySummary) -> String {
     let none = Map::new();
-    let flags = flags(replay.filter.as_object().unwrap_or(&none));
+    let mut flags = flags(replay.filter.as_object().unwrap_or(&none));
     let begin = match (&replay.checkpoint, &replay.after) {
         (Some(name), _) => format!("recover {}", word(name)),
-        (None, Some(_)) => "what came after a checkpoint".to_owned(),
+        (None, Some(_)) => "events after a checkpoint".to_owned(),
         (None, None) if flags.is_empty() => "all".to_owned(),
         (None, None) => String::new(),
     };
+    if let Some(limit) = replay.limit {
+        flags = format!("{flags} --limit {limit}").trim_start().to_owned();
+    }
     [begin, flags].iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" ")
 }
 

@@ -1,32 +1,33 @@
 //! `replays show`: one replay, whole.
 
 use clap::Args;
-use event_replay::{
-    Access,
-    app::{replay_state::name_of, replays},
-};
+use event_replay::{Access, app::replays};
 use replay::ReplaySummary;
 
-use super::{list::to, selection::which};
+use super::{list::to, selection::which, state_cell};
 use crate::{
-    args::{Format, filter},
+    args::{Format, filter, time},
+    complete,
     context::Context,
     errors::CliError,
     exit::Exit,
-    output::{escape, table::Table},
+    output::{
+        plural::grouped,
+        table::{Cell, Table, number, text, wrapped},
+    },
 };
 
 /// Errors that a person is shown.
 const SHOWN: usize = 20;
 
-/// Show one replay: its plan, how far it is, its report
+/// Show one replay: plan, progress, report
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay replays show 0198f2c4-7a10-7e22-9c5d-3f1b2a4c5d6e
   event-replay replays show 0198f2 --output json")]
 pub(crate) struct ShowArgs {
-    /// Its id, or enough of its beginning.
-    #[arg(value_name = "ID", value_parser = filter::name)]
+    /// Its id, or a unique prefix of it.
+    #[arg(value_name = "ID", value_parser = filter::name, add = complete::replays())]
     replay: String,
 }
 
@@ -45,39 +46,37 @@ pub(super) async fn run(args: ShowArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
 pub(super) fn print(replay: &ReplaySummary, cx: &mut Context<'_>) -> Result<(), CliError> {
     let mut table = Table::pairs();
     table.row(["replay", &replay.id]);
-    table.row(["state", name_of(replay.state)]);
-    table.row(["made", &replay.created_at.to_string()]);
-    table.row(["changed", &replay.updated_at.to_string()]);
+    table.row([Cell::new("state"), state_cell(replay.state)]);
+    table.row(["made", &time::to_milliseconds(replay.created_at)]);
+    table.row(["changed", &time::to_milliseconds(replay.updated_at)]);
     table.row(["to", &to(replay)]);
-    table.row(["events", &escape::line(&which(replay))]);
+    table.row(["events", &which(replay)]);
     if let Some(limit) = replay.limit {
-        table.row(["limit", &limit.to_string()]);
+        table.row(["limit", &grouped(limit)]);
     }
     table.row(["plan", &replay.plan_hash]);
     table.row(["done", &progress(replay)]);
     if let Some(ended) = replay.report.as_ref().and_then(|report| report.ended.as_deref()) {
         table.row(["ended early", ended]);
     }
-    cx.printer.table(table)?;
+    cx.printer.table(&table)?;
     let Some(report) = &replay.report else { return Ok(()) };
     if !report.groups.is_empty() {
-        let mut groups = Table::new(&["group", "handled", "failed", "skipped"]);
-        (1..4).for_each(|column| groups.right(column));
+        let mut groups = Table::new([text("group"), number("handled"), number("failed"), number("skipped")]);
         for group in &report.groups {
-            let [handled, failed, skipped] =
-                [group.handled, group.failed, group.skipped].map(|count| count.to_string());
+            let [handled, failed, skipped] = [group.handled, group.failed, group.skipped].map(grouped);
             groups.row([&group.name, &handled, &failed, &skipped]);
         }
         cx.printer.raw(b"\n")?;
-        cx.printer.table(groups)?;
+        cx.printer.table(&groups)?;
     }
     if !report.errors.is_empty() {
-        let mut errors = Table::new(&["event", "type", "error"]);
+        let mut errors = Table::new([text("event"), text("type"), wrapped("error")]);
         for error in report.errors.iter().take(SHOWN) {
-            errors.row([&error.event_id, &error.event_type, &escape::short(&error.error, 100)]);
+            errors.row([&error.event_id, &error.event_type, &error.error]);
         }
         cx.printer.raw(b"\n")?;
-        cx.printer.table(errors)?;
+        cx.printer.table(&errors)?;
     }
     Ok(())
 }
@@ -86,10 +85,10 @@ pub(super) fn print(replay: &ReplaySummary, cx: &mut Context<'_>) -> Result<(), 
 pub(super) fn progress(replay: &ReplaySummary) -> String {
     format!(
         "{} of {}: {} handled, {} failed, {} skipped",
-        replay.done(),
-        replay.total_events,
-        replay.successful,
-        replay.failed,
-        replay.skipped
+        grouped(replay.done()),
+        grouped(replay.total_events),
+        grouped(replay.successful),
+        grouped(replay.failed),
+        grouped(replay.skipped)
     )
 }

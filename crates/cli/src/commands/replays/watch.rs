@@ -13,6 +13,7 @@ use replay::{ReplayReport, ReplaySummary};
 use super::show;
 use crate::{
     args::{Format, filter},
+    complete,
     context::Context,
     errors::CliError,
     exit::Exit,
@@ -21,7 +22,7 @@ use crate::{
 /// How far apart the looks are.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Follow a replay until it is over
+/// Follow a replay until it ends
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-replay replays watch 0198f2c4-7a10-7e22-9c5d-3f1b2a4c5d6e
@@ -29,10 +30,10 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 Prints a line whenever something has changed; with --output json or ndjson the replay, one
 document a line. Ctrl-C stops watching, not the replay. Exits as the replay did: 3 if events
-failed, 1 if it was cancelled or could not go on.")]
+failed, 1 if it was cancelled or failed.")]
 pub(crate) struct WatchArgs {
-    /// Its id, or enough of its beginning.
-    #[arg(value_name = "ID", value_parser = filter::name)]
+    /// Its id, or a unique prefix of it.
+    #[arg(value_name = "ID", value_parser = filter::name, add = complete::replays())]
     replay: String,
 }
 

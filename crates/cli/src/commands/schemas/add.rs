@@ -6,14 +6,14 @@ use clap::Args;
 use domain::ports::{Describes, SchemaRecord};
 use event_replay::{
     Access,
-    app::{self, schemas},
+    app::{self, documents::SchemaAdded, schemas},
 };
-use serde::Serialize;
 use validation::SchemaRegistry;
 
 use super::shared::named;
 use crate::{
     args::{Format, filter},
+    complete,
     context::Context,
     errors::CliError,
     exit::Exit,
@@ -41,7 +41,7 @@ pub(crate) struct AddArgs {
 #[derive(Debug, Args)]
 pub(super) struct SchemaArgs {
     /// The event type.
-    #[arg(value_name = "TYPE", value_parser = filter::name)]
+    #[arg(value_name = "TYPE", value_parser = filter::name, add = complete::types())]
     pub(super) event_type: String,
     /// The JSON Schema file, plain or packed with gzip or zstd (`-`: stdin).
     #[arg(value_name = "FILE")]
@@ -78,21 +78,13 @@ impl SchemaArgs {
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Added {
-    event_type: String,
-    event_version: Option<String>,
-    replaced: bool,
-}
-
 pub(super) async fn run(args: AddArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     // Checked before anything is opened: a schema that is refused makes no store.
     let (record, _) = args.schema.record(cx)?;
     let stores = cx.open(Access::Create).await?;
     let (event_type, event_version) = (record.event_type.clone(), record.event_version.clone());
-    let replaced = schemas::put(&stores, record).await?;
-    let added = Added { event_type, event_version, replaced };
+    let replaced = schemas::put(&stores, &cx.actor, record).await?;
+    let added = SchemaAdded { event_type, event_version, replaced };
     stores.close().await;
     match cx.printer.format() {
         Format::Json | Format::Ndjson => cx.printer.json(&added)?,

@@ -11,7 +11,10 @@ use crate::{
     context::Context,
     errors::CliError,
     exit::Exit,
-    output::{plural::count, table::Table},
+    output::{
+        plural::count,
+        table::{Table, fixed, text},
+    },
 };
 
 /// Check stored events against a schema file, and add nothing
@@ -60,12 +63,13 @@ fn print(report: &SchemaTrial, cx: &mut Context<'_>) -> Result<(), CliError> {
     if report.examples.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new(&["position", "event", "where", "rule", "what"]);
+    let mut table =
+        Table::new([fixed("position"), text("event"), text("where"), fixed("rule"), text("what")]);
     for example in &report.examples {
         for violation in &example.violations {
             let pointer = if violation.pointer.is_empty() { "-" } else { &violation.pointer };
             table.row([&example.position, &example.event_id, pointer, &violation.rule, &violation.message]);
         }
     }
-    cx.printer.table(table)
+    cx.printer.table(&table)
 }

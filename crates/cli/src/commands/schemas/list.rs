@@ -6,7 +6,13 @@ use event_replay::app::schemas::registry_of;
 
 use super::shared::{members, records_if_any};
 
-use crate::{args::Format, context::Context, errors::CliError, exit::Exit, output::table::Table};
+use crate::{
+    args::Format,
+    context::Context,
+    errors::CliError,
+    exit::Exit,
+    output::table::{Table, fixed, text},
+};
 
 /// Show all schemas
 #[derive(Debug, Args)]
@@ -21,7 +27,14 @@ pub(super) async fn run(_args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, C
         cx.printer.json_rows(&summaries)?;
         return Ok(Exit::Ok);
     }
-    let mut table = Table::new(&["type", "version", "from", "required", "optional", "ordering key"]);
+    let mut table = Table::new([
+        text("type"),
+        fixed("version"),
+        fixed("from"),
+        text("required"),
+        text("optional").optional(1),
+        text("ordering key").optional(2),
+    ]);
     for summary in &summaries {
         table.row([
             summary.event_type.as_str(),
@@ -32,6 +45,6 @@ pub(super) async fn run(_args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, C
             summary.ordering_key.as_deref().unwrap_or("-"),
         ]);
     }
-    cx.printer.table(table)?;
+    cx.printer.table(&table)?;
     Ok(Exit::Ok)
 }

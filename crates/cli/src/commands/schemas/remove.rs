@@ -1,13 +1,19 @@
 //! `schemas remove`: a schema that was added goes; a built-in one serves again.
 
 use clap::Args;
-use event_replay::{Access, app::schemas::is_built_in};
-use serde::Serialize;
+use event_replay::{
+    Access,
+    app::{
+        documents::SchemaRemoved,
+        schemas::{self, is_built_in},
+    },
+};
 
 use super::shared::named;
 
 use crate::{
     args::{Format, filter},
+    complete,
     context::Context,
     errors::CliError,
     exit::Exit,
@@ -22,24 +28,17 @@ use crate::{
 Where it replaced a built-in schema, that one serves again.")]
 pub(crate) struct RemoveArgs {
     /// The event type.
-    #[arg(value_name = "TYPE", value_parser = filter::name)]
+    #[arg(value_name = "TYPE", value_parser = filter::name, add = complete::types())]
     event_type: String,
     /// The event version; without it, the schema that serves every version.
     #[arg(long, value_name = "VERSION", value_parser = filter::name)]
     event_version: Option<String>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Removed<'a> {
-    event_type: &'a str,
-    event_version: Option<&'a str>,
-}
-
 pub(super) async fn run(args: RemoveArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let stores = cx.open(Access::Write).await?;
     let version = args.event_version.as_deref();
-    let removed = stores.remove_schema(&args.event_type, version).await?;
+    let removed = schemas::remove(&stores, &cx.actor, &args.event_type, version).await?;
     stores.close().await;
     let name = named(&args.event_type, version);
     let built_in = is_built_in(&args.event_type);
@@ -54,7 +53,8 @@ pub(super) async fn run(args: RemoveArgs, cx: &mut Context<'_>) -> Result<Exit, 
             match cx.printer.format() {
                 Format::Table => cx.printer.line(&format!("removed the schema for {name}"))?,
                 Format::Json | Format::Ndjson => {
-                    cx.printer.json(&Removed { event_type: &args.event_type, event_version: version })?;
+                    cx.printer
+                        .json(&SchemaRemoved { event_type: &args.event_type, event_version: version })?;
                 }
             }
             Ok(Exit::Ok)

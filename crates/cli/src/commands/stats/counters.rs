@@ -5,7 +5,10 @@ use event_replay::app::stats::{Counters, DeadLetterCounts};
 use crate::{
     context::Context,
     errors::CliError,
-    output::{escape, table::Table},
+    output::{
+        plural::grouped,
+        table::{Table, fixed, number as column, text},
+    },
 };
 
 /// Prints counters for people; nothing where nothing was counted.
@@ -18,11 +21,10 @@ pub(super) fn print(
     if all.is_empty() && *letters == DeadLetterCounts::default() {
         return Ok(());
     }
-    let mut table = Table::new(&["counted", "last 15 min", "in all"]);
-    (1..3).for_each(|column| table.right(column));
+    let mut table = Table::new([fixed("counted"), column("last 15 min"), column("in all")]);
     let mut number = |name: &str, one: u64, both: u64| {
         if both > 0 {
-            table.row([name, &one.to_string(), &both.to_string()]);
+            table.row([name, &grouped(one), &grouped(both)]);
         }
     };
     number("admitted", recent.admitted, all.admitted);
@@ -49,7 +51,7 @@ pub(super) fn print(
     rate("append success", recent.append_success_rate, all.append_success_rate);
     rate("replay success", recent.replay_success_rate, all.replay_success_rate);
     cx.printer.raw(b"\n")?;
-    cx.printer.table(table)?;
+    cx.printer.table(&table)?;
     print_times(recent, all, cx)?;
     if *letters == DeadLetterCounts::default() {
         return Ok(());
@@ -57,7 +59,10 @@ pub(super) fn print(
     cx.printer.raw(b"\n")?;
     cx.printer.line(&format!(
         "dead letters now: {} open, {} redriving, {} handled, {} discarded",
-        letters.open, letters.redriving, letters.handled, letters.discarded
+        grouped(letters.open),
+        grouped(letters.redriving),
+        grouped(letters.handled),
+        grouped(letters.discarded)
     ))
 }
 
@@ -65,19 +70,20 @@ fn print_times(recent: &Counters, all: &Counters, cx: &mut Context<'_>) -> Resul
     if all.processing_time.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new(&["handlers' time by type", "attempts", "average", "last 15 min"]);
-    (1..4).for_each(|column| table.right(column));
+    let columns =
+        [text("handlers' time by type"), column("attempts"), column("average"), column("last 15 min")];
+    let mut table = Table::new(columns);
     for time in &all.processing_time {
         let lately = recent.processing_time.iter().find(|other| other.event_type == time.event_type);
         table.row([
-            escape::short(&time.event_type, 60),
-            time.count.to_string(),
+            time.event_type.clone(),
+            grouped(time.count),
             milliseconds(time.average_ms),
             lately.map_or_else(|| "-".to_owned(), |time| milliseconds(time.average_ms)),
         ]);
     }
     cx.printer.raw(b"\n")?;
-    cx.printer.table(table)
+    cx.printer.table(&table)
 }
 
 fn percent(rate: Option<f64>) -> String {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::transaction::Transaction;
 use crate::{
     filter::Filter,
-    ports::event_store::{AppendOutcome, Keeps, Order},
+    ports::event_store::{AppendOutcome, Order, RetentionMode},
     position::StoreId,
     stored::StoredEvent,
 };
@@ -20,7 +20,7 @@ pub struct EngineInfo {
     /// Its namespace.
     pub namespace: String,
     /// What it keeps.
-    pub keeps: Keeps,
+    pub keeps: RetentionMode,
     /// How many partitions it has, at least 1.
     pub partitions: u16,
     /// What one call may ask for.

@@ -10,10 +10,10 @@ use std::collections::VecDeque;
 
 use jiff::Timestamp;
 
-/// What a row is. Maps first, then indexes.
+/// What a row is. Maps first, then indexes, then what was added later: the order is part of the stored format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SpaceKind {
-    /// Counters of the store: `removals`, `holds`, `leases`, `scheduled`.
+    /// Counters of the store: `removals`, `holds`, `leases`, `scheduled`, `audit`, `tokens`.
     Counter,
     /// Consumer groups, by name.
     Group,
@@ -83,6 +83,24 @@ pub enum SpaceKind {
     OpenReplay,
     /// An index of the minutes that have counts.
     StatMinute,
+    /// A map: entries of the audit, by number.
+    Audit,
+    /// A map: tokens of clients, by id.
+    Token,
+    /// A map: counts of the events that are indexed ([`crate::tally`]).
+    Tally,
+    /// A map: kept plans, by id: what changes.
+    Plan,
+    /// A map: kept plans, by id: what is frozen.
+    PlanDocument,
+    /// A map: of a group, its pauses, by source.
+    GroupPause,
+    /// A map: edited events of dead letters, by id.
+    DeadLetterEdit,
+    /// A map: requests of clients and their answers, by client, route and key.
+    Request,
+    /// An index of requests, by when they are forgotten.
+    RequestOrder,
 }
 
 impl SpaceKind {
@@ -123,6 +141,15 @@ impl SpaceKind {
         Self::ReplayOrder,
         Self::OpenReplay,
         Self::StatMinute,
+        Self::Audit,
+        Self::Token,
+        Self::Tally,
+        Self::Plan,
+        Self::PlanDocument,
+        Self::GroupPause,
+        Self::DeadLetterEdit,
+        Self::Request,
+        Self::RequestOrder,
     ];
 
     /// Whether it is an index: ordered keys without values.
@@ -135,6 +162,7 @@ impl SpaceKind {
                 | Self::ReplayOrder
                 | Self::OpenReplay
                 | Self::StatMinute
+                | Self::RequestOrder
         )
     }
 
@@ -176,6 +204,15 @@ impl SpaceKind {
             Self::ReplayOrder => "replay-order",
             Self::OpenReplay => "open-replay",
             Self::StatMinute => "stat-minute",
+            Self::Audit => "audit",
+            Self::Token => "token",
+            Self::Tally => "tally",
+            Self::Plan => "plan",
+            Self::PlanDocument => "plan-document",
+            Self::GroupPause => "group-pause",
+            Self::DeadLetterEdit => "dead-letter-edit",
+            Self::Request => "request",
+            Self::RequestOrder => "request-order",
         }
     }
 
@@ -269,9 +306,9 @@ impl Read {
     }
 }
 
-/// What one read found.
+/// The result of one [`Read`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum ReadResult {
     /// The value of a row; none where there is no such row.
     Row(Option<Vec<u8>>),
     /// Keys and values; of [`Read::Scopes`] scopes.
@@ -287,19 +324,19 @@ pub struct Snapshot {
     pub now: Timestamp,
     /// The partition's generation, for [`super::Guard::Generation`].
     pub generation: u64,
-    answers: VecDeque<Answer>,
+    answers: VecDeque<ReadResult>,
 }
 
 impl Snapshot {
     /// What was read, and when.
-    pub fn new(now: Timestamp, generation: u64, answers: impl IntoIterator<Item = Answer>) -> Self {
+    pub fn new(now: Timestamp, generation: u64, answers: impl IntoIterator<Item = ReadResult>) -> Self {
         Self { now, generation, answers: answers.into_iter().collect() }
     }
 
     /// The next answer, to [`Read::Row`].
     pub fn row(&mut self) -> Option<Vec<u8>> {
         match self.answers.pop_front() {
-            Some(Answer::Row(value)) => value,
+            Some(ReadResult::Row(value)) => value,
             _ => None,
         }
     }
@@ -307,7 +344,7 @@ impl Snapshot {
     /// The next answer, to [`Read::Range`] or [`Read::Scopes`].
     pub fn range(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
         match self.answers.pop_front() {
-            Some(Answer::Range(rows)) => rows,
+            Some(ReadResult::Range(rows)) => rows,
             _ => Vec::new(),
         }
     }
@@ -315,7 +352,7 @@ impl Snapshot {
     /// The next answer, to [`Read::Count`].
     pub fn count(&mut self) -> u64 {
         match self.answers.pop_front() {
-            Some(Answer::Count(count)) => count,
+            Some(ReadResult::Count(count)) => count,
             _ => 0,
         }
     }
@@ -338,7 +375,7 @@ pub enum Part<'a> {
 /// fixed number, so that a person can read them.
 ///
 /// ```
-/// use domain::ports::engine::rows::{Part, key};
+/// use event_replay_domain::ports::engine::rows::{Part, key};
 /// assert!(key(&[Part::Text("a"), Part::Number(9)]) < key(&[Part::Text("a"), Part::Number(10)]));
 /// assert_ne!(key(&[Part::Text("a"), Part::Text("b")]), key(&[Part::Text("ab"), Part::Text("")]));
 /// ```

@@ -6,6 +6,7 @@ use super::{
     log::IdState,
     rows::{RowId, Space},
 };
+use crate::expectation::NewerEvents;
 
 /// Something that must hold for a step to be performed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum Guard {
     Generation(u64),
     /// The log knows this of an id, and no more; none: it does not know the id.
     Id(String, Option<IdState>),
+    /// The log has none of these events. An engine may also refuse because of events that are not among them.
+    NoneNewer(NewerEvents),
 }
 
 impl Guard {

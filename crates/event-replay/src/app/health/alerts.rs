@@ -14,6 +14,7 @@ use crate::{
     text::{
         escape,
         plural::{self, count},
+        time,
     },
 };
 
@@ -26,9 +27,9 @@ const MAX_AVERAGE_MS: u64 = 10_000;
 const MAX_OPEN_DEAD_LETTERS: u64 = 100;
 /// How long a dead letter may stay open before an event counts as forgotten.
 const MAX_DEAD_LETTER_AGE: Duration = Duration::from_secs(24 * 3600);
-/// Failed attempts, in percent of those of a type, above which they are worth a look.
+/// Failed attempts, in percent of those of a type, or of all types, above which they are worth a look.
 const MIN_FAILING_PERCENT: u64 = 5;
-/// Failed attempts, in percent of those of a type, above which their handler is down.
+/// Failed attempts, in percent of those of a type, or of all types, above which their handler is down.
 const MAX_FAILING_PERCENT: u64 = 50;
 
 /// Evaluates the alerts.
@@ -41,13 +42,15 @@ pub(super) async fn checks(store: &StoreHandle, settings: &Settings) -> Result<V
     let letters = store.count_dead_letters().await?;
     let open = letters.iter().filter(|count| count.state == DeadLetterState::Open);
     let oldest = open.clone().map(|count| count.oldest).min();
+    let most = open.clone().max_by_key(|count| count.count);
+    let most = most.map(|count| (count.group.as_str(), count.count));
     let open = open.map(|count| count.count).sum();
     let timeout = humantime::format_duration(settings.handler_timeout).to_string();
     Ok(vec![
         validation(&window),
         storage(&window),
         dead_letters(&window, open, settings.dead_letters),
-        open_dead_letters(open, oldest.map(|oldest| (oldest, until(oldest, now)))),
+        open_dead_letters(open, most, oldest.map(|oldest| (oldest, until(oldest, now)))),
         dropped(&window, dropped_ever.sum()),
         failing_attempts(&window),
         processing(&window, &timeout),
@@ -58,7 +61,7 @@ fn validation(window: &Window) -> Check {
     let name = "validation-failures";
     let seen = window.admitted.saturating_add(window.rejected);
     let Some(rate) = window.validation_failure_rate() else {
-        return too_few(name, seen, "event").threshold(MAX_REFUSED_PERCENT);
+        return too_few(name, seen, "events").threshold(MAX_REFUSED_PERCENT);
     };
     let percent = rate * 100.0;
     let said = format!("{percent:.1} % of {} refused", count(seen, "event"));
@@ -80,14 +83,14 @@ fn validation(window: &Window) -> Check {
     check.observed(measured(percent), "percent").threshold(MAX_REFUSED_PERCENT)
 }
 
-/// Any append that failed for good is one too many: its event is not stored.
+/// Any append that failed permanently is one too many: its event is not stored.
 fn storage(window: &Window) -> Check {
     let failed = window.append_failed;
     let check = match failed {
         0 => Check::new(
             "storage-failures",
             Status::Pass,
-            format!("no append has failed in {WINDOW_MINUTES} minutes"),
+            format!("no append failed in {WINDOW_MINUTES} minutes"),
         ),
         _ => {
             let message = format!(
@@ -125,17 +128,22 @@ fn dead_letters(window: &Window, open: u64, kept: bool) -> Check {
 }
 
 /// A dead letter is an event that was not handled: it stays worth a look until it is redriven or discarded.
-fn open_dead_letters(open: u64, oldest: Option<(Timestamp, Duration)>) -> Check {
+fn open_dead_letters(open: u64, most: Option<(&str, u64)>, oldest: Option<(Timestamp, Duration)>) -> Check {
     let name = "open-dead-letters";
     let check = match oldest.filter(|_| open > 0) {
         None => Check::new(name, Status::Pass, "none is open"),
         Some((oldest, age)) => {
             let is_old = age > MAX_DEAD_LETTER_AGE;
             let status = if open >= MAX_OPEN_DEAD_LETTERS || is_old { Status::Fail } else { Status::Warn };
+            let of_group = most.map_or_else(String::new, |(group, of_group)| match of_group == open {
+                true => format!(", of group {}", escape::short(group, 60)),
+                false => format!(", most of group {} ({of_group})", escape::short(group, 60)),
+            });
             let message = format!(
-                "{} of events that were not handled, the oldest since {oldest}; `event-replay dead-letters list --by \
+                "{} of events that were not handled{of_group}, the oldest since {}; `event-replay dead-letters list --by \
                  fingerprint` shows what failed, `event-replay dead-letters redrive` sends them again",
                 plural::of(open, "dead letter is open", "dead letters are open"),
+                time::to_milliseconds(oldest),
             );
             Check::new(name, status, message)
         }
@@ -169,24 +177,23 @@ fn dropped(window: &Window, ever: u64) -> Check {
 /// Attempts that fail are tried again: some are normal, most of them failing is an outage that has not made dead letters yet.
 fn failing_attempts(window: &Window) -> Check {
     let name = "failing-attempts";
-    let rated = window.processing.iter().filter_map(|(event_type, of_type)| {
-        Some((event_type, of_type.failure_rate()?, of_type.failed_attempts, of_type.attempts()))
-    });
-    let worst = rated.max_by(|(_, one, ..), (_, other, ..)| one.total_cmp(other));
-    let Some((event_type, rate, failed, attempts)) = worst else {
-        let most = window.processing.values().map(Processing::attempts).max().unwrap_or(0);
-        return too_few(name, most, "attempt of a type").threshold(MAX_FAILING_PERCENT);
+    let rated = rated(window).filter_map(|(of, some)| Some((of, some.failure_rate()?, some)));
+    let worst = rated.max_by(|(_, one, _), (_, other, _)| one.total_cmp(other));
+    let Some((of, rate, some)) = worst else {
+        let attempts = window.processing_of_all().attempts();
+        return too_few(name, attempts, "attempts").threshold(MAX_FAILING_PERCENT);
     };
     let percent = rate * 100.0;
     let said = format!(
-        "{failed} of {} of type {} failed ({percent:.1} %)",
-        count(attempts, "attempt"),
-        escape::short(event_type, 60)
+        "{} of {}{of} failed in {WINDOW_MINUTES} minutes ({percent:.1} %)",
+        some.failed_attempts,
+        count(some.attempts(), "attempt"),
     );
     let check = match percent {
         percent if percent > MAX_FAILING_PERCENT as f64 => {
-            let advice =
-                "`event-replay groups show NAME` lists the keys that fail and what their handler said";
+            // Once they are dead letters, their groups' keys do not fail any more.
+            let advice = "`event-replay groups show NAME` lists the keys that fail and what their handler said, \
+                 `event-replay dead-letters list --by fingerprint` what was given up on";
             Check::new(name, Status::Fail, format!("{said}; {advice}"))
         }
         percent if percent > MIN_FAILING_PERCENT as f64 => Check::new(name, Status::Warn, said),
@@ -198,40 +205,36 @@ fn failing_attempts(window: &Window) -> Check {
 fn processing(window: &Window, timeout: &str) -> Check {
     let name = "processing-time";
     let threshold = MAX_AVERAGE_MS / 1000;
-    match window.slowest(1).first() {
-        None => {
-            let most = window.processing.values().map(|of_type| of_type.handled).max().unwrap_or(0);
-            too_few(name, most, "event of a type").threshold(threshold)
+    let timed = rated(window).filter(|(_, some)| some.attempts() >= MIN_SAMPLES);
+    let timed = timed.filter_map(|(of, some)| Some((of, some.average_ms()?)));
+    let Some((of, average)) = timed.max_by(|(_, one), (_, other)| one.total_cmp(other)) else {
+        let attempts = window.processing_of_all().attempts();
+        return too_few(name, attempts, "attempts").threshold(threshold);
+    };
+    let seconds = average / 1000.0;
+    let said = format!("an attempt{of} takes {seconds:.1} s on average");
+    let check = match average > MAX_AVERAGE_MS as f64 {
+        false => Check::new(name, Status::Pass, said),
+        true => {
+            let message = format!("{said}; a handler's time is up after {timeout} (handlers.timeout)");
+            Check::new(name, Status::Fail, message)
         }
-        Some((event_type, average)) => {
-            let seconds = average / 1000.0;
-            let said = format!("{} takes longest, {seconds:.1} s on average", escape::short(event_type, 60));
-            let check = match *average > MAX_AVERAGE_MS as f64 {
-                false => Check::new(name, Status::Pass, said),
-                true => {
-                    let message =
-                        format!("{said}; a handler's time is up after {timeout} (handlers.timeout)");
-                    Check::new(name, Status::Fail, message)
-                }
-            };
-            check.observed(measured(seconds), "seconds").threshold(threshold)
-        }
-    }
+    };
+    check.observed(measured(seconds), "seconds").threshold(threshold)
+}
+
+/// What is rated, with its name: all types together, and then each, which is the better name where both are as bad.
+fn rated(window: &Window) -> impl Iterator<Item = (String, Processing)> {
+    let of_all = (window.processing.len() > 1).then(|| (String::new(), window.processing_of_all()));
+    let by_type = window.processing.iter();
+    of_all
+        .into_iter()
+        .chain(by_type.map(|(name, some)| (format!(" of type {}", escape::short(name, 60)), *some)))
 }
 
 fn too_few(name: &'static str, seen: u64, of_what: &str) -> Check {
-    let message = format!(
-        "{} in {WINDOW_MINUTES} minutes: too few to say, it wants {MIN_SAMPLES}",
-        words(seen, of_what)
-    );
+    let message = format!("not enough data ({seen} of {MIN_SAMPLES} {of_what} in {WINDOW_MINUTES} minutes)");
     Check::new(name, Status::Pass, message)
-}
-
-fn words(seen: u64, of_what: &str) -> String {
-    match of_what.split_once(' ') {
-        Some((thing, rest)) => format!("{} {rest}", count(seen, thing)),
-        None => count(seen, of_what),
-    }
 }
 
 #[cfg(test)]
@@ -282,9 +285,9 @@ mod tests {
     fn open_dead_letters_stay_a_warning_and_many_or_old_ones_a_failure() {
         let of = |open, hours: u64| {
             let oldest = Some((clock().now(), Duration::from_secs(hours * 3600)));
-            open_dead_letters(open, oldest).status
+            open_dead_letters(open, None, oldest).status
         };
-        assert_eq!(open_dead_letters(0, None).status, Status::Pass);
+        assert_eq!(open_dead_letters(0, None, None).status, Status::Pass);
         assert_eq!(
             [of(1, 0), of(99, 24), of(100, 0), of(1, 25)],
             [Status::Warn, Status::Warn, Status::Fail, Status::Fail]
@@ -292,7 +295,18 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_delivery_is_a_failure_whatever_this_programs_settings_say() {
+    fn open_dead_letters_name_the_group_that_has_most_of_them() {
+        let of = |most| open_dead_letters(5, Some(most), Some((clock().now(), Duration::ZERO))).message;
+        assert!(
+            of(("mailer", 5)).contains("not handled, of group mailer, the oldest"),
+            "{}",
+            of(("mailer", 5))
+        );
+        assert!(of(("mailer", 3)).contains("not handled, most of group mailer (3), the oldest"));
+    }
+
+    #[test]
+    fn a_dropped_delivery_is_a_failure_under_any_settings() {
         let lost = window(&[(names::DROPPED, "g", 12, 0)]);
         let said = dropped(&lost, 12);
         assert_eq!(said.status, Status::Fail);
@@ -311,6 +325,14 @@ mod tests {
             [Status::Pass, Status::Warn, Status::Warn, Status::Fail]
         );
         assert_eq!(of(19, 0), Status::Pass, "too few to say");
+        let types = ["a", "b", "c"].map(|name| (names::FAILED_ATTEMPTS, name, 10, 0));
+        let of_many = failing_attempts(&window(&types));
+        assert_eq!(of_many.status, Status::Fail, "too few of each type, and all of them failed");
+        assert!(of_many.message.starts_with("30 of 30 attempts failed in"), "{}", of_many.message);
+        let down = window(&[(names::FAILED_ATTEMPTS, "a", 120, 0), (names::HANDLED, "a", 60, 0)]);
+        let said = failing_attempts(&down).message;
+        assert!(said.starts_with("120 of 180 attempts of type a failed in 15 minutes (66.7 %)"), "{said}");
+        assert!(said.contains("groups show NAME") && said.contains("dead-letters list"), "{said}");
     }
 
     #[test]
@@ -322,6 +344,8 @@ mod tests {
         assert_eq!(of(20, 11), Status::Fail);
         assert_eq!(of(20, 10), Status::Pass);
         assert_eq!(of(19, 100), Status::Pass, "too few to say");
+        let types = ["a", "b"].map(|name| (names::HANDLED, name, 10, 10 * 11_000_000));
+        assert_eq!(processing(&window(&types), "30s").status, Status::Fail, "too few of each type");
     }
 
     #[test]

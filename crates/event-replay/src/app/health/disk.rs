@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path};
 
-use crate::text::plural::count;
+use crate::text::plural::size;
 
 /// Below this, in bytes, a busy store is full before anybody looks.
 const LEAST: u64 = 1 << 30;
@@ -32,16 +32,6 @@ impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} free on the disk of the store, whose file has {}", size(self.free), size(self.file))
     }
-}
-
-/// A size as people compare them.
-fn size(bytes: u64) -> String {
-    for (unit, factor) in [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
-        if bytes >= factor {
-            return format!("{:.1} {unit}", bytes as f64 / factor as f64);
-        }
-    }
-    count(bytes, "byte")
 }
 
 /// The room of a file that exists; none where the system does not say.
@@ -80,6 +70,6 @@ mod tests {
     #[test]
     fn sizes_are_said_in_units() {
         let room = Room { free: 3 * GIB / 2, file: 900 };
-        assert_eq!(room.to_string(), "1.5 GiB free on the disk of the store, whose file has 900 bytes");
+        assert_eq!(room.to_string(), "1.5 GiB free on the disk of the store, whose file has 900 B");
     }
 }

@@ -18,10 +18,7 @@ use crate::{
     check::{Check, Status},
     handle::StoreHandle,
     settings::Settings,
-    text::{
-        escape,
-        plural::{self, count},
-    },
+    text::{escape, plural::count, time},
 };
 
 /// How old the oldest pending event may be before it is worth a look.
@@ -36,35 +33,36 @@ pub(super) async fn checks(store: &StoreHandle, settings: &Settings) -> Result<V
         let name = escape::short(&record.spec.name, 60);
         checks.extend([consumers(&name, &group), lag(&name, &group), pending(&name, &group)]);
         checks.push(blocked(&name, &group));
+        checks.extend(paused(&name, &group));
         checks.extend(gaps(&name, &group));
         checks.extend(hold(&name, &group, settings));
     }
     Ok(checks)
 }
 
-/// A group that nobody consumes is fine as long as nothing waits for it.
+/// A group without consumers passes as long as no event waits for it.
 fn consumers(name: &str, group: &GroupPosition) -> Check {
     let alive = group.status.consumers.len() as u64;
     let check = match (alive, group.has_work(), group.hold) {
         (0, _, HoldState::ForgottenSince(since)) => {
             let message = format!(
-                "group {name}: no consumer has come for so long that it holds nothing back from retention since \
-                 {since}; start one, or `event-replay groups delete {name}`"
+                "group {name}: no consumers for so long that retention stopped waiting for it at {}; start one, or \
+                 `event-replay groups delete {name}`",
+                time::to_milliseconds(since)
             );
             Check::new("group-consumers", Status::Warn, message)
         }
         (0, true, _) => {
-            let seen = group.status.record.last_seen_at;
-            let message = format!("group {name}: no consumer is alive (last seen {seen}), and events wait");
+            let seen = time::to_milliseconds(group.status.record.last_seen_at);
+            let message = format!("group {name}: no consumers since {seen}; events are pending");
             Check::new("group-consumers", Status::Warn, message)
         }
         (0, false, _) => {
-            let message = format!("group {name}: no consumer is alive, and nothing waits for one");
+            let message = format!("group {name}: no consumers; nothing pending");
             Check::new("group-consumers", Status::Pass, message)
         }
         (alive, ..) => {
-            let are = plural::of(alive, "consumer is", "consumers are");
-            Check::new("group-consumers", Status::Pass, format!("group {name}: {are} alive"))
+            Check::new("group-consumers", Status::Pass, format!("group {name}: {}", count(alive, "consumer")))
         }
     };
     check.observed(alive, "consumers").threshold(1)
@@ -75,8 +73,9 @@ fn lag(name: &str, group: &GroupPosition) -> Check {
     let message = match group.waiting_since {
         None => format!("group {name}: every segment has read to the end of the log"),
         Some(since) => format!(
-            "group {name}: {} behind the slowest segment, the oldest stored at {since}",
-            count(group.lag, "event")
+            "group {name}: the slowest segment is {} behind, the oldest stored at {}",
+            count(group.lag, "event"),
+            time::to_milliseconds(since)
         ),
     };
     Check::new("group-lag", Status::Pass, message).observed(group.lag, "events")
@@ -92,6 +91,7 @@ fn pending(name: &str, group: &GroupPosition) -> Check {
         }
         None => Check::new("group-pending", Status::Pass, format!("group {name}: {}", pending.in_words())),
         Some(oldest) => {
+            let oldest = time::to_milliseconds(oldest);
             let said = format!("group {name}: {}, the oldest stored at {oldest}", pending.in_words());
             match age > MAX_PENDING_AGE.as_secs() {
                 false => Check::new("group-pending", Status::Pass, said),
@@ -117,8 +117,8 @@ fn blocked(name: &str, group: &GroupPosition) -> Check {
             let numbers: Vec<String> = full.iter().map(|segment| segment.segment.to_string()).collect();
             let message = format!(
                 "group {name}: {} {} as many blocked keys as a segment may have ({}) and {} no further; \
-                 `event-replay groups show {name}` shows what fails: mend it, or discard the dead letters that \
-                 keys are parked behind",
+                 `event-replay groups show {name}` shows the failing keys. \
+                 Fix the cause, or discard the dead letters that keys are parked behind",
                 match full.len() {
                     1 => format!("segment {}", first.segment),
                     _ => format!("segments {}", numbers.join(", ")),
@@ -140,6 +140,22 @@ fn blocked(name: &str, group: &GroupPosition) -> Check {
     check.observed(most, "keys of a segment").threshold(bound)
 }
 
+/// A paused group handles nothing, which its other checks do not say.
+fn paused(name: &str, group: &GroupPosition) -> Option<Check> {
+    let pause = group.pauses.first()?;
+    let why = pause
+        .reason
+        .as_deref()
+        .map_or_else(String::new, |reason| format!(": {}", escape::short(reason, 200)));
+    let message = format!(
+        "group {name}: paused since {} by {}{why}; `event-replay groups resume {name}` ends that",
+        time::to_milliseconds(pause.since),
+        escape::short(&pause.by, 60)
+    );
+    let check = Check::new("group-paused", Status::Warn, message);
+    Some(check.observed(seconds_since(pause.since), "seconds"))
+}
+
 fn gaps(name: &str, group: &GroupPosition) -> Option<Check> {
     let gaps = &group.status.record.gaps;
     let last = gaps.last()?;
@@ -148,7 +164,7 @@ fn gaps(name: &str, group: &GroupPosition) -> Option<Check> {
         "group {name}: retention removed {} before the group had passed them, the last at {}; `groups show` has \
          them, `groups reset` clears them",
         count(positions, "position"),
-        last.at
+        time::to_milliseconds(last.at)
     );
     Some(Check::new("group-gaps", Status::Warn, message).observed(gaps.len() as u64, "gaps").threshold(0))
 }
@@ -161,7 +177,7 @@ fn hold(name: &str, group: &GroupPosition, settings: &Settings) -> Option<Check>
     let age = oldest.map_or(0, seconds_since);
     let share = (u128::from(age) * 100 / u128::from(bound)).min(u128::from(u64::MAX)) as u64;
     let said =
-        format!("group {name}: the oldest event that waits was stored {age} s ago, of {bound} s at most");
+        format!("group {name}: the oldest pending event was stored {age} s ago; the bound is {bound} s");
     let check = match share < RETENTION_WARNING {
         true => Check::new("group-hold", Status::Pass, said),
         false => {

@@ -17,7 +17,7 @@ use crate::{
     check::{Check, Status},
     handle::StoreHandle,
     settings::Settings,
-    text::plural::count,
+    text::{plural::count, time},
 };
 
 /// Checks the store.
@@ -80,7 +80,7 @@ async fn of_schemas(store: &StoreHandle, settings: &Settings) -> Result<Check, A
     let faults = schemas::faults(settings.engine, &records);
     Ok(match faults.first() {
         None => {
-            Check::new("schemas", Status::Pass, format!("all schemas are sound, {} added", records.len()))
+            Check::new("schemas", Status::Pass, format!("all schemas are valid, {} added", records.len()))
         }
         Some(SchemaFault { event_type, error, .. }) => {
             let message =
@@ -88,7 +88,7 @@ async fn of_schemas(store: &StoreHandle, settings: &Settings) -> Result<Check, A
             Check::new("schemas", Status::Fail, message)
         }
     }
-    .observed(faults.len() as u64, "unsound schemas")
+    .observed(faults.len() as u64, "invalid schemas")
     .threshold(0))
 }
 
@@ -104,7 +104,7 @@ async fn newest(store: &StoreHandle) -> Result<Check, AppError> {
             Check::new(
                 "newest-event",
                 Status::Pass,
-                format!("the newest event was stored at {}", stored.stored_at),
+                format!("the newest event was stored at {}", time::to_milliseconds(stored.stored_at)),
             )
             .observed(age, "seconds")
         }

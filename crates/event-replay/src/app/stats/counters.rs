@@ -71,9 +71,9 @@ pub struct ProcessingTime {
 pub struct DeadLetterCounts {
     /// They wait for people.
     pub open: u64,
-    /// They are on their way to their group again.
+    /// Sent to their group again.
     pub redriving: u64,
-    /// A redrive was handled.
+    /// Handled after a redrive.
     pub handled: u64,
     /// They were closed unhandled.
     pub discarded: u64,

@@ -6,13 +6,13 @@ use domain::{Backoff, Jitter, StorageFailure};
 use redis::{Cmd, Pipeline, Value};
 use tokio::time::{Instant, sleep};
 
-use super::{Link, Way, without_errors};
+use super::{Link, Topology, without_errors};
 use crate::{
     client::{
         call::{Call, CallError, Time},
         cluster::Cluster,
         failure::Intent,
-        node::Node,
+        node::{Node, Traffic},
         sentinel::Sentinels,
         slot,
     },
@@ -38,10 +38,10 @@ impl Link {
         let (deadline, full_timeout) = self.unreachable_slots.deadline(slot, self.timeout);
         let mut tries = DeadlineRetry::new(deadline, intent);
         loop {
-            let tried = match &self.way {
-                Way::Cluster(cluster) => self.in_cluster(cluster, slot, call, intent, tries.time).await,
-                Way::Sentinel(sentinels) => at_master(sentinels, call, intent, tries.time).await,
-                Way::Server(node) => call.send(node, false, intent, tries.time).await,
+            let tried = match &self.topology {
+                Topology::Cluster(cluster) => self.in_cluster(cluster, slot, call, intent, tries.time).await,
+                Topology::Sentinel(sentinels) => at_master(sentinels, call, intent, tries.time).await,
+                Topology::Server(node) => call.send(node, false, intent, tries.time).await,
             };
             match tried {
                 Ok(values) => {
@@ -77,7 +77,9 @@ impl Link {
     ) -> Result<Vec<Value>, CallError> {
         let node = cluster.node(slot, time.deadline).await.map_err(CallError::unfound)?;
         let answer = match call {
-            Call::All(commands) => self.all_in_cluster(cluster, &node, commands, time).await,
+            Call::All(commands, traffic) => {
+                self.all_in_cluster(cluster, &node, commands, traffic, time).await
+            }
             _ => match call.send(&node, false, intent, time).await {
                 Err(CallError::Ask(address, _)) => {
                     let other = cluster.at(&address, &node).map_err(CallError::Settled)?;
@@ -98,7 +100,7 @@ impl Link {
         answer
     }
 
-    /// Reads of a slot that is on its way: what the node does not have any more is asked of the other one. The answers must be
+    /// Reads of a slot that is on its topology: what the node does not have any more is asked of the other one. The answers must be
     /// as if they had been given one after the other, so they are asked for again until they are the same twice, where some came
     /// from here and some from there.
     async fn all_in_cluster(
@@ -106,11 +108,12 @@ impl Link {
         cluster: &Cluster,
         node: &Arc<Node>,
         commands: &Pipeline,
+        traffic: Traffic,
         time: Time,
     ) -> Result<Vec<Value>, CallError> {
         let mut before = None;
         loop {
-            let mut values = Call::All(commands).send(node, false, Intent::Read, time).await?;
+            let mut values = Call::All(commands, traffic).send(node, false, Intent::Read, time).await?;
             let (mut gone, mut to) = (Vec::new(), None);
             for ((at, value), command) in values.iter().enumerate().zip(commands.cmd_iter()) {
                 let Value::ServerError(error) = value else { continue };
@@ -131,7 +134,7 @@ impl Link {
                     asked.add_command(command.clone());
                 }
             }
-            let found = Call::All(&asked).send(&other, true, Intent::Read, time).await;
+            let found = Call::All(&asked, traffic).send(&other, true, Intent::Read, time).await;
             for (at, value) in gone.iter().zip(found.map_err(CallError::on_the_way)?) {
                 let value = value
                     .extract_error()

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_given_up_is_tried_for_a_moment_and_later_in_earnest_again() {
+    async fn what_was_given_up_is_tried_for_a_moment_and_later_with_the_full_timeout_again() {
         let (unreachable_slots, timeout) = (UnreachableSlots::default(), Duration::from_secs(5));
         let all = |slot| unreachable_slots.deadline(slot, timeout) == (Instant::now() + timeout, true);
         assert!(all(1));

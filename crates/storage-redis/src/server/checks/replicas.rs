@@ -48,8 +48,8 @@ impl Facts {
         match least {
             0 => says(
                 Verdict::Warn,
-                "a failover takes what no replica had yet; and a master that is cut off goes on answering until it notices, \
-                 all of which is lost then: `CONFIG SET min-replicas-to-write 1` bounds that"
+                "a failover loses writes that no replica had yet. A master that is cut off answers until it notices, \
+                 and these writes are lost, too: `CONFIG SET min-replicas-to-write 1` bounds that"
                     .to_owned(),
             ),
             least => says(
@@ -71,7 +71,7 @@ impl Facts {
             return says(
                 Verdict::Fail,
                 format!(
-                    "copies are to be synced to files, and the server is {name}, which cannot wait for that: use Redis 7.2 or newer \
+                    "copies are to be synced to files, and the server is {name}, which cannot wait for that. Use Redis 7.2 or newer \
                      or Valkey, or let memory be enough (redis.copies.synced = false)"
                 ),
             );
@@ -86,7 +86,7 @@ impl Facts {
         }
         let online = self.replicas().iter().filter(|replica| replica.is_online).count() as u64;
         let file = if synced { "its append-only file and " } else { "" };
-        let what = format!("what is stored is answered once {file}{replicas} replicas have it");
+        let what = format!("an append is confirmed once {file}{replicas} replicas have it");
         match online >= u64::from(replicas) {
             true => says(Verdict::Pass, what),
             false => says(
@@ -106,11 +106,11 @@ impl Facts {
         }
         let says = |verdict, message: &str| Some(Check::new("redis-coverage", verdict, message));
         match self.setting("cluster-require-full-coverage")? {
-            "no" => says(Verdict::Pass, "where a master is gone, partitions on the others go on"),
+            "no" => says(Verdict::Pass, "without a master, partitions on the others stay available"),
             _ => says(
                 Verdict::Warn,
                 "where a master is gone and no replica takes its place, the cluster refuses every partition: `CONFIG SET \
-                 cluster-require-full-coverage no` lets the others go on",
+                 cluster-require-full-coverage no` keeps the others available",
             ),
         }
     }

@@ -15,7 +15,7 @@ use domain::{
 };
 use event_replay::app;
 use replay::{
-    Cancel, GroupReplayOptions, JobRunner, Letters, Pace, PlanRequest, RedriveReport, Redriver,
+    Cancel, GroupChoice, GroupReplayOptions, JobRunner, Letters, Pace, PlanRequest, RedriveReport, Redriver,
     ReplayProgress, ReplayReport,
 };
 
@@ -72,7 +72,7 @@ impl Life {
 impl Story<'_, '_> {
     /// A group from the first event on, whose service is not well.
     pub(super) async fn live_with_a_group(&mut self) -> Result<(), CliError> {
-        let mut step = Step::begin("A consumer group: its service fails, and dawdles");
+        let mut step = Step::begin("A consumer group: its service fails, and is slow");
         let life = Life::begin(self).await?;
         self.wait_until_through(&life.service).await;
         let service = Arc::clone(&life.service);
@@ -123,15 +123,15 @@ impl Story<'_, '_> {
         self.end(step)
     }
 
-    /// The service is mended, and gets its dead letters again.
+    /// The service is repaired, and its dead letters are redriven.
     pub(super) async fn redrive(&mut self) -> Result<(), CliError> {
         let Some(service) = self.service() else { return Ok(()) };
-        let mut step = Step::begin("Mend the service, and send it its dead letters again");
-        service.mend();
+        let mut step = Step::begin("Fix the service, and redrive its dead letters");
+        service.repair();
         let before = self.open_letters().await?;
         let report = self.send_again().await?;
         step.say(format!(
-            "dead-letters redrive --group {GROUP}: {} of {} handled, {} back",
+            "dead-letters redrive --group {GROUP}: {} of {} succeeded, {} failed again",
             counted(report.handled),
             counted(report.requested),
             counted(report.failed_again)
@@ -238,7 +238,7 @@ impl Story<'_, '_> {
     async fn replay_all_into_group(&self) -> Result<ReplayReport, CliError> {
         let plan = self.manager.plan(PlanRequest::new(Filter::default()), None).await?;
         let options = GroupReplayOptions {
-            groups: vec![GROUP.to_owned()],
+            groups: GroupChoice::named([GROUP]),
             batch_size: BATCH,
             pace: Pace::Unpaced,
             all: true,

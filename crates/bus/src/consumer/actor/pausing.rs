@@ -1,0 +1,137 @@
+//! Pauses of the group: those of operators, and those of circuit breakers, this consumer's own included.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{group::GroupPause, ports::GroupStoreError, time::later};
+use tokio::time::Instant;
+
+use super::{Actor, Io};
+use crate::consumer::{
+    breaker::{Permit, Turned},
+    rules::HandlerOutcome,
+};
+
+/// How often the store is asked whether the group is paused.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+impl Actor {
+    /// Asks whether the group is paused.
+    pub(super) fn ask_pauses(&mut self) {
+        if self.asking_pauses || self.ask_pauses_again > Instant::now() {
+            return;
+        }
+        self.asking_pauses = true;
+        let (store, group) = (Arc::clone(&self.shared.store), self.rules.spec.name.clone());
+        self.io.spawn(async move { Io::Pauses(store.pauses(&group).await) });
+    }
+
+    pub(super) fn came_pauses(&mut self, pauses: Result<Vec<GroupPause>, GroupStoreError>) {
+        self.asking_pauses = false;
+        self.ask_pauses_again = Instant::now() + ASK_EVERY;
+        let pauses = match pauses {
+            Ok(pauses) => pauses,
+            Err(error) => {
+                // What was known last holds on.
+                tracing::debug!(group = %self.rules.spec.name, %error, "it cannot be told whether the group is paused");
+                return;
+            }
+        };
+        self.knows_pauses = true;
+        let now = self.now();
+        let others: Vec<GroupPause> = pauses
+            .into_iter()
+            .filter(|pause| pause.source != self.breaker_source() && pause.is_in_effect(now))
+            .collect();
+        if others != self.pauses {
+            match others.first() {
+                Some(pause) => tracing::warn!(
+                    group = %self.rules.spec.name, by = %pause.by, reason = pause.reason.as_deref().unwrap_or(""),
+                    "the group is paused: nothing is handed over"
+                ),
+                None => tracing::info!(group = %self.rules.spec.name, "the group is resumed"),
+            }
+            self.pauses = others;
+            self.tell_pauses();
+        }
+    }
+
+    fn tell_pauses(&self) {
+        let pauses = self.pauses.clone();
+        self.state.send_modify(|state| state.pauses = pauses);
+    }
+
+    /// What may be handed over now.
+    pub(super) fn permit(&self) -> Permit {
+        if !self.knows_pauses {
+            return Permit::Nothing;
+        }
+        let now = self.now();
+        // A consumer whose own breaker is open probes by itself: two that wait for each other would wait too long.
+        let counts = |pause: &&GroupPause| self.breaker.is_closed() || !pause.is_of_breaker();
+        match self.pauses.iter().filter(counts).any(|pause| pause.is_in_effect(now)) {
+            true => Permit::Nothing,
+            false => self.breaker.permit(Instant::now(), self.tasks.len()),
+        }
+    }
+
+    /// Notes what a handler's answer says about what it needs.
+    pub(super) fn note_answer(&mut self, answer: &HandlerOutcome, attempt: u32) {
+        let turned = match answer {
+            HandlerOutcome::Handled => self.breaker.succeeded(),
+            // Events that fail again and again say nothing about others.
+            HandlerOutcome::Failed(_) if attempt > 1 && self.breaker.is_closed() => return,
+            HandlerOutcome::Failed(error) if !error.is_permanent() => self.breaker.failed(Instant::now()),
+            // They say something about the event alone.
+            HandlerOutcome::Failed(_) | HandlerOutcome::Skipped | HandlerOutcome::Expired => return,
+        };
+        match turned {
+            Some(Turned::Opened(pause)) => self.tell_open(pause, answer),
+            Some(Turned::Closed) => self.tell_closed(),
+            None => {}
+        }
+    }
+
+    /// Pauses the group for the other consumers, too: until the probe must have been answered.
+    fn tell_open(&mut self, pause: Duration, answer: &HandlerOutcome) {
+        let error = match answer {
+            HandlerOutcome::Failed(error) => error.errors.first().cloned().unwrap_or_default(),
+            _ => String::new(),
+        };
+        let failures = self.breaker.failures();
+        tracing::warn!(
+            group = %self.rules.spec.name, ?pause, error,
+            "{failures} events in a row failed at their first attempt: the circuit breaker pauses the group"
+        );
+        let now = self.now();
+        let own = GroupPause {
+            source: self.breaker_source(),
+            since: now,
+            by: self.settings.name.clone(),
+            reason: Some(format!("{failures} events in a row failed, the last with: {error}")),
+            until: Some(later(now, pause + self.settings.timeout)),
+        };
+        let (store, group) = (Arc::clone(&self.shared.store), self.rules.spec.name.clone());
+        self.io.spawn(async move {
+            if let Err(error) = store.pause_group(&group, &own).await {
+                tracing::warn!(%group, %error, "the other consumers do not know that the circuit breaker is open");
+            }
+            Io::Noted
+        });
+    }
+
+    fn tell_closed(&mut self) {
+        tracing::info!(group = %self.rules.spec.name, "a delivery was handled: the circuit breaker closes");
+        let (store, group) = (Arc::clone(&self.shared.store), self.rules.spec.name.clone());
+        let source = self.breaker_source();
+        self.io.spawn(async move {
+            if let Err(error) = store.resume_group(&group, Some(&source)).await {
+                tracing::warn!(%group, %error, "the other consumers wait until the pause of the circuit breaker is over");
+            }
+            Io::Noted
+        });
+    }
+
+    fn breaker_source(&self) -> String {
+        GroupPause::of_breaker(&self.settings.name)
+    }
+}

@@ -1,0 +1,250 @@
+//! Traces across services: the W3C trace context, carried in the metadata of events.
+//!
+//! An event that is emitted within a trace says so in `metadata.traceparent`. A live delivery of it continues that trace: its span is
+//! a child of the one that emitted the event. Deliveries of a replay and of a redrive begin traces of their own, which name the event's
+//! trace as a link: a trace of last year does not grow by today's recovery.
+//!
+//! Spans are those of [`tracing`], with the target `event_replay`: `publish` and `handle`. They have the ids of the trace as the fields
+//! `trace_id`, `span_id`, `parent_span_id` and `linked_trace_id`.
+
+use std::{fmt, str::FromStr};
+
+use domain::{Delivery, DeliveryOrigin, Event};
+use serde::Deserialize;
+use thiserror::Error;
+use tracing::{Level, Span, field::Empty};
+
+/// The target of spans.
+pub const TARGET: &str = "event_replay";
+
+tokio::task_local! {
+    static CURRENT: TraceParent;
+}
+
+/// A place in a trace, as the header `traceparent` of the W3C has it.
+///
+/// ```
+/// use event_replay_bus::trace::TraceParent;
+/// let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+/// let trace: TraceParent = text.parse()?;
+/// assert_eq!(trace.to_string(), text);
+/// assert_eq!(trace.child().trace_id(), trace.trace_id());
+/// # Ok::<(), event_replay_bus::trace::NoTraceParent>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TraceParent {
+    trace_id: u128,
+    span_id: u64,
+    flags: u8,
+}
+
+/// A text is no trace context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error(
+    "this is not a W3C traceparent of version 00: expected 00-TRACE-SPAN-FLAGS, in lower-case hexadecimal digits"
+)]
+pub struct NoTraceParent;
+
+impl TraceParent {
+    /// The member of the metadata that carries it.
+    pub const MEMBER: &'static str = "traceparent";
+    /// The flag of a trace that is recorded.
+    const SAMPLED: u8 = 1;
+
+    /// The first place of a new trace, which is recorded.
+    pub fn root() -> Self {
+        Self { trace_id: fastrand::u128(1..), span_id: fastrand::u64(1..), flags: Self::SAMPLED }
+    }
+
+    /// A new place beneath this one, in the same trace.
+    pub fn child(self) -> Self {
+        Self { span_id: fastrand::u64(1..), ..self }
+    }
+
+    /// What an event carries, if it does. A text that is no trace context counts as none.
+    pub fn of(event: &Event) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Carrier {
+            metadata: Metadata,
+        }
+        #[derive(Deserialize)]
+        struct Metadata {
+            traceparent: String,
+        }
+        // Most events carry none, and need no parsing.
+        if !event.json().contains(Self::MEMBER) {
+            return None;
+        }
+        let carrier: Carrier = serde_json::from_str(event.json()).ok()?;
+        carrier.metadata.traceparent.parse().ok()
+    }
+
+    /// The id of the trace: 32 hexadecimal digits.
+    pub fn trace_id(self) -> String {
+        format!("{:032x}", self.trace_id)
+    }
+
+    /// The id of the span: 16 hexadecimal digits.
+    pub fn span_id(self) -> String {
+        format!("{:016x}", self.span_id)
+    }
+
+    /// Whether it is recorded.
+    pub fn is_sampled(self) -> bool {
+        self.flags & Self::SAMPLED != 0
+    }
+}
+
+impl fmt::Display for TraceParent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+    }
+}
+
+impl FromStr for TraceParent {
+    type Err = NoTraceParent;
+
+    fn from_str(text: &str) -> Result<Self, NoTraceParent> {
+        let mut parts = text.split('-');
+        let mut part = |digits: usize| -> Result<u128, NoTraceParent> {
+            let part = parts.next().filter(|part| part.len() == digits).ok_or(NoTraceParent)?;
+            let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+            if !part.bytes().all(is_digit) {
+                return Err(NoTraceParent);
+            }
+            u128::from_str_radix(part, 16).map_err(|_| NoTraceParent)
+        };
+        let (version, trace_id, span_id, flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
+        if version != 0 || trace_id == 0 || span_id == 0 || parts.next().is_some() {
+            return Err(NoTraceParent);
+        }
+        Ok(Self { trace_id, span_id: span_id as u64, flags: flags as u8 })
+    }
+}
+
+/// The place in a trace at which this task works: that of the delivery whose handler runs, or what [`within`] says.
+pub fn current() -> Option<TraceParent> {
+    CURRENT.try_with(|current| *current).ok()
+}
+
+/// Works at a place in a trace, such as that of the HTTP request that a service answers: what is emitted meanwhile belongs to it.
+pub async fn within<F: Future>(trace: TraceParent, work: F) -> F::Output {
+    CURRENT.scope(trace, work).await
+}
+
+/// What a delivery is to traces.
+pub(crate) struct DeliveryTrace {
+    /// The place of its handlers.
+    pub(crate) own: TraceParent,
+    pub(crate) span: Span,
+}
+
+impl DeliveryTrace {
+    /// The trace of a delivery; none where its event carries none and spans are not recorded.
+    pub(crate) fn of(delivery: &Delivery) -> Option<Self> {
+        let event = &delivery.stored.event;
+        let carried = TraceParent::of(event);
+        if carried.is_none() && !tracing::span_enabled!(target: TARGET, Level::INFO) {
+            return None;
+        }
+        let span = tracing::info_span!(
+            target: TARGET,
+            "handle",
+            group = %delivery.group,
+            event_id = event.id(),
+            event_type = event.event_type(),
+            attempt = delivery.attempt,
+            replay_id = Empty,
+            dead_letter = Empty,
+            outcome = Empty,
+            trace_id = Empty,
+            span_id = Empty,
+            parent_span_id = Empty,
+            linked_trace_id = Empty,
+        );
+        let own = match (&delivery.origin, carried) {
+            (DeliveryOrigin::Live, Some(parent)) => {
+                span.record("parent_span_id", parent.span_id());
+                parent.child()
+            }
+            (DeliveryOrigin::Live, None) => TraceParent::root(),
+            (DeliveryOrigin::Replay { replay_id }, carried) => {
+                span.record("replay_id", replay_id.as_str());
+                link(&span, carried)
+            }
+            (DeliveryOrigin::Redrive { dead_letter }, carried) => {
+                span.record("dead_letter", dead_letter.as_str());
+                link(&span, carried)
+            }
+        };
+        record(&span, own);
+        Some(Self { own, span })
+    }
+}
+
+/// A trace of its own, which names the one that an event carries. Whether it is recorded is for that one to say.
+fn link(span: &Span, carried: Option<TraceParent>) -> TraceParent {
+    let root = TraceParent::root();
+    let Some(carried) = carried else { return root };
+    span.record("linked_trace_id", carried.trace_id());
+    TraceParent { flags: carried.flags, ..root }
+}
+
+/// The span of a publication.
+pub(crate) fn publish_span(event: &Event) -> Span {
+    let span = tracing::info_span!(
+        target: TARGET,
+        "publish",
+        event_id = event.id(),
+        event_type = event.event_type(),
+        position = Empty,
+        error = Empty,
+        trace_id = Empty,
+        span_id = Empty,
+    );
+    if !span.is_disabled()
+        && let Some(carried) = TraceParent::of(event)
+    {
+        record(&span, carried);
+    }
+    span
+}
+
+fn record(span: &Span, trace: TraceParent) {
+    if !span.is_disabled() {
+        span.record("trace_id", trace.trace_id());
+        span.record("span_id", trace.span_id());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_trace_context_is_refused() {
+        for text in [
+            "",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(text.parse::<TraceParent>(), Err(NoTraceParent), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_new_trace_is_written_as_it_is_read() {
+        let root = TraceParent::root();
+        assert_eq!(root.to_string().parse(), Ok(root));
+        assert!(root.is_sampled());
+        let unsampled: TraceParent =
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00".parse().unwrap();
+        assert!(!unsampled.child().is_sampled());
+        assert_ne!(unsampled.child(), unsampled);
+    }
+}

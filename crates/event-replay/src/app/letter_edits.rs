@@ -1,0 +1,244 @@
+//! Editing the events of dead letters, and opening discarded letters again.
+//!
+//! An edit changes what a redrive sends, and nothing else: the log and the letter keep the event as it was published. It cannot
+//! change what decides where a delivery belongs: id, type, correlation id and entities stay.
+
+use domain::{
+    DeadLetter, DeadLetterState, Document, Event,
+    dead_letter::LetterEdit,
+    event::same_content,
+    ordering::KeySource,
+    ports::{DeadLetterChange, EventValidator as _, Verdict},
+};
+use json_patch::Patch;
+use serde_json::Value;
+
+use bus::UnknownTypes;
+use replay::redrive::Letters;
+
+use super::{
+    audit::{Action, Actor, audited, facts},
+    dead_letters::{LetterPages, whole_ids},
+    error::{AppError, Conflict, InvalidRequest, NotFound},
+    schemas::registry,
+    store::clock,
+};
+use crate::{handle::StoreHandle, settings::Settings};
+
+/// How an event is edited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EditChange {
+    /// By a JSON Patch (RFC 6902), applied to the event as it would be sent now.
+    Patch(String),
+    /// By another text.
+    Replacement(String),
+    /// Back to the event as it was published.
+    Undo,
+}
+
+/// A letter whose event was edited, or would be.
+#[derive(Debug, Clone)]
+pub struct EditedLetter {
+    /// The letter, with its edit from now on.
+    pub letter: DeadLetter,
+    /// The event that a redrive would have sent before.
+    pub before: Event,
+}
+
+/// Edits the event that a redrive of a letter sends. A dry run says what that would be, and changes nothing.
+///
+/// # Errors
+/// When there is no such letter or it is not open; when the patch cannot be applied, nothing would change, or the event would be
+/// another one or invalid; or when the store fails.
+pub async fn edit(
+    store: &StoreHandle,
+    by: &Actor,
+    settings: &Settings,
+    id: &str,
+    change: EditChange,
+    dry_run: bool,
+) -> Result<EditedLetter, AppError> {
+    let letter = find(store, id).await?;
+    let before = letter.redriven_event().clone();
+    let event = match change {
+        EditChange::Undo => None,
+        EditChange::Patch(patch) => Some(patched(&before, &patch)?),
+        EditChange::Replacement(text) => Some(text),
+    };
+    let event = match event {
+        None => None,
+        Some(text) => Some(checked(store, settings, &letter, &text).await?),
+    };
+    let (after, is_undo) = (event.as_ref().unwrap_or(&letter.event), event.is_none());
+    if after.same_content(&before) && !(is_undo && letter.edit.is_some()) {
+        return Err(InvalidRequest::NothingEdited.into());
+    }
+    let edit = event.map(|event| LetterEdit {
+        event,
+        by: by.operator.clone(),
+        at: clock().now(),
+        reason: by.reason.clone(),
+    });
+    if !dry_run {
+        // What was changed is left out, for it may name persons: the letter has it.
+        let action = Action::new("dead-letters edit").to(&letter.id).with("undo", is_undo);
+        let editing = async {
+            match store.edit(&letter.id, edit.as_ref()).await? {
+                DeadLetterChange::Done => Ok(()),
+                DeadLetterChange::Unchanged(state) => {
+                    Err(AppError::from(Conflict::LetterNotOpen { id: letter.id.clone(), state }))
+                }
+                DeadLetterChange::Unknown | DeadLetterChange::NoGroup => {
+                    Err(NotFound::DeadLetter { id: letter.id.clone() }.into())
+                }
+            }
+        };
+        audited(store, by, action, editing, |()| facts([])).await?;
+    }
+    Ok(EditedLetter { letter: DeadLetter { edit, ..letter }, before })
+}
+
+/// The open letter of an id, or of a beginning of it.
+///
+/// # Errors
+/// When there is none, there are several, or it is not open; or when the store fails.
+pub async fn find(store: &StoreHandle, id: &str) -> Result<DeadLetter, AppError> {
+    let ids = whole_ids(store, &[id.to_owned()]).await?;
+    let found = store.dead_letters_by_id(&ids).await?.into_iter().next();
+    let letter = found.ok_or_else(|| NotFound::DeadLetter { id: id.to_owned() })?;
+    match letter.state {
+        DeadLetterState::Open => Ok(letter),
+        state => Err(Conflict::LetterNotOpen { id: letter.id, state }.into()),
+    }
+}
+
+/// The text of an event after a patch.
+fn patched(event: &Event, patch: &str) -> Result<String, InvalidRequest> {
+    let bad = |error: &dyn std::fmt::Display| InvalidRequest::BadPatch(error.to_string());
+    let patch: Patch = serde_json::from_str(patch).map_err(|error| bad(&error))?;
+    let mut value: Value = event.value().map_err(|error| bad(&error))?;
+    // A number of thirty digits would come out as another one.
+    if !same_content(event.json(), &value.to_string()) {
+        return Err(InvalidRequest::PatchChangesNumbers);
+    }
+    json_patch::patch(&mut value, &patch).map_err(|error| bad(&error))?;
+    Ok(value.to_string())
+}
+
+/// An edited text as the event that is sent, if it is valid and the same delivery still.
+async fn checked(
+    store: &StoreHandle,
+    settings: &Settings,
+    letter: &DeadLetter,
+    text: &str,
+) -> Result<Event, AppError> {
+    let invalid = |violations| InvalidRequest::EditedEvent { violations };
+    let document = Document::parse(text.trim().as_bytes(), &settings.limits)
+        .map_err(|violation| invalid(vec![violation]))?;
+    if settings.validation {
+        match registry(store, settings.engine).await?.validate(document.value()) {
+            Verdict::Valid => {}
+            Verdict::NoSchema if settings.unknown_types == UnknownTypes::Accept => {}
+            Verdict::NoSchema => {
+                let event_type = document.event_type().unwrap_or_default();
+                return Err(invalid(vec![domain::Violation::no_schema(event_type)]).into());
+            }
+            Verdict::Invalid(violations) => return Err(invalid(violations).into()),
+        }
+    }
+    let event = document.into_event().map_err(invalid)?;
+    let original = &letter.event;
+    let entities = |event: &Event| {
+        let mut all: Vec<(String, String)> =
+            event.entities().map(|(kind, id)| (kind.to_owned(), id.to_owned())).collect();
+        all.sort();
+        all
+    };
+    let kept = [
+        ("id", event.id() == original.id()),
+        ("type", event.event_type() == original.event_type()),
+        ("correlationId", event.correlation_id() == original.correlation_id()),
+        ("an entity", entities(&event) == entities(original)),
+    ];
+    if let Some((member, _)) = kept.into_iter().find(|(_, is_kept)| !is_kept) {
+        return Err(InvalidRequest::EditChangesIdentity { member }.into());
+    }
+    let key = key_source(&event, original);
+    Ok(event.with_key_source(key).with_options(original.options()))
+}
+
+/// Where an event has the ordering key of another one with the same id, correlation id and entities.
+fn key_source(event: &Event, original: &Event) -> KeySource {
+    let key = original.ordering_key();
+    let at = event.entities().position(|(kind, id)| (kind, id) == (key.kind, key.id));
+    match at.and_then(|at| u16::try_from(at).ok()) {
+        Some(at) => KeySource::Entity(at),
+        None if key.kind == "correlation" => KeySource::Correlation,
+        None => KeySource::Id,
+    }
+}
+
+/// What came of opening discarded letters again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreReport {
+    /// Letters that were named, or matched.
+    pub requested: u64,
+    /// Letters that are open again.
+    pub restored: u64,
+    /// Letters that were not discarded.
+    pub unchanged: u64,
+    /// Letters that do not exist.
+    pub unknown: u64,
+}
+
+/// Opens discarded letters again.
+///
+/// # Errors
+/// When the store fails; what was opened until then stays open.
+pub async fn restore(store: &StoreHandle, by: &Actor, letters: Letters) -> Result<RestoreReport, AppError> {
+    let action = match &letters {
+        Letters::Ids(ids) => Action::new("dead-letters restore").with("named", ids.len()),
+        Letters::Matching(query) => match &query.group {
+            Some(group) => Action::new("dead-letters restore").to(group),
+            None => Action::new("dead-letters restore"),
+        },
+    };
+    let outcome = |report: &RestoreReport| {
+        facts([
+            ("requested", report.requested.into()),
+            ("restored", report.restored.into()),
+            ("unchanged", report.unchanged.into()),
+            ("unknown", report.unknown.into()),
+        ])
+    };
+    audited(store, by, action, open(store, letters), outcome).await
+}
+
+async fn open(store: &StoreHandle, letters: Letters) -> Result<RestoreReport, AppError> {
+    let mut report = RestoreReport::default();
+    match letters {
+        Letters::Ids(ids) => open_some(store, &ids, &mut report).await?,
+        Letters::Matching(query) => {
+            let limit = query.limit as u64;
+            let mut pages = LetterPages::new(query, Some(limit));
+            while let Some(page) = pages.page(store).await? {
+                let ids: Vec<String> = page.into_iter().map(|letter| letter.id).collect();
+                open_some(store, &ids, &mut report).await?;
+            }
+        }
+    }
+    Ok(report)
+}
+
+async fn open_some(store: &StoreHandle, ids: &[String], report: &mut RestoreReport) -> Result<(), AppError> {
+    report.requested += ids.len() as u64;
+    for change in store.restore(ids).await? {
+        match change {
+            DeadLetterChange::Done => report.restored += 1,
+            DeadLetterChange::Unknown => report.unknown += 1,
+            DeadLetterChange::Unchanged(_) | DeadLetterChange::NoGroup => report.unchanged += 1,
+        }
+    }
+    Ok(())
+}

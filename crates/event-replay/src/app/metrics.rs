@@ -1,0 +1,101 @@
+//! Metrics of a store and its users. One reading covers every process that uses the store.
+//!
+//! # Constraints
+//! Labels are types, groups, states and outcomes, never ids. A name has at most [`MOST_VALUES`] values of its label; the others
+//! are summed up under `(other)`. Every counter that is known has a series from the beginning, at 0: a rate over a series
+//! that begins at 1 misses its first event. Times are timestamps, not ages, and 0 where there is none.
+
+mod counters;
+mod gauges;
+mod text;
+
+use self::counters::Counted;
+use super::error::AppError;
+use crate::{handle::StoreHandle, settings::Settings};
+
+/// Values of a label that have series of their own.
+pub const MOST_VALUES: usize = 50;
+/// The label of the others.
+pub const OTHER: &str = "(other)";
+
+/// The kind of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It only rises.
+    Counter,
+    /// It rises and falls.
+    Gauge,
+}
+
+/// A metric, and its series.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its meaning, in a sentence.
+    pub help: &'static str,
+    /// Its series.
+    pub series: Vec<Series>,
+}
+
+/// A value, and what tells it from others of its metric.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// Its labels.
+    pub labels: Vec<(&'static str, String)>,
+    /// Its value.
+    pub value: f64,
+}
+
+impl Metric {
+    fn new(name: &'static str, kind: Kind, help: &'static str, series: Vec<Series>) -> Self {
+        Self { name, kind, help, series }
+    }
+
+    fn one(name: &'static str, kind: Kind, help: &'static str, value: f64) -> Self {
+        Self::new(name, kind, help, vec![Series { labels: vec![], value }])
+    }
+}
+
+/// Reads all metrics. Where the store fails, the answer says that it is down, and nothing more.
+pub async fn metrics(store: &StoreHandle, settings: &Settings) -> Vec<Metric> {
+    let up = |value| {
+        let help = "Whether the store answers: 1 or 0.";
+        Metric::one("event_replay_store_up", Kind::Gauge, help, value)
+    };
+    let mut all = vec![build_info(settings)];
+    match of_store(store, settings).await {
+        Ok(metrics) => {
+            all.push(up(1.0));
+            all.extend(metrics);
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the store could not be measured");
+            all.push(up(0.0));
+        }
+    }
+    all
+}
+
+async fn of_store(store: &StoreHandle, settings: &Settings) -> Result<Vec<Metric>, AppError> {
+    let samples = store.stats(None).await?;
+    let groups: Vec<String> = store.groups().await?.into_iter().map(|record| record.spec.name).collect();
+    let types: Vec<String> = counters::types(&samples);
+    let mut all = Counted::new(&samples, &groups, &types).metrics();
+    all.extend(gauges::metrics(store, settings).await?);
+    Ok(all)
+}
+
+fn build_info(settings: &Settings) -> Metric {
+    let kind = if settings.store.is_redis() { "redis" } else { "file" };
+    let labels = vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("store", kind.to_owned())];
+    let help = "The program that answers; always 1.";
+    Metric::new("event_replay_build_info", Kind::Gauge, help, vec![Series { labels, value: 1.0 }])
+}
+
+/// The metrics in the text format of Prometheus, version 0.0.4.
+pub fn prometheus(metrics: &[Metric]) -> String {
+    text::write(metrics)
+}

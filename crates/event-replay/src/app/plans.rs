@@ -1,0 +1,106 @@
+//! Kept plans: made, found, approved by another operator, run, deleted.
+//!
+//! A kept plan is a frozen set of events with the place where it goes. What arrives later is not in it. A plan that needs an
+//! approval can be run once with each approval.
+
+mod apply;
+mod approve;
+mod document;
+mod keep;
+mod permit;
+
+use domain::plan::PlanRecord;
+use replay::Plan;
+
+pub use self::{
+    apply::{AppliedPlan, apply},
+    approve::approve,
+    document::{GroupReach, KeptPlanDocument, KeptRun, PlanRow, PlanState, rows},
+    keep::{NewPlan, keep},
+    permit::{ApprovalRule, Permitted, permit},
+};
+use super::{
+    audit::{Action, Actor, audited, facts},
+    error::{AppError, NotFound},
+    prefix,
+    replay::manager,
+};
+use crate::handle::StoreHandle;
+
+/// Bytes that a beginning of an id has at least.
+const SHORTEST: usize = 6;
+/// Bytes that a beginning has at least where it is shown.
+const SHOWN: usize = 8;
+
+/// A kept plan, whole.
+#[derive(Debug, Clone)]
+pub struct KeptPlan {
+    /// What changes of it.
+    pub record: PlanRecord,
+    /// Its set of events.
+    pub plan: Plan,
+    /// Where it goes, and how.
+    pub run: KeptRun,
+}
+
+/// Every plan, the newest first.
+///
+/// # Errors
+/// When the store fails.
+pub async fn list(store: &StoreHandle) -> Result<Vec<PlanRecord>, AppError> {
+    Ok(store.list_plans().await?)
+}
+
+/// For each plan the beginning of its id that tells it from all others, and that [`find`] takes.
+pub fn prefixes(plans: &[PlanRecord]) -> Vec<String> {
+    let ids = || plans.iter().map(|plan| plan.id.as_str());
+    ids().map(|id| prefix::unique(id, ids(), SHOWN)).collect()
+}
+
+/// Finds a plan by its id, or by as much of it as tells it from the others.
+///
+/// # Errors
+/// When there is none or there are several, it cannot be read, or the store fails.
+pub async fn find(store: &StoreHandle, id: &str) -> Result<KeptPlan, AppError> {
+    whole(store, record(store, id).await?).await
+}
+
+async fn whole(store: &StoreHandle, record: PlanRecord) -> Result<KeptPlan, AppError> {
+    let unknown = || NotFound::Plan { id: record.id.clone() };
+    let text = store.plan_document(&record.id).await?.ok_or_else(unknown)?;
+    let (document, run) = document::read(&record.id, &text)?;
+    let plan = manager(store).kept_plan(&document)?;
+    Ok(KeptPlan { record, plan, run })
+}
+
+async fn record(store: &StoreHandle, id: &str) -> Result<PlanRecord, AppError> {
+    if let Some(record) = store.plan(id).await? {
+        return Ok(record);
+    }
+    let unknown = || NotFound::Plan { id: id.to_owned() };
+    if id.len() < SHORTEST {
+        return Err(unknown().into());
+    }
+    let mut matching = store.list_plans().await?.into_iter().filter(|plan| plan.id.starts_with(id));
+    match (matching.next(), matching.next()) {
+        (Some(record), None) => Ok(record),
+        (Some(_), Some(_)) => Err(NotFound::OnePlan { beginning: id.to_owned() }.into()),
+        (None, _) => Err(unknown().into()),
+    }
+}
+
+/// Deletes a plan; its id. Replays that ran it stay.
+///
+/// # Errors
+/// When there is none, or the store fails.
+pub async fn delete(store: &StoreHandle, by: &Actor, id: &str) -> Result<String, AppError> {
+    let found = record(store, id).await?;
+    let action = Action::new("plans delete").to(&found.id).planned(&found.hash);
+    let deleting = async {
+        match store.delete_plan(&found.id).await? {
+            true => Ok(()),
+            false => Err(AppError::from(NotFound::Plan { id: found.id.clone() })),
+        }
+    };
+    audited(store, by, action, deleting, |()| facts([])).await.map(|()| found.id)
+}

@@ -1,0 +1,234 @@
+//! A service from its start to its stop.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bus::{Bus, Consumer, ConsumerError, Subscription};
+use domain::{
+    Filter, TypePattern,
+    ports::{EventStoreError, Stores},
+};
+use replay::{JobHost, ReplayManager};
+use tokio::task::JoinSet;
+
+use super::{
+    emit::{Emit, Origin},
+    error::ServiceError,
+    group::Group,
+    history::History,
+    shared::Core,
+    typed::IntoEvent,
+};
+use crate::manager::replay_manager;
+
+/// A service that runs. Keep it: dropped, it consumes no more. Stop it with [`RunningService::stop`], or let
+/// [`RunningService::run_until`] do it.
+#[must_use = "a service that is dropped handles nothing more: let it `run_until` a signal, or `stop` it"]
+pub struct RunningService<S> {
+    pub(crate) core: Arc<Core<S>>,
+    pub(crate) manager: ReplayManager,
+    pub(crate) groups: Vec<String>,
+    pub(crate) consumers: Vec<Consumer>,
+    host: Option<JobHost>,
+}
+
+impl<S> fmt::Debug for RunningService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningService")
+            .field("name", &self.core.name)
+            .field("groups", &self.groups)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Send + Sync + 'static> RunningService<S> {
+    pub(crate) async fn start(
+        core: Arc<Core<S>>,
+        groups: Vec<Group<S>>,
+        hosts_replays: bool,
+    ) -> Result<Self, ServiceError> {
+        let clock = Arc::clone(core.bus.clock());
+        let manager = replay_manager(core.bus.store(), None, clock).with_meter(core.bus.meter().clone());
+        let names = groups.iter().map(|group| group.name.clone()).collect();
+        let mut service = Self { core, manager, groups: names, consumers: Vec::new(), host: None };
+        for group in groups {
+            match service.subscribe(group).start().await {
+                Ok(consumer) => service.consumers.push(consumer),
+                Err(error) => {
+                    service.stop().await?;
+                    return Err(error.into());
+                }
+            }
+        }
+        if hosts_replays && !service.groups.is_empty() {
+            service.host = Some(JobHost::for_groups(service.manager.clone(), service.groups.clone()));
+        }
+        Ok(service)
+    }
+
+    fn subscribe(&self, group: Group<S>) -> Subscription {
+        let Group { name, routes, settings } = group;
+        let mut subscription = self.core.bus.subscribe(name);
+        let mut earlier: Vec<Vec<TypePattern>> = Vec::new();
+        for route in routes {
+            let types = route.types.clone();
+            let handler = route.bind(Arc::clone(&self.core), earlier.clone());
+            earlier.push(types.iter().map(TypePattern::new).collect());
+            subscription = subscription.on_all_of(types, handler);
+        }
+        settings.into_iter().fold(subscription, |subscription, setting| setting(subscription))
+    }
+
+    /// Emits an event: await what it returns. It has the service as its source, and a new id where none is given.
+    pub fn emit(&self, event: impl IntoEvent) -> Emit {
+        let origin = Origin::Service { bus: self.core.bus.clone(), source: self.core.name.clone() };
+        origin.emit(event.into_event())
+    }
+
+    /// Reads every event of a filter, to decide on. With [`History::unchanged`] an event that follows from the decision is emitted only
+    /// if no other event of the filter was stored since. Events are held in memory: use a filter that few match, such as those of one
+    /// entity.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")]
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    /// use event_replay::{Event, Filter, prelude::*};
+    /// # let settings = BusSettings { enable_validation: false, ..BusSettings::default() };
+    /// # let service = Service::new("shop", open("memory:").await?, ()).settings(settings).start().await?;
+    /// let seats = service.history(Filter::types(["seat.taken"]).entity("show", "s1")).await?;
+    /// if seats.events().len() < 100 {
+    ///     let taken = service.emit(Event::new("seat.taken").entity("show", "s1")).expecting(seats.unchanged()).await;
+    ///     match taken {
+    ///         Err(error) if error.unexpected().is_some() => println!("another seat was taken meanwhile: decide again"),
+    ///         taken => println!("{:?}", taken?),
+    ///     }
+    /// }
+    /// # service.stop().await?;
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "memory"))] fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    /// When the store fails, or an event that may match is damaged.
+    pub async fn history(&self, filter: Filter) -> Result<History, EventStoreError> {
+        History::read(&**self.store(), filter).await
+    }
+
+    /// The state that its handlers share.
+    pub fn state(&self) -> &S {
+        &self.core.state
+    }
+
+    /// The bus beneath, for what the service does not have.
+    pub fn bus(&self) -> &Bus {
+        &self.core.bus
+    }
+
+    /// Its store.
+    pub fn store(&self) -> &Arc<dyn Stores> {
+        self.core.bus.store()
+    }
+
+    /// Its replays and checkpoints, for what [`RunningService::replay`] does not have.
+    pub fn replays(&self) -> &ReplayManager {
+        &self.manager
+    }
+
+    /// Runs until the signal comes, such as [`shutdown_signal`](super::shutdown_signal), then stops as [`RunningService::stop`] does.
+    /// Should a consumer end by itself before, the service is stopped.
+    ///
+    /// # Errors
+    /// Why a consumer ended by itself: its group was deleted, or it broke down.
+    pub async fn run_until(mut self, signal: impl Future<Output = ()>) -> Result<(), ServiceError> {
+        let ended = tokio::select! {
+            () = signal => Ok(()),
+            ended = first_end(&mut self.consumers) => ended,
+        };
+        let stopped = self.stop().await;
+        ended?;
+        stopped
+    }
+
+    /// Stops: all consumers at once. Running handlers have their group's grace to end, what they answered is committed, and the segments
+    /// are given back; replays that it runs are left to other runners. With the default grace this takes less than the 30 seconds
+    /// that Kubernetes gives.
+    ///
+    /// # Errors
+    /// Why a consumer had ended by itself before.
+    pub async fn stop(self) -> Result<(), ServiceError> {
+        self.core.stopping.cancel();
+        let mut stopping = JoinSet::new();
+        for consumer in self.consumers {
+            stopping.spawn(consumer.stop());
+        }
+        if let Some(host) = self.host {
+            host.stop().await;
+        }
+        let mut ended = Ok(());
+        while let Some(stopped) = stopping.join_next().await {
+            match stopped {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => ended = Err(ServiceError::Consumer(error)),
+                Err(error) => tracing::error!(%error, "stopping a consumer failed"),
+            }
+        }
+        self.core.bus.close().await;
+        ended
+    }
+
+    /// Ends it at once and gives nothing back, as if its process had been killed. Meant for tests of what happens then.
+    pub fn abort(self) {
+        self.consumers.into_iter().for_each(Consumer::abort);
+    }
+
+    /// Waits until every group has settled all there is, what its handlers emit meanwhile included. What waits in the schedule, and what
+    /// waits behind a dead letter, does not count. For tests, and for programs that end when their work is done.
+    ///
+    /// # Errors
+    /// When the store fails, or a group was deleted.
+    pub async fn settle(&self) -> Result<(), ServiceError> {
+        let mut pauses = Pauses::default();
+        loop {
+            let head = self.store().head().await?;
+            let mut is_idle = true;
+            for group in &self.groups {
+                is_idle &= crate::idle::is_idle(&**self.store(), group).await?;
+            }
+            if is_idle && self.store().head().await? == head {
+                return Ok(());
+            }
+            tokio::time::sleep(pauses.next()).await;
+        }
+    }
+}
+
+/// Waits until a consumer ends by itself.
+async fn first_end(consumers: &mut [Consumer]) -> Result<(), ServiceError> {
+    let mut running: Vec<_> = consumers.iter_mut().map(|consumer| Box::pin(consumer.ended())).collect();
+    std::future::poll_fn(|cx| {
+        for consumer in &mut running {
+            if let std::task::Poll::Ready(ended) = consumer.as_mut().poll(cx) {
+                return std::task::Poll::Ready(ended.map_err(|error: ConsumerError| error.into()));
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}
+
+/// The pauses between looks: short at first, so that tests are quick, and longer, so that a retry that is due in an hour is not looked for
+/// a million times.
+struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(Duration::from_millis(5))
+    }
+}
+
+impl Pauses {
+    fn next(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = (pause * 2).min(Duration::from_secs(1));
+        pause
+    }
+}

@@ -1,0 +1,187 @@
+//! A test kit: a service on a store in memory, in a time that passes only while everything waits.
+//!
+//! Use it under `#[tokio::test(start_paused = true)]`, for which tokio needs its feature `test-util`: retries that take minutes take no
+//! time there. Without it the same tests run in real time.
+//!
+//! These functions panic where a test is to fail, and where the store in memory does.
+#![allow(clippy::panic, reason = "a panic is a test's way to fail")]
+
+use std::{fmt::Debug, ops::Deref, sync::Arc, time::Duration};
+
+use domain::{
+    DeadLetter, Event, Filter, StoredEvent,
+    ports::{DeadLetterQuery, ReadRequest, Stores},
+};
+use storage_memory::MemoryEngine;
+use store::Store;
+
+use crate::{
+    RuntimeClock,
+    service::{Handler, IntoEvent, Payload, RunningService, Service, TypedEvent},
+};
+
+/// Events of one read.
+const PAGE: usize = 1000;
+
+/// A service that runs on a store in memory of its own. It derefs to the [`RunningService`].
+///
+/// ```
+/// # #[cfg(feature = "derive")] fn main() {
+/// use event_replay::{prelude::*, testing::TestService};
+/// # use schemars::JsonSchema;
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Event, Serialize, Deserialize, JsonSchema)]
+/// # #[event("order.placed")]
+/// # struct OrderPlaced { #[entity(key)] user_id: String, cents: u64 }
+/// # #[derive(Event, Serialize, Deserialize, JsonSchema, Debug, PartialEq)]
+/// # #[event("invoice.sent")]
+/// # struct InvoiceSent { #[entity(key)] user_id: String, cents: u64 }
+/// async fn invoice(order: OrderPlaced, cx: Context<()>) -> Result {
+///     cx.emit(InvoiceSent { user_id: order.user_id, cents: order.cents }).await?;
+///     Ok(())
+/// }
+///
+/// // #[tokio::test(start_paused = true)]
+/// async fn an_order_is_invoiced() {
+///     let shop = |store| Service::new("shop", store, ()).event::<OrderPlaced>().event::<InvoiceSent>();
+///     let service = TestService::start(|store| shop(store).group("invoices", |g| g.on(invoice))).await;
+///     service.emit(OrderPlaced { user_id: "ann".into(), cents: 500 }).await.unwrap();
+///     service.settle().await;
+///     assert_eq!(service.published::<InvoiceSent>().await, [InvoiceSent { user_id: "ann".into(), cents: 500 }]);
+///     assert!(service.dead_letters("invoices").await.is_empty());
+///     service.stop().await;
+/// }
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(an_order_is_invoiced());
+/// # }
+/// # #[cfg(not(feature = "derive"))] fn main() {}
+/// ```
+#[derive(Debug)]
+pub struct TestService<S> {
+    service: RunningService<S>,
+}
+
+impl<S> Deref for TestService<S> {
+    type Target = RunningService<S>;
+
+    fn deref(&self) -> &RunningService<S> {
+        &self.service
+    }
+}
+
+/// A store in memory that goes by the runtime's clock.
+fn memory() -> Arc<dyn Stores> {
+    Arc::new(Store::new(MemoryEngine::new(Arc::new(RuntimeClock::default()))))
+}
+
+fn expect<T, E: std::fmt::Display>(what: &str, result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| panic!("{what} failed: {error}"))
+}
+
+impl<S: Send + Sync + 'static> TestService<S> {
+    /// Starts a service on a new store in memory.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub async fn start(service: impl FnOnce(Arc<dyn Stores>) -> Service<S>) -> Self {
+        Self { service: expect("starting the service", service(memory()).start().await) }
+    }
+
+    /// Waits until every group has settled all there is: see [`RunningService::settle`].
+    ///
+    /// # Panics
+    /// When a group was deleted.
+    pub async fn settle(&self) {
+        expect("waiting for the groups", self.service.settle().await);
+    }
+
+    /// Lets time pass, at once where the runtime is paused: what waits in the schedule until then is published.
+    pub async fn advance(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    /// Every event of a type in the log, in log order, as values.
+    ///
+    /// # Panics
+    /// When one cannot be read as a value.
+    pub async fn published<T: TypedEvent>(&self) -> Vec<T> {
+        let events = read(&**self.store(), Filter::types([T::TYPE])).await;
+        events.iter().map(|stored| expect("reading an event", T::decode(&stored.event))).collect()
+    }
+
+    /// Every event in the log, in log order.
+    pub async fn log(&self) -> Vec<Event> {
+        read(&**self.store(), Filter::default()).await.into_iter().map(|stored| stored.event).collect()
+    }
+
+    /// The dead letters of a group, whatever became of them, the oldest first.
+    pub async fn dead_letters(&self, group: &str) -> Vec<DeadLetter> {
+        let query =
+            DeadLetterQuery { group: Some(group.to_owned()), limit: PAGE, ..DeadLetterQuery::default() };
+        expect("reading dead letters", self.store().dead_letters(&query).await)
+    }
+
+    /// Stops the service.
+    ///
+    /// # Panics
+    /// When a consumer had ended by itself before.
+    pub async fn stop(self) {
+        expect("stopping the service", self.service.stop().await);
+    }
+}
+
+async fn read(store: &dyn Stores, filter: Filter) -> Vec<StoredEvent> {
+    let mut request = ReadRequest::new(filter, PAGE);
+    let mut events = Vec::new();
+    loop {
+        let page = expect("reading the log", store.read(&request).await);
+        events.extend(page.events);
+        match page.next {
+            Some(next) => request.after = Some(next),
+            None => return events,
+        }
+    }
+}
+
+/// Delivers an event to a handler twice, as a group does whose process ends before it has committed the first answer. Both calls must
+/// succeed, and the second one must change nothing: neither what `observe` makes of the state, nor what is published.
+///
+/// The events that the handler emits must be owned here: name them with `own`, as in `|service| service.event::<InvoiceSent>()`.
+///
+/// # Panics
+/// When a call fails, or the second one changes something.
+pub async fn assert_idempotent<S, A, H, O>(
+    handler: H,
+    event: impl IntoEvent,
+    state: S,
+    own: impl FnOnce(Service<S>) -> Service<S>,
+    observe: impl Fn(&S) -> O,
+) where
+    S: Send + Sync + 'static,
+    A: 'static,
+    H: Handler<S, A>,
+    O: PartialEq + Debug,
+{
+    const GROUP: &str = "handler-under-test";
+    let name = H::Payload::types().join(", ");
+    let service = TestService::start(|store| {
+        own(Service::new("idempotence", store, state)).group(GROUP, |group| group.on(handler).max_retries(0))
+    })
+    .await;
+    let start = expect("reading the head", service.store().head().await);
+    expect("publishing the event", service.emit(event).await);
+    service.settle().await;
+    let once = (observe(service.state()), ids(&service.log().await));
+    expect("putting the group back", service.store().reset_group(GROUP, &start).await);
+    service.settle().await;
+    let twice = (observe(service.state()), ids(&service.log().await));
+    if let Some(letter) = service.dead_letters(GROUP).await.first() {
+        let error = letter.last_failure().map(|failure| failure.errors.join(": ")).unwrap_or_default();
+        panic!("the handler of {name} failed: {error}");
+    }
+    assert_eq!(once, twice, "handling {name} twice is not the same as handling it once");
+    service.stop().await;
+}
+
+fn ids(events: &[Event]) -> Vec<String> {
+    events.iter().map(|event| event.id().to_owned()).collect()
+}

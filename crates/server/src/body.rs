@@ -1,0 +1,116 @@
+//! Bodies of requests: bounded, also after they are unpacked.
+
+use std::io::Read;
+
+use axum::body::{Body, Bytes};
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use crate::problem::{Code, Problem};
+
+/// The most bytes of a body, packed or not.
+pub(crate) const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Reads a body whole, and unpacks it where it is packed.
+pub(crate) async fn read(body: Body, headers: &HeaderMap) -> Result<Bytes, Problem> {
+    let coding = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?").to_owned());
+    let read = Limited::new(body, MAX_BYTES).collect().await;
+    let packed = read.map(http_body_util::Collected::to_bytes).map_err(|error| {
+        match error.downcast_ref::<LengthLimitError>() {
+            Some(_) => too_large(),
+            None => Problem::new(Code::BadRequest, format!("the body cannot be read: {error}")),
+        }
+    })?;
+    let unpack: fn(&[u8]) -> std::io::Result<Vec<u8>> = match coding.as_deref().map(str::trim) {
+        None | Some("identity" | "") => return Ok(packed),
+        Some("gzip" | "x-gzip") => |packed| bounded(flate2::read::MultiGzDecoder::new(packed)),
+        Some("zstd") => |packed| bounded(zstd::Decoder::new(packed)?),
+        Some(_) => {
+            return Err(Problem::new(
+                Code::UnsupportedMedia,
+                "the body is packed in a way that is not known",
+            )
+            .hint("Content-Encoding is gzip or zstd"));
+        }
+    };
+    let unpacked = tokio::task::spawn_blocking(move || unpack(&packed)).await;
+    match unpacked {
+        Ok(Ok(bytes)) if bytes.len() > MAX_BYTES => Err(too_large()),
+        Ok(Ok(bytes)) => Ok(bytes.into()),
+        Ok(Err(error)) => {
+            Err(Problem::new(Code::BadRequest, format!("the body cannot be unpacked: {error}")))
+        }
+        Err(lost) => Err(Problem::new(Code::Internal, format!("unpacking the body ended early: {lost}"))),
+    }
+}
+
+/// Reads at most one byte more than a body may have: a small packed body may unpack to any size.
+fn bounded(reader: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut unpacked = Vec::new();
+    reader.take(MAX_BYTES as u64 + 1).read_to_end(&mut unpacked)?;
+    Ok(unpacked)
+}
+
+fn too_large() -> Problem {
+    Problem::new(Code::TooLarge, format!("a body has at most {MAX_BYTES} bytes, also after it was unpacked"))
+        .hint("send it in several requests")
+}
+
+/// The media type of a body, without its parameters; none where nothing is said.
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().unwrap_or("?");
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// Refuses a body that is not said to be JSON. A form of another site cannot say so without being asked first.
+pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
+    match media_type(headers).as_deref() {
+        None | Some("application/json") => Ok(()),
+        Some(other) => Err(unsupported(other, "application/json")),
+    }
+}
+
+/// A body of a type that the route does not take.
+pub(crate) fn unsupported(media: &str, taken: &str) -> Problem {
+    Problem::new(Code::UnsupportedMedia, format!("this route takes {taken}, not {media:?}"))
+        .hint("set the header Content-Type")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn packed_by(coding: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(header::CONTENT_ENCODING, http::HeaderValue::from_static(coding))])
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packer.write_all(bytes).unwrap();
+        packer.finish().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_small_packed_body_that_unpacks_to_more_than_the_limit_is_refused() {
+        let bomb = gzip(&vec![0; MAX_BYTES + 1]);
+        assert!(bomb.len() < MAX_BYTES / 100);
+        let refused = read(Body::from(bomb), &packed_by("gzip")).await.unwrap_err();
+        assert_eq!(refused.code(), Code::TooLarge);
+        let whole = read(Body::from(gzip(&vec![7; MAX_BYTES])), &packed_by("gzip")).await.unwrap();
+        assert_eq!(whole.len(), MAX_BYTES);
+    }
+
+    #[tokio::test]
+    async fn both_codings_are_unpacked_and_others_refused() {
+        let zstd = zstd::encode_all(&b"text"[..], 3).unwrap();
+        for (coding, packed) in [("zstd", zstd), ("gzip", gzip(b"text")), ("identity", b"text".to_vec())] {
+            assert_eq!(read(Body::from(packed), &packed_by(coding)).await.unwrap(), "text", "{coding}");
+        }
+        let refused = read(Body::from("text"), &packed_by("br")).await.unwrap_err();
+        assert_eq!(refused.code(), Code::UnsupportedMedia);
+        let refused = read(Body::from("text"), &packed_by("gzip")).await.unwrap_err();
+        assert_eq!(refused.code(), Code::BadRequest);
+    }
+}

@@ -1,0 +1,98 @@
+//! A request on its way to the application: the input of a handler, and its answer.
+
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
+
+use axum::{body::Body, response::Response};
+use event_replay::app::audit::Actor;
+use http::{HeaderMap, request::Parts};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::{
+    access::Principal,
+    app::App,
+    body,
+    problem::{Code, Problem},
+    query::{Query, bad, unknown},
+};
+
+/// The answer of a handler.
+pub(crate) type Answer = Result<Response, Problem>;
+
+/// A handler in the table of routes.
+pub(crate) type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// A request, as its handler sees it.
+pub(crate) struct Call {
+    pub(crate) app: Arc<App>,
+    /// Who sent it.
+    pub(crate) principal: Principal,
+    /// The parameters of the path, decoded.
+    pub(crate) path: Vec<(String, String)>,
+    pub(crate) query: Query,
+    pub(crate) parts: Parts,
+    pub(crate) body: Body,
+}
+
+impl Call {
+    /// Who acts, for the audit.
+    pub(crate) fn actor(&self) -> Actor {
+        self.principal.actor()
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    /// A parameter of the path. The table of routes names it, so it is there.
+    pub(crate) fn path(&self, name: &str) -> &str {
+        self.path.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value.as_str())
+    }
+
+    /// A parameter of the path, read.
+    pub(crate) fn read_path<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, Problem> {
+        read(self.path(name)).map_err(|error| bad(name, &error))
+    }
+
+    /// The body, unpacked.
+    pub(crate) async fn bytes(&mut self) -> Result<axum::body::Bytes, Problem> {
+        body::read(std::mem::take(&mut self.body), &self.parts.headers).await
+    }
+
+    /// The body as a JSON object, every member of which must be known.
+    pub(crate) async fn json<T: DeserializeOwned>(&mut self, members: &[&str]) -> Result<T, Problem> {
+        body::check_json(&self.parts.headers)?;
+        let bytes = self.bytes().await?;
+        let text: &[u8] = if bytes.trim_ascii().is_empty() { b"{}" } else { &bytes };
+        let object: BTreeMap<String, &RawValue> = serde_json::from_slice(text).map_err(|error| {
+            Problem::new(Code::BadRequest, format!("the body is not a JSON object: {error}"))
+        })?;
+        if let Some(member) = object.keys().find(|member| !members.contains(&member.as_str())) {
+            return Err(unknown(member, members.iter().copied()));
+        }
+        serde_json::from_slice(text)
+            .map_err(|error| Problem::new(Code::BadParameter, format!("the body: {error}")))
+    }
+
+    /// The body as a JSON array.
+    pub(crate) async fn json_list<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, Problem> {
+        body::check_json(&self.parts.headers)?;
+        let bytes = self.bytes().await?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let code = if error.is_data() { Code::BadParameter } else { Code::BadRequest };
+            Problem::new(code, format!("the body is not the JSON array that this route takes: {error}"))
+        })
+    }
+
+    /// Whether the client asks for this media type.
+    pub(crate) fn accepts(&self, media: &str) -> bool {
+        let accepted = self.headers().get_all(http::header::ACCEPT).iter();
+        accepted.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|range| {
+            range.split(';').next().is_some_and(|range| range.trim().eq_ignore_ascii_case(media))
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! CloudEvents whose attributes are headers and whose data is the body.
+
+use axum::body::Bytes;
+use base64::Engine as _;
+use http::{HeaderMap, HeaderValue, header};
+use percent_encoding::percent_decode_str;
+use serde_json::value::RawValue;
+
+use super::{CloudEvent, Data, VERSION, bad, is_json, names};
+use crate::problem::Problem;
+
+/// Headers of attributes begin with this.
+pub(super) const PREFIX: &str = "ce-";
+
+/// Reads the event of a request.
+pub(super) fn read(headers: &HeaderMap, body: &Bytes) -> Result<CloudEvent, Problem> {
+    let mut event = CloudEvent { attributes: Vec::new(), data: None };
+    for name in headers.keys() {
+        let Some(attribute) = name.as_str().strip_prefix(PREFIX) else { continue };
+        let mut values = headers.get_all(name).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return Err(bad(None, format!("the header {name} occurs twice")));
+        };
+        let value = decoded(value).map_err(|error| bad(None, format!("the header {name}: {error}")))?;
+        match attribute {
+            "specversion" if value == VERSION => {}
+            "specversion" => {
+                return Err(bad(None, format!("specversion is {value:?}, and {VERSION:?} is understood")));
+            }
+            "datacontenttype" => {
+                return Err(bad(
+                    None,
+                    "the type of its data is in the header Content-Type, not in ce-datacontenttype",
+                ));
+            }
+            _ => {
+                names::check(attribute).map_err(|error| bad(None, error))?;
+                event.attributes.push((attribute.to_owned(), text(&value)?));
+            }
+        }
+    }
+    let media = headers.get(header::CONTENT_TYPE).map(|media| media.to_str().unwrap_or("?").to_owned());
+    if body.is_empty() {
+        return Ok(event);
+    }
+    event.data = Some(match is_json(media.as_deref()) {
+        true => Data::Json(
+            serde_json::from_slice(body)
+                .map_err(|error| bad(None, format!("its data is not JSON: {error}")))?,
+        ),
+        false => Data::Base64(base64::engine::general_purpose::STANDARD.encode(body)),
+    });
+    if let Some(media) = media {
+        event.attributes.push(("datacontenttype".to_owned(), text(&media)?));
+    }
+    Ok(event)
+}
+
+/// A text as a JSON value.
+fn text(value: &str) -> Result<Box<RawValue>, Problem> {
+    serde_json::value::to_raw_value(value).map_err(|error| bad(None, error))
+}
+
+/// The value of an attribute in a header: unquoted, and percent-decoded once.
+fn decoded(value: &HeaderValue) -> Result<String, String> {
+    let value =
+        value.to_str().map_err(|_| "it has characters that are not ASCII; encode them with %".to_owned())?;
+    let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    let plain = match quoted {
+        None => value.to_owned(),
+        Some(inner) => unescaped(inner),
+    };
+    let decoded = percent_decode_str(&plain).decode_utf8();
+    decoded.map(std::borrow::Cow::into_owned).map_err(|_| "it is not UTF-8 once it is decoded".to_owned())
+}
+
+/// A quoted string without its backslashes.
+fn unescaped(quoted: &str) -> String {
+    let mut plain = String::with_capacity(quoted.len());
+    let mut chars = quoted.chars();
+    while let Some(c) = chars.next() {
+        plain.extend(if c == '\\' { chars.next() } else { Some(c) });
+    }
+    plain
+}
+
+/// A text as the value of a header: what a header cannot have is percent-encoded.
+pub(super) fn encoded(text: &str) -> String {
+    let mut value = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '!'..='~' if c != '"' && c != '%' => value.push(c),
+            _ => {
+                let mut bytes = [0; 4];
+                for byte in c.encode_utf8(&mut bytes).bytes() {
+                    value.push_str(&format!("%{byte:02X}"));
+                }
+            }
+        }
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_headers_are_unquoted_and_decoded_once() {
+        for (value, expected) in [
+            ("plain", "plain"),
+            ("Euro%20%E2%82%AC%20%F0%9F%98%80", "Euro € 😀"),
+            ("%41b%2541", "Ab%41"),
+            ("\"a \\\"b\\\" c\"", "a \"b\" c"),
+            ("100%", "100%"),
+        ] {
+            assert_eq!(decoded(&HeaderValue::from_static(value)).unwrap(), expected);
+        }
+        for value in ["%C0%A0", "%FF"] {
+            assert!(decoded(&HeaderValue::from_static(value)).is_err(), "{value}");
+        }
+        assert!(decoded(&HeaderValue::from_bytes("ü".as_bytes()).unwrap()).is_err());
+    }
+
+    #[test]
+    fn every_text_comes_back_from_a_header() {
+        for text in ["", "plain", "Euro € 😀", "a \"b\" %41", "tab\tline\nnul\0", "\u{7f}\u{202e}"] {
+            let value = HeaderValue::try_from(encoded(text)).unwrap();
+            assert_eq!(decoded(&value).unwrap(), text);
+        }
+    }
+}

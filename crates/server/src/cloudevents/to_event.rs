@@ -1,0 +1,144 @@
+//! From a CloudEvent to an event.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+
+use super::{
+    CloudEvent, Data,
+    names::{METADATA, Members, OTHERS},
+};
+
+/// The version of an event whose CloudEvent names none.
+const DEFAULT_VERSION: &str = "1.0";
+
+/// The time of an event whose CloudEvent has none, and how its id is made.
+#[derive(Debug, Clone)]
+pub(crate) struct Times {
+    /// The time where the event says none.
+    pub(crate) otherwise: Timestamp,
+    /// Whether the source is a part of the id.
+    pub(crate) id_with_source: bool,
+}
+
+impl CloudEvent {
+    /// The text of an attribute; none where it is absent or no text.
+    fn text(&self, name: &str) -> Option<String> {
+        let (_, value) = self.attributes.iter().find(|(own, _)| own == name)?;
+        serde_json::from_str(value.get()).ok()
+    }
+
+    /// Its type.
+    pub(crate) fn event_type(&self) -> Option<String> {
+        self.text("type")
+    }
+
+    /// Its version, as an event has it.
+    pub(crate) fn version(&self) -> String {
+        self.text("version").unwrap_or_else(|| DEFAULT_VERSION.to_owned())
+    }
+
+    /// Whether it has an attribute that a schema may name as an entity.
+    pub(crate) fn names_entities(&self) -> bool {
+        self.attributes.iter().any(|(name, _)| name.ends_with("id") && name != "id")
+    }
+
+    /// Whether it says when it happened.
+    pub(crate) fn has_time(&self) -> bool {
+        self.attributes.iter().any(|(name, _)| name == "time")
+    }
+
+    /// The id that its event has.
+    pub(crate) fn event_id(&self, with_source: bool) -> Option<String> {
+        let id = self.text("id")?;
+        Some(match with_source {
+            true => format!("{}#{id}", self.text("source")?),
+            false => id,
+        })
+    }
+}
+
+/// The JSON of the event that a CloudEvent is. What it lacks is left to admission to name.
+///
+/// # Errors
+/// When an attribute could be one of several members, or holds no JSON where it must.
+pub(crate) fn event_of(cloud: &CloudEvent, members: &Members, times: &Times) -> Result<Vec<u8>, String> {
+    let mut event = Object::default();
+    let id = cloud.event_id(times.id_with_source);
+    let others = others_of(cloud)?;
+    for (attribute, value) in &cloud.attributes {
+        match attribute.as_str() {
+            "id" => match &id {
+                Some(id) => event.put("id", raw(id)?.get()),
+                None => event.put("id", value.get()),
+            },
+            METADATA => event.put("metadata", &json_in(METADATA, value)?),
+            OTHERS => {}
+            // The member itself is among the others, with the case of its letters.
+            other if others.keys().any(|name| name.eq_ignore_ascii_case(other)) => {}
+            other => event.put(&members.of_attribute(other)?, value.get()),
+        }
+    }
+    others.iter().for_each(|(name, value)| event.put(name, value.get()));
+    if !event.has("version") {
+        event.put("version", raw(DEFAULT_VERSION)?.get());
+    }
+    if !event.has("timestamp") {
+        event.put("timestamp", raw(&times.otherwise.to_string())?.get());
+    }
+    if !event.has("metadata") {
+        event.put("metadata", "{}");
+    }
+    match &cloud.data {
+        Some(Data::Json(data)) => event.put("data", data.get()),
+        Some(Data::Base64(data)) => event.put("data_base64", raw(data)?.get()),
+        None => {}
+    }
+    Ok(event.end())
+}
+
+/// The members that no attribute can hold.
+fn others_of(cloud: &CloudEvent) -> Result<BTreeMap<String, Box<RawValue>>, String> {
+    let Some((_, value)) = cloud.attributes.iter().find(|(name, _)| name == OTHERS) else {
+        return Ok(BTreeMap::new());
+    };
+    serde_json::from_str(&json_in(OTHERS, value)?)
+        .map_err(|error| format!("the attribute {OTHERS:?} is not a JSON object: {error}"))
+}
+
+fn raw(text: &str) -> Result<Box<RawValue>, String> {
+    serde_json::value::to_raw_value(text).map_err(|error| error.to_string())
+}
+
+/// The JSON in the text of an attribute.
+fn json_in(attribute: &str, value: &RawValue) -> Result<String, String> {
+    serde_json::from_str(value.get()).map_err(|_| format!("the attribute {attribute:?} is not a string"))
+}
+
+/// A JSON object while it is written. A member that is put twice is written twice, and admission refuses it.
+#[derive(Default)]
+struct Object {
+    text: String,
+    names: Vec<String>,
+}
+
+impl Object {
+    fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|own| own == name)
+    }
+
+    fn put(&mut self, name: &str, value: &str) {
+        self.text.push(if self.names.is_empty() { '{' } else { ',' });
+        // A string is always written.
+        self.text.push_str(&serde_json::to_string(name).unwrap_or_default());
+        self.text.push(':');
+        self.text.push_str(value);
+        self.names.push(name.to_owned());
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.text.push_str(if self.names.is_empty() { "{}" } else { "}" });
+        self.text.into_bytes()
+    }
+}

@@ -1,0 +1,137 @@
+//! From an event to a CloudEvent.
+
+use axum::{body::Body, response::Response};
+use base64::Engine as _;
+use domain::StoredEvent;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+use super::{
+    STRUCTURED, VERSION,
+    binary::{PREFIX, encoded},
+    names::{ENTITIES, METADATA, OTHERS, RENAMED, is_attribute},
+    structured::{is_value, pairs_of},
+};
+use crate::{
+    answer::raw,
+    call::Answer,
+    problem::{Code, Problem},
+};
+
+/// An event as a CloudEvent has it.
+struct Written {
+    /// Attributes but `specversion`, as JSON values.
+    attributes: Vec<(String, String)>,
+    data: Option<Content>,
+}
+
+/// Its data.
+enum Content {
+    Json(String),
+    Base64(String),
+}
+
+/// The answer with one event as a JSON document.
+pub(crate) fn structured_of(stored: &StoredEvent) -> Answer {
+    let mut text = document(stored)?;
+    text.push('\n');
+    Ok(raw(StatusCode::OK, STRUCTURED, text))
+}
+
+/// Events as a JSON array.
+pub(crate) fn batch(events: &[StoredEvent]) -> Result<String, Problem> {
+    let documents = events.iter().map(document).collect::<Result<Vec<_>, _>>()?;
+    Ok(format!("[{}]\n", documents.join(",\n")))
+}
+
+/// The answer with one event in binary mode.
+pub(crate) fn binary_of(stored: &StoredEvent) -> Answer {
+    let written = written(stored)?;
+    let mut media = None;
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static("ce-specversion"), HeaderValue::from_static(VERSION));
+    for (name, value) in &written.attributes {
+        let text = serde_json::from_str::<String>(value).unwrap_or_else(|_| value.clone());
+        if name == "datacontenttype" {
+            media = Some(text);
+            continue;
+        }
+        let header = HeaderName::try_from(format!("{PREFIX}{name}")).ok().zip(encoded(&text).try_into().ok());
+        let Some((name, value)) = header else {
+            return Err(unwritable(format!("{name} does not fit a header")));
+        };
+        headers.insert(name, value);
+    }
+    let body = match written.data {
+        None => return Ok(response),
+        Some(Content::Json(text)) => text.into_bytes(),
+        Some(Content::Base64(text)) => {
+            base64::engine::general_purpose::STANDARD.decode(text).map_err(unwritable)?
+        }
+    };
+    let media = media.unwrap_or_else(|| "application/json".to_owned());
+    headers.insert(header::CONTENT_TYPE, media.try_into().map_err(unwritable)?);
+    *response.body_mut() = Body::from(body);
+    Ok(response)
+}
+
+fn document(stored: &StoredEvent) -> Result<String, Problem> {
+    let written = written(stored)?;
+    let mut text = format!("{{\"specversion\":\"{VERSION}\"");
+    for (name, value) in &written.attributes {
+        text.push_str(&format!(",\"{name}\":{value}"));
+    }
+    match &written.data {
+        None => {}
+        Some(Content::Json(data)) => text.push_str(&format!(",\"data\":{data}")),
+        Some(Content::Base64(data)) => text.push_str(&format!(",\"data_base64\":{}", json(data)?)),
+    }
+    text.push('}');
+    let mut safe = Vec::with_capacity(text.len());
+    targets::push_safe_json(&text, &mut safe);
+    String::from_utf8(safe).map_err(unwritable)
+}
+
+fn written(stored: &StoredEvent) -> Result<Written, Problem> {
+    let pairs = pairs_of(stored.event.json()).map_err(unwritable)?;
+    let mut written = Written { attributes: Vec::with_capacity(pairs.len()), data: None };
+    let mut others = Vec::new();
+    let lower = |name: &str| name.to_ascii_lowercase();
+    for (name, value) in &pairs {
+        let text = value.get();
+        let renamed = RENAMED.iter().find(|(_, member)| member == name).map(|(attribute, _)| *attribute);
+        let attribute = renamed.map_or_else(|| name.clone(), str::to_owned);
+        let is_plain = renamed.is_some() || is_attribute(&attribute);
+        let is_id = name.ends_with("Id") && is_attribute(&lower(name));
+        let is_alone = pairs.iter().filter(|(other, _)| lower(other) == lower(name)).count() == 1;
+        match name.as_str() {
+            "data" => written.data = Some(Content::Json(text.to_owned())),
+            "data_base64" => {
+                written.data = Some(Content::Base64(serde_json::from_str(text).map_err(unwritable)?));
+            }
+            "metadata" if text == "{}" => {}
+            "metadata" => written.attributes.push((METADATA.to_owned(), json(text)?)),
+            _ if text == "null" => {}
+            _ if (is_plain || is_id) && is_alone && is_value(value) => {
+                written.attributes.push((lower(&attribute), text.to_owned()));
+                // A reader cannot know the case of its letters.
+                if renamed.is_none() && lower(name) != *name && !ENTITIES.contains(&name.as_str()) {
+                    others.push(format!("{}:{text}", json(name)?));
+                }
+            }
+            _ => others.push(format!("{}:{text}", json(name)?)),
+        }
+    }
+    if !others.is_empty() {
+        written.attributes.push((OTHERS.to_owned(), json(&format!("{{{}}}", others.join(",")))?));
+    }
+    Ok(written)
+}
+
+fn json(text: &str) -> Result<String, Problem> {
+    serde_json::to_string(text).map_err(unwritable)
+}
+
+fn unwritable(error: impl std::fmt::Display) -> Problem {
+    Problem::new(Code::Internal, format!("the event cannot be written as a CloudEvent: {error}"))
+}

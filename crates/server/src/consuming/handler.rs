@@ -1,0 +1,79 @@
+//! The handler whose work a client does.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use domain::{Delivery, HandlerError, ports::EventHandler};
+use tokio::{sync::mpsc, time::Instant};
+
+use super::pool::{Pool, Told};
+
+/// Puts a delivery into the pool, and waits until a client has settled it.
+pub(super) struct ClientHandler {
+    pool: Arc<Pool>,
+}
+
+impl ClientHandler {
+    /// A handler over a pool.
+    pub(super) fn new(pool: Arc<Pool>) -> Self {
+        Self { pool }
+    }
+}
+
+/// A delivery in the pool, which leaves it with its handler.
+struct Waiting<'a> {
+    pool: &'a Pool,
+    number: u64,
+    told: mpsc::UnboundedReceiver<Told>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.pool.remove(self.number);
+    }
+}
+
+impl Waiting<'_> {
+    /// The client's answer; a failure once its time is up.
+    async fn answer(&mut self) -> Result<(), HandlerError> {
+        let mut until: Option<Instant> = None;
+        loop {
+            let told = tokio::select! {
+                biased;
+                told = self.told.recv() => told,
+                () = expiry(until) => {
+                    // An answer that is on the way already counts.
+                    if self.pool.remove(self.number) {
+                        return Err(HandlerError::retry("the client did not settle the delivery before its deadline"));
+                    }
+                    until = None;
+                    continue;
+                }
+            };
+            match told {
+                Some(Told::HandedOut(deadline)) => until = Some(deadline),
+                Some(Told::Released) => until = None,
+                Some(Told::Answered(answer)) => return answer,
+                // The pool keeps the sender for as long as the delivery is in it.
+                None => return Err(HandlerError::retry("the delivery was given up by the server")),
+            }
+        }
+    }
+}
+
+async fn expiry(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[async_trait]
+impl EventHandler for ClientHandler {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandlerError> {
+        let mut line = Vec::new();
+        targets::write_delivery(delivery, &mut line);
+        let (number, told) = self.pool.add(line);
+        Waiting { pool: &self.pool, number, told }.answer().await
+    }
+}

@@ -1,0 +1,41 @@
+//! What operators did.
+
+use event_replay::{
+    app::audit::{self, AuditQuery},
+    text::{name, time},
+};
+
+use super::filter::{self, DEFAULT_LIMIT, LIMIT};
+use crate::{
+    answer::rows,
+    call::{Answer, Call},
+    query::Parameter,
+};
+
+/// The parameters of the list.
+pub(crate) const PARAMETERS: &[Parameter] = &[
+    Parameter { name: "operator", about: "Actions of this operator.", repeats: true },
+    Parameter {
+        name: "action",
+        about: "These actions, such as groups reset, or all of groups.",
+        repeats: true,
+    },
+    Parameter { name: "subject", about: "Actions on this: a group, a replay, a checkpoint.", repeats: false },
+    Parameter { name: "from", about: "Actions that began at or after this time.", repeats: false },
+    Parameter { name: "to", about: "Actions that began at or before this time.", repeats: false },
+    LIMIT,
+];
+
+/// `GET /v1/audit`: the newest first.
+pub(crate) async fn list(call: Call) -> Answer {
+    let query = AuditQuery {
+        operators: call.query.all("operator", |text| Ok(text.to_owned()))?,
+        actions: call.query.all("action", |text| Ok(text.to_owned()))?,
+        subject: call.query.read("subject", name::name)?,
+        from: call.query.read("from", time::point)?,
+        to: call.query.read("to", time::point)?,
+        limit: Some(call.query.read("limit", filter::limit)?.unwrap_or(DEFAULT_LIMIT)),
+    };
+    let actions = audit::list(&call.app.store, &query).await?;
+    rows(&actions, call.accepts("application/x-ndjson"))
+}

@@ -1,0 +1,287 @@
+//! Consuming a group: fetch, settle, and deliveries as server-sent events.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::body::Bytes;
+use domain::{HandlerError, time::later};
+use event_replay::{
+    app,
+    text::{name, number},
+};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::{
+    answer::{json, raw},
+    app::App,
+    call::{Answer, Call},
+    consuming::{Consuming, Handed, Outcome, Pool, Receipt, SettleEffect},
+    problem::{Code, Problem, Repeat},
+    query::{Parameter, bad},
+    streaming::{Parts, server_sent},
+};
+
+/// The most deliveries of one answer: no more are with clients of one group at once.
+const MOST: usize = bus::MAX_CONCURRENCY;
+/// The most settlements of one request.
+const MOST_SETTLEMENTS: usize = 1000;
+/// The longest wait of a fetch, in seconds.
+const LONGEST_WAIT: u64 = 60;
+/// The shortest time that a client can have for a delivery.
+const SHORTEST_TIME: Duration = Duration::from_millis(100);
+/// How long a stream rests before it says that it is alive.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// The members of a fetch.
+pub(crate) const FETCH: &[&str] = &["max", "wait", "timeout", "client"];
+/// The parameters of a stream of deliveries.
+pub(crate) const STREAM: &[Parameter] = &[
+    Parameter {
+        name: "timeout",
+        about: "How long a delivery may take: 30s, or milliseconds.",
+        repeats: false,
+    },
+    Parameter { name: "client", about: "The client's name, for the log.", repeats: false },
+];
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct FetchBody {
+    max: usize,
+    wait: u64,
+    timeout: Option<Time>,
+    client: Option<String>,
+}
+
+impl Default for FetchBody {
+    fn default() -> Self {
+        Self { max: 10, wait: 0, timeout: None, client: None }
+    }
+}
+
+/// A time: milliseconds, or a number with a unit.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Time {
+    Milliseconds(u64),
+    Text(String),
+}
+
+impl Time {
+    fn text(&self) -> String {
+        match self {
+            Self::Milliseconds(milliseconds) => milliseconds.to_string(),
+            Self::Text(text) => text.clone(),
+        }
+    }
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    number::timeout(text).filter(|time| *time >= SHORTEST_TIME).ok_or_else(|| {
+        "it is a number of milliseconds (30000) or one with a unit (30s), from 100ms to one day".to_owned()
+    })
+}
+
+fn consuming(app: &App) -> Result<&Consuming, Problem> {
+    match (&app.consuming, app.is_stopping()) {
+        (Some(consuming), false) => Ok(consuming),
+        (Some(_), true) => {
+            Err(Problem::new(Code::Unavailable, "the server is stopping").repeat(Repeat::Later))
+        }
+        (None, _) => Err(Problem::new(Code::ReadOnly, "this server is read-only")),
+    }
+}
+
+/// `POST /v1/groups/{group}/fetch`.
+pub(crate) async fn fetch(mut call: Call) -> Answer {
+    let group = call.read_path("group", name::group)?;
+    let body: FetchBody = call.json(FETCH).await?;
+    if !(1..=MOST).contains(&body.max) {
+        return Err(bad("max", &format!("it is a whole number from 1 to {MOST}")));
+    }
+    if body.wait > LONGEST_WAIT {
+        return Err(bad("wait", &format!("it is a number of seconds from 0 to {LONGEST_WAIT}")));
+    }
+    let limit =
+        body.timeout.map(|limit| time(&limit.text()).map_err(|error| bad("timeout", &error))).transpose()?;
+    let limit = limit.unwrap_or(call.app.settings.handler_timeout);
+    let consuming = consuming(&call.app)?;
+    let pool = consuming.pool(&group).await?;
+    let wait = Duration::from_secs(body.wait);
+    let handed = wait_for(&call.app, &pool, body.max, limit, wait).await;
+    tracing::debug!(group, client = body.client, deliveries = handed.len(), "fetched");
+    let deadline = later(app::clock().now(), limit).to_string();
+    let mut text = b"{\"deliveries\":[".to_vec();
+    for (at, handed) in handed.iter().enumerate() {
+        text.extend_from_slice(if at == 0 { b"\n" } else { b",\n" });
+        write(handed, consuming, &deadline, &mut text);
+    }
+    text.extend_from_slice(b"]}\n");
+    Ok(raw(StatusCode::OK, "application/json", text))
+}
+
+/// The deliveries that are ready, or become ready in time. A share of a group that was just joined takes a moment to come.
+async fn wait_for(app: &App, pool: &Pool, most: usize, limit: Duration, wait: Duration) -> Vec<Handed> {
+    let until = Instant::now() + wait;
+    loop {
+        let handed = pool.take(most, limit);
+        if !handed.is_empty() {
+            return handed;
+        }
+        tokio::select! {
+            () = app.stopped() => return vec![],
+            () = tokio::time::sleep_until(until) => return vec![],
+            () = pool.changed() => {}
+        }
+    }
+}
+
+/// A delivery: what a command that consumes is handed, with a receipt and a deadline.
+fn write(handed: &Handed, consuming: &Consuming, deadline: &str, text: &mut Vec<u8>) {
+    let Handed { number, turn, line } = handed;
+    let receipt = Receipt { instance: consuming.instance(), number: *number, turn: *turn };
+    // The line is an object; its last brace goes behind what is added.
+    text.extend_from_slice(line.strip_suffix(b"}").unwrap_or(line));
+    text.extend_from_slice(format!(",\"receipt\":\"{receipt}\",\"deadline\":\"{deadline}\"}}").as_bytes());
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Settlement {
+    receipt: String,
+    outcome: Word,
+    after_ms: Option<u64>,
+    error: Option<String>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Word {
+    Ok,
+    Retry,
+    GiveUp,
+    Release,
+    Extend,
+}
+
+#[derive(Serialize)]
+struct Results<'a> {
+    results: Vec<Settlements<'a>>,
+}
+
+#[derive(Serialize)]
+struct Settlements<'a> {
+    receipt: &'a str,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<jiff::Timestamp>,
+}
+
+/// `POST /v1/groups/{group}/settle`.
+pub(crate) async fn settle(mut call: Call) -> Answer {
+    let group = call.read_path("group", name::group)?;
+    let settlements: Vec<Settlement> = call.json_list().await?;
+    if settlements.len() > MOST_SETTLEMENTS {
+        return Err(Problem::new(
+            Code::TooLarge,
+            format!("a request has at most {MOST_SETTLEMENTS} settlements"),
+        ));
+    }
+    let Some(consuming) = &call.app.consuming else {
+        return Err(Problem::new(Code::ReadOnly, "this server is read-only"));
+    };
+    let limit = call.app.settings.handler_timeout;
+    let pool = consuming.known(&group).await;
+    let mut outcomes = vec![];
+    // All are checked before the first is taken.
+    for settlement in &settlements {
+        outcomes.push(outcome(settlement, limit)?);
+    }
+    let results = settlements.iter().zip(outcomes).map(|(settlement, outcome)| {
+        let extends = match &outcome {
+            Outcome::Extend(time) => Some(later(app::clock().now(), *time)),
+            _ => None,
+        };
+        let receipt = settlement.receipt.parse::<Receipt>().ok();
+        let receipt = receipt.filter(|receipt| receipt.instance == consuming.instance());
+        let settled = match (receipt, &pool) {
+            (Some(receipt), Some(pool)) => pool.settle(receipt.number, receipt.turn, outcome),
+            _ => SettleEffect::Expired,
+        };
+        let status = match settled {
+            SettleEffect::Settled => "settled",
+            SettleEffect::Released => "released",
+            SettleEffect::Extended => "extended",
+            SettleEffect::Expired => "expired",
+        };
+        let deadline = extends.filter(|_| settled == SettleEffect::Extended);
+        Settlements { receipt: &settlement.receipt, status, deadline }
+    });
+    json(&Results { results: results.collect() })
+}
+
+fn outcome(settlement: &Settlement, limit: Duration) -> Result<Outcome, Problem> {
+    let Settlement { outcome, after_ms, error, .. } = settlement;
+    let after = after_ms.map(Duration::from_millis);
+    if after.is_some_and(|after| after > Duration::from_secs(24 * 3600)) {
+        return Err(bad("afterMs", "it is at most one day"));
+    }
+    let said = || error.as_deref().unwrap_or("the client says that it failed");
+    Ok(match (outcome, after) {
+        (Word::Ok, None) => Outcome::Answered(Ok(())),
+        (Word::Retry, None) => Outcome::Answered(Err(HandlerError::retry(said()))),
+        (Word::Retry, Some(after)) => Outcome::Answered(Err(HandlerError::retry_after(after, said()))),
+        (Word::GiveUp, None) => Outcome::Answered(Err(HandlerError::give_up(said()))),
+        (Word::Release, None) => Outcome::Release,
+        (Word::Extend, after) => Outcome::Extend(after.unwrap_or(limit).max(SHORTEST_TIME)),
+        (_, Some(_)) => return Err(bad("afterMs", "only retry and extend take it")),
+    })
+}
+
+/// `GET /v1/groups/{group}/deliveries`: deliveries as server-sent events. They are settled as those of a fetch.
+pub(crate) async fn deliveries(call: Call) -> Answer {
+    let group = call.read_path("group", name::group)?;
+    let limit = call.query.read("timeout", time)?.unwrap_or(call.app.settings.handler_timeout);
+    let pool = consuming(&call.app)?.pool(&group).await?;
+    let state = Streaming { app: call.app, group, pool, limit, opening: true };
+    server_sent(state)
+}
+
+/// A stream while it runs.
+struct Streaming {
+    app: Arc<App>,
+    group: String,
+    pool: Arc<Pool>,
+    limit: Duration,
+    opening: bool,
+}
+
+impl Parts for Streaming {
+    const NAME: &'static str = "deliveries";
+
+    /// The next part of the stream; none once the server stops.
+    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        if std::mem::take(&mut self.opening) {
+            return Ok(Some(Bytes::from_static(b": delivers\n\n")));
+        }
+        let handed = wait_for(&self.app, &self.pool, MOST, self.limit, HEARTBEAT).await;
+        if self.app.is_stopping() && handed.is_empty() {
+            return Ok(None);
+        }
+        let consuming = consuming(&self.app)?;
+        if handed.is_empty() {
+            // The consumer may have ended meanwhile, as when its group was deleted.
+            self.pool = consuming.pool(&self.group).await?;
+            return Ok(Some(Bytes::from_static(b": alive\n\n")));
+        }
+        let deadline = later(app::clock().now(), self.limit).to_string();
+        let mut text = Vec::new();
+        for handed in &handed {
+            text.extend_from_slice(b"event: delivery\ndata: ");
+            write(handed, consuming, &deadline, &mut text);
+            text.extend_from_slice(b"\n\n");
+        }
+        Ok(Some(text.into()))
+    }
+}

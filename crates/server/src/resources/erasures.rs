@@ -1,0 +1,60 @@
+//! Erasing everything that names an entity, by the hash of a dry run.
+
+use domain::Entity;
+use event_replay::{
+    app::{approval, documents::ErasureDocument, erase::EraseRequest},
+    text::name,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{filter::Texts, redrives::confirmed};
+use crate::{
+    answer::json,
+    call::{Answer, Call},
+};
+
+/// The members of an erasure.
+pub(crate) const MEMBERS: &[&str] = &["entity", "userId", "courseId", "labId", "dryRun", "hash"];
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Body {
+    entity: Texts,
+    user_id: Texts,
+    course_id: Texts,
+    lab_id: Texts,
+    dry_run: bool,
+    hash: Option<String>,
+}
+
+/// The events that would be erased, and the hash that erases them.
+#[derive(Serialize)]
+struct Preview {
+    #[serde(flatten)]
+    document: ErasureDocument,
+    hash: String,
+}
+
+/// `POST /v1/erasures`.
+pub(crate) async fn erase(mut call: Call) -> Answer {
+    let body: Body = call.json(MEMBERS).await?;
+    let mut entities = body.entity.read("entity", name::entity)?;
+    for (member, kind, ids) in [
+        ("userId", "user", &body.user_id),
+        ("courseId", "course", &body.course_id),
+        ("labId", "lab", &body.lab_id),
+    ] {
+        entities.extend(ids.read(member, name::name)?.iter().map(|id| Entity::new(kind, id)));
+    }
+    let request = EraseRequest::new(entities)?;
+    let names = request.names();
+    let store = &call.app.store;
+    let count = request.count(store).await?;
+    let confirmation = request.confirmation(count, &call.app.settings);
+    let hash = approval::hash(&confirmation, &format!("{names:?}"));
+    if body.dry_run {
+        return json(&Preview { document: ErasureDocument::preview(names, count), hash });
+    }
+    confirmed(body.hash.as_deref(), &hash)?;
+    json(&ErasureDocument::of(names, request.erase(store, &call.actor()).await?))
+}

@@ -1,0 +1,152 @@
+//! Events: pages of them, and single ones.
+
+use axum::{
+    body::{Body, Bytes},
+    response::Response,
+};
+use domain::{Cursor, StoredEvent, ports::Order};
+use event_replay::{
+    app::{documents, trace, walk::EventWalk},
+    text::name,
+};
+use futures_util::stream;
+use http::{HeaderValue, StatusCode};
+
+use super::filter::{self, DEFAULT_LIMIT};
+use crate::{
+    answer::{DAMAGED, json, link_next, raw},
+    app::App,
+    call::{Answer, Call},
+    cloudevents::{self, Mode},
+    problem::{Code, Problem},
+    query::Parameter,
+};
+
+/// The form of one event.
+pub(crate) const CLOUDEVENT: Parameter = Parameter {
+    name: "cloudevent",
+    about: "structured or binary: answer with the event as a CloudEvent in this mode.",
+    repeats: false,
+};
+
+/// `GET /v1/events`: a page, the newest first; or all that match, one a line.
+pub(crate) async fn list(call: Call) -> Answer {
+    let wanted = filter::of_query(&call.query)?;
+    let order = call.query.choice("order", &[("asc", Order::OldestFirst), ("desc", Order::NewestFirst)])?;
+    let order = order.unwrap_or(Order::NewestFirst);
+    let after = call.query.read("after", cursor)?;
+    let limit = call.query.read("limit", filter::limit)?;
+    let walk = |limit| EventWalk::new(call.app.store.ports().clone(), wanted, order, limit).after(after);
+    if call.accepts("application/x-ndjson") {
+        // Frozen here, so that a download from a busy store ends.
+        let head = call.app.store.head().await?;
+        return lines(walk(limit).until(Some(head))).await;
+    }
+    let path = format!("{}/v1/events", call.app.options.base_path);
+    let query = call.parts.uri.query().map(str::to_owned);
+    let walk = walk(Some(limit.unwrap_or(DEFAULT_LIMIT)));
+    match call.accepts(cloudevents::BATCH) {
+        true => batch(walk, &path, query.as_deref()).await,
+        false => page(walk, &path, query.as_deref()).await,
+    }
+}
+
+/// A page of events, which names the next one. `path` and `query` are those of the request.
+pub(super) async fn page(mut walk: EventWalk, path: &str, query: Option<&str>) -> Answer {
+    let mut text = Vec::new();
+    let mut written = 0u64;
+    while let Some(page) = walk.page().await? {
+        for stored in &page.events {
+            text.extend_from_slice(documents::event_page_separator(written == 0));
+            targets::write_stored(stored, &mut text);
+            written += 1;
+        }
+    }
+    text.extend_from_slice(documents::event_page_end(written == 0, walk.next_cursor()).as_bytes());
+    Ok(of_page(&walk, path, query, raw(StatusCode::OK, "application/json", text)))
+}
+
+/// A page of CloudEvents. The header `Link` names the next one.
+async fn batch(mut walk: EventWalk, path: &str, query: Option<&str>) -> Answer {
+    let mut events = Vec::new();
+    while let Some(page) = walk.page().await? {
+        events.extend(page.events);
+    }
+    let text = cloudevents::batch(&events)?;
+    Ok(of_page(&walk, path, query, raw(StatusCode::OK, cloudevents::BATCH, text)))
+}
+
+/// The answer with the headers of a page.
+fn of_page(walk: &EventWalk, path: &str, query: Option<&str>, mut answer: Response) -> Response {
+    if let Some(next) = walk.next_cursor() {
+        link_next(&mut answer, path, query, &next.to_string());
+    }
+    if walk.corrupt() > 0 {
+        answer.headers_mut().insert(DAMAGED, HeaderValue::from(walk.corrupt()));
+    }
+    answer
+}
+
+pub(crate) fn cursor(text: &str) -> Result<Cursor, String> {
+    text.parse().map_err(|error: domain::position::CursorError| error.to_string())
+}
+
+/// All that match, one a line. A walk that fails later cuts the connection: a client must not take half for all.
+async fn lines(mut walk: EventWalk) -> Answer {
+    let first = chunk(&mut walk).await?;
+    let chunks = stream::unfold(Some((walk, first)), |state| async move {
+        let (mut walk, ready) = state?;
+        let ready = ready?;
+        match chunk(&mut walk).await {
+            Ok(next) => Some((Ok(ready), Some((walk, next)))),
+            Err(problem) => {
+                tracing::warn!(?problem, "a stream of events was cut");
+                Some((Err(std::io::Error::other("the store failed")), None))
+            }
+        }
+    });
+    Ok(raw(StatusCode::OK, "application/x-ndjson", Body::from_stream(chunks)))
+}
+
+/// The lines of the next page; none at the end.
+async fn chunk(walk: &mut EventWalk) -> Result<Option<Bytes>, Problem> {
+    let Some(page) = walk.page().await? else { return Ok(None) };
+    let mut lines = Vec::new();
+    for stored in &page.events {
+        targets::write_stored(stored, &mut lines);
+        lines.push(b'\n');
+    }
+    Ok(Some(lines.into()))
+}
+
+/// `GET /v1/events/{id}`: one event.
+pub(crate) async fn show(call: Call) -> Answer {
+    let found = find(&call.app, call.read_path("id", name::name)?).await?;
+    let forms = [("structured", Mode::Structured), ("binary", Mode::Binary)];
+    let accepted = call.accepts(cloudevents::STRUCTURED).then_some(Mode::Structured);
+    match (call.query.choice(CLOUDEVENT.name, &forms)?.or(accepted), found.first()) {
+        (Some(Mode::Binary), Some(stored)) => return cloudevents::binary_of(stored),
+        (Some(_), Some(stored)) => return cloudevents::structured_of(stored),
+        _ => {}
+    }
+    let facts = trace::facts(&call.app.store, &found).await?;
+    Ok(raw(StatusCode::OK, "application/json", documents::event_list(&found, &facts)))
+}
+
+/// The event of an id, in a list of one.
+async fn find(app: &App, id: String) -> Result<Vec<StoredEvent>, Problem> {
+    let found = app.store.get(std::slice::from_ref(&id)).await?;
+    match found.is_empty() {
+        false => Ok(found),
+        true => Err(Problem::new(Code::NotFound, format!("no event has the id {id:?}"))
+            .hint("ids are compared byte for byte; an event that was erased or trimmed is not found either")),
+    }
+}
+
+/// `GET /v1/events/{id}/deliveries`: what each group did with an event, without its content.
+pub(crate) async fn deliveries(call: Call) -> Answer {
+    let found = find(&call.app, call.read_path("id", name::name)?).await?;
+    let facts = trace::facts(&call.app.store, &found).await?;
+    let facts = facts.first().ok_or_else(|| Problem::new(Code::NotFound, "the event was just removed"))?;
+    json(facts)
+}

@@ -1,0 +1,166 @@
+//! Which events a request selects: the parameters that every route about events takes.
+
+use domain::{Entity, Filter};
+use event_replay::{
+    app::filter::FilterRequest,
+    text::{name, time},
+};
+use serde::Deserialize;
+
+use crate::{
+    problem::Problem,
+    query::{Parameter, Query, bad},
+};
+
+/// The parameters, for the table of routes.
+macro_rules! filter_parameters {
+    ($($more:expr),* $(,)?) => {
+        &[
+            $crate::query::Parameter { name: "type", about: "Events of this type; * stands for any characters.", repeats: true },
+            $crate::query::Parameter { name: "source", about: "Events that this service published.", repeats: true },
+            $crate::query::Parameter { name: "correlationId", about: "Events of this workflow.", repeats: true },
+            $crate::query::Parameter { name: "userId", about: "Events that name this user.", repeats: true },
+            $crate::query::Parameter { name: "courseId", about: "Events that name this course.", repeats: true },
+            $crate::query::Parameter { name: "labId", about: "Events that name this lab.", repeats: true },
+            $crate::query::Parameter { name: "entity", about: "Events that name any entity, written KIND=ID.", repeats: true },
+            $crate::query::Parameter { name: "eventId", about: "The event of this id.", repeats: true },
+            $crate::query::Parameter { name: "where", about: "Events whose content satisfies a CEL expression; several are ANDed.", repeats: true },
+            $crate::query::Parameter { name: "from", about: "Events that happened at or after this time.", repeats: false },
+            $crate::query::Parameter { name: "to", about: "Events that happened at or before this time.", repeats: false },
+            $($more,)*
+        ]
+    };
+}
+pub(crate) use filter_parameters;
+
+/// The filter that a query names.
+pub(crate) fn of_query(query: &Query) -> Result<Filter, Problem> {
+    let mut entities = query.all("entity", name::entity)?;
+    for (parameter, kind) in [("userId", "user"), ("courseId", "course"), ("labId", "lab")] {
+        entities.extend(query.all(parameter, name::name)?.iter().map(|id| Entity::new(kind, id)));
+    }
+    let request = FilterRequest {
+        types: query.all("type", name::name)?,
+        sources: query.all("source", name::name)?,
+        correlation_ids: query.all("correlationId", name::name)?,
+        entities,
+        event_ids: query.all("eventId", name::name)?,
+        conditions: query.all("where", |text| Ok(text.to_owned()))?,
+        from: query.read("from", time::point)?,
+        to: query.read("to", time::point)?,
+    };
+    Ok(request.filter()?)
+}
+
+/// The same in a body: each member is a text or a list of texts.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct FilterBody {
+    #[serde(rename = "type")]
+    types: Texts,
+    source: Texts,
+    correlation_id: Texts,
+    user_id: Texts,
+    course_id: Texts,
+    lab_id: Texts,
+    entity: Texts,
+    event_id: Texts,
+    #[serde(rename = "where")]
+    conditions: Texts,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+/// The members of a filter in a body, with more.
+macro_rules! filter_members {
+    ($($more:literal),* $(,)?) => {
+        &[
+            "type", "source", "correlationId", "userId", "courseId", "labId", "entity", "eventId", "where", "from", "to",
+            $($more,)*
+        ]
+    };
+}
+pub(crate) use filter_members;
+
+/// A text, or several.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Texts {
+    /// One.
+    One(String),
+    /// Any number.
+    Many(Vec<String>),
+}
+
+impl Default for Texts {
+    fn default() -> Self {
+        Self::Many(vec![])
+    }
+}
+
+impl Texts {
+    /// All of them.
+    pub(crate) fn all(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Many(texts) => texts,
+        }
+    }
+
+    /// All of them, read.
+    pub(crate) fn read<T>(
+        &self,
+        member: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, Problem> {
+        self.all().iter().map(|text| read(text).map_err(|error| bad(member, &error))).collect()
+    }
+}
+
+impl FilterBody {
+    /// The filter.
+    pub(crate) fn filter(&self) -> Result<Filter, Problem> {
+        let mut entities = self.entity.read("entity", name::entity)?;
+        for (member, kind, ids) in [
+            ("userId", "user", &self.user_id),
+            ("courseId", "course", &self.course_id),
+            ("labId", "lab", &self.lab_id),
+        ] {
+            entities.extend(ids.read(member, name::name)?.iter().map(|id| Entity::new(kind, id)));
+        }
+        let point = |member: &str, text: &Option<String>| {
+            text.as_deref().map(|text| time::point(text).map_err(|error| bad(member, &error))).transpose()
+        };
+        let request = FilterRequest {
+            types: self.types.read("type", name::name)?,
+            sources: self.source.read("source", name::name)?,
+            correlation_ids: self.correlation_id.read("correlationId", name::name)?,
+            entities,
+            event_ids: self.event_id.read("eventId", name::name)?,
+            conditions: self.conditions.all().to_vec(),
+            from: point("from", &self.from)?,
+            to: point("to", &self.to)?,
+        };
+        Ok(request.filter()?)
+    }
+}
+
+/// How many rows a page has.
+pub(crate) fn limit(text: &str) -> Result<u64, String> {
+    match text.parse::<u64>() {
+        Ok(number @ 1..=MAX_LIMIT) => Ok(number),
+        _ => Err(format!("a limit is a whole number from 1 to {MAX_LIMIT}")),
+    }
+}
+
+/// The most rows of a page.
+pub(crate) const MAX_LIMIT: u64 = 1000;
+/// The rows of a page where nothing is said, as on the command line.
+pub(crate) const DEFAULT_LIMIT: u64 = 20;
+
+/// The parameter that bounds a page.
+pub(crate) const LIMIT: Parameter = Parameter {
+    name: "limit",
+    about: "At most this many, 1 to 1000; 20 where nothing is said.",
+    repeats: false,
+};

@@ -1,0 +1,137 @@
+//! Kept plans: made, looked at, approved by another operator, run.
+
+use ::replay::{GroupChoice, GroupReplayOptions, ReplaySummary};
+use domain::ports::Order;
+use event_replay::{
+    app::{
+        clock,
+        documents::{Deleted, ReplayStartedDocument},
+        plans::{self, AppliedPlan, KeptPlanDocument, NewPlan, PlanRow},
+        replay::{self, Receiver},
+        walk::EventWalk,
+    },
+    text::name,
+};
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::{
+    events::{self, cursor},
+    filter::{self, DEFAULT_LIMIT, filter_members},
+    plans::StartBody,
+};
+use crate::{
+    answer::{json, json_with, rows},
+    call::{Answer, Call},
+};
+
+/// The members of a plan that is to be kept.
+pub(crate) const KEEP: &[&str] = filter_members![
+    "all",
+    "limit",
+    "checkpoint",
+    "allowGap",
+    "mark",
+    "checkSchemas",
+    "group",
+    "rate",
+    "delay",
+    "batchSize"
+];
+/// The members of an approval.
+pub(crate) const APPROVE: &[&str] = &["hash"];
+
+/// `POST /v1/kept-plans`: keeps a plan of a replay into consumer groups.
+pub(crate) async fn keep(mut call: Call) -> Answer {
+    let body: StartBody = call.json(KEEP).await?;
+    let planned = body.plan.planned()?;
+    let store = &call.app.store;
+    let groups = body.group.read("group", name::group)?;
+    replay::check_groups(store, &groups).await?;
+    let checks = body.plan.check_schemas.unwrap_or(true);
+    let manager = match checks {
+        true => replay::manager_with_schemas(store, &call.app.settings).await?,
+        false => replay::manager(store),
+    };
+    let (pace, batch_size) = body.pace()?.resolve(Receiver::Service);
+    let all = planned.selection.is_all();
+    let plan = planned.plan(&manager, checks, None).await?;
+    let new = NewPlan { target: None, groups, pace, batch_size, all };
+    let kept = plans::keep(store, &call.actor(), &call.app.settings, plan, new).await?;
+    json_with(StatusCode::CREATED, &KeptPlanDocument::of(&kept, clock().now()))
+}
+
+/// `GET /v1/kept-plans`: the newest first.
+pub(crate) async fn list(call: Call) -> Answer {
+    let limit = call.query.read("limit", filter::limit)?.unwrap_or(DEFAULT_LIMIT);
+    let mut kept = plans::list(&call.app.store).await?;
+    kept.truncate(limit as usize);
+    rows(&plans::rows(&kept, clock().now()), call.accepts("application/x-ndjson"))
+}
+
+/// `GET /v1/kept-plans/{id}`.
+pub(crate) async fn show(call: Call) -> Answer {
+    let id = call.read_path("id", name::name)?;
+    let kept = plans::find(&call.app.store, &id).await?;
+    json(&KeptPlanDocument::of(&kept, clock().now()))
+}
+
+/// `GET /v1/kept-plans/{id}/events`: exactly the events that the plan sends, the oldest first.
+pub(crate) async fn events(call: Call) -> Answer {
+    let id = call.read_path("id", name::name)?;
+    let after = call.query.read("after", cursor)?;
+    let limit = call.query.read("limit", filter::limit)?.unwrap_or(DEFAULT_LIMIT);
+    let kept = plans::find(&call.app.store, &id).await?;
+    let plan = &kept.plan;
+    // A plan without events ends where it begins.
+    let until = plan.end().or(plan.after.as_ref()).cloned();
+    let limit = if plan.end().is_some() { limit } else { 0 };
+    let ports = call.app.store.ports().clone();
+    let walk = EventWalk::new(ports, (*plan.filter).clone(), Order::OldestFirst, Some(limit))
+        .after(after.or_else(|| plan.after.clone()))
+        .until(until);
+    let path = format!("{}/v1/kept-plans/{id}/events", call.app.options.base_path);
+    let query = call.parts.uri.query().map(str::to_owned);
+    events::page(walk, &path, query.as_deref()).await
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ApproveBody {
+    hash: Option<String>,
+}
+
+/// `POST /v1/kept-plans/{id}/approvals`: another operator's plan may run once.
+pub(crate) async fn approve(mut call: Call) -> Answer {
+    let id = call.read_path("id", name::name)?;
+    let body: ApproveBody = call.json(APPROVE).await?;
+    let record = plans::approve(&call.app.store, &call.actor(), &id, body.hash.as_deref()).await?;
+    json_with(StatusCode::CREATED, &PlanRow::of(&record, clock().now()))
+}
+
+/// `POST /v1/kept-plans/{id}/runs`: sends its events, and no others, to its groups.
+pub(crate) async fn run(call: Call) -> Answer {
+    let id = call.read_path("id", name::name)?;
+    let (store, by) = (&call.app.store, call.actor());
+    let AppliedPlan { kept, permitted, .. } =
+        plans::apply(store, &by, &call.app.settings, &id, None, None).await?;
+    let manager = replay::manager(store);
+    let options = GroupReplayOptions {
+        groups: GroupChoice::named(kept.run.groups.iter().map(|group| group.name.clone())),
+        batch_size: kept.run.batch_size,
+        pace: kept.run.pace,
+        all: kept.run.all,
+    };
+    let record = replay::start(store, &by, &manager, &kept.plan, &permitted, &options).await?;
+    let started = ReplaySummary::of(&record).map_err(event_replay::app::AppError::from)?;
+    let deserted = manager.groups_without_consumers(&started.id).await;
+    let deserted = deserted.map_err(event_replay::app::AppError::from)?;
+    json_with(StatusCode::ACCEPTED, &ReplayStartedDocument::of(&started, &deserted))
+}
+
+/// `DELETE /v1/kept-plans/{id}`.
+pub(crate) async fn delete(call: Call) -> Answer {
+    let id = call.read_path("id", name::name)?;
+    let deleted = plans::delete(&call.app.store, &call.actor(), &id).await?;
+    json(&Deleted { deleted: &deleted })
+}

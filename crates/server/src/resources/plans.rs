@@ -1,0 +1,177 @@
+//! Plans of replays, and replays that are started by the hash of their plan.
+
+use domain::ports::ReplayCommand;
+use event_replay::{
+    app::{
+        documents::{Deleted, ReplayRequestedDocument, ReplayStartedDocument},
+        replay::{self, PaceRequest, ReplaySelection},
+        replay_request::{self, PlannedSelection, ReplayRequest},
+        replays,
+    },
+    text::{name, number},
+};
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::{
+    events::cursor,
+    filter::{FilterBody, Texts, filter_members},
+};
+use crate::{
+    answer::{json, json_with},
+    call::{Answer, Call},
+    problem::{Code, Problem},
+    query::bad,
+};
+
+/// The members of a plan.
+pub(crate) const PLAN: &[&str] =
+    filter_members!["all", "limit", "checkpoint", "allowGap", "mark", "checkSchemas"];
+/// The members of a start.
+pub(crate) const START: &[&str] = filter_members![
+    "all",
+    "limit",
+    "checkpoint",
+    "allowGap",
+    "mark",
+    "hash",
+    "group",
+    "rate",
+    "delay",
+    "batchSize"
+];
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct PlanBody {
+    #[serde(flatten)]
+    filter: FilterBody,
+    pub(super) all: bool,
+    limit: Option<u64>,
+    checkpoint: Option<String>,
+    allow_gap: bool,
+    mark: Option<String>,
+    pub(super) check_schemas: Option<bool>,
+}
+
+impl PlanBody {
+    pub(super) fn planned(&self) -> Result<PlannedSelection, Problem> {
+        let filter = self.filter.filter()?;
+        let selection = match &self.checkpoint {
+            None => ReplaySelection::Slice { filter, all: self.all },
+            Some(checkpoint) => ReplaySelection::Recovery {
+                checkpoint: checkpoint.clone(),
+                filter,
+                allow_gap: self.allow_gap,
+            },
+        };
+        let limit = self.limit.map(|limit| number::limit(&limit.to_string()));
+        let mark = self.mark.as_deref().map(cursor);
+        Ok(PlannedSelection {
+            selection,
+            limit: limit.transpose().map_err(|error| bad("limit", &error))?,
+            mark: mark.transpose().map_err(|error| bad("mark", &error))?,
+        })
+    }
+}
+
+/// `POST /v1/plans`: what a replay would send, frozen by a mark and a hash. Nothing is changed.
+pub(crate) async fn plan(mut call: Call) -> Answer {
+    let body: PlanBody = call.json(PLAN).await?;
+    let planned = body.planned()?;
+    let store = &call.app.store;
+    let checks = body.check_schemas.unwrap_or(true);
+    let manager = match checks {
+        true => replay::manager_with_schemas(store, &call.app.settings).await?,
+        false => replay::manager(store),
+    };
+    let plan = planned.plan(&manager, checks, None).await?;
+    json(&plan.dry_run())
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct StartBody {
+    #[serde(flatten)]
+    pub(super) plan: PlanBody,
+    hash: Option<String>,
+    pub(super) group: Texts,
+    rate: Option<f64>,
+    delay: Option<Delay>,
+    batch_size: Option<usize>,
+}
+
+/// A pause: milliseconds, or a number with a unit.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Delay {
+    Milliseconds(u64),
+    Text(String),
+}
+
+impl StartBody {
+    pub(super) fn pace(&self) -> Result<PaceRequest, Problem> {
+        if self.rate.is_some() && self.delay.is_some() {
+            return Err(bad("rate", "it is given beside delay; leave one of them out"));
+        }
+        let rate = self.rate.map(|rate| number::rate(&rate.to_string())).transpose();
+        let delay = self.delay.as_ref().map(|delay| match delay {
+            Delay::Milliseconds(milliseconds) => number::delay(&milliseconds.to_string()),
+            Delay::Text(text) => number::delay(text),
+        });
+        let batch_size = self.batch_size.map(|size| number::batch_size(&size.to_string()));
+        Ok(PaceRequest {
+            delay: delay.transpose().map_err(|error| bad("delay", &error))?,
+            rate: rate.map_err(|error| bad("rate", &error))?,
+            batch_size: batch_size.transpose().map_err(|error| bad("batchSize", &error))?,
+        })
+    }
+}
+
+/// `POST /v1/replays`: runs exactly the set of a plan, into consumer groups.
+pub(crate) async fn start(mut call: Call) -> Answer {
+    let body: StartBody = call.json(START).await?;
+    let (Some(hash), Some(_)) = (&body.hash, &body.plan.mark) else {
+        return Err(Problem::new(Code::BadParameter, "hash, mark: both name the plan that is to be run")
+            .hint("POST /v1/plans with the same filter; send its planHash as hash, and its mark"));
+    };
+    let request = ReplayRequest {
+        planned: body.plan.planned()?,
+        hash: hash.clone(),
+        groups: body.group.read("group", name::group)?,
+        pace: body.pace()?,
+    };
+    let started = replay_request::start(&call.app.store, &call.actor(), &call.app.settings, request).await?;
+    json_with(
+        StatusCode::ACCEPTED,
+        &ReplayStartedDocument::of(&started.replay, &started.groups_without_consumers),
+    )
+}
+
+async fn request(call: Call, command: ReplayCommand) -> Answer {
+    let id = call.read_path("id", name::name)?;
+    let requested = replays::request(&call.app.store, &call.actor(), &id, command).await?;
+    json(&ReplayRequestedDocument::of(&requested))
+}
+
+/// `POST /v1/replays/{id}/pause`.
+pub(crate) async fn pause(call: Call) -> Answer {
+    request(call, ReplayCommand::Pause).await
+}
+
+/// `POST /v1/replays/{id}/resume`.
+pub(crate) async fn resume(call: Call) -> Answer {
+    request(call, ReplayCommand::Resume).await
+}
+
+/// `POST /v1/replays/{id}/cancel`.
+pub(crate) async fn cancel(call: Call) -> Answer {
+    request(call, ReplayCommand::Cancel).await
+}
+
+/// `DELETE /v1/replays/{id}`: the record of one that is over.
+pub(crate) async fn delete(call: Call) -> Answer {
+    let id = call.read_path("id", name::name)?;
+    let deleted = replays::delete(&call.app.store, &call.actor(), &id).await?;
+    json(&Deleted { deleted: &deleted })
+}

@@ -1,0 +1,332 @@
+//! Publishing: one event, lines of events, or an array of them.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use bus::{Intake, IntakeError, IntakeOptions, Line, PublishOptions, Published, Publisher, line_limit};
+use domain::Priority;
+use event_replay::{
+    app::{
+        intake::{DeliveryIntake, LineFailure, PublishReport, Waiting},
+        publish::{DeliveryRequest, PublishRequest},
+        source::with_source,
+    },
+    text::{
+        name::{self, PRIORITIES},
+        number, time,
+    },
+    unknown_types,
+};
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::cloud;
+use crate::{
+    answer::json_with,
+    body::{media_type, unsupported},
+    call::{Answer, Call},
+    cloudevents::{self, Mode},
+    problem::{Code, Problem},
+    query::{Parameter, Query, bad},
+};
+
+/// The parameters of a publish.
+pub(crate) const PARAMETERS: &[Parameter] = &[
+    Parameter {
+        name: "atomic",
+        about: "All or nothing: if one event is refused, none is stored.",
+        repeats: false,
+    },
+    Parameter { name: "partial", about: "ok: answer 200 although some events were refused.", repeats: false },
+    Parameter {
+        name: "delay",
+        about: "Let the events come into the log after this much time: 500 (milliseconds), 90s, 2h.",
+        repeats: false,
+    },
+    Parameter {
+        name: "priority",
+        about: "Among the events that a group has fetched, which goes first: low, medium, high, critical.",
+        repeats: false,
+    },
+    Parameter {
+        name: "expiresIn",
+        about: "Do not deliver the events any more after this much time.",
+        repeats: false,
+    },
+    Parameter {
+        name: "expiresAt",
+        about: "Do not deliver the events any more from this time on.",
+        repeats: false,
+    },
+    Parameter { name: "retries", about: "How often a failed delivery is tried again.", repeats: false },
+    Parameter {
+        name: "unknownTypes",
+        about: "Refuse or accept events whose type has no schema.",
+        repeats: false,
+    },
+    Parameter {
+        name: "noValidation",
+        about: "Check the envelope and the limits alone, not the schemas.",
+        repeats: false,
+    },
+    Parameter {
+        name: "id",
+        about: "source+id: the id of an event is the source and the id of its CloudEvent, with # between.",
+        repeats: false,
+    },
+    Parameter { name: "service", about: "The source of events that name none.", repeats: false },
+];
+
+/// The types of bodies.
+const TAKEN: &str = "application/json, application/x-ndjson, application/cloudevents+json or \
+                     application/cloudevents-batch+json";
+
+/// How a request publishes.
+struct Asked {
+    atomic: bool,
+    partial: bool,
+    request: PublishRequest,
+    delivery: Option<PublishOptions>,
+    service: Option<String>,
+    id_with_source: bool,
+}
+
+impl Asked {
+    fn read(query: &Query, service: Option<&String>) -> Result<Self, Problem> {
+        let retries = query.read("retries", number::retries)?;
+        let delivery = DeliveryRequest {
+            delay: query.read("delay", delay)?,
+            priority: query.choice("priority", &PRIORITIES)?.unwrap_or(Priority::Medium),
+            expires_in: query.read("expiresIn", number::duration)?,
+            expires_at: query.read("expiresAt", time::point)?,
+            // A number of retries is at most 1000.
+            retries: retries.map(|retries| retries as u16),
+        };
+        if delivery.expires_in.is_some() && delivery.expires_at.is_some() {
+            return Err(bad("expiresIn", "it is given beside expiresAt; leave one of them out"));
+        }
+        let asked = Self {
+            atomic: query.flag("atomic")?,
+            partial: query.choice("partial", &[("ok", true)])?.unwrap_or(false),
+            request: PublishRequest {
+                unknown_types: query.read("unknownTypes", unknown_types)?,
+                no_validation: query.flag("noValidation")?,
+            },
+            delivery: delivery.options()?,
+            service: query.read("service", name::name)?.or_else(|| service.cloned()),
+            id_with_source: query.choice("id", &[("source+id", true)])?.unwrap_or(false),
+        };
+        match asked.atomic && asked.delivery.is_some() {
+            true => Err(bad(
+                "atomic",
+                "it stores all or nothing, and takes no delay, priority, expiresIn, expiresAt or retries",
+            )),
+            false => Ok(asked),
+        }
+    }
+}
+
+/// A bare number is in milliseconds, as everywhere; a delay of days is one too.
+fn delay(text: &str) -> Result<std::time::Duration, String> {
+    text.parse::<u64>().map(std::time::Duration::from_millis).or_else(|_| number::duration(text))
+}
+
+/// The events of a body.
+enum Events {
+    One(Bytes),
+    Lines(Bytes),
+    Array(Bytes),
+}
+
+/// `POST /v1/events`.
+pub(crate) async fn publish(mut call: Call) -> Answer {
+    let asked = Asked::read(&call.query, call.app.settings.service.as_ref())?;
+    let media = media_type(call.headers());
+    let body = call.bytes().await?;
+    let mode = cloudevents::mode(call.headers())?;
+    let publisher = call.app.publisher(asked.request).await?;
+    if let Some(mode) = mode {
+        let texts = cloud::events(&call.app, mode, &call.parts.headers, &body, asked.id_with_source).await?;
+        return match texts.as_slice() {
+            [text] if mode != Mode::Batch && !asked.atomic => {
+                one(&publisher, &asked, text).await.map_err(cloud::with_advice)
+            }
+            texts => {
+                let texts = (1..).zip(texts);
+                let lines: Vec<Line<'_>> =
+                    texts.map(|(line, text)| Line::Text { line, bytes: text }).collect();
+                many(publisher, &asked, &lines).await
+            }
+        };
+    }
+    let events = match media.as_deref() {
+        None | Some("application/json") => match body.trim_ascii_start().first() {
+            Some(b'[') => Events::Array(body),
+            _ => Events::One(body),
+        },
+        Some("application/x-ndjson") => Events::Lines(body),
+        Some(other) => return Err(unsupported(other, TAKEN)),
+    };
+    match events {
+        Events::One(body) if !asked.atomic => one(&publisher, &asked, &body).await,
+        Events::One(body) => many(publisher, &asked, &[whole(&body)]).await,
+        Events::Lines(body) => {
+            let lines = lines(&body, line_limit(&call.app.settings.limits));
+            many(publisher, &asked, &lines).await
+        }
+        Events::Array(body) => {
+            let elements: Vec<&RawValue> = serde_json::from_slice(&body).map_err(|error| {
+                Problem::new(Code::BadRequest, format!("the body is not an array of JSON objects: {error}"))
+            })?;
+            let lines: Vec<Line<'_>> = (1..)
+                .zip(&elements)
+                .map(|(line, element)| Line::Text { line, bytes: element.get().as_bytes() })
+                .collect();
+            many(publisher, &asked, &lines).await
+        }
+    }
+}
+
+fn whole(body: &[u8]) -> Line<'_> {
+    Line::Text { line: 1, bytes: body }
+}
+
+/// The lines of a body. One over the limit is refused, and the others are taken.
+fn lines(body: &[u8], limit: usize) -> Vec<Line<'_>> {
+    let lines = (1..).zip(body.split(|byte| *byte == b'\n'));
+    let lines = lines.filter(|(_, bytes)| !bytes.trim_ascii().is_empty());
+    lines
+        .map(|(line, bytes)| match bytes.len() > limit {
+            true => Line::TooLong { line, bytes: bytes.len() as u64 },
+            false => Line::Text { line, bytes },
+        })
+        .collect()
+}
+
+/// The outcome for one event: the counts of a report, and the event's place.
+#[derive(Serialize)]
+struct PublishedOne<R: Serialize> {
+    #[serde(flatten)]
+    report: R,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<domain::Position>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due: Option<jiff::Timestamp>,
+}
+
+/// Publishes one event. It shares its append with others that are published at the same time.
+async fn one(publisher: &Publisher, asked: &Asked, body: &[u8]) -> Answer {
+    let named = asked.service.as_deref().and_then(|service| with_source(body, service));
+    let text = named.as_deref().unwrap_or_else(|| body.trim_ascii());
+    let options = asked.delivery.clone().unwrap_or_default();
+    let published = publisher.publish_with(text, &options).await?;
+    let mut report = match options.delay {
+        Some(_) => PublishReport::of_scheduled(),
+        None => PublishReport::default(),
+    };
+    let part = bus::IntakeReport::default();
+    let (status, part) = match published {
+        Published::Stored(_) => (StatusCode::CREATED, bus::IntakeReport { stored: 1, ..part }),
+        Published::AlreadyStored(_) => (StatusCode::OK, bus::IntakeReport { already_stored: 1, ..part }),
+        Published::Scheduled { .. } => {
+            report.waits(Waiting::Now);
+            (StatusCode::ACCEPTED, part)
+        }
+        Published::AlreadyScheduled { .. } => {
+            report.waits(Waiting::Before);
+            (StatusCode::OK, part)
+        }
+    };
+    report.add(part);
+    let document =
+        PublishedOne { report: report.document(), position: published.position(), due: published.due() };
+    json_with(status, &document)
+}
+
+/// Publishes any number of events, and reports.
+async fn many(publisher: Arc<Publisher>, asked: &Asked, lines: &[Line<'_>]) -> Answer {
+    let (report, failure) = match &asked.delivery {
+        None => take_in(publisher, asked, lines).await,
+        Some(options) => {
+            let intake = DeliveryIntake { publisher: &publisher, options, service: asked.service.as_deref() };
+            let mut report = intake.report();
+            let taken = intake.lines(lines, |line| line, &mut report).await;
+            (report, taken.err().map(of_line))
+        }
+    };
+    match failure {
+        Some(problem) => Err(problem.with(report.document())),
+        None => answer_of(&report, asked),
+    }
+}
+
+/// One fault of the store ends a request; the counts say what was stored before it.
+fn of_line(failure: LineFailure) -> Problem {
+    let LineFailure { line, error } = failure;
+    Problem::from(error).during(format!("publishing event {line}"))
+}
+
+async fn take_in(
+    publisher: Arc<Publisher>,
+    asked: &Asked,
+    lines: &[Line<'_>],
+) -> (PublishReport, Option<Problem>) {
+    let mut report = PublishReport::default();
+    let options = IntakeOptions { atomic: asked.atomic, ..IntakeOptions::default() };
+    let mut intake = Intake::new(publisher, options);
+    for line in lines {
+        let named = match (line, asked.service.as_deref()) {
+            (Line::Text { bytes, .. }, Some(service)) => with_source(bytes, service),
+            _ => None,
+        };
+        let taken = match (line, &named) {
+            (Line::Text { line, .. }, Some(named)) => intake.line(*line, named).await,
+            (line, _) => intake.take(*line).await,
+        };
+        if let Err(error) = taken {
+            return failed(report, error);
+        }
+    }
+    match intake.finish().await {
+        Ok(part) => {
+            report.add(part);
+            (report, None)
+        }
+        Err(error) => failed(report, error),
+    }
+}
+
+fn failed(mut report: PublishReport, error: IntakeError) -> (PublishReport, Option<Problem>) {
+    let problem = match error {
+        IntakeError::Store { error, lines, report: part } => {
+            report.add(*part);
+            Problem::from(error).during(format!("storing events {} to {}", lines.start(), lines.end()))
+        }
+        IntakeError::TooLargeToBeAtomic { .. } => Problem::new(Code::TooLarge, error.to_string()),
+        other => Problem::new(Code::Internal, other.to_string()),
+    };
+    (report, Some(problem))
+}
+
+fn answer_of(report: &PublishReport, asked: &Asked) -> Answer {
+    if report.lines() == 0 {
+        return Err(Problem::new(Code::BadRequest, "the body has no events"));
+    }
+    if !report.is_clean() && !asked.partial {
+        let refused = report.sum().rejected + report.sum().conflicts;
+        let said = format!("{refused} of {} events were refused", report.lines());
+        return Err(Problem::new(Code::Rejected, said)
+            .hint(
+                "the counts say what was stored; the same request can be sent again and stores nothing twice",
+            )
+            .with(report.document()));
+    }
+    let status = match (report.is_clean(), report.waiting(), report.sum().stored) {
+        (false, _, _) => StatusCode::OK,
+        (true, Some((1.., _)), _) => StatusCode::ACCEPTED,
+        (true, _, 1..) => StatusCode::CREATED,
+        (true, _, 0) => StatusCode::OK,
+    };
+    json_with(status, &report.document())
+}

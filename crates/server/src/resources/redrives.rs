@@ -1,0 +1,137 @@
+//! Redriving and discarding dead letters.
+
+use std::sync::Arc;
+
+use domain::{DeadLetterState, ports::DeadLetterQuery};
+use event_replay::{
+    app::{
+        approval,
+        dead_letters::{self, LetterSelection, PAGE},
+        documents::{DiscardDocument, RedrivePreview},
+    },
+    text::{name, number},
+};
+use http::StatusCode;
+use replay::{
+    Cancel,
+    redrive::{DiscardReport, Letters},
+};
+use serde::{Deserialize, Serialize};
+
+use super::filter::{FilterBody, Texts, filter_members};
+use crate::{
+    answer::{json, json_with},
+    call::{Answer, Call},
+    problem::{Code, Problem},
+    query::bad,
+};
+
+/// The members of a redrive.
+pub(crate) const REDRIVE: &[&str] = filter_members!["id", "group", "fingerprint", "all", "limit", "dryRun"];
+/// The members of a discard.
+pub(crate) const DISCARD: &[&str] =
+    filter_members!["id", "group", "fingerprint", "all", "limit", "dryRun", "reason", "hash"];
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct LettersBody {
+    #[serde(flatten)]
+    filter: FilterBody,
+    id: Texts,
+    group: Option<String>,
+    fingerprint: Texts,
+    all: bool,
+    limit: Option<u64>,
+    dry_run: bool,
+    reason: Option<String>,
+    hash: Option<String>,
+}
+
+impl LettersBody {
+    fn letters(&self, verb: &'static str) -> Result<Letters, Problem> {
+        let group = self.group.as_deref().map(name::group).transpose();
+        let limit = self.limit.map(|limit| number::limit(&limit.to_string())).transpose();
+        let query = DeadLetterQuery {
+            group: group.map_err(|error| bad("group", &error))?,
+            fingerprints: self.fingerprint.read("fingerprint", name::name)?.into_iter().collect(),
+            states: vec![DeadLetterState::Open],
+            filter: Arc::new(self.filter.filter()?),
+            after: None,
+            limit: PAGE,
+        };
+        let selection = LetterSelection {
+            ids: self.id.read("id", name::name)?,
+            all: self.all,
+            limit: limit.map_err(|error| bad("limit", &error))?,
+            query,
+        };
+        Ok(selection.resolve(verb)?)
+    }
+
+    /// The request, written in one way only.
+    fn text(&self, letters: &Letters) -> String {
+        let which = match letters {
+            Letters::Ids(ids) => format!("{ids:?}"),
+            Letters::Matching(query) => {
+                let filter = serde_json::to_string(&*query.filter).unwrap_or_default();
+                format!("{:?} {:?} {} {filter}", query.group, query.fingerprints, query.limit)
+            }
+        };
+        format!("discard {which} {:?}", self.reason)
+    }
+}
+
+/// `POST /v1/redrives`: sends dead letters to their groups again. Each open one is sent once; a second request adds none.
+pub(crate) async fn redrive(mut call: Call) -> Answer {
+    let body: LettersBody = call.json(REDRIVE).await?;
+    let letters = body.letters("redrive")?;
+    let store = &call.app.store;
+    let letters = dead_letters::check_chosen(store, letters).await?;
+    if body.dry_run {
+        let requested = dead_letters::count_open(store, &letters).await?;
+        return json(&RedrivePreview { dry_run: true, requested });
+    }
+    let report = dead_letters::redrive(store, &call.actor(), letters, false, &(), &Cancel::default()).await?;
+    json_with(StatusCode::ACCEPTED, &report)
+}
+
+/// The letters that would be closed, and the hash that closes them.
+#[derive(Serialize)]
+struct Preview {
+    #[serde(flatten)]
+    document: DiscardDocument,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<String>,
+}
+
+/// `POST /v1/discards`: closes dead letters unhandled. Letters that are not named by their ids are closed by the hash of a dry run.
+pub(crate) async fn discard(mut call: Call) -> Answer {
+    let body: LettersBody = call.json(DISCARD).await?;
+    let Some(reason) = body.reason.as_deref().filter(|reason| !reason.trim().is_empty()) else {
+        return Err(bad("reason", "it is missing; it is kept with each dead letter"));
+    };
+    let letters = body.letters("discard")?;
+    let store = &call.app.store;
+    let letters = dead_letters::check_chosen(store, letters).await?;
+    let confirmation = dead_letters::confirmation(store, &letters).await?;
+    let hash = confirmation.map(|confirmation| approval::hash(&confirmation, &body.text(&letters)));
+    if body.dry_run {
+        let requested = dead_letters::count_open(store, &letters).await?;
+        let report = DiscardReport { requested, ..DiscardReport::default() };
+        return json(&Preview { document: DiscardDocument { dry_run: true, report }, hash });
+    }
+    if let Some(hash) = hash {
+        confirmed(body.hash.as_deref(), &hash)?;
+    }
+    let report = dead_letters::discard(store, &call.actor(), letters, reason).await?;
+    json(&DiscardDocument { dry_run: false, report })
+}
+
+/// Refuses what cannot be undone and was not confirmed.
+pub(crate) fn confirmed(given: Option<&str>, found: &str) -> Result<(), Problem> {
+    match given {
+        Some(given) => Ok(approval::check(given, found)?),
+        None => Err(Problem::new(Code::BadParameter, "hash: it is missing; this cannot be undone")
+            .hint("send the same request with \"dryRun\": true, and then with the hash of its answer")),
+    }
+}

@@ -1,0 +1,28 @@
+//! Replays.
+
+use event_replay::{app::replays, text::name};
+
+use super::{
+    filter::{self, DEFAULT_LIMIT},
+    progress,
+};
+use crate::{
+    answer::{json, rows},
+    call::{Answer, Call},
+};
+
+/// `GET /v1/replays`: the newest first.
+pub(crate) async fn list(call: Call) -> Answer {
+    let limit = call.query.read("limit", filter::limit)?.unwrap_or(DEFAULT_LIMIT);
+    let found = replays::newest(&call.app.store, limit as usize).await?;
+    rows(&found, call.accepts("application/x-ndjson"))
+}
+
+/// `GET /v1/replays/{id}`: its record; as server-sent events each change of it.
+pub(crate) async fn show(call: Call) -> Answer {
+    let id = call.read_path("id", name::name)?;
+    if call.accepts("text/event-stream") {
+        return progress::follow(call, id).await;
+    }
+    json(&replays::find(&call.app.store, &id).await?)
+}

@@ -1,0 +1,106 @@
+//! Schemas.
+
+use domain::ports::{Describes, EventValidator, SchemaRecord};
+use event_replay::{
+    app::{
+        self,
+        documents::{SchemaAdded, SchemaRemoved},
+        schemas::{self, registry_of},
+    },
+    text::name,
+};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use validation::SchemaRegistry;
+
+use crate::{
+    answer::{json, json_with, rows},
+    call::{Answer, Call},
+    problem::{Code, Problem},
+};
+
+/// `GET /v1/schemas`: the built-in ones and the store's.
+pub(crate) async fn list(call: Call) -> Answer {
+    let records = call.app.store.list_schemas().await?;
+    let summaries = registry_of(&records, call.app.settings.engine).schemas();
+    rows(&summaries, call.accepts("application/x-ndjson"))
+}
+
+/// `GET /v1/schemas/{type}`: as its author wrote it.
+pub(crate) async fn show(call: Call) -> Answer {
+    let event_type = call.read_path("type", name::name)?;
+    let version = call.query.read("version", name::name)?;
+    let records = call.app.store.list_schemas().await?;
+    let Some(found) = schemas::source(&records, &event_type, version.as_deref()) else {
+        return Err(unknown(&event_type).hint("GET /v1/schemas lists all, POST /v1/schemas/{type} adds one"));
+    };
+    let document = found.document();
+    let document = document
+        .map_err(|error| Problem::new(Code::Store, format!("the stored schema is not JSON: {error}")))?;
+    json(&document)
+}
+
+fn unknown(event_type: &str) -> Problem {
+    Problem::new(Code::NotFound, format!("there is no such schema for {event_type:?}"))
+}
+
+/// The members of a new schema.
+pub(crate) const PUT: &[&str] = &["document", "pointer", "data", "version"];
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PutBody {
+    document: Option<Box<RawValue>>,
+    pointer: String,
+    data: bool,
+    version: Option<String>,
+}
+
+/// `POST /v1/schemas/{type}`: adds a schema, or replaces the one of its type and version.
+pub(crate) async fn put(mut call: Call) -> Answer {
+    let record = record(&mut call).await?;
+    let (event_type, event_version) = (record.event_type.clone(), record.event_version.clone());
+    let replaced = schemas::put(&call.app.store, &call.actor(), record).await?;
+    call.app.publishers.forget().await;
+    let status = if replaced { StatusCode::OK } else { StatusCode::CREATED };
+    json_with(status, &SchemaAdded { event_type, event_version, replaced })
+}
+
+/// The schema of a request, checked.
+async fn record(call: &mut Call) -> Result<SchemaRecord, Problem> {
+    let event_type = call.read_path("type", name::name)?;
+    let body: PutBody = call.json(PUT).await?;
+    let Some(document) = body.document else {
+        return Err(Problem::new(Code::BadParameter, "document: it is missing; it is the JSON Schema"));
+    };
+    let record = SchemaRecord {
+        event_type,
+        event_version: body.version,
+        document: document.get().to_owned(),
+        pointer: body.pointer.trim_start_matches('#').to_owned(),
+        describes: if body.data { Describes::Data } else { Describes::Event },
+        added_at: app::clock().now(),
+    };
+    let refused = SchemaRegistry::empty(call.app.settings.engine).add(&record).err();
+    match refused {
+        None => Ok(record),
+        Some(error) => Err(Problem::new(Code::Invalid, format!("the schema is refused: {error}"))),
+    }
+}
+
+/// `DELETE /v1/schemas/{type}`: a built-in schema that it replaced serves again.
+pub(crate) async fn remove(call: Call) -> Answer {
+    let event_type = call.read_path("type", name::name)?;
+    let version = call.query.read("version", name::name)?;
+    let removed = schemas::remove(&call.app.store, &call.actor(), &event_type, version.as_deref()).await?;
+    if removed {
+        call.app.publishers.forget().await;
+        return json(&SchemaRemoved { event_type: &event_type, event_version: version.as_deref() });
+    }
+    match schemas::is_built_in(&event_type) {
+        true => Err(Problem::new(Code::Conflict, "a built-in schema cannot be removed")
+            .hint("POST /v1/schemas/{type} replaces it")),
+        false => Err(unknown(&event_type)),
+    }
+}

@@ -1,0 +1,15 @@
+//! Counts of the stored events.
+
+use event_replay::app;
+
+use super::filter;
+use crate::{
+    answer::json,
+    call::{Answer, Call},
+};
+
+/// `GET /v1/stats`.
+pub(crate) async fn show(call: Call) -> Answer {
+    let wanted = filter::of_query(&call.query)?;
+    json(&app::stats::stats(&call.app.store, &call.app.settings, wanted, None).await?)
+}

@@ -1,0 +1,70 @@
+//! Trimming: old events are dropped by the hash of a dry run.
+
+use event_replay::{
+    app::{
+        approval,
+        retention::{self, TrimRequest},
+    },
+    text::{name, number},
+};
+use replay::RetentionReport;
+use serde::{Deserialize, Serialize};
+
+use super::{filter::Texts, redrives::confirmed};
+use crate::{
+    answer::json,
+    call::{Answer, Call},
+    query::bad,
+};
+
+/// The members of a trim.
+pub(crate) const MEMBERS: &[&str] =
+    &["maxAge", "maxEvents", "maxBytes", "toCheckpoint", "type", "dryRun", "hash"];
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Body {
+    max_age: Option<String>,
+    max_events: Option<u64>,
+    max_bytes: Option<u64>,
+    to_checkpoint: Option<String>,
+    #[serde(rename = "type")]
+    types: Texts,
+    dry_run: bool,
+    hash: Option<String>,
+}
+
+/// The events that would be dropped, and the hash that drops them.
+#[derive(Serialize)]
+struct Preview {
+    #[serde(flatten)]
+    report: RetentionReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<String>,
+}
+
+/// `POST /v1/trims`.
+pub(crate) async fn trim(mut call: Call) -> Answer {
+    let body: Body = call.json(MEMBERS).await?;
+    let max_age = body.max_age.as_deref().map(number::duration).transpose();
+    let request = TrimRequest {
+        max_age: max_age.map_err(|error| bad("maxAge", &error))?,
+        max_events: body.max_events,
+        max_bytes: body.max_bytes,
+        to_checkpoint: body.to_checkpoint.clone(),
+        types: body.types.read("type", name::name)?,
+    };
+    request.check()?;
+    let (store, settings) = (&call.app.store, &call.app.settings);
+    let rules = request.rules(store, settings).await?;
+    let would = retention::apply(store, settings, &rules, true, None).await?;
+    let confirmation = retention::confirmation(&would, settings);
+    let hash = confirmation.map(|confirmation| approval::hash(&confirmation, &format!("{rules:?}")));
+    if body.dry_run {
+        return json(&Preview { report: would, hash });
+    }
+    if let Some(hash) = hash {
+        confirmed(body.hash.as_deref(), &hash)?;
+    }
+    json(&retention::trim(store, &call.actor(), settings, &rules, None).await?)
+}

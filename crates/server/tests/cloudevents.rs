@@ -1,0 +1,263 @@
+//! CloudEvents over HTTP: the sentences with MUST of the HTTP binding and the JSON format, version 1.0.2.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
+
+mod common;
+
+use axum::body::Body;
+use common::{Reply, Service};
+use event_replay::{Settings, UnknownTypes};
+use event_replay_server::ServeOptions;
+use http::Request;
+use serde_json::{Value, json};
+
+const STRUCTURED: &str = "application/cloudevents+json";
+const BATCH: &str = "application/cloudevents-batch+json";
+/// Numbers that no double holds, odd unicode, members in an order of their own.
+const DATA: &str = r#"{"b":1.10,"a":123456789012345678901234567890,"c":"\u00e4é\ud83d\ude00","d":1e2}"#;
+
+/// A server that takes events of any type.
+async fn accepting_all() -> Service {
+    let accept = |settings: &mut Settings| settings.unknown_types = UnknownTypes::Accept;
+    Service::set(tempfile::tempdir().unwrap(), ServeOptions::default(), accept).await
+}
+
+fn event(id: &str) -> String {
+    format!(
+        r#"{{"specversion":"1.0","id":"{id}","source":"/shop/orders","type":"order.placed","time":"2024-01-15T10:30:00Z","userid":"u1","correlationid":"wf-7","subject":"orders/7","tries":3,"is1st":true,"data":{DATA}}}"#
+    )
+}
+
+/// A request in binary mode, with more headers or other ones.
+async fn binary(service: &Service, headers: &[(&str, &str)], body: impl Into<Body>) -> Reply {
+    let mut request = Request::post(service.url("/v1/events"));
+    let given = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "b1"),
+        ("ce-source", "/shop"),
+        ("ce-type", "order.placed"),
+        ("ce-time", "2024-01-15T10:30:00Z"),
+    ];
+    let is_replaced = |name: &str| headers.iter().any(|(other, _)| *other == name);
+    for (name, value) in given.iter().filter(|(name, _)| !is_replaced(name)).chain(headers) {
+        if !value.is_empty() {
+            request = request.header(*name, *value);
+        }
+    }
+    service.send(request.body(body.into()).unwrap()).await
+}
+
+async fn accepting(service: &Service, path: &str, media: &str) -> Reply {
+    service.send(Request::get(service.url(path)).header("accept", media).body(Body::empty()).unwrap()).await
+}
+
+/// The stored event of an id, as it is.
+async fn stored(service: &Service, id: &str) -> (String, Value) {
+    let reply = service.get(&format!("/v1/events/{id}")).await.is(200);
+    (reply.text(), reply.json()["events"][0]["event"].clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_structured_event_becomes_one_of_ours_and_comes_back() {
+    let service = accepting_all().await;
+    let first = service.post("/v1/events", STRUCTURED, event("s1")).await.is(201).json();
+    assert_eq!((&first["stored"], &first["position"]), (&json!(1), &json!("0:1")), "{first}");
+    service.post("/v1/events", &format!("{STRUCTURED}; charset=utf-8"), event("s1")).await.is(200);
+    let (text, own) = stored(&service, "s1").await;
+    assert!(text.contains(&format!("\"data\":{DATA}")), "{text}");
+    for (member, value) in [
+        ("id", json!("s1")),
+        ("source", json!("/shop/orders")),
+        ("type", json!("order.placed")),
+        ("version", json!("1.0")),
+        ("timestamp", json!("2024-01-15T10:30:00Z")),
+        ("userId", json!("u1")),
+        ("correlationId", json!("wf-7")),
+        ("subject", json!("orders/7")),
+        ("tries", json!(3)),
+        ("is1st", json!(true)),
+        ("metadata", json!({})),
+    ] {
+        assert_eq!(own[member], value, "{member}: {own}");
+    }
+    assert!(own.get("specversion").is_none(), "{own}");
+    let found = service.get("/v1/events?userId=u1&correlationId=wf-7").await.is(200).json();
+    assert_eq!(common::ids(&found["events"]), ["s1"]);
+    // Back: the same attributes, and the bytes of the data.
+    let reply = accepting(&service, "/v1/events/s1", STRUCTURED).await.is(200);
+    assert_eq!(reply.headers["content-type"], STRUCTURED);
+    assert!(reply.text().contains(&format!("\"data\":{DATA}")), "{}", reply.text());
+    let mut back = reply.json();
+    assert_eq!(back["version"].take(), "1.0");
+    back.as_object_mut().unwrap().remove("version");
+    assert_eq!(back, serde_json::from_str::<Value>(&event("s1")).unwrap());
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_published_and_read_as_one() {
+    let service = accepting_all().await;
+    let body = format!("[{},{}]", event("a"), event("b"));
+    let report = service.post("/v1/events", BATCH, body.clone()).await.is(201).json();
+    assert_eq!(report["stored"], 2, "{report}");
+    service.post("/v1/events", BATCH, body).await.is(200);
+    service.post("/v1/events", BATCH, "[]").await.problem(400, "bad-request");
+    let reply = accepting(&service, "/v1/events?order=asc&limit=1", BATCH).await.is(200);
+    assert_eq!(reply.headers["content-type"], BATCH);
+    assert!(reply.headers["link"].to_str().unwrap().contains("rel=\"next\""));
+    let ids: Vec<Value> = reply.json().as_array().unwrap().iter().map(|event| event["id"].clone()).collect();
+    assert_eq!(ids, ["a"]);
+    // One that is not valid is named by its place; nothing of the batch is stored.
+    let body = format!("[{},{{\"id\":\"c\"}}]", event("d"));
+    let problem = service.post("/v1/events", BATCH, body).await.problem(400, "bad-request");
+    assert!(problem["detail"].as_str().unwrap().contains("the CloudEvent 2 is not valid"), "{problem}");
+    service.get("/v1/events/d").await.problem(404, "not-found");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binary_event_has_its_attributes_in_headers() {
+    let service = accepting_all().await;
+    let json_type = ("content-type", "application/json");
+    let odd = [json_type, ("ce-subject", "Euro%20%E2%82%AC %F0%9F%98%80"), ("ce-userid", "\"u \\\"1\\\"\"")];
+    binary(&service, &odd, DATA).await.is(201);
+    let (text, own) = stored(&service, "b1").await;
+    assert!(text.contains(&format!("\"data\":{DATA}")), "{text}");
+    assert_eq!((&own["subject"], &own["userId"]), (&json!("Euro € 😀"), &json!("u \"1\"")), "{own}");
+    let reply = service.get("/v1/events/b1?cloudevent=binary").await.is(200);
+    assert_eq!(reply.text(), DATA);
+    for (name, value) in [
+        ("content-type", "application/json"),
+        ("ce-specversion", "1.0"),
+        ("ce-id", "b1"),
+        ("ce-type", "order.placed"),
+        ("ce-time", "2024-01-15T10:30:00Z"),
+        ("ce-subject", "Euro%20%E2%82%AC%20%F0%9F%98%80"),
+        ("ce-userid", "u%20%221%22"),
+    ] {
+        assert_eq!(reply.headers[name], value, "{name}");
+    }
+    assert!(!reply.headers.contains_key("ce-datacontenttype"));
+    service.stop().await;
+}
+
+/// Data that is no JSON, and none at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_data_comes_back_as_its_bytes() {
+    let service = accepting_all().await;
+    let bytes = b"\x00\xff<xml/>\r\n".to_vec();
+    binary(&service, &[("content-type", "text/xml; charset=x"), ("ce-id", "xml")], bytes.clone())
+        .await
+        .is(201);
+    let reply = service.get("/v1/events/xml?cloudevent=binary").await.is(200);
+    assert_eq!(
+        (reply.body, &reply.headers["content-type"]),
+        (bytes.clone(), &"text/xml; charset=x".parse().unwrap())
+    );
+    let back = service.get("/v1/events/xml?cloudevent=structured").await.is(200).json();
+    assert_eq!(back["datacontenttype"], "text/xml; charset=x", "{back}");
+    let again = service.post("/v1/events", STRUCTURED, back.to_string()).await;
+    again.is(200);
+    binary(&service, &[("ce-id", "none")], "").await.is(201);
+    let reply = service.get("/v1/events/none?cloudevent=binary").await.is(200);
+    assert!(reply.body.is_empty() && !reply.headers.contains_key("content-type"));
+    let back = service.get("/v1/events/none?cloudevent=structured").await.is(200).json();
+    assert!(back.get("data").is_none() && back.get("data_base64").is_none(), "{back}");
+    for (id, data) in [("null", "null"), ("text", "\"a\""), ("number", "1.10"), ("list", "[1]")] {
+        binary(&service, &[("ce-id", id), ("content-type", "application/x+json")], data).await.is(201);
+        assert_eq!(service.get(&format!("/v1/events/{id}?cloudevent=binary")).await.is(200).text(), data);
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_without_a_time_stays_the_same_event() {
+    let service = accepting_all().await;
+    let text = r#"{"specversion":"1.0","id":"t1","source":"s","type":"x.y","data":{}}"#;
+    service.post("/v1/events", STRUCTURED, text).await.is(201);
+    service.post("/v1/events", STRUCTURED, text).await.is(200);
+    let other = text.replace("{}", "{\"a\":1}");
+    let problem = service.post("/v1/events", STRUCTURED, other).await.problem(409, "conflict");
+    assert!(problem["hint"].as_str().unwrap().contains("id=source+id"), "{problem}");
+    service.stop().await;
+}
+
+/// The identity of a CloudEvent is its source and its id together.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sources_may_use_one_id_where_the_source_is_a_part_of_it() {
+    let service = accepting_all().await;
+    let of = |source: &str| event("1").replace("/shop/orders", source);
+    service.post("/v1/events", STRUCTURED, of("a")).await.is(201);
+    service.post("/v1/events", STRUCTURED, of("b")).await.problem(409, "conflict");
+    service.post("/v1/events?id=source%2Bid", STRUCTURED, of("b")).await.is(201);
+    service.post("/v1/events?id=source%2Bid", STRUCTURED, of("b")).await.is(200);
+    assert_eq!(stored(&service, "b%231").await.1["source"], "b");
+    service.post("/v1/events?id=other", STRUCTURED, of("c")).await.problem(400, "bad-parameter");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_cloudevent_is_refused_with_the_reason() {
+    let service = accepting_all().await;
+    for (replaced, by, said) in [
+        (r#""specversion":"1.0""#, r#""specversion":"0.3""#, "is understood"),
+        (r#""specversion":"1.0","#, "", "no specversion"),
+        (r#""subject""#, r#""Subject""#, "no name of an attribute"),
+        (r#""subject""#, r#""sub_ject""#, "no name of an attribute"),
+        (r#""subject":"orders/7""#, r#""subject":{"a":1}"#, "is not a string"),
+        (r#""tries":3"#, r#""tries":3.5"#, "is not a string"),
+        (r#""tries":3"#, r#""tries":4294967296"#, "is not a string"),
+        (r#""tries":3"#, r#""subject":"x""#, "occurs twice"),
+        (r#""tries":3"#, r#""data_base64":"AA==""#, "both data and data_base64"),
+        (r#""tries":3"#, r#""timestamp":"x""#, "cannot have the name"),
+        (r#""tries":3"#, r#""metadata":"x""#, "cannot have the name"),
+    ] {
+        let body = event("x").replacen(replaced, by, 1);
+        let problem = service.post("/v1/events", STRUCTURED, body).await.problem(400, "bad-request");
+        assert!(problem["detail"].as_str().unwrap().contains(said), "{said}: {problem}");
+    }
+    // Attributes that an event needs are named by admission, with everything else that is wrong.
+    let body = r#"{"specversion":"1.0","id":"","type":"x.y"}"#;
+    let problem = service.post("/v1/events", STRUCTURED, body).await.problem(422, "rejected");
+    let pointers: Vec<&str> = problem["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["pointer"].as_str().unwrap())
+        .collect();
+    assert!(pointers.contains(&"/id") && pointers.contains(&"/source"), "{problem}");
+    for (headers, said) in [
+        (("ce-subject", "%C0%A0"), "not UTF-8"),
+        (("ce-datacontenttype", "text/plain"), "Content-Type"),
+        (("ce-specversion", "2.0"), "is understood"),
+        (("ce-sub_ject", "x"), "no name of an attribute"),
+    ] {
+        let problem = binary(&service, &[headers], "{}").await.problem(400, "bad-request");
+        assert!(problem["detail"].as_str().unwrap().contains(said), "{said}: {problem}");
+    }
+    binary(&service, &[("content-type", "application/json")], "{").await.problem(400, "bad-request");
+    service.post("/v1/events", "application/cloudevents+avro", "x").await.problem(415, "unsupported-media");
+    assert_eq!(service.get("/v1/events").await.is(200).json()["events"], json!([]));
+    service.stop().await;
+}
+
+/// An event that was published as ours comes back whole through a CloudEvent, whatever members it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_survives_the_way_through_a_cloudevent() {
+    let service = accepting_all().await;
+    let own = r#"{"id":"own","type":"x.y","version":"2","timestamp":"2024-01-15T10:30:00.123456789+01:00","source":"s","correlationId":"c","causationId":"k","userId":"u","targetUserId":"t","metadata":{"a":[1.10]},"Odd Name":"x","nested":{"z":1},"big":12345678901,"flag":true,"data":{"n":1.10}}"#;
+    service.post("/v1/events", "application/json", own).await.is(201);
+    let back = service.get("/v1/events/own?cloudevent=structured").await.is(200);
+    for name in back.json().as_object().unwrap().keys() {
+        let is_plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        assert!(is_plain, "{name}");
+    }
+    assert_eq!((&back.json()["targetuserid"], &back.json()["userid"]), (&json!("t"), &json!("u")));
+    // In another store it is the event that it was, although nothing there names its entities.
+    let other = accepting_all().await;
+    other.post("/v1/events", STRUCTURED, back.body).await.is(201);
+    assert_eq!(stored(&other, "own").await.1, serde_json::from_str::<Value>(own).unwrap());
+    let reply = service.get("/v1/events/own?cloudevent=binary").await.is(200);
+    assert_eq!(reply.text(), r#"{"n":1.10}"#);
+    service.stop().await;
+    other.stop().await;
+}

@@ -1,0 +1,359 @@
+//! Services in several languages publish and consume over HTTP while they and the server are killed: nothing is lost, each
+//! key keeps its order, and only what was in flight comes twice.
+//!
+//! EVENT_REPLAY_EVENTS says how many events, EVENT_REPLAY_ROUNDS how many kills of the client; the server is killed half as
+//! often. EVENT_REPLAY_SEED says when.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a panic is a test's way to fail"
+)]
+
+mod support;
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use fastrand::Rng;
+use support::consumers::{Keeper, Servers};
+use tempfile::TempDir;
+
+const USERS: usize = 50;
+/// Longer than anything takes that is waited for.
+const LONG: Duration = Duration::from_secs(600);
+
+/// A client: its name, the program that it needs, and its arguments as a publisher and as a consumer.
+struct Client {
+    name: &'static str,
+    needs: &'static str,
+    publish: &'static [&'static str],
+    consume: &'static [&'static str],
+}
+
+const CLIENTS: &[Client] = &[
+    Client { name: "Python", needs: "python3", publish: &["publish.py"], consume: &["consume.py", "mail"] },
+    Client { name: "Node", needs: "node", publish: &["publish.mjs"], consume: &["consume.mjs", "mail"] },
+    Client { name: "curl", needs: "sh", publish: &["publish.sh"], consume: &["consume.sh", "mail"] },
+    Client { name: "Go", needs: "go", publish: &["publish"], consume: &["consume", "mail"] },
+];
+
+impl Client {
+    /// The program to start; none where it is not installed. Go compiles its program first.
+    fn program(&self, folder: &Path) -> Option<PathBuf> {
+        let is_there = Command::new(self.needs).arg("version").stdin(Stdio::null()).output().is_ok();
+        if !is_there {
+            println!("NOT RUN: the client in {}, {} is not installed", self.name, self.needs);
+            return None;
+        }
+        if self.needs != "go" {
+            return Some(self.needs.into());
+        }
+        let program = folder.join("go-client");
+        let built = Command::new("go")
+            .args(["build", "-o"])
+            .arg(&program)
+            .arg(examples().join("go/main.go"))
+            .env("GOCACHE", folder.join("go-cache"))
+            .env("GOFLAGS", "-mod=mod")
+            .output()
+            .unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        Some(program)
+    }
+
+    fn command(&self, program: &Path, args: &[&str], port: u16) -> Command {
+        let mut command = Command::new(program);
+        for (at, arg) in args.iter().enumerate() {
+            match at == 0 && self.needs != "go" {
+                true => command.arg(examples().join(arg)),
+                false => command.arg(arg),
+            };
+        }
+        command.env("EVENT_REPLAY_URL", format!("http://127.0.0.1:{port}"));
+        command.stderr(Stdio::null());
+        command
+    }
+}
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/http").canonicalize().unwrap()
+}
+
+/// `event-replay serve`, which is killed and started again at its port.
+struct Serving {
+    folder: TempDir,
+    store: String,
+    port: u16,
+    child: Child,
+}
+
+impl Serving {
+    fn start(servers: &Servers) -> Self {
+        let folder = TempDir::new().unwrap();
+        let file = || format!("sqlite:{}", folder.path().join("events.db").display());
+        let store = servers.url().unwrap_or_else(file);
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let init = Command::new(support::program()).args(["--store", &store, "init"]).output().unwrap();
+        assert!(init.status.success(), "{init:?}");
+        let group = ["--store", &store, "groups", "create", "mail", "--at", "start"];
+        assert!(Command::new(support::program()).args(group).output().unwrap().status.success());
+        let child = Self::spawn(&store, port);
+        let serving = Self { folder, store, port, child };
+        serving.wait();
+        serving
+    }
+
+    fn spawn(store: &str, port: u16) -> Child {
+        let mut command = Command::new(support::program());
+        // A client that is killed costs its deadline.
+        command.env("EVENT_REPLAY_HANDLERS_TIMEOUT", "2s");
+        command.args(["--store", store, "serve", "--listen", &format!("127.0.0.1:{port}")]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    fn wait(&self) {
+        let began = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            assert!(began.elapsed() < LONG, "the server does not start");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn kill_and_start(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = Self::spawn(&self.store, self.port);
+        self.wait();
+    }
+
+    /// The dead letters of the store, as JSON.
+    fn dead_letters(&self) -> String {
+        let args = ["--store", &self.store, "dead-letters", "list", "--output", "json"];
+        let output = Command::new(support::program()).args(args).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        assert!(self.folder.path().exists());
+    }
+}
+
+fn event(n: usize) -> String {
+    format!(
+        r#"{{"id":"e{n}","type":"user.registered","version":"1.0","timestamp":"2024-01-15T10:30:00Z","source":"user-service","userId":"u{}","metadata":{{}},"data":{{"email":"u@example.com","registrationMethod":"email"}}}}"#,
+        n % USERS
+    )
+}
+
+/// The ids that consumers have printed, in order.
+#[derive(Default)]
+struct Handled(Mutex<Vec<usize>>);
+
+impl Handled {
+    /// How many different events there are.
+    fn different(&self) -> usize {
+        let all = self.0.lock().unwrap();
+        all.iter().collect::<std::collections::HashSet<_>>().len()
+    }
+
+    /// Checks that each event is there, those of a user in order. An event may come more than once, before the next of its user.
+    fn check(&self, events: usize) -> Result<usize, String> {
+        let all = self.0.lock().unwrap();
+        let mut last: HashMap<usize, usize> = HashMap::new();
+        let mut repeats = 0;
+        for event in all.iter() {
+            let user = event % USERS;
+            let next = last.get(&user).map_or(user, |last| last + USERS);
+            match () {
+                () if *event == next => drop(last.insert(user, *event)),
+                () if last.get(&user) == Some(event) => repeats += 1,
+                () => return Err(format!("e{event} came where e{next} was due")),
+            }
+        }
+        for user in 0..USERS.min(events) {
+            let newest = (user..events).step_by(USERS).next_back().unwrap();
+            if last.get(&user) != Some(&newest) {
+                return Err(format!("user u{user} ends with {:?} and not with e{newest}", last.get(&user)));
+            }
+        }
+        Ok(repeats)
+    }
+}
+
+/// Keeps a consumer running until it is told to stop: a service manager's work. It kills the consumer where asked.
+struct Supervised {
+    pid: Arc<Mutex<Option<u32>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Supervised {
+    fn start(mut command: impl FnMut() -> Command + Send + 'static, handled: Arc<Handled>) -> Self {
+        let (pid, stop) = (Arc::new(Mutex::new(None)), Arc::new(AtomicBool::new(false)));
+        let (own_pid, own_stop) = (Arc::clone(&pid), Arc::clone(&stop));
+        let run = move || {
+            while !own_stop.load(Ordering::SeqCst) {
+                let mut child = command().stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+                *own_pid.lock().unwrap() = Some(child.id());
+                // A line that was cut off by a kill was not printed whole: its event was not handled.
+                for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+                    let Ok(line) = line else { break };
+                    if let Some(n) = line.strip_prefix('e').and_then(|n| n.parse().ok()) {
+                        handled.0.lock().unwrap().push(n);
+                    }
+                }
+                *own_pid.lock().unwrap() = None;
+                child.wait().unwrap();
+                thread::sleep(Duration::from_millis(50));
+            }
+        };
+        Self { pid, stop, thread: Some(thread::spawn(run)) }
+    }
+
+    fn kill(&self) {
+        let pid = *self.pid.lock().unwrap();
+        let Some(pid) = pid else { return };
+        let _ = Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status();
+    }
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.kill();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Publishes the events, again from the beginning where the publisher is killed.
+fn publish(mut command: Command, input: &Path, kills: &Mutex<usize>) {
+    loop {
+        let mut child = command.stdin(fs::File::open(input).unwrap()).stdout(Stdio::null()).spawn().unwrap();
+        let is_killed = {
+            let mut left = kills.lock().unwrap();
+            let kill = *left > 0;
+            *left = left.saturating_sub(1);
+            kill
+        };
+        if is_killed {
+            thread::sleep(Duration::from_millis(150));
+            let _ = child.kill();
+        }
+        if child.wait().unwrap().success() {
+            return;
+        }
+    }
+}
+
+async fn run(keeper: &Keeper, client: &Client) {
+    let build = TempDir::new().unwrap();
+    let Some(program) = client.program(build.path()) else { return };
+    let events: usize =
+        std::env::var("EVENT_REPLAY_EVENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_500);
+    let kills = support::rounds(4);
+    let mut rng = Rng::with_seed(support::seed());
+    let servers = Servers::start(keeper).await;
+    let mut serving = Serving::start(&servers);
+    let port = serving.port;
+    let input = build.path().join("events.ndjson");
+    let mut file = fs::File::create(&input).unwrap();
+    for n in 0..events {
+        writeln!(file, "{}", event(n)).unwrap();
+    }
+    let publisher = client.command(&program, client.publish, port);
+    let publishing = {
+        let kills = Mutex::new(kills / 4);
+        thread::spawn(move || publish(publisher, &input, &kills))
+    };
+    let handled = Arc::new(Handled::default());
+    let consume = {
+        let program = program.clone();
+        let (needs, args) = (client.needs, client.consume);
+        move || Client { name: "", needs, publish: &[], consume: args }.command(&program, args, port)
+    };
+    let consumer = Supervised::start(consume, Arc::clone(&handled));
+    // Each kill comes when a share of the events is handled, and a little later.
+    for n in 0..kills {
+        let share = events * (n + 1) / (kills + 2);
+        let began = Instant::now();
+        while handled.different() < share {
+            assert!(began.elapsed() < LONG, "{} of {events} events are handled", handled.different());
+            thread::sleep(Duration::from_millis(10));
+        }
+        thread::sleep(Duration::from_millis(rng.u64(0..100)));
+        consumer.kill();
+        if n % 2 == 0 {
+            serving.kill_and_start();
+        }
+    }
+    let began = Instant::now();
+    while handled.different() < events {
+        assert!(began.elapsed() < LONG, "{} of {events} events are handled", handled.different());
+        thread::sleep(Duration::from_millis(20));
+    }
+    publishing.join().unwrap();
+    drop(consumer);
+    let repeats =
+        handled.check(events).unwrap_or_else(|error| panic!("{} on {keeper}: {error}", client.name));
+    // What a kill leaves open is at most one fetch of 16, and what was settled in the last moments.
+    let most = kills * 2 * 64;
+    assert!(repeats <= most, "{repeats} events came twice, and {kills} kills explain {most}");
+    let letters = serving.dead_letters();
+    assert!(letters.contains("[]"), "kills made dead letters: {letters}");
+    println!(
+        "{} on {keeper}: {events} events, {kills} kills of the client, {} of the server, {repeats} repeats",
+        client.name,
+        kills.div_ceil(2)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_on_a_file_lose_nothing_and_keep_the_order() {
+    for client in CLIENTS {
+        run(&Keeper::Sqlite, client).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_on_servers_lose_nothing_and_keep_the_order() {
+    let all = if support::is_full_run() { CLIENTS } else { &CLIENTS[..1] };
+    for keeper in Keeper::servers() {
+        for client in all {
+            run(&keeper, client).await;
+        }
+    }
+}
+
+/// A positive control: the check sees an event that is lost, and one that comes too late.
+#[test]
+fn the_check_sees_a_loss_and_a_wrong_order() {
+    let of = |all: Vec<usize>| Handled(Mutex::new(all)).check(2 * USERS);
+    let whole: Vec<usize> = (0..2 * USERS).collect();
+    assert_eq!(of(whole.clone()), Ok(0));
+    assert_eq!(of([vec![0, 0], whole[1..].to_vec()].concat()), Ok(1));
+    assert!(of(whole[1..].to_vec()).is_err());
+    assert!(of(whole[..2 * USERS - 1].to_vec()).is_err());
+    let mut swapped = whole;
+    swapped.swap(0, USERS);
+    assert!(of(swapped).is_err());
+}
