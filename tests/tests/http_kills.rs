@@ -1,5 +1,6 @@
-//! Services in several languages publish and consume over HTTP while they and the server are killed: nothing is lost, each
-//! key keeps its order, and only what was in flight comes twice.
+//! Services in several languages publish and consume over HTTP while they and the server are killed: nothing is lost and each key
+//! keeps its order. A client that is killed gets the events again that it had not settled. A server that is killed delivers events
+//! again that were settled in its last moments, those of a key in order.
 //!
 //! EVENT_REPLAY_EVENTS says how many events, EVENT_REPLAY_ROUNDS how many kills of the client; the server is killed half as
 //! often. EVENT_REPLAY_SEED says when.
@@ -33,6 +34,8 @@ use support::consumers::{Keeper, Servers};
 use tempfile::TempDir;
 
 const USERS: usize = 50;
+/// Stands for a kill of the server in lists of events.
+const KILL: usize = usize::MAX;
 /// Longer than anything takes that is waited for.
 const LONG: Duration = Duration::from_secs(600);
 
@@ -163,38 +166,67 @@ fn event(n: usize) -> String {
     )
 }
 
-/// The ids that consumers have printed, in order.
+/// An entry of the history of a run.
+#[derive(Clone, Copy)]
+enum Entry {
+    /// A consumer has printed the id of this event.
+    Event(usize),
+    /// The server was killed.
+    ServerKilled,
+}
+
+/// The history of a run, in order.
 #[derive(Default)]
-struct Handled(Mutex<Vec<usize>>);
+struct Handled(Mutex<Vec<Entry>>);
 
 impl Handled {
     /// How many different events there are.
     fn different(&self) -> usize {
         let all = self.0.lock().unwrap();
-        all.iter().collect::<std::collections::HashSet<_>>().len()
+        let events = all.iter().filter_map(|entry| match entry {
+            Entry::Event(event) => Some(event),
+            Entry::ServerKilled => None,
+        });
+        events.collect::<std::collections::HashSet<_>>().len()
     }
 
-    /// Checks that each event is there, those of a user in order. An event may come more than once, before the next of its user.
+    /// Checks that each event is there, those of a user in order, and returns the number of repeated events. The newest event of a
+    /// user may come again before the next one. After each kill of the server the events of a user may begin again once, at an
+    /// event that came before.
     fn check(&self, events: usize) -> Result<usize, String> {
         let all = self.0.lock().unwrap();
         let mut last: HashMap<usize, usize> = HashMap::new();
-        let mut repeats = 0;
-        for event in all.iter() {
+        let mut newest: HashMap<usize, usize> = HashMap::new();
+        let mut rewinds: HashMap<usize, usize> = HashMap::new();
+        let (mut handled, mut kills) = (0, 0);
+        for entry in all.iter() {
+            let Entry::Event(event) = *entry else {
+                kills += 1;
+                continue;
+            };
+            handled += 1;
             let user = event % USERS;
-            let next = last.get(&user).map_or(user, |last| last + USERS);
-            match () {
-                () if *event == next => drop(last.insert(user, *event)),
-                () if last.get(&user) == Some(event) => repeats += 1,
-                () => return Err(format!("e{event} came where e{next} was due")),
+            let before = last.insert(user, event);
+            newest.entry(user).and_modify(|newest| *newest = event.max(*newest)).or_insert(event);
+            let due = before.map_or(user, |before| before + USERS);
+            if event > due {
+                return Err(format!("e{event} came where e{due} was due"));
+            }
+            if event < due {
+                let rewinds = rewinds.entry(user).or_default();
+                *rewinds += usize::from(before != Some(event));
+                if *rewinds > kills {
+                    return Err(format!("e{event} came again after {before:?}, and the server was killed {kills} times"));
+                }
             }
         }
         for user in 0..USERS.min(events) {
-            let newest = (user..events).step_by(USERS).next_back().unwrap();
-            if last.get(&user) != Some(&newest) {
-                return Err(format!("user u{user} ends with {:?} and not with e{newest}", last.get(&user)));
+            let end = (user..events).step_by(USERS).next_back().unwrap();
+            if newest.get(&user) != Some(&end) {
+                return Err(format!("user u{user} ends with {:?} and not with e{end}", newest.get(&user)));
             }
         }
-        Ok(repeats)
+        Ok(handled - events)
     }
 }
 
@@ -213,12 +245,15 @@ impl Supervised {
             while !own_stop.load(Ordering::SeqCst) {
                 let mut child = command().stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
                 *own_pid.lock().unwrap() = Some(child.id());
-                // A line that was cut off by a kill was not printed whole: its event was not handled.
-                for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-                    let Ok(line) = line else { break };
-                    if let Some(n) = line.strip_prefix('e').and_then(|n| n.parse().ok()) {
-                        handled.0.lock().unwrap().push(n);
+                let mut output = BufReader::new(child.stdout.take().unwrap());
+                let mut line = String::new();
+                while output.read_line(&mut line).is_ok_and(|read| read > 0) {
+                    // A line without its end was cut off by a kill: its event was not handled.
+                    let event = line.strip_prefix('e').and_then(|line| line.strip_suffix('\n'));
+                    if let Some(n) = event.and_then(|n| n.parse().ok()) {
+                        handled.0.lock().unwrap().push(Entry::Event(n));
                     }
+                    line.clear();
                 }
                 *own_pid.lock().unwrap() = None;
                 child.wait().unwrap();
@@ -303,6 +338,7 @@ async fn run(keeper: &Keeper, client: &Client) {
         thread::sleep(Duration::from_millis(rng.u64(0..100)));
         consumer.kill();
         if n % 2 == 0 {
+            handled.0.lock().unwrap().push(Entry::ServerKilled);
             serving.kill_and_start();
         }
     }
@@ -315,7 +351,7 @@ async fn run(keeper: &Keeper, client: &Client) {
     drop(consumer);
     let repeats =
         handled.check(events).unwrap_or_else(|error| panic!("{} on {keeper}: {error}", client.name));
-    // What a kill leaves open is at most one fetch of 16, and what was settled in the last moments.
+    // A kill leaves open at most one fetch of 16, and the events that were settled in the last 50 milliseconds.
     let most = kills * 2 * 64;
     assert!(repeats <= most, "{repeats} events came twice, and {kills} kills explain {most}");
     let letters = serving.dead_letters();
@@ -347,13 +383,19 @@ async fn clients_on_servers_lose_nothing_and_keep_the_order() {
 /// A positive control: the check sees an event that is lost, and one that comes too late.
 #[test]
 fn the_check_sees_a_loss_and_a_wrong_order() {
-    let of = |all: Vec<usize>| Handled(Mutex::new(all)).check(2 * USERS);
+    let entry = |n: usize| if n == KILL { Entry::ServerKilled } else { Entry::Event(n) };
+    let of = |all: Vec<usize>| Handled(Mutex::new(all.into_iter().map(entry).collect())).check(2 * USERS);
     let whole: Vec<usize> = (0..2 * USERS).collect();
     assert_eq!(of(whole.clone()), Ok(0));
     assert_eq!(of([vec![0, 0], whole[1..].to_vec()].concat()), Ok(1));
     assert!(of(whole[1..].to_vec()).is_err());
     assert!(of(whole[..2 * USERS - 1].to_vec()).is_err());
-    let mut swapped = whole;
+    let mut swapped = whole.clone();
     swapped.swap(0, USERS);
     assert!(of(swapped).is_err());
+    // A user begins again after a kill of the server alone, and once.
+    let again = |between: &[usize]| [&whole[..], between, &[0, USERS]].concat();
+    assert!(of(again(&[])).is_err());
+    assert_eq!(of(again(&[KILL])), Ok(2));
+    assert!(of(again(&[KILL, 0, USERS])).is_err());
 }

@@ -181,6 +181,7 @@ macro_rules! suite {
                 of_eight_runners_at_once_one_has_the_replay,
                 an_update_under_an_old_lease_is_fenced,
                 an_update_changes_all_of_a_replay_at_once,
+                steering_outlasts_steps_and_commands,
                 results_come_by_batch,
                 a_command_turns_a_replay_that_is_not_over,
                 a_command_outlasts_the_runners_steps,

@@ -528,6 +528,10 @@ impl ReplayStore for Part {
         self.store.request(id, command).await
     }
 
+    async fn steer(&self, id: &str, steering: &str) -> Result<Option<ReplayState>, ReplayStoreError> {
+        self.store.steer(id, steering).await
+    }
+
     async fn results(&self, id: &str, limit: usize) -> Result<Vec<LaneResult>, ReplayStoreError> {
         let mut results = self.store.results(id, limit).await?;
         for result in &mut results {

@@ -69,7 +69,7 @@ pub use domain::{
 };
 pub use jiff::Timestamp;
 pub use replay::{
-    self, Cancel, DryRun, GroupChoice, GroupReplayOptions, Housekeeper, HousekeepingOptions, JobHost,
+    self, AutoPause, Cancel, DryRun, FailureLimit, GroupChoice, GroupReplayOptions, Housekeeper, HousekeepingOptions, JobHost,
     JobRunner, Pace, Plan, PlanRequest, Redriver, ReplayError, ReplayManager, ReplayReport, ReplayStatus,
 };
 pub use stats;

@@ -16,6 +16,7 @@ use crate::{
     plan::Plan,
     record::{Destination, JobProgress, ReplaySummary, TargetGroup, WrittenPlan, written},
     redrive::without_consumers,
+    steering::{FailureLimit, Steering},
 };
 
 /// The groups that a replay goes to.
@@ -52,6 +53,11 @@ pub struct GroupReplayOptions {
     pub pace: Pace,
     /// Permits a replay of everything: without filter and from the start of the log.
     pub all: bool,
+    /// The events of its first stages, each at least 1. The replay pauses after each stage until it is resumed; the last stage has
+    /// all other events. Empty: one stage.
+    pub ramp: Vec<u64>,
+    /// The number of failed events at which it pauses. Events that are with the groups at that moment are still handled.
+    pub failure_limit: Option<FailureLimit>,
 }
 
 impl GroupReplayOptions {
@@ -65,8 +71,10 @@ impl GroupReplayOptions {
         Self::of(GroupChoice::All)
     }
 
-    fn of(groups: GroupChoice) -> Self {
-        Self { groups, batch_size: 50, pace: Pace::default(), all: false }
+    /// A replay into these groups: 50 events at once, a second apart.
+    pub fn of(groups: GroupChoice) -> Self {
+        let (ramp, failure_limit) = (Vec::new(), None);
+        Self { groups, batch_size: 50, pace: Pace::default(), all: false, ramp, failure_limit }
     }
 
     /// Checks that they make sense.
@@ -82,6 +90,11 @@ impl GroupReplayOptions {
             let bounds = format!("a batch has 1 to {MAX_LANE_REFERENCES} events");
             return Err(ReplayError::InvalidOption(bounds));
         }
+        if self.ramp.contains(&0) {
+            let empty = "a stage of a ramp has at least 1 event";
+            return Err(ReplayError::InvalidOption(empty.to_owned()));
+        }
+        self.failure_limit.as_ref().map_or(Ok(()), FailureLimit::check)?;
         self.pace.check()
     }
 }
@@ -110,7 +123,11 @@ impl ReplayManager {
         let groups = self.groups()?;
         let existing = repeated(|| groups.groups()).await?;
         let to = Destination::Groups(chosen(existing, &options.groups)?);
-        let plan = WrittenPlan::new(plan, to, options.batch_size, options.pace)?;
+        let plan = WrittenPlan {
+            ramp: options.ramp.clone(),
+            failure_limit: options.failure_limit,
+            ..WrittenPlan::new(plan, to, options.batch_size, options.pace)?
+        };
         let record = self.new_record(&plan, ReplayState::Planned)?;
         self.replays().create_replay(&record).await?;
         Ok(record)
@@ -126,6 +143,7 @@ impl ReplayManager {
         Ok(ReplayRecord {
             plan: written(plan)?,
             progress: written(&progress)?,
+            steering: None,
             hold: Some(plan.start()),
             id,
             state,
@@ -170,6 +188,18 @@ impl ReplayManager {
             repeated(|| groups.withdraw(id)).await?;
         }
         Ok(state)
+    }
+
+    /// Changes the pace of a replay that is not over, and returns its state. The process that runs it takes the new pace within a
+    /// second.
+    ///
+    /// # Errors
+    /// [`ReplayError::UnknownReplay`], or when the pace makes no sense or the store fails.
+    pub async fn set_pace(&self, id: &str, pace: Pace) -> Result<ReplayState, ReplayError> {
+        pace.check()?;
+        let steering = written(&Steering { pace })?;
+        let state = repeated(|| self.replays().steer(id, &steering)).await?;
+        state.ok_or_else(|| ReplayError::UnknownReplay(id.to_owned()))
     }
 
     /// Deletes the record of a replay that is over; whether there was one.

@@ -16,7 +16,7 @@ use crate::{
     lease::{LEASE, LeaseRenewer},
     manager::ReplayManager,
     options::{ReplayProgress, ReplayWatcher},
-    record::{Destination, plan_of, progress_of, report_of, written},
+    record::{Destination, JobProgress, plan_of, progress_of, report_of, written},
     report::ReplayReport,
 };
 use domain::{
@@ -203,12 +203,16 @@ impl<'a> Follower<'a> {
     /// Reports the state of the record, passes a cancellation on, and waits until the next poll.
     async fn look(&mut self, record: &ReplayRecord) -> Result<(), ReplayError> {
         let RunContext { manager, watcher, cancel, halt } = self.context;
-        let progress = progress_of(record)?.report.progress();
+        let JobProgress { stops, report, .. } = progress_of(record)?;
+        let progress = report.progress();
         if self.told != Some(progress) {
             self.told = Some(progress);
             watcher.progressed(progress);
         }
         let rests = record.state == ReplayState::Paused;
+        if rests && !self.rests && let Some(reason) = &stops.paused_by {
+            watcher.stopped(reason);
+        }
         if std::mem::replace(&mut self.rests, rests) != rests {
             watcher.rests(rests);
         }

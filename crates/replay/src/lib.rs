@@ -33,6 +33,7 @@ pub mod report;
 pub mod retention;
 mod run;
 mod segments;
+pub mod steering;
 
 pub use cancel::Cancel;
 pub use checkpoints::{CheckpointDiff, Checkpoints, NewCheckpoint};
@@ -51,3 +52,4 @@ pub use record::ReplaySummary;
 pub use redrive::{DiscardReport, Letters, RedriveError, RedriveReport, RedriveWatcher, Redriver};
 pub use report::{GroupResult, PlanGap, ReplayErrorEntry, ReplayReport, ReplayStatus};
 pub use retention::{RetentionOptions, RetentionReport};
+pub use steering::{AutoPause, FailureLimit};

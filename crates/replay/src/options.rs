@@ -1,6 +1,11 @@
 //! How a replay runs, and who watches.
 
-use crate::{cancel::Cancel, error::ReplayError, pace::Pace};
+use crate::{
+    cancel::Cancel,
+    error::ReplayError,
+    pace::Pace,
+    steering::{AutoPause, FailureLimit},
+};
 
 /// How a replay runs.
 #[derive(Debug, Clone)]
@@ -15,6 +20,8 @@ pub struct ReplayOptions {
     pub all: bool,
     /// For the calls that plan by themselves: at most this many events, the oldest of those that match.
     pub limit: Option<u64>,
+    /// The number of failed events at which the run ends as [cancelled](crate::ReplayStatus::Cancelled).
+    pub failure_limit: Option<FailureLimit>,
     /// The target's name in the run's record and in counters.
     pub target: String,
     /// Ends the run after the batch in hand.
@@ -29,6 +36,7 @@ impl Default for ReplayOptions {
             max_retries: 3,
             all: false,
             limit: None,
+            failure_limit: None,
             target: "stdout".to_owned(),
             cancel: Cancel::default(),
         }
@@ -44,6 +52,7 @@ impl ReplayOptions {
         if self.batch_size == 0 {
             return Err(ReplayError::InvalidOption("a batch has at least 1 event".to_owned()));
         }
+        self.failure_limit.as_ref().map_or(Ok(()), FailureLimit::check)?;
         self.pace.check()
     }
 }
@@ -72,6 +81,11 @@ impl ReplayProgress {
 pub trait ReplayWatcher: Send + Sync {
     /// A batch is done.
     fn progressed(&self, progress: ReplayProgress);
+
+    /// It pauses by itself, for this reason. A call of [`ReplayWatcher::rests`] follows.
+    fn stopped(&self, reason: &AutoPause) {
+        let _ = reason;
+    }
 
     /// It rests from now on because it was asked to, or goes on.
     fn rests(&self, is_paused: bool) {

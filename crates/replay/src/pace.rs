@@ -3,7 +3,7 @@
 //! Time is the runtime's monotonic clock: a step of the wall clock neither stalls a replay nor lets it burst. Time lost
 //! is not made up for, which is what keeps the bound of a rate in every window and not only on average.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -28,6 +28,16 @@ impl Default for Pace {
     /// A second between batches.
     fn default() -> Self {
         Self::Delay(Duration::from_secs(1))
+    }
+}
+
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unpaced => f.write_str("no pause"),
+            Self::Delay(delay) => write!(f, "a pause of {delay:?} between batches"),
+            Self::Rate(rate) => write!(f, "{rate} events a second"),
+        }
     }
 }
 
@@ -109,6 +119,21 @@ pub(crate) struct Pacer {
 impl Pacer {
     pub(crate) fn new(pace: Pace) -> Self {
         Self { pace, next: None }
+    }
+
+    pub(crate) fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// Changes the pace. A batch that waits under the old pace waits no longer than one batch of this size does under the new one.
+    pub(crate) fn set(&mut self, pace: Pace, batch_size: usize) {
+        self.pace = pace;
+        let longest = match pace {
+            Pace::Unpaced => None,
+            Pace::Delay(delay) => Some(after(delay)),
+            Pace::Rate(rate) => Some(after(seconds(batch_size as f64 / rate))),
+        };
+        self.next = self.next.zip(longest).map(|(next, longest)| next.min(longest));
     }
 
     /// When a batch may be sent; none: now.

@@ -18,6 +18,7 @@ use crate::{
     plan::{Plan, PlanSegment},
     report::{ReplayReport, ReplayStatus},
     segments::Checked,
+    steering::{AutoPause, FailureLimit, StopState, Stops, pace_of},
 };
 
 /// A consumer group that a replay goes to, as it was when the replay was made: a group of the same name that was made
@@ -76,8 +77,14 @@ pub(crate) struct WrittenPlan {
     pub(crate) limit: Option<u64>,
     pub(crate) total_events: u64,
     pub(crate) plan_hash: String,
+    /// Events of a batch at most; the pace may make batches smaller.
     pub(crate) batch_size: usize,
     pub(crate) pace: Pace,
+    /// Events of each stage but the last, which has the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ramp: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failure_limit: Option<FailureLimit>,
     pub(crate) segments: Vec<PlanSegment>,
 }
 
@@ -100,10 +107,17 @@ impl WrittenPlan {
             limit: plan.limit,
             total_events: plan.total_events,
             plan_hash: plan.plan_hash.clone(),
-            batch_size: pace.batch(batch_size),
+            batch_size,
             pace,
+            ramp: Vec::new(),
+            failure_limit: None,
             segments: plan.segments.clone(),
         })
+    }
+
+    /// The bounds at which it pauses by itself.
+    pub(crate) fn stops(&self) -> Stops {
+        Stops { ramp: self.ramp.clone(), limit: self.failure_limit }
     }
 
     /// The filter, ready to be asked.
@@ -145,6 +159,9 @@ pub(crate) struct JobProgress {
     /// Where its runner rests because it was asked to: the events that are with the groups still.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) resting: Option<u64>,
+    /// How far it is within the bounds at which it pauses by itself.
+    #[serde(default)]
+    pub(crate) stops: StopState,
     /// What has come of it so far.
     pub(crate) report: ReplayReport,
 }
@@ -158,6 +175,7 @@ impl JobProgress {
             cuts: Vec::new(),
             checked: Checked::default(),
             resting: None,
+            stops: StopState::default(),
             report: ReplayReport::new(id.to_owned(), plan.total_events, plan.plan_hash.clone()),
         }
     }
@@ -203,7 +221,7 @@ pub(crate) fn report_of(record: &ReplayRecord) -> Result<ReplayReport, ReplayErr
     Ok(report)
 }
 
-fn bad(id: &str, what: &str, error: &serde_json::Error) -> ReplayError {
+pub(crate) fn bad(id: &str, what: &str, error: &serde_json::Error) -> ReplayError {
     ReplayError::BadRecord { id: id.to_owned(), reason: format!("{what}: {error}") }
 }
 
@@ -237,6 +255,12 @@ pub struct ReplaySummary {
     pub batch_size: usize,
     /// How fast it goes.
     pub pace: Pace,
+    /// Events of each stage but the last, which has the others; none where it has no stages.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ramp: Vec<u64>,
+    /// The number of failed events at which it pauses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_limit: Option<FailureLimit>,
     /// The plan's hash.
     pub plan_hash: String,
     /// Events of the plan.
@@ -250,6 +274,9 @@ pub struct ReplaySummary {
     /// Of one that was asked to rest, once its runner hands over no more: the events that groups have still in hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resting: Option<u64>,
+    /// The reason for which it is paused, where no operator asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_by: Option<AutoPause>,
     /// Its report, once it is over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<ReplayReport>,
@@ -262,7 +289,8 @@ impl ReplaySummary {
     /// [`ReplayError::BadRecord`] where it is not as this program writes it.
     pub fn of(record: &ReplayRecord) -> Result<Self, ReplayError> {
         let plan = plan_of(record)?;
-        let JobProgress { resting, report: progress, .. } = progress_of(record)?;
+        let JobProgress { resting, stops, report: progress, .. } = progress_of(record)?;
+        let pace = pace_of(record, plan.pace)?;
         let (target, groups) = match &plan.to {
             Destination::Target(name) => (name.clone(), Vec::new()),
             Destination::Groups(groups) => {
@@ -280,14 +308,17 @@ impl ReplaySummary {
             checkpoint: plan.checkpoint,
             after: plan.after,
             limit: plan.limit,
-            batch_size: plan.batch_size,
-            pace: plan.pace,
+            batch_size: pace.batch(plan.batch_size),
+            pace,
+            ramp: plan.ramp,
+            failure_limit: plan.failure_limit,
             plan_hash: plan.plan_hash,
             total_events: plan.total_events,
             successful: progress.successful_replays,
             failed: progress.failed_replays,
             skipped: progress.skipped_events,
             resting: resting.filter(|_| record.state == ReplayState::Paused),
+            paused_by: stops.paused_by.filter(|_| record.state == ReplayState::Paused),
             report: record.state.is_final().then(|| report_of(record)).transpose()?,
         })
     }
@@ -314,6 +345,7 @@ mod tests {
                 updated_at: Timestamp::UNIX_EPOCH,
                 plan: plan.to_owned(),
                 progress: String::new(),
+                steering: None,
                 hold: None,
             };
             plan_of(&record).map(drop).unwrap_err().to_string()

@@ -15,9 +15,11 @@ use crate::{
     lease::LeaseRenewer,
     manager::ReplayManager,
     options::ReplayOptions,
+    pace::Pace,
     plan::Plan,
     record::{Destination, JobProgress, WrittenPlan, written},
     report::{ReplayReport, ReplayStatus},
+    steering::pace_of,
 };
 
 /// How often a run notes how far it is.
@@ -40,6 +42,8 @@ struct Kept {
     noted: Instant,
     looked: Instant,
     state: ReplayState,
+    planned_pace: Pace,
+    pace: Pace,
 }
 
 impl Recorded {
@@ -66,10 +70,17 @@ impl Recorded {
             noted: Instant::now(),
             looked: Instant::now(),
             state: ReplayState::Running,
+            planned_pace: options.pace,
+            pace: options.pace,
             replays,
             renewer,
         });
         Ok(Self { id: record.id, kept })
+    }
+
+    /// The pace that an operator set, or that of the plan; none where there is no record.
+    pub(crate) fn pace(&self) -> Option<Pace> {
+        self.kept.as_ref().map(|kept| kept.pace)
     }
 
     /// An event was answered for.
@@ -82,14 +93,13 @@ impl Recorded {
     /// Notes now and then how far the run is, and at once that it rests or goes on; what is wanted of it.
     pub(crate) async fn note(&mut self, report: &ReplayReport) -> ReplayState {
         let Some(kept) = &mut self.kept else { return ReplayState::Running };
-        if kept.noted.elapsed() < NOTE_EVERY {
-            if kept.looked.elapsed() < LOOK_AFTER {
-                return kept.state;
-            }
+        let looks = kept.looked.elapsed() >= LOOK_AFTER;
+        if looks {
             kept.look(&self.id).await;
-            if kept.is_rest_noted() && kept.state != ReplayState::Planned {
-                return kept.state;
-            }
+        }
+        let is_noted = kept.is_rest_noted() && kept.state != ReplayState::Planned;
+        if kept.noted.elapsed() < NOTE_EVERY && (!looks || is_noted) {
+            return kept.state;
         }
         kept.noted = Instant::now();
         kept.progress.report.clone_from(report);
@@ -139,7 +149,13 @@ impl Kept {
     async fn look(&mut self, id: &str) {
         self.looked = Instant::now();
         match self.replays.find_replay(id).await {
-            Ok(Some(record)) if !record.state.is_final() => self.state = record.state,
+            Ok(Some(record)) if !record.state.is_final() => {
+                self.state = record.state;
+                match pace_of(&record, self.planned_pace) {
+                    Ok(pace) => self.pace = pace,
+                    Err(error) => tracing::warn!(%error, "the pace of the replay stays as it is"),
+                }
+            }
             Ok(_) => {}
             Err(error) => {
                 tracing::warn!(%error, replay = %id, "it cannot be told what is wanted of the replay");

@@ -26,6 +26,7 @@ use crate::{
     recorded::{LOOK_EVERY, Recorded},
     report::{ReplayErrorEntry, ReplayReport, ReplayStatus},
     segments::SegmentChecker,
+    steering::{StopState, Stops},
 };
 
 /// Events of one batch, whatever was asked for: a batch is held in memory.
@@ -65,6 +66,7 @@ pub(crate) struct Run<'a> {
     queue: VecDeque<StoredEvent>,
     counter: Counter,
     recorded: Recorded,
+    stops: Stops,
     rests: bool,
 }
 
@@ -93,6 +95,7 @@ impl<'a> Run<'a> {
             options,
             watcher,
             recorded,
+            stops: Stops { ramp: Vec::new(), limit: options.failure_limit },
             rests: false,
         }
     }
@@ -124,7 +127,7 @@ impl<'a> Run<'a> {
 
     /// Events that go at once.
     fn batch_size(&self) -> usize {
-        self.options.pace.batch(self.options.batch_size).min(MOST_AT_ONCE)
+        self.pacer.pace().batch(self.options.batch_size).min(MOST_AT_ONCE)
     }
 
     async fn send_all(&mut self) -> End {
@@ -137,6 +140,9 @@ impl<'a> Run<'a> {
             }
             if self.queue.is_empty() {
                 return End::Complete;
+            }
+            if let Some(reason) = self.stops.due(&StopState::default(), &self.report, false) {
+                return End::Cancelled(reason.to_string());
             }
             if !self.wait_for_turn().await {
                 return cancelled();
@@ -182,6 +188,9 @@ impl<'a> Run<'a> {
     async fn wait_for_turn(&mut self) -> bool {
         loop {
             let state = self.recorded.note(&self.report).await;
+            if let Some(pace) = self.recorded.pace().filter(|pace| *pace != self.pacer.pace()) {
+                self.pacer.set(pace, pace.batch(self.options.batch_size));
+            }
             let rests = state == ReplayState::Paused;
             if std::mem::replace(&mut self.rests, rests) != rests {
                 self.watcher.rests(rests);

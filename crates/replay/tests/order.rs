@@ -40,6 +40,7 @@ mock! {
             update: &ReplayUpdate,
         ) -> Result<ReplayState, ReplayStoreError>;
         async fn request(&self, id: &str, command: ReplayCommand) -> Result<Option<ReplayState>, ReplayStoreError>;
+        async fn steer(&self, id: &str, steering: &str) -> Result<Option<ReplayState>, ReplayStoreError>;
         async fn results(&self, id: &str, limit: usize) -> Result<Vec<LaneResult>, ReplayStoreError>;
         async fn delete_replay(&self, id: &str) -> Result<bool, ReplayStoreError>;
     }

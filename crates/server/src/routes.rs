@@ -278,6 +278,8 @@ pub static ROUTES: &[Route] = &[
     ),
     Route::post(OPERATE, "/v1/replays/{id}/pause", "Pauses a replay.", run!(plans::pause)),
     Route::post(OPERATE, "/v1/replays/{id}/resume", "Resumes a paused replay.", run!(plans::resume)),
+    Route::post(OPERATE, "/v1/replays/{id}/pace", "Changes the pace of a replay.", run!(plans::pace))
+        .object(plans::PACE),
     Route::post(OPERATE, "/v1/replays/{id}/cancel", "Ends a replay.", run!(plans::cancel)),
     Route::get(READ, "/v1/checkpoints", "Lists checkpoints.", run!(checkpoints::list)),
     Route::post(OPERATE, "/v1/checkpoints", "Makes a checkpoint.", run!(checkpoints::create))

@@ -188,6 +188,7 @@ async fn a_batch_of_a_deleted_replay_leaves_no_result() {
         updated_at: bench.clock.now(),
         plan: String::new(),
         progress: String::new(),
+        steering: None,
         hold: None,
     };
     let lease = bench.leases("g").await.remove(0);
@@ -217,6 +218,7 @@ async fn a_replay_that_is_to_end_does_not_rest() {
         updated_at: bench.clock.now(),
         plan: String::new(),
         progress: String::new(),
+        steering: None,
         hold: None,
     };
     bench.store.create_replay(&record).await.unwrap();

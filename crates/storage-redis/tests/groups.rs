@@ -128,6 +128,7 @@ async fn a_batch_of_a_replay_that_is_gone_may_come_again() {
         updated_at: now,
         plan: String::new(),
         progress: String::new(),
+        steering: None,
         hold: None,
     };
     let origin = LaneOrigin::Replay { replay_id: "r".to_owned(), batch: 0 };

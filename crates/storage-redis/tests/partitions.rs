@@ -262,6 +262,7 @@ async fn a_runner_learns_that_one_partition_may_have_lost_something() {
         updated_at: now,
         plan: String::new(),
         progress: String::new(),
+        steering: None,
         hold: None,
     };
     store.create_replay(&record).await.unwrap();

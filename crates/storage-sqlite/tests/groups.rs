@@ -92,6 +92,7 @@ async fn a_restored_store_fences_every_lease_that_was_given_before() {
         updated_at: Timestamp::UNIX_EPOCH,
         plan: String::new(),
         progress: String::new(),
+        steering: None,
         hold: None,
     };
     original.create_replay(&record).await.unwrap();

@@ -154,6 +154,20 @@ impl ReplayStore for Store {
         Ok(state)
     }
 
+    async fn steer(&self, id: &str, steering: &str) -> Result<Option<ReplayState>, ReplayStoreError> {
+        let decision = |seen: &Seen| {
+            let state = seen.row.state;
+            if state.is_final() {
+                return Ok((state, None));
+            }
+            let mut transaction = seen.transaction();
+            let steering = Some(steering.to_owned());
+            seen.put(&mut transaction, ReplayRow { steering, updated: seen.now, ..seen.row.clone() })?;
+            Ok((state, Some(transaction)))
+        };
+        Ok(self.first().decide_replay(id, decision).await?)
+    }
+
     async fn results(&self, id: &str, limit: usize) -> Result<Vec<LaneResult>, ReplayStoreError> {
         let mut results = self.in_all(|partition| partition.results_here(id, limit)).await?.concat();
         results.sort_by(|one, other| {

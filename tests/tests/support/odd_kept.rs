@@ -207,6 +207,7 @@ pub(crate) async fn check_waiting(store: &dyn Stores, random: &mut fastrand::Rng
             updated_at: due(0),
             plan: id.clone(),
             progress: id.clone(),
+            steering: Some(id.clone()),
             hold: None,
         };
         store.create_replay(&record).await.unwrap();

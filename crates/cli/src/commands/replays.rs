@@ -2,6 +2,7 @@
 
 mod command;
 mod list;
+mod pace;
 mod retry;
 mod selection;
 mod show;
@@ -31,6 +32,8 @@ pub(crate) enum ReplaysCommand {
     Pause(command::PauseArgs),
     /// Resume a replay
     Resume(command::ResumeArgs),
+    /// Change the pace of a replay while it runs
+    Pace(pace::PaceArgs),
     /// Cancel a replay; what was delivered stays delivered
     Cancel(command::CancelArgs),
     /// Replay the events that failed in a replay, and no others
@@ -46,6 +49,7 @@ pub(crate) async fn run(command: ReplaysCommand, cx: &mut Context<'_>) -> Result
         ReplaysCommand::Watch(args) => watch::run(args, cx).await,
         ReplaysCommand::Pause(args) => command::run(&args.replay, ReplayCommand::Pause, cx).await,
         ReplaysCommand::Resume(args) => command::run(&args.replay, ReplayCommand::Resume, cx).await,
+        ReplaysCommand::Pace(args) => pace::run(args, cx).await,
         ReplaysCommand::Cancel(args) => command::run(&args.replay, ReplayCommand::Cancel, cx).await,
         ReplaysCommand::Retry(args) => retry::run(*args, cx).await,
         ReplaysCommand::Delete(args) => command::delete(&args.replay, cx).await,

@@ -77,6 +77,7 @@ impl Run {
                 updated_at: now,
                 plan: String::new(),
                 progress: String::new(),
+                steering: None,
                 hold: None,
             };
             bench.store.create_replay(&record).await.unwrap();

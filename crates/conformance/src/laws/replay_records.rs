@@ -60,6 +60,7 @@ pub async fn a_replays_record_comes_back_as_it_was_made(h: &impl Harness) {
             updated_at: bench.clock.now() + Duration::from_nanos(n as u64),
             hold: (n % 2 == 0).then_some(bench.mark(n as u64 % 4).await),
             progress: format!("{id}\u{0}"),
+            steering: (n % 3 == 0).then(|| format!("\u{202e}{id}\u{0}")),
             ..planned(&bench, id)
         };
         bench.store.create_replay(&record).await.unwrap();
@@ -238,6 +239,38 @@ pub async fn an_update_changes_all_of_a_replay_at_once(h: &impl Harness) {
     assert_eq!(bench.store.update_replay(&lease, &settled).await.unwrap(), Completed);
     assert_eq!(bench.store.results("r", 10).await.unwrap(), []);
     assert_eq!(bench.record("r").await.hold, None);
+}
+
+/// Steering replaces the steering before it, and says when. Steps and commands keep it; a replay that is over is not steered.
+pub async fn steering_outlasts_steps_and_commands(h: &impl Harness) {
+    let bench = Bench::new(h).await;
+    bench.replay_in("r", Planned).await;
+    bench.replay_in("other", Planned).await;
+    let steer = async |id: &str, steering: &str| {
+        bench.clock.advance(Duration::from_secs(1));
+        bench.storage.open().await.steer(id, steering).await.unwrap()
+    };
+    assert_eq!(steer("r", "one").await, Some(Planned));
+    assert_eq!(bench.record("r").await.updated_at, bench.clock.now());
+    let lease = lease(&*bench.store, "r", 1).await.unwrap();
+    bench.store.update_replay(&lease, &step(Running)).await.unwrap();
+    assert_eq!(bench.record("r").await.steering.as_deref(), Some("one"));
+    assert_eq!(bench.command("r", ReplayCommand::Pause).await, Some(Paused));
+    assert_eq!(steer("r", "\u{202e}'\r\n\0").await, Some(Paused));
+    assert_eq!(bench.command("r", ReplayCommand::Resume).await, Some(Planned));
+    let before = bench.record("r").await;
+    assert_eq!(before.steering.as_deref(), Some("\u{202e}'\r\n\0"));
+    assert_eq!(steer("r", "two").await, Some(Planned));
+    let expected =
+        ReplayRecord { steering: Some("two".to_owned()), updated_at: bench.clock.now(), ..before };
+    assert_eq!(bench.record("r").await, expected);
+    assert_eq!(bench.store.update_replay(&lease, &step(Completed)).await.unwrap(), Completed);
+    let over = bench.record("r").await;
+    assert_eq!(over.steering.as_deref(), Some("two"));
+    assert_eq!(steer("r", "three").await, Some(Completed));
+    assert_eq!(bench.record("r").await, over);
+    assert_eq!(bench.record("other").await.steering, None);
+    assert_eq!(steer("unknown", "one").await, None);
 }
 
 /// Results come by batch, up to the limit, each replay's own.

@@ -142,6 +142,7 @@ pub(super) fn planned(bench: &Bench, id: &str) -> ReplayRecord {
         updated_at: bench.clock.now(),
         plan: format!("{{\"plan of\":{id:?}}}"),
         progress: "\u{202e}no JSON'\r\n".to_owned(),
+        steering: None,
         hold: None,
     }
 }

@@ -40,7 +40,7 @@ impl ReplayState {
     }
 }
 
-/// The record of a replay. Plan and progress are texts of the replay engine's own; a store does not look inside.
+/// The record of a replay. Plan, progress and steering are texts of the replay engine's own; a store does not look inside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayRecord {
     /// Its id.
@@ -55,6 +55,8 @@ pub struct ReplayRecord {
     pub plan: String,
     /// How far it is, and its report.
     pub progress: String,
+    /// Changes that an operator made to the replay after it was created; none until the first one.
+    pub steering: Option<String>,
     /// Events after this mark are still needed; none where it needs nothing more.
     pub hold: Option<Cursor>,
 }
@@ -138,6 +140,8 @@ impl ReplayStoreError {
 /// - Under its lease, state, progress, hold and results MUST change in one step.
 /// - `request` MUST turn a replay that is not over into `Paused`, `Cancelling`, or back into `Planned` from `Paused`; of one
 ///   that is over it MUST change nothing. A replay without a runner is `Cancelled` at once.
+/// - `steer` MUST replace the steering of a replay that is not over, and nothing else of it; of one that is over it MUST change
+///   nothing. `update_replay` and `request` MUST keep the steering.
 /// - `results` MUST give what groups' commits left for the replay, by batch.
 /// - What a replay holds MUST be kept by every trim, as the events after a checkpoint that holds, until it is over.
 /// - `delete_replay` MUST remove a replay that is over with its results, and MUST NOT remove another.
@@ -179,6 +183,9 @@ pub trait ReplayStore: Send + Sync {
         id: &str,
         command: ReplayCommand,
     ) -> Result<Option<ReplayState>, ReplayStoreError>;
+
+    /// Replaces the steering of a replay. Returns the state of the replay, or none if there is no such replay.
+    async fn steer(&self, id: &str, steering: &str) -> Result<Option<ReplayState>, ReplayStoreError>;
 
     /// Results of a replay's batches, by batch, at most `limit`.
     async fn results(&self, id: &str, limit: usize) -> Result<Vec<LaneResult>, ReplayStoreError>;

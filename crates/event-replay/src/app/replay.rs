@@ -8,7 +8,7 @@ use domain::{
     ports::{EventValidator, ReplayRecord, ReplayTarget, event_store::ProgressCallback},
 };
 use replay::{
-    GroupChoice, GroupReplayOptions, Pace, Plan, PlanRequest, ReplayError, ReplayManager, ReplayOptions,
+    FailureLimit, GroupChoice, GroupReplayOptions, Pace, Plan, PlanRequest, ReplayError, ReplayManager, ReplayOptions,
     ReplayReport, ReplayWatcher,
 };
 
@@ -222,6 +222,15 @@ pub enum Receiver {
     Service,
     /// A pipe, which takes what it can.
     Pipe,
+}
+
+/// The bounds at which a replay pauses by itself. By default it has none.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StopRequest {
+    /// The events of its first stages; the last stage has all other events.
+    pub ramp: Vec<u64>,
+    /// The number of failed events at which it pauses.
+    pub failure_limit: Option<FailureLimit>,
 }
 
 /// How fast a replay is asked to go. What is not said depends on who takes the events.

@@ -8,7 +8,7 @@ use super::{
     audit::Actor,
     error::AppError,
     plans::permit,
-    replay::{PaceRequest, Receiver, ReplaySelection, check_groups, manager, start as start_replay},
+    replay::{PaceRequest, Receiver, ReplaySelection, StopRequest, check_groups, manager, start as start_replay},
 };
 use crate::{handle::StoreHandle, settings::Settings};
 
@@ -57,6 +57,8 @@ pub struct ReplayRequest {
     pub groups: Vec<String>,
     /// How fast it goes.
     pub pace: PaceRequest,
+    /// The bounds at which it pauses by itself.
+    pub stops: StopRequest,
 }
 
 /// A replay that was made, and waits for a process that runs it.
@@ -78,7 +80,7 @@ pub async fn start(
     settings: &Settings,
     request: ReplayRequest,
 ) -> Result<StartedReplay, AppError> {
-    let ReplayRequest { planned, hash, groups, pace } = request;
+    let ReplayRequest { planned, hash, groups, pace, stops: StopRequest { ramp, failure_limit } } = request;
     // Told at once, not after the scan of a whole log.
     check_groups(store, &groups).await?;
     let manager = manager(store);
@@ -91,7 +93,7 @@ pub async fn start(
         true => GroupChoice::All,
         false => GroupChoice::named(groups),
     };
-    let options = GroupReplayOptions { groups, batch_size, pace, all };
+    let options = GroupReplayOptions { groups, batch_size, pace, all, ramp, failure_limit };
     let record = start_replay(store, by, &manager, &plan, &permitted, &options).await?;
     let replay = ReplaySummary::of(&record)?;
     let groups_without_consumers = manager.groups_without_consumers(&replay.id).await?;

@@ -9,7 +9,7 @@ use domain::{
     Filter,
     ports::{ReplayCommand, ReplayRecord, ReplayState},
 };
-use replay::ReplaySummary;
+use replay::{Pace, ReplaySummary};
 
 use super::{
     audit::{Action, Actor, audited, facts},
@@ -159,6 +159,32 @@ async fn until_it_rests(store: &StoreHandle, requested: Requested) -> Result<Req
 /// Whether no process runs a replay.
 async fn is_left(store: &StoreHandle, replay: &ReplaySummary) -> Result<bool, AppError> {
     Ok(store.waiting_replays().await?.iter().any(|waiting| waiting.id == replay.id))
+}
+
+/// Changes the pace of a replay that is not over. The process that runs it takes the new pace within a second.
+///
+/// # Errors
+/// When there is no such replay, it is over, the pace makes no sense, or the store fails.
+pub async fn set_pace(
+    store: &StoreHandle,
+    by: &Actor,
+    id: &str,
+    pace: Pace,
+) -> Result<ReplaySummary, AppError> {
+    let found = find(store, id).await?;
+    if found.state.is_final() {
+        return Err(Conflict::ReplayIsOver { id: found.id, state: found.state }.into());
+    }
+    let manager = replay_manager(store.ports(), None, clock());
+    let action = Action::new("replays pace").to(&found.id).planned(&found.plan_hash);
+    let action = action.with("before", found.pace.to_string()).with("pace", pace.to_string());
+    let setting = async { manager.set_pace(&found.id, pace).await.map_err(AppError::from) };
+    let outcome = |state: &ReplayState| facts([("state", name_of(*state).into())]);
+    let state = audited(store, by, action, setting, outcome).await?;
+    if state.is_final() {
+        return Err(Conflict::ReplayIsOver { id: found.id, state }.into());
+    }
+    find(store, &found.id).await
 }
 
 /// The events that failed in a replay, and where it went.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::{DeadLetter, DeadLetterState, Filter, StorageFailure, ports::DeadLetterQuery};
 use replay::{
-    Cancel, DiscardReport, GroupChoice, GroupReplayOptions, JobRunner, Letters, Pace, Plan, PlanRequest,
+    Cancel, DiscardReport, FailureLimit, GroupChoice, GroupReplayOptions, JobRunner, Letters, Pace, Plan, PlanRequest,
     RedriveReport, Redriver, ReplayError, ReplayManager, ReplayReport,
 };
 
@@ -93,6 +93,18 @@ impl<'s> Replay<'s> {
     /// So many events a second; as fast as the groups take them where nothing is said.
     pub fn rate(mut self, events_per_second: f64) -> Self {
         self.options.pace = Pace::Rate(events_per_second);
+        self
+    }
+
+    /// Pauses after each of these numbers of events until it is resumed, and has all other events in its last stage.
+    pub fn ramp(mut self, stages: impl IntoIterator<Item = u64>) -> Self {
+        self.options.ramp = stages.into_iter().collect();
+        self
+    }
+
+    /// Pauses once as many events failed.
+    pub fn stop_after(mut self, failures: FailureLimit) -> Self {
+        self.options.failure_limit = Some(failures);
         self
     }
 

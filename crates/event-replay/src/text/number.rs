@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use replay::FailureLimit;
+
 /// A number of events, from 1.
 pub fn limit(text: &str) -> Result<u64, String> {
     match text.parse::<u64>() {
@@ -34,6 +36,31 @@ pub fn rate(text: &str) -> Result<f64, String> {
                   leave it out for no bound"
             .to_owned()),
     }
+}
+
+/// The number of failed events at which a replay stops: events, or a share of them in percent.
+pub fn failure_limit(text: &str) -> Result<FailureLimit, String> {
+    text.trim().parse()
+}
+
+/// The first stages of a replay.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ramp(Vec<u64>);
+
+impl From<Ramp> for Vec<u64> {
+    fn from(ramp: Ramp) -> Self {
+        ramp.0
+    }
+}
+
+/// The events of the first stages of a replay, separated by commas. The last stage has all other events; `all` may stand for it.
+pub fn ramp(text: &str) -> Result<Ramp, String> {
+    let stages = text.trim().trim_end_matches(",all");
+    let stages = stages.split(',').map(|stage| limit(stage.trim()));
+    let stages = stages.collect::<Result<_, _>>().map_err(|_| {
+        format!("a ramp is a list of numbers of events, each from 1, such as 1,10,100,all; this is {text:?}")
+    });
+    stages.map(Ramp)
 }
 
 /// A pause: milliseconds, or a number with a unit.
@@ -98,6 +125,17 @@ pub fn bytes(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ramp_is_a_list_of_numbers_and_may_end_with_all() {
+        let stages = |text| ramp(text).map(Vec::from);
+        assert_eq!(stages("1,10,100"), Ok(vec![1, 10, 100]));
+        assert_eq!(stages(" 1, 10 ,100,all"), Ok(vec![1, 10, 100]));
+        for wrong in ["", "all", "1,,2", "0,1", "1;2", "1,all,2", "-1", "1,ten"] {
+            let refusal = stages(wrong).unwrap_err();
+            assert!(refusal.contains("such as 1,10,100,all"), "{refusal}");
+        }
+    }
 
     #[test]
     fn numbers_that_mean_nothing_are_refused() {

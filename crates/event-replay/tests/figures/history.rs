@@ -256,7 +256,12 @@ impl History {
         let groups = if names.is_empty() { GroupChoice::All } else { GroupChoice::named(names) };
         let plan = self.manager.plan(PlanRequest::new(filter), None).await.unwrap();
         let options =
-            GroupReplayOptions { groups, batch_size: self.rng.usize(1..20), pace: Pace::Unpaced, all: true };
+            GroupReplayOptions {
+                batch_size: self.rng.usize(1..20),
+                pace: Pace::Unpaced,
+                all: true,
+                ..GroupReplayOptions::of(groups)
+            };
         let record = self.manager.start_group_replay(&plan, &options).await.unwrap();
         self.replays.push(record.id.clone());
         format!("started replay {} of {}", record.id, plan.total_events)

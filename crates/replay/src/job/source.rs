@@ -116,23 +116,36 @@ impl Source {
         self.written > 0
     }
 
-    /// Cuts what was read into batches, as far as there are whole ones and no more than this many; whether there is a
-    /// new one.
-    pub(crate) fn cut(&mut self, most: usize) -> bool {
-        let before = self.cuts.len();
+    /// Sets the number of events of a batch, for batches that are not cut yet.
+    pub(crate) fn set_batch_size(&mut self, batch_size: usize) {
+        self.batch_size = batch_size;
+    }
+
+    /// Cuts the events that were read into at most `most` batches, with at most `allowed` events. A batch is smaller than others at
+    /// the end of the plan and where no more events are allowed. Returns the number of events that were cut.
+    pub(crate) fn cut(&mut self, most: usize, allowed: u64) -> u64 {
+        let mut allowed = allowed;
+        let mut cut = 0;
         while self.cuts.len() < most {
             let left = self.queue.len() - self.before_last_cut;
-            if left == 0 || (left < self.batch_size && !self.ended) {
+            let whole = usize::try_from(allowed).map_or(self.batch_size, |allowed| self.batch_size.min(allowed));
+            if left == 0 || whole == 0 || (left < whole && !self.ended) {
                 break;
             }
-            let size = left.min(self.batch_size);
+            let size = left.min(whole);
+            (allowed, cut) = (allowed - size as u64, cut + size as u64);
             for event in self.queue.range(self.before_last_cut..self.before_last_cut + size) {
                 raise(&mut self.last_cut, event.position);
             }
             self.before_last_cut += size;
             self.cuts.push_back(self.last_cut.clone());
         }
-        self.cuts.len() > before
+        cut
+    }
+
+    /// Whether every batch that was cut is taken, and more events were read.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.cuts.is_empty() && !self.queue.is_empty()
     }
 
     /// The ends of the batches that were cut and not taken.

@@ -31,11 +31,12 @@ use crate::{
     lease::LeaseRenewer,
     manager::ReplayManager,
     options::ReplayWatcher,
-    pace::Pacer,
+    pace::{Pace, Pacer},
     pages::{Pages, ReadAhead},
     record::{JobProgress, TargetGroup, WrittenPlan, progress_of, written},
     report::{GroupResult, ReplayReport, ReplayStatus},
     segments::SegmentChecker,
+    steering::{AutoPause, Stops, pace_of},
 };
 
 /// Batches that are cut ahead, so that not each of them is a write of its own.
@@ -64,7 +65,11 @@ pub(crate) struct Work<'a> {
     pub(super) store: &'a dyn GroupStore,
     pub(super) renewer: &'a LeaseRenewer,
     pub(super) groups: Arc<[TargetGroup]>,
+    /// Events of a batch at most, as the plan has it; the pace may make batches smaller.
+    most: usize,
     batch_size: usize,
+    stops: Stops,
+    planned_pace: Pace,
     pub(super) progress: JobProgress,
     pub(super) checker: SegmentChecker<'a>,
     pub(super) source: Source,
@@ -134,11 +139,13 @@ impl<'a> Work<'a> {
         let ahead = ReadAhead::new(end.map(|end| pages(&progress.cursor, end)));
         let groups: Arc<[TargetGroup]> = plan.groups().into();
         let (cursor, cuts) = (progress.cursor.clone(), progress.cuts.clone());
-        let source = Source::new(ahead, Arc::clone(&groups), plan.batch_size, cursor, progress.settled, cuts);
-        let mut pacer = Pacer::new(plan.pace);
+        let pace = pace_of(record, plan.pace)?;
+        let batch_size = pace.batch(plan.batch_size);
+        let source = Source::new(ahead, Arc::clone(&groups), batch_size, cursor, progress.settled, cuts);
+        let mut pacer = Pacer::new(pace);
         if !progress.cuts.is_empty() || progress.settled > 0 {
             // Another runner may have sent a batch a moment ago.
-            pacer.sending(plan.batch_size);
+            pacer.sending(batch_size);
             pacer.done();
         }
         if progress.report.groups.is_empty() {
@@ -149,7 +156,10 @@ impl<'a> Work<'a> {
             store: &**manager.groups()?,
             renewer,
             groups,
-            batch_size: plan.batch_size,
+            most: plan.batch_size,
+            batch_size,
+            stops: plan.stops(),
+            planned_pace: plan.pace,
             ran_before: progress.report.duration_ms,
             progress,
             checker,
@@ -203,11 +213,14 @@ impl<'a> Work<'a> {
             self.resume_in_flight();
             self.note_rest().await?;
             let mut busy = self.settle().await?;
-            if self.state != ReplayState::Paused {
-                busy |= self.send().await?;
-            }
             if self.source.is_empty() && self.sending.is_none() && self.outstanding.is_empty() {
                 return Ok(End::Complete);
+            }
+            if self.state != ReplayState::Paused {
+                busy |= match self.due_pause() {
+                    Some(reason) => self.pause(reason).await?,
+                    None => self.send().await?,
+                };
             }
             if busy {
                 tokio::task::yield_now().await;
@@ -231,7 +244,9 @@ impl<'a> Work<'a> {
             self.state = manager.request(self.id(), ReplayCommand::Cancel).await?;
         } else if Instant::now() >= self.due.commands {
             self.due.commands = Instant::now() + POLL_EVERY;
-            self.state = manager.record(self.id()).await?.state;
+            let record = manager.record(self.id()).await?;
+            self.state = record.state;
+            self.set_pace(pace_of(&record, self.planned_pace)?);
         }
         match self.state {
             state if state.is_final() => Err(Stop::Lost),
@@ -240,16 +255,51 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Takes a pace that an operator has set.
+    fn set_pace(&mut self, pace: Pace) {
+        if pace != self.pacer.pace() {
+            self.batch_size = pace.batch(self.most);
+            self.source.set_batch_size(self.batch_size);
+            self.pacer.set(pace, self.batch_size);
+        }
+    }
+
+    /// The reason to pause now, if there is one.
+    fn due_pause(&self) -> Option<AutoPause> {
+        let is_drained = self.source.is_drained() && self.sending.is_none() && self.outstanding.is_empty();
+        self.stops.due(&self.progress.stops, &self.progress.report, is_drained)
+    }
+
+    /// Pauses the replay until an operator resumes it. Returns true: there was something to do.
+    async fn pause(&mut self, reason: AutoPause) -> Result<bool, Stop> {
+        self.context.watcher.stopped(&reason);
+        self.context.watcher.rests(true);
+        self.progress.stops.paused_by = Some(reason);
+        // With this a resumption is seen, also where it comes before this is read again.
+        self.progress.resting = Some(self.with_groups());
+        let hold = Some(self.progress.cursor.clone());
+        self.state = self.update(ReplayState::Paused, hold).await?;
+        self.source.wrote();
+        Ok(true)
+    }
+
+    /// Events that are with the groups.
+    fn with_groups(&self) -> u64 {
+        self.outstanding.iter().chain(&self.sending).map(Batch::with_groups).sum()
+    }
+
     /// Notes at once that the replay rests, and how much is with the groups meanwhile, or that it goes on.
     async fn note_rest(&mut self) -> Result<(), Stop> {
         let rests = self.state == ReplayState::Paused;
-        let with_groups = || self.outstanding.iter().chain(&self.sending).map(Batch::with_groups).sum();
-        let resting: Option<u64> = rests.then(with_groups);
+        let resting: Option<u64> = rests.then(|| self.with_groups());
         if self.progress.resting == resting {
             return Ok(());
         }
         if self.progress.resting.is_some() != rests {
             self.context.watcher.rests(rests);
+            if !rests {
+                self.progress.stops.resumed(&self.progress.report);
+            }
         }
         self.progress.resting = resting;
         self.write().await
@@ -306,9 +356,11 @@ impl<'a> Work<'a> {
             return Ok(false);
         }
         if !self.source.is_written() {
-            if !self.source.cut(CUT_AHEAD) {
+            let cut = self.source.cut(CUT_AHEAD, self.stops.allowed(&self.progress.stops));
+            if cut == 0 {
                 return Ok(false);
             }
+            self.progress.stops.cut += cut;
             self.write().await?;
         }
         self.sending = self.source.take();

@@ -1,6 +1,6 @@
 //! Kept plans: made, looked at, approved by another operator, run.
 
-use ::replay::{GroupChoice, GroupReplayOptions, ReplaySummary};
+use ::replay::{GroupReplayOptions, ReplaySummary};
 use domain::ports::Order;
 use event_replay::{
     app::{
@@ -117,10 +117,10 @@ pub(crate) async fn run(call: Call) -> Answer {
         plans::apply(store, &by, &call.app.settings, &id, None, None).await?;
     let manager = replay::manager(store);
     let options = GroupReplayOptions {
-        groups: GroupChoice::named(kept.run.groups.iter().map(|group| group.name.clone())),
         batch_size: kept.run.batch_size,
         pace: kept.run.pace,
         all: kept.run.all,
+        ..GroupReplayOptions::to(kept.run.groups.iter().map(|group| group.name.clone()))
     };
     let record = replay::start(store, &by, &manager, &kept.plan, &permitted, &options).await?;
     let started = ReplaySummary::of(&record).map_err(event_replay::app::AppError::from)?;

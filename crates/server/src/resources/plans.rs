@@ -4,7 +4,7 @@ use domain::ports::ReplayCommand;
 use event_replay::{
     app::{
         documents::{Deleted, ReplayRequestedDocument, ReplayStartedDocument},
-        replay::{self, PaceRequest, ReplaySelection},
+        replay::{self, PaceRequest, Receiver, ReplaySelection, StopRequest},
         replay_request::{self, PlannedSelection, ReplayRequest},
         replays,
     },
@@ -38,8 +38,12 @@ pub(crate) const START: &[&str] = filter_members![
     "group",
     "rate",
     "delay",
-    "batchSize"
+    "batchSize",
+    "ramp",
+    "stopAfterFailures"
 ];
+/// The members of a pace.
+pub(crate) const PACE: &[&str] = &["rate", "delay"];
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -99,6 +103,16 @@ pub(super) struct StartBody {
     rate: Option<f64>,
     delay: Option<Delay>,
     batch_size: Option<usize>,
+    ramp: Vec<u64>,
+    stop_after_failures: Option<Limit>,
+}
+
+/// A number of failed events, or a share of them such as `2%`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Limit {
+    Events(u64),
+    Text(String),
 }
 
 /// A pause: milliseconds, or a number with a unit.
@@ -128,6 +142,22 @@ impl StartBody {
     }
 }
 
+impl StartBody {
+    fn stops(&self) -> Result<StopRequest, Problem> {
+        for events in &self.ramp {
+            number::limit(&events.to_string()).map_err(|error| bad("ramp", &error))?;
+        }
+        let failure_limit = self.stop_after_failures.as_ref().map(|limit| match limit {
+            Limit::Events(events) => number::failure_limit(&events.to_string()),
+            Limit::Text(text) => number::failure_limit(text),
+        });
+        Ok(StopRequest {
+            ramp: self.ramp.clone(),
+            failure_limit: failure_limit.transpose().map_err(|error| bad("stopAfterFailures", &error))?,
+        })
+    }
+}
+
 /// `POST /v1/replays`: runs exactly the set of a plan, into consumer groups.
 pub(crate) async fn start(mut call: Call) -> Answer {
     let body: StartBody = call.json(START).await?;
@@ -140,6 +170,7 @@ pub(crate) async fn start(mut call: Call) -> Answer {
         hash: hash.clone(),
         groups: body.group.read("group", name::group)?,
         pace: body.pace()?,
+        stops: body.stops()?,
     };
     let started = replay_request::start(&call.app.store, &call.actor(), &call.app.settings, request).await?;
     json_with(
@@ -167,6 +198,18 @@ pub(crate) async fn resume(call: Call) -> Answer {
 /// `POST /v1/replays/{id}/cancel`.
 pub(crate) async fn cancel(call: Call) -> Answer {
     request(call, ReplayCommand::Cancel).await
+}
+
+/// `POST /v1/replays/{id}/pace`.
+pub(crate) async fn pace(mut call: Call) -> Answer {
+    let id = call.read_path("id", name::name)?;
+    let body: StartBody = call.json(PACE).await?;
+    let pace = body.pace()?;
+    if pace.rate.is_none() && pace.delay.is_none() {
+        return Err(bad("rate", "neither rate nor delay is given; give one of them"));
+    }
+    let (pace, _) = pace.resolve(Receiver::Service);
+    json(&replays::set_pace(&call.app.store, &call.actor(), &id, pace).await?)
 }
 
 /// `DELETE /v1/replays/{id}`: the record of one that is over.

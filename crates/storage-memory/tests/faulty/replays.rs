@@ -73,6 +73,13 @@ impl ReplayStore for Faulty {
         }
     }
 
+    async fn steer(&self, id: &str, steering: &str) -> Result<Option<ReplayState>, ReplayStoreError> {
+        match self.fault {
+            Fault::ForgetsCommands => Ok(self.store.find_replay(id).await?.map(|record| record.state)),
+            _ => self.store.steer(id, steering).await,
+        }
+    }
+
     async fn results(&self, id: &str, limit: usize) -> Result<Vec<LaneResult>, ReplayStoreError> {
         let mut results = self.store.results(id, limit).await?;
         if self.fault == Fault::LosesResults {

@@ -24,6 +24,8 @@ pub(crate) struct ReplayRow {
     pub(crate) created: Timestamp,
     pub(super) updated: Timestamp,
     pub(super) progress: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) steering: Option<String>,
     pub(super) hold: Option<Cursor>,
     /// The number of the newest lease, in its generation.
     pub(super) last_lease: u64,
@@ -44,6 +46,7 @@ impl ReplayRow {
             updated_at: self.updated,
             plan,
             progress: self.progress,
+            steering: self.steering,
             hold: self.hold,
         }
     }
@@ -64,6 +67,7 @@ pub(super) fn creating(record: &ReplayRecord) -> Result<Transaction, StorageFail
         created: record.created_at,
         updated: record.updated_at,
         progress: record.progress.clone(),
+        steering: record.steering.clone(),
         hold: record.hold.clone(),
         last_lease: 0,
         until: None,

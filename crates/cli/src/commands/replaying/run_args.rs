@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use event_replay::app::replay::PaceRequest;
+use event_replay::{app::replay::PaceRequest, text::number::Ramp};
+use replay::FailureLimit;
 
 use crate::{
     args::{group, number, target::Target},
@@ -29,7 +30,7 @@ pub(crate) struct RunArgs {
     #[arg(long, group = "planned")]
     pub(crate) dry_run: bool,
     /// Keep the plan and send nothing: `plans show` pages through it, `replay --apply` sends it.
-    #[arg(long, group = "planned", conflicts_with_all = ["detach", "max_retries", "hash", "yes"])]
+    #[arg(long, group = "planned", conflicts_with_all = ["detach", "max_retries", "hash", "yes", "ramp", "stop_after_failures"])]
     pub(crate) plan: bool,
     /// Send only if the plan has this hash, as --dry-run prints it.
     #[arg(long, value_name = "HASH", conflicts_with = "dry_run")]
@@ -49,6 +50,14 @@ pub(crate) struct RunArgs {
     /// At most this many events a second.
     #[arg(long, value_name = "EVENTS", value_parser = number::rate, allow_hyphen_values = true, conflicts_with = "delay")]
     pub(crate) rate: Option<f64>,
+    /// With groups: send this many events and pause, then the next number, and so on, as in 1,10,100,all;
+    /// `replays resume` starts the next stage. The last stage has all other events.
+    #[arg(long, value_name = "N,...", value_parser = number::ramp, allow_hyphen_values = true)]
+    pub(crate) ramp: Option<Ramp>,
+    /// Pause once this many events failed, or this share of them, such as 2%; to another target than groups:
+    /// end. Events that are with the groups at that moment are still handled.
+    #[arg(long, value_name = "N|P%", value_parser = number::failure_limit, allow_hyphen_values = true)]
+    pub(crate) stop_after_failures: Option<FailureLimit>,
     /// Retries while the target (with groups: the store) cannot be reached; how often an event is tried
     /// again is for its consumer to say [default: 3, the setting retries.max].
     #[arg(long, value_name = "N", value_parser = number::retries, allow_hyphen_values = true)]
@@ -80,7 +89,12 @@ impl RunArgs {
         if matches!(target, Target::Groups) {
             return Ok(target);
         }
-        for (given, flag) in [(!self.groups.is_empty(), "--group"), (self.detach, "--detach")] {
+        let flags = [
+            (!self.groups.is_empty(), "--group"),
+            (self.detach, "--detach"),
+            (self.ramp.is_some(), "--ramp"),
+        ];
+        for (given, flag) in flags {
             if given {
                 return Err(CliError::usage(format!(
                     "{flag} is for replays into groups: leave out --target"

@@ -20,6 +20,7 @@ pub(super) fn options(args: &RunArgs, target: &Target, all: bool, cx: &Context<'
         max_retries: args.max_retries.unwrap_or(cx.settings.max_retries),
         all,
         limit: args.limit,
+        failure_limit: args.stop_after_failures,
         target: target.to_string(),
         ..ReplayOptions::default()
     }

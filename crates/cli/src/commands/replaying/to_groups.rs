@@ -47,7 +47,14 @@ pub(super) async fn execute(
         true => GroupChoice::All,
         false => GroupChoice::named(args.groups.clone()),
     };
-    let options = GroupReplayOptions { groups, batch_size: run.batch_size, pace: run.pace, all };
+    let options = GroupReplayOptions {
+        groups,
+        batch_size: run.batch_size,
+        pace: run.pace,
+        all,
+        ramp: args.ramp.clone().unwrap_or_default().into(),
+        failure_limit: run.failure_limit,
+    };
     let record = app::replay::start(stores, &cx.actor, manager, plan, permitted, &options).await?;
     let replay = ReplaySummary::of(&record)?;
     speed::say_beginning(plan, &run, &named(&replay.groups), cx);
@@ -127,7 +134,7 @@ impl Following<'_> {
                     let said = "cancelling: waiting for events that were delivered; Ctrl-C again ends at once";
                     bar.handle().suspend(|| cx.printer.say(said));
                 }
-                paused = rests.changed() => say_rest(paused, &bar, cx),
+                rest = rests.changed() => say_rest(&rest, Some(&self.replay.id), &bar, cx),
                 _ = looks.tick() => self.name_deserted_groups(&mut told, &bar, cx).await?,
             }
         }

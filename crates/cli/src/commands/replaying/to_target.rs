@@ -131,7 +131,7 @@ pub(super) async fn execute(
             tokio::select! {
                 biased;
                 outcome = &mut run => break outcome,
-                paused = rests.changed() => say_rest(paused, &bar, cx),
+                rest = rests.changed() => say_rest(&rest, None, &bar, cx),
                 notice = next(notices.as_ref()) => bar.handle().suspend(|| cx.printer.warn(&notice)),
                 () = interrupts.next() => match options.cancel.is_cancelled() {
                     false => options.cancel.cancel(),

@@ -55,7 +55,17 @@ pub(super) fn print(replay: &ReplaySummary, cx: &mut Context<'_>) -> Result<(), 
         table.row(["limit", &grouped(limit)]);
     }
     table.row(["plan", &replay.plan_hash]);
+    table.row(["pace", &replay.pace.to_string()]);
+    if !replay.ramp.is_empty() {
+        table.row(["stages", &stages(&replay.ramp)]);
+    }
+    if let Some(limit) = replay.failure_limit {
+        table.row(["failure limit", &limit.to_string()]);
+    }
     table.row(["done", &progress(replay)]);
+    if let Some(reason) = &replay.paused_by {
+        table.row(["paused", &reason.to_string()]);
+    }
     if let Some(ended) = replay.report.as_ref().and_then(|report| report.ended.as_deref()) {
         table.row(["ended early", ended]);
     }
@@ -79,6 +89,11 @@ pub(super) fn print(replay: &ReplaySummary, cx: &mut Context<'_>) -> Result<(), 
         cx.printer.table(&errors)?;
     }
     Ok(())
+}
+
+/// The stages of a ramp, as `--ramp` takes them.
+fn stages(ramp: &[u64]) -> String {
+    ramp.iter().map(u64::to_string).chain(["all".to_owned()]).collect::<Vec<_>>().join(",")
 }
 
 /// How far a replay is, in a line.

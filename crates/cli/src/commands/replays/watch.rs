@@ -64,7 +64,7 @@ pub(super) async fn run(args: WatchArgs, cx: &mut Context<'_>) -> Result<Exit, C
 }
 
 fn has_changed(before: &ReplaySummary, now: &ReplaySummary) -> bool {
-    (before.state, before.done()) != (now.state, now.done())
+    (before.state, before.done(), &before.paused_by) != (now.state, now.done(), &now.paused_by)
 }
 
 fn say(replay: &ReplaySummary, cx: &mut Context<'_>) -> Result<(), CliError> {
@@ -74,7 +74,8 @@ fn say(replay: &ReplaySummary, cx: &mut Context<'_>) -> Result<(), CliError> {
             cx.printer.flush()
         }
         Format::Table => {
-            cx.printer.say(&format!("{}, {}", name_of(replay.state), show::progress(replay)));
+            let reason = replay.paused_by.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            cx.printer.say(&format!("{}{reason}, {}", name_of(replay.state), show::progress(replay)));
             Ok(())
         }
     }

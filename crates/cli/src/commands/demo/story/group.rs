@@ -15,7 +15,7 @@ use domain::{
 };
 use event_replay::app;
 use replay::{
-    Cancel, GroupChoice, GroupReplayOptions, JobRunner, Letters, Pace, PlanRequest, RedriveReport, Redriver,
+    Cancel, GroupReplayOptions, JobRunner, Letters, Pace, PlanRequest, RedriveReport, Redriver,
     ReplayProgress, ReplayReport,
 };
 
@@ -238,10 +238,10 @@ impl Story<'_, '_> {
     async fn replay_all_into_group(&self) -> Result<ReplayReport, CliError> {
         let plan = self.manager.plan(PlanRequest::new(Filter::default()), None).await?;
         let options = GroupReplayOptions {
-            groups: GroupChoice::named([GROUP]),
             batch_size: BATCH,
             pace: Pace::Unpaced,
             all: true,
+            ..GroupReplayOptions::to([GROUP])
         };
         let replay = self.manager.start_group_replay(&plan, &options).await?;
         let bar = self.bar("replaying", plan.total_events);
