@@ -1,4 +1,4 @@
-//! What a replay is asked to send, and what is decided before it runs.
+//! The selection of a replay, and the checks before it runs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,40 +21,40 @@ use super::{
 };
 use crate::{handle::StoreHandle, manager::replay_manager, settings::Settings};
 
-/// Events of a batch to a pipe where neither a pause nor a rate asks for small steps: every batch pays one commit for the
-/// replay counts of its events.
+/// Events per batch to a pipe, if neither a delay nor a rate requires small batches. Each batch needs one commit for
+/// the replay counts of its events.
 const UNPACED_BATCH: usize = 1000;
 
-/// Which events a replay selects.
+/// The events that a replay selects.
 #[derive(Debug, Clone)]
 pub enum ReplaySelection {
-    /// A slice of history.
+    /// A part of the history.
     Slice {
-        /// Which events.
+        /// The filter.
         filter: Filter,
-        /// Whether everything is meant, should the filter name nothing.
+        /// Whether all events are meant if the filter excludes none.
         all: bool,
     },
-    /// What came after a checkpoint.
+    /// The events after a checkpoint.
     Recovery {
-        /// Its name or id.
+        /// The name or id of the checkpoint.
         checkpoint: String,
-        /// Which events of it.
+        /// The filter.
         filter: Filter,
-        /// Whether events that retention has removed may be missing.
+        /// Whether the replay runs although retention removed some of the events.
         allow_gap: bool,
     },
 }
 
 impl ReplaySelection {
-    /// The filter.
+    /// Returns the filter.
     pub fn filter(&self) -> &Filter {
         match self {
             Self::Slice { filter, .. } | Self::Recovery { filter, .. } => filter,
         }
     }
 
-    /// Whether everything may be meant.
+    /// Returns whether a replay of all events is permitted.
     pub fn is_all(&self) -> bool {
         match self {
             Self::Slice { all, .. } => *all,
