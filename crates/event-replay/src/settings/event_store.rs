@@ -1,4 +1,4 @@
-//! ENABLE_EVENT_STORE: whether a new namespace keeps every event.
+//! `ENABLE_EVENT_STORE`: whether a new namespace keeps every event.
 
 use domain::ports::RetentionMode;
 
