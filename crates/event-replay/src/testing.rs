@@ -113,7 +113,7 @@ impl<S: Send + Sync + 'static> TestService<S> {
         read(&**self.store(), Filter::default()).await.into_iter().map(|stored| stored.event).collect()
     }
 
-    /// Returns the dead letters of a group in every state, oldest first.
+    /// Returns the dead letters of a group in every state, oldest first, at most 1000.
     pub async fn dead_letters(&self, group: &str) -> Vec<DeadLetter> {
         let query =
             DeadLetterQuery { group: Some(group.to_owned()), limit: PAGE, ..DeadLetterQuery::default() };
@@ -142,12 +142,12 @@ async fn read(store: &dyn Stores, filter: Filter) -> Vec<StoredEvent> {
     }
 }
 
-/// Delivers an event to a handler twice. This is a redelivery: the process of the group ended before it committed the
-/// first answer. Both calls must succeed, and the second call must change nothing. Two things are compared: the value
-/// that `observe` returns for the state, and the ids of the events in the log.
+/// Delivers an event to a handler twice, as after a crash of the process before the commit of the first answer. Both
+/// calls must succeed, and the second call must change nothing. Two things are compared: the value that `observe`
+/// returns for the state, and the ids of the events in the log.
 ///
-/// The service must own the events that the handler emits. Declare them with `own`, as in `|service|
-/// service.event::<InvoiceSent>()`.
+/// The service must own the events that the handler emits. Declare them with `own`, as in
+/// `|service| service.event::<InvoiceSent>()`.
 ///
 /// # Panics
 /// Panics when a call fails, or when the second call changes something.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{handle::StoreHandle, text::time};
 
-/// Events per step of a search. If they are damaged, the next step reads further.
+/// Events per step of a search. If the event is damaged, the next step reads further.
 const STEP: usize = 1;
 
 /// Resolves the name of a position, in log order:

@@ -108,7 +108,7 @@ impl<S: Send + Sync + 'static> Group<S> {
         self.set(move |subscription| subscription.start_at(start))
     }
 
-    /// Sets the key that keeps the order in a new group.
+    /// Sets the ordering key of a new group.
     pub fn ordered_by(self, key: GroupKey) -> Self {
         self.set(move |subscription| subscription.ordered_by(key))
     }
