@@ -193,7 +193,7 @@ fn failing_attempts(window: &Window) -> Check {
     );
     let check = match percent {
         percent if percent > MAX_FAILING_PERCENT as f64 => {
-            // A dead letter no longer blocks its key, so the list of blocked keys does not show it.
+            // A dead letter is not retried, so the list of failing keys does not show it.
             let advice = "`event-replay groups show NAME` lists the keys that fail and what their handler said, \
                  `event-replay dead-letters list --by fingerprint` what was given up on";
             Check::new(name, Status::Fail, format!("{said}; {advice}"))

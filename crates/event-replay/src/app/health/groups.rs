@@ -106,7 +106,7 @@ fn pending(name: &str, group: &GroupPosition) -> Check {
     check.observed(age, "seconds").threshold(MAX_PENDING_AGE.as_secs())
 }
 
-/// A segment with the largest number of blocked keys stops reading. Then the events of its other keys wait too.
+/// A segment that reaches the limit of blocked keys stops reading. Then the events of its other keys wait too.
 fn blocked(name: &str, group: &GroupPosition) -> Check {
     let bound = MAX_BLOCKED_KEYS as u64;
     let full: Vec<&SegmentStatus> =
