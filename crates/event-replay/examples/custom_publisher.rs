@@ -1,4 +1,5 @@
-//! A publisher of a type of its own: the schema goes into the registry, and what breaks it is rejected before it is stored.
+//! A publisher with its own event type. It adds the schema to the registry. An event that violates the schema is
+//! refused before it is stored.
 
 use std::sync::Arc;
 
@@ -12,14 +13,14 @@ use serde_json::{Value, json};
 
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-/// What the data of `custom.event` must look like.
+/// The schema of the data of `custom.event`.
 const SCHEMA: &str = r#"{
     "type": "object",
     "required": ["shelf", "count"],
     "properties": { "shelf": { "type": "string" }, "count": { "type": "integer", "minimum": 0 } }
 }"#;
 
-/// The built-in schemas, and that of `custom.event`.
+/// Returns the built-in schemas and the schema of `custom.event`.
 fn schemas() -> Result<Arc<SchemaRegistry>, Box<dyn std::error::Error + Send + Sync>> {
     let mut schemas = SchemaRegistry::new(EngineKind::JsonSchema);
     schemas.add(&SchemaRecord {
@@ -33,15 +34,15 @@ fn schemas() -> Result<Arc<SchemaRegistry>, Box<dyn std::error::Error + Send + S
     Ok(Arc::new(schemas))
 }
 
-/// Publishes what the warehouse counts.
+/// Publishes the counts of a warehouse.
 struct CustomEventPublisher {
     bus: Bus,
 }
 
 impl CustomEventPublisher {
     async fn publish_custom_event(&self, data: &Value) -> Result<Published, PublishError> {
-        // The id and the bytes are fixed before the first attempt: should the answer be lost, the same is sent again,
-        // and is recognised.
+        // The id and the bytes are fixed before the first attempt. If the answer is lost, a second attempt sends the
+        // same event, and the store recognises it.
         let event = json!({
             "id": uuid::Uuid::now_v7().to_string(),
             "type": "custom.event",
@@ -51,12 +52,12 @@ impl CustomEventPublisher {
             "metadata": { "serviceName": "custom-service" },
             "data": data,
         });
-        // Publishing validates: there is no way around it, and none to forget it.
+        // Publishing always validates the event.
         self.bus.publish(event.to_string().as_bytes()).await
     }
 }
 
-/// Publishes one event that is as it must be, and one that is not.
+/// Publishes one valid event and one that is not valid.
 pub async fn run() -> Outcome {
     let bus = Bus::builder(open("memory:").await?).validator(schemas()?).build().await?;
     let publisher = CustomEventPublisher { bus: bus.clone() };

@@ -1,5 +1,5 @@
-//! An error handler that publishes `system.error`. It never feeds itself: that the handler of `system.error` fails makes no
-//! further one.
+//! An error handler that publishes `system.error`. It never triggers itself: a failure of the handler of `system.error`
+//! publishes no further error event.
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ const PAYMENT: &[u8] = br#"{"id":"evt-1","type":"payment.processed","version":"1
     "data":{"amount":49.9,"currency":"EUR","status":"succeeded","paymentMethod":"card",
             "processedAt":"2024-01-15T10:30:00Z"}}"#;
 
-/// Books payments, in vain; and says so on the bus.
+/// Fails to book payments, and publishes an event about each failure.
 struct Bookkeeper {
     bus: Bus,
 }
@@ -27,7 +27,7 @@ struct Bookkeeper {
 #[async_trait]
 impl EventHandler for Bookkeeper {
     async fn handle(&self, _: &Delivery) -> Result<(), HandlerError> {
-        // Retries, and the dead letter after them, are the group's business: a handler only says that it failed.
+        // The group retries and makes the dead letter. The handler only returns the error.
         Err(HandlerError::retry("the ledger is closed"))
     }
 
@@ -37,7 +37,7 @@ impl EventHandler for Bookkeeper {
         }
         let event = &delivery.stored.event;
         let report = json!({
-            // One report for each event, however often it is delivered: the id says so.
+            // The id depends only on the event, so each event has one report, however often it is delivered.
             "id": format!("error-of-{}", event.id()),
             "type": "system.error",
             "version": "1.0",
@@ -48,14 +48,14 @@ impl EventHandler for Bookkeeper {
             "metadata": { "originalEventId": event.id() },
             "data": { "error": error.message(), "originalEvent": event.event_type() },
         });
-        // What an error handler fails at goes nowhere: it is its own business to log it.
+        // The bus reports a failure of an error handler to no other handler, so this handler logs it.
         if let Err(error) = self.bus.publish(report.to_string().as_bytes()).await {
             tracing::error!(%error, event_id = event.id(), "a failure was not reported");
         }
     }
 }
 
-/// Sends error reports to the engineer on duty. It fails while there is none.
+/// Sends error reports to the engineer on duty. It fails while there is no engineer on duty.
 #[derive(Default)]
 struct Pager {
     was_told_of_its_errors: AtomicBool,
@@ -67,7 +67,7 @@ impl EventHandler for Pager {
         Err(HandlerError::give_up("nobody is on duty"))
     }
 
-    /// Never called: what fails here was published by an error handler.
+    /// The bus never calls this function: an error handler published the failing event.
     async fn on_error(&self, _: &HandlerError, _: &Delivery) {
         self.was_told_of_its_errors.store(true, Ordering::Relaxed);
     }

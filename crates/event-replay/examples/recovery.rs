@@ -1,4 +1,4 @@
-//! Recovering a read model: plan, dry run, replay into its group, report; and what came after a checkpoint.
+//! The recovery of a read model: plan, dry run, replay into its group, and report. Then a recovery from a checkpoint.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use serde_json::{Map, json};
 
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-/// How often each user enrolled. Each event counts once, however often it comes.
+/// The enrolments of each user. Each event counts once, however often it is delivered.
 #[derive(Default)]
 struct Enrolments {
     of_user: Mutex<BTreeMap<String, Vec<String>>>,
@@ -61,7 +61,7 @@ async fn enrol(bus: &Bus, number: u32) -> Outcome {
     Ok(())
 }
 
-/// Replays into the group as fast as it goes, and waits until every event was handled or given up on.
+/// Replays into the group without a pause, and waits until the group has handled or given up on every event.
 async fn replay(
     manager: &ReplayManager,
     request: PlanRequest,
@@ -76,7 +76,7 @@ async fn replay(
     Ok(JobRunner::new(manager.clone()).run(&replay.id, &(), &Cancel::default()).await?)
 }
 
-/// Loses a user, and then everything since a checkpoint, and gets both back.
+/// Loses a user, then all enrolments since a checkpoint, and recovers both.
 pub async fn run() -> Outcome {
     let bus = Bus::builder(open("memory:").await?).validator(built_in_schemas()).build().await?;
     let model = Arc::new(Enrolments::default());
@@ -89,7 +89,7 @@ pub async fn run() -> Outcome {
     let before = model.counts();
     assert_eq!(before.values().sum::<usize>(), 30);
 
-    // One user is lost. The dry run says what would come, and changes nothing.
+    // One user is lost. The dry run shows the events that the replay would send, and changes nothing.
     model.lose("user-1");
     let of_user = Filter::of_entity(Entity::new("user", "user-1"));
     let request = PlanRequest { check_schemas: true, ..PlanRequest::new(of_user) };
@@ -103,7 +103,7 @@ pub async fn run() -> Outcome {
     assert_eq!(report.plan_hash, plan.plan_hash, "what was planned is what was sent");
     assert_eq!(model.counts(), before);
 
-    // A checkpoint marks a place. Whatever comes after it can be had again.
+    // A checkpoint marks a position. Every event after it can be recovered.
     let metadata = Map::from_iter([("reason".to_owned(), json!("before the migration"))]);
     manager.create_checkpoint("before-migration", Some("evt-29"), metadata).await?;
     for number in 30..45 {

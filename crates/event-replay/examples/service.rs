@@ -1,4 +1,5 @@
-//! A service, whole: `cargo run --example service -- sqlite:shop.db`. It charges orders, says what was paid, and sends receipts.
+//! A complete service: `cargo run --example service -- sqlite:shop.db`. It charges orders, emits payments, and sends
+//! receipts.
 #![allow(missing_docs, reason = "the names of the events say what they are")]
 
 use std::{error::Error, sync::Arc};
@@ -33,7 +34,7 @@ async fn receipt(payment: PaymentCaptured, cx: Context<Gateway>) -> Result {
     Ok(())
 }
 
-/// The service, over any store: tests use it too.
+/// Defines the service over any store. Tests use it too.
 pub fn shop(store: Arc<dyn Stores>, gateway: Gateway) -> Service<Gateway> {
     Service::new("shop", store, gateway)
         .event::<OrderPlaced>()

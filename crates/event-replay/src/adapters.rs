@@ -1,4 +1,4 @@
-//! What opens the stores of each kind. No other place names storage adapters, but for the re-exports of this crate.
+//! The adapters that open each kind of store. Only this module and the re-exports of this crate name storage adapters.
 
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
@@ -7,21 +7,21 @@ pub(crate) mod redis;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
-/// What is behind the ports of a store, for what the ports do not have.
+/// The storage engine behind the ports of a store, for operations that the ports lack.
 pub(crate) enum Adapter {
-    /// Nothing more.
+    /// A store in memory. It has no further operations.
     #[allow(dead_code, reason = "without the feature memory there is none")]
     Memory,
-    /// A file.
+    /// A SQLite file.
     #[cfg(feature = "sqlite")]
     Sqlite(storage_sqlite::SqliteEngine),
-    /// A server, or several that are one store.
+    /// A Redis server, or several servers that form one store.
     #[cfg(feature = "redis")]
     Redis(storage_redis::RedisEngine),
 }
 
 impl Adapter {
-    /// The kind of store.
+    /// Returns the name of the kind of store.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Memory => "memory",
@@ -32,7 +32,7 @@ impl Adapter {
         }
     }
 
-    /// Closes the file, or the connections.
+    /// Closes the file or the connections.
     pub(crate) async fn close(self) {
         match self {
             Self::Memory => {}

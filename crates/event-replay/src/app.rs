@@ -1,8 +1,8 @@
-//! The application: what every door, such as the command line, offers to operators.
+//! The operations on a store for every front end, such as the command line and the HTTP API.
 //!
-//! A door maps what it is asked to a request of these modules, shows the report that comes back, and adds to an error what to do
-//! about it in its own words. What a request selects, whether it needs to be confirmed and with which figures, and what it does
-//! stand here, once.
+//! A front end maps its input to a request of these modules and shows the report. It adds a hint in its own words to an
+//! error. Only these modules decide three things: the events that a request selects, whether it needs a confirmation
+//! with figures, and its effect.
 
 pub mod approval;
 pub mod audit;

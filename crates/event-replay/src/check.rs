@@ -1,48 +1,48 @@
-//! One thing that health looked at.
+//! One result of a health check.
 
 use serde::Serialize;
 use serde_json::Number;
 
-/// A check, and what came of it.
+/// A check and its result.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Check {
-    /// Its name, of lower-case words and dashes.
+    /// The name of the check, in lower-case words and dashes.
     pub name: &'static str,
-    /// What it says.
+    /// The verdict of the check.
     pub status: Status,
     observed: Option<Number>,
     threshold: Option<Number>,
     unit: Option<&'static str>,
-    /// What was found, in a sentence.
+    /// The result, as a sentence.
     pub message: String,
 }
 
-/// What a check says.
+/// The verdict of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// All is well.
+    /// No problem was found.
     Pass,
-    /// It is worth a look.
+    /// An operator should look at the store soon.
     Warn,
-    /// It needs attention now.
+    /// An operator must act now.
     Fail,
 }
 
 impl Check {
-    /// A check that measured nothing.
+    /// Makes a check without a measured value.
     pub fn new(name: &'static str, status: Status, message: impl Into<String>) -> Self {
         Self { name, status, observed: None, threshold: None, unit: None, message: message.into() }
     }
 
-    /// With what was measured.
+    /// Sets the measured value and its unit.
     #[must_use]
     pub fn observed(mut self, observed: impl Into<Number>, unit: &'static str) -> Self {
         (self.observed, self.unit) = (Some(observed.into()), Some(unit));
         self
     }
 
-    /// With the value from which on it is worth a look.
+    /// Sets the value from which the check does not pass.
     #[must_use]
     pub fn threshold(mut self, threshold: impl Into<Number>) -> Self {
         self.threshold = Some(threshold.into());
@@ -50,7 +50,7 @@ impl Check {
     }
 }
 
-/// A measured value, with two digits after the point.
+/// Rounds a measured value to two decimal places.
 pub(crate) fn measured(value: f64) -> Number {
     Number::from_f64((value * 100.0).round() / 100.0).unwrap_or_else(|| Number::from(0))
 }

@@ -1,4 +1,4 @@
-//! An open store: its ports, and what only a file or only a server offers beside them.
+//! An open store: its ports, and the operations that only one kind of store has.
 
 use std::{fmt, ops::Deref, sync::Arc};
 
@@ -6,7 +6,7 @@ use domain::ports::Stores;
 
 use crate::adapters::Adapter;
 
-/// An open store. It derefs to its ports; [`ports`](Self::ports) shares them.
+/// An open store. It derefs to its ports. [`ports`](Self::ports) returns them as a shared pointer.
 pub struct StoreHandle {
     ports: Arc<dyn Stores>,
     adapter: Adapter,
@@ -18,12 +18,12 @@ impl StoreHandle {
         Self { ports, adapter }
     }
 
-    /// Its ports, to be shared.
+    /// Returns the ports as a shared pointer.
     pub fn ports(&self) -> &Arc<dyn Stores> {
         &self.ports
     }
 
-    /// Its ports alone.
+    /// Returns the ports and drops the handle.
     pub fn into_ports(self) -> Arc<dyn Stores> {
         self.ports
     }
@@ -38,8 +38,8 @@ impl StoreHandle {
         self.adapter
     }
 
-    /// Closes the file or the connections. Everything that was answered is stored without this; but a file that is closed leaves
-    /// no write-ahead log beside it. Ports that are still shared fail from then on.
+    /// Closes the file or the connections. Every answered write is durable without this call. A closed file leaves no
+    /// write-ahead log beside it. Ports that are still shared fail after this call.
     pub async fn close(self) {
         let Self { ports, adapter } = self;
         drop(ports);

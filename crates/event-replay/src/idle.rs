@@ -1,4 +1,4 @@
-//! Waiting until a group has nothing left to do.
+//! Waits until a group is idle.
 
 use std::time::Duration;
 
@@ -9,30 +9,30 @@ use domain::{
 };
 use thiserror::Error;
 
-/// How often it is looked at.
+/// The pause between two reads of the group.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Why it could not be told whether a group is idle.
+/// The reason for which the state of a group is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum IdleError {
     /// The log could not be read.
     #[error(transparent)]
     Events(#[from] EventStoreError),
-    /// The group could not be read, or there is none of this name.
+    /// The group could not be read, or no group has this name.
     #[error(transparent)]
     Group(#[from] GroupStoreError),
 }
 
-/// Waits until a group has settled all there is: every event up to the head is handled, or given up on, nothing waits to be
-/// tried again, and no replayed event is left in its lanes. What waits behind a dead letter does not count: it waits for
-/// people.
+/// Waits until a group is idle. Then the group has handled or given up on every event up to the head. No key waits for
+/// a retry, and no replayed event is in the replay queue of a segment. Parked keys do not count, because they wait for
+/// an operator.
 ///
-/// It says what was so at one moment, so call it when no service publishes: in tests, and before a program ends. Without a
-/// consumer it waits for ever.
+/// The answer is true for one moment. Call this function when no service publishes: in tests, and before a program
+/// ends. If the group has no consumer and has work left, the call never returns.
 ///
 /// # Errors
-/// When the store fails, or has no group of this name.
+/// Returns [`IdleError`] when the store fails, or when no group has this name.
 pub async fn until_idle(store: &dyn Stores, group: &str) -> Result<(), IdleError> {
     while !is_idle(store, group).await? {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -41,13 +41,14 @@ pub async fn until_idle(store: &dyn Stores, group: &str) -> Result<(), IdleError
 }
 
 pub(crate) async fn is_idle(store: &dyn Stores, group: &str) -> Result<bool, IdleError> {
-    // The head first: what comes after it is not asked for.
+    // Read the head first: later events do not count.
     let head = store.head().await?;
     let status = store.group(group).await?.ok_or_else(|| GroupStoreError::NoGroup(group.to_owned()))?;
     Ok(has_settled(&status, &head))
 }
 
-/// Whether a group has settled everything up to a head. A key that is parked behind a dead letter waits for people.
+/// Returns whether a group has settled every event up to a head. Parked keys do not count, because they wait for an
+/// operator.
 pub(crate) fn has_settled(status: &GroupStatus, head: &Cursor) -> bool {
     status.segments.iter().all(|segment| {
         segment.cursor >= head.sequence(segment.partition)

@@ -1,37 +1,38 @@
-//! The front door: publish, subscribe, replay and recover, with one dependency.
+//! The public API: publish, subscribe, replay and recover, with one dependency.
 //!
-//! There is one log. What is published is validated and appended to it; consumer groups read it, each at its own place; a
-//! replay sends a slice of it to groups once more. This crate brings together what a service needs for that, and adds
-//! little of its own: opening a store by its name, and settings from the environment.
+//! A namespace is one log. The bus validates each published event and appends it to the log. Consumer groups read the
+//! log, each with its own cursor. A replay delivers a part of the log to groups again. This crate collects the parts
+//! that a service needs for that work. It adds little code: it opens a store by its address, and reads settings from
+//! the environment.
 //!
-//! | you want to | use |
+//! | to | use |
 //! |---|---|
-//! | write a service: typed events, functions as handlers, replays of its groups | [`Service`], [`RunningService`], `derive(Event)` |
+//! | write a service with typed events and function handlers | [`Service`], [`RunningService`], `derive(Event)` |
 //! | test a service | `testing` (feature `memory`), [`RuntimeClock`], [`until_idle`] |
 //! | open a store | [`open()`], [`Location`] |
-//! | publish and subscribe by the event's bytes | [`Bus`], [`BusSettings`], [`handler`], [`EventHandler`] |
-//! | set it up as its operators say | [`settings_from_env`] |
-//! | check events | `built_in_schemas`, `schemas_of` (feature `validation`) |
-//! | replay, recover, mark places | [`replay_manager`], [`GroupReplayOptions`], [`JobRunner`] |
-//! | send dead letters again | [`Redriver`] |
-//! | keep a store in bounds | [`Housekeeper`] |
+//! | publish events as JSON bytes, and subscribe to them | [`Bus`], [`BusSettings`], [`handler`], [`EventHandler`] |
+//! | read settings from the environment | [`settings_from_env`] |
+//! | validate events | `built_in_schemas`, `schemas_of` (feature `validation`) |
+//! | replay, recover, create checkpoints | [`replay_manager`], [`GroupReplayOptions`], [`JobRunner`] |
+//! | redrive dead letters | [`Redriver`] |
+//! | apply retention | [`Housekeeper`] |
 //!
-//! | feature | brings |
+//! | feature | adds |
 //! |---|---|
 //! | `derive` (default) | typed events: `#[derive(Event)]`, `#[derive(Events)]` |
 //! | `sqlite` (default) | stores in a file: `sqlite:PATH` |
 //! | `validation` (default) | JSON Schema, with the built-in schemas |
-//! | `redis` | stores on Redis: `redis://HOST`, `redis+sentinel://HOST,…?master=NAME`, `redis+cluster://HOST,…`; with `rediss` for TLS |
+//! | `redis` | stores on Redis, also with sentinels or as a cluster, with or without TLS: see [`Location`] |
 //! | `memory` | stores in memory: `memory:`; the test kit |
-//! | `targets` | handlers that pass events on: to a command, an HTTP endpoint, lines of JSON |
+//! | `targets` | handlers that send events to a command, to an HTTP endpoint, or to standard output as lines of JSON |
 //! | `conditions` | filters on the content of events |
-//! | `app` | what operators do with a store, and settings from files: what the command line maps its flags to |
+//! | `app` | operations on a store, and settings from files: the command line maps its flags to them |
 //!
-//! [`Service`] has an example of a whole service, and [`Bus`] one of what is beneath. `docs/rust.md` answers how each task of a service is
-//! done.
+//! [`Service`] has an example of a whole service. [`Bus`] has an example of the layer below. `docs/rust.md` shows how
+//! to do each task of a service.
 //!
-//! The programs in `examples/` show more: a service, a publisher with a schema of its own, an error handler, a recovery. What a
-//! handler may rely on is in `docs/delivery.md`.
+//! The programs in `examples/` show more: a service, a publisher with its own schema, an error handler, and a recovery.
+//! `docs/delivery.md` states the guarantees for handlers.
 
 mod adapters;
 #[cfg(feature = "app")]
@@ -113,12 +114,12 @@ pub use settings::{
 };
 pub use settings::{SettingError, redis_access_from_env, settings_from, settings_from_env};
 
-/// What the derive macros name. Not for other use.
+/// Items that the derive macros name. They are not a public API.
 #[doc(hidden)]
 pub mod __private {
     pub use serde_json::Value;
 
-    /// The JSON Schema of a Rust type, as what reads it wants it.
+    /// Returns the JSON Schema of a Rust type, in draft 2020-12.
     #[cfg(feature = "derive")]
     pub fn schema_of<T: schemars::JsonSchema>() -> Value {
         schemars::generate::SchemaSettings::draft2020_12()

@@ -1,5 +1,5 @@
-//! Where a store is, as text: `sqlite:PATH`, `redis://HOST`, `redis+sentinel://HOST,…?master=NAME`, `redis+cluster://HOST,…` or
-//! `memory:`.
+//! The address of a store as text: `sqlite:PATH`, `redis://HOST`, `redis+sentinel://HOST,…?master=NAME`,
+//! `redis+cluster://HOST,…` or `memory:`.
 
 use std::{
     cmp::Ordering,
@@ -13,10 +13,16 @@ use thiserror::Error;
 const DEFAULT_NAMESPACE: &str = "default";
 const MAX_NAMESPACE_BYTES: usize = 64;
 
-/// Where a store is. It is written as the command line writes it: `sqlite:PATH`,
-/// `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`, `redis+sentinel://[USER[:PASSWORD]@]HOST[:PORT],…[/DB]?master=NAME` for the
-/// master that these sentinels name, `redis+cluster://[USER[:PASSWORD]@]HOST[:PORT],…` for a cluster with these nodes, each
-/// with `rediss` for TLS, or `memory:`; and with the parameter `namespace=NAME` where wanted. A password in it is never shown.
+/// The address of a store. The command line uses the same forms:
+///
+/// - `sqlite:PATH` for a file,
+/// - `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]` for a Redis server,
+/// - `redis+sentinel://[USER[:PASSWORD]@]HOST[:PORT],…[/DB]?master=NAME` for the master that these sentinels report,
+/// - `redis+cluster://[USER[:PASSWORD]@]HOST[:PORT],…` for the cluster with these nodes,
+/// - `memory:` for a store in memory.
+///
+/// Each Redis form has a `rediss` form for TLS. The parameter `namespace=NAME` selects a namespace. A password in a
+/// location is never shown.
 ///
 /// ```
 /// use event_replay::Location;
@@ -31,45 +37,47 @@ const MAX_NAMESPACE_BYTES: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Location {
-    /// A file.
+    /// A SQLite file.
     Sqlite {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The namespace in it; a file holds one.
+        /// The namespace of the file. A file has exactly one.
         namespace: String,
     },
-    /// A Redis server, or several that are one store.
+    /// A Redis server, or several servers that form one store.
     Redis {
-        /// Its address.
+        /// The address of the server or servers.
         url: RedisUrl,
-        /// The namespace there, among others.
+        /// The namespace on the server. A server can have many.
         namespace: String,
     },
-    /// This process. Each time it is opened it is another store.
+    /// The memory of this process. Each call that opens it makes a new store.
     Memory,
 }
 
-/// The address of a Redis server, or of several that are one store. It may hold a password, which is shown as `***`.
+/// The address of a Redis server, or of several servers that form one store. It may contain a password, which is shown
+/// as `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl(String);
 
 impl RedisUrl {
-    /// An address as it was written, unchecked.
+    /// Makes an address from text, without a check.
     pub fn new(address: impl Into<String>) -> Self {
         Self(address.into())
     }
 
-    /// The address as it is, with its password.
+    /// Returns the address with its password.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Whether it holds a password.
+    /// Returns whether the address contains a password.
     pub fn has_password(&self) -> bool {
         self.parts().is_some_and(|(_, credentials, _)| credentials.contains(':'))
     }
 
-    /// What stands before the user, user and password, and what follows them; none where there is no user.
+    /// Returns the text before the credentials, the credentials, and the text after them. Returns `None` if the address
+    /// has no user.
     fn parts(&self) -> Option<(&str, &str, &str)> {
         let begin = self.0.find("://")? + 3;
         let rest = self.0.get(begin..)?;
@@ -97,14 +105,14 @@ impl fmt::Debug for RedisUrl {
     }
 }
 
-/// Why a text names no store.
+/// The reason for which a text is not a location.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum BadLocation {
-    /// It does not say what kind of store.
+    /// The text has no kind of store.
     #[error("it names no kind of store: write sqlite:PATH, redis://HOST or memory:")]
     NoKind,
-    /// It says a kind that this library does not know. The address is not repeated: it may hold a password.
+    /// The kind of store is unknown. The error does not repeat the address, because the address may contain a password.
     #[error(
         "there is not a kind of store {0:?}: there are sqlite:PATH, redis://HOST, redis+sentinel://HOST,…?master=NAME, \
          redis+cluster://HOST,…, the last three with rediss for TLS, and memory:"
@@ -119,36 +127,37 @@ pub enum BadLocation {
          hosts are written HOST:PORT,HOST:PORT"
     )]
     NoHost,
-    /// It does not say which master the sentinels are to name.
+    /// The name of the master is missing in a `redis+sentinel` location.
     #[error("it does not say by which name the sentinels know the master: add ?master=NAME")]
     NoMaster,
-    /// The namespace has a name that none may have.
+    /// The name of the namespace is not valid.
     #[error("a namespace has 1 to 64 letters, digits, dots, dashes or underscores")]
     BadNamespace,
-    /// No store of this kind has such a parameter.
+    /// This kind of store has no such parameter.
     #[error(
         "there is no parameter {0:?}: a store has no parameter but ?namespace=NAME, and ?master=NAME with \
          redis+sentinel://"
     )]
     UnknownParameter(String),
-    /// A parameter without a value. It is not repeated: it may be a part of a password, whose question mark is written %3F.
+    /// A parameter has no value. The error does not repeat it, because it may be a part of a password. A question mark
+    /// in a password is written `%3F`.
     #[error("a parameter is written ?NAME=VALUE")]
     BareParameter,
-    /// A parameter is there twice.
+    /// A parameter occurs twice.
     #[error("it names two {0}s")]
     Repeated(&'static str),
-    /// The client library cannot read the address.
+    /// The client library cannot parse the address.
     #[error("{0}")]
     Address(String),
 }
 
 impl Location {
-    /// A file, with its namespace.
+    /// Returns the location of a file with its namespace.
     pub fn file(path: impl Into<PathBuf>, namespace: &str) -> Self {
         Self::Sqlite { path: path.into(), namespace: namespace.to_owned() }
     }
 
-    /// The namespace within it.
+    /// Returns the name of the namespace.
     pub fn namespace(&self) -> &str {
         match self {
             Self::Sqlite { namespace, .. } | Self::Redis { namespace, .. } => namespace,
@@ -156,7 +165,7 @@ impl Location {
         }
     }
 
-    /// The same place with another namespace. A store in memory has one alone.
+    /// Returns the same location with another namespace. A store in memory has only one namespace and stays the same.
     #[must_use]
     pub fn with_namespace(self, namespace: &str) -> Self {
         let namespace = namespace.to_owned();
@@ -167,7 +176,7 @@ impl Location {
         }
     }
 
-    /// The file, if it is one.
+    /// Returns the path if the location is a file.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Sqlite { path, .. } => Some(path),
@@ -201,8 +210,8 @@ impl FromStr for Location {
     }
 }
 
-/// An address on Redis with parameters that it must have, beside the namespace. What else may be wrong with it its adapter
-/// says.
+/// Parses an address on Redis with its required parameters and an optional namespace. The adapter checks the rest of
+/// the address.
 fn redis(text: &str, needed: &[&str]) -> Result<Location, BadLocation> {
     let (address, query) = text.rsplit_once('?').unwrap_or((text, ""));
     let (mut kept, mut namespace) = (Vec::new(), None);
@@ -235,7 +244,7 @@ fn redis(text: &str, needed: &[&str]) -> Result<Location, BadLocation> {
 }
 
 fn split(text: &str) -> Result<(&str, &str), BadLocation> {
-    // A file's name may contain a question mark; only what reads as a parameter is one.
+    // The name of a file may contain a question mark. Only a text with `=` after the last question mark is a parameter.
     let parameter = text.rsplit_once('?').and_then(|(address, last)| Some((address, last.split_once('=')?)));
     match parameter {
         None => Ok((text, DEFAULT_NAMESPACE)),

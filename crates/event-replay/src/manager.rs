@@ -1,15 +1,15 @@
-//! A replay manager with all that a store offers.
+//! A replay manager with every function that a store supports.
 
 use std::sync::Arc;
 
 use domain::ports::{Clock, EventValidator, Stores};
 use replay::ReplayManager;
 
-/// A manager of replays over a store: to targets and to groups, with checkpoints, retention, and dead letters that go when
-/// they have been closed for long. Without a validator, plans cannot say what today's schemas would refuse. The clock
-/// should be the store's.
+/// Returns a replay manager over a store. It replays to targets and to groups, and it has checkpoints and retention. It
+/// removes dead letters that have been closed for long. Without a validator, a plan does not count the events that the
+/// current schemas refuse. The clock should be the clock of the store.
 ///
-/// With the feature `conditions`, replays whose filters have one can be resumed.
+/// With the feature `conditions`, the manager can resume a replay with a condition in its filter.
 pub fn replay_manager(
     store: &Arc<dyn Stores>,
     validator: Option<Arc<dyn EventValidator>>,

@@ -1,4 +1,4 @@
-//! Opening a store by its location.
+//! Opens a store by its location.
 
 #[cfg(not(feature = "sqlite"))]
 use std::path::Path;
@@ -23,10 +23,12 @@ use crate::{
     refused::OpenError,
 };
 
-/// Opens the store at a [`Location`], such as `sqlite:/var/lib/events/events.db` or `redis://host`, and makes it where there is none.
+/// Opens the store at a [`Location`], such as `sqlite:/var/lib/events/events.db` or `redis://host`. Creates the store
+/// if it does not exist.
 ///
 /// # Errors
-/// When the text names no store, its adapter was left out, or the store cannot be opened.
+/// Returns [`OpenError`] when the text is not a location, when the program lacks the adapter, or when the store cannot
+/// be opened.
 pub async fn open(location: &str) -> Result<Arc<dyn Stores>, OpenError> {
     open_with(location, OpenOptions::default()).await
 }
@@ -34,16 +36,17 @@ pub async fn open(location: &str) -> Result<Arc<dyn Stores>, OpenError> {
 /// Opens a store as [`open`] does, with options.
 ///
 /// # Errors
-/// As [`open`].
+/// The same errors as [`open`].
 pub async fn open_with(location: &str, options: OpenOptions) -> Result<Arc<dyn Stores>, OpenError> {
     let location = location.parse()?;
     open_store(&location, options, Access::Create).await.map(StoreHandle::into_ports)
 }
 
-/// Opens the store at a location that was read already, for as much as is meant to be done with it.
+/// Opens the store at a parsed location, with the given access.
 ///
 /// # Errors
-/// When its adapter was left out, there is no store, or it cannot be opened.
+/// Returns [`OpenError`] when the program lacks the adapter, when the store does not exist and `access` does not create
+/// it, or when the store cannot be opened.
 pub async fn open_store(
     location: &Location,
     options: OpenOptions,
@@ -60,7 +63,7 @@ pub async fn open_store(
             }
             sqlite(path, namespace, options, access).await.map_err(|refused| refused.at(location))
         }
-        // Ways to servers of every kind are in it, which is more than a caller should carry.
+        // The future holds connections to every kind of server. The box keeps it small for the caller.
         Location::Redis { url, namespace } => {
             let opening = Box::pin(redis(url, namespace, options, access));
             opening.await.map_err(|refused| refused.at(location))
@@ -68,10 +71,10 @@ pub async fn open_store(
     }
 }
 
-/// Whether there is something to open. Says nothing about whether it is a store.
+/// Returns whether something exists at the location. It does not check that this is a store.
 ///
 /// # Errors
-/// When its adapter was left out, or the server does not answer.
+/// Returns [`OpenError`] when the program lacks the adapter, or when the server does not answer.
 pub async fn store_exists(location: &Location, options: OpenOptions) -> Result<bool, OpenError> {
     match location {
         Location::Memory => Ok(true),

@@ -1,72 +1,73 @@
-//! How a store is opened.
+//! The options for opening a store.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use bus::{BusSettings, RuntimeClock};
 use domain::ports::{Clock, RetentionMode};
 
-/// What is meant to be done with a store.
+/// The access that the caller needs to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Read what is there; needs no right to write.
+    /// Read access to an existing store. It needs no right to write.
     Read,
-    /// Change what is there.
+    /// Write access to an existing store.
     Write,
-    /// Change what is there, and make it where there is none.
+    /// Write access. The call creates the store if it does not exist.
     Create,
 }
 
-/// How a store is opened.
+/// The options for opening a store.
 #[derive(Debug, Clone)]
 pub struct OpenOptions {
-    /// What it keeps, should it be made now. One that is there keeps what it always kept.
+    /// Whether a new store keeps its history. An existing store keeps its own mode.
     pub keeps: RetentionMode,
-    /// What says when events were stored, and how long a lease lasts. Stores on Redis go by their server's clock instead,
-    /// which all their processes share.
+    /// The clock for stored times and for the expiry of leases. A store on Redis uses the clock of its server instead,
+    /// because all its processes share that clock.
     pub clock: Arc<dyn Clock>,
-    /// What a Redis server wants beside its address.
+    /// Credentials and options for a Redis server, apart from its address.
     pub redis: RedisAccess,
 }
 
-/// What a Redis server wants beside its address.
+/// Credentials and options for a Redis server, apart from its address.
 #[derive(Clone, Default)]
 pub struct RedisAccess {
-    /// The password, where the location has none.
+    /// The password, used if the location has none.
     pub password: Option<String>,
-    /// Who the sentinels of a `redis+sentinel://` location know us as, if they want to.
+    /// The user name for the sentinels of a `redis+sentinel://` location, if the sentinels need one.
     pub sentinel_user: Option<String>,
-    /// The password of the sentinels, if they want one; that of the location is for the servers.
+    /// The password of the sentinels, if they need one. The password in the location is for the Redis servers.
     pub sentinel_password: Option<String>,
-    /// The file (PEM) of the authority that signed the certificate of a `rediss://` server; none: those that the machine
+    /// The file (PEM) with the certificate authority of a `rediss://` server. `None`: the authorities that the machine
     /// trusts.
     pub ca: Option<PathBuf>,
-    /// The files (PEM) of the certificate and the key that the server wants of its clients, if it does.
+    /// The files (PEM) with the client certificate and its key, if the server requires a client certificate.
     pub client: Option<(PathBuf, PathBuf)>,
-    /// Whether events are kept compressed, should the namespace be made now. One that is there keeps them as it always
-    /// did.
+    /// Whether a new namespace compresses its events. An existing namespace keeps its own mode.
     pub compression: bool,
-    /// Into how many partitions the namespace is divided, should it be made now: 1, 2, 4, … 64. None: 1 on one server, 16 on
-    /// a cluster. One that is there has what it always had.
+    /// The number of partitions of a new namespace: 1, 2, 4, … 64. `None`: 1 on one server, 16 on a cluster. An
+    /// existing namespace keeps its number.
     pub partitions: Option<u16>,
-    /// The copies that must be confirmed before an event is answered. None: the server's answer is enough.
+    /// The copies that must have an event before its publisher gets the answer. `None`: the answer of the server is
+    /// enough.
     pub copies: Option<RedisCopies>,
 }
 
-/// Where an event must be before its publisher is answered, beside the memory of the Redis server that stored it.
+/// The copies that must have an event before its publisher gets the answer. They are in addition to the memory of the
+/// Redis server that stored the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RedisCopies {
-    /// How many replicas must have it.
+    /// The number of replicas that must have the event.
     pub replicas: u16,
-    /// Whether it must be synced to the append-only file, of the server and of those replicas. Needs Redis 7.2 or newer, or
-    /// Valkey.
+    /// Whether the server and those replicas must sync the event to their append-only file. This needs Redis 7.2 or
+    /// newer, or Valkey.
     pub synced: bool,
-    /// How long they are waited for, at most 2.5 s; then the publisher is told that there are too few
-    /// ([`TooFewCopies`](domain::StorageFailure::TooFewCopies)).
+    /// The longest wait for the copies, at most 2.5 s. After it the publisher gets the error
+    /// [`TooFewCopies`](domain::StorageFailure::TooFewCopies).
     pub within: Duration,
 }
 
 impl fmt::Debug for RedisAccess {
-    /// Without the password.
+    /// Omits the passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisAccess")
             .field("ca", &self.ca)
@@ -77,7 +78,8 @@ impl fmt::Debug for RedisAccess {
 }
 
 impl Default for OpenOptions {
-    /// History is kept, by the runtime's clock, which is the machine's unless a test has paused it.
+    /// Keeps history and uses the clock of the runtime. That clock is the clock of the machine, unless a test has
+    /// paused it.
     fn default() -> Self {
         Self {
             keeps: RetentionMode::History,
@@ -88,7 +90,8 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// What a bus with these settings wants its store to keep.
+    /// Returns the options for a store of a bus with these settings. `enable_event_store` decides whether a new store
+    /// keeps its history.
     pub fn of(settings: &BusSettings) -> Self {
         let keeps = match settings.enable_event_store {
             Some(false) => RetentionMode::UntilDelivered,

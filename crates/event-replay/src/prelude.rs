@@ -1,4 +1,4 @@
-//! What nearly every service names: `use event_replay::prelude::*;`.
+//! The items that most services need: `use event_replay::prelude::*;`.
 
 pub use crate::{
     Bus, BusSettings, Clock, Consumer, Context, Delivery, EventHandler, Expectation, HandlerError,
@@ -6,7 +6,7 @@ pub use crate::{
     async_trait, handler, open, open_with, permanent, replay_manager, retry_after, settings_from_env,
     shutdown_signal, until_idle,
 };
-// The event itself, and with the feature `derive` the macro of its name.
+// `Event` is the event type. With the feature `derive`, `Event` is also the derive macro.
 pub use crate::Event;
 #[cfg(feature = "derive")]
 pub use crate::Events;

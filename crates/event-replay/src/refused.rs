@@ -1,61 +1,61 @@
-//! Why a store was not opened.
+//! The reason for which a store was not opened.
 
 use domain::StorageFailure;
 use thiserror::Error;
 
 use crate::location::{BadLocation, Location};
 
-/// Why a store was not opened.
+/// The reason for which a store was not opened.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The text names no store. It is not repeated: it may hold a password.
+    /// The text is not a location. The error does not repeat the text, because it may contain a password.
     #[error("the location names no store: {0}")]
     Location(#[from] BadLocation),
-    /// The adapter of this kind of store was left out of the program.
+    /// The program was built without the adapter for this kind of store.
     #[error("{location} needs the feature {feature:?} of the crate event-replay")]
     Feature {
         /// The location.
         location: Location,
-        /// The feature.
+        /// The cargo feature that adds the adapter.
         feature: &'static str,
     },
-    /// There is no store, and none was to be made.
+    /// The store does not exist, and the access does not permit to create it.
     #[error("there is no store at {location}")]
     Missing {
         /// The location.
         location: Location,
     },
-    /// The location is a folder, and a store is a file.
+    /// The location is a folder, but a store is a file.
     #[error("{location} is a folder, and a store is a file; nothing was changed")]
     Folder {
         /// The location.
         location: Location,
     },
-    /// The store failed.
+    /// The storage engine failed.
     #[error("{location}: {failure}")]
     Storage {
         /// The location.
         location: Location,
-        /// How it failed.
+        /// The failure of the storage engine.
         #[source]
         failure: StorageFailure,
     },
 }
 
-/// Why an adapter did not open a store.
+/// The reason for which an adapter did not open a store.
 #[allow(dead_code, reason = "which of them there are is for the features to say")]
 pub(crate) enum Refused {
-    /// There is none, and none was to be made.
+    /// The store does not exist, and the access does not permit to create it.
     Missing,
-    /// The adapter was left out of the program.
+    /// The program was built without the adapter.
     Feature(&'static str),
-    /// It failed.
+    /// The storage engine failed.
     Failed(StorageFailure),
 }
 
 impl Refused {
-    /// It as an error that names the place.
+    /// Adds the location, and returns the public error.
     pub(crate) fn at(self, location: &Location) -> OpenError {
         let location = location.clone();
         match self {

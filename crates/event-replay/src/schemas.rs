@@ -1,22 +1,22 @@
-//! The schemas that a service checks its events against.
+//! The schemas by which a service validates its events.
 
 use std::sync::Arc;
 
 use domain::{StorageFailure, ports::SchemaStore};
 use validation::{EngineKind, SchemaRegistry};
 
-/// The built-in schemas: a validator that needs nothing more.
+/// Returns a validator with the built-in schemas.
 pub fn built_in_schemas() -> Arc<SchemaRegistry> {
     Arc::new(SchemaRegistry::new(EngineKind::JsonSchema))
 }
 
-/// The built-in schemas, and over them those that were added to a store, with `event-replay schemas add` or otherwise.
-/// What is added later is not in it: it is read once.
+/// Returns the built-in schemas together with the schemas of a store. A schema of the store replaces a built-in schema
+/// of the same type. The function reads the store once, so the result lacks schemas that are added later.
 ///
-/// To add schemas of a program's own, [`SchemaRegistry::add`] them before the registry is shared.
+/// To use a program's own schemas, call [`SchemaRegistry::add`] before the registry is shared.
 ///
 /// # Errors
-/// When the store cannot be read.
+/// Returns [`StorageFailure`] when the store cannot be read.
 pub async fn schemas_of(store: &(impl SchemaStore + ?Sized)) -> Result<SchemaRegistry, StorageFailure> {
     let mut schemas = SchemaRegistry::new(EngineKind::JsonSchema);
     for record in store.list_schemas().await? {

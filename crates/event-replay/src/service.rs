@@ -1,18 +1,18 @@
-//! A service: typed events in, plain functions as handlers, and the operations of its groups, in a few lines.
+//! A service: typed events, plain functions as handlers, and the operations of its groups, in a few lines.
 //!
-//! A [`Service`] says what a service is: the events it owns, its consumer groups, its state. Started, it is a [`RunningService`] that
-//! emits events, runs until it is told to stop, replays history into its groups, and says how they are. It is a layer over
-//! [`Bus`], which is there for what this does not have.
+//! A [`Service`] declares its events, its consumer groups and its state. [`Service::start`] returns a
+//! [`RunningService`]. The running service emits events, consumes until it is stopped, replays history into its groups,
+//! and reports their health. This module is a layer over [`Bus`]. Use [`Bus`] for the functions that this layer lacks.
 //!
-//! | module | what is in it |
+//! | module | content |
 //! |---|---|
-//! | `typed`, `payload` | values as events and back |
-//! | `handler`, `context`, `outcome` | functions as handlers, what they know, what they answer |
-//! | `history` | events that were read to decide on, and the expectation that none came since |
-//! | `emit`, `ids` | events on their way to the log, and the ids of those that handlers emit |
+//! | `typed`, `payload` | conversion between values and events |
+//! | `handler`, `context`, `outcome` | functions as handlers, their context, their results |
+//! | `history` | the events that a decision was based on, and the expectation that no later event matches |
+//! | `emit`, `ids` | the emission of events, and the ids of events that handlers emit |
 //! | `group` | a group: handlers and settings |
-//! | `schemas` | the schemas that a service brings into its store |
-//! | `running`, `signal` | from the start to the stop |
+//! | `schemas` | the schemas that a service adds to its store |
+//! | `running`, `signal` | start, run, stop |
 //! | `operations`, `status` | replays, recoveries, dead letters; health and counters |
 
 mod context;
@@ -56,7 +56,8 @@ pub use self::{
 };
 use self::{schemas::OwnSchemas, shared::Core};
 
-/// A service in the making: what it is called, the events it owns, its consumer groups, and the state that its handlers share.
+/// The definition of a service: its name, the events that it owns, its consumer groups, and the state that its handlers
+/// share.
 ///
 /// ```
 /// # #[cfg(all(feature = "derive", feature = "memory"))]
@@ -119,7 +120,8 @@ impl<S: fmt::Debug> fmt::Debug for Service<S> {
 }
 
 impl<S: Send + Sync + 'static> Service<S> {
-    /// A service of this name over a store. Handlers share the state; its events say the name as their source.
+    /// Defines a service with this name over a store. All handlers share the state. The name is the source of the
+    /// events that the service emits.
     pub fn new(name: impl Into<String>, store: Arc<dyn Stores>, state: S) -> Self {
         Self {
             name: name.into(),
@@ -133,8 +135,8 @@ impl<S: Send + Sync + 'static> Service<S> {
         }
     }
 
-    /// Owns the events of a type. When the service starts, the schema of the type is put into the store, so that every other publisher,
-    /// the command line included, checks events of the type by it.
+    /// Declares that the service owns an event type. At its start the service stores the schema of the type. Every
+    /// other publisher, including the command line, then validates events of the type by this schema.
     pub fn event<T: TypedEvent>(mut self) -> Self {
         self.events.add::<T>();
         self
@@ -146,29 +148,30 @@ impl<S: Send + Sync + 'static> Service<S> {
         self
     }
 
-    /// How it publishes and consumes, such as [`settings_from_env`](crate::settings_from_env) says.
+    /// Sets how the service publishes and consumes. [`settings_from_env`](crate::settings_from_env) reads such
+    /// settings.
     pub fn settings(mut self, settings: BusSettings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// What says what time it is: a [`RuntimeClock`] where nothing else is said. It should be the store's.
+    /// Sets the clock. The default is a [`RuntimeClock`]. The clock should be the clock of the store.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Whether it runs replays that wait for a runner and go to one of its groups; it does where nothing is said.
+    /// Sets whether the service runs replays into its groups that wait for a runner. The default is `true`.
     pub fn host_replays(mut self, hosts: bool) -> Self {
         self.hosts_replays = hosts;
         self
     }
 
-    /// Starts it: puts its schemas into the store, makes its groups where they are new, and begins to consume.
+    /// Starts the service. It stores the schemas, creates the groups that do not exist, and begins to consume.
     ///
     /// # Errors
-    /// When two groups have one name, a schema or setting makes no sense, a group exists with another ordering, or the store fails. What
-    /// was started by then is stopped.
+    /// Returns [`ServiceError`] when two groups have one name, when a schema or a setting is not valid, when a group
+    /// exists with another ordering, or when the store fails. After an error, the groups that had started are stopped.
     pub async fn start(self) -> std::result::Result<RunningService<S>, ServiceError> {
         let Self { name, store, state, clock, settings, hosts_replays, events, groups } = self;
         check_names(&name, &groups)?;

@@ -1,5 +1,5 @@
-//! Settings: those of a bus from its environment, and with the feature `app` all of them, from flags, the environment and
-//! `event-replay.toml`. One table says which there are and which variables set them.
+//! Settings. Without the feature `app` they are the settings of a bus from its environment. With `app` they also come
+//! from flags and from `event-replay.toml`. One table lists every setting with its environment variables.
 
 #[cfg(feature = "app")]
 mod contexts;

@@ -1,9 +1,9 @@
-//! A test kit: a service on a store in memory, in a time that passes only while everything waits.
+//! A test kit: a service on a store in memory, under a paused clock.
 //!
-//! Use it under `#[tokio::test(start_paused = true)]`, for which tokio needs its feature `test-util`: retries that take minutes take no
-//! time there. Without it the same tests run in real time.
+//! Use it under `#[tokio::test(start_paused = true)]`. This attribute needs the tokio feature `test-util`. Under the
+//! paused clock, retries over minutes finish at once. Without the attribute the same tests run in real time.
 //!
-//! These functions panic where a test is to fail, and where the store in memory does.
+//! These functions panic where a test must fail, and when the store in memory fails.
 #![allow(clippy::panic, reason = "a panic is a test's way to fail")]
 
 use std::{fmt::Debug, ops::Deref, sync::Arc, time::Duration};
@@ -20,10 +20,10 @@ use crate::{
     service::{Handler, IntoEvent, Payload, RunningService, Service, TypedEvent},
 };
 
-/// Events of one read.
+/// Events per read.
 const PAGE: usize = 1000;
 
-/// A service that runs on a store in memory of its own. It derefs to the [`RunningService`].
+/// A service on its own store in memory. It derefs to [`RunningService`].
 ///
 /// ```
 /// # #[cfg(feature = "derive")] fn main() {
@@ -68,7 +68,7 @@ impl<S> Deref for TestService<S> {
     }
 }
 
-/// A store in memory that goes by the runtime's clock.
+/// Makes a store in memory that uses the clock of the runtime.
 fn memory() -> Arc<dyn Stores> {
     Arc::new(Store::new(MemoryEngine::new(Arc::new(RuntimeClock::default()))))
 }
@@ -81,39 +81,39 @@ impl<S: Send + Sync + 'static> TestService<S> {
     /// Starts a service on a new store in memory.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// Panics when the service cannot start.
     pub async fn start(service: impl FnOnce(Arc<dyn Stores>) -> Service<S>) -> Self {
         Self { service: expect("starting the service", service(memory()).start().await) }
     }
 
-    /// Waits until every group has settled all there is: see [`RunningService::settle`].
+    /// Waits until every group is idle: see [`RunningService::settle`].
     ///
     /// # Panics
-    /// When a group was deleted.
+    /// Panics when a group was deleted.
     pub async fn settle(&self) {
         expect("waiting for the groups", self.service.settle().await);
     }
 
-    /// Lets time pass, at once where the runtime is paused: what waits in the schedule until then is published.
+    /// Lets time pass. Under a paused clock the call returns at once. Scheduled events that become due are published.
     pub async fn advance(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }
 
-    /// Every event of a type in the log, in log order, as values.
+    /// Returns every event of a type in the log as values, in log order.
     ///
     /// # Panics
-    /// When one cannot be read as a value.
+    /// Panics when an event cannot be decoded.
     pub async fn published<T: TypedEvent>(&self) -> Vec<T> {
         let events = read(&**self.store(), Filter::types([T::TYPE])).await;
         events.iter().map(|stored| expect("reading an event", T::decode(&stored.event))).collect()
     }
 
-    /// Every event in the log, in log order.
+    /// Returns every event in the log, in log order.
     pub async fn log(&self) -> Vec<Event> {
         read(&**self.store(), Filter::default()).await.into_iter().map(|stored| stored.event).collect()
     }
 
-    /// The dead letters of a group, whatever became of them, the oldest first.
+    /// Returns the dead letters of a group in every state, oldest first, at most 1000.
     pub async fn dead_letters(&self, group: &str) -> Vec<DeadLetter> {
         let query =
             DeadLetterQuery { group: Some(group.to_owned()), limit: PAGE, ..DeadLetterQuery::default() };
@@ -123,7 +123,7 @@ impl<S: Send + Sync + 'static> TestService<S> {
     /// Stops the service.
     ///
     /// # Panics
-    /// When a consumer had ended by itself before.
+    /// Panics when a consumer ended by itself before this call.
     pub async fn stop(self) {
         expect("stopping the service", self.service.stop().await);
     }
@@ -142,13 +142,15 @@ async fn read(store: &dyn Stores, filter: Filter) -> Vec<StoredEvent> {
     }
 }
 
-/// Delivers an event to a handler twice, as a group does whose process ends before it has committed the first answer. Both calls must
-/// succeed, and the second one must change nothing: neither what `observe` makes of the state, nor what is published.
+/// Delivers an event to a handler twice, as after a crash of the process before the commit of the first answer. Both
+/// calls must succeed, and the second call must change nothing. Two things are compared: the value that `observe`
+/// returns for the state, and the ids of the events in the log.
 ///
-/// The events that the handler emits must be owned here: name them with `own`, as in `|service| service.event::<InvoiceSent>()`.
+/// The service must own the events that the handler emits. Declare them with `own`, as in
+/// `|service| service.event::<InvoiceSent>()`.
 ///
 /// # Panics
-/// When a call fails, or the second one changes something.
+/// Panics when a call fails, or when the second call changes something.
 pub async fn assert_idempotent<S, A, H, O>(
     handler: H,
     event: impl IntoEvent,

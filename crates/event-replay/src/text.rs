@@ -1,5 +1,5 @@
-//! Text for people: what stored bytes may do to a terminal, counted things in sentences, and numbers, times and names as
-//! people write them.
+//! Text for people: safe output of stored text, counts in sentences, and the parsing and printing of numbers, times and
+//! names.
 
 pub mod escape;
 pub mod name;

@@ -1,4 +1,4 @@
-//! Every example is run, and ends well.
+//! Every example runs without an error.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 #![allow(dead_code, unreachable_pub, reason = "a test calls an example's `run`, not its `main`")]
 
@@ -34,11 +34,11 @@ fn no_example_is_left_out() {
     let there: BTreeSet<String> =
         files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
     let this = include_str!("examples.rs");
-    // A large one is boxed.
+    // A large example is boxed.
     let is_run =
         |name: &&String| ["", ")"].iter().any(|boxed| this.contains(&format!("{name}::run(){boxed}.await")));
     let mut run: BTreeSet<String> = there.iter().filter(is_run).cloned().collect();
-    // This one has a test file of its own.
+    // The service example has its own test file.
     run.extend(
         include_str!("service_example.rs").contains("examples/service.rs").then(|| "service".to_owned()),
     );

@@ -1,4 +1,4 @@
-//! What a service promises, one promise a test, on a store in memory under a paused clock.
+//! The guarantees of a service, one per test, on a store in memory under a paused clock.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 use std::{
@@ -54,7 +54,7 @@ enum Sale {
     Captured(PaymentCaptured),
 }
 
-/// What handlers note.
+/// The notes of handlers.
 #[derive(Default)]
 struct Notes {
     lines: Mutex<Vec<String>>,
@@ -91,7 +91,7 @@ async fn note_order(order: OrderPlaced, cx: Context<Notes>) -> Result {
     Ok(())
 }
 
-/// Emits, with the time of the attempt, and then fails at its first two attempts.
+/// Emits an event with the time of the attempt. Fails at its first two attempts.
 async fn capture(order: OrderPlaced, cx: Context<Notes>) -> Result {
     let attempt_at = cx.delivery().delivered_at.to_string();
     let published = cx.emit(PaymentCaptured { paid_by: order.user_id, attempt_at }).await?;
@@ -132,7 +132,7 @@ async fn the_schema_of_the_type_refuses_what_it_does_not_allow() {
     assert!(refused.to_string().contains("/data/cents"), "{refused}");
     let unknown = service.emit(Event::new("order.lost").user("ann")).await.unwrap_err();
     assert!(unknown.to_string().contains("No schema found for event type: order.lost"), "{unknown}");
-    // Member by member, and by the same schema.
+    // An event that is built member by member, under the same schema.
     let made = Event::new("order.placed").user("ann").data(&json!({ "cents": 7 }));
     assert!(matches!(service.emit(made).await.unwrap(), Published::Stored(_)));
     let without_user = Event::new("order.placed").data(&json!({ "cents": 7 }));
@@ -143,7 +143,7 @@ async fn the_schema_of_the_type_refuses_what_it_does_not_allow() {
 #[tokio::test(start_paused = true)]
 async fn the_schemas_of_a_service_are_in_its_store_for_every_other_program() {
     let service = test(|service| service).await;
-    // As the command line reads them.
+    // The same schemas as the command line reads.
     let records = service.store().list_schemas().await.unwrap();
     let schemas =
         event_replay::app::schemas::registry_of(&records, event_replay::validation::EngineKind::JsonSchema);
@@ -304,7 +304,7 @@ async fn an_event_that_cannot_be_read_as_the_payload_is_a_dead_letter_at_once() 
     service.stop().await;
 }
 
-// --- What follows from a delivery.
+// --- Events that handlers emit.
 
 #[tokio::test(start_paused = true)]
 async fn what_a_handler_emits_is_stored_once_at_any_time_of_its_attempts() {
@@ -316,7 +316,7 @@ async fn what_a_handler_emits_is_stored_once_at_any_time_of_its_attempts() {
     assert!(service.dead_letters("g").await.is_empty(), "a repeated attempt is no conflict");
     let log = service.log().await;
     assert_eq!((log[1].correlation_id(), log[1].causation_id()), (Some("wf-1"), Some(log[0].id())));
-    // Nor does a replay store it again.
+    // A replay does not store it again either.
     let report = service.replay(Filter::types(["order.placed"])).into("g").run().await.unwrap();
     assert_eq!(report.successful_replays, 1);
     service.settle().await;
@@ -330,7 +330,7 @@ async fn events_of_one_type_from_one_handler_are_told_apart_by_their_turn_or_nam
         for line in 0..3 {
             cx.emit(LineBooked { user_id: order.user_id.clone(), line }).await?;
         }
-        // In another order at each attempt.
+        // The order differs in each attempt.
         let mut named = vec![10, 11, 12];
         named.rotate_left(cx.attempt() as usize % 3);
         for line in named {
@@ -415,7 +415,7 @@ async fn an_emission_may_wait_and_waits_once() {
     service.stop().await;
 }
 
-/// Retries and crashes, a thousand of them and more: every order is captured once, and nothing is a conflict.
+/// More than a thousand retries and crashes: every order is captured once, without a conflict.
 #[tokio::test(start_paused = true)]
 async fn a_thousand_retries_and_crashes_emit_nothing_twice() {
     const ORDERS: u64 = 400;
@@ -423,7 +423,7 @@ async fn a_thousand_retries_and_crashes_emit_nothing_twice() {
         let attempt_at = cx.delivery().delivered_at.to_string();
         cx.emit(PaymentCaptured { paid_by: order.user_id, attempt_at }).await?;
         cx.state().calls.fetch_add(1, Ordering::SeqCst);
-        // Between the emission and the answer there is time to be killed.
+        // A crash can happen between the emission and the answer.
         tokio::time::sleep(Duration::from_millis(50)).await;
         match u64::from(cx.attempt()) <= order.cents % 6 {
             true => Err(HandlerError::retry("not yet")),
@@ -462,14 +462,14 @@ async fn a_thousand_retries_and_crashes_emit_nothing_twice() {
     assert!(again >= 1_000 && crashes >= 3, "{again} repeated attempts, {crashes} crashes prove too little");
 }
 
-// --- From the start to the stop.
+// --- Start and stop.
 
 #[tokio::test(start_paused = true)]
 async fn a_paused_clock_works_with_a_store_that_is_opened_by_its_location() {
     let store = open("memory:").await.unwrap();
     let running = service(store).group("g", |g| g.on(capture).max_retries(5)).start().await.unwrap();
     running.emit(order("ann", 1)).await.unwrap();
-    // Retries are due in virtual time, leases are renewed in it, and nothing waits in the machine's.
+    // Retries and lease renewals use the virtual time. No task waits in the time of the machine.
     running.settle().await.unwrap();
     tokio::time::sleep(Duration::from_secs(120)).await;
     running.emit(order("bob", 1)).delay(Duration::from_secs(60)).await.unwrap();
@@ -498,7 +498,7 @@ async fn all_consumers_stop_at_once_and_in_less_time_than_a_container_is_given()
     let begun = tokio::time::Instant::now();
     let store = service.store().clone();
     service.stop().await;
-    // In virtual time: three handlers of 18 seconds one after the other would take 54.
+    // In virtual time: three handlers of 18 seconds in sequence would take 54 seconds.
     assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
     for group in ["a", "b", "c"] {
         assert!(store.group(group).await.unwrap().unwrap().consumers.is_empty());
@@ -635,7 +635,7 @@ async fn dead_letters_are_listed_redriven_and_discarded_and_health_says_so() {
         if calls < 3 || order.user_id == "never" { Err(permanent("the printer is gone")) } else { Ok(()) }
     }
     let service = test(|service| service.group("g", |g| g.on(fails_at_first))).await;
-    // Its consumer has joined the group by then.
+    // The consumer has joined the group after this time.
     service.advance(Duration::from_secs(1)).await;
     assert!(service.health().await.unwrap().is_healthy);
     for user in ["ann", "bob", "never"] {
@@ -673,7 +673,7 @@ async fn an_idempotent_handler_passes_and_another_one_is_told_what_it_does_twice
     }
     let own = |service: Service<Notes>| service.event::<OrderPlaced>().event::<PaymentCaptured>();
     assert_idempotent(sets, order("ann", 1), Notes::default(), own, Notes::lines).await;
-    // What it emits is stored once.
+    // The emitted event is stored once.
     async fn emits(order: OrderPlaced, cx: Context<Notes>) -> Result {
         cx.emit(PaymentCaptured { paid_by: order.user_id, attempt_at: String::new() }).await?;
         Ok(())
@@ -688,7 +688,7 @@ async fn an_idempotent_handler_passes_and_another_one_is_told_what_it_does_twice
 
 // --- Decisions.
 
-/// Books the next line of a user, if no line was booked since it looked.
+/// Books the next line of a user, if no line was booked after the history was read.
 async fn book(
     service: &RunningService<Notes>,
     looked: &event_replay::History,
@@ -703,7 +703,7 @@ async fn of_two_decisions_on_one_history_one_is_emitted() {
     let service = test(|service| service).await;
     let lines = || Filter::types(["line.booked"]).entity("user", "ann");
     let looked = service.history(lines()).await.unwrap();
-    // Another type, and another user.
+    // An event of another type, and an event of another user.
     service.emit(order("ann", 1)).await.unwrap();
     service.emit(LineBooked { user_id: "bob".into(), line: 0 }).await.unwrap();
     let (one, other) = tokio::join!(book(&service, &looked), book(&service, &looked));
@@ -742,7 +742,7 @@ async fn an_expectation_goes_with_no_delay() {
     service.stop().await;
 }
 
-/// Emits under an expectation that its own first attempt breaks, and fails at its first two attempts.
+/// Emits under an expectation that its own first attempt breaks. Fails at its first two attempts.
 async fn book_once(order: OrderPlaced, cx: Context<Notes>) -> Result {
     let lines = cx.history(Filter::types(["line.booked"]).entity("user", &order.user_id)).await?;
     let line = lines.events().len() as u32;
@@ -766,7 +766,7 @@ async fn a_repeated_attempt_finds_its_own_decision() {
     service.stop().await;
 }
 
-/// Emits what a rival was quicker with, at its first attempt.
+/// Emits a line that a competing publisher stores first, at the first attempt.
 async fn book_late(order: OrderPlaced, cx: Context<Notes>) -> Result {
     let lines = cx.history(Filter::types(["line.booked"]).entity("user", &order.user_id)).await?;
     let line = lines.events().len() as u32;

@@ -1,4 +1,4 @@
-//! The example of a service, on every kind of store.
+//! The service example, on every kind of store.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 #![allow(dead_code, unreachable_pub, reason = "a test uses what an example has, not its `main`")]
 
@@ -16,7 +16,7 @@ fn order(user: &str, order: u32) -> OrderPlaced {
     OrderPlaced { user_id: user.to_owned(), order_id: format!("o-{order}"), cents: 500 }
 }
 
-/// Places orders, lets the service charge them and send receipts, and loses and recovers what it sent.
+/// Places orders, and lets the service charge them and send receipts. Then replays them into the groups again.
 async fn works_on(location: &str) {
     let service = shop(open(location).await.unwrap(), Gateway::default()).start().await.unwrap();
     for n in 0..10 {
@@ -36,7 +36,7 @@ async fn works_on(location: &str) {
     let events = service.store().count(&workflow.into(), None).await.unwrap();
     assert_eq!(events, 2, "what a handler emits belongs to the workflow of its cause");
 
-    // Everything is handled once more: nothing is charged, stored or sent twice.
+    // The replay delivers every event again: nothing is charged, stored or sent twice.
     let before = service.store().info().await.unwrap().events;
     let report = service.replay(Filter::types(["order.placed"])).into("payments").run().await.unwrap();
     assert_eq!((report.successful_replays, report.failed_replays), (10, 1));
@@ -88,7 +88,7 @@ async fn the_example_stops_on_its_signal() {
     running.await.unwrap().unwrap();
 }
 
-/// The example is the size that it is shown at: lines that are neither blank nor comments.
+/// The size of the example, as the documentation states it: lines that are neither blank nor comments.
 #[test]
 fn the_example_has_forty_lines_at_most() {
     let text = include_str!("../examples/service.rs");

@@ -1,4 +1,4 @@
-//! Each setting of a bus, one test a value, from one end to the other: said to the builder, and said by the environment.
+//! The settings of a bus, one test per value, end to end. Each is set by the builder and by the environment.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 #![allow(clippy::print_stdout, reason = "a child says what it read")]
 
@@ -35,10 +35,10 @@ fn event(id: &str, data: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A way to say a setting.
+/// A way to set a value.
 type Way = Box<dyn Fn(BusBuilder) -> BusBuilder>;
 
-/// The two ways: by the builder, and by an environment variable.
+/// Returns the two ways: by the builder, and by an environment variable.
 fn ways(
     variable: &'static str,
     value: &'static str,
@@ -52,7 +52,7 @@ fn environment(variable: &str, value: &str) -> BusSettings {
     settings_from(|name| (name == variable).then(|| value.to_owned())).unwrap()
 }
 
-/// A bus on a store in memory, on a clock that goes with the test's.
+/// Returns a bus on a store in memory, with the clock of the test runtime.
 async fn bus(way: &Way) -> Bus {
     let clock = Arc::new(RuntimeClock::default());
     let store = Arc::new(Store::new(MemoryEngine::new(clock.clone())));
@@ -64,7 +64,7 @@ async fn letters(bus: &Bus) -> Vec<DeadLetter> {
     bus.store().dead_letters(&query).await.unwrap()
 }
 
-/// Lets a group handle one event, which takes it so long each time; how often it was tried.
+/// Lets a group handle one event. Each attempt takes `takes`. Returns the number of attempts.
 async fn attempts(bus: &Bus, takes: Duration, works: bool) -> u32 {
     let tried = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&tried);
@@ -189,14 +189,14 @@ impl Clock for Hands {
     }
 }
 
-/// A store of each kind, opened as a bus with these settings wants it.
+/// Returns a store of each kind, opened with the options for a bus with these settings.
 async fn stores(folder: &tempfile::TempDir, clock: &Hands, settings: &BusSettings) -> [Arc<dyn Stores>; 2] {
     let options = || OpenOptions { clock: Arc::new(clock.clone()), ..OpenOptions::of(settings) };
     let file = format!("sqlite:{}", folder.path().join("events.db").display());
     [open_with("memory:", options()).await.unwrap(), open_with(&file, options()).await.unwrap()]
 }
 
-/// Lets a group handle all there is.
+/// Lets a group handle all events.
 async fn consume(store: &Arc<dyn Stores>, clock: &Hands, group: &str, settings: &BusSettings) {
     let builder = Bus::builder(store.clone()).validator(built_in_schemas()).clock(Arc::new(clock.clone()));
     let bus = builder.settings(settings.clone()).build().await.unwrap();
@@ -213,7 +213,7 @@ async fn consume(store: &Arc<dyn Stores>, clock: &Hands, group: &str, settings: 
     bus.close().await;
 }
 
-/// One round of a housekeeper without rules; how many events are left.
+/// Runs one round of a housekeeper without rules. Returns the number of remaining events.
 async fn after_housekeeping(store: &Arc<dyn Stores>, clock: &Hands) -> u64 {
     let manager = replay_manager(store, None, Arc::new(clock.clone()));
     let keeper = Housekeeper::spawn(manager, HousekeepingOptions::default());
@@ -221,7 +221,7 @@ async fn after_housekeeping(store: &Arc<dyn Stores>, clock: &Hands) -> u64 {
     store.info().await.unwrap().events
 }
 
-/// The settings as both ways say them.
+/// Returns the settings from both ways.
 fn event_store(enable: bool) -> [BusSettings; 2] {
     let said = BusSettings { enable_event_store: Some(enable), ..BusSettings::default() };
     [said, environment("ENABLE_EVENT_STORE", if enable { "true" } else { "false" })]
@@ -275,7 +275,7 @@ async fn a_publisher_that_is_set_otherwise_than_its_namespace_is_refused() {
     }
 }
 
-/// What a process reads of its real environment, as one line of JSON.
+/// Prints the settings from the real environment of the process, as one line of JSON.
 #[test]
 #[ignore = "run as a child of the next test"]
 fn a_child_says_what_its_environment_asks_for() {

@@ -1,4 +1,4 @@
-//! Opening stores by location, waiting for groups, and keeping stores in bounds.
+//! Tests of opening stores by location, waiting for groups, and retention.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 use std::{sync::Arc, time::Duration};

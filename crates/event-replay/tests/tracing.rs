@@ -22,11 +22,11 @@ use tracing_subscriber::{Layer, layer::Context as LayerContext, prelude::*, regi
 
 type Fields = BTreeMap<&'static str, String>;
 
-/// The spans of the target `event_replay`, in the order in which they began.
+/// The spans of the target `event_replay`, in the order of their start.
 #[derive(Clone, Default)]
 struct Spans(Arc<Mutex<Known>>);
 
-/// Spans by name with their fields, and where each is in the list.
+/// Spans by name with their fields, and the index of each in the list.
 type Known = (Vec<(&'static str, Fields)>, HashMap<span::Id, usize>);
 
 struct Read<'f>(&'f mut Fields);

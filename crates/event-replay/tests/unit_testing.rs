@@ -1,5 +1,5 @@
-//! How a service tests its handlers: the store in memory, and a clock that stands still while there is work to do. Retries
-//! that take minutes, and time limits, take no time here.
+//! Shows how a service tests its handlers, with a store in memory and a paused clock. The clock stands still while
+//! tasks have work. Retries over minutes and time limits finish at once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 use std::{
@@ -17,11 +17,11 @@ use event_replay::{
 };
 use serde_json::json;
 
-/// What the tests are about: a service that sends invoices, once for each payment.
+/// The service under test. It sends one invoice for each payment.
 struct Invoices {
-    /// Payments that have their invoice. In a real service this is a table, written in the transaction of the invoice.
+    /// Payments with an invoice. A real service has a table here, and writes it in the transaction of the invoice.
     sent: Mutex<BTreeSet<String>>,
-    /// How often the printer will jam from now on.
+    /// The number of further failures of the printer.
     jams: AtomicU32,
 }
 
@@ -43,19 +43,19 @@ impl EventHandler for Invoices {
         if self.jams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, jams).is_ok() {
             return Err(HandlerError::retry_after(Duration::from_secs(60), "the printer is jammed"));
         }
-        // Printing takes its time; under the tests' clock it takes none.
+        // Printing takes 2 s. Under the paused clock it finishes at once.
         tokio::time::sleep(Duration::from_secs(2)).await;
         self.sent.lock().unwrap().insert(event.id().to_owned());
         Ok(())
     }
 
-    /// An invoice is not sent again because of a replay.
+    /// A replay does not send an invoice again.
     fn takes_replays(&self) -> bool {
         false
     }
 }
 
-/// A bus of its own for each test, on a clock that goes with the test's.
+/// Returns a new bus for each test, with the clock of the test runtime.
 async fn bus() -> (Bus, Arc<RuntimeClock>) {
     let clock = Arc::new(RuntimeClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
     let store = Arc::new(Store::new(MemoryEngine::new(clock.clone())));

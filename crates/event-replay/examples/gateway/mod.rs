@@ -1,4 +1,4 @@
-//! A payment gateway for the example: a real service has the client of another system here.
+//! A payment gateway for the example. A real service has the client of another system here.
 
 use std::{
     collections::BTreeMap,
@@ -9,46 +9,46 @@ use std::{
     time::Duration,
 };
 
-/// Charges each order once, however often it is asked to: the key says which order it is.
+/// Charges each order once, however often the service asks. The key identifies the order.
 #[derive(Debug, Default)]
 pub struct Gateway {
     charged: Mutex<BTreeMap<String, u64>>,
     receipts: Mutex<Vec<String>>,
-    /// Where it notes what it was asked to charge, so that tests of several processes can look.
+    /// The file with the key of each charge, for tests of several processes.
     journal: Option<PathBuf>,
 }
 
-/// Why an order was not charged.
+/// The reason for which an order was not charged.
 #[derive(Debug, thiserror::Error)]
 pub enum Declined {
-    /// The card is no good, and will be no better.
+    /// The card was refused. No retry can help.
     #[error("the card was refused")]
     CardRefused,
     /// The gateway does not answer now.
     #[error("the gateway does not answer")]
     Unreachable,
-    /// It cannot write its journal.
+    /// The gateway cannot write its journal.
     #[error("the gateway's journal cannot be written")]
     Journal(#[from] Error),
 }
 
 impl Declined {
-    /// Whether asking again is useless.
+    /// Returns whether a retry is useless.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::CardRefused)
     }
 }
 
 impl Gateway {
-    /// A gateway that notes the key of each charge in a file.
+    /// Makes a gateway that writes the key of each charge to a file.
     #[allow(dead_code, reason = "tests look")]
     pub fn with_journal(journal: PathBuf) -> Self {
         Self { journal: Some(journal), ..Self::default() }
     }
 
-    /// Charges an amount, once for a key; the id of the payment.
+    /// Charges an amount, once for each key. Returns the id of the payment.
     pub async fn charge(&self, user: &str, cents: u64, key: &str) -> Result<String, Declined> {
-        // It is far away.
+        // The network takes time.
         tokio::time::sleep(Duration::from_millis(5)).await;
         if let Some(journal) = &self.journal {
             let mut file = OpenOptions::new().create(true).append(true).open(journal)?;
@@ -69,13 +69,13 @@ impl Gateway {
         self.receipts.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{user}: {cents}"));
     }
 
-    /// What was charged in all.
+    /// Returns the total amount in cents.
     #[allow(dead_code, reason = "tests look")]
     pub fn charged(&self) -> u64 {
         self.charged.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
     }
 
-    /// The receipts that were sent.
+    /// Returns the receipts that were sent.
     #[allow(dead_code, reason = "tests look")]
     pub fn receipts(&self) -> Vec<String> {
         self.receipts.lock().unwrap_or_else(PoisonError::into_inner).clone()

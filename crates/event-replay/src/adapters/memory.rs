@@ -7,7 +7,7 @@ use store::Store;
 
 use crate::{adapters::Adapter, handle::StoreHandle, options::OpenOptions};
 
-/// A new store: each time it is opened it is another one.
+/// Makes a new store. Each call makes another store.
 pub(crate) fn open(options: OpenOptions) -> StoreHandle {
     StoreHandle::new(
         Arc::new(Store::new(MemoryEngine::keeping(options.clock, options.keeps))),

@@ -1,4 +1,4 @@
-//! Stores on a Redis server, or on several that are one store.
+//! Stores on a Redis server, or on several servers that form one store.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub(crate) async fn open(
     }
 }
 
-/// Whether there is such a namespace on the server.
+/// Returns whether the namespace exists on the server.
 pub(crate) async fn exists(url: &RedisUrl, namespace: &str, options: OpenOptions) -> Result<bool, Refused> {
     RedisEngine::exists(&of(url, namespace, options)).await.map_err(Refused::Failed)
 }
@@ -47,7 +47,8 @@ pub(crate) async fn exists(url: &RedisUrl, namespace: &str, options: OpenOptions
 fn of(url: &RedisUrl, namespace: &str, options: OpenOptions) -> RedisOptions {
     let OpenOptions { keeps, redis: access, .. } = options;
     RedisOptions {
-        // A password in the address is meant for this server, one that is set for any.
+        // A password in the address is for this server. A password from the settings is for any server, so the address
+        // takes precedence.
         password: if url.has_password() { None } else { access.password },
         sentinel_user: access.sentinel_user,
         sentinel_password: access.sentinel_password,
@@ -65,25 +66,26 @@ fn of(url: &RedisUrl, namespace: &str, options: OpenOptions) -> RedisOptions {
     }
 }
 
-/// Refuses an address that the client cannot read.
+/// Returns an error when the client library cannot parse the address.
 #[cfg(feature = "app")]
 pub(crate) fn check(url: &RedisUrl) -> Result<(), crate::location::BadLocation> {
     storage_redis::check_url(url.reveal()).map_err(crate::location::BadLocation::Address)
 }
 
-/// Whether a namespace may have so many partitions.
+/// Returns whether a namespace can have this number of partitions.
 #[cfg(feature = "app")]
 pub(crate) fn may_have_partitions(partitions: u16) -> bool {
     RedisOptions::may_have(partitions)
 }
 
-/// What there is to say of the servers of a store that is open.
+/// Returns the health checks for the servers of an open store.
 #[cfg(feature = "app")]
 pub(crate) async fn checks(engine: &RedisEngine) -> Result<Vec<crate::check::Check>, StorageFailure> {
     Ok(engine.checks().await?.into_iter().map(check_of).collect())
 }
 
-/// What there is to say of several servers where the store cannot be opened; nothing where none can be reached.
+/// Returns the health checks for several servers when the store cannot be opened. Returns no checks if no server
+/// answers.
 #[cfg(feature = "app")]
 pub(crate) async fn server_checks(
     url: &RedisUrl,
@@ -106,7 +108,7 @@ fn check_of(found: storage_redis::Check) -> crate::check::Check {
         Verdict::Warn => Status::Warn,
         Verdict::Fail => Status::Fail,
     };
-    // Of every kind of store it is asked whether this user may write to it.
+    // Every kind of store reports the right to write under the same name.
     let name = if found.name == "redis-rights" { "writable" } else { found.name };
     Check::new(name, status, found.message)
 }

@@ -1,4 +1,4 @@
-//! Stores in a file.
+//! Stores in a SQLite file.
 
 use std::{path::Path, sync::Arc};
 
@@ -36,19 +36,19 @@ fn of(path: &Path, namespace: &str, options: OpenOptions) -> SqliteOptions {
     SqliteOptions { namespace: namespace.to_owned(), keeps, clock, ..SqliteOptions::new(path) }
 }
 
-/// What a restore made.
+/// The result of a restore.
 #[cfg(feature = "app")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// Events of the restored store.
+    /// The number of events in the restored store.
     pub events: u64,
-    /// Bytes of its events.
+    /// The size of those events, in bytes.
     pub bytes: u64,
-    /// Where the store that it replaced was moved to, if nothing could be read from it.
+    /// The path to which the replaced store was moved, if it could not be read.
     pub damaged_kept_at: Option<std::path::PathBuf>,
 }
 
-/// A backup becomes the store.
+/// Restores a backup to the file of the store. `replace` permits that an existing store is replaced.
 #[cfg(feature = "app")]
 pub(crate) async fn restore(
     path: &Path,
@@ -57,7 +57,7 @@ pub(crate) async fn restore(
     from: &Path,
     replace: bool,
 ) -> Result<Restored, domain::StorageFailure> {
-    // What was erased since the backup was made must not come back with it.
+    // Events that were erased after the backup must stay erased.
     let settle = |engine| async move { Store::new(engine).remove_erased_copies().await };
     let restored = SqliteEngine::restore(of(path, namespace, options), from, replace, settle).await?;
     let storage_sqlite::Restored { engine, damaged_kept_at } = restored;

@@ -1,6 +1,7 @@
-//! Approving what cannot be undone, in two requests: the first says what would be done and its hash, the second repeats the hash.
+//! The approval of an irreversible request in two steps. The first request returns the effect and its hash. The second
+//! request repeats the hash.
 //!
-//! The hash covers the request and its figures. Where either is another by then, the second request changes nothing.
+//! The hash covers the request and its figures. If either has changed, the second request changes nothing.
 
 use sha2::{Digest, Sha256};
 
@@ -9,20 +10,21 @@ use super::{
     error::{AppError, Conflict},
 };
 
-/// The hash of what is to be confirmed: SHA-256, in hexadecimal. `request` says what was asked for, in one way only.
+/// Returns the hash of a confirmation and its request: SHA-256, in hexadecimal. Equal requests must have equal
+/// `request` texts.
 pub fn hash(confirmation: &Confirmation, request: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(confirmation.to_string());
-    // No text has NUL, so the two parts cannot be shifted into each other.
+    // The NUL separates the two parts. Neither part contains NUL, so different pairs never have equal bytes.
     hash.update([0]);
     hash.update(request);
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Refuses what is not what was confirmed.
+/// Compares the confirmed hash with the current hash.
 ///
 /// # Errors
-/// [`Conflict::PlanChanged`] where the hashes differ.
+/// Returns [`Conflict::PlanChanged`] when the hashes differ.
 pub fn check(confirmed: &str, found: &str) -> Result<(), AppError> {
     match confirmed == found {
         true => Ok(()),

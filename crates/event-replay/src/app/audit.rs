@@ -1,7 +1,7 @@
-//! The audit: who did what, why, and what came of it.
+//! The audit: the operator, the reason and the outcome of each action.
 //!
-//! An action is written down before it begins, and again when it is over: one that was cut short by the end of its process shows as
-//! unfinished. Where it cannot be written down that an action begins, the action does not take place.
+//! The audit records an action before it begins, and again after its end. If the process ends in between, the action
+//! shows as unfinished. If the first entry cannot be stored, the action does not run.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -16,24 +16,24 @@ use serde_json::Value;
 use super::error::AppError;
 use crate::handle::StoreHandle;
 
-/// The variable that names the operator, where nothing else does.
+/// The variable with the name of the operator, used if no other source gives one.
 pub const OPERATOR_VARIABLE: &str = "EVENT_REPLAY_OPERATOR";
-/// Longest name of an operator and longest reason, in bytes: both are kept.
+/// The largest length of an operator's name or of a reason, in bytes. The audit stores both.
 pub const MAX_TEXT_BYTES: usize = 2_048;
-/// Entries read in one step.
+/// Entries per read.
 const PAGE: usize = 200;
 
-/// Who does something, and why. Both are recorded as they are given; nothing proves them.
+/// The operator of an action and the reason. The audit records both as given and does not verify them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    /// Who.
+    /// The name of the operator.
     pub operator: String,
-    /// Why, if that was said.
+    /// The reason, if one was given.
     pub reason: Option<String>,
 }
 
 impl Actor {
-    /// Who runs this process: as was said, else as [`OPERATOR_VARIABLE`] says, else `user@host`.
+    /// Returns the operator of this process: the given name, else the value of [`OPERATOR_VARIABLE`], else `user@host`.
     pub fn of_process(operator: Option<String>, reason: Option<String>) -> Self {
         let said = |text: &String| !text.trim().is_empty();
         let operator = operator.filter(said);
@@ -71,7 +71,7 @@ fn host() -> String {
 /// Facts about an action, by name.
 pub type Facts = BTreeMap<String, Value>;
 
-/// What is about to be done.
+/// An action that is about to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Action {
     name: &'static str,
@@ -81,26 +81,26 @@ pub struct Action {
 }
 
 impl Action {
-    /// An action, such as `groups reset`.
+    /// Makes an action with a name, such as `groups reset`.
     pub fn new(name: &'static str) -> Self {
         Self { name, subject: None, plan_hash: None, details: Facts::new() }
     }
 
-    /// What it is done to.
+    /// Sets the subject of the action.
     #[must_use]
     pub fn to(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(subject.into());
         self
     }
 
-    /// The plan that it follows.
+    /// Sets the hash of the plan that the action follows.
     #[must_use]
     pub fn planned(mut self, hash: &str) -> Self {
         self.plan_hash = Some(hash.to_owned());
         self
     }
 
-    /// With a further fact.
+    /// Adds a fact.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.details.insert(name.to_owned(), value.into());
@@ -108,15 +108,16 @@ impl Action {
     }
 }
 
-/// Facts from names and values.
+/// Makes facts from names and values.
 pub fn facts<const N: usize>(facts: [(&str, Value); N]) -> Facts {
     facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// Does something that is written down: that it begins, and what came of it.
+/// Runs an action and records its beginning and its outcome in the audit.
 ///
 /// # Errors
-/// When it cannot be written down that it begins, in which case nothing was done; or when it fails.
+/// Returns an error when the beginning cannot be recorded. Then the action has not run. Returns the action's own error
+/// when the action fails.
 pub async fn audited<T, E>(
     store: &StoreHandle,
     by: &Actor,
@@ -137,16 +138,16 @@ where
     done
 }
 
-/// Writes down that an action begins; the number of the entry.
+/// Records the beginning of an action. Returns the number of the entry.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`StorageFailure`] when the store fails.
 pub async fn begin(store: &StoreHandle, by: &Actor, action: &Action) -> Result<u64, StorageFailure> {
     let note = note(by, action, AuditPhase::Begun, action.details.clone());
     Ok(store.append_audit(&note).await?.number)
 }
 
-/// Writes down what came of an action. What was done is done: where this fails, the action shows as unfinished.
+/// Records the outcome of an action. A failure of this write does not undo the action, which then shows as unfinished.
 pub async fn end(store: &StoreHandle, by: &Actor, action: &Action, phase: AuditPhase, facts: Facts) {
     if let Err(error) = store.append_audit(&note(by, action, phase, facts)).await {
         tracing::warn!(%error, action = action.name, "the audit does not say what came of an action");
@@ -170,64 +171,64 @@ fn bounded(text: &str) -> String {
     text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
 }
 
-/// What came of an action.
+/// The outcome of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum AuditOutcome {
-    /// It was done.
+    /// The action succeeded.
     Done,
-    /// It failed; part of it may have been done.
+    /// The action failed. A part of it may have taken effect.
     Failed,
-    /// It is not over, or its process ended before it was.
+    /// The action still runs, or its process ended before the action did.
     Unfinished,
 }
 
-/// An action, as the audit tells it.
+/// An action with its outcome, from its entries in the audit.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditedAction {
-    /// The number of the entry that says that it began.
+    /// The number of the entry for the beginning.
     pub number: u64,
-    /// When it began.
+    /// The time of the beginning.
     pub at: Timestamp,
-    /// When it was over.
+    /// The time of the end.
     pub ended_at: Option<Timestamp>,
-    /// Who did it.
+    /// The operator.
     pub operator: String,
-    /// What.
+    /// The name of the action.
     pub action: String,
-    /// To what.
+    /// The subject of the action.
     pub subject: Option<String>,
-    /// Why.
+    /// The reason.
     pub reason: Option<String>,
-    /// The hash of the plan that it followed.
+    /// The hash of the plan that the action followed.
     pub plan_hash: Option<String>,
-    /// What was asked for.
+    /// The facts of the request.
     pub request: Facts,
-    /// What came of it.
+    /// The outcome.
     pub outcome: AuditOutcome,
-    /// Counts of what came of it.
+    /// The facts of the outcome, such as counts.
     pub result: Facts,
-    /// Why it failed.
+    /// The error, if the action failed.
     pub error: Option<String>,
     /// The hash of the newest of its entries.
     pub hash: String,
 }
 
-/// Which actions.
+/// A selection of actions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditQuery {
-    /// Of these operators; of all when empty.
+    /// The operators. Empty: all.
     pub operators: Vec<String>,
-    /// These actions, each by its whole name or its first word; all when empty.
+    /// The actions, each by its whole name or its first word. Empty: all.
     pub actions: Vec<String>,
-    /// To this.
+    /// The subject of the action.
     pub subject: Option<String>,
-    /// Begun then or later.
+    /// The earliest beginning, inclusive.
     pub from: Option<Timestamp>,
-    /// Begun then or earlier.
+    /// The latest beginning, inclusive.
     pub to: Option<Timestamp>,
-    /// At most this many; none: all.
+    /// The largest number of actions. `None`: no limit.
     pub limit: Option<u64>,
 }
 
@@ -245,13 +246,13 @@ impl AuditQuery {
     }
 }
 
-/// Actions that match, the newest first.
+/// Returns the matching actions, newest first.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn list(store: &StoreHandle, query: &AuditQuery) -> Result<Vec<AuditedAction>, AppError> {
     let mut found: Vec<AuditedAction> = Vec::new();
-    // What came of actions is met before that they began.
+    // The newest entries come first, so the end of an action is read before its beginning.
     let mut ends: BTreeMap<u64, AuditEntry> = BTreeMap::new();
     let mut below = None;
     let is_full = |found: &Vec<AuditedAction>| query.limit.is_some_and(|limit| found.len() as u64 >= limit);

@@ -18,10 +18,10 @@ use crate::{
     settings::Settings,
 };
 
-/// The file of the store that the settings name.
+/// Returns the path of the store in the settings.
 ///
 /// # Errors
-/// When it is no file.
+/// Returns [`InvalidRequest`] when the store is not a file.
 pub fn file(settings: &Settings) -> Result<&Path, InvalidRequest> {
     match settings.store.location() {
         Location::Sqlite { path, .. } => Ok(path),
@@ -30,10 +30,10 @@ pub fn file(settings: &Settings) -> Result<&Path, InvalidRequest> {
     }
 }
 
-/// Copies a store to a new file, as it is at this moment, while it is in use; the size of the copy in bytes.
+/// Copies the current state of a store to a new file. The store can be in use. Returns the size of the copy in bytes.
 ///
 /// # Errors
-/// When it is no file, or the copy cannot be written.
+/// Returns [`AppError`] when the store is not a file, or when the copy cannot be written.
 pub async fn backup(store: &StoreHandle, settings: &Settings, to: &Path) -> Result<u64, AppError> {
     match store.adapter() {
         Adapter::Sqlite(file) => Ok(file.backup_to(to).await.map_err(EventStoreError::from)?),
@@ -42,19 +42,21 @@ pub async fn backup(store: &StoreHandle, settings: &Settings, to: &Path) -> Resu
     }
 }
 
-/// What is to be confirmed before a backup takes the place of the store; none where there is no store.
+/// Returns the confirmation that a restore needs before it replaces the store. Returns `None` if the store does not
+/// exist.
 ///
 /// # Errors
-/// When the store is no file.
+/// Returns [`InvalidRequest`] when the store is not a file.
 pub fn confirmation(settings: &Settings, from: &Path) -> Result<Option<Confirmation>, InvalidRequest> {
     let confirmation = Confirmation::ReplaceStore { store: settings.store.clone(), backup: from.to_owned() };
     Ok(file(settings)?.exists().then_some(confirmation))
 }
 
-/// Makes the store that the settings name from a backup, in the place of the one that is there if `replace` says so.
+/// Restores the store in the settings from a backup. `replace` permits that an existing store is replaced.
 ///
 /// # Errors
-/// When the store is no file, the backup is none or damaged, or another process has the store open.
+/// Returns [`RestoreError`] when the store is not a file, when the backup is missing or damaged, or when another
+/// process has the store open.
 pub async fn restore(settings: &Settings, from: &Path, replace: bool) -> Result<Restored, RestoreError> {
     let path = file(settings)?;
     let options = settings.open_options().map_err(StoreError::from).map_err(AppError::from)?;
@@ -62,14 +64,14 @@ pub async fn restore(settings: &Settings, from: &Path, replace: bool) -> Result<
     Ok(adapters::sqlite::restore(path, namespace, options, from, replace).await?)
 }
 
-/// Why a backup was not restored.
+/// The reason for which a backup was not restored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
-    /// It makes no sense.
+    /// The request is not valid.
     #[error(transparent)]
     Request(#[from] AppError),
-    /// The backup, or the store that is there, is at fault.
+    /// The backup or the existing store failed.
     #[error(transparent)]
     Storage(#[from] StorageFailure),
 }

@@ -11,15 +11,15 @@ use super::{
 };
 use crate::handle::StoreHandle;
 
-/// What finds and compares the checkpoints of a store.
+/// Returns the checkpoint functions over a store.
 pub fn checkpoints(store: &StoreHandle) -> Checkpoints {
     Checkpoints::new(store.ports().clone(), store.ports().clone(), clock())
 }
 
-/// Makes a checkpoint, or moves the one of its name.
+/// Creates a checkpoint. With `replace`, moves an existing checkpoint of the same name.
 ///
 /// # Errors
-/// As [`Checkpoints::create`].
+/// The same errors as [`Checkpoints::create`].
 pub async fn create(store: &StoreHandle, by: &Actor, new: NewCheckpoint) -> Result<Checkpoint, AppError> {
     let action = Action::new("checkpoint").to(&new.name).with("replace", new.replace).with("hold", new.hold);
     let keeper = checkpoints(store);
@@ -30,10 +30,10 @@ pub async fn create(store: &StoreHandle, by: &Actor, new: NewCheckpoint) -> Resu
     audited(store, by, action, creating, outcome).await
 }
 
-/// Deletes a checkpoint by its name or id; its name.
+/// Deletes a checkpoint by its name or id. Returns its name.
 ///
 /// # Errors
-/// When there is none, or the store fails.
+/// Returns [`AppError`] when the checkpoint does not exist, or when the store fails.
 pub async fn delete(store: &StoreHandle, by: &Actor, name_or_id: &str) -> Result<String, AppError> {
     let keeper = checkpoints(store);
     let found = keeper.find(name_or_id).await?;
@@ -43,7 +43,7 @@ pub async fn delete(store: &StoreHandle, by: &Actor, name_or_id: &str) -> Result
     Ok(found.name)
 }
 
-/// Names of checkpoints of which a name may be a misspelling.
+/// Returns names of checkpoints that are similar to a name.
 pub(super) async fn near(store: &StoreHandle, name: &str) -> Result<Vec<String>, AppError> {
     let known = store.list_checkpoints().await?;
     Ok(near::near(name, known.iter().map(|checkpoint| checkpoint.name.as_str())))

@@ -1,4 +1,4 @@
-//! What a request would take away permanently, with its figures: a door asks before it goes ahead.
+//! The irreversible effect of a request, with its figures. A front end asks for a confirmation before the request runs.
 
 use std::{fmt, path::PathBuf};
 
@@ -10,47 +10,47 @@ use crate::{
     },
 };
 
-/// What is to be confirmed. It completes the sentence "this would …".
+/// The effect to confirm. Its text completes the sentence "this would …".
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Confirmation {
-    /// A trim drops events.
+    /// A trim removes events.
     DropEvents {
-        /// How many.
+        /// The number of events.
         events: u64,
-        /// Bytes of their JSON.
+        /// The size of their JSON in bytes.
         bytes: u64,
-        /// From where.
+        /// The store.
         store: StoreLocation,
     },
-    /// An erasure removes all that names entities.
+    /// An erasure removes every event that names one of the entities.
     EraseEntities {
-        /// How many events name any of them.
+        /// The number of events that name one of the entities.
         events: u64,
         /// The entities.
         entities: Vec<String>,
-        /// From where.
+        /// The store.
         store: StoreLocation,
     },
-    /// Dead letters are closed unhandled.
+    /// Dead letters are discarded.
     DiscardLetters {
-        /// How many.
+        /// The number of dead letters.
         letters: u64,
     },
     /// A group is deleted.
     DeleteGroup {
-        /// Its name.
+        /// The name of the group.
         name: String,
-        /// Where it is.
+        /// The position of the group.
         at: String,
-        /// Consumers that are alive.
+        /// The number of live consumers.
         consumers: u64,
     },
-    /// A backup takes the place of the store.
+    /// A backup replaces the store.
     ReplaceStore {
         /// The store.
         store: StoreLocation,
-        /// The backup.
+        /// The path of the backup.
         backup: PathBuf,
     },
 }

@@ -1,4 +1,4 @@
-//! Running a consumer of a group: the bus, what the group is or is to be, and what else runs beside it.
+//! Preparation of a consumer: the bus, the settings of its group, and the tasks that run beside it.
 
 use std::collections::BTreeSet;
 
@@ -15,44 +15,48 @@ use super::{
 };
 use crate::{handle::StoreHandle, settings::Settings};
 
-/// What a group is to be, should it be new. What is not said stays as it is in a group that exists.
+/// The settings of a group that a consumer joins. They create a new group. For an existing group, an unset member keeps
+/// its value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JoinRequest {
-    /// The group.
+    /// The name of the group.
     pub group: String,
-    /// The types it takes; none: those it has, all for a new one. A group that exists must take these: a consumer that came with
-    /// others would change what every consumer of the group gets, and pass what it does not take.
+    /// The event types. Empty: the types of an existing group, or all types for a new group. For an existing group the
+    /// types must be equal to its own. Other types would change the events that every consumer of the group gets, and
+    /// the group would skip events.
     pub types: Vec<String>,
-    /// Where it begins: see [`mark_at`].
+    /// The start position of a new group: see [`mark_at`].
     pub at: Option<String>,
-    /// The key of its order.
+    /// The ordering key.
     pub key: Option<GroupKey>,
-    /// Into how many parts its keys are spread.
+    /// The number of segments.
     pub segments: Option<u16>,
-    /// Whether a group may be made beside others. Where a store has no group, the first is made without it.
+    /// Whether a new group may be created beside other groups. The first group of a store needs no permission.
     pub create: bool,
 }
 
-/// What a group is from now on.
+/// The settings of the group after the consumer joins.
 #[derive(Debug, Clone)]
 pub struct Joining {
-    /// The types it takes.
+    /// The event types. Empty: all.
     pub types: Vec<String>,
-    /// The key of its order.
+    /// The ordering key.
     pub key: GroupKey,
-    /// Into how many parts its keys are spread.
+    /// The number of segments.
     pub segments: u16,
-    /// Where it begins, should it be new.
+    /// The start position of a new group.
     pub start: StartAt,
-    /// Whether it is new.
+    /// Whether the group is new.
     pub is_new: bool,
 }
 
 impl JoinRequest {
-    /// Looks at the group: joining one that exists changes nothing by accident.
+    /// Reads the group and returns its settings. A consumer that joins an existing group cannot change the group by
+    /// accident.
     ///
     /// # Errors
-    /// When the group is not there, others are and it may not be made; when it takes other types, the place where it is to begin is unknown, or the store fails.
+    /// Returns [`AppError`] when the group does not exist, other groups exist, and `create` is not set. Also returns it
+    /// when the group has other types, when the start position is unknown, or when the store fails.
     pub async fn resolve(&self, store: &StoreHandle) -> Result<Joining, AppError> {
         let existing = store.group(&self.group).await?.map(|status| status.record.spec);
         if existing.is_none() && !self.create {
@@ -79,10 +83,10 @@ impl JoinRequest {
         Ok(Joining { types, key, segments, start, is_new })
     }
 
-    /// Refuses a name beside others: it may be misspelt.
+    /// Returns an error for a new name beside other groups, because the name may be misspelt.
     async fn check_name(&self, store: &StoreHandle) -> Result<(), AppError> {
         let known: Vec<String> = store.groups().await?.into_iter().map(|record| record.spec.name).collect();
-        // Another consumer may have made the group since it was looked for.
+        // Another consumer may have created the group since the first read.
         if known.is_empty() || known.contains(&self.group) {
             return Ok(());
         }
@@ -91,7 +95,7 @@ impl JoinRequest {
     }
 }
 
-/// The types that patterns name; none: all.
+/// Returns the types as a set. An empty set means all types.
 fn taken(types: &[String]) -> BTreeSet<&str> {
     match types.iter().any(|pattern| pattern == "*") {
         true => BTreeSet::new(),
@@ -99,11 +103,11 @@ fn taken(types: &[String]) -> BTreeSet<&str> {
     }
 }
 
-/// A bus for consumers, as the settings say. It publishes nothing but what waits in the schedule, which was checked when it was
-/// published.
+/// Returns a bus for consumers, by the settings. It publishes only due events of the schedule, which were validated
+/// when they were scheduled.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`BusError`] when the store fails.
 pub async fn bus(store: &StoreHandle, settings: &Settings) -> Result<Bus, BusError> {
     let settings = BusSettings {
         enable_validation: false,
@@ -116,7 +120,7 @@ pub async fn bus(store: &StoreHandle, settings: &Settings) -> Result<Bus, BusErr
     Bus::builder(store.ports().clone()).clock(clock()).settings(settings).build().await
 }
 
-/// What runs replays that wait for a runner, and applies retention, as long as the consumer lives.
+/// Returns the manager that runs waiting replays and applies retention while the consumer lives.
 pub fn manager(store: &StoreHandle, settings: &Settings, bus: &Bus) -> ReplayManager {
     replay::manager(store).with_meter(bus.meter().clone()).with_group_holds(settings.holds)
 }

@@ -1,4 +1,4 @@
-//! Counting what a request does, beside the counters of every other process that uses the store.
+//! Counters of a request, which are added to the counters of all processes on the store.
 
 use std::time::Duration;
 
@@ -7,19 +7,21 @@ pub use stats::Meter;
 use super::store::clock;
 use crate::handle::StoreHandle;
 
-/// Minutes that are kept apart; older ones are folded together, here because no long-running process may ever do it.
+/// Minutes with separate counters. Older minutes are merged into one. Each run does this, because there may be no
+/// long-running process.
 const MINUTES_KEPT: i64 = 24 * 60;
 
-/// How long a run waits until its counters are stored.
+/// The longest wait until the counters of a run are stored.
 const KEPT_WITHIN: Duration = Duration::from_secs(5);
 
-/// A meter for one run.
+/// Returns a meter for one run.
 pub fn meter() -> Meter {
     Meter::new(clock())
 }
 
-/// Adds what was counted to the store's counters. What cannot be counted is no reason for a request to fail: what it
-/// did is done. Where another process locks the store, they are given up soon: the request may have waited for the lock already.
+/// Adds the counters of the run to the counters in the store. A failure does not fail the request, because the request
+/// has taken effect. If another process locks the store, the counters are dropped after 5 s. The request may have
+/// waited for that lock already.
 pub async fn keep(meter: &Meter, store: &StoreHandle) {
     let keeping = async {
         meter.flush(&**store.ports()).await?;

@@ -1,4 +1,4 @@
-//! Making a store, and removing a namespace.
+//! The creation of a store, and the removal of a namespace.
 
 use domain::ports::{EventStoreError, StoreInfo};
 
@@ -8,19 +8,20 @@ use super::{
 };
 use crate::{adapters::Adapter, handle::StoreHandle, options::Access, settings::Settings};
 
-/// A store that was made, or that was there.
+/// A store that was created, or that existed.
 #[derive(Debug, Clone)]
 pub struct StoreCreated {
-    /// What it says of itself.
+    /// The information that the store returns about itself.
     pub info: StoreInfo,
-    /// Whether it is new.
+    /// Whether the store is new.
     pub created: bool,
 }
 
-/// Makes the store that the settings name, divided into so many partitions if that is said.
+/// Creates the store in the settings, with the given number of partitions if one is set.
 ///
 /// # Errors
-/// When such a store is not divided, one is there with another number of partitions, or it cannot be made.
+/// Returns [`AppError`] when this kind of store has no partitions, when the store exists with another number of
+/// partitions, or when it cannot be created.
 pub async fn create_store(
     settings: &mut Settings,
     partitions: Option<u16>,
@@ -45,10 +46,10 @@ pub async fn create_store(
     }
 }
 
-/// Removes the namespace of a store on a server, with everything in it. A store that is a file, or in memory, stays.
+/// Removes the namespace of a store on a Redis server, with all its content. A store in a file or in memory stays.
 ///
 /// # Errors
-/// When the server does not do it.
+/// Returns [`AppError`] when the server fails.
 pub async fn remove_namespace(store: StoreHandle) -> Result<(), AppError> {
     match store.into_adapter() {
         Adapter::Redis(server) => Ok(server.remove_namespace().await.map_err(EventStoreError::from)?),

@@ -1,4 +1,4 @@
-//! Dead letters: which ones are meant, what they have in common, and closing them.
+//! Dead letters: how to select them, group them by failure, and discard them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,30 +19,30 @@ use super::{
 };
 use crate::handle::StoreHandle;
 
-/// Dead letters read in one step.
+/// Dead letters per read.
 pub const PAGE: usize = 200;
 
-/// The states that are shown where nothing else is asked for: those that are not closed.
+/// The states that a list shows by default: all states that are not closed.
 pub const NOT_CLOSED: [DeadLetterState; 2] = [DeadLetterState::Open, DeadLetterState::Redriving];
 
-/// Which dead letters something is to be done with: those of these ids, those that a query names, or all.
+/// A selection of dead letters: by ids, by a query, or all.
 #[derive(Debug, Clone, Default)]
 pub struct LetterSelection {
-    /// Their ids.
+    /// The ids of the dead letters.
     pub ids: Vec<String>,
-    /// Whether all are meant, should nothing else say which.
+    /// Whether all dead letters are selected if no other member selects.
     pub all: bool,
-    /// At most this many, the oldest first.
+    /// The largest number of dead letters. The oldest come first.
     pub limit: Option<u64>,
-    /// What they have in common.
+    /// The query that the dead letters match.
     pub query: DeadLetterQuery,
 }
 
 impl LetterSelection {
-    /// The letters; `verb` says what is to be done with them.
+    /// Returns the selected dead letters. `verb` names the operation in an error message.
     ///
     /// # Errors
-    /// When it names them in two ways, or in none.
+    /// Returns [`InvalidRequest`] when the selection has both ids and a query, or neither.
     pub fn resolve(self, verb: &'static str) -> Result<Letters, InvalidRequest> {
         let Self { ids, all, limit, mut query } = self;
         let says_which =
@@ -61,7 +61,7 @@ impl LetterSelection {
     }
 }
 
-/// Goes through all letters of a query, a page at a time.
+/// Reads all dead letters of a query, page by page.
 pub struct LetterPages {
     query: DeadLetterQuery,
     left: Option<u64>,
@@ -69,15 +69,15 @@ pub struct LetterPages {
 }
 
 impl LetterPages {
-    /// At most `limit` letters.
+    /// Starts the read of at most `limit` dead letters.
     pub fn new(query: DeadLetterQuery, limit: Option<u64>) -> Self {
         Self { query, left: limit, done: false }
     }
 
-    /// The next page; none at the end.
+    /// Returns the next page, or `None` at the end.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Returns [`AppError`] when the store fails.
     pub async fn page(&mut self, store: &StoreHandle) -> Result<Option<Vec<DeadLetter>>, AppError> {
         if self.done || self.left == Some(0) {
             return Ok(None);
@@ -95,10 +95,11 @@ impl LetterPages {
         Ok(Some(page))
     }
 
-    /// Whether there are more after the limit was reached: where a later call goes on.
+    /// Returns the id after which a later call continues, if dead letters remain after the limit. Returns `None` if
+    /// none remain.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Returns [`AppError`] when the store fails.
     pub async fn next(mut self, store: &StoreHandle) -> Result<Option<String>, AppError> {
         if self.done || self.left != Some(0) {
             return Ok(None);
@@ -109,15 +110,16 @@ impl LetterPages {
     }
 }
 
-/// Bytes that the beginning of an id has at least.
+/// The smallest length, in bytes, of a prefix of an id.
 const SHORTEST_ID: usize = 6;
-/// Bytes that it has at least where it is shown.
+/// The smallest length, in bytes, of a prefix that is shown.
 const SHOWN_ID: usize = 8;
 
-/// Whole ids for ids of which some may be beginnings. An id that nothing begins with stays as it is.
+/// Completes prefixes of ids to whole ids. An id without a match stays as it is.
 ///
 /// # Errors
-/// [`NotFound::OneDeadLetter`] where several letters begin with one; when the store fails.
+/// Returns [`NotFound::OneDeadLetter`] when several dead letters have the prefix. Returns another [`AppError`] when the
+/// store fails.
 pub async fn whole_ids(store: &StoreHandle, ids: &[String]) -> Result<Vec<String>, AppError> {
     let known = store.dead_letters_by_id(ids).await?;
     let mut whole = Vec::with_capacity(ids.len());
@@ -136,10 +138,10 @@ pub async fn whole_ids(store: &StoreHandle, ids: &[String]) -> Result<Vec<String
     Ok(whole)
 }
 
-/// For each letter the beginning of its id that tells it from all others, and that [`whole_ids`] takes.
+/// Returns for each dead letter the unique prefix of its id, in a form that [`whole_ids`] accepts.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn prefixes(store: &StoreHandle, letters: &[DeadLetter]) -> Result<Vec<String>, AppError> {
     let shown: Vec<&str> = letters.iter().map(|letter| letter.id.as_str()).collect();
     let mut prefixes = Vec::with_capacity(shown.len());
@@ -158,18 +160,19 @@ pub async fn prefixes(store: &StoreHandle, letters: &[DeadLetter]) -> Result<Vec
     Ok(prefixes)
 }
 
-/// The first two ids that begin with a text, in the order in which their letters were made.
+/// Returns the first two ids with a prefix, in the order of their creation.
 async fn beginning_with(store: &StoreHandle, beginning: &str) -> Result<Vec<String>, AppError> {
-    // Ids rise as letters are made: those that begin with a text come right after it.
+    // Ids rise in the order of creation, so the ids with a prefix directly follow the prefix.
     let query = DeadLetterQuery { after: Some(beginning.to_owned()), limit: 2, ..DeadLetterQuery::default() };
     let found = store.dead_letters(&query).await?;
     Ok(found.into_iter().map(|letter| letter.id).filter(|id| id.starts_with(beginning)).collect())
 }
 
-/// Refuses letters of a group that has none and does not exist: a misspelt name would else look as if all were well.
+/// Returns an error for a group that does not exist and has no dead letters. Without this check, a misspelt name would
+/// look like a group without failures.
 ///
 /// # Errors
-/// [`InvalidRequest::LettersOfNoGroup`] where it is so; when the store fails.
+/// Returns [`InvalidRequest::LettersOfNoGroup`] in this case. Returns another [`AppError`] when the store fails.
 pub async fn check_group(store: &StoreHandle, group: Option<&str>) -> Result<(), AppError> {
     let Some(group) = group else { return Ok(()) };
     if store.group(group).await?.is_some() {
@@ -185,10 +188,10 @@ pub async fn check_group(store: &StoreHandle, group: Option<&str>) -> Result<(),
     Err(InvalidRequest::LettersOfNoGroup { group, known }.into())
 }
 
-/// Checks letters that are chosen, and gives them whole ids.
+/// Checks a selection of dead letters and completes its ids.
 ///
 /// # Errors
-/// As [`check_group`] and [`whole_ids`].
+/// The same errors as [`check_group`] and [`whole_ids`].
 pub async fn check_chosen(store: &StoreHandle, letters: Letters) -> Result<Letters, AppError> {
     match letters {
         Letters::Ids(ids) => Ok(Letters::Ids(whole_ids(store, &ids).await?)),
@@ -199,10 +202,10 @@ pub async fn check_chosen(store: &StoreHandle, letters: Letters) -> Result<Lette
     }
 }
 
-/// How many open letters are among those that are chosen.
+/// Returns the number of open dead letters in the selection.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn count_open(store: &StoreHandle, letters: &Letters) -> Result<u64, AppError> {
     match letters {
         Letters::Ids(ids) => {
@@ -220,31 +223,31 @@ pub async fn count_open(store: &StoreHandle, letters: &Letters) -> Result<u64, A
     }
 }
 
-/// Dead letters of a group that failed alike.
+/// Dead letters of a consumer group with similar failures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FailureGroup {
-    /// Their fingerprint.
+    /// The fingerprint of the failures.
     pub fingerprint: String,
-    /// Their group.
+    /// The consumer group.
     pub group: String,
-    /// The type of the first of them.
+    /// The event type of the first dead letter.
     pub event_type: String,
-    /// How many there are.
+    /// The number of dead letters.
     pub count: u64,
-    /// What the newest failure said first.
+    /// The first error of the newest failure.
     pub newest_error: String,
-    /// When that was.
+    /// The time of the newest failure.
     pub newest_at: Timestamp,
-    /// The letter of the newest failure.
+    /// The id of the dead letter with the newest failure.
     pub example: String,
 }
 
-/// The letters of a query by what they have in common, the most frequent first. Memory is bounded by how many ways to fail
-/// there are, not by how many letters.
+/// Groups the dead letters of a query by consumer group and fingerprint, most frequent first. Memory is bounded by the
+/// number of different failures, not by the number of dead letters.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn failure_groups(
     store: &StoreHandle,
     query: DeadLetterQuery,
@@ -273,26 +276,26 @@ pub async fn failure_groups(
         }
     }
     let mut all: Vec<FailureGroup> = found.into_values().collect();
-    // Stable: those of equal count stay in the order of group and fingerprint.
+    // The sort is stable: entries with equal counts keep the order of group and fingerprint.
     all.sort_by_key(|alike| std::cmp::Reverse(alike.count));
     Ok(all)
 }
 
-/// What the last attempt of a letter said first.
+/// Returns the first error of the last failure of a dead letter.
 pub fn newest_error(letter: &DeadLetter) -> &str {
     letter.last_failure().and_then(|failure| failure.errors.first()).map_or("", String::as_str)
 }
 
-/// What sends dead letters again, and closes them.
+/// Returns the functions that redrive and discard dead letters.
 pub fn redriver(store: &StoreHandle) -> Redriver {
     Redriver::new(store.ports().clone(), store.ports().clone())
 }
 
-/// What is to be confirmed before letters are closed: how many a query names. None where they are named by their ids, or there
-/// are none.
+/// Returns the confirmation that a discard needs, with the number of dead letters of the query. Returns `None` for a
+/// selection by ids, and for an empty selection.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn confirmation(store: &StoreHandle, letters: &Letters) -> Result<Option<Confirmation>, AppError> {
     match letters {
         Letters::Ids(_) => Ok(None),
@@ -303,10 +306,10 @@ pub async fn confirmation(store: &StoreHandle, letters: &Letters) -> Result<Opti
     }
 }
 
-/// Closes letters unhandled, with a reason, and counts what was closed against what was dead-lettered.
+/// Discards dead letters with a reason, and counts them in the counter of closed dead letters.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn discard(
     store: &StoreHandle,
     by: &Actor,
@@ -326,10 +329,10 @@ pub async fn discard(
     audited(store, &by, action, close(store, letters, reason), outcome).await
 }
 
-/// Sends letters to their groups again; see [`Redriver::redrive`].
+/// Redrives dead letters to their groups; see [`Redriver::redrive`].
 ///
 /// # Errors
-/// As [`Redriver::redrive`].
+/// The same errors as [`Redriver::redrive`].
 pub async fn redrive(
     store: &StoreHandle,
     by: &Actor,
@@ -355,11 +358,11 @@ pub async fn redrive(
     audited(store, by, action, redriving, outcome).await
 }
 
-/// Ids of letters that an entry of the audit names.
+/// The largest number of ids in one entry of the audit.
 const MOST_IDS: usize = 100;
 
-/// An action on letters. The filter of a query is left out, for it may name entities: what was done to which letter stands beside
-/// each.
+/// Returns the audited action on dead letters. The filter of a query is left out, because it may name entities. Each
+/// dead letter has its own record of the change.
 fn of_letters(name: &'static str, letters: &Letters) -> Action {
     match letters {
         Letters::Ids(ids) => {
@@ -390,7 +393,7 @@ async fn close(store: &StoreHandle, letters: Letters, reason: &str) -> Result<Di
     Ok(report)
 }
 
-/// How many dead letters each group has that were discarded.
+/// Returns the number of discarded dead letters of each group.
 async fn discarded(store: &StoreHandle) -> Result<BTreeMap<String, u64>, AppError> {
     let counts = store.count_dead_letters().await?;
     let discarded = counts.into_iter().filter(|count| count.state == DeadLetterState::Discarded);

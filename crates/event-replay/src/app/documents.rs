@@ -1,8 +1,8 @@
-//! The JSON documents that programs read, the same from every front end: the command line prints them with `--output json`, the
-//! HTTP API answers with them.
+//! The JSON documents for programs. Every front end uses the same documents: the command line prints them with
+//! `--output json`, and the HTTP API returns them.
 //!
-//! A published member keeps its name and its meaning. Report types of other modules are documents, too, and are not repeated
-//! here.
+//! A published member keeps its name and its meaning. Report types of other modules are also documents. This module
+//! does not repeat them.
 
 mod dead_letters;
 mod erasure;
@@ -30,7 +30,7 @@ pub use self::{
     schemas::{SchemaAdded, SchemaDocument, SchemaRemoved},
 };
 
-/// A thing that was deleted.
+/// A deleted thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Deleted<'a> {
     /// Its name or id.

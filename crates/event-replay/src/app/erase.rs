@@ -1,4 +1,4 @@
-//! Erasing everything that names an entity.
+//! The erasure of every event that names an entity.
 
 use std::sync::Arc;
 
@@ -11,20 +11,20 @@ use super::{
 };
 use crate::{handle::StoreHandle, settings::Settings};
 
-/// Most kinds of entities that one request may name.
+/// The largest number of entity kinds in one request.
 const MAX_KINDS: usize = 8;
 
-/// The entities that an erasure is about, each once.
+/// The entities of an erasure, without duplicates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EraseRequest {
     entities: Vec<Entity>,
 }
 
 impl EraseRequest {
-    /// An erasure of all that names any of these.
+    /// Makes an erasure of every event that names any of these entities.
     ///
     /// # Errors
-    /// When there are none.
+    /// Returns [`InvalidRequest`] when no entity is given.
     pub fn new(mut entities: Vec<Entity>) -> Result<Self, InvalidRequest> {
         entities.sort();
         entities.dedup();
@@ -34,11 +34,11 @@ impl EraseRequest {
         }
     }
 
-    /// How many events name any of the entities, each counted once: a filter names one combination of kinds, and events that
-    /// name entities of several kinds are taken off again (inclusion and exclusion).
+    /// Returns the number of events that name any of the entities, each counted once. A filter matches one combination
+    /// of kinds. Events that name entities of several kinds are subtracted again, by inclusion and exclusion.
     ///
     /// # Errors
-    /// When they are of too many kinds, or the store fails.
+    /// Returns [`AppError`] when the entities have too many kinds, or when the store fails.
     pub async fn count(&self, store: &StoreHandle) -> Result<u64, AppError> {
         let kinds: Vec<&[Entity]> = self.entities.chunk_by(|a, b| a.kind == b.kind).collect();
         if kinds.len() > MAX_KINDS {
@@ -61,22 +61,22 @@ impl EraseRequest {
         Ok(added.saturating_sub(taken_off))
     }
 
-    /// The entities, as people write them.
+    /// Returns the entities in the form `KIND=ID`.
     pub fn names(&self) -> Vec<String> {
         self.entities.iter().map(ToString::to_string).collect()
     }
 
-    /// What is to be confirmed, where so many events name the entities.
+    /// Returns the confirmation for this number of events.
     pub fn confirmation(&self, events: u64, settings: &Settings) -> Confirmation {
         Confirmation::EraseEntities { events, entities: self.names(), store: settings.store.clone() }
     }
 
-    /// Erases them; what that came to, and where copies may remain.
+    /// Erases the entities. Returns the counts, and the places where copies may remain.
     ///
     /// # Errors
-    /// When the store fails; what was erased until then is gone.
+    /// Returns [`AppError`] when the store fails. Events that were erased before the failure stay erased.
     pub async fn erase(&self, store: &StoreHandle, by: &Actor) -> Result<Erased, AppError> {
-        // The audit is kept: it says of which kinds the entities are, and not which they are.
+        // The audit is permanent, so it has the kinds of the entities but not their ids.
         let mut kinds: Vec<&str> = self.entities.iter().map(|entity| entity.kind.as_str()).collect();
         kinds.dedup();
         let action = Action::new("erase").with("kinds", kinds).with("entities", self.entities.len());

@@ -1,4 +1,4 @@
-//! Why the application did not do what was asked.
+//! The reasons for which an operation did not run.
 
 use domain::{
     DeadLetterState, StorageFailure, Violation,
@@ -11,49 +11,49 @@ use thiserror::Error;
 use super::{documents::state_name, replay_state::name_of, store::StoreError};
 use crate::{settings::StoreLocation, text::escape};
 
-/// Why the application did not do what was asked. The command line and other front ends add what to do about it.
+/// The reason for which an operation did not run. The command line and other front ends add a hint.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AppError {
-    /// The request makes no sense.
+    /// The request is not valid.
     #[error(transparent)]
     Invalid(#[from] InvalidRequest),
-    /// What it names is not there.
+    /// A thing that the request names does not exist.
     #[error(transparent)]
     NotFound(#[from] NotFound),
-    /// What it names is not in a state for it.
+    /// A thing that the request names is in a state that does not allow the request.
     #[error(transparent)]
     Conflict(#[from] Conflict),
     /// The store could not be opened.
     #[error(transparent)]
     Store(Box<StoreError>),
-    /// The log failed.
+    /// An operation on the log failed.
     #[error(transparent)]
     Events(#[from] EventStoreError),
-    /// The groups failed.
+    /// An operation on groups failed.
     #[error(transparent)]
     Groups(#[from] GroupStoreError),
-    /// The checkpoints failed.
+    /// An operation on checkpoints failed.
     #[error(transparent)]
     Checkpoints(#[from] CheckpointStoreError),
-    /// The checkpoint marks a place that this store does not have.
+    /// The mark of the checkpoint is not a position of this store.
     #[error("checkpoint {}: {error}", escape::line(checkpoint))]
     Mark {
-        /// Its name.
+        /// The name of the checkpoint.
         checkpoint: String,
-        /// What the store says.
+        /// The error of the store.
         error: EventStoreError,
     },
-    /// The records of replays failed.
+    /// An operation on the records of replays failed.
     #[error(transparent)]
     Replays(#[from] ReplayStoreError),
-    /// The dead letters, the schedule, the schemas or the counters failed.
+    /// An operation on dead letters, the schedule, schemas or counters failed.
     #[error(transparent)]
     Storage(#[from] StorageFailure),
     /// A replay, a redrive or retention failed.
     #[error(transparent)]
     Replay(#[from] ReplayError),
-    /// The system gives no random numbers.
+    /// The operating system returned no random numbers.
     #[error("the system's source of random numbers failed: {0}")]
     Random(String),
 }
@@ -64,94 +64,94 @@ impl From<StoreError> for AppError {
     }
 }
 
-/// A request that makes no sense.
+/// A request that is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum InvalidRequest {
-    /// A replay without any filter, not confirmed by the caller.
+    /// The replay has no filter, and the caller did not confirm that it replays all events.
     #[error("this would replay every event in the store")]
     ReplaysEverything,
-    /// A trim that names types and no bound.
+    /// The trim names types but no bound.
     #[error("a trim of some types needs a limit")]
     TypesWithoutBound,
-    /// A trim without a bound, where there are no retention rules.
+    /// The trim has no bound, and the settings have no retention rules.
     #[error("trim needs a limit, and the settings have no retention rules")]
     NoRetentionRules,
-    /// An erasure that names nothing.
+    /// The erasure names no entity.
     #[error("erase needs an entity")]
     NoEntities,
-    /// An erasure that names entities of too many kinds.
+    /// The erasure names entities of too many kinds.
     #[error("at most {0} kinds of entities can be erased at once")]
     TooManyKinds(usize),
-    /// Dead letters by their ids and by what they have in common.
+    /// The request selects dead letters both by ids and by a query.
     #[error("name dead letters by their ids, or by what they have in common, not by both")]
     LettersNamedTwice,
-    /// No dead letters are named, and the caller did not ask for all.
+    /// The request selects no dead letters, and the caller did not ask for all.
     #[error("{verb} needs dead letters to work on")]
     NoLetters {
-        /// What was to be done with them.
+        /// The operation on the dead letters.
         verb: &'static str,
     },
-    /// Dead letters of a group that has none and does not exist.
+    /// The group does not exist and has no dead letters.
     #[error("there is no group {:?}, and it has no dead letters; {}", escape::line(group), there_are(known))]
     LettersOfNoGroup {
-        /// Its name.
+        /// The name of the group.
         group: String,
-        /// The groups that there are, or that have dead letters.
+        /// The groups that exist or have dead letters.
         known: Vec<String>,
     },
-    /// A consumer of a group that is not there, in a store that has others.
+    /// The group of the consumer does not exist, but the store has other groups.
     #[error("there is no group {:?}; {}", escape::line(group), meant(near, known))]
     GroupNotToBeMade {
-        /// Its name.
+        /// The name of the group.
         group: String,
-        /// Groups of nearly the same name.
+        /// Groups with similar names.
         near: Vec<String>,
         /// All groups.
         known: Vec<String>,
     },
-    /// A JSON Patch that cannot be applied.
+    /// The JSON Patch cannot be applied.
     #[error("the patch cannot be applied: {0}")]
     BadPatch(String),
-    /// A patch of an event with a number that a patch would change.
+    /// The event has a number that a patch would change, because no 64-bit float holds it.
     #[error("the event has a number that no 64-bit float holds, and a patch would change it")]
     PatchChangesNumbers,
-    /// An edit that leaves everything as it is.
+    /// The edit changes nothing.
     #[error("nothing would change")]
     NothingEdited,
-    /// An edited event that is invalid.
+    /// The edited event is not valid.
     #[error("the edited event is invalid: {}", said(violations))]
     EditedEvent {
-        /// What is wrong with it.
+        /// The violations.
         violations: Vec<Violation>,
     },
-    /// An edit that would make another delivery of it.
+    /// The edit would change a member that decides where the delivery belongs.
     #[error("an edit cannot change {member}: it decides where the event belongs")]
     EditChangesIdentity {
-        /// What it would change.
+        /// The name of the member.
         member: &'static str,
     },
-    /// A token that allows nothing.
+    /// The token has no role, so it permits nothing.
     #[error("a token needs a role")]
     NoRoles,
-    /// A token for groups that may not consume.
+    /// The token names groups, but its roles do not permit to consume.
     #[error("groups limit what a token may consume, and its roles do not allow consuming")]
     GroupsWithoutConsuming,
-    /// A token that would never be valid.
+    /// The expiry of the token is in the past.
     #[error("a token cannot expire at {0}, which is past")]
     ExpiredToken(Timestamp),
-    /// Partitions of a store that has one.
+    /// The request sets a number of partitions for a store that always has one.
     #[error("{0} has one partition: only a store on Redis is divided")]
     NotDivided(StoreLocation),
-    /// A file is wanted, and the store is in memory.
+    /// The request needs a file, but the store is in memory.
     #[error("a store in memory has no file")]
     InMemory,
-    /// A file is wanted, and the store is on a server.
+    /// The request needs a file, but the store is on a server.
     #[error("{0} is on a Redis server, and this command works with files alone")]
     OnServer(StoreLocation),
 }
 
-/// Violations that are named.
+/// The largest number of violations in a message.
 const MOST_VIOLATIONS: usize = 5;
 
 fn said(violations: &[Violation]) -> String {
@@ -181,246 +181,246 @@ fn joined(names: &[String]) -> String {
     names.iter().map(|name| escape::line(name)).collect::<Vec<_>>().join(", ")
 }
 
-/// What a request names and nothing is.
+/// A thing that a request names does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NotFound {
-    /// A group.
+    /// The group does not exist.
     #[error("there is no group {:?}", escape::line(name))]
     Group {
-        /// Its name.
+        /// The name of the group.
         name: String,
-        /// Some groups that there are; those of nearly the same name first.
+        /// Some existing groups, similar names first.
         known: Vec<String>,
     },
-    /// Any group.
+    /// The store has no group.
     #[error("there are no consumer groups to replay into; nothing was done")]
     AnyGroup,
-    /// A replay.
+    /// The replay does not exist.
     #[error("there is no replay {:?}", escape::short(id, 60))]
     Replay {
-        /// Its id, or the beginning of it.
+        /// The id of the replay, or a prefix of it.
         id: String,
     },
-    /// One replay alone.
+    /// The prefix matches several replays.
     #[error("several replays begin with {beginning:?}")]
     OneReplay {
-        /// The beginning of its id.
+        /// The prefix of the id.
         beginning: String,
     },
-    /// A dead letter.
+    /// The dead letter does not exist.
     #[error("no dead letter has the id {:?}", escape::short(id, 60))]
     DeadLetter {
-        /// Its id, or the beginning of it.
+        /// The id of the dead letter, or a prefix of it.
         id: String,
     },
-    /// One dead letter alone.
+    /// The prefix matches several dead letters.
     #[error("several dead letters begin with {:?}", escape::short(beginning, 60))]
     OneDeadLetter {
-        /// The beginning of its id.
+        /// The prefix of the id.
         beginning: String,
     },
-    /// A kept plan.
+    /// The kept plan does not exist.
     #[error("there is no plan {:?}", escape::short(id, 60))]
     Plan {
-        /// Its id, or the beginning of it.
+        /// The id of the plan, or a prefix of it.
         id: String,
     },
-    /// One kept plan alone.
+    /// The prefix matches several kept plans.
     #[error("several plans begin with {:?}", escape::short(beginning, 60))]
     OnePlan {
-        /// The beginning of its id.
+        /// The prefix of the id.
         beginning: String,
     },
-    /// A token.
+    /// The token does not exist.
     #[error("there is no token {:?}", escape::short(name, 60))]
     Token {
-        /// Its name or id.
+        /// The name or id of the token.
         name: String,
-        /// Names of tokens that are nearly the same.
+        /// Tokens with similar names.
         near: Vec<String>,
     },
-    /// A checkpoint.
+    /// The checkpoint does not exist.
     #[error("there is no checkpoint {name:?}")]
     Checkpoint {
-        /// Its name or id.
+        /// The name or id of the checkpoint.
         name: String,
-        /// Checkpoints of nearly the same name.
+        /// Checkpoints with similar names.
         near: Vec<String>,
     },
-    /// Events of a correlation.
+    /// No event has the correlation id.
     #[error("no event has the correlation id {:?}", escape::short(id, 60))]
     Correlation {
         /// The correlation id.
         id: String,
     },
-    /// A place in the log.
+    /// The text does not name a position in the log.
     #[error("{:?} is not a checkpoint or a time", escape::short(text, 60))]
     Place {
-        /// What names it.
+        /// The text.
         text: String,
-        /// Checkpoints of nearly the same name.
+        /// Checkpoints with similar names.
         near: Vec<String>,
     },
 }
 
-/// What a request names, in a state that does not allow it.
+/// A thing that a request names is in a state that does not allow the request.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Conflict {
-    /// The replay is over.
+    /// The replay has ended.
     #[error("replay {id} has ended ({}); nothing was changed", name_of(*state))]
     ReplayIsOver {
-        /// Its id.
+        /// The id of the replay.
         id: String,
-        /// Its state.
+        /// The state of the replay.
         state: ReplayState,
     },
-    /// The replay is not over.
+    /// The replay has not ended, so it cannot be deleted.
     #[error("replay {id} is {}; only a replay that has ended can be deleted", name_of(*state))]
     ReplayGoesOn {
-        /// Its id.
+        /// The id of the replay.
         id: String,
-        /// Its state.
+        /// The state of the replay.
         state: ReplayState,
     },
-    /// The replay is not over, so more of it may fail.
+    /// The replay has not ended, so more events may fail.
     #[error("replay {id} is {}; what failed in it can be sent again when it has ended", name_of(*state))]
     ReplayNotOver {
-        /// Its id.
+        /// The id of the replay.
         id: String,
-        /// Its state.
+        /// The state of the replay.
         state: ReplayState,
     },
     /// No event failed in the replay.
     #[error("no event failed in replay {id}; nothing was sent")]
     NothingFailed {
-        /// Its id.
+        /// The id of the replay.
         id: String,
     },
     /// More events failed in the replay than its record names.
     #[error("more events failed in replay {id} than the {named} that its record names; nothing was sent")]
     TooManyFailed {
-        /// Its id.
+        /// The id of the replay.
         id: String,
-        /// How many it names.
+        /// The number of failed events that the record names.
         named: u64,
     },
-    /// A consumer asks for other types than its group takes.
+    /// The consumer asks for other event types than the types of its group.
     #[error("the group {} takes {}, not {}", escape::line(group), listed(has), listed(asked))]
     GroupTypesDiffer {
-        /// The group.
+        /// The name of the group.
         group: String,
-        /// The types that it takes; none: all.
+        /// The event types of the group. Empty: all.
         has: Vec<String>,
-        /// The types that were asked for.
+        /// The event types of the request.
         asked: Vec<String>,
     },
-    /// What would be done is not what was confirmed.
+    /// The effect differs from the confirmed effect.
     #[error("the plan now has the hash {found}, and {confirmed:?} was confirmed; nothing was changed")]
     PlanChanged {
-        /// The hash that was confirmed.
+        /// The confirmed hash.
         confirmed: String,
-        /// The hash of what would be done.
+        /// The current hash.
         found: String,
     },
     /// The dead letter is not open.
     #[error("dead letter {id} is {}, and only an open one can be edited; nothing was changed", state_name(*state))]
     LetterNotOpen {
-        /// Its id.
+        /// The id of the dead letter.
         id: String,
-        /// Its state.
+        /// The state of the dead letter.
         state: DeadLetterState,
     },
-    /// The settings ask for an approval of the replay.
+    /// The settings require an approval of the replay.
     #[error("the replay needs the approval of another operator: {reason}; nothing was sent")]
     NeedsApproval {
-        /// Why.
+        /// The rule that requires it.
         reason: String,
     },
     /// No other operator has approved the plan.
     #[error("no other operator has approved the plan {id}: {reason}; nothing was sent")]
     PlanNotApproved {
-        /// Its id.
+        /// The id of the plan.
         id: String,
-        /// Why it needs an approval.
+        /// The rule that requires an approval.
         reason: String,
     },
     /// The plan needs no approval.
     #[error("the plan {id} needs no approval; nothing was changed")]
     NoApprovalNeeded {
-        /// Its id.
+        /// The id of the plan.
         id: String,
     },
-    /// An operator approves a plan of their own.
+    /// An operator approves a plan that the same operator made.
     #[error("{} made the plan {id}, and another operator must approve it", escape::line(operator))]
     OwnPlan {
-        /// Its id.
+        /// The id of the plan.
         id: String,
         /// The operator.
         operator: String,
     },
-    /// The plan is approved.
+    /// The plan has an approval already.
     #[error("{} approved the plan {id} already; nothing was changed", escape::line(by))]
     PlanApproved {
-        /// Its id.
+        /// The id of the plan.
         id: String,
-        /// Who approved it.
+        /// The operator who approved it.
         by: String,
     },
-    /// The time of the plan is over.
+    /// The plan has expired.
     #[error("the plan {id} expired at {at}")]
     PlanExpired {
-        /// Its id.
+        /// The id of the plan.
         id: String,
-        /// When.
+        /// The time at which it expired.
         at: Timestamp,
     },
-    /// The log no longer has all of the plan.
+    /// The log no longer has every event of the plan.
     #[error(
         "the plan {id} has changed: {} erased or trimmed since it was made; nothing was sent",
         crate::text::plural::of(*missing, "event was", "events were")
     )]
     PlanLostEvents {
-        /// Its id.
+        /// The id of the plan.
         id: String,
-        /// How many of its events are gone.
+        /// The number of its missing events.
         missing: u64,
     },
-    /// The plan goes to another target.
+    /// The plan has another target.
     #[error("the plan {id} goes to {}, not to {}; nothing was sent", escape::line(to), escape::line(asked))]
     PlanGoesElsewhere {
-        /// Its id.
+        /// The id of the plan.
         id: String,
-        /// Its target.
+        /// The target of the plan.
         to: String,
-        /// The target that was asked for.
+        /// The target of the request.
         asked: String,
     },
-    /// A group of the plan is not there any more.
+    /// A group of the plan was deleted.
     #[error(
         "the group {} of the plan {id} was deleted since it was made; nothing was sent",
         escape::line(group)
     )]
     PlanGroupGone {
-        /// Its id.
+        /// The id of the plan.
         id: String,
-        /// The group.
+        /// The name of the group.
         group: String,
     },
     /// Another request changed the plan at the same time.
     #[error("another request changed the plan {id} at the same time; nothing was sent")]
     PlanInUse {
-        /// Its id.
+        /// The id of the plan.
         id: String,
     },
-    /// Another token has the name.
+    /// Another token has this name.
     #[error("there is a token {:?} already; nothing was changed", escape::short(name, 60))]
     TokenExists {
         /// The name.
         name: String,
     },
-    /// The store has another number of partitions.
+    /// The store exists with another number of partitions.
     #[error(
         "there is a store already, and it has {}, not {wanted}: {store}",
         crate::text::plural::count(*partitions as u64, "partition")
@@ -428,9 +428,9 @@ pub enum Conflict {
     PartitionsDiffer {
         /// The store.
         store: StoreLocation,
-        /// How many it has.
+        /// The number of partitions of the store.
         partitions: usize,
-        /// How many were asked for.
+        /// The number of partitions in the request.
         wanted: u16,
     },
 }

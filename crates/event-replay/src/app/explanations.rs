@@ -1,10 +1,10 @@
-//! What codes mean, and what to do: exit codes, errors of stores, rules of validation, checks of health.
+//! The meaning of codes, and the action to take: exit codes, store errors, validation rules, health checks.
 
 use serde::Serialize;
 
 use super::near;
 
-/// What a code is of.
+/// The kind of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
@@ -19,7 +19,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// It as people read it.
+    /// Returns the kind as text for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::ExitCode => "exit code",
@@ -30,25 +30,25 @@ impl Kind {
     }
 }
 
-/// A code, explained.
+/// The explanation of a code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// The code.
     pub code: &'static str,
-    /// What it is of.
+    /// The kind of the code.
     pub kind: Kind,
-    /// What it means.
+    /// The meaning.
     pub meaning: &'static str,
-    /// What to do.
+    /// The action to take.
     pub action: &'static str,
 }
 
-/// The explanation of a code.
+/// Returns the explanation of a code.
 pub fn find(code: &str) -> Option<&'static Explanation> {
     ALL.iter().find(|explanation| explanation.code == code)
 }
 
-/// Codes that a text may be a misspelling of.
+/// Returns codes that are similar to a text.
 pub fn near(code: &str) -> Vec<String> {
     near::near(code, ALL.iter().map(|explanation| explanation.code).filter(|code| code.len() > 1))
 }

@@ -1,4 +1,4 @@
-//! Which events a request selects: one set of members, the same in every front end.
+//! The events that a request selects. Every front end uses the same members.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use domain::{Entity, Filter, TypePattern, filter::FilterError};
 use jiff::Timestamp;
 use thiserror::Error;
 
-/// Which events. Members are ANDed; the values of one member are ORed.
+/// A selection of events. Members are combined with AND, the values of one member with OR.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FilterRequest {
-    /// Types; `*` stands for any characters.
+    /// Event types; `*` matches any characters.
     pub types: Vec<String>,
     /// Sources.
     pub sources: Vec<String>,
@@ -20,31 +20,31 @@ pub struct FilterRequest {
     pub entities: Vec<Entity>,
     /// Event ids.
     pub event_ids: Vec<String>,
-    /// CEL expressions; several are ANDed.
+    /// CEL expressions. Several are combined with AND.
     pub conditions: Vec<String>,
-    /// The earliest time, included.
+    /// The earliest time, inclusive.
     pub from: Option<Timestamp>,
-    /// The latest time, included.
+    /// The latest time, inclusive.
     pub to: Option<Timestamp>,
 }
 
-/// Why a filter is refused.
+/// The reason for which a filter is refused.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FilterRequestError {
     /// A condition does not compile.
     #[error("{0}")]
     Condition(ConditionError),
-    /// The range is empty, or another member makes no sense.
+    /// The range is empty, or another member is not valid.
     #[error(transparent)]
     Filter(#[from] FilterError),
 }
 
 impl FilterRequest {
-    /// The filter that it comes to.
+    /// Returns the filter.
     ///
     /// # Errors
-    /// When a condition does not compile, or the range ends before it begins.
+    /// Returns [`FilterRequestError`] when a condition does not compile, or when the range ends before it begins.
     pub fn filter(&self) -> Result<Filter, FilterRequestError> {
         let mut filter = Filter {
             types: self.types.iter().map(TypePattern::new).collect(),
@@ -66,7 +66,7 @@ impl FilterRequest {
         Ok(filter)
     }
 
-    /// Several conditions are one like several members: they are ANDed.
+    /// Combines several conditions with AND into one condition.
     fn condition(&self) -> Option<String> {
         match self.conditions.as_slice() {
             [] => None,

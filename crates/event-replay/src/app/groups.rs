@@ -1,4 +1,4 @@
-//! How far groups are, what they keep from retention, and what becomes of them.
+//! Consumer groups: their progress, their holds on retention, and the operations that change them.
 
 use std::sync::Arc;
 
@@ -20,44 +20,44 @@ use super::{
 };
 use crate::{handle::StoreHandle, settings::Settings};
 
-/// Groups that are named where one is not there.
+/// The largest number of groups that an error names.
 const MOST_NAMED: usize = 10;
 
-/// A group with what its place in the log means.
+/// A group with its progress through the log.
 #[derive(Debug)]
 pub struct GroupPosition {
-    /// What the store says of it.
+    /// The status of the group in the store.
     pub status: GroupStatus,
-    /// Where its slowest segments are.
+    /// The cursor of its slowest segments.
     pub cursor: Cursor,
     /// The newest position of each partition.
     pub head: Cursor,
-    /// Events in the log after its slowest segments, of any type.
+    /// The lag: events of any type in the log after its slowest segments.
     pub lag: u64,
-    /// When the oldest of these was stored.
+    /// The stored time of the oldest of these events.
     pub waiting_since: Option<Timestamp>,
-    /// The events that it has still to handle.
+    /// The pending events.
     pub pending: Pending,
-    /// Whether it keeps what it has not passed from retention, and until when if no consumer comes.
+    /// Whether the group holds back retention, and the time at which the hold ends without a consumer.
     pub hold: HoldState,
-    /// The pauses that are in effect.
+    /// The pauses in effect.
     pub pauses: Vec<GroupPause>,
 }
 
-/// Whether a group keeps history from retention.
+/// Whether a group holds back retention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HoldState {
-    /// It does until then, should no consumer come before.
+    /// The group holds back retention until this time. A consumer that connects before it extends the hold.
     Until(Timestamp),
-    /// No consumer has come for so long that it keeps nothing any more, since then.
+    /// No consumer has connected for too long. The group has held nothing since this time.
     ForgottenSince(Timestamp),
 }
 
 impl GroupPosition {
-    /// Looks up what a group's place in the log means.
+    /// Reads the progress of a group from the log.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Returns [`AppError`] when the store fails.
     pub async fn of(store: &StoreHandle, holds: &GroupHolds, status: GroupStatus) -> Result<Self, AppError> {
         let head = store.head().await?;
         let cursor = lowest(&status, &head);
@@ -85,28 +85,28 @@ impl GroupPosition {
         Ok(Self { status, cursor, head, lag, waiting_since, pending, hold, pauses })
     }
 
-    /// Keys that are parked behind a dead letter.
+    /// Returns the number of parked keys.
     pub fn parked(&self) -> u64 {
         self.status.segments.iter().map(|segment| segment.parked_keys).sum()
     }
 
-    /// References that wait in its replay lane.
+    /// Returns the number of references in its replay queues.
     pub fn lane(&self) -> u64 {
         self.status.segments.iter().map(|segment| segment.lane).sum()
     }
 
-    /// Its place, for people.
+    /// Returns the cursor as text for people.
     pub fn cursor_text(&self) -> String {
         positions(&self.cursor).join(" ")
     }
 
-    /// Whether anything waits for a consumer.
+    /// Returns whether a consumer would have work.
     pub fn has_work(&self) -> bool {
         self.pending.events > 0 || !self.pending.is_exact || self.lane() > 0
     }
 }
 
-/// The lowest cursor of each partition's segments.
+/// Returns the lowest cursor of the segments in each partition.
 fn lowest(status: &GroupStatus, head: &Cursor) -> Cursor {
     let sequences = (0u16..)
         .zip(&head.sequences)
@@ -123,15 +123,15 @@ fn hold_state(last_seen: Timestamp, holds: &GroupHolds) -> HoldState {
     }
 }
 
-/// The positions that a cursor stands for.
+/// Returns the positions of a cursor as text.
 pub fn positions(cursor: &Cursor) -> Vec<String> {
     (0u16..).zip(&cursor.sequences).map(|(partition, sequence)| format!("{partition}:{sequence}")).collect()
 }
 
-/// A group that must be there.
+/// Returns an existing group.
 ///
 /// # Errors
-/// When it is not, or the store fails.
+/// Returns [`AppError`] when the group does not exist, or when the store fails.
 pub async fn find(store: &StoreHandle, settings: &Settings, name: &str) -> Result<GroupPosition, AppError> {
     match store.group(name).await? {
         Some(status) => GroupPosition::of(store, &settings.holds, status).await,
@@ -139,10 +139,10 @@ pub async fn find(store: &StoreHandle, settings: &Settings, name: &str) -> Resul
     }
 }
 
-/// All groups. One that is deleted meanwhile is left out.
+/// Returns all groups. A group that is deleted during the call is left out.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn all(store: &StoreHandle, settings: &Settings) -> Result<Vec<GroupPosition>, AppError> {
     let mut groups = vec![];
     for record in store.groups().await? {
@@ -153,21 +153,22 @@ pub async fn all(store: &StoreHandle, settings: &Settings) -> Result<Vec<GroupPo
     Ok(groups)
 }
 
-/// A group that was made, or that was there.
+/// A group that was created, or that existed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupCreated {
-    /// What the store keeps of it.
+    /// The record of the group in the store.
     pub record: GroupRecord,
-    /// Whether it is new. One that was there keeps its place, and takes the types.
+    /// Whether the group is new. An existing group keeps its position and gets the given types.
     pub created: bool,
-    /// Where it is: the position of each partition.
+    /// The position of the group in each partition.
     pub at: Vec<String>,
 }
 
-/// Makes a group at a place in the log.
+/// Creates a group at a position in the log.
 ///
 /// # Errors
-/// When the place is unknown, the group is there with another key or number of segments, or the store fails.
+/// Returns [`AppError`] when the position is unknown, when the group exists with another key or another number of
+/// segments, or when the store fails.
 pub async fn create(
     store: &StoreHandle,
     by: &Actor,
@@ -194,23 +195,23 @@ async fn make(store: &StoreHandle, spec: &GroupSpec, place: &str) -> Result<Grou
     Ok(GroupCreated { record, created: !existed, at })
 }
 
-/// A group that was moved, or would be.
+/// The result of a move of a group, or of its dry run.
 #[derive(Debug)]
 pub struct GroupMoved {
-    /// Where it was.
+    /// The cursor before the move.
     pub from: Cursor,
-    /// Where it is now, or would be.
+    /// The cursor after the move.
     pub to: Cursor,
-    /// Keys that were blocked and are let go.
+    /// The number of blocked keys that the move releases.
     pub released: u64,
-    /// Events in the log after the new place.
+    /// The number of events in the log after the new cursor.
     pub lag: u64,
 }
 
-/// Moves a group to another place in the log. A dry run says what that would come to, and changes nothing.
+/// Moves a group to another position in the log. A dry run returns the result and changes nothing.
 ///
 /// # Errors
-/// When there is no such group or place, or the store fails.
+/// Returns [`AppError`] when the group or the position does not exist, or when the store fails.
 pub async fn reset(
     store: &StoreHandle,
     by: &Actor,
@@ -236,10 +237,10 @@ pub async fn reset(
     Ok(moved)
 }
 
-/// Pauses a group: its consumers hand nothing over from the next second on, and keep their places.
+/// Pauses a group. Its consumers stop delivering within a second, and keep their segments and cursors.
 ///
 /// # Errors
-/// When there is no such group, or the store fails.
+/// Returns [`AppError`] when the group does not exist, or when the store fails.
 pub async fn pause(
     store: &StoreHandle,
     by: &Actor,
@@ -264,10 +265,10 @@ pub async fn pause(
     Ok(pause)
 }
 
-/// Resumes a group: ends the pauses of operators and of circuit breakers; how many there were.
+/// Resumes a group: ends the pauses of operators and of circuit breakers. Returns the number of ended pauses.
 ///
 /// # Errors
-/// When there is no such group, or the store fails.
+/// Returns [`AppError`] when the group does not exist, or when the store fails.
 pub async fn resume(store: &StoreHandle, by: &Actor, name: &str) -> Result<u64, AppError> {
     if store.group(name).await?.is_none() {
         return Err(no_group(store, name).await?);
@@ -277,7 +278,7 @@ pub async fn resume(store: &StoreHandle, by: &Actor, name: &str) -> Result<u64, 
     audited(store, by, Action::new("groups resume").to(name), resuming, outcome).await
 }
 
-/// What is to be confirmed before a group is deleted.
+/// Returns the confirmation that the deletion of a group needs.
 pub fn confirmation(group: &GroupPosition) -> Confirmation {
     Confirmation::DeleteGroup {
         name: group.status.record.spec.name.clone(),
@@ -289,7 +290,7 @@ pub fn confirmation(group: &GroupPosition) -> Confirmation {
 /// Deletes a group.
 ///
 /// # Errors
-/// When it is not there any more, or the store fails.
+/// Returns [`AppError`] when the group does not exist, or when the store fails.
 pub async fn delete(store: &StoreHandle, by: &Actor, name: &str) -> Result<(), AppError> {
     let deleting = async {
         match store.delete_group(name).await? {
@@ -300,7 +301,7 @@ pub async fn delete(store: &StoreHandle, by: &Actor, name: &str) -> Result<(), A
     audited(store, by, Action::new("groups delete").to(name), deleting, |()| facts([])).await
 }
 
-/// Says which groups there are.
+/// Returns the error for a missing group, with the names of existing groups.
 async fn no_group(store: &StoreHandle, name: &str) -> Result<AppError, AppError> {
     let groups: Vec<String> = store.groups().await?.into_iter().map(|group| group.spec.name).collect();
     let mut known = near(name, groups.iter().map(String::as_str));

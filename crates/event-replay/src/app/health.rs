@@ -12,29 +12,29 @@ use super::{error::AppError, store::open_store};
 pub use crate::check::{Check, Status};
 use crate::{adapters, handle::StoreHandle, location::Location, options::Access, settings::Settings};
 
-/// How the store and its users are.
+/// The health of the store, its groups and its publishers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Health {
-    /// In a word.
+    /// The health, as one word.
     pub status: Condition,
-    /// What was looked at.
+    /// The results of the checks.
     pub checks: Vec<Check>,
 }
 
-/// How the store is, in a word.
+/// The health of the store, as one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Condition {
-    /// All is well.
+    /// All checks pass.
     Healthy,
-    /// Something is worth a look.
+    /// A check warns, and no check fails.
     Degraded,
-    /// Something needs attention now.
+    /// A check fails.
     Unhealthy,
 }
 
 impl Condition {
-    /// The word.
+    /// Returns the word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
@@ -56,7 +56,8 @@ impl Health {
     }
 }
 
-/// Looks at the store, its groups and the alerts. Where the store cannot be looked at, `explain` says what to say of that.
+/// Checks the store, its groups and the alerts. If the checks cannot run, `explain` turns the error into the message of
+/// a failed check.
 pub async fn health(settings: &Settings, explain: impl FnOnce(AppError) -> String) -> Health {
     Health::of(match checks(settings).await {
         Ok(checks) => checks,
@@ -75,10 +76,10 @@ async fn checks(settings: &Settings) -> Result<Vec<Check>, AppError> {
     Ok(health.checks)
 }
 
-/// Looks at a store that is open, its groups and the alerts.
+/// Checks an open store, its groups and the alerts.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn of_store(store: &StoreHandle, settings: &Settings) -> Result<Health, AppError> {
     let mut checks = store::checks(store, settings).await?;
     checks.extend(groups::checks(store, settings).await?);
@@ -86,7 +87,7 @@ pub async fn of_store(store: &StoreHandle, settings: &Settings) -> Result<Health
     Ok(Health::of(checks))
 }
 
-/// Checks what can be reached of several servers, where the store cannot be opened. Nothing more is said where none can be.
+/// Checks the reachable servers of a store that cannot be opened. Returns no checks if no server answers.
 async fn of_servers(settings: &Settings) -> Vec<Check> {
     let Location::Redis { url, namespace } = settings.store.location() else { return Vec::new() };
     let Ok(options) = settings.open_options() else { return Vec::new() };

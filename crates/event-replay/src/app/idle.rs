@@ -1,4 +1,4 @@
-//! Whether a group has had nothing to do for a while.
+//! Whether a group has been idle for a while.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use replay::ReplayManager;
 use super::error::AppError;
 use crate::{handle::StoreHandle, idle::has_settled};
 
-/// Replays that are looked at: those that run are among the newest.
+/// The number of replays to inspect. Running replays are among the newest.
 const NEWEST: usize = 100;
 
 /// Watches a group for idleness.
@@ -19,15 +19,15 @@ pub struct Idleness {
 }
 
 impl Idleness {
-    /// A watch that is content after this long.
+    /// Makes a watch that ends after this time of idleness.
     pub fn new(patience: Duration) -> Self {
         Self { patience, since: None, begun: 0 }
     }
 
-    /// Whether nothing was to be done for long enough. `begun` is how many deliveries were begun so far.
+    /// Returns whether the group has been idle for long enough. `begun` is the number of deliveries so far.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Returns [`AppError`] when the store fails.
     pub async fn is_over(
         &mut self,
         store: &StoreHandle,
@@ -45,8 +45,8 @@ impl Idleness {
     }
 }
 
-/// Whether the whole group, in every process, is at the head, with nothing in its lanes, nothing that waits to be tried
-/// again, and no replay on its way to it.
+/// Returns whether the whole group, in every process, is idle. Then the group is at the head, its replay queues are
+/// empty, and no key waits for a retry. No replay that is running or waiting goes to the group.
 async fn is_idle(store: &StoreHandle, manager: &ReplayManager, group: &str) -> Result<bool, AppError> {
     let head = store.head().await?;
     let Some(status) = store.group(group).await? else { return Ok(false) };

@@ -1,4 +1,4 @@
-//! Publishing many events: what became of each line, and events that say how they are to be delivered.
+//! The publication of many events: the outcome of each line, and events with delivery options.
 
 mod in_order;
 
@@ -9,30 +9,30 @@ use serde::{Deserialize, Serialize};
 use self::in_order::in_order;
 use super::source::with_source;
 
-/// Most lines whose errors a report keeps.
+/// The largest number of errors in a report.
 pub const MAX_ERRORS: usize = 1000;
 
-/// Events that are on their way at once: they share commits, in the order of their lines.
+/// Events that are published concurrently. They share commits, in the order of their lines.
 const AT_ONCE: usize = 256;
 
-/// An event that waits for its time.
+/// The outcome for a scheduled event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waiting {
-    /// It was put into the schedule now.
+    /// The event was scheduled now.
     Now,
-    /// The same content was there before.
+    /// The same content was scheduled before.
     Before,
 }
 
-/// The outcome of publishing events, line by line, over any number of rounds.
+/// The outcome of a publication, line by line, over any number of rounds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PublishReport {
     sum: IntakeReport,
-    /// Events that wait for their time, if events were delayed: new ones, and ones that waited before.
+    /// The number of scheduled events: new ones, and ones that were scheduled before. `None` if no event was delayed.
     waiting: Option<(u64, u64)>,
 }
 
-/// A report as programs read it.
+/// The report as a JSON document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PublishDocument<'a> {
@@ -50,35 +50,35 @@ pub struct PublishDocument<'a> {
     errors_truncated: bool,
 }
 
-/// The faults of a line, and the line's place.
+/// The violations of a line, and the place of the line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LineErrorDocument<'a> {
-    /// Which input, where there are several.
+    /// The input file, if there are several inputs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<&'a str>,
-    /// The faults.
+    /// The line with its violations.
     #[serde(flatten)]
     pub error: LineError,
 }
 
 impl PublishReport {
-    /// A report about events that come into the log later.
+    /// Returns an empty report for scheduled events.
     #[must_use]
     pub fn of_scheduled() -> Self {
         Self { waiting: Some((0, 0)), ..Self::default() }
     }
 
-    /// The counts and errors of the events that go into the log.
+    /// Returns the counts and errors of the events that are appended to the log.
     pub fn sum(&self) -> &IntakeReport {
         &self.sum
     }
 
-    /// Events that wait for their time: new ones, and ones that waited before.
+    /// Returns the number of scheduled events: new ones, and ones that were scheduled before.
     pub fn waiting(&self) -> Option<(u64, u64)> {
         self.waiting
     }
 
-    /// Counts an event that waits for its time.
+    /// Counts a scheduled event.
     pub fn waits(&mut self, since: Waiting) {
         let (now, before) = self.waiting.get_or_insert((0, 0));
         match since {
@@ -87,7 +87,7 @@ impl PublishReport {
         }
     }
 
-    /// Adds what one round brought.
+    /// Adds the report of one round.
     pub fn add(&mut self, part: IntakeReport) {
         let sum = &mut self.sum;
         sum.stored += part.stored;
@@ -106,23 +106,23 @@ impl PublishReport {
         }
     }
 
-    /// Lines that were not blank.
+    /// Returns the number of lines that were not blank.
     pub fn lines(&self) -> u64 {
         let (now, before) = self.waiting.unwrap_or_default();
         self.sum.lines() + now + before
     }
 
-    /// Whether every event is in the store now, or waits for its time.
+    /// Returns whether every event is stored or scheduled.
     pub fn is_clean(&self) -> bool {
         self.sum.is_clean()
     }
 
-    /// The document, where lines keep their numbers.
+    /// Returns the document, with the line numbers of the report.
     pub fn document(&self) -> PublishDocument<'_> {
         self.document_of(|line| (None, line))
     }
 
-    /// The document; `place` says of a numbered line in which input it stands, and its number there.
+    /// Returns the document. `place` maps a line number of the report to its input file and its number there.
     pub fn document_of<'a>(&self, place: impl Fn(u64) -> (Option<&'a str>, u64)) -> PublishDocument<'a> {
         let sum = &self.sum;
         let errors = sum.errors.iter().map(|error| {
@@ -143,29 +143,29 @@ impl PublishReport {
     }
 }
 
-/// The store failed while a line was published. Lines before it are in the report.
+/// The store failed while a line was published. The report has the lines before it.
 #[derive(Debug, thiserror::Error)]
 #[error("publishing line {line}: {error}")]
 pub struct LineFailure {
-    /// The line's number.
+    /// The number of the line.
     pub line: u64,
-    /// Why.
+    /// The error.
     pub error: PublishError,
 }
 
-/// Publishes events that say how they are to be delivered: each on its own, many at once.
+/// Publishes events with delivery options: each on its own, many concurrently.
 #[derive(Debug, Clone, Copy)]
 pub struct DeliveryIntake<'a> {
     /// The publisher.
     pub publisher: &'a Publisher,
-    /// How they are to be delivered.
+    /// The delivery options.
     pub options: &'a PublishOptions,
-    /// The source of events that name none.
+    /// The source of events that have none.
     pub service: Option<&'a str>,
 }
 
 impl DeliveryIntake<'_> {
-    /// A report to begin with.
+    /// Returns the empty report to start with.
     pub fn report(&self) -> PublishReport {
         match self.options.delay {
             Some(_) => PublishReport::of_scheduled(),
@@ -173,10 +173,11 @@ impl DeliveryIntake<'_> {
         }
     }
 
-    /// Publishes lines and adds to the report what became of them. `number` turns a line's number into the report's.
+    /// Publishes lines, and adds their outcomes to the report. `number` maps the number of a line to its number in the
+    /// report.
     ///
     /// # Errors
-    /// When the store fails; what was published before stays.
+    /// Returns [`LineFailure`] when the store fails. Events that were published before stay.
     pub async fn lines(
         &self,
         lines: &[Line<'_>],
@@ -223,7 +224,7 @@ impl DeliveryIntake<'_> {
     }
 }
 
-/// A fault of an event is reported with its line. A fault of the store ends the run.
+/// Adds the error of an event to the report with its line. A failure of the store ends the run.
 fn refuse(
     number: u64,
     line: &Line<'_>,
@@ -253,7 +254,7 @@ fn refuse(
     Ok(())
 }
 
-/// The fault of a line that is longer than an event may be.
+/// Returns the error for a line that is longer than the limit of an event.
 pub fn too_long(number: u64, line: &Line<'_>, publisher: &Publisher) -> LineError {
     let bytes = match line {
         Line::TooLong { bytes, .. } => *bytes,
@@ -265,7 +266,7 @@ pub fn too_long(number: u64, line: &Line<'_>, publisher: &Publisher) -> LineErro
     LineError { line: number, event_id: None, event_type: None, violations }
 }
 
-/// The type of an event that was admitted.
+/// Returns the type of an admitted event.
 fn type_of(line: &Line<'_>) -> Option<String> {
     #[derive(Deserialize)]
     struct Typed {

@@ -1,7 +1,7 @@
-//! Editing the events of dead letters, and opening discarded letters again.
+//! Edits the events of dead letters, and restores discarded dead letters.
 //!
-//! An edit changes what a redrive sends, and nothing else: the log and the letter keep the event as it was published. It cannot
-//! change what decides where a delivery belongs: id, type, correlation id and entities stay.
+//! An edit changes only the event that a redrive sends. The log and the dead letter keep the event as it was published.
+//! An edit cannot change the members that decide where a delivery belongs: id, type, correlation id and entities.
 
 use domain::{
     DeadLetter, DeadLetterState, Document, Event,
@@ -25,31 +25,32 @@ use super::{
 };
 use crate::{handle::StoreHandle, settings::Settings};
 
-/// How an event is edited.
+/// The change of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EditChange {
-    /// By a JSON Patch (RFC 6902), applied to the event as it would be sent now.
+    /// A JSON Patch (RFC 6902), applied to the event that a redrive would send now.
     Patch(String),
-    /// By another text.
+    /// Another text for the event.
     Replacement(String),
-    /// Back to the event as it was published.
+    /// A return to the event as it was published.
     Undo,
 }
 
-/// A letter whose event was edited, or would be.
+/// The result of an edit, or of its dry run.
 #[derive(Debug, Clone)]
 pub struct EditedLetter {
-    /// The letter, with its edit from now on.
+    /// The dead letter with its new edit.
     pub letter: DeadLetter,
-    /// The event that a redrive would have sent before.
+    /// The event that a redrive would have sent before the edit.
     pub before: Event,
 }
 
-/// Edits the event that a redrive of a letter sends. A dry run says what that would be, and changes nothing.
+/// Edits the event that a redrive of a dead letter sends. A dry run returns the result and changes nothing.
 ///
 /// # Errors
-/// When there is no such letter or it is not open; when the patch cannot be applied, nothing would change, or the event would be
-/// another one or invalid; or when the store fails.
+/// Returns [`AppError`] when the dead letter does not exist or is not open, or when the store fails. Also returns it
+/// when the patch cannot be applied, when nothing would change, or when the edited event is not valid. An edit must not
+/// change the identity of the event.
 pub async fn edit(
     store: &StoreHandle,
     by: &Actor,
@@ -80,7 +81,7 @@ pub async fn edit(
         reason: by.reason.clone(),
     });
     if !dry_run {
-        // What was changed is left out, for it may name persons: the letter has it.
+        // The audit leaves out the change, because it may name persons. The dead letter has it.
         let action = Action::new("dead-letters edit").to(&letter.id).with("undo", is_undo);
         let editing = async {
             match store.edit(&letter.id, edit.as_ref()).await? {
@@ -98,10 +99,11 @@ pub async fn edit(
     Ok(EditedLetter { letter: DeadLetter { edit, ..letter }, before })
 }
 
-/// The open letter of an id, or of a beginning of it.
+/// Returns the open dead letter with an id or a prefix of an id.
 ///
 /// # Errors
-/// When there is none, there are several, or it is not open; or when the store fails.
+/// Returns [`AppError`] when no dead letter matches, when several match, when the dead letter is not open, or when the
+/// store fails.
 pub async fn find(store: &StoreHandle, id: &str) -> Result<DeadLetter, AppError> {
     let ids = whole_ids(store, &[id.to_owned()]).await?;
     let found = store.dead_letters_by_id(&ids).await?.into_iter().next();
@@ -112,12 +114,12 @@ pub async fn find(store: &StoreHandle, id: &str) -> Result<DeadLetter, AppError>
     }
 }
 
-/// The text of an event after a patch.
+/// Returns the text of an event after a patch.
 fn patched(event: &Event, patch: &str) -> Result<String, InvalidRequest> {
     let bad = |error: &dyn std::fmt::Display| InvalidRequest::BadPatch(error.to_string());
     let patch: Patch = serde_json::from_str(patch).map_err(|error| bad(&error))?;
     let mut value: Value = event.value().map_err(|error| bad(&error))?;
-    // A number of thirty digits would come out as another one.
+    // The conversion would change a number of thirty digits.
     if !same_content(event.json(), &value.to_string()) {
         return Err(InvalidRequest::PatchChangesNumbers);
     }
@@ -125,7 +127,7 @@ fn patched(event: &Event, patch: &str) -> Result<String, InvalidRequest> {
     Ok(value.to_string())
 }
 
-/// An edited text as the event that is sent, if it is valid and the same delivery still.
+/// Parses an edited text as an event. Checks that the event is valid and still the same delivery.
 async fn checked(
     store: &StoreHandle,
     settings: &Settings,
@@ -167,7 +169,8 @@ async fn checked(
     Ok(event.with_key_source(key).with_options(original.options()))
 }
 
-/// Where an event has the ordering key of another one with the same id, correlation id and entities.
+/// Returns the source of the ordering key. The key is equal to the key of the original event, which has the same id,
+/// correlation id and entities.
 fn key_source(event: &Event, original: &Event) -> KeySource {
     let key = original.ordering_key();
     let at = event.entities().position(|(kind, id)| (kind, id) == (key.kind, key.id));
@@ -178,24 +181,24 @@ fn key_source(event: &Event, original: &Event) -> KeySource {
     }
 }
 
-/// What came of opening discarded letters again.
+/// The result of a restore of discarded dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreReport {
-    /// Letters that were named, or matched.
+    /// The number of dead letters that were named or that matched.
     pub requested: u64,
-    /// Letters that are open again.
+    /// The number of dead letters that are open again.
     pub restored: u64,
-    /// Letters that were not discarded.
+    /// The number of dead letters that were not discarded.
     pub unchanged: u64,
-    /// Letters that do not exist.
+    /// The number of ids without a dead letter.
     pub unknown: u64,
 }
 
-/// Opens discarded letters again.
+/// Restores discarded dead letters: they are open again.
 ///
 /// # Errors
-/// When the store fails; what was opened until then stays open.
+/// Returns [`AppError`] when the store fails. Dead letters that were restored before the failure stay open.
 pub async fn restore(store: &StoreHandle, by: &Actor, letters: Letters) -> Result<RestoreReport, AppError> {
     let action = match &letters {
         Letters::Ids(ids) => Action::new("dead-letters restore").with("named", ids.len()),

@@ -1,9 +1,10 @@
 //! Metrics of a store and its users. One reading covers every process that uses the store.
 //!
 //! # Constraints
-//! Labels are types, groups, states and outcomes, never ids. A name has at most [`MOST_VALUES`] values of its label; the others
-//! are summed up under `(other)`. Every counter that is known has a series from the beginning, at 0: a rate over a series
-//! that begins at 1 misses its first event. Times are timestamps, not ages, and 0 where there is none.
+//! Labels are types, groups, states and outcomes, never ids. A label of one metric has at most [`MOST_VALUES`] values.
+//! Further values are added up under `(other)`. Every known counter has a series from the beginning, at 0, because a
+//! rate over a series that begins at 1 misses its first event. Times are timestamps, not ages. The value is 0 if there
+//! is no time.
 
 mod counters;
 mod gauges;
@@ -13,39 +14,39 @@ use self::counters::Counted;
 use super::error::AppError;
 use crate::{handle::StoreHandle, settings::Settings};
 
-/// Values of a label that have series of their own.
+/// The largest number of label values with their own series.
 pub const MOST_VALUES: usize = 50;
-/// The label of the others.
+/// The label of the remaining values.
 pub const OTHER: &str = "(other)";
 
 /// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// It only rises.
+    /// The value only rises.
     Counter,
-    /// It rises and falls.
+    /// The value rises and falls.
     Gauge,
 }
 
-/// A metric, and its series.
+/// A metric and its series.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metric {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// Its kind.
+    /// The kind.
     pub kind: Kind,
-    /// Its meaning, in a sentence.
+    /// The meaning, in one sentence.
     pub help: &'static str,
-    /// Its series.
+    /// The series.
     pub series: Vec<Series>,
 }
 
-/// A value, and what tells it from others of its metric.
+/// One value of a metric and its labels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// Its labels.
+    /// The labels.
     pub labels: Vec<(&'static str, String)>,
-    /// Its value.
+    /// The value.
     pub value: f64,
 }
 
@@ -59,7 +60,8 @@ impl Metric {
     }
 }
 
-/// Reads all metrics. Where the store fails, the answer says that it is down, and nothing more.
+/// Reads all metrics. If the store fails, the result has only the build information and the value 0 for
+/// `event_replay_store_up`.
 pub async fn metrics(store: &StoreHandle, settings: &Settings) -> Vec<Metric> {
     let up = |value| {
         let help = "Whether the store answers: 1 or 0.";
@@ -95,7 +97,7 @@ fn build_info(settings: &Settings) -> Metric {
     Metric::new("event_replay_build_info", Kind::Gauge, help, vec![Series { labels, value: 1.0 }])
 }
 
-/// The metrics in the text format of Prometheus, version 0.0.4.
+/// Returns the metrics in the text format of Prometheus, version 0.0.4.
 pub fn prometheus(metrics: &[Metric]) -> String {
     text::write(metrics)
 }

@@ -1,4 +1,4 @@
-//! Names that are nearly right.
+//! Names that are similar to a given name.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -11,10 +11,10 @@ use validation::EngineKind;
 use super::{error::AppError, schemas};
 use crate::handle::StoreHandle;
 
-/// Edits by which a name may differ from another to be taken for it.
+/// The edit distance up to which two names count as similar.
 const FAR: usize = 2;
 
-/// The known names that a name may be a misspelling of, the nearest first.
+/// Returns the known names that are similar to a name, nearest first.
 pub fn near<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let far = |known: &str| strsim::damerau_levenshtein(&known.to_lowercase(), &name.to_lowercase());
     let mut found: Vec<(usize, &str)> =
@@ -24,13 +24,14 @@ pub fn near<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<Str
     found.into_iter().map(|(_, name)| name.to_owned()).collect()
 }
 
-/// Events that are looked through for types, the newest.
+/// The number of newest events that are searched for types.
 const EVENTS: usize = 1000;
 
-/// For a filter that selected nothing: types that it may have meant, in place of those that no schema and no recent event has.
+/// Returns suggestions for a filter that matched nothing. They are known types that are similar to a type of the filter
+/// that no schema and no recent event has.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn types(
     store: &StoreHandle,
     engine: EngineKind,
@@ -46,10 +47,10 @@ pub async fn types(
     Ok(unknown.flat_map(|asked| near(asked, known.iter().map(String::as_str))).collect())
 }
 
-/// The types that have a schema, and those of the newest events.
+/// Returns the types that have a schema, and the types of the newest events.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn known_types(store: &StoreHandle, engine: EngineKind) -> Result<BTreeSet<String>, AppError> {
     let registry = schemas::registry(store, engine).await?;
     let mut types: BTreeSet<String> =

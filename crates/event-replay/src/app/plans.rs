@@ -1,7 +1,7 @@
-//! Kept plans: made, found, approved by another operator, run, deleted.
+//! Kept plans: create, find, approve, run, delete.
 //!
-//! A kept plan is a frozen set of events with the place where it goes. What arrives later is not in it. A plan that needs an
-//! approval can be run once with each approval.
+//! A kept plan is a frozen set of events with its target. It has no event that was stored later. A plan that needs an
+//! approval runs once per approval. Another operator must approve it.
 
 mod apply;
 mod approve;
@@ -27,40 +27,41 @@ use super::{
 };
 use crate::handle::StoreHandle;
 
-/// Bytes that a beginning of an id has at least.
+/// The smallest length, in bytes, of a prefix of an id.
 const SHORTEST: usize = 6;
-/// Bytes that a beginning has at least where it is shown.
+/// The smallest length, in bytes, of a prefix that is shown.
 const SHOWN: usize = 8;
 
-/// A kept plan, whole.
+/// A kept plan with all its parts.
 #[derive(Debug, Clone)]
 pub struct KeptPlan {
-    /// What changes of it.
+    /// The record with the parts that change.
     pub record: PlanRecord,
-    /// Its set of events.
+    /// The set of events.
     pub plan: Plan,
-    /// Where it goes, and how.
+    /// The target and its options.
     pub run: KeptRun,
 }
 
-/// Every plan, the newest first.
+/// Returns all plans, newest first.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn list(store: &StoreHandle) -> Result<Vec<PlanRecord>, AppError> {
     Ok(store.list_plans().await?)
 }
 
-/// For each plan the beginning of its id that tells it from all others, and that [`find`] takes.
+/// Returns for each plan the unique prefix of its id, in a form that [`find`] accepts.
 pub fn prefixes(plans: &[PlanRecord]) -> Vec<String> {
     let ids = || plans.iter().map(|plan| plan.id.as_str());
     ids().map(|id| prefix::unique(id, ids(), SHOWN)).collect()
 }
 
-/// Finds a plan by its id, or by as much of it as tells it from the others.
+/// Finds a plan by its id or by a unique prefix.
 ///
 /// # Errors
-/// When there is none or there are several, it cannot be read, or the store fails.
+/// Returns [`AppError`] when no plan matches, when several match, when the plan cannot be parsed, or when the store
+/// fails.
 pub async fn find(store: &StoreHandle, id: &str) -> Result<KeptPlan, AppError> {
     whole(store, record(store, id).await?).await
 }
@@ -89,10 +90,10 @@ async fn record(store: &StoreHandle, id: &str) -> Result<PlanRecord, AppError> {
     }
 }
 
-/// Deletes a plan; its id. Replays that ran it stay.
+/// Deletes a plan and returns its id. Replays of the plan stay.
 ///
 /// # Errors
-/// When there is none, or the store fails.
+/// Returns [`AppError`] when the plan does not exist, or when the store fails.
 pub async fn delete(store: &StoreHandle, by: &Actor, id: &str) -> Result<String, AppError> {
     let found = record(store, id).await?;
     let action = Action::new("plans delete").to(&found.id).planned(&found.hash);

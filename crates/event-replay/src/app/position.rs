@@ -1,4 +1,4 @@
-//! Places in the log as people name them: `start`, `head`, a checkpoint, or a time.
+//! Positions in the log by name: `start`, `head`, a checkpoint, or a time.
 
 use std::sync::Arc;
 
@@ -14,17 +14,18 @@ use super::{
 };
 use crate::{handle::StoreHandle, text::time};
 
-/// Events looked at in one step of a search; where the first ones are damaged, the next are asked for.
+/// Events per step of a search. If the event is damaged, the next step reads further.
 const STEP: usize = 1;
 
-/// Resolves a place, in log order:
-/// - `start`: before the oldest event that is left;
-/// - `head`: after the newest one;
+/// Resolves the name of a position, in log order:
+///
+/// - `start`: before the oldest remaining event;
+/// - `head`: after the newest event;
 /// - a checkpoint, by name or id: its mark;
-/// - a time: before the first event that was *stored* then or later, and after the newest one where none was.
+/// - a time: before the first event that was *stored* then or later, or after the newest event if there is none.
 ///
 /// # Errors
-/// When the text names no place, or the store fails.
+/// Returns [`AppError`] when the text does not name a position, or when the store fails.
 pub async fn mark_at(store: &StoreHandle, text: &str) -> Result<Cursor, AppError> {
     let info = store.info().await?;
     match text {
@@ -33,7 +34,7 @@ pub async fn mark_at(store: &StoreHandle, text: &str) -> Result<Cursor, AppError
         _ => {}
     }
     if let Some(checkpoint) = store.find_checkpoint(text).await? {
-        // A mark of another store, or of a place that was lost, is refused here and not by its user.
+        // A mark of another store or of a lost position is refused here, before it is used.
         let everything = Arc::new(Filter::default());
         store
             .count(&everything, Some(&checkpoint.mark))
@@ -54,7 +55,7 @@ fn start(info: &StoreInfo) -> Cursor {
     Cursor::new(info.head.store, info.head.epoch, info.trimmed_through.clone())
 }
 
-/// Stored times rise within a partition, so each is searched by halves.
+/// Stored times never fall within a partition, so a binary search finds the position in each partition.
 async fn at_time(events: &dyn EventStore, info: &StoreInfo, instant: Timestamp) -> Result<Cursor, AppError> {
     let mut mark = start(info);
     for partition in 0..info.head.sequences.len() {
@@ -66,8 +67,8 @@ async fn at_time(events: &dyn EventStore, info: &StoreInfo, instant: Timestamp) 
     Ok(mark)
 }
 
-/// The sequence of the last event of a partition that was stored before an instant; where there is none, what
-/// comes before its first event.
+/// Returns the sequence of the last event of a partition that was stored before an instant. Without such an event,
+/// returns the sequence before the first event.
 async fn search(
     events: &dyn EventStore,
     info: &StoreInfo,
@@ -76,7 +77,7 @@ async fn search(
 ) -> Result<u64, AppError> {
     let of = |sequences: &[u64]| sequences.get(partition).copied().unwrap_or(0);
     let (mut low, mut high) = (of(&info.trimmed_through), of(&info.head.sequences));
-    // Everything up to `low` is earlier, and nothing after `high` is.
+    // Invariant: every event up to `low` is earlier than the instant, and no event after `high` is.
     while low < high {
         let middle = low + (high - low) / 2;
         match first_after(events, info, partition, middle).await? {
@@ -87,14 +88,14 @@ async fn search(
     Ok(low)
 }
 
-/// The first event of a partition after a place that can be read.
+/// Returns the first readable event of a partition after a sequence.
 async fn first_after(
     events: &dyn EventStore,
     info: &StoreInfo,
     partition: usize,
     sequence: u64,
 ) -> Result<Option<(u64, Timestamp)>, AppError> {
-    // At the head of every other partition, so that only this one is read.
+    // Every other partition starts at its head, so the read returns only events of this partition.
     let mut after = info.head.clone();
     if let Some(place) = after.sequences.get_mut(partition) {
         *place = sequence;
@@ -163,7 +164,7 @@ mod tests {
         let store = Store::new(MemoryEngine::new(clock.clone()));
         let mut stored_at = vec![];
         for id in 0..37 {
-            // Several at one instant, then a pause.
+            // Several events at one instant, then a pause.
             stored_at.push(clock.forward(if id % 3 == 0 { 10 } else { 0 }));
             append(&store, id).await;
         }

@@ -1,10 +1,10 @@
-//! Beginnings of ids that tell them apart.
+//! Unique prefixes of ids.
 
-/// The shortest beginning of an id, of at least `least` bytes, with which none of the others begins.
+/// Returns the shortest prefix of an id, of at least `least` bytes, that no other id has.
 pub(super) fn unique<'a>(id: &str, others: impl Iterator<Item = &'a str>, least: usize) -> String {
     let shared = others.filter(|other| *other != id).map(|other| common(id, other)).max();
     let mut end = shared.map_or(least, |shared| (shared + 1).max(least)).min(id.len());
-    // A beginning ends with a digit, not with a hyphen, and between two characters.
+    // A prefix ends at a character boundary and not with a hyphen.
     while end < id.len()
         && (!id.is_char_boundary(end) || id.get(..end).is_some_and(|text| text.ends_with('-')))
     {
@@ -13,7 +13,7 @@ pub(super) fn unique<'a>(id: &str, others: impl Iterator<Item = &'a str>, least:
     id.get(..end).unwrap_or(id).to_owned()
 }
 
-/// How many bytes two ids have in common at their beginning.
+/// Returns the length of the common prefix of two ids, in bytes.
 fn common(one: &str, other: &str) -> usize {
     one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count()
 }

@@ -1,4 +1,4 @@
-//! Publishing: what is let in, and how it is to be delivered.
+//! Publishing: the admission of events and their delivery options.
 
 use std::{
     collections::HashMap,
@@ -22,23 +22,23 @@ use crate::{
     settings::{Settings, StoreLocation},
 };
 
-/// Events of the schedule that are appended in one step.
+/// Scheduled events per append.
 const DUE: usize = 256;
 
-/// What is let in, beside what the settings say.
+/// Options for the admission of events, beside the settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PublishRequest {
-    /// What becomes of types without a schema; none: what the settings say.
+    /// The treatment of event types without a schema. `None`: as in the settings.
     pub unknown_types: Option<UnknownTypes>,
-    /// Whether the envelope and the limits alone are checked, not the schemas.
+    /// Whether only the envelope and the limits are checked, without the schemas.
     pub no_validation: bool,
 }
 
-/// A publisher to a store. What waits in its schedule and is due is appended first: it comes before what comes now, and no
-/// other process may run that appends it.
+/// Returns a publisher to a store. First it appends the due events of the schedule. They precede new events, and there
+/// may be no other process that appends them.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn publisher(
     store: &StoreHandle,
     settings: &Settings,
@@ -64,31 +64,31 @@ fn publish_settings(settings: &Settings, request: PublishRequest) -> PublishSett
     }
 }
 
-/// What would become of an event.
+/// The outcome that a publication of an event would have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rehearsed {
-    /// It would be stored.
+    /// The event would be stored.
     Stored,
-    /// Its same content is stored, or comes earlier in the input.
+    /// The same content is stored, or occurs earlier in the input.
     AlreadyStored,
-    /// Other content is stored under its id, or comes earlier in the input; the sentence says where.
+    /// Other content is stored under the id, or occurs earlier in the input. The sentence states the place.
     Conflict(String),
 }
 
-/// Says what publishing would do, and stores nothing.
+/// A dry run of publishing. It stores nothing.
 pub struct Rehearsal {
     publisher: Publisher,
     store: Option<StoreHandle>,
-    /// Hashes of the contents that came so far, by hashes of their ids: of a long input the events are not kept.
+    /// The hash of each content so far, by the hash of its id. The events of a long input are not kept in memory.
     seen: HashMap<u64, u64>,
 }
 
 impl Rehearsal {
-    /// A rehearsal. It knows the schemas of the store that the settings name, if there is one; `compares` says whether it also
-    /// looks up what is stored.
+    /// Starts a dry run. It uses the schemas of the store in the settings, if the store exists. `compares` states
+    /// whether it also compares with stored events.
     ///
     /// # Errors
-    /// When a store is there and cannot be read.
+    /// Returns [`AppError`] when the store exists and cannot be read.
     pub async fn new(settings: &Settings, request: PublishRequest, compares: bool) -> Result<Self, AppError> {
         let exists = store_exists(settings).await?;
         let store = if exists { Some(open_store(settings, Access::Read).await?) } else { None };
@@ -96,7 +96,7 @@ impl Rehearsal {
             Some(store) => store.list_schemas().await?,
             None => Vec::new(),
         };
-        // A publisher wants a store; nothing is ever appended to this one.
+        // A publisher needs a store. Nothing is appended to this one.
         let nowhere =
             open_store(&settings.for_store(StoreLocation::in_memory("--dry-run")), Access::Create).await?;
         let validator = Arc::new(schemas::registry_of(&records, settings.engine));
@@ -105,15 +105,15 @@ impl Rehearsal {
         Ok(Self { publisher, store: store.filter(|_| compares), seen: HashMap::new() })
     }
 
-    /// The publisher whose rules apply.
+    /// Returns the publisher, for its rules.
     pub fn publisher(&self) -> &Publisher {
         &self.publisher
     }
 
-    /// What would become of events that were admitted, in their order.
+    /// Returns the outcomes for admitted events, in their order.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Returns [`AppError`] when the store fails.
     pub async fn outcomes(&mut self, events: &[Event]) -> Result<Vec<Rehearsed>, AppError> {
         let ids: Vec<String> = events.iter().map(|event| event.id().to_owned()).collect();
         let stored = match &self.store {
@@ -155,26 +155,26 @@ fn hash(text: &str) -> u64 {
     hasher.finish()
 }
 
-/// How events are to be delivered.
+/// The delivery options of events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeliveryRequest {
-    /// After how much time they come into the log.
+    /// The delay before the append to the log.
     pub delay: Option<std::time::Duration>,
-    /// Among the events that a group has fetched, which goes first.
+    /// The priority among the events that a consumer has fetched.
     pub priority: Priority,
-    /// After how much time they are not delivered any more.
+    /// The time after which the events expire.
     pub expires_in: Option<std::time::Duration>,
-    /// From when on they are not delivered any more.
+    /// The instant at which the events expire.
     pub expires_at: Option<Timestamp>,
-    /// How often a failed delivery is tried again.
+    /// The number of retries of a failed delivery.
     pub retries: Option<u16>,
 }
 
 impl DeliveryRequest {
-    /// As a publisher takes them; none where nothing is asked for.
+    /// Returns the options for a publisher. Returns `None` if no option is set.
     ///
     /// # Errors
-    /// With the sentence that says so, when they expire beyond the end of time.
+    /// Returns [`BeyondTime`] when the expiry exceeds the last instant that can be represented.
     pub fn options(&self) -> Result<Option<PublishOptions>, BeyondTime> {
         let expires_at = match self.expires_in {
             None => self.expires_at,
@@ -186,7 +186,7 @@ impl DeliveryRequest {
     }
 }
 
-/// Events expire after the last instant that there is.
+/// The expiry of the events exceeds the last instant that can be represented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the time after which events expire goes beyond the end of time")]
 pub struct BeyondTime;

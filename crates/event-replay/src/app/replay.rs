@@ -1,4 +1,4 @@
-//! What a replay is asked to send, and what is decided before it runs.
+//! The selection of a replay, and the checks before it runs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,40 +21,40 @@ use super::{
 };
 use crate::{handle::StoreHandle, manager::replay_manager, settings::Settings};
 
-/// Events of a batch to a pipe where neither a pause nor a rate asks for small steps: every batch pays one commit for the
-/// replay counts of its events.
+/// Events per batch to a pipe, if neither a delay nor a rate requires small batches. Each batch needs one commit for
+/// the replay counts of its events.
 const UNPACED_BATCH: usize = 1000;
 
-/// Which events a replay selects.
+/// The events that a replay selects.
 #[derive(Debug, Clone)]
 pub enum ReplaySelection {
-    /// A slice of history.
+    /// A part of the history.
     Slice {
-        /// Which events.
+        /// The filter.
         filter: Filter,
-        /// Whether everything is meant, should the filter name nothing.
+        /// Whether all events are meant if the filter excludes none.
         all: bool,
     },
-    /// What came after a checkpoint.
+    /// The events after a checkpoint.
     Recovery {
-        /// Its name or id.
+        /// The name or id of the checkpoint.
         checkpoint: String,
-        /// Which events of it.
+        /// The filter.
         filter: Filter,
-        /// Whether events that retention has removed may be missing.
+        /// Whether the replay runs although retention removed some of the events.
         allow_gap: bool,
     },
 }
 
 impl ReplaySelection {
-    /// The filter.
+    /// Returns the filter.
     pub fn filter(&self) -> &Filter {
         match self {
             Self::Slice { filter, .. } | Self::Recovery { filter, .. } => filter,
         }
     }
 
-    /// Whether everything may be meant.
+    /// Returns whether a replay of all events is permitted.
     pub fn is_all(&self) -> bool {
         match self {
             Self::Slice { all, .. } => *all,
@@ -62,10 +62,10 @@ impl ReplaySelection {
         }
     }
 
-    /// Refuses a replay of everything that was not asked for.
+    /// Returns an error for a replay of all events that the caller did not confirm.
     ///
     /// # Errors
-    /// When it is one.
+    /// Returns [`InvalidRequest`] in this case.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         match !self.is_all() && self.filter().is_everything() {
             true => Err(InvalidRequest::ReplaysEverything),
@@ -73,10 +73,11 @@ impl ReplaySelection {
         }
     }
 
-    /// Plans it: freezes and counts what it selects.
+    /// Plans the replay: freezes and counts the selected events.
     ///
     /// # Errors
-    /// When it selects everything unasked, its checkpoint is unknown or lies before a gap, or the store fails.
+    /// Returns [`AppError`] when the replay is of all events without permission, when the checkpoint is unknown or
+    /// before a gap, or when the store fails.
     pub async fn plan(
         self,
         manager: &ReplayManager,
@@ -95,15 +96,15 @@ impl ReplaySelection {
     }
 }
 
-/// The planner and runner over a store. Its plans say nothing of today's schemas.
+/// Returns the planner and runner over a store. Its plans do not validate events by the current schemas.
 pub fn manager(store: &StoreHandle) -> ReplayManager {
     replay_manager(store.ports(), None, clock())
 }
 
-/// A planner whose plans say what today's schemas would refuse.
+/// Returns a planner. Its plans count the events that the current schemas refuse.
 ///
 /// # Errors
-/// When the schemas cannot be read.
+/// Returns [`AppError`] when the schemas cannot be read.
 pub async fn manager_with_schemas(
     store: &StoreHandle,
     settings: &Settings,
@@ -112,11 +113,11 @@ pub async fn manager_with_schemas(
     Ok(replay_manager(store.ports(), Some(validator), clock()))
 }
 
-/// Refuses a replay into groups where there are none, or where one that is named is not there: told at once, not after the scan
-/// of a whole log.
+/// Checks the groups of a replay: the store has groups, and every named group exists. The check runs before the scan of
+/// the log, so the caller gets the error at once.
 ///
 /// # Errors
-/// When it is so, or the store fails.
+/// Returns [`AppError`] when no group exists, when a named group does not exist, or when the store fails.
 pub async fn check_groups(store: &StoreHandle, names: &[String]) -> Result<(), AppError> {
     let known: Vec<String> = store.groups().await?.into_iter().map(|record| record.spec.name).collect();
     if known.is_empty() && names.is_empty() {
@@ -128,7 +129,8 @@ pub async fn check_groups(store: &StoreHandle, names: &[String]) -> Result<(), A
     }
 }
 
-/// An action that follows a plan. The filter is left out, for it may name entities: the record of the replay has it.
+/// Returns the audited action of a plan. The filter is left out, because it may name entities. The record of the replay
+/// has it.
 fn of_plan(plan: &Plan, permitted: &Permitted) -> Action {
     let name = if plan.checkpoint.is_some() { "recover" } else { "replay" };
     let action = Action::new(name).planned(&plan.plan_hash).with("events", plan.total_events);
@@ -142,10 +144,10 @@ fn of_plan(plan: &Plan, permitted: &Permitted) -> Action {
     }
 }
 
-/// Makes a replay of a plan into consumer groups; see [`ReplayManager::start_group_replay`].
+/// Creates a replay of a plan into consumer groups; see [`ReplayManager::start_group_replay`].
 ///
 /// # Errors
-/// As [`ReplayManager::start_group_replay`].
+/// The same errors as [`ReplayManager::start_group_replay`].
 pub async fn start(
     store: &StoreHandle,
     by: &Actor,
@@ -163,11 +165,11 @@ pub async fn start(
     audited(store, by, action, starting, |record| facts([("replay", record.id.clone().into())])).await
 }
 
-/// Runs a plan to a target; see [`ReplayManager::run`]. Where the store cannot be written to, it runs
-/// without being written down.
+/// Runs a plan to a target; see [`ReplayManager::run`]. If the store is not writable, the plan runs without an entry in
+/// the audit.
 ///
 /// # Errors
-/// As [`ReplayManager::run`].
+/// The same errors as [`ReplayManager::run`].
 pub async fn run(
     store: &StoreHandle,
     by: &Actor,
@@ -180,7 +182,7 @@ pub async fn run(
     let action = of_plan(plan, permitted).to(&options.target);
     let begun = match audit::begin(store, by, &action).await {
         Ok(begun) => Some(begun),
-        // Reading needs no right to write and no room, so this is no fault.
+        // A replay to a target only reads. So a missing right to write and a full disk are not errors here.
         Err(error @ (StorageFailure::Denied(_) | StorageFailure::Full(_))) => {
             tracing::debug!(%error, "the replay is not in the audit");
             None
@@ -215,12 +217,12 @@ fn ended(begun: u64, ran: &Result<ReplayReport, ReplayError>) -> (AuditPhase, Fa
     }
 }
 
-/// What takes the events of a replay, as far as its pace goes.
+/// The kind of receiver of a replay, which determines the default pace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Receiver {
-    /// Consumer groups, a command or an endpoint: a service, which is given time between batches.
+    /// A service: consumer groups, a command or an endpoint. It gets a pause between batches.
     Service,
-    /// A pipe, which takes what it can.
+    /// A pipe. It limits the rate itself.
     Pipe,
 }
 
@@ -233,19 +235,19 @@ pub struct StopRequest {
     pub failure_limit: Option<FailureLimit>,
 }
 
-/// How fast a replay is asked to go. What is not said depends on who takes the events.
+/// The requested pace of a replay. Unset members have the default of the receiver.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct PaceRequest {
-    /// Pause between batches.
+    /// The pause between batches.
     pub delay: Option<Duration>,
-    /// At most this many events a second.
+    /// The largest number of events per second.
     pub rate: Option<f64>,
-    /// Events of a batch.
+    /// The number of events per batch.
     pub batch_size: Option<usize>,
 }
 
 impl PaceRequest {
-    /// The pace, and how many events are in a batch.
+    /// Returns the pace and the number of events per batch.
     pub fn resolve(&self, receiver: Receiver) -> (Pace, usize) {
         let pace = match (self.delay, self.rate) {
             (Some(delay), _) if delay.is_zero() => Pace::Unpaced,

@@ -1,4 +1,4 @@
-//! A replay in two requests: a plan that says what would be sent, and a start that names the plan by its mark and hash.
+//! A replay in two requests. The first returns a plan. The second starts the plan, and names it by its mark and hash.
 
 use domain::{Cursor, ports::event_store::ProgressCallback};
 use replay::{GroupChoice, GroupReplayOptions, Plan, PlanRequest, ReplayManager, ReplaySummary};
@@ -15,19 +15,20 @@ use crate::{handle::StoreHandle, settings::Settings};
 /// The selection of a plan.
 #[derive(Debug, Clone)]
 pub struct PlannedSelection {
-    /// Which events.
+    /// The selected events.
     pub selection: ReplaySelection,
-    /// At most this many events, the oldest that match.
+    /// The largest number of events. The oldest matching events are taken.
     pub limit: Option<u64>,
-    /// The mark at which it ends; none: the head as it is now.
+    /// The mark at which the selection ends. `None`: the current head.
     pub mark: Option<Cursor>,
 }
 
 impl PlannedSelection {
-    /// Freezes and counts it. The manager decides whether today's schemas can be asked.
+    /// Freezes and counts the selection. The manager determines whether the current schemas can be checked.
     ///
     /// # Errors
-    /// When it selects everything unasked, its checkpoint is unknown or lies before a gap, or the store fails.
+    /// Returns [`AppError`] when the replay is of all events without permission, when the checkpoint is unknown or
+    /// before a gap, or when the store fails.
     pub async fn plan(
         self,
         manager: &ReplayManager,
@@ -46,34 +47,35 @@ impl PlannedSelection {
     }
 }
 
-/// A replay into consumer groups, of a plan that was looked at.
+/// A replay of a confirmed plan into consumer groups.
 #[derive(Debug, Clone)]
 pub struct ReplayRequest {
     /// The selection of the plan, with its mark.
     pub planned: PlannedSelection,
-    /// The plan's hash.
+    /// The hash of the plan.
     pub hash: String,
-    /// The groups that it goes to; none: all that there are.
+    /// The groups. Empty: all groups.
     pub groups: Vec<String>,
-    /// How fast it goes.
+    /// The pace.
     pub pace: PaceRequest,
     /// The bounds at which it pauses by itself.
     pub stops: StopRequest,
 }
 
-/// A replay that was made, and waits for a process that runs it.
+/// A created replay that waits for a runner.
 #[derive(Debug, Clone)]
 pub struct StartedReplay {
     /// The replay.
     pub replay: ReplaySummary,
-    /// Groups of it that no consumer looks after.
+    /// Its groups that have no consumer.
     pub groups_without_consumers: Vec<String>,
 }
 
-/// Makes the replay. Any process that runs replays runs it, this one too where it does.
+/// Creates the replay. Any process that runs replays can run it, including this process.
 ///
 /// # Errors
-/// When the plan is not what was confirmed, it needs an approval, a group is unknown or there is none, or the store fails.
+/// Returns [`AppError`] when the plan differs from the confirmed plan, when it needs an approval, when a group is
+/// unknown, when no group exists, or when the store fails.
 pub async fn start(
     store: &StoreHandle,
     by: &Actor,
@@ -81,7 +83,7 @@ pub async fn start(
     request: ReplayRequest,
 ) -> Result<StartedReplay, AppError> {
     let ReplayRequest { planned, hash, groups, pace, stops: StopRequest { ramp, failure_limit } } = request;
-    // Told at once, not after the scan of a whole log.
+    // This check runs before the scan of the log, so the caller gets the error at once.
     check_groups(store, &groups).await?;
     let manager = manager(store);
     let all = planned.selection.is_all();

@@ -1,8 +1,8 @@
-//! The states of a replay, for people.
+//! The states of a replay as text.
 
 use domain::ports::ReplayState;
 
-/// A state, as people read it.
+/// Returns the name of a state.
 pub fn name_of(state: ReplayState) -> &'static str {
     match state {
         ReplayState::Planned => "planned",

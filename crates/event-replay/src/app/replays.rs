@@ -1,4 +1,4 @@
-//! The records of replays: found by their ids, paused, resumed, cancelled, deleted.
+//! The records of replays: find, pause, resume, cancel, delete.
 
 use std::{
     collections::HashSet,
@@ -20,33 +20,33 @@ use super::{
 };
 use crate::{handle::StoreHandle, manager::replay_manager};
 
-/// Records that are looked through for one that begins with a text.
+/// The largest number of records in the search for a prefix.
 const MOST: usize = 10_000;
-/// Bytes that a beginning has at least.
+/// The smallest length, in bytes, of a prefix of an id.
 const SHORTEST: usize = 6;
-/// Bytes that a beginning has at least where it is shown.
+/// The smallest length, in bytes, of a prefix that is shown.
 const SHOWN: usize = 8;
 
-/// The newest replays.
+/// Returns the newest replays.
 ///
 /// # Errors
-/// When the store fails, or a record cannot be read.
+/// Returns [`AppError`] when the store fails, or when a record cannot be parsed.
 pub async fn newest(store: &StoreHandle, limit: usize) -> Result<Vec<ReplaySummary>, AppError> {
     store.list_replays(limit).await?.iter().map(summary).collect()
 }
 
-/// Finds a replay by its id, or by as much of it as tells it from the others.
+/// Finds a replay by its id or by a unique prefix.
 ///
 /// # Errors
-/// When there is none or there are several, or the store fails.
+/// Returns [`AppError`] when no replay matches, when several match, or when the store fails.
 pub async fn find(store: &StoreHandle, id: &str) -> Result<ReplaySummary, AppError> {
     summary(&record(store, id).await?)
 }
 
-/// For each replay the beginning of its id that tells it from all others, and that [`find`] takes.
+/// Returns for each replay the unique prefix of its id, in a form that [`find`] accepts.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn prefixes(store: &StoreHandle, replays: &[ReplaySummary]) -> Result<Vec<String>, AppError> {
     let all: Vec<String> = store.list_replays(MOST).await?.into_iter().map(|record| record.id).collect();
     Ok(replays
@@ -76,37 +76,37 @@ async fn record(store: &StoreHandle, id: &str) -> Result<ReplayRecord, AppError>
     }
 }
 
-/// How long a replay that is to rest is waited for.
+/// The longest wait for a pause to take effect.
 const REST_WITHIN: Duration = Duration::from_secs(10);
-/// How often it is looked at meanwhile.
+/// The pause between two reads of the replay.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// A replay that was asked for something.
+/// The result of a request to a replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requested {
-    /// Its id.
+    /// The id of the replay.
     pub id: String,
-    /// Its state from now on.
+    /// The new state of the replay.
     pub state: ReplayState,
-    /// Of one that was asked to rest: how far that is.
+    /// The effect of a pause. `None` for other requests.
     pub rest: Option<Rest>,
 }
 
-/// How far a replay is that was asked to rest.
+/// The effect of a pause on a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rest {
-    /// Nothing of it is handed over any more.
+    /// The replay delivers no more events.
     Effective,
-    /// Nothing of it goes to the groups any more; so many events are with them, and are handled.
+    /// The replay sends no more events to the groups. The groups still handle this number of events.
     WithGroups(u64),
-    /// The process that runs it has a batch in hand, and rests after it.
+    /// The runner of the replay is still in a batch. The replay pauses after it.
     BatchInHand,
 }
 
-/// Asks a replay to rest, to go on or to end. One that is to rest is waited for, for a while.
+/// Pauses, resumes or cancels a replay. For a pause, the call waits at most 10 s until the pause takes effect.
 ///
 /// # Errors
-/// When there is no such replay, or it is over, or the store fails.
+/// Returns [`AppError`] when the replay does not exist, when it has ended, or when the store fails.
 pub async fn request(
     store: &StoreHandle,
     by: &Actor,
@@ -134,13 +134,13 @@ pub async fn request(
     }
 }
 
-/// Waits until a replay rests, or until the time for that is over.
+/// Waits until the pause of a replay takes effect, or until the time limit.
 async fn until_it_rests(store: &StoreHandle, requested: Requested) -> Result<Requested, AppError> {
     let begun = Instant::now();
     loop {
         let now = find(store, &requested.id).await?;
         let rest = match now.resting {
-            // It was resumed, or it ended before it saw the request.
+            // The replay was resumed, or it ended before the pause took effect.
             _ if now.state != ReplayState::Paused => {
                 return Ok(Requested { state: now.state, rest: None, ..requested });
             }
@@ -156,7 +156,7 @@ async fn until_it_rests(store: &StoreHandle, requested: Requested) -> Result<Req
     }
 }
 
-/// Whether no process runs a replay.
+/// Returns whether no process runs a replay.
 async fn is_left(store: &StoreHandle, replay: &ReplaySummary) -> Result<bool, AppError> {
     Ok(store.waiting_replays().await?.iter().any(|waiting| waiting.id == replay.id))
 }
@@ -187,25 +187,26 @@ pub async fn set_pace(
     find(store, &found.id).await
 }
 
-/// The events that failed in a replay, and where it went.
+/// The events that failed in a replay, and the target of the replay.
 #[derive(Debug, Clone)]
 pub struct FailedEvents {
-    /// The replay.
+    /// The id of the replay.
     pub id: String,
-    /// The events.
+    /// The filter that matches the events.
     pub filter: Filter,
-    /// How many there are.
+    /// The number of events.
     pub events: u64,
     /// `groups`, or the name of another target.
     pub target: String,
-    /// The groups that it went to; none where it went elsewhere.
+    /// The groups of the replay. Empty if the replay has another target.
     pub groups: Vec<String>,
 }
 
-/// What failed in a replay that is over.
+/// Returns the failed events of a replay that has ended.
 ///
 /// # Errors
-/// When there is no such replay, it is not over, nothing failed, or more failed than its record names; or when the store fails.
+/// Returns [`AppError`] when the replay does not exist, when it has not ended, or when no event failed. Also returns it
+/// when more events failed than the record names, or when the store fails.
 pub async fn failed(store: &StoreHandle, id: &str) -> Result<FailedEvents, AppError> {
     let found = find(store, id).await?;
     let Some(report) = found.report else {
@@ -223,10 +224,10 @@ pub async fn failed(store: &StoreHandle, id: &str) -> Result<FailedEvents, AppEr
     Ok(FailedEvents { id: found.id, filter, events, target: found.target, groups: found.groups })
 }
 
-/// Deletes the record of a replay that is over; its id.
+/// Deletes the record of a replay that has ended. Returns its id.
 ///
 /// # Errors
-/// When there is no such replay, or it is not over, or the store fails.
+/// Returns [`AppError`] when the replay does not exist, when it has not ended, or when the store fails.
 pub async fn delete(store: &StoreHandle, by: &Actor, id: &str) -> Result<String, AppError> {
     let found = find(store, id).await?;
     let action = Action::new("replays delete").to(&found.id).planned(&found.plan_hash);

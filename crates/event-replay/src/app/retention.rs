@@ -1,4 +1,4 @@
-//! Retention: what the settings or a request say is dropped.
+//! Retention: the removal of events by the rules of the settings or of a request.
 
 use std::time::Duration;
 
@@ -17,18 +17,18 @@ use super::{
 };
 use crate::{handle::StoreHandle, settings::Settings};
 
-/// What a trim is asked to drop. Without any bound the settings' rules are applied.
+/// The bounds of a trim. Without any bound, the rules of the settings apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrimRequest {
-    /// What was stored longer ago than this.
+    /// The largest age, from the stored time.
     pub max_age: Option<Duration>,
-    /// All but this many events, the newest.
+    /// The largest number of events. The newest events stay.
     pub max_events: Option<u64>,
-    /// All but this many bytes of events, the newest.
+    /// The largest size in bytes. The newest events stay.
     pub max_bytes: Option<u64>,
-    /// What this checkpoint covers.
+    /// The checkpoint up to which events are removed.
     pub to_checkpoint: Option<String>,
-    /// Only events of these types; none: of all.
+    /// The event types that the trim removes. Empty: all.
     pub types: Vec<String>,
 }
 
@@ -40,10 +40,10 @@ impl TrimRequest {
             || self.to_checkpoint.is_some()
     }
 
-    /// Refuses what makes no sense whatever is in the store.
+    /// Checks the request without the store.
     ///
     /// # Errors
-    /// When it names types and no bound.
+    /// Returns [`InvalidRequest`] when the request names types but no bound.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         match self.has_bound() || self.types.is_empty() {
             true => Ok(()),
@@ -51,10 +51,10 @@ impl TrimRequest {
         }
     }
 
-    /// The rules that it comes to: its own, or those in force.
+    /// Returns the rule of the request, or the rules in force if the request has no bound.
     ///
     /// # Errors
-    /// When its checkpoint is unknown, or there are no rules at all.
+    /// Returns [`AppError`] when the checkpoint is unknown, or when no rule exists.
     pub async fn rules(
         &self,
         store: &StoreHandle,
@@ -92,19 +92,19 @@ impl TrimRequest {
     }
 }
 
-/// The rules in force: those of the settings, and what the namespace has by itself.
+/// Returns the rules in force: the rules of the settings and the rules of the namespace.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn rules(store: &StoreHandle, settings: &Settings) -> Result<Vec<RetentionRule>, AppError> {
     Ok(retention::in_force(&**store.ports(), &settings.retention).await?.into_owned())
 }
 
-/// Drops what rules name, except what checkpoints, groups and replays hold; and dead letters that were closed long ago. A dry
-/// run counts what would go, and changes nothing.
+/// Removes events by rules, except for events that a checkpoint, a group or a replay holds. Also removes dead letters
+/// that were closed long ago. A dry run counts the events and changes nothing.
 ///
 /// # Errors
-/// When the store fails; what was removed until then is gone.
+/// Returns [`AppError`] when the store fails. Events that were removed before the failure stay removed.
 pub async fn apply(
     store: &StoreHandle,
     settings: &Settings,
@@ -123,10 +123,10 @@ pub async fn apply(
     Ok(retention::apply_with(&events, &checkpoints(store), rules, &options, progress).await?)
 }
 
-/// Drops what rules name because an operator asks for it: as [`apply`], and written down.
+/// Removes events by rules at the request of an operator. It does the same as [`apply`], with an entry in the audit.
 ///
 /// # Errors
-/// As [`apply`].
+/// The same errors as [`apply`].
 pub async fn trim(
     store: &StoreHandle,
     by: &Actor,
@@ -146,7 +146,7 @@ pub async fn trim(
     audited(store, by, Action::new("trim").with("rules", written), trimming, outcome).await
 }
 
-/// What is to be confirmed before rules are applied, after a dry run has counted what would go; none where nothing would.
+/// Returns the confirmation for the result of a dry run. Returns `None` if no event would be removed.
 pub fn confirmation(would: &RetentionReport, settings: &Settings) -> Option<Confirmation> {
     let RetentionReport { events, bytes, .. } = *would;
     (events > 0).then(|| Confirmation::DropEvents { events, bytes, store: settings.store.clone() })

@@ -1,4 +1,4 @@
-//! The schemas of a store, beside those that came with the program.
+//! The schemas of a store, beside the built-in schemas.
 
 use domain::{
     StoredEvent, Violation,
@@ -15,35 +15,35 @@ use super::{
 };
 use crate::handle::StoreHandle;
 
-/// The built-in schemas and the store's. Nothing is compiled before it is needed.
+/// Returns the built-in schemas together with the schemas of the store. Each schema is compiled at its first use.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn registry(store: &StoreHandle, engine: EngineKind) -> Result<SchemaRegistry, AppError> {
     Ok(registry_of(&store.list_schemas().await?, engine))
 }
 
-/// The built-in schemas, and these.
+/// Returns the built-in schemas together with the given schemas.
 pub fn registry_of(records: &[SchemaRecord], engine: EngineKind) -> SchemaRegistry {
     let mut registry = SchemaRegistry::new(engine);
     records.iter().for_each(|record| registry.restore(record));
     registry
 }
 
-/// Adds a schema; whether it replaced one of its type and version.
+/// Adds a schema. Returns whether it replaced a schema of the same type and version.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn put(store: &StoreHandle, by: &Actor, record: SchemaRecord) -> Result<bool, AppError> {
     let action = of_schema("schemas add", &record.event_type, record.event_version.as_deref());
     let outcome = |replaced: &bool| facts([("replaced", (*replaced).into())]);
     audited(store, by, action, replace(store, record), outcome).await
 }
 
-/// Removes a schema; whether there was one.
+/// Removes a schema. Returns whether the schema existed.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn remove(
     store: &StoreHandle,
     by: &Actor,
@@ -68,33 +68,33 @@ async fn replace(store: &StoreHandle, record: SchemaRecord) -> Result<bool, AppE
     Ok(replaced)
 }
 
-/// Whether a type has a built-in schema.
+/// Returns whether an event type has a built-in schema.
 pub fn is_built_in(event_type: &str) -> bool {
     builtin::SCHEMAS.iter().any(|(name, _)| *name == event_type)
 }
 
-/// A schema's text, and where it comes from.
+/// The text of a schema and its origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SchemaSource<'a> {
-    /// The type.
+    /// The event type.
     pub event_type: &'a str,
-    /// The version that it serves; none: every version that has no schema of its own.
+    /// The version of the event type. `None`: every version without its own schema.
     pub event_version: Option<&'a str>,
     /// `store` or `built-in`.
     pub origin: &'static str,
-    /// Where in the text the schema is.
+    /// The JSON pointer of the schema in the text.
     pub pointer: &'a str,
-    /// The part of an event that it describes.
+    /// The part of an event that the schema describes.
     pub describes: Describes,
     /// The text.
     pub text: &'a str,
 }
 
 impl<'a> SchemaSource<'a> {
-    /// It as programs read it.
+    /// Returns the JSON document of the schema.
     ///
     /// # Errors
-    /// When the text is not JSON.
+    /// Returns the parser's error when the text is not JSON.
     pub fn document(&self) -> Result<SchemaDocument<'a>, serde_json::Error> {
         Ok(SchemaDocument {
             event_type: self.event_type,
@@ -108,7 +108,8 @@ impl<'a> SchemaSource<'a> {
 }
 
 impl SchemaSource<'_> {
-    /// The schema of whole events; none where it describes their data, or is no JSON.
+    /// Returns the schema if it describes whole events. Returns `None` if it describes only the data, or if the text is
+    /// not JSON.
     pub fn event_schema(&self) -> Option<serde_json::Value> {
         let document: serde_json::Value = serde_json::from_str(self.text).ok()?;
         let schema = document.pointer(self.pointer.trim_start_matches('#'));
@@ -116,7 +117,7 @@ impl SchemaSource<'_> {
     }
 }
 
-/// The schema that serves exactly this type and version: one of these, else a built-in one.
+/// Returns the schema of exactly this type and version: one of the given schemas, else a built-in schema.
 pub fn source<'a>(
     records: &'a [SchemaRecord],
     event_type: &'a str,
@@ -149,15 +150,15 @@ pub fn source<'a>(
 /// A schema that the engine refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaFault {
-    /// The type.
+    /// The event type.
     pub event_type: String,
-    /// The version that it serves; none: every version that has no schema of its own.
+    /// The version of the event type. `None`: every version without its own schema.
     pub event_version: Option<String>,
-    /// What the engine says.
+    /// The error of the engine.
     pub error: String,
 }
 
-/// The schemas that the engine refuses, the built-in ones and these.
+/// Returns the schemas that the engine refuses, among the built-in and the given schemas.
 pub fn faults(engine: EngineKind, records: &[SchemaRecord]) -> Vec<SchemaFault> {
     let mut checking = SchemaRegistry::empty(engine);
     let built_in = builtin::SCHEMAS.iter().map(|(event_type, text)| SchemaRecord {
@@ -178,19 +179,19 @@ pub fn faults(engine: EngineKind, records: &[SchemaRecord]) -> Vec<SchemaFault> 
         .collect()
 }
 
-/// A schema, and whether it can be used.
+/// A schema and its validity.
 #[derive(Debug, Clone, Serialize)]
 pub struct SchemaState {
-    /// What it says.
+    /// The summary of the schema.
     #[serde(flatten)]
     pub summary: SchemaSummary,
-    /// Whether it can be used.
+    /// Whether the engine accepts the schema.
     pub valid: bool,
-    /// Why not.
+    /// The error of the engine, if the schema is not valid.
     pub error: Option<String>,
 }
 
-/// All schemas, the built-in ones and these, and whether they can be used.
+/// Returns the validity of all schemas, the built-in and the given schemas.
 pub fn states(engine: EngineKind, records: &[SchemaRecord]) -> Vec<SchemaState> {
     let faults = faults(engine, records);
     let of = |summary: &SchemaSummary| {
@@ -209,45 +210,45 @@ pub fn states(engine: EngineKind, records: &[SchemaRecord]) -> Vec<SchemaState> 
         .collect()
 }
 
-/// Most events whose violations are kept.
+/// The largest number of refused events with their violations.
 const MAX_EXAMPLES: usize = 20;
 
-/// What a schema would say of the events that are stored.
+/// The validation of stored events by a schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SchemaTrial {
-    /// The type.
+    /// The event type.
     pub event_type: String,
-    /// Events that it serves.
+    /// The number of events to which the schema applies.
     pub checked: u64,
-    /// Those that it would let in.
+    /// The number of events that the schema accepts.
     pub valid: u64,
-    /// Those that it would refuse.
+    /// The number of events that the schema refuses.
     pub invalid: u64,
-    /// Some of these.
+    /// The first refused events.
     pub examples: Vec<RefusedEvent>,
 }
 
-/// An event that a schema would refuse.
+/// An event that a schema refuses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RefusedEvent {
-    /// Its id.
+    /// The id of the event.
     pub event_id: String,
-    /// Its position.
+    /// The position of the event.
     pub position: String,
-    /// What is wrong with it.
+    /// The violations.
     pub violations: Vec<Violation>,
 }
 
 impl SchemaTrial {
-    /// A trial for a type, before any event.
+    /// Makes an empty trial for an event type.
     pub fn new(event_type: &str) -> Self {
         let event_type = event_type.to_owned();
         Self { event_type, checked: 0, valid: 0, invalid: 0, examples: vec![] }
     }
 
-    /// Looks at a stored event. One of another type is none of its business: a type that itself contains `*` is a pattern to
+    /// Validates a stored event. Events of other types are ignored: an event type that contains `*` is a pattern for
     /// the store.
     pub fn look(&mut self, registry: &SchemaRegistry, stored: &StoredEvent) {
         if stored.event.event_type() != self.event_type {
@@ -255,7 +256,7 @@ impl SchemaTrial {
         }
         let Ok(value) = stored.event.value() else { return };
         let violations = match registry.validate(&value) {
-            // Another version of the type than the schema serves.
+            // The schema is for another version of the type.
             Verdict::NoSchema => return,
             Verdict::Valid => vec![],
             Verdict::Invalid(violations) => violations,

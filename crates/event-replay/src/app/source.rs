@@ -1,12 +1,13 @@
-//! Events that name no source get the publisher's, before anything else looks at them.
+//! Adds the source of the publisher to events that have none, before any other step.
 
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-/// The event with a `source`, if it is an object that has none. What is no object is left to admission to refuse.
+/// Returns the event with a `source` if it is an object without one. Returns `None` for every other text. The admission
+/// then accepts or refuses the original text.
 ///
-/// The same event and service give the same bytes, so publishing again is recognised.
+/// The same event and service give the same bytes, so the store recognises a repeated publication.
 pub fn with_source(event: &[u8], service: &str) -> Option<Vec<u8>> {
     let text = event.trim_ascii();
     let members: BTreeMap<String, &RawValue> = serde_json::from_slice(text).ok()?;

@@ -1,4 +1,4 @@
-//! What is stored, counted, and what was counted on the way.
+//! The counts of stored events, and the counters of publishers, consumers and replays.
 
 mod counted;
 mod counters;
@@ -15,29 +15,29 @@ pub use self::counters::{Counters, DeadLetterCounts, ProcessingTime};
 use super::{error::AppError, store::clock};
 use crate::{handle::StoreHandle, settings::Settings};
 
-/// What is stored, as far as a filter selects it, and the counters of every process that uses the store.
+/// The counts of stored events that match a filter, and the counters of every process that uses the store.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoreStats {
-    /// The store.
+    /// The address of the store.
     pub store: String,
-    /// Its namespace.
+    /// The namespace.
     pub namespace: String,
-    /// Events that the filter selects.
+    /// The number of matching events.
     pub events: u64,
-    /// Bytes of their JSON.
+    /// The size of their JSON in bytes.
     pub bytes: u64,
-    /// The timestamp of the first of them in the log.
+    /// The timestamp of the first matching event in the log.
     pub oldest: Option<Timestamp>,
-    /// The timestamp of the last of them in the log.
+    /// The timestamp of the last matching event in the log.
     pub newest: Option<Timestamp>,
     /// The newest position of each partition.
     pub head: Vec<String>,
-    /// How far each partition was trimmed.
+    /// The sequence up to which each partition was trimmed.
     pub trimmed_through: Vec<u64>,
-    /// What the whole store occupies, if it can tell.
+    /// The bytes that the whole store occupies, if the store reports them.
     pub bytes_occupied: Option<u64>,
-    /// Events that the count has met and that cannot be read. Counts of a whole store come from its counters and meet none.
+    /// The number of unreadable events in the count. A count of the whole store uses counters and finds none.
     pub corrupt: u64,
     /// Events by type.
     pub by_type: BTreeMap<String, u64>,
@@ -47,38 +47,38 @@ pub struct StoreStats {
     pub by_entity_kind: BTreeMap<String, u64>,
     /// Events by day.
     pub by_day: BTreeMap<String, u64>,
-    /// What publishers, consumers and replays counted.
+    /// The counters of publishers, consumers and replays.
     pub counters: OverTime,
     /// Dead letters by state.
     pub dead_letters: DeadLetterCounts,
-    /// What each group has still to handle, by name.
+    /// The pending events of each group, by name.
     pub groups: Vec<GroupPending>,
 }
 
-/// What a group has still to handle.
+/// The pending events of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GroupPending {
-    /// The group.
+    /// The name of the group.
     pub name: String,
-    /// The events that it has still to handle.
+    /// The pending events.
     #[serde(flatten)]
     pub pending: Pending,
 }
 
-/// Counters of every process that uses the store.
+/// The counters of every process that uses the store.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OverTime {
-    /// Lately.
+    /// The counters of the last 15 minutes.
     pub last_15_minutes: Counters,
-    /// Ever.
+    /// The counters since the store was created.
     pub in_all: Counters,
 }
 
-/// Counts what a filter selects up to the head of the log.
+/// Counts the events that match a filter, up to the head of the log.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn stats(
     store: &StoreHandle,
     settings: &Settings,

@@ -1,4 +1,4 @@
-//! Opening the store that the settings name.
+//! Opens the store of the settings.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,22 +13,22 @@ use crate::{
     settings::{Settings, SettingsError, StoreLocation},
 };
 
-/// Why the store that the settings name was not opened.
+/// The reason for which the store of the settings was not opened.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// It could not be opened.
+    /// The store could not be opened.
     #[error("{}", not_opened(store, error))]
     Open {
-        /// Where it is, and who said so.
+        /// The location of the store, and its origin.
         store: StoreLocation,
-        /// Why.
+        /// The error.
         error: OpenError,
     },
-    /// The settings do not say how.
+    /// The settings for the store could not be read.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// It keeps something else than the settings ask for.
+    /// The store has another retention mode than the settings request.
     #[error(
         "{store} {}, and event_store.enabled is {} (from {origin}); this is frozen when a namespace is made, and nothing \
          was changed",
@@ -36,14 +36,14 @@ pub enum StoreError {
         *keeps != RetentionMode::History
     )]
     RetentionModeDiffers {
-        /// Where it is.
+        /// The location of the store.
         store: StoreLocation,
-        /// What it keeps.
+        /// The mode of the store.
         keeps: RetentionMode,
-        /// Who asks for something else.
+        /// The origin of the setting.
         origin: String,
     },
-    /// It does not say what it keeps.
+    /// The store does not report its mode.
     #[error(transparent)]
     Events(#[from] EventStoreError),
 }
@@ -63,10 +63,11 @@ fn kept(keeps: RetentionMode) -> &'static str {
     }
 }
 
-/// Opens the store that the settings name.
+/// Opens the store of the settings.
 ///
 /// # Errors
-/// When it is not there, cannot be opened, or is to be published to and keeps something else than the settings ask for.
+/// Returns [`StoreError`] when the store does not exist or cannot be opened. With [`Access::Create`], also returns it
+/// when the store has another retention mode than the settings request.
 pub async fn open_store(settings: &Settings, access: Access) -> Result<StoreHandle, StoreError> {
     let options = settings.open_options()?;
     let opened = open::open_store(settings.store.location(), options, access).await;
@@ -77,28 +78,29 @@ pub async fn open_store(settings: &Settings, access: Access) -> Result<StoreHand
     Ok(store)
 }
 
-/// Whether there is something to open. Says nothing about whether it is a store.
+/// Returns whether something exists at the location of the store. It does not check that this is a store.
 ///
 /// # Errors
-/// When a server does not answer.
+/// Returns [`StoreError`] when a server does not answer.
 pub async fn store_exists(settings: &Settings) -> Result<bool, StoreError> {
     let exists = open::store_exists(settings.store.location(), settings.open_options()?).await;
     exists.map_err(|error| StoreError::Open { store: settings.store.clone(), error })
 }
 
-/// How long a store that is only looked at for its frozen settings may take to answer.
+/// The time limit for reading the frozen settings of a store.
 const GLANCE: Duration = Duration::from_secs(2);
 
-/// A setting that was frozen when the store was made, whatever the settings say.
+/// A setting that was frozen when the store was created. The current settings cannot change it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frozen {
-    /// Its name.
+    /// The name of the setting.
     pub key: &'static str,
-    /// What it is in the store.
+    /// Its value in the store.
     pub value: String,
 }
 
-/// The settings that are frozen in the store that the settings name. None where it is not there, or does not answer soon.
+/// Returns the frozen settings of the store. The result is empty if the store does not exist or does not answer within
+/// 2 s.
 pub async fn frozen_settings(settings: &Settings) -> Vec<Frozen> {
     let look = async {
         let store = open_store(settings, Access::Read).await.ok()?;
@@ -114,11 +116,11 @@ pub async fn frozen_settings(settings: &Settings) -> Vec<Frozen> {
     [Some(keeps), is_redis.then_some(partitions)].into_iter().flatten().collect()
 }
 
-/// Opens the store that the settings name to bring something into it, and makes it where there is none. A dry run makes none: it
-/// reads the one that is there, or else an empty one in memory.
+/// Opens the store of the settings for an import, and creates it if it does not exist. A dry run creates no store. It
+/// reads the existing store, or else an empty store in memory.
 ///
 /// # Errors
-/// As [`open_store`].
+/// The same errors as [`open_store`].
 pub async fn open_target(settings: &Settings, dry_run: bool) -> Result<StoreHandle, StoreError> {
     if !dry_run {
         return open_store(settings, Access::Create).await;
@@ -130,12 +132,13 @@ pub async fn open_target(settings: &Settings, dry_run: bool) -> Result<StoreHand
     open_store(&memory, Access::Create).await
 }
 
-/// The time by which the application goes.
+/// Returns the clock of the operations: the system clock.
 pub fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
-/// What a namespace keeps is frozen when it is made: a publisher with another setting must be told.
+/// Returns an error if the settings request another retention mode. The mode is frozen when the namespace is created,
+/// so its publisher must learn of the difference.
 async fn must_keep(store: &StoreHandle, settings: &Settings) -> Result<(), StoreError> {
     let Some(wanted) = settings.event_store.asked_for() else { return Ok(()) };
     let keeps = store.info().await?.keeps;

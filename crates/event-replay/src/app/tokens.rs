@@ -1,4 +1,4 @@
-//! Tokens of clients of the HTTP API: created, listed, revoked, and recognised.
+//! The tokens of HTTP API clients: create, list, revoke, and verify.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,54 +16,54 @@ use super::{
 };
 use crate::handle::StoreHandle;
 
-/// The beginning of every token. Scanners for leaked secrets recognise tokens by it.
+/// The prefix of every token. Secret scanners recognise tokens by it.
 const PREFIX: &str = "er_";
 /// Random bytes of an id.
 const ID_BYTES: usize = 6;
 /// Random bytes of a secret.
 const SECRET_BYTES: usize = 32;
 
-/// A token that is to be created.
+/// A token to create.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewToken {
-    /// The name of its owner.
+    /// The name of the owner.
     pub name: String,
-    /// What its owner may do.
+    /// The roles of the owner.
     pub roles: BTreeSet<Role>,
-    /// The groups that its owner may consume; empty for all.
+    /// The groups that the owner may consume. Empty: all.
     pub groups: BTreeSet<String>,
-    /// From when on it is refused; none: never.
+    /// The instant at which the token expires. `None`: never.
     pub expires_at: Option<Timestamp>,
 }
 
-/// A token, as programs read it: without its secret.
+/// A token as a JSON document, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenDocument {
-    /// Its public part.
+    /// The id, which is public.
     pub id: String,
-    /// The name of its owner.
+    /// The name of the owner.
     pub name: String,
-    /// What its owner may do.
+    /// The roles of the owner.
     pub roles: BTreeSet<Role>,
-    /// The groups that its owner may consume; empty for all.
+    /// The groups that the owner may consume. Empty: all.
     pub groups: BTreeSet<String>,
-    /// When it was created.
+    /// The time of creation.
     pub created_at: Timestamp,
-    /// Who created it.
+    /// The operator who created the token.
     pub created_by: String,
-    /// From when on it is refused.
+    /// The instant at which the token expires.
     pub expires_at: Option<Timestamp>,
-    /// Whether that time has come.
+    /// Whether the token has expired.
     pub expired: bool,
 }
 
-/// A token that was created. Nothing shows its secret a second time.
+/// A created token. Its secret is never shown again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CreatedToken {
-    /// The whole token.
+    /// The whole token, with its secret.
     pub token: String,
-    /// What the store keeps of it.
+    /// The document without the secret.
     #[serde(flatten)]
     pub document: TokenDocument,
 }
@@ -80,7 +80,8 @@ impl TokenDocument {
 /// Creates a token.
 ///
 /// # Errors
-/// When it would allow nothing, its name is taken, or the store or the system's source of random numbers fails.
+/// Returns [`AppError`] when the token has no role, when its name is taken, or when its expiry or its groups are not
+/// valid. Also returns it when the store or the random number generator fails.
 pub async fn create(store: &StoreHandle, by: &Actor, new: NewToken) -> Result<CreatedToken, AppError> {
     let now = clock().now();
     check(&new, now)?;
@@ -128,10 +129,10 @@ fn random<const N: usize>() -> Result<[u8; N], AppError> {
     Ok(bytes)
 }
 
-/// Every token, by name.
+/// Returns all tokens, by name.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn list(store: &StoreHandle) -> Result<Vec<TokenDocument>, AppError> {
     let now = clock().now();
     let mut tokens = store.list_tokens().await?;
@@ -139,10 +140,10 @@ pub async fn list(store: &StoreHandle) -> Result<Vec<TokenDocument>, AppError> {
     Ok(tokens.into_iter().map(|token| TokenDocument::of(token, now)).collect())
 }
 
-/// Revokes a token by its name or id; what the store kept of it.
+/// Revokes a token by its name or id. Returns its document.
 ///
 /// # Errors
-/// When there is none, or the store fails.
+/// Returns [`AppError`] when the token does not exist, or when the store fails.
 pub async fn revoke(store: &StoreHandle, by: &Actor, name_or_id: &str) -> Result<TokenDocument, AppError> {
     let mut tokens = store.list_tokens().await?;
     let is_it = |token: &TokenRecord| token.id == name_or_id || token.name == name_or_id;
@@ -157,20 +158,21 @@ pub async fn revoke(store: &StoreHandle, by: &Actor, name_or_id: &str) -> Result
     Ok(TokenDocument::of(token, clock().now()))
 }
 
-/// The id in a token, and its secret. None for a text that is not a token.
+/// Splits a token into its id and its secret. Returns `None` for a text that is not a token.
 pub fn parts_of(token: &str) -> Option<(&str, &str)> {
     token.strip_prefix(PREFIX)?.split_once('_')
 }
 
-/// Whether a secret is the token's. The time that the comparison takes says nothing about the secret.
+/// Returns whether a secret belongs to the token. The comparison runs in constant time, so its duration reveals nothing
+/// about the secret.
 pub fn is_secret_of(record: &TokenRecord, secret: &str) -> bool {
     hash_of(secret).as_bytes().ct_eq(record.secret_hash.as_bytes()).into()
 }
 
-/// How long a token is valid from now on.
+/// Returns the instant after the given time from now, for the expiry of a token.
 ///
 /// # Errors
-/// When that is beyond the last time that can be written.
+/// Returns [`jiff::Error`] when the instant is beyond the last one that can be represented.
 pub fn expiry(after: Duration) -> Result<Timestamp, jiff::Error> {
     clock().now().checked_add(after)
 }

@@ -1,4 +1,4 @@
-//! Traces: what an event led to, what each group has done with it, and which replays have it.
+//! Traces: the effects of an event, its deliveries to each group, and the replays that contain it.
 
 mod delivered;
 mod tree;
@@ -21,34 +21,34 @@ use super::{
 };
 use crate::handle::StoreHandle;
 
-/// Events of a trace, where nothing else is asked for.
+/// The default number of events in a trace.
 pub const DEFAULT_LIMIT: usize = 1_000;
-/// Replays that are looked through for events of a trace.
+/// The largest number of replays that are searched for events of a trace.
 const MOST_REPLAYS: usize = 1_000;
-/// Events read in one step.
+/// Events per read.
 const PAGE: usize = 500;
 
-/// Everything of one correlation: its events as a tree of causes.
+/// The events of one correlation id, as a tree of causes.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Trace {
     /// The correlation id.
     pub correlation_id: String,
-    /// Its events in the log.
+    /// The number of its events in the log.
     pub total_events: u64,
-    /// Whether there are more than are shown: the oldest are.
+    /// Whether events are missing in the trace. The trace has the oldest events.
     pub truncated: bool,
-    /// When the first of them happened.
+    /// The timestamp of the first event.
     pub first: Option<Timestamp>,
-    /// When the last of them happened.
+    /// The timestamp of the last event.
     pub last: Option<Timestamp>,
-    /// Its events: a cause before what it led to.
+    /// The events, each cause before its effects.
     pub events: Vec<TracedEvent>,
-    /// Events whose cause is not among those of the correlation.
+    /// The ids of events with a cause outside the correlation.
     pub orphans: Vec<String>,
-    /// Events that are among their own causes.
+    /// The ids of events that are among their own causes.
     pub cycles: Vec<String>,
-    /// Replays that have some of its events in their plan, the newest first.
+    /// The replays with some of the events in their plan, newest first.
     pub replays: Vec<TracedReplay>,
 }
 
@@ -56,81 +56,82 @@ pub struct Trace {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TracedEvent {
-    /// Its id.
+    /// The id.
     pub id: String,
-    /// Its type.
+    /// The event type.
     #[serde(rename = "type")]
     pub event_type: String,
-    /// Who published it.
+    /// The source.
     pub source: String,
-    /// When it happened.
+    /// The timestamp.
     pub timestamp: Timestamp,
-    /// When it was stored.
+    /// The stored time.
     pub stored_at: Timestamp,
-    /// Where it is in the log.
+    /// The position in the log.
     pub position: Position,
-    /// How deep it is in the tree, from 0.
+    /// The depth in the tree, from 0.
     pub depth: usize,
-    /// The event that caused it, as it says.
+    /// The causation id.
     pub causation_id: Option<String>,
-    /// Whether its cause is not among the events of the correlation.
+    /// Whether the cause is outside the events of the correlation.
     pub orphan: bool,
-    /// The correlation id of its cause, where that is in the log and of another correlation.
+    /// The correlation id of the cause, if the cause is in the log and belongs to another correlation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause_correlation_id: Option<String>,
-    /// Whether it is among its own causes.
+    /// Whether the event is among its own causes.
     pub cycle: bool,
-    /// Milliseconds since the first event of the trace happened.
+    /// Milliseconds from the first timestamp of the trace to the timestamp of the event.
     pub since_start_ms: i64,
-    /// Milliseconds since its cause happened, where the trace has it; negative where clocks disagree.
+    /// Milliseconds from the timestamp of its cause, if the trace has the cause. The value is negative if clocks
+    /// disagree.
     pub since_cause_ms: Option<i64>,
-    /// How often it was replayed.
+    /// The replay count.
     pub replay_count: u32,
-    /// What each group has done with it.
+    /// The deliveries of the event, by group.
     pub deliveries: Vec<GroupDelivery>,
-    /// Replays that have it in their plan, the newest first.
+    /// The replays with the event in their plan, newest first.
     pub replays: Vec<EventReplay>,
 }
 
-/// A replay that has some events of a trace in its plan.
+/// A replay with some events of a trace in its plan.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TracedReplay {
-    /// Its id.
+    /// The id of the replay.
     pub id: String,
-    /// Its state.
+    /// The state of the replay.
     pub state: ReplayState,
-    /// When it was made.
+    /// The time of its creation.
     pub created_at: Timestamp,
-    /// Where it goes: `groups`, or the name of a target.
+    /// The target: `groups`, or the name of another target.
     pub target: String,
-    /// The groups it goes to.
+    /// The groups of the replay.
     pub groups: Vec<String>,
-    /// How many events of the trace are in its plan.
+    /// The number of events of the trace in its plan.
     pub events: u64,
 }
 
-/// A replay that has an event in its plan.
+/// A replay with an event in its plan.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventReplay {
-    /// Its id.
+    /// The id of the replay.
     pub id: String,
-    /// How far it is with the event.
+    /// The progress of the replay with the event.
     pub state: ReplayedState,
 }
 
-/// What is known of one event beside itself.
+/// Facts about one event, in addition to the event itself.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventFacts {
     /// The event that caused it.
     pub cause: Option<EventLink>,
-    /// The events it caused: those of its correlation, the oldest first.
+    /// The events that it caused within its correlation, oldest first.
     pub effects: Vec<EventLink>,
-    /// What each group has done with it.
+    /// The deliveries of the event, by group.
     pub deliveries: Vec<GroupDelivery>,
-    /// Replays that have it in their plan, the newest first.
+    /// The replays with the event in their plan, newest first.
     pub replays: Vec<EventReplay>,
 }
 
@@ -138,22 +139,22 @@ pub struct EventFacts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventLink {
-    /// Its id.
+    /// The id of the event.
     pub id: String,
-    /// Its type; none where it is not in the log.
+    /// The event type. `None` if the event is not in the log.
     #[serde(rename = "type")]
     pub event_type: Option<String>,
 }
 
-/// Traces a correlation.
+/// Traces a correlation id.
 ///
 /// # Errors
-/// When it has no events, or the store fails.
+/// Returns [`AppError`] when no event has the correlation id, or when the store fails.
 pub async fn trace(store: &StoreHandle, correlation: &str, limit: usize) -> Result<Trace, AppError> {
     let filter = Arc::new(Filter::correlation(correlation));
     let mut events = first(store, &filter, limit).await?;
     let mut total_events = store.count(&filter, None).await?.max(events.len() as u64);
-    // A workflow may be named after its first event, which names no correlation itself.
+    // The correlation id may be the id of the first event, which then has no correlation id itself.
     let named = store.get(&[correlation.to_owned()]).await?;
     if let Some(first) = named.into_iter().find(|stored| stored.event.correlation_id().is_none()) {
         events.insert(0, first);
@@ -216,10 +217,10 @@ pub async fn trace(store: &StoreHandle, correlation: &str, limit: usize) -> Resu
     })
 }
 
-/// What is known of events beside themselves, in their order.
+/// Returns facts about events, in the order of the events.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns [`AppError`] when the store fails.
 pub async fn facts(store: &StoreHandle, events: &[StoredEvent]) -> Result<Vec<EventFacts>, AppError> {
     let deliveries = delivered::deliveries(store, events).await?;
     let known = manager(store).replays_of(events, MOST_REPLAYS).await?;
@@ -242,7 +243,8 @@ async fn cause_of(store: &StoreHandle, stored: &StoredEvent) -> Result<Option<Ev
     Ok(Some(EventLink { id: id.to_owned(), event_type }))
 }
 
-/// The events that name an event as their cause, among those of its correlation and those that are named after it.
+/// Returns the events that an event caused. It searches the events of the same correlation id, and the events with the
+/// event's id as their correlation id.
 async fn effects_of(store: &StoreHandle, stored: &StoredEvent) -> Result<Vec<EventLink>, AppError> {
     let own = stored.event.id();
     let correlations = stored.event.correlation_id().into_iter().chain([own]).map(str::to_owned);
@@ -257,7 +259,7 @@ async fn effects_of(store: &StoreHandle, stored: &StoredEvent) -> Result<Vec<Eve
         .collect())
 }
 
-/// The first events of a filter, in log order.
+/// Returns the first events that match a filter, in log order.
 async fn first(
     store: &StoreHandle,
     filter: &Arc<Filter>,
@@ -277,7 +279,7 @@ async fn first(
     Ok(events)
 }
 
-/// The correlation ids of causes that are in the log and not among the events.
+/// Returns the correlation ids of causes that are in the log but not among the events.
 async fn causes_elsewhere(
     store: &StoreHandle,
     events: &[StoredEvent],

@@ -1,4 +1,4 @@
-//! Reading a slice of the log page by page, with the next page on its way while one is being used.
+//! Reads a part of the log page by page. The next page is read while the current page is in use.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use tokio::task::JoinHandle;
 
 use super::error::AppError;
 
-/// Events of one page: enough to be quick, few enough to be little memory.
+/// Events per page. The number is a compromise between speed and memory.
 const PAGE: u64 = 1000;
 
-/// A walk over matching events. Bounded in memory whatever the number of events.
+/// A walk over matching events. Its memory does not depend on the number of events.
 pub struct EventWalk {
     store: Arc<dyn EventStore>,
     request: ReadRequest,
     left: Option<u64>,
-    /// Where a later walk goes on.
+    /// The cursor from which a later walk continues.
     next: Option<Cursor>,
     coming: Option<JoinHandle<Result<Page, EventStoreError>>>,
     done: bool,
@@ -26,35 +26,35 @@ pub struct EventWalk {
 }
 
 impl EventWalk {
-    /// A walk of at most `limit` events.
+    /// Starts a walk of at most `limit` events.
     pub fn new(store: Arc<dyn EventStore>, filter: Filter, order: Order, limit: Option<u64>) -> Self {
         let request = ReadRequest { filter: Arc::new(filter), order, after: None, until: None, limit: 0 };
         Self { store, request, left: limit, next: None, coming: None, done: false, corrupt: 0 }
     }
 
-    /// Starts after a cursor.
+    /// Starts the walk after a cursor.
     #[must_use]
     pub fn after(mut self, after: Option<Cursor>) -> Self {
         self.request.after = after;
         self
     }
 
-    /// Ends at a mark.
+    /// Ends the walk at a mark.
     #[must_use]
     pub fn until(mut self, until: Option<Cursor>) -> Self {
         self.request.until = until;
         self
     }
 
-    /// Whether no page is left.
+    /// Returns whether no page is left.
     pub fn is_over(&self) -> bool {
         self.done
     }
 
-    /// The next page, which may be empty; none at the end.
+    /// Returns the next page, which may be empty. Returns `None` at the end.
     ///
     /// # Errors
-    /// When the cursor is not of this log, or the store fails.
+    /// Returns [`AppError`] when the cursor does not belong to this log, or when the store fails.
     pub async fn page(&mut self) -> Result<Option<Page>, AppError> {
         if self.done {
             return Ok(None);
@@ -81,12 +81,12 @@ impl EventWalk {
         Ok(Some(page))
     }
 
-    /// Where a later walk goes on; none if there is nothing left.
+    /// Returns the cursor from which a later walk continues. Returns `None` if no event is left.
     pub fn next_cursor(&self) -> Option<&Cursor> {
         self.next.as_ref()
     }
 
-    /// Events that could not be read.
+    /// Returns the number of unreadable events.
     pub fn corrupt(&self) -> u64 {
         self.corrupt
     }

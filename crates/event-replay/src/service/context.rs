@@ -1,4 +1,5 @@
-//! What a handler knows beside the payload: the service's state, the delivery, and how to emit what follows.
+//! The context of a handler, beside the payload: the state of the service, the delivery, and the emission of further
+//! events.
 
 use std::{
     collections::HashMap,
@@ -19,13 +20,13 @@ use super::{
 struct Inner<S> {
     core: Arc<Core<S>>,
     delivery: Delivery,
-    /// Which of the group's handlers of this event it is for, from 0.
+    /// The index, from 0, among the handlers of the group that match this event.
     handler: usize,
-    /// How many events of each type were emitted.
+    /// The number of events that this call has emitted, by type.
     turns: Mutex<HashMap<String, u32>>,
 }
 
-/// The circumstances of one call of a handler. Clones are of the same call.
+/// The context of one call of a handler. Clones belong to the same call.
 pub struct Context<S> {
     inner: Arc<Inner<S>>,
 }
@@ -35,23 +36,24 @@ impl<S> Context<S> {
         Self { inner: Arc::new(Inner { core, delivery, handler, turns: Mutex::default() }) }
     }
 
-    /// The state that the service was made with.
+    /// Returns the state of the service.
     pub fn state(&self) -> &S {
         &self.inner.core.state
     }
 
-    /// The event that is handled.
+    /// Returns the event of the delivery.
     pub fn event(&self) -> &Event {
         &self.inner.delivery.stored.event
     }
 
-    /// The delivery: the event with its position, its group, the deadline, and where it comes from.
+    /// Returns the delivery: the event with its position, the group, the deadline, and the origin.
     pub fn delivery(&self) -> &Delivery {
         &self.inner.delivery
     }
 
-    /// The name of the handler in its group, for notes of what it has handled: the group, and a number where the group has several
-    /// handlers of the event. It stays the same as long as these handlers are added in the same order.
+    /// Returns the name of the handler in its group. Use it as a key when you record handled events. The name is the
+    /// name of the group. If several handlers of the group match the event, a number follows for every handler after
+    /// the first. The name stays the same while these handlers are added in the same order.
     pub fn handler_name(&self) -> String {
         match self.inner.handler {
             0 => self.inner.delivery.group.clone(),
@@ -59,42 +61,46 @@ impl<S> Context<S> {
         }
     }
 
-    /// Which attempt this is, from 1.
+    /// Returns the number of this attempt, from 1.
     pub fn attempt(&self) -> u32 {
         self.inner.delivery.attempt
     }
 
-    /// Whether the group gives up should this attempt fail.
+    /// Returns whether the group gives up if this attempt fails.
     pub fn is_last_attempt(&self) -> bool {
         self.inner.delivery.is_last_attempt
     }
 
-    /// Whether a replay delivers it.
+    /// Returns whether a replay delivers the event.
     pub fn is_replay(&self) -> bool {
         self.inner.delivery.is_replay()
     }
 
-    /// Waits until the service begins to stop. A handler that would take longer than the grace then ends with an error: the delivery
-    /// is delivered again, to the next consumer of the group. Cancel-safe.
+    /// Waits until the service begins to stop. A handler that needs longer than the grace time should then return an
+    /// error. The group delivers the event again to its next consumer. This call is cancel-safe.
     pub async fn cancelled(&self) {
         self.inner.core.stopping.cancelled().await;
     }
 
-    /// Reads every event of a filter, to decide on: see [`RunningService::history`](super::RunningService::history). Of the events that
-    /// this call emits, those of the filter come after it too.
+    /// Reads every event that matches a filter, as the basis of a decision: see
+    /// [`RunningService::history`](super::RunningService::history). If this call emits events that match the filter,
+    /// they also count as later events.
     ///
     /// # Errors
-    /// When the store fails, or an event that may match is damaged.
+    /// Returns [`EventStoreError`] when the store fails, or when an event that may match is damaged.
     pub async fn history(&self, filter: Filter) -> Result<History, EventStoreError> {
         History::read(&**self.inner.core.bus.store(), filter).await
     }
 
-    /// Emits an event that follows from the one that is handled: await what it returns.
+    /// Emits an event that follows from the handled event. The emission runs when the returned value is awaited.
     ///
-    /// It has the correlation id of that event, and that event as its cause. Its id is made from that event, the group, its type, and
-    /// how many of its type this call of the handler emitted before. So a second attempt, or a replay, stores nothing twice, whatever
-    /// time it is then: what the first one stored stays. A handler must emit the events of one type in the same order in each
-    /// attempt; where it cannot, [`Context::emit_named`] tells them apart.
+    /// The new event has the correlation id of the handled event, and the id of the handled event as its causation id.
+    /// Its own id is derived from the handled event, the group, the handler, the new event's type, and a number. The
+    /// number counts the events of this type that the call has emitted before. A second attempt or a replay derives the
+    /// same ids, so it stores nothing twice. The event that was stored first stays, also when the time has changed.
+    ///
+    /// A handler must emit the events of one type in the same order in each attempt. If it cannot, use
+    /// [`Context::emit_named`].
     pub fn emit(&self, event: impl IntoEvent) -> Emit {
         let event = event.into_event();
         let event_type = event.as_ref().map(|event| event.event_type().to_owned()).unwrap_or_default();
@@ -102,8 +108,8 @@ impl<S> Context<S> {
         self.emission(turn).emit(event)
     }
 
-    /// Emits an event as [`Context::emit`] does. A name tells it apart from others of its type that follow from the same event, such as
-    /// the number of a line of an order.
+    /// Emits an event as [`Context::emit`] does, but a name replaces the number in the id. The name distinguishes
+    /// events of one type that follow from the same event. An example is the number of an order line.
     pub fn emit_named(&self, name: impl Into<String>, event: impl IntoEvent) -> Emit {
         self.emission(Turn::Name(name.into())).emit(event.into_event())
     }

@@ -1,4 +1,4 @@
-//! Emitting: an event with its options, and its way to the log.
+//! The emission of events: an event with its options, and its append to the log.
 
 use std::{pin::Pin, time::Duration};
 
@@ -17,28 +17,28 @@ use super::{
     typed::EncodeError,
 };
 
-/// Why an event was not emitted.
+/// The reason for which an event was not emitted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum EmitError {
-    /// The value cannot become an event.
+    /// The value cannot be converted to an event.
     #[error(transparent)]
     Encode(#[from] EncodeError),
     /// The data cannot be written as JSON.
     #[error(transparent)]
     Data(#[from] UnwritableData),
-    /// It has delivery options or an expectation where only the event itself is taken.
+    /// Delivery options or an expectation are set, but the call accepts only the event.
     #[error(
         "an event that is published later takes no delivery options and no expectation: leave them out, or emit it now"
     )]
     Options,
-    /// It was not published.
+    /// The event was not published.
     #[error(transparent)]
     Publish(#[from] PublishError),
 }
 
 impl EmitError {
-    /// Whether repeating the call can help.
+    /// Returns whether a repeated call can succeed.
     pub fn retry(&self) -> Retry {
         match self {
             Self::Publish(error) => error.retry(),
@@ -46,7 +46,7 @@ impl EmitError {
         }
     }
 
-    /// The event because of which an emission was refused that expected none of its kind.
+    /// Returns the event that violated the expectation of a refused emission.
     pub fn unexpected(&self) -> Option<&UnexpectedEvent> {
         match self {
             Self::Publish(error) => error.unexpected(),
@@ -54,7 +54,7 @@ impl EmitError {
         }
     }
 
-    /// A short stable name, for programs.
+    /// Returns a short stable name of the error, for programs.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Encode(error) => error.kind(),
@@ -65,11 +65,11 @@ impl EmitError {
     }
 }
 
-/// Where an event comes from.
+/// The origin of an emitted event.
 pub(crate) enum Origin {
-    /// The service itself.
+    /// The service emits the event.
     Service { bus: Bus, source: String },
-    /// A handler: the event follows from another one.
+    /// A handler emits the event, which follows from another event.
     Handler { bus: Bus, source: String, cause: Event, group: String, handler: usize, turn: Turn },
 }
 
@@ -84,7 +84,7 @@ impl Origin {
         }
     }
 
-    /// The event, with what it inherits from its cause.
+    /// Returns the event with the correlation id and the causation id that it inherits from its cause.
     fn inherit(&self, event: NewEvent) -> NewEvent {
         let Self::Handler { cause, .. } = self else { return event };
         let event = match (event.given_correlation(), cause.correlation_id()) {
@@ -97,7 +97,7 @@ impl Origin {
         }
     }
 
-    /// The id of an event that was given none, and whether it says which event it is.
+    /// Returns the id of an event that has none, and the rule that decides whether a stored event is the same event.
     fn id(&self, event_type: &str) -> (String, SameEvent) {
         match self {
             Self::Service { .. } => (Uuid::now_v7().to_string(), SameEvent::ByContent),
@@ -109,7 +109,7 @@ impl Origin {
     }
 }
 
-/// An event that is emitted when this is awaited. The answer says whether it was stored now or had been before.
+/// An event that is emitted when this value is awaited. The answer states whether the event was stored now or earlier.
 #[must_use = "an event is emitted when this is awaited"]
 pub struct Emit {
     origin: Origin,
@@ -129,60 +129,63 @@ impl Emit {
         self
     }
 
-    /// The workflow it belongs to.
+    /// Sets the correlation id: the id of the workflow to which the event belongs.
     pub fn correlation(self, id: impl Into<String>) -> Self {
         self.with(|event| event.correlation(id))
     }
 
-    /// The event that caused it.
+    /// Sets the causation id: the id of the event that caused this event.
     pub fn causation(self, id: impl Into<String>) -> Self {
         self.with(|event| event.causation(id))
     }
 
-    /// Its id, made from what the event is about, such as the number of the order. It then decides alone: emitting under the same id
-    /// once more stores nothing, and what was stored first stays. Under the id of an event of another type or ordering key nothing
-    /// is stored, and the answer is [`PublishError::Conflict`].
+    /// Sets the id of the event. Derive it from the subject of the event, such as the number of an order. The id alone
+    /// then identifies the event. A second emission with the same id stores nothing, and the first event stays. If the
+    /// id belongs to an event with another type or another ordering key, nothing is stored. The answer is then
+    /// [`PublishError::Conflict`].
     pub fn id(self, id: impl Into<String>) -> Self {
         self.with(|event| event.id(id))
     }
 
-    /// When it happened; now where nothing is said.
+    /// Sets the timestamp: the time at which the event happened. The default is now.
     pub fn at(self, timestamp: Timestamp) -> Self {
         self.with(|event| event.at(timestamp))
     }
 
-    /// Adds a member to its metadata.
+    /// Adds a member to the metadata.
     pub fn metadata(self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.with(|event| event.metadata(name, value))
     }
 
-    /// It waits for so long before it is appended to the log.
+    /// Schedules the event: it is appended to the log after this delay.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.options.delay = Some(delay);
         self
     }
 
-    /// Among the events that a group has fetched, which goes first. Never before an earlier event of its key.
+    /// Sets the priority among the events that a consumer has fetched. An event never overtakes an earlier event of its
+    /// key.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.options.priority = priority;
         self
     }
 
-    /// From this instant on it is not delivered any more; a replay takes no notice.
+    /// Sets the expiry. From this instant on the event is not delivered live. Replays ignore the expiry.
     pub fn expires_at(mut self, expires_at: Timestamp) -> Self {
         self.options.expires_at = Some(expires_at);
         self
     }
 
-    /// How often a failed delivery of it is tried again, instead of the group's own setting.
+    /// Sets the number of retries after a failed delivery, in place of the setting of the group.
     pub fn retries(mut self, retries: u16) -> Self {
         self.options.retries = Some(retries);
         self
     }
 
-    /// Emits it only if an expectation holds, checked in the step that stores it: mostly [`History::unchanged`] of what the decision
-    /// to emit it was based on. Where it does not hold, nothing is stored, and [`EmitError::unexpected`] names the event that was
-    /// stored meanwhile. It goes with no delay.
+    /// Emits the event only if an expectation holds. The store checks the expectation in the same step in which it
+    /// stores the event. Use [`History::unchanged`] of the history on which the decision was based. If the expectation
+    /// does not hold, nothing is stored, and [`EmitError::unexpected`] returns the later event. An expectation cannot
+    /// be combined with a delay.
     ///
     /// [`History::unchanged`]: super::History::unchanged
     pub fn expecting(mut self, expectation: Expectation) -> Self {
@@ -190,11 +193,13 @@ impl Emit {
         self
     }
 
-    /// Makes the event and checks it as an emission does, and stores nothing: for an outbox, which publishes [`Event::json`] later, under
-    /// [`SameEvent::ById`]. It has the time, the id and the cause that it would have if it were emitted now.
+    /// Builds and validates the event as an emission does, but stores nothing. Use it for an outbox, which publishes
+    /// [`Event::json`] later with [`SameEvent::ById`]. The event has the time, the id and the causation id that an
+    /// emission would give it now.
     ///
     /// # Errors
-    /// When it is not valid, or has delivery options or an expectation: these are no part of the event.
+    /// Returns [`EmitError`] when the event is not valid, or when it has delivery options or an expectation. Options
+    /// and expectations are not part of the event.
     pub fn admit(self) -> Result<Event, EmitError> {
         if self.options != PublishOptions::default() {
             return Err(EmitError::Options);
@@ -209,7 +214,7 @@ impl Emit {
         Ok(bus.publish_with(json.as_bytes(), &PublishOptions { same_event, ..options }).await?)
     }
 
-    /// The event as JSON, and what makes it the same as one that is stored.
+    /// Returns the event as JSON, and the rule that decides whether a stored event is the same event.
     fn written(self) -> Result<(Bus, String, SameEvent), EmitError> {
         let Self { origin, event, .. } = self;
         let event = origin.inherit(event?);
@@ -228,15 +233,15 @@ impl Emit {
     }
 }
 
-/// The place of an event in the trace of this task. Where there is none, a trace begins if spans are recorded. None where the event
-/// says its own.
+/// Returns the trace context of an event in the trace of this task. Without a trace, a new trace begins if spans are
+/// recorded. Returns `None` if the event has its own trace context.
 fn place_in_trace(json: &str) -> Option<TraceParent> {
     let own = match trace::current() {
         Some(parent) => parent.child(),
         None if tracing::span_enabled!(target: trace::TARGET, tracing::Level::INFO) => TraceParent::root(),
         None => return None,
     };
-    // A member of this name deep within the data counts too: better no trace than another one.
+    // The search also finds a member of this name deep in the data. A missing trace is better than a wrong one.
     (!json.contains(r#""traceparent":"#)).then_some(own)
 }
 

@@ -1,4 +1,4 @@
-//! Why a service could not start, or ended by itself.
+//! The reason for which a service could not start, or ended by itself.
 
 use bus::{BusError, ConsumerError};
 use domain::{
@@ -9,25 +9,25 @@ use thiserror::Error;
 
 use crate::idle::IdleError;
 
-/// Why a service could not start, ended by itself, or could not be looked at.
+/// The reason for which a service could not start, ended by itself, or could not be inspected.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ServiceError {
-    /// The bus, or a group's consumer, could not be made.
+    /// The bus or the consumer of a group could not be created.
     #[error(transparent)]
     Bus(#[from] BusError),
     /// A consumer ended by itself.
     #[error(transparent)]
     Consumer(#[from] ConsumerError),
-    /// The schema of an event cannot be used.
+    /// The schema of an event type cannot be used.
     #[error("the schema of {event_type} cannot be used: {reason}")]
     Schema {
         /// The event type.
         event_type: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// Something makes no sense.
+    /// A name or a setting of the service is not valid.
     #[error("{0}")]
     Invalid(String),
     /// The store failed.
@@ -39,13 +39,13 @@ pub enum ServiceError {
     /// A group could not be read.
     #[error(transparent)]
     Group(#[from] GroupStoreError),
-    /// It could not be told whether a group is idle.
+    /// It is unknown whether a group is idle.
     #[error(transparent)]
     Idle(#[from] IdleError),
 }
 
 impl ServiceError {
-    /// A short stable name, for programs.
+    /// Returns a short stable name of the error, for programs.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Bus(_) => "bus",

@@ -12,7 +12,7 @@ use super::{
 
 type Setting = Box<dyn FnOnce(Subscription) -> Subscription + Send>;
 
-/// A consumer group of a service in the making. See `docs/delivery.md` for what a group promises its handlers.
+/// The definition of a consumer group of a service. `docs/delivery.md` states the guarantees for handlers.
 #[must_use = "a group that is not returned to its service handles nothing"]
 pub struct Group<S> {
     pub(crate) name: String,
@@ -34,7 +34,7 @@ impl<S> Group<S> {
         Self { name, routes: Vec::new(), settings: Vec::new() }
     }
 
-    /// The types that its handlers are given; empty: all.
+    /// Returns the event types of its handlers. An empty set means all types.
     pub(crate) fn types(&self) -> BTreeSet<&str> {
         if self.routes.iter().any(|route| route.types.is_empty()) {
             return BTreeSet::new();
@@ -44,14 +44,14 @@ impl<S> Group<S> {
 }
 
 impl<S: Send + Sync + 'static> Group<S> {
-    /// Handles events of the types that the handler's payload is of. An event that several handlers take is handled by each, in the
-    /// order in which they were named; it is done when all are.
+    /// Adds a handler for the event types of its payload. If several handlers of the group match an event, each handles
+    /// the event, in the order in which they were added. The delivery succeeds when all of them succeed.
     pub fn on<A: 'static>(self, handler: impl Handler<S, A>) -> Self {
         self.route(handler, true)
     }
 
-    /// Handles events as [`Group::on`] does, but none that a replay delivers: for mail, money, and whatever else must not happen again
-    /// because a read model is built again. Redriven dead letters are delivered.
+    /// Adds a handler as [`Group::on`] does, but the handler gets no replayed event. Use it for effects that must not
+    /// happen again when a read model is rebuilt, such as mail and payments. The handler gets redriven dead letters.
     pub fn on_live<A: 'static>(self, handler: impl Handler<S, A>) -> Self {
         self.route(handler, false)
     }
@@ -61,12 +61,12 @@ impl<S: Send + Sync + 'static> Group<S> {
         self
     }
 
-    /// Handles events of every type: the handler is given the [`Event`] itself.
+    /// Adds a handler for events of every type. The handler gets the [`Event`].
     pub fn on_any<A: 'static>(self, handler: impl Handler<S, A, Payload = Event>) -> Self {
         self.route(handler, true)
     }
 
-    /// Handles events of these types, or of patterns such as `payment.*`: the handler is given the [`Event`] itself.
+    /// Adds a handler for these event types or patterns, such as `payment.*`. The handler gets the [`Event`].
     pub fn on_types<A: 'static, T: Into<String>>(
         mut self,
         types: impl IntoIterator<Item = T>,
@@ -82,57 +82,59 @@ impl<S: Send + Sync + 'static> Group<S> {
         self
     }
 
-    /// How often a failed delivery is tried again; 3 times where nothing is said.
+    /// Sets the number of retries after a failed delivery. The default is 3.
     pub fn max_retries(self, retries: u32) -> Self {
         self.set(move |subscription| subscription.max_retries(retries))
     }
 
-    /// Pauses between attempts.
+    /// Sets the pauses between attempts.
     pub fn backoff(self, backoff: Backoff) -> Self {
         self.set(move |subscription| subscription.backoff(backoff))
     }
 
-    /// The time limit of its handlers; 30 seconds where nothing is said.
+    /// Sets the time limit of each handler call. The default is 30 seconds.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.set(move |subscription| subscription.timeout(timeout))
     }
 
-    /// Handlers at once, 1 to 64; 16 where nothing is said. Events of one key are handled one at a time in any case.
+    /// Sets the number of concurrent handlers, 1 to 64. The default is 16. Events of one key are always handled one at
+    /// a time.
     pub fn concurrency(self, handlers: usize) -> Self {
         self.set(move |subscription| subscription.concurrency(handlers))
     }
 
-    /// Where the group begins, should it be new; at the head of the log where nothing is said.
+    /// Sets the start position of a new group. The default is the head of the log.
     pub fn start_at(self, start: StartAt) -> Self {
         self.set(move |subscription| subscription.start_at(start))
     }
 
-    /// What keeps its order, should it be new.
+    /// Sets the ordering key of a new group.
     pub fn ordered_by(self, key: GroupKey) -> Self {
         self.set(move |subscription| subscription.ordered_by(key))
     }
 
-    /// How many segments it has, should it be new: at most so many processes share its work.
+    /// Sets the number of segments of a new group. At most this number of processes can share the work.
     pub fn segments(self, segments: u16) -> Self {
         self.set(move |subscription| subscription.segments(segments))
     }
 
-    /// Keys wait behind their dead letters until these are redriven or discarded.
+    /// Sets whether a key waits behind its dead letter until the letter is redriven or discarded.
     pub fn park(self, park: bool) -> Self {
         self.set(move |subscription| subscription.park(park))
     }
 
-    /// How long a lease is good: a process that dies is taken over after this; 10 seconds where nothing is said.
+    /// Sets the lease time. Other consumers take over the work of a dead process after this time. The default is 10
+    /// seconds.
     pub fn lease(self, lease: Duration) -> Self {
         self.set(move |subscription| subscription.lease(lease))
     }
 
-    /// How long running handlers have to end when the service stops; 20 seconds where nothing is said.
+    /// Sets the time that running handlers have to end when the service stops. The default is 20 seconds.
     pub fn grace(self, grace: Duration) -> Self {
         self.set(move |subscription| subscription.grace(grace))
     }
 
-    /// The name of this process among the consumers of the group; one is made up where none is given.
+    /// Sets the name of this process among the consumers of the group. The default is a generated name.
     pub fn consumer_name(self, name: impl Into<String>) -> Self {
         let name = name.into();
         self.set(move |subscription| subscription.named(name))

@@ -7,12 +7,13 @@ use domain::{Delivery, HandlerError, TypePattern, ports::EventHandler};
 
 use super::{context::Context, payload::Payload, shared::Core};
 
-/// A function that handles events: `async fn(T)` or `async fn(T, Context<S>)`, where `T` is a [`Payload`], such as a value of a
-/// [`TypedEvent`](super::TypedEvent). It answers with [`Result`](super::Result). The payload says which events it is given.
+/// A function that handles events: `async fn(T)` or `async fn(T, Context<S>)`. `T` is a [`Payload`], such as a
+/// [`TypedEvent`](super::TypedEvent). The function returns a [`Result`](super::Result). The payload determines the
+/// event types that the handler gets.
 ///
 /// Closures are handlers too: `|order: OrderPlaced| async move { … Ok(()) }`.
 pub trait Handler<S, Arguments>: Send + Sync + 'static {
-    /// What it is given of an event.
+    /// The type into which an event is decoded for the handler.
     type Payload: Payload;
 
     /// Handles an event.
@@ -51,9 +52,9 @@ where
     }
 }
 
-/// A handler of a group before its service runs.
+/// A handler of a group, before the service runs.
 pub(crate) struct Route<S> {
-    /// The types it is given; empty: all.
+    /// The event types of the handler. Empty: all types.
     pub(crate) types: Vec<String>,
     bind: Box<dyn Bind<S>>,
 }
@@ -67,13 +68,14 @@ impl<S: Send + Sync + 'static> Route<S> {
         Self { types, bind: Box::new(Unbound { handler, takes_replays, arguments: PhantomData }) }
     }
 
-    /// The handler within a service that runs. `earlier` has the types of the group's handlers before it.
+    /// Returns the handler within a running service. `earlier` has the event types of each handler that the group added
+    /// before this one.
     pub(crate) fn bind(self, core: Arc<Core<S>>, earlier: Vec<Vec<TypePattern>>) -> Arc<dyn EventHandler> {
         self.bind.bind(core, earlier)
     }
 }
 
-/// Puts a handler into a running service.
+/// Binds a handler to a running service.
 trait Bind<S>: Send + Sync {
     fn bind(self: Box<Self>, core: Arc<Core<S>>, earlier: Vec<Vec<TypePattern>>) -> Arc<dyn EventHandler>;
 }
@@ -95,7 +97,7 @@ struct Bound<S, H, A> {
     handler: H,
     takes_replays: bool,
     core: Arc<Core<S>>,
-    /// The types of the group's handlers before it, empty for all.
+    /// The event types of each handler that the group added before this one. An empty list means all types.
     earlier: Vec<Vec<TypePattern>>,
     arguments: PhantomData<fn(A)>,
 }
@@ -105,7 +107,7 @@ impl<S: Send + Sync + 'static, A: 'static, H: Handler<S, A>> EventHandler for Bo
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandlerError> {
         let event = &delivery.stored.event;
         let payload = H::Payload::decode(event).map_err(HandlerError::give_up)?;
-        // Handlers of other types change nothing of the ids that this one's events are given.
+        // Only handlers that match this event count. So a handler of another type never changes the derived ids.
         let takes = |types: &&Vec<TypePattern>| {
             types.is_empty() || types.iter().any(|pattern| pattern.matches(event.event_type()))
         };

@@ -1,4 +1,4 @@
-//! Events that a decision is based on, and the expectation that nothing came since.
+//! The events that a decision was based on, and the expectation that no later event matches.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use domain::{
 
 use super::payload::{DecodeError, Payload};
 
-/// Events of one read.
+/// Events per read.
 const PAGE: usize = 500;
 
-/// The events of a filter, as the log had them at one moment.
+/// The events that match a filter, as the log had them at one moment.
 #[derive(Debug, Clone)]
 #[must_use = "a history is read to decide on it"]
 pub struct History {
@@ -22,7 +22,7 @@ pub struct History {
 }
 
 impl History {
-    /// Reads every event that matches, up to the head of the log as it is now.
+    /// Reads every event that matches the filter, up to the current head of the log.
     pub(crate) async fn read(
         store: &(impl EventStore + ?Sized),
         filter: Filter,
@@ -49,25 +49,25 @@ impl History {
         }
     }
 
-    /// The events, in log order.
+    /// Returns the events, in log order.
     pub fn events(&self) -> &[StoredEvent] {
         &self.events
     }
 
-    /// The events as values, in log order.
+    /// Returns the events as values, in log order.
     ///
     /// # Errors
-    /// When one is of another type, or its content is not what the Rust type wants.
+    /// Returns [`DecodeError`] when an event has another type, or when its content does not match the Rust type.
     pub fn values<P: Payload>(&self) -> Result<Vec<P>, DecodeError> {
         self.events.iter().map(|stored| P::decode(&stored.event)).collect()
     }
 
-    /// Up to where the log was read.
+    /// Returns the head of the log at the time of the read. The history ends there.
     pub fn head(&self) -> &Cursor {
         &self.head
     }
 
-    /// The expectation that this history is still whole: no event of its filter came after it was read.
+    /// Returns the expectation that no event of the filter was stored after this read.
     pub fn unchanged(&self) -> Expectation {
         Expectation::none_of(Arc::clone(&self.filter)).after(self.head.clone())
     }

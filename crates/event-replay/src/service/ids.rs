@@ -3,33 +3,34 @@
 use sha2::{Digest, Sha256};
 use uuid::Builder;
 
-/// What the id of an emitted event is made from.
+/// The parts of the id of an emitted event.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cause<'a> {
-    /// The event that was handled.
+    /// The id of the handled event.
     pub(crate) event_id: &'a str,
     /// The group that handled it.
     pub(crate) group: &'a str,
-    /// Which of the group's handlers of that event, from 0.
+    /// The index, from 0, among the handlers of the group that match the event.
     pub(crate) handler: usize,
-    /// The type of the event that is emitted.
+    /// The type of the emitted event.
     pub(crate) event_type: &'a str,
 }
 
-/// What tells events of one type apart that one handler emits for one event.
+/// The part that distinguishes events of one type that one handler emits for one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// How many of this type it had emitted before.
+    /// The number of events of this type that the call had emitted before.
     Number(u32),
-    /// A name that the handler gave.
+    /// A name that the handler chose.
     Name(String),
 }
 
-/// The id of an emitted event: a UUID of version 8, equal for equal causes and turns in every process and at any time.
+/// Returns the id of an emitted event: a UUID of version 8. Equal causes and turns give equal ids, in every process and
+/// at any time.
 pub(crate) fn derived(cause: Cause<'_>, turn: &Turn) -> String {
     let mut digest = Sha256::new();
     let mut part = |bytes: &[u8]| {
-        // With its length, so that no two lists of parts are the same bytes.
+        // The length goes first. So two different lists of parts never produce the same bytes.
         digest.update((bytes.len() as u64).to_le_bytes());
         digest.update(bytes);
     };
@@ -75,7 +76,7 @@ mod tests {
         assert_eq!(different.iter().collect::<BTreeSet<_>>().len(), different.len());
     }
 
-    /// Ids are stored: an upgrade must not change them.
+    /// Ids are stored, so an upgrade must not change them.
     #[test]
     fn an_id_stays_what_it_was_in_every_version() {
         let cause =

@@ -1,4 +1,4 @@
-//! Operations of a service's groups from code: replays, recoveries, dead letters.
+//! Operations on the groups of a service: replays, recoveries, dead letters.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use replay::{
 use super::running::RunningService;
 
 impl<S: Send + Sync + 'static> RunningService<S> {
-    /// Begins a replay of the events of a filter: say into which groups it goes, and run it.
+    /// Starts the definition of a replay of the events that match a filter. Add the groups, then run it.
     ///
     /// ```no_run
     /// # async fn sketch(service: event_replay::RunningService<()>) -> Result<(), Box<dyn std::error::Error>> {
@@ -25,20 +25,20 @@ impl<S: Send + Sync + 'static> RunningService<S> {
         Replay::new(&self.manager, filter, None)
     }
 
-    /// Begins a replay of everything that came after a checkpoint: say into which groups it goes, and run it.
+    /// Starts the definition of a replay of all events after a checkpoint. Add the groups, then run it.
     pub fn recover(&self, checkpoint: impl Into<String>) -> Replay<'_> {
         Replay::new(&self.manager, Filter::default(), Some(checkpoint.into()))
     }
 
-    /// Marks the end of the log as it is now, so that what comes later can be had again with [`RunningService::recover`].
+    /// Creates a checkpoint at the current end of the log. [`RunningService::recover`] replays the events after it.
     ///
     /// # Errors
-    /// When the name is empty, too long or taken, or the store fails.
+    /// Returns [`ReplayError`] when the name is empty, too long or taken, or when the store fails.
     pub async fn checkpoint(&self, name: &str) -> Result<domain::Checkpoint, ReplayError> {
         self.manager.create_checkpoint(name, None, serde_json::Map::new()).await
     }
 
-    /// The open dead letters of a group: list, redrive or discard them.
+    /// Selects the open dead letters of a group, to list, redrive or discard them.
     pub fn dead_letters(&self, group: impl Into<String>) -> DeadLetters<'_> {
         let query = DeadLetterQuery {
             group: Some(group.into()),
@@ -50,7 +50,7 @@ impl<S: Send + Sync + 'static> RunningService<S> {
     }
 }
 
-/// A replay in the making. It stores no event: its groups handle again what the log has.
+/// The definition of a replay. A replay stores no event: its groups handle stored events again.
 #[derive(Debug)]
 #[must_use = "a replay does nothing until it is run"]
 pub struct Replay<'s> {
@@ -73,7 +73,7 @@ impl<'s> Replay<'s> {
         }
     }
 
-    /// Into this group. A replay goes into one group at least; said several times, into each.
+    /// Adds a group. A replay needs at least one group. Several calls add several groups.
     pub fn into(mut self, group: impl Into<String>) -> Self {
         match &mut self.options.groups {
             GroupChoice::Named(names) => {
@@ -84,13 +84,14 @@ impl<'s> Replay<'s> {
         self
     }
 
-    /// Into every group of the store, those of other services included.
+    /// Selects every group of the store, including the groups of other services.
     pub fn into_all_groups(mut self) -> Self {
         self.options.groups = GroupChoice::All;
         self
     }
 
-    /// So many events a second; as fast as the groups take them where nothing is said.
+    /// Sets the rate, in events per second. The default is no limit: the replay runs as fast as the groups handle
+    /// events.
     pub fn rate(mut self, events_per_second: f64) -> Self {
         self.options.pace = Pace::Rate(events_per_second);
         self
@@ -108,34 +109,35 @@ impl<'s> Replay<'s> {
         self
     }
 
-    /// At most so many events, the oldest of those that match.
+    /// Sets the largest number of events. The replay takes the oldest matching events.
     pub fn limit(mut self, events: u64) -> Self {
         self.request.limit = Some(events);
         self
     }
 
-    /// Of a recovery: the events of this filter alone.
+    /// Limits a recovery to the events that match this filter.
     pub fn only(mut self, filter: Filter) -> Self {
         self.request.filter = Arc::new(filter);
         self
     }
 
-    /// Permits a replay of everything there is: without a filter that excludes something.
+    /// Permits a replay of all events, which has no filter that excludes an event.
     pub fn everything(mut self) -> Self {
         self.options.all = true;
         self
     }
 
-    /// Of a recovery: goes on although something that came after the checkpoint was removed.
+    /// Permits a recovery if events after the checkpoint were removed.
     pub fn allow_gap(mut self) -> Self {
         self.allow_gap = true;
         self
     }
 
-    /// What it would send, and nothing more: the counts of a dry run.
+    /// Returns the plan of the replay and sends nothing: the counts of a dry run.
     ///
     /// # Errors
-    /// When the request makes no sense, there is no such checkpoint, or the store fails.
+    /// Returns [`ReplayError`] when the request is not valid, when the checkpoint does not exist, or when the store
+    /// fails.
     pub async fn plan(&self) -> Result<Plan, ReplayError> {
         match &self.checkpoint {
             Some(name) => self.manager.recovery_plan(name, self.request.clone(), self.allow_gap, None).await,
@@ -143,27 +145,29 @@ impl<'s> Replay<'s> {
         }
     }
 
-    /// Starts it and leaves it to a process that hosts replays of its groups; its id. [`RunningService::replays`] finds, pauses and ends it.
+    /// Starts the replay and returns its id. A process that hosts replays of these groups runs it.
+    /// [`RunningService::replays`] finds, pauses and ends it.
     ///
     /// # Errors
-    /// When no group is named, one is unknown, the replay is of everything and that was not permitted, or the store fails.
+    /// Returns [`ReplayError`] when no group is named, when a group is unknown, or when the store fails. Also returns
+    /// it when the replay is of all events and [`Replay::everything`] was not called.
     pub async fn start(&self) -> Result<String, ReplayError> {
         self.options.check()?;
         let plan = self.plan().await?;
         Ok(self.manager.start_group_replay(&plan, &self.options).await?.id)
     }
 
-    /// Runs it, and waits until its groups have handled every event or given it up.
+    /// Runs the replay, and waits until its groups have handled or given up on every event.
     ///
     /// # Errors
-    /// As [`Replay::start`]. A replay of which events failed is no error: the report says so.
+    /// The same errors as [`Replay::start`]. Failed events are not an error. The report counts them.
     pub async fn run(&self) -> Result<ReplayReport, ReplayError> {
         let id = self.start().await?;
         JobRunner::new(self.manager.clone()).run(&id, &(), &Cancel::default()).await
     }
 }
 
-/// The open dead letters of a group, all of them or those of a filter.
+/// The open dead letters of a group. A filter can restrict the selection.
 #[must_use = "dead letters are listed, redriven or discarded"]
 pub struct DeadLetters<'s> {
     store: &'s Arc<dyn domain::ports::Stores>,
@@ -177,24 +181,24 @@ impl std::fmt::Debug for DeadLetters<'_> {
 }
 
 impl DeadLetters<'_> {
-    /// Those whose events match.
+    /// Selects the dead letters with events that match the filter.
     pub fn only(mut self, filter: Filter) -> Self {
         self.query.filter = Arc::new(filter);
         self
     }
 
-    /// At most so many, the oldest.
+    /// Sets the largest number of dead letters. The oldest are selected.
     pub fn limit(mut self, letters: usize) -> Self {
         self.query.limit = letters;
         self
     }
 
-    /// The letters, with their events and what each attempt said, the oldest first.
+    /// Returns the dead letters with their events and the errors of each attempt, oldest first.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Returns [`StorageFailure`] when the store fails.
     pub async fn list(&self) -> Result<Vec<DeadLetter>, StorageFailure> {
-        /// Letters of one read.
+        /// Dead letters per read.
         const PAGE: usize = 100;
         let (mut letters, mut query) = (Vec::new(), self.query.clone());
         while letters.len() < self.query.limit {
@@ -207,19 +211,20 @@ impl DeadLetters<'_> {
         Ok(letters)
     }
 
-    /// Sends them to the group again, and waits until each is handled or has failed again.
+    /// Redrives the dead letters, and waits until each is handled or has failed again.
     ///
     /// # Errors
-    /// When the store fails; what was sent until then is on its way.
+    /// Returns [`ReplayError`] when the store fails. Dead letters that were redriven before the failure stay redriven.
     pub async fn redrive(&self) -> Result<RedriveReport, ReplayError> {
         let letters = Letters::Matching(self.query.clone());
         self.redriver().redrive(letters, true, &(), &Cancel::default()).await
     }
 
-    /// Closes them unhandled, with the reason.
+    /// Discards the dead letters with a reason. Their events are not handled.
     ///
     /// # Errors
-    /// When the reason is empty, or the store fails; what was closed until then stays closed.
+    /// Returns [`ReplayError`] when the reason is empty, or when the store fails. Dead letters that were discarded
+    /// before the failure stay discarded.
     pub async fn discard(&self, reason: &str) -> Result<DiscardReport, ReplayError> {
         self.redriver().discard(Letters::Matching(self.query.clone()), reason).await
     }

@@ -1,23 +1,23 @@
-//! What a handler says of an error: whether trying again can help, and when.
+//! The result of a handler: whether a retry can help, and when.
 
 use std::{fmt, time::Duration};
 
 use domain::{HandlerError, delivery::Verdict};
 
-/// What a handler answers. Any error becomes a [`HandlerError`] by `?`.
+/// The result of a handler. The operator `?` converts any error to a [`HandlerError`].
 pub type Result<T = (), E = HandlerError> = std::result::Result<T, E>;
 
-/// A failure that no retry can fix: the delivery becomes a dead letter at once.
+/// Returns an error that no retry can fix. The delivery becomes a dead letter at once.
 pub fn permanent(message: impl fmt::Display) -> HandlerError {
     HandlerError::give_up(message)
 }
 
-/// A failure that is tried again, but not before this much time has passed.
+/// Returns an error with a retry. The group waits at least this long before the retry.
 pub fn retry_after(pause: Duration, message: impl fmt::Display) -> HandlerError {
     HandlerError::retry_after(pause, message)
 }
 
-/// Says of an error in a handler whether trying again can help.
+/// Adds a verdict to an error in a handler: whether a retry can help.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,22 +39,22 @@ pub fn retry_after(pause: Duration, message: impl fmt::Display) -> HandlerError 
 /// # }
 /// ```
 pub trait ResultExt<T, E> {
-    /// Trying again cannot help.
+    /// Marks the error as permanent: no retry can help.
     ///
     /// # Errors
-    /// The same, with that verdict.
+    /// Returns the original error, marked as permanent.
     fn permanent(self) -> Result<T>;
 
-    /// Trying again cannot help where the condition holds.
+    /// Marks the error as permanent if the condition holds. Otherwise the group retries.
     ///
     /// # Errors
-    /// The same, with that verdict.
+    /// Returns the original error with that verdict.
     fn permanent_if(self, is_permanent: impl FnOnce(&E) -> bool) -> Result<T>;
 
-    /// Trying again may help, but not before this much time has passed.
+    /// Marks the error for a retry. The group waits at least this long before the retry.
     ///
     /// # Errors
-    /// The same, with that verdict.
+    /// Returns the original error with that verdict.
     fn retry_after(self, pause: Duration) -> Result<T>;
 }
 

@@ -1,20 +1,20 @@
-//! What handlers are given of an event.
+//! The values that handlers get from events.
 
 use std::any::type_name;
 
 use domain::Event;
 use thiserror::Error;
 
-/// What a handler takes: a value of a [`TypedEvent`](super::TypedEvent), one of several of them (`#[derive(Events)]` on an enum), or the
-/// [`Event`] itself.
+/// The parameter type of a handler. It is a [`TypedEvent`](super::TypedEvent), an enum of typed events
+/// (`#[derive(Events)]`), or the [`Event`].
 pub trait Payload: Sized + Send + 'static {
-    /// The event types that it is of; empty: any.
+    /// Returns the event types of the payload. Empty: all types.
     fn types() -> Vec<String>;
 
-    /// The value of an event.
+    /// Decodes an event into a value.
     ///
     /// # Errors
-    /// When the event is of another type, or its content is not what the Rust type wants.
+    /// Returns [`DecodeError`] when the event has another type, or when its content does not match the Rust type.
     fn decode(event: &Event) -> Result<Self, DecodeError>;
 }
 
@@ -28,25 +28,25 @@ impl Payload for Event {
     }
 }
 
-/// An event that is not what a Rust type wants. Trying again cannot help: the delivery becomes a dead letter at once. After a new
-/// version of the service can read it, redrive it.
+/// An event does not match a Rust type. No retry can help, so the delivery becomes a dead letter at once. Redrive it
+/// after a new version of the service can decode the event.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("event {event_id:?} ({event_type} {version}) cannot be read as {target}: {reason}")]
 pub struct DecodeError {
-    /// The event.
+    /// The id of the event.
     pub event_id: String,
-    /// Its type.
+    /// The event type.
     pub event_type: String,
-    /// The version of its type.
+    /// The version of the event type.
     pub version: String,
-    /// The Rust type.
+    /// The name of the Rust type.
     pub target: &'static str,
-    /// What is wrong.
+    /// The reason.
     pub reason: String,
 }
 
 impl DecodeError {
-    /// The event is of a type that the Rust type has no place for.
+    /// Returns the error for an event with a type that the Rust type does not cover.
     pub fn unexpected_type<T>(event: &Event) -> Self {
         Self::new::<T>(event, &"it is of another type")
     }

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::manager::replay_manager;
 
-/// A service that runs. Keep it: dropped, it consumes no more. Stop it with [`RunningService::stop`], or let
-/// [`RunningService::run_until`] do it.
+/// A running service. Keep the value: a dropped service stops consuming. Stop it with [`RunningService::stop`], or use
+/// [`RunningService::run_until`].
 #[must_use = "a service that is dropped handles nothing more: let it `run_until` a signal, or `stop` it"]
 pub struct RunningService<S> {
     pub(crate) core: Arc<Core<S>>,
@@ -78,15 +78,16 @@ impl<S: Send + Sync + 'static> RunningService<S> {
         settings.into_iter().fold(subscription, |subscription, setting| setting(subscription))
     }
 
-    /// Emits an event: await what it returns. It has the service as its source, and a new id where none is given.
+    /// Emits an event when the returned value is awaited. The source of the event is the service. An event without an
+    /// id gets a new id.
     pub fn emit(&self, event: impl IntoEvent) -> Emit {
         let origin = Origin::Service { bus: self.core.bus.clone(), source: self.core.name.clone() };
         origin.emit(event.into_event())
     }
 
-    /// Reads every event of a filter, to decide on. With [`History::unchanged`] an event that follows from the decision is emitted only
-    /// if no other event of the filter was stored since. Events are held in memory: use a filter that few match, such as those of one
-    /// entity.
+    /// Reads every event that matches a filter, as the basis of a decision. With [`History::unchanged`], the service
+    /// emits an event only if no later event matches the filter. The history holds its events in memory. Use a filter
+    /// that few events match, such as the events of one entity.
     ///
     /// ```
     /// # #[cfg(feature = "memory")]
@@ -108,36 +109,36 @@ impl<S: Send + Sync + 'static> RunningService<S> {
     /// ```
     ///
     /// # Errors
-    /// When the store fails, or an event that may match is damaged.
+    /// Returns [`EventStoreError`] when the store fails, or when an event that may match is damaged.
     pub async fn history(&self, filter: Filter) -> Result<History, EventStoreError> {
         History::read(&**self.store(), filter).await
     }
 
-    /// The state that its handlers share.
+    /// Returns the state that the handlers share.
     pub fn state(&self) -> &S {
         &self.core.state
     }
 
-    /// The bus beneath, for what the service does not have.
+    /// Returns the bus, for functions that the service lacks.
     pub fn bus(&self) -> &Bus {
         &self.core.bus
     }
 
-    /// Its store.
+    /// Returns the store.
     pub fn store(&self) -> &Arc<dyn Stores> {
         self.core.bus.store()
     }
 
-    /// Its replays and checkpoints, for what [`RunningService::replay`] does not have.
+    /// Returns the replay manager, for functions that [`RunningService::replay`] lacks.
     pub fn replays(&self) -> &ReplayManager {
         &self.manager
     }
 
-    /// Runs until the signal comes, such as [`shutdown_signal`](super::shutdown_signal), then stops as [`RunningService::stop`] does.
-    /// Should a consumer end by itself before, the service is stopped.
+    /// Runs until the signal, such as [`shutdown_signal`](super::shutdown_signal), then stops as
+    /// [`RunningService::stop`] does. If a consumer ends by itself before the signal, the service stops.
     ///
     /// # Errors
-    /// Why a consumer ended by itself: its group was deleted, or it broke down.
+    /// Returns [`ServiceError`] when a consumer ended by itself, because its group was deleted or because of a failure.
     pub async fn run_until(mut self, signal: impl Future<Output = ()>) -> Result<(), ServiceError> {
         let ended = tokio::select! {
             () = signal => Ok(()),
@@ -148,12 +149,12 @@ impl<S: Send + Sync + 'static> RunningService<S> {
         stopped
     }
 
-    /// Stops: all consumers at once. Running handlers have their group's grace to end, what they answered is committed, and the segments
-    /// are given back; replays that it runs are left to other runners. With the default grace this takes less than the 30 seconds
-    /// that Kubernetes gives.
+    /// Stops all consumers at the same time. Running handlers have the grace time of their group to end. The consumers
+    /// commit the answers and release their segments. Replays that the service runs are left to other runners. With the
+    /// default grace time this takes less than the 30 seconds that Kubernetes allows.
     ///
     /// # Errors
-    /// Why a consumer had ended by itself before.
+    /// Returns [`ServiceError`] when a consumer had ended by itself before this call.
     pub async fn stop(self) -> Result<(), ServiceError> {
         self.core.stopping.cancel();
         let mut stopping = JoinSet::new();
@@ -175,16 +176,17 @@ impl<S: Send + Sync + 'static> RunningService<S> {
         ended
     }
 
-    /// Ends it at once and gives nothing back, as if its process had been killed. Meant for tests of what happens then.
+    /// Ends the service at once and releases nothing, as if its process had been killed. Use it to test a crash.
     pub fn abort(self) {
         self.consumers.into_iter().for_each(Consumer::abort);
     }
 
-    /// Waits until every group has settled all there is, what its handlers emit meanwhile included. What waits in the schedule, and what
-    /// waits behind a dead letter, does not count. For tests, and for programs that end when their work is done.
+    /// Waits until every group is idle, and until the groups have handled the events that handlers emit meanwhile.
+    /// Scheduled events and parked keys do not count. Use it in tests, and in programs that end when their work is
+    /// done.
     ///
     /// # Errors
-    /// When the store fails, or a group was deleted.
+    /// Returns [`ServiceError`] when the store fails, or when a group was deleted.
     pub async fn settle(&self) -> Result<(), ServiceError> {
         let mut pauses = Pauses::default();
         loop {
@@ -215,8 +217,8 @@ async fn first_end(consumers: &mut [Consumer]) -> Result<(), ServiceError> {
     .await
 }
 
-/// The pauses between looks: short at first, so that tests are quick, and longer, so that a retry that is due in an hour is not looked for
-/// a million times.
+/// The pauses between reads of the groups. The first pauses are short, so that tests are quick. Later pauses are
+/// longer, so that a retry in an hour does not cause a million reads.
 struct Pauses(Duration);
 
 impl Default for Pauses {

@@ -1,4 +1,4 @@
-//! The schemas of a service's events: made of Rust types, put into the store, and what the service checks by.
+//! The schemas of a service's events: derived from Rust types, stored in the store, and used for validation.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,7 +14,7 @@ use super::{
     typed::{EntityField, TypedEvent},
 };
 
-/// The schema of a type's events as a store keeps it: of the whole event, with its entities and its data.
+/// Returns the schema record of an event type. The schema describes the whole event, with its entities and its data.
 pub fn schema_record<T: TypedEvent>(added_at: Timestamp) -> SchemaRecord {
     SchemaRecord {
         event_type: T::TYPE.to_owned(),
@@ -26,15 +26,16 @@ pub fn schema_record<T: TypedEvent>(added_at: Timestamp) -> SchemaRecord {
     }
 }
 
-/// The schema of the event of a value: fields that are entities move from the data to the event.
+/// Returns the schema of an event from the schema of its value. Fields that are entities move from the data to the
+/// event.
 fn event_schema(of_value: Option<Value>, entities: &[EntityField]) -> Value {
     let mut data = match of_value {
         Some(Value::Object(schema)) => schema,
-        // Anything goes.
+        // Without an object schema, the data may have any content.
         _ => Map::new(),
     };
     let mut event = Map::new();
-    // References lead to the root of the document.
+    // `$ref` references resolve from the root of the document, so these members move to the root.
     for of_document in ["$schema", "$defs", "definitions"] {
         if let Some(value) = data.remove(of_document) {
             event.insert(of_document.to_owned(), value);
@@ -73,7 +74,7 @@ fn remove_property(schema: &mut Map<String, Value>, field: &str) -> Option<Value
     schema.get_mut("properties")?.as_object_mut()?.remove(field)
 }
 
-/// Whether the field was required.
+/// Removes a field from the required fields. Returns whether the field was required.
 fn remove_required(schema: &mut Map<String, Value>, field: &str) -> bool {
     let Some(Value::Array(required)) = schema.get_mut("required") else { return false };
     let before = required.len();
@@ -97,7 +98,7 @@ impl OwnSchemas {
         self.0.insert((T::TYPE, T::VERSION), Own { record: schema_record::<T>, key });
     }
 
-    /// Puts the schemas into the store where it does not have them; a validator of all.
+    /// Stores the schemas that the store lacks or that differ. Returns a validator with all schemas.
     pub(crate) async fn register(
         self,
         store: &Arc<dyn Stores>,
@@ -140,7 +141,8 @@ async fn put(
     Ok(())
 }
 
-/// What checks events: the built-in schemas, over them those of the store, over them the service's own.
+/// Returns the validator: the built-in schemas, replaced by schemas of the store, replaced by the service's own
+/// schemas.
 #[cfg(feature = "validation")]
 fn schemas_with(
     stored: &[SchemaRecord],
@@ -157,16 +159,16 @@ fn schemas_with(
     Ok(Arc::new(schemas))
 }
 
-/// Without validation every event is as good as its envelope.
+/// Without the feature `validation`, only the envelope of an event is checked.
 #[cfg(not(feature = "validation"))]
 fn schemas_with(_: &[SchemaRecord], _: &[SchemaRecord]) -> Result<Arc<dyn EventValidator>, ServiceError> {
     Ok(Arc::new(bus::NoValidator))
 }
 
-/// Schemas, and the ordering keys of the service's own types, which hold without validation too.
+/// Schemas, and the ordering keys of the service's own types. The ordering keys apply also without validation.
 struct WithKeys {
     schemas: Arc<dyn EventValidator>,
-    /// The member by type and version.
+    /// The member that is the ordering key, by type and version.
     keys: BTreeMap<(String, String), String>,
 }
 

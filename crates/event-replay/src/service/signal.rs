@@ -1,7 +1,7 @@
-//! What tells a process to end.
+//! The signals that end a process.
 
-/// Waits for the signal that asks this process to end: Ctrl-C (SIGINT), and SIGTERM where there is one. Where signals cannot be
-/// received it never comes, and says so in the log.
+/// Waits for the signal that asks this process to end: Ctrl-C (SIGINT), or SIGTERM on Unix. If one of the signals
+/// cannot be received, the function logs an error and waits for the other.
 pub async fn shutdown_signal() {
     let interrupt = async {
         if let Err(error) = tokio::signal::ctrl_c().await {

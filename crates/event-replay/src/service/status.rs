@@ -1,4 +1,4 @@
-//! How a service's groups are, and what was counted.
+//! The health and the counters of a service's groups.
 
 use bus::ConsumerState;
 use domain::{DeadLetterState, StorageFailure, group::Pending};
@@ -8,44 +8,45 @@ use stats::Window;
 
 use super::{error::ServiceError, running::RunningService};
 
-/// How a service is: answer a health check with it.
+/// The health of a service, for a health endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceHealth {
-    /// Whether the store answers, every group of the service is consumed, and no dead letter is open.
+    /// Whether the store answers, every group has a consumer, and no dead letter is open.
     pub is_healthy: bool,
-    /// What the store says, where a consumer of this process cannot work with it.
+    /// The error of the store, if a consumer of this process cannot work with the store.
     pub outage: Option<String>,
-    /// Its groups, in the order in which the service names them.
+    /// The groups, in the order of the service's definition.
     pub groups: Vec<GroupHealth>,
 }
 
-/// How a group of a service is.
+/// The health of one group of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupHealth {
-    /// The group.
+    /// The name of the group.
     pub name: String,
-    /// Its consumers that are alive, in every process.
+    /// The number of live consumers, in all processes.
     pub consumers: u64,
-    /// Events that it has still to handle.
+    /// The pending events.
     #[serde(flatten)]
     pub pending: Pending,
-    /// Keys that wait: for another attempt, or behind a dead letter.
+    /// The number of blocked and parked keys.
     pub blocked_keys: u64,
-    /// Replayed events that it has still to handle.
+    /// The number of pending replayed events.
     pub replaying: u64,
-    /// Its dead letters that are open.
+    /// The number of open dead letters.
     pub open_dead_letters: u64,
-    /// When the oldest of these was made.
+    /// The time of the oldest open dead letter.
     pub oldest_dead_letter: Option<Timestamp>,
 }
 
 impl<S: Send + Sync + 'static> RunningService<S> {
-    /// Looks at the service's groups in the store.
+    /// Reads the state of the service's groups from the store. A deleted group is missing in the result, and the
+    /// service is then not healthy.
     ///
     /// # Errors
-    /// When the store fails. A group that was deleted is left out, and the service is not healthy.
+    /// Returns [`ServiceError`] when the store fails.
     pub async fn health(&self) -> Result<ServiceHealth, ServiceError> {
         let letters = self.store().count_dead_letters().await?;
         let mut groups = Vec::new();
@@ -71,10 +72,11 @@ impl<S: Send + Sync + 'static> RunningService<S> {
         Ok(ServiceHealth { is_healthy, outage, groups })
     }
 
-    /// What every process that uses the store counted in the last 15 minutes: admitted, rejected, handled, failed, with times by type.
+    /// Returns the counters of the last 15 minutes, from every process that uses the store. They count admitted,
+    /// rejected, handled and failed events, with times by type.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Returns [`StorageFailure`] when the store fails.
     pub async fn stats(&self) -> Result<Window, StorageFailure> {
         self.bus().meter().flush(&**self.store()).await?;
         let now = self.bus().clock().now();
@@ -82,7 +84,7 @@ impl<S: Send + Sync + 'static> RunningService<S> {
         Ok(Window::of(&samples, now))
     }
 
-    /// How the consumers of this process are, in the order of its groups.
+    /// Returns the states of this process's consumers, in the order of the groups.
     fn consumer_states(&self) -> impl Iterator<Item = ConsumerState> {
         self.consumers.iter().map(bus::Consumer::state)
     }

@@ -1,4 +1,4 @@
-//! Events as Rust types: how a value becomes an event, and an event a value.
+//! Events as Rust types: the conversion between values and events.
 
 use domain::{Event, NewEvent, event::FIRST_VERSION};
 use serde::{Serialize, de::DeserializeOwned};
@@ -6,25 +6,25 @@ use serde_json::{Map, Value};
 
 use super::payload::{DecodeError, Payload};
 
-/// A field of a [`TypedEvent`] that is an entity of the event: a member of the event itself instead of its `data`.
+/// A field of a [`TypedEvent`] that is an entity. It becomes a member of the event instead of a member of its `data`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntityField {
-    /// What serde calls the field.
+    /// The name of the field in serde.
     pub field: &'static str,
-    /// The kind of entity: `user` for the member `userId`.
+    /// The kind of the entity: `user` for the member `userId`.
     pub kind: &'static str,
     /// Whether the member is the ordering key of the type.
     pub is_key: bool,
 }
 
 impl EntityField {
-    /// The member of the event.
+    /// Returns the name of the member in the event.
     pub fn member(&self) -> String {
         format!("{}Id", self.kind)
     }
 }
 
-/// A Rust type whose values are the events of one type. With the feature `derive`, `#[derive(Event)]` implements it.
+/// A Rust type for the events of one event type. With the feature `derive`, `#[derive(Event)]` implements this trait.
 ///
 /// ```
 /// # #[cfg(feature = "derive")] {
@@ -48,36 +48,37 @@ impl EntityField {
 pub trait TypedEvent: Serialize + DeserializeOwned + Send + 'static {
     /// The event type.
     const TYPE: &'static str;
-    /// The version of the type.
+    /// The version of the event type.
     const VERSION: &'static str = FIRST_VERSION;
     /// The fields that are entities.
     const ENTITIES: &'static [EntityField] = &[];
 
-    /// The JSON Schema of the type's values, entities included; none: anything goes.
+    /// Returns the JSON Schema of the values, entities included. `None`: any content is valid.
     fn data_schema() -> Option<Value> {
         None
     }
 }
 
-/// What can be emitted: a value of a [`TypedEvent`], or a [`NewEvent`] that was made member by member.
+/// A value that can be emitted: a [`TypedEvent`], or a [`NewEvent`] that was built member by member.
 pub trait IntoEvent {
-    /// The event in the making.
+    /// Converts the value to a new event.
     ///
     /// # Errors
-    /// When the value cannot be written as JSON, or a field that is an entity is no string.
+    /// Returns [`EncodeError`] when the value cannot be written as JSON, or when a field that is an entity is neither a
+    /// string nor null.
     fn into_event(self) -> Result<NewEvent, EncodeError>;
 }
 
-/// Why a value cannot become an event.
+/// The reason for which a value cannot be converted to an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// It cannot be written as JSON.
+    /// The value cannot be written as JSON.
     #[error("a value of {event_type} cannot be written as JSON: {reason}")]
     Unwritable {
         /// The event type.
         event_type: String,
-        /// What serde says.
+        /// The error of serde.
         reason: String,
     },
     /// A field that is an entity is neither a string nor null.
@@ -87,13 +88,13 @@ pub enum EncodeError {
         event_type: String,
         /// The field.
         field: String,
-        /// What it is instead.
+        /// The JSON type that was found.
         found: &'static str,
     },
 }
 
 impl EncodeError {
-    /// A short stable name, for programs.
+    /// Returns a short stable name of the error, for programs.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unwritable { .. } => "unwritable",
@@ -149,7 +150,7 @@ impl<T: TypedEvent> Payload for T {
     }
 }
 
-/// A value of an event: its data, with the entities put back into their fields.
+/// Decodes the data of an event, with the entities put back into their fields.
 fn decode<T: TypedEvent>(event: &Event) -> Result<T, serde_json::Error> {
     let mut members: Map<String, Value> = serde_json::from_str(event.json())?;
     let mut data = members.remove("data").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Contexts: stores by name, of which one is in use. They are the user's own, in `contexts.toml` in the configuration folder.
+//! Contexts: named stores. At most one is current. Each user has them in `contexts.toml` in the configuration folder.
 
 use std::{
     collections::BTreeMap,
@@ -14,10 +14,10 @@ use crate::location::Location;
 /// The name of the file.
 const FILE_NAME: &str = "contexts.toml";
 
-/// A store that has a name.
+/// A store with a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedStore {
-    /// Its address, as `--store` takes it.
+    /// The address of the store, in the form of `--store`.
     pub store: String,
 }
 
@@ -25,19 +25,19 @@ pub struct NamedStore {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Contexts {
-    /// The one in use.
+    /// The name of the current context.
     pub current: Option<String>,
-    /// The one that was in use before it.
+    /// The name of the context that was current before.
     pub previous: Option<String>,
-    /// All of them, by name.
+    /// All contexts, by name.
     pub contexts: BTreeMap<String, NamedStore>,
 }
 
 impl Contexts {
-    /// Reads the user's contexts. None: there is no file, or no home folder.
+    /// Reads the contexts of the user. Without a file or a home folder the result is empty.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// Returns [`SettingsError`] when the file cannot be read.
     pub fn load() -> Result<Self, SettingsError> {
         match file() {
             Some(file) => Self::read(&file),
@@ -61,10 +61,10 @@ impl Contexts {
         })
     }
 
-    /// Writes them, whole or not at all.
+    /// Writes the contexts atomically: the whole file or nothing.
     ///
     /// # Errors
-    /// When the file cannot be written, or there is no home folder.
+    /// Returns [`SettingsError`] when the file cannot be written, or when there is no home folder.
     pub fn save(&self) -> Result<(), SettingsError> {
         let file =
             file().ok_or_else(|| SettingsError::invalid("there is no home folder to keep contexts in"))?;
@@ -80,10 +80,10 @@ impl Contexts {
         fs::write(&new, text).and_then(|()| fs::rename(&new, &file)).map_err(failed)
     }
 
-    /// Adds a context. A file is meant from the folder `base`.
+    /// Adds a context. A relative file path is resolved against the folder `base`.
     ///
     /// # Errors
-    /// When the name or the address makes no sense, or the address has a password.
+    /// Returns [`SettingsError`] when the name or the address is not valid, or when the address contains a password.
     pub fn add(&mut self, name: &str, address: &str, base: &Path) -> Result<(), SettingsError> {
         check_name(name)?;
         if has_password(address) {
@@ -103,10 +103,10 @@ impl Contexts {
         Ok(())
     }
 
-    /// Makes a context the one in use; `-` is the one before. Its name.
+    /// Makes a context the current one and returns its name. The name `-` selects the context that was current before.
     ///
     /// # Errors
-    /// When there is none of this name.
+    /// Returns [`SettingsError`] when no context has this name.
     pub fn switch(&mut self, name: &str) -> Result<String, SettingsError> {
         let name = match (name, &self.previous) {
             ("-", Some(previous)) => previous.clone(),
@@ -123,7 +123,7 @@ impl Contexts {
     /// Removes a context.
     ///
     /// # Errors
-    /// When there is none of this name.
+    /// Returns [`SettingsError`] when no context has this name.
     pub fn remove(&mut self, name: &str) -> Result<(), SettingsError> {
         self.get(name)?;
         self.contexts.remove(name);
@@ -135,10 +135,11 @@ impl Contexts {
         Ok(())
     }
 
-    /// The context of a name.
+    /// Returns the context with this name.
     ///
     /// # Errors
-    /// When there is none; it names those that are there, or a near one.
+    /// Returns [`SettingsError`] when no context has this name. The message suggests a similar name, or lists the known
+    /// names.
     pub fn get(&self, name: &str) -> Result<&NamedStore, SettingsError> {
         self.contexts.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.contexts.keys().map(String::as_str).collect();

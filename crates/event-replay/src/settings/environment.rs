@@ -1,4 +1,4 @@
-//! Settings of a bus as its environment says them.
+//! The settings of a bus from its environment.
 
 use std::{env, io, path::PathBuf, time::Duration};
 
@@ -14,39 +14,38 @@ const DEAD_LETTERS: &str = "ENABLE_DEAD_LETTER_QUEUE";
 const MAX_RETRIES: &str = "MAX_EVENT_RETRIES";
 const TIMEOUT: &str = "DEFAULT_TIMEOUT";
 
-/// An environment variable that makes no sense.
+/// An environment variable has a value that is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{variable}={value}: {expected}")]
 pub struct SettingError {
-    /// The variable.
+    /// The name of the variable.
     pub variable: &'static str,
-    /// What it says.
+    /// Its value.
     pub value: String,
-    /// What it may say.
+    /// The valid values, as a sentence.
     pub expected: &'static str,
 }
 
-/// The settings that the environment asks for, and the defaults where it says nothing. A variable that is empty says
-/// nothing.
+/// Reads the settings from the environment. An unset or empty variable leaves the default.
 ///
-/// | variable | says | default |
+/// | variable | value | default |
 /// |---|---|---|
 /// | `ENABLE_EVENT_VALIDATION` | `true` or `false` | `true` |
-/// | `ENABLE_EVENT_STORE` | `true` or `false`; it must agree with what the namespace was made for | whatever the namespace does |
+/// | `ENABLE_EVENT_STORE` | `true` or `false`; it must agree with the mode of the namespace | the mode of the namespace |
 /// | `ENABLE_DEAD_LETTER_QUEUE` | `true` or `false` | `true` |
-/// | `MAX_EVENT_RETRIES` | tries after the first, 0 to 1000 | 3 |
-/// | `DEFAULT_TIMEOUT` | the time limit of handlers: milliseconds, or a number with a unit (`30s`), at most a day | 30 seconds |
+/// | `MAX_EVENT_RETRIES` | attempts after the first, 0 to 1000 | 3 |
+/// | `DEFAULT_TIMEOUT` | the time limit of handlers: milliseconds or a number with a unit (`30s`), at most a day | 30 seconds |
 ///
-/// The command line reads the same variables, and its settings file beside them.
+/// The command line reads the same variables, and also a settings file.
 ///
 /// # Errors
-/// When a variable says something that means nothing; the error names it.
+/// Returns [`SettingError`] with the name of the variable when a value is not valid.
 pub fn settings_from_env() -> Result<BusSettings, SettingError> {
-    // What is not text is no value either: the replacement characters see to that.
+    // A value that is not UTF-8 is never valid: the replacement characters make the parser refuse it.
     settings_from(|variable| env::var_os(variable).map(|value| value.to_string_lossy().into_owned()))
 }
 
-/// The settings that a look-up of the variables of [`settings_from_env`] asks for.
+/// Reads the settings from a look-up of the variables of [`settings_from_env`].
 ///
 /// ```
 /// use event_replay::settings_from;
@@ -57,7 +56,7 @@ pub fn settings_from_env() -> Result<BusSettings, SettingError> {
 /// ```
 ///
 /// # Errors
-/// As [`settings_from_env`].
+/// The same errors as [`settings_from_env`].
 pub fn settings_from(lookup: impl Fn(&str) -> Option<String>) -> Result<BusSettings, SettingError> {
     let said = |variable: &str| lookup(variable).filter(|value| !value.is_empty());
     let mut settings = BusSettings::default();
@@ -77,18 +76,19 @@ pub fn settings_from(lookup: impl Fn(&str) -> Option<String>) -> Result<BusSetti
     Ok(settings)
 }
 
-/// What the environment says of reaching a Redis server, as the command line reads it.
+/// Reads the credentials for a Redis server from the environment, as the command line does.
 ///
-/// | variable | says |
+/// | variable | value |
 /// |---|---|
 /// | `EVENT_REPLAY_REDIS_PASSWORD`, `REDIS_PASSWORD` | the password |
-/// | `EVENT_REPLAY_REDIS_PASSWORD_FILE` | a file with nothing but the password |
-/// | `EVENT_REPLAY_REDIS_SENTINEL_USER`, `EVENT_REPLAY_REDIS_SENTINEL_PASSWORD` | the user and the password of the sentinels, if they want them |
-/// | `EVENT_REPLAY_REDIS_CA` | a PEM file: the authority that signed the server's certificate |
-/// | `EVENT_REPLAY_REDIS_CERT`, `EVENT_REPLAY_REDIS_KEY` | PEM files: the certificate and the key that the server wants of clients |
+/// | `EVENT_REPLAY_REDIS_PASSWORD_FILE` | a file that contains only the password |
+/// | `EVENT_REPLAY_REDIS_SENTINEL_USER` | the user for the sentinels, if they need one |
+/// | `EVENT_REPLAY_REDIS_SENTINEL_PASSWORD` | the password of the sentinels, if they need one |
+/// | `EVENT_REPLAY_REDIS_CA` | a PEM file with the authority that signed the server's certificate |
+/// | `EVENT_REPLAY_REDIS_CERT`, `EVENT_REPLAY_REDIS_KEY` | PEM files with the client certificate and its key |
 ///
 /// # Errors
-/// When the file with the password cannot be read.
+/// Returns the I/O error when the password file cannot be read.
 pub fn redis_access_from_env() -> io::Result<RedisAccess> {
     let file = |setting: &str| keys::said(setting).map(PathBuf::from);
     let password = password::read(keys::said("redis.password"), file("redis.password_file"));

@@ -1,27 +1,27 @@
-//! Settings that make no sense, or cannot be read.
+//! Settings that are not valid, or that cannot be read.
 
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why the settings could not be resolved.
+/// The reason for which the settings could not be resolved.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SettingsError {
-    /// A setting, or where settings come from, makes no sense.
+    /// A setting or a source of settings is not valid.
     #[error("{what}")]
     Invalid {
-        /// Which, what is wrong with it, and where it came from.
+        /// The setting, the problem, and the origin of the value.
         what: String,
-        /// What to do about it.
+        /// The next step for the user.
         advice: Option<&'static str>,
     },
-    /// The file that a setting names for the Redis password cannot be read.
+    /// The file with the Redis password cannot be read.
     #[error("the file with the Redis password, {}: {error}", file.display())]
     PasswordFile {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
-        /// Why it cannot be read.
+        /// The I/O error.
         error: std::io::Error,
     },
 }
@@ -31,7 +31,7 @@ impl SettingsError {
         Self::Invalid { what: what.into(), advice: None }
     }
 
-    /// Adds what to do.
+    /// Adds the next step for the user.
     pub(crate) fn hint(self, advice: &'static str) -> Self {
         match self {
             Self::Invalid { what, .. } => Self::Invalid { what, advice: Some(advice) },

@@ -1,10 +1,10 @@
-//! ENABLE_EVENT_STORE: whether a namespace that is made keeps every event.
+//! `ENABLE_EVENT_STORE`: whether a new namespace keeps every event.
 
 use domain::ports::RetentionMode;
 
 use super::origin;
 
-/// What was said about keeping events, and by whom.
+/// Whether a new namespace keeps its history, and the origin of this setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventStoreSetting {
     enabled: bool,
@@ -16,17 +16,17 @@ impl EventStoreSetting {
         Self { enabled, origin }
     }
 
-    /// What a namespace that is made now keeps.
+    /// Returns the mode of a new namespace.
     pub fn keeps(&self) -> RetentionMode {
         if self.enabled { RetentionMode::History } else { RetentionMode::UntilDelivered }
     }
 
-    /// The requested mode; none if any store will do.
+    /// Returns the requested mode. `None` if the setting is the default, so that a store of either mode is accepted.
     pub fn asked_for(&self) -> Option<RetentionMode> {
         (self.origin != origin::DEFAULT).then(|| self.keeps())
     }
 
-    /// Who said so.
+    /// Returns the origin of the setting.
     pub fn origin(&self) -> &str {
         &self.origin
     }

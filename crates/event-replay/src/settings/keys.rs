@@ -1,12 +1,12 @@
-//! Every setting there is: its name, the environment variables that set it, its default.
+//! Every setting: its name, its environment variables, its default.
 
 /// A setting.
 pub(crate) struct Key {
-    /// Its name in `event-replay.toml`, dots between tables.
+    /// The name in `event-replay.toml`, with dots between tables.
     pub(crate) name: &'static str,
-    /// Environment variables beside the regular one, which is `EVENT_REPLAY_` and the name in capitals.
+    /// Environment variables beside the regular one. The regular one is `EVENT_REPLAY_` and the name in capitals.
     pub(crate) aliases: &'static [&'static str],
-    /// The default; none: unset.
+    /// The default. `None`: unset.
     #[cfg_attr(not(feature = "app"), allow(dead_code, reason = "settings from files alone have defaults"))]
     pub(crate) default: Option<&'static str>,
 }
@@ -15,7 +15,7 @@ const fn key(name: &'static str, aliases: &'static [&'static str], default: Opti
     Key { name, aliases, default }
 }
 
-/// All of them but `retention.types.<pattern>.*`, which has a key for each pattern.
+/// All settings except `retention.types.<pattern>.*`, which has a key for each pattern.
 pub(crate) const KEYS: &[Key] = &[
     key("store", &[], None),
     key("redis.password", &["REDIS_PASSWORD"], None),
@@ -57,29 +57,29 @@ pub(crate) const KEYS: &[Key] = &[
     key("dead_letters.enabled", &["ENABLE_DEAD_LETTER_QUEUE"], Some("true")),
 ];
 
-/// The bounds that a type pattern's retention may have.
+/// The retention bounds that a type pattern can have.
 #[cfg(feature = "app")]
 pub(crate) const RETENTION_BOUNDS: &[&str] = &["max_age", "max_events", "max_bytes"];
 
 impl Key {
-    /// The environment variables that set it, the first one present wins.
+    /// Returns the environment variables of the setting. The first one that is set takes precedence.
     pub(crate) fn variables(&self) -> impl Iterator<Item = String> {
         let regular = format!("EVENT_REPLAY_{}", self.name.to_ascii_uppercase().replace('.', "_"));
         std::iter::once(regular).chain(self.aliases.iter().map(|&name| name.to_owned()))
     }
 
-    /// What the environment says of it, and the variable that says so. A variable that is empty is as good as unset.
+    /// Returns the value from the environment, and the name of its variable. An empty variable counts as unset.
     pub(crate) fn in_environment(&self) -> Option<(String, String)> {
         self.variables().find_map(|name| Some((set(&name)?, name)))
     }
 }
 
-/// What a variable says, unless it is empty.
+/// Returns the value of a variable, unless it is empty.
 pub(crate) fn set(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// What the environment says of the setting of this name.
+/// Returns the value of a setting from the environment.
 pub(crate) fn said(setting: &str) -> Option<String> {
     let key = KEYS.iter().find(|key| key.name == setting)?;
     key.in_environment().map(|(value, _)| value)

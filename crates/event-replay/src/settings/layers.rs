@@ -1,5 +1,5 @@
-//! The layers that settings come from, each later one over the ones before: defaults, file, environment, flags.
-//! Every value carries its origin, so that a surprising one can be traced.
+//! The layers of settings, from lowest to highest precedence: defaults, file, environment, flags. Every value carries
+//! its origin, so that an operator can trace a surprising value.
 
 use std::path::{Path, PathBuf};
 
@@ -13,10 +13,10 @@ use super::{
     resolved::SettingsRequest,
 };
 
-/// The name of the settings file, in the working folder or the user's configuration folder.
+/// The name of the settings file. It is in the working folder or in the user's configuration folder.
 pub(crate) const FILE_NAME: &str = "event-replay.toml";
 
-/// Values that a program put together, each under its dotted name.
+/// Values from this program, by their dotted names.
 #[derive(Debug, Clone, Default)]
 struct Layer(Map<String, Value>);
 
@@ -36,13 +36,14 @@ impl Source for Layer {
     }
 }
 
-/// All layers as one tree.
+/// Merges all layers into one tree.
 pub(crate) fn tree(request: SettingsRequest<'_>) -> Result<Map<String, Value>, SettingsError> {
     let mut builder = Config::builder().add_source(defaults());
     if let Some(file) = settings_file(request.file)? {
         builder = builder.add_source(config::File::from(file).format(FileFormat::Toml));
     }
-    // A context in use is the user's standing choice; one that a flag names is the choice for this command.
+    // The current context is a lasting choice of the user, so the environment overrides it. A context from a flag
+    // overrides the environment.
     if let Some(name) = Contexts::load()?.current.filter(|_| request.context.is_none()) {
         builder = builder.add_source(context(&name)?);
     }
@@ -58,7 +59,7 @@ pub(crate) fn tree(request: SettingsRequest<'_>) -> Result<Map<String, Value>, S
     built(builder)
 }
 
-/// The defaults alone, with a store in memory.
+/// Returns the defaults, with a store in memory.
 pub(crate) fn default_tree() -> Result<Map<String, Value>, SettingsError> {
     let mut store = Layer::default();
     store.set("store", "memory:", DEFAULT);
@@ -100,7 +101,8 @@ fn environment() -> Layer {
     layer
 }
 
-/// The seed's way to name a store. It is honoured, so that a program that was set up for Redis never writes elsewhere.
+/// Reads the store from `REDIS_URL`, or from `REDIS_HOST` and `REDIS_PORT`. Older programs use these variables. So a
+/// program that was configured for Redis never writes to another store.
 fn redis_variables(layer: &mut Layer) {
     if let Some(url) = set("REDIS_URL") {
         return layer.set("store", &url, "REDIS_URL");

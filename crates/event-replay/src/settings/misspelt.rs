@@ -1,25 +1,26 @@
-//! Environment variables that look like a setting and set nothing.
+//! Environment variables that look like a setting but set nothing.
 
 use super::keys::KEYS;
 
-/// What all our variables begin with.
+/// The prefix of all variables of this project.
 const PREFIX: &str = "EVENT_REPLAY_";
-/// Variables that are no settings, and that programs of ours read.
+/// Variables that other parts of the project read. They are not settings.
 const OTHERS: &[&str] =
     &["EVENT_REPLAY_FROM", "EVENT_REPLAY_LOG", "EVENT_REPLAY_OLD_REDIS", "EVENT_REPLAY_OPERATOR"];
-/// Characters by which a name may differ from another to be taken for it.
+/// The edit distance, in characters, up to which short names count as similar. A longer name may differ by a third of
+/// its length.
 const FAR: usize = 2;
 
 /// A variable that is probably misspelt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misspelt {
-    /// Its name.
+    /// The name of the variable.
     pub variable: String,
-    /// The variable that was probably meant.
+    /// The name that was probably meant.
     pub meant: String,
 }
 
-/// The variables of the environment that begin with `EVENT_REPLAY_`, set nothing, and are nearly the name of one that does.
+/// Returns the environment variables that begin with `EVENT_REPLAY_`, set nothing, and are similar to a known variable.
 pub fn misspelt_variables() -> Vec<Misspelt> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let mut found: Vec<Misspelt> = names.filter_map(|name| misspelt(&name)).collect();
@@ -63,7 +64,7 @@ mod tests {
             "EVENT_REPLAY_STORE",
             "EVENT_REPLAY_TIMEOUT",
             "EVENT_REPLAY_MY_OWN",
-            // What Kubernetes sets for a service that is called `event-replay`.
+            // Variables that Kubernetes sets for a service with the name `event-replay`.
             "EVENT_REPLAY_SERVICE_HOST",
             "EVENT_REPLAY_SERVICE_PORT",
             "EVENT_REPLAY_PORT",

@@ -1,10 +1,10 @@
-//! Who says what holds, beside files and environment variables.
+//! The origins of values, apart from files and environment variables.
 
-/// What `config show` says of a default.
+/// The origin of a default, as `config show` prints it.
 pub(crate) const DEFAULT: &str = "default";
 
-/// The origin of a location that a flag names.
+/// The origin of a location from the flag.
 pub const STORE_FLAG: &str = "--store";
 
-/// What the origin of a location begins with that a context names.
+/// The prefix of the origin of a location from a context.
 pub(crate) const CONTEXT: &str = "context ";

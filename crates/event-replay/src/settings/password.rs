@@ -1,8 +1,8 @@
-//! A password that is said, or that stands in a file.
+//! A password from a setting or from a file.
 
 use std::{fs, io, path::PathBuf};
 
-/// The password that is set, if one is: the one that is said before the one in a file.
+/// Returns the password, if one is set. A password from a setting takes precedence over the file.
 pub(super) fn read(
     said: Option<String>,
     file: Option<PathBuf>,

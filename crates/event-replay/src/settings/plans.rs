@@ -1,4 +1,4 @@
-//! What the settings say of kept plans.
+//! The settings of kept plans.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use super::{
 };
 use crate::text::number;
 
-/// Kept plans, and which replays need one that another operator approved.
+/// The settings of kept plans, and of the replays that need the approval of another operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanSettings {
-    /// How long a kept plan may be run.
+    /// The time for which a kept plan can be run.
     pub valid_for: Duration,
-    /// A replay of more events is confirmed first.
+    /// The number of events above which a replay needs a confirmation.
     pub confirm_above: u64,
-    /// A replay of more events needs an approval; none: no number does.
+    /// The number of events above which a replay needs an approval. `None`: no number needs one.
     pub approval_above: Option<u64>,
     /// Groups, and targets as they are shown, to which every replay needs an approval.
     pub approval_targets: Vec<String>,

@@ -1,4 +1,4 @@
-//! How to reach a Redis server, beside its address.
+//! The settings for a Redis server, apart from its address.
 
 use std::{fmt, path::PathBuf};
 
@@ -15,26 +15,26 @@ use crate::{
     options::{RedisAccess, RedisCopies},
 };
 
-/// What is set of it. Secrets are read when a server is opened, and shown by nothing.
+/// The settings for a Redis server. Secrets are read when a server is opened, and are never shown.
 #[derive(Clone, Default)]
 pub struct RedisSettings {
-    /// The password, where the address has none.
+    /// The password, used if the address has none.
     password: Option<String>,
-    /// A file with nothing but the password.
+    /// A file that contains only the password.
     password_file: Option<PathBuf>,
-    /// Who the sentinels know us as, if they want to.
+    /// The user name for the sentinels, if they need one.
     sentinel_user: Option<String>,
-    /// The password of the sentinels, if they want one.
+    /// The password of the sentinels, if they need one.
     sentinel_password: Option<String>,
     /// The authority that signed the server's certificate.
     ca: Option<PathBuf>,
-    /// The certificate and the key that the server wants of a client.
+    /// The client certificate and its key, if the server requires them.
     client: Option<(PathBuf, PathBuf)>,
-    /// Whether a namespace that is made keeps its events compressed.
+    /// Whether a new namespace compresses its events.
     compression: bool,
-    /// Into how many partitions a namespace that is made is divided.
+    /// The number of partitions of a new namespace.
     pub partitions: Option<u16>,
-    /// The copies that are waited for.
+    /// The copies that a publish waits for.
     copies: Option<RedisCopies>,
 }
 
@@ -67,10 +67,11 @@ impl RedisSettings {
         })
     }
 
-    /// What the server at an address wants of us. Where the address has no password, it is read now.
+    /// Returns the credentials and options for the server at an address. If the address has no password, this call
+    /// reads the password.
     ///
     /// # Errors
-    /// When the file with the password cannot be read.
+    /// Returns [`SettingsError`] when the password file cannot be read.
     pub fn access(&self, url: &RedisUrl) -> Result<RedisAccess, SettingsError> {
         let password = match url.has_password() {
             true => None,
@@ -90,7 +91,7 @@ impl RedisSettings {
     }
 }
 
-/// None where the server's own answer is enough.
+/// Returns the copies to wait for. `None` if the answer of the server is enough.
 fn copies(tree: &Map<String, Value>) -> Result<Option<RedisCopies>, SettingsError> {
     let number = |text: &str| text.parse().map_err(|_| "it is a number of replicas, 0 for none".to_owned());
     let copies = RedisCopies {
@@ -101,10 +102,10 @@ fn copies(tree: &Map<String, Value>) -> Result<Option<RedisCopies>, SettingsErro
     Ok((copies.replicas > 0 || copies.synced).then_some(copies))
 }
 
-/// A number of partitions that a namespace may have.
+/// Parses a number of partitions.
 ///
 /// # Errors
-/// With the numbers that there are.
+/// Returns a sentence with the valid numbers when the number is not valid.
 pub fn partitions(text: &str) -> Result<u16, String> {
     let partitions = text.parse().ok().filter(|partitions| adapters::redis::may_have_partitions(*partitions));
     partitions.ok_or_else(|| "it is 1, 2, 4, 8, 16, 32 or 64".to_owned())

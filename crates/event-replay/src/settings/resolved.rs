@@ -1,4 +1,5 @@
-//! Settings: flag, then environment, then `event-replay.toml`, then default; each knows where it came from.
+//! Settings, from highest to lowest precedence: flag, environment, `event-replay.toml`, default. Each value has its
+//! origin.
 
 use std::{fmt, path::Path, time::Duration};
 
@@ -32,85 +33,85 @@ use crate::{
 pub struct Shown {
     /// Its dotted name.
     pub key: String,
-    /// Its value, with any password hidden; none: unset.
+    /// Its value, with any password hidden. `None`: unset.
     pub value: Option<String>,
-    /// Where it came from.
+    /// The origin of the value.
     pub origin: String,
 }
 
-/// What flags say of the settings.
+/// The settings from flags.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SettingsRequest<'a> {
     /// The address of the store.
     pub store: Option<&'a str>,
     /// The name of a context.
     pub context: Option<&'a str>,
-    /// The settings file.
+    /// The path of the settings file.
     pub file: Option<&'a Path>,
 }
 
-/// Everything that is set.
+/// All settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where the store is.
+    /// The location of the store.
     pub store: StoreLocation,
-    /// The context that names the store, if one does.
+    /// The context that names the store, if the location comes from a context.
     pub context: Option<String>,
-    /// What a Redis server wants beside its address.
+    /// Credentials and options for a Redis server, apart from its address.
     pub redis: RedisSettings,
     /// The name of the service that publishes.
     pub service: Option<String>,
-    /// Where to look for an event's ordering key.
+    /// The rule that finds the ordering key of an event.
     pub ordering: OrderingRule,
-    /// Whether events are checked against schemas.
+    /// Whether events are validated by schemas.
     pub validation: bool,
-    /// What checks them.
+    /// The engine that validates them.
     pub engine: EngineKind,
-    /// What becomes of types without a schema.
+    /// The treatment of event types without a schema.
     pub unknown_types: UnknownTypes,
-    /// Limits of the envelope.
+    /// The limits of the envelope.
     pub limits: Limits,
-    /// What is dropped after an append.
+    /// The retention rules, applied after an append.
     pub retention: Vec<RetentionRule>,
-    /// How far consumer groups keep history from retention.
+    /// The rules by which consumer groups hold history against retention.
     pub holds: GroupHolds,
-    /// Kept plans, and which replays need one that was approved.
+    /// The settings of kept plans, and of the replays that need an approval.
     pub plans: PlanSettings,
-    /// How often a delivery is tried again.
+    /// The number of retries of a delivery.
     pub max_retries: u32,
-    /// How long a handler may take.
+    /// The time limit of a handler.
     pub handler_timeout: Duration,
-    /// When a consumer stops to hand over because many deliveries fail in a row; none: never.
+    /// The circuit breaker: a consumer pauses its deliveries after many consecutive failures. `None`: it never pauses.
     pub breaker: Option<BreakerSettings>,
     /// Whether published events are kept.
     pub event_store: EventStoreSetting,
     /// Whether deliveries that a group gives up on are kept as dead letters.
     pub dead_letters: bool,
-    /// All of them, for people.
+    /// All settings, as `config show` prints them.
     pub shown: Vec<Shown>,
 }
 
 impl Settings {
-    /// Reads all layers.
+    /// Reads and merges all layers.
     ///
     /// # Errors
-    /// When a layer cannot be read, or a setting makes no sense.
+    /// Returns [`SettingsError`] when a layer cannot be read, or when a setting is not valid.
     pub fn load(store_flag: Option<&str>, file: Option<&Path>) -> Result<Self, SettingsError> {
         Self::resolve(SettingsRequest { store: store_flag, context: None, file })
     }
 
-    /// Reads all layers, with what flags say.
+    /// Reads and merges all layers, with the given flags.
     ///
     /// # Errors
-    /// As [`Settings::load`]; when there is no context of the name that a flag gives.
+    /// The same errors as [`Settings::load`]. Also returns [`SettingsError`] when the context of a flag does not exist.
     pub fn resolve(request: SettingsRequest<'_>) -> Result<Self, SettingsError> {
         Self::of(&layers::tree(request)?)
     }
 
-    /// What holds where nothing is set, with a store in memory: for commands that use no store and no setting.
+    /// Returns the defaults, with a store in memory. Use it for commands that need no store and no setting.
     ///
     /// # Errors
-    /// None that can happen.
+    /// Returns no error in practice: the defaults are valid.
     pub fn defaults() -> Result<Self, SettingsError> {
         Self::of(&layers::default_tree()?)
     }
@@ -159,10 +160,10 @@ impl Settings {
         })
     }
 
-    /// How the store is to be opened. The password of a server is read now.
+    /// Returns the options for opening the store. This call reads the password of a server.
     ///
     /// # Errors
-    /// When the file with the password cannot be read.
+    /// Returns [`SettingsError`] when the password file cannot be read.
     pub fn open_options(&self) -> Result<OpenOptions, SettingsError> {
         let redis = match self.store.location() {
             Location::Redis { url, .. } => self.redis.access(url)?,
@@ -171,7 +172,7 @@ impl Settings {
         Ok(OpenOptions { keeps: self.event_store.keeps(), redis, ..OpenOptions::default() })
     }
 
-    /// The same settings for another store.
+    /// Returns the same settings for another store.
     #[must_use]
     pub fn for_store(&self, store: StoreLocation) -> Self {
         Self { store, ..self.clone() }
@@ -200,7 +201,7 @@ fn rule(
     Ok((!rule.is_empty()).then_some(rule))
 }
 
-/// A misspelt setting that is silently ignored is worse than none.
+/// Returns an error for an unknown setting. A misspelt setting must not be ignored silently.
 fn refuse_unknown(tree: &Map<String, Value>) -> Result<(), SettingsError> {
     fn walk(table: &Map<String, Value>, prefix: &str, unknown: &mut Vec<(String, String)>) {
         for (name, value) in table {
@@ -241,7 +242,7 @@ fn show(tree: &Map<String, Value>, store: &StoreLocation) -> Result<Vec<Shown>, 
             continue;
         }
         let value = match name.as_str() {
-            // An address may hold a password: it is shown as the location shows itself.
+            // An address may contain a password. The location shows itself without it.
             "store" => Some(store.to_string()),
             "redis.password" | "redis.sentinel_password" => raw.text.map(|_| "***".to_owned()),
             _ => raw.text,

@@ -1,21 +1,22 @@
-//! Environment variables that hold passwords of stores, which programs that are run must not get.
+//! Environment variables that contain passwords of stores. Started programs must not inherit them.
 
 use super::keys::{KEYS, set};
 
-/// Settings whose values are passwords.
+/// Settings that hold a password.
 const PASSWORDS: &[&str] = &["redis.password", "redis.sentinel_password"];
-/// Variables with an address, which may have a password in it.
+/// Variables with an address, which may contain a password.
 const ADDRESSES: &[&str] =
     &["EVENT_REPLAY_STORE", "EVENT_REPLAY_FROM", "EVENT_REPLAY_OLD_REDIS", "REDIS_URL"];
 
-/// The names of the variables that hold a password of a store: those that set one, and addresses with one in them.
+/// Returns the names of the variables that contain a password of a store: variables for a password, and addresses with
+/// a password.
 pub fn secret_variables() -> Vec<String> {
     let passwords = KEYS.iter().filter(|key| PASSWORDS.contains(&key.name)).flat_map(|key| key.variables());
     let addresses = ADDRESSES.iter().filter(|name| set(name).is_some_and(|value| has_password(&value)));
     passwords.chain(addresses.map(|&name| name.to_owned())).collect()
 }
 
-/// Whether an address names a password before its host.
+/// Returns whether an address contains a password before its host.
 pub fn has_password(address: &str) -> bool {
     let authority = address.split_once("://").map_or(address, |(_, rest)| rest);
     let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Where the store is, and who said so.
+//! The location of the store and its origin.
 
 use std::{
     fmt,
@@ -19,12 +19,12 @@ use crate::{
 const FORMS: &str = "a store is sqlite:PATH, memory:, redis://HOST, redis+sentinel://HOST,HOST,HOST?master=NAME or \
                      redis+cluster://HOST,HOST, with rediss for TLS, each with namespace=NAME where wanted";
 
-/// The folder of the user's own data, if there is a home folder.
+/// Returns the folder for the user's own data, if there is a home folder.
 pub fn data_folder() -> Option<PathBuf> {
     directories::ProjectDirs::from("", "", "event-replay").map(|dirs| dirs.data_dir().to_owned())
 }
 
-/// Where the store is, and who said so. It shows itself without its password, and without what could steer a terminal.
+/// The location of the store and its origin. Its display form has no password and no terminal control characters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreLocation {
     location: Location,
@@ -32,10 +32,11 @@ pub struct StoreLocation {
 }
 
 impl StoreLocation {
-    /// Reads an address with its origin; none: the file in the user's data folder.
+    /// Parses an address and keeps its origin. Without an address, the location is the file in the user's data folder.
     ///
     /// # Errors
-    /// When it names no store, or says a password where every user of the machine could read it.
+    /// Returns [`SettingsError`] when the address is not a location, or when a flag contains a password. Every user of
+    /// the machine could read such a password.
     pub fn resolve(setting: Option<&(String, String)>) -> Result<Self, SettingsError> {
         match setting {
             Some((address, origin)) => Self::parse(address, origin),
@@ -49,12 +50,12 @@ impl StoreLocation {
         }
     }
 
-    /// A file.
+    /// Returns the location of a file.
     pub fn at_file(path: PathBuf, origin: &str) -> Self {
         Self { location: Location::file(path, "default"), origin: origin.to_owned() }
     }
 
-    /// A store in memory.
+    /// Returns the location of a store in memory.
     pub fn in_memory(origin: &str) -> Self {
         Self { location: Location::Memory, origin: origin.to_owned() }
     }
@@ -80,27 +81,27 @@ impl StoreLocation {
         Ok(Self { location, origin: origin.to_owned() })
     }
 
-    /// The location.
+    /// Returns the location.
     pub fn location(&self) -> &Location {
         &self.location
     }
 
-    /// Who said so.
+    /// Returns the origin.
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// The file, if it is one.
+    /// Returns the path if the location is a file.
     pub fn path(&self) -> Option<&Path> {
         self.location.path()
     }
 
-    /// Whether it is on a Redis server.
+    /// Returns whether the store is on Redis.
     pub fn is_redis(&self) -> bool {
         matches!(self.location, Location::Redis { .. })
     }
 
-    /// The same place, but for the namespace.
+    /// Returns the same location with another namespace.
     #[must_use]
     pub fn with_namespace(&self, namespace: &str) -> Self {
         Self { location: self.location.clone().with_namespace(namespace), origin: self.origin.clone() }
@@ -126,7 +127,7 @@ impl fmt::Display for StoreLocation {
 }
 
 impl fmt::Debug for StoreLocation {
-    /// As it is shown: an address never gives its password away.
+    /// Uses the display form, which has no password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StoreLocation({self})")
     }

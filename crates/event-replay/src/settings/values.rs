@@ -1,4 +1,4 @@
-//! The tree of all layers, and its values on their way from text to meaning.
+//! The tree of all layers, and the parsing of its values.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use validation::EngineKind;
 use super::{error::SettingsError, keys::RETENTION_BOUNDS, origin};
 use crate::text::{escape, number};
 
-/// A value on its way from text to meaning.
+/// A value before it is parsed.
 pub(super) struct Raw {
     pub(super) text: Option<String>,
     pub(super) list: Vec<String>,
@@ -25,7 +25,7 @@ impl Raw {
     }
 }
 
-/// A path that a settings file names is meant from where the settings file is.
+/// Resolves a path from a settings file against the folder of that file.
 pub(super) fn anchored_path(path: impl Into<PathBuf>, origin: &str) -> PathBuf {
     let path = path.into();
     match Path::new(origin).parent() {
@@ -45,7 +45,7 @@ pub(super) fn find<'a>(tree: &'a Map<String, Value>, path: &[&str]) -> Option<&'
     }
 }
 
-/// A path's parts. A type pattern has dots of its own, so it is one part.
+/// Splits a setting's name into its parts. A type pattern contains dots, but it is one part.
 pub(super) fn parts(name: &str) -> Vec<&str> {
     match name.strip_prefix("retention.types.") {
         None => name.split('.').collect(),
@@ -119,7 +119,8 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
     number::boolean(text).ok_or_else(|| "it is true or false".to_owned())
 }
 
-/// A handler's time: a bare number is in milliseconds, as programs that were set up before know it.
+/// Parses the time limit of a handler. A number without a unit is in milliseconds, for compatibility with older
+/// configurations.
 pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     number::timeout(text).ok_or_else(|| {
         "a timeout is a number of milliseconds (30000), or a number with a unit (30s, 2m), at most one day"
@@ -127,12 +128,12 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// Failures that open a circuit breaker.
+/// Parses the number of failures that open a circuit breaker.
 pub(super) fn breaker_failures(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "it is a whole number from 1".to_owned())
 }
 
-/// A time of a circuit breaker, longer than none.
+/// Parses a time of a circuit breaker. It must be longer than zero.
 pub(super) fn breaker_time(text: &str) -> Result<Duration, String> {
     number::duration(text).and_then(|time| match time.is_zero() {
         true => Err("it is longer than no time".to_owned()),
@@ -144,7 +145,7 @@ pub(super) fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "it is a whole number from 1".to_owned())
 }
 
-/// What reads JSON goes no deeper than this.
+/// The JSON parser accepts at most this depth.
 const DEEPEST: usize = 128;
 
 pub(super) fn depth(text: &str) -> Result<usize, String> {
@@ -168,7 +169,7 @@ pub(super) fn engine(text: &str) -> Result<EngineKind, String> {
     text.parse().map_err(|error: validation::engine::UnknownEngine| error.to_string())
 }
 
-/// Reads what becomes of types without a schema.
+/// Parses the treatment of event types without a schema: `refuse` or `accept`.
 pub fn unknown_types(text: &str) -> Result<UnknownTypes, String> {
     match text {
         "refuse" => Ok(UnknownTypes::Refuse),

@@ -1,16 +1,18 @@
-//! Text from events, made harmless for a terminal: no event can move the cursor, hide a line or reverse what is read.
+//! Makes text from events safe for a terminal. No event can move the cursor, hide a line, or reverse the reading
+//! direction.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Whether a character must not reach a terminal as it is: controls (C0, DEL, C1), characters that change the
-/// direction of text, line separators, and those that take no room and so hide differences.
+/// Returns whether a character must be escaped on a terminal. Such characters are controls (C0, DEL, C1), characters
+/// that change the direction of text, and line separators. Characters of zero width are included, because they hide
+/// differences.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
-/// One line of text, with unsafe characters shown as `\u{..}`.
+/// Returns one line of text, with unsafe characters as `\u{..}`.
 pub fn line(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);
@@ -18,7 +20,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     let mut shown = String::with_capacity(text.len() + 16);
     for c in text.chars() {
         if is_unsafe(c) {
-            // Writing to a string does not fail.
+            // A write to a string does not fail.
             let _ = write!(shown, "\\u{{{:x}}}", u32::from(c));
         } else {
             shown.push(c);
@@ -27,12 +29,13 @@ pub fn line(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Text of several lines, such as a message with a hint: line feeds stay.
+/// Returns text of several lines, such as a message with a hint. Line feeds stay, and other unsafe characters are
+/// escaped.
 pub fn lines(text: &str) -> String {
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// One line of at most so many characters.
+/// Returns one line with at most `most` characters of the text. An ellipsis marks a cut.
 pub fn short(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return line(text).into_owned();

@@ -1,5 +1,5 @@
-//! Names as people write them: of events, groups and entities. A name that no event or group can have is refused, because it
-//! would find nothing and say nothing.
+//! The parsing of names of events, groups and entities. A name that no event or group can have is refused. Otherwise a
+//! search for it would silently find nothing.
 
 use domain::{
     Entity, Priority,
@@ -8,10 +8,10 @@ use domain::{
 
 use super::escape;
 
-/// A name or id that an envelope carries.
+/// Checks a name or an id of an envelope.
 ///
 /// # Errors
-/// With the reason, when it is empty or contains NUL.
+/// Returns the reason when the text is empty or contains NUL.
 pub fn name(text: &str) -> Result<String, String> {
     match text.len() {
         0 => Err("it is empty; names and ids have 1 to 128 bytes".to_owned()),
@@ -20,10 +20,10 @@ pub fn name(text: &str) -> Result<String, String> {
     }
 }
 
-/// An entity, written `KIND=ID`.
+/// Parses an entity in the form `KIND=ID`.
 ///
 /// # Errors
-/// With the form to use, when it is none.
+/// Returns a sentence with the valid form when the text is not an entity.
 pub fn entity(text: &str) -> Result<Entity, String> {
     let teach =
         || format!("{:?} is no entity: write KIND=ID, as user=user-123 or payment=pay-7", escape::line(text));
@@ -36,10 +36,10 @@ pub fn entity(text: &str) -> Result<Entity, String> {
     Ok(Entity::new(kind, id))
 }
 
-/// A group's name, 1 to 128 bytes.
+/// Checks the name of a group, 1 to 128 bytes.
 ///
 /// # Errors
-/// With the rule that it breaks.
+/// Returns the violated rule when the name is not valid.
 pub fn group(text: &str) -> Result<String, String> {
     match text.len() {
         1..=128 if text.contains('\0') => Err("a group's name has no NUL character".to_owned()),
@@ -48,10 +48,10 @@ pub fn group(text: &str) -> Result<String, String> {
     }
 }
 
-/// The key of a group's order: `event`, `correlation`, `all` or `entity:KIND`.
+/// Parses the ordering key of a group: `event`, `correlation`, `all` or `entity:KIND`.
 ///
 /// # Errors
-/// With the forms that there are.
+/// Returns a sentence with the valid forms when the text is not a key.
 pub fn group_key(text: &str) -> Result<GroupKey, String> {
     match text {
         "event" => Ok(GroupKey::Event),
@@ -64,7 +64,7 @@ pub fn group_key(text: &str) -> Result<GroupKey, String> {
     }
 }
 
-/// A group's key, as [`group_key`] reads it.
+/// Returns the ordering key of a group in the form that [`group_key`] parses.
 pub fn group_key_text(key: &GroupKey) -> String {
     match key {
         GroupKey::Event => "event".to_owned(),
@@ -74,7 +74,7 @@ pub fn group_key_text(key: &GroupKey) -> String {
     }
 }
 
-/// The words for priorities, the lowest first.
+/// The names of the priorities, lowest first.
 pub const PRIORITIES: [(&str, Priority); 4] = [
     ("low", Priority::Low),
     ("medium", Priority::Medium),
@@ -82,10 +82,10 @@ pub const PRIORITIES: [(&str, Priority); 4] = [
     ("critical", Priority::Critical),
 ];
 
-/// How many segments a group has.
+/// Parses the number of segments of a group.
 ///
 /// # Errors
-/// When it is no number from 1 to [`MAX_SEGMENTS`].
+/// Returns a sentence with the range when the text is not a number from 1 to [`MAX_SEGMENTS`].
 pub fn segments(text: &str) -> Result<u16, String> {
     match text.parse::<u16>() {
         Ok(number @ 1..=MAX_SEGMENTS) => Ok(number),

@@ -1,10 +1,10 @@
-//! Numbers, durations and sizes as people write them, with errors that say how.
+//! The parsing of numbers, durations and sizes. Each error states the valid form.
 
 use std::time::Duration;
 
 use replay::FailureLimit;
 
-/// A number of events, from 1.
+/// Parses a number of events, from 1.
 pub fn limit(text: &str) -> Result<u64, String> {
     match text.parse::<u64>() {
         Ok(number @ 1..=9_223_372_036_854_775_807) => Ok(number),
@@ -12,7 +12,7 @@ pub fn limit(text: &str) -> Result<u64, String> {
     }
 }
 
-/// How many events one batch holds.
+/// Parses the number of events per batch, from 1 to 10000.
 pub fn batch_size(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(number @ 1..=10_000) => Ok(number),
@@ -20,7 +20,7 @@ pub fn batch_size(text: &str) -> Result<usize, String> {
     }
 }
 
-/// How often something is tried again.
+/// Parses a number of retries, from 0 to 1000.
 pub fn retries(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
         Ok(number @ 0..=1000) => Ok(number),
@@ -28,7 +28,7 @@ pub fn retries(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Events a second.
+/// Parses a rate in events per second, at least 0.001.
 pub fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate >= 0.001 => Ok(rate),
@@ -63,7 +63,7 @@ pub fn ramp(text: &str) -> Result<Ramp, String> {
     stages.map(Ramp)
 }
 
-/// A pause: milliseconds, or a number with a unit.
+/// Parses a pause: milliseconds, or a number with a unit. At most one day.
 pub fn delay(text: &str) -> Result<Duration, String> {
     let parsed = match text.parse::<u64>() {
         Ok(milliseconds) => Ok(Duration::from_millis(milliseconds)),
@@ -79,12 +79,13 @@ pub fn delay(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// How long a handler may take: a bare number is in milliseconds; more than nothing, and at most a day.
+/// Parses the time limit of a handler. A number without a unit is in milliseconds. The limit is above zero and at most
+/// one day.
 pub fn timeout(text: &str) -> Option<Duration> {
     delay(text).ok().filter(|time| !time.is_zero())
 }
 
-/// Whether something is wanted.
+/// Parses a boolean: true, 1, yes or on; false, 0, no or off.
 pub fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Some(true),
@@ -93,13 +94,13 @@ pub fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// A duration with its unit.
+/// Parses a duration with its unit.
 pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text.trim())
         .map_err(|_| "a duration is a number with a unit: 90s, 30m, 2h, 7d, 1h30m".to_owned())
 }
 
-/// A number of bytes, with or without a unit: 1048576, 512KiB, 10GB.
+/// Parses a number of bytes, with or without a unit: 1048576, 512KiB, 10GB.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let teach = || {
         "a size is a number of bytes, or a number with a unit: 1048576, 64kB, 512KiB, 10GB, 1TiB".to_owned()

@@ -1,6 +1,6 @@
-//! Counts and sizes as people read them: one event, 1,750 events, 2.4 MiB.
+//! Counts and sizes as text: one event, 1,750 events, 2.4 MiB.
 
-/// `1 event`, `2 events`. The thing is named in the singular and takes an `s`.
+/// Returns a count with its noun: `1 event`, `2 events`. The plural of the noun has an added `s`.
 pub fn count(number: u64, thing: &str) -> String {
     match number {
         1 => format!("1 {thing}"),
@@ -8,12 +8,12 @@ pub fn count(number: u64, thing: &str) -> String {
     }
 }
 
-/// Likewise for what takes more than an `s`: `1 index entry`, `2 index entries`.
+/// Returns a count with one of two given forms: `1 index entry`, `2 index entries`.
 pub fn of(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(number), if number == 1 { one } else { many })
 }
 
-/// A number with a comma between its thousands: `1,750`.
+/// Returns a number with a comma between its thousands: `1,750`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -26,7 +26,7 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// A number of bytes: `552 B`, `2.4 MiB`. Units are powers of 1024.
+/// Returns a number of bytes as text: `552 B`, `2.4 MiB`. Units are powers of 1024.
 pub fn size(bytes: u64) -> String {
     for (unit, factor) in [("TiB", 1u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
         if bytes >= factor {

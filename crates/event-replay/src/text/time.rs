@@ -1,4 +1,4 @@
-//! Points in time as people write and read them: RFC 3339, a date, a duration ago, or a time of today or yesterday.
+//! The parsing and printing of times: RFC 3339, a date, a duration ago, or a time of today or yesterday.
 
 use domain::{event::parse_timestamp, time::checked_earlier};
 use jiff::{
@@ -11,17 +11,18 @@ use super::number;
 const FORMS: &str = "a time is RFC 3339 (2024-01-15T10:30:00Z), a date (2024-01-15), a duration ago (2h, 30m, 7d), \
                      `now`, `today`, `today 09:00`, `yesterday` or `yesterday 18:30`";
 
-/// Reads a point in time. A date is its first moment. Dates and words such as `today` are of the machine's time zone.
+/// Parses a point in time. A date means its first moment. Dates and words such as `today` are in the time zone of the
+/// machine.
 pub fn point(text: &str) -> Result<Timestamp, String> {
     read(text, &Zoned::now(), Edge::First)
 }
 
-/// Reads the last point of a range in time: likewise, but a date is its last moment.
+/// Parses the end of a time range. A date means its last moment. Other texts mean the same as in [`point`].
 pub fn last_point(text: &str) -> Result<Timestamp, String> {
     read(text, &Zoned::now(), Edge::Last)
 }
 
-/// Which moment of a date is meant.
+/// The moment of a date that is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Edge {
     First,
@@ -33,14 +34,14 @@ fn read(text: &str, now: &Zoned, edge: Edge) -> Result<Timestamp, String> {
     if let Some(date) = date(text) {
         return moment(date?, now, edge);
     }
-    // A text that looks like a date is judged as one, so that its error says what is wrong with it.
+    // A text that looks like a date is parsed as a timestamp, so that the error names the actual problem.
     if text.len() >= 8 && text.bytes().take(4).all(|byte| byte.is_ascii_digit()) && text.contains('-') {
         return parse_timestamp(text).map_err(|error| error.to_string());
     }
     relative(text, now)
 }
 
-/// A date, if the text has the form of one.
+/// Parses a date. Returns `None` if the text does not have the form of a date.
 fn date(text: &str) -> Option<Result<Date, String>> {
     let has_form = text.len() == 10
         && text.bytes().enumerate().all(|(at, byte)| match at {
@@ -62,13 +63,13 @@ fn moment(date: Date, now: &Zoned, edge: Edge) -> Result<Timestamp, String> {
     zoned.map(|zoned| zoned.timestamp()).map_err(|_| FORMS.to_owned())
 }
 
-/// A time in RFC 3339 with at most milliseconds.
+/// Returns a time in RFC 3339, truncated to milliseconds.
 pub fn to_milliseconds(at: Timestamp) -> String {
     let truncated = jiff::TimestampRound::new().smallest(Unit::Millisecond).mode(jiff::RoundMode::Trunc);
     at.round(truncated).unwrap_or(at).to_string()
 }
 
-/// How long ago a time was, or how far ahead it is: `2 min ago`, `in 3 h`, `just now`.
+/// Returns the distance from now as text: `2 min ago`, `in 3 h`, `just now`.
 pub fn ago(at: Timestamp, now: Timestamp) -> String {
     let seconds = now.as_second() - at.as_second();
     let (number, unit) = match seconds.unsigned_abs() {
@@ -82,7 +83,7 @@ pub fn ago(at: Timestamp, now: Timestamp) -> String {
     if seconds > 0 { format!("{number} {unit} ago") } else { format!("in {number} {unit}") }
 }
 
-/// A duration in its two largest units: `45 s`, `3 min 20 s`, `2 h 5 min`, `1 day 3 h`.
+/// Returns a duration in its two largest units: `45 s`, `3 min 20 s`, `2 h 5 min`, `1 day 3 h`.
 pub fn span(time: std::time::Duration) -> String {
     let seconds = time.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds % 86_400 / 3600, seconds % 3600 / 60);
@@ -99,7 +100,7 @@ pub fn span(time: std::time::Duration) -> String {
     }
 }
 
-/// How long ago a time was if that is less than 30 days, else its date and minute in UTC.
+/// Returns the distance from now if it is less than 30 days. Otherwise returns the date and the minute in UTC.
 pub fn ago_or_date(at: Timestamp, now: Timestamp) -> String {
     let apart = (now.as_second() - at.as_second()).unsigned_abs();
     match apart < 30 * 86_400 {
@@ -119,7 +120,7 @@ fn relative(text: &str, now: &Zoned) -> Result<Timestamp, String> {
     }
 }
 
-/// A time of day; none is midnight.
+/// Returns a time on a day. An empty text means midnight.
 fn at(day: &Zoned, clock: &str) -> Result<Timestamp, String> {
     let time = match clock {
         "" => Time::midnight(),

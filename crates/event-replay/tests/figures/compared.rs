@@ -1,4 +1,4 @@
-//! Every figure against what a scan finds.
+//! Compares every figure with the result of a scan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl History {
-    /// Compares everything.
+    /// Compares all figures.
     pub(crate) async fn compare(&self, at: &str) {
         let scan = self.scan().await;
         self.compare_counts(&scan, at).await;
@@ -37,7 +37,7 @@ impl History {
         self.compare_alerts(&health, &scan, at);
     }
 
-    /// What lists and dry runs count, by several filters.
+    /// Compares the counts of lists and dry runs, under several filters.
     async fn compare_counts(&self, scan: &Scan, at: &str) {
         type Matches = Box<dyn Fn(&Scanned) -> bool>;
         let types = |text: &str| Filter { types: vec![TypePattern::new(text)], ..Filter::default() };
@@ -127,7 +127,7 @@ impl History {
         let one = groups::find(&self.store, &self.settings, name).await.unwrap();
         assert_eq!((one.pending, one.lag, one.lane()), (told.pending, told.lag, told.lane()), "{at}: show");
 
-        // Keys of removed events may wait for nothing, until a consumer looks.
+        // A key may wait for a removed event until a consumer reads the key.
         let rows = self.store.blocked_keys(name, 100_000).await.unwrap();
         let is_sure = |key: &String| {
             !self.removed_users.iter().any(|user| *key == format!("user={user}")) && key.starts_with("user=")
@@ -219,7 +219,7 @@ impl History {
                 false => self.compare_group_replay(replay, &at),
             }
         }
-        // What of a replay into groups is settled is counted beside its events.
+        // The replay count of an event also has its replays into groups, one for each replay.
         let are_over =
             told.iter().all(|replay| replay.state == ReplayState::Completed || replay.groups.is_empty());
         if are_over && self.disturbed.is_empty() {
@@ -275,7 +275,7 @@ impl History {
             assert_eq!((replay.successful, replay.failed), (handled, failed), "{at}");
             assert_eq!(replay.total_events, replay.done(), "{at}");
         } else {
-            // It never says more than was done.
+            // The record never counts more events than were done.
             let most = handled + failed;
             assert!(replay.successful + replay.failed <= most, "{at}: {replay:?} of {most}");
         }
@@ -350,7 +350,7 @@ impl History {
         let failed =
             of_replays(Answer::GaveUp) + to_target(|outcome| matches!(outcome, DeliveryOutcome::Failed(_)));
         assert_eq!((counters.replay_handled, counters.replay_failed), (handled, failed), "{at}: replays");
-        // What a group declines comes to no handler; only a bound is known of it here.
+        // An event that a group declines never reaches a handler, so the recorder gives only a lower bound.
         let skipped = to_target(|outcome| *outcome == DeliveryOutcome::Skipped);
         assert!(counters.replay_skipped >= skipped, "{at}: replays skipped");
         let declined = counters.replay_skipped - skipped;

@@ -1,4 +1,4 @@
-//! A history: steps that are drawn from a seed, and what they leave behind.
+//! A history: random steps from a seed, and their expected results.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,16 +21,16 @@ use serde_json::json;
 use crate::recorder::{Drawn, DrawnTarget, Recorder};
 
 const TYPES: [&str; 4] = ["user.registered", "user.profile.updated", "payment.processed", "note.written"];
-/// A type whose events may expire: each is ordered by itself.
+/// A type with events that may expire. Each event is its own ordering key.
 pub(crate) const EXPIRING: &str = "note.expiring";
 
 /// A consumer group of the histories.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Group {
     pub(crate) name: &'static str,
-    /// What it takes; none: everything.
+    /// The event types. `None`: all.
     pub(crate) types: Option<&'static str>,
-    /// Whether it keeps dead letters.
+    /// Whether the group keeps dead letters.
     pub(crate) keeps_letters: bool,
     pub(crate) takes_replays: bool,
 }
@@ -46,13 +46,13 @@ fn actor() -> Actor {
 }
 
 impl Group {
-    /// Whether it takes a type.
+    /// Returns whether the group subscribes to a type.
     pub(crate) fn takes(&self, event_type: &str) -> bool {
         self.types.is_none_or(|types| event_type.starts_with(types.trim_end_matches('*')))
     }
 }
 
-/// What is known of a dead letter that is to be there.
+/// The expected state of a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Letter {
     pub(crate) state: DeadLetterState,
@@ -68,11 +68,11 @@ pub(crate) struct History {
     lossy: Bus,
     manager: ReplayManager,
     pub(crate) recorder: Arc<Recorder>,
-    /// What was read of the recorder so far, for what follows from it.
+    /// The number of recorder entries that were processed so far.
     read: usize,
     /// Whether the group `mail` parks keys.
     pub(crate) parks: bool,
-    /// Groups that were made.
+    /// Groups that were created.
     pub(crate) made: BTreeSet<&'static str>,
     published: u64,
     pub(crate) admitted: u64,
@@ -80,19 +80,19 @@ pub(crate) struct History {
     pub(crate) appended: u64,
     /// Dead letters by group and event.
     pub(crate) letters: BTreeMap<(String, Position), Letter>,
-    /// Parked keys by group and user: the event they wait behind.
+    /// Parked keys by group and user, with the event that blocks them.
     pub(crate) parked: BTreeMap<(String, String), Position>,
-    /// Keys whose parked letter was discarded, by that letter, until a consumer has seen it.
+    /// Keys with a discarded dead letter, by that letter, until a consumer has seen the discard.
     pub(crate) releasing: BTreeMap<String, (String, String)>,
-    /// Dead letters that were discarded by hand.
+    /// The number of dead letters that were discarded by an operator.
     pub(crate) discarded: u64,
-    /// Users of whom events were removed: a key that waits may wait for nothing, until a consumer looks.
+    /// Users with removed events. A key may wait for a removed event until a consumer reads the key.
     pub(crate) removed_users: BTreeSet<String>,
-    /// Replays to groups that were made.
+    /// Replays to groups that were created.
     pub(crate) replays: Vec<String>,
-    /// Replays that were open while something was removed.
+    /// Replays that were open while an event was removed.
     pub(crate) disturbed: BTreeSet<String>,
-    /// What the steps did, by their first word.
+    /// The number of steps, by their first word.
     done: BTreeMap<String, u32>,
 }
 
@@ -135,7 +135,7 @@ impl History {
         }
     }
 
-    /// Does something; what it was.
+    /// Runs one random step. Returns its description.
     pub(crate) async fn step(&mut self) -> String {
         let did = match self.rng.u8(..18) {
             _ if self.published == 0 => self.publish().await,
@@ -174,7 +174,7 @@ impl History {
                     self.appended += 1;
                 }
                 Err(PublishError::Rejected(_)) => self.rejected += 1,
-                // Its id was erased.
+                // The id was erased.
                 Err(_) => {
                     self.admitted += 1;
                     self.appended += 1;
@@ -186,7 +186,7 @@ impl History {
     }
 
     fn event(&mut self) -> serde_json::Value {
-        // Some are published twice.
+        // Some events are published twice.
         let number = if self.rng.u8(..15) == 0 { self.rng.u64(1..=self.published) } else { self.published };
         let draw = crate::recorder::drawn(self.seed.wrapping_mul(7), &number.to_string());
         let mut event = json!({
@@ -222,14 +222,14 @@ impl History {
         let backoff = Backoff { base: Duration::from_millis(5), cap: Duration::from_millis(20) };
         let park = self.parks && group.name == "mail";
         let subscription = subscription.backoff(backoff).park(park).concurrency(4).max_retries(2);
-        // Everything may stand still for minutes while something else is measured.
+        // The lease is long, because a comparison may stop all tasks for minutes.
         subscription.lease(Duration::from_secs(600)).start().await.unwrap()
     }
 
     async fn consume(&mut self) -> String {
         let group = *self.rng.choice(&GROUPS).unwrap();
         let consumer = self.consumer(group).await;
-        // It is stopped at any moment.
+        // The consumer stops at a random moment.
         let within = self.rng.u64(..300);
         tokio::time::sleep(Duration::from_millis(within)).await;
         consumer.stop().await.unwrap();
@@ -267,7 +267,7 @@ impl History {
         format!("started replay {} of {}", record.id, plan.total_events)
     }
 
-    /// Runs what waits for a runner, with consumers of every group, for a while.
+    /// Runs the waiting replays, with consumers of every group, for a while.
     async fn run_replays(&mut self) -> String {
         let within = self.rng.u64(..400);
         self.run_for(Duration::from_millis(within)).await;
@@ -320,7 +320,7 @@ impl History {
         format!("replayed to a target {} of {}", report.replay_id, plan.total_events)
     }
 
-    /// Replays that are not over see what is removed now.
+    /// Records the unfinished replays, which a removal affects.
     async fn disturb(&mut self) {
         for replay in self.manager.list_replays(1000).await.unwrap() {
             if !replay.state.is_final() {
@@ -350,7 +350,7 @@ impl History {
     async fn trim(&mut self) -> String {
         let before = self.scan().await;
         let most = self.rng.u64(..=before.events.len() as u64);
-        // Some trims do not wait for groups.
+        // Some trims ignore the holds of groups.
         let mut settings = self.settings.clone();
         if self.rng.u8(..3) == 0 {
             settings.holds.forgotten_after = Duration::ZERO;
@@ -370,7 +370,7 @@ impl History {
         format!("trimmed {gone} to {most}")
     }
 
-    /// Some of the open dead letters.
+    /// Returns some of the open dead letters.
     async fn some_letters(&mut self) -> Vec<String> {
         let query = event_replay::domain::ports::DeadLetterQuery {
             states: vec![DeadLetterState::Open],
@@ -382,7 +382,7 @@ impl History {
         ids.into_iter().filter(|_| self.rng.bool()).collect()
     }
 
-    /// Sets what is known of letters by their ids.
+    /// Sets the expected state of dead letters, by ids.
     async fn set(&mut self, ids: &[String], state: DeadLetterState) {
         for letter in self.store.dead_letters_by_id(ids).await.unwrap() {
             let known = self.letters.get_mut(&(letter.group.clone(), letter.position));
@@ -418,7 +418,7 @@ impl History {
         format!("discarded {count}")
     }
 
-    /// Takes in what handlers answered since the last time: which dead letters there must be, and which keys are parked.
+    /// Processes the answers of handlers since the last call: the expected dead letters and the parked keys.
     fn follow(&mut self) {
         let seen = self.recorder.seen();
         for seen in &seen[self.read..] {
@@ -456,7 +456,7 @@ impl History {
         self.read = seen.len();
     }
 
-    /// Keys whose release has left the lane are not parked any more.
+    /// Removes parked keys after their release has left the replay queue.
     async fn release(&mut self) {
         let mut waiting = BTreeSet::new();
         for group in &self.made {
@@ -497,7 +497,7 @@ impl History {
         self.flush().await;
     }
 
-    /// A history that does nothing of interest proves nothing.
+    /// Fails if the history had too few steps of interest.
     pub(crate) fn check_that_it_tested_something(&self) {
         let seen = self.recorder.seen();
         let live = seen.iter().filter(|seen| seen.is_live()).count();
@@ -516,7 +516,7 @@ impl History {
         self.store.close().await;
     }
 
-    /// The application's own health of the open store.
+    /// Returns the health of the open store.
     pub(crate) async fn health(&self) -> serde_json::Value {
         let health = app::health::of_store(&self.store, &self.settings).await.unwrap();
         serde_json::to_value(health).unwrap()

@@ -1,8 +1,8 @@
-//! Every figure that a person can see is what a scan of the store finds: lists, groups, counters, health, replays and dead
-//! letters; with handlers that fail, keys that are blocked or parked, replays that rest, and events that are erased and trimmed.
+//! Compares every public figure with a scan of the store: lists, groups, counters, health, replays and dead letters.
+//! Handlers fail, keys are blocked or parked, replays pause, and events are erased and trimmed.
 //!
-//! A history is drawn from a seed. After each step everything stands still and all figures are compared. A failure names the
-//! store, the seed and the step; `FIGURES_SEED=N` runs that seed alone.
+//! A seed determines a history. After each step all activity stops, and all figures are compared. A failure names the
+//! store, the seed and the step. `FIGURES_SEED=N` runs only that seed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 #![allow(clippy::print_stdout, reason = "a test says what it did not run")]
 
@@ -19,7 +19,7 @@ use history::History;
 
 const STEPS: u64 = 12;
 
-/// The seeds to run.
+/// Returns the seeds to run.
 fn seeds(range: Range<u64>) -> Vec<u64> {
     match std::env::var("FIGURES_SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => vec![seed],

@@ -1,4 +1,5 @@
-//! What handlers saw and answered, in order: what the figures of deliveries are held against.
+//! Records the deliveries to handlers and their answers, in order. The figures of deliveries are compared with this
+//! record.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +13,7 @@ use event_replay::{
     prelude::*,
 };
 
-/// A number for a text: the same each time.
+/// Returns a pseudo-random number for a text. Equal arguments give equal numbers.
 pub(crate) fn drawn(seed: u64, text: &str) -> u64 {
     let mut hash = seed ^ 0xcbf2_9ce4_8422_2325;
     for byte in text.bytes() {
@@ -22,22 +23,22 @@ pub(crate) fn drawn(seed: u64, text: &str) -> u64 {
     hash >> 16
 }
 
-/// What a handler answered.
+/// The answer of a handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     Handled,
-    /// It is tried again.
+    /// The attempt failed, and a retry follows.
     Failed,
-    /// It was the last attempt.
+    /// The last attempt failed.
     GaveUp,
 }
 
-/// One hand-over and its answer.
+/// One attempt and its answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) group: String,
     pub(crate) id: String,
-    /// An id may be used again once its event was trimmed; a position never does.
+    /// An id can be used again after its event was trimmed. A position is never used again.
     pub(crate) position: Position,
     pub(crate) event_type: String,
     pub(crate) user: Option<String>,
@@ -63,11 +64,11 @@ impl Seen {
     }
 }
 
-/// Everything that handlers of any group saw.
+/// All deliveries to the handlers of all groups.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     pub(crate) seen: Mutex<Vec<Seen>>,
-    /// Replayed events that targets answered for: replay, event, answer.
+    /// Replayed events with the answers of targets: replay, event, answer.
     pub(crate) targets: Mutex<Vec<(String, Position, DeliveryOutcome)>>,
 }
 
@@ -80,14 +81,14 @@ impl Recorder {
         self.targets.lock().unwrap().clone()
     }
 
-    /// Events that a replay handed to a group, each with its last answer.
+    /// Returns the events that a replay delivered to a group, each with its last answer.
     pub(crate) fn replayed(&self, replay: &str, group: &str) -> BTreeMap<Position, Answer> {
         let seen = self.seen.lock().unwrap();
         let of = seen.iter().filter(|seen| seen.group == group && seen.replay() == Some(replay));
         of.map(|seen| (seen.position, seen.answer)).collect()
     }
 
-    /// Events that a group is done with as they came live.
+    /// Returns the events that a group has finished in live deliveries.
     pub(crate) fn finished(&self, group: &str) -> BTreeSet<Position> {
         let seen = self.seen.lock().unwrap();
         let done =
@@ -96,7 +97,7 @@ impl Recorder {
     }
 }
 
-/// A handler whose answers are drawn from what it is handed.
+/// A handler with pseudo-random answers, which depend on the delivery.
 pub(crate) struct Drawn {
     pub(crate) seed: u64,
     pub(crate) takes_replays: bool,
@@ -165,7 +166,7 @@ impl EventHandler for Drawn {
     }
 }
 
-/// A target whose answers are drawn.
+/// A target with pseudo-random answers.
 pub(crate) struct DrawnTarget {
     pub(crate) seed: u64,
     pub(crate) recorder: Arc<Recorder>,

@@ -1,4 +1,4 @@
-//! What a scan of the store finds: every event of the log, read from its bytes alone.
+//! The result of a scan of the store: every event of the log, parsed from its bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,14 +47,14 @@ impl Scan {
     }
 }
 
-/// What a scan finds of a group.
+/// The figures of a group from a scan.
 #[derive(Debug, Default)]
 pub(crate) struct OfGroup {
     pub(crate) lag: u64,
     pub(crate) waiting_since: Option<Timestamp>,
     pub(crate) pending: u64,
     pub(crate) oldest_pending: Option<Timestamp>,
-    /// Keys that have an event behind the cursor that is not finished, or that are parked.
+    /// Keys that are parked, or that have an unfinished event behind the cursor.
     pub(crate) blocked: BTreeMap<String, u16>,
     pub(crate) parked: BTreeSet<String>,
 }
@@ -90,7 +90,7 @@ impl History {
         }
     }
 
-    /// What a scan finds of a group whose segments are where the status says.
+    /// Returns the figures of a group from a scan. The cursors of its segments come from the status.
     pub(crate) fn scanned_of(&self, group: Group, scan: &Scan, status: &GroupStatus) -> OfGroup {
         let finished = self.recorder.finished(group.name);
         let segments = status.segments.len() as u16;
@@ -110,7 +110,7 @@ impl History {
                 found.lag += 1;
                 found.waiting_since.get_or_insert(event.stored_at);
             }
-            // Events that expire are no one's to see: passed is done.
+            // No handler gets an expired event, so an expired event behind the cursor is finished.
             let is_expired = event.event_type == EXPIRING && is_passed;
             if !group.takes(&event.event_type) || finished.contains(&event.position) || is_expired {
                 continue;

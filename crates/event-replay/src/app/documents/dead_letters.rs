@@ -1,4 +1,4 @@
-//! Dead letters.
+//! Documents of dead letters.
 
 use domain::{
     DeadLetter, DeadLetterState, Event, Position,
@@ -32,7 +32,7 @@ pub struct DeadLetterDocument<'a> {
     edit: Option<EditDocument<'a>>,
 }
 
-/// What a redrive sends in place of the event.
+/// The edit of a dead letter: a redrive sends this event in place of the original.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct EditDocument<'a> {
@@ -49,7 +49,7 @@ impl<'a> EditDocument<'a> {
     }
 }
 
-/// An event that was edited, or would be.
+/// The result of an edit, or of its dry run.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EditedDocument<'a> {
@@ -60,7 +60,7 @@ pub struct EditedDocument<'a> {
 }
 
 impl<'a> EditedDocument<'a> {
-    /// The document of what [`crate::app::letter_edits::edit`] did.
+    /// Makes the document for the result of [`crate::app::letter_edits::edit`].
     pub fn of(edited: &'a EditedLetter, dry_run: bool) -> Self {
         let letter = &edited.letter;
         let (before, after) = (event(&edited.before), event(letter.redriven_event()));
@@ -69,7 +69,7 @@ impl<'a> EditedDocument<'a> {
 }
 
 impl<'a> DeadLetterDocument<'a> {
-    /// The document of a letter.
+    /// Makes the document of a dead letter.
     pub fn of(letter: &'a DeadLetter) -> Self {
         Self {
             id: &letter.id,
@@ -91,14 +91,14 @@ impl<'a> DeadLetterDocument<'a> {
     }
 }
 
-/// The event as it was published, in one line. Every admitted event is JSON.
+/// Returns the event as it was published, in one line. Every admitted event is valid JSON.
 fn event(event: &Event) -> Option<Box<RawValue>> {
     let mut line = Vec::new();
     targets::write_event(event, &mut line);
     RawValue::from_string(String::from_utf8(line).ok()?).ok()
 }
 
-/// A state, for people.
+/// Returns the name of a state.
 pub fn state_name(state: DeadLetterState) -> &'static str {
     match state {
         DeadLetterState::Open => "open",
@@ -112,35 +112,35 @@ pub fn state_name(state: DeadLetterState) -> &'static str {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetterPage<'a> {
-    /// The letters, the oldest first.
+    /// The dead letters, oldest first.
     pub dead_letters: Vec<DeadLetterDocument<'a>>,
-    /// Where the next page begins; none at the end.
+    /// The cursor of the next page. `None` at the end.
     pub next_cursor: Option<&'a str>,
 }
 
-/// Dead letters that were asked for by their ids.
+/// Dead letters that were selected by their ids.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetterList<'a> {
-    /// The letters.
+    /// The dead letters.
     pub dead_letters: Vec<DeadLetterDocument<'a>>,
 }
 
-/// The size of a redrive.
+/// The dry run of a redrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RedrivePreview {
     /// Always true: nothing was sent.
     pub dry_run: bool,
-    /// Open letters that it names.
+    /// The number of open dead letters in the selection.
     pub requested: u64,
 }
 
-/// The result of a discard, or its preview.
+/// The result of a discard, or of its dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DiscardDocument {
-    /// Whether nothing was changed.
+    /// Whether this was a dry run, which changes nothing.
     pub dry_run: bool,
     /// The counts.
     #[serde(flatten)]

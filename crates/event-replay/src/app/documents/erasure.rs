@@ -1,32 +1,32 @@
-//! Erasures.
+//! Documents of erasures.
 
 use domain::ports::Erased;
 use serde::Serialize;
 
-/// The result of an erasure, or its preview.
+/// The result of an erasure, or of its dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErasureDocument {
-    /// Whether nothing was changed.
+    /// Whether this was a dry run, which changes nothing.
     pub dry_run: bool,
     /// The entities.
     pub entities: Vec<String>,
-    /// Events that named any of them.
+    /// The number of events that named one of the entities.
     pub erased: u64,
-    /// Bytes of their JSON; only of what was erased.
+    /// The size of their JSON in bytes. Missing in a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// Places that may still hold copies.
+    /// Places where copies may remain.
     pub remains: Vec<String>,
 }
 
 impl ErasureDocument {
-    /// The preview of an erasure.
+    /// Makes the document of a dry run.
     pub fn preview(entities: Vec<String>, events: u64) -> Self {
         Self { dry_run: true, entities, erased: events, bytes: None, remains: vec![] }
     }
 
-    /// The result of an erasure.
+    /// Makes the document of an erasure.
     pub fn of(entities: Vec<String>, erased: Erased) -> Self {
         Self {
             dry_run: false,

@@ -1,4 +1,4 @@
-//! Consumer groups.
+//! Documents of consumer groups.
 
 use domain::{
     Position, TypePattern,
@@ -16,32 +16,32 @@ use crate::{
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupRow<'a> {
-    /// Its name.
+    /// The name.
     pub name: &'a str,
-    /// The types it takes; none: all.
+    /// The event types. Empty: all.
     pub types: Vec<&'a str>,
-    /// Consumers that are alive.
+    /// The number of live consumers.
     pub consumers: usize,
-    /// The events that it has still to handle.
+    /// The pending events.
     #[serde(flatten)]
     pub pending: Pending,
-    /// Events in the log after its slowest segment, of any type.
+    /// The lag: events of any type in the log after the slowest segment.
     pub lag: u64,
-    /// Keys that wait to be tried again.
+    /// The number of blocked keys, including parked keys.
     pub blocked: u64,
-    /// Blocked keys that wait behind a dead letter.
+    /// The number of parked keys.
     pub parked: u64,
-    /// Replayed events that wait.
+    /// The number of pending replayed events.
     pub lane: u64,
-    /// Stretches that retention removed before the group had passed them.
+    /// The number of gaps: ranges that retention removed before the group had passed them.
     pub gaps: usize,
-    /// When a consumer was last seen.
+    /// The time at which a consumer was last active.
     pub last_seen_at: Timestamp,
-    /// The pauses that are in effect.
+    /// The pauses in effect.
     pub pauses: &'a [GroupPause],
 }
 
-/// The rows of a list.
+/// Returns the rows of a list.
 pub fn group_rows(groups: &[GroupPosition]) -> Vec<GroupRow<'_>> {
     groups.iter().map(GroupRow::of).collect()
 }
@@ -69,72 +69,72 @@ fn names(types: &[TypePattern]) -> Vec<&str> {
     types.iter().map(TypePattern::as_str).collect()
 }
 
-/// A group, whole.
+/// A group with all its details.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupDocument<'a> {
-    /// Its name.
+    /// The name.
     pub name: &'a str,
-    /// The types it takes; none: all.
+    /// The event types. Empty: all.
     pub types: Vec<&'a str>,
-    /// The key of its order.
+    /// The ordering key.
     pub key: String,
-    /// When it was made.
+    /// The time of creation.
     pub created_at: Timestamp,
-    /// When a consumer was last seen.
+    /// The time at which a consumer was last active.
     pub last_seen_at: Timestamp,
-    /// The events that it has still to handle.
+    /// The pending events.
     #[serde(flatten)]
     pub pending: Pending,
-    /// Events in the log after its slowest segment, of any type.
+    /// The lag: events of any type in the log after the slowest segment.
     pub lag: u64,
-    /// When the oldest of these was stored.
+    /// The stored time of the oldest of these events.
     pub waiting_since: Option<Timestamp>,
-    /// Whether it keeps what it has not passed from retention.
+    /// Whether the group holds back retention.
     pub holds: bool,
-    /// Until when, should no consumer come before.
+    /// The time at which the hold ends without a consumer.
     pub holds_until: Option<Timestamp>,
-    /// Its segments.
+    /// The segments.
     pub segments: &'a [SegmentStatus],
-    /// Its consumers that are alive.
+    /// The live consumers.
     pub consumers: &'a [ConsumerStatus],
-    /// Keys that wait to be tried again.
+    /// The number of blocked keys, including parked keys.
     pub blocked: u64,
-    /// The first of them.
+    /// The first blocked keys.
     pub blocked_keys: Vec<BlockedKeyDocument>,
-    /// Events that retention removed before the group had passed them.
+    /// The ranges that retention removed before the group had passed them.
     pub gaps: &'a [Gap],
-    /// The pauses that are in effect.
+    /// The pauses in effect.
     pub pauses: &'a [GroupPause],
 }
 
-/// A group that was paused.
+/// A paused group.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupPausedDocument<'a> {
-    /// Its name.
+    /// The name.
     pub name: &'a str,
     /// The pause.
     pub pause: &'a GroupPause,
 }
 
-/// A group that was resumed.
+/// A resumed group.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupResumedDocument<'a> {
-    /// Its name.
+    /// The name.
     pub name: &'a str,
-    /// The pauses that were ended.
+    /// The number of ended pauses.
     pub pauses: u64,
 }
 
 impl GroupDocument<'_> {
-    /// The most blocked keys that a document names.
+    /// The largest number of blocked keys in a document.
     pub const MAX_BLOCKED_KEYS: usize = 20;
 }
 
 impl<'a> GroupDocument<'a> {
-    /// The document of a group, with the first of its blocked keys and their segments.
+    /// Makes the document of a group, with its first blocked keys and their segments.
     pub fn of(found: &'a GroupPosition, blocked_keys: Vec<(u16, BlockedKey)>) -> Self {
         let record = &found.status.record;
         let holds_until = match found.hold {
@@ -163,25 +163,25 @@ impl<'a> GroupDocument<'a> {
     }
 }
 
-/// A key that waits.
+/// A blocked or parked key.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BlockedKeyDocument {
-    /// Its segment.
+    /// The segment.
     pub segment: u16,
     /// The key.
     pub key: String,
-    /// The event that it waits for.
+    /// The position of the event that the key waits for.
     pub position: Position,
-    /// Attempts so far.
+    /// The number of attempts so far.
     pub attempts: u32,
-    /// When it is tried again; none where it is parked.
+    /// The time of the next attempt. `None` if the key is parked.
     pub due: Option<Timestamp>,
-    /// Whether it waits behind a dead letter.
+    /// Whether the key is parked.
     pub parked: bool,
     /// The error of the last attempt.
     pub error: String,
-    /// Since when it waits.
+    /// The time since which the key waits.
     pub since: Timestamp,
 }
 
@@ -202,26 +202,26 @@ impl BlockedKeyDocument {
     }
 }
 
-/// A group that was made, or that was there.
+/// A group that was created, or that existed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupCreatedDocument<'a> {
-    /// Its name.
+    /// The name.
     pub name: &'a str,
-    /// Whether it is new.
+    /// Whether the group is new.
     pub created: bool,
-    /// The types it takes; none: all.
+    /// The event types. Empty: all.
     pub types: Vec<&'a str>,
-    /// The key of its order.
+    /// The ordering key.
     pub key: String,
-    /// Into how many parts its keys are spread.
+    /// The number of segments.
     pub segments: u16,
-    /// Its place: the position of each partition.
+    /// The position of the group in each partition.
     pub at: &'a [String],
 }
 
 impl<'a> GroupCreatedDocument<'a> {
-    /// The document of what [`crate::app::groups::create`] did.
+    /// Makes the document for the result of [`crate::app::groups::create`].
     pub fn of(created: &'a GroupCreated) -> Self {
         let spec = &created.record.spec;
         Self {
@@ -235,26 +235,26 @@ impl<'a> GroupCreatedDocument<'a> {
     }
 }
 
-/// A group that was moved, or would be.
+/// The result of a move of a group, or of its dry run.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupMovedDocument<'a> {
-    /// Whether nothing was changed.
+    /// Whether this was a dry run, which changes nothing.
     pub dry_run: bool,
-    /// The group.
+    /// The name of the group.
     pub name: &'a str,
-    /// Its place before.
+    /// The position in each partition before the move.
     pub from: Vec<String>,
-    /// Its place now.
+    /// The position in each partition after the move.
     pub to: Vec<String>,
-    /// Keys that were blocked and are released.
+    /// The number of blocked keys that the move releases.
     pub released: u64,
-    /// Events in the log after the new place.
+    /// The number of events in the log after the new position.
     pub lag: u64,
 }
 
 impl<'a> GroupMovedDocument<'a> {
-    /// The document of what [`crate::app::groups::reset`] did.
+    /// Makes the document for the result of [`crate::app::groups::reset`].
     pub fn of(name: &'a str, moved: &GroupMoved, dry_run: bool) -> Self {
         Self {
             dry_run,

@@ -1,4 +1,4 @@
-//! Replays, beside their summaries and reports.
+//! Documents of replays, beside their summaries and reports.
 
 use domain::ports::ReplayState;
 use replay::ReplaySummary;
@@ -6,24 +6,24 @@ use serde::Serialize;
 
 use crate::app::replays::{Requested, Rest};
 
-/// A replay that was asked to pause, to go on or to end.
+/// The result of a request to pause, resume or cancel a replay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplayRequestedDocument<'a> {
-    /// Its id.
+    /// The id of the replay.
     pub id: &'a str,
-    /// Its state from now on.
+    /// The new state of the replay.
     pub state: ReplayState,
-    /// Of a pause: whether nothing is handed over any more.
+    /// For a pause: whether the replay delivers no more events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective: Option<bool>,
-    /// Of a pause: events that groups have in hand; null where that is not known.
+    /// For a pause: the number of events that groups still handle. Null if the number is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub with_groups: Option<Option<u64>>,
 }
 
 impl<'a> ReplayRequestedDocument<'a> {
-    /// The document of what [`crate::app::replays::request`] came to.
+    /// Makes the document for the result of [`crate::app::replays::request`].
     pub fn of(requested: &'a Requested) -> Self {
         let with_groups = requested.rest.map(|rest| match rest {
             Rest::Effective => Some(0),
@@ -35,24 +35,24 @@ impl<'a> ReplayRequestedDocument<'a> {
     }
 }
 
-/// A replay that was started and is not waited for.
+/// A started replay, for a caller that does not wait for its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplayStartedDocument<'a> {
-    /// Its id.
+    /// The id of the replay.
     pub replay_id: &'a str,
-    /// Events that it sends.
+    /// The number of events.
     pub total_events: u64,
-    /// The groups that it goes to.
+    /// The groups.
     pub groups: &'a [String],
-    /// Those of them that no consumer looks after.
+    /// The groups that have no consumer.
     pub groups_without_consumers: &'a [String],
-    /// The hash of its plan.
+    /// The hash of the plan.
     pub plan_hash: &'a str,
 }
 
 impl<'a> ReplayStartedDocument<'a> {
-    /// The document of a replay that was made.
+    /// Makes the document of a created replay.
     pub fn of(replay: &'a ReplaySummary, groups_without_consumers: &'a [String]) -> Self {
         Self {
             replay_id: &replay.id,

@@ -1,37 +1,37 @@
-//! Events that wait for their time.
+//! Documents of scheduled events.
 
 use domain::{Priority, ports::ScheduledEvent};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// The schedule, the earliest first.
+/// The schedule, earliest first.
 #[derive(Debug, Serialize)]
 pub struct ScheduledList {
     /// The events.
     pub scheduled: Vec<ScheduledDocument>,
 }
 
-/// An event that waits.
+/// A scheduled event.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScheduledDocument {
     /// The event as it was published.
     pub event: Option<Box<RawValue>>,
-    /// When it comes into the log.
+    /// The time at which it is appended to the log.
     pub due: Timestamp,
-    /// When it was published.
+    /// The time at which it was published.
     pub scheduled_at: Timestamp,
-    /// Among the events that a group has fetched, which goes first.
+    /// The priority among the events that a consumer has fetched.
     pub priority: Priority,
-    /// From when on it is not delivered any more.
+    /// The expiry: from this instant on the event is not delivered.
     pub expires_at: Option<Timestamp>,
-    /// How often a failed delivery is tried again.
+    /// The number of retries of a failed delivery.
     pub retries: Option<u16>,
 }
 
 impl ScheduledDocument {
-    /// The document of an event that waits.
+    /// Makes the document of a scheduled event.
     pub fn of(scheduled: &ScheduledEvent) -> Self {
         let options = scheduled.event.options();
         let mut line = Vec::new();
@@ -48,11 +48,11 @@ impl ScheduledDocument {
     }
 }
 
-/// Events that were taken out of the schedule.
+/// Events that were removed from the schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CancelledDocument<'a> {
-    /// Ids that waited and were taken out.
+    /// The ids of the removed events.
     pub cancelled: Vec<&'a str>,
-    /// Ids under which no event waited.
+    /// The ids without a scheduled event.
     pub unknown: Vec<&'a str>,
 }

@@ -1,45 +1,45 @@
-//! Schemas, beside their summaries and trials.
+//! Documents of schemas, beside their summaries and trials.
 
 use domain::ports::Describes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// A schema, as its author wrote it.
+/// A schema as its author wrote it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SchemaDocument<'a> {
-    /// The type.
+    /// The event type.
     pub event_type: &'a str,
-    /// The version that it serves; none: every version that has no schema of its own.
+    /// The version of the event type. `None`: every version without its own schema.
     pub event_version: Option<&'a str>,
-    /// Where it comes from: `store` or `built-in`.
+    /// The origin: `store` or `built-in`.
     pub origin: &'static str,
-    /// Where in the document the schema is.
+    /// The JSON pointer of the schema in the document.
     pub pointer: &'a str,
-    /// The part of an event that it describes.
+    /// The part of an event that the schema describes.
     pub describes: Describes,
     /// The document.
     pub document: &'a RawValue,
 }
 
-/// A schema that was added.
+/// An added schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SchemaAdded {
-    /// The type.
+    /// The event type.
     pub event_type: String,
-    /// The version that it serves.
+    /// The version of the event type.
     pub event_version: Option<String>,
-    /// Whether it replaced one of its type and version.
+    /// Whether it replaced a schema of the same type and version.
     pub replaced: bool,
 }
 
-/// A schema that was removed.
+/// A removed schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SchemaRemoved<'a> {
-    /// The type.
+    /// The event type.
     pub event_type: &'a str,
-    /// The version that it served.
+    /// The version of the event type.
     pub event_version: Option<&'a str>,
 }

@@ -1,4 +1,4 @@
-//! The alerts: what the last minutes' counters say.
+//! The alerts: checks of the counters of the last minutes.
 
 use std::time::Duration;
 
@@ -18,18 +18,19 @@ use crate::{
     },
 };
 
-/// Refused events, in percent of those that came, above which publishers or schemas want a look.
+/// The percentage of refused events above which the check fails. A higher share points to faulty publishers or schemas.
 const MAX_REFUSED_PERCENT: u64 = 5;
-/// What a handler may take on average, in milliseconds.
+/// The largest average time of an attempt, in milliseconds.
 const MAX_AVERAGE_MS: u64 = 10_000;
 
-/// Open dead letters from which on it is not a single event's trouble any more.
+/// The number of open dead letters from which the check fails. Such a number is not the problem of a single event.
 const MAX_OPEN_DEAD_LETTERS: u64 = 100;
-/// How long a dead letter may stay open before an event counts as forgotten.
+/// The largest age of an open dead letter. Older ones count as forgotten.
 const MAX_DEAD_LETTER_AGE: Duration = Duration::from_secs(24 * 3600);
-/// Failed attempts, in percent of those of a type, or of all types, above which they are worth a look.
+/// The percentage of failed attempts, of one type or of all types, above which the check warns.
 const MIN_FAILING_PERCENT: u64 = 5;
-/// Failed attempts, in percent of those of a type, or of all types, above which their handler is down.
+/// The percentage of failed attempts, of one type or of all types, above which the check fails. The handler is then
+/// probably down.
 const MAX_FAILING_PERCENT: u64 = 50;
 
 /// Evaluates the alerts.
@@ -75,7 +76,7 @@ fn validation(window: &Window) -> Check {
                 }
                 _ => String::new(),
             };
-            // What was refused is not stored: only the publisher has it.
+            // Refused events are not stored: only the publisher has them.
             let advice = "publish a refused event again to see what it violates; `event-replay schemas show TYPE` has the schema";
             Check::new(name, Status::Fail, format!("{said}{types}; {advice}"))
         }
@@ -83,7 +84,7 @@ fn validation(window: &Window) -> Check {
     check.observed(measured(percent), "percent").threshold(MAX_REFUSED_PERCENT)
 }
 
-/// Any append that failed permanently is one too many: its event is not stored.
+/// The check fails at the first append that failed permanently, because its event is not stored.
 fn storage(window: &Window) -> Check {
     let failed = window.append_failed;
     let check = match failed {
@@ -106,7 +107,7 @@ fn storage(window: &Window) -> Check {
 
 fn dead_letters(window: &Window, open: u64, kept: bool) -> Check {
     let name = "dead-letters";
-    // What was closed since by other means is not open, whatever the counters say.
+    // Dead letters that were closed by other means are no longer open, but the counters still contain them.
     let grown = u64::try_from(window.dead_letter_growth()).unwrap_or(0).min(open);
     let check = match (grown, kept) {
         (0, true) => Check::new(name, Status::Pass, format!("{open} open, not growing")),
@@ -127,7 +128,7 @@ fn dead_letters(window: &Window, open: u64, kept: bool) -> Check {
     check.observed(grown, "dead letters").threshold(0)
 }
 
-/// A dead letter is an event that was not handled: it stays worth a look until it is redriven or discarded.
+/// An event with a dead letter was not handled. So the check warns until the dead letter is redriven or discarded.
 fn open_dead_letters(open: u64, most: Option<(&str, u64)>, oldest: Option<(Timestamp, Duration)>) -> Check {
     let name = "open-dead-letters";
     let check = match oldest.filter(|_| open > 0) {
@@ -151,7 +152,7 @@ fn open_dead_letters(open: u64, most: Option<(&str, u64)>, oldest: Option<(Times
     check.observed(open, "dead letters").threshold(MAX_OPEN_DEAD_LETTERS)
 }
 
-/// With dead letters off, what a group gives up on is lost to it. One is one too many.
+/// Without dead letters, a delivery that the group gives up on is lost to it. So the check fails at the first one.
 fn dropped(window: &Window, ever: u64) -> Check {
     let name = "dropped-deliveries";
     let check = match (window.dropped, ever) {
@@ -174,7 +175,8 @@ fn dropped(window: &Window, ever: u64) -> Check {
     check.observed(window.dropped, "deliveries").threshold(0)
 }
 
-/// Attempts that fail are tried again: some are normal, most of them failing is an outage that has not made dead letters yet.
+/// Failed attempts are retried, so some failures are normal. A majority of failures is an outage that has not produced
+/// dead letters yet.
 fn failing_attempts(window: &Window) -> Check {
     let name = "failing-attempts";
     let rated = rated(window).filter_map(|(of, some)| Some((of, some.failure_rate()?, some)));
@@ -191,7 +193,7 @@ fn failing_attempts(window: &Window) -> Check {
     );
     let check = match percent {
         percent if percent > MAX_FAILING_PERCENT as f64 => {
-            // Once they are dead letters, their groups' keys do not fail any more.
+            // A dead letter is not retried, so the list of failing keys does not show it.
             let advice = "`event-replay groups show NAME` lists the keys that fail and what their handler said, \
                  `event-replay dead-letters list --by fingerprint` what was given up on";
             Check::new(name, Status::Fail, format!("{said}; {advice}"))
@@ -223,7 +225,8 @@ fn processing(window: &Window, timeout: &str) -> Check {
     check.observed(measured(seconds), "seconds").threshold(threshold)
 }
 
-/// What is rated, with its name: all types together, and then each, which is the better name where both are as bad.
+/// Returns the figures with their names: all types together, then each type. The single type is the better name if both
+/// are equally bad.
 fn rated(window: &Window) -> impl Iterator<Item = (String, Processing)> {
     let of_all = (window.processing.len() > 1).then(|| (String::new(), window.processing_of_all()));
     let by_type = window.processing.iter();

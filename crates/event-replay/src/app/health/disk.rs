@@ -1,28 +1,28 @@
-//! How much room the store's file has to grow.
+//! The free space for the file of the store.
 
 use std::{fmt, path::Path};
 
 use crate::text::plural::size;
 
-/// Below this, in bytes, a busy store is full before anybody looks.
+/// The smallest free space, in bytes. Below it, a busy store would be full before an operator could act.
 const LEAST: u64 = 1 << 30;
 
-/// The room a file has.
+/// The free space of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Room {
-    /// Bytes that this user may still write to the file system.
+    /// The bytes that this user may still write to the file system.
     pub(super) free: u64,
-    /// Bytes of the file.
+    /// The size of the file in bytes.
     pub(super) file: u64,
 }
 
 impl Room {
-    /// Bytes that should be free: a gibibyte, and for a large store a tenth of what it has already.
+    /// Returns the bytes that should be free: 1 GiB, or a tenth of the file if this is more.
     pub(super) fn wanted(self) -> u64 {
         LEAST.max(self.file / 10)
     }
 
-    /// Whether there is less.
+    /// Returns whether less space is free.
     pub(super) fn is_short(self) -> bool {
         self.free < self.wanted()
     }
@@ -34,7 +34,7 @@ impl fmt::Display for Room {
     }
 }
 
-/// The room of a file that exists; none where the system does not say.
+/// Returns the free space of an existing file. Returns `None` if the system does not report it.
 #[cfg(unix)]
 pub(super) fn room_for(path: &Path) -> Option<Room> {
     let system = rustix::fs::statvfs(path).ok()?;
@@ -42,7 +42,7 @@ pub(super) fn room_for(path: &Path) -> Option<Room> {
     Some(Room { free: system.f_bavail.saturating_mul(system.f_frsize), file })
 }
 
-/// Not asked on this platform.
+/// Returns `None`: the check does not exist on this platform.
 #[cfg(not(unix))]
 pub(super) fn room_for(_path: &Path) -> Option<Room> {
     None

@@ -1,4 +1,4 @@
-//! Whether consumer groups get on.
+//! The progress of consumer groups.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::{
     text::{escape, plural::count, time},
 };
 
-/// How old the oldest pending event may be before it is worth a look.
+/// The largest age of the oldest pending event. Above it the check warns.
 const MAX_PENDING_AGE: Duration = Duration::from_secs(15 * 60);
 
 /// Checks every group.
@@ -40,7 +40,7 @@ pub(super) async fn checks(store: &StoreHandle, settings: &Settings) -> Result<V
     Ok(checks)
 }
 
-/// A group without consumers passes as long as no event waits for it.
+/// A group without consumers passes as long as no event is pending.
 fn consumers(name: &str, group: &GroupPosition) -> Check {
     let alive = group.status.consumers.len() as u64;
     let check = match (alive, group.has_work(), group.hold) {
@@ -68,7 +68,7 @@ fn consumers(name: &str, group: &GroupPosition) -> Check {
     check.observed(alive, "consumers").threshold(1)
 }
 
-/// For information: how far the group's reader is.
+/// For information: the lag of the group.
 fn lag(name: &str, group: &GroupPosition) -> Check {
     let message = match group.waiting_since {
         None => format!("group {name}: every segment has read to the end of the log"),
@@ -81,7 +81,7 @@ fn lag(name: &str, group: &GroupPosition) -> Check {
     Check::new("group-lag", Status::Pass, message).observed(group.lag, "events")
 }
 
-/// What is not handled yet, wherever it waits: in the log, or behind an event that fails.
+/// The pending events: events in the log, and events behind a failing event of their key.
 fn pending(name: &str, group: &GroupPosition) -> Check {
     let pending = &group.pending;
     let age = pending.oldest.map_or(0, seconds_since);
@@ -106,7 +106,7 @@ fn pending(name: &str, group: &GroupPosition) -> Check {
     check.observed(age, "seconds").threshold(MAX_PENDING_AGE.as_secs())
 }
 
-/// A segment whose ledger is full reads no further: everything of its other keys waits too.
+/// A segment that reaches the limit of blocked keys stops reading. Then the events of its other keys wait too.
 fn blocked(name: &str, group: &GroupPosition) -> Check {
     let bound = MAX_BLOCKED_KEYS as u64;
     let full: Vec<&SegmentStatus> =
@@ -140,7 +140,7 @@ fn blocked(name: &str, group: &GroupPosition) -> Check {
     check.observed(most, "keys of a segment").threshold(bound)
 }
 
-/// A paused group handles nothing, which its other checks do not say.
+/// A paused group handles nothing. Its other checks do not show this.
 fn paused(name: &str, group: &GroupPosition) -> Option<Check> {
     let pause = group.pauses.first()?;
     let why = pause
@@ -169,10 +169,10 @@ fn gaps(name: &str, group: &GroupPosition) -> Option<Check> {
     Some(Check::new("group-gaps", Status::Warn, message).observed(gaps.len() as u64, "gaps").threshold(0))
 }
 
-/// A group that is behind keeps history, up to `retention.max_hold`; beyond it gets gaps.
+/// A group that lags holds back retention, up to `retention.max_hold`. Beyond that bound it gets gaps.
 fn hold(name: &str, group: &GroupPosition, settings: &Settings) -> Option<Check> {
     let bound = settings.holds.max_hold?.as_secs().max(1);
-    // Retention keeps what the ledger names, too.
+    // The hold of a group also covers the events of its blocked keys.
     let oldest = [group.waiting_since, group.pending.oldest].into_iter().flatten().min();
     let age = oldest.map_or(0, seconds_since);
     let share = (u128::from(age) * 100 / u128::from(bound)).min(u128::from(u64::MAX)) as u64;

@@ -1,4 +1,4 @@
-//! Whether retention keeps up with what is held.
+//! Whether held events prevent retention from meeting its bounds.
 
 use domain::{RetentionRule, ports::StoreInfo};
 
@@ -9,10 +9,10 @@ use crate::{
     settings::Settings,
 };
 
-/// From this share of a bound on, what holds events back is worth a look, in percent.
+/// The percentage of a bound from which the check warns.
 pub(super) const RETENTION_WARNING: u64 = 70;
 
-/// A bound that is reached is retention at work; one that is reached while a checkpoint holds events fills the disk.
+/// At its bound, retention removes events, which is normal. If a checkpoint holds the events, the disk fills.
 pub(super) async fn checks(
     store: &StoreHandle,
     info: &StoreInfo,

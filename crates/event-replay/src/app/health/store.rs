@@ -1,4 +1,4 @@
-//! Whether the store itself is as it should be.
+//! The state of the store itself.
 
 use domain::{
     Filter,
@@ -43,7 +43,7 @@ pub(super) async fn checks(store: &StoreHandle, settings: &Settings) -> Result<V
     Ok(checks)
 }
 
-/// Opening a file to write changes nothing in it.
+/// Opens the file for writing, which changes nothing in it.
 fn writable(settings: &Settings) -> Check {
     let opened = match settings.store.path() {
         Some(path) => std::fs::OpenOptions::new().append(true).open(path).map(drop),
@@ -58,7 +58,7 @@ fn writable(settings: &Settings) -> Check {
     }
 }
 
-/// What a file system does not tell is not checked.
+/// The check is left out if the file system does not report its free space.
 fn disk_space(settings: &Settings) -> Option<Check> {
     let path = settings.store.path()?;
     let room = disk::room_for(path)?;
@@ -92,7 +92,7 @@ async fn of_schemas(store: &StoreHandle, settings: &Settings) -> Result<Check, A
     .threshold(0))
 }
 
-/// For information: how old the newest event is depends on the business.
+/// For information only: the normal age of the newest event depends on the business.
 async fn newest(store: &StoreHandle) -> Result<Check, AppError> {
     let mut request = ReadRequest::new(Filter::default(), 1);
     request.order = Order::NewestFirst;

@@ -1,8 +1,8 @@
-//! Waiting for futures that were begun in an order.
+//! Waits for futures that start in a fixed order.
 
 use std::{future::poll_fn, pin::Pin, task::Poll};
 
-/// Waits for all, begun in their order; what came of them in the same order.
+/// Polls the futures for the first time in their order, and waits for all. Returns their outputs in the same order.
 pub(super) async fn in_order<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     let mut open: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
     let mut outputs: Vec<Option<F::Output>> = open.iter().map(|_| None).collect();

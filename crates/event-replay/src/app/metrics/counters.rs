@@ -1,4 +1,4 @@
-//! The counters that publishers, consumers and replays of every process leave in the store.
+//! The counters that publishers, consumers and replays of every process write to the store.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use domain::{ports::StatSample, stats};
 
 use super::{Kind, MOST_VALUES, Metric, OTHER, Series};
 
-/// A counter of the store, and the metric that shows it.
+/// A counter of the store and the metric that shows it.
 struct Shown {
     counted: &'static str,
     metric: &'static str,
     label: &'static str,
-    /// A label whose value the counter stands for.
+    /// The value of the label `outcome`, if the counter stands for one.
     outcome: Option<&'static str>,
     help: &'static str,
 }
@@ -19,7 +19,7 @@ struct Shown {
 const DELIVERIES: &str = "event_replay_delivery_outcomes_total";
 const REPLAYED: &str = "event_replay_replay_events_total";
 
-/// Every counter that is shown. Those of one metric stand together.
+/// All counters with a metric. Counters of the same metric are adjacent.
 const SHOWN: &[Shown] = &[
     shown(stats::ADMITTED, "event_replay_events_admitted_total", "type", None, "Events that were admitted."),
     shown(stats::REJECTED, "event_replay_events_refused_total", "type", None, "Events that were refused."),
@@ -91,15 +91,15 @@ const fn shown(
     Shown { counted, metric, label, outcome, help }
 }
 
-/// Counters summed up over all minutes.
+/// The counters, added up over all minutes.
 pub(super) struct Counted<'a> {
-    /// Count and sum by counter and label.
+    /// Count and sum, by counter and label.
     totals: BTreeMap<(&'a str, &'a str), (u64, u64)>,
     groups: &'a [String],
     types: &'a [String],
 }
 
-/// The types that were counted, the busiest first, as many as may have series of their own.
+/// Returns the event types with the highest counts, highest first, at most [`MOST_VALUES`].
 pub(super) fn types(samples: &[StatSample]) -> Vec<String> {
     const OF_TYPES: [&str; 4] = [stats::ADMITTED, stats::REJECTED, stats::HANDLED, stats::FAILED_ATTEMPTS];
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
@@ -113,7 +113,7 @@ pub(super) fn types(samples: &[StatSample]) -> Vec<String> {
 }
 
 impl<'a> Counted<'a> {
-    /// The samples, with the groups and types that have series of their own.
+    /// Adds up samples. The given groups and types get their own series.
     pub(super) fn new(samples: &'a [StatSample], groups: &'a [String], types: &'a [String]) -> Self {
         let mut totals: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
         for sample in samples {
@@ -124,7 +124,7 @@ impl<'a> Counted<'a> {
         Self { totals, groups, types }
     }
 
-    /// All of them.
+    /// Returns all metrics.
     pub(super) fn metrics(&self) -> Vec<Metric> {
         let mut all: Vec<Metric> = vec![];
         for shown in SHOWN {
@@ -150,7 +150,7 @@ impl<'a> Counted<'a> {
             .collect()
     }
 
-    /// Totals by the value of a label, with the sum of the values that have no series of their own.
+    /// Returns the totals by label value. The values without their own series are added up in the last entry.
     fn values(
         &self,
         counted: &str,
@@ -178,7 +178,7 @@ impl<'a> Counted<'a> {
         totals
     }
 
-    /// The time of handlers, whatever the outcome.
+    /// Returns the time of handlers and the number of attempts, for every outcome.
     fn times(&self) -> [Metric; 2] {
         let of = |value: fn((u64, u64)) -> f64| {
             let handled = self.values(stats::HANDLED, "type", value);

@@ -1,4 +1,4 @@
-//! How the store, its groups, its dead letters, its replays and its schedule are now.
+//! The current state of the store, its groups, its dead letters, its replays and its schedule.
 
 use std::collections::BTreeMap;
 
@@ -18,10 +18,10 @@ use crate::{
     settings::Settings,
 };
 
-/// Replays that are read: unfinished ones are among the newest.
+/// The number of replays that are read. Unfinished replays are among the newest.
 const NEWEST_REPLAYS: usize = 100;
 
-/// All of them.
+/// Returns all gauges.
 pub(super) async fn metrics(store: &StoreHandle, settings: &Settings) -> Result<Vec<Metric>, AppError> {
     let mut all = of_store(store).await?;
     let found = groups::all(store, settings).await?;
@@ -135,7 +135,7 @@ async fn of_dead_letters(store: &StoreHandle, groups: &[GroupPosition]) -> Resul
         DeadLetterState::Discarded,
     ];
     let counts = store.count_dead_letters().await?;
-    // Each group has a series of each state from the beginning, and so has one that was deleted and left letters.
+    // Each group has a series for each state from the beginning. A deleted group with dead letters also has its series.
     let mut names: Vec<&str> = groups.iter().map(|group| group.status.record.spec.name.as_str()).collect();
     for count in &counts {
         if !names.contains(&count.group.as_str()) && names.len() < MOST_VALUES {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Kind, Metric};
 
-/// Writes metrics. Writing to memory does not fail.
+/// Returns the metrics as text. A write to memory does not fail.
 pub(super) fn write(metrics: &[Metric]) -> String {
     let mut text = String::new();
     for metric in metrics {
@@ -29,7 +29,7 @@ pub(super) fn write(metrics: &[Metric]) -> String {
     text
 }
 
-/// A label's value. Types and groups come from outside, and must not tear a line.
+/// Escapes the value of a label. Publishers choose the names of types and groups, and a name must not break its line.
 fn escaped(value: &str) -> String {
     value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }

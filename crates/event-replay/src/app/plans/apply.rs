@@ -1,4 +1,4 @@
-//! Running a kept plan.
+//! The run of a kept plan.
 
 use domain::{
     plan::{PlanRecord, PlanRun},
@@ -22,23 +22,24 @@ use crate::{
     settings::Settings,
 };
 
-/// A plan whose run may begin.
+/// A plan that is permitted to run.
 #[derive(Debug, Clone)]
 pub struct AppliedPlan {
     /// The plan.
     pub kept: KeptPlan,
-    /// What of it was erased or trimmed since it was made. The rest is sent.
+    /// The events of the plan that were erased or trimmed after its creation. The remaining events are sent.
     pub losses: PlanLosses,
-    /// That it may run.
+    /// The permission to run.
     pub permitted: Permitted,
 }
 
-/// Begins to run a plan: checks it, uses its approval, and writes both down. `target` is that of the run as it is shown, where
-/// it is not consumer groups.
+/// Starts the run of a plan. It checks the plan, uses its approval, and stores both the run and its audit entry.
+/// `target` is the target of the run as it is shown, or `None` for consumer groups.
 ///
 /// # Errors
-/// When the plan is expired or changed, another operator has not approved it, its approval is used, it goes elsewhere, a group of
-/// it is gone, or the store fails. A plan that was approved is refused where events of it are gone.
+/// Returns [`AppError`] when the plan has expired or has changed, when the approval of another operator is missing, or
+/// when its approval was used. Also returns it when the plan has another target, when one of its groups was deleted, or
+/// when the store fails. An approved plan is also refused when some of its events were removed.
 pub async fn apply(
     store: &StoreHandle,
     by: &Actor,
@@ -74,7 +75,8 @@ pub async fn apply(
     Ok(AppliedPlan { kept: KeptPlan { record, ..kept }, losses, permitted })
 }
 
-/// Why it needs an approval, which it has; none: it needs none.
+/// Checks the plan. Returns the rule that requires its approval, which the plan has. Returns `None` if the plan needs
+/// no approval.
 async fn check(
     store: &StoreHandle,
     settings: &Settings,
@@ -105,7 +107,7 @@ async fn check(
             return Err(Conflict::PlanGroupGone { id: id(), group: group.name.clone() }.into());
         }
     }
-    // The settings may ask for more than when the plan was made, never for less.
+    // The plan needs an approval if the rule required one at its creation, or if the current settings require one.
     let rule = ApprovalRule::of(settings).reason(plan.total_events, &run.destinations());
     let Some(reason) = record.approval_reason.clone().or(rule) else { return Ok(None) };
     match &record.approval {

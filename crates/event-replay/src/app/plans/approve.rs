@@ -1,4 +1,4 @@
-//! Approving another operator's plan.
+//! The approval of a plan by another operator.
 
 use domain::plan::{PlanApproval, PlanRecord};
 
@@ -14,11 +14,12 @@ use crate::{
     handle::StoreHandle,
 };
 
-/// Approves a plan for one run. `hash`, where given, is that of the plan that was looked at.
+/// Approves a plan for one run. `hash`, if given, is the hash of the plan that the operator has inspected.
 ///
 /// # Errors
-/// When the plan is expired, the actor's own, approved already or in no need of it; when it is not what was looked at, or the
-/// log no longer has all of it; or when the store fails.
+/// Returns [`AppError`] when the plan has expired, when the same operator made it, when it is approved already, or when
+/// it needs no approval. Also returns it when the hash differs, when the log lacks some of the plan's events, or when
+/// the store fails.
 pub async fn approve(
     store: &StoreHandle,
     by: &Actor,

@@ -1,4 +1,4 @@
-//! Kept plans as they are written down, and as programs read them.
+//! The stored form of kept plans, and their documents.
 
 use std::time::Duration;
 
@@ -14,40 +14,40 @@ use serde_json::{Value, json};
 use super::KeptPlan;
 use crate::app::error::AppError;
 
-/// A group that a plan goes to, as it was when the plan was made.
+/// A group of a plan, as it was when the plan was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupReach {
-    /// Its name.
+    /// The name of the group.
     pub name: String,
-    /// When it was made: a group of the same name that was made later is another one.
+    /// The time of the group's creation. It distinguishes the group from a later group of the same name.
     pub created_at: Timestamp,
-    /// Consumers that were alive.
+    /// The number of live consumers.
     pub consumers: usize,
-    /// Events in the log after its slowest segment.
+    /// The lag: events in the log after the slowest segment.
     pub lag: u64,
-    /// Events of the plan that are of its types.
+    /// The number of events of the plan with a type of the group.
     pub would_take: u64,
 }
 
-/// Where a kept plan goes, and how.
+/// The target of a kept plan and its options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeptRun {
-    /// `groups`, or the name of another target as people know it.
+    /// `groups`, or the display name of another target.
     pub target: String,
-    /// The groups that it goes to; none where it goes elsewhere.
+    /// The groups. Empty if the plan has another target.
     pub groups: Vec<GroupReach>,
-    /// Events handed over at once.
+    /// The number of events per batch.
     pub batch_size: usize,
-    /// How fast it goes.
+    /// The pace.
     pub pace: Pace,
-    /// Whether every event of the store may be meant.
+    /// Whether a replay of all events is permitted.
     pub all: bool,
 }
 
 impl KeptRun {
-    /// Where it goes, for people.
+    /// Returns the target as text for people.
     pub fn to(&self) -> String {
         let names: Vec<&str> = self.groups.iter().map(|group| group.name.as_str()).collect();
         match names.as_slice() {
@@ -57,13 +57,13 @@ impl KeptRun {
         }
     }
 
-    /// The least time that it takes: the pauses, without the work.
+    /// Returns the shortest duration of the run: the pauses without the work.
     pub fn estimate(&self, events: u64) -> Duration {
         self.pace.estimate(events, self.batch_size)
     }
 }
 
-/// The document of a plan.
+/// The stored document of a plan.
 #[derive(Deserialize)]
 struct Written {
     plan: Value,
@@ -74,7 +74,7 @@ pub(super) fn written(plan: &Value, run: &KeptRun) -> String {
     json!({ "plan": plan, "run": run }).to_string()
 }
 
-/// The plan's own part, and where it goes.
+/// Returns the plan itself and its target.
 pub(super) fn read(id: &str, text: &str) -> Result<(Value, KeptRun), AppError> {
     let read = serde_json::from_str::<Written>(text);
     let unreadable = |error: serde_json::Error| {
@@ -84,20 +84,20 @@ pub(super) fn read(id: &str, text: &str) -> Result<(Value, KeptRun), AppError> {
     Ok((plan, run))
 }
 
-/// Whether a plan can be run.
+/// Whether a plan can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum PlanState {
-    /// It can be run.
+    /// The plan can run.
     Ready,
-    /// Another operator must approve it first.
+    /// Another operator must approve the plan first.
     AwaitingApproval,
-    /// Its time is over.
+    /// The plan has expired.
     Expired,
 }
 
 impl PlanState {
-    /// The state of a plan at a time.
+    /// Returns the state of a plan at a time.
     pub fn of(record: &PlanRecord, now: Timestamp) -> Self {
         match record {
             record if record.is_expired(now) => Self::Expired,
@@ -106,7 +106,7 @@ impl PlanState {
         }
     }
 
-    /// It, for people.
+    /// Returns the state as text for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -120,32 +120,32 @@ impl PlanState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanRow<'a> {
-    /// Its id.
+    /// The id.
     pub id: &'a str,
-    /// Whether it can be run.
+    /// The state.
     pub state: PlanState,
-    /// The hash of its set of events.
+    /// The hash of the set of events.
     pub plan_hash: &'a str,
-    /// When it was made.
+    /// The time of creation.
     pub created_at: Timestamp,
-    /// Who made it.
+    /// The operator who made the plan.
     pub created_by: &'a str,
-    /// From then on it is refused.
+    /// The time at which the plan expires.
     pub expires_at: Timestamp,
-    /// Events of it.
+    /// The number of events.
     pub total_events: u64,
-    /// Where they go, for people.
+    /// The target, as text for people.
     pub to: &'a str,
-    /// Why another operator must approve it; null: that is not needed.
+    /// The rule that requires an approval of another operator. Null if no rule does.
     pub approval_reason: Option<&'a str>,
-    /// An approval that no run has used yet.
+    /// An unused approval.
     pub approval: Option<&'a PlanApproval>,
-    /// When it last began to run, and who ran it.
+    /// The last run: its start and its operator.
     pub applied: Option<&'a PlanRun>,
 }
 
 impl<'a> PlanRow<'a> {
-    /// The row of a plan at a time.
+    /// Makes the row of a plan at a time.
     pub fn of(record: &'a PlanRecord, now: Timestamp) -> Self {
         Self {
             id: &record.id,
@@ -163,50 +163,50 @@ impl<'a> PlanRow<'a> {
     }
 }
 
-/// The rows of a list.
+/// Returns the rows of a list.
 pub fn rows(plans: &[PlanRecord], now: Timestamp) -> Vec<PlanRow<'_>> {
     plans.iter().map(|plan| PlanRow::of(plan, now)).collect()
 }
 
-/// A plan, whole: what a dry run prints, and what is kept beside.
+/// A plan with all its details: the output of its dry run, and its record.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeptPlanDocument<'a> {
-    /// Its id.
+    /// The id.
     pub id: &'a str,
-    /// Whether it can be run.
+    /// The state.
     pub state: PlanState,
-    /// When it was made.
+    /// The time of creation.
     pub created_at: Timestamp,
-    /// Who made it.
+    /// The operator who made the plan.
     pub created_by: &'a str,
-    /// From then on it is refused.
+    /// The time at which the plan expires.
     pub expires_at: Timestamp,
-    /// Why another operator must approve it; null: that is not needed.
+    /// The rule that requires an approval of another operator. Null if no rule does.
     pub approval_reason: Option<&'a str>,
-    /// An approval that no run has used yet.
+    /// An unused approval.
     pub approval: Option<&'a PlanApproval>,
-    /// When it last began to run, and who ran it.
+    /// The last run: its start and its operator.
     pub applied: Option<&'a PlanRun>,
     /// `groups`, or another target.
     pub target: &'a str,
-    /// The groups that it goes to, as they were when it was made.
+    /// The groups as they were when the plan was made.
     pub groups: &'a [GroupReach],
-    /// Events handed over at once.
+    /// The number of events per batch.
     pub batch_size: usize,
-    /// How fast it goes.
+    /// The pace.
     pub pace: Pace,
-    /// The least time that it takes, in milliseconds.
+    /// The shortest duration of the run, in milliseconds.
     pub estimate_ms: u64,
-    /// Which events.
+    /// The filter.
     pub filter: Value,
-    /// The checkpoint after which it begins, if it is a recovery.
+    /// The checkpoint after which the plan begins, if it is a recovery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<&'a str>,
-    /// Where it begins (exclusive).
+    /// The cursor after which the plan begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<&'a Cursor>,
-    /// At most this many events.
+    /// The largest number of events.
     pub limit: Option<u64>,
     /// The counts.
     #[serde(flatten)]
@@ -214,7 +214,7 @@ pub struct KeptPlanDocument<'a> {
 }
 
 impl<'a> KeptPlanDocument<'a> {
-    /// The document of a plan at a time.
+    /// Makes the document of a plan at a time.
     pub fn of(kept: &'a KeptPlan, now: Timestamp) -> Self {
         let KeptPlan { record, plan, run } = kept;
         let estimate = run.estimate(plan.total_events);

@@ -1,4 +1,4 @@
-//! Keeping a plan.
+//! The creation of a kept plan.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -26,28 +26,28 @@ use crate::{
     settings::Settings,
 };
 
-/// How long an expired plan is kept still.
+/// The time for which an expired plan is kept.
 const KEPT_EXPIRED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Where a plan that is to be kept goes, and how.
+/// The target of a new plan and its options.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewPlan {
-    /// The target as people know it, without secrets; none: consumer groups.
+    /// The display name of the target, without secrets. `None`: consumer groups.
     pub target: Option<String>,
-    /// The groups that it goes to; none: all that there are.
+    /// The groups. Empty: all groups.
     pub groups: Vec<String>,
-    /// How fast it goes.
+    /// The pace.
     pub pace: Pace,
-    /// Events handed over at once.
+    /// The number of events per batch.
     pub batch_size: usize,
-    /// Whether every event of the store may be meant.
+    /// Whether a replay of all events is permitted.
     pub all: bool,
 }
 
-/// Keeps a plan. Plans that expired 30 days ago are removed.
+/// Stores a plan. Also removes plans that expired more than 30 days ago.
 ///
 /// # Errors
-/// When it goes to groups that are not there, or the store fails.
+/// Returns [`AppError`] when a group of the plan does not exist, or when the store fails.
 pub async fn keep(
     store: &StoreHandle,
     by: &Actor,
@@ -83,7 +83,7 @@ pub async fn keep(
                 store.delete_plan(&old.id).await?;
             }
         }
-        // An id that is drawn at random is free.
+        // A new UUID never collides with a stored id.
         store.add_plan(&record, &document).await.map_err(AppError::from)
     };
     audited(store, by, action, keeping, |_| facts([("expiresAt", record.expires_at.to_string().into())]))
@@ -92,7 +92,7 @@ pub async fn keep(
 }
 
 impl KeptRun {
-    /// The names by which a setting may ask for an approval.
+    /// Returns the names by which a setting can require an approval.
     pub(super) fn destinations(&self) -> Vec<&str> {
         match self.groups.as_slice() {
             [] => vec![self.target.as_str()],
@@ -101,7 +101,7 @@ impl KeptRun {
     }
 }
 
-/// The groups that a plan goes to, and what each would take of it.
+/// Returns the groups of a plan, each with the number of events that it would handle.
 async fn reach(
     store: &StoreHandle,
     settings: &Settings,

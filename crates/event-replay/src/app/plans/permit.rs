@@ -1,4 +1,4 @@
-//! When a replay needs another operator's approval.
+//! The rule for replays that need the approval of another operator.
 
 use replay::Plan;
 
@@ -9,22 +9,23 @@ use crate::{
     text::{escape, plural::count},
 };
 
-/// Which replays need another operator's approval: those of many events, and those to certain groups or targets.
+/// The replays that need the approval of another operator: replays of many events, and replays to certain groups or
+/// targets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApprovalRule {
-    /// More events than this; none: any number is permitted.
+    /// The number of events above which a replay needs an approval. `None`: no number needs one.
     pub above: Option<u64>,
-    /// Groups by their names, and other targets as they are shown.
+    /// Groups by name, and other targets in their display form.
     pub targets: Vec<String>,
 }
 
 impl ApprovalRule {
-    /// The rule of the settings.
+    /// Returns the rule of the settings.
     pub fn of(settings: &Settings) -> Self {
         Self { above: settings.plans.approval_above, targets: settings.plans.approval_targets.clone() }
     }
 
-    /// Why a replay of so many events to these groups, or to this target, needs an approval; none: it does not.
+    /// Returns the reason for which a replay to these destinations needs an approval. Returns `None` if it needs none.
     ///
     /// ```
     /// use event_replay::app::plans::ApprovalRule;
@@ -47,24 +48,25 @@ impl ApprovalRule {
     }
 }
 
-/// That a replay may run: the settings ask for no approval, or it was approved.
+/// The permission of a replay: the settings require no approval, or another operator approved it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permitted {
-    /// The kept plan that it runs.
+    /// The id of the kept plan.
     pub(super) plan: Option<String>,
 }
 
 impl Permitted {
-    /// The kept plan that the replay runs.
+    /// Returns the id of the kept plan that the replay runs.
     pub fn plan(&self) -> Option<&str> {
         self.plan.as_deref()
     }
 }
 
-/// Permits a replay that no kept plan is of. `target` is none for consumer groups, and no groups are all.
+/// Permits a replay without a kept plan. `target` is `None` for consumer groups. Empty `groups` means all groups.
 ///
 /// # Errors
-/// [`Conflict::NeedsApproval`] where the settings ask for an approval; or when the store fails.
+/// Returns [`Conflict::NeedsApproval`] when the settings require an approval. Returns another [`AppError`] when the
+/// store fails.
 pub async fn permit(
     store: &StoreHandle,
     settings: &Settings,

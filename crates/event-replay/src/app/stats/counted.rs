@@ -1,4 +1,5 @@
-//! Events that a filter selects, counted: by the counters of the store where it selects all, else by a scan.
+//! Counts the events that match a filter. It uses the counters of the store if the filter matches all events, else a
+//! scan.
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
@@ -13,12 +14,12 @@ use crate::{
     handle::StoreHandle,
 };
 
-/// Most labels that a figure distinguishes: an answer is small, whatever it counts.
+/// The largest number of labels of a figure. It bounds the size of the answer.
 const MOST_LABELS: usize = 10_000;
-/// The label of the others.
+/// The label of the remaining values.
 const OTHER: &str = "(other)";
 
-/// What was counted.
+/// The result of a count.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
     pub(super) events: u64,
@@ -30,7 +31,7 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// Counts up to the head that the store had when `info` was read.
+    /// Counts the events up to the head in `info`.
     pub(super) async fn of(
         store: &StoreHandle,
         info: &StoreInfo,
@@ -52,7 +53,8 @@ impl Counted {
         scan(store, info, filter, progress).await
     }
 
-    /// The counts by one figure. Where there are very many, the small ones are summed up.
+    /// Returns the counts by one figure. Beyond [`MOST_LABELS`] labels, the smallest counts are added up under
+    /// `(other)`.
     pub(super) fn by(&self, figure: Figure) -> BTreeMap<String, u64> {
         let mut counts: Vec<(String, u64)> = self.tally.by(figure).into_iter().collect();
         if counts.len() > MOST_LABELS {
@@ -64,7 +66,7 @@ impl Counted {
     }
 }
 
-/// The timestamp of the first event in an order. Damaged events are passed over.
+/// Returns the timestamp of the first event in an order. Damaged events are skipped.
 async fn end(store: &StoreHandle, info: &StoreInfo, order: Order) -> Result<Option<Timestamp>, AppError> {
     let events = store.ports().clone();
     let mut walk = EventWalk::new(events, Filter::default(), order, Some(1)).until(Some(info.head.clone()));

@@ -1,4 +1,4 @@
-//! What publishers, consumers and replays counted, summed up.
+//! The sums of the counters of publishers, consumers and replays.
 
 use std::collections::BTreeMap;
 
@@ -9,37 +9,37 @@ use domain::{
 };
 use serde::Serialize;
 
-/// Counters over some time. A rate is none where nothing was counted.
+/// Counters over a period. A rate is `None` if it has no counts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counters {
-    /// Events that were let in.
+    /// Admitted events.
     pub admitted: u64,
-    /// Events that were refused.
+    /// Refused events.
     pub rejected: u64,
-    /// The share that was refused.
+    /// The share of refused events, from 0 to 1.
     pub validation_failure_rate: Option<f64>,
-    /// Events that were stored.
+    /// Stored events.
     pub appended: u64,
     /// Events that could not be stored.
     pub append_failed: u64,
-    /// The share that was stored.
+    /// The share of stored events, from 0 to 1.
     pub append_success_rate: Option<f64>,
-    /// Deliveries that began.
+    /// Started deliveries.
     pub delivered: u64,
-    /// Deliveries that were handled.
+    /// Handled deliveries.
     pub handled: u64,
-    /// Attempts that failed.
+    /// Failed attempts.
     pub failed_attempts: u64,
-    /// Attempts that were not the first.
+    /// Retries: attempts after the first.
     pub retried: u64,
     /// Deliveries that became dead letters.
     pub dead_lettered: u64,
-    /// Dead letters that were closed.
+    /// Closed dead letters.
     pub dead_letters_closed: u64,
     /// Deliveries that were given up on and dropped.
     pub dropped: u64,
-    /// Deliveries that came too late.
+    /// Deliveries that expired.
     pub expired: u64,
     /// Replayed events that were handled.
     pub replay_handled: u64,
@@ -47,47 +47,47 @@ pub struct Counters {
     pub replay_failed: u64,
     /// Replayed events that were skipped.
     pub replay_skipped: u64,
-    /// The share of replayed events that was handled.
+    /// The share of handled events among the replayed events that were handled or failed, from 0 to 1.
     pub replay_success_rate: Option<f64>,
-    /// How long handlers took, by type.
+    /// The time of handlers, by event type.
     pub processing_time: Vec<ProcessingTime>,
 }
 
-/// How long handlers took for events of a type, whatever came of it.
+/// The time of handlers for one event type, for every outcome.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProcessingTime {
-    /// The type.
+    /// The event type.
     #[serde(rename = "type")]
     pub event_type: String,
-    /// Attempts.
+    /// The number of attempts.
     pub count: u64,
-    /// What one took on average, in milliseconds.
+    /// The average time of an attempt, in milliseconds.
     pub average_ms: f64,
 }
 
-/// Dead letters of all groups by state, now.
+/// The current number of dead letters of all groups, by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct DeadLetterCounts {
-    /// They wait for people.
+    /// Open: an operator must act.
     pub open: u64,
-    /// Sent to their group again.
+    /// Redriving: on the way to the group again.
     pub redriving: u64,
     /// Handled after a redrive.
     pub handled: u64,
-    /// They were closed unhandled.
+    /// Discarded without handling.
     pub discarded: u64,
 }
 
 impl Counters {
-    /// Sums samples up.
+    /// Adds up samples.
     pub fn of<'s>(samples: impl IntoIterator<Item = &'s StatSample>) -> Self {
         let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
         let mut times: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
         for sample in samples {
             let total = totals.entry(&sample.name).or_default();
             *total = total.saturating_add(sample.count);
-            // Attempts that failed took their time, too.
+            // The time of failed attempts counts too.
             if [stats::HANDLED, stats::FAILED_ATTEMPTS].contains(&sample.name.as_str()) {
                 let (count, sum) = times.entry(&sample.label).or_default();
                 *count = count.saturating_add(sample.count);
@@ -125,24 +125,24 @@ impl Counters {
         }
     }
 
-    /// Whether anything was counted.
+    /// Returns whether all counters are zero.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// The first part of both, from 0 to 1.
+/// Returns the share of `part` in the sum of both, from 0 to 1.
 fn share(part: u64, rest: u64) -> Option<f64> {
     let whole = part as f64 + rest as f64;
     (whole > 0.0).then(|| rounded(part as f64 / whole))
 }
 
-/// Counters are no instruments: four digits after the point say all there is.
+/// Rounds to four decimal places, which is precise enough for counters.
 fn rounded(value: f64) -> f64 {
     (value * 10_000.0).round() / 10_000.0
 }
 
-/// Dead letters by state.
+/// Adds up dead letters by state.
 pub(super) fn dead_letters(counts: &[DeadLetterCount]) -> DeadLetterCounts {
     let mut sum = DeadLetterCounts::default();
     for count in counts {

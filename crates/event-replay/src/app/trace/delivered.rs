@@ -1,4 +1,4 @@
-//! What each group has done with the events of a trace.
+//! The deliveries of traced events to each group.
 
 use domain::{
     DeadLetter, DeadLetterState, Position, StoredEvent,
@@ -13,81 +13,81 @@ use crate::{
     handle::StoreHandle,
 };
 
-/// What a group has done with an event, in a word.
+/// The state of a delivery, as one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DeliveryWord {
-    /// It is still to be handed over.
+    /// The delivery has not started.
     Waiting,
-    /// It may be with a handler now.
+    /// A handler may have the event now.
     InFlight,
-    /// Its last attempt failed, and it is to be tried again.
+    /// The last attempt failed, and a retry follows.
     Retrying,
-    /// It waits behind an earlier event of its key.
+    /// An earlier event of the key blocks the event.
     Blocked,
-    /// It was handled, at once or by a redrive.
+    /// The event was handled, directly or after a redrive.
     Handled,
-    /// The group is done with it, and it cannot be told how: it may have expired before it could be handed over, or it may have
-    /// been given up on while dead letters were off.
+    /// The group has finished the event, but its outcome is unknown. Either the event expired before its delivery, or
+    /// the group gave up on it without a dead letter.
     Passed,
-    /// The group gave up on it: it is an open dead letter.
+    /// The group gave up on the event, and its dead letter is open.
     DeadLetter,
-    /// It is a dead letter that is on its way to the group again.
+    /// The dead letter of the event is redriven now.
     Redriving,
-    /// It was a dead letter, and was discarded.
+    /// The dead letter of the event was discarded.
     Discarded,
-    /// The group does not deliver it.
+    /// The group does not deliver the event.
     Skipped,
 }
 
-/// What a group has done with an event.
+/// The delivery of an event to a group.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupDelivery {
-    /// The group.
+    /// The name of the group.
     pub group: String,
-    /// What it has done, in a word.
+    /// The state, as one word.
     pub state: DeliveryWord,
-    /// Attempts that have failed, where it is tried again.
+    /// The number of failed attempts, if a retry follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
-    /// When it is tried next.
+    /// The time of the next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
-    /// What the last attempt said.
+    /// The error of the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The event that it waits behind.
+    /// The position of the event that blocks this event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub behind: Option<Position>,
-    /// Whether it waits behind a dead letter.
+    /// Whether the key is parked behind a dead letter.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub parked: bool,
-    /// Why the group does not deliver it.
+    /// The reason for which the group does not deliver the event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<SkipReason>,
-    /// Its dead letter, if the group ever gave up on it.
+    /// The dead letter, if the group ever gave up on the event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<LetterFacts>,
 }
 
-/// A dead letter in short.
+/// A summary of a dead letter.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LetterFacts {
-    /// Its id.
+    /// The id of the dead letter.
     pub id: String,
-    /// Its state.
+    /// The state of the dead letter.
     pub state: DeadLetterState,
-    /// How often the event was tried.
+    /// The number of attempts.
     pub attempts: u32,
-    /// What the last attempt said first.
+    /// The first error of the last attempt.
     pub error: String,
-    /// When the group first gave up on it.
+    /// The time at which the group first gave up.
     pub created_at: Timestamp,
 }
 
-/// What one group has done with each of several events.
+/// The deliveries of several events to one group.
 pub(super) struct Deliveries {
     group: String,
     /// Whether the group ever gave up on a delivery while dead letters were off.
@@ -95,7 +95,7 @@ pub(super) struct Deliveries {
     events: Vec<(Position, bool, EventDelivery)>,
 }
 
-/// What each group has done with events, by the names of the groups.
+/// Returns the deliveries of events to each group, by the names of the groups.
 pub(super) async fn deliveries(
     store: &StoreHandle,
     events: &[StoredEvent],
@@ -104,7 +104,7 @@ pub(super) async fn deliveries(
     let mut all = Vec::new();
     for record in store.groups().await? {
         let group = record.spec.name;
-        // One that was deleted meanwhile has nothing to say.
+        // A group that was deleted during the call is left out.
         let Some(found) = store.deliveries(&group, events).await? else { continue };
         let expires = |stored: &StoredEvent| stored.event.options().expires_at.is_some();
         let of_events = events.iter().zip(found);
@@ -116,7 +116,7 @@ pub(super) async fn deliveries(
 }
 
 impl Deliveries {
-    /// What the group has done with one of the events.
+    /// Returns the delivery of one of the events.
     pub(super) fn of(&self, event: usize) -> Option<GroupDelivery> {
         let (position, expires, found) = self.events.get(event)?;
         let letter = found.dead_letter.as_ref();
@@ -156,7 +156,7 @@ fn word(found: &EventDelivery, is_uncertain: bool) -> DeliveryWord {
         (DeliveryState::InFlight { .. }, _) => DeliveryWord::InFlight,
         (DeliveryState::Retrying { .. }, _) => DeliveryWord::Retrying,
         (DeliveryState::Blocked { .. }, _) => DeliveryWord::Blocked,
-        // A replay may have brought the event to the group all the same.
+        // The dead letter takes precedence over a skip: a replay may have delivered the event to the group.
         (_, Some(DeadLetterState::Open)) => DeliveryWord::DeadLetter,
         (_, Some(DeadLetterState::Redriving)) => DeliveryWord::Redriving,
         (_, Some(DeadLetterState::Discarded)) => DeliveryWord::Discarded,

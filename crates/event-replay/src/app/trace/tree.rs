@@ -1,23 +1,23 @@
-//! The tree of causes: which event led to which, among the events of one correlation.
+//! The tree of causes among the events of one correlation id.
 
 use std::collections::HashMap;
 
 /// An event of the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Branch {
-    /// Its place among the events.
+    /// Its index among the events.
     pub(super) event: usize,
-    /// How many causes it has above it in the tree.
+    /// Its depth: the number of causes above it in the tree.
     pub(super) depth: usize,
-    /// The place of its cause among the events; none where the tree does not have it.
+    /// The index of its cause among the events. `None` if the tree does not have the cause.
     pub(super) parent: Option<usize>,
-    /// Whether it is among its own causes.
+    /// Whether the event is among its own causes.
     pub(super) is_in_cycle: bool,
 }
 
-/// Arranges events, each with its id and the id of its cause: a cause before what it led to, and what one event led to in the order of
-/// the list. An event whose cause is not in the list begins a tree, as one without a cause does. Of events that cause each other in
-/// a circle the first of the list begins a tree.
+/// Arranges events, each with its id and the id of its cause. Each cause precedes its effects, and the effects of one
+/// event keep the order of the list. An event without a cause in the list starts a tree. In a cycle of causes, the
+/// first event of the list starts the tree.
 pub(super) fn arrange(events: &[(&str, Option<&str>)]) -> Vec<Branch> {
     let places: HashMap<&str, usize> = events.iter().enumerate().map(|(at, (id, _))| (*id, at)).collect();
     let parents: Vec<Option<usize>> =
@@ -46,10 +46,10 @@ pub(super) fn arrange(events: &[(&str, Option<&str>)]) -> Vec<Branch> {
     arranged
 }
 
-/// Of each event that is among its own causes, the first event of that circle in the list.
+/// Returns for each event that is among its own causes the first event of its cycle in the list.
 fn circles(parents: &[Option<usize>]) -> Vec<Option<usize>> {
     let mut circles = vec![None; parents.len()];
-    // The walk that has seen an event, from 1.
+    // The number, from 1, of the walk that visited an event.
     let mut seen = vec![0; parents.len()];
     for start in 0..parents.len() {
         let walk = start + 1;
@@ -58,7 +58,7 @@ fn circles(parents: &[Option<usize>]) -> Vec<Option<usize>> {
             seen[event] = walk;
             at = parents[event];
         }
-        // The walk came back to where it was itself.
+        // The walk returned to an event that it had visited itself.
         let Some(meeting) = at.filter(|event| seen[*event] == walk) else { continue };
         let mut members = vec![meeting];
         let mut at = parents[meeting];
@@ -95,7 +95,7 @@ mod tests {
     fn what_an_event_led_to_comes_under_it_in_the_order_of_the_log() {
         let events = [("a", None), ("b", Some("a")), ("c", Some("a")), ("d", Some("b")), ("e", None)];
         assert_eq!(arranged(&events), [line("a", 0), line("b", 1), line("d", 2), line("c", 1), line("e", 0)]);
-        // An effect may be in the log before its cause.
+        // An effect may precede its cause in the log.
         let late = [("b", Some("a")), ("a", None)];
         assert_eq!(arranged(&late), [line("a", 0), line("b", 1)]);
     }
