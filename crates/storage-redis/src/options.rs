@@ -33,7 +33,7 @@ pub struct Copies {
     pub within: Duration,
 }
 
-/// Options with which a store on Redis is opened.
+/// The options for opening a store on Redis.
 #[derive(Clone)]
 pub struct RedisOptions {
     /// The address of the store, in one of three forms. `rediss` in place of `redis` selects TLS.

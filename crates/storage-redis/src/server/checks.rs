@@ -24,7 +24,7 @@ use crate::{
 
 /// The largest bucket of the dictionary: its fields, and the bytes of each. The compact encoding must allow this size.
 const BUCKET: (u64, u64) = (128, 64);
-/// The number of buckets whose encoding is checked.
+/// The number of buckets in one check of the encoding.
 const BUCKETS_LOOKED_AT: u32 = 32;
 /// The pause before servers are checked again, after one of them was unreachable.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);

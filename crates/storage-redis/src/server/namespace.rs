@@ -176,7 +176,7 @@ async fn begun(link: &Link, namespace: &str) -> Result<Option<Begun>, StorageFai
     Ok(found?.into_iter().flatten().next())
 }
 
-/// The fields with which every partition of a namespace is made.
+/// The initial fields of every partition of a namespace.
 struct Plan {
     store: String,
     keeps: &'static str,

@@ -79,7 +79,7 @@ const COPYING: [&str; 2] = ["wait", "waitaof"];
 const KEYLESS: &[&str] =
     &["config|get", "fcall", "fcall_ro", "function|load", "info", "ping", "time", "unsubscribe"];
 
-/// Returns a command with arguments with which it could run. The server checks rights for such a command.
+/// Returns a command with arguments that would let it run. The server checks rights for such a command.
 fn words(command: &str, bell: &str) -> Vec<String> {
     let mut words: Vec<String> = command.split('|').map(str::to_owned).collect();
     match command {

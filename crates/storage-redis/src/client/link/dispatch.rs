@@ -287,7 +287,7 @@ mod tests {
                 sleep(REFUSED_AFTER).await;
                 "-CLUSTERDOWN The cluster is down\r\n".to_owned()
             } else {
-                // The commands with which a client introduces itself, one or two at once.
+                // The commands by which a client introduces itself, one or two at once.
                 "+OK\r\n".repeat(asked.matches('*').count())
             };
             if stream.write_all(answer.as_bytes()).await.is_err() {

@@ -77,7 +77,7 @@ impl Facts {
         self.config.get(name).map(String::as_str)
     }
 
-    /// Returns the name and version of the server, and the version of Redis with which it is compatible.
+    /// Returns the name and version of the server, and the version of Redis that it is compatible with.
     pub(super) fn version_of(&self) -> (String, (u32, u32)) {
         let redis = self.info("redis_version");
         let name = match self.info("valkey_version") {
