@@ -114,7 +114,7 @@ async fn until_ok<T, E: std::fmt::Debug, F: Future<Output = Result<T, E>>>(call:
     }
 }
 
-/// If all replicas must confirm, no failover loses an answered event, whichever replica takes over. Without copies,
+/// If all replicas must confirm, no failover loses an answered event, no matter which replica takes over. Without copies,
 /// the same failovers lose thousands of events: see `sentinel.rs`.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_promotion_takes_what_was_answered_with_all_copies() {

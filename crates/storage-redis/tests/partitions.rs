@@ -86,8 +86,8 @@ async fn forget_in(namespace: &Namespace, partition: u16) {
     }
 }
 
-/// A group with an interrupted creation is finished by the next caller as it was begun, whatever start the caller
-/// names.
+/// A group with an interrupted creation is finished by the next caller as it was begun, for any start that the
+/// caller names.
 #[tokio::test]
 async fn a_group_that_was_begun_is_finished_as_it_was_begun() {
     let namespace = namespace().await;

@@ -176,7 +176,7 @@ impl Tally<'_, '_> {
         self.count_joined(of_chunk, &longs, sets, range).await
     }
 
-    /// Divides the lists of a part into lists within the time range, and those that reach beyond it.
+    /// Divides the lists of a part into lists within the time range, and lists that reach beyond it.
     fn divided<'l>(&self, lists: &'l [Listed]) -> Lists<'l> {
         let filter = self.reading.filter;
         let edges = [filter.from, filter.to].map(|edge| edge.map(crate::engine::keys::hour_of));

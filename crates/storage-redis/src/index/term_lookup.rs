@@ -3,7 +3,7 @@
 //! A look-up by one correlation id has two steps: find the positions, then read the events. A function does both in
 //! one call, if few events are wanted. Some servers lack the function, and some users may not call it. Then the
 //! key-by-key look-up is used. It is also used while the slot migrates to another node, since a function finds only
-//! the keys of its own node.
+//! the keys on one node.
 
 use std::{
     collections::{HashMap, HashSet},
