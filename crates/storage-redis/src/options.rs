@@ -42,7 +42,7 @@ pub struct RedisOptions {
     /// - `redis+sentinel://[USER[:PASSWORD]@]HOST[:PORT],…[/DB]?master=NAME`: the master that these sentinels name.
     /// - `redis+cluster://[USER[:PASSWORD]@]HOST[:PORT],…`: a cluster that has these nodes, among others.
     pub url: String,
-    /// The password, if the URL has none. It replaces a password of the URL.
+    /// The password of the servers. None: the password in the URL, if any.
     pub password: Option<String>,
     /// The user name for the sentinels, if they require one. The user and the password of the URL are for the servers.
     pub sentinel_user: Option<String>,

@@ -34,9 +34,9 @@ pub(crate) struct Counts {
 
 /// The result of a count.
 struct Count {
-    /// The number of the last caller that the count covers,
+    /// The number of the last caller that the count covers.
     asked: u64,
-    /// in this log epoch.
+    /// The log epoch of these callers.
     epoch: u64,
     outcome: Result<(), StorageFailure>,
 }
