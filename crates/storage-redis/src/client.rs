@@ -1,4 +1,4 @@
-//! Talking to servers: addresses, connections, and calls that go on when servers of several change their roles.
+//! Access to servers: addresses, connections, and calls that continue when servers change their roles.
 
 pub(crate) mod address;
 pub(crate) mod call;

@@ -1,7 +1,7 @@
-//! The engine: the partitions of a namespace, and which of them a call is about.
+//! The engine: the partitions of a namespace, and the selection of the partition for a call.
 //!
-//! A function of the server works on the keys of one slot, so a [`Partition`] is a log by itself, with a dictionary and rows
-//! of its own.
+//! A function of the server works on the keys of one slot. So a [`Partition`] is a separate log, with a separate
+//! dictionary and separate rows.
 
 pub(crate) mod commit;
 pub(crate) mod keys;
@@ -49,7 +49,7 @@ use crate::{
     verify,
 };
 
-/// A storage engine on Redis. Clones are handles on the same connections.
+/// A storage engine on Redis. Clones share the same connections.
 #[derive(Clone)]
 pub struct RedisEngine {
     inner: Arc<Inner>,
@@ -72,10 +72,11 @@ impl std::fmt::Debug for RedisEngine {
 }
 
 impl RedisEngine {
-    /// Opens a store, making the namespace where it is absent.
+    /// Opens a store. Makes the namespace if it does not exist.
     ///
     /// # Errors
-    /// When the server cannot be reached or must not be used as it is set up, or when the namespace is of another layout.
+    /// Returns an error when the server cannot be reached, when its settings forbid writes, or when the namespace has
+    /// another layout.
     pub async fn create(options: RedisOptions) -> Result<Self, StorageFailure> {
         let link = Self::way(&options)?;
         checks::before_use(&link, &namespace::root(&options.namespace), &options).await?;
@@ -90,10 +91,10 @@ impl RedisEngine {
         Self::with(options, link, &found)
     }
 
-    /// Opens a store that must be there.
+    /// Opens a store that must exist.
     ///
     /// # Errors
-    /// As [`RedisEngine::create`], and when there is no such namespace.
+    /// Returns the errors of [`RedisEngine::create`], and an error when the namespace does not exist.
     pub async fn open(options: RedisOptions) -> Result<Self, StorageFailure> {
         let link = Self::way(&options)?;
         let found = namespace::find(&link, &options.namespace).await?.ok_or_else(|| {
@@ -105,7 +106,7 @@ impl RedisEngine {
         Self::with(options, link, &found)
     }
 
-    /// The way to the server of a namespace. Nothing is sent yet.
+    /// Returns the link to the server of a namespace. Sends nothing yet.
     pub(crate) fn way(options: &RedisOptions) -> Result<Link, StorageFailure> {
         Keys::check_namespace(&options.namespace)?;
         Link::new(options, &namespace::root(&options.namespace).meta())
@@ -137,7 +138,7 @@ impl RedisEngine {
         Ok(Self { inner: Arc::new(Inner { shared, bell, partitions, info }) })
     }
 
-    /// Ends the connections. What was answered is stored whether or not this is called.
+    /// Closes the connections. Answered writes are stored, whether or not this is called.
     pub async fn close(self) {
         self.inner.bell.close().await;
         for partition in self.partitions() {
@@ -145,16 +146,16 @@ impl RedisEngine {
         }
     }
 
-    /// Folds the terms of the newest events into the index now, as appends do by themselves once there are many. Reads find
-    /// the same before and after.
+    /// Folds the pending terms of the newest events into the index now. Appends do this by themselves after many
+    /// events. Reads give the same results before and after.
     ///
     /// # Errors
-    /// When the server fails, or keys of the index are not what they should be.
+    /// Returns an error when the server fails, or when keys of the index are damaged.
     pub async fn fold(&self) -> Result<(), StorageFailure> {
         try_join_all(self.partitions().iter().map(fold::all)).await.map(drop)
     }
 
-    /// How many partitions the namespace has.
+    /// Returns the number of partitions of the namespace.
     pub fn partition_count(&self) -> u16 {
         self.inner.info.partitions
     }
@@ -167,7 +168,7 @@ impl RedisEngine {
         &self.inner.shared.options
     }
 
-    /// The partitions, in order.
+    /// Returns the partitions, in order.
     pub(crate) fn partitions(&self) -> &[Partition] {
         &self.inner.partitions
     }

@@ -1,5 +1,5 @@
-//! Finding events: the dictionary of ids, runs of short terms, lists of long ones, and the choice between them. What appends
-//! leave is folded into these later.
+//! Indexes: the dictionary of ids, runs of short terms, lists of long terms, and the choice between them. A fold adds
+//! the pending terms of appends to the runs and lists later.
 
 pub(crate) mod count;
 pub(crate) mod dictionary;

@@ -1,4 +1,4 @@
-//! The log of a partition: appending, reading, removing, and what is left of events that were erased.
+//! The log of a partition: append, read, remove, and the remains of erased events.
 
 pub(crate) mod append;
 pub(crate) mod ask;

@@ -1,74 +1,77 @@
-//! How to reach a server, and what a namespace is to be.
+//! The address of a server, and the settings of a namespace.
 
 use std::{sync::Arc, time::Duration};
 
 use domain::ports::{Clock, RetentionMode};
 
-/// Files with certificates, as PEM.
+/// Certificate files in PEM format.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// The authority that signed the server's certificate; none: those that the machine trusts.
+    /// The authority that signed the server's certificate. None: the authorities that the machine trusts.
     pub ca: Option<std::path::PathBuf>,
-    /// The certificate and the key that the server wants of a client, if it does.
+    /// The client certificate and its key, for servers that require one.
     pub client: Option<(std::path::PathBuf, std::path::PathBuf)>,
 }
 
 impl Tls {
-    /// Whether any certificate is named.
+    /// Returns whether any certificate is named.
     pub(crate) fn is_set(&self) -> bool {
         self.ca.is_some() || self.client.is_some()
     }
 }
 
-/// Where an event must be before its publisher is answered, beside the memory of the server that stored it.
+/// The copies of an event that must exist before its publisher gets the answer, beside the server's own memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copies {
-    /// How many replicas must have it.
+    /// The number of replicas that must have the event.
     pub replicas: u16,
-    /// Whether it must be synced to the append-only file, of the server and of those replicas. Needs Redis 7.2 or newer, or
-    /// Valkey.
+    /// Whether the event must be synced to the append-only file, on the server and on those replicas. Requires Redis
+    /// 7.2 or newer, or Valkey.
     pub synced: bool,
-    /// How long they are waited for, at most half of [`RedisOptions::timeout`]; then the publisher is told how many there are
-    /// ([`StorageFailure::TooFewCopies`](domain::StorageFailure::TooFewCopies)).
+    /// The longest wait for the copies, at most half of [`RedisOptions::timeout`]. After it the publisher gets
+    /// [`StorageFailure::TooFewCopies`](domain::StorageFailure::TooFewCopies) with the number of confirmed copies.
     pub within: Duration,
 }
 
-/// How to open a store on Redis.
+/// The options for opening a store on Redis.
 #[derive(Clone)]
 pub struct RedisOptions {
-    /// `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`; `redis+sentinel://[USER[:PASSWORD]@]HOST[:PORT],…[/DB]?master=NAME` for
-    /// the master that these sentinels name; `redis+cluster://[USER[:PASSWORD]@]HOST[:PORT],…` for a cluster with these nodes
-    /// among others. `rediss` for TLS.
+    /// The address of the store, in one of three forms. `rediss` in place of `redis` selects TLS.
+    ///
+    /// - `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`: one server.
+    /// - `redis+sentinel://[USER[:PASSWORD]@]HOST[:PORT],…[/DB]?master=NAME`: the master that these sentinels name.
+    /// - `redis+cluster://[USER[:PASSWORD]@]HOST[:PORT],…`: a cluster that has these nodes, among others.
     pub url: String,
-    /// The password, where it does not stand in the URL.
+    /// The password of the servers. None: the password in the URL, if any.
     pub password: Option<String>,
-    /// Who the sentinels know us as, if they want to; the user and the password of the URL are for the servers.
+    /// The user name for the sentinels, if they require one. The user and the password of the URL are for the servers.
     pub sentinel_user: Option<String>,
-    /// The password of the sentinels, if they want one.
+    /// The password for the sentinels, if they require one.
     pub sentinel_password: Option<String>,
-    /// The namespace: several stores live side by side on one server.
+    /// The namespace. One server can hold several namespaces.
     pub namespace: String,
     /// Certificates for `rediss://`.
     pub tls: Tls,
-    /// How long an answer may take before the call fails; the outcome of a write is then unknown. Where several servers are
-    /// one store, a call that was not done goes on trying for so long.
+    /// The longest time until an answer, after which the call fails. The outcome of a write is then unknown. If
+    /// several servers form the store, a call that was not done is tried again until this time is over.
     pub timeout: Duration,
-    /// The clock that the store goes by; none: the server's own. Tests bring one.
+    /// The clock of the store. None: the server's own clock. Tests set one.
     pub clock: Option<Arc<dyn Clock>>,
-    /// What the namespace keeps, frozen when it is made: one that is there keeps what it always kept.
+    /// The retention mode, fixed when the namespace is made. An existing namespace keeps its own mode.
     pub keeps: RetentionMode,
-    /// Whether events are kept compressed, frozen when the namespace is made.
+    /// Whether events are stored compressed, fixed when the namespace is made.
     pub compression: bool,
-    /// Into how many partitions the namespace is divided, frozen when it is made: 1, 2, 4, … 64. None: 1 on one server,
-    /// 16 on a cluster.
+    /// The number of partitions, fixed when the namespace is made: 1, 2, 4, … 64. None: 1 on one server, 16 on a
+    /// cluster.
     pub partitions: Option<u16>,
-    /// The copies that must be confirmed before an append, or an event that is scheduled, is answered. None: the server's
+    /// The copies that must be confirmed before an append or a scheduled event is answered. None: the server's own
     /// answer is enough.
     pub copies: Option<Copies>,
 }
 
 impl RedisOptions {
-    /// The options for a server: namespace `default`, answers within 5 s, the server's clock; history is kept, as it came.
+    /// Returns the default options for a server: namespace `default`, a timeout of 5 s, the server's clock, full
+    /// history, no compression.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -86,22 +89,23 @@ impl RedisOptions {
         }
     }
 
-    /// Most partitions of a namespace.
+    /// The largest number of partitions of a namespace.
     pub const MAX_PARTITIONS: u16 = 64;
 
-    /// Whether a namespace may have so many partitions: powers of two, so that the slots of a cluster divide evenly.
+    /// Returns whether a namespace may have this number of partitions. It must be a power of two, so that the slots of
+    /// a cluster divide evenly.
     pub fn may_have(partitions: u16) -> bool {
         (1..=Self::MAX_PARTITIONS).contains(&partitions) && partitions.is_power_of_two()
     }
 
-    /// How many partitions a namespace has that is made now and of which nothing else was said.
+    /// Returns the number of partitions of a new namespace, if the options name none.
     pub(crate) fn usual_partitions(&self) -> u16 {
         if self.url.contains("+cluster:") { 16 } else { 1 }
     }
 }
 
 impl std::fmt::Debug for RedisOptions {
-    /// Without the URL and the password, which are secret.
+    /// Omits the URL and the password, which are secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisOptions")
             .field("namespace", &self.namespace)

@@ -1,4 +1,4 @@
-//! What is asked of a server as a whole: the library of functions, rights and settings, namespaces, copies, files, memory.
+//! Requests about a server as a whole: functions, rights and settings, namespaces, copies, files, memory.
 
 pub(crate) mod append_only_file;
 pub(crate) mod checks;

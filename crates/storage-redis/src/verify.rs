@@ -1,9 +1,10 @@
-//! Verification: every event against every index entry, a chunk at a time, in bounded memory and beside others who write.
+//! Verification: compares every event with every index entry, chunk by chunk, in bounded memory, while other clients
+//! write.
 //!
-//! What is long is compared chunk by chunk. The dictionary and the runs have chunks mixed: the log and these are walked
-//! once each, and both add up a digest of the pairs (term, position) that they meet for each stretch of positions. Only a
-//! stretch whose sums differ is looked at pair by pair. Nothing here is one snapshot: what seems wrong is looked at again,
-//! by itself, before it is reported.
+//! Long terms are compared chunk by chunk. The dictionary and the runs mix all chunks. So the log and these indexes
+//! are walked once each. Each walk sums a digest of its pairs (term, position) for each stretch of positions. Only a
+//! stretch with different sums is compared pair by pair. The walks do not form one snapshot, so each suspected fault
+//! is checked again before it is reported.
 
 mod dictionary;
 mod terms;
@@ -28,7 +29,7 @@ use crate::{
     verify::dictionary::Sums,
 };
 
-/// Values of a list that one read brings.
+/// The number of values of a list that one read returns.
 pub(crate) const VALUES_AT_ONCE: usize = 10_000;
 
 /// Verifies the log of a partition and its indexes.
@@ -47,7 +48,7 @@ pub(crate) async fn verify(store: &Partition, checked: Checked<'_>) -> Result<Ve
     Ok(report)
 }
 
-/// Compares the store's counters, unless something was removed meanwhile.
+/// Compares the counters of the store, unless events were removed meanwhile.
 fn check_totals(counted: &State, after: &State, bytes: u64, fields: u64, report: &mut VerifyReport) {
     if !after.kept_all_since(counted) {
         return;
@@ -62,7 +63,7 @@ fn check_totals(counted: &State, after: &State, bytes: u64, fields: u64, report:
             ),
         );
     }
-    // Others append while the dictionary is counted.
+    // Other clients may append while the dictionary is counted.
     if !(counted.fields..=after.fields).contains(&fields) {
         report.add(
             None,
@@ -74,7 +75,7 @@ fn check_totals(counted: &State, after: &State, bytes: u64, fields: u64, report:
 /// The walk over the log, with the lists of each chunk.
 struct LogCheck<'s> {
     store: &'s Partition,
-    /// What is appended beyond is left to the next verification.
+    /// Events behind this sequence are left to the next verification.
     until: u64,
     checked: Checked<'s>,
     report: VerifyReport,
@@ -82,7 +83,7 @@ struct LogCheck<'s> {
     bytes: u64,
 }
 
-/// The offsets of a long term, and those of events that can no longer say what they were about.
+/// The offsets of each long term in a chunk, and the offsets of events that cannot be read.
 #[derive(Default)]
 struct OfChunk {
     terms: BTreeMap<String, Vec<u64>>,
@@ -107,7 +108,7 @@ impl<'s> LogCheck<'s> {
         let is_long = |name: &String| Term::of_field(name).is_none();
         let has_none = names.is_empty();
         let directory: HashSet<String> = names.into_iter().filter(is_long).collect();
-        // Before any list: what is folded meanwhile is in both.
+        // Read before any list. A term that is folded meanwhile is then in both.
         let pending = short::pending(self.store).await?;
         if met.events == 0 && has_none {
             return self.check_absent(chunk).await;
@@ -145,7 +146,7 @@ impl<'s> LogCheck<'s> {
         }
     }
 
-    /// A chunk that is on the list of chunks, and seems to be nowhere else.
+    /// Checks a chunk that is on the list of chunks and has no events or names.
     async fn check_absent(&mut self, chunk: u64) -> Result<(), StorageFailure> {
         let keys = self.store.keys();
         let mut pipeline = Pipeline::new();
@@ -160,7 +161,7 @@ impl<'s> LogCheck<'s> {
         Ok(())
     }
 
-    /// Compares a list of a chunk with what its events say, offset by offset.
+    /// Compares a list of a chunk with its events, offset by offset.
     async fn list(
         &mut self,
         chunk: u64,
@@ -204,7 +205,7 @@ impl<'s> LogCheck<'s> {
                 .filter(|offset| !there.contains(offset))
                 .map(|offset| chunk * CHUNK + offset)
                 .collect();
-            // Of those that were removed meanwhile the entry is gone as well.
+            // If an event was removed meanwhile, its entry was removed too.
             for sequence in still_there(self.store, &gone).await? {
                 self.report.add(
                     Some(self.store.position(sequence)),
@@ -234,7 +235,7 @@ impl<'s> LogCheck<'s> {
         Ok(())
     }
 
-    /// Which of some offsets stand in a list, or wait to be folded into it.
+    /// Returns those offsets that are in a list or pending for it.
     async fn posted(&self, chunk: u64, field: &str, offsets: &[u64]) -> Result<Vec<u64>, StorageFailure> {
         let list = self.store.keys().long(chunk, field);
         let pending = short::pending(self.store).await?;
@@ -246,7 +247,7 @@ impl<'s> LogCheck<'s> {
         Ok(found)
     }
 
-    /// A list that names the right events, and yet is not what it should be.
+    /// Reports a list that has the right events, but twice or out of order.
     async fn out_of_order(&mut self, chunk: u64, field: &str) -> Result<(), StorageFailure> {
         let offsets = read_list(self.store, &self.store.keys().long(chunk, field)).await?;
         for pair in offsets.windows(2) {
@@ -260,7 +261,7 @@ impl<'s> LogCheck<'s> {
         Ok(())
     }
 
-    /// A list that is there without standing in the directory, or the other way round.
+    /// Reports a list without an entry in the directory, or an entry without a list.
     async fn check_directory(&mut self, chunk: u64, field: &str) -> Result<(), StorageFailure> {
         let keys = self.store.keys();
         let mut pipeline = Pipeline::new();
@@ -277,7 +278,8 @@ impl<'s> LogCheck<'s> {
     }
 }
 
-/// A whole list of numbers, read in pages. A chunk's has at most as many as the chunk has positions.
+/// Reads a whole list of numbers, in pages. The list of a chunk has at most as many numbers as the chunk has
+/// positions.
 async fn read_list(store: &Partition, list: &str) -> Result<Vec<u64>, StorageFailure> {
     let mut all: Vec<u64> = Vec::new();
     loop {
@@ -293,7 +295,7 @@ async fn read_list(store: &Partition, list: &str) -> Result<Vec<u64>, StorageFai
     }
 }
 
-/// Which of these events are there, and can be read.
+/// Returns those events that exist and can be read.
 pub(crate) async fn still_there(store: &Partition, sequences: &[u64]) -> Result<Vec<u64>, StorageFailure> {
     let found = store.entries_at(sequences).await?;
     Ok(found.into_iter().filter(|entry| entry.event.is_ok()).map(|entry| entry.sequence).collect())
@@ -303,7 +305,7 @@ fn has_field(event: &domain::Event, keeps: RetentionMode, field: &str) -> bool {
     Terms::of(event, keeps).longs.iter().any(|own| own == field)
 }
 
-/// A long term in words, by its name in the directory.
+/// Returns a long term in words, from its name in the directory.
 fn name(field: &str) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     let (kind, rest) = field.split_once(':').unwrap_or(("", field));

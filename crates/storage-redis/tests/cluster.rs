@@ -1,4 +1,4 @@
-//! A store on the nodes of a cluster, while replicas are promoted, masters killed, and slots moved.
+//! A store on the nodes of a cluster, while replicas are promoted, masters are killed, and slots are moved.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod harness;
@@ -25,10 +25,10 @@ mod laws {
     conformance::suite!(crate::of_all_laws().await);
 }
 
-/// Longer than anything here takes: a test that waits for it has failed.
+/// Longer than any wait in these tests. A test that reaches this limit has failed.
 const LONG: Duration = Duration::from_secs(60);
 
-/// One cluster for the laws; it ends with the process.
+/// One cluster for the laws. It ends with the process.
 static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 
 async fn of_all_laws() -> RedisHarness {
@@ -36,7 +36,7 @@ async fn of_all_laws() -> RedisHarness {
     RedisHarness::over(cluster.url(), cluster.nodes()).with_partitions(16)
 }
 
-/// The one of the laws, for tests that change nothing for others.
+/// The cluster of the laws, for tests that do not disturb other tests.
 async fn shared() -> &'static Cluster {
     CLUSTER.get_or_init(async || cluster().await).await
 }
@@ -45,7 +45,8 @@ async fn cluster() -> Cluster {
     Cluster::start(&Binary::default(), &Config::default()).await.unwrap()
 }
 
-/// With the master's help nothing is lost; without it, what the replica did not have yet, which is the end of a log epoch.
+/// In an agreed failover nothing is lost. In a forced one, the events that the replica lacks are lost: the end of a
+/// log epoch.
 #[tokio::test]
 async fn writers_and_readers_go_on_by_themselves_when_replicas_are_promoted() {
     let cluster = cluster().await;
@@ -98,7 +99,8 @@ async fn writers_and_readers_go_on_by_themselves_when_a_master_is_killed() {
     assert!(log.epoch >= 2, "the log epoch is raised where something may have been lost");
 }
 
-/// A node that hangs is noticed by its silence: what is on the way is unknown, and everything goes on elsewhere.
+/// A node that hangs is detected by its silence. The outcomes of its calls in progress are unknown, and calls continue
+/// on another node.
 #[tokio::test]
 async fn writers_and_readers_go_on_by_themselves_when_a_master_hangs() {
     let cluster = cluster().await;
@@ -114,7 +116,7 @@ async fn writers_and_readers_go_on_by_themselves_when_a_master_hangs() {
     println!("hung: {:?} of {}", books.check(&log(&namespace).await).unwrap(), books.len());
 }
 
-/// Who opens a store just then waits until it can be opened.
+/// A store that is opened during a failover waits until it can be opened.
 #[tokio::test]
 async fn a_store_is_opened_while_a_replica_takes_its_masters_place() {
     let mut cluster = cluster().await;
@@ -125,7 +127,7 @@ async fn a_store_is_opened_while_a_replica_takes_its_masters_place() {
     store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
 }
 
-/// A command for one node, whatever it is to the cluster.
+/// Sends a command to one node, regardless of its role in the cluster.
 async fn say<T: redis::FromRedisValue>(cluster: &Cluster, node: usize, words: &[&str]) -> T {
     let client = redis::Client::open(cluster.nodes()[node].url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
@@ -133,8 +135,8 @@ async fn say<T: redis::FromRedisValue>(cluster: &Cluster, node: usize, words: &[
     command.arg(&words[1..]).query_async(&mut connection).await.unwrap()
 }
 
-/// A master is cut off, its replica takes its place, unnoticed by clients: the next write comes when the master has its place
-/// back. The end of its log is gone all the same.
+/// A master is cut off, and its replica takes over. Clients do not notice it: the next write arrives after the old
+/// master has taken over again. The end of its log is nevertheless lost.
 #[tokio::test]
 async fn a_master_that_has_its_place_back_hands_no_position_out_twice() {
     let cluster = cluster().await;
@@ -160,12 +162,12 @@ async fn a_master_that_has_its_place_back_hands_no_position_out_twice() {
     assert!(store.head().await.unwrap().epoch > 1);
 }
 
-/// A master has its place back with what it had before: it knows nothing of what was stored meanwhile.
+/// A master takes over again with its old data. It has none of the events that were stored meanwhile.
 #[tokio::test]
 async fn a_master_that_has_its_place_back_with_what_it_had_knows_that_something_is_lost() {
     let cluster = cluster().await;
     let (namespace, _) = namespace_at(&cluster, 2).await;
-    // A node that is stopped takes a call and says nothing.
+    // A paused node accepts a call and never answers.
     let options = RedisOptions { timeout: Duration::from_secs(2), ..namespace.options() };
     let store = Store::new(RedisEngine::create(options).await.unwrap());
     appended(&store, "kept").await;
@@ -191,7 +193,7 @@ async fn a_master_that_has_its_place_back_with_what_it_had_knows_that_something_
     cluster.nodes()[5].resume().unwrap();
 }
 
-/// Appends until it is known what came of it.
+/// Appends until the outcome is known.
 async fn appended(store: &Store, name: &str) -> Vec<Position> {
     loop {
         match store.append(&Draft::many(name, 3), Atomicity::Each).await {
@@ -226,13 +228,13 @@ async fn a_master_that_is_dead_without_a_replica_is_an_error_within_the_callers_
         let failure = timeout(LONG, RedisEngine::open(store.clone())).await.unwrap().unwrap_err();
         assert!(matches!(&failure, StorageFailure::Unavailable(_)), "{failure}");
     }
-    // As it is set up here, a cluster that lacks slots serves none.
+    // With the default settings, a cluster that lacks slots serves none.
     let failure =
         timeout(LONG, other.append(&Draft::many("e", 1), Atomicity::Each)).await.unwrap().unwrap_err();
     assert!(matches!(&failure, EventStoreError::Storage(StorageFailure::Unavailable(_))), "{failure}");
 }
 
-/// What does not lie on the dead node goes on, where the cluster allows it.
+/// Namespaces on other nodes stay available, if the cluster allows it.
 #[tokio::test]
 async fn a_dead_master_is_no_concern_of_those_that_others_serve() {
     let lines = vec!["cluster-require-full-coverage no".to_owned()];
@@ -247,7 +249,7 @@ async fn a_dead_master_is_no_concern_of_those_that_others_serve() {
         cluster.nodes_mut()[node].kill().await.unwrap();
     }
     load.goes_on().await;
-    // The answer to the first may be lost with the connection.
+    // The answer to the first call may be lost with the connection.
     let _ = dead.append(&Draft::many("e", 1), Atomicity::Each).await;
     let failure =
         timeout(LONG, dead.append(&Draft::many("e", 1), Atomicity::Each)).await.unwrap().unwrap_err();
@@ -257,7 +259,7 @@ async fn a_dead_master_is_no_concern_of_those_that_others_serve() {
     assert_eq!(books.check(&log(&alive).await).unwrap().lost, 0);
 }
 
-/// Who waits for events is woken by those that the new master takes.
+/// A caller that waits for events is woken by events on the new master.
 #[tokio::test]
 async fn a_subscription_follows_the_slot() {
     let mut cluster = cluster().await;
@@ -317,13 +319,13 @@ async fn a_server_that_is_named_as_what_it_is_not_says_so() {
 async fn a_write_whose_answer_is_lost_is_told_and_not_sent_again() {
     let mut cluster = cluster().await;
     let (namespace, _) = namespace_at(&cluster, 1).await;
-    // Its replica would go through the proxy, too.
+    // The replica is killed, since it would use the proxy too.
     cluster.nodes_mut()[4].kill().await.unwrap();
     let proxy = Proxy::start(cluster.nodes()[1].port()).await.unwrap();
     let port = proxy.port().to_string();
     let node = Namespace { servers: vec![cluster.nodes()[1].url()], ..namespace.clone() };
     let _: String = node.say(&["CONFIG", "SET", "cluster-announce-port", &port]).await;
-    // The others learn by and by under which port it is reached now.
+    // The other nodes learn the new port gradually.
     for number in [0, 2, 3, 5] {
         let node = Namespace { servers: vec![cluster.nodes()[number].url()], ..namespace.clone() };
         let since = Instant::now();
@@ -340,7 +342,7 @@ async fn a_write_whose_answer_is_lost_is_told_and_not_sent_again() {
     load::answers::are_told(&store, &proxy).await;
 }
 
-/// The users of the documentation, with what it says they need in a cluster.
+/// The users of the documentation, with the additional rights that it names for a cluster.
 #[tokio::test]
 async fn a_user_needs_the_rights_that_the_documentation_names() {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md")).unwrap();
@@ -368,7 +370,7 @@ async fn a_user_needs_the_rights_that_the_documentation_names() {
     assert_eq!(store.info().await.unwrap().events, 2);
 }
 
-/// With TLS between all of them. Certificates are good for every node, since all have one address.
+/// All connections use TLS. The certificates fit every node, since all nodes have one address.
 #[tokio::test]
 async fn nodes_may_speak_tls() {
     let folder = tempfile::tempdir().unwrap();

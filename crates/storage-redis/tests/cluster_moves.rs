@@ -1,4 +1,4 @@
-//! Slots of a cluster on their way from one master to another, while events are appended, read, trimmed and erased.
+//! Slots of a cluster that migrate from one master to another, while events are appended, read, trimmed and erased.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod harness;
@@ -17,15 +17,15 @@ use servers::{Binary, Cluster, Config};
 use store::Store;
 use tokio::{sync::OnceCell, task::JoinSet};
 
-/// One cluster for the tests here; it ends with the process.
+/// One cluster for these tests. It ends with the process.
 static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 
 async fn shared() -> &'static Cluster {
     CLUSTER.get_or_init(async || Cluster::start(&Binary::default(), &Config::default()).await.unwrap()).await
 }
 
-/// A node does not tell a function that a key is on the other node: to it the key is not there. So a function that looks up a
-/// term would find nothing, without an error.
+/// To a function, a key that has migrated to another node looks like a key that does not exist. So a look-up of a term
+/// by a function would find nothing, without an error.
 #[tokio::test]
 async fn what_a_term_names_is_found_after_every_key_that_goes() {
     load::seeded();
@@ -59,7 +59,7 @@ async fn what_a_term_names_is_found_after_every_key_that_goes() {
     }
 }
 
-/// As long as a slot is half-way, keys are read where they are; a function that names keys of both nodes waits.
+/// While a slot migrates, keys are read on the node that has them. A function with keys on both nodes waits.
 #[tokio::test]
 async fn a_slot_is_moved_while_events_are_appended_and_read() {
     let cluster = shared().await;
@@ -71,7 +71,7 @@ async fn a_slot_is_moved_while_events_are_appended_and_read() {
         while moved.carry(fastrand::usize(1..40)).await.unwrap() > 0 {
             load.look().await;
             if round == 0 && moved.left().await.unwrap() < 50 {
-                // Held: readers go on over both nodes.
+                // The migration stops here, and readers continue over both nodes.
                 let walks = load.walks();
                 while load.walks() < walks + 2 {
                     load.look().await;
@@ -90,8 +90,9 @@ async fn a_slot_is_moved_while_events_are_appended_and_read() {
     assert_eq!(store.verify(None).await.unwrap().findings, []);
 }
 
-/// A node takes a key that was removed for one that has gone to the other node. A function that removes a key and touches it
-/// again would fail in its midst, and what it did is not undone: rewriting a chunk would leave the log without it.
+/// A node treats a removed key like a key that has migrated. So a function that removes a key and uses it again would
+/// fail half done, and Redis does not undo its writes. A rewrite of a chunk would then leave the log without the
+/// chunk.
 #[tokio::test]
 async fn a_function_is_refused_before_it_begins_as_long_as_its_slot_is_on_the_way() {
     let mut tasks = JoinSet::new();
@@ -108,9 +109,9 @@ async fn is_refused_whole(binary: &Binary) {
     let (namespace, slot) = namespace_at(&cluster, 1).await;
     let store = Store::new(RedisEngine::create(namespace.options()).await.unwrap());
     store.append(&Draft::many("e", 3), Atomicity::Each).await.unwrap();
-    // So that the other node knows the functions, too.
+    // Loads the functions into the other node too.
     Store::new(RedisEngine::create(namespace_at(&cluster, 0).await.0.options()).await.unwrap());
-    // As in the midst of an erasure: one entry was copied, and two are to come.
+    // The state in the middle of an erasure: one entry is copied, and two are missing.
     let key = |name: &str| namespace.key(name);
     let [(id, fields), ..]: [Entry; 1] =
         namespace.say::<Vec<Entry>>(&["XRANGE", &key("log:0"), "-", "1"]).await.try_into().unwrap();
@@ -141,7 +142,7 @@ async fn is_refused_whole(binary: &Binary) {
     assert_eq!(copies, 0, "{binary}");
 }
 
-/// What a node answers to the last of some commands, which are sent to it in one piece.
+/// Sends some commands to a node in one piece, and returns the answer to the last one.
 async fn cluster_says(
     cluster: &Cluster,
     node: usize,
@@ -157,7 +158,7 @@ async fn cluster_says(
     values.pop().unwrap().extract_error()
 }
 
-/// Removing goes over many calls, of which each is whole: whatever moves meanwhile, what is left is what should be.
+/// A removal consists of many calls, each of them atomic. Migrations during the removal do not change its result.
 #[tokio::test]
 async fn events_are_trimmed_and_erased_while_their_slot_is_moved() {
     let cluster = shared().await;

@@ -1,4 +1,4 @@
-//! A namespace of sixteen partitions on three masters: one of them dead, all of them looked at, the whole removed.
+//! A namespace of sixteen partitions on three masters: with a dead master, checks of all masters, and its removal.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod harness;
@@ -21,12 +21,12 @@ use store::Store;
 use tokio::time::{sleep, timeout};
 
 const PARTITIONS: u16 = 16;
-/// How long a call may take here.
+/// The timeout of a call in these tests.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// Longer than anything here takes: a test that waits for it has failed.
+/// Longer than any wait in these tests. A test that reaches this limit has failed.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Without full coverage a cluster serves what it has when a master is gone; and what comes back has what it had.
+/// Without full coverage, a cluster serves its other slots after a master is lost. A restarted node has its old data.
 async fn cluster() -> Cluster {
     let lines = vec!["cluster-require-full-coverage no".to_owned()];
     Cluster::start(&Binary::default(), &Config { lines, aof: Aof::Always, ..Config::default() })
@@ -43,7 +43,7 @@ fn options(namespace: &Namespace) -> RedisOptions {
     RedisOptions { timeout: TIMEOUT, ..namespace.options() }
 }
 
-/// Events of so many users, which fall to all partitions.
+/// Events of this number of users, spread over all partitions.
 fn events(names: &str, count: usize) -> Vec<Event> {
     (0..count).map(|n| of_user(&format!("{names}{n}"), n)).collect()
 }
@@ -54,7 +54,7 @@ fn of_user(id: &str, user: usize) -> Event {
     event.with_key_source(key)
 }
 
-/// In which partition each event lies.
+/// Appends events, and returns the partition of each.
 async fn partitions_of(store: &Store, events: &[Event]) -> Vec<u16> {
     let outcomes = store.append(events, Atomicity::Each).await.unwrap();
     let position = |outcome: AppendOutcome| match outcome {
@@ -84,13 +84,13 @@ async fn partitions_of_a_dead_master_fail_in_time_and_the_others_go_on() {
     assert_eq!(store.lease(&request).await.unwrap().held.len(), usize::from(PARTITIONS));
     let head = store.head().await.unwrap();
 
-    // The master of partition 0, on which everything stands that there is once.
+    // The master of partition 0, which also has all data that exists only once.
     let slot = cluster.slot_of(&namespace.key_in(0, "meta")).await.unwrap();
     let master = cluster.master_of(slot).await.unwrap();
     for node in [(master + 3) % 6, master] {
         cluster.nodes_mut()[node].kill().await.unwrap();
     }
-    // The first call that notices may lose its answer with the connection; then it is known who is out of reach.
+    // The first call may lose its answer with the connection. Afterwards the unreachable slots are known.
     let _ = timeout(LONG, store.append(&events("x", 64), Atomicity::Each)).await.unwrap();
 
     let batch = events("b", 64);
@@ -111,13 +111,13 @@ async fn partitions_of_a_dead_master_fail_in_time_and_the_others_go_on() {
     assert!(dead.contains(&0), "{dead:?}");
     assert!((3..=8).contains(&dead.len()), "{dead:?} of 16 partitions were on one of three masters");
 
-    // Who waits for events hears of those that came.
+    // A caller that waits for events is woken by the events of the other partitions.
     let news = timeout(LONG, store.changed(&head, Duration::from_secs(20))).await.unwrap().unwrap();
     for (partition, (before, now)) in (0u16..).zip(head.sequences.iter().zip(&news.sequences)) {
         assert!(now >= before);
         assert!(!dead.contains(&partition) || now == before, "partition {partition} was not asked");
     }
-    // Who consumes keeps what can be reached, and reads on from there.
+    // A consumer keeps the segments that are reachable, and reads on from there.
     let leases = timeout(LONG, store.lease(&request)).await.unwrap().unwrap();
     let held: Vec<u16> = leases.held.iter().map(|lease| lease.segment % PARTITIONS).collect();
     let alive: Vec<u16> = (0..PARTITIONS).filter(|partition| !dead.contains(partition)).collect();
@@ -132,7 +132,7 @@ async fn partitions_of_a_dead_master_fail_in_time_and_the_others_go_on() {
     let page = timeout(LONG, store.read(&ahead)).await.unwrap().unwrap();
     let stored = |names: &str| page.events.iter().filter(|it| it.event.id().starts_with(names)).count();
     assert_eq!(stored("b"), outcomes.iter().filter(|outcome| outcome.is_ok()).count());
-    // What waits for its time in others is appended.
+    // Scheduled events of the other partitions are appended.
     let alive_event = |n: &usize| !dead.contains(&partitions[*n]);
     let waits = (0..64).find(alive_event).map(|n| of_user("due", n));
     let due = "2020-01-01T00:00:00Z".parse().unwrap();
@@ -140,7 +140,7 @@ async fn partitions_of_a_dead_master_fail_in_time_and_the_others_go_on() {
     assert_eq!(store.next_due().await.unwrap(), Some(due));
     let appended = timeout(LONG, store.append_due(10)).await.unwrap().unwrap();
     assert_eq!(appended.first().map(|(id, _)| id.as_str()), Some("due"));
-    // Of what would be incomplete there is no answer.
+    // A read that would be incomplete fails.
     let all = ReadRequest::new(Filter::default(), 1_000);
     let refused = timeout(LONG, store.read(&all)).await.unwrap().unwrap_err();
     assert!(matches!(&refused, EventStoreError::Storage(StorageFailure::Unavailable(_))), "{refused}");
@@ -194,7 +194,7 @@ async fn every_server_is_looked_at_and_a_namespace_is_removed_from_all() {
     let coverage = checks.iter().find(|check| check.name == "redis-coverage").unwrap();
     assert_eq!(coverage.verdict, Verdict::Warn, "one of three would refuse everything: {coverage:?}");
 
-    // One master drops what it stores: a store is not made there.
+    // One master has an eviction policy, so no store can be made there.
     let _: String = first.say(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
     let refused = RedisEngine::create(namespace(&cluster).options()).await.unwrap_err();
     assert!(matches!(&refused, StorageFailure::Foreign(text) if text.contains("allkeys-lru")), "{refused}");

@@ -1,4 +1,4 @@
-//! Compressed events: a namespace that packs them keeps fewer bytes, and readers see no difference.
+//! Compressed events: a namespace with compression stores fewer bytes, and readers see no difference.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -54,7 +54,7 @@ async fn texts(store: &Store, filter: Filter) -> Vec<String> {
     }
 }
 
-/// Bytes that the server keeps for the log alone.
+/// Returns the bytes that the server uses for the log alone.
 async fn log_bytes(namespace: &Namespace) -> u64 {
     namespace.say(&["MEMORY", "USAGE", &namespace.key("log:0"), "SAMPLES", "0"]).await
 }
@@ -85,7 +85,7 @@ async fn compressed_events_are_read_as_they_came_and_take_less() {
         let report = other.verify(None).await.unwrap();
         assert_eq!((report.total_findings, report.events), (0, events.len() as u64), "{:?}", report.findings);
         kept.push(log_bytes(&namespace).await);
-        // After the first thousand there is a dictionary.
+        // After the first thousand events there is a dictionary.
         let last: Vec<Entry> =
             namespace.say(&["XREVRANGE", &namespace.key("log:0"), "+", "-", "COUNT", "1000"]).await;
         let heads = last.iter().flat_map(|(_, fields)| fields).filter(|(name, _)| name == "head");
@@ -105,7 +105,7 @@ async fn compressed_events_are_read_as_they_came_and_take_less() {
     assert!(kept[1] * 10 < kept[0] * 7, "{kept:?}");
 }
 
-/// As a namespace has it that was made when heads were not packed.
+/// A namespace has such entries if it was made before heads were packed.
 #[tokio::test]
 async fn a_text_that_was_packed_without_its_head_is_read() {
     let events = generated(20);

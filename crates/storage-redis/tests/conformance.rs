@@ -1,9 +1,10 @@
-//! The ports' laws, held by the Redis store on real servers: each program that `tests/servers/install` knows of.
+//! The laws of the ports, tested on the Redis store with real servers: each program that `tests/servers/install`
+//! knows.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "what did not run is named")]
 
 mod harness;
 
-/// Programs by module, name and major version: all laws on each.
+/// Programs by module, name and major version. All laws run on each.
 macro_rules! on_each_program {
     ($($module:ident: $name:literal $major:literal,)*) => {
         $(mod $module {

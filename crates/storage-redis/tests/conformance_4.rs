@@ -1,4 +1,4 @@
-//! The ports' laws, held by the Redis store on a real server: a namespace of four partitions.
+//! The laws of the ports, tested on the Redis store with a real server and a namespace of four partitions.
 
 mod harness;
 

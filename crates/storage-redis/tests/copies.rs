@@ -1,4 +1,4 @@
-//! Copies that are waited for: who is answered may count on them, and who is not is told how many there are.
+//! Copies: an answered publisher can rely on the copies, and any other publisher gets the number of confirmed copies.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -66,14 +66,14 @@ async fn who_published_is_told_how_many_copies_there_are_until_there_are_enough(
     let stored = store.append(std::slice::from_ref(&first), Atomicity::Each).await.unwrap();
     assert!(matches!(stored[..], [AppendOutcome::Stored(_)]), "{stored:?}");
 
-    // Replicas that are silent, but not for so long that the sentinels or the master give them up.
+    // The replicas are silent, but too briefly for the sentinels or the master to give them up.
     trio.servers()[1].pause().await.unwrap();
     has_too_few(store.append(std::slice::from_ref(&second), Atomicity::Each).await, 1, 2);
     trio.servers()[2].pause().await.unwrap();
     let third = Draft::new("e3").event();
     has_too_few(store.append(&[second.clone(), third.clone()], Atomicity::AllOrNothing).await, 0, 2);
     assert_eq!(store.get(&["e2".into(), "e3".into()]).await.unwrap().len(), 2, "they are stored");
-    // Nothing is written for what is there already, and its copies are lacking all the same.
+    // Nothing is written for events that are already stored. Their missing copies are reported nevertheless.
     has_too_few(store.append(&[second.clone(), third.clone()], Atomicity::Each).await, 0, 2);
 
     let due = "2100-01-01T00:00:00Z".parse().unwrap();
@@ -85,7 +85,7 @@ async fn who_published_is_told_how_many_copies_there_are_until_there_are_enough(
     let stored_already = store.schedule(&second, due).await;
     assert!(matches!(stored_already, Err(StorageFailure::TooFewCopies { .. })), "{stored_already:?}");
 
-    // What is refused is refused whatever there is of copies.
+    // A refusal does not depend on copies.
     let other = Draft::new("e1").with("other", "content").event();
     let refused = store.append(&[other, Draft::new("e5").event()], Atomicity::AllOrNothing).await.unwrap();
     assert!(matches!(refused[..], [AppendOutcome::Conflict(_), AppendOutcome::NotStored]), "{refused:?}");
@@ -102,7 +102,7 @@ async fn who_published_is_told_how_many_copies_there_are_until_there_are_enough(
     assert_eq!(waits, ScheduleOutcome::AlreadyScheduled(due));
 }
 
-/// The answer of a call that is made again until it is none of an error.
+/// Repeats a call until it succeeds, and returns the answer.
 async fn until_ok<T, E: std::fmt::Debug, F: Future<Output = Result<T, E>>>(call: impl Fn() -> F) -> T {
     let since = Instant::now();
     loop {
@@ -114,8 +114,8 @@ async fn until_ok<T, E: std::fmt::Debug, F: Future<Output = Result<T, E>>>(call:
     }
 }
 
-/// With as many copies as there are replicas, nothing that was answered is lost, whichever of them takes the master's place,
-/// and however. Without them the same loses thousands of events: see `sentinel.rs`.
+/// If all replicas must confirm, no failover loses an answered event, no matter which replica takes over. Without copies,
+/// the same failovers lose thousands of events: see `sentinel.rs`.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_promotion_takes_what_was_answered_with_all_copies() {
     let mut trio = trio().await;
@@ -134,7 +134,7 @@ async fn no_promotion_takes_what_was_answered_with_all_copies() {
                 if stop.load(Ordering::Acquire) {
                     break;
                 }
-                // Errors there are while servers change their roles; the same is appended until it is answered.
+                // Errors occur during a failover. The same batch is appended until it is answered.
                 while let Err(error) = store.append(&batch, Atomicity::Each).await {
                     assert_ne!(error.retry(), domain::Retry::Never, "{error}");
                     if stop.load(Ordering::Acquire) {
@@ -200,7 +200,7 @@ async fn everything(store: &Store) -> BTreeSet<String> {
     }
 }
 
-/// What lies with a replica that is silent is told to lack copies; the rest of the batch is answered.
+/// Events of partitions with a silent replica fail with too few copies. The rest of the batch is answered.
 #[tokio::test]
 async fn in_a_cluster_each_partition_has_copies_of_its_own() {
     let cluster = Cluster::start(&Binary::default(), &Config::default()).await.unwrap();

@@ -1,4 +1,4 @@
-//! The engine on a real server: rows and their transactions, what goes with appends and removals, and log epochs.
+//! The engine on a real server: rows and transactions, transactions with appends and removals, and log epochs.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -29,7 +29,7 @@ async fn server() -> Server {
     Server::start(&Binary::default(), &Config::default()).await.unwrap()
 }
 
-/// A server, and an engine on it.
+/// Starts a server, and returns an engine on it.
 async fn engine() -> (Server, RedisEngine) {
     let server = server().await;
     let engine = RedisEngine::create(RedisOptions::new(server.url())).await.unwrap();
@@ -48,7 +48,7 @@ async fn row(engine: &RedisEngine, row: &RowId) -> Option<Vec<u8>> {
     read(engine, Read::Row(row.clone())).await.row()
 }
 
-/// The keys of a range, in its order.
+/// Returns the keys of a range, in its order.
 async fn keys(engine: &RedisEngine, range: Read) -> Vec<Vec<u8>> {
     read(engine, range).await.range().into_iter().map(|(key, _)| key).collect()
 }
@@ -153,7 +153,7 @@ async fn transactions_of_a_call_see_those_before_them() {
     let refused = Outcome::Refused { guard: 0 };
     assert_eq!(outcomes, [DONE, refused.clone(), DONE, refused, DONE]);
     assert_eq!(row(&engine, &counter).await, text("3"));
-    // More than one call of a function takes.
+    // More transactions than one call of a function takes.
     let many: Vec<Transaction> = (3..400).map(next).collect();
     assert!(engine.commit(0, &many).await.unwrap().iter().all(Outcome::is_done));
     assert_eq!(row(&engine, &counter).await, text("400"));
@@ -315,7 +315,7 @@ async fn ids_are_guarded_and_refused() {
     assert_eq!(append(&engine, &[Draft::new("f").event()]).await, [AppendOutcome::Erased]);
     assert_eq!(findings(&engine).await, [""; 0], "a stored event keeps its id");
 
-    // Another handle makes the dictionary grow; this one finds the buckets where they are then.
+    // Another handle grows the dictionary. This handle then finds the buckets in their new places.
     let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
     let split: Vec<String> =
         redis::cmd("HMGET").arg("{default:0}:meta").arg("level").arg("split").query(&mut client).unwrap();
@@ -350,7 +350,7 @@ async fn what_goes_with_an_append_is_done_in_the_same_step_or_nothing_is() {
     assert!(outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Stored(_))), "{outcomes:?}");
     assert_eq!(row(&engine, &waiting).await, None);
 
-    // Where no event is new it is done as well.
+    // The transaction is also performed when no event is new.
     let known = engine.append(0, &batch[..2], Atomicity::Each, &with).await.unwrap();
     assert_eq!(known, Appended::Refused { guard: 0 });
     commit(&engine, &put).await;
@@ -364,7 +364,7 @@ async fn what_goes_with_an_append_is_done_in_the_same_step_or_nothing_is() {
     );
     assert_eq!(row(&engine, &waiting).await, None);
 
-    // Some known, one new.
+    // Two known events and one new one.
     commit(&engine, &put).await;
     let Appended::Done(outcomes) = engine.append(0, &batch, Atomicity::AllOrNothing, &with).await.unwrap()
     else {
@@ -395,7 +395,7 @@ async fn removals_are_guarded_and_count_what_they_took() {
     assert_eq!((state.events, state.bytes), (6, before.bytes - bytes));
     assert_eq!(state.trimmed_through, 4);
 
-    // What had gone before is not counted again.
+    // Events that were removed before are not counted again.
     let again = remove(&engine, &entries[2..6], RemovalKind::Among, &Transaction::new()).await;
     let Removed::Done { events: 2, bytes: more } = again else { panic!("{again:?}") };
     let state = engine.state(0).await.unwrap();
@@ -469,7 +469,7 @@ async fn the_log_is_scanned_counted_and_looked_up() {
         log(&engine, user("u1")).await.iter().map(|entry| entry.as_ref().unwrap().replay_count).collect();
     assert_eq!(counts, [2, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
 
-    // Another handle's append ends a wait.
+    // An append by another handle ends a wait.
     let other = RedisEngine::open(RedisOptions::new(server.url())).await.unwrap();
     let waiting = tokio::spawn(async move { other.changed(&[30], Duration::from_secs(20)).await });
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -528,7 +528,7 @@ async fn partitions_are_apart() {
     assert_eq!(outcomes, [AppendOutcome::Stored(domain::Position::new(3, 1))]);
     assert!(engine.commit(4, &[transaction]).await.is_err());
     engine.changed(&[0, 0, 0, 0], Duration::from_secs(5)).await.unwrap();
-    // Another handle finds them.
+    // Another handle finds the partitions.
     let other = RedisEngine::open(RedisOptions { partitions: None, ..options }).await.unwrap();
     assert_eq!(other.state(3).await.unwrap().head, 1);
 }
@@ -543,7 +543,7 @@ async fn a_namespace_of_layout_1_is_refused_and_it_is_said_what_to_do() {
         .arg(&["layout", "1", "store", "00000000000000ab", "partitions", "1", "head", "7"][..])
         .query(&mut client)
         .unwrap();
-    // And the hash that layout 1 had where there were several partitions.
+    // Also the hash that layout 1 had for several partitions.
     for old in [&["HDEL", meta, "none"][..], &["HSET", meta, "layout", "2"], &["HDEL", meta, "head"]] {
         let mut command = redis::Cmd::new();
         for word in old {
@@ -578,8 +578,8 @@ async fn a_namespace_that_was_removed_is_noticed() {
     assert!(engine.state(0).await.is_err());
 }
 
-/// A short command, such as one that makes a group, may be the first to write after a server came back. It has the file written anew
-/// before it ends, although the store was there.
+/// A short transaction, such as the creation of a group, may be the first write after a restart. It makes the server
+/// rewrite its file before it returns, although the store already existed.
 #[tokio::test]
 async fn an_open_store_rewrites_the_file_of_a_restarted_server() {
     for binary in Binary::all().unwrap() {
@@ -605,7 +605,8 @@ async fn an_open_store_rewrites_the_file_of_a_restarted_server() {
     }
 }
 
-/// A process may be killed while it merges runs. What it had written is no key of the store, and the next to merge removes it.
+/// A process may be killed while it merges runs. Its partial run is not part of the store, and the next merge removes
+/// it.
 #[tokio::test]
 async fn a_run_that_was_begun_and_given_up_is_removed() {
     let (server, engine) = engine().await;
@@ -614,7 +615,7 @@ async fn a_run_that_was_begun_and_given_up_is_removed() {
     let _: String = redis::cmd("SET").arg(begun).arg("half of it").query(&mut client).unwrap();
     let making = format!("{begun} 10");
     let _: i64 = redis::cmd("HSET").arg(meta).arg("making").arg(making).query(&mut client).unwrap();
-    // Enough for several runs.
+    // Enough events for several runs.
     for batch in Draft::many("e", 10_000).chunks(200) {
         append(&engine, batch).await;
     }
@@ -629,7 +630,8 @@ async fn a_run_that_was_begun_and_given_up_is_removed() {
     panic!("the run that was given up is left");
 }
 
-/// Appends of others stand in the way where nothing can be told of them, and nowhere else.
+/// Newer events fail the guard only if they may match: by a pending term, by a filter without searchable terms, or
+/// after a fold.
 #[tokio::test]
 async fn a_guard_on_newer_events_looks_at_what_waits_to_be_folded() {
     let (_server, engine) = engine().await;
@@ -661,7 +663,7 @@ async fn a_guard_on_newer_events_looks_at_what_waits_to_be_folded() {
     }
     assert!(holds(user("u0"), 1).await && !holds(user("u0"), 0).await, "the first event of a record");
     assert!(holds(user("u2"), 3).await && !holds(user("u2"), 2).await, "the last event of a record");
-    // What is folded is not looked at here: the caller reads it.
+    // Folded terms are not examined here. The caller reads those events.
     engine.fold().await.unwrap();
     assert!(!holds(user("none"), first).await);
     assert!(holds(user("u7"), last).await);

@@ -1,9 +1,10 @@
-//! The engine's laws, held on real servers: each program that `tests/servers/install` knows of, and several partitions.
+//! The laws of the engine, tested on real servers: each program that `tests/servers/install` knows, and several
+//! partitions.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "what did not run is named")]
 
 mod harness;
 
-/// Programs by module, name and major version: all laws on each, of namespaces with so many partitions.
+/// Programs by module, name and major version. All laws run on each, with namespaces of this number of partitions.
 macro_rules! on_each_program {
     ($($module:ident: $name:literal $major:literal, $partitions:literal;)*) => {
         $(mod $module {

@@ -1,5 +1,5 @@
-//! A server whose memory is full: what is refused is refused whole, everything else goes on, and with more memory so do
-//! appends.
+//! A server with full memory: a refused append leaves no trace, other calls succeed, and appends succeed again with
+//! more memory.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,7 +25,7 @@ use redis::{FromRedisValue, Value, aio::MultiplexedConnection, cmd};
 use servers::{Binary, Config, MaxMemory, Server};
 use store::Store;
 
-/// What data may take at first, and then.
+/// The memory limit at first, and later.
 const LITTLE: u64 = 12 << 20;
 const MUCH: u64 = 64 << 20;
 
@@ -47,7 +47,7 @@ async fn used_memory(owner: &mut MultiplexedConnection) -> u64 {
     info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap().trim().parse().unwrap()
 }
 
-/// Every key with its content.
+/// Returns every key with its content.
 async fn content(owner: &mut MultiplexedConnection) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut all = BTreeMap::new();
     for key in cmd("KEYS").arg("*").query_async::<Vec<Vec<u8>>>(owner).await.unwrap() {
@@ -72,7 +72,7 @@ fn is_full<T>(answer: &Result<T, EventStoreError>) -> bool {
     matches!(answer, Err(EventStoreError::Storage(StorageFailure::Full(_))))
 }
 
-/// Appends batches of many sizes until one is refused; how many events were stored, and the batch that was refused.
+/// Appends batches of many sizes until one is refused. Returns the number of stored events and the refused batch.
 async fn fill(store: &Store, owner: &mut MultiplexedConnection) -> (u64, Vec<Event>) {
     let mut stored = 0;
     for n in 0..10_000 {
@@ -87,7 +87,7 @@ async fn fill(store: &Store, owner: &mut MultiplexedConnection) -> (u64, Vec<Eve
             Err(EventStoreError::Storage(failure @ StorageFailure::Full(_))) => {
                 let said = failure.to_string();
                 assert!(said.contains("maxmemory") && said.contains("trim"), "{said}");
-                // Less than what is used, so that nothing is left for what is smaller.
+                // Less than the used memory, so that smaller batches do not fit either.
                 let used = used_memory(owner).await;
                 give_memory(owner, used / 10 * 9).await;
                 return (stored, batch);
@@ -110,7 +110,7 @@ fn request(consumer: &str) -> LeaseRequest {
     LeaseRequest { group, consumer, token: 7, duration: Duration::from_secs(600) }
 }
 
-/// Nothing of what is refused is there, and everything that needs no room goes on.
+/// A refused append leaves nothing, and calls that need no memory succeed.
 #[tokio::test]
 async fn an_append_to_a_full_server_is_refused_whole_and_all_else_goes_on() {
     for binary in Binary::all().unwrap() {
@@ -121,14 +121,14 @@ async fn an_append_to_a_full_server_is_refused_whole_and_all_else_goes_on() {
         let (stored, refused) = fill(&store, &mut owner).await;
         println!("{binary}: {stored} events, then full");
 
-        // Whatever is asked for that needs room is refused, and leaves no trace.
+        // Every call that needs memory is refused and leaves no trace.
         let before = content(&mut owner).await;
         let odd: Vec<Vec<Event>> = vec![
             refused.clone(),
             batch("one", 1, 10),
             batch("most", 200, 4_000),
             batch("big", 1, 1_000_000),
-            // Some of them are stored already.
+            // Some of these events are already stored.
             [batch("b0", 1, 900), batch("new", 5, 100)].concat(),
         ];
         for events in &odd {
@@ -141,7 +141,7 @@ async fn an_append_to_a_full_server_is_refused_whole_and_all_else_goes_on() {
         assert!(content(&mut owner).await == before, "{binary}: something of what was refused is there");
         is_sound(&store, stored).await;
 
-        // Reading goes on, in a new process as well, and so do consumers.
+        // Reads succeed, also in a new process, and so do consumers.
         let anew = Store::new(RedisEngine::create(RedisOptions::new(server.url())).await.unwrap());
         assert_eq!(anew.read(&ReadRequest::new(Filter::default(), 10)).await.unwrap().events.len(), 10);
         assert_eq!(anew.get(&["b0-0".to_owned()]).await.unwrap().len(), 1);
@@ -151,7 +151,7 @@ async fn an_append_to_a_full_server_is_refused_whole_and_all_else_goes_on() {
         assert_eq!(store.lease(&request("c")).await.unwrap().held, lease);
         store.leave("g", "c", 7).await.unwrap();
 
-        // With more memory what was refused is stored.
+        // With more memory the refused batches are stored.
         give_memory(&mut owner, MUCH).await;
         let mut all = stored;
         for events in &odd {
@@ -163,7 +163,7 @@ async fn an_append_to_a_full_server_is_refused_whole_and_all_else_goes_on() {
     }
 }
 
-/// What frees memory is done where memory is full: it is the way out.
+/// Calls that free memory succeed on a full server, since they are the way to free it.
 #[tokio::test]
 async fn a_full_server_is_trimmed_and_takes_events_again() {
     for binary in Binary::all().unwrap() {
@@ -197,7 +197,7 @@ async fn a_full_server_is_trimmed_and_takes_events_again() {
             }
         }
         assert_eq!(gone, stored - stored / 3);
-        // Memory that was freed is given back in the server's own time.
+        // The server releases freed memory after a delay.
         let mut again = store.append(&refused, Atomicity::Each).await;
         for _ in 0..100 {
             if !is_full(&again) {
@@ -214,7 +214,7 @@ async fn a_full_server_is_trimmed_and_takes_events_again() {
     }
 }
 
-/// The comparison above must see one field that was written.
+/// The comparison above must detect a single written field.
 #[tokio::test]
 async fn one_field_more_is_another_content() {
     let (_server, store, mut owner) = full_server(&Binary::default()).await;
@@ -227,7 +227,7 @@ async fn one_field_more_is_another_content() {
     assert!(report.total_findings > 0);
 }
 
-/// Every policy that drops keys is refused before anything is written, with what to do about it.
+/// Every policy that evicts keys is refused before any write, with an error that says what to do.
 #[tokio::test]
 async fn every_policy_that_drops_keys_is_refused() {
     let policies = [

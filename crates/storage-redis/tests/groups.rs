@@ -1,4 +1,4 @@
-//! Groups through what only a real server does: it ends and comes back, and it runs full.
+//! Groups in situations that only a real server has: a restart, and full memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 use std::time::Duration;
@@ -29,7 +29,7 @@ fn request(consumer: &str) -> LeaseRequest {
     LeaseRequest { group, consumer, token: u64::MAX, duration: Duration::from_secs(600) }
 }
 
-/// What a consumer has, once the server answers again.
+/// Returns the leases of a consumer, once the server answers again.
 async fn leases(store: &Store, consumer: &str) -> Leases {
     for _ in 0..200 {
         match store.lease(&request(consumer)).await {
@@ -55,8 +55,9 @@ async fn with_group(store: &Store, segments: u16) {
     store.create_group(&spec, &start).await.unwrap();
 }
 
-/// A server that comes back may have lost something: the owner of a lease learns it by the first commit, and gets a higher
-/// one with what its segment holds; no other consumer needs to wait for the old lease to be over.
+/// A restarted server may have lost writes. The owner of a lease learns this from its first commit. It gets a new
+/// lease with a higher fencing token and the state of the segment. No other consumer waits for the end of the old
+/// lease.
 #[tokio::test]
 async fn a_lease_ends_with_the_server_that_gave_it() {
     let mut server = server(Config { aof: Aof::Always, ..Config::default() }).await;
@@ -68,7 +69,7 @@ async fn a_lease_ends_with_the_server_that_gave_it() {
         server.kill().await.unwrap();
         server.restart().await.unwrap();
         let after = leases(&store, if round == 0 { "c" } else { "d" }).await;
-        // Both consumers of the second round are alive: the share is one segment each.
+        // Both consumers of the second round are alive, so each has one segment.
         assert_eq!(after.taken.len(), 2 - round, "{after:?}");
         for old in &before {
             assert_eq!(commit(&store, old, 5).await, CommitOutcome::Fenced);
@@ -85,7 +86,7 @@ async fn a_lease_ends_with_the_server_that_gave_it() {
     }
 }
 
-/// Where nothing more can be stored, consumers go on: what they have handled can be trimmed then.
+/// On a full server consumers continue, so that their handled events can be trimmed.
 #[tokio::test]
 async fn consumers_go_on_where_the_server_is_full() {
     let max_memory = Some(MaxMemory { bytes: 8 << 20, policy: "noeviction".to_owned() });
@@ -113,8 +114,8 @@ async fn consumers_go_on_where_the_server_is_full() {
     assert!(status.segments.iter().all(|segment| segment.cursor == 5), "{status:?}");
 }
 
-/// Nothing of a replay is left in a namespace but what its record, its lanes and its results are: a replay that is deleted
-/// takes along which of its batches lanes have had.
+/// A namespace keeps nothing of a replay but its record, its lanes and its results. A deleted replay also removes the
+/// list of batches that lanes have received.
 #[tokio::test]
 async fn a_batch_of_a_replay_that_is_gone_may_come_again() {
     let server = server(Config::default()).await;

@@ -1,7 +1,7 @@
-//! Looking events up by correlation id while the log goes on: a server keeps what it has read of the terms between calls, and must
-//! never answer by what another history of the same namespace had.
+//! Look-ups of events by correlation id while the log grows. Between calls, a server caches the terms that it has
+//! read. It must never answer from another history of the same namespace.
 //!
-//! EVENT_REPLAY_ROUNDS says how many histories, EVENT_REPLAY_SEED with which one to begin.
+//! EVENT_REPLAY_ROUNDS sets the number of histories, and EVENT_REPLAY_SEED sets the first one.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -32,7 +32,7 @@ fn number(name: &str) -> Option<u64> {
 /// Ids of events by correlation id.
 type Expected = BTreeMap<String, BTreeSet<String>>;
 
-/// A namespace whose instants are those of the server's clock, and what it must have.
+/// A namespace with the server's clock, and its expected content.
 struct History {
     rng: Rng,
     namespace: Namespace,
@@ -43,7 +43,7 @@ struct History {
     events: u64,
 }
 
-/// All keys with what they hold, and what the namespace must have with them.
+/// All keys with their values, and the expected content of the namespace.
 type Copy = (Vec<(String, Vec<u8>)>, Expected, Expected, u64);
 
 fn options(namespace: &Namespace) -> RedisOptions {
@@ -61,7 +61,7 @@ impl History {
     async fn append(&mut self, size: usize) {
         let mut batch: Vec<Event> = Vec::with_capacity(size);
         for _ in 0..size {
-            // All of one length: what two histories append after the same place differs in its bytes alone.
+            // All ids have one length. So two histories behind the same place differ only in their bytes.
             let (id, of) = (format!("e{:06}", self.events), format!("c{:02}", self.rng.u32(..30)));
             self.events += 1;
             let user = format!("u{:02}", self.rng.u32(..60));
@@ -75,7 +75,7 @@ impl History {
         assert!(outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Stored(_))));
     }
 
-    /// Looks some correlation ids up, in pages so small that the function finds them.
+    /// Looks up some correlation ids, in pages so small that the function finds the events.
     async fn look_up(&mut self, count: usize) {
         for _ in 0..count {
             let of = format!("c{:02}", self.rng.u32(..32));
@@ -110,7 +110,7 @@ impl History {
         self.namespace.say(&["KEYS", &self.namespace.key("*")]).await
     }
 
-    /// All keys, as a backup has them.
+    /// Returns all keys, like a backup.
     async fn copy(&self) -> Copy {
         let mut copied = Vec::new();
         for key in self.keys().await {
@@ -119,7 +119,7 @@ impl History {
         (copied, self.expected.clone(), self.of_users.clone(), self.events)
     }
 
-    /// Puts a copy in the place of what is there, while the server runs.
+    /// Replaces all keys by a copy, while the server runs.
     async fn restore(&mut self, (copied, expected, of_users, events): &Copy) {
         for key in self.keys().await {
             let _: i64 = self.namespace.say(&["DEL", &key]).await;
@@ -132,7 +132,7 @@ impl History {
     }
 }
 
-/// Appends, folds, erasures, copies that are put back while the server runs, and look-ups in between, in any order.
+/// Appends, folds, erasures and restores of copies while the server runs, with look-ups in between, in random order.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_up_finds_the_present_content_of_the_log() {
     let first = number("EVENT_REPLAY_SEED").unwrap_or_else(|| fastrand::u64(..1 << 40));
@@ -162,7 +162,8 @@ async fn a_look_up_finds_the_present_content_of_the_log() {
     }
 }
 
-/// Two histories go on from the same copy and append as many events, each as long: what one has is not what the other has.
+/// Two histories continue from the same copy and append equally many events of equal length. Neither has events of the
+/// other.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_is_put_back_has_nothing_of_what_was_appended_since() {
     for is_folded in [false, true] {
@@ -174,7 +175,7 @@ async fn a_copy_that_is_put_back_has_nothing_of_what_was_appended_since() {
             history.restore(&copy).await;
             for _ in 0..6 {
                 history.append(10).await;
-                // Or not before the log is as long as the one before it was in the end.
+                // In odd rounds, look-ups start only when the log is as long as the one before it.
                 if round % 2 == 0 {
                     history.look_up(6).await;
                 }
@@ -187,14 +188,14 @@ async fn a_copy_that_is_put_back_has_nothing_of_what_was_appended_since() {
     }
 }
 
-/// How often a server ran a command.
+/// Returns how many times a server ran a command.
 async fn calls(namespace: &Namespace, command: &str) -> u64 {
     let said: String = namespace.say(&["INFO", "commandstats"]).await;
     let line = said.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
     line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0)
 }
 
-/// What waits to be folded is read once, and then what came since; the list of runs each time.
+/// A look-up reads the pending terms once, and then only newer ones. It reads the list of runs each time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_up_reads_only_what_came_since_the_last_one() {
     let server = Server::start(&Binary::default(), &Config::default()).await.unwrap();

@@ -1,4 +1,5 @@
-//! Namespaces of several partitions on a real server: where their keys lie, how they are found, made, finished and removed.
+//! Namespaces of several partitions on a real server: the slots of their keys, and how they are found, made, finished
+//! and removed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod harness;
@@ -28,12 +29,12 @@ async fn count(store: &Store) -> u64 {
     store.count(&Arc::new(Filter::default()), None).await.unwrap()
 }
 
-/// Every key of the namespace.
+/// Returns every key of the namespace.
 async fn keys(namespace: &Namespace) -> Vec<String> {
     namespace.say(&["KEYS", &format!("{{{}:*", namespace.name)]).await
 }
 
-/// The tag of a key.
+/// Returns the tag of a key.
 fn tag(key: &str) -> &str {
     key.split_once('{').unwrap().1.split_once('}').unwrap().0
 }
@@ -42,7 +43,8 @@ fn options(namespace: &Namespace, partitions: Option<u16>) -> RedisOptions {
     RedisOptions { partitions, ..namespace.options() }
 }
 
-/// Partition `i` of `P` has all of its keys in one slot, in the i-th P-th of them; beside them there is the signpost alone.
+/// All keys of partition `i` of `P` are in one slot, in the i-th of P equal parts of the slots. The only other key is
+/// the signpost.
 #[tokio::test]
 async fn every_partition_lies_in_its_own_part_of_the_slots() {
     for partitions in [2, 4, 16] {
@@ -71,7 +73,7 @@ async fn every_partition_lies_in_its_own_part_of_the_slots() {
     }
 }
 
-/// Who opens a namespace need not know how many partitions it has, and changes nothing of that.
+/// A caller that opens a namespace need not know the number of partitions, and does not change it.
 #[tokio::test]
 async fn a_namespace_is_found_with_any_number_of_partitions() {
     for partitions in [1, 2, 64] {
@@ -106,7 +108,8 @@ async fn a_namespace_has_a_power_of_two_of_partitions_up_to_64() {
     assert_eq!(usual.partition_count(), 1);
 }
 
-/// Of makers that want other numbers of partitions at once one has its way, and all use the same store.
+/// If several callers make a namespace with different numbers of partitions at once, one number wins. All use the same
+/// store.
 #[tokio::test]
 async fn makers_at_once_make_one_namespace() {
     for _ in 0..10 {
@@ -117,7 +120,7 @@ async fn makers_at_once_make_one_namespace() {
             makers.spawn(async move { RedisEngine::create(options).await.map(Store::new) });
         }
         let made: Vec<Store> = makers.join_all().await.into_iter().filter_map(Result::ok).collect();
-        // A caller that met a namespace begun with another number was told so; none was given half a store.
+        // Callers that found a namespace begun with another number got an error. No caller got half a store.
         assert!(!made.is_empty());
         let found = Store::new(RedisEngine::open(options(&namespace, None)).await.unwrap());
         let head = found.head().await.unwrap();
@@ -129,7 +132,7 @@ async fn makers_at_once_make_one_namespace() {
     }
 }
 
-/// A making that was cut short anywhere is finished by the next, as what was begun.
+/// A creation that was interrupted at any point is finished by the next caller, with the original settings.
 #[tokio::test]
 async fn a_making_that_was_cut_short_is_finished() {
     for made in 1..=4_u16 {
@@ -162,7 +165,7 @@ async fn a_making_that_was_cut_short_is_finished() {
     }
 }
 
-/// Where the signpost alone is gone, as after a failover, the next who makes the namespace puts it up again.
+/// If only the signpost is lost, as after a failover, the next caller that makes the namespace writes it again.
 #[tokio::test]
 async fn a_lost_signpost_is_put_up_again() {
     let namespace = namespace(4).await;
@@ -175,7 +178,8 @@ async fn a_lost_signpost_is_put_up_again() {
     assert_eq!(again.head().await.unwrap(), store.head().await.unwrap());
 }
 
-/// What is left of a namespace is not taken for one that is being made, nor one that lacks a partition for a whole one.
+/// The remains of a namespace are not taken for a namespace in creation. A namespace without one partition is not
+/// taken for a whole one.
 #[tokio::test]
 async fn remains_are_refused_and_named() {
     let namespace = namespace(4).await;
@@ -196,7 +200,7 @@ async fn remains_are_refused_and_named() {
     assert!(matches!(&refused, StorageFailure::Foreign(text) if text.contains("remains")), "{refused}");
 }
 
-/// A program that knows one partition alone refuses the namespace by its layout.
+/// A program that supports only one partition refuses the namespace by its layout.
 #[tokio::test]
 async fn the_signpost_is_of_a_layout_of_its_own() {
     let namespace = namespace(4).await;
@@ -208,8 +212,8 @@ async fn the_signpost_is_of_a_layout_of_its_own() {
     assert_eq!(of_a_partition, "3");
 }
 
-/// A part of a batch that fails leaves the whole unknown where other parts were stored; once it can be stored, the same
-/// batch is, and what was stored is recognised.
+/// If a part of a batch fails and other parts are stored, the outcome of the whole is unknown. When it is appended
+/// again later, the stored events are recognised.
 #[tokio::test]
 async fn a_batch_that_failed_in_one_partition_is_settled_by_appending_it_again() {
     let namespace = namespace(4).await;
@@ -217,7 +221,8 @@ async fn a_batch_that_failed_in_one_partition_is_settled_by_appending_it_again()
     let batch: Vec<Event> = Draft::many("e", 40);
     let log = namespace.key_in(2, "log:0");
     let _: i64 = namespace.say(&["SADD", &log, "not a log"]).await;
-    // Of each event it is told what became of it; nothing is new in the others the second time.
+    // The answer has an outcome for each event. The second time, the events of the other partitions are already
+    // stored.
     for is_new in [true, false] {
         let failed = store.append(&batch, Atomicity::Each).await.unwrap_err();
         assert_eq!(failed.kind(), "corrupt", "{failed}");
@@ -232,7 +237,7 @@ async fn a_batch_that_failed_in_one_partition_is_settled_by_appending_it_again()
         let (taken, refused) = (taken.count(), refused.count());
         assert!(taken > 0 && refused > 0 && taken + refused == 40, "{outcomes:?}");
     }
-    // Of a batch that is all or nothing the outcome as a whole is not known.
+    // The outcome of an all-or-nothing batch is unknown as a whole.
     let other = Draft::many("f", 40);
     let failed = store.append(&other, Atomicity::AllOrNothing).await.unwrap_err();
     assert_eq!(failed.kind(), "unknown", "{failed}");

@@ -1,4 +1,4 @@
-//! What a store says it occupies, against what the server says of every key and of its memory.
+//! The memory that a store reports, compared with the server's figures for every key and for its data.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,7 +24,7 @@ async fn owner(server: &Server) -> MultiplexedConnection {
     redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
 }
 
-/// What the server says of all keys, looking at every part of each; the namespaces' own keys are the only ones.
+/// Returns the server's figure for all keys, with every part of each sampled. Only the keys of the namespace exist.
 async fn of_keys(owner: &mut MultiplexedConnection) -> u64 {
     let keys: Vec<Vec<u8>> = cmd("KEYS").arg("*").query_async(owner).await.unwrap();
     let mut sum = 0;
@@ -39,7 +39,7 @@ async fn of_keys(owner: &mut MultiplexedConnection) -> u64 {
     sum
 }
 
-/// What the server uses for data, as it says.
+/// Returns the memory that the server uses for data, by its own figure.
 async fn used(owner: &mut MultiplexedConnection) -> u64 {
     let info: String = cmd("INFO").arg("memory").query_async(owner).await.unwrap();
     let line = info.lines().find_map(|line| line.strip_prefix("used_memory_dataset:")).unwrap();
@@ -52,7 +52,7 @@ fn generated(count: usize) -> Vec<Event> {
     made.take(count).collect()
 }
 
-/// Events of which every one is about the same two things, and has long names.
+/// Events with long ids. All of them name one tenant, and each names one of 40 users.
 fn alike(count: usize) -> Vec<Event> {
     let draft = |n| {
         let draft = Draft::new(&format!("{n:0>100}")).of_type(&format!("type-{}", n % 300));
@@ -68,7 +68,7 @@ async fn append(store: &Store, events: &[Event]) {
     }
 }
 
-/// What the store says once the runs of its index, which are merged in the background, are what they stay.
+/// Returns the report of the store, after the background merges of runs have finished.
 async fn settled(store: &Store) -> StoreInfo {
     let mut info = store.info().await.unwrap();
     for _ in 0..100 {
@@ -81,7 +81,7 @@ async fn settled(store: &Store) -> StoreInfo {
     info
 }
 
-/// In percent of the first.
+/// Returns the deviation in percent of `right`.
 fn off_by(right: u64, said: u64) -> f64 {
     (said as f64 - right as f64).abs() * 100.0 / right as f64
 }
@@ -102,7 +102,7 @@ async fn check(name: &str, events: &[Event], change: impl Fn(&mut RedisOptions))
         info.events, info.bytes
     );
     assert!(off_by(keys, said) < 5.0, "{name}: {said}, and all keys are {keys}");
-    // The library of functions and the connections are data, too: of a small store they are most of it.
+    // The library of functions and the connections are data too. They are most of the data of a small store.
     assert!(keys < 1 << 20 || off_by(grown, said) < 15.0, "{name}: {said}, and data has grown by {grown}");
     assert_eq!(store.info().await.unwrap().bytes_occupied, Some(said), "nothing has changed");
 }
@@ -116,7 +116,7 @@ async fn what_a_store_occupies_is_what_its_keys_take() {
     check("deliveries", &generated(3_000), |options| options.keeps = RetentionMode::UntilDelivered).await;
 }
 
-/// A server that comes back goes on in another chunk: some chunks stand for all.
+/// After a restart the log continues in another chunk. Here some chunks stand for all.
 #[tokio::test]
 async fn some_chunks_stand_for_all() {
     let config = Config { aof: Aof::Always, ..Config::default() };

@@ -1,5 +1,5 @@
-//! Several partitions through what only a real server shows: parts that are lost or left over, log epochs that differ, and
-//! trims beside callers that begin to hold.
+//! Several partitions in situations that only a real server has: lost and leftover parts, different log epochs, and
+//! trims beside callers that start to hold.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod harness;
@@ -51,7 +51,7 @@ fn request(consumer: &str) -> LeaseRequest {
     LeaseRequest { group, consumer, token: 7, duration: Duration::from_secs(600) }
 }
 
-/// The cursors of a group's segments, by partition.
+/// Returns the cursors of a group's segments, by partition.
 async fn cursors(store: &Store) -> BTreeMap<u16, BTreeSet<u64>> {
     let status = store.group("g").await.unwrap().unwrap();
     let mut cursors: BTreeMap<u16, BTreeSet<u64>> = BTreeMap::new();
@@ -65,7 +65,7 @@ fn all_at(cursor: &Cursor) -> BTreeMap<u16, BTreeSet<u64>> {
     (0..PARTITIONS).map(|partition| (partition, BTreeSet::from([cursor.sequence(partition)]))).collect()
 }
 
-/// Takes what partition 0 has of the group away; its record.
+/// Removes the group's part in partition 0, and returns its record.
 async fn forget_in_first(namespace: &Namespace) -> String {
     let groups = namespace.key_in(0, "r:group");
     let record: String = namespace.say(&["HGET", &groups, G]).await;
@@ -73,10 +73,10 @@ async fn forget_in_first(namespace: &Namespace) -> String {
     record
 }
 
-/// The row that the group's name has: a text in a key ends with a zero byte.
+/// The row key of the group's name. A text in a key ends with a zero byte.
 const G: &str = "g\0";
 
-/// Takes what a partition has of the group away, but for what is of single segments.
+/// Removes the group's part in a partition, except rows of single segments.
 async fn forget_in(namespace: &Namespace, partition: u16) {
     for kind in ["group", "incarnation", "group-seen"] {
         let _: i64 = namespace.say(&["HDEL", &namespace.key_in(partition, &format!("r:{kind}")), G]).await;
@@ -86,7 +86,8 @@ async fn forget_in(namespace: &Namespace, partition: u16) {
     }
 }
 
-/// A group whose making was cut short is finished as it was begun by the next caller, at any place that it names.
+/// A group with an interrupted creation is finished by the next caller as it was begun, for any start that the
+/// caller names.
 #[tokio::test]
 async fn a_group_that_was_begun_is_finished_as_it_was_begun() {
     let namespace = namespace().await;
@@ -98,7 +99,7 @@ async fn a_group_that_was_begun_is_finished_as_it_was_begun() {
         store.create_group(&spec(), &early).await.unwrap();
         let record = forget_in_first(&namespace).await;
         let _: i64 = namespace.say(&["HSET", &namespace.key_in(0, "r:group-draft"), G, &record]).await;
-        // Made from the last on: so those before it are not there yet.
+        // Partitions are made from the last to the first, so the earlier ones do not exist yet.
         for partition in 1..missing {
             forget_in(&namespace, partition).await;
         }
@@ -115,7 +116,7 @@ async fn a_group_that_was_begun_is_finished_as_it_was_begun() {
     }
 }
 
-/// What is left over of a group that was deleted is no part of a recreated one.
+/// The remains of a deleted group are no part of a new group with its name.
 #[tokio::test]
 async fn what_is_left_of_a_deleted_group_is_no_part_of_a_new_one() {
     let namespace = namespace().await;
@@ -125,7 +126,7 @@ async fn what_is_left_of_a_deleted_group_is_no_part_of_a_new_one() {
     let start = Cursor { sequences: vec![0; 4], ..head.clone() };
     store.create_group(&spec(), &head).await.unwrap();
     let old = store.lease(&request("c")).await.unwrap().held;
-    // Deleted from the first on, and cut short.
+    // An interrupted deletion: partitions are deleted from the first to the last.
     forget_in_first(&namespace).await;
     assert_eq!(store.group("g").await.unwrap(), None);
     store.create_group(&spec(), &start).await.unwrap();
@@ -134,7 +135,7 @@ async fn what_is_left_of_a_deleted_group_is_no_part_of_a_new_one() {
     let outcomes = store.commit(&fenced).await.unwrap();
     assert!(outcomes.iter().all(|outcome| *outcome == CommitOutcome::Fenced), "{outcomes:?}");
     assert_eq!(cursors(&store).await, all_at(&start));
-    // Deleting what is not there any more takes what is left.
+    // A deletion of a group that no longer exists removes its remains.
     forget_in_first(&namespace).await;
     assert!(!store.delete_group("g").await.unwrap());
     for partition in 1..PARTITIONS {
@@ -143,8 +144,8 @@ async fn what_is_left_of_a_deleted_group_is_no_part_of_a_new_one() {
     }
 }
 
-/// A partition that has lost its part of a group is given it again where the group began, or was last set to, and what was
-/// not lost stays as it is.
+/// A partition that has lost its part of a group gets the part again, at the start or at the last reset of the group.
+/// The other parts stay unchanged.
 #[tokio::test]
 async fn a_part_of_a_group_that_was_lost_is_made_again() {
     let namespace = namespace().await;
@@ -172,14 +173,14 @@ async fn a_part_of_a_group_that_was_lost_is_made_again() {
     assert_eq!(cursors(&store).await, expected);
 }
 
-/// Makes the partition's server seem to be another than it was: so one of several masters that was restarted.
+/// Makes the server of a partition appear to be another one, like one of several masters after a restart.
 async fn seem_restarted(namespace: &Namespace, partition: u16) {
     let meta = namespace.key_in(partition, "meta");
     let _: i64 = namespace.say(&["HSET", &meta, "run", "another"]).await;
 }
 
-/// A log epoch of one partition's own is one of the whole log: cursors from before are good, as far as what they mark
-/// stayed, and leases on that partition's segments are over, alone.
+/// A new log epoch of one partition is a new epoch of the whole log. Earlier cursors stay valid if the events that
+/// they mark are kept. Only the leases on that partition's segments end.
 #[tokio::test]
 async fn a_partition_begins_an_epoch_by_itself() {
     let namespace = namespace().await;
@@ -205,7 +206,7 @@ async fn a_partition_begins_an_epoch_by_itself() {
     let taken = store.lease(&request("c")).await.unwrap().taken;
     assert!(taken.len() == 2 && taken.iter().all(|(_, state)| state.partition == 1), "{taken:?}");
 
-    // From another handle, which knows nothing of before.
+    // From another handle, without earlier knowledge.
     let store = Store::new(RedisEngine::open(namespace.options()).await.unwrap());
     let all: BTreeSet<Position> = first.iter().chain(&second).copied().collect();
     let read = walk(&store, &Arc::default(), Order::OldestFirst, 7, None).await;
@@ -215,7 +216,7 @@ async fn a_partition_begins_an_epoch_by_itself() {
     let page = store.read(&request).await.unwrap();
     let read: BTreeSet<Position> = page.events.iter().map(|stored| stored.position).collect();
     assert_eq!(read, second.into_iter().collect(), "what was there before is not read again");
-    // What the old server had handed out beyond what stayed was lost with it.
+    // Positions that the old server gave behind the remaining end are lost.
     let mut lost = before.clone();
     lost.sequences[1] += 1;
     let refused = store.changed(&lost, std::time::Duration::ZERO).await.unwrap_err();
@@ -223,10 +224,10 @@ async fn a_partition_begins_an_epoch_by_itself() {
         matches!(&refused, EventStoreError::LostCursor(text) if text.contains("log epoch 1")),
         "{refused}"
     );
-    // Who has come so far reads on: nothing is passed over.
+    // A reader that has reached this place reads on and skips nothing.
     request.after = Some(lost.clone());
     assert_eq!(store.read(&request).await.unwrap().events.len(), 40);
-    // So it does where a partition that has nothing to read for it has begun an epoch of its own.
+    // This also holds if a partition without further events for the reader has begun a new epoch.
     seem_restarted(&namespace, 2).await;
     fill(&store, "g", 40).await;
     let end = store.head().await.unwrap();
@@ -246,8 +247,8 @@ async fn a_partition_begins_an_epoch_by_itself() {
     assert_eq!(store.read(&request).await.unwrap_err().kind(), "lost-cursor");
 }
 
-/// What a partition of a restarted master may have lost of a replay's lanes, its runner has to send again: so it is told,
-/// there and by its lease.
+/// A partition of a restarted master may have lost part of a replay's lanes, and the runner has to send it again. The
+/// partition and the lease both tell the runner so.
 #[tokio::test]
 async fn a_runner_learns_that_one_partition_may_have_lost_something() {
     let namespace = namespace().await;
@@ -295,8 +296,8 @@ async fn a_runner_learns_that_one_partition_may_have_lost_something() {
     assert_eq!(store.lease_replay("r", 7, hour).await.unwrap(), Some(renewed));
 }
 
-/// A server that is killed and comes back: everything is there, every partition begins an epoch when it is written to, and
-/// no position is handed out twice.
+/// A server is killed and restarted. All events are there, every partition begins an epoch at its first write, and no
+/// position is given twice.
 #[tokio::test]
 async fn a_killed_server_comes_back_with_every_partition() {
     let config = Config { aof: Aof::Always, ..Config::default() };
@@ -324,7 +325,7 @@ async fn a_killed_server_comes_back_with_every_partition() {
     assert_eq!(report.total_findings, 0, "{report:?}");
 }
 
-/// Trims that go on while checkpoints are saved: what is there behind a checkpoint when it has been saved stays.
+/// Trims run while checkpoints are saved. Events that are behind a checkpoint when it is saved stay.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_saved_checkpoint_holds_survives_concurrent_trims() {
     let namespace = namespace().await;

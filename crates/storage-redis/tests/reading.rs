@@ -1,8 +1,9 @@
-//! Reading a log of many chunks and log epochs, held against the store in memory: filters, both orders, small pages, counts,
-//! marks of epochs that are over, before and after trims.
+//! Reads of a log with many chunks and log epochs, compared with the store in memory: filters, both orders, small
+//! pages, counts, marks of past epochs, before and after trims.
 //!
-//! The chunks have few events each: the head is moved by plain commands, as if more had been stored and trimmed, and the
-//! server is made to seem another one. EVENT_REPLAY_ROUNDS says how many logs, EVENT_REPLAY_SEED with which one to begin.
+//! Each chunk has few events. Plain commands move the head, as if more events had been stored and trimmed, and make
+//! the server appear to be another one. EVENT_REPLAY_ROUNDS sets the number of logs, and EVENT_REPLAY_SEED sets the
+//! first one.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -30,9 +31,9 @@ use jiff::Timestamp;
 use storage_memory::MemoryEngine;
 use store::Store;
 
-/// Positions of one chunk.
+/// The number of positions of one chunk.
 const CHUNK: u64 = 1 << 17;
-/// When the timestamps of events begin, and over how many hours they spread.
+/// The first timestamp of events, in seconds, and the number of hours over which timestamps spread.
 const BEGIN: i64 = 1_705_314_600;
 const HOURS: i64 = 9;
 
@@ -40,7 +41,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// What a read gives of an event: its JSON, and when it was stored. Positions are each store's own.
+/// The compared parts of a read event: its JSON and its stored time. Positions differ between the stores.
 type Seen = (String, Timestamp);
 
 /// The same place in both logs.
@@ -50,7 +51,7 @@ struct Mark {
     memory: Cursor,
 }
 
-/// A log on Redis, and the same in memory.
+/// A log on Redis, and the same log in memory.
 struct Logs {
     rng: Rng,
     namespace: Namespace,
@@ -58,7 +59,7 @@ struct Logs {
     redis: Store,
     memory: Store,
     stored: u64,
-    /// Places where the log has been.
+    /// Earlier heads of the log.
     marks: Vec<Mark>,
     epochs: u64,
 }
@@ -73,10 +74,10 @@ impl Logs {
         Self { rng, namespace, clock, redis, memory, stored: 0, marks: Vec::new(), epochs: 0 }
     }
 
-    /// A log of about so many chunks.
+    /// Returns a log of about this number of chunks.
     async fn of_chunks(seed: u64, chunks: usize) -> Self {
         let mut logs = Self::new(seed).await;
-        // The first event is stored by whichever server it is.
+        // The first event is stored before any change of the server.
         logs.append(1).await;
         for _ in 0..chunks {
             match logs.rng.u32(..8) {
@@ -96,7 +97,7 @@ impl Logs {
             }
             logs.clock.advance(Duration::from_millis(logs.rng.u64(..3_000)));
         }
-        // One that is in no epoch but the newest.
+        // A mark in the newest epoch.
         logs.note_mark().await;
         logs
     }
@@ -113,14 +114,14 @@ impl Logs {
         let _: i64 = self.namespace.say(&["HSET", &self.namespace.key("meta"), field, value]).await;
     }
 
-    /// Moves the head close to the end of a chunk that is to come: some batches fit into what is left, some do not.
+    /// Moves the head near the end of a later chunk. Some batches fit into the rest of the chunk, and some do not.
     async fn move_head(&mut self) {
         let next = self.meta("head").await / CHUNK + self.rng.u64(1..=3);
         let head = next * CHUNK + CHUNK - 1 - self.rng.u64(..6);
         self.set("head", &head.to_string()).await;
     }
 
-    /// What is stored next is stored by another server, as far as anybody can tell.
+    /// Makes the server appear to be another one for the next events.
     async fn another_server(&mut self) {
         self.set("run", "another").await;
         self.epochs += 1;
@@ -129,7 +130,7 @@ impl Logs {
     fn event(&mut self) -> Event {
         let (rng, n) = (&mut self.rng, self.stored);
         self.stored += 1;
-        // A few types make up most; one is so rare that a walk over its lists passes many chunks.
+        // A few types have most events. One type is so rare that a walk over its lists passes many chunks.
         let event_type = match rng.u32(..20) {
             0..8 => "user.registered".to_owned(),
             8..14 => "user.profile.updated".to_owned(),
@@ -142,7 +143,7 @@ impl Logs {
             .with("source", format!("s{}", rng.u32(..3)))
             .at(&at.to_string());
         if rng.bool() {
-            // Most have a list of their own in the end, some never.
+            // In the end most of these ids have a separate list, and some never do.
             draft = draft.with("correlationId", format!("c{}", rng.u32(..12).min(rng.u32(..40))));
         }
         if rng.u32(..4) > 0 {
@@ -162,7 +163,7 @@ impl Logs {
         }
     }
 
-    /// Some of what was appended is in lists and runs, and some waits.
+    /// Folds the pending terms, so that some terms are in lists and runs and later ones are pending.
     async fn fold(&mut self) {
         RedisEngine::open(self.namespace.options()).await.unwrap().fold().await.unwrap();
     }
@@ -182,7 +183,7 @@ impl Logs {
     }
 
     fn instant(&mut self) -> Timestamp {
-        // On the hour now and then, and a little beside it.
+        // Sometimes on the full hour, and sometimes near it.
         let hour = BEGIN - BEGIN % 3600 + 3600 * self.rng.i64(-1..=HOURS);
         let second = match self.rng.u32(..4) {
             0 => 0,
@@ -206,7 +207,7 @@ impl Logs {
                 3 => filter.correlation_ids = self.some("c", 20),
                 4 => filter.add_entity(Entity::new("user", format!("u{}", self.rng.u32(..6)))),
                 5 => filter.add_entity(Entity::new("course", format!("k{}", self.rng.u32(..40)))),
-                // Every draft of the suite names it.
+                // Every draft of the suite names this entity.
                 6 => filter.add_entity(Entity::new("home", "h4")),
                 7 => filter.from = Some(self.instant()),
                 _ => filter.to = Some(self.instant()),
@@ -219,13 +220,13 @@ impl Logs {
         filter
     }
 
-    /// Fails where the stores do not say the same.
+    /// Fails if the stores give different results.
     async fn compare(&mut self, filters: usize) {
         let differences = self.differences(filters).await;
         assert!(differences.is_empty(), "{} of them, such as {}", differences.len(), differences[0]);
     }
 
-    /// Reads and counts by filters, from marks and up to them, and holds what the stores say against each other.
+    /// Reads and counts by filters, from marks and up to marks, and returns the differences between the stores.
     async fn differences(&mut self, filters: usize) -> Vec<String> {
         let mut differences = Vec::new();
         for at in 0..filters {
@@ -260,7 +261,7 @@ impl Logs {
         differences
     }
 
-    /// Trims both by one rule, in pages of different sizes.
+    /// Trims both stores by one rule, in pages of different sizes.
     async fn trim(&mut self) {
         let left = self.memory.info().await.unwrap().events;
         let max_events = Some(self.rng.u64(..=left));
@@ -298,7 +299,7 @@ impl Logs {
     }
 }
 
-/// All pages of a read. Each goes on, and none has more than was asked for.
+/// Returns all pages of a read. Each page must continue the walk, and none may exceed the limit.
 async fn read(store: &dyn Stores, mut request: ReadRequest) -> Vec<Seen> {
     let mut seen = Vec::new();
     let mut last = None;
@@ -348,7 +349,8 @@ async fn a_log_of_many_chunks_and_epochs_reads_as_in_memory() {
     }
 }
 
-/// The comparison sees a list of a chunk that has lost one position, and lists of terms that have lost most of theirs.
+/// The comparison detects a list of a chunk that lost one position, and lists of terms that lost most of their
+/// positions.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_comparison_sees_what_lists_have_lost() {
     let mut logs = Logs::of_chunks(11, 40).await;
@@ -361,7 +363,7 @@ async fn the_comparison_sees_what_lists_have_lost() {
     logs.namespace.drop_index_entry(at).await;
     let differences = logs.differences(60).await;
     println!("{} differences, such as {:.200}", differences.len(), differences[0]);
-    // All that the lists of terms have but their first positions.
+    // Reduce the lists of terms to their first positions.
     logs.fold().await;
     let lists: Vec<String> = logs.namespace.say(&["KEYS", &logs.namespace.key("ix:*:e:*")]).await;
     let mut logs = Logs { rng: Rng::with_seed(12), ..logs };
@@ -373,7 +375,7 @@ async fn the_comparison_sees_what_lists_have_lost() {
     assert!(logs.differences(120).await.len() > before);
 }
 
-/// More chunks than one page looks at: pages end before they have found anything, and go on where they stopped.
+/// More chunks than one page reads. Pages end without results, and the next pages continue there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_of_more_chunks_than_a_page_looks_at_reads_as_in_memory() {
     let first = number("EVENT_REPLAY_SEED").unwrap_or_else(|| fastrand::u64(..1 << 40));
@@ -382,7 +384,7 @@ async fn a_log_of_more_chunks_than_a_page_looks_at_reads_as_in_memory() {
     }
 }
 
-/// What is found only at the ends of a long log is found from either end, and by no page that comes back empty for good.
+/// Events at both ends of a long log are found from either end. Empty pages always lead to a page with results.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_lies_at_the_ends_of_many_chunks_is_found_from_either_end() {
     let mut logs = Logs::new(7).await;

@@ -1,4 +1,4 @@
-//! Removing and verifying where the layout has something of its own: lists of short terms, chunks, copies, damage.
+//! Removal and verification of parts that only this layout has: lists of short terms, chunks, copies, damage.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod harness;
@@ -18,7 +18,7 @@ use event_replay_storage_redis::RedisEngine;
 use harness::{Entry, Namespace, RedisHarness};
 use store::Store;
 
-/// Positions of one chunk.
+/// The number of positions of one chunk.
 const CHUNK: u64 = 1 << 17;
 
 async fn fresh() -> (Namespace, Store) {
@@ -27,7 +27,7 @@ async fn fresh() -> (Namespace, Store) {
     (namespace, store)
 }
 
-/// Events of two types in turn, five users, one correlation id: enough for the latter to have a list of its own.
+/// Events of two alternating types, five users and one correlation id, which has enough events for a separate list.
 fn event(n: usize) -> Event {
     Draft::new(&format!("e{n}"))
         .of_type(["a", "b"][n % 2])
@@ -88,9 +88,9 @@ async fn findings(store: &Store) -> Vec<(Option<Position>, String)> {
     report.findings.into_iter().map(|finding| (finding.position, finding.detail)).collect()
 }
 
-/// Moves the head, as if so much had been stored and trimmed before.
+/// Moves the head, as if earlier events had been stored and trimmed.
 async fn begin_at(namespace: &Namespace, sequence: u64) {
-    // A head of another run of the server, or of another history, would begin a new log epoch.
+    // A head with another run id or history would begin a new log epoch.
     let info: String = namespace.say(&["INFO", "server", "replication"]).await;
     let known = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     let (run, history, head) = (known("run_id:"), known("master_replid:"), sequence.to_string());
@@ -104,7 +104,7 @@ async fn a_term_of_many_events_is_shortened_from_its_head_and_from_its_midst() {
     append(&store, 0..300).await;
     assert_eq!(trim(&store, &keep(260, &[], 1_000)).await, 40);
     assert_eq!(findings(&store).await, []);
-    // Fewer at once than are searched for one by one, then more.
+    // First fewer events than the limit for a search one by one, then more.
     assert_eq!(trim(&store, &keep(120, &["a"], 10)).await, 10);
     assert_eq!(findings(&store).await, []);
     assert_eq!(trim(&store, &keep(20, &["a"], 70)).await, 100);
@@ -134,9 +134,9 @@ async fn nothing_of_the_log_is_left_when_all_of_it_was_trimmed() {
         namespace.say::<Vec<String>>(&["KEYS", &namespace.key("*")]).await.into_iter().collect();
     let tally = namespace.key("r:tally");
     assert_eq!(left, BTreeSet::from([namespace.key("meta"), namespace.key("r:counter"), tally.clone()]));
-    // No count is left, but through which sequence events are counted.
+    // No count is left, except the sequence through which events are counted.
     assert_eq!(namespace.say::<Vec<String>>(&["HKEYS", &tally]).await, ["through\0"]);
-    // The chunk that is written to went as well: it comes back with the next event.
+    // The chunk for appends was removed too. The next event makes it again.
     append(&store, 130..150).await;
     assert_eq!(ids(&store, Filter::default()).await, named(130..150));
     assert_eq!(findings(&store).await, []);
@@ -222,7 +222,7 @@ async fn a_chunk_with_many_holes_is_rewritten() {
     assert_eq!(findings(&store).await, []);
 }
 
-/// The bucket of the dictionary that has a value which begins so, the field and the value.
+/// Returns the first bucket of the dictionary with a matching value, with the field and the value.
 async fn field_with(namespace: &Namespace, is: impl Fn(&[u8]) -> bool) -> (String, Vec<u8>, Vec<u8>) {
     for key in namespace.say::<Vec<String>>(&["KEYS", &namespace.key("d:*")]).await {
         for (field, value) in namespace.say::<Vec<(Vec<u8>, Vec<u8>)>>(&["HGETALL", &key]).await {
@@ -247,7 +247,7 @@ async fn verify_finds_each_fault_of_the_dictionary_and_the_runs() {
     let positions = append(&store, 0..30).await;
     assert_eq!(findings(&store).await, []);
 
-    // An id that is gone, or that leads elsewhere.
+    // An id that is missing, or that leads to another event.
     let (bucket, field, value) = field_with(&namespace, |value| value == b"7").await;
     let set = async |value: &[u8]| {
         let _: i64 = namespace.command(&[b"HSET", bucket.as_bytes(), &field, value]).await;
@@ -269,7 +269,7 @@ async fn verify_finds_each_fault_of_the_dictionary_and_the_runs() {
     set(&value).await;
     assert_eq!(findings(&store).await, []);
 
-    // A term in a run: one position lost, one twice in the place of another.
+    // A term in a run: one position is lost, and then one position replaces another.
     RedisEngine::open(namespace.options()).await.unwrap().fold().await.unwrap();
     assert_eq!(findings(&store).await, []);
     let run = namespace.say::<Vec<String>>(&["KEYS", &namespace.key("run:*")]).await.pop().unwrap();
@@ -277,7 +277,7 @@ async fn verify_finds_each_fault_of_the_dictionary_and_the_runs() {
     let set = async |bytes: &[u8]| {
         let _: String = namespace.command(&[b"SET", run.as_bytes(), bytes]).await;
     };
-    // Two fences, then a user, how many events it has, and their places.
+    // Two fences, then a user, the number of its events, and their places.
     assert_eq!(bytes[16], 6);
     let (first, second) = (17..20, 20..23);
     let mut lost = bytes.clone();
@@ -294,7 +294,7 @@ async fn verify_finds_each_fault_of_the_dictionary_and_the_runs() {
     set(&bytes).await;
     assert_eq!(findings(&store).await, []);
 
-    // A term with a list of its own: one lost, one too many, and one of an event that is not there.
+    // A term with a separate list: one position is lost, one is duplicate, and one has no event.
     let list = namespace.say::<Vec<String>>(&["KEYS", &namespace.key("ix:0:e:*")]).await.pop().unwrap();
     let _: i64 = namespace.say(&["LREM", &list, "1", "5"]).await;
     assert_eq!(only_finding(&store, "no index entry under").await, Some(positions[4]));
@@ -346,7 +346,7 @@ async fn verify_finds_each_fault_of_chunks_and_counters() {
     let _: i64 = namespace.say(&["LPUSH", &list, &first]).await;
     assert_eq!(findings(&store).await, []);
 
-    // An event that went behind the store's back.
+    // An event that was deleted without the store.
     let entries: Vec<Entry> = namespace.say(&["XRANGE", &namespace.key("log:0"), "12", "12"]).await;
     assert_eq!(entries.len(), 1);
     let _: i64 = namespace.say(&["XDEL", &namespace.key("log:0"), &entries[0].0]).await;

@@ -1,4 +1,4 @@
-//! A store on the master that sentinels name, whatever becomes of that master.
+//! A store on the master that sentinels name, during failovers of that master.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod harness;
@@ -21,14 +21,14 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Longer than anything here takes: a test that waits for it has failed.
+/// Longer than any wait in these tests. A test that reaches this limit has failed.
 const LONG: Duration = Duration::from_secs(60);
 
 mod laws {
     conformance::suite!(crate::of_all_laws().await);
 }
 
-/// One trio for the laws; it ends with the process.
+/// One trio for the laws. It ends with the process.
 static TRIO: OnceCell<Sentinels> = OnceCell::const_new();
 
 async fn of_all_laws() -> RedisHarness {
@@ -58,7 +58,7 @@ async fn writers_and_readers_go_on_by_themselves_when_a_replica_is_promoted() {
         load.goes_on().await;
     }
     let books = load.end().await;
-    // The old master may take itself for one still: what plain commands find is asked of the new one.
+    // The old master may still call itself a master, so plain commands go to the new one.
     let namespace = Namespace { servers: vec![trio.servers()[new].url()], ..namespace };
     let log = log(&namespace).await;
     let settled = books.check(&log).unwrap();
@@ -81,7 +81,7 @@ async fn writers_and_readers_go_on_by_themselves_when_the_master_is_killed() {
         }
     }
     let books = load.end().await;
-    // A replica may be a moment behind.
+    // A replica may lag for a moment.
     let new = trio.master().await.unwrap();
     let namespace = Namespace { servers: vec![trio.servers()[new].url()], ..namespace };
     let log = log(&namespace).await;
@@ -90,7 +90,7 @@ async fn writers_and_readers_go_on_by_themselves_when_the_master_is_killed() {
     assert!(log.epoch >= 2);
 }
 
-/// Who opens a store just then waits until it can be opened.
+/// A store that is opened during a failover waits until it can be opened.
 #[tokio::test]
 async fn a_store_is_opened_while_a_replica_takes_its_masters_place() {
     let mut trio = trio().await;
@@ -101,8 +101,8 @@ async fn a_store_is_opened_while_a_replica_takes_its_masters_place() {
     store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
 }
 
-/// A master that hangs is noticed by its silence: writes on their way are unknown, and everything goes on elsewhere. When it
-/// goes on itself, it is a replica.
+/// A master that hangs is detected by its silence. The outcomes of its writes in progress are unknown, and calls
+/// continue on another server. When the master continues, it is a replica.
 #[tokio::test]
 async fn writers_and_readers_go_on_by_themselves_when_the_master_hangs() {
     let trio = trio().await;
@@ -119,7 +119,7 @@ async fn writers_and_readers_go_on_by_themselves_when_the_master_hangs() {
     println!("hung: {:?} of {}", books.check(&log(&namespace).await).unwrap(), books.len());
 }
 
-/// Who waits for events is woken by those that the new master takes.
+/// A caller that waits for events is woken by events on the new master.
 #[tokio::test]
 async fn a_subscription_follows_the_master() {
     let trio = trio().await;
@@ -163,7 +163,7 @@ async fn one_sentinel_is_enough_and_a_replica_is_none() {
     assert_eq!(store.info().await.unwrap().events, 3);
     trio.sentinels()[1].resume().unwrap();
 
-    // A sentinel that names a replica is not believed, and the call goes on asking until there is no more time.
+    // A sentinel that names a replica is not trusted. The call asks again until its timeout.
     let port = trio.servers()[1].port();
     let options = RedisOptions {
         url: trio.url().replace("master=events", "master=other"),
@@ -190,14 +190,14 @@ async fn who_cannot_be_found_is_an_error_with_its_reason() {
     for sentinel in trio.sentinels_mut() {
         sentinel.kill().await.unwrap();
     }
-    // As long as nothing changes, no caller needs them.
+    // While the master stays the same, no call needs the sentinels.
     store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
     let failure = RedisEngine::open(short).await.unwrap_err();
     assert!(matches!(&failure, StorageFailure::Unavailable(text) if text.contains("sentinel")), "{failure}");
     for server in trio.servers_mut() {
         server.kill().await.unwrap();
     }
-    // The answer to the first is lost with the connection; what cannot even be sent has not been done.
+    // The answer to the first call is lost with the connection. The second call cannot be sent, so it was not done.
     let first = store.append(&Draft::many("f", 1), Atomicity::Each).await.unwrap_err();
     let second = store.append(&Draft::many("f", 1), Atomicity::Each).await.unwrap_err();
     let kinds = [&first, &second].map(|error| match error {
@@ -248,7 +248,7 @@ async fn a_write_whose_answer_is_lost_is_told_and_not_sent_again() {
     load::answers::are_told(&store, &proxy).await;
 }
 
-/// Who asks the sentinels, with no more rights there than the documentation names.
+/// A user of the sentinels with only the rights that the documentation names.
 #[tokio::test]
 async fn a_user_of_the_sentinels_needs_the_rights_that_the_documentation_names() {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md")).unwrap();
@@ -270,7 +270,7 @@ async fn a_user_of_the_sentinels_needs_the_rights_that_the_documentation_names()
     };
     let store = Store::new(RedisEngine::create(asker).await.unwrap());
     store.append(&Draft::many("e", 1), Atomicity::Each).await.unwrap();
-    // All three are listened to.
+    // The client listens to all three sentinels.
     let since = Instant::now();
     for sentinel in trio.sentinels() {
         let url = sentinel.url_with("default", "other");
@@ -283,7 +283,7 @@ async fn a_user_of_the_sentinels_needs_the_rights_that_the_documentation_names()
     }
 }
 
-/// With TLS between all of them.
+/// All connections use TLS.
 #[tokio::test]
 async fn servers_and_sentinels_may_speak_tls() {
     let folder = tempfile::tempdir().unwrap();

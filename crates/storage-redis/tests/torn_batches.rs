@@ -1,9 +1,10 @@
-//! A power cut leaves the beginning of what a function wrote at the end of a server's append-only file: each beginning of the
-//! newest batches is tried. The server starts on it, is written to, and is killed again while it rewrites its file. Each batch
-//! is then there as a whole or not at all, and publishing it again stores it once.
+//! After a power loss, the append-only file of a server may end inside the writes of a function. The tests cut the
+//! file at many places within the newest batches. The server starts with the cut file, gets a write, and is killed
+//! again during the rewrite of its file. Each batch is then stored whole or not at all, and a repeated append stores
+//! it once.
 //!
-//! EVENT_REPLAY_ROUNDS says how many places within commands are tried, EVENT_REPLAY_SEED which; a full run tries the end of every
-//! command besides.
+//! EVENT_REPLAY_ROUNDS sets how many places within commands are cut, and EVENT_REPLAY_SEED selects them. A full run
+//! also cuts at the end of every command.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -32,40 +33,40 @@ use servers::{Aof, Binary, Config, Error, Server};
 use store::Store;
 use tempfile::TempDir;
 
-/// Events that are stored well before the cut: so many that a batch behind them is folded into the index.
+/// The number of events that are stored before the cut. After them, one of the cut batches makes a fold due.
 const EARLIER: u64 = 1_000;
-/// The batches that are cut: the first event of each, and the event behind its last.
+/// The batches that are cut: the first event of each, and the event after its last.
 const CUT: [(u64, u64); 2] = [(EARLIER, EARLIER + 20), (EARLIER + 20, EARLIER + 60)];
-/// Events of the batch that is published after the server has started again.
+/// The events of the batch that is appended after the restart.
 const LATER: (u64, u64) = (EARLIER + 60, EARLIER + 65);
 
-/// A server whose append-only file ends with the batches, as it was when it was killed.
+/// A server with an append-only file that ends with the batches, as it was at the kill.
 struct Scene {
     server: Server,
-    /// What its folder `appendonlydir` was.
+    /// A copy of its folder `appendonlydir`.
     copy: TempDir,
-    /// Its newest file, of which the end is cut off.
+    /// Its newest file, from which the end is cut off.
     file: PathBuf,
-    /// How long that was before the first of the batches, and behind each.
+    /// The length of the file before the first of the batches, and after each.
     before: u64,
     behind: [u64; CUT.len()],
 }
 
-/// What was seen while the places were tried.
+/// The observations during the cuts.
 #[derive(Default)]
 struct Seen {
     places: usize,
-    /// Kills while the server rewrote its file.
+    /// The number of kills during a rewrite of the file.
     rewriting: usize,
-    /// Starts that the server refused.
+    /// The number of starts that the server refused.
     refused: usize,
     violations: Vec<String>,
 }
 
 impl Scene {
-    /// `may_rewrite`: whether the store's user may have the file rewritten.
+    /// `may_rewrite`: whether the store's user may request a rewrite of the file.
     async fn set(binary: &Binary, may_rewrite: bool) -> Self {
-        // A key takes a while to be rewritten, so that the server can be killed meanwhile.
+        // With this delay for each key, a rewrite is slow enough for a kill during it.
         let lines = ["auto-aof-rewrite-percentage 0", "rdb-key-save-delay 1000"].map(str::to_owned).to_vec();
         let right = if may_rewrite { "" } else { " -bgrewriteaof" };
         let users = vec![format!("default on nopass ~* &* +@all{right}")];
@@ -75,7 +76,7 @@ impl Scene {
         for from in (0..EARLIER).step_by(200) {
             append(&store, (from, from + 200)).await;
         }
-        // Making the namespace began one.
+        // The creation of the namespace started a rewrite.
         while is_rewriting(&server).await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -93,7 +94,7 @@ impl Scene {
         Self { server, copy, file, before, behind }
     }
 
-    /// Where the file is cut: within commands, and in a full run behind each as well.
+    /// Returns the places of the cuts: within commands, and in a full run also behind each command.
     fn places(&self) -> Vec<u64> {
         let seed = number_of("SEED").unwrap_or_else(|| fastrand::u64(..));
         println!("EVENT_REPLAY_SEED={seed}");
@@ -109,10 +110,10 @@ impl Scene {
         places
     }
 
-    /// Makes the files what they were, and cuts the last.
+    /// Restores the files, and cuts the newest one.
     fn cut(&self, place: u64) {
         let folder = self.server.folder().join("appendonlydir");
-        // The process that rewrites the file outlives its server for a moment, and may make a file meanwhile.
+        // The process that rewrites the file outlives its server for a moment, and may create a file meanwhile.
         while let Err(error) = fs::remove_dir_all(&folder) {
             assert_eq!(error.kind(), ErrorKind::DirectoryNotEmpty, "{error}");
         }
@@ -121,7 +122,7 @@ impl Scene {
         File::options().write(true).open(&self.file).unwrap().set_len(place).unwrap();
     }
 
-    /// Starts the server, once more where it refuses to start.
+    /// Starts the server, and tries once more if the server refuses to start.
     async fn start(&mut self, seen: &mut Seen) {
         let before = self.server.log().await.len();
         let Err(error) = self.server.restart().await else { return };
@@ -131,13 +132,13 @@ impl Scene {
         self.server.restart().await.unwrap();
     }
 
-    /// Cuts the file at a place, starts the server, publishes, kills it while it rewrites its file or after that, and looks at what
-    /// is there.
+    /// Cuts the file, starts the server, appends, and kills the server during or after the rewrite of its file.
+    /// Returns the violations that it finds.
     async fn try_place(&mut self, place: u64, kill_early: bool, seen: &mut Seen) -> Vec<String> {
         let mut violations = Vec::new();
         self.cut(place);
         self.start(seen).await;
-        // What a function wrote behind a batch may be cut off without it.
+        // The cut may remove other writes of the function behind a batch, without the batch.
         let log = stored(&self.server).await;
         let whole = CUT.map(|batch| count(&log, batch) > 0);
         let is_cut = |(whole, behind): (&bool, &u64)| !whole && *behind <= place;
@@ -165,7 +166,7 @@ impl Scene {
         violations
     }
 
-    /// What is wrong with what is there.
+    /// Returns the violations in the present content.
     async fn look(&self, when: &str, store: &Store, whole: [bool; CUT.len()], later: bool) -> Vec<String> {
         let mut violations = Vec::new();
         let log = stored(&self.server).await;
@@ -196,7 +197,7 @@ fn copy_files(from: &Path, to: &Path) {
     }
 }
 
-/// The newest append-only file of a server, which is what is written to, and how long it is.
+/// Returns the newest append-only file of a server, to which it writes, and the length of the file.
 fn newest_file(server: &Server) -> (PathBuf, u64) {
     let folder = fs::read_dir(server.folder().join("appendonlydir")).unwrap();
     let number = |path: &PathBuf| {
@@ -209,7 +210,7 @@ fn newest_file(server: &Server) -> (PathBuf, u64) {
     (path, length)
 }
 
-/// Where each command of an append-only file ends.
+/// Returns the end of each command of an append-only file.
 fn ends_of_commands(bytes: &[u8]) -> Vec<u64> {
     let (mut at, mut ends) = (0, Vec::new());
     let number = |at: &mut usize| {
@@ -229,13 +230,13 @@ fn ends_of_commands(bytes: &[u8]) -> Vec<u64> {
 }
 
 async fn connected(server: &Server) -> MultiplexedConnection {
-    // A server may be slow where many tests run at once.
+    // A server may be slow while many tests run.
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
     let client = redis::Client::open(server.url()).unwrap();
     client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
 }
 
-/// What a server says of its files.
+/// Returns the server's fields about its files.
 async fn persistence(server: &Server) -> HashMap<String, String> {
     let mut command = redis::cmd("INFO");
     let info: String = command.arg("persistence").query_async(&mut connected(server).await).await.unwrap();
@@ -247,7 +248,7 @@ async fn is_rewriting(server: &Server) -> bool {
     persistence(server).await["aof_rewrite_in_progress"] == "1"
 }
 
-/// Waits until a server has rewritten its file since it was started.
+/// Waits until a server has rewritten its file since its start.
 async fn is_rewritten(server: &Server) {
     for _ in 0..3_000 {
         let fields = persistence(server).await;
@@ -260,7 +261,7 @@ async fn is_rewritten(server: &Server) {
     panic!("the append-only file is not rewritten");
 }
 
-/// The ids of the events that the log holds, read off its keys.
+/// Returns the ids of the events in the log, read from its keys.
 async fn stored(server: &Server) -> Vec<String> {
     type Entry = (String, Vec<(String, Vec<u8>)>);
     let (mut server, mut ids) = (connected(server).await, Vec::new());
@@ -277,7 +278,7 @@ async fn stored(server: &Server) -> Vec<String> {
     ids
 }
 
-/// How many events of a batch there are, each as often as it is there.
+/// Counts the stored events of a batch, including duplicates.
 fn count(stored: &[String], batch: (u64, u64)) -> u64 {
     let ids: Vec<String> = events(batch).iter().map(|event| event.id().to_owned()).collect();
     stored.iter().filter(|id| ids.contains(id)).count() as u64
@@ -329,7 +330,7 @@ async fn no_beginning_of_a_batch_comes_back_wherever_the_file_is_cut() {
     }
 }
 
-/// What it would be without: so the test above sees something.
+/// The same without rewrites, to show that the test above detects faults.
 #[tokio::test(flavor = "multi_thread")]
 async fn beginnings_of_batches_come_back_where_the_file_may_not_be_rewritten() {
     for binary in Binary::all().unwrap() {

@@ -1,4 +1,4 @@
-//! The users that the documentation gives services and operators: what they may do, and what they may not.
+//! The users that the documentation gives to services and operators: their rights and their limits.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use redis::{FromRedisValue, aio::MultiplexedConnection, cmd};
 use servers::{Aof, Binary, Config, MaxMemory, Server};
 use store::Store;
 
-/// The users as the page has them.
+/// Returns the users on the page.
 fn documented() -> Vec<String> {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md")).unwrap();
     let lines = page.lines().filter_map(|line| line.strip_prefix("user "));
@@ -60,7 +60,7 @@ fn checkpoint() -> Checkpoint {
     }
 }
 
-/// Every key with its content.
+/// Returns every key with its content.
 async fn content(owner: &mut MultiplexedConnection) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut keys: Vec<Vec<u8>> = cmd("KEYS").arg("*").query_async(owner).await.unwrap();
     keys.sort();
@@ -190,11 +190,11 @@ async fn a_right_that_is_missing_is_named_and_nothing_is_written() {
         assert!(is_denied(&refused), "{right}: {refused:?}");
         assert!(refused.to_string().to_lowercase().contains(right), "{right}: {refused}");
         if right == "info" {
-            // Who the server is was asked by the first append after its start: nothing asks again.
+            // Functions cache the answer to `INFO` for a moment, so an append may still succeed.
             set("+").exec_async(&mut owner).await.unwrap();
             continue;
         }
-        // One that was open before meets it in the midst of its work; lists are written when what waits is folded.
+        // A store that was open before fails during its work. Lists are written when pending terms are folded.
         let refused = match right {
             "rpush" => engine.fold().await.unwrap_err(),
             _ => match store.append(&[event(right)], Atomicity::Each).await {
@@ -230,7 +230,7 @@ async fn who_may_not_look_is_told_so() {
     assert!(server_check.message.contains("may not run INFO"), "{server_check:?}");
 }
 
-/// Starts a server with these lines and says what opening to write answers.
+/// Starts a server with this configuration, and returns it with the result of opening a store for writes.
 async fn opened_with(config: Config) -> (Server, Result<RedisEngine, StorageFailure>) {
     let server = Server::start(&Binary::default(), &config).await.unwrap();
     let opened = RedisEngine::create(RedisOptions::new(server.url())).await;

@@ -1,5 +1,5 @@
-//! Verifying what stands beside the log: dead letters and the schedule, in each of their indexes. Each fault is planted by
-//! plain commands, and taken back.
+//! Verification of data beside the log: dead letters and the schedule, in each of their indexes. Plain commands make
+//! each fault and undo it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod harness;
@@ -35,34 +35,34 @@ async fn findings(store: &Store) -> Vec<String> {
     report.findings.into_iter().map(|finding| finding.detail).collect()
 }
 
-/// The only finding, which has all of these in it.
+/// Checks that there is one finding, and that it contains all of these parts.
 async fn only_finding(store: &Store, parts: &[&str]) {
     let found = findings(store).await;
     let [detail] = found.as_slice() else { panic!("{found:?}, not one about {parts:?}") };
     assert!(parts.iter().all(|part| detail.contains(part)), "{detail}, not about {parts:?}");
 }
 
-/// A key of rows, as text.
+/// Returns a key of rows, as text.
 fn row(parts: &[Part<'_>]) -> String {
     String::from_utf8(key(parts)).unwrap()
 }
 
-/// The row that a text names.
+/// Returns the row key of a text.
 fn named(name: &str) -> String {
     row(&[Part::Text(name)])
 }
 
-/// The key that rows of a kind have for a scope.
+/// Returns the key of the rows of a kind with a scope.
 fn of(kind: &str, scope: &[Part<'_>]) -> String {
     format!("r:{kind}:{}", URL_SAFE_NO_PAD.encode(key(scope)))
 }
 
-/// The list of a group's dead letters in a state.
+/// Returns the list of a group's dead letters in a state.
 fn in_state(group: &str, state: &str) -> String {
     of("dead-letter-state", &[Part::Text(group), Part::Text(state)])
 }
 
-/// All of the namespace: what every key holds, however it lies in memory.
+/// Returns the content of every key of the namespace, independent of its encoding in memory.
 async fn content(namespace: &Namespace) -> BTreeMap<String, Vec<Vec<u8>>> {
     let mut all = BTreeMap::new();
     for key in namespace.say::<Vec<String>>(&["KEYS", &namespace.key("*")]).await {
@@ -83,7 +83,7 @@ async fn content(namespace: &Namespace) -> BTreeMap<String, Vec<Vec<u8>>> {
     all
 }
 
-/// A group `g` that has given up on the events at the first so many positions.
+/// Makes a group `g` that has given up on the events at the first `letters` positions.
 async fn with_letters(store: &Store, letters: u64) -> Vec<String> {
     store.append(&Draft::many("e", 10), Atomicity::Each).await.unwrap();
     let spec = GroupSpec { segments: 1, ..GroupSpec::new("g") };
@@ -111,7 +111,7 @@ async fn with_letters(store: &Store, letters: u64) -> Vec<String> {
     letters.into_iter().map(|letter| letter.id).collect()
 }
 
-/// The name of a letter in the lists.
+/// Returns the name of a dead letter in the lists.
 async fn member(namespace: &Namespace, id: &str) -> String {
     let all: Vec<String> = namespace.say(&["ZRANGE", &namespace.key("r:dead-letter-order"), "0", "-1"]).await;
     all.into_iter().find(|member| member.ends_with(&named(id))).unwrap()
@@ -212,7 +212,7 @@ async fn verify_finds_each_entry_that_leads_to_no_dead_letter() {
     only_finding(&store, &["an event is kept for the dead letter stranger, which is not there"]).await;
     let _: i64 = namespace.say(&["HDEL", &events, &named("stranger")]).await;
 
-    // A record that is gone leaves behind all that led to it; one that is damaged can say nothing.
+    // A missing record leaves all entries that led to it. A damaged record is one finding.
     let record: Vec<u8> = namespace.say(&["HGET", &records, &named(&ids[0])]).await;
     let _: i64 = namespace.say(&["HDEL", &records, &named(&ids[0])]).await;
     let found = findings(&store).await;
@@ -223,7 +223,7 @@ async fn verify_finds_each_entry_that_leads_to_no_dead_letter() {
     let _: i64 =
         namespace.command(&[b"HSET", records.as_bytes(), named(&ids[0]).as_bytes(), record.as_slice()]).await;
 
-    // Lists of a group that no row of it names.
+    // Lists of a group without any row that names it.
     let unknown = namespace.key(&in_state("nobody", "open"));
     let _: i64 = namespace.say(&["ZADD", &unknown, "0", &one]).await;
     only_finding(&store, &["lists of dead letters of the group \"nobody\""]).await;
@@ -249,7 +249,7 @@ async fn verify_finds_each_fault_of_the_schedule() {
         let _: i64 = namespace.command(&[b"HSET", waiting.as_bytes(), waits(n).as_bytes(), value]).await;
     };
 
-    // The event is there, and its entry is not; then the entry is there, and its event is not.
+    // First the event without its entry, then the entry without its event.
     let _: i64 = namespace.say(&["ZREM", &schedule, &entries[1]]).await;
     only_finding(&store, &["the event \"later-1\" waits, and the schedule does not name it"]).await;
     let _: i64 = namespace.say(&["ZADD", &schedule, "0", &entries[1]]).await;
@@ -258,7 +258,7 @@ async fn verify_finds_each_fault_of_the_schedule() {
     only_finding(&store, &["the schedule names the event \"later-1\", which does not wait"]).await;
     put(1, &first).await;
 
-    // An entry at another place, and one that is none.
+    // An entry at another place, and one that cannot be read.
     let elsewhere = entries[0].replacen(&format!("{:020}", 1), &format!("{:020}", 9), 1);
     assert_ne!(elsewhere, entries[0]);
     let places = [
@@ -271,7 +271,7 @@ async fn verify_finds_each_fault_of_the_schedule() {
         let _: i64 = namespace.say(&["ZREM", &schedule, entry]).await;
     }
 
-    // An event with another time, one that is damaged in each of its parts, and one that is another's.
+    // An event with another time, one with damage in each of its parts, and one with the content of another.
     let own: Vec<u8> = namespace.say(&["HGET", &waiting, &waits(2)]).await;
     let line = own.iter().position(|byte| *byte == b'\n').unwrap();
     let header = std::str::from_utf8(&own[..line]).unwrap();
@@ -310,7 +310,7 @@ async fn verify_finds_keys_of_a_group_that_does_not_exist() {
     assert_eq!(findings(&store).await, [""; 0]);
 }
 
-/// Who may not look at every key verifies all the same, and finds what can be found from what leads to it.
+/// A user that may not scan all keys can verify too. It finds every fault that existing references lead to.
 #[tokio::test]
 async fn verify_needs_no_right_that_an_operator_lacks() {
     let (namespace, store) = fresh().await;
@@ -334,7 +334,7 @@ async fn verify_needs_no_right_that_an_operator_lacks() {
     only_finding(&operator, &["names stranger"]).await;
 }
 
-/// What others do meanwhile is no fault.
+/// Concurrent changes by other clients are no faults.
 #[tokio::test]
 async fn verify_finds_nothing_beside_concurrent_schedules_and_dead_letters() {
     let (namespace, store) = fresh().await;

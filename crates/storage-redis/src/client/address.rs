@@ -1,42 +1,41 @@
-//! What the URL of a store says: one server, sentinels that know it, or nodes of a cluster.
+//! The URL of a store: one server, sentinels that name its master, or nodes of a cluster.
 
 use domain::StorageFailure;
 use redis::{ConnectionInfo, IntoConnectionInfo, RedisError};
 
-/// Where sentinels listen as a rule.
+/// The default port of a sentinel.
 const SENTINEL_PORT: u16 = 26379;
-/// Where servers do.
+/// The default port of a server.
 const SERVER_PORT: u16 = 6379;
 
-/// Where a store is. User, password, database and TLS are those of the servers, and the same for all of them.
+/// The place of a store. User, password, database and TLS are for the servers, and are the same for all of them.
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
     /// One server.
     Server(ConnectionInfo),
     /// The master that these sentinels name.
     Sentinel {
-        /// The sentinels, as if they were the servers.
+        /// The sentinels, with the settings of the servers.
         sentinels: Vec<ConnectionInfo>,
-        /// The name by which they know the master.
+        /// The name of the master, as the sentinels know it.
         master: String,
     },
-    /// A cluster, which these nodes know.
+    /// A cluster to which these nodes belong.
     Cluster {
         /// Some of its nodes.
         seeds: Vec<ConnectionInfo>,
     },
 }
 
-/// Refuses what is no URL of a store on Redis, with the sentence that says what is wrong. It does not repeat the URL, which
-/// may hold a password.
+/// Refuses a text that is not a URL of a store on Redis. The error never repeats the URL, which may hold a password.
 ///
 /// # Errors
-/// With that sentence.
+/// Returns a sentence that names the mistake.
 pub fn check_url(url: &str) -> Result<(), String> {
     parse(url).map(drop)
 }
 
-/// Reads a URL.
+/// Parses a URL.
 pub(crate) fn place(url: &str) -> Result<Place, StorageFailure> {
     parse(url).map_err(|wrong| {
         StorageFailure::Foreign(format!("the URL of the Redis store makes no sense: {wrong}"))
@@ -92,7 +91,7 @@ fn cluster(scheme: &str, rest: &str) -> Result<Place, String> {
     Ok(Place::Cluster { seeds: parts.hosts(scheme, SERVER_PORT)? })
 }
 
-/// `[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]…][/DB][?NAME=VALUE…][#insecure]`, taken apart.
+/// The parts of `[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]…][/DB][?NAME=VALUE…][#insecure]`.
 struct Parts<'a> {
     credentials: Option<&'a str>,
     hosts: &'a str,
@@ -119,7 +118,7 @@ impl<'a> Parts<'a> {
         self.query.split('&').filter(|text| !text.is_empty()).map(pair).collect()
     }
 
-    /// Each host as the address of one server, which is what the client library reads.
+    /// Returns each host as the URL of one server, parsed by the client library.
     fn hosts(&self, scheme: &str, port: u16) -> Result<Vec<ConnectionInfo>, String> {
         let credentials = self.credentials.map(|text| format!("{text}@")).unwrap_or_default();
         let fragment = if self.fragment.is_empty() { String::new() } else { format!("#{}", self.fragment) };
@@ -136,9 +135,9 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// What the client library says of a URL, without the URL.
+/// Returns the client library's message about a URL, without the URL.
 fn said(error: &RedisError) -> String {
-    // In the form `DESCRIPTION - KIND`.
+    // The message has the form `DESCRIPTION - KIND`.
     let text = error.to_string();
     text.split(" - ").next().unwrap_or(error.category()).to_owned()
 }

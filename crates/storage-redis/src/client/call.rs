@@ -1,5 +1,5 @@
-//! A call on its way to one of several servers: sent so that a slot which is being moved is no obstacle, and what its failure
-//! means for a further try.
+//! A call to one of several servers. A call reaches its key even while the slot migrates, and a failure says whether
+//! another try is safe.
 
 use domain::StorageFailure;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
@@ -14,7 +14,7 @@ use crate::{
     server::functions,
 };
 
-/// What is sent in one round trip.
+/// The commands of one round trip.
 #[derive(Clone, Copy)]
 pub(crate) enum Call<'a> {
     /// A command.
@@ -23,40 +23,41 @@ pub(crate) enum Call<'a> {
     OnSlot(&'a Cmd, u16),
     /// A call of a function of the library.
     Function(&'a Cmd),
-    /// A call of a function of the library, and a command that waits until something has become of it: on a connection of
-    /// their own.
+    /// A call of a function of the library, then a command that waits for its effect. Both use one unshared
+    /// connection.
     Waiting(&'a Cmd, &'a Cmd),
     /// Commands that change nothing.
     All(&'a Pipeline, Traffic),
 }
 
-/// The time that a try of a call has.
+/// The time limits of one try.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Time {
-    /// The call is not sent any more after this: the answer might come too late, and a write would be one that may have been
-    /// done.
+    /// The latest time at which the call is sent. After it the answer might come too late, and the outcome of a write
+    /// would be unknown.
     pub(crate) sent_by: Instant,
-    /// No caller waits any longer.
+    /// The time at which the caller stops waiting.
     pub(crate) deadline: Instant,
 }
 
-/// Why a call came to nothing, and what to do about it.
+/// Why a call failed, and how to continue.
 #[derive(Debug)]
 pub(crate) enum CallError {
-    /// It will come to nothing again, or may have been done: the caller is told.
+    /// Another try would fail too, or the call may have been done. The caller gets this failure.
     Settled(StorageFailure),
-    /// It was not done: the slot is on its way.
+    /// The call was not done, because its slot is migrating.
     Wait(StorageFailure),
-    /// It was not done, or can be repeated: this server is not, or no longer, the one to ask.
+    /// The call was not done, or is safe to repeat. Another server may have to take it.
     Elsewhere(StorageFailure),
-    /// It was not done: the slot has moved to this address.
+    /// The call was not done, because the slot has moved to this address.
     Moved(String, StorageFailure),
-    /// It was not done: the key is at this address already, and the rest of its slot on the way there.
+    /// The call was not done. Its key has already moved to this address, and the rest of the slot is still migrating
+    /// there.
     Ask(String, StorageFailure),
 }
 
 impl<'a> Call<'a> {
-    /// The slot it names; none where it names no key.
+    /// Returns the slot of the call. None if the call names no key.
     pub(crate) fn slot(self) -> Option<u16> {
         match self {
             Self::OnSlot(_, slot) => Some(slot),
@@ -67,7 +68,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Whether its keys lie in one slot.
+    /// Returns whether all keys of the call are in one slot.
     pub(crate) fn is_of_one_slot(self) -> bool {
         match self {
             Self::OnSlot(..) => true,
@@ -78,10 +79,11 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Sends it, and answers what each of its commands answered, errors of the server among them only for [`Call::All`].
+    /// Sends the call and returns the answer of each command. Only for [`Call::All`] the answers may include errors of
+    /// the server.
     ///
-    /// A server that is `asked` serves a key of a slot that is on its way to it, and only to who says so right before: both
-    /// go in one piece, since others use the same connection.
+    /// With `asked`, the server is importing the slot. It then serves a key of the slot only right after `ASKING`.
+    /// Both commands go in one piece, since other calls use the same connection.
     pub(crate) async fn send(
         self,
         node: &Node,
@@ -115,7 +117,7 @@ impl<'a> Call<'a> {
             let prepared = functions::prepare(&mut connection.to, error, call, half);
             answer = match within(deadline, prepared).await {
                 Ok(()) => self.sent(&mut connection, asked, deadline).await,
-                // Whatever became of it, the function was not called.
+                // The function was not called, so its outcome is known.
                 Err(error) => {
                     intent = Intent::Read;
                     Err(error)
@@ -137,10 +139,10 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// The connection that it goes over.
+    /// Returns the connection for the call.
     async fn connection(self, node: &Node) -> Result<Connection, StorageFailure> {
         match self {
-            // No other call has it, so it needs no number to be dropped by.
+            // No other call shares this connection, so it needs no number for a drop.
             Self::Waiting(..) => node.own_connection().await.map(Connection::unshared),
             Self::All(_, traffic) => node.connected(traffic).await,
             _ => node.connected(Traffic::Short).await,
@@ -187,7 +189,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What a server answers before a deadline. A connection that is silent until then is as good as lost.
+/// Waits for an answer until a deadline. A connection without an answer by then counts as lost.
 async fn within<T>(deadline: Instant, answer: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
     match timeout_at(deadline, answer).await {
         Ok(answer) => answer,
@@ -196,7 +198,7 @@ async fn within<T>(deadline: Instant, answer: impl Future<Output = RedisResult<T
 }
 
 impl CallError {
-    /// What the error of a call that was sent means.
+    /// Classifies the error of a call that was sent.
     pub(crate) fn of(error: &RedisError, intent: Intent) -> Self {
         let failure = failure::redis(error, intent);
         match error.kind() {
@@ -216,7 +218,8 @@ impl CallError {
                 | ServerErrorKind::BusyLoading => Self::Elsewhere(failure),
                 _ => Self::Settled(failure),
             },
-            // Refused before it was begun: a master that has lost its replicas may be about to be one itself.
+            // The server refused the call before it began. A master that has lost its replicas may soon be a replica
+            // itself.
             ErrorKind::Extension if matches!(error.code(), Some("NOREPLICAS" | "UNBLOCKED")) => {
                 Self::Elsewhere(StorageFailure::Unavailable(error.to_string()))
             }
@@ -227,7 +230,7 @@ impl CallError {
         }
     }
 
-    /// What the caller is told where there is no more time.
+    /// Returns the failure for the caller, when no time is left.
     pub(crate) fn failure(self) -> StorageFailure {
         match self {
             Self::Settled(failure)

@@ -1,4 +1,4 @@
-//! The nodes of a cluster, and which of them serves a slot.
+//! The nodes of a cluster, and the slots that each node serves.
 
 use std::{
     collections::HashMap,
@@ -19,10 +19,10 @@ use crate::client::{
     single_flight::SingleFlight,
 };
 
-/// How long a better answer is waited for, once a node has named the very server that is in doubt.
+/// How long to wait for a better answer, after a node has named the very server that is in doubt.
 const SECOND_THOUGHT: Duration = Duration::from_millis(200);
 
-/// The nodes, as far as they are known, and who serves what.
+/// The known nodes and their slots.
 pub(crate) struct Cluster {
     servers: Dialler,
     seeds: Vec<ConnectionAddr>,
@@ -32,12 +32,12 @@ pub(crate) struct Cluster {
 
 #[derive(Default)]
 struct Map {
-    /// By address.
+    /// Nodes by address.
     nodes: HashMap<String, Arc<Node>>,
     ranges: Vec<(RangeInclusive<u16>, Arc<Node>)>,
-    /// What nodes said of single slots since.
+    /// Single slots that moved after the ranges were read, as nodes reported.
     moved: HashMap<u16, Arc<Node>>,
-    /// A server that is in doubt: others are asked before it is.
+    /// A server in doubt. Before a call uses it again, the other nodes are asked.
     doubted: Option<Arc<Node>>,
 }
 
@@ -48,16 +48,16 @@ impl Map {
     }
 }
 
-/// Slots, and where they are served.
+/// Ranges of slots, and the address that serves each.
 type Ranges = Vec<(RangeInclusive<u16>, ConnectionAddr)>;
 
 impl Cluster {
-    /// Nothing is sent yet.
+    /// Returns the cluster with these seeds. Sends nothing yet.
     pub(crate) fn new(seeds: Vec<ConnectionAddr>, servers: Dialler) -> Arc<Self> {
         Arc::new(Self { servers, seeds, map: Mutex::default(), turn: SingleFlight::default() })
     }
 
-    /// The node that serves a slot.
+    /// Returns the node that serves a slot.
     pub(crate) async fn node(&self, slot: u16, deadline: Instant) -> Result<Arc<Node>, StorageFailure> {
         match self.known(slot) {
             Some(node) => Ok(node),
@@ -65,7 +65,8 @@ impl Cluster {
         }
     }
 
-    /// All nodes that serve slots, asked for again. They are told also where no node serves the slot that was named.
+    /// Asks again for the slots, and returns all nodes that serve any. Returns them even if no node serves the given
+    /// slot.
     pub(crate) async fn nodes(&self, slot: u16, deadline: Instant) -> Result<Vec<Arc<Node>>, StorageFailure> {
         let found = self.turn.look(deadline, || None, self.find(slot)).await;
         let mut nodes: Vec<Arc<Node>> = Vec::new();
@@ -80,30 +81,30 @@ impl Cluster {
         }
     }
 
-    /// The node that serves a slot, without asking anybody; none where it is in doubt.
+    /// Returns the known node of a slot, without a request. None if that node is in doubt.
     pub(crate) fn known(&self, slot: u16) -> Option<Arc<Node>> {
         let map = self.lock();
         let is_doubted = |node: &Arc<Node>| map.doubted.as_ref().is_some_and(|one| Arc::ptr_eq(one, node));
         map.node(slot).filter(|node| !is_doubted(node))
     }
 
-    /// Notes that this may not be, or no longer, the node that serves a slot.
+    /// Records that this node may not, or no longer, serve the slot.
     pub(crate) fn doubt(&self, slot: u16, node: &Arc<Node>) {
         let mut map = self.lock();
-        // Another caller may have found out meanwhile.
+        // Another caller may have found the right node meanwhile.
         if map.node(slot).is_some_and(|known| Arc::ptr_eq(&known, node)) {
             map.doubted = Some(node.clone());
         }
     }
 
-    /// Notes what a node says of a slot.
+    /// Records the address of a slot that a node reported.
     pub(crate) fn learn(&self, slot: u16, address: &str, from: &Node) -> Result<(), StorageFailure> {
         let node = self.at(address, from)?;
         self.lock().moved.insert(slot, node);
         Ok(())
     }
 
-    /// The node at an address that another one named.
+    /// Returns the node at an address that another node named.
     pub(crate) fn at(&self, address: &str, from: &Node) -> Result<Arc<Node>, StorageFailure> {
         let unreadable = || unexpected_reply(&format!("with the address {address:?}"));
         let (host, port) = address.rsplit_once(':').ok_or_else(unreadable)?;
@@ -111,7 +112,7 @@ impl Cluster {
         self.node_at(self.address_of(host, port, from))
     }
 
-    /// An address that a node named: one that does not know its own name leaves the host out.
+    /// Returns the address that a node named. A node that does not know its own host name leaves the host out.
     fn address_of(&self, host: &str, port: u16, from: &Node) -> ConnectionAddr {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         match (host, from.client().get_connection_info().addr()) {
@@ -133,8 +134,8 @@ impl Cluster {
         Ok(node)
     }
 
-    /// Asks all nodes at once who serves what, and takes the first answer, or a little later one that does not name the server
-    /// in doubt. An answer that is old leads to a server that says so.
+    /// Asks all nodes at once for the slots, and uses the first answer. If that answer names the server in doubt, a
+    /// better answer may replace it for a moment. An outdated answer leads to a server that redirects the call.
     async fn find(&self, slot: u16) -> Result<Arc<Node>, StorageFailure> {
         for seed in &self.seeds {
             self.node_at(seed.clone())?;
@@ -179,7 +180,7 @@ impl Cluster {
             served.push((range, self.node_at(address)?));
         }
         let mut map = self.lock();
-        // Connections to nodes that serve nothing are let go.
+        // Drop the connections to nodes that serve no slots.
         map.nodes.retain(|_, node| served.iter().any(|(_, serving)| Arc::ptr_eq(serving, node)));
         map.ranges = served;
         map.moved.clear();
@@ -187,7 +188,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// What a node says who serves what.
+    /// Asks a node for the slots of all nodes.
     async fn ranges(&self, node: &Node) -> Result<Ranges, StorageFailure> {
         let Connection { number, to: mut connection, .. } =
             node.connected(Traffic::Short).await.map_err(|failure| node.named(failure))?;
@@ -220,7 +221,7 @@ impl Cluster {
         entries.into_iter().map(|entry| self.range(entry, node)).collect()
     }
 
-    /// From `[FIRST, LAST, [HOST, PORT, …], …]`: the master comes first.
+    /// Parses `[FIRST, LAST, [HOST, PORT, …], …]`. The master is the first node of the entry.
     fn range(
         &self,
         entry: Value,

@@ -1,4 +1,4 @@
-//! From options to clients of servers.
+//! Clients of servers, made from the options.
 
 use std::path::Path;
 
@@ -10,15 +10,15 @@ use redis::{
 
 use crate::options::RedisOptions;
 
-/// What every connection is made with, whichever server it goes to.
+/// The settings of every connection, for all servers alike.
 pub(crate) struct Dialler {
-    /// Of any of them; another one differs by its address alone.
+    /// The settings of one server. Other servers differ only in the address.
     info: ConnectionInfo,
     certificates: Option<TlsCertificates>,
 }
 
 impl Dialler {
-    /// As the options say, for servers like this one.
+    /// Returns the dialler for servers like this one, with the settings of the options.
     pub(crate) fn new(options: &RedisOptions, info: &ConnectionInfo) -> Result<Self, StorageFailure> {
         let info = match &options.password {
             Some(password) => {
@@ -30,7 +30,7 @@ impl Dialler {
         Self::with(options, info)
     }
 
-    /// For the sentinels, who have users of their own.
+    /// Returns the dialler for the sentinels, which have separate users.
     pub(crate) fn of_sentinels(
         options: &RedisOptions,
         info: &ConnectionInfo,
@@ -60,9 +60,10 @@ impl Dialler {
         Ok(Self { info, certificates })
     }
 
-    /// The client of one of them. Nothing is sent yet.
+    /// Returns the client of one server. Sends nothing yet.
     pub(crate) fn client(&self, address: ConnectionAddr) -> Result<Client, StorageFailure> {
-        // Calls of several callers share a connection: none waits until the server has acknowledged the one before.
+        // Callers share a connection. With `TCP_NODELAY` no call waits until the server has acknowledged the call
+        // before.
         let tcp = TcpSettings::default().set_nodelay(true);
         let info = self.info.clone().set_addr(address).set_tcp_settings(tcp);
         match &self.certificates {
@@ -70,18 +71,18 @@ impl Dialler {
             None => Client::open(info),
         }
         .map_err(|error| {
-            // The URL may hold a password: it is not repeated.
+            // The URL may hold a password, so the error does not repeat it.
             let what = error.category();
             StorageFailure::Foreign(format!("the URL of the Redis store makes no sense: {what}"))
         })
     }
 
-    /// The client of the server that the options name. Nothing is sent yet.
+    /// Returns the client of the server that the options name. Sends nothing yet.
     pub(crate) fn only(&self) -> Result<Client, StorageFailure> {
         self.client(self.info.addr().clone())
     }
 
-    /// The address of another server, reached as the ones that were named.
+    /// Returns the address of another server, with the same transport as the named servers.
     pub(crate) fn address(&self, host: &str, port: u16) -> ConnectionAddr {
         match self.info.addr() {
             ConnectionAddr::TcpTls { insecure, .. } => {
@@ -93,7 +94,7 @@ impl Dialler {
 }
 
 fn certificates(options: &RedisOptions) -> Result<TlsCertificates, StorageFailure> {
-    // Without a provider chosen by the program, the client's TLS library panics. One that was chosen already stays.
+    // Without a provider, the client's TLS library panics. A provider that the program has installed stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client_tls = match &options.tls.client {
         Some((cert, key)) => Some(ClientTlsConfig { client_cert: read(cert)?, client_key: read(key)? }),

@@ -1,16 +1,16 @@
-//! Redis' errors in the domain's words.
+//! Translates errors of Redis into errors of the domain.
 
 use std::time::Duration;
 
 use domain::StorageFailure;
 use redis::{ErrorKind, RedisError};
 
-/// What a call was about to do: a lost answer means something else for each.
+/// Whether a call changes data. A lost answer has another meaning for a write than for a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Intent {
-    /// Nothing changes: it can be repeated.
+    /// The call changes nothing and is safe to repeat.
     Read,
-    /// Something may have changed.
+    /// The call may have changed something.
     Write,
 }
 
@@ -22,8 +22,8 @@ pub(crate) fn redis(error: &RedisError, intent: Intent) -> StorageFailure {
     {
         return failure;
     }
-    // What a function called without the right to, as older and newer servers say it; functions ask for their rights before
-    // they write.
+    // A function ran a command without the right to it. Older and newer servers word this differently. Functions check
+    // their rights before they write.
     if text.contains("The user executing the script can't") || text.contains("ACL failure in script") {
         return StorageFailure::Denied(text);
     }
@@ -50,7 +50,7 @@ fn by_code(code: &str, text: &str) -> Option<StorageFailure> {
         | "ERNEWFILE" => StorageFailure::Unavailable(text.to_owned()),
         "BUSY" => StorageFailure::Busy { waited: Duration::ZERO },
         "WRONGTYPE" | "ERNUMBER" => StorageFailure::Corrupt(text.to_owned()),
-        // Who knows of the cluster sends the call on and does not come here.
+        // Code that knows of the cluster redirects the call and never reaches this line.
         "MOVED" | "ASK" => StorageFailure::Foreign(
             "the server is a node of a cluster, of which it has a part: name it as redis+cluster://HOST:PORT"
                 .to_owned(),
@@ -60,7 +60,7 @@ fn by_code(code: &str, text: &str) -> Option<StorageFailure> {
     })
 }
 
-/// Whether the connection that said so is of no more use.
+/// Returns whether the connection that had this error is unusable.
 pub(crate) fn ends_connection(error: &RedisError) -> bool {
     error.is_io_error()
         || error.is_connection_dropped()
@@ -68,7 +68,7 @@ pub(crate) fn ends_connection(error: &RedisError) -> bool {
         || error.code() == Some("READONLY")
 }
 
-/// Of several failures the one to tell: who is refused need not know that another server was not there.
+/// Returns the more useful of two failures for the caller. A refusal outranks a server that is unavailable.
 pub(crate) fn graver(one: Option<StorageFailure>, other: StorageFailure) -> StorageFailure {
     match one {
         None | Some(StorageFailure::Unavailable(_)) => other,
@@ -76,7 +76,7 @@ pub(crate) fn graver(one: Option<StorageFailure>, other: StorageFailure) -> Stor
     }
 }
 
-/// A reply that the library of functions, or the server, does not give.
+/// Returns the failure for a reply that neither the library of functions nor the server should give.
 pub(crate) fn unexpected_reply(what: &str) -> StorageFailure {
     StorageFailure::Corrupt(format!("unexpected reply from Redis where {what} was expected"))
 }

@@ -1,8 +1,9 @@
-//! The way to where a namespace is kept: one server, the master that sentinels name, or the nodes of a cluster.
+//! The connection to a namespace: one server, the master that sentinels name, or the nodes of a cluster.
 //!
-//! A call to one server is answered with what comes of it. Where several servers are one store a call goes on by itself
-//! when they change their roles: what was certainly not done is done again, elsewhere or a little later, until there is no
-//! more time; a write whose answer was lost is told, for it may have been done.
+//! A call to one server returns the result of its only try. If several servers form one store, a call continues when
+//! they change their roles. A call that was certainly not done is repeated, on another server or a little later, until
+//! the deadline. A write with a lost answer may have been done, so the caller gets an error and the write is not
+//! repeated.
 
 mod dispatch;
 mod unreachable_slots;
@@ -35,12 +36,12 @@ use crate::{
     server::functions,
 };
 
-/// A way to a namespace. Clones share its connections.
+/// A connection to a namespace. Clones share the network connections.
 #[derive(Clone)]
 pub(crate) struct Link {
     topology: Topology,
     timeout: Duration,
-    /// The slot where commands go that name no key.
+    /// The slot for commands that name no key.
     home: u16,
     disturbances: Arc<AtomicU64>,
     unreachable_slots: Arc<UnreachableSlots>,
@@ -54,7 +55,8 @@ enum Topology {
 }
 
 impl Link {
-    /// A topology to where the options say. Commands that name no key go where this key is. Nothing is sent yet.
+    /// Returns a link to the place that the options name. Commands that name no key go to the server of the key
+    /// `home`. Sends nothing yet.
     pub(crate) fn new(options: &RedisOptions, home: &str) -> Result<Self, StorageFailure> {
         let topology = match address::place(&options.url)? {
             Place::Server(info) => {
@@ -86,9 +88,9 @@ impl Link {
         })
     }
 
-    /// How often something came in between so far: a call was sent again, or on to another server, or a connection was lost.
-    /// As long as this stays what it is, what is asked first is answered first, and not from a later time than what is asked
-    /// after it.
+    /// Returns the number of disturbances so far: repeated calls, redirected calls and lost connections. While this
+    /// number stays the same, calls are answered in the order of their sending. The answer to a call is then never
+    /// from a later time than the answer to the call after it.
     pub(crate) fn disturbances(&self) -> u64 {
         self.disturbances.load(Ordering::Acquire)
     }
@@ -105,7 +107,7 @@ impl Link {
         }
     }
 
-    /// Sends a command that changes nothing and names no key to the server that has this one.
+    /// Sends a command that changes nothing and names no key, to the server that has the given key.
     pub(crate) async fn read_near(&self, command: &Cmd, key: &str) -> Result<Value, StorageFailure> {
         match &self.topology {
             Topology::Server(node) => self.one(node, command, Intent::Read).await,
@@ -116,12 +118,13 @@ impl Link {
         }
     }
 
-    /// Sends commands that change nothing, all in one round trip; their answers in order. All keys lie in one slot.
+    /// Sends commands that change nothing, in one round trip. Returns their answers in order. All keys are in one
+    /// slot.
     pub(crate) async fn read_all(&self, commands: &Pipeline) -> Result<Vec<Value>, StorageFailure> {
         self.read_over(commands, Traffic::Short).await
     }
 
-    /// The same for pages of the log, which have a connection of their own.
+    /// Does the same as [`Link::read_all`] for pages of the log, which have a separate connection.
     pub(crate) async fn read_pages(&self, commands: &Pipeline) -> Result<Vec<Value>, StorageFailure> {
         self.read_over(commands, Traffic::Pages).await
     }
@@ -139,7 +142,7 @@ impl Link {
         self.settled(node, connection.number, answer.and_then(without_errors), Intent::Read)
     }
 
-    /// Sends commands that change something, each for itself; for what needs no more.
+    /// Sends one command that changes something, for changes that need no function of the library.
     pub(crate) async fn write(&self, command: &Cmd) -> Result<Value, StorageFailure> {
         match &self.topology {
             Topology::Server(node) => self.one(node, command, Intent::Write).await,
@@ -147,7 +150,8 @@ impl Link {
         }
     }
 
-    /// Calls a function of the library that changes something. A server that does not know the library is given it.
+    /// Calls a function of the library that changes something. Loads the library first into a server that does not
+    /// have it.
     pub(crate) async fn call(
         &self,
         function: &str,
@@ -165,7 +169,7 @@ impl Link {
         self.call_command(&command).await
     }
 
-    /// Sends an `FCALL` that was put together by its caller.
+    /// Sends an `FCALL` that its caller has composed.
     pub(crate) async fn call_command(&self, command: &Cmd) -> Result<Value, StorageFailure> {
         let Topology::Server(node) = &self.topology else {
             return self.dispatch(Call::Function(command), Intent::Write).await.map(only);
@@ -183,8 +187,8 @@ impl Link {
         self.settled(node, number, answer, Intent::Write)
     }
 
-    /// Sends an `FCALL` that can be repeated, and after it, on the same connection, a command that waits; what both answer.
-    /// Others do not wait with it: the connection is its own.
+    /// Sends an `FCALL` that is safe to repeat, then a command that waits, on the same connection. Returns both
+    /// answers. The connection is not shared, so other calls do not wait with it.
     pub(crate) async fn call_and_wait(
         &self,
         call: &Cmd,
@@ -197,7 +201,8 @@ impl Link {
         }
     }
 
-    /// The server to ask now for what names no key, for a connection of the caller's own; and its address.
+    /// Returns the server for commands that name no key, and its address. The caller opens a separate connection to
+    /// the server.
     pub(crate) async fn server(&self) -> Result<(Client, String), StorageFailure> {
         let deadline = Instant::now() + self.timeout;
         let node = match &self.topology {
@@ -208,8 +213,7 @@ impl Link {
         Ok((node.client().clone(), node.address()))
     }
 
-    /// Every server that now serves some of the keys: its address, and a way to it alone. Replicas are not among
-    /// them.
+    /// Returns every master that now serves some of the keys: its address, and a link to that server alone.
     pub(crate) async fn servers(&self) -> Result<Vec<(String, Self)>, StorageFailure> {
         let deadline = Instant::now() + self.timeout;
         let nodes = match &self.topology {
@@ -224,7 +228,7 @@ impl Link {
         Ok(nodes.into_iter().map(alone).collect())
     }
 
-    /// Has sentinels asked again who the master is, before anything else is sent.
+    /// Makes the next call ask the sentinels again for the master.
     pub(crate) fn doubt(&self) {
         if let Topology::Sentinel(sentinels) = &self.topology
             && let Some(node) = sentinels.known()
@@ -233,12 +237,12 @@ impl Link {
         }
     }
 
-    /// Whether several servers are one store, and one of them takes another's place.
+    /// Returns whether several servers form one store, so that one of them can take over from another.
     pub(crate) fn is_of_several(&self) -> bool {
         !matches!(self.topology, Topology::Server(_))
     }
 
-    /// Whether another server than this one is known to be the one to ask now. No server is asked.
+    /// Returns whether a server other than this address is known to be the right one now. Sends no request.
     pub(crate) fn is_elsewhere(&self, address: &str) -> bool {
         let node = match &self.topology {
             Topology::Server(_) => None,
@@ -289,7 +293,7 @@ fn no_host() -> StorageFailure {
 mod tests {
     use super::*;
 
-    /// No server is there, and none is asked: the law is held before anything is sent.
+    /// No server runs here. The check fails before anything is sent.
     #[cfg(debug_assertions)]
     #[tokio::test]
     #[should_panic(expected = "a pipeline names keys of several slots")]
@@ -308,7 +312,7 @@ mod tests {
             let began = Instant::now();
             let failure = link.read(redis::cmd("GET").arg("{a}1")).await.unwrap_err();
             assert!(matches!(failure, StorageFailure::Unavailable(_)), "{failure}");
-            // The last pause may be what is left of it.
+            // The last pause may use up to the rest of the time.
             assert!(began.elapsed() > Duration::from_millis(150), "{url} was given up at once");
         }
     }

@@ -1,5 +1,5 @@
-//! One server: two connections that all callers share, made again when they are lost. Pages of the log have one of their own:
-//! short calls, as the commits of groups, would else wait until a page before them is sent and parsed.
+//! One server, with two connections that all callers share. A lost connection is made again. Pages of the log have a
+//! separate connection: otherwise short calls, such as commits of groups, would wait until a page is sent and parsed.
 
 use std::{
     io,
@@ -19,29 +19,29 @@ use crate::client::{
     tap::{Kept, Tap},
 };
 
-/// How long a connection may take to be made.
+/// The longest time in which a connection is made.
 pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(2);
-/// The pauses between two tries to connect. Callers meanwhile are answered at once.
+/// The pauses between two tries to connect. During a pause, callers get the last failure at once.
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(40), Duration::from_secs(1));
 
-/// Idle connections that are kept: one for each partition that a server may have.
+/// The largest number of idle connections that are kept: one for each partition that a server may have.
 const MOST_SPARE: usize = 64;
 
-/// A way to one server. Callers at once share its round trips.
+/// Access to one server. Concurrent callers share its round trips.
 pub(crate) struct Node {
     client: Client,
-    /// How long an answer may take; none where the caller sees to that.
+    /// The longest time until an answer. None if the caller sets the limit.
     timeout: Option<Duration>,
     connecting: tokio::sync::Mutex<()>,
-    /// The newest connections, for those who need not wait for one.
+    /// The newest connections. Callers take them without waiting.
     short: Mutex<Option<Connection>>,
     pages: Mutex<Option<Connection>>,
     failed: Mutex<Failed>,
-    /// Idle connections, for calls that need one of their own.
+    /// Idle connections, for calls that need an unshared one.
     spare: Mutex<Vec<MultiplexedConnection>>,
 }
 
-/// What a connection is for. What is asked first over one of a kind is answered first.
+/// The purpose of a connection. Over one connection, answers come in the order of the calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Traffic {
     Short,
@@ -52,13 +52,13 @@ pub(crate) enum Traffic {
 /// A connection that callers share.
 #[derive(Clone)]
 pub(crate) struct Connection {
-    /// By which it is dropped.
+    /// Identifies the connection for [`Node::drop_connection`].
     pub(crate) number: u64,
     pub(crate) to: MultiplexedConnection,
     tap: Option<Tapped>,
 }
 
-/// What a connection of pages has besides. It ends when the last of its clones is dropped.
+/// The additional parts of a connection for pages. The driver ends when the last clone is dropped.
 #[derive(Clone)]
 struct Tapped {
     kept: Arc<Kept>,
@@ -66,7 +66,7 @@ struct Tapped {
 }
 
 impl Connection {
-    /// One that a caller has for itself.
+    /// Returns a connection that only one caller uses.
     pub(crate) fn unshared(to: MultiplexedConnection) -> Self {
         Self { number: 0, to, tap: None }
     }
@@ -81,7 +81,7 @@ impl Connection {
     }
 }
 
-/// What came of the last tries to connect.
+/// The result of the last tries to connect.
 #[derive(Debug, Clone, Default)]
 struct Failed {
     times: u32,
@@ -90,7 +90,7 @@ struct Failed {
 }
 
 impl Node {
-    /// A way to a server. Nothing is sent yet.
+    /// Returns the access to a server. Sends nothing yet.
     pub(crate) fn new(client: Client, timeout: Option<Duration>) -> Self {
         Self {
             client,
@@ -103,17 +103,17 @@ impl Node {
         }
     }
 
-    /// The client, for connections of their own.
+    /// Returns the client, for separate connections.
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The address, as `HOST:PORT`.
+    /// Returns the address, as `HOST:PORT`.
     pub(crate) fn address(&self) -> String {
         self.client.get_connection_info().addr().to_string()
     }
 
-    /// A failure to reach it, with its address: where there are several, it says which.
+    /// Adds the address to a failure to reach the server. So the failure says which of several servers it was.
     pub(crate) fn named(&self, failure: StorageFailure) -> StorageFailure {
         match failure {
             StorageFailure::Unavailable(text) => {
@@ -124,12 +124,12 @@ impl Node {
         }
     }
 
-    /// The connection that is there, or a new one.
+    /// Returns the current connection, or makes a new one.
     pub(crate) async fn connected(&self, traffic: Traffic) -> Result<Connection, StorageFailure> {
         if let Some(current) = self.current(traffic) {
             return Ok(current);
         }
-        // One connects, the others wait for it.
+        // One caller connects, and the others wait for it.
         let _turn = self.connecting.lock().await;
         if let Some(current) = self.current(traffic) {
             return Ok(current);
@@ -152,7 +152,7 @@ impl Node {
                 Ok(fresh)
             }
             Err(error) => {
-                // Nothing was sent yet: whatever it was, nothing has changed.
+                // Nothing was sent yet, so nothing has changed.
                 let failure = failure::redis(&error, Intent::Read);
                 let mut failed = lock(&self.failed);
                 failed.times += 1;
@@ -162,7 +162,7 @@ impl Node {
         }
     }
 
-    /// A connection that the caller has for itself, until it gives it back.
+    /// Returns a connection that only the caller uses, until the caller gives it back.
     pub(crate) async fn own_connection(&self) -> Result<MultiplexedConnection, StorageFailure> {
         if let Some(spare) = self.spare().pop() {
             return Ok(spare);
@@ -173,7 +173,7 @@ impl Node {
         self.connect().await.map_err(|error| failure::redis(&error, Intent::Read))
     }
 
-    /// Takes back a connection that is as it was.
+    /// Keeps an idle connection for a later call, if there is room. Its state must be the same as when it was new.
     pub(crate) fn give_back(&self, connection: MultiplexedConnection) {
         let mut spare = self.spare();
         if spare.len() < MOST_SPARE {
@@ -185,8 +185,8 @@ impl Node {
         lock(&self.spare)
     }
 
-    /// Notes that a connection is of no more use. The other one goes with it: a server that ended one has ended both, and a call
-    /// over the other one would report an outage that is over.
+    /// Records that a connection is unusable, and drops both connections. A server that ended one of them has ended
+    /// both, and a call over the other would report an outage that is over.
     pub(crate) fn drop_connection(&self, number: u64) {
         let (mut short, mut pages) = (lock(&self.short), lock(&self.pages));
         let is_it = |own: &Option<Connection>| own.as_ref().is_some_and(|own| own.number == number);
@@ -207,7 +207,7 @@ impl Node {
         lock(self.slot(traffic)).clone()
     }
 
-    /// The last failure, while it is too early to try again.
+    /// Returns the last failure, while it is too early to try again.
     fn rests(&self) -> Option<StorageFailure> {
         let failed = lock(&self.failed);
         let (at, failure) = failed.last.as_ref()?;
@@ -225,8 +225,7 @@ impl Node {
             .set_pipeline_buffer_size(1024)
     }
 
-    /// A connection whose long replies are kept as they came. Over TLS, and in the third version of the protocol, it is one
-    /// like others.
+    /// Makes a connection that keeps long replies as raw bytes. With TLS or RESP3, it is a plain connection.
     async fn connect_for_pages(&self) -> RedisResult<(MultiplexedConnection, Option<Tapped>)> {
         let info = self.client.get_connection_info();
         let ConnectionAddr::Tcp(host, port) = info.addr() else {

@@ -1,4 +1,4 @@
-//! Reading, deciding and writing again, because another caller was quicker.
+//! Repeats of a read, a decision and a write, because another caller wrote first.
 
 use std::time::Instant;
 
@@ -11,15 +11,16 @@ pub(crate) struct OptimisticRetry {
 }
 
 impl OptimisticRetry {
-    /// None was made yet.
+    /// Returns a retry with no tries yet.
     pub(crate) fn new() -> Self {
         Self { made: 0, began: Instant::now() }
     }
 
-    /// Notes that a try was in vain, and waits a little, by chance: callers that met once should not meet again.
+    /// Records a failed try and waits for a short random time. So callers that collided once are unlikely to collide
+    /// again.
     ///
     /// # Errors
-    /// Busy, when it was in vain too often.
+    /// Returns [`StorageFailure::Busy`] after too many failed tries.
     pub(crate) async fn again(&mut self) -> Result<(), StorageFailure> {
         self.made += 1;
         let Some(pause) = RetryPolicy::CONFLICTS.pause(self.made, Jitter::Full, fastrand::f64()) else {

@@ -1,8 +1,8 @@
-//! Reading replies.
+//! Helpers that parse replies.
 
 use redis::Value;
 
-/// A text in a reply.
+/// Returns the text of a reply. None if the reply is not a text.
 pub(crate) fn text(value: &Value) -> Option<&str> {
     match value {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),

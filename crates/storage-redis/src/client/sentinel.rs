@@ -1,4 +1,5 @@
-//! The master that sentinels name: asked for when there is no connection to it, and when a sentinel says that it is another.
+//! The master that sentinels name. Sentinels are asked when no connection to it exists, and when one announces another
+//! master.
 
 use std::sync::{
     Arc, Mutex, PoisonError, RwLock, Weak,
@@ -20,7 +21,7 @@ use crate::client::{
     single_flight::SingleFlight,
 };
 
-/// What sentinels call the change of a master.
+/// The channel on which sentinels announce a change of a master.
 const SWITCHED: &str = "+switch-master";
 
 /// A host and a port.
@@ -32,14 +33,14 @@ pub(crate) struct Sentinels {
     master: String,
     servers: Dialler,
     current: RwLock<Option<Arc<Node>>>,
-    /// How often a sentinel said that the master is another one.
+    /// The number of announcements that the master has changed.
     switches: AtomicU64,
     turn: SingleFlight,
     watches: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Sentinels {
-    /// Nothing is sent yet.
+    /// Returns the sentinels of this master. Sends nothing yet.
     pub(crate) fn new(sentinels: Vec<Client>, master: String, servers: Dialler) -> Arc<Self> {
         Arc::new(Self {
             sentinels,
@@ -52,7 +53,7 @@ impl Sentinels {
         })
     }
 
-    /// The master, as far as that is known.
+    /// Returns the known master, or asks the sentinels for it.
     pub(crate) async fn node(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Node>, StorageFailure> {
         match self.known() {
             Some(node) => Ok(node),
@@ -60,12 +61,12 @@ impl Sentinels {
         }
     }
 
-    /// The same without asking anybody.
+    /// Returns the known master, without a request.
     pub(crate) fn known(&self) -> Option<Arc<Node>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes that this is not, or no longer, the server to ask.
+    /// Records that this server is not, or no longer, the master.
     pub(crate) fn doubt(&self, node: &Arc<Node>) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, node)) {
@@ -73,9 +74,9 @@ impl Sentinels {
         }
     }
 
-    /// Asks all sentinels at once, and takes the server that most of them name, if it says of itself that it is a master;
-    /// where they do not agree, any of those they name. What a single sentinel knows may be old, and the old master may take
-    /// itself for one still.
+    /// Asks all sentinels at once, and takes the server that most of them name, if that server calls itself a master.
+    /// If the sentinels disagree, any server that they name may be taken. A single sentinel may be out of date, and
+    /// the old master may still call itself a master.
     async fn find(self: &Arc<Self>) -> Result<Arc<Node>, StorageFailure> {
         self.watch();
         let most = self.sentinels.len() / 2 + 1;
@@ -153,14 +154,15 @@ impl Sentinels {
             }
             Ok(_) => Ok(Arc::new(node)),
             Err(error) => match failure::redis(&error, Intent::Read) {
-                // Who may not ask is not told, and finds out with the first write.
+                // This user may not run `INFO`, so the first write shows whether it is a master.
                 StorageFailure::Denied(_) => Ok(Arc::new(node)),
                 failure => Err(failure),
             },
         }
     }
 
-    /// Listens to what sentinels say. Tasks end with their runtime; the next who asks begins others.
+    /// Subscribes to the announcements of all sentinels. The tasks end with their runtime, and the next caller starts
+    /// new ones.
     fn watch(self: &Arc<Self>) {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         if watches.is_empty() || watches.iter().any(JoinHandle::is_finished) {
@@ -170,7 +172,8 @@ impl Sentinels {
         }
     }
 
-    /// A sentinel says who the master is now. The old one does not know yet, and would take writes that are lost.
+    /// Handles the announcement of a new master. The old master does not know of it yet, and would accept writes that
+    /// are lost.
     fn switched(&self, said: &str) {
         let mut words = said.split(' ');
         let (Some(name), Some(host), Some(port)) = (words.next(), words.nth(2), words.next()) else { return };
@@ -195,7 +198,7 @@ impl Drop for Sentinels {
     }
 }
 
-/// Which server a sentinel names as the master; none where it knows no such name.
+/// Asks one sentinel for the master. None if the sentinel does not know that name.
 async fn named(sentinel: &Client, master: &str) -> Result<Option<Address>, StorageFailure> {
     let ask = async {
         let config = AsyncConnectionConfig::new()
@@ -216,7 +219,7 @@ async fn named(sentinel: &Client, master: &str) -> Result<Option<Address>, Stora
     })
 }
 
-/// Listens to a sentinel until the store is gone.
+/// Listens to a sentinel until the store is dropped.
 async fn listen(sentinels: Weak<Sentinels>, sentinel: Client) {
     loop {
         if let Ok(Ok(mut subscription)) = timeout(CONNECT_WITHIN, sentinel.get_async_pubsub()).await

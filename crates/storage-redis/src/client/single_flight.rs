@@ -1,4 +1,4 @@
-//! Finding out once for many: one caller looks, the others wait for what comes of it.
+//! One request for many callers: one caller asks, and the others wait for its result.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -8,7 +8,7 @@ use std::sync::{
 use domain::StorageFailure;
 use tokio::time::{Instant, timeout_at};
 
-/// Whose turn it is to look.
+/// The lock of the caller that asks, and the result of the last request.
 #[derive(Default)]
 pub(crate) struct SingleFlight {
     lock: tokio::sync::Mutex<()>,
@@ -17,12 +17,12 @@ pub(crate) struct SingleFlight {
 }
 
 impl SingleFlight {
-    /// Answers with what is `known`, if that is so by the time that it is this caller's turn, else with what the look finds. A
-    /// look of another caller that failed meanwhile is this one's, too: who stands in a long row is not to ask again and again
-    /// what cannot be known yet.
+    /// Returns the `known` value if there is one when this caller gets the lock, and otherwise runs `look`. If the
+    /// look of another caller failed meanwhile, this caller gets the same failure. So callers in a long queue do not
+    /// repeat a request that fails.
     ///
     /// # Errors
-    /// That of the look, and unavailable where it takes too long.
+    /// Returns the error of `look`, or [`StorageFailure::Unavailable`] when the deadline passes first.
     pub(crate) async fn look<T>(
         &self,
         deadline: Instant,

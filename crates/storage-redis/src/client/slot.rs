@@ -1,15 +1,16 @@
-//! Slots of a cluster: which one a key lies in, and which one a command names.
+//! Slots of a cluster: the slot of a key, and the slot that a command names.
 
 use redis::{Arg, Cmd, Pipeline};
 
-/// How many there are.
+/// The number of slots of a cluster.
 const SLOTS: u16 = 16_384;
 
 /// Commands that name no key.
 const KEYLESS: [&[u8]; 8] =
     [b"CONFIG", b"FUNCTION", b"INFO", b"PING", b"PUBLISH", b"SCAN", b"SUBSCRIBE", b"TIME"];
 
-/// The slot of a key: of what stands in its first braces, else of the whole of it.
+/// Returns the slot of a key: a hash of the text in its first braces, or of the whole key if that text is empty or
+/// missing.
 pub(crate) fn of_key(key: &[u8]) -> u16 {
     crc16(tag(key)) % SLOTS
 }
@@ -28,7 +29,7 @@ fn split_at_byte(bytes: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
     Some((bytes.get(..at)?, bytes.get(at + 1..)?))
 }
 
-/// The remainders of every byte; as in XMODEM, of the polynomial 0x1021.
+/// The CRC-16 remainder of every byte, with the polynomial 0x1021, as in XMODEM.
 const REMAINDERS: [u16; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
@@ -48,29 +49,31 @@ fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| (crc << 8) ^ REMAINDERS[usize::from((crc >> 8) as u8 ^ byte)])
 }
 
-/// Whether a command is a function that only reads: it needs all of a slot on one node, and its caller knows another way.
+/// Returns whether a command is a function that only reads. Such a function needs the whole slot on one node, and its
+/// caller has another way to the result.
 pub(crate) fn is_look_up(command: &Cmd) -> bool {
     command.args_iter().next().is_some_and(|name| bytes(&name) == b"FCALL_RO")
 }
 
-/// The slot that a command names by its first key; none where it names no key.
+/// Returns the slot of the first key of a command. None if the command names no key.
 pub(crate) fn of_command(command: &Cmd) -> Option<u16> {
     keys(command).next().map(of_key)
 }
 
-/// The slot that the commands of a pipeline name: the first that one of them does.
+/// Returns the slot of the first key in a pipeline.
 pub(crate) fn of_pipeline(pipeline: &Pipeline) -> Option<u16> {
     pipeline.cmd_iter().find_map(of_command)
 }
 
-/// Whether all keys of a call lie in one slot: a law of this adapter, without which a cluster would refuse it.
+/// Returns whether all keys of a call are in one slot. This is a rule of this adapter, since a cluster refuses other
+/// calls.
 pub(crate) fn is_one<'a>(commands: impl IntoIterator<Item = &'a Cmd>) -> bool {
     let mut slots = commands.into_iter().flat_map(keys).map(of_key);
     let first = slots.next();
     slots.all(|slot| Some(slot) == first)
 }
 
-/// The keys that a command certainly names: all of a function's, the first of any other's.
+/// Returns the keys that a command certainly names: all keys of a function, and the first key of any other command.
 fn keys(command: &Cmd) -> impl Iterator<Item = &[u8]> {
     let args = || command.args_iter().map(|arg| bytes(&arg));
     let name = args().next().unwrap_or_default();

@@ -1,7 +1,8 @@
-//! A stream that keeps long replies as they came. The client library would parse each part of such a reply into a value of its
-//! own, which takes longer than the server takes to send it; who asked for entries of the log reads them from the bytes.
+//! A stream that keeps long replies as raw bytes. The client library would parse each part of such a reply into a
+//! separate value. That takes longer than the server takes to send the reply. Readers of log entries parse the bytes
+//! themselves.
 //!
-//! The library gets a short reply with a number in place of the long one, so that it still knows which reply is whose.
+//! The library gets a short reply with a number in place of the long one. So it can still match replies to calls.
 
 use std::{
     collections::VecDeque,
@@ -15,16 +16,16 @@ use std::{
 use redis::{PushKind, RedisResult, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-/// Arrays from this length on are kept: keeping one takes less than parsing the parts of an entry.
+/// The length in bytes from which arrays are kept. Keeping one costs less than parsing the parts of an entry.
 const KEPT_FROM: usize = 2 * 1024;
-/// Bytes that are read at once, at least.
+/// The least number of bytes for which each read has room.
 const READ: usize = 64 * 1024;
-/// How long a reply is kept whose call ended before it came.
+/// How long a kept reply waits for its call. The call may have ended before the reply came.
 const KEPT_FOR: Duration = Duration::from_secs(60);
-/// What stands before the number of a kept reply. No command that is sent over such a stream answers with this.
+/// The text before the number of a kept reply. No command that is sent over such a stream answers with this text.
 const NUMBER: &str = "er-kept:";
 
-/// Replies that were kept, by number.
+/// Kept replies, by number.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     replies: Mutex<VecDeque<(u64, Instant, Vec<u8>)>>,
@@ -49,7 +50,7 @@ impl Kept {
         replies.remove(at).map(|(_, _, reply)| reply)
     }
 
-    /// Puts kept replies in place of their numbers.
+    /// Replaces the numbers by the kept replies.
     pub(crate) fn resolve(&self, values: &mut [Value]) -> RedisResult<()> {
         for value in values {
             let Value::SimpleString(text) = &value else { continue };
@@ -61,12 +62,12 @@ impl Kept {
     }
 }
 
-/// A reply as it came, as a value that no server of this protocol sends.
+/// Wraps the bytes of a reply in a kind of value that no RESP2 server sends.
 fn wrapped(reply: Vec<u8>) -> Value {
     Value::Push { kind: PushKind::Other(String::new()), data: vec![Value::BulkString(reply)] }
 }
 
-/// The bytes of a reply that was kept.
+/// Returns the bytes of a kept reply.
 pub(crate) fn bytes_of(value: &Value) -> Option<&[u8]> {
     match value {
         Value::Push { data, .. } => match data.as_slice() {
@@ -77,17 +78,17 @@ pub(crate) fn bytes_of(value: &Value) -> Option<&[u8]> {
     }
 }
 
-/// Finds where replies end.
+/// Finds the ends of replies.
 #[derive(Debug)]
 struct Scanner {
-    /// Where the next value begins.
+    /// The offset of the next value.
     at: usize,
-    /// Values of the reply that are still to come.
+    /// The number of values of the reply that are still missing.
     open: u64,
 }
 
 impl Scanner {
-    /// Where the next reply ends, if all of it is there.
+    /// Returns the offset behind the next reply, if the whole reply is there.
     fn end(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
         while self.open > 0 {
             let Some((kind, rest)) = bytes.get(self.at..).and_then(<[u8]>::split_first) else {
@@ -96,7 +97,7 @@ impl Scanner {
             let Some(length) = rest.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
             let (line, after) = (rest.get(..length).unwrap_or_default(), self.at + 1 + length + 1);
             let end = match kind {
-                // A text has a line end behind it; one that there is not has length -1 and no more.
+                // A text has a line end behind it. A missing text has the length -1 and nothing behind it.
                 b'$' => number(line)?.map_or(after, |length| after + length as usize + 2),
                 _ => after,
             };
@@ -114,7 +115,7 @@ impl Scanner {
     }
 }
 
-/// The number in the first line of a value; none below 0.
+/// Parses the number in the first line of a value. None if it is negative.
 pub(crate) fn number(line: &[u8]) -> io::Result<Option<u64>> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.first() == Some(&b'-') {
@@ -128,17 +129,17 @@ pub(crate) fn number(line: &[u8]) -> io::Result<Option<u64>> {
     parsed.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a reply has no such length"))
 }
 
-/// A stream to a server of the second version of the protocol.
+/// A stream to a server that speaks RESP2.
 pub(crate) struct Tap<S> {
     stream: S,
     kept: Arc<Kept>,
     last: u64,
-    /// What came and is no whole reply yet.
+    /// Received bytes that are not yet a whole reply.
     came: Vec<u8>,
     scanner: Scanner,
-    /// What the client library is to read.
+    /// Bytes for the client library to read.
     passed: Vec<u8>,
-    /// How much of it was read.
+    /// How many of these bytes the library has read.
     read: usize,
 }
 
@@ -209,7 +210,7 @@ mod tests {
 
     use super::*;
 
-    /// What the library reads of some replies that come in pieces, and what was kept.
+    /// Returns the bytes that the library reads when replies come in pieces, and the kept replies.
     async fn through(replies: &[u8], piece: usize) -> (Vec<u8>, Arc<Kept>) {
         let kept = Arc::new(Kept::default());
         let mut stream = Pieces(replies, piece);
@@ -219,7 +220,7 @@ mod tests {
         (read, kept)
     }
 
-    /// Gives so many bytes at once at most.
+    /// A stream that gives at most this number of bytes at once.
     struct Pieces<'b>(&'b [u8], usize);
 
     impl AsyncRead for &mut Pieces<'_> {

@@ -1,4 +1,4 @@
-//! Performing transactions: one call of a function for as many as fit.
+//! Performs transactions: each call of a function takes as many of them as fit.
 
 use domain::{
     StorageFailure,
@@ -12,18 +12,19 @@ use crate::{
     server::functions,
 };
 
-/// Most transactions of one call, and about how many bytes of them: a call should not hold the server up.
+/// The limits of one call: the number of transactions, and about how many bytes they have. A call should not block the
+/// server for long.
 const MOST_AT_ONCE: (usize, usize) = (128, 1024 * 1024);
 
-/// What the function answered.
+/// The answer of the function.
 enum Answer {
-    /// In this log epoch; what became of each transaction.
+    /// The log epoch, and the outcome of each transaction.
     Done(u64, Vec<Outcome>),
-    /// Nothing was done: the dictionary has other buckets than was known, which is noted.
+    /// Nothing was done. The dictionary has other buckets than the caller knew, and the caller now knows them.
     Moved,
 }
 
-/// Performs transactions, each atomic by itself.
+/// Performs transactions, each of them atomic.
 pub(crate) async fn commit(
     partition: &Partition,
     transactions: &[Transaction],
@@ -31,7 +32,7 @@ pub(crate) async fn commit(
     Committer { partition }.commit(transactions).await
 }
 
-/// Committing to a partition.
+/// Commits transactions to one partition.
 struct Committer<'p> {
     partition: &'p Partition,
 }
@@ -58,7 +59,7 @@ impl Committer<'_> {
         Ok(outcomes)
     }
 
-    /// Performs transactions in one call; the log epoch, and what became of each.
+    /// Performs transactions in one call. Returns the log epoch and the outcome of each.
     async fn commit_some(&self, transactions: &[Transaction]) -> Result<(u64, Vec<Outcome>), StorageFailure> {
         let mut tries = OptimisticRetry::new();
         loop {
@@ -111,7 +112,7 @@ impl Committer<'_> {
     }
 }
 
-/// What became of a transaction, as the function says it.
+/// Parses the outcome of one transaction.
 fn outcome(answer: &Value) -> Result<Outcome, StorageFailure> {
     match answer {
         Value::Int(0) => Ok(Outcome::Done { left_out: Vec::new() }),
@@ -124,12 +125,13 @@ fn outcome(answer: &Value) -> Result<Outcome, StorageFailure> {
     }
 }
 
-/// Whether a transaction is performed also where the server's memory is full.
+/// Returns whether a transaction is performed even when the server's memory is full.
 fn is_for_full(transaction: &Transaction) -> bool {
     transaction.even_when_full || transaction.only_removes()
 }
 
-/// How many transactions from the start go in one call: of those that a full server takes alone, or of the others.
+/// Returns how many transactions from the start go in one call. A call has only transactions for a full server, or
+/// only others.
 fn fitting(transactions: &[Transaction]) -> usize {
     let is_first_for_full = transactions.first().is_some_and(is_for_full);
     let mut bytes = 0;
@@ -140,7 +142,7 @@ fn fitting(transactions: &[Transaction]) -> usize {
     transactions.iter().take(MOST_AT_ONCE.0).take_while(fits).count().max(1)
 }
 
-/// About how many bytes a transaction has.
+/// Returns about how many bytes a transaction has.
 fn bytes_of(transaction: &Transaction) -> usize {
     let guard = |guard: &Guard| match guard {
         Guard::Is(row, value) => row.key.len() + value.len(),

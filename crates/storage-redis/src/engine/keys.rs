@@ -1,4 +1,4 @@
-//! The names of keys. The text of users stands in no key but encoded, so that no two texts share one.
+//! The names of keys. Text of users is always encoded in a key, so that two different texts never share a key.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use domain::{
@@ -8,23 +8,23 @@ use domain::{
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-/// Positions of one chunk of the log: a power of two. What is long lies in keys of a chunk each.
+/// The number of positions of one chunk of the log, a power of two. Long data has one key for each chunk.
 pub(crate) const CHUNK: u64 = 1 << 17;
 
-/// The chunk that a sequence lies in.
+/// Returns the chunk of a sequence.
 pub(crate) fn chunk_of(sequence: u64) -> u64 {
     sequence / CHUNK
 }
 
-/// The hour that an instant lies in, counted from the Unix epoch.
+/// Returns the hour of an instant, counted from the Unix epoch.
 pub(crate) fn hour_of(time: Timestamp) -> i64 {
     time.as_nanosecond().div_euclid(3_600_000_000_000) as i64
 }
 
-/// What many events share: its positions stand in a list a chunk.
+/// A term that many events share. Its positions are in one list for each chunk.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Long<'a> {
-    /// A type.
+    /// An event type.
     Type(&'a str),
     /// A source.
     Source(&'a str),
@@ -33,7 +33,7 @@ pub(crate) enum Long<'a> {
 }
 
 impl Long<'_> {
-    /// Its name in the directory of a chunk, and the end of its key.
+    /// Returns its name in the directory of a chunk, which is also the end of its key.
     pub(crate) fn field(&self) -> String {
         match self {
             Self::Type(text) => format!("t:{}", URL_SAFE_NO_PAD.encode(text)),
@@ -42,23 +42,23 @@ impl Long<'_> {
         }
     }
 
-    /// The long terms of an event.
+    /// Returns the long terms of an event.
     pub(crate) fn of(event: &Event) -> [Long<'_>; 3] {
         [Long::Type(event.event_type()), Long::Source(event.source()), Long::Hour(hour_of(event.timestamp()))]
     }
 }
 
-/// What the dictionary of ids is looked up by: twelve bytes of a SHA-256.
+/// The key of the dictionary of ids: twelve bytes of a SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Digest(pub(crate) [u8; 12]);
 
 impl Digest {
-    /// Of an event's id.
+    /// Returns the digest of an event's id.
     pub(crate) fn of_id(id: &str) -> Self {
         Self(digest(b'i', id, ""))
     }
 
-    /// The bucket it falls to in a dictionary of `2^level + split` buckets.
+    /// Returns the bucket of the digest, in a dictionary of `2^level + split` buckets.
     pub(crate) fn bucket(self, level: u32, split: u32) -> u32 {
         let [a, b, c, d, ..] = self.0;
         let hash = u64::from(u32::from_be_bytes([a, b, c, d]));
@@ -68,22 +68,22 @@ impl Digest {
     }
 }
 
-/// What runs are looked up by, for a correlation id or an entity: eight bytes of a SHA-256.
+/// The key of runs, for a correlation id or an entity: eight bytes of a SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Term(pub(crate) [u8; 8]);
 
 impl Term {
-    /// Of a correlation id.
+    /// Returns the term of a correlation id.
     pub(crate) fn of_correlation(id: &str) -> Self {
         Self(digest(b'c', id, ""))
     }
 
-    /// Of an entity.
+    /// Returns the term of an entity.
     pub(crate) fn of_entity(kind: &str, id: &str) -> Self {
         Self(digest(b'e', kind, id))
     }
 
-    /// The terms of an event, sorted, each once: two kinds of entity could be spelled alike.
+    /// Returns the terms of an event, sorted and without duplicates. Two different members could give equal terms.
     pub(crate) fn of(event: &Event) -> Vec<Self> {
         let mut terms = Vec::with_capacity(4);
         terms.extend(event.correlation_id().map(Self::of_correlation));
@@ -93,18 +93,18 @@ impl Term {
         terms
     }
 
-    /// Its name in the directory of a chunk where it has a list, and the end of that list's key.
+    /// Returns its name in the directory of a chunk where it has a list. The name is also the end of that list's key.
     pub(crate) fn field(self) -> String {
         format!("e:{}", URL_SAFE_NO_PAD.encode(self.0))
     }
 
-    /// The term of a name in a directory; none where it is no term's.
+    /// Parses a name in a directory. None if it is not the name of a term.
     pub(crate) fn of_field(field: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(field.strip_prefix("e:")?).ok()?;
         bytes.try_into().ok().map(Self)
     }
 
-    /// Its first `bits` bits, as a number.
+    /// Returns its first `bits` bits, as a number.
     pub(crate) fn fence(self, bits: u8) -> usize {
         let [a, b, c, d, ..] = self.0;
         let top = u64::from(u32::from_be_bytes([a, b, c, d]));
@@ -112,7 +112,7 @@ impl Term {
     }
 }
 
-/// The first bytes of a SHA-256 of a tag and two texts.
+/// Returns the first bytes of the SHA-256 of a tag and two texts.
 fn digest<const N: usize>(tag: u8, one: &str, other: &str) -> [u8; N] {
     let mut hash = Sha256::new();
     hash.update([tag]);
@@ -133,13 +133,13 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// The keys of a hash tag ([`crate::engine::tags::tag`]). The name of the namespace stands in it as it is:
-    /// [`Keys::check_namespace`] says which may be.
+    /// Returns the keys with a hash tag ([`crate::engine::tags::tag`]). The tag contains the name of the namespace
+    /// unencoded. [`Keys::check_namespace`] checks which names are allowed.
     pub(crate) fn new(tag: &str) -> Self {
         Self { prefix: format!("{{{tag}}}:") }
     }
 
-    /// Refuses names that would not stand in a key as they are.
+    /// Refuses names that a key could not contain unencoded.
     pub(crate) fn check_namespace(namespace: &str) -> Result<(), StorageFailure> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if (1..=64).contains(&namespace.len()) && namespace.chars().all(plain) {
@@ -150,12 +150,12 @@ impl Keys {
         )))
     }
 
-    /// A key of a name that is ours alone.
+    /// Returns a key with a name that this adapter has chosen.
     pub(crate) fn named(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    /// The rows of a space. The scope is encoded, whatever is in it.
+    /// Returns the key of the rows of a space. The scope is always encoded.
     pub(crate) fn space(&self, space: &Space) -> String {
         let kind = space.kind.name();
         match space.scope.as_slice() {
@@ -164,7 +164,7 @@ impl Keys {
         }
     }
 
-    /// The scope that a key's rows have, where it is a key of rows of this kind.
+    /// Returns the scope of a key, if the key has rows of this kind.
     pub(crate) fn scope_in(&self, key: &str, kind: SpaceKind) -> Option<Vec<u8>> {
         let (name, scope) = match key.strip_prefix(&self.prefix)?.strip_prefix("r:")?.split_once(':') {
             Some(parts) => parts,
@@ -173,17 +173,17 @@ impl Keys {
         if name == kind.name() { URL_SAFE_NO_PAD.decode(scope).ok() } else { None }
     }
 
-    /// The partition's state.
+    /// The state of the partition.
     pub(crate) fn meta(&self) -> String {
         self.named("meta")
     }
 
-    /// The channel that reports appends.
+    /// The channel for notifications of appends.
     pub(crate) fn bell(&self) -> String {
         self.named("bell")
     }
 
-    /// The numbers of the chunks that the log has.
+    /// The numbers of the chunks of the log.
     pub(crate) fn chunks(&self) -> String {
         self.named("chunks")
     }
@@ -193,12 +193,12 @@ impl Keys {
         format!("{}log:{chunk}", self.prefix)
     }
 
-    /// What the keys of the log and of replay counts begin with, before the number of a chunk.
+    /// The prefixes of the keys of the log and of replay counts, before the number of a chunk.
     pub(crate) fn before_chunks(&self) -> [String; 2] {
         [self.named("log:"), self.named("replayed:")]
     }
 
-    /// How many events were removed from the midst of a chunk, by its number.
+    /// How many events were removed from inside each chunk, by its number.
     pub(crate) fn holes(&self) -> String {
         self.named("holes")
     }
@@ -208,12 +208,12 @@ impl Keys {
         self.named("unscrubbed")
     }
 
-    /// The copy of a chunk that is being rewritten.
+    /// The copy of a chunk during a rewrite.
     pub(crate) fn copy_of(&self, chunk: u64) -> String {
         format!("{}copy:{chunk}", self.prefix)
     }
 
-    /// Which long terms a chunk has.
+    /// The long terms of a chunk.
     pub(crate) fn directory(&self, chunk: u64) -> String {
         format!("{}dir:{chunk}", self.prefix)
     }
@@ -228,27 +228,27 @@ impl Keys {
         format!("{}d:{number}", self.prefix)
     }
 
-    /// The terms of the newest events, which wait to be folded into the index.
+    /// The pending terms of the newest events, which are not folded yet.
     pub(crate) fn pending(&self) -> String {
         self.named("pending")
     }
 
-    /// Which runs there are.
+    /// The list of all runs.
     pub(crate) fn manifest(&self) -> String {
         self.named("runs")
     }
 
-    /// A run: the terms of the events behind a sequence, through another.
+    /// A run: the terms of the events after `base`, up to and including `through`.
     pub(crate) fn run(&self, base: u64, through: u64) -> String {
         format!("{}{base}-{through}", self.before_runs())
     }
 
-    /// What the keys of runs begin with.
+    /// The prefix of the keys of runs.
     pub(crate) fn before_runs(&self) -> String {
         self.named("run:")
     }
 
-    /// Replay counts of a chunk's events.
+    /// The replay counts of a chunk's events.
     pub(crate) fn replayed(&self, chunk: u64) -> String {
         format!("{}replayed:{chunk}", self.prefix)
     }

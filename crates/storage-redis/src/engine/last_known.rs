@@ -1,4 +1,5 @@
-//! What a handle last knew of its partition. It may be old: the server checks what is decided by it.
+//! The last known state of a partition, for one handle. It may be out of date, so the server checks every decision
+//! that uses it.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -7,7 +8,7 @@ use std::sync::{
 
 use super::state::State;
 
-/// Where the log and its dictionary are.
+/// The head and the epoch of the log, and the size of its dictionary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Known {
     pub(crate) head: u64,
@@ -22,7 +23,7 @@ impl From<&State> for Known {
     }
 }
 
-/// What was learned last.
+/// The values that were learned last.
 #[derive(Debug)]
 pub(crate) struct LastKnown {
     known: Mutex<Known>,
@@ -47,45 +48,45 @@ impl LastKnown {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes where all is now.
+    /// Records the present values.
     pub(crate) fn set(&self, now: Known) {
         *self.lock() = now;
     }
 
-    /// Notes the log epoch alone. Where one has begun the head is old, and the next append is told.
+    /// Records only the log epoch. After a new epoch the known head is old, and the next append learns the new one.
     pub(crate) fn set_epoch(&self, epoch: u64) {
         self.lock().epoch = epoch;
     }
 
-    /// Notes that the dictionary has other buckets.
+    /// Records the new number of buckets of the dictionary.
     pub(crate) fn set_buckets(&self, level: u32, split: u32) {
         let mut known = self.lock();
         (known.level, known.split) = (level, split);
     }
 
-    /// Notes how far the log is.
+    /// Records the head of the log, unless a higher head is known.
     pub(crate) fn set_head(&self, head: u64) {
         let mut known = self.lock();
         known.head = known.head.max(head);
     }
 
-    /// How long events are on average, in bytes, as far as that is known; else 0.
+    /// Returns the average length of events in bytes, or 0 if it is unknown.
     pub(crate) fn average_bytes(&self) -> u64 {
         self.average_bytes.load(Ordering::Relaxed)
     }
 
-    /// Notes how long events are.
+    /// Records the average length of events.
     pub(crate) fn set_bytes(&self, state: &State) {
         let average = (state.bytes / state.events.max(1)).max(u64::from(state.events > 0));
         self.average_bytes.store(average, Ordering::Relaxed);
     }
 
-    /// Whether the log had an event at about every sequence where it was read last.
+    /// Returns whether the last read part of the log had events at most of its sequences.
     pub(crate) fn is_dense(&self) -> bool {
         !self.is_sparse.load(Ordering::Relaxed)
     }
 
-    /// Notes how many events some sequences had.
+    /// Records how many events a range of sequences had.
     pub(crate) fn set_density(&self, events: u64, sequences: u64) {
         self.is_sparse.store(events < sequences / 2, Ordering::Relaxed);
     }

@@ -1,4 +1,5 @@
-//! Waiting for the head to move: a separate subscription reports appends, and slow polling finds the appends that it misses.
+//! Waits for the head to move. A separate subscription reports appends, and slow polling finds the appends that it
+//! misses.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -19,19 +20,19 @@ use crate::{
     engine::{partition::Partition, state::State},
 };
 
-/// The longest that a wait goes on without looking itself: what is published while a subscription is made again is missed.
+/// The polling interval with a subscription. Messages that are published while it is being renewed are missed.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
-/// As long as there is no subscription.
+/// The polling interval without a subscription.
 const LOOK_WITHOUT: Duration = Duration::from_millis(50);
-/// Between two tries to subscribe.
+/// The pause between two tries to subscribe.
 const SUBSCRIBE_AGAIN: Duration = Duration::from_millis(200);
-/// A wait that no clock can end is as good as one of years.
+/// The longest wait. It bounds waits with an end that a clock cannot represent.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Tells of appends by anybody. Its task begins with the first who waits, and ends with the store.
+/// Reports appends by any process. Its task starts with the first wait, and ends with the store.
 pub(crate) struct AppendNotifier {
     link: Link,
-    /// One of each partition.
+    /// The channels, one for each partition.
     channels: Vec<String>,
     rings: watch::Sender<Rings>,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -50,7 +51,7 @@ impl AppendNotifier {
 
     fn listen(&self) -> watch::Receiver<Rings> {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        // A task ends with its runtime; the next who waits begins another.
+        // A task ends with its runtime. The next wait starts a new one.
         if task.as_ref().is_none_or(JoinHandle::is_finished) {
             *task = Some(tokio::spawn(ring(self.link.clone(), self.channels.clone(), self.rings.clone())));
         }
@@ -81,7 +82,8 @@ async fn ring(link: Link, channels: Vec<String>, rings: watch::Sender<Rings>) {
         {
             rings.send_modify(|rings| *rings = Rings { count: rings.count + 1, subscribed: true });
             let mut messages = subscription.into_on_message();
-            // A server that is gone without a word stays silent for ever: now and then a look whether it is still the one.
+            // A lost server can stay silent forever. So the loop checks regularly whether it is still the right
+            // server.
             while !link.is_elsewhere(&address) {
                 match timeout(LOOK_WITHIN, messages.next()).await {
                     Ok(Some(_)) => rings.send_modify(|rings| rings.count += 1),
@@ -101,12 +103,12 @@ async fn subscribed(client: &Client, channels: &[String]) -> Option<PubSub> {
     Some(subscription)
 }
 
-/// Waits until the head of some partition is past the one given for it, at most this long.
+/// Waits until the head of some partition is past its given head, at most this long.
 ///
-/// A partition out of reach is no reason to fail: what is known of it counts.
+/// A partition that is unreachable does not fail the wait. Its last known head is used.
 ///
 /// # Errors
-/// Where no partition can be reached, and any other failure.
+/// Returns an error when no partition can be reached, and for any other failure of a partition.
 pub(crate) async fn wait(
     bell: &AppendNotifier,
     partitions: &[Partition],

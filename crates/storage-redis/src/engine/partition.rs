@@ -1,4 +1,4 @@
-//! A handle on one partition, and what it remembers of it.
+//! A handle on one partition, with the cached state of the partition.
 
 use std::sync::Arc;
 
@@ -23,13 +23,13 @@ use crate::{
     server::copies::Counts,
 };
 
-/// One partition of a namespace. Clones are handles on the same connection.
+/// One partition of a namespace. Clones share the same connection.
 #[derive(Clone)]
 pub(crate) struct Partition {
     inner: Arc<Inner>,
 }
 
-/// What all partitions of a store have in common: how to reach the server.
+/// The parts that all partitions of a store share: the options and the link to the server.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) options: Arc<RedisOptions>,
@@ -50,7 +50,7 @@ struct Inner {
 }
 
 impl Partition {
-    /// A handle on the partition of this number whose state was read.
+    /// Returns a handle on the partition with this number and this state.
     pub(crate) fn new(shared: Shared, keys: Keys, number: u16, state: &State) -> Self {
         let inner = Inner {
             shared,
@@ -67,7 +67,7 @@ impl Partition {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The position of a sequence.
+    /// Returns the position of a sequence.
     pub(crate) fn position(&self, sequence: u64) -> Position {
         Position::new(self.inner.number, sequence)
     }
@@ -96,12 +96,12 @@ impl Partition {
         &self.inner.compression
     }
 
-    /// Begins to merge what is due of the index's runs.
+    /// Starts the merge of those runs of the index that are due, in the background.
     pub(crate) fn merge_runs(&self) {
         self.inner.merging.begin(self.clone());
     }
 
-    /// Ends what goes on in the background.
+    /// Stops the work in the background.
     pub(crate) async fn close(&self) {
         self.inner.merging.close().await;
     }
@@ -114,12 +114,13 @@ impl Partition {
         self.inner.keeps
     }
 
-    /// The present instant in microseconds by the store's own clock, where it was given one.
+    /// Returns the present time by the clock of the options, in microseconds. None if the store uses the server's
+    /// clock.
     pub(crate) fn own_clock(&self) -> Option<i64> {
         self.inner.shared.options.clock.as_ref().map(|clock| unix_micros(clock.now()))
     }
 
-    /// Adds the question for the time to a pipeline, where the store goes by the server's clock.
+    /// Adds the request for the time to a pipeline, if the store uses the server's clock.
     pub(crate) fn ask_time(&self, pipeline: &mut Pipeline) {
         if self.options().clock.is_none() {
             pipeline.cmd("TIME");
@@ -140,22 +141,22 @@ impl Partition {
         Ok(from_unix_micros(seconds * 1_000_000 + micros))
     }
 
-    /// What this handle last knew of the partition.
+    /// Returns the last known values of the partition.
     pub(crate) fn last(&self) -> &LastKnown {
         &self.inner.known
     }
 
-    /// Where the log and its dictionary were last.
+    /// Returns the last known place of the log and its dictionary.
     pub(crate) fn known(&self) -> Known {
         self.last().get()
     }
 
-    /// Notes the log epoch that a function which writes answered.
+    /// Records the log epoch from the answer of a function that writes.
     pub(crate) fn learn_epoch(&self, epoch: u64) {
         self.last().set_epoch(epoch);
     }
 
-    /// Notes what a function which writes answered of the partition: head, level, split and epoch.
+    /// Records the head, level, split and epoch from the answer of a function that writes.
     pub(crate) fn learn_moved(&self, rest: &[Value]) -> Result<(), StorageFailure> {
         let [Value::Int(head), Value::Int(level), Value::Int(split), Value::Int(epoch), ..] = rest else {
             return Err(unexpected_reply("where the log is"));
@@ -166,20 +167,20 @@ impl Partition {
         Ok(())
     }
 
-    /// The state as it is now.
+    /// Reads the present state.
     pub(crate) async fn state(&self) -> Result<State, StorageFailure> {
         let mut command = cmd("HGETALL");
         command.arg(self.keys().meta());
         self.learn_answer(self.link().read(&command).await?)
     }
 
-    /// The state as it is now, and the time by the store's clock, in one round trip.
+    /// Reads the present state and the time by the store's clock, in one round trip.
     pub(crate) async fn state_and_time(&self) -> Result<(State, Timestamp), StorageFailure> {
         let mut pipeline = Pipeline::with_capacity(2);
         pipeline.cmd("HGETALL").arg(self.keys().meta());
         self.ask_time(&mut pipeline);
         let answers = match self.link().read_all(&pipeline).await {
-            // A user who may not ask for the time goes by the time here.
+            // A user that may not ask for the time gets the local time.
             Err(StorageFailure::Denied(_)) => return Ok((self.state().await?, Timestamp::now())),
             answers => answers?,
         };
@@ -188,7 +189,7 @@ impl Partition {
         Ok((state, self.take_time(&mut answers)?))
     }
 
-    /// Reads what `HGETALL meta` answered, and notes it.
+    /// Parses and records the answer to `HGETALL meta`.
     pub(crate) fn learn_answer(&self, answer: Value) -> Result<State, StorageFailure> {
         let state = State::read(answer)?.ok_or_else(gone)?;
         self.check_store(state.store)?;
@@ -197,7 +198,7 @@ impl Partition {
         Ok(state)
     }
 
-    /// Refuses a namespace that took the place of the one that was opened.
+    /// Refuses a namespace that has replaced the opened one.
     pub(crate) fn check_store(&self, store: StoreId) -> Result<(), StorageFailure> {
         match store == self.inner.store {
             true => Ok(()),
@@ -208,7 +209,7 @@ impl Partition {
     }
 }
 
-/// A namespace that is no longer there.
+/// Returns the failure for a namespace that no longer exists.
 pub(crate) fn gone() -> StorageFailure {
     StorageFailure::Foreign("the namespace is gone".to_owned())
 }

@@ -1,4 +1,5 @@
-//! Transactions as the function takes them: keys, a program of three bytes an operation, and its data (`lua/rows.lua`).
+//! Transactions in the form that the function takes: keys, a program of three bytes for each operation, and its data
+//! (`lua/rows.lua`).
 
 use std::{
     borrow::Cow,
@@ -16,7 +17,7 @@ use crate::{
     index::{dictionary::ERASED, needles::Needles},
 };
 
-/// Numbers of Lua are exact up to here. No log comes so far.
+/// The largest integer up to which all integers are exact in Lua. No log reaches it.
 const EXACT: u64 = 1 << 53;
 
 /// Codes of operations.
@@ -39,7 +40,7 @@ enum Op {
     Unlist = 17,
 }
 
-/// What a key of a program is.
+/// The type of a key of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Hash = b'h' as isize,
@@ -63,7 +64,7 @@ pub(crate) struct Program<'a> {
 }
 
 impl<'a> Program<'a> {
-    /// The program of some transactions, for a dictionary as it was known last.
+    /// Returns the program of some transactions, for the last known dictionary.
     pub(crate) fn of(layout: &'a Keys, known: Known, transactions: &'a [Transaction]) -> Self {
         let mut program = Self {
             layout,
@@ -81,17 +82,18 @@ impl<'a> Program<'a> {
         program
     }
 
-    /// Its keys, in the order of their places.
+    /// Returns its keys, in the order of their places.
     pub(crate) fn keys(&self) -> &[String] {
         &self.keys
     }
 
-    /// Whether it names a bucket of the dictionary, so that it must be made again where the dictionary has grown.
+    /// Returns whether the program names a bucket of the dictionary. If so, it must be made again after the dictionary
+    /// has grown.
     pub(crate) fn has_buckets(&self) -> bool {
         !self.buckets.is_empty()
     }
 
-    /// Adds to a command what the function reads of it: kinds of keys, program, data.
+    /// Adds the arguments of the function to a command: kinds of keys, program, data.
     pub(crate) fn put(&self, command: &mut Cmd) {
         command.arg(&self.kinds).arg(&self.code);
         for data in &self.data {
@@ -214,7 +216,7 @@ impl<'a> Program<'a> {
         place
     }
 
-    /// The place of a chunk's log; its replay counts are at the next.
+    /// Returns the place of a chunk's log. The replay counts of the chunk are at the next place.
     fn chunk(&mut self, chunk: u64) -> u16 {
         if let Some(place) = self.chunks.get(&chunk) {
             return *place;
@@ -225,7 +227,7 @@ impl<'a> Program<'a> {
         place
     }
 
-    /// The place of what waits to be folded.
+    /// Returns the place of the pending terms.
     fn pending(&mut self) -> u16 {
         match self.pending {
             Some(place) => place,

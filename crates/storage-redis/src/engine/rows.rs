@@ -1,4 +1,4 @@
-//! Reading rows: everything that one call asks for in one round trip. A map is a hash, an index a sorted set.
+//! Reads rows: one call reads everything in one round trip. A map is a hash, an index is a sorted set.
 
 use std::collections::HashMap;
 
@@ -16,19 +16,19 @@ use crate::{
     },
 };
 
-/// Keys that one round trip of a look at all keys of a server looks at.
+/// The number of keys that one round trip of a full scan reads.
 const LOOKED_AT_ONCE: usize = 1_000;
 
 /// A key and its value.
 type Row = (Vec<u8>, Vec<u8>);
 
-/// Where in the answers of the pipeline a read has its own.
+/// The place of a read's answer among the answers of the pipeline.
 enum Place {
-    /// A value of an `HMGET`: the number of the command, and of the field.
+    /// A value of an `HMGET`: the number of the command, and the number of the field.
     Field(usize, usize),
     /// A score of an index.
     Score(usize),
-    /// All of a map.
+    /// All rows of a map.
     Map(usize),
     /// A range of an index.
     Index(usize),
@@ -39,7 +39,7 @@ enum Place {
 /// The commands for some reads.
 #[derive(Default)]
 struct Question<'r> {
-    /// Fields that are asked for together, by the space they lie in.
+    /// The fields of each space that one command reads together.
     fields: Vec<(&'r Space, Vec<&'r [u8]>)>,
     of_space: HashMap<&'r Space, usize>,
     maps: Vec<&'r Space>,
@@ -152,7 +152,7 @@ pub(crate) async fn get(partition: &Partition, reads: &[Read]) -> Result<Snapsho
         found.push(match place {
             Place::Field(at, field) => {
                 let value = values.get_mut(at).and_then(|values| values.get_mut(field));
-                // A field that is read twice was asked for twice.
+                // A field that is read twice was requested twice.
                 ReadResult::Row(value.ok_or_else(|| unexpected_reply("rows"))?.take())
             }
             Place::Scopes(kind) => {
@@ -177,7 +177,7 @@ pub(crate) async fn get(partition: &Partition, reads: &[Read]) -> Result<Snapsho
     Ok(Snapshot::new(now, generation, found))
 }
 
-/// The log epoch, in what was read of the state.
+/// Returns the log epoch from the fields of the state.
 fn generation(partition: &Partition, answer: Value) -> Result<u64, StorageFailure> {
     let [layout, store, epoch]: [Option<String>; 3] =
         FromRedisValue::from_redis_value(answer).map_err(|_| unexpected_reply("the state"))?;
@@ -191,8 +191,8 @@ fn generation(partition: &Partition, answer: Value) -> Result<u64, StorageFailur
     epoch.and_then(|text| text.parse().ok()).ok_or_else(|| unexpected_reply("the state"))
 }
 
-/// The keys of rows that the partition has. Only a look at every key of its server finds them, which shows the keys of other
-/// namespaces: users of services lack that right (`SCAN`), and are told so.
+/// Returns the keys of rows of the partition. Only a scan of all keys of the server finds them, and it shows the keys
+/// of other namespaces. Users of services lack that right (`SCAN`) and get an error.
 async fn keys_of_rows(partition: &Partition) -> Result<Vec<String>, StorageFailure> {
     let (mut place, mut found) = (0u64, Vec::new());
     let (pattern, meta) = (partition.keys().named("r:*"), partition.keys().meta());
@@ -204,7 +204,7 @@ async fn keys_of_rows(partition: &Partition) -> Result<Vec<String>, StorageFailu
             FromRedisValue::from_redis_value(answer).map_err(|_| unexpected_reply("keys"))?;
         found.extend(keys);
         if next == 0 {
-            // A key that moved while it was looked for is met twice.
+            // A scan may return a key twice if the key was moved meanwhile.
             found.sort_unstable();
             found.dedup();
             return Ok(found);
@@ -213,7 +213,7 @@ async fn keys_of_rows(partition: &Partition) -> Result<Vec<String>, StorageFailu
     }
 }
 
-/// What a read of a range finds in all rows of a map, which are sorted.
+/// Returns the rows of a range read, from all rows of a map, which are sorted.
 fn within(read: &Read, rows: &[Row]) -> Vec<Row> {
     let Read::Range { after, before, reverse, limit, .. } = read else { return Vec::new() };
     let from = after.as_ref().map_or(0, |after| rows.partition_point(|(key, _)| key <= after));

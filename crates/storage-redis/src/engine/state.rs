@@ -1,4 +1,4 @@
-//! The state of a partition, as the hash `meta` keeps it.
+//! The state of a partition, as the hash `meta` stores it.
 
 use std::collections::HashMap;
 
@@ -14,44 +14,44 @@ use redis::{FromRedisValue, Value};
 
 /// The layout of a partition that this program writes and reads.
 pub(crate) const LAYOUT: &str = "3";
-/// Sequences of one log epoch, as a rule: each begins beyond the next multiple.
+/// The number of sequences of one log epoch. A new epoch begins beyond the next multiple of it.
 const EPOCH: u64 = 1 << 32;
 
 /// The state of a partition.
 #[derive(Debug, Clone)]
 pub(crate) struct State {
     pub(crate) store: StoreId,
-    /// Of how many partitions it is one.
+    /// The number of partitions of the namespace.
     pub(crate) partitions: u16,
     pub(crate) keeps: RetentionMode,
-    /// Whether events are kept compressed.
+    /// Whether events are stored compressed.
     pub(crate) compression: bool,
-    /// The newest sequence that was given, or where a new log epoch began.
+    /// The newest sequence in use, or the beginning of a new log epoch.
     pub(crate) head: u64,
     pub(crate) epoch: u64,
-    /// Where each log epoch ended that is over.
+    /// The end of each past log epoch.
     pub(crate) ends: Vec<EpochEnd>,
     pub(crate) events: u64,
     pub(crate) bytes: u64,
     pub(crate) trimmed: u64,
-    /// How many pages of events were ever removed.
+    /// The number of pages of events that were ever removed.
     pub(crate) removals: u64,
     /// The dictionary has 2^level + split buckets.
     pub(crate) level: u32,
     pub(crate) split: u32,
-    /// Fields of the dictionary.
+    /// The number of fields of the dictionary.
     pub(crate) fields: u64,
 }
 
 impl State {
-    /// Reads what `HGETALL meta` answered; none where there is no namespace.
+    /// Parses the answer to `HGETALL meta`. None if the namespace does not exist.
     pub(crate) fn read(answer: Value) -> Result<Option<Self>, StorageFailure> {
         let fields: HashMap<String, String> = FromRedisValue::from_redis_value(answer)
             .map_err(|_| crate::client::failure::unexpected_reply("the state"))?;
         if fields.is_empty() { Ok(None) } else { Self::of(&fields).map(Some) }
     }
 
-    /// Reads the fields of `meta`.
+    /// Parses the fields of `meta`.
     pub(crate) fn of(fields: &HashMap<String, String>) -> Result<Self, StorageFailure> {
         check_layout(fields)?;
         let number = |name: &str| number_in(fields, name);
@@ -77,7 +77,7 @@ impl State {
         })
     }
 
-    /// As the port tells it.
+    /// Returns the state in the form of the port.
     pub(crate) fn told(&self, now: Timestamp) -> PartitionState {
         PartitionState {
             head: self.head,
@@ -91,29 +91,29 @@ impl State {
         }
     }
 
-    /// Whether nothing was removed between two looks.
+    /// Returns whether no event was removed between two reads.
     pub(crate) fn kept_all_since(&self, earlier: &Self) -> bool {
         (self.removals, self.epoch) == (earlier.removals, earlier.epoch)
     }
 }
 
-/// The store's identity.
+/// Returns the identity of the store.
 pub(crate) fn store_in(fields: &HashMap<String, String>) -> Result<StoreId, StorageFailure> {
     let store = fields.get("store").and_then(|text| u64::from_str_radix(text, 16).ok());
     store.map(StoreId).ok_or_else(|| StorageFailure::Corrupt("the store has no id".to_owned()))
 }
 
-/// A number of the state; 0 where it is absent.
+/// Returns a number of the state, and 0 if the field is missing.
 pub(crate) fn number_in(fields: &HashMap<String, String>, name: &str) -> Result<u64, StorageFailure> {
     let text = fields.get(name).map(String::as_str).unwrap_or("0");
     text.parse().map_err(|_| StorageFailure::Corrupt(format!("the field {name} of the state is {text:?}")))
 }
 
-/// Refuses a namespace of a layout that this program does not know.
+/// Refuses a namespace with a layout that this program does not know.
 fn check_layout(fields: &HashMap<String, String>) -> Result<(), StorageFailure> {
     match fields.get("layout").map(String::as_str) {
         Some(LAYOUT) => Ok(()),
-        // Layout 1 gave the number 2 to the hash that says how many partitions there are. It has no head.
+        // Layout 1 used the number 2 for the hash with the number of partitions. That hash has no head.
         Some("2") if !fields.contains_key("head") => Err(unknown_layout("1")),
         Some("2-parts") => Err(unknown_layout("2")),
         Some(other) => Err(unknown_layout(other)),
@@ -123,7 +123,7 @@ fn check_layout(fields: &HashMap<String, String>) -> Result<(), StorageFailure> 
     }
 }
 
-/// A namespace of a layout that another program made.
+/// Returns the failure for a namespace with a layout of another program version.
 fn unknown_layout(layout: &str) -> StorageFailure {
     StorageFailure::Foreign(match layout {
         "1" | "2" => format!(
@@ -136,7 +136,7 @@ fn unknown_layout(layout: &str) -> StorageFailure {
     })
 }
 
-/// Reads `EPOCH:LAST:NEXT,` for each epoch that is over.
+/// Parses `EPOCH:LAST:NEXT,` for each past epoch.
 fn ends(text: &str) -> Vec<EpochEnd> {
     let end = |part: &str| {
         let mut numbers = part.split(':').map(|number| number.parse().ok());

@@ -1,9 +1,9 @@
-//! Which slot of a cluster a key lies in, and the hash tags by which partitions spread over all slots alike.
+//! The slot of a key in a cluster, and the hash tags that spread partitions evenly over all slots.
 
-/// Slots of a cluster.
+/// The number of slots of a cluster.
 pub(crate) const SLOTS: u16 = 16_384;
 
-/// The slot of a hash tag: CRC-16 (XMODEM) of its bytes.
+/// Returns the slot of a hash tag: the CRC-16 (XMODEM) of its bytes.
 pub(crate) fn slot(tag: &str) -> u16 {
     let mut crc: u16 = 0;
     for byte in tag.bytes() {
@@ -15,14 +15,15 @@ pub(crate) fn slot(tag: &str) -> u16 {
     crc % SLOTS
 }
 
-/// The tag of the keys of a whole namespace: its only partition's, or that of the signpost to its partitions.
+/// Returns the tag of the root of a namespace. The only partition, or the signpost to several partitions, has this
+/// tag.
 pub(crate) fn root(namespace: &str) -> String {
     format!("{namespace}:0")
 }
 
-/// The tag of a partition's keys. Of one partition it is the root. Of several, partition `i` of `P` has the tag
-/// `NAMESPACE:i:k` with the least `k` for which it falls to the i-th P-th of the slots: masters serve runs of slots, as a
-/// rule, and plain numbers would give one master two partitions and another eight.
+/// Returns the tag of a partition's keys. The tag of a single partition is the root. Of several, partition `i` of `P`
+/// has the tag `NAMESPACE:i:k` with the least `k` for which its slot is in the i-th of P equal parts of the slots.
+/// Masters usually serve ranges of slots, so plain numbers could give one master two partitions and another eight.
 pub(crate) fn tag(namespace: &str, partition: u16, partitions: u16) -> String {
     if partitions <= 1 {
         return root(namespace);
@@ -42,7 +43,7 @@ pub(crate) fn tag(namespace: &str, partition: u16, partitions: u16) -> String {
 mod tests {
     use super::*;
 
-    /// What `CLUSTER KEYSLOT` of a server answers.
+    /// The values that `CLUSTER KEYSLOT` of a server answers.
     #[test]
     fn slots_are_those_of_redis() {
         for (tag, expected) in [("123456789", 12_739), ("foo", 12_182), ("bar", 5_061), ("", 0)] {
@@ -63,7 +64,7 @@ mod tests {
         }
     }
 
-    /// They are part of the format: other programs look there.
+    /// The tags are part of the format: other programs use the same keys.
     #[test]
     fn tags_never_change() {
         assert_eq!(tag("default", 0, 1), "default:0");

@@ -1,4 +1,4 @@
-//! Counting: by lists where they know the answer exactly, else event by event.
+//! Counts events: by lists if their lengths give an exact answer, otherwise event by event.
 
 use std::sync::Arc;
 
@@ -22,14 +22,14 @@ use crate::{
     log::scan::Walk,
 };
 
-/// Chunks whose lists are looked at together.
+/// The number of chunks with lists that are read together.
 const CHUNKS_AT_ONCE: usize = 16;
-/// How many positions of a list are read in the time that one event takes.
+/// How many positions of a list can be read in the time of one event.
 const POSITIONS_AN_EVENT: u64 = 30;
-/// Candidates that are looked at one by one.
+/// The largest number of candidates that are read one by one.
 const FEW: usize = 1_000;
 
-/// Counts the events that match, up to a sequence.
+/// Counts the matching events, up to a sequence.
 pub(crate) async fn count(
     store: &Partition,
     filter: &Arc<Filter>,
@@ -61,13 +61,14 @@ pub(crate) async fn count(
     if parts.longs.is_empty()
         && let [only] = unions.as_mut_slice()
     {
-        // What was folded while it waited is in a list, too.
+        // Pending terms that were folded after their read are in a list too. So each list counts only up to the first
+        // pending event.
         return only.count(store.link(), mark.min(pending.base().unwrap_or(mark))).await;
     }
     Tally { reading, longs: parts.longs, shorts: unions, pending, mark }.count().await
 }
 
-/// Counting event by event.
+/// Counts event by event.
 struct Reading<'a> {
     store: &'a Partition,
     filter: &'a Arc<Filter>,
@@ -78,7 +79,7 @@ impl Reading<'_> {
         entry.event.as_ref().is_ok_and(|event| self.filter.matches(event))
     }
 
-    /// Of the events behind a sequence, up to another.
+    /// Counts matching events after a sequence, up to another.
     async fn count(&self, after: u64, mark: u64) -> Result<u64, StorageFailure> {
         let (mut count, mut after) = (0, Some(after));
         while let Some(from) = after {
@@ -99,7 +100,7 @@ impl Reading<'_> {
         Ok(count)
     }
 
-    /// Of the events at these positions.
+    /// Counts matching events at these positions.
     async fn count_at(&self, sequences: &[u64]) -> Result<u64, StorageFailure> {
         let mut count = 0;
         for sequences in sequences.chunks(1_000) {
@@ -110,13 +111,13 @@ impl Reading<'_> {
     }
 }
 
-/// Counting by lists, chunk after chunk.
+/// Counts by lists, chunk after chunk.
 struct Tally<'a, 'f> {
     reading: Reading<'a>,
     longs: Vec<LongPart<'f>>,
-    /// The lists of short parts, which know no chunks.
+    /// The lists of short parts, which are not divided into chunks.
     shorts: Vec<Union>,
-    /// What waited to be folded before any list was read.
+    /// The terms that were pending before any list was read.
     pending: Pending,
     mark: u64,
 }
@@ -124,9 +125,9 @@ struct Tally<'a, 'f> {
 /// The lists of one part in one chunk.
 #[derive(Default)]
 struct Lists<'l> {
-    /// Of their events all are in the time range.
+    /// All events of these lists are in the time range.
     whole: Vec<&'l Listed>,
-    /// Of their events some may be before or after it.
+    /// Some events of these lists may be outside the time range.
     edge: Vec<&'l Listed>,
 }
 
@@ -175,7 +176,7 @@ impl Tally<'_, '_> {
         self.count_joined(of_chunk, &longs, sets, range).await
     }
 
-    /// Which lists of a part lie within the time range, and which reach beyond it.
+    /// Divides the lists of a part into lists within the time range, and lists that reach beyond it.
     fn divided<'l>(&self, lists: &'l [Listed]) -> Lists<'l> {
         let filter = self.reading.filter;
         let edges = [filter.from, filter.to].map(|edge| edge.map(crate::engine::keys::hour_of));
@@ -183,14 +184,14 @@ impl Tally<'_, '_> {
         Lists { whole, edge }
     }
 
-    /// Of a single part: its lists add up, since an event has one type, one source and one hour.
+    /// Counts a single part. The lengths of its lists add up, since an event has one type, one source and one hour.
     async fn count_one(
         &self,
         of_chunk: &ChunkLists,
         part: &Lists<'_>,
         range: Range,
     ) -> Result<u64, StorageFailure> {
-        // A list grows only at its end, and is bounded there: by the mark, and where what waits begins.
+        // A list grows only at its end, so it is bounded there: by the mark, and by the first pending event.
         let through = self.mark.min(self.pending.base().unwrap_or(self.mark));
         let mut count = if chunk_of(through) <= of_chunk.chunk {
             let past = Range { low: through.saturating_add(1), high: u64::MAX, ..range };
@@ -211,7 +212,7 @@ impl Tally<'_, '_> {
         Ok(count)
     }
 
-    /// Of several parts: what stands in a list of each.
+    /// Counts several parts: the positions that are in the lists of every part.
     async fn count_joined(
         &self,
         of_chunk: &ChunkLists,
@@ -222,7 +223,7 @@ impl Tally<'_, '_> {
         sets.sort_by_key(Vec::len);
         let mut parts: Vec<&Lists<'_>> = longs.iter().collect();
         parts.sort_by_key(|part| part.len());
-        // None: whatever the parts that are left say.
+        // None: no part restricts the positions yet.
         let mut joined = sets.into_iter().reduce(|one, other| both(&one, &other));
         let mut edge = Vec::new();
         for part in parts {
@@ -248,7 +249,7 @@ impl Tally<'_, '_> {
         Ok((joined.len() - at_the_edge.len()) as u64 + self.reading.count_at(&at_the_edge).await?)
     }
 
-    /// The positions of some lists, sorted.
+    /// Returns the positions of some lists, sorted.
     async fn read(
         &self,
         of_chunk: &ChunkLists,
@@ -263,7 +264,8 @@ impl Tally<'_, '_> {
     }
 }
 
-/// What stands in both of two sorted lists: the shorter one leads, and the other is searched by strides that double.
+/// Returns the positions that are in both sorted lists. The shorter list leads, and the other is searched by strides
+/// that double.
 fn both(one: &[u64], other: &[u64]) -> Vec<u64> {
     let (short, mut long) = if one.len() <= other.len() { (one, other) } else { (other, one) };
     let mut found = Vec::new();

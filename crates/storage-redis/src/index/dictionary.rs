@@ -1,4 +1,4 @@
-//! Going through the whole dictionary, while it may grow.
+//! A walk over the whole dictionary, which may grow meanwhile.
 
 use std::collections::HashMap;
 
@@ -10,24 +10,24 @@ use crate::{
     engine::{keys::Digest, partition::Partition, state::State},
 };
 
-/// What stands in the dictionary for the id of an erased event.
+/// The value in the dictionary for the id of an erased event.
 pub(crate) const ERASED: &str = "x";
-/// Buckets that one round trip reads.
+/// The number of buckets that one round trip reads.
 const BUCKETS_AT_ONCE: u32 = 256;
 
-/// What a value of the dictionary says.
+/// The meaning of a value in the dictionary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Posted {
-    /// The sequence of an event, by its id.
+    /// The sequence of the event with this id.
     Id(u64),
-    /// An id that is refused.
+    /// An id that is refused, because its event was erased.
     Erased,
-    /// Nothing that this layout knows.
+    /// A value that this layout does not define.
     Unknown,
 }
 
 impl Posted {
-    /// Reads a value.
+    /// Parses a value.
     pub(crate) fn read(value: &[u8]) -> Self {
         if value == ERASED.as_bytes() {
             return Self::Erased;
@@ -38,7 +38,8 @@ impl Posted {
     }
 }
 
-/// A walk over all buckets. Each field that is there all the while is met once, wherever it moves as the dictionary grows.
+/// A walk over all buckets. It returns each field that exists during the whole walk exactly once, even if growth moves
+/// the field.
 #[derive(Debug)]
 pub(crate) struct Scan {
     level: u32,
@@ -47,12 +48,12 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
-    /// Over the buckets that there are now.
+    /// Returns a walk over the present buckets.
     pub(crate) fn of(state: &State) -> Self {
         Self { level: state.level, split: state.split, next: 0 }
     }
 
-    /// The fields of the next buckets; none when all were met.
+    /// Returns the fields of the next buckets. None at the end.
     pub(crate) async fn next(
         &mut self,
         store: &Partition,
@@ -65,8 +66,8 @@ impl Scan {
         self.next += BUCKETS_AT_ONCE;
         let mut met = HashMap::new();
         let (mut level, mut split) = read_buckets(store, &homes, &mut met).await?;
-        // What left its bucket before it was read stands in one that came from it. Those are read last: what is met twice
-        // counts once.
+        // A field that left its bucket before the read is in a bucket that was split from it. These buckets are read
+        // last. A field that is found twice counts once.
         let mut reached = end;
         while (1 << level) + split > reached {
             let now = (1 << level) + split;
@@ -81,7 +82,7 @@ impl Scan {
         Ok(Some(met.into_iter().filter(|(digest, _)| own(digest)).collect()))
     }
 
-    /// The buckets of these numbers that take from a bucket as it was when the walk began.
+    /// Returns the buckets from `from` to `to` that take fields from a bucket of the walk.
     fn offspring(&self, home: u32, from: u32, to: u32) -> Vec<u32> {
         let is_split = home < self.split || home >= 1 << self.level;
         let step = 1u32 << if is_split { self.level + 1 } else { self.level };
@@ -90,7 +91,7 @@ impl Scan {
     }
 }
 
-/// Reads buckets into a map; the level and split afterwards.
+/// Reads buckets into a map. Returns the level and split after the read.
 async fn read_buckets(
     store: &Partition,
     buckets: &[u32],

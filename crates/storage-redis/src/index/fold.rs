@@ -1,7 +1,8 @@
-//! Folding: what appends left of the newest events' terms goes into lists and a run, a thousand events or so at a time.
+//! Folds: each fold moves the pending terms of about a thousand events into lists and a run.
 //!
-//! The client that appends the event which makes a fold due performs it. The index entries are computed here and written by
-//! one call, unless another client folded meanwhile. Runs are merged afterwards, in the background ([`crate::index::merge`]).
+//! The client that appends the event that makes a fold due performs the fold. It computes the index entries, and one
+//! call writes them, unless another client has folded meanwhile. Runs are merged afterwards in the background
+//! ([`crate::index::merge`]).
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -25,17 +26,18 @@ use crate::{
     server::functions,
 };
 
-/// Events, or records, from which on what waits is folded.
+/// The numbers of pending events and of pending records from which a fold is due.
 const EVENTS: u64 = 1_024;
 const RECORDS: u64 = 128;
-/// Events that are folded by one call, about.
+/// About how many events one call folds.
 const AT_ONCE: u64 = 2_048;
-/// A term that so many events of one fold have in a chunk, or each 64th, is given a list there.
+/// The least number of events for which a term gets a list in a chunk. They must also be at least one in 64 events of
+/// the fold.
 const LISTED: usize = 8;
-/// How often a fold is tried that others overtake.
+/// How many times a fold is tried while other clients fold first.
 const MOST_TRIES: usize = 100;
 
-/// How much waits to be folded.
+/// The amount of pending events and records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Waiting {
     events: u64,
@@ -51,14 +53,15 @@ impl Waiting {
         self.events >= EVENTS || self.records >= RECORDS
     }
 
-    /// Whether the record of so many events made it due. Where its caller did not fold, later ones do.
+    /// Returns whether the record with this many events made a fold due. From twice the limits on, every record does,
+    /// in case an earlier caller did not fold.
     fn became_due(self, by: u64) -> bool {
         let before = Self { events: self.events.saturating_sub(by), records: self.records.saturating_sub(1) };
         self.is_due() && !before.is_due() || self.events >= 2 * EVENTS || self.records >= 2 * RECORDS
     }
 }
 
-/// Folds where an append of so many events made it due. What fails here is done by a later append.
+/// Folds if an append of this many events made a fold due. After a failure, a later append tries again.
 pub(crate) async fn after_append(partition: &Partition, waiting: Waiting, events: u64) {
     if !waiting.became_due(events) {
         return;
@@ -71,7 +74,7 @@ pub(crate) async fn after_append(partition: &Partition, waiting: Waiting, events
     }
 }
 
-/// Folds all that waits.
+/// Folds all pending terms.
 pub(crate) async fn all(partition: &Partition) -> Result<(), StorageFailure> {
     let mut tries = OptimisticRetry::new();
     for _ in 0..MOST_TRIES {
@@ -84,21 +87,21 @@ pub(crate) async fn all(partition: &Partition) -> Result<(), StorageFailure> {
     Err(StorageFailure::Busy { waited: Duration::ZERO })
 }
 
-/// What came of a fold.
+/// The result of a fold.
 enum Folded {
-    /// Nothing waits.
+    /// Nothing is pending.
     All,
-    /// More waits.
+    /// More terms are pending.
     Some,
-    /// Another folded meanwhile, or the log epoch is another.
+    /// Another client folded meanwhile, or the log epoch has changed.
     PreconditionFailed,
 }
 
-/// Folds a piece of what waits.
+/// Folds a piece of the pending terms.
 async fn once(partition: &Partition) -> Result<Folded, StorageFailure> {
     let keys = partition.keys();
     let mut pipeline = Pipeline::with_capacity(2);
-    // Asked first: what waits is then not older, and a fold between the two is noticed.
+    // The state is read first. So the pending terms are not older, and a fold between the two reads is noticed.
     pipeline.cmd("HMGET").arg(keys.meta()).arg(&["epoch", "folded"][..]);
     pipeline.cmd("GET").arg(keys.pending());
     let answers = partition.link().read_all(&pipeline).await?;
@@ -125,9 +128,9 @@ async fn once(partition: &Partition) -> Result<Folded, StorageFailure> {
     }
 }
 
-/// What one call folds.
+/// The terms that one call folds.
 struct Piece {
-    /// Bytes of what waits, and how many records and events they are.
+    /// The length of the piece in the pending string, in bytes, and its numbers of records and events.
     end: usize,
     records: usize,
     events: u64,
@@ -140,7 +143,7 @@ struct Piece {
 }
 
 impl Piece {
-    /// The first records, as far as a run reaches.
+    /// Takes the first records, as far as one run reaches.
     fn of(pending: &Pending) -> Option<Self> {
         let base = pending.base()?;
         let mut events = 0;

@@ -1,4 +1,4 @@
-//! The dictionary of a partition: looking up ids and terms, and growing it.
+//! The dictionary of a partition: finds ids in it, and grows it.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::{
     index::dictionary::{Posted, Scan},
 };
 
-/// Fields that a bucket of the dictionary has on average before one is split; its compact encoding ends at 128.
+/// The average number of fields of a bucket at which one is split. The compact encoding of a bucket ends at 128.
 const FILL: u64 = 48;
-/// Buckets that are split in one step.
+/// The number of buckets that are split in one step.
 const SPLIT_AT_ONCE: u32 = 16;
-/// Ids that one round trip looks up.
+/// The number of ids that one round trip looks up.
 const IDS_AT_ONCE: usize = 1_000;
 
-/// What a value of the dictionary says of an id; none where there is no value.
+/// Returns the state of an id from its value in the dictionary. None if there is no value.
 pub(crate) fn id_state(value: &Value) -> Result<Option<IdState>, StorageFailure> {
     match value {
         Value::Nil => Ok(None),
@@ -41,12 +41,12 @@ impl<'p> Dictionary<'p> {
         Self { partition }
     }
 
-    /// Begins a walk over all of it.
+    /// Starts a walk over the whole dictionary.
     pub(crate) async fn walk(&self) -> Result<Scan, StorageFailure> {
         Ok(Scan::of(&self.partition.state().await?))
     }
 
-    /// What the dictionary holds for digests: nothing, a number, packed sequences, or a mark.
+    /// Returns the values of digests in the dictionary: none, a sequence, or the mark of an erased id.
     pub(crate) async fn values_of(&self, digests: &[Digest]) -> Result<Vec<Value>, StorageFailure> {
         for _ in 0..100 {
             let known = self.partition.known();
@@ -55,7 +55,7 @@ impl<'p> Dictionary<'p> {
                 let bucket = self.partition.keys().bucket(digest.bucket(known.level, known.split));
                 pipeline.cmd("HGET").arg(bucket).arg(&digest.0[..]);
             }
-            // Asked last: what a split moved meanwhile is then known to have been moved.
+            // Read last, so that a split that moved a value meanwhile is noticed.
             pipeline.cmd("HMGET").arg(self.partition.keys().meta()).arg(&["level", "split"][..]);
             let mut answers = self.partition.link().read_all(&pipeline).await?;
             let now = answers.pop().ok_or_else(|| unexpected_reply("the dictionary"))?;
@@ -69,7 +69,7 @@ impl<'p> Dictionary<'p> {
         Err(StorageFailure::Busy { waited: Duration::ZERO })
     }
 
-    /// What is known of ids.
+    /// Returns the states of ids. None for an id that is not in the dictionary.
     pub(crate) async fn locate(&self, ids: &[&str]) -> Result<Vec<Option<IdState>>, StorageFailure> {
         let mut found = Vec::with_capacity(ids.len());
         for ids in ids.chunks(IDS_AT_ONCE) {
@@ -81,7 +81,7 @@ impl<'p> Dictionary<'p> {
         Ok(found)
     }
 
-    /// Splits buckets of the dictionary where it has grown. What fails here is done by the next append.
+    /// Splits buckets of the dictionary if it has grown. After a failure the next append tries again.
     pub(crate) async fn grow(&self, fields: u64) {
         let mut known = self.partition.known();
         while fields > FILL * ((1 << known.level) + u64::from(known.split)) {
@@ -115,7 +115,7 @@ impl<'p> Dictionary<'p> {
     }
 }
 
-/// Which of some sequences stand in a list, as the list spells them.
+/// Returns those sequences that are in a list. `spelled` gives the form of a sequence in the list.
 pub(crate) async fn in_list(
     partition: &Partition,
     list: &str,

@@ -1,8 +1,9 @@
-//! Merging runs that follow each other, so that a look-up asks few of them however long the log is; and dropping those of events
-//! that are gone. It is done in the background, by the process whose fold or removal made it due.
+//! Merges adjacent runs, so that a look-up reads few runs in a log of any length. Also drops runs without remaining
+//! events. The process with the fold or removal that made a merge due performs it in the background.
 //!
-//! Runs are of classes by their size, each class four times the one before. Once the newest four are of a class, or below it,
-//! they become one. So an entry is written once a class, and a class has three runs at most.
+//! Runs have classes by their size. Each class is four times as large as the one before. When the newest four runs are
+//! of one class or below it, they become one run. So an entry is written once for each class, and a class has at most
+//! three runs.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -19,14 +20,14 @@ use crate::{
     index::runs::{self, Manifest, REACH, Run, RunId},
 };
 
-/// Runs that are merged, at least.
+/// The least number of runs that are merged.
 const FAN: usize = 4;
-/// Entries of a run that others are merged into, at most.
+/// The largest number of entries of a merged run.
 const MOST_ENTRIES: u64 = 1 << 20;
-/// Bytes of a run that one call reads or writes.
+/// The number of bytes of a run that one call reads or writes.
 const PIECE: usize = 256 * 1024;
 
-/// The merging of one partition's runs.
+/// The merges of one partition's runs.
 #[derive(Debug, Default)]
 pub(crate) struct Merging {
     tasks: Mutex<JoinSet<()>>,
@@ -34,7 +35,7 @@ pub(crate) struct Merging {
 }
 
 impl Merging {
-    /// Begins to merge what is due, unless that is under way.
+    /// Starts the merges that are due, unless merges are already running.
     pub(crate) fn begin(&self, partition: Partition) {
         if self.is_running.swap(true, Ordering::AcqRel) {
             return;
@@ -50,7 +51,7 @@ impl Merging {
         });
     }
 
-    /// Ends what goes on.
+    /// Stops the running merges.
     pub(crate) async fn close(&self) {
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.shutdown().await;
@@ -58,7 +59,7 @@ impl Merging {
     }
 }
 
-/// What is to be done with runs that follow each other.
+/// The work that is due on adjacent runs.
 #[derive(Debug, PartialEq, Eq)]
 enum Due<'m> {
     Merge(&'m [RunId]),
@@ -79,7 +80,7 @@ async fn all_due(partition: &Partition) -> Result<(), StorageFailure> {
     }
 }
 
-/// Drops runs of events that are all gone. Where others remove at the same time, they do it.
+/// Drops runs without remaining events. If other removals interfere, it tries again.
 pub(crate) async fn drop_gone(partition: &Partition) -> Result<(), StorageFailure> {
     let mut tries = OptimisticRetry::new();
     loop {
@@ -91,13 +92,13 @@ pub(crate) async fn drop_gone(partition: &Partition) -> Result<(), StorageFailur
     }
 }
 
-/// What is decided by.
+/// The facts for a decision.
 struct Ground {
-    /// How many pages of events were ever removed.
+    /// The number of pages of events that were ever removed.
     removals: String,
-    /// The key of a run whose making was begun.
+    /// The key of a run that was begun and not finished.
     begun: Option<String>,
-    /// No event is before this sequence.
+    /// The log has no event before this sequence.
     first: u64,
     manifest: Manifest,
 }
@@ -107,7 +108,8 @@ impl Ground {
         let keys = partition.keys();
         let mut pipeline = Pipeline::with_capacity(3);
         pipeline.cmd("HMGET").arg(keys.meta()).arg(&["removals", "making"][..]);
-        // Before the chunks: of a run that comes later a chunk might not be seen.
+        // The list of runs is read before the chunks. Otherwise it could have a newer run with a chunk that is not
+        // among these chunks.
         pipeline.cmd("GET").arg(keys.manifest());
         pipeline.cmd("ZRANGE").arg(keys.chunks()).arg(0).arg(0);
         let answers = partition.link().read_all(&pipeline).await?;
@@ -127,7 +129,7 @@ impl Ground {
     }
 }
 
-/// What is due, in a log whose first event is not before a sequence.
+/// Returns the work that is due, in a log without events before the sequence `first`.
 fn due(manifest: &Manifest, first: u64) -> Option<Due<'_>> {
     let runs = manifest.0.as_slice();
     let gone = runs.iter().take_while(|run| run.through < first).count();
@@ -151,7 +153,7 @@ fn class(run: &RunId) -> u32 {
     u64::from(run.entries).max(1).ilog(FAN as u64)
 }
 
-/// Merges runs into one. Whether that was done: not if something was removed meanwhile, or others merged.
+/// Merges runs into one. Returns whether this was done: not if events were removed or runs were merged meanwhile.
 async fn merge(partition: &Partition, ground: &Ground, group: &[RunId]) -> Result<bool, StorageFailure> {
     let removals = ground.removals.as_str();
     let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(false) };
@@ -179,7 +181,7 @@ async fn merge(partition: &Partition, ground: &Ground, group: &[RunId]) -> Resul
     replace(partition, removals, group, Some(&run.id)).await
 }
 
-/// Reads a run whole, a piece at a time; none where it is not there any more.
+/// Reads a whole run, piece by piece. None if the run no longer exists.
 pub(crate) async fn read(partition: &Partition, run: &RunId) -> Result<Option<Vec<u8>>, StorageFailure> {
     let (key, mut bytes) = (run.key(partition.keys()), Vec::with_capacity(run.len()));
     while bytes.len() < run.len() {
@@ -196,7 +198,7 @@ pub(crate) async fn read(partition: &Partition, run: &RunId) -> Result<Option<Ve
     Ok(Some(bytes))
 }
 
-/// Puts a run, or none, in the place of others. Whether that was done.
+/// Replaces runs by one run, or by none. Returns whether this was done.
 async fn replace(
     partition: &Partition,
     removals: &str,
@@ -214,7 +216,7 @@ async fn replace(
     is_ok(&partition.link().call("merge", &names, &args).await?)
 }
 
-/// Whether a function did what it was called for.
+/// Returns whether a function did its work.
 fn is_ok(answer: &Value) -> Result<bool, StorageFailure> {
     match answer {
         Value::Array(parts) => Ok(parts.first().and_then(text) == Some("ok")),

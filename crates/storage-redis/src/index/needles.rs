@@ -1,24 +1,25 @@
-//! What the function looks for among the terms of the newest events, to tell whether one of them may match a filter.
+//! The terms that the function searches among the pending terms, to decide whether a new event may match a filter.
 
 use domain::{Filter, TypePattern};
 
 use crate::engine::keys::{Long, Term};
 
-/// Terms of which each matching event has one. A filter's parts are ANDed, so those of one part are enough. Both are empty where
-/// nothing can be told, or too many would have to be looked for: then any event may match.
+/// Each matching event has at least one of these terms. The parts of a filter are ANDed, so the terms of one part are
+/// enough. Both fields are empty if no part has such terms, or if there are too many. Then any event may match.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Needles {
-    /// Terms, eight bytes each.
+    /// Terms of eight bytes each.
     pub(crate) terms: Vec<u8>,
     /// Names of long terms, each behind its length in four bytes.
     pub(crate) names: Vec<u8>,
 }
 
-/// Most values of a part that are looked for.
+/// The largest number of values of a part that are searched.
 const MOST: usize = 100;
 
 impl Needles {
-    /// Of the part of a filter that few events have, as a rule: of an entity, else of the correlation id, the types, the sources.
+    /// Returns the terms of the part that usually has the fewest events: entities or correlation ids, else types, else
+    /// sources.
     pub(crate) fn of(filter: &Filter) -> Self {
         let of_entities = filter
             .entities

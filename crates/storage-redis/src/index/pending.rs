@@ -1,12 +1,15 @@
-//! The terms of the newest events, as appends leave them: one string to which each append adds a record. They are folded into
-//! lists and runs when there are many ([`crate::index::fold`]); until then readers look through them.
+//! The pending terms of the newest events: one string to which each append adds a record. A fold moves them into lists
+//! and runs when there are many ([`crate::index::fold`]). Until then readers search them too.
 //!
-//! A record begins with the sequence before its first event (six bytes), the length of its body, and where in the body the
-//! postings begin (four each). The body has the number of its events (one byte) and of its long terms (two); for each of these
-//! the length of its name (four), its name, how many events have it (one), and their numbers from 1 (one each); then, if
-//! any event names an entity, the number of kinds of entities (two), and for each kind the length of its name (four), its
-//! name, and how many events name one (one); then the postings: a term (eight) and the number of an event (one). Numbers are
-//! big endian.
+//! A record begins with the sequence before its first event (six bytes), the length of its body (four), and the offset
+//! of the postings in the body (four). The body has these parts, with numbers in big endian:
+//!
+//! - the number of its events (one byte) and of its long terms (two);
+//! - for each long term the length of its name (four), its name, the number of its events (one), and their numbers
+//!   from 1 (one each);
+//! - if any event names an entity, the number of kinds of entities (two);
+//! - for each such kind the length of its name (four), its name, and the number of its events (one);
+//! - the postings: a term (eight) and the number of an event (one).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,22 +20,22 @@ use crate::{
     engine::keys::{CHUNK, Long, Term},
 };
 
-/// Bytes of a posting.
+/// The number of bytes of a posting.
 const POSTING: usize = 9;
 
-/// The body of a record, and where its postings begin in it.
+/// The body of a record, and the offset of the postings in it.
 pub(crate) struct Body {
     pub(crate) bytes: Vec<u8>,
     pub(crate) postings: usize,
 }
 
 impl Body {
-    /// Of events that have no index.
+    /// Returns the body of events that are not indexed.
     pub(crate) fn none() -> Self {
         Self { bytes: Vec::new(), postings: 0 }
     }
 
-    /// Of the events of one append: at most 255.
+    /// Returns the body of the events of one append, at most 255.
     pub(crate) fn of(events: &[&Event]) -> Self {
         let mut longs: BTreeMap<Long<'_>, Vec<u8>> = BTreeMap::new();
         let mut kinds: BTreeMap<&str, u8> = BTreeMap::new();
@@ -80,31 +83,31 @@ pub(crate) struct Record {
     /// The sequence before its first event.
     pub(crate) base: u64,
     pub(crate) events: u64,
-    /// Long terms by their names, with the sequences that have them.
+    /// Long terms by their names, with the sequences of their events.
     pub(crate) longs: Vec<(String, Vec<u64>)>,
-    /// How many of its events name an entity of a kind.
+    /// The number of its events that name an entity of each kind.
     pub(crate) kinds: Vec<(String, u64)>,
     pub(crate) postings: Vec<(Term, u64)>,
-    /// Where it ends in the string.
+    /// The offset of its end in the string.
     pub(crate) end: usize,
 }
 
 impl Record {
-    /// The sequence of its last event.
+    /// Returns the sequence of its last event.
     pub(crate) fn last(&self) -> u64 {
         self.base + self.events
     }
 }
 
-/// What is not folded.
+/// The terms that are not folded yet.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    /// In the order of the log.
+    /// Records in the order of the log.
     pub(crate) records: Vec<Record>,
 }
 
 impl Pending {
-    /// Reads the string.
+    /// Parses the string.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, StorageFailure> {
         let odd = || StorageFailure::Corrupt("the terms that wait to be folded cannot be read".to_owned());
         let mut pending = Self::default();
@@ -115,7 +118,7 @@ impl Pending {
         Ok(pending)
     }
 
-    /// Reads what `GET` answered.
+    /// Parses the answer of `GET`.
     pub(crate) fn read_answer(answer: &redis::Value) -> Result<Self, StorageFailure> {
         match answer {
             redis::Value::Nil => Ok(Self::default()),
@@ -124,33 +127,34 @@ impl Pending {
         }
     }
 
-    /// The sequence before all of it; none where nothing waits. What is at or before it is in lists and runs.
+    /// Returns the sequence before the first pending event. None if nothing is pending. All events up to it are in
+    /// lists and runs.
     pub(crate) fn base(&self) -> Option<u64> {
         self.records.first().map(|record| record.base)
     }
 
-    /// The sequences of a term.
+    /// Returns the sequences of a term.
     pub(crate) fn of_term(&self, term: Term) -> impl Iterator<Item = u64> + '_ {
         let postings = self.records.iter().flat_map(|record| &record.postings);
         postings.filter(move |(own, _)| *own == term).map(|(_, sequence)| *sequence)
     }
 
-    /// The sequences of a long term in a chunk.
+    /// Returns the sequences of a long term in a chunk.
     pub(crate) fn of_long(&self, chunk: u64, field: &str) -> Vec<u64> {
-        // The events of one append lie in one chunk.
+        // All events of one append are in one chunk.
         let records = self.records.iter().filter(|record| record.last() / CHUNK == chunk);
         let own = records.flat_map(|record| &record.longs).filter(|(name, _)| name == field);
         own.flat_map(|(_, sequences)| sequences).copied().collect()
     }
 
-    /// The names of the long terms in a chunk.
+    /// Returns the names of the long terms in a chunk.
     pub(crate) fn names(&self, chunk: u64) -> BTreeSet<&str> {
         let own = self.records.iter().filter(|record| record.last() / CHUNK == chunk);
         own.flat_map(|record| &record.longs).map(|(name, _)| name.as_str()).collect()
     }
 }
 
-/// What is left to read.
+/// The unread rest of the string.
 struct Rest<'b> {
     bytes: &'b [u8],
     at: usize,
@@ -204,7 +208,7 @@ impl<'b> Rest<'b> {
     }
 }
 
-/// A record as the function writes it.
+/// Returns a record in the form in which the function writes it.
 #[cfg(test)]
 pub(crate) fn record(base: u64, events: &[&Event]) -> Vec<u8> {
     let body = Body::of(events);

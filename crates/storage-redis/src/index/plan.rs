@@ -1,5 +1,5 @@
-//! Choosing how to find a filter's events: by their ids, by the part of the filter that fewest positions have, or by looking
-//! at all; and the walk over the positions of that part.
+//! The plan for finding a filter's events: by their ids, by the part of the filter with the fewest positions, or by a
+//! full scan. Also the walk over the positions of that part.
 
 use std::collections::VecDeque;
 
@@ -21,26 +21,26 @@ use crate::{
     },
 };
 
-/// Chunks whose lists are looked at together: of the first that many a walk is planned.
+/// The number of chunks with lists that are read together. The plan considers the first window of chunks.
 const CHUNKS_AT_ONCE: usize = 8;
-/// How often a walk looks further for chunks before it says "go on from here".
+/// How many windows of chunks a walk reads before it ends with a place to continue.
 const MOST_WINDOWS: usize = 32;
-/// Candidates from which on it is worth a thought to read a second list before the events.
+/// The number of candidates from which reading a second list before the events may pay.
 const WORTH_JOINING: u64 = 2_000;
-/// How many positions of a list are read in the time that one event takes.
+/// How many positions of a list can be read in the time of one event.
 const POSITIONS_AN_EVENT: u64 = 30;
 
-/// How a filter's events are found.
+/// The plan for finding a filter's events.
 pub(crate) enum Plan<'f> {
-    /// By looking at all of these chunks, in the order of the walk.
+    /// Scans all of these chunks, in the order of the walk.
     Scan(VecDeque<u64>),
-    /// Among these sequences, in the order of the walk.
+    /// Reads these sequences, in the order of the walk.
     Few(Vec<u64>),
-    /// By lists.
+    /// Reads lists.
     Lists(Box<Lists<'f>>),
 }
 
-/// Chooses how to walk a range, from what is known of the short parts, and of what waits to be folded.
+/// Plans the walk of a range, from the positions of the short parts and from the pending terms.
 pub(crate) async fn choose<'f>(
     store: &Partition,
     state: &State,
@@ -50,7 +50,7 @@ pub(crate) async fn choose<'f>(
     pending: Pending,
     chunks: Option<Vec<u64>>,
 ) -> Result<Plan<'f>, StorageFailure> {
-    // Of terms that have no list of their own so few events have any that nothing can be quicker.
+    // A term without a list has so few events that no other plan is quicker.
     let known = shorts.iter().filter(|short| short.lists.is_empty()).min_by_key(|short| short.known.len());
     if let Some(short) = known {
         let mut sequences = short.known.clone();
@@ -89,7 +89,7 @@ pub(crate) async fn choose<'f>(
     Ok(Plan::Lists(Box::new(plan)))
 }
 
-/// The positions of each short part: its lists, and what is known beside them.
+/// Returns the positions of each short part: its lists, and its known positions beside them.
 pub(crate) async fn listed(
     store: &Partition,
     range: Range,
@@ -114,9 +114,10 @@ pub(crate) async fn listed(
     Ok(unions)
 }
 
-/// Which parts are read: the first leads, the others are held against it. None where looking at all events is quicker.
+/// Chooses the parts to read. The first one leads, and the others filter its positions. None if a full scan is
+/// quicker.
 ///
-/// Parts are counted through: first the long ones, then the short ones.
+/// Parts have numbers: first the long ones, then the short ones.
 fn weigh(lists: &[ChunkLists], listed: &[Union], longs: usize, events: u64, all: u64) -> Option<Vec<usize>> {
     let mut sizes: Vec<(u64, usize)> = Vec::new();
     for part in 0..longs {
@@ -129,7 +130,7 @@ fn weigh(lists: &[ChunkLists], listed: &[Union], longs: usize, events: u64, all:
         }
     }
     for (at, union) in listed.iter().enumerate() {
-        // Of all its positions as many are taken to lie in these chunks as lie there of all events.
+        // Its share of positions in these chunks is assumed to equal the share of all events there.
         let size = u128::from(union.len()) * u128::from(events) / u128::from(all.max(1));
         sizes.push((u64::try_from(size).unwrap_or(u64::MAX), longs + at));
     }
@@ -139,7 +140,7 @@ fn weigh(lists: &[ChunkLists], listed: &[Union], longs: usize, events: u64, all:
         return None;
     }
     let mut chosen = vec![driver];
-    // A list is worth its reading where it spares more events than its positions cost.
+    // A list is read if it saves more time on events than its positions cost.
     let spares = |size: u64| least * events.saturating_sub(size) / events.max(1) * POSITIONS_AN_EVENT > size;
     if least >= WORTH_JOINING {
         chosen.extend(sizes.iter().skip(1).filter(|(size, _)| spares(*size)).map(|(_, part)| *part));
@@ -147,11 +148,11 @@ fn weigh(lists: &[ChunkLists], listed: &[Union], longs: usize, events: u64, all:
     Some(chosen)
 }
 
-/// The positions of one part: chunk after chunk, or from lists that know no chunks.
+/// The positions of one part: chunk after chunk, or from lists that are not divided into chunks.
 struct Stream {
-    /// Which long part it is; none where it is of a short one.
+    /// The number of the long part. None for a short part.
     part: Option<usize>,
-    /// Lists of chunks that were not begun yet.
+    /// The lists of chunks that are not begun yet.
     queue: VecDeque<Vec<Run>>,
     union: Union,
 }
@@ -161,7 +162,7 @@ impl Stream {
         Self { part: Some(part), queue: VecDeque::new(), union: Union::new(range) }
     }
 
-    /// Begins chunks until so many positions can be expected.
+    /// Begins chunks until this many positions are expected.
     fn begin(&mut self, wanted: usize) {
         while self.union.len() < wanted as u64 {
             let Some(runs) = self.queue.pop_front() else { return };
@@ -171,7 +172,7 @@ impl Stream {
         }
     }
 
-    /// Adds the lists of a chunk, behind those that it has.
+    /// Adds the lists of a chunk behind the others.
     fn push(&mut self, store: &Partition, of_chunk: &ChunkLists, range: Range) {
         let Some(Some(lists)) = self.part.and_then(|part| of_chunk.parts.get(part)) else { return };
         self.queue.push_back(lists.iter().flat_map(|list| of_chunk.runs(store, list, range)).collect());
@@ -189,21 +190,22 @@ pub(crate) struct Lists<'f> {
     range: Range,
     longs: Vec<LongPart<'f>>,
     driver: Stream,
-    /// Each holds every position that is wanted, so what is not in all of them is passed over.
+    /// Each of these streams has every wanted position. So the walk skips a position that is missing in one of them.
     others: Vec<Stream>,
-    /// What waited to be folded when the walk began.
+    /// The terms that were pending when the walk began.
     pending: Pending,
-    /// Chunks whose lists were not looked at yet.
+    /// Chunks with lists that are not read yet.
     chunks: VecDeque<u64>,
     windows: usize,
-    /// The last position of the leading part that was looked at.
+    /// The last position of the leading part that was examined.
     pub(crate) reached: Option<u64>,
-    /// The chunk before which the walk ended although more may follow.
+    /// The chunk before which the walk ended, although more positions may follow.
     pub(crate) stopped: Option<u64>,
 }
 
 impl Lists<'_> {
-    /// The next candidates, in the order of the walk; none where there are no more. They may be empty, and are about as many as wanted.
+    /// Returns the next candidates in the order of the walk: about as many as `wanted`, or an empty list. None at the
+    /// end.
     pub(crate) async fn next(
         &mut self,
         store: &Partition,
@@ -239,7 +241,7 @@ impl Lists<'_> {
         }
     }
 
-    /// Whether a chunk is walked after the one that a sequence lies in.
+    /// Returns whether a chunk comes after the chunk of a sequence in the walk.
     fn is_past(&self, chunk: u64, sequence: u64) -> bool {
         match self.range.order {
             Order::OldestFirst => chunk > chunk_of(sequence),
@@ -264,12 +266,12 @@ impl Lists<'_> {
         for of_chunk in lists {
             let part = self.driver.part.and_then(|part| of_chunk.parts.get(part));
             if part.is_some_and(Option::is_none) {
-                // This chunk is to be walked another way, which the next page chooses.
+                // This chunk needs another plan, which the next page chooses.
                 self.stopped = Some(of_chunk.chunk);
                 self.chunks.clear();
                 return;
             }
-            // What cannot be read by lists here is no more asked whether it holds a candidate.
+            // A part without lists in this chunk no longer filters the candidates.
             self.others.retain(|other| {
                 other.part.and_then(|part| of_chunk.parts.get(part)).is_none_or(Option::is_some)
             });

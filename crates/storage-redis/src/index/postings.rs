@@ -1,7 +1,7 @@
-//! Lists of positions, read piece by piece: only as much of a list is asked for as a reader comes to need.
+//! Lists of positions, read in pieces: only as many positions as the reader needs.
 //!
-//! A list is sorted, grows at its end, and loses from its head while it is read. So where a piece begins is never taken from
-//! a count: a piece is good if the one answer that brought it shows where the reader's mark stands in it, else another
+//! A list is sorted, grows at its end, and shrinks at its head while it is read. So the start of a piece is never
+//! derived from a count. A piece is valid if its own answer shows the place of the reader's mark. Otherwise another
 //! place is tried.
 
 use std::collections::VecDeque;
@@ -14,16 +14,16 @@ use crate::{
     engine::keys::CHUNK,
 };
 
-/// Guesses that a search makes by proportion before it halves what is left.
+/// How many times a search interpolates before it bisects.
 const GUESSES: u32 = 6;
-/// Steps after which a search gives up: a list that is rewritten all the time cannot be read.
+/// The number of steps after which a search fails. A list that is rewritten all the time cannot be read.
 const MOST_STEPS: u32 = 200;
-/// Positions that are read to find out how many stand before a mark.
+/// The size of a piece for a count of the positions before a mark.
 const COUNTED_AT: usize = 64;
-/// Most positions of a piece.
+/// The largest number of positions of a piece.
 pub(crate) const MOST_OF_A_PIECE: usize = 4_096;
 
-/// Which positions of the log are walked, and which way.
+/// A range of positions of the log, and the direction of the walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
     pub(crate) order: Order,
@@ -38,7 +38,7 @@ impl Range {
         (self.low..=self.high).contains(&sequence)
     }
 
-    /// Whether a sequence is walked before another.
+    /// Returns whether the walk reaches `one` before `other`.
     pub(crate) fn is_before(&self, one: u64, other: u64) -> bool {
         match self.order {
             Order::OldestFirst => one < other,
@@ -46,7 +46,7 @@ impl Range {
         }
     }
 
-    /// Sorts sequences in the order of the walk, each once.
+    /// Sorts sequences in the order of the walk, without duplicates.
     pub(crate) fn sort(&self, sequences: &mut Vec<u64>) {
         sequences.sort_unstable();
         sequences.dedup();
@@ -56,49 +56,49 @@ impl Range {
     }
 }
 
-/// A place in a list and what stands there.
+/// An index in a list, and the sequence there.
 type Place = (i64, u64);
 
-/// Where a list's next piece is looked for.
+/// The place of a list's next piece.
 #[derive(Debug, Clone, Copy)]
 enum Next {
-    /// About here the mark should stand, as far as can be told from afar.
+    /// An estimated index of the mark.
     Around(i64),
-    /// Behind the piece before it.
+    /// Directly behind the piece before it.
     On,
-    /// Here.
+    /// At this index.
     At(i64),
 }
 
-/// A list on its way through a range.
+/// A list that is read through a range.
 #[derive(Debug)]
 pub(crate) struct Run {
     key: String,
-    /// What is added to its numbers to make them sequences.
+    /// The number that is added to the list's values to get sequences.
     base: u64,
-    /// The least sequence that it can have, and how many there are from there on.
+    /// The least sequence that the list can have, and the number of events from there.
     log: (u64, u64),
     range: Range,
-    /// How many it had when it was last asked.
+    /// The last known length of the list.
     len: i64,
-    /// The last sequence that was taken, or the edge of the range; what is wanted lies past it.
+    /// The last sequence that was taken, or the edge of the range. The wanted positions are past it.
     mark: u64,
-    /// The piece that was asked for last: its first index, and how many.
+    /// The last requested piece: its first index, and its size.
     at: i64,
     size: i64,
     next: Next,
-    /// The nearest places that are known to lie before what is wanted, and past it, by index.
+    /// The nearest known places, by index: one before the wanted positions, and one past them.
     below: Option<Place>,
     above: Option<Place>,
     steps: u32,
     ready: VecDeque<u64>,
     done: bool,
-    /// The index of the first number past the mark, once the search has found it.
+    /// The index of the first number past the mark, after the search has found it.
     found_at: Option<i64>,
 }
 
 impl Run {
-    /// The list of a term in a chunk of so many events.
+    /// Returns the list of a term, in a chunk with this number of events.
     pub(crate) fn of_chunk(key: String, chunk: u64, events: u64, len: u64, range: Range) -> Self {
         Self::new(key, chunk * CHUNK, (chunk * CHUNK, events), len, range)
     }
@@ -129,7 +129,7 @@ impl Run {
         }
     }
 
-    /// Positions that are known already.
+    /// Returns a list of positions that are already known.
     pub(crate) fn known(sequences: &[u64], range: Range) -> Self {
         let mut ready: Vec<u64> =
             sequences.iter().copied().filter(|sequence| range.contains(*sequence)).collect();
@@ -138,7 +138,7 @@ impl Run {
         Self { ready: ready.into(), ..done }
     }
 
-    /// How many positions it may give: more than it does, where it reaches beyond the range.
+    /// Returns an upper bound of the positions that it gives. It is exact if the list does not reach beyond the range.
     pub(crate) fn len(&self) -> u64 {
         self.len.max(self.ready.len() as i64) as u64
     }
@@ -147,21 +147,21 @@ impl Run {
         self.ready.is_empty() && !self.done
     }
 
-    /// What to ask next.
+    /// Returns the command for the next piece.
     fn command(&mut self, size: usize) -> Cmd {
         self.size = size.clamp(1, MOST_OF_A_PIECE) as i64 + 1;
         self.at = match (self.next, self.range.order) {
             (Next::At(at), _) => at,
-            // One that was taken stands at the edge of the piece, to show that nothing was missed.
+            // The piece overlaps by one position that was taken. This proves that no position was missed.
             (Next::On, Order::OldestFirst) => self.at,
             (Next::On, Order::NewestFirst) => self.at - self.size + 1,
             (Next::Around(0), Order::OldestFirst) => 0,
-            // Most of the piece lies where the walk goes.
+            // Most of the piece is in the direction of the walk.
             (Next::Around(at), Order::OldestFirst) => at - self.size / 4,
             (Next::Around(at), Order::NewestFirst) => at - self.size * 3 / 4,
         };
         if self.at < 0 {
-            // What was asked for before the list's beginning is not asked for.
+            // The part before the beginning of the list is cut off.
             self.size = (self.size + self.at).max(1);
             self.at = 0;
         }
@@ -170,14 +170,14 @@ impl Run {
         command
     }
 
-    /// Takes an answer in: either it holds the next positions, or it says where to look for them.
+    /// Processes an answer. It has the next positions, or it shows where to look for them.
     fn take(&mut self, answer: Value) -> Result<(), StorageFailure> {
         let piece = numbers(answer, self.base)?;
         self.steps += 1;
         if self.steps > MOST_STEPS {
             return Err(StorageFailure::Busy { waited: std::time::Duration::ZERO });
         }
-        // In the order of the list: what lies below the mark, then what lies at or above it.
+        // In the order of the list: first the positions below the mark, then those at or above it.
         let is_below = |sequence: &u64| match self.range.order {
             Order::OldestFirst => *sequence <= self.mark,
             Order::NewestFirst => *sequence < self.mark,
@@ -216,20 +216,21 @@ impl Run {
                 self.mark = older.first().copied().unwrap_or(self.mark);
             }
         }
-        // Should the list have moved before the next piece is read, the search begins from what that one shows.
+        // If the list moves before the next piece is read, the search starts again from that piece.
         (self.below, self.above) = (None, None);
     }
 
-    /// Chooses another place, between what is known to be before the mark and what is known to be past it.
+    /// Chooses another place, between the known places before and past the mark.
     fn look_elsewhere(&mut self) {
         if let (Some(below), Some(above)) = (self.below, self.above)
             && below.0 >= above.0
         {
-            // The list has moved meanwhile: what was known of it is of no more use.
+            // The list has moved meanwhile, so the known places are worthless.
             (self.below, self.above) = (None, None);
         }
         let low = self.below.unwrap_or((0, self.log.0));
-        // What was known of its length may be old: the longer nothing is found, the longer the list is taken to be.
+        // The known length may be out of date. The longer the search finds nothing, the longer the list is assumed to
+        // be.
         let last = low.0.saturating_add(self.size << self.steps.min(20)).max(self.len);
         let high = self.above.unwrap_or((last, self.range.high.max(self.mark)));
         let gap = high.0 - low.0;
@@ -245,7 +246,7 @@ impl Run {
     }
 }
 
-/// The numbers of an answer, each with a base added.
+/// Parses the numbers of an answer, and adds a base to each.
 fn numbers(answer: Value, base: u64) -> Result<Vec<u64>, StorageFailure> {
     let Value::Array(values) = answer else { return Err(unexpected_reply("positions")) };
     let number = |value: &Value| text(value)?.parse::<u64>().ok()?.checked_add(base);
@@ -268,12 +269,12 @@ impl Union {
         self.runs.push(run);
     }
 
-    /// How many positions its lists have in all.
+    /// Returns the sum of the lengths of its lists.
     pub(crate) fn len(&self) -> u64 {
         self.runs.iter().map(Run::len).sum()
     }
 
-    /// The next positions: at least one, unless there are no more. About so many are asked for.
+    /// Returns the next positions: at least one, unless there are no more. Requests about `wanted` positions.
     pub(crate) async fn next(&mut self, link: &Link, wanted: usize) -> Result<Vec<u64>, StorageFailure> {
         self.fill(link, wanted).await?;
         let mut taken = match self.horizon() {
@@ -285,7 +286,7 @@ impl Union {
         Ok(taken)
     }
 
-    /// All positions through a sequence that were not given yet.
+    /// Returns all remaining positions up to and including a sequence.
     pub(crate) async fn through(&mut self, link: &Link, last: u64) -> Result<Vec<u64>, StorageFailure> {
         let mut taken = Vec::new();
         loop {
@@ -300,7 +301,8 @@ impl Union {
         }
     }
 
-    /// How far all lists are known: the first in the walk's order of what they end with that are not read to their ends.
+    /// Returns how far all lists are known. It is the earliest last position, in the order of the walk, among the
+    /// lists that are not read to their end.
     fn horizon(&self) -> Option<u64> {
         let ends = self.runs.iter().filter(|run| !run.done).filter_map(|run| run.ready.back().copied());
         ends.reduce(|one, other| if self.range.is_before(one, other) { one } else { other })
@@ -315,7 +317,7 @@ impl Union {
         taken
     }
 
-    /// Sees to it that something of every list is there which has more, all in as few round trips as it takes.
+    /// Reads until every unfinished list has positions ready, in as few round trips as possible.
     async fn fill(&mut self, link: &Link, wanted: usize) -> Result<(), StorageFailure> {
         loop {
             let hungry: Vec<&mut Run> = self.runs.iter_mut().filter(|run| run.wants_more()).collect();
@@ -340,7 +342,7 @@ async fn ask(link: &Link, mut runs: Vec<&mut Run>, size: usize) -> Result<(), St
     Ok(())
 }
 
-/// How many positions of several lists do not lie in the range that each was given, but before it.
+/// Counts the positions of several lists that are before the range of each.
 pub(crate) async fn count_through(link: &Link, mut runs: Vec<Run>) -> Result<u64, StorageFailure> {
     loop {
         let hungry: Vec<&mut Run> =
@@ -353,8 +355,8 @@ pub(crate) async fn count_through(link: &Link, mut runs: Vec<Run>) -> Result<u64
 }
 
 impl Union {
-    /// How many positions it has: of its lists those up to a sequence, and what is known beside them. No two of its lists share
-    /// one, and nothing is to be read from it before.
+    /// Counts its positions: those of its lists up to a sequence, and the known positions beside them. No two lists
+    /// may share a position, and nothing may have been read from it before.
     pub(crate) async fn count(&mut self, link: &Link, last: u64) -> Result<u64, StorageFailure> {
         let known = self.runs.iter().map(|run| run.ready.len() as u64).sum::<u64>();
         let past = Range { order: Order::OldestFirst, low: last.saturating_add(1), high: u64::MAX };
@@ -371,7 +373,7 @@ mod tests {
 
     use super::*;
 
-    /// What `LRANGE` answers.
+    /// Returns the answer of `LRANGE`.
     fn answer(list: &[u64], run: &Run) -> Value {
         let from = usize::try_from(run.at).unwrap().min(list.len());
         let to = usize::try_from(run.at + run.size).unwrap().min(list.len());
@@ -379,7 +381,7 @@ mod tests {
     }
 
     fn list(random: &mut fastrand::Rng, len: usize) -> Vec<u64> {
-        // Even, in clumps, or with a gap of a log epoch.
+        // Evenly spread, in clumps, or with the gap of a log epoch.
         let (step, clump) = (random.u64(1..40), random.u64(1..300));
         let mut list = Vec::with_capacity(len);
         let mut last = random.u64(0..1_000);
@@ -397,7 +399,7 @@ mod tests {
         wanted
     }
 
-    /// Reads a list to its end; meanwhile it changes as it is told to.
+    /// Reads a list to its end. `change` changes the list meanwhile.
     fn read(
         run: &mut Run,
         list: &mut Vec<u64>,
@@ -476,7 +478,7 @@ mod tests {
                     list.push(next);
                 }
             });
-            // What was there all the time was found; nothing was found twice, or that is not in the range.
+            // Every position that stayed was found. No position was found twice or outside the range.
             let stayed = in_order(range, whole.get(gone..).unwrap_or_default());
             let missed: Vec<_> = stayed.iter().filter(|it| !found.contains(it)).collect();
             assert!(missed.is_empty(), "{range:?} missed {missed:?}");

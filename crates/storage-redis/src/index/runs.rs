@@ -1,11 +1,13 @@
-//! Runs: the terms of a stretch of the log, sorted, as one string. A fold makes a run of a thousand events or so; later several
-//! runs that follow each other are merged into one. Stretches of runs never overlap.
+//! Runs: the sorted terms of a stretch of the log, as one string. A fold makes a run of about a thousand events.
+//! Later, adjacent runs are merged into one. The stretches of runs never overlap.
 //!
-//! A run of `2^bits` fences begins with `2^bits + 1` numbers of four bytes: how many bytes of it, behind the fences, are of terms
-//! whose first bits are less than 0, 1, 2 … 2^bits. Then come the terms, sorted: a term (eight bytes), how many places it has
-//! (one), and these, rising (three each). A place is a sequence counted from the base of the run; or, with the highest bit set,
-//! a chunk counted from that of the base, in which the term has a list of its own. A place that was removed is zero, and so is
-//! a term of which all were. Numbers are big endian.
+//! A run with `2^bits` fences begins with `2^bits + 1` numbers of four bytes. They say how many bytes behind the
+//! fences belong to terms with first bits less than 0, 1, 2 … 2^bits. Then follow the sorted terms: a term (eight
+//! bytes), the number of its places (one), and the places in rising order (three each).
+//!
+//! A place is a sequence relative to the base of the run. With the highest bit set, a place is a chunk relative to the
+//! chunk of the base. The term has a separate list in that chunk. A removed place is zero, and so is a term without
+//! remaining places. Numbers are big endian.
 
 use domain::StorageFailure;
 use redis::Value;
@@ -15,41 +17,42 @@ use crate::{
     engine::keys::{Keys, Term, chunk_of},
 };
 
-/// Bytes of a run in the manifest.
+/// The number of bytes of a run in the manifest.
 pub(crate) const LISTED: usize = 21;
-/// Bytes before the places of a term, of a place, and the most places that stand behind a term; with more it stands twice.
+/// The bytes before the places of a term, the bytes of a place, and the largest number of places behind a term. A term
+/// with more places is repeated.
 const BEFORE_PLACES: usize = 9;
 const PLACE: usize = 3;
 const MOST_PLACES: usize = 255;
-/// Places between two fences, about.
+/// About how many places are between two fences.
 const BETWEEN_FENCES: usize = 128;
-/// Most bits of a term that a fence goes by.
+/// The largest number of bits of a fence.
 const MOST_BITS: u32 = 16;
-/// Sequences that a run may reach over: the highest bit of a place says something else.
+/// The number of sequences over which a run may reach. The highest bit of a place has another meaning.
 pub(crate) const REACH: u64 = 1 << 23;
-/// What a place says of a list.
+/// The bit that marks a place as a list.
 const LIST: u32 = 1 << 23;
 
-/// Where a term leads.
+/// The target of a term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
-    /// To an event.
+    /// An event, by its sequence.
     Event(u64),
-    /// To its list in a chunk.
+    /// The term's list in a chunk.
     List(u64),
 }
 
-/// A run as the manifest has it.
+/// A run, as the manifest states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RunId {
-    /// The sequence before its first event, and that of its last one.
+    /// The sequence before its first event, and the sequence of its last event.
     pub(crate) base: u64,
     pub(crate) through: u64,
-    /// Places of all its terms.
+    /// The number of places of all its terms.
     pub(crate) entries: u32,
-    /// Its fences are `2^bits`.
+    /// It has `2^bits` fences.
     pub(crate) bits: u8,
-    /// Its length.
+    /// Its length in bytes.
     pub(crate) bytes: u32,
 }
 
@@ -58,7 +61,7 @@ impl RunId {
         keys.run(self.base, self.through)
     }
 
-    /// As the manifest has it.
+    /// Returns its entry in the manifest.
     pub(crate) fn listed(&self) -> [u8; LISTED] {
         let mut bytes = [0; LISTED];
         let stretch =
@@ -86,40 +89,40 @@ impl RunId {
         }
     }
 
-    /// Where its terms begin.
+    /// Returns the offset of its terms.
     fn header(&self) -> usize {
         4 * ((1usize << self.bits.min(31)) + 1)
     }
 
-    /// Its length in bytes.
+    /// Returns its length in bytes.
     pub(crate) fn len(&self) -> usize {
         self.bytes as usize
     }
 
-    /// Where its fences beside a term stand: eight bytes.
+    /// Returns the offset of the two fences around a term: eight bytes.
     pub(crate) fn fences_at(&self, term: Term) -> usize {
         4 * term.fence(self.bits)
     }
 
-    /// Where the terms between two fences stand in the run, and how many bytes they are; none where there are none.
+    /// Returns the offset and the length of the terms between two fences. None if there are no terms.
     pub(crate) fn between(&self, fences: &[u8]) -> Option<(usize, usize)> {
         let ([from, to], []) = fences.as_chunks::<4>() else { return None };
         let (from, to) = (u32::from_be_bytes(*from) as usize, u32::from_be_bytes(*to) as usize);
         (to > from).then(|| (self.header() + from, to - from))
     }
 
-    /// How it has the place of an event.
+    /// Returns the place of an event in the form of the run.
     pub(crate) fn place_of(&self, sequence: u64) -> [u8; PLACE] {
         let [_, place @ ..] = (sequence.saturating_sub(self.base) as u32).to_be_bytes();
         place
     }
 
-    /// Whether the terms of an event are in it.
+    /// Returns whether the run covers the terms of an event.
     pub(crate) fn reaches(&self, sequence: u64) -> bool {
         self.base < sequence && sequence <= self.through
     }
 
-    /// What a place says; none of one that was removed.
+    /// Parses a place. None if the place was removed.
     fn place(&self, [a, b, c]: [u8; PLACE]) -> Option<Place> {
         match u32::from_be_bytes([0, a, b, c]) {
             0 => None,
@@ -140,12 +143,12 @@ impl RunId {
     }
 }
 
-/// Which runs there are, in the order of the log.
+/// The list of all runs, in the order of the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Manifest(pub(crate) Vec<RunId>);
 
 impl Manifest {
-    /// Reads what `GET` answered.
+    /// Parses the answer of `GET`.
     pub(crate) fn read_answer(answer: &Value) -> Result<Self, StorageFailure> {
         let bytes = match answer {
             Value::Nil => return Ok(Self::default()),
@@ -158,20 +161,20 @@ impl Manifest {
         Ok(Self(listed.iter().map(RunId::read).collect()))
     }
 
-    /// The run that an event's terms are in.
+    /// Returns the run that covers the terms of an event.
     pub(crate) fn of(&self, sequence: u64) -> Option<&RunId> {
         self.0.iter().find(|run| run.reaches(sequence))
     }
 }
 
-/// A run that is made.
+/// A new run.
 pub(crate) struct Run {
     pub(crate) id: RunId,
     pub(crate) bytes: Vec<u8>,
 }
 
 impl Run {
-    /// Of the terms of a stretch. A list is named once.
+    /// Returns the run with the terms of a stretch. It names each list once.
     pub(crate) fn of(base: u64, through: u64, mut entries: Vec<(Term, Place)>) -> Self {
         entries.sort_unstable();
         entries.dedup();
@@ -195,7 +198,7 @@ impl Run {
     }
 }
 
-/// The terms of a piece of a run, and where each leads.
+/// Returns the terms of a piece of a run, with their places.
 pub(crate) fn terms<'b>(id: &'b RunId, piece: &'b [u8]) -> impl Iterator<Item = (Term, Place)> + 'b {
     let mut rest = piece;
     let groups = std::iter::from_fn(move || {
@@ -210,7 +213,7 @@ pub(crate) fn terms<'b>(id: &'b RunId, piece: &'b [u8]) -> impl Iterator<Item = 
     })
 }
 
-/// The terms of a run that was read whole, and where each leads.
+/// Returns the terms of a whole run, with their places. None if the bytes are not a whole run.
 pub(crate) fn entries<'b>(
     id: &'b RunId,
     bytes: &'b [u8],

@@ -1,5 +1,5 @@
-//! Where terms lead, read key by key: the runs and what waits to be folded. [`crate::index::term_lookup`] is quicker where few
-//! events are wanted.
+//! Looks up terms key by key, in the runs and in the pending terms. [`crate::index::term_lookup`] is quicker for few
+//! events.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,22 +19,23 @@ use crate::{
     },
 };
 
-/// Commands of one round trip.
+/// The number of commands of one round trip.
 const COMMANDS_AT_ONCE: usize = 1_000;
-/// Bytes of a sequence, as the function answers it.
+/// The number of bytes of a sequence in the answer of the function.
 pub(crate) const PACKED: usize = 6;
 
-/// The events of a part of a filter that terms name.
+/// The events that the terms of one part of a filter name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Short {
-    /// Sequences, in any order and some of them twice.
+    /// Sequences in any order. Some may occur twice.
     pub(crate) known: Vec<u64>,
-    /// Lists that have more: their chunks, and their names in the directories of these.
+    /// Lists with further sequences: their chunks, and their names in the directories of these chunks.
     pub(crate) lists: BTreeSet<(u64, String)>,
 }
 
 impl Short {
-    /// Reads what the function found for the terms of a part; none where some are not all looked for.
+    /// Parses the result of the function for the terms of a part. None if the function did not find all positions of
+    /// some term.
     pub(crate) fn of_values(values: &[Value]) -> Result<Option<Self>, StorageFailure> {
         let mut known = Vec::new();
         for value in values {
@@ -52,7 +53,7 @@ impl Short {
         Ok(Some(Self { known, ..Self::default() }))
     }
 
-    /// What one term leads to.
+    /// Adds the place of one term.
     fn add(&mut self, term: Term, place: Place) {
         match place {
             Place::Event(sequence) => self.known.push(sequence),
@@ -61,12 +62,12 @@ impl Short {
     }
 }
 
-/// Reads a sequence as the function packs it.
+/// Parses a sequence that the function has packed.
 pub(crate) fn sequence(bytes: &[u8; PACKED]) -> u64 {
     bytes.iter().fold(0, |all, byte| all << 8 | u64::from(*byte))
 }
 
-/// What waits to be folded, and the runs there are after it was read: what was folded meanwhile is in both.
+/// Reads the pending terms, then the list of runs. Terms that are folded in between are in both.
 pub(crate) async fn ground(store: &Partition) -> Result<(Pending, Manifest), StorageFailure> {
     let mut pipeline = Pipeline::with_capacity(2);
     pipeline.cmd("GET").arg(store.keys().pending());
@@ -77,14 +78,14 @@ pub(crate) async fn ground(store: &Partition) -> Result<(Pending, Manifest), Sto
     }
 }
 
-/// What waits to be folded.
+/// Reads the pending terms.
 pub(crate) async fn pending(store: &Partition) -> Result<Pending, StorageFailure> {
     let mut command = redis::cmd("GET");
     command.arg(store.keys().pending());
     Pending::read_answer(&store.link().read(&command).await?)
 }
 
-/// What terms lead to within a range, for the terms of each part; and what waited to be folded.
+/// Looks up the terms of each part within a range. Returns the result for each part, and the pending terms.
 pub(crate) async fn look_up(
     store: &Partition,
     parts: &[Vec<Term>],
@@ -95,7 +96,7 @@ pub(crate) async fn look_up(
     loop {
         let (pending, manifest) = ground(store).await?;
         let Some(found) = in_runs(store, &manifest, &terms, range).await? else {
-            // A run was merged into another meanwhile.
+            // A run was merged into another one meanwhile.
             tries.again().await?;
             continue;
         };
@@ -114,7 +115,7 @@ pub(crate) async fn look_up(
     }
 }
 
-/// Where terms lead in the runs that reach into a range; none where one of these is gone.
+/// Returns the places of terms in the runs that overlap a range. None if one of these runs no longer exists.
 async fn in_runs(
     store: &Partition,
     manifest: &Manifest,
@@ -150,7 +151,7 @@ async fn in_runs(
     Ok(Some(found))
 }
 
-/// Pieces of runs: where each begins, and how many bytes it is.
+/// Reads pieces of runs, given by offset and length in bytes.
 async fn pieces<'r>(
     store: &Partition,
     pieces: impl Iterator<Item = (&'r RunId, usize, usize)>,
@@ -167,7 +168,7 @@ async fn pieces<'r>(
     answers.into_iter().map(bytes).collect()
 }
 
-/// How often a term leads to an event, as far as two.
+/// Returns how many times a term leads to an event. The result is exact up to two.
 pub(crate) async fn times_posted(
     store: &Partition,
     sequence: u64,
@@ -176,13 +177,13 @@ pub(crate) async fn times_posted(
     let range = Range { order: domain::ports::Order::OldestFirst, low: sequence, high: sequence };
     let (mut shorts, pending) = look_up(store, &[vec![term]], range).await?;
     let short = shorts.pop().unwrap_or_default();
-    // What was folded while this was read counts once.
+    // A term that was folded during this read counts once.
     let waits = pending.of_term(term).filter(|own| *own == sequence).count();
     if waits > 0 {
         return Ok(waits);
     }
     let known = short.known.iter().filter(|own| **own == sequence).count();
-    // A list that no run leads to is looked at as well.
+    // Also search a list to which no run leads.
     let list = store.keys().long(sequence / CHUNK, &term.field());
     let mut command = redis::cmd("LPOS");
     command.arg(list).arg(sequence % CHUNK).arg("COUNT").arg(2);

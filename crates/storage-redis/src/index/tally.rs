@@ -1,4 +1,4 @@
-//! The counts of indexed events: a hash of the partition, changed by the calls that change the index.
+//! The counts of indexed events: a hash of the partition. The calls that change the index change the hash.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use domain::{
@@ -7,7 +7,7 @@ use domain::{
 };
 use redis::{Cmd, ToRedisArgs};
 
-/// Counts long terms: their names in the directory, each with how many events have it.
+/// Adds long terms to the counts. Each has its name in the directory, and the number of its events.
 pub(crate) fn add<'n>(tally: &mut Tally, longs: impl Iterator<Item = (&'n str, u64)>) {
     let decoded = |text: &str| String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok();
     for (name, events) in longs {
@@ -26,8 +26,8 @@ pub(crate) fn add<'n>(tally: &mut Tally, longs: impl Iterator<Item = (&'n str, u
     }
 }
 
-/// Gives changes of counts to a function: the field that says through which sequence events are counted, how many counts
-/// change, and the field of each with what changes it.
+/// Adds changes of counts to a command: the field with the sequence through which events are counted, the number of
+/// changed counts, and each field with its change.
 pub(crate) fn put(
     command: &mut Cmd,
     changes: impl ExactSizeIterator<Item = (impl ToRedisArgs, impl ToRedisArgs)>,

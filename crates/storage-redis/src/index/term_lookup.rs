@@ -1,8 +1,9 @@
 //! Entries that come with the first round trip of a read by terms.
 //!
-//! A look-up by one correlation id is two questions, where it is and what it is; a function answers both at once. It is
-//! asked where few events are wanted. A server that does not have it, or a user who may not call it, is asked the long way;
-//! and so is one whose slot is on its way to another node, where a function finds only what lies with it on the same node.
+//! A look-up by one correlation id has two steps: find the positions, then read the events. A function does both in
+//! one call, if few events are wanted. Some servers lack the function, and some users may not call it. Then the
+//! key-by-key look-up is used. It is also used while the slot migrates to another node, since a function finds only
+//! the keys on one node.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,24 +28,24 @@ use crate::{
     server::functions,
 };
 
-/// Terms that are looked up this way.
+/// The largest number of terms of such a look-up.
 const MOST_TERMS: usize = 16;
-/// Events that are wanted at most.
+/// The largest number of events of such a look-up.
 const MOST_EVENTS: usize = 100;
-/// What a look-up is told whose slot is on its way.
+/// The error of a look-up while its slot migrates.
 pub(crate) const SLOT_ON_ITS_WAY: &str = "the slot is on its way to another node";
 
-/// How long the long way is taken before the function is tried again: it may have been loaded, or allowed, by then.
+/// How long the key-by-key look-up is used before the function is tried again. It may be loaded or allowed by then.
 const REST: Duration = Duration::from_secs(10);
 
-/// Whether the function can be called, as far as a handle knows.
+/// Whether the function can be called, as one handle knows it.
 #[derive(Debug, Default)]
 pub(crate) struct Finding {
     failed: Mutex<Option<Instant>>,
 }
 
 impl Finding {
-    /// Whether to look up so many terms for so many events this way.
+    /// Returns whether to look up this number of terms and events by the function.
     pub(crate) fn is_worth(&self, terms: usize, events: usize) -> bool {
         (1..=MOST_TERMS).contains(&terms) && events <= MOST_EVENTS && !self.rests()
     }
@@ -54,7 +55,7 @@ impl Finding {
         failed.is_some_and(|at| at.elapsed() < REST)
     }
 
-    /// Whether a failure says that it cannot be called: not this once, or not for a while, which is noted.
+    /// Returns whether a failure means that the function cannot be called. If this is likely to last, it is recorded.
     pub(crate) fn is_impossible(&self, failure: &StorageFailure) -> bool {
         let text = failure.to_string();
         if matches!(failure, StorageFailure::Denied(_)) || text.contains("Function not found") {
@@ -65,7 +66,7 @@ impl Finding {
     }
 }
 
-/// What the function found.
+/// The results of the function.
 #[derive(Default)]
 pub(crate) struct TermLookup {
     looked: HashSet<u64>,
@@ -73,7 +74,7 @@ pub(crate) struct TermLookup {
 }
 
 impl TermLookup {
-    /// The call.
+    /// Returns the call of the function.
     pub(crate) fn command(
         store: &Partition,
         known: Known,
@@ -92,7 +93,7 @@ impl TermLookup {
         for digest in &wanted.ids {
             command.arg(keys.bucket(digest.bucket(known.level, known.split)));
         }
-        // As far as numbers of Lua are exact.
+        // Numbers of Lua are exact up to this value.
         let high = asked.high.min(1 << 53);
         let way = if asked.order == Order::OldestFirst { "up" } else { "down" };
         command
@@ -111,7 +112,7 @@ impl TermLookup {
         command
     }
 
-    /// Reads the answer: what the ids and the terms lead to, and what came with it.
+    /// Parses the answer: the values of the ids and terms, and the entries that came with them.
     pub(crate) fn read(answer: Value) -> Result<(Vec<Value>, Self), StorageFailure> {
         let odd = || unexpected_reply("a look-up");
         let Value::Array(parts) = answer else { return Err(odd()) };
@@ -140,7 +141,8 @@ impl TermLookup {
         Ok((values, near))
     }
 
-    /// The entries at these sequences, in their order, each once; none where not all of them were looked for.
+    /// Returns the entries at these sequences in their order, each at most once. None if the function did not read all
+    /// of them.
     pub(crate) fn take(&mut self, sequences: &[u64]) -> Option<Vec<Entry>> {
         let all = sequences.iter().all(|sequence| self.looked.contains(sequence));
         all.then(|| sequences.iter().filter_map(|sequence| self.entries.remove(sequence)).collect())

@@ -1,4 +1,4 @@
-//! The parts of a filter that lists of positions can answer, and which lists those are.
+//! The parts of a filter that lists of positions can answer, and these lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,32 +18,32 @@ use crate::{
     },
 };
 
-/// Lists that one part is read by in one chunk; with more it is not read by lists.
+/// The largest number of lists of one part in one chunk. A part with more lists is not read by lists.
 const MOST_LISTS: usize = 512;
-/// Terms of one part that are looked up.
+/// The largest number of terms of one part that are looked up.
 const MOST_TERMS: usize = 2_000;
-/// Hours that are asked for by name; of a longer range the directory says which there are.
+/// The largest number of hours that are read by name. For a longer range, the directory says which hours exist.
 const HOURS_BY_NAME: i64 = 48;
-/// Names of a directory that are read; a longer one is not used.
+/// The largest number of names of a directory that are read. A larger directory is not used.
 const MOST_NAMES: usize = 4_096;
 
-/// A part whose positions stand in a list a value and chunk.
+/// A part with one list of positions for each value and chunk.
 #[derive(Debug)]
 pub(crate) enum LongPart<'f> {
     Types(&'f [TypePattern]),
     Sources(&'f BTreeSet<String>),
-    /// The hours that may hold events of the time range, the first and the last.
+    /// The first and the last hour that may have events of the time range.
     Hours(i64, i64),
 }
 
-/// What the lists know of a filter.
+/// The parts of a filter that lists can answer.
 #[derive(Debug, Default)]
 pub(crate) struct Parts<'f> {
     pub(crate) longs: Vec<LongPart<'f>>,
-    /// Parts whose terms few events have, as a rule.
+    /// Parts with terms that usually have few events.
     pub(crate) shorts: Vec<Vec<Term>>,
-    /// Whether the lists know all of the filter: nothing else needs to be asked of an event that stands in a list of each
-    /// part, but whether it lies in the time range, where it is of the range's first or last hour.
+    /// Whether the lists answer the whole filter. Then an event that is in a list of each part matches. Only in the
+    /// first and the last hour of the time range, its timestamp must be checked too.
     pub(crate) is_all: bool,
 }
 
@@ -85,32 +85,32 @@ impl<'f> Parts<'f> {
 pub(crate) struct Listed {
     /// Its name in the directory.
     pub(crate) field: String,
-    /// The hour that it is of, where it is of one.
+    /// The hour of the list, if it is a list of an hour.
     pub(crate) hour: Option<i64>,
-    /// How many positions it has, and what waits to be folded into it beside these.
+    /// The number of its positions, and the pending positions beside them.
     pub(crate) len: u64,
     pub(crate) waiting: Vec<u64>,
 }
 
 impl Listed {
-    /// How many positions there are in all; more where some were folded meanwhile.
+    /// Returns the number of all positions. It is too large if some were folded meanwhile.
     pub(crate) fn all(&self) -> u64 {
         self.len + self.waiting.len() as u64
     }
 }
 
-/// What a chunk has of the long parts of a filter.
+/// The lists that a chunk has for the long parts of a filter.
 #[derive(Debug)]
 pub(crate) struct ChunkLists {
     pub(crate) chunk: u64,
-    /// How many events it has.
+    /// The number of events of the chunk.
     pub(crate) events: u64,
-    /// For each part its lists; none where there are too many.
+    /// The lists of each part. None if there are too many.
     pub(crate) parts: Vec<Option<Vec<Listed>>>,
 }
 
 impl ChunkLists {
-    /// What one of its lists has in a range, and what waits to be folded into it.
+    /// Returns the positions of a list in a range: the stored ones, and the pending ones.
     pub(crate) fn runs(&self, store: &Partition, list: &Listed, range: Range) -> [Run; 2] {
         let key = store.keys().long(self.chunk, &list.field);
         [Run::of_chunk(key, self.chunk, self.events, list.len, range), Run::known(&list.waiting, range)]
@@ -118,7 +118,7 @@ impl ChunkLists {
 }
 
 impl LongPart<'_> {
-    /// The names of its lists, where they can be told without looking into a directory.
+    /// Returns the names of its lists, if they are known without a directory.
     fn names(&self) -> Option<Vec<(String, Option<i64>)>> {
         let plain = |long: Long<'_>| (long.field(), None);
         match self {
@@ -136,7 +136,7 @@ impl LongPart<'_> {
         }
     }
 
-    /// Those of a directory's names that are its own.
+    /// Returns those names of a directory that belong to this part.
     fn names_of(&self, directory: &[&str]) -> Vec<(String, Option<i64>)> {
         let mut names = Vec::new();
         for name in directory {
@@ -159,11 +159,11 @@ impl LongPart<'_> {
     }
 }
 
-/// Names of lists in a directory, each with the hour that it is of, if it is of one.
+/// Names of lists in a directory, each with its hour if it is a list of an hour.
 type Names = Vec<(String, Option<i64>)>;
 
-/// The lists that some chunks have of some parts, how long each is, and what waited to be folded into it when that was read:
-/// one round trip, or two where directories are needed.
+/// Returns the lists of some parts in some chunks, with their lengths and their pending positions. It takes one round
+/// trip, or two if directories are needed.
 pub(crate) async fn lists(
     store: &Partition,
     parts: &[LongPart<'_>],
@@ -228,14 +228,15 @@ fn chunk_lists(
     Ok(ChunkLists { chunk, events, parts })
 }
 
-/// The names in the directories of some chunks; none where there are too many.
+/// Returns the names in the directories of some chunks. None if there are too many.
 async fn directories(
     store: &Partition,
     chunks: &[u64],
 ) -> Result<BTreeMap<u64, Option<BTreeSet<String>>>, StorageFailure> {
     let mut pipeline = Pipeline::with_capacity(chunks.len());
     for chunk in chunks {
-        // A scan of a small hash gives all of it, and of a great one no more than was asked for.
+        // A scan of a small hash returns all of it. A scan of a large hash returns about the requested number of
+        // fields.
         pipeline.cmd("HSCAN").arg(store.keys().directory(*chunk)).arg(0).arg("COUNT").arg(MOST_NAMES);
     }
     let answers = store.link().read_all(&pipeline).await?;

@@ -1,9 +1,9 @@
-//! Appending: one call of a function a batch, which writes the events, their ids, and their terms, or nothing. The terms wait
-//! to be folded into the index.
+//! Appends: one call of a function for each batch. It writes the events, their ids and their terms, or nothing. The
+//! terms stay pending until a fold adds them to the index.
 //!
-//! The caller works out every key beforehand from what it last knew of the partition. Where that is old the function says
-//! so, changes nothing, and the call is made again. So it is with ids that are known already: the function names them, and
-//! what is left of the batch is sent once more.
+//! The caller computes every key beforehand, from its last known state of the partition. If that state is out of date,
+//! the function says so and changes nothing, and the caller calls again. If some ids are already stored, the function
+//! changes nothing and names them. The caller then sends the rest of the batch.
 
 use std::{collections::HashMap, slice, time::Duration};
 
@@ -34,24 +34,26 @@ use crate::{
     server::functions,
 };
 
-/// Most events of one call: indices into a batch are bytes, and a call should not hold the server up.
+/// The largest number of events of one call. Indices into a batch are bytes, and a call should not block the server
+/// for long.
 pub(crate) const MAX_BATCH_EVENTS: usize = 200;
-/// Most bytes of one call, but for a single event.
+/// The largest number of bytes of one call. A single event may be larger.
 pub(crate) const MAX_BATCH_BYTES: usize = 1024 * 1024;
-/// How often a call is made again because another caller was quicker.
+/// How many times a call is repeated because another caller was first.
 const MOST_TRIES: usize = 100;
 
-/// What the function answered.
+/// The answer of the function.
 enum Answer {
-    /// The events stand behind this sequence, in order.
+    /// The events are stored behind the sequence `base`, in order.
     Stored { base: u64, fields: u64, epoch: u64, waiting: Waiting },
-    /// Nothing was written; this is known of these events, by their index.
+    /// Nothing was written. The ids of these events are in the dictionary: the index of each event, and the value of
+    /// its id.
     Known(Vec<(usize, Value)>),
-    /// Nothing was written; the caller's view was outdated, and is refreshed.
+    /// Nothing was written. The caller's known state was out of date, and is now updated.
     Moved,
-    /// Nothing was written; too much waits to be folded.
+    /// Nothing was written. Too many terms are pending.
     MustFold,
-    /// Nothing was written; this guard of what was to go with it did not hold.
+    /// Nothing was written. This guard of the transaction did not hold.
     Refused(usize),
 }
 
@@ -65,7 +67,7 @@ pub(crate) async fn append(
     Appender { partition }.append(batch, atomicity, with).await
 }
 
-/// Appending to a partition.
+/// Appends events to one partition.
 struct Appender<'p> {
     partition: &'p Partition,
 }
@@ -78,7 +80,8 @@ impl Appender<'_> {
         with: &Transaction,
     ) -> Result<Appended, StorageFailure> {
         let mut resolution = Resolution::new(batch, atomicity);
-        // What goes with events that wait for copies waits too; what only moves something that was confirmed need not.
+        // The append waits for copies, except with a transaction below `Replicated`. Such a transaction only moves
+        // data that was confirmed before.
         let must_be_copied = with.is_nothing() || with.durability == Durability::Replicated;
         let mut epoch = None;
         if resolution.is_contradictory() {
@@ -111,13 +114,13 @@ impl Appender<'_> {
                     fold::after_append(self.partition, waiting, pending.len() as u64).await;
                     self.partition.train(pending.len() as u64).await;
                     if must_be_copied {
-                        // Of several epochs the first counts: what it had may be gone in the next.
+                        // Of several epochs the first counts, since the next may have lost its events.
                         self.partition.until_copied(*epoch.get_or_insert(stored_in)).await?;
                     }
                     return Ok(Appended::Done(resolution.outcomes()));
                 }
                 Answer::Known(found) => {
-                    // A picture of another log epoch than the server's would have been old.
+                    // The server has the known log epoch: with another one the answer would have been `Moved`.
                     epoch.get_or_insert(known.epoch);
                     let events: Vec<(usize, &Value)> = found
                         .iter()
@@ -131,7 +134,7 @@ impl Appender<'_> {
         Err(StorageFailure::Busy { waited: Duration::ZERO })
     }
 
-    /// Performs what was to go with a batch of which nothing is stored.
+    /// Performs the transaction of a batch from which no event needs to be stored.
     async fn perform_alone(
         &self,
         with: &Transaction,
@@ -143,7 +146,8 @@ impl Appender<'_> {
         }
     }
 
-    /// Settles events whose ids the dictionary has, in one round trip. One whose event went meanwhile is looked up again.
+    /// Records the outcome of events with ids in the dictionary, in one round trip. If such an event was removed
+    /// meanwhile, it stays undecided and is looked up again.
     async fn settle_known(
         &self,
         resolution: &mut Resolution<'_>,
@@ -179,7 +183,7 @@ impl Appender<'_> {
         Ok(())
     }
 
-    /// Settles what is stored or erased of a batch, and stores nothing.
+    /// Records the outcome of the stored and erased events of a batch. Stores nothing.
     async fn look_up(&self, resolution: &mut Resolution<'_>, batch: &[Event]) -> Result<(), StorageFailure> {
         let ids: Vec<Digest> = batch.iter().map(|event| Digest::of_id(event.id())).collect();
         let values = Dictionary::of(self.partition).values_of(&ids).await?;
@@ -204,7 +208,7 @@ impl Appender<'_> {
         let n = events.len() as u64;
         let chunk = match chunk_of(known.head + 1) {
             chunk if chunk_of(known.head + n) == chunk => chunk,
-            // What does not fit into a chunk goes into the next one, whole.
+            // A batch that does not fit into the chunk goes whole into the next one.
             chunk => chunk + 1,
         };
         let keys = self.partition.keys();

@@ -1,4 +1,5 @@
-//! Entries of one chunk, asked for at once or in pieces; those that a page begins with are guessed.
+//! Requests for entries of one chunk, whole or in concurrent pieces. The first entries of a page are requested by a
+//! guess.
 
 use domain::{
     StorageFailure,
@@ -20,23 +21,25 @@ use crate::{
     },
 };
 
-/// From so many entries on they are read in so many pieces at once.
+/// The least number of entries that is read in pieces, and the number of concurrent pieces.
 const WORTH_CUTTING: usize = 400;
 const PIECES: usize = 2;
-/// So many events are asked for together with the state where it is not known how long they are.
+/// The largest number of events that is requested together with the state, while the average length of events is
+/// unknown.
 const MAX_GUESSED: usize = 100;
 
-/// Entries of a chunk that are asked for.
+/// A request for entries of a chunk.
 pub(crate) struct Ask {
     pub(crate) chunk: u64,
-    /// The least and the greatest sequence; none: as far as the chunk goes.
+    /// The least and the greatest sequence. None: to the edge of the chunk.
     pub(crate) from: Option<u64>,
     pub(crate) to: Option<u64>,
     pub(crate) count: usize,
 }
 
 impl Ask {
-    /// What a page begins with, if what the scan says is so: few enough events that they can be asked for with the state.
+    /// Returns the probable first request of a page, for a read together with the state. None if the page needs too
+    /// many events.
     pub(crate) fn guess(store: &Partition, scan: &Scan<'_>) -> Option<Self> {
         let head = store.known().head;
         let most = match store.last().average_bytes() {
@@ -63,8 +66,8 @@ impl Ask {
         })
     }
 
-    /// The same as several that can be read at once, where the log has an event at about every sequence: while one is
-    /// unpacked the next is on its way.
+    /// Divides the request into pieces that are read concurrently: one piece is unpacked while the next is
+    /// transferred. None if this does not pay. The log must have an event at most sequences.
     fn pieces(&self, order: Order) -> Option<Vec<Range>> {
         let low = self.from.filter(|_| order == Order::OldestFirst && self.count >= WORTH_CUTTING)?;
         let end = (self.chunk * CHUNK + CHUNK - 1).min(self.to.unwrap_or(u64::MAX));
@@ -77,7 +80,7 @@ impl Ask {
         Some((0..PIECES as u64).map(range).filter(|range| range.low <= range.high).collect())
     }
 
-    /// Reads them.
+    /// Reads the entries.
     pub(crate) async fn read(&self, store: &Partition, order: Order) -> Result<Ahead, StorageFailure> {
         match self.pieces(order).filter(|_| store.last().is_dense()) {
             Some(pieces) => self.read_pieces(store, &pieces).await,
@@ -89,12 +92,12 @@ impl Ask {
         }
     }
 
-    /// Whether they are read at once, so that they can be asked for together with something else.
+    /// Returns whether the request is one piece, so that it can go into one pipeline with other commands.
     pub(crate) fn is_whole(&self, store: &Partition, order: Order) -> bool {
         !store.last().is_dense() || self.pieces(order).is_none()
     }
 
-    /// Asks for all of them.
+    /// Adds the request for all entries to a pipeline.
     pub(crate) fn put(&self, store: &Partition, order: Order, pipeline: &mut Pipeline) {
         let id = |sequence: Option<u64>, open: &str| {
             sequence.map_or_else(|| open.to_owned(), |sequence| sequence.to_string())
@@ -108,7 +111,7 @@ impl Ask {
         pipeline.add_command(command).cmd("EXISTS").arg(store.keys().replayed(self.chunk));
     }
 
-    /// Takes what was answered to that.
+    /// Reads the answers to [`Ask::put`].
     pub(crate) fn take(
         &self,
         store: &Partition,
@@ -141,7 +144,7 @@ impl Ask {
         Ok(ahead)
     }
 
-    /// What a command answers, and whether any event of the chunk was ever replayed.
+    /// Returns the entries of a command's answer, and whether any event of the chunk was ever replayed.
     async fn entries_of(
         &self,
         store: &Partition,
@@ -169,8 +172,8 @@ pub(crate) struct Ahead {
     pub(crate) entries: Vec<Entry>,
     /// Whether any event of the chunk was ever replayed.
     pub(crate) has_replays: bool,
-    /// Whether the chunk has no more.
+    /// Whether the chunk has no further entries.
     pub(crate) ends: bool,
-    /// The last sequence that was looked at, where one was.
+    /// The last sequence that was read, if any.
     pub(crate) through: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! Reading entries whose events are compressed, and training the dictionary that they are compressed with.
+//! Reads entries with compressed events, and trains the dictionary of the compression.
 
 use std::sync::Arc;
 
@@ -15,22 +15,23 @@ use crate::{
     },
 };
 
-/// Events that a dictionary is trained on.
+/// The number of events on which a dictionary is trained.
 const SAMPLES: usize = 1_000;
-/// Most bytes of a dictionary.
+/// The largest size of a dictionary, in bytes.
 const DICTIONARY_BYTES: usize = 64 * 1024;
-/// Where a head has its checksum and the lower half of its seconds.
+/// The bytes of a head with its checksum and the lower half of its seconds.
 const HEAD_OF_ONE: std::ops::Range<usize> = 1..9;
 
-/// An event to learn from. Only an entity says whom it is about.
+/// Returns an event as a sample. The sample has an owner only if the ordering key of the event is an entity.
 fn sample(event: &Event) -> Sample {
     let key = event.ordering_key();
     let is_entity = event.entities().any(|(kind, id)| kind == key.kind && id == key.id);
     Sample { owner: is_entity.then(|| key.to_string()), json: event.json().to_owned() }
 }
 
-/// The head of a sample as it is packed behind the text. What is one event's alone is replaced by chance: the checksum, and when it
-/// happened. A head that may have texts of its own, which JSON spells with escapes, is left out.
+/// Returns the head of a sample in the form in which it is packed behind the JSON. Random bytes replace the parts that
+/// are unique to one event: the checksum and the time. Empty if the JSON has escapes, since such a head may contain
+/// text of users.
 fn head_behind(event: &Event) -> Vec<u8> {
     let mut head = head::encode(event);
     let Some(own) = head.get_mut(HEAD_OF_ONE).filter(|_| !event.json().contains('\\')) else {
@@ -42,7 +43,7 @@ fn head_behind(event: &Event) -> Vec<u8> {
     head
 }
 
-/// Does something with every text of an event in answers that hold entries of the log.
+/// Applies a function to every event text, in answers that hold entries of the log.
 fn each_text(value: &mut Value, act: &mut impl FnMut(&mut Vec<u8>)) {
     let Value::Array(parts) = value else { return };
     let mut is_event = false;
@@ -57,19 +58,19 @@ fn each_text(value: &mut Value, act: &mut impl FnMut(&mut Vec<u8>)) {
     }
 }
 
-/// Whether a command is answered with entries alone.
+/// Returns whether the answer of a command has only entries.
 fn is_range(command: &Cmd) -> bool {
     let name = command.args_iter().next();
     name.is_some_and(|name| matches!(name, Arg::Simple(b"XRANGE" | b"XREVRANGE")))
 }
 
 impl Partition {
-    /// Sends commands that are answered with entries of the log, perhaps among others; the texts of the events unpacked.
-    /// One that cannot be is left as it is: its reader finds it damaged.
+    /// Sends commands with entries of the log in their answers, and unpacks the event texts. Other commands may be
+    /// among them. A text that cannot be unpacked stays packed, so its reader reports it as damaged.
     pub(crate) async fn read_entries(&self, commands: &Pipeline) -> Result<Vec<Value>, StorageFailure> {
         let mut answers = self.link().read_pages(commands).await?;
         for (answer, command) in answers.iter_mut().zip(commands.cmd_iter()) {
-            // What is packed is unpacked below; entries that are not are read from the bytes.
+            // Packed events are unpacked below. Entries without packed events are parsed from the raw bytes later.
             if let Some(bytes) =
                 tap::bytes_of(answer).filter(|_| self.compression().is_on() || !is_range(command))
             {
@@ -107,7 +108,7 @@ impl Partition {
         Ok(answers)
     }
 
-    /// Learns the dictionaries that there are; whether there are any.
+    /// Loads the dictionaries of the namespace. Returns whether there are any.
     async fn read_dictionaries(&self) -> Result<bool, StorageFailure> {
         let mut command = cmd("HGETALL");
         command.arg(self.dictionaries());
@@ -125,8 +126,8 @@ impl Partition {
         self.keys().named("zdict")
     }
 
-    /// Sees to it that there is a dictionary, once there are events to train it on. What fails here is done by a later
-    /// append.
+    /// Ensures that a dictionary exists, once the log has enough events to train it. After a failure a later append
+    /// tries again.
     pub(crate) async fn train(&self, appended: u64) {
         if !self.compression().looks_after(appended) {
             return;
@@ -160,7 +161,7 @@ impl Partition {
         });
         let trained = trained.await.map_err(|error| StorageFailure::Other(error.to_string()))?;
         let dictionary = trained.map_err(|error| StorageFailure::Other(error.to_string()))?;
-        // Where another was quicker, that one's is used.
+        // If another client was first, its dictionary is used.
         let keys = [self.keys().meta(), self.dictionaries()];
         self.link().call("make", &keys, &[b"1", dictionary.as_slice()]).await?;
         self.read_dictionaries().await.map(|_| ())

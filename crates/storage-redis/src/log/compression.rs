@@ -1,10 +1,13 @@
-//! Compressed events: an option of a namespace, frozen when it is made.
+//! Compressed events: an option of a namespace, fixed when the namespace is made.
 //!
-//! A packed event is a byte 0, with which no JSON begins, the number of its dictionary (two bytes, big endian; 0 for none)
-//! and a frame of zstd: the JSON, the head, and the length of the head (two bytes, big endian). The field `head` is empty then.
-//! What would not become shorter is kept as it is, and so may stand beside what is packed; so may a text that was packed
-//! without its head. The hash `zdict` has the dictionaries by number. The first is trained on the first events of the log once there
-//! are enough; of their values, which are people's, it holds nothing ([`crate::log::samples`]).
+//! A packed event is a byte 0, the number of its dictionary and a frame of zstd. No JSON begins with a byte 0. The
+//! number has two bytes, big endian, and is 0 without a dictionary. The frame holds the JSON, the head, and the length
+//! of the head (two bytes, big endian). The field `head` is then empty.
+//!
+//! An event that would not become shorter is stored unpacked, so packed and unpacked events can be neighbours. A
+//! packed text may also lack its head. The hash `zdict` holds the dictionaries by number. The first dictionary is
+//! trained on the first events of the log, once there are enough. It holds no values that are personal
+//! ([`crate::log::samples`]).
 
 use std::{
     borrow::Cow,
@@ -22,29 +25,29 @@ use zstd::{
     zstd_safe::{CParameter, get_frame_content_size},
 };
 
-/// What a packed text begins with.
+/// The first byte of a packed text.
 const MARK: u8 = 0;
-/// Bytes before the frame.
+/// The number of bytes before the frame.
 const BEFORE: usize = 3;
-/// The level of zstd at which events are packed.
+/// The zstd level for packing.
 const LEVEL: i32 = 3;
-/// After so many events of its own a handle without a dictionary looks whether there is one.
+/// The number of appended events after which a handle without a dictionary looks for one.
 const LOOK_EVERY: u64 = 100;
-/// No event is longer than this; what claims to be is damaged.
+/// The largest length of an event, in bytes. A frame that states a larger one is damaged.
 const LONGEST: u64 = 64 * 1024 * 1024;
 
-/// A dictionary, ready for use.
+/// A dictionary, prepared for use.
 pub(crate) struct Dictionary {
     pub(crate) number: u16,
     packs: EncoderDictionary<'static>,
     unpacks: DecoderDictionary<'static>,
 }
 
-/// What a handle knows of the compression of its namespace.
+/// The compression of a namespace, as one handle knows it.
 pub(crate) struct Compression {
     on: bool,
     known: Mutex<HashMap<u16, Arc<Dictionary>>>,
-    /// Events that were packed without a dictionary since this handle last looked for one.
+    /// The number of events that were packed without a dictionary since this handle last looked for one.
     without: AtomicU64,
 }
 
@@ -53,12 +56,12 @@ impl Compression {
         Self { on, known: Mutex::default(), without: AtomicU64::new(LOOK_EVERY) }
     }
 
-    /// Whether events are packed at all.
+    /// Returns whether events are packed at all.
     pub(crate) fn is_on(&self) -> bool {
         self.on
     }
 
-    /// Notes events that were appended; whether it is time to look for a dictionary.
+    /// Records appended events. Returns whether it is time to look for a dictionary.
     pub(crate) fn looks_after(&self, appended: u64) -> bool {
         if !self.on || self.newest().is_some() {
             return false;
@@ -86,7 +89,7 @@ impl Compression {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(number, dictionary);
     }
 
-    /// Events as the log is to keep them, in order.
+    /// Returns the events in the form in which the log stores them, in order.
     pub(crate) fn pack<'e>(&self, events: &[&'e Event]) -> Vec<Fields<'e>> {
         if !self.on {
             return events.iter().map(|event| Fields::of(event)).collect();
@@ -98,7 +101,8 @@ impl Compression {
             None => Compressor::new(LEVEL),
         };
         if let Ok(compressor) = &mut compressor {
-            // Which dictionary it is stands before the frame. Where these cannot be set, frames are a little longer.
+            // The number of the dictionary is before the frame, so the frame omits it. If the parameters cannot be
+            // set, frames are a little longer.
             let _ = compressor.set_parameter(CParameter::DictIdFlag(false));
             let _ = compressor.set_parameter(CParameter::ContentSizeFlag(true));
         }
@@ -129,13 +133,14 @@ pub(crate) struct Fields<'e> {
 }
 
 impl<'e> Fields<'e> {
-    /// Of an event that is not packed.
+    /// Returns the fields of an event that is not packed.
     fn of(event: &'e Event) -> Self {
         Self { event: Cow::Borrowed(event.json().as_bytes()), head: head::encode(event) }
     }
 }
 
-/// Takes the head off what was packed with it, and leaves the JSON; none where it was not unpacked, or is no such thing.
+/// Removes the head from the end of unpacked bytes and leaves the JSON. None if the bytes are still packed or have no
+/// head.
 pub(crate) fn take_head(unpacked: &mut Vec<u8>) -> Option<Vec<u8>> {
     let (rest, length) = unpacked.split_last_chunk::<2>().filter(|(rest, _)| rest.first() != Some(&MARK))?;
     let (json, head) = (rest.len().checked_sub(usize::from(u16::from_be_bytes(*length)))?, rest.len());
@@ -144,7 +149,7 @@ pub(crate) fn take_head(unpacked: &mut Vec<u8>) -> Option<Vec<u8>> {
     Some(taken)
 }
 
-/// The dictionary that a text was packed with, and the frame; none where it was not packed.
+/// Returns the dictionary number and the frame of a packed text. None if the text is not packed.
 pub(crate) fn packed(bytes: &[u8]) -> Option<(u16, &[u8])> {
     match bytes {
         [MARK, high, low, frame @ ..] => Some((u16::from_be_bytes([*high, *low]), frame)),
@@ -152,7 +157,7 @@ pub(crate) fn packed(bytes: &[u8]) -> Option<(u16, &[u8])> {
     }
 }
 
-/// What is in a frame; none where the frame is damaged or of another dictionary.
+/// Returns the content of a frame. None if the frame is damaged or was packed with another dictionary.
 pub(crate) fn unpack(frame: &[u8], dictionary: Option<&Dictionary>) -> Option<Vec<u8>> {
     let length = get_frame_content_size(frame).ok()??;
     let length = usize::try_from(length).ok().filter(|_| length <= LONGEST)?;

@@ -1,4 +1,4 @@
-//! Entries of the log, read back into events; and looking up the dictionary.
+//! Entries of the log, decoded into events, with their replay counts.
 
 use std::{
     borrow::Cow,
@@ -27,24 +27,25 @@ use crate::{
     },
 };
 
-/// Entries that are fetched at once, in pieces of so many.
+/// How many entries are fetched concurrently, and how many of them each piece has.
 const ENTRIES_AT_ONCE: usize = 1_000;
 const ENTRIES_OF_A_PIECE: usize = 250;
 
 /// An entry of the log.
 pub(crate) struct Entry {
     pub(crate) sequence: u64,
-    /// In microseconds.
+    /// Microseconds since the Unix epoch.
     pub(crate) stored_at: i64,
-    /// Bytes of its text, damaged or not.
+    /// The length of its text in bytes, even if the text is damaged.
     pub(crate) bytes: u64,
     pub(crate) event: Result<Event, String>,
-    /// How often it was replayed, and when last; as far as that was asked for.
+    /// How many times the event was replayed, and the time of the last replay. None if there is none, or if it was not
+    /// read.
     pub(crate) replays: Option<(u32, Timestamp)>,
 }
 
 impl Entry {
-    /// As the port gives it. `indexed`: whether an index led to it.
+    /// Returns the entry in the form of the port. `indexed` says whether an index led to it.
     pub(crate) fn given(self, partition: &Partition, indexed: bool) -> engine::Entry {
         let (position, stored_at) = (partition.position(self.sequence), from_unix_micros(self.stored_at));
         match self.event {
@@ -62,7 +63,7 @@ impl Entry {
     }
 }
 
-/// The entries in the answer of an `XRANGE` or `XREVRANGE`.
+/// Parses the answer of an `XRANGE` or `XREVRANGE`.
 pub(crate) fn entries(answer: Value) -> Result<Vec<Entry>, StorageFailure> {
     let mut found = Vec::new();
     entries_into(answer, &mut found)?;
@@ -86,7 +87,7 @@ fn entries_into(answer: Value, found: &mut Vec<Entry>) -> Result<(), StorageFail
     Ok(())
 }
 
-/// One entry, as `XRANGE` gives it.
+/// Parses one entry of an `XRANGE`.
 pub(crate) fn entry(value: Value) -> Result<Entry, StorageFailure> {
     let Value::Array(parts) = value else { return Err(unexpected_reply("an entry of the log")) };
     let mut parts = parts.into_iter();
@@ -105,7 +106,7 @@ pub(crate) fn entry(value: Value) -> Result<Entry, StorageFailure> {
     made(&id, json.unwrap_or_default(), head.map(Cow::Owned))
 }
 
-/// An entry of its id and its fields.
+/// Makes an entry from its id and its fields.
 fn made(id: &[u8], mut json: Vec<u8>, mut head: Option<Cow<'_, [u8]>>) -> Result<Entry, StorageFailure> {
     let id = std::str::from_utf8(id).ok().and_then(|id| id.split_once('-'));
     let id = id.and_then(|(sequence, stored_at)| Some((sequence.parse().ok()?, stored_at.parse().ok()?)));
@@ -122,7 +123,7 @@ fn made(id: &[u8], mut json: Vec<u8>, mut head: Option<Cow<'_, [u8]>>) -> Result
 }
 
 impl Partition {
-    /// What stands at each of these sequences.
+    /// Returns the entry at each of these sequences. None if a sequence has no entry.
     pub(crate) async fn at(&self, sequences: &[u64]) -> Result<Vec<Option<engine::Entry>>, StorageFailure> {
         let mut found = self.entries_at(sequences).await?.into_iter().peekable();
         let at = |sequence: &u64| {
@@ -132,11 +133,12 @@ impl Partition {
         Ok(sequences.iter().map(at).collect())
     }
 
-    /// The entries at these sequences, in their order; where none is, it is left out. With how often each was replayed.
+    /// Returns the entries at these sequences in their order, with their replay counts. Omits sequences without an
+    /// entry.
     pub(crate) async fn entries_at(&self, sequences: &[u64]) -> Result<Vec<Entry>, StorageFailure> {
         let mut found = Vec::with_capacity(sequences.len());
         for sequences in sequences.chunks(ENTRIES_AT_ONCE) {
-            // While one piece is unpacked the next is on its way.
+            // One piece is unpacked while the next is transferred.
             let pieces = sequences.chunks(ENTRIES_OF_A_PIECE).map(|piece| self.fetch(piece));
             for piece in try_join_all(pieces).await? {
                 found.extend(piece);
@@ -145,7 +147,7 @@ impl Partition {
         Ok(found)
     }
 
-    /// The entries at these sequences, in one round trip, or two where some of them were replayed.
+    /// Reads the entries at these sequences in one round trip, or in more if some of them were replayed.
     async fn fetch(&self, sequences: &[u64]) -> Result<Vec<Entry>, StorageFailure> {
         let mut pipeline = Pipeline::with_capacity(sequences.len() + 1);
         for run in runs(sequences) {
@@ -169,7 +171,7 @@ impl Partition {
         Ok(found)
     }
 
-    /// Adds to those of some entries that are of a chunk how often they were replayed.
+    /// Adds the replay counts to those entries that are in this chunk.
     pub(crate) async fn count_replays(
         &self,
         chunk: u64,
@@ -190,9 +192,9 @@ impl Partition {
     }
 }
 
-/// Sequences cut where they do not follow each other one by one, up or down, within a chunk.
+/// Splits sequences into runs of consecutive sequences, rising or falling, each within one chunk.
 fn runs(sequences: &[u64]) -> impl Iterator<Item = &[u64]> {
-    // A run that turns round is cut at the turn, since a pair says which way it goes.
+    // A run is cut where its direction turns, since its first and last sequence must give the direction.
     let mut way: Option<bool> = None;
     sequences.chunk_by(move |one, other| {
         let up = one.checked_add(1) == Some(*other);
@@ -218,7 +220,7 @@ fn replays_command(key: &str, sequences: &[u64]) -> redis::Cmd {
     command
 }
 
-/// Reads what an `HMGET` of replay counts answered.
+/// Parses the answer of an `HMGET` of replay counts.
 fn read_replays(
     sequences: &[u64],
     answer: Value,
@@ -234,7 +236,7 @@ fn read_replays(
     Ok(())
 }
 
-/// How often an event was replayed, and when last.
+/// Parses a replay count and the time of the last replay.
 pub(crate) fn replay_count(value: &Value) -> Result<(u32, Timestamp), StorageFailure> {
     let parsed = text(value).and_then(|text| {
         let (count, at) = text.split_once(':')?;
@@ -243,15 +245,15 @@ pub(crate) fn replay_count(value: &Value) -> Result<(u32, Timestamp), StorageFai
     parsed.ok_or_else(|| unexpected_reply("a replay count"))
 }
 
-/// An `XRANGE` from one sequence to another. The second half of an entry's id is left open on purpose: it says when the event
-/// was stored.
+/// Returns an `XRANGE` from one sequence to another. It leaves the second half of the ids open, since that half is the
+/// stored time.
 pub(crate) fn range(key: &str, from: impl ToRedisArgs, to: impl ToRedisArgs) -> redis::Cmd {
     let mut command = cmd("XRANGE");
     command.arg(key).arg(from).arg(to);
     command
 }
 
-/// An `XREVRANGE` from one sequence down to another.
+/// Returns an `XREVRANGE` from one sequence down to another.
 pub(crate) fn range_back(key: &str, from: impl ToRedisArgs, to: impl ToRedisArgs) -> redis::Cmd {
     let mut command = cmd("XREVRANGE");
     command.arg(key).arg(from).arg(to);

@@ -1,4 +1,4 @@
-//! The first round trip of a scan: the state, and with it whatever can be asked before the state is known.
+//! The first round trip of a scan: the state, and every request that is possible before the state is known.
 
 use domain::{StorageFailure, ports::engine::Scan};
 use futures_util::future::try_join;
@@ -20,17 +20,17 @@ use crate::{
     },
 };
 
-/// The first round trip is made again where the dictionary was split meanwhile.
+/// How many times the first round trip is repeated because the dictionary was split meanwhile.
 const MOST_TRIES: usize = 100;
 
-/// What a filter asks for that can be looked up before the state is known.
+/// The ids and terms of a filter that can be looked up before the state is known.
 #[derive(Debug, Default)]
 pub(crate) struct LookUp {
     pub(crate) ids: Vec<Digest>,
     pub(crate) terms: Vec<Term>,
     /// Whether lists are read afterwards.
     pub(crate) lists: bool,
-    /// Whether what this names is what is walked.
+    /// Whether the walk covers exactly the events that these ids or terms name.
     pub(crate) is_all: bool,
 }
 
@@ -40,17 +40,17 @@ impl LookUp {
     }
 }
 
-/// What the first round trip brings.
+/// The results of the first round trip.
 pub(crate) struct FirstTrip {
     pub(crate) state: State,
     pub(crate) now: Timestamp,
-    /// What the dictionary holds for the ids.
+    /// The values of the ids in the dictionary.
     pub(crate) ids: Vec<Value>,
-    /// What was found for the terms, where they were looked for.
+    /// The positions of the terms, if they were looked up.
     pub(crate) terms: Option<Vec<Value>>,
-    /// What waits to be folded, where lists are read afterwards.
+    /// The pending terms, if lists are read afterwards.
     pub(crate) pending: Option<Pending>,
-    /// The numbers of the chunks, where they were asked for.
+    /// The numbers of the chunks, if they were requested.
     pub(crate) chunks: Option<Vec<u64>>,
     pub(crate) ahead: Option<Ahead>,
     pub(crate) near: TermLookup,
@@ -77,7 +77,7 @@ impl FirstTrip {
         Err(StorageFailure::Busy { waited: std::time::Duration::ZERO })
     }
 
-    /// None where the dictionary has other buckets than was known.
+    /// Returns none if the dictionary has other buckets than the handle knew.
     async fn try_read(
         store: &Partition,
         scan: &Scan<'_>,
@@ -104,7 +104,7 @@ impl FirstTrip {
         if wanted.is_nothing() {
             pipeline.add_command(chunks_command(store, scan.order));
         } else {
-            // Asked after the values: what a split moved meanwhile is then known to have been moved.
+            // Read after the values, so that a split that moved a value meanwhile is noticed.
             pipeline.cmd("HMGET").arg(keys.meta()).arg(&["level", "split"][..]);
         }
         let (whole, guess) = match guess {
@@ -114,8 +114,8 @@ impl FirstTrip {
         if let Some(whole) = whole {
             whole.put(store, scan.order, &mut pipeline);
         }
-        // On one connection what is asked first is answered first: the entries are not older than the state. Where something
-        // came in between they may be, and are asked for again.
+        // One connection answers in order, so the entries are not older than the state. After a disturbance they may
+        // be older. Then they are dropped and read again.
         let disturbances = store.link().disturbances();
         let ahead = async {
             match guess {

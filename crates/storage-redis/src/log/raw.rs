@@ -1,5 +1,5 @@
-//! Entries of the log in a reply as it came from the server: `*N`, and for each `*2`, its id, and `*4` with names and values of
-//! its fields.
+//! Entries of the log in the raw bytes of a reply. A reply is `*N`, and for each entry `*2`, the id, and `*4` with the
+//! names and values of its fields.
 
 use domain::StorageFailure;
 
@@ -12,11 +12,11 @@ pub(crate) struct RawEntry<'r> {
     pub(crate) head: Option<&'r [u8]>,
 }
 
-/// The rest of a reply.
+/// The unread rest of a reply.
 struct Rest<'r>(&'r [u8]);
 
 impl<'r> Rest<'r> {
-    /// The number in the first line of a value of this kind.
+    /// Reads the number in the first line of a value of this kind.
     fn number(&mut self, kind: u8) -> Option<usize> {
         let (first, rest) = self.0.split_first()?;
         let (line, rest) = rest.split_at_checked(rest.iter().position(|byte| *byte == b'\n')?)?;
@@ -47,11 +47,11 @@ impl<'r> Rest<'r> {
     }
 }
 
-/// The entries of a reply.
+/// Parses the entries of a reply.
 pub(crate) fn entries(reply: &[u8]) -> Result<Vec<RawEntry<'_>>, StorageFailure> {
     let mut rest = Rest(reply);
     let found = rest.number(b'*').and_then(|count| {
-        // A count that is not true allocates no more than the reply has bytes.
+        // A wrong count allocates no more than the reply has bytes.
         let mut found = Vec::with_capacity(count.min(reply.len() / 16));
         for _ in 0..count {
             found.push(rest.entry()?);

@@ -1,4 +1,4 @@
-//! Taking events out of the log and out of every index, a page of one chunk in one step.
+//! Removes events from the log and from every index: in each step, a page of events of one chunk.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,15 +35,17 @@ use crate::{
     server::functions,
 };
 
-/// Most events of one call: numbers of events are bytes, and a call should not hold the server up.
+/// The largest number of events of one call. Numbers of events are bytes, and a call should not block the server for
+/// long.
 pub(crate) const AT_ONCE: usize = 200;
-/// A full chunk is rewritten once so many events went from its midst, and as many as are left.
+/// The least number of events that were removed from inside a full chunk before it is rewritten. It must also be at
+/// least the number of events that are left.
 const MANY_HOLES: u64 = 1_000;
 
-/// The terms under which an event stands in the indexes.
+/// The terms under which the indexes list an event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Terms {
-    /// The id; none where it is unknown.
+    /// The id. None if it is unknown.
     pub(crate) id: Option<Digest>,
     /// Long terms, by their names in the directory.
     pub(crate) longs: Vec<String>,
@@ -60,7 +62,8 @@ impl Terms {
     }
 }
 
-/// Which of the events each count has, by their numbers from 1. A damaged one is counted by the long terms that are known.
+/// Returns for each count the events that it includes, by their numbers from 1. A damaged event counts under its known
+/// long terms.
 fn counted(entries: &[log::Entry], terms: &[Terms]) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut counted: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     for ((entry, terms), number) in entries.iter().zip(terms).zip(1..=u8::MAX) {
@@ -74,7 +77,7 @@ fn counted(entries: &[log::Entry], terms: &[Terms]) -> BTreeMap<Vec<u8>, Vec<u8>
     counted
 }
 
-/// How a kind of removal is called in the function.
+/// Returns the name of a kind of removal in the function.
 fn mode(kind: RemovalKind) -> &'static str {
     match kind {
         RemovalKind::Oldest => "prefix",
@@ -83,24 +86,24 @@ fn mode(kind: RemovalKind) -> &'static str {
     }
 }
 
-/// What the function answered.
+/// The answer of the function.
 enum Answer {
     Done {
         events: u64,
         bytes: u64,
-        /// How many events went from the midst of the chunk so far, and how many it has.
+        /// How many events were removed from inside the chunk so far, and how many the chunk still has.
         holes: u64,
         left: u64,
     },
     Refused(usize),
-    /// Nothing was done: the caller's view was outdated, and is refreshed.
+    /// Nothing was done. The caller's known state was out of date, and is now updated.
     Moved,
-    /// Nothing was done: some of the events wait to be folded.
+    /// Nothing was done. The terms of some of the events are not folded yet.
     MustFold,
 }
 
-/// Removes events, which must be of one chunk and at most [`AT_ONCE`], and performs the removal's transaction in the same
-/// step.
+/// Removes events and performs the removal's transaction in the same step. The events must be of one chunk, and at
+/// most [`AT_ONCE`].
 pub(crate) async fn remove(
     partition: &Partition,
     removal: &log::Removal<'_>,
@@ -108,7 +111,7 @@ pub(crate) async fn remove(
     Remover { partition }.remove(removal).await
 }
 
-/// Removing from a partition.
+/// Removes events from one partition.
 struct Remover<'p> {
     partition: &'p Partition,
 }
@@ -140,7 +143,8 @@ impl Remover<'_> {
             .collect();
         let mut tries = OptimisticRetry::new();
         loop {
-            // What is not folded is in no run. Runs that are merged meanwhile are noticed.
+            // Pending terms are in no run, so they must be folded first. The function notices runs that are merged
+            // meanwhile.
             let (pending, manifest) = short::ground(self.partition).await?;
             let last = removal.entries.last().map_or(0, log::sequence_of);
             if pending.base().is_some_and(|base| base < last) {
@@ -156,10 +160,10 @@ impl Remover<'_> {
                     if left == 0 {
                         merge::drop_gone(self.partition).await?;
                     }
-                    // The chunk that appends go to is left until it is full.
+                    // The newest chunk is not rewritten before it is full.
                     let is_full = chunk != chunk_of(self.partition.known().head + 1);
                     if removal.kind == RemovalKind::Among && is_full && holes >= MANY_HOLES.max(left) {
-                        // Where others removed meanwhile, the next removal does it.
+                        // If other removals prevent the rewrite, the next removal repeats it.
                         rewrite::rewrite(self.partition, chunk).await?;
                     }
                     return Ok(Removed::Done { events, bytes });
@@ -203,7 +207,7 @@ impl Remover<'_> {
     ) -> Cmd {
         let (known, keys) = (self.partition.known(), self.partition.keys());
         let mut longs: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
-        // By run, by its number from 1; 0 where no run reaches over an event.
+        // Runs by their number from 1. The number 0 means that no run covers the event.
         let mut runs: Vec<&RunId> = Vec::new();
         let mut shorts: BTreeMap<(usize, Term), (Vec<u8>, Vec<u8>)> = BTreeMap::new();
         for ((entry, terms), number) in removal.entries.iter().zip(terms).zip(1..=u8::MAX) {
@@ -228,7 +232,7 @@ impl Remover<'_> {
         names.extend(longs.keys().map(|field| keys.long(chunk, field)));
         names.extend(runs.iter().map(|run| run.key(keys)));
         names.extend(shorts.keys().map(|(_, term)| keys.long(chunk, &term.field())));
-        // Where the id is unknown nothing is looked up: any bucket will do.
+        // If the id is unknown, nothing is looked up, so any bucket will do.
         names.extend(terms.iter().map(|terms| terms.id.map_or_else(|| keys.bucket(0), bucket)));
         let transactions: &[Transaction] = slice::from_ref(removal.with);
         let program = Program::of(keys, known, transactions);
@@ -255,7 +259,8 @@ impl Remover<'_> {
         command
     }
 
-    /// What the indexes know of events that cannot be read. The whole dictionary is asked: there is no other way.
+    /// Returns the index entries of events that cannot be read. Only a walk over the whole dictionary can find their
+    /// ids.
     async fn terms_of_damaged(&self, damaged: &[u64]) -> Result<HashMap<u64, Terms>, StorageFailure> {
         let mut found: HashMap<u64, Terms> = HashMap::new();
         if damaged.is_empty() {
@@ -293,20 +298,20 @@ impl Remover<'_> {
         Ok(found)
     }
 
-    /// The terms that runs know of events which cannot be read.
+    /// Adds the terms that runs have for events that cannot be read.
     async fn shorts_of_damaged(
         &self,
         damaged: &[u64],
         found: &mut HashMap<u64, Terms>,
     ) -> Result<(), StorageFailure> {
         let mut tries = OptimisticRetry::new();
-        // What is not folded is in no run.
+        // Pending terms are in no run, so they must be folded first.
         fold::all(self.partition).await?;
         'all: loop {
             let (_, manifest) = short::ground(self.partition).await?;
             let mut shorts: Vec<(u64, Term)> = Vec::new();
             for run in manifest.0.iter().filter(|run| damaged.iter().any(|at| run.reaches(*at))) {
-                // Merged into another meanwhile, it is gone.
+                // The run no longer exists, because it was merged into another one meanwhile.
                 let Some(bytes) = merge::read(self.partition, run).await? else {
                     tries.again().await?;
                     continue 'all;

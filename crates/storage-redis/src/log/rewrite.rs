@@ -1,4 +1,5 @@
-//! Rewriting a chunk of the log: what is deleted from the midst of a stream stays in memory and in snapshots until then.
+//! Rewrites a chunk of the log. Events that were deleted from inside a stream stay in memory and in snapshots until
+//! then.
 
 use domain::StorageFailure;
 use redis::Value;
@@ -8,13 +9,14 @@ use crate::{
     engine::partition::Partition,
 };
 
-/// Entries that one call copies when a chunk is rewritten.
+/// The number of entries that one call copies.
 const COPIED_AT_ONCE: usize = 200;
-/// How often a chunk is begun again because others removed something of the log meanwhile.
+/// How many times a rewrite starts again because other clients removed events of the log meanwhile.
 const REWRITE_TRIES: usize = 20;
 
-/// Rewrites a chunk from what is left of it: what was deleted from its midst is in memory no longer, and in no
-/// snapshot that is made from now on. Appends go on meanwhile. Whether it could be done: it cannot while others remove.
+/// Rewrites a chunk from its remaining events. Afterwards none of its deleted events is in memory or in any new
+/// snapshot. Appends continue meanwhile. Returns whether the rewrite was done: it cannot finish while other clients
+/// keep removing events.
 pub(crate) async fn rewrite(partition: &Partition, chunk: u64) -> Result<bool, StorageFailure> {
     let keys = partition.keys();
     let names = [keys.meta(), keys.log(chunk), keys.copy_of(chunk), keys.holes(), keys.unscrubbed()];

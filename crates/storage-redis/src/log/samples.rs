@@ -1,27 +1,27 @@
-//! Samples for a dictionary of compression, without what they say of people.
+//! Samples for a compression dictionary, without personal data.
 //!
-//! A dictionary outlives the events it was trained on, also those that are erased: so nothing may stand in it that is one
-//! person's. What programs write, such as the names of members, states and the names of browsers, recurs with people who
-//! have nothing to do with each other, and is kept; everything else is replaced by chance, character by character, so that
-//! the dictionary still learns how ids, numbers and times are spelled.
+//! A dictionary outlives the events on which it was trained, including events that are erased later. So the dictionary
+//! must hold no data of a single person. Text that programs write recurs with people who are unrelated to each other:
+//! names of members, states, names of browsers. Such text is kept. Random characters of the same kind replace all
+//! other text, so the dictionary still learns the form of ids, numbers and times.
 
 use std::collections::{HashMap, HashSet};
 
 use fastrand::Rng;
 
-/// Members of the event itself whose values programs choose, not people.
+/// Members of the event itself with values that programs choose, not people.
 const KEPT: [&str; 3] = ["type", "source", "version"];
-/// A member that fewer than one of so many samples has may be named after something of people's.
+/// A member name is kept if at least one of this many samples has it. A rarer name may be personal data.
 const RARE: usize = 50;
-/// A value is kept once so many who have nothing to do with each other have it.
+/// A value is kept if this many unrelated owners have it.
 const OWNERS: usize = 20;
-/// A value with more digits in a row is taken for a personal number.
+/// A value with more consecutive digits than this counts as a personal number.
 const DIGITS: usize = 8;
 
-/// An event that is learned from.
+/// An event for the training.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
-    /// Whom it is about; none where it names no one: then nothing of it counts as shared.
+    /// The entity that the event is about. None: the event names no entity, and none of its values counts as shared.
     pub(crate) owner: Option<String>,
     /// Its JSON.
     pub(crate) json: String,
@@ -30,20 +30,20 @@ pub(crate) struct Sample {
 /// A piece of JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Piece<'t> {
-    /// The name of a member, with how deep it is, the event's own being 1.
+    /// The name of a member with its depth. The event's own members have depth 1.
     Name(&'t str, usize),
-    /// A text that is a value.
+    /// A text value.
     Text(&'t str),
-    /// Anything else: numbers, marks, spaces.
+    /// Anything else: numbers, punctuation, spaces.
     Other(&'t str),
 }
 
-/// What is common to samples.
+/// The parts that samples share.
 #[derive(Default)]
 struct Common<'t> {
-    /// How many samples have a member of this name.
+    /// How many samples have a member with this name.
     names: HashMap<&'t str, usize>,
-    /// Who has a value in a member of this name.
+    /// The owners that have this value in a member with this name.
     values: HashMap<(&'t str, &'t str), HashSet<&'t str>>,
     samples: usize,
 }
@@ -79,7 +79,7 @@ impl<'t> Common<'t> {
         self.names.get(name).is_some_and(|count| count * RARE >= self.samples)
     }
 
-    /// Whether a value, with its quotes as the name has, says nothing of any one of those who have it.
+    /// Returns whether a value has enough owners to identify none of them. Name and value include their quotes.
     fn has_value(&self, name: &str, value: &str) -> bool {
         let is_id = name.ends_with("Id\"") || name == "\"id\"";
         let digits = value.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or(0);
@@ -90,7 +90,8 @@ impl<'t> Common<'t> {
     }
 }
 
-/// The samples, with everything replaced that is not common to many of them. Their form stays: names, lengths, punctuation.
+/// Returns the samples with replacements for everything that few of them share. The form stays: common names, lengths
+/// in characters, punctuation.
 pub(crate) fn scrubbed(samples: &[Sample]) -> Vec<Vec<u8>> {
     let (common, mut random) = (Common::of(samples), Rng::with_seed(samples.len() as u64));
     samples.iter().map(|sample| scrub(&sample.json, &common, &mut random)).collect()
@@ -113,19 +114,19 @@ fn scrub(sample: &str, common: &Common<'_>, random: &mut Rng) -> Vec<u8> {
                 out.extend_from_slice(text.as_bytes());
             }
             Piece::Text(text) => hide(text, random, &mut out),
-            // `true`, `false` and `null` say little; digits may say who.
+            // `true`, `false` and `null` identify no person and stay. Digits may identify a person.
             Piece::Other(text) => out.extend(text.bytes().map(|b| match b {
                 b'0'..=b'9' => random.u8(b'0'..=b'9'),
                 other => other,
             })),
         }
-        // What is kept is a text that follows its name, not one deeper.
+        // Only a text that directly follows its name is kept, not a nested one.
         kept &= !matches!(piece, Piece::Other(text) if text.contains(['{', '[', ',']));
     }
     out
 }
 
-/// Replaces letters and digits by others of their kind; what is beyond ASCII becomes a letter.
+/// Replaces letters and digits by random ones of the same kind. A character outside ASCII becomes a letter.
 fn hide(text: &str, random: &mut Rng, out: &mut Vec<u8>) {
     let is_hexadecimal = text.bytes().all(|b| !b.is_ascii_alphabetic() || matches!(b, b'a'..=b'f'));
     out.extend(text.chars().map(|c| match c {
@@ -139,7 +140,7 @@ fn hide(text: &str, random: &mut Rng, out: &mut Vec<u8>) {
     }));
 }
 
-/// Takes a text apart that is known to be JSON.
+/// Splits a text that is valid JSON into pieces.
 fn pieces(json: &str) -> Vec<Piece<'_>> {
     let (mut pieces, mut rest, mut depth) = (Vec::new(), json, 0usize);
     while !rest.is_empty() {
@@ -165,7 +166,7 @@ fn pieces(json: &str) -> Vec<Piece<'_>> {
     pieces
 }
 
-/// Where the text ends that begins here with a quote.
+/// Returns the end of the text that begins here with a quote.
 fn end_of_text(from: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in from.bytes().enumerate().skip(1) {
@@ -189,7 +190,7 @@ mod tests {
         Sample { owner: Some(format!("user={owner}")), json: json.to_owned() }
     }
 
-    /// With every letter as `x` or `X` and every digit as `0`, but for those of the words.
+    /// Returns the text with every letter as `x` or `X` and every digit as `0`, except in these words.
     fn form(scrubbed: &[u8], words: &[&str]) -> String {
         let text = std::str::from_utf8(scrubbed).unwrap();
         let plain = |c: char| match c {
@@ -231,7 +232,7 @@ mod tests {
                 if owner < OWNERS { "Berlin" } else { "Bern" }
             )
         };
-        // One of them has very many events.
+        // One of the owners has very many events.
         let owners = (0..OWNERS + 5).chain(std::iter::repeat_n(OWNERS + 1, 300));
         let samples: Vec<Sample> = owners.map(|owner| sample(owner, &json(owner))).collect();
         let all: Vec<u8> = scrubbed(&samples).concat();

@@ -1,8 +1,9 @@
-//! Reading pages: candidates in order from what the plan chose, each held against the whole filter.
+//! Reads pages: candidates in order, from the source that the plan selects. The whole filter is applied to each
+//! candidate.
 //!
-//! A page begins with one round trip: the state, and with it whatever can be asked before the state is known. What lists and
-//! dictionary hold is read after the head, and nothing past the head is returned, so that no event is passed over which
-//! stands before one that a reader has seen.
+//! A page begins with one round trip: the state, and every request that is possible before the state is known. Lists
+//! and the dictionary are read after the head, and no event past the head is returned. So a reader never skips an
+//! event that is before an event that it has seen.
 
 use domain::{
     Filter, StorageFailure,
@@ -35,16 +36,16 @@ use crate::{
     },
 };
 
-/// Events that a page looks at before it says "go on from here".
+/// How many events a page examines before it ends with a place to continue.
 const MAX_EXAMINED: usize = 16 * 1024;
-/// Bytes of events that a page returns before it says so, whatever limit was asked for.
+/// How many bytes of events a page returns at most, for any limit of the caller.
 pub(crate) const MAX_PAGE_BYTES: u64 = 4 * 1024 * 1024;
-/// Entries of one round trip.
+/// The number of entries of one round trip.
 pub(crate) const MAX_FETCHED: usize = 1_000;
-/// Ids that are looked up one by one; with more, the other parts of the filter are used.
+/// How many ids are looked up one by one. With more ids, the other parts of the filter are used.
 const MAX_IDS: usize = 20_000;
 
-/// Reads a page of the events that match.
+/// Reads a page of matching events.
 pub(crate) async fn page(store: &Partition, scan: &Scan<'_>) -> Result<ScanPage, StorageFailure> {
     let mut walk = Walk::begin(store, scan).await?;
     let mut entries = Vec::new();
@@ -52,7 +53,7 @@ pub(crate) async fn page(store: &Partition, scan: &Scan<'_>) -> Result<ScanPage,
     Ok(ScanPage { entries, next, state: walk.told() })
 }
 
-/// Fills a page; behind which sequence to go on.
+/// Fills a page. Returns the sequence after which to continue.
 async fn fill(
     walk: &mut Walk<'_>,
     store: &Partition,
@@ -88,23 +89,23 @@ async fn fill(
 pub(crate) struct Walk<'f> {
     state: State,
     now: Timestamp,
-    /// What is walked, and what of it a scan has not come to.
+    /// The range of the walk, and the part of it that a scan has not reached yet.
     range: Range,
     rest: Range,
     plan: Plan<'f>,
-    /// Whether every candidate matches, as a rule.
+    /// Whether nearly every candidate matches.
     is_sure: bool,
-    /// Bytes of events that its page returns at most.
+    /// The largest number of bytes of events that the page returns.
     most_bytes: u64,
-    /// Entries that came with the state, of a scan or by terms.
+    /// Entries that came with the state: of a scan, or by terms.
     ahead: Option<Ahead>,
     near: TermLookup,
-    /// The last sequence that was looked at.
+    /// The last sequence that was examined.
     reached: Option<u64>,
 }
 
 impl<'f> Walk<'f> {
-    /// Reads the state and chooses how to walk.
+    /// Reads the state and plans the walk.
     pub(crate) async fn begin(store: &Partition, scan: &Scan<'f>) -> Result<Self, StorageFailure> {
         let filter = &**scan.filter;
         let is_by_id = !filter.event_ids.is_empty() && filter.event_ids.len() <= MAX_IDS;
@@ -115,7 +116,7 @@ impl<'f> Walk<'f> {
         let mut wanted = LookUp {
             terms: parts.shorts.iter().flatten().copied().collect(),
             lists: !parts.longs.is_empty(),
-            // With one part what its terms name is what is walked.
+            // With a single part, the walk covers exactly the events of its terms.
             is_all: is_by_id || parts.shorts.len() == 1,
             ..LookUp::default()
         };
@@ -158,7 +159,7 @@ impl<'f> Walk<'f> {
         })
     }
 
-    /// The next entries, in the order of the walk; none where there are no more. They may be empty.
+    /// Returns the next entries in the order of the walk, which may be empty. None at the end.
     pub(crate) async fn next(
         &mut self,
         store: &Partition,
@@ -187,7 +188,7 @@ impl<'f> Walk<'f> {
         }
     }
 
-    /// How many entries to fetch for so many that are missing.
+    /// Returns how many entries to fetch, if this many events are missing from the page.
     fn wanted(&self, missing: usize) -> usize {
         let factor = if self.is_sure { 1 } else { 4 };
         let average = (self.state.bytes / self.state.events.max(1)).max(1);
@@ -195,7 +196,7 @@ impl<'f> Walk<'f> {
         missing.saturating_mul(factor).clamp(if self.is_sure { 1 } else { 64 }, MAX_FETCHED).min(most)
     }
 
-    /// Reads on in the chunk that the walk has come to.
+    /// Reads on in the present chunk of the walk.
     async fn scan(&mut self, store: &Partition, wanted: usize) -> Result<Option<Vec<Entry>>, StorageFailure> {
         let (range, order) = (self.rest, self.rest.order);
         let Plan::Scan(chunks) = &mut self.plan else { return Ok(None) };
@@ -229,12 +230,12 @@ impl<'f> Walk<'f> {
         Ok(Some(piece.entries))
     }
 
-    /// The partition as the walk goes by it.
+    /// Returns the state of the partition that the walk uses.
     fn told(&self) -> PartitionState {
         self.state.told(self.now)
     }
 
-    /// Whether an index says of a damaged event that it matches.
+    /// Returns whether an index says that a damaged event matches.
     async fn is_indexed(
         &self,
         store: &Partition,
@@ -244,12 +245,12 @@ impl<'f> Walk<'f> {
         match self.plan {
             Plan::Few(_) | Plan::Lists(_) => Ok(true),
             Plan::Scan(_) if store.keeps() == RetentionMode::UntilDelivered => Ok(false),
-            // Most events have what the filter asks for, so the log was read and no index.
+            // The walk read the log and no index, because most events have the terms of the filter.
             Plan::Scan(_) => is_posted(store, filter, sequence).await,
         }
     }
 
-    /// The sequence to go on behind; none where nothing can follow.
+    /// Returns the sequence after which to continue. None if nothing can follow.
     fn after(&self, sequence: u64, is_last_found: bool) -> Option<u64> {
         let more = match (&self.plan, self.range.order) {
             (Plan::Few(rest), _) if is_last_found => !rest.is_empty(),
@@ -259,7 +260,7 @@ impl<'f> Walk<'f> {
         more.then_some(sequence)
     }
 
-    /// Where to go on, of a walk that gives no more although there may be more.
+    /// Returns the place to continue, if the walk ended although more events may follow.
     pub(crate) fn stopped(&self) -> Option<u64> {
         let Plan::Lists(lists) = &self.plan else { return None };
         let chunk = lists.stopped?;
@@ -270,7 +271,8 @@ impl<'f> Walk<'f> {
     }
 }
 
-/// Whether the index leads from each part of a filter to a sequence, of a filter that asks for nothing else.
+/// Returns whether the index leads from each part of a filter to a sequence. False if the filter has other parts than
+/// short ones.
 async fn is_posted(store: &Partition, filter: &Filter, sequence: u64) -> Result<bool, StorageFailure> {
     let parts = Parts::of(filter);
     if !parts.is_all || !parts.longs.is_empty() || parts.shorts.is_empty() {
@@ -288,7 +290,7 @@ async fn is_posted(store: &Partition, filter: &Filter, sequence: u64) -> Result<
     Ok(true)
 }
 
-/// Whether every candidate of a filter matches it, as a rule: there is but one thing that it asks.
+/// Returns whether a filter has only one criterion, so that nearly every candidate matches.
 fn is_one_part(filter: &Filter) -> bool {
     let parts = [
         filter.types.is_empty(),
@@ -302,7 +304,7 @@ fn is_one_part(filter: &Filter) -> bool {
         && filter.condition.is_none()
 }
 
-/// What a scan walks, as far as that can be told before the state is known.
+/// Returns the range of a scan, as far as it is known before the state is read.
 pub(crate) fn asked(scan: &Scan<'_>) -> Range {
     let (order, until) = (scan.order, scan.until.unwrap_or(u64::MAX));
     match (scan.after, order) {

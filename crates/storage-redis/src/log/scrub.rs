@@ -1,12 +1,12 @@
-//! After events were erased: what the server still has of them, and where copies may be.
+//! Removes the remains of erased events from the server, and lists the places of possible copies.
 
 use domain::StorageFailure;
 use redis::{FromRedisValue, cmd};
 
 use crate::{client::failure::unexpected_reply, engine::partition::Partition, log::rewrite};
 
-/// Rewrites the chunks that something was erased from, also where a scrub before this one was cut short. What is left, and
-/// where; of copies only after events were `erased`.
+/// Rewrites the chunks that still have bytes of erased events, including the chunks that an interrupted scrub left.
+/// Returns the remaining places of such bytes. It names possible copies only if events were `erased`.
 pub(crate) async fn scrub(store: &Partition, erased: bool) -> Result<Vec<String>, StorageFailure> {
     let mut command = cmd("SMEMBERS");
     command.arg(store.keys().unscrubbed());
@@ -29,11 +29,11 @@ pub(crate) async fn scrub(store: &Partition, erased: bool) -> Result<Vec<String>
     Ok(remains)
 }
 
-/// Where copies may be that no command of ours reaches.
+/// Returns the places of copies that no command of this adapter reaches.
 async fn copies(store: &Partition) -> Vec<String> {
     let mut command = cmd("INFO");
     command.arg("persistence");
-    // A user without the right to ask gets the whole list of possibilities.
+    // If this user may not run `INFO`, the list names all possible places.
     let info: String = store
         .link()
         .read(&command)

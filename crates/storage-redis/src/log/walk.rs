@@ -1,4 +1,4 @@
-//! Walking over the log itself, damaged events included.
+//! Walks over the log itself, including damaged events.
 
 use domain::{StorageFailure, ports::Order};
 use redis::{FromRedisValue, Value};
@@ -12,32 +12,32 @@ use crate::{
     log::entries::{Entry, entries, range},
 };
 
-/// Entries that one read brings.
+/// The number of entries of one read.
 const READ_AT_ONCE: usize = 500;
 
-/// A walk over the entries of some chunks, the oldest first.
+/// A walk over the entries of some chunks, oldest first.
 #[derive(Debug)]
 pub(crate) struct LogWalk {
-    /// The chunks that are still to come, the newest first.
+    /// The remaining chunks, newest first.
     chunks: Vec<u64>,
     from: u64,
     until: u64,
 }
 
 impl LogWalk {
-    /// Over all of the log up to a sequence.
+    /// Returns a walk over the whole log up to a sequence.
     pub(crate) async fn new(store: &Partition, until: u64) -> Result<Self, StorageFailure> {
         let mut chunks = store.chunks().await?;
         chunks.reverse();
         Ok(Self { chunks, from: 0, until })
     }
 
-    /// From one sequence to another, in one chunk.
+    /// Returns a walk from one sequence to another in one chunk.
     pub(crate) fn within(from: u64, until: u64) -> Self {
         Self { chunks: vec![chunk_of(from)], from, until }
     }
 
-    /// The next entries, perhaps none of them; none when all were met.
+    /// Returns the next entries, which may be empty. None at the end.
     pub(crate) async fn next(&mut self, store: &Partition) -> Result<Option<Vec<Entry>>, StorageFailure> {
         let Some(chunk) = self.chunks.last().copied() else { return Ok(None) };
         let first = self.from.max(chunk * CHUNK);
@@ -62,25 +62,25 @@ impl LogWalk {
     }
 }
 
-/// Asks for the numbers of the log's chunks, in the order of a walk.
+/// Returns the command for the numbers of the log's chunks, in the order of a walk.
 pub(crate) fn chunks_command(store: &Partition, order: Order) -> redis::Cmd {
     let mut command = redis::cmd(if order == Order::OldestFirst { "ZRANGE" } else { "ZREVRANGE" });
     command.arg(store.keys().chunks()).arg(0).arg(-1);
     command
 }
 
-/// Reads numbers of chunks.
+/// Parses numbers of chunks.
 pub(crate) fn numbers(answer: Value) -> Result<Vec<u64>, StorageFailure> {
     FromRedisValue::from_redis_value(answer).map_err(|_| unexpected_reply("numbers of chunks"))
 }
 
 impl Partition {
-    /// The numbers of the log's chunks, the oldest first.
+    /// Returns the numbers of the log's chunks, oldest first.
     pub(crate) async fn chunks(&self) -> Result<Vec<u64>, StorageFailure> {
         self.chunks_by(Order::OldestFirst).await
     }
 
-    /// The same, in the order of a walk.
+    /// Returns the numbers of the log's chunks, in the order of a walk.
     pub(crate) async fn chunks_by(&self, order: Order) -> Result<Vec<u64>, StorageFailure> {
         numbers(self.link().read(&chunks_command(self, order)).await?)
     }

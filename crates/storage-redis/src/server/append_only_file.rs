@@ -1,13 +1,14 @@
-//! After a server has restarted: its append-only file may end in the midst of a batch.
+//! Writes after a restart of a server, when its append-only file may end inside a batch.
 //!
-//! A server that loads such a file leaves the batch out. But Redis, up to 8.2 at least, leaves the beginning of the batch in
-//! the file, and writes on behind it: when the file is loaded once more, that beginning is done together with what comes
-//! next, and half a batch is in the store. (Valkey 9.1 takes it out.) It cannot be told from outside whether it is so.
+//! A server that loads such a file leaves the batch out. But Redis, up to at least 8.2, leaves the beginning of the
+//! batch in the file and appends further writes behind it. When the file is loaded again, the server runs that
+//! beginning together with the next writes, and the store has half a batch. (Valkey 9.1 truncates the file.) A client
+//! cannot see whether this is so.
 //!
-//! A rewrite (`BGREWRITEAOF`) begins another file before it does anything else. So the functions refuse the first write after
-//! a restart until a rewrite has begun (`must_have_begun_a_file` in `lua/common.lua`), and the refused call begins one. The
-//! beginning of the batch then stays at the end of its own file. A server that loads it there takes it out, also where it is
-//! killed before the rewrite is over.
+//! A rewrite (`BGREWRITEAOF`) starts a new file before it does anything else. So the functions refuse the first write
+//! after a restart until a rewrite has begun (`must_have_begun_a_file` in `lua/common.lua`). The caller of the refused
+//! function starts the rewrite. The beginning of the batch then stays at the end of the old file. A server that loads
+//! the old file removes the beginning there, even if the server was killed before the rewrite ended.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -20,21 +21,21 @@ use crate::{
     server::functions,
 };
 
-/// How long to wait between two looks at a server that puts a rewrite off, as it does while it saves.
+/// The pause between two looks at a server that postpones a rewrite, as it does while it saves.
 const MOMENT: Duration = Duration::from_millis(20);
-/// Where in an `FCALL` its first key stands.
+/// The index of the first key among the arguments of an `FCALL`.
 const FIRST_KEY: usize = 3;
 
-/// Whether a function refused to write because the server has begun no append-only file since it was started.
+/// Returns whether a function refused to write because the server has begun no append-only file since its start.
 pub(crate) fn must_begin(error: &RedisError) -> bool {
     error.code() == Some("ERNEWFILE")
 }
 
-/// Has a server begin another append-only file, on behalf of a call that it refused. Where the server does not within this time,
-/// or this user may not ask for it, functions write from now on all the same.
+/// Makes a server begin a new append-only file, for a call that it refused. If the server does not begin one in this
+/// time, or this user may not request it, functions write without one from now on.
 ///
 /// # Errors
-/// When the connection fails.
+/// Returns an error when the connection fails.
 pub(crate) async fn begin(
     connection: &mut MultiplexedConnection,
     refused: &Cmd,
@@ -62,14 +63,14 @@ pub(crate) async fn begin(
     cmd("FCALL").arg(functions::name("waive")).arg(1).arg(key).exec_async(connection).await
 }
 
-/// Asks for a rewrite, and waits until it has begun.
+/// Requests a rewrite, and waits until it has begun.
 async fn begun(connection: &mut MultiplexedConnection) -> RedisResult<()> {
     loop {
         let info: String = cmd("INFO").arg("persistence").query_async(connection).await?;
         let fields: HashMap<&str, &str> =
             info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
         let is = |name: &str, value: &str| fields.get(name) == Some(&value);
-        // Counted since the server was started.
+        // The server counts rewrites since its start.
         if !is("aof_enabled", "1") || !is("aof_rewrites", "0") || !is("aof_rewrite_in_progress", "0") {
             return Ok(());
         }
@@ -78,7 +79,7 @@ async fn begun(connection: &mut MultiplexedConnection) -> RedisResult<()> {
             continue;
         }
         match cmd("BGREWRITEAOF").exec_async(connection).await {
-            // Another caller was quicker.
+            // Another caller requested it first.
             Err(error) if error.to_string().contains("in progress") => {}
             other => other?,
         }

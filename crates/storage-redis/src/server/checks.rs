@@ -1,4 +1,4 @@
-//! What a server must be like before it is written to, and what `health` says of it.
+//! The conditions that a server must meet before a write, and the findings that `health` prints.
 
 mod facts;
 mod replicas;
@@ -22,34 +22,34 @@ use crate::{
     server::{namespace, rights},
 };
 
-/// What a bucket of the dictionary may come to, as the compact encoding must allow it: fields, and bytes of each.
+/// The largest bucket of the dictionary: its fields, and the bytes of each. The compact encoding must allow this size.
 const BUCKET: (u64, u64) = (128, 64);
-/// Buckets whose encoding is looked at.
+/// The number of buckets in one check of the encoding.
 const BUCKETS_LOOKED_AT: u32 = 32;
-/// When servers of which one was out of reach are looked at again.
+/// The pause before servers are checked again, after one of them was unreachable.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// From how many fields on the encoding of a bucket says something.
+/// The least number of fields at which the encoding of a bucket is significant.
 const FULL_BUCKET: i64 = 16;
 
-/// What a check says; the worse, the greater.
+/// The result of a check. A worse verdict is greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// All is well.
+    /// The check found no problem.
     Pass,
-    /// The store works, and an operator should look at this.
+    /// The store works, but an operator should look at this.
     Warn,
     /// The store must not be written to.
     Fail,
 }
 
-/// One thing that was looked at.
+/// One check and its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// Its name, of lower-case words and dashes.
+    /// Its name, in lower-case words and dashes.
     pub name: &'static str,
-    /// What it says.
+    /// Its result.
     pub verdict: Verdict,
-    /// The same for people: what was found, and what to do about it.
+    /// A text for people: the finding, and how to resolve it.
     pub message: String,
 }
 
@@ -68,11 +68,11 @@ fn wide_encoding(found: &str) -> Check {
     Check::new("redis-encoding", Verdict::Warn, message)
 }
 
-/// Whether the user has the rights to write.
+/// Checks whether the user has the rights to write.
 async fn rights(link: &Link, keys: &Keys, options: &RedisOptions) -> Result<Check, StorageFailure> {
     let missing = match rights::missing(link, keys, options.copies).await {
         Ok(missing) => missing,
-        // Not even the right to ask, which writing needs, too.
+        // The user lacks even the right to ask, which a write needs too.
         Err(StorageFailure::Denied(text)) => {
             return Ok(Check::new("redis-rights", Verdict::Fail, format!("this user can only read: {text}")));
         }
@@ -91,10 +91,10 @@ async fn rights(link: &Link, keys: &Keys, options: &RedisOptions) -> Result<Chec
     })
 }
 
-/// What came of a look at a server: its address, and what it is like.
+/// The result of the checks of one server, with its address.
 type Look = (String, Result<Vec<Check>, StorageFailure>);
 
-/// Looks at every server of the store.
+/// Checks every server of the store.
 async fn looks(store: &Link, copies: Option<Copies>) -> Result<Vec<Look>, StorageFailure> {
     let look = async |server: Link| {
         let facts = Facts::of(&server).await?;
@@ -106,8 +106,8 @@ async fn looks(store: &Link, copies: Option<Copies>) -> Result<Vec<Look>, Storag
     Ok(join_all(servers.map(async |(address, server)| (address, look(server).await))).await)
 }
 
-/// The same; where several servers are one store, again while one is out of reach and there is time, since another may be about
-/// to take its place.
+/// Checks every server like [`looks`]. If several servers form one store and one is unreachable, it checks again until
+/// the timeout, since another server may be about to take over.
 async fn looks_in_time(store: &Link, options: &RedisOptions) -> Result<Vec<Look>, StorageFailure> {
     let deadline = Instant::now() + options.timeout;
     loop {
@@ -124,7 +124,7 @@ async fn looks_in_time(store: &Link, options: &RedisOptions) -> Result<Vec<Look>
     }
 }
 
-/// What was found of servers; that one of several does not answer is a check that it fails.
+/// Merges the checks of all servers. If one of several servers does not answer, that is a failed check of this server.
 fn of_servers(looks: Vec<Look>) -> Result<Vec<Check>, StorageFailure> {
     let is_only = looks.len() == 1;
     let looked = |(address, checks): Look| match checks {
@@ -137,10 +137,10 @@ fn of_servers(looks: Vec<Look>) -> Result<Vec<Check>, StorageFailure> {
     Ok(together(looks.into_iter().map(looked).collect::<Result<_, StorageFailure>>()?))
 }
 
-/// What is said, and which servers say it.
+/// The messages of a check, each with the addresses of its servers.
 type Said = Vec<(String, Vec<String>)>;
 
-/// What was found on several servers as one: of each check the worst verdict, and which servers say what.
+/// Merges the checks of several servers: the worst verdict of each check, and the message of each server.
 fn together(found: Vec<(String, Vec<Check>)>) -> Vec<Check> {
     let is_only = found.len() == 1;
     let mut checks: Vec<(Check, Said)> = Vec::new();
@@ -170,7 +170,7 @@ fn together(found: Vec<(String, Vec<Check>)>) -> Vec<Check> {
     checks.into_iter().map(one).collect()
 }
 
-/// Refuses a server that must not be written to as it is set up, and warns of what may be better.
+/// Refuses a server with settings that forbid writes, and logs a warning for each setting that should be better.
 pub(crate) async fn before_use(
     link: &Link,
     keys: &Keys,
@@ -199,7 +199,7 @@ fn refuse(checks: &[Check]) -> Result<(), StorageFailure> {
     })
 }
 
-/// Refuses to make a namespace over keys that are there already without being one.
+/// Refuses to make a namespace over existing keys that are not part of one.
 pub(crate) async fn before_making(link: &Link, keys: &Keys) -> Result<(), StorageFailure> {
     let space = |kind| keys.space(&Space::of(kind));
     let names = [
@@ -208,7 +208,7 @@ pub(crate) async fn before_making(link: &Link, keys: &Keys) -> Result<(), Storag
         keys.directory(0),
         space(SpaceKind::Group),
         space(SpaceKind::Checkpoint),
-        // As layout 1 called them.
+        // The names in layout 1.
         keys.named("groups"),
         keys.named("checkpoints"),
     ];
@@ -229,11 +229,11 @@ pub(crate) async fn before_making(link: &Link, keys: &Keys) -> Result<(), Storag
 }
 
 impl RedisEngine {
-    /// What there is to say of the server and of this user's rights. It needs no right to write; what the user may not ask
-    /// is a warning.
+    /// Returns the checks of the server and of this user's rights. Needs no right to write. A check that this user may
+    /// not make is a warning.
     ///
     /// # Errors
-    /// When the server cannot be reached.
+    /// Returns an error when the server cannot be reached.
     pub async fn checks(&self) -> Result<Vec<Check>, StorageFailure> {
         let looks = looks(self.link(), self.options().copies).await?;
         let is_only = looks.len() == 1;
@@ -245,23 +245,23 @@ impl RedisEngine {
                     checks.retain(|check| check.name != wide.name);
                     checks.push(wide);
                 }
-                // That its server does not answer was said.
+                // An earlier check already says that this server does not answer.
                 Err(StorageFailure::Unavailable(_)) if !is_only => {}
                 Err(failure) => return Err(failure),
             }
         }
         let rights = rights(self.link(), &namespace::root(&self.options().namespace), self.options()).await?;
-        // Who only reads needs no more, and says so.
+        // A user that only reads needs no more rights, so a lack of them is a warning.
         let verdict = if rights.verdict == Verdict::Fail { Verdict::Warn } else { rights.verdict };
         checks.push(Check { verdict, ..rights });
         Ok(checks)
     }
 
-    /// What there is to say of the servers where the store cannot be opened: which of several are to blame. Of one that
-    /// stands alone its failure says all there is, so there is nothing.
+    /// Returns the checks of the servers of a store that cannot be opened, to show which of several servers is at
+    /// fault. For a single server the result is empty, since its failure says everything.
     ///
     /// # Errors
-    /// When none can be reached, or the options make no sense.
+    /// Returns an error when no server can be reached, or when the options are invalid.
     pub async fn server_checks(options: &RedisOptions) -> Result<Vec<Check>, StorageFailure> {
         let link = Self::way(options)?;
         match link.is_of_several() {
@@ -270,16 +270,17 @@ impl RedisEngine {
         }
     }
 
-    /// Refuses a server that must not be written to as it is set up, as [`RedisEngine::create`] does.
+    /// Refuses a server with settings that forbid writes, as [`RedisEngine::create`] does.
     ///
     /// # Errors
-    /// With the sentence that says what to do about it.
+    /// Returns a failure that says what to change.
     pub async fn check_writable(&self) -> Result<(), StorageFailure> {
         before_use(self.link(), &namespace::root(&self.options().namespace), self.options()).await
     }
 }
 
-/// Whether a bucket of the dictionary has left its compact encoding: whatever the configuration says now.
+/// Checks whether a bucket of the dictionary has left its compact encoding, which can differ from the present
+/// configuration.
 async fn wide_bucket(partition: &Partition) -> Result<Option<Check>, StorageFailure> {
     let state: State = partition.state().await?;
     let buckets = (1u32 << state.level) + state.split;

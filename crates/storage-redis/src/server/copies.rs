@@ -1,10 +1,10 @@
-//! Copies: what was stored is answered once so many copies of it are confirmed, where the options say so.
+//! Copies: the options may require a number of confirmed copies before a write is answered.
 //!
-//! A server counts the copies of what a connection itself wrote last, and of all that was written before that, by whomever
-//! ([`WAIT`](https://redis.io/docs/latest/commands/wait/)). So one short write on a connection that has nothing else to do,
-//! and the count after it, stand for every append that was answered before: also for an event that was there already, of
-//! which nothing is written. A count says nothing of what another server stored; the write is therefore done only in the log
-//! epoch that the append was answered in.
+//! A server counts the copies of the last write of a connection, and of all earlier writes of any connection
+//! ([`WAIT`](https://redis.io/docs/latest/commands/wait/)). So one short write on an idle connection, and the count
+//! after it, cover every append that was answered before. This includes an event that was already stored, for which
+//! nothing is written. A count says nothing about writes to another server. Therefore the short write is done only in
+//! the log epoch in which the append was answered.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -22,21 +22,21 @@ use crate::{
     server::functions,
 };
 
-/// Of the time that a call may take, the part that copies are waited for at most: the rest is for the way.
+/// The largest part of a call's time that is spent on waiting for copies, as a divisor. The rest is for the network.
 const SHARE: u32 = 2;
 
-/// Counts of copies in one partition: one at a time, for all who came before it began.
+/// The counts of copies in one partition. One count runs at a time and covers all callers that came before its start.
 #[derive(Default)]
 pub(crate) struct Counts {
     asked: AtomicU64,
     last: Mutex<Count>,
 }
 
-/// What came of a count.
+/// The result of a count.
 struct Count {
-    /// It stands for all callers up to this one,
+    /// The number of the last caller that the count covers.
     asked: u64,
-    /// in this log epoch.
+    /// The log epoch of these callers.
     epoch: u64,
     outcome: Result<(), StorageFailure>,
 }
@@ -48,7 +48,8 @@ impl Default for Count {
 }
 
 impl Counts {
-    /// Counts for what was done in a log epoch before this is called, unless a count that began later than that was made.
+    /// Counts the copies of writes in a log epoch that were done before this call. If another count began after this
+    /// call, its result is returned instead.
     async fn count<F>(&self, epoch: u64, make: impl FnOnce() -> F) -> Result<(), StorageFailure>
     where
         F: Future<Output = Result<(), StorageFailure>>,
@@ -66,7 +67,7 @@ impl Counts {
 }
 
 impl Copies {
-    /// The command that waits for the copies and counts them.
+    /// Returns the command that waits for the copies and counts them.
     fn command(&self, within: Duration) -> Cmd {
         let mut command = match self.synced {
             true => cmd("WAITAOF"),
@@ -75,17 +76,17 @@ impl Copies {
         if self.synced {
             command.arg(1);
         }
-        // No time would be without end.
+        // Zero would wait without limit.
         command.arg(self.replicas).arg(within.as_millis().max(1) as u64);
         command
     }
 
-    /// How many copies are wanted. The server's own is one where it is to be in its file.
+    /// Returns the required number of copies. The server's own file counts as one if it must be synced.
     fn wanted(&self) -> u64 {
         u64::from(self.replicas) + u64::from(self.synced)
     }
 
-    /// How many of them an answer confirms.
+    /// Returns the number of required copies that an answer confirms.
     fn confirmed(&self, answer: Value) -> Result<u64, StorageFailure> {
         let replicas = |count: i64| u64::try_from(count).unwrap_or(0).min(u64::from(self.replicas));
         match self.synced {
@@ -103,11 +104,11 @@ impl Copies {
 }
 
 impl Partition {
-    /// Waits until so many copies as the options say are confirmed of what was answered in this log epoch.
+    /// Waits until the required copies of all writes that were answered in this log epoch are confirmed.
     ///
     /// # Errors
-    /// [`StorageFailure::TooFewCopies`] where they are not; [`StorageFailure::Unknown`] where another server has taken the
-    /// place of the one that answered.
+    /// Returns [`StorageFailure::TooFewCopies`] when they are not confirmed in time. Returns
+    /// [`StorageFailure::Unknown`] when another server has replaced the server that answered.
     pub(crate) async fn until_copied(&self, epoch: u64) -> Result<(), StorageFailure> {
         let Some(copies) = self.options().copies else { return Ok(()) };
         self.counts().count(epoch, || self.count_copies(copies, epoch)).await
@@ -159,7 +160,7 @@ mod tests {
                 counts.count(epoch, make).await
             })
         };
-        // One counts; nine come while it does, and for those one more is enough.
+        // The first call counts. Nine more arrive meanwhile, and one further count covers all nine.
         let first = caller(1);
         while counts.asked.load(Ordering::Acquire) < 1 {
             tokio::task::yield_now().await;
@@ -174,7 +175,7 @@ mod tests {
             other.await.unwrap().unwrap();
         }
         assert_eq!(made.load(Ordering::Acquire), 2);
-        // A count of another log epoch says nothing.
+        // A count of another log epoch does not cover this caller.
         gate.add_permits(1);
         caller(2).await.unwrap().unwrap();
         assert_eq!(made.load(Ordering::Acquire), 3);

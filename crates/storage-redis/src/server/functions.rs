@@ -1,6 +1,6 @@
-//! The library of Functions that the adapter loads into a server: what must happen in one step there.
+//! The library of Functions that the adapter loads into a server, for work that must happen there in one step.
 //!
-//! The names carry a digest of the library's text, so that programs of several versions use one server side by side.
+//! The names contain a digest of the library's text. So programs of several versions can use one server side by side.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::server::append_only_file;
 
 /// The library's text.
 struct Library {
-    /// What `FUNCTION LOAD` takes.
+    /// The text for `FUNCTION LOAD`.
     source: String,
     version: String,
 }
@@ -27,7 +27,7 @@ static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
         include_str!("../lua/remove.lua"),
         include_str!("../lua/rights.lua"),
     ];
-    // Every function is registered so that it is done whole or not at all.
+    // Register every function through `register`, so that it is done whole or not at all.
     let parts = parts.concat().replace("redis.register_function", "register");
     let first = [include_str!("../lua/common.lua"), include_str!("../lua/whole.lua")];
     let source = first.concat() + &parts;
@@ -36,20 +36,21 @@ static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     Library { source: source.replace("VERSION", &version), version }
 });
 
-/// The name of a function as the server knows it.
+/// Returns the name of a function in the server.
 pub(crate) fn name(function: &str) -> String {
     format!("er_{function}_{}", LIBRARY.version)
 }
 
-/// How often a server is made ready for a call: it is given the library, and begins a file.
+/// How many times a server is prepared for one call: loading of the library, and the begin of a file.
 pub(crate) const MOST_PREPARED: usize = 3;
 
-/// Whether a server refused a call that it can be made ready for; it has done nothing of it.
+/// Returns whether a server refused a call for a reason that [`prepare`] removes. The server has done no part of the
+/// call.
 pub(crate) fn can_be_prepared(error: &RedisError) -> bool {
     is_unknown(error) || append_only_file::must_begin(error)
 }
 
-/// Makes a server ready for a call that it refused so.
+/// Prepares a server for a call that it refused for such a reason.
 pub(crate) async fn prepare(
     connection: &mut MultiplexedConnection,
     error: &RedisError,
@@ -63,7 +64,7 @@ pub(crate) async fn prepare(
     }
 }
 
-/// Gives the library to a server. That another did so meanwhile is as good.
+/// Loads the library into a server. If another client has loaded it meanwhile, that is a success too.
 async fn load(connection: &mut MultiplexedConnection) -> RedisResult<()> {
     let mut command = redis::cmd("FUNCTION");
     command.arg("LOAD").arg(&LIBRARY.source);
@@ -73,7 +74,7 @@ async fn load(connection: &mut MultiplexedConnection) -> RedisResult<()> {
     }
 }
 
-/// Whether a server says that it does not know the library.
+/// Returns whether a server does not know the library.
 fn is_unknown(error: &RedisError) -> bool {
     error.to_string().contains("Function not found")
 }

@@ -1,9 +1,10 @@
-//! A namespace as a whole: finding its partitions, making and removing it.
+//! A namespace as a whole: how its partitions are found, made and removed.
 //!
-//! A program that knows the name alone looks at one key, `{NAMESPACE:0}:meta`. Of a namespace of one partition this is the
-//! partition's state. Of one of several it is a signpost that says how many there are; the partitions' own keys have the
-//! tags that [`tags::tag`] gives. The signpost is put last, so that where it stands all partitions are there; and since it
-//! is one key, two who make a namespace with other numbers of partitions at once do not both succeed.
+//! A program that knows only the name reads one key, `{NAMESPACE:0}:meta`. If the namespace has one partition, this
+//! key is the state of the partition. If it has several, the key is a signpost: it states the number of partitions.
+//! The keys of the partitions have the tags that [`tags::tag`] gives. The signpost is written last, so if it exists,
+//! all partitions exist. It is one key, so of two callers that make the namespace with different numbers of partitions
+//! only one succeeds.
 
 use std::collections::HashMap;
 
@@ -23,28 +24,28 @@ use crate::{
     server::checks,
 };
 
-/// The layout of a signpost: programs that know but one partition leave the namespace alone.
+/// The layout of a signpost. Programs that support only one partition refuse the namespace.
 const SIGNPOST: &str = "3-parts";
-/// The dictionary of a namespace of one partition begins with 2^LEVEL buckets: a bucket is a key only once something falls
-/// to it. Those of several partitions begin with as many in all.
+/// The dictionary of a namespace with one partition begins with 2^LEVEL buckets. With several partitions, their
+/// dictionaries begin with 2^LEVEL buckets in total. A bucket has a key only once it has an entry.
 const LEVEL: u32 = 14;
-/// Keys that one round trip of a removal looks at.
+/// The number of keys that one round trip of a removal scans.
 const LOOKED_AT_ONCE: usize = 1_000;
 
 /// The partitions of a namespace: the keys and the state of each.
 pub(crate) type Found = Vec<(Keys, State)>;
 
-/// The keys of a namespace's root.
+/// Returns the keys of a namespace's root.
 pub(crate) fn root(namespace: &str) -> Keys {
     Keys::new(&tags::root(namespace))
 }
 
-/// The keys of a partition.
+/// Returns the keys of a partition.
 fn keys_of(namespace: &str, partition: u16, partitions: u16) -> Keys {
     Keys::new(&tags::tag(namespace, partition, partitions))
 }
 
-/// The namespace's partitions, in order; none where there is no such namespace.
+/// Returns the namespace's partitions, in order. None if the namespace does not exist.
 pub(crate) async fn find(link: &Link, namespace: &str) -> Result<Option<Found>, StorageFailure> {
     let keys = root(namespace);
     let fields = fields_of(link, &keys).await?;
@@ -62,7 +63,7 @@ pub(crate) async fn find(link: &Link, namespace: &str) -> Result<Option<Found>, 
     try_join_all(partitions).await.map(Some)
 }
 
-/// A partition that must be there.
+/// Reads a partition that must exist.
 async fn partition_of(
     link: &Link,
     namespace: &str,
@@ -85,7 +86,7 @@ async fn partition_of(
     }
 }
 
-/// The state of a partition; none where there is none.
+/// Reads the state of a partition. None if the partition does not exist.
 pub(crate) async fn load(link: &Link, keys: &Keys) -> Result<Option<State>, StorageFailure> {
     let fields = fields_of(link, keys).await?;
     if fields.is_empty() { Ok(None) } else { State::of(&fields).map(Some) }
@@ -95,7 +96,7 @@ async fn fields_of(link: &Link, keys: &Keys) -> Result<HashMap<String, String>, 
     let mut command = cmd("HGETALL");
     command.arg(keys.meta());
     match link.read(&command).await {
-        // Its own type says that the key is not ours.
+        // The type of the key shows that it belongs to another program.
         Err(StorageFailure::Corrupt(text)) if text.contains("WRONGTYPE") => Err(StorageFailure::Foreign(
             format!("the key {} on this server is another program's: name another namespace", keys.meta()),
         )),
@@ -103,7 +104,8 @@ async fn fields_of(link: &Link, keys: &Keys) -> Result<HashMap<String, String>, 
     }
 }
 
-/// Makes the namespace, if need be where another left off. Where another was quicker, that one's stays.
+/// Makes the namespace. Continues the work of a caller that did not finish. If another caller was first, its namespace
+/// stays.
 pub(crate) async fn make(link: &Link, options: &RedisOptions) -> Result<(), StorageFailure> {
     if let Some(wanted) = options.partitions.filter(|wanted| !RedisOptions::may_have(*wanted)) {
         return Err(StorageFailure::Foreign(format!(
@@ -143,7 +145,7 @@ pub(crate) async fn make(link: &Link, options: &RedisOptions) -> Result<(), Stor
             checks::before_making(link, &keys).await?;
             plan.put(link, &keys).await?;
         }
-        // What the first who made it said is so of all.
+        // The settings of the first partition apply to all others.
         let made = load(link, &keys).await?.ok_or_else(gone)?;
         plan.agree_with(&made);
     }
@@ -161,7 +163,7 @@ struct Begun {
     is_used: bool,
 }
 
-/// Looks for a namespace whose making was not finished, or whose removal: by the partition that is made first.
+/// Finds a namespace that was only partly made or partly removed, by the partition that is made first.
 async fn begun(link: &Link, namespace: &str) -> Result<Option<Begun>, StorageFailure> {
     let counts = (1..).map(|power| 1u16 << power).take_while(|count| RedisOptions::may_have(*count));
     let look = |count: u16| async move {
@@ -174,7 +176,7 @@ async fn begun(link: &Link, namespace: &str) -> Result<Option<Begun>, StorageFai
     Ok(found?.into_iter().flatten().next())
 }
 
-/// What every partition of a namespace is made with.
+/// The initial fields of every partition of a namespace.
 struct Plan {
     store: String,
     keeps: &'static str,
@@ -194,7 +196,7 @@ impl Plan {
         (self.keeps, self.compression) = (keeps_name(state.keeps), compression_name(state.compression));
     }
 
-    /// Makes a partition, unless it is there.
+    /// Makes a partition, unless it exists.
     async fn put(&self, link: &Link, keys: &Keys) -> Result<(), StorageFailure> {
         let level = LEVEL - u32::from(self.partitions).ilog2();
         let fields: [(&str, String); 13] = [
@@ -225,7 +227,7 @@ impl Plan {
     }
 }
 
-/// Puts the hash `meta`, unless it is there.
+/// Writes the hash `meta`, unless it exists.
 async fn put(link: &Link, keys: &Keys, fields: &[(&str, String)]) -> Result<(), StorageFailure> {
     let args: Vec<&str> = fields.iter().flat_map(|(name, value)| [*name, value.as_str()]).collect();
     link.call("make", &[keys.meta(), keys.meta()], &args).await.map(drop)
@@ -243,23 +245,23 @@ fn compression_name(compressed: bool) -> &'static str {
 }
 
 impl RedisEngine {
-    /// Whether there is such a namespace.
+    /// Returns whether the namespace exists.
     ///
     /// # Errors
-    /// When the server cannot be reached, or has something else at the namespace's place.
+    /// Returns an error when the server cannot be reached, or when the key of the namespace holds other data.
     pub async fn exists(options: &RedisOptions) -> Result<bool, StorageFailure> {
         let link = Self::way(options)?;
         Ok(find(&link, &options.namespace).await?.is_some())
     }
 
-    /// Removes the namespace permanently with all that is in it, also while others use it. It looks at every key of the server, and so
-    /// needs a right that stores need nowhere else (`SCAN`).
+    /// Removes the namespace permanently with all its data, even while others use it. It scans every key of the
+    /// server. So it needs the right to `SCAN`, which stores otherwise do not need.
     ///
     /// # Errors
-    /// When the server fails; some of it may then be gone.
+    /// Returns an error when the server fails. Part of the namespace may then be removed.
     pub async fn remove_namespace(self) -> Result<(), StorageFailure> {
         let namespace = &self.options().namespace;
-        // The states first: no other program then takes what is left for a store.
+        // Remove the states first. No other program then mistakes the remaining keys for a store.
         let metas = std::iter::once(root(namespace).meta());
         for meta in metas.chain(self.partitions().iter().map(|partition| partition.keys().meta())) {
             self.link().write(cmd("UNLINK").arg(meta)).await?;
@@ -271,9 +273,9 @@ impl RedisEngine {
         Ok(())
     }
 
-    /// Removes the keys of the namespace that a server has.
+    /// Removes the keys of the namespace from one server.
     async fn remove_from(&self, server: &Link) -> Result<(), StorageFailure> {
-        // The name of a namespace has no character that a pattern understands otherwise.
+        // The name of a namespace has no character that is special in a pattern.
         let (mut place, pattern) = (0u64, format!("{{{}:*}}:*", self.options().namespace));
         loop {
             let mut scan = cmd("SCAN");
@@ -281,14 +283,14 @@ impl RedisEngine {
             let answer = server.read(&scan).await?;
             let (next, names): (u64, Vec<Value>) =
                 FromRedisValue::from_redis_value(answer).map_err(|_| unexpected_reply("a scan"))?;
-            // A command names keys of one slot.
+            // One command names only keys of one slot.
             let mut by_tag: HashMap<Vec<u8>, Vec<Vec<u8>>> = HashMap::new();
             for name in names {
                 let Value::BulkString(name) = name else { return Err(unexpected_reply("the name of a key")) };
                 let tag = name.iter().take_while(|byte| **byte != b'}').copied().collect();
                 by_tag.entry(tag).or_default().push(name);
             }
-            // Sent to the server that has them now: the slot may have moved since.
+            // Send it to the server that has the keys now, since the slot may have moved.
             for names in by_tag.into_values() {
                 self.link().write(cmd("UNLINK").arg(names)).await?;
             }

@@ -1,8 +1,8 @@
-//! How much of the server's memory a namespace takes: an estimate, since asking for every key would hold up the server.
+//! An estimate of the memory that a namespace takes. An exact answer would read every key and block the server.
 //!
-//! Some chunks of the log are measured with all that belongs to them, and stand for the others; so do some events of each
-//! for what the dictionary keeps of all events. What is one key each is measured as it is. A round trip
-//! asks for so little that other callers do not notice.
+//! A few chunks of the log are measured with all their keys, and the rest is extrapolated. In the same way, some
+//! events of each such chunk stand for the dictionary. Data in single keys is measured directly. Each round trip reads
+//! so little that other callers do not notice.
 
 use domain::{
     StorageFailure,
@@ -21,22 +21,22 @@ use crate::{
     log::entries::{entries, range},
 };
 
-/// Chunks that are measured.
+/// The number of chunks that are measured.
 const CHUNKS: usize = 4;
-/// Lists of a chunk that are measured.
+/// The number of lists of a chunk that are measured.
 const LISTS: usize = 1_000;
-/// Places of a chunk whose events stand for the others, events of each, and bytes that those of a chunk may have on average
-/// together.
+/// The sample for the dictionary: places in a chunk, and events at each place. `EVENT_BYTES` bounds the average total
+/// size of the sampled events of a chunk.
 const PLACES: u64 = 10;
 const EVENTS: u64 = 10;
 const EVENT_BYTES: u64 = 256 * 1024;
-/// Parts of a large key that the server looks at.
+/// The number of parts of a large key that the server samples.
 const PARTS: usize = 100;
-/// What is one key each, beside the rows that no scope divides.
+/// The data in single keys, beside the rows without a scope.
 const SINGLE: [&str; 7] = ["meta", "chunks", "zdict", "holes", "unscrubbed", "pending", "runs"];
 
-/// Bytes of memory that the namespace takes, about: log, indexes, runs, dictionary, and the rows that no scope divides. Not
-/// counted are rows of groups, replays and minutes, which are few. None where this user may not ask.
+/// Returns about how many bytes of memory the namespace takes: log, indexes, runs, dictionary, and the rows without a
+/// scope. Rows of groups, replays and minutes are few and are not counted. None if this user may not ask.
 pub(crate) async fn bytes(store: &Partition) -> Result<Option<u64>, StorageFailure> {
     match measure(store, &store.state().await?).await {
         Err(StorageFailure::Denied(_) | StorageFailure::Other(_)) => Ok(None),
@@ -53,7 +53,8 @@ async fn measure(store: &Partition, state: &State) -> Result<u64, StorageFailure
             usage(&mut pipeline, &key);
         }
         pipeline.cmd("HLEN").arg(keys.directory(*chunk));
-        // A scan of a small hash gives all of it, and of a great one about as much as was asked for.
+        // A scan of a small hash returns all of it. A scan of a large hash returns about the requested number of
+        // fields.
         pipeline.cmd("HSCAN").arg(keys.directory(*chunk)).arg(0).arg("COUNT").arg(LISTS);
     }
     for name in SINGLE {
@@ -92,7 +93,7 @@ async fn measure(store: &Partition, state: &State) -> Result<u64, StorageFailure
     Ok(single + runs(store).await? + (log + dictionary) as u64)
 }
 
-/// What the runs take. There are few of them.
+/// Returns the bytes of the runs. All of them are measured, since they are few.
 async fn runs(store: &Partition) -> Result<u64, StorageFailure> {
     let (_, manifest) = short::ground(store).await?;
     let mut pipeline = Pipeline::new();
@@ -102,8 +103,9 @@ async fn runs(store: &Partition) -> Result<u64, StorageFailure> {
     Ok(store.link().read_all(&pipeline).await?.iter().map(number).sum())
 }
 
-/// What the dictionary takes, as far as some events of these chunks tell, which have so many. A bucket is met as often as it
-/// has ids in it, so what each takes counts by its fields.
+/// Estimates the bytes of the dictionary from some events of these chunks, given as pairs of chunk and number of
+/// events. The probability that a sample meets a bucket grows with the ids in it. So each bucket counts by its bytes
+/// for each field.
 async fn dictionary(store: &Partition, state: &State, chunks: &[(u64, u64)]) -> Result<f64, StorageFailure> {
     let keys = store.keys();
     let most = EVENT_BYTES * state.events / state.bytes.max(1) / PLACES;
@@ -139,7 +141,7 @@ fn usage(pipeline: &mut Pipeline, key: &str) {
     pipeline.cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(PARTS);
 }
 
-/// What is not there takes nothing.
+/// Returns the number of an answer, and 0 for a missing key.
 fn number(answer: &Value) -> u64 {
     match answer {
         Value::Int(number) => u64::try_from(*number).unwrap_or(0),
@@ -147,12 +149,12 @@ fn number(answer: &Value) -> u64 {
     }
 }
 
-/// One number for each of another; nothing where that is nothing.
+/// Divides one number by another. Returns 0 if the divisor is 0.
 fn ratio(of: u64, each: u64) -> f64 {
     if each == 0 { 0.0 } else { of as f64 / each as f64 }
 }
 
-/// Some of the chunks, from the first to the last.
+/// Selects some of the chunks, evenly from the first to the last.
 fn spread(chunks: &[u64]) -> Vec<u64> {
     let (count, last) = (CHUNKS.min(chunks.len()), chunks.len().saturating_sub(1));
     let picked = (0..count).map(|n| n * last / (count - 1).max(1));

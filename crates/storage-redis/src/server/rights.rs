@@ -1,4 +1,4 @@
-//! The rights that a user needs: the lists that the documentation's users are made of, and that a start is checked against.
+//! The rights that a user needs. The users in the documentation are made of these lists, and a start checks them.
 
 use domain::StorageFailure;
 use redis::FromRedisValue;
@@ -9,7 +9,7 @@ use crate::{
     options::Copies,
 };
 
-/// What reading needs: on keys of the namespace, and of the server.
+/// The commands for reading, on keys of the namespace and on the server.
 pub(crate) const READING: &[&str] = &[
     "exists",
     "fcall_ro",
@@ -45,7 +45,7 @@ pub(crate) const READING: &[&str] = &[
     "zscore",
 ];
 
-/// What writing needs beside that.
+/// The additional commands for writing.
 pub(crate) const WRITING: &[&str] = &[
     "append",
     "fcall",
@@ -72,14 +72,14 @@ pub(crate) const WRITING: &[&str] = &[
     "zrem",
 ];
 
-/// What waiting for copies needs beside that: in memory, or in files.
+/// The additional command for waiting for copies: in memory, or in files.
 const COPYING: [&str; 2] = ["wait", "waitaof"];
 
 /// Commands that name no key. `PUBLISH` and `SUBSCRIBE` name a channel.
 const KEYLESS: &[&str] =
     &["config|get", "fcall", "fcall_ro", "function|load", "info", "ping", "time", "unsubscribe"];
 
-/// A command as words that could be run: rights are asked for those.
+/// Returns a command with arguments that would let it run. The server checks rights for such a command.
 fn words(command: &str, bell: &str) -> Vec<String> {
     let mut words: Vec<String> = command.split('|').map(str::to_owned).collect();
     match command {
@@ -95,8 +95,8 @@ fn words(command: &str, bell: &str) -> Vec<String> {
     words
 }
 
-/// The commands that this user may not run, of all that writing needs, as the server says them; with copies to wait for or
-/// without.
+/// Returns the commands that this user may not run, of all that writing needs, as the server names them. With
+/// `copies`, the command that waits for copies is included.
 pub(crate) async fn missing(
     link: &Link,
     keys: &Keys,
@@ -123,7 +123,7 @@ mod tests {
 
     use super::*;
 
-    /// What servers know of keys of our types, of channels, and of the rest that a store could ask for.
+    /// The commands that a store could use: for keys of the used types, for channels, and for the server.
     const KNOWN: &str = "append copy del dump exists expire fcall fcall_ro get getdel getex getrange hdel hexists hexpire hget hgetall hincrby hkeys hlen \
         hmget hmset hrandfield hscan hset hsetnx hstrlen hvals info keys lindex linsert llen lmove lmpop lpop lpos lpush \
         lpushx lrange lrem lset ltrim persist ping psubscribe publish randomkey rename renamenx rpop rpoplpush rpush rpushx \
@@ -134,7 +134,7 @@ mod tests {
         zremrangebylex zremrangebyrank zremrangebyscore zrevrange zrevrangebylex zrevrangebyscore zrevrank zscan zscore \
         zunion";
 
-    /// The commands that a source file names, in capitals and in quotes.
+    /// Returns the commands that a source file names in capitals and in quotes.
     fn commands(source: &str, quote: char) -> BTreeSet<&'static str> {
         let words: BTreeSet<String> = source
             .split(quote)
@@ -144,7 +144,7 @@ mod tests {
         KNOWN.split_whitespace().filter(|known| words.contains(*known)).collect()
     }
 
-    /// Sent without being named so.
+    /// Commands that the client sends without such a name in the sources.
     const OTHERWISE: &[&str] = &["ping", "subscribe", "unsubscribe"];
 
     /// Only an owner removes a namespace.
@@ -167,7 +167,8 @@ mod tests {
                     _ => continue,
                 };
                 let source = fs::read_to_string(path).unwrap();
-                // What tests send, they send as owners. What functions name as keys of tables is called elsewhere.
+                // Tests run as owners, so their commands do not count. A command that a function names only as the key
+                // of a table is called elsewhere.
                 used.extend(commands(source.split("#[cfg(test)]").next().unwrap_or_default(), quote));
             }
         }

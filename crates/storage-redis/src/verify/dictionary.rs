@@ -1,4 +1,5 @@
-//! Verification of what knows no chunks: ids in the dictionary, and short terms in runs, against the events of the whole log.
+//! Verifies the indexes that are not divided into chunks, against the events of the whole log: the ids in the
+//! dictionary, and the short terms in runs.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, hash_map::DefaultHasher},
@@ -19,12 +20,12 @@ use crate::{
     verify::{still_there, terms},
 };
 
-/// Positions that share a sum.
+/// The number of positions that share a sum.
 const STRETCH: u64 = 4096;
-/// Stretches that are looked at pair by pair together.
+/// The number of stretches that are compared pair by pair together.
 const STRETCHES_AT_ONCE: usize = 8;
 
-/// What leads to an event.
+/// An id or a term that leads to an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Name {
     Id(Digest),
@@ -37,12 +38,12 @@ impl Name {
     }
 }
 
-/// Sums of the pairs (term, position) that were met, by stretch.
+/// Sums of the pairs (term, position) of a walk, by stretch.
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
     pub(crate) events: u64,
     by_stretch: HashMap<u64, u64>,
-    /// Stretches with events that cannot say what they are about.
+    /// Stretches with events that cannot be read.
     damaged: BTreeSet<u64>,
 }
 
@@ -63,7 +64,7 @@ impl Sums {
         let mut hasher = DefaultHasher::new();
         (sequence, name).hash(&mut hasher);
         let sum = self.by_stretch.entry(sequence / STRETCH).or_insert(0);
-        // Added up, not XORed: an entry that stands twice must not cancel itself.
+        // Addition, not XOR, so that a duplicate entry does not cancel itself.
         *sum = sum.wrapping_add(hasher.finish());
     }
 
@@ -77,7 +78,7 @@ impl Sums {
     }
 }
 
-/// Compares the dictionary with what the log says; the number of its fields.
+/// Compares the dictionary and the runs with the log. Returns the number of fields of the dictionary.
 pub(crate) async fn check(
     store: &Partition,
     before: &State,
@@ -118,7 +119,7 @@ pub(crate) async fn check(
     }
     let unlisted = check_unlisted(store, &unlisted, report).await?;
     let mut suspects = log.differ(&sums);
-    // What is in a chunk that is never read is not wrong for itself.
+    // Entries in a chunk that is never read are not faults of their own.
     suspects.retain(|stretch| !unlisted.contains(&chunk_of(stretch * STRETCH)));
     for some in suspects.chunks(STRETCHES_AT_ONCE) {
         compare(store, before.head, chunks, some, report).await?;
@@ -126,7 +127,7 @@ pub(crate) async fn check(
     Ok(fields)
 }
 
-/// Of chunks that are on no list, those that are there.
+/// Reports the chunks that exist without being on the list of chunks, and returns them.
 async fn check_unlisted(
     store: &Partition,
     chunks: &BTreeSet<u64>,
@@ -152,10 +153,10 @@ async fn check_unlisted(
     Ok(found)
 }
 
-/// A pair of an event and a term of it.
+/// A pair of an event and one of its terms.
 type Pair = (u64, Name);
 
-/// Looks at suspect stretches pair by pair.
+/// Compares suspect stretches pair by pair.
 async fn compare(
     store: &Partition,
     until: u64,
@@ -192,7 +193,7 @@ async fn compare(
         }
     }
     terms::each(store, chunks, |term, sequence| meet(Name::Term(term), sequence)).await?;
-    // What a damaged event was about cannot be told; it is reported as damaged.
+    // The terms of a damaged event are unknown. It is reported as damaged.
     let mut wrong: Vec<(Pair, i64)> = pairs
         .into_iter()
         .filter(|((sequence, _), balance)| *balance != 0 && !damaged.contains(sequence))
@@ -206,7 +207,7 @@ async fn compare(
     Ok(())
 }
 
-/// What is wrong with a pair, if anything still is.
+/// Returns the fault of a pair, if the pair is still wrong.
 async fn look_again(
     store: &Partition,
     sequence: u64,
@@ -221,7 +222,7 @@ async fn look_again(
     let Ok(event) = entry.event else { return Ok(None) };
     Ok(match (in_words(&event, name), posted) {
         (Some(term), 0) => {
-            // An event that is removed between the two looks has neither.
+            // An event that is removed between the two reads has neither entry nor text.
             let there = !still_there(store, &[sequence]).await?.is_empty();
             there.then(|| format!("the event has no index entry under {term}"))
         }
@@ -231,7 +232,7 @@ async fn look_again(
     })
 }
 
-/// How often the index leads from a name to a sequence, as far as two.
+/// Returns how many times the index leads from a name to a sequence. The result is exact up to two.
 async fn times_posted(store: &Partition, sequence: u64, name: Name) -> Result<usize, StorageFailure> {
     let digest = match name {
         Name::Term(term) => return short::times_posted(store, sequence, term).await,
@@ -243,7 +244,7 @@ async fn times_posted(store: &Partition, sequence: u64, name: Name) -> Result<us
     Ok(usize::from(leads))
 }
 
-/// What an event has of this name, in words.
+/// Returns the member of an event with this name, in words.
 fn in_words(event: &Event, name: Name) -> Option<String> {
     let term = match name {
         Name::Id(digest) => return (Digest::of_id(event.id()) == digest).then(|| "its id".to_owned()),

@@ -1,4 +1,4 @@
-//! Going through all that the index knows of terms, while others append, fold, merge and remove.
+//! A walk over all terms of the index, while other clients append, fold, merge and remove.
 
 use domain::StorageFailure;
 use redis::{FromRedisValue, cmd};
@@ -17,14 +17,14 @@ use crate::{
     verify::read_list,
 };
 
-/// Meets every pair of a term and a sequence that the index had when this began, in some order.
+/// Passes every pair of a term and a sequence that the index had at the start to `meet`, in any order.
 pub(crate) async fn each(
     store: &Partition,
     chunks: &[u64],
     mut meet: impl FnMut(Term, u64),
 ) -> Result<(), StorageFailure> {
     let (pending, mut manifest) = short::ground(store).await?;
-    // What is folded meanwhile is met here.
+    // Terms that are folded meanwhile were already met here.
     let mark = pending.base().unwrap_or(u64::MAX);
     for (term, sequence) in pending.records.iter().flat_map(|record| &record.postings) {
         meet(*term, *sequence);
@@ -32,7 +32,7 @@ pub(crate) async fn each(
     let (mut passed, mut tries) = (0, OptimisticRetry::new());
     while let Some(run) = manifest.0.iter().find(|run| run.through > passed).copied() {
         let Some(bytes) = merge::read(store, &run).await? else {
-            // Merged into another meanwhile, it is gone.
+            // The run no longer exists, because it was merged into another one meanwhile.
             tries.again().await?;
             manifest = short::ground(store).await?.1;
             continue;
@@ -70,7 +70,7 @@ fn met_in_run(run: &RunId, bytes: &[u8], meet: &mut impl FnMut(Term, u64)) -> Re
     Ok(())
 }
 
-/// The names of a chunk's lists.
+/// Returns the names of a chunk's lists.
 pub(crate) async fn directory(store: &Partition, chunk: u64) -> Result<Vec<String>, StorageFailure> {
     let mut command = cmd("HKEYS");
     command.arg(store.keys().directory(chunk));

@@ -1,4 +1,5 @@
-//! What the suite needs of this adapter: a server of its own, fresh namespaces on it, and damage by plain commands.
+//! The parts of the suite that belong to this adapter: a separate server, fresh namespaces, and faults by plain
+//! commands.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,10 +27,10 @@ use servers::{Binary, Cluster, Config, Server};
 use store::Store;
 use tokio::sync::OnceCell;
 
-/// One server of each program for the tests of a process: it is made by the first, and ends when the process does.
+/// One server of each program for the tests of a process. The first test starts it, and it ends with the process.
 pub(crate) struct RedisHarness {
     url: String,
-    /// The servers themselves, for plain commands.
+    /// The URLs of the servers themselves, for plain commands.
     servers: Vec<String>,
     partitions: u16,
 }
@@ -37,12 +38,13 @@ pub(crate) struct RedisHarness {
 static SERVERS: Mutex<BTreeMap<PathBuf, Arc<OnceCell<Server>>>> = Mutex::new(BTreeMap::new());
 
 impl RedisHarness {
-    /// On the server that is tested where it does not matter which.
+    /// Returns a harness on the default server, for tests that fit any server.
     pub(crate) async fn new() -> Self {
         Self::on(&Binary::default()).await
     }
 
-    /// On the installed server of a name and a major version. Where there is none, it is said what did not run.
+    /// Returns a harness on the installed server with this name and major version. If it is not installed, prints the
+    /// skipped test.
     pub(crate) async fn installed(name: &str, major: u32) -> Option<Self> {
         let Some(binary) = Binary::installed(name, major).unwrap() else {
             println!("NOT RUN: the ports' laws on {name} {major}, which is not installed");
@@ -59,17 +61,17 @@ impl RedisHarness {
         Self { servers: vec![url.clone()], url, partitions: 1 }
     }
 
-    /// Over servers that a test has started, as this URL leads to them.
+    /// Returns a harness on servers that a test has started, under this URL.
     pub(crate) fn over(url: String, servers: &[servers::Server]) -> Self {
         Self { url, servers: servers.iter().map(servers::Server::url).collect(), partitions: 1 }
     }
 
-    /// Of namespaces with so many partitions.
+    /// Returns a harness with namespaces of this number of partitions.
     pub(crate) async fn of(partitions: u16) -> Self {
         Self::new().await.with_partitions(partitions)
     }
 
-    /// The same, of namespaces with so many partitions.
+    /// Sets the number of partitions of its namespaces.
     pub(crate) fn with_partitions(self, partitions: u16) -> Self {
         Self { partitions, ..self }
     }
@@ -151,7 +153,7 @@ impl EngineStorage for Namespace {
     }
 }
 
-/// A namespace that a master serves, and its slot.
+/// Returns a namespace that this master serves, and its slot.
 pub(crate) async fn namespace_at(cluster: &Cluster, master: usize) -> (Namespace, u16) {
     let harness = RedisHarness::over(cluster.url(), cluster.nodes());
     loop {
@@ -163,7 +165,8 @@ pub(crate) async fn namespace_at(cluster: &Cluster, master: usize) -> (Namespace
     }
 }
 
-/// The slot of a hash tag: the remainder of its bits and sixteen noughts, divided by x^16 + x^12 + x^5 + 1.
+/// Returns the slot of a hash tag. It is the remainder of its bits and sixteen zeros, divided by x^16 + x^12 + x^5 +
+/// 1.
 pub(crate) fn slot(tag: &str) -> u32 {
     let bits = tag.bytes().flat_map(|byte| (0..8).rev().map(move |bit| u32::from(byte >> bit & 1)));
     let divided = |rest: u32, bit: u32| {
@@ -173,25 +176,25 @@ pub(crate) fn slot(tag: &str) -> u32 {
     bits.chain([0; 16]).fold(0, divided) % 16_384
 }
 
-/// Positions of one chunk of the log.
+/// The number of positions of one chunk of the log.
 const CHUNK: u64 = 1 << 17;
 
 /// The id of an entry and its fields.
 pub(crate) type Entry = (String, Vec<(String, Vec<u8>)>);
 
-/// The sequence in the id of an entry; behind it stands when it was stored.
+/// Returns the sequence in the id of an entry. The rest of the id is the stored time.
 pub(crate) fn sequence_of(id: &str) -> u64 {
     id.split_once('-').unwrap().0.parse().unwrap()
 }
 
 impl Namespace {
-    /// A key of the only partition.
+    /// Returns a key of the only partition.
     pub(crate) fn key(&self, name: &str) -> String {
         assert_eq!(self.partitions, 1);
         self.key_in(0, name)
     }
 
-    /// A key of a partition, as docs/redis-format.md says.
+    /// Returns a key of a partition, as in docs/redis-format.md.
     pub(crate) fn key_in(&self, partition: u16, name: &str) -> String {
         if self.partitions == 1 {
             return format!("{{{}:0}}:{name}", self.name);
@@ -212,7 +215,7 @@ impl Namespace {
             let client = redis::Client::open(server.as_str()).unwrap();
             let Ok(mut connection) = client.get_multiplexed_async_connection().await else { continue };
             match command.query_async(&mut connection).await {
-                // Another one of them has the key.
+                // Another server has the key.
                 Err(error) if matches!(error.code(), Some("MOVED" | "READONLY")) => {}
                 answer => return answer.unwrap(),
             }
@@ -220,13 +223,13 @@ impl Namespace {
         panic!("no server takes {:?}", words.first().map(|word| String::from_utf8_lossy(word)))
     }
 
-    /// As [`Namespace::command`], of words that are texts.
+    /// Sends a command like [`Namespace::command`], with words that are texts.
     pub(crate) async fn say<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
         self.command(&words).await
     }
 
-    /// The list of a type's positions in the chunk of a position.
+    /// Returns the list of a type's positions, in the chunk of a position, with its directory and field.
     fn type_list(&self, at: Position, event_type: &str) -> (String, String, String) {
         let (chunk, field) = (at.sequence / CHUNK, format!("t:{}", URL_SAFE_NO_PAD.encode(event_type)));
         let key = |name: String| self.key_in(at.partition, &name);
@@ -236,7 +239,7 @@ impl Namespace {
 
 #[async_trait]
 impl Faults for Namespace {
-    /// Entries cannot be changed: the chunk is rewritten with other bytes in one of them.
+    /// Rewrites the chunk with a changed byte in this entry, since entries cannot be changed.
     async fn damage_event(&self, at: Position) {
         let log = self.key_in(at.partition, &format!("log:{}", at.sequence / CHUNK));
         let entries: Vec<Entry> = self.say(&["XRANGE", &log, "-", "+"]).await;
@@ -275,7 +278,7 @@ impl Faults for Namespace {
 }
 
 impl Namespace {
-    /// The name of a function as the server knows it, which must have the library.
+    /// Returns the name of a function in a server that has the library.
     pub(crate) async fn function(&self, name: &str) -> String {
         for server in &self.servers {
             let namespace = Self { servers: vec![server.clone()], ..self.clone() };
@@ -289,7 +292,7 @@ impl Namespace {
         panic!("no server has the library");
     }
 
-    /// The log as plain commands find it on the server that has it: the state, and all entries of all chunks.
+    /// Returns the log as plain commands find it on its server: the state, and all entries of all chunks.
     pub(crate) async fn log(&self) -> (std::collections::HashMap<String, String>, Vec<Entry>) {
         let meta = self.say(&["HGETALL", &self.key("meta")]).await;
         let chunks: Vec<u64> = self.say(&["ZRANGE", &self.key("chunks"), "0", "-1"]).await;

@@ -1,4 +1,4 @@
-//! Answers that are lost on their way: what becomes of the calls.
+//! The outcome of calls with lost answers.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use servers::{Direction, Proxy};
 use store::Store;
 use tokio::time::sleep;
 
-/// A write that adds: done twice, it shows.
+/// A write that adds, so that a duplicate is visible.
 fn sample() -> [StatSample; 1] {
     [StatSample { minute: 1, name: "n".to_owned(), label: "l".to_owned(), count: 1, sum: 0 }]
 }
@@ -19,8 +19,8 @@ async fn counted(store: &Store) -> u64 {
     store.stats(None).await.unwrap().iter().map(|sample| sample.count).sum()
 }
 
-/// Holds a store, which reaches its master through a proxy, to this: a write whose answer is lost is told and not sent again;
-/// a read is repeated; what could not even be sent is sent when there is a server to take it.
+/// Checks a store that reaches its master through a proxy. A write with a lost answer fails and is not sent again. A
+/// read is repeated. A call that could not be sent is sent as soon as a server accepts it.
 pub(crate) async fn are_told(store: &Store, proxy: &Proxy) {
     store.add_stats(&sample()).await.unwrap();
     assert_eq!(counted(store).await, 1);
@@ -35,13 +35,13 @@ pub(crate) async fn are_told(store: &Store, proxy: &Proxy) {
     assert_eq!(counted(store).await, 2, "the first answer was lost");
     store.head().await.unwrap();
 
-    // No server takes connections for a while.
+    // No server accepts connections for a while.
     proxy.refuse().await.unwrap();
     proxy.cut();
     let waiting = tokio::spawn({
         let store = store.clone();
         async move {
-            // The connection that was cut may take the first with it.
+            // The cut connection may lose the first call.
             let first = store.add_stats(&sample()).await;
             let second = store.add_stats(&sample()).await;
             (first, second)
@@ -54,12 +54,12 @@ pub(crate) async fn are_told(store: &Store, proxy: &Proxy) {
     second.unwrap();
     let done = match first {
         Ok(()) => 4,
-        // The cut came before the request.
+        // The connection was cut before the request.
         Err(StorageFailure::Unknown(_)) => 3,
         Err(other) => panic!("{other}"),
     };
     assert_eq!(counted(store).await, done);
-    // That a second time shows.
+    // A duplicate is visible.
     store.add_stats(&sample()).await.unwrap();
     assert_eq!(counted(store).await, done + 1);
 }

@@ -1,8 +1,8 @@
-//! What was answered, held against the log as plain commands find it.
+//! Compares the answers to writers with the log, as plain commands find it.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// Sequences of one log epoch.
+/// The number of sequences of one log epoch.
 const EPOCH: u64 = 1 << 32;
 
 /// Every event that was answered as stored, with its sequence.
@@ -11,21 +11,21 @@ pub(crate) struct Books {
     answered: Vec<(String, u64)>,
 }
 
-/// The log as it is: ids by sequence, and where each log epoch that is over ended.
+/// The stored log: ids by sequence, and the end of each past log epoch.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Log {
     events: BTreeMap<u64, String>,
-    /// The last sequence of each, and where the one after it began.
+    /// The last sequence of each past epoch, and the beginning of the next.
     ends: Vec<(u64, u64)>,
     pub(crate) epoch: u64,
 }
 
-/// What the books show.
+/// The result of the comparison.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Settled {
-    /// Answers that are in the log.
+    /// The number of answered events that are in the log.
     pub(crate) kept: usize,
-    /// Answers that went with the end of a log epoch.
+    /// The number of answered events that were lost with the end of a log epoch.
     pub(crate) lost: usize,
 }
 
@@ -34,7 +34,7 @@ impl Books {
         self.answered.push((id.to_owned(), sequence));
     }
 
-    /// Some of the events, by their ids.
+    /// Returns some of the events, by their ids.
     pub(crate) fn some(&self) -> Vec<String> {
         let one = |_| fastrand::choice(&self.answered).map(|(id, _)| id.clone());
         let some: std::collections::BTreeSet<String> = (0..6).filter_map(one).collect();
@@ -45,8 +45,8 @@ impl Books {
         self.answered.len()
     }
 
-    /// Holds them against the log: every answer is there, or was lost as a part of the end that its log epoch is known to
-    /// have lost; nothing is there twice, and no place was given to two events.
+    /// Compares the answers with the log. Every answered event is stored, or is in the part that its log epoch is
+    /// known to have lost. No event is stored twice, and no position was given to two events.
     pub(crate) fn check(&self, log: &Log) -> Result<Settled, String> {
         let mut places: HashMap<&str, u64> = HashMap::new();
         for (sequence, id) in &log.events {
@@ -87,7 +87,7 @@ impl Books {
 }
 
 impl Log {
-    /// From the state of the partition.
+    /// Returns the log without entries, from the state of the partition.
     pub(crate) fn new(meta: &HashMap<String, String>) -> Self {
         let ends = meta.get("ends").map(String::as_str).unwrap_or_default();
         let end = |part: &str| {
@@ -101,7 +101,7 @@ impl Log {
         }
     }
 
-    /// The end of the log epoch that lost a sequence; none where none is known to have.
+    /// Returns the end of the log epoch that lost a sequence. None if no epoch is known to have lost it.
     fn end_before(&self, sequence: u64) -> Option<u64> {
         let lost = self.ends.iter().find(|(end, next)| (end + 1..*next).contains(&sequence));
         lost.map(|(end, _)| *end)
@@ -114,13 +114,13 @@ impl Log {
         assert_eq!(self.events.insert(sequence, event["id"].as_str().unwrap().to_owned()), None);
     }
 
-    /// Takes an entry away: for showing that this is noticed.
+    /// Removes an entry, to show that the comparison detects it.
     pub(crate) fn forget(&mut self, id: &str) {
         self.events.retain(|_, own| own != id);
     }
 }
 
-/// The books notice what they are for.
+/// The comparison detects each kind of fault.
 #[test]
 fn books_that_are_wrong_are_noticed() {
     let meta = |ends: &str| {
@@ -138,7 +138,7 @@ fn books_that_are_wrong_are_noticed() {
     }
     assert_eq!(books.check(&log), Ok(Settled { kept: 4, lost: 1 }));
 
-    // Out of the midst, or out of the epoch that goes on.
+    // An event inside an epoch, and one in the present epoch.
     for id in ["b", "d"] {
         let mut holed = log.clone();
         holed.forget(id);

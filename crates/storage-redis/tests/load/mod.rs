@@ -1,5 +1,5 @@
-//! Writers and readers that run while servers change their roles, and the books that are checked afterwards: what was
-//! answered against what plain commands find in the log.
+//! Writers and readers that run while servers change their roles. Afterwards the answers are compared with the log, as
+//! plain commands find it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,25 +33,25 @@ use crate::harness::Namespace;
 
 pub(crate) use books::{Books, Log};
 
-/// Writers at once.
+/// The number of concurrent writers.
 const WRITERS: usize = 4;
-/// Answers for each walk through the log: a log that grows as fast as it can is soon too long to be walked.
+/// The number of answers for each walk through the log. Without this limit, the log would soon be too long for a walk.
 const AHEAD: usize = 20;
-/// Longer than any change of roles takes here: a test that waits for it has failed.
+/// Longer than any change of roles takes in these tests. A test that reaches this limit has failed.
 const LONG: Duration = Duration::from_secs(60);
 
-/// How many rounds a test runs: `EVENT_REPLAY_ROUNDS` where set, else few; and no more than it has time for.
+/// Returns the number of rounds of a test: `EVENT_REPLAY_ROUNDS` if it is set, else `few`. Never more than `most`.
 pub(crate) fn rounds(few: usize, most: usize) -> usize {
     let asked = std::env::var("EVENT_REPLAY_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
     asked.unwrap_or(few).min(most)
 }
 
-/// A call that is given longer than a failover takes.
+/// Returns options with a timeout that is longer than a failover.
 pub(crate) fn patient(namespace: &Namespace) -> RedisOptions {
     RedisOptions { timeout: Duration::from_secs(30), ..namespace.options() }
 }
 
-/// What plain commands find in the log.
+/// Returns the log as plain commands find it.
 pub(crate) async fn log(namespace: &Namespace) -> Log {
     let (meta, entries) = namespace.log().await;
     let mut log = Log::new(&meta);
@@ -61,7 +61,7 @@ pub(crate) async fn log(namespace: &Namespace) -> Log {
     log
 }
 
-/// Settles the luck of a test by a seed, which is printed; when things happen is the servers' affair.
+/// Seeds the random numbers of a test, and prints the seed. The timing of the servers is not reproducible.
 pub(crate) fn seeded() {
     let seed = std::env::var("EVENT_REPLAY_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
@@ -69,18 +69,18 @@ pub(crate) fn seeded() {
     fastrand::seed(seed);
 }
 
-/// Whether a caller may be told that the outcome of a write is unknown.
+/// Whether a caller may get an unknown outcome for a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answers {
-    /// Where an answer was lost.
+    /// Allowed for a lost answer.
     MayBeLost,
-    /// Where an answer was lost; and a server that hangs makes callers wait until they are told so.
+    /// Allowed for a lost answer. Callers of a server that hangs wait for their timeout.
     MayBeLate,
-    /// Nothing that these tests do loses one.
+    /// No lost answer is possible in these tests.
     AreNeverLost,
 }
 
-/// Writers, each with connections of its own, and a reader that walks the log over and over.
+/// Writers with separate connections, and a reader that repeatedly walks the log.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicUsize>,
@@ -90,7 +90,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Begins. A failure that a writer or a reader should not see ends the test.
+    /// Starts the load. A failure that a writer or a reader should not see ends the test.
     pub(crate) async fn begin(options: &RedisOptions, answers: Answers) -> Self {
         seeded();
         let mut load = Self {
@@ -155,7 +155,7 @@ impl Load {
         load
     }
 
-    /// Waits until the writers have been answered some more times, and the reader has walked through the log.
+    /// Waits until the writers have more answers and the reader has walked through the log.
     pub(crate) async fn goes_on(&mut self) {
         let (answered, walks) =
             (self.answered.load(Ordering::Relaxed) + 40, self.walks.load(Ordering::Relaxed) + 2);
@@ -170,17 +170,17 @@ impl Load {
         }
     }
 
-    /// How often writers were answered so far.
+    /// Returns the number of answers so far.
     pub(crate) fn answered(&self) -> usize {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// How often the log was read from one end to the other.
+    /// Returns how many times the log was read from end to end.
     pub(crate) fn walks(&self) -> usize {
         self.walks.load(Ordering::Relaxed)
     }
 
-    /// Lets a moment pass. What a writer or a reader found wrong is the test's own failure.
+    /// Waits for a moment. A failure of a writer or a reader fails the test.
     pub(crate) async fn look(&mut self) {
         tokio::select! {
             biased;
@@ -189,7 +189,7 @@ impl Load {
         }
     }
 
-    /// Ends, with what was answered.
+    /// Ends the load, and returns the answers.
     pub(crate) async fn end(mut self) -> Books {
         self.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.tasks.join_next().await {
@@ -199,7 +199,7 @@ impl Load {
     }
 }
 
-/// Appends until that is answered.
+/// Appends until the call is answered.
 async fn appended(store: &Store, events: &[Event], answers: Answers) -> Vec<AppendOutcome> {
     for _ in 0..100 {
         match store.append(events, Atomicity::Each).await {
@@ -214,7 +214,8 @@ async fn appended(store: &Store, events: &[Event], answers: Answers) -> Vec<Appe
     panic!("a write stays unknown for ever");
 }
 
-/// Reads the log from one end to the other, by pages; and what is of a type. How many events there are, where it came to the end.
+/// Reads the log from end to end, in pages, and then the events of one type. Returns the number of events. None if a
+/// failover interrupted the walk.
 async fn walk(store: &Store, answers: Answers) -> Option<usize> {
     let all = walk_one(store, answers, Filter::default()).await;
     walk_one(store, answers, Filter { types: vec![domain::TypePattern::new("b")], ..Filter::default() })
@@ -228,7 +229,7 @@ async fn walk_one(store: &Store, answers: Answers, filter: Filter) -> Option<usi
     loop {
         let page = match store.read(&request).await {
             Ok(page) => page,
-            // A promotion took the end of the log that this walk had reached: it restarts.
+            // A failover removed the end of the log that this walk had reached, so the walk restarts.
             Err(EventStoreError::LostCursor(_)) => return None,
             Err(EventStoreError::Storage(StorageFailure::Unavailable(_)))
                 if answers == Answers::MayBeLate =>
@@ -250,7 +251,7 @@ async fn walk_one(store: &Store, answers: Answers, filter: Filter) -> Option<usi
     }
 }
 
-/// Looks up events that were answered as stored, by their ids and by their user. As long as nothing can be lost, they are found.
+/// Looks up answered events, by their ids and by their user. If no answer can be lost, all of them must be found.
 async fn look_up(store: &Store, answers: Answers, asked: &[String]) {
     for ids in asked.chunks(3) {
         let found = match store.get(ids).await {

@@ -1,4 +1,4 @@
-//! Carrying a call to where it is to be: tried again, and sent on, for as long as there is time.
+//! Sends a call to the right server, with repeats and redirects until the deadline.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,13 +21,13 @@ use crate::{
 
 /// The pauses between two tries of a call, before jitter is added.
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(100));
-/// How often a call is sent on at once: nodes that disagree could send it to each other for ever.
+/// How many redirects are followed without a pause. Nodes that disagree could redirect a call to each other forever.
 const SENT_ON: u32 = 5;
-/// What part of its time a write keeps for the answer, as its divisor.
+/// The part of its time that a write keeps for the answer, as a divisor.
 const FOR_ANSWER: u32 = 10;
 
 impl Link {
-    /// Sends a call to the server that is to have it, as often as it takes.
+    /// Sends a call to the server of its slot, with repeats until the deadline.
     pub(super) async fn dispatch(
         &self,
         call: Call<'_>,
@@ -53,7 +53,7 @@ impl Link {
                     if let CallError::Settled(failure) = trouble {
                         return Err(failure);
                     }
-                    // A slot that is on its way is within reach.
+                    // A slot that is migrating is reachable.
                     let is_out_of_reach = matches!(trouble, CallError::Elsewhere(_));
                     if let Err(failure) = tries.again(trouble).await {
                         if full_timeout && is_out_of_reach {
@@ -66,7 +66,7 @@ impl Link {
         }
     }
 
-    /// Tries the node that serves a slot, and the one that the slot is on its way to.
+    /// Tries the node that serves a slot, then the node to which the slot is migrating.
     async fn in_cluster(
         &self,
         cluster: &Cluster,
@@ -100,9 +100,10 @@ impl Link {
         answer
     }
 
-    /// Reads of a slot that is on its topology: what the node does not have any more is asked of the other one. The answers must be
-    /// as if they had been given one after the other, so they are asked for again until they are the same twice, where some came
-    /// from here and some from there.
+    /// Reads from a slot that may be migrating. Commands for keys that have left the node go to the other node.
+    ///
+    /// The answers must be as if one node had given them one after another. If some come from each node, the reads are
+    /// repeated until two rounds give the same answers.
     async fn all_in_cluster(
         &self,
         cluster: &Cluster,
@@ -162,7 +163,7 @@ async fn at_master(
     let sent = call.send(&node, false, intent, time).await;
     let answer =
         sent.and_then(|values| without_errors(values).map_err(|error| CallError::of(&error, intent)));
-    // A write that may have been done is not repeated, and its server is in doubt all the same.
+    // A write that may have been done is not repeated. Its server is nevertheless in doubt.
     if let Err(CallError::Elsewhere(_) | CallError::Settled(StorageFailure::Unknown(_))) = &answer {
         sentinels.doubt(&node);
     }
@@ -170,7 +171,7 @@ async fn at_master(
 }
 
 impl CallError {
-    /// It is not known which server to ask.
+    /// Classifies the failure to find the right server.
     fn unfound(failure: StorageFailure) -> Self {
         match failure {
             StorageFailure::Unavailable(_) | StorageFailure::Busy { .. } => Self::Elsewhere(failure),
@@ -178,8 +179,8 @@ impl CallError {
         }
     }
 
-    /// CallError of a command of several. A look-up by a function comes to nothing until the slot has arrived, and need not wait
-    /// for that.
+    /// Classifies the error of one command of a pipeline. A look-up by a function fails until the slot has arrived.
+    /// Its caller need not wait for that, since it has another way.
     fn with(self, command: &Cmd) -> Self {
         match self {
             Self::Ask(..) | Self::Wait(_) if slot::is_look_up(command) => {
@@ -189,7 +190,8 @@ impl CallError {
         }
     }
 
-    /// CallError of the node that a slot is on its way to: where it is not that any more, who knows is the node that had it.
+    /// Classifies an error of the node to which a slot is migrating. That node may have changed, and only the node
+    /// that had the slot knows it. So the call waits and asks that node again.
     fn on_the_way(self) -> Self {
         match self {
             Self::Settled(_) => self,
@@ -201,18 +203,18 @@ impl CallError {
 /// The tries of a call.
 struct DeadlineRetry {
     time: Time,
-    /// How much of the time is kept for the answer to a try that is not the first.
+    /// The part of the time that is kept for the answer, in every try after the first.
     for_answer: Duration,
-    /// Pauses so far.
+    /// The number of pauses so far.
     pauses: u32,
     sent_on: u32,
-    /// What came of the try before this one.
+    /// The failure of the try before this one.
     before: Option<StorageFailure>,
 }
 
 impl DeadlineRetry {
-    /// The first try has all the time. Others of a write are not begun when it may be too short for an answer: what was
-    /// certainly not done so far would become what may have been.
+    /// The first try has all the time. A later try of a write does not start if too little time is left for an answer.
+    /// Otherwise the outcome of a write that was certainly not done would become unknown.
     fn new(deadline: Instant, intent: Intent) -> Self {
         let for_answer = match intent {
             Intent::Read => Duration::ZERO,
@@ -224,7 +226,7 @@ impl DeadlineRetry {
     /// Waits until it is time for another try.
     ///
     /// # Errors
-    /// Where there is none, with what came of the last one.
+    /// Returns the failure of the last try when no time is left for another.
     async fn again(&mut self, trouble: CallError) -> Result<(), StorageFailure> {
         self.time.sent_by = self.time.deadline - self.for_answer;
         let is_moved = matches!(trouble, CallError::Moved(..));
@@ -238,7 +240,7 @@ impl DeadlineRetry {
         let pause = PAUSES.pause(self.pauses, Jitter::Added, fastrand::f64());
         let now = Instant::now();
         if now + pause >= self.time.sent_by {
-            // A try that was cut off by the end of the time says less than the one before it.
+            // If the deadline cut this try off, the failure of the try before it says more.
             return Err(self.before.take().filter(|_| now >= self.time.sent_by).unwrap_or(failure));
         }
         self.before = Some(failure);
@@ -262,7 +264,7 @@ mod tests {
     /// How long the node below takes to refuse a call.
     const REFUSED_AFTER: Duration = Duration::from_millis(100);
 
-    /// The only node of a cluster that is down: whatever is asked of it is refused after a while.
+    /// The only node of a cluster that is down. It refuses every call after a delay.
     async fn refusing_node() -> (u16, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -285,7 +287,7 @@ mod tests {
                 sleep(REFUSED_AFTER).await;
                 "-CLUSTERDOWN The cluster is down\r\n".to_owned()
             } else {
-                // What a client says of itself when it comes, a command or two at once.
+                // The commands by which a client introduces itself, one or two at once.
                 "+OK\r\n".repeat(asked.matches('*').count())
             };
             if stream.write_all(answer.as_bytes()).await.is_err() {
@@ -294,8 +296,8 @@ mod tests {
         }
     }
 
-    /// A try that is begun when there is no time for its answer would make out of what was certainly not done something that
-    /// may have been.
+    /// A try that starts too late for its answer would make the outcome unknown, of a write that was certainly not
+    /// done.
     #[tokio::test]
     async fn a_write_that_was_refused_to_the_end_was_not_done() {
         let (port, node) = refusing_node().await;

@@ -1,7 +1,8 @@
-//! Slots that could not be reached: a call that names one is not to wait as long as the one before it did.
+//! Slots that could not be reached. A call to such a slot waits less than the call before it.
 //!
-//! A store of several partitions asks all of them many a time, and where one is out of reach for long each of these calls
-//! would take as long as a call may. So what was tried in vain for a whole timeout is tried for a moment only, for a while.
+//! A store of several partitions reads all of them many times. While one is unreachable, each of these reads would
+//! take the full timeout. So after one full timeout without success, calls to the slot get only a short time, for a
+//! while.
 
 use std::{
     collections::HashMap,
@@ -11,9 +12,10 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How long a call may take that names such a slot: longer than it takes to find a server and ask it.
+/// The time limit of a call to such a slot. It is longer than finding a server and asking it takes.
 const MOMENT: Duration = Duration::from_millis(300);
-/// For how many timeouts: then one call is given all its time again, as a server may be slow and not out of reach.
+/// How many timeouts the short limit lasts. Then one call gets its full time again, since a server may be slow and
+/// reachable.
 const TIMEOUTS: u32 = 2;
 
 #[derive(Default)]
@@ -22,7 +24,7 @@ pub(super) struct UnreachableSlots {
 }
 
 impl UnreachableSlots {
-    /// Until when a call that begins now may be tried, and whether that is all the time that it may take.
+    /// Returns the deadline of a call that starts now, and whether the call has its full time.
     pub(super) fn deadline(&self, slot: u16, timeout: Duration) -> (Instant, bool) {
         let now = Instant::now();
         let is_given_up = self.slots().get(&slot).is_some_and(|at| *at + timeout * TIMEOUTS > now);
@@ -32,12 +34,12 @@ impl UnreachableSlots {
         }
     }
 
-    /// Notes that a slot could not be reached in all the time that a call may take.
+    /// Records that a slot could not be reached within the full time of a call.
     pub(super) fn give_up(&self, slot: u16) {
         self.slots().insert(slot, Instant::now());
     }
 
-    /// Notes that a slot was reached.
+    /// Records that a slot was reached.
     pub(super) fn reached(&self, slot: u16) {
         let mut slots = self.slots();
         if !slots.is_empty() {

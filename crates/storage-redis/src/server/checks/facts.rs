@@ -1,4 +1,4 @@
-//! What a server says of itself, and what that means for a store.
+//! The properties that a server reports, and their effect on a store.
 
 use std::collections::HashMap;
 
@@ -8,11 +8,11 @@ use redis::{FromRedisValue, Value, cmd};
 use super::{BUCKET, Check, Verdict, wide_encoding};
 use crate::client::{link::Link, reply::text};
 
-/// The oldest version that has all that the adapter needs.
+/// The oldest version that has all functions that the adapter needs.
 const OLDEST: (u32, u32) = (7, 0);
-/// From this share of its memory on a server is worth a look, in percent.
+/// The share of used memory from which a warning is given, in percent.
 const MEMORY_WARNING: u64 = 85;
-/// What is read of the configuration.
+/// The settings that are read from the configuration.
 const SETTINGS: [&str; 6] = [
     "appendfsync",
     "cluster-require-full-coverage",
@@ -22,7 +22,7 @@ const SETTINGS: [&str; 6] = [
     "min-replicas-to-write",
 ];
 
-/// What a server says of itself. Where the user may not ask, there is nothing.
+/// The properties that a server reports. They are empty if this user may not ask for them.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     info: HashMap<String, String>,
@@ -34,7 +34,7 @@ pub(super) struct Facts {
 impl Facts {
     pub(super) async fn of(link: &Link) -> Result<Self, StorageFailure> {
         let (info, mut config) = (cmd("INFO"), cmd("CONFIG"));
-        // By name: there are passwords among the others.
+        // Only these settings are read, since others hold passwords.
         config.arg("GET").arg(&SETTINGS[..]);
         let (info, config) = tokio::join!(link.read(&info), link.read(&config));
         let (info, config) = (unless_refused(info)?, unless_refused(config)?);
@@ -58,7 +58,7 @@ impl Facts {
         self.info(name).parse().unwrap_or(0)
     }
 
-    /// What there is to say of it: as the only server of a store, or as one of several that take each other's place.
+    /// Returns the checks of the server: as the only server of a store, or as one of several that replace each other.
     pub(super) fn checks(&self, is_of_several: bool) -> Vec<Check> {
         if !self.may_ask {
             let message = "this user may not run INFO, so the server could not be looked at";
@@ -72,12 +72,12 @@ impl Facts {
         checks
     }
 
-    /// What the server is set to; none where this user may not ask, or the server does not know it.
+    /// Returns a setting of the server. None if this user may not ask, or the server does not know the setting.
     pub(super) fn setting(&self, name: &str) -> Option<&str> {
         self.config.get(name).map(String::as_str)
     }
 
-    /// Its name and version, and the version of Redis that it is as good as.
+    /// Returns the name and version of the server, and the version of Redis that it is compatible with.
     pub(super) fn version_of(&self) -> (String, (u32, u32)) {
         let redis = self.info("redis_version");
         let name = match self.info("valkey_version") {
@@ -182,7 +182,7 @@ impl Facts {
         }
     }
 
-    /// What the configuration says beforehand.
+    /// Checks the configured limits of the compact encoding, before any bucket exceeds them.
     fn encoding(&self) -> Check {
         let at_least = |name: &str, least: u64| {
             let set: Option<u64> = self.setting(name).and_then(|value| value.parse().ok());
@@ -205,7 +205,7 @@ impl Facts {
     }
 }
 
-/// None where the user may not ask, or the server knows no such question.
+/// Returns none if this user may not ask, or the server does not know the command.
 fn unless_refused(answer: Result<Value, StorageFailure>) -> Result<Option<Value>, StorageFailure> {
     match answer {
         Ok(value) => Ok(Some(value)),

@@ -1,13 +1,13 @@
-//! What a server says of its replicas, and what a failover may therefore take.
+//! The state of a server's replicas, and the possible loss in a failover.
 
 use super::{Check, Verdict, facts::Facts};
 use crate::options::Copies;
 
-/// A replica that is so many bytes behind, or silent for so many seconds, is worth a look.
+/// The limits for a warning about a replica: bytes behind its master, and seconds of silence.
 const BEHIND_BYTES: u64 = 16 << 20;
 const SILENT_SECONDS: u64 = 10;
 
-/// The oldest version that can wait for files.
+/// The oldest version that can wait for append-only files.
 const WAITS_FOR_FILES: (u32, u32) = (7, 2);
 
 /// A replica as its master sees it.
@@ -20,7 +20,7 @@ struct Replica {
 }
 
 impl Facts {
-    /// What there is to say of replicas: nothing of a server that stands alone and has none.
+    /// Returns the checks of the replicas. Empty for a single server without replicas.
     pub(super) fn replication(&self, is_of_several: bool) -> Vec<Check> {
         let replicas = self.replicas();
         if replicas.is_empty() && !is_of_several {
@@ -40,7 +40,7 @@ impl Facts {
         lines.filter_map(|line| replica(line, written)).collect()
     }
 
-    /// What is lost when a replica takes this server's place. None where this user may not ask.
+    /// Checks how much is lost when a replica takes over from this server. None if this user may not ask.
     fn failover(&self) -> Option<Check> {
         let least: u64 = self.setting("min-replicas-to-write")?.parse().ok()?;
         let within = self.setting("min-replicas-max-lag").unwrap_or("10");
@@ -62,7 +62,7 @@ impl Facts {
         }
     }
 
-    /// Whether there can be so many copies as are waited for.
+    /// Checks whether the server can confirm the copies for which appends wait.
     pub(super) fn copies(&self, copies: Copies) -> Check {
         let says = |verdict, message| Check::new("redis-copies", verdict, message);
         let Copies { replicas, synced, .. } = copies;
@@ -99,7 +99,8 @@ impl Facts {
         }
     }
 
-    /// What becomes of the others when a master is gone and has no replica. None where it is not a cluster.
+    /// Checks whether the other partitions stay available after a master without replicas is lost. None outside a
+    /// cluster.
     fn coverage(&self) -> Option<Check> {
         if self.info("cluster_enabled") != "1" {
             return None;
@@ -116,7 +117,7 @@ impl Facts {
     }
 }
 
-/// From `ip=HOST,port=PORT,state=STATE,offset=BYTES,lag=SECONDS`.
+/// Parses `ip=HOST,port=PORT,state=STATE,offset=BYTES,lag=SECONDS`.
 fn replica(line: &str, written: u64) -> Option<Replica> {
     let field = |name: &str| line.split(',').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let number = |name: &str| field(name).and_then(|value| value.parse::<u64>().ok());
