@@ -114,7 +114,8 @@ impl Consumer {
     /// Waits until the consumer ends by itself.
     ///
     /// # Errors
-    /// Returns the [`ConsumerError`] that ended the consumer. Returns `Ok` if the consumer was stopped.
+    /// Returns the [`ConsumerError`] that ended the consumer. Returns `Ok` if the consumer was stopped, and also if its
+    /// own task panicked.
     pub async fn ended(&mut self) -> Result<(), ConsumerError> {
         let Some(task) = &mut self.task else { return Ok(()) };
         let ended = task.await;

@@ -136,8 +136,9 @@ type Appended = (Batch, Vec<Result<AppendOutcome, EventStoreError>>);
 /// A line holds an event, or a stored event in the format of an export. From a stored event, the intake takes the event
 /// unchanged. White space around the object is not part of the event. Blank lines are skipped.
 ///
-/// A drop of an unfinished intake aborts the append in flight. That append is then wholly stored or wholly absent.
-/// Batches before it are stored. After an error, the intake accepts no more lines.
+/// A drop of an unfinished intake aborts the append in flight. That append is then wholly stored or wholly absent,
+/// unless it was split by size or by partition. Batches before it are stored. After an error, the intake accepts no
+/// more lines.
 #[derive(Debug)]
 pub struct Intake {
     publisher: Arc<Publisher>,
