@@ -1,4 +1,4 @@
-//! Appending until the outcome is known.
+//! Appends events and retries until the outcome is known.
 
 use std::{
     fmt,
@@ -17,17 +17,17 @@ use stats::Meter;
 
 use crate::doubt::Doubt;
 
-/// Appends to a store, tries again what can help, and counts what came of it.
+/// Appends events to a store, retries faults that a retry can cure, and counts the outcomes.
 pub(crate) struct Appender {
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) policy: RetryPolicy,
     pub(crate) meter: Option<Meter>,
 }
 
-/// What became of one event.
+/// The outcome of one event.
 pub(crate) type AppendResult = Result<AppendOutcome, EventStoreError>;
 
-/// What became of each event of a batch, and of which of them trying again may help, as others did not fail.
+/// The outcome of each event of a batch. `again` lists the events that failed in part of the store and may be retried.
 pub(crate) struct Parted {
     pub(crate) answers: Vec<AppendResult>,
     pub(crate) again: Vec<usize>,
@@ -41,15 +41,16 @@ impl Appender {
     ) -> Result<Vec<AppendOutcome>, EventStoreError> {
         let outcomes = self.append(batch, Atomicity::AllOrNothing).await;
         match &outcomes {
-            // The store is well: the caller asked for more than it takes in one step.
+            // The store works. The caller asked for more than the store appends in one step.
             Ok(_) | Err(EventStoreError::BatchTooLarge { .. }) => {}
             Err(_) => self.count_failed(batch.len()),
         }
         outcomes
     }
 
-    /// Appends events that stand or fall each on their own, in order. A batch that the store finds too large is halved;
-    /// where the store fails, that is the answer to all that were not appended by then. One answer an event.
+    /// Appends events in order, each with its own outcome. The method halves a batch that is too large for the store.
+    /// If the store fails, every event that is not appended by then gets that failure. Returns one result for each
+    /// event.
     pub(crate) async fn each(&self, batch: &[Event]) -> Vec<AppendResult> {
         let Parted { mut answers, mut again } = self.each_part(batch).await;
         let mut pauses = pauses(self.policy);
@@ -70,7 +71,8 @@ impl Appender {
         answers
     }
 
-    /// The same, but where the store fails in part, that is not tried again here: what did not fail need not wait for what did.
+    /// Does the same as [`Self::each`], but does not retry events that failed in part of the store. The other events
+    /// need not wait for that retry.
     pub(crate) async fn each_part(&self, batch: &[Event]) -> Parted {
         let mut answers: Vec<AppendResult> = Vec::with_capacity(batch.len());
         let mut again = Vec::new();
@@ -93,7 +95,7 @@ impl Appender {
                     }
                 }
                 Err(error) => {
-                    // One event that is too large by itself says nothing of the others.
+                    // The size of this one event says nothing about the other events.
                     let is_its_own = matches!(error, EventStoreError::BatchTooLarge { .. });
                     let failed = if is_its_own { piece.len() } else { rest.len() };
                     self.count_failed(failed);
@@ -104,9 +106,9 @@ impl Appender {
         Parted { answers, again }
     }
 
-    /// Appends a batch and repeats it, with the same ids and bytes, after faults that pass and after lost answers: what an
-    /// earlier try stored is `AlreadyStored` then, so repeating never stores anything twice. Once the answer to a try was lost, a
-    /// failure says so, whatever the last try met.
+    /// Appends a batch. Repeats it with the same ids and bytes after transient faults and after lost answers. An event
+    /// that an earlier try stored then answers `AlreadyStored`, so a repeat never stores an event twice. After a lost
+    /// answer, the reported failure says that the outcome is unknown, even if the last try failed for another reason.
     async fn append(
         &self,
         batch: &[Event],
@@ -131,7 +133,7 @@ impl Appender {
         }
     }
 
-    /// Makes an append of so many events, and makes it again as said above.
+    /// Makes an append of `events` events and repeats it as [`Self::append`] describes.
     async fn repeat<F>(
         &self,
         events: usize,
@@ -172,13 +174,13 @@ impl fmt::Debug for Appender {
     }
 }
 
-/// The pauses between the tries of a call that begins now. They end [`RETRY_WITHIN`] of it.
+/// Returns the pauses between the tries of a call that begins now. They end [`RETRY_WITHIN`] after the first try.
 pub(crate) fn pauses(policy: RetryPolicy) -> impl Iterator<Item = Duration> + Send + Sync + Unpin {
     let first_try = tokio::time::Instant::now();
     policy.pauses(Jitter::Added, fastrand::f64).take_while(move |_| first_try.elapsed() < RETRY_WITHIN)
 }
 
-/// A store that answers for another number of events than it was given.
+/// Returns the error for a store that answered for another number of events than the batch has.
 fn unexpected(asked: usize, answered: usize) -> EventStoreError {
     let detail = format!("it answered {answered} outcomes to a batch of {asked}");
     StorageFailure::Other(detail).into()

@@ -1,18 +1,19 @@
-//! Sharing appends: what is published at once by many callers goes to the store together.
+//! Combines concurrent appends: events that many callers publish at the same time go to the store in one batch.
 //!
 //! # Constraints
-//! One caller alone waits for nothing but the store. Many callers pay for few appends. Events go into the log in the order in
-//! which they were published. No caller can harm another: not by being dropped, nor by no longer being polled, nor by an
-//! event that is refused.
+//! A single caller waits only for the store. Many callers share few appends. Events go into the log in the order of
+//! their publication. No caller can harm another caller: not by a dropped call, not by a call that is no longer polled,
+//! and not by a refused event.
 //!
 //! # Design
-//! Callers queue. A caller that finds no task appending starts one that appends whatever is queued, again and again, and ends
-//! when nothing is. So the first event is appended at once, and those that come meanwhile go together next. The append is a
-//! task's and not the first caller's, for a caller may be dropped, or polled no more, while others wait for it.
+//! Callers put events into a queue. If no task appends, a caller starts one. The task appends batches from the queue
+//! until the queue is empty, and then ends. So the first event is appended immediately, and the events that arrive
+//! meanwhile form the next batch. A task makes the append, not the first caller. That caller may be dropped or no
+//! longer polled while others wait for the append.
 //!
-//! Where one partition of the store fails and others do not, the events that fall to it are set aside and tried again by
-//! a second task, and so are later ones of their ordering keys: they wait, and keep their order, and the others do not wait
-//! for them.
+//! If one partition of the store fails and others work, the events of the failed partition are set aside. A second task
+//! retries these events. Later events with the same ordering keys are also set aside, so they keep their order. Other
+//! events do not wait for them.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -27,17 +28,17 @@ use crate::{
     doubt::Doubt,
 };
 
-/// Events of one shared append.
+/// The highest number of events in one shared append.
 const MAX_EVENTS: usize = 1000;
-/// Bytes of events of one shared append; one event may have more.
+/// The highest number of event bytes in one shared append. A single event may have more.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// Appends events of many callers together.
+/// Combines the events of many callers into shared appends.
 #[derive(Debug)]
 pub(crate) struct Batcher {
     shared: Arc<Shared>,
-    /// The task that appends, if one does, and those that have ended since the last one began. Dropped with the batcher:
-    /// by then every caller has gone, and no answer is awaited.
+    /// The appending task, if one runs, and the tasks that ended since it began. They are dropped with the batcher. By
+    /// then no caller waits for an answer.
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -59,7 +60,7 @@ struct Queue {
 #[derive(Debug, Default)]
 struct Aside {
     waiting: VecDeque<Waiting>,
-    /// The ordering keys of those that wait, and of those that are being tried, each as often as there are events of it.
+    /// The ordering keys of the events that wait or are being retried, with the number of events of each key.
     keys: HashMap<Key, usize>,
     is_served: bool,
 }
@@ -89,7 +90,7 @@ impl Aside {
 struct Waiting {
     event: Event,
     answer: oneshot::Sender<AppendResult>,
-    /// Of the tries so far.
+    /// The doubt of the tries so far.
     doubt: Doubt,
 }
 
@@ -98,8 +99,8 @@ impl Batcher {
         Self { shared: Arc::new(Shared { appender, queue: Mutex::default() }), tasks: Mutex::default() }
     }
 
-    /// Appends an event. Where the call is dropped before its event is with the store, it is not appended; after that it may
-    /// be, as with any append.
+    /// Appends an event. If the call is dropped before its event goes to the store, the event is not appended. If the
+    /// call is dropped later, the event may be appended, as with any append.
     pub(crate) async fn append(&self, event: Event) -> AppendResult {
         let (answer, answered) = oneshot::channel();
         if self.shared.enqueue(Waiting { event, answer, doubt: Doubt::default() }) {
@@ -124,14 +125,14 @@ impl Batcher {
 }
 
 impl Shared {
-    /// Queues an event; whether its caller is to see to it that the queue is served.
+    /// Puts an event into the queue. Returns whether the caller must start a task that serves the queue.
     fn enqueue(&self, waiting: Waiting) -> bool {
         let mut queue = lock(&self.queue);
         queue.waiting.push_back(waiting);
         !std::mem::replace(&mut queue.is_served, true)
     }
 
-    /// Sets events aside; whether its caller is to see to it that they are tried again.
+    /// Sets events aside. Returns whether the caller must start a task that retries the events.
     fn set_aside(&self, events: Vec<Waiting>) -> bool {
         if events.is_empty() {
             return false;
@@ -142,7 +143,7 @@ impl Shared {
     }
 }
 
-/// The right to serve the queue. However it ends, the queue is not left waiting for it.
+/// The right to serve the queue. However the service ends, the queue does not wait for it forever.
 struct Service {
     shared: Arc<Shared>,
     is_done: bool,
@@ -162,7 +163,7 @@ impl Service {
                     (Some(_), Err(error)) => {
                         aside.push(Waiting { event, answer: caller, doubt: Doubt::of(&error) });
                     }
-                    // A caller that was dropped meanwhile wants no answer.
+                    // The caller may have been dropped meanwhile. Then the answer is dropped too.
                     (_, answer) => drop(caller.send(answer)),
                 }
             }
@@ -173,7 +174,8 @@ impl Service {
         while again.join_next().await.is_some() {}
     }
 
-    /// The next batch. When nothing is queued the service is done, in the same step: the next caller starts another.
+    /// Returns the next batch. If the queue is empty, the service ends in the same step. The next caller starts another
+    /// service.
     fn next(&mut self) -> Option<(Vec<Event>, Vec<oneshot::Sender<AppendResult>>)> {
         let mut queue = lock(&self.shared.queue);
         let (mut events, mut callers, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -204,7 +206,7 @@ impl Service {
 }
 
 impl Drop for Service {
-    /// Where the task ended early, with its runtime or by a panic in the store, those who wait are told so.
+    /// If the task ended early, by its runtime or by a panic in the store, releases the waiting callers with an error.
     fn drop(&mut self) {
         if !self.is_done {
             let mut queue = lock(&self.shared.queue);
@@ -214,7 +216,7 @@ impl Drop for Service {
     }
 }
 
-/// The right to try again what was set aside.
+/// The right to retry the events that were set aside.
 struct Again {
     shared: Arc<Shared>,
     is_done: bool,
@@ -234,7 +236,7 @@ impl Again {
         }
     }
 
-    /// All that is aside now. When nothing is, this is done, in the same step.
+    /// Returns all events that are set aside. If there are none, this task ends in the same step.
     fn next(&mut self) -> Option<VecDeque<Waiting>> {
         let aside = &mut lock(&self.shared.queue).aside;
         let waiting = std::mem::take(&mut aside.waiting);
@@ -248,7 +250,7 @@ impl Again {
 }
 
 impl Drop for Again {
-    /// As with [`Service`].
+    /// Releases the waiting callers with an error, as [`Service`] does.
     fn drop(&mut self) {
         if !self.is_done {
             lock(&self.shared.queue).aside = Aside::default();
@@ -256,7 +258,7 @@ impl Drop for Again {
     }
 }
 
-/// No step panics half-way, so a poisoned lock still guards a whole queue.
+/// No critical section panics halfway, so a poisoned lock still guards a consistent queue.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Making a bus: its settings, and what may be wrong with them.
+//! The builder of a bus, its settings and its errors.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,25 +23,26 @@ use crate::{
 /// Settings of a bus.
 #[derive(Debug, Clone)]
 pub struct BusSettings {
-    /// Whether events are checked against the schemas of their types. The envelope and the limits are checked in any case.
+    /// Whether the bus checks events against the schemas of their types. It always checks the envelope and the limits.
     pub enable_validation: bool,
-    /// Whether events are kept as history; else only until every group has them ([`RetentionMode::UntilDelivered`]). It must agree
-    /// with what the namespace was made for. None: whatever the namespace does.
+    /// Whether the namespace keeps events as history. Otherwise it keeps an event only until every group has handled it
+    /// ([`RetentionMode::UntilDelivered`]). The value must agree with the retention mode of the namespace. `None`
+    /// accepts either mode.
     pub enable_event_store: Option<bool>,
-    /// Whether deliveries that a group gives up on are kept as dead letters; else they are counted and dropped.
+    /// Whether a delivery that a group gives up on is kept as a dead letter. Otherwise it is counted and dropped.
     pub enable_dead_letter_queue: bool,
-    /// How often a failed delivery is tried again.
+    /// The number of retries of a failed delivery.
     pub max_retries: u32,
-    /// The time limit of a handler.
+    /// The time limit of a handler call.
     pub default_timeout: Duration,
-    /// When a consumer stops to hand over because many deliveries fail in a row; none: never.
+    /// The circuit breaker that stops deliveries after many failures in a row. `None` means no circuit breaker.
     pub breaker: Option<BreakerSettings>,
-    /// How events are published.
+    /// Settings of the publisher.
     pub publish: PublishSettings,
 }
 
 impl Default for BusSettings {
-    /// Everything on, 3 retries, 30 seconds.
+    /// Returns all features on, 3 retries and a time limit of 30 seconds.
     fn default() -> Self {
         Self {
             enable_validation: true,
@@ -55,23 +56,23 @@ impl Default for BusSettings {
     }
 }
 
-/// Why a bus or a subscription could not be made.
+/// The reason why a bus or a subscription could not be created.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BusError {
     /// The store failed.
     #[error(transparent)]
     Events(#[from] EventStoreError),
-    /// The store failed, or the group is another than the one asked for.
+    /// The store failed, or the group exists with other settings.
     #[error(transparent)]
     Group(#[from] GroupStoreError),
-    /// The store failed to find a checkpoint.
+    /// The store failed while it looked up a checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointStoreError),
-    /// There is no checkpoint of this name.
+    /// No checkpoint has this name or id.
     #[error("there is no checkpoint named {0:?}")]
     NoCheckpoint(String),
-    /// The namespace keeps something else than the settings say.
+    /// The retention mode of the namespace differs from the settings.
     #[error(
         "the namespace {namespace:?} was made to keep {kept}, and enableEventStore says otherwise; \
          this is settled when a namespace is made"
@@ -79,18 +80,18 @@ pub enum BusError {
     RetentionModeDiffers {
         /// The namespace.
         namespace: String,
-        /// What it keeps, for people.
+        /// A description of the namespace's retention mode, for people.
         kept: &'static str,
     },
-    /// Events are to be validated, and there is nothing to do it.
+    /// Validation is on, but the builder has no validator.
     #[error("validation is on, but no validator was given")]
     NoValidator,
-    /// A setting makes no sense.
+    /// A setting is invalid.
     #[error("{0}")]
     Invalid(String),
 }
 
-/// Makes a bus.
+/// Builds a bus.
 #[derive(Clone)]
 pub struct BusBuilder {
     store: Arc<dyn Stores>,
@@ -109,66 +110,67 @@ impl BusBuilder {
         }
     }
 
-    /// What checks events. Needed unless validation is off.
+    /// Sets the validator of events. It is required unless validation is off.
     #[must_use]
     pub fn validator(mut self, validator: Arc<dyn EventValidator>) -> Self {
         self.validator = Some(validator);
         self
     }
 
-    /// What says what time it is: a [`RuntimeClock`] where nothing else is said. It should be the store's.
+    /// Sets the clock. The default is a [`RuntimeClock`]. It should be the clock of the store.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// All settings at once.
+    /// Sets all settings.
     #[must_use]
     pub fn settings(mut self, settings: BusSettings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// See [`BusSettings::enable_validation`].
+    /// Sets [`BusSettings::enable_validation`].
     #[must_use]
     pub fn enable_validation(mut self, enable: bool) -> Self {
         self.settings.enable_validation = enable;
         self
     }
 
-    /// See [`BusSettings::enable_event_store`].
+    /// Sets [`BusSettings::enable_event_store`].
     #[must_use]
     pub fn enable_event_store(mut self, enable: bool) -> Self {
         self.settings.enable_event_store = Some(enable);
         self
     }
 
-    /// See [`BusSettings::enable_dead_letter_queue`].
+    /// Sets [`BusSettings::enable_dead_letter_queue`].
     #[must_use]
     pub fn enable_dead_letter_queue(mut self, enable: bool) -> Self {
         self.settings.enable_dead_letter_queue = enable;
         self
     }
 
-    /// See [`BusSettings::max_retries`].
+    /// Sets [`BusSettings::max_retries`].
     #[must_use]
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.settings.max_retries = retries;
         self
     }
 
-    /// See [`BusSettings::default_timeout`].
+    /// Sets [`BusSettings::default_timeout`].
     #[must_use]
     pub fn default_timeout(mut self, timeout: Duration) -> Self {
         self.settings.default_timeout = timeout;
         self
     }
 
-    /// Makes the bus, on the runtime it is called on.
+    /// Builds the bus on the current tokio runtime.
     ///
     /// # Errors
-    /// When the settings contradict each other or the namespace, or the store cannot be read.
+    /// Returns a [`BusError`] when a setting is invalid or contradicts the namespace, when validation is on without a
+    /// validator, or when the store cannot be read.
     pub async fn build(self) -> Result<Bus, BusError> {
         let Self { store, validator, clock, mut settings } = self;
         let info = store.info().await?;

@@ -1,4 +1,4 @@
-//! The bus: publish and subscribe over one store.
+//! The bus publishes and subscribes over one store.
 
 use std::{fmt, sync::Arc};
 
@@ -25,7 +25,7 @@ struct Inner {
     ends: Mutex<Option<(SchedulePump, Flusher)>>,
 }
 
-/// Publishes events, and hands them to the handlers of consumer groups. Clones are handles on the same bus.
+/// Publishes events and delivers events to the handlers of consumer groups. Clones are handles on the same bus.
 ///
 /// ```
 /// use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
@@ -82,23 +82,23 @@ impl Bus {
         &self.inner.shared
     }
 
-    /// Begins to make a bus over a store.
+    /// Returns a builder of a bus over `store`.
     pub fn builder(store: Arc<dyn Stores>) -> BusBuilder {
         BusBuilder::new(store)
     }
 
-    /// Publishes one event; see [`Publisher::publish`].
+    /// Publishes one event. See [`Publisher::publish`].
     ///
     /// # Errors
-    /// As [`Publisher::publish`].
+    /// Returns the errors of [`Publisher::publish`].
     pub async fn publish(&self, json: &[u8]) -> Result<Published, PublishError> {
         self.inner.publisher.publish(json).await
     }
 
-    /// Publishes one event with delivery options; see [`Publisher::publish_with`].
+    /// Publishes one event with delivery options. See [`Publisher::publish_with`].
     ///
     /// # Errors
-    /// As [`Publisher::publish_with`].
+    /// Returns the errors of [`Publisher::publish_with`].
     pub async fn publish_with(
         &self,
         json: &[u8],
@@ -107,27 +107,27 @@ impl Bus {
         self.inner.publisher.publish_with(json, options).await
     }
 
-    /// What it publishes with.
+    /// Returns the publisher of this bus.
     pub fn publisher(&self) -> &Publisher {
         &self.inner.publisher
     }
 
-    /// The store it works on.
+    /// Returns the store of this bus.
     pub fn store(&self) -> &Arc<dyn Stores> {
         &self.inner.shared.store
     }
 
-    /// What says what time it is.
+    /// Returns the clock of this bus.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.inner.shared.clock
     }
 
-    /// What it counts with.
+    /// Returns the meter that counts the work of this bus.
     pub fn meter(&self) -> &Meter {
         &self.inner.shared.meter
     }
 
-    /// Begins to subscribe a group.
+    /// Returns a new subscription of a consumer group, with the bus settings as its defaults.
     pub fn subscribe(&self, group: impl Into<String>) -> Subscription {
         let settings = ConsumerSettings {
             timeout: self.inner.settings.default_timeout,
@@ -139,8 +139,9 @@ impl Bus {
         Subscription::new(self.clone(), group.into(), settings)
     }
 
-    /// Ends the bus' own tasks: scheduled events are not appended by this process any more, and what was counted is
-    /// written. Consumers go on until they are stopped; stop them first, or what they do afterwards is not counted.
+    /// Ends the tasks of the bus. This process then appends no more scheduled events, and the bus writes its pending
+    /// counts. Consumers run until they are stopped. Stop the consumers first: work that they do after this call is not
+    /// counted.
     pub async fn close(&self) {
         if let Some((pump, flusher)) = self.inner.ends.lock().await.take() {
             pump.stop().await;

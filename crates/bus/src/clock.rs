@@ -1,4 +1,4 @@
-//! A clock that goes with the runtime's, so that a test which pauses the runtime pauses everything.
+//! A clock that follows the clock of the tokio runtime. A test that pauses the runtime also pauses this clock.
 
 use domain::{
     ports::Clock,
@@ -7,19 +7,20 @@ use domain::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// Tells the time of the machine's clock, and that of tokio's where a test has paused it.
+/// Returns the time of the system clock. In a test that pauses tokio's clock, it follows tokio's clock.
 ///
-/// In a test whose runtime is paused (`#[tokio::test(start_paused = true)]`) time passes only while every task waits, and then at
-/// once: a retry after 30 seconds or a lease of ten takes no time at all. Store and bus must have the same time: both have this
-/// clock where nothing else is said.
+/// In a test with a paused runtime (`#[tokio::test(start_paused = true)]`), time passes only while every task waits. It
+/// then jumps to the next timer: a retry after 30 seconds or a lease of ten seconds costs no real time. The store and
+/// the bus must use the same time. Both use this clock by default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RuntimeClock {
-    /// Where it begins, and when by tokio's clock. None: with the machine's clock.
+    /// The start time, and the instant of tokio's clock at which it was set. `None` means that the clock follows the
+    /// system clock.
     begun: Option<(Timestamp, Instant)>,
 }
 
 impl RuntimeClock {
-    /// A clock that says this instant now, and goes on from there with tokio's clock.
+    /// Returns a clock that starts at `now` and advances with tokio's clock.
     pub fn at(now: Timestamp) -> Self {
         Self { begun: Some((now, Instant::now())) }
     }
@@ -34,8 +35,8 @@ impl Clock for RuntimeClock {
     }
 }
 
-/// The machine's time, shifted by as much as tokio's clock is ahead of the monotonic one or behind it. They are one clock unless a
-/// test has paused tokio's.
+/// Returns the system time, shifted by the difference between tokio's clock and the monotonic clock. The two clocks are
+/// equal unless a test has paused tokio's clock.
 fn runtime_now() -> Timestamp {
     let virtual_now = Instant::now().into_std();
     let (now, monotonic_now) = (Timestamp::now(), std::time::Instant::now());

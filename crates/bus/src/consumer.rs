@@ -1,16 +1,16 @@
-//! Consuming: the running consumer of a group, and the rooms of its actor.
+//! The running consumer of a consumer group, and the parts of its actor.
 //!
 //! | module | contents |
 //! |---|---|
-//! | `actor` | the task: reads, claims, hands over, commits |
-//! | `segment` | a leased segment; brings `live`, `ledger` and `lane` together into commits |
-//! | `live` | what was fetched from the log and not settled |
+//! | `actor` | the task: reads, claims, delivers, commits |
+//! | `segment` | a leased segment; combines `live`, `ledger` and `lane` into commits |
+//! | `live` | events fetched from the log and not settled |
 //! | `ledger` | keys that are tracked apart from the cursor: retries, slow handlers, parked keys, isolated attempts |
 //! | `lane` | references of replays and redrives |
-//! | `handing` | calling handlers: time limit, panics, error hooks |
-//! | `breaker` | when many deliveries fail in a row: wait, probe, go on |
-//! | `log` | the reader that all consumers of the process share |
-//! | `stopping` | whether and how the consumer is to end |
+//! | `handing` | calls of handlers: time limit, panics, error hooks |
+//! | `breaker` | the circuit breaker: after many failures in a row it pauses, probes and resumes |
+//! | `log` | the log reader that all consumers of the process share |
+//! | `stopping` | whether and how the consumer must end |
 
 mod actor;
 mod breaker;
@@ -42,11 +42,11 @@ pub use settings::{ConsumerSettings, MAX_CONCURRENCY};
 pub use status::{ConsumerState, Outage};
 pub(crate) use stopping::Stopping;
 
-/// A running consumer of a group. It ends when it is told to, or when its group is deleted.
+/// A running consumer of a consumer group. It ends when the program stops it, or when its group is deleted.
 ///
-/// Keep it for as long as the group is to be consumed. A consumer that is dropped ends too: its handlers are dropped at their next
-/// `await`, what they answered before is committed, and its segments are given back, within a second or two. Nothing waits for that,
-/// so prefer [`Consumer::stop`].
+/// Keep the value while the group must be consumed. A dropped consumer ends too. Its handlers are dropped at their next
+/// `await`, its answered deliveries are committed, and its segments are released within a second or two. No call waits
+/// for this, so prefer [`Consumer::stop`].
 #[derive(Debug)]
 #[must_use = "a consumer that is dropped handles nothing more: keep it, and end it with `stop`"]
 pub struct Consumer {
@@ -70,49 +70,52 @@ impl Consumer {
         Self { group, made_group, name, stop, state, task: Some(task) }
     }
 
-    /// Its group.
+    /// Returns the consumer group.
     pub fn group(&self) -> &GroupSpec {
         &self.group
     }
 
-    /// Whether it made its group: of consumers that start at once one alone did, and the group begins where that one says.
+    /// Returns whether this consumer created the group. Of several consumers that start together, exactly one creates
+    /// the group. Its start place applies.
     pub fn made_group(&self) -> bool {
         self.made_group
     }
 
-    /// Its name among the group's consumers.
+    /// Returns the consumer's name, which is unique in the group.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// How it stands, as of its last renewal.
+    /// Returns the consumer's state as of its last lease renewal.
     pub fn state(&self) -> ConsumerState {
         self.state.borrow().clone()
     }
 
-    /// How it stands from now on. What it says last of the store stands when the consumer has ended.
+    /// Returns a receiver of the consumer's state. After the consumer ends, the last reported outage stays in the
+    /// state.
     pub fn states(&self) -> watch::Receiver<ConsumerState> {
         self.state.clone()
     }
 
-    /// Whether it has ended, as when its group was deleted.
+    /// Returns whether the consumer has ended, for example because its group was deleted.
     pub fn has_ended(&self) -> bool {
         self.task.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Waits until it works on its share of the segments.
+    /// Waits until the consumer works on its share of the segments.
     pub async fn settled(&mut self) {
-        // Where the actor has ended there is nothing to wait for.
+        // If the actor has ended, there is nothing to wait for.
         let _ = self
             .state
             .wait_for(|state| state.share > 0 && state.segments.len() == usize::from(state.share))
             .await;
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the consumer ends by itself.
     ///
     /// # Errors
-    /// Why it ended. Without an error it was stopped.
+    /// Returns the [`ConsumerError`] that ended the consumer. Returns `Ok` if the consumer was stopped, and also if its
+    /// own task panicked.
     pub async fn ended(&mut self) -> Result<(), ConsumerError> {
         let Some(task) = &mut self.task else { return Ok(()) };
         let ended = task.await;
@@ -120,18 +123,18 @@ impl Consumer {
         ended.unwrap_or(Ok(()))
     }
 
-    /// Tells it to stop and waits: running handlers have the settings' grace to end, what they answered is committed, and
-    /// the segments are given back.
+    /// Stops the consumer and waits. Running handlers may finish within the grace of the settings. The consumer then
+    /// commits the answered deliveries and releases the segments.
     ///
     /// # Errors
-    /// Where it had ended before, and why.
+    /// Returns the [`ConsumerError`] if the consumer had ended before.
     pub async fn stop(mut self) -> Result<(), ConsumerError> {
         self.stop.send_replace(Stopping::InOrder);
         self.ended().await
     }
 
-    /// Ends it at once and gives nothing back, as if its process had been killed: its segments are free when their leases are
-    /// over. Meant for tests of what happens then.
+    /// Ends the consumer immediately and releases nothing, as if its process had been killed. Its segments become free
+    /// when their leases expire. This is meant for tests of that case.
     pub fn abort(mut self) {
         if let Some(task) = self.task.take() {
             task.abort();

@@ -1,37 +1,38 @@
-//! What stays unknown of a write that is tried again.
+//! The unknown outcome of a write that is retried.
 //!
-//! The answer to a try says nothing of the tries before it. Where the answer to one was lost, the event may be stored, also where the
-//! next try cannot reach the store. So the failure that is reported is the one that leaves it open, until a try settles it.
+//! The answer to one try says nothing about earlier tries. If an answer was lost, the event may be stored, even if the
+//! next try cannot reach the store. So the reported failure is the failure with the unknown outcome, until a later try
+//! decides the outcome.
 
 use domain::{Retry, StorageFailure, ports::EventStoreError};
 
-/// The last failure of a write that leaves open whether it was done, or says that it was done in part.
+/// The last failure that leaves the outcome of a write unknown, or that reports a partial write.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Doubt(Option<StorageFailure>);
 
 impl Doubt {
-    /// What one failed append leaves open.
+    /// Returns the doubt that one failed append leaves.
     pub(crate) fn of(error: &EventStoreError) -> Self {
         let mut doubt = Self::default();
         doubt.note_error(error);
         doubt
     }
 
-    /// Notes the failure of a try.
+    /// Records the failure of a try.
     pub(crate) fn note(&mut self, failure: &StorageFailure) {
         if failure.retry() == Retry::ToSettle {
             self.0 = Some(failure.clone());
         }
     }
 
-    /// Notes why an append failed.
+    /// Records the failure of an append.
     pub(crate) fn note_error(&mut self, error: &EventStoreError) {
         if let EventStoreError::Storage(failure) = error {
             self.note(failure);
         }
     }
 
-    /// What is to be reported of a write whose last try failed so.
+    /// Returns the failure to report for a write whose last try failed with `last`.
     pub(crate) fn or(&self, last: StorageFailure) -> StorageFailure {
         match &self.0 {
             None => last,
@@ -43,7 +44,7 @@ impl Doubt {
         }
     }
 
-    /// The same of an append.
+    /// Does the same as [`Self::or`] for an append.
     pub(crate) fn or_error(&self, last: EventStoreError) -> EventStoreError {
         match (last, &self.0) {
             (last, None) => last,

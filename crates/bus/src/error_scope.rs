@@ -1,4 +1,5 @@
-//! Knowing that an error handler runs: what it publishes says so, and no error handler is called for it in turn.
+//! Marks the scope of an error handler. Events that an error handler publishes are marked, and no error handler is
+//! called for these events.
 
 use std::future::Future;
 
@@ -6,8 +7,9 @@ tokio::task_local! {
     static HANDLING_AN_ERROR: ();
 }
 
-/// Runs an error handler. Whatever a [`crate::Publisher`] admits meanwhile, in the same task, is marked as reporting an
-/// error ([`domain::DeliveryOptions::reports_error`]). A task that the handler spawns is outside: it must call this again.
+/// Runs an error handler. An event that a [`crate::Publisher`] admits in the same task meanwhile is marked as reporting
+/// an error ([`domain::DeliveryOptions::reports_error`]). A task that the handler spawns is outside this scope and must
+/// call this function again.
 ///
 /// ```
 /// use event_replay_bus::error_scope;
@@ -20,7 +22,7 @@ pub async fn within<F: Future>(handler: F) -> F::Output {
     HANDLING_AN_ERROR.scope((), handler).await
 }
 
-/// Whether an error handler runs in this task.
+/// Returns whether an error handler runs in this task.
 pub fn is_inside() -> bool {
     HANDLING_AN_ERROR.try_with(|()| ()).is_ok()
 }

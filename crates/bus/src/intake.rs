@@ -1,9 +1,10 @@
-//! Publishing a stream of events, one a line: a file, a pipe, an export of another store.
+//! Publishes a stream of events, one event for each line: a file, a pipe, or an export of another store.
 //!
 //! # Design
-//! Lines are admitted and gathered into batches. While one batch is being appended by a task of its own, the next is
-//! admitted; a second append never starts before the first has answered, so the log has the stream's order, and a
-//! repeated id meets the one before it. Memory is bounded by two batches, or by the one batch of an atomic intake.
+//! The intake admits lines and collects them into batches. While a task appends one batch, the intake admits the next.
+//! A second append never starts before the first append has answered. So the log has the order of the stream, and a
+//! repeated id meets the earlier event. The intake holds at most two batches in memory. An atomic intake holds one
+//! batch.
 
 use std::{ops::RangeInclusive, sync::Arc};
 
@@ -23,23 +24,23 @@ use crate::{
     report::{IntakeProgress, IntakeReport, Named, Tally},
 };
 
-/// How an intake works.
+/// Options of an intake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IntakeOptions {
-    /// Events of one append.
+    /// Events in one append.
     pub batch_events: usize,
-    /// Bytes of events after which a batch is appended even if it has fewer events.
+    /// Bytes of events after which a batch is appended, even if it has fewer events.
     pub batch_bytes: usize,
-    /// All or nothing: nothing is stored if any line is rejected or in conflict.
+    /// All or nothing: if any line is rejected or in conflict, the intake stores nothing.
     pub atomic: bool,
-    /// Lines whose errors the report keeps.
+    /// The highest number of lines whose errors the report keeps.
     pub max_errors: usize,
 }
 
 impl IntakeOptions {
-    /// Most events that an atomic intake gathers; a store may take fewer in one step.
+    /// The highest number of events that an atomic intake collects. A store may accept fewer in one step.
     pub const MAX_ATOMIC_EVENTS: usize = 1_000_000;
-    /// Most bytes of events that an atomic intake gathers; a store may take fewer in one step.
+    /// The highest number of event bytes that an atomic intake collects. A store may accept fewer in one step.
     pub const MAX_ATOMIC_BYTES: usize = 256 * 1024 * 1024;
 }
 
@@ -49,39 +50,40 @@ impl Default for IntakeOptions {
     }
 }
 
-/// Why an intake ended early.
+/// The reason why an intake ended early.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum IntakeError {
-    /// The store failed. What the report counts as stored is stored; of the lines named, some may be.
+    /// The store failed. The events that the report counts as stored are stored. Some events of the named lines may be
+    /// stored.
     #[error(
         "appending lines {} to {} failed: {error}; taking the same input in again stores what is missing, and nothing twice",
         .lines.start(), .lines.end()
     )]
     Store {
-        /// Why.
+        /// The failure of the store.
         error: EventStoreError,
-        /// From the first to the last line of the batch that failed.
+        /// The first to the last line of the failed part of the batch.
         lines: RangeInclusive<u64>,
-        /// What had become of the lines before.
+        /// The report of the lines before.
         report: Box<IntakeReport>,
     },
-    /// There is more than can be stored in one step. Nothing was stored.
+    /// The input is larger than the store can append in one step. Nothing was stored.
     #[error(
         "an all-or-nothing intake is stored in one step, which holds at most {max_events} events and {max_bytes} bytes; \
          nothing was stored. Cut the input into smaller files, or leave the atomic option out. Lines that fail \
          are reported then. The same input can be stored again: no event is stored twice"
     )]
     TooLargeToBeAtomic {
-        /// Most events of one step.
+        /// The highest number of events in one step.
         max_events: usize,
-        /// Most bytes of one step.
+        /// The highest number of bytes in one step.
         max_bytes: usize,
     },
 }
 
 impl IntakeError {
-    /// Whether taking the same input in again can help. It is always safe.
+    /// Returns whether a new intake of the same input can help. A new intake of the same input is always safe.
     pub fn retry(&self) -> Retry {
         match self {
             Self::Store { error, .. } => error.retry(),
@@ -89,7 +91,7 @@ impl IntakeError {
         }
     }
 
-    /// A short stable name, for programs.
+    /// Returns a short stable name of the error, for programs.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Store { error, .. } => error.kind(),
@@ -98,7 +100,7 @@ impl IntakeError {
     }
 }
 
-/// Events that go to the store together, and their lines.
+/// Events that go to the store together, with their line numbers.
 #[derive(Debug, Default)]
 struct Batch {
     events: Vec<Event>,
@@ -126,31 +128,32 @@ impl Batch {
     }
 }
 
-/// A batch, and what became of each of its events.
+/// A batch, with the outcome of each of its events.
 type Appended = (Batch, Vec<Result<AppendOutcome, EventStoreError>>);
 
-/// Takes in events line by line.
+/// Publishes events line by line.
 ///
-/// A line is an event, or a stored event as exports print it, of which the event is taken out untouched. White space
-/// around it is no part of the event; blank lines are passed over.
+/// A line holds an event, or a stored event in the format of an export. From a stored event, the intake takes the event
+/// unchanged. White space around the object is not part of the event. Blank lines are skipped.
 ///
-/// Dropping an intake that was not finished aborts the append in flight, which is then wholly stored or wholly absent;
-/// batches before it are stored. After an error, no more lines can be taken in.
+/// A drop of an unfinished intake aborts the append in flight. That append is then wholly stored or wholly absent,
+/// unless it was split by size or by partition. Batches before it are stored. After an error, the intake accepts no
+/// more lines.
 #[derive(Debug)]
 pub struct Intake {
     publisher: Arc<Publisher>,
     options: IntakeOptions,
     batch: Batch,
     in_flight: JoinSet<Appended>,
-    /// The lines being appended, for the case that their task is lost.
+    /// The lines of the append in flight. The error names them if the append task is lost.
     in_flight_lines: RangeInclusive<u64>,
     tally: Tally,
-    /// Events of an atomic intake that were let go because it is refused already.
+    /// Events of an atomic intake that were released from memory because the intake is already refused.
     held_back: u64,
 }
 
 impl Intake {
-    /// An intake through `publisher`.
+    /// Returns an intake that publishes through `publisher`.
     pub fn new(publisher: Arc<Publisher>, options: IntakeOptions) -> Self {
         Self {
             publisher,
@@ -163,15 +166,15 @@ impl Intake {
         }
     }
 
-    /// How far it has come. What is being appended is not counted as stored yet.
+    /// Returns the progress. Events of the append in flight do not yet count as stored.
     pub fn progress(&self) -> IntakeProgress {
         self.tally.progress
     }
 
-    /// Takes in what a line reader gives: a line over the limit is a rejected event.
+    /// Adds a line from a line reader. A line over the limit counts as a rejected event.
     ///
     /// # Errors
-    /// As [`Intake::line`].
+    /// Returns the errors of [`Intake::line`].
     pub async fn take(&mut self, line: Line<'_>) -> Result<(), IntakeError> {
         match line {
             Line::Text { line, bytes } => self.line(line, bytes).await,
@@ -182,7 +185,7 @@ impl Intake {
         }
     }
 
-    /// Counts a line of `bytes` bytes that was too long to be read as rejected.
+    /// Counts a line of `bytes` bytes as rejected, because it was too long to be read.
     pub fn too_long(&mut self, number: u64, bytes: u64) {
         let limit = self.publisher.settings().limits.max_event_bytes;
         let message = format!("the line has {bytes} bytes; the limit of an event is {limit}");
@@ -191,10 +194,11 @@ impl Intake {
         self.reject(number, Rejection { event_id: None, event_type: None, violations });
     }
 
-    /// Takes in a line. Returns before its event is stored: [`Intake::finish`] makes sure of that.
+    /// Adds a line. Returns before its event is stored. [`Intake::finish`] waits until the event is stored.
     ///
     /// # Errors
-    /// When the batch before could not be stored, or an atomic intake grows too large.
+    /// Returns [`IntakeError::Store`] when the batch before could not be stored. Returns
+    /// [`IntakeError::TooLargeToBeAtomic`] when an atomic intake grows too large.
     pub async fn line(&mut self, number: u64, bytes: &[u8]) -> Result<(), IntakeError> {
         match self.publisher.admit_line(bytes) {
             Ok(None) => Ok(()),
@@ -210,10 +214,11 @@ impl Intake {
         }
     }
 
-    /// Waits until everything is stored, and reports.
+    /// Waits until all events are stored, and returns the report.
     ///
     /// # Errors
-    /// When the store failed, or an atomic intake is larger than the store takes in one step.
+    /// Returns [`IntakeError::Store`] when the store failed. Returns [`IntakeError::TooLargeToBeAtomic`] when an atomic
+    /// intake is larger than the store appends in one step.
     pub async fn finish(mut self) -> Result<IntakeReport, IntakeError> {
         if self.options.atomic {
             self.finish_atomic().await?;
@@ -233,7 +238,7 @@ impl Intake {
         self.publisher.count(Err(&rejection));
         self.tally.reject(number, rejection);
         if self.options.atomic {
-            // It is refused as a whole from here on: what waited to be stored needs no memory any more.
+            // From here on the whole intake is refused. The waiting events need no memory any more.
             self.held_back += std::mem::take(&mut self.batch).events.len() as u64;
         }
     }
@@ -265,7 +270,7 @@ impl Intake {
         Ok(())
     }
 
-    /// Starts to append what was gathered, once the append before has answered.
+    /// Starts to append the collected batch after the append before it has answered.
     async fn send(&mut self) -> Result<(), IntakeError> {
         self.settle().await?;
         let batch = std::mem::take(&mut self.batch);
@@ -293,7 +298,7 @@ impl Intake {
         }
     }
 
-    /// Counts what became of a batch. A store may take a batch in pieces: those before a failure are stored.
+    /// Counts the outcomes of a batch. A store may append a batch in pieces. The pieces before a failure are stored.
     fn count(
         &mut self,
         batch: Batch,
@@ -339,11 +344,11 @@ impl Intake {
 }
 
 impl Publisher {
-    /// Admits a line as an [`Intake`] does: an event, or the event of a stored event as exports print it. Stores nothing,
-    /// counts nothing. None: the line is blank.
+    /// Admits a line as an [`Intake`] does: an event, or the event of a stored event in the format of an export. Stores
+    /// nothing and counts nothing. Returns `None` for a blank line.
     ///
     /// # Errors
-    /// As [`Publisher::admit`].
+    /// Returns the errors of [`Publisher::admit`].
     pub fn admit_line(&self, line: &[u8]) -> Result<Option<Event>, Rejection> {
         let text = trim(line);
         if text.is_empty() {
@@ -355,8 +360,8 @@ impl Publisher {
             return self.admit(event).map(Some);
         }
         let admitted = self.admit(text).or_else(|rejection| {
-            // Members may come in any order. An event has an id, a stored event has none at its top: only a line that
-            // was refused without one is looked at again.
+            // Members may have any order. An event has an id, and a stored event has no id at its top level. So only a
+            // line that was rejected without an id is read a second time.
             let stored = if rejection.event_id.is_none() { event_of_stored(text) } else { None };
             stored.map_or(Err(rejection), |event| self.admit(event))
         });
@@ -364,7 +369,8 @@ impl Publisher {
     }
 }
 
-/// The bytes of the event within a stored event: an object with an object `event` and a `position`, and without `id`.
+/// Returns the bytes of the event in a stored event. A stored event is an object with an object `event` and a
+/// `position`, and without `id`.
 fn event_of_stored(text: &[u8]) -> Option<&[u8]> {
     #[derive(Deserialize)]
     struct Stored<'a> {
@@ -375,7 +381,8 @@ fn event_of_stored(text: &[u8]) -> Option<&[u8]> {
         #[serde(borrow, default)]
         id: Option<&'a RawValue>,
     }
-    // A derived reader takes an array for the members in their order: a list of events would be its first.
+    // A derived deserializer also accepts an array with the members in order. It would read a list of events as the
+    // first event.
     if !text.starts_with(b"{") {
         return None;
     }
@@ -385,7 +392,7 @@ fn event_of_stored(text: &[u8]) -> Option<&[u8]> {
     is_stored.then(|| stored.event.get().as_bytes())
 }
 
-/// Without JSON's white space around it.
+/// Returns the bytes without the JSON white space around them.
 fn trim(bytes: &[u8]) -> &[u8] {
     let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
     match (bytes.iter().position(is_text), bytes.iter().rposition(is_text)) {

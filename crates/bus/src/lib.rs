@@ -1,9 +1,9 @@
-//! The bus: publish events, and hand them to the handlers of consumer groups.
+//! The bus publishes events and delivers events to the handlers of consumer groups.
 //!
-//! Publish means validate, then append; the log *is* the bus, so what is appended is published. One event goes through
-//! [`Bus::publish`], a file or a pipe of them through [`Intake`]. Groups read the log: [`Bus::subscribe`] starts a
-//! [`Consumer`] in this process, which shares the group's work with those of other processes. This crate depends on ports
-//! alone.
+//! To publish means to validate an event and to append it to the log. The log *is* the bus, so each appended event is
+//! published. [`Bus::publish`] publishes one event. [`Intake`] publishes the events of a file or a pipe. Consumer
+//! groups read the log. [`Bus::subscribe`] starts a [`Consumer`] in this process. It shares the work of its group with
+//! the consumers of other processes. This crate depends only on ports.
 
 mod append;
 mod batcher;

@@ -1,48 +1,49 @@
-//! Lines out of a stream, none of which can take more memory than a limit: 512 MiB without a line break cost nothing.
+//! Reads lines from a stream within a memory limit. Even 512 MiB without a line break take no more memory.
 
 use std::io;
 
 use domain::Limits;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
-/// One line of a stream. Numbers count from 1, blank lines included.
+/// One line of a stream. Line numbers start at 1 and include blank lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line<'a> {
     /// A line within the limit, without its line feed.
     Text {
-        /// Its number.
+        /// The line number.
         line: u64,
-        /// Its bytes.
+        /// The bytes of the line.
         bytes: &'a [u8],
     },
-    /// A line over the limit. It was passed over, not kept.
+    /// A line over the limit. The reader skipped it and did not keep its bytes.
     TooLong {
-        /// Its number.
+        /// The line number.
         line: u64,
-        /// How many bytes it has.
+        /// The length in bytes.
         bytes: u64,
     },
 }
 
-/// The longest line that can hold an event within the limits, in bytes: a stored event has some members around it.
+/// Returns the length in bytes of the longest line that can hold an event within the limits. A stored event has some
+/// members around the event.
 pub fn line_limit(limits: &Limits) -> usize {
     const AROUND: usize = 4 * 1024;
     limits.max_event_bytes.saturating_add(AROUND)
 }
 
-/// A line that is so many times longer than the limit is taken for one without an end.
+/// The factor over the limit at which the reader treats a line as endless.
 const ENDLESS: u64 = 1024;
 
-/// Cuts chunks into lines, keeping at most the limit and one byte of any.
+/// Splits chunks into lines. It keeps at most the limit and one byte of each line.
 #[derive(Debug)]
 struct Splitter {
     kept: Vec<u8>,
     limit: usize,
-    /// Bytes of the present line so far.
+    /// Bytes of the current line so far.
     length: u64,
-    /// The present line's number.
+    /// The number of the current line.
     line: u64,
-    /// Whether the line in `kept` was given out and is to be forgotten.
+    /// Whether the line in `kept` was returned and must be cleared.
     given: bool,
 }
 
@@ -51,7 +52,8 @@ impl Splitter {
         Self { kept: Vec::new(), limit, length: 0, line: 1, given: false }
     }
 
-    /// Takes bytes up to and with the next line feed; how many were taken, and whether a line is complete.
+    /// Takes bytes up to the next line feed, and the line feed. Returns the number of bytes taken and whether a line is
+    /// complete.
     fn take(&mut self, chunk: &[u8]) -> (usize, bool) {
         self.forget_given();
         let end = find_line_feed(chunk);
@@ -62,7 +64,7 @@ impl Splitter {
         (text.len() + usize::from(end.is_some()), end.is_some())
     }
 
-    /// Refuses a line that may have no end: a stream of such bytes would be read for ever.
+    /// Returns an error for a line that may have no end. Otherwise the reader would read such a stream forever.
     fn check_end(&self) -> io::Result<()> {
         let longest = (self.limit as u64).saturating_mul(ENDLESS);
         if self.length <= longest {
@@ -72,7 +74,7 @@ impl Splitter {
         Err(io::Error::new(io::ErrorKind::InvalidData, said))
     }
 
-    /// Whether bytes of an unfinished line are waiting; a stream need not end with a line feed.
+    /// Returns whether bytes of an unfinished line remain. The last line of a stream need not end with a line feed.
     fn has_rest(&mut self) -> bool {
         self.forget_given();
         self.length > 0
@@ -98,7 +100,7 @@ impl Splitter {
 }
 
 fn find_line_feed(chunk: &[u8]) -> Option<usize> {
-    // A block without a line feed is passed without a branch a byte, which compiles to vector instructions.
+    // The loop skips blocks without a line feed and has no branch for each byte. It compiles to vector instructions.
     const BLOCK: usize = 64;
     let mut start = 0;
     for block in chunk.chunks_exact(BLOCK) {
@@ -129,15 +131,15 @@ pub struct LineReader<R> {
 }
 
 impl<R: AsyncBufRead + Unpin> LineReader<R> {
-    /// A reader of lines of at most `limit` bytes, line feed not counted.
+    /// Returns a reader of lines of at most `limit` bytes, without the line feed.
     pub fn new(reader: R, limit: usize) -> Self {
         Self { reader, splitter: Splitter::new(limit) }
     }
 
-    /// The next line; none at the end of the stream. Not cancel-safe.
+    /// Returns the next line, or `None` at the end of the stream. Not cancel-safe.
     ///
     /// # Errors
-    /// When the stream cannot be read, or a line goes on beyond 1024 times the limit.
+    /// Returns an error when the stream cannot be read, or when a line is longer than 1024 times the limit.
     pub async fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         loop {
             let chunk = self.reader.fill_buf().await?;
@@ -154,7 +156,7 @@ impl<R: AsyncBufRead + Unpin> LineReader<R> {
     }
 }
 
-/// Reads lines of a blocking stream. For threads that may block, never for asynchronous code.
+/// Reads lines of a blocking stream. Use it in threads that may block, never in asynchronous code.
 #[derive(Debug)]
 pub struct BlockingLineReader<R> {
     reader: R,
@@ -162,15 +164,15 @@ pub struct BlockingLineReader<R> {
 }
 
 impl<R: io::BufRead> BlockingLineReader<R> {
-    /// A reader of lines of at most `limit` bytes, line feed not counted.
+    /// Returns a reader of lines of at most `limit` bytes, without the line feed.
     pub fn new(reader: R, limit: usize) -> Self {
         Self { reader, splitter: Splitter::new(limit) }
     }
 
-    /// The next line; none at the end of the stream.
+    /// Returns the next line, or `None` at the end of the stream.
     ///
     /// # Errors
-    /// When the stream cannot be read, or a line goes on beyond 1024 times the limit.
+    /// Returns an error when the stream cannot be read, or when a line is longer than 1024 times the limit.
     pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         loop {
             let chunk = match self.reader.fill_buf() {

@@ -1,4 +1,4 @@
-//! Why an event was not published.
+//! The reasons why an event was not published.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use domain::{Position, Retry, StorageFailure, UnexpectedEvent, Violation, ports:
 use jiff::Timestamp;
 use thiserror::Error;
 
-/// Why an event was not admitted: everything that is wrong with it.
+/// The rejection of an event, with all its violations.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the event is not valid: {}", sentences(.violations))]
 pub struct Rejection {
-    /// The id it claims, as far as it can be told.
+    /// The id that the event states, if it is readable.
     pub event_id: Option<String>,
-    /// The type it claims, as far as it can be told.
+    /// The type that the event states, if it is readable.
     pub event_type: Option<String>,
     /// All violations, sorted by pointer.
     pub violations: Vec<Violation>,
 }
 
-/// Most violations that a rejection's sentence spells out; [`Rejection::violations`] has them all.
+/// The highest number of violations in a rejection's message. [`Rejection::violations`] has all of them.
 const SPELLED_OUT: usize = 5;
 
 fn sentences(violations: &[Violation]) -> String {
@@ -29,14 +29,14 @@ fn sentences(violations: &[Violation]) -> String {
     said.join("; ")
 }
 
-/// Why an event was not published.
+/// The reason why an event was not published.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// It was not admitted.
+    /// The event was rejected.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// Other content is stored under its id.
+    /// The event's id is stored with other content.
     #[error(
         "event {id:?} is stored already with other content, at {position}; nothing was stored. If this repeats an attempt, the \
          event is published: repeat the same bytes, its timestamp included, or let the id alone decide (SameEvent::ById). \
@@ -45,10 +45,10 @@ pub enum PublishError {
     Conflict {
         /// The event's id.
         id: String,
-        /// Where the other content is.
+        /// The position of the stored event.
         position: Position,
     },
-    /// Other content waits for its time, or is stored, under the id of an event that was to be published later.
+    /// Under the id of an event with a delay, an event with other content is stored or waits for its time.
     #[error(
         "event {id:?} waits for its time, or is stored, with other content; nothing was scheduled. If this repeats an attempt, the \
          event is published: repeat the same bytes, its timestamp included, or let the id alone decide (SameEvent::ById). \
@@ -57,37 +57,37 @@ pub enum PublishError {
     ScheduleConflict {
         /// The event's id.
         id: String,
-        /// When the other content is due; none where it is stored.
+        /// The time at which the other event is due. `None` means that it is stored.
         due: Option<Timestamp>,
     },
-    /// The event of this id was erased on request and may not come back.
+    /// The event of this id was erased on request. The id is refused permanently.
     #[error("event {id:?} was erased on request; its id is refused permanently")]
     Erased {
         /// The event's id.
         id: String,
     },
-    /// It was to be published later, and the publisher has no schedule to put it into.
+    /// The event has a delay, and the publisher has no schedule.
     #[error("this publisher has no schedule, so it cannot publish with a delay")]
     NoSchedule,
-    /// It was to be published at a time that cannot be written down.
+    /// The event's due time is beyond the range of timestamps.
     #[error("a delay of {0:?} goes beyond the end of time")]
     DelayTooLong(Duration),
-    /// It was to be published later, and under an expectation, which can be checked now alone.
+    /// The event has a delay and an expectation. An expectation can be checked only in the step that stores the event.
     #[error(
         "an expectation is checked in the step that stores the event, and an event with a delay is stored later; nothing was \
          scheduled. Leave out the delay or the expectation"
     )]
     ExpectationWithDelay,
-    /// The store failed, also after it was tried again where that could help.
+    /// The store failed, and the retries did not help.
     #[error(transparent)]
     Store(#[from] EventStoreError),
-    /// The schedule's store failed, also after it was tried again where that could help.
+    /// The schedule's store failed, and the retries did not help.
     #[error(transparent)]
     Schedule(#[from] StorageFailure),
 }
 
 impl PublishError {
-    /// Whether repeating the call can help.
+    /// Returns whether a repeat of the call can help.
     pub fn retry(&self) -> Retry {
         match self {
             Self::Store(error) => error.retry(),
@@ -96,7 +96,7 @@ impl PublishError {
         }
     }
 
-    /// The event because of which a conditional publication was refused: the log had changed since the decision was made.
+    /// Returns the event that broke the expectation. The log had changed since the caller decided.
     pub fn unexpected(&self) -> Option<&UnexpectedEvent> {
         match self {
             Self::Store(EventStoreError::Unexpected(event)) => Some(event),
@@ -104,7 +104,7 @@ impl PublishError {
         }
     }
 
-    /// A short stable name, for programs.
+    /// Returns a short stable name of the error, for programs.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Rejected(_) => "rejected",

@@ -1,8 +1,8 @@
-//! What a publisher answers for one event.
+//! The publisher's answer for one event.
 //!
-//! A store answers an append with an [`AppendOutcome`] and a schedule with a [`ScheduleOutcome`]. A publisher turns both into
-//! one answer here: [`Published`] where the event is stored or waits, [`PublishError`] where it was refused. An intake does
-//! not use it: its report counts the outcomes of whole batches and names lines instead of events.
+//! A store answers an append with an [`AppendOutcome`] and a schedule with a [`ScheduleOutcome`]. A publisher turns
+//! both into one answer: [`Published`] if the event is stored or waits, [`PublishError`] if it was refused. An intake
+//! does not use this type. Its report counts the outcomes of whole batches and names lines instead of events.
 
 use domain::{
     Position, StorageFailure,
@@ -12,29 +12,29 @@ use jiff::Timestamp;
 
 use crate::publish_error::PublishError;
 
-/// What became of a published event.
+/// The outcome of a publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Published {
-    /// It was stored now.
+    /// This call stored the event.
     Stored(Position),
-    /// The same event was stored before, by another publisher, by an earlier attempt of a handler, or by an earlier try of this
-    /// call whose answer was lost. Nothing changed.
+    /// The same event was stored before. Another publisher, an earlier attempt of a handler, or an earlier try of this
+    /// call with a lost answer stored it. Nothing changed.
     AlreadyStored(Position),
-    /// It waits for its time.
+    /// The event waits for its time.
     Scheduled {
-        /// When it is to be appended.
+        /// The time at which the event will be appended.
         due: Timestamp,
     },
-    /// The same event waits already, put there by another publisher, by an earlier attempt of a handler, or by an earlier try of
-    /// this call whose answer was lost. Nothing changed.
+    /// The same event waits already. Another publisher, an earlier attempt of a handler, or an earlier try of this call
+    /// with a lost answer scheduled it. Nothing changed.
     AlreadyScheduled {
-        /// When it is to be appended, which need not be what this call asked for.
+        /// The time at which the event will be appended. It may differ from the time that this call asked for.
         due: Timestamp,
     },
 }
 
 impl Published {
-    /// Where the log has the event; none where it waits for its time.
+    /// Returns the position of the event in the log, or `None` if the event waits for its time.
     pub fn position(self) -> Option<Position> {
         match self {
             Self::Stored(position) | Self::AlreadyStored(position) => Some(position),
@@ -42,7 +42,7 @@ impl Published {
         }
     }
 
-    /// When the event is to be appended; none where the log has it.
+    /// Returns the time at which the event will be appended, or `None` if the log has the event.
     pub fn due(self) -> Option<Timestamp> {
         match self {
             Self::Scheduled { due } | Self::AlreadyScheduled { due } => Some(due),
@@ -50,7 +50,7 @@ impl Published {
         }
     }
 
-    /// The answer for an event that was to be appended on its own.
+    /// Returns the answer for an event that was appended alone.
     pub(crate) fn from_append(id: &str, outcome: AppendOutcome) -> Result<Self, PublishError> {
         match outcome {
             AppendOutcome::Stored(position) => Ok(Self::Stored(position)),
@@ -64,7 +64,7 @@ impl Published {
         }
     }
 
-    /// The answer for an event that was to be scheduled for `due`.
+    /// Returns the answer for an event that was scheduled for `due`.
     pub(crate) fn from_schedule(
         id: &str,
         due: Timestamp,

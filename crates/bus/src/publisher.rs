@@ -1,4 +1,4 @@
-//! Publishing one event: admit it, then append it, or put it into the schedule.
+//! Publishes one event: admits the event, then appends it or puts it into the schedule.
 
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
@@ -34,7 +34,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// A publisher into `store`.
+    /// Returns a publisher into `store`.
     pub fn new(
         store: Arc<dyn EventStore>,
         validator: Arc<dyn EventValidator>,
@@ -46,14 +46,14 @@ impl Publisher {
         Self { appender, batcher, schedule: None, validator, clock, settings }
     }
 
-    /// The same publisher, which can also publish with a delay. A [`crate::SchedulePump`] on the same store has to run,
-    /// here or in another process, for such events to be appended.
+    /// Returns the same publisher with a schedule, so that it can publish with a delay. A [`crate::SchedulePump`] on
+    /// the same store must run in this process or in another, to append such events.
     #[must_use]
     pub fn with_schedule(self, schedule: Arc<dyn ScheduleStore>) -> Self {
         Self { schedule: Some(schedule), ..self }
     }
 
-    /// The same publisher, which also counts what is admitted, rejected and appended through it.
+    /// Returns the same publisher with a meter, which counts admitted, rejected and appended events.
     #[must_use]
     pub fn with_meter(self, meter: Meter) -> Self {
         let (store, policy) = (Arc::clone(self.store()), self.settings.retry);
@@ -61,12 +61,12 @@ impl Publisher {
         Self { batcher: Batcher::new(Arc::clone(&appender)), appender, ..self }
     }
 
-    /// Its settings.
+    /// Returns the settings of the publisher.
     pub fn settings(&self) -> &PublishSettings {
         &self.settings
     }
 
-    /// The store it appends to.
+    /// Returns the store to which the publisher appends.
     pub fn store(&self) -> &Arc<dyn EventStore> {
         &self.appender.store
     }
@@ -75,12 +75,12 @@ impl Publisher {
         &self.appender
     }
 
-    /// Checks bytes that claim to be an event and settles its ordering key. Stores nothing, counts nothing. Within
-    /// [`crate::error_scope`] the event is marked as reporting an error.
+    /// Checks the bytes of an event and determines its ordering key. Stores nothing and counts nothing. Within
+    /// [`crate::error_scope`], marks the event as reporting an error.
     ///
     /// # Errors
-    /// Everything that is wrong with it: what breaks the envelope and the limits, and what breaks its type's schema.
-    /// Where both say the same of one place, the envelope's sentence is given.
+    /// Returns a [`Rejection`] with all violations of the envelope, of the limits and of the type's schema. If the
+    /// envelope and the schema report the same rule at the same place, the message of the envelope is used.
     pub fn admit(&self, json: &[u8]) -> Result<Event, Rejection> {
         let document = Document::parse(json, &self.settings.limits).map_err(|violation| Rejection {
             event_id: None,
@@ -116,37 +116,39 @@ impl Publisher {
             Ok(event) => meter.count(ADMITTED, event.event_type(), 1),
             Err(rejection) => {
                 let claimed = rejection.event_type.as_deref().unwrap_or_default();
-                // A claimed type may have any length.
+                // The type of a rejected event may have any length.
                 let is_name = claimed.len() <= self.settings.limits.max_name_bytes;
                 meter.count(REJECTED, if is_name { claimed } else { "" }, 1);
             }
         }
     }
 
-    /// Publishes one event: admits it, then appends it. After a fault that passes by itself, and after a lost answer,
-    /// the same bytes are appended again, a bounded number of times.
+    /// Publishes one event: admits the event, then appends it. After a transient fault or a lost answer, the publisher
+    /// appends the same bytes again, a bounded number of times.
     ///
-    /// Events that are published at once share appends. They go into the log in the order of the calls. A call that is
-    /// dropped may have published its event, and harms no other.
+    /// Events that are published concurrently share appends. They go into the log in the order of the calls. A dropped
+    /// call may have published its event, and does not affect other calls.
     ///
     /// # Errors
-    /// When the event is not admitted, its id is taken or erased, or the store fails permanently.
+    /// Returns a [`PublishError`] when the event is not admitted, when its id is taken or erased, or when the store
+    /// fails permanently.
     pub async fn publish(&self, json: &[u8]) -> Result<Published, PublishError> {
         self.publish_with(json, &PublishOptions::default()).await
     }
 
-    /// Publishes one event, as [`Publisher::publish`] does, with delivery options. With a delay it is not
-    /// appended now but put into the schedule: it gets its place in the log when its time comes.
+    /// Publishes one event as [`Publisher::publish`] does, with delivery options. An event with a delay goes into the
+    /// schedule. It gets its position in the log when its time comes.
     ///
-    /// The options are not part of the event's content: where the same event is stored or scheduled already, they change
-    /// nothing. One of them says what makes it the same: see [`SameEvent`].
+    /// The options are not part of the event's content. If the same event is already stored or scheduled, the options
+    /// change nothing. [`SameEvent`] defines which events are the same.
     ///
-    /// With an expectation it is appended only if that holds, checked in the step that appends: see [`Expectation`]. A call that is
-    /// repeated finds its own event and is *already stored*.
+    /// An event with an expectation is appended only if the expectation holds. The store checks it in the step that
+    /// appends. See [`Expectation`]. A repeated call finds its own event and answers *already stored*.
     ///
     /// # Errors
-    /// As [`Publisher::publish`]; where the expectation does not hold or cannot be checked; and, with a delay, when there is no
-    /// schedule, other content waits under the event's id, or the delay is too long to be written down.
+    /// Returns the errors of [`Publisher::publish`]. Returns an error when the expectation does not hold or cannot be
+    /// checked. With a delay, returns an error when there is no schedule, when other content waits under the event's
+    /// id, or when the due time is out of range.
     pub async fn publish_with(
         &self,
         json: &[u8],
@@ -191,8 +193,9 @@ impl Publisher {
         }
     }
 
-    /// What is to be answered where an event's id alone decides and other content is there under it: that it was published
-    /// before, unless what is there is of another type or key.
+    /// Returns the answer for a conflict if only the id decides. A stored event with the same type and ordering key
+    /// answers *already stored*. Any other stored event remains a conflict. An event that waits for its time answers
+    /// *already scheduled*, even if its type or key differ.
     async fn published_before(
         &self,
         event: &Event,
@@ -223,12 +226,12 @@ impl Publisher {
     }
 
     async fn append(&self, event: Event) -> Result<Published, PublishError> {
-        // Cloning an event copies no bytes.
+        // The clone of an event copies no bytes.
         let outcome = self.batcher.append(event.clone()).await?;
         Published::from_append(event.id(), outcome)
     }
 
-    /// Appends an event by itself: events that share an append share its outcome, and an expectation is one event's own.
+    /// Appends an event alone. Events that share an append share its outcome, and an expectation applies to one event.
     async fn append_expecting(
         &self,
         event: Event,
@@ -248,7 +251,7 @@ impl Publisher {
     fn too_far_ahead(&self, document: &Document) -> Option<Violation> {
         let timestamp = match document.event() {
             Ok(event) => event.timestamp(),
-            // Something else is wrong with it too: all is said at once.
+            // The envelope has other violations too. The rejection reports all violations together.
             Err(_) => parse_timestamp(document.value().get("timestamp")?.as_str()?).ok()?,
         };
         let max_ahead = self.settings.limits.max_ahead;
@@ -267,7 +270,7 @@ impl Publisher {
                 (UnknownTypes::Refuse, Some(event_type)) if !event_type.is_empty() => {
                     vec![Violation::no_schema(event_type)]
                 }
-                // A missing or empty type is the envelope's to report.
+                // The envelope check reports a missing or empty type.
                 _ => Vec::new(),
             },
         }
@@ -280,7 +283,7 @@ impl fmt::Debug for Publisher {
     }
 }
 
-/// Adds what is not said yet of the same place by the same rule. An event may break a rule in very many places.
+/// Adds the violations with a new combination of pointer and rule. One event may break a rule in very many places.
 fn add_unsaid(violations: &mut Vec<Violation>, more: Vec<Violation>) {
     let mut said: HashSet<_> = violations.iter().map(|v| (v.pointer.clone(), v.rule.clone())).collect();
     violations.extend(more.into_iter().filter(|v| said.insert((v.pointer.clone(), v.rule.clone()))));

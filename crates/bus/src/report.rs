@@ -1,4 +1,4 @@
-//! What became of a stream of events, line by line.
+//! The report of an intake: counts of all events, and errors by line.
 
 use std::collections::BTreeMap;
 
@@ -7,73 +7,74 @@ use serde::Serialize;
 
 use crate::publish_error::Rejection;
 
-/// What is wrong with one line.
+/// The violations of one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LineError {
-    /// The line, from 1.
+    /// The line number, from 1.
     pub line: u64,
-    /// The id its event claims, as far as it can be told.
+    /// The id that the event states, if the line contains a readable id.
     pub event_id: Option<String>,
-    /// The type its event claims, as far as it can be told.
+    /// The type that the event states, if the line contains a readable type.
     #[serde(rename = "type")]
     pub event_type: Option<String>,
-    /// What is wrong. The first 100; an entry with rule `more` says how many others there are.
+    /// The first 100 violations. If there are more, an entry with the rule `more` states the number of the others.
     pub violations: Vec<Violation>,
 }
 
-/// The outcome of an intake. The counts, `not_stored` included, add up to the lines that were not blank.
+/// The result of an intake. The counts, `not_stored` included, add up to the number of lines that are not blank.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IntakeReport {
-    /// Events stored now.
+    /// Events that this intake stored.
     pub stored: u64,
-    /// Events whose same content was stored before.
+    /// Events that were stored before with the same content.
     pub already_stored: u64,
     /// Events that were not admitted, or whose id was erased.
     pub rejected: u64,
-    /// Events under whose id other content is stored.
+    /// Events whose id is stored with other content.
     pub conflicts: u64,
-    /// In an atomic intake that was refused: events that nothing is known to be wrong with, held back by the others.
+    /// Set only when an atomic intake was refused: the events without a known violation, which the other events held
+    /// back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_stored: Option<u64>,
-    /// What is wrong, by line: rejected events, and conflicts with rule `conflict`. The first lines, as many as the
-    /// intake was told to keep.
+    /// The violations by line, for rejected events and for conflicts (rule `conflict`). The report keeps the first
+    /// lines, up to [`crate::IntakeOptions::max_errors`].
     pub errors: Vec<LineError>,
-    /// Whether there are more errors than `errors` has.
+    /// Whether the intake met more errors than `errors` contains.
     pub errors_truncated: bool,
 }
 
 impl IntakeReport {
-    /// Whether every event is in the store now.
+    /// Returns whether the store has every event of the intake.
     pub fn is_clean(&self) -> bool {
         self.rejected == 0 && self.conflicts == 0 && self.not_stored.is_none()
     }
 
-    /// Lines that were not blank.
+    /// Returns the number of lines that are not blank.
     pub fn lines(&self) -> u64 {
         self.stored + self.already_stored + self.rejected + self.conflicts + self.not_stored.unwrap_or(0)
     }
 }
 
-/// How far an intake has come.
+/// The progress of an intake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IntakeProgress {
-    /// Lines that were not blank.
+    /// Lines read, without blank lines.
     pub lines: u64,
-    /// Their bytes.
+    /// Bytes of these lines.
     pub bytes: u64,
-    /// Events known to be stored.
+    /// Events that the store confirmed as stored.
     pub stored: u64,
-    /// Events known to have been stored before.
+    /// Events that the store confirmed as stored before.
     pub already_stored: u64,
-    /// Events refused.
+    /// Events rejected.
     pub rejected: u64,
     /// Events in conflict.
     pub conflicts: u64,
 }
 
-/// Most violations that one line keeps: a large event may have more than memory should hold for a report.
+/// The highest number of violations that a report keeps for one line. It bounds the memory that a large event can take.
 const MAX_VIOLATIONS: usize = 100;
 
 /// Counts outcomes and keeps the errors of the first lines.
@@ -86,7 +87,7 @@ pub(crate) struct Tally {
     truncated: bool,
 }
 
-/// What a report needs to know of an event after its bytes are gone.
+/// The part of an event that a report needs after the event's bytes are released.
 #[derive(Debug, Clone)]
 pub(crate) struct Named {
     pub(crate) line: u64,
@@ -135,8 +136,8 @@ impl Tally {
         self.error(LineError { line, event_id, event_type, violations: vec![violation] });
     }
 
-    /// Keeps an error if its line is among the first. Errors do not come in the order of lines: a line is rejected
-    /// while the batch before it is still being appended.
+    /// Keeps an error if its line is among the first. Errors arrive out of line order: a line can be rejected while the
+    /// batch before it is still being appended.
     fn error(&mut self, mut error: LineError) {
         if let Some(more) = error.violations.len().checked_sub(MAX_VIOLATIONS).filter(|more| *more > 0) {
             error.violations.truncate(MAX_VIOLATIONS);

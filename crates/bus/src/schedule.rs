@@ -1,7 +1,7 @@
-//! Events that wait for their time: putting them into the schedule, and the task that publishes them when it comes.
+//! Events that wait for their time: the call that schedules events, and the task that appends due events.
 //!
-//! Every process may run a pump: taking out of the schedule and appending are one step of the store, so an event is
-//! published once however many do.
+//! Every process may run a pump. The store takes an event out of the schedule and appends it in one step. So the event
+//! is published once, however many pumps run.
 
 use std::{
     sync::Arc,
@@ -21,15 +21,16 @@ use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::{append::pauses, doubt::Doubt};
 
-/// How long a pump waits at most before it looks again: other processes schedule too, and clocks are set.
+/// The longest pause between two checks of the schedule. Other processes schedule events too, and a clock may be set.
 const RECHECK: Duration = Duration::from_millis(250);
-/// Events that are appended in one step.
+/// The highest number of events appended in one step.
 const EVENTS_A_STEP: usize = 256;
 /// The pauses while the store fails, before jitter is added.
 const OUTAGE: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
-/// Puts an event into the schedule, and does so again, with the same time, after faults that pass and lost answers. Once an answer
-/// was lost, a failure says so, whatever the last try met.
+/// Puts an event into the schedule. Repeats this with the same due time after transient faults and lost answers. After
+/// a lost answer, the reported failure says that the outcome is unknown, even if the last try failed for another
+/// reason.
 pub(crate) async fn schedule(
     store: &dyn ScheduleStore,
     event: &Event,
@@ -47,10 +48,10 @@ pub(crate) async fn schedule(
         .map_err(|failure| doubt.or(failure))
 }
 
-/// A task that publishes scheduled events when they are due. It ends with [`SchedulePump::stop`], or when it is dropped.
+/// A task that appends scheduled events when they are due. It ends with [`SchedulePump::stop`] or when it is dropped.
 ///
-/// An event is appended as soon as it is due by the clock; where another process scheduled it, or a clock was set, within
-/// 250 milliseconds after. A store that fails is tried again until it works.
+/// The pump appends an event when it is due by the clock. If the event was scheduled during a pause of the pump, or a
+/// clock was set, it is appended at most 250 milliseconds later. If the store fails, the pump retries until it works.
 #[derive(Debug)]
 pub struct SchedulePump {
     stop: oneshot::Sender<()>,
@@ -58,8 +59,8 @@ pub struct SchedulePump {
 }
 
 impl SchedulePump {
-    /// Starts to publish what is due in `store`. The clock should tell the store's time. What is appended is counted by
-    /// the meter, if one is given.
+    /// Starts a task that appends the due events of `store`. The clock should have the store's time. If a meter is
+    /// given, it counts the appended events.
     pub fn spawn(store: Arc<dyn ScheduleStore>, clock: Arc<dyn Clock>, meter: Option<Meter>) -> Self {
         let (stop, stopped) = oneshot::channel();
         let mut task = JoinSet::new();
@@ -67,7 +68,7 @@ impl SchedulePump {
         Self { stop, task }
     }
 
-    /// Ends it, after the step it is at. What is due and was not appended waits for the next pump.
+    /// Stops the pump after its current step. Due events that were not appended wait for the next pump.
     pub async fn stop(mut self) {
         // The task may have ended with its runtime. Then there is no receiver.
         let _ = self.stop.send(());
@@ -97,7 +98,7 @@ struct Pump {
 }
 
 impl Pump {
-    /// Appends what is due, a bounded number; how long to wait before the next step.
+    /// Appends a bounded number of due events. Returns the pause before the next step.
     async fn step(&mut self) -> Duration {
         match self.publish_due().await {
             Ok(pause) => {
@@ -119,7 +120,7 @@ impl Pump {
         let began = Instant::now();
         let appended = self.store.append_due(EVENTS_A_STEP).await?;
         self.report(&appended, began.elapsed());
-        // Nothing was due after all: the store's clock is behind, or another process was faster.
+        // No event was due: the store's clock is behind, or another process was faster.
         Ok(if appended.is_empty() { RECHECK } else { Duration::ZERO })
     }
 

@@ -1,33 +1,33 @@
-//! What a publisher may be told: once for all events, and for one of them.
+//! Settings of a publisher, and options of one published event.
 
 use std::time::Duration;
 
 use domain::{Backoff, Expectation, Limits, OrderingRule, Priority, RetryPolicy};
 use jiff::Timestamp;
 
-/// What to do with an event whose type no schema describes.
+/// The treatment of an event whose type has no schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UnknownTypes {
-    /// Refuse it.
+    /// Reject the event.
     #[default]
     Refuse,
-    /// Accept it on its envelope alone.
+    /// Accept the event if its envelope is valid.
     Accept,
 }
 
 /// Settings of a publisher.
 #[derive(Debug, Clone)]
 pub struct PublishSettings {
-    /// Limits of the envelope. Checked even where validation is off.
+    /// Limits of the envelope. The publisher checks them even if validation is off.
     pub limits: Limits,
-    /// Whether events are checked against the schemas of their types.
+    /// Whether the publisher checks events against the schemas of their types.
     pub validation: bool,
-    /// What becomes of types without a schema, where validation is on.
+    /// The treatment of types without a schema. It applies only if validation is on.
     pub unknown_types: UnknownTypes,
-    /// Where an event's ordering key is looked for when its schema names none.
+    /// The rule that finds the ordering key of an event whose schema names no ordering member.
     pub ordering: OrderingRule,
-    /// How an append is tried again after a fault that passes by itself, or whose outcome is unknown. Jitter is added to the
-    /// pauses, so a pause may take up to twice its bound.
+    /// The retry policy of an append after a transient fault or an unknown outcome. Jitter is added to the pauses, so a
+    /// pause may be up to twice its bound.
     pub retry: RetryPolicy,
 }
 
@@ -46,19 +46,19 @@ impl Default for PublishSettings {
     }
 }
 
-/// What makes an event the same as the one that is stored under its id.
+/// The rule that decides whether an event equals the event that is stored under its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SameEvent {
     /// The same id and the same content. Other content under the id is a conflict.
     #[default]
     ByContent,
-    /// The same id, type and ordering key. The event that was stored first stays, also where the second one has other
-    /// content. For ids that are derived from the cause of the event: a handler that is tried again publishes the event
-    /// again, with the time of that attempt.
+    /// The same id, type and ordering key. The event that was stored first stays, even if the second event has other
+    /// content. Use this rule for ids that are derived from the cause of the event. A handler that runs again publishes
+    /// such an event again, with the time of the new attempt.
     ById,
 }
 
-/// Options of one event's delivery.
+/// Delivery options of one event.
 ///
 /// ```
 /// use std::time::Duration;
@@ -70,17 +70,17 @@ pub enum SameEvent {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PublishOptions {
-    /// Among the events that a group has fetched, which goes first. Never before an earlier event of its key.
+    /// The priority among the events that a consumer has fetched. An event never overtakes an earlier event of its key.
     pub priority: Priority,
-    /// How long it waits before it is appended; none and zero: not at all.
+    /// The delay before the event is appended. `None` and zero mean no delay.
     pub delay: Option<Duration>,
-    /// From this instant on it is not handed over any more; a replay takes no notice.
+    /// The expiry: from this instant on, the event is no longer delivered live. A replay ignores the expiry.
     pub expires_at: Option<Timestamp>,
-    /// How often a failed delivery is tried again, instead of the consumer's own setting.
+    /// The number of retries of a failed delivery. It replaces the consumer's own setting.
     pub retries: Option<u16>,
-    /// When it counts as published already.
+    /// The rule by which the event counts as already published.
     pub same_event: SameEvent,
-    /// What must be so of the log in the step that stores it; else it is not published. It goes with no delay, and it is not in order
-    /// with publications that are under way.
+    /// A condition on the log, checked in the step that stores the event. If it does not hold, the event is not
+    /// published. An expectation excludes a delay. Such an event has no order relative to concurrent publications.
     pub expecting: Option<Expectation>,
 }

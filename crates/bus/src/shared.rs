@@ -14,6 +14,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) meter: Meter,
     pub(crate) log: Arc<LogReader>,
-    /// Each running delivery holds a shared permit; an isolated attempt holds the exclusive one.
+    /// The lock for isolation. Each running delivery holds a shared permit. An isolated attempt holds the exclusive
+    /// permit.
     pub(crate) isolation: Arc<RwLock<()>>,
 }

@@ -1,4 +1,4 @@
-//! Where a new group begins.
+//! The place in the log at which a new consumer group starts.
 
 use domain::{
     Cursor,
@@ -8,17 +8,17 @@ use serde_json::Value;
 
 use crate::builder::BusError;
 
-/// Where a new group begins.
+/// The place in the log at which a new consumer group starts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum StartAt {
-    /// With what is published from now on.
+    /// At the head. The group receives only events that are published from now on.
     #[default]
     Head,
-    /// With the oldest event that is kept.
+    /// At the oldest event that the log still has.
     Earliest,
     /// Behind a mark.
     Mark(Cursor),
-    /// Behind an operator's checkpoint, by name or id.
+    /// Behind an operator's checkpoint, given by name or id.
     Checkpoint(String),
 }
 
@@ -37,7 +37,7 @@ pub(crate) async fn mark_of(store: &dyn Stores, start: &StartAt) -> Result<Curso
     }
 }
 
-/// A validator for where there is no validation: every event is as good as its envelope.
+/// A validator for a bus without validation. It accepts every event whose envelope is valid.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoValidator;
 

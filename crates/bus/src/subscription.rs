@@ -1,4 +1,4 @@
-//! Subscribing: a group in the making, with its handlers.
+//! A subscription: the settings and handlers of a consumer that is not yet started.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,13 +20,13 @@ use crate::{
     start::{StartAt, mark_of},
 };
 
-/// A group in the making, and a consumer of it.
+/// The settings and handlers of a consumer group and of one consumer that is not yet started.
 #[must_use = "a subscription does nothing until it is started"]
 pub struct Subscription {
     bus: Bus,
     spec: GroupSpec,
     router: Router,
-    /// None: nothing was said.
+    /// `None` means that the caller set no start.
     start: Option<StartAt>,
     settings: ConsumerSettings,
 }
@@ -37,13 +37,13 @@ impl Subscription {
         Self { bus, spec, router: Router::default(), start: None, settings }
     }
 
-    /// Handles events of a type, or of a pattern such as `payment.*`. An event that several handlers match is handled by
-    /// each, in the order in which they were named; it is done when all are.
+    /// Adds a handler for an event type, or for a pattern such as `payment.*`. If several handlers match an event, each
+    /// of them handles it, in the order of these calls. The delivery is done when all of them are done.
     pub fn on(self, pattern: impl Into<String>, handler: Arc<dyn EventHandler>) -> Self {
         self.on_all_of([pattern.into()], handler)
     }
 
-    /// Handles events of any of these types or patterns; every event where there is none.
+    /// Adds a handler for events of any of these types or patterns. An empty list matches every event.
     pub fn on_all_of(
         mut self,
         patterns: impl IntoIterator<Item = String>,
@@ -54,89 +54,91 @@ impl Subscription {
         self
     }
 
-    /// Handles every event.
+    /// Adds a handler for every event.
     pub fn on_everything(self, handler: Arc<dyn EventHandler>) -> Self {
         self.on_all_of([], handler)
     }
 
-    /// Where the group begins, should it be new. Where nothing is said it begins at the head of the log, and a line of the log of the
-    /// program warns where events are there that the group will not handle.
+    /// Sets the place at which a new group starts. The default is the head of the log. With the default, the program's
+    /// log has a warning if the log contains earlier events, because the group will not handle them.
     pub fn start_at(mut self, start: StartAt) -> Self {
         self.start = Some(start);
         self
     }
 
-    /// What keeps its order, should it be new.
+    /// Sets the key within which a new group keeps the order of events.
     pub fn ordered_by(mut self, key: GroupKey) -> Self {
         self.spec.key = key;
         self
     }
 
-    /// How many segments it has, should it be new: at most so many consumers share its work.
+    /// Sets the number of segments of a new group. At most this many consumers share the group's work.
     pub fn segments(mut self, segments: u16) -> Self {
         self.spec.segments = segments;
         self
     }
 
-    /// Handlers at once, 1 to [`MAX_CONCURRENCY`]; 16 where nothing is said.
+    /// Sets the number of concurrent handler calls, 1 to [`MAX_CONCURRENCY`]. The default is 16.
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.settings.concurrency = handlers;
         self
     }
 
-    /// The time limit of its handlers.
+    /// Sets the time limit of a handler call.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = timeout;
         self
     }
 
-    /// How often a failed delivery is tried again.
+    /// Sets the number of retries of a failed delivery.
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.settings.max_retries = retries;
         self
     }
 
-    /// Pauses between attempts.
+    /// Sets the pauses between attempts.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.settings.backoff = backoff;
         self
     }
 
-    /// How long a lease is good: a consumer that dies is taken over after this.
+    /// Sets the lease time. After it, other consumers take over the segments of a consumer that died.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease;
         self
     }
 
-    /// How long running handlers have to end when the consumer is stopped; 20 seconds where nothing is said.
+    /// Sets the time that running handlers have to finish after a stop. The default is 20 seconds.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = grace;
         self
     }
 
-    /// Keys wait behind their dead letters until these are redriven or discarded. Needs dead letters to be kept.
+    /// Sets whether a key is parked behind its dead letter until the dead letter is redriven or discarded. Requires
+    /// that dead letters are kept.
     pub fn park(mut self, park: bool) -> Self {
         self.settings.park = park;
         self
     }
 
-    /// Stops to hand over when many deliveries fail in a row, and probes with one at a time until one is handled. The group is paused
-    /// meanwhile for its other consumers, too.
+    /// Sets a circuit breaker. After many failures in a row it stops deliveries, and probes with one delivery at a time
+    /// until one is handled. Meanwhile the group is paused for its other consumers too.
     pub fn breaker(mut self, breaker: BreakerSettings) -> Self {
         self.settings.breaker = Some(breaker);
         self
     }
 
-    /// The consumer's name, unique among the group's consumers; one is made up where none is given.
+    /// Sets the consumer's name, which must be unique in the group. The default is a generated name.
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.settings.name = name.into();
         self
     }
 
-    /// Makes the group, if it is new, and starts to consume.
+    /// Creates the group if it is new, and starts a consumer.
     ///
     /// # Errors
-    /// When a setting makes no sense, the group exists with another ordering or number of segments, or the store fails.
+    /// Returns a [`BusError`] when a setting is invalid, when the group exists with another ordering or number of
+    /// segments, or when the start checkpoint does not exist. Returns a [`BusError`] when the store fails.
     pub async fn start(mut self) -> Result<Consumer, BusError> {
         self.check()?;
         self.spec.types = self.router.types();
@@ -153,7 +155,7 @@ impl Subscription {
                  start_at(StartAt::Earliest) handles them, start_at(StartAt::Head) says that this is meant"
             );
         }
-        // Where the log has several partitions there are as many segments in each.
+        // If the log has several partitions, each partition has this number of segments.
         self.spec.segments = record.spec.segments;
         let rules = Rules {
             spec: self.spec.clone(),
@@ -211,7 +213,7 @@ where
     }
 }
 
-/// A handler of a closure. What its future needs of the delivery it must take out first.
+/// Returns a handler that calls a closure. The closure must copy from the delivery all data that its future needs.
 pub fn handler<F, R>(handle: F) -> Arc<dyn EventHandler>
 where
     F: Fn(&Delivery) -> R + Send + Sync + 'static,

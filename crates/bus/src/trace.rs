@@ -1,11 +1,11 @@
-//! Traces across services: the W3C trace context, carried in the metadata of events.
+//! Traces across services: the W3C trace context in the metadata of events.
 //!
-//! An event that is emitted within a trace says so in `metadata.traceparent`. A live delivery of it continues that trace: its span is
-//! a child of the one that emitted the event. Deliveries of a replay and of a redrive begin traces of their own, which name the event's
-//! trace as a link: a trace of last year does not grow by today's recovery.
+//! An event that is published within a trace names the trace in `metadata.traceparent`. A live delivery continues that
+//! trace: its span is a child of the span that published the event. The deliveries of replays and redrives start new
+//! traces. These traces link to the event's trace. So a recovery of today does not extend a trace of last year.
 //!
-//! Spans are those of [`tracing`], with the target `event_replay`: `publish` and `handle`. They have the ids of the trace as the fields
-//! `trace_id`, `span_id`, `parent_span_id` and `linked_trace_id`.
+//! The spans `publish` and `handle` are [`tracing`] spans with the target `event_replay`. They have the ids of the
+//! trace as the fields `trace_id`, `span_id`, `parent_span_id` and `linked_trace_id`.
 
 use std::{fmt, str::FromStr};
 
@@ -14,14 +14,14 @@ use serde::Deserialize;
 use thiserror::Error;
 use tracing::{Level, Span, field::Empty};
 
-/// The target of spans.
+/// The target of the spans.
 pub const TARGET: &str = "event_replay";
 
 tokio::task_local! {
     static CURRENT: TraceParent;
 }
 
-/// A place in a trace, as the header `traceparent` of the W3C has it.
+/// A place in a trace, in the form of the W3C header `traceparent`.
 ///
 /// ```
 /// use event_replay_bus::trace::TraceParent;
@@ -38,7 +38,7 @@ pub struct TraceParent {
     flags: u8,
 }
 
-/// A text is no trace context.
+/// The text is not a valid trace context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
     "this is not a W3C traceparent of version 00: expected 00-TRACE-SPAN-FLAGS, in lower-case hexadecimal digits"
@@ -46,22 +46,22 @@ pub struct TraceParent {
 pub struct NoTraceParent;
 
 impl TraceParent {
-    /// The member of the metadata that carries it.
+    /// The metadata member that contains the trace context.
     pub const MEMBER: &'static str = "traceparent";
     /// The flag of a trace that is recorded.
     const SAMPLED: u8 = 1;
 
-    /// The first place of a new trace, which is recorded.
+    /// Returns the root of a new trace that is recorded.
     pub fn root() -> Self {
         Self { trace_id: fastrand::u128(1..), span_id: fastrand::u64(1..), flags: Self::SAMPLED }
     }
 
-    /// A new place beneath this one, in the same trace.
+    /// Returns a new child place in the same trace.
     pub fn child(self) -> Self {
         Self { span_id: fastrand::u64(1..), ..self }
     }
 
-    /// What an event carries, if it does. A text that is no trace context counts as none.
+    /// Returns the trace context of an event, if it has one. An invalid trace context counts as none.
     pub fn of(event: &Event) -> Option<Self> {
         #[derive(Deserialize)]
         struct Carrier {
@@ -71,7 +71,7 @@ impl TraceParent {
         struct Metadata {
             traceparent: String,
         }
-        // Most events carry none, and need no parsing.
+        // Most events have no trace context and need no parsing.
         if !event.json().contains(Self::MEMBER) {
             return None;
         }
@@ -79,17 +79,17 @@ impl TraceParent {
         carrier.metadata.traceparent.parse().ok()
     }
 
-    /// The id of the trace: 32 hexadecimal digits.
+    /// Returns the id of the trace as 32 hexadecimal digits.
     pub fn trace_id(self) -> String {
         format!("{:032x}", self.trace_id)
     }
 
-    /// The id of the span: 16 hexadecimal digits.
+    /// Returns the id of the span as 16 hexadecimal digits.
     pub fn span_id(self) -> String {
         format!("{:016x}", self.span_id)
     }
 
-    /// Whether it is recorded.
+    /// Returns whether the trace is recorded.
     pub fn is_sampled(self) -> bool {
         self.flags & Self::SAMPLED != 0
     }
@@ -122,25 +122,27 @@ impl FromStr for TraceParent {
     }
 }
 
-/// The place in a trace at which this task works: that of the delivery whose handler runs, or what [`within`] says.
+/// Returns the place in a trace at which this task works. Within a handler it is the place of the delivery. Otherwise
+/// it is the place given to [`within`].
 pub fn current() -> Option<TraceParent> {
     CURRENT.try_with(|current| *current).ok()
 }
 
-/// Works at a place in a trace, such as that of the HTTP request that a service answers: what is emitted meanwhile belongs to it.
+/// Runs `work` at a place in a trace, such as the place of an HTTP request. Events published by `work` belong to the
+/// trace.
 pub async fn within<F: Future>(trace: TraceParent, work: F) -> F::Output {
     CURRENT.scope(trace, work).await
 }
 
-/// What a delivery is to traces.
+/// The trace and the span of a delivery.
 pub(crate) struct DeliveryTrace {
-    /// The place of its handlers.
+    /// The place at which the delivery's handlers run.
     pub(crate) own: TraceParent,
     pub(crate) span: Span,
 }
 
 impl DeliveryTrace {
-    /// The trace of a delivery; none where its event carries none and spans are not recorded.
+    /// Returns the trace of a delivery, or `None` if its event has no trace context and spans are not recorded.
     pub(crate) fn of(delivery: &Delivery) -> Option<Self> {
         let event = &delivery.stored.event;
         let carried = TraceParent::of(event);
@@ -182,7 +184,7 @@ impl DeliveryTrace {
     }
 }
 
-/// A trace of its own, which names the one that an event carries. Whether it is recorded is for that one to say.
+/// Returns a new trace that links to the event's trace. The new trace takes the recording flag of the event's trace.
 fn link(span: &Span, carried: Option<TraceParent>) -> TraceParent {
     let root = TraceParent::root();
     let Some(carried) = carried else { return root };
@@ -190,7 +192,7 @@ fn link(span: &Span, carried: Option<TraceParent>) -> TraceParent {
     TraceParent { flags: carried.flags, ..root }
 }
 
-/// The span of a publication.
+/// Returns the span of a publication.
 pub(crate) fn publish_span(event: &Event) -> Span {
     let span = tracing::info_span!(
         target: TARGET,

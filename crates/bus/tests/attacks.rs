@@ -1,4 +1,4 @@
-//! What a hostile reader found to break, and holds now.
+//! Attacks that an adversarial review found, each with its fix under test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -25,7 +25,7 @@ use support::{TokioClock, bus_over, event, eventually, is_idle, typed};
 
 type Seen = Arc<Mutex<Vec<String>>>;
 
-/// A handler that notes what it sees, and answers as it is told: how long it takes, or why it fails.
+/// A handler that records its events. `answer` returns how long a call takes, or why it fails.
 fn noting(
     seen: &Seen,
     answer: impl Fn(&Delivery) -> Result<Duration, HandlerError> + Send + Sync + 'static,
@@ -150,7 +150,7 @@ async fn consumers_of_other_types_stand_aside_and_pass_nothing() {
     let both = ["a".to_owned(), "b".to_owned()];
     let subscription = other.subscribe("g").on_all_of(both, noting(&new, |_| Ok(Duration::ZERO)));
     let _new = subscription.start().await.unwrap();
-    // A third of a lease: until then the old ones may not have noticed.
+    // A third of a lease passes first, because the old consumers may not notice the change earlier.
     tokio::time::sleep(Duration::from_secs(4)).await;
     for n in 0..40 {
         bus.publish(&typed(&format!("e{n}"), &format!("u{n}"), "b")).await.unwrap();
@@ -158,10 +158,10 @@ async fn consumers_of_other_types_stand_aside_and_pass_nothing() {
     eventually("the new ones get all", async || new.lock().unwrap().len() == 40).await;
 }
 
-/// A bus whose store loses the answer to the first lease, and the number of its commits.
+/// A bus whose store loses the answer to the first lease, and the number of segment commits.
 async fn tricked() -> (Arc<AtomicUsize>, Bus) {
     let clock = TokioClock::start();
-    // A store takes its time: else a paused clock would never move while a caller calls again and again.
+    // The store calls take time. Without it, a paused clock would never advance while a caller retries.
     let script = Arc::new(FaultScript::taking(Duration::from_millis(1)));
     script.plan(|call| call.takes_leases(), EngineFault::AnswerLost);
     let commits = script.count(|call| call.is_segment_commit());

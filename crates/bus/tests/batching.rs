@@ -1,4 +1,4 @@
-//! Many callers at once: they share appends, and none can harm another.
+//! Many concurrent callers share appends, and no caller can harm another.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod faulty;
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 type Answer = Result<Published, PublishError>;
 
-/// A store whose appends take 10 milliseconds.
+/// A store with appends that take 10 milliseconds.
 fn slow(faults: impl IntoIterator<Item = Fault>) -> Faulty {
     faulty::slow(Duration::from_millis(10), faults)
 }
@@ -28,7 +28,7 @@ fn publish(publisher: &Arc<Publisher>, json: String) -> JoinHandle<Answer> {
     tokio::spawn(async move { publisher.publish(json.as_bytes()).await })
 }
 
-/// Begins an append that the calls made next have to wait for.
+/// Starts an append, so that the next calls have to wait for it.
 async fn keep_busy(publisher: &Arc<Publisher>) -> JoinHandle<Answer> {
     let first = publish(publisher, event("first", 1));
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -231,7 +231,7 @@ async fn a_panic_in_the_store_is_an_unknown_outcome_and_the_next_call_works() {
     assert_eq!(next.unwrap(), Ok(Published::Stored(Position::new(0, 1))));
 }
 
-/// A store of two partitions, and the one that events of the user `dead` fall to.
+/// A store with two partitions, a publisher, and the partition of the events of the user `dead`.
 fn parted() -> (Faulty, Arc<Publisher>, u16) {
     let engine = MemoryEngine::partitioned(Arc::new(SystemClock), RetentionMode::History, 2);
     let store = Faulty::new(engine, FaultScript::taking(Duration::from_millis(10)));
@@ -249,7 +249,7 @@ fn of_user(id: &str, user: &str) -> String {
     json.replace(r#""userId":"u""#, &format!(r#""userId":"{user}""#))
 }
 
-/// They are answered at once; those that cannot be stored are tried again, in their order, with later ones of their keys.
+/// The other events are answered immediately. The failed events and later events of their keys are retried in order.
 #[tokio::test(start_paused = true)]
 async fn a_partition_that_cannot_append_delays_no_other_and_keeps_its_order() {
     let (store, publisher, dead) = parted();
@@ -292,7 +292,7 @@ async fn what_stays_out_of_reach_is_told_as_such_and_to_its_callers_alone() {
     assert!(matches!(again, Ok(Published::Stored(_))), "{again:?}");
 }
 
-/// One partition stores an event and its answer is lost; then it is out of reach, also for the tries that follow.
+/// One partition stores an event, but its answer is lost. Then the partition is unreachable, also for the retries.
 #[tokio::test(start_paused = true)]
 async fn what_one_partition_left_unknown_is_not_told_as_failed_by_a_later_try() {
     let (store, publisher, dead) = parted();
@@ -333,7 +333,7 @@ async fn each_caller_s_events_keep_their_order_while_others_give_up() {
             tokio::spawn(async move {
                 for n in 0..20 {
                     let json = event(&format!("{caller}/{n}"), n);
-                    // Every fourth caller drops some of its calls as soon as they were made.
+                    // Every fourth caller drops some of its calls immediately.
                     if caller % 4 == 0 && n % 3 == 0 {
                         let call = publisher.publish(json.as_bytes());
                         let _ = tokio::time::timeout(Duration::ZERO, call).await;
@@ -347,7 +347,7 @@ async fn each_caller_s_events_keep_their_order_while_others_give_up() {
     for caller in callers {
         caller.await.unwrap();
     }
-    // The dropped call may still be in the store: this comes last.
+    // The event of a dropped call may still be on its way to the store. This event is appended after it.
     publisher.publish(event("last/0", 1).as_bytes()).await.unwrap();
     let stored = faulty::stored_json(&store).await;
     for caller in 0..64 {

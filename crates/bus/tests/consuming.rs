@@ -1,4 +1,4 @@
-//! What a group promises its handlers, one promise a test, under a paused clock.
+//! The guarantees of a group to its handlers, one guarantee in each test, under a paused clock.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -65,7 +65,7 @@ impl Bench {
         self.store.stats(None).await.unwrap().iter().filter(|s| s.name == name).map(|s| s.count).sum()
     }
 
-    /// Puts events into the group's replay lane.
+    /// Puts stored events into the replay lane of the group.
     async fn replay(&self, ids: &[&str]) {
         let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
         let events = self.store.get(&ids).await.unwrap();
@@ -87,7 +87,7 @@ impl Bench {
     }
 }
 
-/// Notes what it is handed, and answers as it is told.
+/// Records of a handler: its deliveries and its errors.
 #[derive(Default)]
 struct Notes {
     seen: Mutex<Vec<(String, u32)>>,
@@ -726,7 +726,7 @@ async fn settings_that_make_no_sense_are_refused() {
     );
 }
 
-/// Holds the answer to the next scan until it is let go.
+/// Holds back the answer to the next scan until the test releases it.
 #[derive(Default)]
 struct HeldScan {
     holds: AtomicBool,
@@ -745,7 +745,8 @@ impl EngineHook for HeldScan {
     }
 }
 
-/// The log may have lost its end since, and begun another. A segment that is leased again where it was has to read it again.
+/// The log may have lost its end since, and may have other events there. A segment that is leased again with the same
+/// cursor must read the log again.
 #[tokio::test(start_paused = true)]
 async fn what_was_read_before_a_lease_is_not_handed_over_under_it() {
     let clock = TokioClock::start();
@@ -766,7 +767,7 @@ async fn what_was_read_before_a_lease_is_not_handed_over_under_it() {
     hook.held.notified().await;
     plain.reset_group("g", &start).await.unwrap();
     plain.erase(&Entity::new("user", "u2")).await.unwrap();
-    // It learns that its leases are over, and takes others.
+    // The consumer learns that its leases have expired, and takes other leases.
     tokio::time::sleep(4 * lease).await;
     hook.let_go.notify_one();
     eventually("the group is idle", async || is_idle(&plain, "g").await).await;
@@ -776,7 +777,7 @@ async fn what_was_read_before_a_lease_is_not_handed_over_under_it() {
     consumer.stop().await.unwrap();
 }
 
-/// Lets a consumer's request for leases take its time, and the answers to reads longer still.
+/// Delays the lease requests of a consumer, and delays the answers to reads even longer.
 #[derive(Default)]
 struct SlowLease {
     asked: Notify,

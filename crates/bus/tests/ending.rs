@@ -1,4 +1,4 @@
-//! How a consumer begins and ends: what it says of a group that is new, and what a consumer leaves that is dropped.
+//! The start and end of a consumer: the warnings for a new group, and the state after a dropped consumer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of what they share")]
 
@@ -27,7 +27,7 @@ use support::{TokioClock, bus_over, event, eventually, is_idle};
 struct World {
     store: Arc<Store>,
     bus: Bus,
-    /// Events whose handler came to its end.
+    /// Events with a completed handler call.
     handled: Arc<AtomicU32>,
 }
 
@@ -85,7 +85,7 @@ async fn a_dropped_consumer_stops_within_a_second_and_gives_its_segments_back() 
     assert!(!world.has_consumers().await, "it holds leases that are not renewed");
     assert_eq!(world.handled(), 0, "its handlers went on");
     assert!(log.lines().iter().any(|line| line.contains("was dropped while it ran")), "{:?}", log.lines());
-    // The next one works on everything at once: a lease that was left would last for ten seconds.
+    // The next consumer works on all segments immediately. An unreleased lease would last ten seconds.
     let next = world.subscribe(Duration::ZERO).start().await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(world.handled(), 40);

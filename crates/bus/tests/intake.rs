@@ -1,5 +1,5 @@
-//! Streams of events: every line is accounted for, in order, whatever the store does.
-// Helpers of tests may unwrap: a panic is their way to fail.
+//! Intakes of event streams: the report accounts for every line, in order, for every behaviour of the store.
+// Test helpers may unwrap, because a panic is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod faulty;
@@ -30,7 +30,7 @@ fn counts(report: &IntakeReport) -> [u64; 4] {
     [report.stored, report.already_stored, report.rejected, report.conflicts]
 }
 
-/// (line, rule of the first violation) of every error.
+/// Returns the line and the rule of the first violation of every error.
 fn rules(report: &IntakeReport) -> Vec<(u64, &str)> {
     report.errors.iter().map(|error| (error.line, &*error.violations[0].rule)).collect()
 }

@@ -1,5 +1,5 @@
-//! Lines out of streams, whatever the chunks and however long a line.
-// Helpers of tests may unwrap: a panic is their way to fail.
+//! Reads lines from streams with any chunk size and any line length.
+// Test helpers may unwrap, because a panic is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{self, BufRead, BufReader, Read};
@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use domain::Limits;
 use event_replay_bus::{BlockingLineReader, Line, LineReader, line_limit};
 
-/// A stream of a byte repeated, made as it is read.
+/// A stream of one repeated byte, produced on demand.
 struct Endless {
     left: u64,
     byte: u8,

@@ -23,7 +23,7 @@ use support::{TokioClock, bus_over, event, eventually, is_idle};
 use tokio::time::Instant;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// How long what handlers need is out of order.
+/// The duration of the outage of the handlers' dependency.
 const OUTAGE: Duration = Duration::from_secs(60);
 
 struct World {
@@ -50,7 +50,7 @@ impl World {
         })
     }
 
-    /// A handler of a service that needs something that does not work for a minute.
+    /// A handler with a dependency that fails for one minute.
     fn in_outage(&self, calls: &Arc<AtomicUsize>) -> Arc<dyn EventHandler> {
         let (calls, over) = (Arc::clone(calls), self.begun + OUTAGE);
         event_replay_bus::handler(move |_: &Delivery| {
@@ -110,7 +110,7 @@ async fn every_consumer_of_a_paused_group_stops_within_a_second() {
     world.publish(100..200).await;
     tokio::time::sleep(60 * SECOND).await;
     assert_eq!(calls.load(Ordering::SeqCst), 100);
-    // They keep their segments, and go on within a second.
+    // The consumers keep their segments, and continue within a second.
     assert!(consumers.iter().all(|consumer| !consumer.state().segments.is_empty()));
     world.store.resume_group("g", None).await.unwrap();
     tokio::time::sleep(SECOND).await;
@@ -130,12 +130,12 @@ async fn a_consumer_that_starts_while_its_group_is_paused_waits() {
     let _consumer = world.consumer("one", world.counting(&calls), false).await;
     tokio::time::sleep(20 * SECOND).await;
     assert_eq!(calls.load(Ordering::SeqCst), 0);
-    // A pause that has an end is over then.
+    // A pause with an end is then over.
     eventually("all were handled", async || calls.load(Ordering::SeqCst) == 10).await;
     assert!(world.clock.now() >= until);
 }
 
-/// What becomes of 2,000 events in an outage of a minute: dead letters, and calls of handlers.
+/// Runs 2,000 events through an outage of one minute. Returns the number of dead letters and of handler calls.
 async fn outage(breaker: bool) -> (u64, usize) {
     let world = World::new().await;
     let calls = Arc::new(AtomicUsize::new(0));
@@ -153,7 +153,7 @@ async fn outage(breaker: bool) -> (u64, usize) {
 async fn an_outage_of_a_minute_makes_few_dead_letters_behind_a_circuit_breaker() {
     let (letters, calls) = outage(true).await;
     assert!(letters < 100, "{letters}");
-    // Each event once, and what the outage cost.
+    // One call for each event, and the extra calls of the outage.
     assert!((2_000..2_400).contains(&calls), "{calls}");
     let (without, _) = outage(false).await;
     assert!(without > 1_000, "{without}");
@@ -190,7 +190,7 @@ async fn events_that_fail_among_others_do_not_open_the_breaker() {
         async move { if bad { Err(HandlerError::retry("a bad event")) } else { Ok(()) } }
     });
     let consumer = world.consumer("one", handler, true).await;
-    // Each of a key of its own: the first attempt of none waits for another event.
+    // Each event has its own key, so no first attempt waits for another event.
     world.publish(0..500).await;
     eventually("the group is idle", async || {
         assert!(world.store.pauses("g").await.unwrap().is_empty());

@@ -1,4 +1,4 @@
-//! One event: what is admitted, and what becomes of it when the store fails.
+//! Publication of one event: its admission, and its outcome when the store fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod faulty;
@@ -146,7 +146,8 @@ async fn a_fault_that_passes_is_waited_out_within_bounds() {
     assert_eq!(lasting.batches.lock().unwrap().len(), 7);
 }
 
-/// The answer to the first try was lost, and the event is stored. No later failure may say that it is not.
+/// The answer to the first try was lost, and the event is stored. No later failure may claim that the event is not
+/// stored.
 #[tokio::test(start_paused = true)]
 async fn what_became_unknown_is_not_told_as_failed_by_a_later_try() {
     let away = || StorageFailure::Unavailable("away".to_owned());
@@ -165,13 +166,13 @@ async fn what_became_unknown_is_not_told_as_failed_by_a_later_try() {
         assert_eq!((error.kind(), error.retry()), ("unknown", Retry::ToSettle), "scheduled: {last}: {error}");
         assert_eq!(store.inner.scheduled(10).await.unwrap().len(), 1);
     }
-    // What never arrived is told as it is.
+    // A failure without a lost answer is reported unchanged.
     let store = store(vec![Fault::Fails(away()); 20]);
     let error = publisher(&store).publish(event("e", 1).as_bytes()).await.unwrap_err();
     assert_eq!((error.kind(), error.retry()), ("unavailable", Retry::Later));
 }
 
-/// A file that another process locks is waited for by the store itself. The whole call takes no longer.
+/// The store itself waits for a file that another process has locked. The whole call takes no longer.
 #[tokio::test(start_paused = true)]
 async fn a_lock_that_was_waited_for_long_is_not_waited_for_again() {
     let waited = Duration::from_secs(30);
@@ -183,7 +184,7 @@ async fn a_lock_that_was_waited_for_long_is_not_waited_for_again() {
         let options = PublishOptions { delay, ..PublishOptions::default() };
         let error = with_schedule(&store).publish_with(event("e", 1).as_bytes(), &options).await.unwrap_err();
         assert_eq!((error.kind(), error.retry()), ("busy", Retry::Later), "{error}");
-        // Reading before the write takes as long in this store.
+        // In this store the read before the write takes as long as the write.
         assert!(began.elapsed() <= 3 * waited, "{:?}", began.elapsed());
     }
     assert_eq!(store.batches.lock().unwrap().len(), 1);
@@ -320,7 +321,7 @@ async fn an_id_that_decides_alone_is_published_once_with_any_content() {
     let again = publisher.publish_with(later.as_bytes(), &by_id).await;
     assert_eq!(again, Ok(Published::AlreadyStored(Position::new(0, 1))));
     assert_eq!(stored_json(&store).await, [event("e", 1)], "the first one stays");
-    // What the same attempt would have scheduled is stored already.
+    // The event that the same attempt would have scheduled is already stored.
     let delayed_by_id = PublishOptions { same_event: SameEvent::ById, ..delayed(60) };
     let again = publisher.publish_with(later.as_bytes(), &delayed_by_id).await;
     assert_eq!(again, Ok(Published::AlreadyStored(Position::new(0, 1))));

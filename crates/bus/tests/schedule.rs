@@ -1,4 +1,4 @@
-//! The task that publishes scheduled events when they are due.
+//! The task that appends scheduled events when they are due.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of what they share")]
 
@@ -46,7 +46,7 @@ fn with(script: FaultScript) -> (TokioClock, Faulty) {
     (clock.clone(), Faulty::new(MemoryEngine::new(Arc::new(clock)), script))
 }
 
-/// How many events each step appended.
+/// Returns the number of events that each step appended.
 fn steps(schedule: &Faulty) -> Vec<usize> {
     schedule.batches.lock().unwrap().iter().map(Vec::len).collect()
 }

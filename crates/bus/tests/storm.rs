@@ -1,10 +1,10 @@
-//! Random histories of a group under a paused clock: events that work, fail, hang, panic and end processes; processes that
-//! come, go and are killed. Whatever happens: nothing is lost, keys keep their order, dead letters are exactly those that
-//! must be, and little repeats.
+//! Random histories of a group under a paused clock. Events work, fail, hang, panic and end processes. Processes start,
+//! stop and are killed. In every history, no event is lost, keys keep their order, exactly the expected dead letters
+//! exist, and few deliveries repeat.
 //!
-//! EVENT_REPLAY_ROUNDS says how many histories, EVENT_REPLAY_SEED with which one to begin. A seed settles the events, the
-//! processes and the weather. What is ready at once is taken up in an order of the runtime's and the hash maps' own luck, so
-//! a seed that failed may have to be run a few times to fail again.
+//! `EVENT_REPLAY_ROUNDS` sets the number of histories, `EVENT_REPLAY_SEED` the seed of the first. A seed determines the
+//! events, the processes and the faults of the store. The order of simultaneously ready tasks depends on the runtime
+//! and on hash maps. So a failed seed may need several runs to fail again.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -47,10 +47,10 @@ use support::{Behaviour, Service, TokioClock, bus_over, event, eventually, is_id
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
 const MAX_ATTEMPTS: u32 = 4;
-/// Of the group: as many as there are partitions at the most.
+/// The number of segments of the group. It equals the largest number of partitions in these tests.
 const SEGMENTS: u16 = 4;
 
-/// What may be wrong with a consumer or a store.
+/// An injected defect of a consumer or of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,
@@ -58,7 +58,7 @@ enum Fault {
     DropsFencing,
 }
 
-/// What the way to the store does: it takes its time, fails, loses answers, and stands still with its process.
+/// The behaviour of the path to the store: it is slow, fails, loses answers, and stops with its process.
 struct Weather {
     process: u32,
     service: Service,
@@ -98,7 +98,7 @@ impl EngineHook for Weather {
     }
 }
 
-/// Says that it has handled what it only begins to handle.
+/// A handler that reports success when it starts to handle an event.
 struct Early {
     handler: Arc<dyn EventHandler>,
     tasks: Mutex<JoinSet<()>>,
@@ -109,7 +109,7 @@ impl EventHandler for Early {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandlerError> {
         let (handler, delivery) = (Arc::clone(&self.handler), delivery.clone());
         self.tasks.lock().unwrap().spawn(async move {
-            // No receiver is left for a failure.
+            // The failure has no receiver any more.
             let _ = handler.handle(&delivery).await;
         });
         Ok(())
@@ -136,7 +136,7 @@ struct World {
     lost: Arc<AtomicU32>,
     fault: Fault,
     lease: Duration,
-    /// Replays, with the events that each was sent.
+    /// The replays, with the ids of their events.
     replays: Vec<(String, Vec<String>)>,
 }
 
@@ -156,7 +156,7 @@ impl World {
             Fault::AnswersBeforeHandling => Arc::new(Early { handler, tasks: Mutex::default() }),
             _ => handler,
         };
-        // A process begins when the weather is good.
+        // The process starts when the store works.
         let engine = FaultyEngine::new(Arc::clone(self.store.engine()), Arc::new(weather));
         let store = Arc::new(Store::new(engine));
         let bus = loop {
@@ -191,7 +191,7 @@ impl World {
             .named(format!("p{number}"))
     }
 
-    /// Stops a process for a while, as SIGSTOP does.
+    /// Stops a process for some time, as SIGSTOP does.
     fn freeze(&mut self, at: usize) {
         let until = Instant::now() + Duration::from_millis(self.rng.u64(100..6000));
         let process = &mut self.processes[at];
@@ -213,12 +213,12 @@ impl World {
         self.lost.load(Ordering::SeqCst)
     }
 
-    /// As by SIGKILL: nothing is said to anybody.
+    /// Kills a process as SIGKILL does, without any release or message.
     async fn kill(&mut self, at: usize) {
         let process = self.processes.swap_remove(at);
         process.consumer.abort();
         drop(process.bus);
-        // Aborted tasks are gone once the runtime has come round.
+        // Aborted tasks end at the next turns of the runtime.
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
         self.service.ended(process.number);
@@ -226,7 +226,7 @@ impl World {
         self.kills += 1;
     }
 
-    /// Sends some of what is published into the group's lanes once more.
+    /// Replays some of the published events through the group's lanes.
     async fn replay(&mut self, until: u32) {
         let replay_id = format!("r{}", self.replays.len());
         let ids: Vec<String> = (0..until).filter(|_| self.rng.bool()).map(|n| format!("e{n}")).collect();
@@ -271,9 +271,9 @@ impl World {
     }
 }
 
-/// Makes a store that goes by a clock.
+/// Creates a store that uses a clock.
 type Make = fn(TokioClock) -> Making;
-/// A store, with what it lies in: a folder, or a server.
+/// A store, together with the folder or server that holds its data.
 type Making = Pin<Box<dyn Future<Output = (Arc<Store>, Option<Box<dyn Any>>)>>>;
 
 fn in_memory(clock: TokioClock) -> Making {
@@ -336,7 +336,7 @@ async fn history(seed: u64, make: Make, fault: Fault) -> Vec<String> {
     for n in 0..events {
         let (id, key) = (format!("e{n}"), format!("u{}", world.rng.u32(..keys)));
         let behaviour = match world.behaviour() {
-            // Time is real there: steps that take minutes are left out.
+            // In these stores time is real, so steps of several minutes are omitted.
             Behaviour::Takes(long) if place.is_some() && long.as_secs() > 1 => Behaviour::Works,
             behaviour => behaviour,
         };
@@ -389,7 +389,7 @@ async fn history(seed: u64, make: Make, fault: Fault) -> Vec<String> {
     findings(&world, events, &expected_dead).await
 }
 
-/// Lets the group come to its end, with a new process for each that is ended by an event.
+/// Runs the group until it has settled all events. Starts a new process for each process that an event ends.
 async fn finish(world: &mut World, aborted: &mut mpsc::UnboundedReceiver<u32>) {
     for _ in 0..20_000 {
         world.thaw(false);
@@ -413,7 +413,7 @@ async fn finish(world: &mut World, aborted: &mut mpsc::UnboundedReceiver<u32>) {
     }
 }
 
-/// Everything that is not as it must be.
+/// Returns all violations of the guarantees.
 async fn findings(world: &World, events: u32, expected_dead: &BTreeSet<String>) -> Vec<String> {
     let mut findings = world.service.violations();
     if !is_idle(&*world.store, "g").await {
@@ -473,7 +473,7 @@ fn under_any_fault_nothing_is_lost_and_keys_keep_their_order() {
 
 #[test]
 fn it_is_the_same_on_a_file() {
-    // A paused clock would run on while the file's writer works.
+    // A paused clock would advance while the file's writer works.
     assert_eq!(storms(1, in_a_file, Fault::None, false), None);
 }
 
@@ -487,11 +487,11 @@ fn it_is_the_same_in_four_partitions_on_redis() {
     assert_eq!(storms(1, in_four_partitions, Fault::None, false), None);
 }
 
-/// Histories until a fault that was put in must have been seen. One in thirty shows that fencing is gone; the number costs
-/// nothing, for the first one that does ends the test.
+/// The highest number of histories in which an injected defect must be found. One in thirty shows missing fencing. A
+/// high number costs no time, because the first failed history ends the test.
 const UNTIL_SEEN: u64 = 2000;
 
-/// The same histories with a fault put in: the checks above must see it.
+/// The same histories with an injected defect, which the checks above must find.
 #[test]
 fn a_consumer_that_commits_before_it_handles_is_seen() {
     assert!(storms(UNTIL_SEEN, in_memory, Fault::AnswersBeforeHandling, true).is_some());
@@ -502,7 +502,7 @@ fn a_store_that_accepts_commits_without_a_lease_is_found() {
     assert!(storms(UNTIL_SEEN, in_memory, Fault::DropsFencing, true).is_some());
 }
 
-/// The seed of the history that runs: should it panic, no findings would tell which one it was.
+/// The seed of the running history. It is printed if the history panics, because a panic reports no findings.
 struct Seed(u64);
 
 impl Drop for Seed {
@@ -513,13 +513,13 @@ impl Drop for Seed {
     }
 }
 
-/// The first history in which something is not as it must be.
+/// Returns the seed and the findings of the first history that violates a guarantee.
 fn storms(rounds: u64, make: Make, fault: Fault, paused: bool) -> Option<(u64, Vec<String>)> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    // Few rounds may be asked for; a fault is looked for until it is seen.
+    // The variable may ask for few rounds. An injected defect is always searched until it is found.
     let asked = number("EVENT_REPLAY_ROUNDS").filter(|_| fault == Fault::None);
     let rounds = asked.unwrap_or(rounds);
-    // In real time a history takes the better part of a minute.
+    // In real time, one history takes almost a minute.
     let rounds = if paused { rounds } else { rounds.div_ceil(40) };
     let first = number("EVENT_REPLAY_SEED").unwrap_or_else(|| fastrand::u64(..1 << 40));
     println!("{rounds} histories from seed {first}");
@@ -564,7 +564,7 @@ async fn an_event_that_ends_its_process_becomes_a_dead_letter_and_none_of_its_ne
     world.start_process().await;
     finish(&mut world, &mut aborted).await;
     assert_eq!(findings(&world, 16, &BTreeSet::from(["e7".to_owned()])).await, Vec::<String>::new());
-    // Twice among its neighbours, and then as often, alone, as it has attempts.
+    // The event runs twice beside its neighbours, and then alone until its attempts are used up.
     assert_eq!((world.service.tries("e7"), world.kills), (6, 6));
     eventually("the letter says why", async || {
         let query = DeadLetterQuery { limit: 10, ..DeadLetterQuery::default() };

@@ -1,4 +1,4 @@
-//! Checkpoints on their way into the target: known by their ids, so that each is made once.
+//! Creates checkpoints in the target. A checkpoint is identified by its id, so each is created once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,16 +16,16 @@ use crate::{
     taking::Taking,
 };
 
-/// Longest name of a checkpoint, in bytes.
+/// The longest name of a checkpoint, in bytes.
 const MAX_NAME_BYTES: usize = 128;
 
-/// Makes the checkpoints of the old system.
+/// Creates the checkpoints of the old system.
 pub(crate) async fn take_old(
     taking: &mut Taking<'_>,
     mut old: Vec<OldCheckpoint>,
     progress: ProgressCallback<'_>,
 ) -> Result<(), MigrateError> {
-    // Names were not unique. The newest keeps its name: it is the one that is meant.
+    // Names were not unique in the old system. The newest checkpoint keeps its name, because users mean the newest.
     old.sort_by(|a, b| b.timestamp.cmp(&a.timestamp).then_with(|| a.id.cmp(&b.id)));
     let info = repeated(|| taking.target.info()).await?;
     let mut names = Names::of(taking).await?;
@@ -37,7 +37,7 @@ pub(crate) async fn take_old(
             taking.report.checkpoints.already_there += 1;
             continue;
         }
-        // A dry run has no events to mark.
+        // A dry run has stored no events, so it cannot find the marks.
         if taking.options.dry_run {
             taking.report.checkpoints.made += 1;
             continue;
@@ -66,7 +66,7 @@ pub(crate) async fn take_old(
     Ok(())
 }
 
-/// Where an old checkpoint lies, and when it was made.
+/// Returns the mark of an old checkpoint in the target, and its creation time.
 async fn placed(
     taking: &mut Taking<'_>,
     info: &StoreInfo,
@@ -89,7 +89,7 @@ async fn placed(
     Ok(Some((mark, at)))
 }
 
-/// Makes a checkpoint: counts what it covers, and finds it a name that is free.
+/// Creates a checkpoint: counts the events that it covers, and finds a free name.
 pub(crate) async fn make(
     taking: &mut Taking<'_>,
     names: &mut Names,
@@ -106,7 +106,7 @@ pub(crate) async fn make(
     Ok(())
 }
 
-/// The names and ids that the target's checkpoints have.
+/// The names and ids of the target's checkpoints.
 pub(crate) struct Names {
     ids: HashSet<String>,
     /// Ids by name.
@@ -125,7 +125,7 @@ impl Names {
         self.ids.contains(id)
     }
 
-    /// Gives a checkpoint a name that no other has; why it could not keep its own.
+    /// Gives a checkpoint a free name. Returns the reason if its own name changed.
     fn settle(&mut self, checkpoint: &mut Checkpoint) -> Option<&'static str> {
         let why = if checkpoint.name.len() > MAX_NAME_BYTES {
             Some("its name is too long")
@@ -142,14 +142,14 @@ impl Names {
         why
     }
 
-    /// The name with a part of the id, the whole id, or the id with a number: the first that is free.
+    /// Returns the first free name of these: the name with a part of the id, the whole id, or the id with a number.
     fn free_name(&self, checkpoint: &Checkpoint) -> String {
         let (name, id) = (&checkpoint.name, &checkpoint.id);
         let part: String = id.chars().take(8).collect();
         let numbered = (2u64..).map(|number| format!("{id} {number}"));
         let mut wishes = [format!("{name} {part}"), id.clone()].into_iter().chain(numbered);
         let fine = |wish: &String| !self.taken.contains_key(wish) && wish.len() <= MAX_NAME_BYTES;
-        // An id that is longer than a name may be has no number to wait for.
+        // A long id gets no number, because the result could be longer than a name may be.
         match id.len() <= MAX_NAME_BYTES / 2 {
             true => wishes.find(fine).unwrap_or_else(|| id.clone()),
             false => id.clone(),

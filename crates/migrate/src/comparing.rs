@@ -1,4 +1,4 @@
-//! Comparing counts, key by key.
+//! Compares the counts of events, key by key.
 
 use std::{
     collections::HashSet,
@@ -19,19 +19,19 @@ use crate::{
     retry::repeated,
 };
 
-/// Counts that are on their way at once.
+/// The number of concurrent counts.
 const AT_ONCE: usize = 16;
 
-/// What was compared so far.
+/// The result of the comparison so far.
 #[derive(Default)]
 pub(crate) struct Compared {
-    /// Keys and those that are equal, for each of [`IndexKind::ALL`].
+    /// The number of compared keys and of equal keys, for each of [`IndexKind::ALL`].
     tallies: [(u64, u64); IndexKind::ALL.len()],
     pub(crate) keys: u64,
 }
 
 impl Compared {
-    /// Compares what the source counts with what the target counts; the keys that differ, each with its place in `keys`.
+    /// Compares the source's counts with the target's counts. Returns the differences, each with its index in `keys`.
     pub(crate) async fn compare(
         &mut self,
         target: &dyn EventStore,
@@ -52,14 +52,14 @@ impl Compared {
         Ok(different)
     }
 
-    /// Notes how many keys of each index were compared.
+    /// Writes the number of compared and equal keys of each index into the report.
     pub(crate) fn tell(self, report: &mut Report) {
         let tallies = IndexKind::ALL.into_iter().zip(self.tallies);
         report.indexes = tallies.map(|(index, (keys, equal))| IndexTally { index, keys, equal }).collect();
     }
 }
 
-/// How many events of a log, up to a mark or its head, each of these keys should list.
+/// Returns, for each key, the number of matching events in a log up to a mark, or up to the head.
 pub(crate) async fn counts<'k>(
     log: &dyn EventStore,
     keys: impl Iterator<Item = &'k IndexKey>,
@@ -73,8 +73,8 @@ pub(crate) async fn counts<'k>(
         .await
 }
 
-/// Which keys were seen. Keeps 8 bytes of each: that two of millions are taken for one is a matter of one chance in a
-/// million, and would leave one key uncompared.
+/// The set of keys already seen. It keeps 8 bytes of each key. With millions of keys, two of them are equal in these
+/// bytes with a chance of one in a million. One key would then not be compared.
 pub(crate) struct Seen {
     hasher: RandomState,
     digests: HashSet<u64>,
@@ -85,7 +85,7 @@ impl Seen {
         Self { hasher: RandomState::new(), digests: HashSet::new() }
     }
 
-    /// Whether a key is seen for the first time.
+    /// Returns whether a key is seen for the first time.
     pub(crate) fn is_new(&mut self, key: &IndexKey) -> bool {
         self.digests.insert(self.hasher.hash_one(key))
     }

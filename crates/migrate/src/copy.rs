@@ -1,4 +1,5 @@
-//! Migrating from one store of ours into another: another backend, an older layout, another number of partitions.
+//! Migrates from one store of this project into another: another backend, an older layout, or another number of
+//! partitions.
 
 use std::sync::Arc;
 
@@ -19,19 +20,21 @@ use crate::{
     taking::{Content, Incoming, Taking},
 };
 
-/// How many bytes of events a page should have. It is sized by the page before.
+/// The intended number of event bytes in a page. The size of a page follows from the page before.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 const FIRST_PAGE: usize = 50;
 const MAX_PAGE: usize = 1000;
 
-/// Copies everything that a store keeps as history into another one: events in log order, with their ordering keys and
-/// replay counts, checkpoints, and the schemas that users added; then compares counts by time, type, source, correlation,
-/// user, course and lab. Consumer groups, dead letters and events that wait for their time stay behind, and are counted.
+/// Copies the history of a store into another store. It copies events in log order, with their ordering keys and replay
+/// counts, then checkpoints, and the schemas that users added. It then compares the counts by time, type, source,
+/// correlation, user, course and lab. Consumer groups, dead letters and scheduled events are not copied, but counted.
 ///
-/// It may be ended at any time; run again, it goes on. One that runs after the last changes nothing. Run one at a time.
+/// The copy may be interrupted at any time. A new run continues it. A run after a complete run changes nothing. Do not
+/// run two copies at the same time.
 ///
 /// # Errors
-/// When the two are one store, or either of them fails. What was taken by then stays.
+/// Returns [`MigrateError::SameStore`] when both are one store. Returns another [`MigrateError`] when one of the stores
+/// fails. The events that were stored by then stay.
 pub async fn copy(
     source: &dyn Stores,
     target: &dyn Stores,
@@ -138,7 +141,7 @@ async fn take_events(
             taking.report.problem("event", place.as_bytes(), "damaged", damaged.detail);
         }
         let incoming = events.iter().map(incoming).collect();
-        // The next page is read while this one is stored.
+        // The next page is read while this page is stored.
         let (next, places) = tokio::join!(pages.next(), taking.take(incoming));
         for (stored, place) in events.iter().zip(places?) {
             marks.note(stored.position, place);
@@ -158,23 +161,24 @@ fn incoming(stored: &StoredEvent) -> Incoming {
     }
 }
 
-/// Where checkpoints of the source lie in the target.
+/// The marks of the source's checkpoints in the target.
 ///
-/// A mark is put right before the first event that the checkpoint does not cover, in each partition of the target: where
-/// partitions are redistributed, what is covered and what is not may lie between each other, and nothing may be passed over.
+/// In each partition of the target, the mark is directly before the first event that the checkpoint does not cover. If
+/// the number of partitions changes, covered and uncovered events may be mixed in a partition. No uncovered event may
+/// be skipped.
 struct Marks {
     of: Vec<Uncovered>,
 }
 
 struct Uncovered {
     mark: Cursor,
-    /// By partition of the target, the first sequence that is not covered.
+    /// The first sequence that is not covered, for each partition of the target.
     first: Vec<Option<u64>>,
 }
 
 impl Marks {
     fn new(checkpoints: &[Checkpoint], info: &StoreInfo) -> Self {
-        // The mark of another store covers nothing here that anybody knows.
+        // The mark of another store covers no known event here.
         let known = |mark: &Cursor| mark.store == info.id;
         let covers = |mark: &Cursor| match known(mark) {
             true => mark.clone(),
@@ -184,7 +188,7 @@ impl Marks {
         Self { of: of.collect() }
     }
 
-    /// Notes where an event of the source is in the target.
+    /// Records the position that an event of the source has in the target.
     fn note(&mut self, old: Position, new: Option<Position>) {
         let Some(new) = new else { return };
         for checkpoint in self.of.iter_mut().filter(|checkpoint| !checkpoint.mark.covers(old)) {
@@ -235,7 +239,7 @@ async fn take_checkpoints(
     Ok(())
 }
 
-/// The target does not know what retention removed from the source.
+/// Adds a problem for a mark before removed events. The target does not know the events that retention removed.
 fn warn_of_gap(taking: &mut Taking<'_>, checkpoint: &Checkpoint, info: &StoreInfo) {
     let detail = if checkpoint.mark.store != info.id {
         "it is of yet another store, and marks the start of the log here"
@@ -247,7 +251,7 @@ fn warn_of_gap(taking: &mut Taking<'_>, checkpoint: &Checkpoint, info: &StoreInf
     taking.report.problem("checkpoint", checkpoint.name.as_bytes(), "mark", detail);
 }
 
-/// Compares the counts of both stores for every key that an event of the source has.
+/// Compares the counts of both stores for every key of an event of the source.
 async fn compare(
     source: &dyn Stores,
     taking: &mut Taking<'_>,

@@ -1,4 +1,4 @@
-//! Replay counts: raised by what they lack, so that raising them again changes nothing.
+//! Replay counts. Each count is raised by its difference to the source, so a second run changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -8,31 +8,31 @@ use jiff::Timestamp;
 
 use crate::{error::MigrateError, retry::repeated_if_undone};
 
-/// The highest count that is brought over. A store counts replays one by one; no event is replayed more often.
+/// The highest migrated replay count. A store counts replays one by one, and real counts are lower.
 pub(crate) const MOST_REPLAYS: u32 = 10_000;
 
-/// Calls that are on their way at once.
+/// The number of concurrent calls.
 const AT_ONCE: usize = 32;
 
-/// An event whose count is too low.
+/// An event with a replay count that is too low.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Raise {
     pub(crate) position: Position,
-    /// By how much, at least 1.
+    /// The difference to the source, at least 1.
     pub(crate) by: u32,
-    /// When it was last replayed.
+    /// The time of the last replay.
     pub(crate) last: Timestamp,
 }
 
-/// Waits until a run before this one has come to its end in the store: of one that was dropped in this process the last calls
-/// may still be on their way, and what they raise would be raised once more.
+/// Waits until the calls of an earlier run have ended in the store. A run that was dropped in this process may have
+/// calls in progress. Their raises would otherwise be counted twice.
 pub(crate) async fn settle(target: &dyn ReplayStore) -> Result<(), MigrateError> {
     repeated_if_undone(|| target.record_replayed(&[], Timestamp::now())).await.map_err(MigrateError::from)
 }
 
-/// Raises the counts of a batch. The last raise of each event comes last, since it sets the time.
+/// Raises the counts of a batch. The last raise of each event comes at the end, because it sets the time.
 ///
-/// Whatever ends it, running it again with what is lacking then comes to the same.
+/// If the call fails, a new call with the remaining differences has the same result.
 pub(crate) async fn raise(target: &dyn ReplayStore, raises: &[Raise]) -> Result<(), MigrateError> {
     let rounds = raises.iter().map(|raise| raise.by).max().unwrap_or(0);
     let earlier = (1..rounds).filter_map(|round| {

@@ -1,4 +1,4 @@
-//! Why a count differs: the members of the old index, one by one.
+//! Finds the cause of a different count. Looks up each member of the old index.
 
 use domain::{Filter, ports::EventStore};
 
@@ -10,10 +10,10 @@ use crate::{
     source::Source,
 };
 
-/// Members that are looked up at once.
+/// The number of members in one lookup.
 const PAGE: u64 = 500;
 
-/// A key whose counts differ, with nothing known about it yet.
+/// Returns the difference of a key, still without its causes.
 pub(crate) fn bare(key: &IndexKey, source: u64, target: u64) -> Difference {
     Difference {
         index: key.kind,
@@ -27,7 +27,7 @@ pub(crate) fn bare(key: &IndexKey, source: u64, target: u64) -> Difference {
     }
 }
 
-/// Looks every member of an old index up, and says what has become of it.
+/// Looks up every member of an old index, and counts the causes of the difference.
 pub(crate) async fn explained(
     source: &Source,
     target: &dyn EventStore,

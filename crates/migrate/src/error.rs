@@ -1,4 +1,4 @@
-//! Why a migration ended early.
+//! The reasons why a migration ended early.
 
 use domain::{
     StorageFailure,
@@ -7,20 +7,20 @@ use domain::{
 use redis::{ErrorKind, RedisError};
 use thiserror::Error;
 
-/// Why the old Redis could not be read.
+/// The reason why the old Redis could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SourceError {
-    /// The address makes no sense. It is not repeated, since it may hold a password.
+    /// The address is invalid. The error does not contain it, because it may include a password.
     #[error("the address of the old Redis makes no sense: {0}")]
     Address(String),
-    /// It does not answer, or stopped answering.
+    /// The server does not answer, or stopped answering.
     #[error("the old Redis cannot be reached: {0}")]
     Unavailable(String),
-    /// It does not let this user read.
+    /// The user has no permission to read.
     #[error("the old Redis does not permit this: {0}")]
     Denied(String),
-    /// It answered something else than it was asked.
+    /// The server returned an unexpected answer.
     #[error("the old Redis failed: {0}")]
     Other(String),
 }
@@ -45,38 +45,38 @@ impl From<RedisError> for SourceError {
     }
 }
 
-/// Why a migration ended early. What was taken by then stays; running it again goes on from there.
+/// The reason why a migration ended early. The events stored by then stay. A new run continues from there.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum MigrateError {
     /// The old Redis could not be read.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// There is nothing below the prefix.
+    /// The prefix has no events and no checkpoints.
     #[error("there is no event below the prefix {0:?}; nothing was changed")]
     NothingThere(String),
-    /// Source and target are one store.
+    /// Source and target are the same store.
     #[error("the two are the same store; nothing was changed")]
     SameStore,
-    /// A log failed.
+    /// The log of a store failed.
     #[error(transparent)]
     Events(#[from] EventStoreError),
-    /// Replay counts could not be kept.
+    /// The replay counts could not be written.
     #[error(transparent)]
     Replays(#[from] ReplayStoreError),
-    /// Checkpoints could not be kept.
+    /// The checkpoints could not be read or written.
     #[error(transparent)]
     Checkpoints(#[from] CheckpointStoreError),
-    /// The source's groups could not be read.
+    /// The source's consumer groups could not be read.
     #[error(transparent)]
     Groups(#[from] GroupStoreError),
-    /// Schemas, the schedule or dead letters could not be read or kept.
+    /// Schemas, the schedule or dead letters could not be read or written.
     #[error(transparent)]
     Storage(#[from] StorageFailure),
 }
 
 impl MigrateError {
-    /// The fault of a store, where it is one.
+    /// Returns the failure of a store, if a store caused the error.
     pub fn storage(&self) -> Option<&StorageFailure> {
         match self {
             Self::Events(EventStoreError::Storage(failure))

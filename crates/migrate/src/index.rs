@@ -1,34 +1,34 @@
-//! The indexes by which counts are compared.
+//! The indexes whose counts are compared.
 
 use domain::{Entity, Filter, StoredEvent, TypePattern};
 use serde::Serialize;
 
-/// What an index of the old system goes by.
+/// The kind of an index of the old system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum IndexKind {
-    /// All events, by their time.
+    /// All events, by their timestamp.
     Time,
-    /// By type.
+    /// Events of one type.
     Type,
-    /// By the service that published them.
+    /// Events of one source, which is the publishing service.
     Source,
-    /// By correlation id.
+    /// Events of one correlation id.
     Correlation,
-    /// By user.
+    /// Events of one user.
     User,
-    /// By course.
+    /// Events of one course.
     Course,
-    /// By lab.
+    /// Events of one lab.
     Lab,
 }
 
 impl IndexKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 7] =
         [Self::Time, Self::Type, Self::Source, Self::Correlation, Self::User, Self::Course, Self::Lab];
 
-    /// A short name for people.
+    /// Returns a short name for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Time => "time",
@@ -41,7 +41,7 @@ impl IndexKind {
         }
     }
 
-    /// The entity kind that it goes by, if it goes by one.
+    /// Returns the entity kind of the index, if it is an index of entities.
     fn entity(self) -> Option<&'static str> {
         match self {
             Self::User => Some("user"),
@@ -56,7 +56,7 @@ impl IndexKind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct IndexKey {
     pub(crate) kind: IndexKind,
-    /// What it goes by; empty for [`IndexKind::Time`].
+    /// The value of the key. It is empty for [`IndexKind::Time`].
     pub(crate) value: String,
 }
 
@@ -65,7 +65,7 @@ impl IndexKey {
         Self { kind, value: value.into() }
     }
 
-    /// The events that it should list.
+    /// Returns the filter for the events that the key should list.
     pub(crate) fn filter(&self) -> Filter {
         let value = self.value.clone();
         if let Some(kind) = self.kind.entity() {
@@ -79,7 +79,7 @@ impl IndexKey {
         }
     }
 
-    /// The keys that list an event, but for the one of time, which lists all.
+    /// Returns the keys that list an event. The key of [`IndexKind::Time`], which lists all events, is not included.
     pub(crate) fn of(stored: &StoredEvent) -> Vec<Self> {
         let event = &stored.event;
         let mut keys = vec![

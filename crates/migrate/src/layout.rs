@@ -1,4 +1,4 @@
-//! Where the TypeScript system keeps what, below a prefix (`cloudmasters:events` unless it was set otherwise):
+//! The keys of the TypeScript system in Redis, below a prefix. The default prefix is `cloudmasters:events`:
 //!
 //! ```text
 //! PREFIX:{id}                 hash: event (JSON), storedAt, replayCount, lastReplayAt?
@@ -7,8 +7,8 @@
 //! CHECKPOINTS:{id}            hash: id, name, timestamp, lastProcessedEventId, eventCount, metadata (JSON)
 //! ```
 //!
-//! Nothing in a key is escaped there, so an event's id may look like an index (`by_type:x`). What a key is, its type in
-//! Redis decides: a hash is an event, a sorted set is an index.
+//! The old system escapes nothing in a key, so an event's id may look like an index (`by_type:x`). The type of the key
+//! in Redis decides: a hash is an event, a sorted set is an index.
 
 use crate::index::{IndexKey, IndexKind};
 
@@ -26,8 +26,8 @@ impl Default for Layout {
 }
 
 impl Layout {
-    /// The layout below a prefix. Its checkpoints are beside it: of `shop:events` under `shop:checkpoints`, of a
-    /// prefix that does not end in `events` under that prefix and `:checkpoints`.
+    /// Returns the layout below a prefix. The checkpoints are beside the events. For `shop:events` they are below
+    /// `shop:checkpoints`. For a prefix that does not end in `events`, they are below the prefix and `:checkpoints`.
     ///
     /// ```
     /// use event_replay_migrate::Layout;
@@ -43,18 +43,18 @@ impl Layout {
         Self { events, checkpoints }
     }
 
-    /// The same layout with checkpoints elsewhere.
+    /// Returns the same layout with another prefix of checkpoints.
     #[must_use]
     pub fn with_checkpoints(self, prefix: impl Into<String>) -> Self {
         Self { checkpoints: prefix.into(), ..self }
     }
 
-    /// The prefix of events and indexes.
+    /// Returns the prefix of events and indexes.
     pub fn events(&self) -> &str {
         &self.events
     }
 
-    /// The prefix of checkpoints.
+    /// Returns the prefix of checkpoints.
     pub fn checkpoints(&self) -> &str {
         &self.checkpoints
     }
@@ -63,22 +63,23 @@ impl Layout {
         self.event(b"by_time")
     }
 
-    /// The key of an event's hash.
+    /// Returns the key of an event's hash.
     pub(crate) fn event(&self, id: &[u8]) -> Vec<u8> {
         [self.events.as_bytes(), b":", id].concat()
     }
 
-    /// The pattern that every key of events and indexes matches.
+    /// Returns a pattern that matches every key of events and indexes.
     pub(crate) fn events_pattern(&self) -> String {
         format!("{}:*", literally(&self.events))
     }
 
-    /// The pattern that every checkpoint's key matches.
+    /// Returns a pattern that matches every key of checkpoints.
     pub(crate) fn checkpoints_pattern(&self) -> String {
         format!("{}:*", literally(&self.checkpoints))
     }
 
-    /// The id of the event that a hash of this key holds; none for a checkpoint, which a short prefix may cover.
+    /// Returns the id of the event in a hash with this key. Returns `None` for a checkpoint, which a short prefix may
+    /// include.
     pub(crate) fn event_id<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
         match below(&self.checkpoints, key) {
             Some(_) if self.checkpoints.len() > self.events.len() => None,
@@ -86,7 +87,8 @@ impl Layout {
         }
     }
 
-    /// The index that a sorted set of this key is; none where the old system has no such index, or its name is not text.
+    /// Returns the index in a sorted set with this key. Returns `None` if the old system has no such index, or if its
+    /// name is not UTF-8.
     pub(crate) fn index(&self, key: &[u8]) -> Option<IndexKey> {
         let name = std::str::from_utf8(below(&self.events, key)?).ok()?;
         if name == "by_time" {
@@ -102,7 +104,7 @@ fn below<'k>(prefix: &str, key: &'k [u8]) -> Option<&'k [u8]> {
     key.strip_prefix(prefix.as_bytes())?.strip_prefix(b":")
 }
 
-/// A text as a pattern that matches it alone.
+/// Returns a pattern that matches only `text`.
 fn literally(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,17 +1,18 @@
-//! Brings events, replay counts and checkpoints into a store: from what the TypeScript event system keeps in Redis
-//! ([`migrate`]), or from another store of ours ([`copy`]), whatever its backend or number of partitions.
+//! Migrates events, replay counts and checkpoints into a store. The source is the Redis of the TypeScript event system
+//! ([`migrate`]), or another store of this project ([`copy`]) with any backend and any number of partitions.
 //!
-//! # Why it needs no state of its own
-//! Appending is idempotent by id and content, so the target itself says how far a migration has come: a batch is looked
-//! up first, and what is there is passed over. A replay count is raised by what it lacks, a checkpoint is known by its id.
-//! So a run that was killed is resumed by running it again, and a run after the last one changes nothing and says so.
+//! # Why a migration needs no state
+//! An append is idempotent by id and content, so the target itself shows the progress of a migration. Each batch is
+//! looked up first, and existing events are skipped. A replay count is raised by its difference, and a checkpoint is
+//! identified by its id. So a new run continues a killed run. A run after a complete run changes nothing and reports
+//! this.
 //!
-//! # What is promised
+//! # Guarantees
 //! - The source is only read. [`Source`] has no command that writes.
-//! - Nothing is dropped in silence: whatever is not taken is a [`Problem`] with its reason, and counted.
-//! - What was taken is compared, index by index: the [`Report`] has every key whose count differs, and why.
+//! - Nothing is dropped silently: each event or key that is not migrated is counted, as a [`Problem`] with its reason.
+//! - Each index of the migrated events is compared. The [`Report`] has every key with a different count, and the cause.
 //!
-//! Read in this order: `layout` (what the old system keeps where), `reference` (the run), `taking` (a batch).
+//! Read the modules in this order: `layout` (the keys of the old system), `reference` (the run), `taking` (a batch).
 
 mod checkpoints;
 mod comparing;

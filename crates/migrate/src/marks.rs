@@ -1,4 +1,4 @@
-//! Where in the target an old checkpoint lies.
+//! The marks of old checkpoints in the target.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,8 +11,8 @@ use jiff::Timestamp;
 
 use crate::retry::repeated;
 
-/// The mark of an event: its place in its own partition. Nothing is known of the others, so they begin at their start: a
-/// recovery passes nothing over.
+/// Returns the mark of an event: its position in its own partition. The positions in other partitions are unknown, so
+/// they are at the start. A recovery then skips no event.
 pub(crate) fn of_position(info: &StoreInfo, position: Position) -> Cursor {
     let mut sequences = vec![0; info.head.sequences.len()];
     if let Some(sequence) = sequences.get_mut(usize::from(position.partition)) {
@@ -21,8 +21,8 @@ pub(crate) fn of_position(info: &StoreInfo, position: Position) -> Cursor {
     Cursor::new(info.head.store, info.head.epoch, sequences)
 }
 
-/// The mark of a time: before the first event of each partition that happened later, and at the head where none did. In a
-/// log that is in the order of time, as a migrated one is, that is after the last event at or before the time.
+/// Returns the mark of a time: in each partition, before the first event with a later timestamp, or at the head if
+/// there is none. A migrated log is in time order. There, the mark is after the last event at or before the time.
 pub(crate) async fn of_time(
     events: &dyn EventStore,
     info: &StoreInfo,
@@ -40,14 +40,14 @@ pub(crate) async fn of_time(
     Ok(mark)
 }
 
-/// The sequence of the first match in a partition.
+/// Returns the sequence of the first match in a partition.
 async fn first_in(
     events: &dyn EventStore,
     info: &StoreInfo,
     partition: usize,
     filter: &Arc<Filter>,
 ) -> Result<Option<u64>, EventStoreError> {
-    // At the head of every other partition, so that only this one is read.
+    // The cursor is at the head of every other partition, so that only this partition is read.
     let mut after = info.head.clone();
     if let Some(sequence) = after.sequences.get_mut(partition) {
         *sequence = info.trimmed_through.get(partition).copied().unwrap_or(0);

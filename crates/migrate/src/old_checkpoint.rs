@@ -1,15 +1,15 @@
-//! A checkpoint as the old system keeps it.
+//! A checkpoint of the old system.
 
 use domain::event::parse_timestamp;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-/// A checkpoint as the old system keeps it. Its count of events is not read: the old system always writes 0.
+/// A checkpoint of the old system. Its count of events is not read, because the old system always writes 0.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct OldCheckpoint {
     pub(crate) id: String,
     pub(crate) name: String,
-    /// When it was made.
+    /// The creation time.
     pub(crate) timestamp: Option<Timestamp>,
     pub(crate) last_processed_event_id: Option<String>,
     pub(crate) metadata: Map<String, Value>,
@@ -18,10 +18,10 @@ pub(crate) struct OldCheckpoint {
 type Field = Option<Vec<u8>>;
 
 impl OldCheckpoint {
-    /// The fields that are read, in the order that [`OldCheckpoint::new`] wants.
+    /// The fields to read, in the order of the parameters of [`OldCheckpoint::new`].
     pub(crate) const FIELDS: [&str; 5] = ["id", "name", "timestamp", "lastProcessedEventId", "metadata"];
 
-    /// A checkpoint of these fields; what its key says is its id where none of them does.
+    /// Returns a checkpoint from these fields. If there is no `id` field, the id comes from the key.
     pub(crate) fn new(key_id: &[u8], fields: (Field, Field, Field, Field, Field)) -> Self {
         let (id, name, timestamp, last, metadata) = fields;
         let id = text(id).unwrap_or_else(|| String::from_utf8_lossy(key_id).into_owned());
@@ -35,12 +35,12 @@ impl OldCheckpoint {
     }
 }
 
-/// What is said; an empty text says nothing.
+/// Returns a field as text. An empty text counts as absent.
 fn text(field: Field) -> Option<String> {
     String::from_utf8(field?).ok().filter(|text| !text.is_empty())
 }
 
-/// Metadata as an object: what is none is kept as the member `metadata`.
+/// Returns metadata as an object. Any other value becomes the member `metadata`.
 fn object(text: String) -> Map<String, Value> {
     match serde_json::from_str(&text) {
         Ok(Value::Object(object)) => object,

@@ -1,4 +1,4 @@
-//! An event as the old system keeps it.
+//! An event of the old system.
 
 use domain::event::parse_timestamp;
 use jiff::Timestamp;
@@ -6,14 +6,14 @@ use jiff::Timestamp;
 /// The fields of a hash that are read: event, replayCount, lastReplayAt.
 pub(crate) type Fields = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
 
-/// An event as the old system keeps it.
+/// An event of the old system.
 #[derive(Debug)]
 pub(crate) struct OldEvent {
-    /// What the key says its id is.
+    /// The id in the key.
     pub(crate) id: Vec<u8>,
-    /// Its JSON; none where there is no event of this id.
+    /// The JSON text, or `None` if there is no event with this id.
     pub(crate) json: Option<Vec<u8>>,
-    /// How often it was replayed; none where what stands there is no such number.
+    /// The replay count, or `None` if the field is not a valid number.
     pub(crate) replays: Option<u64>,
     pub(crate) last_replay_at: Option<Timestamp>,
 }
@@ -29,7 +29,8 @@ impl OldEvent {
         }
     }
 
-    /// When it happened, in milliseconds; none where it does not say so, which is no event by our rules.
+    /// Returns the event's timestamp in milliseconds. Returns `None` without a valid timestamp, which is invalid in an
+    /// event.
     pub(crate) fn millisecond(&self) -> Option<i64> {
         #[derive(serde::Deserialize)]
         struct Dated<'a> {

@@ -1,19 +1,19 @@
-//! How a migration goes about it.
+//! The options of a migration.
 
 use std::sync::Arc;
 
 use domain::{Limits, OrderingRule, ports::EventValidator};
 
-/// How a migration goes about it.
+/// The options of a migration.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// Limits of the envelope. History is not asked how far ahead of the clock it lies.
+    /// Limits of the envelope. The limit on timestamps ahead of the clock does not apply to history.
     pub limits: Limits,
-    /// Where to look for the ordering key of an event whose schema names none.
+    /// The rule that finds the ordering key of an event whose schema names no ordering member.
     pub ordering: OrderingRule,
-    /// Whose schemas name ordering keys. Events are not validated: what was published is history.
+    /// The schemas that name ordering members. Events are not validated, because published events are history.
     pub schemas: Option<Arc<dyn EventValidator>>,
-    /// Look, count, and change nothing.
+    /// Whether to read and count only, without changes.
     pub dry_run: bool,
 }
 
@@ -27,18 +27,18 @@ impl std::fmt::Debug for Options {
     }
 }
 
-/// What a migration is doing.
+/// The phase of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Looking through the old keys; counted in keys.
+    /// The migration reads the old keys. The unit is keys.
     Looking,
-    /// Taking events; counted in events.
+    /// The migration stores events. The unit is events.
     Events,
-    /// Taking checkpoints; counted in checkpoints.
+    /// The migration creates checkpoints. The unit is checkpoints.
     Checkpoints,
-    /// Comparing counts; counted in keys of indexes.
+    /// The migration compares counts. The unit is keys of indexes.
     Comparing,
 }
 
-/// Told how far a migration has come: what it is doing, how much of it is done, and of how much, where that is known.
+/// A function that receives the progress of a migration: the phase, the completed units, and the total if it is known.
 pub type ProgressCallback<'a> = &'a (dyn Fn(Phase, u64, Option<u64>) + Send + Sync);

@@ -1,4 +1,4 @@
-//! Migrating what the old system keeps in Redis.
+//! Migrates the data of the old system from Redis.
 
 use domain::ports::Stores;
 
@@ -17,14 +17,15 @@ use crate::{
     time_order::TimeOrder,
 };
 
-/// Takes everything that the old system keeps into a store: events in the order in which they happened, their replay
-/// counts, and checkpoints; then compares the counts of every index.
+/// Migrates all data of the old system into a store: events in time order, their replay counts, and checkpoints. It
+/// then compares the counts of every index.
 ///
-/// It may be ended at any time; run again, it goes on. One that runs after the last changes nothing. Run one at a time: two
-/// at once store nothing twice, but may raise a replay count twice.
+/// The migration may be interrupted at any time. A new run continues it. A run after a complete run changes nothing. Do
+/// not run two migrations at the same time. They store no event twice, but may raise a replay count twice.
 ///
 /// # Errors
-/// When nothing is there, or source or target fail. What was taken by then stays.
+/// Returns [`MigrateError::NothingThere`] when the source has no data. Returns another [`MigrateError`] when the source
+/// or the target fails. The events that were stored by then stay.
 pub async fn migrate(
     source: &Source,
     target: &dyn Stores,
@@ -58,7 +59,7 @@ async fn take_events(
     let mut batch = order.next().await?;
     while !batch.is_empty() {
         let incoming = readable(source, taking, batch);
-        // The next batch is read while this one is stored.
+        // The next batch is read while this batch is stored.
         let (next, taken) = tokio::join!(order.next(), taking.take(incoming));
         taken?;
         batch = next?;
@@ -67,7 +68,7 @@ async fn take_events(
     Ok(())
 }
 
-/// The events of a batch that there are; the others are noted.
+/// Returns the events of a batch that exist and have a valid id. The others are reported as problems.
 fn readable(source: &Source, taking: &mut Taking<'_>, batch: Vec<OldEvent>) -> Vec<Incoming> {
     let mut incoming = Vec::with_capacity(batch.len());
     for old in batch {
@@ -96,7 +97,7 @@ fn readable(source: &Source, taking: &mut Taking<'_>, batch: Vec<OldEvent>) -> V
     incoming
 }
 
-/// Compares every sorted set of the old system with the count of the same events in the target.
+/// Compares the size of every sorted set of the old system with the count of the same events in the target.
 async fn compare(
     source: &Source,
     taking: &mut Taking<'_>,

@@ -1,159 +1,159 @@
-//! What a migration found, took and compared.
+//! The report of a migration: its source, its changes and its comparison.
 
 use serde::Serialize;
 
 use crate::index::IndexKind;
 
-/// What a migration found, took and compared. As JSON it is part of the command line's contract.
+/// The result of a migration: found, migrated and compared data. As JSON it is part of the command line's contract.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// Whether nothing was changed, and the counts say what would be.
+    /// Whether this was a dry run. Nothing was changed then, and the counts are a forecast.
     pub dry_run: bool,
-    /// Ids that the source names. The next five add up to it.
+    /// Ids in the source. The next five counts add up to this number.
     pub found: u64,
-    /// Events stored now.
+    /// Events that this run stored.
     pub stored: u64,
-    /// Events that the target had.
+    /// Events that the target already had.
     pub already_stored: u64,
-    /// Events that are no events by our rules, or that were erased in the target.
+    /// Events that are invalid by the rules of this project, or that were erased in the target.
     pub rejected: u64,
-    /// Events whose id the target has with other content.
+    /// Events whose id is stored in the target with other content.
     pub conflicts: u64,
-    /// Ids that the source's index of time lists, and that have no event.
+    /// Ids in the source's time index that have no event.
     pub without_event: u64,
-    /// Events that the source's index of time does not list; they are among the ones above.
+    /// Events that are missing in the source's time index. The counts above include them.
     pub without_index: u64,
-    /// Replay counts.
+    /// Counts of the migrated replay counts.
     pub replay_counts: CountTally,
-    /// Checkpoints.
+    /// Counts of the migrated checkpoints.
     pub checkpoints: CheckpointTally,
-    /// Schemas that users added; none where the source keeps none.
+    /// Counts of the schemas that users added, or `None` if the source has no such schemas.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schemas: Option<SchemaTally>,
-    /// What the first problems were, at most [`Report::MAX_PROBLEMS`].
+    /// The first problems, at most [`Report::MAX_PROBLEMS`].
     pub problems: Vec<Problem>,
-    /// How many there were in all.
+    /// The number of all problems.
     pub total_problems: u64,
-    /// How many keys of each index were compared; empty for a dry run.
+    /// The number of compared keys of each index. Empty in a dry run.
     pub indexes: Vec<IndexTally>,
-    /// The first keys whose counts differ, at most [`Report::MAX_DIFFERENCES`].
+    /// The first keys with different counts, at most [`Report::MAX_DIFFERENCES`].
     pub differences: Vec<Difference>,
-    /// How many differ in all.
+    /// The number of all keys with different counts.
     pub total_differences: u64,
-    /// Whether everything that the source has is in the target, and every count shows it.
+    /// Whether the target has all data of the source, and every count confirms it.
     pub complete: bool,
-    /// What is not migrated at all; none where the source has no such things.
+    /// Data that is not migrated, or `None` if the source has no such data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stays_behind: Option<StayedBehind>,
 }
 
-/// Replay counts.
+/// Counts of replay counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CountTally {
-    /// Events that were replayed before.
+    /// Events that were replayed in the source.
     pub replayed: u64,
-    /// Those whose count was raised now.
+    /// Events with a replay count that this run raised.
     pub raised: u64,
 }
 
-/// Checkpoints: `found` is the sum of the others.
+/// Counts of checkpoints. `found` is the sum of the other counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckpointTally {
     /// Checkpoints of the source.
     pub found: u64,
-    /// Those made now.
+    /// Checkpoints that this run created.
     pub made: u64,
-    /// Those that the target had.
+    /// Checkpoints that the target already had.
     pub already_there: u64,
-    /// Those that could not be made.
+    /// Checkpoints that could not be created.
     pub rejected: u64,
 }
 
-/// Schemas: `found` is the sum of the others.
+/// Counts of schemas. `found` is the sum of the other counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SchemaTally {
     /// Schemas that users added to the source.
     pub found: u64,
-    /// Those added now.
+    /// Schemas that this run added.
     pub added: u64,
-    /// Those that the target had.
+    /// Schemas that the target already had.
     pub already_there: u64,
-    /// Those of a type and version for which the target has another.
+    /// Schemas of a type and version for which the target has another schema.
     pub conflicts: u64,
 }
 
-/// What belongs to running services and is not migrated.
+/// Data of running services that is not migrated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StayedBehind {
-    /// Consumer groups.
+    /// The number of consumer groups.
     pub groups: u64,
-    /// Dead letters that are open or on their way.
+    /// The number of dead letters that are open or in redrive.
     pub dead_letters: u64,
-    /// Whether events wait for their time.
+    /// Whether scheduled events wait for their time.
     pub scheduled: bool,
 }
 
-/// Something that was not taken, or not as it was.
+/// A problem: a part of the source that was not migrated, or that was changed on the way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
-    /// What it is about: `event`, `checkpoint`, `schema` or `key`.
+    /// The kind of the part: `event`, `checkpoint`, `schema` or `key`.
     pub what: &'static str,
-    /// Its id, name or key, at most 128 characters of it.
+    /// The id, name or key, cut to 128 characters.
     pub id: String,
     /// A short stable name: `rejected`, `conflict`, `erased`, `without-event`, `no-event`, `damaged`, `replay-count`,
     /// `renamed`, `mark` or `unknown-index`.
     pub reason: &'static str,
-    /// A sentence about it.
+    /// A description for people.
     pub detail: String,
 }
 
-/// How many keys of an index were compared.
+/// The number of compared keys of an index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IndexTally {
     /// The index.
     pub index: IndexKind,
-    /// Its keys: types, users, and so on.
+    /// Keys of the index: types, users, and so on.
     pub keys: u64,
-    /// Those whose counts are equal.
+    /// Keys with equal counts.
     pub equal: u64,
 }
 
-/// A key of an index whose counts differ.
+/// A key of an index with different counts in source and target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Difference {
     /// The index.
     pub index: IndexKind,
-    /// The type, user, and so on; empty for time. At most 128 characters of it.
+    /// The type, the user, and so on, cut to 128 characters. Empty for time.
     pub key: String,
-    /// What the source counts.
+    /// The count of the source.
     pub source: u64,
-    /// What the target counts.
+    /// The count of the target.
     pub target: u64,
-    /// Ids that the source's index lists, and that have no event.
+    /// Ids in the source's index that have no event.
     pub without_event: u64,
-    /// Events that the source's index lists, and that were not taken.
+    /// Events in the source's index that are not in the target.
     pub not_taken: u64,
-    /// Events that the source's index lists, and that say something else themselves.
+    /// Events in the source's index that have another value themselves.
     pub say_otherwise: u64,
     /// Events of the target that the source's index does not list.
     pub beside: u64,
 }
 
 impl Difference {
-    /// Whether nothing is missing: the target has all that the index lists, and more.
+    /// Returns whether the target has all events of the source's index, and more.
     pub fn is_only_more(&self) -> bool {
         self.without_event == 0 && self.not_taken == 0 && self.say_otherwise == 0 && self.target > self.source
     }
 
-    /// Why, as far as it is known.
+    /// Returns the known causes of the difference.
     pub fn reason(&self) -> String {
         let parts = [
             (self.without_event, "listed without an event"),
@@ -170,7 +170,7 @@ impl Difference {
     }
 }
 
-/// A text from the source, cut where it is too long for a report.
+/// Returns a text of the source, cut if it is too long for a report.
 pub(crate) fn shown(text: &[u8]) -> String {
     const MOST: usize = 128;
     let text = String::from_utf8_lossy(text);
@@ -181,12 +181,12 @@ pub(crate) fn shown(text: &[u8]) -> String {
 }
 
 impl Report {
-    /// Most problems that a report carries in full.
+    /// The highest number of problems in a report.
     pub const MAX_PROBLEMS: usize = 1000;
-    /// Most differences that a report carries in full.
+    /// The highest number of differences in a report.
     pub const MAX_DIFFERENCES: usize = 100;
 
-    /// Whether anything was changed, or would be.
+    /// Returns whether the run changed data, or would change data in a dry run.
     pub fn changes_anything(&self) -> bool {
         let schemas = self.schemas.unwrap_or_default();
         self.stored + self.replay_counts.raised + self.checkpoints.made + schemas.added > 0
@@ -205,7 +205,7 @@ impl Report {
         }
     }
 
-    /// Draws the verdict, when all the rest is there.
+    /// Sets [`Report::complete`] after all other fields are set.
     pub(crate) fn conclude(mut self) -> Self {
         let schemas = self.schemas.unwrap_or_default();
         let left = self.rejected

@@ -1,4 +1,4 @@
-//! The connection to the old Redis. It has reading commands alone.
+//! The connection to the old Redis. It has only commands that read.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::{
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// Keys that a step of a walk through all of them looks at.
+/// The number of keys in one step of a scan.
 const SCAN_COUNT: usize = 1000;
 
-/// What a key holds.
+/// The Redis type of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Hash,
@@ -28,7 +28,8 @@ pub(crate) enum Kind {
     Other,
 }
 
-/// What the old system keeps in Redis. Reads only: SCAN, TYPE, HMGET, HEXISTS, ZRANGE, ZRANGEBYSCORE, ZSCORE, ZCARD.
+/// The data of the old system in Redis. It uses only SCAN, TYPE, HMGET, HEXISTS, ZRANGE, ZRANGEBYSCORE, ZSCORE and
+/// ZCARD.
 #[derive(Clone)]
 pub struct Source {
     connection: MultiplexedConnection,
@@ -36,22 +37,23 @@ pub struct Source {
 }
 
 impl std::fmt::Debug for Source {
-    /// Without the address: it may hold a password.
+    /// Omits the address, which may contain a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Source").field("layout", &self.layout).finish_non_exhaustive()
     }
 }
 
 impl Source {
-    /// Connects to `redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]`, or `rediss://` for TLS with the certificates that
-    /// the system trusts. One connection; an answer is waited for 30 seconds.
+    /// Connects to `redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]`, or to `rediss://` for TLS with the certificates
+    /// that the system trusts. It uses one connection. The time limit of an answer is 30 seconds.
     ///
     /// # Errors
-    /// When the address makes no sense, nothing answers within 10 seconds, or the user is not let in.
+    /// Returns a [`SourceError`] when the address is invalid, when no server answers within 10 seconds, or when the
+    /// server rejects the user.
     pub async fn connect(url: &str, layout: Layout) -> Result<Self, SourceError> {
         let info = url.into_connection_info().map_err(|error| SourceError::address(&error))?;
         if url.starts_with("rediss") {
-            // Another part of this process may have chosen one already, which serves as well.
+            // Another part of this process may have installed a provider already, which is also sufficient.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let client = Client::open(info).map_err(|error| SourceError::address(&error))?;
@@ -62,17 +64,17 @@ impl Source {
         Ok(Self { connection, layout })
     }
 
-    /// The names of its keys.
+    /// Returns the names of the source's keys.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// How many ids the index of time lists.
+    /// Returns the number of ids in the time index.
     pub(crate) async fn events(&self) -> RedisResult<u64> {
         redis::cmd("ZCARD").arg(self.layout.by_time()).query_async(&mut self.connection.clone()).await
     }
 
-    /// Ids of the index of time with their scores, from a score on and after passing over `skip` of them.
+    /// Returns ids of the time index with their scores, from the score `from` on, without the first `skip` ids.
     pub(crate) async fn by_time(
         &self,
         from: f64,
@@ -91,7 +93,7 @@ impl Source {
             .await
     }
 
-    /// The events of these ids, in their order.
+    /// Returns the events of these ids, in the order of the ids.
     pub(crate) async fn old_events(&self, ids: Vec<Vec<u8>>) -> RedisResult<Vec<OldEvent>> {
         let fields = ["event", "replayCount", "lastReplayAt"];
         let rows: Vec<RedisResult<Fields>> =
@@ -103,14 +105,14 @@ impl Source {
         read.collect()
     }
 
-    /// Which of these ids have an event.
+    /// Returns, for each id, whether it has an event.
     pub(crate) async fn have_event(&self, ids: &[Vec<u8>]) -> RedisResult<Vec<bool>> {
         let rows: Vec<RedisResult<bool>> =
             self.each(ids, |pipe, id| pipe.cmd("HEXISTS").arg(self.layout.event(id)).arg("event")).await?;
         rows.into_iter().map(|row| Ok(if_hash(row)?.unwrap_or(false))).collect()
     }
 
-    /// Which of these ids the index of time lists.
+    /// Returns, for each id, whether the time index lists it.
     pub(crate) async fn are_listed(&self, ids: &[Vec<u8>]) -> RedisResult<Vec<bool>> {
         let by_time = self.layout.by_time();
         let rows: Vec<RedisResult<Option<f64>>> =
@@ -118,7 +120,7 @@ impl Source {
         rows.into_iter().map(|row| row.map(|score| score.is_some())).collect()
     }
 
-    /// Members of a sorted set by place, from `start`.
+    /// Returns up to `most` members of a sorted set by rank, from `start`.
     pub(crate) async fn members(&self, key: &[u8], start: u64, most: u64) -> RedisResult<Vec<Vec<u8>>> {
         redis::cmd("ZRANGE")
             .arg(key)
@@ -128,14 +130,14 @@ impl Source {
             .await
     }
 
-    /// How many members these sorted sets have.
+    /// Returns the number of members of each sorted set.
     pub(crate) async fn sizes(&self, keys: &[Vec<u8>]) -> RedisResult<Vec<u64>> {
         let rows: Vec<RedisResult<u64>> = self.each(keys, |pipe, key| pipe.cmd("ZCARD").arg(key)).await?;
         rows.into_iter().collect()
     }
 
-    /// A step of the walk through the keys of events and indexes: keys with what they hold, and where to go on. A key may
-    /// come more than once.
+    /// Makes one step of a scan over the keys of events and indexes. Returns keys with their types, and the next
+    /// cursor. A scan may return a key more than once.
     pub(crate) async fn scan(&self, cursor: u64) -> RedisResult<(Vec<(Vec<u8>, Kind)>, Option<u64>)> {
         let (keys, next) = self.scan_keys(&self.layout.events_pattern(), cursor).await?;
         let rows: Vec<RedisResult<String>> = self.each(&keys, |pipe, key| pipe.cmd("TYPE").arg(key)).await?;
@@ -150,7 +152,7 @@ impl Source {
         Ok((keys.into_iter().zip(kinds).collect(), next))
     }
 
-    /// Every checkpoint, in no order.
+    /// Returns every checkpoint, in no particular order.
     pub(crate) async fn checkpoints(&self) -> RedisResult<Vec<OldCheckpoint>> {
         let (pattern, mut cursor, mut keys) = (self.layout.checkpoints_pattern(), Some(0), Vec::new());
         while let Some(at) = cursor {
@@ -185,7 +187,7 @@ impl Source {
         Ok((keys, (next != 0).then_some(next)))
     }
 
-    /// Asks the same of each, in one round trip.
+    /// Sends one command for each argument, in one round trip.
     async fn each<T: FromRedisValue>(
         &self,
         of: &[Vec<u8>],
@@ -203,7 +205,8 @@ impl Source {
     }
 }
 
-/// An answer about a hash; none where the key holds something else, which the old system cannot read either.
+/// Returns the answer of a hash command, or `None` if the key is not a hash. The old system cannot read such a key
+/// either.
 fn if_hash<T>(row: RedisResult<T>) -> RedisResult<Option<T>> {
     match row {
         Ok(answer) => Ok(Some(answer)),

@@ -1,4 +1,4 @@
-//! Events that the index of time does not list: found by looking at every key.
+//! Finds events that the time index does not list. Reads every key for this.
 
 use redis::RedisResult;
 
@@ -8,18 +8,18 @@ use crate::{
     source::{Kind, Source},
 };
 
-/// Events that are read in one round trip.
+/// The number of events in one round trip.
 const PAGE: usize = 100;
 
-/// An event that the index of time does not list.
+/// An event that the time index does not list.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Stray {
-    /// When it happened, in milliseconds; what does not say so comes last, to be refused.
+    /// The timestamp in milliseconds. An event without a valid timestamp is last, and will be rejected.
     pub(crate) at: f64,
     pub(crate) id: Vec<u8>,
 }
 
-/// All of them, in the order of time. Memory grows with their number, and with nothing else.
+/// Returns all such events in time order. The memory grows only with their number.
 pub(crate) async fn find(
     source: &Source,
     report: &mut Report,
@@ -42,7 +42,7 @@ pub(crate) async fn find(
     Ok(strays)
 }
 
-/// Ids of hashes that the index does not list, each once.
+/// Returns the ids of hashes that the time index does not list, each id once.
 async fn unlisted(source: &Source, progress: ProgressCallback<'_>) -> RedisResult<Vec<Vec<u8>>> {
     let (mut cursor, mut looked_at, mut unlisted) = (Some(0), 0, Vec::new());
     while let Some(at) = cursor {

@@ -1,7 +1,7 @@
-//! Taking a batch of events into the target.
+//! Stores a batch of events in the target.
 //!
-//! What is there already is looked up first, so the same steps serve a first run, one that goes on after another was killed,
-//! one after the last, and one that only looks.
+//! Each batch first looks up the existing events. So the same steps serve a first run, a continued run, a run after a
+//! complete run, and a dry run.
 
 use std::collections::HashMap;
 
@@ -20,30 +20,30 @@ use crate::{
     retry::repeated,
 };
 
-/// Most violations of an event that its problem tells.
+/// The highest number of violations in the problem of an event.
 const MOST_VIOLATIONS: usize = 5;
 
-/// An event on its way in.
+/// An event of the source.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) id: String,
     pub(crate) content: Content,
-    /// How often it was replayed.
+    /// The replay count.
     pub(crate) replays: u64,
     pub(crate) last_replay_at: Option<Timestamp>,
 }
 
-/// What an event says.
+/// The content of an event.
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// Its JSON, unread.
+    /// The JSON text, not yet parsed.
     Json(Vec<u8>),
-    /// An event of another store of ours, with head and ordering key.
+    /// An event of another store of this project, with its envelope and ordering key.
     Event(Event),
 }
 
 impl Content {
-    /// Its JSON; empty where it is not text, which no event is.
+    /// Returns the JSON text. Returns an empty text if it is not UTF-8, which is invalid in an event.
     fn json(&self) -> &str {
         match self {
             Self::Json(bytes) => std::str::from_utf8(bytes).unwrap_or_default(),
@@ -52,17 +52,17 @@ impl Content {
     }
 }
 
-/// An event that the target store has, and how often the target replayed it.
+/// An event that the target has, with its replay count in the target.
 #[derive(Debug, Clone, Copy)]
 struct ExistingEvent {
     position: Position,
     replays: u32,
 }
 
-/// Where an event would be in a dry run: no position has the sequence 0.
+/// The position of an event in a dry run. No real position has the sequence 0.
 const WOULD_BE: Position = Position { partition: 0, sequence: 0 };
 
-/// Takes batches into a target, and keeps count in a report.
+/// Stores batches in a target, and counts the results in a report.
 pub(crate) struct Taking<'t> {
     pub(crate) target: &'t dyn Stores,
     pub(crate) options: &'t Options,
@@ -70,7 +70,7 @@ pub(crate) struct Taking<'t> {
 }
 
 impl<'t> Taking<'t> {
-    /// Begins, once the run before has come to its end.
+    /// Starts after the calls of an earlier run have ended.
     pub(crate) async fn begin(target: &'t dyn Stores, options: &'t Options) -> Result<Self, MigrateError> {
         if !options.dry_run {
             counts::settle(target).await?;
@@ -79,7 +79,8 @@ impl<'t> Taking<'t> {
         Ok(Self { target, options, report })
     }
 
-    /// Takes a batch in its order; where each of its events is now, none for those that are not there.
+    /// Stores a batch in its order. Returns the position of each event, or `None` for an event that is not in the
+    /// target.
     pub(crate) async fn take(&mut self, batch: Vec<Incoming>) -> Result<Vec<Option<Position>>, MigrateError> {
         self.report.found += batch.len() as u64;
         let ids: Vec<String> = batch.iter().map(|incoming| incoming.id.clone()).collect();
@@ -123,13 +124,13 @@ impl<'t> Taking<'t> {
         self.report.problem("event", id.as_bytes(), "conflict", detail);
     }
 
-    /// Notes an event that is none.
+    /// Reports an invalid event.
     pub(crate) fn reject(&mut self, id: &[u8], detail: impl Into<String>) {
         self.report.rejected += 1;
         self.report.problem("event", id, "rejected", detail);
     }
 
-    /// The event, if it is one.
+    /// Returns the event if it is valid.
     fn admit(&mut self, incoming: &Incoming) -> Option<Event> {
         let bytes = match &incoming.content {
             Content::Event(event) => return Some(event.clone()),
@@ -204,8 +205,8 @@ impl<'t> Taking<'t> {
                 self.report.stored += 1;
                 Some(ExistingEvent { position, replays: 0 })
             }
-            // Stored since it was looked up: by another writer, or by a try whose answer was lost. What was replayed
-            // meanwhile is raised by the next run.
+            // The event was stored after the lookup: by another writer, or by a try with a lost answer. If it was
+            // replayed meanwhile, the next run raises its count.
             AppendOutcome::AlreadyStored(position) => {
                 self.report.already_stored += 1;
                 Some(ExistingEvent { position, replays: 0 })
@@ -239,7 +240,7 @@ impl<'t> Taking<'t> {
             let by = wanted.saturating_sub(place.replays);
             if by > 0 {
                 self.report.replay_counts.raised += 1;
-                // The old system sets count and time together; only an edited one lacks the time.
+                // The old system sets count and time together. Only an edited hash lacks the time.
                 let last = incoming.last_replay_at.unwrap_or_else(Timestamp::now);
                 raises.push(Raise { position: place.position, by, last });
             }
@@ -250,7 +251,7 @@ impl<'t> Taking<'t> {
         }
     }
 
-    /// How often the target should say that an event was replayed; none where it never was.
+    /// Returns the replay count that the target should have, or `None` if the event was never replayed.
     fn wanted(&mut self, incoming: &Incoming) -> Option<u32> {
         if incoming.replays == 0 {
             return None;

@@ -1,4 +1,4 @@
-//! The old system's events in the order in which they happened: its index of time, with the strays between.
+//! The old system's events in time order: the time index, merged with the unlisted events.
 
 use std::{collections::VecDeque, iter::Peekable, vec};
 
@@ -6,20 +6,20 @@ use redis::RedisResult;
 
 use crate::{old_event::OldEvent, source::Source, strays::Stray};
 
-/// How many bytes of events a batch should have. It is sized by the batch before.
+/// The intended number of event bytes in a batch. The size of a batch follows from the batch before.
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
 const FIRST_BATCH: usize = 50;
 const MAX_BATCH: usize = 1000;
 
-/// Ids of the index that are read at once.
+/// The number of ids in one read of the index.
 const PAGE: usize = 1000;
 
-/// The old system's events, batch by batch. Equal times go by id, as the old system lists them.
+/// The old system's events, batch by batch. Events with equal times are ordered by id, as in the old system.
 pub(crate) struct TimeOrder<'s> {
     source: &'s Source,
     strays: Peekable<vec::IntoIter<Stray>>,
     listed: VecDeque<(Vec<u8>, f64)>,
-    /// The score that the next page begins with, and how many ids of that score were read.
+    /// The score at which the next page begins, and the number of ids with this score that were already read.
     from: f64,
     skip: usize,
     read_all: bool,
@@ -39,7 +39,7 @@ impl<'s> TimeOrder<'s> {
         }
     }
 
-    /// The next batch; empty at the end.
+    /// Returns the next batch. It is empty at the end.
     pub(crate) async fn next(&mut self) -> RedisResult<Vec<OldEvent>> {
         let mut ids = Vec::with_capacity(self.batch);
         while ids.len() < self.batch {

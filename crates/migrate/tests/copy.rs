@@ -1,4 +1,4 @@
-//! From one store of ours into another.
+//! Copies from one store of this project into another.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -60,7 +60,8 @@ fn schema(document: &str) -> SchemaRecord {
     }
 }
 
-/// A store with events, some of them erased so that its positions have gaps, counts, marks, a schema and a group.
+/// A store with events, replay counts, checkpoints, a schema and a group. Some events are erased, so its positions have
+/// gaps.
 async fn prepared(store: &dyn Stores, count: u64) -> Vec<Event> {
     let events: Vec<Event> = support::events(count).iter().map(ours).collect();
     for batch in events.chunks(500) {
@@ -128,7 +129,7 @@ async fn everything_is_copied_between_backends_and_a_second_run_copies_nothing()
     assert_eq!(again.replay_counts.replayed, 100);
     check_copied(&file, &target).await;
 
-    // And back, into a file.
+    // The second copy goes back into a file.
     let folder = tempfile::tempdir().unwrap();
     let back = sqlite(&folder).await;
     assert!(copied(&target, &back).await.complete);

@@ -1,4 +1,4 @@
-//! What is not as it should be in the old Redis: reported with its reason, counted, and without effect on the rest.
+//! Faults in the old Redis: each is reported with its reason and counted, and has no effect on other events.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -18,7 +18,7 @@ fn memory() -> Store {
     Store::new(MemoryEngine::new(Arc::new(SystemClock)))
 }
 
-/// A plain event of a user, so many seconds after ten.
+/// A plain event of a user, `second` seconds after ten o'clock.
 fn event(id: &str, second: usize) -> OldEvent {
     let json = format!(
         r#"{{"id":"{id}","type":"t","version":"1","timestamp":"2024-01-15T10:00:{second:02}Z","source":"s","metadata":{{}},"userId":"u"}}"#
@@ -26,7 +26,7 @@ fn event(id: &str, second: usize) -> OldEvent {
     reference::old_event(json, 1)
 }
 
-/// The problems as (id, reason), sorted.
+/// Returns the problems as pairs of id and reason, sorted.
 fn problems(report: &Report) -> Vec<(&str, &str)> {
     let mut told: Vec<_> = report.problems.iter().map(|told| (told.id.as_str(), told.reason)).collect();
     told.sort_unstable();
@@ -105,7 +105,8 @@ async fn ids_without_an_event_are_told_and_events_without_an_index_are_taken_in_
     for event in &listed {
         reference.store(event).await;
     }
-    // One before, one between, one of the very time of another, and one after.
+    // The first is before the listed events, the second between them, the third has the time of another, the last is
+    // after.
     let strays = [event("s-first", 1), event("s-between", 15), event("bb", 20), event("s-last", 40)];
     for stray in &strays {
         reference.hash(stray).await;
@@ -136,7 +137,7 @@ async fn ids_without_an_event_are_told_and_events_without_an_index_are_taken_in_
     assert_eq!((by_time.source, by_time.target, by_time.without_event, by_time.beside), (5, 7, 2, 4));
     let by_user = difference(&report, IndexKind::User);
     assert_eq!((by_user.key.as_str(), by_user.without_event, by_user.beside), ("u", 1, 4));
-    // The other indexes have all they list, and more.
+    // The other indexes have all events that they list, and more.
     assert!(difference(&report, IndexKind::Type).is_only_more());
     assert!(!report.complete);
     assert!(!run(&source(&server).await, &target).await.changes_anything());
@@ -169,7 +170,7 @@ async fn what_the_target_has_or_has_erased_stays_so() {
     let ours =
         |json: &str| Document::parse(json.as_bytes(), &Limits::default()).unwrap().into_event().unwrap();
     let before = [
-        // The same content, spelled differently.
+        // The same content with other white space.
         ours(&old[0].json.replace("\"userId\"", " \"userId\"")),
         ours(&old[1].json.replace("\"u\"", "\"somebody-else\"")),
         ours(&old[2].json.replace("\"u\"", "\"who-left\"")),
@@ -183,7 +184,7 @@ async fn what_the_target_has_or_has_erased_stays_so() {
     assert_eq!(problems(&report), [("erased", "erased"), ("other", "conflict")]);
     assert_eq!(ids(&all(&target).await), ["same", "other", "ours", "new"]);
     let by_user = difference(&report, IndexKind::User);
-    // The one of other content is there, and says something else; our own event is beside.
+    // The event with other content is in the target, with another user. Our own event is not in the source's index.
     assert_eq!((by_user.source, by_user.target), (4, 3));
     assert_eq!((by_user.not_taken, by_user.say_otherwise, by_user.beside), (1, 1, 1));
     assert!(!report.complete);
@@ -220,7 +221,7 @@ async fn replay_counts_are_brought_over_once_and_never_lowered() {
     assert_eq!((report.replay_counts.replayed, report.replay_counts.raised), (3, 3));
     check_equal(&all(&target).await, &old);
 
-    // A run that was ended between the counts of one event, and a replay in the target since.
+    // A run that was interrupted between the counts of one event, and a later replay in the target.
     let positions: Vec<_> = all(&target).await.iter().map(|stored| stored.position).collect();
     let now = "2024-05-05T00:00:00Z".parse().unwrap();
     target.record_replayed(&positions[..1], now).await.unwrap();

@@ -1,4 +1,4 @@
-//! What the old system keeps in a real Redis, brought into a store.
+//! Migrates the data of the old system from a real Redis into a store.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,7 +25,7 @@ use storage_memory::MemoryEngine;
 use store::Store;
 use support::*;
 
-/// The ids of the checkpoints' recoveries must be what happened after them.
+/// Checks that the recovery of each checkpoint returns exactly the ids of the later events.
 async fn check_checkpoints(target: &dyn domain::ports::Stores, old: &[OldEvent]) {
     let ordered = in_time_order(old);
     let quarter = |part: usize| ordered.len() * part / 4;
@@ -76,7 +76,8 @@ async fn everything_is_taken_every_count_is_equal_and_a_second_run_takes_nothing
     assert_eq!(target.verify(None).await.unwrap().total_findings, 0);
 }
 
-/// Aborted at any place, and run again until it is through: the target is as after an undisturbed run.
+/// The run is aborted at any place and repeated until it is complete. The target then equals that of an undisturbed
+/// run.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_ended_anywhere_goes_on() {
     let old = events(2000);
@@ -129,7 +130,7 @@ async fn the_source_is_only_read() {
     reference.send().await;
     let before = reference.dump().await;
     let url = server.url_with("reader", "secret");
-    // The control: this user may not write.
+    // A control of the test: this user has no permission to write.
     let mut as_reader = Reference::at(&url).await;
     let refused =
         redis::cmd("SET").arg("a").arg("b").exec_async(&mut as_reader.connection).await.unwrap_err();
@@ -197,12 +198,12 @@ async fn odd_ids_and_values_come_unchanged_and_never_collide() {
     let old: Vec<OldEvent> = values
         .iter()
         .enumerate()
-        // No id is the name of an index: the old system could not store such an event either.
+        // No id is the name of an index, because the old system could not store such an event either.
         .map(|(at, value)| odd(&format!("{at}{value}"), value))
         .chain([odd("by_type:x", "plain"), odd("*", "star"), odd(":", "colon"), odd("by_times", "near")])
         .collect();
     let server = server().await;
-    // Under a prefix that reads as a pattern, beside keys which that pattern would match.
+    // The prefix looks like a pattern. The other prefix has keys that this pattern would match.
     let mut reference = Reference::below(&server.url(), "shop[1]*?\\").await;
     let mut beside = Reference::below(&server.url(), "shop1xy\\").await;
     beside.store(&odd("not-mine", "other")).await;
@@ -216,7 +217,7 @@ async fn odd_ids_and_values_come_unchanged_and_never_collide() {
     let target = sqlite(&folder).await;
     let report = run(&source, &target).await;
     assert_eq!((report.stored, report.total_problems), (old.len() as u64, 0), "{report:?}");
-    // A type with a star counts what it matches besides itself: more, never less.
+    // A type with a star also counts other types that it matches. Its count is higher, never lower.
     assert!(report.complete, "{:?}", report.differences);
     assert!(report.differences.iter().all(|difference| difference.index == IndexKind::Type));
     let mut old = old;
@@ -226,7 +227,7 @@ async fn odd_ids_and_values_come_unchanged_and_never_collide() {
     check_equal(&all(&target).await, &old);
 }
 
-/// Many more than a page of one millisecond, and a time order that is not the order of ids.
+/// More events of one millisecond than a page has, with a time order that differs from the order of ids.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_one_instant_are_each_taken_once_with_any_page_size() {
     let event = |id: String, at: &str| {
@@ -251,7 +252,7 @@ async fn events_of_one_instant_are_each_taken_once_with_any_page_size() {
     check_equal(&all(&target).await, &old);
 }
 
-/// A page of large events is more than a store takes at once.
+/// A page of large events is more than a store accepts in one step.
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_that_are_too_large_for_the_target_are_split() {
     let server = server().await;

@@ -1,4 +1,5 @@
-//! A replay's batch, handed over event by event: in order, tried again, and never twice what is settled.
+//! Delivers a batch of a replay event by event: in order, with retries, and without a second delivery of settled
+//! events.
 
 use std::{
     collections::HashMap,
@@ -16,25 +17,26 @@ use futures_util::{StreamExt, stream};
 
 use crate::failure::Failure;
 
-/// How often an event is tried, the first time included: as often as by a group that says nothing else.
+/// The highest number of attempts for an event. It equals the default of a group.
 const ATTEMPTS: u32 = 4;
-/// The longest pause before an event is tried again. Who asks for more is left to the replay, as if it was not there.
+/// The longest pause before a retry. If the other side asks for a longer pause, it counts as unavailable and the replay
+/// waits.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Tries to hand over one event, once.
+/// Delivers one event once.
 #[async_trait]
 pub(crate) trait Attempt: Send + Sync {
     async fn attempt(&self, delivery: &ReplayDelivery, attempt: u32) -> Result<(), Failure>;
 }
 
-/// Hands batches over.
+/// Delivers batches.
 #[derive(Debug)]
 pub(crate) struct Batches {
-    /// How many events may be open at once.
+    /// The highest number of events in flight.
     concurrency: usize,
-    /// The pause before the second attempt; the ones after it are longer.
+    /// The pause before the second attempt. Later pauses are longer.
     first_pause: Duration,
-    /// The settled results of a batch that could not be finished, for its next delivery.
+    /// The settled results of an unfinished batch, for its next delivery.
     settled: HashMap<(String, Position), DeliveryOutcome>,
 }
 
@@ -51,11 +53,12 @@ impl Batches {
         self.first_pause = pause;
     }
 
-    /// Hands a batch over: in log order, one at a time; with more concurrency in log order a key, several keys at once.
+    /// Delivers a batch. With a concurrency of 1, the events go one at a time in log order. With a higher concurrency,
+    /// the events of each key go in log order, and several keys at the same time.
     ///
     /// # Errors
-    /// The other side cannot be reached, or asks to be left alone for long. What was settled before is remembered: when
-    /// the batch is delivered again, only the rest is handed over.
+    /// Returns [`TargetError::Unavailable`] when the other side cannot be reached, or asks for a pause of more than 60
+    /// seconds. The settled results are kept. When the batch is delivered again, only the other events are delivered.
     pub(crate) async fn deliver(
         &mut self,
         to: &dyn Attempt,
@@ -86,7 +89,7 @@ impl Batches {
         Err(error)
     }
 
-    /// What is settled of a batch that could not be finished.
+    /// Returns the settled results of an unfinished batch.
     pub(crate) fn settled(&self, batch: &[ReplayDelivery]) -> Vec<Option<DeliveryOutcome>> {
         batch.iter().map(|delivery| self.settled.get(&name(delivery)).cloned()).collect()
     }
@@ -96,7 +99,7 @@ fn name(delivery: &ReplayDelivery) -> (String, Position) {
     (delivery.replay_id.clone(), delivery.stored.position)
 }
 
-/// What is to be handed over one after the other: everything, or what shares an ordering key.
+/// Returns the sequences of events that must go one after the other: all events, or the events of each ordering key.
 fn chains(
     batch: &[ReplayDelivery],
     outcomes: &[Option<DeliveryOutcome>],
@@ -121,7 +124,7 @@ fn chains(
     chains
 }
 
-/// What became of a chain.
+/// The result of a sequence of events.
 struct Chain {
     settled: Vec<(usize, DeliveryOutcome)>,
     error: Option<TargetError>,
@@ -140,7 +143,7 @@ async fn walk(
         match persist(to, delivery, first_pause).await {
             Ok(outcome) => walked.settled.push((index, outcome)),
             Err(error) => {
-                // Other keys end what they have begun, and begin nothing more.
+                // The other sequences finish their current event, and start no further event.
                 halted.store(true, Ordering::Relaxed);
                 walked.error = Some(error);
             }

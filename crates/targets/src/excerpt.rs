@@ -1,7 +1,7 @@
-//! What strangers wrote, cut and escaped for messages.
+//! Cuts and escapes foreign text for messages.
 
-/// The first bytes of a text, on one line and safe to show: control and bidirectional characters are spelled as escapes,
-/// bytes that are not UTF-8 become U+FFFD, and `…` says that there was more.
+/// Returns the first bytes of a text on one line that is safe to print. Control characters and bidirectional characters
+/// become escapes. Bytes that are not UTF-8 become U+FFFD. A final `…` marks a cut text.
 pub(crate) fn excerpt(bytes: &[u8], max_bytes: usize) -> String {
     let cut = bytes.get(..max_bytes).unwrap_or(bytes);
     let mut text = String::with_capacity(cut.len() + 4);
@@ -17,7 +17,7 @@ pub(crate) fn excerpt(bytes: &[u8], max_bytes: usize) -> String {
     text
 }
 
-/// Characters that break lines or turn the direction of text on a terminal.
+/// Returns whether a character breaks a line or changes the direction of text on a terminal.
 fn is_direction(character: char) -> bool {
     matches!(character,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,8 +1,10 @@
-//! Deliveries to a command: one process, an event a line into its stdin, an answer a line out of its stdout.
+//! Delivers events to a command. One process reads one event a line from its stdin and writes one answer a line to its
+//! stdout.
 //!
 //! # The protocol
-//! Each delivery is one line of JSON, as [`write_delivery`] has it for groups and [`write_replayed`] for replays. For each
-//! the command writes one line, in any order, as soon as it is done with the event:
+//! Each delivery is one line of JSON, in the format of [`write_delivery`] for groups and of [`write_replayed`] for
+//! replays. For each delivery the command writes one line as soon as it has finished the event. Answers may have any
+//! order:
 //!
 //! ```json
 //! {"id":"e1","ok":true}
@@ -10,34 +12,39 @@
 //! {"id":"e3","ok":false,"error":"the mail server is busy","retryAfterMs":5000}
 //! ```
 //!
-//! - `id` is the event's. `"retry":false` gives up at once; else the delivery is tried again, with `retryAfterMs` not before
-//!   that many milliseconds have passed.
-//! - Several events may be open at once, as many as the group's concurrency allows. Where an id is open more than once (its
-//!   time was up, and it was sent again), answers are taken for the oldest first. A command that answers late and out of
-//!   order says `"attempt"`, as it stands in the line's `delivery`, and is matched by it.
-//! - What is no answer, or answers nothing that is open, is told ([`notices`](ExecHandler::notices)), counted and ignored.
-//!   So is an answer that comes after its delivery's time was up. A line is at most 1 MiB long.
-//! - The command's stderr is passed on to this process's stderr. Its end stands with the failure when the command ends.
-//! - A command that handles one event after the other should get a concurrency of 1: the time that an event waits for the
-//!   ones before it counts.
+//! - `id` is the id of the event. `"retry":false` gives the event up immediately. Otherwise the delivery is retried.
+//!   With `retryAfterMs`, the retry starts at the earliest after this number of milliseconds.
+//! - Several events may be in flight, up to the concurrency of the group. An id may be in flight more than once: its
+//!   time limit passed and it was sent again. An answer then counts for its oldest delivery. A command that answers
+//!   late and out of order must return `"attempt"` from the line's `delivery`, which selects the delivery.
+//! - A line that is no answer, or that answers no delivery in flight, is reported ([`notices`](ExecHandler::notices)),
+//!   counted and ignored. So is an answer after the time limit of its delivery. A line is at most 1 MiB long.
+//! - The command's stderr is copied to the stderr of this process. When the command ends, the last part of its stderr
+//!   goes into the error.
+//! - A command that handles one event after the other should have a concurrency of 1. The time in which an event waits
+//!   for earlier events counts toward its time limit.
 //!
 //! # When it fails
-//! When the process ends with one delivery open, that delivery fails. When several are open, none fails: each is sent to
-//! the next process again while no other is open, and fails if the process ends then too. The attempt stays the same. The
-//! process is started again for the next delivery, after a pause that grows while it answers nothing. When a delivery's time
-//! is up and the command has answered nothing since it was sent, the command hangs: it is killed, and others that are open
-//! are sent again one at a time. When it has answered others, that delivery alone fails.
+//! If the process ends with one delivery in flight, that delivery fails. If several are in flight, none fails. The next
+//! process gets each of them again while no other delivery is in flight. A delivery fails if that process ends too. The
+//! number of its attempt stays the same. The process is started again for the next delivery, after a pause. The pause
+//! grows while the process answers nothing.
+//!
+//! If the time limit of a delivery passes and the command has answered nothing since the delivery was sent, the command
+//! hangs. It is killed, and the other deliveries in flight are sent again one at a time. If the command has answered
+//! other deliveries, only this delivery fails.
 //!
 //! # One process for each event
-//! [`ExecCommand::one_shot`] runs the command for each delivery. The line is its stdin. Exit status 0 says that the event is
-//! handled, any other that it failed and is tried again. Its stdout and stderr are passed on to this process's stderr, and
-//! their end stands with the failure. When the command ends, what is left of its process group is killed.
+//! [`ExecCommand::one_shot`] runs the command once for each delivery. The line is its stdin. Exit status 0 means that
+//! the event is handled. Any other status is a failure, and the delivery is retried. The stdout and stderr of the
+//! command are copied to the stderr of this process, and their last part goes into the error. When the command ends,
+//! the rest of its process group is killed.
 //!
 //! # Starting and ending
-//! No shell is involved: the command is split into words by a shell's rules for quotes, and the first is the program.
-//! It runs in a process group of its own, so that a terminal's Ctrl-C does not hit it before what it has open is done.
-//! [`close`](ExecHandler::close) ends its input, gives it a while to finish, and kills what is left of its group.
-//! [`kill`](ExecHandler::kill), and dropping the handler, kill the group at once.
+//! The command runs without a shell. It is split into words by a shell's rules for quotes, and the first word is the
+//! program. The process has its own process group. So Ctrl-C in a terminal does not stop the process while it has
+//! deliveries in flight. [`close`](ExecHandler::close) closes its input, waits for the grace of the command, and kills
+//! the rest of its group. [`kill`](ExecHandler::kill) and a drop of the handler kill the group immediately.
 
 mod actor;
 mod answer;
@@ -70,45 +77,46 @@ use crate::{
     json_line::{write_delivery, write_replayed},
 };
 
-/// How long a replay waits for an answer where nothing else is said: as long as a group.
+/// The default time limit of an answer in a replay. It equals the default of a group.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A delivery whose time is up before it begins still gets a moment, so that it fails in the usual way.
+/// The time limit of a delivery with a passed deadline, so that it fails in the usual way.
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
 
-/// Hands a group's deliveries to a command.
+/// Delivers the events of a group to a command.
 ///
-/// Clones share the process: keep one to [`close`](Self::close) it once the group's consumer has ended.
+/// Clones share the process. Keep one clone, and call [`close`](Self::close) after the group's consumer has ended.
 #[derive(Debug, Clone)]
 pub struct ExecHandler(Arc<Runner>);
 
 impl ExecHandler {
-    /// Starts the command. Must be called within a tokio runtime.
+    /// Starts the command. The caller must be within a tokio runtime.
     ///
     /// # Errors
-    /// The command cannot be started.
+    /// Returns [`ExecError`] when the command cannot be started.
     pub fn start(command: ExecCommand) -> Result<Self, ExecError> {
         Ok(Self(Arc::new(Runner::start(command)?)))
     }
 
-    /// How many lines of the command were ignored: no answers, or answers to nothing that was open, or late ones.
+    /// Returns the number of ignored lines of the command: invalid answers, late answers, and answers to unknown
+    /// deliveries.
     pub fn ignored_lines(&self) -> u64 {
         self.0.ignored_lines()
     }
 
-    /// What the command does that it should not: lines that are no answers, and ends with several events open.
+    /// Returns the notices about the command: invalid lines, and ends with several events in flight.
     pub fn notices(&self) -> ExecNotices {
         self.0.notices()
     }
 
-    /// Ends the command: its input is closed, what it answers yet is taken, and after the command's grace it is killed.
-    /// Deliveries that come later fail. Returns once the process is gone.
+    /// Ends the command. Closes its input, accepts its remaining answers, and kills it after its grace. Later
+    /// deliveries fail. Returns after the process has ended.
     pub async fn close(&self) {
         self.0.close().await;
     }
 
-    /// Ends the command at once: what is left of its process group is killed, and what is open fails, as do deliveries that
-    /// come later. It may come while another waits for [`close`](Self::close), which returns then. Returns once the process
-    /// is told to end.
+    /// Ends the command immediately. Kills its process group. Deliveries in flight and later deliveries fail. Another
+    /// task may wait for [`close`](Self::close) at the same time, and `close` then returns. Returns after the process
+    /// received the signal.
     pub async fn kill(&self) {
         self.0.kill().await;
     }
@@ -125,9 +133,9 @@ impl EventHandler for ExecHandler {
     }
 }
 
-/// Hands a replay's events to a command. Each is tried up to four times; then it has failed.
+/// Delivers the events of a replay to a command. After four failed attempts an event has failed.
 ///
-/// While the command cannot be started, or ends without ever having answered anything, the replay waits.
+/// The replay waits while the command cannot be started. It also waits if the command ends without any answer.
 #[derive(Debug)]
 pub struct ExecTarget {
     exec: Runner,
@@ -136,47 +144,47 @@ pub struct ExecTarget {
 }
 
 impl ExecTarget {
-    /// Starts the command. Must be called within a tokio runtime.
+    /// Starts the command. The caller must be within a tokio runtime.
     ///
     /// # Errors
-    /// The command cannot be started.
+    /// Returns [`ExecError`] when the command cannot be started.
     pub fn start(command: ExecCommand) -> Result<Self, ExecError> {
         Ok(Self { exec: Runner::start(command)?, timeout: TIMEOUT, batches: Batches::new() })
     }
 
-    /// How long an answer may take; else 30 seconds.
+    /// Sets the time limit of an answer. The default is 30 seconds.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.max(SHORTEST_TIMEOUT);
         self
     }
 
-    /// How many events may be open at once, of different ordering keys; those of one key go one after the other. Else one:
-    /// everything in log order.
+    /// Sets the highest number of events in flight. They have different ordering keys, and events of one key go one
+    /// after the other. The default is 1: all events go in log order.
     #[must_use]
     pub fn with_concurrency(mut self, concurrency: usize) -> Self {
         self.batches.set_concurrency(concurrency);
         self
     }
 
-    /// The pause before an event is tried again, which grows with each attempt; else a second.
+    /// Sets the pause before the first retry of an event. The pause grows with each attempt. The default is one second.
     #[must_use]
     pub fn with_retry_pause(mut self, pause: Duration) -> Self {
         self.batches.set_first_pause(pause);
         self
     }
 
-    /// As [`ExecHandler::ignored_lines`].
+    /// Returns the number of ignored lines, as [`ExecHandler::ignored_lines`] does.
     pub fn ignored_lines(&self) -> u64 {
         self.exec.ignored_lines()
     }
 
-    /// As [`ExecHandler::notices`].
+    /// Returns the notices about the command, as [`ExecHandler::notices`] does.
     pub fn notices(&self) -> ExecNotices {
         self.exec.notices()
     }
 
-    /// As [`ExecHandler::close`].
+    /// Ends the command, as [`ExecHandler::close`] does.
     pub async fn close(&self) {
         self.exec.close().await;
     }

@@ -1,16 +1,16 @@
-//! Why one event could not be handed over: the other side said so, or is not there.
+//! The two failures of a delivery to another side: it refused the event, or it is unreachable.
 
 use domain::delivery::HandlerError;
 
-/// Why an event could not be handed over.
+/// The failure of a delivery.
 ///
-/// A group treats both alike. A replay does not: what the other side refuses is a failure of the event. Where there is no
-/// other side the replay waits, else every event of the history would be a failure.
+/// A group treats both alike. A replay does not: a refusal is a failure of the event. If the other side is unreachable,
+/// the replay waits. Otherwise every event of the history would fail.
 #[derive(Debug, Clone)]
 pub(crate) enum Failure {
-    /// The other side had the event, and failed.
+    /// The other side received the event, and failed.
     Failed(HandlerError),
-    /// The other side cannot be reached at all.
+    /// The other side is unreachable.
     Unreachable(HandlerError),
 }
 

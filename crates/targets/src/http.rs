@@ -1,25 +1,27 @@
-//! Deliveries to an HTTP endpoint: a POST an event.
+//! Delivers events to an HTTP endpoint, with one POST for each event.
 //!
 //! # The request
-//! The body is the stored event as JSON, as [`write_delivery`] has it for groups and [`write_replayed`] for replays; its
-//! type is `application/json`. Headers name what a receiver may want without parsing: `Event-Id`, `Event-Type`,
-//! `Event-Position`, `Delivery-Attempt`, for groups `Delivery-Group`, for replays `Replay-Id`. Bytes of a value that are
-//! not visible ASCII, and `%`, are percent-encoded. A user and password in the URL become Basic authentication.
+//! The body is the stored event as JSON, in the format of [`write_delivery`] for groups and of [`write_replayed`] for
+//! replays. Its type is `application/json`. Headers contain the values that a receiver may need without parsing:
+//! `Event-Id`, `Event-Type`, `Event-Position`, `Delivery-Attempt`, for groups `Delivery-Group`, for replays
+//! `Replay-Id`. Bytes of a value that are not visible ASCII, and `%`, are percent-encoded. A user and password in the
+//! URL become Basic authentication.
 //!
 //! # The answer
-//! | answer | becomes |
+//! | answer | result |
 //! |---|---|
 //! | 2xx | handled |
-//! | 429, 5xx | tried again; not before `Retry-After`, in seconds or as a date |
-//! | no connection, a connection that breaks, no answer in time | tried again |
-//! | 3xx | given up: redirects are not followed |
+//! | 429, 5xx | retried, not before `Retry-After`, which is in seconds or a date |
+//! | no connection, a broken connection, no answer in time | retried |
+//! | 3xx | given up, because redirects are not followed |
 //! | any other | given up |
 //!
-//! Errors carry the status and the first 500 bytes of the body, escaped. The URL's query and password are in no error and
-//! no log, for they may be secrets.
+//! Errors contain the status and the first 500 bytes of the body, escaped. No error and no log contains the URL's query
+//! and password, because they may be secrets.
 //!
-//! Connections are kept alive and used again. Proxies in the environment are not used: events go where the URL says.
-//! Certificates are checked against the system's roots, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+//! Connections are kept alive and used again. Proxies in the environment are not used, so events go directly to the
+//! host of the URL. Certificates are checked against the system's roots, or against the roots in `SSL_CERT_FILE` and
+//! `SSL_CERT_DIR`.
 
 mod answer;
 mod client;
@@ -44,16 +46,17 @@ use crate::{
     json_line::{write_delivery, write_replayed},
 };
 
-/// Hands a group's deliveries to an HTTP endpoint. A request takes no longer than the delivery has time, nor than the
-/// endpoint's timeout.
+/// Delivers the events of a group to an HTTP endpoint. The time limit of a request is the lesser of the delivery's
+/// remaining time and the endpoint's timeout.
 #[derive(Debug, Clone)]
 pub struct HttpHandler(Client);
 
 impl HttpHandler {
-    /// A handler for an endpoint. Nothing is sent yet; for https the system's certificates are read from disk.
+    /// Returns a handler for an endpoint. It sends no request yet. For https it reads the system's certificates from
+    /// disk.
     ///
     /// # Errors
-    /// The system's certificates cannot be read.
+    /// Returns [`EndpointError::Certificates`] when the system's certificates cannot be read.
     pub fn new(endpoint: Endpoint) -> Result<Self, EndpointError> {
         Ok(Self(Client::new(endpoint)?))
     }
@@ -74,8 +77,8 @@ impl EventHandler for HttpHandler {
     }
 }
 
-/// Hands a replay's events to an HTTP endpoint. Each is tried up to four times; then it has failed. While no connection can
-/// be made, the replay waits.
+/// Delivers the events of a replay to an HTTP endpoint. After four failed attempts an event has failed. While no
+/// connection is possible, the replay waits.
 #[derive(Debug)]
 pub struct HttpTarget {
     client: Client,
@@ -83,23 +86,23 @@ pub struct HttpTarget {
 }
 
 impl HttpTarget {
-    /// As [`HttpHandler::new`].
+    /// Returns a target for an endpoint, as [`HttpHandler::new`] does.
     ///
     /// # Errors
-    /// The system's certificates cannot be read.
+    /// Returns [`EndpointError::Certificates`] when the system's certificates cannot be read.
     pub fn new(endpoint: Endpoint) -> Result<Self, EndpointError> {
         Ok(Self { client: Client::new(endpoint)?, batches: Batches::new() })
     }
 
-    /// How many events may be open at once, of different ordering keys; those of one key go one after the other. Else one:
-    /// everything in log order.
+    /// Sets the highest number of events in flight. They have different ordering keys, and events of one key go one
+    /// after the other. The default is 1: all events go in log order.
     #[must_use]
     pub fn with_concurrency(mut self, concurrency: usize) -> Self {
         self.batches.set_concurrency(concurrency);
         self
     }
 
-    /// The pause before an event is tried again, which grows with each attempt; else a second.
+    /// Sets the pause before the first retry of an event. The pause grows with each attempt. The default is one second.
     #[must_use]
     pub fn with_retry_pause(mut self, pause: Duration) -> Self {
         self.batches.set_first_pause(pause);
@@ -129,7 +132,7 @@ impl Attempt for Client {
     }
 }
 
-/// The headers that every request has.
+/// Returns a request with the headers that every request has.
 fn describe(stored: &StoredEvent, attempt: u32) -> Builder {
     Request::post("/")
         .header("content-type", "application/json")
@@ -140,17 +143,17 @@ fn describe(stored: &StoredEvent, attempt: u32) -> Builder {
         .header("delivery-attempt", attempt)
 }
 
-/// A text as the value of a header.
+/// Returns a text as the value of a header.
 fn header_value(text: &str) -> HeaderValue {
     use std::fmt::Write as _;
     let mut value = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
             b'!'..=b'~' if byte != b'%' => value.push(char::from(byte)),
-            // Writing to memory cannot fail.
+            // A write to memory cannot fail.
             _ => drop(write!(value, "%{byte:02X}")),
         }
     }
-    // Visible ASCII is always a value.
+    // Visible ASCII is always a valid value.
     HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(""))
 }

@@ -1,13 +1,13 @@
-//! Events as lines of text that are safe on a terminal and still say the same.
+//! Writes events as lines of text that are safe on a terminal and have the same meaning.
 //!
 //! # Constraints
-//! A published event may hold raw line breaks between its tokens, which would tear a line in two, and characters inside
-//! its strings that a terminal acts on. Both are rewritten without changing what the JSON means: a line break between
-//! tokens becomes a space, a dangerous character becomes its `\uXXXX` escape. Everything else is copied as published.
+//! A published event may contain raw line breaks between its tokens, which would split a line. Its strings may contain
+//! characters that control a terminal. Both are rewritten without a change of the JSON value: a line break between
+//! tokens becomes a space, a dangerous character becomes its `\uXXXX` escape. All other bytes are copied as published.
 //!
 //! # Design
-//! In valid JSON, line breaks stand only between tokens, and what is not ASCII (or is DEL) stands only inside strings,
-//! so one scan over bytes decides without parsing. Text that needs no change is found a block at a time and copied.
+//! In valid JSON, line breaks occur only between tokens. Characters that are not ASCII, and DEL, occur only in strings.
+//! So one scan over the bytes suffices, without a parser. Text that needs no change is found block by block and copied.
 
 use std::io::Write as _;
 
@@ -18,24 +18,24 @@ use domain::{
 };
 use jiff::Timestamp;
 
-/// How much text is looked at in one step of the scan, in bytes.
+/// The number of bytes in one step of the scan.
 const BLOCK: usize = 64;
 
-/// Appends an event as one line, without the line's end.
+/// Appends an event as one line, without the line feed.
 pub fn write_event(event: &Event, out: &mut Vec<u8>) {
     push_safe_json(event.json(), out);
 }
 
-/// Appends a stored event as one line, without the line's end:
+/// Appends a stored event as one line, without the line feed:
 /// `{"event":{…},"position":"0:17","storedAt":"…","replayCount":0}`.
 pub fn write_stored(stored: &StoredEvent, out: &mut Vec<u8>) {
     push_stored_members(stored, out);
     out.push(b'}');
 }
 
-/// Appends a replayed event as one line, without the line's end: a stored event with a `replay` object added.
+/// Appends a replayed event as one line, without the line feed: a stored event with a `replay` object added.
 ///
-/// The stored event's `replayCount` is the count before this replay, the replay's own includes it.
+/// The `replayCount` of the stored event is the count before this replay. The count in the `replay` object includes it.
 pub fn write_replayed(delivery: &ReplayDelivery, out: &mut Vec<u8>) {
     push_stored_members(&delivery.stored, out);
     push_replay(
@@ -48,16 +48,16 @@ pub fn write_replayed(delivery: &ReplayDelivery, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Appends what a group was handed as one line, without the line's end: a stored event, with a `replay` object added
-/// where a replay delivers it.
+/// Appends a delivery to a group as one line, without the line feed: a stored event. If the delivery comes from a
+/// replay, a `replay` object is added.
 pub fn write_delivered(delivery: &Delivery, out: &mut Vec<u8>) {
     push_delivered_members(delivery, out);
     out.push(b'}');
 }
 
-/// Appends what a group was handed as one line, without the line's end, as [`write_delivered`] does, and says which
-/// delivery it is: `"delivery":{"group":"…","attempt":1}`. Attempts count from 1. A dead letter that was sent again names
-/// itself there, as `deadLetter`.
+/// Appends a delivery to a group as one line, without the line feed, as [`write_delivered`] does. Adds the identity of
+/// the delivery: `"delivery":{"group":"…","attempt":1}`. Attempts count from 1. For a redriven dead letter, the object
+/// also contains its id as `deadLetter`.
 pub fn write_delivery(delivery: &Delivery, out: &mut Vec<u8>) {
     push_delivered_members(delivery, out);
     out.extend_from_slice(br#","delivery":{"group":""#);
@@ -105,7 +105,7 @@ fn push_stored_members(stored: &StoredEvent, out: &mut Vec<u8>) {
     push_number(stored.replay_count.into(), out);
 }
 
-/// Appends valid JSON text so that it is one line and safe to show on a terminal; it parses to the same value.
+/// Appends valid JSON text as one line that is safe on a terminal. The line parses to the same value.
 ///
 /// Carriage returns and line feeds between tokens become spaces. DEL, the C1 controls, the line and paragraph
 /// separators and the bidirectional controls inside strings become `\uXXXX`.
@@ -120,7 +120,8 @@ pub fn push_safe_json(json: &str, out: &mut Vec<u8>) {
     out.reserve(rest.len());
     loop {
         let clean = clean_prefix(rest.as_bytes());
-        // The prefix ends before an ASCII character or before the first byte of another, so this is a boundary.
+        // The prefix ends before an ASCII character or before the first byte of another character, so it ends at a
+        // boundary.
         let (plain, suspicious) = rest.split_at_checked(clean).unwrap_or((rest, ""));
         out.extend_from_slice(plain.as_bytes());
         let mut characters = suspicious.chars();
@@ -138,9 +139,9 @@ fn push_character(character: char, out: &mut Vec<u8>) {
     }
 }
 
-/// How many bytes from the front hold nothing that could need rewriting.
+/// Returns the number of first bytes that need no change for certain.
 fn clean_prefix(bytes: &[u8]) -> usize {
-    // Blocks are judged whole, without a branch a byte, which compiles to vector instructions.
+    // Each block is checked as a whole, without a branch for each byte. This compiles to vector instructions.
     let mut blocks = bytes.chunks_exact(BLOCK);
     let mut clean = 0;
     for block in &mut blocks {
@@ -153,13 +154,13 @@ fn clean_prefix(bytes: &[u8]) -> usize {
     clean + rest.iter().position(|byte| is_suspicious(*byte)).unwrap_or(rest.len())
 }
 
-/// Whether a byte is, or begins, a character that must be looked at. Lead bytes of other scripts pass.
+/// Returns whether a byte is or starts a character that must be checked. The first bytes of most scripts pass.
 fn is_suspicious(byte: u8) -> bool {
-    // U+0080–U+009F begin with C2, U+061C with D8, and the others with E2.
+    // U+0080–U+009F start with C2, U+061C starts with D8, and the other dangerous characters start with E2.
     (byte == b'\r') | (byte == b'\n') | (byte == 0x7f) | (byte == 0xc2) | (byte == 0xd8) | (byte == 0xe2)
 }
 
-/// Whether a terminal, or a reader of lines, could act on a character instead of showing it.
+/// Returns whether a terminal or a line reader may interpret a character instead of showing it.
 fn is_dangerous(character: char) -> bool {
     matches!(character,
         '\u{7f}'..='\u{9f}'
@@ -169,7 +170,8 @@ fn is_dangerous(character: char) -> bool {
         | '\u{2066}'..='\u{2069}')
 }
 
-/// Every dangerous character lies in the Basic Multilingual Plane, so one escape spells it.
+/// Appends a character as an escape. Every dangerous character is in the Basic Multilingual Plane, so one escape is
+/// enough.
 fn push_escape(character: char, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let code = u32::from(character);
@@ -179,7 +181,7 @@ fn push_escape(character: char, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends text as the inside of a JSON string.
+/// Appends text as the content of a JSON string.
 fn push_string_content(text: &str, out: &mut Vec<u8>) {
     for character in text.chars() {
         match character {
@@ -191,7 +193,7 @@ fn push_string_content(text: &str, out: &mut Vec<u8>) {
 }
 
 fn push_timestamp(timestamp: Timestamp, out: &mut Vec<u8>) {
-    // Writing to memory cannot fail.
+    // A write to memory cannot fail.
     let _ = write!(out, "{timestamp}");
 }
 

@@ -1,13 +1,13 @@
-//! Where deliveries can go besides functions of one's own, and how events are written one a line.
+//! Targets of deliveries besides functions of the program, and the writer of events as lines.
 //!
-//! | where | for groups | for replays |
+//! | target | for groups | for replays |
 //! |---|---|---|
 //! | lines of JSON: stdout, a file, a pipe | [`LinesHandler`] | [`NdjsonTarget`] |
-//! | a command: an event a line in, an answer a line out; or a process for each event | [`ExecHandler`] | [`ExecTarget`] |
+//! | a command: one event a line in, one answer a line out; or one process for each event | [`ExecHandler`] | [`ExecTarget`] |
 //! | an HTTP endpoint | [`HttpHandler`] | [`HttpTarget`] |
 //!
-//! [`json_line`] is the one writer of event lines: replays, exports and lists all print through it, so that what one of
-//! them wrote any of them, or an import, can read.
+//! [`json_line`] is the only writer of event lines. Replays, exports and lists all use it. So each of them, and an
+//! import, can read the output of the others.
 
 mod batch;
 mod excerpt;

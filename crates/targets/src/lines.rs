@@ -1,4 +1,4 @@
-//! A group's deliveries as lines of JSON: stdout, a file, a pipe.
+//! Writes the deliveries of a group as lines of JSON to stdout, a file or a pipe.
 
 use std::{
     io::{self, ErrorKind, Write},
@@ -14,43 +14,44 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::json_line::write_delivered;
 
-/// How many deliveries wait for the writer before handlers wait to join them.
+/// The number of deliveries in the writer's queue at which handlers wait.
 const QUEUE: usize = 256;
-/// How much is written and flushed at once, in bytes.
+/// The number of bytes after which a chunk is written and flushed.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Why an output takes no more lines.
+/// The reason why an output accepts no more lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutputEnd {
-    /// The reader is gone and wants no more, as when a pipe is closed.
+    /// The reader has closed the output, for example a pipe.
     Closed,
-    /// Writing failed. A line may be torn, so nothing more is written behind it.
+    /// A write failed. The last line may be incomplete, so no further line is written after it.
     Failed(String),
 }
 
-/// Writes each delivery as one line, as [`write_delivered`] has it: a stored event, with a `replay` object added where a
-/// replay delivers it. A delivery is handled once its line is written and flushed.
+/// Writes each delivery as one line, in the format of [`write_delivered`]: a stored event, with a `replay` object added
+/// if the delivery comes from a replay. A delivery is handled after its line was written and flushed.
 ///
-/// Writing is a thread's work, so that a reader that dawdles holds up deliveries and nothing else. Once the output fails,
-/// every delivery fails, and [`LinesHandler::ended`] says why: then the consumer should be stopped. Clones share the output.
-/// When all are dropped, the thread ends; should its reader never read on, it waits until the process ends.
+/// A separate thread writes, so that a slow reader delays only deliveries. After a failure of the output, every
+/// delivery fails, and [`LinesHandler::ended`] returns the reason. The consumer should then be stopped. Clones share
+/// the output. The thread ends when all clones are dropped. If its reader never reads, the thread waits until the
+/// process ends.
 #[derive(Debug, Clone)]
 pub struct LinesHandler {
     queue: mpsc::Sender<Waiting>,
     end: watch::Receiver<Option<OutputEnd>>,
 }
 
-/// A line that waits to be written.
+/// A line that waits for its write.
 struct Waiting {
     line: Vec<u8>,
     written: oneshot::Sender<()>,
 }
 
 impl LinesHandler {
-    /// A handler that writes to `output`.
+    /// Returns a handler that writes to `output`.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// Returns an error when the operating system cannot start a thread.
     pub fn new(output: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let (ended, end) = watch::channel(None);
@@ -65,20 +66,20 @@ impl LinesHandler {
         Ok(Self { queue, end })
     }
 
-    /// A handler that writes to this process's standard output.
+    /// Returns a handler that writes to this process's standard output.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// Returns an error when the operating system cannot start a thread.
     pub fn stdout() -> io::Result<Self> {
         Self::new(io::stdout())
     }
 
-    /// Waits until the output takes no more lines, and says why. Waits forever while it does.
+    /// Waits until the output accepts no more lines, and returns the reason. Waits forever while the output works.
     pub async fn ended(&self) -> OutputEnd {
         let mut end = self.end.clone();
         match end.wait_for(Option::is_some).await.map(|end| end.clone()) {
             Ok(Some(end)) => end,
-            // The thread ends in order only when every handler is gone, so it panicked: the output did.
+            // The thread ends normally only after all handlers are dropped. So here the thread panicked in the output.
             Ok(None) | Err(_) => OutputEnd::Failed("the output panicked".to_owned()),
         }
     }
@@ -105,14 +106,14 @@ impl EventHandler for LinesHandler {
     }
 }
 
-/// Writes lines until every handler is gone. What waits together is written and flushed together.
+/// Writes lines until all handlers are dropped. Lines that wait together are written and flushed together.
 fn write_all(mut output: impl Write, mut queue: mpsc::Receiver<Waiting>) -> io::Result<()> {
     let mut chunk = Vec::new();
     let mut written = Vec::new();
     while let Some(first) = queue.blocking_recv() {
         let mut next = Some(first);
         while let Some(waiting) = next {
-            // Whose time is up does not wait any more, and gets its line when it is redelivered.
+            // A delivery past its time limit no longer waits. Its redelivery writes the line.
             if !waiting.written.is_closed() {
                 chunk.extend_from_slice(&waiting.line);
                 written.push(waiting.written);
@@ -122,7 +123,7 @@ fn write_all(mut output: impl Write, mut queue: mpsc::Receiver<Waiting>) -> io::
         output.write_all(&chunk)?;
         output.flush()?;
         for written in written.drain(..) {
-            // A handler that was dropped meanwhile is handed its event again.
+            // The event of a handler that was dropped meanwhile is redelivered.
             let _ = written.send(());
         }
         chunk.clear();

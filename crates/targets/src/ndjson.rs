@@ -1,4 +1,4 @@
-//! Replays as lines of JSON: stdout, a file, a pipe.
+//! Writes replays as lines of JSON to stdout, a file or a pipe.
 
 use std::io::ErrorKind;
 
@@ -8,14 +8,14 @@ use tokio::io::{AsyncWrite, AsyncWriteExt, Stdout};
 
 use crate::json_line::write_replayed;
 
-/// How many bytes are gathered before they are written on.
+/// The number of bytes that are collected before a write.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Writes each delivery as one line: the stored event with a `replay` object added. Every delivery is handled once its
-/// line is written and flushed.
+/// Writes each delivery as one line: the stored event with a `replay` object added. A delivery is handled after its
+/// line was written and flushed.
 ///
-/// A closed reader is [`TargetError::Closed`]. Any other failure is final: part of a batch may be written already, and
-/// writing it again would repeat lines.
+/// A closed reader results in [`TargetError::Closed`]. Any other failure is final. A part of a batch may be written,
+/// and a second write would repeat lines.
 #[derive(Debug)]
 pub struct NdjsonTarget<W> {
     writer: W,
@@ -23,19 +23,19 @@ pub struct NdjsonTarget<W> {
 }
 
 impl NdjsonTarget<Stdout> {
-    /// A target that writes to this process's standard output.
+    /// Returns a target that writes to this process's standard output.
     pub fn stdout() -> Self {
         Self::new(tokio::io::stdout())
     }
 }
 
 impl<W: AsyncWrite + Unpin + Send> NdjsonTarget<W> {
-    /// A target that writes to `writer`.
+    /// Returns a target that writes to `writer`.
     pub fn new(writer: W) -> Self {
         Self { writer, buffer: Vec::new() }
     }
 
-    /// Gives the writer back. Everything that was answered for has been flushed to it.
+    /// Returns the writer. All handled deliveries have been flushed to it.
     pub fn into_inner(self) -> W {
         self.writer
     }

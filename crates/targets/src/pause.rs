@@ -1,13 +1,13 @@
-//! The pause that an endpoint or a command asks for before an event is tried again.
+//! The pause that an endpoint or a command requests before a retry.
 
 use std::time::Duration;
 
 use domain::delivery::HandlerError;
 
-/// The longest pause that is granted: one day. While it lasts, its event holds up the events of its key.
+/// The longest accepted pause: one day. During the pause, the event blocks the later events of its key.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A failure after which trying again was asked for no sooner than after a pause.
+/// Returns a failure with a requested pause before the retry.
 pub(crate) fn retry_after(asked: Duration, message: &str) -> HandlerError {
     match asked <= LONGEST_PAUSE {
         true => HandlerError::retry_after(asked, message),

@@ -1,4 +1,4 @@
-//! A command is asked and answers, or fails what it has open; and it never stays behind.
+//! A command answers its deliveries or fails the deliveries in flight, and it never outlives its handler.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -17,11 +17,11 @@ use tokio::{
     time::sleep,
 };
 
-/// Long enough that no test reaches it.
+/// A time limit that no test reaches.
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(300);
 
-/// Reads one line into `$line` and its event's id into `$id`; ends the script at the end.
+/// Reads one line into `$line` and its event's id into `$id`. Exits the script at the end of the input.
 const READ: &str = r#"next() { IFS= read -r line || exit 0; id=${line#*\"id\":\"}; id=${id%%\"*}; }
 ok() { printf '{"id":"%s","ok":true}\n' "$1"; }
 "#;
@@ -56,7 +56,7 @@ async fn content(file: &Path) -> String {
     }
 }
 
-/// Waits until a child of this process is gone; a zombie is not gone.
+/// Waits until a child of this process is gone. A zombie still counts as present.
 async fn gone(pid: &str) {
     for _ in 0..2000 {
         if !exists(pid) {
@@ -67,7 +67,7 @@ async fn gone(pid: &str) {
     panic!("process {pid} is still there: {:?}", std::fs::read_to_string(format!("/proc/{pid}/status")));
 }
 
-/// Waits until a process that the command started has ended. Whether it is collected is up to the system's first process.
+/// Waits until a process of the command has ended. The system's first process may collect it later.
 async fn ended(pid: &str) {
     for _ in 0..2000 {
         let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -174,7 +174,7 @@ async fn a_command_that_reads_nothing_fails_what_it_was_given_and_is_killed() {
     let mut tasks = JoinSet::new();
     for n in 0..20 {
         let handler = handler.clone();
-        // Together far more than a pipe holds.
+        // Together the lines are far larger than a pipe.
         let mut delivery = delivery(&format!("e{n}"), SHORT);
         delivery.stored = stored(&format!("e{n}"), "u", n, 50_000);
         tasks.spawn(async move { handler.handle(&delivery).await });
@@ -193,7 +193,7 @@ async fn a_command_that_reads_nothing_fails_what_it_was_given_and_is_killed() {
 async fn a_command_that_answers_nothing_is_killed_and_started_again() {
     let dir = TempDir::new().unwrap();
     let flag = dir.path().join("flag");
-    // The first process swallows everything; the second answers.
+    // The first process reads all input and answers nothing. The second process answers.
     let handler = start(&format!(
         "if [ ! -e {0} ]; then : > {0}; cat > /dev/null; fi; while :; do next; ok \"$id\"; done",
         flag.display()
@@ -229,7 +229,7 @@ async fn a_command_that_closes_its_output_or_its_input_is_started_again() {
     let dir = TempDir::new().unwrap();
     for close in ["exec >&-", "exec <&-"] {
         let closed = dir.path().join(close);
-        // The first process closes it, the next ones answer everything.
+        // The first process closes the pipe. The next processes answer all events.
         let handler = start(&format!(
             "next; ok \"$id\"; if [ ! -e '{0}' ]; then {close}; echo > '{0}'; exec sleep 1000; fi
             while :; do next; ok \"$id\"; done",
@@ -420,7 +420,7 @@ async fn a_replay_waits_for_a_command_that_never_answered_anything() {
 
 #[tokio::test]
 async fn events_of_one_key_stay_in_order_while_other_keys_go_on() {
-    // Answers only when one event of each of four keys is open.
+    // The command answers only when one event of each of four keys is in flight.
     let command =
         sh("while :; do next; a=$id; next; b=$id; next; c=$id; next; ok \"$id\"; ok $c; ok $b; ok $a; done");
     let mut target = ExecTarget::start(command).unwrap().with_concurrency(4);

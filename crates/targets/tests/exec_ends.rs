@@ -1,4 +1,4 @@
-//! A command that ends: which events are blamed, and what is said of its end.
+//! A command that ends: the events that fail, and the error text of the end.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -11,10 +11,10 @@ use support::delivery;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-/// Long enough that no test reaches it.
+/// A time limit that no test reaches.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Reads one line into `$line` and its event's id into `$id`; ends the script at the end.
+/// Reads one line into `$line` and its event's id into `$id`. Exits the script at the end of the input.
 const READ: &str = r#"next() { IFS= read -r line || exit 0; id=${line#*\"id\":\"}; id=${id%%\"*}; }
 ok() { printf '{"id":"%s","ok":true}\n' "$1"; }
 "#;
@@ -23,7 +23,7 @@ fn sh(script: &str) -> ExecCommand {
     ExecCommand::new("sh", ["-c", &format!("{READ}{script}")])
 }
 
-/// Asks for all at once; what became of each.
+/// Delivers all events at the same time. Returns the result of each event.
 async fn ask_all(
     handler: &ExecHandler,
     ids: impl IntoIterator<Item = String>,
@@ -41,7 +41,7 @@ async fn ask_all(
 
 #[tokio::test]
 async fn only_the_event_that_ends_the_command_is_blamed() {
-    // Reads four events before it looks at the first, so that an end always has others open.
+    // The script reads four events before it handles the first, so other events are in flight at each end.
     let dir = TempDir::new().unwrap();
     let again = dir.path().join("again");
     let handler = ExecHandler::start(sh(&format!(
@@ -79,7 +79,7 @@ async fn of_many_events_that_are_open_at_once_all_innocent_ones_are_handled() {
 async fn what_is_tried_alone_has_the_command_to_itself() {
     let dir = TempDir::new().unwrap();
     let log = dir.path().join("log");
-    // Once started again, it says of each event whether another line already waits behind it.
+    // After its restart, the script records for each event whether another line already waits behind it.
     let handler = ExecHandler::start(sh(&format!(
         r#"if [ ! -e {0} ]; then : > {0}; next; next; next; exit 1; fi
         for turn in 1 2 3; do next; first=$id
@@ -127,7 +127,7 @@ async fn a_process_that_keeps_stderr_open_does_not_hold_up_the_end() {
 
 #[tokio::test]
 async fn variables_that_are_named_are_kept_from_the_command() {
-    // Both are set for a test, by whatever runs it.
+    // The test runner sets both variables.
     let script = r#"while :; do next; printf '{"id":"%s","ok":false,"error":"%s,%s"}\n' "$id" "${PATH:+kept}" "${CARGO_MANIFEST_DIR:-none}"; done"#;
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
     let command = sh(script).without_variables(["CARGO_MANIFEST_DIR".to_owned()]);

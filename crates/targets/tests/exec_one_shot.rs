@@ -1,4 +1,4 @@
-//! A command that is run once for each event: its exit status is the answer.
+//! A command that runs once for each event: its exit status is the answer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -14,7 +14,7 @@ use support::{batch, delivery};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-/// Long enough that no test reaches it.
+/// A time limit that no test reaches.
 const LONG: Duration = Duration::from_secs(60);
 
 fn once(script: &str) -> ExecCommand {
@@ -127,7 +127,7 @@ async fn a_replay_runs_it_for_each_event_too() {
     target.close().await;
 }
 
-/// Waits until the process of this file is gone.
+/// Waits until the process with the id in `file` is gone.
 async fn gone(file: &Path) {
     let pid = std::fs::read_to_string(file).unwrap();
     for _ in 0..2000 {

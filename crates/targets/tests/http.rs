@@ -1,4 +1,4 @@
-//! An endpoint is asked once a delivery, and its answer decides; secrets stay where they are.
+//! An endpoint gets one request for each delivery, and its answer decides the result. Secrets do not leak.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -202,7 +202,7 @@ async fn a_replay_is_posted_in_log_order_one_at_a_time() {
 
 #[tokio::test]
 async fn keys_go_on_beside_each_other_and_each_stays_in_order() {
-    // Answers only when four requests are open at once.
+    // The server answers only when four requests are in flight.
     let barrier = Arc::new(Barrier::new(4));
     let server = Server::start(move |_| {
         let barrier = Arc::clone(&barrier);

@@ -1,4 +1,4 @@
-//! Over https, certificates are checked against the roots that the environment names, and proxies there are not used.
+//! Over https, certificates are checked against the roots in the environment. Proxies in the environment are not used.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -26,10 +26,10 @@ use tokio_rustls::TlsAcceptor;
 const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates/localhost.pem");
 const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates/localhost.key");
 const STRANGER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates/stranger.pem");
-/// Set where this file's test is run again, in a process with another environment.
+/// Set if this file's test runs again, in a process with another environment.
 const AGAIN: &str = "TARGETS_HTTPS_AGAIN";
 
-/// A server with a certificate of its own making; its port.
+/// Starts a server with a self-signed certificate. Returns its port.
 async fn https() -> u16 {
     let certificate = CertificateDer::from_pem_file(CERTIFICATE).unwrap();
     let key = PrivateKeyDer::from_pem_file(KEY).unwrap();
@@ -75,7 +75,7 @@ async fn https_works_with_trusted_certificates_alone() {
     }
 }
 
-/// The environment belongs to a whole process, so the test above runs in processes of its own.
+/// The environment belongs to a whole process, so the test above runs in separate processes.
 fn again(expected: &str, roots: &str) {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "https_works_with_trusted_certificates_alone", "--nocapture"])

@@ -1,5 +1,5 @@
-//! Lines stay lines, say the same as the event, and cannot steer a terminal.
-// Helpers of tests may unwrap: a panic is their way to fail.
+//! A line stays one line, has the same meaning as the event, and cannot control a terminal.
+// Test helpers may unwrap, because a panic is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{

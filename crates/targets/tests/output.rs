@@ -1,4 +1,4 @@
-//! A group's lines: written and flushed before they count, and an output that ends says so.
+//! The lines of a group: a delivery is handled after its line was flushed, and an ended output reports its reason.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -19,7 +19,7 @@ use support::delivery;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Keeps what was flushed.
+/// Records the flushed bytes.
 #[derive(Debug, Clone, Default)]
 struct Flushed {
     written: Vec<u8>,
@@ -38,7 +38,7 @@ impl Write for Flushed {
     }
 }
 
-/// Fails with this kind.
+/// An output that fails with this kind of error.
 #[derive(Debug)]
 struct Failing(io::ErrorKind);
 
@@ -155,7 +155,8 @@ async fn a_reader_that_dawdles_does_not_hold_up_the_runtime_and_loses_nothing() 
         let handler = handler.clone();
         tasks.spawn(async move { handler.handle(&delivery(&format!("e{n}"), LONG)).await });
     }
-    // Together they are more than a pipe holds, on the one thread that this test has: were it blocked, this would not run.
+    // Together the lines are larger than a pipe. The test has only one thread, so a blocked thread would stop this
+    // line.
     tokio::time::sleep(Duration::from_millis(50)).await;
     let (done, read) = mpsc::channel();
     std::thread::spawn(move || {

@@ -1,11 +1,12 @@
-//! The consumer of one group in one process: a task that reads, claims, hands over, and commits.
+//! The consumer of one group in one process: a task that reads, claims, delivers and commits.
 //!
 //! # Design
-//! One task owns all state of the group's leased segments; everything slow (reading, committing, leasing, handlers) runs in
-//! tasks of its own whose ends it waits for. After each thing that happened, [`Actor::pump`] does what can be done next.
+//! One task owns all state of the group's leased segments. All slow work (reads, commits, leases, handlers) runs in
+//! separate tasks. The actor waits until one of them ends. After each result, [`Actor::pump`] does all work that is
+//! possible.
 //!
-//! What may repeat after a crash is bounded: deliveries that are with handlers, and those that were answered and not
-//! committed, are together at most [`OPEN`], and an answer is committed within [`COMMIT_WITHIN`].
+//! The number of deliveries that may repeat after a crash is bounded. Deliveries that are with handlers, and deliveries
+//! that are answered and not committed, are together at most [`OPEN`]. An answer is committed within [`COMMIT_WITHIN`].
 
 mod committing;
 mod draining;
@@ -52,29 +53,29 @@ use super::{
 };
 use crate::shared::Shared;
 
-/// Deliveries of a consumer that may be with handlers, or answered and not committed.
+/// The highest number of deliveries of a consumer that are with handlers, or answered and not committed.
 pub(crate) const OPEN: usize = 100;
-/// How soon an answer is committed.
+/// The longest time between an answer and its commit.
 pub(crate) const COMMIT_WITHIN: Duration = Duration::from_millis(50);
-/// Fetched deliveries below which more are fetched.
+/// The number of fetched deliveries below which the consumer fetches more.
 const FETCH_BELOW: usize = 512;
-/// How long free handlers wait behind a slow delivery before its key goes to the ledger.
+/// The time that free handlers wait behind a slow delivery before its key moves to the ledger.
 const STUCK_AFTER: Duration = Duration::from_millis(20);
-/// How often cursors that moved by themselves are committed.
+/// The interval of commits of cursors that moved without answers.
 const QUIET_COMMIT: Duration = Duration::from_secs(1);
 
-/// Why a consumer ended by itself.
+/// The reason why a consumer ended by itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConsumerError {
-    /// Its group was deleted.
+    /// The consumer's group was deleted.
     #[error("the group {0:?} was deleted")]
     GroupDeleted(String),
-    /// A part of it panicked, which is a fault of this program or of the store's adapter.
+    /// A part of the consumer panicked. The cause is a defect of this program or of the store's adapter.
     #[error("the consumer of {0:?} failed within itself; its log says more")]
     Broken(String),
 }
 
-/// A task that works for the actor has ended.
+/// The result of a task that works for the actor.
 enum Io {
     Read(reading::Asked, Result<Piece, EventStoreError>),
     Leased(Instant, Result<Leases, GroupStoreError>),
@@ -84,14 +85,14 @@ enum Io {
     Batches(Vec<BatchRequest>, Result<BatchEvents, String>),
     Alone(OwnedRwLockWriteGuard<()>),
     Pauses(Result<Vec<GroupPause>, GroupStoreError>),
-    /// Something was written down whose outcome changes nothing here.
+    /// A write is complete. Its outcome changes no state of the actor.
     Noted,
 }
 
-/// Whether deliveries of this process run beside each other, or one runs alone.
+/// The mode of deliveries in this process: several at the same time, or one alone.
 enum Isolation {
     Shared,
-    /// This task waits until running deliveries have ended.
+    /// A task waits until the running deliveries have ended.
     Draining(AbortHandle),
     Exclusive {
         _guard: OwnedRwLockWriteGuard<()>,
@@ -123,49 +124,49 @@ pub(crate) struct Actor {
     /// Segments that were leased again while handlers of their last lease still run.
     arriving: HashMap<u16, (Lease, SegmentState)>,
     ready: ReadyQueue,
-    /// Isolated attempts that are committed and may be handed over.
+    /// Isolated attempts that are committed and may start.
     isolated: Vec<Ready>,
     tasks: JoinSet<Handed>,
     running: HashMap<Id, Running>,
     io: JoinSet<Io>,
     fetch_requests: Vec<(u16, u64, FetchRequest)>,
     fetches: usize,
-    /// Lane batches whose fetch failed, with their segments and leases, and when to try again.
+    /// Lane batches whose fetch failed: the time of the next try, the segment and the lease epoch.
     batches_again: Vec<(Instant, u16, u64)>,
     reading: bool,
     read_again: Instant,
     leasing: bool,
     lease_again: Instant,
-    /// No other consumer can take the leased segments before this time.
+    /// The time before which no other consumer can take the leased segments.
     lease_good_until: Instant,
     committing: bool,
     commit_again: Option<(Instant, Vec<SegmentCommit>)>,
-    /// Answers in the commit under way.
+    /// The number of answers in the commit in progress.
     committing_answers: usize,
-    /// When the oldest answer that no commit has is to be committed.
+    /// The time at which the oldest answer without a commit must be committed.
     commit_due: Option<Instant>,
     quiet_commit: Instant,
     looking: bool,
     look_again: Instant,
     faults: u32,
-    /// What the store is asked for, and what of it fails.
+    /// The calls to the store that are in progress, and the calls that fail.
     calls: outage::Calls,
     isolation: Isolation,
     breaker: Breaker,
-    /// The pauses of the group that are in effect, but for that of its own breaker.
+    /// The pauses of the group that are in effect, except the pause of this consumer's own breaker.
     pauses: Vec<GroupPause>,
-    /// Whether the store has said once what they are.
+    /// Whether the store has reported the pauses at least once.
     knows_pauses: bool,
     asking_pauses: bool,
     ask_pauses_again: Instant,
     gaps: Vec<Gap>,
-    /// Orphaned leases: the last answer says that this consumer holds them, and it does not know them.
+    /// Orphaned leases: by the store's last answer this consumer holds them, but the consumer does not know them.
     strays: Vec<Lease>,
-    /// Whether any of them was there before.
+    /// Whether an orphaned lease was in two answers in a row.
     has_strays: bool,
-    /// Whether the group's types are others than this consumer's.
+    /// Whether the group's types differ from this consumer's types.
     stands_aside: bool,
-    /// Which segment claims first.
+    /// The segment that claims first.
     turn: u16,
     stuck_since: Option<Instant>,
     ended: Option<ConsumerError>,
@@ -233,7 +234,7 @@ impl Actor {
         }
     }
 
-    /// Runs until it is told to stop, or its group is gone.
+    /// Runs until the consumer is stopped or its group is deleted.
     pub(crate) async fn run(mut self) -> Result<(), ConsumerError> {
         let _interest = self.log.wants(self.rules.spec.types.clone());
         while *self.stop.borrow() == Stopping::No && self.ended.is_none() {
@@ -253,13 +254,13 @@ impl Actor {
         self.shared.clock.now()
     }
 
-    /// Waits until something happens, and takes note of it.
+    /// Waits until something happens, and records it.
     async fn wait(&mut self) {
         let timer = self.next_timer();
         tokio::select! {
             Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
                 self.handed(done);
-                // What else has ended meanwhile is noted before anything is decided.
+                // The results of other tasks that have ended meanwhile are recorded before the next decision.
                 while let Some(done) = self.tasks.try_join_next_with_id() {
                     self.handed(done);
                 }
@@ -276,8 +277,8 @@ impl Actor {
         }
     }
 
-    /// When something is to be done that nothing else wakes the actor for. Only what the next [`Actor::pump`] can do
-    /// counts: a timer that is over and changes nothing would keep the actor spinning.
+    /// Returns the time of the next work for which no other event wakes the actor. Only work that the next
+    /// [`Actor::pump`] can do counts. A timer that expires without effect would make the actor spin.
     fn next_timer(&self) -> Instant {
         let (at, now) = (Instant::now(), self.now());
         let due = self.segments.values().filter_map(Segment::next_due).min();
@@ -299,7 +300,7 @@ impl Actor {
         timers.into_iter().flatten().min().unwrap_or(at + QUIET_COMMIT)
     }
 
-    /// Does what can be done.
+    /// Does all work that is possible now.
     fn pump(&mut self) {
         self.wake();
         self.note_silence();
@@ -328,7 +329,7 @@ impl Actor {
         }
     }
 
-    /// Lets something happen to a segment, and takes up what it then effects for.
+    /// Applies a step to a segment, and processes the effects of the step.
     fn with<T>(
         &mut self,
         number: u16,
@@ -355,7 +356,7 @@ impl Actor {
         self.fetch_requests.extend(effects.fetch_requests.into_iter().map(|want| (segment, epoch, want)));
     }
 
-    /// The segment that a unit is of, if it is still leased as it was.
+    /// Returns the segment of a delivery, if the segment is still leased with the same epoch.
     fn segment_of(&mut self, unit: &DeliveryId) -> Option<&mut Segment> {
         self.segments.get_mut(&unit.segment).filter(|segment| segment.lease.epoch == unit.epoch)
     }

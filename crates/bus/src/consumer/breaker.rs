@@ -1,10 +1,11 @@
-//! The circuit breaker of a consumer: when many events fail in a row at their first attempt, the consumer waits instead of using up their attempts.
+//! The circuit breaker of a consumer. When many events fail in a row at their first attempt, the consumer pauses. So
+//! these events do not use up their attempts.
 //!
-//! | state | hands over | leaves it |
+//! | state | deliveries | leaves the state |
 //! |---|---|---|
-//! | closed | everything | after so many failures in a row within the window: open |
-//! | open | nothing | after its pause: probing |
-//! | probing | one delivery | handled: closed; failed: open, for twice as long |
+//! | closed | all | after the set number of failures in a row within the window: open |
+//! | open | none | after its pause: probing |
+//! | probing | one delivery | handled: closed. Failed: open, with a pause twice as long |
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -13,14 +14,15 @@ use tokio::time::Instant;
 /// The longest pause between two probes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// When a consumer stops to hand over, because what its handlers need does not work.
+/// Settings of the circuit breaker, which stops deliveries while a dependency of the handlers fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerSettings {
-    /// So many events in a row that fail at their first attempt open it, at least 1.
+    /// The number of events in a row whose failed first attempts open the breaker, at least 1.
     pub failures: u32,
-    /// Within this time.
+    /// The time within which these failures must happen.
     pub window: Duration,
-    /// The pause before the first probe. It doubles with each probe that fails, up to 30 seconds.
+    /// The pause before the first probe. It doubles with each failed probe, up to 30 seconds or this pause if it is
+    /// longer.
     pub pause: Duration,
 }
 
@@ -31,7 +33,7 @@ enum State {
     Probing { pause: Duration },
 }
 
-/// What a consumer may hand over.
+/// The deliveries that a consumer may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Permit {
     All,
@@ -39,12 +41,12 @@ pub(crate) enum Permit {
     Nothing,
 }
 
-/// What an answer changed.
+/// The change of state that an answer caused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turned {
-    /// Nothing is handed over for this long.
+    /// The breaker opened. Deliveries stop for this time.
     Opened(Duration),
-    /// Everything is handed over again.
+    /// The breaker closed. All deliveries may start again.
     Closed,
 }
 
@@ -52,7 +54,7 @@ pub(crate) enum Turned {
 pub(crate) struct Breaker {
     settings: Option<BreakerSettings>,
     state: State,
-    /// When first attempts failed since the last delivery that was handled, the oldest first.
+    /// The times of failed first attempts since the last handled delivery, oldest first.
     failures: VecDeque<Instant>,
 }
 
@@ -61,30 +63,30 @@ impl Breaker {
         Self { settings, state: State::Closed, failures: VecDeque::new() }
     }
 
-    /// What may be handed over, where `running` deliveries are with handlers.
+    /// Returns the deliveries that may start while `running` deliveries are with handlers.
     pub(crate) fn permit(&self, now: Instant, running: usize) -> Permit {
         match self.state {
             State::Closed => Permit::All,
             State::Open { until, .. } if now < until => Permit::Nothing,
-            // A probe that got lost, as when its segment was given back, is replaced.
+            // A lost probe is replaced, for example a probe whose segment was released.
             State::Open { .. } | State::Probing { .. } if running == 0 => Permit::One,
             State::Open { .. } | State::Probing { .. } => Permit::Nothing,
         }
     }
 
-    /// Whether everything may be handed over.
+    /// Returns whether the breaker is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.state == State::Closed
     }
 
-    /// A delivery went to a handler.
+    /// Records that a delivery went to a handler.
     pub(crate) fn handed(&mut self) {
         if let State::Open { pause, .. } = self.state {
             self.state = State::Probing { pause };
         }
     }
 
-    /// When it has to be asked again, if time alone changes what it permits.
+    /// Returns the time at which the permit changes without an answer, if there is one.
     pub(crate) fn next(&self) -> Option<Instant> {
         match self.state {
             State::Open { until, .. } => Some(until),
@@ -92,14 +94,14 @@ impl Breaker {
         }
     }
 
-    /// A delivery was handled.
+    /// Records a handled delivery.
     pub(crate) fn succeeded(&mut self) -> Option<Turned> {
         match self.state {
             State::Closed => {
                 self.failures.clear();
                 None
             }
-            // It began before the breaker opened, and says nothing about now.
+            // The delivery started before the breaker opened. Its result says nothing about the current state.
             State::Open { .. } => None,
             State::Probing { .. } => {
                 self.state = State::Closed;
@@ -109,7 +111,7 @@ impl Breaker {
         }
     }
 
-    /// A delivery failed, and may succeed when it is tried again.
+    /// Records a failed delivery that a retry can cure.
     pub(crate) fn failed(&mut self, now: Instant) -> Option<Turned> {
         let settings = self.settings?;
         let pause = match self.state {
@@ -131,7 +133,7 @@ impl Breaker {
         Some(Turned::Opened(pause))
     }
 
-    /// The failures in a row that open it.
+    /// Returns the number of failures in a row that opens the breaker.
     pub(crate) fn failures(&self) -> u32 {
         self.settings.map_or(0, |settings| settings.failures)
     }
@@ -161,7 +163,7 @@ mod tests {
         assert_eq!(breaker.permit(begun + 22 * SECOND, 7), Permit::All);
         assert_eq!(breaker.failed(begun + 22 * SECOND), Some(Turned::Opened(5 * SECOND)));
         assert_eq!(breaker.permit(begun + 22 * SECOND, 7), Permit::Nothing);
-        // What was in flight says nothing any more.
+        // Deliveries that were in flight when the breaker opened do not count.
         assert_eq!((breaker.failed(begun + 23 * SECOND), breaker.succeeded()), (None, None));
     }
 

@@ -1,4 +1,4 @@
-//! Fetching events whose place is known: those of a blocked key, and those that a lane batch refers to.
+//! Fetches events with known positions: events of a blocked key, and events to which a lane batch refers.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use domain::{
 
 use super::ledger::FETCH_AHEAD;
 
-/// The part of the log that holds the events of a key.
+/// The part of the log that contains the events of a key.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyRange {
     pub(crate) partition: u16,
     /// The first sequence.
     pub(crate) from: u64,
-    /// The last.
+    /// The last sequence.
     pub(crate) through: u64,
-    /// Any cursor of the log as it is now.
+    /// A cursor of the current log. The request takes its epoch and the number of its partitions.
     pub(crate) head: Cursor,
 }
 
@@ -27,28 +27,28 @@ pub(crate) struct KeyRange {
 #[derive(Debug)]
 pub(crate) struct KeyEvents {
     pub(crate) events: Vec<StoredEvent>,
-    /// There are no others up to here.
+    /// The sequence up to which the key has no other events.
     pub(crate) complete_to: u64,
 }
 
-/// Most references that one read fetches, and one batch more.
+/// The number of references after which a read takes no further batch.
 const REFERENCES_AT_ONCE: usize = 2_048;
 
-/// A lane batch whose events are wanted.
+/// A lane batch whose events must be fetched.
 #[derive(Debug, Clone)]
 pub(crate) struct BatchRequest {
     pub(crate) segment: u16,
     /// The epoch of the segment's lease.
     pub(crate) epoch: u64,
-    /// The batch's place in the lane.
+    /// The place of the batch in the lane.
     pub(crate) batch: u64,
     pub(crate) partition: u16,
-    /// Where its events are, rising.
+    /// The sequences of the events, ascending.
     pub(crate) positions: Vec<u64>,
     pub(crate) origin: LaneOrigin,
 }
 
-/// Events of one partition, by sequence.
+/// Events of one partition, sorted by sequence.
 #[derive(Debug, Default)]
 pub(crate) struct BatchEvents(Vec<StoredEvent>);
 
@@ -67,8 +67,8 @@ impl FromIterator<StoredEvent> for BatchEvents {
     }
 }
 
-/// Batches that are read together. A replay's batch is a stretch of the log that is divided among segments: read together,
-/// its parts are a stretch again.
+/// Groups batches that are read together. A batch of a replay is a stretch of the log, divided among segments. A common
+/// read of the parts reads the stretch in one piece.
 pub(crate) fn reads(batches: Vec<BatchRequest>) -> Vec<Vec<BatchRequest>> {
     let mut reads = Vec::new();
     let mut together: BTreeMap<u16, (usize, Vec<BatchRequest>)> = BTreeMap::new();
@@ -89,7 +89,7 @@ pub(crate) fn reads(batches: Vec<BatchRequest>) -> Vec<Vec<BatchRequest>> {
     reads
 }
 
-/// The first events of a key at a place.
+/// Returns the first events of a key in a range.
 pub(crate) async fn of_key(
     store: &dyn Stores,
     spec: &GroupSpec,
@@ -97,7 +97,7 @@ pub(crate) async fn of_key(
     place: KeyRange,
 ) -> Result<KeyEvents, EventStoreError> {
     let mark = |sequence: u64| {
-        // Other partitions have nothing of the key: they begin where they end.
+        // The other partitions have no events of the key, so their range is empty.
         let mut cursor = place.head.clone();
         if let Some(at) = cursor.sequences.get_mut(usize::from(place.partition)) {
             *at = sequence;
@@ -130,8 +130,9 @@ pub(crate) async fn of_key(
     }
 }
 
-/// A key of the kind `event` may stand for an entity of that kind as well as for one event's own id. The filter finds the
-/// entity's; the one event is looked up here, on the first page.
+/// Returns the event of a key that names the event's own id. A key of the kind `event` may name an entity of that kind
+/// or the id of one event. The filter finds the events of the entity. This function looks up the single event, on the
+/// first page.
 async fn by_its_own_id(
     store: &dyn Stores,
     key: &Key,
@@ -155,7 +156,7 @@ async fn by_its_own_id(
     Ok(found.into_iter().find(is_wanted))
 }
 
-/// The events that lane batches of one partition refer to, as far as they exist.
+/// Returns the existing events to which lane batches of one partition refer.
 pub(crate) async fn of_batches(store: &dyn Stores, batches: &[BatchRequest]) -> Result<BatchEvents, String> {
     let places = batches
         .iter()
@@ -171,7 +172,7 @@ pub(crate) async fn of_batches(store: &dyn Stores, batches: &[BatchRequest]) -> 
         let ids = [dead_letter.clone()];
         let letters = async { store.dead_letters_by_id(&ids).await.map_err(|error| error.to_string()) };
         let (page, letters) = tokio::try_join!(page, letters)?;
-        // The event may have been edited, or the log trimmed: the letter keeps the event.
+        // The dead letter also contains the event. It is used if the event was edited or the log was trimmed.
         if !page.events.is_empty() && letters.iter().all(|letter| letter.edit.is_none()) {
             return Ok(page.events.into_iter().collect());
         }

@@ -1,4 +1,4 @@
-//! Handing a delivery over: which handlers take it, their time limit, their panics and their error hooks.
+//! Calls the handlers of a delivery: selects them, limits their time, catches their panics and calls their error hooks.
 
 use std::{
     any::Any, future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll, time::Duration,
@@ -14,23 +14,23 @@ use crate::{
     trace::{self, DeliveryTrace},
 };
 
-/// The type of events that report errors, for which no error hook is called.
+/// The type of events that report errors. The bus calls no error hook for these events.
 const SYSTEM_ERROR: &str = "system.error";
 
-/// Which handler takes which types.
+/// A handler and the types that it takes.
 #[derive(Clone)]
 pub(crate) struct Route {
-    /// All types where empty.
+    /// The patterns. An empty list matches all types.
     pub(crate) types: Vec<TypePattern>,
     pub(crate) handler: Arc<dyn EventHandler>,
 }
 
-/// Every handler of a group.
+/// All handlers of a group.
 #[derive(Clone, Default)]
 pub(crate) struct Router(pub(crate) Vec<Route>);
 
 impl Router {
-    /// The types that any handler takes; empty for all.
+    /// Returns the types that any handler takes, or an empty list for all types.
     pub(crate) fn types(&self) -> Vec<TypePattern> {
         if self.0.iter().any(|route| route.types.is_empty()) {
             return Vec::new();
@@ -41,7 +41,7 @@ impl Router {
         types
     }
 
-    /// The handlers that take this delivery, in order.
+    /// Returns the handlers that take this delivery, in order.
     fn handlers<'r>(&'r self, delivery: &'r Delivery) -> impl Iterator<Item = &'r dyn EventHandler> {
         let event_type = delivery.stored.event.event_type();
         let matches =
@@ -51,16 +51,16 @@ impl Router {
     }
 }
 
-/// What came of handing a delivery over.
+/// The result of the handler calls of a delivery.
 #[derive(Debug)]
 pub(crate) struct Handed {
     pub(crate) answer: HandlerOutcome,
-    /// How long the handlers took.
+    /// The duration of the handler calls.
     pub(crate) took: Duration,
 }
 
-/// Hands a delivery to its handlers, one after the other. `alone`: nothing else of this process is with a handler, and the
-/// caller sees to that.
+/// Calls the handlers of a delivery one after the other. With `alone`, the caller ensures that no other delivery of
+/// this process is with a handler.
 pub(crate) async fn hand_over(
     router: Arc<Router>,
     delivery: Delivery,
@@ -77,7 +77,7 @@ pub(crate) async fn hand_over(
     handed
 }
 
-/// Calls the handlers of a delivery.
+/// Calls the handlers of a delivery and records metrics.
 async fn call(router: &Router, delivery: &Delivery, timeout: Duration) -> Handed {
     let handed = call_each(router, delivery, timeout).await;
     let event_type = delivery.stored.event.event_type();
@@ -110,7 +110,7 @@ async fn call_each(router: &Router, delivery: &Delivery, timeout: Duration) -> H
     }
 }
 
-/// Runs what users wrote: neither its panics nor its slowness get out.
+/// Runs user code. Converts its panics and its excess of the time limit into errors.
 async fn within(
     timeout: Duration,
     work: impl Future<Output = Result<(), HandlerError>>,

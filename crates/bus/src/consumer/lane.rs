@@ -1,4 +1,4 @@
-//! A segment's replay lane in memory: batches of references, handed over in the order of the lane within their keys.
+//! The replay lane of a segment in memory: batches of references, delivered within each key in the order of the lane.
 //!
 //! References are claimed and committed batch by batch. A reference that was in flight at two crashes needs an isolated
 //! attempt, as in the ledger.
@@ -24,15 +24,15 @@ use super::{
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Its event is being fetched.
+    /// The event of the reference is being fetched.
     Fetching,
-    /// Behind another of its key, not claimed, or not due.
+    /// The reference waits behind another reference of its key, for its claim, or until it is due.
     Waiting,
-    /// It waits for its isolated attempt.
+    /// The reference waits for its isolated attempt.
     AwaitsIsolation,
-    /// Its isolated attempt waits to be committed.
+    /// The isolated attempt of the reference waits for its commit.
     IsolatedAttempt,
-    /// With a handler.
+    /// The reference is with a handler.
     Handed,
     Done,
 }
@@ -49,21 +49,22 @@ struct Batch {
     kept: LaneBatch,
     references: Vec<Reference>,
     left: usize,
-    /// References that are claimed, or will be, and not done. Asked for with every answer, so it is not counted each time.
+    /// Open references that are claimed or that the next commit will claim. The field keeps the number because every
+    /// answer needs it.
     open: usize,
-    /// The claim that is committed.
+    /// The committed claim.
     claim: u32,
     dirty: bool,
 }
 
 impl Batch {
-    /// What was claimed and not done when the last consumer ended has seen one end more. That is committed before any of
-    /// it is handed over.
+    /// Counts one more crash for each open reference that was claimed when the last consumer ended. The new count is
+    /// committed before any of these references is delivered.
     fn note_ends(&mut self) {
         for index in 0..self.kept.progress.claimed_to {
             let is_open = self.references.get(index as usize).is_some_and(|r| r.stage != Stage::Done);
             if is_open {
-                // Whether it is due was settled before; an event that only ended with its consumer is due at once.
+                // If the reference has a retry, it keeps its due time. An event without a retry is due immediately.
                 retry_of(&mut self.kept.progress, index, Timestamp::UNIX_EPOCH).ends += 1;
                 self.dirty = true;
             }
@@ -78,19 +79,19 @@ impl Batch {
         self.retry(index).is_some_and(|retry| retry.ends >= ALONE_AFTER)
     }
 
-    /// The references that are claimed, or will be, and not done.
+    /// Returns the open references that are claimed or that the next commit will claim.
     fn claimed(&self) -> impl Iterator<Item = &Reference> {
         let claimed = self.references.iter().take(self.kept.progress.claimed_to as usize);
         claimed.filter(|reference| reference.stage != Stage::Done)
     }
 
-    /// Claims references up to here.
+    /// Sets the claim to the first `claimed_to` references.
     fn claim_to(&mut self, claimed_to: u32) {
         self.kept.progress.claimed_to = claimed_to;
         self.open = self.claimed().count();
     }
 
-    /// Claims so many references more.
+    /// Claims `more` further references.
     fn claim_more(&mut self, more: usize) {
         let claimed = self.kept.progress.claimed_to as usize;
         let fresh = self.references.iter().skip(claimed).take(more);
@@ -98,7 +99,7 @@ impl Batch {
         self.kept.progress.claimed_to += more as u32;
     }
 
-    /// Nothing more is done with a reference.
+    /// Marks a reference as done.
     fn close(&mut self, index: u32) {
         let Some(reference) = self.references.get_mut(index as usize) else { return };
         let progress = &mut self.kept.progress;
@@ -114,10 +115,10 @@ impl Batch {
 
 type ReferenceId = (u64, u32);
 
-/// How far batches are, by their place in the lane.
+/// The progress of batches, by their place in the lane.
 pub(crate) type LaneUpdates = Vec<(u64, LaneProgress)>;
 
-/// What became of an answer about a reference.
+/// The outcome of a reference.
 #[derive(Debug)]
 pub(crate) enum LaneOutcome {
     Handled,
@@ -126,36 +127,37 @@ pub(crate) enum LaneOutcome {
     GaveUp { error: String },
 }
 
-/// The lane of a segment.
+/// The replay lane of a segment.
 #[derive(Debug, Default)]
 pub(crate) struct Lane {
-    /// The place of the last batch that was taken in.
+    /// The place of the last batch that was added.
     after: u64,
     batches: BTreeMap<u64, Batch>,
-    /// Of each key the references that are not done, in order.
+    /// The open references of each key, in order.
     keys: HashMap<Key, VecDeque<ReferenceId>>,
     due: BinaryHeap<Reverse<(Timestamp, ReferenceId)>>,
-    /// Keys whose first reference waits to be tried again.
+    /// Keys whose first reference waits for a retry.
     resting: HashSet<Key>,
     isolation_queue: VecDeque<ReferenceId>,
-    /// Batches whose events are to be fetched, one after the other: so that keys fill in order.
+    /// Batches whose events must be fetched. They are fetched one after the other, so that the queues of keys stay in
+    /// order.
     to_fetch: VecDeque<u64>,
     fetching: bool,
     references: usize,
 }
 
 impl Lane {
-    /// The place after which there may be further batches.
+    /// Returns the place after which there may be further batches.
     pub(crate) fn after(&self) -> u64 {
         self.after
     }
 
-    /// References that are not done.
+    /// Returns the number of open references.
     pub(crate) fn references(&self) -> usize {
         self.references
     }
 
-    /// References that are not done and do not wait behind one of their key that is to be tried again.
+    /// Returns the number of open references that do not wait for a retry of their key's first reference.
     pub(crate) fn free_references(&self) -> usize {
         let waits = |Reverse((_, place)): &Reverse<(Timestamp, ReferenceId)>| {
             let reference = self.batches.get(&place.0)?.references.get(place.1 as usize)?;
@@ -165,7 +167,7 @@ impl Lane {
         self.references - self.due.iter().filter_map(waits).sum::<usize>().min(self.references)
     }
 
-    /// A batch whose references no handler is to see: it is done.
+    /// Closes a batch whose references no handler must receive. The batch is then done.
     pub(crate) fn close_batch(&mut self, seq: u64, effects: &mut Effects) {
         self.to_fetch.retain(|other| *other != seq);
         self.fetching = false;
@@ -179,7 +181,7 @@ impl Lane {
         self.fetch_next(effects);
     }
 
-    /// Takes a batch in.
+    /// Adds a batch.
     pub(crate) fn take_in(&mut self, batch: LaneBatch, effects: &mut Effects) {
         if batch.seq <= self.after {
             return;
@@ -207,7 +209,7 @@ impl Lane {
         }
     }
 
-    /// Where a batch's references that are not done are, and where it comes from.
+    /// Returns the sequences of a batch's open references, and the batch's origin.
     pub(crate) fn to_fetch(&self, batch: u64) -> Option<(Vec<u64>, LaneOrigin)> {
         let batch = self.batches.get(&batch)?;
         let open =
@@ -216,7 +218,7 @@ impl Lane {
         Some((positions.collect(), batch.kept.origin.clone()))
     }
 
-    /// A batch is not in the lane any more: its references go, and those behind them take their turn.
+    /// Removes a withdrawn batch. The references behind its references take their turn.
     pub(crate) fn drop_batch(&mut self, seq: u64, at: &mut StepContext<'_>) {
         let Some(batch) = self.batches.remove(&seq) else { return };
         self.references -= batch.left;
@@ -242,19 +244,19 @@ impl Lane {
         self.fetch_next(&mut at.effects);
     }
 
-    /// Fetching failed: it is requested again.
+    /// Requests a failed fetch again.
     pub(crate) fn fetch_failed(&mut self, effects: &mut Effects) {
         self.fetching = false;
         self.fetch_next(effects);
     }
 
-    /// The events of a batch came, by sequence.
+    /// Accepts the fetched events of a batch.
     pub(crate) fn fetched(&mut self, seq: u64, events: &BatchEvents, at: &mut StepContext<'_>) {
         self.to_fetch.retain(|other| *other != seq);
         self.fetching = false;
         let mut heads = Vec::new();
         if let Some(batch) = self.batches.get_mut(&seq) {
-            // A redriven letter goes to its group whatever the group takes today.
+            // A redriven dead letter goes to its group even if the group no longer takes its type.
             let takes_all = !matches!(batch.kept.origin, LaneOrigin::Replay { .. });
             let left = batch.left;
             for index in 0..batch.references.len() as u32 {
@@ -292,7 +294,7 @@ impl Lane {
         self.fetch_next(&mut at.effects);
     }
 
-    /// Brings the first reference of a key as far as it goes by itself.
+    /// Moves the first reference of a key to its next stage that depends on a commit or a handler.
     fn step(&mut self, place: ReferenceId, at: &mut StepContext<'_>) {
         let (seq, index) = place;
         let Some(batch) = self.batches.get_mut(&seq) else { return };
@@ -319,18 +321,18 @@ impl Lane {
         }
     }
 
-    /// References that are fetched and not claimed.
+    /// Returns the number of references that are fetched and not claimed.
     pub(crate) fn unclaimed(&self) -> usize {
         let unclaimed = |batch: &Batch| batch.references.len() - batch.kept.progress.claimed_to as usize;
         self.fetched_batches().map(unclaimed).sum()
     }
 
-    /// References that are claimed, or will be by the commit under source, and not done.
+    /// Returns the number of open references that are claimed or that the commit in progress will claim.
     pub(crate) fn claimed(&self) -> usize {
         if self.resting.is_empty() {
             return self.batches.values().map(|batch| batch.open).sum();
         }
-        // A reference that waits, or that is queued behind one, delays no other key.
+        // A reference that waits for a retry, or that is queued behind such a reference, delays no other key.
         let rests =
             |reference: &&Reference| reference.key.as_ref().is_some_and(|key| self.resting.contains(key));
         let claimed = self.batches.values().flat_map(Batch::claimed);
@@ -342,7 +344,7 @@ impl Lane {
         self.batches.range(..next).map(|(_, batch)| batch)
     }
 
-    /// Asks for a claim on up to `most` more references; how many it is for.
+    /// Requests a claim on up to `most` more references. Returns the number of references in the request.
     pub(crate) fn ask(&mut self, most: usize) -> usize {
         let next = self.to_fetch.front().copied().unwrap_or(u64::MAX);
         let mut left = most;
@@ -365,7 +367,7 @@ impl Lane {
         !self.isolation_queue.is_empty()
     }
 
-    /// Starts the next isolated attempt, as in the ledger.
+    /// Starts the next isolated attempt, as the ledger does.
     pub(crate) fn start_isolated_attempt(
         &mut self,
         rules: &Rules,
@@ -399,7 +401,8 @@ impl Lane {
         None
     }
 
-    /// Whether a reference is with a handler: its event, its origin and its attempts, this one included.
+    /// Returns the event, the origin and the number of attempts of a reference that is with a handler. The number
+    /// includes this attempt.
     pub(crate) fn handed(&self, seq: u64, index: u32) -> Option<(StoredEvent, LaneOrigin, u32)> {
         let batch = self.batches.get(&seq)?;
         let reference = batch.references.get(index as usize).filter(|r| r.stage == Stage::Handed)?;
@@ -408,7 +411,7 @@ impl Lane {
         Some((reference.event.clone()?, batch.kept.origin.clone(), attempts))
     }
 
-    /// How the attempts of a reference failed.
+    /// Returns the failures of the attempts of a reference.
     pub(crate) fn failures(&self, seq: u64, index: u32) -> Vec<Failure> {
         let retry = self.batches.get(&seq).and_then(|batch| batch.retry(index));
         retry.map_or_else(Vec::new, |retry| retry.failures.clone())
@@ -418,7 +421,7 @@ impl Lane {
         self.batches.get(&seq).is_some_and(|batch| batch.needs_isolation(index))
     }
 
-    /// Records the outcome of a reference, which a handler had, or which has no attempts left.
+    /// Records the outcome of a reference that a handler answered or that has no attempts left.
     pub(crate) fn answered(
         &mut self,
         (seq, index): ReferenceId,
@@ -437,7 +440,7 @@ impl Lane {
                 retry.attempts += u32::from(!needs_isolation);
                 (retry.due, retry.error) = (due, failure.errors.join(": "));
                 note_failure(&mut retry.failures, failure.shortened(), MAX_EARLIER_FAILURES);
-                // It came back by itself: it is not what ends processes.
+                // The handler answered, so the event did not end the process.
                 retry.ends = 0;
                 reference.stage = Stage::Waiting;
                 self.resting.extend(key);
@@ -470,7 +473,7 @@ impl Lane {
         self.due.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// Goes on with references whose pause is over.
+    /// Continues with the references whose pause is over.
     pub(crate) fn wake(&mut self, at: &mut StepContext<'_>) {
         while self.due.peek().is_some_and(|Reverse((due, _))| *due <= at.now) {
             let Some(Reverse((_, place))) = self.due.pop() else { return };
@@ -482,7 +485,7 @@ impl Lane {
         self.batches.values().any(|batch| batch.dirty)
     }
 
-    /// Progress to commit, and batches that are done.
+    /// Returns the progress of open batches to commit, and the batches that are done.
     pub(crate) fn collect(&mut self) -> (LaneUpdates, LaneUpdates) {
         let (mut going_on, mut done) = (Vec::new(), Vec::new());
         for (seq, batch) in self.batches.iter_mut().filter(|(_, batch)| batch.dirty) {
@@ -497,7 +500,7 @@ impl Lane {
         (going_on, done)
     }
 
-    /// A commit with this progress was kept: what waited for it may be handed over.
+    /// Applies a stored commit with this progress. Deliveries that waited for it may start.
     pub(crate) fn committed(&mut self, progress: &[(u64, LaneProgress)], at: &mut StepContext<'_>) {
         for (seq, kept) in progress {
             let Some(batch) = self.batches.get_mut(seq) else { continue };
@@ -510,7 +513,8 @@ impl Lane {
                     let attempts = |retries: &[LaneRetry]| {
                         retries.iter().find(|retry| retry.index == index).map(|retry| retry.attempts)
                     };
-                    // A commit that was under way when it was isolated knows nothing of its attempt.
+                    // A commit that was already in progress when the reference was isolated does not contain its
+                    // attempt.
                     let kept = attempts(&kept.retries);
                     if let Some(attempt) = kept.filter(|_| kept == attempts(&batch.kept.progress.retries)) {
                         reference.stage = Stage::Handed;
@@ -529,8 +533,8 @@ impl Lane {
         }
     }
 
-    /// Withdraws the claims of deliveries that no handler has, for a segment that is released in order. Deliveries that await
-    /// isolation stay claimed.
+    /// Withdraws the claims on deliveries that no handler has. A segment that is released in order needs this.
+    /// Deliveries that await isolation stay claimed.
     pub(crate) fn unclaim(&mut self) {
         for batch in self.batches.values_mut() {
             let last_isolated =
@@ -543,7 +547,7 @@ impl Lane {
             for retry in batch.kept.progress.retries.iter_mut().filter(|retry| retry.ends >= ALONE_AFTER) {
                 let reference = batch.references.get(retry.index as usize);
                 if reference.is_some_and(|r| matches!(r.stage, Stage::IsolatedAttempt | Stage::Handed)) {
-                    // It was not handed over, or handed back: its process did not end by it.
+                    // The event was not delivered, or its handler answered, so it did not end the process.
                     retry.attempts = retry.attempts.saturating_sub(1);
                     batch.dirty = true;
                 }
@@ -577,7 +581,7 @@ fn work(batch: &LaneBatch, reference: &Reference, index: u32, attempt: u32, rule
             let origin = DeliveryOrigin::Replay { replay_id: replay_id.clone() };
             (origin, attempt >= rules.max_attempts(&stored.event))
         }
-        // A redrive is one attempt: the operator looks at its result.
+        // A redrive has one attempt. The operator checks its result.
         LaneOrigin::Redrive { dead_letter } | LaneOrigin::Discarded { dead_letter } => {
             (DeliveryOrigin::Redrive { dead_letter: dead_letter.clone() }, true)
         }
@@ -586,11 +590,11 @@ fn work(batch: &LaneBatch, reference: &Reference, index: u32, attempt: u32, rule
     Some(Work { source, stored, origin, attempt, is_last_attempt, waiting_since: None })
 }
 
-/// An isolated attempt that may start.
+/// The result of the start of an isolated attempt.
 #[derive(Debug)]
 pub(crate) enum IsolatedAttempt {
-    /// Its attempt is noted and waits to be committed.
+    /// The attempt is recorded and waits for its commit.
     ToCommit,
-    /// It has no attempt left.
+    /// The reference has no attempts left.
     Spent { batch: u64, index: u32, stored: StoredEvent, attempts: u32, failure: Failure },
 }

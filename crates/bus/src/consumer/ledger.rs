@@ -1,11 +1,11 @@
-//! The ledger in memory: keys that are tracked apart from their segment's cursor.
+//! The ledger in memory: keys that are tracked apart from the cursor of their segment.
 //!
-//! A row's event is handed over when it is due, fetched, and claimed by a commit. While a row stands, the key's later
-//! events only raise its `through`; they are fetched by the key when their turn comes.
+//! The event of a row is delivered when it is due, fetched, and claimed by a commit. While a row exists, later events
+//! of its key only raise the row's `through`. They are fetched by the key when their turn comes.
 //!
-//! An event that was in flight at two crashes of consumers needs an *isolated attempt*: its attempt is committed first, and no
-//! other handler of the process runs beside it. So only an event that really crashes processes uses up its attempts. After
-//! one crash events are redelivered as usual, since most crashes have other causes.
+//! An event that was in flight at two crashes of consumers needs an *isolated attempt*. The attempt is committed first,
+//! and no other handler of the process runs beside it. So only an event that really crashes processes uses up its
+//! attempts. After one crash, events are redelivered as usual, since most crashes have other causes.
 
 use std::{
     cmp::Reverse,
@@ -25,32 +25,33 @@ use super::{
     work::{DeliverySource, Effects, FetchRequest, StepContext, Work},
 };
 
-/// Events of a key that are claimed ahead of the one in hand.
+/// The number of events of a key that are claimed together.
 const CLAIM_AHEAD: usize = 8;
-/// Ends of consumers after which what was claimed is handed over alone.
+/// The number of consumer crashes after which a claimed delivery runs alone.
 pub(crate) const ALONE_AFTER: u32 = 2;
-/// Events of a key that are kept in memory.
+/// The highest number of events of one key in memory.
 pub(crate) const FETCH_AHEAD: usize = 64;
-/// Keys up to which events that come are kept in memory, and not fetched again when their turn comes.
+/// The number of blocked keys up to which new events of these keys stay in memory. Above it, they are fetched again
+/// when their turn comes.
 const FEW_KEYS: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Until it is due.
+    /// The row waits until it is due.
     Resting,
-    /// Behind its dead letter.
+    /// The key is parked behind its dead letter.
     Parked,
-    /// Its events are being fetched.
+    /// The events of the row are being fetched.
     Fetching,
-    /// Its claim waits to be committed.
+    /// The claim of the row waits for its commit.
     Claiming,
-    /// It waits for its isolated attempt.
+    /// The row waits for its isolated attempt.
     AwaitsIsolation,
-    /// Its isolated attempt waits to be committed.
+    /// The isolated attempt of the row waits for its commit.
     IsolatedAttempt,
-    /// With a handler.
+    /// The first event of the row is with a handler.
     Handed,
-    /// Nothing of it is left, but the cursor has not passed it.
+    /// The row has no events left, but the cursor has not passed it.
     Empty,
 }
 
@@ -60,19 +61,19 @@ struct LedgerRow {
     stage: Stage,
     /// Fetched events from `kept.position` on.
     events: VecDeque<StoredEvent>,
-    /// Every event of the key up to here is among `events`, or done.
+    /// The sequence up to which every event of the key is in `events` or done.
     fetched_to: u64,
-    /// Events of the key from here...
+    /// The first event of the key that was claimed when a consumer crashed.
     isolate_from: u64,
-    /// ...to here were claimed when a consumer ended...
+    /// The last event of the key that was claimed when a consumer crashed.
     isolate_to: u64,
-    /// ...for the so-manieth time.
+    /// The number of consumer crashes during which these events were claimed.
     ends: u32,
-    /// The claim that is committed.
+    /// The committed claim.
     claim: u64,
-    /// Whether it changed since it was last collected.
+    /// Whether the row changed since it was last collected for a commit.
     dirty: bool,
-    /// Whether its key is among the dirty ones.
+    /// Whether the row's key is in the list of dirty keys.
     listed: bool,
 }
 
@@ -85,7 +86,7 @@ impl LedgerRow {
         self.ends_of(seq) >= ALONE_AFTER
     }
 
-    /// Takes in the next events of the key: none is between them.
+    /// Appends the next events of the key. No event may be missing between them.
     fn take_in(&mut self, events: impl IntoIterator<Item = StoredEvent>) {
         self.events.extend(events);
         if let Some(last) = self.events.back() {
@@ -93,7 +94,7 @@ impl LedgerRow {
         }
     }
 
-    /// Whether the key's next event, which has just come, is to be kept: all before it are here, and go on soon.
+    /// Returns whether to keep the key's newest event in memory: all events before it are here, and the key is due.
     fn takes_next(&self, now: Timestamp) -> bool {
         self.fetched_to >= self.kept.through
             && self.events.len() < FETCH_AHEAD
@@ -101,7 +102,7 @@ impl LedgerRow {
             && self.kept.due.is_some_and(|due| due <= now)
     }
 
-    /// Forgets how attempts failed; how many bytes that frees.
+    /// Clears the failures of the attempts. Returns the number of freed bytes.
     fn forget_failures(&mut self) -> usize {
         let before = self.kept.size_bytes();
         self.kept.error.clear();
@@ -109,7 +110,7 @@ impl LedgerRow {
         before - self.kept.size_bytes()
     }
 
-    /// An event of the key was claimed when a consumer ended.
+    /// Records that an event of the key was claimed when a consumer crashed.
     fn was_claimed(&mut self, seq: u64) {
         if self.isolate_to < self.isolate_from {
             self.isolate_from = seq;
@@ -119,14 +120,14 @@ impl LedgerRow {
     }
 }
 
-/// What became of an answer about a row's event.
+/// The outcome of a row's event.
 #[derive(Debug)]
 pub(crate) enum RowOutcome {
-    /// The key goes on with its next event.
+    /// The key continues with its next event.
     Next,
-    /// It is to be tried again at this time.
+    /// The event must be retried at `due`.
     Again { due: Timestamp, failure: Failure },
-    /// The group gives up on it.
+    /// The group gives up on the event.
     GaveUp,
 }
 
@@ -137,15 +138,15 @@ pub(crate) struct Ledger {
     removed: HashSet<Key>,
     due: BinaryHeap<Reverse<(Timestamp, Key)>>,
     isolation_queue: VecDeque<Key>,
-    /// Keys of rows that are dirty.
+    /// Keys of dirty rows.
     dirty: Vec<Key>,
-    /// Keys of rows of which nothing is left.
+    /// Keys of rows without events left.
     empty: HashSet<Key>,
     bytes: usize,
 }
 
 impl Ledger {
-    /// The ledger as the store kept it.
+    /// Returns the ledger from its stored rows.
     pub(crate) fn load(rows: Vec<BlockedKey>, rules: &Rules, now: Timestamp) -> (Self, Effects) {
         let (mut ledger, mut at) = (Self::default(), StepContext::new(rules, now));
         for kept in rows {
@@ -179,7 +180,7 @@ impl Ledger {
         }
     }
 
-    /// Lists a row that changed.
+    /// Puts the key of a changed row into the lists of dirty and empty rows.
     fn note(&mut self, key: &Key) {
         let Some(row) = self.rows.get_mut(key) else { return };
         if row.dirty && !row.listed {
@@ -197,22 +198,22 @@ impl Ledger {
         self.rows.len()
     }
 
-    /// Whether the segment must read no further.
+    /// Returns whether the segment must stop reading.
     pub(crate) fn is_full(&self) -> bool {
         self.rows.len() >= MAX_BLOCKED_KEYS || self.bytes >= MAX_LEDGER_BYTES
     }
 
-    /// Whether rows wait for the cursor to pass them.
+    /// Returns whether rows without events wait for the cursor to pass them.
     pub(crate) fn has_empty(&self) -> bool {
         !self.empty.is_empty()
     }
 
-    /// Whether something of it waits to be committed.
+    /// Returns whether the ledger has uncommitted changes.
     pub(crate) fn is_dirty(&self) -> bool {
         !self.removed.is_empty() || !self.dirty.is_empty()
     }
 
-    /// Takes note of an event of a key that has a row; false where it has none.
+    /// Records an event of a key with a row. Returns false if the key has no row.
     pub(crate) fn extend(&mut self, key: &Key, stored: &StoredEvent, at: &mut StepContext<'_>) -> bool {
         let are_few = self.rows.len() <= FEW_KEYS;
         let Some(row) = self.rows.get_mut(key) else { return false };
@@ -232,7 +233,7 @@ impl Ledger {
         true
     }
 
-    /// Takes in an event that may have been handed over by a consumer that ended.
+    /// Accepts an event that a crashed consumer may have delivered.
     pub(crate) fn take_claimed(&mut self, key: &Key, stored: StoredEvent, at: &mut StepContext<'_>) {
         let seq = stored.position.sequence;
         if self.extend(key, &stored, at) {
@@ -251,7 +252,7 @@ impl Ledger {
         self.note(key);
     }
 
-    /// Takes in a key whose entries left the live queue, with as many of its events as are kept in memory.
+    /// Adds a key whose entries left the live queue. Keeps up to [`FETCH_AHEAD`] of its events in memory.
     pub(crate) fn admit(&mut self, leaving: Leaving, at: &mut StepContext<'_>) {
         let Leaving { key, position, through, handed, events } = leaving;
         let mut row = new_row(&key, position, through, at.now);
@@ -268,7 +269,7 @@ impl Ledger {
         self.note(&key);
     }
 
-    /// Events of a key came. `complete_to`: there are no others of it up to there.
+    /// Accepts the fetched events of a key. The key has no other events up to `complete_to`.
     pub(crate) fn fetched(
         &mut self,
         key: &Key,
@@ -285,7 +286,7 @@ impl Ledger {
         self.note(key);
     }
 
-    /// Fetching failed: it is tried again later.
+    /// Schedules a failed fetch again for the time `again`.
     pub(crate) fn fetch_failed(&mut self, key: &Key, again: Timestamp) {
         if let Some(row) = self.rows.get_mut(key).filter(|row| row.stage == Stage::Fetching) {
             row.stage = Stage::Resting;
@@ -293,12 +294,12 @@ impl Ledger {
         }
     }
 
-    /// When the next row is due.
+    /// Returns the time at which the next row is due.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         self.due.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// Goes on with rows whose pause is over.
+    /// Continues with the rows whose pause is over.
     pub(crate) fn wake(&mut self, at: &mut StepContext<'_>) {
         while self.due.peek().is_some_and(|Reverse((due, _))| *due <= at.now) {
             let Some(Reverse((_, key))) = self.due.pop() else { return };
@@ -309,7 +310,7 @@ impl Ledger {
         }
     }
 
-    /// Brings a resting row as far as it goes by itself.
+    /// Moves a resting row to its next stage that depends on a commit, a fetch or a handler.
     fn step(&mut self, key: &Key, at: &mut StepContext<'_>) {
         let Some(row) = self.rows.get_mut(key).filter(|row| row.stage == Stage::Resting) else { return };
         let Some(due) = row.kept.due else {
@@ -317,7 +318,7 @@ impl Ledger {
             return;
         };
         if due > at.now {
-            // Pauses are long compared with a read: what was fetched is not kept meanwhile.
+            // A pause is long compared with a read, so the fetched events are released meanwhile.
             row.events.clear();
             row.fetched_to = row.kept.position.saturating_sub(1);
             self.due.push(Reverse((due, key.clone())));
@@ -340,7 +341,7 @@ impl Ledger {
             return;
         };
         if row.kept.position != first {
-            // What stood between is gone, or of types that the group does not take.
+            // The events between were removed, or the group does not take their types.
             row.kept.position = first;
             row.kept.attempts = 0;
             row.kept.ends = row.ends_of(first);
@@ -363,7 +364,7 @@ impl Ledger {
     fn hand(row: &mut LedgerRow, at: &mut StepContext<'_>) {
         let Some(stored) = row.events.front() else { return };
         row.stage = Stage::Handed;
-        // The row already counts an isolated attempt.
+        // The attempt count of the row already includes an isolated attempt.
         let attempt = if row.needs_isolation(stored.position.sequence) {
             row.kept.attempts
         } else {
@@ -379,13 +380,13 @@ impl Ledger {
         });
     }
 
-    /// Whether deliveries wait for their isolated attempt.
+    /// Returns whether deliveries wait for their isolated attempt.
     pub(crate) fn awaits_isolation(&self) -> bool {
         !self.isolation_queue.is_empty()
     }
 
-    /// Starts the next isolated attempt: the attempt is committed, and then its event is handed over alone. An event without
-    /// attempts left is returned as [`IsolatedAttempt::Spent`] instead, with its failure.
+    /// Starts the next isolated attempt. The attempt is committed first, and then its event is delivered alone. An
+    /// event without attempts left is returned as [`IsolatedAttempt::Spent`] instead, with its failure.
     pub(crate) fn start_isolated_attempt(
         &mut self,
         rules: &Rules,
@@ -410,23 +411,23 @@ impl Ledger {
         None
     }
 
-    /// Whether an event is a row's and with a handler: its attempts so far, this one included.
+    /// Returns the number of attempts of a row's event that is with a handler, this attempt included. Otherwise `None`.
     pub(crate) fn handed(&self, key: &Key, seq: u64) -> Option<u32> {
         let row = self.rows.get(key).filter(|row| row.stage == Stage::Handed && row.kept.position == seq)?;
         Some(if row.needs_isolation(seq) { row.kept.attempts } else { row.kept.attempts + 1 })
     }
 
-    /// How the attempts of a row's event failed.
+    /// Returns the failures of the attempts of a row's event.
     pub(crate) fn failures(&self, key: &Key) -> Vec<Failure> {
         self.rows.get(key).map_or_else(Vec::new, |row| row.kept.failures.clone())
     }
 
-    /// Whether an event of a row needs an isolated attempt.
+    /// Returns whether an event of a row needs an isolated attempt.
     pub(crate) fn needs_isolation(&self, key: &Key, seq: u64) -> bool {
         self.rows.get(key).is_some_and(|row| row.needs_isolation(seq))
     }
 
-    /// Records the outcome of a row's event, which a handler had, or which has no attempts left.
+    /// Records the outcome of a row's event that a handler answered or that has no attempts left.
     pub(crate) fn answered(&mut self, key: &Key, seq: u64, outcome: RowOutcome, at: &mut StepContext<'_>) {
         let Some(row) = self.rows.get_mut(key) else { return };
         let before = row.kept.size_bytes();
@@ -437,13 +438,13 @@ impl Ledger {
                 if !row.needs_isolation(seq) {
                     row.kept.attempts += 1;
                 }
-                // It came back by itself: it is not what ends processes.
+                // The handler answered, so the event did not end the process.
                 row.isolate_to = row.isolate_to.min(seq - 1);
                 row.kept.ends = 0;
                 row.kept.due = Some(due);
                 row.kept.error = failure.errors.join(": ");
                 note_failure(&mut row.kept.failures, failure.shortened(), MAX_EARLIER_FAILURES);
-                // Handed back: should the process end now, this event is not to blame.
+                // The event is no longer in flight. If the process ends now, the event is not the cause.
                 row.kept.claimed_to = seq - 1;
                 row.claim = seq - 1;
             }
@@ -462,7 +463,8 @@ impl Ledger {
         self.note(key);
     }
 
-    /// The dead letter at a position is done with, and its event may be gone: whichever key is parked there goes on.
+    /// Releases the key that is parked at a position, because its dead letter is closed. The event itself may be
+    /// removed.
     pub(crate) fn release_at(&mut self, seq: u64, at: &mut StepContext<'_>) {
         let parked = |row: &&LedgerRow| row.stage == Stage::Parked && row.kept.position == seq;
         if let Some(key) = self.rows.values().find(parked).map(|row| row.kept.key.clone()) {
@@ -470,7 +472,7 @@ impl Ledger {
         }
     }
 
-    /// The dead letter that a key is parked behind is done with: the key goes on.
+    /// Releases a key whose dead letter is closed. The key continues with its next event.
     pub(crate) fn release(&mut self, key: &Key, seq: u64, at: &mut StepContext<'_>) {
         let parked = |row: &&mut LedgerRow| row.stage == Stage::Parked && row.kept.position == seq;
         let Some(row) = self.rows.get_mut(key).filter(parked) else { return };
@@ -482,7 +484,7 @@ impl Ledger {
         self.note(key);
     }
 
-    /// Rows to put and keys to remove in a commit whose cursor is this.
+    /// Returns the rows to put and the keys to remove in a commit with this cursor.
     pub(crate) fn collect(&mut self, cursor: u64) -> (Vec<BlockedKey>, Vec<Key>) {
         if !self.empty.is_empty() {
             self.remove_passed(cursor);
@@ -510,7 +512,7 @@ impl Ledger {
         }
     }
 
-    /// A commit with these rows was kept: what waited for it may be handed over.
+    /// Applies a stored commit with these rows. Deliveries that waited for it may start.
     pub(crate) fn committed(&mut self, put: &[BlockedKey], at: &mut StepContext<'_>) {
         for kept in put {
             let Some(row) = self.rows.get_mut(&kept.key).filter(|row| row.kept.position == kept.position)
@@ -528,7 +530,7 @@ impl Ledger {
         }
     }
 
-    /// Takes claims back on what is with no handler, for a segment that is given back in order.
+    /// Withdraws the claims on events that no handler has. A segment that is released in order needs this.
     pub(crate) fn unclaim(&mut self) {
         for row in self.rows.values_mut() {
             let before = row.kept.position.saturating_sub(1);
@@ -544,7 +546,7 @@ impl Ledger {
                 _ => false,
             };
             if is_isolated {
-                // It was not handed over, or handed back: its process did not end by it.
+                // The event was not delivered, or its handler answered, so it did not end the process.
                 row.kept.attempts = row.kept.attempts.saturating_sub(1);
                 row.dirty = true;
             }
@@ -556,7 +558,7 @@ impl Ledger {
     }
 }
 
-/// The key goes on behind an event.
+/// Moves a row to the event after `seq`.
 fn go_on(row: &mut LedgerRow, seq: u64, now: Timestamp) {
     if row.events.front().is_some_and(|stored| stored.position.sequence == seq) {
         row.events.pop_front();
@@ -596,11 +598,11 @@ fn new_row(key: &Key, position: u64, through: u64, now: Timestamp) -> LedgerRow 
     }
 }
 
-/// An isolated attempt that may start.
+/// The result of the start of an isolated attempt.
 #[derive(Debug)]
 pub(crate) enum IsolatedAttempt {
-    /// Its attempt is in the ledger and waits to be committed.
+    /// The attempt is in the ledger and waits for its commit.
     ToCommit,
-    /// It has no attempt left.
+    /// The event has no attempts left.
     Spent { key: Key, stored: StoredEvent, attempts: u32, failure: Failure },
 }

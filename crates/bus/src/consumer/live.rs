@@ -1,8 +1,8 @@
-//! What a segment has fetched from the log and not settled yet.
+//! The events that a segment has fetched from the log and not yet settled.
 //!
-//! Entries are handed over in log order within their keys, once they are claimed. Settling moves the cursor: over a prefix
-//! of done entries where that is enough, else, by force, over everything up to the last done one; what is not done then
-//! goes into the ledger, so that no slow event keeps the outcomes of others from being committed.
+//! Claimed entries are delivered in log order within their keys. A settlement moves the cursor over a prefix of done
+//! entries. A forced settlement moves the cursor over all entries up to the last done entry. Entries before it that are
+//! not done go into the ledger. So a slow event cannot delay the commit of other outcomes.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -22,33 +22,33 @@ struct Entry {
     stage: Stage,
 }
 
-/// Entries of a key that leave for the ledger.
+/// Entries of a key that move to the ledger.
 #[derive(Debug)]
 pub(crate) struct Leaving {
     pub(crate) key: Key,
-    /// The first of them.
+    /// The sequence of the first entry.
     pub(crate) position: u64,
-    /// The last of them.
+    /// The sequence of the last entry.
     pub(crate) through: u64,
-    /// Whether the first is with a handler.
+    /// Whether the first entry is with a handler.
     pub(crate) handed: bool,
-    /// All of them, in order.
+    /// The events of the entries, in order.
     pub(crate) events: Vec<StoredEvent>,
 }
 
 /// The entries of a segment.
 #[derive(Debug)]
 pub(crate) struct Live {
-    /// Everything at or below is done or in the ledger, and left this queue.
+    /// The cursor. All entries at or below it are done or in the ledger, and have left this queue.
     cursor: u64,
-    /// The log was read up to here.
+    /// The sequence up to which the log was read.
     read_to: u64,
-    /// Entries up to here may be handed over: this claim is committed.
+    /// The committed claim. Entries up to here may be delivered.
     claim: u64,
-    /// The claim that the next commit, or the one under source, makes.
+    /// The claim that the next commit, or the commit in progress, makes.
     asked: u64,
     entries: BTreeMap<u64, Entry>,
-    /// Of each key the entries that are not done, in order.
+    /// The entries of each key that are not done, in order.
     keys: HashMap<Key, VecDeque<u64>>,
     done: usize,
 }
@@ -74,24 +74,24 @@ impl Live {
         self.read_to
     }
 
-    /// The log was read up to here, and everything of this segment was offered.
+    /// Records that the log was read up to `seq` and that all events of this segment up to there were offered.
     pub(crate) fn was_read_to(&mut self, seq: u64) {
         self.read_to = self.read_to.max(seq);
     }
 
-    /// Takes an event in.
+    /// Adds an event.
     pub(crate) fn offer(&mut self, key: Key, stored: StoredEvent) {
         let seq = stored.position.sequence;
         self.keys.entry(key.clone()).or_default().push_back(seq);
         self.entries.insert(seq, Entry { stored, key, stage: Stage::Waiting });
     }
 
-    /// Entries that are not claimed yet.
+    /// Returns the number of entries that are not claimed yet.
     pub(crate) fn unclaimed(&self) -> usize {
         self.entries.len() - self.claimed()
     }
 
-    /// Entries that are claimed, or will be by the commit under source, and not settled.
+    /// Returns the number of unsettled entries that are claimed or that the commit in progress will claim.
     pub(crate) fn claimed(&self) -> usize {
         if self.entries.last_key_value().is_none_or(|(last, _)| *last <= self.asked) {
             return self.entries.len();
@@ -99,12 +99,12 @@ impl Live {
         self.entries.range(..=self.asked).count()
     }
 
-    /// Done entries that are not settled.
+    /// Returns the number of done entries that are not settled.
     pub(crate) fn done(&self) -> usize {
         self.done
     }
 
-    /// Asks for a claim on up to `most` more entries; how many it is for.
+    /// Requests a claim on up to `most` more entries. Returns the number of entries in the request.
     pub(crate) fn ask(&mut self, most: usize) -> usize {
         let mut asked = 0;
         for seq in self.entries.range(self.asked + 1..).map(|(seq, _)| *seq).take(most) {
@@ -114,17 +114,17 @@ impl Live {
         asked
     }
 
-    /// The claim to commit.
+    /// Returns the claim to commit.
     pub(crate) fn asked(&self) -> u64 {
         self.asked.max(self.cursor)
     }
 
-    /// Whether a claim waits to be committed.
+    /// Returns whether a claim waits for its commit.
     pub(crate) fn asks(&self) -> bool {
         self.asked > self.claim && self.asked > self.cursor
     }
 
-    /// A claim was committed: the entries that may be handed over now.
+    /// Records a committed claim. Returns the entries that may be delivered now.
     pub(crate) fn claimed_to(&mut self, claim: u64) -> Vec<(Key, StoredEvent)> {
         let from = self.claim;
         self.claim = self.claim.max(claim);
@@ -147,12 +147,12 @@ impl Live {
         Some((entry.key.clone(), entry.stored.clone()))
     }
 
-    /// Whether an entry is here and with a handler.
+    /// Returns whether an entry is in this queue and with a handler.
     pub(crate) fn is_handed(&self, seq: u64) -> bool {
         self.entries.get(&seq).is_some_and(|entry| entry.stage == Stage::Handed)
     }
 
-    /// An entry is done: the next of its key, if it may be handed over.
+    /// Marks an entry as done. Returns the next entry of its key, if it may be delivered.
     pub(crate) fn finish(&mut self, seq: u64) -> Option<(Key, StoredEvent)> {
         let entry = self.entries.get_mut(&seq)?;
         entry.stage = Stage::Done;
@@ -169,7 +169,7 @@ impl Live {
         }
     }
 
-    /// Entries of a key leave: its first one failed, or ran for long.
+    /// Removes the entries of a key and returns them. Its first entry failed or runs for long.
     pub(crate) fn take_key(&mut self, key: &Key) -> Option<Leaving> {
         let queue = self.keys.remove(key)?;
         let (position, through) = (*queue.front()?, *queue.back()?);
@@ -178,7 +178,7 @@ impl Live {
         Some(Leaving { key: key.clone(), position, through, handed, events })
     }
 
-    /// Keys leave whose first entry is with a handler while others wait behind it.
+    /// Removes and returns the keys whose first entry is with a handler while other entries wait behind it.
     pub(crate) fn take_slow(&mut self) -> Vec<Leaving> {
         let is_slow =
             |queue: &VecDeque<u64>| queue.len() > 1 && queue.front().is_some_and(|seq| self.is_handed(*seq));
@@ -187,7 +187,8 @@ impl Live {
         slow.iter().filter_map(|key| self.take_key(key)).collect()
     }
 
-    /// Moves the cursor as far as it goes; by force over everything that is done, and what is not leaves.
+    /// Moves the cursor over the done prefix. With `by_force`, moves it over the last done entry, and returns the open
+    /// entries before it.
     pub(crate) fn settle(&mut self, by_force: bool) -> Vec<Leaving> {
         self.drop_done_prefix();
         let mut leaving = Vec::new();

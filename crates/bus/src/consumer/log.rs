@@ -1,7 +1,7 @@
-//! The log as the consumers of one process read it: one reader, whose pages they share.
+//! The shared log reader of one process. Its consumers share the pages that it reads.
 //!
-//! Groups that are at the same place get the same page, read once. The reader asks for the types that any of the groups
-//! takes, so a process that wants few types reads the lists of those types.
+//! Groups at the same place get the same page, which is read once. The reader requests the types that any of the groups
+//! takes. So a process that needs few types reads only the index lists of these types.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,20 +15,20 @@ use domain::{
 };
 use tokio::{sync::watch, task::JoinSet};
 
-/// Events of a page.
+/// The highest number of events in a page.
 const PAGE: usize = 512;
-/// Pages that are kept for groups that come later.
+/// The number of pages kept for groups that arrive later.
 const KEPT: usize = 4;
-/// How long one wait for news lasts.
+/// The longest time of one wait for new events.
 const WAIT: Duration = Duration::from_secs(5);
-/// How long after a failed wait the next one begins.
+/// The pause after a failed wait.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A piece of the log.
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {
     pub(crate) events: Arc<[StoredEvent]>,
-    /// It ends here: what is wanted up to here is among the events.
+    /// The end of the piece. All events up to here that match the filter are in `events`.
     pub(crate) through: Cursor,
 }
 
@@ -38,22 +38,22 @@ struct Kept {
     piece: Piece,
 }
 
-/// Who wants which types.
+/// The event types that each reader takes.
 #[derive(Debug, Default)]
 struct Interests {
     next: u64,
     types: HashMap<u64, Vec<TypePattern>>,
-    /// Counts changes, so that pages of an older filter, or of an older lease, are not taken for newer ones.
+    /// Counts changes, so that a page of an older filter or an older lease is not used for a newer one.
     version: u64,
 }
 
-/// The log's reader. Wakes its readers when the log grows.
+/// The reader of the log. It wakes the consumers when the log grows.
 pub(crate) struct LogReader {
     store: Arc<dyn EventStore>,
     interests: Mutex<Interests>,
     pages: tokio::sync::Mutex<(u64, VecDeque<Kept>)>,
     head: watch::Receiver<Option<Cursor>>,
-    /// Ends with the reader.
+    /// The task that watches the head of the log. It ends with the reader.
     _watcher: JoinSet<()>,
 }
 
@@ -71,7 +71,7 @@ impl LogReader {
         }
     }
 
-    /// The newest positions, as they become known.
+    /// Returns a receiver of the head of the log.
     pub(crate) fn head(&self) -> watch::Receiver<Option<Cursor>> {
         self.head.clone()
     }
@@ -80,7 +80,7 @@ impl LogReader {
         self.interests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a reader's types, for as long as what is returned is kept.
+    /// Registers a reader's event types while the returned value exists.
     pub(crate) fn wants(self: &Arc<Self>, types: Vec<TypePattern>) -> Interest {
         let mut interests = self.interests();
         interests.next += 1;
@@ -90,8 +90,8 @@ impl LogReader {
         Interest { log: Arc::clone(self), number }
     }
 
-    /// Forgets the pages that are kept, also one that is being read. A segment that is leased again reads what the log has now: it
-    /// may have lost its end since.
+    /// Invalidates all kept pages and any page that is being read. A segment that is leased again must read the current
+    /// log, because the log may have lost its end since.
     pub(crate) fn forget(&self) {
         self.interests().version += 1;
     }
@@ -108,7 +108,7 @@ impl LogReader {
         (interests.version, Filter { types, ..Filter::default() })
     }
 
-    /// What comes after a cursor, up to a mark at the most.
+    /// Returns the events after a cursor, at most up to a mark.
     pub(crate) async fn read(&self, after: &Cursor, until: &Cursor) -> Result<Piece, EventStoreError> {
         let (version, filter) = self.filter();
         let mut pages = self.pages.lock().await;
@@ -138,7 +138,7 @@ impl LogReader {
     }
 }
 
-/// A reader's types are asked for as long as this is kept.
+/// A reader's registered event types. The log reader requests these types while this value exists.
 pub(crate) struct Interest {
     log: Arc<LogReader>,
     number: u64,
@@ -153,12 +153,12 @@ impl Drop for Interest {
 }
 
 impl Kept {
-    /// The page, or its end, for a reader that is at its beginning or within it.
+    /// Returns the page or its remaining part, for a reader at the start of the page or within it.
     fn from(&self, after: &Cursor) -> Option<Piece> {
         if *after == self.after {
             return (self.after != self.piece.through).then(|| self.piece.clone());
         }
-        // Within a page there is one order only where there is one partition.
+        // Events within a page have a total order only if the log has one partition.
         let [at] = after.sequences.as_slice() else { return None };
         let (from, to) = (self.after.sequence(0), self.piece.through.sequence(0));
         if after.epoch != self.after.epoch || *at < from || *at >= to {
@@ -190,7 +190,7 @@ async fn watch_head(store: Arc<dyn EventStore>, sender: watch::Sender<Option<Cur
                 if !std::mem::replace(&mut reported, true) {
                     tracing::warn!(%error, "the log cannot be watched for now");
                 }
-                // The cursor may be what is wrong, as after a restored backup.
+                // The cursor may be the cause, for example after a restored backup.
                 known = None;
                 tokio::time::sleep(PAUSE).await;
             }

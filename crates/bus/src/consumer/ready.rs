@@ -1,8 +1,9 @@
-//! Deliveries that may be handed over, the one whose turn is first in front.
+//! Deliveries that may start, in the order of their turn.
 //!
-//! A delivery's turn is when it became ready, and later by as much as its priority is less than the highest: so priority
-//! goes first, and a delivery that has waited long enough goes before it. What comes from the ledger counts from when its key was
-//! blocked: a key that has a long queue behind it would otherwise start waiting again for each of its events.
+//! The turn of a delivery is the time at which it became ready, plus a delay that grows as its priority falls. So a
+//! higher priority goes first, but a delivery that has waited long enough overtakes it. For a delivery from the ledger,
+//! the waiting time counts from the moment at which its key was blocked. Otherwise a key with a long queue would start
+//! to wait again with each of its events.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -16,10 +17,10 @@ use tokio::time::Instant;
 
 use super::work::{DeliveryId, Work};
 
-/// Waiting longer than this counts no more.
+/// The longest waiting time that counts.
 const MOST_WAITED: Duration = Duration::from_secs(5);
 
-/// How long a delivery lets those of the highest priority go first.
+/// Returns the time by which a delivery lets deliveries of the highest priority go first.
 fn patience(priority: Priority) -> Duration {
     match priority {
         Priority::Critical => Duration::ZERO,
@@ -29,13 +30,13 @@ fn patience(priority: Priority) -> Duration {
     }
 }
 
-/// A delivery that may be handed over.
+/// A delivery that may start.
 #[derive(Debug)]
 pub(crate) struct Ready {
     pub(crate) unit: DeliveryId,
     pub(crate) work: Work,
     turn: Instant,
-    /// Which came first of those with the same turn.
+    /// The order of arrival, for deliveries with the same turn.
     number: u64,
 }
 
@@ -69,7 +70,7 @@ impl Ord for Ready {
     }
 }
 
-/// Deliveries that may be handed over.
+/// The queue of deliveries that may start.
 #[derive(Debug, Default)]
 pub(crate) struct ReadyQueue {
     waiting: BinaryHeap<Reverse<Ready>>,

@@ -1,4 +1,4 @@
-//! How a group treats its deliveries: how often it tries, how long it waits, and when it gives up.
+//! The rules by which a group treats its deliveries: number of attempts, pauses, and dead letters.
 
 use domain::{
     Backoff, Event, HandlerError, Jitter,
@@ -9,19 +9,19 @@ use domain::{
 };
 use jiff::Timestamp;
 
-/// The outcome of one hand-over.
+/// The outcome of one call of the handlers.
 #[derive(Debug)]
 pub(crate) enum HandlerOutcome {
     Handled,
-    /// No handler takes it: it is a replay, or no pattern matches.
+    /// No handler takes the event: it is a replay, or no pattern matches.
     Skipped,
-    /// It came too late to be handed over.
+    /// The event expired before its delivery.
     Expired,
     Failed(HandlerError),
 }
 
 impl HandlerOutcome {
-    /// Its name in spans and metrics.
+    /// Returns the name of the outcome in spans and metrics.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Handled => "handled",
@@ -45,23 +45,23 @@ pub(crate) enum Decision {
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
     pub(crate) spec: GroupSpec,
-    /// When the group was made: another one of its name is not this group.
+    /// The time at which the group was created. A later group with the same name is another group.
     pub(crate) made_at: Timestamp,
     pub(crate) max_retries: u32,
     pub(crate) backoff: Backoff,
-    /// Whether a key waits behind its dead letter.
+    /// Whether a key is parked behind its dead letter.
     pub(crate) park: bool,
-    /// Whether deliveries that are given up on become dead letters; else they are dropped.
+    /// Whether a delivery that the group gives up on becomes a dead letter. Otherwise it is dropped.
     pub(crate) dead_letters: bool,
 }
 
 impl Rules {
-    /// Attempts that an event has.
+    /// Returns the number of attempts that an event has.
     pub(crate) fn max_attempts(&self, event: &Event) -> u32 {
         event.options().retries.map_or(self.max_retries, u32::from).saturating_add(1)
     }
 
-    /// What becomes of a delivery that has been tried `attempts` times, this time included.
+    /// Returns the decision about a delivery after `attempts` attempts, the current attempt included.
     pub(crate) fn decide(
         &self,
         event: &Event,
@@ -88,13 +88,14 @@ impl Rules {
         }
     }
 
-    /// What is the same for failures of this kind.
+    /// Returns the fingerprint, which is equal for similar failures.
     pub(crate) fn fingerprint(event: &Event, failure: &Failure) -> String {
         fingerprint(event.event_type(), failure.errors.first().map_or("", String::as_str))
     }
 }
 
-/// What a delivery says that was handed over so often, and never answered, that it is taken for what ends its consumers.
+/// Returns the failure of a delivery without attempts left. Its consumer ended during each of them, so the delivery may
+/// be the cause.
 pub(crate) fn ended_its_consumer(attempts: u32, now: Timestamp) -> Failure {
     let errors =
         vec![format!("the consumer's process ended while it was handled, {attempts} times at least")];

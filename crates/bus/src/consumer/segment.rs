@@ -1,6 +1,6 @@
-//! A leased segment: what is known of it, and what the next commit to it says.
+//! A leased segment: its state in memory, and the content of its next commit.
 //!
-//! No I/O here: events, answers and kept commits come in, and [`Effects`] go out.
+//! This module makes no I/O. Its inputs are events, answers and stored commits, and its outputs are [`Effects`].
 
 use domain::{
     Cursor, StoredEvent,
@@ -19,7 +19,7 @@ use super::{
     work::{DeliverySource, Effects, StepContext},
 };
 
-/// What became of a delivery, for those who count.
+/// The result of a delivery, for the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settled {
     Done,
@@ -27,18 +27,18 @@ pub(crate) enum Settled {
     Again,
     DeadLettered,
     Dropped,
-    /// The delivery was not this segment's any more.
+    /// The delivery no longer belonged to this segment.
     Stale,
 }
 
-/// What has happened to a segment since its last commit, beyond what its ledger and lane hold.
+/// Changes to a segment since its last commit that its ledger and lane do not hold.
 #[derive(Debug, Default)]
 struct Outbox {
     dead_letters: Vec<NewDeadLetter>,
     handled_dead_letters: Vec<String>,
 }
 
-/// How a delivery failed that the group gives up on.
+/// The failure of a delivery that the group gives up on.
 struct Failed {
     attempts: u32,
     earlier: Vec<Failure>,
@@ -50,25 +50,25 @@ struct Failed {
 pub(crate) struct Segment {
     pub(crate) lease: Lease,
     pub(crate) partition: u16,
-    /// It is to be given back as soon as nothing of it is with a handler.
+    /// Whether to release the segment as soon as no handler has a delivery of it.
     pub(crate) leaving: bool,
     live: Live,
     ledger: Ledger,
     lane: Lane,
-    /// Events up to here may have been handed over by a consumer that ended.
+    /// An earlier consumer that ended may have delivered events up to this sequence.
     isolate_to: u64,
     outbox: Outbox,
-    /// The cursor that the store has.
+    /// The cursor that is stored.
     kept_cursor: u64,
-    /// Answers about blocked keys and the lane since the last commit was built.
+    /// Answers for blocked keys and for the lane since the last commit was built.
     answers: usize,
-    /// Whether dead letters came from live entries, which the next commit must pass.
+    /// Whether live entries became dead letters. The cursor of the next commit must pass these entries.
     must_pass: bool,
     was_full: bool,
 }
 
 impl Segment {
-    /// A segment as it was leased.
+    /// Returns a segment in its state at the start of the lease, and the first effects.
     pub(crate) fn new(lease: Lease, state: SegmentState, rules: &Rules, now: Timestamp) -> (Self, Effects) {
         let (ledger, effects) = Ledger::load(state.blocked, rules, now);
         let segment = Self {
@@ -100,17 +100,18 @@ impl Segment {
         &self.lane
     }
 
-    /// Whether it can take no further events in: its ledger is full.
+    /// Returns whether the segment can accept no more events because its ledger is full.
     pub(crate) fn is_full(&self) -> bool {
         self.ledger.is_full()
     }
 
-    /// Whether it takes what comes after a cursor: it has room, and was read at least up to there.
+    /// Returns whether the segment accepts the events after a cursor: it has room, and it was read at least up to the
+    /// cursor.
     pub(crate) fn goes_on_from(&self, after: &Cursor) -> bool {
         !self.is_full() && self.live.read_to() >= after.sequence(self.partition)
     }
 
-    /// Whether its ledger is full, and was not when this was last asked.
+    /// Returns whether the ledger has become full since the last call.
     pub(crate) fn has_filled_up(&mut self) -> bool {
         let was_full = std::mem::replace(&mut self.was_full, self.ledger.is_full());
         self.ledger.is_full() && !was_full
@@ -120,7 +121,7 @@ impl Segment {
         self.ledger.len()
     }
 
-    /// Takes in an event of this segment, if it has not had it.
+    /// Accepts an event of this segment, unless the segment has read past it.
     pub(crate) fn offer(&mut self, key: Key, stored: &StoredEvent, at: &mut StepContext<'_>) {
         let seq = stored.position.sequence;
         if seq <= self.live.read_to() {
@@ -134,22 +135,22 @@ impl Segment {
         self.live.was_read_to(seq);
     }
 
-    /// The log was read up to here, and what is this segment's was offered.
+    /// Records that the log was read up to `seq` and that all events of this segment up to there were offered.
     pub(crate) fn was_read_to(&mut self, seq: u64) {
         self.live.was_read_to(seq);
     }
 
-    /// Takes in batches of the replay lane.
+    /// Adds a batch of the replay lane.
     pub(crate) fn take_in(&mut self, batch: LaneBatch, effects: &mut Effects) {
         self.lane.take_in(batch, effects);
     }
 
-    /// Where the events of a lane batch are, and where it comes from.
+    /// Returns the sequences of the open events of a lane batch, and the batch's origin.
     pub(crate) fn batch_to_fetch(&self, batch: u64) -> Option<(Vec<u64>, LaneOrigin)> {
         self.lane.to_fetch(batch)
     }
 
-    /// Events of a lane batch came.
+    /// Accepts the fetched events of a lane batch.
     pub(crate) fn batch_fetched(&mut self, batch: u64, events: &BatchEvents, at: &mut StepContext<'_>) {
         if let Some((positions, LaneOrigin::Discarded { .. })) = self.lane.to_fetch(batch) {
             for seq in positions {
@@ -161,7 +162,7 @@ impl Segment {
         self.lane.fetched(batch, events, at);
     }
 
-    /// Batches of the lane were withdrawn: nothing of them is handed over.
+    /// Removes withdrawn batches from the lane. No reference of them is delivered any more.
     pub(crate) fn withdraw(&mut self, batches: &[u64], at: &mut StepContext<'_>) {
         for batch in batches {
             self.lane.drop_batch(*batch, at);
@@ -172,7 +173,7 @@ impl Segment {
         self.lane.fetch_failed(effects);
     }
 
-    /// Events of a blocked key came.
+    /// Accepts the fetched events of a blocked key.
     pub(crate) fn key_fetched(
         &mut self,
         key: &Key,
@@ -187,28 +188,28 @@ impl Segment {
         self.ledger.fetch_failed(key, again);
     }
 
-    /// When something of it is due.
+    /// Returns the time of the next due retry or fetch.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         [self.ledger.next_due(), self.lane.next_due()].into_iter().flatten().min()
     }
 
-    /// Goes on with what is due.
+    /// Continues with all keys and references that are due.
     pub(crate) fn wake(&mut self, at: &mut StepContext<'_>) {
         self.ledger.wake(at);
         self.lane.wake(at);
     }
 
-    /// Deliveries that are claimed, or will be, and not settled.
+    /// Returns the number of unsettled deliveries that are claimed or that the next commit will claim.
     pub(crate) fn claimed(&self) -> usize {
         self.live.claimed() + self.lane.claimed()
     }
 
-    /// Deliveries that wait to be claimed and may be: live ones, and those in the lane.
+    /// Returns the number of deliveries that may be claimed: live deliveries, and references of the lane.
     pub(crate) fn unclaimed(&self) -> (usize, usize) {
         (self.live.unclaimed().min(self.room()), self.lane.unclaimed())
     }
 
-    /// How many live deliveries may still be claimed, should all of them end up in the ledger.
+    /// Returns the number of live deliveries that may still be claimed. The ledger must have room for all of them.
     fn room(&self) -> usize {
         if self.ledger.is_full() {
             return 0;
@@ -216,17 +217,17 @@ impl Segment {
         MAX_BLOCKED_KEYS.saturating_sub(self.ledger.len() + self.live.claimed())
     }
 
-    /// Asks for claims on up to so many live deliveries; for how many it was.
+    /// Requests claims on up to `most` live deliveries. Returns the number of requested claims.
     pub(crate) fn ask_live(&mut self, most: usize) -> usize {
         self.live.ask(most.min(self.room()))
     }
 
-    /// Asks for claims on up to so many references of the lane; for how many it was.
+    /// Requests claims on up to `most` references of the lane. Returns the number of requested claims.
     pub(crate) fn ask_lane(&mut self, most: usize) -> usize {
         self.lane.ask(most)
     }
 
-    /// Keys whose first delivery is with a handler go to the ledger, with those that wait behind it.
+    /// Moves the keys whose first delivery is with a handler while others wait behind it into the ledger.
     pub(crate) fn spill_slow_keys(&mut self, at: &mut StepContext<'_>) {
         for key in self.live.take_slow() {
             self.ledger.admit(key, at);
@@ -237,7 +238,8 @@ impl Segment {
         self.ledger.awaits_isolation() || self.lane.awaits_isolation()
     }
 
-    /// Starts the isolated attempt of the next delivery that awaits one. False if there is none, or none with attempts left.
+    /// Starts the isolated attempt of the next delivery that awaits one. Returns false if there is no such delivery
+    /// with attempts left.
     pub(crate) fn start_isolated_attempt(&mut self, at: &mut StepContext<'_>) -> bool {
         while self.awaits_isolation() {
             match self.ledger.start_isolated_attempt(at.rules, at.now) {
@@ -267,7 +269,7 @@ impl Segment {
         false
     }
 
-    /// Whether a delivery was in flight at two crashes, so that it must run alone.
+    /// Returns whether a delivery was in flight at two crashes and therefore must run alone.
     pub(crate) fn needs_isolation(&self, source: &DeliverySource) -> bool {
         match source {
             DeliverySource::Live { seq, key } => self.ledger.needs_isolation(key, *seq),
@@ -275,7 +277,7 @@ impl Segment {
         }
     }
 
-    /// Notes what a handler answered.
+    /// Records the answer of a handler.
     pub(crate) fn answered(
         &mut self,
         source: &DeliverySource,
@@ -288,7 +290,7 @@ impl Segment {
             DeliverySource::Live { seq, key } => self.live_answered(*seq, key, stored, answer, at),
             DeliverySource::Lane { batch, index } => self.lane_answered((*batch, *index), answer, at),
         };
-        // Done live entries count by themselves, until the cursor passes them.
+        // Done live entries are counted in `live` until the cursor passes them.
         self.answers += usize::from(self.live.done() == done);
         settled
     }
@@ -338,7 +340,7 @@ impl Segment {
         }
     }
 
-    /// A key's entries go to the ledger.
+    /// Moves a key's entries to the ledger.
     fn block(&mut self, key: &Key, at: &mut StepContext<'_>) {
         if let Some(leaving) = self.live.take_key(key) {
             self.ledger.admit(leaving, at);
@@ -376,7 +378,7 @@ impl Segment {
             return Settled::Stale;
         };
         let decision = match (&origin, at.rules.decide(&stored.event, attempts, answer, at.now)) {
-            // A redrive is one attempt.
+            // A redrive has one attempt.
             (LaneOrigin::Redrive { .. }, Decision::Again { failure, .. }) => Decision::GiveUp(failure),
             (_, decision) => decision,
         };
@@ -408,7 +410,7 @@ impl Segment {
         origin: Option<&LaneOrigin>,
         rules: &Rules,
     ) -> Settled {
-        // A redriven letter stays one even where dead letters are off today.
+        // A failed redrive becomes a dead letter again, even if dead letters are now off.
         let is_redrive = matches!(origin, Some(LaneOrigin::Redrive { .. }));
         if !rules.dead_letters && !is_redrive {
             return Settled::Dropped;
@@ -429,12 +431,12 @@ impl Segment {
         Settled::DeadLettered
     }
 
-    /// Answers that no commit has settled yet.
+    /// Returns the number of answers that no commit has settled yet.
     pub(crate) fn unsettled(&self) -> usize {
         self.answers + self.live.done()
     }
 
-    /// Whether a commit would say anything that matters soon.
+    /// Returns whether a commit is needed soon.
     pub(crate) fn is_urgent(&self) -> bool {
         self.live.asks()
             || self.ledger.is_dirty()
@@ -443,7 +445,7 @@ impl Segment {
             || !self.outbox.handled_dead_letters.is_empty()
     }
 
-    /// Whether a commit would say anything at all.
+    /// Returns whether a commit would change the stored state.
     pub(crate) fn has_news(&self) -> bool {
         self.is_urgent()
             || self.live.done() > 0
@@ -457,7 +459,8 @@ impl Segment {
             || (self.live.claimed() + self.live.unclaimed() == 0 && self.live.read_to() > self.kept_cursor)
     }
 
-    /// The next commit. By force: everything that is done is settled, and what is open goes to the ledger.
+    /// Builds the next commit. With `by_force`, it settles all done entries and moves the open entries before them to
+    /// the ledger.
     pub(crate) fn commit(&mut self, by_force: bool, at: &mut StepContext<'_>) -> SegmentCommit {
         let by_force = by_force || std::mem::take(&mut self.must_pass);
         let leaving: Vec<Leaving> = self.live.settle(by_force);
@@ -475,14 +478,15 @@ impl Segment {
     }
 
     fn claim(&self, cursor: u64) -> u64 {
-        // A delivery that awaits isolation and was not read yet still awaits it under the next lease.
+        // A delivery that awaits isolation and is not yet read must still await it under the next lease.
         let unread = if self.live.read_to() < self.isolate_to { self.isolate_to } else { 0 };
         self.live.asked().max(cursor).max(unread)
     }
 
-    /// The last commit: the segment is given back. Only deliveries that await isolation stay claimed; no handler runs.
+    /// Builds the last commit, which releases the segment. Only deliveries that await isolation stay claimed. No
+    /// handler runs.
     pub(crate) fn last_commit(&mut self, rules: &Rules, now: Timestamp) -> SegmentCommit {
-        // Deliveries have stopped: the effects are dropped.
+        // Deliveries have stopped, so the effects are dropped.
         let mut nowhere = StepContext::new(rules, now);
         for key in self.live.settle(true) {
             self.ledger.admit(Leaving { handed: false, ..key }, &mut nowhere);
@@ -496,7 +500,7 @@ impl Segment {
         commit
     }
 
-    /// A commit was kept.
+    /// Applies a commit that the store accepted.
     pub(crate) fn committed(&mut self, commit: &SegmentCommit, at: &mut StepContext<'_>) {
         self.kept_cursor = commit.cursor;
         for (key, stored) in self.live.claimed_to(commit.claimed_to) {

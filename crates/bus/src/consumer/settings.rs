@@ -1,4 +1,4 @@
-//! What a consumer may be told.
+//! Settings of a consumer.
 
 use std::time::Duration;
 
@@ -6,37 +6,39 @@ use domain::Backoff;
 
 use super::breaker::BreakerSettings;
 
-/// Most handlers of a consumer at once.
+/// The highest number of concurrent handler calls of a consumer.
 pub const MAX_CONCURRENCY: usize = 64;
 
 /// Settings of one consumer of a group.
 #[derive(Debug, Clone)]
 pub struct ConsumerSettings {
-    /// Its name, unique among the group's consumers.
+    /// The consumer's name, unique in the group.
     pub name: String,
-    /// Handlers at once, 1 to [`MAX_CONCURRENCY`].
+    /// The number of concurrent handler calls, 1 to [`MAX_CONCURRENCY`].
     pub concurrency: usize,
-    /// The time limit of a handler.
+    /// The time limit of a handler call.
     pub timeout: Duration,
-    /// How long a lease is good. A consumer that ends without giving its segments back is taken over after this.
+    /// The lease time. If a consumer ends without a release of its segments, other consumers take them over after this
+    /// time.
     pub lease: Duration,
-    /// How long running handlers have to end when the consumer is told to stop. With the last commits it should be less than the time
-    /// that whatever ends the process gives it; Kubernetes gives 30 seconds.
+    /// The time that running handlers have to finish after a stop. Together with the last commits it should be shorter
+    /// than the termination grace period of the process, which is 30 seconds in Kubernetes.
     pub grace: Duration,
-    /// How often a failed delivery is tried again.
+    /// The number of retries of a failed delivery.
     pub max_retries: u32,
-    /// Pauses between attempts.
+    /// The pauses between attempts.
     pub backoff: Backoff,
-    /// Whether a key waits behind its dead letter.
+    /// Whether a key is parked behind its dead letter.
     pub park: bool,
-    /// Whether deliveries that are given up on are kept as dead letters.
+    /// Whether a delivery that the group gives up on is kept as a dead letter.
     pub dead_letters: bool,
-    /// When it stops to hand over because many deliveries fail in a row; none: never.
+    /// The circuit breaker that stops deliveries after many failures in a row. `None` means no circuit breaker.
     pub breaker: Option<BreakerSettings>,
 }
 
 impl Default for ConsumerSettings {
-    /// 16 handlers at once, 30 seconds each, 3 retries, leases of 10 seconds, 20 seconds of grace.
+    /// Returns 16 concurrent handlers, 30 seconds for each call, 3 retries, leases of 10 seconds and 20 seconds of
+    /// grace.
     fn default() -> Self {
         Self {
             name: String::new(),

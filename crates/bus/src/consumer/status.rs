@@ -1,27 +1,27 @@
-//! What a running consumer says of itself.
+//! The state that a running consumer reports.
 
 use std::time::Instant;
 
 use domain::group::GroupPause;
 
-/// How a consumer stands, as of its last renewal.
+/// The state of a consumer as of its last lease renewal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ConsumerState {
-    /// The segments it works on.
+    /// The segments that the consumer has leased.
     pub segments: Vec<u16>,
-    /// How many it should have.
+    /// The number of segments that the consumer should have.
     pub share: u16,
-    /// Whether the store fails: the consumer then tries again until it does not.
+    /// The outage of the store, if there is one. The consumer retries until the store works.
     pub outage: Option<Outage>,
-    /// The pauses of its group that are in effect, but for that of its own circuit breaker.
+    /// The pauses of the group that are in effect, except the pause of the consumer's own circuit breaker.
     pub pauses: Vec<GroupPause>,
 }
 
-/// A time in which the store does not do what a consumer asks of it.
+/// A period in which the store fails the consumer's requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outage {
-    /// When it began.
+    /// The start of the outage.
     pub since: Instant,
-    /// What the store says; none where it does not answer.
+    /// The error of the store. `None` means that the store does not answer.
     pub error: Option<String>,
 }

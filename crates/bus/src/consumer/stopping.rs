@@ -1,12 +1,12 @@
-//! Whether and how a consumer is to end.
+//! The way in which a consumer must end, if it must.
 
-/// How a consumer was asked to stop.
+/// The kind of stop that was requested of a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stopping {
-    /// Nothing: it goes on.
+    /// No stop was requested. The consumer runs.
     No,
-    /// It ends, and running handlers have its grace.
+    /// The consumer ends. Running handlers may finish within its grace.
     InOrder,
-    /// It ends, and running handlers are dropped at their next `await`.
+    /// The consumer ends. Running handlers are dropped at their next `await`.
     AtOnce,
 }

@@ -1,4 +1,4 @@
-//! Counting what a group does.
+//! Counts the work of a group.
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
-//! Deliveries that handlers may get, and their sources.
+//! Deliveries that may go to handlers, and their sources.
 
 use domain::{DeliveryOrigin, StoredEvent, group::Key};
 use jiff::Timestamp;
 
 use super::rules::Rules;
 
-/// Identifies a delivery of a segment. The lease epoch tells it from deliveries of an earlier lease.
+/// The identity of a delivery of a segment. The lease epoch distinguishes it from deliveries of an earlier lease.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct DeliveryId {
     pub(crate) segment: u16,
@@ -18,20 +18,21 @@ pub(crate) struct DeliveryId {
 pub(crate) enum DeliverySource {
     /// The log, at this sequence.
     Live { seq: u64, key: Key },
-    /// The replay lane: a batch's number and a reference in it.
+    /// The replay lane, with the number of a batch and the index of a reference in it.
     Lane { batch: u64, index: u32 },
 }
 
-/// A delivery that may be handed over.
+/// A delivery that may start.
 #[derive(Debug, Clone)]
 pub(crate) struct Work {
     pub(crate) source: DeliverySource,
     pub(crate) stored: StoredEvent,
     pub(crate) origin: DeliveryOrigin,
-    /// Which attempt it is, from 1.
+    /// The number of the attempt, from 1.
     pub(crate) attempt: u32,
     pub(crate) is_last_attempt: bool,
-    /// The time since which it waits, if that is longer than it has been ready: it goes before later deliveries.
+    /// The time since which the delivery waits, if it waited before it became ready. It then goes before later
+    /// deliveries.
     pub(crate) waiting_since: Option<Timestamp>,
 }
 
@@ -40,14 +41,14 @@ pub(crate) struct Work {
 pub(crate) enum FetchRequest {
     /// The first events of a blocked key between two sequences.
     OfKey { key: Key, from: u64, through: u64 },
-    /// The events that a lane batch refers to.
+    /// The events to which a lane batch refers.
     OfBatch { batch: u64 },
 }
 
-/// The effects of a step of a segment.
+/// The effects of one step of a segment.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
-    /// Deliveries that may be handed over when a handler is free.
+    /// Deliveries that may start when a handler is free.
     pub(crate) work: Vec<Work>,
     /// Events to fetch.
     pub(crate) fetch_requests: Vec<FetchRequest>,

@@ -1,4 +1,4 @@
-//! What the tests of publishing share: a validator of two schemas, and a store behind a script of faults.
+//! Shared parts of the publishing tests: a validator with two schemas, and a store with scripted faults.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::{
@@ -25,7 +25,7 @@ use storage_memory::MemoryEngine;
 use store::Store;
 use tokio::time::Instant;
 
-/// A clock that stands still.
+/// A clock that always returns the same time.
 #[derive(Debug, Clone, Copy)]
 pub struct Noon;
 
@@ -35,7 +35,8 @@ impl Clock for Noon {
     }
 }
 
-/// Knows the type `known`, which wants an id, a string `userId` and `data.n`, and takes `orderId` as ordering key.
+/// A validator that knows the type `known`. It requires an id, a string `userId` and `data.n`, and its ordering key is
+/// `orderId`.
 #[derive(Debug, Clone, Copy)]
 pub struct TwoRules;
 
@@ -64,11 +65,11 @@ impl EventValidator for TwoRules {
     }
 }
 
-/// Tells tokio's time, which tests pause. Clones are the same clock.
+/// A clock that follows tokio's clock, which tests pause. Clones share one clock.
 #[derive(Debug, Clone)]
 pub struct TokioClock {
     began: Instant,
-    /// How far it was set forth or back, in milliseconds.
+    /// The offset by which the clock was set, in milliseconds.
     set_by: Arc<Mutex<i64>>,
 }
 
@@ -77,7 +78,7 @@ impl TokioClock {
         Self { began: Instant::now(), set_by: Arc::default() }
     }
 
-    /// The time when it was made.
+    /// The time at which the clock was created.
     pub fn noon() -> Timestamp {
         Noon.now()
     }
@@ -86,7 +87,7 @@ impl TokioClock {
         *self.set_by.lock().unwrap() += millis;
     }
 
-    /// An instant of its time, in milliseconds from noon.
+    /// A time of this clock, in milliseconds after noon.
     pub fn at(millis: i64) -> Timestamp {
         Self::noon() + SignedDuration::from_millis(millis)
     }
@@ -99,10 +100,10 @@ impl Clock for TokioClock {
     }
 }
 
-/// A store in memory behind a script of faults.
+/// A store in memory with scripted faults.
 pub struct Faulty {
     store: Arc<Store>,
-    /// The same without faults.
+    /// The same store without faults.
     pub inner: Store,
     pub script: Arc<FaultScript>,
     /// The ids of the events of each append.
@@ -123,25 +124,25 @@ impl Faulty {
         Self { store: Arc::new(Store::new(engine)), inner, script, batches }
     }
 
-    /// How often the schedule is looked at from now on.
+    /// Returns a counter of the reads of the schedule from now on.
     pub fn looks(&self) -> Arc<AtomicUsize> {
         self.script.count(|call| call.reads(SpaceKind::ScheduleOrder))
     }
 
-    /// The ids that wait in the schedule and when they are due.
+    /// Returns the ids that wait in the schedule, with their due times.
     pub async fn waiting(&self) -> Vec<(String, Timestamp)> {
         let waiting = self.inner.scheduled(1_000).await.unwrap();
         waiting.iter().map(|waiting| (waiting.event.id().to_owned(), waiting.due)).collect()
     }
 
-    /// The ids that were appended, and how many milliseconds after noon.
+    /// Returns the appended ids, with their stored times in milliseconds after noon.
     pub async fn appended(&self) -> Vec<(String, i64)> {
         let millis = |at: Timestamp| at.duration_since(TokioClock::noon()).as_millis() as i64;
         let page = self.inner.read(&ReadRequest::new(Filter::default(), 100_000)).await.unwrap();
         page.events.iter().map(|stored| (stored.event.id().to_owned(), millis(stored.stored_at))).collect()
     }
 
-    /// The same, but it takes no more events at once.
+    /// Returns the same store with a limit of `append_events` events in one step.
     pub fn with_max_events(self, append_events: usize) -> Self {
         let limits = EngineLimits { append_events, append_bytes: 1 << 20, ..self.engine().info().limits };
         let engine = FaultyEngine::new(Arc::clone(self.inner.engine()), Arc::clone(&self.script));
@@ -165,12 +166,12 @@ pub fn full() -> StorageFailure {
     StorageFailure::Full("no space left".to_owned())
 }
 
-/// A store whose appends fail as planned.
+/// A store with appends that fail as planned.
 pub fn store(faults: impl IntoIterator<Item = Fault>) -> Faulty {
     slow(Duration::ZERO, faults)
 }
 
-/// The same, but calls take some time.
+/// A store with appends that fail as planned, and with calls that take time.
 pub fn slow(takes: Duration, faults: impl IntoIterator<Item = Fault>) -> Faulty {
     let store = Faulty::new(MemoryEngine::default(), FaultScript::taking(takes));
     store.script.plan_all("append", faults);
@@ -185,21 +186,21 @@ pub fn publisher_with(store: &Faulty, settings: PublishSettings) -> Arc<Publishe
     Arc::new(Publisher::new(Arc::<Store>::clone(store), Arc::new(TwoRules), Arc::new(Noon), settings))
 }
 
-/// A valid event of the known type.
+/// A valid event of the type `known`.
 pub fn event(id: &str, n: u64) -> String {
     format!(
         r#"{{"id":"{id}","type":"known","version":"1","timestamp":"2024-01-15T10:30:00Z","source":"s","metadata":{{}},"userId":"u","orderId":"o","data":{{"n":{n}}}}}"#
     )
 }
 
-/// What the store holds, in log order.
+/// Returns the stored events in log order.
 pub async fn stored_json(store: &Faulty) -> Vec<String> {
     let page = store.inner.read(&ReadRequest::new(Filter::default(), 100_000)).await.unwrap();
     assert!(page.next.is_none(), "the tests store less than a page");
     page.events.iter().map(|stored| stored.event.json().to_owned()).collect()
 }
 
-/// What a meter counted.
+/// The counts of a meter.
 pub struct Counts(BTreeMap<(String, String), u64>);
 
 impl Counts {

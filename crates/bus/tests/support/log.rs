@@ -1,4 +1,4 @@
-//! Keeps what the bus logs.
+//! Records the log output of the bus.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use tracing::{
     span,
 };
 
-/// Keeps what is logged: the level, and the text with its fields.
+/// Records log output: the level, and the text with its fields.
 #[derive(Debug, Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<(Level, String)>>>);
 

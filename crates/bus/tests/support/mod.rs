@@ -1,4 +1,5 @@
-//! What the tests of consumers share: a clock that goes with tokio's, events, and a service that notes all it is handed.
+//! Shared parts of the consumer tests: a clock that follows tokio's clock, events, and a service that records its
+//! deliveries.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(
     unreachable_pub,
@@ -23,7 +24,7 @@ use event_replay_bus::Bus;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// Goes with tokio's clock, paused or not.
+/// A clock that follows tokio's clock, paused or not.
 #[derive(Debug, Clone, Copy)]
 pub struct TokioClock {
     begun: Instant,
@@ -55,46 +56,46 @@ pub fn typed(id: &str, user: &str, event_type: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What a handler does with an event.
+/// The behaviour of a handler for one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
-    /// Handles it at once.
+    /// Handles the event immediately.
     Works,
-    /// Handles it after a while.
+    /// Handles the event after a time.
     Takes(Duration),
-    /// Fails so often, then works.
+    /// Fails the given number of times, then handles the event.
     FailsTimes(u32),
     /// Always fails.
     Fails,
-    /// Fails at once, permanently.
+    /// Fails immediately and permanently.
     Refuses,
-    /// Panics each time.
+    /// Panics at each attempt.
     Panics,
-    /// Ends its process each time.
+    /// Ends its process at each attempt.
     Aborts,
 }
 
 #[derive(Debug, Default)]
 struct Notes {
-    /// Of each key, the ids in the order of the log.
+    /// The ids of each key, in the order of the log.
     published: BTreeMap<String, Vec<String>>,
     behaviours: HashMap<String, Behaviour>,
-    /// How often each event was handed over.
+    /// The number of deliveries of each event.
     tries: HashMap<String, u32>,
     handled: HashMap<String, u32>,
-    /// Events that were handled, or will not be delivered again.
+    /// Events that were handled, or that will not be delivered again.
     over: HashSet<String>,
-    /// Of each key what is with a handler, and in which process.
+    /// The event of each key that is with a handler, and its process.
     running: HashMap<String, (String, u32)>,
     violations: Vec<String>,
-    /// Processes that stand still.
+    /// Processes that are stopped.
     frozen: HashSet<u32>,
-    /// How often each process was made to stand still.
+    /// The number of stops of each process.
     freezes: HashMap<u32, u32>,
     order: Vec<String>,
 }
 
-/// A service whose handlers note what they are handed, and check order as they go.
+/// A service with handlers that record their deliveries and check the order.
 #[derive(Debug, Clone, Default)]
 pub struct Service {
     notes: Arc<Mutex<Notes>>,
@@ -107,7 +108,7 @@ impl Service {
         notes.behaviours.insert(id.to_owned(), behaviour);
     }
 
-    /// The handler of one process; `abort` is called when an event ends it.
+    /// Returns the handler of one process. It sends to `abort` when an event ends the process.
     pub fn process(
         &self,
         number: u32,
@@ -117,7 +118,7 @@ impl Service {
         Arc::new(Process { service: self.clone(), number, max_attempts, abort })
     }
 
-    /// A process stands still: whatever of it runs answers when it goes on again, if it still is of interest then.
+    /// Stops a process. Its running handlers answer after it continues, if their answers still count then.
     pub fn freeze(&self, number: u32) {
         self.ended(number);
         let mut notes = self.notes.lock().unwrap();
@@ -133,7 +134,7 @@ impl Service {
         self.notes.lock().unwrap().frozen.contains(&number)
     }
 
-    /// Waits while a process stands still.
+    /// Waits while a process is stopped.
     pub async fn while_frozen(&self, number: u32) {
         while self.is_frozen(number) {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -144,9 +145,9 @@ impl Service {
         self.notes.lock().unwrap().freezes.get(&number).copied().unwrap_or(0)
     }
 
-    /// Waits while a process stands still, and then until what it lost meanwhile was taken from it: for a moment it does
-    /// not know that others work on its segments, and what it begins then is no fault. Should it stand still once more
-    /// before that moment is over, it may have lost more, and the moment starts again.
+    /// Waits while a process is stopped, and then until the process knows its lost segments. For a short time it does
+    /// not know that other processes work on its segments. Deliveries that it starts in this time are no violation. If
+    /// the process stops again in this time, it may lose more segments, and the time starts again.
     async fn while_unaware(&self, number: u32) {
         let mut known = self.freezes(number) - u32::from(self.is_frozen(number));
         while known != self.freezes(number) {
@@ -156,7 +157,7 @@ impl Service {
         }
     }
 
-    /// A process has ended: nothing of it runs any more.
+    /// Records the end of a process, so that none of its handlers runs any more.
     pub fn ended(&self, number: u32) {
         self.notes.lock().unwrap().running.retain(|_, (_, process)| *process != number);
     }
@@ -169,7 +170,7 @@ impl Service {
         self.notes.lock().unwrap().tries.get(id).copied().unwrap_or(0)
     }
 
-    /// Ids in the order in which they were handled.
+    /// Returns the ids in the order in which they were handled.
     pub fn order(&self) -> Vec<String> {
         self.notes.lock().unwrap().order.clone()
     }
@@ -178,12 +179,12 @@ impl Service {
         self.notes.lock().unwrap().violations.clone()
     }
 
-    /// Handled deliveries beyond the first of each event.
+    /// Returns the number of handled deliveries beyond the first of each event.
     pub fn repeats(&self) -> u32 {
         self.notes.lock().unwrap().handled.values().map(|times| times - 1).sum()
     }
 
-    /// A replay of these events is on its way: within it their keys keep their order, too.
+    /// Records the start of a replay of these events. Within the replay their keys also keep their order.
     pub fn replays(&self, replay_id: &str, events: &[domain::StoredEvent]) {
         let mut notes = self.notes.lock().unwrap();
         for stored in events {
@@ -226,13 +227,14 @@ impl Service {
         }
     }
 
-    /// Events that end processes are over when the group gives up on them, which no handler sees.
+    /// Records that the group gives up on an event. An event that ends processes needs this, because no handler sees
+    /// it.
     pub fn is_over(&self, id: &str) {
         self.notes.lock().unwrap().over.insert(id.to_owned());
     }
 }
 
-/// What a delivery and its key are called: by their replay, if they are of one.
+/// Returns the names of a delivery and its key, with the id of the replay if there is one.
 fn names(delivery: &Delivery) -> (String, String) {
     let event = &delivery.stored.event;
     let (id, key) = (event.id(), event.ordering_key().id);
@@ -249,7 +251,7 @@ struct Process {
     abort: tokio::sync::mpsc::UnboundedSender<u32>,
 }
 
-/// Notes an end even where the handler is dropped at its time limit.
+/// Records the end of a handler call, even if the call is dropped at its time limit.
 struct Ending<'a>(&'a Process, &'a Delivery, bool, bool);
 
 impl Drop for Ending<'_> {
@@ -266,8 +268,8 @@ impl EventHandler for Process {
         let mut ending = Ending(self, delivery, false, delivery.is_last_attempt);
         if behaviour == Behaviour::Aborts {
             ending.3 = false;
-            // The group gives up without handing it over once more, and no handler sees that. An attempt is also used up
-            // where its process is killed before it hands it over.
+            // The group gives up on the event without another delivery, and no handler sees that. A process that is
+            // killed before the delivery also uses up an attempt.
             if self.service.tries(&names(delivery).0) >= self.max_attempts / 2 {
                 self.service.is_over(&names(delivery).0);
             }
@@ -288,7 +290,7 @@ impl EventHandler for Process {
                 ending.3 = true;
                 return Err(HandlerError::give_up("for no money"));
             }
-            // A panic as any other, but without a word on stderr.
+            // A panic like any other, but without output on stderr.
             Behaviour::Panics => std::panic::resume_unwind(Box::new("on purpose")),
         }
         self.service.while_frozen(self.number).await;
@@ -302,7 +304,7 @@ pub async fn bus_over(store: Arc<dyn Stores>, clock: TokioClock) -> Bus {
     Bus::builder(store).clock(Arc::new(clock)).enable_validation(false).build().await.unwrap()
 }
 
-/// Waits until something holds, for a long while of tokio's clock.
+/// Waits until a condition holds, for a long time of tokio's clock.
 pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, mut holds: F) {
     for _ in 0..200_000 {
         if holds().await {
@@ -313,7 +315,7 @@ pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, mut holds: F) {
     panic!("it never came true: {what}");
 }
 
-/// Whether a group has settled everything: nothing blocked, cursors at the head, lanes empty.
+/// Returns whether a group has settled all events: no blocked keys, cursors at the head, and empty lanes.
 pub async fn is_idle(store: &dyn Stores, group: &str) -> bool {
     let head = store.head().await.unwrap();
     let status = store.group(group).await.unwrap().unwrap();

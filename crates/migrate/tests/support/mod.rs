@@ -1,4 +1,4 @@
-//! Servers with the old system's keys, and stores to bring them to.
+//! Servers with the keys of the old system, and target stores.
 #![allow(
     dead_code,
     unused_imports,
@@ -19,12 +19,12 @@ use store::Store;
 
 pub use reference::{OldEvent, Reference, events, in_time_order, wanted, write};
 
-/// A server that holds nothing yet.
+/// A server without data.
 pub async fn server() -> Server {
     Server::start(&Binary::default(), &Config::default()).await.unwrap()
 }
 
-/// A file to bring events to. It goes with the folder.
+/// A target store in a file. The file is deleted with the folder.
 pub async fn sqlite(folder: &tempfile::TempDir) -> Store {
     SqliteEngine::create(SqliteOptions::new(folder.path().join("events.db"))).await.map(Store::new).unwrap()
 }
@@ -41,12 +41,12 @@ pub async fn run_with(source: &Source, target: &dyn Stores, options: &Options) -
     migrate(source, target, options, &|_, _, _| {}).await.unwrap()
 }
 
-/// Everything in a log, in its order.
+/// Returns all events of a log in log order.
 pub async fn all(target: &dyn Stores) -> Vec<StoredEvent> {
     after(target, None).await
 }
 
-/// What comes after a mark, in the log's order.
+/// Returns the events after a mark in log order.
 pub async fn after(target: &dyn Stores, mark: Option<Cursor>) -> Vec<StoredEvent> {
     let mut request = ReadRequest { after: mark, ..ReadRequest::new(Filter::default(), 1000) };
     let mut events = Vec::new();
@@ -61,12 +61,12 @@ pub async fn after(target: &dyn Stores, mark: Option<Cursor>) -> Vec<StoredEvent
     }
 }
 
-/// Ids in order, for comparing.
+/// Returns the ids in order, for a comparison.
 pub fn ids(events: &[StoredEvent]) -> Vec<&str> {
     events.iter().map(|stored| stored.event.id()).collect()
 }
 
-/// Holds a target against what was put into the old system: order, bytes, replay counts and times.
+/// Checks a target against the events of the old system: order, bytes, replay counts and times.
 #[track_caller]
 pub fn check_equal(stored: &[StoredEvent], old: &[OldEvent]) {
     let ordered = in_time_order(old);

@@ -1,4 +1,4 @@
-//! The keys of the old system, written as it writes them.
+//! Writes the keys of the old system in the same form as the old system.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use generator::{Generator, Settings, Validity};
 use redis::{Pipeline, aio::MultiplexedConnection};
 use serde_json::Value;
 
-/// Keys that are written in one round trip.
+/// The number of commands in one round trip.
 const PIPELINE: usize = 2000;
 
-/// What was put there, and so what must come out.
+/// An event that a test writes to the old system and expects in the target.
 #[derive(Debug, Clone)]
 pub struct OldEvent {
     pub id: String,
@@ -19,7 +19,7 @@ pub struct OldEvent {
     pub last_replay_at: Option<String>,
 }
 
-/// A Redis in which the old system's keys are made.
+/// A Redis server into which the tests write the old system's keys.
 pub struct Reference {
     pub connection: MultiplexedConnection,
     prefix: String,
@@ -43,7 +43,7 @@ impl Reference {
         format!("{}:events:{rest}", self.prefix)
     }
 
-    /// Stores an event as the old system does: a hash, and an entry in each index that it has a value for.
+    /// Stores an event as the old system does: a hash, and an entry in each index for which the event has a value.
     pub async fn store(&mut self, event: &OldEvent) {
         let parsed: Value = serde_json::from_str(&event.json).unwrap();
         self.hash(event).await;
@@ -66,7 +66,7 @@ impl Reference {
         self.send_if_full().await;
     }
 
-    /// An event's hash alone.
+    /// Stores only the hash of an event.
     pub async fn hash(&mut self, event: &OldEvent) {
         let key = self.key(&event.id);
         self.pipe.cmd("HSET").arg(&key).arg(&[
@@ -80,7 +80,7 @@ impl Reference {
         self.send_if_full().await;
     }
 
-    /// A checkpoint, whose count of events is 0, as the old system writes it.
+    /// Stores a checkpoint as the old system does, with 0 as its count of events.
     pub async fn checkpoint(&mut self, id: &str, name: &str, timestamp: &str, last: &str) {
         self.pipe.cmd("HSET").arg(format!("{}:checkpoints:{id}", self.prefix)).arg(&[
             ("id", id),
@@ -93,7 +93,7 @@ impl Reference {
         self.send_if_full().await;
     }
 
-    /// Any other command.
+    /// Adds any other command.
     pub fn command(&mut self, words: &[&str]) {
         self.pipe.cmd(words[0]).arg(&words[1..]);
     }
@@ -111,7 +111,7 @@ impl Reference {
         }
     }
 
-    /// Every key with what it holds, byte for byte, and when it expires.
+    /// Returns every key with its content, byte for byte, and its expiry time.
     pub async fn dump(&mut self) -> BTreeMap<Vec<u8>, (Vec<u8>, i64)> {
         let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(&mut self.connection).await.unwrap();
         let mut dump = BTreeMap::new();
@@ -130,7 +130,7 @@ impl Reference {
     }
 }
 
-/// The old system's events as it was asked to make them: one of ten was replayed, up to three times.
+/// Events of the old system from the generator. One in ten was replayed, up to three times.
 pub fn events(count: u64) -> Vec<OldEvent> {
     let settings = Settings { invalid_per_thousand: 0, ..Settings::demo(count) };
     let made = Generator::new(settings).filter(|made| made.validity == Validity::Valid);
@@ -141,7 +141,7 @@ pub fn old_event(json: String, at: usize) -> OldEvent {
     let parsed: Value = serde_json::from_str(&json).unwrap();
     let timestamp: jiff::Timestamp = parsed["timestamp"].as_str().unwrap().parse().unwrap();
     let replays = if at.is_multiple_of(10) { (at / 10 % 3) as u32 + 1 } else { 0 };
-    // Replays of one batch share a time, as far as milliseconds go.
+    // The replays of one batch have the same time, at a resolution of milliseconds.
     let last = (replays > 0).then(|| format!("2024-03-01T00:00:{:02}.250Z", at / 100 % 60));
     OldEvent {
         id: parsed["id"].as_str().unwrap().to_owned(),
@@ -152,14 +152,14 @@ pub fn old_event(json: String, at: usize) -> OldEvent {
     }
 }
 
-/// How the old system lists them: by time, then by id.
+/// Returns the events in the order of the old system: by time, then by id.
 pub fn in_time_order(events: &[OldEvent]) -> Vec<&OldEvent> {
     let mut ordered: Vec<&OldEvent> = events.iter().collect();
     ordered.sort_by(|a, b| (a.millisecond, a.id.as_bytes()).cmp(&(b.millisecond, b.id.as_bytes())));
     ordered
 }
 
-/// Writes events and three checkpoints: two at events, one at a time alone.
+/// Writes events and three checkpoints: two at events, and one only at a time.
 pub async fn write(reference: &mut Reference, events: &[OldEvent]) {
     for event in events {
         reference.store(event).await;
@@ -173,7 +173,7 @@ pub async fn write(reference: &mut Reference, events: &[OldEvent]) {
     reference.send().await;
 }
 
-/// How many events a test takes: EVENT_REPLAY_EVENTS, or few.
+/// Returns the number of events in a test: `EVENT_REPLAY_EVENTS`, or `few`.
 pub fn wanted(few: u64) -> u64 {
     std::env::var("EVENT_REPLAY_EVENTS").ok().and_then(|count| count.parse().ok()).unwrap_or(few)
 }

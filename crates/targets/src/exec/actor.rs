@@ -1,4 +1,4 @@
-//! The one task that owns the process: writes to it, reads from it, waits for it, and starts it again.
+//! The task that owns the process: it writes to the process, reads from it, waits for it, and starts it again.
 
 use std::{
     io::Cursor,
@@ -29,14 +29,15 @@ use crate::{excerpt::excerpt, failure::Failure};
 
 /// The pauses before the command is started again, before jitter is added.
 const RESTARTS: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
-/// How long a command that closed one of its pipes may take to end.
+/// The time that a command has to end after it closed one of its pipes.
 const PARTING: Duration = Duration::from_secs(1);
-/// How many deliveries may be overdue and still awaited. A command that owes so many answers is restarted.
+/// The highest number of deliveries past their time limit that still await an answer. Above it, the command is
+/// restarted.
 const MAX_OVERDUE: usize = 1000;
-/// How much of an ignored line is told, in bytes.
+/// The number of bytes of an ignored line in a notice.
 const TOLD_BYTES: usize = 100;
 
-/// A command that can be asked. Dropping it kills the process.
+/// A running command that accepts deliveries. A drop kills the process.
 #[derive(Debug)]
 pub(super) struct Exec {
     asks: mpsc::Sender<Ask>,
@@ -75,7 +76,7 @@ impl Exec {
         self.ignored.load(Ordering::Relaxed)
     }
 
-    /// Sends a line with its end, and waits for its answer.
+    /// Sends a line, which includes its line feed, and waits for the answer.
     pub(super) async fn ask(
         &self,
         id: &str,
@@ -100,7 +101,7 @@ impl Exec {
         self.ended().await;
     }
 
-    /// Waits until the actor has ended, and its process with it. Cancel-safe: any number may wait.
+    /// Waits until the actor and its process have ended. Cancel-safe: several tasks may wait.
     async fn ended(&self) {
         let mut actor = self.actor.lock().await;
         let Some(task) = actor.as_mut() else { return };
@@ -126,17 +127,17 @@ struct Actor {
     closing: watch::Receiver<bool>,
     open: OpenAsks,
     ear: Ear,
-    /// Starts since the command last answered something.
+    /// The number of starts since the command last answered.
     restarts: u32,
 }
 
-/// Why the process is not used any longer.
+/// The reason why the actor stops to use a process.
 enum Parted {
-    /// It is to be closed.
+    /// The command must be closed.
     Closing,
-    /// It ended, or closed a pipe.
+    /// The process ended or closed a pipe.
     ByItself,
-    /// It took an event and has answered nothing since.
+    /// The process received an event and has answered nothing since.
     Hung,
 }
 
@@ -168,7 +169,7 @@ impl Actor {
         }
     }
 
-    /// Carries lines to the process and answers back, until they part.
+    /// Writes lines to the process and reads its answers, until one of the reasons to stop occurs.
     async fn serve(&mut self, process: &mut Process) -> Parted {
         let mut chunk = Cursor::new(Vec::new());
         loop {
@@ -186,11 +187,11 @@ impl Actor {
                     Ok(Some(line)) => self.ear.hear(line, &mut self.open),
                     Ok(None) | Err(_) => return Parted::ByItself,
                 },
-                // Written or not, the next round goes on from where it stands; an error means that the input is closed.
+                // The next round continues at the written position. An error means that the input is closed.
                 written = stdin.write_buf(&mut chunk), if !chunk.get_ref().is_empty() => if written.is_err() {
                     return Parted::ByItself;
                 },
-                // It ends, or cannot be waited for: either way it is of no use any longer.
+                // The process ended, or the wait for it failed. The process is then of no more use.
                 _ = child.wait() => return Parted::ByItself,
                 () = until(deadline) => {
                     let hangs = self.open.expire(Instant::now(), self.ear.last_answer, self.ear.unread.as_deref());
@@ -202,8 +203,8 @@ impl Actor {
         }
     }
 
-    /// Waits for the next delivery, but at least for the pause that is due, and starts the command again.
-    /// None when it is to be closed.
+    /// Waits for the next delivery and at least for the restart pause, then starts the command again. Returns `None` if
+    /// the command must be closed.
     async fn rest(&mut self, mut failure: Failure) -> Option<Process> {
         if self.ear.last_answer.is_some() {
             self.restarts = 0;
@@ -222,13 +223,13 @@ impl Actor {
                         ready = self.next_start();
                     }
                 },
-                // No delivery waits past its deadline, not even for a command that is paused.
+                // No delivery waits past its deadline, even while the command pauses before its restart.
                 () = until(deadline) => self.open.fail_expired(Instant::now(), &failure),
             }
         }
     }
 
-    /// When the command is started again.
+    /// Returns the time of the next start of the command.
     fn next_start(&mut self) -> Instant {
         self.restarts = self.restarts.saturating_add(1);
         Instant::now() + RESTARTS.pause(self.restarts, Jitter::Added, fastrand::f64())
@@ -255,15 +256,15 @@ impl Actor {
     }
 }
 
-/// Hears what the command says.
+/// Processes the output of the command.
 struct Ear {
     ignored: Arc<AtomicU64>,
     teller: Teller,
     /// The last line of this process that was no answer.
     unread: Option<String>,
-    /// When this process last answered something.
+    /// The time of this process's last answer.
     last_answer: Option<Instant>,
-    /// Whether any process of this command ever did.
+    /// Whether any process of this command has ever answered.
     ever_answered: bool,
 }
 
@@ -308,9 +309,9 @@ fn apart_notice(parted: &Parted, ended: &Ended, apart: usize) -> String {
     format!("the command {what}; the {apart} events that it had open are tried again one at a time")
 }
 
-/// Waits until the command is to be closed.
+/// Waits until the command must be closed.
 async fn closing(requested: &mut watch::Receiver<bool>) {
-    // An error means that no sender is left.
+    // An error means that all senders are dropped.
     let _ = requested.wait_for(|closing| *closing).await;
 }
 

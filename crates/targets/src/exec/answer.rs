@@ -1,4 +1,4 @@
-//! What a command answers.
+//! The answer line of a command.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::pause;
 
-/// A line of a command that answers a delivery.
+/// A line in which a command answers a delivery.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CommandReply {

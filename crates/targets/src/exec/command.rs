@@ -1,13 +1,13 @@
-//! What is run: a program, its arguments, and how long it may take to end.
+//! The settings of a command: the program, its arguments and its grace.
 
 use std::{fmt, io, time::Duration};
 
 use thiserror::Error;
 
-/// How long a command may take to end once its input is closed, where nothing else is said.
+/// The default time that a command has to end after its input was closed.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A command that deliveries can go to.
+/// A command that accepts deliveries.
 ///
 /// ```
 /// use event_replay_targets::ExecCommand;
@@ -24,38 +24,38 @@ pub struct ExecCommand {
     removed_variables: Vec<String>,
 }
 
-/// Why a command cannot be run.
+/// The reason why a command cannot run.
 #[derive(Debug, Error)]
 pub enum ExecError {
-    /// There is no command in the text.
+    /// The text contains no command.
     #[error("the command is empty")]
     Empty,
-    /// A quote is not closed, or a backslash ends the text.
+    /// A quote is not closed, or the text ends with a backslash.
     #[error("the command's quotes do not match")]
     Quotes,
-    /// The system cannot start it.
+    /// The operating system cannot start the program.
     #[error("cannot start {program:?}")]
     Start {
         /// The program.
         program: String,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
 impl ExecCommand {
-    /// Splits a text into words, by the rules of a POSIX shell for quotes, backslashes and comments. Nothing else of a shell
-    /// is done: for variables, pipes and the like, run `sh -c '…'`.
+    /// Splits a text into words, by the rules of a POSIX shell for quotes, backslashes and comments. It supports no
+    /// other feature of a shell. For variables and pipes, run `sh -c '…'`.
     ///
     /// # Errors
-    /// The text is empty, or its quotes do not match.
+    /// Returns [`ExecError::Empty`] when the text is empty. Returns [`ExecError::Quotes`] when its quotes do not match.
     pub fn parse(text: &str) -> Result<Self, ExecError> {
         let mut words = shlex::split(text).ok_or(ExecError::Quotes)?.into_iter();
         let program = words.next().filter(|program| !program.is_empty()).ok_or(ExecError::Empty)?;
         Ok(Self::new(program, words))
     }
 
-    /// A program with its arguments.
+    /// Returns a command from a program and its arguments.
     pub fn new(program: impl Into<String>, arguments: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let arguments = arguments.into_iter().map(Into::into).collect();
         Self {
@@ -67,29 +67,31 @@ impl ExecCommand {
         }
     }
 
-    /// How long it may take to end once its input is closed, before it is killed; else 5 seconds.
+    /// Sets the time that the process has to end after its input was closed, before it is killed. The default is 5
+    /// seconds.
     #[must_use]
     pub fn with_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// Runs it once for each event, which is its stdin: exit status 0 says that the event is handled, any other that it
-    /// failed.
+    /// Runs the command once for each event, with the event as its stdin. Exit status 0 means that the event is
+    /// handled. Any other status is a failure.
     #[must_use]
     pub fn one_shot(mut self) -> Self {
         self.is_one_shot = true;
         self
     }
 
-    /// Keeps environment variables of these names from it, such as those with passwords. It has all others of this process.
+    /// Removes environment variables from the command's environment, such as passwords. The command gets all other
+    /// variables of this process.
     #[must_use]
     pub fn without_variables(mut self, names: impl IntoIterator<Item = String>) -> Self {
         self.removed_variables.extend(names);
         self
     }
 
-    /// The program.
+    /// Returns the program.
     pub fn program(&self) -> &str {
         &self.program
     }
@@ -102,7 +104,7 @@ impl ExecCommand {
         &self.removed_variables
     }
 
-    /// Whether it is run once for each event.
+    /// Returns whether the command runs once for each event.
     pub fn is_one_shot(&self) -> bool {
         self.is_one_shot
     }
@@ -113,7 +115,7 @@ impl ExecCommand {
 }
 
 impl fmt::Debug for ExecCommand {
-    /// Names the program; never shows its arguments, which may hold secrets.
+    /// Shows the program, but not the arguments, which may contain secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ExecCommand")
             .field("program", &self.program)

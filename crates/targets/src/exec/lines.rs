@@ -1,32 +1,32 @@
-//! Lines out of a pipe, each of bounded length.
+//! Reads lines of bounded length from a pipe.
 
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The longest line that is taken, in bytes.
+/// The longest accepted line, in bytes.
 pub(super) const MAX_LINE_BYTES: usize = 1024 * 1024;
-/// How much is read at once, in bytes.
+/// The number of bytes in one read.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// A line, without its end.
+/// A line, without its line feed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     Text(Vec<u8>),
-    /// It was longer than [`MAX_LINE_BYTES`] and is left out.
+    /// The line is longer than [`MAX_LINE_BYTES`]. Its text is dropped.
     TooLong,
 }
 
-/// Reads lines. Waiting for the next one may be given up at any time without losing any of it.
+/// Reads lines. Cancel-safe: a cancelled wait for the next line loses no bytes.
 #[derive(Debug)]
 pub(super) struct Lines<R> {
     reader: R,
     buffer: Vec<u8>,
-    /// What of the buffer was given out.
+    /// The part of the buffer that was returned.
     start: usize,
-    /// Up to where the buffer holds no line end that is still to be found.
+    /// The position in the buffer up to which no further line feed can be found.
     searched: usize,
-    /// Whether the line that is being read is too long, and its rest is thrown away.
+    /// Whether the current line is too long, so that its rest is dropped.
     skipping: bool,
 }
 
@@ -35,7 +35,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         Self { reader, buffer: Vec::new(), start: 0, searched: 0, skipping: false }
     }
 
-    /// The next line; none at the end. A last line needs no line end.
+    /// Returns the next line, or `None` at the end. The last line needs no line feed.
     pub(super) async fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             if let Some(line) = self.take() {

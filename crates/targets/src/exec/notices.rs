@@ -1,4 +1,4 @@
-//! What an operator should hear of a command while it runs.
+//! Notices for an operator about a running command.
 
 use std::sync::{
     Arc,
@@ -7,17 +7,18 @@ use std::sync::{
 
 use tokio::sync::{Mutex, mpsc};
 
-/// Notices that may wait to be taken; further ones are only counted.
+/// The highest number of waiting notices. Further notices are only counted.
 const MOST_WAITING: usize = 64;
-/// Notices that are told one by one; beyond these, every thousandth.
+/// The number of first notices that are all reported. After them, every thousandth is reported.
 const TOLD: u64 = 10;
 
-/// What a command does that it should not, in sentences. Clones share them.
+/// Notices about faults of a command, as sentences. Clones share the notices.
 #[derive(Debug, Clone)]
 pub struct ExecNotices(Arc<Mutex<mpsc::Receiver<String>>>);
 
 impl ExecNotices {
-    /// The next one: the first ten, then every thousandth. Waits forever where none can come. Cancel-safe.
+    /// Returns the next notice: the first ten, then every thousandth. Waits forever if no notice can follow.
+    /// Cancel-safe.
     pub async fn next(&self) -> String {
         match self.0.lock().await.recv().await {
             Some(notice) => notice,
@@ -26,7 +27,7 @@ impl ExecNotices {
     }
 }
 
-/// Where notices come from.
+/// The sender of notices.
 #[derive(Debug, Clone)]
 pub(super) struct Teller {
     count: Arc<AtomicU64>,
@@ -45,7 +46,7 @@ impl Teller {
         if count <= TOLD || count.is_multiple_of(1000) {
             let notice = notice();
             tracing::warn!(count, "{notice}");
-            // Where too many wait, they are in the log alone.
+            // If too many notices wait, the notice is only in the log.
             let _ = self.tell.try_send(notice);
         }
     }

@@ -1,4 +1,4 @@
-//! One process for each event: the event is its stdin, its exit status the answer.
+//! One process for each event: the event is its stdin, and its exit status is the answer.
 
 use std::{
     io,
@@ -22,14 +22,14 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// Where the system looks for programs where `PATH` is not set.
+/// The search path for programs if `PATH` is not set.
 const USUAL_PATH: &str = "/bin:/usr/bin";
 
-/// Runs a command for each event. Dropping a delivery kills its process.
+/// Runs a command once for each event. A drop of the delivery kills its process.
 #[derive(Debug)]
 pub(super) struct OneShot {
     command: ExecCommand,
-    /// Each process holds it shared.
+    /// The lock that each process holds as a reader.
     running: RwLock<()>,
     state: watch::Sender<State>,
 }
@@ -42,7 +42,7 @@ enum State {
 }
 
 impl OneShot {
-    /// Looks whether there is such a program; nothing is run yet.
+    /// Checks that the program exists. It runs no process.
     pub(super) fn new(command: ExecCommand) -> Result<Self, ExecError> {
         let program = command.program();
         let source = match find(program) {
@@ -72,7 +72,7 @@ impl OneShot {
         }
     }
 
-    /// Takes nothing more, and waits for what runs; kills it after the command's grace.
+    /// Accepts no more deliveries and waits for the running processes. Kills them after the command's grace.
     pub(super) async fn close(&self) {
         self.state.send_if_modified(|state| {
             let is_open = *state == State::Open;
@@ -86,16 +86,16 @@ impl OneShot {
         }
     }
 
-    /// Kills what runs.
+    /// Kills the running processes.
     pub(super) async fn kill(&self) {
         self.state.send_replace(State::Killed);
         let _all_ended = self.running.write().await;
     }
 }
 
-/// A process of one event.
+/// The process of one event.
 struct Run {
-    // Dropped before the child, which is still waited for then: its id is no other's.
+    // The group is dropped before the child. The child is not yet collected then, so no other process has its id.
     group: Group,
     child: Child,
     output: Tail,
@@ -132,7 +132,7 @@ impl Run {
         Err(error)
     }
 
-    /// Writes the line, for as long as the process reads, and waits for its end.
+    /// Writes the line as long as the process reads, and waits for the process.
     async fn status(&mut self, line: &[u8]) -> io::Result<ExitStatus> {
         let stdin = self.child.stdin.take();
         let writing = async {
@@ -149,7 +149,7 @@ impl Run {
     }
 }
 
-/// The file of a program: at its path, or in a folder of `PATH`.
+/// Returns the file of a program: its path, or its file in a folder of `PATH`.
 fn find(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(|path| path.exists());

@@ -1,7 +1,7 @@
-//! What a command was asked and has not answered yet.
+//! Deliveries that a command has not yet answered.
 //!
-//! When a process ends with several deliveries open, none of them is blamed: each is written to the next process while
-//! nothing else is, and only the one that is open alone at such an end has failed.
+//! If a process ends with several deliveries in flight, none of them has failed. The next process gets each of them
+//! alone. Only a delivery that is alone in flight at such an end has failed.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -14,32 +14,32 @@ use tokio::{sync::oneshot, time::Instant};
 use super::answer::CommandReply;
 use crate::failure::Failure;
 
-/// How much is handed to the pipe at once, in bytes; a line is never split over two.
+/// The size in bytes at which a chunk for the pipe is full. A line is never split over two chunks.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// By how much the time for an answer is shorter than a delivery's at most.
+/// The highest difference between a delivery's time limit and the time limit of its answer.
 pub(super) const EARLIER: Duration = Duration::from_millis(50);
 
 /// A delivery on its way to the command.
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) id: String,
-    /// Which attempt the line says it is.
+    /// The attempt number in the line, if there is one.
     pub(super) attempt: Option<u32>,
-    /// The line, with its end.
+    /// The line, with its line feed.
     pub(super) line: Vec<u8>,
     pub(super) asked_at: Instant,
     pub(super) timeout: Duration,
     pub(super) answer: oneshot::Sender<Result<(), Failure>>,
 }
 
-/// What became of an answer.
+/// The result of an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Settled {
     InTime,
-    /// Its answer is no longer awaited.
+    /// The time limit of the delivery passed before its answer.
     Late,
-    /// Nothing of this id is open.
+    /// No delivery with this id is in flight.
     Unknown,
 }
 
@@ -48,13 +48,14 @@ struct Open {
     id: String,
     attempt: Option<u32>,
     line: Vec<u8>,
-    /// Whether the process may have it.
+    /// Whether the line was written to the process.
     is_written: bool,
-    /// When it came; when it is tried alone, when it was written.
+    /// The time of the request. For a delivery that runs alone, the time at which its line was written.
     since: Instant,
     timeout: Duration,
     deadline: Instant,
-    /// Taken once its time is up: then the command's answer is awaited still, to be told from the next one of the id.
+    /// The sender of the result. It is taken when the time limit passes. The delivery then still awaits the command's
+    /// answer, to distinguish that answer from the answer to the id's next delivery.
     answer: Option<oneshot::Sender<Result<(), Failure>>>,
 }
 
@@ -64,7 +65,7 @@ impl Open {
     }
 }
 
-/// Deliveries that are open, by number in the order they came.
+/// The deliveries in flight, numbered in the order of their arrival.
 #[derive(Debug, Default)]
 pub(super) struct OpenAsks {
     last: u64,
@@ -72,9 +73,10 @@ pub(super) struct OpenAsks {
     by_id: HashMap<String, VecDeque<u64>>,
     deadlines: BTreeSet<(Instant, u64)>,
     unwritten: VecDeque<u64>,
-    /// What was open beside others when a process ended: written one at a time, before anything else.
+    /// The deliveries that were in flight together when a process ended. They are written one at a time, before all
+    /// others.
     isolated: VecDeque<u64>,
-    /// The one of these that the process has now.
+    /// The isolated delivery that the process now has.
     alone: Option<u64>,
 }
 
@@ -82,7 +84,8 @@ impl OpenAsks {
     pub(super) fn insert(&mut self, ask: Ask) {
         self.last += 1;
         let number = self.last;
-        // A group's own timer runs out at the same time; this one is a moment earlier, for it knows more of the reason.
+        // The group's own timer expires at the full time limit. This deadline is slightly earlier, because this error
+        // has more details.
         let deadline = ask.asked_at + ask.timeout.saturating_sub((ask.timeout / 20).min(EARLIER));
         self.by_id.entry(ask.id.clone()).or_default().push_back(number);
         self.deadlines.insert((deadline, number));
@@ -100,22 +103,22 @@ impl OpenAsks {
         self.asks.insert(number, open);
     }
 
-    /// Whether a line waits to be written.
+    /// Returns whether a line waits for its write.
     pub(super) fn has_unwritten(&self) -> bool {
         !self.unwritten.is_empty() || !self.isolated.is_empty()
     }
 
-    /// When the next time is up.
+    /// Returns the next deadline.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// How many are awaited although their time is up.
+    /// Returns the number of deliveries that await an answer after their time limit.
     pub(super) fn overdue(&self) -> usize {
         self.asks.len() - self.deadlines.len()
     }
 
-    /// Appends the lines that are written next, without those whose answer is no longer awaited.
+    /// Appends the lines that are written next. Skips lines with answers that no caller awaits any more.
     pub(super) fn write_chunk(&mut self, chunk: &mut Vec<u8>) {
         if self.alone.is_some_and(|number| self.asks.contains_key(&number)) {
             return;
@@ -136,7 +139,7 @@ impl OpenAsks {
         }
     }
 
-    /// Appends a line, unless its answer is no longer awaited.
+    /// Appends a line, unless no caller awaits its answer any more. Returns whether the line was appended.
     fn write(&mut self, number: u64, chunk: &mut Vec<u8>) -> bool {
         let Some(open) = self.asks.get_mut(&number) else { return false };
         if !open.is_awaited() {
@@ -148,7 +151,7 @@ impl OpenAsks {
         true
     }
 
-    /// Gives an answer to who waits for it.
+    /// Sends an answer to the caller that awaits it.
     pub(super) fn settle(&mut self, answer: CommandReply) -> Settled {
         let Some(number) = self.find(&answer) else { return Settled::Unknown };
         let Some(open) = self.remove(number) else { return Settled::Unknown };
@@ -156,7 +159,8 @@ impl OpenAsks {
         if matches!(sent, Some(Ok(()))) { Settled::InTime } else { Settled::Late }
     }
 
-    /// The one that an answer is for: the oldest of its id that the command has; of the attempt that it names, if it names one.
+    /// Returns the delivery that an answer belongs to: the oldest written delivery of its id, and of its attempt if it
+    /// has one.
     fn find(&self, answer: &CommandReply) -> Option<u64> {
         let is_meant = |number: &&u64| {
             self.asks.get(*number).is_some_and(|open| {
@@ -167,8 +171,8 @@ impl OpenAsks {
         self.by_id.get(&answer.id)?.iter().find(is_meant).copied()
     }
 
-    /// Fails what has run out of time; `unread` is the last line of the process that was no answer. Whether the command
-    /// hangs: it has answered nothing since one of them came.
+    /// Fails the deliveries that are past their time limit. `unread` is the last line of the process that was no
+    /// answer. Returns whether the command hangs: it has answered nothing since one of these deliveries arrived.
     pub(super) fn expire(
         &mut self,
         now: Instant,
@@ -193,7 +197,7 @@ impl OpenAsks {
                 } else if let Some(unread) = unread {
                     error.errors.push(format!("it wrote {unread}"));
                 }
-                // Who does not wait any more has noticed by itself.
+                // A caller that no longer waits has its own error.
                 let _ = waiting.send(Err(Failure::Failed(error)));
             }
             if !open.is_written {
@@ -203,7 +207,7 @@ impl OpenAsks {
         hangs
     }
 
-    /// Fails what has run out of time before the command could have it.
+    /// Fails the deliveries that passed their time limit before they were written.
     pub(super) fn fail_expired(&mut self, now: Instant, failure: &Failure) {
         while let Some((_, number)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now)
         {
@@ -213,9 +217,10 @@ impl OpenAsks {
         }
     }
 
-    /// A process is gone. What still waits for it goes to the next one. What it had alone has failed; what it had beside
-    /// others is tried alone. Returns how many those are. Where one that `was_hanging` was given up on already, all others
-    /// are tried alone.
+    /// Handles the end of a process. Deliveries that are not yet written go to the next process. A delivery that was
+    /// alone in flight has failed. Deliveries that were in flight together are tried again alone. With `was_hanging`,
+    /// the hanging delivery has already failed, and all others are tried again alone. Returns the number of deliveries
+    /// to try alone.
     pub(super) fn process_ended(&mut self, failure: &Failure, was_hanging: bool) -> usize {
         let written = |(number, open): (&u64, &Open)| open.is_written.then_some(*number);
         let mut written: Vec<u64> = self.asks.iter().filter_map(written).collect();
@@ -243,7 +248,7 @@ impl OpenAsks {
         awaited.len()
     }
 
-    /// Fails everything that is open.
+    /// Fails all deliveries in flight.
     pub(super) fn fail_all(&mut self, failure: &Failure) {
         for open in std::mem::take(&mut self.asks).into_values() {
             if let Some(waiting) = open.answer {

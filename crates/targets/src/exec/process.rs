@@ -1,4 +1,4 @@
-//! The command's process: started in a group of its own, and never left behind.
+//! The process of a command: it has its own process group, and it never outlives its owner.
 
 use std::{
     os::unix::process::CommandExt,
@@ -18,14 +18,14 @@ use super::{
     stderr::Tail,
 };
 
-/// How long what an ended process left in its pipe is waited for. Its group is gone by then, so only a process that left
-/// the group could still hold the pipe open.
+/// The time to read the remaining output of an ended process. Its group is killed by then, so only a process that left
+/// the group can still hold the pipe open.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// A running command. Dropping it kills it and its group.
+/// A running command. A drop kills the process and its group.
 #[derive(Debug)]
 pub(super) struct Process {
-    // Dropped before the child, which is still waited for then: its id is no other's.
+    // The group is dropped before the child. The child is not yet collected then, so no other process has its id.
     group: Group,
     pub(super) child: Child,
     pub(super) stdin: Option<ChildStdin>,
@@ -33,16 +33,16 @@ pub(super) struct Process {
     stderr: Tail,
 }
 
-/// How a process ended.
+/// The end of a process.
 #[derive(Debug)]
 pub(super) struct Ended {
-    /// In words.
+    /// The exit status, as text.
     pub(super) how: String,
-    /// The end of what it wrote to its stderr.
+    /// The last part of the process's stderr.
     pub(super) stderr: Option<String>,
 }
 
-/// Starts a command's process, in a process group of its own.
+/// Starts the process of a command in a new process group.
 pub(super) fn spawn(command: &ExecCommand) -> Result<Child, ExecError> {
     let mut std = std::process::Command::new(command.program());
     std.args(command.arguments())
@@ -72,8 +72,8 @@ impl Process {
         Ok(Self { group, child, stdin: Some(stdin), stdout: Lines::new(stdout), stderr: tail })
     }
 
-    /// Ends it: closes its input, lets it finish for as long as `grace`, then kills it and what is left of its group.
-    /// Every line that it still writes is handed to `heard`.
+    /// Ends the process. Closes its input, waits up to `grace`, then kills the process and the rest of its group.
+    /// Passes each further line to `heard`.
     pub(super) async fn end(mut self, grace: Duration, mut heard: impl FnMut(Line)) -> Ended {
         self.stdin = None;
         let deadline = Instant::now() + grace;
@@ -95,14 +95,14 @@ impl Process {
             }
         };
         if open {
-            // A timeout here drops lines that may not be written any more.
+            // A timeout here drops lines that may never arrive.
             let _ = tokio::time::timeout(DRAIN, drained).await;
         }
         Ended { how, stderr: self.stderr.text().await }
     }
 
     async fn kill(&mut self) -> String {
-        // It may have ended this moment.
+        // The process may have ended just now.
         if let Ok(Some(status)) = self.child.try_wait() {
             return said(Ok(status));
         }
@@ -118,20 +118,20 @@ fn said(status: std::io::Result<ExitStatus>) -> String {
     status.map_or_else(|error| format!("it cannot be waited for: {error}"), |status| status.to_string())
 }
 
-/// A process group that is killed when it is dropped.
+/// A process group that is killed on drop.
 #[derive(Debug)]
 pub(super) struct Group(Option<Pid>);
 
 impl Group {
-    /// The group of a process that was started by [`spawn`].
+    /// Returns the group of a process that [`spawn`] started.
     pub(super) fn of(child: &Child) -> Self {
         Self(child.id().and_then(|id| Pid::from_raw(id as i32)))
     }
 
-    /// Kills every process in it, once.
+    /// Kills every process of the group, once.
     pub(super) fn kill(&mut self) {
         if let Some(group) = self.0.take() {
-            // It fails where the group is empty already, which is what is wanted.
+            // The call fails if the group is already empty, which is the intended state.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }

@@ -1,4 +1,4 @@
-//! How a command is run: one process for all events, or one for each.
+//! The two ways to run a command: one process for all events, or one process for each event.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// A command that can be asked.
+/// A command that accepts deliveries.
 #[derive(Debug)]
 pub(super) struct Runner {
     process: Process,
@@ -33,7 +33,7 @@ impl Runner {
         Ok(Self { process, notices })
     }
 
-    /// Sends a line, to which its end is added, and waits for its answer.
+    /// Adds a line feed to a line, sends it, and waits for its answer.
     pub(super) async fn ask(
         &self,
         id: &str,

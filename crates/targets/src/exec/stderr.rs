@@ -1,4 +1,4 @@
-//! What a process writes beside its answers: passed on to this process's stderr, its end kept for messages.
+//! Copies the output of a process besides its answers to this process's stderr. Keeps its last part for messages.
 
 use std::{
     collections::VecDeque,
@@ -13,14 +13,14 @@ use tokio::{
 
 use crate::excerpt::excerpt;
 
-/// How much of the end is kept, in bytes.
+/// The number of last bytes that are kept.
 const KEPT_BYTES: usize = 1000;
-/// How much is read at once, in bytes.
+/// The number of bytes in one read.
 const CHUNK_BYTES: usize = 8 * 1024;
-/// How long the rest is waited for once the process is gone. Only a process that left its group still holds the pipe then.
+/// The time to read the rest after the process ended. Only a process that left the group can still hold the pipe then.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// The end of what a process wrote. Dropping it ends the passing on.
+/// The last part of a process's output. A drop ends the copying.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
     kept: Arc<Mutex<Kept>>,
@@ -39,10 +39,11 @@ impl Tail {
         self.readers.push(tokio::spawn(pass_on(pipe, Arc::clone(&self.kept))));
     }
 
-    /// The end of what it wrote, on one line; none where it wrote nothing. To be asked once the process is gone.
+    /// Returns the last part of the output on one line, or `None` if there is no output. Call it after the process
+    /// ended.
     pub(super) async fn text(mut self) -> Option<String> {
         for reader in &mut self.readers {
-            // What comes later is not waited for.
+            // Output after the timeout is lost.
             let _ = tokio::time::timeout(DRAIN, reader).await;
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,7 +76,7 @@ async fn pass_on(mut pipe: impl AsyncRead + Unpin, kept: Arc<Mutex<Kept>>) {
     let mut chunk = Vec::with_capacity(CHUNK_BYTES);
     while let Ok(1..) = pipe.read_buf(&mut chunk).await {
         kept.lock().unwrap_or_else(PoisonError::into_inner).push(&chunk);
-        // If this stderr is closed, the end is kept all the same.
+        // If this process's stderr is closed, the last part is still kept.
         let _ = stderr.write_all(&chunk).await;
         let _ = stderr.flush().await;
         chunk.clear();

@@ -1,4 +1,4 @@
-//! What an answer means for the delivery.
+//! Decides the result of a delivery from the endpoint's answer.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use jiff::{Timestamp, fmt::rfc2822};
 
 use crate::{excerpt::excerpt, pause};
 
-/// How much of an answer's body goes into an error, in bytes.
+/// The number of bytes of an answer's body in an error.
 pub(super) const EXCERPT_BYTES: usize = 500;
 
-/// Judges an answer by its status, its headers and the beginning of its body.
+/// Returns the result of an answer, from its status, its headers and the first part of its body.
 pub(super) fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), HandlerError> {
     if status.is_success() {
         return Ok(());
@@ -34,8 +34,8 @@ fn message(status: StatusCode, body: &[u8]) -> String {
     }
 }
 
-/// How long the answer asks to wait: a number of seconds, or a date, counted from the answer's own date where it has one, so
-/// that clocks need not agree.
+/// Returns the pause that an answer asks for: a number of seconds, or a date. A date counts from the date of the answer
+/// if there is one, so that the clocks need not agree.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let asked = text(header::RETRY_AFTER)?;
@@ -47,7 +47,7 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     Duration::try_from(until.duration_since(since)).ok()
 }
 
-/// A date of HTTP, in the one form that senders may use.
+/// Parses an HTTP date, in the only form that senders may use.
 fn date(text: &str) -> Option<Timestamp> {
     rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }

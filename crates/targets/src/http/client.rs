@@ -20,15 +20,15 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// How long making a connection may take.
+/// The time limit for a new connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many connections wait to be used again.
+/// The highest number of idle connections.
 const IDLE_CONNECTIONS: usize = 64;
-/// How long they wait.
+/// The time after which an idle connection is closed.
 const IDLE_TIME: Duration = Duration::from_secs(60);
-/// How much of a body is read, so that its connection can be used again. One that sends more is closed.
+/// The number of bytes of a body that are read, so that the connection can be used again. A larger body closes it.
 const BODY_BYTES: usize = 64 * 1024;
-/// How long the body of an answer whose status is known may take.
+/// The time limit for the body of an answer after its status has arrived.
 const BODY_TIME: Duration = Duration::from_secs(1);
 
 /// A client of one endpoint. Clones share its connections.
@@ -57,7 +57,7 @@ impl Client {
         Ok(Self { endpoint, pool })
     }
 
-    /// Posts a body, and judges the answer. It takes no longer than `time` and the endpoint's timeout.
+    /// Posts a body and evaluates the answer. Takes at most `time` and at most the endpoint's timeout.
     pub(super) async fn post(
         &self,
         request: Builder,
@@ -95,8 +95,8 @@ impl Client {
     }
 }
 
-/// The beginning of a body that says why a request failed; reads on so that the connection can be used again. What fails
-/// here changes nothing: the status is what counts.
+/// Returns the first part of a failed answer's body. Reads further, so that the connection can be used again. A failure
+/// here changes nothing, because only the status counts.
 async fn beginning(mut body: Incoming, status: StatusCode) -> Vec<u8> {
     let mut kept = Vec::new();
     let wanted = if status.is_success() { 0 } else { EXCERPT_BYTES + 1 };
@@ -115,8 +115,8 @@ async fn beginning(mut body: Incoming, status: StatusCode) -> Vec<u8> {
     kept
 }
 
-/// The one provider of cryptography is named here, so that none need be installed for the process. The system's
-/// certificates are read for https alone.
+/// Returns the TLS settings. The provider of cryptography is named here, so that the process needs no installed
+/// default. The system's certificates are read only for https.
 fn tls(endpoint: &Endpoint) -> Result<ClientConfig, EndpointError> {
     let failed = |error| EndpointError::Certificates(std::io::Error::other(error));
     let config = ClientConfig::builder_with_provider(ring::default_provider().into())

@@ -1,4 +1,4 @@
-//! Where requests go: a URL without its secrets, and how long an answer may take.
+//! An endpoint: a URL without its secrets, and the time limit of an answer.
 
 use std::{fmt, io, time::Duration};
 
@@ -7,7 +7,7 @@ use http::{HeaderValue, Uri};
 use thiserror::Error;
 use url::Url;
 
-/// How long an answer may take where nothing else is said.
+/// The default time limit of an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An HTTP endpoint.
@@ -25,13 +25,13 @@ pub struct Endpoint {
     pub(super) timeout: Duration,
 }
 
-/// Why an endpoint cannot be used.
+/// The reason why an endpoint cannot be used.
 #[derive(Debug, Error)]
 pub enum EndpointError {
-    /// It is no URL. The text itself is left out: it may hold a password.
+    /// The text is not a URL. The error does not contain the text, which may include a password.
     #[error("the endpoint is no URL: {0}")]
     NoUrl(String),
-    /// Its scheme is another than http or https.
+    /// The scheme is neither http nor https.
     #[error("the endpoint's scheme is {0:?}; only http and https can be used")]
     Scheme(String),
     /// The system's certificates cannot be read.
@@ -40,10 +40,11 @@ pub enum EndpointError {
 }
 
 impl Endpoint {
-    /// Takes an `http://` or `https://` URL. A fragment is left out; a user and a password become Basic authentication.
+    /// Parses an `http://` or `https://` URL. A fragment is dropped. A user and a password become Basic authentication.
     ///
     /// # Errors
-    /// It is no URL, or of another scheme.
+    /// Returns [`EndpointError::NoUrl`] when the text is not a URL. Returns [`EndpointError::Scheme`] for another
+    /// scheme.
     pub fn parse(text: &str) -> Result<Self, EndpointError> {
         let mut url = Url::parse(text).map_err(|error| EndpointError::NoUrl(error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -51,14 +52,14 @@ impl Endpoint {
         }
         let authorization = authorization(&url);
         url.set_fragment(None);
-        // Neither fails on a URL that has a host, as those of http have.
+        // Both calls succeed for a URL with a host, and an http URL always has a host.
         let _ = url.set_password(None);
         let _ = url.set_username("");
         let uri = Uri::try_from(url.as_str()).map_err(|error| EndpointError::NoUrl(error.to_string()))?;
         Ok(Self { uri, authorization, timeout: TIMEOUT })
     }
 
-    /// How long an answer may take; else 30 seconds.
+    /// Sets the time limit of an answer. The default is 30 seconds.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -70,7 +71,7 @@ impl Endpoint {
     }
 }
 
-/// Basic authentication, where the URL names a user.
+/// Returns the header for Basic authentication, if the URL has a user or a password.
 fn authorization(url: &Url) -> Option<HeaderValue> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
@@ -104,7 +105,7 @@ fn percent_decoded(text: &str) -> Vec<u8> {
 }
 
 impl fmt::Display for Endpoint {
-    /// Without user, password and query.
+    /// Writes the URL without user, password and query.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.uri.scheme_str().unwrap_or_default();
         let authority = self.uri.authority().map_or("", |authority| authority.as_str());

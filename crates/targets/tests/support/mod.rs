@@ -12,7 +12,7 @@ use domain::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-/// A stored event of a user. Its id comes first in its text, where scripts find it.
+/// A stored event of a user. Its id is first in its text, where scripts find it.
 pub(crate) fn stored(id: &str, user: &str, sequence: u64, padding: usize) -> StoredEvent {
     let text = "x".repeat(padding);
     let json = format!(
@@ -27,7 +27,7 @@ pub(crate) fn stored(id: &str, user: &str, sequence: u64, padding: usize) -> Sto
     }
 }
 
-/// A first, live delivery to the group `g`.
+/// A live delivery to the group `g`, at its first attempt.
 pub(crate) fn delivery(id: &str, timeout: Duration) -> Delivery {
     let delivered_at = Timestamp::now();
     Delivery {
@@ -41,7 +41,7 @@ pub(crate) fn delivery(id: &str, timeout: Duration) -> Delivery {
     }
 }
 
-/// A batch of a replay, of (id, user) each.
+/// A batch of a replay from pairs of an id and a user.
 pub(crate) fn batch<'a>(events: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<ReplayDelivery> {
     let replayed = |(sequence, (id, user)): (usize, (&str, &str))| ReplayDelivery {
         stored: stored(id, user, sequence as u64, 0),

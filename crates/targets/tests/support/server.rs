@@ -1,4 +1,4 @@
-//! A small HTTP server that answers what a test says.
+//! A small HTTP server with answers from the test.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use tokio::{
     net::TcpListener,
 };
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) line: String,
@@ -29,7 +29,7 @@ impl Asked {
     }
 }
 
-/// A server on a free port of this machine; it ends with its runtime.
+/// A server on a free port of this machine. It ends with its runtime.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) asked: Arc<Mutex<Vec<Asked>>>,
@@ -37,7 +37,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Answers each request with the bytes that `answer` gives. None closes the connection.
+    /// Answers each request with the bytes from `answer`. `None` closes the connection.
     pub(crate) async fn start<F, A>(answer: F) -> Self
     where
         F: Fn(Asked) -> A + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! Claims and commits: what the store is told, and when.
+//! Claims and commits: their content and their time.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use super::{
 };
 use crate::consumer::{breaker::Permit, segment::Segment};
 
-/// Answers that are not left waiting for more.
+/// The number of answers at which a commit no longer waits for more answers.
 const COMMIT_AT: usize = OPEN / 2;
-/// Of the claims, what live deliveries may always have, however much is replayed.
+/// The claims that live deliveries may always have, even during a large replay.
 const LIVE_SHARE: usize = 60;
 
 impl Actor {
@@ -29,7 +29,7 @@ impl Actor {
                 self.commit_again = Some((again, commits));
                 return;
             }
-            // Of segments that were lost meanwhile nothing is committed any more; the others do not wait for that.
+            // Commits of segments that were lost meanwhile are dropped, so that the other segments need not wait.
             commits.retain(|commit| self.holds(&commit.lease));
             if !commits.is_empty() {
                 self.send(commits);
@@ -48,7 +48,7 @@ impl Actor {
         if quiet {
             self.quiet_commit = now + QUIET_COMMIT;
         }
-        // Answers that a slow delivery holds up would else be committed to again and again, and never settled.
+        // Without force, answers behind a slow delivery would never be settled, and each commit would repeat.
         let by_force = late || idle || self.unsettled() >= COMMIT_AT;
         let commits = self.build(all, by_force, &gives_back);
         if self.segments.values().all(|segment| segment.unsettled() == 0) {
@@ -59,7 +59,8 @@ impl Actor {
         }
     }
 
-    /// The next commits: of every segment that has news, or only of those where something waits for it.
+    /// Builds the next commits. With `all`, every segment with changes commits. Otherwise only the urgent segments
+    /// commit.
     pub(super) fn build(&mut self, all: bool, by_force: bool, gives_back: &[u16]) -> Vec<SegmentCommit> {
         let at = self.now();
         let mut commits = Vec::new();
@@ -78,8 +79,8 @@ impl Actor {
         commits
     }
 
-    /// Whether handlers are free, and nothing can be handed to them, because all that was taken waits behind deliveries
-    /// that take long.
+    /// Returns whether handlers are free but have no deliveries, because all fetched events wait behind slow
+    /// deliveries.
     pub(super) fn is_clogged(&mut self, now: Instant) -> bool {
         let waiting: usize = self.staying().map(|segment| segment.unclaimed().0).sum();
         let claimed: usize = self.staying().map(Segment::claimed).sum();
@@ -94,7 +95,7 @@ impl Actor {
         now >= *self.stuck_since.get_or_insert(now) + STUCK_AFTER
     }
 
-    /// Sends keys whose first delivery takes long to the ledger, with all that waits behind them.
+    /// Moves keys with a slow first delivery to the ledger, with all events that wait behind it.
     pub(super) fn spill_slow_keys(&mut self) {
         if !self.is_clogged(Instant::now()) {
             return;
@@ -106,17 +107,17 @@ impl Actor {
         }
     }
 
-    /// Segments that are not about to be given back: nothing more of those is handed over.
+    /// Returns the segments that are not about to be released. Segments that leave start no more deliveries.
     pub(super) fn staying(&self) -> impl Iterator<Item = &Segment> {
         self.segments.values().filter(|segment| !segment.leaving)
     }
 
-    /// Asks for claims, where what is claimed runs low.
+    /// Requests claims when the number of claimed deliveries is low.
     pub(super) fn claim(&mut self) {
         if self.committing || self.commit_again.is_some() || !matches!(self.isolation, Isolation::Shared) {
             return;
         }
-        // What is claimed and not handed over would count as in flight, should the process end.
+        // A claimed delivery counts as in flight at a crash, so a paused consumer claims none.
         if self.permit() == Permit::Nothing {
             return;
         }
@@ -132,7 +133,7 @@ impl Actor {
         }
         let mut live = waiting.min(budget.saturating_sub(in_lanes).max(LIVE_SHARE.min(budget)));
         let mut lane = in_lanes.min(budget - live);
-        // Another segment begins each time, so that none is always served first.
+        // Another segment starts each time, so that no segment is always served first.
         self.turn = self.turn.wrapping_add(1);
         let numbers: Vec<u16> = self.segments.keys().copied().collect();
         let begin = usize::from(self.turn) % numbers.len().max(1);
@@ -144,7 +145,7 @@ impl Actor {
         }
     }
 
-    /// Segments that are to be given back, and of which nothing is with a handler.
+    /// Returns the segments that must be released and of which no delivery is with a handler.
     pub(super) fn gives_back(&self) -> Vec<u16> {
         let is_free = |number: u16| !self.running.values().any(|running| running.unit.segment == number);
         let leaving = self.segments.iter().filter(|(_, segment)| segment.leaving);
@@ -207,7 +208,7 @@ impl Actor {
         self.segments.get(&lease.segment).is_some_and(|segment| segment.lease == *lease)
     }
 
-    /// A segment is another consumer's now: nothing of it may go on here.
+    /// Removes a segment that another consumer has taken over, and aborts its running handlers.
     pub(super) fn on_lease_lost(&mut self, number: u16) {
         tracing::info!(group = %self.rules.spec.name, segment = number, "the segment was taken over");
         self.segments.remove(&number);

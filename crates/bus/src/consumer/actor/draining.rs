@@ -1,4 +1,4 @@
-//! Ending in order: handlers end or are taken back, what they answered is committed, segments are given back.
+//! Ends a consumer in order: handlers finish or are cancelled, answers are committed, segments are released.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,14 +11,14 @@ use super::{
 };
 use crate::consumer::stopping::Stopping;
 
-/// How long a consumer that ends tries to commit again. A call under way is waited for.
+/// The time in which an ending consumer retries a commit. A call in progress is not cut short.
 const LAST_TRIES: Duration = Duration::from_secs(5);
 
 impl Actor {
-    /// Lets running handlers end, or takes their deliveries back; commits; gives the segments back.
+    /// Lets running handlers finish or cancels them, commits their answers, and releases the segments.
     pub(super) async fn drain(&mut self) {
         let mut deadline = Instant::now() + self.settings.grace;
-        // No isolated attempt starts any more: waiting for exclusive use would delay other consumers.
+        // No isolated attempt starts any more. Waiting for the exclusive permit would delay other consumers.
         if let Isolation::Draining(waiting) = &self.isolation {
             waiting.abort();
         }
@@ -26,12 +26,12 @@ impl Actor {
             self.isolation = Isolation::Shared;
         }
         while !self.tasks.is_empty() && Instant::now() < deadline && self.ended.is_none() {
-            // Also where it was dropped while it ended in order.
+            // The consumer may also be dropped while it ends in order.
             if *self.stop.borrow_and_update() == Stopping::AtOnce {
                 deadline = Instant::now();
                 continue;
             }
-            // What runs is still this consumer's: its leases are renewed meanwhile.
+            // The running deliveries still belong to this consumer, so its leases are renewed meanwhile.
             self.renew();
             self.commit();
             let timer = (Instant::now() + COMMIT_WITHIN).min(deadline);
@@ -43,13 +43,14 @@ impl Actor {
             }
         }
         self.tasks.abort_all();
-        // A handler that reaches no await cannot be cancelled: its segment keeps its lease and claims, as after a crash.
+        // A handler that reaches no `await` cannot be cancelled. Its segment keeps its lease and claims, as after a
+        // crash.
         let patience = Instant::now() + Duration::from_secs(1);
         while let Ok(Some(done)) = tokio::time::timeout_at(patience, self.tasks.join_next_with_id()).await {
             self.handed(done);
         }
         let asked = Instant::now();
-        // A request for leases that is under way may arrive after they were given back, and would take them again.
+        // A lease request in progress could arrive after the release and take the segments again.
         while (self.committing || self.leasing) && self.ended.is_none() {
             self.note_silence();
             let timer = tokio::time::sleep(SILENT);
@@ -62,7 +63,8 @@ impl Actor {
             }
         }
         if !self.commit_the_rest(asked).await {
-            // A store that does not answer is not waited for again: others get the segments when the lease is over.
+            // The consumer does not wait again for a store that does not answer. Others get the segments when the lease
+            // expires.
             return;
         }
         let (group, name) = (self.rules.spec.name.clone(), self.settings.name.clone());
@@ -72,7 +74,8 @@ impl Actor {
         }
     }
 
-    /// Commits what no commit has yet; whether the store took it. What was asked for long ago is not asked for again.
+    /// Commits all uncommitted state. Returns whether the store accepted the commit. Retries only within
+    /// [`LAST_TRIES`].
     async fn commit_the_rest(&mut self, asked: Instant) -> bool {
         let now = self.now();
         let store = Arc::clone(&self.shared.store);
@@ -80,7 +83,7 @@ impl Actor {
             if asked.elapsed() > LAST_TRIES {
                 return false;
             }
-            // What the store did not take before comes first: segments build on it.
+            // The commit that failed before goes first, because the state of the segments builds on it.
             let outcome = self.watched(Call::Commit, store.commit(&commits)).await;
             if let Err(error) = &outcome {
                 tracing::warn!(group = %self.rules.spec.name, "the last outcomes could not be committed; these events will be redelivered");

@@ -1,4 +1,4 @@
-//! Isolated attempts: the process stops all other deliveries, then runs the waiting ones alone, one at a time.
+//! Isolated attempts: the process stops all other deliveries, then runs the waiting deliveries alone, one at a time.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::{Actor, Io, Isolation};
 use crate::consumer::{breaker::Permit, segment::Segment};
 
 impl Actor {
-    /// Starts isolated attempts: other deliveries end first, then each attempt is committed and handed over by itself.
+    /// Starts isolated attempts. Other deliveries end first. Then each attempt is committed and delivered alone.
     pub(super) fn start_isolated_attempt(&mut self) {
         let some = |segment: &Segment| segment.awaits_isolation() && !segment.leaving;
         let is_paused = self.permit() == Permit::Nothing;
@@ -17,7 +17,7 @@ impl Actor {
                 self.isolation =
                     Isolation::Draining(self.io.spawn(async move { Io::Alone(permit.write_owned().await) }));
             }
-            // A paused group must not keep the other consumers of this process waiting.
+            // A paused group must not block the other consumers of this process.
             Isolation::Exclusive { isolated: None, .. } if is_paused && self.isolated.is_empty() => {
                 self.isolation = Isolation::Shared;
             }
@@ -41,7 +41,7 @@ impl Actor {
         }
     }
 
-    /// Ends the isolated attempt of a segment: it was answered, or the segment's lease was lost.
+    /// Ends the isolated attempt of a segment, because it was answered or the segment's lease was lost.
     pub(super) fn clear_isolation(&mut self, number: u16) {
         if let Isolation::Exclusive { isolated, .. } = &mut self.isolation
             && *isolated == Some(number)

@@ -1,4 +1,4 @@
-//! Looking into the replay lanes.
+//! Reads the replay lanes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use super::{Actor, Io, outage::Call};
 use crate::consumer::segment::Segment;
 
-/// References in a segment's lane below which more are fetched, for all segments that have less than twice as many: batches of
-/// a replay that segments fetch together are one stretch of the log.
+/// The number of references in a segment's lane below which more are fetched. The read then includes all segments with
+/// fewer than twice this number. Batches of a replay that segments fetch together are one stretch of the log.
 const LANE_BELOW: usize = 128;
-/// References that one look into the lanes brings.
+/// The highest number of references in one read of the lanes.
 const LANE_PAGE: usize = 1024;
-/// How often the lanes are looked into when nothing is there, and when something was.
+/// The pause after a read of the lanes without a result, and after a read with a result.
 const LANE_IDLE: Duration = Duration::from_millis(100);
 const LANE_BUSY: Duration = Duration::from_millis(10);
 

@@ -1,4 +1,4 @@
-//! Handing deliveries over, as many at once as the settings say, and noting what came of them.
+//! Starts deliveries up to the concurrency of the settings, and records their results.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ impl Actor {
 
     pub(super) fn launch(&mut self) {
         if Instant::now() >= self.lease_good_until {
-            // The store could not be reached for so long that others may work on these segments by now.
+            // The store was unreachable for a full lease time. Other consumers may work on these segments now.
             return;
         }
         if let Isolation::Exclusive { .. } = self.isolation {
@@ -82,7 +82,7 @@ impl Actor {
     pub(super) fn handed(&mut self, done: Result<(Id, Handed), JoinError>) {
         let (id, handed) = match done {
             Ok((id, handed)) => (id, Some(handed)),
-            // Handlers' panics are caught within; a task ends early only when it was told to.
+            // Panics of handlers are caught in the task. A task ends early only if it was aborted.
             Err(error) => (error.id(), None),
         };
         let Some(running) = self.running.remove(&id) else { return };

@@ -1,4 +1,4 @@
-//! Leases: keeping them, taking new ones, giving back what is beyond the share, losing them.
+//! Leases: renews them, takes new leases, releases segments above the share, and handles lost leases.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,12 +12,13 @@ use tokio::time::Instant;
 use super::{Actor, ConsumerError, Io, outage::Call};
 use crate::consumer::segment::Segment;
 
-/// The pause before orphaned leases are looked at again.
+/// The pause before orphaned leases are checked again.
 const STRAYS_AGAIN: Duration = Duration::from_millis(100);
 
-/// Leases, if the group is still the one that was subscribed to. Another one may have been made under its name, with
-/// another ordering: then there is no such group any more. Or others subscribed to other types since, as when a new version
-/// of a service is rolled out: then this consumer stands aside, for it would pass what it does not know of.
+/// Requests leases, if the group is unchanged since the subscription. If the group was deleted and created again under
+/// its name with another ordering, the result is [`GroupStoreError::NoGroup`]. If another consumer changed the group's
+/// types, for example during a rollout of a new version, this consumer gets no leases. It would otherwise skip events
+/// of types that it does not know.
 async fn lease(
     store: &dyn Stores,
     request: &LeaseRequest,
@@ -111,7 +112,7 @@ impl Actor {
         self.activate_leases();
         self.release_surplus(&leases.surplus);
         if held < usize::from(leases.share) {
-            // Others are about to give some back.
+            // Other consumers will soon release some segments.
             self.lease_again = asked + (third / 4).min(Duration::from_millis(200));
         }
         self.note_gaps(leases.gaps);
@@ -122,9 +123,10 @@ impl Actor {
         });
     }
 
-    /// Looks for orphaned leases: this consumer holds them in the store but does not know it, since an answer was lost. What
-    /// such segments hold is told only to who takes them, so all are released and taken again. One answer alone may have
-    /// crossed with a commit that gave a segment back.
+    /// Looks for orphaned leases: the store says that this consumer holds them, but the consumer does not know them
+    /// because an answer was lost. The store sends the state of a segment only when the segment is leased. So the
+    /// consumer releases all its leases and takes them again. It needs two answers in a row, because one answer may
+    /// have crossed a commit that released a segment.
     fn record_orphaned_leases(&mut self, leases: &Leases) {
         let is_known = |lease: &&Lease| {
             self.segments.get(&lease.segment).is_some_and(|segment| segment.lease == **lease)
@@ -139,7 +141,7 @@ impl Actor {
         self.strays = strays;
     }
 
-    /// Begins with leased segments of whose last lease nothing is with a handler any more.
+    /// Starts work on leased segments without running handlers of an earlier lease.
     pub(super) fn activate_leases(&mut self) {
         if self.arriving.is_empty() {
             return;
@@ -160,8 +162,8 @@ impl Actor {
         }
     }
 
-    /// Marks what others should have for giving back. What is marked goes: its ready deliveries may have been dropped
-    /// already. Should the share grow again, it is leased again.
+    /// Marks surplus segments for release. A marked segment is always released, because its ready deliveries may
+    /// already be dropped. If the share grows again, the segment is leased again.
     pub(super) fn release_surplus(&mut self, surplus: &[u16]) {
         for number in surplus {
             if let Some(segment) = self.segments.get_mut(number) {

@@ -1,4 +1,4 @@
-//! Outages of the store: which calls fail or do not come back, and since when.
+//! Outages of the store: the calls that fail or do not return, and the start of the outage.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,13 +11,13 @@ use tokio::time::{Instant, sleep};
 use super::Actor;
 use crate::consumer::status::Outage;
 
-/// How long a call may take before it counts as one that does not come back.
+/// The time after which a call counts as not answered.
 pub(super) const SILENT: Duration = Duration::from_secs(2);
 
 /// The pauses after faults of the store, before jitter is added.
 const FAULTS: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(2500));
 
-/// What the store is asked for.
+/// The kinds of requests to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Call {
     Lease,
@@ -41,7 +41,7 @@ impl Call {
     }
 }
 
-/// Calls that failed when they were last made, and calls that are under way.
+/// The calls that failed at their last try, and the calls in progress.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     failing: BTreeMap<Call, String>,
@@ -51,7 +51,7 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// When the next call is taken for one that does not come back.
+    /// Returns the time at which the next call will count as not answered.
     pub(super) fn next_silence(&self) -> Option<Instant> {
         let waited_for = self.under_way.iter().filter(|(call, _)| !self.silent.contains(call));
         waited_for.map(|(_, asked)| *asked + SILENT).min()
@@ -68,12 +68,12 @@ impl Calls {
 }
 
 impl Actor {
-    /// A call begins.
+    /// Records the start of a call.
     pub(super) fn asking(&mut self, call: Call) {
         self.calls.under_way.insert(call, Instant::now());
     }
 
-    /// The store did what it was asked for.
+    /// Records a call that the store answered without an error.
     pub(super) fn answered_by_store(&mut self, call: Call) {
         self.calls.under_way.remove(&call);
         self.calls.silent.remove(&call);
@@ -81,7 +81,7 @@ impl Actor {
         self.tell_outage();
     }
 
-    /// Notes a fault of the store; how long to wait before trying again.
+    /// Records a fault of the store. Returns the pause before the next try.
     pub(super) fn fault(&mut self, call: Call, error: &dyn std::fmt::Display) -> Duration {
         if self.faults == 0 {
             tracing::warn!(group = %self.rules.spec.name, %error, "{}", call.failed());
@@ -94,7 +94,7 @@ impl Actor {
         FAULTS.pause(self.faults, Jitter::Added, fastrand::f64())
     }
 
-    /// Notes calls that do not come back.
+    /// Records the calls that are not answered in time.
     pub(super) fn note_silence(&mut self) {
         let now = Instant::now();
         let is_silent = |asked: &Instant| *asked + SILENT <= now;
@@ -106,7 +106,7 @@ impl Actor {
         }
     }
 
-    /// Waits for a call of an actor that ends, and notes if it does not come back.
+    /// Waits for a call of an ending actor, and records it if it is not answered in time.
     pub(super) async fn watched<T>(&mut self, call: Call, answer: impl Future<Output = T>) -> T {
         tokio::pin!(answer);
         tokio::select! {

@@ -1,4 +1,4 @@
-//! Pauses of the group: those of operators, and those of circuit breakers, this consumer's own included.
+//! Pauses of the group by operators and by circuit breakers, this consumer's own breaker included.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,11 +11,11 @@ use crate::consumer::{
     rules::HandlerOutcome,
 };
 
-/// How often the store is asked whether the group is paused.
+/// The interval at which the consumer reads the pauses of its group.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
 impl Actor {
-    /// Asks whether the group is paused.
+    /// Requests the pauses of the group.
     pub(super) fn ask_pauses(&mut self) {
         if self.asking_pauses || self.ask_pauses_again > Instant::now() {
             return;
@@ -31,7 +31,7 @@ impl Actor {
         let pauses = match pauses {
             Ok(pauses) => pauses,
             Err(error) => {
-                // What was known last holds on.
+                // The last known pauses stay in effect.
                 tracing::debug!(group = %self.rules.spec.name, %error, "it cannot be told whether the group is paused");
                 return;
             }
@@ -60,13 +60,14 @@ impl Actor {
         self.state.send_modify(|state| state.pauses = pauses);
     }
 
-    /// What may be handed over now.
+    /// Returns the deliveries that may start now.
     pub(super) fn permit(&self) -> Permit {
         if !self.knows_pauses {
             return Permit::Nothing;
         }
         let now = self.now();
-        // A consumer whose own breaker is open probes by itself: two that wait for each other would wait too long.
+        // A consumer with an open breaker sends its own probes. Two such consumers that wait for each other would wait
+        // too long.
         let counts = |pause: &&GroupPause| self.breaker.is_closed() || !pause.is_of_breaker();
         match self.pauses.iter().filter(counts).any(|pause| pause.is_in_effect(now)) {
             true => Permit::Nothing,
@@ -74,14 +75,14 @@ impl Actor {
         }
     }
 
-    /// Notes what a handler's answer says about what it needs.
+    /// Passes a handler's answer to the circuit breaker.
     pub(super) fn note_answer(&mut self, answer: &HandlerOutcome, attempt: u32) {
         let turned = match answer {
             HandlerOutcome::Handled => self.breaker.succeeded(),
-            // Events that fail again and again say nothing about others.
+            // The repeated failure of one event says nothing about other events.
             HandlerOutcome::Failed(_) if attempt > 1 && self.breaker.is_closed() => return,
             HandlerOutcome::Failed(error) if !error.is_permanent() => self.breaker.failed(Instant::now()),
-            // They say something about the event alone.
+            // These outcomes depend only on the event.
             HandlerOutcome::Failed(_) | HandlerOutcome::Skipped | HandlerOutcome::Expired => return,
         };
         match turned {
@@ -91,7 +92,7 @@ impl Actor {
         }
     }
 
-    /// Pauses the group for the other consumers, too: until the probe must have been answered.
+    /// Pauses the group for the other consumers too, until the probe must have been answered.
     fn tell_open(&mut self, pause: Duration, answer: &HandlerOutcome) {
         let error = match answer {
             HandlerOutcome::Failed(error) => error.errors.first().cloned().unwrap_or_default(),

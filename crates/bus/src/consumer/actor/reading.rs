@@ -1,4 +1,4 @@
-//! Reading the log, and fetching the events of blocked keys and of lane batches.
+//! Reads the log, and fetches the events of blocked keys and of lane batches.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -18,15 +18,15 @@ use crate::consumer::{
     work::{Effects, FetchRequest, StepContext},
 };
 
-/// What a piece of the log was read for.
+/// The request for a piece of the log.
 pub(super) struct Asked {
-    /// It begins behind this.
+    /// The cursor after which the piece begins.
     after: Cursor,
-    /// The segments that were leased when it was asked for, each with the epoch of its lease.
+    /// The segments that were leased at the time of the request, with their lease epochs.
     leases: HashMap<u16, u64>,
 }
 
-/// Fetches of blocked keys at once.
+/// The number of fetches in progress at which the consumer starts no further fetch.
 const FETCHES: usize = 8;
 
 impl Actor {
@@ -58,9 +58,9 @@ impl Actor {
         });
     }
 
-    /// Spreads a piece of the log over the segments that it was read for and goes on for. One that was leased meanwhile may be
-    /// behind its beginning, and must not take what comes later for what comes next. Or it is where it was, and the log has lost
-    /// its end since and begun another.
+    /// Distributes a piece of the log to the segments for which it was read and which continue at it. A segment that
+    /// was leased after the request is skipped. Its cursor may be before the start of the piece, and it would miss the
+    /// events between. Or its cursor is the same, but the log has lost its end and has other events there.
     pub(super) fn came_from_log(&mut self, asked: &Asked, piece: Result<Piece, EventStoreError>) {
         let after = &asked.after;
         let goes_on = |segment: &Segment| {
@@ -78,7 +78,7 @@ impl Actor {
         };
         self.answered_by_store(Call::Read);
         if self.head.borrow().as_ref().is_some_and(|head| head.epoch != after.epoch) {
-            // The log was restored from a backup meanwhile: this is a piece of the one before.
+            // The log was restored from a backup meanwhile. This piece belongs to the log before the restore.
             return;
         }
         let now = self.now();
@@ -112,7 +112,7 @@ impl Actor {
         }
     }
 
-    /// Effects again for lane batches whose fetch failed a while ago.
+    /// Requests lane batches again after the pause of their failed fetch.
     pub(super) fn fetch_again(&mut self) {
         let now = Instant::now();
         let due: Vec<(u16, u64)> = self
