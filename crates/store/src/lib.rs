@@ -17,11 +17,13 @@
 //!
 //! # Several partitions
 //! The ordering key of an event selects its partition. The dead letters and the schedule entry of an event lie in the
-//! same partition. With P partitions, each partition holds every P-th segment of a group. Partition 0 holds the
-//! checkpoints, schemas, counters, tokens, kept plans and records of replays. Pages of several partitions are merged by
-//! stored time. A transaction covers one partition. A row that all partitions need, such as a group, is created from
-//! the last partition to the first. It is removed from the first partition to the last. Partition 0 therefore decides
-//! whether it exists.
+//! same partition. With P partitions, each partition holds every P-th segment of a group. Partition 0 holds the rows
+//! that a store has once: checkpoints, schemas, statistics, tokens, client requests, the audit, pauses, kept plans and
+//! the records of replays. Pages of several partitions are merged by stored time.
+//!
+//! A transaction covers one partition. A row that all partitions need, such as a group, is created from the last
+//! partition to the first. It is removed from the first partition to the last. Partition 0 therefore decides whether it
+//! exists.
 
 mod audit;
 mod checkpoints;

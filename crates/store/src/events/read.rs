@@ -23,8 +23,8 @@ use crate::{
     store::{check_reader, epoch_of},
 };
 
-/// The most bytes of events in one page, whatever the limit of the request. This bounds the memory of a page. The
-/// caller continues at the cursor of the page.
+/// The most bytes of events in one page, also with a higher limit. This bounds the memory of a page. The caller
+/// continues at the cursor of the page.
 const MAX_PAGE_BYTES: u64 = 4 * 1024 * 1024;
 /// The most rounds of partition reads for one page. This bounds the work for a page.
 const MOST_ROUNDS: usize = 16;

@@ -25,7 +25,7 @@ use crate::{
 
 /// The state of a group's name in partition 0.
 enum Known {
-    /// The group.
+    /// The group exists.
     Made(Group),
     /// A group that is being created, and the value of its draft.
     Draft(GroupRow, Vec<u8>),

@@ -38,8 +38,8 @@ struct Behind {
 }
 
 impl Behind {
-    /// A reader that follows the lane reads the few rows that may have come since. One that begins, or fell behind, would look at
-    /// many places that are empty by now: it reads what the lane has.
+    /// Returns whether the reader follows the lane closely. It then reads the few rows that may be new, by key. A
+    /// reader that starts or lags would read many places that are empty by now. It reads a range instead.
     fn follows(&self) -> bool {
         self.end - self.place <= MOST_FETCHED
     }
