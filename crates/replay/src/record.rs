@@ -188,8 +188,8 @@ pub(crate) fn progress_of(record: &ReplayRecord) -> Result<JobProgress, ReplayEr
     serde_json::from_str(&record.progress).map_err(|error| bad(&record.id, "its progress", &error))
 }
 
-/// Returns the report of a finished replay. A replay that was cancelled without a runner has no report, so its progress
-/// gives it.
+/// Returns the report of a finished replay. A replay that was cancelled without a runner gets its report from its
+/// progress.
 pub(crate) fn report_of(record: &ReplayRecord) -> Result<ReplayReport, ReplayError> {
     let mut report = progress_of(record)?.report;
     match record.state {

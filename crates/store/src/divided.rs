@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 
 use crate::{Store, partition::Partition};
 
-/// A list that is divided by partition. Each part remembers the places of its items in the list.
+/// A list that is divided by partition. Each part holds the places of its items in the list.
 pub(crate) struct Divided<'s, T> {
     store: &'s Store,
     parts: Vec<PartitionItems<T>>,

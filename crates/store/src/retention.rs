@@ -199,7 +199,7 @@ impl<'s> Bounds<'s> {
         Ok(())
     }
 
-    /// Returns whether an event goes. When an event stays, all later events of its partition stay too.
+    /// Returns whether an event is removed. When an event stays, all later events of its partition stay too.
     fn goes(&self, of: usize, candidate: &Entry, pass: &mut Pass) -> bool {
         let Some(part) = self.parts.get(of) else { return false };
         let (sequence, stored_at) = (sequence_of(candidate), stored_at(candidate));

@@ -25,7 +25,7 @@ const MINUTES_AT_ONCE: usize = 500;
 const COUNT: &str = "count";
 const SUM: &str = "sum";
 
-/// Encodes a minute for a key, so that minutes before 1970 sort before later ones.
+/// Encodes a minute for a key, so that minutes before 1970 sort before later minutes.
 fn ordered(minute: i64) -> u64 {
     (minute as u64) ^ (1 << 63)
 }

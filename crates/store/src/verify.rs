@@ -41,7 +41,7 @@ impl Findings {
         }
     }
 
-    /// Decodes each row, and skips the unreadable ones, which become findings.
+    /// Decodes each row, and skips unreadable rows, which become findings.
     fn read_all<T>(
         &mut self,
         rows: &Rows,

@@ -1,7 +1,7 @@
 //! The work of one runner on a replay: from the place of the last runner, while it holds the lease.
 //!
 //! # Design
-//! The progress of a replay is only in its record and in the lanes (the replay queues of segments), so a runner may be
+//! Only the record and the lanes (the replay queues of segments) hold the progress of a replay. So a runner may be
 //! killed at any moment. The next runner reads the events after the settled batches again and cuts the same batches. It
 //! queues all batches again that may already be queued, and a segment accepts each batch once. Batches are settled in
 //! order. One step moves their results from the store to the report, and moves the cursor of the replay.

@@ -52,8 +52,8 @@ impl Store {
             };
         let outcomes =
             divided.gather(Ok(AppendOutcome::NotStored), divided.parts().zip(answers).map(each_of));
-        // The answer lists the outcomes even when all of these partitions failed. Partitions outside the batch may
-        // still work.
+        // The answer lists the outcomes even when all of these partitions failed. Other partitions were not asked, so
+        // their events need not wait for these.
         if outcomes.iter().any(Result::is_err) {
             return Err(EventStoreError::PartiallyFailed(outcomes));
         }

@@ -19,7 +19,8 @@ use crate::{
 const MOST_REPLAYS: usize = 10_000;
 /// The most records or checkpoints that the answer names.
 const MOST_NAMED: usize = 20;
-/// The search finds a shorter id only as a whole string, since it would match in almost any text. In bytes.
+/// The shortest id, in bytes, that the search finds as a word. A shorter id would match in almost any text, so it is
+/// found only as a whole string.
 const SHORTEST_WORD: usize = 3;
 
 impl Store {

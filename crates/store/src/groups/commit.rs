@@ -68,7 +68,7 @@ impl Store {
         loop {
             let (mut transaction, progress) = self.prepare(partition, commit).await?;
             partition.change_letters_of(commit, &mut transaction).await?;
-            // The number of dead letters is unbounded, so a full store refuses new ones.
+            // The number of dead letters is unbounded, so a full store refuses new dead letters.
             transaction.even_when_full = commit.dead_letters.is_empty();
             match partition.commit_one(&transaction).await? {
                 Outcome::Refused { guard } if guard >= OF_LEASE => retry.again().await?,
