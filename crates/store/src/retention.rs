@@ -111,7 +111,7 @@ struct PartitionTrim<'s> {
     partition: Partition<'s>,
     state: PartitionState,
     versions: Versions,
-    /// The sequence up to which every event goes (inclusive).
+    /// The sequence up to which the rule removes every event (inclusive).
     through: u64,
     holds: PartitionHolds,
 }
@@ -206,7 +206,7 @@ impl<'s> Bounds<'s> {
         let too_old = self.stored_before.is_some_and(|before| stored_at < before);
         // Events above the limit are counted from the oldest event on. A held event stays, with all later events of its
         // partition. How many of these are older than events of other partitions is unknown. So after a held event, no
-        // event goes because of the number or bytes.
+        // event is removed because of the number or bytes.
         let too_many =
             pass.held_by.is_none() && (pass.events < self.excess_events || pass.bytes < self.excess_bytes);
         if !(too_old || too_many || sequence <= part.through) {
