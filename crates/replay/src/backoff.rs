@@ -1,4 +1,4 @@
-//! Calls that are tried again after faults that pass.
+//! Retries of calls after temporary failures.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use domain::{
     ports::{CheckpointStoreError, EventStoreError, GroupStoreError, ReplayStoreError},
 };
 
-/// How often a call is repeated.
+/// The most retries of a call.
 const RETRIES: u32 = 5;
 
-/// A port's error, which knows whether repeating the call can help.
+/// The error of a port. It says whether a retry of the call can succeed.
 pub(crate) trait Fault {
     fn retry(&self) -> Retry;
 }
@@ -27,25 +27,24 @@ macro_rules! faults {
 
 faults!(EventStoreError, ReplayStoreError, GroupStoreError, StorageFailure, CheckpointStoreError);
 
-/// As many pauses as there may be retries. Each is drawn evenly from zero to the doubling bound, so that many runners
-/// that failed together do not come back together.
+/// Returns one pause for each permitted retry. Each pause is drawn evenly from zero to a doubling bound. Runners that
+/// failed together therefore do not retry together.
 pub(crate) fn pauses(max_retries: u32) -> impl Iterator<Item = Duration> + Send {
     policy(max_retries).pauses(Jitter::Full, fastrand::f64)
 }
 
-/// The pauses of a call of a store that begins now. They end [`RETRY_WITHIN`] of it.
+/// Returns the pauses of a store call that begins now. They end when [`RETRY_WITHIN`] has passed.
 pub(crate) fn store_pauses(max_retries: u32) -> impl Iterator<Item = Duration> + Send {
     let first_try = tokio::time::Instant::now();
     pauses(max_retries).take_while(move |_| first_try.elapsed() < RETRY_WITHIN)
 }
 
-/// From 1 second to 30.
+/// The bounds of the pauses grow from 1 second to 30 seconds.
 fn policy(max_retries: u32) -> RetryPolicy {
     RetryPolicy { max_retries, backoff: Backoff::default() }
 }
 
-/// Repeats a call of a store while its fault is one that passes. Only for calls that change nothing, or that come to the same
-/// however often they are made.
+/// Repeats a store call after a temporary failure. It is only for calls that change nothing, or that are idempotent.
 pub(crate) async fn repeated<T, E, F>(mut call: impl FnMut() -> F) -> Result<T, E>
 where
     E: Fault,

@@ -1,11 +1,10 @@
-//! Asking a run to end after the batch in hand.
+//! Cancellation of a run after its current batch.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// A switch that is thrown once. Clones are the same switch.
-///
+/// A switch that is set once and stays set. Clones share the same switch.
 /// ```
 /// let cancel = event_replay_replay::Cancel::default();
 /// let from_elsewhere = cancel.clone();
@@ -22,19 +21,19 @@ impl Default for Cancel {
 }
 
 impl Cancel {
-    /// Asks to end. Asking again changes nothing.
+    /// Requests the cancellation. A repeated call changes nothing.
     pub fn cancel(&self) {
         self.0.send_replace(true);
     }
 
-    /// Whether anybody asked.
+    /// Returns whether the cancellation was requested.
     pub fn is_cancelled(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Waits until cancellation is requested. Cancel-safe.
+    /// Waits until the cancellation is requested. Cancel-safe.
     pub async fn cancelled(&self) {
-        // The sender lives as long as this switch, so waiting cannot fail.
+        // The sender lives as long as this switch, so the wait cannot fail.
         let _ = self.0.subscribe().wait_for(|asked| *asked).await;
     }
 }

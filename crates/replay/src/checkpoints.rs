@@ -1,4 +1,4 @@
-//! Checkpoints: making them, what lies between two of them, and whether one can still be recovered from.
+//! Checkpoints: creation, comparison, and the check whether a recovery from a checkpoint is still possible.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -16,41 +16,41 @@ use crate::{
     pages::Pages,
 };
 
-/// Longest name of a checkpoint, in bytes.
+/// The longest name of a checkpoint, in bytes.
 const MAX_NAME_BYTES: usize = 128;
-/// Most names that an error suggests.
+/// The most names that an error suggests.
 const MAX_KNOWN: usize = 10;
-/// Events looked at a time when the newest readable one is searched.
+/// The most events of one read in the search for the newest readable event.
 const TAIL_PAGE: usize = 10;
 
-/// A checkpoint to be made.
+/// The request for a checkpoint.
 #[derive(Debug, Clone, Default)]
 pub struct NewCheckpoint {
-    /// Its name, 1 to 128 bytes.
+    /// The name, 1 to 128 bytes.
     pub name: String,
-    /// The last event that was processed; none: the newest event of the store.
+    /// The last event that was processed. None means the newest event of the store.
     pub last_processed_event_id: Option<String>,
-    /// What the operator notes.
+    /// Notes of the operator.
     pub metadata: Map<String, Value>,
-    /// Whether a checkpoint of this name is exchanged.
+    /// Whether to replace an existing checkpoint of this name.
     pub replace: bool,
-    /// Whether retention must keep what comes after the mark.
+    /// Whether retention must keep the events after the mark.
     pub hold: bool,
 }
 
-/// What lies between two checkpoints.
+/// The events between two checkpoints, counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckpointDiff {
-    /// The earlier one's name.
+    /// The name of the earlier checkpoint.
     pub from: String,
-    /// The later one's name.
+    /// The name of the later checkpoint.
     pub to: String,
-    /// Events after the earlier mark, up to and with the later.
+    /// Events after the earlier mark (exclusive), up to the later mark (inclusive).
     pub total_events: u64,
-    /// The same by type.
+    /// The same events by type.
     pub by_type: BTreeMap<String, u64>,
-    /// Whether retention has removed events after the earlier mark, so that the counts may be too small.
+    /// Whether retention removed events after the earlier mark, so that the counts may be too small.
     pub incomplete: bool,
 }
 
@@ -63,18 +63,18 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Checkpoints of `events`, kept in `store`.
+    /// Creates an interface to checkpoints of `events`, which `store` holds.
     pub fn new(events: Arc<dyn EventStore>, store: Arc<dyn CheckpointStore>, clock: Arc<dyn Clock>) -> Self {
         Self { events, store, clock }
     }
 
-    /// Makes a checkpoint. Its event count is what the store holds at or before the mark.
+    /// Makes a checkpoint. Its event count is the number of stored events at or before the mark.
     ///
-    /// Where the log has several partitions, an event marks its place in its own; nothing is known of the others, and
-    /// recovery begins at their start rather than pass anything over.
+    /// With several partitions, an event marks a position only in its own partition. The positions in the other
+    /// partitions are unknown. Recovery begins at the start of those partitions, so that it skips no event.
     ///
     /// # Errors
-    /// When the name is empty, too long or taken, the event is unknown, or the store fails.
+    /// Returns an error when the name is empty, too long or taken, when the event is unknown, or when the store fails.
     pub async fn create(&self, new: NewCheckpoint) -> Result<Checkpoint, ReplayError> {
         let NewCheckpoint { name, last_processed_event_id, metadata, replace, hold } = new;
         if name.is_empty() || name.len() > MAX_NAME_BYTES {
@@ -113,7 +113,7 @@ impl Checkpoints {
         Ok(Cursor::new(head.store, head.epoch, sequences))
     }
 
-    /// The id of the newest event that can be read; empty where there is none.
+    /// Returns the id of the newest readable event. Returns an empty text if there is none.
     async fn newest_id(&self, head: &Cursor) -> Result<String, ReplayError> {
         let mut request = ReadRequest::new(Filter::default(), TAIL_PAGE);
         request.order = Order::NewestFirst;
@@ -131,39 +131,40 @@ impl Checkpoints {
     /// Finds a checkpoint by name or id.
     ///
     /// # Errors
-    /// When there is none, with the names of some that there are, or the store fails.
+    /// Returns [`ReplayError::UnknownCheckpoint`], with names of existing checkpoints, when there is none. Returns an
+    /// error when the store fails.
     pub async fn find(&self, name_or_id: &str) -> Result<Checkpoint, ReplayError> {
         if let Some(checkpoint) = self.store.find_checkpoint(name_or_id).await? {
             return Ok(checkpoint);
         }
         let mut known: Vec<String> = self.list().await?.into_iter().map(|known| known.name).collect();
-        // The newest are the likeliest to be meant.
+        // The newest checkpoints are the most probable suggestions.
         known.reverse();
         known.truncate(MAX_KNOWN);
         Err(ReplayError::UnknownCheckpoint { name: name_or_id.to_owned(), known })
     }
 
-    /// All checkpoints, the oldest first.
+    /// Returns all checkpoints, oldest first.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Returns an error when the store fails.
     pub async fn list(&self) -> Result<Vec<Checkpoint>, ReplayError> {
         Ok(self.store.list_checkpoints().await?)
     }
 
-    /// Deletes a checkpoint by name or id; whether there was one.
+    /// Deletes a checkpoint by name or id. Returns whether there was one.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Returns an error when the store fails.
     pub async fn delete(&self, name_or_id: &str) -> Result<bool, ReplayError> {
         Ok(self.store.delete_checkpoint(name_or_id).await?)
     }
 
-    /// What retention must keep: what comes after the checkpoints that ask for it. Checkpoints of another store hold
+    /// Returns the holds of checkpoints: retention must keep the events after them. A checkpoint of another store holds
     /// nothing here.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Returns an error when the store fails.
     pub async fn holds(&self) -> Result<Vec<Hold>, ReplayError> {
         let holding = self.list().await?.into_iter().filter(|checkpoint| checkpoint.hold);
         let head = repeated(|| self.events.head()).await?;
@@ -176,10 +177,11 @@ impl Checkpoints {
             .collect())
     }
 
-    /// Counts what lies between two checkpoints, whichever of them is the earlier.
+    /// Counts the events between two checkpoints, in either order.
     ///
     /// # Errors
-    /// When one of them is unknown, is of another store or of a part of the log that was lost, or the store fails.
+    /// Returns an error when a checkpoint is unknown, belongs to another store, or marks a lost part of the log.
+    /// Returns an error when the store fails.
     pub async fn diff(&self, one: &str, other: &str) -> Result<CheckpointDiff, ReplayError> {
         let (one, other) = (self.find(one).await?, self.find(other).await?);
         let (from, to) = if place(&one) <= place(&other) { (one, other) } else { (other, one) };
@@ -209,11 +211,12 @@ impl Checkpoints {
         Ok(diff)
     }
 
-    /// Makes sure that everything after a checkpoint's mark is there.
+    /// Checks that the log has every event after a checkpoint's mark.
     ///
     /// # Errors
-    /// [`ReplayError::CheckpointGap`] where retention removed something after the mark (unless `allow_gap`), or the
-    /// mark is of another store or of a part of the log that was lost, which nothing can allow.
+    /// Returns [`ReplayError::CheckpointGap`] when retention removed an event after the mark, unless `allow_gap`
+    /// permits that. Also returns it when the mark belongs to another store or to a lost part of the log. `allow_gap`
+    /// does not permit these cases.
     pub async fn check(&self, checkpoint: &Checkpoint, allow_gap: bool) -> Result<(), ReplayError> {
         match self.gap(checkpoint).await? {
             None => Ok(()),
@@ -239,7 +242,7 @@ impl Checkpoints {
         Ok(trimmed)
     }
 
-    /// Asks the store itself whether it still knows the mark: it alone knows its log epochs.
+    /// Asks the store whether it still has the mark, because only the store knows its log epochs.
     async fn lost(&self, mark: &Cursor) -> Result<Option<GapCause>, ReplayError> {
         match repeated(|| self.events.changed(mark, Duration::ZERO)).await {
             Ok(_) => Ok(None),
@@ -253,7 +256,7 @@ fn gap_error(checkpoint: &Checkpoint, cause: GapCause) -> ReplayError {
     ReplayError::CheckpointGap { name: checkpoint.name.clone(), created_at: checkpoint.created_at, cause }
 }
 
-/// Where a checkpoint lies among others of its store.
+/// Returns the order of a checkpoint among the checkpoints of its store.
 fn place(checkpoint: &Checkpoint) -> u64 {
     checkpoint.mark.sequences.iter().fold(0, |sum, sequence| sum.saturating_add(*sequence))
 }

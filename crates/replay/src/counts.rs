@@ -1,4 +1,4 @@
-//! Raising replay counts.
+//! Raises the replay counts of events.
 
 use domain::{
     Position, Retry,
@@ -7,11 +7,11 @@ use domain::{
 
 use crate::backoff::store_pauses;
 
-/// How often raising replay counts is tried again, until it has failed permanently once.
+/// The most retries of one raise of replay counts. After a first permanent failure there are no more retries.
 const RETRIES: u32 = 3;
 
-/// Raises replay counts. A store that cannot be written to does not keep history from its readers: what could not be
-/// counted is told. After a lost answer it is not tried again, which could count twice.
+/// Raises replay counts. A store that cannot be written does not stop a replay. The caller gets the number of events
+/// that could not be counted. After a lost answer there is no retry, because it could count twice.
 #[derive(Debug)]
 pub(crate) struct Counter {
     retries: u32,
@@ -24,7 +24,7 @@ impl Default for Counter {
 }
 
 impl Counter {
-    /// Counts one more replay of these events; how many could not be counted.
+    /// Counts one more replay of these events. Returns how many events could not be counted.
     pub(crate) async fn count(
         &mut self,
         replays: &dyn ReplayStore,

@@ -1,4 +1,4 @@
-//! Everything that can keep a plan, a replay or a recovery from being done.
+//! The errors of plans, replays and recoveries.
 
 use domain::{
     Retry, StorageFailure,
@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::report::ReplayReport;
 
-/// Why what comes after a checkpoint cannot be replayed in full.
+/// The reason for which the events after a checkpoint cannot be replayed in full.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum GapCause {
     /// Retention removed events after the mark.
@@ -22,7 +22,7 @@ pub enum GapCause {
         partition: u16,
         /// The first sequence after the mark.
         first: u64,
-        /// The last sequence that retention has removed.
+        /// The last sequence that retention removed.
         last: u64,
     },
     /// The checkpoint was made in another store.
@@ -31,12 +31,12 @@ pub enum GapCause {
          Recover there, or choose events here by their time or type"
     )]
     Foreign {
-        /// The store it was made in.
+        /// The store of the checkpoint.
         mark: String,
         /// This store.
         store: String,
     },
-    /// The log no longer has the place it marks.
+    /// The log no longer has the position of the checkpoint.
     #[error(
         "the log no longer has the place it marks ({0}), as after the restore of an older backup or a crash. \
          Choose events by their time instead, from shortly before the checkpoint was made"
@@ -44,37 +44,37 @@ pub enum GapCause {
     Lost(String),
 }
 
-/// Why a plan, a replay or a recovery failed.
+/// The reason for which a plan, a replay or a recovery failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReplayError {
     /// The log failed.
     #[error(transparent)]
     Events(#[from] EventStoreError),
-    /// The renewer of checkpoints failed.
+    /// The checkpoint store failed.
     #[error(transparent)]
     Checkpoints(#[from] CheckpointStoreError),
-    /// The renewer of replays failed.
+    /// The replay store failed.
     #[error(transparent)]
     Replays(#[from] ReplayStoreError),
-    /// The renewer of groups failed.
+    /// The group store failed.
     #[error(transparent)]
     Groups(#[from] GroupStoreError),
-    /// The store failed, as when it keeps dead letters.
+    /// The storage failed, for example in the dead letter store.
     #[error(transparent)]
     Storage(#[from] StorageFailure),
-    /// There is no such replay.
+    /// The replay does not exist.
     #[error("there is no replay {0:?}")]
     UnknownReplay(String),
-    /// There is no such group.
+    /// The group does not exist.
     #[error("there is no consumer group named {name:?}{}", suggestions(.known))]
     UnknownGroup {
-        /// What was asked for.
+        /// The name in the request.
         name: String,
-        /// Some that there are.
+        /// Names of some existing groups.
         known: Vec<String>,
     },
-    /// There is no group at all.
+    /// The store has no consumer group.
     #[error("there is no consumer group yet that events could be replayed into")]
     NoGroups,
     /// The record of a replay cannot be read.
@@ -82,10 +82,10 @@ pub enum ReplayError {
     BadRecord {
         /// The replay.
         id: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A setting makes no sense.
+    /// An option is invalid.
     #[error("{0}")]
     InvalidOption(String),
     /// The replay has no filter and would send the whole log.
@@ -94,30 +94,30 @@ pub enum ReplayError {
     /// No event has this id.
     #[error("no event with the id {0:?} is stored; a checkpoint marks an event of this store")]
     UnknownEvent(String),
-    /// There is no such checkpoint.
+    /// The checkpoint does not exist.
     #[error("there is no checkpoint named {name:?}{}", suggestions(.known))]
     UnknownCheckpoint {
-        /// What was asked for.
+        /// The name in the request.
         name: String,
-        /// Some that there are.
+        /// Names of some existing checkpoints.
         known: Vec<String>,
     },
-    /// What comes after a checkpoint is not all there, or cannot be told.
+    /// Events after a checkpoint are missing, or the store cannot determine whether all of them exist.
     #[error("the checkpoint {name:?}, made {created_at}, cannot be recovered from: {cause}")]
     CheckpointGap {
         /// The checkpoint.
         name: String,
-        /// When it was made.
+        /// The time at which the checkpoint was made.
         created_at: Timestamp,
-        /// What is missing, and what to do.
+        /// The missing events, and the advice to the user.
         cause: GapCause,
     },
-    /// The store failed while a replay ran. The target has what the report counts.
+    /// The store failed while a replay ran. The target received the events that the report counts.
     #[error("the replay stopped after {} of {} events: {error}", .report.done(), .report.total_events)]
     Interrupted {
-        /// Why.
+        /// The failure of the store.
         error: EventStoreError,
-        /// What was done until then.
+        /// The report up to the failure.
         report: Box<ReplayReport>,
     },
 }
@@ -130,7 +130,7 @@ fn suggestions(names: &[String]) -> String {
 }
 
 impl ReplayError {
-    /// Whether repeating the call can help.
+    /// Returns whether a retry of the call can succeed.
     pub fn retry(&self) -> Retry {
         match self {
             Self::Events(error) | Self::Interrupted { error, .. } => error.retry(),
@@ -142,7 +142,7 @@ impl ReplayError {
         }
     }
 
-    /// A short stable name, for programs.
+    /// Returns a short stable name, for programs.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Events(error) => error.kind(),

@@ -1,4 +1,4 @@
-//! Making a replay into consumer groups, and what people do with replays: list, find, pause, resume, cancel, delete.
+//! Makes replays into consumer groups, and manages replays: list, find, pause, resume, cancel, delete.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -22,22 +22,21 @@ use crate::{
 /// The groups that a replay goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GroupChoice {
-    /// Those of these names, at least one.
+    /// The groups with these names, at least one.
     Named(BTreeSet<String>),
-    /// Every group that exists, those that send mail or money included.
+    /// Every existing group, including groups that send mail or money.
     All,
 }
 
 impl GroupChoice {
-    /// The groups of these names.
+    /// Chooses the groups with these names.
     pub fn named<G: Into<String>>(groups: impl IntoIterator<Item = G>) -> Self {
         Self::Named(groups.into_iter().map(Into::into).collect())
     }
 }
 
-/// How a replay into consumer groups runs. There is no default: a replay into groups that were not meant is sent and cannot be taken
-/// back.
-///
+/// The options of a replay into consumer groups. There is no default, because a replay into the wrong groups cannot be
+/// undone.
 /// ```
 /// use event_replay_replay::{GroupReplayOptions, Pace};
 /// let options = GroupReplayOptions { pace: Pace::Rate(100.0), ..GroupReplayOptions::to(["search-index"]) };
@@ -45,13 +44,13 @@ impl GroupChoice {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupReplayOptions {
-    /// The groups it goes to.
+    /// The groups that the replay goes to.
     pub groups: GroupChoice,
-    /// Events put into lanes at once, 1 to [`MAX_LANE_REFERENCES`].
+    /// The number of events in one batch for the lanes, 1 to [`MAX_LANE_REFERENCES`].
     pub batch_size: usize,
-    /// How fast events go into the lanes. Each group then takes them as fast as its handlers do.
+    /// The speed at which events enter the lanes. Each group then takes them at the speed of its handlers.
     pub pace: Pace,
-    /// Permits a replay of everything: without filter and from the start of the log.
+    /// Permits a replay of everything: without a filter, from the start of the log.
     pub all: bool,
     /// The events of its first stages, each at least 1. The replay pauses after each stage until it is resumed; the last stage has
     /// all other events. Empty: one stage.
@@ -61,12 +60,12 @@ pub struct GroupReplayOptions {
 }
 
 impl GroupReplayOptions {
-    /// A replay into the groups of these names: 50 events at once, a second apart.
+    /// Selects the groups with these names, with batches of 50 events and one second between batches.
     pub fn to<G: Into<String>>(groups: impl IntoIterator<Item = G>) -> Self {
         Self::of(GroupChoice::named(groups))
     }
 
-    /// A replay into every group that exists: 50 events at once, a second apart.
+    /// Selects every existing group, with batches of 50 events and one second between batches.
     pub fn to_all_groups() -> Self {
         Self::of(GroupChoice::All)
     }
@@ -77,10 +76,11 @@ impl GroupReplayOptions {
         Self { groups, batch_size: 50, pace: Pace::default(), all: false, ramp, failure_limit }
     }
 
-    /// Checks that they make sense.
+    /// Checks the options.
     ///
     /// # Errors
-    /// When no group is named, the batch size is out of bounds or the rate is not a positive number.
+    /// Returns [`ReplayError::InvalidOption`] when no group is named, when the batch size is out of bounds, or when the
+    /// pace is invalid.
     pub fn check(&self) -> Result<(), ReplayError> {
         if matches!(&self.groups, GroupChoice::Named(names) if names.is_empty()) {
             let unnamed = "name the groups that the replay goes to; GroupChoice::All is every group";
@@ -105,12 +105,13 @@ impl ReplayManager {
         self.groups.as_ref().ok_or_else(missing)
     }
 
-    /// Makes a replay of a plan into consumer groups. It is kept in the store, where it waits for a runner: see
-    /// [`JobRunner`](crate::JobRunner) and [`JobHost`](crate::JobHost). Nothing that the plan needs is trimmed from now on.
+    /// Makes a replay of a plan into consumer groups. The store holds the replay, which waits for a runner: see
+    /// [`JobRunner`](crate::JobRunner) and [`JobHost`](crate::JobHost). From now on retention keeps every event of the
+    /// plan.
     ///
     /// # Errors
-    /// When the options make no sense, the plan is of everything and the options do not permit that, a group is unknown
-    /// or there is none at all, or the store fails.
+    /// Returns an error when the options are invalid, or when the plan covers everything and the options do not permit
+    /// that. Returns an error when a group is unknown, when there is no group, or when the store fails.
     pub async fn start_group_replay(
         &self,
         plan: &Plan,
@@ -152,19 +153,20 @@ impl ReplayManager {
         })
     }
 
-    /// The newest replays, the newest first.
+    /// Returns the newest replays, newest first.
     ///
     /// # Errors
-    /// When the store fails, or a record cannot be read.
+    /// Returns an error when the store fails, or when a record cannot be read.
     pub async fn list_replays(&self, limit: usize) -> Result<Vec<ReplaySummary>, ReplayError> {
         let records = repeated(|| self.replays().list_replays(limit)).await?;
         records.iter().map(ReplaySummary::of).collect()
     }
 
-    /// A replay.
+    /// Returns a replay.
     ///
     /// # Errors
-    /// [`ReplayError::UnknownReplay`], or when the store fails or the record cannot be read.
+    /// Returns [`ReplayError::UnknownReplay`] when the replay does not exist. Returns an error when the store fails or
+    /// the record cannot be read.
     pub async fn find_replay(&self, id: &str) -> Result<ReplaySummary, ReplayError> {
         ReplaySummary::of(&self.record(id).await?)
     }
@@ -174,11 +176,12 @@ impl ReplayManager {
         record.ok_or_else(|| ReplayError::UnknownReplay(id.to_owned()))
     }
 
-    /// Asks a replay to pause, resume or cancel, and returns its state. Its runner obeys within the current batch.
-    /// A cancelled replay without a runner is over at once: its events that were not delivered leave the lanes.
+    /// Requests a pause, a resumption or a cancellation of a replay, and returns its state. Its runner obeys within the
+    /// current batch. A cancelled replay without a runner is finished at once, and its undelivered events leave the
+    /// lanes.
     ///
     /// # Errors
-    /// [`ReplayError::UnknownReplay`], or when the store fails.
+    /// Returns [`ReplayError::UnknownReplay`] when the replay does not exist, or an error when the store fails.
     pub async fn request(&self, id: &str, command: ReplayCommand) -> Result<ReplayState, ReplayError> {
         let state = repeated(|| self.replays().request(id, command)).await?;
         let state = state.ok_or_else(|| ReplayError::UnknownReplay(id.to_owned()))?;
@@ -202,15 +205,15 @@ impl ReplayManager {
         state.ok_or_else(|| ReplayError::UnknownReplay(id.to_owned()))
     }
 
-    /// Deletes the record of a replay that is over; whether there was one.
+    /// Deletes the record of a finished replay. Returns whether there was such a record.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Returns an error when the store fails.
     pub async fn delete_replay(&self, id: &str) -> Result<bool, ReplayError> {
         Ok(repeated(|| self.replays().delete_replay(id)).await?)
     }
 
-    /// Of the groups that a replay goes to, those that no consumer looks after: it waits until one comes.
+    /// Returns the groups of a replay that have no consumer. The replay waits until each has one.
     ///
     /// # Errors
     /// As [`ReplayManager::find_replay`].
@@ -220,7 +223,7 @@ impl ReplayManager {
     }
 }
 
-/// The groups of a choice.
+/// Returns the groups of a choice.
 fn chosen(existing: Vec<GroupRecord>, choice: &GroupChoice) -> Result<Vec<TargetGroup>, ReplayError> {
     let names = match choice {
         GroupChoice::All if existing.is_empty() => return Err(ReplayError::NoGroups),

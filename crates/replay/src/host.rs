@@ -1,4 +1,4 @@
-//! Taking waiting replays up: those that were started and left, and those whose runner was killed.
+//! Hosts waiting replays: replays without a runner, for example because their runner was killed.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -16,15 +16,15 @@ use crate::{
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How soon a replay is taken up again after its runner met a fault.
+/// The pause before a replay is tried again after its runner failed.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
-/// Replays that one process runs at once.
+/// The most replays that one process runs at once.
 const MOST_AT_ONCE: usize = 16;
-/// How long runners may take to end.
+/// The most time that the runners get to stop.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Runs whatever waits for a runner, until it is stopped. Any process that lives long may have one, and any number of them
-/// may share a store.
+/// Runs waiting replays until it is stopped. Any long-running process may have a host, and several hosts may share a
+/// store.
 #[derive(Debug)]
 pub struct JobHost {
     stop: Cancel,
@@ -32,12 +32,12 @@ pub struct JobHost {
 }
 
 impl JobHost {
-    /// Begins, in a task of its own.
+    /// Starts a host in a separate task.
     pub fn spawn(manager: ReplayManager) -> Self {
         Self::of(Host::new(manager, Cancel::default(), None))
     }
 
-    /// Begins, in a task of its own, and takes up replays alone that go to one of these groups.
+    /// Starts a host in a separate task. The host runs only replays into one of these groups.
     pub fn for_groups(manager: ReplayManager, groups: impl IntoIterator<Item = String>) -> Self {
         Self::of(Host::new(manager, Cancel::default(), Some(groups.into_iter().collect())))
     }
@@ -47,11 +47,11 @@ impl JobHost {
         Self { stop, task: Some(tokio::spawn(host.run())) }
     }
 
-    /// Ends. Replays that it ran are left to other runners at once.
+    /// Stops the host. Its replays are left to other runners at once.
     pub async fn stop(mut self) {
         self.stop.cancel();
         if let Some(task) = self.task.take() {
-            // It was asked to end and does; were it to panic, its runners would be gone with it.
+            // The task was asked to stop, so it stops. If the task panics, its runners are dropped with it.
             let _ = task.await;
         }
     }
@@ -65,7 +65,7 @@ impl Drop for JobHost {
     }
 }
 
-/// Looks for replays that wait each second, and runs them. Ends, with every runner, when `stop` is thrown.
+/// Looks for waiting replays every second, and runs them. Stops with all its runners when `stop` is cancelled.
 pub async fn resume_waiting(manager: ReplayManager, stop: Cancel) {
     Host::new(manager, stop, None).run().await;
 }
@@ -74,13 +74,13 @@ struct Host {
     manager: ReplayManager,
     runner: JobRunner,
     stop: Cancel,
-    /// The groups whose replays it runs; none: all.
+    /// The groups whose replays the host runs. None means all groups.
     groups: Option<BTreeSet<String>>,
     runners: JoinSet<(String, bool)>,
     running: BTreeSet<String>,
-    /// Replays whose runner met a fault, and when they may be tried again.
+    /// Replays with a failed runner, each with the time of the next attempt.
     not_before: HashMap<String, Instant>,
-    /// Whether the store could not be asked the last time.
+    /// Whether the last request to the store failed. Such a failure is logged once.
     is_down: bool,
 }
 
@@ -103,12 +103,13 @@ impl Host {
             self.take_up().await;
             self.wait().await;
         }
-        // What does not end in time is dropped with the set.
+        // Runners that do not stop in time are dropped with the set.
         let _ =
             tokio::time::timeout(GRACE, async { while self.runners.join_next().await.is_some() {} }).await;
     }
 
-    /// Whether it runs this replay. One whose record cannot be read is left to its runner to report.
+    /// Returns whether the host runs this replay. A host for certain groups does not run a replay with an unreadable
+    /// record.
     fn is_hosted(&self, record: &ReplayRecord) -> bool {
         let Some(groups) = &self.groups else { return true };
         ReplaySummary::of(record).is_ok_and(|replay| replay.groups.iter().any(|name| groups.contains(name)))
@@ -146,7 +147,7 @@ impl Host {
         }
     }
 
-    /// Waits until it is time to look again.
+    /// Waits until the next look for replays.
     async fn wait(&mut self) {
         let until = Instant::now() + LOOK_EVERY;
         loop {

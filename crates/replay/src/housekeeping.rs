@@ -1,7 +1,8 @@
-//! Keeping a store in bounds while a process runs: retention, again and again.
+//! Housekeeping: applies retention at intervals while a process runs.
 //!
-//! The command line applies retention after what it stores. A service that publishes by itself has to do so too, above all
-//! where events are kept only until they are delivered: nothing else lets go of them.
+//! The command line applies retention after it stores events. A service that publishes events without the command line
+//! needs a housekeeper. It is most important for a store that keeps events only until delivery, because nothing else
+//! removes them.
 
 use std::time::Duration;
 
@@ -10,18 +11,18 @@ use tokio::task::JoinHandle;
 
 use crate::{cancel::Cancel, manager::ReplayManager};
 
-/// What a housekeeper does.
+/// The options of a housekeeper.
 #[derive(Debug, Clone)]
 pub struct HousekeepingOptions {
-    /// What goes: the oldest events that any of these rules names. Where events are kept only until they are delivered,
-    /// what every group has goes without any rule.
+    /// The retention rules. They remove the oldest events. A store that keeps events only until delivery also removes
+    /// every event that all groups have, without any rule.
     pub rules: Vec<RetentionRule>,
-    /// How long after one round the next begins.
+    /// The pause between two rounds.
     pub every: Duration,
 }
 
 impl Default for HousekeepingOptions {
-    /// No rule, a round every ten minutes.
+    /// No rule, and ten minutes between rounds.
     fn default() -> Self {
         Self { rules: Vec::new(), every: Duration::from_secs(600) }
     }
@@ -29,8 +30,9 @@ impl Default for HousekeepingOptions {
 
 /// A task that applies retention to a store. It ends with [`Housekeeper::stop`], or when it is dropped.
 ///
-/// Any number of them may look after one store. What checkpoints, groups and replays hold stays; dead letters go 30 days
-/// after they were closed, where the manager knows of them. A round that fails is logged, and the next one begins in its time.
+/// Several housekeepers may share a store. Events that checkpoints, groups and replays hold stay. Dead letters are
+/// removed 30 days after they were closed, if the manager has the dead letter store. A failed round is logged, and the
+/// next round begins at its time.
 #[derive(Debug)]
 pub struct Housekeeper {
     stop: Cancel,
@@ -38,14 +40,15 @@ pub struct Housekeeper {
 }
 
 impl Housekeeper {
-    /// Begins with a round at once, in a task of its own. `manager` is of the store that is looked after.
+    /// Starts a housekeeper in a separate task, with the first round at once. `manager` belongs to the store.
     pub fn spawn(manager: ReplayManager, options: HousekeepingOptions) -> Self {
         let stop = Cancel::default();
         let task = tokio::spawn(keep_house(manager, options, stop.clone()));
         Self { stop, task: Some(task) }
     }
 
-    /// Ends it, after the step of a round that it is at: at most 2,000 events of one rule. A round of so few is whole.
+    /// Stops the housekeeper after its current step, which removes at most 2,000 events of one rule. A round with fewer
+    /// events is completed.
     pub async fn stop(mut self) {
         self.stop.cancel();
         if let Some(task) = self.task.take()

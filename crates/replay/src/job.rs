@@ -1,4 +1,4 @@
-//! Running a replay into consumer groups: the process that holds its lease runs it, others can watch.
+//! Runs a replay into consumer groups. The process that holds the lease runs it, and other processes can watch it.
 
 mod batch;
 mod settle;
@@ -28,20 +28,20 @@ use work::{RunContext, Work};
 /// The interval at which a watcher reads a replay's progress.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Why a runner works no further.
+/// The reason for which a runner stops.
 pub(crate) enum Stop {
     /// Another runner has the replay, or may have had it.
     Lost,
     /// This process ends.
     Halted,
-    /// The replay cannot continue under any runner.
+    /// No runner can continue the replay.
     Failed(String),
-    /// This runner cannot go on now.
+    /// This runner cannot continue now. The replay stays unfinished.
     Error(ReplayError),
 }
 
 impl From<EventStoreError> for Stop {
-    /// A log that is permanently unreadable fails the replay; a fault that passes leaves it to be taken up again.
+    /// A permanent error of the log fails the replay. After a temporary error another attempt can continue it.
     fn from(error: EventStoreError) -> Self {
         match error.retry() {
             Retry::Never => Self::Failed(error.to_string()),
@@ -50,28 +50,29 @@ impl From<EventStoreError> for Stop {
     }
 }
 
-/// Runs replays that were made by [`ReplayManager::start_group_replay`].
+/// Runs replays that [`ReplayManager::start_group_replay`] made.
 ///
-/// Any number of runners may be asked to run the same replay: one of them does, and where it is killed another takes its
-/// place within ten seconds, and goes on where it was. No event is delivered twice for that. Replay counts, which are
-/// raised before a batch is settled, may count the batches in hand twice.
+/// Several runners may be asked to run the same replay. Only one of them runs it. When that runner is killed, another
+/// continues from the same place within ten seconds. The change of runner delivers no event twice. The replay counts of
+/// a batch rise before the batch is settled, so the counts of the current batches may rise twice.
 #[derive(Debug, Clone)]
 pub struct JobRunner {
     manager: ReplayManager,
 }
 
 impl JobRunner {
-    /// A runner over a manager that has groups.
+    /// Creates a runner over a manager with groups.
     pub fn new(manager: ReplayManager) -> Self {
         Self { manager }
     }
 
-    /// Runs a replay, or waits while another runner does, until it is over. Cancelling asks the replay to end, and waits
-    /// for what was handed over. Dropping the call leaves the replay to other runners.
+    /// Runs a replay until it is finished, or waits while another runner runs it. A cancellation cancels the replay,
+    /// and waits for the events that consumers received. If the call is dropped, the replay is left to other runners.
     ///
     /// # Errors
-    /// [`ReplayError::UnknownReplay`], or when the store fails; the replay is then left to be taken up again. A replay that
-    /// fails or is cancelled is no error: the report says so.
+    /// Returns [`ReplayError::UnknownReplay`] when the replay does not exist. Returns an error when the store fails,
+    /// and another attempt can then continue the replay. A failed or cancelled replay is no error, and its report says
+    /// so.
     pub async fn run(
         &self,
         id: &str,
@@ -87,14 +88,15 @@ impl JobRunner {
         }
     }
 
-    /// Runs a replay until it is over, or until this process ends.
+    /// Runs a replay until it is finished, or until this process ends.
     pub(crate) async fn run_for_host(&self, id: &str, stop: &Cancel) -> Result<(), ReplayError> {
         let never = Cancel::default();
         let context = RunContext { manager: &self.manager, watcher: &(), cancel: &never, halt: stop };
         self.run_until(id, context).await.map(|_| ())
     }
 
-    /// Runs a replay until it is over, or until the context's halt; the report in the first case.
+    /// Runs a replay until it is finished, and returns the report. Returns none when the context's `halt` is cancelled
+    /// first.
     async fn run_until(
         &self,
         id: &str,
@@ -127,7 +129,7 @@ impl JobRunner {
     }
 
     async fn attempt(&self, renewer: &LeaseRenewer, context: RunContext<'_>) -> Result<ReplayReport, Stop> {
-        // Read under the lease: what was read before may be old.
+        // The record is read again under the lease, because an earlier read may be outdated.
         let record = self.manager.record(&renewer.lease().replay_id).await?;
         let plan = plan_of(&record)?;
         if let Destination::Target(_) = &plan.to {
@@ -136,7 +138,7 @@ impl JobRunner {
         Work::begin(context, renewer, &record, &plan).await?.run().await
     }
 
-    /// Whether it is a run to a target of another process, which may not have come to lease it yet.
+    /// Returns whether the replay is a run to a target in another process, which may not have leased it yet.
     fn has_just_begun(&self, record: &ReplayRecord) -> Result<bool, ReplayError> {
         let age = self.manager.clock().now().duration_since(record.updated_at);
         let is_young = Duration::try_from(age).is_ok_and(|age| age < LEASE);
@@ -164,10 +166,11 @@ impl JobRunner {
 }
 
 impl ReplayManager {
-    /// Watches a replay that others run, until it is over. None where `stop` is thrown first; the replay goes on then.
+    /// Watches a replay of another process until it is finished. Returns none when `stop` is cancelled first. The
+    /// replay then continues.
     ///
     /// # Errors
-    /// [`ReplayError::UnknownReplay`], or when the store fails.
+    /// Returns [`ReplayError::UnknownReplay`] when the replay does not exist, or an error when the store fails.
     pub async fn watch(
         &self,
         id: &str,
@@ -187,7 +190,7 @@ impl ReplayManager {
     }
 }
 
-/// Tells a watcher of a replay that another runs.
+/// Reports a replay of another runner to a watcher.
 struct Follower<'a> {
     context: RunContext<'a>,
     told: Option<ReplayProgress>,

@@ -1,4 +1,4 @@
-//! Plans that are kept: written down whole, read again, and compared with what the log still has of them.
+//! Kept plans: they are stored whole, read again, and compared with the log.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -22,7 +22,7 @@ use crate::{
 /// The version of kept plans that this program writes and reads.
 const KEPT_VERSION: u32 = 1;
 
-/// A plan as it is kept.
+/// A kept plan.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct KeptDocument {
@@ -51,10 +51,10 @@ struct KeptDocument {
 }
 
 impl Plan {
-    /// The whole plan as a document, which [`Plan::from_document`] reads.
+    /// Writes the whole plan as a document, which [`Plan::from_document`] reads.
     ///
     /// # Errors
-    /// When the filter cannot be written.
+    /// Returns [`ReplayError::InvalidOption`] when the filter cannot be written.
     pub fn to_document(&self) -> Result<Value, ReplayError> {
         let unwritable = |error: serde_json::Error| {
             ReplayError::InvalidOption(format!("the plan cannot be written: {error}"))
@@ -87,10 +87,11 @@ impl Plan {
         serde_json::to_value(document).map_err(unwritable)
     }
 
-    /// Reads a document of [`Plan::to_document`]; `compile` compiles the filter's condition.
+    /// Reads a document of [`Plan::to_document`]. `compile` compiles the filter's condition.
     ///
     /// # Errors
-    /// When it is not one, was written by another version, or its condition does not compile.
+    /// Returns [`ReplayError::InvalidOption`] when the document is not a plan, has another version, or has a condition
+    /// that does not compile.
     pub fn from_document(document: &Value, compile: &Compile) -> Result<Self, ReplayError> {
         let unreadable =
             |reason: String| ReplayError::InvalidOption(format!("the plan cannot be read: {reason}"));
@@ -128,30 +129,31 @@ impl Plan {
     }
 }
 
-/// What the log no longer has of a plan.
+/// The events of a plan that the log no longer has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanLosses {
-    /// How many of its events were erased or trimmed since it was made.
+    /// The number of events that were erased or trimmed after the plan was made.
     pub missing: u64,
-    /// Where they were, as far as the plan knows: the first 100 of its first [`Plan::MAX_POSITIONS`] events.
+    /// The positions of missing events, as far as the plan has them: the first 100, among its first
+    /// [`Plan::MAX_POSITIONS`] events.
     pub positions: Vec<Position>,
-    /// The pieces that they were in: the first 100.
+    /// The first 100 segments with missing events.
     pub gaps: Vec<PlanGap>,
 }
 
 impl PlanLosses {
-    /// Most positions that are named.
+    /// The most positions in the result.
     pub const MAX_POSITIONS: usize = 100;
 
-    /// Whether the log has the whole plan.
+    /// Returns whether the log has the whole plan.
     pub fn is_none(&self) -> bool {
         self.missing == 0 && self.gaps.is_empty()
     }
 }
 
 impl ReplayManager {
-    /// Reads a plan that was kept. A manager without a compiler refuses conditions.
+    /// Reads a kept plan. A manager without a compiler refuses conditions.
     ///
     /// # Errors
     /// As [`Plan::from_document`].
@@ -160,11 +162,11 @@ impl ReplayManager {
         Plan::from_document(document, self.compile().unwrap_or(&none))
     }
 
-    /// Compares a plan with the log: what of it was erased or trimmed since. `progress` is told (events found, events of the
-    /// plan).
+    /// Compares a plan with the log, and returns the events that were erased or trimmed. `progress` receives (events
+    /// found, events of the plan).
     ///
     /// # Errors
-    /// When the plan is of another store, or the store fails.
+    /// Returns an error when the plan belongs to another store, or when the store fails.
     pub async fn losses(
         &self,
         plan: &Plan,

@@ -1,4 +1,4 @@
-//! A runner's lease on its replay, renewed for as long as the runner lives.
+//! A runner's lease on its replay. It is renewed while the runner lives.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,22 +7,22 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::backoff::repeated;
 
-/// How long a lease is good: so long after a runner was killed another one takes over.
+/// The lease time. Another runner takes over at most this long after a runner was killed.
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
 const RENEW_EVERY: Duration = Duration::from_secs(3);
 const RENEW_AGAIN: Duration = Duration::from_secs(1);
 
-/// Keeps a lease until it is dropped.
+/// Renews a lease until it is dropped.
 pub(crate) struct LeaseRenewer {
     replays: Arc<dyn ReplayStore>,
     lease: ReplayLease,
     lost: watch::Receiver<bool>,
-    /// Ends the renewing when this is dropped.
+    /// Stops the renewal when the renewer is dropped.
     renewing: JoinSet<()>,
 }
 
 impl LeaseRenewer {
-    /// Takes the lease, if no other runner holds it and the replay is not over.
+    /// Takes the lease, if no other runner holds it and the replay is not finished.
     pub(crate) async fn take(
         replays: &Arc<dyn ReplayStore>,
         id: &str,
@@ -39,13 +39,13 @@ impl LeaseRenewer {
         &self.lease
     }
 
-    /// Whether another runner may have had the replay since. The store refuses whatever is done under a lost lease; this
-    /// only tells it sooner.
+    /// Returns whether another runner may have had the replay since. The store refuses every write under a lost lease.
+    /// This check only stops the runner sooner.
     pub(crate) fn is_lost(&self) -> bool {
         *self.lost.borrow()
     }
 
-    /// Ends the lease early, so that another runner need not wait for it.
+    /// Ends the lease early, so that another runner need not wait for its expiry.
     pub(crate) async fn give_back(mut self) {
         self.renewing.shutdown().await;
         let (id, token) = (&self.lease.replay_id, self.lease.token);
@@ -61,7 +61,8 @@ async fn renew(replays: Arc<dyn ReplayStore>, lease: ReplayLease, lost: watch::S
         tokio::time::sleep(pause).await;
         match replays.lease_replay(&lease.replay_id, lease.token, LEASE).await {
             Ok(Some(same)) if same == lease => pause = RENEW_EVERY,
-            // A newer epoch under the same token: the old lease was over for a while, and others may have had the replay.
+            // A newer epoch under the same token means that the old lease expired. Another runner may have had the
+            // replay meanwhile.
             Ok(_) => {
                 lost.send_replace(true);
                 return;

@@ -1,12 +1,12 @@
-//! Plan, run and report: what of history a replay would send, and sending exactly that.
+//! Plans, runs and reports replays: deliveries of a frozen set of stored events.
 //!
-//! A [`Plan`] freezes a set of events by its marks; [`ReplayManager::run`] sends exactly that set to a
-//! [`ReplayTarget`](domain::ports::ReplayTarget) and answers with a [`ReplayReport`]. Replays read the log and never
-//! write to it: what they leave behind are replay counts, kept beside the events, and a record of each replay.
+//! A [`Plan`] freezes a set of events by its marks. [`ReplayManager::run`] sends exactly that set to a
+//! [`ReplayTarget`](domain::ports::ReplayTarget) and returns a [`ReplayReport`]. A replay reads the log and never
+//! appends to it. It leaves a replay count beside each event, and a record of the replay.
 //!
-//! A replay into consumer groups is a job: [`ReplayManager::start_group_replay`] keeps it in the store, and a
-//! [`JobRunner`] runs it, in this process or another. Checkpoints and retention are here too, since both are about marks in
-//! the log; so is the [`Redriver`], which sends dead letters to their consumers again.
+//! A replay into consumer groups is a job. [`ReplayManager::start_group_replay`] stores the job, and a [`JobRunner`]
+//! runs it, in this process or another. Checkpoints and retention are also in this crate, since both work with marks in
+//! the log. The [`Redriver`] redrives dead letters.
 
 mod backoff;
 pub mod cancel;

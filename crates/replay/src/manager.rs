@@ -1,4 +1,4 @@
-//! The front of this crate: plan, replay, checkpoint, recover.
+//! The main interface of this crate: plan, replay, checkpoint, recover.
 
 use std::{fmt, sync::Arc};
 
@@ -26,8 +26,7 @@ use crate::{
     run::Run,
 };
 
-/// Plans and runs replays, and keeps checkpoints.
-///
+/// Plans and runs replays, and manages checkpoints.
 /// ```
 /// use std::sync::Arc;
 /// use domain::{Filter, TypePattern, ports::SystemClock};
@@ -67,7 +66,7 @@ impl fmt::Debug for ReplayManager {
 }
 
 impl ReplayManager {
-    /// A manager over a store's ports. Without a validator, plans cannot check schemas.
+    /// Creates a manager over a store's ports. Without a validator, plans cannot check schemas.
     pub fn new(
         events: Arc<dyn EventStore>,
         replays: Arc<dyn ReplayStore>,
@@ -90,35 +89,36 @@ impl ReplayManager {
         }
     }
 
-    /// With consumer groups, so that replays can go to them.
+    /// Adds the group store, so that replays can go to consumer groups.
     #[must_use]
     pub fn with_groups(mut self, groups: Arc<dyn GroupStore>) -> Self {
         self.groups = Some(groups);
         self
     }
 
-    /// With a compiler of conditions: a replay is read back from its record, and its filter may have one.
+    /// Adds a compiler of conditions. The filter in the record of a replay may have a condition, which must be compiled
+    /// again.
     #[must_use]
     pub fn with_conditions(mut self, compile: Arc<Compile>) -> Self {
         self.compile = Some(compile);
         self
     }
 
-    /// With counters of what replays to targets came to. What groups make of replays their consumers count.
+    /// Adds counters for the outcomes of replays to targets. Consumers count the outcomes of replays into groups.
     #[must_use]
     pub fn with_meter(mut self, meter: Meter) -> Self {
         self.meter = Some(meter);
         self
     }
 
-    /// With dead letters, so that retention removes those that were closed long ago.
+    /// Adds the dead letter store, so that retention also removes old closed dead letters.
     #[must_use]
     pub fn with_dead_letters(mut self, letters: Arc<dyn DeadLetterStore>) -> Self {
         self.letters = Some(letters);
         self
     }
 
-    /// With other bounds on how far consumer groups keep history from retention.
+    /// Sets how long consumer groups keep events from retention.
     #[must_use]
     pub fn with_group_holds(mut self, holds: GroupHolds) -> Self {
         self.group_holds = holds;
@@ -149,16 +149,16 @@ impl ReplayManager {
         &*self.clock
     }
 
-    /// Making, finding and comparing checkpoints.
+    /// Returns the interface to make, find and compare checkpoints.
     pub fn checkpoints(&self) -> &Checkpoints {
         &self.checkpoints
     }
 
-    /// Plans: freezes and counts the set of events that a replay would send. Writes nothing. `progress` is told
-    /// (positions passed, positions to pass).
+    /// Freezes and counts the set of events that a replay would send. Writes nothing. `progress` receives (positions
+    /// passed, positions to pass).
     ///
     /// # Errors
-    /// When the request makes no sense, or the store fails.
+    /// Returns an error when the request is invalid, or when the store fails.
     pub async fn plan(
         &self,
         request: PlanRequest,
@@ -167,13 +167,13 @@ impl ReplayManager {
         planner::plan(&self.events, self.validator.as_deref(), request, progress.as_ref()).await
     }
 
-    /// Runs a plan: sends exactly its set to the target, in log order. A target that fails, or wants no more, ends the
-    /// run; the report says so. The run leaves a record, by which others can watch, pause or cancel it; where the store
-    /// cannot be written to it goes on without.
+    /// Runs a plan: sends exactly its set to the target, in log order. The run ends when the target fails or closes,
+    /// and the report says so. The run writes a record, so that other processes can watch, pause or cancel it. If the
+    /// store cannot be written, the run continues without a record.
     ///
     /// # Errors
-    /// When the options make no sense, the plan is of everything and the options do not permit that, or the store
-    /// fails ([`ReplayError::Interrupted`] has the report then).
+    /// Returns an error when the options are invalid, or when the plan covers everything and the options do not permit
+    /// that. Returns [`ReplayError::Interrupted`], with the report, when the store fails during the run.
     pub async fn run(
         &self,
         plan: &Plan,
@@ -201,7 +201,7 @@ impl ReplayManager {
     ) -> Result<ReplayReport, ReplayError> {
         let request = PlanRequest { limit: options.limit, ..PlanRequest::new(filter) };
         options.check()?;
-        // Told at once, not after the scan of a whole log.
+        // The check comes before the plan, which may scan a whole log.
         check_everything(&request.filter, options.all)?;
         let plan = self.plan(request, None).await?;
         self.run(&plan, target, options, &()).await
@@ -233,10 +233,10 @@ impl ReplayManager {
         self.replay_events(Filter::of_entity(Entity::new("user", user_id)), options, target).await
     }
 
-    /// Makes a checkpoint at an event, or at the newest one. For more, see [`Checkpoints::create`].
+    /// Makes a checkpoint at an event, or at the newest event. For more options, see [`Checkpoints::create`].
     ///
     /// # Errors
-    /// When the name is empty, too long or taken, the event is unknown, or the store fails.
+    /// Returns an error when the name is empty, too long or taken, when the event is unknown, or when the store fails.
     pub async fn create_checkpoint(
         &self,
         name: &str,
@@ -252,12 +252,12 @@ impl ReplayManager {
         self.checkpoints.create(new).await
     }
 
-    /// Plans a recovery: what comes after a checkpoint's mark by position, events that happened earlier and arrived
-    /// later included. The request says which of them; where it begins is the checkpoint's business.
+    /// Plans a recovery: the events at positions after a checkpoint's mark. This includes events with an earlier
+    /// timestamp that arrived later. The request selects among these events. The checkpoint sets the start.
     ///
     /// # Errors
-    /// [`ReplayError::CheckpointGap`] where something after the mark is gone and `allow_gap` does not permit it, and
-    /// as [`ReplayManager::plan`].
+    /// Returns [`ReplayError::CheckpointGap`] when an event after the mark is missing and `allow_gap` does not permit
+    /// that. Otherwise as [`ReplayManager::plan`].
     pub async fn recovery_plan(
         &self,
         name_or_id: &str,
@@ -270,12 +270,12 @@ impl ReplayManager {
         let after = Some(checkpoint.mark.clone());
         let plan = self.plan(PlanRequest { after, ..request }, progress).await?;
         let plan = Plan { checkpoint: Some(checkpoint.name.clone()), ..plan };
-        // Retention may have passed the mark while the plan was made.
+        // Retention may have removed events after the mark during the planning.
         self.checkpoints.check(&checkpoint, allow_gap).await?;
         Ok(plan)
     }
 
-    /// Replays everything that comes after a checkpoint.
+    /// Replays every event after a checkpoint.
     ///
     /// # Errors
     /// As [`ReplayManager::recovery_plan`] and [`ReplayManager::run`].
@@ -291,7 +291,7 @@ impl ReplayManager {
         self.run(&plan, target, options, &()).await
     }
 
-    /// Counts what lies between two checkpoints.
+    /// Counts the events between two checkpoints.
     ///
     /// # Errors
     /// As [`Checkpoints::diff`].
@@ -299,11 +299,12 @@ impl ReplayManager {
         self.checkpoints.diff(one, other).await
     }
 
-    /// Applies retention rules; what checkpoints, consumer groups and replays hold stays. Where events are kept only until
-    /// they are delivered, what every group has goes without any rule. See [`retention::apply_with`].
+    /// Applies retention rules. Events that checkpoints, consumer groups or replays hold stay. A store that keeps
+    /// events only until delivery also removes every event that all groups have, without any rule. See
+    /// [`retention::apply_with`].
     ///
     /// # Errors
-    /// When the store fails; what was removed until then is gone.
+    /// Returns an error when the store fails. The events removed before the failure stay removed.
     pub async fn apply_retention(
         &self,
         rules: &[RetentionRule],
@@ -313,7 +314,8 @@ impl ReplayManager {
         self.trim(rules, dry_run, progress, Cancel::default()).await
     }
 
-    /// As [`ReplayManager::apply_retention`], and ends after the step it is at when `stop` is thrown.
+    /// Applies retention rules as [`ReplayManager::apply_retention`] does. Stops after the current step when `stop` is
+    /// cancelled.
     pub(crate) async fn trim(
         &self,
         rules: &[RetentionRule],

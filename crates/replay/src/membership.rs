@@ -1,4 +1,4 @@
-//! Which replays have an event in their plan, and how far they are with it.
+//! Finds the replays that have an event in their plan, and the state of the event in each.
 
 use domain::{StoredEvent, ports::ReplayState};
 use serde::Serialize;
@@ -10,35 +10,35 @@ use crate::{
     record::{ReplaySummary, plan_of, progress_of},
 };
 
-/// How far a replay is with an event of its plan.
+/// The state of a planned event in a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ReplayedState {
-    /// It is still to be sent, or on its way.
+    /// The event is waiting to be sent, or in flight.
     Waiting,
-    /// It was sent, and handled or declined.
+    /// The event was sent, and handled or skipped.
     Sent,
-    /// It was sent, and given up on.
+    /// The event was sent, and given up on.
     Failed,
-    /// The replay ended before it came to the event.
+    /// The replay ended before it reached the event.
     NotSent,
 }
 
-/// A replay that has some of several events in its plan.
+/// A replay with at least one of several events in its plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReplayOf {
     /// The replay.
     pub replay: ReplaySummary,
-    /// Those of the events that are in its plan, by their place among the events that were asked about.
+    /// The events in its plan, by their index in the request, each with its state.
     pub events: Vec<(usize, ReplayedState)>,
 }
 
 impl ReplayManager {
-    /// Of the newest replays those that have any of these events in their plan, the newest first. A replay that failed on more
-    /// events than its report names says of the others that they were sent.
+    /// Returns those of the newest replays that have any of these events in their plan, newest first. A report names a
+    /// limited number of failed events. Further failed events count as sent.
     ///
     /// # Errors
-    /// When the store fails, or a record cannot be read.
+    /// Returns an error when the store fails, or when a record cannot be read.
     pub async fn replays_of(
         &self,
         events: &[StoredEvent],
@@ -50,7 +50,7 @@ impl ReplayManager {
             let never = |_: &str| Err("this program compiles no conditions".to_owned());
             let filter = plan.compiled(self.compile().unwrap_or(&never))?;
             let begin = plan.start();
-            // Under a limit the last event of the plan may come long before its mark.
+            // With a limit, the last event of the plan may be far before its mark.
             let end = plan.segments.last().map_or(&begin, |segment| &segment.cursor);
             let is_over = record.state.is_final();
             let state = |stored: &StoredEvent| {

@@ -1,4 +1,4 @@
-//! How a replay runs, and who watches.
+//! The options of a replay, and the watcher of its progress.
 
 use crate::{
     cancel::Cancel,
@@ -7,24 +7,24 @@ use crate::{
     steering::{AutoPause, FailureLimit},
 };
 
-/// How a replay runs.
+/// The options of a replay.
 #[derive(Debug, Clone)]
 pub struct ReplayOptions {
-    /// Events handed to the target at once, at least 1.
+    /// The number of events in one batch for the target, at least 1.
     pub batch_size: usize,
-    /// How fast it goes.
+    /// The speed limit of the replay.
     pub pace: Pace,
-    /// How often a batch is tried again while the target cannot be reached.
+    /// The most retries of a batch while the target is unavailable.
     pub max_retries: u32,
-    /// Permits a replay of everything: without filter and from the start of the log.
+    /// Permits a replay of everything: without a filter, from the start of the log.
     pub all: bool,
-    /// For the calls that plan by themselves: at most this many events, the oldest of those that match.
+    /// For calls that make their own plan: the most events, the oldest matching events first.
     pub limit: Option<u64>,
     /// The number of failed events at which the run ends as [cancelled](crate::ReplayStatus::Cancelled).
     pub failure_limit: Option<FailureLimit>,
-    /// The target's name in the run's record and in counters.
+    /// The target's name in the record of the run and in the counters.
     pub target: String,
-    /// Ends the run after the batch in hand.
+    /// Ends the run after the current batch.
     pub cancel: Cancel,
 }
 
@@ -44,10 +44,10 @@ impl Default for ReplayOptions {
 }
 
 impl ReplayOptions {
-    /// Checks that they make sense.
+    /// Checks the options.
     ///
     /// # Errors
-    /// When the batch size is zero or the rate is not a positive number.
+    /// Returns [`ReplayError::InvalidOption`] when the batch size is zero or the pace is invalid.
     pub fn check(&self) -> Result<(), ReplayError> {
         if self.batch_size == 0 {
             return Err(ReplayError::InvalidOption("a batch has at least 1 event".to_owned()));
@@ -57,29 +57,29 @@ impl ReplayOptions {
     }
 }
 
-/// How far a run has come.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReplayProgress {
     /// Events of the plan.
     pub total: u64,
-    /// Events the target handled.
+    /// Events that the target handled.
     pub successful: u64,
-    /// Events that it refused permanently.
+    /// Events that the target refused permanently.
     pub failed: u64,
-    /// Events it declined.
+    /// Events that the target skipped.
     pub skipped: u64,
 }
 
 impl ReplayProgress {
-    /// Events done with.
+    /// Returns the number of events with an outcome.
     pub fn done(&self) -> u64 {
         self.successful + self.failed + self.skipped
     }
 }
 
-/// Is told how far a run has come, after every batch. Any `Fn(ReplayProgress)` is one.
+/// Receives the progress of a run after every batch. Every `Fn(ReplayProgress)` implements it.
 pub trait ReplayWatcher: Send + Sync {
-    /// A batch is done.
+    /// Receives the progress after a batch has ended.
     fn progressed(&self, progress: ReplayProgress);
 
     /// It pauses by itself, for this reason. A call of [`ReplayWatcher::rests`] follows.
@@ -87,7 +87,7 @@ pub trait ReplayWatcher: Send + Sync {
         let _ = reason;
     }
 
-    /// It rests from now on because it was asked to, or goes on.
+    /// Receives whether the run is paused, on each pause and resumption.
     fn rests(&self, is_paused: bool) {
         let _ = is_paused;
     }
@@ -99,7 +99,7 @@ impl<F: Fn(ReplayProgress) + Send + Sync> ReplayWatcher for F {
     }
 }
 
-/// Ignores progress.
+/// Ignores the progress.
 impl ReplayWatcher for () {
     fn progressed(&self, _: ReplayProgress) {}
 }

@@ -1,7 +1,8 @@
-//! How fast a replay goes.
+//! The pace of a replay.
 //!
-//! Time is the runtime's monotonic clock: a step of the wall clock neither stalls a replay nor lets it burst. Time lost
-//! is not made up for, which is what keeps the bound of a rate in every window and not only on average.
+//! It uses the monotonic clock of the runtime. A step of the wall clock therefore neither stalls a replay nor permits a
+//! burst. A replay does not make up for lost time. This keeps the bound of a rate in every time window, not only on
+//! average.
 
 use std::{fmt, time::Duration};
 
@@ -10,22 +11,22 @@ use tokio::time::Instant;
 
 use crate::error::ReplayError;
 
-/// How fast a replay goes.
+/// The speed limit of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Pace {
-    /// As fast as store and target allow.
+    /// As fast as the store and the target allow.
     Unpaced,
-    /// A pause between the end of one batch and the start of the next; written in microseconds.
+    /// A pause between the end of one batch and the start of the next. Serialized in microseconds.
     #[serde(with = "microseconds")]
     Delay(Duration),
-    /// Events a second, evenly spaced: batches are [as small](Pace::batch) as a tenth of a second's worth. In any window of `w`
-    /// seconds at most `rate × w` events and one batch are sent, retries included.
+    /// Events per second, evenly spaced. [A batch](Pace::batch) has at most the events of a tenth of a second. In any
+    /// window of `w` seconds at most `rate × w` events and one batch are sent, retries included.
     Rate(f64),
 }
 
 impl Default for Pace {
-    /// A second between batches.
+    /// One second between batches.
     fn default() -> Self {
         Self::Delay(Duration::from_secs(1))
     }
@@ -42,10 +43,10 @@ impl fmt::Display for Pace {
 }
 
 impl Pace {
-    /// Checks that it is a pace at all.
+    /// Checks the pace.
     ///
     /// # Errors
-    /// When a rate is not a positive number.
+    /// Returns [`ReplayError::InvalidOption`] when a rate is not a positive number.
     pub fn check(&self) -> Result<(), ReplayError> {
         match self {
             Self::Rate(rate) if !(rate.is_finite() && *rate > 0.0) => Err(ReplayError::InvalidOption(
@@ -55,8 +56,8 @@ impl Pace {
         }
     }
 
-    /// How many events go at once, of those that may: under a rate no more than come in a tenth of a second, and at least one.
-    ///
+    /// Returns the number of events in one batch, out of `most`. Under a rate it is at most the events of a tenth of a
+    /// second, and at least one.
     /// ```
     /// use event_replay_replay::Pace;
     /// assert_eq!(Pace::Rate(5.0).batch(50), 1);
@@ -65,14 +66,13 @@ impl Pace {
     /// ```
     pub fn batch(&self, most: usize) -> usize {
         match self {
-            // A number beyond the greatest becomes that one.
+            // The conversion saturates, so a number beyond the range becomes the largest.
             Self::Rate(rate) => most.min((rate / 10.0) as usize).max(1),
             _ => most.max(1),
         }
     }
 
-    /// The least time that a replay of this many events takes: the pauses, without the work.
-    ///
+    /// Returns the minimum time of a replay of this many events: the pauses, without the work.
     /// ```
     /// use std::time::Duration;
     /// use event_replay_replay::Pace;
@@ -90,7 +90,7 @@ impl Pace {
     }
 }
 
-/// A duration of so many seconds; the longest where they are too many, or no number.
+/// Converts a number of seconds. A number that is too large or invalid becomes the longest duration.
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
@@ -109,7 +109,7 @@ mod microseconds {
     }
 }
 
-/// Keeps a pace: says when the next batch may go.
+/// Keeps a pace. It returns the time at which the next batch may be sent.
 #[derive(Debug)]
 pub(crate) struct Pacer {
     pace: Pace,
@@ -136,19 +136,19 @@ impl Pacer {
         self.next = self.next.zip(longest).map(|(next, longest)| next.min(longest));
     }
 
-    /// When a batch may be sent; none: now.
+    /// Returns the time at which a batch may be sent. None means now.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.next
     }
 
-    /// A batch of so many events is sent now.
+    /// Records that a batch of this many events is sent now.
     pub(crate) fn sending(&mut self, events: usize) {
         if let Pace::Rate(rate) = self.pace {
             self.next = Some(after(seconds(events as f64 / rate)));
         }
     }
 
-    /// The batch is done.
+    /// Records that the batch has ended.
     pub(crate) fn done(&mut self) {
         if let Pace::Delay(delay) = self.pace {
             self.next = Some(after(delay));
@@ -156,7 +156,7 @@ impl Pacer {
     }
 }
 
-/// So long from now, or as far away as can be waited for.
+/// Returns the time after a wait. A wait beyond the clock's range becomes one year.
 fn after(wait: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     let now = Instant::now();

@@ -1,4 +1,4 @@
-//! Walking a slice of the log page by page, in bounded memory.
+//! Reads a slice of the log page by page, in bounded memory.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::backoff::repeated;
 
-/// How many bytes of events a page should have. Pages are sized by the events of the page before, since a slice of
-/// large events would otherwise take a thousand times the memory of one of small ones.
+/// The target size of a page in bytes. The size of the events in the last page sets the number of events in the next
+/// page. Otherwise a slice of large events would take a thousand times the memory of a slice of small events.
 const PAGE_BYTES: u64 = 4 * 1024 * 1024;
 const FIRST_PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
 
-/// The matches of a filter after one mark and up to another, oldest first. Reads are tried again after faults that pass.
+/// The matches of a filter after one mark and up to another, oldest first. Reads are retried after temporary failures.
 pub(crate) struct Pages {
     events: Arc<dyn EventStore>,
     request: ReadRequest,
@@ -35,7 +35,7 @@ impl Pages {
         Self { events, request, done: false }
     }
 
-    /// The next page, of at most `most` events; none at the end.
+    /// Returns the next page, with at most `most` events. Returns none at the end.
     pub(crate) async fn next(&mut self, most: Option<u64>) -> Result<Option<Page>, EventStoreError> {
         if self.done || most == Some(0) {
             return Ok(None);
@@ -58,15 +58,15 @@ fn next_limit(page: &Page) -> Option<usize> {
     Some(usize::try_from(PAGE_BYTES / average).unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE))
 }
 
-/// A task that reads pages ahead by one, so that reading and sending do not wait for each other. It ends when this is
-/// dropped.
+/// A task that reads one page ahead, so that the read and the delivery do not wait for each other. The task ends when
+/// this is dropped.
 pub(crate) struct ReadAhead {
     pages: mpsc::Receiver<Result<Page, EventStoreError>>,
     _task: JoinSet<()>,
 }
 
 impl ReadAhead {
-    /// Reads what `pages` has; nothing where it is none.
+    /// Starts the read of `pages`. None gives no page.
     pub(crate) fn new(pages: Option<Pages>) -> Self {
         let (sender, receiver) = mpsc::channel(1);
         let mut task = JoinSet::new();
@@ -76,7 +76,7 @@ impl ReadAhead {
         Self { pages: receiver, _task: task }
     }
 
-    /// The next page; none at the end. Cancel-safe.
+    /// Returns the next page. Returns none at the end. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Option<Result<Page, EventStoreError>> {
         self.pages.recv().await
     }
@@ -85,7 +85,7 @@ impl ReadAhead {
 async fn read_ahead(mut pages: Pages, sender: mpsc::Sender<Result<Page, EventStoreError>>) {
     while let Some(page) = pages.next(None).await.transpose() {
         let failed = page.is_err();
-        // A closed channel: the reader has gone.
+        // A closed channel means that the reader was dropped.
         if sender.send(page).await.is_err() || failed {
             return;
         }

@@ -1,4 +1,4 @@
-//! A plan: the frozen set of events that a replay will send, counted.
+//! A plan: the frozen and counted set of events that a replay will send.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -8,77 +8,78 @@ use serde::{Deserialize, Serialize};
 
 use crate::options::ReplayOptions;
 
-/// What to plan.
+/// The request for a plan.
 #[derive(Debug, Clone)]
 pub struct PlanRequest {
-    /// Which events.
+    /// The filter that selects the events.
     pub filter: Arc<Filter>,
-    /// The mark after which the plan begins (exclusive), as in a recovery; none: the start of the log.
+    /// The mark after which the plan begins (exclusive), as in a recovery. None means the start of the log.
     pub after: Option<Cursor>,
-    /// The mark at which it ends (inclusive); none: the head as it is now.
+    /// The mark at which the plan ends (inclusive). None means the current head.
     pub until: Option<Cursor>,
-    /// At most this many events, the oldest of those that match; at least 1.
+    /// The most events, at least 1. The oldest matching events are planned.
     pub limit: Option<u64>,
-    /// Whether to count the events that today's schemas would refuse. Every match is parsed for it.
+    /// Whether to count the events that the current schemas would refuse. The planner then parses every match.
     pub check_schemas: bool,
 }
 
 impl PlanRequest {
-    /// A plan of everything that matches, from the start of the log to its head.
+    /// Requests a plan of every match, from the start of the log to its head.
     pub fn new(filter: impl Into<Arc<Filter>>) -> Self {
         Self { filter: filter.into(), after: None, until: None, limit: None, check_schemas: false }
     }
 }
 
-/// A piece of a plan: 10,000 matches, the last piece fewer. Tells what was erased or trimmed since.
+/// A segment of a plan: 10,000 matches, or fewer in the last segment. It shows which events were erased or trimmed
+/// later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanSegment {
-    /// Its events.
+    /// The number of its events.
     pub count: u64,
-    /// SHA-256 over their ids in order, in hexadecimal.
+    /// SHA-256 over the ids of its events, in order, in hexadecimal digits.
     pub hash: String,
-    /// The place of its last event.
+    /// The position of its last event.
     pub cursor: Cursor,
 }
 
-/// An event that today's schemas would refuse.
+/// An event that the current schemas would refuse.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InvalidExample {
-    /// Its id.
+    /// The id of the event.
     pub event_id: String,
-    /// Its type.
+    /// The type of the event.
     pub event_type: String,
-    /// What they say: the first 10 violations.
+    /// The first 10 violations.
     pub violations: Vec<Violation>,
 }
 
-/// A replay's set of events, frozen by marks and counted before it runs.
+/// A replay's set of events, frozen by marks and counted before the run.
 ///
-/// What is appended after the mark is not in it. Counts by type, source and entity kind distinguish 10,000 values; what
-/// lies beyond is counted under `(other)`, so that a plan is small whatever it counts.
+/// Events appended after the mark are not in the plan. The counts by type, source and entity kind have at most 10,000
+/// values each. Further values are counted under `(other)`, so that the size of a plan is bounded.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Which events.
+    /// The filter that selects the events.
     pub filter: Arc<Filter>,
-    /// Where it begins (exclusive).
+    /// The position after which the plan begins (exclusive).
     pub after: Option<Cursor>,
-    /// The name of the checkpoint that it begins after; none where it is no recovery.
+    /// The name of the checkpoint at which a recovery begins. None for other plans.
     pub checkpoint: Option<String>,
     /// The high-water mark (inclusive).
     pub mark: Cursor,
-    /// At most this many events.
+    /// The most events of the plan.
     pub limit: Option<u64>,
-    /// Events after filter and limit.
+    /// The number of events after filter and limit.
     pub total_events: u64,
-    /// Bytes of their JSON.
+    /// Bytes of the events' JSON.
     pub total_bytes: u64,
     /// Events by type.
     pub by_type: BTreeMap<String, u64>,
     /// Events by source.
     pub by_source: BTreeMap<String, u64>,
-    /// Events by the kinds of entities they name: an event counts once for each kind.
+    /// Events by the kinds of their entities. An event counts once for each kind.
     pub by_entity_kind: BTreeMap<String, u64>,
     /// Events by the UTC day of their timestamp, as `2024-01-15`.
     pub by_day: BTreeMap<String, u64>,
@@ -86,40 +87,40 @@ pub struct Plan {
     pub oldest: Option<Timestamp>,
     /// The latest timestamp of an event.
     pub newest: Option<Timestamp>,
-    /// Whether the events were checked against today's schemas.
+    /// Whether the events were checked against the current schemas.
     pub schemas_checked: bool,
-    /// Events that break their schemas.
+    /// The number of events that break their schemas.
     pub invalid: u64,
-    /// The first few of them.
+    /// The first events that break their schemas, at most 5.
     pub invalid_examples: Vec<InvalidExample>,
-    /// Events of types without a schema.
+    /// The number of events of types without a schema.
     pub without_schema: u64,
-    /// Damaged events that were met: it is unknown whether they match. They are not in the total.
+    /// The number of damaged events in the range. Whether they match is unknown, so they are not in the total.
     pub corrupt: u64,
-    /// The set in pieces.
+    /// The segments of the plan.
     pub segments: Vec<PlanSegment>,
-    /// Where its first events are, at most [`Plan::MAX_POSITIONS`]: they name what is gone later.
+    /// The positions of its first events, at most [`Plan::MAX_POSITIONS`]. They show later which events are missing.
     pub positions: Vec<Position>,
-    /// SHA-256 over filter, marks, limit, and the ids in order, in hexadecimal: equal for equal plans, however often
-    /// their events were replayed.
+    /// SHA-256 over filter, marks, limit, and the ids in order, in hexadecimal digits. It is equal for equal plans, and
+    /// does not depend on the replay counts of the events.
     pub plan_hash: String,
 }
 
 impl Plan {
-    /// Most positions that a plan keeps.
+    /// The most positions that a plan stores.
     pub const MAX_POSITIONS: usize = 10_000;
 
-    /// Where its last event is: the end of what a run reads. None where it has no events.
+    /// Returns the position of the last event, up to which a run reads. Returns none for a plan without events.
     pub fn end(&self) -> Option<&Cursor> {
         self.segments.last().map(|segment| &segment.cursor)
     }
 
-    /// The least time that running it takes: the pauses, without the work.
+    /// Returns the minimum time of a run: the pauses, without the work.
     pub fn estimate(&self, options: &ReplayOptions) -> Duration {
         options.pace.estimate(self.total_events, options.batch_size)
     }
 
-    /// The answer of a dry run.
+    /// Returns the answer of a dry run.
     pub fn dry_run(&self) -> DryRun<'_> {
         DryRun {
             dry_run: true,
@@ -143,13 +144,13 @@ impl Plan {
     }
 }
 
-/// A plan as programs read it.
+/// A plan in the form for programs.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DryRun<'a> {
-    /// Always true: nothing was sent.
+    /// Always true: no event was sent.
     pub dry_run: bool,
-    /// Events after filter and limit.
+    /// The number of events after filter and limit.
     pub total_events: u64,
     /// Events by type.
     pub by_type: &'a BTreeMap<String, u64>,
@@ -163,27 +164,27 @@ pub struct DryRun<'a> {
     pub plan_hash: &'a str,
     /// Bytes of the events' JSON.
     pub total_bytes: u64,
-    /// Events by the kinds of entities they name.
+    /// Events by the kinds of their entities.
     pub by_entity_kind: &'a BTreeMap<String, u64>,
     /// Events by UTC day.
     pub by_day: &'a BTreeMap<String, u64>,
     /// The high-water mark.
     pub mark: &'a Cursor,
-    /// Events that cannot be read.
+    /// The number of events that cannot be read.
     pub corrupt: u64,
-    /// Present where the events were checked against today's schemas.
+    /// Present if the events were checked against the current schemas.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub schemas: Option<SchemaCheck<'a>>,
 }
 
-/// What today's schemas say of a plan's events.
+/// The result of a check of the plan's events against the current schemas.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SchemaCheck<'a> {
-    /// Events that break their schemas.
+    /// The number of events that break their schemas.
     pub invalid: u64,
-    /// The first few of them.
+    /// The first events that break their schemas, at most 5.
     pub invalid_examples: &'a [InvalidExample],
-    /// Events of types without a schema.
+    /// The number of events of types without a schema.
     pub without_schema: u64,
 }

@@ -1,4 +1,4 @@
-//! Making a plan: one scan up to a frozen mark, in constant memory.
+//! Makes a plan with one scan up to a frozen mark, in constant memory.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,11 +20,11 @@ use crate::{
 
 const MAX_EXAMPLES: usize = 5;
 const MAX_EXAMPLE_VIOLATIONS: usize = 10;
-/// Most values that a count distinguishes.
+/// The most values of one count.
 const MAX_VALUES: usize = 10_000;
 const OTHER: &str = "(other)";
 
-/// Scans and counts. `progress` is told (positions passed, positions to pass).
+/// Scans and counts the events. `progress` receives (positions passed, positions to pass).
 pub(crate) async fn plan(
     events: &Arc<dyn EventStore>,
     validator: Option<&dyn EventValidator>,
@@ -54,7 +54,7 @@ pub(crate) async fn plan(
             let passed = page.next.as_ref().map_or(total, |next| reached(next).saturating_sub(start));
             progress(passed.min(total), total);
         }
-        // A store in memory answers without ever waiting: others must get their turn.
+        // A store in memory answers without a wait. The yield lets other tasks run.
         tokio::task::yield_now().await;
     }
     let frame = Frame { filter, after, mark, limit, schemas_checked: validator.is_some() };
@@ -78,7 +78,7 @@ fn reached(cursor: &Cursor) -> u64 {
     cursor.sequences.iter().fold(0, |sum, sequence| sum.saturating_add(*sequence))
 }
 
-/// What a plan was asked for.
+/// The request for a plan, with its mark.
 struct Frame {
     filter: Arc<domain::Filter>,
     after: Option<Cursor>,
@@ -179,7 +179,7 @@ impl Counts {
     }
 
     fn check(&mut self, event: &Event, validator: &dyn EventValidator) {
-        // Stored text was JSON when it was admitted, and its checksum holds.
+        // The stored text was JSON when it was appended, and its checksum is correct.
         let Ok(value) = event.value() else { return };
         match validator.validate(&value) {
             Verdict::Valid => {}
@@ -206,10 +206,10 @@ fn count(counts: &mut BTreeMap<String, u64>, value: &str) {
 }
 
 impl Plan {
-    /// The hash of what it says that it selects. A plan that was kept and changed since has another one than its own.
+    /// Computes the hash of the plan's selection. It differs from the plan's own hash if a kept plan was changed.
     ///
     /// # Errors
-    /// When the filter cannot be written.
+    /// Returns [`ReplayError::InvalidOption`] when the filter cannot be written.
     pub fn computed_hash(&self) -> Result<String, ReplayError> {
         let selected = Selected {
             filter: &self.filter,
@@ -221,7 +221,7 @@ impl Plan {
     }
 }
 
-/// What a plan's hash covers, beside its pieces.
+/// The parts of a plan that its hash covers, in addition to its segments.
 struct Selected<'a> {
     filter: &'a domain::Filter,
     after: Option<&'a Cursor>,

@@ -1,4 +1,4 @@
-//! What a replay's record says: its plan, how far it is, and the short of it for people and programs.
+//! The content of a replay's record: its plan, its progress, and a summary for people and programs.
 
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ use crate::{
     steering::{AutoPause, FailureLimit, StopState, Stops, pace_of},
 };
 
-/// A consumer group that a replay goes to, as it was when the replay was made: a group of the same name that was made
-/// later is another one.
+/// A consumer group that a replay goes to, as it was when the replay was made. A later group of the same name is a
+/// different group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TargetGroup {
@@ -43,26 +43,26 @@ impl From<GroupRecord> for TargetGroup {
     }
 }
 
-/// Where a replay goes.
+/// The destination of a replay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Destination {
-    /// To consumer groups, by their lanes.
+    /// Consumer groups, by their lanes.
     Groups(Vec<TargetGroup>),
-    /// To a target of the process that runs it, under the name that people know it by.
+    /// A target in the process of the runner, under its name for users.
     Target(String),
 }
 
 /// The version of the plans that this program writes and reads.
 const PLAN_VERSION: u32 = 1;
 
-/// The one member that every version of a plan has.
+/// The only member that every version of a plan has.
 #[derive(Deserialize)]
 struct Versioned {
     version: u32,
 }
 
-/// A plan as the record keeps it: frozen.
+/// A frozen plan in a record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WrittenPlan {
@@ -120,13 +120,13 @@ impl WrittenPlan {
         Stops { ramp: self.ramp.clone(), limit: self.failure_limit }
     }
 
-    /// The filter, ready to be asked.
+    /// Returns the filter with its condition compiled.
     pub(crate) fn compiled(&self, compile: &Compile) -> Result<Arc<Filter>, ReplayError> {
         let filter = Filter::from_json(&self.filter.to_string(), compile);
         filter.map(Arc::new).map_err(|error| ReplayError::InvalidOption(error.to_string()))
     }
 
-    /// The place after which it begins.
+    /// Returns the position after which the plan begins.
     pub(crate) fn start(&self) -> Cursor {
         let partitions = self.mark.sequences.len() as u16;
         let begin = |at| self.after.as_ref().map_or(0, |after| after.sequence(at));
@@ -141,28 +141,28 @@ impl WrittenPlan {
     }
 }
 
-/// How far a replay is. It changes with the results of its batches in one step.
+/// The progress of a replay. One step changes the progress and removes the results of its batches.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct JobProgress {
-    /// Everything of the plan up to here is settled: in the report.
+    /// The cursor up to which every event of the plan is settled, and counted in the report.
     pub(crate) cursor: Cursor,
-    /// Batches that are settled.
+    /// The number of settled batches.
     pub(crate) settled: u64,
-    /// Batches below this number are in their lanes, or were.
+    /// The number below which every batch is in its lanes, or was.
     pub(crate) queued: u64,
-    /// Where the batches that follow the settled ones end. No batch goes into a lane before its end is written here: were
-    /// events erased meanwhile, another runner would cut otherwise.
+    /// The ends of the batches after the settled batches. The end of a batch is written here before the batch enters a
+    /// lane. Without it, another runner would cut different batches after an erasure.
     pub(crate) cuts: Vec<Cursor>,
-    /// How far the comparison with the plan's pieces is.
+    /// The place of the comparison with the plan's segments.
     pub(crate) checked: Checked,
-    /// Where its runner rests because it was asked to: the events that are with the groups still.
+    /// For a paused runner, the number of events that the groups still have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) resting: Option<u64>,
     /// How far it is within the bounds at which it pauses by itself.
     #[serde(default)]
     pub(crate) stops: StopState,
-    /// What has come of it so far.
+    /// The report so far.
     pub(crate) report: ReplayReport,
 }
 
@@ -181,13 +181,13 @@ impl JobProgress {
     }
 }
 
-/// Writes a part of a record.
+/// Serializes a part of a record.
 pub(crate) fn written<T: Serialize>(part: &T) -> Result<String, ReplayError> {
     serde_json::to_string(part)
         .map_err(|error| ReplayError::InvalidOption(format!("a replay cannot be written down: {error}")))
 }
 
-/// Reads the plan of a record. One of another version is refused before anything else of it is read.
+/// Reads the plan of a record. Refuses another version before it reads any other member.
 pub(crate) fn plan_of(record: &ReplayRecord) -> Result<WrittenPlan, ReplayError> {
     let unreadable = |error: serde_json::Error| bad(&record.id, "its plan", &error);
     let Versioned { version } = serde_json::from_str(&record.plan).map_err(unreadable)?;
@@ -206,7 +206,8 @@ pub(crate) fn progress_of(record: &ReplayRecord) -> Result<JobProgress, ReplayEr
     serde_json::from_str(&record.progress).map_err(|error| bad(&record.id, "its progress", &error))
 }
 
-/// The report of a replay that is over. A replay that was cancelled without a runner has none of its own.
+/// Returns the report of a finished replay. A replay that was cancelled without a runner gets its report from its
+/// progress.
 pub(crate) fn report_of(record: &ReplayRecord) -> Result<ReplayReport, ReplayError> {
     let mut report = progress_of(record)?.report;
     match record.state {
@@ -225,35 +226,35 @@ pub(crate) fn bad(id: &str, what: &str, error: &serde_json::Error) -> ReplayErro
     ReplayError::BadRecord { id: id.to_owned(), reason: format!("{what}: {error}") }
 }
 
-/// A replay in short.
+/// The summary of a replay.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplaySummary {
-    /// Its id.
+    /// The id of the replay.
     pub id: String,
-    /// Its state.
+    /// The state of the replay.
     pub state: ReplayState,
-    /// When it was made.
+    /// The time at which the replay was made.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// The time of the last change.
     pub updated_at: Timestamp,
-    /// Where it goes: `groups`, or the name of a target such as `stdout`.
+    /// The destination: `groups`, or the name of a target such as `stdout`.
     pub target: String,
-    /// The groups it goes to; none where it goes elsewhere.
+    /// The groups of the replay. Empty for another destination.
     pub groups: Vec<String>,
-    /// Which events, in the form that a filter writes itself.
+    /// The filter that selects the events, as JSON.
     pub filter: Value,
-    /// The checkpoint after which it begins, if it is a recovery.
+    /// The checkpoint at which a recovery begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
-    /// Where it begins (exclusive); none: at the start of the log.
+    /// The position after which the replay begins (exclusive). None means the start of the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Cursor>,
-    /// At most this many events.
+    /// The most events of the plan.
     pub limit: Option<u64>,
-    /// Events handed over at once.
+    /// The number of events in one batch.
     pub batch_size: usize,
-    /// How fast it goes.
+    /// The speed limit of the replay.
     pub pace: Pace,
     /// Events of each stage but the last, which has the others; none where it has no stages.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -269,15 +270,15 @@ pub struct ReplaySummary {
     pub successful: u64,
     /// Events that were given up on so far.
     pub failed: u64,
-    /// Events that were declined so far.
+    /// Events that were skipped so far.
     pub skipped: u64,
-    /// Of one that was asked to rest, once its runner hands over no more: the events that groups have still in hand.
+    /// For a paused replay, once its runner sends no more events: the events that the groups still have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resting: Option<u64>,
     /// The reason for which it is paused, where no operator asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused_by: Option<AutoPause>,
-    /// Its report, once it is over.
+    /// The report of a finished replay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<ReplayReport>,
 }
@@ -286,7 +287,7 @@ impl ReplaySummary {
     /// Reads a record.
     ///
     /// # Errors
-    /// [`ReplayError::BadRecord`] where it is not as this program writes it.
+    /// Returns [`ReplayError::BadRecord`] when this program cannot read the record.
     pub fn of(record: &ReplayRecord) -> Result<Self, ReplayError> {
         let plan = plan_of(record)?;
         let JobProgress { resting, stops, report: progress, .. } = progress_of(record)?;
@@ -323,7 +324,7 @@ impl ReplaySummary {
         })
     }
 
-    /// Events done with so far.
+    /// Returns the number of events with an outcome so far.
     pub fn done(&self) -> u64 {
         self.successful + self.failed + self.skipped
     }

@@ -1,5 +1,5 @@
-//! The record of a run to a target of this process: others see it, and can pause or cancel it. A run whose process ends
-//! cannot be taken over by another, for its target is gone with it.
+//! The record of a run to a target in this process. Other processes can read it, and can pause or cancel the run. They
+//! cannot continue the run after this process ends, because its target ends with the process.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,14 +22,14 @@ use crate::{
     steering::pace_of,
 };
 
-/// How often a run notes how far it is.
+/// The interval at which a run records its progress.
 pub(crate) const NOTE_EVERY: Duration = Duration::from_secs(1);
-/// How often a run that waits sees what is wanted of it; one that sends looks before each batch, but no more often than
-/// `LOOK_AFTER`.
+/// The interval at which a waiting run checks for commands. A sending run checks before each batch, but at most once
+/// per `LOOK_AFTER`.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(200);
 const LOOK_AFTER: Duration = Duration::from_millis(20);
 
-/// A run's record; where the store cannot be written to, only its id.
+/// The record of a run. If the store cannot be written, it has only an id.
 pub(crate) struct Recorded {
     pub(crate) id: String,
     kept: Option<Kept>,
@@ -61,7 +61,7 @@ impl Recorded {
             Err(error) => Err(error),
         };
         let renewer = kept.unwrap_or_else(|error| {
-            // Reading needs no right to write, so this is no fault.
+            // A caller with read permission only may run a replay, so this is not a failure.
             tracing::debug!(%error, "the replay continues without a record");
             None
         });
@@ -83,14 +83,14 @@ impl Recorded {
         self.kept.as_ref().map(|kept| kept.pace)
     }
 
-    /// An event was answered for.
+    /// Records that the target answered for an event.
     pub(crate) fn passed(&mut self, position: Position) {
         if let Some(kept) = &mut self.kept {
             raise(&mut kept.progress.cursor, position);
         }
     }
 
-    /// Notes now and then how far the run is, and at once that it rests or goes on; what is wanted of it.
+    /// Records the progress at intervals, and a pause or a resumption at once. Returns the requested state of the run.
     pub(crate) async fn note(&mut self, report: &ReplayReport) -> ReplayState {
         let Some(kept) = &mut self.kept else { return ReplayState::Running };
         let looks = kept.looked.elapsed() >= LOOK_AFTER;
@@ -107,7 +107,7 @@ impl Recorded {
             kept.looked = Instant::now();
             kept.progress.resting = (kept.state == ReplayState::Paused).then_some(0);
             match kept.update(ReplayState::Running, Some(kept.progress.cursor.clone())).await {
-                // What is wanted may have changed meanwhile: then that is noted before anything else is done.
+                // The requested state may have changed meanwhile. The loop records that change first.
                 Ok(state) => kept.state = state,
                 Err(error) => {
                     tracing::warn!(%error, replay = %self.id, "the replay's progress was not noted");
@@ -124,7 +124,7 @@ impl Recorded {
         }
     }
 
-    /// The run is over.
+    /// Records the end of the run.
     pub(crate) async fn end(&mut self, report: &ReplayReport) {
         let Some(mut kept) = self.kept.take() else { return };
         kept.progress.report.clone_from(report);
@@ -140,12 +140,12 @@ impl Recorded {
 }
 
 impl Kept {
-    /// Whether the record says whether the run rests.
+    /// Returns whether the record shows correctly if the run is paused.
     fn is_rest_noted(&self) -> bool {
         (self.state == ReplayState::Paused) == self.progress.resting.is_some()
     }
 
-    /// Sees what is wanted of the run. A store that does not say it leaves the run as it is.
+    /// Reads the requested state of the run. If the store does not answer, the state stays.
     async fn look(&mut self, id: &str) {
         self.looked = Instant::now();
         match self.replays.find_replay(id).await {
@@ -168,14 +168,14 @@ impl Kept {
         state: ReplayState,
         hold: Option<Cursor>,
     ) -> Result<ReplayState, ReplayStoreError> {
-        // What cannot be written as JSON does not get this far: the first progress was written when the run began.
+        // Serialization cannot fail here. The first progress was serialized when the run began.
         let progress = written(&self.progress).unwrap_or_default();
         let update = ReplayUpdate { state, progress, hold, settled_batches: 0 };
         repeated(|| self.replays.update_replay(self.renewer.lease(), &update)).await
     }
 }
 
-/// Moves a cursor on to an event that follows it.
+/// Moves a cursor to a later event.
 pub(crate) fn raise(cursor: &mut Cursor, position: Position) {
     if let Some(reached) = cursor.sequences.get_mut(usize::from(position.partition)) {
         *reached = position.sequence;

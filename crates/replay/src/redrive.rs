@@ -1,9 +1,9 @@
-//! Redrive: dead letters go to their consumers again; and discard: dead letters that are not to be handled any more.
+//! Redrives and discards dead letters.
 //!
 //! # Design
-//! Letters are marked a page at a time, and only so many wait at once: memory does not grow with their number. A letter
-//! that fails again is open again, and stays where it is in the list, behind the page that comes next: one redrive sends
-//! each letter once.
+//! Dead letters are changed one page at a time, and the number in flight is limited. So the use of memory does not
+//! depend on the number of dead letters. A dead letter that fails again is open again and keeps its place in the list,
+//! before the next page. So one redrive sends each dead letter once.
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
@@ -16,24 +16,24 @@ use tokio::time::Instant;
 
 use crate::{backoff::repeated, cancel::Cancel, error::ReplayError};
 
-/// The most letters in flight at a time, if the caller waits for them.
+/// The most dead letters in flight, if the caller waits for them.
 const MOST_PENDING: usize = 2_000;
-/// Letters marked, or looked after, at once: each comes with its event.
+/// The most dead letters in one read or change. Each is read with its event.
 const PAGE: usize = 100;
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 const LAST_LOOK: Duration = Duration::from_millis(250);
 
-/// Which dead letters.
+/// A selection of dead letters.
 #[derive(Debug, Clone)]
 pub enum Letters {
-    /// Those of these ids.
+    /// The dead letters with these ids.
     Ids(Vec<String>),
-    /// Those that match. The query's limit is how many are taken at most; the states are the caller's choice.
+    /// The dead letters that match. The query's limit is the most dead letters to take. The caller chooses the states.
     Matching(DeadLetterQuery),
 }
 
 impl Letters {
-    /// Checks that they may be some: a query that can match nothing would look like success.
+    /// Refuses a query that can match nothing, because its result would look like success.
     fn check(&self) -> Result<(), ReplayError> {
         match self {
             Self::Matching(query) if query.limit == 0 => Err(ReplayError::InvalidOption(
@@ -44,47 +44,47 @@ impl Letters {
     }
 }
 
-/// A redriven letter whose event was given up on again.
+/// A dead letter that failed again after its redrive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RedriveError {
-    /// The letter.
+    /// The dead letter.
     pub dead_letter_id: String,
-    /// Its event.
+    /// The event of the dead letter.
     pub event_id: String,
-    /// What the last attempt said.
+    /// The error of the last attempt.
     pub error: String,
 }
 
-/// What came of a redrive. Handled, failed again, unchanged, unknown, without a group and remaining add up to those
-/// requested.
+/// The report of a redrive. Handled, failed again, unchanged, unknown, without a group and remaining add up to the
+/// requested number.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RedriveReport {
-    /// Letters that were named, or matched.
+    /// Dead letters that were named, or that matched.
     pub requested: u64,
-    /// Letters whose event was handled.
+    /// Dead letters with a handled event.
     pub handled: u64,
-    /// Letters whose event was given up on again; they are open again.
+    /// Dead letters with an event that was given up on again. They are open again.
     pub failed_again: u64,
-    /// Letters that were on their way already, or closed.
+    /// Dead letters that were already in flight, or closed.
     pub unchanged: u64,
-    /// Letters that do not exist, or were erased meanwhile.
+    /// Dead letters that do not exist, or were erased meanwhile.
     pub unknown: u64,
-    /// Letters whose group was deleted: they can only be discarded.
+    /// Dead letters of a deleted group. They can only be discarded.
     pub no_group: u64,
-    /// Letters that are still in flight: the caller did not wait for them.
+    /// Dead letters that are still in flight, because the caller did not wait for them.
     pub remaining: u64,
-    /// Why events failed again: the first 1,000.
+    /// The first 1,000 errors of events that failed again.
     pub errors: Vec<RedriveError>,
-    /// Whether more failed again than `errors` names.
+    /// Whether more events failed again than `errors` names.
     pub errors_truncated: bool,
-    /// Groups that letters were sent to and that have no consumer now: one has to be started.
+    /// Groups of the dead letters that have no consumer now. The user must start a consumer for each.
     pub groups_without_consumers: Vec<String>,
 }
 
 impl RedriveReport {
-    /// Most errors that a report names.
+    /// The most errors in a report.
     pub const MAX_ERRORS: usize = 1000;
 
     fn failed(&mut self, letter: &DeadLetter) {
@@ -99,23 +99,24 @@ impl RedriveReport {
     }
 }
 
-/// What came of a discard. Discarded, unchanged and unknown add up to those requested.
+/// The report of a discard. Discarded, unchanged and unknown add up to the requested number.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DiscardReport {
-    /// Letters that were named, or matched.
+    /// Dead letters that were named, or that matched.
     pub requested: u64,
-    /// Letters that were closed.
+    /// Dead letters that were closed.
     pub discarded: u64,
-    /// Letters that were on their way to their consumer, or closed already.
+    /// Dead letters that were in flight to their consumer, or already closed.
     pub unchanged: u64,
-    /// Letters that do not exist.
+    /// Dead letters that do not exist.
     pub unknown: u64,
 }
 
-/// Is told how a redrive goes; `remaining` is how many are on their way. Any `Fn(&RedriveReport)` is one.
+/// Receives the progress of a redrive. `remaining` is the number of dead letters in flight. Every `Fn(&RedriveReport)`
+/// implements it.
 pub trait RedriveWatcher: Send + Sync {
-    /// Something has changed.
+    /// Receives the report after a change.
     fn progressed(&self, report: &RedriveReport);
 }
 
@@ -125,7 +126,7 @@ impl<F: Fn(&RedriveReport) + Send + Sync> RedriveWatcher for F {
     }
 }
 
-/// Ignores progress.
+/// Ignores the progress.
 impl RedriveWatcher for () {
     fn progressed(&self, _: &RedriveReport) {}
 }
@@ -144,17 +145,18 @@ impl fmt::Debug for Redriver {
 }
 
 impl Redriver {
-    /// A redriver of the letters of these stores.
+    /// Creates a redriver of the dead letters in these stores.
     pub fn new(letters: Arc<dyn DeadLetterStore>, groups: Arc<dyn GroupStore>) -> Self {
         Self { letters, groups }
     }
 
-    /// Sends letters to their consumers again. With `wait` it answers once each of them was handled or has failed again,
-    /// or when it is cancelled; else as soon as all are on their way. Cancelling takes nothing back: what is on its way
-    /// stays so, and is counted as remaining.
+    /// Redrives dead letters. With `wait` it returns when each of them was handled or has failed again, or after a
+    /// cancellation. Without `wait` it returns when all are in flight. A cancellation takes nothing back. The dead
+    /// letters in flight stay in flight, and count as remaining.
     ///
     /// # Errors
-    /// When the limit is 0, or the store fails. What was sent until then is on its way; the same call again leaves that alone.
+    /// Returns an error when the limit is 0, or when the store fails. The dead letters sent before the failure are in
+    /// flight. A repeated call does not send them again.
     pub async fn redrive(
         &self,
         letters: Letters,
@@ -175,10 +177,11 @@ impl Redriver {
         .await
     }
 
-    /// Closes letters that are not to be handled; where a key was parked behind one, it goes on.
+    /// Closes dead letters that are not to be handled. A key that was parked behind a dead letter continues.
     ///
     /// # Errors
-    /// When the reason is empty or the limit is 0, or the store fails; what was closed until then stays closed.
+    /// Returns an error when the reason is empty, when the limit is 0, or when the store fails. The dead letters closed
+    /// before the failure stay closed.
     pub async fn discard(&self, letters: Letters, reason: &str) -> Result<DiscardReport, ReplayError> {
         if reason.trim().is_empty() {
             return Err(ReplayError::InvalidOption("say why the dead letters are discarded".to_owned()));
@@ -199,10 +202,10 @@ impl Redriver {
         Ok(report)
     }
 
-    /// Of these groups, those that no consumer looks after.
+    /// Returns those of these groups that exist and have no consumer.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Returns an error when the store fails.
     pub async fn without_consumers<'a>(
         &self,
         names: impl IntoIterator<Item = &'a str>,
@@ -211,7 +214,7 @@ impl Redriver {
     }
 }
 
-/// Of these groups, those that exist and that no consumer looks after.
+/// Returns those of these groups that exist and have no consumer.
 pub(crate) async fn without_consumers<'a>(
     groups: &dyn GroupStore,
     names: impl IntoIterator<Item = &'a str>,
@@ -226,7 +229,7 @@ pub(crate) async fn without_consumers<'a>(
     Ok(without)
 }
 
-/// The ids of the chosen letters, a page at a time, with the groups that are known of them.
+/// The ids of the selected dead letters, one page at a time, with the groups of these dead letters.
 enum Source {
     Ids(std::vec::IntoIter<String>),
     Matching { query: DeadLetterQuery, left: usize },
@@ -236,7 +239,7 @@ impl Source {
     fn new(letters: Letters) -> Self {
         match letters {
             Letters::Ids(ids) => {
-                // An id that is named twice is one letter.
+                // An id that is named twice is one dead letter.
                 let mut seen = BTreeSet::new();
                 let unique: Vec<String> = ids.into_iter().filter(|id| seen.insert(id.clone())).collect();
                 Self::Ids(unique.into_iter())
@@ -269,15 +272,15 @@ impl Source {
     }
 }
 
-/// A redrive under way.
+/// A running redrive.
 struct Redrive<'a> {
     redriver: &'a Redriver,
     watcher: &'a dyn RedriveWatcher,
     wait: bool,
     report: RedriveReport,
-    /// Letters that are on their way, the first sent first.
+    /// Dead letters in flight, in the order in which they were sent.
     pending: Vec<String>,
-    /// Groups that letters were sent to.
+    /// Groups of the dead letters that were sent.
     groups: BTreeSet<String>,
 }
 
@@ -309,7 +312,7 @@ impl Redrive<'_> {
         let changes = changes.await?;
         for (id, change) in ids.iter().zip(changes) {
             match change {
-                // Where an answer was lost, what is on its way may be so by the call before.
+                // After a lost answer, the earlier call may have put the dead letter in flight.
                 DeadLetterChange::Unchanged(DeadLetterState::Redriving) if calls == 1 => {
                     self.report.unchanged += 1;
                 }
@@ -332,11 +335,11 @@ impl Redrive<'_> {
         Ok(())
     }
 
-    /// Looks, until something has changed, what has become of the letters sent first. False when it was cancelled.
+    /// Polls the dead letters in flight until at least one has a result. Returns false after a cancellation.
     async fn look_after(&mut self, cancel: &Cancel) -> Result<bool, ReplayError> {
         let mut pause = FIRST_LOOK;
         loop {
-            // A redrive of a thousand letters reads all of them in turn.
+            // One pass reads every pending dead letter, page by page.
             let before = self.pending.len();
             let mut at = 0;
             while at < self.pending.len() {
@@ -355,7 +358,7 @@ impl Redrive<'_> {
         }
     }
 
-    /// Looks at the letters from one on; where to go on.
+    /// Reads the state of one page of dead letters, from an index on. Returns the index of the next page.
     async fn look_at(&mut self, at: usize) -> Result<usize, ReplayError> {
         let ids: Vec<String> = self.pending.iter().skip(at).take(PAGE).cloned().collect();
         let found = repeated(|| self.redriver.letters.dead_letters_by_id(&ids)).await?;

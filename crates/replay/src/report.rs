@@ -1,4 +1,4 @@
-//! What came of a replay.
+//! The report of a replay.
 
 use domain::Cursor;
 use jiff::Timestamp;
@@ -6,46 +6,46 @@ use serde::{Deserialize, Serialize};
 
 use crate::options::ReplayProgress;
 
-/// The state that a replay ended in.
+/// The final state of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[non_exhaustive]
 pub enum ReplayStatus {
-    /// Every event of the plan that still exists was handed over.
+    /// Every event of the plan that still exists was sent.
     Completed,
-    /// It was asked to end, or its reader wanted no more.
+    /// The replay was cancelled, or the target was closed.
     Cancelled,
-    /// The target, or the store, failed permanently.
+    /// The target or the store failed permanently.
     Failed,
 }
 
-/// An event that was not replayed.
+/// An event that failed in a replay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplayErrorEntry {
-    /// Its id.
+    /// The id of the event.
     pub event_id: String,
-    /// Its type.
+    /// The type of the event.
     pub event_type: String,
-    /// Why.
+    /// The error.
     pub error: String,
-    /// When it failed.
+    /// The time of the failure.
     pub timestamp: Timestamp,
 }
 
-/// What became of a replay in one consumer group.
+/// The result of a replay in one consumer group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupResult {
     /// The group.
     pub name: String,
-    /// Events it handled.
+    /// Events that the group handled.
     pub handled: u64,
-    /// Events it gave up on.
+    /// Events that the group gave up on.
     pub failed: u64,
-    /// Events it declined: of types that it does not take, or because it takes no replays.
+    /// Events that the group skipped: it does not take their type, or it takes no replays.
     pub skipped: u64,
-    /// Whether it was deleted before the replay was through: what it had not handled by then counts as skipped.
+    /// Whether the group was deleted before the replay ended. Its unhandled events then count as skipped.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
 }
@@ -56,65 +56,65 @@ impl GroupResult {
     }
 }
 
-/// A piece of the plan that is not in the log as it was planned: events were erased or trimmed since.
+/// A segment of the plan that differs from the log, because events were erased or trimmed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanGap {
-    /// The piece's number, from 0.
+    /// The index of the segment, from 0.
     pub segment: usize,
-    /// It ends here.
+    /// The position of the segment's last event.
     pub through: Cursor,
-    /// How many of its events are gone. Zero where as many events are there as were planned, but other ones.
+    /// The number of missing events. Zero if the number of events is the planned one, but the events differ.
     pub missing: u64,
 }
 
-/// What came of a replay.
+/// The report of a replay.
 ///
 /// Successful, failed, skipped, missing and remaining add up to the total.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplayReport {
-    /// The replay, a UUID that sorts by time.
+    /// The id of the replay, a UUID that sorts by time.
     pub replay_id: String,
-    /// How it ended.
+    /// The final state.
     pub status: ReplayStatus,
-    /// Events of the plan: after filter and limit.
+    /// Events of the plan, after filter and limit.
     pub total_events: u64,
     /// Events that were handled.
     pub successful_replays: u64,
     /// Events that were given up on.
     pub failed_replays: u64,
-    /// Events that were declined.
+    /// Events that were skipped.
     pub skipped_events: u64,
-    /// Why events failed: the first 1,000.
+    /// The first 1,000 errors.
     pub errors: Vec<ReplayErrorEntry>,
     /// Whether more events failed than `errors` names.
     pub errors_truncated: bool,
-    /// What became of it in each consumer group it went to.
+    /// The results in each consumer group of the replay.
     pub groups: Vec<GroupResult>,
-    /// The plan that was run.
+    /// The hash of the plan.
     pub plan_hash: String,
-    /// How long it took, in milliseconds.
+    /// The duration in milliseconds.
     pub duration_ms: u64,
     /// Events of the plan that were erased or trimmed before they could be sent.
     pub missing: u64,
-    /// Where they were: the first 100 places.
+    /// The first 100 segments with missing events.
     pub gaps: Vec<PlanGap>,
-    /// Events of the plan that were not come to, because the replay ended early.
+    /// Events of the plan that were not reached, because the replay ended early.
     pub remaining: u64,
-    /// Damaged events that were met: it is unknown whether they belong to the plan.
+    /// Damaged events in the range. Whether they belong to the plan is unknown.
     pub corrupt: u64,
-    /// Events that were sent, but whose replay count could not be raised.
+    /// Events that were sent, but their replay count could not be raised.
     pub uncounted: u64,
-    /// Why it ended early, if it did.
+    /// The reason for an early end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
 }
 
 impl ReplayReport {
-    /// Most errors that a report names.
+    /// The most errors in a report.
     pub const MAX_ERRORS: usize = 1000;
-    /// Most gaps that a report names.
+    /// The most gaps in a report.
     pub const MAX_GAPS: usize = 100;
 
     pub(crate) fn new(replay_id: String, total_events: u64, plan_hash: String) -> Self {
@@ -139,12 +139,12 @@ impl ReplayReport {
         }
     }
 
-    /// Events done with: handled, given up on or declined.
+    /// Returns the number of events with an outcome: handled, given up on or skipped.
     pub fn done(&self) -> u64 {
         self.successful_replays + self.failed_replays + self.skipped_events
     }
 
-    /// How far the run has come.
+    /// Returns the progress of the run.
     pub(crate) fn progress(&self) -> ReplayProgress {
         ReplayProgress {
             total: self.total_events,
@@ -154,12 +154,12 @@ impl ReplayReport {
         }
     }
 
-    /// Events that are left once what is done and what is missing are taken off.
+    /// Returns the number of events without an outcome that are not missing.
     pub(crate) fn not_come_to(&self) -> u64 {
         self.total_events.saturating_sub(self.done() + self.missing)
     }
 
-    /// Whether it completed and every event of the plan was handled or declined.
+    /// Returns whether the replay completed, and every event of the plan was handled or skipped.
     pub fn is_clean(&self) -> bool {
         self.status == ReplayStatus::Completed
             && self.failed_replays == 0

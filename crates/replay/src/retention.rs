@@ -1,4 +1,4 @@
-//! Applying retention rules, page by page, to whatever nothing holds.
+//! Applies retention rules, one page of events at a time, to all events that nothing holds.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -11,24 +11,24 @@ use serde::Serialize;
 
 use crate::{backoff::repeated, cancel::Cancel, checkpoints::Checkpoints, error::ReplayError};
 
-/// Events that one step of trimming may remove: few enough that writers hardly wait.
+/// The most events of one trim step. The number is small, so that writers hardly wait.
 const PAGE: usize = 2_000;
 
-/// How long a dead letter stays after it was closed.
+/// The time for which a closed dead letter stays.
 pub const CLOSED_LETTERS_STAY: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// How retention is applied.
+/// The options of a retention run.
 #[derive(Clone)]
 pub struct RetentionOptions {
-    /// Remove nothing, only count.
+    /// Whether only to count, and to remove nothing.
     pub dry_run: bool,
-    /// How far consumer groups keep what they have not passed.
+    /// The limits on how long consumer groups keep the events that they have not passed.
     pub groups: GroupHolds,
-    /// Where dead letters are kept: those that were closed more than [`CLOSED_LETTERS_STAY`] ago go.
+    /// The dead letter store, if closed dead letters are removed [`CLOSED_LETTERS_STAY`] after they were closed.
     pub letters: Option<Arc<dyn DeadLetterStore>>,
-    /// The present instant, from which that is counted.
+    /// The current time, from which the age of dead letters is counted.
     pub now: Timestamp,
-    /// Ends it after the step it is at.
+    /// Ends the run after its current step.
     pub stop: Cancel,
 }
 
@@ -42,19 +42,19 @@ impl fmt::Debug for RetentionOptions {
     }
 }
 
-/// What was removed, or would be.
+/// The events that were removed, or would be removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RetentionReport {
-    /// Whether nothing was removed, only counted. An event that several rules would remove counts for each of them then.
+    /// Whether the run only counted. An event that several rules would remove then counts once for each rule.
     pub dry_run: bool,
-    /// Events.
+    /// The number of events.
     pub events: u64,
-    /// Bytes of their JSON.
+    /// Bytes of the events' JSON.
     pub bytes: u64,
-    /// Who kept events that the rules would have removed.
+    /// The holders of events that the rules would have removed.
     pub held_by: Vec<String>,
-    /// Dead letters, closed long ago, that were removed. A dry run does not count them.
+    /// Closed dead letters that were removed. A dry run does not count them.
     #[serde(skip_serializing_if = "is_zero")]
     pub dead_letters: u64,
 }
@@ -64,12 +64,12 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// The rules that are in force where these are set. A namespace that keeps events only until they are delivered
-/// ([`RetentionMode::UntilDelivered`]) has one without any being set: it names nothing by itself, and its trim lets go of what every
-/// group has.
+/// Returns the rules in force when these rules are set. A namespace that keeps events only until delivery
+/// ([`RetentionMode::UntilDelivered`]) has a rule even if none is set. That rule sets no bound. Its trim removes the
+/// events that every group has.
 ///
 /// # Errors
-/// When the store fails.
+/// Returns an error when the store fails.
 pub async fn in_force<'a>(
     events: &dyn EventStore,
     rules: &'a [RetentionRule],
@@ -84,13 +84,13 @@ pub async fn in_force<'a>(
     Ok(Cow::Borrowed(rules))
 }
 
-/// Is told, after every step, what was removed so far.
+/// Receives the report so far after every step.
 pub type RetentionProgress<'a> = &'a (dyn Fn(&RetentionReport) + Send + Sync);
 
-/// Applies rules one after the other, with groups holding as they do by default. See [`apply_with`].
+/// Applies rules one after the other, with the default limits on the holds of groups. See [`apply_with`].
 ///
 /// # Errors
-/// When the store fails; what was removed until then is gone.
+/// Returns an error when the store fails. The events removed before the failure stay removed.
 pub async fn apply(
     events: &Arc<dyn EventStore>,
     checkpoints: &Checkpoints,
@@ -104,11 +104,12 @@ pub async fn apply(
     apply_with(events, checkpoints, rules, &options, progress).await
 }
 
-/// Applies the rules that are [in force](in_force) one after the other. What comes after the mark of a checkpoint that asks for it stays, also if the
-/// checkpoint is made while this runs; so does what consumer groups and replays have not passed.
+/// Applies the rules that are [in force](in_force), one after the other. Events after the mark of a holding checkpoint
+/// stay, even if the checkpoint is made during the run. Events that consumer groups and replays have not passed stay
+/// too.
 ///
 /// # Errors
-/// When the store fails; what was removed until then is gone.
+/// Returns an error when the store fails. The events removed before the failure stay removed.
 pub async fn apply_with(
     events: &Arc<dyn EventStore>,
     checkpoints: &Checkpoints,

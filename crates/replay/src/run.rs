@@ -1,9 +1,10 @@
-//! Running a plan: exactly its set, in log order, a batch at a time.
+//! Runs a plan: sends exactly its set, in log order, one batch at a time.
 //!
 //! # Design
-//! A task reads ahead by one page while the target works, so that neither waits for the other, and memory holds three
-//! pages at most. A run reads up to the plan's last event, not up to its limit: were events erased since, a limit would
-//! let in others that were not planned. What is gone shows when the pieces of the plan are compared with what was sent.
+//! A task reads one page ahead while the target works, so that neither waits for the other. Memory holds at most three
+//! pages. A run reads up to the plan's last event, not up to its number of events. After an erasure, a number would
+//! admit events that were not planned. Missing events show when the segments of the plan are compared with the sent
+//! events.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -29,24 +30,24 @@ use crate::{
     steering::{StopState, Stops},
 };
 
-/// Events of one batch, whatever was asked for: a batch is held in memory.
+/// The most events of one batch, also with a higher option, because a batch is held in memory.
 const MOST_AT_ONCE: usize = 100_000;
 
-/// What came of a batch.
+/// The result of a batch.
 enum Sent {
     /// The target answered for every event.
     Answered(Vec<DeliveryOutcome>),
-    /// The run was asked to end before the batch was with the target.
+    /// The run was cancelled before the target received the batch.
     Cancelled,
-    /// The reader wants no more.
+    /// The target is closed.
     Closed,
     /// The target failed permanently.
     GivenUp(String),
-    /// The target could not be reached: what it had not settled of the batch remains.
+    /// The target was unavailable. The events of the batch that it had not settled remain.
     Unreachable(String),
 }
 
-/// Why a run goes no further.
+/// The reason for which a run ends.
 enum End {
     Complete,
     Cancelled(String),
@@ -125,7 +126,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Events that go at once.
+    /// Returns the number of events in one batch.
     fn batch_size(&self) -> usize {
         self.pacer.pace().batch(self.options.batch_size).min(MOST_AT_ONCE)
     }
@@ -168,7 +169,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Fetches until a whole batch is there, or all there is. False when the run was asked to end.
+    /// Reads until the queue has a whole batch, or the plan has no more events. Returns false when the run was
+    /// cancelled.
     async fn fill(&mut self) -> Result<bool, EventStoreError> {
         let cancel = &self.options.cancel;
         while !cancel.is_cancelled() && self.queue.len() < self.batch_size() {
@@ -184,7 +186,7 @@ impl<'a> Run<'a> {
         Ok(!cancel.is_cancelled())
     }
 
-    /// Waits as the pace demands, and while the run is paused. False if it was cancelled.
+    /// Waits for the turn that the pace allows, and while the run is paused. Returns false when the run was cancelled.
     async fn wait_for_turn(&mut self) -> bool {
         loop {
             let state = self.recorded.note(&self.report).await;
@@ -220,7 +222,7 @@ impl<'a> Run<'a> {
             .collect()
     }
 
-    /// Hands a batch over, and again while the target cannot be reached.
+    /// Sends a batch to the target, and retries while the target is unavailable.
     async fn deliver(&mut self, batch: &[ReplayDelivery]) -> Sent {
         let mut pauses = pauses(self.options.max_retries);
         loop {
@@ -252,7 +254,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// False when the run was asked to end.
+    /// Waits. Returns false when the run was cancelled.
     async fn pause(&mut self, pause: Duration) -> bool {
         tokio::select! {
             () = tokio::time::sleep(pause) => true,
@@ -303,7 +305,7 @@ impl<'a> Run<'a> {
         self.report.add_error(ReplayErrorEntry { event_id, event_type, error, timestamp });
     }
 
-    /// Events that were handled, given up on and declined.
+    /// Returns the numbers of handled, failed and skipped events.
     fn tally(&self) -> [u64; 3] {
         [self.report.successful_replays, self.report.failed_replays, self.report.skipped_events]
     }

@@ -1,4 +1,4 @@
-//! Pieces of a plan, by which a run tells whether the log still has what was planned.
+//! The segments of a plan. With them a run checks whether the log still has the planned events.
 
 use domain::{Cursor, Position, StoredEvent};
 use serde::{Deserialize, Serialize};
@@ -9,10 +9,10 @@ use crate::{
     report::{PlanGap, ReplayReport},
 };
 
-/// How many matches a piece has.
+/// The number of matches in a segment.
 pub(crate) const SEGMENT_EVENTS: u64 = 10_000;
 
-/// Gathers a piece.
+/// Collects a segment.
 pub(crate) struct SegmentBuilder {
     ids: Sha256,
     count: u64,
@@ -20,7 +20,7 @@ pub(crate) struct SegmentBuilder {
 }
 
 impl SegmentBuilder {
-    /// Begins the first piece. Its cursor is where the plan begins, and takes store and epoch from the plan's mark.
+    /// Starts the first segment. Its cursor is the start of the plan, with the store and the epoch of the plan's mark.
     pub(crate) fn new(after: Option<&Cursor>, mark: &Cursor) -> Self {
         let partitions = mark.sequences.len() as u16;
         let sequences = (0..partitions).map(|at| after.map_or(0, |after| after.sequence(at))).collect();
@@ -40,7 +40,7 @@ impl SegmentBuilder {
         self.count >= SEGMENT_EVENTS
     }
 
-    /// The piece, if anything is in it; the next one begins.
+    /// Returns the segment, unless it is empty, and starts the next one.
     pub(crate) fn take(&mut self) -> Option<PlanSegment> {
         let count = std::mem::take(&mut self.count);
         let hash = hex(std::mem::take(&mut self.ids));
@@ -48,18 +48,18 @@ impl SegmentBuilder {
     }
 }
 
-/// How far a comparison has come: which piece it is in, and how many events of it were sent.
+/// The place of a comparison: the index of the segment, and the number of its events that were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Checked {
     pub(crate) segment: usize,
     pub(crate) count: u64,
 }
 
-/// Compares what a run has sent with the plan's pieces.
+/// Compares the events that a run has sent with the plan's segments.
 pub(crate) struct SegmentChecker<'a> {
     segments: &'a [PlanSegment],
     at: usize,
-    /// None where the ids of the piece's first events are not known any more: then their number must do.
+    /// None when the ids of the segment's first events are unknown. Then only the number of events is compared.
     ids: Option<Sha256>,
     count: u64,
 }
@@ -69,8 +69,8 @@ impl<'a> SegmentChecker<'a> {
         Self { segments, at: 0, ids: Some(Sha256::new()), count: 0 }
     }
 
-    /// Goes on where another run has come to. `ids` are those that the log still has of the piece's events that were sent:
-    /// where as many are left as were sent, they are the same, for nothing comes into the log below a mark.
+    /// Continues a comparison of another run. `ids` are the ids of the segment's sent events that the log still has. If
+    /// their number equals the number sent, they are the same events, because no event is added before a mark.
     pub(crate) fn resume<'i>(
         segments: &'a [PlanSegment],
         checked: Checked,
@@ -88,7 +88,7 @@ impl<'a> SegmentChecker<'a> {
         Checked { segment: self.at, count: self.count }
     }
 
-    /// An event was sent. Events come in the order of the plan.
+    /// Records a sent event. Events must come in the order of the plan.
     pub(crate) fn sent(&mut self, position: Position, id: &str, report: &mut ReplayReport) {
         while self.segments.get(self.at).is_some_and(|segment| !segment.cursor.covers(position)) {
             self.close(report);
@@ -99,7 +99,7 @@ impl<'a> SegmentChecker<'a> {
         self.count += 1;
     }
 
-    /// Events were sent whose ids are not known any more: then the number of the piece's events must do.
+    /// Records sent events with unknown ids. For this segment only the number of events is then compared.
     pub(crate) fn sent_unknown(&mut self, events: u64) {
         if events > 0 {
             self.ids = None;
@@ -107,7 +107,7 @@ impl<'a> SegmentChecker<'a> {
         }
     }
 
-    /// Everything that is there was sent.
+    /// Finishes the comparison after the last event.
     pub(crate) fn finish(mut self, report: &mut ReplayReport) {
         while self.at < self.segments.len() {
             self.close(report);
@@ -127,13 +127,13 @@ impl<'a> SegmentChecker<'a> {
     }
 }
 
-/// Ids are of any length and content, so each is preceded by its length.
+/// Ids have any length and content, so the length precedes each id.
 fn add_id(ids: &mut Sha256, id: &str) {
     ids.update((id.len() as u64).to_le_bytes());
     ids.update(id);
 }
 
-/// A finished hash in lower-case hexadecimal.
+/// Returns a finished hash in lower-case hexadecimal digits.
 pub(crate) fn hex(hash: Sha256) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,5 +1,5 @@
-//! Checkpoints mark real places, recovery starts right after them, and no gap is passed over in silence.
-// Helpers of tests may unwrap: a panic is their way to fail.
+//! Tests of checkpoints: the mark is a real position, recovery starts right after it, and every gap is reported.
+// Test helpers may unwrap, because a panic is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
@@ -83,7 +83,7 @@ async fn recovery_replays_what_came_after_late_events_included() {
     let store = store(60).await;
     let manager = manager(&store);
     manager.create_checkpoint("mark", Some("e49"), Map::new()).await.unwrap();
-    // Event 61 happened on the sixth, long before the newest ones: it is late, and it came after the mark.
+    // Event 61 happened on the sixth, long before the newest events. It arrived late, after the mark.
     append(&store, 60..65).await;
     let mut target = Recorder::default();
     let options = ReplayOptions { all: false, ..unpaced() };

@@ -1,4 +1,4 @@
-//! What others may want of a replay: to rest, to go on, to end.
+//! Tests of the commands to a replay: pause, resume, cancel.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Ten events a second, at one go.
+/// Starts a replay in batches of ten events, one second apart.
 async fn start(manager: &ReplayManager) -> String {
     let plan = manager.plan(PlanRequest::new(Filter::default()), None).await.unwrap();
     let pace = Pace::Delay(SECOND);
@@ -120,7 +120,7 @@ async fn a_replay_without_consumers_can_be_cancelled() {
     let cancel = Cancel::default();
     let running = run(&manager, &id, &cancel);
     rest(50).await;
-    // It goes with a batch in its hands.
+    // The consumer stops while it has a batch in flight.
     g.stop().await;
     rest(300).await;
     cancel.cancel();
@@ -331,7 +331,7 @@ async fn a_condition_is_read_back_by_the_runner_of_the_replay() {
     let filter = Filter { condition: Some(Arc::new(Third)), ..Filter::default() };
     let plan = plain.plan(PlanRequest::new(filter), None).await.unwrap();
     let id = plain.start_group_replay(&plan, &GroupReplayOptions::to_all_groups()).await.unwrap().id;
-    // A host without conditions leaves it to hosts that have them.
+    // A host without conditions leaves the replay to hosts with conditions.
     let refused = JobRunner::new(plain.clone()).run(&id, &(), &Cancel::default()).await.unwrap_err();
     assert!(refused.to_string().contains("knows no conditions"), "{refused}");
     assert_eq!(plain.find_replay(&id).await.unwrap().state, ReplayState::Planned);

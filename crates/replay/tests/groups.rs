@@ -1,4 +1,4 @@
-//! Replays into consumer groups: who gets what, what the report says, and what is left behind.
+//! Tests of replays into consumer groups: the deliveries, the report, and the rows that remain.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -51,7 +51,7 @@ async fn each_group_gets_what_it_takes_and_the_report_adds_up() {
     let before = dump(&store).await;
     let manager = manager(&store, clock);
     let handed = Handed::default();
-    // Sequence s is event s - 1: its type goes by (s - 1) modulo 3; users are 0 and 1, courses 2.
+    // Sequence s is event s - 1, and its type is number (s - 1) modulo 3. Types 0 and 1 are users, type 2 is courses.
     let fails = |sequence: u64| if sequence % 30 == 1 { Makes::Failed } else { Makes::Handled };
     let declines = |sequence: u64| match sequence % 3 {
         1 if sequence % 30 != 1 => Makes::Handled,
@@ -64,7 +64,7 @@ async fn each_group_gets_what_it_takes_and_the_report_adds_up() {
     let report = run(&manager, &id).await;
 
     assert_eq!(report.status, ReplayStatus::Completed);
-    // Courses are declined by all groups; ten users are given up on by one of them.
+    // All groups skip the courses. One group gives up on ten users.
     let counts = (report.successful_replays, report.failed_replays, report.skipped_events);
     assert_eq!(counts, (190, 10, 100));
     assert_adds_up(&report);
@@ -235,7 +235,7 @@ async fn a_rate_holds_in_every_window_across_kills() {
             let never = Cancel::default();
             let run = runner.run(&id, &(), &never);
             let _ = tokio::time::timeout(Duration::from_millis(lasts), run).await;
-            // Others wait for a lease to end; this one is not there to end its own.
+            // The killed runner cannot return its lease, so the next runner waits for the expiry.
             tokio::time::sleep(Duration::from_secs(10)).await;
         }
         assert!(run(&manager, &id).await.is_clean());
@@ -271,8 +271,8 @@ async fn what_was_erased_since_the_plan_is_named_and_nothing_takes_its_place() {
     assert_eq!(times(&handed, "g"), once((1..=500).filter(|s| s % 5 != 2)));
 }
 
-/// Their references wait in lanes, and no consumer has them: they were not tried, so they did not fail. What one group has had
-/// was sent.
+/// The references wait in lanes, and no consumer received them. The events were not attempted, so they did not fail. An
+/// event that one group received counts as sent.
 #[tokio::test(start_paused = true)]
 async fn what_is_erased_in_its_lane_is_missing_and_not_failed() {
     for (groups, missing) in [(vec!["g"], 100), (vec!["g", "h"], 0)] {
@@ -304,7 +304,7 @@ async fn what_is_erased_under_a_killed_runner_is_named_once_and_what_was_sent_st
     let (runner, cancel) = (JobRunner::new(manager.clone()), Cancel::default());
     let killed = tokio::time::timeout(Duration::from_millis(14_950), runner.run(&id, &(), &cancel));
     assert!(killed.await.is_err());
-    // Within the second piece of the plan.
+    // Within the second segment of the plan.
     let before = manager.find_replay(&id).await.unwrap().done();
     assert!((14_000..16_000).contains(&before), "{before}");
     store.erase(&Entity::new("user", "u1")).await.unwrap();
@@ -318,11 +318,11 @@ async fn what_is_erased_under_a_killed_runner_is_named_once_and_what_was_sent_st
     assert_eq!(report.gaps[1].missing, 1_000);
 }
 
-/// Their batches were answered, and their runner ended before it had settled them: the results say what came of the events,
-/// although the log does not have them any more.
+/// The batches were answered, and their runner ended before it settled them. The results show the outcomes of the
+/// events, although the log no longer has the events.
 #[tokio::test(start_paused = true)]
 async fn what_was_handed_over_and_then_erased_under_a_killed_runner_is_not_missing() {
-    // All of them are in lanes before anything is settled.
+    // All of the events are in lanes before the first batch is settled.
     for batch_size in [50, 25] {
         let (store, clock) = world(100, &[("g", "")]).await;
         let manager = manager(&store, clock);
@@ -331,7 +331,7 @@ async fn what_was_handed_over_and_then_erased_under_a_killed_runner_is_not_missi
         let (runner, cancel) = (JobRunner::new(manager.clone()), Cancel::default());
         let killed = tokio::time::timeout(Duration::from_secs(2), runner.run(&id, &(), &cancel));
         assert!(killed.await.is_err(), "no consumer runs yet");
-        // The events of user u1 are those of sequences 2, 7, 12, 17 ...
+        // The events of user u1 have the sequences 2, 7, 12, 17 and so on.
         let makes = |sequence: u64| match sequence % 20 {
             2 => Makes::Failed,
             7 => Makes::Skipped,
@@ -428,7 +428,7 @@ async fn a_group_that_is_deleted_meanwhile_declines_the_rest() {
     tokio::time::sleep(Duration::from_millis(3_500)).await;
     goes.stop().await;
     store.delete_group("goes").await.unwrap();
-    // Another group under the name of the old one gets nothing.
+    // A new group under the same name receives no events.
     make_group(&store, "goes", "").await;
     let other = Handed::default();
     let _other = Consumer::start(&store, "goes", &other, AT_ONCE, well());
@@ -460,7 +460,7 @@ async fn a_runner_that_slept_through_its_lease_changes_nothing_any_more() {
     let (store, clock) = world(400, &[("g", "")]).await;
     let handed = Handed::default();
     let _g = Consumer::start(&store, "g", &handed, AT_ONCE, well());
-    // Its calls take up to half a minute: it loses the lease again and again.
+    // The calls of this runner take up to half a minute, so it loses the lease repeatedly.
     let sleepy = Slow::new(3, Duration::from_secs(30)).manager(&store, clock);
     let lively = Slow::new(4, Duration::from_millis(3)).manager(&store, clock);
     let options = GroupReplayOptions { batch_size: 5, pace: Pace::Rate(20.0), ..unpaced() };

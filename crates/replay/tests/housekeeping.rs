@@ -1,4 +1,4 @@
-//! Retention again and again, and what a namespace that keeps only deliveries lets go of by itself.
+//! Tests of repeated retention, and of a namespace that keeps events only until delivery.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -16,7 +16,7 @@ use support::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A store of five events, and a manager, both on tokio's clock.
+/// Creates a store of five events, and a manager, both on tokio's clock.
 async fn keeping(keeps: RetentionMode) -> (Arc<Store>, ReplayManager) {
     let clock = Arc::new(TokioClock::new());
     let store = Arc::new(Store::new(MemoryEngine::keeping(clock.clone(), keeps)));

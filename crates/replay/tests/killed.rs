@@ -1,5 +1,6 @@
-//! Runners that are killed anywhere: the union of what they send is complete, nothing is sent twice, and no record says
-//! more than was done. One round has one seed; `EVENT_REPLAY_SEED` repeats one, `EVENT_REPLAY_ROUNDS` says how many.
+//! Kills runners at any point. Together they send every event, they send no event twice, and no record claims more than
+//! was done. Each round has one seed. `EVENT_REPLAY_SEED` repeats a seed, `EVENT_REPLAY_ROUNDS` sets the number of
+//! rounds.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,7 +23,7 @@ use support::{
     world::{Consumer, Handed, Makes, Slow, TokioClock, once, times, world},
 };
 
-/// What is done to the log while the replay runs.
+/// The disturbance during the replay.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Meanwhile {
     Nothing,
@@ -94,11 +95,11 @@ impl Round {
             if self.meanwhile == Meanwhile::Cancel && self.kills > at_kill {
                 cancel.cancel();
             }
-            // Ever longer, so that each round ends.
+            // The bound of the time doubles with each kill, so that each round ends.
             let lasts = Duration::from_micros(self.dice.u64(0..200_000) << self.kills.min(10));
             match tokio::time::timeout(lasts, runner.run(id, &(), &cancel)).await {
                 Ok(Ok(report)) => return report,
-                // Answers that stay lost end a runner as a kill does.
+                // A runner can also end because its answers stay lost.
                 Ok(Err(error)) => assert!(self.meanwhile == Meanwhile::LoseAnswers, "{error}"),
                 Err(_) => {}
             }
@@ -108,7 +109,7 @@ impl Round {
                 let user = format!("u{}", self.dice.u64(0..5));
                 self.store.erase(&Entity::new("user", user)).await.unwrap();
             }
-            // The next runner waits until the lease of the killed one is over, or comes sooner and is made to wait.
+            // The next runner starts before or after the expiry of the killed runner's lease.
             tokio::time::sleep(Duration::from_millis(self.dice.u64(0..12_000))).await;
         }
     }
@@ -165,7 +166,7 @@ impl Round {
         assert_eq!(times(&self.handed, "users"), once(users));
     }
 
-    /// What was erased may have been handed over or not; what is left was, each event once.
+    /// An erased event may have been delivered or not. Every other event was delivered exactly once.
     async fn check_survivors(&self, report: &ReplayReport) {
         assert_eq!(report.status, ReplayStatus::Completed);
         let left = dump(&self.store).await;
@@ -184,11 +185,11 @@ impl Round {
             _ => ReplayState::Completed,
         };
         assert_eq!(state, expected);
-        // Nothing more comes.
+        // Consumers receive no further event.
         let before = self.handed.lock().unwrap().len();
         tokio::time::sleep(Duration::from_secs(20)).await;
         assert_eq!(self.handed.lock().unwrap().len(), before);
-        // Everything can be trimmed again.
+        // No hold is left, so retention can remove every event.
         let rule = RetentionRule { max_events: Some(0), ..RetentionRule::default() };
         let trimmed = self.manager_now().apply_retention(&[rule], false, None).await.unwrap();
         assert_eq!(trimmed.held_by, Vec::<String>::new());
@@ -203,7 +204,7 @@ async fn rounds(meanwhile: Meanwhile) {
     };
     let (mut kills, many) = (0, seeds.end - seeds.start > 50);
     for seed in seeds {
-        // Shown when the round fails.
+        // The output shows the seed if the round fails.
         println!("seed {seed}, {meanwhile:?}");
         kills += round(seed, meanwhile).await;
     }

@@ -1,5 +1,5 @@
-//! What happens in which order around a batch, held by mocks of the two ports that must not be mixed up.
-// Helpers of tests may unwrap: a panic is their way to fail.
+//! Tests of the order of actions around a batch. Mocks of the two ports check it.
+// Test helpers may unwrap, because a panic is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
@@ -54,7 +54,7 @@ mock! {
     }
 }
 
-/// A store that takes no record: the replay asks it for nothing more than counts.
+/// Runs a replay on a store that refuses records, so that the replay writes only replay counts.
 async fn replay(mut counts: MockCounts, mut target: MockTarget) -> event_replay_replay::ReplayReport {
     let denied = |_: &ReplayRecord| Err(StorageFailure::Denied("read-only".to_owned()).into());
     counts.expect_create_replay().times(1).returning(denied);
@@ -68,7 +68,7 @@ fn handled(batch: &[ReplayDelivery]) -> Result<Vec<DeliveryOutcome>, TargetError
     Ok(vec![DeliveryOutcome::Handled; batch.len()])
 }
 
-/// A count that rose before its delivery would claim a replay that a crash then prevents.
+/// If the count rose before the delivery, it would claim a replay that a crash then prevents.
 #[tokio::test]
 async fn an_event_counts_as_replayed_after_it_is_with_the_target_and_once() {
     let (mut counts, mut target, mut order) = (MockCounts::new(), MockTarget::new(), Sequence::new());
@@ -89,7 +89,7 @@ async fn an_event_counts_as_replayed_after_it_is_with_the_target_and_once() {
     assert_eq!(replay(counts, target).await.successful_replays, 4);
 }
 
-/// What the target never took is not counted, and nothing after it is sent.
+/// Events that the target did not take are not counted, and no later event is sent.
 #[tokio::test]
 async fn a_batch_that_fails_for_good_is_neither_counted_nor_passed() {
     let (mut counts, mut target) = (MockCounts::new(), MockTarget::new());

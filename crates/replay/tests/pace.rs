@@ -1,5 +1,5 @@
-//! The pace holds in every window, and hangs on no wall clock.
-// Helpers of tests may unwrap: a panic is their way to fail.
+//! Tests of the pace: it holds in every window, and does not depend on the wall clock.
+// Test helpers may unwrap, because a panic is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
@@ -16,7 +16,7 @@ fn assert_rate(target: &Recorder, rate: f64, batch_size: usize) {
     assert_eq!(broken_rate(target, rate, batch_size), None, "at {rate}/s");
 }
 
-/// A window in which more was sent than its length × rate + one batch, as (events, seconds), if there is one.
+/// Returns a window in which more than its length × rate + one batch was sent, as (events, seconds), if there is one.
 fn broken_rate(target: &Recorder, rate: f64, batch_size: usize) -> Option<(usize, f64)> {
     let sends: Vec<_> = target.batches.iter().map(|(at, batch)| (*at, batch.len())).collect();
     for first in 0..sends.len() {
@@ -24,7 +24,7 @@ fn broken_rate(target: &Recorder, rate: f64, batch_size: usize) -> Option<(usize
         for (at, events) in &sends[first..] {
             sent += events;
             let window = at.duration_since(sends[first].0).as_secs_f64();
-            // A hair for the rounding of floats.
+            // The margin covers the rounding of floats.
             let allowed = rate * window + batch_size as f64 + 1e-6;
             if sent as f64 > allowed {
                 return Some((sent, window));
@@ -57,7 +57,7 @@ async fn a_rate_holds_in_every_window() {
         let least = options.pace.estimate(200, batch_size);
         let took = Duration::from_millis(report.duration_ms + 1);
         assert!(took >= least, "{took:?} {least:?}");
-        // It is a rate and not a crawl: a millisecond a batch is the clock's own grain.
+        // The replay is not much slower than the rate. The clock has a resolution of one millisecond, which each batch may add.
         assert!(
             took <= least + Duration::from_millis(2 * target.batches.len() as u64 + 2),
             "{took:?} {least:?}"
@@ -65,7 +65,8 @@ async fn a_rate_holds_in_every_window() {
     }
 }
 
-/// Whatever batches were asked for: none is more than a tenth of a second's worth, and they are as far apart.
+/// For every requested batch size, a batch has at most the events of a tenth of a second. The batches are evenly
+/// spaced.
 #[tokio::test(start_paused = true)]
 async fn events_are_evenly_spaced_under_a_rate() {
     let store = store(200).await;

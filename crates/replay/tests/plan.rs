@@ -1,5 +1,5 @@
-//! A plan counts what its filter matches, up to a frozen mark, and its hash names the set.
-// Helpers of tests may unwrap: a panic is their way to fail.
+//! Tests of plans: a plan counts the matches of its filter up to a frozen mark, and its hash identifies the set.
+// Test helpers may unwrap, because a panic is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;

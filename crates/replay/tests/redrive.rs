@@ -1,4 +1,4 @@
-//! Dead letters that go to their consumers again, and those that are discarded.
+//! Tests of the redrive and the discard of dead letters.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -66,7 +66,7 @@ async fn each_letter_is_handled_or_back_with_one_more_attempt_and_a_second_run_a
         assert_eq!((letter.state, letter.attempts), expected);
     }
 
-    // Those that are back are sent again, the others are closed.
+    // The open dead letters are sent again. The others are closed.
     let any = DeadLetterQuery { limit: 10_000, ..DeadLetterQuery::default() };
     consumer.stop().await;
     let _mended = Consumer::start(&store, "g", &handed, Duration::ZERO, well());
@@ -184,7 +184,7 @@ async fn groups_hold_as_far_as_the_settings_say() {
     assert_eq!(forgotten.events, 90);
 }
 
-/// What a query does not say is not nothing.
+/// A query without a limit has the default limit of 100.
 #[tokio::test(start_paused = true)]
 async fn a_query_that_names_no_limit_takes_a_hundred() {
     let (store, _) = world(150, &[("g", "")]).await;

@@ -1,5 +1,5 @@
-//! A run sends exactly its plan's set, in log order, and answers for every event of it.
-// Helpers of tests may unwrap: a panic is their way to fail.
+//! Tests of runs: a run sends exactly its plan's set, in log order, and reports every event of the set.
+// Test helpers may unwrap, because a panic is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
@@ -336,11 +336,11 @@ async fn a_store_that_fails_meanwhile_gives_the_error_and_what_was_done() {
 async fn counts_that_cannot_be_raised_do_not_stop_a_replay_and_are_reported() {
     let store = store(200).await;
     for (failures, calls) in [
-        // Refused permanently: asked once a batch.
+        // A permanent refusal: one call for each batch.
         (vec![StorageFailure::Denied("read-only".to_owned()); 4], 4),
-        // The answer is lost: asking again could count twice.
+        // A lost answer: a retry could count twice.
         (vec![StorageFailure::Unknown("cut".to_owned()); 4], 4),
-        // Passes: three more tries for the first batch, none for the others.
+        // A temporary failure: three retries for the first batch, none for the later batches.
         (vec![StorageFailure::Unavailable("gone".to_owned()); 7], 7),
     ] {
         let script = Arc::new(FaultScript::new());

@@ -1,4 +1,4 @@
-//! The audit: a row an entry, by number, and the number of entries, in partition 0.
+//! The audit, in partition 0: one row for each entry, by number, and the number of entries.
 
 use async_trait::async_trait;
 use domain::{
@@ -16,7 +16,7 @@ use crate::{
     rows::{AUDIT, counter, from_json, number, number_key, to_json},
 };
 
-/// Entries read in one call.
+/// The most entries of one call.
 const PAGE: u64 = 200;
 
 fn row_of(entry: u64) -> RowId {
@@ -28,12 +28,12 @@ fn read(entry: u64, value: &[u8]) -> Result<AuditEntry, StorageFailure> {
 }
 
 impl Store {
-    /// How many entries were ever written.
+    /// Returns the number of entries ever written.
     async fn audit_entries(&self) -> Result<u64, StorageFailure> {
         number(self.first().row(counter(AUDIT)).await?.as_deref())
     }
 
-    /// Entries from one on, at most a page: each with its number, and its value if it is there.
+    /// Returns `count` entries from a number on, each with its number and its value. A missing entry has no value.
     async fn audit_page(&self, from: u64, count: u64) -> Result<Vec<(u64, Option<Vec<u8>>)>, StorageFailure> {
         let numbers = from..from + count;
         let reads: Vec<Read> = numbers.clone().map(|entry| Read::Row(row_of(entry))).collect();
@@ -41,7 +41,7 @@ impl Store {
         Ok(numbers.map(|entry| (entry, found.row())).collect())
     }
 
-    /// What is wrong with the audit, in the order of its entries.
+    /// Returns the faults of the audit, in the order of its entries.
     pub(crate) async fn audit_findings(&self) -> Result<Vec<String>, StorageFailure> {
         let entries = self.audit_entries().await?;
         let mut findings = Vec::new();
@@ -87,7 +87,7 @@ impl AuditStore for Store {
             let (at, count) = (found.now, found.row());
             let last = number(count.as_deref())?;
             let newest = self.first().row(row_of(last)).await?;
-            // The chain continues after a damaged entry: `verify` names it.
+            // The chain continues after a damaged entry. `verify` reports the damaged entry.
             let newest = newest.and_then(|value| read(last, &value).ok());
             let entry = AuditEntry::after(newest.as_ref(), last + 1, at, note.clone());
             let mut transaction = Transaction::durable().even_when_full();

@@ -21,7 +21,7 @@ fn read(value: &[u8]) -> Result<Checkpoint, StorageFailure> {
 }
 
 impl Store {
-    /// Every checkpoint, the oldest first.
+    /// Returns every checkpoint, oldest first.
     pub(crate) async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StorageFailure> {
         let mut all = read_values(self.first().all(Space::of(SpaceKind::Checkpoint)).await?, read)?;
         all.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
@@ -30,7 +30,7 @@ impl Store {
 
     async fn checkpoint(&self, name_or_id: &str) -> Result<Option<Checkpoint>, StorageFailure> {
         match self.first().row(named(SpaceKind::Checkpoint, name_or_id)).await? {
-            // Names go before ids.
+            // A name takes precedence over an id.
             Some(value) => read(&value).map(Some),
             None => Ok(self.checkpoints().await?.into_iter().find(|it| it.id == name_or_id)),
         }

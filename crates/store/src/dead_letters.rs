@@ -1,4 +1,4 @@
-//! Dead letters: the port, over all partitions. A letter lies in the partition of its event.
+//! Dead letters: the port, over all partitions. A dead letter lies in the partition of its event.
 
 mod change;
 mod list;

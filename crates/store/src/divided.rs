@@ -1,10 +1,11 @@
-//! A list whose items concern several partitions: each partition is asked for its part, and answers come in the list's order.
+//! A list whose items belong to several partitions. Each partition answers its own items, and the answers come back in
+//! the order of the list.
 
 use futures_util::future::join_all;
 
 use crate::{Store, partition::Partition};
 
-/// A list divided by partition: what falls to each, and where it stands in the list.
+/// A list that is divided by partition. Each part holds the places of its items in the list.
 pub(crate) struct Divided<'s, T> {
     store: &'s Store,
     parts: Vec<PartitionItems<T>>,
@@ -18,7 +19,7 @@ struct PartitionItems<T> {
 }
 
 impl<'s, T> Divided<'s, T> {
-    /// Divides a list. What names a partition that there is not falls to none.
+    /// Divides a list. An item of a partition that does not exist belongs to no part.
     pub(crate) fn new(store: &'s Store, items: impl IntoIterator<Item = (u16, T)>) -> Self {
         let part = |partition| PartitionItems { partition, items: Vec::new(), places: Vec::new() };
         let mut parts: Vec<PartitionItems<T>> = (0..store.partition_count()).map(part).collect();
@@ -34,13 +35,14 @@ impl<'s, T> Divided<'s, T> {
         Self { store, parts, length }
     }
 
-    /// Partitions that something falls to, each with that.
+    /// Returns the partitions that have items, each with its items.
     pub(crate) fn parts(&self) -> impl ExactSizeIterator<Item = (Partition<'s>, &[T])> {
         self.parts.iter().map(|part| (self.store.partition(part.partition), part.items.as_slice()))
     }
 
-    /// Asks each partition for what falls to it: one answer of a partition, in the order of [`Divided::parts`]. All are let
-    /// through, whatever becomes of one: asking the same again settles it.
+    /// Sends each partition its items, all at once, and returns one answer for each, in the order of
+    /// [`Divided::parts`]. A failure of one partition does not stop the others. The caller may repeat the whole
+    /// request.
     pub(crate) async fn each<'d, A, F>(&'d self, ask: impl FnMut((Partition<'s>, &'d [T])) -> F) -> Vec<A>
     where
         F: Future<Output = A>,
@@ -48,7 +50,7 @@ impl<'s, T> Divided<'s, T> {
         join_all(self.parts().map(ask)).await
     }
 
-    /// What each partition answers to each item, in the order of the list; `none` where nothing was answered.
+    /// Returns the answer to each item, in the order of the list. An item without an answer gets `none`.
     pub(crate) async fn ask<'d, A: Clone, E, F>(
         &'d self,
         none: A,
@@ -61,7 +63,8 @@ impl<'s, T> Divided<'s, T> {
         Ok(self.gather(none, answers))
     }
 
-    /// Answers of each partition of [`Divided::parts`] in the order of the list; `none` where nothing was answered.
+    /// Puts the answers of the partitions of [`Divided::parts`] in the order of the list. An item without an answer
+    /// gets `none`.
     pub(crate) fn gather<A: Clone>(&self, none: A, answers: impl IntoIterator<Item = Vec<A>>) -> Vec<A> {
         let mut all = vec![none; self.length];
         for (part, answers) in self.parts.iter().zip(answers) {

@@ -1,4 +1,4 @@
-//! The log: the port, over all partitions.
+//! The port of the log, over all partitions.
 
 mod append;
 mod erase;
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::{Store, retention, verify};
 
-/// A wait that no clock can end is as good as one of years.
+/// A wait of ten years. It replaces a longer timeout, which a clock could not represent.
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 #[async_trait]
@@ -94,7 +94,7 @@ impl EventStore for Store {
 
     async fn erase(&self, entity: &Entity) -> Result<Erased, EventStoreError> {
         let mut erased = Erased::default();
-        // One after the other: freeing what they occupied is work for the machine.
+        // One partition at a time, because freeing the space of erased events loads the machine.
         for partition in self.partitions() {
             let of_partition = self.erase_in(partition, entity).await?;
             erased.events += of_partition.events;

@@ -1,4 +1,4 @@
-//! Consumer groups: the port, and what a handle remembers of them.
+//! Consumer groups: the port, and the group data that a handle caches.
 
 pub(crate) mod commit;
 mod create;
@@ -34,22 +34,23 @@ use futures_util::future::try_join_all;
 use self::record::LaneRow;
 use crate::{Store, divided::Divided};
 
-/// Batches of lanes that a handle remembers.
+/// The most lane batches in the cache of a handle.
 const MOST_BATCHES: usize = 4096;
-/// Leases that a handle remembers.
+/// The most leases in the cache of a handle.
 const MOST_LEASES: usize = 16 * 1024;
 
-/// The place of a batch: group, segment, and its number in the segment's lane.
+/// The place of a batch: group, segment, and its number in the segment's lane (its replay queue).
 type LanePlace = (String, u16, u64);
 
-/// What a handle remembers of groups, so that commits need not read it again. Whatever is decided by it is guarded.
+/// The cache of a handle, so that a commit does not read the same group data again. Every decision that uses the cache
+/// is guarded.
 #[derive(Debug, Default)]
 pub(crate) struct Remembered {
     batches: Mutex<Batches>,
     leases: Mutex<HashMap<Lease, KnownLease>>,
 }
 
-/// A batch of a lane as it was read.
+/// A batch of a lane, as it was read.
 #[derive(Debug, Clone)]
 pub(crate) struct KnownBatch {
     /// The partition's generation in which it was read.
@@ -61,14 +62,14 @@ pub(crate) struct KnownBatch {
 #[derive(Debug, Default)]
 struct KnownLease {
     cursor: Option<u64>,
-    /// The incarnation of the group that it is on.
+    /// The incarnation of the group of the lease.
     incarnation: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
 struct Batches {
     by_place: HashMap<LanePlace, KnownBatch>,
-    /// In the order in which they came.
+    /// In the order of insertion.
     places: VecDeque<LanePlace>,
 }
 
@@ -77,7 +78,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Remembered {
-    /// Remembers a batch that was read.
+    /// Caches a batch that was read.
     pub(crate) fn note_batch(&self, group: &str, segment: u16, seq: u64, batch: KnownBatch) {
         let mut batches = lock(&self.batches);
         let place = (group.to_owned(), segment, seq);
@@ -91,8 +92,8 @@ impl Remembered {
         }
     }
 
-    /// The batch at a place of the lane that a lease is on. A batch of the same place that was read before the group was deleted
-    /// and created again, or before its partition lost something, is another batch and is not returned.
+    /// Returns the batch at a place of the lane of a lease. It returns none for a batch of an earlier incarnation of
+    /// the group or of another generation of the partition. Such a batch is a different batch at the same place.
     pub(crate) fn batch(&self, lease: &Lease, generation: u64, seq: u64) -> Option<Arc<LaneRow>> {
         let place = (lease.group.clone(), lease.segment, seq);
         let known = lock(&self.batches).by_place.get(&place).cloned()?;
@@ -102,12 +103,12 @@ impl Remembered {
         is_the_same.then_some(known.row)
     }
 
-    /// Notes which incarnation of a group a lease is on.
+    /// Records the incarnation of the group of a lease.
     pub(crate) fn note_incarnation(&self, lease: &Lease, incarnation: &[u8]) {
         self.change_lease(lease, |known| known.incarnation = Some(incarnation.to_vec()));
     }
 
-    /// Notes where a segment is under a lease.
+    /// Records the cursor of a segment under a lease.
     pub(crate) fn note_cursor(&self, lease: &Lease, cursor: u64) {
         self.change_lease(lease, |known| known.cursor = Some(cursor));
     }
@@ -123,12 +124,12 @@ impl Remembered {
         change(leases.entry(lease.clone()).or_default());
     }
 
-    /// Where a segment was under a lease, if that is known.
+    /// Returns the cursor of a segment under a lease, if it is cached.
     pub(crate) fn cursor(&self, lease: &Lease) -> Option<u64> {
         lock(&self.leases).get(lease)?.cursor
     }
 
-    /// Forgets a lease that is over.
+    /// Forgets a lease that has ended.
     pub(crate) fn forget_lease(&self, lease: &Lease) {
         lock(&self.leases).remove(lease);
     }
@@ -187,7 +188,7 @@ impl GroupStore for Store {
     }
 
     async fn leave(&self, group: &str, consumer: &str, token: u64) -> Result<(), GroupStoreError> {
-        // Where the group is gone there is nothing left to leave.
+        // If the group was deleted, there is nothing to leave.
         self.in_all(|partition| partition.leave(group, consumer, token)).await?;
         Ok(())
     }
@@ -206,7 +207,7 @@ impl GroupStore for Store {
         batches: &[NewLaneBatch],
     ) -> Result<Vec<EnqueueOutcome>, GroupStoreError> {
         if batches.is_empty() {
-            // Without batches the runner's right is asked for all the same.
+            // The runner's lease is checked even without batches.
             return self.first().enqueue(runner, &[]).await;
         }
         let of = |batch: &NewLaneBatch| self.partition_of_segment(batch.segment);

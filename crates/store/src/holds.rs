@@ -1,9 +1,9 @@
-//! What trims must keep in each partition for the store's own checkpoints, replays and groups, and what groups lost where
-//! nothing held it.
+//! The holds of a partition: the events that a trim must keep for the store's checkpoints, replays and groups. Also the
+//! gaps: the events that a group lost because nothing held them.
 //!
-//! Rows of one partition are read one after the other, so a trim may miss what begins to hold meanwhile. A caller that begins
-//! to hold something that was not held before adds to the counter `holds` in the same step, or, where it holds in several
-//! partitions, before it is answered; a removal that was decided before is then refused.
+//! The rows of one partition are read one after the other, so a trim may miss a hold that begins meanwhile. A caller
+//! that begins a new hold adds to the counter `holds` in the same step. With several partitions it adds to the counter
+//! of each before it answers. A removal that was decided before is then refused.
 
 use domain::{
     Cursor, StorageFailure,
@@ -28,7 +28,7 @@ use crate::{
     rows::{HOLDS, counter, named, number_in, of, of_segment, read_rows, segment_in},
 };
 
-/// Tells trims of these partitions that something is held that was not before.
+/// Makes concurrent trims of these partitions notice a new hold.
 pub(crate) async fn bump_hold_versions(
     partitions: impl Iterator<Item = Partition<'_>>,
 ) -> Result<(), StorageFailure> {
@@ -38,27 +38,27 @@ pub(crate) async fn bump_hold_versions(
     try_join_all(partitions.map(|partition| partition.commit_one(transaction))).await.map(drop)
 }
 
-/// What holds in one partition, and what its groups have not passed.
+/// The holds in one partition, and the events that its groups have not passed.
 pub(crate) struct PartitionHolds {
     pub(crate) holds: Holds,
-    /// Groups that no consumer has visited for so long that they hold nothing, with the row that says so.
+    /// Groups without a visit from a consumer for so long that they hold nothing. Each has the row with its last visit.
     forgotten: Vec<(String, Option<Vec<u8>>)>,
     groups: Vec<HeldGroup>,
 }
 
-/// A group with what it has not passed, and its row as it is now.
+/// A group with the events that it has not passed, and its current row.
 struct HeldGroup {
     group: Group,
     unpassed: Unpassed,
 }
 
-/// Gaps that a removal is about to record.
+/// The gaps that a removal is about to record.
 pub(crate) struct RecordedGaps(Vec<(usize, Group)>);
 
 impl Store {
-    /// The marks of what the store's own checkpoints and replays hold, with their holders.
+    /// Returns the marks that the store's own checkpoints and replays hold, with their holders.
     ///
-    /// They lie in partition 0, and are read before anything is removed of another partition.
+    /// The marks lie in partition 0. They are read before any partition removes an event.
     pub(crate) async fn own_marks(
         &self,
         states: &[PartitionState],
@@ -72,7 +72,8 @@ impl Store {
         held.into_iter().map(|(mark, holder)| Ok((self.own_mark(states, &mark, &holder)?, holder))).collect()
     }
 
-    /// The sequences of a mark of the store's own. Where a part of the log was lost, it marks the end of what is left.
+    /// Returns the sequences of a mark of the store. A mark in a lost part of the log becomes the end of the remaining
+    /// part.
     fn own_mark(
         &self,
         states: &[PartitionState],
@@ -92,7 +93,8 @@ impl Store {
 }
 
 impl Partition<'_> {
-    /// What groups hold here, added to what holds whatever comes after its mark.
+    /// Returns the holds of groups in this partition, with the firm holds. A firm hold keeps every event after its
+    /// mark.
     pub(crate) async fn holds(
         self,
         firm: impl Iterator<Item = (u64, String)>,
@@ -117,10 +119,11 @@ impl Partition<'_> {
         Ok(found)
     }
 
-    /// What a group has not passed here.
+    /// Returns the events that a group has not passed in this partition.
     async fn unpassed(self, group: &Group) -> Result<Unpassed, StorageFailure> {
         let name = group.name();
-        // Cursors are read first: what a commit blocks while it moves a cursor lies behind the cursor that is seen here.
+        // The cursors are read first. A commit that moves a cursor may block keys. Their events are then after the
+        // cursor read here.
         let cursors = self.all(of(SpaceKind::Segment, name)).await?;
         let segments: Vec<(u16, (u64, u64))> = read_rows(cursors, segment_in, cursor_and_claim)?;
         let kinds = [SpaceKind::Blocked, SpaceKind::Lane];
@@ -138,7 +141,7 @@ impl Partition<'_> {
         Ok(Unpassed::new(group.row.spec.key.clone(), progress))
     }
 
-    /// Whether the log has no event between two sequences.
+    /// Returns whether the log has no event between two sequences (both exclusive).
     async fn nothing_between(self, from: u64, to: u64) -> Result<bool, StorageFailure> {
         if from + 1 >= to {
             return Ok(true);
@@ -158,8 +161,9 @@ impl Partition<'_> {
 }
 
 impl PartitionHolds {
-    /// Adds to a removal that it records in every group what of these events, which rise, the group has not passed; and that no
-    /// group which holds nothing is visited meanwhile.
+    /// Extends a removal, so that it records in each group a gap for the removed events that the group has not passed.
+    /// The events must be in ascending order. The removal is refused if a consumer visits a group without holds
+    /// meanwhile.
     pub(crate) async fn record_gaps(
         &self,
         partition: Partition<'_>,
@@ -193,7 +197,7 @@ impl PartitionHolds {
         Ok(RecordedGaps(recorded))
     }
 
-    /// Keeps what was recorded, now that the removal is done.
+    /// Stores the recorded gaps in the cached groups after the removal.
     pub(crate) fn recorded(&mut self, gaps: RecordedGaps) {
         for (index, group) in gaps.0 {
             if let Some(held) = self.groups.get_mut(index) {
@@ -203,7 +207,7 @@ impl PartitionHolds {
     }
 }
 
-/// Adds the gaps that another partition has of a group, in the order in which they came about.
+/// Adds the gaps of a group in another partition, in the order of their times.
 pub(crate) fn add_gaps(record: &mut GroupRecord, gaps: Vec<Gap>) {
     record.gaps.extend(gaps);
     record.gaps.sort_by_key(|gap| gap.at);

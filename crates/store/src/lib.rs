@@ -1,19 +1,29 @@
-//! Every storage port, implemented once over a [`domain::ports::StorageEngine`].
+//! Implements every storage port once, over a [`domain::ports::StorageEngine`].
 //!
-//! An engine keeps a log and rows; what they mean is decided here: who has leased a segment, what a commit may change, what
-//! becomes of a dead letter, what retention may remove. A rule is read from rows, decided by a pure function of the domain or
-//! in one module here, and written as a transaction that is refused if what was read has changed.
+//! An engine stores a log and rows. This crate gives the log and the rows their meaning. It decides which consumer
+//! leases a segment, which changes a commit may make, how dead letters change their state, and which events retention
+//! may remove. Each operation reads rows and decides on them. The decision is a pure function of the domain, or the
+//! code of one module here. The operation writes its decision as a transaction. The engine refuses the transaction if
+//! the rows have changed since the read.
 //!
-//! # The way in
-//! [`Store`] is the handle (`store.rs`). Each port has a module of its name. `partition.rs` is one partition's engine calls, with
-//! the loop that reads, decides, writes, and decides again where another caller was quicker. `rows.rs` says where each row lies and
-//! how it is encoded, `pages.rs` reads indexes and the log by the page, and `divided.rs` asks each partition for its part of a list.
+//! # Structure
+//! [`Store`] is the handle (`store.rs`). Each port has a module with the same name. These modules serve all ports:
+//!
+//! - `partition.rs` has the engine calls of one partition, and the loop that reads, decides and writes. The loop
+//!   repeats when another caller has changed the rows first.
+//! - `rows.rs` says where each row lies and how its value is encoded.
+//! - `pages.rs` reads indexes and the log in pages.
+//! - `divided.rs` splits a list by partition and asks each partition for its part.
 //!
 //! # Several partitions
-//! An event lies in the partition that its ordering key falls to, and so do its dead letters and its place in the schedule. A
-//! group has every P-th segment in each partition. Checkpoints, schemas, counters, tokens, kept plans and the records of replays lie in
-//! partition 0. Pages are merged by when events were stored. A transaction concerns one partition: what must be in all of them, such as
-//! a group, is made from the last to the first and removed from the first to the last, so that partition 0 says what there is.
+//! The ordering key of an event selects its partition. The dead letters and the schedule entry of an event lie in the
+//! same partition. With P partitions, each partition holds every P-th segment of a group. Partition 0 holds the rows
+//! that a store has once: checkpoints, schemas, statistics, tokens, client requests, the audit, pauses, kept plans and
+//! the records of replays. Pages of several partitions are merged by stored time.
+//!
+//! A transaction covers one partition. A row that all partitions need, such as a group, is created from the last
+//! partition to the first. It is removed from the first partition to the last. Partition 0 therefore decides whether it
+//! exists.
 
 mod audit;
 mod checkpoints;

@@ -1,37 +1,37 @@
-//! Several sources, each in order, as one in order.
+//! Merges several ordered sources into one ordered sequence.
 
 use std::collections::VecDeque;
 
-/// What is known of each source and was not taken yet.
+/// The items of each source that were read and not taken yet.
 pub(crate) struct Merge<T> {
     sources: Vec<Source<T>>,
 }
 
 struct Source<T> {
     items: VecDeque<T>,
-    /// Whether it has no more than what is known.
+    /// Whether the source has no items beyond those read.
     ended: bool,
 }
 
 impl<T> Merge<T> {
-    /// Of so many sources, of which nothing is known.
+    /// Creates a merge of `sources` sources, with no items read.
     pub(crate) fn new(sources: usize) -> Self {
         let source = || Source { items: VecDeque::new(), ended: false };
         Self { sources: std::iter::repeat_with(source).take(sources).collect() }
     }
 
-    /// The sources that must be asked before anything is taken: what they have next is not known.
+    /// Returns the sources that must be read before the next item can be taken. Their next item is unknown.
     pub(crate) fn hungry(&self) -> Vec<usize> {
         let hungry = |source: &Source<T>| source.items.is_empty() && !source.ended;
         (0..self.sources.len()).filter(|at| self.sources.get(*at).is_some_and(hungry)).collect()
     }
 
-    /// Sources that may have more than what is known.
+    /// Returns the number of sources that may have more items than were read.
     pub(crate) fn open(&self) -> usize {
         self.sources.iter().filter(|source| !source.ended).count()
     }
 
-    /// Adds what a source has next, and whether that is all of it.
+    /// Adds the next items of a source. `ended` says that the source has no more.
     pub(crate) fn put(&mut self, source: usize, items: impl IntoIterator<Item = T>, ended: bool) {
         if let Some(source) = self.sources.get_mut(source) {
             source.items.extend(items);
@@ -39,13 +39,14 @@ impl<T> Merge<T> {
         }
     }
 
-    /// Takes the least that any source has next: of equal ones that of the lowest number. None where it is not known what
-    /// some source has next, or nothing is left.
+    /// Takes the least next item of all sources. Of equal items it takes the one from the source with the lowest
+    /// number. Returns none when the next item of a source is unknown, or when no item is left.
     pub(crate) fn take_first<K: Ord>(&mut self, key: impl Fn(&T) -> K) -> Option<(usize, T)> {
         self.take_by(key, |one, other| one < other)
     }
 
-    /// Takes the greatest, of equal ones that of the highest number: the same order from its other end.
+    /// Takes the greatest next item of all sources. Of equal items it takes the one from the source with the highest
+    /// number. The order is the reverse of [`Merge::take_first`].
     pub(crate) fn take_last<K: Ord>(&mut self, key: impl Fn(&T) -> K) -> Option<(usize, T)> {
         self.take_by(key, |one, other| one >= other)
     }
@@ -70,17 +71,17 @@ impl<T> Merge<T> {
         Some((at, self.sources.get_mut(at)?.items.pop_front()?))
     }
 
-    /// Whether nothing known of a source is left.
+    /// Returns whether all items read from a source were taken.
     pub(crate) fn is_empty(&self, source: usize) -> bool {
         self.sources.get(source).is_none_or(|source| source.items.is_empty())
     }
 
-    /// Whether nothing is left at all.
+    /// Returns whether every source has ended and all items were taken.
     pub(crate) fn is_over(&self) -> bool {
         self.sources.iter().all(|source| source.items.is_empty() && source.ended)
     }
 
-    /// Drops what is known of a source, which has no more.
+    /// Drops the items read from a source, and marks the source as ended.
     pub(crate) fn end(&mut self, source: usize) {
         if let Some(source) = self.sources.get_mut(source) {
             source.items.clear();
@@ -89,8 +90,8 @@ impl<T> Merge<T> {
     }
 }
 
-/// How much to ask each of several sources for, where so much is wanted of all together: what falls to each by chance, and
-/// some more, so that one that has a little more than its share need not be asked twice.
+/// Returns how many items to request from each of several sources to get `wanted` items in total. It is the average
+/// share and a margin, so that a source slightly above its share needs no second read.
 pub(crate) fn share(wanted: usize, sources: usize) -> usize {
     if sources <= 1 {
         return wanted;

@@ -1,4 +1,4 @@
-//! Indexes and logs, read a page at a time.
+//! Reads indexes and logs one page at a time.
 
 use std::sync::Arc;
 
@@ -16,23 +16,23 @@ use crate::partition::Partition;
 pub(crate) struct IndexPages<'s> {
     partition: Partition<'s>,
     indexes: Vec<Space>,
-    /// Most keys that one read brings of an index.
+    /// The most keys that one read returns of one index.
     page: usize,
     after: Option<Vec<u8>>,
 }
 
 impl<'s> IndexPages<'s> {
-    /// Begins with the first key.
+    /// Starts at the first key.
     pub(crate) fn new(partition: Partition<'s>, indexes: Vec<Space>, page: usize) -> Self {
         Self { partition, indexes, page: page.max(1), after: None }
     }
 
-    /// Begins behind a key.
+    /// Starts after a key (exclusive).
     pub(crate) fn after(self, after: Option<Vec<u8>>) -> Self {
         Self { after, ..self }
     }
 
-    /// The next keys, as far as all indexes are known; none at the end.
+    /// Returns the next keys, up to the last key that all indexes have been read to. Returns none at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Vec<u8>>>, StorageFailure> {
         let read = |space: &Space| Read::Range {
             space: space.clone(),
@@ -62,22 +62,22 @@ impl<'s> IndexPages<'s> {
     }
 }
 
-/// Bytes of events that one page of a log brings.
+/// The most bytes of events that one page of a log returns.
 const BYTES_AT_ONCE: u64 = 4 * 1024 * 1024;
 
-/// Events of one partition that match, the oldest first.
+/// The matching events of one partition, oldest first.
 pub(crate) struct LogPages<'s> {
     partition: Partition<'s>,
     filter: Arc<Filter>,
     until: Option<u64>,
-    /// Most events that one read brings.
+    /// The most events that one read returns.
     page: usize,
     after: Option<u64>,
     is_over: bool,
 }
 
 impl<'s> LogPages<'s> {
-    /// Begins with the oldest event.
+    /// Starts at the oldest event.
     pub(crate) fn new(
         partition: Partition<'s>,
         filter: Arc<Filter>,
@@ -87,7 +87,7 @@ impl<'s> LogPages<'s> {
         Self { partition, filter, until, page, after: None, is_over: false }
     }
 
-    /// The next events, and none yet where a read has found none; none at the end.
+    /// Returns the next events. A page may be empty before the end of the log. Returns none at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Entry>>, StorageFailure> {
         if self.is_over {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! One partition's engine calls, as the rules make them.
+//! The engine calls of one partition, in the forms that the rules use.
 
 use std::sync::Arc;
 
@@ -23,11 +23,11 @@ pub(crate) struct Partition<'s> {
     pub(crate) number: u16,
 }
 
-/// What was decided on one of several items.
+/// The decision on one of several items.
 pub(crate) enum Decision<T> {
-    /// This is the outcome, and nothing is to change.
+    /// The outcome is final, and nothing changes.
     Settled(T),
-    /// This is the outcome once the transaction is performed.
+    /// The outcome holds after the transaction is performed.
     Change(T, Transaction),
 }
 
@@ -40,7 +40,7 @@ impl<'s> Partition<'s> {
         self.engine.state(self.number).await
     }
 
-    /// The store's clock.
+    /// Returns the time of the store's clock.
     pub(crate) async fn now(self) -> Result<Timestamp, StorageFailure> {
         Ok(self.get(&[]).await?.now)
     }
@@ -49,17 +49,17 @@ impl<'s> Partition<'s> {
         self.engine.get(self.number, reads).await
     }
 
-    /// The value of one row.
+    /// Returns the value of one row.
     pub(crate) async fn row(self, row: RowId) -> Result<Option<Vec<u8>>, StorageFailure> {
         Ok(self.get(&[Read::Row(row)]).await?.row())
     }
 
-    /// Every row of a space.
+    /// Returns every row of a space.
     pub(crate) async fn all(self, space: Space) -> Result<Rows, StorageFailure> {
         Ok(self.all_of([space]).await?.range())
     }
 
-    /// Every row of several spaces, in one call.
+    /// Returns every row of several spaces, in one call.
     pub(crate) async fn all_of(
         self,
         spaces: impl IntoIterator<Item = Space>,
@@ -85,13 +85,14 @@ impl<'s> Partition<'s> {
         outcome.ok_or_else(|| StorageFailure::Other("the engine answered nothing".to_owned()))
     }
 
-    /// Performs one transaction; whether it was performed.
+    /// Performs one transaction. Returns whether it was performed.
     pub(crate) async fn is_committed(self, transaction: &Transaction) -> Result<bool, StorageFailure> {
         Ok(self.commit_one(transaction).await?.is_done())
     }
 
-    /// Decides on rows, and writes what was decided if they are still so; else decides again. A decision is an answer, and a
-    /// transaction where something is to change. The transaction guards what it was decided on.
+    /// Reads rows, decides on them, and writes the decision. A decision is an answer, with a transaction if something
+    /// changes. The transaction must guard the rows that the decision depends on. When the engine refuses it, the loop
+    /// reads and decides again.
     pub(crate) async fn decide<T, E: From<StorageFailure>>(
         self,
         reads: &[Read],
@@ -107,8 +108,8 @@ impl<'s> Partition<'s> {
         }
     }
 
-    /// Decides on several items at once, each with a transaction of its own. Those whose transaction was refused are decided
-    /// again. One decision follows from each item, in order.
+    /// Decides on several items at once, each with its own transaction. Items with a refused transaction are decided
+    /// again. `decide` returns one decision for each item, in order.
     pub(crate) async fn decide_each<I: Copy, T, E: From<StorageFailure>, F>(
         self,
         items: &[I],
@@ -145,7 +146,7 @@ impl<'s> Partition<'s> {
         }
     }
 
-    /// The scopes of kinds of rows; none of a caller that may not list them.
+    /// Returns the scopes of kinds of rows. Returns none when the user of the store may not list them.
     pub(crate) async fn scopes(self, kinds: &[SpaceKind]) -> Result<Option<Vec<Vec<u8>>>, StorageFailure> {
         let reads: Vec<Read> = kinds.iter().copied().map(Read::Scopes).collect();
         let mut found = match self.get(&reads).await {
@@ -160,7 +161,7 @@ impl<'s> Partition<'s> {
         self.engine.scan(self.number, request).await
     }
 
-    /// How many events up to a sequence match.
+    /// Returns how many events up to a sequence match.
     pub(crate) async fn count(self, filter: &Arc<Filter>, until: u64) -> Result<u64, StorageFailure> {
         self.engine.count(self.number, filter, until).await
     }
@@ -179,12 +180,12 @@ impl<'s> Partition<'s> {
         }
     }
 
-    /// What the log knows of one id.
+    /// Returns the log's state of one id.
     pub(crate) async fn locate_one(self, id: &str) -> Result<Option<IdState>, StorageFailure> {
         Ok(self.locate(&[id]).await?.pop().flatten())
     }
 
-    /// The events of these ids, as far as they are stored; one answer for each, with what is known of the id.
+    /// Returns the events of these ids. Each id gets one answer: its state in the log, and its event if the log has it.
     pub(crate) async fn entries_of(
         self,
         ids: &[&str],

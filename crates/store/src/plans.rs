@@ -1,4 +1,4 @@
-//! Kept plans: a row each for the record and for the document, by id, in partition 0.
+//! Kept plans, in partition 0, by id: one row for the record and one row for the document.
 
 use async_trait::async_trait;
 use domain::{

@@ -1,10 +1,10 @@
-//! Answers of several partitions, some of which may be out of reach.
+//! Answers of several partitions when some of them may be unreachable.
 
 use domain::{StorageFailure, ports::GroupStoreError};
 
-/// Errors that say whether a partition could not be reached.
+/// Errors that say whether a partition was unreachable.
 pub(crate) trait Unreached {
-    /// Whether the partition could not be reached.
+    /// Returns whether the partition was unreachable.
     fn is_unreached(&self) -> bool;
 }
 
@@ -20,11 +20,11 @@ impl Unreached for GroupStoreError {
     }
 }
 
-/// What the partitions answered that could be reached; none for one that could not. A partition out of reach does not hold up
-/// the others.
+/// Returns the answers of the reachable partitions, and none for each unreachable one. An unreachable partition does
+/// not block the others.
 ///
 /// # Errors
-/// Where none could be reached, and any other failure.
+/// Returns the error when no partition was reachable, or when a partition failed in another way.
 pub(crate) fn reached<T, E: Unreached>(answers: Vec<Result<T, E>>) -> Result<Vec<Option<T>>, E> {
     if answers.iter().all(|answer| answer.as_ref().is_err_and(E::is_unreached)) {
         return answers.into_iter().map(|answer| answer.map(Some)).collect();
@@ -36,10 +36,10 @@ pub(crate) fn reached<T, E: Unreached>(answers: Vec<Result<T, E>>) -> Result<Vec
     answers.into_iter().map(reached).collect()
 }
 
-/// A failure of one partition while others did what they were asked for.
+/// Returns the failure of one partition when other partitions performed the request.
 pub(crate) fn partly(failure: StorageFailure, partition: u16) -> StorageFailure {
     match failure {
-        // Either says all there is to know.
+        // Both failures already cover a partial result.
         StorageFailure::Unknown(_) | StorageFailure::TooFewCopies { .. } => failure,
         failure => {
             StorageFailure::Unknown(format!("partition {partition}: {failure}; other partitions did it"))

@@ -1,4 +1,4 @@
-//! Replays: their records, in partition 0, and what their batches leave behind, in the partitions of the lanes.
+//! Replays: their records, in partition 0, and the remains of their batches, in the partitions of the lanes.
 
 pub(crate) mod lease;
 pub(crate) mod record;
@@ -32,7 +32,7 @@ use crate::{
 };
 
 impl Partition<'_> {
-    /// Closes a replay that is over: it has no runner here.
+    /// Closes a finished replay in this partition, so that no runner can use it here.
     async fn close_replay(self, id: &str) -> Result<(), StorageFailure> {
         let mut transaction = Transaction::durable();
         transaction.put(fence_row(id), OVER);
@@ -59,7 +59,7 @@ impl Partition<'_> {
 }
 
 impl Store {
-    /// A replay that is over has no runner in any partition.
+    /// Closes the replay in every other partition if its state is final.
     async fn close_if_over(&self, id: &str, state: ReplayState) -> Result<(), StorageFailure> {
         if state.is_final() {
             try_join_all(self.others().map(|partition| partition.close_replay(id))).await?;
@@ -125,7 +125,8 @@ impl ReplayStore for Store {
         }
         let (id, below) = (&lease.replay_id, update.settled_batches);
         if below > 0 {
-            // The runner that settled them has their results. What is left where this is cut short goes with the next step, or lease.
+            // The runner that settled the batches has their results. If this call stops early, the next step or lease
+            // drops the rest.
             try_join_all(self.others().map(|partition| partition.drop_settled(id, below))).await?;
         }
         self.close_if_over(id, state).await?;
@@ -188,7 +189,7 @@ impl ReplayStore for Store {
         for kind in [SpaceKind::ReplayOrder, SpaceKind::OpenReplay] {
             transaction.delete(by_time(kind, seen.row.created, id));
         }
-        // A replay that is over does not change: where this is refused, another has deleted it.
+        // A finished replay does not change. A refusal therefore means that another caller deleted it.
         Ok(self.first().is_committed(&transaction).await?)
     }
 }

@@ -1,4 +1,4 @@
-//! Requests that clients may send again: a row each in partition 0, and an index by when each is forgotten.
+//! Requests that clients may send again: one row each in partition 0, and an index by expiry.
 
 use std::time::Duration;
 
@@ -26,18 +26,18 @@ use crate::{
     rows::{corrupt, from_json, to_json},
 };
 
-/// Requests that one call forgets at most.
+/// The most expired requests that one call removes.
 const FORGOTTEN_AT_ONCE: usize = 50;
 
-/// A request as it is stored.
+/// The row of a request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RequestRow {
     digest: String,
     claim: String,
-    /// When another attempt may begin it, unless it has an answer.
+    /// The time after which another attempt may begin the request, if it has no answer.
     lease_ends: Timestamp,
-    /// When it is forgotten.
+    /// The time at which the request expires and is forgotten.
     forgotten: Timestamp,
     answer: Option<RecordedAnswer>,
 }
@@ -64,19 +64,19 @@ fn row_of(id: &RequestId) -> RowId {
     RowId::of(SpaceKind::Request, key(&[Text(&id.principal), Text(&id.route), Text(&id.key)]))
 }
 
-/// The place of a request in the index: when it is forgotten, then the key of its row.
+/// Returns the place of a request in the index. The key is the expiry, then the key of the row.
 fn place_of(forgotten: Timestamp, row: &RowId) -> RowId {
     let mut place = key(&[Time(forgotten)]);
     place.extend_from_slice(&row.key);
     RowId::of(SpaceKind::RequestOrder, place)
 }
 
-/// The key of the place that a row of these bytes has in the index.
+/// Returns the key of the place in the index, for a row with these bytes.
 pub(crate) fn place_of_row(key: Vec<u8>, value: &[u8]) -> Result<Vec<u8>, StorageFailure> {
     Ok(place_of(RequestRow::read(value)?.forgotten, &RowId::of(SpaceKind::Request, key)).key)
 }
 
-/// The row that a place names.
+/// Returns the row that a place names.
 fn row_at(place: &[u8]) -> Result<RowId, StorageFailure> {
     let is_time = KeyReader::new(place).time().is_some();
     let row = place.get(key(&[Time(Timestamp::UNIX_EPOCH)]).len()..).filter(|_| is_time);
@@ -87,9 +87,9 @@ fn after(now: Timestamp, time: Duration) -> Timestamp {
     now.checked_add(time).unwrap_or(Timestamp::MAX)
 }
 
-/// Adds what forgets the request that a place names.
+/// Adds the removal of the request that a place names.
 fn forget(transaction: &mut Transaction, place: &RowId) -> Result<(), StorageFailure> {
-    // A request that was begun again has another place, so its row is still the one of this place.
+    // A request that began again has a new place. So the row still belongs to this place while the place exists.
     transaction.guard(Guard::Present(place.clone()));
     transaction.delete(place.clone()).delete(row_at(&place.key)?);
     Ok(())

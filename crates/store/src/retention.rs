@@ -1,10 +1,11 @@
-//! Trimming: which events a rule lets go, and their removal a page at a time, the oldest first.
+//! Retention: selects the events that a rule removes, and removes them page by page, oldest first.
 //!
-//! What goes is decided on what was read; the engine removes it only if nothing else was removed since, and nothing has begun to
-//! hold. What others append meanwhile only makes a decision too little.
+//! The selection depends on the rows as they were read. The engine refuses a removal if another removal ran since the
+//! read, or if a new hold began. Events appended meanwhile only make a selection smaller than it could be.
 //!
-//! Of several partitions the oldest events of all go, merged as readers see them, and each partition removes its own. A decision
-//! that counts events of other partitions is carried out only where nothing was removed of any while it was made.
+//! With several partitions, the oldest events of all partitions are removed first, in the merged order of readers. Each
+//! partition removes its own events. A selection that counts events of other partitions is carried out only if no
+//! partition had a removal meanwhile.
 
 mod candidates;
 
@@ -34,12 +35,12 @@ use crate::{
     rows::{HOLDS, REMOVALS, counter},
 };
 
-/// Removals of one call, whatever its limit: a call is a bounded piece of work.
+/// The most removals of one call, also with a higher limit. This bounds the work of a call.
 const MOST_REMOVALS: usize = 100;
-/// Events that one read brings, of one partition.
+/// The most events that one read returns from one partition.
 const READ_AT_ONCE: usize = 500;
 
-/// Trims, or counts what would go.
+/// Trims the log. In a dry run it counts the events that a trim would remove.
 pub(crate) async fn trim(store: &Store, request: &TrimRequest) -> Result<Trimmed, EventStoreError> {
     if request.rule.is_empty() && store.keeps() == RetentionMode::History {
         return Ok(Trimmed::default());
@@ -58,7 +59,7 @@ pub(crate) async fn trim(store: &Store, request: &TrimRequest) -> Result<Trimmed
     }
 }
 
-/// Counters of a partition, as they were read: whether something was removed, or has begun to hold.
+/// The counters of a partition, as they were read. They show whether a removal ran, or a hold began, since the read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Versions {
     removals: Option<Vec<u8>>,
@@ -72,7 +73,7 @@ impl Versions {
         Ok(Self { removals: found.row(), holds: found.row(), generation: found.generation })
     }
 
-    /// A transaction that is refused where another has removed something since, or begun to hold something.
+    /// Returns a transaction that is refused if another caller removed an event, or began a hold, since the read.
     fn guarded(&self) -> Transaction {
         let mut transaction = Transaction::durable();
         transaction.guard(Guard::Generation(self.generation));
@@ -82,7 +83,7 @@ impl Versions {
         transaction
     }
 
-    /// Notes a removal of one's own.
+    /// Counts a removal of this trim.
     fn removed(&mut self) -> Result<(), StorageFailure> {
         let before = crate::rows::number(self.removals.as_deref())?;
         self.removals = Some((before + 1).to_string().into_bytes());
@@ -90,17 +91,17 @@ impl Versions {
     }
 }
 
-/// A rule's bounds as they were when the call began.
+/// The bounds of a rule at the start of a call.
 struct Bounds<'s> {
     store: &'s Store,
     filter: Arc<Filter>,
-    /// Events stored before this are too old.
+    /// Events stored before this time are too old.
     stored_before: Option<Timestamp>,
-    /// This many of the oldest are too many.
+    /// The number of oldest events above the limit of the rule.
     excess_events: u64,
-    /// The oldest go until this many bytes went.
+    /// The bytes above the limit of the rule. The oldest events go until this many bytes are removed.
     excess_bytes: u64,
-    /// When the call began.
+    /// The start of the call.
     now: Timestamp,
     parts: Vec<PartitionTrim<'s>>,
 }
@@ -110,12 +111,12 @@ struct PartitionTrim<'s> {
     partition: Partition<'s>,
     state: PartitionState,
     versions: Versions,
-    /// Everything up to here goes.
+    /// The sequence up to which the rule removes every event (inclusive).
     through: u64,
     holds: PartitionHolds,
 }
 
-/// What a pass has met so far.
+/// The totals of a pass over the candidates.
 #[derive(Debug, Default)]
 struct Pass {
     events: u64,
@@ -123,18 +124,18 @@ struct Pass {
     held_by: Option<String>,
 }
 
-/// What a pass has chosen.
+/// The events that a pass has selected.
 struct Selection {
-    /// Of each partition, rising.
+    /// By partition, in ascending order of sequence.
     going: Vec<Vec<Entry>>,
-    /// Whether more would go.
+    /// Whether further events would go.
     more: bool,
     held_by: Option<String>,
 }
 
 impl<'s> Bounds<'s> {
     async fn of(store: &'s Store, request: &TrimRequest) -> Result<Self, EventStoreError> {
-        // Versions are read before anything that is decided on.
+        // The versions are read before all other rows, so that every later change is noticed.
         let versions = store.in_all(Versions::of).await?;
         let states = store.states().await?;
         let now = states.first().map_or(Timestamp::UNIX_EPOCH, |state| state.now);
@@ -173,7 +174,8 @@ impl<'s> Bounds<'s> {
         };
         match store.keeps() {
             RetentionMode::History => bounds.set_rule(&request.rule).await?,
-            // Nothing is kept for its own sake, and nothing goes before its id may be forgotten: rules say nothing here.
+            // Such a store keeps no history, and keeps each event until its id may be forgotten. So it ignores the
+            // rules.
             RetentionMode::UntilDelivered => {
                 bounds.stored_before = Some(earlier(now, RetentionMode::DEDUP_WINDOW));
                 bounds.parts.iter_mut().for_each(|part| part.through = 0);
@@ -197,13 +199,14 @@ impl<'s> Bounds<'s> {
         Ok(())
     }
 
-    /// Whether an event goes. Where it stays, so does all that follows it in its partition.
+    /// Returns whether an event is removed. When an event stays, all later events of its partition stay too.
     fn goes(&self, of: usize, candidate: &Entry, pass: &mut Pass) -> bool {
         let Some(part) = self.parts.get(of) else { return false };
         let (sequence, stored_at) = (sequence_of(candidate), stored_at(candidate));
         let too_old = self.stored_before.is_some_and(|before| stored_at < before);
-        // What is too many is counted from the oldest event on. One that is held stays with all that follow it, and how many
-        // of those are older than another partition's is not known: so none of them goes for being too many.
+        // Events above the limit are counted from the oldest event on. A held event stays, with all later events of its
+        // partition. How many of these are older than events of other partitions is unknown. So after a held event, no
+        // event is removed because of the number or bytes.
         let too_many =
             pass.held_by.is_none() && (pass.events < self.excess_events || pass.bytes < self.excess_bytes);
         if !(too_old || too_many || sequence <= part.through) {
@@ -229,7 +232,7 @@ impl<'s> Bounds<'s> {
         Ok(Trimmed { events: pass.events, bytes: pass.bytes, more: false, held_by: pass.held_by })
     }
 
-    /// Trims; none where others were quicker and nothing was done.
+    /// Trims. Returns none if another caller changed the rows first and no event was removed.
     async fn trim(mut self, limit: usize) -> Result<Option<Trimmed>, EventStoreError> {
         let Selection { going, mut more, held_by } = self.select(limit).await?;
         if !self.is_undisturbed().await? {
@@ -242,7 +245,7 @@ impl<'s> Bounds<'s> {
             match part.remove(store, going, kind, now, &mut trimmed).await? {
                 true => {}
                 false if trimmed.events == 0 => return Ok(None),
-                // What went is gone; the next call decides on the rest.
+                // The removed events stay removed. The next call decides on the rest.
                 false => {
                     more = true;
                     break;
@@ -253,8 +256,8 @@ impl<'s> Bounds<'s> {
         Ok(Some(trimmed))
     }
 
-    /// Whether nothing was removed of any partition since it was looked at, where what goes of one depends on the others.
-    /// What is removed later, by a caller that decided on the same, is what goes here too.
+    /// Returns whether no partition had a removal since the read. It matters only if the selection in one partition
+    /// depends on the others. A later removal by another caller with the same selection takes the same events.
     async fn is_undisturbed(&self) -> Result<bool, StorageFailure> {
         if self.parts.len() == 1 || (self.excess_events, self.excess_bytes) == (0, 0) {
             return Ok(true);
@@ -266,7 +269,8 @@ impl<'s> Bounds<'s> {
         Ok(self.parts.iter().zip(&now).all(is_same))
     }
 
-    /// What goes, the oldest first, at most `limit`; whether more would; and who holds the rest.
+    /// Selects the events to remove, oldest first, at most `limit`. Also returns whether more would go, and the holder
+    /// of the rest.
     async fn select(&self, limit: usize) -> Result<Selection, StorageFailure> {
         let (mut pass, mut left) = (Pass::default(), limit);
         let mut going: Vec<Vec<Entry>> = self.parts.iter().map(|_| Vec::new()).collect();
@@ -278,7 +282,7 @@ impl<'s> Bounds<'s> {
                 candidates.end(of);
                 continue;
             }
-            // One more than may go in this call tells whether another call has work.
+            // One event beyond the limit shows that another call has work.
             if left == 0 {
                 return Ok(Selection { going, more: true, held_by: None });
             }
@@ -296,12 +300,12 @@ impl<'s> Bounds<'s> {
 }
 
 impl<'s> PartitionTrim<'s> {
-    /// Its events that match, up to where the head was.
+    /// Returns the matching events of the partition, up to the head at the start of the call.
     fn candidates(&self, filter: &Arc<Filter>, at_once: usize) -> Candidates<'s> {
         Candidates::new(self.partition, filter, self.state.head, at_once)
     }
 
-    /// How many events match.
+    /// Returns the number of matching events.
     async fn count(&self, filter: &Arc<Filter>) -> Result<u64, StorageFailure> {
         match filter.is_everything() {
             true => Ok(self.state.events),
@@ -309,7 +313,7 @@ impl<'s> PartitionTrim<'s> {
         }
     }
 
-    /// Bytes of the events that match.
+    /// Returns the bytes of the matching events.
     async fn bytes(&self, filter: &Arc<Filter>) -> Result<u64, StorageFailure> {
         if filter.is_everything() {
             return Ok(self.state.bytes);
@@ -322,8 +326,8 @@ impl<'s> PartitionTrim<'s> {
         Ok(total)
     }
 
-    /// Removes events, which rise, a page at a time. False where another was quicker, with what was removed until then added
-    /// to what was trimmed.
+    /// Removes events in ascending order of sequence, one page at a time. Returns false if another caller changed the
+    /// rows first. The pages removed before that are counted in `trimmed`.
     async fn remove(
         &mut self,
         store: &Store,

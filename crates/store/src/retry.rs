@@ -1,25 +1,25 @@
-//! Reading, deciding and writing again, because another caller was quicker.
+//! Repeats a read, its decision and its write when another caller changed the rows first.
 
 use std::time::Instant;
 
 use domain::{Jitter, RetryPolicy, StorageFailure};
 
-/// The tries of one call.
+/// The attempts of one call.
 pub(crate) struct OptimisticRetry {
     made: u32,
     began: Instant,
 }
 
 impl OptimisticRetry {
-    /// None was made yet.
+    /// Starts with no attempt made.
     pub(crate) fn new() -> Self {
         Self { made: 0, began: Instant::now() }
     }
 
-    /// Notes that a write was refused, and waits for a random time: callers that met once should not meet again.
+    /// Counts a refused write, and waits for a random time. The random pause keeps two callers from colliding again.
     ///
     /// # Errors
-    /// [`StorageFailure::Busy`] when writes were refused too often.
+    /// Returns [`StorageFailure::Busy`] when the engine refused the write too often.
     pub(crate) async fn again(&mut self) -> Result<(), StorageFailure> {
         self.made += 1;
         let Some(pause) = RetryPolicy::CONFLICTS.pause(self.made, Jitter::Full, fastrand::f64()) else {

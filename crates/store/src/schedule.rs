@@ -1,4 +1,4 @@
-//! Events that wait for their time. An event waits in the partition that it will lie in.
+//! Scheduled events. An event waits in the partition that will store it.
 
 mod due;
 pub(crate) mod rows;
@@ -29,11 +29,11 @@ use crate::{
     rows::{SCHEDULED, counter, number, refuse_id},
 };
 
-/// Slots that one read brings.
+/// The most places of one read.
 const READ_AT_ONCE: usize = 200;
 
 impl<'s> Partition<'s> {
-    /// The earliest places, before an instant.
+    /// Returns the earliest places of the schedule, before an instant (exclusive).
     async fn places(
         self,
         before: Option<Timestamp>,
@@ -49,18 +49,18 @@ impl<'s> Partition<'s> {
         self.get(&[read]).await?.range().iter().map(|(key, _)| ScheduleSlot::read(key)).collect()
     }
 
-    /// Every place, the earliest first.
+    /// Returns pages of every place, earliest first.
     fn every_place(self, page: usize) -> IndexPages<'s> {
         IndexPages::new(self, vec![Space::of(SpaceKind::ScheduleOrder)], page)
     }
 
-    /// The events at the places of a page.
+    /// Returns the events at the places of a page.
     async fn waiting_at(self, page: &[Vec<u8>]) -> Result<Vec<Waiting>, StorageFailure> {
         let places = page.iter().map(|key| ScheduleSlot::read(key)).collect::<Result<Vec<_>, _>>()?;
         self.waiting(&places).await
     }
 
-    /// The events at these places. What left the schedule meanwhile is left out.
+    /// Returns the events at these places. Events that have left the schedule are left out.
     async fn waiting(self, places: &[ScheduleSlot]) -> Result<Vec<Waiting>, StorageFailure> {
         let reads: Vec<Read> = places.iter().map(|place| Read::Row(waiting_row(&place.id))).collect();
         let mut found = self.get(&reads).await?;
@@ -91,7 +91,7 @@ impl<'s> Partition<'s> {
             let waiting = waiting.map(|value| Waiting::read(event.id(), &value)).transpose()?;
             let waits = waiting.as_ref().map(|waits| (&waits.scheduled.event, waits.scheduled.due));
             let outcome = schedule::decide(event, known, waits);
-            // What is answered as there already waits for its copies like what is new.
+            // An already stored or scheduled event also waits for its copies, as a new event does.
             let mut transaction = Transaction { durability: Durability::Replicated, ..Transaction::new() };
             match outcome {
                 ScheduleOutcome::Conflict(_) | ScheduleOutcome::Erased => return Ok(outcome),
@@ -128,8 +128,8 @@ impl<'s> Partition<'s> {
         .await
     }
 
-    /// Removes the scheduled events that name an entity, and refuses their ids from then on. The events whose ids were not
-    /// refused before; one of an id that the log has as well only leaves the schedule.
+    /// Removes the scheduled events that name an entity, and refuses their ids from then on. Returns the events whose
+    /// ids were neither stored nor refused before. An event that the log also has only leaves the schedule.
     pub(crate) async fn erase_scheduled(self, entity: &Entity) -> Result<Vec<Event>, StorageFailure> {
         let mut erased = Vec::new();
         let mut pages = self.every_place(READ_AT_ONCE);
@@ -143,7 +143,7 @@ impl<'s> Partition<'s> {
         Ok(erased)
     }
 
-    /// Removes the scheduled events whose ids are refused already.
+    /// Removes the scheduled events whose ids are already refused.
     pub(crate) async fn remove_erased_scheduled(self) -> Result<(), StorageFailure> {
         let mut pages = self.every_place(READ_AT_ONCE);
         while let Some(page) = pages.next().await? {
@@ -158,7 +158,7 @@ impl<'s> Partition<'s> {
         Ok(())
     }
 
-    /// Takes an event out of the schedule on request; whether its id is refused by this.
+    /// Removes an event from the schedule on request. Returns whether this call made the store refuse the id.
     async fn bury(self, waits: &Waiting) -> Result<bool, StorageFailure> {
         let mut retry = OptimisticRetry::new();
         loop {
@@ -168,14 +168,14 @@ impl<'s> Partition<'s> {
             refuse_id(&mut transaction, &waits.place.id, state);
             match self.commit_one(&transaction).await? {
                 Outcome::Done { .. } => return Ok(state.is_none()),
-                // Its place is the first guard: it has left the schedule already.
+                // Guard 0 is the event's place. Its refusal means that the event has already left the schedule.
                 Outcome::Refused { guard: 0 } => return Ok(false),
                 Outcome::Refused { .. } => retry.again().await?,
             }
         }
     }
 
-    /// Every event that waits here, the earliest first.
+    /// Returns the waiting events of this partition, earliest first.
     async fn scheduled(self, limit: usize) -> Result<Vec<ScheduledEvent>, StorageFailure> {
         let mut found = Vec::new();
         let mut pages = self.every_place(READ_AT_ONCE.min(limit));
@@ -198,7 +198,7 @@ impl ScheduleStore for Store {
     async fn scheduled(&self, limit: usize) -> Result<Vec<ScheduledEvent>, StorageFailure> {
         let mut found = self.in_all(|partition| partition.scheduled(limit)).await?.concat();
         if !self.is_single() {
-            // Those of one partition are in order, also where they are due at once.
+            // The sort is stable. Events of one partition keep their order, also when they are due at the same time.
             found.sort_by_key(|waits| (waits.due, waits.scheduled_at));
         }
         found.truncate(limit);

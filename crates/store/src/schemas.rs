@@ -1,4 +1,5 @@
-//! Users' schemas, in partition 0: a row each, and the text of each schema file once, since one file often describes many types.
+//! The schemas of users, in partition 0: one row for each schema. The text of a schema file is stored once, because one
+//! file often describes many types.
 
 use std::collections::BTreeMap;
 
@@ -28,14 +29,14 @@ use crate::{
 struct SchemaRow {
     event_type: String,
     event_version: Option<String>,
-    /// The digest of the file.
+    /// The SHA-256 of the schema file, in hexadecimal digits.
     document: String,
     pointer: String,
     describes: Describes,
     added_at: Timestamp,
 }
 
-/// A schema without a version is one of its own, and comes before those that have one.
+/// Returns the row of a schema. A schema without a version has its own row, before the rows of the versions.
 fn row_of(event_type: &str, event_version: Option<&str>) -> RowId {
     let mut parts = vec![Part::Text(event_type)];
     parts.extend(event_version.map(Part::Text));
@@ -51,7 +52,8 @@ fn digest_of(document: &str) -> String {
 }
 
 impl Store {
-    /// Puts a schema into a row, or removes it, and removes the file that no schema needs any more. Whether there was a row.
+    /// Puts or removes a schema, and removes a file that no schema uses any more. Returns whether the row existed
+    /// before.
     async fn change_schema(&self, row: RowId, put: Option<&SchemaRecord>) -> Result<bool, StorageFailure> {
         let reads = [Read::Row(counter(SCHEMAS)), Read::all(Space::of(SpaceKind::Schema))];
         let decision = |mut found: Snapshot| {
@@ -61,7 +63,7 @@ impl Store {
                 read_rows(found.range(), |key| Ok(key.to_vec()), SchemaRow::read)?;
             let before = others.remove(&row.key);
             if before.is_none() && put.is_none() {
-                // Nothing is to change; a caller without the right to change anything is told so all the same.
+                // Nothing changes. The transaction makes a caller without write permission fail all the same.
                 return Ok((false, Some(transaction)));
             }
             transaction.add(counter(SCHEMAS), 1);

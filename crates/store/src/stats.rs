@@ -1,4 +1,4 @@
-//! Counters by minute, name and label, in partition 0. A minute is a space of its own; an index says which there are.
+//! Counters by minute, name and label, in partition 0. Each minute is a separate space. An index lists the minutes.
 
 use async_trait::async_trait;
 use domain::{
@@ -18,14 +18,14 @@ use crate::{
     rows::{Rows, STATS, corrupt, counter, number},
 };
 
-/// The minute that everything is folded into.
+/// The minute that collects the counters of all folded minutes.
 const FOLDED: i64 = 0;
-/// Minutes that one read or fold takes.
+/// The most minutes of one read or fold.
 const MINUTES_AT_ONCE: usize = 500;
 const COUNT: &str = "count";
 const SUM: &str = "sum";
 
-/// A minute as keys have it: minutes before the epoch come before those after it.
+/// Encodes a minute for a key, so that minutes before 1970 sort before later minutes.
 fn ordered(minute: i64) -> u64 {
     (minute as u64) ^ (1 << 63)
 }
@@ -47,7 +47,7 @@ fn row_of(minute: i64, name: &str, label: &str, what: &str) -> RowId {
     space_of(minute).row(key(&[Part::Text(name), Part::Text(label), Part::Text(what)]))
 }
 
-/// Adds to a counter.
+/// Adds a sample to its counter.
 fn add(transaction: &mut Transaction, sample: &StatSample) {
     let clamped = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     transaction.list(RowId::of(SpaceKind::StatMinute, minute_key(sample.minute)));
@@ -56,7 +56,7 @@ fn add(transaction: &mut Transaction, sample: &StatSample) {
     }
 }
 
-/// The samples of a minute, by name and label.
+/// Decodes the samples of a minute, sorted by name and label.
 fn samples(minute: i64, rows: Rows) -> Result<Vec<StatSample>, StorageFailure> {
     let mut samples: Vec<StatSample> = Vec::new();
     for (key, value) in rows {
@@ -65,7 +65,7 @@ fn samples(minute: i64, rows: Rows) -> Result<Vec<StatSample>, StorageFailure> {
             return Err(corrupt("the key of a counter"));
         };
         let amount = number(Some(&value))?;
-        // Count and sum of a counter follow each other.
+        // The count and the sum of a counter are adjacent rows.
         let is_known = samples.last().is_some_and(|last| (&last.name, &last.label) == (&name, &label));
         if !is_known {
             samples.push(StatSample { minute, name, label, count: 0, sum: 0 });
@@ -81,7 +81,7 @@ fn samples(minute: i64, rows: Rows) -> Result<Vec<StatSample>, StorageFailure> {
 }
 
 impl Store {
-    /// Minutes after one, or from the first, and before another, or to the last.
+    /// Returns the minutes between two bounds (both exclusive), at most one page. None means no bound.
     async fn minutes(&self, after: Option<i64>, before: Option<i64>) -> Result<Vec<i64>, StorageFailure> {
         let read = Read::Range {
             space: Space::of(SpaceKind::StatMinute),
@@ -94,7 +94,7 @@ impl Store {
         rows.iter().map(|(key, _)| minute_of(key)).collect()
     }
 
-    /// The samples of minutes, by minute.
+    /// Returns the samples of minutes, in the order of the minutes.
     async fn samples_of(&self, minutes: &[i64]) -> Result<Vec<StatSample>, StorageFailure> {
         let mut found = self.first().all_of(minutes.iter().copied().map(space_of)).await?;
         let mut all = Vec::new();
@@ -141,7 +141,8 @@ impl StatsStore for Store {
                 return Ok(());
             }
             let mut transaction = Transaction::new();
-            // Whatever is added meanwhile, or folded by another, makes this be decided again.
+            // The guard refuses the fold if another caller added samples or folded meanwhile. The loop then decides
+            // again.
             transaction.guard(Guard::still(counter(STATS), version.as_deref())).add(counter(STATS), 1);
             for sample in self.samples_of(&minutes).await? {
                 add(&mut transaction, &StatSample { minute: FOLDED, ..sample });

@@ -17,7 +17,7 @@ use futures_util::future::{join_all, try_join_all};
 
 use crate::{groups::Remembered, partition::Partition, reached::reached};
 
-/// A store over an engine. Clones are handles on the same one.
+/// A store over an engine. Clones are handles on the same store.
 ///
 /// ```
 /// use domain::{Document, Limits, ports::{Atomicity, EventStore}};
@@ -39,7 +39,7 @@ pub struct Store {
 
 struct Inner {
     engine: Arc<dyn StorageEngine>,
-    /// The state of each partition as it was read last.
+    /// The state of each partition from the newest read.
     known: Mutex<Vec<Option<PartitionState>>>,
     remembered: Remembered,
 }
@@ -54,24 +54,24 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// A store over an engine of its own.
+    /// Creates a store that owns its engine.
     pub fn new(engine: impl StorageEngine) -> Self {
         Self::over(Arc::new(engine))
     }
 
-    /// A store over an engine that others may have as well.
+    /// Creates a store over an engine that other handles may share.
     pub fn over(engine: Arc<dyn StorageEngine>) -> Self {
         let known = vec![None; usize::from(engine.info().partitions)];
         let inner = Inner { engine, known: Mutex::new(known), remembered: Remembered::default() };
         Self { inner: Arc::new(inner) }
     }
 
-    /// The engine.
+    /// Returns the engine.
     pub fn engine(&self) -> &Arc<dyn StorageEngine> {
         &self.inner.engine
     }
 
-    /// How many partitions the store has.
+    /// Returns the number of partitions of the store.
     pub fn partition_count(&self) -> u16 {
         self.info().partitions
     }
@@ -84,7 +84,7 @@ impl Store {
         self.info().keeps
     }
 
-    /// What this handle remembers of groups.
+    /// Returns the group definitions that this handle caches.
     pub(crate) fn remembered(&self) -> &Remembered {
         &self.inner.remembered
     }
@@ -93,22 +93,22 @@ impl Store {
         Partition::new(&*self.inner.engine, number)
     }
 
-    /// The partitions, in order.
+    /// Returns the partitions in ascending order.
     pub(crate) fn partitions(&self) -> impl DoubleEndedIterator<Item = Partition<'_>> {
         (0..self.partition_count()).map(|number| self.partition(number))
     }
 
-    /// Partition 0, which has what there is once.
+    /// Returns partition 0, which holds everything that the store has only once.
     pub(crate) fn first(&self) -> Partition<'_> {
         self.partition(0)
     }
 
-    /// Every partition but the first.
+    /// Returns every partition except partition 0.
     pub(crate) fn others(&self) -> impl DoubleEndedIterator<Item = Partition<'_>> {
         (1..self.partition_count()).map(|number| self.partition(number))
     }
 
-    /// What every partition answers to the same question, in order.
+    /// Sends the same request to every partition at once, and returns the answers in the order of the partitions.
     pub(crate) async fn in_all<'s, T, F>(
         &'s self,
         ask: impl FnMut(Partition<'s>) -> F,
@@ -119,17 +119,17 @@ impl Store {
         try_join_all(self.partitions().map(ask)).await
     }
 
-    /// Whether there is one partition.
+    /// Returns whether the store has exactly one partition.
     pub(crate) fn is_single(&self) -> bool {
         self.partition_count() == 1
     }
 
-    /// The partition that an event lies in.
+    /// Returns the partition of an event.
     pub(crate) fn partition_of(&self, event: &Event) -> u16 {
         partition_of(&event.ordering_key(), self.partition_count())
     }
 
-    /// The partition that a segment of a group lies in.
+    /// Returns the partition of a segment of a group.
     pub(crate) fn partition_of_segment(&self, segment: u16) -> u16 {
         segment % self.partition_count()
     }
@@ -138,19 +138,19 @@ impl Store {
         self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers a state that was read.
+    /// Caches the state that a read returned.
     pub(crate) fn learn(&self, partition: u16, state: &PartitionState) {
         if let Some(known) = self.known().get_mut(usize::from(partition)) {
             *known = Some(state.clone());
         }
     }
 
-    /// The log epoch of a partition as it was read last; the first one where it was not read yet.
+    /// Returns the cached log epoch of a partition. It is 1 for a partition that this handle has not read yet.
     pub(crate) fn known_epoch(&self, partition: u16) -> u64 {
         self.known().get(usize::from(partition)).and_then(Option::as_ref).map_or(1, |state| state.epoch)
     }
 
-    /// Every partition as it is now.
+    /// Reads the current state of every partition.
     pub(crate) async fn states(&self) -> Result<Vec<PartitionState>, StorageFailure> {
         let states = self.in_all(Partition::state).await?;
         for (number, state) in (0..).zip(&states) {
@@ -159,7 +159,8 @@ impl Store {
         Ok(states)
     }
 
-    /// The same for a caller that waits for news: of a partition out of reach, the state as it was read last.
+    /// Reads the current state of every partition, for a caller that waits for new events. For an unreachable partition
+    /// it returns the cached state.
     pub(crate) async fn reached_states(&self) -> Result<Vec<PartitionState>, StorageFailure> {
         let answers = reached(join_all(self.partitions().map(Partition::state)).await)?;
         let mut states = Vec::with_capacity(answers.len());
@@ -177,17 +178,17 @@ impl Store {
         Ok(states)
     }
 
-    /// The newest positions.
+    /// Returns the cursor at the newest positions.
     pub(crate) fn head_of(&self, states: &[PartitionState]) -> Cursor {
         self.cursor(states, states.iter().map(|state| state.head).collect())
     }
 
-    /// The cursor at these sequences, in the log epoch of these states.
+    /// Returns the cursor at these sequences, in the log epoch of these states.
     pub(crate) fn cursor(&self, states: &[PartitionState], sequences: Vec<u64>) -> Cursor {
         Cursor::new(self.info().store, epoch_of(states.iter().map(|state| state.epoch)), sequences)
     }
 
-    /// Refuses a cursor that cannot be of this log, whatever that holds.
+    /// Refuses a cursor of another store, or with another number of partitions. It does not look at the log.
     pub(crate) fn check_shape(&self, cursor: &Cursor) -> Result<(), EventStoreError> {
         if cursor.store != self.info().store {
             return Err(EventStoreError::ForeignCursor { cursor: cursor.store, store: self.info().store });
@@ -199,7 +200,7 @@ impl Store {
         Ok(())
     }
 
-    /// The sequences of a cursor, which must be of this log and mark nothing that it has lost.
+    /// Returns the sequences of a cursor. Refuses a cursor of another log, and a cursor that marks a lost position.
     pub(crate) fn sequences_of(
         &self,
         states: &[PartitionState],
@@ -213,7 +214,7 @@ impl Store {
         Ok(cursor.sequences.clone())
     }
 
-    /// Refuses a log epoch that this log does not know.
+    /// Refuses a log epoch that this log has never had.
     pub(crate) fn check_epoch(&self, states: &[PartitionState], epoch: u64) -> Result<(), EventStoreError> {
         let now = epoch_of(states.iter().map(|state| state.epoch));
         match states {
@@ -227,7 +228,7 @@ impl Store {
     }
 }
 
-/// Refuses a sequence that was lost, or never given.
+/// Refuses a sequence that the log has lost, or has never given to an event.
 pub(crate) fn check_sequence(
     partition: u16,
     state: &PartitionState,
@@ -236,8 +237,10 @@ pub(crate) fn check_sequence(
     check_place(partition, state, sequence, true)
 }
 
-/// The same for a caller that reads on from a sequence, or up to it. A consumer whose cursor has come so far has handled what was
-/// lost, and nothing is passed over, so it may: unless an operator put an older copy in place of the log.
+/// Refuses a sequence, as [`check_sequence`] does, for a caller that reads from the sequence or up to it.
+///
+/// A lost sequence is allowed after a failover. A consumer with such a cursor has already handled the lost events, and
+/// the read skips no event. It is refused when an operator replaced the log by an older copy.
 pub(crate) fn check_reader(
     partition: u16,
     state: &PartitionState,
@@ -269,7 +272,7 @@ fn lost(why: String) -> EventStoreError {
     EventStoreError::LostCursor(why)
 }
 
-/// The log epoch of all partitions together: it rises whenever one of theirs does.
+/// Returns the log epoch of all partitions together. It rises whenever the log epoch of one partition rises.
 pub(crate) fn epoch_of(epochs: impl Iterator<Item = u64>) -> u64 {
     epochs.fold(1, |all, epoch| all.saturating_add(epoch.saturating_sub(1)))
 }

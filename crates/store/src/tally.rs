@@ -1,4 +1,5 @@
-//! Counts of the events of the log, where the engine keeps them: its rows, and the few events that it has not counted yet.
+//! Counts of the events of the log, for an engine that stores such counts. The result adds the events that the engine
+//! has not counted yet.
 
 use std::sync::Arc;
 
@@ -13,12 +14,12 @@ use futures_util::future::try_join_all;
 
 use crate::{Store, partition::Partition};
 
-/// Events of one page.
+/// The most events of one page.
 const AT_ONCE: usize = 1_000;
 const BYTES_AT_ONCE: u64 = 4 * 1024 * 1024;
 
 impl Store {
-    /// The counts of all partitions; none where one of them has none.
+    /// Returns the counts of all partitions together. Returns none when one partition has no counts.
     pub(crate) async fn tally(&self) -> Result<Option<Tally>, StorageFailure> {
         let mut all = Tally::default();
         for of_partition in try_join_all(self.partitions().map(tally)).await? {

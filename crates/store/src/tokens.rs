@@ -1,4 +1,4 @@
-//! Tokens: a row each, by id, in partition 0. A counter guards that names are unique.
+//! Tokens: one row each, by id, in partition 0. A counter guards that names are unique.
 
 use async_trait::async_trait;
 use domain::{

@@ -1,7 +1,8 @@
-//! Verifying: the log and its indexes by the engine, rows here: that each can be read, and that what leads to another leads there.
+//! Verification. The engine checks the log and its indexes. This module checks that each row can be read, and that each
+//! reference leads to its row.
 //!
-//! Others write meanwhile, and rows are read one after the other. So rows are checked twice where anything was found, and only
-//! what was found both times is reported.
+//! Other callers may write during the check, and rows are read one after the other. So the rows of a partition are
+//! checked twice if the first check found anything. Only findings of both checks are reported.
 
 mod groups;
 mod ids;
@@ -15,7 +16,7 @@ use domain::{
 
 use crate::{Store, partition::Partition, rows::Rows};
 
-/// What was found in the rows of a partition.
+/// The findings in the rows of a partition.
 #[derive(Debug, Default)]
 pub(crate) struct Findings(Vec<String>);
 
@@ -24,7 +25,8 @@ impl Findings {
         self.0.push(detail.into());
     }
 
-    /// A value, if it can be read: what cannot be read is a finding, an engine that cannot be asked is a failure.
+    /// Returns a value if it is readable. A corrupt value becomes a finding. Any other failure of the engine is
+    /// returned.
     pub(crate) fn readable<T>(
         &mut self,
         read: Result<T, StorageFailure>,
@@ -39,7 +41,7 @@ impl Findings {
         }
     }
 
-    /// What can be read of each row.
+    /// Decodes each row, and skips unreadable rows, which become findings.
     fn read_all<T>(
         &mut self,
         rows: &Rows,
@@ -53,7 +55,7 @@ impl Findings {
     }
 }
 
-/// Says of what cannot be read what it belongs to.
+/// Adds the owner of a corrupt value to its error.
 fn within<T>(owner: &str, read: Result<T, StorageFailure>) -> Result<T, StorageFailure> {
     read.map_err(|failure| match failure {
         StorageFailure::Corrupt(detail) => StorageFailure::Corrupt(format!("{owner}: {detail}")),
@@ -87,7 +89,7 @@ pub(crate) async fn verify(
     Ok(report)
 }
 
-/// Adds what was found in a partition's log.
+/// Adds the findings in a partition's log.
 fn merge(report: &mut VerifyReport, of_log: VerifyReport) {
     report.events += of_log.events;
     report.index_entries += of_log.index_entries;
@@ -96,7 +98,7 @@ fn merge(report: &mut VerifyReport, of_log: VerifyReport) {
     report.findings.extend(of_log.findings.into_iter().take(room));
 }
 
-/// What is wrong with the rows of a partition.
+/// Returns the findings in the rows of a partition.
 async fn rows(store: &Store, partition: Partition<'_>) -> Result<Vec<String>, StorageFailure> {
     let found = rows_once(store, partition).await?;
     if found.is_empty() {

@@ -1,4 +1,4 @@
-//! A batch of a replay on its way through the groups: which parts it has, and what came of each event.
+//! A batch of a replay in the groups: its parts, and the outcome of each event.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -9,35 +9,35 @@ use domain::{
 
 use crate::record::TargetGroup;
 
-/// An event of the plan, as much of it as a batch needs to remember.
+/// The data of a planned event that a batch keeps.
 #[derive(Debug)]
 pub(crate) struct Reference {
     pub(crate) position: Position,
     pub(crate) id: Box<str>,
     pub(crate) event_type: Box<str>,
-    /// For each group the segment that the event falls to; none where the group does not take its type.
+    /// For each group, the segment of the event. None means that the group does not take the event's type.
     pub(crate) segments: Box<[Option<u16>]>,
 }
 
-/// One segment of one group, by the group's place among the plan's groups.
+/// One segment of one group. The first number is the index of the group in the plan.
 pub(crate) type Lane = (usize, u16);
 
-/// What became of a part of a batch.
+/// The state of a part of a batch.
 #[derive(Debug)]
 pub(crate) enum Part {
-    /// It is still to go into its lane.
+    /// The part must still be put into its lane.
     Unsent,
-    /// It is in its lane, or its result has not been seen.
+    /// The part is in its lane, or its result has not been read.
     Waiting,
-    /// Its group is through with it.
+    /// The group has finished the part.
     Answered(GroupResult),
-    /// Its group was deleted.
+    /// The group was deleted.
     Deleted,
-    /// It was taken out of its lane again, or was never in it.
+    /// The part was removed from its lane, or was never in it.
     Withdrawn,
 }
 
-/// What a group made of its part: what is named neither here nor there was handled.
+/// The result of a group for its part. An event that is neither failed nor skipped was handled.
 #[derive(Debug)]
 pub(crate) struct GroupResult {
     handled: u64,
@@ -45,50 +45,50 @@ pub(crate) struct GroupResult {
     skipped: HashSet<u64>,
 }
 
-/// What groups made of events that were erased since: the log does not say any more which they were.
+/// The results for events that were erased meanwhile. The log can no longer name these events.
 #[derive(Debug, Default)]
 pub(crate) struct Erased {
-    /// For each group how many it handled, failed and declined.
+    /// For each group, the numbers of handled, failed and skipped events.
     pub(crate) of_groups: Vec<(u64, u64, u64)>,
-    /// Events that some group handled, and none failed.
+    /// Events that at least one group handled, and no group failed.
     pub(crate) handled: u64,
-    /// What was said of each event that a group gave up on.
+    /// The error of each event that a group gave up on, with the index of the group.
     pub(crate) failed: Vec<(usize, String)>,
-    /// Events that every group declined that had them.
+    /// Events that every group with the event skipped.
     pub(crate) skipped: u64,
 }
 
 impl Erased {
-    /// How many events they are.
+    /// Returns the number of events.
     pub(crate) fn events(&self) -> u64 {
         self.handled + self.failed.len() as u64 + self.skipped
     }
 }
 
-/// What a group made of an event.
+/// The outcome of an event in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome<'a> {
     Handled,
     Failed(&'a str),
-    /// The event was erased or trimmed before the group had it.
+    /// The event was erased or trimmed before the group received it.
     Removed,
     Declined,
-    /// The replay was cancelled before the group had it.
+    /// The replay was cancelled before the group received the event.
     Withheld,
 }
 
-/// A batch.
+/// A batch of a replay.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) number: u64,
-    /// Where it ends.
+    /// The cursor at the end of the batch.
     pub(crate) through: Cursor,
     pub(crate) events: Vec<Reference>,
-    /// Damaged events that were met on the way to its end.
+    /// The number of damaged events in the range of the batch.
     pub(crate) corrupt: u64,
     parts: BTreeMap<Lane, Part>,
-    /// Whether another runner put it into its lanes, and its results were not asked for yet: where all of its events were erased
-    /// since, nothing else tells what came of them.
+    /// Whether another runner put the batch into its lanes, and its results were not read yet. If all of its events
+    /// were erased meanwhile, only the results show their outcomes.
     pub(crate) is_to_poll: bool,
 }
 
@@ -103,7 +103,7 @@ impl Batch {
         Self { number, through, events, corrupt, parts, is_to_poll: false }
     }
 
-    /// The parts that are still to go into lanes, as references.
+    /// Returns the parts that must still be put into lanes, as references.
     pub(crate) fn unsent(&self, replay_id: &str, groups: &[TargetGroup]) -> Vec<(Lane, NewLaneBatch)> {
         let unsent = self.parts.iter().filter(|(_, part)| matches!(part, Part::Unsent));
         let mut batches: BTreeMap<Lane, NewLaneBatch> = unsent
@@ -128,16 +128,16 @@ impl Batch {
         batches.into_iter().collect()
     }
 
-    /// What became of a part, if there is such a part.
+    /// Sets the state of a part, if the batch has the part.
     pub(crate) fn set(&mut self, lane: Lane, part: Part) {
         if let Some(place) = self.parts.get_mut(&lane) {
             *place = part;
         }
     }
 
-    /// Takes a group's answer in; whether it was news.
+    /// Records the result of a group. Returns whether the result was new.
     pub(crate) fn answer(&mut self, group: usize, result: LaneResult) -> bool {
-        // Where all events of a part were erased since, its result alone says that there was one.
+        // If all events of a part were erased, only its result shows that the part existed.
         let part = self.parts.entry((group, result.segment)).or_insert(Part::Waiting);
         if !matches!(part, Part::Waiting | Part::Unsent) {
             return false;
@@ -148,7 +148,7 @@ impl Batch {
         true
     }
 
-    /// What groups made of events that the log does not have any more.
+    /// Returns the results for events that the log no longer has.
     pub(crate) fn erased(&self, groups: usize) -> Erased {
         let mut known: HashMap<Lane, HashSet<u64>> = HashMap::new();
         for event in &self.events {
@@ -157,7 +157,7 @@ impl Batch {
             }
         }
         let mut erased = Erased { of_groups: vec![(0, 0, 0); groups], ..Erased::default() };
-        // Of a group of segments in several partitions equal sequences are of different events.
+        // If a group has segments in several partitions, equal sequences belong to different events.
         let (mut failed, mut skipped) = (BTreeMap::new(), HashSet::new());
         let nothing = HashSet::new();
         for ((group, segment), part) in &self.parts {
@@ -179,7 +179,8 @@ impl Batch {
                 skipped.insert(*sequence);
             }
         }
-        // What one group handled and another failed has failed; which events were handled is not known, only how many.
+        // An event that one group handled and another failed counts as failed. Only the number of handled events is
+        // known, so their overlap with failed events is subtracted.
         let handled_of = |(group, (handled, ..)): (usize, &(u64, u64, u64))| {
             let elsewhere = failed.values().filter(|(other, _)| *other != group).count() as u64;
             handled.saturating_sub(elsewhere)
@@ -201,13 +202,13 @@ impl Batch {
         }
     }
 
-    /// The parts without a result.
+    /// Returns the parts without a result.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = Lane> {
         let open = |part: &Part| matches!(part, Part::Waiting | Part::Unsent);
         self.parts.iter().filter(move |(_, part)| open(part)).map(|(lane, _)| *lane)
     }
 
-    /// Events that are with groups, as far as is known.
+    /// Returns the number of events that are with groups, as far as this runner knows.
     pub(crate) fn with_groups(&self) -> u64 {
         let is_waiting = |lane: Lane| matches!(self.parts.get(&lane), Some(Part::Waiting));
         self.events.iter().filter(|event| lanes(event).any(is_waiting)).count() as u64
@@ -221,18 +222,18 @@ impl Batch {
         self.parts.values().any(|part| matches!(part, Part::Unsent))
     }
 
-    /// Whether some part of it never reached its group.
+    /// Returns whether a part of the batch never reached its group.
     pub(crate) fn is_cut_short(&self) -> bool {
         self.parts.values().any(|part| matches!(part, Part::Withdrawn))
     }
 
-    /// Whether an event was erased or trimmed before any group had it.
+    /// Returns whether an event was erased or trimmed before any group received it.
     pub(crate) fn is_removed(&self, event: &Reference) -> bool {
         let mut outcomes = self.outcomes(event).filter(|outcome| *outcome != Outcome::Declined).peekable();
         outcomes.peek().is_some() && outcomes.all(|outcome| outcome == Outcome::Removed)
     }
 
-    /// What each group made of an event, in the order of the groups.
+    /// Returns the outcome of an event in each group, in the order of the groups.
     pub(crate) fn outcomes<'a>(&'a self, event: &'a Reference) -> impl Iterator<Item = Outcome<'a>> + 'a {
         let sequence = event.position.sequence;
         event.segments.iter().enumerate().map(move |(group, segment)| {

@@ -1,4 +1,4 @@
-//! Settling: what the groups made of a batch goes into the report, in the order of the batches.
+//! Settles batches: the results of a batch in its groups go into the report, in the order of the batches.
 
 use std::time::Duration;
 
@@ -15,17 +15,17 @@ use crate::{
     report::ReplayErrorEntry,
 };
 
-/// Results that are asked for at once, where one batch has no more than that.
+/// The most results of one read, unless a single batch has more.
 const RESULTS: usize = 2_000;
-/// How often a runner looks whether its groups are still there.
+/// The interval at which a runner checks that its groups exist.
 const LOOK_FOR_GROUPS_EVERY: Duration = Duration::from_millis(250);
-/// What a report calls an event that was handed over and erased before its batch was settled.
+/// The name in a report for an event that was erased after delivery and before its batch was settled.
 const ERASED: &str = "(erased)";
-/// Most bytes of an error that a report keeps.
+/// The most bytes of an error in a report.
 const MAX_ERROR_BYTES: usize = 1_000;
 
 impl Work<'_> {
-    /// Settles the batches at the front that every group is through with; whether there were any.
+    /// Settles the first batches that every group has finished. Returns whether there were any.
     pub(super) async fn settle(&mut self) -> Result<bool, Stop> {
         let is_open = |batch: &Batch| batch.is_to_poll || batch.waiting().next().is_some();
         if self.outstanding.front().is_none_or(is_open) {
@@ -54,12 +54,12 @@ impl Work<'_> {
         Ok(true)
     }
 
-    /// Fetches results; whether there were any that are new.
+    /// Reads results. Returns whether any of them were new.
     async fn poll(&mut self) -> Result<bool, Stop> {
         self.look_for_groups().await?;
         let most = self.outstanding.front().map_or(RESULTS, |batch| batch.parts().max(RESULTS));
         let news = self.fetch_results(most).await?;
-        // Results came first: what a group had answered for before it was deleted counts.
+        // The results are read before this check, so that the results of a deleted group count.
         let deleted: Vec<bool> = (0..self.groups.len()).map(|group| self.is_deleted(group)).collect();
         if deleted.contains(&true) {
             for batch in &mut self.outstanding {
@@ -77,7 +77,7 @@ impl Work<'_> {
         let last = results.last().map_or(0, |result| result.batch);
         let mut news = false;
         for batch in &mut self.outstanding {
-            // Results come by batch: those of this one are all here.
+            // Results come in the order of the batches. All results of this batch have been read.
             if batch.is_to_poll && (complete || batch.number < last) {
                 batch.is_to_poll = false;
                 news = true;
@@ -94,7 +94,7 @@ impl Work<'_> {
         Ok(news)
     }
 
-    /// Looks now and then which of the groups are not there any more.
+    /// Checks at intervals which of the groups no longer exist.
     pub(super) async fn look_for_groups(&mut self) -> Result<(), Stop> {
         if Instant::now() < self.due.groups {
             return Ok(());
@@ -111,14 +111,14 @@ impl Work<'_> {
         self.progress.report.groups.get(group).is_some_and(|group| group.deleted)
     }
 
-    /// Takes a batch into the report. `whole`: it, and all before it, went to every group; then it is compared with the
-    /// plan.
+    /// Adds a batch to the report. `whole` says that this batch and all batches before it went to every group. The
+    /// batch is then compared with the plan.
     pub(super) fn account(&mut self, batch: &Batch, whole: bool, delivered: &mut Vec<Position>) {
         let report = &mut self.progress.report;
         report.corrupt += batch.corrupt;
         for event in &batch.events {
             if batch.is_removed(event) {
-                // It was not sent: the comparison with the plan finds it missing.
+                // The event was not sent. The comparison with the plan reports it as missing.
                 continue;
             }
             if whole {
@@ -159,7 +159,8 @@ impl Work<'_> {
         }
     }
 
-    /// Takes in what groups made of events of a batch that were erased since: they were handed over, so they are not missing.
+    /// Adds the results for events that were erased after delivery. Such events are not missing, because consumers
+    /// received them.
     pub(super) fn account_erased(&mut self, batch: &Batch, whole: bool) {
         let report = &mut self.progress.report;
         let erased = batch.erased(report.groups.len());
@@ -186,8 +187,8 @@ impl Work<'_> {
         }
     }
 
-    /// Raises replay counts, before it is written down that the batch is settled: a runner that is killed between the two
-    /// counts twice rather than never.
+    /// Raises the replay counts before the record says that the batch is settled. A runner that is killed in between
+    /// causes a double count, never a missing one.
     pub(super) async fn raise_counts(&mut self, delivered: &[Position]) {
         let manager = self.context.manager;
         let uncounted = self.counter.count(&**manager.replays(), manager.clock(), delivered).await;

@@ -1,7 +1,7 @@
-//! What a replay has still to send: the plan's events from a place on, cut into batches.
+//! The source of a replay: the remaining events of the plan, cut into batches.
 //!
-//! A batch is cut once. Its end is written into the replay's record before anything of it is sent, so that any runner of
-//! the replay next finds the same batches, whatever was erased or trimmed meanwhile.
+//! A batch is cut once. Its end is written to the replay's record before any part of the batch is sent. Every later
+//! runner therefore finds the same batches, even after an erasure or a trim.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -18,7 +18,7 @@ use crate::{
     recorded::raise,
 };
 
-/// Events that are read beyond the batch in hand.
+/// The number of events to read beyond the current batch.
 const READ_AHEAD: usize = 1_000;
 
 pub(crate) struct Source {
@@ -28,22 +28,23 @@ pub(crate) struct Source {
     batch_size: usize,
     queue: VecDeque<Reference>,
     corrupt: VecDeque<Position>,
-    /// Whether everything was read.
+    /// Whether all events were read.
     ended: bool,
     /// The number of the next batch.
     next: u64,
     /// The ends of the next batches.
     cuts: VecDeque<Cursor>,
-    /// How many of them are in the record.
+    /// The number of ends that are in the record.
     written: usize,
-    /// How many events of the queue lie before the last cut.
+    /// The number of events in the queue before the last cut.
     before_last_cut: usize,
-    /// Where the last batch that was cut ends.
+    /// The end of the last batch that was cut.
     last_cut: Cursor,
 }
 
 impl Source {
-    /// The source of what follows `after`, beginning with a batch of this number. `cuts` are in the record.
+    /// Creates a source of the events after `after`. The first batch gets the number `next`. `cuts` are the ends in the
+    /// record.
     pub(crate) fn new(
         pages: ReadAhead,
         groups: Arc<[TargetGroup]>,
@@ -68,7 +69,7 @@ impl Source {
         }
     }
 
-    /// Whether it wants to read on now.
+    /// Returns whether more events should be read now.
     pub(crate) fn wants_more(&self) -> bool {
         !self.ended && self.queue.len() < self.batch_size + READ_AHEAD
     }
@@ -106,12 +107,12 @@ impl Source {
         }
     }
 
-    /// The number of the next batch.
+    /// Returns the number of the next batch.
     pub(crate) fn next_number(&self) -> u64 {
         self.next
     }
 
-    /// Whether the next batch's end is in the record.
+    /// Returns whether the next batch's end is in the record.
     pub(crate) fn is_written(&self) -> bool {
         self.written > 0
     }
@@ -148,17 +149,17 @@ impl Source {
         self.cuts.is_empty() && !self.queue.is_empty()
     }
 
-    /// The ends of the batches that were cut and not taken.
+    /// Returns the ends of the batches that were cut and not taken.
     pub(crate) fn cuts(&self) -> impl Iterator<Item = &Cursor> {
         self.cuts.iter()
     }
 
-    /// The cuts are in the record now.
+    /// Marks all ends as written to the record.
     pub(crate) fn wrote(&mut self) {
         self.written = self.cuts.len();
     }
 
-    /// The next batch, if its end is in the record and all of it was read.
+    /// Returns the next batch, if its end is in the record and all its events were read.
     pub(crate) fn take(&mut self) -> Option<Batch> {
         let through = self.cuts.front().filter(|_| self.written > 0)?;
         let size = self.queue.partition_point(|event| through.covers(event.position));
@@ -176,12 +177,12 @@ impl Source {
         Some(Batch::new(number, through, events, corrupt as u64))
     }
 
-    /// Whether there is nothing more to take.
+    /// Returns whether no batch is left.
     pub(crate) fn is_empty(&self) -> bool {
         self.ended && self.queue.is_empty() && self.cuts.is_empty()
     }
 
-    /// Damaged events that were met after the last batch.
+    /// Returns the number of damaged events after the last batch.
     pub(crate) fn corrupt_at_the_end(&self) -> u64 {
         self.corrupt.len() as u64
     }

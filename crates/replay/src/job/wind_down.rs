@@ -1,4 +1,4 @@
-//! Ending a replay early: what was not handed over leaves the lanes, what was is waited for.
+//! Ends a replay early. Undelivered parts leave the lanes, and the runner waits for the delivered parts.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -14,13 +14,13 @@ use crate::{
     },
 };
 
-/// References of lanes that are looked through at once.
+/// The most references of lanes in one read.
 const LOOK: usize = 2_000;
-/// The time for which the parts of a group without consumers are awaited.
+/// The time for which the runner waits for a group without consumers.
 const WITHOUT_CONSUMERS: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Work<'_> {
-    /// Takes everything out of the lanes that was not handed over, waits for what was, and takes it into the report.
+    /// Removes undelivered parts from the lanes, waits for the delivered parts, and adds their results to the report.
     pub(super) async fn wind_down(&mut self) -> Result<(), Stop> {
         repeated(|| self.store.withdraw(self.id())).await?;
         self.gather().await?;
@@ -51,7 +51,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Every batch that may have been put into lanes, by this runner or another.
+    /// Collects every batch that may be in lanes, from this runner or another.
     async fn gather(&mut self) -> Result<(), Stop> {
         self.outstanding.extend(self.sending.take());
         loop {
@@ -65,9 +65,9 @@ impl Work<'_> {
         }
     }
 
-    /// Looks what became of the parts that are open; whether none is left.
+    /// Determines the state of the open parts. Returns whether no part is open.
     async fn decide(&mut self) -> Result<bool, Stop> {
-        // Lanes first: what leaves its lane between the two looks has left its result.
+        // The lanes are read before the results. A part that leaves its lane between the two reads has left its result.
         let in_lanes = self.in_lanes().await?;
         let parts = self.outstanding.iter().map(|batch| batch.parts()).sum::<usize>();
         self.fetch_results(parts.max(1)).await?;
@@ -80,7 +80,7 @@ impl Work<'_> {
         Ok(is_over)
     }
 
-    /// The replay's batches that are in lanes still, of those that are open.
+    /// Returns the replay's batches that are still in lanes, among the open parts.
     async fn in_lanes(&self) -> Result<HashSet<(u64, Lane)>, Stop> {
         let open: BTreeSet<Lane> = self.outstanding.iter().flat_map(|batch| batch.waiting()).collect();
         let mut found = HashSet::new();
@@ -113,7 +113,7 @@ impl Work<'_> {
         }
     }
 
-    /// What was handed over to consumers that are gone is not waited for: it is counted as not come to.
+    /// Stops waiting for parts that went to a group without consumers. Their events count as not reached.
     async fn give_up_on_deserted_groups(&mut self) -> Result<(), Stop> {
         for (at, group) in self.groups.iter().enumerate() {
             let status = repeated(|| self.store.group(&group.spec.name)).await?;

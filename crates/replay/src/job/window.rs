@@ -1,30 +1,30 @@
-//! How much of a replay is in lanes at once. What is in a lane is handed over also while the replay is paused, so it is no more
-//! than the groups were through with in the last second.
+//! Limits how many batches of a replay are in lanes at once. Consumers receive the events of a lane even while the
+//! replay is paused. So the limit is the number of events that the groups finished in the last second.
 
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-/// Events that are in lanes at once, about; and batches at least.
+/// The approximate maximum of events in lanes, and the minimum of batches.
 const MOST_EVENTS: usize = 8_000;
 const LEAST_BATCHES: usize = 4;
-/// The time whose settled events say how many may be in lanes.
+/// The period over which settled events set the limit.
 const RECENT: Duration = Duration::from_secs(1);
 
-/// What was settled of late.
+/// The batches that were settled recently.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
-    /// Settled batches: when, and how many events.
+    /// Settled batches: the time, and the number of events.
     recent: VecDeque<(Instant, usize)>,
 }
 
 impl Window {
-    /// The groups are through with a batch.
+    /// Records that the groups finished a batch.
     pub(crate) fn settled(&mut self, events: usize) {
         self.recent.push_back((Instant::now(), events));
     }
 
-    /// How many batches may be in lanes.
+    /// Returns the number of batches that may be in lanes.
     pub(crate) fn batches(&mut self, batch_size: usize) -> usize {
         let now = Instant::now();
         while self.recent.front().is_some_and(|(settled, _)| *settled + RECENT < now) {

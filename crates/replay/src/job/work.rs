@@ -1,10 +1,10 @@
-//! One runner's work on a replay: from the place where the last one was, as long as it holds the lease.
+//! The work of one runner on a replay: from the place of the last runner, while it holds the lease.
 //!
 //! # Design
-//! Nothing but the record and the lanes says how far a replay is, so that a runner may be killed at any moment: the next
-//! one reads the events after the settled batches again, cuts the same batches, and puts those into the lanes again that
-//! may have been put there; a segment takes each once. Batches are settled in order: their results go into the report,
-//! and out of the store, in one step with the place that is reached.
+//! Only the record and the lanes (the replay queues of segments) hold the progress of a replay. So a runner may be
+//! killed at any moment. The next runner reads the events after the settled batches again and cuts the same batches. It
+//! queues all batches again that may already be queued, and a segment accepts each batch once. Batches are settled in
+//! order. One step moves their results from the store to the report, and moves the cursor of the replay.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -39,24 +39,24 @@ use crate::{
     steering::{AutoPause, Stops, pace_of},
 };
 
-/// Batches that are cut ahead, so that not each of them is a write of its own.
+/// The number of batches to cut ahead, so that several cuts need only one write.
 const CUT_AHEAD: usize = 16;
-/// How often a runner looks what is wanted of it, where no write has told it.
+/// The interval at which a runner reads the record for commands, when no write has returned the state.
 const POLL_EVERY: Duration = Duration::from_millis(100);
-/// How often a full lane is tried again.
+/// The pause before a batch is sent to a full lane again.
 const FULL_AGAIN: Duration = Duration::from_millis(50);
-/// How soon, and how late, a runner asks for results again.
+/// The shortest and the longest pause between two reads of results.
 pub(super) const FIRST_POLL: Duration = Duration::from_millis(10);
 pub(super) const LAST_POLL: Duration = Duration::from_millis(250);
 
-/// Who runs a replay, for whom, and until when.
+/// The surroundings of a runner: its manager, its watcher, and its two ways to end.
 #[derive(Clone, Copy)]
 pub(crate) struct RunContext<'a> {
     pub(crate) manager: &'a ReplayManager,
     pub(crate) watcher: &'a dyn ReplayWatcher,
-    /// Ends the replay.
+    /// Cancels the replay.
     pub(crate) cancel: &'a Cancel,
-    /// Ends the runner, and leaves the replay to others.
+    /// Stops the runner, and leaves the replay to other runners.
     pub(crate) halt: &'a Cancel,
 }
 
@@ -73,9 +73,9 @@ pub(crate) struct Work<'a> {
     pub(super) progress: JobProgress,
     pub(super) checker: SegmentChecker<'a>,
     pub(super) source: Source,
-    /// The batch that goes into its lanes now.
+    /// The batch that is being put into its lanes.
     pub(super) sending: Option<Batch>,
-    /// Batches that are in their lanes, or answered for.
+    /// The batches that are in their lanes or have all results.
     pub(super) outstanding: VecDeque<Batch>,
     pub(super) window: Window,
     pacer: Pacer,
@@ -87,7 +87,7 @@ pub(crate) struct Work<'a> {
     ran_before: u64,
 }
 
-/// When what is to be done next.
+/// The times of the next actions.
 pub(super) struct Due {
     commands: Instant,
     send: Instant,
@@ -103,14 +103,14 @@ impl Due {
     }
 }
 
-/// How the work ends.
+/// The ways in which the work ends.
 enum End {
     Complete,
     Cancelled,
 }
 
 impl<'a> Work<'a> {
-    /// Goes on where the record says.
+    /// Continues the replay at the place in its record.
     pub(crate) async fn begin(
         context: RunContext<'a>,
         renewer: &'a LeaseRenewer,
@@ -176,7 +176,7 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// Works until the replay is over.
+    /// Works until the replay is finished.
     pub(crate) async fn run(mut self) -> Result<ReplayReport, Stop> {
         let end = match self.drive().await {
             Ok(End::Cancelled) => self.wind_down().await.map(|()| End::Cancelled),
@@ -288,7 +288,7 @@ impl<'a> Work<'a> {
         self.outstanding.iter().chain(&self.sending).map(Batch::with_groups).sum()
     }
 
-    /// Notes at once that the replay rests, and how much is with the groups meanwhile, or that it goes on.
+    /// Records a pause or a resumption at once, with the number of events that the groups have during the pause.
     async fn note_rest(&mut self) -> Result<(), Stop> {
         let rests = self.state == ReplayState::Paused;
         let resting: Option<u64> = rests.then(|| self.with_groups());
@@ -305,7 +305,7 @@ impl<'a> Work<'a> {
         self.write().await
     }
 
-    /// Waits until something can be done.
+    /// Waits until the next action is due.
     async fn rest(&mut self) -> Result<(), Stop> {
         let now = Instant::now();
         let mut until = self.due.commands.max(now);
@@ -326,7 +326,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Takes batches over that another runner has put into their lanes.
+    /// Takes over the batches that another runner has put into their lanes.
     fn resume_in_flight(&mut self) {
         while self.source.next_number() < self.progress.queued
             && let Some(mut batch) = self.source.take()
@@ -337,7 +337,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Puts the next batch into its lanes, if it may go now; whether anything was done.
+    /// Puts the next batch into its lanes if its turn has come. Returns whether it did any work.
     async fn send(&mut self) -> Result<bool, Stop> {
         if self.sending.is_none() && !self.take().await? {
             return Ok(false);
@@ -348,7 +348,7 @@ impl<'a> Work<'a> {
         self.enqueue().await
     }
 
-    /// Takes the next batch in hand; whether there is one.
+    /// Takes the next batch to send. Returns whether there is one.
     async fn take(&mut self) -> Result<bool, Stop> {
         let window = self.window.batches(self.batch_size);
         let is_early = self.pacer.next().is_some_and(|turn| turn > Instant::now());
@@ -365,14 +365,14 @@ impl<'a> Work<'a> {
         }
         self.sending = self.source.take();
         if let Some(batch) = self.sending.as_mut().filter(|batch| batch.events.is_empty()) {
-            // Another runner cut it, and may have sent it: all of its events were erased since.
+            // Another runner cut this batch and may have sent it. Since then all of its events were erased.
             batch.is_to_poll = true;
         }
         self.due.send = Instant::now();
         Ok(self.sending.is_some())
     }
 
-    /// Puts what is left of the batch in hand into its lanes.
+    /// Puts the unsent parts of the current batch into their lanes.
     async fn enqueue(&mut self) -> Result<bool, Stop> {
         self.look_for_groups().await?;
         let Some(mut batch) = self.sending.take() else { return Ok(false) };
@@ -402,7 +402,7 @@ impl<'a> Work<'a> {
         Ok(true)
     }
 
-    /// Writes down how far the replay is.
+    /// Stores the progress of the replay.
     pub(super) async fn write(&mut self) -> Result<(), Stop> {
         let hold = Some(self.progress.cursor.clone());
         self.state = self.update(ReplayState::Running, hold).await?;
@@ -439,7 +439,7 @@ impl<'a> Work<'a> {
     }
 }
 
-/// The ids of a slice of the log, of one piece of a plan at most.
+/// Returns the ids of a slice of the log, which is at most one segment of a plan.
 async fn ids(mut pages: Pages) -> Result<Vec<String>, Stop> {
     let mut ids = Vec::new();
     while let Some(page) = pages.next(None).await? {

@@ -1,4 +1,4 @@
-//! What the tests of replays share: a store with events, one that fails on demand, and targets that record.
+//! Shared by the tests of replays: a store with events, a store with scripted failures, and targets that record.
 #![allow(dead_code, unreachable_pub)]
 
 pub mod world;
@@ -20,7 +20,7 @@ use storage_memory::MemoryEngine;
 use store::Store;
 use tokio::time::Instant;
 
-/// Event n: its type by n modulo 3, its user by n modulo 5.
+/// Returns event n. Its type depends on n modulo 3, its user on n modulo 5.
 pub fn event(n: u64) -> Event {
     let (kind, user, day) = (["user.a", "user.b", "course.c"][(n % 3) as usize], n % 5, 1 + n % 28);
     let json = format!(
@@ -31,12 +31,12 @@ pub fn event(n: u64) -> Event {
     Document::parse(json.as_bytes(), &Limits::default()).unwrap().into_event().unwrap()
 }
 
-/// A store of events 0 to `count` - 1.
+/// Creates a store of the events 0 to `count` - 1.
 pub async fn store(count: u64) -> Arc<Store> {
     store_on(MemoryEngine::default(), count).await
 }
 
-/// The same over an engine of the caller's.
+/// Creates a store of the events 0 to `count` - 1 over the caller's engine.
 pub async fn store_on(engine: MemoryEngine, count: u64) -> Arc<Store> {
     let store = Arc::new(Store::new(engine));
     append(&store, 0..count).await;
@@ -54,7 +54,7 @@ pub fn manager(store: &Arc<Store>) -> ReplayManager {
     manager_of(Arc::<Store>::clone(store), store)
 }
 
-/// A manager that reads `events` and keeps the rest in `store`.
+/// Creates a manager that reads `events` and stores everything else in `store`.
 pub fn manager_of(events: Arc<dyn EventStore>, store: &Arc<Store>) -> ReplayManager {
     let (replays, checkpoints) = (Arc::<Store>::clone(store), Arc::<Store>::clone(store));
     ReplayManager::new(events, replays, checkpoints, None, Arc::new(SystemClock))
@@ -68,7 +68,7 @@ pub fn types(pattern: &str) -> Filter {
     Filter { types: vec![TypePattern::new(pattern)], ..Filter::default() }
 }
 
-/// Everything that can be seen of a store's events but their replay counts.
+/// Returns all data of a store's events, except their replay counts.
 pub async fn dump(store: &Store) -> Vec<(Position, String, Timestamp)> {
     let mut request = ReadRequest::new(Filter::default(), 1000);
     let mut all = Vec::new();
@@ -93,17 +93,17 @@ pub async fn replay_counts(store: &Store) -> Vec<u32> {
 
 type Verdict = dyn Fn(&ReplayDelivery) -> DeliveryOutcome + Send;
 
-/// Records what it is given, and answers as scripted.
+/// Records every delivery, and answers as scripted.
 #[derive(Default)]
 pub struct Recorder {
     pub batches: Vec<(Instant, Vec<ReplayDelivery>)>,
-    /// Answers to whole calls that fail, in order; handled once there are none left.
+    /// The errors of the first calls, in order. Later calls succeed.
     pub failures: VecDeque<TargetError>,
-    /// What becomes of single events.
+    /// The outcome of each event. None means handled.
     pub verdict: Option<Box<Verdict>>,
-    /// Called within every call.
+    /// Runs within every call, with the number of calls so far.
     pub during: Option<Box<dyn FnMut(usize) + Send>>,
-    /// How long a call takes.
+    /// The duration of a call.
     pub takes: Duration,
 }
 
@@ -138,12 +138,12 @@ impl ReplayTarget for Recorder {
     }
 }
 
-/// A handle on the same store, behind a hook.
+/// Creates a handle on the same store, behind a hook.
 pub fn behind(store: &Arc<Store>, hook: Arc<impl EngineHook>) -> Arc<Store> {
     Arc::new(Store::new(FaultyEngine::new(Arc::clone(store.engine()), hook)))
 }
 
-/// A handle on the same store whose first read succeeds, and the next ones fail.
+/// Creates a handle on the same store. Its first read succeeds, and the next reads fail.
 pub fn failing_reads(store: &Arc<Store>, failures: impl IntoIterator<Item = StorageFailure>) -> Arc<Store> {
     let script = Arc::new(FaultScript::new());
     script.plan_all("scan", [EngineFault::None]);

@@ -1,4 +1,4 @@
-//! A store on a clock that follows tokio's, with groups, consumers that are played, and a way to lose any answer.
+//! A store on tokio's clock, with groups, simulated consumers, and a way to lose any answer.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use super::{append, behind};
 
-/// A clock that goes as tokio's does.
+/// A clock that follows tokio's clock.
 #[derive(Debug, Clone, Copy)]
 pub struct TokioClock(Instant);
 
@@ -42,16 +42,16 @@ impl Clock for TokioClock {
     }
 }
 
-/// How many references were put into lanes, and when.
+/// The number of references put into lanes, with the time of each write.
 pub type Enqueued = Arc<Mutex<Vec<(Instant, usize)>>>;
 
-/// A handle on a store whose calls take a while, before they are made and after.
+/// A handle on a store with slow calls. It waits before and after each call.
 #[derive(Clone)]
 pub struct Slow {
     pub enqueued: Enqueued,
     dice: Arc<Mutex<fastrand::Rng>>,
     most_micros: u64,
-    /// How many answers of a hundred are lost.
+    /// The percentage of answers to lose.
     pub loses: u8,
 }
 
@@ -99,7 +99,7 @@ impl EngineHook for Slow {
         Ok(outcomes)
     }
 
-    /// Says now and then that the answer to a call was lost, which was made all the same.
+    /// Sometimes reports a lost answer for a call that was performed.
     async fn after(&self, _: &EngineCall<'_>) -> Result<(), StorageFailure> {
         self.wait().await;
         match self.dice.lock().unwrap().u8(0..100) < self.loses {
@@ -109,33 +109,33 @@ impl EngineHook for Slow {
     }
 }
 
-/// A manager of replays into groups.
+/// Creates a manager of replays into groups.
 pub fn manager(store: &Arc<Store>, clock: TokioClock) -> ReplayManager {
     ReplayManager::new(store.clone(), store.clone(), store.clone(), None, Arc::new(clock))
         .with_groups(store.clone())
 }
 
-/// What a played handler makes of the event at a sequence.
+/// The outcome of a simulated handler for the event at a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Makes {
     Handled,
     Failed,
     Skipped,
-    /// The event is not there any more.
+    /// The event no longer exists.
     Removed,
 }
 
 pub type Script = Arc<dyn Fn(u64) -> Makes + Send + Sync>;
 
-/// Handles everything.
+/// Handles every event.
 pub fn well() -> Script {
     Arc::new(|_| Makes::Handled)
 }
 
-/// What consumers have handed over, by group, in order.
+/// The events that consumers received, with their groups, in order.
 pub type Handed = Arc<Mutex<Vec<(String, u64)>>>;
 
-/// A consumer that is played: it takes every segment of its group, and hands over what comes through the lanes.
+/// A simulated consumer. It takes every segment of its group, and handles the events from the lanes.
 pub struct Consumer(JoinHandle<()>);
 
 impl Consumer {
@@ -194,7 +194,7 @@ impl Player {
     async fn renew(&mut self, token: u64) {
         let (consumer, duration) = (format!("player-{token}"), Duration::from_secs(20));
         let request = LeaseRequest { group: self.group.clone(), consumer, token, duration };
-        // The group may have been deleted: then there is nothing to play.
+        // The group may have been deleted. The consumer then has no leases.
         let leases = self.store.lease(&request).await.unwrap_or_default();
         for (lease, state) in leases.taken {
             self.states.insert(lease.segment, (lease, state));
@@ -214,7 +214,7 @@ impl Player {
         if self.store.commit(&[commit]).await.unwrap() != [CommitOutcome::Committed] {
             return;
         }
-        // It may have been taken out again before it was claimed.
+        // The batch may have been withdrawn before the claim.
         let left = self.store.lane(&self.group, &[(batch.segment, batch.seq - 1)], 1).await.unwrap();
         if left.first().is_none_or(|first| first.seq != batch.seq) {
             return;
@@ -256,7 +256,7 @@ impl Player {
     }
 }
 
-/// What a consumer reports of an event that it gives up on.
+/// Returns the report of a consumer that gives up on an event.
 pub fn new_letter(sequence: u64) -> NewDeadLetter {
     let error = format!("no {sequence}");
     NewDeadLetter {
@@ -270,7 +270,7 @@ pub fn new_letter(sequence: u64) -> NewDeadLetter {
     }
 }
 
-/// Has a group give up on events, as its consumer would.
+/// Makes a group give up on events, as its consumer would.
 pub async fn give_up_on(store: &Store, group: &str, sequences: impl IntoIterator<Item = u64>) {
     let (consumer, duration) = ("giver-up".to_owned(), Duration::from_secs(1));
     let request = LeaseRequest { group: group.to_owned(), consumer: consumer.clone(), token: 7, duration };
@@ -281,13 +281,13 @@ pub async fn give_up_on(store: &Store, group: &str, sequences: impl IntoIterator
     store.leave(group, &consumer, 7).await.unwrap();
 }
 
-/// A store of so many events, on a clock that follows tokio's, with these groups at its end.
+/// Creates a store of `events` events on tokio's clock, with these groups at its end.
 pub async fn world(events: u64, groups: &[(&str, &str)]) -> (Arc<Store>, TokioClock) {
     let clock = TokioClock::new();
     (world_on(MemoryEngine::new(Arc::new(clock)), events, groups).await, clock)
 }
 
-/// The same over an engine of the caller's.
+/// Creates a store of `events` events over the caller's engine, with these groups at its end.
 pub async fn world_on(engine: MemoryEngine, events: u64, groups: &[(&str, &str)]) -> Arc<Store> {
     let store = Arc::new(Store::new(engine));
     append(&store, 0..events).await;
@@ -303,7 +303,7 @@ pub async fn make_group(store: &Store, name: &str, types: &str) {
     store.create_group(&spec, &store.head().await.unwrap()).await.unwrap();
 }
 
-/// How often each sequence was handed to a group.
+/// Returns how often a group received each sequence.
 pub fn times(handed: &Handed, group: &str) -> BTreeMap<u64, u32> {
     let mut times = BTreeMap::new();
     for (_, sequence) in handed.lock().unwrap().iter().filter(|(to, _)| to == group) {
@@ -312,7 +312,7 @@ pub fn times(handed: &Handed, group: &str) -> BTreeMap<u64, u32> {
     times
 }
 
-/// Each of these once.
+/// Returns each of these sequences with the number 1.
 pub fn once(sequences: impl IntoIterator<Item = u64>) -> BTreeMap<u64, u32> {
     sequences.into_iter().map(|sequence| (sequence, 1)).collect()
 }

@@ -1,4 +1,4 @@
-//! Redriving, discarding, editing and restoring dead letters.
+//! Redrives, discards, edits and restores dead letters.
 
 use std::collections::HashMap;
 
@@ -25,20 +25,20 @@ use crate::{
     rows::{named, redrives},
 };
 
-/// What is to become of letters.
+/// The requested change to dead letters.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Request<'a> {
     Redrive,
-    /// With this reason.
+    /// Discards, with this reason.
     Discard(&'a str),
-    /// The edit from now on.
+    /// Sets the edit, or removes it.
     Edit(Option<&'a LetterEdit>),
-    /// Of discarded ones: to be open again.
+    /// Reopens discarded dead letters.
     Restore,
 }
 
 impl Request<'_> {
-    /// The letter afterwards.
+    /// Returns the dead letter after the change.
     fn applied(self, letter: &DeadLetter, now: Timestamp) -> DeadLetter {
         let mut after = letter.clone();
         after.updated_at = now;
@@ -58,7 +58,7 @@ impl Request<'_> {
         after
     }
 
-    /// The state of the letters that it is for.
+    /// Returns the state that a dead letter must have for this change.
     fn of(self) -> DeadLetterState {
         match self {
             Self::Redrive | Self::Discard(_) | Self::Edit(_) => DeadLetterState::Open,
@@ -66,7 +66,8 @@ impl Request<'_> {
         }
     }
 
-    /// What the consumer is told through the lane of the letter's key, if anything.
+    /// Returns the origin of the lane batch that notifies the consumer of the dead letter's key. Returns none if the
+    /// consumer needs no notification.
     fn origin(self, letter: &DeadLetter) -> Option<LaneOrigin> {
         let dead_letter = letter.id.clone();
         match self {
@@ -78,7 +79,7 @@ impl Request<'_> {
 }
 
 impl Store {
-    /// Asks the partition that has a letter to change it.
+    /// Sends each change to the partition that has the dead letter.
     pub(super) async fn change_letters(
         &self,
         ids: &[String],
@@ -92,7 +93,7 @@ impl Store {
                     let parts = self.in_all(|partition| partition.letter_rows(ids)).await?;
                     let has = |at: usize| {
                         let holder = parts.iter().position(|part| matches!(part.get(at), Some(Some(_))));
-                        // Where none has it, the first says so.
+                        // If no partition has the dead letter, partition 0 answers that it is unknown.
                         holder.unwrap_or(0) as u16
                     };
                     (0..ids.len()).map(has).collect()
@@ -109,7 +110,7 @@ impl Store {
 }
 
 impl Partition<'_> {
-    /// Changes letters, each in a transaction of its own; those that have changed since they were read are decided again.
+    /// Changes dead letters, each in its own transaction. A dead letter that changed since the read is decided again.
     pub(super) async fn change_some(
         self,
         ids: &[&str],
@@ -175,10 +176,11 @@ impl Partition<'_> {
                         };
                         let place = (lane.0.as_str(), lane.1);
                         ends.entry(lane.clone()).or_default().push(&mut transaction, place, &row)?;
-                        // A deletion of the group must reopen this letter first.
+                        // The deletion of the group must reopen this dead letter first.
                         transaction.add(redrives(&letter.group), 1);
                     }
-                    // Where the group is gone so is the key that waited; it may be made again meanwhile.
+                    // The group's parked keys were deleted with the group. The guard detects that the group was created
+                    // again.
                     _ => drop(transaction.guard(Guard::Absent(named(SpaceKind::Group, &letter.group)))),
                 }
             }

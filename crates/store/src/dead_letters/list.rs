@@ -1,4 +1,4 @@
-//! Finding dead letters, and counting them.
+//! Lists and counts dead letters.
 
 use std::collections::BTreeMap;
 
@@ -20,12 +20,13 @@ use crate::{
     rows::{LETTER_STATES, ids_in, letters_in, text_in, time_and_id, time_key},
 };
 
-/// Where a list begins.
+/// The start of a list.
 #[derive(Debug, Clone, Default)]
 struct Begin {
-    /// Behind this key of the index.
+    /// Starts after this key of the index (exclusive).
     after: Option<Vec<u8>>,
-    /// Behind a letter that is gone since, or behind the beginning of an id: ids rise as letters are made.
+    /// Starts after this id, or prefix of an id, if no such dead letter exists any more. Ids rise in the order of
+    /// creation.
     after_gone: Option<String>,
 }
 
@@ -36,7 +37,7 @@ impl Begin {
 }
 
 impl Store {
-    /// Letters of all partitions, in the order of the list.
+    /// Returns dead letters of all partitions, in the order of the list.
     pub(super) async fn list_letters(
         &self,
         query: &DeadLetterQuery,
@@ -71,7 +72,8 @@ impl Store {
         Ok(found)
     }
 
-    /// Where a list goes on behind a letter: whichever partition has it says when it was made.
+    /// Returns the start of a list after a dead letter. Its creation time comes from the partition that has it, or from
+    /// its id.
     async fn list_begin(&self, after: &str) -> Result<Begin, StorageFailure> {
         let ids = [after.to_owned()];
         let parts = self.in_all(|partition| partition.letter_rows(&ids)).await?;
@@ -101,7 +103,7 @@ impl Store {
 }
 
 impl Partition<'_> {
-    /// Letters of a query from a place on.
+    /// Returns the dead letters of a query from a start on.
     async fn list_letters(
         self,
         query: &DeadLetterQuery,
@@ -116,7 +118,7 @@ impl Partition<'_> {
             let rows = self.letter_rows(&ids).await?;
             let fitting = ids.into_iter().zip(rows).filter_map(|(id, row)| fits(query, &row?).then_some(id));
             let fitting: Vec<String> = fitting.collect();
-            // Events are large: of a short list no more are read than it may need.
+            // Events are large. So a short list reads only as many as it may need.
             for ids in fitting.chunks(limit.clamp(10, PAGE)) {
                 for stored in self.letters(ids).await?.into_iter().flatten() {
                     if query.filter.matches(&stored.letter.event) {
@@ -131,7 +133,7 @@ impl Partition<'_> {
         Ok(found)
     }
 
-    /// The groups that ever had a letter here, by name.
+    /// Returns the groups that ever had a dead letter in this partition, sorted by name.
     pub(super) async fn groups_with_letters(self) -> Result<Vec<String>, StorageFailure> {
         let rows = self.all(Space::of(SpaceKind::DeadLetterGroup)).await?;
         rows.iter().map(|(key, _)| text_in(key)).collect()
@@ -160,14 +162,14 @@ impl Partition<'_> {
     }
 }
 
-/// The indexes that hold whatever a query finds.
+/// Returns the indexes that hold every result of a query.
 fn indexes_of(query: &DeadLetterQuery) -> Vec<Space> {
     let Some(group) = &query.group else { return vec![Space::of(SpaceKind::DeadLetterOrder)] };
     let asked = |state: &DeadLetterState| query.states.is_empty() || query.states.contains(state);
     LETTER_STATES.into_iter().filter(asked).map(|state| letters_in(group, state)).collect()
 }
 
-/// Whether a letter fits all of a query but its filter.
+/// Returns whether a dead letter matches everything in a query except its filter.
 fn fits(query: &DeadLetterQuery, row: &LetterRow) -> bool {
     query.group.as_ref().is_none_or(|group| *group == row.group)
         && (query.fingerprints.is_empty() || query.fingerprints.contains(&row.fingerprint))

@@ -1,4 +1,4 @@
-//! Removing dead letters: those that are closed, and those whose events are erased.
+//! Removes closed dead letters, and dead letters whose events are erased.
 
 use domain::{
     DeadLetterState, Entity, Event, StorageFailure,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl<'s> Partition<'s> {
-    /// Removes letters that were closed before an instant; how many.
+    /// Removes dead letters that were closed before an instant. Returns their number.
     pub(super) async fn purge_letters(self, closed_before: Timestamp) -> Result<u64, StorageFailure> {
         let goes =
             |stored: &Stored| stored.letter.state.is_closed() && stored.letter.updated_at < closed_before;
@@ -34,7 +34,7 @@ impl<'s> Partition<'s> {
         Ok(purged)
     }
 
-    /// Removes those of some letters that are to go as they are now; how many.
+    /// Removes the dead letters that `goes` selects in their current state. Returns their number.
     async fn remove_letters(
         self,
         mut ids: Vec<String>,
@@ -63,8 +63,8 @@ impl<'s> Partition<'s> {
         }
     }
 
-    /// Removes every letter whose event names an entity, and refuses the ids of their events; the events whose ids were not
-    /// refused before. Keys that are parked behind the letters are released.
+    /// Removes every dead letter whose event names an entity, and refuses the ids of the events. Returns the events
+    /// whose ids were not refused before. Releases the keys that are parked behind these dead letters.
     pub(crate) async fn erase_letters(
         self,
         entity: &Entity,
@@ -82,7 +82,7 @@ impl<'s> Partition<'s> {
         Ok(erased)
     }
 
-    /// Removes the letters of events whose ids are refused already.
+    /// Removes the dead letters of events whose ids are already refused.
     pub(crate) async fn remove_erased_letters(self, partitions: u16) -> Result<(), StorageFailure> {
         let mut pages = self.every_letter();
         while let Some(page) = pages.next().await? {
@@ -101,7 +101,7 @@ impl<'s> Partition<'s> {
         IndexPages::new(self, vec![Space::of(SpaceKind::DeadLetterOrder)], PAGE)
     }
 
-    /// Removes a letter, and refuses the id of its event; the event, if its id was not refused before.
+    /// Removes a dead letter, and refuses the id of its event. Returns the event if its id was not refused before.
     async fn erase_letter(self, id: &str, partitions: u16) -> Result<Option<Event>, StorageFailure> {
         self.change_some(&[id], Request::Discard("its event was erased"), partitions).await?;
         let mut retry = OptimisticRetry::new();

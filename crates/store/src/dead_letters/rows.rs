@@ -1,4 +1,4 @@
-//! The rows of a dead letter: what changes of it, its event, and its places in the indexes.
+//! The rows of a dead letter: its changing part, its event, and its entries in the indexes.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -15,14 +15,14 @@ use crate::{
     rows::{by_time, event, event_bytes, from_json, ids_in, letter_at, letters_in, named, time_key, to_json},
 };
 
-/// Letters that are read, or changed, at once.
+/// The most dead letters that one call reads or changes.
 pub(crate) const PAGE: usize = 100;
 
-/// Tells ids of one microsecond apart, in the order in which they are drawn.
+/// Separates the ids of one microsecond, in the order in which they are created.
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
-/// A UUID of version 7 by the store's clock, with the microseconds in the bits that it leaves to finer clocks: ids sort as
-/// letters are made, so a page can begin behind a letter that is gone.
+/// Returns a UUID of version 7 with the time of the store's clock. Bits that the format reserves for finer clocks hold
+/// the microseconds. Ids sort in the order of creation, so a page can start after a deleted dead letter.
 pub(crate) fn new_id(now: Timestamp) -> String {
     let micros = now.as_microsecond().max(0) as u64;
     let (millis, rest) = (micros / 1000, micros % 1000);
@@ -31,15 +31,15 @@ pub(crate) fn new_id(now: Timestamp) -> String {
     format!("{:08x}-{:04x}-7{rest:03x}-{variant:04x}-{random:012x}", millis >> 16, millis & 0xffff)
 }
 
-/// A time that is not after the one at which a letter was made, from its id or the beginning of it. None where that is not one
-/// of [`new_id`].
+/// Returns a time at or before the creation of a dead letter, from its id or a prefix of the id. Returns none for an id
+/// that [`new_id`] cannot have made.
 pub(crate) fn made_at(id: &str) -> Option<Timestamp> {
     let digits: String = id.chars().filter(|c| *c != '-').take(12).collect();
     let millis = i64::from_str_radix(&format!("{digits:0<12}"), 16).ok()?;
     Timestamp::from_millisecond(millis).ok()
 }
 
-/// A letter without its event.
+/// A dead letter without its event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LetterRow {
@@ -101,12 +101,12 @@ impl LetterRow {
         from_json(value, format_args!("the dead letter {id}"))
     }
 
-    /// The sequence of its event.
+    /// Returns the sequence of the dead letter's event.
     pub(crate) fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// Whether its event was edited.
+    /// Returns whether the event has an edit.
     pub(crate) fn is_edited(&self) -> bool {
         self.edit.is_some()
     }
@@ -131,7 +131,7 @@ impl LetterRow {
     }
 }
 
-/// A letter with the value of its row, to guard a change with.
+/// A dead letter with the value of its row, which guards need.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     pub(crate) letter: DeadLetter,
@@ -150,12 +150,12 @@ fn edit_row(id: &str) -> RowId {
     named(SpaceKind::DeadLetterEdit, id)
 }
 
-/// A letter's place in the index of its state.
+/// Returns a dead letter's entry in the index of its state.
 fn state_row(letter: &DeadLetter) -> RowId {
     letters_in(&letter.group, letter.state).row(time_key(letter.created_at, &letter.id))
 }
 
-/// Adds a new letter.
+/// Adds a new dead letter.
 pub(crate) fn add_letter(transaction: &mut Transaction, letter: &DeadLetter) -> Result<(), StorageFailure> {
     let place = letter_at(&letter.group, letter.position.sequence);
     transaction.guard(Guard::Absent(place.clone())).put(place, letter.id.as_bytes());
@@ -167,7 +167,7 @@ pub(crate) fn add_letter(transaction: &mut Transaction, letter: &DeadLetter) -> 
     Ok(())
 }
 
-/// Puts a letter in place of what it was, if it is still that.
+/// Replaces a dead letter. The transaction is refused if the dead letter has changed since the read.
 pub(crate) fn put_letter(
     transaction: &mut Transaction,
     before: &Stored,
@@ -192,7 +192,7 @@ pub(crate) fn put_letter(
     Ok(())
 }
 
-/// Removes a letter, if it is still what it was.
+/// Removes a dead letter. The transaction is refused if the dead letter has changed since the read.
 pub(crate) fn remove_letter(transaction: &mut Transaction, before: &Stored) {
     let letter = &before.letter;
     transaction.guard(Guard::Is(letter_row(&letter.id), before.value.clone()));
@@ -209,7 +209,8 @@ pub(crate) fn remove_letter(transaction: &mut Transaction, before: &Stored) {
 }
 
 impl Partition<'_> {
-    /// The letters of these ids, in their order; none where there is no such letter here.
+    /// Returns the dead letters of these ids, in the order of the ids. An id without a dead letter in this partition
+    /// gives none.
     pub(crate) async fn letters(
         self,
         ids: &[impl AsRef<str>],
@@ -221,7 +222,7 @@ impl Partition<'_> {
             let mut found = self.get(&ids.clone().flat_map(all).collect::<Vec<_>>()).await?;
             for id in ids {
                 let (value, bytes, edited) = (found.row(), found.row(), found.row());
-                // Removed between the two reads.
+                // The dead letter was removed between the two reads.
                 let (Some(value), Some(bytes)) = (value, bytes) else {
                     letters.push(None);
                     continue;
@@ -236,14 +237,14 @@ impl Partition<'_> {
         Ok(letters)
     }
 
-    /// The same without events.
+    /// Returns the dead letters of these ids without their events, in the order of the ids.
     pub(crate) async fn letter_rows(self, ids: &[String]) -> Result<Vec<Option<LetterRow>>, StorageFailure> {
         let reads: Vec<Read> = ids.iter().map(|id| Read::Row(letter_row(id))).collect();
         let mut found = self.get(&reads).await?;
         ids.iter().map(|id| found.row().map(|value| LetterRow::read(id, &value)).transpose()).collect()
     }
 
-    /// The first ids of an index.
+    /// Returns the first ids of an index, at most one page.
     pub(crate) async fn letter_ids(self, index: &Space) -> Result<Vec<String>, StorageFailure> {
         let rows = self.get(&[Read::first(index.clone(), PAGE)]).await?.range();
         ids_in(rows.iter().map(|(key, _)| key))

@@ -1,8 +1,9 @@
-//! Appending: each partition is given its part of the batch, all of them at once.
+//! Appends a batch. Each partition gets its part of the batch, all partitions at once.
 //!
-//! A part is one step of its partition: it is there or it is not. Of several parts some may be there and others not, where a
-//! server fails in between: the answer then says so of each event; of a batch that is all or nothing, that the outcome is
-//! unknown. Appending the same again settles it, as what is there is recognised by its ids.
+//! A partition stores its part in one step, whole or not at all. When a server fails in between, some parts may be
+//! stored and others not. The answer then gives the outcome of each event. For an all-or-nothing batch the answer is
+//! that the outcome is unknown. The caller can append the same batch again. The store recognises the stored events by
+//! their ids.
 
 use domain::{
     Event, StorageFailure,
@@ -51,7 +52,8 @@ impl Store {
             };
         let outcomes =
             divided.gather(Ok(AppendOutcome::NotStored), divided.parts().zip(answers).map(each_of));
-        // Also where all of it failed: other partitions were not asked, and need not wait for this one.
+        // The answer lists the outcomes even when all of these partitions failed. Other partitions were not asked, so
+        // their events need not wait for these.
         if outcomes.iter().any(Result::is_err) {
             return Err(EventStoreError::PartiallyFailed(outcomes));
         }
@@ -86,7 +88,8 @@ async fn append(
     }
 }
 
-/// What would become of an all-or-nothing batch now, as far as it is known: what is not is not stored. Stores nothing.
+/// Returns the outcomes that an all-or-nothing batch would have now. An event whose id the log does not know counts as
+/// not stored. Stores nothing.
 pub(super) async fn check(
     partition: Partition<'_>,
     batch: &[Event],
@@ -101,7 +104,7 @@ pub(super) async fn check(
     Ok(resolution.outcomes())
 }
 
-/// The failure of a batch that stands or falls as a whole, which says no more of it than is known.
+/// Returns the failure of an all-or-nothing batch. It claims no more about the batch than is known.
 fn failed(
     divided: &Divided<'_, Event>,
     answers: &[Result<Vec<AppendOutcome>, StorageFailure>],
@@ -118,7 +121,7 @@ fn failed(
             true => partly(failure.clone(), partition.number),
             false => failure.clone(),
         };
-        // Whatever else failed, where one is unknown the whole is.
+        // A single unknown outcome makes the outcome of the batch unknown, whichever other failures there are.
         if first.is_none() || matches!(failure, StorageFailure::Unknown(_)) {
             first = Some(failure);
         }

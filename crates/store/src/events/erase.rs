@@ -1,5 +1,5 @@
-//! Erasing an entity: its events are removed permanently, from the log, the schedule and the dead letters, and their ids are
-//! refused from then on.
+//! Erases an entity. The store permanently removes its events from the log, the schedule and the dead letters, and
+//! refuses their ids from then on.
 
 use std::sync::Arc;
 
@@ -20,15 +20,15 @@ use crate::{
     rows::{REMOVALS, blocked, counter},
 };
 
-/// Entries that one look brings.
+/// The most entries of one read.
 const READ_AT_ONCE: usize = 200;
 
 impl Store {
-    /// Removes copies of events whose ids are refused already, from the schedule and the dead letters: for a store that was
-    /// made from a backup which is older than an erasure.
+    /// Removes copies of events from the schedule and the dead letters when the store already refuses their ids. A
+    /// store that was made from a backup older than an erasure needs this.
     ///
     /// # Errors
-    /// When the engine fails.
+    /// Returns the failure of the engine.
     pub async fn remove_erased_copies(&self) -> Result<(), StorageFailure> {
         for partition in self.partitions() {
             partition.remove_erased_scheduled().await?;
@@ -43,11 +43,12 @@ impl Store {
         entity: &Entity,
     ) -> Result<Erased, EventStoreError> {
         let mut erased = Erased::default();
-        // First what may yet go into the log, last what may yet be made of what is in it.
+        // The schedule comes first, because its events may still enter the log. The dead letters come last, because an
+        // event of the log may still become one.
         let scheduled = partition.erase_scheduled(entity).await?;
         let unreadable = self.erase_from_log(partition, entity, &mut erased).await?;
         let letters = partition.erase_letters(entity, self.partition_count()).await?;
-        // Of an event and its copies one counts.
+        // An event and its copies count as one event.
         for event in scheduled.iter().chain(&letters) {
             erased.events += 1;
             erased.bytes += event.size_bytes() as u64;
@@ -62,8 +63,8 @@ impl Store {
         Ok(erased)
     }
 
-    /// Erases what the entity's filter finds. A damaged event that an index finds goes too: what it was about, the index still
-    /// knows. How many damaged events there are of which nothing is known.
+    /// Erases the events that match the entity's filter. It also erases a damaged event that an index finds, because
+    /// the index still holds the entity. Returns the number of damaged events that no index assigns to an entity.
     async fn erase_from_log(
         &self,
         partition: Partition<'_>,
@@ -85,7 +86,7 @@ impl Store {
         Ok(unreadable)
     }
 
-    /// Entries, which rise, as one removal takes them.
+    /// Splits ascending entries into parts that one removal can take.
     pub(crate) fn removal_parts<'e>(
         &self,
         going: &'e [Entry],
@@ -96,7 +97,8 @@ impl Store {
         parts.flat_map(move |part| part.chunks(limits.removal_events.max(1)))
     }
 
-    /// Blocked keys name entities too. Where the entity's events are gone there is nothing to wait for.
+    /// Clears the entity's blocked keys, since they name the entity too. After the erasure no event of the key is left
+    /// to wait.
     async fn forget_key(&self, partition: Partition<'_>, entity: &Entity) -> Result<(), StorageFailure> {
         let key = OrderingKey { kind: &entity.kind, id: &entity.id };
         let own = Key::new(entity.kind.as_str(), entity.id.as_str());
@@ -122,7 +124,7 @@ async fn erase_part(
 ) -> Result<(), StorageFailure> {
     let mut retry = OptimisticRetry::new();
     loop {
-        // A trim that decided on what is there must notice.
+        // The counter makes a concurrent trim notice the removal and decide again.
         let removals = partition.row(counter(REMOVALS)).await?;
         let mut with = Transaction::durable();
         with.guard(Guard::still(counter(REMOVALS), removals.as_deref())).add(counter(REMOVALS), 1);

@@ -1,7 +1,9 @@
-//! Conditional appends: read what the expectation rules out, then append under a guard that nothing of it came since.
+//! Conditional appends. The store reads the events that the expectation rules out, then appends under a guard against
+//! newer events of that filter.
 //!
-//! The guard speaks of the few events behind the read, so an engine can judge it in the step that appends. Where it refuses, the
-//! rest of the log is read and the append is tried again: an event that is ruled out is found by then, and others are passed.
+//! The guard covers only the few events after the read, so an engine can check it in the step that appends. When the
+//! engine refuses, the store reads the rest of the log and tries again. That read finds a ruled-out event, or passes
+//! the others.
 
 use domain::{
     Event, Expectation, ExpectationScope, StorageFailure, UnexpectedEvent,
@@ -17,24 +19,24 @@ use domain::{
 use super::append::check;
 use crate::{Store, partition::Partition, retry::OptimisticRetry, store::check_sequence};
 
-/// Events that one read brings, and bytes of them.
+/// The most events of one read, and the most bytes.
 const PAGE: usize = 100;
 const PAGE_BYTES: u64 = 1024 * 1024;
 
-/// A batch with what it expects of the partition that it goes to.
+/// A batch with its expectation about the partition that it goes to.
 struct Conditional<'s, 'b> {
     partition: Partition<'s>,
     batch: &'b [Event],
-    /// The sequence that the caller named; none where every event counts.
+    /// The sequence that the caller named. None means that every event counts.
     mark: Option<u64>,
     newer: NewerEvents,
 }
 
-/// What a read found.
+/// The result of a read.
 enum Found {
-    /// An event that is ruled out.
+    /// A ruled-out event.
     Event(UnexpectedEvent),
-    /// None up to the head of this state.
+    /// No ruled-out event up to the head of this state.
     NoneUntil(PartitionState),
 }
 
@@ -59,7 +61,8 @@ impl Store {
         Conditional { partition, batch, mark, newer }.append().await
     }
 
-    /// The ordering key that an expectation is about, where it is about one. Refuses what no single step can check.
+    /// Returns the ordering key of an expectation that concerns one key. Refuses an expectation that no single step can
+    /// check.
     fn checked_key(
         &self,
         first: &Event,
@@ -104,7 +107,7 @@ impl Conditional<'_, '_> {
                 Found::NoneUntil(state) => state,
             };
             if generation.is_some_and(|known| known != state.generation) {
-                // What was read before may be gone, and other events in its place.
+                // The log may have lost the events of the earlier reads, and may hold other events at their sequences.
                 (self.newer.after, generation) = (from, Some(state.generation));
                 retry.again().await?;
                 continue;
@@ -124,7 +127,7 @@ impl Conditional<'_, '_> {
         engine.append(number, self.batch, Atomicity::AllOrNothing, &with).await
     }
 
-    /// Reads on from where the last read ended.
+    /// Continues the read where the last read ended.
     async fn read(&self) -> Result<Found, EventStoreError> {
         let mut after = self.newer.after;
         let mut generation = None;
@@ -165,7 +168,8 @@ impl Conditional<'_, '_> {
         }
     }
 
-    /// Refuses a place that the log has lost, or behind which events were removed that cannot be looked at any more.
+    /// Refuses a position that the log has lost. Refuses a position when retention removed later events, because they
+    /// cannot be checked.
     fn check_mark(&self, state: &PartitionState) -> Result<(), EventStoreError> {
         let Some(mark) = self.mark else { return Ok(()) };
         let number = self.partition.number;
@@ -180,8 +184,8 @@ impl Conditional<'_, '_> {
         Ok(())
     }
 
-    /// The answer where an event is ruled out. What is known of the batch by its ids goes first: it may have been stored by a call
-    /// whose answer was lost.
+    /// Returns the answer when the log has a ruled-out event. The outcomes that the ids of the batch give take
+    /// precedence. An earlier call may have stored the batch although its answer was lost.
     async fn refuse(&self, event: UnexpectedEvent) -> Result<Vec<AppendOutcome>, EventStoreError> {
         let outcomes = check(self.partition, self.batch).await?;
         let is_stored = |outcome: &AppendOutcome| matches!(outcome, AppendOutcome::AlreadyStored(_));

@@ -1,4 +1,4 @@
-//! Events by their ids and by their positions.
+//! Reads events by their ids and by their positions.
 
 use domain::{
     Event, Position, StorageFailure, StoredEvent,
@@ -13,7 +13,8 @@ use super::read::add;
 use crate::{Store, divided::Divided};
 
 impl Store {
-    /// The events of these ids, in the order of the ids; of an id that several partitions have, each of them.
+    /// Returns the events of these ids, in the order of the ids. If several partitions have an id, each of their events
+    /// is returned.
     pub(super) async fn events_of(&self, ids: &[String]) -> Result<Vec<StoredEvent>, EventStoreError> {
         let names: Vec<&str> = ids.iter().map(String::as_str).collect();
         let parts = self.in_all(|partition| partition.entries_of(&names)).await?;
@@ -48,7 +49,7 @@ impl Store {
         Ok(page)
     }
 
-    /// The same of the only partition.
+    /// Returns the events at positions of the only partition.
     async fn only_at(&self, positions: &[Position]) -> Result<Page, EventStoreError> {
         let is_there = |position: &&Position| position.partition == 0;
         let sequences: Vec<u64> = positions.iter().filter(is_there).map(|at| at.sequence).collect();
@@ -60,8 +61,8 @@ impl Store {
     }
 }
 
-/// What would become of an event that is appended to a partition, where the log knows its id; none where it does not, or the
-/// stored one went meanwhile.
+/// Returns the outcome of an append to a partition for an event whose id the log knows. Returns none if the log does
+/// not know the id, or if the stored event was removed after the lookup.
 pub(crate) fn known(
     event: &Event,
     partition: u16,
@@ -70,7 +71,7 @@ pub(crate) fn known(
 ) -> Option<AppendOutcome> {
     let json = entry.map(|entry| match entry {
         Ok(stored) => stored.event.json(),
-        // What is damaged equals nothing.
+        // A damaged event equals no other event.
         Err(_) => "",
     });
     known_outcome(event, state?, partition, json)

@@ -1,7 +1,8 @@
-//! What names an erased entity beside the log: checkpoints and the records of replays.
+//! Texts outside the log that name an erased entity: checkpoints and the records of replays.
 //!
-//! The event that a checkpoint names as the last one processed is forgotten where it was erased; the mark stays. Texts of
-//! people and of replays are not changed: the erasure says where they name the entity, and how to remove them.
+//! A checkpoint may name an erased event as the last one processed. The erasure clears that name and keeps the position
+//! of the checkpoint. It does not change texts of users or of replays. Its answer says which of them name the entity,
+//! and how to remove them.
 
 use domain::{
     Checkpoint, Entity, StorageFailure,
@@ -14,15 +15,16 @@ use crate::{
     rows::{named, to_json},
 };
 
-/// Replays whose records are looked at, the newest first.
+/// The number of replay records to search, newest first.
 const MOST_REPLAYS: usize = 10_000;
-/// Records or checkpoints that are named.
+/// The most records or checkpoints that the answer names.
 const MOST_NAMED: usize = 20;
-/// Ids shorter than this are looked for as whole strings alone: within texts they would be found everywhere.
+/// The shortest id, in bytes, that the search finds as a word. A shorter id would match in almost any text, so it is
+/// found only as a whole string.
 const SHORTEST_WORD: usize = 3;
 
 impl Store {
-    /// Forgets the erased events that checkpoints name. What else names the entity, for people.
+    /// Clears erased events from checkpoints. Returns sentences for people about other texts that name the entity.
     pub(super) async fn forget_mentions(&self, entity: &Entity) -> Result<Vec<String>, StorageFailure> {
         let mut checkpoints = Vec::new();
         for checkpoint in self.checkpoints().await? {
@@ -57,7 +59,7 @@ impl Store {
         Ok(remains)
     }
 
-    /// The checkpoint as it is from now on.
+    /// Clears the last event of a checkpoint if that event was erased. Returns the checkpoint as it is afterwards.
     async fn forget_last_event(&self, mut checkpoint: Checkpoint) -> Result<Checkpoint, StorageFailure> {
         let mut retry = OptimisticRetry::new();
         loop {
@@ -74,7 +76,7 @@ impl Store {
             if self.first().is_committed(&transaction).await? {
                 return Ok(forgotten);
             }
-            // It was exchanged or deleted meanwhile.
+            // Another caller replaced or deleted the checkpoint.
             match self.checkpoints().await?.into_iter().find(|now| now.name == checkpoint.name) {
                 Some(now) => checkpoint = now,
                 None => return Ok(forgotten),
@@ -111,7 +113,7 @@ fn is_named_in(value: &serde_json::Value, id: &str) -> bool {
     }
 }
 
-/// Whether a text is an id, or has it as a word.
+/// Returns whether a text equals an id, or contains it as a word.
 fn is_word_of(text: &str, id: &str) -> bool {
     if id.is_empty() || text == id {
         return text == id && !id.is_empty();

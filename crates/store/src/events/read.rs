@@ -1,7 +1,9 @@
-//! Pages: of one partition as its engine gives them, of several merged by when events were stored, then by partition.
+//! Pages of the log. A page of one partition comes from its engine. A page of several partitions is merged by stored
+//! time, then by partition.
 //!
-//! An event is given once every partition has said what it has next: so the order is the same for every reader, in pages of
-//! whatever size, and a read that is continued behind a cursor goes on as it would have.
+//! The merge returns an event only when the next event of every partition is known. The order is therefore the same for
+//! every reader and every page size. A read that continues at a cursor returns the same events as a read without a
+//! break.
 
 use domain::{
     CorruptEvent, Cursor, Position,
@@ -21,11 +23,12 @@ use crate::{
     store::{check_reader, epoch_of},
 };
 
-/// Bytes of events that a page returns before it says "go on from here". Bounds memory, whatever limit was asked for.
+/// The most bytes of events in one page, also with a higher limit. This bounds the memory of a page. The caller
+/// continues at the cursor of the page.
 const MAX_PAGE_BYTES: u64 = 4 * 1024 * 1024;
-/// How often partitions are asked for more within one page: a page bounds the work it does.
+/// The most rounds of partition reads for one page. This bounds the work for a page.
 const MOST_ROUNDS: usize = 16;
-/// The least that a partition returns of long events, before it says "go on from here".
+/// The smallest byte limit that a partition gets for its share of a page.
 const LEAST_BYTES: u64 = 256 * 1024;
 
 /// Adds an entry to a page.
@@ -41,20 +44,20 @@ pub(super) fn add(page: &mut Page, partition: u16, entry: Entry) {
 
 /// The state of a read in one partition.
 struct PartitionCursor {
-    /// The sequence that was given last, or passed; against log order, the one above what is to come. None where it is not
-    /// known yet: then it is where the order begins.
+    /// The sequence that the read returned or passed last. In newest-first order it is the sequence above the next
+    /// event. None means the start of the order, as long as that is unknown.
     given: Option<u64>,
-    /// Where the next page begins behind, of a partition that is to be asked again.
+    /// The sequence (exclusive) at which the next request to the partition continues.
     asked_to: Option<u64>,
-    /// The mark (inclusive); none: the head, as it is when the partition is asked first.
+    /// The high-water mark (inclusive). None means the head at the first request to the partition.
     until: Option<u64>,
     state: Option<PartitionState>,
-    /// How much it was asked for last.
+    /// The limit of the last request to the partition.
     asked_for: usize,
 }
 
 impl PartitionCursor {
-    /// Whether nothing can be there, so that it need not be asked.
+    /// Returns whether the partition can have no further event. It is then not asked.
     fn is_over(&self, order: Order) -> bool {
         match order {
             Order::OldestFirst => {
@@ -70,12 +73,12 @@ struct Reading<'a> {
     request: &'a ReadRequest,
     places: Vec<PartitionCursor>,
     merge: Merge<Entry>,
-    /// Whether a partition has looked at as much as a page may, and found nothing.
+    /// Whether a partition scanned as much as a page allows without a match.
     is_exhausted: bool,
 }
 
 impl Store {
-    /// A page of the only partition: one call of the engine.
+    /// Returns a page of the only partition, with one engine call.
     pub(super) async fn only_page(&self, request: &ReadRequest) -> Result<Page, EventStoreError> {
         let sequence = |cursor: &Option<Cursor>| match cursor {
             None => Ok(None),
@@ -149,7 +152,7 @@ impl<'a> Reading<'a> {
         Ok(Self { store, request, places, merge: Merge::new(partitions), is_exhausted: false })
     }
 
-    /// Asks the partitions of which it is not known what they have next.
+    /// Asks the partitions whose next event is unknown.
     async fn fill(&mut self, missing: usize) -> Result<(), EventStoreError> {
         let order = self.request.order;
         for at in self.merge.hungry() {
@@ -162,7 +165,7 @@ impl<'a> Reading<'a> {
         let mut asks = Vec::new();
         for at in self.merge.hungry() {
             let Some(place) = self.places.get_mut(at) else { continue };
-            // One that had more than its share may go on so.
+            // A partition that had more than its share gets twice the limit of its last request.
             place.asked_for =
                 share(missing, open).max(place.asked_for.saturating_mul(2)).clamp(1, missing.max(1));
             let scan = Scan {
@@ -183,7 +186,7 @@ impl<'a> Reading<'a> {
         self.check_epochs().await
     }
 
-    /// Takes a partition's page in.
+    /// Adds the page of a partition to the merge.
     fn put(&mut self, at: usize, page: ScanPage) -> Result<(), EventStoreError> {
         let order = self.request.order;
         let Some(place) = self.places.get_mut(at) else { return Ok(()) };
@@ -193,7 +196,8 @@ impl<'a> Reading<'a> {
                 check_reader(number, &page.state, until.sequence(number))?;
             }
             if let Some(after) = &self.request.after {
-                // Against log order the place is a bound from above: behind the newest event of all it is beyond the head.
+                // In newest-first order the position is an upper bound (exclusive). The position after the newest event
+                // is beyond the head.
                 let bound = match order {
                     Order::OldestFirst => after.sequence(number),
                     Order::NewestFirst => after.sequence(number).saturating_sub(1),
@@ -216,7 +220,7 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// Where nothing known of a partition is left, the read has passed everything that it received.
+    /// Advances the position of a partition when all its events of the merge were taken.
     fn passed(&mut self, at: usize) {
         if !self.merge.is_empty(at) {
             return;
@@ -229,7 +233,7 @@ impl<'a> Reading<'a> {
         place.given = place.asked_to.or(end);
     }
 
-    /// The log epoch, as far as it is known: of a partition that was not asked, the one that was read last.
+    /// Returns the log epoch, with the cached epoch of each partition that was not asked.
     fn epoch(&self) -> u64 {
         let known = (0u16..).zip(&self.places).map(|(number, place)| match &place.state {
             Some(state) => state.epoch,
@@ -242,8 +246,8 @@ impl<'a> Reading<'a> {
         [&self.request.after, &self.request.until].into_iter().flatten()
     }
 
-    /// A cursor of a log epoch that the log has not come to is refused, whatever it marks. Partitions that were not asked may
-    /// have had more epochs: so all are asked before anything is refused.
+    /// Refuses a cursor of a log epoch that the log has not reached. A partition that was not asked may have had more
+    /// epochs. Therefore all partitions are read before the cursor is refused.
     async fn check_epochs(&self) -> Result<(), EventStoreError> {
         let epoch = self.epoch();
         match self.cursors().find(|cursor| cursor.epoch > epoch) {
@@ -252,7 +256,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Moves what comes next to the page, as far as that is known.
+    /// Moves the next events to the page, as long as the next event of every partition is known.
     fn take(&mut self, page: &mut Page, limit: usize, bytes: &mut u64) {
         while page.events.len() + page.corrupt.len() < limit && *bytes < MAX_PAGE_BYTES {
             let next = match self.request.order {
@@ -269,7 +273,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Where to go on; none where nothing can follow.
+    /// Returns the cursor at which the next page continues. Returns none when no event can follow.
     fn next(&self) -> Option<Cursor> {
         if self.merge.is_over() {
             return None;

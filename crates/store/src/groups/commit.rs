@@ -1,7 +1,7 @@
 //! Commits to segments: one transaction each, guarded by the newest lease of the segment.
 //!
-//! Commits that touch no dead letters are written without reading anything first. One that does is decided on the letters as they
-//! were read, and made again where they have changed.
+//! A commit that touches no dead letter is written without a read before it. A commit that touches dead letters depends
+//! on the dead letters as they were read. It is repeated when they have changed.
 
 use std::sync::Arc;
 
@@ -22,10 +22,10 @@ use crate::{
     rows::{HOLDS, blocked, by_segment, counter, lane, replay_batch, replay_result, to_json},
 };
 
-/// The guards that a commit's first step begins with: the generation and the fence.
+/// The number of guards at the start of a commit's first step: the generation and the fence.
 const OF_LEASE: usize = 2;
 
-/// The steps of a commit's transaction that note the progress of a lane batch, each with the batch's place.
+/// The steps of a commit's transaction that store the progress of a lane batch, each with the place of the batch.
 type ProgressSteps = Vec<(usize, u64)>;
 
 impl Store {
@@ -68,7 +68,7 @@ impl Store {
         loop {
             let (mut transaction, progress) = self.prepare(partition, commit).await?;
             partition.change_letters_of(commit, &mut transaction).await?;
-            // Dead letters are not bounded, so a full store refuses them.
+            // The number of dead letters is unbounded, so a full store refuses new dead letters.
             transaction.even_when_full = commit.dead_letters.is_empty();
             match partition.commit_one(&transaction).await? {
                 Outcome::Refused { guard } if guard >= OF_LEASE => retry.again().await?,
@@ -94,8 +94,8 @@ impl Store {
         }
     }
 
-    /// Everything of a commit but its dead letters. The first step is the one that the lease decides on; letters are added to
-    /// it, so the steps of the lane come after it in the transaction and before it in this function's work.
+    /// Builds the transaction of a commit, without its dead letters. The lease guards the first step, and the dead
+    /// letters are added to that step later. The steps of the lane follow it.
     async fn prepare(
         &self,
         partition: Partition<'_>,
@@ -127,7 +127,7 @@ impl Store {
             transaction.put(lane(SpaceKind::LaneProgress, group, segment, *seq), to_json(of_batch)?);
         }
         for (seq, of_batch) in &commit.lane_done {
-            // A second commit after a lost answer finds its work done.
+            // A commit that is repeated after a lost answer finds the batch already finished.
             if let Some(batch) = self.lane_batch(partition, &commit.lease, *seq).await? {
                 finish(&mut transaction, group, segment, (*seq, &batch, of_batch))?;
             }
@@ -135,7 +135,8 @@ impl Store {
         Ok((transaction, progress))
     }
 
-    /// Whether something is held after a commit that was not before. Where it is not known where the segment was, yes.
+    /// Returns whether the commit creates a new hold, which retention must respect. Returns true when the cursor before
+    /// the commit is unknown.
     fn holds_more(&self, commit: &SegmentCommit) -> bool {
         let lowest = commit.blocked.iter().map(|row| row.position).min();
         match self.remembered().cursor(&commit.lease) {
@@ -144,7 +145,7 @@ impl Store {
         }
     }
 
-    /// A batch of the lane that a lease is on; none where it has left the lane.
+    /// Returns a batch of the lane of a lease. Returns none if the batch has left the lane.
     async fn lane_batch(
         &self,
         partition: Partition<'_>,
@@ -161,7 +162,8 @@ impl Store {
     }
 }
 
-/// Takes a batch out of its lane, and keeps its result where a replay sent it that is still kept.
+/// Removes a batch from its lane. If a replay sent the batch and the replay still exists, it stores the result of the
+/// batch.
 fn finish(
     transaction: &mut Transaction,
     group: &str,

@@ -1,9 +1,10 @@
-//! Making, resetting and deleting groups.
+//! Creates, resets and deletes groups.
 //!
-//! A group is there when partition 0 has its row. With several partitions, partition 0 first notes a draft: the group's
-//! incarnation and where it begins. A later caller, or one that finds the draft after a crash, creates exactly that, in the
-//! partitions from the last to the first; so all partitions have parts of one group, wherever its maker was interrupted. A part
-//! of another incarnation is left over from a group that was deleted, and is deleted first.
+//! A group exists when partition 0 has its row. With several partitions, partition 0 first stores a draft: the group's
+//! incarnation and its starting positions. A later caller, or a caller that finds the draft after a crash, creates the
+//! group of the draft. It does so from the last partition to the first. All partitions therefore have parts of the same
+//! group, wherever the first caller stopped. A part with another incarnation is a remainder of a deleted group, and is
+//! deleted first.
 
 use domain::{
     Cursor, StorageFailure,
@@ -22,11 +23,11 @@ use crate::{
     rows::{HOLDS, by_segment, counter, from_json, named, of, of_segment, redrives},
 };
 
-/// What partition 0 knows of a name.
+/// The state of a group's name in partition 0.
 enum Known {
-    /// The group.
+    /// The group exists.
     Made(Group),
-    /// A group that is being made, and the value of its draft.
+    /// A group that is being created, and the value of its draft.
     Draft(GroupRow, Vec<u8>),
     Nothing,
 }
@@ -46,7 +47,8 @@ fn draft_row(name: &str) -> RowId {
 }
 
 impl Store {
-    /// The group that is to be made: with several partitions, as many segments in each as make at least those asked for.
+    /// Returns the spec of the group to create. With several partitions, each gets the same number of segments, and
+    /// together they have at least the requested number.
     fn divided(&self, spec: &GroupSpec) -> Result<GroupSpec, GroupStoreError> {
         spec.check()?;
         let partitions = self.partition_count();
@@ -63,7 +65,7 @@ impl Store {
     }
 
     async fn known_group(&self, name: &str) -> Result<Known, StorageFailure> {
-        // The draft is read first: it goes when the group is made.
+        // The draft is read before the group. The step that creates the group deletes the draft.
         let draft = match self.is_single() {
             true => None,
             false => self.first().row(draft_row(name)).await?,
@@ -81,7 +83,7 @@ impl Store {
         at: &Cursor,
     ) -> Result<MadeGroup, GroupStoreError> {
         let spec = self.divided(spec)?;
-        // The group that this call has drafted is new, also if another call completes it.
+        // The group of this call's draft is new, even when another call completes it.
         let mut drafted = None;
         let mut retry = OptimisticRetry::new();
         loop {
@@ -121,7 +123,8 @@ impl Store {
         }
     }
 
-    /// Makes what is drafted in every partition, in the first at last. Where another has finished it meanwhile, nothing more.
+    /// Creates a drafted group in every partition, in partition 0 last. Stops when another caller has finished the
+    /// group.
     async fn make_drafted(&self, row: GroupRow, draft: &[u8]) -> Result<(), StorageFailure> {
         for partition in self.others().rev() {
             self.make_part(partition, &row).await?;
@@ -139,14 +142,15 @@ impl Store {
         Ok(())
     }
 
-    /// Makes a group's part in a partition, unless it is there.
+    /// Creates a group's part in a partition, unless the part exists.
     async fn make_part(&self, partition: Partition<'_>, row: &GroupRow) -> Result<(), StorageFailure> {
         let mut retry = OptimisticRetry::new();
         loop {
             match partition.group(&row.spec.name).await? {
                 Some(there) if there.is_of(row) => return Ok(()),
                 Some(other) => {
-                    // Read before it is asked what is to be there: so it is older.
+                    // The part was read before the name's state in partition 0. A different incarnation in the part is
+                    // therefore the older one.
                     if self.known_group(&row.spec.name).await?.incarnation() != Some(&row.incarnation) {
                         return Ok(());
                     }
@@ -164,7 +168,7 @@ impl Store {
         }
     }
 
-    /// Mends a partition that has lost its part of a group, if there is still the group.
+    /// Restores the part of a group in a partition that has lost it. Fails if the group no longer exists.
     pub(super) async fn mend_group(
         &self,
         partition: Partition<'_>,
@@ -176,7 +180,7 @@ impl Store {
         }
     }
 
-    /// What makes a group's rows in a partition, where there is no such group.
+    /// Returns the transaction that creates a group's rows in a partition. It is refused if the group exists there.
     fn making(
         &self,
         partition: Partition<'_>,
@@ -194,7 +198,7 @@ impl Store {
         Ok(transaction)
     }
 
-    /// Sets every segment of a partition to a mark, with nothing claimed.
+    /// Sets the cursor and the claim of every segment of a partition to a mark.
     fn place_segments(
         &self,
         transaction: &mut Transaction,
@@ -209,7 +213,8 @@ impl Store {
         transaction.add(counter(HOLDS), 1);
     }
 
-    /// Of a group that is there only the types change; none where it has changed meanwhile.
+    /// Updates the event types of an existing group. Nothing else changes. Returns none if the group was deleted
+    /// meanwhile.
     async fn adopt(&self, group: &Group, spec: &GroupSpec) -> Result<Option<GroupRecord>, GroupStoreError> {
         let existing = &group.row.spec;
         if (&existing.key, existing.segments) != (&spec.key, spec.segments) {
@@ -240,7 +245,8 @@ impl Store {
         Ok(None)
     }
 
-    /// From the first partition on: without its row there is no group, whatever is left in the others.
+    /// Deletes a group, from partition 0 on. Without its row in partition 0 the group does not exist, even if other
+    /// partitions still have parts of it.
     pub(super) async fn remove_group(&self, name: &str) -> Result<bool, StorageFailure> {
         let deleted = match self.first().group(name).await? {
             Some(group) => self.delete_part(self.first(), &group).await?,
@@ -248,7 +254,8 @@ impl Store {
         };
         for partition in self.others() {
             let Some(part) = partition.group(name).await? else { continue };
-            // Read before it is asked what is to be there: so it is not of a group that is made now.
+            // The part was read before the name's state in partition 0. It therefore cannot belong to a group that is
+            // being created now.
             if self.known_group(name).await?.incarnation() != Some(&part.row.incarnation) {
                 self.delete_part(partition, &part).await?;
             }
@@ -256,8 +263,8 @@ impl Store {
         Ok(deleted)
     }
 
-    /// Deletes a group's part if it is still the one that was read. Dead letters that are being redriven are opened again
-    /// first: their references go with the group.
+    /// Deletes a group's part if it still has the incarnation that was read. It first reopens dead letters in redrive,
+    /// because their references are deleted with the group.
     async fn delete_part(&self, partition: Partition<'_>, group: &Group) -> Result<bool, StorageFailure> {
         let name = group.name();
         let mut retry = OptimisticRetry::new();
@@ -288,7 +295,8 @@ impl Store {
         }
     }
 
-    /// Partition by partition: where this is interrupted some are reset and others not, until it is done again.
+    /// Resets a group, one partition after the other. After an interruption some partitions are reset and others are
+    /// not, until the caller repeats the reset.
     pub(super) async fn move_group(&self, name: &str, at: &Cursor) -> Result<(), GroupStoreError> {
         let marks = self.marks(at).await?;
         if self.first().group(name).await?.is_none() {
@@ -307,7 +315,7 @@ impl Store {
         Ok(())
     }
 
-    /// Resets a group's part; whether it is there. The lanes stay, with their last places.
+    /// Resets a group's part. Returns whether the part exists. The lanes keep their batches and their last places.
     async fn move_part(
         &self,
         partition: Partition<'_>,
@@ -335,7 +343,7 @@ impl Store {
     }
 }
 
-/// Where a group begins in a partition, as its row notes it.
+/// Returns the starting position of a group in a partition, as the group's row states it.
 fn mark_in(row: &GroupRow, partition: u16) -> u64 {
     row.marks.get(usize::from(partition)).copied().unwrap_or(0)
 }

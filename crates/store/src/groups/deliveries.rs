@@ -1,4 +1,5 @@
-//! What a group has done with events, read from where its segments are, from its ledger and from its dead letters. Reads only.
+//! Reports the state of events in a group, from the cursors of segments, the blocked keys and the dead letters. It only
+//! reads.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,10 +18,10 @@ use crate::{
     rows::{blocked, from_json, letter_at, of, read_rows, segment_in, text},
 };
 
-/// Events that are looked up in one call.
+/// The most events of one call.
 const PAGE: usize = 500;
 
-/// An event's key and segment in a group.
+/// An event with its key and segment in a group.
 struct Placed<'e> {
     stored: &'e StoredEvent,
     segment: u16,
@@ -36,7 +37,7 @@ impl Store {
         if self.first().group(name).await?.is_none() {
             return Ok(None);
         }
-        // What no partition says anything of is still to come.
+        // An event counts as waiting if its partition reports no state.
         let unknown = EventDelivery { state: DeliveryState::Waiting, dead_letter: None };
         let divided = Divided::new(self, events.iter().map(|stored| (stored.position.partition, stored)));
         let partitions = self.partition_count();
@@ -57,7 +58,7 @@ impl Partition<'_> {
         for events in events.chunks(PAGE) {
             match self.page_of_deliveries(name, partitions, events).await? {
                 Some(page) => all.extend(page),
-                // A partition without its part of the group is about to lose it, or to be repaired.
+                // A partition without its part of the group is about to lose the group, or to be repaired.
                 None => return Ok(Vec::new()),
             }
         }
@@ -84,7 +85,7 @@ impl Partition<'_> {
             let reads: Vec<Read> =
                 Group::reads(name).into_iter().chain(places).chain(rows).chain(letters).collect();
             let mut found = self.get(&reads).await?;
-            // Its key and segments never change: only another group of its name has others.
+            // A group's key and segments never change. Only a new group of the same name has others.
             let Some(now) = Group::of(name, &mut found)?.filter(|now| now.is_of(&group.row)) else {
                 retry.again().await?;
                 continue;
@@ -117,7 +118,7 @@ impl Partition<'_> {
         Placed { stored, segment, key: own.into() }
     }
 
-    /// Puts the letters of these ids beside the deliveries that they are of.
+    /// Attaches the dead letters of these ids to their deliveries.
     async fn add_letters(
         self,
         deliveries: &mut [EventDelivery],
@@ -132,7 +133,7 @@ impl Partition<'_> {
     }
 }
 
-/// Where each segment is.
+/// Returns the place of each segment.
 fn places_in(found: &mut Snapshot, began_after: u64) -> Result<HashMap<u16, SegmentPlace>, StorageFailure> {
     let cursors: Vec<(u16, (u64, u64))> = read_rows(found.range(), segment_in, cursor_and_claim)?;
     let fences: HashMap<u16, Fence> = read_rows(found.range(), segment_in, Fence::read)?;

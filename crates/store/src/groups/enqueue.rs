@@ -1,4 +1,4 @@
-//! Putting batches into lanes. A lane's end is guarded, so that its places have no holes and no batch is there twice.
+//! Adds batches to lanes. The end of a lane is guarded, so that its places have no gaps and no batch is queued twice.
 
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
@@ -18,7 +18,7 @@ use crate::{
     rows::{HOLDS, by_segment, counter, lane, named, number, replay_batch, to_json},
 };
 
-/// The end of a lane as it was read, and as it will be after what was decided so far.
+/// The end of a lane as it was read, updated by the decisions so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LaneEnd {
     last: u64,
@@ -31,12 +31,12 @@ impl LaneEnd {
         Ok(Self { last: number(end.as_deref())?, references: number(size)? as usize, value: end })
     }
 
-    /// Whether so many references more are too many. A lane that is empty takes a batch of any length.
+    /// Returns whether `more` references exceed the bound of the lane. An empty lane accepts a batch of any length.
     fn is_full(&self, more: usize) -> bool {
         self.references > 0 && self.references.saturating_add(more) > MAX_LANE_REFERENCES
     }
 
-    /// Puts a batch at the end of its segment's lane.
+    /// Adds a batch to the end of its segment's lane.
     pub(crate) fn push(
         &mut self,
         transaction: &mut Transaction,
@@ -59,7 +59,7 @@ impl LaneEnd {
     }
 }
 
-/// What a replay sent: its id and the number of its batch.
+/// Returns the replay id and the batch number, if a replay sent the batch.
 pub(super) fn replay_of(origin: &LaneOrigin) -> Option<(&str, u64)> {
     match origin {
         LaneOrigin::Replay { replay_id, batch } => Some((replay_id, *batch)),
@@ -76,8 +76,8 @@ impl Partition<'_> {
         self.decide_each(batches, |batches| self.decide_enqueue(runner, batches)).await
     }
 
-    /// Decides on batches as the lanes are now, each after those before it. A lane only shrinks by what others do meanwhile,
-    /// since its end is guarded: so its bound holds.
+    /// Decides on batches against the current lanes. Each decision counts the batches before it. The end of each lane
+    /// is guarded, so other callers can only shrink a lane meanwhile, and its bound holds.
     async fn decide_enqueue(
         self,
         runner: Option<&ReplayLease>,
@@ -148,7 +148,7 @@ impl Partition<'_> {
         Ok(decisions)
     }
 
-    /// The ends of lanes, without how many references the lanes hold.
+    /// Returns the ends of lanes, without the number of references in the lanes.
     pub(crate) async fn lane_ends(self, lanes: &[(String, u16)]) -> Result<Vec<LaneEnd>, StorageFailure> {
         let row =
             |(group, segment): &(String, u16)| Read::Row(by_segment(SpaceKind::LaneEnd, group, *segment));

@@ -1,7 +1,7 @@
-//! Replay lanes: batches of references on their way through a group's segments.
+//! Replay lanes: batches of references to replayed events, queued for the segments of a group.
 //!
-//! A lane's places are numbered without holes as batches are put in, and `LaneEnd` has the last: so a reader that follows it knows
-//! the keys of everything that can have come, and reads just these.
+//! The places of a lane are numbered without gaps, in the order in which batches are added. `LaneEnd` holds the last
+//! place. A reader that follows the lane therefore knows the keys of all new batches, and reads only these rows.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -25,21 +25,21 @@ use crate::{
     },
 };
 
-/// Most batches that one call fetches of a segment.
+/// The most batches that one call fetches of a segment.
 const MOST_FETCHED: u64 = 64;
 
-/// What is asked of a lane: what lies behind a place, up to its end.
+/// A request to a lane: the batches after a place, up to the end of the lane.
 struct Behind {
     segment: u16,
     place: u64,
     end: u64,
-    /// At most so many batches at once.
+    /// The most batches to fetch at once.
     most: u64,
 }
 
 impl Behind {
-    /// A reader that follows the lane reads the few rows that may have come since. One that begins, or fell behind, would look at
-    /// many places that are empty by now: it reads what the lane has.
+    /// Returns whether the reader follows the lane closely. It then reads the few rows that may be new, by key. A
+    /// reader that starts or lags would read many places that are empty by now. It reads a range instead.
     fn follows(&self) -> bool {
         self.end - self.place <= MOST_FETCHED
     }
@@ -67,7 +67,7 @@ impl Behind {
         reads
     }
 
-    /// The rows that the reads of a kind found.
+    /// Returns the rows that the reads of one kind found.
     fn found(&self, found: &mut Snapshot) -> Rows {
         match self.follows() {
             false => found.range(),
@@ -77,7 +77,8 @@ impl Behind {
         }
     }
 
-    /// Goes on behind what was read. Rows that were read without their places end the lane where they are fewer than asked for.
+    /// Moves the place behind the batches that were read. A range read that found fewer batches than requested has
+    /// reached the end of the lane.
     fn pass(&mut self, batches: &[LaneBatch]) {
         self.place = match batches.last() {
             _ if self.follows() => self.last_place(),
@@ -87,8 +88,8 @@ impl Behind {
     }
 }
 
-/// How many batches of each lane to fetch first, so that few are fetched in vain: the lanes' shares of the limit, by how many
-/// references their batches have.
+/// Returns how many batches of each lane to fetch first, so that few batches are fetched and not used. It divides the
+/// lane's share of the limit by the average number of references of a batch.
 fn likely(limit: usize, lanes: usize, references: u64, batches: u64) -> u64 {
     let share = (limit / lanes.max(1)) as u64;
     share.div_ceil((references / batches.max(1)).max(1)).clamp(1, MOST_FETCHED)
@@ -102,7 +103,8 @@ impl Store {
         after: &[(u16, u64)],
         limit: usize,
     ) -> Result<Vec<LaneBatch>, StorageFailure> {
-        // Asked many times a second, and mostly there is nothing.
+        // Consumers call this many times a second, and the lanes are mostly empty. So the ends and sizes are read
+        // first.
         let kinds = [SpaceKind::LaneEnd, SpaceKind::LaneSize];
         let mut found = partition.all_of(kinds.map(|kind| of(kind, group))).await?;
         let mut numbers = || read_rows(found.range(), segment_in, |value| number(Some(value)));
@@ -124,7 +126,7 @@ impl Store {
         }
     }
 
-    /// As many batches behind places, of each segment, as a page may need.
+    /// Fetches batches of each segment, as many as a page may need.
     async fn fetch_page(
         &self,
         partition: Partition<'_>,
@@ -138,7 +140,7 @@ impl Store {
         if references >= limit && !lanes.iter().zip(&asked).any(is_empty) {
             return Ok(lanes);
         }
-        // Batches were shorter than was likely, or had left the lane.
+        // The batches were shorter than estimated, or had left the lane.
         let (places, mut rest): (Vec<usize>, Vec<Behind>) =
             asked.into_iter().enumerate().filter(|(_, behind)| !behind.is_over()).unzip();
         if rest.is_empty() {
@@ -153,7 +155,7 @@ impl Store {
         Ok(lanes)
     }
 
-    /// Batches behind places, of each segment in turn.
+    /// Fetches batches after the given places, for one segment after the other.
     async fn fetch(
         &self,
         partition: Partition<'_>,
@@ -181,7 +183,7 @@ impl Store {
     }
 }
 
-/// The first batch of each segment, then more of each as long as they fit, each segment in turn.
+/// Chooses the first batch of each segment, then further batches while they fit in the limit, segment by segment.
 fn choose(lanes: Vec<Vec<LaneBatch>>, limit: usize) -> Vec<LaneBatch> {
     let firsts = lanes.iter().filter_map(|lane| lane.first());
     let mut references: usize = firsts.map(|batch| batch.positions.len()).sum();
@@ -201,7 +203,8 @@ fn choose(lanes: Vec<Vec<LaneBatch>>, limit: usize) -> Vec<LaneBatch> {
 }
 
 impl Partition<'_> {
-    /// Takes the batches of a replay of which nothing was handed over out of all lanes; how many references went.
+    /// Removes the batches of a replay from all lanes, unless a consumer has received a part of them. Returns the
+    /// number of removed references.
     pub(super) async fn withdraw(self, replay_id: &str) -> Result<u64, StorageFailure> {
         let mut went = 0;
         for group in self.groups().await? {
@@ -239,14 +242,14 @@ impl Partition<'_> {
         if transactions.is_empty() {
             return Ok(0);
         }
-        // One that was handed over meanwhile stays.
+        // A batch that a consumer received meanwhile stays.
         let outcomes = self.commit(&transactions).await?;
         let gone = outcomes.iter().zip(lengths).filter(|(outcome, _)| outcome.is_done());
         Ok(gone.map(|(_, references)| references).sum())
     }
 }
 
-/// Whether nothing of a batch was handed over.
+/// Returns whether no consumer has received any part of the batch.
 fn is_untouched(progress: Option<&LaneProgress>) -> bool {
     progress.is_none_or(|progress| progress.claimed_to == 0 && progress.done.is_empty())
 }

@@ -1,7 +1,7 @@
-//! Leases on segments: who may commit to what, and how a group's segments are shared.
+//! Leases on segments: which consumer may commit to a segment, and how consumers share a group's segments.
 //!
-//! A segment's newest lease is its *fence*, which commits are guarded by; its expiry is a row of
-//! its own, so that renewing a lease does not disturb a commit on its way.
+//! The newest lease of a segment is its *fence*, and the fence guards the commits. The expiry of the lease is a
+//! separate row, so that the renewal of a lease does not disturb a concurrent commit.
 
 use std::collections::HashMap;
 
@@ -40,23 +40,24 @@ struct Seen {
 }
 
 impl Seen {
-    /// The fence, where it is of this generation. A lease of another generation cannot commit any more.
+    /// Returns the fence if it is of this generation. A lease of another generation can no longer commit.
     fn fence_of(&self, generation: u64) -> Option<Fence> {
         self.fence.filter(|fence| fence.generation() == generation)
     }
 
-    /// The lease that a consumer has under its token, also where it has lapsed and no other consumer has taken it.
+    /// Returns the lease of a consumer under its token. It also returns an expired lease that no other consumer has
+    /// taken.
     fn held_by(&self, name: &str, token: u64, generation: u64) -> Option<Fence> {
         let fence = self.fence_of(generation).filter(|fence| fence.token == token);
         fence.filter(|_| self.lease.as_ref().is_some_and(|(lease, _)| lease.consumer == name))
     }
 
-    /// Whether anybody may take it.
+    /// Returns whether any consumer may take the segment.
     fn is_free(&self, generation: u64, now: Timestamp) -> bool {
         self.fence_of(generation).is_none() || self.lease.as_ref().is_none_or(|(lease, _)| lease.until <= now)
     }
 
-    /// Puts a lease on it, if nothing has changed since it was read.
+    /// Puts a lease on the segment. The transaction is refused if the segment's lease has changed since the read.
     fn put_lease(&self, transaction: &mut Transaction, group: &str, lease: &[u8]) {
         let [fence_row, lease_row] =
             [SpaceKind::Fence, SpaceKind::Lease].map(|kind| by_segment(kind, group, self.segment));
@@ -70,7 +71,7 @@ impl Seen {
 struct ReadLeases {
     group: GroupRow,
     incarnation: Vec<u8>,
-    /// The counter of leases.
+    /// The value of the lease counter.
     last: Option<Vec<u8>>,
     /// Consumers by name, each with the value of its row.
     consumers: Vec<(String, (ConsumerRow, Vec<u8>))>,
@@ -79,7 +80,7 @@ struct ReadLeases {
     now: Timestamp,
 }
 
-/// A row that is read with its value, to guard a change with.
+/// Decodes a row and returns it with its value, which a guard needs.
 fn with_value<T>(
     read: impl Fn(&[u8]) -> Result<T, StorageFailure>,
 ) -> impl Fn(&[u8]) -> Result<(T, Vec<u8>), StorageFailure> {
@@ -98,7 +99,7 @@ impl ReadLeases {
         reads
     }
 
-    /// What [`ReadLeases::reads`] found; none where there is no such group.
+    /// Decodes the answers to [`ReadLeases::reads`]. Returns none if the group does not exist.
     fn of(group: &str, found: &mut Snapshot) -> Result<Option<Self>, StorageFailure> {
         let (row, incarnation, last) = (found.row(), found.row(), found.row());
         let (Some(row), Some(incarnation)) = (row, incarnation) else { return Ok(None) };
@@ -117,8 +118,8 @@ impl ReadLeases {
         Ok(Some(Self { group: row, incarnation, last, consumers, segments, generation, now }))
     }
 
-    /// What a consumer has from now on, and the transaction that makes it so: it keeps what it has, and takes what is free up
-    /// to its share. Blocked keys of what it takes are left out.
+    /// Returns the new leases of a consumer, and the transaction that stores them. The consumer keeps its leases, and
+    /// takes free segments up to its share. The blocked keys of the taken segments are left empty.
     fn grant(&self, request: &LeaseRequest, partition: u16) -> Result<(Leases, Transaction), StorageFailure> {
         let group = &request.group;
         let others = self.consumers.iter().filter(|(_, (row, _))| self.now < row.until);
@@ -127,7 +128,8 @@ impl ReadLeases {
         let until = later(self.now, request.duration);
         let value = to_json(&LeaseRow { until, consumer: request.consumer.clone() })?;
         let mut transaction = Transaction::new().even_when_full();
-        // A server that has lost something takes no lease of before, nor extends one.
+        // After a loss of data the generation differs. The server then neither grants nor extends a lease on the
+        // earlier state.
         transaction.guard(Guard::Generation(self.generation));
         transaction.guard(Guard::Is(named(SpaceKind::Incarnation, group), self.incarnation.clone()));
         transaction.put(named(SpaceKind::GroupSeen, group), instant_value(self.now));
@@ -167,7 +169,7 @@ impl ReadLeases {
                 taken.push((lease, SegmentState { partition, cursor, claimed_to, blocked: Vec::new() }));
             }
         }
-        // Consumers whose time is over are forgotten, unless they came back meanwhile.
+        // Removes expired consumers, unless they renewed meanwhile.
         for (name, (row, value)) in &self.consumers {
             if row.until <= self.now && *name != request.consumer {
                 transaction.step();
@@ -186,8 +188,8 @@ impl Store {
         if self.is_single() {
             return self.lease_in(self.first(), request).await;
         }
-        // The first says whether there is the group: remains or drafts of a group in other partitions are not leased. Where it
-        // cannot be reached, the others go on with what they have.
+        // Partition 0 decides whether the group exists. Remainders or drafts in other partitions are not leased. If
+        // partition 0 is unreachable, the other partitions lease the parts that they have.
         let mut parts = vec![self.lease_in(self.first(), request).await];
         let goes_on =
             |part: &Result<_, GroupStoreError>| part.as_ref().err().is_none_or(Unreached::is_unreached);
@@ -197,14 +199,14 @@ impl Store {
         let is_first_there = parts.first().is_some_and(Result::is_ok);
         for (partition, part) in self.partitions().zip(&mut parts).skip(1) {
             let Err(GroupStoreError::NoGroup(_)) = part else { continue };
-            // A partition that has lost its part is repaired from the first.
+            // Partition 0 restores the part of a partition that has lost it.
             *part = match is_first_there {
                 true => self.mend_and_lease(partition, request).await,
                 false => Ok(Leases::default()),
             };
         }
         let mut whole = Leases::default();
-        // What cannot be reached is not held: its consumer stops there, and continues in other partitions.
+        // A consumer holds no lease in an unreachable partition. It stops there, and continues in the other partitions.
         for part in reached(parts)?.into_iter().flatten() {
             whole.held.extend(part.held);
             whole.taken.extend(part.taken);
@@ -241,7 +243,7 @@ impl Store {
         };
         let (mut leases, incarnation) = partition.decide(&ReadLeases::reads(group), decision).await?;
         if !leases.taken.is_empty() {
-            // Blocked keys are read afterwards, for none but the lease's holder changes them.
+            // The blocked keys are read after the lease is taken, because only the holder of the lease changes them.
             let space = |(lease, _): &(Lease, _)| of_segment(SpaceKind::Blocked, group, lease.segment);
             let mut found = partition.all_of(leases.taken.iter().map(space)).await?;
             for (lease, state) in &mut leases.taken {
@@ -257,14 +259,14 @@ impl Store {
 }
 
 impl Partition<'_> {
-    /// Forgets a consumer and frees what it holds under its token.
+    /// Removes a consumer, and frees the segments that it holds under its token.
     pub(super) async fn leave(self, group: &str, name: &str, token: u64) -> Result<(), StorageFailure> {
         let mut found = self.get(&ReadLeases::reads(group)).await?;
         let Some(read) = ReadLeases::of(group, &mut found)? else { return Ok(()) };
         let mut transaction = Transaction::new().even_when_full();
         for seen in &read.segments {
             let Some(fence) = seen.held_by(name, token, read.generation) else { continue };
-            // The fence stays: what is on its way may still commit until another takes the segment.
+            // The fence stays. A commit on its way may still succeed until another consumer takes the segment.
             transaction.step();
             transaction.guard(Guard::Is(by_segment(SpaceKind::Fence, group, seen.segment), fence.value()));
             transaction.delete(by_segment(SpaceKind::Lease, group, seen.segment));

@@ -1,4 +1,4 @@
-//! What a commit does to dead letters: guards and writes that are added to its transaction.
+//! The changes of a commit to dead letters: guards and writes that are added to its transaction.
 
 use std::collections::HashMap;
 
@@ -17,13 +17,13 @@ use crate::{
     rows::{letter_at, named, text},
 };
 
-/// A letter as it was and as it is to be.
+/// A dead letter before and after the commit.
 struct Changed {
     before: Option<Stored>,
     after: DeadLetter,
 }
 
-/// The letters that a commit touches, each once.
+/// The dead letters that a commit touches, each once.
 #[derive(Default)]
 struct Letters {
     changed: Vec<Changed>,
@@ -51,19 +51,19 @@ impl Letters {
 }
 
 impl Partition<'_> {
-    /// Adds what a commit does to its group's letters to the first step of its transaction.
+    /// Adds the commit's changes to the group's dead letters to the first step of its transaction.
     pub(super) async fn change_letters_of(
         self,
         commit: &SegmentCommit,
         transaction: &mut Transaction,
     ) -> Result<(), StorageFailure> {
         let group = &commit.lease.group;
-        // An event of another partition is not of the segment, and not found here.
+        // An event of another partition does not belong to the segment, and this partition does not have it.
         let new = commit.dead_letters.iter().filter(|new| new.position.partition == self.number);
         let new: Vec<&NewDeadLetter> = new.collect();
         let mut letters = self.letters_named(group, &new, &commit.handled_dead_letters).await?;
         let now = self.now().await?;
-        // A letter that is reported again in the same commit is open again: so those that were handled go first.
+        // Handled dead letters are changed first. A dead letter that fails again in the same commit must end as open.
         for id in &commit.handled_dead_letters {
             let letter = letters.of_id(id).filter(|letter| letter.state == DeadLetterState::Redriving);
             if let Some(letter) = letter {
@@ -98,7 +98,7 @@ impl Partition<'_> {
         Ok(())
     }
 
-    /// The letters that a commit names: by the ids that were handled, and by what is given up on again.
+    /// Returns the dead letters that a commit names, by the handled ids and by the positions of the failed events.
     async fn letters_named(
         self,
         group: &str,
@@ -126,8 +126,8 @@ impl Partition<'_> {
         Ok(letters)
     }
 
-    /// The events at these sequences, where the log has them. The transaction is guarded so that it is performed only while they
-    /// are neither trimmed nor erased: while their ids lead where they led.
+    /// Returns the events at these sequences that the log has. Guards refuse the transaction if an event is trimmed or
+    /// erased meanwhile: the state of each id must be unchanged.
     async fn events_that_stay(
         self,
         sequences: &[u64],
@@ -154,7 +154,7 @@ impl Partition<'_> {
         Ok(events)
     }
 
-    /// Opens what is being redriven to a group that is about to go: it would never arrive.
+    /// Reopens dead letters in redrive to a group that is about to be deleted. Their redelivery would never arrive.
     pub(super) async fn reopen_redriving(self, group: &str) -> Result<(), StorageFailure> {
         let mut retry = crate::retry::OptimisticRetry::new();
         loop {
@@ -172,7 +172,8 @@ impl Partition<'_> {
                 transactions.push(transaction);
             }
             if transactions.is_empty() {
-                // The index is ahead of what it leads to, or damaged: nothing more can be opened.
+                // The index lists letters that do not exist or are damaged. No letter can be reopened, so the index is
+                // cleared.
                 let mut transaction = Transaction::durable();
                 for id in &ids {
                     transaction.guard(Guard::Absent(named(SpaceKind::DeadLetter, id)));

@@ -1,4 +1,4 @@
-//! Pauses of groups: a row each, by group and source, in partition 0.
+//! Pauses of groups: one row each, by group and source, in partition 0.
 
 use async_trait::async_trait;
 use domain::{

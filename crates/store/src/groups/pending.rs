@@ -1,8 +1,8 @@
-//! What groups have still to handle, counted from where their segments are, from their ledgers and from the log.
+//! Counts the pending events of groups, from the cursors of segments, the blocked keys (the ledger) and the log.
 //!
-//! What lies behind every cursor is counted by the index. What lies between the oldest open event and the highest cursor is
-//! looked at event by event, as long as it is short. Where it is long, the open part of each ledger row is looked up by its
-//! key, and the sum is a lower bound once too much was looked at.
+//! The index counts the events after every cursor. The events between the oldest open event and the highest cursor are
+//! checked one by one if the range is short. If it is long, the open events of each blocked key are looked up by the
+//! key. The sum is a lower bound when the lookups exceed their limit.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -24,9 +24,9 @@ use crate::{
     rows::{of, of_segment, read_rows, segment_in},
 };
 
-/// Bytes of events that one page of a look brings.
+/// The most bytes of events in one page.
 const PAGE_BYTES: u64 = 4 * 1024 * 1024;
-/// Rows of the ledger whose events are looked up by key, where there are too many events to look at all.
+/// The most blocked keys whose events are looked up by key, when the range has too many events to check.
 const MOST_LOOKUPS: usize = 256;
 
 impl Store {
@@ -37,7 +37,7 @@ impl Store {
         let mut is_whole = true;
         for part in reached(join_all(asks).await)? {
             match part {
-                // A partition without its part is about to lose it, or to be repaired.
+                // A partition without its part of the group is about to lose the group, or to be repaired.
                 Some(None) => {}
                 Some(Some(part)) => whole.get_or_insert_default().add(part),
                 None => is_whole = false,
@@ -76,7 +76,7 @@ impl Store {
     }
 }
 
-/// Which events of a partition a group has not finished.
+/// The open events of a group in a partition: the events that the group has not finished.
 struct Open<'g> {
     spec: &'g GroupSpec,
     partition: (u16, u16),
@@ -96,12 +96,12 @@ impl<'g> Open<'g> {
         Self { spec, partition, cursors, rows }
     }
 
-    /// Whether an event is open, given its key.
+    /// Returns whether the group has not finished an event.
     fn is_open(&self, stored: &StoredEvent) -> bool {
         let sequence = stored.position.sequence;
         let own = self.spec.key.of(&stored.event);
         let segment = segment_of(&own, self.partition.0, self.partition.1, self.spec.segments);
-        // Without a cursor the segment is not known yet, or no longer.
+        // A segment without a cursor is not created yet, or already deleted.
         let Some(cursor) = self.cursors.get(&segment) else { return false };
         let is_behind = sequence > *cursor;
         match self.rows.get(&Key::from(own)) {
@@ -110,32 +110,33 @@ impl<'g> Open<'g> {
         }
     }
 
-    /// Whether an event is open, and is not behind its segment's cursor: a row of the ledger names it.
+    /// Returns whether an open event is at or before its segment's cursor. A blocked key then covers the event.
     fn is_passed_and_open(&self, stored: &StoredEvent) -> bool {
         let own = Key::from(self.spec.key.of(&stored.event));
         let row = self.rows.get(&own).filter(|(_, row)| row.first_open() <= stored.position.sequence);
         row.is_some_and(|(segment, row)| stored.position.sequence <= self.passed_through(*segment, row))
     }
 
-    /// The last event that a row names and its segment's cursor has passed.
+    /// Returns the last sequence that a blocked key covers and that its segment's cursor has passed.
     fn passed_through(&self, segment: u16, row: &BlockedKey) -> u64 {
         row.through.min(self.cursors.get(&segment).copied().unwrap_or(0))
     }
 
-    /// Every event above this is open.
+    /// Returns the sequence above which every event is open.
     fn all_above(&self) -> u64 {
         let cursors = self.cursors.values().copied();
-        // Events of a key may be done that are behind the cursor of its segment.
+        // A finished event of a blocked key can be after the cursor of its segment.
         let rows = self.rows.values().map(|(_, row)| row.first_open().saturating_sub(1));
         cursors.chain(rows).max().unwrap_or(0)
     }
 
-    /// No event at or below this is behind its cursor.
+    /// Returns the sequence up to which no event is after its segment's cursor.
     fn lowest_cursor(&self) -> u64 {
         self.cursors.values().copied().min().unwrap_or(0)
     }
 
-    /// The open part of each row that its segment's cursor has passed, the oldest first.
+    /// Returns, for each blocked key, the range of open events that its segment's cursor has passed. The oldest comes
+    /// first.
     fn passed_rows(&self) -> Vec<(&Key, u64, u64)> {
         let part =
             |(segment, row): &(u16, BlockedKey)| (row.first_open(), self.passed_through(*segment, row));
@@ -151,14 +152,14 @@ impl<'g> Open<'g> {
     }
 }
 
-/// Counts what is open in one partition.
+/// Counts the open events of one partition.
 struct Count<'s> {
     partition: Partition<'s>,
-    /// Events of the group's types.
+    /// Selects events of the group's types.
     filter: Arc<Filter>,
     head: u64,
     counted: Pending,
-    /// Events that may still be looked at.
+    /// The number of events that may still be checked.
     looks: usize,
 }
 
@@ -171,7 +172,7 @@ impl Count<'_> {
         let top = open.all_above().min(self.head);
         let low = rows.first().map_or(u64::MAX, |(_, from, _)| from - 1).min(open.lowest_cursor());
         if keeps == RetentionMode::UntilDelivered {
-            // There is no index to count by.
+            // Such a store has no index to count with.
             self.look(&self.filter.clone(), low, self.head, |stored| open.is_open(stored)).await?;
             return Ok(self.counted);
         }
@@ -187,7 +188,7 @@ impl Count<'_> {
         Ok(self.counted)
     }
 
-    /// Events of the group's types up to a sequence.
+    /// Returns the number of events of the group's types up to a sequence.
     async fn count(&self, until: u64) -> Result<u64, StorageFailure> {
         match until {
             0 => Ok(0),
@@ -195,7 +196,7 @@ impl Count<'_> {
         }
     }
 
-    /// Counts everything above a sequence.
+    /// Adds every event of the group's types above a sequence, up to the head.
     async fn all_behind(&mut self, top: u64) -> Result<(), StorageFailure> {
         if top >= self.head {
             return Ok(());
@@ -210,7 +211,7 @@ impl Count<'_> {
         Ok(())
     }
 
-    /// Looks at the open part of rows, each by its key.
+    /// Checks the open events of blocked keys, each key by a lookup.
     async fn rows(&mut self, open: &Open<'_>, rows: &[(&Key, u64, u64)]) -> Result<(), StorageFailure> {
         let (single, several): (Vec<_>, Vec<_>) =
             rows.iter().copied().partition(|(_, from, through)| from == through);
@@ -223,7 +224,7 @@ impl Count<'_> {
         self.counted.is_exact &= single.len() <= self.looks && several.len() <= MOST_LOOKUPS;
         for (key, from, through) in several.into_iter().take(MOST_LOOKUPS) {
             if open.spec.key == GroupKey::All {
-                // Everything is one key, so the index counts it.
+                // All events have the same key, so the index counts them.
                 let events = self.count(through).await?.saturating_sub(self.count(from - 1).await?);
                 let page = self.partition.scan(&self.scan(&self.filter, from - 1, through, 1)).await?;
                 let oldest = page.entries.iter().flatten().next().map(|stored| stored.stored_at);
@@ -236,7 +237,7 @@ impl Count<'_> {
         Ok(())
     }
 
-    /// Looks at the events in a range, as far as there are looks left.
+    /// Checks the events of a range, until the limit on checked events is reached.
     async fn look(
         &mut self,
         filter: &Arc<Filter>,

@@ -1,4 +1,4 @@
-//! The rows of groups: what a group is, who has leased a segment, and what is in a lane.
+//! The rows of groups: the group itself, the leases of its segments, and the batches of its lanes.
 
 use domain::{
     StorageFailure,
@@ -13,7 +13,7 @@ use crate::{
     rows::{Rows, corrupt, from_json, named, number_in, text, text_in, to_json, value_at},
 };
 
-/// What a group has, but for what each of its segments has.
+/// The kinds of rows that belong to a whole group. Kinds that belong to a single segment are not included.
 pub(crate) const OF_GROUP: [SpaceKind; 7] = [
     SpaceKind::Segment,
     SpaceKind::Fence,
@@ -24,18 +24,20 @@ pub(crate) const OF_GROUP: [SpaceKind; 7] = [
     SpaceKind::GroupPause,
 ];
 
-/// What a group is.
+/// The row of a group.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct GroupRow {
     pub(crate) spec: GroupSpec,
     pub(crate) created: Timestamp,
-    /// Drawn when the group was made: a group that is made again under the name is another. The same in every partition.
+    /// A random number, drawn when the group is created. A group that is created again under the same name has another
+    /// one. It is the same in every partition.
     pub(crate) incarnation: String,
     pub(crate) gaps: Vec<Gap>,
-    /// In partition 0 of several: where the group began in each partition, or was last set to.
+    /// In partition 0 of several: the starting position of the group in each partition, or the position of its last
+    /// reset.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) marks: Vec<u64>,
-    /// Where the group began in this partition, or was last set to.
+    /// The starting position of the group in this partition, or the position of its last reset.
     #[serde(default)]
     pub(crate) began_after: u64,
 }
@@ -59,13 +61,13 @@ impl GroupRow {
         }
     }
 
-    /// The group's segments in a partition.
+    /// Returns the group's segments in a partition.
     pub(crate) fn segments(&self, partition: u16, partitions: u16) -> impl Iterator<Item = u16> {
         (partition..self.spec.segments).step_by(usize::from(partitions.max(1)))
     }
 }
 
-/// A group with the values of its rows, to guard a change with.
+/// A group with the values of its rows, which guards need.
 #[derive(Debug, Clone)]
 pub(crate) struct Group {
     pub(crate) row: GroupRow,
@@ -100,18 +102,18 @@ impl Group {
         [SpaceKind::Group, SpaceKind::GroupSeen].map(|kind| Read::Row(named(kind, name)))
     }
 
-    /// What [`Group::reads`] found; none where there is no such group.
+    /// Decodes the answers to [`Group::reads`]. Returns none if the group does not exist.
     pub(crate) fn of(name: &str, found: &mut Snapshot) -> Result<Option<Self>, StorageFailure> {
         let (value, seen) = (found.row(), found.row());
         value.map(|value| Self::read(name, value, seen)).transpose()
     }
 
-    /// Whether it is a part of the same group as another.
+    /// Returns whether both are parts of the same group.
     pub(crate) fn is_of(&self, row: &GroupRow) -> bool {
         self.row.incarnation == row.incarnation
     }
 
-    /// Puts a row in place of its own, if that is still what was read.
+    /// Replaces the group's row. The transaction is refused if the row has changed since the read.
     pub(crate) fn replace(
         &self,
         transaction: &mut Transaction,
@@ -126,7 +128,7 @@ impl Group {
     }
 }
 
-/// An instant as a value.
+/// Encodes an instant.
 pub(crate) fn instant_value(at: Timestamp) -> Vec<u8> {
     at.to_string().into_bytes()
 }
@@ -136,12 +138,12 @@ fn instant(value: &[u8]) -> Result<Timestamp, StorageFailure> {
     text.and_then(|text| text.parse().ok()).ok_or_else(|| corrupt("an instant"))
 }
 
-/// Where a segment is, as a value.
+/// Encodes the cursor and the claim of a segment.
 pub(crate) fn segment_value(cursor: u64, claimed_to: u64) -> Vec<u8> {
     format!("{cursor}:{claimed_to}").into_bytes()
 }
 
-/// The cursor and claim of a segment.
+/// Decodes the cursor and the claim of a segment.
 pub(crate) fn cursor_and_claim(value: &[u8]) -> Result<(u64, u64), StorageFailure> {
     let read = || {
         let (cursor, claimed) = std::str::from_utf8(value).ok()?.split_once(':')?;
@@ -150,7 +152,7 @@ pub(crate) fn cursor_and_claim(value: &[u8]) -> Result<(u64, u64), StorageFailur
     read().ok_or_else(|| corrupt("where a segment is"))
 }
 
-/// The newest lease of a segment. It may commit until another takes its place, also when its time is over or it was given back.
+/// The newest lease of a segment. It may commit until another lease replaces it, even after it expired or was returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fence {
     pub(crate) epoch: u64,
@@ -167,13 +169,13 @@ impl Fence {
         format!("{}:{}", self.epoch, self.token).into_bytes()
     }
 
-    /// The partition's generation in which it was given: in no other may it commit.
+    /// Returns the partition's generation in which the lease was granted. The lease may commit only in this generation.
     pub(crate) fn generation(self) -> u64 {
         self.epoch >> 32
     }
 }
 
-/// Until when a segment is leased, and by whom. Absent once the lease was given back.
+/// The expiry and the consumer of a segment's lease. Absent after the consumer returned the lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LeaseRow {
     pub(crate) until: Timestamp,
@@ -199,7 +201,7 @@ impl ConsumerRow {
     }
 }
 
-/// A batch of references in a lane.
+/// A batch of references to replayed events in a lane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LaneRow {
     pub(crate) origin: LaneOrigin,
@@ -213,7 +215,7 @@ impl LaneRow {
         from_json(value, format_args!("the batch {place} of a lane"))
     }
 
-    /// How many references it has, as sizes of lanes count them.
+    /// Returns the number of references, in the type of the lane sizes.
     pub(crate) fn references(&self) -> i64 {
         i64::try_from(self.positions.len()).unwrap_or(i64::MAX)
     }
@@ -227,13 +229,13 @@ pub(crate) fn progress(place: u64, value: &[u8]) -> Result<LaneProgress, Storage
     from_json(value, format_args!("the progress of the batch {place} of a lane"))
 }
 
-/// The progress of the batch at a key, where any was noted.
+/// Returns the stored progress of the batch at a key, if there is any.
 pub(crate) fn progress_at(noted: &Rows, key: &[u8]) -> Result<Option<LaneProgress>, StorageFailure> {
     value_at(noted, key).map(|value| progress(number_in(key)?, value)).transpose()
 }
 
 impl Partition<'_> {
-    /// Every group, by name.
+    /// Returns every group, sorted by name.
     pub(crate) async fn groups(self) -> Result<Vec<Group>, StorageFailure> {
         let kinds = [SpaceKind::Group, SpaceKind::GroupSeen];
         let mut found = self.all_of(kinds.map(Space::of)).await?;
@@ -248,12 +250,12 @@ impl Partition<'_> {
         Ok(groups)
     }
 
-    /// A group by name.
+    /// Returns a group by name.
     pub(crate) async fn group(self, name: &str) -> Result<Option<Group>, StorageFailure> {
         Group::of(name, &mut self.get(&Group::reads(name)).await?)
     }
 
-    /// The incarnation of each of these groups; none where there is no such group.
+    /// Returns the incarnation of each of these groups, and none for a group that does not exist.
     pub(crate) async fn incarnations(self, names: &[&str]) -> Result<Vec<Option<String>>, StorageFailure> {
         let reads: Vec<Read> =
             names.iter().map(|name| Read::Row(named(SpaceKind::Incarnation, name))).collect();

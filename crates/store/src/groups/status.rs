@@ -1,4 +1,4 @@
-//! How groups are doing. Reads only, so that a caller without the right to write can ask.
+//! The status of groups. It only reads, so that a caller without write permission can use it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -27,7 +27,7 @@ struct PartitionStatus {
 }
 
 impl Store {
-    /// Every group, by name. Partition 0 says which there are.
+    /// Returns every group, sorted by name. Partition 0 decides which groups exist.
     pub(super) async fn group_records(&self) -> Result<Vec<GroupRecord>, StorageFailure> {
         let mut parts = self.in_all(Partition::groups).await?.into_iter();
         let first = parts.next().unwrap_or_default();
@@ -46,7 +46,7 @@ impl Store {
         let parts = reached(join_all(asks).await)?;
         let is_missing = |(_, part): &(u16, &Option<Option<PartitionStatus>>)| part.is_none();
         let unreachable = (0u16..).zip(&parts).filter(is_missing).map(|(number, _)| number).collect();
-        // The first that answers says whether there is the group.
+        // The first reachable partition decides whether the group exists.
         let mut parts = parts.into_iter().flatten();
         let Some(Some(first)) = parts.next() else { return Ok(None) };
         let mut whole = GroupStatus {
@@ -66,7 +66,7 @@ impl Store {
             }
         };
         add_consumers(first.consumers);
-        // A partition without its part is about to lose it, or to be repaired.
+        // A partition without its part of the group is about to lose the group, or to be repaired.
         for part in parts.flatten() {
             add_record(&mut whole.record, part.record);
             whole.segments.extend(part.segments);
@@ -78,7 +78,7 @@ impl Store {
     }
 }
 
-/// Adds what another partition knows of a group.
+/// Adds the record of another partition to a group's record.
 fn add_record(record: &mut GroupRecord, of_partition: GroupRecord) {
     record.last_seen_at = record.last_seen_at.max(of_partition.last_seen_at);
     add_gaps(record, of_partition.gaps);
@@ -135,7 +135,7 @@ impl Partition<'_> {
         Ok(Some(PartitionStatus { record: group.record(), consumers: consumers.collect(), segments }))
     }
 
-    /// Every blocked key of a group here, with its segment.
+    /// Returns every blocked key of a group in this partition, with its segment.
     pub(super) async fn all_blocked(
         self,
         name: &str,
@@ -153,14 +153,14 @@ impl Partition<'_> {
     }
 }
 
-/// The blocked keys of a segment, by position.
+/// Decodes the blocked keys of a segment, sorted by position.
 pub(crate) fn blocked_keys(rows: Rows) -> Result<Vec<BlockedKey>, StorageFailure> {
     let mut blocked: Vec<BlockedKey> = read_values(rows, |value| from_json(value, "a blocked key"))?;
     blocked.sort_by_key(|row| row.position);
     Ok(blocked)
 }
 
-/// The consumers that are alive, by name.
+/// Returns the names of the consumers that are alive, each with its expiry, sorted by name.
 fn alive(rows: Rows, now: Timestamp) -> Result<Vec<(String, Timestamp)>, StorageFailure> {
     let rows: BTreeMap<String, ConsumerRow> = read_rows(rows, text_in, ConsumerRow::read)?;
     let alive = rows.into_iter().filter(|(_, row)| now < row.until);

@@ -1,8 +1,8 @@
-//! The right to run a replay.
+//! The lease of a replay: the right to run it.
 //!
-//! It is given in partition 0 and copied into every other partition as a fence before its holder does anything there: a runner that
-//! had the right before is refused by the fence. The fence carries the partition's generation, so a partition that has lost
-//! something refuses as well, until the right is given again.
+//! Partition 0 grants the lease. Every other partition gets a copy as a fence before the runner writes there. The fence
+//! refuses the runner of an earlier lease. The fence carries the partition's generation. A partition that lost data
+//! therefore refuses too, until the lease is granted again.
 
 use std::time::Duration;
 
@@ -23,19 +23,19 @@ use crate::{
     rows::{named, number},
 };
 
-/// What stands in the fence of a replay that is over.
+/// The value of the fence of a finished replay.
 pub(super) const OVER: &[u8] = b"over";
 
 pub(crate) fn fence_row(id: &str) -> RowId {
     named(SpaceKind::ReplayFence, id)
 }
 
-/// A lease as its fence has it in a partition of this generation.
+/// Returns the fence value of a lease in a partition of this generation.
 fn fence_value(lease: &ReplayLease, generation: u64) -> Vec<u8> {
     format!("{}:{}:{generation}", lease.epoch, lease.token).into_bytes()
 }
 
-/// Whether a fence that was read is that of a lease, in a partition of this generation.
+/// Returns whether a fence belongs to a lease, in a partition of this generation.
 pub(crate) fn is_fence_of(lease: &ReplayLease, fence: Option<&[u8]>, generation: u64) -> bool {
     fence == Some(&fence_value(lease, generation)[..])
 }
@@ -46,15 +46,15 @@ pub(crate) fn fence_guards(transaction: &mut Transaction, lease: &ReplayLease, g
     transaction.guard(Guard::Is(fence_row(&lease.replay_id), fence_value(lease, generation)));
 }
 
-/// Epoch, token and generation of a fence; none where it is of a replay that is over.
+/// Returns the epoch, token and generation of a fence. Returns none for the fence of a finished replay.
 pub(super) fn read_fence(value: &[u8]) -> Option<(u64, u64, u64)> {
     let mut numbers = std::str::from_utf8(value).ok()?.split(':').map(|part| part.parse().ok());
     Some((numbers.next()??, numbers.next()??, numbers.next()??))
 }
 
 impl Partition<'_> {
-    /// Takes or renews the right to run a replay; with it whether it is a new one. Where a new one is demanded it is new, also
-    /// where the token has one.
+    /// Takes or renews the lease of a replay. Also returns whether the lease is new. `demand_new` replaces a lease that
+    /// the token already has.
     async fn take_replay(
         self,
         id: &str,
@@ -88,7 +88,7 @@ impl Partition<'_> {
         Ok(self.decide_replay(id, decision).await?.flatten())
     }
 
-    /// Copies a lease into this partition; whether it is there: not where a newer one is.
+    /// Copies a lease into this partition. Returns whether the partition has it. A newer lease is not replaced.
     async fn copy_lease(self, lease: &ReplayLease) -> Result<bool, StorageFailure> {
         let row = fence_row(&lease.replay_id);
         let decision = |mut found: Snapshot| {
@@ -97,7 +97,7 @@ impl Partition<'_> {
                 return Ok((true, None));
             }
             match before.as_deref().map(read_fence) {
-                // The replay is over.
+                // The replay is finished.
                 Some(None) => return Ok((false, None)),
                 Some(Some((epoch, ..))) if epoch > lease.epoch => return Ok((false, None)),
                 _ => {}
@@ -111,7 +111,7 @@ impl Partition<'_> {
         self.decide(&[Read::Row(row.clone())], decision).await
     }
 
-    /// Whether this partition has a lease, and has lost nothing since it was copied.
+    /// Returns whether this partition has a lease, and has lost no data since the copy.
     async fn has_lease(self, lease: &ReplayLease) -> Result<bool, StorageFailure> {
         let mut found = self.get(&[Read::Row(fence_row(&lease.replay_id))]).await?;
         Ok(is_fence_of(lease, found.row().as_deref(), found.generation))
@@ -119,7 +119,7 @@ impl Partition<'_> {
 }
 
 impl Store {
-    /// Takes or renews the right to run a replay, in every partition.
+    /// Takes or renews the lease of a replay in every partition.
     pub(super) async fn lease_everywhere(
         &self,
         id: &str,
@@ -136,7 +136,8 @@ impl Store {
             if copies.iter().all(|has| *has) {
                 return Ok(Some(lease));
             }
-            // A partition has lost the lease, and with it perhaps what was queued under it: so the lease is over.
+            // A partition has lost the lease, and may have lost batches that were queued under it. So a new lease
+            // replaces it.
             match self.first().take_replay(id, token, duration, true).await? {
                 Some((again, _)) => lease = again,
                 None => return Ok(None),
@@ -147,7 +148,7 @@ impl Store {
         if settled > 0 {
             try_join_all(self.others().map(|partition| partition.drop_settled(id, settled))).await?;
         }
-        // Another has taken the replay over while this was copied.
+        // False means that another runner took over the replay during the copy.
         Ok(copies.iter().all(|copied| *copied).then_some(lease))
     }
 }

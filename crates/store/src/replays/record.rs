@@ -1,4 +1,4 @@
-//! The rows of a replay in partition 0: its plan, what changes of it, and its places in the indexes.
+//! The rows of a replay in partition 0: its plan, its changing part, and its entries in the indexes.
 
 use domain::{
     Cursor, StorageFailure,
@@ -17,7 +17,7 @@ use crate::{
     rows::{HOLDS, by_time, counter, from_json, ids_in, named, of, text, to_json},
 };
 
-/// What changes of a replay.
+/// The changing part of a replay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReplayRow {
     pub(crate) state: ReplayState,
@@ -27,9 +27,9 @@ pub(crate) struct ReplayRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) steering: Option<String>,
     pub(super) hold: Option<Cursor>,
-    /// The number of the newest lease, in its generation.
+    /// The number of the newest lease, within its generation.
     pub(super) last_lease: u64,
-    /// Until when the newest lease is good; none where there is none.
+    /// The expiry of the newest lease. None means that the replay has no lease.
     pub(super) until: Option<Timestamp>,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn replay_row(id: &str) -> RowId {
     named(SpaceKind::Replay, id)
 }
 
-/// Makes a replay, where there is none of its id.
+/// Returns the transaction that creates a replay. It is refused if the id exists.
 pub(super) fn creating(record: &ReplayRecord) -> Result<Transaction, StorageFailure> {
     let row = ReplayRow {
         state: record.state,
@@ -86,7 +86,7 @@ pub(super) fn creating(record: &ReplayRecord) -> Result<Transaction, StorageFail
     Ok(transaction)
 }
 
-/// Adds the removal of whatever a partition has of a replay, but for the indexes.
+/// Adds the removal of all rows of a replay in a partition, except its index entries.
 pub(super) fn forget(id: &str, transaction: &mut Transaction) {
     for kind in [SpaceKind::Replay, SpaceKind::ReplayPlan, SpaceKind::ReplayFence, SpaceKind::ReplaySettled] {
         transaction.delete(named(kind, id));
@@ -96,7 +96,7 @@ pub(super) fn forget(id: &str, transaction: &mut Transaction) {
     }
 }
 
-/// A replay as it was read, to decide on.
+/// A replay as it was read, with the values that guards need.
 pub(super) struct Seen {
     pub(super) id: String,
     pub(super) row: ReplayRow,
@@ -111,7 +111,7 @@ impl Seen {
         [Read::Row(replay_row(id)), Read::Row(fence_row(id))]
     }
 
-    /// What [`Seen::reads`] found; none where there is no such replay.
+    /// Decodes the answers to [`Seen::reads`]. Returns none if the replay does not exist.
     pub(super) fn of(id: &str, found: &mut Snapshot) -> Result<Option<Self>, StorageFailure> {
         let (value, fence) = (found.row(), found.row());
         let Some(value) = value else { return Ok(None) };
@@ -120,13 +120,13 @@ impl Seen {
         Ok(Some(Self { id: id.to_owned(), row, value, fence, generation, now }))
     }
 
-    /// Epoch and token of the newest lease, where it was given in the present generation.
+    /// Returns the epoch and the token of the newest lease if it was granted in the current generation.
     pub(super) fn lease(&self) -> Option<(u64, u64)> {
         let (epoch, token, generation) = read_fence(self.fence.as_deref()?)?;
         (generation == self.generation).then_some((epoch, token))
     }
 
-    /// A transaction that is performed only while all that was decided on is still so.
+    /// Returns a transaction that is refused if any row of the decision has changed.
     pub(super) fn transaction(&self) -> Transaction {
         let mut transaction = Transaction::durable();
         transaction.guard(Guard::Generation(self.generation));
@@ -135,7 +135,7 @@ impl Seen {
         transaction
     }
 
-    /// Puts the replay in a state. One that is over has no runner.
+    /// Replaces the replay's row. A replay in a final state loses its runner.
     pub(super) fn put(
         &self,
         transaction: &mut Transaction,
@@ -152,8 +152,8 @@ impl Seen {
 }
 
 impl Partition<'_> {
-    /// Decides on what a replay is, and writes what was decided if it is still so; else decides again. None where there is no
-    /// such replay.
+    /// Reads a replay, decides on it, and writes the decision. When the replay has changed meanwhile, it decides again.
+    /// Returns none if the replay does not exist.
     pub(super) async fn decide_replay<T>(
         self,
         id: &str,
@@ -167,7 +167,7 @@ impl Partition<'_> {
         self.decide(&Seen::reads(id), decision).await
     }
 
-    /// Records of these ids, in their order, each with its row. What is gone is left out.
+    /// Returns the records of these ids, in the order of the ids, each with its row. Deleted replays are left out.
     pub(super) async fn replay_records(
         self,
         ids: &[String],
@@ -184,7 +184,7 @@ impl Partition<'_> {
         Ok(records)
     }
 
-    /// The last replays that were made, the newest first.
+    /// Returns the newest replays by creation time, newest first.
     pub(crate) async fn newest_replays(self, limit: usize) -> Result<Vec<ReplayRecord>, StorageFailure> {
         let space = Space::of(SpaceKind::ReplayOrder);
         let rows = self
@@ -195,7 +195,7 @@ impl Partition<'_> {
         Ok(records.into_iter().map(|(record, _)| record).collect())
     }
 
-    /// The replays that are not over, the oldest first, each with its row.
+    /// Returns the unfinished replays, oldest first, each with its row.
     pub(super) async fn unfinished_replays(self) -> Result<Vec<(ReplayRecord, ReplayRow)>, StorageFailure> {
         let rows = self.all(Space::of(SpaceKind::OpenReplay)).await?;
         if rows.is_empty() {
@@ -208,7 +208,7 @@ impl Partition<'_> {
 }
 
 impl Store {
-    /// The replays that are not over, the oldest first.
+    /// Returns the unfinished replays, oldest first.
     pub(crate) async fn open_replays(&self) -> Result<Vec<ReplayRecord>, StorageFailure> {
         Ok(self.first().unfinished_replays().await?.into_iter().map(|(record, _)| record).collect())
     }

@@ -1,4 +1,4 @@
-//! How far a replay is, and the batches that are settled by it: their results are known to the runner.
+//! The progress of a replay, and its settled batches: the batches whose results the runner has.
 
 use domain::{
     Cursor, StorageFailure,
@@ -16,7 +16,7 @@ use crate::{
     rows::{HOLDS, counter, named, number, number_key, of},
 };
 
-/// Whether a hold keeps something that the one before it did not.
+/// Returns whether a hold keeps an event that the hold before it did not keep.
 fn keeps_more(before: Option<&Cursor>, after: &Cursor) -> bool {
     before.is_none_or(|before| {
         (before.store, before.epoch) != (after.store, after.epoch)
@@ -25,7 +25,8 @@ fn keeps_more(before: Option<&Cursor>, after: &Cursor) -> bool {
     })
 }
 
-/// The number that was noted last, and the rows of batches below a number: their results, and that segments have had them.
+/// Reads the recorded number of settled batches, and the rows of batches below a number: the results, and the records
+/// that segments received the batches.
 fn settled_reads(id: &str, below: u64) -> [Read; 3] {
     let rows = |kind| Read::Range {
         space: of(kind, id),
@@ -38,8 +39,8 @@ fn settled_reads(id: &str, below: u64) -> [Read; 3] {
     [noted, rows(SpaceKind::ReplayResult), rows(SpaceKind::ReplayBatch)]
 }
 
-/// Drops what [`settled_reads`] found, and notes the number, which never falls. That a segment has had a batch stays known while
-/// the batch has left no result: it may still be in a lane.
+/// Drops the rows that [`settled_reads`] found, and records the number, which never falls. The record that a segment
+/// received a batch stays while the batch has no result, because the batch may still be in a lane.
 fn settle(
     transaction: &mut Transaction,
     id: &str,
@@ -48,7 +49,7 @@ fn settle(
 ) -> Result<(), StorageFailure> {
     let (noted, results, batches) = (found.row(), found.range(), found.range());
     for (key, _) in batches {
-        // The key of a batch goes on where that of its result ends.
+        // The key of a batch starts with the key of its result.
         if results.iter().any(|(result, _)| key.starts_with(result)) {
             transaction.delete(of(SpaceKind::ReplayBatch, id).row(key));
         }
@@ -65,7 +66,7 @@ fn settle(
 }
 
 impl Partition<'_> {
-    /// Drops what is left of batches below a number.
+    /// Drops the remaining rows of batches below a number.
     pub(super) async fn drop_settled(self, id: &str, below: u64) -> Result<(), StorageFailure> {
         let decision = |mut found: Snapshot| {
             let mut transaction = Transaction::new();
@@ -77,7 +78,8 @@ impl Partition<'_> {
 }
 
 impl Store {
-    /// Notes how far a replay is; its state afterwards, and whether it holds something that it did not before.
+    /// Records the progress of a replay. Returns its new state, and whether it holds an event that it did not hold
+    /// before.
     pub(super) async fn step_replay(
         &self,
         lease: &ReplayLease,

@@ -1,4 +1,4 @@
-//! The events that retention looks at, the oldest first.
+//! The events that retention considers, oldest first.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use futures_util::future::try_join_all;
 
 use crate::{merge::Merge, pages::LogPages, partition::Partition};
 
-/// Events of one partition that may go, the oldest first.
+/// The events of one partition that retention may remove, oldest first.
 pub(super) struct Candidates<'s> {
     pages: LogPages<'s>,
-    /// Whether damaged events go as well: one has no type that is known, so it goes with the rules for all.
+    /// Whether damaged events go too. The type of a damaged event is unknown, so only a rule for all types removes it.
     with_damaged: bool,
 }
 
@@ -23,7 +23,7 @@ impl<'s> Candidates<'s> {
         Self { pages, with_damaged: filter.is_everything() }
     }
 
-    /// The next of them; none where there are no more.
+    /// Returns the next events. Returns none at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Entry>>, StorageFailure> {
         while let Some(mut entries) = self.pages.next().await? {
             entries.retain(|entry| entry.is_ok() || self.with_damaged);
@@ -35,7 +35,7 @@ impl<'s> Candidates<'s> {
     }
 }
 
-/// Candidates of all partitions, the oldest first.
+/// The candidates of all partitions, oldest first.
 pub(super) struct Merged<'s> {
     walks: Vec<Candidates<'s>>,
     merge: Merge<Entry>,
@@ -64,7 +64,7 @@ impl<'s> Merged<'s> {
         }
     }
 
-    /// Nothing more is wanted of a partition.
+    /// Stops reading the candidates of a partition.
     pub(super) fn end(&mut self, of: usize) {
         self.merge.end(of);
     }

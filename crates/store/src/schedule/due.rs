@@ -1,4 +1,4 @@
-//! Appending what is due.
+//! Appends due events.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -16,7 +16,7 @@ use super::rows::{ScheduleSlot, waiting_row};
 use crate::{Store, partition::Partition, reached::reached, retry::OptimisticRetry};
 
 impl Store {
-    /// Appends what is due, of all partitions the earliest.
+    /// Appends the due events, the earliest of all partitions first.
     pub(super) async fn append_scheduled(
         &self,
         limit: usize,
@@ -26,7 +26,7 @@ impl Store {
         if self.is_single() {
             return self.first().append_due(limit, most_bytes).await;
         }
-        // The earliest of all partitions, each in a step of its own partition.
+        // Selects the earliest due events of all partitions. Each partition appends its own events in one step.
         let due = join_all(self.partitions().map(|partition| partition.due(limit))).await;
         let mut due: Vec<(ScheduleSlot, u16)> = (0u16..)
             .zip(reached(due)?)
@@ -46,7 +46,7 @@ impl Store {
             outcomes
                 .extend(part.unwrap_or_default().into_iter().map(|(id, outcome)| ((number, id), outcome)));
         }
-        // As they were due; what came in between is last.
+        // In the order of the due times. Events that became due in between come last.
         let known = due.into_iter().filter_map(|(place, number)| outcomes.remove_entry(&(number, place.id)));
         let mut appended: Vec<((u16, String), AppendOutcome)> = known.collect();
         appended.extend(outcomes);
@@ -55,16 +55,16 @@ impl Store {
 }
 
 impl Partition<'_> {
-    /// What is due now, the earliest first.
+    /// Returns the places that are due now, earliest first.
     async fn due(self, limit: usize) -> Result<Vec<ScheduleSlot>, StorageFailure> {
         let now = self.now().await?;
-        // Instants up to now are due, now included.
+        // The bound is exclusive. So an event that is due exactly now is included.
         let not_yet = later(now, Duration::from_nanos(1));
         self.places(Some(not_yet), limit).await
     }
 
-    /// Appends what is due. The events leave the schedule whatever became of them: what the log refuses now it will refuse
-    /// forever.
+    /// Appends due events. The events leave the schedule after every outcome, because the log would refuse a refused
+    /// event again.
     async fn append_due(
         self,
         limit: usize,
@@ -98,12 +98,12 @@ impl Partition<'_> {
             {
                 return Ok(batch.iter().map(|event| event.id().to_owned()).zip(outcomes).collect());
             }
-            // Another caller takes the same events.
+            // Another caller appends the same events.
             retry.again().await?;
         }
     }
 
-    /// Drops places whose events are gone, however that came about: nothing else would ever take them out.
+    /// Removes places without an event. Nothing else would remove such a place.
     async fn forget(self, places: &[ScheduleSlot]) -> Result<(), StorageFailure> {
         let mut transactions = vec![Transaction::new(); places.len()];
         for (transaction, place) in transactions.iter_mut().zip(places) {

@@ -1,5 +1,5 @@
-//! The rows of an event that waits: its bytes by its id, its place in an index by when it is due and then by when it was
-//! scheduled.
+//! The rows of a waiting event. Its bytes are stored by its id. Its place is in an index by due time, then by the order
+//! of scheduling.
 
 use domain::{
     Event, StorageFailure,
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::{corrupt, event, event_bytes, from_json, named, to_json};
 
-/// What stands before an event's bytes, on a line of its own.
+/// The first line of a row. The event's bytes follow it.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Header {
@@ -25,7 +25,7 @@ struct Header {
     number: u64,
 }
 
-/// The slot of a scheduled event. Slots sort as the events are due.
+/// The place of a scheduled event. Places sort by due time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ScheduleSlot {
     pub(super) due: Timestamp,
@@ -59,14 +59,14 @@ pub(super) fn waiting_row(id: &str) -> RowId {
     named(SpaceKind::Scheduled, id)
 }
 
-/// An event that waits, and its place.
+/// A waiting event and its place.
 pub(crate) struct Waiting {
     pub(super) place: ScheduleSlot,
     pub(crate) scheduled: ScheduledEvent,
 }
 
 impl Waiting {
-    /// Reads the row of an id.
+    /// Decodes the row of an id.
     pub(crate) fn read(id: &str, value: &[u8]) -> Result<Self, StorageFailure> {
         let what = format!("the scheduled event {id:?}");
         let end = value.iter().position(|byte| *byte == b'\n').ok_or_else(|| corrupt(&what))?;
@@ -77,24 +77,24 @@ impl Waiting {
         Ok(Self { place, scheduled: ScheduledEvent { event, due, scheduled_at } })
     }
 
-    /// The id that a key of the schedule names.
+    /// Returns the id in a key of the schedule.
     pub(crate) fn id_at(key: &[u8]) -> Result<String, StorageFailure> {
         Ok(ScheduleSlot::read(key)?.id)
     }
 
-    /// Its key in the schedule.
+    /// Returns the event's key in the schedule.
     pub(crate) fn key(&self) -> Vec<u8> {
         self.place.key()
     }
 
-    /// An event that is to wait.
+    /// Creates a waiting event.
     pub(super) fn new(event: &Event, due: Timestamp, scheduled_at: Timestamp, number: u64) -> Self {
         let (id, bytes) = (event.id().to_owned(), event.size_bytes() as u64);
         let scheduled = ScheduledEvent { event: event.clone(), due, scheduled_at };
         Self { place: ScheduleSlot { due, number, id, bytes }, scheduled }
     }
 
-    /// Puts it into the schedule.
+    /// Adds the event to the schedule.
     pub(super) fn put_in(&self, transaction: &mut Transaction) -> Result<(), StorageFailure> {
         let ScheduledEvent { event, due, scheduled_at } = &self.scheduled;
         let header = Header { due: *due, scheduled_at: *scheduled_at, number: self.place.number };
@@ -105,7 +105,7 @@ impl Waiting {
         Ok(())
     }
 
-    /// Takes it out of the schedule, if it is still at its place.
+    /// Removes the event from the schedule. The transaction is refused if the event has left its place.
     pub(super) fn take_out(&self, transaction: &mut Transaction) {
         transaction.guard(Guard::Present(self.place.row()));
         transaction.delete(self.place.row()).delete(waiting_row(&self.place.id));

@@ -1,4 +1,4 @@
-//! Rows of groups: each segment is there, and what a segment has can be read and counts right.
+//! Checks the rows of groups. Each segment must exist, its rows must be readable, and its counts must be correct.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -68,7 +68,7 @@ async fn check_group(
     Ok(())
 }
 
-/// Checks what a segment has: its blocked keys, and its lane against the lane's end and size.
+/// Checks the rows of a segment: its blocked keys, and its lane against the lane's end and size.
 async fn check_segment(
     partition: Partition<'_>,
     name: &str,
@@ -110,7 +110,7 @@ async fn check_segment(
     Ok(())
 }
 
-/// Rows of groups, or of segments, that do not exist.
+/// Finds rows of groups or segments that do not exist.
 async fn check_strays(
     partition: Partition<'_>,
     known: &HashMap<String, Option<HashSet<u64>>>,

@@ -1,5 +1,5 @@
-//! That an id is in one partition alone. It lies in that of its event's ordering key; a publisher that gives an event another key
-//! has it stored twice.
+//! Checks that an id is in one partition only. The ordering key of an event selects its partition. A publisher that
+//! changes the ordering key of an event causes a second copy.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -10,10 +10,11 @@ use domain::{Position, StorageFailure, ports::VerifyReport};
 
 use crate::{Store, pages::LogPages, partition::Partition};
 
-/// Bits of the filter for each event, and the most of them: 32 MiB. Beyond, more ids are looked up in vain.
+/// The bits of the filter for each event, and the most bits of the filter (32 MiB). In a larger log the filter reports
+/// more ids that must be looked up without a result.
 const BITS_AN_EVENT: u64 = 16;
 const MOST_BITS: u64 = 1 << 28;
-/// Events that one read brings.
+/// The most events of one read.
 const READ_AT_ONCE: usize = 500;
 
 /// Checks the ids of all partitions.
@@ -35,7 +36,8 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// Reports an event whose id another partition has as well. It is reported once, by the second that has it.
+/// Reports an event whose id another partition also has. The finding is reported once, by the second partition that has
+/// the id.
 async fn report_others(
     store: &Store,
     partition: Partition<'_>,
@@ -59,20 +61,20 @@ async fn report_others(
     Ok(())
 }
 
-/// The ids that were met, as a filter that is sure only of those that were not.
+/// The ids that were read, as a Bloom filter. Only a negative answer is certain.
 struct Met {
     bits: Vec<u64>,
     hashers: [RandomState; 2],
 }
 
 impl Met {
-    /// Of so many events.
+    /// Creates a filter for `events` events.
     fn new(events: u64) -> Self {
         let bits = (events * BITS_AN_EVENT).clamp(1 << 16, MOST_BITS);
         Self { bits: vec![0; bits.div_ceil(64) as usize], hashers: [RandomState::new(), RandomState::new()] }
     }
 
-    /// Whether an id may have been met before. It is met now.
+    /// Returns whether an id may have been read before, and adds the id.
     fn again(&mut self, id: &str) -> bool {
         let mut known = true;
         for hasher in &self.hashers {

@@ -1,4 +1,5 @@
-//! Rows of dead letters: each letter has its event and stands in its indexes, and what leads to a letter leads to one.
+//! Checks the rows of dead letters. Each dead letter must have its event and its index entries. Each reference must
+//! lead to a dead letter.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,11 +18,11 @@ use crate::{
     },
 };
 
-/// Every row of dead letters, but for the lists by state.
+/// All rows of dead letters, without the indexes by state.
 #[derive(Default)]
 struct All {
     letters: HashMap<String, LetterRow>,
-    /// Letters whose row cannot be read: nothing more can be said of them.
+    /// Dead letters with an unreadable row. Nothing else is reported about them.
     unreadable: HashSet<String>,
     events: HashSet<String>,
     order: HashSet<Vec<u8>>,
@@ -65,7 +66,7 @@ pub(super) async fn check(partition: Partition<'_>, findings: &mut Findings) -> 
 }
 
 impl All {
-    /// What is wrong with an entry that names a letter, if anything is.
+    /// Returns the fault of an entry that names a dead letter, if it has one.
     fn fault(&self, id: &str, belongs: impl Fn(&LetterRow) -> bool) -> Option<&'static str> {
         match self.letters.get(id) {
             Some(row) if belongs(row) => None,
@@ -75,7 +76,7 @@ impl All {
         }
     }
 
-    /// Each edited letter has its edited event, and no other letter has one.
+    /// Checks that each edited dead letter has its edited event, and that no other dead letter has one.
     fn check_edits(&self, rows: Rows, findings: &mut Findings) -> Result<(), StorageFailure> {
         let mut edited = HashSet::new();
         for (key, value) in rows {
@@ -105,7 +106,7 @@ impl All {
         Ok(())
     }
 
-    /// Checks the lists by group and state; every entry of them.
+    /// Checks the indexes by group and state. Returns all their entries.
     async fn check_states(
         &self,
         partition: Partition<'_>,
@@ -148,7 +149,7 @@ impl All {
         Ok(entries)
     }
 
-    /// Checks the letters that positions lead to; each with its group.
+    /// Checks the dead letters that the index by position names. Returns the positions, each with its group.
     async fn check_places(
         &self,
         partition: Partition<'_>,
@@ -176,7 +177,7 @@ impl All {
         Ok(places)
     }
 
-    /// Checks that each letter has what it must have.
+    /// Checks that each dead letter has its event and its index entries.
     fn check_letters(
         &self,
         lists: &HashSet<(String, DeadLetterState, Vec<u8>)>,

@@ -1,4 +1,4 @@
-//! Rows of the schedule, of replays, of schemas, of tokens, of kept plans and of requests.
+//! Checks the rows of the schedule, replays, schemas, tokens, kept plans and requests.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ use crate::{
     schedule::rows::Waiting,
 };
 
-/// Each event that waits stands in the schedule, at its place, and each place has its event.
+/// Checks that each waiting event has its place in the schedule, and that each place has its event.
 pub(super) async fn check_schedule(
     partition: Partition<'_>,
     findings: &mut Findings,
@@ -61,7 +61,7 @@ pub(super) async fn check_schedule(
     Ok(())
 }
 
-/// Each replay can be read and is listed; what batches left belongs to a replay.
+/// Checks that each replay can be read, has a plan, and is listed in the indexes.
 pub(super) async fn check_replays(
     partition: Partition<'_>,
     findings: &mut Findings,
@@ -88,17 +88,17 @@ pub(super) async fn check_replays(
     Ok(())
 }
 
-/// Every schema has its file.
+/// Checks that every schema has its file.
 pub(super) async fn check_schemas(store: &Store, findings: &mut Findings) -> Result<(), StorageFailure> {
     findings.readable(store.list_schemas().await.map(drop)).map(drop)
 }
 
-/// Every token can be read.
+/// Checks that every token can be read.
 pub(super) async fn check_tokens(store: &Store, findings: &mut Findings) -> Result<(), StorageFailure> {
     findings.readable(store.list_tokens().await.map(drop)).map(drop)
 }
 
-/// Every kept plan can be read, and has its document.
+/// Checks that every kept plan can be read, and has its document.
 pub(super) async fn check_plans(store: &Store, findings: &mut Findings) -> Result<(), StorageFailure> {
     let Some(plans) = findings.readable(store.list_plans().await)? else { return Ok(()) };
     for plan in plans {
@@ -109,7 +109,7 @@ pub(super) async fn check_plans(store: &Store, findings: &mut Findings) -> Resul
     Ok(())
 }
 
-/// Each request can be read and stands in the index, and each place of the index has its request.
+/// Checks that each request can be read and is in the index, and that each place of the index has its request.
 pub(super) async fn check_requests(
     partition: Partition<'_>,
     findings: &mut Findings,
