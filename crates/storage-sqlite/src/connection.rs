@@ -90,7 +90,7 @@ fn open_to_read(path: &Path) -> Result<Connection, StorageFailure> {
     };
     for flags in [OpenFlags::SQLITE_OPEN_READ_WRITE, OpenFlags::SQLITE_OPEN_READ_ONLY] {
         match connect(path, flags).and_then(|connection| readable(connection).map_err(sqlite)) {
-            // The next attempt needs fewer rights. A lock or damage would affect every attempt, so those errors are
+            // The next attempt needs fewer rights. A lock or damage would affect every attempt, so the error is
             // returned.
             Err(StorageFailure::Denied(_) | StorageFailure::Unavailable(_)) => {}
             opened => return opened,

@@ -40,7 +40,7 @@ impl Reserve {
         Self { store: store.to_owned(), path: path.into(), failed_at: None }
     }
 
-    /// Deletes the reserve file. Returns whether the file existed.
+    /// Deletes the reserve file. Returns whether a file was deleted.
     pub(crate) fn give_up(&self) -> bool {
         let is_gone = fs::remove_file(&self.path).is_ok();
         if is_gone {

@@ -1,4 +1,5 @@
-//! Verification compares every event with every index entry, in two passes and constant memory.
+//! Verification compares every event with every index entry, in two passes. It keeps one digest for each stretch of
+//! 4096 positions in memory.
 //!
 //! Each pass walks the log or the index once. For each stretch of positions, the pass sums the digests of all pairs
 //! (term, position). Equal sums mean that the stretch is intact. Only a stretch with different sums is compared pair by

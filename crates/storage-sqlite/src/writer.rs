@@ -189,8 +189,8 @@ impl Writer {
         self.fold_the_rest();
     }
 
-    /// Runs `work` and survives its panic, which would be a bug of this program. The panic rolls the transaction back,
-    /// and the callers get an unknown outcome. The store stays usable.
+    /// Runs `work` and catches a panic, which would be a bug of this program. The panic rolls the transaction back, and
+    /// the callers receive an unknown outcome. The store stays usable.
     fn survive(&mut self, work: impl FnOnce(&mut Self)) {
         if std::panic::catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
             tracing::error!("a change to the store panicked and was rolled back");

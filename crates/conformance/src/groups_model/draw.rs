@@ -76,7 +76,7 @@ impl Draw {
         }
     }
 
-    /// Draws progress of an unfinished batch. Only `claimed_to` tells whether the batch has claimed references.
+    /// Draws progress of an unfinished batch. Only `claimed_to` shows whether the batch has claimed references.
     pub(super) fn progress(&mut self, references: usize) -> LaneProgress {
         let claimed_to = self.rng.u32(..=references as u32);
         let mut progress = LaneProgress { claimed_to, ..LaneProgress::default() };

@@ -76,8 +76,8 @@ fn count_page(
     Ok((found, stopped))
 }
 
-/// Returns terms whose counts add up to the filter's count. Such terms exist only for a filter of a single part, of
-/// which an event has at most one value.
+/// Returns terms whose counts add up to the filter's count. Such terms exist only for a filter of at most one part. An
+/// event has at most one value for each part.
 fn exact_terms(
     connection: &Connection,
     filter: &Filter,

@@ -26,7 +26,7 @@ const MAX_IDS: usize = 2000;
 const MAX_HOURS: i64 = 24 * 31;
 /// Highest number of terms that one walk merges.
 const MAX_TERMS: usize = 2000;
-/// Index rows of a term that an estimate reads.
+/// Highest number of index rows (runs) of a term that an estimate reads.
 const ESTIMATE_RUNS: i64 = 4096;
 
 /// Chooses the driver of a filter.

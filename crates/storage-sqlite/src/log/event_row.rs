@@ -84,7 +84,7 @@ impl<'a> Assembler<'a> {
         Self { connection, any_replays: state.any_replays }
     }
 
-    /// Returns the event of a row, or a description of its damage. `indexed` tells whether the index matched a damaged
+    /// Returns the event of a row, or a description of its damage. `indexed` states whether the index matched a damaged
     /// row to the filter.
     pub(crate) fn entry(&self, row: EventRow, indexed: bool) -> Result<Entry, StorageFailure> {
         let stored_at = from_unix_micros(row.stored_at);
