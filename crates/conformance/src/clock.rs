@@ -1,4 +1,4 @@
-//! A clock that stands still until a test moves it.
+//! A clock that changes only when a test sets it.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -8,29 +8,29 @@ use std::{
 use domain::ports::Clock;
 use jiff::{SignedDuration, Timestamp};
 
-/// A clock driven by hand. Clones are the same clock.
+/// A manually controlled clock. Clones share the same time.
 #[derive(Debug, Clone)]
 pub struct ManualClock(Arc<Mutex<Timestamp>>);
 
 impl Default for ManualClock {
-    /// Noon of a day in 2024, at whole seconds: every store can write it down exactly.
+    /// Creates a clock at noon of a day in 2024, in whole seconds. Every store can represent this time exactly.
     fn default() -> Self {
         Self::at("2024-06-01T12:00:00Z".parse().expect("a valid time"))
     }
 }
 
 impl ManualClock {
-    /// A clock that stands at an instant.
+    /// Creates a clock with this time.
     pub fn at(instant: Timestamp) -> Self {
         Self(Arc::new(Mutex::new(instant)))
     }
 
-    /// Moves it to an instant, also back.
+    /// Sets the time, which may be earlier than before.
     pub fn set(&self, instant: Timestamp) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = instant;
     }
 
-    /// Moves it forth.
+    /// Advances the time.
     pub fn advance(&self, by: Duration) {
         let by = SignedDuration::try_from(by).expect("a duration that time can be moved by");
         self.set(self.now() + by);

@@ -1,19 +1,19 @@
-//! Events for tests, made from what a test wants to say about them.
+//! Builds events for tests from the members that a test specifies.
 
 use domain::{Document, Event, Limits};
 use serde_json::{Value, json};
 
-/// The entity that every draft's event names: where the ordering key is of no matter, it may as well be this one.
+/// The entity that every draft's event names. A test uses it where the ordering key does not matter.
 pub(crate) const HOME: (&str, &str) = ("home", "h4");
 
-/// An event in the making: its members in the order in which they will be written.
+/// An event under construction. Its members are in the order of the JSON text.
 #[derive(Debug, Clone)]
 pub struct Draft {
     members: Vec<(String, Value)>,
 }
 
 impl Draft {
-    /// An event of this id with the least that an event needs.
+    /// Creates a draft with this id and the minimal members of an event.
     pub fn new(id: &str) -> Self {
         let members = [
             ("id", json!(id)),
@@ -26,7 +26,7 @@ impl Draft {
         Self { members: members.map(|(name, value)| (name.to_owned(), value)).into() }
     }
 
-    /// Sets a member, where it stands or at the end.
+    /// Sets a member. A new member is added at the end.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         match self.members.iter_mut().find(|(existing, _)| existing == name) {
@@ -48,14 +48,14 @@ impl Draft {
         self.with("timestamp", timestamp)
     }
 
-    /// Its JSON, members in their order, without white space.
+    /// Returns the JSON without white space, with the members in their order.
     pub fn json(&self) -> String {
         let member = |(name, value): (String, Value)| format!("{}:{value}", json!(name));
         format!("{{{}}}", self.written().map(member).collect::<Vec<_>>().join(","))
     }
 
-    /// The same content in another spelling: members the other way round, white space, every letter of every
-    /// top-level string escaped.
+    /// Returns the same content in another spelling: members in reverse order, with white space, and every letter of
+    /// each top-level string escaped.
     pub fn json_respelled(&self) -> String {
         let escaped = |text: &str| {
             let units: String = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
@@ -70,29 +70,29 @@ impl Draft {
         format!("\n{{{}\n}} ", written.into_iter().map(member).collect::<Vec<_>>().join(","))
     }
 
-    /// The members, and behind them [`HOME`].
+    /// Returns the members, followed by [`HOME`].
     fn written(&self) -> impl Iterator<Item = (String, Value)> {
         let (kind, id) = HOME;
         self.members.iter().cloned().chain([(format!("{kind}Id"), json!(id))])
     }
 
-    /// The event.
+    /// Returns the event.
     pub fn event(&self) -> Event {
         Self::parse(&self.json())
     }
 
-    /// The same content from another spelling.
+    /// Returns the event with the same content in another spelling.
     pub fn event_respelled(&self) -> Event {
         Self::parse(&self.json_respelled())
     }
 
-    /// The event of a text.
+    /// Parses an event from JSON.
     pub fn parse(json: &str) -> Event {
         let document = Document::parse(json.as_bytes(), &Limits::default()).expect("a JSON object");
         document.into_event().expect("an event")
     }
 
-    /// Events of the ids `PREFIX-0` to `PREFIX-(N-1)`.
+    /// Returns events with the ids `PREFIX-0` to `PREFIX-(N-1)`.
     pub fn many(prefix: &str, count: usize) -> Vec<Event> {
         (0..count).map(|n| Self::new(&format!("{prefix}-{n}")).event()).collect()
     }

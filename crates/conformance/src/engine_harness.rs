@@ -1,4 +1,5 @@
-//! What a storage engine brings to be tested: fresh storages, further handles on them, and ways to damage them.
+//! The parts that a storage engine provides for the tests: fresh storages, further handles on them, and ways to damage
+//! them.
 
 use std::sync::Arc;
 
@@ -16,55 +17,56 @@ use domain::{
 
 use crate::{Faults, ManualClock};
 
-/// Makes engines to test.
+/// Creates engines for tests.
 #[async_trait]
 pub trait EngineHarness: Send + Sync {
-    /// How many partitions its storages have.
+    /// Returns the number of partitions of its storages.
     fn partitions(&self) -> u16 {
         1
     }
 
-    /// Makes a new, empty storage whose handles tell the time by this clock.
+    /// Creates a new, empty storage whose handles use this clock.
     async fn fresh(&self, clock: ManualClock) -> Box<dyn EngineStorage>;
 }
 
-/// One storage: what stays when a handle is closed.
+/// One storage. Its data remains after a handle is closed.
 #[async_trait]
 pub trait EngineStorage: Send + Sync {
-    /// Opens a handle. Each call opens another one, as another process would.
+    /// Opens a handle. Each call opens a separate handle, as a different process does.
     async fn open(&self) -> Arc<dyn StorageEngine>;
 
-    /// The ways to damage it, if the adapter has them.
+    /// Returns the ways to damage the storage, if the adapter has them.
     fn faults(&self) -> Option<&dyn Faults> {
         None
     }
 
-    /// Stops and starts what keeps the data, as a crash of it would, where the adapter can. Handles are closed by then.
+    /// Restarts the server of the data as after a crash, if the adapter supports this. All handles are closed before
+    /// the call.
     async fn restart(&self) {}
 
-    /// Whether these bytes stand somewhere in the storage's files or memory, where that can be told.
+    /// Returns whether the storage's files or memory contain these bytes. Returns none if the adapter cannot find out.
     async fn holds_bytes(&self, bytes: &[u8]) -> Option<bool> {
         let _ = bytes;
         None
     }
 }
 
-/// A fresh storage with a handle on it, and the calls that most laws make of it. They concern the last partition.
+/// A fresh storage with an open handle, and the calls that most laws need. The calls use the last partition.
 pub struct EngineBench {
-    /// The storage's clock.
+    /// Clock of the storage.
     pub clock: ManualClock,
     /// The storage.
     pub storage: Box<dyn EngineStorage>,
-    /// A handle on it.
+    /// A handle on the storage.
     pub engine: Arc<dyn StorageEngine>,
-    /// How many partitions it has.
+    /// Number of partitions.
     pub partitions: u16,
-    /// The partition that calls concern.
+    /// The partition that calls use.
     pub partition: u16,
 }
 
 impl EngineBench {
-    /// Makes a storage and opens it.
+    /// Creates a storage and opens it.
     pub async fn new(harness: &impl EngineHarness) -> Self {
         let clock = ManualClock::default();
         let storage = harness.fresh(clock.clone()).await;
@@ -74,12 +76,12 @@ impl EngineBench {
         Self { clock, storage, engine, partitions, partition: partitions - 1 }
     }
 
-    /// Goes on with another handle.
+    /// Replaces the handle by a new one.
     pub async fn another_handle(&mut self) {
         self.engine = self.storage.open().await;
     }
 
-    /// The storage after its last handle was closed and it was started again.
+    /// Closes the handle, restarts the storage and opens it again.
     pub async fn reopened(self) -> Self {
         let Self { clock, storage, engine, partitions, partition } = self;
         drop(engine);
@@ -88,7 +90,7 @@ impl EngineBench {
         Self { clock, storage, engine, partitions, partition }
     }
 
-    /// Handles on the storage, as of as many processes.
+    /// Opens several handles, as several processes do.
     pub async fn handles(&self, count: usize) -> Vec<Arc<dyn StorageEngine>> {
         let mut handles = Vec::with_capacity(count);
         for _ in 0..count {
@@ -97,12 +99,12 @@ impl EngineBench {
         handles
     }
 
-    /// A partition as it is now.
+    /// Returns the current state of the partition.
     pub async fn state(&self) -> PartitionState {
         self.engine.state(self.partition).await.expect("state")
     }
 
-    /// Appends events, each on its own and with nothing beside them; what became of each.
+    /// Appends events with [`Atomicity::Each`] and an empty transaction. Returns the outcome of each event.
     pub async fn append(&self, batch: &[Event]) -> Vec<AppendOutcome> {
         let appended = self.append_with(batch, Atomicity::Each, &Transaction::default()).await;
         let Appended::Done(outcomes) = appended else { panic!("nothing was demanded: {appended:?}") };
@@ -114,7 +116,7 @@ impl EngineBench {
         self.engine.append(self.partition, batch, atomicity, with).await.expect("append")
     }
 
-    /// Appends events that must all be new; their sequences.
+    /// Appends events that must all be new. Returns their sequences.
     pub async fn store(&self, batch: &[Event]) -> Vec<u64> {
         let limit = self.engine.info().limits.append_events;
         let mut sequences = Vec::with_capacity(batch.len());
@@ -128,22 +130,22 @@ impl EngineBench {
         sequences
     }
 
-    /// Everything that matches, read in pages of this size.
+    /// Returns all matching entries, read in pages of this size.
     pub async fn scan(&self, filter: Filter, order: Order, limit: usize) -> Vec<Entry> {
         scan(&*self.engine, self.partition, &Arc::new(filter), order, None, None, limit).await
     }
 
-    /// The whole log.
+    /// Returns all entries of the log.
     pub async fn log(&self) -> Vec<Entry> {
         self.scan(Filter::default(), Order::OldestFirst, 1_000).await
     }
 
-    /// The ids of the whole log.
+    /// Returns the ids of all events in the log.
     pub async fn ids(&self) -> Vec<String> {
         ids(&self.log().await)
     }
 
-    /// Removes entries that one call can take.
+    /// Removes entries within the limits of one call.
     pub async fn remove(&self, entries: &[Entry], kind: RemovalKind, with: &Transaction) -> Removed {
         let limits = self.engine.info().limits;
         let stretch = |entry: &Entry| sequence_of(entry) / limits.removal_stretch;
@@ -159,37 +161,37 @@ impl EngineBench {
         outcomes.into_iter().next().expect("one outcome")
     }
 
-    /// Commits transactions in one call; one outcome for each.
+    /// Commits transactions in one call. Returns one outcome for each.
     pub async fn commit_all(&self, transactions: &[Transaction]) -> Vec<Outcome> {
         let outcomes = self.engine.commit(self.partition, transactions).await.expect("commit");
         assert_eq!(outcomes.len(), transactions.len(), "one outcome for each: {outcomes:?}");
         outcomes
     }
 
-    /// Commits what must be performed, with every step.
+    /// Commits a transaction and panics unless every step was performed.
     pub async fn commit_ok(&self, transaction: &Transaction) {
         assert_eq!(self.commit(transaction).await, Outcome::Done { left_out: Vec::new() });
     }
 
-    /// The value of a row, as another handle reads it.
+    /// Reads the value of a row through a new handle.
     pub async fn row(&self, row: &RowId) -> Option<Vec<u8>> {
         let reads = [Read::Row(row.clone())];
         self.storage.open().await.get(self.partition, &reads).await.expect("get").row()
     }
 
-    /// A row's text.
+    /// Reads the text of a row through a new handle.
     pub async fn text(&self, row: &RowId) -> Option<String> {
         self.row(row).await.map(|value| String::from_utf8(value).expect("a text"))
     }
 
-    /// Every row of a space, as another handle reads them.
+    /// Reads all rows of a space through a new handle.
     pub async fn rows(&self, space: &Space) -> Vec<(Vec<u8>, Vec<u8>)> {
         let reads = [Read::all(space.clone())];
         self.storage.open().await.get(self.partition, &reads).await.expect("get").range()
     }
 }
 
-/// Everything that matches, read page by page.
+/// Returns all matching entries, read page by page.
 pub(crate) async fn scan(
     engine: &dyn StorageEngine,
     partition: u16,
@@ -216,7 +218,7 @@ pub(crate) async fn scan(
     }
 }
 
-/// The ids of entries, none of which may be damaged.
+/// Returns the ids of entries. Panics if an entry is damaged.
 pub(crate) fn ids(entries: &[Entry]) -> Vec<String> {
     entries.iter().map(|entry| entry.as_ref().expect("no damage").event.id().to_owned()).collect()
 }

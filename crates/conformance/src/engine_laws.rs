@@ -1,9 +1,10 @@
-//! The laws of the storage engine, one function each. The list that runs them is in [`engine_suite!`](crate::engine_suite).
+//! The laws of the storage engine, one function each. The list that runs them is in
+//! [`engine_suite!`](crate::engine_suite).
 //!
-//! Three laws of the port need a server that can be stopped or cut off, and are held by tests of the adapters that have one: log
-//! epochs after a loss, [`domain::StorageFailure::Unknown`], and partitions out of reach.
+//! Three laws of the port need a server that a test can stop or disconnect: log epochs after a loss,
+//! [`domain::StorageFailure::Unknown`], and unreachable partitions. The adapters with such a server test them.
 //!
-//! [`rows_model::rows_agree_with_the_model`] runs random transactions against a naive model; `EVENT_REPLAY_SEED` and
+//! [`rows_model::rows_agree_with_the_model`] runs random transactions against a naive model. `EVENT_REPLAY_SEED` and
 //! `EVENT_REPLAY_ROUNDS` set its seed and rounds.
 
 pub mod appending;

@@ -1,8 +1,8 @@
 //! The list of the engine's laws.
 
-/// Expands every law of the storage engine into a test, each on a harness of its own.
+/// Expands every law of the storage engine into a test with its own harness.
 ///
-/// The crate that calls it needs tokio with `macros` and `rt-multi-thread`.
+/// The calling crate needs tokio with the features `macros` and `rt-multi-thread`.
 ///
 /// ```text
 /// event_replay_conformance::engine_suite!(MyEngineHarness::new());

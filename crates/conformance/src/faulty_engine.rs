@@ -1,7 +1,7 @@
-//! An engine with a hook around it: one place for latency, outages, lost answers, and faults of every kind.
+//! An engine with a hook around it. Tests use it for latency, outages, lost answers, and all other faults.
 //!
-//! A test implements [`EngineHook`] and overrides what it needs; [`FaultScript`] is a ready-made hook for faults in a planned
-//! order. The store above does not notice: `Store::new(Arc::new(FaultyEngine::new(engine, hook)))`.
+//! A test implements [`EngineHook`] and overrides the methods that it needs. [`FaultScript`] is a ready-made hook for
+//! faults in a planned order. The store above needs no change: `Store::new(Arc::new(FaultyEngine::new(engine, hook)))`.
 
 mod call;
 mod script;
@@ -22,29 +22,29 @@ use domain::{
 };
 pub use script::{EngineFault, FaultScript};
 
-/// What happens around and instead of the calls of an engine. Every method passes the call on, unless it is overridden.
+/// Actions before, after and instead of the calls of an engine. By default, each method forwards the call.
 ///
-/// Of a call that is made, `before` comes first, then the method of the call's own name, then `after`.
+/// For each call, `before` runs first, then the method with the name of the call, and then `after`.
 #[async_trait]
 pub trait EngineHook: Send + Sync + 'static {
-    /// Before a call: it may take its time, and it may fail instead of the call.
+    /// Runs before a call. It may delay the call, and its failure replaces the call.
     async fn before(&self, call: &EngineCall<'_>) -> Result<(), StorageFailure> {
         let _ = call;
         Ok(())
     }
 
-    /// After a call that was made, whatever came of it. Where this fails, the answer is lost.
+    /// Runs after a call, even if the call failed. A failure here replaces the answer.
     async fn after(&self, call: &EngineCall<'_>) -> Result<(), StorageFailure> {
         let _ = call;
         Ok(())
     }
 
-    /// The transaction that is performed instead, be it of a commit, an append, or a removal.
+    /// Replaces the transaction of a commit, an append, or a removal.
     fn transaction(&self, transaction: &Transaction) -> Transaction {
         transaction.clone()
     }
 
-    /// Commits. It may commit late, twice, in part, or not at all.
+    /// Commits. An implementation may commit late, twice, in part, or not at all.
     async fn commit(
         &self,
         engine: &Arc<dyn StorageEngine>,
@@ -54,7 +54,7 @@ pub trait EngineHook: Send + Sync + 'static {
         engine.commit(partition, transactions).await
     }
 
-    /// Appends.
+    /// Appends events.
     async fn append(
         &self,
         engine: &Arc<dyn StorageEngine>,
@@ -66,7 +66,7 @@ pub trait EngineHook: Send + Sync + 'static {
         engine.append(partition, batch, atomicity, with).await
     }
 
-    /// Removes.
+    /// Removes events.
     async fn remove(
         &self,
         engine: &Arc<dyn StorageEngine>,
@@ -106,7 +106,7 @@ pub trait EngineHook: Send + Sync + 'static {
         engine.at(partition, sequences).await
     }
 
-    /// Looks ids up.
+    /// Looks up the states of ids.
     async fn locate(
         &self,
         engine: &Arc<dyn StorageEngine>,
@@ -116,7 +116,7 @@ pub trait EngineHook: Send + Sync + 'static {
         engine.locate(partition, ids).await
     }
 
-    /// Counts.
+    /// Counts events.
     async fn count(
         &self,
         engine: &Arc<dyn StorageEngine>,
@@ -127,7 +127,7 @@ pub trait EngineHook: Send + Sync + 'static {
         engine.count(partition, filter, until).await
     }
 
-    /// Tells a partition's state.
+    /// Returns the state of a partition.
     async fn state(
         &self,
         engine: &Arc<dyn StorageEngine>,
@@ -155,13 +155,13 @@ pub struct FaultyEngine<H> {
 }
 
 impl<H: EngineHook> FaultyEngine<H> {
-    /// Puts a hook around an engine.
+    /// Wraps an engine with a hook.
     pub fn new(engine: Arc<dyn StorageEngine>, hook: Arc<H>) -> Self {
         let info = engine.info().clone();
         Self { engine, hook, info }
     }
 
-    /// Says that calls may ask for this much alone.
+    /// Replaces the limits that the engine reports.
     #[must_use]
     pub fn with_limits(mut self, limits: EngineLimits) -> Self {
         self.info.limits = limits;

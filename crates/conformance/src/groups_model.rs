@@ -1,8 +1,8 @@
-//! Random sequences of operations on consumer groups, each answer compared with a naive model of the store.
+//! Random sequences of operations on consumer groups. Each result is compared with a naive model of the store.
 //!
-//! The model shares no code with any adapter: it is a few plain lists. What a port leaves to the store (which of the
-//! free segments it gives, epochs, places in a lane, ids of dead letters) the model takes over from the store's answer,
-//! once it has checked that the answer is one of those that are allowed. What a port leaves open is not drawn.
+//! The model shares no code with any adapter. It consists of a few plain lists. A port leaves some choices to the
+//! store: the free segments that it gives, epochs, places in a lane, and ids of dead letters. The model checks that the
+//! store's choice is allowed and then adopts it. Operations with undefined results are not drawn.
 
 mod commits;
 mod draw;

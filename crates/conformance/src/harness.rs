@@ -1,4 +1,4 @@
-//! What an adapter brings to be tested: fresh storages, further handles on them, and ways to damage them.
+//! The parts that an adapter provides for the tests: fresh storages, further handles on them, and ways to damage them.
 
 use std::{
     sync::{Arc, Mutex},
@@ -15,20 +15,21 @@ use jiff::Timestamp;
 
 use crate::{ManualClock, one_partition::OnePartition, walk};
 
-/// Makes storages to test.
+/// Creates storages for tests.
 #[async_trait]
 pub trait Harness: Send + Sync {
-    /// How many partitions its storages have. Laws that speak of one order of all events then speak of the order in which
-    /// they were stored, an instant apart; and those that name sequences and segments are held against one partition amid
-    /// the others ([`Bench::of_one_partition`]).
+    /// Returns the number of partitions of its storages. With several partitions, laws about the order of all events
+    /// use the order of stored times, an instant apart. Laws that name sequences and segments then run on one partition
+    /// among the others ([`Bench::of_one_partition`]).
     fn partitions(&self) -> u16 {
         1
     }
 
-    /// Makes a new, empty storage whose handles tell the time by this clock.
+    /// Creates a new, empty storage whose handles use this clock.
     async fn fresh(&self, clock: ManualClock) -> Box<dyn Storage>;
 
-    /// Makes a new, empty storage that keeps what is said, if the adapter can: laws of what it cannot keep are not run.
+    /// Creates a new, empty storage with a retention mode. Returns none if the adapter does not support the mode, and
+    /// the laws of that mode are then skipped.
     async fn fresh_keeping(&self, clock: ManualClock, keeps: RetentionMode) -> Option<Box<dyn Storage>> {
         match keeps {
             RetentionMode::History => Some(self.fresh(clock).await),
@@ -37,64 +38,66 @@ pub trait Harness: Send + Sync {
     }
 }
 
-/// One storage: what stays when a handle is closed.
+/// One storage. Its data remains after a handle is closed.
 #[async_trait]
 pub trait Storage: Send + Sync {
-    /// Opens a handle. Each call opens another one, as another process would.
+    /// Opens a handle. Each call opens a separate handle, as a different process does.
     async fn open(&self) -> Arc<dyn Stores>;
 
-    /// The ways to damage it, if the adapter has them.
+    /// Returns the ways to damage the storage, if the adapter has them.
     fn faults(&self) -> Option<&dyn Faults>;
 }
 
-/// Ways to damage a storage behind its adapter's back. They panic where they cannot do it.
+/// Ways to damage a storage without its adapter. Each method panics if it cannot do the damage.
 #[async_trait]
 pub trait Faults: Send + Sync {
     /// Changes the stored bytes of the event at a position.
     async fn damage_event(&self, at: Position);
 
-    /// Drops one index entry of the event at a position, and leaves the event.
+    /// Removes one index entry of the event at a position. The event stays.
     async fn drop_index_entry(&self, at: Position);
 
-    /// Plants an index entry that points at a position, where no event is.
+    /// Adds an index entry for a position without an event.
     async fn plant_index_entry(&self, at: Position);
 }
 
-/// A fresh storage with a handle on it, and the calls that most laws make of it.
+/// A fresh storage with an open handle, and the calls that most laws need.
 pub struct Bench {
-    /// The storage's clock.
+    /// Clock of the storage.
     pub clock: ManualClock,
     /// The storage.
     pub storage: Box<dyn Storage>,
-    /// A handle on it.
+    /// A handle on the storage.
     pub store: Arc<dyn Stores>,
-    /// How many partitions it shows.
+    /// Number of visible partitions.
     pub partitions: u16,
-    /// Whether it is one partition of several.
+    /// Whether the bench shows one partition of several.
     pub is_a_part: bool,
-    /// When something was last stored.
+    /// Time of the last append by [`Bench::store_all`].
     stored_at: Mutex<Option<Timestamp>>,
 }
 
 impl Bench {
-    /// As many events as any store takes at once.
+    /// Number of events that every store accepts in one append.
     const BATCH: usize = 100;
 
-    /// Makes a storage and opens it.
+    /// Creates a storage and opens it.
     pub async fn new(harness: &impl Harness) -> Self {
         let clock = ManualClock::default();
         let storage = harness.fresh(clock.clone()).await;
         Self::of(clock, storage, harness.partitions()).await
     }
 
-    /// As [`Bench::new`]; where storages have several partitions, one of them as a storage by itself.
+    /// Creates a bench as [`Bench::new`] does. If storages have several partitions, the bench shows one partition as a
+    /// complete storage.
     pub async fn of_one_partition(harness: &impl Harness) -> Self {
         let clock = ManualClock::default();
         let storage = harness.fresh(clock.clone()).await;
         Self::of_part(clock, storage, harness.partitions()).await
     }
 
-    /// Makes a storage that keeps what is said and opens it, as [`Bench::of_one_partition`]; none where the adapter cannot.
+    /// Creates a storage with a retention mode and opens it as [`Bench::of_one_partition`] does. Returns none if the
+    /// adapter does not support the mode.
     pub async fn keeping(harness: &impl Harness, keeps: RetentionMode) -> Option<Self> {
         let clock = ManualClock::default();
         let storage = harness.fresh_keeping(clock.clone(), keeps).await?;
@@ -114,14 +117,13 @@ impl Bench {
         Self { clock, storage, store, partitions, is_a_part: false, stored_at: Mutex::default() }
     }
 
-    /// Appends a batch, each event on its own.
+    /// Appends a batch with [`Atomicity::Each`].
     pub async fn append(&self, batch: &[Event]) -> Vec<AppendOutcome> {
         self.store.append(batch, Atomicity::Each).await.expect("append")
     }
 
-    /// Appends events which must all be stored now, in batches that every store takes; their positions. Over several
-    /// partitions their order is that of the times at which they were stored: so there each is stored an instant after the
-    /// one before it.
+    /// Appends events that must all be new, in batches that every store accepts. Returns their positions. With several
+    /// partitions, the stored times define the order, so each event is stored an instant after the previous one.
     pub async fn store_all(&self, events: &[Event]) -> Vec<Position> {
         let mut outcomes = Vec::with_capacity(events.len());
         for batch in events.chunks(if self.partitions == 1 { Self::BATCH } else { 1 }) {
@@ -137,7 +139,7 @@ impl Bench {
         outcomes.into_iter().map(position).collect()
     }
 
-    /// Moves the clock on, unless it has moved since something was stored.
+    /// Advances the clock unless it has moved since the last append.
     fn tick(&self) {
         let mut stored_at = self.stored_at.lock().unwrap();
         if *stored_at == Some(self.clock.now()) {
@@ -146,17 +148,17 @@ impl Bench {
         *stored_at = Some(self.clock.now());
     }
 
-    /// Every event that matches, in log order.
+    /// Returns every matching event in log order.
     pub async fn all(&self, filter: Filter) -> Vec<StoredEvent> {
         walk(&*self.store, &Arc::new(filter), Order::OldestFirst, 100, None).await
     }
 
-    /// The ids of every event that matches, in log order.
+    /// Returns the id of every matching event in log order.
     pub async fn ids(&self, filter: Filter) -> Vec<String> {
         self.all(filter).await.iter().map(|stored| stored.event.id().to_owned()).collect()
     }
 
-    /// Counts what matches.
+    /// Counts the matching events.
     pub async fn count(&self, filter: Filter) -> u64 {
         self.store.count(&Arc::new(filter), None).await.expect("count")
     }
@@ -171,7 +173,7 @@ impl Bench {
         self.store.erase(&domain::Entity::new(kind, id)).await.expect("erase")
     }
 
-    /// Fails where a verification finds anything.
+    /// Verifies the store and panics on any finding.
     pub async fn verify_is_clean(&self) {
         let report = self.store.verify(None).await.expect("verify");
         assert_eq!((report.total_findings, report.findings), (0, Vec::new()));

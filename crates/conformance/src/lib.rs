@@ -1,32 +1,32 @@
-//! The laws of the storage ports as tests: an adapter is right when it passes all of them.
+//! The laws of the storage ports as tests. An adapter is correct when it passes all of them.
 //!
-//! An adapter's test file implements [`Harness`] and says [`suite!`](crate::suite), which expands every law into a test
-//! of its own. There is one list of laws, in that macro: what is added to it is run on every adapter. Differences
-//! between adapters are declared by what their harness can do, never by leaving tests out.
+//! A test file of an adapter implements [`Harness`] and calls [`suite!`](crate::suite), which expands every law into a
+//! separate test. That macro holds the only list of laws, so every adapter runs each new law. An adapter declares its
+//! differences through the capabilities of its harness. It never omits a test.
 //!
 //! ```text
 //! event_replay_conformance::suite!(MyHarness::new());
 //! ```
 //!
-//! Two laws, [`laws::model::agrees_with_the_model`] for the log and
-//! [`laws::groups_model::groups_agree_with_the_model`] for consumer groups, run random sequences of operations against
-//! naive models. They print their seed where they fail; `EVENT_REPLAY_SEED` sets it and `EVENT_REPLAY_ROUNDS` says how
-//! many rounds to run.
+//! Two laws run random sequences of operations against naive models. [`laws::model::agrees_with_the_model`] covers the
+//! log, and [`laws::groups_model::groups_agree_with_the_model`] covers consumer groups. A failing law prints its seed.
+//! `EVENT_REPLAY_SEED` sets the seed, and `EVENT_REPLAY_ROUNDS` sets the number of rounds.
 //!
-//! The storage engine below these ports has laws of its own: a test file implements [`EngineHarness`] and says
+//! The storage engine below these ports has separate laws. Its test file implements [`EngineHarness`] and calls
 //! [`engine_suite!`](crate::engine_suite).
 //!
 //! # Several partitions
-//! A harness says how many partitions its storages have. A log of several has one order as well, by when events were stored,
-//! and laws that speak of order store their events an instant apart. What such a log does not have is said here alone:
+//! A harness states the number of partitions of its storages. A log of several partitions also has one order, by stored
+//! time. Laws about order therefore store their events an instant apart. Such a log lacks the following guarantees, and
+//! this list is their only definition:
 //!
-//! - Positions of one number line. Laws of groups, leases, commits, lanes, holds and dead letters name sequences and segments
-//!   by number: they are held against one partition amid the others, by [`Bench::of_one_partition`]. What calls about several
-//!   partitions answer has laws of its own, in [`laws::partitions`].
-//! - One step for a batch of many keys: what a call stores is visible at once in each partition.
-//! - Groups of an order that is not the events' own: those laws that make some use the events' own.
+//! - Positions on one number line. Laws of groups, leases, commits, lanes, holds and dead letters name sequences and
+//!   segments by number. These laws run on one partition among the others, by [`Bench::of_one_partition`]. Calls that
+//!   cover several partitions have separate laws, in [`laws::partitions`].
+//! - One atomic step for a batch of many keys. The events of one call become visible in each partition separately.
+//! - Groups whose ordering key differs from the key of the events. Laws that create groups use the key of the events.
 
-// This crate is nothing but tests, and a panic is a test's way to fail.
+// All code of this crate is test code, and a test fails by a panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod clock;
@@ -51,9 +51,9 @@ pub use faulty_engine::{
 pub use harness::{Bench, Faults, Harness, Storage, Stores};
 pub use walk::{json_of, walk, walk_all};
 
-/// Expands every law into a test, each on a harness of its own.
+/// Expands every law into a test with its own harness.
 ///
-/// The crate that calls it needs tokio with `macros` and `rt-multi-thread`.
+/// The calling crate needs tokio with the features `macros` and `rt-multi-thread`.
 #[macro_export]
 macro_rules! suite {
     ($harness:expr) => {

@@ -1,8 +1,8 @@
-//! Random sequences of operations, each answer compared with a naive model of the store.
+//! Random sequences of operations. Each result is compared with a naive model of the store.
 //!
-//! The model shares no code with any adapter: it is a list of events, and it reads filters off the parsed JSON. Names
-//! are drawn from small pools, so that ids repeat, entities gather events, and texts that look like separators or
-//! patterns meet each other.
+//! The model shares no code with any adapter. It is a list of events, and it evaluates filters on the parsed JSON.
+//! Names come from small pools, so ids repeat and entities have several events. The pools contain texts that look like
+//! separators or patterns.
 
 mod generator;
 mod oracle;
@@ -13,9 +13,9 @@ use std::{hash::BuildHasher, str::FromStr};
 
 use crate::{Bench, Harness, model::run::Run};
 
-/// Operations of one round.
+/// Number of operations in one round.
 const STEPS: usize = 80;
-/// Rounds of storages of one partition: with more of them a round has more to look at.
+/// Number of rounds for storages of one partition. With more partitions, each round takes longer, so fewer rounds run.
 const DEFAULT_ROUNDS: u64 = 8;
 
 fn setting<T: FromStr>(name: &str) -> Option<T> {
@@ -23,7 +23,7 @@ fn setting<T: FromStr>(name: &str) -> Option<T> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
-/// The seeds of the rounds to run, from a drawn or given seed on.
+/// Returns the seeds of the rounds, starting from a given or random seed.
 pub(crate) fn seeds(partitions: u16) -> impl Iterator<Item = u64> {
     let random = || std::hash::RandomState::new().hash_one("seed");
     let first: u64 = setting("EVENT_REPLAY_SEED").unwrap_or_else(random);
@@ -32,8 +32,9 @@ pub(crate) fn seeds(partitions: u16) -> impl Iterator<Item = u64> {
     (0..rounds).map(move |round| first.wrapping_add(round))
 }
 
-/// On every sequence of operations a store answers as the model does: outcomes, pages in both orders, counts, trims,
-/// erasures, replay counts, checkpoints. A round's failure names the seed that repeats it.
+/// For every sequence of operations, a store gives the same results as the model. The law covers outcomes, pages in
+/// both orders, counts, trims, erasures, replay counts and checkpoints. A failing round prints the seed that reproduces
+/// it.
 pub async fn agrees_with_the_model(h: &impl Harness) {
     for seed in seeds(h.partitions()) {
         let bench = Bench::new(h).await;

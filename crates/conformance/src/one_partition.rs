@@ -1,8 +1,8 @@
-//! One partition of a store that has several, as if it were a store by itself.
+//! One partition of a store with several partitions, shown as a complete store.
 //!
-//! Laws of groups name sequences and segments by their numbers, as they are in a store of one partition. Here such a law is
-//! held against a partition amid others: every event is given an ordering key that falls to it, and numbers are translated
-//! both ways. What a law says of the store it says of that partition, through all the ways by which calls find it.
+//! Laws of groups name sequences and segments by number, as in a store of one partition. This module runs such a law on
+//! one partition among others. Every event gets an ordering key of that partition, and numbers are translated in both
+//! directions. A law about the store thus tests that partition through every call.
 
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ impl Storage for OnePartition {
     }
 }
 
-/// Which partition it is, and of how many.
+/// The number of the partition, and the total number of partitions.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     partition: u16,
@@ -74,7 +74,7 @@ struct Part {
 }
 
 impl Place {
-    /// The event with a key that falls to the partition.
+    /// Returns the event with an ordering key that belongs to the partition.
     fn at_home(self, event: &Event) -> Event {
         if partition_of(&event.ordering_key(), self.partitions) == self.partition {
             return event.clone();
@@ -94,7 +94,7 @@ impl Place {
         Cursor::new(cursor.store, cursor.epoch, vec![cursor.sequence(self.partition)])
     }
 
-    /// Where a law means no partition that there is, there is none either.
+    /// Translates a position. An invalid partition of a law stays invalid.
     fn position_in(self, position: Position) -> Position {
         let partition = match position.partition {
             0 => self.partition,
@@ -135,11 +135,11 @@ impl Place {
     }
 
     fn segment_in(self, segment: u16) -> u16 {
-        // Beyond the last segment there is none, whatever number it has.
+        // On overflow, the result is a number beyond the last segment. Such a segment does not exist.
         segment.checked_mul(self.partitions).and_then(|it| it.checked_add(self.partition)).unwrap_or(u16::MAX)
     }
 
-    /// None where it is of another partition.
+    /// Translates the number of a segment. Returns none for a segment of another partition.
     fn segment_out(self, segment: u16) -> Option<u16> {
         (segment % self.partitions == self.partition).then_some(segment / self.partitions)
     }
@@ -154,7 +154,7 @@ impl Place {
         record
     }
 
-    /// Other partitions have no events, and so no gaps.
+    /// Translates gaps. Other partitions have no events and therefore no gaps.
     fn gaps(self, gaps: Vec<Gap>) -> Vec<Gap> {
         let own = |gap: Gap| {
             assert_eq!(gap.partition, self.partition, "{gap:?}");
@@ -171,8 +171,8 @@ impl Place {
         Some(Lease { segment: self.segment_out(lease.segment)?, ..lease })
     }
 
-    /// What falls to a consumer of this partition's segments: what does not divide evenly begins with other consumers in
-    /// each partition.
+    /// Returns a consumer's share of this partition's segments. The remainder of the division goes to different
+    /// consumers in each partition.
     fn share(self, status: &GroupStatus, consumer: &str) -> u16 {
         let segments = usize::from(status.record.spec.segments / self.partitions);
         let mut alive: Vec<&str> = status.consumers.iter().map(|it| it.name.as_str()).collect();

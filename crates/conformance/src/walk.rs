@@ -1,4 +1,4 @@
-//! Reading to the end, page by page, with what every page must keep.
+//! Reads all pages of a request and checks the guarantees of each page.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use domain::{
 
 use crate::Stores;
 
-/// Reads every match in pages of a size. Panics where a page has too many events, where the read makes no progress,
-/// and where an event is damaged.
+/// Reads every match in pages of a given size. Panics if a page has too many events, if the read makes no progress, or
+/// if an event is damaged.
 pub async fn walk(
     store: &dyn Stores,
     filter: &Arc<Filter>,
@@ -23,7 +23,7 @@ pub async fn walk(
     events
 }
 
-/// Like [`walk`], with the damaged events beside the others.
+/// Reads as [`walk`] does, but also returns the damaged events.
 pub async fn walk_all(
     store: &dyn Stores,
     filter: &Arc<Filter>,
@@ -51,7 +51,7 @@ pub async fn walk_all(
     }
 }
 
-/// The JSON of events, to compare reads by.
+/// Returns the JSON of events, for comparisons of reads.
 pub fn json_of(events: &[StoredEvent]) -> Vec<&str> {
     events.iter().map(|stored| stored.event.json()).collect()
 }

@@ -1,4 +1,4 @@
-//! The engine's laws hold for the smallest engine that is right.
+//! The engine's laws hold for the smallest correct engine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod naive;

@@ -1,4 +1,5 @@
-//! The engine's laws on trial: an engine with one fault put in must not pass, and one behind a hook without fault must.
+//! Tests of the engine's laws. An engine with one fault must fail, and an engine behind a hook without a fault must
+//! pass.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod flawed;
@@ -7,17 +8,17 @@ mod naive;
 use event_replay_conformance::engine_laws;
 use flawed::{Fault, FlawedHarness};
 
-/// Behind a hook without fault an engine keeps every law.
+/// An engine behind a hook without a fault passes every law.
 mod without_fault {
     event_replay_conformance::engine_suite!(crate::flawed::FlawedHarness(crate::flawed::Fault::None));
 }
 
-/// Whether a law lets an engine pass.
+/// Returns whether an engine passes a law.
 async fn passes(law: impl Future<Output = ()> + Send + 'static) -> bool {
     tokio::spawn(law).await.is_ok()
 }
 
-/// Each fault, and the law that finds it.
+/// Each fault, with the law that detects it.
 macro_rules! faults {
     ($($test:ident: $fault:ident by $room:ident::$law:ident;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,7 +131,7 @@ async fn no_fault_of_rows_escapes_the_model() {
         Fault::MixesPartitions,
         Fault::AppendsUnguarded,
     ] {
-        // What a few rounds draw may spare a fault; three times over it does not.
+        // A few random rounds may miss a fault. Three runs of the law do not.
         let mut agrees = true;
         for _ in 0..3 {
             let harness = FlawedHarness(fault);

@@ -1,4 +1,4 @@
-//! The faulty engine: scripts of faults, and what a call is about.
+//! The faulty engine: scripts of faults, and the classification of calls.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod naive;

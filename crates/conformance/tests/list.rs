@@ -1,4 +1,4 @@
-//! No law is left off the list that adapters run.
+//! The list that adapters run contains every law.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 use std::{

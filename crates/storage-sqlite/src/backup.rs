@@ -1,4 +1,4 @@
-//! Backup and restore: whole copies of the file, taken while others work on it.
+//! Backup and restore: complete copies of the file, made while other processes use it.
 
 use std::{
     collections::HashSet,
@@ -25,20 +25,20 @@ use crate::{
     writer::change::Change,
 };
 
-/// What a restore made.
+/// The result of a restore.
 #[derive(Debug, Clone)]
 pub struct Restored {
     /// The restored store.
     pub engine: SqliteEngine,
-    /// Where the store that it replaced was moved to, if nothing could be read from it.
+    /// The path to which an unreadable previous store was moved.
     pub damaged_kept_at: Option<PathBuf>,
 }
 
 impl SqliteEngine {
-    /// Copies the store to a new file, as it is at this moment; its size in bytes.
+    /// Copies the current state of the store to a new file. Returns the size of the copy in bytes.
     ///
     /// # Errors
-    /// When the file exists already, or cannot be written.
+    /// Returns [`StorageFailure::Denied`] if the file exists already. Also fails if the copy cannot be written.
     pub async fn backup_to(&self, path: &Path) -> Result<u64, StorageFailure> {
         let (from, to) = (self.path().to_owned(), path.to_owned());
         blocking(move || {
@@ -54,18 +54,22 @@ impl SqliteEngine {
         .await
     }
 
-    /// Makes a store from a backup.
+    /// Creates a store from a backup.
     ///
-    /// The restored log begins a new log epoch and goes on at positions that were never handed out: cursors and
-    /// checkpoints that mark what came after the backup answer that their place is lost, instead of meaning other events.
-    /// Its generation is above those of the backup and of the store that it replaces, so leases that these gave are over.
+    /// The restored log begins a new log epoch. Its positions were never assigned before. A cursor or checkpoint behind
+    /// the end of the backup therefore reports a lost place, and never points to a different event. The new generation
+    /// is above the generations of the backup and of the replaced store. All leases of both stores are therefore
+    /// invalid.
     ///
-    /// Events that the replaced store had erased do not come back. Where it had erased any, `settle` is called with the
-    /// restored store before that takes its place: copies of such events in rows are for the caller to remove.
+    /// Events that the replaced store had erased are not restored. If the replaced store had tombstones, `settle` is
+    /// called with the restored store before the replacement. The caller must then remove copies of erased events from
+    /// rows.
     ///
     /// # Errors
-    /// When the backup is no store, damaged, or of another namespace; when there is a store already and `replace` is not
-    /// set, or another process has it open; when `settle` fails.
+    /// Returns a [`StorageFailure`] in each of these cases:
+    /// - The backup is not a store, is damaged, or holds another namespace.
+    /// - A store exists already, and `replace` is not set or another process has the store open.
+    /// - `settle` fails.
     pub async fn restore<S, F>(
         options: SqliteOptions,
         from: &Path,
@@ -98,7 +102,7 @@ where
     settled
 }
 
-/// A restore under way: a copy of the backup is made ready beside the store, then put in its place.
+/// A restore in progress. A copy of the backup is prepared beside the store and then put in its place.
 struct Restoring {
     target: Target,
     scratch: Scratch,
@@ -124,7 +128,7 @@ impl Restoring {
         !self.target.replaced.tombstones.is_empty()
     }
 
-    /// Puts the copy in place; where a store that cannot be opened was moved to.
+    /// Puts the copy in place. Returns the path to which an unreadable previous store was moved.
     fn finish(mut self) -> Result<Option<PathBuf>, StorageFailure> {
         std::mem::replace(&mut self.settled, Ok(()))?;
         prepare(&self.scratch.path, self.has_tombstones())?;
@@ -142,7 +146,7 @@ impl Drop for Restoring {
     }
 }
 
-/// Opens a backup that is sound.
+/// Opens a backup after a check for damage.
 fn open_backup(from: &Path, namespace: &str) -> Result<Connection, StorageFailure> {
     if !from.is_file() {
         return Err(StorageFailure::Unavailable(format!("there is no backup at {}", from.display())));
@@ -159,28 +163,28 @@ fn open_backup(from: &Path, namespace: &str) -> Result<Connection, StorageFailur
     Ok(source)
 }
 
-/// What the replaced store leaves to the one that takes its place.
+/// The state of the replaced store that the restored store must respect.
 #[derive(Debug, Default)]
 struct Replaced {
-    /// Positions up to here were handed out.
+    /// Highest position that the replaced store assigned.
     head: u64,
-    /// Leases up to this generation were.
+    /// Highest generation of its leases.
     generation: u64,
-    /// Ids that were erased stay erased, whatever the backup still has.
+    /// Digests of erased ids. These ids stay erased even if the backup contains their events.
     tombstones: Vec<Vec<u8>>,
 }
 
-/// The file that is restored to, locked against every other process until the restored store is in it.
+/// The destination file. It is locked against all other processes until it holds the restored store.
 struct Target {
     path: PathBuf,
     connection: Connection,
     replaced: Replaced,
-    /// Where a store that cannot be opened was moved to.
+    /// The path to which an unreadable previous store was moved.
     moved_to: Option<PathBuf>,
 }
 
 impl Target {
-    /// Takes the file to restore to. One that is new has the permissions of the backup.
+    /// Locks the destination file. A new file gets the permissions of the backup.
     fn take(path: &Path, backup: &Path, replace: bool) -> Result<Self, StorageFailure> {
         let there = COMPANIONS.map(|ending| with_ending(path, ending).exists());
         if there.contains(&true) && !replace {
@@ -190,7 +194,7 @@ impl Target {
                 path.display()
             )));
         }
-        // A log without its store is nothing, but a new file beside it would be taken for its store.
+        // SQLite would apply a leftover write-ahead log to a new file of the same name.
         if !there[0] {
             let moved_to = move_aside(path)?;
             drop(private_file(path, backup)?);
@@ -208,8 +212,8 @@ impl Target {
 
     fn lock(path: &Path) -> Result<Self, StorageFailure> {
         let mut connection = connection::open(path, Role::Create)?;
-        // Leaving the write-ahead log is only granted to the one process that has the file open, and a connection in
-        // exclusive mode keeps every lock it takes.
+        // SQLite leaves WAL mode only if no other process has the file open. A connection in exclusive locking mode
+        // keeps every lock that it gets.
         connection::without_waiting(&mut connection, |connection| {
             connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
             connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
@@ -220,7 +224,7 @@ impl Target {
             other => other,
         })?;
         let found = layout::inspect(&connection).map_err(|failure| match failure {
-            // Sound, and not ours: not to be moved out of anybody's way.
+            // The file is an intact database of another program, so it must not be moved.
             StorageFailure::Foreign(what) => StorageFailure::Denied(format!("{}: {what}", path.display())),
             other => other,
         });
@@ -231,13 +235,13 @@ impl Target {
         Ok(Self { path: path.to_owned(), connection, replaced, moved_to: None })
     }
 
-    /// Puts a finished store in, in one transaction of the file.
+    /// Copies the finished store into the file in one transaction.
     fn fill_from(&mut self, scratch: &Path) -> Result<(), StorageFailure> {
         let source = connection::open(scratch, Role::Read)?;
         copy_into(&source, &mut self.connection)
     }
 
-    /// After a failure: brings back what was moved aside.
+    /// Moves the previous store back after a failure.
     fn put_back(&self) {
         let Some(moved_to) = &self.moved_to else { return };
         for ending in COMPANIONS {
@@ -246,7 +250,7 @@ impl Target {
     }
 }
 
-/// Of a store of another layout, too, this much is known.
+/// Reads the state of the replaced store. A store of another layout provides all of it except the generation.
 fn replaced(connection: &Connection, version: i64) -> Result<Replaced, StorageFailure> {
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(sqlite);
     let mut statement = connection.prepare("SELECT digest FROM tombstone").map_err(sqlite)?;
@@ -261,7 +265,7 @@ fn replaced(connection: &Connection, version: i64) -> Result<Replaced, StorageFa
     Ok(Replaced { head: number("SELECT head FROM state")? as u64, generation, tombstones })
 }
 
-/// Moves a store that nothing can be read from out of the way, with what lies beside it. Nothing is deleted.
+/// Moves an unreadable store and its companion files to a free name. Deletes nothing.
 fn move_aside(path: &Path) -> Result<Option<PathBuf>, StorageFailure> {
     let taken = |to: &Path| COMPANIONS.iter().any(|ending| with_ending(to, ending).exists());
     let to = (1..).map(|n| with_ending(path, &format!(".damaged-{n}"))).find(|to| !taken(to));
@@ -281,13 +285,13 @@ fn in_use(path: &Path) -> StorageFailure {
     StorageFailure::Denied(format!("another process has {} open; stop it first", path.display()))
 }
 
-/// Positions of a new epoch begin at the next multiple of this.
+/// The positions of a new log epoch begin at the next multiple of this number.
 const EPOCH_STRIDE: u64 = 1 << 32;
 
-/// Events that are erased again together.
+/// Number of events that are erased together.
 const EVENTS_AT_ONCE: usize = 1000;
 
-/// Makes a copy of a backup the beginning of a new history.
+/// Begins a new log epoch in a copy of a backup.
 fn begin_epoch(path: &Path, replaced: &Replaced, now_micros: i64) -> Result<(), StorageFailure> {
     let mut connection = connection::open(path, Role::Write)?;
     let transaction = connection.transaction().map_err(sqlite)?;
@@ -300,12 +304,13 @@ fn begin_epoch(path: &Path, replaced: &Replaced, now_micros: i64) -> Result<(), 
             (state.epoch as i64, state.head as i64, next as i64),
         )
         .map_err(sqlite)?;
-    // Named by the time: two restores of one backup are two histories.
+    // The time names the epoch, so that two restores of one backup have different epochs.
     state.epoch = (state.epoch + 1).max(now_micros.unsigned_abs());
     state.generation = state.generation.max(replaced.generation) + 1;
-    // What is in the log may still be unindexed; the index goes by position and does not mind the gap.
+    // Some events of the log may be unindexed. The index stores positions, so the gap does no harm.
     state.head = next;
-    // Leases of the old generation are over by themselves. Consumers of that time would still be dealt their shares.
+    // The generation invalidates old leases. Rows of former consumers must be deleted, because these consumers would
+    // otherwise get a share of the segments.
     let consumers = "DELETE FROM row WHERE space = ?1";
     transaction.execute(consumers, [SpaceKind::Consumer.number()]).map_err(sqlite)?;
     let (mut kinds, mut tail, mut rows) = (Kinds::default(), Tail::default(), KnownRows::default());
@@ -315,7 +320,7 @@ fn begin_epoch(path: &Path, replaced: &Replaced, now_micros: i64) -> Result<(), 
     transaction.commit().map_err(sqlite)
 }
 
-/// What was erased after the backup was made does not come back with it.
+/// Erases events again that were erased after the backup was made.
 fn erase_again(change: &mut Change<'_>, replaced: &Replaced) -> Result<(), StorageFailure> {
     let erased: HashSet<&[u8]> = replaced.tombstones.iter().map(Vec::as_slice).collect();
     for digest in &erased {
@@ -340,7 +345,8 @@ fn erase_again(change: &mut Change<'_>, replaced: &Replaced) -> Result<(), Stora
     Ok(())
 }
 
-/// Makes one file of a copy, without bytes of what was erased.
+/// Prepares the copy as a single file without a write-ahead log. If events were erased, the file is rewritten without
+/// their bytes.
 fn prepare(path: &Path, erased: bool) -> Result<(), StorageFailure> {
     let connection = connection::open(path, Role::Write)?;
     if erased {
@@ -352,7 +358,7 @@ fn prepare(path: &Path, erased: bool) -> Result<(), StorageFailure> {
 
 fn copy_into(source: &Connection, target: &mut Connection) -> Result<(), StorageFailure> {
     let backup = Backup::new(source, target).map_err(sqlite)?;
-    // All in one step: done in pieces, every write by another process would restart it.
+    // The copy takes one step. With several steps, each write of another process would restart it.
     match backup.step(-1).map_err(sqlite)? {
         rusqlite::backup::StepResult::Done => Ok(()),
         other => Err(StorageFailure::Other(format!("the copy did not finish: {other:?}"))),

@@ -1,4 +1,4 @@
-//! Opening connections: how they wait, cache and sync.
+//! Opens connections and configures their waiting, caching and syncing.
 
 use std::{
     cell::Cell,
@@ -11,25 +11,25 @@ use rusqlite::{Connection, OpenFlags, Params, config::DbConfig};
 
 use crate::failure::sqlite;
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Appends and every other change; may create the file.
+    /// Appends and all other changes. May create the file.
     Create,
-    /// Appends and every other change, to a file that is there.
+    /// Appends and all other changes, to an existing file.
     Write,
     /// Reads only.
     Read,
 }
 
-/// Memory that a connection may use for pages, in KiB.
+/// Maximum size of a connection's page cache, in KiB.
 const WRITER_CACHE_KIB: i64 = 16 * 1024;
 const READER_CACHE_KIB: i64 = 4 * 1024;
 
-/// Pages of the write-ahead log after which a commit folds it back into the file.
+/// Pages in the write-ahead log after which a commit runs a WAL checkpoint.
 const CHECKPOINT_PAGES: i64 = 4000;
 
-/// Opens a connection.
+/// Opens and configures a connection.
 pub(crate) fn open(path: &Path, role: Role) -> Result<Connection, StorageFailure> {
     let connection = match role {
         Role::Create => connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?,
@@ -40,14 +40,15 @@ pub(crate) fn open(path: &Path, role: Role) -> Result<Connection, StorageFailure
     Ok(connection)
 }
 
-/// A connection to read.
+/// A connection for reading.
 pub(crate) struct Reader {
     pub(crate) connection: Connection,
-    /// Whether it locks all others out, so that it must not stay open.
+    /// Whether the connection excludes all other connections, so that it must not stay open.
     pub(crate) is_alone: bool,
 }
 
-/// Opens a connection to read. Where the disk is too full for the file that processes share, it reads without: alone.
+/// Opens a connection for reading. If the disk is too full for the shared-memory file, the connection works without
+/// that file and excludes all other connections.
 pub(crate) fn open_reader(path: &Path) -> Result<Reader, StorageFailure> {
     let reader = match open_to_read(path) {
         Err(StorageFailure::Full(_)) => Reader { connection: open_alone(path)?, is_alone: true },
@@ -57,8 +58,8 @@ pub(crate) fn open_reader(path: &Path) -> Result<Reader, StorageFailure> {
     Ok(reader)
 }
 
-/// In exclusive locking mode SQLite keeps the index of the write-ahead log in memory. The log is left as it is: folding it back
-/// takes space that there is not.
+/// Opens a connection in exclusive locking mode, in which SQLite keeps the index of the write-ahead log in memory. The
+/// connection runs no WAL checkpoint when it closes, because the disk has no space for it.
 fn open_alone(path: &Path) -> Result<Connection, StorageFailure> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let opened = connection
@@ -74,20 +75,23 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StorageFailure> 
         Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(sqlite)?;
     connection.busy_handler(Some(wait_a_little)).map_err(sqlite)?;
     connection.set_prepared_statement_cache_capacity(128);
-    // Else SQLite compiles a statement again whenever other values are bound, in case other values make another plan better.
+    // Without this option, SQLite recompiles a statement for new bound values, because another plan may suit them
+    // better.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(sqlite)?;
     Ok(connection)
 }
 
-/// A reader that may write leaves no `-wal` and `-shm` files behind when it is the last to close; one that may not
-/// opens the file read-only; and a file in a folder where even that fails is read as it stands.
+/// Opens a connection for reading, with the most rights that the file system allows. A connection with write access
+/// removes the `-wal` and `-shm` files when it is the last to close. Without write access, the file is opened
+/// read-only. If the folder does not allow that either, the file is opened as immutable.
 fn open_to_read(path: &Path) -> Result<Connection, StorageFailure> {
     let readable = |connection: Connection| {
         connection.pragma_query_value(None, "schema_version", |_| Ok(())).map(|()| connection)
     };
     for flags in [OpenFlags::SQLITE_OPEN_READ_WRITE, OpenFlags::SQLITE_OPEN_READ_ONLY] {
         match connect(path, flags).and_then(|connection| readable(connection).map_err(sqlite)) {
-            // Rights are what the next way may do without; a lock or damage is there whichever way is taken.
+            // The next attempt needs fewer rights. A lock or damage would affect every attempt, so the error is
+            // returned.
             Err(StorageFailure::Denied(_) | StorageFailure::Unavailable(_)) => {}
             opened => return opened,
         }
@@ -95,7 +99,7 @@ fn open_to_read(path: &Path) -> Result<Connection, StorageFailure> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     if Path::new(&log).exists() {
-        // What is in the log would be missed: say what stands in the way instead.
+        // An immutable connection would miss the write-ahead log, so this path returns the error instead.
         return connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
             .and_then(|connection| readable(connection).map_err(sqlite));
     }
@@ -125,7 +129,7 @@ fn configure(connection: &Connection, role: Role) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", false)
 }
 
-/// Runs a statement that is used often; how many rows it changed.
+/// Runs a cached statement. Returns the number of changed rows.
 pub(crate) fn execute(
     connection: &Connection,
     sql: &str,
@@ -134,7 +138,8 @@ pub(crate) fn execute(
     connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map_err(sqlite)
 }
 
-/// One moment of the file, for as long as it is kept. A transaction of rusqlite would compile its statements each time.
+/// One consistent snapshot of the file, kept until it is dropped. A transaction of rusqlite would recompile its
+/// statements each time.
 pub(crate) struct Snapshot<'c>(pub(crate) &'c Connection);
 
 impl<'c> Snapshot<'c> {
@@ -155,7 +160,7 @@ impl Drop for Snapshot<'_> {
     }
 }
 
-/// Runs something that answers at once where a lock stands in its way.
+/// Runs `work` without waiting for locks. A conflicting lock makes `work` fail immediately.
 pub(crate) fn without_waiting<T>(
     connection: &mut Connection,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -166,20 +171,20 @@ pub(crate) fn without_waiting<T>(
     done
 }
 
-/// How often a waiting connection asks for the lock.
+/// Base of the pause between two attempts to get a lock. The pause is half of it plus up to 1 ms at random.
 const ASK_EVERY: Duration = Duration::from_micros(1500);
 
-/// How long a connection waits for another process's lock.
+/// Longest time that a connection waits for a lock of another process.
 pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 
 thread_local! {
-    /// When this thread began to wait for a lock. Counting how often it asked would not do: on a busy machine a short
-    /// sleep is not short.
+    /// Time at which this thread began to wait for a lock. A count of attempts would not suffice, because a short sleep
+    /// may take long on a busy machine.
     static WAITING_SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Asks again soon. SQLite's own handler comes to wait 100 ms at a time, and between two processes that both write
-/// without pause the one that sleeps longer starves.
+/// Sleeps briefly and asks for the lock again. SQLite's own handler increases its pauses to 100 ms. Of two processes
+/// that both write constantly, the process with the longer pause would starve.
 fn wait_a_little(asked: i32) -> bool {
     let now = Instant::now();
     if asked == 0 {

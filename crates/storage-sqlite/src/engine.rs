@@ -1,4 +1,4 @@
-//! The port: each call goes to the writing thread, or to a connection that reads.
+//! The implementation of the port [`StorageEngine`]. Each call runs on the writing thread or on a reading connection.
 
 use std::{sync::Arc, time::Duration};
 

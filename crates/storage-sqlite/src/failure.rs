@@ -1,17 +1,17 @@
-//! SQLite's errors in the domain's words.
+//! Translates SQLite's errors into storage failures.
 
 use std::time::Duration;
 
 use domain::StorageFailure;
 use rusqlite::{Error, ErrorCode};
 
-/// Translates an error of a call that changes nothing, or that was rolled back.
+/// Translates the error of a call that changed nothing or was rolled back.
 #[allow(clippy::needless_pass_by_value, reason = "shaped for map_err")]
 pub(crate) fn sqlite(error: Error) -> StorageFailure {
     let text = error.to_string();
     let Some(code) = error.sqlite_error_code() else {
         return match error {
-            // A column of another type than it was written with: the row is not ours any more.
+            // A column has another type than the engine writes, so the row is damaged or foreign.
             Error::FromSqlConversionFailure(..) | Error::InvalidColumnType(..) | Error::Utf8Error(..) => {
                 StorageFailure::Corrupt(text)
             }
@@ -39,10 +39,11 @@ pub(crate) fn sqlite(error: Error) -> StorageFailure {
     }
 }
 
-/// A short read means that the file is shorter than its own header says; the rest are faults of the disk.
+/// Translates an I/O error. A short read means that the file is shorter than its header states. A full disk is reported
+/// when the shared-memory file cannot grow. All other errors are disk faults.
 fn io_failure(error: &Error, text: &str) -> StorageFailure {
     const SHORT_READ: i32 = rusqlite::ffi::SQLITE_IOERR_SHORT_READ;
-    // The file beside the store that its processes share is made when the first of them opens it.
+    // SQLite creates the shared-memory file (`-shm`) when the first process opens the store.
     const SHM_SIZE: i32 = rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
     const SHM_MAP: i32 = rusqlite::ffi::SQLITE_IOERR_SHMMAP;
     match error.sqlite_error().map(|error| error.extended_code) {
@@ -52,7 +53,7 @@ fn io_failure(error: &Error, text: &str) -> StorageFailure {
     }
 }
 
-/// Translates the error of a COMMIT: its outcome is unknown, unless SQLite says that it did not take place.
+/// Translates the error of a COMMIT. The outcome is unknown unless SQLite reports that the commit did not happen.
 pub(crate) fn commit(error: Error) -> StorageFailure {
     match sqlite(error) {
         StorageFailure::Other(text) => StorageFailure::Unknown(text),
@@ -60,7 +61,7 @@ pub(crate) fn commit(error: Error) -> StorageFailure {
     }
 }
 
-/// Says how long a call waited for the lock.
+/// Sets the time that the call waited for the lock.
 pub(crate) fn with_wait(failure: StorageFailure, waited: Duration) -> StorageFailure {
     match failure {
         StorageFailure::Busy { .. } => StorageFailure::Busy { waited },

@@ -1,4 +1,4 @@
-//! The engine's handle: making, opening and closing the file, and reading it.
+//! The handle of the engine. It creates, opens, reads and closes the file.
 
 use std::{
     path::{Path, PathBuf},
@@ -25,7 +25,7 @@ use crate::{
     writer::WriterHandle,
 };
 
-/// What one call may ask for. A removal may take any events, however far apart.
+/// The limits of one call. A removal may span any distance in the log.
 const LIMITS: EngineLimits = EngineLimits {
     append_events: 100_000,
     append_bytes: 256 * 1024 * 1024,
@@ -33,30 +33,30 @@ const LIMITS: EngineLimits = EngineLimits {
     removal_stretch: u64::MAX,
 };
 
-/// Read connections that are kept open when idle.
+/// Maximum number of idle read connections that stay open.
 const IDLE_READERS: usize = 4;
 
-/// How to open a store.
+/// Options for opening a store.
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
-    /// The file.
+    /// Path of the SQLite file.
     pub path: PathBuf,
-    /// The namespace, frozen when the file is made. A file holds one.
+    /// Name of the namespace, fixed when the file is created. A file holds one namespace.
     pub namespace: String,
-    /// What says when events were stored.
+    /// Clock that gives the stored time of events.
     pub clock: Arc<dyn Clock>,
-    /// How many events may stand unindexed at the end of the log. Fewer make single look-ups a little quicker and
-    /// appends dearer; what a read returns does not depend on it.
+    /// Number of unindexed events at the end of the log that triggers a fold. A smaller number makes single look-ups
+    /// slightly faster and appends more expensive. It does not change the result of a read.
     pub tail_events: u64,
-    /// The same while events come in bulk, a batch after the other.
+    /// The same limit while events arrive in bulk, batch after batch.
     pub bulk_tail_events: u64,
-    /// What the namespace keeps, frozen when the file is made: a file that is there keeps what it always kept.
+    /// Retention mode of the namespace, fixed when the file is created. An existing file keeps its own mode.
     pub keeps: RetentionMode,
 }
 
 impl SqliteOptions {
-    /// The options for a file: namespace `default`, the machine's clock, 512 events in the tail, 16,384 in bulk;
-    /// history is kept.
+    /// Returns the default options for a file: namespace `default`, the system clock, and a tail of 512 events, or
+    /// 16,384 in bulk. The namespace keeps its history.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -69,7 +69,7 @@ impl SqliteOptions {
     }
 }
 
-/// A storage engine on a SQLite file. Clones are handles on the same one.
+/// A storage engine on a SQLite file. Clones are handles on the same engine.
 ///
 /// ```
 /// use domain::{Document, Limits, ports::{Atomicity, engine::{Appended, StorageEngine, Transaction}}};
@@ -94,7 +94,7 @@ struct Inner {
     info: EngineInfo,
     read_only: bool,
     readers: Mutex<Vec<Connection>>,
-    /// Started by the first change: reading commands need no thread.
+    /// The writing thread, started by the first change. A handle that only reads starts no thread.
     writer: OnceCell<WriterHandle>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     commits: watch::Sender<u64>,
@@ -107,11 +107,13 @@ impl std::fmt::Debug for SqliteEngine {
 }
 
 impl SqliteEngine {
-    /// Opens a store, making the file and its folders where they are absent.
+    /// Opens a store. Creates the file and its folders if they do not exist.
     ///
     /// # Errors
-    /// When the file cannot be made or opened, is no store, is of another layout, holds another namespace, has several names
-    /// (hard links), or lies on a network file system.
+    /// Returns a [`StorageFailure`] in each of these cases:
+    /// - The file cannot be created or opened.
+    /// - The file is not a store, has another layout, or holds another namespace.
+    /// - The file has several names (hard links), or is on a network file system.
     pub async fn create(options: SqliteOptions) -> Result<Self, StorageFailure> {
         blocking(move || {
             if let Some(folder) = options.path.parent() {
@@ -124,10 +126,10 @@ impl SqliteEngine {
         .await
     }
 
-    /// Opens a store that must be there.
+    /// Opens an existing store.
     ///
     /// # Errors
-    /// As [`SqliteEngine::create`], and when there is no file.
+    /// Fails as [`SqliteEngine::create`] does, and when the file does not exist.
     pub async fn open(options: SqliteOptions) -> Result<Self, StorageFailure> {
         blocking(move || {
             must_exist(&options.path)?;
@@ -136,10 +138,11 @@ impl SqliteEngine {
         .await
     }
 
-    /// Opens a store that must be there, to read. Works on a file that this user may not write.
+    /// Opens an existing store for reading. This works on a file that the user may not write.
     ///
     /// # Errors
-    /// As [`SqliteEngine::open`]; every change then answers [`StorageFailure::Denied`].
+    /// Fails as [`SqliteEngine::open`] does, except that a network file system is not refused. Each change through this
+    /// handle returns [`StorageFailure::Denied`].
     pub async fn open_read_only(options: SqliteOptions) -> Result<Self, StorageFailure> {
         blocking(move || {
             must_exist(&options.path)?;
@@ -157,7 +160,7 @@ impl SqliteEngine {
         mounts::refuse_unsafe(&options.path)?;
         let begun = Instant::now();
         loop {
-            // While another process makes the file, SQLite answers that it is locked without waiting.
+            // While another process creates the file, SQLite reports a lock without waiting.
             match Self::try_to_write(options.clone(), role) {
                 Err(StorageFailure::Busy { .. }) if begun.elapsed() < LOCK_PATIENCE => {
                     std::thread::sleep(Duration::from_millis(2));
@@ -169,7 +172,7 @@ impl SqliteEngine {
     }
 
     fn try_to_write(options: SqliteOptions, role: Role) -> Result<Self, StorageFailure> {
-        // Looked at before the first PRAGMA that writes: another program's database stays as it is.
+        // This check precedes the first PRAGMA that writes, so a database of another program stays unchanged.
         if options.path.exists() {
             let connection = connection::open(&options.path, Role::Read)?;
             layout::is_store(&connection)?;
@@ -208,12 +211,12 @@ impl SqliteEngine {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Ends the writing thread and closes the file: changes by other handles of this one then fail. What was answered
-    /// is stored whether or not this is called; a file that is closed leaves no write-ahead log beside it.
+    /// Ends the writing thread and closes the file. Later changes through other clones of this handle fail. Answered
+    /// changes are stored even without this call. A closed file has no write-ahead log beside it.
     pub async fn close(self) {
         let inner = self.inner;
-        // Readers first: the last connection to close folds the log back, and it must be one that may write. Two that
-        // close at once would each leave it to the other.
+        // Readers close first. The last connection to close runs the WAL checkpoint, so it must have write access. If
+        // two connections closed at the same time, each would leave the checkpoint to the other.
         let readers = std::mem::take(&mut *lock(&inner.readers));
         let _ = tokio::task::spawn_blocking(move || drop(readers)).await;
         if let Some(writer) = inner.writer.get() {
@@ -223,7 +226,7 @@ impl SqliteEngine {
         let _ = tokio::task::spawn_blocking(move || thread.map(std::thread::JoinHandle::join)).await;
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.inner.options.path
     }
@@ -252,12 +255,12 @@ impl SqliteEngine {
             .await
     }
 
-    /// Tells of this process's commits, those of a writer that is still to be started included.
+    /// Subscribes to the commits of this process, including commits of a writer that has not started yet.
     pub(crate) fn commits(&self) -> watch::Receiver<u64> {
         self.inner.commits.subscribe()
     }
 
-    /// Runs a piece of reading on a connection of its own, in one short transaction.
+    /// Runs `work` in one short read transaction, on a connection that no other call uses.
     pub(crate) async fn reading<T, F>(&self, work: F) -> Result<T, StorageFailure>
     where
         T: Send + 'static,
@@ -281,7 +284,7 @@ impl SqliteEngine {
     }
 }
 
-/// What becomes of a connection that was opened to read.
+/// Whether a read connection stays open after the store was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kept {
     Open,
@@ -304,7 +307,7 @@ fn in_snapshot<T>(
     work(snapshot.0, &state)
 }
 
-/// Opens the file to write. Where the disk is too full even for that, the store gives its reserve up.
+/// Opens the file for writing. If the disk is too full to open it, this function gives the reserve up and tries again.
 pub(crate) fn writable(path: &Path, role: Role) -> Result<Connection, StorageFailure> {
     match connection::open(path, role) {
         Err(StorageFailure::Full(_)) if Reserve::of(path).give_up() => connection::open(path, role),
@@ -327,7 +330,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs blocking work where it may block.
+/// Runs blocking work on a thread that may block.
 pub(crate) async fn blocking<T, F>(work: F) -> Result<T, StorageFailure>
 where
     T: Send + 'static,
@@ -339,7 +342,7 @@ where
     }
 }
 
-/// The file and its write-ahead log.
+/// Returns the size of the file plus its write-ahead log, in bytes.
 pub(crate) fn occupied(path: &Path) -> Option<u64> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");

@@ -1,4 +1,4 @@
-//! The index: which positions each term has, and finding a filter's events by it.
+//! The index: the positions of each term, and the search for a filter's events by their terms.
 
 pub(crate) mod count;
 pub(crate) mod damaged;

@@ -1,33 +1,36 @@
-//! The file's tables.
+//! The tables of the file.
 //!
 //! | table | a row | why |
 //! |---|---|---|
-//! | `state` | the one row of the store: identity, head, counts, how far the index reaches | read and written by every commit |
-//! | `epoch` | a finished log epoch, where it ended, and behind which position the next one began | tells a cursor that is still good from one whose place was lost |
-//! | `event` | position, timestamp, stored time, head, JSON as published | the log; rows are in position order |
-//! | `event_id` | event id → position | refuses the same id twice |
-//! | `tombstone` | SHA-256 of an erased id | refuses it permanently, without keeping it |
+//! | `state` | the single row of the store: identity, head, counts, last indexed position | every commit reads and writes it |
+//! | `epoch` | a finished log epoch, its last position, the start of the next epoch | finds cursors whose place is lost |
+//! | `event` | position, timestamp, stored time, head, JSON as published | the log, with rows in position order |
+//! | `event_id` | event id → position | refuses a second event with the same id |
+//! | `tombstone` | SHA-256 of an erased id | refuses the id permanently without storing it |
 //! | `kind` | a number for each kind of term | 1 type, 2 source, 3 correlation id, 4 hour; entity kinds from 16 |
-//! | `posting` | kind, value, first position, how many, the rest as differences | the index: one row a term and fold |
-//! | `replay` | position, how often and when it was last replayed | beside the events, never in them |
-//! | `row` | space, scope and key → value | everything else: groups, leases, lanes, dead letters, replays, the schedule, checkpoints, schemas, counters |
+//! | `posting` | kind, value, first position, number of positions, the others as differences | the index |
+//! | `replay` | position, replay count, time of the last replay | stored beside the events, never inside them |
+//! | `row` | space, scope and key → value | all other data, as listed below |
 //!
-//! Times are microseconds of the Unix epoch, rounded down; the head holds the exact timestamp, and `replay.at` is exact, in
-//! RFC 3339. Differences in `posting.rest` are unsigned LEB128, each from the position before it.
+//! Times are microseconds of the Unix epoch, rounded down. The head holds the exact timestamp of an event. `replay.at`
+//! is exact, in RFC 3339. Each difference in `posting.rest` is counted from the position before it, as unsigned LEB128.
 //!
-//! `row.space` is the number of a [`SpaceKind`](domain::ports::engine::SpaceKind); scopes and keys are built by
-//! [`key`](domain::ports::engine::rows::key). Views named `consumer_group`, `segment`, `dead_letter` and so on show the rows
-//! as tables, to be read by people; nothing in this program reads them.
+//! Table `posting` gets one row for each term and fold. Table `row` holds groups, leases, lanes, dead letters, replays,
+//! the schedule, checkpoints, schemas and counters. `row.space` is the number of a
+//! [`SpaceKind`](domain::ports::engine::SpaceKind). Scopes and keys are built by
+//! [`key`](domain::ports::engine::rows::key). Views named `consumer_group`, `segment`, `dead_letter` and so on show the
+//! rows as tables to people. This program does not read the views.
 
 use domain::{StorageFailure, ports::RetentionMode};
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::{failure::sqlite, state::keeps_column, views};
 
-/// Marks the file as ours (`PRAGMA application_id`): the letters EvRp.
+/// The `PRAGMA application_id` of a store file: the letters EvRp.
 pub const APPLICATION_ID: i64 = 0x4576_5270;
 
-/// The layout this program reads and writes (`PRAGMA user_version`). Layouts 1 and 2 had a table for each kind of row.
+/// The layout that this program reads and writes (`PRAGMA user_version`). Layouts 1 and 2 had a table for each kind of
+/// row.
 pub const VERSION: i64 = 3;
 
 const TABLES: &str = "
@@ -93,18 +96,18 @@ const TABLES: &str = "
     ) WITHOUT ROWID;
 ";
 
-/// What a file is.
+/// The content of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// Nothing is in it yet.
+    /// An empty database.
     Empty,
     /// A store of this layout version.
     Store(i64),
 }
 
-/// Looks at what a file is.
+/// Determines the content of a file.
 pub(crate) fn inspect(connection: &Connection) -> Result<Found, StorageFailure> {
-    // All of it at one moment: another process may be making the tables.
+    // Another process may be creating the tables, so all queries use one snapshot.
     let _snapshot = match connection.is_autocommit() {
         true => Some(connection.unchecked_transaction().map_err(sqlite)?),
         false => None,
@@ -124,7 +127,7 @@ pub(crate) fn inspect(connection: &Connection) -> Result<Found, StorageFailure> 
     ))
 }
 
-/// Whether a file is a store of this layout; not where nothing is in it yet.
+/// Returns true for a store of this layout and false for an empty file. Other files are refused.
 pub(crate) fn is_store(connection: &Connection) -> Result<bool, StorageFailure> {
     match inspect(connection)? {
         Found::Empty => Ok(false),
@@ -157,7 +160,7 @@ pub(crate) fn check_namespace(connection: &Connection, wanted: &str) -> Result<(
     Err(StorageFailure::Foreign(format!("the file holds the namespace {namespace:?}, not {wanted:?}")))
 }
 
-/// Makes the tables of a new store.
+/// Creates the tables of a new store. Does nothing if the file is already a store.
 pub(crate) fn make(
     connection: &mut Connection,
     namespace: &str,
@@ -168,13 +171,13 @@ pub(crate) fn make(
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
-    // Another process may have done it while this one waited for the lock.
+    // Another process may have created the tables while this process waited for the lock.
     if is_store(&transaction)? {
         return Ok(());
     }
     transaction.execute_batch(TABLES).map_err(sqlite)?;
     transaction.execute_batch(&views::sql()).map_err(sqlite)?;
-    // Identities go through JSON and shells as hexadecimal; any 63 bits will do.
+    // Any 63 bits make a valid identity. JSON and shells see it as hexadecimal.
     let store = fastrand::i64(1..);
     transaction
         .execute(

@@ -1,32 +1,36 @@
-//! A storage engine in one SQLite file: the embedded default, for one machine and any number of its processes.
+//! A storage engine in one SQLite file. It is the embedded default, for one machine and any number of processes on it.
 //!
 //! # Constraints
-//! The command line works on the file while services publish to it, so several processes read and write at once.
-//! An append that was answered is on disk. A store of millions of events answers in milliseconds, in little memory.
+//! The command line reads and writes the file while services publish to it, so several processes access it at once. An
+//! answered append is on disk. A store of millions of events answers in milliseconds and needs little memory.
 //!
 //! # Design
-//! *One writer.* Each process has one writing thread; what its callers hand over while a commit is under way goes into
-//! the next commit together. Between processes SQLite's own lock decides.
+//! *One writer.* Each process has one writing thread. Calls that arrive during a commit share the next commit. Between
+//! processes, SQLite's own lock decides.
 //!
-//! *An index that follows the log.* A commit writes each event's row and id, no more. Once a few hundred events stand
-//! unindexed at the end of the log, a commit *folds* them: for each term (a type, a source, an hour, a user …)
-//! it writes one row with the positions of that term among them. Readers take older positions from those rows and look
-//! at the short unindexed tail themselves. So the cost of six indexes is paid once for hundreds of events, in key
-//! order; and since a fold is part of a commit, no crash can part an event from its index.
+//! *An index that follows the log.* Most commits write only the row and the id of each event. When a few hundred events
+//! at the end of the log are unindexed, a commit *folds* these events: it writes their index entries as one batch. The
+//! batch has one row for each term (a type, a source, an hour, a user …), with the positions of that term. Readers take
+//! older positions from these rows and scan the short unindexed tail themselves. The cost of six indexes is thus paid
+//! once for hundreds of events, in key order. A fold is part of a commit, so no crash separates an event from its
+//! index.
 //!
-//! *Rows are one table.* Everything beside the log is a key and a value, which the crate `store` gives their meaning.
-//! Guards are judged within the transaction that writes, so no order of processes can part the two. The writing thread
-//! remembers short rows that it read or wrote, as long as no other connection commits: a consumer's commits guard the same
-//! few rows again and again. Views show the rows as tables to people with an SQL shell.
+//! *Rows are one table.* All data beside the log is stored as keys and values. The crate `store` defines their meaning.
+//! Guards are evaluated in the transaction that writes, so no other process can write between the check and the write.
+//! The writing thread caches short rows that it read or wrote until another connection commits. The cache pays off
+//! because a consumer's commits guard the same few rows repeatedly. Views show the rows as tables to people with an SQL
+//! shell.
 //!
-//! *Reads are pages.* Every page is its own short transaction: an open one would keep the write-ahead log from being
-//! folded back into the file.
+//! *Reads are pages.* Each page is its own short transaction. A long read transaction would prevent a WAL checkpoint,
+//! which copies the write-ahead log back into the file.
 //!
 //! # Durability
-//! WAL with `synchronous=FULL`: an answered append survives the process and, on disks that honour a flush, a power cut.
-//! So does a transaction that is asked to be durable. One that is relaxed is not waited for: it survives the process, and
-//! a power cut may take the last of such transactions back, all or none of each. Whatever is waited for takes all that
-//! was written before it to the disk as well.
+//! The file uses WAL with `synchronous=FULL`. An answered append survives a crash of the process. On disks that honour
+//! a flush, the append also survives a power cut. The same holds for a durable transaction.
+//!
+//! The engine does not wait for the disk after a relaxed transaction. The transaction survives a crash of the process.
+//! A power cut may undo the last relaxed transactions, each as a whole. A durable write also flushes all earlier
+//! writes.
 //!
 //! The tables are described in [`layout`].
 

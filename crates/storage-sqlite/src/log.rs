@@ -1,4 +1,4 @@
-//! The log: events in the order of their positions, and what is beside each of them.
+//! The log: events in the order of their positions, with the data beside each event.
 
 pub(crate) mod append;
 pub(crate) mod event_row;

@@ -1,5 +1,5 @@
-//! Refuses places where SQLite can lose data: network file systems, on which its locks and shared memory do not hold, and files
-//! of several names, each of which has a write-ahead log of its own.
+//! Refuses places where SQLite can lose data. On network file systems, SQLite's locks and shared memory do not work. A
+//! file with several names (hard links) has a separate write-ahead log for each name.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use domain::StorageFailure;
 
 use crate::scratch;
 
-/// Network file systems.
+/// Types of network file systems.
 const NETWORK: &str =
     "9p afs beegfs ceph cifs davfs glusterfs gpfs lustre ncpfs nfs nfs4 prl_fs smb3 smbfs vboxsf";
 /// Programs that serve a network file system through FUSE.
@@ -18,7 +18,8 @@ fn is_network(kind: &str) -> bool {
     names.split(' ').any(|known| known == name)
 }
 
-/// Refuses a path on a network file system, where the system tells what it is mounted on, and a file that has several names.
+/// Refuses a path on a network file system, and a file with several names. Network file systems are only detected where
+/// the system lists its mounts.
 pub(crate) fn refuse_unsafe(path: &Path) -> Result<(), StorageFailure> {
     refuse_network(path)?;
     refuse_hard_links(path)
@@ -36,14 +37,14 @@ fn refuse_network(path: &Path) -> Result<(), StorageFailure> {
     }
 }
 
-/// Links that are followed from one to the next, as many as Linux follows.
+/// Highest number of symbolic links that are followed, as in Linux.
 const MOST_LINKS: usize = 40;
 
-/// The folder that the file lies in, or will lie in, once links are followed.
+/// Returns the folder of the file after all symbolic links are followed. The file does not need to exist.
 fn real_folder_of(path: &Path) -> Option<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
-        // The file that a link leads to may not be there yet.
+        // The target of a link may not exist yet.
         let Ok(target) = std::fs::read_link(&path) else { break };
         path = scratch::folder_of(&path).join(target);
     }
@@ -70,7 +71,7 @@ pub(crate) fn refuse_hard_links(_path: &Path) -> Result<(), StorageFailure> {
     Ok(())
 }
 
-/// The network file system that a folder lies on, if it does.
+/// Returns the type of the network file system that holds a folder, or none if its file system is local.
 fn network_mount(mounts: &str, folder: &Path) -> Option<String> {
     let mut fields = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
@@ -112,7 +113,7 @@ mod tests {
         std::os::unix::fs::symlink(far.join("events.db"), near.join("events.db")).unwrap();
         assert_eq!(real_folder_of(&near.join("events.db")), far.canonicalize().ok());
         assert_eq!(real_folder_of(&near.join("other.db")), near.canonicalize().ok());
-        // A store that is not made yet, through two links, one of which is relative.
+        // The store does not exist yet. The path leads through two links, one of them relative.
         std::os::unix::fs::symlink("../far/new.db", near.join("new.db")).unwrap();
         std::os::unix::fs::symlink(near.join("new.db"), near.join("newer.db")).unwrap();
         assert_eq!(real_folder_of(&near.join("newer.db")), far.canonicalize().ok());

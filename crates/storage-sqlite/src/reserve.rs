@@ -1,9 +1,9 @@
-//! Disk space that is set aside, so that a full disk can be left.
+//! Reserved disk space, so that an operator can remove events from a store on a full disk.
 //!
-//! Removing events writes to the write-ahead log, and folding the log back makes the file grow: on a full disk neither could be
-//! done. So a store that is not small has a reserve beside it, a file as large as the log usually gets. What only removes,
-//! and what consumers commit, may use it up; events that are published may not. While it is used up no event is stored,
-//! unless the file has as much free space within itself.
+//! Removing events writes to the write-ahead log, and a WAL checkpoint lets the file grow. A full disk allows neither.
+//! A store that is not small therefore has a reserve: a file beside it, about as large as the write-ahead log usually
+//! gets. Transactions that only remove, and commits of consumers, may use the reserve up. Published events may not.
+//! Without the reserve, the store refuses new events unless its file has as much free space inside.
 
 use std::{
     fs::{self, File},
@@ -17,11 +17,11 @@ use rusqlite::Connection;
 
 use crate::{failure::sqlite, file::occupied};
 
-/// What the reserve takes: somewhat more than the write-ahead log, which is folded back at 16 MB.
+/// Size of the reserve, in bytes. It exceeds the size of the write-ahead log at its WAL checkpoint, which is 16 MB.
 const BYTES: u64 = 24 * 1024 * 1024;
-/// Stores that occupy less have none.
+/// Smallest size of a store with a reserve, in bytes.
 const LEAST_STORE: u64 = 8 * 1024 * 1024;
-/// How long after a failure it is tried again to set it aside.
+/// Pause after a failed attempt to create the reserve.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// The reserve of a store.
@@ -33,14 +33,14 @@ pub(crate) struct Reserve {
 }
 
 impl Reserve {
-    /// The reserve of the store in a file.
+    /// Returns the reserve of the store at a path.
     pub(crate) fn of(store: &Path) -> Self {
         let mut path = store.as_os_str().to_owned();
         path.push("-reserve");
         Self { store: store.to_owned(), path: path.into(), failed_at: None }
     }
 
-    /// Gives the reserve up; whether there was one.
+    /// Deletes the reserve file. Returns whether a file was deleted.
     pub(crate) fn give_up(&self) -> bool {
         let is_gone = fs::remove_file(&self.path).is_ok();
         if is_gone {
@@ -49,10 +49,10 @@ impl Reserve {
         is_gone
     }
 
-    /// Whether events may be stored: the reserve is there, or is set aside now, or the store needs none.
+    /// Permits storing events if the reserve exists, was just created, or is not needed.
     ///
     /// # Errors
-    /// [`StorageFailure::Full`] where it is used up, and the file has little free space within itself.
+    /// Returns [`StorageFailure::Full`] if the reserve cannot be created and the file has little free space inside.
     pub(crate) fn must_be_there(&mut self, connection: &Connection) -> Result<(), StorageFailure> {
         if self.path.exists() || occupied(&self.store).is_none_or(|bytes| bytes < LEAST_STORE) {
             return Ok(());
@@ -61,7 +61,7 @@ impl Reserve {
         if is_due {
             match self.set_aside() {
                 Err(error) if is_full(&error) => self.failed_at = Some(Instant::now()),
-                // Without the right to make files there is no reserve, and events are stored as before.
+                // Other errors, such as a missing right to create files, permit events without a reserve.
                 _ => return Ok(()),
             }
         }
@@ -78,14 +78,14 @@ impl Reserve {
         part.push(".part");
         let written = write_zeros(Path::new(&part)).and_then(|()| fs::rename(&part, &self.path));
         if written.is_err() {
-            // What was written of it must not fill the disk.
+            // The partly written file must not fill the disk.
             let _ = fs::remove_file(&part);
         }
         written
     }
 }
 
-/// What is said where the disk is full, and there is no reserve to remove events with.
+/// Returns the failure for a full disk without a reserve for removing events.
 pub(crate) fn none_left() -> StorageFailure {
     StorageFailure::Full(format!(
         "no space is left on the disk, not even to remove events with: free {} MiB of it first",
@@ -93,7 +93,7 @@ pub(crate) fn none_left() -> StorageFailure {
     ))
 }
 
-/// A file of holes would set nothing aside.
+/// Writes zeros to the whole file. A sparse file would reserve no space.
 fn write_zeros(path: &Path) -> std::io::Result<()> {
     let mut file = File::create(path)?;
     let zeros = vec![0; 1024 * 1024];
@@ -110,7 +110,7 @@ fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
-/// Bytes of the file that hold nothing.
+/// Returns the size of the free pages in the file, in bytes.
 fn free_within(connection: &Connection) -> Result<u64, StorageFailure> {
     let pragma =
         |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(sqlite);

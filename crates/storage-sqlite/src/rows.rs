@@ -1,7 +1,7 @@
 //! Rows: keys and values beside the log, in one table.
 //!
-//! A value that is UTF-8 is kept as text, so that SQLite's own functions work on it, and any other as a blob. Keys and
-//! scopes are blobs, which SQLite orders byte by byte.
+//! A UTF-8 value is stored as text, so that SQLite's own functions work on it. Any other value is stored as a blob.
+//! Keys and scopes are blobs, which SQLite orders byte by byte.
 
 mod known;
 mod perform;

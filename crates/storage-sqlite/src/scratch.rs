@@ -1,5 +1,5 @@
-//! Files that become copies of a store: made beside the place they are for, private from the start, and removed unless they are put
-//! in that place.
+//! Temporary files for copies of a store. Each file is made beside its destination and is private from the start. A
+//! file that is not moved to its destination is removed.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -8,29 +8,30 @@ use std::{
 
 use domain::StorageFailure;
 
-/// What SQLite keeps beside a store's file.
+/// Endings of the files that SQLite keeps for a store, including the store file itself.
 pub(crate) const COMPANIONS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
-/// A file `NAME.PID.part`. It is locked while its process makes it, so that what a killed process left is known and removed.
+/// A file `NAME.PID.part`. Its process holds a lock on the file, so that files of killed processes are recognized and
+/// removed.
 pub(crate) struct Scratch {
     pub(crate) path: PathBuf,
     _lock: File,
 }
 
 impl Scratch {
-    /// Makes a file for a copy that is to stand at `place`, with the permissions of another. What killed processes left there is
-    /// removed.
+    /// Creates a file for a copy with the destination `place`. The file gets the permissions of `like`. Files that
+    /// killed processes left beside the destination are removed.
     pub(crate) fn make(place: &Path, like: &Path) -> Result<Self, StorageFailure> {
         remove_abandoned(place);
         let path = with_ending(place, &format!(".{}.part", std::process::id()));
         remove_all(&path);
         let lock = private_file(&path, like)?;
-        // Where the file system knows no locks, what is left over stays.
+        // On a file system without locks, leftover files stay.
         let _ = lock.try_lock();
         Ok(Self { path, _lock: lock })
     }
 
-    /// Renames the finished copy, once it is on disk.
+    /// Syncs the finished copy to disk and renames it to its destination.
     pub(crate) fn put_in_place(self, to: &Path) -> Result<(), StorageFailure> {
         let sync = || {
             File::open(&self.path)?.sync_all()?;
@@ -47,7 +48,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Makes an empty file with the permissions of another, which at no time has more.
+/// Creates an empty file with the permissions of another. The file never has more permissions than that.
 pub(crate) fn private_file(path: &Path, like: &Path) -> Result<File, StorageFailure> {
     let make = || {
         let mut options = OpenOptions::new();
@@ -61,7 +62,7 @@ pub(crate) fn private_file(path: &Path, like: &Path) -> Result<File, StorageFail
     make().map_err(|error| io(&error))
 }
 
-/// A copy of a file that its owner may not write is still written here.
+/// Adds the owner's right to write, because a copy of a read-only file must be writable.
 #[cfg(unix)]
 fn writable(permissions: &fs::Permissions) -> fs::Permissions {
     use std::os::unix::fs::PermissionsExt;
@@ -74,7 +75,7 @@ fn writable(permissions: &fs::Permissions) -> fs::Permissions {
     permissions.clone()
 }
 
-/// Removes files of the same place that no process makes any more.
+/// Removes temporary files of the same destination that no running process has locked.
 fn remove_abandoned(place: &Path) {
     let Some(name) = place.file_name().map(|name| name.to_string_lossy().into_owned()) else { return };
     let Ok(files) = fs::read_dir(folder_of(place)) else { return };
@@ -95,7 +96,7 @@ fn remove_all(path: &Path) {
     }
 }
 
-/// The folder of a path, which of a bare name is the working folder.
+/// Returns the folder of a path. A bare name is in the working folder.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

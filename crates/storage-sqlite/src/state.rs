@@ -1,4 +1,4 @@
-//! The one row of table `state`.
+//! The single row of table `state`.
 
 use domain::{
     StorageFailure, StoreId,
@@ -12,31 +12,31 @@ use rusqlite::Connection;
 
 use crate::failure::sqlite;
 
-/// A file has one partition.
+/// The only partition. A file has one partition.
 pub(crate) const PARTITION: u16 = 0;
 
-/// What every commit reads and writes.
+/// The state that every commit reads and writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) store: StoreId,
     pub(crate) epoch: u64,
-    /// Rises with each log epoch, from 1. Leases carry it.
+    /// Number that rises with each log epoch, from 1. Leases carry it.
     pub(crate) generation: u64,
-    /// The newest sequence.
+    /// Sequence of the newest event. Right after a restore, the sequence behind which the new log epoch begins.
     pub(crate) head: u64,
-    /// When the newest event was stored, in microseconds. It never falls, whatever the clock does.
+    /// Stored time of the newest event, in microseconds. It never falls, even if the clock is set back.
     pub(crate) stored_at: i64,
     pub(crate) events: u64,
     pub(crate) bytes: u64,
-    /// Events up to here are in `posting`.
+    /// Last indexed position. Events up to it are in table `posting`.
     pub(crate) indexed: u64,
-    /// The highest sequence that retention has removed.
+    /// Highest sequence that retention has removed.
     pub(crate) trimmed: u64,
-    /// Events were erased, and the file may still have bytes of them.
+    /// Whether events were erased and the file may still hold bytes of them.
     pub(crate) unscrubbed: bool,
-    /// Frozen when the file was made.
+    /// Retention mode, fixed when the file was created.
     pub(crate) keeps: RetentionMode,
-    /// Whether any event was ever replayed. Not written with the others.
+    /// Whether any stored event has a replay count. [`State::save`] does not write this field.
     pub(crate) any_replays: bool,
 }
 
@@ -72,9 +72,10 @@ impl State {
             .map_err(sqlite)
     }
 
-    /// How many positions the index is behind. A gap that a restore left counts, which only makes a fold come early.
-    /// Where nothing but ids is indexed there is nothing to catch up with: every read looks through the tail, and the
-    /// tail is all there is.
+    /// Returns the number of positions after the last indexed one. The gap after a restore counts as well, which only
+    /// makes a fold earlier.
+    ///
+    /// Returns 0 if the namespace indexes only ids. Every read of such a namespace scans the whole log as its tail.
     pub(crate) fn unindexed(&self) -> u64 {
         match self.keeps {
             RetentionMode::History => self.head.saturating_sub(self.indexed),
@@ -97,7 +98,7 @@ impl State {
         Ok(())
     }
 
-    /// The partition, as the port describes it.
+    /// Returns the state of the partition in the form of the port.
     pub(crate) fn describe(
         &self,
         connection: &Connection,
@@ -116,7 +117,7 @@ impl State {
     }
 }
 
-/// The log epoch of a new store. None is over while it lasts.
+/// The log epoch of a new store. No earlier epoch exists, so [`ends`] has nothing to read.
 const FIRST_EPOCH: u64 = 1;
 
 fn ends(connection: &Connection) -> Result<Vec<EpochEnd>, StorageFailure> {
@@ -134,7 +135,7 @@ fn ends(connection: &Connection) -> Result<Vec<EpochEnd>, StorageFailure> {
 
 const DELIVERIES: &str = "deliveries";
 
-/// What column `keeps` says.
+/// Returns the text of column `keeps`.
 pub(crate) fn keeps_column(keeps: RetentionMode) -> &'static str {
     match keeps {
         RetentionMode::History => "history",

@@ -1,8 +1,9 @@
-//! Verification: every event against every index entry, in two passes and constant memory.
+//! Verification compares every event with every index entry, in two passes. It keeps one digest for each stretch of
+//! 4096 positions in memory.
 //!
-//! The log and the index are walked once each. For each stretch of positions both passes add up a digest of the pairs
-//! (term, position) they meet; where the sums are equal the stretch is sound. Only a stretch that differs is looked at
-//! pair by pair.
+//! Each pass walks the log or the index once. For each stretch of positions, the pass sums the digests of all pairs
+//! (term, position). Equal sums mean that the stretch is intact. Only a stretch with different sums is compared pair by
+//! pair.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map::DefaultHasher};
 use std::hash::{Hash, Hasher};
@@ -25,16 +26,16 @@ use crate::{
     state::{PARTITION, State},
 };
 
-/// Positions that share a digest.
+/// Number of positions that share a digest.
 const STRETCH: u64 = 4096;
-/// Stretches that are looked at pair by pair together.
+/// Number of stretches that are compared pair by pair at the same time.
 const STRETCHES_AT_ONCE: usize = 8;
-/// Rows that one transaction reads.
+/// Number of rows that one transaction reads.
 const ROWS_AT_ONCE: usize = 20_000;
-/// The kind under which event ids are compared; no term has it.
+/// The kind under which event ids are compared. No term has this kind.
 const ID: i64 = 0;
 
-/// Digests by stretch.
+/// The digest of each stretch.
 type Digests = HashMap<u64, u64>;
 
 pub(crate) async fn verify(
@@ -55,7 +56,8 @@ pub(crate) async fn verify(
         .copied()
         .collect();
     let suspects: Vec<u64> = suspects.into_iter().collect();
-    // A few stretches at a time: a store whose whole index is lost must not fill the memory with findings.
+    // The stretches are compared in small chunks. Otherwise the findings of a completely lost index would fill the
+    // memory.
     for some in suspects.chunks(STRETCHES_AT_ONCE) {
         let suspects: BTreeSet<u64> = some.iter().copied().collect();
         let details = engine.reading(move |connection, state| compare(connection, state, &suspects)).await?;
@@ -67,7 +69,7 @@ pub(crate) async fn verify(
     Ok(report)
 }
 
-/// SQLite's own check of its pages.
+/// Runs SQLite's own check of its pages.
 fn check_pages(connection: &Connection) -> Result<Vec<String>, StorageFailure> {
     let mut statement = connection.prepare("PRAGMA quick_check(20)").map_err(sqlite)?;
     let lines = statement.query_map([], |row| row.get::<_, String>(0)).map_err(sqlite)?;
@@ -162,14 +164,14 @@ fn log_page(connection: &Connection, after: u64, head: u64, indexed: u64) -> Res
     Ok(page)
 }
 
-/// Like [`Kinds::terms`], without making up numbers for kinds that the index does not know.
+/// Returns the terms as [`Kinds::terms`] does, but assigns no numbers to kinds that the index does not know.
 fn kinds_of<'a>(
     kinds: &mut Kinds,
     connection: &Connection,
     event: &'a domain::Event,
 ) -> Result<Vec<Term<'a>>, StorageFailure> {
     terms::terms_of(event, |kind| {
-        // A kind without number has no entries at all: -1 makes the stretch differ.
+        // A kind without a number has no entries. The number -1 makes the digests of the stretch differ.
         Ok(kinds.find(connection, kind)?.unwrap_or(-1))
     })
 }
@@ -178,11 +180,11 @@ fn add(digests: &mut Digests, kind: i64, value: &Value<'_>, seq: u64) {
     let mut hasher = DefaultHasher::new();
     (kind, value, seq).hash(&mut hasher);
     let sum = digests.entry(seq / STRETCH).or_insert(0);
-    // Added up, not XORed: an entry that stands twice must not cancel itself.
+    // The digests are added. With XOR, a duplicate entry would cancel itself.
     *sum = sum.wrapping_add(hasher.finish());
 }
 
-/// Where a walk over the index goes on.
+/// The place from which a walk over the index continues.
 #[derive(Debug, Clone)]
 enum IndexPlace {
     Postings(i64, rusqlite::types::Value, i64),
@@ -302,7 +304,7 @@ fn ids_page(
     Ok((digests, entries, findings, next))
 }
 
-/// Looks at suspect stretches pair by pair, within one snapshot.
+/// Compares suspect stretches pair by pair in one snapshot.
 fn compare(
     connection: &Connection,
     state: &State,
@@ -338,7 +340,7 @@ fn compare(
         match balance {
             1.. => findings.push((seq, format!("the event has no index entry under {term}"))),
             0 => {}
-            // The entities of a damaged event are unknown; it is reported as damaged.
+            // The entities of a damaged event are unknown. The event is reported as damaged.
             _ if damaged.contains(&seq) => {}
             _ => findings.push((seq, format!("an index entry under {term} leads to no such event"))),
         }
@@ -375,7 +377,7 @@ fn subtract_index(
     Ok(())
 }
 
-/// A term in words.
+/// Describes a term in words.
 fn describe(connection: &Connection, (kind, value): &Term<'_>) -> String {
     let name = match *kind {
         ID => "id".to_owned(),
@@ -393,7 +395,7 @@ fn describe(connection: &Connection, (kind, value): &Term<'_>) -> String {
     }
 }
 
-/// Compares the store's counters, unless another process changed the store meanwhile.
+/// Compares the store's counters with the log, unless another process changed the store during the verification.
 async fn check_totals(
     engine: &SqliteEngine,
     before: &State,

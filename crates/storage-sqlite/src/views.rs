@@ -1,10 +1,10 @@
-//! Views of table `row`, for people with an SQL shell. Nothing in this program reads them.
+//! Views of table `row`, for people with an SQL shell. This program does not read the views.
 //!
-//! A view shows NULL where a value is not what it expects.
+//! A view shows NULL for a value that it cannot interpret.
 
 use domain::ports::engine::SpaceKind;
 
-/// Statements that make the views.
+/// Returns the statements that create the views.
 pub(crate) fn sql() -> String {
     let views = [
         ("consumer_group", consumer_group()),
@@ -28,33 +28,33 @@ pub(crate) fn sql() -> String {
     views.map(|(name, select)| format!("CREATE VIEW {name} AS {select};\n")).concat()
 }
 
-/// The text that a key begins with.
+/// Returns an expression for the text at the start of a key.
 fn text(key: &str) -> String {
     format!("CAST(substr({key}, 1, instr({key}, x'00') - 1) AS TEXT)")
 }
 
-/// What follows the text that a key begins with.
+/// Returns an expression for the rest of a key after its leading text.
 fn after_text(key: &str) -> String {
     format!("substr({key}, instr({key}, x'00') + 1)")
 }
 
-/// The number that a key begins with.
+/// Returns an expression for the number at the start of a key.
 fn number(key: &str) -> String {
     format!("CAST(substr({key}, 1, 20) AS INTEGER)")
 }
 
-/// A member of a row's JSON.
+/// Returns an expression for a member of a row's JSON.
 fn member(row: &str, path: &str) -> String {
     format!("CASE WHEN json_valid({row}.value) THEN {row}.value ->> '$.{path}' END")
 }
 
-/// Members of a row's JSON, under the names of their columns.
+/// Returns expressions for members of a row's JSON, each with its column name.
 fn members(row: &str, columns: &[(&str, &str)]) -> String {
     let columns = columns.iter().map(|(column, path)| format!("{} AS {column}", member(row, path)));
     columns.collect::<Vec<_>>().join(", ")
 }
 
-/// The numbers on both sides of a colon.
+/// Returns expressions for the two numbers before and after a colon.
 fn pair(row: &str, (first, second): (&str, &str)) -> String {
     let colon = format!("instr({row}.value, ':')");
     format!(
@@ -63,12 +63,12 @@ fn pair(row: &str, (first, second): (&str, &str)) -> String {
     )
 }
 
-/// Rows of a kind.
+/// Returns a subquery for the rows of a kind.
 fn rows(name: &str, kind: SpaceKind) -> String {
     format!("(SELECT scope, key, value FROM row WHERE space = {}) {name}", kind.number())
 }
 
-/// Rows of a kind, each with what another kind has under the same scope and key.
+/// Returns a join that adds the row of another kind with the same scope and key.
 fn with(name: &str, kind: SpaceKind, of: &str) -> String {
     let number = kind.number();
     format!(
@@ -95,7 +95,7 @@ fn consumer_group() -> String {
     )
 }
 
-/// `token` has 64 bits without a sign, and is text therefore.
+/// The column `token` is text, because it has 64 bits without a sign.
 fn segment() -> String {
     format!(
         "SELECT {} AS grp, {} AS segment, {}, \
@@ -126,7 +126,7 @@ fn consumer() -> String {
     )
 }
 
-/// The columns of a segment's rows that say which segment it is.
+/// Returns the columns that identify the segment of a row.
 fn of_segment(row: &str) -> String {
     let scope = format!("{row}.scope");
     format!("{} AS grp, {} AS segment", text(&scope), number(&after_text(&scope)))
@@ -166,7 +166,7 @@ fn lane() -> String {
     )
 }
 
-/// A batch's key ends with the incarnation of its group; that of its result does not.
+/// The key of a batch ends with the incarnation of its group. The key of its result does not.
 fn lane_batch() -> String {
     let group = "substr(b.key, 21)";
     format!(
@@ -182,7 +182,8 @@ fn lane_batch() -> String {
     )
 }
 
-/// The head and the JSON of an event in a blob: four bytes, the length of the head, stand before both.
+/// Returns columns for the head and the JSON of an event in a blob. Four bytes with the length of the head precede
+/// both.
 fn head_and_json(blob: &str) -> String {
     let digit = |at: u32| {
         let place = 16i64.pow(8 - at);
@@ -217,7 +218,7 @@ fn dead_letter() -> String {
     )
 }
 
-/// A line of JSON stands before the event.
+/// A line of JSON precedes the event in the value.
 fn scheduled() -> String {
     let blob = "CAST(value AS BLOB)";
     format!(
@@ -271,7 +272,7 @@ fn audit() -> String {
     )
 }
 
-/// Without the hashes of secrets.
+/// Omits the hashes of secrets.
 fn token() -> String {
     let columns = [
         ("id", "id"),
@@ -306,7 +307,7 @@ fn kept_plan() -> String {
     )
 }
 
-/// Without the bodies of answers.
+/// Omits the bodies of answers.
 fn request() -> String {
     let columns = [
         ("claim", "claim"),
@@ -370,8 +371,8 @@ fn schema_document() -> String {
     )
 }
 
-/// A minute's number has its highest bit turned round, so that minutes before 1970 come first. It does not fit a column,
-/// and is taken apart in ten digits and ten.
+/// The stored number of a minute has its highest bit flipped, so that minutes before 1970 sort first. The number
+/// exceeds an SQLite integer, so it is decoded in two halves of ten digits.
 fn stat() -> String {
     let digits = |from: u8| format!("CAST(substr(scope, {from}, 10) AS INTEGER)");
     let label = after_text("key");

@@ -1,4 +1,4 @@
-//! The writing thread: one a process and store. What callers hand over while a commit is under way is committed together.
+//! The writing thread: one for each process and store. Calls that arrive during a commit share the next commit.
 
 mod calls;
 pub(crate) mod change;
@@ -39,9 +39,9 @@ use crate::{
     state::State,
 };
 
-/// Calls that may wait for the writer before callers wait to hand over theirs.
+/// Number of calls that may wait for the writer. When the queue is full, further callers wait for a free slot.
 const QUEUE: usize = 1024;
-/// When nothing was handed over for this long, the writer uses the time.
+/// Idle time after which the writer indexes the tail.
 const QUIET_AFTER: Duration = Duration::from_millis(100);
 
 type Job = Box<dyn FnOnce(&mut Writer) + Send>;
@@ -52,21 +52,21 @@ enum Command {
     Stop,
 }
 
-/// Whether a commit waits for the disk. Of one that does not a power cut may take the last back, all or none of each; a
-/// process that dies takes none.
+/// Whether a commit waits for the disk. A power cut may undo the last commits that did not wait, each as a whole. A
+/// crash of the process undoes none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flush {
     Wait,
     Later,
 }
 
-/// A handle on the writing thread. The thread ends when the last handle is gone.
+/// A handle on the writing thread. The thread ends when the last handle is dropped.
 #[derive(Clone)]
 pub(crate) struct WriterHandle {
     commands: mpsc::Sender<Command>,
 }
 
-/// What the writing thread owns.
+/// The state of the writing thread.
 pub(crate) struct Writer {
     connection: Connection,
     reserve: Reserve,
@@ -75,18 +75,18 @@ pub(crate) struct Writer {
     tail: Tail,
     rows: KnownRows,
     tail_limits: TailLimits,
-    /// How many events the index was behind after this thread's last commit.
+    /// Number of unindexed events after this thread's last commit.
     unindexed: u64,
-    /// Head and number of events after this thread's last commit. If the file's differ, another process appended or
-    /// removed events, and the tail may be untrue.
+    /// Head and number of events after this thread's last commit. If the file has other values, another process
+    /// appended or removed events, and the tail may be wrong.
     known: (u64, u64),
     commits: watch::Sender<u64>,
-    /// What the connection is set to.
+    /// The current setting of the connection.
     flush: Flush,
 }
 
 impl WriterHandle {
-    /// Opens the file to write and starts the thread.
+    /// Opens the file for writing and starts the thread.
     pub(crate) fn open(
         options: &SqliteOptions,
         commits: watch::Sender<u64>,
@@ -116,7 +116,7 @@ impl WriterHandle {
         Ok((Self { commands }, thread))
     }
 
-    /// Appends a batch and performs a transaction, in a commit that others may share.
+    /// Appends a batch and performs a transaction, in a commit that other calls may share.
     pub(crate) async fn append(
         &self,
         batch: Vec<Event>,
@@ -126,7 +126,7 @@ impl WriterHandle {
         self.call(|reply| Call::Append { batch, atomicity, with, reply }).await
     }
 
-    /// Performs transactions, in a commit that others may share.
+    /// Performs transactions, in a commit that other calls may share.
     pub(crate) async fn commit(
         &self,
         transactions: Vec<Transaction>,
@@ -134,7 +134,7 @@ impl WriterHandle {
         self.call(|reply| Call::Commit { transactions, reply }).await
     }
 
-    /// Runs something on the writing thread.
+    /// Runs a job on the writing thread.
     pub(crate) async fn run<T, F>(&self, job: F) -> Result<T, StorageFailure>
     where
         T: Send + 'static,
@@ -142,14 +142,14 @@ impl WriterHandle {
     {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |writer| {
-            // A caller that no longer waits does not want to know.
+            // The send fails if the caller no longer waits. That is no error.
             let _ = reply.send(job(writer));
         });
         self.send(Command::Run(job)).await?;
         answer.await.map_err(|_| gone())?
     }
 
-    /// Tells the thread to end after what was handed over before.
+    /// Makes the thread end after all commands that were queued before.
     pub(crate) async fn stop(&self) {
         let _ = self.send(Command::Stop).await;
     }
@@ -189,8 +189,8 @@ impl Writer {
         self.fold_the_rest();
     }
 
-    /// A panic, which would be a fault of this program, ends one call and not the store: its transaction was rolled back
-    /// on the way out, and its caller hears that the outcome is unknown.
+    /// Runs `work` and catches a panic, which would be a bug of this program. The panic rolls the transaction back, and
+    /// the callers receive an unknown outcome. The store stays usable.
     fn survive(&mut self, work: impl FnOnce(&mut Self)) {
         if std::panic::catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
             tracing::error!("a change to the store panicked and was rolled back");
@@ -200,7 +200,7 @@ impl Writer {
         }
     }
 
-    /// The next command. When none comes for a while, the index catches up meanwhile.
+    /// Waits for the next command. If none arrives for a while, the tail is indexed during the wait.
     fn wait(&mut self, queue: &mut mpsc::Receiver<Command>, timer: &Runtime) -> Option<Command> {
         if self.unindexed >= self.tail_limits.quiet {
             let soon = timer.block_on(async { tokio::time::timeout(QUIET_AFTER, queue.recv()).await });
@@ -212,8 +212,8 @@ impl Writer {
         queue.blocking_recv()
     }
 
-    /// Brings the index up to date after a bulk of events. Should it fail, readers go through a longer tail, and the
-    /// next append tries again.
+    /// Indexes the tail after a bulk of events. If this fails, readers scan a longer tail, and the next append tries
+    /// again.
     fn fold_the_rest(&mut self) {
         if self.unindexed < self.tail_limits.quiet {
             return;
@@ -227,11 +227,13 @@ impl Writer {
         &mut self.connection
     }
 
-    /// Performs calls in one commit. What is damaged fails the call that met it, not the others.
+    /// Performs calls in one commit. If the commit meets damage, each call is performed alone, so that only the
+    /// affected call fails.
     fn perform(&mut self, calls: Calls) {
         match self.attempt(&calls) {
             Ok(done) => calls.answer(done),
-            // On a full disk what removes is performed all the same, and what adds is not.
+            // On a full disk, each call is performed alone. Calls that only remove can succeed, and calls that add
+            // fail.
             Err(StorageFailure::Corrupt(_) | StorageFailure::Full(_)) if calls.len() > 1 => {
                 calls.each_alone().for_each(|call| self.perform(call));
             }
@@ -250,8 +252,8 @@ impl Writer {
         self.transact(calls.flush, |change| calls.perform(change))
     }
 
-    /// Gives the reserve up, and folds the write-ahead log back into the space that it took: the log can then be written to again.
-    /// Whether there was one.
+    /// Gives the reserve up and runs a WAL checkpoint into the freed space, so that the write-ahead log is writable
+    /// again. Returns whether the reserve existed.
     pub(crate) fn give_up_the_reserve(&mut self) -> bool {
         if !self.reserve.give_up() {
             return false;
@@ -309,7 +311,8 @@ impl Writer {
         }
     }
 
-    /// Sets the connection, unless it is set so already: the same is done many times over.
+    /// Applies the setting to the connection if it differs from the current one. This saves many repeated PRAGMA
+    /// statements.
     fn set_flush(&mut self, flush: Flush) -> Result<(), StorageFailure> {
         if self.flush != flush {
             let synchronous = match flush {
@@ -323,7 +326,8 @@ impl Writer {
     }
 }
 
-/// Takes the calls that wait already and may share a commit with the first, and the first other command after them.
+/// Collects waiting calls that may share a commit with the first call. Also returns the first other command after these
+/// calls.
 fn gather(first: Call, queue: &mut mpsc::Receiver<Command>) -> (Calls, Option<Command>) {
     let mut calls = Calls::new(first);
     while !calls.is_full() {

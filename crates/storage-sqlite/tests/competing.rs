@@ -1,4 +1,5 @@
-//! Several handles and processes at once, where it matters who comes when: restoring, erasing, making the file.
+//! Several handles and processes at the same time, in cases that depend on their order: restore, erasure, and creation
+//! of the file.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -14,7 +15,7 @@ use rusqlite::Connection;
 use support::{SqliteStore, append, event, many, options, read_all, store};
 use tempfile::TempDir;
 
-/// A process that reads the file and does not end.
+/// Returns a connection with an open read transaction, as a long-running reader has.
 fn reader(folder: &TempDir) -> Connection {
     let reader = Connection::open(folder.path().join("events.db")).unwrap();
     reader.execute_batch("BEGIN").unwrap();
@@ -48,8 +49,8 @@ async fn many_may_make_the_file_at_once() {
     }
 }
 
-/// Who opens the store while it is being replaced gets the old one, the new one, or a refusal; never a mixture, and
-/// nothing that was answered is lost from the restored store.
+/// A process that opens the store during its replacement gets the old store, the new store, or a refusal. It never gets
+/// a mixture. The restored store contains every event that was answered on it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_is_locked_while_a_backup_takes_its_place() {
     for round in 0..5 {
@@ -72,7 +73,8 @@ async fn a_store_is_locked_while_a_backup_takes_its_place() {
         assert_eq!(now.verify(None).await.unwrap().findings, [], "round {round}");
         let ids = read_all(&now).await.unwrap();
         match restored {
-            // Processes before the lock kept the restore out; processes after it met the restored store.
+            // Processes that opened the file before the lock prevent the restore. Later processes open the restored
+            // store.
             Ok(_) => assert!(ids.len() == 3000 + usize::from(late.is_some()), "round {round}: {}", ids.len()),
             Err(StorageFailure::Denied(_)) => assert!(ids.len() >= 4000, "round {round}: {}", ids.len()),
             Err(other) => panic!("round {round}: {other:?}"),
@@ -148,7 +150,8 @@ async fn what_was_erased_stays_erased_when_an_older_backup_comes_back() {
     assert!(!has(&folder, "SECRETSECRET"));
 }
 
-/// A reader can keep old pages alive. No other process waits for it, the erasure says what remains, and erasing again ends it.
+/// A reader can keep old pages in the file. No other process waits for the reader. The erasure reports the remaining
+/// bytes, and a second erasure removes them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_delays_the_end_of_an_erasure_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();

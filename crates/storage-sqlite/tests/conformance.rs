@@ -1,5 +1,5 @@
-//! The ports' laws, held by the SQLite store: with the index following at once, after a few events, and never within
-//! what a test stores, so that every law meets the index, the unindexed tail, and both together.
+//! Runs the laws of the ports on the SQLite store. The index follows immediately, after a few events, or never during a
+//! test. Every law thus covers the index, the unindexed tail, and both together.
 
 mod harness;
 

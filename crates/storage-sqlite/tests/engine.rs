@@ -1,4 +1,4 @@
-//! The log of the engine: appending, scanning, removing, and what the index still knows of damaged events.
+//! The log of the engine: appending, scanning, removing, and the index entries of damaged events.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -221,7 +221,7 @@ async fn tombstones_and_replay_counts_are_writes_of_transactions() {
     assert_eq!(counts, [(2, Some(now)), (0, None), (2, Some(now))]);
 }
 
-/// The index knows which damaged event a filter asks for, if it had it before the damage.
+/// The index decides whether a damaged event matches a filter, if the event was indexed before the damage.
 #[tokio::test]
 async fn a_damaged_event_is_given_where_it_may_match() {
     let folder = tempfile::tempdir().unwrap();

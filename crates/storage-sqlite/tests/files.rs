@@ -1,4 +1,4 @@
-//! What this adapter alone must hold: about files, other processes, backups, and bytes that must be gone.
+//! Guarantees of this adapter alone: files, other processes, backups, and the removal of erased bytes.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -184,7 +184,7 @@ async fn an_erased_entity_leaves_no_byte_in_the_file() {
     const CANARY: &str = "canary-7f3a";
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    // Mixed with others, so that pages are split and copied; some larger than a page.
+    // Erased and other events alternate, so that pages are split and copied. Some events are larger than a page.
     for n in 0..700 {
         let user = if n % 3 == 0 { CANARY } else { "somebody" };
         let note = CANARY.repeat(if n % 3 == 0 { n % 900 } else { 0 });
@@ -236,7 +236,7 @@ async fn a_backup_is_a_store_and_a_restored_one_begins_a_new_history() {
     let backup = folder.path().join("backup.db");
     assert!(original.backup_to(&backup).await.unwrap() > 0);
     assert!(matches!(original.backup_to(&backup).await, Err(StorageFailure::Denied(_))), "never over a file");
-    // What comes after the backup is lost by restoring it.
+    // The restore loses events that were appended after the backup.
     append(&original, &[event("late", "u", "")]).await;
     let lost = original.head().await.unwrap();
     let options = || SqliteOptions::new(folder.path().join("events.db"));

@@ -1,5 +1,5 @@
-//! What this adapter alone must hold of groups, dead letters and the schedule: across restores, in the file, and where
-//! nothing but ids is indexed.
+//! Guarantees of this adapter for groups, dead letters and the schedule: after a restore, in the file, and in a
+//! namespace that indexes only ids.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -34,7 +34,7 @@ async fn make_group(store: &SqliteStore, segments: u16) {
     store.create_group(&GroupSpec { segments, ..GroupSpec::new("g") }, &start).await.unwrap();
 }
 
-/// The lease of the group's only segment.
+/// Returns the lease of the group's only segment.
 async fn only(store: &SqliteStore, token: u64) -> Lease {
     let held = store.lease(&request("c", token)).await.unwrap().held;
     let [lease] = &held[..] else { panic!("one segment: {held:?}") };
@@ -53,7 +53,7 @@ fn given_up(sequence: u64) -> NewDeadLetter {
     }
 }
 
-/// Gives up on events of the group's only segment.
+/// Records dead letters for events of the group's only segment.
 async fn give_up(store: &SqliteStore, sequences: impl IntoIterator<Item = u64>) {
     let dead_letters = sequences.into_iter().map(given_up).collect();
     let lease = only(store, 1).await;
@@ -108,7 +108,7 @@ async fn a_restored_store_fences_every_lease_that_was_given_before() {
     let state = ReplayState::Running;
     let update = ReplayUpdate { state, progress: String::new(), hold: None, settled_batches: 0 };
     assert_eq!(restored.update_replay(&runner, &update).await, Err(ReplayStoreError::Fenced));
-    // No consumer waits until old leases expire, not even under another name.
+    // After the restore, no consumer waits for the end of old leases, even under another name.
     let taken = restored.lease(&request("other", 2)).await.unwrap().taken;
     assert_eq!(taken.len(), 1);
     assert!(taken[0].0.epoch > before.epoch, "{taken:?} after {before:?}");
@@ -166,7 +166,7 @@ async fn a_store_of_deliveries_indexes_ids_alone_and_answers_as_any_other() {
         .query_row("SELECT count(*) FROM posting", [], |row| row.get(0))
         .unwrap();
     assert_eq!(entries, 0);
-    // A handle that names no mode finds the mode of the file.
+    // A handle with default options uses the mode of the file.
     let store = SqliteStore::open(SqliteOptions::new(&path)).await.unwrap();
     assert_eq!(store.info().await.unwrap().keeps, RetentionMode::UntilDelivered);
     assert!(matches!(append(&store, &many(1)).await[..], [AppendOutcome::AlreadyStored(_)]));
@@ -302,7 +302,7 @@ async fn the_gaps_of_a_forgotten_group_stay_few_however_often_is_trimmed() {
     let store = store(&folder).await;
     make_group(&store, 1).await;
     append(&store, &many(4)).await;
-    // Of two types in turn, from 5 to 304.
+    // Two types alternate, from sequence 5 to 304.
     let events = many(304).split_off(4);
     let of_type = |event: &Event, name: &str| {
         let json = event.json().replace("note.made", name);

@@ -1,4 +1,5 @@
-//! Waiting costs nothing. Alone in its file, since it looks at the processor time of its whole process.
+//! A waiting reader uses almost no processor time. The test has its own file, because it measures the processor time of
+//! its whole process.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a panic is a test's way to fail")]
 
@@ -10,14 +11,15 @@ use domain::ports::EventStore;
 use event_replay_storage_sqlite::SqliteOptions;
 use support::SqliteStore;
 
-/// Processor time of this process, in ticks of a hundredth of a second.
+/// Returns the processor time of this process, in ticks of 1/100 second.
 fn ticks() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// A process that has written nothing is not woken by a write of its own: it polls now and then, and must not spin.
+/// A process that has written nothing gets no wake-up from its own commits. It polls the file, and must not use a busy
+/// loop.
 #[tokio::test]
 async fn a_reader_that_waits_for_another_process_is_idle() {
     let folder = tempfile::tempdir().unwrap();

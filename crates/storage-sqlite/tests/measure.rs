@@ -1,5 +1,5 @@
-//! Measures what a consumer does all the time. Run by hand: `cargo test --profile dist -p event-replay-storage-sqlite --test
-//! measure -- --ignored --nocapture`.
+//! Measures the frequent operations of a consumer. Run it by hand: `cargo test --profile dist -p
+//! event-replay-storage-sqlite --test measure -- --ignored --nocapture`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

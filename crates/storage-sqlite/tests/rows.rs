@@ -1,4 +1,4 @@
-//! The rows of the engine: reading them, guarded writes, and many callers at once.
+//! The rows of the engine: reads, guarded writes, and many callers at the same time.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -40,7 +40,7 @@ async fn rows_come_in_the_byte_order_of_their_keys() {
     let keys: [&[u8]; 6] = [b"\0", b"A", b"a", b"a\0b", b"\x7f", b"\xff\xfe"];
     let puts = keys.iter().rev().map(|key| Write::Put(space.row(*key), key.to_vec()));
     commit(&engine, writing(puts)).await;
-    // Neither another scope nor another kind is part of it.
+    // Rows of another scope or another kind are outside the range.
     let others = [
         Space::within(SpaceKind::Lane, "g2"),
         Space::of(SpaceKind::Lane),
@@ -187,7 +187,7 @@ async fn many_callers_on_two_handles_lose_nothing() {
     assert_eq!(handles[1].verify(0, &|_| {}).await.unwrap().findings, []);
 }
 
-/// Callers share commits. What is damaged fails the call that meets it, and no other.
+/// Callers share commits. A damaged row fails only the call that reads it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_is_no_number_fails_its_own_call_alone() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The views that show rows to people with an SQL shell.
+//! Tests of the views that show rows to people with an SQL shell.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -13,7 +13,7 @@ use domain::{
 use rusqlite::{Connection, types::ValueRef};
 use support::{engine, event};
 
-/// Minutes of counters have their highest bit turned round.
+/// The stored minute of a counter has its highest bit flipped.
 const MINUTE: u64 = 29_000_000 ^ (1 << 63);
 
 fn event_bytes() -> Vec<u8> {

@@ -18,7 +18,8 @@ fn number() -> RowId {
     RowId::of(SpaceKind::Counter, "n")
 }
 
-/// A batch is there whole with every index entry, for other handles too, and so are the writes of its transaction.
+/// All events of a batch are visible with every index entry, also through other handles. The writes of its transaction
+/// are visible as well.
 pub async fn append_stores_a_batch_whole_and_performs_its_transaction(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let row = RowId::of(SpaceKind::Group, "g");
@@ -51,7 +52,7 @@ pub async fn append_stores_a_batch_whole_and_performs_its_transaction(h: &impl E
     assert_eq!((state.head, state.events, state.bytes), (last, 4, bytes as u64));
 }
 
-/// Where a guard does not hold, neither events nor rows are written, and the guard is named.
+/// If a guard does not hold, neither events nor rows are written, and the outcome names the guard.
 pub async fn append_whose_guard_does_not_hold_changes_nothing(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     bench.store(&Draft::many("before", 1)).await;
@@ -69,7 +70,7 @@ pub async fn append_whose_guard_does_not_hold_changes_nothing(h: &impl EngineHar
     assert_eq!(bench.store(&Draft::many("e", 2)).await.len(), 2);
 }
 
-/// The transaction is performed where every event is stored already, and where there is none.
+/// The transaction is performed even if every event is already stored, or if the batch is empty.
 pub async fn append_performs_its_transaction_where_nothing_is_new(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let events = Draft::many("e", 2);
@@ -81,7 +82,7 @@ pub async fn append_performs_its_transaction_where_nothing_is_new(h: &impl Engin
     assert_eq!(appended, Appended::Done(sequences.into_iter().map(stored).collect()));
     assert_eq!(bench.append_with(&[], Atomicity::Each, &with).await, Appended::Done(Vec::new()));
     assert_eq!(bench.row(&number()).await, Some(b"2".to_vec()));
-    // Its guards are judged there too.
+    // The guards are evaluated in these cases as well.
     with.guard(Guard::Absent(number()));
     let refused = Appended::Refused { guard: 0 };
     assert_eq!(bench.append_with(&events, Atomicity::Each, &with).await, refused);
@@ -89,7 +90,8 @@ pub async fn append_performs_its_transaction_where_nothing_is_new(h: &impl Engin
     assert_eq!(bench.row(&number()).await, Some(b"2".to_vec()));
 }
 
-/// Within a batch: the first of an id is stored, the same content again is stored already, other content is a conflict.
+/// Within a batch, the first event of an id is stored. The same content again is already stored, and other content is a
+/// conflict.
 pub async fn append_answers_repeats_within_a_batch(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let one = Draft::new("one");
@@ -115,7 +117,8 @@ pub async fn append_answers_repeats_within_a_batch(h: &impl EngineHarness) {
     assert_eq!(bench.ids().await, ["one", "other"]);
 }
 
-/// Across batches the answers are the same. An event that contradicts a conflict may have the content of the log.
+/// Repeats across batches get the same outcomes. An event that differs from a conflicting event may equal the stored
+/// event.
 pub async fn append_answers_repeats_of_what_is_stored(h: &impl EngineHarness) {
     let mut bench = EngineBench::new(h).await;
     let draft = Draft::new("one");
@@ -131,7 +134,7 @@ pub async fn append_answers_repeats_of_what_is_stored(h: &impl EngineHarness) {
     assert_eq!(log[0].as_ref().unwrap().event.json(), draft.json());
 }
 
-/// A batch that is all or nothing is not stored where an event conflicts with the log, was erased, or contradicts another.
+/// An all-or-nothing batch is not stored if one event conflicts with the log, was erased, or contradicts another event.
 pub async fn append_stores_nothing_of_a_refused_whole(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     bench.store(&[Draft::new("kept").event(), Draft::new("gone").event()]).await;
@@ -160,7 +163,7 @@ pub async fn append_stores_nothing_of_a_refused_whole(h: &impl EngineHarness) {
     assert!(matches!(whole(&[fresh]).await[..], [AppendOutcome::Stored(_)]));
 }
 
-/// The bytes of an event come back, with its ordering key and the delivery options of its publisher.
+/// A read returns the bytes of an event, its ordering key and the delivery options of its publisher.
 pub async fn append_keeps_what_an_event_carries(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let options = DeliveryOptions {
@@ -182,7 +185,7 @@ pub async fn append_keeps_what_an_event_carries(h: &impl EngineHarness) {
     assert_eq!((stored.replay_count, stored.last_replay_at), (0, None));
 }
 
-/// Sequences rise for each of eight writers, and each is given once.
+/// Sequences rise for each of eight writers, and each sequence is assigned once.
 pub async fn sequences_rise_and_are_unique_under_eight_writers(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let mut writers = Vec::new();
@@ -215,7 +218,7 @@ pub async fn sequences_rise_and_are_unique_under_eight_writers(h: &impl EngineHa
     assert_eq!(log, all.into_iter().collect::<Vec<u64>>());
 }
 
-/// A sequence is not given again after its event was removed, not even when the log is empty, nor to a handle that comes later.
+/// The sequence of a removed event is never assigned again, even if the log is empty or a new handle appends.
 pub async fn sequences_are_not_given_again_after_a_removal(h: &impl EngineHarness) {
     let mut bench = EngineBench::new(h).await;
     let last = *bench.store(&Draft::many("e", 3)).await.last().unwrap();
@@ -223,18 +226,18 @@ pub async fn sequences_are_not_given_again_after_a_removal(h: &impl EngineHarnes
     bench.remove(&log, RemovalKind::Oldest, &Transaction::new()).await;
     assert_eq!(bench.state().await.head, last);
     bench.another_handle().await;
-    // A trim leaves the ids free.
+    // A trim frees the ids.
     let again = bench.store(&Draft::many("e", 3)).await;
     assert!(again[0] > last, "{again:?} after {last}");
 }
 
-/// Where the clock steps back, an event takes the time of the one before it.
+/// If the clock steps back, an event gets the stored time of the previous event.
 pub async fn stored_times_never_fall(h: &impl EngineHarness) {
     let mut bench = EngineBench::new(h).await;
     let noon = bench.clock.now();
     for (n, seconds) in [10i64, -500, 20, -1, 15].into_iter().enumerate() {
         bench.clock.set(noon + jiff::SignedDuration::from_secs(seconds));
-        // Another handle knows the time of the last event as well.
+        // The stored time of the last event also counts for another handle.
         bench.another_handle().await;
         bench.store(&Draft::many(&format!("e{n}"), 2)).await;
     }
@@ -245,7 +248,7 @@ pub async fn stored_times_never_fall(h: &impl EngineHarness) {
     assert_eq!(times[0], noon + Duration::from_secs(10));
 }
 
-/// A stored batch and its transaction are there after every handle was closed and the storage was started again.
+/// A stored batch and its transaction survive after every handle is closed and the storage is restarted.
 pub async fn an_append_survives_the_last_handle(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let mut with = Transaction::new();

@@ -13,10 +13,10 @@ use domain::{
 use super::sequence_of;
 use crate::{Draft, EngineBench, EngineHarness, engine_harness::scan};
 
-/// Longer than any law takes.
+/// A time longer than any law.
 const LONG: Duration = Duration::from_secs(20);
 
-/// Twelve events over two users, three types, three correlations; their sequences.
+/// Stores twelve events of two users, three types and three correlation ids. Returns their sequences.
 async fn twelve(bench: &EngineBench) -> Vec<u64> {
     let event = |n: usize| {
         let draft = Draft::new(&format!("e{n}"))
@@ -51,7 +51,7 @@ fn filters() -> Vec<Filter> {
     ]
 }
 
-/// In both orders and in pages of every size, a scan gives exactly the events that match, each once.
+/// In both orders and for every page size, a scan returns exactly the matching events, each once.
 pub async fn scan_gives_each_match_once_at_every_page_size(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     twelve(&bench).await;
@@ -71,7 +71,7 @@ pub async fn scan_gives_each_match_once_at_every_page_size(h: &impl EngineHarnes
     }
 }
 
-/// A scan goes on behind a sequence, in its order, and gives nothing above its upper bound, in either order.
+/// A scan continues behind a sequence in its order. It returns no event above its upper bound, in either order.
 pub async fn scan_keeps_to_its_bounds(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let sequences = twelve(&bench).await;
@@ -99,7 +99,7 @@ pub async fn scan_keeps_to_its_bounds(h: &impl EngineHarness) {
     }
 }
 
-/// A page ends once its events have the bytes that were asked for, with one event at least.
+/// A page ends when its events reach the requested number of bytes. It contains at least one event.
 pub async fn scan_ends_a_page_at_its_bytes(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let events = Draft::many("e", 4);
@@ -115,7 +115,7 @@ pub async fn scan_ends_a_page_at_its_bytes(h: &impl EngineHarness) {
     }
 }
 
-/// A page comes with the partition's state.
+/// A page contains the state of its partition.
 pub async fn scan_tells_the_state_of_the_partition(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let filter = Arc::new(Filter::default());
@@ -135,7 +135,7 @@ pub async fn scan_tells_the_state_of_the_partition(h: &impl EngineHarness) {
     tells_the_state("after a removal").await;
 }
 
-/// While others append, a complete page has every event up to the head that its state tells.
+/// During appends, a complete page contains every event up to the head of its state.
 pub async fn scan_misses_nothing_that_its_state_counts(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let partition = bench.partition;
@@ -176,7 +176,8 @@ pub async fn scan_misses_nothing_that_its_state_counts(h: &impl EngineHarness) {
     }
 }
 
-/// An event whose bytes are damaged is given as damaged, by scans whose filter it may match and by `at`; the rest is served.
+/// `at` and scans report an event with damaged bytes as damaged, if a scan's filter may match the event. The other
+/// events are returned.
 pub async fn scan_gives_damaged_events_as_damaged(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let sequences = twelve(&bench).await;
@@ -197,7 +198,7 @@ pub async fn scan_gives_damaged_events_as_damaged(h: &impl EngineHarness) {
     assert_eq!(are_damaged, [false, true, false]);
 }
 
-/// One answer for each sequence, in the order asked for; none where no event is.
+/// `at` returns one result for each sequence, in the order of the request. The result is none if no event exists.
 pub async fn at_answers_each_sequence_in_order(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let sequences = twelve(&bench).await;
@@ -214,7 +215,7 @@ pub async fn at_answers_each_sequence_in_order(h: &impl EngineHarness) {
     assert!(bench.engine.at(bench.partition, &[]).await.unwrap().is_empty());
 }
 
-/// Each id is known as stored, with its sequence, as erased, or not at all.
+/// `locate` reports each id as stored with its sequence, as erased, or as unknown.
 pub async fn locate_tells_stored_from_erased_and_unknown(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let sequences = twelve(&bench).await;
@@ -229,7 +230,7 @@ pub async fn locate_tells_stored_from_erased_and_unknown(h: &impl EngineHarness)
     assert_eq!(known, expected);
 }
 
-/// For every filter and bound `count` is the number of events that scans give.
+/// For every filter and bound, `count` equals the number of events that scans return.
 pub async fn count_equals_what_scans_give(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let sequences = twelve(&bench).await;
@@ -254,7 +255,7 @@ async fn heads(engine: &dyn StorageEngine) -> Vec<u64> {
     heads
 }
 
-/// A call whose head is behind returns at once, whichever partition it is.
+/// A call returns immediately if the head of any partition is past the given one.
 pub async fn changed_returns_at_once_where_the_head_is_past(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let before = heads(&*bench.engine).await;
@@ -263,7 +264,8 @@ pub async fn changed_returns_at_once_where_the_head_is_past(h: &impl EngineHarne
     tokio::time::timeout(LONG / 2, changed).await.expect("it returns at once").unwrap();
 }
 
-/// A call returns when its own handle or another appends, to any partition. It may return before: then it is made again.
+/// A call returns after an append through its own handle or another, to any partition. It may return earlier, and the
+/// caller then repeats it.
 pub async fn changed_wakes_for_appends_of_other_handles(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let other = bench.storage.open().await;
@@ -286,7 +288,7 @@ pub async fn changed_wakes_for_appends_of_other_handles(h: &impl EngineHarness) 
     }
 }
 
-/// A call returns when its time is over and nothing came.
+/// A call returns at its timeout if no event is appended.
 pub async fn changed_ends_at_its_timeout(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     bench.store(&Draft::many("e", 2)).await;

@@ -20,7 +20,7 @@ fn number() -> RowId {
     RowId::of(SpaceKind::Counter, "n")
 }
 
-/// `e0` to `e4`, of one ordering key, and each of a user of its own.
+/// Stores `e0` to `e4` with one ordering key and different users. Returns their sequences.
 async fn five(bench: &EngineBench) -> Vec<u64> {
     let draft = |n| Draft::new(&format!("e{n}")).with("userId", format!("u{n}")).with("correlationId", "c");
     let events: Vec<Event> =
@@ -28,7 +28,7 @@ async fn five(bench: &EngineBench) -> Vec<u64> {
     bench.store(&events).await
 }
 
-/// Which of the five a removal of this kind takes.
+/// Returns the range of the five events that a removal of this kind removes.
 fn victims(kind: RemovalKind) -> std::ops::Range<usize> {
     match kind {
         RemovalKind::Oldest => 0..2,
@@ -40,7 +40,7 @@ async fn verified(bench: &EngineBench) -> VerifyReport {
     bench.engine.verify(bench.partition, &|_| {}).await.expect("verify")
 }
 
-/// Removed events are found no more, by position, id, or any filter. The counts go with them, and a trim is noted.
+/// No read by position, id or filter returns a removed event. The counts fall accordingly, and a trim is recorded.
 pub async fn remove_takes_events_from_the_log_and_every_index(h: &impl EngineHarness) {
     for kind in KINDS {
         let bench = EngineBench::new(h).await;
@@ -82,7 +82,7 @@ pub async fn remove_takes_events_from_the_log_and_every_index(h: &impl EngineHar
     }
 }
 
-/// The writes of its transaction are made with it, also where no entry is left to remove.
+/// A removal performs the writes of its transaction, even if no entry is left to remove.
 pub async fn remove_performs_its_transaction(h: &impl EngineHarness) {
     for kind in KINDS {
         let bench = EngineBench::new(h).await;
@@ -101,7 +101,7 @@ pub async fn remove_performs_its_transaction(h: &impl EngineHarness) {
     }
 }
 
-/// Where a guard does not hold, no event is removed, no id refused and no row written; the guard is named.
+/// If a guard does not hold, no event is removed, no id is refused and no row is written. The outcome names the guard.
 pub async fn remove_whose_guard_does_not_hold_changes_nothing(h: &impl EngineHarness) {
     for kind in KINDS {
         let bench = EngineBench::new(h).await;
@@ -119,7 +119,7 @@ pub async fn remove_whose_guard_does_not_hold_changes_nothing(h: &impl EngineHar
     }
 }
 
-/// Events that are gone already are not counted, and the others go.
+/// Events that are already removed are not counted. The other events are removed.
 pub async fn remove_passes_over_what_is_gone(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     five(&bench).await;
@@ -132,7 +132,8 @@ pub async fn remove_passes_over_what_is_gone(h: &impl EngineHarness) {
     assert_eq!(bench.state().await.events, 2);
 }
 
-/// The ids of erased events are refused, whatever their content, for every handle and after a restart; trimmed ones are not.
+/// The ids of erased events are refused with any content, through every handle and after a restart. Ids of trimmed
+/// events are not.
 pub async fn erased_ids_are_refused(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     five(&bench).await;
@@ -147,7 +148,7 @@ pub async fn erased_ids_are_refused(h: &impl EngineHarness) {
     assert_eq!(bench.ids().await, ["e1", "e3", "e4", "e0"]);
 }
 
-/// A log that was appended to, trimmed and erased from has no findings, and all of it was checked.
+/// A log with appends, trims and erasures has no findings, and all events are checked.
 pub async fn verify_finds_nothing_in_a_healthy_log(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let report = verified(&bench).await;
@@ -175,7 +176,7 @@ async fn expect_a_finding(bench: &EngineBench, sequence: u64) {
     assert!(!report.findings.iter().any(|finding| others(&finding.position)), "of {at} alone: {report:?}");
 }
 
-/// An event that lacks an index entry is found.
+/// An event without an index entry is reported.
 pub async fn verify_finds_an_event_without_its_index_entry(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let sequences = five(&bench).await;
@@ -184,7 +185,7 @@ pub async fn verify_finds_an_event_without_its_index_entry(h: &impl EngineHarnes
     expect_a_finding(&bench, sequences[3]).await;
 }
 
-/// An index entry without its event is found, and misleads no scan.
+/// An index entry without its event is reported, and does not affect scans.
 pub async fn verify_finds_an_index_entry_without_its_event(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let sequences = five(&bench).await;
@@ -196,7 +197,7 @@ pub async fn verify_finds_an_index_entry_without_its_event(h: &impl EngineHarnes
     assert_eq!(bench.ids().await, ["e0", "e1", "e2", "e3"]);
 }
 
-/// An event with damaged bytes is found.
+/// An event with damaged bytes is reported.
 pub async fn verify_finds_bytes_that_are_damaged(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let sequences = five(&bench).await;
@@ -205,10 +206,11 @@ pub async fn verify_finds_bytes_that_are_damaged(h: &impl EngineHarness) {
     expect_a_finding(&bench, sequences[1]).await;
 }
 
-/// After an erasure and a scrub the bytes of the event, and of rows whose transaction erases, are nowhere, or it is said where.
+/// After an erasure and a scrub, the storage has no bytes of the event, or of rows whose transaction erases. Otherwise
+/// the scrub reports where such bytes remain.
 pub async fn scrub_leaves_no_byte_of_what_was_erased_or_says_where(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
-    // Random, so that no compression makes it disappear.
+    // The text is random, so that compression does not hide it.
     let secrets = [(); 2].map(|()| format!("{:032x}", fastrand::u128(..)));
     let filler = |n: usize| Draft::new(&format!("f{n}")).with("data", "x".repeat(500)).event();
     bench.store(&(0..50).map(filler).collect::<Vec<Event>>()).await;
@@ -235,7 +237,7 @@ pub async fn scrub_leaves_no_byte_of_what_was_erased_or_says_where(h: &impl Engi
     }
     assert_eq!(bench.state().await.events, 100);
     assert_eq!(verified(&bench).await.total_findings, 0);
-    // A scrub that follows no removal changes nothing.
+    // A scrub without an earlier removal changes nothing.
     bench.engine.scrub(bench.partition, false).await.unwrap();
     assert_eq!(bench.log().await.len(), 100);
 }

@@ -1,4 +1,4 @@
-//! Laws of rows: reads and their order, and names that are never confused.
+//! Laws of rows: reads and their order, and distinct names.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,7 +12,7 @@ use domain::ports::{
 
 use crate::{Draft, EngineBench, EngineHarness};
 
-/// A row as a range gives it.
+/// A row in the form that a range returns.
 type Pair = (Vec<u8>, Vec<u8>);
 
 fn texts(rows: &[Pair]) -> Vec<(&str, &str)> {
@@ -20,7 +20,7 @@ fn texts(rows: &[Pair]) -> Vec<(&str, &str)> {
     rows.iter().map(|(key, value)| (text(key), text(value))).collect()
 }
 
-/// Keys that are easily taken for another, in byte order.
+/// Returns similar keys, in byte order.
 pub(super) fn odd_keys() -> Vec<Vec<u8>> {
     let mut keys: Vec<Vec<u8>> = [
         &b""[..],
@@ -61,7 +61,7 @@ pub(super) fn odd_keys() -> Vec<Vec<u8>> {
     .map(<[u8]>::to_vec)
     .into();
     for last in [b'a', b'b', 255] {
-        // Longer than any page, prefix, or short string of a store.
+        // This key is longer than any page, prefix, or short string of a store.
         keys.push([vec![b'k'; 5_000], vec![last]].concat());
     }
     keys.push(key(&[Part::Text("a\0b"), Part::Number(7)]));
@@ -69,7 +69,8 @@ pub(super) fn odd_keys() -> Vec<Vec<u8>> {
     keys
 }
 
-/// One answer for each read, of whatever kind, in order; none for a row that is not there, nothing of an empty space.
+/// `get` returns one result for each read of any kind, in order. The result is none for an absent row, and empty for an
+/// empty space.
 pub async fn get_answers_reads_in_order(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let (groups, order) = (Space::of(SpaceKind::Group), Space::of(SpaceKind::ReplayOrder));
@@ -103,7 +104,7 @@ pub async fn get_answers_reads_in_order(h: &impl EngineHarness) {
     assert_eq!(answers.count(), 0);
     assert_eq!(texts(&answers.range()), [("a", "1"), ("b", "")]);
     assert_eq!(answers.row(), Some(b"1".to_vec()));
-    // Many rows, in one call.
+    // One call reads many rows.
     let many = Space::of(SpaceKind::Schema);
     let mut transaction = Transaction::new();
     for n in 0..1_000 {
@@ -118,7 +119,7 @@ pub async fn get_answers_reads_in_order(h: &impl EngineHarness) {
     }
 }
 
-/// Every call tells the store's clock, and the generation that the partition's state tells.
+/// Every call returns the time of the store's clock and the generation of the partition's state.
 pub async fn get_tells_the_clock_and_the_generation(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let state = bench.state().await;
@@ -128,7 +129,7 @@ pub async fn get_tells_the_clock_and_the_generation(h: &impl EngineHarness) {
         let answers = bench.engine.get(bench.partition, &reads).await.unwrap();
         let state = bench.state().await;
         assert_eq!((answers.now, answers.generation), (state.now, state.generation));
-        // To the microsecond at least.
+        // The precision is at least one microsecond.
         let behind = bench.clock.now().duration_since(answers.now);
         assert!(behind >= jiff::SignedDuration::ZERO && behind.as_micros() == 0, "{behind:?}");
     }
@@ -147,7 +148,7 @@ async fn ranges_come_in_byte_order(bench: &EngineBench, space: Space) {
         }
         bench.commit_ok(&transaction).await;
     }
-    // Neighbours of other kinds and scopes.
+    // These rows of other kinds and scopes are neighbours.
     let mut transaction = Transaction::new();
     transaction.put(Space::within(space.kind, "another").row("a"), value(0));
     transaction.put(RowId::of(SpaceKind::Counter, "a"), "1");
@@ -190,19 +191,20 @@ async fn ranges_come_in_byte_order(bench: &EngineBench, space: Space) {
     assert_eq!(answers.count(), keys.len() as u64);
 }
 
-/// Ranges of a map: between its bounds, from either end, with a limit.
+/// A range of a map has bounds, a direction and a limit.
 pub async fn ranges_of_a_map_come_in_the_byte_order_of_keys(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     ranges_come_in_byte_order(&bench, Space::within(SpaceKind::Lane, "g")).await;
 }
 
-/// Ranges of an index: between its bounds, from either end, with a limit.
+/// A range of an index has bounds, a direction and a limit.
 pub async fn ranges_of_an_index_come_in_the_byte_order_of_keys(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     ranges_come_in_byte_order(&bench, Space::within(SpaceKind::DeadLetterState, "g")).await;
 }
 
-/// A put replaces the value of its key; deletes and clears take what they name, and it is no fault that nothing is there.
+/// A put replaces the value of its key. Deletes and clears remove only the rows that they name, and absent rows are no
+/// error.
 pub async fn put_delete_and_clear_change_what_they_name_alone(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     for (kind, value) in [(SpaceKind::Blocked, "v"), (SpaceKind::DeadLetterState, "")] {
@@ -227,7 +229,8 @@ pub async fn put_delete_and_clear_change_what_they_name_alone(h: &impl EngineHar
     }
 }
 
-/// A transaction makes its writes in their order: rows that are put before a clear or a delete go, and rows put after it stay.
+/// A transaction performs its writes in order. A clear or a delete removes rows that were put before it, and later rows
+/// stay.
 pub async fn rows_that_are_put_after_a_clear_stay(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     for (kind, value) in [(SpaceKind::Lane, "v"), (SpaceKind::DeadLetterState, "")] {
@@ -251,7 +254,7 @@ pub async fn rows_that_are_put_after_a_clear_stay(h: &impl EngineHarness) {
     }
 }
 
-/// Zero bytes, 255, separators, braces, nothing at all, and very long names: as keys and as scopes each is its own.
+/// Keys and scopes stay distinct with zero bytes, 255, separators, braces, empty names and very long names.
 pub async fn odd_keys_and_scopes_never_collide(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let names = odd_keys();
@@ -259,7 +262,7 @@ pub async fn odd_keys_and_scopes_never_collide(h: &impl EngineHarness) {
         let mut expected: BTreeMap<Vec<u8>, Vec<Pair>> = BTreeMap::new();
         for (n, scope) in names.iter().enumerate() {
             let mut transaction = Transaction::new();
-            // Two keys in each scope, another pair from one scope to the next.
+            // Each scope has two keys, and neighbouring scopes have different pairs.
             let keys = [&names[n], &names[(n * 7 + 3) % names.len()]];
             for (m, key) in keys.into_iter().enumerate() {
                 let value = if kind.is_index() { Vec::new() } else { format!("{n} {m}").into_bytes() };
@@ -281,7 +284,7 @@ pub async fn odd_keys_and_scopes_never_collide(h: &impl EngineHarness) {
             assert_eq!(bench.rows(&space).await, rows, "{kind:?} {scope:?}");
         }
     }
-    // A value may be any bytes too.
+    // A value may also contain any bytes.
     let row = RowId::of(SpaceKind::Schema, "odd");
     let every: Vec<u8> = (0..=255).cycle().take(70_000).collect();
     let mut transaction = Transaction::new();
@@ -290,7 +293,7 @@ pub async fn odd_keys_and_scopes_never_collide(h: &impl EngineHarness) {
     assert_eq!(bench.row(&row).await, Some(every));
 }
 
-/// The same scope and key are another row in each kind.
+/// The same scope and key name a separate row in each kind.
 pub async fn every_kind_of_row_is_a_space_of_its_own(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let value = |kind: SpaceKind| if kind.is_index() { "" } else { kind.name() };
@@ -314,7 +317,7 @@ pub async fn every_kind_of_row_is_a_space_of_its_own(h: &impl EngineHarness) {
     }
 }
 
-/// Rows and events of a partition are in no other.
+/// Each partition has separate rows and events.
 pub async fn partitions_share_neither_rows_nor_events(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let (row, number) = (RowId::of(SpaceKind::Group, "g"), RowId::of(SpaceKind::Counter, "n"));
@@ -341,7 +344,7 @@ pub async fn partitions_share_neither_rows_nor_events(h: &impl EngineHarness) {
     }
 }
 
-/// A durable transaction is there when every handle was closed, and its storage started again.
+/// A durable transaction survives after every handle is closed and the storage is restarted.
 pub async fn durable_transactions_survive_the_last_handle(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let (row, index) = (RowId::of(SpaceKind::Group, "g"), Space::of(SpaceKind::ReplayOrder));

@@ -1,4 +1,4 @@
-//! Random transactions and reads, each answer compared with a naive model of the rows.
+//! Random transactions and reads. Each result is compared with a naive model of the rows.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,11 +18,11 @@ use fastrand::Rng;
 use super::rows::odd_keys;
 use crate::{Draft, EngineBench, EngineHarness, model::seeds};
 
-/// Calls of one round.
+/// Number of calls in one round.
 const STEPS: usize = 150;
 
-/// On every sequence of transactions the rows are what the model says, and so is each outcome. A failure names the seed that
-/// repeats it.
+/// For every sequence of transactions, the rows and outcomes agree with the model. A failure prints the seed that
+/// reproduces it.
 pub async fn rows_agree_with_the_model(h: &impl EngineHarness) {
     for seed in seeds(h.partitions()) {
         let bench = EngineBench::new(h).await;
@@ -34,11 +34,11 @@ pub async fn rows_agree_with_the_model(h: &impl EngineHarness) {
     }
 }
 
-/// What a partition should hold.
+/// The expected content of a partition.
 #[derive(Default)]
 struct Model {
     rows: BTreeMap<RowId, Vec<u8>>,
-    /// Ids that are refused.
+    /// Ids with a tombstone.
     refused: BTreeSet<String>,
 }
 
@@ -48,9 +48,9 @@ impl Model {
             Guard::Is(row, value) => self.rows.get(row) == Some(value),
             Guard::Absent(row) => !self.rows.contains_key(row),
             Guard::Present(row) => self.rows.contains_key(row),
-            // The model sees no loss: every engine begins with a generation of at least 1.
+            // The model has no loss of data. Every engine begins with a generation of at least 1.
             Guard::Generation(generation) => *generation != 0,
-            // No events are stored here.
+            // This law stores no events.
             Guard::NoneNewer(_) => true,
             Guard::Id(id, state) => *state == self.refused.contains(id).then_some(IdState::Erased),
         }
@@ -130,7 +130,7 @@ impl Model {
     }
 }
 
-/// Draws rows, transactions and reads from small pools, so that they meet.
+/// Draws rows, transactions and reads from small pools, so that they overlap.
 struct Draw {
     rng: Rng,
     keys: Vec<Vec<u8>>,
@@ -166,7 +166,7 @@ impl Draw {
         space.row(key)
     }
 
-    /// A row of a map.
+    /// Draws a row of a map.
     fn map_row(&mut self) -> RowId {
         loop {
             let row = self.row();
@@ -176,7 +176,7 @@ impl Draw {
         }
     }
 
-    /// Counters have numbers, rows of an index nothing, others anything.
+    /// Draws a value: a number for counters, nothing for rows of an index, and any bytes for others.
     fn value(&mut self, kind: SpaceKind) -> Vec<u8> {
         match kind {
             SpaceKind::Counter => self.rng.i64(-20..20).to_string().into_bytes(),
@@ -189,7 +189,7 @@ impl Draw {
         format!("refused {}", self.rng.u32(..6))
     }
 
-    /// A guard that mostly holds, as far as the rows are what the model says now.
+    /// Draws a guard that mostly holds for the current rows of the model.
     fn guard(&mut self, model: &Model) -> Guard {
         let (row, map_row, id) = (self.row(), self.map_row(), self.id());
         if self.one_in(4) {
@@ -294,7 +294,7 @@ impl Run {
         Arc::clone(&self.handles[self.draw.rng.usize(..self.handles.len())])
     }
 
-    /// A transaction whose guards name this partition's generation, where they name one.
+    /// Draws a transaction. Guards on the generation get the generation of this partition.
     fn transaction(&mut self, partition: u16) -> Transaction {
         let mut transaction = self.draw.transaction(&self.models[usize::from(partition)]);
         let generation = self.generations[usize::from(partition)];
@@ -350,7 +350,7 @@ impl Run {
         }
     }
 
-    /// At the end a new handle finds the rows of the model.
+    /// Compares the final rows with the model through a new handle.
     async fn finish(&mut self) {
         let engine = self.bench.storage.open().await;
         for (partition, model) in (0..).zip(&self.models) {

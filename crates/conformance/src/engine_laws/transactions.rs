@@ -31,14 +31,15 @@ fn is(key: &str, value: &str) -> Guard {
     Guard::Is(row(key), value.as_bytes().to_vec())
 }
 
-/// A transaction that puts a row if a guard holds.
+/// Returns a transaction that puts a row if a guard holds.
 fn put_if(guard: Guard, key: &str, value: &str) -> Transaction {
     let mut transaction = Transaction::new();
     transaction.guard(guard).put(row(key), value);
     transaction
 }
 
-/// Each transaction of a call sees those before it, and one that is refused does not hold up those after it.
+/// Each transaction of a call sees the effects of the earlier transactions. A refused transaction does not stop the
+/// later transactions.
 pub async fn transactions_of_a_call_are_performed_in_order(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let transactions = [
@@ -58,7 +59,7 @@ pub async fn transactions_of_a_call_are_performed_in_order(h: &impl EngineHarnes
     assert_eq!(bench.commit_all(&[]).await, []);
 }
 
-/// Where a guard of the first step does not hold, nothing of any step is done, and the guard is named.
+/// If a guard of the first step does not hold, no step is performed, and the outcome names the guard.
 pub async fn a_refused_transaction_changes_nothing_and_names_its_guard(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let index = Space::of(SpaceKind::ReplayOrder);
@@ -86,7 +87,7 @@ pub async fn a_refused_transaction_changes_nothing_and_names_its_guard(h: &impl 
     }
 }
 
-/// A later step whose guard does not hold is left out whole and named; the steps around it are performed.
+/// A later step with a failing guard is left out completely and named. The other steps are performed.
 pub async fn a_later_step_is_left_out_and_named(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let mut transaction = Transaction::new();
@@ -113,11 +114,11 @@ pub async fn a_later_step_is_left_out_and_named(h: &impl EngineHarness) {
     assert_eq!(bench.row(&number()).await, None);
 }
 
-/// The guards of a step are judged after the writes of the steps before it, and before its own.
+/// The guards of a step are evaluated after the writes of the earlier steps and before its own writes.
 pub async fn guards_see_the_writes_of_earlier_steps(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let mut transaction = Transaction::new();
-    // Its own writes make no guard of the same step hold, or fail.
+    // The writes of a step do not affect the guards of the same step.
     transaction.guard(Guard::Absent(row("a"))).put(row("a"), "1").add(number(), 41);
     transaction.step();
     transaction.guard(is("a", "1")).guard(Guard::Is(number(), b"41".to_vec()));
@@ -136,7 +137,7 @@ pub async fn guards_see_the_writes_of_earlier_steps(h: &impl EngineHarness) {
 }
 
 async fn holds(bench: &EngineBench, guard: Guard) -> bool {
-    // Alone in the first step, and in a later one: both ways must say the same.
+    // The guard is tested in the first step and in a later step. Both must give the same result.
     let mut first = Transaction::new();
     first.guard(guard.clone()).add(RowId::of(SpaceKind::Counter, "first"), 1);
     let mut later = Transaction::new();
@@ -152,7 +153,7 @@ async fn holds(bench: &EngineBench, guard: Guard) -> bool {
     }
 }
 
-/// `Is` holds for the value alone, `Present` for any, `Absent` for none, whatever stands around the row.
+/// `Is` holds only for the value, `Present` for any value, and `Absent` for none. Other rows do not matter.
 pub async fn guards_on_rows_hold_where_they_should(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let (index, scoped) = (Space::of(SpaceKind::ReplayOrder), Space::within(SpaceKind::Group, "s"));
@@ -193,7 +194,7 @@ pub async fn guards_on_rows_hold_where_they_should(h: &impl EngineHarness) {
     }
 }
 
-/// A guard on an id holds for what the log knows of it, and no other: nothing, this sequence, or that it was erased.
+/// A guard on an id holds exactly for the id's state in the log: unknown, stored at this sequence, or erased.
 pub async fn guards_on_ids_tell_all_three_states(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let sequences = bench.store(&Draft::many("e", 3)).await;
@@ -218,7 +219,7 @@ pub async fn guards_on_ids_tell_all_three_states(h: &impl EngineHarness) {
             assert_eq!(holds(&bench, guard.clone()).await, *asked == state, "{guard:?}");
         }
     }
-    // It is judged as it is when the transaction's turn comes, also beside an append.
+    // A guard on an id is evaluated when its transaction is performed, also with an append.
     let mut with = Transaction::new();
     with.guard(Guard::Id("new".to_owned(), None)).add(number(), 1);
     let batch = [Draft::new("new").event()];
@@ -230,7 +231,7 @@ pub async fn guards_on_ids_tell_all_three_states(h: &impl EngineHarness) {
     assert_eq!(bench.text(&number()).await.as_deref(), Some("1"));
 }
 
-/// A guard on the generation holds for the generation that `state` tells, and for no other.
+/// A guard on the generation holds only for the generation that `state` returns.
 pub async fn a_guard_on_the_generation_holds_for_it_alone(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let generation = bench.state().await.generation;
@@ -241,7 +242,7 @@ pub async fn a_guard_on_the_generation_holds_for_it_alone(h: &impl EngineHarness
     }
 }
 
-/// An absent row counts as 0, a sum may be negative, and it is decimal text that a guard and a put can name.
+/// An absent row counts as 0, and a sum may be negative. The value is decimal text, which guards and puts can use.
 pub async fn add_begins_at_0_and_goes_below_it(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let steps = [
@@ -271,7 +272,7 @@ pub async fn add_begins_at_0_and_goes_below_it(h: &impl EngineHarness) {
     assert_eq!(bench.text(&Space::within(SpaceKind::Stat, "m").row("n")).await.as_deref(), Some("-4"));
 }
 
-/// Eight handles that add at once lose nothing of each other.
+/// Concurrent additions through eight handles lose nothing.
 pub async fn add_loses_nothing_of_eight_adders(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let partition = bench.partition;
@@ -294,7 +295,7 @@ pub async fn add_loses_nothing_of_eight_adders(h: &impl EngineHarness) {
     assert_eq!(bench.text(&RowId::of(SpaceKind::Counter, "other")).await.as_deref(), Some("-400"));
 }
 
-/// Of eight handles that make a row at once, if it is not there, one does and the others are refused.
+/// If eight handles create an absent row at the same time, one succeeds. The others are refused.
 pub async fn of_eight_guarded_puts_one_wins(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let partition = bench.partition;
@@ -328,7 +329,8 @@ pub async fn of_eight_guarded_puts_one_wins(h: &impl EngineHarness) {
     assert_eq!(bench.text(&number()).await.as_deref(), Some("10"));
 }
 
-/// Eight handles each read a number and put the next one, if it is still as it was read: no number is missed or taken twice.
+/// Eight handles each read a number and put the next one if the number is unchanged. No number is missing or used
+/// twice.
 pub async fn eight_rivals_count_without_a_gap(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let partition = bench.partition;
@@ -367,7 +369,7 @@ pub async fn eight_rivals_count_without_a_gap(h: &impl EngineHarness) {
     }
 }
 
-/// An id with a tombstone is known as erased, and refused to every append.
+/// An id with a tombstone is reported as erased, and every append of it is refused.
 pub async fn a_tombstone_refuses_its_id(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let mut transaction = Transaction::durable();
@@ -385,7 +387,8 @@ pub async fn a_tombstone_refuses_its_id(h: &impl EngineHarness) {
     assert_eq!((report.total_findings, report.events), (0, 1), "{report:?}");
 }
 
-/// Replay counts rise by one for each sequence of a write, named twice or not; where no event is, nothing happens.
+/// A write raises the replay count of each sequence by one, even if it names the sequence twice. A sequence without an
+/// event has no effect.
 pub async fn replay_counts_rise_once_for_each_sequence(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let sequences = bench.store(&Draft::many("e", 4)).await;
@@ -398,7 +401,7 @@ pub async fn replay_counts_rise_once_for_each_sequence(h: &impl EngineHarness) {
     let of = [sequences[2], sequences[0], u64::MAX / 4, sequences[1], sequences[2]];
     transaction.write(count(&of, first));
     bench.commit_ok(&transaction).await;
-    // Two writes are two replays.
+    // Two writes count as two replays.
     let mut twice = Transaction::new();
     twice.write(count(&sequences[2..3], first)).write(count(&sequences[2..3], later));
     bench.commit_ok(&twice).await;
@@ -417,7 +420,7 @@ pub async fn replay_counts_rise_once_for_each_sequence(h: &impl EngineHarness) {
     assert_eq!((known, bench.state().await.events), (vec![None], 3));
 }
 
-/// Newer events that match refuse, wherever they stand among those that do not; nothing that is newer refuses nothing.
+/// The guard fails for a matching newer event at any place among other events. It holds if no newer event matches.
 pub async fn a_guard_on_newer_events_never_overlooks_one(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let of_ann = |id: &str| Draft::new(id).of_type("order.placed").with("userId", "ann").event();
@@ -448,7 +451,7 @@ pub async fn a_guard_on_newer_events_never_overlooks_one(h: &impl EngineHarness)
         }
         assert!(holds(&bench, newer(filter.clone(), last)).await, "{filter:?} after the last");
     }
-    // Beside an append it is judged before the batch is stored, and one whose key is another's is no rival.
+    // With an append, the guard is evaluated before the batch is stored. Events of another key do not make it fail.
     let key = Some(of_ann("k").ordering_key().into());
     let own = Guard::NoneNewer(NewerEvents { filter: Arc::new(filters[0].clone()), key, after: last });
     let mut with = Transaction::new();
@@ -461,13 +464,13 @@ pub async fn a_guard_on_newer_events_never_overlooks_one(h: &impl EngineHarness)
     let second = bench.append_with(&[of_ann("ann-3")], each, &with).await;
     assert_eq!(second, Appended::Refused { guard: 0 });
     assert_eq!(bench.text(&number()).await.as_deref(), Some("1"));
-    // What retention removed may have been one.
+    // A trimmed event may have matched, so the guard fails.
     let log = bench.log().await;
     bench.remove(&log[..1], RemovalKind::Oldest, &Transaction::new()).await;
     assert!(!holds(&bench, newer(Filter::types(["none.such"]), 0)).await);
 }
 
-/// Eight handles each append an event that the others rule out, behind one head: one of them succeeds.
+/// Eight handles each append an event that excludes the others, behind the same head. One of them succeeds.
 pub async fn of_eight_appends_that_exclude_each_other_one_wins(h: &impl EngineHarness) {
     let bench = EngineBench::new(h).await;
     let partition = bench.partition;

@@ -1,4 +1,4 @@
-//! What a call asks for, and what a transaction is about.
+//! The request of an engine call, and the purpose of a transaction.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,60 +13,60 @@ use domain::{
 /// One call of an engine.
 #[derive(Debug, Clone, Copy)]
 pub struct EngineCall<'a> {
-    /// The partition that it concerns; none where it concerns all of them.
+    /// Partition of the call. None if the call covers all partitions.
     pub partition: Option<u16>,
-    /// What it asks for.
+    /// Request of the call.
     pub request: EngineRequest<'a>,
 }
 
-/// What a call asks for, as the caller asked it.
+/// The request of a call, with the caller's arguments.
 #[derive(Debug, Clone, Copy)]
 pub enum EngineRequest<'a> {
-    /// The state of a partition.
+    /// Reads the state of a partition.
     State,
-    /// To wait for a change.
+    /// Waits for a change.
     Changed {
-        /// The heads that are known.
+        /// Heads that the caller knows.
         heads: &'a [u64],
-        /// For how long.
+        /// Longest wait.
         timeout: Duration,
     },
-    /// To append.
+    /// Appends events.
     Append {
         /// The events.
         batch: &'a [Event],
-        /// Whether they are all or nothing.
+        /// Whether the batch is all or nothing.
         atomicity: Atomicity,
-        /// The transaction that goes with them.
+        /// Transaction that is performed with the append.
         with: &'a Transaction,
     },
-    /// To remove.
+    /// Removes events.
     Remove(&'a Removal<'a>),
-    /// A page.
+    /// Reads a page.
     Scan(&'a Scan<'a>),
-    /// Events by their sequences.
+    /// Reads events by their sequences.
     At(&'a [u64]),
-    /// To look ids up.
+    /// Looks up the states of ids.
     Locate(&'a [&'a str]),
-    /// To count.
+    /// Counts events.
     Count {
-        /// Which events.
+        /// Filter of the events.
         filter: &'a Arc<Filter>,
-        /// Up to which sequence.
+        /// Last sequence of the count.
         until: u64,
     },
-    /// To verify.
+    /// Verifies the partition.
     Verify,
-    /// To scrub.
+    /// Scrubs the partition.
     Scrub {
-        /// Whether it follows a removal.
+        /// Whether the scrub follows an erasure.
         erased: bool,
     },
-    /// The bytes that are occupied.
+    /// Reads the number of occupied bytes.
     Occupied,
-    /// Rows.
+    /// Reads rows.
     Get(&'a [Read]),
-    /// To commit.
+    /// Commits transactions.
     Commit(&'a [Transaction]),
 }
 
@@ -75,7 +75,7 @@ impl<'a> EngineCall<'a> {
         Self { partition: Some(partition), request }
     }
 
-    /// The name of the port's method.
+    /// Returns the name of the port's method.
     pub fn name(&self) -> &'static str {
         match self.request {
             EngineRequest::State => "state",
@@ -94,7 +94,7 @@ impl<'a> EngineCall<'a> {
         }
     }
 
-    /// The transactions that it performs, alone or beside something else.
+    /// Returns the transactions that the call performs, alone or with an append or a removal.
     pub fn transactions(&self) -> &'a [Transaction] {
         match self.request {
             EngineRequest::Commit(transactions) => transactions,
@@ -104,7 +104,7 @@ impl<'a> EngineCall<'a> {
         }
     }
 
-    /// The ids of the events that it appends.
+    /// Returns the ids of the events that the call appends.
     pub fn appended_ids(&self) -> Vec<&'a str> {
         match self.request {
             EngineRequest::Append { batch, .. } => batch.iter().map(Event::id).collect(),
@@ -112,7 +112,7 @@ impl<'a> EngineCall<'a> {
         }
     }
 
-    /// Whether it changes something, if it succeeds.
+    /// Returns whether a successful call changes data.
     pub fn is_write(&self) -> bool {
         matches!(
             self.request,
@@ -123,12 +123,12 @@ impl<'a> EngineCall<'a> {
         )
     }
 
-    /// Whether a transaction of it changes rows of a kind.
+    /// Returns whether a transaction of the call changes rows of a kind.
     pub fn writes(&self, kind: SpaceKind) -> bool {
         self.transactions().iter().any(|transaction| transaction.writes_to(kind))
     }
 
-    /// Whether it reads rows of a kind.
+    /// Returns whether the call reads rows of a kind.
     pub fn reads(&self, kind: SpaceKind) -> bool {
         let EngineRequest::Get(reads) = self.request else { return false };
         reads.iter().any(|read| match read {
@@ -138,22 +138,23 @@ impl<'a> EngineCall<'a> {
         })
     }
 
-    /// Whether a consumer commits to segments with it.
+    /// Returns whether a consumer commits to segments with the call.
     pub fn is_segment_commit(&self) -> bool {
         self.transactions().iter().any(TransactionExt::is_segment_commit)
     }
 
-    /// Whether a consumer takes leases with it. To renew them it reads [`SpaceKind::Fence`] and writes no row of it.
+    /// Returns whether a consumer takes leases with the call. A renewal of leases reads [`SpaceKind::Fence`] rows but
+    /// writes none.
     pub fn takes_leases(&self) -> bool {
         self.transactions().iter().any(TransactionExt::takes_leases)
     }
 
-    /// Whether it puts batches into lanes.
+    /// Returns whether the call adds batches to lanes.
     pub fn enqueues(&self) -> bool {
         self.transactions().iter().any(TransactionExt::enqueues)
     }
 
-    /// Whether it raises replay counts.
+    /// Returns whether the call raises replay counts.
     pub fn counts_replays(&self) -> bool {
         let counts = |write: &Write| matches!(write, Write::CountReplay { .. });
         self.transactions().iter().any(|transaction| transaction.all_writes().any(counts))
@@ -175,15 +176,15 @@ fn guarded_kind(guard: &Guard) -> Option<SpaceKind> {
     }
 }
 
-/// What a transaction is about, and the same transaction with something taken out.
+/// The purpose of a transaction, and variants of the transaction without some of its parts.
 pub trait TransactionExt {
-    /// The writes of every step.
+    /// Returns the writes of every step.
     fn all_writes(&self) -> impl Iterator<Item = &Write>;
 
-    /// The guards of every step.
+    /// Returns the guards of every step.
     fn all_guards(&self) -> impl Iterator<Item = &Guard>;
 
-    /// The rows of a kind that it puts, with their values.
+    /// Returns the rows of a kind that the transaction puts, with their values.
     fn puts(&self, kind: SpaceKind) -> impl Iterator<Item = (&RowId, &[u8])> {
         self.all_writes().filter_map(move |write| match write {
             Write::Put(row, value) if row.space.kind == kind => Some((row, value.as_slice())),
@@ -191,49 +192,49 @@ pub trait TransactionExt {
         })
     }
 
-    /// Whether it changes rows of a kind.
+    /// Returns whether the transaction changes rows of a kind.
     fn writes_to(&self, kind: SpaceKind) -> bool {
         self.all_writes().any(|write| kind_of(write) == Some(kind))
     }
 
-    /// Whether it is guarded by rows of a kind.
+    /// Returns whether the transaction has a guard on rows of a kind.
     fn is_guarded_by(&self, kind: SpaceKind) -> bool {
         self.all_guards().any(|guard| guarded_kind(guard) == Some(kind))
     }
 
-    /// Whether a consumer commits to a segment with it: it puts a segment's row under the segment's lease. Making, resetting,
-    /// and deleting a group change segments without one.
+    /// Returns whether a consumer commits to a segment with the transaction. Such a transaction puts the segment's row
+    /// under the segment's lease. Creating, resetting or deleting a group changes segments without a lease.
     fn is_segment_commit(&self) -> bool {
         self.is_guarded_by(SpaceKind::Fence)
             && !self.writes_to(SpaceKind::Fence)
             && self.puts(SpaceKind::Segment).next().is_some()
     }
 
-    /// Whether a consumer takes leases with it.
+    /// Returns whether a consumer takes leases with the transaction.
     fn takes_leases(&self) -> bool {
         self.puts(SpaceKind::Fence).next().is_some() && self.puts(SpaceKind::Lease).next().is_some()
     }
 
-    /// Whether it puts batches into lanes.
+    /// Returns whether the transaction adds batches to lanes.
     fn enqueues(&self) -> bool {
         self.puts(SpaceKind::Lane).next().is_some()
     }
 
-    /// The same without the guards that are not to be kept.
+    /// Returns the transaction with only the guards that `keep` accepts.
     #[must_use]
     fn keeping_guards(&self, keep: impl Fn(&Guard) -> bool) -> Transaction;
 
-    /// The same without the writes that are not to be kept.
+    /// Returns the transaction with only the writes that `keep` accepts.
     #[must_use]
     fn keeping_writes(&self, keep: impl Fn(&Write) -> bool) -> Transaction;
 
-    /// The same without the guards on rows of a kind: as a store whose fencing is gone.
+    /// Returns the transaction without the guards on rows of a kind. This simulates a store without fencing.
     #[must_use]
     fn without_guards_on(&self, kind: SpaceKind) -> Transaction {
         self.keeping_guards(|guard| guarded_kind(guard) != Some(kind))
     }
 
-    /// The same without the writes to rows of a kind.
+    /// Returns the transaction without the writes to rows of a kind.
     #[must_use]
     fn without_writes_to(&self, kind: SpaceKind) -> Transaction {
         self.keeping_writes(|write| kind_of(write) != Some(kind))

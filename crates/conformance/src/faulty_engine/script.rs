@@ -1,4 +1,4 @@
-//! Faults in a planned order, for tests that know which call is to fail.
+//! Faults in a planned order, for tests that choose which call fails.
 
 use std::{
     collections::BTreeSet,
@@ -14,20 +14,20 @@ use domain::StorageFailure;
 
 use super::{EngineCall, EngineHook};
 
-/// What becomes of a call.
+/// The fault of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EngineFault {
-    /// Nothing: it is made and answered. So later calls can be named.
+    /// No fault. Planning it skips one call, so that a later call can be chosen.
     None,
-    /// It is made, and the answer is lost.
+    /// The engine performs the call, and the caller gets an unknown outcome.
     AnswerLost,
-    /// It never arrives, and nothing is known of it.
+    /// The engine does not perform the call, and the caller gets an unknown outcome.
     RequestLost,
-    /// It fails with this, and is not made.
+    /// The call fails with this error, and the engine does not perform it.
     Fails(StorageFailure),
-    /// It never arrives, and no answer comes.
+    /// The engine does not perform the call, and the caller gets no answer.
     Hangs,
-    /// The engine has a bug.
+    /// The call panics.
     Panics,
 }
 
@@ -48,26 +48,26 @@ struct Inner {
     observers: Vec<Observer>,
 }
 
-/// A hook whose faults come in the order in which they were planned, each once. Each call takes some time first.
+/// A hook with planned faults. Each fault occurs once, in the order of the plan, after the delay of the call.
 #[derive(Default)]
 pub struct FaultScript {
-    /// How long each call takes before it is made. Stores take their time: with a paused clock nothing else moves it.
+    /// Delay before each call. With a paused tokio clock, only such delays advance the time.
     takes: Duration,
     inner: Mutex<Inner>,
 }
 
 impl FaultScript {
-    /// No faults yet.
+    /// Creates a script without faults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// No faults yet; each call takes this long.
+    /// Creates a script without faults, with a delay for each call.
     pub fn taking(takes: Duration) -> Self {
         Self { takes, ..Self::default() }
     }
 
-    /// Plans a fault for the next call that is concerned. Faults come in the order in which they were planned.
+    /// Plans a fault for the next call that `concerns` accepts. Faults occur in the order of their plans.
     pub fn plan(
         &self,
         concerns: impl Fn(&EngineCall<'_>) -> bool + Send + Sync + 'static,
@@ -77,7 +77,7 @@ impl FaultScript {
         self
     }
 
-    /// Plans what becomes of the next calls of a name, one after the other.
+    /// Plans faults for the next calls of a method, one after the other.
     pub fn plan_all(&self, name: &'static str, faults: impl IntoIterator<Item = EngineFault>) -> &Self {
         for fault in faults {
             self.plan(move |call| call.name() == name, fault);
@@ -85,13 +85,13 @@ impl FaultScript {
         self
     }
 
-    /// Shows each call to a function as it arrives, before it takes its time.
+    /// Calls a function for each engine call, before its delay.
     pub fn observe(&self, observer: impl Fn(&EngineCall<'_>) + Send + Sync + 'static) -> &Self {
         self.inner().observers.push(Box::new(observer));
         self
     }
 
-    /// Counts the calls that are concerned from now on.
+    /// Counts the accepted calls from now on.
     pub fn count(
         &self,
         concerns: impl Fn(&EngineCall<'_>) -> bool + Send + Sync + 'static,
@@ -104,12 +104,12 @@ impl FaultScript {
         count
     }
 
-    /// Whether every call fails from now on.
+    /// Sets whether every call fails from now on.
     pub fn is_away(&self, is_away: bool) {
         self.inner().is_away = is_away;
     }
 
-    /// Puts a partition out of reach, or within it again.
+    /// Sets whether a partition is reachable.
     pub fn reaches(&self, partition: u16, is_reached: bool) {
         let mut inner = self.inner();
         match is_reached {
@@ -118,12 +118,12 @@ impl FaultScript {
         };
     }
 
-    /// The names of the calls so far, failed calls included.
+    /// Returns the method names of all calls so far, including failed calls.
     pub fn calls(&self) -> Vec<&'static str> {
         self.inner().calls.clone()
     }
 
-    /// How many faults are still to come.
+    /// Returns the number of faults that have not occurred yet.
     pub fn left(&self) -> usize {
         self.inner().planned.len()
     }
@@ -143,7 +143,7 @@ impl Inner {
         self.observers.iter().for_each(|observer| observer(call));
     }
 
-    /// What fails instead of a call.
+    /// Returns the fault that replaces a call.
     fn before(&mut self, call: &EngineCall<'_>) -> Option<EngineFault> {
         let is_cut_off = call.partition.is_some_and(|partition| self.out_of_reach.contains(&partition));
         if self.is_away || is_cut_off {
@@ -152,7 +152,7 @@ impl Inner {
         }
         let at = self.next(call)?;
         let is_made = matches!(self.planned.get(at)?.fault, EngineFault::None | EngineFault::AnswerLost);
-        // What lets the call be made is taken after it.
+        // A fault that allows the call is removed in `after`.
         (!is_made).then(|| self.planned.remove(at).fault)
     }
 

@@ -1,4 +1,4 @@
-//! Commits in the model: which are fenced, and what the others leave.
+//! Commits in the model: the fenced commits, and the effects of the others.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use super::{draw::Draw, oracle::Oracle};
 
 impl Oracle {
-    /// Whether a commit under a lease is to be kept; none where the ports leave it open: the lease was given back, and
-    /// no consumer has taken the segment since.
+    /// Returns whether a commit under a lease must be kept. Returns none if the ports do not define it: the lease was
+    /// given back, and no consumer has taken the segment since.
     pub(super) fn holds(&self, lease: &Lease) -> Option<bool> {
         let group = self.groups.get(&lease.group);
         let segment = group.and_then(|group| group.segments.get(usize::from(lease.segment)));
@@ -22,7 +22,7 @@ impl Oracle {
         }
     }
 
-    /// A commit of a bit of everything to the segment of a lease, whether it holds or not.
+    /// Draws a commit with many kinds of changes to the segment of a lease, even if the lease is no longer valid.
     pub(super) fn draw_commit(&mut self, lease: Lease, draw: &mut Draw) -> SegmentCommit {
         let ids: Vec<String> = self.letters.iter().map(|letter| letter.id.clone()).collect();
         let segment = self.segment_mut(&lease.group, lease.segment).map(|it| it.clone()).unwrap_or_default();
@@ -64,7 +64,7 @@ impl Oracle {
         commit
     }
 
-    /// Does a commit; what is to become of it.
+    /// Applies a commit to the model. Returns the expected outcome.
     pub(super) fn commit(&mut self, commit: &SegmentCommit, now: Timestamp) -> CommitOutcome {
         let lease = &commit.lease;
         let holds = self.holds(lease).expect("a lease that holds or not");

@@ -1,4 +1,4 @@
-//! Draws names, ledger rows, lane progress and dead letters from small pools.
+//! Draws names, blocked keys (ledger rows), lane progress and dead letters from small pools.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use domain::{
 use fastrand::Rng;
 use jiff::Timestamp;
 
-/// Events in each partition of the log.
+/// Number of events in each partition of the log.
 pub(super) const EVENTS: usize = 12;
 pub(super) const GROUPS: &[&str] = &["g", "g:", "{g}*'"];
 pub(super) const CONSUMERS: &[&str] = &["c", "c:", "C", "\u{202e}c"];
@@ -27,7 +27,7 @@ impl Draw {
         Self { rng: Rng::with_seed(seed), now: Timestamp::UNIX_EPOCH }
     }
 
-    /// Says what time it is.
+    /// Sets the current time.
     pub(super) fn at(&mut self, now: Timestamp) {
         self.now = now;
     }
@@ -45,12 +45,12 @@ impl Draw {
         Key::new(kind, id)
     }
 
-    /// A position of the log, or a little past it.
+    /// Draws a sequence in the log, or slightly after its end.
     pub(super) fn sequence(&mut self) -> u64 {
         self.rng.u64(1..=EVENTS as u64 + 2)
     }
 
-    /// Some positions, rising.
+    /// Draws some rising sequences.
     pub(super) fn positions(&mut self) -> Vec<u64> {
         let chance = self.rng.u32(2..6);
         let mut positions: Vec<u64> = (1..=EVENTS as u64).filter(|_| self.rng.u32(..chance) == 0).collect();
@@ -76,7 +76,7 @@ impl Draw {
         }
     }
 
-    /// Progress of a batch that is not done; whether it has claimed anything is said by its claim alone.
+    /// Draws progress of an unfinished batch. Only `claimed_to` shows whether the batch has claimed references.
     pub(super) fn progress(&mut self, references: usize) -> LaneProgress {
         let claimed_to = self.rng.u32(..=references as u32);
         let mut progress = LaneProgress { claimed_to, ..LaneProgress::default() };
@@ -99,7 +99,7 @@ impl Draw {
         progress
     }
 
-    /// Progress of a batch that is done: each reference was handled, given up on or declined.
+    /// Draws progress of a finished batch. Each reference was handled, given up on or skipped.
     pub(super) fn last_progress(&mut self, references: usize) -> LaneProgress {
         let mut progress = LaneProgress { claimed_to: references as u32, ..LaneProgress::default() };
         for index in 0..references as u32 {

@@ -11,7 +11,8 @@ use super::oracle::Oracle;
 
 use DeadLetterState::{Discarded, Handled, Open, Redriving};
 
-/// Everything of a letter that the ports say. Whether a closed letter's key counts as parked they do not.
+/// Returns all values of a dead letter that the ports define. They do not define whether a closed dead letter is
+/// parked.
 fn seen(letter: &DeadLetter) -> (String, String) {
     let mut letter = letter.clone();
     letter.parked &= !letter.state.is_closed();
@@ -23,7 +24,7 @@ impl Oracle {
         self.letters.iter_mut().find(|letter| letter.id == id)
     }
 
-    /// A letter comes back through the lane of a segment that lies where its event does.
+    /// Closes a redriven dead letter. The redrive runs through a lane in the partition of the event.
     pub(super) fn handled(&mut self, group: &str, partition: u16, id: &str, now: Timestamp) {
         let letter = self.letter_mut(id).filter(|letter| {
             letter.group == group && letter.position.partition == partition && letter.state == Redriving
@@ -71,7 +72,7 @@ impl Oracle {
         });
     }
 
-    /// Checks the letters that were read, and takes over the ids of new ones.
+    /// Checks the dead letters that were read, and adopts the ids of new ones.
     pub(super) fn check_letters(&mut self, read: &[DeadLetter]) {
         for read in read {
             let own =
@@ -92,7 +93,8 @@ impl Oracle {
         );
     }
 
-    /// What was on its way to a group that was deleted may be open again.
+    /// Adopts the state of dead letters whose group was deleted during their redrive. The store may have opened them
+    /// again.
     pub(super) fn strand(&mut self, group: &str, read: &[DeadLetter]) {
         for letter in self.letters.iter_mut().filter(|it| it.group == group && it.state == Redriving) {
             let read = read.iter().find(|read| read.id == letter.id);
@@ -102,7 +104,7 @@ impl Oracle {
         }
     }
 
-    /// Whether the ports define what a redrive or discard does to this letter.
+    /// Returns whether the ports define the effect of a redrive or a discard on this dead letter.
     pub(super) fn is_certain(&self, id: &str) -> bool {
         let letter = self.letters.iter().find(|letter| letter.id == id);
         letter.is_none_or(|letter| letter.state == Open || self.groups.contains_key(&letter.group))
@@ -143,7 +145,7 @@ impl Oracle {
         DeadLetterChange::Done
     }
 
-    /// Whether its group is there.
+    /// Adds the event of a dead letter to its lane. Returns false if the group does not exist.
     fn put_into_lane(&mut self, letter: &DeadLetter, origin: LaneOrigin) -> bool {
         let Some(group) = self.groups.get(&letter.group) else { return false };
         let (partition, partitions) = (letter.position.partition, self.log.len() as u16);

@@ -1,4 +1,4 @@
-//! The model: groups as plain lists, and the plainest reading of the ports' laws.
+//! The model: groups as plain lists, with the simplest interpretation of the ports' laws.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,7 @@ pub(super) struct Segment {
     pub(super) cursor: u64,
     pub(super) claimed_to: u64,
     pub(super) rows: BTreeMap<Key, BlockedKey>,
-    /// Batches in order; a place of 0 is not known yet.
+    /// Batches in order. The place 0 means that the store has not reported the place yet.
     pub(super) lane: Vec<LaneBatch>,
     last_place: u64,
     /// Places of batches that were withdrawn.
@@ -50,10 +50,10 @@ pub(super) struct Group {
 
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
-    /// The events of each partition, in order.
+    /// Events of each partition, in order.
     pub(super) log: Vec<Vec<Event>>,
     pub(super) groups: BTreeMap<String, Group>,
-    /// By when they were made; an id that is empty is not known yet.
+    /// Dead letters by creation time. An empty id means that the store has not reported the id yet.
     pub(super) letters: Vec<DeadLetter>,
     pub(super) results: BTreeMap<String, Vec<LaneResult>>,
 }
@@ -80,7 +80,7 @@ impl Segment {
         self.lane.push(LaneBatch { seq: 0, segment, origin, positions, progress: LaneProgress::default() });
     }
 
-    /// Checks a lane that was read, and takes over the places of what is new in it.
+    /// Checks a lane that was read, and adopts the places of its new batches.
     pub(super) fn check_lane(&mut self, read: &[LaneBatch]) {
         for (own, read) in self.lane.iter_mut().zip(read) {
             if own.seq == 0 {
@@ -94,7 +94,7 @@ impl Segment {
 }
 
 impl Group {
-    /// Reference by reference, how many are left at least and at most.
+    /// Returns the lowest and the highest number of references that may still be waiting in a segment's lane.
     fn waiting(segment: &Segment) -> (u64, u64) {
         let all: usize = segment.lane.iter().map(|batch| batch.positions.len()).sum();
         let done: usize = segment.lane.iter().map(|batch| batch.progress.done.len()).sum();
@@ -117,7 +117,7 @@ impl Group {
             assert!((least..=most).contains(&seen.lane), "{seen:?}, and {least} to {most} references");
             match &own.held {
                 Some(held) if held.given_back => assert_eq!(seen.consumer, None),
-                // Who had a lease that is over may be shown or not.
+                // The status may show or omit the consumer of an expired lease.
                 Some(held) if held.until < now => {}
                 Some(held) => assert_eq!(seen.consumer.as_ref(), Some(&held.consumer)),
                 None => assert_eq!(seen.consumer, None),
@@ -134,14 +134,14 @@ impl Group {
         assert_eq!(consumers, expected);
     }
 
-    /// Checks what a consumer was answered, and takes over which segments it was given.
+    /// Checks the answer to a consumer, and adopts the segments that the consumer got.
     pub(super) fn lease(&mut self, request: &LeaseRequest, answer: &Leases, now: Timestamp) {
         let until = now + SignedDuration::try_from(request.duration).unwrap();
         self.last_seen_at = now;
         self.alive.retain(|_, until| *until > now);
         self.alive.insert(request.consumer.clone(), until);
         let rank = self.alive.keys().position(|name| *name == request.consumer).unwrap();
-        // Dealt out like cards: the segments of one partition after those of another.
+        // Segments are assigned to consumers in turn, one partition after the other.
         let dealt = (0..self.partitions).flat_map(|partition| {
             let of_it = move |it: &&Segment| it.partition == partition;
             self.segments.iter().filter(of_it).map(move |_| partition)
@@ -213,7 +213,7 @@ impl Group {
 }
 
 impl Oracle {
-    /// Whether the group is there now; refused where key or segments differ.
+    /// Creates a group, or updates the types of an existing group. Returns false if the key or the segments differ.
     pub(super) fn create(&mut self, spec: &GroupSpec, marks: &[u64], now: Timestamp) -> bool {
         let partitions = marks.len() as u16;
         let Some(group) = self.groups.get_mut(&spec.name) else {
@@ -247,7 +247,7 @@ impl Oracle {
         EnqueueOutcome::Queued
     }
 
-    /// Batches of replays that a segment has had.
+    /// Returns the batches of replays that a segment has ever had.
     pub(super) fn had(&self, group: &str, segment: u16) -> Vec<(String, u64)> {
         let group = self.groups.get(group);
         let segment = group.and_then(|group| group.segments.get(usize::from(segment)));

@@ -1,4 +1,5 @@
-//! One round: operations drawn at random, done to the store by one of two processes and to the model, and compared.
+//! One round: random operations run on the store, through one of two processes, and on the model. The results are
+//! compared.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -19,9 +20,10 @@ use super::{
 };
 use crate::{Bench, Draft, Stores};
 
-/// Never a whole number of seconds, as the clock is: so nothing is over just now.
+/// Duration of leases. It is not a whole number of seconds, but the clock is, so no lease ends exactly at the current
+/// time.
 const LEASE: Duration = Duration::from_millis(20_500);
-/// The newest leases, of which one is drawn to commit under.
+/// Number of newest leases from which the lease of a commit is drawn.
 const REMEMBERED: usize = 12;
 
 pub(crate) struct Run {
@@ -31,13 +33,13 @@ pub(crate) struct Run {
     oracle: Oracle,
     runners: Vec<ReplayLease>,
     leases: Vec<Lease>,
-    /// The number of the next batch of a replay.
+    /// Number of the next batch of a replay.
     next_batch: u64,
     here: String,
     seed: u64,
 }
 
-/// Says what was going on where a check fails.
+/// Prints the current operation if a check panics.
 struct Told<'a>(&'a str);
 
 impl Drop for Told<'_> {
@@ -55,7 +57,7 @@ impl Run {
         let mut oracle = Oracle::default();
         let partitions = usize::from(bench.partitions);
         oracle.log = vec![Vec::new(); partitions];
-        // As many events in each partition: their ids are their keys.
+        // Adds the same number of events to each partition. Each event has its id as ordering key.
         for n in 0.. {
             let event = Draft::new(&format!("e-{n}")).with("userId", format!("u{}", n % 4)).event();
             let own = &mut oracle.log[usize::from(partition_of(&event.ordering_key(), bench.partitions))];
@@ -120,7 +122,8 @@ impl Run {
         self.check().await;
     }
 
-    /// From a new handle everything is as the model says, also for consumers that come once all leases are over.
+    /// Compares the final state with the model through new handles. All leases have expired by then, so a new consumer
+    /// takes the segments.
     pub(crate) async fn finish(&mut self) {
         self.bench.clock.advance(Duration::from_secs(1_000));
         self.handles = [self.bench.storage.open().await, self.bench.storage.open().await];
@@ -151,7 +154,7 @@ impl Run {
         Cursor { sequences: (0..self.bench.partitions).map(draw).collect(), ..head }
     }
 
-    /// One of the groups that may be there.
+    /// Draws the name of a group that may exist.
     fn name(&mut self) -> String {
         self.draw.pick(GROUPS).to_owned()
     }
@@ -263,7 +266,7 @@ impl Run {
         assert_eq!(gone, self.oracle.withdraw(replay), "{}", self.here);
     }
 
-    /// A runner takes the results of a replay's oldest batches into its progress.
+    /// Simulates a runner that adds the results of a replay's oldest batches to its progress.
     async fn settle(&mut self) {
         let runner = self.runners[self.draw.rng.usize(..self.runners.len())].clone();
         let settled_batches = self.draw.rng.u64(..=self.next_batch);
@@ -297,7 +300,8 @@ impl Run {
         self.oracle.strand(&group, &letters);
     }
 
-    /// Ids of letters of which the ports say what becomes of them, and one that is unknown.
+    /// Draws ids of dead letters for which the ports define the effect of an operation. Adds an unknown id and repeats
+    /// one id.
     fn letter_ids(&mut self) -> Vec<String> {
         let mut ids: Vec<String> = self.oracle.letters.iter().map(|letter| letter.id.clone()).collect();
         ids.retain(|id| self.draw.one_in(3) && self.oracle.is_certain(id));
@@ -316,7 +320,8 @@ impl Run {
     }
 
     async fn discard(&mut self) {
-        // An id that is named twice may be answered either way where its group is gone.
+        // If the group does not exist, the ports do not define the second result of a repeated id. So only one id is
+        // used.
         let ids: Vec<String> = self.letter_ids().into_iter().take(1).collect();
         self.doing(("discard", &ids));
         let changes = self.store().discard(&ids, "\u{202e}why").await.unwrap();
@@ -337,7 +342,7 @@ impl Run {
         self.store().dead_letters(&query).await.unwrap()
     }
 
-    /// Compares all that can be seen without leasing.
+    /// Compares everything that is visible without a lease.
     async fn check(&mut self) {
         let letters = self.letters().await;
         let store = self.store();

@@ -12,7 +12,7 @@ use domain::{
 use super::support::{in_order, rise};
 use crate::{Bench, Draft, Harness, json_of, walk};
 
-/// `append` answers one outcome an event, in the batch's order.
+/// `append` returns one outcome for each event, in the order of the batch.
 pub async fn append_answers_one_outcome_an_event_in_order(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let first = bench.store_all(&[Draft::new("a").event()]).await[0];
@@ -43,8 +43,8 @@ pub async fn append_of_nothing_changes_nothing(h: &impl Harness) {
     assert_eq!(bench.store.info().await.unwrap(), before);
 }
 
-/// What one call stores in a partition becomes visible at once, with all index entries: a reader that asks while batches of
-/// ten are written sees whole batches alone, whichever index it asks.
+/// The events of one call become visible in a partition at the same time, with all their index entries. A reader that
+/// queries any index during writes of ten events each sees only whole batches.
 pub async fn append_is_visible_at_once_with_all_index_entries(h: &impl Harness) {
     const BATCH: u64 = 10;
     let bench = Bench::new(h).await;
@@ -81,7 +81,7 @@ pub async fn append_is_visible_at_once_with_all_index_entries(h: &impl Harness) 
     }
 }
 
-/// Filters that find the events of [`Draft::new`] by every index.
+/// Filters that find the events of [`Draft::new`] through every index.
 fn every_way_to_find(correlation: Option<&str>, entity: Option<Entity>) -> Vec<Arc<Filter>> {
     let mut filters = vec![
         Filter::default(),
@@ -94,7 +94,8 @@ fn every_way_to_find(correlation: Option<&str>, entity: Option<Entity>) -> Vec<A
     filters.into_iter().map(Arc::new).collect()
 }
 
-/// What was answered `Stored` is read by the handle that wrote it, by others, and by those opened later.
+/// An event with the outcome `Stored` is visible to the writing handle, to other open handles, and to handles opened
+/// later.
 pub async fn append_is_readable_from_every_handle(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let other = bench.storage.open().await;
@@ -108,8 +109,8 @@ pub async fn append_is_readable_from_every_handle(h: &impl Harness) {
     }
 }
 
-/// The same id with the same content is `AlreadyStored` with the first one's position, in the batch and across
-/// batches, whichever handle asks.
+/// An event with the id and content of an earlier event is `AlreadyStored` at the earlier position. This holds within a
+/// batch, across batches, and for every handle.
 pub async fn append_of_the_same_content_is_already_stored(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let event = Draft::new("a").event();
@@ -126,7 +127,8 @@ pub async fn append_of_the_same_content_is_already_stored(h: &impl Harness) {
     assert_eq!(bench.count(Filter::default()).await, 1);
 }
 
-/// Content is compared as JSON: members unordered, white space and escapes aside, numbers by exact decimal value.
+/// Content is compared as JSON. The order of members, white space and escapes do not matter. Numbers are compared by
+/// exact decimal value.
 pub async fn append_of_the_same_content_in_another_spelling_is_already_stored(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let draft =
@@ -164,7 +166,8 @@ pub async fn append_of_the_same_content_in_another_spelling_is_already_stored(h:
     }
 }
 
-/// The same id with other content is `Conflict`, in the batch and across batches, and nothing of it is stored.
+/// An event with the id of an earlier event and other content is a `Conflict`. This holds within a batch and across
+/// batches. Nothing of the event is stored.
 pub async fn append_of_other_content_is_a_conflict_and_changes_nothing(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let original = Draft::new("a").with("userId", "u1");
@@ -186,7 +189,7 @@ pub async fn append_of_other_content_is_a_conflict_and_changes_nothing(h: &impl 
     bench.verify_is_clean().await;
 }
 
-/// Under `Each`, events that are refused keep no other from being stored.
+/// Under `Each`, a refused event does not prevent the others from being stored.
 pub async fn append_under_each_stores_what_it_can(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.store_all(&[Draft::new("a").event()]).await;
@@ -203,7 +206,8 @@ pub async fn append_under_each_stores_what_it_can(h: &impl Harness) {
     in_order(&bench.all(Filter::default()).await, &["a", "b", "c"].map(str::to_owned));
 }
 
-/// Under `AllOrNothing`, if any outcome is `Conflict` or `Erased`, nothing is stored, and what was well says so.
+/// Under `AllOrNothing`, one outcome `Conflict` or `Erased` prevents the whole batch from being stored. The outcomes of
+/// the other events say so.
 pub async fn append_is_all_or_nothing(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let gone = Draft::new("gone").with("userId", "gone").event();
@@ -240,7 +244,7 @@ pub async fn append_is_all_or_nothing(h: &impl Harness) {
     assert_eq!(bench.ids(Filter::default()).await, ["a", "b"]);
 }
 
-/// The bytes of an event come back as they went in: white space, escapes, wide numbers, control characters.
+/// A read returns the exact bytes of an event: white space, escapes, wide numbers and control characters.
 pub async fn append_keeps_every_byte(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let texts = [
@@ -264,7 +268,7 @@ pub async fn append_keeps_every_byte(h: &impl Harness) {
     assert_eq!(bench.all(Filter::of_entity(Entity::new("user", "u"))).await[0].event.json(), texts[0]);
 }
 
-/// Names that look like separators, patterns or each other.
+/// Names that look like separators, like patterns, or like each other.
 pub(super) const ODD: &[&str] = &[
     "a",
     "A",
@@ -327,7 +331,7 @@ pub(super) const ODD: &[&str] = &[
     "urn:uuid:123e4567-e89b-12d3-a456-426614174000",
 ];
 
-/// Ids, types, sources, correlation ids and entity values of any text are told apart, each by its own index.
+/// Ids, types, sources, correlation ids and entity values of any text stay distinct in their indexes.
 pub async fn append_never_confuses_odd_names(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let draft = |name: &&str| {
@@ -360,7 +364,7 @@ pub async fn append_never_confuses_odd_names(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// Positions rise in the order of the batch and of the calls, and the log is read in that order.
+/// Positions rise in the order of the batch and of the calls. Reads of the log follow the same order.
 pub async fn append_hands_out_rising_positions(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let mut positions = Vec::new();
@@ -378,7 +382,8 @@ pub async fn append_hands_out_rising_positions(h: &impl Harness) {
     assert_eq!(read, positions);
 }
 
-/// A position is never handed out twice, not even after everything was trimmed or erased and the store opened again.
+/// A position is never assigned twice. This holds even after all events were trimmed or erased and the store was
+/// reopened.
 pub async fn append_never_hands_out_a_position_twice(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let mut handed_out = bench.store_all(&Draft::many("a", 3)).await;
@@ -404,7 +409,7 @@ pub async fn append_never_hands_out_a_position_twice(h: &impl Harness) {
     }
 }
 
-/// Every event is stamped with the time at which the store took it, by the store's clock.
+/// The stored time of an event is the time of the store's clock at the append.
 pub async fn append_stamps_events_with_the_stores_clock(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let first = bench.clock.now();
@@ -416,8 +421,8 @@ pub async fn append_stamps_events_with_the_stores_clock(h: &impl Harness) {
     assert_eq!(stamps, [first, bench.clock.now()]);
 }
 
-/// Where the clock steps back, an event takes the stored time of the one before it in its partition, also through another
-/// handle.
+/// If the clock steps back, an event gets the stored time of the previous event in its partition. This also holds
+/// through another handle.
 pub async fn append_never_steps_back_in_stored_time(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let start = bench.clock.now();
@@ -432,7 +437,7 @@ pub async fn append_never_steps_back_in_stored_time(h: &impl Harness) {
     assert_eq!(stamps, [start, start, bench.clock.now()]);
 }
 
-/// The ordering key that an event was admitted with is stored with it.
+/// The ordering key of an event is stored with it.
 pub async fn append_keeps_the_ordering_key(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let event =
@@ -446,7 +451,7 @@ pub async fn append_keeps_the_ordering_key(h: &impl Harness) {
     assert_eq!(keys, ["event=e0", "correlation=c", "user=u", "lab=l"]);
 }
 
-/// The delivery options of an event are stored beside it, and are no part of its content: the same event with other
+/// The delivery options of an event are stored beside it and are not part of its content. The same event with other
 /// options is the same event, and the first options stay.
 pub async fn append_keeps_delivery_options(h: &impl Harness) {
     let bench = Bench::new(h).await;

@@ -1,4 +1,4 @@
-//! Laws of the audit.
+//! Laws of the audit log.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,14 +23,14 @@ fn note(action: &str) -> AuditNote {
     }
 }
 
-/// All entries, the oldest first, seen from another handle.
+/// Returns all entries, oldest first, read through another handle.
 async fn entries(bench: &Bench) -> Vec<AuditEntry> {
     let mut all = bench.storage.open().await.audit(None, 10_000).await.unwrap();
     all.reverse();
     all
 }
 
-/// Every text, number and time comes back, from every handle.
+/// Every handle reads each text, number and time exactly as it was written.
 pub async fn an_entry_of_the_audit_comes_back_as_it_was_written(h: &impl Harness) {
     let bench = Bench::new(h).await;
     assert_eq!(bench.store.audit(None, 10).await.unwrap(), []);
@@ -54,7 +54,7 @@ pub async fn an_entry_of_the_audit_comes_back_as_it_was_written(h: &impl Harness
     bench.verify_is_clean().await;
 }
 
-/// Numbers rise by one from 1, and each entry names the hash of the one before it.
+/// Numbers rise by one from 1, and each entry contains the hash of the previous entry.
 pub async fn the_audit_is_a_chain_without_gaps(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for n in 0..5 {
@@ -75,7 +75,7 @@ fn check_chain(entries: &[AuditEntry], count: u64) {
     }
 }
 
-/// However many write at once, there is one chain that has all of their entries.
+/// Concurrent writers produce one chain with all their entries.
 pub async fn eight_writers_make_one_chain(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let writing = bench.handles(8).await.into_iter().enumerate().map(|(writer, store)| {
@@ -95,7 +95,7 @@ pub async fn eight_writers_make_one_chain(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// Pages below a number give the rest, the newest first.
+/// A page below a number returns the remaining entries, newest first.
 pub async fn the_audit_is_read_newest_first_over_pages(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for n in 0..9 {
@@ -116,7 +116,7 @@ pub async fn the_audit_is_read_newest_first_over_pages(h: &impl Harness) {
     assert_eq!(bench.store.audit(Some(1), 5).await.unwrap(), []);
 }
 
-/// Nothing that removes events removes entries.
+/// No removal of events removes audit entries.
 pub async fn trimming_and_erasing_leave_the_audit(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let of_user = |n: usize| Draft::new(&format!("e-{n}")).with("userId", "u1").event();

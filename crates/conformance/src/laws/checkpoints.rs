@@ -22,7 +22,7 @@ async fn save(bench: &Bench, checkpoint: &Checkpoint, replace: bool) -> Result<(
     bench.store.save_checkpoint(checkpoint.clone(), replace).await
 }
 
-/// Everything about a checkpoint comes back, by its name and by its id, from every handle.
+/// Every handle reads each member of a checkpoint exactly as it was saved, by name and by id.
 pub async fn a_checkpoint_comes_back_as_it_was_saved(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for name in ["before-migration", "a:b {c}*?[\\\r\n\u{1b}", "ü", "'"] {
@@ -37,7 +37,7 @@ pub async fn a_checkpoint_comes_back_as_it_was_saved(h: &impl Harness) {
     }
 }
 
-/// Without `replace`, a name that exists is refused, and nothing changes.
+/// Without `replace`, an existing name is refused, and nothing changes.
 pub async fn checkpoint_names_are_unique(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let first = checkpoint("1", "name", 1);
@@ -48,7 +48,8 @@ pub async fn checkpoint_names_are_unique(h: &impl Harness) {
     assert_eq!(bench.store.find_checkpoint("2").await.unwrap(), None);
 }
 
-/// With `replace`, the checkpoint of the name is exchanged, its id too; where there is none, it is added.
+/// With `replace`, the new checkpoint replaces the checkpoint of the same name, including its id. If the name is new,
+/// the checkpoint is added.
 pub async fn replacing_exchanges_a_checkpoint(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let (first, other, second) =
@@ -60,7 +61,7 @@ pub async fn replacing_exchanges_a_checkpoint(h: &impl Harness) {
     assert_eq!(bench.store.find_checkpoint("1").await.unwrap(), None);
 }
 
-/// Where one checkpoint's name is another's id, the name wins.
+/// If the name of one checkpoint is the id of another, the name takes precedence.
 pub async fn a_checkpoint_is_found_by_name_before_id(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let (by_id, by_name) = (checkpoint("x", "first", 1), checkpoint("y", "x", 2));
@@ -72,7 +73,7 @@ pub async fn a_checkpoint_is_found_by_name_before_id(h: &impl Harness) {
     assert_eq!(bench.store.list_checkpoints().await.unwrap(), [by_id]);
 }
 
-/// All are listed, in the order in which they were made, whatever the order of saving and of names.
+/// The list contains all checkpoints by creation time. The order of saving and of names does not matter.
 pub async fn checkpoints_are_listed_oldest_first(h: &impl Harness) {
     let bench = Bench::new(h).await;
     assert_eq!(bench.store.list_checkpoints().await.unwrap(), []);
@@ -84,7 +85,7 @@ pub async fn checkpoints_are_listed_oldest_first(h: &impl Harness) {
     assert_eq!(names, ["z", "a", "m"]);
 }
 
-/// One is deleted by its name or its id; what is not there answers false.
+/// A checkpoint is deleted by its name or its id. The call returns false if no such checkpoint exists.
 pub async fn deleting_a_checkpoint_leaves_the_others(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for n in 0..3 {
@@ -97,7 +98,7 @@ pub async fn deleting_a_checkpoint_leaves_the_others(h: &impl Harness) {
     assert_eq!(bench.store.list_checkpoints().await.unwrap(), [checkpoint("id2", "name2", 2)]);
 }
 
-/// A checkpoint's time comes back to the nanosecond, be it before the epoch or long after.
+/// The time of a checkpoint keeps its nanoseconds, before the Unix epoch as well as after it.
 pub async fn a_checkpoints_time_comes_back_to_the_nanosecond(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for (n, time) in
@@ -113,7 +114,8 @@ pub async fn a_checkpoints_time_comes_back_to_the_nanosecond(h: &impl Harness) {
     }
 }
 
-/// The list is by when checkpoints were made, to the nanosecond, and of one instant by id, however they were saved and named.
+/// The list is sorted by creation time to the nanosecond, and then by id. The order of saving and of names does not
+/// matter.
 pub async fn checkpoints_of_one_instant_are_listed_by_id(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let noon: jiff::Timestamp = "2024-06-01T12:00:00Z".parse().unwrap();

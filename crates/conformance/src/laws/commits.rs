@@ -1,4 +1,4 @@
-//! Laws of commits to segments: each whole or not at all, and only under the newest lease.
+//! Laws of commits to segments. A commit is stored completely or not at all, and only under the newest lease.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{Bench, Draft, Harness};
 
-/// A commit of everything there is: cursor, claim, rows that come and go, a dead letter, one that is closed, and batches
-/// of the lane that went on and are done.
+/// Returns a commit with every kind of change: cursor, claim, new and removed rows, a dead letter, and batches of the
+/// lane in progress and finished.
 async fn everything(bench: &Bench, lease: Lease, position: Position) -> SegmentCommit {
     let lane = bench.lane_of(&lease.group, lease.segment).await;
     SegmentCommit {
@@ -29,7 +29,8 @@ async fn everything(bench: &Bench, lease: Lease, position: Position) -> SegmentC
     }
 }
 
-/// A group of two segments, each with a row in its ledger and two batches of the replay `r` in its lane.
+/// Creates a group of two segments. Each segment has a ledger row (blocked key) and two batches of the replay `r` in
+/// its lane (replay queue).
 async fn busy(bench: &Bench) -> Vec<Lease> {
     bench.make_group(&spec("g", 2), 0).await;
     bench.replay("r").await;
@@ -43,7 +44,8 @@ async fn busy(bench: &Bench) -> Vec<Lease> {
     leases
 }
 
-/// All of a commit is kept, and seen from every handle; a call may commit to many segments of many groups.
+/// All parts of a commit are stored and visible through every handle. One call may commit to many segments of many
+/// groups.
 pub async fn a_commit_is_kept_whole(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let positions = bench.store_all(&Draft::many("e", 9)).await;
@@ -73,7 +75,7 @@ pub async fn a_commit_is_kept_whole(h: &impl Harness) {
     assert_eq!(results.iter().map(|it| (it.batch, it.handled)).collect::<Vec<_>>(), [(0, 2); 2]);
 }
 
-/// A row takes the place of the one of its key; a key without a row may be released.
+/// A row replaces the row of the same key. A commit may also release a key without a row.
 pub async fn a_row_takes_the_place_of_that_of_its_key(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 9)).await;
@@ -93,7 +95,7 @@ pub async fn a_row_takes_the_place_of_that_of_its_key(h: &impl Harness) {
     assert_eq!(bench.inherit_only("g").await, expected);
 }
 
-/// Keys of any text are told apart, by their kinds as by their ids.
+/// Keys of any text stay distinct, by kind and by id.
 pub async fn a_ledger_never_confuses_odd_keys(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 1), 0).await;
@@ -116,8 +118,8 @@ pub async fn a_ledger_never_confuses_odd_keys(h: &impl Harness) {
     assert_eq!(bench.inherit_only("g").await, sorted(expected));
 }
 
-/// A commit under an old lease changes nothing: not cursor, ledger, dead letters, lane or results. The commits to
-/// other segments of the same call are kept.
+/// A commit under an old lease changes nothing: no cursor, ledger, dead letters, lane or results. Commits of the same
+/// call to other segments are stored.
 pub async fn a_commit_under_an_old_lease_is_fenced_and_changes_nothing(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let positions = bench.store_all(&Draft::many("e", 9)).await;
@@ -166,7 +168,7 @@ pub async fn a_commit_under_an_old_lease_is_fenced_and_changes_nothing(h: &impl 
     assert_eq!(blocked.iter().map(|row| &*row.key.id).collect::<Vec<_>>(), ["old"]);
 }
 
-/// Time alone fences no consumer.
+/// Time alone does not fence a consumer.
 pub async fn an_expired_lease_that_was_not_taken_still_commits(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 9)).await;
@@ -177,7 +179,7 @@ pub async fn an_expired_lease_that_was_not_taken_still_commits(h: &impl Harness)
     assert_eq!(bench.inherit_only("g").await.cursor, 4);
 }
 
-/// A commit that gives its lease back frees the segment at once, as it leaves it.
+/// A commit that gives its lease back frees the segment immediately, in the committed state.
 pub async fn a_commit_that_gives_its_lease_back_frees_the_segment(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 9)).await;
@@ -194,7 +196,7 @@ pub async fn a_commit_that_gives_its_lease_back_frees_the_segment(h: &impl Harne
     assert_eq!(bench.commit(SegmentCommit::new(held[0].clone(), 7, 7)).await, CommitOutcome::Fenced);
 }
 
-/// Committing the same again, as after a lost answer, leaves what one commit leaves.
+/// A repeated commit, as after a lost answer, has the same effect as one commit.
 pub async fn committing_the_same_again_settles_it(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let positions = bench.store_all(&Draft::many("e", 9)).await;
@@ -212,8 +214,8 @@ pub async fn committing_the_same_again_settles_it(h: &impl Harness) {
     assert_eq!((state.cursor, state.claimed_to, state.blocked.len()), (6, 8, 1));
 }
 
-/// While one commits on and on, another takes its segment over: it finds what the last commit left that was kept, and
-/// none is kept after.
+/// One consumer commits repeatedly while another takes over its segment. The second consumer finds the state of the
+/// last stored commit. Later commits of the first consumer are not stored.
 pub async fn of_two_committers_only_the_newest_is_kept(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 200)).await;
@@ -251,7 +253,7 @@ pub async fn of_two_committers_only_the_newest_is_kept(h: &impl Harness) {
     }
 }
 
-/// A dead letter is made of the event at its position in the log, as the commit reports it.
+/// A dead letter contains the event at its position in the log and the values of the commit.
 pub async fn a_dead_letter_is_made_of_the_event_at_its_position(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let positions = bench.store_all(&Draft::many("e", 3)).await;
@@ -277,8 +279,8 @@ pub async fn a_dead_letter_is_made_of_the_event_at_its_position(h: &impl Harness
     assert_eq!((letter.created_at, letter.updated_at), (bench.clock.now(), bench.clock.now()));
 }
 
-/// A group has one dead letter a position: a further failure adds to its attempts and history and opens it, whatever had
-/// become of it. Other groups have their own.
+/// A group has one dead letter for each position. A further failure adds to its attempts and history and opens it from
+/// any state. Other groups have separate dead letters.
 pub async fn a_dead_letter_of_the_same_delivery_merges(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 1)).await;
@@ -314,8 +316,8 @@ pub async fn a_dead_letter_of_the_same_delivery_merges(h: &impl Harness) {
     assert_eq!(groups, [("g".to_owned(), expected.attempts), ("h".to_owned(), 3)]);
 }
 
-/// Where the log has lost the event, a further failure merges into the letter that still has it; where neither has it,
-/// none is made, and the rest of the commit is kept.
+/// If the log has lost the event, a further failure merges into the dead letter that still has it. If there is no such
+/// dead letter, none is created. The rest of the commit is stored.
 pub async fn a_dead_letter_needs_its_event_and_its_commit_does_not(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 1)).await;
@@ -334,7 +336,7 @@ pub async fn a_dead_letter_needs_its_event_and_its_commit_does_not(h: &impl Harn
     assert_eq!((state.cursor, state.blocked.len()), (2, 1));
 }
 
-/// A redrive that was handled closes its letter; letters that are not being redriven stay as they are.
+/// A handled redrive closes its dead letter. Dead letters that are not redriven stay unchanged.
 pub async fn a_handled_redrive_closes_its_letter_alone(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 4)).await;
@@ -353,7 +355,7 @@ pub async fn a_handled_redrive_closes_its_letter_alone(h: &impl Harness) {
     assert_eq!((after[3].updated_at, after[2].reason.as_deref()), (letters[3].updated_at, Some("no")));
 }
 
-/// A redrive that failed again opens its letter, also where the same commit says that it was handled.
+/// A redrive that failed again opens its dead letter, even if the same commit reports it as handled.
 pub async fn a_redrive_that_failed_again_opens_its_letter(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 2)).await;

@@ -1,4 +1,4 @@
-//! Laws of many writers at once.
+//! Laws of many concurrent writers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ const WRITERS: usize = 8;
 const BATCHES: usize = 10;
 const BATCH: usize = 5;
 
-/// Appends, again where the store says that it is busy.
+/// Appends a batch and retries while the store is busy.
 async fn append(store: &dyn Stores, batch: &[Event]) -> Vec<AppendOutcome> {
     loop {
         match store.append(batch, Atomicity::Each).await {
@@ -32,7 +32,7 @@ async fn append(store: &dyn Stores, batch: &[Event]) -> Vec<AppendOutcome> {
     }
 }
 
-/// Eight writers on two handles; each gives the positions that it was answered.
+/// Starts eight writers on two handles. Each writer returns the positions of its events.
 async fn write(bench: &Bench) -> JoinSet<Vec<Position>> {
     let handles = [bench.store.clone(), bench.storage.open().await];
     let mut writers = JoinSet::new();
@@ -53,7 +53,7 @@ async fn write(bench: &Bench) -> JoinSet<Vec<Position>> {
     writers
 }
 
-/// Positions are unique, rise for every writer, and everything that was acknowledged is readable.
+/// Positions are unique and rise for every writer. Every acknowledged event is readable.
 pub async fn eight_writers_take_unique_rising_positions(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let answered = write(&bench).await.join_all().await;
@@ -61,7 +61,7 @@ pub async fn eight_writers_take_unique_rising_positions(h: &impl Harness) {
     for positions in &answered {
         assert!(rise(positions), "{positions:?}");
         for batch in positions.chunks(BATCH) {
-            // Nothing of another call stands between the events of one, in each partition.
+            // In each partition, the events of one call are adjacent.
             let mut newest: BTreeMap<u16, u64> = BTreeMap::new();
             for position in batch {
                 let before = newest.insert(position.partition, position.sequence);
@@ -78,8 +78,8 @@ pub async fn eight_writers_take_unique_rising_positions(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// Events become visible in the order of their positions: a reader that follows the head while others write sees
-/// each event once and in the log's order.
+/// Events become visible in the order of their positions. A reader that follows the head during writes sees each event
+/// once, in log order.
 pub async fn a_tailing_reader_misses_nothing_of_eight_writers(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let reader = bench.storage.open().await;
@@ -107,7 +107,7 @@ pub async fn a_tailing_reader_misses_nothing_of_eight_writers(h: &impl Harness) 
     assert_eq!(by_partition(&seen), by_partition(&log));
 }
 
-/// Of eight writers of the same event one stores it, and all others are told where it is.
+/// If eight writers append the same event, one writer stores it. The others get its position.
 pub async fn eight_writers_of_one_event_store_it_once(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let outcomes = race(&bench, |_| Draft::new("same").event()).await;
@@ -124,7 +124,7 @@ pub async fn eight_writers_of_one_event_store_it_once(h: &impl Harness) {
     assert_eq!(bench.count(Filter::default()).await, 1);
 }
 
-/// Of eight writers of one id and eight contents one stores its own, and all others are told of the conflict.
+/// If eight writers append eight contents under one id, one writer stores its event. The others get a conflict.
 pub async fn eight_writers_of_other_contents_leave_one_event(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let outcomes = race(&bench, |writer| Draft::new("same").with("data", writer).event()).await;
@@ -135,7 +135,7 @@ pub async fn eight_writers_of_other_contents_leave_one_event(h: &impl Harness) {
     assert_eq!(json_of(&bench.all(Filter::default()).await), [expected]);
 }
 
-/// The outcomes of eight writers of one event each, by writer.
+/// Returns the outcomes of eight writers of one event each, in the order of the writers.
 async fn race(bench: &Bench, event: impl Fn(usize) -> Event) -> Vec<AppendOutcome> {
     let handles = [bench.store.clone(), bench.storage.open().await];
     let start = Arc::new(tokio::sync::Barrier::new(WRITERS));

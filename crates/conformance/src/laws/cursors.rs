@@ -1,4 +1,4 @@
-//! Laws of cursors: a mark that this log does not have is refused, never guessed at.
+//! Laws of cursors. A mark that does not belong to this log is refused and never reinterpreted.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use domain::{
 
 use crate::{Bench, Draft, Harness};
 
-/// What every call that takes a cursor says of one.
+/// Returns the error of every call that accepts a cursor.
 async fn refusals(bench: &Bench, cursor: &Cursor) -> Vec<EventStoreError> {
     let request = ReadRequest::new(Filter::default(), 10);
     let mut refusals = Vec::new();
@@ -25,7 +25,7 @@ async fn refusals(bench: &Bench, cursor: &Cursor) -> Vec<EventStoreError> {
     refusals
 }
 
-/// A cursor of another store is refused with `ForeignCursor`, which names both.
+/// A cursor of another store is refused with `ForeignCursor`, which names both stores.
 pub async fn a_cursor_of_another_store_is_foreign(h: &impl Harness) {
     let (bench, other) = (Bench::new(h).await, Bench::new(h).await);
     bench.store_all(&Draft::many("e", 3)).await;
@@ -38,13 +38,14 @@ pub async fn a_cursor_of_another_store_is_foreign(h: &impl Harness) {
     }
 }
 
-/// A cursor beyond the head marks what was lost.
+/// A cursor beyond the head is reported as lost.
 pub async fn a_cursor_beyond_the_head_is_lost(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.store_all(&Draft::many("e", 3)).await;
     let head = bench.store.head().await.unwrap();
     for partition in 0..bench.partitions {
-        // Against log order, a read of several partitions goes on behind the newest event of one that it has not come to.
+        // A read of several partitions in reverse order may continue from one sequence past the head of a partition. A
+        // cursor there is therefore valid.
         let next = head.sequence(partition) + if bench.partitions == 1 { 1 } else { 2 };
         for sequence in [next, i64::MAX as u64, u64::MAX] {
             let mut beyond = head.clone();
@@ -61,7 +62,7 @@ pub async fn a_cursor_beyond_the_head_is_lost(h: &impl Harness) {
     }
 }
 
-/// A cursor of a log epoch that the store does not know is lost, wherever it points.
+/// A cursor of an unknown log epoch is lost, at any position.
 pub async fn a_cursor_of_an_unknown_log_epoch_is_lost(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.store_all(&Draft::many("e", 3)).await;
@@ -73,8 +74,8 @@ pub async fn a_cursor_of_an_unknown_log_epoch_is_lost(h: &impl Harness) {
     }
 }
 
-/// A cursor that points before what retention removed is still of this log: a read goes on with what is left, and the
-/// store says how far retention went, so that who may not skip can tell.
+/// A cursor before a trimmed range is still valid. A read continues with the remaining events. The store reports the
+/// last trimmed position, so that a reader can detect skipped events.
 pub async fn a_cursor_before_what_was_trimmed_goes_on_with_what_is_left(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let start = bench.store.head().await.unwrap();

@@ -1,4 +1,4 @@
-//! Laws of dead letters: finding them, sending them again, closing them.
+//! Laws of dead letters: finding, redriving and closing them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,13 +31,14 @@ async fn found(store: &dyn Stores, query: DeadLetterQuery) -> Vec<String> {
     letters.iter().map(|letter| letter.event.id().to_owned()).collect()
 }
 
-/// The oldest first by when they were made, then by id, each once, at every page size and from every handle.
+/// The list is sorted by creation time, oldest first, and then by id. It contains each dead letter once, at every page
+/// size and through every handle.
 pub async fn dead_letters_are_listed_oldest_first_over_pages(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let positions = bench.store_all(&Draft::many("e", 12)).await;
     bench.make_group(&spec("g", 1), 0).await;
     let lease = bench.only("g", "c").await;
-    // Made against the order of the log, four at a time.
+    // The dead letters are created in reverse log order, four at a time.
     for chunk in positions.rchunks(4) {
         bench.clock.advance(Duration::from_secs(1));
         let dead_letters = chunk.iter().map(|position| given_up(&bench, *position)).collect();
@@ -65,7 +66,7 @@ pub async fn dead_letters_are_listed_oldest_first_over_pages(h: &impl Harness) {
     }
 }
 
-/// Ids are UUIDs of version 7, and sort as the letters were made.
+/// Ids are UUIDs of version 7, and sort by creation time.
 pub async fn ids_of_dead_letters_sort_as_they_were_made(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (_, letters) = bench.dead_letters_for(&Draft::many("e", 20)).await;
@@ -83,7 +84,7 @@ pub async fn ids_of_dead_letters_sort_as_they_were_made(h: &impl Harness) {
     }
 }
 
-/// A page after a letter that was purged goes on behind its place.
+/// A page after a purged dead letter continues behind its place.
 pub async fn a_page_goes_on_behind_a_letter_that_was_purged(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (_, letters) = bench.dead_letters_for(&Draft::many("e", 6)).await;
@@ -105,7 +106,7 @@ pub async fn a_page_goes_on_behind_a_letter_that_was_purged(h: &impl Harness) {
     }
 }
 
-/// A query's parts are group, fingerprints, states and what the event matches; all of them must fit.
+/// A query selects by group, fingerprint, state and a filter of the event. All parts must match.
 pub async fn dead_letters_match_every_part_of_a_query(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let event = |n: usize| {
@@ -162,7 +163,7 @@ pub async fn dead_letters_match_every_part_of_a_query(h: &impl Harness) {
     }
 }
 
-/// Letters are found by their ids; unknown ids are left out.
+/// Dead letters are found by id. Unknown ids are left out.
 pub async fn dead_letters_are_found_by_id(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (_, letters) = bench.dead_letters_for(&Draft::many("e", 3)).await;
@@ -174,8 +175,8 @@ pub async fn dead_letters_are_found_by_id(h: &impl Harness) {
     assert!(bench.store.dead_letters_by_id(&[]).await.unwrap().is_empty());
 }
 
-/// Groups, fingerprints, replays and failures of any text come back as they were; the event keeps its ordering key and
-/// the options of its delivery.
+/// Groups, fingerprints, replays and failures of any text are returned unchanged. The event keeps its ordering key and
+/// its delivery options.
 pub async fn a_dead_letter_keeps_every_text_and_delivery_option(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let options = DeliveryOptions {
@@ -218,8 +219,8 @@ pub async fn a_dead_letter_keeps_every_text_and_delivery_option(h: &impl Harness
     assert_eq!(bench.letters().await.len(), ODD.len());
 }
 
-/// Open letters are set to redriving and put into the lane of the segment that their keys fall to, one reference each;
-/// what is on its way or closed is not put there again.
+/// A redrive sets open dead letters to redriving. It adds one reference for each to the lane (replay queue) of the
+/// segment of its key. Dead letters in other states are not added again.
 pub async fn redrive_queues_each_open_letter_once(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let event = |n: usize| {
@@ -230,7 +231,7 @@ pub async fn redrive_queues_each_open_letter_once(h: &impl Harness) {
     let positions = bench.store_all(&events).await;
     for (group, key) in [("own", GroupKey::Event), ("lab", GroupKey::Entity("lab".to_owned()))] {
         if bench.is_a_part && key != GroupKey::Event {
-            // No other order is kept over several partitions.
+            // Several partitions support no other ordering key.
             continue;
         }
         let spec = GroupSpec { key, ..spec(group, 8) };
@@ -266,7 +267,7 @@ pub async fn redrive_queues_each_open_letter_once(h: &impl Harness) {
     }
 }
 
-/// A full lane takes redrives and releases.
+/// A full lane accepts redrives and releases.
 pub async fn redrive_takes_no_notice_of_the_lanes_bound(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (_, letters) = bench.dead_letters_for(&Draft::many("e", 2)).await;
@@ -277,7 +278,7 @@ pub async fn redrive_takes_no_notice_of_the_lanes_bound(h: &impl Harness) {
     assert_eq!(bench.lane_of("g", 0).await.len(), 3);
 }
 
-/// Callers that redrive the same letters at once put each into the lane once.
+/// Concurrent callers that redrive the same dead letters add each of them to the lane once.
 pub async fn four_redrives_at_once_queue_once(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (_, letters) = bench.dead_letters_for(&Draft::many("e", 10)).await;
@@ -296,8 +297,8 @@ pub async fn four_redrives_at_once_queue_once(h: &impl Harness) {
     assert_eq!(bench.lane_of("g", 0).await.len(), 10);
 }
 
-/// An open letter is closed with the reason; where its key is parked behind it, the key is released through the lane, in
-/// its segment. What is on its way or closed stays as it is.
+/// A discard closes an open dead letter with the reason. A key that is parked behind it is released through the lane of
+/// its segment. Dead letters in other states stay unchanged.
 pub async fn discard_closes_with_a_reason_and_releases_a_parked_key(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 4)).await;
@@ -328,7 +329,7 @@ pub async fn discard_closes_with_a_reason_and_releases_a_parked_key(h: &impl Har
     assert_eq!((&released[0].origin, released[0].positions.as_slice()), (&of(&letters[1].id), &[2][..]));
 }
 
-/// Dead letters of a deleted group can be discarded and not redriven, since no consumer could handle them.
+/// A dead letter of a deleted group can be discarded. It cannot be redriven, because no consumer could handle it.
 pub async fn letters_of_a_deleted_group_are_discarded_and_not_redriven(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 2)).await;
@@ -342,7 +343,7 @@ pub async fn letters_of_a_deleted_group_are_discarded_and_not_redriven(h: &impl 
     assert_eq!(states(&bench.letters().await), [Discarded; 2]);
 }
 
-/// Letters are counted by group and state, with when the oldest was made.
+/// Dead letters are counted by group and state, with the creation time of the oldest.
 pub async fn dead_letters_are_counted_by_group_and_state(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     assert_eq!(bench.store.count_dead_letters().await.unwrap(), []);
@@ -368,7 +369,7 @@ pub async fn dead_letters_are_counted_by_group_and_state(h: &impl Harness) {
     assert_eq!(counts, expected);
 }
 
-/// Letters that were closed before an instant are removed, and no others, however old.
+/// A purge removes exactly the dead letters that were closed before an instant. The creation time does not matter.
 pub async fn purging_removes_what_was_closed_before(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 5)).await;
@@ -390,7 +391,7 @@ pub async fn purging_removes_what_was_closed_before(h: &impl Harness) {
     assert_eq!(states(&bench.letters().await), [Redriving, Open]);
 }
 
-/// A letter keeps its event when the log is trimmed, and can be redriven still.
+/// A dead letter keeps its event when the log is trimmed, and can still be redriven.
 pub async fn the_event_of_a_dead_letter_outlives_a_trim(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (lease, before) = bench.dead_letters_for(&Draft::many("e", 2)).await;
@@ -408,8 +409,8 @@ pub async fn the_event_of_a_dead_letter_outlives_a_trim(h: &impl Harness) {
     assert_eq!(bench.lane_of("g", 0).await.len(), 2);
 }
 
-/// With an entity go the letters whose events name it, also where the log had lost them before, and their ids are
-/// refused from then on; other letters stay.
+/// Erasing an entity removes the dead letters whose events name it, even if the log had already lost the events. Their
+/// ids are then refused. Other dead letters stay.
 pub async fn the_event_of_a_dead_letter_goes_with_its_entity(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let event = |n: usize, user: &str| Draft::new(&format!("e-{n}")).with("userId", user).event();
@@ -434,7 +435,7 @@ pub async fn the_event_of_a_dead_letter_goes_with_its_entity(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// The edited event comes back beside the original, from every handle, and with every member.
+/// Every handle reads each member of an edited event beside the original event.
 pub async fn an_edit_is_kept_beside_the_event_of_its_letter(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (id, original) = one_open(&bench).await;
@@ -461,7 +462,8 @@ pub async fn an_edit_is_kept_beside_the_event_of_its_letter(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// A letter on its way, or closed, keeps what it has; one that fails again keeps its edit.
+/// A dead letter that is redriven or closed keeps its edit unchanged. A dead letter that fails again keeps its edit as
+/// well.
 pub async fn an_edit_stays_through_a_redrive_and_goes_with_its_letter(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (id, original) = one_open(&bench).await;
@@ -484,7 +486,7 @@ pub async fn an_edit_stays_through_a_redrive_and_goes_with_its_letter(h: &impl H
     bench.verify_is_clean().await;
 }
 
-/// Discarded letters alone are opened, and are redriven as others.
+/// A restore opens only discarded dead letters. A restored dead letter can be redriven.
 pub async fn restoring_opens_discarded_letters_alone(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (id, _) = one_open(&bench).await;
@@ -507,7 +509,7 @@ pub async fn restoring_opens_discarded_letters_alone(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// An open letter of a group of one segment: its id, and its event.
+/// Creates an open dead letter in a group of one segment. Returns its id and its event.
 async fn one_open(bench: &Bench) -> (String, Event) {
     let positions = bench.store_all(&Draft::many("e", 1)).await;
     bench.make_group(&spec("g", 1), 0).await;

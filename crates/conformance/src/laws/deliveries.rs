@@ -1,4 +1,4 @@
-//! Laws of deliveries: what a group says it has done with an event.
+//! Laws of deliveries, the state of an event in a group.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use domain::{
 use super::support::{LONG, given_up, row, spec};
 use crate::{Bench, Draft, Harness};
 
-/// What a group has done with every event of the log, seen from another handle.
+/// Returns the delivery of every event of the log in a group, read through another handle.
 async fn deliveries(bench: &Bench, group: &str) -> Vec<EventDelivery> {
     let events: Vec<StoredEvent> = bench.all(Filter::default()).await;
     bench.storage.open().await.deliveries(group, &events).await.unwrap().expect("a group")
@@ -22,13 +22,13 @@ async fn states(bench: &Bench, group: &str) -> Vec<DeliveryState> {
     deliveries(bench, group).await.into_iter().map(|delivery| delivery.state).collect()
 }
 
-/// The key of each event of the log in a group of this rule.
+/// Returns the ordering key of each event of the log in a group with this rule.
 async fn keys(bench: &Bench, key: &GroupKey) -> Vec<Key> {
     bench.all(Filter::default()).await.iter().map(|stored| key.of(&stored.event).into()).collect()
 }
 
-/// What is behind the cursor is done, but for what the ledger names; what was claimed may be with a handler as long as the lease
-/// is good.
+/// Events up to the cursor are done, except the events of the ledger (blocked keys). Claimed events may be in flight
+/// while the lease is valid.
 pub async fn deliveries_follow_cursors_and_rows(h: &impl Harness) {
     use DeliveryState::{Done, InFlight, Waiting};
     let bench = Bench::of_one_partition(h).await;
@@ -57,7 +57,7 @@ pub async fn deliveries_follow_cursors_and_rows(h: &impl Harness) {
         return;
     }
     let flying = |attempts| InFlight { attempts };
-    // Events of the third one's key wait behind it: in one partition of several, keys repeat.
+    // Events with the key of the third event are blocked behind it. In one partition of several, keys repeat.
     let behind = |at: usize, otherwise| match own[at] == own[2] {
         true => DeliveryState::Blocked { behind: 3, parked: false, since },
         false => otherwise,
@@ -67,14 +67,14 @@ pub async fn deliveries_follow_cursors_and_rows(h: &impl Harness) {
     let mut expected = vec![Done, retrying.clone(), flying(1), Done];
     expected.extend(rest([flying(0), flying(0), Waiting]));
     assert_eq!(states(&bench, "g").await, expected);
-    // Once the lease is over nothing is with a handler that anyone knows of.
+    // After the end of the lease, no delivery is known to be in flight.
     bench.clock.advance(LONG);
     let mut left = vec![Done, retrying.clone(), retrying, Done];
     left.extend(rest([Waiting, Waiting, Waiting]));
     assert_eq!(states(&bench, "g").await, left);
 }
 
-/// What is older than the place where a group began, or was last reset to, it does not deliver; nor what it does not take.
+/// A group skips events before its start or its last reset. It also skips events of types that it does not take.
 pub async fn a_delivery_before_the_groups_place_is_skipped(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let types = ["user.registered", "payment.processed"];
@@ -94,7 +94,7 @@ pub async fn a_delivery_before_the_groups_place_is_skipped(h: &impl Harness) {
     assert!(!states(&bench, "g").await.contains(&before));
 }
 
-/// A delivery has the dead letter of its group and position, in whichever state, and no other.
+/// A delivery names the dead letter of its group and position in any state, and no other dead letter.
 pub async fn a_delivery_names_the_dead_letter_of_its_position(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (lease, letters) = bench.dead_letters_for(&Draft::many("e", 3)).await;
@@ -124,7 +124,7 @@ pub async fn a_delivery_names_the_dead_letter_of_its_position(h: &impl Harness) 
     assert!(letters[0].created_at <= bench.clock.now());
 }
 
-/// There is no answer for a group that is not there, and an empty one for no events.
+/// The deliveries of an unknown group are none. Without events, the result is an empty list.
 pub async fn deliveries_of_an_unknown_group_are_none(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.store_all(&Draft::many("e", 3)).await;

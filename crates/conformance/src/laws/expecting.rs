@@ -21,7 +21,7 @@ use crate::{Bench, Draft, Harness, Stores};
 
 const RIVALS: usize = 8;
 
-/// An event of a user, ordered by that user.
+/// Returns an event of a user, with the user as ordering key.
 fn event(id: &str, user: &str, event_type: &str) -> Event {
     let draft = Draft::new(id).of_type(event_type).with("userId", user);
     draft.event().with_key_source(KeySource::Entity(0))
@@ -31,12 +31,12 @@ fn orders_of(user: &str) -> Filter {
     Filter::types(["order.*"]).entity("user", user)
 }
 
-/// No order of ann after a place.
+/// Returns the expectation that no order of ann is behind a place.
 fn no_order_after(head: Cursor) -> Expectation {
     Expectation::none_of(orders_of("ann")).after(head).of_key()
 }
 
-/// The same expectation about every scope that the store can check.
+/// Returns the expectation in every scope that the store can check.
 fn in_each_scope(bench: &Bench, expectation: Expectation) -> Vec<Expectation> {
     let of_store = Expectation { scope: ExpectationScope::Store, ..expectation.clone() };
     match bench.partitions {
@@ -54,7 +54,7 @@ fn stored(answer: &Result<Vec<AppendOutcome>, EventStoreError>) -> Vec<Position>
     outcomes.iter().map(position).collect()
 }
 
-/// Only events behind the place that match stand in the way: not those before it, and none that do not match.
+/// Only matching events behind the place make the expectation fail. Events before the place and other events do not.
 pub async fn an_expectation_that_holds_stores_the_batch(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.store_all(&[event("before", "ann", "order.placed")]).await;
@@ -82,7 +82,7 @@ pub async fn an_expectation_that_holds_stores_the_batch(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// An event behind the place that matches refuses the batch, which leaves no trace. The error names the event.
+/// A matching event behind the place refuses the whole batch. Nothing changes, and the error names the event.
 pub async fn an_event_that_is_ruled_out_refuses_the_batch(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.store_all(&[event("before", "ann", "order.placed")]).await;
@@ -114,7 +114,8 @@ pub async fn an_event_that_is_ruled_out_refuses_the_batch(h: &impl Harness) {
     assert_eq!(stored(&answer).len(), 1, "decided again, behind the rival");
 }
 
-/// A batch that is stored already is `AlreadyStored`, whatever came after it; one that contradicts the log is a conflict.
+/// A stored batch is `AlreadyStored`, even if later events match the expectation. A batch that contradicts the log is a
+/// conflict.
 pub async fn a_repeated_conditional_append_is_already_stored(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let head = bench.store.head().await.unwrap();
@@ -147,7 +148,7 @@ pub async fn a_repeated_conditional_append_is_already_stored(h: &impl Harness) {
     assert_eq!(bench.count(Filter::default()).await, 3);
 }
 
-/// A place of another store, one that the log has not reached, and one behind which events were removed are refused.
+/// A place is refused if it is in another store, beyond the head, or before removed events.
 pub async fn an_expectation_names_a_place_of_this_log(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let start = bench.store.head().await.unwrap();
@@ -182,7 +183,8 @@ pub async fn an_expectation_names_a_place_of_this_log(h: &impl Harness) {
     assert_eq!(stored(&answer).len(), 1, "what was removed does not count");
 }
 
-/// What no single step can check is refused: several partitions, several keys, a store that keeps no history.
+/// An expectation is refused if no single step can check it. Examples are several partitions, several keys, and a store
+/// that keeps no history.
 pub async fn an_expectation_that_no_step_can_check_is_refused(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let of_store = Expectation::none_of(orders_of("ann"));
@@ -208,7 +210,7 @@ pub async fn an_expectation_that_no_step_can_check_is_refused(h: &impl Harness) 
     }
 }
 
-/// Eight callers on four handles with one expectation: one succeeds, seven are told which event was stored first.
+/// Of eight callers on four handles with one expectation, one succeeds. The other seven get the first stored event.
 pub async fn of_eight_callers_with_one_expectation_one_succeeds(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let mut handles = Vec::new();
@@ -241,8 +243,8 @@ pub async fn of_eight_callers_with_one_expectation_one_succeeds(h: &impl Harness
     assert_eq!(bench.count(orders_of("ann")).await, 10);
 }
 
-/// Callers that read, decide and append behind what they read make one sequence of decisions, beside writers that do not
-/// ask: no number is given twice, and none is left out.
+/// Callers that read, decide and append behind their reads produce one sequence of decisions. Other writers append
+/// without an expectation at the same time. No number is assigned twice, and none is missing.
 pub async fn decisions_behind_what_was_read_are_one_sequence(h: &impl Harness) {
     const DECISIONS: usize = 5;
     let bench = Bench::new(h).await;
@@ -288,7 +290,7 @@ pub async fn decisions_behind_what_was_read_are_one_sequence(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// Appends of others that do not match, in every partition and one after the other, refuse nothing.
+/// Appends that do not match an expectation refuse nothing, even in every partition and without a pause.
 pub async fn appends_that_do_not_match_stand_in_no_ones_way(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let writing = Arc::new(AtomicBool::new(true));
@@ -304,7 +306,7 @@ pub async fn appends_that_do_not_match_stand_in_no_ones_way(h: &impl Harness) {
                     .append(&[event(&id, &format!("user {n}"), "order.placed")], Atomicity::Each)
                     .await
                     .unwrap();
-                // A store in memory would never let another task have its turn.
+                // A store in memory would otherwise never let another task run.
                 tokio::task::yield_now().await;
             }
         });
@@ -322,7 +324,7 @@ pub async fn appends_that_do_not_match_stand_in_no_ones_way(h: &impl Harness) {
     }
 }
 
-/// Appends, again where the store says that it is busy.
+/// Appends a batch and retries while the store is busy.
 async fn append(
     store: &dyn Stores,
     batch: &[Event],

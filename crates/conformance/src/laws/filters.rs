@@ -1,4 +1,4 @@
-//! Laws of filters: what the indexes find is what the filter's definition says.
+//! Laws of filters. The indexes find exactly the events that the definition of the filter selects.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -14,7 +14,7 @@ fn set(values: &[&str]) -> BTreeSet<String> {
     values.iter().copied().map(str::to_owned).collect()
 }
 
-/// Twelve events over two users, two labs, two sources, three types.
+/// Stores twelve events of two users, two labs, two sources and three types.
 async fn bench(h: &impl Harness) -> Bench {
     let bench = Bench::new(h).await;
     let event = |n: usize| {
@@ -42,7 +42,7 @@ async fn expect(bench: &Bench, filter: Filter, expected: &[usize]) {
     assert_eq!(bench.count(filter.clone()).await, expected.len() as u64, "{filter:?}");
 }
 
-/// Types, sources, correlation ids, entities, ids: each finds its events and no other.
+/// A filter by type, source, correlation id, entity or id finds exactly its events.
 pub async fn a_filter_finds_by_each_of_its_parts(h: &impl Harness) {
     let bench = bench(h).await;
     expect(&bench, Filter { types: types(&["lab.created"]), ..Filter::default() }, &[2, 5, 8, 11]).await;
@@ -64,7 +64,8 @@ pub async fn a_filter_finds_by_each_of_its_parts(h: &impl Harness) {
     }
 }
 
-/// The parts are ANDed; the values of one are ORed; two ids of one kind are either, two kinds are both.
+/// An event must match all parts of a filter, and one value of each part. Two ids of one kind are alternatives, and two
+/// kinds must both match.
 pub async fn a_filter_ands_its_parts_and_ors_their_values(h: &impl Harness) {
     let bench = bench(h).await;
     expect(&bench, Filter { correlation_ids: set(&["c0", "c1"]), ..Filter::default() }, &[0, 1, 4, 5, 8, 9])
@@ -89,7 +90,7 @@ pub async fn a_filter_ands_its_parts_and_ors_their_values(h: &impl Harness) {
     expect(&bench, all, &[11]).await;
 }
 
-/// `*` in a type stands for any run of characters, dots included; other characters stand for themselves.
+/// `*` in a type matches any sequence of characters, including dots. Other characters match themselves.
 pub async fn a_filter_takes_patterns_of_types(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let names = ["user.registered", "user.profile.updated", "superuser.x", "user", "USER.X", "a%b_c", "u*"];
@@ -111,7 +112,7 @@ pub async fn a_filter_takes_patterns_of_types(h: &impl Harness) {
     }
 }
 
-/// Thousands of values in one part are no error and none is dropped.
+/// A part with thousands of values is accepted, and none of the values is dropped.
 pub async fn a_filter_takes_thousands_of_values(h: &impl Harness) {
     let bench = bench(h).await;
     let many: BTreeSet<String> = (0..3_000).map(|n| format!("e{n:04}")).chain(["e3".to_owned()]).collect();
@@ -126,7 +127,7 @@ pub async fn a_filter_takes_thousands_of_values(h: &impl Harness) {
     expect(&bench, Filter { types: names, ..Filter::default() }, &[2, 5, 8, 11]).await;
 }
 
-/// Both edges of a time range belong to it, and a nanosecond decides.
+/// A time range includes both bounds, with a precision of one nanosecond.
 pub async fn a_time_range_includes_both_edges_to_the_nanosecond(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let times = [
@@ -152,7 +153,7 @@ pub async fn a_time_range_includes_both_edges_to_the_nanosecond(h: &impl Harness
     }
 }
 
-/// The log's order is not time's: events that come late, and those of the first and last years, are found all the same.
+/// The log is not sorted by timestamp. Late events and events of the first and last years are found as well.
 pub async fn a_time_range_finds_late_and_ancient_events(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let times =
@@ -171,7 +172,7 @@ pub async fn a_time_range_finds_late_and_ancient_events(h: &impl Harness) {
     expect(&bench, backwards, &[]).await;
 }
 
-/// `data.n` is at least this.
+/// A condition that `data.n` is at least this number.
 #[derive(Debug)]
 pub(crate) struct AtLeast(pub(crate) i64);
 
@@ -186,7 +187,7 @@ impl Condition for AtLeast {
     }
 }
 
-/// A condition on the content is one more part: ANDed, counted, and paged like the others.
+/// A condition on the content is one more part of the filter. Other parts, counts and pages apply to it as usual.
 pub async fn a_condition_joins_the_other_parts(h: &impl Harness) {
     let bench = bench(h).await;
     let condition: Option<Arc<dyn Condition>> = Some(Arc::new(AtLeast(7)));

@@ -1,4 +1,4 @@
-//! Laws of consumer groups: making, listing, moving and deleting them.
+//! Laws of consumer groups: creating, listing, resetting and deleting them.
 
 use std::time::Duration;
 
@@ -14,14 +14,15 @@ use super::{
 };
 use crate::{Bench, Draft, Harness};
 
-/// Every segment stands at the cursor, with nothing claimed, no ledger, no lane; the record says what was asked and when.
+/// In a new group, every segment is at the cursor, with no claims, no ledger rows (blocked keys) and an empty lane
+/// (replay queue). The record contains the specification and the time of creation.
 pub async fn a_group_begins_at_its_cursor_with_nothing_claimed(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 5)).await;
     let mut keys =
         vec![GroupKey::Event, GroupKey::Correlation, GroupKey::Entity("a:{b}*".to_owned()), GroupKey::All];
     if bench.is_a_part {
-        // No other order is kept over several partitions.
+        // Several partitions support no other ordering key.
         keys.fill(GroupKey::Event);
     }
     for (n, key) in keys.into_iter().enumerate() {
@@ -45,7 +46,7 @@ pub async fn a_group_begins_at_its_cursor_with_nothing_claimed(h: &impl Harness)
     assert_eq!(bench.store.group("none").await.unwrap(), None);
 }
 
-/// Of a group that exists only the types change, whatever the cursor says; progress and leases stay.
+/// A repeated creation changes only the types of an existing group. It ignores the cursor. Progress and leases stay.
 pub async fn a_group_that_exists_changes_nothing_but_its_types(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 5)).await;
@@ -63,7 +64,7 @@ pub async fn a_group_that_exists_changes_nothing_but_its_types(h: &impl Harness)
     assert_eq!((state.cursor, state.claimed_to), (2, 4));
 }
 
-/// Key and number of segments are frozen: another is refused, and nothing changes.
+/// The key and the number of segments never change. A creation with other values is refused and changes nothing.
 pub async fn a_group_refuses_another_key_or_number_of_segments(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let entity = |kind: &str| GroupKey::Entity(kind.to_owned());
@@ -91,7 +92,8 @@ pub async fn a_group_refuses_another_key_or_number_of_segments(h: &impl Harness)
     assert_eq!(bench.store.groups().await.unwrap(), [first]);
 }
 
-/// A caller that asks for another key or number of segments learns what exists, in the same words from every store.
+/// A refused creation with another key or number of segments describes the existing group. The text is the same for
+/// every store.
 pub async fn a_group_that_differs_is_described(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let mut keys = vec![GroupKey::Event];
@@ -108,8 +110,8 @@ pub async fn a_group_that_differs_is_described(h: &impl Harness) {
     }
 }
 
-/// Names, numbers of segments and entity kinds out of their bounds are refused for what they are, and nothing is made; at
-/// their bounds they are taken.
+/// A name, number of segments or entity kind outside its bounds is refused with the reason, and no group is created.
+/// Values at the bounds are accepted.
 pub async fn a_group_is_made_within_its_bounds_alone(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let start = bench.start().await;
@@ -138,13 +140,13 @@ pub async fn a_group_is_made_within_its_bounds_alone(h: &impl Harness) {
     }
     let made = bench.store.groups().await.unwrap();
     assert_eq!(made.len(), good.len());
-    // Of a group that exists as well.
+    // The check also applies to a group that exists.
     let refusal = bench.store.create_group(&spec("g", 0), &start).await;
     assert_eq!(refusal, Err(GroupStoreError::BadSpec(GroupSpecError::Segments { segments: 0 })));
     assert_eq!(bench.store.groups().await.unwrap(), made);
 }
 
-/// A group neither begins at nor moves to a mark that this log does not have.
+/// A group cannot be created at, or reset to, a mark of another log.
 pub async fn a_group_refuses_cursors_of_another_log(h: &impl Harness) {
     let (bench, other) = (Bench::of_one_partition(h).await, Bench::of_one_partition(h).await);
     bench.store_all(&Draft::many("e", 3)).await;
@@ -168,7 +170,7 @@ pub async fn a_group_refuses_cursors_of_another_log(h: &impl Harness) {
     assert_eq!(bench.store.groups().await.unwrap().len(), 1);
 }
 
-/// All are listed by name, and names of any text are told apart.
+/// Groups are listed by name. Names of any text stay distinct.
 pub async fn groups_are_listed_by_name(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", ODD.len())).await;
@@ -192,7 +194,8 @@ pub async fn groups_are_listed_by_name(h: &impl Harness) {
     }
 }
 
-/// Callers that make the same group at once find one group; one of them made it, where it said.
+/// If several callers create the same group at the same time, all get one group. One caller created it, at its own
+/// cursor.
 pub async fn eight_makers_of_a_group_make_one(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 8)).await;
@@ -210,7 +213,8 @@ pub async fn eight_makers_of_a_group_make_one(h: &impl Harness) {
     assert!(status.segments.iter().all(|it| it.cursor == makers[0]), "{status:?}");
 }
 
-/// With a group go its segments, ledger, lane and leases; its dead letters stay, and other groups do not notice.
+/// Deleting a group deletes its segments, ledger, lane and leases. Its dead letters stay, and other groups do not
+/// change.
 pub async fn deleting_a_group_leaves_its_dead_letters(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let positions = bench.store_all(&Draft::many("e", 5)).await;
@@ -248,8 +252,8 @@ pub async fn deleting_a_group_leaves_its_dead_letters(h: &impl Harness) {
     assert_eq!(bench.lane_of("h", 0).await.len(), 1);
 }
 
-/// A reset sets every cursor and claim, clears the ledger, fences every lease, and leaves the lane as it is; leases after
-/// it have higher epochs.
+/// A reset sets every cursor and claim, clears the ledger and fences every lease. The lane stays. Later leases have
+/// higher epochs.
 pub async fn resetting_a_group_moves_every_segment_and_fences_every_lease(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 9)).await;
@@ -288,7 +292,7 @@ pub async fn resetting_a_group_moves_every_segment_and_fences_every_lease(h: &im
     assert_eq!(refusal, Err(GroupStoreError::NoGroup("G".to_owned())));
 }
 
-/// Status counts the keys of the ledger, those that are parked, and the references in the lane, for each segment.
+/// For each segment, the status counts the blocked keys, the parked keys and the references in the lane.
 pub async fn a_groups_status_counts_what_is_there(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 9)).await;
@@ -314,7 +318,7 @@ pub async fn a_groups_status_counts_what_is_there(h: &impl Harness) {
     assert!(status.segments.iter().all(|it| it.consumer.is_none()), "{status:?}");
 }
 
-/// The ledger of all segments is shown by position, each row as it was put and with its segment, up to the limit.
+/// The blocked keys of all segments are listed by position, up to the limit. Each row is complete and has its segment.
 pub async fn blocked_keys_are_listed_by_position(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 9)).await;

@@ -1,4 +1,5 @@
-//! Laws of holding: what groups and replays keep from being trimmed, and what is noted where they cannot.
+//! Laws of holds. Groups and replays keep events from being trimmed, and gaps record the events that they could not
+//! keep.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ fn ids(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|n| format!("e-{n}")).collect()
 }
 
-/// Trims everything that may go; how many events went, and whether this holder is named as what kept the others.
+/// Trims all events that may be removed. Checks that the given holder is named for the others. Returns the number of
+/// removed events.
 async fn trim_all(bench: &Bench, holder: &str) -> u64 {
     let promised = bench.trim(&TrimRequest { dry_run: true, ..keep_newest(0) }).await;
     let trimmed = bench.trim(&keep_newest(0)).await;
@@ -26,7 +28,7 @@ async fn trim_all(bench: &Bench, holder: &str) -> u64 {
     trimmed.events
 }
 
-/// Everything after the cursor of the slowest segment stays, until the group has passed it or is deleted.
+/// Events after the cursor of the slowest segment stay until the group has passed them or is deleted.
 pub async fn trim_keeps_what_a_group_has_not_passed(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
@@ -34,7 +36,7 @@ pub async fn trim_keeps_what_a_group_has_not_passed(h: &impl Harness) {
     bench.make_group(&spec("fast", 1), 7).await;
     assert_eq!(trim_all(&bench, "slow").await, 2);
     assert_eq!(bench.ids(Filter::default()).await, ids(2..10));
-    // All segments but one have passed the rest.
+    // All segments except one have passed the rest.
     let mut held = bench.lease("slow", "c").await.held;
     let last = held.pop().unwrap();
     for lease in held {
@@ -51,7 +53,7 @@ pub async fn trim_keeps_what_a_group_has_not_passed(h: &impl Harness) {
     assert_eq!(bench.status("slow").await.record.gaps, []);
 }
 
-/// What waits in a ledger stays, whether it waits to be tried again or is parked.
+/// Events of blocked keys (ledger rows) stay, whether the keys wait for a retry or are parked.
 pub async fn trim_keeps_what_a_ledger_names(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
@@ -71,7 +73,7 @@ pub async fn trim_keeps_what_a_ledger_names(h: &impl Harness) {
     assert_eq!(trim_all(&bench, "g").await, 4);
 }
 
-/// What a lane refers to stays until its batch has left.
+/// Events that a lane (replay queue) refers to stay until their batch has left the lane.
 pub async fn trim_keeps_what_a_lane_refers_to(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
@@ -88,7 +90,8 @@ pub async fn trim_keeps_what_a_lane_refers_to(h: &impl Harness) {
     assert_eq!(trim_all(&bench, "").await, 5);
 }
 
-/// A group that no consumer has visited for long enough holds nothing any more, until one visits it again.
+/// A group holds nothing after a long time without a consumer. It holds events again after the next visit of a
+/// consumer.
 pub async fn a_forgotten_group_holds_nothing(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
@@ -108,7 +111,7 @@ pub async fn a_forgotten_group_holds_nothing(h: &impl Harness) {
     assert_eq!(bench.ids(Filter::default()).await, ids(4..10));
 }
 
-/// However slow a group is, it does not hold what was stored longer ago than the trim's bound.
+/// Even a slow group does not hold events that are older than the longest hold of the trim.
 pub async fn no_group_holds_beyond_the_longest_hold(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
@@ -126,7 +129,7 @@ pub async fn no_group_holds_beyond_the_longest_hold(h: &impl Harness) {
     assert_eq!(bench.status("g").await.record.gaps, [Gap { partition: 0, from: 2, to: 5, at }]);
 }
 
-/// Whether each of these sequences is in a gap, and each gap within what was removed.
+/// Checks that each of these sequences is in a gap, and that each gap is within the removed range.
 fn covers(gaps: &[Gap], unpassed: &[u64], removed: std::ops::RangeInclusive<u64>) {
     for sequence in unpassed {
         let named = gaps.iter().any(|gap| gap.partition == 0 && (gap.from..=gap.to).contains(sequence));
@@ -138,8 +141,8 @@ fn covers(gaps: &[Gap], unpassed: &[u64], removed: std::ops::RangeInclusive<u64>
     assert!(gaps.is_sorted_by_key(|gap| gap.from), "the oldest first: {gaps:?}");
 }
 
-/// A trim notes for each group what it removed before the group had passed it, whatever its steps; consumers are told,
-/// and a reset forgets it.
+/// A trim in one or several steps records a gap for each group whose unpassed events it removed. Consumers get the
+/// gaps, and a reset clears them.
 pub async fn a_gap_names_what_was_removed_before_it_was_passed(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
@@ -165,7 +168,7 @@ pub async fn a_gap_names_what_was_removed_before_it_was_passed(h: &impl Harness)
     assert_ne!(bench.status("late").await.record.gaps, []);
 }
 
-/// A gap grows with the next trim where no event is left between them, and stays by itself where one is.
+/// The next trim extends a gap if no event remains between the ranges. Otherwise the gaps stay separate.
 pub async fn a_gap_grows_where_nothing_is_left_between(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let event = |n: usize| {
@@ -190,7 +193,7 @@ pub async fn a_gap_grows_where_nothing_is_left_between(h: &impl Harness) {
     assert_eq!(bench.status("g").await.record.gaps, [grown, apart]);
 }
 
-/// A group keeps a hundred gaps in a partition: beyond that the two oldest become one.
+/// A group keeps at most one hundred gaps in each partition. Beyond this number, the two oldest gaps are merged.
 pub async fn a_group_keeps_a_hundred_gaps(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let event = |n: usize| Draft::new(&format!("e{n}")).of_type(["goes", "stays"][n % 2]).event();
@@ -216,7 +219,7 @@ pub async fn a_group_keeps_a_hundred_gaps(h: &impl Harness) {
     assert_eq!(bench.lease("g", "c").await.gaps, expected);
 }
 
-/// What a ledger or a lane names is not passed either.
+/// Events of a ledger (blocked keys) or a lane (replay queue) are not passed either.
 pub async fn a_gap_names_what_waits_in_ledger_or_lane(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
@@ -235,7 +238,7 @@ pub async fn a_gap_names_what_waits_in_ledger_or_lane(h: &impl Harness) {
     assert_eq!(bench.status("neither").await.record.gaps, []);
 }
 
-/// A trim of some types records no gap where it removed nothing that the group had not passed.
+/// A trim of some types records no gap if it removed no event that the group had not passed.
 pub async fn a_trim_that_removes_nothing_unpassed_records_no_gap(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.minutes(4).await;
@@ -253,7 +256,7 @@ pub async fn a_trim_that_removes_nothing_unpassed_records_no_gap(h: &impl Harnes
     covers(&bench.status("g").await.record.gaps, &[5], 5..=5);
 }
 
-/// Trims and commits at once: whatever went was passed, for a group that is seen.
+/// During concurrent trims and commits, every removed event was passed by each group with a recent consumer.
 pub async fn trims_beside_commits_never_pass_a_group(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 100)).await;
@@ -301,7 +304,7 @@ pub async fn trim_keeps_what_a_replay_needs_until_it_is_over(h: &impl Harness) {
     assert_eq!(trim_all(&bench, "").await, 2);
 }
 
-/// Of what holds, the one that keeps the most decides: groups, replays, checkpoints and the request's own.
+/// Among the holds of groups, replays, checkpoints and the request, the hold that keeps the most events decides.
 pub async fn the_smallest_of_all_holds_decides(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.minutes(10).await;
@@ -317,8 +320,8 @@ pub async fn the_smallest_of_all_holds_decides(h: &impl Harness) {
     assert_eq!(trim_all(&bench, "g").await, 1);
 }
 
-/// Where events are kept until they are delivered, a trim by any rule lets go what every group has passed and what is
-/// older than the window in which ids are known; nothing else about the store is different.
+/// In a namespace that keeps events until delivery, a trim by any rule removes an event on two conditions. Every group
+/// has passed the event, and the event is older than the window for known ids. Nothing else differs.
 pub async fn deliveries_go_when_every_group_has_passed_them(h: &impl Harness) {
     let Some(bench) = Bench::keeping(h, RetentionMode::UntilDelivered).await else { return };
     assert_eq!(bench.store.info().await.unwrap().keeps, RetentionMode::UntilDelivered);
@@ -331,7 +334,7 @@ pub async fn deliveries_go_when_every_group_has_passed_them(h: &impl Harness) {
     let request = TrimRequest { rule: old, ..keep_newest(0) };
     assert_eq!(bench.trim(&request).await.events, 0, "they are younger than the window");
     bench.clock.advance(RetentionMode::DEDUP_WINDOW - Duration::from_secs(30));
-    // e-5 was stored within the window's last half minute, all others before.
+    // e-5 was stored in the last half minute of the window, and all others before it.
     assert_eq!(bench.trim(&request).await.events, 2);
     bench.pass("slow", 6).await;
     assert_eq!(bench.trim(&request).await.events, 2);
@@ -345,7 +348,7 @@ pub async fn deliveries_go_when_every_group_has_passed_them(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// Where events are kept until they are delivered, they are read, counted, filtered and refused as everywhere.
+/// In a namespace that keeps events until delivery, reads, counts, filters and refusals work as usual.
 pub async fn deliveries_are_read_as_history_is(h: &impl Harness) {
     let Some(bench) = Bench::keeping(h, RetentionMode::UntilDelivered).await else { return };
     let events: Vec<_> = (0..300)

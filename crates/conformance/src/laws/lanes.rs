@@ -1,4 +1,5 @@
-//! Laws of the replay lane: references go in whole and once, in order, and leave with their result.
+//! Laws of the lane, the replay queue of a segment. References enter completely, once and in order, and leave with
+//! their result.
 
 use domain::{
     group::{LaneBatch, LaneFailure, LaneProgress, LaneRetry, MAX_LANE_REFERENCES, NewLaneBatch},
@@ -18,7 +19,7 @@ fn positions(lane: &[LaneBatch]) -> Vec<&[u64]> {
     lane.iter().map(|batch| batch.positions.as_slice()).collect()
 }
 
-/// Batches come at the end of their segments' lanes, in the order of the call and of the calls, as they were given.
+/// Batches are added at the end of their lanes, unchanged, in the order of the call and of the calls.
 pub async fn enqueue_adds_batches_at_the_end_in_order(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 2), 0).await;
@@ -45,8 +46,8 @@ pub async fn enqueue_adds_batches_at_the_end_in_order(h: &impl Harness) {
     assert_eq!(positions(&bench.lane_of("g", 0).await), [&[1, 2, 700_000, big]]);
 }
 
-/// A segment takes a batch of a replay once, also when it has left the lane; other segments, groups, replays and batches
-/// are other ones.
+/// A segment accepts each batch of a replay once, even after the batch has left the lane. Other segments, groups,
+/// replays and batch numbers are independent.
 pub async fn a_segment_takes_a_batch_of_a_replay_once(h: &impl Harness) {
     use EnqueueOutcome::{AlreadyQueued, Queued};
     let bench = Bench::of_one_partition(h).await;
@@ -79,7 +80,7 @@ pub async fn a_segment_takes_a_batch_of_a_replay_once(h: &impl Harness) {
     assert_eq!(positions(&bench.lane_of("g", 0).await), [&[1]]);
 }
 
-/// Callers that add the same batches at once add each once, and none is lost.
+/// Concurrent callers that add the same batches add each batch once, and none is lost.
 pub async fn four_callers_at_once_add_a_batch_once(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 1), 0).await;
@@ -102,7 +103,7 @@ pub async fn four_callers_at_once_add_a_batch_once(h: &impl Harness) {
     assert_eq!(lane, Vec::from_iter(0..20));
 }
 
-/// A lane that holds references takes no batch that would make it longer than its bound; an empty one takes any.
+/// A lane with references accepts no batch that exceeds its limit. An empty lane accepts any batch.
 pub async fn a_lane_grows_to_its_bound_and_no_further(h: &impl Harness) {
     use EnqueueOutcome::{Full, Queued};
     let bench = Bench::of_one_partition(h).await;
@@ -125,7 +126,7 @@ pub async fn a_lane_grows_to_its_bound_and_no_further(h: &impl Harness) {
         bench.lane_of("g", segment).await.iter().map(|batch| batch.positions.len()).collect()
     };
     assert_eq!((lengths(0).await, lengths(1).await), (vec![most as usize - 1, 1], vec![most as usize + 1]));
-    // Once it is shorter, what was not added may be.
+    // After the lane is shorter, the refused batch is accepted.
     let lane = bench.lane_of("g", 0).await;
     let held = bench.lease("g", "c").await.held;
     let lease = held.iter().find(|lease| lease.segment == 0).unwrap().clone();
@@ -135,7 +136,7 @@ pub async fn a_lane_grows_to_its_bound_and_no_further(h: &impl Harness) {
     assert_eq!(lengths(0).await, [1, 2]);
 }
 
-/// What is for a group or segment that does not exist is not added; the rest of the call is.
+/// A batch for an unknown group or segment is not added. The other batches of the call are.
 pub async fn enqueue_for_no_group_adds_nothing_of_it(h: &impl Harness) {
     use EnqueueOutcome::{NoGroup, Queued};
     let bench = Bench::of_one_partition(h).await;
@@ -151,14 +152,14 @@ pub async fn enqueue_for_no_group_adds_nothing_of_it(h: &impl Harness) {
     assert_eq!(bench.status("g").await.segments.iter().map(|it| it.lane).collect::<Vec<_>>(), [0, 1]);
 }
 
-/// A runner that was replaced, or whose replay is over or gone, adds nothing.
+/// A runner adds nothing if it was replaced, or if its replay is over or unknown.
 pub async fn enqueue_under_an_old_replay_lease_adds_nothing(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 1), 0).await;
     let old = bench.replay("r").await;
     bench.clock.advance(2 * LONG);
     let one = |n| [batch("g", 0, "r", n, &[n])];
-    // Time alone takes nothing away.
+    // Time alone does not end a lease.
     assert_eq!(bench.store.enqueue(Some(&old), &one(0)).await.unwrap(), [EnqueueOutcome::Queued]);
     let newest = bench.storage.open().await.lease_replay("r", 7, LONG).await.unwrap().unwrap();
     let forged = [
@@ -180,7 +181,7 @@ pub async fn enqueue_under_an_old_replay_lease_adds_nothing(h: &impl Harness) {
     assert_eq!(positions(&bench.lane_of("g", 0).await), [&[0][..], &[2]]);
 }
 
-/// A lane is read in its order, after a place, with the progress of each batch as it was committed.
+/// A lane is read in order, after a place, with the committed progress of each batch.
 pub async fn a_lane_is_read_in_order_with_its_progress(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 2), 0).await;
@@ -227,7 +228,7 @@ pub async fn a_lane_is_read_in_order_with_its_progress(h: &impl Harness) {
     assert_eq!(bench.store.lane("g", &[(1, 0)], 100).await.unwrap(), []);
 }
 
-/// However small the limit, each segment that is named and has batches gives its next one; others give none.
+/// At any limit, the result contains the next batch of each given segment that has batches. Other segments have none.
 pub async fn a_lane_gives_a_batch_of_each_segment_at_any_limit(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     for name in ["g", "h"] {
@@ -249,8 +250,8 @@ pub async fn a_lane_gives_a_batch_of_each_segment_at_any_limit(h: &impl Harness)
     }
 }
 
-/// A page has the first batch of each segment, and no further one that would take it past its limit; each segment's batches are
-/// those at the beginning of its lane.
+/// A page contains the first batch of each segment. It contains no further batch that would exceed its limit. The
+/// batches of each segment are the first batches of its lane.
 pub async fn a_page_of_a_lane_ends_before_its_limit(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 4), 0).await;
@@ -283,15 +284,15 @@ pub async fn a_page_of_a_lane_ends_before_its_limit(h: &impl Harness) {
             assert_eq!(references, all, "everything at {limit}");
         }
     }
-    // Of one segment the page is as long as its limit lets it be.
+    // For one segment, the page contains as many batches as its limit permits.
     for (limit, expected) in [(1, 1), (3, 1), (5, 1), (6, 2), (7, 3), (9, 3), (10, 4)] {
         let page = bench.store.lane("g", &[(0, 0)], limit).await.unwrap();
         assert_eq!(page.len(), expected, "batches at {limit}");
     }
 }
 
-/// A batch that is done leaves the lane, and its result, as its last progress says, is there for the replay's runner;
-/// batches that no replay sent leave none.
+/// A finished batch leaves the lane. Its result, according to its last progress, is available to the replay's runner.
+/// Batches that do not belong to a replay leave no result.
 pub async fn a_batch_that_is_done_leaves_its_result(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let (_, letters) = bench.dead_letters_for(&Draft::many("e", 5)).await;
@@ -321,7 +322,7 @@ pub async fn a_batch_that_is_done_leaves_its_result(h: &impl Harness) {
     assert_eq!(bench.store.results("s", 10).await.unwrap(), []);
 }
 
-/// A batch whose result was settled is known as queued, also after an update that names fewer settled batches.
+/// A batch with a settled result stays known, even after an update with fewer settled batches.
 pub async fn a_settled_batch_stays_known(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.minutes(5).await;
@@ -345,8 +346,8 @@ pub async fn a_settled_batch_stays_known(h: &impl Harness) {
     }
 }
 
-/// A process that read the lane of a group, which was then deleted and created again elsewhere, finishes the batches of the new
-/// group: their results come, and nothing is left of the lane.
+/// A process has read the lane of a group that was then deleted and created again by another process. The process
+/// finishes the batches of the new group. Their results are stored, and the lane is empty.
 pub async fn a_batch_of_a_recreated_group_leaves_its_own_result(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.minutes(5).await;
@@ -370,8 +371,8 @@ pub async fn a_batch_of_a_recreated_group_leaves_its_own_result(h: &impl Harness
     bench.verify_is_clean().await;
 }
 
-/// What may have been handed over stays; every other batch of the replay goes, from every lane, and what another sent
-/// stays.
+/// A withdrawal removes all batches of the replay from every lane, except batches that may already be handed over.
+/// Batches of other replays stay.
 pub async fn withdrawing_removes_what_was_not_handed_over(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     for name in ["g", "h"] {
@@ -394,7 +395,8 @@ pub async fn withdrawing_removes_what_was_not_handed_over(h: &impl Harness) {
     assert_eq!(positions(&bench.lane_of("h", 0).await), [&[1, 2][..], &[3, 4, 5]]);
 }
 
-/// Who claims a batch that was withdrawn meanwhile is told so, and the rest of its commit is kept; the batch stays gone.
+/// A commit that claims a withdrawn batch reports the batch, and the rest of the commit is stored. The batch stays
+/// removed.
 pub async fn progress_of_a_withdrawn_batch_is_refused_alone(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 9)).await;
@@ -417,7 +419,7 @@ pub async fn progress_of_a_withdrawn_batch_is_refused_alone(h: &impl Harness) {
     assert_eq!((state.cursor, state.claimed_to), (5, 6));
 }
 
-/// Groups and replays of any name have lanes, batches and results of their own.
+/// Groups and replays with names of any text have separate lanes, batches and results.
 pub async fn a_lane_never_confuses_odd_names(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     for (n, name) in ODD.iter().enumerate() {

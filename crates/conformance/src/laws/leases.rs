@@ -1,4 +1,4 @@
-//! Laws of leases: who may commit to which segment. All times are the store's clock.
+//! Laws of leases, which decide the consumer that may commit to a segment. All times come from the store's clock.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,8 @@ use crate::{Bench, Draft, Harness};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A consumer that takes a segment, through any handle, finds it as the last commit left it, with its claim and ledger.
+/// A consumer that takes a segment, through any handle, gets the state of the last commit with its claim and ledger
+/// (blocked keys).
 pub async fn a_lease_gives_the_state_as_the_last_commit_left_it(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 9)).await;
@@ -50,14 +51,14 @@ pub async fn a_lease_gives_the_state_as_the_last_commit_left_it(h: &impl Harness
     }
 }
 
-/// A lease that is still good is not taken; one that is over is, with a higher epoch.
+/// A valid lease is not taken over. An expired lease is taken over with a higher epoch.
 pub async fn a_good_lease_is_not_taken(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 1), 0).await;
     let first = bench.only("g", "z").await;
     let other = bench.storage.open().await;
     bench.clock.advance(LEASE - SECOND);
-    // By its name alone, the second consumer's fair share is the only segment.
+    // The share depends only on the names, so the second consumer's fair share is the only segment.
     let waiting = other.lease(&request("g", "a")).await.unwrap();
     assert_eq!((waiting.held, waiting.taken.len(), waiting.share), (Vec::new(), 0, 1));
     bench.clock.advance(2 * SECOND);
@@ -69,7 +70,7 @@ pub async fn a_good_lease_is_not_taken(h: &impl Harness) {
     assert_eq!(bench.commit(SegmentCommit::new(first, 0, 0)).await, CommitOutcome::Fenced);
 }
 
-/// Asking again extends every lease from now on, and gives none of them a new epoch.
+/// A further request extends every lease from the current time, without a new epoch.
 pub async fn asking_again_extends_every_lease(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 3), 0).await;
@@ -82,15 +83,15 @@ pub async fn asking_again_extends_every_lease(h: &impl Harness) {
     }
     bench.clock.advance(LEASE - SECOND);
     assert_eq!(bench.lease("g", "a").await.held, []);
-    // What is over, and was not taken, is the consumer's still.
+    // An expired lease that was not taken still belongs to its consumer.
     bench.clock.advance(LONG);
     let again = bench.lease("g", "c").await;
     assert_eq!((&again.held, again.taken.len()), (&first.held, 0));
     assert_eq!(bench.lease("g", "a").await.held, []);
 }
 
-/// Consumers are told their fair share of all that are alive, and which segments they hold beyond it; they take up to it
-/// what others give back.
+/// A consumer gets its fair share among all live consumers, and the segments that it holds beyond its share. It takes
+/// segments that others give back, up to its share.
 pub async fn consumers_take_their_fair_share(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let made = bench.store.create_group(&spec("g", 16), &bench.start().await).await.unwrap();
@@ -120,7 +121,7 @@ pub async fn consumers_take_their_fair_share(h: &impl Harness) {
     assert_eq!(consumers, ["a", "b", "c"].map(|name| (name, fair(name))));
 }
 
-/// With more consumers than segments some have nothing to do.
+/// With more consumers than segments, some consumers have a share of 0.
 pub async fn more_consumers_than_segments_share_them(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let made = bench.store.create_group(&spec("small", 1), &bench.start().await).await.unwrap();
@@ -141,12 +142,13 @@ pub async fn more_consumers_than_segments_share_them(h: &impl Harness) {
     assert_eq!(shares, made.spec.segments);
 }
 
-/// A commit that does nothing but give its lease back.
+/// Returns a commit that only gives its lease back.
 fn given_back(lease: &Lease) -> SegmentCommit {
     SegmentCommit { release: true, ..SegmentCommit::new(lease.clone(), 0, 0) }
 }
 
-/// Each lease of a segment has a higher epoch than the one before, however that one ended.
+/// Each lease of a segment has a higher epoch than the previous one. The way in which the previous lease ended does not
+/// matter.
 pub async fn epochs_rise_however_a_lease_ends(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 1), 0).await;
@@ -160,7 +162,7 @@ pub async fn epochs_rise_however_a_lease_ends(h: &impl Harness) {
             }
             "reset" => bench.store.reset_group("g", &bench.mark(0).await).await.unwrap(),
             _ => {
-                // Another consumer has it for a while.
+                // Another consumer holds the segment for some time.
                 bench.clock.advance(LONG);
                 let between = bench.only("g", "other").await;
                 assert!(between.epoch > newest.epoch, "{between:?} after {newest:?}");
@@ -174,7 +176,7 @@ pub async fn epochs_rise_however_a_lease_ends(h: &impl Harness) {
     }
 }
 
-/// Who takes leave frees its segments at once, counts as a consumer no more, and changes nothing else.
+/// A consumer that leaves frees its segments immediately and no longer counts as a consumer. Nothing else changes.
 pub async fn leaving_frees_segments_and_changes_nothing_else(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 9)).await;
@@ -198,8 +200,8 @@ pub async fn leaving_frees_segments_and_changes_nothing_else(h: &impl Harness) {
     }
 }
 
-/// A consumer that comes back under another token takes nothing that is still good, not even what its name held, and
-/// who leaves under a token frees nothing of another.
+/// A consumer with a new token takes no valid lease, even a lease under its own name. A consumer that leaves under one
+/// token frees no lease of another token.
 pub async fn a_token_holds_its_leases_alone(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 2), 0).await;
@@ -219,7 +221,7 @@ pub async fn a_token_holds_its_leases_alone(h: &impl Harness) {
     }
 }
 
-/// Consumers count as alive until the time of their last call is over; they are listed by name, whatever it is.
+/// A consumer is alive until the lease time after its last call. Consumers are listed by name, with names of any text.
 pub async fn consumers_are_alive_until_their_time_is_over(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 4), 0).await;
@@ -237,12 +239,12 @@ pub async fn consumers_are_alive_until_their_time_is_over(h: &impl Harness) {
     bench.clock.advance(2 * SECOND);
     let status = bench.status("g").await;
     assert_eq!(status.consumers.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["last"]);
-    // Those whose time is over count for no share.
+    // Expired consumers do not count in the shares.
     let leases = bench.lease("g", "last").await;
     assert_eq!((leases.share, leases.held.len()), (4, 4));
 }
 
-/// A group is last seen when a consumer last asked for its leases.
+/// A group was last seen when a consumer last requested leases.
 pub async fn leasing_notes_when_a_group_was_seen(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let made = bench.make_group(&spec("g", 1), 0).await;
@@ -256,7 +258,7 @@ pub async fn leasing_notes_when_a_group_was_seen(h: &impl Harness) {
     assert_eq!((idle.created_at, idle.last_seen_at), (made.created_at, made.created_at));
 }
 
-/// There is nothing to lease of a group that does not exist.
+/// Leases of an unknown group are refused.
 pub async fn leasing_of_an_unknown_group_is_refused(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.make_group(&spec("g", 1), 0).await;
@@ -266,7 +268,7 @@ pub async fn leasing_of_an_unknown_group_is_refused(h: &impl Harness) {
     }
 }
 
-/// What eight consumers hold: which of them has a segment, and every lease that was ever given.
+/// The leases of eight consumers: the current consumer of each segment, and every lease that was ever given.
 #[derive(Default)]
 struct Held {
     now: BTreeMap<u16, usize>,
@@ -282,7 +284,7 @@ impl Held {
     }
 }
 
-/// Eight consumers that ask at once never share a segment, and settle to fair shares.
+/// Eight concurrent consumers never share a segment, and converge to fair shares.
 pub async fn eight_consumers_at_once_never_share_a_segment(h: &impl Harness) {
     const CONSUMERS: usize = 8;
     let bench = Bench::new(h).await;

@@ -1,3 +1,3 @@
-//! The law above all others: whatever the sequence of operations, a store answers as the model does.
+//! The most general law: for any sequence of operations, a store gives the same results as the model.
 
 pub use crate::model::agrees_with_the_model;

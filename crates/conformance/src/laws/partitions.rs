@@ -1,4 +1,4 @@
-//! Laws of a log that is divided: what calls about several partitions answer. A log of one partition keeps them too.
+//! Laws of a partitioned log, about calls that cover several partitions. A log of one partition satisfies them as well.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,17 +21,17 @@ use domain::{
 use super::support::{LONG, batch, given_up, keep_newest, progress, rise, spec, token};
 use crate::{Bench, Draft, Harness, walk};
 
-/// An event of a user, who is its key.
+/// Returns an event of a user, with the user as ordering key.
 fn of_user(id: &str, user: &str) -> Event {
     Draft::new(id).with("userId", user).event().with_key_source(KeySource::Entity(0))
 }
 
-/// Twelve events a partition, more or less: each its own key.
+/// Stores about twelve events for each partition, each with its own ordering key. Returns their positions.
 async fn spread(bench: &Bench) -> Vec<Position> {
     bench.store_all(&Draft::many("e", 12 * usize::from(bench.partitions))).await
 }
 
-/// Events by partition, in their order there.
+/// Groups positions by partition, in their order.
 fn by_partition(positions: &[Position]) -> BTreeMap<u16, Vec<Position>> {
     let mut parts: BTreeMap<u16, Vec<Position>> = BTreeMap::new();
     for position in positions {
@@ -40,7 +40,7 @@ fn by_partition(positions: &[Position]) -> BTreeMap<u16, Vec<Position>> {
     parts
 }
 
-/// The events of a key lie in one partition, which the key alone decides, in the order in which they were appended.
+/// The events of a key are in one partition, in the order of their appends. Only the key determines the partition.
 pub async fn events_of_a_key_lie_in_one_partition_in_their_order(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let mut positions = Vec::new();
@@ -69,12 +69,12 @@ fn in_log_order(events: &[StoredEvent]) -> bool {
     events.is_sorted_by_key(|stored| (stored.stored_at, stored.position))
 }
 
-/// The log has one order: by when events were stored, then by partition. A read keeps it whatever its pages, one that is
-/// taken up behind a page goes on in it, and walking back gives it reversed.
+/// The log has one order: by stored time, then by partition. Reads keep this order for any page size and when they
+/// continue behind a page. A read in reverse order returns the reverse.
 pub async fn pages_merge_partitions_by_when_events_were_stored(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for round in 0..8 {
-        // Some at the same instant, some a while later.
+        // Some events have the same stored time, and some a later one.
         bench.append(&Draft::many(&format!("r{round}"), 11)).await;
         if round % 3 == 0 {
             bench.clock.advance(Duration::from_millis(round));
@@ -97,7 +97,7 @@ pub async fn pages_merge_partitions_by_when_events_were_stored(h: &impl Harness)
                 };
                 let mut read = Vec::new();
                 loop {
-                    // Each page by another process.
+                    // A different process reads each page.
                     let store = bench.storage.open().await;
                     let page = store.read(&request).await.unwrap();
                     assert!(page.events.len() <= limit, "{} in a page of {limit}", page.events.len());
@@ -112,7 +112,7 @@ pub async fn pages_merge_partitions_by_when_events_were_stored(h: &impl Harness)
     }
 }
 
-/// A reader that follows the head behind a cursor of its own gets each event once, whatever comes to which partition.
+/// A reader that follows the head from any cursor gets each event once, in whichever partition events arrive.
 pub async fn a_reader_behind_any_cursor_misses_nothing(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let positions = spread(&bench).await;
@@ -144,7 +144,7 @@ pub async fn a_reader_behind_any_cursor_misses_nothing(h: &impl Harness) {
     }
 }
 
-/// An all-or-nothing batch of many keys is refused for one event of it, and nothing of it is anywhere.
+/// One refused event refuses an all-or-nothing batch of many keys. No partition stores anything of the batch.
 pub async fn a_batch_of_many_keys_is_all_or_nothing(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let known = bench.store_all(&[Draft::new("known").event()]).await[0];
@@ -162,8 +162,8 @@ pub async fn a_batch_of_many_keys_is_all_or_nothing(h: &impl Harness) {
     assert!(outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Stored(_))), "{outcomes:?}");
 }
 
-/// A group has as many segments in each partition, at least as many in all as were asked for, and is found by every call that asks
-/// for as many again. A key's events fall to a segment that lies where they do.
+/// A group has the same number of segments in each partition, and in total at least the requested number. A repeated
+/// creation with the same number finds the group. The events of a key belong to a segment in their partition.
 pub async fn a_group_has_segments_in_every_partition(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let positions = spread(&bench).await;
@@ -193,7 +193,8 @@ pub async fn a_group_has_segments_in_every_partition(h: &impl Harness) {
     assert_eq!(by_partition(&positions).len(), usize::from(bench.partitions));
 }
 
-/// In each partition a consumer's share is the rule's; over all partitions none has two segments more than another.
+/// In each partition, a consumer's share follows the rule for shares. Over all partitions, the numbers of segments of
+/// two consumers differ by at most one.
 pub async fn shares_are_even_over_all_partitions(h: &impl Harness) {
     let names: Vec<String> = (0..7).map(|n| format!("c{n}")).collect();
     for (group, segments) in [("few", 1), ("some", 2), ("many", 5)] {
@@ -203,7 +204,7 @@ pub async fn shares_are_even_over_all_partitions(h: &impl Harness) {
         assert_eq!(made.segments, asked.segments);
         for consumers in 1..=names.len() {
             let alive = || names[..consumers].iter().map(String::as_str);
-            // The newest consumer is seen first; then the others give back its share.
+            // The newest consumer appears first. Then the others give back its share.
             bench.lease(group, &names[consumers - 1]).await;
             for name in alive() {
                 let leases = bench.lease(group, name).await;
@@ -236,7 +237,7 @@ pub async fn shares_are_even_over_all_partitions(h: &impl Harness) {
     }
 }
 
-/// An order that several partitions would have to keep together is refused with the reason.
+/// An ordering key that several partitions would have to share is refused with the reason.
 pub async fn no_group_keeps_an_order_that_crosses_partitions(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for key in [GroupKey::Correlation, GroupKey::Entity("user".to_owned()), GroupKey::All] {
@@ -252,7 +253,7 @@ pub async fn no_group_keeps_an_order_that_crosses_partitions(h: &impl Harness) {
     }
 }
 
-/// A group begins and is moved in each partition where the cursor says.
+/// A group starts, and is reset, at the cursor's position in each partition.
 pub async fn a_group_stands_at_its_cursor_in_each_partition(h: &impl Harness) {
     let bench = Bench::new(h).await;
     spread(&bench).await;
@@ -280,7 +281,8 @@ pub async fn a_group_stands_at_its_cursor_in_each_partition(h: &impl Harness) {
     }
 }
 
-/// One call commits to segments of all partitions, and answers in its own order; what is fenced is fenced alone.
+/// One call commits to segments of all partitions. Its outcomes are in the order of the commits. A fenced commit does
+/// not affect the others.
 pub async fn commits_to_all_partitions_are_answered_in_order(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let positions = spread(&bench).await;
@@ -318,7 +320,7 @@ pub async fn commits_to_all_partitions_are_answered_in_order(h: &impl Harness) {
     assert_eq!(letters, committed.iter().map(|segment| segment % bench.partitions).collect());
 }
 
-/// A group with a dead letter of every event, some made at the same instant; in the order of the list.
+/// Creates a group with a dead letter for every event, some at the same instant. Returns them in the order of the list.
 async fn letters_everywhere(bench: &Bench) -> Vec<DeadLetter> {
     let positions = spread(bench).await;
     bench.store.create_group(&spec("g", bench.partitions), &bench.start().await).await.unwrap();
@@ -338,8 +340,8 @@ async fn letters_everywhere(bench: &Bench) -> Vec<DeadLetter> {
     letters
 }
 
-/// Dead letters of all partitions are one list, in pages of any size, also behind one that is gone; and what is asked of
-/// many at once is answered in the order of the question.
+/// Dead letters of all partitions form one list, in pages of any size, even behind a dead letter that was removed. A
+/// call about many dead letters returns its results in the order of the request.
 pub async fn dead_letters_of_all_partitions_are_one_list(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let letters = letters_everywhere(&bench).await;
@@ -386,7 +388,7 @@ pub async fn dead_letters_of_all_partitions_are_one_list(h: &impl Harness) {
     assert_eq!(count.oldest, letters[0].created_at);
 }
 
-/// However many partitions have something due, the earliest of all come first.
+/// The earliest due events of all partitions come first.
 pub async fn what_is_due_comes_earliest_first_from_all_partitions(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let begin = bench.clock.now();
@@ -417,8 +419,8 @@ pub async fn what_is_due_comes_earliest_first_from_all_partitions(h: &impl Harne
     assert_eq!(bench.store.scheduled(100).await.unwrap().len(), 9);
 }
 
-/// A runner that lost its replay puts nothing into any lane any more, whichever partition it lies in; and when the replay
-/// is over, no runner does.
+/// A runner that lost its replay adds nothing to any lane of any partition. After the end of the replay, no runner
+/// does.
 pub async fn an_old_runner_is_refused_in_every_partition(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.store.create_group(&spec("g", bench.partitions), &bench.start().await).await.unwrap();
@@ -447,7 +449,8 @@ pub async fn an_old_runner_is_refused_in_every_partition(h: &impl Harness) {
     assert_eq!(bench.store.withdraw("r").await.unwrap(), 2 * u64::from(bench.partitions));
 }
 
-/// Results come by batch from all partitions, and go everywhere when they are settled, or the replay is deleted.
+/// Results of all partitions are sorted by batch. Settling them or deleting the replay removes them from all
+/// partitions.
 pub async fn results_come_by_batch_from_all_partitions(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.store.create_group(&spec("g", bench.partitions), &bench.start().await).await.unwrap();
@@ -487,12 +490,12 @@ pub async fn results_come_by_batch_from_all_partitions(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// A group holds in each partition what it has not passed there, and is told of gaps where they are.
+/// In each partition, a group holds the events that it has not passed there. Gaps are reported with their partition.
 pub async fn a_group_holds_in_each_partition_what_it_has_not_passed_there(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let parts = by_partition(&spread(&bench).await);
     bench.store.create_group(&spec("g", bench.partitions), &bench.start().await).await.unwrap();
-    // A partition's segment has passed as many of its events as the partition's number, at the most all but one.
+    // The segment of partition `n` has passed `n` of its events, but never all of them.
     let passed = |partition: u16| usize::from(partition).min(parts[&partition].len() - 1);
     let commits: Vec<SegmentCommit> = bench
         .lease("g", "c")
@@ -541,7 +544,7 @@ pub async fn a_group_holds_in_each_partition_what_it_has_not_passed_there(h: &im
     bench.verify_is_clean().await;
 }
 
-/// What a checkpoint or a replay holds, it holds in every partition from the moment that it is answered.
+/// The hold of a checkpoint or a replay applies in every partition as soon as the call returns.
 pub async fn a_hold_counts_in_every_partition(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let positions = spread(&bench).await;
@@ -579,8 +582,8 @@ pub async fn a_hold_counts_in_every_partition(h: &impl Harness) {
     assert_eq!(bench.trim(&all).await.events, late.len() as u64);
 }
 
-/// An id is one event's in each partition. Two events of it and of two keys may both be stored: then both are given, and
-/// `verify` names them.
+/// An id is unique within a partition. Two events with the same id and different keys may both be stored. Then reads
+/// return both events, and `verify` reports them.
 pub async fn an_id_that_two_partitions_hold_is_given_and_found(h: &impl Harness) {
     let bench = Bench::new(h).await;
     spread(&bench).await;

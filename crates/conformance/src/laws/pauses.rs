@@ -25,7 +25,7 @@ async fn group(bench: &Bench, name: &str) {
     bench.store.create_group(&GroupSpec::new(name), &head).await.unwrap();
 }
 
-/// Every member comes back, from every handle, and of this group alone.
+/// Every handle reads each member of a pause exactly as it was put. Other groups have none of the pauses.
 pub async fn a_pause_comes_back_as_it_was_put(h: &impl Harness) {
     let bench = Bench::new(h).await;
     group(&bench, "mail").await;
@@ -45,7 +45,7 @@ pub async fn a_pause_comes_back_as_it_was_put(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// A source has one pause.
+/// A source has one pause in each group.
 pub async fn a_pause_takes_the_place_of_that_of_its_source(h: &impl Harness) {
     let bench = Bench::new(h).await;
     group(&bench, "mail").await;
@@ -57,7 +57,7 @@ pub async fn a_pause_takes_the_place_of_that_of_its_source(h: &impl Harness) {
     assert_eq!(bench.store.pauses("mail").await.unwrap(), [second]);
 }
 
-/// One source's pause ends alone; without a source all end.
+/// Resuming with a source ends only the pause of that source. Resuming without a source ends all pauses.
 pub async fn resuming_ends_the_pauses_that_it_names(h: &impl Harness) {
     let bench = Bench::new(h).await;
     group(&bench, "mail").await;
@@ -73,7 +73,7 @@ pub async fn resuming_ends_the_pauses_that_it_names(h: &impl Harness) {
     assert_eq!(other.pauses("mail").await.unwrap(), []);
 }
 
-/// There is nothing to pause.
+/// Pausing an unknown group is refused.
 pub async fn a_group_that_does_not_exist_is_not_paused(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let refused = bench.store.pause_group("mail", &pause(&bench, GroupPause::OPERATOR)).await;
@@ -82,7 +82,7 @@ pub async fn a_group_that_does_not_exist_is_not_paused(h: &impl Harness) {
     assert_eq!(bench.store.resume_group("mail", None).await.unwrap(), 0);
 }
 
-/// A group that is made again is not paused; a group that is moved still is.
+/// A group that was deleted and created again is not paused. A reset leaves the pauses.
 pub async fn pauses_go_with_their_group(h: &impl Harness) {
     let bench = Bench::new(h).await;
     group(&bench, "mail").await;

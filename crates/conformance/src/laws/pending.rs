@@ -1,4 +1,4 @@
-//! Laws of what is pending: it is what a scan of the log finds that the group has not finished.
+//! Laws of pending events. The pending events of a group are the log's events that the group has not finished.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,12 +19,12 @@ use crate::{Bench, Draft, Harness, model::seeds};
 const TYPES: [&str; 3] = ["user.registered", "user.profile.updated", "payment.processed"];
 const KEYS: [GroupKey; 3] = [GroupKey::Event, GroupKey::Correlation, GroupKey::All];
 
-/// What is pending in a group, seen from another handle.
+/// Returns the pending events of a group, read through another handle.
 async fn pending(bench: &Bench, group: &str) -> Pending {
     bench.storage.open().await.pending(group).await.unwrap().expect("a group")
 }
 
-/// What is open of the log in a group, by what is said of each delivery: that agrees with what is pending.
+/// Derives the pending events of a group from its deliveries. The result must equal the reported pending events.
 async fn open(bench: &Bench, group: &str) -> Pending {
     let events = bench.all(Filter::default()).await;
     let deliveries = bench.storage.open().await.deliveries(group, &events).await.unwrap().expect("a group");
@@ -38,7 +38,7 @@ async fn open(bench: &Bench, group: &str) -> Pending {
     found
 }
 
-/// What a scan of the log finds that is not among the finished ids.
+/// Scans the log for events that are not among the finished ids.
 async fn scanned(bench: &Bench, spec: &GroupSpec, finished: &BTreeSet<String>) -> Pending {
     let filter = Filter { types: spec.types.clone(), ..Filter::default() };
     let mut found = Pending::default();
@@ -50,8 +50,8 @@ async fn scanned(bench: &Bench, spec: &GroupSpec, finished: &BTreeSet<String>) -
     found
 }
 
-/// However far the segments are, whatever waits in the ledger: what is pending is what a scan finds that is not finished.
-/// A round's failure names the seed that repeats it.
+/// For any progress of the segments and any ledger of blocked keys, the pending events equal the unfinished events of a
+/// scan. A failing round prints the seed that reproduces it.
 pub async fn what_is_pending_is_what_a_scan_finds_unfinished(h: &impl Harness) {
     for seed in seeds(h.partitions()) {
         let mut rng = Rng::with_seed(seed);
@@ -96,15 +96,15 @@ async fn store_some(bench: &Bench, rng: &mut Rng, numbers: std::ops::Range<usize
     }
 }
 
-/// An event that is ordered by its user.
+/// Returns an event with its user as ordering key.
 fn of_user(draft: &Draft) -> Event {
     let event = draft.event();
     let user = event.entities().position(|(kind, _)| kind == "user").expect("a user");
     event.with_key_source(KeySource::Entity(user as u16))
 }
 
-/// Commits to each segment what a consumer may have: a cursor somewhere, and in the ledger the keys that are not finished up to
-/// there. The ids of what is finished.
+/// Commits a possible state to each segment: a cursor, and ledger rows for the unfinished keys up to it. Returns the
+/// ids of the finished events.
 async fn consume(bench: &Bench, spec: &GroupSpec, rng: &mut Rng) -> BTreeSet<String> {
     let filter = Filter { types: spec.types.clone(), ..Filter::default() };
     let mut segments: BTreeMap<u16, BTreeMap<Key, Vec<StoredEvent>>> = BTreeMap::new();
@@ -120,7 +120,7 @@ async fn consume(bench: &Bench, spec: &GroupSpec, rng: &mut Rng) -> BTreeSet<Str
         let mut commit = SegmentCommit::new(lease.clone(), cursor, cursor);
         for (key, events) in segments.remove(&lease.segment).unwrap_or_default() {
             let passed = events.iter().filter(|stored| stored.position.sequence <= cursor).count();
-            // Behind a row, events of its key may be finished that the cursor has not passed.
+            // For a key with a row, some events after the cursor may already be finished.
             let read = if rng.bool() { passed } else { rng.usize(passed..=events.len()) };
             let has_row = read > 0 && rng.u8(..3) > 0;
             let done = if has_row { rng.usize(..=read) } else { passed };
@@ -132,7 +132,7 @@ async fn consume(bench: &Bench, spec: &GroupSpec, rng: &mut Rng) -> BTreeSet<Str
                 if done < read {
                     row.position = at(done);
                     if rng.u8(..3) == 0 {
-                        // Parked behind a dead letter, which is not pending any more.
+                        // The key is parked behind a dead letter. The event of the dead letter is no longer pending.
                         row.due = None;
                         finished.insert(events[done].event.id().to_owned());
                     }
@@ -145,8 +145,8 @@ async fn consume(bench: &Bench, spec: &GroupSpec, rng: &mut Rng) -> BTreeSet<Str
     finished
 }
 
-/// Where too many events lie between the oldest open one and the highest cursor, fewer may be counted: never more, and the
-/// number is not called exact.
+/// With too many events between the oldest open event and the highest cursor, the store may count fewer pending events.
+/// It never counts more, and such a count is not exact.
 pub async fn too_much_to_look_at_is_at_least_so_much(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     let users = ["u0", "u1", "u2", "u3"];
@@ -163,12 +163,12 @@ pub async fn too_much_to_look_at_is_at_least_so_much(h: &impl Harness) {
     bench.make_group(&spec("slow", 1), 0).await;
     let lease = bench.only("slow", "c").await;
     let oldest = Some(bench.clock.now());
-    // One event of a key waits at the start of the log: it is looked up, and nothing else needs to be.
+    // One event of a key waits at the start of the log. Only this event needs a look-up.
     let mut commit = SegmentCommit::new(lease.clone(), head - 10, head - 10);
     commit.blocked = vec![row(keys[0].clone(), 1, &bench)];
     bench.commit_ok(commit).await;
     assert_eq!(pending(&bench, "slow").await, Pending { events: 11, is_exact: true, oldest });
-    // Everything of the key waits.
+    // All events of the key wait.
     let mut commit = SegmentCommit::new(lease, head - 10, head - 10);
     commit.blocked = vec![BlockedKey { through: head - 12, ..row(keys[0].clone(), 1, &bench) }];
     bench.commit_ok(commit).await;
@@ -178,7 +178,7 @@ pub async fn too_much_to_look_at_is_at_least_so_much(h: &impl Harness) {
     assert_eq!(open.oldest, oldest, "{open:?} of {of_key}");
     assert!(open.is_exact || bench.is_a_part, "few events name the entity of the key: {open:?}");
     assert!(!open.is_exact || open.events == of_key as u64 + 10, "{open:?} of {of_key}");
-    // A segment that reads no further lies far behind another.
+    // A segment that makes no progress is far behind another.
     bench.make_group(&spec("torn", 2), 0).await;
     let segment = |key: &Key| segment_of(&OrderingKey { kind: &key.kind, id: &key.id }, 0, 1, 2);
     let ahead = segment(&keys[0]);

@@ -1,4 +1,4 @@
-//! Laws of kept plans.
+//! Laws of stored plans.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn plan(bench: &Bench, id: &str) -> PlanRecord {
     }
 }
 
-/// Every member comes back, from every handle, by id and in the list.
+/// Every handle reads each member of a plan exactly as it was stored, by id and in the list.
 pub async fn a_plan_comes_back_as_it_was_kept(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let mut added = Vec::new();
@@ -53,7 +53,7 @@ pub async fn a_plan_comes_back_as_it_was_kept(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// A refused plan changes nothing of the one that is there.
+/// A refused plan does not change the existing one.
 pub async fn a_plan_is_kept_once(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let first = plan(&bench, "a");
@@ -64,7 +64,7 @@ pub async fn a_plan_is_kept_once(h: &impl Harness) {
     assert_eq!(bench.store.plan_document("a").await.unwrap().as_deref(), Some("one"));
 }
 
-/// By when they were made, then by id.
+/// The list is sorted by creation time, newest first, and then by id.
 pub async fn plans_are_listed_newest_first(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for id in ["b", "c"] {
@@ -76,7 +76,7 @@ pub async fn plans_are_listed_newest_first(h: &impl Harness) {
     assert_eq!(ids(bench.store.list_plans().await.unwrap()), ["a", "c", "b"]);
 }
 
-/// Of handles that change a record at once, one does; the others change nothing.
+/// If several handles change a record at the same time, exactly one succeeds. The others change nothing.
 pub async fn of_eight_that_change_a_plan_one_does(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let before = plan(&bench, "a");
@@ -103,7 +103,7 @@ pub async fn of_eight_that_change_a_plan_one_does(h: &impl Harness) {
     assert_eq!(bench.store.plan("z").await.unwrap(), None);
 }
 
-/// Record and document go, of this plan alone.
+/// A deletion removes the record and the document of this plan only.
 pub async fn a_deleted_plan_is_gone_from_every_handle(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let other = bench.storage.open().await;
@@ -118,7 +118,7 @@ pub async fn a_deleted_plan_is_gone_from_every_handle(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// Nothing that removes events removes plans.
+/// No removal of events removes plans.
 pub async fn trimming_and_erasing_leave_plans(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let of_user = |n: usize| Draft::new(&format!("e-{n}")).with("userId", "u1").event();

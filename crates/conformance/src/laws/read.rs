@@ -10,7 +10,7 @@ use domain::{
 
 use crate::{Bench, Draft, Harness, json_of, walk, walk_all};
 
-/// Thirty events of three types in turn, most of them of one instant, some late by a year.
+/// Returns thirty events of three types in turn. Most have the same timestamp, and some are a year older.
 fn mixed() -> Vec<Event> {
     let event = |n: usize| {
         let at = if n % 7 == 3 { "2023-01-15T10:30:00Z" } else { "2024-01-15T10:30:00Z" };
@@ -19,8 +19,8 @@ fn mixed() -> Vec<Event> {
     (0..30).map(event).collect()
 }
 
-/// Whatever the page size, a read returns exactly the matching events, each once, in log order, and walking back
-/// returns the same reversed: despite equal timestamps and late events.
+/// For any page size, a read returns exactly the matching events, each once, in log order. A read in reverse order
+/// returns the reverse. Equal timestamps and late events do not change this.
 pub async fn read_returns_each_match_once_at_every_page_size(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let events = mixed();
@@ -43,7 +43,7 @@ pub async fn read_returns_each_match_once_at_every_page_size(h: &impl Harness) {
     }
 }
 
-/// Where a walk against log order ended after some events, a walk in log order begins that gives the same events.
+/// A read in reverse order ends after some events. A read in log order from that place returns the same events.
 pub async fn a_read_forth_from_where_a_read_back_ended_gives_the_same(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.store_all(&mixed()).await;
@@ -77,7 +77,7 @@ pub async fn a_read_forth_from_where_a_read_back_ended_gives_the_same(h: &impl H
     }
 }
 
-/// A read of nothing is complete at once.
+/// A read without matching events is complete after one page.
 pub async fn read_of_an_empty_store_is_one_empty_page(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for order in [Order::OldestFirst, Order::NewestFirst] {
@@ -93,7 +93,7 @@ pub async fn read_of_an_empty_store_is_one_empty_page(h: &impl Harness) {
     assert_eq!(bench.count(Filter::default()).await, 0);
 }
 
-/// Nothing beyond the high-water mark is returned, in either order, although more was appended since.
+/// No read in either order returns events beyond the high-water mark, even if more events were appended.
 pub async fn read_stops_at_its_mark(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let start = bench.store.head().await.unwrap();
@@ -111,7 +111,7 @@ pub async fn read_stops_at_its_mark(h: &impl Harness) {
         }
         expected.reverse();
     }
-    // A reader that is past the mark already is done.
+    // A read that starts behind the mark is already complete.
     let request = ReadRequest {
         after: Some(bench.store.head().await.unwrap()),
         until: Some(mark),
@@ -121,7 +121,7 @@ pub async fn read_stops_at_its_mark(h: &impl Harness) {
     assert!(page.events.is_empty() && page.next.is_none(), "{page:?}");
 }
 
-/// A read with a mark ends, and returns each event once, while others append and trim between its pages.
+/// A read with a mark ends and returns each event once, even if others append and trim between its pages.
 pub async fn read_ends_while_others_append_and_trim(h: &impl Harness) {
     for order in [Order::OldestFirst, Order::NewestFirst] {
         let bench = Bench::new(h).await;
@@ -157,7 +157,7 @@ pub async fn read_ends_while_others_append_and_trim(h: &impl Harness) {
     }
 }
 
-/// A limit of 0 reads one event, and a limit without end reads what there is.
+/// A limit of 0 reads one event. The highest limit reads all events.
 pub async fn read_takes_any_limit(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.store_all(&Draft::many("e", 3)).await;
@@ -167,7 +167,7 @@ pub async fn read_takes_any_limit(h: &impl Harness) {
     }
 }
 
-/// An event whose bytes are damaged is reported in its page, and the rest is served.
+/// A page reports an event with damaged bytes and returns the other events.
 pub async fn read_reports_a_damaged_event_and_serves_the_rest(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let events = Draft::many("e", 5);
@@ -189,7 +189,7 @@ pub async fn read_reports_a_damaged_event_and_serves_the_rest(h: &impl Harness) 
     assert_eq!(bench.store.get(&others).await.unwrap().len(), 2);
 }
 
-/// `count` says how many events a read to the same mark returns.
+/// `count` returns the number of events that a read up to the same mark returns.
 pub async fn count_equals_what_a_read_returns(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let mut marks = vec![bench.store.head().await.unwrap()];
@@ -215,7 +215,7 @@ pub async fn count_equals_what_a_read_returns(h: &impl Harness) {
     }
 }
 
-/// `get` returns the events of the ids that exist, in the order of the ids.
+/// `get` returns the existing events in the order of the ids.
 pub async fn get_returns_events_in_the_order_of_the_ids(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let positions = bench.store_all(&Draft::many("e", 5)).await;
@@ -230,8 +230,7 @@ pub async fn get_returns_events_in_the_order_of_the_ids(h: &impl Harness) {
     assert_eq!(read, ["e-4", "e-3", "e-2", "e-1", "e-0"]);
 }
 
-/// `at` gives the events of the positions that hold one, in the order of the positions, on one page, with how often each
-/// was replayed.
+/// `at` returns the existing events in the order of the positions, on one page, with their replay counts.
 pub async fn at_returns_events_in_the_order_of_the_positions(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let events: Vec<Event> =
@@ -254,7 +253,7 @@ pub async fn at_returns_events_in_the_order_of_the_positions(h: &impl Harness) {
     assert!(bench.store.at(&[]).await.unwrap().events.is_empty());
 }
 
-/// `at` gives a damaged event as damaged, and the rest.
+/// `at` reports a damaged event as damaged and returns the other events.
 pub async fn at_reports_a_damaged_event_and_serves_the_rest(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let positions = bench.store_all(&Draft::many("e", 3)).await;
@@ -267,10 +266,10 @@ pub async fn at_reports_a_damaged_event_and_serves_the_rest(h: &impl Harness) {
     assert_ne!(page.corrupt[0].detail, "");
 }
 
-/// Longer than any test takes: a wait that reaches it fails the test by what it answers.
+/// A time longer than any test. A call that waits this long returns a result that fails the test.
 const LONG: Duration = Duration::from_secs(60);
 
-/// `changed` does not wait where the head is past the cursor already.
+/// `changed` does not wait if the head is already past the cursor.
 pub async fn changed_answers_at_once_when_the_head_is_past(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let before = bench.store.head().await.unwrap();
@@ -280,7 +279,7 @@ pub async fn changed_answers_at_once_when_the_head_is_past(h: &impl Harness) {
     assert_eq!(answered, head);
 }
 
-/// `changed` wakes for appends of the same handle and of others.
+/// `changed` returns after an append through the same handle or another.
 pub async fn changed_wakes_for_appends_of_other_handles(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let other = bench.storage.open().await;
@@ -298,7 +297,7 @@ pub async fn changed_wakes_for_appends_of_other_handles(h: &impl Harness) {
     }
 }
 
-/// `changed` gives the unchanged head when nothing comes.
+/// `changed` returns the unchanged head if no event is appended.
 pub async fn changed_ends_at_its_timeout(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.store_all(&Draft::many("e", 2)).await;

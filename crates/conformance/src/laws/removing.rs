@@ -24,7 +24,7 @@ fn keep_newest(events: u64) -> RetentionRule {
     RetentionRule { max_events: Some(events), ..RetentionRule::default() }
 }
 
-/// Ten events a minute apart, types `a` and `b` in turn; their positions as cursors.
+/// Stores ten events, a minute apart, with types `a` and `b` in turn. Returns a cursor behind each event.
 async fn ten(bench: &Bench) -> Vec<Cursor> {
     let mut marks = Vec::new();
     for n in 0..10 {
@@ -40,7 +40,8 @@ fn ids(range: impl IntoIterator<Item = usize>) -> Vec<String> {
     range.into_iter().map(|n| format!("e{n}")).collect()
 }
 
-/// Age is counted from when the store took an event, strictly; count and bytes keep the newest; a mark is inclusive.
+/// The age counts from the stored time, and the bound is exclusive. Limits by number and bytes keep the newest events.
+/// A mark is inclusive.
 pub async fn trim_removes_what_its_rule_says(h: &impl Harness) {
     for (name, left) in
         [("age", 6..10), ("count", 7..10), ("bytes", 7..10), ("through", 4..10), ("all", 10..10)]
@@ -49,7 +50,7 @@ pub async fn trim_removes_what_its_rule_says(h: &impl Harness) {
         let marks = ten(&bench).await;
         let size = Draft::new("e0").of_type("a").with("userId", "u0").event().size_bytes() as u64;
         let rule = match name {
-            // e6 was stored exactly three minutes ago, which is not longer ago than that.
+            // e6 was stored exactly three minutes ago. The rule removes only older events.
             "age" => RetentionRule { max_age: Some(Duration::from_secs(180)), ..RetentionRule::default() },
             "count" => keep_newest(3),
             "bytes" => RetentionRule { max_bytes: Some(4 * size - 1), ..RetentionRule::default() },
@@ -65,7 +66,7 @@ pub async fn trim_removes_what_its_rule_says(h: &impl Harness) {
     }
 }
 
-/// An event goes when any bound of the rule says so; what was trimmed once is not there to be trimmed again.
+/// An event is removed if any bound of the rule applies. A second trim by the same rule removes nothing.
 pub async fn trim_takes_its_bounds_as_alternatives(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let marks = ten(&bench).await;
@@ -81,7 +82,7 @@ pub async fn trim_takes_its_bounds_as_alternatives(h: &impl Harness) {
     assert_eq!(bench.trim(&request(rule)).await, Trimmed::default());
 }
 
-/// A rule for some types counts and removes those alone.
+/// A rule for some types counts and removes only events of these types.
 pub async fn trim_by_type_leaves_other_types_alone(h: &impl Harness) {
     let bench = Bench::new(h).await;
     ten(&bench).await;
@@ -95,7 +96,7 @@ pub async fn trim_by_type_leaves_other_types_alone(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// What was trimmed is in no index, its id is free, and what is left is found by every index.
+/// No index contains a trimmed event, and its id is free again. Every index finds the remaining events.
 pub async fn trim_removes_every_index_entry(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let marks = ten(&bench).await;
@@ -119,7 +120,7 @@ pub async fn trim_removes_every_index_entry(h: &impl Harness) {
     assert!(!marks[9].covers(again[0]), "{again:?} is after {:?}", marks[9]);
 }
 
-/// Nothing after the mark of any hold goes, and the holder that kept the most is named.
+/// No event after the mark of any hold is removed. The result names the holder that kept the most events.
 pub async fn trim_keeps_what_is_held(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let start = bench.store.head().await.unwrap();
@@ -131,19 +132,19 @@ pub async fn trim_keeps_what_is_held(h: &impl Harness) {
     assert_eq!((trimmed.events, trimmed.more), (3, false));
     assert_eq!(trimmed.held_by.as_deref(), Some("checkpoint before-migration"));
     assert_eq!(bench.ids(Filter::default()).await, ids(3..10));
-    // A hold that keeps nothing which the rule would drop is not named.
+    // A hold is not named if it keeps no event that the rule would remove.
     let idle = TrimRequest { holds: vec![hold("job", &marks[4])], ..request(keep_newest(5)) };
     let trimmed = bench.trim(&idle).await;
     assert_eq!((trimmed.events, trimmed.held_by), (2, None));
-    // One at the start of the log keeps everything.
+    // A hold at the start of the log keeps all events.
     let all = TrimRequest { holds: vec![hold("plan", &start)], ..request(keep_newest(0)) };
     let trimmed = bench.trim(&all).await;
     assert_eq!((trimmed.events, trimmed.held_by.as_deref()), (0, Some("plan")));
     assert_eq!(bench.ids(Filter::default()).await, ids(5..10));
 }
 
-/// A checkpoint that holds keeps what comes after it without being named by the request, from whichever handle it was
-/// saved; one that does not hold keeps nothing.
+/// A checkpoint with a hold keeps the events after it without an entry in the request. The handle that saved it does
+/// not matter. A checkpoint without a hold keeps nothing.
 pub async fn trim_keeps_what_the_stores_own_checkpoints_hold(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let marks = ten(&bench).await;
@@ -171,7 +172,7 @@ pub async fn trim_keeps_what_the_stores_own_checkpoints_hold(h: &impl Harness) {
     assert_eq!((trimmed.events, trimmed.held_by.as_deref()), (4, Some("checkpoint late")));
 }
 
-/// Trims from several handles at once leave what one of them would.
+/// Concurrent trims from several handles leave the same events as one trim.
 pub async fn trims_at_once_remove_no_more_than_one(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let events: Vec<_> = (0..400).map(|n| Draft::new(&format!("e{n}")).event()).collect();
@@ -190,7 +191,7 @@ pub async fn trims_at_once_remove_no_more_than_one(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// No limit is too large.
+/// Any limit is accepted, however large.
 pub async fn trim_takes_any_limit(h: &impl Harness) {
     let bench = Bench::new(h).await;
     ten(&bench).await;
@@ -198,7 +199,7 @@ pub async fn trim_takes_any_limit(h: &impl Harness) {
     assert_eq!((trimmed.events, trimmed.more), (6, false));
 }
 
-/// One call removes at most its limit, the oldest first, and says whether there is more.
+/// One call removes at most its limit, oldest first, and reports whether more events remain to be removed.
 pub async fn trim_goes_in_bounded_steps_the_oldest_first(h: &impl Harness) {
     let bench = Bench::new(h).await;
     ten(&bench).await;
@@ -211,7 +212,7 @@ pub async fn trim_goes_in_bounded_steps_the_oldest_first(h: &impl Harness) {
     }
 }
 
-/// A dry run changes nothing, and counts in one call what the runs remove.
+/// A dry run changes nothing. In one call, it counts the events that all steps of the real run remove.
 pub async fn trim_as_a_dry_run_counts_and_changes_nothing(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let marks = ten(&bench).await;
@@ -230,7 +231,7 @@ pub async fn trim_as_a_dry_run_counts_and_changes_nothing(h: &impl Harness) {
     assert_eq!((promised.events, promised.held_by.as_deref()), (7, Some("job")));
 }
 
-/// A rule without bounds says that nothing may go.
+/// A rule without bounds removes nothing.
 pub async fn trim_by_an_empty_rule_removes_nothing(h: &impl Harness) {
     let bench = Bench::new(h).await;
     ten(&bench).await;
@@ -242,7 +243,7 @@ pub async fn trim_by_an_empty_rule_removes_nothing(h: &impl Harness) {
     assert_eq!(bench.count(Filter::default()).await, 10);
 }
 
-/// A rule or a hold with a mark of another store is refused, and nothing goes.
+/// A rule or a hold with a mark of another store is refused, and nothing is removed.
 pub async fn trim_refuses_marks_of_another_store(h: &impl Harness) {
     let (bench, other) = (Bench::new(h).await, Bench::new(h).await);
     ten(&bench).await;
@@ -256,13 +257,13 @@ pub async fn trim_refuses_marks_of_another_store(h: &impl Harness) {
     assert_eq!(bench.count(Filter::default()).await, 10);
 }
 
-/// Erasing removes every event that names the entity, from all indexes, and leaves the others.
+/// An erasure removes every event that names the entity from the log and all indexes. The other events stay.
 pub async fn erase_removes_an_entity_from_every_index(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let event = |id: &str, user: &str, lab: &str| {
         Draft::new(id).with("userId", user).with("labId", lab).with("correlationId", "c").event()
     };
-    // A lab of the same id is another entity.
+    // A lab with the same id is another entity.
     let events = [event("e0", "x", "l"), event("e1", "y", "x"), event("e2", "x", "x"), event("e3", "y", "l")];
     let positions = bench.store_all(&events).await;
     let erased = bench.erase("user", "x").await;
@@ -286,7 +287,7 @@ pub async fn erase_removes_an_entity_from_every_index(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// The ids of erased events are refused from then on, with any content, by every handle; other ids are not.
+/// The ids of erased events are refused permanently, with any content and through every handle. Other ids are not.
 pub async fn erase_refuses_the_ids_from_then_on(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let event = Draft::new("e0").with("userId", "x").event();
@@ -305,7 +306,7 @@ pub async fn erase_refuses_the_ids_from_then_on(h: &impl Harness) {
     assert_eq!(json_of(&bench.all(Filter::default()).await), [batch[2].json()]);
 }
 
-/// Erasing what no event names changes nothing.
+/// Erasing an entity without events changes nothing.
 pub async fn erase_of_an_unknown_entity_changes_nothing(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.store_all(&[Draft::new("e0").with("userId", "x").event()]).await;
@@ -318,7 +319,8 @@ pub async fn erase_of_an_unknown_entity_changes_nothing(h: &impl Harness) {
     assert_eq!(bench.ids(Filter::default()).await, ["e0"]);
 }
 
-/// An erased event is no checkpoint's last one any more; its mark stays. What else names the entity beside the log is told.
+/// A checkpoint drops the id of an erased last event and keeps its mark. The result lists other data beside the log
+/// that names the entity.
 pub async fn erase_says_what_still_names_the_entity(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let events = ["erased", "kept"]

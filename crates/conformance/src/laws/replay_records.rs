@@ -39,7 +39,7 @@ impl Bench {
         self.record(id).await.state
     }
 
-    /// A replay in a state, with or without a runner.
+    /// Creates a replay in a given state.
     async fn replay_in(&self, id: &str, state: ReplayState) {
         self.store.create_replay(&ReplayRecord { state, ..planned(self, id) }).await.unwrap();
     }
@@ -49,7 +49,7 @@ impl Bench {
     }
 }
 
-/// Everything of a record comes back, from every handle, whatever its id.
+/// Every handle reads each member of a record exactly as it was created, with an id of any text.
 pub async fn a_replays_record_comes_back_as_it_was_made(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.store_all(&Draft::many("e", 3)).await;
@@ -72,7 +72,7 @@ pub async fn a_replays_record_comes_back_as_it_was_made(h: &impl Harness) {
     }
 }
 
-/// An id that exists is refused, and nothing changes; of callers at once one makes it.
+/// An existing id is refused, and nothing changes. Of several concurrent callers, one creates the record.
 pub async fn a_replay_is_made_once(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let first = planned(&bench, "r");
@@ -90,7 +90,7 @@ pub async fn a_replay_is_made_once(h: &impl Harness) {
     assert_eq!(made, 1);
 }
 
-/// The newest come first, by when they were made and then by id, up to the limit.
+/// The list is sorted by creation time, newest first, and then by id, up to the limit.
 pub async fn replays_are_listed_newest_first(h: &impl Harness) {
     let bench = Bench::new(h).await;
     assert_eq!(bench.store.list_replays(9).await.unwrap(), []);
@@ -106,7 +106,8 @@ pub async fn replays_are_listed_newest_first(h: &impl Harness) {
     }
 }
 
-/// Replays that are not over and have no runner are listed, oldest first. A runner whose lease has expired does not count.
+/// Replays that are not over and have no runner are listed, oldest first. A runner with an expired lease does not
+/// count.
 pub async fn replays_without_a_runner_wait(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let all = [Planned, Running, Paused, Cancelling, Cancelled, Completed, Failed];
@@ -125,8 +126,8 @@ pub async fn replays_without_a_runner_wait(h: &impl Harness) {
     assert_eq!(waiting().await, ["r9", "r8", "r7", "r6"]);
 }
 
-/// One runner has a replay until its time is over; who asks again under its token has the same lease for longer; the next
-/// runner's lease has a higher epoch.
+/// A replay has one runner until the lease expires. A repeated request under the same token extends the same lease. The
+/// lease of the next runner has a higher epoch.
 pub async fn a_replay_has_one_runner(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.replay_in("r", Planned).await;
@@ -155,7 +156,7 @@ pub async fn a_replay_has_one_runner(h: &impl Harness) {
     }
 }
 
-/// Of runners that ask at once, one has the replay.
+/// Of several runners that request a replay at the same time, one gets it.
 pub async fn of_eight_runners_at_once_one_has_the_replay(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.replay_in("r", Planned).await;
@@ -172,14 +173,14 @@ pub async fn of_eight_runners_at_once_one_has_the_replay(h: &impl Harness) {
     }
 }
 
-/// A runner that was replaced changes nothing; nor does one whose replay is over, or was never its own.
+/// A replaced runner changes nothing. A runner of a finished replay, or of another replay, changes nothing either.
 pub async fn an_update_under_an_old_lease_is_fenced(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.replay_in("r", Planned).await;
     bench.replay_in("idle", Planned).await;
     let old = lease(&*bench.store, "r", 1).await.unwrap();
     bench.clock.advance(LONG);
-    // Time alone takes nothing away.
+    // Time alone does not end a lease.
     assert_eq!(bench.store.update_replay(&old, &step(Running)).await.unwrap(), Running);
     let newest = lease(&*bench.storage.open().await, "r", 2).await.unwrap();
     let before = bench.record("r").await;
@@ -205,7 +206,7 @@ pub async fn an_update_under_an_old_lease_is_fenced(h: &impl Harness) {
     assert_eq!(bench.state("r").await, Failed);
 }
 
-/// A group that leaves results of a replay's batches 0 to 4: batch `n` had `n + 1` references.
+/// Creates a group with results of a replay's batches 0 to 4. Batch `n` has `n + 1` references.
 async fn results_of(bench: &Bench, id: &str) -> Vec<LaneResult> {
     bench.make_group(&spec(id, 1), 0).await;
     let batches: Vec<_> = (0..5).map(|n| batch(id, 0, id, n, &Vec::from_iter(1..n + 2))).collect();
@@ -217,7 +218,7 @@ async fn results_of(bench: &Bench, id: &str) -> Vec<LaneResult> {
     lane.iter().map(|batch| batch.result(id).unwrap()).collect()
 }
 
-/// A step of the runner notes state, progress and hold, takes the results that it settles, and says when.
+/// An update by the runner stores the state, progress, hold and time, and removes the settled results.
 pub async fn an_update_changes_all_of_a_replay_at_once(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     bench.store_all(&Draft::many("e", 3)).await;
@@ -273,7 +274,7 @@ pub async fn steering_outlasts_steps_and_commands(h: &impl Harness) {
     assert_eq!(steer("unknown", "one").await, None);
 }
 
-/// Results come by batch, up to the limit, each replay's own.
+/// Results are sorted by batch, up to the limit, and belong to the given replay.
 pub async fn results_come_by_batch(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     for id in ["r", "s"] {
@@ -288,7 +289,7 @@ pub async fn results_come_by_batch(h: &impl Harness) {
     assert_eq!(store.results("unknown", 100).await.unwrap(), []);
 }
 
-/// A command turns a replay that is not over; a replay that is over, or unknown, stays as it is.
+/// A command changes the state of a replay that is not over. A replay that is over or unknown stays unchanged.
 pub async fn a_command_turns_a_replay_that_is_not_over(h: &impl Harness) {
     use ReplayCommand::{Cancel, Pause, Resume};
     let bench = Bench::new(h).await;
@@ -325,7 +326,7 @@ pub async fn a_command_turns_a_replay_that_is_not_over(h: &impl Harness) {
         }
     }
     assert_eq!(bench.command("unknown", Pause).await, None);
-    // A runner whose time is over runs nothing.
+    // A runner with an expired lease does not count as running.
     bench.replay_in("left", Running).await;
     lease(&*bench.store, "left", 1).await.unwrap();
     bench.clock.advance(LONG);
@@ -333,8 +334,8 @@ pub async fn a_command_turns_a_replay_that_is_not_over(h: &impl Harness) {
     assert_eq!(lease(&*bench.store, "left", 2).await, None);
 }
 
-/// A command that comes between two steps of the runner stays, and the runner sees it, until it is answered or the
-/// replay is over.
+/// A command between two updates of the runner stays in effect, and the runner sees it. It ends when the command is
+/// answered or the replay is over.
 pub async fn a_command_outlasts_the_runners_steps(h: &impl Harness) {
     use ReplayCommand::{Cancel, Pause, Resume};
     let bench = Bench::new(h).await;
@@ -364,7 +365,7 @@ pub async fn a_command_outlasts_the_runners_steps(h: &impl Harness) {
     assert_eq!((through, bench.state("s").await), (Completed, Completed));
 }
 
-/// A replay that is over goes with its results; another stays with its own.
+/// Deleting a finished replay also deletes its results. Other replays keep their results.
 pub async fn deleting_takes_replays_that_are_over_alone(h: &impl Harness) {
     let bench = Bench::of_one_partition(h).await;
     for state in [Planned, Running, Paused, Cancelling] {

@@ -11,7 +11,8 @@ fn counts(events: &[StoredEvent]) -> Vec<(u32, Option<Timestamp>)> {
     events.iter().map(|stored| (stored.replay_count, stored.last_replay_at)).collect()
 }
 
-/// Every count rises by one and takes the time; other events keep theirs. Every read shows it, from every handle.
+/// A recorded replay raises each count by one and sets the time. Other events keep their values. Every read through
+/// every handle returns the new values.
 pub async fn recording_raises_counts_and_sets_times(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let positions = bench.store_all(&Draft::many("e", 4)).await;
@@ -27,8 +28,8 @@ pub async fn recording_raises_counts_and_sets_times(h: &impl Harness) {
     assert_eq!(counts(&bench.all(of_source).await), expected);
 }
 
-/// A replay stores no event: head, counts, bytes, positions and times of storing stay, and an event that is appended
-/// again is still the one that is there.
+/// A replay stores no event. The head, counts, bytes, positions and stored times stay the same. A repeated append of an
+/// event still finds the stored event.
 pub async fn recording_changes_nothing_else(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let events = Draft::many("e", 4);
@@ -48,7 +49,7 @@ pub async fn recording_changes_nothing_else(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// Positions that are gone, or never were, are passed over; the others are counted.
+/// Positions without an event are skipped. The other positions are counted.
 pub async fn recording_passes_over_positions_that_are_gone(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let gone = |id| Draft::new(id).with("userId", "x").event();
@@ -63,7 +64,7 @@ pub async fn recording_passes_over_positions_that_are_gone(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// A position that is named twice in a call counts once.
+/// A position that a call names twice is counted once.
 pub async fn recording_counts_a_position_once_a_call(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let positions = bench.store_all(&Draft::many("e", 2)).await;

@@ -1,4 +1,4 @@
-//! Laws of requests that clients may send again.
+//! Laws of requests with an idempotency key, which clients may repeat.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn answer(body: &str) -> RecordedAnswer {
     RecordedAnswer { status: 202, media: "application/json".to_owned(), body: body.to_owned() }
 }
 
-/// Handles that begin a request at once: one of them does.
+/// If several handles begin a request at the same time, exactly one performs it.
 pub async fn of_eight_that_begin_a_request_one_does(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let beginning = bench.handles(8).await.into_iter().enumerate().map(|(n, store)| {
@@ -44,7 +44,7 @@ pub async fn of_eight_that_begin_a_request_one_does(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// The answer is kept until its time is over, and may be any text.
+/// An answer is kept until its retention time ends, and may contain any text.
 pub async fn an_answer_comes_back_from_every_handle(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let other = bench.storage.open().await;
@@ -59,7 +59,7 @@ pub async fn an_answer_comes_back_from_every_handle(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// A key stands for one request, while it runs and after it.
+/// A key stands for one request, during the request and after it.
 pub async fn another_request_under_a_key_is_refused(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let store = &bench.store;
@@ -69,7 +69,7 @@ pub async fn another_request_under_a_key_is_refused(h: &impl Harness) {
     assert_eq!(store.begin_request(&id("k"), claim("b", "other")).await.unwrap(), RequestState::Different);
 }
 
-/// A request that failed and may be sent again is done again.
+/// A failed request that the client may repeat is performed again.
 pub async fn a_request_without_an_answer_is_free_again(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let store = &bench.store;
@@ -81,7 +81,7 @@ pub async fn a_request_without_an_answer_is_free_again(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// A process that ended, or slept, loses its request to the next attempt.
+/// A process that ended or stalled loses its request to the next attempt.
 pub async fn an_attempt_whose_lease_ended_changes_nothing(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let store = &bench.store;
@@ -100,7 +100,7 @@ pub async fn an_attempt_whose_lease_ended_changes_nothing(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// Later requests remove what is no longer remembered, some at a time.
+/// Later requests remove expired records, some in each call.
 pub async fn requests_are_forgotten_after_their_time(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let store = &bench.store;
@@ -124,7 +124,7 @@ pub async fn requests_are_forgotten_after_their_time(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// Client, route and key name a request together.
+/// Client, route and key together identify a request.
 pub async fn requests_with_odd_names_are_told_apart(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let names: Vec<RequestId> = ODD

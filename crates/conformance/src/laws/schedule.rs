@@ -1,4 +1,4 @@
-//! Laws of the schedule: an event is in it, or in the log, and comes into the log once, in its turn.
+//! Laws of the schedule. An event is in the schedule or in the log, and enters the log once, at its time.
 
 use std::time::Duration;
 
@@ -21,18 +21,18 @@ impl Bench {
         self.store.schedule(event, due).await.unwrap()
     }
 
-    /// Schedules what must not be there yet, due this many seconds from now.
+    /// Schedules a new event, due this many seconds from now.
     async fn in_seconds(&self, id: &str, after: u64) -> Timestamp {
         let due = self.clock.now() + seconds(after);
         assert_eq!(self.schedule(&Draft::new(id).event(), due).await, ScheduleOutcome::Scheduled);
         if self.partitions > 1 {
-            // What is due at the same instant has an order in each partition alone.
+            // Events that are due at the same instant have an order only within each partition.
             self.clock.advance(Duration::from_micros(1));
         }
         due
     }
 
-    /// Appends what is due; the ids of what was stored.
+    /// Appends due events. Returns the ids of the stored events.
     async fn due(&self, limit: usize) -> Vec<String> {
         let appended = self.store.append_due(limit).await.unwrap();
         let stored = |(id, outcome)| match outcome {
@@ -42,15 +42,15 @@ impl Bench {
         appended.into_iter().map(stored).collect()
     }
 
-    /// What waits, by id.
+    /// Returns the ids of the waiting events.
     async fn waiting(&self) -> Vec<String> {
         let waiting = self.storage.open().await.scheduled(1_000).await.unwrap();
         waiting.iter().map(|scheduled| scheduled.event.id().to_owned()).collect()
     }
 }
 
-/// What is due by the store's clock comes into the log in the order of the times and then of the scheduling, is stamped
-/// with the time at which it came, and leaves the schedule.
+/// Events that are due by the store's clock enter the log by their due times, and then in the order of scheduling. They
+/// get the stored time of their append and leave the schedule.
 pub async fn what_is_due_is_appended_in_its_turn(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for (id, after) in [("c", 20), ("a", 10), ("d", 20), ("now", 0), ("b", 10), ("later", 21), ("past", 0)] {
@@ -72,7 +72,7 @@ pub async fn what_is_due_is_appended_in_its_turn(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// What is not due is not appended, however often it is asked.
+/// Events that are not due are not appended, however often the call is repeated.
 pub async fn what_is_not_due_is_not_appended(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.in_seconds("e", 10).await;
@@ -86,7 +86,7 @@ pub async fn what_is_not_due_is_not_appended(h: &impl Harness) {
     assert_eq!(bench.due(100).await, ["e"]);
 }
 
-/// One call appends at most its limit, the earliest first.
+/// One call appends at most its limit, earliest first.
 pub async fn append_due_goes_in_bounded_steps(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for n in 0..5 {
@@ -98,8 +98,8 @@ pub async fn append_due_goes_in_bounded_steps(h: &impl Harness) {
     }
 }
 
-/// A call that appends nothing says that nothing is due: asking until then brings everything that is due into the log, however
-/// many events that are and however few a store takes at once.
+/// An empty result means that no event is due. Repeated calls until then append all due events. Their number and the
+/// limits of the store do not matter.
 pub async fn append_due_is_empty_only_when_nothing_is_due(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for n in 0..600 {
@@ -114,7 +114,8 @@ pub async fn append_due_is_empty_only_when_nothing_is_due(h: &impl Harness) {
     in_order(&bench.all(Filter::default()).await, &expected);
 }
 
-/// What comes into the log by the schedule is an event as any other: found by every index, with its key and delivery options.
+/// An event from the schedule is an ordinary event in the log. Every index finds it, and it has its key and delivery
+/// options.
 pub async fn what_was_scheduled_is_an_event_as_any_other(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let options = DeliveryOptions {
@@ -146,7 +147,7 @@ pub async fn what_was_scheduled_is_an_event_as_any_other(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// Those who wait for the head are woken by what comes into the log by the schedule, through whichever handle.
+/// Callers that wait for the head wake up for events from the schedule, appended through any handle.
 pub async fn due_events_wake_callers_that_wait_for_the_head(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let other = bench.storage.open().await;
@@ -166,8 +167,8 @@ pub async fn due_events_wake_callers_that_wait_for_the_head(h: &impl Harness) {
     }
 }
 
-/// The same content under an id is scheduled once, in any spelling; other content is a conflict; and what the log has
-/// is not scheduled.
+/// The same content of an id, in any spelling, is scheduled once. Other content is a conflict. A stored event is not
+/// scheduled.
 pub async fn an_id_is_scheduled_once(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let due = bench.in_seconds("e", 10).await;
@@ -190,7 +191,7 @@ pub async fn an_id_is_scheduled_once(h: &impl Harness) {
     assert_eq!(bench.waiting().await, ["e"]);
 }
 
-/// Where an id waits and is in the log as well, the event in the log decides.
+/// If an id is both in the schedule and in the log, the event in the log decides.
 pub async fn what_is_in_the_log_decides_for_an_id_that_waits(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let changed = |id: &str| Draft::new(id).with("data", 1);
@@ -212,8 +213,8 @@ pub async fn what_is_in_the_log_decides_for_an_id_that_waits(h: &impl Harness) {
     assert_eq!(bench.waiting().await, ["same", "other"], "nothing changed");
 }
 
-/// An event that came into the log before its time leaves the schedule and is not appended again; nor is other content
-/// under its id.
+/// An event that entered the log before its due time leaves the schedule and is not appended again. Other content under
+/// its id is not appended either.
 pub async fn what_came_into_the_log_meanwhile_is_not_appended_again(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for id in ["same", "other", "new"] {
@@ -234,7 +235,7 @@ pub async fn what_came_into_the_log_meanwhile_is_not_appended_again(h: &impl Har
     assert_eq!(bench.store.append_due(100).await.unwrap(), []);
 }
 
-/// What was cancelled is not appended, and may be scheduled again; cancelling what is not there answers false.
+/// A cancelled event is not appended and may be scheduled again. Cancelling an unknown id returns false.
 pub async fn what_was_cancelled_is_not_appended(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for name in ODD {
@@ -256,7 +257,7 @@ pub async fn what_was_cancelled_is_not_appended(h: &impl Harness) {
     assert_eq!(bench.store.next_due().await.unwrap(), Some(due));
 }
 
-/// The earliest come first, at most as many as asked; the next one's time is told.
+/// The list starts with the earliest event and respects its limit. The time of the next event is available.
 pub async fn the_earliest_is_listed_first(h: &impl Harness) {
     let bench = Bench::new(h).await;
     assert_eq!(bench.store.next_due().await.unwrap(), None);
@@ -272,7 +273,7 @@ pub async fn the_earliest_is_listed_first(h: &impl Harness) {
     }
 }
 
-/// With an entity go the scheduled events that name it; their ids are refused from then on, by the schedule and the log.
+/// Erasing an entity removes the scheduled events that name it. The schedule and the log then refuse their ids.
 pub async fn erase_removes_what_is_scheduled(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let event = |id: &str, user: &str| Draft::new(id).with("userId", user).event();
@@ -292,7 +293,7 @@ pub async fn erase_removes_what_is_scheduled(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// Callers that append what is due at once append each event once, in its turn.
+/// Concurrent callers append each due event once, in order.
 pub async fn four_callers_at_once_append_each_due_event_once(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for n in 0..60 {
@@ -303,7 +304,7 @@ pub async fn four_callers_at_once_append_each_due_event_once(h: &impl Harness) {
     for store in bench.handles(4).await {
         callers.spawn(async move {
             let mut stored = 0;
-            // As many calls as there are events are enough, also where the others do nothing.
+            // With one call for each event, a caller appends all events, even if the others append none.
             for _ in 0..60 {
                 let appended = store.append_due(7).await.unwrap();
                 stored += appended
@@ -320,7 +321,7 @@ pub async fn four_callers_at_once_append_each_due_event_once(h: &impl Harness) {
     assert_eq!(bench.waiting().await, [""; 0]);
 }
 
-/// Callers that schedule the same event at once schedule it once.
+/// Concurrent callers that schedule the same event schedule it once.
 pub async fn eight_callers_at_once_schedule_an_event_once(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let due = bench.clock.now() + seconds(9);

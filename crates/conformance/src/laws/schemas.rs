@@ -15,7 +15,7 @@ fn schema(event_type: &str, version: Option<&str>, document: &str) -> SchemaReco
     }
 }
 
-/// Every byte of a schema's text comes back, from every handle.
+/// Every handle reads each byte of a schema's text exactly as it was put.
 pub async fn a_schema_comes_back_as_it_was_put(h: &impl Harness) {
     let bench = Bench::new(h).await;
     assert_eq!(bench.store.list_schemas().await.unwrap(), []);
@@ -25,7 +25,7 @@ pub async fn a_schema_comes_back_as_it_was_put(h: &impl Harness) {
     assert_eq!(bench.storage.open().await.list_schemas().await.unwrap(), [record]);
 }
 
-/// There is one record a type and version; no version is a version of its own.
+/// Each type and version has one record. A missing version counts as a separate version.
 pub async fn putting_a_schema_replaces_that_of_its_type_and_version(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for document in ["1", "2"] {
@@ -37,7 +37,7 @@ pub async fn putting_a_schema_replaces_that_of_its_type_and_version(h: &impl Har
     assert_eq!(bench.store.list_schemas().await.unwrap(), expected);
 }
 
-/// The list is sorted by type, then version, those without a version first.
+/// The list is sorted by type and then by version. Records without a version come first.
 pub async fn schemas_are_listed_by_type_and_version(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let sorted = [("a", Some("1")), ("a.b", None), ("a.b", Some("1.0")), ("a.b", Some("2.0")), ("b", None)];
@@ -49,7 +49,7 @@ pub async fn schemas_are_listed_by_type_and_version(h: &impl Harness) {
     assert_eq!(listed, sorted);
 }
 
-/// Removing takes the one of the type and version; what is not there answers false.
+/// A removal takes the record of the given type and version. It returns false if no such record exists.
 pub async fn removing_a_schema_leaves_the_others(h: &impl Harness) {
     let bench = Bench::new(h).await;
     for version in [None, Some("1.0"), Some("2.0")] {

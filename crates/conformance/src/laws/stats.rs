@@ -13,7 +13,7 @@ fn sample(minute: i64, name: &str, label: &str, count: u64, sum: u64) -> StatSam
     StatSample { minute, name: name.to_owned(), label: label.to_owned(), count, sum }
 }
 
-/// Counts and sums add up for the same minute, name and label, also within a call and from several handles.
+/// Counts and sums of the same minute, name and label add up. This also holds within one call and across handles.
 pub async fn counts_and_sums_add_up(h: &impl Harness) {
     let bench = Bench::new(h).await;
     assert_eq!(bench.store.stats(None).await.unwrap(), []);
@@ -32,7 +32,8 @@ pub async fn counts_and_sums_add_up(h: &impl Harness) {
     assert_eq!(bench.store.stats(None).await.unwrap(), expected);
 }
 
-/// Samples come by minute, name and label, from a minute on; names and labels of any text are told apart.
+/// Samples are sorted by minute, name and label, and start at the given minute. Names and labels of any text stay
+/// distinct.
 pub async fn samples_come_in_order_from_a_minute_on(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let mut samples = Vec::new();
@@ -53,7 +54,7 @@ pub async fn samples_come_in_order_from_a_minute_on(h: &impl Harness) {
     }
 }
 
-/// What is older than a minute goes into minute 0 and nothing is lost, however often it is folded.
+/// Samples before a given minute are folded into minute 0. Nothing is lost, even if the fold is repeated.
 pub async fn folding_adds_to_minute_0_and_loses_nothing(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let samples: Vec<_> = (1..=6).map(|minute| sample(minute, "n", "l", minute as u64, 10)).collect();
@@ -67,14 +68,14 @@ pub async fn folding_adds_to_minute_0_and_loses_nothing(h: &impl Harness) {
         assert_eq!(bench.store.stats(None).await.unwrap(), expected, "before {before}");
         assert_eq!(bench.store.stats(Some(1)).await.unwrap(), samples[before as usize - 1..]);
     }
-    // Later runs add to minutes that were folded before.
+    // Later calls may add to minutes that were already folded.
     bench.store.add_stats(&[sample(2, "n", "l", 100, 0)]).await.unwrap();
     bench.store.fold_stats(i64::MAX).await.unwrap();
     let expected = [sample(0, "n", "l", 121, 60), sample(0, "n", "other", 1, 1)];
     assert_eq!(bench.store.stats(None).await.unwrap(), expected);
 }
 
-/// Callers that count the same at once lose nothing, also while others fold, and no reader sees half of a call.
+/// Concurrent callers that count the same sample lose nothing, even during a fold. No reader sees half of a call.
 pub async fn eight_counters_at_once_lose_nothing(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let mut callers = tokio::task::JoinSet::new();
@@ -102,8 +103,8 @@ pub async fn eight_counters_at_once_lose_nothing(h: &impl Harness) {
     assert_eq!(bench.store.stats(None).await.unwrap(), expected);
 }
 
-/// Where a store counts its events, the counts are those of a scan: after appends few and many, of events that are stored
-/// already, after a trim and an erasure, and for every handle.
+/// If a store counts its events, the counts equal the counts of a scan. This holds for every handle after small and
+/// large appends, repeated events, a trim and an erasure.
 pub async fn events_are_counted_as_a_scan_counts_them(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let event = |n: usize| {

@@ -1,4 +1,4 @@
-//! What laws of groups say often, in few words: groups, leases, commits, ledger rows, lanes, dead letters.
+//! Helpers for the laws of groups: groups, leases, commits, ledger rows, lanes and dead letters.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -18,13 +18,13 @@ use domain::{
 
 use crate::{Bench, Draft};
 
-/// Whether positions rise, each in its partition.
+/// Returns whether positions rise within each partition.
 pub(super) fn rise(positions: &[Position]) -> bool {
     let mut newest: BTreeMap<u16, u64> = BTreeMap::new();
     positions.iter().all(|at| newest.insert(at.partition, at.sequence).is_none_or(|last| last < at.sequence))
 }
 
-/// Ids by the partition that their events lie in, in the order of the log: what has one order.
+/// Groups ids by partition, in log order. Only events of one partition have a defined order.
 pub(super) fn by_partition(events: &[StoredEvent]) -> BTreeMap<u16, Vec<String>> {
     let mut ids: BTreeMap<u16, Vec<String>> = BTreeMap::new();
     for stored in events {
@@ -33,7 +33,7 @@ pub(super) fn by_partition(events: &[StoredEvent]) -> BTreeMap<u16, Vec<String>>
     ids
 }
 
-/// Fails unless the log has these events, those of each partition in this order.
+/// Panics unless the log has exactly these events, in this order within each partition.
 pub(super) fn in_order(events: &[StoredEvent], expected: &[String]) {
     assert_eq!(events.len(), expected.len(), "{events:?}");
     for (partition, ids) in by_partition(events) {
@@ -42,22 +42,22 @@ pub(super) fn in_order(events: &[StoredEvent], expected: &[String]) {
     }
 }
 
-/// How long leases are good, where a law says nothing else.
+/// Default duration of leases in laws.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
-/// Longer than any lease.
+/// A time longer than any lease.
 pub(super) const LONG: Duration = Duration::from_secs(3600);
 
-/// A group of this many segments that takes everything.
+/// Returns a group with this number of segments that takes all events.
 pub(super) fn spec(name: &str, segments: u16) -> GroupSpec {
     GroupSpec { segments, ..GroupSpec::new(name) }
 }
 
-/// A token for a name; it has all bits, as those that are drawn at random.
+/// Returns a token for a name. Its value uses all 64 bits, as random tokens do.
 pub(super) fn token(name: &str) -> u64 {
     name.bytes().fold(u64::MAX, |sum, byte| sum.rotate_left(9) ^ u64::from(byte))
 }
 
-/// What a consumer asks, under the token of its name.
+/// Returns a consumer's request for leases, with the token of its name.
 pub(super) fn request(group: &str, consumer: &str) -> LeaseRequest {
     LeaseRequest {
         group: group.to_owned(),
@@ -67,7 +67,7 @@ pub(super) fn request(group: &str, consumer: &str) -> LeaseRequest {
     }
 }
 
-/// A row whose event waits to be tried again.
+/// Returns a ledger row with an event that waits for a retry.
 pub(super) fn row(key: Key, position: u64, bench: &Bench) -> BlockedKey {
     BlockedKey {
         key,
@@ -83,12 +83,12 @@ pub(super) fn row(key: Key, position: u64, bench: &Bench) -> BlockedKey {
     }
 }
 
-/// A failure with a cause.
+/// Returns a failure with a cause.
 pub(super) fn failure(bench: &Bench, message: &str) -> Failure {
     Failure { at: bench.clock.now(), errors: vec![message.to_owned(), "its cause".to_owned()] }
 }
 
-/// A delivery that was given up on after three attempts.
+/// Returns a new dead letter after three attempts.
 pub(super) fn given_up(bench: &Bench, position: Position) -> NewDeadLetter {
     NewDeadLetter {
         position,
@@ -101,18 +101,18 @@ pub(super) fn given_up(bench: &Bench, position: Position) -> NewDeadLetter {
     }
 }
 
-/// Everything of a dead letter, to compare.
+/// Returns all values of a dead letter, for comparisons.
 pub(super) fn seen(letter: &DeadLetter) -> (String, String) {
     (format!("{letter:?}"), letter.event.json().to_owned())
 }
 
-/// References of a replay's batch, on their way into a lane.
+/// Returns a replay's batch of references for a lane.
 pub(super) fn batch(group: &str, segment: u16, replay: &str, batch: u64, positions: &[u64]) -> NewLaneBatch {
     let origin = LaneOrigin::Replay { replay_id: replay.to_owned(), batch };
     NewLaneBatch { group: group.to_owned(), segment, origin, positions: positions.to_vec() }
 }
 
-/// Progress that has claimed this many references and done these.
+/// Returns progress that has claimed this many references and finished these.
 pub(super) fn progress(claimed_to: u32, done: &[u32]) -> LaneProgress {
     let mut progress = LaneProgress { claimed_to, ..LaneProgress::default() };
     for index in done {
@@ -121,19 +121,19 @@ pub(super) fn progress(claimed_to: u32, done: &[u32]) -> LaneProgress {
     progress
 }
 
-/// A segment's state with its ledger in the order of its keys.
+/// Returns a segment's state with its ledger sorted by key.
 pub(super) fn sorted(mut state: SegmentState) -> SegmentState {
     state.blocked.sort_by(|one, other| one.key.cmp(&other.key));
     state
 }
 
-/// Keep at most this many events.
+/// Returns a trim request that keeps at most this many events.
 pub(super) fn keep_newest(events: u64) -> TrimRequest {
     let rule = RetentionRule { max_events: Some(events), ..RetentionRule::default() };
     TrimRequest { rule, holds: Vec::new(), limit: 1_000, dry_run: false, groups: GroupHolds::default() }
 }
 
-/// A replay as it is made.
+/// Returns the record of a new replay.
 pub(super) fn planned(bench: &Bench, id: &str) -> ReplayRecord {
     ReplayRecord {
         id: id.to_owned(),
@@ -148,18 +148,18 @@ pub(super) fn planned(bench: &Bench, id: &str) -> ReplayRecord {
 }
 
 impl Bench {
-    /// The cursor of a sequence.
+    /// Returns the cursor of a sequence.
     pub(super) async fn mark(&self, sequence: u64) -> Cursor {
         Cursor { sequences: vec![sequence], ..self.store.head().await.unwrap() }
     }
 
-    /// The cursor before everything.
+    /// Returns the cursor at the start of the log.
     pub(super) async fn start(&self) -> Cursor {
         let head = self.store.head().await.unwrap();
         Cursor { sequences: vec![0; head.sequences.len()], ..head }
     }
 
-    /// Makes a group that begins after a sequence.
+    /// Creates a group that begins after a sequence.
     pub(super) async fn make_group(&self, spec: &GroupSpec, after: u64) -> GroupRecord {
         self.store.create_group(spec, &self.mark(after).await).await.unwrap()
     }
@@ -174,12 +174,12 @@ impl Bench {
         positions
     }
 
-    /// A consumer asks for its leases.
+    /// Requests the leases of a consumer.
     pub(super) async fn lease(&self, group: &str, consumer: &str) -> Leases {
         self.store.lease(&request(group, consumer)).await.unwrap()
     }
 
-    /// The lease of a group's only segment, for a consumer without competitors.
+    /// Returns the lease of a group's only segment, for a consumer without competitors.
     pub(super) async fn only(&self, group: &str, consumer: &str) -> Lease {
         let leases = self.lease(group, consumer).await;
         let [lease] = &leases.held[..] else { panic!("one segment: {leases:?}") };
@@ -193,12 +193,12 @@ impl Bench {
         outcome.clone()
     }
 
-    /// Commits what must be kept.
+    /// Commits to one segment and panics unless the commit is stored.
     pub(super) async fn commit_ok(&self, commit: SegmentCommit) {
         assert_eq!(self.commit(commit).await, CommitOutcome::Committed);
     }
 
-    /// Moves every segment of a group to a sequence and takes leave.
+    /// Moves every segment of a group to a sequence and leaves the group.
     pub(super) async fn pass(&self, group: &str, through: u64) {
         let leases = self.lease(group, "passer").await;
         let commits: Vec<SegmentCommit> =
@@ -209,7 +209,7 @@ impl Bench {
         self.store.leave(group, "passer", token("passer")).await.unwrap();
     }
 
-    /// Every segment of a group as a consumer of another process finds it once every lease is over.
+    /// Takes every segment of a group as a consumer of another process, after all leases have expired.
     pub(super) async fn inherit(&self, group: &str) -> BTreeMap<u16, (Lease, SegmentState)> {
         self.clock.advance(LONG);
         let heir = format!("heir of {}", self.clock.now());
@@ -218,49 +218,49 @@ impl Bench {
         states.collect()
     }
 
-    /// The state of a group's only segment, as [`Bench::inherit`] finds it.
+    /// Returns the state of a group's only segment, taken as by [`Bench::inherit`].
     pub(super) async fn inherit_only(&self, group: &str) -> SegmentState {
         let mut states = self.inherit(group).await;
         assert_eq!(states.len(), 1, "{states:?}");
         states.pop_first().unwrap().1.1
     }
 
-    /// How a group is, seen from another handle.
+    /// Returns the status of a group, read through another handle.
     pub(super) async fn status(&self, group: &str) -> GroupStatus {
         self.storage.open().await.group(group).await.unwrap().unwrap_or_else(|| panic!("a group {group:?}"))
     }
 
-    /// Everything in a segment's lane, seen from another handle.
+    /// Returns all batches of a segment's lane, read through another handle.
     pub(super) async fn lane_of(&self, group: &str, segment: u16) -> Vec<LaneBatch> {
         self.storage.open().await.lane(group, &[(segment, 0)], 1_000_000).await.unwrap()
     }
 
-    /// Makes a replay and takes the right to run it.
+    /// Creates a replay and leases it.
     pub(super) async fn replay(&self, id: &str) -> ReplayLease {
         self.store.create_replay(&planned(self, id)).await.unwrap();
         self.store.lease_replay(id, token(id), LONG).await.unwrap().expect("a lease")
     }
 
-    /// Puts references that must go into lanes.
+    /// Adds batches to lanes and panics unless all are added.
     pub(super) async fn queue(&self, batches: &[NewLaneBatch]) {
         let outcomes = self.store.enqueue(None, batches).await.unwrap();
         assert_eq!(outcomes, vec![EnqueueOutcome::Queued; batches.len()]);
     }
 
-    /// Every dead letter, in the order of the list.
+    /// Returns every dead letter, in the order of the list.
     pub(super) async fn letters(&self) -> Vec<DeadLetter> {
         let query = DeadLetterQuery { limit: 1_000, ..DeadLetterQuery::default() };
         self.storage.open().await.dead_letters(&query).await.unwrap()
     }
 
-    /// The only dead letter.
+    /// Returns the only dead letter.
     pub(super) async fn letter(&self) -> DeadLetter {
         let mut letters = self.letters().await;
         assert_eq!(letters.len(), 1, "{letters:?}");
         letters.remove(0)
     }
 
-    /// A group of one segment named `g` with a dead letter for each event, made in order, a second apart.
+    /// Creates a group `g` of one segment, with a dead letter for each event, in order and a second apart.
     pub(super) async fn dead_letters_for(&self, events: &[Event]) -> (Lease, Vec<DeadLetter>) {
         let positions = self.store_all(events).await;
         self.make_group(&spec("g", 1), 0).await;
@@ -278,7 +278,7 @@ impl Bench {
         (lease, self.letters().await)
     }
 
-    /// Handles on the storage, as of as many processes.
+    /// Opens several handles, as several processes do.
     pub(super) async fn handles(&self, count: usize) -> Vec<Arc<dyn crate::Stores>> {
         let mut handles = Vec::new();
         for _ in 0..count {

@@ -1,4 +1,4 @@
-//! Laws of the tokens of clients.
+//! Laws of the access tokens of clients.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ fn token(bench: &Bench, id: &str, name: &str) -> TokenRecord {
     }
 }
 
-/// Every member comes back, from every handle, by id and in the list.
+/// Every handle reads each member of a token exactly as it was added, by id and in the list.
 pub async fn a_token_comes_back_as_it_was_added(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let mut added = Vec::new();
@@ -47,7 +47,7 @@ pub async fn a_token_comes_back_as_it_was_added(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// A refused token changes nothing of the one that is there.
+/// A refused token does not change the existing one.
 pub async fn an_id_or_a_name_is_not_given_twice(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let first = token(&bench, "a", "mailer");
@@ -59,7 +59,7 @@ pub async fn an_id_or_a_name_is_not_given_twice(h: &impl Harness) {
     assert_eq!(bench.store.list_tokens().await.unwrap(), [first]);
 }
 
-/// Handles that add a name at once: one of them does.
+/// If several handles add a token of the same name at the same time, exactly one succeeds.
 pub async fn of_eight_that_add_a_name_one_does(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let adding = bench.handles(8).await.into_iter().enumerate().map(|(n, store)| {
@@ -74,7 +74,7 @@ pub async fn of_eight_that_add_a_name_one_does(h: &impl Harness) {
     assert_eq!(bench.store.list_tokens().await.unwrap(), won);
 }
 
-/// It is gone at once, and its id and name are free.
+/// A revoked token disappears immediately, and its id and name are free again.
 pub async fn a_revoked_token_is_gone_from_every_handle(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let other = bench.storage.open().await;
@@ -91,7 +91,7 @@ pub async fn a_revoked_token_is_gone_from_every_handle(h: &impl Harness) {
     bench.verify_is_clean().await;
 }
 
-/// Nothing that removes events removes tokens.
+/// No removal of events removes tokens.
 pub async fn trimming_and_erasing_leave_tokens(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let of_user = |n: usize| Draft::new(&format!("e-{n}")).with("userId", "u1").event();

@@ -1,4 +1,4 @@
-//! Laws of what a store says about itself.
+//! Laws of the information that a store gives about itself.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,13 +11,13 @@ use domain::{
 
 use crate::{Bench, Draft, Harness};
 
-/// Of one ordering key: so there is always another in the chunk.
+/// Returns events of one ordering key, so that a chunk always holds several of them.
 fn events() -> Vec<Event> {
     let draft = |n| Draft::new(&format!("e{n}")).with("userId", format!("u{n}")).with("correlationId", "c");
     (0..5).map(|n| draft(n).event().with_key_source(KeySource::Correlation)).collect()
 }
 
-/// A store that was appended to, trimmed and erased from has no findings, and every event and entry was checked.
+/// A store with appends, trims and erasures has no findings. Every event and every index entry is checked.
 pub async fn verify_finds_nothing_in_a_healthy_store(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.verify_is_clean().await;
@@ -48,7 +48,7 @@ async fn expect_a_finding(bench: &Bench, at: Position) {
     assert!(report.findings.iter().any(|finding| finding.position == Some(at)), "{report:?}");
 }
 
-/// An event that lacks one of its index entries is found and named by its position.
+/// An event without one of its index entries is reported with its position.
 pub async fn verify_finds_an_event_without_an_index_entry(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let positions = bench.store_all(&events()).await;
@@ -57,7 +57,7 @@ pub async fn verify_finds_an_event_without_an_index_entry(h: &impl Harness) {
     expect_a_finding(&bench, positions[3]).await;
 }
 
-/// An index entry whose event is not there is found and named by its position.
+/// An index entry without its event is reported with its position.
 pub async fn verify_finds_an_index_entry_without_an_event(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let positions = bench.store_all(&events()).await;
@@ -65,12 +65,12 @@ pub async fn verify_finds_an_index_entry_without_an_event(h: &impl Harness) {
     bench.erase("user", "u4").await;
     faults.plant_index_entry(positions[4]).await;
     expect_a_finding(&bench, positions[4]).await;
-    // A reader is not misled by it.
+    // The index entry does not affect readers.
     assert_eq!(bench.count(Filter::default()).await, 4);
     assert_eq!(bench.ids(Filter::default()).await.len(), 4);
 }
 
-/// An event whose bytes are not what was written is found and named by its position.
+/// An event with changed bytes is reported with its position.
 pub async fn verify_finds_damaged_bytes(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let positions = bench.store_all(&events()).await;
@@ -79,7 +79,7 @@ pub async fn verify_finds_damaged_bytes(h: &impl Harness) {
     expect_a_finding(&bench, positions[1]).await;
 }
 
-/// Progress rises to the whole.
+/// The reported progress rises to the total.
 pub async fn verify_says_how_far_it_is(h: &impl Harness) {
     let bench = Bench::new(h).await;
     bench.store_all(&Draft::many("e", 2_500)).await;
@@ -96,7 +96,7 @@ pub async fn verify_says_how_far_it_is(h: &impl Harness) {
     assert_eq!(last.0, last.1, "{said:?}");
 }
 
-/// `info` counts what the store holds, and one storage has the same identity for every caller.
+/// `info` counts the stored events. All callers see the same identity of a storage.
 pub async fn info_counts_events_and_bytes(h: &impl Harness) {
     let bench = Bench::new(h).await;
     let empty = bench.store.info().await.unwrap();

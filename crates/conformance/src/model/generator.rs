@@ -18,7 +18,7 @@ const KINDS: &[&str] = &["user", "lab", "targetUser", "x:{*}"];
 const PATTERNS: &[&str] =
     &["user.*", "user", "user.registered", "*", "*.updated", "u*r.*", "lab:{x}", "none", "lab:*"];
 
-/// Where the timestamps of events begin.
+/// First timestamp of events, in seconds since the Unix epoch.
 const EPOCH: i64 = 1_705_314_600;
 
 pub(super) struct Generator {
@@ -47,8 +47,8 @@ impl Generator {
         (self.pick(KINDS), self.pick(ENTITIES))
     }
 
-    /// The JSON of an event. An id has two contents, one much rarer than the other, each in two spellings: so appends
-    /// meet repeats and conflicts.
+    /// Draws the JSON of an event. An id has two contents, one of them rare, and each content has two spellings.
+    /// Appends thus meet repeats and conflicts.
     pub(super) fn event(&mut self) -> String {
         let id = self.id();
         let variant = u64::from(self.one_in(6));
@@ -56,7 +56,7 @@ impl Generator {
         if self.one_in(4) { draft.json_respelled() } else { draft.json() }
     }
 
-    /// The content of an id: always the same for a seed and a variant.
+    /// Returns the content of an id. The same seed and variant always give the same content.
     fn content(&self, id: &str, variant: u64) -> Draft {
         let mixed = id.bytes().fold(self.seed ^ (variant << 32), |sum, byte| {
             sum.wrapping_mul(0x0100_0000_01b3).wrapping_add(u64::from(byte))
@@ -80,14 +80,14 @@ impl Generator {
         draft
     }
 
-    /// One of a few instants, so that many are equal; some late by a year.
+    /// Draws one of a few instants, so that many are equal. Some instants are a year earlier.
     pub(super) fn instant(&mut self) -> Timestamp {
         let late = if self.one_in(8) { 365 * 24 * 3600 } else { 0 };
         let nanosecond = [0, 1, 500_000_000, 999_999_999][self.rng.usize(..4)];
         Timestamp::new(EPOCH + self.rng.i64(0..5) - late, nanosecond).unwrap()
     }
 
-    /// An instant in one of many spellings.
+    /// Draws an instant in one of many spellings.
     fn timestamp(&mut self) -> String {
         let instant = self.instant();
         let minutes = [0, 0, 90, -300, 345][self.rng.usize(..5)];
@@ -101,7 +101,7 @@ impl Generator {
         (0..self.rng.usize(1..=3)).map(|_| self.pick(pool)).collect()
     }
 
-    /// A filter of few parts: most of them should match something.
+    /// Draws a filter with few parts, so that most filters match some events.
     pub(super) fn wanted(&mut self) -> Wanted {
         let mut wanted = Wanted::default();
         for _ in 0..self.rng.usize(..4) {
@@ -119,7 +119,7 @@ impl Generator {
         wanted
     }
 
-    /// Types of a retention rule: mostly all.
+    /// Draws the types of a retention rule. Most rules apply to all types.
     pub(super) fn rule_types(&mut self) -> Vec<String> {
         if self.one_in(3) { self.some(PATTERNS) } else { Vec::new() }
     }

@@ -1,4 +1,4 @@
-//! The model: a list of events and the plainest reading of the ports' laws.
+//! The model: a list of events, with the simplest interpretation of the ports' laws.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::wanted::{Wanted, accepts_type, names};
 
-/// An event as the model keeps it.
+/// An event in the model.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
     pub(super) position: Position,
@@ -25,7 +25,7 @@ pub(super) struct Kept {
     last_replay_at: Option<Timestamp>,
 }
 
-/// What a reader sees of an event, to compare.
+/// The values of an event that a reader sees, for comparisons.
 pub(super) type Seen = (Position, String, Timestamp, u32, Option<Timestamp>);
 
 pub(super) fn seen(stored: &StoredEvent) -> Seen {
@@ -43,7 +43,7 @@ impl Kept {
     }
 }
 
-/// A retention rule in the model's words.
+/// A retention rule of the model.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rule {
     pub(super) types: Vec<String>,
@@ -56,18 +56,18 @@ pub(super) struct Rule {
 
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
-    /// In log order: by when they were stored, then by partition.
+    /// Events in log order: by stored time, then by partition.
     pub(super) log: Vec<Kept>,
     erased: BTreeSet<String>,
-    /// Of each partition the newest sequence, and when it was stored.
+    /// Newest sequence of each partition, with its stored time.
     newest: BTreeMap<u16, (u64, Timestamp)>,
-    /// Of each partition; absent where nothing was.
+    /// Last trimmed sequence of each partition. A partition without trimmed events is absent.
     pub(super) trimmed_through: BTreeMap<u16, u64>,
     pub(super) checkpoints: Vec<Checkpoint>,
 }
 
 impl Oracle {
-    /// Checks the outcomes of an append, and takes over the positions that the store chose.
+    /// Checks the outcomes of an append, and adopts the positions that the store chose.
     pub(super) fn append(
         &mut self,
         batch: &[String],
@@ -87,7 +87,7 @@ impl Oracle {
             let at = self.log.iter().position(|kept| kept.id() == id);
             let ok = match (outcome, at.map(|at| (at < known, &self.log[at]))) {
                 (AppendOutcome::Erased, None) => self.erased.contains(id),
-                // Within a batch that is not stored, there is no position to compare.
+                // An earlier event of a batch that is not stored has no position to compare.
                 (AppendOutcome::Conflict(position), Some((before, kept))) => {
                     kept.value != *value && (nothing && !before || kept.position == *position)
                 }
@@ -108,7 +108,8 @@ impl Oracle {
                     "{id:?} was answered {outcome:?}; known: {at:?}; nothing stored: {nothing}"
                 ));
             }
-            // What a batch that is not stored would have stored is kept until its end, to judge its repeats by.
+            // Events of a batch that is not stored stay in the model until the end of the batch. Repeats in the batch
+            // are compared with them.
             if let AppendOutcome::Stored(_) | AppendOutcome::NotStored = outcome
                 && at.is_none()
             {
@@ -142,7 +143,7 @@ impl Oracle {
         self.newest.get(&position.partition).copied().unwrap_or((0, Timestamp::MIN))
     }
 
-    /// Whether any event of a batch is a conflict or erased.
+    /// Returns whether any event of a batch is a conflict or erased.
     fn refuses(&self, batch: &[Value]) -> bool {
         let other = |one: &Value, two: &Value| one["id"] == two["id"] && one != two;
         batch.iter().any(|event| {
@@ -152,7 +153,7 @@ impl Oracle {
         })
     }
 
-    /// What a read returns, in log order.
+    /// Returns the events of a read, in log order.
     pub(super) fn read(&self, wanted: &Wanted, until: Option<&Cursor>) -> Vec<Seen> {
         let matches = |kept: &&Kept| {
             until.is_none_or(|until| until.covers(kept.position)) && wanted.accepts(&kept.value)
@@ -165,8 +166,8 @@ impl Oracle {
         ids.iter().filter_map(one).collect()
     }
 
-    /// What a whole trim does, whatever its steps: it goes through the log from its oldest end, and leaves a partition where
-    /// something is to stay.
+    /// Trims as a complete sequence of steps does. The trim starts at the oldest end of the log. It stops in each
+    /// partition at the first event that must stay.
     pub(super) fn trim(&mut self, rule: &Rule, now: Timestamp, dry_run: bool) -> Trimmed {
         let of_rule: Vec<&Kept> =
             self.log.iter().filter(|kept| accepts_type(&rule.types, &kept.value)).collect();
@@ -189,7 +190,7 @@ impl Oracle {
             let too_old = rule.max_age.is_some_and(|age| {
                 now.as_nanosecond() - kept.stored_at.as_nanosecond() > age.as_nanos() as i128
             });
-            // What is held stays, and is too many for ever: nothing after it goes for that.
+            // A held event stays and still exceeds the limit. No later event is removed because of that limit.
             let too_many = held_by.is_none()
                 && (rule.max_events.is_some_and(|most| from_here_on.len() as u64 > most)
                     || rule.max_bytes.is_some_and(|most| bytes as u64 > most));
@@ -218,13 +219,13 @@ impl Oracle {
         }
     }
 
-    /// How many events and bytes an erasure takes.
+    /// Erases an entity. Returns the number of removed events and their bytes.
     pub(super) fn erase(&mut self, kind: &str, id: &str) -> (u64, u64) {
         let (gone, left): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.log).into_iter().partition(|kept| names(&kept.value, kind) == Some(id));
         self.log = left;
         self.erased.extend(gone.iter().map(|kept| kept.id().to_owned()));
-        // A checkpoint forgets an event that was erased; its mark stays.
+        // A checkpoint drops the id of an erased event, but keeps its mark.
         for checkpoint in &mut self.checkpoints {
             if self.erased.contains(&checkpoint.last_processed_event_id) {
                 checkpoint.last_processed_event_id.clear();
@@ -240,7 +241,7 @@ impl Oracle {
         }
     }
 
-    /// Whether it was saved.
+    /// Saves a checkpoint. Returns whether it was saved.
     pub(super) fn save_checkpoint(&mut self, checkpoint: Checkpoint, replace: bool) -> bool {
         let taken = self.checkpoints.iter().any(|existing| existing.name == checkpoint.name);
         if taken && !replace {
@@ -257,7 +258,7 @@ impl Oracle {
         self.checkpoints.len() < before
     }
 
-    /// Events and bytes held.
+    /// Returns the number of events and their bytes.
     pub(super) fn size(&self) -> (u64, u64) {
         (self.log.len() as u64, self.log.iter().map(|kept| kept.json.len() as u64).sum())
     }

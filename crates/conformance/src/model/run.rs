@@ -1,4 +1,4 @@
-//! One round: operations drawn at random, done to the store and to the model, and compared.
+//! One round: random operations run on the store and on the model, and the results are compared.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ pub(super) struct Run {
     handles: [Arc<dyn Stores>; 2],
     draw: Generator,
     oracle: Oracle,
-    /// Heads as they were after each append.
+    /// Heads after each append.
     marks: Vec<Cursor>,
     seed: u64,
     here: String,
@@ -38,7 +38,7 @@ impl Run {
         self.here = format!("EVENT_REPLAY_SEED={} EVENT_REPLAY_ROUNDS=1, step {step}", self.seed);
         self.bench.clock.advance(self.draw.seconds(20));
         if self.draw.one_in(20) {
-            // Clocks jump back too.
+            // The clock sometimes jumps back.
             self.bench.clock.set(self.bench.clock.now() - Duration::from_secs(30));
         }
         match self.draw.rng.u32(..20) {
@@ -52,7 +52,7 @@ impl Run {
         }
     }
 
-    /// What is there at the end is what the model says, seen from a new handle, and nothing is out of order.
+    /// Compares the final state of the store with the model through a new handle, and verifies the store.
     pub(super) async fn finish(&mut self) {
         let here = &self.here;
         let store = self.bench.storage.open().await;
@@ -143,7 +143,7 @@ impl Run {
         assert_eq!(done, self.oracle.trim(&rule, now, false), "{}: trim {rule:?}", self.here);
     }
 
-    /// A rule of one or two bounds, in the model's words and in the port's.
+    /// Draws a rule with at most two bounds, as a rule of the model and as a request of the port.
     fn rule(&mut self) -> (Rule, TrimRequest) {
         let mut rule = Rule { types: self.draw.rule_types(), ..Rule::default() };
         let mut through = None;
@@ -159,7 +159,8 @@ impl Run {
         let mut holds = Vec::new();
         for n in 0..self.draw.rng.usize(..3) {
             let mark = self.mark();
-            // Two holds of one mark keep the same: which of them is named is not said.
+            // For two holds with the same mark, the ports do not define which of them is named. So each mark occurs
+            // once.
             if rule.holds.iter().all(|(_, other)| other.sequences != mark.sequences) {
                 rule.holds.push((format!("holder {n}"), mark.clone()));
                 holds.push(Hold { holder: format!("holder {n}"), mark });
@@ -204,7 +205,7 @@ impl Run {
                 last_processed_event_id: self.draw.id(),
                 event_count: step as u64,
                 metadata: serde_json::Map::new(),
-                // Rising, so that the order of the list is known.
+                // Creation times rise, so the order of the list is known.
                 created_at: jiff::Timestamp::from_second(1_700_000_000 + step as i64).unwrap(),
                 hold: self.draw.rng.bool(),
             };

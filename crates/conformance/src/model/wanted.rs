@@ -1,4 +1,4 @@
-//! A filter in the model's own words, read off parsed JSON.
+//! A filter of the model, evaluated on parsed JSON.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,12 +17,12 @@ pub(super) struct Wanted {
     pub(super) ids: Vec<String>,
     pub(super) from: Option<Timestamp>,
     pub(super) to: Option<Timestamp>,
-    /// The least `data.n`.
+    /// Lowest value of `data.n`.
     pub(super) at_least: Option<i64>,
 }
 
 impl Wanted {
-    /// What the store is asked.
+    /// Returns the filter for the store.
     pub(super) fn filter(&self) -> Arc<Filter> {
         let mut filter = Filter {
             types: self.types.iter().map(TypePattern::new).collect(),
@@ -40,7 +40,7 @@ impl Wanted {
         Arc::new(filter)
     }
 
-    /// What the store should find.
+    /// Returns whether the store must find an event.
     pub(super) fn accepts(&self, event: &Value) -> bool {
         let one_of = |names: &[String], member: &str| {
             names.is_empty()
@@ -62,7 +62,7 @@ impl Wanted {
     }
 }
 
-/// The entity of a kind that an event names.
+/// Returns the entity of a kind that an event names.
 pub(super) fn names<'a>(event: &'a Value, kind: &str) -> Option<&'a str> {
     event[format!("{kind}Id")].as_str()
 }
@@ -73,7 +73,7 @@ pub(super) fn accepts_type(patterns: &[String], event: &Value) -> bool {
     patterns.is_empty() || patterns.iter().any(fits)
 }
 
-/// A star takes nothing, or a character and is asked again.
+/// Matches a pattern. A star matches nothing, or one character and then the same star again.
 fn fits(pattern: &[char], text: &[char]) -> bool {
     match (pattern.split_first(), text.split_first()) {
         (None, None) => true,

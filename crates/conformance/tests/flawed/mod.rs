@@ -1,4 +1,4 @@
-//! Naive engines with one fault put in.
+//! Naive engines with one fault each.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,91 +18,91 @@ use event_replay_conformance::{
     EngineHarness, EngineHook, EngineStorage, FaultyEngine, ManualClock, TransactionExt,
 };
 
-/// What is wrong with an engine.
+/// The fault of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
-    /// No guard is judged.
+    /// The engine ignores all guards.
     IgnoresGuards,
-    /// Guards on generations are not judged.
+    /// The engine ignores guards on generations.
     IgnoresGenerations,
-    /// Guards on ids are not judged.
+    /// The engine ignores guards on ids.
     IgnoresGuardsOnIds,
-    /// Guards on newer events are not judged.
+    /// The engine ignores guards on newer events.
     IgnoresNewerEvents,
     /// A guard on a value holds for any value.
     TakesAnyValue,
-    /// Guards of later steps are not judged: their steps are performed.
+    /// The engine ignores guards of later steps and performs these steps.
     PerformsEveryStep,
-    /// A later step that is left out is not named.
+    /// The outcome does not name a later step that is left out.
     NamesNoStep,
-    /// The guard that is named is always the first.
+    /// A refusal always names the first guard.
     NamesTheFirstGuard,
-    /// Additions are read and then written.
+    /// An addition is a read followed by a separate write.
     LosesAdditions,
-    /// Negative amounts are added as positive ones.
+    /// Negative amounts are added as positive amounts.
     AddsNoNegatives,
-    /// Spaces are not cleared.
+    /// The engine does not clear spaces.
     ForgetsToClear,
-    /// What a transaction puts into a space that it clears is gone.
+    /// The clear of a space also removes the rows that its transaction puts there.
     ClearsLast,
-    /// Rows are not removed.
+    /// The engine does not delete rows.
     ForgetsToDelete,
-    /// Tombstones are not kept.
+    /// The engine does not store tombstones.
     ForgetsTombstones,
-    /// Replays are counted for each mention of a sequence.
+    /// A replay is counted for each occurrence of a sequence.
     CountsEachMention,
-    /// The last transaction of a call is performed first.
+    /// The engine performs the transactions of a call in reverse order.
     CommitsBackwards,
-    /// A call that has a refused transaction stops there.
+    /// After a refused transaction, the engine skips the rest of the call.
     StopsAtTheFirstRefusal,
-    /// Guards are judged when the call begins, and writes made later.
+    /// The engine evaluates guards at the start of the call and writes later.
     JudgesTooEarly,
-    /// Ranges begin at their lower bound.
+    /// A range includes its lower bound.
     IncludesTheLowerBound,
-    /// Ranges end with their upper bound.
+    /// A range includes its upper bound.
     IncludesTheUpperBound,
-    /// Ranges come in one direction alone.
+    /// A range always has the same direction.
     NeverReverses,
-    /// Ranges have no limit.
+    /// A range ignores its limit.
     IgnoresLimits,
-    /// Scopes do not divide kinds.
+    /// The scopes of a kind share their rows.
     IgnoresScopes,
-    /// Keys end at their first zero byte.
+    /// A key ends at its first zero byte.
     CutsKeys,
-    /// Partitions are one.
+    /// All partitions share their data.
     MixesPartitions,
-    /// The transaction of an append is performed where something is stored alone.
+    /// The transaction of an append is performed only if an event is new.
     AppendsWithout,
-    /// Events are appended whatever the guards beside them say.
+    /// Events are appended even if a guard does not hold.
     AppendsUnguarded,
     /// A batch is never all or nothing.
     AlwaysEach,
     /// The last event of a full page is lost.
     LosesTheLastOfAPage,
-    /// A scan goes past its upper bound.
+    /// A scan ignores its upper bound.
     ForgetsUntil,
-    /// A page has no limit of bytes.
+    /// A page ignores its limit of bytes.
     IgnoresBytes,
-    /// A page tells the state as it is after it was read.
+    /// The state of a page is read after the page.
     TellsTheStateTooLate,
-    /// Events that are not there are left out.
+    /// Results for missing events are omitted.
     LeavesOutWhatIsMissing,
-    /// Erased ids are unknown.
+    /// Erased ids are reported as unknown.
     ForgetsErasures,
     /// The upper bound of a count is exclusive.
     CountsShort,
-    /// A caller that waits for a change sleeps until its timeout.
+    /// A caller that waits for a change waits until its timeout.
     NeverWakes,
-    /// Erasing is trimming.
+    /// An erasure is performed as a trim.
     TrimsInsteadOfErasing,
     /// The transaction of a removal is not performed.
     RemovesWithout,
-    /// Events are removed whatever the guards beside them say.
+    /// Events are removed even if a guard does not hold.
     RemovesUnguarded,
 }
 
-/// One write for each mention of a sequence.
+/// Returns one write for each occurrence of a sequence.
 fn each_mention(write: &Write) -> Vec<Write> {
     match write {
         Write::CountReplay { sequences, at } => {
@@ -113,7 +113,7 @@ fn each_mention(write: &Write) -> Vec<Write> {
     }
 }
 
-/// Reads each number that is to be added to, and puts the sum a moment later.
+/// Reads each number of an addition, and puts the sum a moment later.
 async fn commit_with_slow_additions(
     engine: &Arc<dyn StorageEngine>,
     partition: u16,
@@ -134,7 +134,7 @@ async fn commit_with_slow_additions(
     Ok(outcomes)
 }
 
-/// Judges the guards, and makes the writes a moment later.
+/// Evaluates the guards, and performs the writes a moment later.
 async fn commit_late(
     engine: &Arc<dyn StorageEngine>,
     partition: u16,
@@ -169,7 +169,8 @@ impl Flaw {
         let mut read = read.clone();
         if let Read::Range { after, before, reverse, limit, .. } = &mut read {
             match self.fault {
-                // The byte string before a key that ends with a zero byte is the key without it.
+                // A key with an appended zero byte is the next byte string after the key. So this upper bound includes
+                // the key.
                 Fault::IncludesTheUpperBound => before.iter_mut().for_each(|key| key.push(0)),
                 Fault::IncludesTheLowerBound => {
                     if let Some(last) = after.as_mut().and_then(|key| key.last_mut()) {
@@ -440,7 +441,7 @@ impl EngineHook for Flaw {
     }
 }
 
-/// Makes naive engines with a fault.
+/// Creates naive engines with a fault.
 pub(crate) struct FlawedHarness(pub(crate) Fault);
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! The smallest engine that is right: everything in maps behind one lock, no index.
+//! The smallest correct engine: all data in maps behind one lock for each partition, without an index.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::{
@@ -25,7 +25,7 @@ use event_replay_conformance::{EngineHarness, EngineStorage, ManualClock};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-/// Makes naive engines of some partitions.
+/// Creates naive engines with this number of partitions.
 pub struct NaiveHarness(pub u16);
 
 #[async_trait]
@@ -46,13 +46,13 @@ impl EngineStorage for Naive {
     }
 }
 
-/// The engine, which is its storage as well.
+/// The engine, which is also its storage.
 #[derive(Clone)]
 pub struct Naive {
     clock: ManualClock,
     info: EngineInfo,
     partitions: Arc<Vec<Mutex<Part>>>,
-    /// Told after each append.
+    /// Notifies waiting callers after each append.
     appended: watch::Sender<()>,
 }
 
@@ -90,7 +90,7 @@ impl Part {
         }
     }
 
-    /// The guard of the first step that does not hold.
+    /// Returns the first guard of the first step that does not hold.
     fn refusal(&self, transaction: &Transaction) -> Option<usize> {
         transaction.steps.first()?.guards.iter().position(|guard| !self.holds(guard))
     }
@@ -102,7 +102,7 @@ impl Part {
         self.perform_admitted(transaction)
     }
 
-    /// Performs what the guards of its first step have let pass.
+    /// Performs a transaction after the guards of its first step were checked.
     fn perform_admitted(&mut self, transaction: &Transaction) -> Outcome {
         let mut left_out = Vec::new();
         for (number, step) in transaction.steps.iter().enumerate() {

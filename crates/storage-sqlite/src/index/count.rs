@@ -1,4 +1,4 @@
-//! Counting: from the index where it knows the answer exactly, else event by event.
+//! Counts events: from the index if its answer is exact, otherwise event by event.
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
     state::State,
 };
 
-/// Counts the events up to a sequence that match.
+/// Counts the matching events up to a sequence.
 pub(crate) async fn count(
     engine: &SqliteEngine,
     filter: &Arc<Filter>,
@@ -29,7 +29,7 @@ pub(crate) async fn count(
             Ok((total, until, next))
         })
         .await?;
-    // A page at a time, each in its own transaction.
+    // Each page has its own transaction.
     while let Some(low) = next.filter(|low| *low <= until) {
         let filter = filter.clone();
         let range = Range { order: Order::OldestFirst, low, high: until };
@@ -41,7 +41,7 @@ pub(crate) async fn count(
     Ok(total)
 }
 
-/// What the index knows, and from where on events are to be looked at.
+/// Returns the count from the index, and the sequence from which events must be examined.
 fn count_indexed(
     connection: &Connection,
     state: &State,
@@ -56,7 +56,7 @@ fn count_indexed(
     for term in terms {
         total += postings::count(connection, &term, until.min(state.indexed))?;
     }
-    // What is left is the unindexed tail.
+    // Only the unindexed tail remains to be examined.
     Ok((total, Some(state.indexed + 1)))
 }
 
@@ -76,8 +76,8 @@ fn count_page(
     Ok((found, stopped))
 }
 
-/// The terms whose counts add up to the filter's count, if there are such: a filter of a single part, of which an
-/// event can have one value only.
+/// Returns terms whose counts add up to the filter's count. Such terms exist only for a filter of at most one part. An
+/// event has at most one value for each part.
 fn exact_terms(
     connection: &Connection,
     filter: &Filter,

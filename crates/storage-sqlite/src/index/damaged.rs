@@ -1,4 +1,4 @@
-//! What the index still knows of an event that is damaged: whether it is one that a filter asks for.
+//! Decides from the index whether a damaged event matches a filter.
 
 use domain::{Filter, StorageFailure, time::from_unix_micros};
 use rusqlite::Connection;
@@ -9,23 +9,23 @@ use super::{
 };
 use crate::{log::ids, state::State};
 
-/// What the index says of an event and a filter.
+/// The result for one event and one filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The filter matches it.
+    /// The filter matches the event.
     Matches,
-    /// The filter does not match it.
+    /// The filter does not match the event.
     Differs,
-    /// The index does not know.
+    /// The index cannot decide.
     Unknown,
 }
 
-/// Asks the index about damaged events.
+/// Evaluates a filter on damaged events with the index.
 pub(crate) struct Index<'a> {
     connection: &'a Connection,
     state: &'a State,
     filter: &'a Filter,
-    /// The parts of the filter that the index can answer; none before the first question.
+    /// Parts of the filter that the index can answer. None before the first use.
     parts: Option<Vec<Vec<Term<'static>>>>,
 }
 
@@ -34,7 +34,7 @@ impl<'a> Index<'a> {
         Self { connection, state, filter, parts: None }
     }
 
-    /// What is known of the event at a position with this timestamp, in microseconds.
+    /// Evaluates the filter on the event at a position with this timestamp, in microseconds.
     pub(crate) fn verdict(&mut self, seq: u64, at: i64) -> Result<Verdict, StorageFailure> {
         let parts = match self.parts.take() {
             Some(parts) => parts,
@@ -57,13 +57,13 @@ impl<'a> Index<'a> {
                 return Ok(Verdict::Differs);
             }
         }
-        // Times are indexed by the hour, conditions not at all.
+        // The index holds times by the hour and holds no conditions.
         let filter = self.filter;
         let is_certain = filter.from.is_none() && filter.to.is_none() && filter.condition.is_none();
         Ok(if is_certain { Verdict::Matches } else { Verdict::Unknown })
     }
 
-    /// Whether the event has one of the ids that the filter asks for, if it asks for ids.
+    /// Returns true if the filter names no ids, or if one of them has this position.
     fn has_id(&self, seq: u64) -> Result<bool, StorageFailure> {
         for id in &self.filter.event_ids {
             if ids::position_of(self.connection, id)? == Some(seq) {
@@ -73,7 +73,8 @@ impl<'a> Index<'a> {
         Ok(self.filter.event_ids.is_empty())
     }
 
-    /// Every event that is indexed has an hour. One that was damaged before the index reached it has no entry at all.
+    /// Returns whether the event is indexed. Every indexed event has an hour. An event that was damaged before it was
+    /// indexed has no entries.
     fn is_indexed(&self, seq: u64, at: i64) -> Result<bool, StorageFailure> {
         let hour = (terms::HOUR, Value::Hour(terms::hour_of(from_unix_micros(at))));
         Ok(seq <= self.state.indexed && postings::holds(self.connection, &hour, seq)?)

@@ -1,4 +1,4 @@
-//! Choosing how to find a filter's events: by the part of it that fewest positions have, or by looking at all.
+//! Chooses the way to find a filter's events: by the part with the fewest positions, or by a scan of the log.
 
 use domain::{Filter, StorageFailure, TypePattern};
 use rusqlite::Connection;
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{log::ids, state::State};
 
-/// Where candidates come from. Each is then held against the whole filter.
+/// The origin of candidates. The whole filter is then applied to each candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Driver {
     /// Every event.
@@ -20,13 +20,13 @@ pub(crate) enum Driver {
     Terms(Vec<Term<'static>>),
 }
 
-/// Ids that are looked up one by one; with more, looking through the log costs less.
+/// Highest number of ids that are looked up one by one. For more ids, a scan of the log is cheaper.
 const MAX_IDS: usize = 2000;
-/// Hours of a time range that are read from the index; a longer range is a scan.
+/// Longest time range that is read from the index, in hours. A longer range is a scan.
 const MAX_HOURS: i64 = 24 * 31;
-/// Terms that one walk merges.
+/// Highest number of terms that one walk merges.
 const MAX_TERMS: usize = 2000;
-/// Runs of a term that an estimate counts.
+/// Highest number of index rows (runs) of a term that an estimate reads.
 const ESTIMATE_RUNS: i64 = 4096;
 
 /// Chooses the driver of a filter.
@@ -53,7 +53,7 @@ pub(crate) fn choose(
         }
     }
     Ok(match best {
-        // Positions are fetched one by one; past half of the log, reading it through is quicker.
+        // Positions are fetched one by one. For more than half of the log, a scan is faster.
         Some((size, part)) if size <= state.events / 2 => Driver::Terms(part),
         _ => Driver::Scan,
     })
@@ -68,7 +68,7 @@ fn positions_of_ids(connection: &Connection, filter: &Filter) -> Result<Driver, 
     Ok(Driver::Positions(positions))
 }
 
-/// The terms of each part of a filter that the index can answer.
+/// Returns the terms of each part of a filter that the index can answer.
 pub(crate) fn parts(
     connection: &Connection,
     filter: &Filter,
@@ -86,7 +86,7 @@ pub(crate) fn parts(
         parts.push(filter.correlation_ids.iter().map(|id| owned(terms::CORRELATION, id)).collect());
     }
     for (kind, ids) in &filter.entities {
-        // Of a kind that was never folded there is nothing in the index.
+        // The index has no entries of an entity kind without a number.
         let number = kinds.find(connection, kind)?;
         parts.push(number.map_or_else(Vec::new, |number| ids.iter().map(|id| owned(number, id)).collect()));
     }
@@ -99,7 +99,7 @@ pub(crate) fn parts(
     Ok(parts)
 }
 
-/// The terms of the types that any of these patterns matches.
+/// Returns the terms of the types that match any of these patterns.
 pub(crate) fn types(
     connection: &Connection,
     patterns: &[TypePattern],

@@ -1,4 +1,4 @@
-//! Posting runs: the positions of one term within one fold, and walking them in order.
+//! Posting runs: a run is one index row, with the positions of one term from one fold. Walks return them in order.
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
@@ -8,10 +8,10 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::terms::{Term, Value};
 use crate::failure::sqlite;
 
-/// How many runs a walk fetches at once.
+/// Number of runs that a walk fetches at once.
 const RUNS_AT_ONCE: i64 = 16;
 
-/// Writes the positions after the first as differences. They must rise.
+/// Encodes the positions after the first as differences. The positions must rise.
 pub(crate) fn encode_rest(positions: &[u64]) -> Option<Vec<u8>> {
     if positions.len() < 2 {
         return None;
@@ -28,7 +28,7 @@ pub(crate) fn encode_rest(positions: &[u64]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Reads a run's positions; none where the bytes are not what was written.
+/// Decodes the positions of a run. Returns none if the bytes are damaged.
 pub(crate) fn decode_run(first: u64, count: u64, rest: &[u8]) -> Option<Vec<u64>> {
     let mut positions = Vec::with_capacity((count as usize).min(rest.len() + 1));
     positions.push(first);
@@ -45,7 +45,7 @@ pub(crate) fn decode_run(first: u64, count: u64, rest: &[u8]) -> Option<Vec<u64>
     (shift == 0 && positions.len() as u64 == count).then_some(positions)
 }
 
-/// Where a run begins, and its positions unless they are damaged.
+/// The first position of a run, and all its positions unless they are damaged.
 pub(crate) type Run = (u64, Option<Vec<u64>>);
 
 pub(crate) fn run_of_row(row: &Row<'_>) -> rusqlite::Result<Run> {
@@ -54,7 +54,7 @@ pub(crate) fn run_of_row(row: &Row<'_>) -> rusqlite::Result<Run> {
     Ok((first as u64, decode_run(first as u64, count as u64, rest)))
 }
 
-/// The run of a term that begins at or before a position, which is the one that can hold it.
+/// Returns the last run of a term that begins at or before a position. Only this run can hold the position.
 pub(crate) fn run_from(
     connection: &Connection,
     (kind, value): &Term<'_>,
@@ -73,19 +73,19 @@ fn damaged() -> StorageFailure {
     StorageFailure::Corrupt("an index entry is damaged; `event-replay verify` says which".into())
 }
 
-/// Walks the positions of one term, from a bound on.
+/// Walks the positions of one term from a bound.
 struct TermWalk<'a> {
     connection: &'a Connection,
     term: Term<'static>,
     order: Order,
-    /// Fetched and not yet taken; the next one is the last.
+    /// Fetched positions that are not yet returned. The last element comes next.
     ready: Vec<u64>,
-    /// Runs from here on are still to be fetched; none when all are.
+    /// Bound from which the remaining runs are fetched. None when all runs are fetched.
     next_run: Option<u64>,
 }
 
 impl<'a> TermWalk<'a> {
-    /// Positions after `bound` (oldest first) or before it (newest first), `bound` excluded.
+    /// Starts a walk after `bound` (oldest first) or before it (newest first). `bound` itself is excluded.
     fn new(
         connection: &'a Connection,
         term: Term<'static>,
@@ -93,7 +93,7 @@ impl<'a> TermWalk<'a> {
         bound: u64,
     ) -> Result<Self, StorageFailure> {
         let mut walk = Self { connection, term, order, ready: Vec::new(), next_run: Some(bound) };
-        // Positions begin with 1: no run begins before a walk of all.
+        // Positions start at 1, so no run begins before a walk from 0.
         if order == Order::OldestFirst && bound > 0 {
             walk.enter_run_before(bound)?;
         }
@@ -101,7 +101,7 @@ impl<'a> TermWalk<'a> {
         Ok(walk)
     }
 
-    /// The run that begins at or before the bound may reach past it.
+    /// Adds the positions after the bound from the run that begins at or before it.
     fn enter_run_before(&mut self, bound: u64) -> Result<(), StorageFailure> {
         let run = run_from(self.connection, &self.term, bound)?;
         if let Some((_, positions)) = run {
@@ -137,7 +137,7 @@ impl<'a> TermWalk<'a> {
             Order::OldestFirst => self.ready.reverse(),
             Order::NewestFirst => {
                 self.ready.sort_unstable();
-                // The first run may begin before the bound and reach past it.
+                // The first fetched run begins before the bound and may extend past it.
                 self.ready.truncate(self.ready.partition_point(|position| *position < bound));
             }
         }
@@ -169,14 +169,14 @@ impl PartialOrd for TermWalk<'_> {
 }
 
 impl Ord for TermWalk<'_> {
-    /// The heap's greatest walk is the one whose next position comes first.
+    /// Orders walks so that the heap's greatest walk has the next position.
     fn cmp(&self, other: &Self) -> Ordering {
         let natural = self.peek().cmp(&other.peek());
         if self.order == Order::OldestFirst { natural.reverse() } else { natural }
     }
 }
 
-/// Walks the positions that any of several terms has, each once, in order.
+/// Walks the positions of several terms in order. A position that several terms share is returned once.
 pub(crate) struct PostingWalk<'a> {
     walks: BinaryHeap<TermWalk<'a>>,
 }
@@ -210,7 +210,7 @@ impl<'a> PostingWalk<'a> {
     }
 }
 
-/// How many positions a term has, counted over at most this many of its runs.
+/// Estimates the number of positions of a term from at most `most_runs` of its runs.
 pub(crate) fn estimate(
     connection: &Connection,
     term: &Term<'_>,
@@ -227,7 +227,7 @@ pub(crate) fn estimate(
         .map_err(sqlite)
 }
 
-/// How many positions at or before a bound a term has.
+/// Counts the positions of a term at or before a bound.
 pub(crate) fn count(connection: &Connection, term: &Term<'_>, until: u64) -> Result<u64, StorageFailure> {
     let whole: i64 = connection
         .prepare_cached(
@@ -235,7 +235,7 @@ pub(crate) fn count(connection: &Connection, term: &Term<'_>, until: u64) -> Res
         )
         .and_then(|mut statement| statement.query_row((term.0, &term.1, until as i64), |row| row.get(0)))
         .map_err(sqlite)?;
-    // The last of these runs may reach beyond the bound.
+    // The last of these runs may extend beyond the bound.
     let last = run_from(connection, term, until)?;
     let beyond = match last {
         Some((_, positions)) => {
@@ -247,20 +247,20 @@ pub(crate) fn count(connection: &Connection, term: &Term<'_>, until: u64) -> Res
     Ok((whole as u64).saturating_sub(beyond as u64))
 }
 
-/// Whether a term has a position.
+/// Returns whether a term has a position.
 pub(crate) fn holds(connection: &Connection, term: &Term<'_>, seq: u64) -> Result<bool, StorageFailure> {
     let run = run_from(connection, term, seq)?;
     Ok(run.is_some_and(|(_, positions)| positions.is_some_and(|all| all.binary_search(&seq).is_ok())))
 }
 
-/// The values that a kind of term has in the index, in order.
+/// Returns the indexed values of one kind of term, in order.
 pub(crate) fn values(connection: &Connection, kind: i64) -> Result<Vec<String>, StorageFailure> {
     let mut statement = connection
         .prepare_cached("SELECT value FROM posting WHERE kind = ?1 AND value > ?2 ORDER BY value LIMIT 1")
         .map_err(sqlite)?;
     let mut values: Vec<String> = Vec::new();
     let mut last = String::new();
-    // One look-up a value: the index is skipped over, not read.
+    // Each value costs one look-up, so the entries of a value are skipped instead of read.
     while let Some(next) = statement
         .query_row((kind, Value::from(last.as_str())), |row| row.get::<_, String>(0))
         .optional()

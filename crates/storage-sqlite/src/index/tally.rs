@@ -1,4 +1,4 @@
-//! The counts of indexed events, as rows: changed in the commit that changes the index.
+//! The counts of indexed events, stored as rows. The commit that changes the index changes the counts as well.
 
 use domain::{
     Figure, StorageFailure, Tally,
@@ -10,7 +10,7 @@ use super::terms::{self, Term, Value};
 use crate::writer::change::Change;
 
 impl Change<'_> {
-    /// What events with these terms add to the counts: each term with the number of its events.
+    /// Computes the counts of events from their terms. Each term comes with the number of its events.
     pub(crate) fn tally_of<'t>(
         &mut self,
         terms: impl Iterator<Item = (&'t Term<'static>, usize)>,
@@ -33,8 +33,8 @@ impl Change<'_> {
         Ok(tally)
     }
 
-    /// Adds events that are indexed now. `from_start`: nothing was indexed before them. The counts of a store that has events
-    /// which were never counted stay away.
+    /// Adds newly indexed events to the counts. `from_start` means that no event was indexed before them. A store with
+    /// events that were never counted gets no counts.
     pub(crate) fn count_in(&mut self, tally: &Tally, from_start: bool) -> Result<(), StorageFailure> {
         if !from_start && !self.is_counted()? {
             return Ok(());
@@ -46,7 +46,7 @@ impl Change<'_> {
         self.put(&through_row(), self.state.indexed.to_string().as_bytes())
     }
 
-    /// Takes removed events out again. A count that is zero has no row.
+    /// Subtracts removed events from the counts. A count of zero has no row.
     pub(crate) fn count_out(&mut self, tally: &Tally) -> Result<(), StorageFailure> {
         if !self.is_counted()? {
             return Ok(());

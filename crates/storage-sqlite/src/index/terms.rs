@@ -1,4 +1,4 @@
-//! Terms: what the index can find an event by.
+//! Terms: the values by which the index finds events.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ pub(crate) const SOURCE: i64 = 2;
 pub(crate) const CORRELATION: i64 = 3;
 pub(crate) const HOUR: i64 = 4;
 
-/// A term's value: text, or the number of an hour since the Unix epoch.
+/// The value of a term: text, or an hour as a number since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Value<'a> {
     Hour(i64),
@@ -49,7 +49,7 @@ impl rusqlite::ToSql for Value<'_> {
 /// A term: the number of its kind, and its value.
 pub(crate) type Term<'a> = (i64, Value<'a>);
 
-/// The term in the columns `kind, value` from `at` on.
+/// Reads the term from the columns `kind, value`, which start at column `at`.
 pub(crate) fn term_of_row(row: &Row<'_>, at: usize) -> rusqlite::Result<Term<'static>> {
     let kind: i64 = row.get(at)?;
     let value = match row.get_ref(at + 1)? {
@@ -59,12 +59,12 @@ pub(crate) fn term_of_row(row: &Row<'_>, at: usize) -> rusqlite::Result<Term<'st
     Ok((kind, value))
 }
 
-/// The hour that an instant lies in.
+/// Returns the hour of an instant, counted from the Unix epoch.
 pub(crate) fn hour_of(time: jiff::Timestamp) -> i64 {
     time.as_nanosecond().div_euclid(3_600_000_000_000) as i64
 }
 
-/// All terms of an event, with the numbers that its entity kinds have.
+/// Returns all terms of an event. `number` maps the name of an entity kind to its number.
 pub(crate) fn terms_of(
     event: &Event,
     mut number: impl FnMut(&str) -> Result<i64, StorageFailure>,
@@ -82,14 +82,14 @@ pub(crate) fn terms_of(
     Ok(terms)
 }
 
-/// The numbers of entity kinds, learned as they are met.
+/// The numbers of entity kinds, cached when they are first used.
 #[derive(Debug, Default)]
 pub(crate) struct Kinds {
     numbers: HashMap<String, i64>,
 }
 
 impl Kinds {
-    /// The number of a kind, if the store has met it.
+    /// Returns the number of a kind if the store has assigned one.
     pub(crate) fn find(
         &mut self,
         connection: &Connection,
@@ -108,7 +108,7 @@ impl Kinds {
         Ok(found)
     }
 
-    /// The number of a kind, given to it now if it has none.
+    /// Returns the number of a kind. Assigns a number if the kind has none.
     pub(crate) fn number(&mut self, connection: &Connection, name: &str) -> Result<i64, StorageFailure> {
         if let Some(number) = self.find(connection, name)? {
             return Ok(number);
@@ -122,7 +122,7 @@ impl Kinds {
             })
     }
 
-    /// The name of a kind.
+    /// Returns the name of a kind.
     pub(crate) fn name(
         &mut self,
         connection: &Connection,
@@ -137,12 +137,12 @@ impl Kinds {
             .map_err(sqlite)
     }
 
-    /// Forgets what a rolled-back transaction may have made up.
+    /// Clears the cache, because a rolled-back transaction may have assigned numbers.
     pub(crate) fn forget(&mut self) {
         self.numbers.clear();
     }
 
-    /// All terms of an event.
+    /// Returns all terms of an event. Assigns numbers to new entity kinds.
     pub(crate) fn terms<'a>(
         &mut self,
         connection: &Connection,

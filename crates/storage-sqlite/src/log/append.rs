@@ -1,4 +1,4 @@
-//! Appending: the rows of a batch, inside the writer's transaction.
+//! Appends the rows of a batch in the writer's transaction.
 
 use domain::{
     Event, Position, StorageFailure,
@@ -13,7 +13,7 @@ use super::ids;
 use crate::{failure::sqlite, state::PARTITION, writer::change::Change};
 
 impl Change<'_> {
-    /// Appends a batch.
+    /// Appends a batch. Returns one outcome for each event.
     pub(crate) fn append(
         &mut self,
         batch: &[Event],
@@ -37,7 +37,7 @@ impl Change<'_> {
         }
     }
 
-    /// Settles what the log has already. Writes nothing.
+    /// Records the outcome of each event whose id is already stored or erased. Writes nothing.
     fn settle_known(
         &mut self,
         batch: &[Event],
@@ -55,14 +55,14 @@ impl Change<'_> {
                     any = true;
                 }
             }
-            // What is known of one event may make another one pending.
+            // A conflict of one event may make a later event with the same id pending, so the loop repeats.
             if !any {
                 return Ok(());
             }
         }
     }
 
-    /// Appends one event, or says what stands in its way.
+    /// Appends one event. Returns another outcome if its id is erased or already stored.
     fn append_one(&mut self, event: &Event) -> Result<AppendOutcome, StorageFailure> {
         if self.is_erased(event.id())? {
             return Ok(AppendOutcome::Erased);
@@ -95,7 +95,7 @@ impl Change<'_> {
         Ok(AppendOutcome::Stored(Position::new(PARTITION, seq)))
     }
 
-    /// What an event is to the stored one of its id, if there is one.
+    /// Compares an event with the stored event of the same id. Returns none if the id is not stored.
     fn stored_outcome(&self, event: &Event) -> Result<Option<AppendOutcome>, StorageFailure> {
         let Some(seq) = ids::position_of(self.connection, event.id())? else { return Ok(None) };
         let outcome = self
@@ -110,7 +110,7 @@ impl Change<'_> {
                     .optional()
             })
             .map_err(sqlite)?;
-        // An id whose event is lost or unreadable is taken all the same; `verify` reports it.
+        // An id stays in use even if its event is lost or unreadable. `verify` reports such an event.
         let lost = AppendOutcome::Conflict(Position::new(PARTITION, seq));
         Ok(Some(outcome.flatten().unwrap_or(lost)))
     }

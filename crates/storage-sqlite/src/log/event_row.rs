@@ -1,4 +1,4 @@
-//! Rows of table `event`, read back into events.
+//! Reads rows of table `event` as events.
 
 use std::collections::BTreeSet;
 
@@ -17,19 +17,19 @@ use crate::{
     state::{PARTITION, State},
 };
 
-/// An event row, or what is wrong with it.
+/// A row of table `event`, with the event or a description of the damage.
 pub(crate) struct EventRow {
     pub(crate) seq: u64,
-    /// The event's timestamp, in microseconds, as its own column says.
+    /// Timestamp of the event from its own column, in microseconds.
     pub(crate) at: i64,
     pub(crate) stored_at: i64,
-    /// Bytes of its text, damaged or not.
+    /// Size of the JSON text in bytes, even if the text is damaged.
     pub(crate) bytes: u64,
     pub(crate) event: Result<Event, String>,
 }
 
 impl EventRow {
-    /// What an index names, and the log does not find.
+    /// Returns the row for a position that an index names but the log does not contain.
     pub(crate) fn lost(seq: u64) -> Self {
         let detail = "an index names it, and the log has no event there".to_owned();
         Self { seq, at: 0, stored_at: 0, bytes: 0, event: Err(detail) }
@@ -58,13 +58,13 @@ impl<'a> Finder<'a> {
             .map_err(sqlite)
     }
 
-    /// The row at a position.
+    /// Returns the row at a position.
     pub(crate) fn find(&mut self, seq: u64) -> Result<Option<EventRow>, StorageFailure> {
         self.0.query_row([seq as i64], decode).optional().map_err(sqlite)
     }
 }
 
-/// Whether there is a row at a position.
+/// Returns whether a row exists at a position.
 pub(crate) fn is_at(connection: &Connection, seq: u64) -> Result<bool, StorageFailure> {
     connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM event WHERE seq = ?1)")
@@ -72,10 +72,10 @@ pub(crate) fn is_at(connection: &Connection, seq: u64) -> Result<bool, StorageFa
         .map_err(sqlite)
 }
 
-/// Turns rows into stored events, with their replay counts.
+/// Converts rows into stored events with their replay counts.
 pub(crate) struct Assembler<'a> {
     connection: &'a Connection,
-    /// Most stores have replayed nothing, and then no event needs a look.
+    /// Whether any event has a replay count. Most stores have none, and then no event needs a look-up.
     any_replays: bool,
 }
 
@@ -84,7 +84,8 @@ impl<'a> Assembler<'a> {
         Self { connection, any_replays: state.any_replays }
     }
 
-    /// What stands in a row. `indexed` is what an index says of the row where it is damaged.
+    /// Returns the event of a row, or a description of its damage. `indexed` states whether the index matched a damaged
+    /// row to the filter.
     pub(crate) fn entry(&self, row: EventRow, indexed: bool) -> Result<Entry, StorageFailure> {
         let stored_at = from_unix_micros(row.stored_at);
         let event = match row.event {
@@ -117,7 +118,8 @@ fn instant(text: &str) -> Result<Timestamp, StorageFailure> {
     text.parse().map_err(|_| StorageFailure::Corrupt(format!("{text:?} is no instant")))
 }
 
-/// Raises the replay counts of events by one, each once. Only positions that still hold an event get a count.
+/// Raises the replay count of each event by one. A repeated sequence counts once. Positions without an event get no
+/// count.
 pub(crate) fn count_replays(
     connection: &Connection,
     sequences: &[u64],
@@ -135,7 +137,7 @@ pub(crate) fn count_replays(
     Ok(())
 }
 
-/// The first and last number of each stretch of numbers that follow one another.
+/// Groups rising numbers into ranges of consecutive numbers, each as its first and last number.
 fn runs(numbers: impl IntoIterator<Item = u64>) -> Vec<(u64, u64)> {
     let mut runs: Vec<(u64, u64)> = Vec::new();
     for number in numbers {

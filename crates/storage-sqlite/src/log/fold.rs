@@ -1,4 +1,4 @@
-//! Folding: the index catches up with the log.
+//! Folding writes the index entries of the unindexed events as one batch.
 
 use std::collections::HashMap;
 
@@ -15,40 +15,40 @@ use crate::{
     state::State,
 };
 
-/// How many events may stand unindexed at the end of the log. Readers look through them one by one, at about a
-/// microsecond each; a fold costs less for each event the more events it takes together.
+/// Numbers of unindexed events at the end of the log that trigger a fold. Readers scan these events at about one
+/// microsecond each. A larger fold costs less for each event.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TailLimits {
-    /// When events come a few at a time, or come no more.
+    /// Limit when few events arrive at a time, or none.
     pub(crate) quiet: u64,
-    /// When events come in bulk.
+    /// Limit when events arrive in bulk.
     pub(crate) bulk: u64,
 }
 
-/// In bulk, commits that may pass between two folds.
+/// In bulk, number of commits between two folds.
 const COMMITS_A_FOLD: u64 = 16;
 
 impl TailLimits {
-    /// Whether it is time to fold, after a commit that appended so many events.
+    /// Returns whether a commit that appended `just_appended` events must fold.
     pub(crate) fn are_reached(self, state: &State, just_appended: u64) -> bool {
         let bulk = just_appended.saturating_mul(COMMITS_A_FOLD).min(self.bulk);
         state.unindexed() >= self.quiet.max(bulk).max(1)
     }
 }
 
-/// A term, and the positions of the events that have it.
+/// A term and the positions of its events.
 pub(crate) type Posting = (Term<'static>, Vec<u64>);
 
-/// The index entries of the newest events, gathered as they are appended.
+/// The index entries of the newest events, collected during the appends.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     positions: HashMap<Term<'static>, Vec<u64>>,
-    /// The events that these entries are of: after the first, up to the second.
+    /// Range of events that the entries cover: after the first position, up to and including the second.
     reach: (u64, u64),
 }
 
 impl Tail {
-    /// Takes an event in that was just appended.
+    /// Adds the entries of an event that was just appended.
     pub(crate) fn push(
         &mut self,
         connection: &Connection,
@@ -66,9 +66,9 @@ impl Tail {
         Ok(())
     }
 
-    /// Forgets everything. The file knows it all.
+    /// Discards all entries. [`Tail::take`] reads them from the file again.
     pub(crate) fn clear(&mut self) {
-        // No event has this position, so nothing follows on it.
+        // No event has the next position, so the next push starts a new range.
         self.begin_after(u64::MAX - 1);
     }
 
@@ -77,14 +77,14 @@ impl Tail {
         self.reach = (seq, seq);
     }
 
-    /// The index entries of all events that are not indexed: terms in the order of the index, each with its positions.
+    /// Returns the index entries of all unindexed events: terms in index order, each with its positions.
     pub(crate) fn take(
         &mut self,
         connection: &Connection,
         state: &State,
         kinds: &mut Kinds,
     ) -> Result<Vec<Posting>, StorageFailure> {
-        // Other processes may have appended or folded, or this one just started.
+        // The entries are incomplete if another process appended or folded, or if this process just started.
         if self.reach != (state.indexed, state.head) {
             self.read_again(connection, state, kinds)?;
         }
@@ -111,7 +111,7 @@ impl Tail {
                         self.positions.entry((kind, value.into_owned())).or_default().push(row.seq);
                     }
                 }
-                // It cannot be found by what it was about any more; reads by position and `verify` report it.
+                // The index cannot find a damaged event by its terms. Reads by position and `verify` report the event.
                 Err(detail) => {
                     tracing::warn!(position = row.seq, detail, "a damaged event is left out of the index");
                 }
@@ -121,7 +121,7 @@ impl Tail {
     }
 }
 
-/// Writes one row for each term. Rows are written in key order, which is how the index is laid out.
+/// Writes one row for each term, in key order. The table is stored in the same order.
 pub(crate) fn write_postings(connection: &Connection, terms: &[Posting]) -> Result<(), StorageFailure> {
     let mut statement = connection
         .prepare_cached("INSERT INTO posting (kind, value, first, n, rest) VALUES (?1, ?2, ?3, ?4, ?5)")

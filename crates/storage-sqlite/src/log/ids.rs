@@ -1,4 +1,4 @@
-//! What the log knows of an event id: where its event is, or that it was erased.
+//! The state of an event id: the position of its event, or a tombstone.
 
 use domain::{StorageFailure, ports::engine::IdState};
 use rusqlite::{Connection, OptionalExtension};
@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{connection::execute, failure::sqlite};
 
-/// The position of an event id.
+/// Returns the position of an event id.
 pub(crate) fn position_of(connection: &Connection, id: &str) -> Result<Option<u64>, StorageFailure> {
     connection
         .prepare_cached("SELECT seq FROM event_id WHERE id = ?1")
@@ -15,7 +15,7 @@ pub(crate) fn position_of(connection: &Connection, id: &str) -> Result<Option<u6
         .map_err(sqlite)
 }
 
-/// The id of the event at a position, for one that can no longer say it: the whole table is asked.
+/// Returns the id of a damaged event by its position. The query scans the whole table.
 pub(crate) fn id_at(connection: &Connection, seq: u64) -> Result<Option<String>, StorageFailure> {
     connection
         .query_row("SELECT id FROM event_id WHERE seq = ?1", [seq as i64], |row| row.get(0))
@@ -23,7 +23,7 @@ pub(crate) fn id_at(connection: &Connection, seq: u64) -> Result<Option<String>,
         .map_err(sqlite)
 }
 
-/// What the log knows of an id.
+/// Returns the state of an id in the log.
 pub(crate) fn state_of(connection: &Connection, id: &str) -> Result<Option<IdState>, StorageFailure> {
     if is_erased(connection, id)? {
         return Ok(Some(IdState::Erased));
@@ -31,12 +31,12 @@ pub(crate) fn state_of(connection: &Connection, id: &str) -> Result<Option<IdSta
     Ok(position_of(connection, id)?.map(IdState::Stored))
 }
 
-/// What a tombstone keeps of an erased id.
+/// Returns the digest of an id for its tombstone.
 pub(crate) fn digest(id: &str) -> [u8; 32] {
     Sha256::digest(id.as_bytes()).into()
 }
 
-/// Whether any id was erased.
+/// Returns whether any id has a tombstone.
 pub(crate) fn any_erased(connection: &Connection) -> Result<bool, StorageFailure> {
     connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM tombstone)")
@@ -44,7 +44,7 @@ pub(crate) fn any_erased(connection: &Connection) -> Result<bool, StorageFailure
         .map_err(sqlite)
 }
 
-/// Whether the event of an id was erased.
+/// Returns whether an id has a tombstone.
 pub(crate) fn is_erased(connection: &Connection, id: &str) -> Result<bool, StorageFailure> {
     connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM tombstone WHERE digest = ?1)")
@@ -52,7 +52,7 @@ pub(crate) fn is_erased(connection: &Connection, id: &str) -> Result<bool, Stora
         .map_err(sqlite)
 }
 
-/// Refuses the id of a digest from now on.
+/// Stores a tombstone, so that later appends of its id are refused.
 pub(crate) fn bury(connection: &Connection, digest: &[u8]) -> Result<(), StorageFailure> {
     execute(connection, "INSERT OR IGNORE INTO tombstone (digest) VALUES (?1)", [digest]).map(drop)
 }

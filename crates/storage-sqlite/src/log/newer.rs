@@ -1,4 +1,4 @@
-//! Whether the log has events of a filter above a sequence, asked inside the writer's transaction.
+//! Checks in the writer's transaction whether the log has events of a filter above a sequence.
 
 use domain::{StorageFailure, expectation::NewerEvents};
 use rusqlite::Connection;
@@ -6,10 +6,11 @@ use rusqlite::Connection;
 use super::event_row::decode;
 use crate::{failure::sqlite, state::State};
 
-/// Sequences that are looked at while other writers wait. Of more, nothing is said.
+/// Highest number of sequences that are scanned while other writers wait. For a longer range, the check returns false.
 const MOST_LOOKED_AT: u64 = 1_000;
 
-/// Whether there is none of these events. What is damaged may be one, and so may what retention removed.
+/// Returns whether the log has none of these events. A damaged event counts as one of them. So does a range that
+/// retention has trimmed.
 pub(crate) fn is_none(
     connection: &Connection,
     state: &State,

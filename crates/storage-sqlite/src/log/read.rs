@@ -1,4 +1,4 @@
-//! Reading pages: candidates in order from the chosen driver, each held against the whole filter.
+//! Reads pages. The driver yields candidates in order, and the whole filter is applied to each.
 
 use std::ops::ControlFlow;
 
@@ -25,10 +25,11 @@ use crate::{
     state::State,
 };
 
-/// Events that a page looks at before it says "go on from here", so that no transaction stays open for long.
+/// Highest number of events that one page examines. The page then returns a continuation, so that no transaction stays
+/// open for long.
 const MAX_CANDIDATES: usize = 16 * 1024;
 
-/// Whether a walk goes on.
+/// Whether a walk continues.
 pub(crate) type Flow = Result<ControlFlow<()>, StorageFailure>;
 
 /// Reads a page.
@@ -61,7 +62,7 @@ pub(crate) fn page(
     Ok(ScanPage { entries, next, state: state.describe(connection, now)? })
 }
 
-/// What stands at these sequences; one answer for each.
+/// Returns the entries at these sequences, one result for each sequence.
 pub(crate) fn at(
     connection: &Connection,
     state: &State,
@@ -76,7 +77,7 @@ pub(crate) fn at(
     Ok(found)
 }
 
-/// The positions that a read may still return: those in `low..=high`, walked in `order`.
+/// The positions that a read may still return: `low..=high`, walked in `order`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
     pub(crate) order: Order,
@@ -109,8 +110,8 @@ impl Range {
     }
 }
 
-/// Shows candidates to a visitor until it breaks or the page's work is done. The last position looked at if there may
-/// be more, none if the walk came to its end.
+/// Passes candidates to `visit` until it breaks or the page's budget is used up. Returns the last examined position if
+/// more may follow. Returns none if the walk reached its end.
 pub(crate) fn walk(
     connection: &Connection,
     state: &State,
@@ -174,8 +175,8 @@ fn by_terms(
     fetch(connection, next, budget, visit)
 }
 
-/// Visits the events at the positions that `next` gives, which come from an index: where no event is found at one, a page of the
-/// log is not where it belongs, and the event is damaged.
+/// Visits the events at the positions that `next` returns from an index. If the log has no event at such a position,
+/// pages of the log are misplaced and the event counts as damaged.
 fn fetch(
     connection: &Connection,
     mut next: impl FnMut() -> Result<Option<u64>, StorageFailure>,
@@ -193,7 +194,7 @@ fn fetch(
     Ok(None)
 }
 
-/// Microseconds between which an event's timestamp must lie to be worth decoding. Rounded, so the filter decides.
+/// Range of timestamps that are worth decoding, in microseconds. The bounds are rounded, so the filter decides.
 #[derive(Debug, Clone, Copy)]
 struct Times {
     from: i64,
@@ -206,8 +207,8 @@ impl Times {
     }
 }
 
-/// Visits every event of a range. Pages of the log that are not where they belong show in events that do not rise, or that are
-/// met on the way and not found where they should be.
+/// Visits every event of a range. Misplaced pages of the log show in two ways: sequences are out of order, or an event
+/// of the walk is missing in a look-up by its sequence.
 fn scan(
     connection: &Connection,
     range: Range,

@@ -1,4 +1,4 @@
-//! Taking events out of the log and out of every index, inside the writer's transaction.
+//! Removes events from the log and from every index, in the writer's transaction.
 
 use std::collections::HashMap;
 
@@ -22,11 +22,11 @@ use crate::{
     writer::change::Change,
 };
 
-/// How many events went, and bytes of their JSON.
+/// Number of removed events, and bytes of their JSON.
 pub(crate) type Gone = (u64, u64);
 
 impl Change<'_> {
-    /// Removes events as they were read, rising. Those that had gone before are not counted.
+    /// Removes events, given as they were read, in rising order. Events that are already removed are not counted.
     pub(crate) fn remove(&mut self, entries: &[Entry], kind: RemovalKind) -> Result<Gone, StorageFailure> {
         let (mut events, mut bytes) = (0, 0);
         let mut by_term: HashMap<Term<'static>, Vec<u64>> = HashMap::new();
@@ -63,7 +63,7 @@ impl Change<'_> {
         Ok((events, bytes))
     }
 
-    /// Refuses the id of an event from now on. A damaged one cannot say its id: the whole table is asked.
+    /// Stores a tombstone for the id of an event. The id of a damaged event is found by a scan of the whole table.
     fn bury_entry(&mut self, entry: &Entry) -> Result<(), StorageFailure> {
         match entry {
             Ok(stored) => self.bury(stored.event.id()),
@@ -84,12 +84,12 @@ impl Change<'_> {
                 state.trimmed = state.trimmed.max(entries.last().map_or(0, sequence_of));
             }
         }
-        // It may hold some of them. The next fold reads the log again.
+        // The tail may hold removed events. The next fold reads the log again.
         self.tail.clear();
     }
 }
 
-/// Deletes an event's own rows; whether it was there.
+/// Deletes the rows of one event. Returns whether the event existed.
 fn delete_row(connection: &Connection, seq: u64, id: Option<&str>) -> Result<bool, StorageFailure> {
     let seq = seq as i64;
     match id {
@@ -100,12 +100,12 @@ fn delete_row(connection: &Connection, seq: u64, id: Option<&str>) -> Result<boo
     Ok(execute(connection, "DELETE FROM event WHERE seq = ?1", [seq])? > 0)
 }
 
-/// Takes positions out of a term's runs.
+/// Removes positions from the index rows of a term.
 fn thin_out(connection: &Connection, term: &Term<'static>, gone: &[u64]) -> Result<(), StorageFailure> {
     let mut rest = gone;
     while let Some(seq) = rest.first() {
         let Some((first, Some(positions))) = postings::run_from(connection, term, *seq)? else {
-            // The entry is lost already; `verify` reports such, removing goes on.
+            // The index entry is already lost. `verify` reports lost entries, and the removal continues.
             rest = rest.get(1..).unwrap_or_default();
             continue;
         };
@@ -140,8 +140,8 @@ fn rewrite(
     .map(drop)
 }
 
-/// Finds the runs that hold positions of events that can no longer say what they were about, and takes these positions out.
-/// Which terms they were, with the positions.
+/// Finds the index rows that hold positions of unreadable events, and removes these positions. Returns the affected
+/// terms with their positions.
 fn thin_out_everywhere(
     connection: &Connection,
     gone: &[u64],

@@ -1,4 +1,4 @@
-//! Scrubbing: the file keeps no byte of what was erased.
+//! Scrubbing removes the last bytes of erased events from the file.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::{
     writer::{Flush, Writer},
 };
 
-/// How long it waits for readers to let go of the old pages, and how often it asks.
+/// Longest wait for readers of old pages, and pause between two checks.
 const READER_PATIENCE: Duration = Duration::from_secs(10);
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
-/// Frees what erased events occupied, also where an erasure before this one was cut short, or kept from finishing by a
-/// reader. Says what remains of them.
+/// Frees the bytes of erased events. This includes earlier erasures that were interrupted or blocked by a reader.
+/// Returns a description of each remaining copy.
 pub(crate) async fn scrub(engine: &SqliteEngine, erased: bool) -> Result<Vec<String>, StorageFailure> {
     let mut remains = Vec::new();
     if engine.reading(|_, state| Ok(state.unscrubbed)).await? {
@@ -29,14 +29,15 @@ pub(crate) async fn scrub(engine: &SqliteEngine, erased: bool) -> Result<Vec<Str
     Ok(remains)
 }
 
-/// Deleted rows leave their bytes in free pages, in the gaps of pages that were split, and in the write-ahead log. So the
-/// file is rewritten from its live rows, and the log is emptied. Where a reader stands in the way of the last, says so.
+/// Rewrites the file from its live rows and empties the write-ahead log. This is necessary because deleted rows leave
+/// bytes in free pages, in gaps of split pages and in the write-ahead log. If a reader blocks the last step, the result
+/// says so.
 async fn rewrite_file(engine: &SqliteEngine) -> Result<Option<String>, StorageFailure> {
     let writer = engine.writer().await?;
     let rewritten = writer
         .run(|writer| {
             let connection = writer.connection();
-            // The copy that VACUUM makes is as large as the store: it goes to a temporary file, not to memory.
+            // VACUUM makes a copy as large as the store. The copy goes to a temporary file instead of memory.
             let set = |place: &str| connection.pragma_update(None, "temp_store", place).map_err(sqlite);
             set("FILE")?;
             let rewritten = connection.execute_batch("VACUUM").map_err(sqlite);
@@ -45,7 +46,7 @@ async fn rewrite_file(engine: &SqliteEngine) -> Result<Option<String>, StorageFa
         })
         .await;
     match rewritten {
-        // The events are gone from every read; only free pages of the file may still hold their bytes.
+        // No read returns the events. Only free pages of the file may still hold their bytes.
         Err(StorageFailure::Full(_)) => {
             return Ok(Some(
                 "free pages of the store's own file, which could not be rewritten: free disk space of twice its size, \
@@ -63,13 +64,13 @@ async fn rewrite_file(engine: &SqliteEngine) -> Result<Option<String>, StorageFa
                     .to_owned(),
             ));
         }
-        // Others write meanwhile.
+        // Other callers write during this pause.
         tokio::time::sleep(ASK_EVERY).await;
     }
     Ok(None)
 }
 
-/// Empties the write-ahead log, if no reader needs it now.
+/// Empties the write-ahead log unless a reader needs it. Returns whether the log was emptied.
 fn empty_log(writer: &mut Writer) -> Result<bool, StorageFailure> {
     let emptied = connection::without_waiting(writer.connection(), |connection| {
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))

@@ -1,4 +1,4 @@
-//! Waking readers when the log has grown: at once within the process, by asking the file between processes.
+//! Wakes readers when the log has grown: immediately within the process, and by polling the file between processes.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use tokio::time::Instant;
 
 use crate::file::SqliteEngine;
 
-/// How soon, and at the slowest how often, a waiting reader asks whether another process has written.
+/// First and longest pause between two polls for commits of other processes, and longest wait of one call.
 const ASK_FIRST: Duration = Duration::from_millis(5);
 const ASK_SLOWEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// Waits until the head is past a sequence, at most this long.
+/// Waits until the head is past a sequence, or until the timeout.
 pub(crate) async fn changed(
     engine: &SqliteEngine,
     after: u64,
     timeout: Duration,
 ) -> Result<(), StorageFailure> {
-    // A wait that no clock can end is as good as one of years.
+    // A longer timeout could overflow the deadline, so it is limited to ten years.
     let deadline = Instant::now() + timeout.min(LONGEST);
     let mut commits = engine.commits();
     let mut pause = ASK_FIRST;

@@ -1,7 +1,7 @@
-//! Rows as the writing thread read or wrote them last, so that guards and writes need not look at the table again.
+//! A cache of the rows that the writing thread last read or wrote. Guards and writes thus avoid reads of the table.
 //!
-//! What is known holds until another connection commits, which each transaction asks SQLite about. A transaction that is rolled
-//! back takes everything along.
+//! The cache is valid until another connection commits. Each transaction asks SQLite about such commits. A rollback
+//! clears the cache.
 
 use std::collections::HashMap;
 
@@ -13,22 +13,23 @@ use rusqlite::Connection;
 
 use crate::failure::sqlite;
 
-/// The longest value that is kept, and the most bytes of keys and values.
+/// Longest cached value, and highest total size of keys and values, in bytes.
 const MOST_OF_ONE: usize = 2 * 1024;
 const MOST_OF_ALL: usize = 2 * 1024 * 1024;
 
-/// Known rows: their values, or that there is no such row.
+/// Cached rows. A cached row has a value, or is known to be absent.
 #[derive(Debug, Default)]
 pub(crate) struct KnownRows {
     rows: HashMap<RowId, Option<Vec<u8>>>,
-    /// Bytes that were taken in. Those of values that were replaced are counted as well.
+    /// Bytes added to the cache since it was last cleared. Replaced values count as well.
     bytes: usize,
-    /// SQLite's number for what other connections have committed, when the rows were read.
+    /// SQLite's `data_version` at the time of the reads. It changes when another connection commits.
     version: i64,
 }
 
 impl KnownRows {
-    /// Begins a transaction: forgets everything where another connection has committed since.
+    /// Begins a transaction. Clears the cache if another connection has committed, or if the cache has become too
+    /// large.
     pub(crate) fn begin(&mut self, connection: &Connection) -> Result<(), StorageFailure> {
         let version: i64 = connection
             .prepare_cached("PRAGMA data_version")
@@ -46,12 +47,13 @@ impl KnownRows {
         self.bytes = 0;
     }
 
-    /// The value of a row, or none where there is no such row; nothing where that is not known.
+    /// Returns the cached value of a row. The outer option is none if the row is not cached. The inner option is none
+    /// if the row is absent.
     pub(super) fn value(&self, row: &RowId) -> Option<Option<&[u8]>> {
         self.rows.get(row).map(Option::as_deref)
     }
 
-    /// Notes what a row is now.
+    /// Caches the current value of a row. A value that is too long is not cached.
     pub(super) fn note(&mut self, row: &RowId, value: Option<&[u8]>) {
         if value.is_some_and(|value| value.len() > MOST_OF_ONE) {
             self.rows.remove(row);
@@ -71,7 +73,7 @@ impl KnownRows {
         }
     }
 
-    /// Forgets the rows of a space.
+    /// Removes the rows of a space from the cache.
     pub(super) fn forget_space(&mut self, space: &Space) {
         self.rows.retain(|row, _| row.space != *space);
     }

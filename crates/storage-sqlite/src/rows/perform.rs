@@ -1,4 +1,4 @@
-//! Guarded writes, inside the writer's transaction.
+//! Performs guarded writes in the writer's transaction.
 
 use domain::{
     StorageFailure,
@@ -17,8 +17,8 @@ use crate::{
 };
 
 impl Change<'_> {
-    /// Performs a transaction. Guards are judged before anything of their step is written, so one that is refused needs
-    /// no undoing.
+    /// Performs a transaction. The guards of a step are evaluated before its first write, so a refused step needs no
+    /// rollback.
     pub(crate) fn perform(&mut self, transaction: &Transaction) -> Result<Outcome, StorageFailure> {
         let mut left_out = Vec::new();
         for (number, step) in transaction.steps.iter().enumerate() {
@@ -52,7 +52,7 @@ impl Change<'_> {
         })
     }
 
-    /// Looks at a row as it is now.
+    /// Passes the current value of a row to `see`.
     pub(crate) fn look<T>(
         &mut self,
         row: &RowId,
@@ -77,7 +77,7 @@ impl Change<'_> {
         }
     }
 
-    /// Where it is known whether there is such a row, SQLite need not find out.
+    /// Writes a value. If the cache knows whether the row exists, SQLite does not need to check.
     pub(crate) fn put(&mut self, row: &RowId, value: &[u8]) -> Result<(), StorageFailure> {
         let known = self.rows.value(row);
         let sql = match known {
@@ -118,7 +118,7 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// A sum that 64 bits cannot hold stays at the highest, or lowest, that they can.
+    /// Adds an amount to a number. The sum saturates at the limits of 64 bits.
     fn add(&mut self, row: &RowId, amount: i64) -> Result<(), StorageFailure> {
         let before = self.look(row, |value| match value {
             None => Ok(0),
@@ -136,7 +136,7 @@ fn number(value: &[u8]) -> Option<i64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// A value as it is stored.
+/// A value in its stored form.
 struct Value<'a>(&'a [u8]);
 
 impl ToSql for Value<'_> {

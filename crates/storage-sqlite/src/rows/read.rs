@@ -1,4 +1,4 @@
-//! Reading rows.
+//! Reads rows.
 
 use domain::{
     StorageFailure,
@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::failure::sqlite;
 
-/// Answers each read, in order.
+/// Returns the result of each read, in order.
 pub(crate) fn read(connection: &Connection, reads: &[Read]) -> Result<Vec<ReadResult>, StorageFailure> {
     reads
         .iter()
@@ -24,7 +24,7 @@ pub(crate) fn read(connection: &Connection, reads: &[Read]) -> Result<Vec<ReadRe
         .collect()
 }
 
-/// The value of a row, if there is one.
+/// Returns the value of a row if the row exists.
 pub(crate) fn value(connection: &Connection, row: &RowId) -> Result<Option<Vec<u8>>, StorageFailure> {
     connection
         .prepare_cached("SELECT value FROM row WHERE space = ?1 AND scope = ?2 AND key = ?3")
@@ -67,7 +67,7 @@ fn range(
     reverse: bool,
     limit: usize,
 ) -> Result<Vec<Pair>, StorageFailure> {
-    // A bound that is not asked for is not part of the statement: SQLite would not use its index for "none, or above".
+    // The statement contains only the bounds in use. SQLite would not use its index for a condition "none, or above".
     let lower = if after.is_some() { " AND key > ?3" } else { "" };
     let upper = if before.is_some() { " AND key < ?4" } else { "" };
     let order = if reverse { "DESC" } else { "ASC" };

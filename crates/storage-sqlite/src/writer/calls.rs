@@ -11,13 +11,13 @@ use tokio::sync::oneshot;
 
 use super::{Flush, change::Change};
 
-/// A commit takes no further calls once it has this many events and transactions, or this many bytes.
+/// A commit accepts no further calls after this number of events and transactions, or after this number of bytes.
 const COMMIT_PARTS: usize = 8192;
 const COMMIT_BYTES: usize = 16 * 1024 * 1024;
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, StorageFailure>>;
 
-/// What a caller asks for, and where it waits for the answer.
+/// The request of a caller, with the channel for its answer.
 pub(crate) enum Call {
     Append { batch: Vec<Event>, atomicity: Atomicity, with: Transaction, reply: Reply<Appended> },
     Commit { transactions: Vec<Transaction>, reply: Reply<Vec<Outcome>> },
@@ -30,7 +30,7 @@ pub(crate) enum Done {
 }
 
 impl Call {
-    /// Whether the caller waits for the disk.
+    /// Returns whether the caller waits for the disk.
     pub(crate) fn flush(&self) -> Flush {
         let is_relaxed = |transaction: &Transaction| transaction.durability == Durability::Relaxed;
         match self {
@@ -39,13 +39,13 @@ impl Call {
         }
     }
 
-    /// Whether it only removes, or is performed also where the store is full.
+    /// Returns whether the call only removes, or must also succeed when the store is full.
     fn may_use_the_reserve(&self) -> bool {
         let may = |transaction: &Transaction| transaction.even_when_full || transaction.only_removes();
         matches!(self, Self::Commit { transactions, .. } if transactions.iter().all(may))
     }
 
-    /// Its events and transactions, and about how many bytes it writes.
+    /// Returns the number of its events and transactions, and the approximate number of bytes that it writes.
     fn size(&self) -> (usize, usize) {
         match self {
             Self::Append { batch, with, .. } => {
@@ -71,12 +71,12 @@ impl Call {
         }
     }
 
-    /// A caller that no longer waits does not want to know.
+    /// Sends the answer. A failed send means that the caller no longer waits.
     fn answer(self, done: Done) {
         match (self, done) {
             (Self::Append { reply, .. }, Done::Appended(appended)) => drop(reply.send(Ok(appended))),
             (Self::Commit { reply, .. }, Done::Committed(outcomes)) => drop(reply.send(Ok(outcomes))),
-            // Each is answered by what it did itself.
+            // Each call produces only its own kind of answer.
             _ => {}
         }
     }
@@ -89,7 +89,7 @@ impl Call {
     }
 }
 
-/// About how many bytes a transaction writes.
+/// Returns the approximate number of bytes that a transaction writes.
 fn bytes(transaction: &Transaction) -> usize {
     let writes = transaction.steps.iter().flat_map(|step| &step.writes);
     writes.map(|write| if let Write::Put(row, value) = write { row.key.len() + value.len() } else { 0 }).sum()
@@ -121,12 +121,12 @@ impl Calls {
         self.parts >= COMMIT_PARTS || self.bytes >= COMMIT_BYTES
     }
 
-    /// Whether any of them stores events.
+    /// Returns whether any of the calls stores events.
     pub(crate) fn append(&self) -> bool {
         self.calls.iter().any(|call| matches!(call, Call::Append { batch, .. } if !batch.is_empty()))
     }
 
-    /// Whether all of them may be performed with what was set aside.
+    /// Returns whether all calls may use the reserve up.
     pub(crate) fn may_use_the_reserve(&self) -> bool {
         self.calls.iter().all(Call::may_use_the_reserve)
     }
@@ -147,7 +147,7 @@ impl Calls {
         self.calls.into_iter().for_each(|call| call.fail(failure.clone()));
     }
 
-    /// The same calls, for a commit each.
+    /// Splits the calls, so that each call gets its own commit.
     pub(crate) fn each_alone(self) -> impl Iterator<Item = Self> {
         self.calls.into_iter().map(Self::new)
     }

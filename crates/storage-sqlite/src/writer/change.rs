@@ -1,4 +1,4 @@
-//! One transaction of the writing thread: what the log, the index and the rows share while it lasts.
+//! One transaction of the writing thread: the state that the log, the index and the rows share during it.
 
 use domain::StorageFailure;
 use rusqlite::Connection;
@@ -13,16 +13,16 @@ use crate::{
     state::State,
 };
 
-/// Changes within a transaction. The state is saved with them.
+/// Changes in a transaction. [`Change::finish`] saves the state with them.
 pub(crate) struct Change<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) state: State,
     pub(crate) kinds: &'a mut Kinds,
     pub(crate) tail: &'a mut Tail,
     pub(crate) rows: &'a mut KnownRows,
-    /// The store's clock, in microseconds.
+    /// Time of the store's clock, in microseconds.
     pub(crate) now: i64,
-    /// Whether any id is refused; none before the first question.
+    /// Whether any id has a tombstone. None before the first check.
     any_tombstones: Option<bool>,
 }
 
@@ -38,7 +38,7 @@ impl<'a> Change<'a> {
         Self { connection, state, kinds, tail, rows, now, any_tombstones: None }
     }
 
-    /// Whether an id is refused. Most stores have erased nothing, and then no id needs a look.
+    /// Returns whether an id has a tombstone. Most stores have no tombstones, and then no id needs a look-up.
     pub(crate) fn is_erased(&mut self, id: &str) -> Result<bool, StorageFailure> {
         let any = match self.any_tombstones {
             Some(any) => any,
@@ -47,13 +47,13 @@ impl<'a> Change<'a> {
         if any { ids::is_erased(self.connection, id) } else { Ok(false) }
     }
 
-    /// Refuses an id from now on.
+    /// Stores a tombstone for an id, so that later appends of the id are refused.
     pub(crate) fn bury(&mut self, id: &str) -> Result<(), StorageFailure> {
         self.any_tombstones = Some(true);
         ids::bury(self.connection, &ids::digest(id))
     }
 
-    /// Lets the index catch up where it is time, and saves the state.
+    /// Folds the tail if a limit is reached, and saves the state if it changed.
     pub(crate) fn finish(&mut self, before: &State, limits: TailLimits) -> Result<(), StorageFailure> {
         let appended = self.state.head.saturating_sub(before.head);
         if appended > 0 && limits.are_reached(&self.state, appended) {
@@ -62,7 +62,7 @@ impl<'a> Change<'a> {
         if self.state == *before { Ok(()) } else { self.state.save(self.connection) }
     }
 
-    /// Brings the index up to the head.
+    /// Indexes all events up to the head.
     pub(crate) fn fold(&mut self) -> Result<(), StorageFailure> {
         let from_start = self.state.indexed == 0;
         let terms = self.tail.take(self.connection, &self.state, self.kinds)?;

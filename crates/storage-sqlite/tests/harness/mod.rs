@@ -1,4 +1,4 @@
-//! What the suite needs of this adapter: fresh files, further handles on them, and damage by plain SQL.
+//! The harness of this adapter for the suite: fresh files, further handles on them, and damage by plain SQL.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's way to fail")]
 
 use std::{

@@ -1,4 +1,4 @@
-//! What the tests of this adapter share.
+//! Helpers for the tests of this adapter.
 #![allow(dead_code, reason = "each test takes what it needs")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -34,7 +34,7 @@ pub(crate) async fn engine(folder: &TempDir) -> SqliteEngine {
     SqliteEngine::create(options(folder)).await.unwrap()
 }
 
-/// Appends to an engine, with nothing beside.
+/// Appends events to an engine without a transaction.
 pub(crate) async fn put(engine: &SqliteEngine, events: &[Event]) -> Vec<AppendOutcome> {
     match engine.append(0, events, Atomicity::Each, &Transaction::new()).await.unwrap() {
         Appended::Done(outcomes) => outcomes,
@@ -42,12 +42,12 @@ pub(crate) async fn put(engine: &SqliteEngine, events: &[Event]) -> Vec<AppendOu
     }
 }
 
-/// A request for all that matches, oldest first.
+/// Returns a request for all matching events, oldest first.
 pub(crate) fn scan(filter: &Arc<Filter>) -> Scan<'_> {
     Scan { filter, order: Order::OldestFirst, after: None, until: None, limit: 1000, max_bytes: u64::MAX }
 }
 
-/// A store over an engine on a file, with what the engine says of its file.
+/// A store over an engine on a file, with direct access to the engine.
 #[derive(Clone)]
 pub(crate) struct SqliteStore {
     store: Store,
