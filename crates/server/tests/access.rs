@@ -246,8 +246,8 @@ async fn a_client_that_sends_too_many_requests_is_told_when_to_come_back() {
     let options = ServeOptions { rate_limit: NonZeroU32::new(20), ..asking() };
     let service = Service::on(folder, options).await;
     let mut refused = None;
-    // The burst is 20 requests. Even a slow machine exceeds the rate, because 200 requests would otherwise need over
-    // nine seconds.
+    // The limit is 20 requests per second with a burst of 20. Without a refusal, 200 requests would take at least nine
+    // seconds.
     for _ in 0..200 {
         let reply = send(&service, "GET", "/v1/groups", &tokens["ann"], "").await;
         if reply.status == 429 {
