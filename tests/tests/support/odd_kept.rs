@@ -1,6 +1,6 @@
 //! Data of a store beside events, under unusual names: groups with their content, checkpoints, schemas, scheduled
-//! events and replays. Each object is found under its own name with its own content, whatever happens to objects with
-//! other names.
+//! events and replays. Each object is found under its own name with its own content. Changes to objects with
+//! other names have no effect on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
