@@ -27,10 +27,10 @@ use tokio::{runtime::Runtime, sync::Notify};
 
 use crate::measure::Bench;
 
-/// Events of a page, where the log is read as a consumer does.
+/// Number of events in a page of a read, as in a consumer.
 const PAGE: usize = 512;
 
-/// Which store a row is about.
+/// The store of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Memory,
@@ -83,7 +83,7 @@ async fn bus_over(store: &Arc<dyn Stores>) -> Result<Bus> {
     Ok(Bus::builder(Arc::clone(store)).enable_validation(false).build().await?)
 }
 
-/// Counts deliveries, and tells when there were enough.
+/// Counts deliveries, and signals when the wanted number is reached.
 #[derive(Default)]
 pub(crate) struct Counter {
     seen: AtomicU64,
@@ -107,7 +107,7 @@ impl Counter {
         self.wanted.store(wanted, Ordering::Relaxed);
         let end = Instant::now() + Duration::from_secs(600);
         while self.seen() < wanted {
-            // A count between the two lines above would go unnoticed: look again from time to time.
+            // A delivery between the two lines above would send no signal, so the loop also checks every 50 ms.
             let _ = tokio::time::timeout(Duration::from_millis(50), self.news.notified()).await;
             anyhow::ensure!(Instant::now() < end, "the deliveries do not come");
         }
@@ -115,7 +115,7 @@ impl Counter {
     }
 }
 
-/// A consumer of a new group that begins with the oldest event, and only counts.
+/// Starts a consumer of a new group at `start`, with a handler that only counts.
 pub(crate) async fn counting(
     bus: &Bus,
     group: &str,
@@ -132,7 +132,7 @@ pub(crate) async fn counting(
     Ok((subscription.start().await?, counter))
 }
 
-/// A figure of `/proc/self/status`, in bytes.
+/// Returns a value of `/proc/self/status`, in bytes.
 fn memory(figure: &str) -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find(|line| line.starts_with(figure)).context("no such figure")?;
@@ -140,11 +140,11 @@ fn memory(figure: &str) -> Result<u64> {
     Ok(kib * 1024)
 }
 
-/// What the process' threads have run so far.
+/// Returns the processor time of all threads of the process.
 pub(crate) fn cpu() -> Result<Duration> {
     let mut nanos = 0;
     for task in std::fs::read_dir("/proc/self/task")? {
-        // A thread may have ended since it was listed.
+        // The thread may have ended since the list was read.
         let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else { continue };
         nanos += text.split(' ').next().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
     }

@@ -1,7 +1,7 @@
-//! Benchmarks: each row measures our code and a yardstick in turn, in the same run, and tells their ratio.
+//! Benchmarks. Each row measures Event Replay and a yardstick in turn, in the same run, and prints their ratio.
 //!
-//! `cargo run --profile dist -p event-replay-benches` runs them all; `-- sqlite`, `-- redis`, `-- delivery` or
-//! `-- validation` runs some. Absolute figures are those of one machine on one day: read the ratios.
+//! `cargo run --profile dist -p event-replay-benches` runs all rows. `-- sqlite`, `-- redis`, `-- delivery` or `--
+//! validation` runs some rows. Absolute figures depend on the machine and its load, so compare the ratios.
 #![allow(clippy::print_stdout, reason = "a benchmark's output is its table")]
 
 mod delivery;

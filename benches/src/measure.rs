@@ -1,4 +1,4 @@
-//! Measuring two ways in turn, so that a drift of the machine's speed meets both.
+//! Measures two implementations in turn, so that a drift of the machine's speed affects both.
 
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,15 @@ pub(crate) struct Bench {
     rows: Vec<Vec<String>>,
 }
 
-/// What a row should reach.
+/// The target of a row.
 pub(crate) enum Target {
-    /// At least this many times the yardstick's rate.
+    /// At least this many times the rate of the yardstick.
     Ratio(f64),
-    /// At least this many a second.
+    /// At least this many operations per second.
     Rate(f64),
-    /// At most this long each.
+    /// At most this time per operation.
     Each(Duration),
-    /// None: a row for comparison.
+    /// No target. The row is for comparison.
     None,
 }
 
@@ -37,7 +37,7 @@ impl Bench {
         self.rounds
     }
 
-    /// Runs yardstick and ours in turn; each does `operations` and answers how long it took.
+    /// Runs the yardstick and Event Replay in turn. Each closure does `operations` operations, and returns the time.
     pub(crate) fn row(
         &mut self,
         name: &str,
@@ -85,7 +85,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Adds a row that is no ratio of rates: what was measured of ours and of the yardstick, in words.
+    /// Adds a row without a ratio of rates: the measurements of Event Replay and of the yardstick, as text.
     pub(crate) fn figures(&mut self, name: &str, ours: &str, yardstick_name: &str, yardstick: &str) {
         eprintln_row(name, ours);
         let cells = [name, ours, yardstick_name, yardstick, "–", "–", ""];
@@ -113,7 +113,7 @@ fn eprintln_row(name: &str, spread: &str) {
     eprintln!("{name}: {spread}");
 }
 
-/// The middle value; sorts its input.
+/// Returns the middle value, and sorts the input.
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -131,7 +131,7 @@ pub(crate) fn thousands(number: f64) -> String {
     out
 }
 
-/// How long a piece of work takes.
+/// Returns the time of a piece of work.
 pub(crate) fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<Duration> {
     let begun = Instant::now();
     work()?;

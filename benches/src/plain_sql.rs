@@ -1,5 +1,5 @@
-//! The yardstick of the SQLite rows: the same events in plain SQL, as most people would write it: a table of events and a
-//! row an index, prepared statements, WAL, every commit on disk.
+//! The yardstick of the SQLite rows: the same events in typical plain SQL. It has a table of events, one row for each
+//! index entry, prepared statements, WAL, and every commit synced to disk.
 
 use std::path::Path;
 
@@ -51,7 +51,7 @@ impl PlainSql {
                     entry.execute((3, correlation, seq))?;
                 }
                 for (kind, id) in event.entities() {
-                    // A number a kind, as a lookup table would give.
+                    // A number for each entity kind, as a lookup table would give.
                     entry.execute((16 + kind.len() as i64, id, seq))?;
                 }
             }
@@ -60,7 +60,7 @@ impl PlainSql {
         Ok(())
     }
 
-    /// Reads every event, without making anything of it; bytes read.
+    /// Reads every event without decoding it, and returns the number of bytes.
     pub(crate) fn scan(&self) -> Result<usize> {
         let mut statement =
             self.connection.prepare_cached("SELECT seq, stored_at, json FROM event ORDER BY seq")?;
@@ -72,7 +72,7 @@ impl PlainSql {
         Ok(bytes)
     }
 
-    /// The events of one correlation id.
+    /// Returns the number of events with a correlation id.
     pub(crate) fn by_correlation(&self, id: &str) -> Result<usize> {
         let mut statement = self.connection.prepare_cached(
             "SELECT event.json FROM entry JOIN event USING (seq) WHERE kind = 3 AND value = ?1 ORDER BY seq",

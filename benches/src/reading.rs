@@ -1,4 +1,4 @@
-//! What every store's rows of reading do: the same calls of the port.
+//! The read calls that the rows of all stores share.
 
 use anyhow::{Context, Result, ensure};
 use domain::{
@@ -6,7 +6,7 @@ use domain::{
     ports::{EventStore, ReadRequest},
 };
 
-/// Reads all that a filter matches, decoded, in pages of so many events; there must be so many in all.
+/// Reads and decodes all events that a filter matches, in pages of `page` events. There must be `count` events.
 pub(crate) async fn scan(store: &dyn EventStore, filter: Filter, page: usize, count: u64) -> Result<()> {
     let mut request = ReadRequest::new(filter, page);
     let mut seen = 0;
@@ -22,7 +22,7 @@ pub(crate) async fn scan(store: &dyn EventStore, filter: Filter, page: usize, co
     Ok(())
 }
 
-/// Reads at most so many events of each correlation id, of which there must be some.
+/// Reads at most `limit` events of each correlation id. There must be at least one.
 pub(crate) async fn look_up(store: &dyn EventStore, ids: &[&str], limit: usize) -> Result<()> {
     for id in ids {
         let page = store.read(&ReadRequest::new(Filter::correlation(*id), limit)).await?;

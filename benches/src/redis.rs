@@ -1,4 +1,5 @@
-//! The Redis rows: servers of their own, bare commands as the yardstick, both on the same machine in the same run.
+//! The Redis rows. Each row starts its own servers. The yardstick is bare commands, on the same machine in the same
+//! run.
 
 mod append;
 mod bare;
@@ -20,9 +21,9 @@ use tokio::{runtime::Runtime, task::JoinSet};
 
 use crate::measure::Bench;
 
-/// Events of one call.
+/// Number of events in one call.
 const BATCH: usize = 100;
-/// Events of a page.
+/// Number of events in a page.
 const PAGE: usize = 1_000;
 
 pub(crate) fn run(bench: &mut Bench, runtime: &Runtime, stored_events: u64) -> Result<()> {
@@ -33,17 +34,17 @@ pub(crate) fn run(bench: &mut Bench, runtime: &Runtime, stored_events: u64) -> R
     memory::run(bench, runtime, stored_events)
 }
 
-/// A server with the append-only file written every second.
+/// Starts a server that syncs its append-only file every second.
 async fn server() -> Result<Server> {
     Ok(Server::start(&Binary::default(), &Config { aof: Aof::EverySecond, ..Config::default() }).await?)
 }
 
-/// One partition on one server.
+/// Creates a store with one partition on one server.
 async fn store(server: &Server) -> Result<Store> {
     Ok(RedisEngine::create(RedisOptions::new(server.url())).await.map(Store::new)?)
 }
 
-/// A number in a section of what the server says of itself.
+/// Returns a number from a section of `INFO`.
 async fn info(bare: &mut bare::Bare, section: &str, name: &str) -> Result<f64> {
     let answer = bare.ask(redis::cmd("INFO").arg(section)).await?;
     let text: String = redis::FromRedisValue::from_redis_value(answer)?;
@@ -58,7 +59,7 @@ async fn append_all(store: &Store, events: &[Event]) -> Result<()> {
     Ok(())
 }
 
-/// Splits events among callers that work at once.
+/// Splits events among concurrent callers.
 async fn at_once<F>(events: &[Event], callers: usize, call: impl Fn(Vec<Event>) -> F) -> Result<()>
 where
     F: Future<Output = Result<()>> + Send + 'static,

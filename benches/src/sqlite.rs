@@ -30,7 +30,7 @@ pub(crate) fn run(bench: &mut Bench, runtime: &Runtime, stored_events: u64) -> R
 
 pub(crate) fn events(count: u64) -> Result<Vec<Event>> {
     let (limits, rule) = (Limits::default(), OrderingRule::default());
-    // A few of the generated events are invalid on purpose.
+    // A few generated events are invalid on purpose.
     Generator::new(Settings::demo(count + count / 20 + 10))
         .filter(|generated| generated.validity == Validity::Valid)
         .take(count as usize)
@@ -40,17 +40,18 @@ pub(crate) fn events(count: u64) -> Result<Vec<Event>> {
             let event = document
                 .into_event()
                 .map_err(|violations| anyhow::anyhow!("generated event: {violations:?}"))?;
-            // As a publisher admits it.
+            // The ordering key is set as a publisher sets it.
             let key = rule.resolve(&event, None);
             Ok(event.with_key_source(key))
         })
         .collect()
 }
 
-/// Events that both stores hold before appending is measured: an index that fits into one page costs nothing.
+/// Number of events in both stores before the measurement of appends. An index that fits into one page would cost
+/// nothing.
 const HISTORY: u64 = 200_000;
 
-/// Durable appends to stores with some history.
+/// Measures durable appends to stores with some history.
 fn append(bench: &mut Bench, runtime: &Runtime, batch: usize, count: u64, least: f64) -> Result<()> {
     let name = format!("sqlite append, batches of {batch}");
     if !bench.wants(&name) {
@@ -117,7 +118,7 @@ fn read(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()> {
     )
 }
 
-/// How long one of many takes, for rows that count in time.
+/// Returns a target time in microseconds per operation.
 pub(crate) const fn micros(micros: f64) -> Duration {
     Duration::from_nanos((micros * 1000.0) as u64)
 }

@@ -1,4 +1,4 @@
-//! The validation rows: our registry beside the bare engines, on one event of 25 properties.
+//! The validation rows: the schema registry compared with the bare engines, on one event of 25 properties.
 
 use anyhow::{Context, Result};
 use domain::ports::{EventValidator, Verdict};
@@ -12,7 +12,7 @@ use crate::{
 };
 
 const TIMES: u64 = 200_000;
-/// valico takes some twenty times as long.
+/// Number of operations for valico, which is about twenty times slower.
 const FEWER: u64 = 20_000;
 
 pub(crate) fn run(bench: &mut Bench) -> Result<()> {
@@ -59,7 +59,7 @@ fn holds(valid: bool) -> Result<()> {
     Ok(())
 }
 
-/// The generated payment with the most members, itself and its data and metadata together.
+/// Returns the generated payment with the most members, counted in the event, its data and its metadata.
 fn largest_payment() -> Result<Value> {
     let members = |value: &Value| value.as_object().map_or(0, |object| object.len());
     let size = |event: &Value| members(event) + members(&event["data"]) + members(&event["metadata"]);

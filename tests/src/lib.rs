@@ -1,4 +1,4 @@
-//! Nothing ships from here: the tests are in `tests/`, and the documentation's Rust examples are compiled here.
+//! This crate ships nothing. The tests are in `tests/`, and the Rust examples of the documentation are compiled here.
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -1,4 +1,4 @@
-//! The dependency rule of the house, held against what cargo says of the workspace.
+//! The dependency rules of the workspace, checked against `cargo metadata`.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -15,18 +15,18 @@ use std::{
 
 use serde_json::Value;
 
-/// Which of our crates each crate may use (normal dependencies; tests may use more, see below).
+/// The workspace crates that each crate may use as normal dependencies. Tests may use more, see below.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("generator", &[]),
     ("servers", &[]),
     ("words", &[]),
-    // Macros write code; they run none of ours.
+    // A macro generates code, and calls no code of the workspace.
     ("derive", &[]),
     ("conformance", &["domain"]),
     ("conditions", &["domain"]),
     ("validation", &["domain"]),
-    // The storage ports over an engine: it knows engines by their port alone.
+    // The storage ports over an engine. The crate knows engines only through their port.
     ("store", &["domain"]),
     ("storage-memory", &["domain"]),
     ("storage-redis", &["domain"]),
@@ -36,7 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("replay", &["domain", "stats"]),
     ("targets", &["domain"]),
     ("migrate", &["domain"]),
-    // What operators do stands in `event-replay`; the command line names no store.
+    // The operations are in `event-replay`. The command line uses no storage crate.
     (
         "cli",
         &[
@@ -52,7 +52,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "targets",
         ],
     ),
-    // A front end beside the command line: what it does stands in `event-replay`, too.
+    // A front end like the command line. Its operations are in `event-replay`, too.
     ("server", &["domain", "event-replay", "validation", "bus", "replay", "targets"]),
     (
         "event-replay",
@@ -89,15 +89,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Crates that know a backend. Only the composition root, tests and benchmarks may use them.
+/// Crates of storage backends. Only the composition root, tests and benchmarks may use them.
 const ADAPTERS: &[&str] = &["storage-memory", "storage-sqlite", "storage-redis"];
 
-/// What the domain may use from outside: pure libraries, no I/O, no runtime.
+/// External crates that the domain may use: pure libraries without I/O and without a runtime.
 const PURE: &[&str] =
     &["async-trait", "base64", "crc32fast", "jiff", "serde", "serde_json", "sha2", "thiserror"];
 
 struct Package {
-    /// Dependencies by name, those for tests apart.
+    /// Dependencies by name. Test dependencies are separate.
     normal: BTreeSet<String>,
     dev: BTreeSet<String>,
 }
@@ -161,7 +161,8 @@ fn the_domain_is_pure() {
     }
 }
 
-/// A package has the files of its own folder: what it includes from elsewhere would be missing.
+/// A published package contains only the files of its own folder. An included file from another folder would be
+/// missing.
 #[test]
 fn no_source_includes_a_file_of_another_folder() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates").canonicalize().unwrap();

@@ -1,8 +1,9 @@
-//! Consumers of one group in several processes, which are killed, stopped for a while, and ended by what they handle:
-//! nothing is lost, keys keep their order, little repeats, and no event is blamed for another. All of it on a file, and on
-//! servers: in a full run on each program that is installed, else on one.
+//! Consumers of one group in several processes. The processes are killed, paused, and aborted by their handlers. No
+//! event is lost, keys keep their order, few deliveries repeat, and no event is blamed for the fault of another event.
+//! Each test uses a file and servers. A full run uses each installed server program, another run uses one.
 //!
-//! EVENT_REPLAY_ROUNDS says how many kills, EVENT_REPLAY_EVENTS how many events, EVENT_REPLAY_SEED with which luck.
+//! `EVENT_REPLAY_ROUNDS` sets the number of kills, `EVENT_REPLAY_EVENTS` the number of events, and `EVENT_REPLAY_SEED`
+//! the random seed.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -29,7 +30,7 @@ struct Run {
     lines: usize,
 }
 
-/// Makes tests of these on a file and on servers: of the first always, of the others on servers in a full run alone.
+/// Defines tests on a file and on servers. The second list runs on servers only in a full run.
 macro_rules! on_every_store {
     ($($name:ident)* ; $($other:ident)*) => {
         mod on_a_file {
@@ -82,7 +83,7 @@ on_every_store! {
     a_sleeper_wakes_among_others_and_takes_its_share_again
 }
 
-/// Three processes share a group while events come; one after the other is killed and started again.
+/// Three processes share a group during publishing. One process after the other is killed and replaced.
 async fn processes_are_killed(keeper: &Keeper, events: usize, kills: usize, options: &[&str]) -> Run {
     let mut rng = Rng::with_seed(support::seed());
     let mut world = World::new(keeper).await;
@@ -98,10 +99,10 @@ async fn processes_are_killed(keeper: &Keeper, events: usize, kills: usize, opti
         tokio::time::sleep(Duration::from_millis(rng.u64(100..2500))).await;
         let victim = processes.swap_remove(rng.usize(..processes.len()));
         if rng.bool() {
-            // The worst moment: something is done, and not committed yet.
+            // The worst moment for a kill: an effect has happened, and its commit has not.
             world.next_effect_of(&victim);
         }
-        // Some services have names of their own, some are given new ones.
+        // Some processes keep their consumer name after a restart, and others get a new name.
         let name = rng.bool().then(|| victim.name.clone());
         world.kill(victim);
         tokio::time::sleep(Duration::from_millis(rng.u64(..300))).await;
@@ -127,7 +128,7 @@ async fn killed_processes_lose_nothing_keep_the_order_and_repeat_little(keeper: 
         run.lines, run.kills
     );
     run.verdict.expect_none();
-    // Open deliveries that none of many kills met would mean that the kills came at idle times.
+    // Without a kill during an open delivery, all kills would have happened in idle times.
     assert!(run.kills < 8 || repeats > 0, "no kill met an open delivery: the test proved nothing");
 }
 
@@ -138,7 +139,7 @@ async fn the_checker_sees_that_a_handler_answers_before_it_handles(keeper: &Keep
     assert!(lost > 0, "a kill between answer and handling loses an event");
 }
 
-/// Events of many keys that each take a while, so that a process always has some in hand.
+/// Events of many keys with a delay each, so that a process always has deliveries in flight.
 fn slow(keys: usize, each: usize, does: impl Fn(usize, usize) -> Does) -> Vec<Planned> {
     let event =
         |n: usize, key: usize| Planned { key: format!("k{key}"), n, does: does(key, n), takes_ms: 30 };
@@ -149,15 +150,16 @@ fn handled(lines: &[Line], process: u32) -> usize {
     lines.iter().filter(|line| line.process == process && line.what == "handled").count()
 }
 
-/// A process is frozen for longer than its lease, in the middle of its work; another one does all of it and goes; then the
-/// first one wakes. Whether its late commits changed anything shows a third process, which begins where the store says.
+/// Freezes a process for longer than its lease, while it works. A second process handles all remaining events and
+/// stops. Then the first process resumes. A third process shows whether its late commits changed the store, because it
+/// starts from the stored state.
 async fn a_process_is_frozen(keeper: &Keeper, options: &[&str]) -> (Verdict, bool) {
     let mut world = World::new(keeper).await;
-    // A few fail once, so that the sleeper leaves with rows for the ledger in hand.
+    // A few events fail once, so that the frozen process holds blocked keys for the ledger.
     let does = |key: usize, n: usize| if (key + n).is_multiple_of(9) { Does::FailsOnce } else { Does::Works };
     let planned = slow(60, 10, does);
     world.publish(&planned).await;
-    // Commits take a while, so that one is under way when it falls asleep.
+    // Commits are slow, so that a commit is in progress when the process freezes.
     let options: Vec<&str> = options.iter().copied().chain(["commits=100"]).collect();
     let sleeper = world.start(None, &options);
     world.until("some is done", async |world| handled(&world.effects(), sleeper.number) > 100).await;
@@ -194,8 +196,8 @@ async fn a_process_that_slept_through_its_lease_drops_what_it_had_and_commits_no
 }
 
 async fn the_checker_sees_that_fencing_is_gone(keeper: &Keeper) {
-    // A sleeper that asks for its leases before it commits learns that they are gone, fencing or not: which of the two
-    // comes first is chance. So it is given a few chances.
+    // A process that renews its leases before it commits learns of their loss even without fencing. The order of the
+    // two is random, so the test makes several attempts.
     let (mut changed, mut violated) = (false, false);
     for _ in 0..8 {
         let (verdict, unchanged) = a_process_is_frozen(keeper, &["fault=drops-fencing"]).await;
@@ -274,11 +276,11 @@ async fn an_event_that_aborts_its_process_becomes_a_dead_letter_and_none_of_its_
     let verdict = world.check(&planned).await;
     verdict.expect_none();
     assert_eq!(world.dead().await, BTreeSet::from(["k7-0".to_owned()]));
-    // Twice among its neighbours, and then alone as often as it has attempts.
+    // The event aborts its process twice among other events, and then in isolation once for each of its attempts.
     assert_eq!(aborts, 6);
 }
 
-/// The checker alone: each law, broken in one line.
+/// Tests only the checker: each law, violated in one line.
 #[test]
 fn the_checker_tells_one_violation_from_another() {
     let event = |n: usize, does: Does| Planned { key: "k".to_owned(), n, does, takes_ms: 0 };

@@ -1,4 +1,4 @@
-//! Redis in containers: the image made on this machine starts, keeps data, and is gone afterwards.
+//! Redis in containers. The image of this machine starts, keeps data, and is removed afterwards.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

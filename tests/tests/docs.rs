@@ -1,12 +1,12 @@
-//! The documentation, held against the program: every `console` block of README and docs is run as it stands, every
-//! `sql` block on the store that its page made, and every link is followed. Its sentences are short and plain, as `words`
-//! checks them.
+//! The documentation, checked against the program. Every `console` block of README and docs runs as written. Every
+//! `sql` block runs on the store that its page created. Every link must lead to a target. The crate `words` checks that
+//! the sentences are short and plain.
 //!
-//! In a `console` block a line that begins with `$ ` is a command, lines that begin with `> ` continue it, and what
-//! follows is what it prints on stdout and stderr: `[..]` stands for any text in a line, a line of `...` for any lines.
-//! `? 3` is the exit code, 0 where none is given. A page's commands share one folder, which is also their home
-//! and holds nothing but `docs/samples`. Where they name `localhost:6379` or `redis-cli`, the page has an empty Redis server
-//! of its own, set up as `docs/redis.md` says, and that is where it is.
+//! In a `console` block, a line that begins with `$ ` is a command, and lines that begin with `> ` continue it. The
+//! following lines are its output on stdout and stderr. `[..]` matches any text in a line, and a line of `...` matches
+//! any lines. `? 3` is the exit code, and 0 is the default. The commands of a page share one folder, which is also
+//! their home and contains only `docs/samples`. A page that names `localhost:6379` or `redis-cli` gets its own empty
+//! Redis server, configured as in `docs/redis.md`. The test replaces the address.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,21 +27,21 @@ use rusqlite::{Connection, OpenFlags};
 use servers::{Aof, Binary, Config, Server};
 use tokio::runtime::Runtime;
 
-/// Where pages say that their server is.
+/// The address of the Redis server in the documentation.
 const DOCUMENTED: &str = "localhost:6379";
 
-/// Where pages say that the HTTP API is.
+/// The address of the HTTP API in the documentation.
 const SERVED: &str = "127.0.0.1:7070";
 
 /// A fenced block of a page.
 struct Block {
     language: String,
-    /// Its first line's number.
+    /// The line number of its first line.
     line: usize,
     lines: Vec<String>,
 }
 
-/// A command, and what the page says of it.
+/// A command with its expected output and exit code.
 #[derive(Default)]
 struct Step {
     line: usize,
@@ -54,7 +54,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// README and the other pages of the root, and everything under docs, by path.
+/// Returns README, the other pages of the root, and all pages in docs, by path.
 fn pages() -> BTreeMap<PathBuf, String> {
     let mut folders = vec![root().join("docs")];
     let mut files: Vec<PathBuf> = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -123,7 +123,8 @@ fn lines_match(expected: &[String], actual: &[&str]) -> bool {
     }
 }
 
-/// The binary that the pages are about: EVENT_REPLAY_BIN, else the one beside this test, built now so that it is not stale.
+/// Returns the program for the pages: `EVENT_REPLAY_BIN`, or the program in the target folder of this test. The program
+/// is built first, so that it is up to date.
 fn binary() -> PathBuf {
     if let Some(named) = std::env::var_os("EVENT_REPLAY_BIN") {
         return PathBuf::from(named).canonicalize().unwrap();
@@ -131,14 +132,14 @@ fn binary() -> PathBuf {
     let profile = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--quiet", "-p", "event-replay-cli"]).current_dir(root());
-    // A profile has a folder of its name, but for `dev`.
+    // A profile and its folder have the same name, except `dev`, which has the folder `debug`.
     let name = profile.file_name().unwrap().to_string_lossy().replace("debug", "dev");
     build.args(["--profile", &name]);
     assert!(build.status().unwrap().success(), "the command line does not build");
     profile.join(format!("event-replay{}", std::env::consts::EXE_SUFFIX))
 }
 
-/// An empty folder but for the samples, which lie where they lie in the repository.
+/// Creates a folder that contains only the samples, at their path in the repository.
 fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     let samples = home.path().join("docs/samples");
@@ -149,7 +150,7 @@ fn home() -> tempfile::TempDir {
     home
 }
 
-/// A page's server, and a folder with a `redis-cli` that asks it.
+/// The Redis server of a page, and a folder with a `redis-cli` for it.
 struct Redis {
     server: Server,
     tools: tempfile::TempDir,
@@ -157,7 +158,7 @@ struct Redis {
 
 impl Redis {
     async fn start() -> Self {
-        // Without a limit of memory the policy is noeviction.
+        // Without a memory limit, the eviction policy is `noeviction`.
         let config = Config { aof: Aof::EverySecond, ..Config::default() };
         let server = Server::start(&Binary::default(), &config).await.unwrap();
         let tools = tempfile::tempdir().unwrap();
@@ -174,7 +175,7 @@ impl Redis {
     }
 }
 
-/// An address of loopback that was free a moment ago.
+/// Returns a loopback address whose port was free a moment ago.
 fn free_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
@@ -185,14 +186,14 @@ fn which(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-/// Whether a page's commands want a server.
+/// Whether the commands of a page need a Redis server.
 fn wants_redis(page: &str) -> bool {
     let consoles = blocks(page).into_iter().filter(|block| block.language == "console");
     let commands: Vec<Step> = consoles.flat_map(|block| steps(&block)).collect();
     commands.iter().any(|step| step.command.contains(DOCUMENTED) || step.command.contains("redis-cli "))
 }
 
-/// Runs a page's commands; what does not go as the page says.
+/// Runs the commands of a page. Returns the differences from the page.
 fn run(page: &str, binary: &Path, home: &Path, redis: Option<&Redis>) -> Vec<String> {
     let tools = redis.map(|redis| redis.tools.path().to_owned());
     let path = std::env::join_paths(
@@ -239,7 +240,7 @@ fn run(page: &str, binary: &Path, home: &Path, redis: Option<&Redis>) -> Vec<Str
     wrong
 }
 
-/// Runs a page's SQL to its last row, on the store `events.db` that its commands made.
+/// Runs the SQL of a page to the last row, on the store `events.db` that its commands created.
 fn query(page: &str, home: &Path) -> Vec<String> {
     let mut wrong = Vec::new();
     for block in blocks(page).iter().filter(|block| block.language == "sql") {
@@ -308,7 +309,7 @@ fn a_page_that_says_something_else_is_noticed() {
     assert_eq!(said("$ exit 1"), 1, "another exit code");
 }
 
-/// The anchors of a page's headings, as GitHub makes them.
+/// Returns the anchors of the headings of a page, as GitHub generates them.
 fn anchors(page: &str) -> Vec<String> {
     let mut fenced = false;
     let mut found = Vec::new();
@@ -366,7 +367,7 @@ fn a_banned_word_planted_in_any_page_is_found() {
 fn every_page_with_rust_code_is_compiled() {
     let compiled = fs::read_to_string(root().join("tests/src/lib.rs")).unwrap();
     for (path, page) in pages() {
-        // A block without a language is Rust to rustdoc.
+        // rustdoc treats a block without a language as Rust.
         let rust =
             blocks(&page).iter().any(|block| block.language.is_empty() || block.language.starts_with("rust"));
         let named = format!("../../{}", path.strip_prefix(root()).unwrap().display());

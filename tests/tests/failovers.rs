@@ -1,7 +1,8 @@
-//! Publishers and consumers while replicas take their masters' places, by command, because masters are killed, and because none
-//! hears of them any more and they come back later: all go on by themselves, what is lost is the end of a log epoch, no position is handed out twice, and keys keep their order.
+//! Publishers and consumers work while replicas replace their masters. The cause is a command, the kill of a master, or
+//! a pause of a master that later resumes. All processes continue without help. Only the end of a log epoch is lost, no
+//! position is assigned twice, and keys keep their order.
 //!
-//! EVENT_REPLAY_ROUNDS says how many promotions, EVENT_REPLAY_SEED with which luck.
+//! `EVENT_REPLAY_ROUNDS` sets the number of promotions, and `EVENT_REPLAY_SEED` the random seed.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -68,7 +69,7 @@ async fn replicas_are_promoted(keeper: &Keeper) {
     verdict.expect_none();
 }
 
-/// One of the ways in which a replica takes its master's place.
+/// Replaces a master by its replica, in a way that depends on the round.
 async fn promote(servers: &mut Servers, round: usize, rng: &mut Rng) {
     match servers {
         Servers::Sentinel(trio) => {
@@ -102,7 +103,7 @@ async fn promote(servers: &mut Servers, round: usize, rng: &mut Rng) {
                     cluster.nodes_mut()[master].restart().await.unwrap();
                 }
                 1 => {
-                    // The hung one does not answer either who is the master.
+                    // The paused master cannot report the new master.
                     cut_off(&cluster.nodes()[master], cluster.until_master_but_for(replica, master))
                         .await
                         .unwrap();
@@ -115,8 +116,8 @@ async fn promote(servers: &mut Servers, round: usize, rng: &mut Rng) {
     }
 }
 
-/// RetentionMode a server from everybody until another has taken its place, as if its network had been cut: connections stay open, and
-/// what was sent to it meanwhile it finds when it comes back, taking itself for the master still.
+/// Pauses a server until another server has replaced it, as if its network were cut. Connections stay open. After the
+/// resume the server still considers itself the master, and processes the requests that arrived in the meantime.
 async fn cut_off<T>(server: &Server, replaced: impl Future<Output = T>) -> T {
     server.pause().await.unwrap();
     let replaced = replaced.await;
@@ -124,7 +125,7 @@ async fn cut_off<T>(server: &Server, replaced: impl Future<Output = T>) -> T {
     replaced
 }
 
-/// What is gone without the end of a log epoch is no failover's doing.
+/// A failover does not explain an event that is missing before the end of a log epoch.
 #[tokio::test]
 #[should_panic(expected = "was lost from the midst of its epoch")]
 async fn the_checker_sees_an_event_that_is_gone_without_a_word() {

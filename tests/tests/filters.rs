@@ -1,5 +1,5 @@
-//! Random filters over real and generated events: every store, and the program on a file and on servers, must agree with an
-//! oracle that reads the input alone, and with each other.
+//! Random filters over real and generated events. Each store, and the program on a file and on servers, must agree with
+//! an oracle that reads only the input, and with each other.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -39,7 +39,8 @@ use wanted::{Line, Wanted};
 async fn fill<S: EventStore + ReplayStore>(store: &S, input: &[String]) {
     let events: Vec<Event> = input.iter().map(|json| admitted(json)).collect();
     let mut positions = Vec::new();
-    // Uneven batches, so that the index is folded at uneven places; as large as every store takes.
+    // Batches have an uneven size, so that the index is folded at uneven places. Each batch fits the limits of every
+    // store.
     let mut rest = events.as_slice();
     while !rest.is_empty() {
         let mut bytes = 0;
@@ -58,7 +59,7 @@ async fn fill<S: EventStore + ReplayStore>(store: &S, input: &[String]) {
     store.record_replayed(&replayed, "2024-03-01T00:00:00Z".parse().unwrap()).await.unwrap();
 }
 
-/// What a store lists, page by page.
+/// Returns the ids that a store lists, page by page.
 async fn list(
     store: &dyn EventStore,
     filter: &Arc<Filter>,
@@ -81,8 +82,8 @@ async fn list(
     ids
 }
 
-/// Holds a store's reads, counts and plan against what the oracle says. What else the plan says is given back, for
-/// comparing with that of another store: everything but what positions show in.
+/// Checks the reads, the count and the plan of a store against the oracle. Returns the other members of the plan
+/// without positions, to compare them with another store.
 async fn check_store<S>(name: &str, store: &S, wanted: &Wanted, expected: &[&Line], page: usize) -> Value
 where
     S: EventStore + ReplayStore + CheckpointStore + Clone + 'static,
@@ -134,8 +135,8 @@ fn without(mut value: Value, members: &[&str]) -> Value {
     value
 }
 
-/// The program on a store: `list`, a dry run and `export`. What it says is given back, but for positions and times of
-/// storing, for comparing with what it says of another store.
+/// Runs the program on a store: `list`, a dry run and `export`. Returns its output without positions and stored times,
+/// to compare it with another store.
 fn check_program(home: &Path, store: &str, wanted: &Wanted, expected: &[&Line]) -> Vec<Value> {
     let limit = wanted.limit.unwrap_or(1_000_000).to_string();
     let run = |args: &[&str]| {
@@ -169,17 +170,17 @@ fn check_program(home: &Path, store: &str, wanted: &Wanted, expected: &[&Line]) 
     said
 }
 
-/// A store on servers, and the events in the order of its log.
+/// A store on servers, with the events in the order of its log.
 struct OnServers<'l> {
     name: String,
-    /// They run as long as this is kept.
+    /// The servers run while this value exists.
     _servers: Servers,
     store: Store,
     url: String,
     lines: Vec<&'l Line>,
 }
 
-/// On one server; over real events, and in a full run, on a master that sentinels name, and in a cluster, too.
+/// Returns a store on one server. With real events or in a full run, also returns stores on sentinels and on a cluster.
 async fn servers<'l>(lines: &'l [Line], input: &[String]) -> Vec<OnServers<'l>> {
     let binary = Binary::default();
     if binary.major() == 0 {
@@ -207,7 +208,8 @@ async fn servers<'l>(lines: &'l [Line], input: &[String]) -> Vec<OnServers<'l>> 
     all
 }
 
-/// With one partition there is one order, that of the input; with several there is one for the events of each key.
+/// With one partition, the log has the order of the input. With several partitions, only the events of each key have an
+/// order.
 fn keys_keep_their_order(keeper: &Keeper, in_order: &[&Line], lines: &[Line]) {
     let by_key = |lines: &mut dyn Iterator<Item = &Line>| {
         let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -254,7 +256,7 @@ async fn compare(input: &[String], rounds: usize) {
             }
         }
     }
-    // Filters that match nothing prove little.
+    // Filters without matches prove little.
     assert!(matched * 3 > rounds, "only {matched} of {rounds} filters matched anything");
     println!("{rounds} filters over {} events, {matched} of them with matches", lines.len());
 }

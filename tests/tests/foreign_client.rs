@@ -1,5 +1,5 @@
-//! A client that knows nothing of this program follows the log on Redis, by the commands of `docs/redis-format.md` alone,
-//! while it is written to and its server is killed: it has every event, in order, in the bytes in which it was published.
+//! A client without code of this program follows the log on Redis, only with the commands of `docs/redis-format.md`. It
+//! reads during writes and while the server is killed. It receives every event, in order, with the published bytes.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -20,7 +20,7 @@ use servers::{Aof, Binary, Config, Server};
 use storage_redis::{RedisEngine, RedisOptions};
 use store::Store;
 
-/// The commands of the page, in the order in which it gives them: the next chunk, the events of one, the first chunk.
+/// Returns the commands of the page in their order: the next chunk, the events of a chunk, the first chunk.
 fn documented() -> [String; 3] {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/redis-format.md"))
         .unwrap();
@@ -31,10 +31,10 @@ fn documented() -> [String; 3] {
     [quoted("ZRANGEBYSCORE "), quoted("XREAD COUNT 100 STREAMS {default:0}:log:CHUNK"), quoted("ZRANGE ")]
 }
 
-/// An id, and names and values in turn.
+/// An entry id, and alternating names and values.
 type Entry = (String, Vec<Vec<u8>>);
 
-/// The client: a connection, and how far it is.
+/// The client: a connection and its position.
 struct Client {
     connection: MultiplexedConnection,
     commands: [String; 3],
@@ -48,7 +48,7 @@ impl Client {
         redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
     }
 
-    /// Sends a documented command with what stands in its place of capitals.
+    /// Sends a documented command, with values in place of its words in capitals.
     async fn send(&mut self, command: usize, chunk: &str) -> Value {
         let words = self.commands[command].replace("CHUNK", chunk).replace(" ID", &format!(" {}", self.last));
         let mut words = words.split(' ');
@@ -59,7 +59,7 @@ impl Client {
         command.query_async(&mut self.connection).await.unwrap()
     }
 
-    /// The steps of the page, once; whether there was anything new.
+    /// Runs the steps of the page once. Returns whether there was a new event or chunk.
     async fn follow(&mut self) -> bool {
         let chunk = match &self.chunk {
             Some(chunk) => chunk.clone(),
@@ -79,7 +79,7 @@ impl Client {
         next.is_some() || self.read.len() > before
     }
 
-    /// Reads on in a chunk; whether anything came.
+    /// Reads further events of a chunk. Returns whether an event arrived.
     async fn read_some(&mut self, chunk: &str) -> bool {
         let answer = self.send(1, chunk).await;
         let streams: Option<Vec<(String, Vec<Entry>)>> = redis::from_redis_value(answer).unwrap();
@@ -97,7 +97,8 @@ fn names(answer: Value) -> Vec<String> {
     redis::from_redis_value(answer).unwrap()
 }
 
-/// Texts that are easily changed on the way: white space, escapes, line ends, numbers beyond 64 bits, not a letter of ASCII.
+/// Texts that are easily changed in transit: white space, escapes, line ends, numbers beyond 64 bits, and non-ASCII
+/// letters.
 fn texts(from: usize, count: usize) -> Vec<String> {
     let text = |n: usize| {
         let head = format!(
@@ -161,7 +162,7 @@ async fn a_client_of_redis_alone_reads_every_event_in_the_bytes_in_which_it_was_
         chunks.extend(client.chunk.clone());
         engine.close().await;
         if round < 2 {
-            // A server that comes back is another one to the log, which goes on in a chunk far beyond.
+            // After a restart the log starts a new epoch, in a chunk with a much higher number.
             server.kill().await.unwrap();
             server.restart().await.unwrap();
             tokio::time::sleep(Duration::from_millis(10)).await;

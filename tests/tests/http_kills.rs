@@ -1,9 +1,8 @@
-//! Services in several languages publish and consume over HTTP while they and the server are killed: nothing is lost and each key
-//! keeps its order. A client that is killed gets the events again that it had not settled. A server that is killed delivers events
-//! again that were settled in its last moments, those of a key in order.
+//! Services in several languages publish and consume over HTTP, while the services and the server are killed. No event
+//! is lost, each key keeps its order, and only in-flight deliveries repeat.
 //!
-//! EVENT_REPLAY_EVENTS says how many events, EVENT_REPLAY_ROUNDS how many kills of the client; the server is killed half as
-//! often. EVENT_REPLAY_SEED says when.
+//! `EVENT_REPLAY_EVENTS` sets the number of events, and `EVENT_REPLAY_ROUNDS` the number of kills of the client. The
+//! server is killed half as often. `EVENT_REPLAY_SEED` sets the random times of the kills.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -36,7 +35,7 @@ use tempfile::TempDir;
 const USERS: usize = 50;
 /// Stands for a kill of the server in lists of events.
 const KILL: usize = usize::MAX;
-/// Longer than anything takes that is waited for.
+/// Longer than any wait in this test.
 const LONG: Duration = Duration::from_secs(600);
 
 /// A client: its name, the program that it needs, and its arguments as a publisher and as a consumer.
@@ -55,7 +54,7 @@ const CLIENTS: &[Client] = &[
 ];
 
 impl Client {
-    /// The program to start; none where it is not installed. Go compiles its program first.
+    /// Returns the program to start, or `None` if it is not installed. The Go client is compiled first.
     fn program(&self, folder: &Path) -> Option<PathBuf> {
         let is_there = Command::new(self.needs).arg("version").stdin(Stdio::null()).output().is_ok();
         if !is_there {
@@ -96,7 +95,7 @@ fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/http").canonicalize().unwrap()
 }
 
-/// `event-replay serve`, which is killed and started again at its port.
+/// The process `event-replay serve`, which is killed and restarted on the same port.
 struct Serving {
     folder: TempDir,
     store: String,
@@ -122,7 +121,7 @@ impl Serving {
 
     fn spawn(store: &str, port: u16) -> Child {
         let mut command = Command::new(support::program());
-        // A client that is killed costs its deadline.
+        // A killed client delays its deliveries until this deadline.
         command.env("EVENT_REPLAY_HANDLERS_TIMEOUT", "2s");
         command.args(["--store", store, "serve", "--listen", &format!("127.0.0.1:{port}")]);
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
@@ -143,7 +142,7 @@ impl Serving {
         self.wait();
     }
 
-    /// The dead letters of the store, as JSON.
+    /// Returns the dead letters of the store, as JSON.
     fn dead_letters(&self) -> String {
         let args = ["--store", &self.store, "dead-letters", "list", "--output", "json"];
         let output = Command::new(support::program()).args(args).output().unwrap();
@@ -180,7 +179,7 @@ enum Entry {
 struct Handled(Mutex<Vec<Entry>>);
 
 impl Handled {
-    /// How many different events there are.
+    /// Returns the number of different events.
     fn different(&self) -> usize {
         let all = self.0.lock().unwrap();
         let events = all.iter().filter_map(|entry| match entry {
@@ -190,9 +189,8 @@ impl Handled {
         events.collect::<std::collections::HashSet<_>>().len()
     }
 
-    /// Checks that each event is there, those of a user in order, and returns the number of repeated events. The newest event of a
-    /// user may come again before the next one. After each kill of the server the events of a user may begin again once, at an
-    /// event that came before.
+    /// Checks that each event was handled, and that the events of each user were handled in order. An event may repeat
+    /// before the next event of its user. Returns the number of repeats.
     fn check(&self, events: usize) -> Result<usize, String> {
         let all = self.0.lock().unwrap();
         let mut last: HashMap<usize, usize> = HashMap::new();
@@ -230,7 +228,7 @@ impl Handled {
     }
 }
 
-/// Keeps a consumer running until it is told to stop: a service manager's work. It kills the consumer where asked.
+/// Restarts a consumer until a stop, as a service manager does. Kills the consumer on request.
 struct Supervised {
     pid: Arc<Mutex<Option<u32>>>,
     stop: Arc<AtomicBool>,
@@ -280,7 +278,7 @@ impl Drop for Supervised {
     }
 }
 
-/// Publishes the events, again from the beginning where the publisher is killed.
+/// Publishes the events. After a kill of the publisher, publishes all events again.
 fn publish(mut command: Command, input: &Path, kills: &Mutex<usize>) {
     loop {
         let mut child = command.stdin(fs::File::open(input).unwrap()).stdout(Stdio::null()).spawn().unwrap();
@@ -327,7 +325,7 @@ async fn run(keeper: &Keeper, client: &Client) {
         move || Client { name: "", needs, publish: &[], consume: args }.command(&program, args, port)
     };
     let consumer = Supervised::start(consume, Arc::clone(&handled));
-    // Each kill comes when a share of the events is handled, and a little later.
+    // Each kill follows after a share of the events is handled and a short random time.
     for n in 0..kills {
         let share = events * (n + 1) / (kills + 2);
         let began = Instant::now();
@@ -351,7 +349,8 @@ async fn run(keeper: &Keeper, client: &Client) {
     drop(consumer);
     let repeats =
         handled.check(events).unwrap_or_else(|error| panic!("{} on {keeper}: {error}", client.name));
-    // A kill leaves open at most one fetch of 16, and the events that were settled in the last 50 milliseconds.
+    // A kill leaves open at most one fetch of 16 deliveries and the most recent settlements. The bound is larger than
+    // that.
     let most = kills * 2 * 64;
     assert!(repeats <= most, "{repeats} events came twice, and {kills} kills explain {most}");
     let letters = serving.dead_letters();
@@ -380,7 +379,7 @@ async fn clients_on_servers_lose_nothing_and_keep_the_order() {
     }
 }
 
-/// A positive control: the check sees an event that is lost, and one that comes too late.
+/// A positive control: the check detects a lost event, and an event in the wrong order.
 #[test]
 fn the_check_sees_a_loss_and_a_wrong_order() {
     let entry = |n: usize| if n == KILL { Entry::ServerKilled } else { Entry::Event(n) };

@@ -1,4 +1,4 @@
-//! Processes that die and processes that compete: what was acknowledged stays, and nothing is torn.
+//! Killed and concurrent processes: acknowledged events stay, and no batch is torn.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -35,7 +35,7 @@ fn start_writer(store: &Path, name: &str, batches: u64) -> Child {
         .unwrap()
 }
 
-/// Every id in the store, in log order; fails on a damaged event, a repeated id, or positions out of order.
+/// Returns all ids of the store, in log order. Panics for a damaged event, a repeated id, or positions out of order.
 async fn ids(store: &Store) -> Vec<String> {
     let mut request = ReadRequest::new(Filter::default(), 5000);
     let (mut ids, mut last) = (Vec::new(), 0);
@@ -61,7 +61,8 @@ async fn check_sound(store: &Store) {
     assert_eq!((report.total_findings, report.findings), (0, Vec::new()));
 }
 
-/// A process that appends is killed at a random moment; what it had acknowledged is there, and all of its index.
+/// A process that appends is killed at a random moment. Its acknowledged events are stored, with all their index
+/// entries.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_writer_loses_nothing_it_acknowledged() {
     let mut random = fastrand::Rng::with_seed(support::seed());
@@ -106,7 +107,8 @@ async fn a_killed_writer_loses_nothing_it_acknowledged() {
     }
 }
 
-/// An import is killed at a random moment; what is there is a sound beginning of the file, and a second import adds the rest.
+/// An import is killed at a random moment. The store contains a valid beginning of the file, and a second import adds
+/// the rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_import_is_completed_by_a_second_one() {
     let mut random = fastrand::Rng::with_seed(support::seed());
@@ -136,7 +138,7 @@ async fn a_killed_import_is_completed_by_a_second_one() {
                 engine.close().await;
                 stored.len()
             }
-            // Killed before there was a file.
+            // The import was killed before it created the file.
             Err(_) => 0,
         };
         cut_short += usize::from(before > 0 && before < expected.len());
@@ -157,7 +159,7 @@ async fn a_killed_import_is_completed_by_a_second_one() {
     assert!(cut_short > 0, "no import was killed half-way: the test proved nothing");
 }
 
-/// The checkers above must see a loss: an acknowledged event that is taken out behind the store's back.
+/// The checkers above must detect the loss of an acknowledged event, which this test deletes directly from the file.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_checkers_catch_a_lost_event() {
     let folder = tempfile::tempdir().unwrap();
@@ -173,7 +175,8 @@ async fn the_checkers_catch_a_lost_event() {
     assert!(report.total_findings > 0, "{report:?}");
 }
 
-/// Two processes append without pause, a third reads the same file; none meets an error, and nothing is lost.
+/// Two processes append without pause, and a third process reads the same file. No process gets an error, and no event
+/// is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_write_while_a_third_reads() {
     let seconds = std::env::var("EVENT_REPLAY_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);

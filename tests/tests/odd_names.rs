@@ -1,5 +1,6 @@
-//! Odd names never collide on a real server: whatever ids, types, sources, correlation ids, entities, groups, checkpoints and
-//! schemas are called, each is found by its own name and by no other, and no key on the server has a text of users in it.
+//! Unusual names never collide on a real server. Ids, types, sources, correlation ids, entities, groups, checkpoints
+//! and schemas get such names. Each object is found by its own name only, and no key on the server contains text from
+//! users.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -28,7 +29,7 @@ use servers::Server;
 use storage_redis::{RedisEngine, RedisOptions};
 use store::Store;
 
-/// What an event is called.
+/// The names of an event.
 #[derive(Debug, Clone)]
 struct Called {
     id: String,
@@ -38,7 +39,7 @@ struct Called {
     entities: BTreeMap<String, String>,
 }
 
-/// A look for events by one name.
+/// A search for events by one name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Look {
     Id(String),
@@ -75,7 +76,7 @@ impl Called {
         Document::parse(json.to_string().as_bytes(), &Limits::default()).unwrap().into_event().unwrap()
     }
 
-    /// The definition. In a look for types a star stands for anything.
+    /// The definition of a match. In a search for types, a star matches any text.
     fn is_meant(&self, look: &Look) -> bool {
         match look {
             Look::Id(id) => self.id == *id,
@@ -98,8 +99,7 @@ impl Called {
     }
 }
 
-/// Whether a text is as a pattern says, by which beginnings of the text each beginning of the pattern can be: there are names
-/// of many stars.
+/// Whether a text matches a pattern. The match works on prefixes of the text, because some names contain many stars.
 fn glob(pattern: &str, text: &str) -> bool {
     let text: Vec<char> = text.chars().collect();
     let mut can = vec![false; text.len() + 1];
@@ -113,10 +113,10 @@ fn glob(pattern: &str, text: &str) -> bool {
     can[text.len()]
 }
 
-/// What answers looks.
+/// An implementation of searches.
 #[async_trait]
 trait Finds {
-    /// The ids of the events that are found, in log order.
+    /// Returns the ids of the matching events, in log order.
     async fn find(&self, look: &Look) -> Vec<String>;
 }
 
@@ -144,7 +144,7 @@ impl Finds for Store {
     }
 }
 
-/// Looks whose answer is not what the events are called.
+/// Returns the searches with a result that differs from the definition.
 async fn confusions(finds: &impl Finds, all: &[Called], looks: &BTreeSet<Look>) -> Vec<String> {
     let mut confused = Vec::new();
     for look in looks {
@@ -158,15 +158,15 @@ async fn confusions(finds: &impl Finds, all: &[Called], looks: &BTreeSet<Look>) 
     confused
 }
 
-/// Events with odd names, and looks for every name there is, whether an event has it or not.
+/// Returns events with unusual names, and searches for every name, whether or not an event has the name.
 fn drawn(random: &mut fastrand::Rng) -> (Vec<Called>, BTreeSet<Look>) {
     let names = odd::names(random, 60);
     let pairs = odd::pairs(random, &names, 40);
-    // An event may have one entity of a kind; kinds that would be other members have none.
+    // An event may have one entity of a kind. Kinds that would name other members of an event are excluded.
     let is_kind = |(kind, _): &&(String, String)| kind != "correlation" && kind != "causation";
     let pairs: Vec<_> = pairs.iter().filter(is_kind).cloned().collect();
     let mut all: Vec<Called> = names.iter().map(|id| Called::draw(random, id, &names, &pairs)).collect();
-    // No pair is without an event.
+    // Each pair gets an event.
     assert!(pairs.len() <= all.len());
     for (called, (kind, id)) in all.iter_mut().zip(&pairs) {
         called.entities.insert(kind.clone(), id.clone());
@@ -187,7 +187,7 @@ async fn check_events(store: &Store, random: &mut fastrand::Rng) {
         assert!(outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Stored(_))), "{outcomes:?}");
     }
     assert_eq!(confusions(store, &all, &looks).await, [""; 0]);
-    // Erasing an entity takes its own events, and leaves those of every other name.
+    // The erasure of an entity removes its own events, and keeps the events of all other names.
     let erased = all.iter().find_map(|called| called.entities.first_key_value()).unwrap();
     let erased = (erased.0.clone(), erased.1.clone());
     store.erase(&Entity::new(&erased.0, &erased.1)).await.unwrap();
@@ -197,7 +197,7 @@ async fn check_events(store: &Store, random: &mut fastrand::Rng) {
     assert_eq!((report.total_findings, report.events), (0, all.len() as u64), "{:?}", report.findings);
 }
 
-/// Whether what follows the prefix of a namespace is a key of `docs/redis-format.md`.
+/// Whether the rest of a key, after the prefix of its namespace, is a key of `docs/redis-format.md`.
 fn is_documented(rest: &str) -> bool {
     let number = |text: &str| {
         let digits = text.strip_prefix('-').unwrap_or(text);
@@ -221,7 +221,7 @@ fn is_documented(rest: &str) -> bool {
     }
 }
 
-/// Every key of the server, each documented; there are many.
+/// Checks that the server has many keys, and that each key is documented.
 async fn check_keys(server: &Server, namespaces: &[String]) {
     let client = redis::Client::open(server.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
@@ -256,10 +256,10 @@ async fn everything_is_found_by_its_own_name_and_no_other() {
     println!("{rounds} rounds of odd names");
 }
 
-/// What an index is kept by.
+/// The function that derives an index key from a search.
 type Key = fn(&Look) -> String;
 
-/// A naive index that does not expect odd names.
+/// A naive index that does not expect unusual names.
 struct Careless {
     key: Key,
     found: BTreeMap<String, Vec<String>>,
@@ -287,7 +287,7 @@ impl Finds for Careless {
     }
 }
 
-/// The parts of a look, as a key that nothing is wrong with would have them.
+/// Returns the parts of a search, as a correct key contains them.
 fn parts(look: &Look) -> [&str; 3] {
     match look {
         Look::Id(text) => ["id", text, ""],
@@ -315,12 +315,12 @@ fn a_star_stands_for_any_text() {
     assert!(!glob(&("*".repeat(127) + "b"), &"a".repeat(128)));
 }
 
-/// The control: each of these keys confuses some names, and the same check notices it.
+/// The control: each of these keys confuses some names, and the same check detects it.
 #[tokio::test]
 async fn keys_that_confuse_names_are_noticed() {
     let mut random = fastrand::Rng::with_seed(support::seed());
     let (all, mut looks) = drawn(&mut random);
-    // A careless index knows nothing of patterns.
+    // The naive index does not support patterns.
     looks.retain(|look| !matches!(look, Look::Type(text) if text.contains('*')));
     let right = Careless::of(|look| format!("{:?}", parts(look)), &all);
     assert_eq!(confusions(&right, &all, &looks).await, [""; 0]);

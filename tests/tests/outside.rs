@@ -1,15 +1,15 @@
-//! Crates outside the workspace use the front door: they are built, tested and run as their users would.
+//! Crates outside the workspace use the public API. The tests build, test and run them as users would.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's way to fail")]
 
 use std::{path::Path, process::Command};
 
-/// Runs cargo on a crate. Its lock file is committed.
+/// Runs cargo for a crate. The lock file of the crate is committed.
 fn cargo(folder: &str, arguments: &[&str]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap();
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(arguments).arg("--quiet").current_dir(root.join(folder));
     cargo.env("CARGO_TARGET_DIR", root.join("target/outside"));
-    // The compiler beside this cargo: a proxy on the PATH would read the toolchain files of dependencies.
+    // Uses the compiler beside this cargo. A proxy on the `PATH` would read the toolchain files of dependencies.
     for (variable, program) in [("RUSTC", "rustc"), ("RUSTDOC", "rustdoc")] {
         let program = Path::new(env!("CARGO")).with_file_name(program);
         if program.exists() {
@@ -28,7 +28,7 @@ fn a_crate_outside_the_workspace_builds_runs_and_tests_a_service() {
     cargo("tests/outside", &["run", "--locked"]);
 }
 
-/// With the versions of SQLite on which sqlx and the store agree.
+/// The lock file has the SQLite versions on which sqlx and the store agree.
 #[test]
 fn inbox_and_outbox_have_each_effect_once_on_sqlite_and_postgres() {
     cargo("integrations/sqlx", &["test", "--locked"]);

@@ -1,5 +1,5 @@
-//! A Redis server whose memory is full, as those see it who use the store: publishers are told and may publish again later,
-//! consumers go on, and the command line says what to do.
+//! A Redis server without free memory, as its users see it. Publishers get an error and may publish again later,
+//! consumers continue, and the command line prints the next step.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -43,7 +43,7 @@ async fn give_memory(server: &Server, bytes: u64) {
     cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).exec_async(&mut owner).await.unwrap();
 }
 
-/// Leaves a server less memory than it uses.
+/// Sets the memory limit of a server below its current use.
 async fn take_memory(server: &Server) {
     let client = redis::Client::open(server.url()).unwrap();
     let mut owner = client.get_multiplexed_async_connection().await.unwrap();
@@ -73,15 +73,15 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Whether a group has settled everything.
+/// Whether a group has settled all events.
 async fn is_idle(store: &dyn Stores, group: &str) -> bool {
     let head = store.head().await.unwrap().sequence(0);
     let status = store.group(group).await.unwrap().unwrap();
     status.segments.iter().all(|it| it.cursor == head && it.blocked_keys == 0)
 }
 
-/// One group handles everything and gets to the end although the server is full; another has an event to give up on, waits
-/// for room, and goes on by itself.
+/// One group handles all events and reaches the end although the server is full. Another group must write a dead
+/// letter. It waits for free memory, and then continues without help.
 #[tokio::test(flavor = "multi_thread")]
 async fn consumers_of_a_full_server_go_on_and_what_is_given_up_on_waits_for_room() {
     for binary in Binary::all().unwrap() {
@@ -96,7 +96,7 @@ async fn consumers_of_a_full_server_go_on_and_what_is_given_up_on_waits_for_room
             bus.publish(json(n, event_type).as_bytes()).await.unwrap();
             published += 1;
         }
-        // Groups take little room; they are there before the server is full.
+        // The groups need little memory. They are created before the server is full.
         let start = domain::Cursor { sequences: vec![0], ..store.head().await.unwrap() };
         for group in ["sound", "unlucky"] {
             store.create_group(&domain::group::GroupSpec::new(group), &start).await.unwrap();
@@ -128,7 +128,7 @@ async fn consumers_of_a_full_server_go_on_and_what_is_given_up_on_waits_for_room
             .unwrap();
         until("the sound group has come to the end", async || is_idle(&*store, "sound").await).await;
         assert_eq!(handled.lock().unwrap().len(), published, "{binary}");
-        // It stops in order, and gives its segments back.
+        // The consumer stops normally, and releases its segments.
         sound.stop().await.unwrap();
         let status = store.group("sound").await.unwrap().unwrap();
         assert!(status.segments.iter().all(|segment| segment.consumer.is_none()), "{status:?}");
@@ -147,7 +147,7 @@ async fn consumers_of_a_full_server_go_on_and_what_is_given_up_on_waits_for_room
     }
 }
 
-/// The program on a server, in a folder of its own.
+/// The program with a server as its store, in a separate folder.
 struct Cli {
     folder: tempfile::TempDir,
     url: String,
@@ -168,8 +168,8 @@ impl Cli {
     }
 }
 
-/// An import that fills the server ends with 1 and says what to do. What is there is a beginning of the file, reading goes
-/// on, and with more memory the same import stores the rest.
+/// An import that fills the server ends with exit code 1 and prints the next step. The stored events are a beginning of
+/// the file, and reads still work. With more memory, the same import stores the rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_says_that_the_server_is_full_and_an_import_goes_on_later() {
     let server = small_server(&Binary::default()).await;
@@ -222,7 +222,7 @@ async fn the_command_line_says_that_the_server_is_full_and_an_import_goes_on_lat
     assert_eq!(code, 0, "{out}{errors}");
 }
 
-/// A server that would drop events takes none, and the command line says which setting to change.
+/// The store refuses a server that would evict events, and the command line names the setting to change.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_refuses_a_server_that_evicts() {
     for binary in Binary::all().unwrap() {

@@ -1,9 +1,9 @@
-//! A Redis server is killed in the midst of batches, over and over, and started again on its data, which at times has lost
-//! its end: what was promised is there, nothing is torn, no position ever names two events, and consumers and replays go
-//! on by themselves.
+//! A Redis server is killed during batches, several times, and restarted with its data. In some rounds the data has
+//! lost its end. Promised events are stored, no batch is torn, no position names two events, and consumers and replays
+//! continue without help.
 //!
-//! EVENT_REPLAY_ROUNDS says how many kills, EVENT_REPLAY_SEED with which luck. In a full run each program that is installed
-//! is killed, else one.
+//! `EVENT_REPLAY_ROUNDS` sets the number of kills, and `EVENT_REPLAY_SEED` the random seed. A full run tests each
+//! installed program, another run tests one.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -75,13 +75,13 @@ async fn a_server_that_syncs_each_second_loses_nothing_but_the_end() {
     }
 }
 
-/// A server whose user may not have its append-only file rewritten.
+/// A server whose user is not allowed to rewrite the append-only file.
 async fn untidy_server(binary: &Binary) -> Server {
     let users = vec!["default on nopass ~* &* +@all -bgrewriteaof".to_owned()];
     Server::start(binary, &Config { aof: Aof::EverySecond, users, ..Config::default() }).await.unwrap()
 }
 
-/// Appends so many events of one publisher, in one batch, through a store that is opened for it.
+/// Appends `size` events of one publisher in one batch, through a new store. Returns the log epoch.
 async fn append_one_batch(server: &Server, ledger: &mut Ledger, from: u64, size: u64) -> u64 {
     let store = RedisEngine::create(RedisOptions::new(server.url())).await.map(Store::new).unwrap();
     let batch: Vec<Event> = (from..from + size).map(|n| event(0, n)).collect();
@@ -91,13 +91,13 @@ async fn append_one_batch(server: &Server, ledger: &mut Ledger, from: u64, size:
         other => panic!("{other:?}"),
     });
     ledger.acknowledge(0, &stored.collect::<Vec<_>>(), false);
-    // What is lost is what a test cuts off.
+    // Only the cut of the test then loses data.
     written(&server.url()).await;
     store.head().await.unwrap().epoch
 }
 
-/// The beginning of a log epoch may be lost with what was stored in it. The next epoch has its number then, and none of its
-/// positions.
+/// The beginning of a log epoch may be lost together with its events. The next epoch then has the same number, and none
+/// of its positions.
 #[tokio::test]
 async fn a_lost_epoch_leaves_none_of_its_positions_to_the_next() {
     for binary in Binary::all().unwrap() {
@@ -120,8 +120,8 @@ async fn a_lost_epoch_leaves_none_of_its_positions_to_the_next() {
     }
 }
 
-/// A batch of which a cut of power left the beginning in the append-only file; then the server comes back twice. What the
-/// store's own check finds, and what it loses of what was answered in between.
+/// A power cut leaves only the beginning of a batch in the append-only file, and the server restarts twice. Returns the
+/// findings of the check of the store, and the violations for events that were acknowledged in between.
 async fn half_a_batch_is_left_in_the_file(binary: &Binary, tidy: bool) -> (u64, Vec<String>) {
     let mut server = match tidy {
         true => Server::start(binary, &Config { aof: Aof::EverySecond, ..Config::default() }).await.unwrap(),
@@ -156,7 +156,7 @@ async fn half_a_batch_that_was_left_in_the_file_does_not_come_back() {
     }
 }
 
-/// What it would be without: so the test above sees something.
+/// The counterpart without a rewrite. It shows that the test above detects the fault.
 #[tokio::test]
 async fn half_a_batch_comes_back_where_the_file_may_not_be_rewritten() {
     for binary in Binary::all().unwrap() {
@@ -166,7 +166,7 @@ async fn half_a_batch_comes_back_where_the_file_may_not_be_rewritten() {
     }
 }
 
-/// What the controls share: a server with some events, and what was answered.
+/// Returns a server with some events, and the ledger of the answers. The control tests share this function.
 async fn some_events(aof: Aof) -> (Server, Ledger) {
     let server = Server::start(&Binary::default(), &Config { aof, ..Config::default() }).await.unwrap();
     let store = RedisEngine::create(RedisOptions::new(server.url())).await.map(Store::new).unwrap();
@@ -196,7 +196,8 @@ async fn delete(server: &Server, position: u64) {
     assert_eq!(command.arg(log).arg(&found[0].0).query_async::<u64>(&mut owner).await.unwrap(), 1);
 }
 
-/// A server without an append-only file comes back empty: that is not everything, and it is all but the end of nothing.
+/// A server without an append-only file restarts empty. This violates the promise of all events, and not the promise of
+/// all but the end.
 #[tokio::test]
 async fn the_checker_sees_that_a_server_kept_nothing() {
     let (mut server, mut ledger) = some_events(Aof::Off).await;
@@ -241,7 +242,7 @@ async fn the_checker_sees_one_event_that_went_behind_the_stores_back() {
 async fn the_checker_sees_a_torn_batch_a_refused_one_and_a_wrong_answer() {
     let (server, mut ledger) = some_events(Aof::EverySecond).await;
     let ids = |of: std::ops::Range<u64>| -> Vec<String> { of.map(|n| format!("p1-{n}")).collect() };
-    // Half of it was never stored.
+    // The second half was never stored.
     ledger.park(7, ids(45..55), false);
     ledger.park(8, ids(0..10), true);
     ledger.park(9, ids(10..20), false);

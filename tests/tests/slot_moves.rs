@@ -1,7 +1,7 @@
-//! Slots of a cluster that move from master to master while events are published, read, consumed and replayed: no caller is
-//! told of it, nothing is lost, nothing is stored twice, and no more is handled again than what was open.
+//! Slots of a cluster move between masters while events are published, read, consumed and replayed. No call fails, no
+//! event is lost, no event is stored twice, and only open deliveries repeat.
 //!
-//! EVENT_REPLAY_ROUNDS says how many moves, EVENT_REPLAY_SEED with which luck.
+//! `EVENT_REPLAY_ROUNDS` sets the number of moves, and `EVENT_REPLAY_SEED` the random seed.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,7 +26,7 @@ use support::{
     consumers::{Keeper, Servers, World},
 };
 
-/// However busy the machine is that runs this.
+/// Longer than a move takes on any busy machine.
 const LONGER_THAN_A_MOVE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +41,7 @@ async fn slots_are_moved(keeper: &Keeper) {
     let mut world = World::with_timeout(keeper, LONGER_THAN_A_MOVE).await;
     let mut work = Work::begin(&mut world, Publishing { may_fail: false }, &mut rng);
     work.goes_on(&world, "before the first move").await;
-    // What is in the log by now is replayed while slots move.
+    // The events that are in the log now are replayed during the moves.
     let store = Arc::clone(&world.store);
     let manager =
         ReplayManager::new(store.clone(), store.clone(), store.clone(), None, Arc::new(SystemClock))
@@ -80,17 +80,17 @@ async fn slots_are_moved(keeper: &Keeper) {
         replayed.len()
     );
     verdict.expect_none();
-    // To a partition its new server looks like one that took the old one's place: leases are taken again, and what was open
-    // under them comes again.
+    // For a partition, the move looks like a failover to another server. Leases are taken again, and open deliveries
+    // repeat.
     assert_eq!(replayed.len() as u64, report.total_events);
     let twice = replayed.values().map(|times| times - 1).sum::<u32>();
     assert!(twice <= 100 * verdict.lapses, "{twice} came again for {} leases", verdict.lapses);
 }
 
-/// Moves the slot of one of the partitions, in steps between which its keys are in two places; how many keys. Writing waits
-/// meanwhile, so it takes less time than a call has.
+/// Moves the slot of one partition in steps, between which its keys are on two nodes. Returns the number of moved keys.
+/// Writes wait during the move, so the move is shorter than the timeout of a call.
 async fn move_a_slot(cluster: &Cluster, round: usize, rng: &mut Rng) -> usize {
-    // The first is where everything stands that there is once.
+    // The first partition contains all data that exists only once.
     let partition = if round.is_multiple_of(3) { 0 } else { rng.usize(..16) };
     let key = partition_keys(cluster).await.remove(partition);
     let slot = cluster.slot_of(&key).await.unwrap();
@@ -109,7 +109,7 @@ async fn move_a_slot(cluster: &Cluster, round: usize, rng: &mut Rng) -> usize {
     keys
 }
 
-/// The key of each partition's state, in order.
+/// Returns the key of the state of each partition, in order.
 async fn partition_keys(cluster: &Cluster) -> Vec<String> {
     let mut keys: Vec<(usize, String)> = Vec::new();
     for node in &cluster.nodes()[..3] {
@@ -120,7 +120,7 @@ async fn partition_keys(cluster: &Cluster) -> Vec<String> {
         for key in found {
             let partitions: Option<u16> =
                 redis::cmd("HGET").arg(&key).arg("level").query_async(&mut connection).await.unwrap();
-            // The signpost of the namespace has no dictionary.
+            // The signpost of the namespace has no `level`, unlike the state of a partition.
             if partitions.is_some() {
                 let number = key.trim_start_matches("{default:").split(['}', '.', ':']).next().unwrap();
                 keys.push((number.parse().unwrap_or(0), key));
@@ -131,7 +131,7 @@ async fn partition_keys(cluster: &Cluster) -> Vec<String> {
     keys.into_iter().map(|(_, key)| key).collect()
 }
 
-/// Reads the log from one end to the other, again and again: it never has less than before.
+/// Reads the whole log again and again. The number of events never falls.
 async fn read_over_and_over(store: Arc<dyn Stores>) {
     let mut before = 0;
     loop {

@@ -1,5 +1,6 @@
-//! From a server to a cluster while services go on: publishers go over one by one, each while it pauses, and what was published
-//! by then is migrated in that pause. Nothing is lost, nothing comes twice, and keys keep their order.
+//! The switch from a server to a cluster while services work. Publishers switch one by one, each during a pause. The
+//! pause is used to migrate the events that were published until then. No event is lost or repeated, and keys keep
+//! their order.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,10 +29,10 @@ use tokio::sync::{mpsc, oneshot};
 const PUBLISHERS: usize = 4;
 const KEYS: usize = 5;
 
-/// Told once the publisher pauses; answered with where it goes on.
+/// The publisher sends when it pauses, and receives the store with which it continues.
 type GoingOver = (oneshot::Sender<()>, oneshot::Receiver<Arc<dyn Stores>>);
 
-/// Publishes to where it is told to, and says when it pauses.
+/// A publisher that can pause and switch to another store.
 struct Publisher {
     goes_over: mpsc::Sender<GoingOver>,
     ends: oneshot::Sender<()>,
@@ -75,7 +76,7 @@ async fn publishers_go_over_to_a_cluster_one_by_one() {
     let mut publishers: Vec<Publisher> =
         (0..PUBLISHERS).map(|number| publisher(number, Arc::clone(&old.store))).collect();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    // Takes the time that it takes, while all go on.
+    // The first migration may take long, because all services continue.
     let first = migrated(&*old.store, &*new.store).await;
     for publisher in &mut publishers {
         let (paused, pauses) = oneshot::channel();

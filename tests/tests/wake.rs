@@ -1,4 +1,4 @@
-//! A waiting consumer of another process comes to know of news by itself: of events, and of what a replay puts into its
+//! A waiting consumer in another process wakes by itself for new events, and for events that a replay puts into its
 //! lane.
 #![allow(
     clippy::unwrap_used,
@@ -22,10 +22,11 @@ use support::{
     effects::{Does, Planned},
 };
 
-/// No promise of speed: a consumer that is never woken, and finds out at its next long wait, comes later.
+/// An upper bound, not a promise of speed. A consumer that no notification wakes, until the end of its long wait, is
+/// slower.
 const BOUND: Duration = Duration::from_secs(4);
 
-/// A file, and servers: in a full run each program that is installed, else one.
+/// A file, and servers: each installed program in a full run, else one.
 fn keepers() -> Vec<Keeper> {
     std::iter::once(Keeper::Sqlite).chain(Keeper::servers()).collect()
 }
@@ -46,7 +47,7 @@ fn event(n: usize) -> Planned {
     Planned { key: format!("k{n}"), n: 0, does: Does::Works, takes_ms: 0 }
 }
 
-/// How long it takes until an event is handled that comes from there.
+/// Returns the time until an event with this origin is handled.
 async fn handled_within(world: &World, id: &str, origin: &str) -> Duration {
     let begun = Instant::now();
     let is_it = |line: &support::effects::Line| line.id == id && line.origin == origin;
@@ -74,7 +75,7 @@ async fn is_woken_by_what_is_published(keeper: &Keeper, random: &mut fastrand::R
     let (world, consumer) = waiting_consumer(keeper).await;
     let mut waits = Vec::new();
     for n in 0..support::rounds(10).min(100) {
-        // Short and long idleness: a watcher may grow lazy.
+        // Short and long idle times, because a watcher may poll less often after a long idle time.
         tokio::time::sleep(Duration::from_millis(random.u64(..if n % 7 == 6 { 6_000 } else { 150 }))).await;
         world.publish(&[event(n)]).await;
         waits.push(handled_within(&world, &format!("k{n}-0"), "live").await);

@@ -1,4 +1,4 @@
-//! What a consumer costs that waits.
+//! The processor time of a waiting consumer.
 
 use std::time::Duration;
 

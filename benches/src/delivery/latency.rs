@@ -1,4 +1,4 @@
-//! How long an event takes from the call that publishes it to its handler.
+//! The time from the call that publishes an event to its handler.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -31,7 +31,7 @@ fn quantiles(times: &mut [Duration]) -> String {
     format!("p50 {:.2} ms, p99 {:.2} ms, longest {:.2} ms", at(0.5), at(0.99), at(1.0))
 }
 
-/// When each event was published and handled.
+/// The time of publishing and the time of handling, for each event.
 type Times = Arc<Mutex<Vec<(Option<Instant>, Option<Instant>)>>>;
 
 async fn measure(kind: Kind) -> Result<(Vec<Duration>, Vec<Duration>)> {

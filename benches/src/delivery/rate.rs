@@ -1,4 +1,4 @@
-//! How many events a group takes when the log has them already.
+//! The delivery rate of a group, if the log already contains the events.
 
 use std::{cell::Cell, sync::Arc, time::Duration};
 
@@ -44,7 +44,7 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime, kind: Kind, count: u64) 
     Ok(())
 }
 
-/// How long it takes until all is handled and committed.
+/// Returns the time until all events are handled and committed.
 async fn consume_all(store: &Arc<dyn Stores>, group: &str, handlers: usize, count: u64) -> Result<Duration> {
     let bus = bus_over(store).await?;
     let begun = std::time::Instant::now();

@@ -52,7 +52,7 @@ async fn measure(count: u64) -> Result<(String, String)> {
         batch_size: 1000,
         ..GroupReplayOptions::to_all_groups()
     };
-    // The peak from here on.
+    // Resets the peak of the memory use.
     fs::write("/proc/self/clear_refs", "5")?;
     let before = memory("VmRSS")?;
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! Appending: in batches, by many callers at once, and one event at a time.
+//! Appending: in batches, by many concurrent callers, and one event at a time.
 
 use std::{sync::Arc, time::Instant};
 
@@ -50,7 +50,7 @@ fn batches(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
     Ok(())
 }
 
-/// How long the server is held up by one call of 200 events.
+/// Measures how long one call of 200 events blocks the server.
 fn longest(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
     let name = "redis append, one call of 200 events";
     if !bench.wants(name) {

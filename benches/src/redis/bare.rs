@@ -1,4 +1,4 @@
-//! The yardstick: bare commands on a stream, by the same client library.
+//! The yardstick: bare commands on a stream, with the same client library.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ pub(super) struct Bare {
 impl Bare {
     pub(super) async fn connect(server: &Server) -> Result<Self> {
         let client = redis::Client::open(server.url())?;
-        // Half a second, which is usual, is little on a machine that does other things besides.
+        // The default timeout of half a second is too short on a machine with other load.
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(60)));
         Ok(Self { connection: client.get_multiplexed_async_connection_with_config(&config).await? })
     }
 
-    /// One event, awaited.
+    /// Appends one event, and waits for the response.
     pub(super) async fn add(&mut self, event: &Event) -> Result<()> {
         Ok(cmd("XADD")
             .arg("bare")
@@ -32,7 +32,7 @@ impl Bare {
             .await?)
     }
 
-    /// A pipeline a batch.
+    /// Appends events, with one pipeline for each batch.
     pub(super) async fn add_all(&mut self, events: &[Event], batch: usize) -> Result<()> {
         for events in events.chunks(batch) {
             let mut pipeline = Pipeline::with_capacity(batch);
@@ -44,7 +44,7 @@ impl Bare {
         Ok(())
     }
 
-    /// Reads the stream, as the client library gives it.
+    /// Reads the stream with the types of the client library.
     pub(super) async fn read_all(&mut self) -> Result<u64> {
         let (mut from, mut seen) = ("-".to_owned(), 0);
         loop {
@@ -64,7 +64,7 @@ impl Bare {
         }
     }
 
-    /// Takes the stream as a group of Redis does, and says of each piece that it is done.
+    /// Reads the stream as a Redis consumer group, and acknowledges each entry.
     pub(super) async fn consume_all(&mut self, group: &str) -> Result<u64> {
         let mut make = cmd("XGROUP");
         make.arg("CREATE").arg("bare").arg(group).arg("0").exec_async(&mut self.connection).await?;
@@ -89,7 +89,7 @@ impl Bare {
         }
     }
 
-    /// A command's answer.
+    /// Returns the response to a command.
     pub(super) async fn ask(&mut self, command: &redis::Cmd) -> Result<Value> {
         Ok(command.query_async(&mut self.connection).await?)
     }

@@ -1,4 +1,4 @@
-//! Delivering: a replay job into a group that does nothing, and what groups of several processes cost the network.
+//! Delivery: a replay into a group with an empty handler, and the network traffic of groups in several processes.
 
 use std::{
     sync::Arc,
@@ -65,7 +65,7 @@ fn replaying(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()> {
     Ok(())
 }
 
-/// How long a job takes that replays all of a log into the one group there is, from its start to its end.
+/// Returns the time of a replay of the whole log into the only group, from its start to its end.
 async fn replay_all(store: &Arc<Store>, count: u64, work: &mut Work, server: &Server) -> Result<Duration> {
     let stores: Arc<dyn Stores> = store.clone();
     let bus = Bus::builder(stores).enable_validation(false).build().await?;
@@ -95,8 +95,8 @@ async fn replay_all(store: &Arc<Store>, count: u64, work: &mut Work, server: &Se
     Ok(took)
 }
 
-/// What the server sends for each event and process, where groups of several processes take live events: each process
-/// reads the log once for all of its groups.
+/// Measures the bytes that the server sends for each event and process, while groups in several processes consume live
+/// events. Each process reads the log once for all its groups.
 fn sharing(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
     let name = "redis bytes sent an event and process, 10 groups in 4 processes";
     if !bench.wants(name) {
@@ -110,7 +110,7 @@ fn sharing(bench: &mut Bench, runtime: &Runtime) -> Result<()> {
         let mut bare = Bare::connect(&server).await?;
         let (mut buses, mut consumers) = (Vec::new(), Vec::new());
         for _ in 0..PROCESSES {
-            // A connection of its own, and its own reader of the log: all that processes do not share.
+            // Each simulated process has its own connection and its own reader of the log.
             let stores: Arc<dyn Stores> = Arc::new(store(&server).await?);
             let bus = Bus::builder(stores).enable_validation(false).build().await?;
             for group in 0..GROUPS {

@@ -1,5 +1,5 @@
-//! What partitions and several masters come to, beside one server with one partition: how fast events are appended and read,
-//! and what they take of memory.
+//! Partitions and several masters, compared with one server with one partition: the rates of appends and reads, and the
+//! memory.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,11 +17,11 @@ use crate::{
     sqlite::events,
 };
 
-/// Callers at once: one alone would wait for one server at a time.
+/// Number of concurrent callers. A single caller would wait for one server at a time.
 const CALLERS: usize = 8;
 const COUNT: u64 = 50_000;
 
-/// Where a store is.
+/// The servers of a store.
 enum Place {
     One(Box<Server>),
     Cluster(Cluster),
@@ -49,7 +49,7 @@ impl Place {
         Ok(Arc::new(RedisEngine::create(options).await.map(Store::new)?))
     }
 
-    /// `used_memory` of all servers, in bytes.
+    /// Returns the sum of `used_memory` of all servers, in bytes.
     async fn used(&self) -> Result<f64> {
         let mut used = 0.0;
         for server in self.servers() {

@@ -1,4 +1,4 @@
-//! Memory: what a log with all its indexes takes, by part, beside a bare stream of the same events.
+//! The memory of a log with all its indexes, by part, compared with a bare stream of the same events.
 
 use std::collections::BTreeMap;
 
@@ -54,12 +54,12 @@ async fn measured(all: &[Event], compression: bool) -> Result<(u64, BTreeMap<Str
     Ok((ours, parts(&mut bare).await?))
 }
 
-/// `used_memory` of the server, in bytes.
+/// Returns `used_memory` of the server, in bytes.
 async fn used(bare: &mut Bare) -> Result<u64> {
     Ok(info(bare, "memory", "used_memory").await? as u64)
 }
 
-/// What `MEMORY USAGE` says of the keys, by the part of the layout they belong to.
+/// Returns the sums of `MEMORY USAGE` of the keys, by part of the layout.
 async fn parts(bare: &mut Bare) -> Result<BTreeMap<String, u64>> {
     let (mut cursor, mut parts) = (0u64, BTreeMap::new());
     loop {

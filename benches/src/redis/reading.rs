@@ -1,4 +1,4 @@
-//! Reading: the whole log, one type of twelve, and a look-up by correlation id.
+//! Reading: the whole log, one type out of twelve, and a look-up by correlation id.
 
 use std::collections::HashMap;
 
@@ -44,7 +44,7 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()
     }
     let (event_type, of_type) = one_of_twelve(&all)?;
     let filter = || Filter { types: vec![TypePattern::new(&event_type)], ..Filter::default() };
-    // Both sides are counted in events read: the yardstick reads as many of its stream.
+    // Both rates count the read events. The yardstick is the share of a full read for the same number of events.
     let one_type = || timed(|| runtime.block_on(scan(&store, filter(), PAGE, of_type)));
     let full = || {
         let took = timed(|| runtime.block_on(scan(&store, Filter::default(), PAGE, count)))?;
@@ -85,7 +85,7 @@ pub(super) fn run(bench: &mut Bench, runtime: &Runtime, count: u64) -> Result<()
     Ok(())
 }
 
-/// The type that is nearest to a twelfth of all events, and how many it has.
+/// Returns the type with a share nearest to one twelfth of all events, and its number of events.
 fn one_of_twelve(all: &[Event]) -> Result<(String, u64)> {
     let mut counts: HashMap<&str, u64> = HashMap::new();
     for event in all {

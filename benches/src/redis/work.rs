@@ -1,4 +1,4 @@
-//! Processor time of client and server, in which other programs of the machine do not show.
+//! Processor time of client and server. Other programs on the machine do not affect it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use servers::Server;
 use super::{bare::Bare, info};
 use crate::delivery::cpu;
 
-/// What some rounds of the same work took.
+/// The processor time of several rounds of the same work.
 #[derive(Default)]
 pub(super) struct Work {
     rounds: u32,
@@ -37,7 +37,7 @@ impl Work {
     }
 }
 
-/// What a server has run so far.
+/// Returns the processor time of a server since its start.
 async fn used(bare: &mut Bare) -> Result<Duration> {
     let user = info(bare, "cpu", "used_cpu_user").await?;
     Ok(Duration::from_secs_f64(user + info(bare, "cpu", "used_cpu_sys").await?))

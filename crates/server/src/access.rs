@@ -1,4 +1,4 @@
-//! Who sent a request, and whether its route is open to them.
+//! Authentication of the sender of a request, and the access check of each route.
 
 use std::{
     collections::HashMap,
@@ -18,24 +18,25 @@ use crate::{
     routes::Route,
 };
 
-/// How long a token that was read is trusted: a revoked one is refused after this time.
+/// Time for which the server uses a cached token without a new read. The server refuses a revoked token after this
+/// time.
 const FRESH: Duration = Duration::from_secs(1);
-/// Tokens that are remembered. Requests with invented ids do not make the memory grow beyond this.
+/// Maximum number of cached tokens. The limit bounds the memory when requests carry invented ids.
 const MOST: usize = 1024;
 
 /// The sender of a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Principal {
-    /// A client without a token, of a server that asks for none: it may do everything.
+    /// A client without a token, on a server that requires none. Every route is open to it.
     Local,
-    /// A client without a token, of a server that asks for one.
+    /// A client without a token, on a server that requires one.
     Unknown,
     /// The owner of a token.
     Owner(Box<TokenRecord>),
 }
 
 impl Principal {
-    /// Whether it may call a route, of a path's group where there is one.
+    /// Checks whether the sender may call a route. `group` is the consumer group in the path, if the path names one.
     pub(crate) fn check(&self, route: &Route, group: Option<&str>) -> Result<(), Problem> {
         let (Some(needed), Self::Owner(_) | Self::Unknown) = (route.needs, self) else { return Ok(()) };
         let Self::Owner(token) = self else { return Err(missing()) };
@@ -54,7 +55,7 @@ impl Principal {
         }
     }
 
-    /// Who it is, for the audit.
+    /// The actor for the audit.
     pub(crate) fn actor(&self) -> Actor {
         match self {
             Self::Owner(token) => Actor { operator: token.name.clone(), reason: None },
@@ -65,7 +66,7 @@ impl Principal {
         }
     }
 
-    /// What tells it from others: the id of its token.
+    /// A key that identifies the sender: the id of its token. The key is empty for a sender without a token.
     pub(crate) fn key(&self) -> &str {
         match self {
             Self::Owner(token) => &token.id,
@@ -73,7 +74,8 @@ impl Principal {
         }
     }
 
-    /// Whether nothing but the address of the server protects what it may do.
+    /// Whether the sender has no token on a server that requires none. Only the listen address then protects the
+    /// server.
     pub(crate) fn is_local(&self) -> bool {
         matches!(self, Self::Local)
     }
@@ -89,9 +91,9 @@ fn refused(why: &str) -> Problem {
     Problem::new(Code::Unauthorized, why).header(header::WWW_AUTHENTICATE, r#"Bearer error="invalid_token""#)
 }
 
-/// The tokens of a store, as they were a second ago or later.
+/// A cache of the tokens of a store. An entry is used for at most one second.
 pub(crate) struct Tokens {
-    /// Whether a request without a token is refused.
+    /// Whether the server refuses a request without a token.
     required: bool,
     known: Mutex<HashMap<String, Known>>,
 }
@@ -102,12 +104,12 @@ struct Known {
 }
 
 impl Tokens {
-    /// Tokens that are read when they are needed.
+    /// Creates an empty cache. A token is read from the store at its first use.
     pub(crate) fn new(required: bool) -> Self {
         Self { required, known: Mutex::default() }
     }
 
-    /// The sender of a request, by its header `Authorization`.
+    /// Returns the sender of a request, by its `Authorization` header.
     pub(crate) async fn principal(
         &self,
         store: &StoreHandle,
@@ -124,7 +126,7 @@ impl Tokens {
         let Some((id, secret)) = token.and_then(|(_, token)| tokens::parts_of(token.trim())) else {
             return Err(refused("the header Authorization has no token: it is Bearer er_ID_SECRET"));
         };
-        // One text for every reason: a wrong secret tells nothing about the id.
+        // All reasons have the same text, so that a wrong secret reveals nothing about the id.
         let unknown = || refused("the token is unknown, revoked or expired");
         let token = self.token(store, id).await?.ok_or_else(unknown)?;
         let is_valid = tokens::is_secret_of(&token, secret) && token.is_valid_at(app::clock().now());
@@ -136,7 +138,7 @@ impl Tokens {
         if let Some(found) = known.get(id).filter(|found| found.at.elapsed() < FRESH) {
             return Ok(found.token.clone());
         }
-        // No request waits for another one's read of the store.
+        // The lock is released during the read, so that no request waits for the read of another request.
         drop(known);
         let token = store.token(id).await?;
         known = self.known.lock().await;

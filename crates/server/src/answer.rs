@@ -1,4 +1,4 @@
-//! Answers: JSON documents, lines of JSON, pages.
+//! Responses: JSON documents, lines of JSON, and pages.
 
 use axum::{body::Body, response::Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -9,15 +9,15 @@ use crate::{
     problem::{Code, Problem},
 };
 
-/// Damaged events that a page left out.
+/// Header with the number of damaged events that a page omits.
 pub(crate) const DAMAGED: HeaderName = HeaderName::from_static("event-replay-damaged");
 
-/// A document.
+/// Returns a response with a JSON document and status 200.
 pub(crate) fn json(document: &impl Serialize) -> Answer {
     json_with(StatusCode::OK, document)
 }
 
-/// A document with a status of its own.
+/// Returns a response with a JSON document and the given status.
 pub(crate) fn json_with(status: StatusCode, document: &impl Serialize) -> Answer {
     let text = serde_json::to_string(document)
         .map_err(|error| Problem::new(Code::Internal, format!("the answer cannot be written: {error}")))?;
@@ -27,7 +27,7 @@ pub(crate) fn json_with(status: StatusCode, document: &impl Serialize) -> Answer
     Ok(raw(status, "application/json", safe))
 }
 
-/// Rows: one array, or one row a line.
+/// Returns a response with rows: one JSON array, or one JSON row per line.
 pub(crate) fn rows(rows: &[impl Serialize], is_ndjson: bool) -> Answer {
     if !is_ndjson {
         return json(&rows);
@@ -43,7 +43,7 @@ pub(crate) fn rows(rows: &[impl Serialize], is_ndjson: bool) -> Answer {
     Ok(raw(StatusCode::OK, "application/x-ndjson", lines))
 }
 
-/// A body of a media type.
+/// Returns a response with a body of the given media type.
 pub(crate) fn raw(status: StatusCode, media: &'static str, body: impl Into<Body>) -> Response {
     let mut answer = Response::new(body.into());
     *answer.status_mut() = status;
@@ -51,7 +51,7 @@ pub(crate) fn raw(status: StatusCode, media: &'static str, body: impl Into<Body>
     answer
 }
 
-/// Names the next page, for clients that follow links.
+/// Adds a `Link` header with the address of the next page.
 pub(crate) fn link_next(answer: &mut Response, path: &str, query: Option<&str>, next: &str) {
     let rest =
         query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("after="));

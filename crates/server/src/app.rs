@@ -1,4 +1,4 @@
-//! The state that requests share.
+//! The state that all requests share.
 
 use std::{
     collections::HashMap,
@@ -16,52 +16,53 @@ use tokio::sync::{Mutex, watch};
 
 use crate::{access::Tokens, consuming::Consuming, options::ServeOptions, rate::RateLimit};
 
-/// How old a publisher may be: schemas that another process adds are known after this time.
+/// Maximum age of a cached publisher. A publisher knows the schemas that another process adds after this time.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// The state that requests share.
+/// The state that all requests share.
 pub(crate) struct App {
     pub(crate) store: StoreHandle,
     pub(crate) settings: Settings,
     pub(crate) options: ServeOptions,
-    /// Who clients are.
+    /// Authentication of clients.
     pub(crate) tokens: Tokens,
-    /// How many requests a second a client may send; none: any number.
+    /// Limit on the requests per second of each client. `None` means no limit.
     pub(crate) rate: Option<RateLimit>,
-    /// None where the server is read-only.
+    /// The bus. `None` on a read-only server.
     pub(crate) bus: Option<Bus>,
-    /// Consumers whose handlers are clients; none where the server is read-only.
+    /// Consumers whose handlers are HTTP clients. `None` on a read-only server.
     pub(crate) consuming: Option<Consuming>,
     pub(crate) publishers: Publishers,
-    /// True from when the server is told to stop: streams end, and it is not ready any more.
+    /// True after the server received the request to stop. Streams then end, and the server is no longer ready.
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
 impl App {
-    /// Whether the server was told to stop.
+    /// Whether the server received the request to stop.
     pub(crate) fn is_stopping(&self) -> bool {
         *self.stopping.borrow()
     }
 
-    /// Waits until the server is told to stop. Cancel-safe.
+    /// Waits until the server receives the request to stop. Cancel-safe.
     pub(crate) async fn stopped(&self) {
         let mut stopping = self.stopping.clone();
-        // The sender lives as long as the server does; once it is gone the server has ended.
+        // An error means that the sender was dropped, so the server has ended.
         let _ = stopping.wait_for(|stopping| *stopping).await;
     }
 
-    /// Counts the requests.
+    /// Returns the meter for the counters of publishers.
     fn meter(&self) -> Meter {
         self.bus.as_ref().map_or_else(counting::meter, |bus| bus.meter().clone())
     }
 
-    /// A publisher, with the schemas of the store as they were a second ago or later.
+    /// Returns a publisher. The schemas of the publisher are at most one second old.
     pub(crate) async fn publisher(&self, request: PublishRequest) -> Result<Arc<Publisher>, AppError> {
         self.publishers.get(self, request).await
     }
 }
 
-/// Publishers by what they let in. Each reads the schemas once, and shares appends among the requests of a while.
+/// Cached publishers, one for each validation setting. A publisher reads the schemas once. Concurrent requests share
+/// its appends.
 #[derive(Default)]
 pub(crate) struct Publishers(Mutex<HashMap<(Option<UnknownTypesKey>, bool), Made>>);
 
@@ -84,7 +85,7 @@ impl Publishers {
         Ok(publisher)
     }
 
-    /// Forgets all of them: the schemas have changed.
+    /// Drops all publishers, because the schemas have changed.
     pub(crate) async fn forget(&self) {
         self.0.lock().await.clear();
     }

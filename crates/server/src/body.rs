@@ -1,4 +1,4 @@
-//! Bodies of requests: bounded, also after they are unpacked.
+//! Request bodies. A size limit applies to the compressed and to the decompressed body.
 
 use std::io::Read;
 
@@ -8,10 +8,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::problem::{Code, Problem};
 
-/// The most bytes of a body, packed or not.
+/// Maximum size of a body in bytes, compressed or not.
 pub(crate) const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// Reads a body whole, and unpacks it where it is packed.
+/// Reads a whole body, and decompresses it if `Content-Encoding` names a compression.
 pub(crate) async fn read(body: Body, headers: &HeaderMap) -> Result<Bytes, Problem> {
     let coding = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?").to_owned());
     let read = Limited::new(body, MAX_BYTES).collect().await;
@@ -44,7 +44,7 @@ pub(crate) async fn read(body: Body, headers: &HeaderMap) -> Result<Bytes, Probl
     }
 }
 
-/// Reads at most one byte more than a body may have: a small packed body may unpack to any size.
+/// Reads at most one byte more than the limit, because a small compressed body may decompress to any size.
 fn bounded(reader: impl Read) -> std::io::Result<Vec<u8>> {
     let mut unpacked = Vec::new();
     reader.take(MAX_BYTES as u64 + 1).read_to_end(&mut unpacked)?;
@@ -56,13 +56,14 @@ fn too_large() -> Problem {
         .hint("send it in several requests")
 }
 
-/// The media type of a body, without its parameters; none where nothing is said.
+/// Returns the media type of a body without its parameters, or `None` if the request has no `Content-Type`.
 pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().unwrap_or("?");
     Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
-/// Refuses a body that is not said to be JSON. A form of another site cannot say so without being asked first.
+/// Refuses a body with a media type other than JSON. An HTML form of another site cannot send JSON without a CORS
+/// preflight request.
 pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
     match media_type(headers).as_deref() {
         None | Some("application/json") => Ok(()),
@@ -70,7 +71,7 @@ pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// A body of a type that the route does not take.
+/// Returns the problem for a media type that the route does not accept.
 pub(crate) fn unsupported(media: &str, taken: &str) -> Problem {
     Problem::new(Code::UnsupportedMedia, format!("this route takes {taken}, not {media:?}"))
         .hint("set the header Content-Type")

@@ -1,4 +1,4 @@
-//! A request on its way to the application: the input of a handler, and its answer.
+//! The input and the output of a handler.
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
@@ -16,18 +16,18 @@ use crate::{
     query::{Query, bad, unknown},
 };
 
-/// The answer of a handler.
+/// The result of a handler.
 pub(crate) type Answer = Result<Response, Problem>;
 
-/// A handler in the table of routes.
+/// The type of a handler in the table of routes.
 pub(crate) type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// A request, as its handler sees it.
 pub(crate) struct Call {
     pub(crate) app: Arc<App>,
-    /// Who sent it.
+    /// The sender of the request.
     pub(crate) principal: Principal,
-    /// The parameters of the path, decoded.
+    /// The parameters of the path, percent-decoded.
     pub(crate) path: Vec<(String, String)>,
     pub(crate) query: Query,
     pub(crate) parts: Parts,
@@ -35,7 +35,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Who acts, for the audit.
+    /// The actor for the audit.
     pub(crate) fn actor(&self) -> Actor {
         self.principal.actor()
     }
@@ -44,12 +44,12 @@ impl Call {
         &self.parts.headers
     }
 
-    /// A parameter of the path. The table of routes names it, so it is there.
+    /// Returns a parameter of the path. The table of routes names each parameter, so that it always exists.
     pub(crate) fn path(&self, name: &str) -> &str {
         self.path.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value.as_str())
     }
 
-    /// A parameter of the path, read.
+    /// Parses a parameter of the path.
     pub(crate) fn read_path<T>(
         &self,
         name: &str,
@@ -58,12 +58,12 @@ impl Call {
         read(self.path(name)).map_err(|error| bad(name, &error))
     }
 
-    /// The body, unpacked.
+    /// Returns the decompressed body.
     pub(crate) async fn bytes(&mut self) -> Result<axum::body::Bytes, Problem> {
         body::read(std::mem::take(&mut self.body), &self.parts.headers).await
     }
 
-    /// The body as a JSON object, every member of which must be known.
+    /// Parses the body as a JSON object. A member that is not in `members` is refused.
     pub(crate) async fn json<T: DeserializeOwned>(&mut self, members: &[&str]) -> Result<T, Problem> {
         body::check_json(&self.parts.headers)?;
         let bytes = self.bytes().await?;
@@ -78,7 +78,7 @@ impl Call {
             .map_err(|error| Problem::new(Code::BadParameter, format!("the body: {error}")))
     }
 
-    /// The body as a JSON array.
+    /// Parses the body as a JSON array.
     pub(crate) async fn json_list<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, Problem> {
         body::check_json(&self.parts.headers)?;
         let bytes = self.bytes().await?;
@@ -88,7 +88,7 @@ impl Call {
         })
     }
 
-    /// Whether the client asks for this media type.
+    /// Whether the `Accept` header of the request lists this media type.
     pub(crate) fn accepts(&self, media: &str) -> bool {
         let accepted = self.headers().get_all(http::header::ACCEPT).iter();
         accepted.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|range| {

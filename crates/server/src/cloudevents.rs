@@ -1,7 +1,7 @@
 //! CloudEvents 1.0 over HTTP, in both directions: structured, batched and binary.
 //!
-//! An attribute of a CloudEvent becomes a member of an event, and comes back from it. `docs/http.md` has the table. Data is
-//! never parsed and written again: its bytes are kept.
+//! An attribute of a CloudEvent becomes a member of an event, and the member becomes the attribute again.
+//! `docs/http.md` has the table. The data is never parsed and serialized again, so its bytes are unchanged.
 
 mod binary;
 mod names;
@@ -28,10 +28,10 @@ pub(crate) use self::{
 pub(crate) const STRUCTURED: &str = "application/cloudevents+json";
 /// The media type of a JSON array of CloudEvents.
 pub(crate) const BATCH: &str = "application/cloudevents-batch+json";
-/// The version of the specification that is understood.
+/// The supported version of the specification.
 const VERSION: &str = "1.0";
 
-/// A CloudEvent that was read: its attributes but `specversion`, as JSON values, and its data.
+/// A parsed CloudEvent: its data and its attributes as JSON values, without `specversion`.
 #[derive(Debug, Clone)]
 pub(crate) struct CloudEvent {
     attributes: Vec<(String, Box<RawValue>)>,
@@ -47,18 +47,18 @@ enum Data {
     Base64(String),
 }
 
-/// The form in which a request has CloudEvents.
+/// The content mode of CloudEvents in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// One, as a JSON document.
+    /// One CloudEvent as a JSON document.
     Structured,
-    /// Several, as a JSON array.
+    /// Several CloudEvents as a JSON array.
     Batch,
-    /// One, its attributes in headers and its data in the body.
+    /// One CloudEvent with its attributes in headers and its data in the body.
     Binary,
 }
 
-/// The form in which a request has CloudEvents; none where it has none.
+/// Returns the content mode of the CloudEvents in a request, or `None` if the request carries no CloudEvent.
 pub(crate) fn mode(headers: &HeaderMap) -> Result<Option<Mode>, Problem> {
     let media = media_type(headers);
     match media.as_deref() {
@@ -74,7 +74,7 @@ pub(crate) fn mode(headers: &HeaderMap) -> Result<Option<Mode>, Problem> {
     }
 }
 
-/// The CloudEvents of a request.
+/// Parses the CloudEvents of a request.
 pub(crate) fn read(mode: Mode, headers: &HeaderMap, body: &Bytes) -> Result<Vec<CloudEvent>, Problem> {
     match mode {
         Mode::Structured => Ok(vec![structured::read(body, None)?]),
@@ -83,13 +83,13 @@ pub(crate) fn read(mode: Mode, headers: &HeaderMap, body: &Bytes) -> Result<Vec<
     }
 }
 
-/// A CloudEvent that cannot be understood. `at` is its place in a batch.
+/// Returns the problem for an invalid CloudEvent. `at` is its index in a batch, from 0.
 fn bad(at: Option<usize>, what: impl std::fmt::Display) -> Problem {
     let place = at.map_or_else(String::new, |at| format!(" {}", at + 1));
     Problem::new(Code::BadRequest, format!("the CloudEvent{place} is not valid: {what}"))
 }
 
-/// Whether a media type is one of JSON; where nothing is said, it is.
+/// Whether a media type is a JSON type. A missing media type counts as JSON.
 fn is_json(media: Option<&str>) -> bool {
     let media = media.map(|media| media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
     media.is_none_or(|media| media == "application/json" || media == "text/json" || media.ends_with("+json"))

@@ -1,14 +1,15 @@
-//! Consuming over HTTP: clients fetch deliveries, and settle them by their receipts.
+//! Consuming over HTTP: clients fetch deliveries, and settle each delivery by its receipt.
 //!
 //! # Design
-//! The server is an ordinary consumer of a group. Its handler waits for the client's answer, so the order of keys, leases, retries,
-//! parking and dead letters are the bus's own work. Handlers put their deliveries into a [`Pool`], one for each group that
-//! clients fetch from.
+//! The server is an ordinary consumer of a group, and its handler waits for the answer of the client. The bus is
+//! therefore responsible for the order of keys, leases, retries, parking and dead letters. Handlers put their
+//! deliveries into a [`Pool`]. Each group from which clients fetch has one pool.
 //!
-//! A receipt names the instance of the server, the delivery and how often it was handed out. One of another instance, of a
-//! delivery that was settled or whose deadline has passed, is expired: it changes nothing.
+//! A receipt names the server instance, the delivery, and the number of times that the delivery was handed out. A
+//! receipt is expired if another instance issued it, the delivery was settled, or the deadline has passed. An expired
+//! receipt changes nothing.
 //!
-//! A consumer that no client fetches from gives its share of the group back after a while, for other consumers.
+//! A consumer without a fetching client stops after a time. Other consumers then take its share of the group.
 
 mod handler;
 mod pool;
@@ -28,16 +29,16 @@ pub(crate) use self::pool::{Handed, Outcome, Pool, SettleEffect};
 pub(crate) use self::receipt::{Instance, Receipt};
 use crate::problem::{Code, Problem};
 
-/// How long a handler may wait for a client in all: a client's own time limit ends it earlier.
+/// Time limit of a handler. The time limit that the client requests ends a delivery earlier.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
-/// How long a consumer stays that no client fetches from.
+/// Time after which a consumer without a fetching client stops.
 const IDLE: Duration = Duration::from_secs(30);
-/// How often idle consumers are looked for.
+/// Interval between two checks for idle consumers.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How long handlers have to end once a consumer is stopped: clients had their time before.
+/// Time that handlers have to end after a consumer stops. It is short, because clients have had time to settle before.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// The consumers of this process whose handlers are clients.
+/// The consumers of this process whose handlers are HTTP clients.
 pub(crate) struct Consuming {
     bus: Bus,
     instance: Instance,
@@ -50,17 +51,17 @@ struct Group {
 }
 
 impl Consuming {
-    /// No consumers yet.
+    /// Creates a set without consumers.
     pub(crate) fn new(bus: Bus) -> Self {
         Self { bus, instance: Instance::draw(), groups: Mutex::default() }
     }
 
-    /// This instance of the server.
+    /// The instance id of this server.
     pub(crate) fn instance(&self) -> Instance {
         self.instance
     }
 
-    /// The pool of a group. A consumer is started where there is none.
+    /// Returns the pool of a group. Starts a consumer if the group has none in this process.
     pub(crate) async fn pool(&self, name: &str) -> Result<Arc<Pool>, Problem> {
         let mut groups = self.groups.lock().await;
         if let Some(group) = groups.get(name).filter(|group| !group.consumer.has_ended()) {
@@ -90,12 +91,12 @@ impl Consuming {
         Ok(pool)
     }
 
-    /// The pool of a group that this instance consumes.
+    /// Returns the pool of a group, if this process consumes the group.
     pub(crate) async fn known(&self, name: &str) -> Option<Arc<Pool>> {
         self.groups.lock().await.get(name).map(|group| Arc::clone(&group.pool))
     }
 
-    /// Stops consumers that no client has fetched from for a while, for ever. Cancel-safe.
+    /// Stops idle consumers, in an endless loop. Cancel-safe.
     pub(crate) async fn stop_idle(&self) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
@@ -105,7 +106,8 @@ impl Consuming {
             };
             let idle: Vec<String> =
                 groups.iter().filter(|(_, group)| is_idle(group)).map(|(name, _)| name.clone()).collect();
-            // The lock is held until they have stopped: a client that comes meanwhile starts a new one afterwards.
+            // The lock is held until the consumers have stopped. A client that fetches in the meantime then starts a
+            // new consumer.
             for name in idle {
                 if let Some(group) = groups.remove(&name) {
                     stop(group).await;
@@ -114,7 +116,7 @@ impl Consuming {
         }
     }
 
-    /// Waits until clients have settled what they were handed, at most for so long.
+    /// Waits until clients have settled all deliveries that they hold, for at most `at_most`.
     pub(crate) async fn drain(&self, at_most: Duration) {
         const LOOK: Duration = Duration::from_millis(20);
         let begun = Instant::now();
@@ -127,7 +129,7 @@ impl Consuming {
         }
     }
 
-    /// Stops every consumer. Deliveries that clients hold are delivered again.
+    /// Stops all consumers. Deliveries that clients hold are delivered again.
     pub(crate) async fn stop(&self) {
         let groups = std::mem::take(&mut *self.groups.lock().await);
         futures_util::future::join_all(groups.into_values().map(stop)).await;

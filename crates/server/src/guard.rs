@@ -1,4 +1,4 @@
-//! Guards of requests: the host that a request names, the site that it comes from, and its id.
+//! Guards of requests: the check of the host, the check of the origin site, and the request id.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, uri::Authority};
 use uuid::Uuid;
@@ -8,14 +8,14 @@ use crate::{
     problem::{Code, Problem},
 };
 
-/// The header of a request's id.
+/// The header with the id of a request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// A browser's word for the site that a request comes from.
+/// The header in which a browser states the site that sent the request.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// The longest id that is taken over from a client, in bytes.
+/// Maximum length of a request id from a client, in bytes.
 const LONGEST_ID: usize = 64;
 
-/// The request's id: the client's, where it is plain, or a new one.
+/// Returns the id of the request. A plain id from the client is used, otherwise the server creates a new id.
 pub(crate) fn request_id(headers: &HeaderMap) -> String {
     let is_plain = |text: &&str| {
         (1..=LONGEST_ID).contains(&text.len())
@@ -25,8 +25,8 @@ pub(crate) fn request_id(headers: &HeaderMap) -> String {
     given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }
 
-/// Refuses a request for a host that the server does not answer for. A page of another site can make a browser call this server
-/// through a name that the site's owner points to loopback; `Host` then says that name.
+/// Refuses a request with a host name that does not belong to this server. This prevents DNS rebinding: a web page of
+/// another site calls this server by a name that its owner points to loopback. `Host` then contains that name.
 pub(crate) fn check_host(headers: &HeaderMap, options: &ServeOptions) -> Result<(), Problem> {
     let mut given = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (given.next(), given.next()) else {
@@ -46,7 +46,7 @@ pub(crate) fn check_host(headers: &HeaderMap, options: &ServeOptions) -> Result<
     }
 }
 
-/// Refuses what a page of another site sends. Programs send neither header.
+/// Refuses an unsafe request from a web page of another site. Programs send neither of the two headers.
 pub(crate) fn check_site(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     if method.is_safe() {
         return Ok(());
@@ -63,7 +63,7 @@ pub(crate) fn check_site(method: &Method, headers: &HeaderMap) -> Result<(), Pro
     }
 }
 
-/// Browsers that do not say the site say the origin.
+/// Older browsers send `Origin` and not `Sec-Fetch-Site`.
 fn is_own_origin(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     let origin = origin.to_str().ok().and_then(|text| text.split_once("://"));

@@ -1,16 +1,16 @@
-//! The HTTP API: what operators and services do with a store, over HTTP.
+//! The HTTP API, through which operators and services use a store.
 //!
-//! It is an inbound adapter beside the command line, and adds no rule of its own. Each route maps a request to a call of the
-//! application layer in `event_replay::app`, and answers with the JSON document that the command line prints with
+//! The crate is an inbound adapter like the command line, and adds no rule. Each route maps a request to a call of the
+//! application layer in `event_replay::app`. The response is the JSON document that the command line prints with
 //! `--output json`.
 //!
 //! # Design
-//! One table, [`routes`], has every route: its method, path, query parameters and handler. The router, the check of query
-//! parameters and the description of the API are made from it, so they cannot differ.
+//! One table, [`routes`], contains every route: its method, path, query parameters and handler. The router, the check
+//! of query parameters and the OpenAPI description are derived from the table. They therefore cannot differ.
 //!
-//! A client proves who it is by a token, and each route of the table names the role that it needs. On loopback a request may
-//! come without a token. Its `Host` must name the server then, so that a web page of another site cannot reach it through a
-//! name of its own.
+//! A client authenticates with a token, and each route of the table names the role that it requires. On loopback a
+//! request may have no token. Its `Host` must then name the server. Otherwise a web page of another site could reach
+//! the server through its own host name.
 
 mod access;
 mod answer;

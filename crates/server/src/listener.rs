@@ -1,4 +1,4 @@
-//! Connections: accepted, bounded in number and in the time that their headers take, and ended in order.
+//! Connections: the accept loop, the limits on number and time, and the graceful shutdown.
 
 use std::{error::Error, io, sync::Arc, time::Duration};
 
@@ -16,16 +16,16 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Connections at once; further ones wait to be accepted.
+/// Maximum number of open connections. Further connections wait to be accepted.
 const MAX_CONNECTIONS: usize = 4096;
-/// How long a TLS handshake and the headers of a request may take, and how long a connection may rest between requests.
+/// Time limit of a TLS handshake, of the headers of a request, and of an idle connection.
 const HEADER_TIME: Duration = Duration::from_secs(15);
-/// The most bytes of a request's line and headers.
+/// Maximum size of the request line and the headers, in bytes.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
-/// How long a listener rests that cannot accept, as when there are too many open files.
+/// Pause of the listener after a failed accept, such as for too many open files.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stop` is done; then requests that run may finish, for as long as `grace`.
+/// Serves until `stop` completes. Running requests then have `grace` to finish.
 pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
@@ -37,7 +37,7 @@ pub(crate) async fn serve(
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     tokio::pin!(stop);
     loop {
-        // The semaphore is never closed.
+        // The result is never an error, because the semaphore is never closed.
         let permit = tokio::select! {
             () = &mut stop => break,
             permit = Arc::clone(&permits).acquire_owned() => permit,
@@ -65,14 +65,14 @@ pub(crate) async fn serve(
     }
 }
 
-/// Answers the requests of a connection, until it ends.
+/// Serves the requests of one connection until it closes.
 async fn answer(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
     router: Router,
     watcher: Watcher,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
-    // Small answers are not held back for more.
+    // Sends small responses at once, without Nagle's algorithm.
     let _ = stream.set_nodelay(true);
     match tls {
         None => watcher.watch(connection(stream, router)).await?,

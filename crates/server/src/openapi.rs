@@ -1,4 +1,4 @@
-//! The description of the API, made from the table of routes.
+//! The OpenAPI description, generated from the table of routes.
 
 use axum::response::Response;
 use http::StatusCode;
@@ -11,7 +11,7 @@ use crate::{
     routes::{ROUTES, Route, Taken},
 };
 
-/// `GET /openapi.json`.
+/// Handles `GET /openapi.json`.
 pub(crate) async fn show(call: Call) -> Answer {
     Ok(describe(&call.app.options.base_path))
 }
@@ -24,13 +24,14 @@ fn describe(base: &str) -> Response {
     raw(StatusCode::OK, "application/json", text(&description))
 }
 
-/// The description as it is kept in `docs/openapi.json`: one line a member, so that changes can be read.
+/// Returns the description as `docs/openapi.json` contains it. Each member has its own line, so that a diff is
+/// readable.
 pub fn openapi() -> String {
     text(&description())
 }
 
 fn text(description: &Value) -> String {
-    // A value of JSON is always written.
+    // The serialization of a JSON value cannot fail.
     let mut text = serde_json::to_string_pretty(description).unwrap_or_default();
     text.push('\n');
     text
@@ -102,12 +103,12 @@ fn operation(route: &Route) -> Value {
     operation
 }
 
-/// The names in braces of a path.
+/// Returns the names in braces in a path.
 fn in_path(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
 }
 
-/// A name for a route that generated clients use: `getV1GroupsGroup`.
+/// Returns the operation id of a route for generated clients, such as `getV1GroupsGroup`.
 fn id(route: &Route) -> String {
     let words = route.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let mut id = route.verb.as_str().to_ascii_lowercase();

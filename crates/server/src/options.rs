@@ -1,4 +1,4 @@
-//! How the server is to run.
+//! The options of the server.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -9,41 +9,42 @@ use thiserror::Error;
 
 use crate::tls::TlsFiles;
 
-/// How the server is to run.
+/// The options of the server.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
-    /// Where it listens.
+    /// The address and the port on which the server listens.
     pub listen: SocketAddr,
-    /// The path before every route, such as `/er`; empty for none.
+    /// The path before every route, such as `/er`. Empty for no prefix.
     pub base_path: String,
-    /// Names by which clients may call it, beside those of loopback: what `Host` may say, without a port.
+    /// Host names of the server beside the loopback names, without a port. `Host` may have these values.
     pub hosts: Vec<String>,
-    /// Whether it refuses every request that would change something.
+    /// Whether the server refuses every request that would change data.
     pub read_only: bool,
-    /// The certificate with which it speaks TLS; none: it speaks plain HTTP.
+    /// The TLS certificate and its key. `None` means plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// Whether a proxy in front of it speaks TLS with clients. Requests come from anywhere then, so each needs a token.
+    /// Whether a reverse proxy terminates TLS before the server. Requests can then come from any machine, so that each
+    /// request needs a token.
     pub behind_proxy: bool,
-    /// Whether clients of loopback need a token, too.
+    /// Whether clients on loopback need a token, too.
     pub require_tokens: bool,
-    /// The most requests a second of each token; none: no limit.
+    /// Maximum number of requests per second for each token. `None` means no limit.
     pub rate_limit: Option<NonZeroU32>,
 }
 
-/// Options that make no sense, or are not safe.
+/// The options are invalid or unsafe.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum OptionsError {
     /// Tokens and events would cross the network in plain text.
     #[error("{0} is not loopback: without TLS, tokens and events would cross the network in plain text")]
     PlainText(IpAddr),
-    /// The base path is no path.
+    /// The base path is not a valid path.
     #[error("the base path {0:?} is no path: write it as /er, with a slash before it and none behind it")]
     BasePath(String),
 }
 
 impl Default for ServeOptions {
-    /// On port 7070 of loopback, at the root, reading and writing.
+    /// Returns the defaults: port 7070 on loopback, no base path, and reads and writes allowed.
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
@@ -59,10 +60,11 @@ impl Default for ServeOptions {
 }
 
 impl ServeOptions {
-    /// Checks them, without looking at any store.
+    /// Checks the options without access to a store.
     ///
     /// # Errors
-    /// When the address is not loopback and nothing speaks TLS, or the base path is no path.
+    /// Returns [`OptionsError::PlainText`] when the address is not loopback and neither the server nor a proxy uses
+    /// TLS. Returns [`OptionsError::BasePath`] when the base path is not a valid path.
     pub fn check(&self) -> Result<(), OptionsError> {
         if !self.listen.ip().is_loopback() && self.tls.is_none() && !self.behind_proxy {
             return Err(OptionsError::PlainText(self.listen.ip()));
@@ -80,7 +82,8 @@ impl ServeOptions {
         }
     }
 
-    /// Whether every request needs a token: clients of other machines can reach the server.
+    /// Whether every request needs a token. This is so when an option requires tokens, or when clients on other
+    /// machines can reach the server.
     pub fn needs_tokens(&self) -> bool {
         self.require_tokens || self.behind_proxy || !self.listen.ip().is_loopback()
     }

@@ -1,4 +1,4 @@
-//! Problems: the answers to requests that were not done, as RFC 9457 has them.
+//! Problems: the responses to failed requests, in the format of RFC 9457.
 
 mod code;
 mod from;
@@ -10,15 +10,15 @@ use serde_json::{Map, Value};
 
 pub(crate) use self::code::{Code, page};
 
-/// Whether sending the same request again can help.
+/// Whether the client can solve the problem with a repeat of the same request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Repeat {
-    /// It fails again until something else is changed.
+    /// The request fails again until the cause is removed.
     Never,
-    /// The fault passes by itself.
+    /// The fault is temporary.
     Later,
-    /// It settles what became of this one, and is safe at once.
+    /// A repeat reveals the result of the first request. The client may send it at once.
     Now,
 }
 
@@ -32,7 +32,7 @@ impl From<domain::Retry> for Repeat {
     }
 }
 
-/// The answer to a request that was not done.
+/// The response to a failed request.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
     code: Code,
@@ -69,33 +69,33 @@ struct Document<'a> {
 }
 
 impl Problem {
-    /// A problem that another attempt does not solve.
+    /// Creates a problem that a repeat does not solve.
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into(), hint: None, repeat: Repeat::Never, beside: Box::default() }
     }
 
-    /// Says what to do.
+    /// Sets the hint, which states the next step.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Says first what was being done.
+    /// Puts the failed action before the detail.
     #[must_use]
     pub(crate) fn during(mut self, doing: impl std::fmt::Display) -> Self {
         self.detail = format!("{doing}: {}", self.detail);
         self
     }
 
-    /// Says whether sending it again can help.
+    /// Sets whether a repeat of the request can help.
     #[must_use]
     pub(crate) fn repeat(mut self, repeat: Repeat) -> Self {
         self.repeat = repeat;
         self
     }
 
-    /// Names what is wrong, one by one.
+    /// Sets the list of single errors.
     #[must_use]
     pub(crate) fn errors(mut self, errors: impl Serialize) -> Self {
         if let Ok(Value::Array(errors)) = serde_json::to_value(errors) {
@@ -104,7 +104,7 @@ impl Problem {
         self
     }
 
-    /// Adds the members of a document. Its `errors` take the place of the problem's.
+    /// Adds the members of a document. The `errors` member of the document replaces the errors of the problem.
     #[must_use]
     pub(crate) fn with(mut self, document: impl Serialize) -> Self {
         if let Ok(Value::Object(mut members)) = serde_json::to_value(document) {
@@ -116,7 +116,7 @@ impl Problem {
         self
     }
 
-    /// Adds a header to the answer.
+    /// Adds a header to the response.
     #[must_use]
     pub(crate) fn header(mut self, name: header::HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -125,13 +125,13 @@ impl Problem {
         self
     }
 
-    /// Says after how many seconds the request may be sent again.
+    /// Sets the number of seconds after which the client may repeat the request.
     #[must_use]
     pub(crate) fn retry_after(self, seconds: f64) -> Self {
         self.header(header::RETRY_AFTER, &format!("{seconds:.0}"))
     }
 
-    /// Whether sending it again can help.
+    /// Whether a repeat of the request can help.
     pub(crate) fn repeats(&self) -> Repeat {
         self.repeat
     }
@@ -145,7 +145,7 @@ impl Problem {
         self.code
     }
 
-    /// The answer. `base` is the path before every route.
+    /// Returns the response. `base` is the path before every route.
     pub(crate) fn answer(&self, base: &str, request_id: &str) -> Response {
         let document = Document {
             kind: format!("{base}/problems/{}", self.code.name()),

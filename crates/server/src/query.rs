@@ -1,4 +1,4 @@
-//! Query parameters, read strictly: an unknown one is refused and not ignored.
+//! Query parameters. An unknown parameter is refused, not ignored.
 
 use percent_encoding::percent_decode_str;
 
@@ -7,20 +7,20 @@ use crate::problem::{Code, Problem};
 /// A query parameter of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameter {
-    /// Its name.
+    /// The name of the parameter.
     pub name: &'static str,
-    /// Its effect, in a sentence.
+    /// The effect of the parameter, in one sentence.
     pub about: &'static str,
-    /// Whether it may be given several times; its values are alternatives.
+    /// Whether the parameter may occur several times. Its values are alternatives.
     pub repeats: bool,
 }
 
-/// The query of a request.
+/// The parsed query of a request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads a query. Every parameter must be one of the route's.
+    /// Parses a query. A parameter that is not in `known` is refused.
     pub(crate) fn parse(text: Option<&str>, known: &[Parameter]) -> Result<Self, Problem> {
         let mut pairs = vec![];
         for pair in text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
@@ -37,12 +37,12 @@ impl Query {
         Ok(Self(pairs))
     }
 
-    /// The value of a parameter that is given at most once.
+    /// Returns the value of a parameter that occurs at most once.
     pub(crate) fn one(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// Its value, read.
+    /// Parses the value of a parameter that occurs at most once.
     pub(crate) fn read<T>(
         &self,
         name: &str,
@@ -51,7 +51,7 @@ impl Query {
         self.one(name).map(|value| read(value).map_err(|error| bad(name, &error))).transpose()
     }
 
-    /// The values of a parameter, read.
+    /// Parses all values of a parameter.
     pub(crate) fn all<T>(
         &self,
         name: &str,
@@ -61,7 +61,7 @@ impl Query {
         values.map(|(_, value)| read(value).map_err(|error| bad(name, &error))).collect()
     }
 
-    /// Whether something is wanted; not where nothing is said.
+    /// Returns the value of a boolean parameter, or false if the parameter is missing.
     pub(crate) fn flag(&self, name: &str) -> Result<bool, Problem> {
         let read = |text: &str| match text {
             "true" | "" => Ok(true),
@@ -71,7 +71,7 @@ impl Query {
         Ok(self.read(name, read)?.unwrap_or(false))
     }
 
-    /// One of some words.
+    /// Returns the choice that a parameter names, or refuses the value if it is not a listed word.
     pub(crate) fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Result<Option<T>, Problem> {
         self.read(name, |text| {
             let found = choices.iter().find(|(word, _)| *word == text);
@@ -83,14 +83,14 @@ impl Query {
     }
 }
 
-/// A parameter whose value it cannot have.
+/// Returns the problem for an invalid value of a parameter.
 pub(crate) fn bad(name: &str, error: &str) -> Problem {
     Problem::new(Code::BadParameter, format!("{name}: {error}"))
 }
 
-/// A name that does not exist, with the nearest one that does.
+/// Returns the problem for an unknown name. The hint contains the nearest known name.
 pub(crate) fn unknown<'k>(name: &str, known: impl Iterator<Item = &'k str> + Clone) -> Problem {
-    /// Longer names are cut: they come from outside.
+    /// Number of shown characters. Longer names are cut, because clients choose the names.
     const SHOWN: usize = 60;
     let shown: String = name.chars().take(SHOWN).collect();
     let problem = Problem::new(Code::UnknownParameter, format!("there is no parameter {shown:?} here"));

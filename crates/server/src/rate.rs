@@ -1,4 +1,4 @@
-//! How many requests a second a client may send.
+//! The limit on the requests per second of a client.
 
 use std::num::NonZeroU32;
 
@@ -10,17 +10,17 @@ use governor::{
 
 use crate::problem::{Code, Problem, Repeat};
 
-/// Clients that are remembered before those are forgotten that have not sent a request for a while.
+/// Number of clients in the table above which clients without recent requests are removed.
 const MOST: usize = 1024;
 
-/// A limit on the requests of each client: a second's worth may come at once.
+/// A rate limit for each client. The burst is the number of requests of one second.
 pub(crate) struct RateLimit {
     limiter: RateLimiter<String, HashMapStateStore<String>, DefaultClock>,
     clock: DefaultClock,
 }
 
 impl RateLimit {
-    /// So many requests a second for each client.
+    /// Creates a limit of `per_second` requests for each client.
     pub(crate) fn new(per_second: NonZeroU32) -> Self {
         let clock = DefaultClock::default();
         let limiter =
@@ -28,7 +28,7 @@ impl RateLimit {
         Self { limiter, clock }
     }
 
-    /// Counts a request of a client, or refuses it.
+    /// Counts a request of a client, or refuses it if the client is over the limit.
     pub(crate) fn check(&self, client: &str) -> Result<(), Problem> {
         if self.limiter.len() > MOST {
             self.limiter.retain_recent();

@@ -1,7 +1,7 @@
-//! Requests that are sent twice: the answer to the first is kept, and given again.
+//! Idempotency keys: the server stores the response to a request, and returns it again for a repeat.
 //!
-//! A client gives a request a key of its own, in the header `Idempotency-Key`. A repeat under the same key and with the same
-//! content gets the recorded answer, at every server of the store. A key belongs to the client and the route.
+//! A client sends a key of its choice in the `Idempotency-Key` header. A repeat with the same key and the same content
+//! gets the recorded response, from every server of the store. A key belongs to one client and one route.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,20 +22,20 @@ use crate::{
     routes::Route,
 };
 
-/// The header of a client's key.
+/// The header with the key of the client.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// Says that an answer is a recorded one.
+/// The header that marks a recorded response.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-/// The longest key, in bytes.
+/// Maximum length of a key, in bytes.
 const LONGEST_KEY: usize = 128;
-/// How long a request is the server's that began it: longer than a request may take.
+/// Lease of the server that runs a request. It is longer than the time limit of a request.
 const LEASE: Duration = Duration::from_secs(60);
-/// How long an answer is kept.
+/// Time for which a response is kept.
 const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
-/// The longest answer that is kept, in bytes. A longer one is given once.
+/// Maximum size of a kept response, in bytes. A larger response is not kept.
 const LONGEST_ANSWER: usize = 256 * 1024;
 
-/// Calls a route, unless its answer is known under the key of the request.
+/// Calls a route, or returns the recorded response for the key of the request.
 pub(crate) async fn call(route: &'static Route, mut call: Call, request_id: &str) -> Answer {
     let Some(key) = key_of(route, &call)? else { return (route.run)(call).await };
     let id = RequestId {
@@ -63,7 +63,7 @@ pub(crate) async fn call(route: &'static Route, mut call: Call, request_id: &str
     }
 }
 
-/// The key of a request; none where it has none, or its route needs none.
+/// Returns the key of a request. Returns `None` if the request has no key, or if its route keeps no responses.
 fn key_of(route: &Route, call: &Call) -> Result<Option<String>, Problem> {
     let mut given = call.headers().get_all(IDEMPOTENCY_KEY).iter();
     let Some(first) = given.next().filter(|_| route.keeps_answers()) else { return Ok(None) };
@@ -81,7 +81,8 @@ fn key_of(route: &Route, call: &Call) -> Result<Option<String>, Problem> {
     }
 }
 
-/// A digest of everything that the request says. Its body is read for it, and put back unpacked.
+/// Returns a digest of the query, the media type and the body. The body is read for the digest, and put back
+/// decompressed.
 async fn digest(call: &mut Call) -> Result<String, Problem> {
     let body = call.bytes().await?;
     let mut digest = Sha256::new();
@@ -95,7 +96,7 @@ async fn digest(call: &mut Call) -> Result<String, Problem> {
     Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// A request that this server does.
+/// A request that this server runs.
 struct Attempt {
     app: Arc<App>,
     id: RequestId,
@@ -103,7 +104,7 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// Keeps an answer, if another attempt would not change it.
+    /// Keeps a response, unless a repeat of the request could give another response.
     async fn finish(&self, answer: Answer, request_id: &str) -> Answer {
         let is_final = match &answer {
             Ok(response) => response.status().is_success(),
@@ -131,7 +132,8 @@ impl Attempt {
         Ok(Response::from_parts(parts, Body::from(bytes)))
     }
 
-    /// What was done stays done if the answer cannot be kept. A repeat is told that the request still runs until the lease ends.
+    /// Keeps a response, or releases the key without one. A failure does not undo the request. Repeats then get
+    /// `still-running` until the lease ends.
     async fn keep(&self, answer: Option<&RecordedAnswer>) {
         if let Err(error) = self.app.store.finish_request(&self.id, &self.claim, answer).await {
             tracing::warn!(%error, route = %self.id.route, "the answer to a request was not kept");
@@ -139,7 +141,7 @@ impl Attempt {
     }
 }
 
-/// A recorded answer, given again.
+/// Returns a response from its record.
 fn again(answer: RecordedAnswer) -> Response {
     let mut response = Response::new(Body::from(answer.body));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);

@@ -1,4 +1,4 @@
-//! The resources of the API: one noun a module. Each handler maps a request to a call of the application layer.
+//! The resources of the API, one module for each. Each handler maps a request to a call of the application layer.
 
 pub(crate) mod audit;
 pub(crate) mod checkpoints;

@@ -1,4 +1,4 @@
-//! From the table of routes to answers: guards, limits, and problems in place of errors.
+//! The router: guards, limits, and the conversion of errors to problems.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -22,10 +22,10 @@ use crate::{
     routes::{ROUTES, Route},
 };
 
-/// How long a request may take that is no stream.
+/// Time limit of a request that is not a stream.
 const TIME: Duration = Duration::from_secs(30);
 
-/// The router over an application.
+/// Returns the router of an application.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let mut by_path: BTreeMap<&'static str, Vec<&'static Route>> = BTreeMap::new();
     for route in ROUTES {
@@ -44,7 +44,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     router.with_state(app)
 }
 
-/// The routes of one path: they differ by their methods.
+/// Returns the routes of one path, which differ by method.
 fn of_path(routes: Vec<&'static Route>) -> MethodRouter<Arc<App>> {
     let routes: Arc<[&'static Route]> = routes.into();
     any(move |State(app): State<Arc<App>>, params: RawPathParams, request: Request| {
@@ -66,7 +66,7 @@ fn find(routes: &[&'static Route], method: &Method) -> Result<&'static Route, Pr
     })
 }
 
-/// A path that no route has.
+/// Answers a request for an unknown path.
 async fn nothing(State(app): State<Arc<App>>, request: Request) -> Response {
     let near = nearest(request.uri().path());
     let missing = |_: &Method| {
@@ -79,14 +79,14 @@ async fn nothing(State(app): State<Arc<App>>, request: Request) -> Response {
     answer(app, request, missing, vec![]).await
 }
 
-/// The route whose path is nearest to one that no route has.
+/// Returns the route with the nearest path to an unknown path, if its edit distance is at most 3.
 fn nearest(path: &str) -> Option<&'static str> {
     let path: String = path.chars().take(100).collect();
     let near = ROUTES.iter().map(|route| (strsim::damerau_levenshtein(&path, route.path), route.path)).min();
     near.filter(|(distance, _)| *distance <= 3).map(|(_, path)| path)
 }
 
-/// Guards a request, calls its route, and answers.
+/// Checks a request, calls its route, and returns the response.
 async fn answer(
     app: Arc<App>,
     request: Request,
@@ -131,7 +131,7 @@ async fn answer(
 }
 
 fn guarded(app: &App, parts: &Parts, principal: &Principal) -> Result<(), Problem> {
-    // A browser that a name of another site leads here has no token.
+    // A browser that reaches this server by a host name of another site has no token.
     if principal.is_local() {
         guard::check_host(&parts.headers, &app.options)?;
     }
@@ -139,7 +139,7 @@ fn guarded(app: &App, parts: &Parts, principal: &Principal) -> Result<(), Proble
     app.rate.as_ref().map_or(Ok(()), |rate| rate.check(principal.key()))
 }
 
-/// Bounds the time of what is no stream, and turns a panic into a problem.
+/// Applies the time limit to a request that is not a stream, and converts a panic to a problem.
 async fn within(route: &Route, call: impl Future<Output = Answer> + Send) -> Answer {
     let call = std::panic::AssertUnwindSafe(call).catch_unwind();
     let done = match route.streams {

@@ -1,4 +1,4 @@
-//! Every route of the API, in one table.
+//! The table of all routes of the API.
 
 use domain::token::Role;
 
@@ -17,16 +17,16 @@ use crate::{
 /// The method of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// It changes nothing.
+    /// The route reads only.
     Get,
-    /// It makes or changes something.
+    /// The route creates or changes a resource.
     Post,
-    /// It removes something.
+    /// The route removes a resource.
     Delete,
 }
 
 impl Verb {
-    /// It as a request says it.
+    /// The method as in a request line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -36,46 +36,46 @@ impl Verb {
     }
 }
 
-/// A body that a route takes.
+/// A body that a route accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    /// A JSON object of these members.
+    /// A JSON object with these members.
     Object(&'static [&'static str]),
     /// A JSON array of objects.
     List,
-    /// Events: one, an array, or one a line.
+    /// Events: one event, an array, or one event per line.
     Events,
 }
 
 /// A route.
 #[derive(Clone, Copy)]
 pub struct Route {
-    /// Its method.
+    /// The HTTP method.
     pub verb: Verb,
-    /// Its path below the base path; `{name}` stands for a part.
+    /// The path below the base path. `{name}` is a placeholder for one segment of the path.
     pub path: &'static str,
-    /// Its effect, in a sentence.
+    /// The effect of the route, in one sentence.
     pub about: &'static str,
-    /// The query parameters that it takes. Any other is refused.
+    /// The accepted query parameters. Any other parameter is refused.
     pub query: &'static [Parameter],
-    /// The role that a token must have for it; none: it is open to every client.
+    /// The role that the token of the client must have. `None` means that the route is open to every client.
     pub needs: Option<Role>,
-    /// The body that it takes.
+    /// The accepted body.
     pub body: Option<Taken>,
-    /// Whether its answer goes on for as long as the client wants.
+    /// Whether the response is a stream without a time limit.
     pub streams: bool,
-    /// Whether its answers are never kept for a repeat of the request.
+    /// Whether the responses are never kept for a repeat of the request.
     pub forgets: bool,
     pub(crate) run: Handler,
 }
 
 impl Route {
-    /// Whether it changes the store. Methods say so.
+    /// Whether the route changes the store. The method decides this.
     pub fn changes(&self) -> bool {
         self.verb != Verb::Get
     }
 
-    /// Whether a client may give a request a key, and get the recorded answer when it sends the request again.
+    /// Whether the route supports idempotency keys: a repeat with the same key gets the recorded response.
     pub fn keeps_answers(&self) -> bool {
         self.verb == Verb::Post && !self.forgets
     }
@@ -114,7 +114,7 @@ impl Route {
         self.takes(Taken::Object(members))
     }
 
-    /// For routes where a repeat is safe without a kept answer, or whose answers must not be kept.
+    /// Marks a route whose responses are not kept: a repeat is safe without a kept response, or the response is secret.
     const fn forgets(self) -> Self {
         Self { forgets: true, ..self }
     }
@@ -133,7 +133,7 @@ const OPERATE: Option<Role> = Some(Role::Operate);
 const APPROVE: Option<Role> = Some(Role::Approve);
 const ADMIN: Option<Role> = Some(Role::Admin);
 
-/// A handler of the table.
+/// A handler for the table.
 macro_rules! run {
     ($handler:path) => {
         |call| Box::pin($handler(call))
@@ -165,7 +165,7 @@ const STATE: Parameter = Parameter {
 };
 const TO: Parameter = Parameter { name: "to", about: "The other checkpoint, by name or id.", repeats: false };
 
-/// Every route.
+/// All routes.
 pub static ROUTES: &[Route] = &[
     Route::get(OPEN, "/livez", "Answers as long as the process does.", run!(health::live)),
     Route::get(OPEN, "/readyz", "Answers 200 when the store answers.", run!(health::ready)),

@@ -1,4 +1,4 @@
-//! Starting and stopping the server.
+//! The start and the stop of the server.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -24,17 +24,17 @@ use crate::{
     tls::{TlsError, TlsFiles},
 };
 
-/// How long requests that run may take to finish once the server is told to stop.
+/// Time that running requests have to finish after the server stops accepting connections.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// How long clients may take to settle what they were handed once the server is told to stop.
+/// Time that clients have to settle their deliveries after the server receives the request to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Why the server did not start.
+/// An error that prevents the start of the server.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The options make no sense, or are not safe.
+    /// The options are invalid or unsafe.
     #[error(transparent)]
     Options(#[from] OptionsError),
     /// The certificate cannot be used.
@@ -43,26 +43,26 @@ pub enum ServeError {
     /// Every request needs a token, and the store has none.
     #[error("every request needs a token, and the store has none: no client could use the server")]
     NoTokens,
-    /// The tokens cannot be read.
+    /// The tokens of the store cannot be read.
     #[error(transparent)]
     Tokens(#[from] StorageFailure),
-    /// The store was not opened.
+    /// The store could not be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The bus was not made.
+    /// The bus could not be created.
     #[error(transparent)]
     Bus(#[from] BusError),
-    /// The address cannot be listened at.
+    /// The server cannot listen on the address.
     #[error("{address} cannot be listened at: {error}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The error of the operating system.
         error: io::Error,
     },
 }
 
-/// A server that listens, and answers once it runs.
+/// A server that listens. It answers requests after [`Server::run`] is called.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
@@ -73,16 +73,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the store that the settings name, and listens. Unless it is to be read-only, the store is made where there is
-    /// none, and the server does what every consumer does beside consuming: it lets scheduled events into the log, runs replays
-    /// that wait for a runner, and applies retention.
+    /// Opens the store that the settings name, and listens. A read-only server does no more than this. Otherwise the
+    /// server creates a missing store, and does the background work of a consumer: it appends scheduled events at their
+    /// time, runs replays that wait for a runner, and applies retention.
     ///
     /// # Errors
-    /// When the options make no sense, the store is not opened, or the address is taken.
+    /// Returns [`ServeError`] when the options are invalid or unsafe, the certificate cannot be used, the address is in
+    /// use, or the store cannot be opened. Returns [`ServeError::NoTokens`] when every request needs a token and the
+    /// store has none.
     pub async fn start(settings: Settings, options: ServeOptions) -> Result<Self, ServeError> {
         options.check()?;
         let tls = options.tls.as_ref().map(TlsFiles::acceptor).transpose()?;
-        // Before the store is made: an address that is taken leaves nothing behind.
+        // The server listens before it creates the store, so that a failure to listen leaves no store behind.
         let unusable = |error| ServeError::Listen { address: options.listen, error };
         let listener = TcpListener::bind(options.listen).await.map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
@@ -118,20 +120,21 @@ impl Server {
         Ok(Self { listener, address, tls, app, stop, tasks })
     }
 
-    /// Where it listens.
+    /// The address and the port on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers until `stop` is done. Then it accepts no more connections, lets requests that run finish for up to 30 seconds,
-    /// ends its streams, and closes the store.
+    /// Serves until `stop` completes. Clients then have up to 10 seconds to settle their deliveries. After that the
+    /// server accepts no more connections, ends its streams, gives running requests up to 30 seconds to finish, and
+    /// closes the store.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self { listener, address: _, tls, app, stop: stopping, tasks } = self;
         let app = Arc::new(app);
         let stop = async {
             stop.await;
             stopping.send_replace(true);
-            // Connections are still accepted: clients settle what they have.
+            // The server still accepts connections here, so that clients can settle their deliveries.
             if let Some(consuming) = &app.consuming {
                 consuming.drain(DRAIN).await;
             }
@@ -157,7 +160,7 @@ impl Server {
 
 async fn close(app: App) {
     let App { store, bus, consuming, publishers, .. } = app;
-    // The store closes its file when nothing uses it any more.
+    // The store closes its file after the last user is dropped.
     drop((consuming, publishers));
     if let Some(bus) = bus {
         bus.close().await;

@@ -1,4 +1,4 @@
-//! Server-sent events: an answer in parts, which are made one after the other.
+//! Server-sent events: a response in parts, which are produced one after the other.
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
@@ -6,22 +6,22 @@ use http::StatusCode;
 
 use crate::{answer::raw, call::Answer, problem::Problem};
 
-/// Something that is sent in parts.
+/// A response that is sent in parts.
 pub(crate) trait Parts: Send + 'static {
-    /// Its name in the log.
+    /// The name in the log output.
     const NAME: &'static str;
 
-    /// The next part; none at the end.
+    /// Returns the next part, or `None` at the end.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Problem>> + Send;
 }
 
-/// The answer with its parts. If one cannot be made, the connection is cut: a client must not take a beginning for the whole.
+/// Returns the response. If a part fails, the connection is cut. The client then knows that the response is incomplete.
 pub(crate) fn server_sent(parts: impl Parts) -> Answer {
     let chunks = stream::unfold(Some(parts), |parts| async move { part_of(parts?).await });
     Ok(raw(StatusCode::OK, "text/event-stream", Body::from_stream(chunks)))
 }
 
-/// The next part, and what comes after it.
+/// Returns the next part, and the state for the parts after it.
 async fn part_of<P: Parts>(mut parts: P) -> Option<(std::io::Result<Bytes>, Option<P>)> {
     match parts.next().await {
         Ok(part) => part.map(|part| (Ok(part), Some(parts))),

@@ -1,4 +1,4 @@
-//! The certificate of the server.
+//! The TLS certificate of the server.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,44 +13,44 @@ use rustls::{
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
 
-/// Files of a certificate and its key, in PEM.
+/// The files of a certificate and its key, in PEM format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate, followed by those that lead to its authority.
+    /// The certificate, followed by its chain of intermediate certificates.
     pub certificate: PathBuf,
-    /// Its private key.
+    /// The private key of the certificate.
     pub key: PathBuf,
 }
 
-/// A certificate cannot be used.
+/// The certificate cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// A file is missing, or has nothing of what it must have.
+    /// A file is missing, or does not contain the expected PEM block.
     #[error("{} cannot be read as a {what} in PEM: {error}", file.display())]
     File {
         /// The file.
         file: PathBuf,
-        /// What it must have.
+        /// The expected content.
         what: &'static str,
-        /// Why not.
+        /// The reason.
         error: String,
     },
-    /// The certificate and the key do not belong together, or are of a kind that is not supported.
+    /// The certificate and the key do not match, or their kind is not supported.
     #[error("the certificate {} cannot be used: {error}", certificate.display())]
     Unusable {
         /// The file of the certificate.
         certificate: PathBuf,
-        /// Why not.
+        /// The reason.
         error: String,
     },
 }
 
 impl TlsFiles {
-    /// Reads the files, for TLS 1.2 and 1.3 with HTTP/1.1.
+    /// Reads the files, and returns an acceptor for TLS 1.2 and 1.3 with HTTP/1.1.
     ///
     /// # Errors
-    /// When a file cannot be read, or the certificate cannot be used with the key.
+    /// Returns [`TlsError`] when a file cannot be read, or when the certificate and the key cannot be used together.
     pub fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
         let chain = CertificateDer::pem_file_iter(&self.certificate)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)

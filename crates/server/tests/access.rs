@@ -1,4 +1,4 @@
-//! Who may do what: tokens, roles, TLS, and the rate of requests.
+//! Access control: tokens, roles, TLS, and the rate limit.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod common;
@@ -41,7 +41,7 @@ fn settings(folder: &TempDir) -> Settings {
     Settings::load(Some(&store), None).unwrap()
 }
 
-/// Makes tokens in the store of a folder; each by the name of its owner.
+/// Creates tokens in the store of a folder. The result maps the name of each owner to the token.
 async fn with_tokens(folder: &TempDir, new: &[NewToken]) -> BTreeMap<String, String> {
     let store = open_store(&settings(folder), Access::Create).await.unwrap();
     let by = Actor { operator: "a test".to_owned(), reason: None };
@@ -111,7 +111,7 @@ async fn where_tokens_are_needed_a_request_without_one_is_refused() {
     service.stop().await;
 }
 
-/// On loopback a request may come without a token. A token that is sent is checked all the same, and limits its owner.
+/// On loopback a request may have no token. A token that a client sends is still checked, and still limits its owner.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_loopback_a_token_is_optional_and_still_checked() {
     let folder = tempfile::tempdir().unwrap();
@@ -144,7 +144,7 @@ async fn each_route_is_open_to_the_roles_that_it_needs_and_to_no_other() {
     service.stop().await;
 }
 
-/// The status of a route's answer to a request that names nothing that is there. The body of a stream is not waited for.
+/// Returns the status of a response to a request with unknown names. The body of a stream is not read.
 async fn status(service: &Service, route: &Route, token: &str) -> u16 {
     let path = route.path.replace('{', "none-").replace('}', "");
     let request = Request::builder().method(route.verb.as_str()).uri(service.url(&path));
@@ -177,7 +177,8 @@ async fn a_consumer_is_limited_to_the_groups_of_its_token() {
     service.stop().await;
 }
 
-/// A token that is created over HTTP works, names its owner in the audit, and is refused within seconds of its end.
+/// A token that is created over HTTP works, and appears as the operator in the audit. It is refused within seconds
+/// after it is revoked or expired.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_managed_over_http_and_name_operators() {
     let folder = tempfile::tempdir().unwrap();
@@ -222,7 +223,7 @@ async fn until_refused(service: &Service, token: &str) {
     }
 }
 
-/// A browser has no token, so a name of another site does not matter where one is sent.
+/// A browser has no token, so the host name does not matter for a request with a token.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_token_any_name_of_the_server_will_do() {
     let folder = tempfile::tempdir().unwrap();
@@ -245,7 +246,8 @@ async fn a_client_that_sends_too_many_requests_is_told_when_to_come_back() {
     let options = ServeOptions { rate_limit: NonZeroU32::new(20), ..asking() };
     let service = Service::on(folder, options).await;
     let mut refused = None;
-    // More than a second's worth at once, however slow the machine is, would take more than ten seconds.
+    // The limit is 20 requests per second with a burst of 20. Without a refusal, 200 requests would take at least nine
+    // seconds.
     for _ in 0..200 {
         let reply = send(&service, "GET", "/v1/groups", &tokens["ann"], "").await;
         if reply.status == 429 {
@@ -285,7 +287,7 @@ async fn over_tls_the_certificate_is_the_one_that_was_given() {
         .body(Body::from(registered("e1", "u1")))
         .unwrap();
     assert_eq!(client.request(publish).await.unwrap().status(), 201);
-    // Plain text gets no answer.
+    // A plain-text request gets no response.
     let plain = Request::get(service.url("/livez")).body(Body::empty()).unwrap();
     assert!(service.client.request(plain).await.is_err());
     drop(client);

@@ -1,4 +1,5 @@
-//! The alert rules in `deploy/alerts`: every series that they name is shown, and they fire when they should.
+//! The alert rules in `deploy/alerts`: the server exports every series that the rules name, and the rules fire
+//! correctly.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,12 +27,12 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/alerts")
 }
 
-/// The metrics that the rules name.
+/// Returns the metrics that the rules name.
 fn named(rules: &str) -> BTreeSet<String> {
     let expressions = rules.lines().filter(|line| !line.trim_start().starts_with('#'));
     let words =
         expressions.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':'));
-    // A recorded series has a colon in its name.
+    // The name of a recorded series contains a colon.
     words.filter(|word| word.starts_with("event_replay_") && !word.contains(':')).map(str::to_owned).collect()
 }
 
@@ -70,7 +71,7 @@ fn the_rules_fire_when_they_should() {
     }
 }
 
-/// A positive control: the tests notice a rule with another bound.
+/// A positive control: the tests detect a changed threshold in a rule.
 #[test]
 fn a_rule_with_another_bound_is_noticed() {
     let rules = fs::read_to_string(folder().join(RULES)).unwrap();

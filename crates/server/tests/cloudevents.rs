@@ -1,4 +1,4 @@
-//! CloudEvents over HTTP: the sentences with MUST of the HTTP binding and the JSON format, version 1.0.2.
+//! CloudEvents over HTTP: the sentences with MUST of the HTTP binding and of the JSON format, version 1.0.2.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod common;
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 const STRUCTURED: &str = "application/cloudevents+json";
 const BATCH: &str = "application/cloudevents-batch+json";
-/// Numbers that no double holds, odd unicode, members in an order of their own.
+/// Numbers that a double cannot represent, unusual Unicode, and unsorted members.
 const DATA: &str = r#"{"b":1.10,"a":123456789012345678901234567890,"c":"\u00e4é\ud83d\ude00","d":1e2}"#;
 
-/// A server that takes events of any type.
+/// Starts a server that accepts events of any type.
 async fn accepting_all() -> Service {
     let accept = |settings: &mut Settings| settings.unknown_types = UnknownTypes::Accept;
     Service::set(tempfile::tempdir().unwrap(), ServeOptions::default(), accept).await
@@ -27,7 +27,7 @@ fn event(id: &str) -> String {
     )
 }
 
-/// A request in binary mode, with more headers or other ones.
+/// Sends a request in binary mode. `headers` adds or replaces headers.
 async fn binary(service: &Service, headers: &[(&str, &str)], body: impl Into<Body>) -> Reply {
     let mut request = Request::post(service.url("/v1/events"));
     let given = [
@@ -50,7 +50,7 @@ async fn accepting(service: &Service, path: &str, media: &str) -> Reply {
     service.send(Request::get(service.url(path)).header("accept", media).body(Body::empty()).unwrap()).await
 }
 
-/// The stored event of an id, as it is.
+/// Returns the stored event with an id, as text and as JSON.
 async fn stored(service: &Service, id: &str) -> (String, Value) {
     let reply = service.get(&format!("/v1/events/{id}")).await.is(200);
     (reply.text(), reply.json()["events"][0]["event"].clone())
@@ -82,7 +82,7 @@ async fn a_structured_event_becomes_one_of_ours_and_comes_back() {
     assert!(own.get("specversion").is_none(), "{own}");
     let found = service.get("/v1/events?userId=u1&correlationId=wf-7").await.is(200).json();
     assert_eq!(common::ids(&found["events"]), ["s1"]);
-    // Back: the same attributes, and the bytes of the data.
+    // The response has the same attributes, and the same bytes of data.
     let reply = accepting(&service, "/v1/events/s1", STRUCTURED).await.is(200);
     assert_eq!(reply.headers["content-type"], STRUCTURED);
     assert!(reply.text().contains(&format!("\"data\":{DATA}")), "{}", reply.text());
@@ -106,7 +106,7 @@ async fn a_batch_is_published_and_read_as_one() {
     assert!(reply.headers["link"].to_str().unwrap().contains("rel=\"next\""));
     let ids: Vec<Value> = reply.json().as_array().unwrap().iter().map(|event| event["id"].clone()).collect();
     assert_eq!(ids, ["a"]);
-    // One that is not valid is named by its place; nothing of the batch is stored.
+    // An invalid event is named by its place, and no event of the batch is stored.
     let body = format!("[{},{{\"id\":\"c\"}}]", event("d"));
     let problem = service.post("/v1/events", BATCH, body).await.problem(400, "bad-request");
     assert!(problem["detail"].as_str().unwrap().contains("the CloudEvent 2 is not valid"), "{problem}");
@@ -140,7 +140,7 @@ async fn a_binary_event_has_its_attributes_in_headers() {
     service.stop().await;
 }
 
-/// Data that is no JSON, and none at all.
+/// Data that is not JSON, and an event without data.
 #[tokio::test(flavor = "multi_thread")]
 async fn any_data_comes_back_as_its_bytes() {
     let service = accepting_all().await;
@@ -181,7 +181,7 @@ async fn an_event_without_a_time_stays_the_same_event() {
     service.stop().await;
 }
 
-/// The identity of a CloudEvent is its source and its id together.
+/// The identity of a CloudEvent is the pair of its source and its id.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_sources_may_use_one_id_where_the_source_is_a_part_of_it() {
     let service = accepting_all().await;
@@ -215,7 +215,7 @@ async fn what_is_no_cloudevent_is_refused_with_the_reason() {
         let problem = service.post("/v1/events", STRUCTURED, body).await.problem(400, "bad-request");
         assert!(problem["detail"].as_str().unwrap().contains(said), "{said}: {problem}");
     }
-    // Attributes that an event needs are named by admission, with everything else that is wrong.
+    // Admission reports missing attributes together with all other violations.
     let body = r#"{"specversion":"1.0","id":"","type":"x.y"}"#;
     let problem = service.post("/v1/events", STRUCTURED, body).await.problem(422, "rejected");
     let pointers: Vec<&str> = problem["errors"]
@@ -240,7 +240,8 @@ async fn what_is_no_cloudevent_is_refused_with_the_reason() {
     service.stop().await;
 }
 
-/// An event that was published as ours comes back whole through a CloudEvent, whatever members it has.
+/// An event that was published in the native format survives the conversion to a CloudEvent and back, with all its
+/// members.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_survives_the_way_through_a_cloudevent() {
     let service = accepting_all().await;
@@ -252,7 +253,7 @@ async fn every_event_survives_the_way_through_a_cloudevent() {
         assert!(is_plain, "{name}");
     }
     assert_eq!((&back.json()["targetuserid"], &back.json()["userid"]), (&json!("t"), &json!("u")));
-    // In another store it is the event that it was, although nothing there names its entities.
+    // In another store the event is equal, although no setting there names its entities.
     let other = accepting_all().await;
     other.post("/v1/events", STRUCTURED, back.body).await.is(201);
     assert_eq!(stored(&other, "own").await.1, serde_json::from_str::<Value>(own).unwrap());

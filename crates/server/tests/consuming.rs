@@ -1,4 +1,4 @@
-//! Consuming over HTTP: clients fetch and settle, and the bus does the rest.
+//! Consuming over HTTP: clients fetch and settle deliveries, and the bus is responsible for the rest.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod common;
@@ -75,7 +75,8 @@ async fn each_event_is_delivered_once_and_each_key_in_order() {
     service.stop().await;
 }
 
-/// A client that dies costs its deadline and an attempt: the delivery goes to another client.
+/// A client that dies delays its delivery until the deadline and uses one attempt. Another client then gets the
+/// delivery.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_dead_client_had_comes_again_after_its_deadline() {
     let service = with_group(1).await;
@@ -83,7 +84,7 @@ async fn what_a_dead_client_had_comes_again_after_its_deadline() {
     assert_eq!((first.len(), id(&first[0]).as_str()), (1, "e0"));
     let again = fetch(&service, 1, "30s").await;
     assert_eq!((id(&again[0]).as_str(), &again[0]["delivery"]["attempt"]), ("e0", &json!(2)));
-    // What the dead client had is not its own any more.
+    // The receipt of the dead client is expired.
     assert_eq!(settle(&service, json!([settlement(&first[0], "ok")])).await, ["expired"]);
     assert_eq!(settle(&service, json!([settlement(&again[0], "ok")])).await, ["settled"]);
     assert_eq!(settle(&service, json!([settlement(&again[0], "ok")])).await, ["expired"]);
@@ -94,11 +95,11 @@ async fn what_a_dead_client_had_comes_again_after_its_deadline() {
 async fn a_client_may_retry_give_up_release_and_ask_for_time() {
     let service = with_group(1).await;
     let delivery = fetch(&service, 1, "30s").await;
-    // A release is no attempt.
+    // A release does not count as an attempt.
     assert_eq!(settle(&service, json!([settlement(&delivery[0], "release")])).await, ["released"]);
     let delivery = fetch(&service, 1, "500ms").await;
     assert_eq!(delivery[0]["delivery"]["attempt"], 1);
-    // With more time, it outlives its first deadline.
+    // With more time, the delivery stays valid after its first deadline.
     let extend = json!([{"receipt": delivery[0]["receipt"], "outcome": "extend", "afterMs": 20_000}]);
     let reply = service.post_json("/v1/groups/mail/settle", extend).await.is(200).json();
     assert_eq!(reply["results"][0]["status"], "extended", "{reply}");
@@ -120,7 +121,7 @@ async fn a_client_may_retry_give_up_release_and_ask_for_time() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert_eq!((&letter["error"], &letter["attempts"]), (&json!("no such account"), &json!(2)), "{letter:#}");
-    // Redriven, it is delivered again, and names its dead letter.
+    // After a redrive, the event is delivered again, and the delivery names its dead letter.
     let would =
         service.post_json("/v1/redrives", json!({"group": "mail", "dryRun": true})).await.is(200).json();
     assert_eq!(would, json!({"dryRun": true, "requested": 1}));
@@ -135,9 +136,9 @@ async fn a_client_may_retry_give_up_release_and_ask_for_time() {
 async fn what_was_handed_out_survives_a_restart_without_an_attempt() {
     let mut service = with_group(2).await;
     let held = fetch(&service, 1, "30s").await;
-    // Different keys have no order: either may be handed out first.
+    // Different keys have no order, so either event may be handed out first.
     let other = if id(&held[0]) == "e0" { "e1" } else { "e0" };
-    // The server waits for what clients have: here it is settled while the server stops.
+    // The server waits for deliveries that clients hold. The client settles its delivery during the stop.
     service.ask_to_stop();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let problem = service.post_json("/v1/groups/mail/fetch", json!({})).await;
@@ -147,7 +148,7 @@ async fn what_was_handed_out_survives_a_restart_without_an_attempt() {
     let rest = fetch(&service, 10, "30s").await;
     assert_eq!(rest.iter().map(id).collect::<Vec<_>>(), [other]);
     assert_eq!(rest[0]["delivery"]["attempt"], 1);
-    // A receipt of the instance before is expired.
+    // A receipt of the previous instance is expired.
     assert_eq!(
         settle(&service, json!([settlement(&held[0], "ok"), settlement(&rest[0], "ok")])).await,
         ["expired", "settled"]

@@ -1,4 +1,4 @@
-//! The dashboard in `deploy/grafana`: every query of it finds series, in a real Prometheus that scrapes a real server.
+//! The dashboard in `deploy/grafana`: every query finds series in a real Prometheus that scrapes a real server.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -29,7 +29,7 @@ fn dashboard() -> Value {
     serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
 }
 
-/// The queries of all panels, each with the title of its panel, and with variables replaced as Grafana does.
+/// Returns the queries of all panels with their panel titles. Variables are replaced as in Grafana.
 fn queries(dashboard: &Value) -> Vec<(String, String)> {
     let panels = dashboard["panels"].as_array().unwrap();
     let of_panel = |panel: &Value| {
@@ -41,7 +41,7 @@ fn queries(dashboard: &Value) -> Vec<(String, String)> {
     panels.iter().flat_map(of_panel).map(|(title, expr)| (title, replaced(expr))).collect()
 }
 
-/// A Prometheus that scrapes one server each second.
+/// A Prometheus server that scrapes one target each second.
 struct Prometheus {
     child: Child,
     port: u16,
@@ -56,7 +56,7 @@ impl Drop for Prometheus {
 }
 
 impl Prometheus {
-    /// None where it is not installed.
+    /// Returns `None` if Prometheus is not installed.
     fn start(target: &Service) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let config = format!(
@@ -82,7 +82,7 @@ impl Prometheus {
         }
     }
 
-    /// The series that a query finds now; an error where it is refused.
+    /// Returns the series that a query finds now, or an error if Prometheus refuses the query.
     async fn query(&self, service: &Service, expr: &str) -> Result<Vec<Value>, String> {
         let encoded = utf8_percent_encode(expr, NON_ALPHANUMERIC);
         let url = format!("http://127.0.0.1:{}/api/v1/query?query={encoded}", self.port);
@@ -96,7 +96,7 @@ impl Prometheus {
         }
     }
 
-    /// Asks until a query finds something.
+    /// Repeats a query until it finds a series, for up to one minute.
     async fn found(&self, service: &Service, expr: &str) -> Vec<Value> {
         let mut last = Err("it was not asked".to_owned());
         for _ in 0..600 {
@@ -121,7 +121,7 @@ async fn every_query_of_the_dashboard_finds_series() {
         .is(201);
     let queries = queries(&dashboard());
     assert!(queries.len() > 20, "{queries:?}");
-    // One delivery is given up on, and the others wait.
+    // The client gives up one delivery, and the other deliveries wait.
     let fetched =
         service.post_json("/v1/groups/mail/fetch", json!({"max": 1, "wait": 10})).await.is(200).json();
     let settle =
@@ -140,7 +140,7 @@ async fn every_query_of_the_dashboard_finds_series() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(is_one(&prometheus.found(&service, &open.1).await), "one dead letter is open");
-    // A positive control: a query of a series that does not exist finds nothing.
+    // A positive control: a query of an unknown series finds nothing.
     let nothing = prometheus.query(&service, "event_replay_no_such_series").await.unwrap();
     assert!(nothing.is_empty(), "{nothing:?}");
     service.stop().await;

@@ -1,4 +1,4 @@
-//! The clients in `examples/http` do what they say, and one that is killed costs its deadline alone.
+//! The clients in `examples/http` work as documented. A killed client delays its deliveries only until their deadline.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -27,14 +27,14 @@ use tokio::{
 const EVENTS: usize = 120;
 const USERS: usize = 7;
 
-/// The clients, and what runs each.
+/// The clients, each with the program that runs it.
 const CLIENTS: [(&str, &str); 3] = [("python3", "consume.py"), ("node", "consume.mjs"), ("sh", "consume.sh")];
 
 fn example(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/http").join(file)
 }
 
-/// Whether a program is there; what is not is named.
+/// Whether a program is installed. A missing program is reported.
 fn is_there(program: &str) -> bool {
     let found = std::process::Command::new(program).arg("-c").arg("").stderr(Stdio::null()).status().is_ok();
     if !found {
@@ -66,14 +66,14 @@ async fn with_events(number: usize) -> Service {
     service
 }
 
-/// Checks that each event was handled, each user's in order. An event may come more than once.
+/// Checks that each event was handled, and that the events of each user were handled in order. Duplicates are allowed.
 fn check(handled: &[String], number: usize) {
     let mut by_user: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for id in handled {
         let event: usize = id.strip_prefix('e').unwrap().parse().unwrap();
         let events = by_user.entry(event % USERS).or_default();
         let last = events.last().copied();
-        // The next one of the user, or the last one again.
+        // The event is the next event of the user, or repeats the last one.
         let next = last.map_or(event % USERS, |last| last + USERS);
         assert!(event == next || Some(event) == last, "e{event} came after {last:?}");
         if event == next {
@@ -112,7 +112,7 @@ async fn killed_clients_lose_nothing_and_break_no_order() {
     for round in 0..KILLS {
         let mut client = start(&service, "python3", "consume.py", &[]);
         let mut lines = BufReader::new(client.stdout.take().unwrap()).lines();
-        // It is killed after its first events, with others in hand.
+        // The client is killed after its first events, while it holds other deliveries.
         for _ in 0..=round * 3 {
             match tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await.unwrap().unwrap() {
                 Some(line) => handled.push(line),
@@ -120,7 +120,7 @@ async fn killed_clients_lose_nothing_and_break_no_order() {
             }
         }
         client.kill().await.unwrap();
-        // What it wrote before it was killed, it handled.
+        // The client handled each event whose id it printed before the kill.
         while let Some(line) = lines.next_line().await.unwrap() {
             handled.push(line);
         }

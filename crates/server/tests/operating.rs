@@ -1,4 +1,4 @@
-//! Operating a store over HTTP: plans, replays, discards, trims and erasures by their hashes; metrics.
+//! Operation of a store over HTTP: plans, replays, metrics, and discards, trims and erasures with their hashes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod common;
@@ -20,7 +20,7 @@ async fn with_events(number: usize) -> Service {
     service
 }
 
-/// Fetches and settles until the group had nothing for a moment; the events that it was delivered.
+/// Fetches and settles until a fetch returns nothing. Returns all deliveries.
 async fn consume(service: &Service, group: &str, outcome: &str) -> Vec<Value> {
     let mut all = vec![];
     loop {
@@ -49,7 +49,7 @@ async fn a_replay_sends_exactly_the_set_of_its_plan() {
         (&json!(3), &json!(true), &json!(0)),
         "{plan:#}"
     );
-    // What comes after the plan is not in it, and does not change its hash.
+    // An event that arrives after the plan is not part of it, and does not change its hash.
     service.publish(&[registered("late", "u1")]).await.is(201);
     let start = json!({"userId": "u1", "mark": plan["mark"], "hash": plan["planHash"], "delay": 0});
     let started = service.post_json("/v1/replays", start.clone()).await.is(202).json();
@@ -70,7 +70,7 @@ async fn a_replay_sends_exactly_the_set_of_its_plan() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     assert_eq!(replay["successful"], 3, "{replay:#}");
-    // Another set is not what was confirmed.
+    // A different set does not match the confirmed hash.
     let other = json!({"userId": "u2", "mark": plan["mark"], "hash": plan["planHash"]});
     let reply = service.post_json("/v1/replays", other).await;
     reply.problem(409, "plan-changed");
@@ -108,7 +108,7 @@ async fn a_replay_is_paused_resumed_and_cancelled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_undone_is_done_by_its_hash_alone() {
     let service = with_events(9).await;
-    // Erasing.
+    // Erasure.
     let request = json!({"userId": "u0"});
     let reply = service.post_json("/v1/erasures", request.clone()).await;
     reply.problem(400, "bad-parameter");
@@ -129,7 +129,7 @@ async fn what_cannot_be_undone_is_done_by_its_hash_alone() {
     assert_eq!((&done["erased"], &done["dryRun"]), (&json!(4), &json!(false)), "{done}");
     let reply = service.post("/v1/events", "application/json", registered("more", "u0")).await;
     reply.problem(410, "erased");
-    // Trimming.
+    // Trim.
     let would = service.post_json("/v1/trims", json!({"maxEvents": 2, "dryRun": true})).await.is(200).json();
     assert_eq!(would["events"], 4, "{would}");
     let reply = service.post_json("/v1/trims", json!({"maxEvents": 2, "hash": "0"})).await;
@@ -181,7 +181,7 @@ async fn dead_letters_are_found_counted_and_discarded() {
     service.stop().await;
 }
 
-/// A series of a text in the format of Prometheus.
+/// Returns the value of a series in the Prometheus text format.
 fn value(text: &str, series: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
@@ -208,7 +208,7 @@ async fn metrics_tell_of_every_process_and_begin_at_zero() {
     assert_eq!(value(&text, "event_replay_store_up"), Some(1.0));
     service.publish(&[registered("e1", "u1"), registered("e2", "u2"), "{".to_owned()]).await.is(422);
     let text = loop {
-        // Counters are flushed each second.
+        // The server flushes counters each second.
         let text = service.get("/metrics").await.is(200).text();
         if value(&text, "event_replay_events_appended_total") == Some(2.0) {
             break text;
@@ -223,7 +223,7 @@ async fn metrics_tell_of_every_process_and_begin_at_zero() {
     ] {
         assert_eq!(value(&text, series), Some(expected), "{series}\n{text}");
     }
-    // Another process sees the same.
+    // Another process reports the same values.
     let folder = service.stop().await;
     let service = Service::on(folder, ServeOptions { read_only: true, ..ServeOptions::default() }).await;
     let text = service.get("/metrics").await.is(200).text();
@@ -231,7 +231,7 @@ async fn metrics_tell_of_every_process_and_begin_at_zero() {
     service.stop().await;
 }
 
-/// The record now, each change, and the end.
+/// The stream sends the current record, each change, and the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_is_followed_until_it_is_over() {
     let service = with_events(9).await;

@@ -46,7 +46,8 @@ async fn an_event_that_is_refused_is_told_with_all_that_is_wrong() {
     service.stop().await;
 }
 
-/// What goes in comes back byte for byte: numbers that no double holds, members in any order, odd white space.
+/// The stored event is equal to the published event byte for byte. The event has numbers that a double cannot
+/// represent, unsorted members, and unusual white space.
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_are_kept() {
     let service = Service::new().await;

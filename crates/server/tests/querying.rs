@@ -1,4 +1,4 @@
-//! Finding events, following them, and everything that is only looked at.
+//! Queries for events, streams of new events, and all other read-only routes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod common;
@@ -84,7 +84,7 @@ async fn lines_have_no_limit() {
     service.stop().await;
 }
 
-/// Reads server-sent events until so many have come.
+/// Reads server-sent events until `number` events have arrived.
 async fn read_events(service: &Service, request: Request<Body>, number: usize) -> Vec<(String, String)> {
     let answer = service.client.request(request).await.unwrap();
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
@@ -103,7 +103,7 @@ async fn read_events(service: &Service, request: Request<Body>, number: usize) -
     tokio::time::timeout(Duration::from_secs(60), read).await.unwrap()
 }
 
-/// The id of a frame, and the id of its event.
+/// Returns the id of a frame, and the id of its event.
 fn of_frame(frame: &str) -> Option<(String, String)> {
     let member = |name: &str| frame.lines().find_map(|line| line.strip_prefix(name));
     let data: serde_json::Value = serde_json::from_str(member("data: ")?).ok()?;
@@ -114,7 +114,7 @@ fn of_frame(frame: &str) -> Option<(String, String)> {
 async fn a_stream_gives_what_comes_and_goes_on_where_it_was_cut() {
     let service = with_events(3).await;
     let start = {
-        // A cursor before everything: the page's end against log order, turned round, is at the oldest.
+        // The end of the first page in log order, as a cursor. It is the place after the oldest event.
         let page = service.get("/v1/events?order=asc&limit=1").await.is(200).json();
         page["nextCursor"].as_str().unwrap().to_owned()
     };
@@ -122,7 +122,7 @@ async fn a_stream_gives_what_comes_and_goes_on_where_it_was_cut() {
         Request::get(service.url(&format!("/v1/events/stream?after={start}"))).body(Body::empty()).unwrap();
     let seen = read_events(&service, request, 2).await;
     assert_eq!(seen.iter().map(|(_, event)| event.as_str()).collect::<Vec<_>>(), ["e1", "e2"]);
-    // Nothing is lost between the first event's id and what comes later.
+    // No event is lost between the id of the first event and later events.
     let request = || {
         let request = Request::get(service.url("/v1/events/stream?userId=u2&userId=u9"));
         request.header("last-event-id", &seen[0].0).body(Body::empty()).unwrap()

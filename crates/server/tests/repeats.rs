@@ -1,4 +1,4 @@
-//! Requests that are sent twice under a key: they are done once, and answered alike.
+//! Requests that a client repeats with an idempotency key: the server runs them once, and gives the same response.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod common;
@@ -21,7 +21,7 @@ fn is_replayed(reply: &Reply) -> bool {
     reply.headers.get("idempotency-replayed").is_some_and(|value| value == "true")
 }
 
-/// A service with events, a group, and the request that starts a replay.
+/// Starts a server with events and a group, and returns the request that starts a replay.
 async fn ready() -> (Service, Value) {
     let service = Service::new().await;
     service.publish(&(0..9).map(|n| registered(&format!("e{n}"), "u")).collect::<Vec<_>>()).await.is(201);
@@ -35,7 +35,7 @@ async fn a_replay_that_is_asked_for_twice_is_started_once() {
     let (service, start) = ready().await;
     let first = send(&service, "/v1/replays", "k-1", &start).await.is(202);
     assert!(!is_replayed(&first));
-    // Another server of the store knows the answer, too.
+    // Another server of the same store also knows the response.
     let service = Service::on(service.stop().await, ServeOptions::default()).await;
     let second = send(&service, "/v1/replays", "k-1", &start).await.is(202);
     assert!(is_replayed(&second));
@@ -44,7 +44,7 @@ async fn a_replay_that_is_asked_for_twice_is_started_once() {
         (&first.body, &first.headers["content-type"])
     );
     assert_eq!(service.get("/v1/replays").await.json().as_array().unwrap().len(), 1);
-    // Without a key, or under another, it is another request.
+    // A request without a key, or with another key, is a separate request.
     service.post_json("/v1/replays", start.clone()).await.is(202);
     send(&service, "/v1/replays", "k-2", &start).await.is(202);
     assert_eq!(service.get("/v1/replays").await.json().as_array().unwrap().len(), 3);
@@ -58,7 +58,7 @@ async fn a_key_stands_for_one_request() {
     let mut other = start.clone();
     other["rate"] = json!(5);
     send(&service, "/v1/replays", "k", &other).await.problem(422, "key-reused");
-    // The same key for another route is another request.
+    // The same key on another route is a separate request.
     let checkpoint = json!({"name": "nightly"});
     send(&service, "/v1/checkpoints", "k", &checkpoint).await.is(201);
     let path = "/v1/replays";
@@ -102,7 +102,7 @@ async fn answers_with_secrets_or_persons_are_not_kept() {
     let (service, _) = ready().await;
     let token = json!({"name": "mailer", "role": "read"});
     send(&service, "/v1/tokens", "k", &token).await.is(201);
-    // The name is taken: a repeat is a request of its own.
+    // The server runs the repeat as a separate request, which fails because the name is taken.
     send(&service, "/v1/tokens", "k", &token).await.problem(409, "conflict");
     let would = json!({"userId": "u", "dryRun": true});
     assert!(!is_replayed(&send(&service, "/v1/erasures", "k", &would).await.is(200)));

@@ -1,4 +1,4 @@
-//! The server itself: guards, problems, limits, stopping.
+//! The server itself: guards, problems, limits, and the stop.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod common;
@@ -69,8 +69,8 @@ async fn what_does_not_exist_is_a_problem_with_the_nearest_name() {
     service.stop().await;
 }
 
-/// The description in the documentation is the one that the server gives. EVENT_REPLAY_WRITE=1 rewrites it; a member that was
-/// there must not go.
+/// The documentation contains the same description that the server returns. `EVENT_REPLAY_WRITE=1` rewrites the file.
+/// Never remove an existing member.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_description_of_the_api_is_the_committed_one() {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
@@ -139,7 +139,7 @@ async fn headers_over_the_limit_are_refused() {
     service.stop().await;
 }
 
-/// A stopping server closes what is idle at once, and lets what runs finish.
+/// A stopping server closes idle connections at once, and lets running requests finish.
 #[tokio::test(flavor = "multi_thread")]
 async fn it_stops_in_order() {
     let mut service = Service::new().await;
@@ -147,7 +147,7 @@ async fn it_stops_in_order() {
     idle.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut buffer = [0; 1024];
     assert!(idle.read(&mut buffer).await.unwrap() > 0);
-    // Half a request: its body is still on the way when the server is told to stop.
+    // The request is incomplete: part of its body is missing when the server receives the request to stop.
     let event = registered("e1", "u1");
     let mut running = TcpStream::connect(service.address).await.unwrap();
     let head = format!(
@@ -159,14 +159,14 @@ async fn it_stops_in_order() {
     let mut stream = service.client.get(service.url("/v1/events/stream").parse().unwrap()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     service.ask_to_stop();
-    // The idle connection ends without another answer.
+    // The idle connection closes without another response.
     assert_eq!(idle.read(&mut buffer).await.unwrap(), 0);
     tokio::time::sleep(Duration::from_millis(100)).await;
     running.write_all(&event.as_bytes()[10..]).await.unwrap();
     let mut answer = String::new();
     running.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
-    // The stream ended in order.
+    // The stream ended without an error.
     while let Some(frame) = http_body_util::BodyExt::frame(stream.body_mut()).await {
         frame.unwrap();
     }

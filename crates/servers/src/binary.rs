@@ -1,4 +1,4 @@
-//! The programs that can be started.
+//! The installed server programs.
 
 use std::{
     env, fmt, fs,
@@ -8,23 +8,24 @@ use std::{
 
 use crate::Error;
 
-/// A server program that is installed: Redis or Valkey.
+/// An installed server program: Redis or Valkey.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binary {
     /// `redis` or `valkey`.
     pub name: String,
-    /// As the program says it, such as `7.0.15`.
+    /// The version as the program prints it, such as `7.0.15`.
     pub version: String,
-    /// Where the program is; a bare name is looked for in `PATH`.
+    /// The path of the program. A bare name is searched in `PATH`.
     pub path: PathBuf,
 }
 
 impl Binary {
-    /// Every program that `tests/servers/install` found or fetched, the one of Debian first. Where that script never ran,
-    /// the `redis-server` in `PATH` alone.
+    /// Returns all programs that `tests/servers/install` found or downloaded, the Debian package first. Without the
+    /// list of that script, returns only the `redis-server` in `PATH`.
     ///
     /// # Errors
-    /// None is installed, or one that was is gone.
+    /// Returns [`Error::NotInstalled`] when a listed program no longer exists. Returns [`Error::CannotRun`] when there
+    /// is no list and no `redis-server`.
     pub fn all() -> Result<Vec<Self>, Error> {
         match list().and_then(|list| fs::read_to_string(list).ok()) {
             Some(lines) => lines.lines().map(Self::from_line).collect(),
@@ -32,25 +33,25 @@ impl Binary {
         }
     }
 
-    /// The installed program of a name and a major version, such as `redis` and 7; the first where there are several, none
-    /// where there is none.
+    /// Returns the first installed program with a name and a major version, such as `redis` and 7. Returns `None` if
+    /// there is no such program.
     ///
     /// # Errors
-    /// As [`Binary::all`].
+    /// Returns [`Error::NotInstalled`] in the same case as [`Binary::all`].
     pub fn installed(name: &str, major: u32) -> Result<Option<Self>, Error> {
         let is_wanted = |binary: &Self| binary.name == name && binary.major() == major;
         match Self::all() {
             Ok(all) => Ok(all.into_iter().find(is_wanted)),
-            // Nothing was ever installed, so neither was this.
+            // No program is installed at all.
             Err(Error::CannotRun { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The program at `path`, asked for its name and version.
+    /// Runs the program at `path` with `--version`, and reads its name and version.
     ///
     /// # Errors
-    /// It cannot be run, or is no server.
+    /// Returns an [`Error`] when the program cannot be run, or is not a Redis or Valkey server.
     pub fn at(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
         let output = Command::new(&path)
@@ -64,13 +65,13 @@ impl Binary {
         Ok(Self { name, version, path })
     }
 
-    /// The first number of the version: 7 for `7.0.15`; 0 where it is unknown.
+    /// Returns the first number of the version, such as 7 for `7.0.15`. Returns 0 if the version is unknown.
     #[must_use]
     pub fn major(&self) -> u32 {
         self.version.split('.').next().and_then(|number| number.parse().ok()).unwrap_or(0)
     }
 
-    /// A line `name path version` of the list that `tests/servers/install` writes.
+    /// Parses a line `name path version` of the list that `tests/servers/install` writes.
     fn from_line(line: &str) -> Result<Self, Error> {
         let mut words = line.split_whitespace();
         let (Some(name), Some(path), Some(version)) = (words.next(), words.next(), words.next()) else {
@@ -83,8 +84,8 @@ impl Binary {
     }
 }
 
-/// The program named by `EVENT_REPLAY_REDIS_SERVER`, else `redis-server` in `PATH`. Where it cannot be run its version is
-/// `unknown`, and starting it says why.
+/// The program in `EVENT_REPLAY_REDIS_SERVER`, otherwise `redis-server` in `PATH`. If the program cannot be run, its
+/// version is `unknown`, and the start of a server returns the reason.
 impl Default for Binary {
     fn default() -> Self {
         let path = env::var_os("EVENT_REPLAY_REDIS_SERVER")
@@ -104,14 +105,14 @@ impl fmt::Display for Binary {
     }
 }
 
-/// Where `tests/servers/install` lists what it found.
+/// Returns the path of the list that `tests/servers/install` writes.
 fn list() -> Option<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
     Some(cache.join("event-replay/servers/binaries"))
 }
 
-/// From `Redis server v=7.0.15 sha=…`.
+/// Parses the first line of `--version`, such as `Redis server v=7.0.15 sha=…`.
 fn name_and_version(said: &str) -> Option<(String, String)> {
     let name = said.split_whitespace().next()?.to_ascii_lowercase();
     let version = said.split_whitespace().find_map(|word| word.strip_prefix("v="))?;

@@ -1,4 +1,4 @@
-//! Certificates for tests of TLS.
+//! Certificates for TLS tests.
 
 use std::{
     fs,
@@ -12,27 +12,27 @@ use rcgen::{
 
 use crate::{ClientCertificates, Error, Tls};
 
-/// An authority, and a server and a client whose certificates it signed, as PEM files. The server's is good for
-/// `127.0.0.1` and `localhost`, and they are valid for ever: a test needs no clock.
+/// A certificate authority, and a server and a client certificate that it signed, as PEM files. The server certificate
+/// is for `127.0.0.1` and `localhost`. The certificates do not expire, so that tests do not depend on the clock.
 #[derive(Clone, Debug)]
 pub struct Certificates {
-    /// The authority's certificate.
+    /// The certificate of the authority.
     pub ca: PathBuf,
-    /// The server's certificate.
+    /// The certificate of the server.
     pub server: PathBuf,
-    /// The key of the server's certificate.
+    /// The private key of the server certificate.
     pub server_key: PathBuf,
-    /// The client's certificate.
+    /// The certificate of the client.
     pub client: PathBuf,
-    /// The key of the client's certificate.
+    /// The private key of the client certificate.
     pub client_key: PathBuf,
 }
 
 impl Certificates {
-    /// Makes new ones in `folder`, which must exist; what is there of the same names is replaced.
+    /// Creates new certificates in `folder`, which must exist. Files with the same names are replaced.
     ///
     /// # Errors
-    /// A file cannot be written.
+    /// Returns an [`Error`] when a certificate cannot be created or a file cannot be written.
     pub fn make(folder: &Path) -> Result<Self, Error> {
         let authority = authority()?;
         let (server, server_key) = signed("127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth, &authority)?;
@@ -51,7 +51,7 @@ impl Certificates {
         })
     }
 
-    /// What a server needs of them.
+    /// Returns the TLS configuration of a server.
     #[must_use]
     pub fn tls(&self, clients: ClientCertificates) -> Tls {
         Tls { ca: self.ca.clone(), certificate: self.server.clone(), key: self.server_key.clone(), clients }
@@ -65,7 +65,7 @@ fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, Error> {
     Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
 }
 
-/// Certificate and key, as PEM.
+/// Returns a signed certificate and its key, as PEM.
 fn signed(
     name: &str,
     purpose: ExtendedKeyUsagePurpose,
@@ -81,7 +81,7 @@ fn signed(
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![purpose];
     if is_server {
-        // Nodes of a cluster are each other's clients.
+        // A cluster node is also a TLS client of the other nodes.
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
     }
     params.use_authority_key_identifier_extension = true;

@@ -1,4 +1,4 @@
-//! A cluster of three masters with a replica each.
+//! A Redis cluster of three masters with one replica each.
 
 mod slot_move;
 mod view;
@@ -15,55 +15,57 @@ use crate::{
     config::Part,
 };
 
-/// Masters in the beginning, and as many replicas.
+/// Number of masters at the start. The number of replicas is the same.
 const MASTERS: usize = 3;
 
-/// When a node takes a silent one for down: far below what one would set, for tests wait for it.
+/// Time after which a node considers a silent node failed. It is far below a production value, because tests wait for
+/// it.
 const NODE_TIMEOUT: Duration = Duration::from_millis(1000);
 
-/// How long a test may wait for nodes to agree. A node that comes back is not written to for two seconds.
+/// Maximum wait of a test for agreement among the nodes. A restarted node accepts no writes for two seconds.
 const CHANGE_WITHIN: Duration = Duration::from_secs(30);
 
-/// When nodes give up a promotion that the master helps with.
+/// Time after which the nodes abandon a failover in which the master takes part.
 const GIVEN_UP: Duration = Duration::from_secs(6);
 
-/// How a replica is promoted.
+/// The way in which a replica is promoted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failover {
-    /// With the master's help: nothing is lost.
+    /// With the help of the master (`CLUSTER FAILOVER`). No write is lost.
     Agreed,
-    /// Without asking the master, by a vote of the others.
+    /// Without the master, by a vote of the other masters (`CLUSTER FAILOVER FORCE`).
     Forced,
-    /// Without asking anybody.
+    /// Without the master and without a vote (`CLUSTER FAILOVER TAKEOVER`).
     Takeover,
 }
 
-/// As a rule six nodes: the first three were masters in the beginning, and node 3 + N the replica of node N. Dropping it ends them
-/// all.
+/// A cluster, by default of six nodes. The first three nodes are masters at the start, and node 3 + N is the replica of
+/// node N. Dropping the value ends all nodes.
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Server>,
     masters: usize,
-    /// By which nodes know each other.
+    /// The node ids in the cluster.
     ids: Vec<String>,
 }
 
 impl Cluster {
-    /// Starts the nodes, spreads the slots, and waits until all agree and the replicas have what their masters have.
+    /// Starts the nodes and distributes the slots. Waits until all nodes agree and the replicas have copied their
+    /// masters.
     ///
-    /// The nodes are as `config` says, and the user `default` must keep all rights. Where they speak TLS with clients, they
-    /// do among each other, too.
+    /// All nodes use `config`. The user `default` must keep all rights. With TLS, the nodes also use TLS among each
+    /// other.
     ///
     /// # Errors
-    /// One of them does not start, or they do not find together.
+    /// Returns an [`Error`] when a node does not start, or when the nodes do not form a cluster.
     pub async fn start(binary: &Binary, config: &Config) -> Result<Self, Error> {
         Self::of(binary, config, MASTERS, 2 * MASTERS).await
     }
 
-    /// Starts so many masters and no replicas.
+    /// Starts `masters` masters and no replicas.
     ///
     /// # Errors
-    /// As [`Cluster::start`].
+    /// Returns an [`Error`] in the same cases as [`Cluster::start`].
     pub async fn of_masters(binary: &Binary, config: &Config, masters: usize) -> Result<Self, Error> {
         Self::of(binary, config, masters, masters).await
     }
@@ -72,16 +74,16 @@ impl Cluster {
         let mut config = config.clone();
         let lines = [
             format!("cluster-node-timeout {}", NODE_TIMEOUT.as_millis()),
-            // However long it was away, a replica may be promoted; and it stays with its master.
+            // A replica can be promoted after any time without its master, and it never changes its master.
             "cluster-replica-validity-factor 0".to_owned(),
             "cluster-allow-replica-migration no".to_owned(),
             "repl-diskless-sync-delay 0".to_owned(),
             "repl-ping-replica-period 1".to_owned(),
         ];
-        // A test's own lines come later, and win.
+        // The lines of the test follow these lines, and override them.
         config.lines.splice(0..0, lines);
         if all == 1 {
-            // The others would have told it.
+            // A single node learns its address from no other node.
             config.lines.push("cluster-announce-ip 127.0.0.1".to_owned());
         }
         if config.tls.is_some() {
@@ -106,7 +108,8 @@ impl Cluster {
         let masters = self.masters;
         let first = self.node(0)?;
         for (number, node) in self.nodes.iter().enumerate() {
-            // Epochs of their own from the beginning: else nodes settle who has which, one by one.
+            // Each node gets its own config epoch at the start. Otherwise the nodes resolve epoch collisions one by
+            // one.
             let epoch = (number + 1).to_string();
             let () = say(node, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await?;
             if number < masters {
@@ -139,8 +142,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Where clients connect: `redis+cluster://127.0.0.1:PORT,…`, with every node and the password of all; with `rediss` for
-    /// TLS.
+    /// Returns the URL for clients: `redis+cluster://127.0.0.1:PORT,…` with all nodes and their common password. The
+    /// scheme starts with `rediss` for TLS.
     #[must_use]
     pub fn url(&self) -> String {
         let ports: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
@@ -155,15 +158,15 @@ impl Cluster {
         &self.nodes
     }
 
-    /// The same, to be killed or started again.
+    /// The nodes, to kill or restart them.
     pub fn nodes_mut(&mut self) -> &mut [Server] {
         &mut self.nodes
     }
 
-    /// The slot of a key, by what a node says.
+    /// Asks a running node for the slot of a key.
     ///
     /// # Errors
-    /// No node answers.
+    /// Returns an [`Error`] when no node answers.
     pub async fn slot_of(&self, key: &str) -> Result<u16, Error> {
         let mut refused = None;
         for node in self.running() {
@@ -175,7 +178,8 @@ impl Cluster {
         Err(refused.unwrap_or_else(|| Error::NotInstalled("no node runs".to_owned())))
     }
 
-    /// The node that serves a slot: of those that say so of themselves the one with the highest epoch. `None` where none does.
+    /// Returns the node that serves a slot. Among nodes that claim the slot, the node with the highest epoch counts.
+    /// Returns `None` if no node claims the slot.
     pub async fn master_of(&self, slot: u16) -> Option<usize> {
         let mut found = None;
         for (number, node) in self.nodes.iter().enumerate() {
@@ -189,7 +193,7 @@ impl Cluster {
         found.map(|(_, number)| number)
     }
 
-    /// The replicas of a node, by what they say themselves.
+    /// Returns the replicas of a node, as the replicas report it.
     pub async fn replicas_of(&self, master: usize) -> Vec<usize> {
         let mut found = Vec::new();
         for (number, node) in self.nodes.iter().enumerate() {
@@ -202,10 +206,10 @@ impl Cluster {
         found
     }
 
-    /// Promotes a replica that has copied its master, and waits until every node that runs sees it as a master with slots.
+    /// Promotes a replica that has copied its master. Waits until every running node sees it as a master with slots.
     ///
     /// # Errors
-    /// It does not copy, refuses, or is not promoted.
+    /// Returns an [`Error`] when the replica does not copy its master, refuses, or is not promoted.
     pub async fn promote(&self, replica: usize, how: Failover) -> Result<(), Error> {
         self.until_copied(replica).await?;
         let node = self.node(replica)?;
@@ -214,7 +218,8 @@ impl Cluster {
             Failover::Forced => &["CLUSTER", "FAILOVER", "FORCE"],
             Failover::Takeover => &["CLUSTER", "FAILOVER", "TAKEOVER"],
         };
-        // Refused as long as it has not caught up with its master, and given up where that takes too long.
+        // The replica refuses while it has not caught up with its master. The nodes abandon a failover that takes too
+        // long.
         let patience = Patience::of(CHANGE_WITHIN);
         loop {
             let amiss = match say::<String>(node, words).await {
@@ -228,12 +233,12 @@ impl Cluster {
         }
     }
 
-    /// Waits until a replica has all that its master had at one moment of this call.
+    /// Waits until a replica has all data that its master had at one moment of this call.
     ///
-    /// `WAIT` does not tell: it answers at once on a connection that has written nothing itself.
+    /// `WAIT` cannot be used. It returns at once on a connection that has not written.
     ///
     /// # Errors
-    /// It is not so within half a minute.
+    /// Returns an [`Error`] when the replica does not catch up within 30 seconds.
     pub async fn until_copied(&self, replica: usize) -> Result<(), Error> {
         let node = self.node(replica)?;
         let patience = Patience::of(CHANGE_WITHIN);
@@ -259,18 +264,18 @@ impl Cluster {
         }
     }
 
-    /// Waits until every node that runs sees this one as a master with slots.
+    /// Waits until every running node sees this node as a master with slots.
     ///
     /// # Errors
-    /// It is not so within half a minute.
+    /// Returns an [`Error`] when this is not so within 30 seconds.
     pub async fn until_master(&self, number: usize) -> Result<(), Error> {
         self.until_seen(number, None).await
     }
 
-    /// Waits until every node that runs, but for one that is silent, sees another one as a master with slots.
+    /// Waits until every running node except `silent` sees node `number` as a master with slots.
     ///
     /// # Errors
-    /// It is not so within half a minute.
+    /// Returns an [`Error`] when this is not so within 30 seconds.
     pub async fn until_master_but_for(&self, number: usize, silent: usize) -> Result<(), Error> {
         self.until_seen(number, Some(silent)).await
     }
@@ -312,11 +317,11 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until all nodes that run agree that every slot is served, each replica has what its master has, and all know
-    /// whose replica each of them is.
+    /// Waits until all running nodes agree on three facts: every slot is served, each replica has copied its master,
+    /// and each replica has a known master.
     ///
     /// # Errors
-    /// It is not so within half a minute.
+    /// Returns an [`Error`] when this is not so within 30 seconds.
     pub async fn until_ready(&self) -> Result<(), Error> {
         let first = self.running().next().map_or_else(|| self.node(0), Ok)?;
         let patience = Patience::of(CHANGE_WITHIN);
@@ -355,10 +360,10 @@ impl Cluster {
         }
     }
 
-    /// Begins to move a slot to another master: both nodes are told, and no key goes yet.
+    /// Begins to move a slot to another master. Both nodes mark the slot, and no key moves yet.
     ///
     /// # Errors
-    /// No node serves the slot, or one of them refuses.
+    /// Returns an [`Error`] when no node serves the slot, or when one of the nodes refuses.
     pub async fn begin_move(&self, slot: u16, to: usize) -> Result<SlotMove<'_>, Error> {
         SlotMove::begin(self, slot, to).await
     }

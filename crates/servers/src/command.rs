@@ -7,13 +7,13 @@ use tokio::time::sleep;
 
 use crate::{Error, Server};
 
-/// How long an answer may take: who is paused is soon known to say nothing.
+/// Time limit of a response. It is short, so that a paused server is detected soon.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// How long to wait between two looks at something that takes a while.
+/// Pause between two checks of a slow condition.
 pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
-/// Sends a command on a connection of its own, so that whatever became of the server since does not matter.
+/// Sends a command on a new connection, so that an earlier failure of the server has no influence.
 pub(crate) async fn say<T: FromRedisValue>(server: &Server, words: &[&str]) -> Result<T, Error> {
     let refused = |source| Error::Refused {
         server: server.to_string(),
@@ -39,7 +39,7 @@ async fn sent(server: &Server, words: &[&str], within: Duration) -> RedisResult<
     command.query_async(&mut connection).await
 }
 
-/// Waiting for something that takes a while.
+/// A bounded wait for a slow condition.
 pub(crate) struct Patience {
     since: Instant,
     within: Duration,
@@ -50,10 +50,10 @@ impl Patience {
         Self { since: Instant::now(), within }
     }
 
-    /// Waits a little, for this is amiss.
+    /// Pauses before the next check. `amiss` describes the unmet condition.
     ///
     /// # Errors
-    /// It has been long enough.
+    /// Returns an [`Error`] when the time limit has passed.
     pub(crate) async fn more(&self, server: &Server, amiss: &str) -> Result<(), Error> {
         if self.since.elapsed() > self.within {
             return Err(server.not_ready(&format!("and its fellows: after {:?} {amiss}", self.within)).await);
@@ -63,7 +63,7 @@ impl Patience {
     }
 }
 
-/// The value of a line `name:value` in what `INFO` or `CLUSTER INFO` answers.
+/// Returns the value of the line `name:value` in a response of `INFO` or `CLUSTER INFO`.
 pub(crate) fn value_of<'a>(info: &'a str, name: &str) -> &'a str {
     let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');
     info.lines().find_map(value).unwrap_or_default().trim_end()

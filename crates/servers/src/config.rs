@@ -1,24 +1,24 @@
-//! What a server is told when it starts.
+//! The configuration of a server.
 
 use std::{fmt::Write as _, path::Path, path::PathBuf, time::Duration};
 
-/// What a server is told when it starts. The default keeps nothing on disk and lets everybody in.
+/// The configuration of a server. The default writes nothing to disk, and requires no password.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Whether each write goes to the append-only file, and when that file is synced.
+    /// Whether the server uses an append-only file, and when it syncs the file.
     pub aof: Aof,
-    /// How much memory data may take, and what happens when it is full. `None`: no limit.
+    /// Memory limit for data, and the eviction policy. `None` means no limit.
     pub max_memory: Option<MaxMemory>,
-    /// The password of the user `default`. `None`: it needs none.
+    /// Password of the user `default`. `None` means no password.
     pub password: Option<String>,
-    /// Users besides, as lines of an ACL file without the word `user`: `reader on >secret ~* +@read`. A line for
-    /// `default` replaces what [`Config::password`] says.
+    /// Additional users, as lines of an ACL file without the word `user`: `reader on >secret ~* +@read`. A line for
+    /// `default` replaces [`Config::password`].
     pub users: Vec<String>,
-    /// TLS instead of plain connections.
+    /// TLS for client connections. `None` means plain connections.
     pub tls: Option<Tls>,
-    /// Lines of `redis.conf` besides; they win over what the other fields lead to.
+    /// Additional lines of `redis.conf`. These lines override the other fields.
     pub lines: Vec<String>,
-    /// How long the server may take until it answers, loading included. Default: 10 s.
+    /// Time limit for the first response after a start, including the load of data. The default is 10 seconds.
     pub start_within: Duration,
 }
 
@@ -36,63 +36,63 @@ impl Default for Config {
     }
 }
 
-/// When the append-only file is synced to disk.
+/// The sync policy of the append-only file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aof {
-    /// There is none: a killed server comes back empty.
+    /// No append-only file. A killed server restarts without data.
     Off,
-    /// Once a second, in the background.
+    /// One sync per second, in the background.
     EverySecond,
-    /// Before a write is answered.
+    /// A sync before each response to a write.
     Always,
 }
 
-/// How much memory data may take.
+/// Memory limit for data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaxMemory {
     /// The limit in bytes.
     pub bytes: u64,
-    /// What happens when it is reached: `noeviction`, `allkeys-lru`, …
+    /// The eviction policy at the limit: `noeviction`, `allkeys-lru`, …
     pub policy: String,
 }
 
-/// Certificates of a server that speaks TLS alone.
+/// The certificates of a server that serves clients only over TLS.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// Who must have signed the clients' certificates (PEM).
+    /// The certificate of the authority that must have signed the client certificates (PEM).
     pub ca: PathBuf,
-    /// The server's certificate (PEM).
+    /// The certificate of the server (PEM).
     pub certificate: PathBuf,
-    /// The key of that certificate (PEM).
+    /// The private key of that certificate (PEM).
     pub key: PathBuf,
-    /// What is asked of clients.
+    /// The requirement for client certificates.
     pub clients: ClientCertificates,
 }
 
-/// What a server that speaks TLS asks of its clients.
+/// The requirement of a TLS server for client certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientCertificates {
-    /// Nothing.
+    /// Client certificates are ignored.
     Ignored,
-    /// A client without a certificate is let in, one with a wrong one is not.
+    /// A client without a certificate is accepted. A client with an invalid certificate is refused.
     Optional,
     /// A client without a certificate is refused.
     Required,
 }
 
-/// Where a server listens. One that speaks TLS has a plain port besides, for knowing when it is up.
+/// The ports of a server. A TLS server also has a plain port, for the check whether it is up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listens {
     pub(crate) plain: u16,
     pub(crate) tls: Option<u16>,
-    /// For the other nodes of a cluster.
+    /// The port for the other nodes of a cluster.
     pub(crate) bus: Option<u16>,
 }
 
-/// What a process is among those it belongs to.
+/// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// A server by itself, a master or a replica.
+    /// A standalone server, a master or a replica.
     Alone,
     /// A sentinel, which holds no data.
     Sentinel,
@@ -101,7 +101,7 @@ pub(crate) enum Part {
 }
 
 impl Config {
-    /// The text of `redis.conf`.
+    /// Returns the text of `redis.conf`.
     pub(crate) fn text(&self, part: Part, folder: &Path, acl_file: &Path, listens: Listens) -> String {
         let mut lines = vec![
             "bind 127.0.0.1".to_owned(),
@@ -131,8 +131,8 @@ impl Config {
         lines.join("\n") + "\n"
     }
 
-    /// The text of the ACL file: the users asked for, `default`, and one who may only say PING, so that a server that lets
-    /// no other user in can still be asked whether it is up.
+    /// Returns the text of the ACL file: the configured users, `default`, and a user with only the right to `PING`.
+    /// With that user the start check works on a server that accepts no other user.
     pub(crate) fn acl(&self, watcher: &str, watchers_password: &str) -> String {
         let mut text = format!("user {watcher} on >{watchers_password} -@all +ping\n");
         if !self.users.iter().any(|line| line.split_whitespace().next() == Some("default")) {
@@ -174,7 +174,7 @@ impl Tls {
     }
 }
 
-/// A path as `redis.conf` wants it: it splits lines at spaces.
+/// Quotes a path for `redis.conf`, which splits lines at spaces.
 fn quoted(path: &Path) -> String {
     format!("\"{}\"", path.display().to_string().replace('\\', "\\\\").replace('"', "\\\""))
 }

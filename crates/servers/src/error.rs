@@ -1,19 +1,19 @@
-//! Why a server or a proxy could not do what it was told.
+//! The errors of servers and proxies.
 
 use std::{io, path::PathBuf};
 
-/// Why a server or a proxy could not do what it was told.
+/// An error of a server or a proxy.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No program to start.
+    /// A server program, node or other prerequisite is missing.
     #[error("{0} (run tests/servers/install)")]
     NotInstalled(String),
-    /// The program could not be run at all.
+    /// The program could not be started.
     #[error("{path} cannot be run: {source} (is it installed? tests/servers/install does it)")]
     CannotRun {
-        /// Which program.
+        /// The path of the program.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The server ended, or did not answer in time.
@@ -21,9 +21,9 @@ pub enum Error {
     NotReady {
         /// Program, version and port.
         server: String,
-        /// What it did instead of answering.
+        /// The observed behavior.
         what: String,
-        /// All that the server has said so far.
+        /// The whole log of the server.
         log: String,
     },
     /// A server refused a command, or did not answer it.
@@ -31,29 +31,29 @@ pub enum Error {
     Refused {
         /// Program, version and port.
         server: String,
-        /// What was asked.
+        /// The command.
         command: String,
-        /// What it says.
+        /// The error of the client library.
         source: Box<redis::RedisError>,
     },
-    /// The server is not running: it was killed or stopped before.
+    /// The server does not run, because it was killed or stopped before.
     #[error("the server on port {0} is not running")]
     NotRunning(u16),
-    /// A file, a socket or a signal failed.
+    /// An operation on a file, a socket or a process failed.
     #[error("cannot {action}: {source}")]
     Io {
-        /// What was to be done.
+        /// The failed operation.
         action: String,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Certificates could not be made.
+    /// A certificate could not be created.
     #[error("cannot make certificates: {0}")]
     Certificates(#[from] rcgen::Error),
 }
 
 impl Error {
-    /// For `map_err`: what was being done when the operating system refused.
+    /// Returns a closure for `map_err` that adds the failed operation to an error of the operating system.
     pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let action = action.into();
         move |source| Self::Io { action, source }

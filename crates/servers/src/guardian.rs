@@ -1,8 +1,8 @@
-//! Sees to it that a server ends with the process that started it.
+//! Ends a server together with the process that started it.
 //!
-//! A destructor is not enough: a killed test runs none, and a static is never dropped. So a small shell watches a pipe
-//! whose other end this process holds. When the pipe closes, for whatever reason, the shell kills the server and removes
-//! its folder.
+//! A destructor is not sufficient, because a killed test runs no destructor, and a static is never dropped. A small
+//! shell therefore reads from a pipe. This process holds the other end of the pipe. When the pipe closes for any
+//! reason, the shell kills the server and removes its folder.
 
 use std::{
     io::Write as _,
@@ -12,8 +12,9 @@ use std::{
 
 use crate::Error;
 
-/// Each line names the server's process, the last one counts. A process id may belong to another process by the
-/// time the pipe closes: only one that works in the server's folder is the server.
+/// Each line of the pipe contains the process id of the server, and the last line counts. The id may belong to another
+/// process when the pipe closes. The shell therefore kills only a process with the folder of the server as its working
+/// directory.
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP
 pid=
@@ -23,7 +24,8 @@ tries=0
 while ! rm -rf "$1" && [ $tries -lt 100 ]; do tries=$((tries + 1)); sleep 0.02; done
 "#;
 
-/// The watching shell. Dropping it closes the pipe and waits until the shell has tidied up, some milliseconds.
+/// The guardian shell. Dropping the value closes the pipe and waits until the shell has cleaned up, which takes some
+/// milliseconds.
 #[derive(Debug)]
 pub(crate) struct Guardian {
     shell: Child,
@@ -31,7 +33,7 @@ pub(crate) struct Guardian {
 }
 
 impl Guardian {
-    /// Watches over `folder`, which must be named as the operating system names it, without symbolic links.
+    /// Starts a guardian for `folder`, which must be a canonical path without symbolic links.
     pub(crate) fn of(folder: &Path) -> Result<Self, Error> {
         let mut shell = Command::new("sh")
             .args(["-c", SCRIPT, "guardian"])
@@ -45,7 +47,7 @@ impl Guardian {
         Ok(Self { shell, pipe })
     }
 
-    /// Says which process is the server now.
+    /// Sets the process of the server.
     pub(crate) fn watch(&mut self, process: u32) -> Result<(), Error> {
         self.pipe
             .as_mut()

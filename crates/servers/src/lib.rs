@@ -1,14 +1,14 @@
-//! Redis servers of a test's own, and a network between them that can be made to fail.
+//! Redis servers for tests, and a network proxy that injects failures.
 //!
-//! [`Binary`] finds the programs that are installed: Redis of more than one version, and Valkey. [`Server::start`]
-//! runs one of them on 127.0.0.1, on a free port, with a folder of its own, as a [`Config`] says. It can be killed,
-//! started again on the same port and data, stopped in its tracks and let go on. What is started is ended: when the
-//! [`Server`] is dropped, and also when the test's process is killed or keeps its server in a static.
+//! [`Binary`] finds the installed programs: several versions of Redis, and Valkey. [`Server::start`] runs a program on
+//! 127.0.0.1 with a free port, its own folder, and a [`Config`]. A server can be killed, restarted on the same port and
+//! data, paused and resumed. Each server ends when its [`Server`] is dropped. It also ends when the process of the test
+//! is killed, or when the test keeps the server in a static.
 //!
-//! [`Sentinels`] are a master with two replicas and three sentinels, [`Cluster`] six nodes: each of their servers can be
-//! treated like that, replicas can be promoted, and a slot can be moved step by step.
+//! [`Sentinels`] are a master with two replicas and three sentinels. A [`Cluster`] has six nodes. Each of their servers
+//! has the same operations. Replicas can be promoted, and a slot can be moved step by step.
 //!
-//! [`Proxy`] stands between a client and a server, and loses what it is told to lose.
+//! [`Proxy`] forwards bytes between a client and a server, and loses bytes or connections on request.
 //!
 //! Only tests and benchmarks use this crate.
 

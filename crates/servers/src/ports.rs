@@ -1,8 +1,9 @@
 //! Free ports.
 //!
-//! The operating system hands out ports for outgoing connections from 32768 on. A server must not listen there: while
-//! it is down, a client that tries to reach it may be given that very port and meet itself, and the server does not get it
-//! back. So ports are taken from below, and leave 10,000 above each for a cluster's bus.
+//! The operating system assigns ports from 32768 upwards to outgoing connections. A server must not listen there. While
+//! the server is down, a client that connects to its port may get this port as its local port, and connect to itself.
+//! The server then cannot reuse its port. The chosen ports are therefore lower. Port plus 10,000, the default port of a
+//! cluster bus, is lower too.
 
 use std::{
     io::ErrorKind,
@@ -13,7 +14,8 @@ use crate::Error;
 
 const PORTS: std::ops::Range<u16> = 10_500..20_500;
 
-/// A port of 127.0.0.1 on which nothing listens now. Another process may take it before it is used: be ready to ask again.
+/// Returns a port of 127.0.0.1 on which no process listens now. Another process may take the port before its use, so
+/// callers must be ready to try again.
 pub(crate) fn free() -> Result<u16, Error> {
     let tries = 1000;
     (0..tries)

@@ -1,4 +1,4 @@
-//! A network between client and server that loses what it is told to lose.
+//! A network between client and server that loses bytes or connections on request.
 
 mod pipe;
 
@@ -21,46 +21,46 @@ use tokio::{
 use crate::{Error, ports};
 use pipe::carry_both_ways;
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the client to the server: requests.
     ToServer,
-    /// From the server to the client: answers.
+    /// From the server to the client: responses.
     ToClient,
 }
 
-/// What happens to bytes.
+/// The treatment of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Pass,
     SwallowAnswers,
-    /// Once the budget for this direction is used up, everything is cut.
+    /// Passes bytes until the budget of this direction is used up, and then closes all connections.
     CutAfter(Direction),
     HalfOpen,
 }
 
-/// What the connections watch.
+/// The state that all connections observe.
 #[derive(Clone, Copy, Debug)]
 struct State {
     mode: Mode,
-    /// Counts the cuts: a connection ends when it sees another number than at its beginning.
+    /// Number of cuts. A connection ends when the number differs from the number at its start.
     cuts: u64,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 struct Shared {
     state: watch::Sender<State>,
-    /// Bytes left until the cut, in [`Mode::CutAfter`].
+    /// Remaining bytes before the cut, in [`Mode::CutAfter`].
     budget: AtomicU64,
     passed: [AtomicU64; 2],
     swallowed: AtomicU64,
     connections: AtomicU64,
 }
 
-/// Listens on a port of 127.0.0.1 and carries bytes to and from a server on another one, until it is told otherwise.
-/// Dropping it closes everything.
+/// A TCP proxy on a port of 127.0.0.1 that forwards bytes to and from a server on another port. Dropping the value
+/// closes all connections.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -69,17 +69,18 @@ pub struct Proxy {
     acceptor: JoinHandle<()>,
 }
 
-/// What the accepting task is told; it answers when it is done.
+/// A command for the accept task. The task answers when the command is complete.
 enum Order {
     Refuse(oneshot::Sender<Result<(), Error>>),
     Accept(oneshot::Sender<Result<(), Error>>),
 }
 
 impl Proxy {
-    /// Starts one before the server on `to_port` of 127.0.0.1; the server need not run yet. It passes everything.
+    /// Starts a proxy for the server on `to_port` of 127.0.0.1. The server need not run yet. The proxy passes all
+    /// bytes.
     ///
     /// # Errors
-    /// There is no free port.
+    /// Returns an [`Error`] when there is no free port.
     pub async fn start(to_port: u16) -> Result<Self, Error> {
         let (port, listener) = listen_somewhere().await?;
         let shared = Arc::new(Shared {
@@ -95,78 +96,78 @@ impl Proxy {
         Ok(Self { port, shared, orders, acceptor })
     }
 
-    /// The port that clients connect to instead of the server's.
+    /// The port to which clients connect instead of the port of the server.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The server's address with this proxy's port in place of `server_port`.
+    /// Returns the URL of the server with the port of this proxy in place of `server_port`.
     #[must_use]
     pub fn url(&self, server_url: &str, server_port: u16) -> String {
         server_url.replace(&format!("127.0.0.1:{server_port}"), &format!("127.0.0.1:{}", self.port))
     }
 
-    /// Passes everything again: also what was held back by [`Proxy::half_open`], but not what was swallowed.
+    /// Passes all bytes again, including the bytes that [`Proxy::half_open`] held back. Swallowed bytes stay lost.
     pub fn pass(&self) {
         self.set(Mode::Pass);
     }
 
-    /// Closes every connection now, on both sides. New ones are served.
+    /// Closes all connections at once, on both sides. New connections are served.
     pub fn cut(&self) {
         self.shared.cut();
     }
 
-    /// From now on requests reach the server and its answers are lost, on all connections. [`Proxy::swallowed`] says when
-    /// one was.
+    /// Passes requests to the server and discards its responses, on all connections. [`Proxy::swallowed`] counts the
+    /// discarded bytes.
     pub fn swallow_answers(&self) {
         self.set(Mode::SwallowAnswers);
     }
 
-    /// Passes `bytes` more in this direction, counted over all connections, and everything in the other. The next byte
-    /// closes every connection instead of passing; those that are opened afterwards pass everything.
+    /// Passes `bytes` further bytes in this direction, in total over all connections, and all bytes in the other
+    /// direction. The next byte closes all connections instead of passing. Later connections pass all bytes.
     pub fn cut_after(&self, direction: Direction, bytes: u64) {
-        // Connections count only in that mode, so they must not see it before the budget is there.
+        // The budget must be set before connections see the mode, because they use the budget only in this mode.
         self.set(Mode::Pass);
         self.shared.budget.store(bytes, Ordering::SeqCst);
         self.set(Mode::CutAfter(direction));
     }
 
-    /// From now on no byte passes either way and nothing is closed: not even the end of a connection is told to the other
-    /// side. New connections are accepted, and hang too.
+    /// Passes no bytes in either direction and closes no connection. Even the end of a connection is not forwarded. New
+    /// connections are accepted, and hang too.
     pub fn half_open(&self) {
         self.set(Mode::HalfOpen);
     }
 
-    /// From now on new connections are refused; those that are open stay so.
+    /// Refuses new connections. Open connections stay open.
     ///
     /// # Errors
-    /// The proxy's runtime is gone.
+    /// Returns an [`Error`] when the runtime of the proxy has ended.
     pub async fn refuse(&self) -> Result<(), Error> {
         self.order(Order::Refuse).await
     }
 
-    /// From now on new connections are accepted again.
+    /// Accepts new connections again.
     ///
     /// # Errors
-    /// Another process listens on the port meanwhile, or the proxy's runtime is gone.
+    /// Returns an [`Error`] when another process now listens on the port, or when the runtime of the proxy has ended.
     pub async fn accept(&self) -> Result<(), Error> {
         self.order(Order::Accept).await
     }
 
-    /// How many bytes have passed in this direction, since the start.
+    /// Returns the number of bytes that have passed in this direction since the start.
     #[must_use]
     pub fn passed(&self, direction: Direction) -> u64 {
         self.shared.counter(direction).load(Ordering::SeqCst)
     }
 
-    /// How many bytes of answers were swallowed, since the start.
+    /// Returns the number of discarded response bytes since the start.
     #[must_use]
     pub fn swallowed(&self) -> u64 {
         self.shared.swallowed.load(Ordering::SeqCst)
     }
 
-    /// How many connections are open.
+    /// Returns the number of open connections.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::SeqCst)
@@ -186,7 +187,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // The task owns listener and connections: they end with it.
+        // The task owns the listener and the connections, so they close with it.
         self.acceptor.abort();
     }
 }
@@ -204,8 +205,8 @@ impl Shared {
         self.state.send_modify(|state| state.cuts += 1);
     }
 
-    /// The budget is used up: closes every connection, and serves those that come afterwards. Only the first to notice
-    /// does so; a second cut would hit the new ones.
+    /// Closes all connections and passes bytes again, after the budget is used up. Only the first call has an effect,
+    /// because a second cut would close new connections.
     fn cut_and_pass(&self) {
         self.state.send_if_modified(|state| {
             let first = matches!(state.mode, Mode::CutAfter(_));
@@ -216,7 +217,7 @@ impl Shared {
         });
     }
 
-    /// Takes up to `wanted` bytes of the budget; less than that means that it is now used up.
+    /// Takes up to `wanted` bytes from the budget. A smaller result means that the budget is now used up.
     fn take(&self, wanted: u64) -> u64 {
         let taken = self
             .budget
@@ -225,7 +226,7 @@ impl Shared {
     }
 }
 
-/// The task that accepts, and owns all connections.
+/// The task that accepts connections, and owns all connections.
 struct Acceptor {
     port: u16,
     to_port: u16,
@@ -271,25 +272,25 @@ impl Acceptor {
     }
 }
 
-/// The next client; none while the proxy does not listen.
+/// Returns the next client. Never returns while the proxy does not listen.
 async fn accepted(listener: Option<&TcpListener>) -> TcpStream {
     let Some(listener) = listener else { return std::future::pending().await };
     loop {
         match listener.accept().await {
             Ok((client, _)) => return client,
-            // The client has gone already, or there are no descriptors left for the moment.
+            // The client has already disconnected, or no file descriptor is free at the moment.
             Err(_) => sleep(Duration::from_millis(10)).await,
         }
     }
 }
 
-/// One connection, from its beginning to its end or to the next cut.
+/// Serves one connection until it ends or until the next cut.
 async fn serve(client: TcpStream, to_port: u16, shared: Arc<Shared>) {
     let mut state = shared.state.subscribe();
     let cuts = state.borrow().cuts;
     shared.connections.fetch_add(1, Ordering::SeqCst);
     let carried = async {
-        // A client whose server cannot be reached sees its connection closed.
+        // If the server cannot be reached, the connection of the client closes.
         if let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, to_port)).await {
             carry_both_ways(client, server, &shared).await;
         }

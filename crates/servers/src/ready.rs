@@ -1,4 +1,4 @@
-//! Asking a server whether it is up.
+//! The check whether a server is up.
 
 use std::{io, net::Ipv4Addr, time::Duration};
 
@@ -8,13 +8,14 @@ use tokio::{
     time::timeout,
 };
 
-/// How long one try may take, so that a server that hangs is asked again.
+/// Time limit of one attempt, so that a server that hangs is asked again.
 const ONE_TRY: Duration = Duration::from_secs(1);
 
-/// What a server that is up answers to [`ask`].
+/// The response to [`ask`] of a server that is up.
 const UP: &str = "+OK\r\n+PONG\r\n";
 
-/// Whether the server on `port` answers PING. `Err` says what it does instead: refuse, stay silent, or still load.
+/// Checks whether the server on `port` answers `PING`. `Err` describes the observed behavior: refused, silent, or
+/// loading.
 pub(crate) async fn ask(port: u16, user: &str, password: &str) -> Result<(), String> {
     match timeout(ONE_TRY, answer(port, user, password)).await {
         Ok(Ok(answer)) if answer == UP => Ok(()),

@@ -1,4 +1,4 @@
-//! A master with its replicas, and the sentinels that watch over them.
+//! A master with its replicas, and the sentinels that monitor them.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -8,26 +8,28 @@ use crate::{
     config::Part,
 };
 
-/// The name by which the sentinels know the master.
+/// The name of the master in the sentinels.
 const NAME: &str = "events";
 
-/// How many servers there are, and how many sentinels.
+/// Number of servers, and number of sentinels.
 const EACH: usize = 3;
 
-/// How many sentinels must agree that the master is down.
+/// Number of sentinels that must agree that the master is down.
 const QUORUM: usize = 2;
 
-/// When a sentinel takes a silent server for down: far below what one would set, for tests wait for it.
+/// Time after which a sentinel considers a silent server down. It is far below a production value, because tests wait
+/// for it.
 const DOWN_AFTER: Duration = Duration::from_millis(700);
 
-/// What a failover may take, by the sentinels' own setting. Twice as long passes before they try another one.
+/// Failover timeout of the sentinels. They start another failover after twice this time.
 const FAILOVER: Duration = Duration::from_secs(3);
 
-/// How long a test may wait for a change of roles: sentinels look around once a second, and their elections may need more
-/// than one round on a busy machine. One that was held up for two seconds, by a slow disk, does nothing for half a minute.
+/// Maximum wait of a test for a change of roles. Sentinels check once a second, and an election on a busy machine may
+/// need several rounds. A sentinel that stalls for two seconds, such as on a slow disk, then does nothing for 30
+/// seconds.
 const CHANGE_WITHIN: Duration = Duration::from_secs(90);
 
-/// A master, two replicas and three sentinels of which two must agree. Dropping it ends them all.
+/// A master, two replicas and three sentinels with a quorum of two. Dropping the value ends all processes.
 #[derive(Debug)]
 pub struct Sentinels {
     servers: Vec<Server>,
@@ -35,13 +37,13 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    /// Starts them, and waits until the replicas have what the master has and the sentinels know each other.
+    /// Starts all processes. Waits until the replicas have copied the master and the sentinels know each other.
     ///
-    /// The servers are as `config` says, and the user `default` must keep all rights. The sentinels let everybody in, and speak
-    /// TLS where the servers do.
+    /// All servers use `config`. The user `default` must keep all rights. The sentinels require no password, and use
+    /// TLS if the servers use it.
     ///
     /// # Errors
-    /// One of them does not start, or they do not find together.
+    /// Returns an [`Error`] when a process does not start, or when the processes do not connect to each other.
     pub async fn start(binary: &Binary, config: &Config) -> Result<Self, Error> {
         let mut config = config.clone();
         let among_each_other = config.tls.as_ref().map(|_| "tls-replication yes".to_owned());
@@ -76,8 +78,8 @@ impl Sentinels {
         Ok(all)
     }
 
-    /// Where clients connect: `redis+sentinel://127.0.0.1:PORT,…/0?master=NAME`, with the password of the servers; with
-    /// `rediss` for TLS.
+    /// Returns the URL for clients: `redis+sentinel://127.0.0.1:PORT,…/0?master=NAME` with the password of the servers.
+    /// The scheme starts with `rediss` for TLS.
     #[must_use]
     pub fn url(&self) -> String {
         let ports: Vec<String> =
@@ -87,19 +89,19 @@ impl Sentinels {
         format!("{scheme}+sentinel://{credentials}{}/0?master={NAME}", ports.join(","))
     }
 
-    /// The name by which the sentinels know the master.
+    /// The name of the master in the sentinels.
     #[must_use]
     pub fn name(&self) -> &'static str {
         NAME
     }
 
-    /// The master and the replicas; the first one was the master in the beginning.
+    /// The master and the replicas. The first server is the master at the start.
     #[must_use]
     pub fn servers(&self) -> &[Server] {
         &self.servers
     }
 
-    /// The same, to be killed or started again.
+    /// The servers, to kill or restart them.
     pub fn servers_mut(&mut self) -> &mut [Server] {
         &mut self.servers
     }
@@ -110,12 +112,12 @@ impl Sentinels {
         &self.sentinels
     }
 
-    /// The same, to be killed or started again.
+    /// The sentinels, to kill or restart them.
     pub fn sentinels_mut(&mut self) -> &mut [Server] {
         &mut self.sentinels
     }
 
-    /// Which server is the master by what most sentinels say; `None` where they do not agree.
+    /// Returns the server that most sentinels name as the master, or `None` if they do not agree.
     pub async fn master(&self) -> Option<usize> {
         let mut said: HashMap<usize, usize> = HashMap::new();
         for sentinel in &self.sentinels {
@@ -126,29 +128,31 @@ impl Sentinels {
         said.into_iter().find(|(_, times)| *times >= QUORUM).map(|(master, _)| master)
     }
 
-    /// Has a replica promoted (`SENTINEL FAILOVER`), waits until most sentinels say so, and answers which one it is.
+    /// Promotes a replica (`SENTINEL FAILOVER`). Waits until most sentinels report the new master, and returns its
+    /// number.
     ///
-    /// The old master is not asked, and what it answers from then on is lost: it becomes a replica some ten seconds later, of
-    /// which [`Sentinels::until_ready`] waits for the end.
+    /// The old master does not take part, and later writes to it are lost. It becomes a replica about ten seconds
+    /// later. [`Sentinels::until_ready`] waits for that.
     ///
     /// # Errors
-    /// The sentinels refuse, or none is promoted.
+    /// Returns an [`Error`] when the sentinels refuse, or when no replica is promoted.
     pub async fn promote(&self) -> Result<usize, Error> {
         let (Some(old), Some(sentinel)) = (self.master().await, self.sentinels.first()) else {
             return Err(self.disagree().await);
         };
         let patience = Patience::of(CHANGE_WITHIN);
-        // Refused as long as an earlier one is under way, or as the replicas are not known to be well.
+        // The sentinel refuses while an earlier failover runs, or while it does not know a healthy replica.
         while let Err(refused) = say::<String>(sentinel, &["SENTINEL", "FAILOVER", NAME]).await {
             patience.more(sentinel, &refused.to_string()).await?;
         }
         self.until_master_is_not(old).await
     }
 
-    /// Waits until most sentinels name another server than `old` as the master, and that one says so too.
+    /// Waits until most sentinels name a server other than `old` as the master, and that server reports the master
+    /// role.
     ///
     /// # Errors
-    /// They do not within a minute and a half.
+    /// Returns an [`Error`] when this is not so within 90 seconds.
     pub async fn until_master_is_not(&self, old: usize) -> Result<usize, Error> {
         let Some(sentinel) = self.sentinels.first() else { return Err(self.disagree().await) };
         let patience = Patience::of(CHANGE_WITHIN);
@@ -169,11 +173,11 @@ impl Sentinels {
         }
     }
 
-    /// Waits until every server that runs is the master or has what the master has, and every sentinel that runs knows all
-    /// of them and the other sentinels.
+    /// Waits until each running server is the master or has copied the master, and each running sentinel knows all
+    /// servers and sentinels.
     ///
     /// # Errors
-    /// It is not so within a minute and a half.
+    /// Returns an [`Error`] when this is not so within 90 seconds.
     pub async fn until_ready(&self) -> Result<(), Error> {
         let Some(sentinel) = self.sentinels.first() else { return Err(self.disagree().await) };
         let patience = Patience::of(CHANGE_WITHIN);
@@ -206,7 +210,8 @@ impl Sentinels {
         Ok(())
     }
 
-    /// Whether a sentinel sees a master in order at this port, so many replicas that could be promoted, and all its fellows.
+    /// Checks that a sentinel sees a healthy master on this port, at least `replicas` healthy replicas, and all other
+    /// sentinels.
     async fn knows(&self, sentinel: &Server, port: &str, replicas: usize) -> Result<(), String> {
         let asked = |what: &'static str| async move {
             say::<redis::Value>(sentinel, &["SENTINEL", what, NAME]).await.map_err(|error| error.to_string())
@@ -223,7 +228,7 @@ impl Sentinels {
             redis::from_redis_value(asked("REPLICAS").await?).map_err(shape)?;
         let well = seen.iter().filter(|replica| {
             let is = |name: &str| replica.get(name).map(String::as_str).unwrap_or_default();
-            // What else it says of a replica is as old as ten seconds.
+            // The other fields of a replica may be ten seconds old.
             is("flags") == "slave"
         });
         match well.count() >= replicas {

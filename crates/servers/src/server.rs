@@ -1,4 +1,4 @@
-//! A server that runs.
+//! A running server.
 
 use std::{
     fmt,
@@ -18,16 +18,16 @@ use crate::{
     ports, ready,
 };
 
-/// The user who may only say PING.
+/// The user with only the right to `PING`.
 const WATCHER: &str = "watcher";
 
-/// How long to wait between two looks at something that will happen in a moment.
+/// Pause between two checks of a fast condition.
 const MOMENT: Duration = Duration::from_millis(2);
 
-/// How long a process may take to end, or to stop, once it was told to.
+/// Time limit for a process to end or to pause after a signal.
 const SIGNAL_WITHIN: Duration = Duration::from_secs(10);
 
-/// A server on 127.0.0.1 with a folder of its own. Dropping it kills the process and removes the folder, which takes
+/// A server on 127.0.0.1 with its own folder. Dropping the value kills the process and removes the folder, which takes
 /// some milliseconds.
 #[derive(Debug)]
 pub struct Server {
@@ -42,15 +42,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `binary` on a free port and waits until it answers.
+    /// Starts `binary` on a free port, and waits until it answers.
     ///
     /// # Errors
-    /// The program cannot be run, refuses its configuration, or does not answer in time; the error shows its log.
+    /// Returns an [`Error`] when the program cannot be run, refuses its configuration, or does not answer in time. The
+    /// error contains the log of the server.
     pub async fn start(binary: &Binary, config: &Config) -> Result<Self, Error> {
         Self::start_as(Part::Alone, binary, config).await
     }
 
-    /// Starts `binary` as a part of several that belong together.
+    /// Starts `binary` in the given role.
     pub(crate) async fn start_as(part: Part, binary: &Binary, config: &Config) -> Result<Self, Error> {
         let folder = new_folder()?;
         let guardian = Guardian::of(&folder)?;
@@ -64,7 +65,7 @@ impl Server {
             process: None,
             guardian,
         };
-        // A port that was free a moment ago may belong to another process by now.
+        // Another process may have taken the port since the check.
         for _ in 0..10 {
             server.prepare()?;
             match server.run().await {
@@ -77,8 +78,8 @@ impl Server {
         Err(server.not_ready("found every port taken, ten times").await)
     }
 
-    /// Where clients connect, as the user `default`: `redis://127.0.0.1:PORT`, with `rediss` for TLS and with the password
-    /// of [`Config::password`].
+    /// Returns the URL for clients as the user `default`: `redis://127.0.0.1:PORT`, with `rediss` for TLS and with
+    /// [`Config::password`].
     #[must_use]
     pub fn url(&self) -> String {
         match &self.config.password {
@@ -87,18 +88,18 @@ impl Server {
         }
     }
 
-    /// Where clients connect as another user.
+    /// Returns the URL for clients as another user.
     #[must_use]
     pub fn url_with(&self, user: &str, password: &str) -> String {
         format!("{}://{}:{}@127.0.0.1:{}", self.scheme(), encoded(user), encoded(password), self.port())
     }
 
-    /// Where the server is asked and told what tests need: its plain port, as the user `default`.
+    /// Returns the URL for commands of the tests: the plain port, as the user `default`.
     pub(crate) fn plain_url(&self) -> String {
         format!("redis://{}127.0.0.1:{}", self.credentials(), self.listens.plain)
     }
 
-    /// What stands before the addresses in a URL of several servers of this kind: user and password.
+    /// Returns the password with its separators, as a URL with several servers of this kind needs it.
     pub(crate) fn credentials(&self) -> String {
         self.config.password.as_deref().map(|password| format!(":{}@", encoded(password))).unwrap_or_default()
     }
@@ -108,36 +109,36 @@ impl Server {
         self.config.password.as_deref()
     }
 
-    /// The port that other nodes of a cluster use.
+    /// The port for the other nodes of a cluster.
     pub(crate) fn bus_port(&self) -> Option<u16> {
         self.listens.bus
     }
 
-    /// The port that clients use; with TLS the one that speaks it.
+    /// The port for clients. It is the TLS port if the server uses TLS.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.listens.tls.unwrap_or(self.listens.plain)
     }
 
-    /// The program that runs.
+    /// The program of the server.
     #[must_use]
     pub fn binary(&self) -> &Binary {
         &self.binary
     }
 
-    /// Where the server keeps its files: `appendonlydir`, `dump.rdb`.
+    /// The folder with the files of the server: `appendonlydir`, `dump.rdb`.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The process' id; `None` when it was killed or stopped.
+    /// The id of the process, or `None` after it was killed or stopped.
     #[must_use]
     pub fn process_id(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
     }
 
-    /// All that the server has said since it was first started.
+    /// Returns the whole log since the first start of the server.
     pub async fn log(&self) -> String {
         tokio::fs::read(self.log_file()).await.map_or_else(
             |error| format!("(no log: {error})"),
@@ -145,10 +146,11 @@ impl Server {
         )
     }
 
-    /// Kills the process (SIGKILL), paused or not, and waits until it is gone. Nothing happens when it is gone already.
+    /// Kills the process (SIGKILL), paused or not, and waits until it has ended. Does nothing if the process has
+    /// already ended.
     ///
     /// # Errors
-    /// The operating system refuses.
+    /// Returns an [`Error`] when the operating system refuses.
     pub async fn kill(&mut self) -> Result<(), Error> {
         if let Some(process) = &mut self.process {
             process.kill().map_err(Error::io("kill the server"))?;
@@ -157,10 +159,11 @@ impl Server {
         Ok(())
     }
 
-    /// Ends the process in order (SIGTERM): what is to be written is written. Waits until it is gone.
+    /// Stops the process (SIGTERM), so that it writes its pending data. Waits until the process has ended.
     ///
     /// # Errors
-    /// It does not end within 10 s (a paused one never does), or not with success.
+    /// Returns an [`Error`] when the process does not end within 10 seconds, or ends with a failure. A paused process
+    /// never ends.
     pub async fn stop(&mut self) -> Result<(), Error> {
         if self.process.is_none() {
             return Ok(());
@@ -172,20 +175,21 @@ impl Server {
         }
     }
 
-    /// Starts the program again on the same port and folder, and waits until it answers. One that still runs is killed.
+    /// Starts the program again on the same port and folder, and waits until it answers. A running process is killed
+    /// first.
     ///
     /// # Errors
-    /// As [`Server::start`].
+    /// Returns an [`Error`] in the same cases as [`Server::start`].
     pub async fn restart(&mut self) -> Result<(), Error> {
         self.kill().await?;
         self.run().await
     }
 
-    /// Stops the process in its tracks (SIGSTOP): connections stay open, new ones are accepted by the operating system,
-    /// nothing is answered. Waits until that is so.
+    /// Pauses the process (SIGSTOP), and waits until it is paused. Connections stay open, the operating system accepts
+    /// new connections, and no request is answered.
     ///
     /// # Errors
-    /// The server is not running, or the operating system refuses.
+    /// Returns an [`Error`] when the server does not run, or when the operating system refuses.
     pub async fn pause(&self) -> Result<(), Error> {
         let process = self.signal(Signal::STOP)?;
         let since = Instant::now();
@@ -198,16 +202,16 @@ impl Server {
         Ok(())
     }
 
-    /// Lets a paused process go on (SIGCONT).
+    /// Resumes a paused process (SIGCONT).
     ///
     /// # Errors
-    /// The server is not running, or the operating system refuses.
+    /// Returns an [`Error`] when the server does not run, or when the operating system refuses.
     pub fn resume(&self) -> Result<(), Error> {
         self.signal(Signal::CONT).map(drop)
     }
 
-    /// Chooses ports, and writes what the server reads. It is not written again: what a sentinel or a replica that was
-    /// promoted wrote into its configuration is what it knows when it comes back.
+    /// Chooses ports, and writes the configuration. A restart does not write the configuration again, because sentinels
+    /// and promoted replicas store their state in it.
     fn prepare(&mut self) -> Result<(), Error> {
         let tls = self.config.tls.as_ref().map(|_| ports::free()).transpose()?;
         let bus = (self.part == Part::Node).then(ports::free).transpose()?;
@@ -215,7 +219,7 @@ impl Server {
         self.write_files()
     }
 
-    /// Starts the process and waits until it answers; ends it when it does not.
+    /// Starts the process and waits until it answers. Kills the process if it does not answer in time.
     async fn run(&mut self) -> Result<(), Error> {
         let log = File::options().create(true).append(true).open(self.log_file());
         let log = log.map_err(Error::io("open the server's log"))?;
@@ -241,7 +245,7 @@ impl Server {
     async fn until_ready(&mut self) -> Result<(), Error> {
         let since = Instant::now();
         loop {
-            // Checked first: while this process lives, no other process can answer on its port.
+            // The process is checked first: while it lives, no other process can answer on its port.
             if let Some(status) = self.ended()? {
                 return Err(self.not_ready(&format!("ended with {status} instead of starting")).await);
             }
@@ -265,14 +269,14 @@ impl Server {
             .map_err(Error::io("write the server's users"))
     }
 
-    /// Forgets a start that failed.
+    /// Clears the log after a failed start.
     fn clear(&self) -> Result<(), Error> {
         fs::write(self.log_file(), "").map_err(Error::io("empty the server's log"))
     }
 
     fn signal(&self, signal: Signal) -> Result<u32, Error> {
         let process = self.process_id().ok_or(Error::NotRunning(self.port()))?;
-        // The process was not waited for yet, so its id is still its own.
+        // The process has not been waited for, so its id cannot belong to another process.
         let id = i32::try_from(process).ok().and_then(Pid::from_raw).ok_or(Error::NotRunning(self.port()))?;
         kill_process(id, signal).map_err(|error| Error::io("send a signal to the server")(error.into()))?;
         Ok(process)
@@ -300,7 +304,7 @@ impl Server {
         Err(self.not_ready("was told to end and did not").await)
     }
 
-    /// The failure of a server that does not do what it should, with its log.
+    /// Returns the error for an unexpected behavior of the server, with its log.
     pub(crate) async fn not_ready(&self, what: &str) -> Error {
         Error::NotReady { server: self.to_string(), what: what.to_owned(), log: self.log().await }
     }
@@ -321,8 +325,8 @@ impl fmt::Display for Server {
 }
 
 impl Drop for Server {
-    /// A short wait here is not in the way of others: a killed process ends in a millisecond or two. The guardian, dropped
-    /// next, removes the folder.
+    /// The blocking wait is short, because a killed process ends within a millisecond or two. The guardian is dropped
+    /// next, and removes the folder.
     fn drop(&mut self) {
         if let Some(process) = &mut self.process {
             let _ = process.kill();
@@ -331,19 +335,19 @@ impl Drop for Server {
     }
 }
 
-/// A new empty folder, named as the operating system names it. The guardian removes it.
+/// Creates a new empty folder, and returns its canonical path. The guardian removes the folder.
 fn new_folder() -> Result<PathBuf, Error> {
     let new = tempfile::Builder::new().prefix("event-replay-server-").disable_cleanup(true).tempdir();
     new.and_then(|folder| folder.path().canonicalize()).map_err(Error::io("make a folder for the server"))
 }
 
-/// Whether the process is stopped, by what the kernel says of it: the letter after its name in brackets.
+/// Whether the process is paused. The state is the letter after the process name in parentheses in `/proc`.
 async fn is_stopped(process: u32) -> bool {
     let stat = tokio::fs::read_to_string(format!("/proc/{process}/stat")).await.unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }
 
-/// A user or a password as a URL wants it.
+/// Percent-encodes a user or a password for a URL.
 fn encoded(text: &str) -> String {
     let byte = |byte: u8| match byte {
         b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),

@@ -1,4 +1,4 @@
-//! Six nodes find together; replicas are promoted, and slots are moved step by step.
+//! Six nodes form a cluster. Replicas are promoted, and slots are moved step by step.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -6,7 +6,7 @@ mod support;
 use event_replay_servers::{Binary, Cluster, Config, Failover};
 use support::{connect, get, set};
 
-/// A key of a slot of node 2.
+/// A key in a slot of node 2.
 const KEY: &str = "{foo}1";
 const SLOT: u16 = 12_182;
 
@@ -94,7 +94,7 @@ async fn a_move_that_is_given_up_leaves_the_slot_where_it_was() {
     moved.abandon().await.unwrap();
     cluster.until_ready().await.unwrap();
     assert_eq!(cluster.master_of(SLOT).await, Some(2));
-    // With its keys it goes after all, password or not.
+    // A complete move with all keys works, with or without a password.
     cluster.begin_move(SLOT, 1).await.unwrap().finish().await.unwrap();
     assert_eq!(ask(&cluster, 1, KEY).await.unwrap().as_deref(), Some("kept"));
 }

@@ -1,4 +1,4 @@
-//! A proxy loses what it is told to lose, and nothing else.
+//! A proxy loses exactly the bytes and connections that a test requests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -10,10 +10,10 @@ use redis::aio::MultiplexedConnection;
 use support::{LONG, connect, get, ping, set};
 use tokio::time::{sleep, timeout};
 
-/// Long enough that an answer which has not come by then is not on its way.
+/// Time after which a missing response counts as lost.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// A server, and a proxy before it.
+/// A server behind a proxy.
 struct Net {
     server: Server,
     proxy: Proxy,
@@ -117,7 +117,7 @@ async fn a_request_that_is_cut_in_the_middle_does_not_happen() {
     assert!(cut.is_err());
     assert_eq!(net.proxy.passed(Direction::ToServer) - before, 50_000);
     assert_eq!(get(&mut net.around().await, "key").await.unwrap(), None);
-    // Afterwards all is well again, for requests of any size.
+    // After the cut, requests of any size work again.
     set(&mut net.through().await, "key", &"x".repeat(100_000)).await.unwrap();
 }
 

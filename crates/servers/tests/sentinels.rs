@@ -1,4 +1,4 @@
-//! A trio finds together, and a replica takes the master's place when it is told to, or has to.
+//! Servers and sentinels connect to each other. A replica replaces the master on request or after a failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -8,7 +8,7 @@ use support::{connect, get, set};
 
 #[tokio::test]
 async fn every_installed_program_forms_a_trio_and_changes_roles() {
-    // All at once: each waits most of the time.
+    // The programs run concurrently, because each test waits most of the time.
     let mut tasks = tokio::task::JoinSet::new();
     for binary in Binary::all().unwrap() {
         tasks.spawn(async move { roles_change(&binary).await });

@@ -1,4 +1,4 @@
-//! A server does what it is told, and is gone when it is no longer needed.
+//! A server follows its configuration and the commands of a test, and ends when it is no longer used.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -14,10 +14,10 @@ use event_replay_servers::{Aof, Binary, Config, Error, MaxMemory, Server};
 use support::{LONG, connect, get, ping, set};
 use tokio::time::{sleep, timeout};
 
-/// Long enough that an answer which has not come by then is not on its way.
+/// Time after which a missing response counts as lost.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// A server as `config` says, of the program that tests use where they have no reason for another one.
+/// Starts a server of the default program with `config`.
 async fn start(config: Config) -> Server {
     Server::start(&Binary::default(), &config).await.unwrap()
 }
@@ -75,7 +75,7 @@ async fn a_server_without_a_file_comes_back_empty() {
 
 #[tokio::test]
 async fn a_server_is_back_only_when_it_has_loaded_its_data() {
-    // Half a second of loading, during which the server answers that it is loading.
+    // The load takes half a second. During that time the server answers that it is loading.
     let lines =
         vec!["key-load-delay 500".to_owned(), "loading-process-events-interval-bytes 1024".to_owned()];
     let mut server = start(Config { lines, ..Config::default() }).await;
@@ -213,7 +213,7 @@ async fn many_servers_run_beside_each_other() {
     }
     let ports: std::collections::BTreeSet<u16> = servers.iter().map(Server::port).collect();
     assert_eq!(ports.len(), servers.len());
-    // Where the operating system takes the near ends of outgoing connections from.
+    // The lowest port that the operating system assigns to outgoing connections.
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
     let lowest: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
     assert!(ports.iter().all(|&port| port < lowest), "{ports:?} below {lowest}");
@@ -261,7 +261,7 @@ async fn starts_a_server_and_waits_to_be_killed() {
     sleep(LONG * 2).await;
 }
 
-/// Whether a process is there that is not merely waiting to be buried.
+/// Whether a process exists and is not a zombie.
 fn is_alive(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))

@@ -1,4 +1,4 @@
-//! Servers that speak TLS, with certificates made for the test. The newer programs are built without it.
+//! TLS servers, with certificates for the test. The newer programs are built without TLS.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -10,7 +10,7 @@ use redis::{Client, ClientTlsConfig, RedisError, TlsCertificates};
 use support::{connect, connect_as, get, ping, set};
 
 async fn start(certificates: &Certificates, clients: ClientCertificates) -> Server {
-    // Without a provider chosen by the program, the client's TLS library panics.
+    // The TLS library of the client panics if the program has not chosen a provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = Config { tls: Some(certificates.tls(clients)), ..Config::default() };
     Server::start(&Binary::default(), &config).await.unwrap()

@@ -1,5 +1,6 @@
-//! A service that keeps accounts in its own database: `ledger STORE DATABASE`, as in `ledger sqlite:events.db postgres://localhost/shop`.
-//! It adds each order to the account of its user, and publishes the payment, once each, whenever it is killed.
+//! A service with accounts in its own database: `ledger STORE DATABASE`, such as `ledger sqlite:events.db
+//! postgres://localhost/shop`. It adds each order to the account of its user, and publishes the payment. Each effect
+//! happens once, even if the process is killed at any time.
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ const ACCOUNT: &str = "CREATE TABLE IF NOT EXISTS account (user_id TEXT PRIMARY 
 const ADD: &str = "INSERT INTO account VALUES ($1, 1, $2) ON CONFLICT (user_id) \
                    DO UPDATE SET orders = account.orders + 1, cents = account.cents + excluded.cents RETURNING orders";
 
-/// The same service for a kind of database: how a transaction begins is what differs.
+/// Defines the service for a kind of database. Only the begin of a transaction differs.
 macro_rules! ledger {
     ($name:ident, $pool:ty, $begin:literal) => {
         async fn $name(store: &str, database: &str) -> Result<(), Box<dyn std::error::Error>> {

@@ -1,4 +1,4 @@
-//! The statements, for each kind of database.
+//! The SQL statements for each kind of database.
 
 use std::time::Duration;
 
@@ -8,51 +8,51 @@ use sqlx::{Database, Error, Pool};
 /// An event in the outbox.
 #[derive(Debug, Clone)]
 pub struct Waiting {
-    /// Its place: rises in the order in which transactions of its ordering key committed.
+    /// The place in the outbox. It rises in the commit order of the transactions of an ordering key.
     pub seq: i64,
-    /// Its ordering key.
+    /// The ordering key.
     pub key: String,
-    /// Its JSON.
+    /// The JSON of the event.
     pub json: String,
 }
 
 /// An event of the outbox that the log refused permanently.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetAside {
-    /// Its place in the outbox.
+    /// The place in the outbox.
     pub seq: i64,
-    /// Its id.
+    /// The id of the event.
     pub event_id: String,
-    /// Its JSON.
+    /// The JSON of the event.
     pub json: String,
-    /// Why the log refused it.
+    /// The reason of the refusal.
     pub failure: String,
 }
 
-/// A kind of database that inbox and outbox can be in. Implemented for [`sqlx::Sqlite`] and [`sqlx::Postgres`].
+/// A kind of database for inbox and outbox. Implemented for [`sqlx::Sqlite`] and [`sqlx::Postgres`].
 #[async_trait]
 pub trait OutboxDatabase: Database {
-    /// Makes the tables where they are absent.
+    /// Creates missing tables.
     #[doc(hidden)]
     async fn create(pool: &Pool<Self>) -> Result<(), Error>;
 
-    /// Notes that a handler handles an event; whether it is the first time.
+    /// Records that a handler handles an event. Returns whether this is the first record.
     #[doc(hidden)]
     async fn note(connection: &mut Self::Connection, handler: &str, event_id: &str) -> Result<bool, Error>;
 
-    /// Forgets what was handled longer ago than this; how many notes went.
+    /// Deletes records that are older than `age`. Returns the number of deleted records.
     #[doc(hidden)]
     async fn forget(pool: &Pool<Self>, age: Duration) -> Result<u64, Error>;
 
-    /// Adds an event, unless one of its id waits.
+    /// Adds an event, unless the outbox contains an event with its id.
     #[doc(hidden)]
     async fn put(connection: &mut Self::Connection, id: &str, key: &str, json: &str) -> Result<(), Error>;
 
-    /// The first events that wait.
+    /// Returns the first waiting events.
     #[doc(hidden)]
     async fn waiting(pool: &Pool<Self>, limit: i64) -> Result<Vec<Waiting>, Error>;
 
-    /// Removes events that were published.
+    /// Removes published events.
     #[doc(hidden)]
     async fn remove(pool: &Pool<Self>, published: &[i64]) -> Result<(), Error>;
 
@@ -60,21 +60,21 @@ pub trait OutboxDatabase: Database {
     #[doc(hidden)]
     async fn set_aside(pool: &Pool<Self>, seq: i64, failure: &str) -> Result<(), Error>;
 
-    /// The events that were set aside, the oldest first.
+    /// Returns the events that were set aside, oldest first.
     #[doc(hidden)]
     async fn all_set_aside(pool: &Pool<Self>, limit: i64) -> Result<Vec<SetAside>, Error>;
 }
 
-/// Makes the tables `event_replay_inbox` and `event_replay_outbox` where they are absent. Call it when the service starts, or put the same
-/// statements into its migrations.
+/// Creates the tables `event_replay_inbox` and `event_replay_outbox` if they are missing. Call it when the service
+/// starts, or add the same statements to the migrations of the service.
 ///
 /// # Errors
-/// When the database fails.
+/// Returns an [`Error`] when the database fails.
 pub async fn create_tables<DB: OutboxDatabase>(pool: &Pool<DB>) -> Result<(), Error> {
     DB::create(pool).await
 }
 
-/// What differs between databases.
+/// Implements the trait for a database. The arguments are the differences between databases.
 macro_rules! database {
     ($database:ty, tables: [$($table:literal,)*], lock: $lock:expr, before: $before:literal,) => {
         #[async_trait]
@@ -175,7 +175,7 @@ macro_rules! database {
     };
 }
 
-// One transaction writes at a time, so places rise in the order of commits.
+// SQLite runs one write transaction at a time, so the places rise in commit order.
 #[cfg(feature = "sqlite")]
 database! {
     sqlx::Sqlite,
@@ -189,8 +189,8 @@ database! {
     before: "unixepoch() - $1",
 }
 
-// Places are taken before transactions commit. The lock is held until the transaction ends: so transactions of one ordering key
-// take their places in the order in which they commit.
+// PostgreSQL assigns places before transactions commit. The lock lasts until the end of the transaction. Transactions
+// of one ordering key therefore get their places in commit order.
 #[cfg(feature = "postgres")]
 database! {
     sqlx::Postgres,

@@ -1,4 +1,4 @@
-//! The inbox: which events a handler has handled.
+//! The inbox: the events that each handler has handled.
 
 use std::time::Duration;
 
@@ -7,18 +7,21 @@ use sqlx::{Error, Pool, Transaction};
 
 use crate::database::OutboxDatabase;
 
-/// Notes in a transaction that the event of this call is handled. True: this is the first time, so perform the effect in the same
-/// transaction, and commit. False: an earlier call committed it; there is nothing to do. Every group, and every handler of a group,
-/// has notes of its own.
+/// Records, in a transaction, that the event of this call is handled.
 ///
-/// Where two processes handle one event at once, the second one waits for the first transaction. On SQLite begin the transaction with
-/// `BEGIN IMMEDIATE`: one that begins to read and then writes may be refused as busy.
+/// Returns true for the first record. The handler then performs the effect in the same transaction, and commits.
+/// Returns false if an earlier call has committed the record. The handler then has nothing to do. Each group, and each
+/// handler of a group, has its own records.
 ///
-/// A replay of an event that is noted performs nothing. To let a replay perform the effect again, remove the notes, or forget them by
-/// [`forget_handled`].
+/// If two processes handle one event concurrently, the second process waits for the first transaction. On SQLite, begin
+/// the transaction with `BEGIN IMMEDIATE`. A transaction that first reads and then writes may be refused as busy.
+///
+/// A replay of a recorded event performs no effect. To let a replay perform the effect again, delete the records, or
+/// use [`forget_handled`].
 ///
 /// # Errors
-/// When the database fails. Return the error from the handler: the event is delivered again.
+/// Returns an [`Error`] when the database fails. Return the error from the handler, so that the event is delivered
+/// again.
 pub async fn once<S, DB>(cx: &Context<S>, tx: &mut Transaction<'_, DB>) -> Result<bool, Error>
 where
     S: Send + Sync + 'static,
@@ -27,11 +30,12 @@ where
     DB::note(&mut **tx, &cx.handler_name(), cx.event().id()).await
 }
 
-/// Forgets events that were handled longer ago than this; how many. Keep notes for longer than an event can be delivered again: through
-/// retries and redrives, and through replays that must not repeat effects.
+/// Deletes the records of events that were handled longer than `age` ago. Returns the number of deleted records. Keep
+/// records for longer than an event can be delivered again by retries, by redrives, and by replays that must not repeat
+/// effects.
 ///
 /// # Errors
-/// When the database fails.
+/// Returns an [`Error`] when the database fails.
 pub async fn forget_handled<DB: OutboxDatabase>(pool: &Pool<DB>, age: Duration) -> Result<u64, Error> {
     DB::forget(pool, age).await
 }

@@ -1,8 +1,9 @@
-//! Inbox and outbox of a service in its own database, by [`sqlx`]: SQLite and PostgreSQL.
+//! Inbox and outbox of a service in its own database, with [`sqlx`]: SQLite and PostgreSQL.
 //!
-//! A handler is called at least once. Its effect happens once if the same transaction notes the event ([`once`]). Events that follow
-//! from the effect are written into an outbox in the same transaction ([`put`]), and a [`Relay`] publishes them afterwards: at least
-//! once, in order per ordering key. Their ids are fixed, so the log has each of them once.
+//! A handler is called at least once. Its effect happens once if the same transaction records the event ([`once`]).
+//! Events that result from the effect are written to an outbox in the same transaction ([`put`]). A [`Relay`] publishes
+//! them afterwards, at least once and in order per ordering key. Their ids are fixed, so the log contains each of them
+//! once.
 //!
 //! ```
 //! # #[cfg(feature = "sqlite")]
@@ -62,9 +63,10 @@
 //! ```
 //!
 //! # Versions
-//! `sqlx` with SQLite and the SQLite store of `event-replay` link the same C library, so both must take one version of
-//! `libsqlite3-sys`. Cargo finds one if nothing else in the lock file pins another: sqlx 0.9 goes with rusqlite 0.39. If it does not,
-//! run `cargo update -p rusqlite --precise 0.39.0`. With `sqlx`'s PostgreSQL alone there is no such tie.
+//! `sqlx` with SQLite and the SQLite store of `event-replay` link the same C library. Both must therefore use one
+//! version of `libsqlite3-sys`. Cargo finds one unless the lock file pins another version: sqlx 0.9 is compatible with
+//! rusqlite 0.39. If Cargo finds none, run `cargo update -p rusqlite --precise 0.39.0`. This restriction does not exist
+//! for `sqlx` with PostgreSQL only.
 
 mod database;
 mod inbox;

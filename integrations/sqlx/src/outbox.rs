@@ -1,4 +1,4 @@
-//! The outbox: events that a transaction wrote, on their way to the log.
+//! The outbox: events that a transaction wrote, before they are in the log.
 
 use event_replay::{Emit, EmitError};
 use sqlx::{Pool, Transaction};
@@ -6,11 +6,11 @@ use thiserror::Error;
 
 use crate::database::{OutboxDatabase, SetAside};
 
-/// Why an event was not put into the outbox.
+/// The event could not be put into the outbox.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PutError {
-    /// The event is not valid, or has options that an outbox cannot keep.
+    /// The event is invalid, or has options that an outbox does not support.
     #[error(transparent)]
     Emit(#[from] EmitError),
     /// The database failed.
@@ -18,27 +18,29 @@ pub enum PutError {
     Database(#[from] sqlx::Error),
 }
 
-/// Writes an event into the outbox, in a transaction: `put(&mut tx, cx.emit(event))`. It is published by a [`Relay`](crate::Relay) if
-/// the transaction commits, and never else. It is checked now, and it has the time, the id and the cause that it would have if it
-/// were emitted now.
+/// Writes an event to the outbox in a transaction: `put(&mut tx, cx.emit(event))`. A [`Relay`](crate::Relay) publishes
+/// the event if and only if the transaction commits. The event is checked now. It gets the time, the id and the
+/// causation id of an event that is emitted now.
 ///
-/// Events of one ordering key are published in the order in which their transactions committed. On PostgreSQL the call takes a lock
-/// on the ordering key until the transaction ends. A transaction that puts events of several keys should put them in one order of
-/// keys: otherwise PostgreSQL may find a deadlock and end one of two transactions.
+/// Events of one ordering key are published in the commit order of their transactions. On PostgreSQL the call takes a
+/// lock on the ordering key until the end of the transaction. A transaction that puts events of several keys should
+/// always use the same order of keys. Otherwise PostgreSQL may detect a deadlock and abort one of two transactions.
 ///
 /// # Errors
-/// When the event is not valid, has delivery options or an expectation, or the database fails.
+/// Returns [`PutError::Emit`] when the event is invalid, or has delivery options or an expectation. Returns
+/// [`PutError::Database`] when the database fails.
 pub async fn put<DB: OutboxDatabase>(tx: &mut Transaction<'_, DB>, event: Emit) -> Result<(), PutError> {
     let event = event.admit()?;
     DB::put(&mut **tx, event.id(), &event.ordering_key().to_string(), event.json()).await?;
     Ok(())
 }
 
-/// Events that the log refused permanently, the oldest first, at most `limit`: their id was taken or erased meanwhile, or a schema was
-/// changed. They stay in the table `event_replay_outbox` until an operator deletes them, or sets `failure` to `NULL` to have them published.
+/// Returns events that the log refused permanently, oldest first, at most `limit`. The reason is an id that was used or
+/// erased in the meantime, or a changed schema. The events stay in the table `event_replay_outbox` until an operator
+/// deletes them. To publish them, the operator sets `failure` to `NULL`.
 ///
 /// # Errors
-/// When the database fails.
+/// Returns a [`sqlx::Error`] when the database fails.
 pub async fn set_aside<DB: OutboxDatabase>(
     pool: &Pool<DB>,
     limit: u32,

@@ -1,4 +1,4 @@
-//! The relay: publishes what waits in the outbox.
+//! The relay, which publishes the events of the outbox.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,38 +10,39 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::database::{OutboxDatabase, Waiting};
 
-/// How a relay works.
+/// The options of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelayOptions {
-    /// How long it waits before it looks again where nothing waited.
+    /// Pause before the next poll, after the outbox was empty.
     pub poll: Duration,
-    /// How long it waits after a failure.
+    /// Pause after a failure.
     pub pause: Duration,
-    /// Events of one look.
+    /// Maximum number of events of one poll.
     pub batch: u32,
 }
 
 impl Default for RelayOptions {
-    /// Looks each 100 ms, and a second after a failure, for up to 500 events.
+    /// Polls every 100 ms for up to 500 events, and pauses for one second after a failure.
     fn default() -> Self {
         Self { poll: Duration::from_millis(100), pause: Duration::from_secs(1), batch: 500 }
     }
 }
 
-/// Why a look at the outbox ended early. Events that were not published wait.
+/// A poll of the outbox failed. Events that were not published stay in the outbox.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RelayError {
     /// The database failed.
     #[error("the outbox cannot be read or written: {0}")]
     Database(#[from] sqlx::Error),
-    /// The log could not be written, also after it was tried again.
+    /// The log could not be written, even after retries.
     #[error("an event of the outbox was not published yet: {0}")]
     Publish(PublishError),
 }
 
-/// A task that publishes what waits in an outbox. Several relays of one outbox, in several processes, are allowed: the log has each
-/// event once all the same. Dropped, it ends at once; what is not published waits for the next relay.
+/// A task that publishes the events of an outbox. Several relays in several processes may share one outbox. The log
+/// still contains each event once. Dropping the value ends the task at once, and the next relay publishes the remaining
+/// events.
 #[derive(Debug)]
 #[must_use = "a relay that is dropped publishes nothing more"]
 pub struct Relay {
@@ -50,7 +51,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Starts to publish. Events go through the bus: they are checked, and stored in the log before they leave the outbox.
+    /// Starts a relay. The bus checks each event, and the log stores the event before it is removed from the outbox.
     pub fn start<DB: OutboxDatabase>(pool: Pool<DB>, bus: Bus, options: RelayOptions) -> Self {
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
@@ -75,7 +76,7 @@ impl Relay {
         Self { task, stop }
     }
 
-    /// Ends when nothing waits in the outbox any more, or after a failure; then what is left waits for the next relay.
+    /// Stops the relay when the outbox is empty, or after a failure. The next relay publishes the remaining events.
     pub async fn stop(mut self) {
         self.stop.notify_one();
         if let Err(error) = (&mut self.task).await {
@@ -83,11 +84,12 @@ impl Relay {
         }
     }
 
-    /// Publishes the first events that wait, at most `batch`; how many left the outbox. Events of one ordering key go one after
-    /// the other, those of different keys at once.
+    /// Publishes the first waiting events, at most `batch`. Returns the number of events that left the outbox. Events
+    /// of one ordering key are published one after the other, and events of different keys concurrently.
     ///
     /// # Errors
-    /// When the database or the log fails. Other ordering keys are published all the same.
+    /// Returns a [`RelayError`] when the database or the log fails. The events of other ordering keys are still
+    /// published.
     pub async fn step<DB: OutboxDatabase>(
         pool: &Pool<DB>,
         bus: &Bus,
@@ -131,12 +133,12 @@ impl Drop for Relay {
 struct Outcome {
     published: Vec<i64>,
     refused: Vec<(i64, PublishError)>,
-    /// Why the rest waits.
+    /// The error that stopped the publishing. The remaining events wait.
     failure: Option<PublishError>,
 }
 
 async fn publish(bus: &Bus, events: &[Waiting]) -> Outcome {
-    // The id decides: an earlier attempt of the handler may have published the event with another time.
+    // Events are compared by id only. An earlier attempt of the handler may have published the event with another time.
     let options = PublishOptions { same_event: SameEvent::ById, ..PublishOptions::default() };
     let mut outcome = Outcome::default();
     for event in events {
@@ -152,7 +154,7 @@ async fn publish(bus: &Bus, events: &[Waiting]) -> Outcome {
     outcome
 }
 
-/// Whether the log refuses this event, and not any event.
+/// Whether the log refuses this event in particular, and not any event.
 fn is_of_the_event(error: &PublishError) -> bool {
     let is_permanent = matches!(error.retry(), Retry::Never);
     is_permanent && matches!(error.kind(), "rejected" | "conflict" | "erased" | "batch-too-large")

@@ -1,5 +1,5 @@
-//! Transactions of the example `ledger`, whose process is killed several times: each effect happens once. A full run has 10,000
-//! transactions and 13 kills.
+//! Transactions of the example `ledger` while its process is killed several times. Each effect happens once. A full run
+//! has 10,000 transactions and 13 kills.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -13,22 +13,22 @@ use support::{Ledger, Postgres};
 
 const USERS: i64 = 50;
 
-/// A number from the environment, `EVENT_REPLAY_EVENTS` or `EVENT_REPLAY_ROUNDS`.
+/// Returns a number from the environment, `EVENT_REPLAY_EVENTS` or `EVENT_REPLAY_ROUNDS`.
 fn number(name: &str, otherwise: i64) -> i64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-/// How many orders there are: a full run has 10,000.
+/// Returns the number of orders. A full run has 10,000.
 fn orders_in_all() -> i64 {
     number("EVENT_REPLAY_EVENTS", 1_000)
 }
 
-/// How often the ledger is killed: 13 times in a full run.
+/// Returns the number of kills of the ledger. A full run has 13.
 fn kills() -> i64 {
     number("EVENT_REPLAY_ROUNDS", 4)
 }
 
-/// Publishes the orders: user `u7` has those of 7, 57, 107 and so on, each of as many cents as its number.
+/// Publishes the orders. User `u7` has the orders 7, 57, 107 and so on. The cents of an order are its number.
 async fn publish_orders(store: &str) {
     let service = Service::new("shop", open(store).await.unwrap(), ())
         .settings(BusSettings { enable_validation: false, ..BusSettings::default() })
@@ -45,7 +45,7 @@ async fn publish_orders(store: &str) {
     service.stop().await.unwrap();
 }
 
-/// The numbers and cents of the payments in the log, by user, in log order.
+/// Returns the numbers and cents of the payments in the log, by user, in log order.
 async fn payments(store: &str) -> BTreeMap<String, Vec<(i64, i64)>> {
     let store = open(store).await.unwrap();
     let mut request = ReadRequest::new(Filter::types(["payment.captured"]), 1000);
@@ -65,19 +65,19 @@ async fn payments(store: &str) -> BTreeMap<String, Vec<(i64, i64)>> {
     }
 }
 
-/// Runs the ledger on a database, and kills it while it works. `crash` crashes the database, where there is a server.
+/// Runs the ledger on a database, and kills it while it works. `crash` crashes the database server, if there is one.
 macro_rules! is_killed {
     ($pool:ty, $store:expr, $database:expr, $crash:expr) => {{
         let (store, database): (&str, &str) = ($store, $database);
         let mut ledger = Ledger::start(store, database);
         let pool = <$pool>::connect_lazy(database).unwrap();
         let orders = async || -> i64 {
-            // The tables are made by the ledger, and the server may be starting.
+            // The ledger creates the tables, and the database server may still be starting.
             let sum = "SELECT CAST(coalesce(sum(orders), 0) AS BIGINT) FROM account";
             sqlx::query_scalar(sum).fetch_one(&pool).await.unwrap_or(0)
         };
         for kill in 1..=kills() {
-            // At a random place of each part.
+            // The kill happens at a random place of each part.
             let until = (kill - 1) * orders_in_all() / kills() + fastrand::i64(1..orders_in_all() / kills());
             while orders().await < until {
                 assert!(ledger.is_running(), "the ledger ended by itself");

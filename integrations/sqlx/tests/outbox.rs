@@ -1,4 +1,4 @@
-//! What inbox and outbox promise, on SQLite and PostgreSQL.
+//! The guarantees of inbox and outbox, on SQLite and PostgreSQL.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -19,7 +19,7 @@ fn shop<S: Send + Sync + 'static>(store: Arc<dyn Stores>, state: S) -> Service<S
     Service::new("shop", store, state).settings(settings)
 }
 
-/// The numbers of a user's lines in the log.
+/// Returns the numbers in the events of a user, in log order.
 async fn numbers<S: Send + Sync + 'static>(service: &TestService<S>, user: &str) -> Vec<i64> {
     let lines = service.history(Filter::types(["line.noted"]).entity("user", user)).await.unwrap();
     let number = |stored: &event_replay::StoredEvent| {
@@ -28,7 +28,7 @@ async fn numbers<S: Send + Sync + 'static>(service: &TestService<S>, user: &str)
     lines.events().iter().map(number).collect()
 }
 
-/// The tests of a kind of database. `open` gives a pool, and what keeps its database.
+/// Defines the tests for a kind of database. `open` returns a pool, and a guard that keeps the database.
 macro_rules! promises {
     ($module:ident, $pool:ty, $begin:literal, $open:expr) => {
         mod $module {
@@ -42,7 +42,7 @@ macro_rules! promises {
                     if once(&cx, &mut tx).await? {
                         sqlx::query("INSERT INTO effect VALUES ($1)").bind(order.id()).execute(&mut *tx).await?;
                     }
-                    // The first attempt is lost with all that it wrote.
+                    // The first attempt loses all its writes.
                     if cx.attempt() == 1 && !cx.is_replay() {
                         tx.rollback().await?;
                         return Err(HandlerError::retry("the power went out"));
@@ -100,7 +100,7 @@ macro_rules! promises {
                 let mut tx = pool.begin_with($begin).await.unwrap();
                 put(&mut tx, service.emit(noted("ann", 1)).id("line-1")).await.unwrap();
                 tx.commit().await.unwrap();
-                // A relay that was killed in between.
+                // The relay was killed after it published the event, and before it removed the event from the outbox.
                 let json: String = sqlx::query_scalar("SELECT json FROM event_replay_outbox").fetch_one(&pool).await.unwrap();
                 service.bus().publish(json.as_bytes()).await.unwrap();
                 assert_eq!(Relay::step(&pool, service.bus(), 100).await.unwrap(), 1);
@@ -129,7 +129,7 @@ macro_rules! promises {
                         }
                     });
                 }
-                // Two relays, while transactions commit.
+                // Two relays run while transactions commit.
                 while !writers.is_empty() {
                     let relay = || Relay::step(&pool, service.bus(), 7);
                     let (one, other) = tokio::join!(relay(), relay());
@@ -183,7 +183,7 @@ macro_rules! promises {
     };
 }
 
-/// The tables of a database, those of the tests included.
+/// Creates the tables of a database, including the tables of the tests.
 macro_rules! tables {
     ($pool:expr) => {
         create_tables($pool).await.unwrap();

@@ -1,4 +1,4 @@
-//! A service that depends on `event-replay` by path, and on nothing else of the workspace.
+//! A service that depends on `event-replay` by path, and on no other crate of the workspace.
 
 use std::sync::Arc;
 

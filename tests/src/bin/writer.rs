@@ -1,7 +1,8 @@
-//! A process that appends to a SQLite store until it is told to stop, or is killed: the tests' victim.
+//! A process that appends a number of batches to a SQLite store, unless it is killed before. The tests kill this
+//! process.
 //!
-//! `test-writer PATH NAME BATCHES`: appends batches of 1 to 200 events with ids `NAME-0`, `NAME-1`, …, and after each
-//! answer writes how many events were acknowledged to stdout, a line a batch.
+//! `test-writer PATH NAME BATCHES` appends batches of 1 to 200 events with the ids `NAME-0`, `NAME-1`, …. After each
+//! response it prints the number of acknowledged events to stdout, one line for each batch.
 #![allow(clippy::print_stdout, reason = "its acknowledgements are read by a test")]
 
 use std::io::Write;
@@ -38,7 +39,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// The same bytes for the same name and number, whichever process makes them.
+/// Returns an event. The bytes depend only on the name and the number, so that every process creates the same event.
 fn event(name: &str, n: u64) -> Result<Event> {
     let (user, minute, filler) = (n % 97, n % 60, "x".repeat((n % 900) as usize));
     let json = format!(

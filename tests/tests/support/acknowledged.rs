@@ -1,22 +1,22 @@
-//! What publishers were answered, held against what a server's log holds: the laws of storing, read off the keys by plain
-//! commands. It shares no code with the store.
+//! The answers to publishers, checked against the log of a server: the laws of storing. The check reads the keys with
+//! plain commands, and shares no code with the store.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 
-/// Entries that one command brings.
+/// Maximum number of entries that one command returns.
 const AT_ONCE: usize = 2_000;
 
-/// What the log of the namespace `default` holds.
+/// The log of the namespace `default`.
 #[derive(Debug, Default)]
 pub(crate) struct RawLog {
-    /// Ids by position.
+    /// Event ids by position.
     pub(crate) ids: BTreeMap<u64, String>,
-    /// The log epoch, as the state has it.
+    /// The log epoch in the stored state.
     pub(crate) epoch: u64,
-    /// What is wrong with the log by itself.
+    /// Violations within the log itself.
     violations: Vec<String>,
 }
 
@@ -65,58 +65,58 @@ impl RawLog {
         }
     }
 
-    /// How many of these events are there.
+    /// Returns the number of these events in the log.
     fn count(&self, ids: &[String]) -> usize {
         let wanted: BTreeSet<&String> = ids.iter().collect();
         self.ids.values().filter(|id| wanted.contains(id)).count()
     }
 }
 
-/// What of what was answered must be there after a server was killed.
+/// The acknowledged events that must be in the log after a kill of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Promise {
-    /// All of it.
+    /// All events.
     Everything,
-    /// All but the end: nothing is gone before something that stayed.
+    /// All events but the end. No event is missing before a stored event.
     AllButTheEnd,
 }
 
-/// An event that was answered to be stored.
+/// An acknowledged event.
 #[derive(Debug, Clone)]
 struct Acknowledged {
     id: String,
     position: u64,
 }
 
-/// A batch of which a publisher does not know what became.
+/// A batch with an unknown result.
 #[derive(Debug, Clone)]
 struct Pending {
     ids: Vec<String>,
-    /// Whether it was told that nothing was stored.
+    /// Whether the answer stated that no event was stored.
     refused: bool,
-    /// Whether it was found in the log.
+    /// Whether the log contained the batch.
     was_there: Option<bool>,
 }
 
-/// All that publishers were answered.
+/// All answers to publishers.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// What each publisher was answered and is there, in the order of its answers.
+    /// The acknowledged and stored events of each publisher, in the order of the answers.
     publishers: HashMap<usize, Vec<Acknowledged>>,
     pending: HashMap<usize, Pending>,
     /// Publishers that wait for an answer.
     waiting: BTreeSet<usize>,
-    /// Every event that was ever seen at a position, by an answer or in the log.
+    /// Every event that an answer or the log has shown at a position.
     named: BTreeMap<u64, String>,
     pub(crate) answered: u64,
     pub(crate) lost: u64,
-    /// Batches that were under way when the server was killed: those that were found, and those that were not.
+    /// Batches in progress during kills: the number of stored batches, and the number of batches that were not stored.
     pub(crate) torn: (u64, u64),
     pub(crate) violations: Vec<String>,
 }
 
 impl Ledger {
-    /// A publisher begins to wait for an answer.
+    /// Records that a publisher begins to wait for an answer.
     pub(crate) fn ask(&mut self, publisher: usize) {
         self.waiting.insert(publisher);
     }
@@ -126,7 +126,7 @@ impl Ledger {
         self.waiting.contains(&publisher)
     }
 
-    /// A publisher was told that its next events are stored, in their order. `again`: that they had been before.
+    /// Records that the next events of a publisher are stored, in order. `again` means that they were already stored.
     pub(crate) fn acknowledge(&mut self, publisher: usize, events: &[(String, u64)], again: bool) {
         self.waiting.remove(&publisher);
         if let Some(pending) = self.pending.remove(&publisher)
@@ -149,14 +149,14 @@ impl Ledger {
         }
     }
 
-    /// A publisher got no answer to a batch, or that nothing was stored.
+    /// Records that a batch of a publisher got no answer, or an answer that no event was stored.
     pub(crate) fn park(&mut self, publisher: usize, ids: Vec<String>, refused: bool) {
         self.waiting.remove(&publisher);
         let pending = self.pending.entry(publisher).or_insert(Pending { ids, refused, was_there: None });
         pending.refused &= refused;
     }
 
-    /// A position names one event for ever.
+    /// Records the event at a position. A position names the same event forever.
     fn name(&mut self, position: u64, id: &str) {
         match self.named.get(&position) {
             Some(known) if known != id => {
@@ -167,8 +167,8 @@ impl Ledger {
         }
     }
 
-    /// Holds everything against the log of a server that was killed and has come back. What is gone, and may be, is not
-    /// asked for any more.
+    /// Checks all answers against the log of a server after its restart. Events that were lost within the promise are
+    /// not checked again.
     pub(crate) fn check(&mut self, log: &RawLog, promise: Promise) {
         self.violations.extend(log.violations.iter().cloned());
         for (position, id) in &log.ids {
@@ -214,7 +214,7 @@ impl Ledger {
         }
     }
 
-    /// Panics where a law was broken, with the first few that were.
+    /// Panics if a law was violated, and shows the first violations.
     pub(crate) fn expect_none(&self, of: &str) {
         let few: Vec<&String> = self.violations.iter().take(20).collect();
         assert!(self.violations.is_empty(), "{of}: {} violations: {few:#?}", self.violations.len());

@@ -1,14 +1,14 @@
-//! The file that a server appends its writes to, and losing the end of it: what a cut of power does.
+//! The append-only file of a server, and the loss of its end, as after a power cut.
 
 use std::{collections::HashMap, fs::File, path::PathBuf, time::Duration};
 
 use servers::Server;
 
-/// The newest append-only file of a server, which is what is written to.
+/// The newest append-only file of a server, to which the server writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AppendOnlyFile {
     path: PathBuf,
-    /// Counts the files: a rewrite begins another one.
+    /// The number of the file. A rewrite starts a file with a higher number.
     pub(crate) number: u32,
     pub(crate) length: u64,
 }
@@ -27,14 +27,15 @@ impl AppendOnlyFile {
         Self { path, number, length }
     }
 
-    /// Cuts it to so many bytes. The server must not run.
+    /// Truncates the file to `bytes` bytes. The server must not run.
     pub(crate) fn cut(&self, server: &Server, bytes: u64) {
         assert_eq!(server.process_id(), None, "the server would write on");
         File::options().write(true).open(&self.path).unwrap().set_len(bytes).unwrap();
     }
 }
 
-/// Waits until a server has handed all that it did to the operating system: while the disk is slow to sync it puts that off.
+/// Waits until a server has passed all writes to the operating system. A server delays this while the disk is slow to
+/// sync.
 pub(crate) async fn written(url: &str) {
     let client = redis::Client::open(url).unwrap();
     let mut server = client.get_multiplexed_async_connection().await.unwrap();
@@ -50,7 +51,7 @@ pub(crate) async fn written(url: &str) {
     panic!("the server does not write its append-only file");
 }
 
-/// Waits until a server has rewritten its file since it was started.
+/// Waits until a server has rewritten its file since its start.
 pub(crate) async fn written_anew(url: &str) {
     let client = redis::Client::open(url).unwrap();
     let mut server = client.get_multiplexed_async_connection().await.unwrap();

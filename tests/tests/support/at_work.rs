@@ -1,4 +1,4 @@
-//! Publishers and consumers at work while something happens to the servers, and the books that are checked afterwards.
+//! Publishers and consumers that work while the servers change, and the records that are checked afterwards.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,32 +23,32 @@ use super::{
 
 const PUBLISHERS: usize = 8;
 const CONSUMERS: usize = 4;
-/// Keys of a publisher. No other publisher has events of them, so that their order is known.
+/// Number of keys of a publisher. No other publisher uses these keys, so that their order is known.
 const KEYS: usize = 12;
-/// Answers that are waited for between two promotions.
+/// Number of answers to wait for between two promotions.
 const ANSWERS: usize = 100;
-/// Longer than any change of roles takes here: a test that waits for it has failed.
+/// Longer than any change of roles in these tests. A test that waits this long has failed.
 const LONG: Duration = Duration::from_secs(90);
 
-/// What publishers did.
+/// The records of all publishers.
 #[derive(Default)]
 pub(crate) struct Books {
     pub(crate) planned: Mutex<Vec<Planned>>,
-    /// Where each event is, by the answer to its publisher.
+    /// The position of each event, from the answer to its publisher.
     pub(crate) answered: Mutex<BTreeMap<String, Position>>,
     pub(crate) answers: AtomicUsize,
     pub(crate) again: AtomicUsize,
     over: AtomicBool,
 }
 
-/// How it is published.
+/// The mode of publishing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Publishing {
-    /// Whether calls may fail, and are made again then; and whether there are events that handlers fail at.
+    /// Whether calls may fail and are then repeated, and whether some events make their handlers fail.
     pub(crate) may_fail: bool,
 }
 
-/// Eight publishers and four consumers in processes of their own.
+/// Eight publishers, and four consumers in separate processes.
 pub(crate) struct Work {
     books: Arc<Books>,
     publishers: JoinSet<()>,
@@ -70,7 +70,7 @@ impl Work {
         &self.books
     }
 
-    /// Waits until publishers are answered and consumers handle what came.
+    /// Waits until publishers get further answers and consumers handle further events.
     pub(crate) async fn goes_on(&mut self, world: &World, when: &str) {
         let answers = self.books.answers.load(Ordering::Relaxed) + ANSWERS;
         let effects = world.effects().len() + ANSWERS;
@@ -88,7 +88,7 @@ impl Work {
         }
     }
 
-    /// Ends, once everything that was published is settled.
+    /// Stops the work, and waits until all published events are settled.
     pub(crate) async fn end(mut self, world: &World) -> Arc<Books> {
         self.books.over.store(true, Ordering::Relaxed);
         while let Some(ended) = self.publishers.join_next().await {
@@ -102,7 +102,7 @@ impl Work {
     }
 }
 
-/// Publishes until it is over, each event again until it is answered.
+/// Publishes until the end of the test. Repeats each batch until it is answered.
 async fn publish(store: Arc<dyn Stores>, books: Arc<Books>, publisher: usize, how: Publishing, mut rng: Rng) {
     let mut counts = [0usize; KEYS];
     while !books.over.load(Ordering::Relaxed) {
@@ -143,14 +143,15 @@ async fn publish(store: Arc<dyn Stores>, books: Arc<Books>, publisher: usize, ho
             }
         }
         books.answers.fetch_add(1, Ordering::Relaxed);
-        // Consumers are to keep up.
+        // The pause lets consumers keep up.
         sleep(Duration::from_millis(rng.u64(10..40))).await;
     }
 }
 
 impl Books {
-    /// Events that were answered and are not in the log. The store must say of the place of each that it was lost with the end of
-    /// a log epoch, and of what is left around it that it is there; and no position may be two events'.
+    /// Returns the acknowledged events that are not in the log. The store must report the position of each of them as
+    /// lost with the end of a log epoch. It must report the neighboring positions as present, and no position may
+    /// belong to two events.
     pub(crate) async fn lost(&self, store: &dyn Stores) -> BTreeSet<String> {
         let mut at: BTreeMap<String, Position> = BTreeMap::new();
         let mut request = ReadRequest::new(Filter::default(), 1_000);
@@ -193,7 +194,7 @@ impl Books {
                 }
             }
         }
-        // Two that are both gone may not have had one position either.
+        // Two lost events must not have the same position either.
         for (id, position) in &answered {
             if !at.contains_key(id)
                 && let Some(other) = owners.insert(*position, id)
@@ -205,11 +206,11 @@ impl Books {
     }
 }
 
-/// Whether the store says of a mark at this place that the place was lost.
+/// Whether the store reports a mark at this position as lost.
 async fn is_lost(store: &dyn Stores, head: &Cursor, position: Position) -> bool {
     let mut mark = head.clone();
     mark.sequences[usize::from(position.partition)] = position.sequence;
-    // Of a user that there is not: the mark is looked at all the same.
+    // The filter matches no event, but the store checks the mark anyway.
     let nobody = Arc::new(Filter::of_entity(Entity::new("user", "nobody")));
     match store.count(&nobody, Some(&mark)).await {
         Ok(_) => false,

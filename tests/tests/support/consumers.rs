@@ -1,4 +1,4 @@
-//! Consumers in processes of their own, over one store that the test publishes to: a SQLite file, or a Redis server.
+//! Consumers in separate processes, over one store to which the test publishes: a SQLite file, or a Redis server.
 
 use std::{
     collections::BTreeSet,
@@ -23,25 +23,25 @@ use super::effects::{self, Line, Planned, Verdict};
 
 pub(crate) const GROUP: &str = "workers";
 
-/// How long a test waits while nothing is handled; how soon things come is not promised.
+/// Maximum wait of a test without a new effect. The tests promise no speed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a store is kept by.
+/// The kind of the store.
 #[derive(Debug, Clone)]
 pub(crate) enum Keeper {
-    /// A file.
+    /// A SQLite file.
     Sqlite,
-    /// This server program.
+    /// One server of this program.
     Redis(Binary),
-    /// A master of it with two replicas, and three sentinels.
+    /// A master with two replicas, and three sentinels.
     Sentinel(Binary),
-    /// Three masters of it with a replica each.
+    /// Three masters with one replica each.
     Cluster(Binary),
 }
 
-/// What runs as long as the store is used.
+/// The processes that run while the store is used.
 pub(crate) enum Servers {
-    /// A file needs nothing that runs.
+    /// A file needs no process.
     None,
     One(Box<Server>),
     Sentinel(Sentinels),
@@ -49,7 +49,7 @@ pub(crate) enum Servers {
 }
 
 impl Servers {
-    /// Starts what keeps a store.
+    /// Starts the processes of a store.
     pub(crate) async fn start(keeper: &Keeper) -> Self {
         match keeper {
             Keeper::Sqlite => Self::None,
@@ -76,7 +76,7 @@ impl Servers {
 }
 
 impl Keeper {
-    /// Redis on each of the programs that a test runs on.
+    /// Returns one Redis store for each program of the test run.
     pub(crate) fn servers() -> Vec<Self> {
         super::binaries().into_iter().map(Self::Redis).collect()
     }
@@ -93,7 +93,7 @@ impl std::fmt::Display for Keeper {
     }
 }
 
-/// A store, its file of effects, and who consumes it.
+/// A store, its effects file, and its consumers.
 pub(crate) struct World {
     folder: tempfile::TempDir,
     pub(crate) servers: Servers,
@@ -102,7 +102,7 @@ pub(crate) struct World {
     killed: BTreeSet<u32>,
 }
 
-/// A consumer's process. Dropped, it is killed.
+/// The process of a consumer. Dropping the value kills the process.
 pub(crate) struct Process {
     pub(crate) number: u32,
     pub(crate) name: String,
@@ -117,7 +117,7 @@ impl Drop for Process {
 }
 
 impl Process {
-    /// Whether it has ended by itself.
+    /// Whether the process has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
@@ -133,7 +133,7 @@ impl World {
         Self::with_timeout(keeper, Duration::from_secs(5)).await
     }
 
-    /// Where calls of the test itself may take so long, if the store is on servers.
+    /// Creates a store. `timeout` is the timeout of calls of the test itself, if the store is on servers.
     pub(crate) async fn with_timeout(keeper: &Keeper, timeout: Duration) -> Self {
         println!("on {keeper}");
         let folder = tempfile::tempdir().unwrap();
@@ -155,7 +155,7 @@ impl World {
         self.folder.path().join("events.db")
     }
 
-    /// What the consumers' processes are told of the store.
+    /// The location of the store, as an argument of the consumer processes.
     fn location(&self) -> String {
         self.servers.url().unwrap_or_else(|| self.file().display().to_string())
     }
@@ -168,7 +168,7 @@ impl World {
         effects::read(&self.effects_file())
     }
 
-    /// Waits until a process has done something, or for a while where it has nothing to do.
+    /// Waits until a process has a new effect, for at most one second.
     pub(crate) fn next_effect_of(&self, process: &Process) {
         let mut file = std::fs::File::open(self.effects_file()).unwrap();
         file.seek(SeekFrom::End(0)).unwrap();
@@ -183,7 +183,7 @@ impl World {
         }
     }
 
-    /// Starts a consumer, under this name or one of its own.
+    /// Starts a consumer with the given name, or with a new name.
     pub(crate) fn start(&mut self, name: Option<&str>, options: &[&str]) -> Process {
         self.started += 1;
         let number = self.started;
@@ -201,26 +201,26 @@ impl World {
         Process { number, name, child }
     }
 
-    /// Kills a consumer: it learns nothing of it.
+    /// Kills a consumer without notice.
     pub(crate) fn kill(&mut self, mut process: Process) {
         process.child.kill().unwrap();
         process.child.wait().unwrap();
         self.killed.insert(process.number);
     }
 
-    /// A consumer that ended by itself, and should not have.
+    /// Records a consumer that crashed by itself.
     pub(crate) fn crashed(&mut self, process: &Process) {
         self.killed.insert(process.number);
     }
 
-    /// Tells a consumer to stop, and waits until it has.
+    /// Requests the stop of a consumer, and waits until it has ended.
     pub(crate) fn stop(&self, mut process: Process) {
         drop(process.child.stdin.take());
         let status = process.child.wait().unwrap();
         assert!(status.success(), "consumer {}: {status}", process.number);
     }
 
-    /// Stops a process in the middle of its work, not in the middle of a write to a file, which would stop everyone.
+    /// Pauses a process during its work, but not during a write to a file, which would block all processes.
     pub(crate) fn freeze(&self, process: &Process) {
         if !matches!(self.servers, Servers::None) {
             process.signal("STOP");
@@ -244,7 +244,7 @@ impl World {
         publish(&*self.store, events).await;
     }
 
-    /// Waits until something holds, as long as anything goes on.
+    /// Waits until a condition holds, as long as there are new effects.
     pub(crate) async fn until(&self, what: &str, mut holds: impl AsyncFnMut(&Self) -> bool) {
         let (mut end, mut size) = (Instant::now() + PATIENCE, 0);
         while !holds(self).await {
@@ -262,9 +262,9 @@ impl World {
         }
     }
 
-    /// Whether the group has settled everything.
+    /// Whether the group has settled all events.
     pub(crate) async fn is_idle(&self) -> bool {
-        // A failover may be under way.
+        // The read fails during a failover.
         let Ok(head) = self.store.head().await else { return false };
         let Ok(Some(status)) = self.store.group(GROUP).await else { return false };
         let is_at_head = |s: &SegmentStatus| s.cursor == head.sequence(s.partition);
@@ -283,12 +283,12 @@ impl World {
         letters.iter().map(|letter| letter.event.id().to_owned()).collect()
     }
 
-    /// What the checker says of all that was done.
+    /// Returns the verdict of the checker for all effects.
     pub(crate) async fn check(&self, planned: &[Planned]) -> Verdict {
         self.check_without(planned, &BTreeSet::new()).await
     }
 
-    /// The same where some events were lost after they had been answered.
+    /// Returns the verdict of the checker, if some events were lost after their acknowledgment.
     pub(crate) async fn check_without(&self, planned: &[Planned], lost: &BTreeSet<String>) -> Verdict {
         let report = self.store.verify(None).await.unwrap();
         assert_eq!((report.total_findings, report.findings), (0, Vec::new()));
@@ -298,14 +298,14 @@ impl World {
 
 pub(crate) async fn publish(store: &dyn Stores, events: &[Planned]) {
     let admitted: Vec<Event> = events.iter().map(|planned| super::admitted(&planned.json())).collect();
-    // As many as any store takes at once.
+    // The largest batch that every store accepts.
     for batch in admitted.chunks(100) {
         let outcomes = store.append(batch, Atomicity::Each).await.unwrap();
         assert!(outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Stored(_))), "{outcomes:?}");
     }
 }
 
-/// Publishes events over about so long a time, in batches of many sizes.
+/// Publishes events over about `over`, in batches of random sizes.
 pub(crate) fn publish_over(
     store: &Arc<dyn Stores>,
     events: Vec<Planned>,
@@ -327,7 +327,7 @@ pub(crate) fn publish_over(
     })
 }
 
-/// The events' number, as the environment says it, or few.
+/// Returns the number of events: `EVENT_REPLAY_EVENTS`, or `few`.
 pub(crate) fn events(few: usize) -> usize {
     std::env::var("EVENT_REPLAY_EVENTS").ok().and_then(|events| events.parse().ok()).unwrap_or(few)
 }

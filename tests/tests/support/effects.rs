@@ -1,17 +1,18 @@
-//! What consumers of a group did, held against what was published: the laws of delivery, read off a file of effects. It
-//! shares no code with the bus, and knows of a process only its number and whether it was killed.
+//! The effects of the consumers of a group, checked against the published events: the laws of delivery. The check reads
+//! an effects file, and shares no code with the bus. It knows only the number of each process, and whether it was
+//! killed.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
 };
 
-/// Deliveries that may be open in one process: with handlers, or answered and not committed.
+/// Maximum number of open deliveries of one process: in handlers, or handled and not committed.
 const OPEN: u32 = 100;
-/// Handlers of a process at once.
+/// Number of concurrent handlers of a process.
 const HANDLERS: u32 = 8;
 
-/// What a handler does with an event.
+/// The action of a handler for an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Does {
     Works,
@@ -20,7 +21,7 @@ pub(crate) enum Does {
     Aborts,
 }
 
-/// An event of the test: the `n`th of its key.
+/// An event of the test: event number `n` of its key.
 #[derive(Debug, Clone)]
 pub(crate) struct Planned {
     pub(crate) key: String,
@@ -48,24 +49,24 @@ impl Planned {
     }
 }
 
-/// Events of many keys in the order in which they are published.
+/// Returns events of many keys in the order in which they are published.
 pub(crate) fn workload(rng: &mut fastrand::Rng, events: usize, keys: usize) -> Vec<Planned> {
     let mut counts: HashMap<String, usize> = HashMap::new();
     (0..events)
         .map(|at| {
-            // One key has more than its share, as in life.
+            // One key has more events than the others, as in production.
             let key = if rng.u32(..50) == 0 { "hot".to_owned() } else { format!("k{}", rng.usize(..keys)) };
             let n = counts.entry(key.clone()).or_default();
             *n += 1;
             let does = match rng.u32(..1000) {
                 0 => Does::Fails,
                 1..=10 => Does::FailsOnce,
-                // At least one of each, however few there are.
+                // There is at least one event of each kind, even in a small workload.
                 _ if at == 10 => Does::Fails,
                 _ if at == 20 => Does::FailsOnce,
                 _ => Does::Works,
             };
-            // Long enough that every process has some in hand whenever it is killed.
+            // The time is long enough that every process has deliveries in flight when it is killed.
             let takes_ms = match rng.u32(..10) {
                 0..2 => 0,
                 2..9 => rng.u64(1..50),
@@ -76,7 +77,7 @@ pub(crate) fn workload(rng: &mut fastrand::Rng, events: usize, keys: usize) -> V
         .collect()
 }
 
-/// A line of the file of effects.
+/// A line of the effects file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) process: u32,
@@ -87,7 +88,7 @@ pub(crate) struct Line {
     pub(crate) late: bool,
 }
 
-/// All lines so far; the last is left out as long as it is being written.
+/// Returns all lines. A last line without a line end is omitted, because a process still writes it.
 pub(crate) fn read(path: &Path) -> Vec<Line> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
@@ -117,7 +118,7 @@ fn parse(line: &str) -> Option<Line> {
     }
 }
 
-/// What the checker found.
+/// The findings of the checker.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) violations: Vec<String>,
@@ -127,25 +128,25 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Panics where a law was broken, with the first few that were.
+    /// Panics if a law was violated, and shows the first violations.
     pub(crate) fn expect_none(&self) {
         let few: Vec<&String> = self.violations.iter().take(20).collect();
         assert!(self.violations.is_empty(), "{} violations: {few:#?}", self.violations.len());
     }
 }
 
-/// How far a key is.
+/// The progress of a key.
 #[derive(Default)]
 struct Progress {
-    /// The event that was last seen with a handler, and whether it is over.
+    /// The last event that reached a handler, and whether it is finished.
     at: Option<usize>,
     over: bool,
-    /// How often each event was tried, and who handled it last.
+    /// The number of attempts of each event, and the process that handled it last.
     tried: HashMap<usize, u32>,
     handled: BTreeMap<usize, u32>,
 }
 
-/// Holds effects against what was published. `killed`: processes that ended in the middle of things.
+/// Checks effects against the published events. `killed` contains the processes that ended during their work.
 pub(crate) fn check(
     planned: &[Planned],
     lines: &[Line],
@@ -155,7 +156,7 @@ pub(crate) fn check(
     check_without(planned, &BTreeSet::new(), lines, killed, dead)
 }
 
-/// The same where some events are in the log no more: whether they were handled before that is not checked.
+/// Checks effects if some events are no longer in the log. Their earlier handling is not checked.
 pub(crate) fn check_without(
     planned: &[Planned],
     lost: &BTreeSet<String>,
@@ -167,10 +168,10 @@ pub(crate) fn check_without(
     let mut keys: HashMap<&str, Progress> = HashMap::new();
     let (mut verdict, mut blamed, mut lapses) = (Verdict::default(), BTreeMap::new(), BTreeMap::new());
     let mut late: BTreeMap<u32, u32> = BTreeMap::new();
-    // What is replayed comes in between what is live, in an order of its own.
+    // Replayed events are mixed with live events, and have their own order.
     for line in lines.iter().filter(|line| line.origin != "replay") {
         if line.id.is_empty() {
-            // Where a lease ran out, what is lost with it is one end, however many segments that are.
+            // All segments that are lost with an expired lease count as one end.
             let ends = lapses.entry(line.process).or_insert(0_u32);
             *ends = if line.what == "lapsed" { *ends + 1 } else { (*ends).max(1) };
             continue;
@@ -198,7 +199,8 @@ pub(crate) fn check_without(
     verdict.lapses = lapses.values().sum();
     let allowed =
         |process: &u32| u32::from(killed.contains(process)) + lapses.get(process).copied().unwrap_or(0);
-    // Commits were lost together with events. Consumers keep up with publishers, so they are of about as many.
+    // Commits were lost together with events. Consumers keep up with publishers, so about as many commits were lost as
+    // events.
     let committed_and_lost = lost.len() as u32;
     for (process, repeats) in blamed {
         if repeats > OPEN * allowed(&process) + committed_and_lost {
@@ -232,7 +234,7 @@ pub(crate) fn check_without(
 }
 
 impl Progress {
-    /// Takes a line in; who had handled the event before, if anyone had.
+    /// Applies a line. Returns the process that handled the event before, if there is one.
     fn take(&mut self, event: &Planned, line: &Line, lost: &BTreeSet<String>) -> Result<Option<u32>, String> {
         let is_lost = |n: &usize| lost.contains(&Planned { n: *n, ..event.clone() }.id());
         let mut next = self.at.map_or(0, |at| at + 1);
@@ -255,7 +257,7 @@ impl Progress {
         *tried += 1;
         self.at = Some(event.n);
         let handled = line.what == "handled";
-        // An event that always fails is over when the group gives up on it, of which no handler is told.
+        // An event that always fails is finished when the group gives up on it. No handler sees that moment.
         self.over = handled || event.does == Does::Fails;
         Ok(if handled { self.handled.insert(event.n, line.process) } else { None })
     }

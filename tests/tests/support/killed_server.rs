@@ -1,5 +1,5 @@
-//! A Redis server that is killed in the midst of what publishers, consumers and replays do, loses the end of its file, and
-//! comes back.
+//! A Redis server that is killed while publishers, consumers and replays use it. It loses the end of its file, and
+//! restarts.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -29,37 +29,38 @@ use super::{
     publishing::{Gate, Shared, append_batches, publish_events},
 };
 
-/// Publishers that append batches of their own, and publishers that publish through one bus, event by event.
+/// Number of publishers that append batches, and number of publishers that publish single events through one bus.
 const APPENDING: usize = 3;
 const PUBLISHING: usize = 4;
 const GROUP: &str = "readers";
-/// How long something may take that must come by itself; how soon it comes is not promised.
+/// Maximum wait for a condition that must become true by itself. The tests promise no speed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server, and everybody who uses it: through a proxy, so that the test can look at what came back before they do.
+/// A server with all its users. The users connect through a proxy, so that the test can inspect a restarted server
+/// before they do.
 pub(crate) struct World {
     server: Server,
     proxy: Proxy,
     pub(crate) shared: Arc<Shared>,
     rng: Rng,
-    /// Opened on the server itself: it only reads.
+    /// A store on the server without the proxy. It only reads.
     reader: Store,
     bus: Bus,
     consumer: bus::Consumer,
     manager: ReplayManager,
     host: JobHost,
     publishers: Vec<JoinHandle<()>>,
-    /// What of the append-only file is never cut: what was there at the beginning stays.
+    /// The append-only file at the beginning. The test never cuts this part.
     first: AppendOnlyFile,
-    /// As it was when the server was last started.
+    /// The append-only file at the last start of the server.
     at_start: AppendOnlyFile,
-    /// How often the server has found that it ended in the midst of things; of these, without anything having been cut away:
-    /// a process can be killed in the midst of a write.
+    /// Number of times that the server truncated its file at a start. `torn_writes` counts the times without a cut by
+    /// the test, because a kill can interrupt a write.
     truncated: usize,
     pub(crate) torn_writes: usize,
-    /// Whether it did so when it was last started.
+    /// Whether the server truncated its file at its last start.
     is_untidy: bool,
-    /// Whether it was cut before.
+    /// Whether the test has cut the file since the last start.
     is_cut: bool,
     checkpoints: Vec<Checkpoint>,
     replays: Vec<String>,
@@ -89,7 +90,7 @@ impl World {
         let first = AppendOnlyFile::of(&server);
         let mut publishers = Vec::new();
         for number in 0..APPENDING {
-            // Each has a connection of its own, as processes have.
+            // Each publisher has its own connection, as a separate process has.
             let store = RedisEngine::open(RedisOptions::new(&url)).await.map(Store::new).unwrap();
             publishers.push(tokio::spawn(append_batches(store, shared.clone(), number, rng.fork())));
         }
@@ -119,7 +120,7 @@ impl World {
         }
     }
 
-    /// Waits until something holds.
+    /// Waits until a condition holds.
     async fn until(&self, what: &str, mut holds: impl AsyncFnMut(&Self) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !holds(self).await {
@@ -137,7 +138,7 @@ impl World {
         }
     }
 
-    /// Lets publishers go on for a while, and kills the server in the midst of it.
+    /// Lets publishers work for a while, and kills the server during their work.
     pub(crate) async fn kill_in_the_midst(&mut self, replays: bool) {
         let before = self.shared.ledger().answered;
         self.shared.gate.send_replace(Gate::Open);
@@ -147,7 +148,8 @@ impl World {
         }
         tokio::time::sleep(Duration::from_millis(self.rng.u64(0..250))).await;
         if self.is_untidy {
-            // A server that were killed before that, too, could do half of the batch that was left: that is its own fault.
+            // A second kill before the rewrite could make the server apply half of the partial batch. That is a fault
+            // of the server.
             written_anew(&self.server.url()).await;
         }
         self.make_checkpoint().await;
@@ -166,7 +168,7 @@ impl World {
         self.checkpoints.push(self.manager.checkpoints().create(new).await.unwrap());
     }
 
-    /// Begins to send some of the past again, which takes longer than the server lives.
+    /// Starts a replay that takes longer than the server lives.
     async fn start_replay(&mut self) {
         let sources = [format!("p{}", self.rng.usize(..APPENDING + PUBLISHING))].into();
         let filter = Filter { sources, ..Filter::default() };
@@ -178,16 +180,16 @@ impl World {
         }
     }
 
-    /// Takes the end of the append-only file away: little of it, all of the last life of the server, or more.
+    /// Removes the end of the append-only file: a small part, the writes since the last start of the server, or more.
     pub(crate) fn lose_the_end(&mut self) {
         let file = AppendOnlyFile::of(&self.server);
         let since = |then: &AppendOnlyFile| if file.number == then.number { then.length } else { 0 };
         let (least, start) = (since(&self.first), since(&self.at_start));
         let to = match self.rng.u32(..4) {
-            // Something is cut off in each test.
+            // Each test cuts the file at least once.
             0 if self.cuts > 0 => return,
             0 | 1 => file.length - self.rng.u64(1..=64 * 1024).min(file.length),
-            // Of the last life but the very beginning, which may be that it is another one.
+            // Up to 2,000 bytes since the last start stay. They may contain the start of a new log epoch.
             2 => start + self.rng.u64(0..2_000),
             _ => start - self.rng.u64(0..20_000).min(start),
         };
@@ -196,7 +198,7 @@ impl World {
         self.is_cut = true;
     }
 
-    /// Starts the server again and holds what it has against what was answered; then everybody else may come.
+    /// Restarts the server and checks its data against the answers. Then lets all users connect again.
     pub(crate) async fn come_back(&mut self, promise: Promise) {
         self.server.restart().await.unwrap();
         let truncated = self.server.log().await.matches("Truncating the AOF").count();
@@ -222,7 +224,7 @@ impl World {
         self.check_checkpoints(&log).await;
     }
 
-    /// The store's own check, as soon as its connection is there again.
+    /// Returns the result of the check of the store, as soon as its connection works again.
     async fn reader_after_restart(&self) -> VerifyReport {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -236,7 +238,8 @@ impl World {
         }
     }
 
-    /// A mark of what is there leads on to everything after it; a mark of what was lost says so.
+    /// Checks all checkpoints. A mark that is in the log leads to all later events, and a lost mark is reported as
+    /// lost.
     async fn check_checkpoints(&mut self, log: &RawLog) {
         let stores: Arc<dyn Stores> = Arc::new(self.reader.clone());
         let manager = ReplayManager::new(stores.clone(), stores.clone(), stores, None, Arc::new(SystemClock));
@@ -253,11 +256,11 @@ impl World {
                 assert!(is_gap, "the mark {mark} was lost, in epoch {}: {answer:?}", checkpoint.mark.epoch);
             }
         }
-        // One that was lost stays so; there is no need to ask for all of them for ever.
+        // A lost mark stays lost, so that further checks of it are unnecessary.
         self.checkpoints.retain(|checkpoint| log.ids.contains_key(&checkpoint.mark.sequence(0)));
     }
 
-    /// So many positions after a checkpoint.
+    /// Returns at most `most` positions after a checkpoint.
     async fn positions_after(&self, checkpoint: &Checkpoint, most: usize) -> Vec<u64> {
         let mut request = ReadRequest::new(Filter::default(), 7);
         request.after = Some(checkpoint.mark.clone());
@@ -272,7 +275,7 @@ impl World {
         found
     }
 
-    /// Ends everything in order, once the consumers have come to the end and the replays are over.
+    /// Stops all users normally, after the consumers have reached the end and the replays have finished.
     pub(crate) async fn settle(mut self, may_be_lost: bool) -> Ledger {
         self.shared.gate.send_replace(Gate::Over);
         for publisher in std::mem::take(&mut self.publishers) {
@@ -287,7 +290,7 @@ impl World {
             let state = self.reader_record(id).await;
             let good = match state {
                 Some(ReplayState::Completed) => true,
-                // What it was to send was lost, or it was lost itself.
+                // The replay itself or some of its events were lost.
                 Some(ReplayState::Failed) | None => may_be_lost,
                 _ => false,
             };
@@ -306,7 +309,7 @@ impl World {
         std::mem::take(&mut *self.shared.ledger())
     }
 
-    /// Waits until the consumers have come to the end, however long that takes: what is noticed is that they stand still.
+    /// Waits until the consumers reach the end. The wait has no time limit, but fails when they make no progress.
     async fn until_all_is_consumed(&self) {
         let (mut before, mut end) = (None, Instant::now() + PATIENCE);
         loop {
@@ -340,7 +343,7 @@ async fn consume(bus: &Bus, shared: &Arc<Shared>) -> bus::Consumer {
     subscription.segments(4).start().await.unwrap()
 }
 
-/// Settings of a bus that does not give up publishing.
+/// Bus settings with many publish retries.
 fn patient() -> BusSettings {
     let backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(50));
     let retry = RetryPolicy { max_retries: 10_000, backoff };

@@ -1,4 +1,4 @@
-//! What the tests across crates share: the program, the data, rounds and seeds.
+//! Shared parts of the tests across crates: the program, the data, rounds and seeds.
 #![allow(dead_code, reason = "each test takes what it needs")]
 #![allow(
     clippy::unwrap_used,
@@ -26,18 +26,18 @@ use std::{
 use domain::{Document, Event, Limits, OrderingRule};
 use servers::{Binary, Config, Server};
 
-/// How many rounds a test runs: `EVENT_REPLAY_ROUNDS` where set, else few.
+/// Returns the number of rounds of a test: `EVENT_REPLAY_ROUNDS`, or `few`.
 pub(crate) fn rounds(few: usize) -> usize {
     std::env::var("EVENT_REPLAY_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(few)
 }
 
-/// Whether as many rounds are run as figures are quoted from.
+/// Whether this is a full run, as for published figures.
 pub(crate) fn is_full_run() -> bool {
     std::env::var_os("EVENT_REPLAY_ROUNDS").is_some()
 }
 
-/// The server programs that a test runs on: all that are installed in a full run, else the first; those that are left out are
-/// named.
+/// Returns the server programs of a test: all installed programs in a full run, else the first. The omitted programs
+/// are printed.
 pub(crate) fn binaries() -> Vec<Binary> {
     let mut binaries = Binary::all().unwrap();
     if !is_full_run() {
@@ -48,14 +48,15 @@ pub(crate) fn binaries() -> Vec<Binary> {
     binaries
 }
 
-/// The event as the bus admits it: with the key that keeps its order.
+/// Returns the event as the bus admits it, with its ordering key.
 pub(crate) fn admitted(json: &str) -> Event {
     let event = Document::parse(json.as_bytes(), &Limits::default()).unwrap().into_event().unwrap();
     let key = OrderingRule::default().resolve(&event, None);
     event.with_key_source(key)
 }
 
-/// A seed, printed so that a failure can be met again: `EVENT_REPLAY_SEED` where set, else drawn.
+/// Returns the random seed: `EVENT_REPLAY_SEED`, or a random number. The seed is printed, so that a failure is
+/// reproducible.
 pub(crate) fn seed() -> u64 {
     let seed = std::env::var("EVENT_REPLAY_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
@@ -63,14 +64,16 @@ pub(crate) fn seed() -> u64 {
     seed
 }
 
-/// The program under test, in the profile that the tests were built in; built once if it is not there.
+/// Returns the program under test, in the profile of the tests. Builds the program once, unless `EVENT_REPLAY_BIN`
+/// names it.
 pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         if let Ok(path) = std::env::var("EVENT_REPLAY_BIN") {
             return PathBuf::from(path);
         }
-        // This test is in target/PROFILE/deps, and the program one folder up. The profile `dev` has the folder `debug`.
+        // The path of this test is target/PROFILE/deps, and the program is one folder up. The profile `dev` has the
+        // folder `debug`.
         let test = std::env::current_exe().unwrap();
         let folder = test.ancestors().nth(2).unwrap().file_name().unwrap().to_string_lossy();
         let profile = folder.replace("debug", "dev");
@@ -83,14 +86,14 @@ pub(crate) fn program() -> &'static Path {
     })
 }
 
-/// The program, told nothing by the environment but the store.
+/// Returns a command of the program, with only the store in its environment.
 pub(crate) fn event_replay(store: &Path) -> Command {
     let mut command = event_replay_at(store.parent().unwrap());
     command.env("EVENT_REPLAY_STORE", format!("sqlite:{}", store.display()));
     command
 }
 
-/// The program in a folder that is its home, told nothing by the environment.
+/// Returns a command of the program in a folder that is its home, with no settings in its environment.
 pub(crate) fn event_replay_at(home: &Path) -> Command {
     let mut command = Command::new(program());
     command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
@@ -98,7 +101,7 @@ pub(crate) fn event_replay_at(home: &Path) -> Command {
     command
 }
 
-/// An empty Redis server. Where no program for one is installed there is none, and what needs it is named.
+/// Starts an empty Redis server. Without an installed program, prints the skipped test and returns `None`.
 pub(crate) async fn redis_server(what: &str) -> Option<Server> {
     let binary = Binary::default();
     if binary.major() == 0 {
@@ -116,7 +119,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// 290 real events by others, where the folder is at hand.
+/// Returns 290 real events from GitHub, if their folder exists.
 pub(crate) fn real_events() -> Option<Vec<String>> {
     let folder = std::env::var("EVENT_REPLAY_REAL_DATA")
         .map_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"), PathBuf::from);
@@ -129,7 +132,7 @@ pub(crate) fn real_events() -> Option<Vec<String>> {
     Some(text.lines().map(str::to_owned).collect())
 }
 
-/// Valid generated events.
+/// Returns valid generated events.
 pub(crate) fn demo_events(count: usize) -> Vec<String> {
     generator::Generator::new(generator::Settings::demo((count + count / 20 + 10) as u64))
         .filter(|generated| generated.validity == generator::Validity::Valid)

@@ -1,9 +1,9 @@
-//! Names that are hard to keep apart: separators, patterns, controls, prefixes of each other, texts that read alike when
-//! they are joined, the spellings of one UUID.
+//! Names that are hard to distinguish: separators, patterns, control characters, prefixes of each other, names with
+//! equal concatenations, and different notations of one UUID.
 
 use std::collections::BTreeSet;
 
-/// Pieces that names are made of. Some are what keys of a store on Redis are made of.
+/// Parts of names. Some of them also occur in the keys of a store on Redis.
 const PIECES: &[&str] = &[
     ":",
     "{",
@@ -53,7 +53,7 @@ const PIECES: &[&str] = &[
     "🎓",
 ];
 
-/// The same UUID, five times.
+/// One UUID in five notations.
 const UUIDS: [&str; 5] = [
     "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
     "6BA7B810-9DAD-11D1-80B4-00C04FD430C8",
@@ -62,8 +62,8 @@ const UUIDS: [&str; 5] = [
     "urn:uuid:6ba7b810-9dad-11d1-80b4-00c04fd430c8",
 ];
 
-/// So many names, all different, 1 to 128 bytes each: the spellings of the UUID, each two letters that read alike when they
-/// are joined, and names that are drawn, among them beginnings and ends of others.
+/// Returns `count` different names of 1 to 128 bytes: the notations of the UUID, names with equal concatenations, and
+/// random names. Some random names are prefixes or suffixes of others.
 pub(crate) fn names(random: &mut fastrand::Rng, count: usize) -> Vec<String> {
     let always = UUIDS.iter().chain(&["a", "bc", "ab", "c", "abc", "a\r", "a\n", "a:"]);
     let mut names: BTreeSet<String> = always.map(|name| (*name).to_owned()).collect();
@@ -89,14 +89,14 @@ pub(crate) fn names(random: &mut fastrand::Rng, count: usize) -> Vec<String> {
     names
 }
 
-/// Pairs of names, at least so many, all different; among them pairs that join to one text.
+/// Returns at least `count` different pairs of names. Some pairs have equal concatenations.
 pub(crate) fn pairs(random: &mut fastrand::Rng, names: &[String], count: usize) -> Vec<(String, String)> {
     let alike = [("a", "bc"), ("ab", "c"), ("a", "b:c"), ("a:b", "c")];
     let mut pairs = BTreeSet::from(alike.map(|(one, other)| (one.to_owned(), other.to_owned())));
     while pairs.len() < count {
         let (one, other) = (random.choice(names).unwrap(), random.choice(names).unwrap());
         pairs.insert((one.clone(), other.clone()));
-        // The same two, cut elsewhere.
+        // The same concatenation, split at another place.
         let joined = format!("{one}{other}");
         let cuts: Vec<usize> = joined.char_indices().map(|(at, _)| at).skip(1).collect();
         if let Some(cut) = random.choice(&cuts) {

@@ -1,5 +1,6 @@
-//! What a store keeps beside events, under odd names: groups with what they hold, checkpoints, schemas, what waits for its
-//! time, replays. Each is found under its own name as it was put, whatever was put and removed under others.
+//! Data of a store beside events, under unusual names: groups with their content, checkpoints, schemas, scheduled
+//! events and replays. Each object is found under its own name with its own content. Changes to objects with
+//! other names have no effect on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +22,7 @@ fn at(head: &Cursor, sequence: u64) -> Cursor {
     Cursor { sequences: vec![sequence], ..head.clone() }
 }
 
-/// What is kept of groups, each under one name.
+/// The content of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Kept {
     cursor: u64,
@@ -45,7 +46,7 @@ async fn kept(store: &dyn Stores, name: &str) -> Option<Kept> {
     })
 }
 
-/// A group of this name, with a consumer, a ledger and a dead letter.
+/// Creates a group with this name, a consumer, a ledger and a dead letter.
 async fn make_group(store: &dyn Stores, name: &str, wanted: &Kept, head: &Cursor) {
     let spec = GroupSpec { segments: 1, ..GroupSpec::new(name) };
     store.create_group(&spec, &at(head, 0)).await.unwrap();
@@ -177,7 +178,7 @@ pub(crate) async fn check_marks_and_schemas(store: &dyn Stores, random: &mut fas
 pub(crate) async fn check_waiting(store: &dyn Stores, random: &mut fastrand::Rng) {
     let due = |number: usize| Timestamp::from_second(4_000_000_000 + number as i64).unwrap();
     let mut waiting = odd::names(random, 40);
-    // None of them is in the log, where it would not be scheduled.
+    // None of the ids is in the log, because an event in the log would not be scheduled.
     waiting.iter_mut().for_each(|id| *id = format!("{}\u{2}", id.chars().take(30).collect::<String>()));
     waiting.sort();
     waiting.dedup();
@@ -201,7 +202,7 @@ pub(crate) async fn check_waiting(store: &dyn Stores, random: &mut fastrand::Rng
     for id in odd::names(random, 20) {
         let record = ReplayRecord {
             id: id.clone(),
-            // One that is not over is not deleted.
+            // A replay can be deleted only after it is finished.
             state: ReplayState::Completed,
             created_at: due(0),
             updated_at: due(0),

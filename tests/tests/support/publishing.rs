@@ -1,4 +1,4 @@
-//! Publishers that do not give up: each event again until it is answered, and every answer noted.
+//! Publishers that never give up: they repeat each event until it is answered, and record every answer.
 
 use std::{
     collections::HashSet,
@@ -30,12 +30,12 @@ pub(crate) fn event(publisher: usize, n: u64) -> Event {
     document.into_event().unwrap()
 }
 
-/// What publishers and the test share.
+/// The state that publishers and the test share.
 pub(crate) struct Shared {
     pub(crate) ledger: Mutex<Ledger>,
-    /// Whether publishers go on, and whether they end.
+    /// Whether publishers work, pause or stop.
     pub(crate) gate: watch::Sender<Gate>,
-    /// Ids of events that consumers have handled.
+    /// Ids of the events that consumers have handled.
     pub(crate) handled: Mutex<HashSet<String>>,
 }
 
@@ -51,14 +51,14 @@ impl Shared {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until publishers go on; whether they do.
+    /// Waits until the gate is not shut. Returns whether publishers may work.
     async fn passes(&self) -> bool {
         let mut gate = self.gate.subscribe();
         *gate.wait_for(|gate| *gate != Gate::Shut).await.unwrap() == Gate::Open
     }
 }
 
-/// Appends batches, each again until it is answered.
+/// Appends batches, and repeats each batch until it is answered.
 pub(crate) async fn append_batches(store: Store, shared: Arc<Shared>, publisher: usize, mut rng: Rng) {
     let mut next = 0;
     while shared.passes().await {
@@ -82,7 +82,7 @@ pub(crate) async fn append_batches(store: Store, shared: Arc<Shared>, publisher:
             if !shared.passes().await {
                 return;
             }
-            // The gate may still be open: the server was killed a moment ago.
+            // The gate may still be open, because the server was killed a moment ago.
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
         let mut stored = Vec::new();
@@ -98,12 +98,12 @@ pub(crate) async fn append_batches(store: Store, shared: Arc<Shared>, publisher:
         let is_again = stored.is_empty();
         let all = if is_again { again } else { stored };
         shared.ledger().acknowledge(publisher, &all, is_again);
-        // The log must stay one that can be read over and over.
+        // The pause limits the size of the log, because the test reads it many times.
         tokio::time::sleep(Duration::from_millis(rng.u64(0..8))).await;
     }
 }
 
-/// Publishes event after event, each again until it is answered.
+/// Publishes single events, and repeats each event until it is answered.
 pub(crate) async fn publish_events(bus: Bus, shared: Arc<Shared>, number: usize) {
     let mut next = 0;
     while shared.passes().await {

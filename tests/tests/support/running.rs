@@ -1,4 +1,4 @@
-//! A Redis server that runs, as a process or in a container: tests take its URL and need not know.
+//! A running Redis server, as a process or in a container. Tests use its URL in the same way.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 use std::{process::Command, time::Duration};
@@ -10,7 +10,7 @@ use testcontainers::{
     runners::AsyncRunner,
 };
 
-/// What `tests/servers/image` makes.
+/// The image that `tests/servers/image` builds.
 const IMAGE: &str = "event-replay-redis";
 const PORT: u16 = 6379;
 
@@ -27,7 +27,7 @@ enum Place {
 }
 
 impl Running {
-    /// A process of this machine.
+    /// Starts a process on this machine.
     pub(crate) async fn process(binary: &Binary, config: &Config) -> Self {
         let server = Server::start(binary, config).await.unwrap();
         Self {
@@ -37,8 +37,8 @@ impl Running {
         }
     }
 
-    /// A container with the installed Redis, its command line ending with `arguments`. Where Docker does not answer there
-    /// is none, which is printed.
+    /// Starts a container with the installed Redis. `arguments` are added to its command line. Without Docker, prints a
+    /// message and returns `None`.
     pub(crate) async fn container(arguments: &[&str]) -> Option<Self> {
         if !docker_answers() {
             println!("NOT RUN: containers, Docker does not answer");
@@ -50,7 +50,7 @@ impl Running {
             .with_exposed_port(PORT.tcp())
             .with_wait_for(WaitFor::message_on_stdout("Ready to accept connections"))
             .with_cmd(always.iter().chain(arguments).copied())
-            // By this `tests/servers/image` knows what a killed test has left behind.
+            // With this label `tests/servers/image` finds the containers of killed tests.
             .with_label("event-replay.owner", std::process::id().to_string())
             .with_startup_timeout(Duration::from_secs(60))
             .start()
@@ -68,7 +68,7 @@ impl Running {
         })
     }
 
-    /// One of each: every installed program as a process, and a container where Docker answers.
+    /// Starts every installed program as a process, and a container if Docker is available.
     pub(crate) async fn everywhere() -> Vec<Self> {
         let mut running = Vec::new();
         for binary in Binary::all().unwrap() {
@@ -78,17 +78,17 @@ impl Running {
         running
     }
 
-    /// What runs, and where, for messages.
+    /// The program and its place, for messages.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where clients connect.
+    /// The URL for clients.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// Ends it, and removes what it has written.
+    /// Stops the server, and removes its data.
     pub(crate) async fn stop(self) {
         match self.place {
             Place::Process(mut server) => server.stop().await.unwrap(),
@@ -97,13 +97,13 @@ impl Running {
     }
 }
 
-/// A client that is installed is not enough: there must be a daemon behind it.
+/// Whether the Docker daemon answers. An installed client is not sufficient.
 fn docker_answers() -> bool {
     let answer = Command::new("timeout").args(["20", "docker", "version"]).output();
     answer.is_ok_and(|answer| answer.status.success())
 }
 
-/// The first two numbers of the version of the program that the image was made of.
+/// Returns the first two numbers of the program version from which the image was built.
 fn tag() -> String {
     let program = Binary::at("redis-server").unwrap();
     program.version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")

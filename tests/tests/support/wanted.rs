@@ -1,4 +1,4 @@
-//! A filter in a test's own words, and what it lets through: an oracle that reads the input alone.
+//! A filter in a format of the tests, and an oracle for its matches. The oracle reads only the input.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,7 +6,7 @@ use domain::{Entity, Filter, TypePattern};
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// A filter in the test's own words.
+/// A filter in a format of the tests.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
     types: Vec<String>,
@@ -20,7 +20,7 @@ pub(crate) struct Wanted {
     pub(crate) limit: Option<usize>,
 }
 
-/// A condition, and what it means.
+/// A CEL condition, and its meaning as a function.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Question {
     text: &'static str,
@@ -43,17 +43,17 @@ const QUESTIONS: &[Question] = &[
     },
 ];
 
-/// The oracle's event: what the input says, and when that was.
+/// An event of the oracle: its parsed input and its time.
 pub(crate) struct Line {
     pub(crate) id: String,
-    /// As it was published.
+    /// The published text.
     pub(crate) json: String,
     pub(crate) event: Value,
     pub(crate) at: Timestamp,
 }
 
 impl Line {
-    /// What a line of input says.
+    /// Parses a line of the input.
     pub(crate) fn read(json: &str) -> Self {
         let event: Value = serde_json::from_str(json).unwrap();
         let at = event["timestamp"].as_str().unwrap().parse().unwrap();
@@ -119,7 +119,7 @@ impl Wanted {
         wanted
     }
 
-    /// The definition, on parsed JSON.
+    /// The definition of a match, on parsed JSON.
     pub(crate) fn accepts(&self, line: &Line) -> bool {
         let one_of = |allowed: &[String], member: &str| {
             allowed.is_empty()
@@ -162,7 +162,7 @@ impl Wanted {
         Arc::new(filter)
     }
 
-    /// The same filter as flags of the program.
+    /// Returns the same filter as flags of the program.
     pub(crate) fn flags(&self) -> Vec<String> {
         let mut flags = Vec::new();
         let mut add = |flag: &str, value: &str| flags.push(format!("{flag}={value}"));
@@ -183,7 +183,7 @@ impl Wanted {
     }
 }
 
-/// Entities by the rule of the event format: top-level members that end in `Id` and hold text.
+/// Returns the entities by the rule of the event format: top-level members with a text value whose names end in `Id`.
 fn entities(event: &Value) -> Vec<(String, String)> {
     let members = event.as_object().unwrap().iter();
     members

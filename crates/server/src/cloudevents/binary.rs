@@ -1,4 +1,4 @@
-//! CloudEvents whose attributes are headers and whose data is the body.
+//! CloudEvents in binary mode: the attributes are headers, and the body is the data.
 
 use axum::body::Bytes;
 use base64::Engine as _;
@@ -9,10 +9,10 @@ use serde_json::value::RawValue;
 use super::{CloudEvent, Data, VERSION, bad, is_json, names};
 use crate::problem::Problem;
 
-/// Headers of attributes begin with this.
+/// The prefix of the headers that carry attributes.
 pub(super) const PREFIX: &str = "ce-";
 
-/// Reads the event of a request.
+/// Parses the event of a request.
 pub(super) fn read(headers: &HeaderMap, body: &Bytes) -> Result<CloudEvent, Problem> {
     let mut event = CloudEvent { attributes: Vec::new(), data: None };
     for name in headers.keys() {
@@ -56,12 +56,12 @@ pub(super) fn read(headers: &HeaderMap, body: &Bytes) -> Result<CloudEvent, Prob
     Ok(event)
 }
 
-/// A text as a JSON value.
+/// Returns a text as a JSON string.
 fn text(value: &str) -> Result<Box<RawValue>, Problem> {
     serde_json::value::to_raw_value(value).map_err(|error| bad(None, error))
 }
 
-/// The value of an attribute in a header: unquoted, and percent-decoded once.
+/// Returns the value of an attribute in a header. Quotes are removed, and percent-encoding is decoded once.
 fn decoded(value: &HeaderValue) -> Result<String, String> {
     let value =
         value.to_str().map_err(|_| "it has characters that are not ASCII; encode them with %".to_owned())?;
@@ -74,7 +74,7 @@ fn decoded(value: &HeaderValue) -> Result<String, String> {
     decoded.map(std::borrow::Cow::into_owned).map_err(|_| "it is not UTF-8 once it is decoded".to_owned())
 }
 
-/// A quoted string without its backslashes.
+/// Removes the backslashes from a quoted string.
 fn unescaped(quoted: &str) -> String {
     let mut plain = String::with_capacity(quoted.len());
     let mut chars = quoted.chars();
@@ -84,7 +84,7 @@ fn unescaped(quoted: &str) -> String {
     plain
 }
 
-/// A text as the value of a header: what a header cannot have is percent-encoded.
+/// Encodes a text as a header value. Characters that a header cannot carry are percent-encoded.
 pub(super) fn encoded(text: &str) -> String {
     let mut value = String::with_capacity(text.len());
     for c in text.chars() {

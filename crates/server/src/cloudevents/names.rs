@@ -1,27 +1,27 @@
-//! Names of attributes, and the members that they become.
+//! Names of attributes, and the members to which they map.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// Attributes that have a member of another name.
+/// Attributes with a member of a different name.
 pub(super) const RENAMED: [(&str, &str); 3] =
     [("time", "timestamp"), ("correlationid", "correlationId"), ("causationid", "causationId")];
-/// The attribute that holds an event's metadata, as JSON.
+/// The attribute that carries the metadata of an event, as JSON.
 pub(super) const METADATA: &str = "eventmetadata";
-/// The attribute that holds members that no attribute can hold, as one JSON object.
+/// The attribute that carries all members that fit no other attribute, as one JSON object.
 pub(super) const OTHERS: &str = "eventmembers";
 /// Entities that every event may name.
 pub(super) const ENTITIES: [&str; 3] = ["userId", "courseId", "labId"];
-/// Members of an event that are no attributes: an attribute of such a name would become one.
+/// Members of an event that are not attributes. An attribute with such a name would collide with the member.
 const RESERVED: [&str; 4] = ["timestamp", "metadata", "data", "specversion"];
 
-/// Whether a name is one of an attribute: lower-case letters and digits.
+/// Whether a name is a valid attribute name: lower-case letters and digits only.
 pub(super) fn is_attribute(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
-/// Refuses a name that no attribute has.
+/// Refuses an invalid or reserved attribute name.
 pub(super) fn check(name: &str) -> Result<(), String> {
     if !is_attribute(name) {
         let shown: String = name.chars().take(60).collect();
@@ -35,18 +35,18 @@ pub(super) fn check(name: &str) -> Result<(), String> {
     }
 }
 
-/// Names of members that end in `Id`: names of attributes are lower case, and these are found by them.
+/// Names of members that end in `Id`. An attribute name is lower case, so the set restores the case of the member name.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Members(BTreeSet<String>);
 
 impl Members {
-    /// The members that every event may have, and those that a setting names.
+    /// Returns the members that every event may have, together with the members of a setting.
     pub(crate) fn of_settings(ordering: &[String]) -> Self {
         let known = ENTITIES.into_iter().map(str::to_owned);
         Self(known.chain(ordering.iter().cloned()).collect())
     }
 
-    /// Adds the members that a schema of whole events names.
+    /// Adds the members in a schema of whole events whose names end in `Id`.
     pub(crate) fn add_schema(&mut self, schema: &Value) {
         let parts = ["allOf", "anyOf", "oneOf"].iter().filter_map(|name| schema[*name].as_array()).flatten();
         for part in parts.chain([schema]) {
@@ -55,10 +55,10 @@ impl Members {
         }
     }
 
-    /// The member that an attribute becomes.
+    /// Returns the member to which an attribute maps.
     ///
     /// # Errors
-    /// When it could be one of several.
+    /// Returns a message when several members match the attribute.
     pub(super) fn of_attribute(&self, attribute: &str) -> Result<String, String> {
         if let Some((_, member)) = RENAMED.iter().find(|(name, _)| *name == attribute) {
             return Ok((*member).to_owned());

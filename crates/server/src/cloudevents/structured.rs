@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::{CloudEvent, Data, VERSION, bad, names};
 use crate::problem::Problem;
 
-/// The members of an object in their order. A name that occurs twice is kept twice.
+/// The members of an object in their order. A duplicate name stays a duplicate.
 struct Pairs(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Pairs {
@@ -36,24 +36,24 @@ impl<'de> Deserialize<'de> for Pairs {
     }
 }
 
-/// The members of an object, in their order.
+/// Parses the members of an object, in their order.
 pub(super) fn pairs_of(text: &str) -> Result<Vec<(String, Box<RawValue>)>, serde_json::Error> {
     serde_json::from_str(text).map(|Pairs(pairs)| pairs)
 }
 
-/// Whether an attribute can have a value: a text, an integer of 32 bits, or a truth value.
+/// Whether an attribute can have the value: a string, a 32-bit integer, or a boolean.
 pub(super) fn is_value(value: &RawValue) -> bool {
     let text = value.get();
     text.starts_with('"') || matches!(text, "true" | "false") || text.parse::<i32>().is_ok()
 }
 
-/// Reads one document. `at` is its place in a batch.
+/// Parses one document. `at` is its index in a batch, from 0.
 pub(super) fn read(text: &[u8], at: Option<usize>) -> Result<CloudEvent, Problem> {
     let Pairs(pairs) = serde_json::from_slice(text).map_err(|error| bad(at, error))?;
     of_pairs(&pairs, at)
 }
 
-/// Reads a JSON array of documents.
+/// Parses a JSON array of documents.
 pub(super) fn read_batch(text: &[u8]) -> Result<Vec<CloudEvent>, Problem> {
     let all: Vec<Pairs> = serde_json::from_slice(text).map_err(|error| bad(None, error))?;
     all.into_iter().enumerate().map(|(at, Pairs(pairs))| of_pairs(&pairs, Some(at))).collect()

@@ -1,4 +1,4 @@
-//! From a CloudEvent to an event.
+//! Conversion of a CloudEvent to an event.
 
 use std::collections::BTreeMap;
 
@@ -10,46 +10,46 @@ use super::{
     names::{METADATA, Members, OTHERS},
 };
 
-/// The version of an event whose CloudEvent names none.
+/// The version of an event if its CloudEvent has none.
 const DEFAULT_VERSION: &str = "1.0";
 
-/// The time of an event whose CloudEvent has none, and how its id is made.
+/// Settings of a conversion: the default timestamp, and the form of the event id.
 #[derive(Debug, Clone)]
 pub(crate) struct Times {
-    /// The time where the event says none.
+    /// The timestamp of an event if its CloudEvent has no `time`.
     pub(crate) otherwise: Timestamp,
-    /// Whether the source is a part of the id.
+    /// Whether the event id contains the source.
     pub(crate) id_with_source: bool,
 }
 
 impl CloudEvent {
-    /// The text of an attribute; none where it is absent or no text.
+    /// Returns the text of an attribute, or `None` if the attribute is missing or is not a string.
     fn text(&self, name: &str) -> Option<String> {
         let (_, value) = self.attributes.iter().find(|(own, _)| own == name)?;
         serde_json::from_str(value.get()).ok()
     }
 
-    /// Its type.
+    /// The event type.
     pub(crate) fn event_type(&self) -> Option<String> {
         self.text("type")
     }
 
-    /// Its version, as an event has it.
+    /// The event version, or the default version.
     pub(crate) fn version(&self) -> String {
         self.text("version").unwrap_or_else(|| DEFAULT_VERSION.to_owned())
     }
 
-    /// Whether it has an attribute that a schema may name as an entity.
+    /// Whether the CloudEvent has an attribute that a schema may name as an entity.
     pub(crate) fn names_entities(&self) -> bool {
         self.attributes.iter().any(|(name, _)| name.ends_with("id") && name != "id")
     }
 
-    /// Whether it says when it happened.
+    /// Whether the CloudEvent has a `time` attribute.
     pub(crate) fn has_time(&self) -> bool {
         self.attributes.iter().any(|(name, _)| name == "time")
     }
 
-    /// The id that its event has.
+    /// Returns the id of the resulting event.
     pub(crate) fn event_id(&self, with_source: bool) -> Option<String> {
         let id = self.text("id")?;
         Some(match with_source {
@@ -59,10 +59,10 @@ impl CloudEvent {
     }
 }
 
-/// The JSON of the event that a CloudEvent is. What it lacks is left to admission to name.
+/// Returns the JSON of the event for a CloudEvent. Admission reports required members that are missing.
 ///
 /// # Errors
-/// When an attribute could be one of several members, or holds no JSON where it must.
+/// Returns a message when an attribute matches several members, or when an attribute that must contain JSON does not.
 pub(crate) fn event_of(cloud: &CloudEvent, members: &Members, times: &Times) -> Result<Vec<u8>, String> {
     let mut event = Object::default();
     let id = cloud.event_id(times.id_with_source);
@@ -75,7 +75,7 @@ pub(crate) fn event_of(cloud: &CloudEvent, members: &Members, times: &Times) -> 
             },
             METADATA => event.put("metadata", &json_in(METADATA, value)?),
             OTHERS => {}
-            // The member itself is among the others, with the case of its letters.
+            // The `eventmembers` attribute contains the same member with its original case.
             other if others.keys().any(|name| name.eq_ignore_ascii_case(other)) => {}
             other => event.put(&members.of_attribute(other)?, value.get()),
         }
@@ -98,7 +98,7 @@ pub(crate) fn event_of(cloud: &CloudEvent, members: &Members, times: &Times) -> 
     Ok(event.end())
 }
 
-/// The members that no attribute can hold.
+/// Returns the members of the `eventmembers` attribute.
 fn others_of(cloud: &CloudEvent) -> Result<BTreeMap<String, Box<RawValue>>, String> {
     let Some((_, value)) = cloud.attributes.iter().find(|(name, _)| name == OTHERS) else {
         return Ok(BTreeMap::new());
@@ -111,12 +111,12 @@ fn raw(text: &str) -> Result<Box<RawValue>, String> {
     serde_json::value::to_raw_value(text).map_err(|error| error.to_string())
 }
 
-/// The JSON in the text of an attribute.
+/// Returns the text of a string attribute, which contains JSON.
 fn json_in(attribute: &str, value: &RawValue) -> Result<String, String> {
     serde_json::from_str(value.get()).map_err(|_| format!("the attribute {attribute:?} is not a string"))
 }
 
-/// A JSON object while it is written. A member that is put twice is written twice, and admission refuses it.
+/// A JSON object under construction. A duplicate member is written twice, and admission refuses it.
 #[derive(Default)]
 struct Object {
     text: String,
@@ -130,7 +130,7 @@ impl Object {
 
     fn put(&mut self, name: &str, value: &str) {
         self.text.push(if self.names.is_empty() { '{' } else { ',' });
-        // A string is always written.
+        // The serialization of a string cannot fail.
         self.text.push_str(&serde_json::to_string(name).unwrap_or_default());
         self.text.push(':');
         self.text.push_str(value);

@@ -1,4 +1,4 @@
-//! From an event to a CloudEvent.
+//! Conversion of an event to a CloudEvent.
 
 use axum::{body::Body, response::Response};
 use base64::Engine as _;
@@ -17,33 +17,33 @@ use crate::{
     problem::{Code, Problem},
 };
 
-/// An event as a CloudEvent has it.
+/// The parts of a CloudEvent.
 struct Written {
-    /// Attributes but `specversion`, as JSON values.
+    /// Attributes as JSON values, without `specversion`.
     attributes: Vec<(String, String)>,
     data: Option<Content>,
 }
 
-/// Its data.
+/// The data of a CloudEvent.
 enum Content {
     Json(String),
     Base64(String),
 }
 
-/// The answer with one event as a JSON document.
+/// Returns a response with one event as a JSON document.
 pub(crate) fn structured_of(stored: &StoredEvent) -> Answer {
     let mut text = document(stored)?;
     text.push('\n');
     Ok(raw(StatusCode::OK, STRUCTURED, text))
 }
 
-/// Events as a JSON array.
+/// Returns events as a JSON array.
 pub(crate) fn batch(events: &[StoredEvent]) -> Result<String, Problem> {
     let documents = events.iter().map(document).collect::<Result<Vec<_>, _>>()?;
     Ok(format!("[{}]\n", documents.join(",\n")))
 }
 
-/// The answer with one event in binary mode.
+/// Returns a response with one event in binary mode.
 pub(crate) fn binary_of(stored: &StoredEvent) -> Answer {
     let written = written(stored)?;
     let mut media = None;
@@ -114,7 +114,7 @@ fn written(stored: &StoredEvent) -> Result<Written, Problem> {
             _ if text == "null" => {}
             _ if (is_plain || is_id) && is_alone && is_value(value) => {
                 written.attributes.push((lower(&attribute), text.to_owned()));
-                // A reader cannot know the case of its letters.
+                // The attribute name is lower case. The member is therefore also stored with its original case.
                 if renamed.is_none() && lower(name) != *name && !ENTITIES.contains(&name.as_str()) {
                     others.push(format!("{}:{text}", json(name)?));
                 }

@@ -1,4 +1,4 @@
-//! The handler whose work a client does.
+//! The handler that passes each delivery to an HTTP client.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ pub(super) struct ClientHandler {
 }
 
 impl ClientHandler {
-    /// A handler over a pool.
+    /// Creates a handler for a pool.
     pub(super) fn new(pool: Arc<Pool>) -> Self {
         Self { pool }
     }
 }
 
-/// A delivery in the pool, which leaves it with its handler.
+/// A delivery in the pool. Dropping the value removes the delivery from the pool.
 struct Waiting<'a> {
     pool: &'a Pool,
     number: u64,
@@ -34,7 +34,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Waiting<'_> {
-    /// The client's answer; a failure once its time is up.
+    /// Waits for the answer of the client. Returns an error that requests a retry when the deadline passes first.
     async fn answer(&mut self) -> Result<(), HandlerError> {
         let mut until: Option<Instant> = None;
         loop {
@@ -42,7 +42,7 @@ impl Waiting<'_> {
                 biased;
                 told = self.told.recv() => told,
                 () = expiry(until) => {
-                    // An answer that is on the way already counts.
+                    // An answer that the channel already contains still counts.
                     if self.pool.remove(self.number) {
                         return Err(HandlerError::retry("the client did not settle the delivery before its deadline"));
                     }
@@ -54,7 +54,7 @@ impl Waiting<'_> {
                 Some(Told::HandedOut(deadline)) => until = Some(deadline),
                 Some(Told::Released) => until = None,
                 Some(Told::Answered(answer)) => return answer,
-                // The pool keeps the sender for as long as the delivery is in it.
+                // The pool keeps the sender as long as the pool contains the delivery.
                 None => return Err(HandlerError::retry("the delivery was given up by the server")),
             }
         }

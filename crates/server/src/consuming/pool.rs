@@ -1,4 +1,4 @@
-//! The deliveries of a group that clients wait for or hold.
+//! The pool of a group: deliveries that wait for a client, and deliveries that clients hold.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,10 +9,10 @@ use std::{
 use domain::HandlerError;
 use tokio::sync::{Notify, mpsc};
 
-/// The deliveries of a group that wait for a client, or for a client's answer.
+/// The deliveries of a group that wait for a client or for the answer of a client.
 pub(crate) struct Pool {
     state: Mutex<State>,
-    /// Told whenever something becomes ready.
+    /// Notified each time that a delivery becomes ready.
     ready: Notify,
 }
 
@@ -34,46 +34,46 @@ struct Open {
 /// A message to a handler.
 #[derive(Debug)]
 pub(super) enum Told {
-    /// A client has it until then.
+    /// A client holds the delivery until this time.
     HandedOut(tokio::time::Instant),
-    /// No client has it.
+    /// No client holds the delivery.
     Released,
     /// A client has answered.
     Answered(Result<(), HandlerError>),
 }
 
-/// A delivery that a client is handed.
+/// A delivery that is handed to a client.
 #[derive(Debug)]
 pub(crate) struct Handed {
-    /// Its number.
+    /// The number of the delivery in the pool.
     pub(crate) number: u64,
-    /// How often it was handed out.
+    /// The number of times that the delivery was handed out, from 1.
     pub(crate) turn: u32,
     /// The delivery as JSON, in one line.
     pub(crate) line: Vec<u8>,
 }
 
-/// A client's answer for a delivery.
+/// The answer of a client for a delivery.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// It is done, or has failed.
+    /// The delivery was handled, or the handling failed.
     Answered(Result<(), HandlerError>),
-    /// Another client may have it. This is not counted as an attempt.
+    /// The client returns the delivery for another client. This does not count as an attempt.
     Release,
-    /// It needs more time.
+    /// The client needs this much more time, from now.
     Extend(Duration),
 }
 
 /// The effect of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SettleEffect {
-    /// The answer was taken.
+    /// The answer was accepted.
     Settled,
-    /// Another client may have it.
+    /// The delivery is ready for another client.
     Released,
-    /// It has more time.
+    /// The delivery has a later deadline.
     Extended,
-    /// It was settled before, its time was up, or its consumer has ended.
+    /// The receipt is expired: the delivery was settled, its deadline passed, or its consumer has ended.
     Expired,
 }
 
@@ -91,7 +91,7 @@ impl Default for Pool {
 }
 
 impl Pool {
-    /// Adds a delivery; its number, and where its handler is told what becomes of it.
+    /// Adds a delivery. Returns its number, and the channel on which its handler receives messages.
     pub(super) fn add(&self, line: Vec<u8>) -> (u64, mpsc::UnboundedReceiver<Told>) {
         let (tell, told) = mpsc::unbounded_channel();
         let mut state = self.lock();
@@ -104,8 +104,8 @@ impl Pool {
         (number, told)
     }
 
-    /// Removes a delivery whose handler does not wait any more; whether it was there. Where it was not, its answer is on the
-    /// way.
+    /// Removes a delivery when its handler stops waiting. Returns whether the pool contained the delivery. If the pool
+    /// did not contain it, the answer is already in the channel.
     pub(super) fn remove(&self, number: u64) -> bool {
         let mut state = self.lock();
         let Some(open) = state.open.remove(&number) else { return false };
@@ -116,7 +116,7 @@ impl Pool {
         true
     }
 
-    /// Hands out what is ready, at most so many, each for so long.
+    /// Hands out at most `most` ready deliveries. Each delivery has the deadline of now plus `time`.
     pub(crate) fn take(&self, most: usize, time: Duration) -> Vec<Handed> {
         let until = tokio::time::Instant::now() + time;
         let mut state = self.lock();
@@ -126,25 +126,25 @@ impl Pool {
             let Some(open) = state.open.get_mut(&number) else { continue };
             open.turn += 1;
             open.is_handed_out = true;
-            // A handler that has ended meanwhile removes it.
+            // The send fails if the handler has ended. That handler removes the delivery.
             let _ = open.tell.send(Told::HandedOut(until));
             taken.push(Handed { number, turn: open.turn, line: open.line.clone() });
         }
         state.handed_out += taken.len();
         state.used = Instant::now();
-        // Another client may wait for the rest.
+        // Other clients may wait for the remaining deliveries.
         if !state.ready.is_empty() {
             self.ready.notify_one();
         }
         taken
     }
 
-    /// Waits until something may be ready. Cancel-safe.
+    /// Waits until a delivery may be ready. Cancel-safe.
     pub(crate) async fn changed(&self) {
         self.ready.notified().await;
     }
 
-    /// Takes a client's answer.
+    /// Applies the answer of a client.
     pub(crate) fn settle(&self, number: u64, turn: u32, outcome: Outcome) -> SettleEffect {
         let mut state = self.lock();
         state.used = Instant::now();
@@ -176,22 +176,22 @@ impl Pool {
         }
     }
 
-    /// Says that a client is there.
+    /// Records that a client uses the pool.
     pub(super) fn touch(&self) {
         self.lock().used = Instant::now();
     }
 
-    /// Whether no client was there for so long.
+    /// Whether no client has used the pool for `time`.
     pub(super) fn is_idle_for(&self, time: Duration) -> bool {
         self.lock().used.elapsed() >= time
     }
 
-    /// Deliveries that clients have.
+    /// Number of deliveries that clients hold.
     pub(crate) fn handed_out(&self) -> usize {
         self.lock().handed_out
     }
 
-    /// No call panics half-way, so a poisoned lock still guards a whole state.
+    /// Locks the state. A poisoned lock is usable, because no panic can leave the state incomplete.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,28 +1,28 @@
-//! Receipts: what a client names a delivery by.
+//! Receipts: the names by which clients refer to deliveries.
 
 use std::{fmt, str::FromStr};
 
-/// An instance of the server, drawn at random when it starts.
+/// The id of a server instance. It is drawn at random when the server starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Instance(u64);
 
 impl Instance {
-    /// A new one.
+    /// Draws a new id.
     pub(crate) fn draw() -> Self {
-        // The last half of a random id: 62 of its bits are random.
+        // The lower half of a version 7 UUID has 62 random bits.
         let (_, low) = uuid::Uuid::now_v7().as_u64_pair();
         Self(low)
     }
 }
 
-/// A hand-over of a delivery to a client.
+/// The receipt of one hand-over of a delivery to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Receipt {
-    /// The instance that handed it over.
+    /// The instance that handed the delivery over.
     pub(crate) instance: Instance,
-    /// Which delivery it is: each attempt has a number of its own.
+    /// The number of the delivery. Each attempt has its own number.
     pub(crate) number: u64,
-    /// How often the attempt was handed to a client, from 1: a released one is handed to another.
+    /// The number of times that the attempt was handed out, from 1. A released attempt is handed out again.
     pub(crate) turn: u32,
 }
 
@@ -44,7 +44,7 @@ impl FromStr for Receipt {
             number: number.ok_or(())?,
             turn: turn.and_then(|turn| u32::try_from(turn).ok()).ok_or(())?,
         };
-        // One way to write each: a sign, or a fourth part, is no receipt.
+        // Each receipt has only one text. A text with a sign or with a fourth part is not a receipt.
         if receipt.to_string() == text { Ok(receipt) } else { Err(()) }
     }
 }

@@ -1,35 +1,35 @@
-//! The codes of problems: one table, and a page for each.
+//! The table of problem codes, and the documentation page of each code.
 
 use http::StatusCode;
 
 macro_rules! codes {
     ($($name:ident $text:literal $status:ident $title:literal $page:literal)*) => {
-        /// A problem's code, which never changes its meaning.
+        /// The code of a problem. The meaning of a code never changes.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Code {
             $(#[doc = $title] $name,)*
         }
 
         impl Code {
-            /// All of them.
+            /// All codes.
             pub(crate) const ALL: &[Code] = &[$(Code::$name,)*];
 
-            /// It, as programs read it.
+            /// The name of the code in JSON.
             pub(crate) fn name(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
             }
 
-            /// The status of its answers.
+            /// The HTTP status of the code.
             pub(crate) fn status(self) -> StatusCode {
                 match self { $(Self::$name => StatusCode::$status,)* }
             }
 
-            /// It, in a few words.
+            /// A short title.
             pub(crate) fn title(self) -> &'static str {
                 match self { $(Self::$name => $title,)* }
             }
 
-            /// Its meaning, and the next step.
+            /// The meaning of the code and the next step.
             fn meaning(self) -> &'static str {
                 match self { $(Self::$name => $page,)* }
             }
@@ -98,7 +98,7 @@ codes! {
         "This is a fault of the server. Its log has the request id."
 }
 
-/// The page of a code; none where there is no such code.
+/// Returns the documentation page of a code, or `None` for an unknown code.
 pub(crate) fn page(name: &str) -> Option<String> {
     let code = Code::ALL.iter().find(|code| code.name() == name)?;
     let (title, status, meaning) = (code.title(), code.status(), code.meaning());

@@ -1,4 +1,4 @@
-//! Errors of the application as problems.
+//! Conversion of application errors to problems.
 
 use bus::PublishError;
 use domain::{

@@ -1,4 +1,4 @@
-//! What operators did.
+//! The audit of operator actions.
 
 use event_replay::{
     app::audit::{self, AuditQuery},
@@ -12,7 +12,7 @@ use crate::{
     query::Parameter,
 };
 
-/// The parameters of the list.
+/// The query parameters of the list.
 pub(crate) const PARAMETERS: &[Parameter] = &[
     Parameter { name: "operator", about: "Actions of this operator.", repeats: true },
     Parameter {
@@ -26,7 +26,7 @@ pub(crate) const PARAMETERS: &[Parameter] = &[
     LIMIT,
 ];
 
-/// `GET /v1/audit`: the newest first.
+/// Handles `GET /v1/audit`: lists actions, newest first.
 pub(crate) async fn list(call: Call) -> Answer {
     let query = AuditQuery {
         operators: call.query.all("operator", |text| Ok(text.to_owned()))?,

@@ -19,18 +19,18 @@ use crate::{
     query::bad,
 };
 
-/// `GET /v1/checkpoints`: the oldest first.
+/// Handles `GET /v1/checkpoints`: lists all checkpoints, oldest first.
 pub(crate) async fn list(call: Call) -> Answer {
     let all = checkpoints(&call.app.store).list().await?;
     rows(&all, call.accepts("application/x-ndjson"))
 }
 
-/// `GET /v1/checkpoints/{checkpoint}`: by name or id.
+/// Handles `GET /v1/checkpoints/{checkpoint}`: returns a checkpoint by its name or id.
 pub(crate) async fn show(call: Call) -> Answer {
     json(&checkpoints(&call.app.store).find(call.path("checkpoint")).await?)
 }
 
-/// `GET /v1/checkpoints/{checkpoint}/diff?to=`.
+/// Handles `GET /v1/checkpoints/{checkpoint}/diff?to=`: compares two checkpoints.
 pub(crate) async fn diff(call: Call) -> Answer {
     let Some(other) = call.query.one("to") else {
         return Err(Problem::new(Code::BadParameter, "to: it is missing; it names the other checkpoint"));
@@ -38,7 +38,7 @@ pub(crate) async fn diff(call: Call) -> Answer {
     json(&checkpoints(&call.app.store).diff(call.path("checkpoint"), other).await?)
 }
 
-/// The members of a new checkpoint.
+/// The members of the body that creates a checkpoint.
 pub(crate) const CREATE: &[&str] = &["name", "eventId", "metadata", "replace", "hold"];
 
 #[derive(Default, Deserialize)]
@@ -51,7 +51,7 @@ struct CreateBody {
     hold: bool,
 }
 
-/// `POST /v1/checkpoints`.
+/// Handles `POST /v1/checkpoints`: creates a checkpoint.
 pub(crate) async fn create(mut call: Call) -> Answer {
     let body: CreateBody = call.json(CREATE).await?;
     let event_id = body.event_id.as_deref().map(name::name).transpose();
@@ -66,7 +66,7 @@ pub(crate) async fn create(mut call: Call) -> Answer {
     json_with(StatusCode::CREATED, &made)
 }
 
-/// `DELETE /v1/checkpoints/{checkpoint}`.
+/// Handles `DELETE /v1/checkpoints/{checkpoint}`: deletes a checkpoint.
 pub(crate) async fn delete(call: Call) -> Answer {
     let name = checkpoints::delete(&call.app.store, &call.actor(), call.path("checkpoint")).await?;
     json(&Deleted { deleted: &name })

@@ -1,4 +1,4 @@
-//! CloudEvents of requests: each becomes an event.
+//! Conversion of the CloudEvents in a request to events.
 
 use std::collections::HashMap;
 
@@ -13,10 +13,10 @@ use crate::{
     problem::{Code, Problem},
 };
 
-/// Ids of one look-up.
+/// Maximum number of ids in one read of the store.
 const IDS_AT_ONCE: usize = 200;
 
-/// The JSON of the events of a request.
+/// Returns the JSON of the events for the CloudEvents of a request.
 pub(crate) async fn events(
     app: &App,
     mode: Mode,
@@ -40,7 +40,8 @@ pub(crate) async fn events(
     Ok(texts)
 }
 
-/// When the stored events of these ids happened, for CloudEvents without a time: one that is sent again stays the same event.
+/// Returns the timestamps of stored events for CloudEvents without a `time`. With the stored timestamp, a repeated
+/// CloudEvent becomes the same event again.
 async fn stored_times(
     app: &App,
     all: &[CloudEvent],
@@ -56,7 +57,7 @@ async fn stored_times(
     Ok(times)
 }
 
-/// The members of events by type and version.
+/// The known members of events, by event type and version.
 struct Known {
     every: Members,
     of_schemas: HashMap<(String, String), Members>,
@@ -66,7 +67,7 @@ impl Known {
     async fn of(app: &App, all: &[CloudEvent]) -> Result<Self, Problem> {
         let every = Members::of_settings(&app.settings.ordering.members);
         let mut of_schemas = HashMap::new();
-        // Schemas say nothing of other attributes.
+        // Without such attributes the schemas are not needed.
         if !all.iter().any(CloudEvent::names_entities) {
             return Ok(Self { every, of_schemas });
         }
@@ -94,7 +95,7 @@ impl Known {
     }
 }
 
-/// Ids of CloudEvents are unique for each source alone.
+/// Adds a hint to a conflict: the ids of CloudEvents are unique only within a source.
 pub(crate) fn with_advice(problem: Problem) -> Problem {
     match problem.status() {
         StatusCode::CONFLICT => problem.hint(

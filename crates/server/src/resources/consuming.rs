@@ -22,20 +22,20 @@ use crate::{
     streaming::{Parts, server_sent},
 };
 
-/// The most deliveries of one answer: no more are with clients of one group at once.
+/// Maximum number of deliveries in one response. Clients of one group never hold more at the same time.
 const MOST: usize = bus::MAX_CONCURRENCY;
-/// The most settlements of one request.
+/// Maximum number of settlements in one request.
 const MOST_SETTLEMENTS: usize = 1000;
-/// The longest wait of a fetch, in seconds.
+/// Maximum wait of a fetch, in seconds.
 const LONGEST_WAIT: u64 = 60;
-/// The shortest time that a client can have for a delivery.
+/// Minimum time limit of a delivery.
 const SHORTEST_TIME: Duration = Duration::from_millis(100);
-/// How long a stream rests before it says that it is alive.
+/// Idle time after which a stream sends a heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// The members of a fetch.
+/// The members of the body of a fetch.
 pub(crate) const FETCH: &[&str] = &["max", "wait", "timeout", "client"];
-/// The parameters of a stream of deliveries.
+/// The query parameters of a stream of deliveries.
 pub(crate) const STREAM: &[Parameter] = &[
     Parameter {
         name: "timeout",
@@ -60,7 +60,7 @@ impl Default for FetchBody {
     }
 }
 
-/// A time: milliseconds, or a number with a unit.
+/// A duration: milliseconds, or a number with a unit.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Time {
@@ -93,7 +93,7 @@ fn consuming(app: &App) -> Result<&Consuming, Problem> {
     }
 }
 
-/// `POST /v1/groups/{group}/fetch`.
+/// Handles `POST /v1/groups/{group}/fetch`: hands out ready deliveries.
 pub(crate) async fn fetch(mut call: Call) -> Answer {
     let group = call.read_path("group", name::group)?;
     let body: FetchBody = call.json(FETCH).await?;
@@ -121,7 +121,8 @@ pub(crate) async fn fetch(mut call: Call) -> Answer {
     Ok(raw(StatusCode::OK, "application/json", text))
 }
 
-/// The deliveries that are ready, or become ready in time. A share of a group that was just joined takes a moment to come.
+/// Returns deliveries that are ready, or that become ready within `wait`. After the server joins a group, its leases
+/// take a moment.
 async fn wait_for(app: &App, pool: &Pool, most: usize, limit: Duration, wait: Duration) -> Vec<Handed> {
     let until = Instant::now() + wait;
     loop {
@@ -137,11 +138,11 @@ async fn wait_for(app: &App, pool: &Pool, most: usize, limit: Duration, wait: Du
     }
 }
 
-/// A delivery: what a command that consumes is handed, with a receipt and a deadline.
+/// Writes a delivery in the format of an `exec:` target, with a receipt and a deadline.
 fn write(handed: &Handed, consuming: &Consuming, deadline: &str, text: &mut Vec<u8>) {
     let Handed { number, turn, line } = handed;
     let receipt = Receipt { instance: consuming.instance(), number: *number, turn: *turn };
-    // The line is an object; its last brace goes behind what is added.
+    // The line is a JSON object. The new members go before its last brace.
     text.extend_from_slice(line.strip_suffix(b"}").unwrap_or(line));
     text.extend_from_slice(format!(",\"receipt\":\"{receipt}\",\"deadline\":\"{deadline}\"}}").as_bytes());
 }
@@ -178,7 +179,7 @@ struct Settlements<'a> {
     deadline: Option<jiff::Timestamp>,
 }
 
-/// `POST /v1/groups/{group}/settle`.
+/// Handles `POST /v1/groups/{group}/settle`: applies the answers of a client.
 pub(crate) async fn settle(mut call: Call) -> Answer {
     let group = call.read_path("group", name::group)?;
     let settlements: Vec<Settlement> = call.json_list().await?;
@@ -194,7 +195,7 @@ pub(crate) async fn settle(mut call: Call) -> Answer {
     let limit = call.app.settings.handler_timeout;
     let pool = consuming.known(&group).await;
     let mut outcomes = vec![];
-    // All are checked before the first is taken.
+    // All settlements are checked before the first one is applied.
     for settlement in &settlements {
         outcomes.push(outcome(settlement, limit)?);
     }
@@ -239,7 +240,8 @@ fn outcome(settlement: &Settlement, limit: Duration) -> Result<Outcome, Problem>
     })
 }
 
-/// `GET /v1/groups/{group}/deliveries`: deliveries as server-sent events. They are settled as those of a fetch.
+/// Handles `GET /v1/groups/{group}/deliveries`: sends deliveries as server-sent events. Clients settle the deliveries
+/// in the same way as those of a fetch.
 pub(crate) async fn deliveries(call: Call) -> Answer {
     let group = call.read_path("group", name::group)?;
     let limit = call.query.read("timeout", time)?.unwrap_or(call.app.settings.handler_timeout);
@@ -248,7 +250,7 @@ pub(crate) async fn deliveries(call: Call) -> Answer {
     server_sent(state)
 }
 
-/// A stream while it runs.
+/// The state of a running stream.
 struct Streaming {
     app: Arc<App>,
     group: String,
@@ -260,7 +262,7 @@ struct Streaming {
 impl Parts for Streaming {
     const NAME: &'static str = "deliveries";
 
-    /// The next part of the stream; none once the server stops.
+    /// Returns the next part of the stream, or `None` after the server begins to stop.
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         if std::mem::take(&mut self.opening) {
             return Ok(Some(Bytes::from_static(b": delivers\n\n")));
@@ -271,7 +273,7 @@ impl Parts for Streaming {
         }
         let consuming = consuming(&self.app)?;
         if handed.is_empty() {
-            // The consumer may have ended meanwhile, as when its group was deleted.
+            // The consumer may have ended in the meantime, such as after the deletion of its group.
             self.pool = consuming.pool(&self.group).await?;
             return Ok(Some(Bytes::from_static(b": alive\n\n")));
         }

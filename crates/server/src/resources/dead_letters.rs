@@ -19,7 +19,7 @@ use crate::{
     query::Query,
 };
 
-/// Which dead letters a query names.
+/// Returns the dead letter query for the parameters of a request.
 fn query_of(query: &Query) -> Result<DeadLetterQuery, Problem> {
     Ok(DeadLetterQuery {
         group: query.read("group", name::group)?,
@@ -31,7 +31,7 @@ fn query_of(query: &Query) -> Result<DeadLetterQuery, Problem> {
     })
 }
 
-/// The states that a query names: open and redriving where it names none.
+/// Returns the states in a query. The default is open and redriving.
 fn states(query: &Query) -> Result<Vec<DeadLetterState>, Problem> {
     let named = query.all("state", |text| match text {
         "open" => Ok(Some(DeadLetterState::Open)),
@@ -43,12 +43,12 @@ fn states(query: &Query) -> Result<Vec<DeadLetterState>, Problem> {
     })?;
     match named.is_empty() {
         true => Ok(dead_letters::NOT_CLOSED.to_vec()),
-        // Any of them is no restriction.
+        // `all` gives an empty list, which means every state.
         false => Ok(named.into_iter().collect::<Option<Vec<_>>>().unwrap_or_default()),
     }
 }
 
-/// `GET /v1/dead-letters`: a page, the oldest first.
+/// Handles `GET /v1/dead-letters`: returns a page of dead letters, oldest first.
 pub(crate) async fn list(call: Call) -> Answer {
     let query = query_of(&call.query)?;
     let limit = call.query.read("limit", filter::limit)?.unwrap_or(DEFAULT_LIMIT);
@@ -72,7 +72,7 @@ pub(crate) async fn list(call: Call) -> Answer {
     Ok(answer)
 }
 
-/// `GET /v1/dead-letters/groups`: counts by fingerprint, the highest first.
+/// Handles `GET /v1/dead-letters/groups`: counts dead letters by fingerprint, highest count first.
 pub(crate) async fn by_fingerprint(call: Call) -> Answer {
     let query = query_of(&call.query)?;
     let limit = call.query.read("limit", filter::limit)?.unwrap_or(DEFAULT_LIMIT);
@@ -82,7 +82,7 @@ pub(crate) async fn by_fingerprint(call: Call) -> Answer {
     rows(&alike, call.accepts("application/x-ndjson"))
 }
 
-/// `GET /v1/dead-letters/{id}`.
+/// Handles `GET /v1/dead-letters/{id}`: returns one dead letter.
 pub(crate) async fn show(call: Call) -> Answer {
     let id = call.read_path("id", name::name)?;
     let found = call.app.store.dead_letters_by_id(std::slice::from_ref(&id)).await?;

@@ -1,4 +1,4 @@
-//! Erasing everything that names an entity, by the hash of a dry run.
+//! Erasure of all events that name an entity. An erasure needs the hash of a dry run.
 
 use domain::Entity;
 use event_replay::{
@@ -13,7 +13,7 @@ use crate::{
     call::{Answer, Call},
 };
 
-/// The members of an erasure.
+/// The members of the body of an erasure.
 pub(crate) const MEMBERS: &[&str] = &["entity", "userId", "courseId", "labId", "dryRun", "hash"];
 
 #[derive(Default, Deserialize)]
@@ -27,7 +27,7 @@ struct Body {
     hash: Option<String>,
 }
 
-/// The events that would be erased, and the hash that erases them.
+/// The number of events that an erasure would remove, and the hash that confirms it.
 #[derive(Serialize)]
 struct Preview {
     #[serde(flatten)]
@@ -35,7 +35,7 @@ struct Preview {
     hash: String,
 }
 
-/// `POST /v1/erasures`.
+/// Handles `POST /v1/erasures`: erases events, or previews the erasure.
 pub(crate) async fn erase(mut call: Call) -> Answer {
     let body: Body = call.json(MEMBERS).await?;
     let mut entities = body.entity.read("entity", name::entity)?;

@@ -1,4 +1,4 @@
-//! Events: pages of them, and single ones.
+//! Events: pages, streams of lines, and single events.
 
 use axum::{
     body::{Body, Bytes},
@@ -22,14 +22,14 @@ use crate::{
     query::Parameter,
 };
 
-/// The form of one event.
+/// The query parameter that selects the CloudEvents mode of one event.
 pub(crate) const CLOUDEVENT: Parameter = Parameter {
     name: "cloudevent",
     about: "structured or binary: answer with the event as a CloudEvent in this mode.",
     repeats: false,
 };
 
-/// `GET /v1/events`: a page, the newest first; or all that match, one a line.
+/// Handles `GET /v1/events`: returns a page, newest first by default. With NDJSON it returns all matching events.
 pub(crate) async fn list(call: Call) -> Answer {
     let wanted = filter::of_query(&call.query)?;
     let order = call.query.choice("order", &[("asc", Order::OldestFirst), ("desc", Order::NewestFirst)])?;
@@ -38,7 +38,7 @@ pub(crate) async fn list(call: Call) -> Answer {
     let limit = call.query.read("limit", filter::limit)?;
     let walk = |limit| EventWalk::new(call.app.store.ports().clone(), wanted, order, limit).after(after);
     if call.accepts("application/x-ndjson") {
-        // Frozen here, so that a download from a busy store ends.
+        // The end is fixed here, so that a download from a busy store ends.
         let head = call.app.store.head().await?;
         return lines(walk(limit).until(Some(head))).await;
     }
@@ -51,7 +51,7 @@ pub(crate) async fn list(call: Call) -> Answer {
     }
 }
 
-/// A page of events, which names the next one. `path` and `query` are those of the request.
+/// Returns a page of events with the cursor of the next page. `path` and `query` belong to the request.
 pub(super) async fn page(mut walk: EventWalk, path: &str, query: Option<&str>) -> Answer {
     let mut text = Vec::new();
     let mut written = 0u64;
@@ -66,7 +66,7 @@ pub(super) async fn page(mut walk: EventWalk, path: &str, query: Option<&str>) -
     Ok(of_page(&walk, path, query, raw(StatusCode::OK, "application/json", text)))
 }
 
-/// A page of CloudEvents. The header `Link` names the next one.
+/// Returns a page of CloudEvents. The `Link` header names the next page.
 async fn batch(mut walk: EventWalk, path: &str, query: Option<&str>) -> Answer {
     let mut events = Vec::new();
     while let Some(page) = walk.page().await? {
@@ -76,7 +76,7 @@ async fn batch(mut walk: EventWalk, path: &str, query: Option<&str>) -> Answer {
     Ok(of_page(&walk, path, query, raw(StatusCode::OK, cloudevents::BATCH, text)))
 }
 
-/// The answer with the headers of a page.
+/// Adds the headers of a page to a response.
 fn of_page(walk: &EventWalk, path: &str, query: Option<&str>, mut answer: Response) -> Response {
     if let Some(next) = walk.next_cursor() {
         link_next(&mut answer, path, query, &next.to_string());
@@ -91,7 +91,8 @@ pub(crate) fn cursor(text: &str) -> Result<Cursor, String> {
     text.parse().map_err(|error: domain::position::CursorError| error.to_string())
 }
 
-/// All that match, one a line. A walk that fails later cuts the connection: a client must not take half for all.
+/// Streams all matching events, one per line. If the walk fails later, the connection is cut. The client then knows
+/// that the response is incomplete.
 async fn lines(mut walk: EventWalk) -> Answer {
     let first = chunk(&mut walk).await?;
     let chunks = stream::unfold(Some((walk, first)), |state| async move {
@@ -108,7 +109,7 @@ async fn lines(mut walk: EventWalk) -> Answer {
     Ok(raw(StatusCode::OK, "application/x-ndjson", Body::from_stream(chunks)))
 }
 
-/// The lines of the next page; none at the end.
+/// Returns the lines of the next page, or `None` at the end.
 async fn chunk(walk: &mut EventWalk) -> Result<Option<Bytes>, Problem> {
     let Some(page) = walk.page().await? else { return Ok(None) };
     let mut lines = Vec::new();
@@ -119,7 +120,7 @@ async fn chunk(walk: &mut EventWalk) -> Result<Option<Bytes>, Problem> {
     Ok(Some(lines.into()))
 }
 
-/// `GET /v1/events/{id}`: one event.
+/// Handles `GET /v1/events/{id}`: returns one event.
 pub(crate) async fn show(call: Call) -> Answer {
     let found = find(&call.app, call.read_path("id", name::name)?).await?;
     let forms = [("structured", Mode::Structured), ("binary", Mode::Binary)];
@@ -133,7 +134,7 @@ pub(crate) async fn show(call: Call) -> Answer {
     Ok(raw(StatusCode::OK, "application/json", documents::event_list(&found, &facts)))
 }
 
-/// The event of an id, in a list of one.
+/// Returns the event with an id, in a list of one.
 async fn find(app: &App, id: String) -> Result<Vec<StoredEvent>, Problem> {
     let found = app.store.get(std::slice::from_ref(&id)).await?;
     match found.is_empty() {
@@ -143,7 +144,8 @@ async fn find(app: &App, id: String) -> Result<Vec<StoredEvent>, Problem> {
     }
 }
 
-/// `GET /v1/events/{id}/deliveries`: what each group did with an event, without its content.
+/// Handles `GET /v1/events/{id}/deliveries`: returns the state of an event in each group, without the content of the
+/// event.
 pub(crate) async fn deliveries(call: Call) -> Answer {
     let found = find(&call.app, call.read_path("id", name::name)?).await?;
     let facts = trace::facts(&call.app.store, &found).await?;

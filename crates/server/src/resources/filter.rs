@@ -1,4 +1,4 @@
-//! Which events a request selects: the parameters that every route about events takes.
+//! The filter of a request: the parameters that every route about events accepts.
 
 use domain::{Entity, Filter};
 use event_replay::{
@@ -12,7 +12,7 @@ use crate::{
     query::{Parameter, Query, bad},
 };
 
-/// The parameters, for the table of routes.
+/// The filter parameters, for the table of routes.
 macro_rules! filter_parameters {
     ($($more:expr),* $(,)?) => {
         &[
@@ -33,7 +33,7 @@ macro_rules! filter_parameters {
 }
 pub(crate) use filter_parameters;
 
-/// The filter that a query names.
+/// Returns the filter for the parameters of a query.
 pub(crate) fn of_query(query: &Query) -> Result<Filter, Problem> {
     let mut entities = query.all("entity", name::entity)?;
     for (parameter, kind) in [("userId", "user"), ("courseId", "course"), ("labId", "lab")] {
@@ -52,7 +52,7 @@ pub(crate) fn of_query(query: &Query) -> Result<Filter, Problem> {
     Ok(request.filter()?)
 }
 
-/// The same in a body: each member is a text or a list of texts.
+/// The filter in a body. Each member is a string or a list of strings.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct FilterBody {
@@ -71,7 +71,7 @@ pub(crate) struct FilterBody {
     to: Option<String>,
 }
 
-/// The members of a filter in a body, with more.
+/// The members of a filter in a body, together with further members.
 macro_rules! filter_members {
     ($($more:literal),* $(,)?) => {
         &[
@@ -82,13 +82,13 @@ macro_rules! filter_members {
 }
 pub(crate) use filter_members;
 
-/// A text, or several.
+/// One string, or a list of strings.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Texts {
-    /// One.
+    /// One string.
     One(String),
-    /// Any number.
+    /// A list of any length.
     Many(Vec<String>),
 }
 
@@ -99,7 +99,7 @@ impl Default for Texts {
 }
 
 impl Texts {
-    /// All of them.
+    /// Returns all strings.
     pub(crate) fn all(&self) -> &[String] {
         match self {
             Self::One(text) => std::slice::from_ref(text),
@@ -107,7 +107,7 @@ impl Texts {
         }
     }
 
-    /// All of them, read.
+    /// Parses all strings.
     pub(crate) fn read<T>(
         &self,
         member: &str,
@@ -118,7 +118,7 @@ impl Texts {
 }
 
 impl FilterBody {
-    /// The filter.
+    /// Returns the filter.
     pub(crate) fn filter(&self) -> Result<Filter, Problem> {
         let mut entities = self.entity.read("entity", name::entity)?;
         for (member, kind, ids) in [
@@ -145,7 +145,7 @@ impl FilterBody {
     }
 }
 
-/// How many rows a page has.
+/// Parses the maximum number of rows in a page.
 pub(crate) fn limit(text: &str) -> Result<u64, String> {
     match text.parse::<u64>() {
         Ok(number @ 1..=MAX_LIMIT) => Ok(number),
@@ -153,12 +153,12 @@ pub(crate) fn limit(text: &str) -> Result<u64, String> {
     }
 }
 
-/// The most rows of a page.
+/// Upper bound of the `limit` parameter.
 pub(crate) const MAX_LIMIT: u64 = 1000;
-/// The rows of a page where nothing is said, as on the command line.
+/// Default number of rows in a page, as on the command line.
 pub(crate) const DEFAULT_LIMIT: u64 = 20;
 
-/// The parameter that bounds a page.
+/// The query parameter that limits the rows of a page.
 pub(crate) const LIMIT: Parameter = Parameter {
     name: "limit",
     about: "At most this many, 1 to 1000; 20 where nothing is said.",

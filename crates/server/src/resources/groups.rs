@@ -28,13 +28,13 @@ use crate::{
     query::bad,
 };
 
-/// `GET /v1/groups`.
+/// Handles `GET /v1/groups`: lists all groups.
 pub(crate) async fn list(call: Call) -> Answer {
     let all = groups::all(&call.app.store, &call.app.settings).await?;
     rows(&group_rows(&all), call.accepts("application/x-ndjson"))
 }
 
-/// `GET /v1/groups/{group}`.
+/// Handles `GET /v1/groups/{group}`: returns a group with its blocked keys.
 pub(crate) async fn show(call: Call) -> Answer {
     let name = call.read_path("group", name::group)?;
     let found = groups::find(&call.app.store, &call.app.settings, &name).await?;
@@ -42,7 +42,7 @@ pub(crate) async fn show(call: Call) -> Answer {
     json(&GroupDocument::of(&found, keys))
 }
 
-/// The members of a new group.
+/// The members of the body that creates a group.
 pub(crate) const CREATE: &[&str] = &["name", "type", "at", "key", "segments"];
 
 #[derive(Deserialize)]
@@ -68,7 +68,7 @@ impl Default for CreateBody {
     }
 }
 
-/// `POST /v1/groups`: makes a group, or changes the types of one that is there.
+/// Handles `POST /v1/groups`: creates a group, or changes the types of an existing group.
 pub(crate) async fn create(mut call: Call) -> Answer {
     let body: CreateBody = call.json(CREATE).await?;
     let key = body.key.as_deref().map(name::group_key).transpose().map_err(|error| bad("key", &error))?;
@@ -83,7 +83,7 @@ pub(crate) async fn create(mut call: Call) -> Answer {
     json_with(status, &GroupCreatedDocument::of(&made))
 }
 
-/// The members of a reset.
+/// The members of the body of a reset.
 pub(crate) const RESET: &[&str] = &["at", "dryRun"];
 
 #[derive(Default, Deserialize)]
@@ -93,7 +93,7 @@ struct ResetBody {
     dry_run: bool,
 }
 
-/// `POST /v1/groups/{group}/resets`: moves a group to another place in the log.
+/// Handles `POST /v1/groups/{group}/resets`: moves a group to another place in the log.
 pub(crate) async fn reset(mut call: Call) -> Answer {
     let name = call.read_path("group", name::group)?;
     let body: ResetBody = call.json(RESET).await?;
@@ -106,7 +106,7 @@ pub(crate) async fn reset(mut call: Call) -> Answer {
     json(&GroupMovedDocument::of(&name, &moved, body.dry_run))
 }
 
-/// The members of a pause.
+/// The members of the body of a pause.
 pub(crate) const PAUSE: &[&str] = &["for", "reason"];
 
 #[derive(Default, Deserialize)]
@@ -117,7 +117,7 @@ struct PauseBody {
     reason: Option<String>,
 }
 
-/// `POST /v1/groups/{group}/pause`: nothing more is handed over to its consumers.
+/// Handles `POST /v1/groups/{group}/pause`: stops the delivery of further events to the group.
 pub(crate) async fn pause(mut call: Call) -> Answer {
     let name = call.read_path("group", name::group)?;
     let body: PauseBody = call.json(PAUSE).await?;
@@ -128,14 +128,14 @@ pub(crate) async fn pause(mut call: Call) -> Answer {
     json(&GroupPausedDocument { name: &name, pause: &pause })
 }
 
-/// `POST /v1/groups/{group}/resume`.
+/// Handles `POST /v1/groups/{group}/resume`: ends the pauses of a group.
 pub(crate) async fn resume(call: Call) -> Answer {
     let name = call.read_path("group", name::group)?;
     let pauses = groups::resume(&call.app.store, &call.actor(), &name).await?;
     json(&GroupResumedDocument { name: &name, pauses })
 }
 
-/// `DELETE /v1/groups/{group}`.
+/// Handles `DELETE /v1/groups/{group}`: deletes a group.
 pub(crate) async fn delete(call: Call) -> Answer {
     let name = call.read_path("group", name::group)?;
     groups::delete(&call.app.store, &call.actor(), &name).await?;

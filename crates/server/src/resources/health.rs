@@ -1,4 +1,4 @@
-//! Whether the server lives, can be used, and how the store is.
+//! The state of the process, of the server, and of the store.
 
 use event_replay::app::health::{self, Condition};
 use http::StatusCode;
@@ -9,12 +9,12 @@ use crate::{
     problem::{Code, Problem, page},
 };
 
-/// `GET /livez`: the process answers.
+/// Handles `GET /livez`: shows that the process answers.
 pub(crate) async fn live(_call: Call) -> Answer {
     Ok(raw(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"))
 }
 
-/// `GET /readyz`: the store answers, and the server was not told to stop.
+/// Handles `GET /readyz`: answers 200 if the store answers and the server is not stopping.
 pub(crate) async fn ready(call: Call) -> Answer {
     if call.app.is_stopping() {
         return Err(Problem::new(Code::Unavailable, "the server is stopping"));
@@ -23,7 +23,7 @@ pub(crate) async fn ready(call: Call) -> Answer {
     Ok(raw(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"))
 }
 
-/// `GET /v1/health`: 503 where something is unhealthy.
+/// Handles `GET /v1/health`: answers 503 if a part is unhealthy.
 pub(crate) async fn health(call: Call) -> Answer {
     let found = health::health(&call.app.settings, |error| error.to_string()).await;
     let status = match found.status {
@@ -33,7 +33,7 @@ pub(crate) async fn health(call: Call) -> Answer {
     json_with(status, &found)
 }
 
-/// `GET /problems/{code}`: what a problem means.
+/// Handles `GET /problems/{code}`: returns the documentation page of a problem.
 pub(crate) async fn problem(call: Call) -> Answer {
     match page(call.path("code")) {
         Some(text) => Ok(raw(StatusCode::OK, "text/markdown; charset=utf-8", text)),

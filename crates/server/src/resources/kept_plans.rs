@@ -1,4 +1,4 @@
-//! Kept plans: made, looked at, approved by another operator, run.
+//! Kept plans: create, show, approve by another operator, and run.
 
 use ::replay::{GroupReplayOptions, ReplaySummary};
 use domain::ports::Order;
@@ -25,7 +25,7 @@ use crate::{
     call::{Answer, Call},
 };
 
-/// The members of a plan that is to be kept.
+/// The members of the body that keeps a plan.
 pub(crate) const KEEP: &[&str] = filter_members![
     "all",
     "limit",
@@ -38,10 +38,10 @@ pub(crate) const KEEP: &[&str] = filter_members![
     "delay",
     "batchSize"
 ];
-/// The members of an approval.
+/// The members of the body of an approval.
 pub(crate) const APPROVE: &[&str] = &["hash"];
 
-/// `POST /v1/kept-plans`: keeps a plan of a replay into consumer groups.
+/// Handles `POST /v1/kept-plans`: stores the plan of a replay into consumer groups.
 pub(crate) async fn keep(mut call: Call) -> Answer {
     let body: StartBody = call.json(KEEP).await?;
     let planned = body.plan.planned()?;
@@ -61,7 +61,7 @@ pub(crate) async fn keep(mut call: Call) -> Answer {
     json_with(StatusCode::CREATED, &KeptPlanDocument::of(&kept, clock().now()))
 }
 
-/// `GET /v1/kept-plans`: the newest first.
+/// Handles `GET /v1/kept-plans`: lists kept plans, newest first.
 pub(crate) async fn list(call: Call) -> Answer {
     let limit = call.query.read("limit", filter::limit)?.unwrap_or(DEFAULT_LIMIT);
     let mut kept = plans::list(&call.app.store).await?;
@@ -69,21 +69,21 @@ pub(crate) async fn list(call: Call) -> Answer {
     rows(&plans::rows(&kept, clock().now()), call.accepts("application/x-ndjson"))
 }
 
-/// `GET /v1/kept-plans/{id}`.
+/// Handles `GET /v1/kept-plans/{id}`: returns a kept plan.
 pub(crate) async fn show(call: Call) -> Answer {
     let id = call.read_path("id", name::name)?;
     let kept = plans::find(&call.app.store, &id).await?;
     json(&KeptPlanDocument::of(&kept, clock().now()))
 }
 
-/// `GET /v1/kept-plans/{id}/events`: exactly the events that the plan sends, the oldest first.
+/// Handles `GET /v1/kept-plans/{id}/events`: returns exactly the events of the plan, oldest first.
 pub(crate) async fn events(call: Call) -> Answer {
     let id = call.read_path("id", name::name)?;
     let after = call.query.read("after", cursor)?;
     let limit = call.query.read("limit", filter::limit)?.unwrap_or(DEFAULT_LIMIT);
     let kept = plans::find(&call.app.store, &id).await?;
     let plan = &kept.plan;
-    // A plan without events ends where it begins.
+    // A plan without events has an empty range.
     let until = plan.end().or(plan.after.as_ref()).cloned();
     let limit = if plan.end().is_some() { limit } else { 0 };
     let ports = call.app.store.ports().clone();
@@ -101,7 +101,7 @@ struct ApproveBody {
     hash: Option<String>,
 }
 
-/// `POST /v1/kept-plans/{id}/approvals`: another operator's plan may run once.
+/// Handles `POST /v1/kept-plans/{id}/approvals`: allows one run of the plan of another operator.
 pub(crate) async fn approve(mut call: Call) -> Answer {
     let id = call.read_path("id", name::name)?;
     let body: ApproveBody = call.json(APPROVE).await?;
@@ -109,7 +109,7 @@ pub(crate) async fn approve(mut call: Call) -> Answer {
     json_with(StatusCode::CREATED, &PlanRow::of(&record, clock().now()))
 }
 
-/// `POST /v1/kept-plans/{id}/runs`: sends its events, and no others, to its groups.
+/// Handles `POST /v1/kept-plans/{id}/runs`: sends exactly the events of the plan to its groups.
 pub(crate) async fn run(call: Call) -> Answer {
     let id = call.read_path("id", name::name)?;
     let (store, by) = (&call.app.store, call.actor());
@@ -129,7 +129,7 @@ pub(crate) async fn run(call: Call) -> Answer {
     json_with(StatusCode::ACCEPTED, &ReplayStartedDocument::of(&started, &deserted))
 }
 
-/// `DELETE /v1/kept-plans/{id}`.
+/// Handles `DELETE /v1/kept-plans/{id}`: deletes a kept plan.
 pub(crate) async fn delete(call: Call) -> Answer {
     let id = call.read_path("id", name::name)?;
     let deleted = plans::delete(&call.app.store, &call.actor(), &id).await?;

@@ -1,4 +1,4 @@
-//! Plans of replays, and replays that are started by the hash of their plan.
+//! Plans of replays, and replays that a client starts with the hash of their plan.
 
 use domain::ports::ReplayCommand;
 use event_replay::{
@@ -24,10 +24,10 @@ use crate::{
     query::bad,
 };
 
-/// The members of a plan.
+/// The members of the body of a plan.
 pub(crate) const PLAN: &[&str] =
     filter_members!["all", "limit", "checkpoint", "allowGap", "mark", "checkSchemas"];
-/// The members of a start.
+/// The members of the body that starts a replay.
 pub(crate) const START: &[&str] = filter_members![
     "all",
     "limit",
@@ -79,7 +79,7 @@ impl PlanBody {
     }
 }
 
-/// `POST /v1/plans`: what a replay would send, frozen by a mark and a hash. Nothing is changed.
+/// Handles `POST /v1/plans`: returns the plan of a replay with its mark and hash. Nothing is stored.
 pub(crate) async fn plan(mut call: Call) -> Answer {
     let body: PlanBody = call.json(PLAN).await?;
     let planned = body.planned()?;
@@ -115,7 +115,7 @@ enum Limit {
     Text(String),
 }
 
-/// A pause: milliseconds, or a number with a unit.
+/// A delay: milliseconds, or a number with a unit.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Delay {
@@ -158,7 +158,7 @@ impl StartBody {
     }
 }
 
-/// `POST /v1/replays`: runs exactly the set of a plan, into consumer groups.
+/// Handles `POST /v1/replays`: replays exactly the set of a plan into consumer groups.
 pub(crate) async fn start(mut call: Call) -> Answer {
     let body: StartBody = call.json(START).await?;
     let (Some(hash), Some(_)) = (&body.hash, &body.plan.mark) else {
@@ -185,17 +185,17 @@ async fn request(call: Call, command: ReplayCommand) -> Answer {
     json(&ReplayRequestedDocument::of(&requested))
 }
 
-/// `POST /v1/replays/{id}/pause`.
+/// Handles `POST /v1/replays/{id}/pause`: requests a pause.
 pub(crate) async fn pause(call: Call) -> Answer {
     request(call, ReplayCommand::Pause).await
 }
 
-/// `POST /v1/replays/{id}/resume`.
+/// Handles `POST /v1/replays/{id}/resume`: requests a resume.
 pub(crate) async fn resume(call: Call) -> Answer {
     request(call, ReplayCommand::Resume).await
 }
 
-/// `POST /v1/replays/{id}/cancel`.
+/// Handles `POST /v1/replays/{id}/cancel`: requests a cancel.
 pub(crate) async fn cancel(call: Call) -> Answer {
     request(call, ReplayCommand::Cancel).await
 }
@@ -212,7 +212,7 @@ pub(crate) async fn pace(mut call: Call) -> Answer {
     json(&replays::set_pace(&call.app.store, &call.actor(), &id, pace).await?)
 }
 
-/// `DELETE /v1/replays/{id}`: the record of one that is over.
+/// Handles `DELETE /v1/replays/{id}`: deletes the record of a finished replay.
 pub(crate) async fn delete(call: Call) -> Answer {
     let id = call.read_path("id", name::name)?;
     let deleted = replays::delete(&call.app.store, &call.actor(), &id).await?;

@@ -13,26 +13,26 @@ use crate::{
     streaming::{Parts, server_sent},
 };
 
-/// How often the record is read.
+/// Interval between two reads of the record.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long a stream rests before it says that it is alive.
+/// Idle time after which a stream sends a heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// The record of a replay now, and each time that it has changed, until the replay is over.
+/// Sends the record of a replay, and sends it again after each change, until the replay is finished.
 pub(crate) async fn follow(call: Call, id: String) -> Answer {
-    // A replay that does not exist is refused before the stream begins.
+    // An unknown replay is refused before the stream begins.
     let id = replays::find(&call.app.store, &id).await?.id;
     let state = Following { app: call.app, id, told: String::new(), at: Instant::now(), is_over: false };
     server_sent(state)
 }
 
-/// A stream while it runs.
+/// The state of a running stream.
 struct Following {
     app: Arc<App>,
     id: String,
-    /// The document that was told last.
+    /// The last document that the stream sent.
     told: String,
-    /// When something was told last.
+    /// The time of the last document or heartbeat.
     at: Instant,
     is_over: bool,
 }
@@ -40,7 +40,7 @@ struct Following {
 impl Parts for Following {
     const NAME: &'static str = "a replay";
 
-    /// The next part of the stream; none once the replay is over or the server stops.
+    /// Returns the next part of the stream. Returns `None` when the replay is finished or the server begins to stop.
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         let app = Arc::clone(&self.app);
         loop {

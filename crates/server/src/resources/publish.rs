@@ -1,4 +1,4 @@
-//! Publishing: one event, lines of events, or an array of them.
+//! Publishing: one event, lines of events, or an array of events.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ use crate::{
     query::{Parameter, Query, bad},
 };
 
-/// The parameters of a publish.
+/// The query parameters of a publish request.
 pub(crate) const PARAMETERS: &[Parameter] = &[
     Parameter {
         name: "atomic",
@@ -78,11 +78,11 @@ pub(crate) const PARAMETERS: &[Parameter] = &[
     Parameter { name: "service", about: "The source of events that name none.", repeats: false },
 ];
 
-/// The types of bodies.
+/// The accepted media types of bodies.
 const TAKEN: &str = "application/json, application/x-ndjson, application/cloudevents+json or \
                      application/cloudevents-batch+json";
 
-/// How a request publishes.
+/// The options of a publish request.
 struct Asked {
     atomic: bool,
     partial: bool,
@@ -100,7 +100,7 @@ impl Asked {
             priority: query.choice("priority", &PRIORITIES)?.unwrap_or(Priority::Medium),
             expires_in: query.read("expiresIn", number::duration)?,
             expires_at: query.read("expiresAt", time::point)?,
-            // A number of retries is at most 1000.
+            // The cast is lossless, because the number of retries is at most 1000.
             retries: retries.map(|retries| retries as u16),
         };
         if delivery.expires_in.is_some() && delivery.expires_at.is_some() {
@@ -127,19 +127,19 @@ impl Asked {
     }
 }
 
-/// A bare number is in milliseconds, as everywhere; a delay of days is one too.
+/// Parses a delay. A number without a unit is in milliseconds. A number with a unit may be up to days.
 fn delay(text: &str) -> Result<std::time::Duration, String> {
     text.parse::<u64>().map(std::time::Duration::from_millis).or_else(|_| number::duration(text))
 }
 
-/// The events of a body.
+/// The events of a body, by the form of the body.
 enum Events {
     One(Bytes),
     Lines(Bytes),
     Array(Bytes),
 }
 
-/// `POST /v1/events`.
+/// Handles `POST /v1/events`: publishes the events of the body.
 pub(crate) async fn publish(mut call: Call) -> Answer {
     let asked = Asked::read(&call.query, call.app.settings.service.as_ref())?;
     let media = media_type(call.headers());
@@ -192,7 +192,7 @@ fn whole(body: &[u8]) -> Line<'_> {
     Line::Text { line: 1, bytes: body }
 }
 
-/// The lines of a body. One over the limit is refused, and the others are taken.
+/// Splits a body into lines. A line over the limit is marked as too long, and the other lines are still accepted.
 fn lines(body: &[u8], limit: usize) -> Vec<Line<'_>> {
     let lines = (1..).zip(body.split(|byte| *byte == b'\n'));
     let lines = lines.filter(|(_, bytes)| !bytes.trim_ascii().is_empty());
@@ -204,7 +204,7 @@ fn lines(body: &[u8], limit: usize) -> Vec<Line<'_>> {
         .collect()
 }
 
-/// The outcome for one event: the counts of a report, and the event's place.
+/// The result for one event: the counts of a report, and the position of the event.
 #[derive(Serialize)]
 struct PublishedOne<R: Serialize> {
     #[serde(flatten)]
@@ -215,7 +215,7 @@ struct PublishedOne<R: Serialize> {
     due: Option<jiff::Timestamp>,
 }
 
-/// Publishes one event. It shares its append with others that are published at the same time.
+/// Publishes one event. The append is shared with events of concurrent requests.
 async fn one(publisher: &Publisher, asked: &Asked, body: &[u8]) -> Answer {
     let named = asked.service.as_deref().and_then(|service| with_source(body, service));
     let text = named.as_deref().unwrap_or_else(|| body.trim_ascii());
@@ -244,7 +244,7 @@ async fn one(publisher: &Publisher, asked: &Asked, body: &[u8]) -> Answer {
     json_with(status, &document)
 }
 
-/// Publishes any number of events, and reports.
+/// Publishes any number of events, and returns a report.
 async fn many(publisher: Arc<Publisher>, asked: &Asked, lines: &[Line<'_>]) -> Answer {
     let (report, failure) = match &asked.delivery {
         None => take_in(publisher, asked, lines).await,
@@ -261,7 +261,8 @@ async fn many(publisher: Arc<Publisher>, asked: &Asked, lines: &[Line<'_>]) -> A
     }
 }
 
-/// One fault of the store ends a request; the counts say what was stored before it.
+/// Returns the problem for a line. A failure of the store ends the request. The counts cover the events before the
+/// failure.
 fn of_line(failure: LineFailure) -> Problem {
     let LineFailure { line, error } = failure;
     Problem::from(error).during(format!("publishing event {line}"))

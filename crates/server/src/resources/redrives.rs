@@ -1,4 +1,4 @@
-//! Redriving and discarding dead letters.
+//! Redrive and discard of dead letters.
 
 use std::sync::Arc;
 
@@ -26,9 +26,9 @@ use crate::{
     query::bad,
 };
 
-/// The members of a redrive.
+/// The members of the body of a redrive.
 pub(crate) const REDRIVE: &[&str] = filter_members!["id", "group", "fingerprint", "all", "limit", "dryRun"];
-/// The members of a discard.
+/// The members of the body of a discard.
 pub(crate) const DISCARD: &[&str] =
     filter_members!["id", "group", "fingerprint", "all", "limit", "dryRun", "reason", "hash"];
 
@@ -68,7 +68,7 @@ impl LettersBody {
         Ok(selection.resolve(verb)?)
     }
 
-    /// The request, written in one way only.
+    /// Returns the canonical text of the request, for the hash.
     fn text(&self, letters: &Letters) -> String {
         let which = match letters {
             Letters::Ids(ids) => format!("{ids:?}"),
@@ -81,7 +81,8 @@ impl LettersBody {
     }
 }
 
-/// `POST /v1/redrives`: sends dead letters to their groups again. Each open one is sent once; a second request adds none.
+/// Handles `POST /v1/redrives`: sends dead letters to their groups again. An open dead letter is sent once. A second
+/// request does not send it again.
 pub(crate) async fn redrive(mut call: Call) -> Answer {
     let body: LettersBody = call.json(REDRIVE).await?;
     let letters = body.letters("redrive")?;
@@ -95,7 +96,7 @@ pub(crate) async fn redrive(mut call: Call) -> Answer {
     json_with(StatusCode::ACCEPTED, &report)
 }
 
-/// The letters that would be closed, and the hash that closes them.
+/// The number of dead letters that a discard would close, and the hash that confirms it.
 #[derive(Serialize)]
 struct Preview {
     #[serde(flatten)]
@@ -104,7 +105,8 @@ struct Preview {
     hash: Option<String>,
 }
 
-/// `POST /v1/discards`: closes dead letters unhandled. Letters that are not named by their ids are closed by the hash of a dry run.
+/// Handles `POST /v1/discards`: closes dead letters without handling them. Without explicit ids, the request needs the
+/// hash of a dry run.
 pub(crate) async fn discard(mut call: Call) -> Answer {
     let body: LettersBody = call.json(DISCARD).await?;
     let Some(reason) = body.reason.as_deref().filter(|reason| !reason.trim().is_empty()) else {
@@ -127,7 +129,7 @@ pub(crate) async fn discard(mut call: Call) -> Answer {
     json(&DiscardDocument { dry_run: false, report })
 }
 
-/// Refuses what cannot be undone and was not confirmed.
+/// Refuses an irreversible request that has no hash or the wrong hash.
 pub(crate) fn confirmed(given: Option<&str>, found: &str) -> Result<(), Problem> {
     match given {
         Some(given) => Ok(approval::check(given, found)?),

@@ -11,14 +11,14 @@ use crate::{
     call::{Answer, Call},
 };
 
-/// `GET /v1/replays`: the newest first.
+/// Handles `GET /v1/replays`: lists replays, newest first.
 pub(crate) async fn list(call: Call) -> Answer {
     let limit = call.query.read("limit", filter::limit)?.unwrap_or(DEFAULT_LIMIT);
     let found = replays::newest(&call.app.store, limit as usize).await?;
     rows(&found, call.accepts("application/x-ndjson"))
 }
 
-/// `GET /v1/replays/{id}`: its record; as server-sent events each change of it.
+/// Handles `GET /v1/replays/{id}`: returns the record of a replay, or streams its changes as server-sent events.
 pub(crate) async fn show(call: Call) -> Answer {
     let id = call.read_path("id", name::name)?;
     if call.accepts("text/event-stream") {

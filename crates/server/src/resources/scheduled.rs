@@ -1,4 +1,4 @@
-//! Events that wait for their time.
+//! Scheduled events, which wait for their time.
 
 use event_replay::{
     app::documents::{CancelledDocument, ScheduledDocument, ScheduledList},
@@ -12,7 +12,7 @@ use crate::{
     problem::{Code, Problem},
 };
 
-/// `GET /v1/scheduled`: the earliest first.
+/// Handles `GET /v1/scheduled`: lists scheduled events, earliest first.
 pub(crate) async fn list(call: Call) -> Answer {
     let limit = call.query.read("limit", filter::limit)?.unwrap_or(DEFAULT_LIMIT);
     let found = call.app.store.scheduled(limit as usize).await?;
@@ -23,7 +23,7 @@ pub(crate) async fn list(call: Call) -> Answer {
     }
 }
 
-/// `DELETE /v1/scheduled/{id}`: an event that is in the log already is not cancelled.
+/// Handles `DELETE /v1/scheduled/{id}`: cancels a scheduled event. An event that is already in the log stays there.
 pub(crate) async fn cancel(call: Call) -> Answer {
     let id = call.read_path("id", name::name)?;
     match call.app.store.cancel_scheduled(&id).await? {

@@ -1,4 +1,4 @@
-//! Schemas.
+//! Schemas of event types.
 
 use domain::ports::{Describes, EventValidator, SchemaRecord};
 use event_replay::{
@@ -20,14 +20,14 @@ use crate::{
     problem::{Code, Problem},
 };
 
-/// `GET /v1/schemas`: the built-in ones and the store's.
+/// Handles `GET /v1/schemas`: lists the built-in schemas and the schemas of the store.
 pub(crate) async fn list(call: Call) -> Answer {
     let records = call.app.store.list_schemas().await?;
     let summaries = registry_of(&records, call.app.settings.engine).schemas();
     rows(&summaries, call.accepts("application/x-ndjson"))
 }
 
-/// `GET /v1/schemas/{type}`: as its author wrote it.
+/// Handles `GET /v1/schemas/{type}`: returns a schema as its author wrote it.
 pub(crate) async fn show(call: Call) -> Answer {
     let event_type = call.read_path("type", name::name)?;
     let version = call.query.read("version", name::name)?;
@@ -45,7 +45,7 @@ fn unknown(event_type: &str) -> Problem {
     Problem::new(Code::NotFound, format!("there is no such schema for {event_type:?}"))
 }
 
-/// The members of a new schema.
+/// The members of the body that adds a schema.
 pub(crate) const PUT: &[&str] = &["document", "pointer", "data", "version"];
 
 #[derive(Default, Deserialize)]
@@ -57,7 +57,7 @@ struct PutBody {
     version: Option<String>,
 }
 
-/// `POST /v1/schemas/{type}`: adds a schema, or replaces the one of its type and version.
+/// Handles `POST /v1/schemas/{type}`: adds a schema, or replaces the schema with the same type and version.
 pub(crate) async fn put(mut call: Call) -> Answer {
     let record = record(&mut call).await?;
     let (event_type, event_version) = (record.event_type.clone(), record.event_version.clone());
@@ -67,7 +67,7 @@ pub(crate) async fn put(mut call: Call) -> Answer {
     json_with(status, &SchemaAdded { event_type, event_version, replaced })
 }
 
-/// The schema of a request, checked.
+/// Returns the checked schema of a request.
 async fn record(call: &mut Call) -> Result<SchemaRecord, Problem> {
     let event_type = call.read_path("type", name::name)?;
     let body: PutBody = call.json(PUT).await?;
@@ -89,7 +89,7 @@ async fn record(call: &mut Call) -> Result<SchemaRecord, Problem> {
     }
 }
 
-/// `DELETE /v1/schemas/{type}`: a built-in schema that it replaced serves again.
+/// Handles `DELETE /v1/schemas/{type}`: removes a schema. A built-in schema that it replaced is used again.
 pub(crate) async fn remove(call: Call) -> Answer {
     let event_type = call.read_path("type", name::name)?;
     let version = call.query.read("version", name::name)?;

@@ -1,4 +1,4 @@
-//! Counts of the stored events.
+//! Counts of stored events.
 
 use event_replay::app;
 
@@ -8,7 +8,7 @@ use crate::{
     call::{Answer, Call},
 };
 
-/// `GET /v1/stats`.
+/// Handles `GET /v1/stats`: counts the events that match a filter.
 pub(crate) async fn show(call: Call) -> Answer {
     let wanted = filter::of_query(&call.query)?;
     json(&app::stats::stats(&call.app.store, &call.app.settings, wanted, None).await?)

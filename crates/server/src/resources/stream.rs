@@ -1,4 +1,4 @@
-//! Events as they come, as server-sent events.
+//! A stream of new events, as server-sent events.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,12 +19,12 @@ use crate::{
     streaming::{Parts, server_sent},
 };
 
-/// How long a stream rests before it says that it is alive.
+/// Idle time after which a stream sends a heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// The id of the last event that a client has.
+/// The header with the id of the last server-sent event that the client received.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// `GET /v1/events/stream`: what matches and comes after a place; at first the head of the log.
+/// Handles `GET /v1/events/stream`: sends matching events after a place. The default place is the head of the log.
 pub(crate) async fn follow(call: Call) -> Answer {
     let wanted = filter::of_query(&call.query)?;
     let after = match last_id(call.headers()) {
@@ -33,7 +33,7 @@ pub(crate) async fn follow(call: Call) -> Answer {
     };
     let info = call.app.store.info().await?;
     let seen = after.unwrap_or_else(|| info.head.clone());
-    // A cursor of another store, or of a place that was lost, is refused before the stream begins.
+    // The count refuses a foreign cursor, or a cursor that the log lost, before the stream begins.
     call.app.store.count(&Arc::new(Filter::default()), Some(&seen)).await?;
     let state = Following { app: call.app, wanted, opening: Some(opening(&seen, &info)), seen };
     server_sent(state)
@@ -43,7 +43,7 @@ pub(crate) fn last_id(headers: &HeaderMap) -> Option<&str> {
     headers.get(LAST_EVENT_ID)?.to_str().ok().filter(|id| !id.is_empty())
 }
 
-/// The beginning of a stream: its id, and `gone` where retention has removed some of the events.
+/// Returns the first part of a stream: its id. It contains a `gone` event if retention removed events after the cursor.
 fn opening(seen: &Cursor, info: &StoreInfo) -> Bytes {
     let is_gone =
         (0u16..).zip(&info.trimmed_through).any(|(partition, trimmed)| seen.sequence(partition) < *trimmed);
@@ -57,7 +57,7 @@ fn opening(seen: &Cursor, info: &StoreInfo) -> Bytes {
     format!(": follows\nid: {seen}\n\n{gone}").into()
 }
 
-/// A stream while it runs.
+/// The state of a running stream.
 struct Following {
     app: Arc<App>,
     wanted: Filter,
@@ -68,7 +68,7 @@ struct Following {
 impl Parts for Following {
     const NAME: &'static str = "events";
 
-    /// The next part of the stream; none once the server stops.
+    /// Returns the next part of the stream, or `None` after the server begins to stop.
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         if let Some(opening) = self.opening.take() {
             return Ok(Some(opening));
@@ -89,7 +89,7 @@ impl Parts for Following {
 }
 
 impl Following {
-    /// The next page up to a head. Events that do not match advance the id, too.
+    /// Returns the next page, up to a head. Events that do not match advance the id, too.
     async fn page(&mut self, head: Cursor) -> Result<Bytes, Problem> {
         let mut walk = EventWalk::new(
             self.app.store.ports().clone(),
@@ -115,10 +115,10 @@ impl Following {
     }
 }
 
-/// Events of a chunk.
+/// Maximum number of events in one part.
 const PAGE: u64 = 200;
 
-/// Moves a cursor past an event. Within a partition events come in order.
+/// Moves a cursor past an event. Within a partition, events arrive in order.
 fn advance(at: &mut Cursor, stored: &StoredEvent) {
     if let Some(sequence) = at.sequences.get_mut(usize::from(stored.position.partition)) {
         *sequence = stored.position.sequence;

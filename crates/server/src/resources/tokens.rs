@@ -15,13 +15,13 @@ use crate::{
     query::bad,
 };
 
-/// `GET /v1/tokens`: by name, without secrets.
+/// Handles `GET /v1/tokens`: lists tokens by name, without secrets.
 pub(crate) async fn list(call: Call) -> Answer {
     let tokens = tokens::list(&call.app.store).await?;
     rows(&tokens, call.accepts("application/x-ndjson"))
 }
 
-/// The members of a new token.
+/// The members of the body that creates a token.
 pub(crate) const CREATE: &[&str] = &["name", "role", "group", "expiresIn"];
 
 #[derive(Default, Deserialize)]
@@ -33,7 +33,7 @@ struct CreateBody {
     expires_in: Option<String>,
 }
 
-/// `POST /v1/tokens`: its secret stands in this answer alone.
+/// Handles `POST /v1/tokens`: creates a token. Only this response contains the secret.
 pub(crate) async fn create(mut call: Call) -> Answer {
     let body: CreateBody = call.json(CREATE).await?;
     let role = |text: &str| text.parse::<Role>().map_err(|error| error.to_string());
@@ -49,7 +49,7 @@ pub(crate) async fn create(mut call: Call) -> Answer {
     json_with(StatusCode::CREATED, &made)
 }
 
-/// `DELETE /v1/tokens/{token}`: by its name or id.
+/// Handles `DELETE /v1/tokens/{token}`: revokes a token by its name or id.
 pub(crate) async fn revoke(call: Call) -> Answer {
     let token = call.read_path("token", name::name)?;
     let revoked = tokens::revoke(&call.app.store, &call.actor(), &token).await?;

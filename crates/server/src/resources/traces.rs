@@ -1,4 +1,4 @@
-//! Workflows: the events of a correlation as a tree of causes.
+//! Workflows: the events with one correlation id, as a tree of causes.
 
 use event_replay::{app::trace, text::name};
 
@@ -9,14 +9,14 @@ use crate::{
     query::Parameter,
 };
 
-/// The parameter of a trace.
+/// The query parameter that limits the events of a trace.
 pub(crate) const LIMIT: Parameter = Parameter {
     name: "limit",
     about: "At most this many events, 1 to 1000, the oldest; 1000 where nothing is said.",
     repeats: false,
 };
 
-/// `GET /v1/correlations/{id}/trace`: with what each group has done with each event.
+/// Handles `GET /v1/correlations/{id}/trace`: returns the tree, with the state of each event in each group.
 pub(crate) async fn show(call: Call) -> Answer {
     let correlation = call.read_path("id", name::name)?;
     let limit = call.query.read("limit", filter::limit)?.unwrap_or(filter::MAX_LIMIT);

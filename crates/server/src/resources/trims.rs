@@ -1,4 +1,4 @@
-//! Trimming: old events are dropped by the hash of a dry run.
+//! Trims, which remove the oldest events. A trim needs the hash of a dry run.
 
 use event_replay::{
     app::{
@@ -17,7 +17,7 @@ use crate::{
     query::bad,
 };
 
-/// The members of a trim.
+/// The members of the body of a trim.
 pub(crate) const MEMBERS: &[&str] =
     &["maxAge", "maxEvents", "maxBytes", "toCheckpoint", "type", "dryRun", "hash"];
 
@@ -34,7 +34,7 @@ struct Body {
     hash: Option<String>,
 }
 
-/// The events that would be dropped, and the hash that drops them.
+/// The events that a trim would remove, and the hash that confirms it.
 #[derive(Serialize)]
 struct Preview {
     #[serde(flatten)]
@@ -43,7 +43,7 @@ struct Preview {
     hash: Option<String>,
 }
 
-/// `POST /v1/trims`.
+/// Handles `POST /v1/trims`: trims the log, or previews the trim.
 pub(crate) async fn trim(mut call: Call) -> Answer {
     let body: Body = call.json(MEMBERS).await?;
     let max_age = body.max_age.as_deref().map(number::duration).transpose();

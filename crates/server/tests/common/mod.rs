@@ -1,6 +1,6 @@
-//! A server on a store of its own, at a port of loopback, and a client.
+//! A server with its own store, on a loopback port, and a client.
 
-// Shared by several test programs, none of which uses all of it; a panic is how a test fails.
+// Several test programs share this module, and none uses all of it. A test fails with a panic.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 
-/// A server while it runs.
+/// A running server.
 pub struct Service {
     pub address: SocketAddr,
     pub client: Client<HttpConnector, Body>,
@@ -27,7 +27,7 @@ pub struct Service {
     folder: TempDir,
 }
 
-/// What it answered.
+/// A response of the server.
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
@@ -44,12 +44,12 @@ impl Service {
         Self::on(tempfile::tempdir().unwrap(), options).await
     }
 
-    /// A server on the store of a folder, which may be there.
+    /// Starts a server with the store of a folder. The store may exist.
     pub async fn on(folder: TempDir, options: ServeOptions) -> Self {
         Self::set(folder, options, |_| {}).await
     }
 
-    /// The same with other settings.
+    /// Starts a server with changed settings.
     pub async fn set(folder: TempDir, options: ServeOptions, set: impl FnOnce(&mut Settings)) -> Self {
         let store = format!("sqlite:{}", folder.path().join("events.db").display());
         let mut settings = Settings::load(Some(&store), None).unwrap();
@@ -93,17 +93,17 @@ impl Service {
         self.post(path, "application/json", body.to_string()).await
     }
 
-    /// Publishes events, one a line.
+    /// Publishes events, one per line.
     pub async fn publish(&self, events: &[String]) -> Reply {
         self.post("/v1/events", "application/x-ndjson", events.join("\n")).await
     }
 
-    /// Asks it to stop, without waiting.
+    /// Requests the stop of the server without waiting for it.
     pub fn ask_to_stop(&mut self) {
         drop(self.stop.take());
     }
 
-    /// Stops it; the folder of its store.
+    /// Stops the server, and returns the folder of its store.
     pub async fn stop(mut self) -> TempDir {
         self.ask_to_stop();
         self.task.await.unwrap();
@@ -123,7 +123,7 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// The problem, which must be one.
+    /// Returns the problem of the response. Panics if the response is not a problem with this status and code.
     #[track_caller]
     pub fn problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.text());
@@ -144,14 +144,14 @@ impl Reply {
     }
 }
 
-/// A valid registration of a user.
+/// Returns a valid `user.registered` event.
 pub fn registered(id: &str, user: &str) -> String {
     format!(
         r#"{{"id":"{id}","type":"user.registered","version":"1.0","timestamp":"2024-01-15T10:30:00Z","source":"user-service","correlationId":"c-{user}","userId":"{user}","metadata":{{}},"data":{{"email":"{user}@example.com","registrationMethod":"email"}}}}"#
     )
 }
 
-/// The ids of stored events.
+/// Returns the ids of stored events.
 pub fn ids(events: &Value) -> Vec<String> {
     let events = events.as_array().unwrap();
     events.iter().map(|stored| stored["event"]["id"].as_str().unwrap().to_owned()).collect()

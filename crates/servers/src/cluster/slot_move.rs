@@ -1,14 +1,14 @@
-//! A slot on its way from one master to another, step by step, so that a test can hold it half-way.
+//! The move of a slot between two masters, step by step, so that a test can stop it half-way.
 
 use crate::{Cluster, Error, Server, command::say};
 
-/// Keys of one step where nothing else is said.
+/// Maximum number of keys in one step.
 const PAGE: usize = 16;
 
-/// How long a key may take, in milliseconds.
+/// Time limit of `MIGRATE` for one step, in milliseconds.
 const KEY_WITHIN: &str = "5000";
 
-/// A slot that is being moved. Dropping it leaves it as it is.
+/// A slot during its move. Dropping the value leaves the slot in its current state.
 #[derive(Debug)]
 pub struct SlotMove<'a> {
     cluster: &'a Cluster,
@@ -22,44 +22,44 @@ impl<'a> SlotMove<'a> {
         let from = cluster.master_of(slot).await;
         let from = from.ok_or_else(|| Error::NotInstalled(format!("no node serves slot {slot}")))?;
         let this = Self { cluster, slot: slot.to_string(), from, to };
-        // The one that takes it first: it must not be named before it knows.
+        // The target is marked first, because clients may be redirected to it as soon as the source is marked.
         this.set(to, &["IMPORTING", this.id(from)]).await?;
         this.set(from, &["MIGRATING", this.id(to)]).await?;
         Ok(this)
     }
 
-    /// The node that had the slot when the move began.
+    /// The node that served the slot at the start of the move.
     #[must_use]
     pub fn from(&self) -> usize {
         self.from
     }
 
-    /// The node that is to have it.
+    /// The target node.
     #[must_use]
     pub fn to(&self) -> usize {
         self.to
     }
 
-    /// How many keys have not gone yet.
+    /// Returns the number of keys that are still on the source node.
     ///
     /// # Errors
-    /// The node does not answer.
+    /// Returns an [`Error`] when the source node does not answer.
     pub async fn left(&self) -> Result<usize, Error> {
         say(self.source()?, &["CLUSTER", "COUNTKEYSINSLOT", &self.slot]).await
     }
 
-    /// The keys that have not gone yet.
+    /// Returns the keys that are still on the source node.
     ///
     /// # Errors
-    /// The node does not answer.
+    /// Returns an [`Error`] when the source node does not answer.
     pub async fn keys(&self) -> Result<Vec<String>, Error> {
         say(self.source()?, &["CLUSTER", "GETKEYSINSLOT", &self.slot, "100000"]).await
     }
 
-    /// Carries so many keys over, or as many as there are, and answers how many went.
+    /// Moves at most `most` keys, and returns the number of moved keys.
     ///
     /// # Errors
-    /// One of the nodes refuses.
+    /// Returns an [`Error`] when one of the nodes refuses.
     pub async fn carry(&self, most: usize) -> Result<usize, Error> {
         let mut carried = 0;
         while carried < most {
@@ -75,18 +75,18 @@ impl<'a> SlotMove<'a> {
         Ok(carried)
     }
 
-    /// Carries one key over.
+    /// Moves one key.
     ///
     /// # Errors
-    /// One of the nodes refuses.
+    /// Returns an [`Error`] when one of the nodes refuses.
     pub async fn carry_key(&self, key: &str) -> Result<(), Error> {
         self.migrate(&[key.to_owned()]).await
     }
 
-    /// Carries over what is left, and gives the slot to the other node, for all to know.
+    /// Moves the remaining keys, and assigns the slot to the target node on all masters.
     ///
     /// # Errors
-    /// One of the nodes refuses.
+    /// Returns an [`Error`] when one of the nodes refuses.
     pub async fn finish(self) -> Result<(), Error> {
         while self.carry(usize::MAX).await? > 0 {}
         let others = (0..self.cluster.nodes.len()).filter(|node| ![self.from, self.to].contains(node));
@@ -102,10 +102,10 @@ impl<'a> SlotMove<'a> {
         Ok(())
     }
 
-    /// Gives the move up: keys that went stay where they are, and clients do not find them there.
+    /// Abandons the move. Keys that have moved stay on the target node, where clients do not find them.
     ///
     /// # Errors
-    /// One of the nodes refuses.
+    /// Returns an [`Error`] when one of the nodes refuses.
     pub async fn abandon(self) -> Result<(), Error> {
         self.set(self.from, &["STABLE"]).await?;
         self.set(self.to, &["STABLE"]).await
@@ -120,7 +120,7 @@ impl<'a> SlotMove<'a> {
         }
         words.push("KEYS");
         words.extend(keys.iter().map(String::as_str));
-        // `NOKEY` where it went by itself meanwhile, which is as good.
+        // The response is `NOKEY` if the keys no longer exist, which also counts as success.
         say::<String>(self.source()?, &words).await.map(drop)
     }
 

@@ -1,21 +1,21 @@
-//! How a node sees the cluster: the lines of `CLUSTER NODES`.
+//! The view that a node has of the cluster: the lines of `CLUSTER NODES`.
 
 use std::ops::RangeInclusive;
 
 use crate::{Server, command::say};
 
-/// Slots of a cluster.
+/// Number of slots in a cluster.
 pub(crate) const SLOTS: usize = 16_384;
 
-/// What a node knows of one of them.
+/// The knowledge of a node about one node of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) id: String,
     pub(crate) is_self: bool,
     pub(crate) is_master: bool,
-    /// Not merely heard of.
+    /// Whether the handshake is complete, the address is known, and the node has not failed.
     pub(crate) is_known: bool,
-    /// Whose replica it is; empty for a master.
+    /// The id of the master of a replica. Empty for a master.
     pub(crate) master: String,
     pub(crate) epoch: u64,
     slots: Vec<RangeInclusive<u16>>,
@@ -30,7 +30,7 @@ impl Line {
         !self.slots.is_empty()
     }
 
-    /// From `ID ADDRESS FLAGS MASTER PING PONG EPOCH LINK SLOT…`.
+    /// Parses `ID ADDRESS FLAGS MASTER PING PONG EPOCH LINK SLOT…`.
     fn read(line: &str) -> Option<Self> {
         let words: Vec<&str> = line.split(' ').collect();
         let [id, address, flags, master, _, _, epoch, _, slots @ ..] = words.as_slice() else { return None };
@@ -47,13 +47,13 @@ impl Line {
     }
 }
 
-/// From `5` or `5-7`. Slots that are on their way stand in brackets, and are served as before.
+/// Parses `5` or `5-7`. Slots in brackets are in a move, and are also listed without brackets while they are served.
 fn range(word: &str) -> Option<RangeInclusive<u16>> {
     let (from, to) = word.split_once('-').unwrap_or((word, word));
     Some(from.parse().ok()?..=to.parse().ok()?)
 }
 
-/// What a node sees.
+/// Returns the view of a node.
 pub(crate) async fn of(node: &Server) -> Result<Vec<Line>, String> {
     let text: String = say(node, &["CLUSTER", "NODES"]).await.map_err(|error| error.to_string())?;
     let line = |line: &str| Line::read(line).ok_or_else(|| format!("{node} says {line:?} of a node"));

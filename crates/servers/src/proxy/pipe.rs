@@ -1,4 +1,4 @@
-//! Carries the bytes of one connection.
+//! Forwards the bytes of one connection.
 
 use std::{io, sync::atomic::Ordering};
 
@@ -13,15 +13,15 @@ use tokio::{
 
 use super::{Direction, Mode, Shared, State};
 
-/// Carries bytes both ways until both ends have said all, or one of them fails.
+/// Forwards bytes in both directions until both ends have closed, or until one end fails.
 pub(super) async fn carry_both_ways(client: TcpStream, server: TcpStream, shared: &Shared) {
-    // Requests and answers are small, and what is sent is to arrive.
+    // Requests and responses are small, so they are sent without delay.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let requests = Pipe::new(Direction::ToServer, from_client, to_server, shared);
     let answers = Pipe::new(Direction::ToClient, from_server, to_client, shared);
-    // An error is the end of the connection, which closes both sides.
+    // An error ends the connection, and both sides close.
     let _ = tokio::try_join!(requests.carry(), answers.carry());
 }
 
@@ -43,7 +43,7 @@ impl<'a> Pipe<'a> {
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let read = self.from.read(&mut buffer).await;
-            // While the connection is half-open nothing goes on: not the bytes, not the end, not the failure.
+            // While the connection is half-open, nothing is forwarded: no bytes, no end, and no failure.
             let mode = self.mode().await;
             let read = read?;
             if read == 0 {
@@ -77,13 +77,13 @@ impl<'a> Pipe<'a> {
         self.pass(within).await?;
         if !beyond.is_empty() {
             self.shared.cut_and_pass();
-            // The cut ends this connection from outside; until then nothing more passes.
+            // The cut ends this connection from outside. No more bytes pass until then.
             std::future::pending::<()>().await;
         }
         Ok(())
     }
 
-    /// What to do with bytes now; waits while that is nothing.
+    /// Returns the current treatment of bytes. Waits while the connection is half-open.
     async fn mode(&mut self) -> Mode {
         let state = self.state.wait_for(|state| state.mode != Mode::HalfOpen).await;
         // The sender lives as long as the connection.

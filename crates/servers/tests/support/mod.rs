@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use redis::{AsyncConnectionConfig, Client, RedisError, aio::MultiplexedConnection};
 
-/// Longer than anything here takes: a test that waits for it has failed.
+/// Longer than any operation in these tests. A test that waits this long has failed.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-/// A connection that waits for answers as long as it must; the default of the client is half a second.
+/// Opens a connection with a time limit of [`LONG`]. The default limit of the client is half a second.
 pub(crate) async fn connect(url: &str) -> Result<MultiplexedConnection, RedisError> {
     connect_as(&Client::open(url)?).await
 }
 
-/// As [`connect`], by a client that was made otherwise.
+/// Opens a connection like [`connect`], for a given client.
 pub(crate) async fn connect_as(client: &Client) -> Result<MultiplexedConnection, RedisError> {
     let config =
         AsyncConnectionConfig::new().set_response_timeout(Some(LONG)).set_connection_timeout(Some(LONG));

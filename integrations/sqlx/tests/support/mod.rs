@@ -1,4 +1,4 @@
-//! PostgreSQL servers of a test's own, and the program under test.
+//! PostgreSQL servers for tests, and the program under test.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,7 +17,7 @@ use std::{
 
 use tempfile::TempDir;
 
-/// The newest PostgreSQL that is installed.
+/// Returns the folder of the newest installed PostgreSQL.
 fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
     let mut folders: Vec<PathBuf> = versions.map(|entry| entry.unwrap().path().join("bin")).collect();
@@ -26,7 +26,7 @@ fn programs() -> Option<PathBuf> {
     folders.pop()
 }
 
-/// A server with an empty database, in a folder of its own. It is stopped when it is dropped.
+/// A server with an empty database and its own folder. Dropping the value stops the server.
 pub(crate) struct Postgres {
     programs: PathBuf,
     folder: TempDir,
@@ -35,14 +35,14 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// None where PostgreSQL is not installed: `tests/servers/install` does that.
+    /// Starts a server. Returns `None` if PostgreSQL is not installed. `tests/servers/install` installs it.
     pub(crate) fn start() -> Option<Self> {
         let Some(programs) = programs() else {
             println!("NOT RUN: PostgreSQL is not installed; tests/servers/install installs it");
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
-        // PostgreSQL refuses to run as root: then it runs as the user that its package makes.
+        // PostgreSQL refuses to run as root, so that root runs it as the user of its package.
         let is_root = Path::new("/root").read_dir().is_ok();
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         let server = Self { programs, folder, port, is_root };
@@ -56,7 +56,7 @@ impl Postgres {
         format!("postgres://service@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// Ends it as a crash would, and starts it on what it had written.
+    /// Restarts the server without a clean shutdown, as after a crash.
     pub(crate) fn crash(&self) {
         self.control("restart", "immediate");
     }
@@ -82,7 +82,7 @@ impl Postgres {
             false => Command::new(&program),
         };
         command.args(arguments).arg("--pgdata").arg(self.folder.path().join("data"));
-        // Its output is no pipe: the server would keep it open.
+        // The output is not a pipe, because the server would keep it open.
         let status =
             command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).status();
         assert!(status.unwrap().success(), "{program:?} {arguments:?}");
@@ -95,7 +95,7 @@ impl Drop for Postgres {
     }
 }
 
-/// A process of the example `ledger`. It is killed when it is dropped.
+/// A process of the example `ledger`. Dropping the value kills the process.
 pub(crate) struct Ledger(Child);
 
 impl Ledger {

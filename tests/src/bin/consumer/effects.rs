@@ -1,15 +1,15 @@
-//! The file of effects: what the handlers of all processes did, in the order in which they did it.
+//! The effects file: the actions of the handlers of all processes, in the order in which they happened.
 //!
-//! A line is `NUMBER WHAT EVENT ATTEMPT ORIGIN LATE`; WHAT is `handled` or `failed`. LATE is 1 where the process' lease
-//! had run out meanwhile. Two lines speak of no event: `NUMBER lapsed` (a lease ran out before it was renewed) and `NUMBER
-//! lost` (the process was told that another one had taken a segment over).
+//! A line is `NUMBER WHAT EVENT ATTEMPT ORIGIN LATE`. WHAT is `handled` or `failed`. LATE is 1 if the lease of the
+//! process expired during the attempt. Two kinds of lines contain no event. `NUMBER lapsed` means that a lease expired
+//! before its renewal. `NUMBER lost` means that another process took over a segment.
 
 use std::{fs::File, io::Write};
 
 use anyhow::{Context, Result};
 use domain::{Delivery, delivery::DeliveryOrigin};
 
-/// The file, as one process writes to it.
+/// The effects file of one process.
 pub(crate) struct Effects {
     file: File,
     number: String,
@@ -21,7 +21,7 @@ impl Effects {
         Ok(Self { file, number: number.to_owned() })
     }
 
-    /// Notes what came of a delivery.
+    /// Records the result of a delivery.
     pub(crate) fn delivery(&self, what: &str, delivery: &Delivery, late: bool) -> std::io::Result<()> {
         let origin = match &delivery.origin {
             DeliveryOrigin::Live => "live",
@@ -32,7 +32,7 @@ impl Effects {
         self.line(&format!("{what} {id} {attempt} {origin} {}", u8::from(late)))
     }
 
-    /// One write a line, at the end of the file: lines of several processes neither mix nor tear.
+    /// Appends one line with one write, so that lines of several processes do not mix.
     pub(crate) fn line(&self, text: &str) -> std::io::Result<()> {
         (&self.file).write_all(format!("{} {text}\n", self.number).as_bytes())
     }

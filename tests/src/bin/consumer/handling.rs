@@ -1,4 +1,4 @@
-//! The handler: does what the event's data says.
+//! The handler, which follows the instructions in the data of the event.
 
 use std::{
     sync::Arc,
@@ -14,7 +14,7 @@ use crate::{effects::Effects, watched::Lapses};
 pub(crate) struct Handling {
     pub(crate) effects: Arc<Effects>,
     pub(crate) lapses: Arc<Lapses>,
-    /// A fault: answers first and handles afterwards.
+    /// A fault: the handler returns success before it handles the event.
     pub(crate) early: bool,
 }
 

@@ -1,8 +1,9 @@
-//! A process that consumes a group of a store until its stdin ends, or it is killed: the tests' other victim.
+//! A process that consumes a group until its stdin ends or it is killed. The tests kill this process.
 //!
-//! STORE is a file, or the URL of a store on Redis. `test-consumer STORE GROUP NUMBER EFFECTS [name=…] [lease=MS] [commits=MS] [fault=…]`: what its handler does with an event stands in
-//! the event's `data`. Each attempt that ended is one line of the file EFFECTS (see `effects`), written before the handler
-//! answers. A fault breaks the process on purpose, so that the tests can show that they would see it.
+//! STORE is a file, or the URL of a store on Redis. The command is `test-consumer STORE GROUP NUMBER EFFECTS [name=…]
+//! [lease=MS] [commits=MS] [fault=…]`. The `data` of an event states the action of the handler. Each finished attempt
+//! is one line of the file EFFECTS (see `effects`), written before the handler returns. A fault breaks the process on
+//! purpose, so that the tests can prove that they detect the fault.
 
 mod effects;
 mod handling;
@@ -21,7 +22,7 @@ use store::Store;
 
 use crate::{effects::Effects, handling::Handling, unfenced::Unfenced, watched::Watched};
 
-/// Handlers at once; the tests know the number.
+/// Number of concurrent handlers. The tests use the same number.
 const CONCURRENCY: usize = 8;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -70,7 +71,7 @@ async fn open(store: &str) -> Result<Arc<dyn Stores>> {
     })
 }
 
-/// A thread of its own reads: it may wait for ever, and must not keep the runtime from ending.
+/// Reads stdin in a separate thread. The read may block forever, and must not prevent the end of the runtime.
 async fn end_of_stdin() {
     let (ended, end) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! The ports that `Watched` passes on as they are.
+//! The ports that `Watched` forwards unchanged.
 
 use std::{sync::Arc, time::Duration};
 

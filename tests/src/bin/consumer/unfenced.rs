@@ -1,4 +1,4 @@
-//! A fault: finds out, behind the store's back, under which lease a segment may be committed to now.
+//! A fault: reads the newest lease of a segment directly from the store, so that commits pass the fence.
 
 use anyhow::{Context, Result};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -15,21 +15,21 @@ use domain::{
 };
 use rusqlite::{Connection, OptionalExtension};
 
-/// Where leases stand.
+/// The place of the leases.
 pub(crate) enum Unfenced {
-    /// In a file.
+    /// A SQLite file.
     Sqlite(String),
-    /// On a server.
+    /// A Redis server.
     Redis(String),
 }
 
 impl Unfenced {
-    /// Of the store at a place.
+    /// Returns the place for a store.
     pub(crate) fn of(store: &str) -> Self {
         if super::is_redis(store) { Self::Redis(store.to_owned()) } else { Self::Sqlite(store.to_owned()) }
     }
 
-    /// The commits under the leases that their segments have now, of any consumer.
+    /// Returns the commits with the newest lease of each segment, of any consumer.
     pub(crate) async fn all_as_newest(
         &self,
         commits: &[SegmentCommit],
@@ -58,7 +58,7 @@ impl Unfenced {
 
 fn in_file(file: &str, lease: &Lease) -> rusqlite::Result<Option<(u64, u64)>> {
     let newest = "SELECT epoch, token FROM segment WHERE grp = ?1 AND segment = ?2 AND token IS NOT NULL";
-    // A token needs all 64 bits, so it is text there.
+    // The column is text, because a token needs all 64 bits.
     let read = |row: &rusqlite::Row<'_>| {
         let token: String = row.get(1)?;
         Ok((row.get::<_, i64>(0)? as u64, token.parse().unwrap_or_default()))
@@ -66,7 +66,7 @@ fn in_file(file: &str, lease: &Lease) -> rusqlite::Result<Option<(u64, u64)>> {
     Connection::open(file)?.query_row(newest, (&lease.group, lease.segment), read).optional()
 }
 
-/// A fence stands there as `EPOCH:TOKEN`, in the row of the segment.
+/// Reads the fence of a segment on Redis, which is `EPOCH:TOKEN` in the row of the segment.
 async fn on_server(url: &str, lease: &Lease) -> Result<Option<(u64, u64)>> {
     let mut connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
     let scope = key(&[Part::Text(&lease.group)]);

@@ -1,4 +1,4 @@
-//! The store as a consumer sees it, with an eye on its leases; and, as a fault, a store whose fencing is gone.
+//! The store of a consumer with a record of its leases. As a fault, the store works without fencing.
 
 use std::{
     collections::HashSet,
@@ -22,14 +22,14 @@ use domain::{
 
 use crate::{effects::Effects, unfenced::Unfenced};
 
-/// When this process' leases were not good.
+/// The times at which the leases of this process were not valid.
 #[derive(Default)]
 pub(crate) struct Lapses(Mutex<Good>);
 
 #[derive(Default)]
 struct Good {
     until: Option<Instant>,
-    /// When the last lapse began.
+    /// The start of the last lapse.
     lapsed: Option<Instant>,
     held: HashSet<Lease>,
 }
@@ -39,14 +39,14 @@ impl Lapses {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a lease may have been another's at any time since then.
+    /// Whether another process may have held a lease at any time since `then`.
     pub(crate) fn any_since(&self, then: Instant) -> bool {
         let good = self.good();
         good.until.is_none_or(|until| until < Instant::now())
             || good.lapsed.is_some_and(|lapsed| lapsed > then)
     }
 
-    /// Notes an answer about leases; whether they had lapsed meanwhile, and whether one was lost.
+    /// Records a response about leases. Returns whether the leases had lapsed, and whether a lease was lost.
     fn renewed(&self, asked: Instant, duration: Duration, leases: &Leases) -> (bool, bool) {
         let mut good = self.good();
         let lapsed = good.until.is_some_and(|until| until < Instant::now());
@@ -70,9 +70,9 @@ pub(crate) struct Watched {
     pub(crate) inner: Arc<dyn Stores>,
     effects: Arc<Effects>,
     lapses: Arc<Lapses>,
-    /// How long a commit is under way before it reaches the store.
+    /// Delay of a commit before it reaches the store.
     commits_take: Duration,
-    /// A fault: commits go out under the newest lease of any consumer.
+    /// A fault: commits use the newest lease of any consumer.
     unfenced: Option<Unfenced>,
 }
 
