@@ -1,5 +1,6 @@
-//! Services in several languages publish and consume over HTTP, while the services and the server are killed. No event
-//! is lost, each key keeps its order, and only in-flight deliveries repeat.
+//! Services in several languages publish and consume over HTTP while they and the server are killed. No event is lost, and each
+//! key keeps its order. After a kill of a client, the events that it had not settled are delivered again. After a kill of the
+//! server, events that were settled in its last moments are delivered again, those of a key in order.
 //!
 //! `EVENT_REPLAY_EVENTS` sets the number of events, and `EVENT_REPLAY_ROUNDS` the number of kills of the client. The
 //! server is killed half as often. `EVENT_REPLAY_SEED` sets the random times of the kills.
@@ -189,8 +190,9 @@ impl Handled {
         events.collect::<std::collections::HashSet<_>>().len()
     }
 
-    /// Checks that each event was handled, and that the events of each user were handled in order. An event may repeat
-    /// before the next event of its user. Returns the number of repeats.
+    /// Checks that each event was handled, and that the events of each user were handled in order. The newest event of a user may
+    /// repeat before the next one. After each kill of the server the events of a user may begin again once, at an event that was
+    /// handled before. Returns the number of repeats.
     fn check(&self, events: usize) -> Result<usize, String> {
         let all = self.0.lock().unwrap();
         let mut last: HashMap<usize, usize> = HashMap::new();
@@ -214,7 +216,9 @@ impl Handled {
                 let rewinds = rewinds.entry(user).or_default();
                 *rewinds += usize::from(before != Some(event));
                 if *rewinds > kills {
-                    return Err(format!("e{event} came again after {before:?}, and the server was killed {kills} times"));
+                    return Err(format!(
+                        "e{event} came again after {before:?}, and the server was killed {kills} times"
+                    ));
                 }
             }
         }

@@ -114,13 +114,16 @@ impl Consumer {
     /// Waits until the consumer ends by itself.
     ///
     /// # Errors
-    /// Returns the [`ConsumerError`] that ended the consumer. Returns `Ok` if the consumer was stopped, and also if its
-    /// own task panicked.
+    /// Returns the [`ConsumerError`] that ended the consumer. Returns `Ok` if the consumer was stopped.
     pub async fn ended(&mut self) -> Result<(), ConsumerError> {
         let Some(task) = &mut self.task else { return Ok(()) };
         let ended = task.await;
         self.task = None;
-        ended.unwrap_or(Ok(()))
+        match ended {
+            Ok(ended) => ended,
+            Err(error) if error.is_panic() => Err(ConsumerError::Broken(self.group.name.clone())),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Stops the consumer and waits. Running handlers may finish within the grace of the settings. The consumer then

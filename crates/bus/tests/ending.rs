@@ -9,16 +9,17 @@ mod support;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
 use domain::{
     Delivery, HandlerError,
-    ports::{EventHandler, GroupStore},
+    ports::{Clock, EventHandler, GroupStore},
 };
-use event_replay_bus::{Bus, StartAt, Subscription, handler};
+use event_replay_bus::{Bus, ConsumerError, StartAt, Subscription, handler};
+use jiff::Timestamp;
 use log::Log;
 use storage_memory::MemoryEngine;
 use store::Store;
@@ -155,4 +156,35 @@ async fn a_new_group_says_that_it_passes_the_events_before_it_unless_it_was_told
     assert!(log.lines().iter().any(|line| line.contains("group=not-told") && line.contains("Earliest")));
     start("not-told", None).await;
     assert_eq!(warnings(), 1, "it exists: it goes on where it was");
+}
+
+/// A clock that panics once it is armed.
+struct Panicking {
+    clock: TokioClock,
+    armed: Arc<AtomicBool>,
+}
+
+impl Clock for Panicking {
+    fn now(&self) -> Timestamp {
+        assert!(!self.armed.load(Ordering::SeqCst), "the clock is armed");
+        self.clock.now()
+    }
+}
+
+/// A panic of the consumer's own task is reported as an error. It is no stop.
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_panics_ends_with_an_error() {
+    let clock = TokioClock::start();
+    let armed = Arc::new(AtomicBool::new(false));
+    let store = Arc::new(Store::new(MemoryEngine::new(Arc::new(clock))));
+    let panicking = Panicking { clock, armed: Arc::clone(&armed) };
+    let bus = Bus::builder(store).clock(Arc::new(panicking)).enable_validation(false).build().await.unwrap();
+    let arming = handler(move |_: &Delivery| {
+        armed.store(true, Ordering::SeqCst);
+        async { Err::<(), _>(HandlerError::retry("try again")) }
+    });
+    let mut consumer = bus.subscribe("g").on_everything(arming).start().await.unwrap();
+    bus.publish(&event("e", "u")).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(60), consumer.ended()).await.unwrap();
+    assert_eq!(ended, Err(ConsumerError::Broken("g".to_owned())));
 }

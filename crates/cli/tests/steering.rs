@@ -44,10 +44,7 @@ fn a_replay_in_stages_waits_for_a_resumption_after_each() {
         for (stage, done) in [(1, 1), (2, 11)] {
             let replay = paused(&bench, &id);
             assert_eq!((&replay["successful"], &replay["ramp"]), (&json!(done), &json!([1, 10])));
-            assert_eq!(
-                replay["pausedBy"],
-                json!({"reason": "stageComplete", "stage": stage, "stages": 3})
-            );
+            assert_eq!(replay["pausedBy"], json!({"reason": "stageComplete", "stage": stage, "stages": 3}));
             bench
                 .run(&["replays", "show", &id])
                 .ok()
@@ -78,9 +75,10 @@ fn a_replay_in_the_foreground_reports_its_stage_and_goes_on_when_it_is_resumed()
     };
     paused(&bench, &id);
     bench.run(&["replays", "resume", &id]).ok();
-    waiting.ends().ok().says(&format!(
-        "paused: stage 1 of 2 is complete; `event-replay replays resume {id}` continues it"
-    ));
+    waiting
+        .ends()
+        .ok()
+        .says(&format!("paused: stage 1 of 2 is complete; `event-replay replays resume {id}` continues it"));
     consumer.stop().ok();
 }
 
@@ -89,17 +87,8 @@ fn a_replay_pauses_at_its_failure_limit() {
     for bench in benches() {
         with_events(&bench, 40);
         let consumer = bench.consume(&["mail", "--target", "exec1:false", "--max-retries", "0"]);
-        let start = [
-            "replay",
-            "--all",
-            "--group",
-            "mail",
-            "--rate",
-            "10",
-            "--stop-after-failures",
-            "2",
-            "--detach",
-        ];
+        let start =
+            ["replay", "--all", "--group", "mail", "--rate", "10", "--stop-after-failures", "2", "--detach"];
         let id = bench.json(&start)["replayId"].as_str().unwrap().to_owned();
         let replay = paused(&bench, &id);
         assert_eq!(replay["failureLimit"], json!({"events": 2}));
@@ -117,7 +106,10 @@ fn a_replay_to_a_command_ends_at_its_failure_limit() {
     with_events(&bench, 40);
     let limited = ["replay", "--all", "--target", "exec1:false", "--max-retries", "0", "--delay", "0"];
     let report = bench
-        .run(&[&limited[..], &["--batch-size", "5", "--stop-after-failures", "50%", "--output", "json"]].concat())
+        .run(
+            &[&limited[..], &["--batch-size", "5", "--stop-after-failures", "50%", "--output", "json"]]
+                .concat(),
+        )
         .exits(1)
         .json();
     assert_eq!((&report["failedReplays"], &report["remaining"]), (&json!(20), &json!(20)));
@@ -151,7 +143,10 @@ fn the_pace_of_a_replay_is_changed_while_it_runs() {
 fn stages_are_for_groups_and_bounds_are_checked() {
     let bench = Bench::new();
     with_events(&bench, 2);
-    bench.run(&["replay", "--all", "--target", "stdout", "--ramp", "1"]).exits(2).says("--ramp is for replays into groups");
+    bench
+        .run(&["replay", "--all", "--target", "stdout", "--ramp", "1"])
+        .exits(2)
+        .says("--ramp is for replays into groups");
     bench.run(&["replay", "--all", "--ramp", "1,0"]).exits(2).says("such as 1,10,100,all");
     for wrong in ["0", "101%", "few"] {
         bench.run(&["replay", "--all", "--stop-after-failures", wrong]).exits(2).says("a share such as 2%");

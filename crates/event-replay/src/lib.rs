@@ -70,8 +70,9 @@ pub use domain::{
 };
 pub use jiff::Timestamp;
 pub use replay::{
-    self, AutoPause, Cancel, DryRun, FailureLimit, GroupChoice, GroupReplayOptions, Housekeeper, HousekeepingOptions, JobHost,
-    JobRunner, Pace, Plan, PlanRequest, Redriver, ReplayError, ReplayManager, ReplayReport, ReplayStatus,
+    self, AutoPause, Cancel, DryRun, FailureLimit, GroupChoice, GroupReplayOptions, Housekeeper,
+    HousekeepingOptions, JobHost, JobRunner, Pace, Plan, PlanRequest, Redriver, ReplayError, ReplayManager,
+    ReplayReport, ReplayStatus,
 };
 pub use stats;
 

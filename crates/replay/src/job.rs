@@ -213,7 +213,10 @@ impl<'a> Follower<'a> {
             watcher.progressed(progress);
         }
         let rests = record.state == ReplayState::Paused;
-        if rests && !self.rests && let Some(reason) = &stops.paused_by {
+        if rests
+            && !self.rests
+            && let Some(reason) = &stops.paused_by
+        {
             watcher.stopped(reason);
         }
         if std::mem::replace(&mut self.rests, rests) != rests {

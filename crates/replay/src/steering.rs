@@ -162,10 +162,8 @@ impl Stops {
                 return Some(AutoPause::FailureLimit { failed, done, limit });
             }
         }
-        (is_drained && self.allowed(state) == 0).then(|| AutoPause::StageComplete {
-            stage: state.stages_passed + 1,
-            stages: self.ramp.len() + 1,
-        })
+        (is_drained && self.allowed(state) == 0)
+            .then(|| AutoPause::StageComplete { stage: state.stages_passed + 1, stages: self.ramp.len() + 1 })
     }
 }
 

@@ -238,8 +238,11 @@ async fn the_pace_of_a_running_replay_is_changed() {
     let manager = manager(&store, clock);
     let handed = Handed::default();
     let _g = Consumer::start(&store, "g", &handed, Duration::ZERO, well());
-    let options =
-        GroupReplayOptions { batch_size: 50, pace: Pace::Delay(Duration::from_secs(3_600)), ..unpaced_options() };
+    let options = GroupReplayOptions {
+        batch_size: 50,
+        pace: Pace::Delay(Duration::from_secs(3_600)),
+        ..unpaced_options()
+    };
     let id = start(&manager, options).await;
     let running = run(&manager, &id);
     assert_eq!(by_second(&handed, 3).await, [50, 0, 0]);
@@ -273,9 +276,7 @@ async fn the_pace_of_a_run_to_a_target_is_changed() {
     let options = ReplayOptions { batch_size: 10, pace: Pace::Rate(1.0), all: true, ..unpaced() };
     let running = tokio::spawn({
         let manager = manager.clone();
-        async move {
-            manager.replay_events(Filter::default(), &options, &mut Recorder::default()).await.unwrap()
-        }
+        async move { manager.replay_events(Filter::default(), &options, &mut Recorder::default()).await.unwrap() }
     });
     rest(10).await;
     let summary = manager.list_replays(1).await.unwrap().remove(0);

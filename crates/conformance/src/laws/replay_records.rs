@@ -262,8 +262,7 @@ pub async fn steering_outlasts_steps_and_commands(h: &impl Harness) {
     let before = bench.record("r").await;
     assert_eq!(before.steering.as_deref(), Some("\u{202e}'\r\n\0"));
     assert_eq!(steer("r", "two").await, Some(Planned));
-    let expected =
-        ReplayRecord { steering: Some("two".to_owned()), updated_at: bench.clock.now(), ..before };
+    let expected = ReplayRecord { steering: Some("two".to_owned()), updated_at: bench.clock.now(), ..before };
     assert_eq!(bench.record("r").await, expected);
     assert_eq!(bench.store.update_replay(&lease, &step(Completed)).await.unwrap(), Completed);
     let over = bench.record("r").await;

@@ -8,8 +8,8 @@ use domain::{
     ports::{EventValidator, ReplayRecord, ReplayTarget, event_store::ProgressCallback},
 };
 use replay::{
-    FailureLimit, GroupChoice, GroupReplayOptions, Pace, Plan, PlanRequest, ReplayError, ReplayManager, ReplayOptions,
-    ReplayReport, ReplayWatcher,
+    FailureLimit, GroupChoice, GroupReplayOptions, Pace, Plan, PlanRequest, ReplayError, ReplayManager,
+    ReplayOptions, ReplayReport, ReplayWatcher,
 };
 
 use super::{

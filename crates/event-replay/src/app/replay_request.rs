@@ -8,7 +8,9 @@ use super::{
     audit::Actor,
     error::AppError,
     plans::permit,
-    replay::{PaceRequest, Receiver, ReplaySelection, StopRequest, check_groups, manager, start as start_replay},
+    replay::{
+        PaceRequest, Receiver, ReplaySelection, StopRequest, check_groups, manager, start as start_replay,
+    },
 };
 use crate::{handle::StoreHandle, settings::Settings};
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use domain::{DeadLetter, DeadLetterState, Filter, StorageFailure, ports::DeadLetterQuery};
 use replay::{
-    Cancel, DiscardReport, FailureLimit, GroupChoice, GroupReplayOptions, JobRunner, Letters, Pace, Plan, PlanRequest,
-    RedriveReport, Redriver, ReplayError, ReplayManager, ReplayReport,
+    Cancel, DiscardReport, FailureLimit, GroupChoice, GroupReplayOptions, JobRunner, Letters, Pace, Plan,
+    PlanRequest, RedriveReport, Redriver, ReplayError, ReplayManager, ReplayReport,
 };
 
 use super::running::RunningService;

@@ -255,13 +255,12 @@ impl History {
             self.made.iter().filter(|_| self.rng.u8(..3) > 0).map(|name| (*name).to_owned()).collect();
         let groups = if names.is_empty() { GroupChoice::All } else { GroupChoice::named(names) };
         let plan = self.manager.plan(PlanRequest::new(filter), None).await.unwrap();
-        let options =
-            GroupReplayOptions {
-                batch_size: self.rng.usize(1..20),
-                pace: Pace::Unpaced,
-                all: true,
-                ..GroupReplayOptions::of(groups)
-            };
+        let options = GroupReplayOptions {
+            batch_size: self.rng.usize(1..20),
+            pace: Pace::Unpaced,
+            all: true,
+            ..GroupReplayOptions::of(groups)
+        };
         let record = self.manager.start_group_replay(&plan, &options).await.unwrap();
         self.replays.push(record.id.clone());
         format!("started replay {} of {}", record.id, plan.total_events)

@@ -129,7 +129,8 @@ impl Source {
         let mut cut = 0;
         while self.cuts.len() < most {
             let left = self.queue.len() - self.before_last_cut;
-            let whole = usize::try_from(allowed).map_or(self.batch_size, |allowed| self.batch_size.min(allowed));
+            let whole =
+                usize::try_from(allowed).map_or(self.batch_size, |allowed| self.batch_size.min(allowed));
             if left == 0 || whole == 0 || (left < whole && !self.ended) {
                 break;
             }

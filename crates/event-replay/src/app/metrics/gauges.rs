@@ -79,7 +79,7 @@ const OF_GROUPS: &[OfGroup] = &[
     },
     OfGroup {
         name: "event_replay_group_blocked_keys",
-        help: "Keys that wait to be tried again.",
+        help: "Keys whose next delivery waits: for a retry, or because they are parked.",
         value: |group| group.status.blocked_keys() as f64,
     },
     OfGroup {
