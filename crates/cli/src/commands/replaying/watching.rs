@@ -1,17 +1,17 @@
-//! What is shown of a replay while it runs: how far it is, and whether it rests.
+//! The display of a running replay: its progress, and whether it is paused.
 
 use replay::{ReplayProgress, ReplayWatcher};
 use tokio::sync::watch;
 
 use crate::{context::Context, output::bar::Bar};
 
-/// Moves a bar, and passes on that the replay rests.
+/// Updates a progress bar, and signals pauses of the replay.
 pub(super) struct BarWatcher {
     bar: Bar,
     rests: watch::Sender<bool>,
 }
 
-/// Whether the replay rests.
+/// The receiver of pauses and resumptions.
 pub(super) struct Rests(watch::Receiver<bool>);
 
 impl BarWatcher {
@@ -33,7 +33,7 @@ impl ReplayWatcher for BarWatcher {
 }
 
 impl Rests {
-    /// Waits until it rests or goes on. Cancel-safe.
+    /// Waits until the replay pauses or resumes. Returns whether the replay is paused. Cancel-safe.
     pub(super) async fn changed(&mut self) -> bool {
         match self.0.changed().await {
             Ok(()) => *self.0.borrow_and_update(),
@@ -42,7 +42,7 @@ impl Rests {
     }
 }
 
-/// Says that a replay rests, or goes on.
+/// Prints that a replay is paused or resumed.
 pub(super) fn say_rest(rests: bool, bar: &Bar, cx: &Context<'_>) {
     let said = match rests {
         true => "paused; `event-replay replays resume` continues it",
