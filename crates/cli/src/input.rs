@@ -245,8 +245,8 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// Sends the gathered lines. The first lines are held until the form of the file is known, so that a file of
-    /// another form is refused before any of its lines are stored.
+    /// Sends the gathered lines. The first lines are held until the form of the file is known. A file of another form
+    /// is thus refused before any of its lines are stored.
     fn flush(&mut self) {
         if self.chunk.lines.is_empty() || !matches!(self.opening, Opening::Decided) {
             return;

@@ -1,7 +1,7 @@
 //! Counters that are cheap enough for every delivery.
 //!
 //! # Design
-//! Each thread counts in its own shard if there are no more threads than shards, so the lock of a shard is almost
+//! Each thread counts in its own shard if there are no more threads than shards. The lock of a shard is thus almost
 //! always free. A flush drains the shards into samples and adds the samples to the store. Samples that the store
 //! refused wait in a backlog. Counts that no flusher writes also wait.
 

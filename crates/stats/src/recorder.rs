@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-/// Records a delivery to the handlers of a group: the counter `event_replay_deliveries_total` and the histogram
+/// Records one attempt of a group's handlers: the counter `event_replay_deliveries_total` and the histogram
 /// `event_replay_handler_seconds`. Both have the labels `group`, `type` and `outcome`. The outcome is `handled`,
 /// `failed`, or `skipped` if no handler takes the event.
 pub fn delivery(group: &str, event_type: &str, outcome: &'static str, took: Duration) {

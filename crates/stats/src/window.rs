@@ -51,13 +51,13 @@ pub struct Window {
     pub admitted: u64,
     /// Events that were refused.
     pub rejected: u64,
-    /// Events whose append succeeded.
+    /// Events of appends that the store answered: stored, already stored, or in conflict.
     pub appended: u64,
     /// The total time of these appends, in microseconds.
     pub append_micros: u64,
     /// Events whose append failed permanently.
     pub append_failed: u64,
-    /// Deliveries to handlers.
+    /// Deliveries handed to handlers, counted once for each attempt.
     pub delivered: u64,
     /// Deliveries that were scheduled for a retry.
     pub retried: u64,
@@ -143,7 +143,7 @@ impl Window {
         of(self.dead_lettered) - of(self.dead_letters_closed)
     }
 
-    /// Returns the average time to append an event, in milliseconds. Returns none if no event was appended.
+    /// Returns the average time of an append for each event, in milliseconds. Returns none if no append was answered.
     pub fn average_append_ms(&self) -> Option<f64> {
         (self.appended > 0).then(|| self.append_micros as f64 / self.appended as f64 / 1000.0)
     }

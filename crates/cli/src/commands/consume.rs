@@ -38,7 +38,7 @@ use crate::{
     output::escape,
 };
 
-/// The time that handlers have to end after the limit is reached. The counted deliveries have ended by then.
+/// The grace of a consumer with a limit. `Counted::settle` has waited for its open deliveries before.
 const SHORT_GRACE: Duration = Duration::from_millis(100);
 
 /// Run a consumer of a group: deliver events to a service

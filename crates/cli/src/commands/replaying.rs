@@ -122,7 +122,8 @@ async fn execute(
     send(Begun { stores, manager, meter, plan: &plan, permitted: &permitted, all }, target, args, cx).await
 }
 
-/// Asks for confirmation before many events are sent, unless the operator names the hash of the plan.
+/// Asks for confirmation if the plan has more events than the setting allows. `--yes`, or the hash of the plan,
+/// replaces the question.
 fn confirm(plan: &Plan, target: &Target, args: &RunArgs, cx: &Context<'_>) -> Result<(), CliError> {
     if let Some(hash) = &args.hash {
         return Ok(approval::check(hash, &plan.plan_hash)?);

@@ -1,7 +1,8 @@
 //! Tables for people. Only this module decides how a table fits a terminal.
 //!
-//! Without a width limit, a table is as wide as its content. On a terminal it fits the width: ids are shortened to
-//! prefixes, then optional columns are left out, then free text is cut with `…`. Fixed columns are never broken.
+//! Without a width limit, a table is as wide as its content. On a terminal it is made to fit the width. First, ids are
+//! shortened to prefixes. Then optional columns are left out. Last, free text is cut with `…`. Fixed columns are never
+//! broken.
 
 mod layout;
 

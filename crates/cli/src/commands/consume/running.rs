@@ -35,7 +35,8 @@ use crate::{
     },
 };
 
-/// The interval between two updates of the display and checks for idleness.
+/// The interval between two updates of the display and checks for idleness. Also the time limit of a read of the
+/// backlog.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// The interval between two reads of the group's backlog.

@@ -34,7 +34,8 @@ pub(super) struct Service {
     slow: AtomicU64,
     overtook: AtomicU64,
     replayed: AtomicU64,
-    /// The replayed delivery, counted from 1, that is dropped while the service reports success; 0 for none.
+    /// The replayed delivery, counted from 1, that is dropped while the service reports success. The value 0 means
+    /// none.
     loses: AtomicU64,
 }
 
