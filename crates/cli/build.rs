@@ -1,4 +1,5 @@
-//! What `version --verbose` says of this build. Nothing here makes a build fail: an archive without git has no commit.
+//! Sets the environment variables that `version --verbose` prints for this build. No failure here stops a build: an
+//! archive without git has no commit.
 
 #![allow(clippy::print_stdout, reason = "cargo reads what a build script prints")]
 

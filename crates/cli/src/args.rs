@@ -1,4 +1,4 @@
-//! Flags that several commands share, and how their values are read.
+//! Flags that several commands share, and the parsers of their values.
 
 pub(crate) mod filter;
 pub(crate) mod group;

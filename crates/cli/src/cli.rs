@@ -1,4 +1,4 @@
-//! The whole command line: the flags of every command, and the commands.
+//! The whole command line: the global flags and the commands.
 
 use std::path::PathBuf;
 

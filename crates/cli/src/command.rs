@@ -1,4 +1,4 @@
-//! The commands, and what runs each.
+//! The list of commands, and the dispatch to the function that runs each.
 
 use clap::Subcommand;
 
@@ -120,7 +120,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether no setting has an effect on it.
+    /// Returns whether the command ignores all settings.
     pub(crate) fn needs_no_settings(&self) -> bool {
         matches!(
             self,
@@ -134,7 +134,7 @@ impl Command {
     }
 }
 
-/// Does what was asked.
+/// Runs the command.
 pub(crate) async fn run(command: Command, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     match command {
         Command::Init(args) => init::run(args, cx).await,

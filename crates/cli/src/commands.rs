@@ -1,4 +1,4 @@
-//! What the program can do: one verb a file.
+//! The commands of the program, one command per file.
 
 pub(crate) mod audit;
 pub(crate) mod backup;

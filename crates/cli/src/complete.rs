@@ -1,6 +1,6 @@
-//! Completion in a shell: names and ids from the store, offered by the program itself while a command line is typed.
+//! Shell completion. The program itself offers names and ids from the store while the user types a command line.
 //!
-//! A shell must never wait or show an error: if the store does not answer soon, nothing is offered.
+//! A completion must never block the shell or print an error. If the store does not answer in time, nothing is offered.
 
 use std::{collections::BTreeSet, ffi::OsStr, sync::Arc, time::Duration};
 
@@ -14,26 +14,26 @@ use event_replay::{
     app::{AppError, near, open_store},
 };
 
-/// How long the store may take.
+/// The time limit for the store.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Events that are looked through for sources, the newest.
+/// The number of newest events that are searched for sources.
 const EVENTS: usize = 1000;
-/// Ids that are offered, the newest.
+/// Ids that are offered at most, newest first.
 const IDS: usize = 200;
 
-/// Names of consumer groups.
+/// Completes names of consumer groups.
 pub(crate) fn groups() -> ArgValueCompleter {
     of(async |store: &StoreHandle, _: &Settings| {
         Ok(store.groups().await?.into_iter().map(|record| record.spec.name).collect())
     })
 }
 
-/// Names of checkpoints.
+/// Completes names of checkpoints.
 pub(crate) fn checkpoints() -> ArgValueCompleter {
     of(async |store: &StoreHandle, _: &Settings| names_of_checkpoints(store).await)
 }
 
-/// Places in the log: words and checkpoints.
+/// Completes places in the log: keywords and names of checkpoints.
 pub(crate) fn places() -> ArgValueCompleter {
     of(async |store: &StoreHandle, _: &Settings| {
         let words = ["start", "head", "now", "today", "yesterday"].map(str::to_owned);
@@ -41,21 +41,21 @@ pub(crate) fn places() -> ArgValueCompleter {
     })
 }
 
-/// Ids of replays, the newest.
+/// Completes ids of the newest replays.
 pub(crate) fn replays() -> ArgValueCompleter {
     of(async |store: &StoreHandle, _: &Settings| {
         Ok(store.list_replays(IDS).await?.into_iter().map(|record| record.id).collect())
     })
 }
 
-/// Ids of kept plans, the newest.
+/// Completes ids of the newest kept plans.
 pub(crate) fn plans() -> ArgValueCompleter {
     of(async |store: &StoreHandle, _: &Settings| {
         Ok(store.list_plans().await?.into_iter().take(IDS).map(|plan| plan.id).collect())
     })
 }
 
-/// Ids of dead letters that are not closed.
+/// Completes ids of dead letters that are not closed.
 pub(crate) fn dead_letters() -> ArgValueCompleter {
     of(async |store: &StoreHandle, _: &Settings| {
         let states = vec![DeadLetterState::Open, DeadLetterState::Redriving];
@@ -64,14 +64,14 @@ pub(crate) fn dead_letters() -> ArgValueCompleter {
     })
 }
 
-/// Types that have a schema, and those of the newest events.
+/// Completes types that have a schema, and types of the newest events.
 pub(crate) fn types() -> ArgValueCompleter {
     of(async |store: &StoreHandle, settings: &Settings| {
         Ok(near::known_types(store, settings.engine).await?.into_iter().collect())
     })
 }
 
-/// Sources of the newest events.
+/// Completes sources of the newest events.
 pub(crate) fn sources() -> ArgValueCompleter {
     of(async |store: &StoreHandle, _: &Settings| {
         let mut request = ReadRequest::new(Arc::<Filter>::default(), EVENTS);
@@ -83,7 +83,7 @@ pub(crate) fn sources() -> ArgValueCompleter {
     })
 }
 
-/// Names of contexts, which need no store.
+/// Completes names of contexts, without a store.
 pub(crate) fn contexts() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
         let names = Contexts::load().map(|all| all.contexts.into_keys().collect()).unwrap_or_default();
@@ -95,7 +95,7 @@ async fn names_of_checkpoints(store: &StoreHandle) -> Result<Vec<String>, AppErr
     Ok(store.list_checkpoints().await?.into_iter().map(|checkpoint| checkpoint.name).collect())
 }
 
-/// A completer that asks the store which the command line, the environment or the settings name.
+/// Creates a completer that queries the store. The command line, the environment or the settings name the store.
 fn of<F>(ask: F) -> ArgValueCompleter
 where
     F: AsyncFn(&StoreHandle, &Settings) -> Result<Vec<String>, AppError> + Send + Sync + 'static,
@@ -125,14 +125,15 @@ fn in_time<T>(work: impl Future<Output = Option<T>>) -> Option<T> {
     done
 }
 
-/// What a flag says on the command line that is being typed.
+/// Returns the value of a flag in the incomplete command line.
 fn value_of<'a>(flag: &str, words: &'a [String]) -> Option<&'a str> {
     let apart = words.iter().zip(words.iter().skip(1)).find(|(word, _)| *word == flag);
     let joined = words.iter().find_map(|word| word.strip_prefix(flag)?.strip_prefix('='));
     apart.map(|(_, value)| value.as_str()).or(joined)
 }
 
-/// The names that go on from what was typed. A name that no shell could print is not offered.
+/// Returns the names that begin with the typed text. Names with control characters are not offered, because no shell
+/// can print them.
 fn beginning_with(current: &OsStr, names: Vec<String>) -> Vec<CompletionCandidate> {
     let current = current.to_string_lossy();
     let offered =

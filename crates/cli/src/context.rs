@@ -1,4 +1,4 @@
-//! What a command works with.
+//! The context of a running command.
 
 use std::time::Instant;
 
@@ -9,17 +9,17 @@ use event_replay::{
 
 use crate::{errors::CliError, output::Printer};
 
-/// What a command works with.
+/// The context of a running command.
 pub(crate) struct Context<'a> {
-    /// Everything that is set.
+    /// All settings.
     pub(crate) settings: Settings,
-    /// Who does this, and why.
+    /// The operator and the reason, for the audit.
     pub(crate) actor: Actor,
-    /// Where results go.
+    /// The printer for results and messages.
     pub(crate) printer: &'a mut Printer,
-    /// Whether more is to be said than usual.
+    /// Whether the output is more detailed than usual.
     pub(crate) is_verbose: bool,
-    /// The whole command line, for what is made from it.
+    /// Builds the whole command line, for help texts and manual pages.
     pub(crate) command_line: fn() -> clap::Command,
 }
 

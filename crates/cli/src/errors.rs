@@ -1,4 +1,4 @@
-//! Errors as a person reads them: what happened, to what, and what to do about it.
+//! Errors as a person reads them: the failure, its subject, and the action to take.
 
 mod advice;
 mod reaching;
@@ -10,36 +10,36 @@ use event_replay::StoreLocation;
 
 use crate::exit::Exit;
 
-/// Why a command ended early.
+/// The reason for which a command ended early.
 #[derive(Debug)]
 pub(crate) enum CliError {
-    /// To be said on stderr.
+    /// An error that is printed on stderr.
     Said {
         /// The exit code.
         exit: Exit,
-        /// What happened, and to what.
+        /// The failure and its subject.
         what: String,
-        /// What to do about it.
+        /// The action to take.
         hint: Option<String>,
-        /// Whether it is a fault of the store that the settings name.
+        /// Whether the fault is in the store that the settings name.
         of_store: bool,
     },
-    /// The reader of our output went away, as `head` does. Nothing is wrong.
+    /// The reader of stdout closed the pipe, as `head` does. This is no failure.
     OutputClosed,
 }
 
 impl CliError {
-    /// It could not be done.
+    /// Creates an error for a command that failed.
     pub(crate) fn failed(what: impl Into<String>) -> Self {
         Self::Said { exit: Exit::Failed, what: what.into(), hint: None, of_store: false }
     }
 
-    /// It was asked for in a way that makes no sense.
+    /// Creates an error for a wrong command line or setting.
     pub(crate) fn usage(what: impl Into<String>) -> Self {
         Self::Said { exit: Exit::Usage, what: what.into(), hint: None, of_store: false }
     }
 
-    /// Adds what to do.
+    /// Adds the action to take.
     #[must_use]
     pub(crate) fn hint(self, advice: impl Into<String>) -> Self {
         match self {
@@ -50,7 +50,7 @@ impl CliError {
         }
     }
 
-    /// Says first what was being done when it happened.
+    /// Puts the failed operation before the message.
     #[must_use]
     pub(crate) fn during(self, doing: impl std::fmt::Display) -> Self {
         match self {
@@ -61,7 +61,7 @@ impl CliError {
         }
     }
 
-    /// Says that it is a fault of the store that the settings name, or of another place.
+    /// Sets whether the fault is in the store that the settings name.
     #[must_use]
     pub(crate) fn of_store(self, is_of_store: bool) -> Self {
         match self {
@@ -70,7 +70,7 @@ impl CliError {
         }
     }
 
-    /// Names the store where it is a fault of the store, and the message does not name it yet.
+    /// Adds the name of the store to a fault of the store, unless the message already contains the name.
     #[must_use]
     pub(crate) fn naming(self, store: &StoreLocation) -> Self {
         let name = store.to_string();
@@ -82,7 +82,7 @@ impl CliError {
         }
     }
 
-    /// An error of writing to stdout.
+    /// Creates an error for a failed write to stdout.
     pub(crate) fn output(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::OutputClosed,
@@ -92,7 +92,7 @@ impl CliError {
 }
 
 impl std::fmt::Display for CliError {
-    /// In one line: what happened, and what to do about it.
+    /// Writes the failure and the action to take in one line.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Said { what, hint: Some(hint), .. } => write!(f, "{what}; {hint}"),
@@ -102,7 +102,7 @@ impl std::fmt::Display for CliError {
     }
 }
 
-/// An error with what led to it.
+/// Formats an error with its causes.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut said = error.to_string();
     let mut cause = error.source();

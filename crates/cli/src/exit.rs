@@ -1,19 +1,19 @@
-//! What the process answers: five codes, each with one meaning.
+//! The five exit codes of the process. Each code has one meaning.
 
 use std::process::ExitCode;
 
 /// The outcome of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Everything asked for was done.
+    /// The command completed its work.
     Ok = 0,
-    /// It could not be done.
+    /// The command failed.
     Failed = 1,
-    /// It was asked for in a way that makes no sense.
+    /// The command line or a setting is wrong.
     Usage = 2,
-    /// It was done, and some of its parts failed.
+    /// The command completed, but parts of its work failed.
     DoneWithFailures = 3,
-    /// The store or what is in it needs attention now.
+    /// The store or its content needs attention now.
     Unhealthy = 4,
 }
 

@@ -1,4 +1,4 @@
-//! The overview of all commands, grouped by what they are for, and help topics.
+//! The overview of all commands, grouped by purpose, and the help topics.
 
 pub(crate) mod topics;
 
@@ -6,7 +6,7 @@ use clap::{Command, CommandFactory};
 
 use crate::cli::Cli;
 
-/// Commands by purpose. Every command is in one group; a test sees to it.
+/// Commands by purpose. A test checks that every command is in one group.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Put events in", &["init", "publish", "import", "validate", "scheduled"]),
     ("Find events", &["list", "show", "tail", "trace", "stats", "export"]),
@@ -34,7 +34,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 done with failures, 4 unhealthy.
 `event-replay COMMAND --help` shows a command's flags and examples.
 `event-replay help TOPIC` explains a topic.";
 
-/// The whole command line.
+/// Returns the whole command line.
 pub(crate) fn command() -> Command {
     let mut command = Cli::command();
     command.build();
@@ -88,7 +88,7 @@ mod tests {
                 let after = leaf.get_after_help().map(ToString::to_string).unwrap_or_default();
                 assert!(after.contains("event-replay "), "{} has no example", leaf.get_name());
                 let widest = after.lines().map(|line| line.chars().count()).max();
-                // A wider line is broken where it is shown, and leaves an orphan.
+                // The help output would break a wider line, and would leave single words on the next line.
                 assert!(widest <= Some(100), "{}: its help is {widest:?} wide", leaf.get_name());
             }
         }

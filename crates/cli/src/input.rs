@@ -1,4 +1,4 @@
-//! Event files: opened by what they are, cut into lines on a thread of their own.
+//! Event files. Detects compression from the first bytes, and splits lines on a separate thread.
 
 use std::{
     cell::RefCell,
@@ -18,10 +18,10 @@ const GZIP: &[u8] = &[0x1f, 0x8b];
 const SQLITE: &[u8] = b"SQLite format 3\0";
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
-/// Chunks that may wait to be taken.
+/// Chunks that may wait in the channel.
 const CHUNKS_AHEAD: usize = 4;
 
-/// Where events come from.
+/// The origin of events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Input {
     /// Standard input.
@@ -31,7 +31,7 @@ pub(crate) enum Input {
 }
 
 impl Input {
-    /// What a command line names; nothing named is stdin.
+    /// Returns the inputs that a command line names. An empty list means stdin.
     pub(crate) fn of(files: &[PathBuf]) -> Vec<Self> {
         match files {
             [] => vec![Self::Stdin],
@@ -39,12 +39,12 @@ impl Input {
         }
     }
 
-    /// One file; `-` is stdin.
+    /// Returns the input for one path. The path `-` means stdin.
     pub(crate) fn one(file: &Path) -> Self {
         if file == Path::new("-") { Self::Stdin } else { Self::File(file.to_owned()) }
     }
 
-    /// Says early that a file is not there.
+    /// Fails early if the file does not exist or is a folder.
     pub(crate) fn check(&self) -> Result<(), CliError> {
         match self {
             Self::File(path) if !path.exists() => {
@@ -57,7 +57,7 @@ impl Input {
         }
     }
 
-    /// Opens it, and unpacks gzip and zstd, which are known by their first bytes.
+    /// Opens the input. Decompresses gzip and zstd, which it detects from the first bytes.
     pub(crate) fn open(&self) -> io::Result<Box<dyn BufRead + Send>> {
         let mut reader: Box<dyn Read + Send> = match self {
             Self::Stdin => Box::new(io::stdin()),
@@ -74,7 +74,7 @@ impl Input {
         })
     }
 
-    /// Reads all of it as text, for files that are one document.
+    /// Reads the whole input as text, for a file that is one document. Fails if the input has more than `most` bytes.
     pub(crate) fn text(&self, most: u64) -> Result<String, CliError> {
         let mut bytes = Vec::new();
         self.check()?;
@@ -96,7 +96,7 @@ impl std::fmt::Display for Input {
     }
 }
 
-/// A reader that says of its errors that the packing is at fault: the packer's own words leave that open.
+/// A decompressing reader. Its errors name the compression format, because the errors of the decoder do not.
 struct Unpacked<R> {
     packing: &'static str,
     reader: R,
@@ -115,10 +115,10 @@ fn unpacked<R: Read + Send + 'static>(packing: &'static str, reader: R) -> Box<d
     Box::new(BufReader::with_capacity(128 * 1024, Unpacked { packing, reader }))
 }
 
-/// Some lines of one input, without blank ones.
+/// Lines of one input, without blank lines.
 #[derive(Debug, Default)]
 pub(crate) struct Chunk {
-    /// Which input, counted from 0.
+    /// The index of the input, counted from 0.
     pub(crate) input: usize,
     bytes: Vec<u8>,
     lines: Vec<(u64, Content)>,
@@ -131,7 +131,7 @@ enum Content {
 }
 
 impl Chunk {
-    /// Its lines.
+    /// The lines of the chunk.
     pub(crate) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         self.lines.iter().map(|(line, content)| match content {
             Content::Within(range) => {
@@ -153,11 +153,12 @@ impl Chunk {
     }
 }
 
-/// Reads inputs one after the other on a thread of its own, a bounded way ahead. The stream ends after an error.
+/// Reads inputs one after the other on a separate thread, at most [`CHUNKS_AHEAD`] chunks ahead. The stream ends after
+/// an error.
 ///
-/// A line is passed on as soon as the input has no more at hand: a slow pipe is taken in as it comes. An interruption by the user
-/// ends it with an error, so that what was done by then is said; a second one ends the program.
-/// `advice` goes with an error: what became of the lines before it.
+/// A line is sent as soon as the input has no more data ready, so the lines of a slow pipe arrive without delay. An
+/// interruption by the user ends the stream with an error, so that the command can report its work. A second
+/// interruption ends the program. `advice` is added to an error, and describes the state of the lines before it.
 pub(crate) fn chunks(
     inputs: Vec<Input>,
     line_limit: usize,
@@ -168,7 +169,7 @@ pub(crate) fn chunks(
     thread::spawn(move || {
         for (number, input) in inputs.iter().enumerate() {
             if let Err(error) = read(number, input, line_limit, advice, &sender) {
-                // A receiver that is gone wants no errors either.
+                // If the receiver is closed, it needs no error either.
                 let _ = sender.blocking_send(Err(error));
                 return;
             }
@@ -190,12 +191,12 @@ async fn end_when_interrupted(chunks: mpsc::WeakSender<Result<Chunk, CliError>>,
     std::process::exit(INTERRUPTED);
 }
 
-/// The exit code of a program that was interrupted twice, as shells have it.
+/// The exit code after two interruptions, as shells define it.
 const INTERRUPTED: i32 = 130;
-/// For commands that store events.
+/// The advice for commands that store events.
 pub(crate) const STAYS_STORED: &str =
     "events that were stored before stay stored; run the same input again, no event is stored twice";
-/// For commands that check events alone.
+/// The advice for commands that only check events.
 pub(crate) const NOTHING_STORED: &str = "this command stores nothing; correct the input and run it again";
 
 fn read(
@@ -217,7 +218,8 @@ fn read(
     while let Some(line) = lines.next_line().map_err(|error| broken(last, &error))? {
         let mut gathered = gathered.borrow_mut();
         last = match line {
-            // Blank lines are counted and not kept: without bound they would wait for the line that decides what the file is.
+            // Blank lines are counted and not kept. Otherwise an unlimited number of them would wait for the line that
+            // decides the form of the file.
             Line::Text { line, bytes } if bytes.trim_ascii().is_empty() => {
                 last = line;
                 continue;
@@ -235,7 +237,7 @@ fn read(
     Ok(())
 }
 
-/// Lines on their way to the receiver.
+/// Lines that are not sent yet.
 struct Gathered {
     chunk: Chunk,
     opening: Opening,
@@ -243,20 +245,20 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// Passes on what there is. The first lines wait for each other, so that a file of another form is refused before
-    /// any of it is stored.
+    /// Sends the gathered lines. The first lines are held until the form of the file is known. A file of another form
+    /// is thus refused before any of its lines are stored.
     fn flush(&mut self) {
         if self.chunk.lines.is_empty() || !matches!(self.opening, Opening::Decided) {
             return;
         }
         let next = Chunk { input: self.chunk.input, ..Chunk::default() };
         let full = std::mem::replace(&mut self.chunk, next);
-        // Without a receiver the loop over the inputs ends.
+        // If the receiver is closed, the loop over the inputs ends.
         let _ = self.sender.blocking_send(Ok(full));
     }
 }
 
-/// Passes gathered lines on before it waits for more input.
+/// A reader that sends the gathered lines before it waits for more input.
 struct Flushing<'a, R> {
     reader: R,
     left: usize,
@@ -292,7 +294,7 @@ impl<R: BufRead> BufRead for Flushing<'_, R> {
     }
 }
 
-/// Tells from its first lines whether a file is JSON laid out over several lines, which would else be one error a line.
+/// Detects JSON over several lines from the first lines of a file. Without the detection, every line would be an error.
 #[derive(Debug, Default)]
 enum Opening {
     #[default]
@@ -341,7 +343,7 @@ mod tests {
 
     use super::*;
 
-    /// All lines of a file's chunks.
+    /// Returns all lines of a file's chunks.
     async fn lines(bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();

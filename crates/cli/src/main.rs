@@ -1,4 +1,4 @@
-//! The binary `event-replay`: it only wires. What can be said is in [`cli`], what is done in [`commands`].
+//! The binary `event-replay`. It only connects its parts: [`cli`] defines the command line, and [`commands`] runs it.
 
 mod args;
 mod cli;
@@ -30,7 +30,7 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    // A shell that completes a command line asks here; then nothing else is done.
+    // If a shell asks for completions, this call answers and ends the process.
     CompleteEnv::with_factory(help::command).var(VARIABLE).complete();
     let color = ColorChoice::among(std::env::args());
     color.apply();
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     let cli = match parsed {
         Ok(cli) => cli,
         Err(said) if said.kind() == ErrorKind::DisplayVersion && is_verbose() => {
-            // The reader has closed it: there is nothing left to do.
+            // If the reader has closed stdout, no action is left.
             let _ = std::io::stdout().write_all(BUILD.in_lines().as_bytes());
             return Exit::Ok.into();
         }
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says why the command ended early. What was written before the error stays written.
+/// Prints the reason for which the command ended early. Output that was written before the error stays written.
 fn end(error: CliError, printer: &mut Printer) -> Exit {
     match error {
         CliError::OutputClosed => Exit::Ok,
@@ -74,16 +74,17 @@ fn end(error: CliError, printer: &mut Printer) -> Exit {
     }
 }
 
-/// Whether the command line asks for more than usual; `--version` ends its parser before it comes to that.
+/// Returns whether the command line asks for more detail. The parser stops at `--version`, so the words are searched
+/// here.
 fn is_verbose() -> bool {
     std::env::args().any(|word| word == "--verbose" || word == "-v")
 }
 
-/// Prints a help text, or what is wrong with the arguments. What they contain must not steer the terminal.
+/// Prints a help text, or an error in the arguments. Escapes the text, because arguments must not control the terminal.
 fn say(said: &clap::Error) {
     let text = said.render().to_string();
     let harmless = escape::lines(&text);
-    // The reader has closed it: there is nothing left to do.
+    // If the reader has closed the stream, no action is left.
     let _ = match harmless == text {
         true => said.print(),
         false => std::io::stderr().write_all(harmless.as_bytes()),
@@ -103,7 +104,7 @@ fn run(cli: Cli, printer: &mut Printer) -> Result<Exit, CliError> {
         file: global.config.as_deref(),
     };
     let settings = match Settings::resolve(request) {
-        // Wrong settings must not keep the commands away that explain and correct them.
+        // Some commands explain and correct settings. They must work even if the settings are wrong.
         Err(_) if command.needs_no_settings() => Settings::defaults()?,
         settings => settings?,
     };
@@ -115,13 +116,14 @@ fn run(cli: Cli, printer: &mut Printer) -> Result<Exit, CliError> {
     let mut context =
         Context { settings, actor, printer, is_verbose: global.verbose > 0, command_line: help::command };
     let outcome = runtime.block_on(command::run(command, &mut context));
-    // A thread that waits for input that never comes must not keep the process.
+    // A thread may block on input that never arrives. It must not keep the process alive.
     runtime.shutdown_background();
     tracing::info!(succeeded = outcome.is_ok(), elapsed = ?begun.elapsed(), "the command ended");
     outcome.map_err(|error| error.naming(&context.settings.store))
 }
 
-/// The program's own log: EVENT_REPLAY_LOG takes what `RUST_LOG` takes elsewhere, `-v` is `info`, `-vv` is `debug`.
+/// Starts the log of the program. `EVENT_REPLAY_LOG` has the syntax of `RUST_LOG`. `-v` means `info`, and `-vv` means
+/// `debug`.
 fn log_if_asked(verbose: u8) {
     let filter = std::env::var("EVENT_REPLAY_LOG").ok().or_else(|| match verbose {
         0 => None,

@@ -1,6 +1,6 @@
-//! What the program prints: data on stdout, messages and progress on stderr.
+//! The output of the program: data on stdout, messages and progress on stderr.
 //!
-//! A pipe changes colour, symbols, width, relative times, paging and progress, and nothing else.
+//! On a pipe, the output differs only in colour, symbols, width, relative times, paging and progress.
 
 pub(crate) mod bar;
 pub(crate) mod confirm;

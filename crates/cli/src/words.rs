@@ -1,4 +1,4 @@
-//! Every text that a user reads, checked by the rules for words.
+//! Checks every text that a user reads against the rules for words.
 
 use std::{fs, path::Path};
 
@@ -10,13 +10,13 @@ use crate::help;
 /// Crates whose texts no user reads.
 const FOR_TESTS: &[&str] = &["conformance", "servers", "words"];
 
-/// A text, and where it is from.
+/// A text and its origin.
 struct Text {
     from: String,
     text: String,
 }
 
-/// What is wrong with a text. Lines of code, which are indented, are not prose, and neither are the parts of a list.
+/// Returns the faults of a text. Indented lines are code and not prose. The parts of a list are not prose either.
 fn faults(text: &str) -> Vec<String> {
     let prose: String =
         text.lines().filter(|line| !line.starts_with("  ")).map(|line| format!("{line}\n")).collect();
@@ -27,7 +27,7 @@ fn faults(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// A text with the values that are put into it as one word of code each.
+/// Replaces each value in braces with one word of code.
 fn without_values(text: &str) -> String {
     let mut plain = String::new();
     for (n, part) in text.split('{').enumerate() {
@@ -39,7 +39,7 @@ fn without_values(text: &str) -> String {
     plain
 }
 
-/// Whether it is no prose: a statement of SQL, or a list of commands.
+/// Returns whether a text is no prose: an SQL statement, or a list of commands.
 fn is_code(text: &str) -> bool {
     let is_list = text.split_whitespace().count() > 100 && !text.contains(['.', ',', ';', ':']);
     is_list
@@ -48,7 +48,7 @@ fn is_code(text: &str) -> bool {
             .any(|sql| text.trim_start().starts_with(sql))
 }
 
-/// Every help text of a command and of those below it.
+/// Collects every help text of a command and of its subcommands.
 fn help_texts(command: &Command, path: &str, found: &mut Vec<Text>) {
     let path = format!("{path} {}", command.get_name());
     let mut add = |text: Option<String>, what: &str| {
@@ -77,7 +77,7 @@ fn possible(argument: &Arg) -> Vec<String> {
         .collect()
 }
 
-/// The texts in the sources of every crate.
+/// Returns the texts in the sources of every crate.
 fn source_texts() -> Vec<Text> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! What helps to find the way: help topics, explanations, versions, validation, reports, contexts, suggestions.
+//! Commands that help the user: help topics, explanations, versions, validation, reports, contexts, suggestions.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 

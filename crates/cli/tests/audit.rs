@@ -1,4 +1,4 @@
-//! The audit: who did what, on a file and on Redis; and what `verify` says where it was tampered with.
+//! The audit of operators' actions, on a file and on Redis. `verify` reports altered and removed entries.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -11,7 +11,7 @@ fn benches() -> Vec<Bench> {
     [Some(Bench::new()), Bench::on_redis()].into_iter().flatten().collect()
 }
 
-/// Actions with what came of them, the oldest first.
+/// Returns the actions with their outcomes, oldest first.
 fn actions(bench: &Bench) -> Vec<(String, String)> {
     let all = bench.json(&["audit", "list", "--limit", "1000"]);
     let word = |value: &Value| value.as_str().unwrap().to_owned();
@@ -70,7 +70,7 @@ fn every_action_that_changes_something_is_written_down() {
         let expected = expected.map(|(action, outcome)| (action.to_owned(), outcome.to_owned()));
         assert_eq!(actions(&bench), expected);
         bench.run(&["verify"]).ok();
-        // The audit outlives what is erased, and does not name it.
+        // The audit stays after an erasure, and does not name the erased entity.
         let text = bench.run(&["audit", "list", "--limit", "1000", "--output", "ndjson"]).ok().stdout;
         assert!(!text.contains("user-789"), "{text}");
     }
@@ -97,7 +97,7 @@ fn an_audit_entry_has_operator_reason_and_outcome() {
         );
         assert!(trim["operator"].as_str().unwrap().starts_with("ann@"), "{trim}");
         assert_eq!((&trim["result"]["events"], &trim["outcome"]), (&json!(2), &json!("done")));
-        // A plan's hash is that of its dry run.
+        // The audit has the plan hash of the dry run.
         let planned = bench.json(&["replay", "--type", "user.*", "--dry-run"])["planHash"].clone();
         bench.run(&["replay", "--type", "user.*", "--target", "stdout"]).ok();
         let newest = bench.json(&["audit", "list", "--limit", "1"])[0].clone();
@@ -137,7 +137,7 @@ fn verify_names_an_entry_that_was_altered_and_one_that_was_removed() {
     for part in ["the entry 2 of the audit was altered", "the entry 4 of the audit is missing"] {
         assert!(said.stdout.contains(part) || said.stderr.contains(part), "{part:?} in\n{said:?}");
     }
-    // What is left is listed, and the chain goes on.
+    // The remaining entries are listed, and new entries continue the chain.
     bench.run(&["checkpoint", "d"]).ok();
     assert_eq!(actions(&bench).len(), 4);
 }
@@ -156,7 +156,7 @@ fn verify_names_what_was_tampered_with_on_redis() {
             std::process::Command::new("redis-cli").args([&["-p", &port], args].concat()).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
-    // Other tests' namespaces are on the server too.
+    // The server also has the namespaces of other tests.
     let store = bench.run(&["config", "show", "--output", "json"]).ok().stdout;
     let namespace = store.split("namespace=").nth(1).unwrap().split(['"', '&']).next().unwrap().to_owned();
     let key = format!("{{{namespace}:0}}:r:audit");

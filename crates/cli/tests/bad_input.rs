@@ -1,4 +1,4 @@
-//! Bad input: a clear error, the right code, nothing changed.
+//! Bad input: each command prints a clear error, exits with the right code, and changes nothing.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,7 +10,7 @@ fn event() -> String {
     registered("bad-1", "u", "2024-01-15T10:30:00Z")
 }
 
-/// One line in, its first violation out.
+/// Publishes one line, and returns its first violation.
 fn refused(input: impl AsRef<[u8]>) -> (String, String, String) {
     let bench = Bench::new();
     let report = bench.pipe(&["publish", "--output", "json"], input).exits(3).json();

@@ -1,4 +1,4 @@
-//! Completion, typed into real shells.
+//! Completion in real shells.
 
 #![allow(
     clippy::unwrap_used,
@@ -28,7 +28,7 @@ fn prepared() -> Bench {
     bench
 }
 
-/// Types each beginning with a tab behind it, and looks for its end on the screen.
+/// Types each prefix and a tab, and waits for the completed word on the screen.
 fn complete(bench: &Bench, shell: &str, args: &[&str], setup: &str) {
     let letter = bench.json(&["dead-letters", "list"])["deadLetters"][0]["id"].as_str().unwrap().to_owned();
     let replay = bench.json(&["replays", "list"])[0]["id"].as_str().unwrap().to_owned();
@@ -48,7 +48,7 @@ fn complete(bench: &Bench, shell: &str, args: &[&str], setup: &str) {
     terminal.types("echo se''t-up\n");
     terminal.shows("that the shell is set up", |screen| screen.contains("set-up"));
     for (typed, whole) in cases {
-        // The line before is cleared.
+        // This key clears the line before.
         terminal.types("\u{15}");
         terminal.types(&format!("{typed}\t"));
         terminal.shows(&format!("{whole:?} for {typed:?}"), |screen| screen.contains(&whole));

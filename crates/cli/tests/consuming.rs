@@ -1,4 +1,4 @@
-//! `consume`: groups run from the shell, in processes of their own.
+//! `consume`: consumer groups from the shell, in separate processes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 const ALL: [&str; 5] = ["e1", "e2", "e3", "e4", "event-456789"];
 
-/// Ends a consumer of what is there as soon as it is through.
+/// Ends a consumer soon after it has handled all stored events.
 const UNTIL_IDLE: [&str; 2] = ["--until-idle", "200ms"];
 
 fn sorted(lines: &[Value]) -> Vec<&str> {
@@ -32,7 +32,7 @@ fn group(bench: &Bench, name: &str) -> Value {
     bench.json(&["groups", "show", name])
 }
 
-/// A command that answers each event well, unless a `case` of its id says otherwise.
+/// A command that reports success for each event, unless a `case` of its id reports a failure.
 fn answering(bench: &Bench, cases: &str) -> String {
     let script = format!(
         r#"while IFS= read -r line; do
@@ -117,7 +117,7 @@ fn a_reader_that_stalls_makes_no_dead_letters_and_does_not_keep_it_from_ending()
     let events: Vec<String> = (0..300).map(event).collect();
     let bench = Bench::with(&events.join("\n")).env("DEFAULT_TIMEOUT", "200ms").env("MAX_EVENT_RETRIES", "0");
     let mut consumer = bench.command(&["consume", "mail", "--at", "start"]).spawn().unwrap();
-    // Without a reader the pipe is full long before all is in it.
+    // Without a reader, the pipe is full long before it contains all events.
     std::thread::sleep(std::time::Duration::from_millis(1000));
     let signal = std::process::Command::new("kill").args(["-s", "INT", &consumer.id().to_string()]).status();
     assert!(signal.unwrap().success());
@@ -126,7 +126,7 @@ fn a_reader_that_stalls_makes_no_dead_letters_and_does_not_keep_it_from_ending()
     let stderr = String::from_utf8(said.stderr).unwrap();
     assert_eq!(said.status.code(), Some(0), "{stderr}");
     assert!(stderr.contains("0 failed attempts, 0 given up"), "{stderr}");
-    // The last line may be torn.
+    // The last line may be incomplete.
     let lines = String::from_utf8(said.stdout).unwrap();
     let read: std::collections::BTreeSet<String> = lines
         .lines()
@@ -179,7 +179,7 @@ fn types_choose_events_and_stay_with_the_group_until_others_are_given() {
 #[test]
 fn what_a_command_refuses_is_tried_again_and_then_a_dead_letter() {
     let bench = Bench::with(&some());
-    // The first refusal may be tried again; the second is final at once.
+    // The first refusal allows a retry. The second refusal is final.
     let cases = r#"e3) [ -e tried ] || ok='"ok":false,"error":"busy"'; touch tried ;;
                    e4) ok='"ok":false,"error":"no such account 17","retry":false' ;;"#;
     let target = answering(&bench, cases);
@@ -199,7 +199,7 @@ fn what_a_command_refuses_is_tried_again_and_then_a_dead_letter() {
     assert_eq!(letters["deadLetters"].as_array().unwrap().len(), 1);
     assert_eq!(letters["deadLetters"][0]["event"]["id"], "e4");
 
-    // Mended, it is sent again.
+    // After the fix, the dead letter is redriven.
     let target = answering(&bench, "");
     let consumer = bench.consume(&["billing", "--target", &target]);
     let redriven = bench.json(&["dead-letters", "redrive", "--group", "billing"]);
@@ -242,7 +242,7 @@ fn events_that_were_open_when_a_command_ended_are_not_blamed_for_it() {
     let events: Vec<String> =
         (0..40).map(|n| registered(&format!("e{n}"), &format!("u{n}"), "2024-01-15T10:30:00Z")).collect();
     let bench = Bench::with(&events.join("\n"));
-    // Reads a batch before it answers, and is ended by every tenth event.
+    // The command reads a batch before it answers. Every tenth event ends the command.
     let target = answering(&bench, r#"*5) echo "cannot take $id" >&2; exit 9 ;;"#);
     let args = ["consume", "mail", "--at", "start", "--max-retries", "1", "--target", &target];
     let said = bench.run(&[&args, &["--until-idle", "1s"][..]].concat()).exits(3);
@@ -380,7 +380,7 @@ fn idle_waits_for_what_others_of_the_group_have_in_hand() {
     let bench = Bench::with(&some());
     on_store(&bench, async |store| {
         common::prepared::group(store, domain::group::GroupSpec::new("mail"), true).await;
-        // Holds every segment, and does nothing with them, for a second.
+        // This consumer holds every segment for a second, and handles no event.
         leases(store, "mail", std::time::Duration::from_secs(1)).await;
     });
     assert_eq!(group(&bench, "mail")["consumers"][0]["name"], CONSUMER);
@@ -453,7 +453,7 @@ fn what_makes_no_sense_is_refused_and_makes_no_group() {
     joined.says("continues from its position");
 }
 
-/// A server that answers each event by its id, and tells what was posted to it.
+/// Starts a server that answers each event by its id, and sends the received requests to a channel.
 fn serve(answer: fn(&str) -> &'static str) -> (String, mpsc::Receiver<(String, String)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/events", listener.local_addr().unwrap());
@@ -476,7 +476,7 @@ fn serve(answer: fn(&str) -> &'static str) -> (String, mpsc::Receiver<(String, S
     (url, told)
 }
 
-/// The id in a request's headers, and its body; none when the connection ends.
+/// Returns the id in the headers of a request, and its body. Returns none at the end of the connection.
 fn request(reader: &mut impl BufRead) -> Option<(String, String)> {
     let (mut id, mut length, mut line) = (String::new(), 0, String::new());
     loop {

@@ -1,4 +1,4 @@
-//! Damaged files: what can be read is served, what cannot is named, and nothing crashes.
+//! Damaged files. Commands use the readable events, name the damaged ones, and do not crash.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -13,7 +13,7 @@ fn bench() -> Bench {
     Bench::with(&events.join("\n"))
 }
 
-/// Turns one bit of an event's text in the file.
+/// Flips one bit of an event's text in the file.
 fn flip(bench: &Bench, marker: &str) {
     let mut file = std::fs::read(bench.path("events.db")).unwrap();
     let places: Vec<usize> = file
@@ -42,7 +42,7 @@ fn a_flipped_bit_costs_one_event_and_is_said_wherever_it_is_met() {
         assert_eq!(said.stdout.lines().count(), 499, "{args:?}");
         assert!(said.stderr.contains("`event-replay verify`"), "{said:?}");
     }
-    // A page without it is like any other.
+    // A page without the damaged event causes no warning.
     bench.run(&["list", "--limit", "20"]).ok();
     bench.run(&["verify"]).exits(3).prints("checked 500 events").prints("1 finding").prints("0:251");
     bench.run(&["show", "e250"]).exits(1).says("the event \"e250\" at position 0:251");
@@ -72,7 +72,7 @@ fn a_store_that_was_cut_says_so_and_a_backup_takes_its_place() {
         bench.pipe(&["publish"], registered("new", "u", "2024-01-15T10:30:00Z")).exits(1);
         assert_eq!(std::fs::read(bench.path("events.db")).unwrap(), &whole[..length], "{length}: changed");
     }
-    // What is no database any more could be anything: it is replaced as asked, and kept.
+    // A file that is no database any more may contain anything. It is replaced as requested, and kept.
     let said = bench.run(&["restore", "copy.db", "--replace", "--yes"]).ok().prints("restored 500 events");
     said.says("the damaged store was kept as events.db.damaged-1");
     assert_eq!(std::fs::read(bench.path("events.db.damaged-1")).unwrap(), &whole[..17]);
@@ -87,7 +87,7 @@ fn a_store_that_was_cut_says_so_and_a_backup_takes_its_place() {
     bench.run(&["verify"]).ok();
 }
 
-/// Exchanges two pages of a file that hold events; false where there are no two.
+/// Exchanges two pages of a file that contain events. Returns false if there are no two such pages.
 fn exchange_log_pages(file: &mut [u8]) -> bool {
     const LEAF_OF_A_TABLE: u8 = 0x0d;
     let size = usize::from(u16::from_be_bytes([file[16], file[17]]));
@@ -111,7 +111,7 @@ fn exchange_log_pages(file: &mut [u8]) -> bool {
 
 #[test]
 fn exchanged_pages_of_the_log_are_no_complete_answer() {
-    // More than stand unindexed at the end of a log.
+    // These are more events than the end of a log without index entries may have.
     let types = ["one", "two", "three"];
     let event = |n: usize| {
         let event = registered(&format!("e{n}"), &format!("user-{}", n % 7), "2024-01-15T10:30:00Z");

@@ -1,4 +1,4 @@
-//! Dead letters from the command line: found, shown, sent again, closed.
+//! Dead letters from the command line: listed, shown, redriven and closed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -21,7 +21,7 @@ use store::Store;
 const FAILURES: [(&str, &str); 3] =
     [("e1", "user 17 is unknown"), ("e2", "user 99 is unknown"), ("e3", "the card was \u{1b}[31mrefused")];
 
-/// A group that gave up on three events: two failed alike.
+/// A group that gave up on three events. Two of them failed with similar errors.
 fn bench() -> Bench {
     let bench = Bench::with(&some());
     on_store(&bench, async |store| {
@@ -63,7 +63,7 @@ fn dead_letters_are_listed_with_their_event_and_what_was_said() {
     Bench::with(&some()).run(&["dead-letters", "list"]).ok().says("no dead letter matches");
 }
 
-/// A misspelt name would look as if all were well.
+/// An empty list for a misspelt name would hide dead letters.
 #[test]
 fn a_group_that_does_not_exist_is_no_all_clear() {
     let bench = bench();
@@ -77,7 +77,7 @@ fn a_group_that_does_not_exist_is_no_all_clear() {
         let said = bench.run(&[&["dead-letters"], args].concat()).exits(2);
         said.says("there is no group \"mailr\", and it has no dead letters; there are: mail");
     }
-    // Letters outlive their group, and are found by its name.
+    // Dead letters stay after their group is deleted, and the name of the group still finds them.
     bench.run(&["groups", "delete", "mail", "--yes"]).ok();
     assert_eq!(list(&bench, &["--group", "mail"]).len(), 3);
 }
@@ -159,7 +159,7 @@ fn what_to_redrive_has_to_be_said() {
     bench.run(&["dead-letters", "discard", "--all", "--reason", " "]).exits(2).says("say why");
 }
 
-/// Answers the lane of a group until a command has ended.
+/// Handles the replay lanes of a group until a command has ended.
 async fn answer(store: &Store, mut child: Child, fails: impl Fn(u64) -> Option<String>) -> Said {
     let patience = Instant::now() + Duration::from_secs(60);
     while child.try_wait().unwrap().is_none() {

@@ -1,4 +1,4 @@
-//! The demo as a new user runs it, and with faults planted in it.
+//! The demo as a new user runs it, and with planted faults.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
@@ -22,11 +22,11 @@ impl Place {
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        // As the program prints it.
+        // The program prints the canonical path.
         self.folder.path().canonicalize().unwrap().join(name)
     }
 
-    /// A command in this folder, with nothing of the machine's own settings.
+    /// Returns a command that runs in this folder, without the settings of the machine.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         let home = self.folder.path();
@@ -38,7 +38,7 @@ impl Place {
         self.command(env!("CARGO_BIN_EXE_event-replay")).args(args).output().unwrap()
     }
 
-    /// Runs it, and reads the summary that it prints whatever comes of it.
+    /// Runs the demo, and reads its summary, which it prints also after a failure.
     fn summary(&self, args: &[&str]) -> (Value, Output) {
         let output = self.run(&[&["demo", "--output", "json"], args].concat());
         let summary = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
@@ -132,7 +132,7 @@ fn its_figures_add_up_and_are_those_of_the_exported_events() {
         closed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["state"].clone()).collect();
     assert_eq!((states.len() as u64, states.iter().all(|state| state == "handled")), (letters, true));
 
-    // The same events in a file, read by nothing of ours.
+    // The test reads the same events from a file, without code of this project.
     let exported = stdout(&place.run(&["demo", "--events", "3000", "--export", "-"])).to_owned();
     assert_eq!(exported.lines().count(), 3000);
     let ids: BTreeSet<String> = exported
@@ -180,7 +180,7 @@ fn a_replay_that_loses_one_event_is_noticed_and_named() {
         let problem = summary["problems"][0].as_str().unwrap();
         assert!(problem.contains(": expected ") && problem.contains(", found "), "{problem}");
         assert!(stderr(&output).contains(problem), "{}", told(&output));
-        // The target said that all went well.
+        // The target reported success for every event.
         let recovery = &summary["recoveries"][0];
         assert_eq!(recovery["replayedEvents"], recovery["plannedEvents"]);
     }
@@ -202,7 +202,7 @@ fn a_service_that_loses_a_replayed_event_is_noticed_and_named() {
         let (summary, output) = place.summary(&args);
         assert_eq!(output.status.code(), Some(1), "{}", told(&output));
         assert!(count(&summary["group"]["differingFigures"]) >= 3, "{summary}");
-        // The service said that all went well, and the recoveries before went well.
+        // The service reported success for every event, and the earlier recoveries succeeded.
         assert_eq!(summary["group"]["replayedEvents"], summary["stored"]);
         assert!(
             summary["recoveries"].as_array().unwrap().iter().all(|one| one["differingFigures"] == 0),
@@ -270,7 +270,8 @@ fn what_no_demo_made_is_never_touched() {
     place.run(&["demo", "--events", "300", "--export", import.to_str().unwrap()]);
     place.run(&["import", "events.ndjson", "--store", "sqlite:own.db"]);
     place.run(&["init", "--store", "sqlite:empty.db"]);
-    // The last process that closes a store folds its write-ahead log into the file: done here, so that bytes can be compared.
+    // The last process that closes a store writes its write-ahead log into the file. This happens here, so that the
+    // test can compare bytes.
     for store in ["sqlite:own.db", "sqlite:empty.db"] {
         place.run(&["stats", "--store", store]);
     }
@@ -295,7 +296,7 @@ fn a_demo_that_was_killed_is_replaced() {
     let program = env!("CARGO_BIN_EXE_event-replay");
     let mut killed =
         place.command(program).args(["demo", "--events", "2000000", "--path", "demo.db"]).spawn().unwrap();
-    // It is well under way once its log has grown.
+    // The demo has stored many events when its log has grown.
     let log = place.file("").join("demo.db-wal");
     while fs::metadata(&log).map_or(0, |log| log.len()) < 1_000_000 {
         assert!(killed.try_wait().unwrap().is_none());

@@ -7,14 +7,14 @@ mod common;
 use common::{Bench, paid, some};
 use serde_json::{Value, json};
 
-/// A handler that refuses payments that are not in euros, and one that notes what it is given.
+/// A handler that fails for every payment in another currency than euros, and appends each event to the file `given`.
 const HANDLER: &str = "exec1:sh -c 'tee -a given | grep -q EUR'";
 
 fn benches() -> Vec<Bench> {
     [Some(Bench::new()), Bench::on_redis()].into_iter().flatten().collect()
 }
 
-/// A bench with a dead letter of a payment in dollars.
+/// Returns a bench with a dead letter of a payment in dollars.
 fn with_letter(bench: Bench) -> (Bench, String) {
     bench.pipe(&["publish"], paid("p1", "user-123", "10").replace("EUR", "USD")).ok();
     bench
@@ -63,7 +63,7 @@ fn a_redrive_sends_the_edited_event_and_the_original_is_kept() {
         );
         bench.run(&["dead-letters", "show", &id]).ok().prints("edited").prints("ann@desk");
         bench.run(&["verify"]).ok();
-        // The redrive delivers the edited event; the log keeps the other.
+        // The redrive delivers the edited event. The log keeps the original.
         std::fs::remove_file(bench.path("given")).unwrap();
         let consumer = bench.consume(&["pay", "--target", HANDLER, "--max-retries", "0"]);
         bench.run(&["dead-letters", "redrive", &id]).ok().prints("1 succeeded");
@@ -92,7 +92,7 @@ fn an_edited_event_is_sent_also_after_the_log_was_trimmed_and_when_it_fails_agai
         bench.run(&["trim", "--max-events", "1", "--yes"]).ok();
         let consumer = bench.consume(&["pay", "--target", HANDLER, "--max-retries", "0"]);
         bench.run(&["dead-letters", "redrive", &id]).exits(3);
-        // It is open again, with its edit; patches add up.
+        // The dead letter is open again and keeps its edit. Further patches apply to the edited event.
         assert_eq!(letter(&bench, &id)["edit"]["event"]["data"]["currency"], "GBP");
         bench.run(&["dead-letters", "edit", &id, "--patch", "eur.json"]).ok();
         bench.run(&["dead-letters", "redrive", &id]).ok();
@@ -121,7 +121,7 @@ fn what_an_edit_cannot_do_is_refused() {
         assert!(letter(&bench, &id)["edit"].is_null());
         bench.run(&["dead-letters", "edit", "0198ffff", "--undo"]).exits(1).says("no dead letter");
         bench.run(&["dead-letters", "edit", &id]).exits(2).says("--patch");
-        // An edit is taken back.
+        // `--undo` removes an edit.
         bench.file("fix.json", r#"[{"op":"replace","path":"/data/currency","value":"EUR"}]"#);
         bench.run(&["dead-letters", "edit", &id, "--patch", "fix.json"]).ok();
         bench.run(&["dead-letters", "edit", &id, "--undo"]).ok().prints("+    \"currency\": \"USD\"");

@@ -1,4 +1,4 @@
-//! `list`, `show`, `tail`, `stats`, `export`: what they print, in which order, and how pages go on.
+//! `list`, `show`, `tail`, `stats`, `export`: their output, its order, and the pages.
 
 #![allow(clippy::unwrap_used)]
 
@@ -132,7 +132,7 @@ fn export_writes_a_new_file_and_no_other() {
     assert_eq!(std::fs::read_to_string(bench.path("out.ndjson")).unwrap(), written);
 }
 
-/// What is there under the name is whole.
+/// A file exists under its name only if it is complete.
 #[cfg(unix)]
 #[test]
 fn an_export_that_is_interrupted_leaves_no_file() {
@@ -144,7 +144,7 @@ fn an_export_that_is_interrupted_leaves_no_file() {
         let names = found.map(|file| file.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.contains("out.ndjson")).collect()
     };
-    // Where the export is quicker than the signal, it is made again.
+    // If the export ends before the signal, the test exports again.
     for _ in 0..20 {
         let mut command = bench.command(&["export", "--output-file", "out.ndjson"]);
         let export = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
@@ -188,7 +188,7 @@ fn no_event_can_steer_a_terminal() {
         assert_eq!(steering, None, "{args:?}: {shown}");
     }
     bench.run(&["list"]).prints("e\\u{1b}[2J");
-    // Kept as data all the same.
+    // The store keeps these characters as data.
     assert_eq!(listed(&bench, &["--event-id", "raw\u{9b}\u{202e}\u{7f}"]), ["raw\u{9b}\u{202e}\u{7f}"]);
 }
 
@@ -228,20 +228,20 @@ fn a_reader_that_goes_away_is_no_error() {
     }
 }
 
-/// The most memory that a running process has had.
+/// Returns the peak memory of a running process, in KiB.
 fn peak_kib(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     peak.trim().trim_end_matches("kB").trim().parse().unwrap()
 }
 
-/// The memory that `tail` has taken when its first event is out, and every id that it writes.
+/// Returns the peak memory of `tail` after its first event, and every id that it writes.
 fn tail(bench: &Bench, lines: &str) -> (u64, Vec<String>) {
     let mut child = bench.command(&["tail", "-n", lines, "--output", "ndjson"]).spawn().unwrap();
     let mut reader = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
-    // It waits for its reader now, unless it is through.
+    // By now the command waits for its reader, or has ended.
     std::thread::sleep(Duration::from_millis(300));
     let peak = peak_kib(child.id());
     let id = |line: &str| {

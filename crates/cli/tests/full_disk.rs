@@ -1,5 +1,5 @@
-//! A disk that is full: everything can be read, and there is a way out. The disks are small file systems, which only root can
-//! mount; elsewhere these tests are not run, and say so.
+//! A full disk: every event is readable, and commands can free space. The disks are small file systems, which only root
+//! can mount. Without this right, the tests do not run, and print a note.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -21,16 +21,16 @@ use std::{
 use common::{Bench, Said, registered};
 use tempfile::TempDir;
 
-/// Megabytes of a disk.
+/// Size of a disk, in MiB.
 const SIZE: u64 = 72;
 
-/// A file system of its own.
+/// A separate file system.
 struct Disk {
     folder: TempDir,
 }
 
 impl Disk {
-    /// None where nothing may be mounted here.
+    /// Mounts a file system. Returns none if the process may not mount.
     fn mount(kind: &str) -> Option<Self> {
         let disk = Self { folder: tempfile::tempdir().unwrap() };
         let (image, place) = (disk.folder.path().join("image"), disk.place());
@@ -55,7 +55,7 @@ impl Disk {
         self.folder.path().join("disk")
     }
 
-    /// Takes all space that is left.
+    /// Fills the free space.
     fn fill_up(&self) {
         let mut filler = fs::File::create(self.place().join("filler")).unwrap();
         for piece in [1024 * 1024, 4096, 1] {
@@ -81,7 +81,7 @@ fn event(n: usize) -> String {
         .replace("\"metadata\":{}", &format!("\"metadata\":{{\"padding\":\"{padding}\"}}"))
 }
 
-/// Publishes until the store takes no more; how many events it has.
+/// Publishes until the store is full, and returns the number of its events.
 fn publish_until_full(bench: &Bench) -> u64 {
     for batch in 0.. {
         let events: Vec<String> = (batch * 1000..(batch + 1) * 1000).map(event).collect();
@@ -108,7 +108,7 @@ fn is_read_and_left(disk: &Disk) {
     bench.run(&["groups", "create", "mail", "--at", "start"]).ok();
     bench.run(&["groups", "create", "other", "--at", "start"]).ok();
     let events = publish_until_full(&bench);
-    // What processes share is gone with them, and nothing can be made any more.
+    // The shared memory file of the processes is removed, and a full disk has no space for a new one.
     removes_shm(&store);
     disk.fill_up();
     bench.run(&["list", "--limit", "2"]).ok().prints("0:");
@@ -118,7 +118,7 @@ fn is_read_and_left(disk: &Disk) {
     assert_eq!(bench.run(&["export"]).ok().stdout.lines().count() as u64, events);
     let health = bench.run(&["health"]);
     assert!(health.stdout.contains("disk-space"), "{health:?}");
-    // The ways out.
+    // These commands free space.
     bench.run(&["groups", "delete", "other", "--yes"]).ok().prints("deleted group other");
     let handled = |said: Said| said.says("handled ");
     let consumed = ["consume", "mail", "--target", "null", "--until-idle", "500ms"];
@@ -130,7 +130,7 @@ fn is_read_and_left(disk: &Disk) {
     bench.run(&["trim", "--max-events", "1000", "--yes"]).ok().prints("dropped ");
     bench.run(&["erase", "user=user-7", "--yes"]).ok().prints("erased ");
     bench.run(&["verify"]).ok();
-    // The file has free space within itself: events are stored again.
+    // The file has free pages inside, so the store accepts events again.
     let more: Vec<String> = (200_000..200_300).map(event).collect();
     bench.pipe(&["publish"], more.join("\n")).ok().prints("stored 300");
     bench.run(&["verify"]).ok();

@@ -1,4 +1,4 @@
-//! Consumer groups from the command line: making them at a place, looking at them, moving and deleting them.
+//! Consumer groups from the command line: created at a position, shown, moved and deleted.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -201,8 +201,8 @@ fn the_start_of_a_trimmed_log_is_where_its_oldest_event_is() {
     assert_eq!(bench.json(&["groups", "list"])[0]["lag"], 2);
 }
 
-/// A store of 12 events of three users, of which a group has passed all and handled none: each user's first event waits to be
-/// tried again, and the others wait behind it.
+/// A store with 12 events of three users. A group has passed all events and handled none. Each user's first event waits
+/// for a retry, and the other events wait behind it.
 fn passed_and_not_handled() -> Bench {
     let event = |n: usize| registered(&format!("e{n}"), &format!("u{}", n % 3), "2024-01-15T10:30:00Z");
     let bench = Bench::with(&(0..12).map(event).collect::<Vec<_>>().join("\n"));

@@ -18,7 +18,7 @@ use domain::{
 };
 use serde_json::{Value, json};
 
-/// What a check says, and the exit code of all.
+/// Returns the result of one check, and the exit code of `health`.
 fn check(bench: &Bench, name: &str) -> (Value, i32) {
     let said = bench.run(&["health", "--output", "json"]);
     let health = said.json();
@@ -168,7 +168,7 @@ fn events_that_are_lost_to_a_group_make_it_unhealthy() {
     );
     let target = ["consume", "mail", "--at", "start", "--target", "exec:sh fail.sh", "--until-idle", "200ms"];
     bench.run(&target).exits(3);
-    // The settings of this command are not those of the consumer.
+    // This command runs with other settings than the consumer.
     let bench = bench.without("ENABLE_DEAD_LETTER_QUEUE");
     let (lost, code) = check(&bench, "dropped-deliveries");
     assert_eq!((&lost["status"], &lost["observed"], code), (&json!("fail"), &json!(5), 4), "{lost}");

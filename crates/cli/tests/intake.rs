@@ -1,4 +1,4 @@
-//! `publish` and `import`: the report, its codes, and every way in.
+//! `publish` and `import`: their reports, their exit codes, and all kinds of input.
 
 mod common;
 
@@ -37,7 +37,7 @@ fn the_report_adds_up_and_names_every_bad_line() {
 fn publishing_again_stores_nothing_twice() {
     let bench = Bench::with(&some());
     bench.pipe(&["publish"], some()).ok().prints("stored 0, already stored 5, rejected 0, conflicts 0");
-    // The same content in another spelling.
+    // The same content with other spelling.
     let respelt = registered("e1", "user-123", "2024-01-15T10:30:00Z")
         .replace("\"version\":\"1.0\",", "")
         .replace("\"source\"", "\"version\" : \"1.0\", \"source\"");
@@ -56,7 +56,7 @@ fn an_atomic_intake_is_all_or_nothing() {
     bench.pipe(&["import", "--atomic"], some()).ok().prints("stored 5");
 }
 
-/// A request for more than the store takes in one step is no failure of the store: the alert is silent.
+/// An atomic request that exceeds the limit of the store is no failure of the store, and raises no alert.
 #[test]
 fn an_atomic_intake_that_is_too_large_is_no_failure_of_the_store() {
     let Some(bench) = Bench::on_redis() else { return };
@@ -131,7 +131,7 @@ fn json_over_several_lines_is_refused_with_advice() {
     let pretty = "{\n  \"id\": \"e1\",\n  \"type\": \"x\"\n}\n";
     bench.pipe(&["publish"], pretty).exits(1).says("events are read one a line").says("jq -c .");
     bench.pipe(&["publish"], "[\n  {\"id\": \"e1\"}\n]").exits(1).says("jq -c '.[]'");
-    // A broken first line alone is one bad line.
+    // A broken first line is only one bad line.
     bench.pipe(&["publish"], format!("{{\n{}", some())).exits(3).prints("stored 5");
 }
 
@@ -190,7 +190,7 @@ fn a_slow_pipe_is_stored_as_it_comes_and_tail_follows_it() {
     drop(feeder);
 }
 
-/// What was done by then is said, and may be done again.
+/// The report covers the events that were stored before the interruption. The user can import the same input again.
 #[cfg(unix)]
 #[test]
 fn an_import_that_is_interrupted_says_what_it_stored() {
@@ -231,7 +231,7 @@ fn events_that_are_stored_are_reported_so_although_retention_fails_after_them() 
     let said =
         bench.pipe(&["publish"], registered("e2", "u", "2024-01-15T10:30:00Z")).ok().prints("stored 1");
     said.says("warning: retention was not applied: store sqlite:events.db: ").says("not now");
-    // A command that does nothing else fails, and names the store.
+    // For a command with retention as its only work, the fault is an error that names the store.
     let said = bench.run(&["trim", "--max-events", "1", "--yes"]).exits(1);
     said.says("error: store sqlite:events.db: ").says("not now");
 }

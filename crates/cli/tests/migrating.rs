@@ -1,4 +1,4 @@
-//! `migrate`, on a real Redis: what it prints, how it ends, and that it goes on where it was killed.
+//! `migrate` on a real Redis: its output, its exit code, and its continuation after a kill.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use servers::{Binary, Certificates, ClientCertificates, Config, Server};
 use tokio::runtime::Runtime;
 
-/// A server with the old system's keys on it. The runtime looks after both.
+/// A server with the keys of the old system. The runtime drives the server and its connections.
 struct Old {
     runtime: Runtime,
     server: Server,
@@ -163,24 +163,26 @@ fn a_run_that_is_killed_anywhere_goes_on_and_ends_equal() {
     bench.run(&["migrate", &url]).ok().says("nothing was left to do");
 }
 
-/// The user that the documentation gives a migration.
+/// Returns the Redis user that the documentation recommends for a migration.
 fn documented_user() -> String {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/migrating.md");
     let page = std::fs::read_to_string(page).unwrap();
     page.lines().find_map(|line| line.strip_prefix("ACL SETUSER ")).unwrap().to_owned()
 }
 
-/// Of everything that a server holds, with when it expires.
+/// Returns a digest of all keys of a server, including their expiry times.
 async fn digest(server: &Server) -> String {
     let client = redis::Client::open(server.url()).unwrap();
-    // It takes long where there is much.
+    // The digest of many keys takes long.
     let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(60)));
     let mut owner = client.get_multiplexed_async_connection_with_config(&config).await.unwrap();
     redis::cmd("DEBUG").arg("DIGEST").query_async(&mut owner).await.unwrap()
 }
 
-/// From a Redis to another, the first run killed when half was taken. What the source holds is the same before and after,
-/// for a user who may only read; what the target holds is the same before and after a run that has nothing to do.
+/// Migrates from one Redis to another, and kills the first run after half of the events.
+///
+/// The user of the source may only read, and its keys do not change. A second complete run does not change the keys of
+/// the target.
 #[test]
 fn the_old_system_comes_to_redis_through_a_kill_half_way() {
     let count: u64 =
@@ -245,7 +247,7 @@ fn the_old_system_comes_to_redis_through_a_kill_half_way() {
     println!("again in {:?}", begun.elapsed());
     assert_eq!(old.runtime.block_on(digest(&target)), held, "the second run changed the target");
     assert_eq!(old.runtime.block_on(digest(&old.server)), before, "the source was changed");
-    // The control: a digest tells of one more use of an event.
+    // The control: one more replay of an event changes the digest.
     old.command(&["HINCRBY", &format!("cloudmasters:events:{}", old.events[0].id), "replayCount", "1"]);
     assert_ne!(old.runtime.block_on(digest(&old.server)), before);
 }

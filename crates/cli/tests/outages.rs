@@ -1,4 +1,4 @@
-//! A consumer while its store does not answer: it says so once, and once that the store is back.
+//! A consumer during an outage of its store: it reports the outage once, and its end once.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -68,7 +68,7 @@ fn a_consumer_whose_last_outcomes_are_not_stored_fails() {
     let lock = lock(&bench);
     consumer.signal("INT");
     consumer.says(SILENT);
-    // Longer than the store waits for a lock.
+    // The lock is held for longer than the store waits for it.
     consumer.ends().exits(1).says("the last handled events are delivered again");
     lock.execute_batch("ROLLBACK").unwrap();
 }
@@ -91,7 +91,8 @@ fn a_consumer_says_once_that_its_server_is_gone_and_once_that_it_is_back() {
     assert_eq!((times(&said.stderr, SILENT), times(&said.stderr, BACK)), (1, 1), "{said:#?}");
 }
 
-/// The store waits 30 seconds for a lock. What a replay writes before and after it sends, each by itself, does not add to that.
+/// The store waits 30 seconds for a lock. The single writes of a replay before and after its deliveries must not add to
+/// this time.
 #[test]
 fn a_replay_on_a_locked_file_waits_once() {
     let bench = Bench::with(&some());
@@ -103,16 +104,16 @@ fn a_replay_on_a_locked_file_waits_once() {
     lock.execute_batch("ROLLBACK").unwrap();
 }
 
-/// What a publisher loses.
+/// The part of a connection that a publisher loses.
 #[derive(Clone, Copy)]
 enum Lost {
-    /// The answer to its append, and the server after that.
+    /// The answer to its append, and then the server.
     Answer,
     /// The server, before its append arrives.
     Server,
 }
 
-/// Publishes until the publisher gives up: what it says, and how many events are stored.
+/// Publishes until the publisher gives up. Returns its output and the number of stored events.
 fn publish_and_lose(lost: Lost) -> Option<(Said, u64)> {
     let (bench, proxy) = Bench::behind_a_proxy()?;
     let store = &bench.variables()[0].1;
@@ -144,7 +145,7 @@ fn publish_and_lose(lost: Lost) -> Option<(Said, u64)> {
     Some((said, stored()))
 }
 
-/// "Cannot be reached" promises that nothing was stored.
+/// The message "cannot be reached" promises that nothing was stored.
 #[test]
 fn an_append_whose_answer_was_lost_stays_unknown_although_the_server_is_gone_after_it() {
     let Some((said, stored)) = publish_and_lose(Lost::Answer) else { return };
@@ -153,7 +154,7 @@ fn an_append_whose_answer_was_lost_stays_unknown_although_the_server_is_gone_aft
     assert_eq!(stored, 2);
 }
 
-/// The same, and the append never arrives: so the test above sees the difference.
+/// The same case, but the append never arrives. It shows that the test above detects the difference.
 #[test]
 fn an_append_that_never_arrived_is_not_unknown() {
     let Some((said, stored)) = publish_and_lose(Lost::Server) else { return };

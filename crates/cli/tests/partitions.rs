@@ -1,5 +1,5 @@
-//! Every command on a store of sixteen partitions: what it says is what it says of one partition, but for the order of events
-//! of different keys that came at once.
+//! Every command on a store with sixteen partitions. The output equals the output with one partition, except for the
+//! order of simultaneous events with different keys.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -25,7 +25,7 @@ fn lines(range: std::ops::Range<usize>) -> String {
     range.map(event).collect::<Vec<_>>().join("\n")
 }
 
-/// A bench whose store has sixteen partitions and these events.
+/// Returns a bench with these events in sixteen partitions.
 fn divided() -> Option<Bench> {
     let bench = Bench::on_redis()?;
     bench
@@ -37,7 +37,7 @@ fn divided() -> Option<Bench> {
     Some(bench)
 }
 
-/// Ids by user, in the order in which they stand.
+/// Returns the ids by user, in the order of the lines.
 fn by_user(lines: &[Value]) -> BTreeMap<String, Vec<String>> {
     let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in lines {
@@ -56,7 +56,7 @@ fn expected_by_user() -> BTreeMap<String, Vec<String>> {
     ids
 }
 
-/// Where a bench's store is.
+/// Returns the address of a bench's store.
 fn address(bench: &Bench) -> String {
     let command = bench.command(&[]);
     let mut variables = command.get_envs().filter(|(name, _)| *name == "EVENT_REPLAY_STORE");
@@ -99,7 +99,7 @@ fn reading_finds_everything_in_one_order() {
     assert!(partitions.len() > 8, "{partitions:?}");
     let exported: Vec<&str> = ids(&all);
 
-    // Newest first, page after page, it is the same order.
+    // Pages from newest to oldest give the same order, reversed.
     let (mut listed, mut after) = (Vec::new(), None::<String>);
     loop {
         let mut args = vec!["list", "--limit", "37"];
@@ -213,7 +213,7 @@ fn a_store_moves_to_other_numbers_of_partitions_and_back() {
     many.run(&["migrate", "--from", &from]).ok().prints("stored 0");
     assert_eq!(by_user(&many.run(&["export", "--with-meta"]).ok().lines()), expected_by_user());
     assert_eq!(many.json(&["init"])["partitions"], 16);
-    // Nothing behind the mark is passed over, and what lies before it may come again.
+    // Every event behind the mark is replayed. Events before the mark may be replayed too.
     let recovered = many.run(&["recover", "half", "--target", "stdout"]).ok().lines();
     let recovered: BTreeSet<&str> = ids(&recovered).into_iter().collect();
     assert!((201..EVENTS).all(|n| recovered.contains(format!("e{n}").as_str())), "{}", recovered.len());

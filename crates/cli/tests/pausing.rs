@@ -33,7 +33,7 @@ fn a_paused_group_delivers_nothing_until_it_is_resumed() {
         bench.pipe(&["publish"], registered("late", "user-123", "2024-02-01T00:00:00Z")).ok();
         std::thread::sleep(Duration::from_secs(2));
         assert_eq!(consumer.stdout().lines().count(), 5);
-        // It is said wherever the group is shown.
+        // Every command that shows the group shows the pause.
         bench.run(&["groups", "list"]).ok().prints("mail (paused)");
         bench.run(&["groups", "show", "mail"]).ok().prints("by ann@desk: new server");
         let health = bench.json(&["health"]);

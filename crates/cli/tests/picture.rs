@@ -1,4 +1,5 @@
-//! The picture of the terminal in README.md, `docs/terminal.svg`, is made from a real run, and must still look like one.
+//! The picture of the terminal in README.md, `docs/terminal.svg`, comes from a real run. The test checks that it still
+//! looks like one.
 //!
 //! `EVENT_REPLAY_WRITE=1 cargo test -p event-replay-cli --test picture` writes it again.
 
@@ -16,7 +17,7 @@ use common::{
 use domain::group::GroupSpec;
 
 const COLUMNS: u16 = 100;
-/// Pixels of a line and of a character.
+/// `LINE` is the height of a line in pixels, and `CHARACTER` is the width of a character.
 const LINE: usize = 20;
 const CHARACTER: usize = 8;
 const COMMANDS: [&[&str]; 5] = [
@@ -27,7 +28,7 @@ const COMMANDS: [&[&str]; 5] = [
     &["replays", "list"],
 ];
 
-/// A store with two groups, one of which has dead letters.
+/// Returns a store with two groups. One of the groups has dead letters.
 fn bench() -> Bench {
     let bench = Bench::with(&some());
     on_store(&bench, async |store| {
@@ -39,7 +40,7 @@ fn bench() -> Bench {
     bench
 }
 
-/// The lines of a session, with their colours as escape sequences.
+/// Returns the lines of a session, with their colours as escape sequences.
 fn session() -> Vec<String> {
     let bench = bench();
     let mut lines = Vec::new();
@@ -49,7 +50,7 @@ fn session() -> Vec<String> {
             shlex::try_join(args.iter().copied()).unwrap()
         ));
         let seen = bench.on_terminal(COLUMNS, args);
-        // Of a line that was overwritten the last state stays.
+        // Only the last state of an overwritten line stays visible.
         let shown =
             seen.raw.lines().map(|line| line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default());
         lines.extend(
@@ -61,7 +62,7 @@ fn session() -> Vec<String> {
     lines
 }
 
-/// A line as text elements, each of one colour.
+/// Returns a line as text elements, each in one colour.
 fn spans(line: &str) -> String {
     let (mut style, mut out) = (String::new(), String::new());
     for (n, part) in line.split('\u{1b}').enumerate() {
@@ -105,8 +106,10 @@ fn svg(lines: &[String]) -> String {
     out + "</svg>\n"
 }
 
-/// A picture without what differs from run to run: words with digits, spaces, how a line is divided, and how much of a row has
-/// room beside ids of different lengths. Of a row it is the first words; of commands and headings it is all.
+/// Returns a picture without the parts that differ between runs.
+///
+/// These parts are words with digits, spaces, the division of a line, and the room beside ids of different lengths. A
+/// row keeps its first words. Commands and headings keep all words.
 fn form(svg: &str) -> Vec<String> {
     let of_line = |line: &str| {
         let mut text = String::new();

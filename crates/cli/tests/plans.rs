@@ -1,4 +1,4 @@
-//! Kept plans: made, looked at, approved by another operator, run; on a file and on Redis.
+//! Kept plans: created, shown, approved by another operator and run, on a file and on Redis.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -14,7 +14,7 @@ fn benches() -> Vec<Bench> {
     [Some(Bench::new()), Bench::on_redis()].into_iter().flatten().collect()
 }
 
-/// A bench whose operator is known, and whose settings ask for approvals.
+/// Sets a known operator and rules for approvals.
 fn with_rule(bench: Bench) -> Bench {
     bench
         .env("EVENT_REPLAY_OPERATOR", "ann@desk")
@@ -46,7 +46,7 @@ fn a_kept_plan_sends_its_events_and_none_that_arrived_later() {
         let id = id(&kept);
         let said = bench.run(&["replay", "--apply", &id]).ok();
         assert_eq!(ids(&said.lines()), ["e1", "e2", "event-456789"]);
-        // A plan that is made now is another one.
+        // A new plan differs from the kept plan.
         let now = bench.json(&["replay", "--type", "user.*", "--dry-run"]);
         assert_eq!(now["totalEvents"], 3 + LATER);
         assert_ne!(now["planHash"], planned["planHash"]);
@@ -91,7 +91,7 @@ fn the_events_of_a_plan_are_paged_exactly() {
         assert_eq!(seen, ["e1", "e2", "e3", "e4"]);
         bench.run(&["plans", "show", &id]).ok().prints("would replay 4 events").prints("payment.processed");
         bench.run(&["plans", "list"]).ok().prints("stdout").prints("ready");
-        // A plan of nothing has no events.
+        // An empty plan has no events.
         let none = keep(&bench, &["--type", "none", "--target", "stdout"]);
         assert_eq!(
             bench.json(&["plans", "show", none["id"].as_str().unwrap(), "--events"])["events"],
@@ -118,7 +118,7 @@ fn a_plan_says_what_groups_it_reaches_and_goes_to_them_alone() {
             .map(|group| ["name", "consumers", "lag", "wouldTake"].map(|member| group[member].clone()))
             .collect();
         assert_eq!(json!(reach), json!([["billing", 0, 5, 2], ["mail", 0, 0, 3]]));
-        // A group that is made later is not reached.
+        // The replay does not reach a group that was created after the plan.
         bench.run(&["groups", "create", "later", "--at", "head"]).ok();
         let id = id(&kept);
         let started = bench.json(&["replay", "--apply", &id, "--detach"]);
@@ -126,7 +126,7 @@ fn a_plan_says_what_groups_it_reaches_and_goes_to_them_alone() {
         assert_eq!(started["planHash"], kept["planHash"]);
         let replay = bench.json(&["replays", "show", started["replayId"].as_str().unwrap()]);
         assert_eq!(replay["pace"], kept["pace"]);
-        // It goes nowhere else, and to no group of the same name that was made later.
+        // The plan runs to no other target. A new group with the same name is refused too.
         bench
             .run(&["replay", "--apply", &id, "--target", "stdout"])
             .exits(1)
@@ -166,7 +166,7 @@ fn a_replay_that_needs_an_approval_waits_for_another_operator() {
         bench.pipe(&["publish"], some()).ok();
         bench.run(&["groups", "create", "billing"]).ok();
         bench.run(&["groups", "create", "mail"]).ok();
-        // More events than the bound, and a named group or target.
+        // The plans exceed the number of events, or have a named group or target.
         for (args, reason) in [
             (&["--all", "--target", "stdout"][..], "5 events are more than 3 events"),
             (&["--user-id", "user-123", "--group", "billing"], "plans.approval_targets names billing"),
@@ -194,11 +194,11 @@ fn a_replay_that_needs_an_approval_waits_for_another_operator() {
             .exits(1)
             .says("bo@desk approved the plan");
         assert_eq!(bench.run(&apply).ok().lines().len(), 5);
-        // Each approval is for one run.
+        // Each approval allows one run.
         bench.run(&apply).exits(1).says("no other operator has approved the plan");
         let shown = bench.json(&["plans", "show", &id]);
         assert_eq!(shown["applied"]["approval"]["by"], "bo@desk");
-        // The audit has what was done, and what was refused.
+        // The audit has the completed and the refused steps.
         let steps: Vec<[Value; 3]> = bench
             .json(&["audit", "list", "--action", "plans"])
             .as_array()
@@ -218,7 +218,7 @@ fn a_replay_that_needs_an_approval_waits_for_another_operator() {
             ["plans apply", "ann@desk", "failed"],
         ]);
         assert_eq!(json!(steps), expected);
-        // What needs no approval is not approved.
+        // A plan that needs no approval cannot be approved.
         let small = keep(&bench, &["--user-id", "user-123", "--group", "mail"]);
         let small = small["id"].as_str().unwrap();
         bench.run(&["plans", "approve", small, "--operator", "bo@desk"]).exits(1).says("needs no approval");
@@ -257,7 +257,7 @@ fn a_plan_whose_record_was_altered_is_refused() {
         let sql = "UPDATE row SET value = replace(value, ?2, ?3) WHERE space = ?1";
         assert_eq!(connection.execute(sql, (kind.number(), from, to)).unwrap(), 1);
     };
-    // The document selects other events now.
+    // The changed document selects other events.
     change(domain::ports::engine::SpaceKind::PlanDocument, r#""limit":null"#, r#""limit":2"#);
     let apply = ["replay", "--apply", &id(&kept), "--target", "stdout"];
     let said = bench.run(&apply).exits(1).says("the plan now has the hash");

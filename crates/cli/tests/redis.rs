@@ -1,4 +1,4 @@
-//! The command line on a Redis server: what makes a store, what does not, what a server must be like, and its secrets.
+//! The command line on a Redis server: commands that create a store, requirements on the server, and its secrets.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -166,7 +166,7 @@ fn the_demo_runs(bench: &Bench, store: &str) {
     assert!(said.stdout.contains("removed again"), "{said:?}");
 }
 
-/// How many keys a server has.
+/// Returns the number of keys on a server.
 fn keys_of(url: &str) -> u64 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -177,7 +177,7 @@ fn keys_of(url: &str) -> u64 {
 
 fn the_demo_runs_and_leaves_nothing_behind(server: &Server) {
     let bench = Bench::new().without("EVENT_REPLAY_STORE");
-    // A database of its own, so that what is left is the demo's.
+    // The demo uses a separate database, so that any remaining keys are the demo's.
     let store = format!("{}/5", server.url());
     the_demo_runs(&bench, &store);
     assert_eq!(keys_of(&store), 0);
@@ -236,7 +236,7 @@ fn several_servers_are_one_store() {
             assert!(!format!("{said:?}").contains("hunter2"), "{said:?}");
         }
         bench.run(&["list", "--store", &url]).exits(2).says("a password on the command line");
-        // The password may stand elsewhere.
+        // The password may also come from the environment.
         let bare = url.replace(":hunter2@", "");
         let bench = Bench::new().env("EVENT_REPLAY_STORE", &bare);
         bench.run(&["list"]).exits(1).says("the store does not permit this");
@@ -244,7 +244,7 @@ fn several_servers_are_one_store() {
     }
 }
 
-/// Of a store that cannot be opened `health` says which server is to blame.
+/// If a store cannot be opened, `health` names the failed server.
 #[test]
 fn a_server_that_is_gone_is_named() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -281,7 +281,7 @@ fn addresses_of_several_servers_that_make_no_sense_are_refused_with_a_sentence()
     ] {
         bench.run(&["list", "--store", address]).exits(2).says(because).says("redis+sentinel://HOST");
     }
-    // Without a server there is an error, and no file is written instead.
+    // Without a server the command fails, and writes no file instead.
     for address in ["redis+sentinel://127.0.0.1:1?master=m", "redis+cluster://127.0.0.1:1"] {
         bench
             .run(&["publish", "--store", address])

@@ -1,4 +1,4 @@
-//! `replay` and its kin, checkpoints and recovery.
+//! The replay commands, checkpoints and recovery.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -118,7 +118,7 @@ fn recovery_replays_what_came_after_the_mark_late_events_included() {
     assert_eq!(made["eventCount"], 3);
     assert_eq!(made["lastProcessedEventId"], "e3");
     assert_eq!(made["metadata"], json!({"reason": "test"}));
-    // Happened years before the mark, arrived after it.
+    // The event happened years before the mark and arrived after it.
     bench.pipe(&["publish"], registered("late", "user-123", "2019-01-01T00:00:00Z")).ok();
     let lines = bench.run(&["recover", "before", "--target", "stdout"]).ok().lines();
     assert_eq!(ids(&lines), ["e4", "event-456789", "late"]);
@@ -163,7 +163,7 @@ fn checkpoints_have_unique_names_and_are_listed_compared_and_deleted() {
     bench.run(&["checkpoints", "delete", "one"]).exits(1).says("no checkpoint named");
 }
 
-/// A command that answers each event well but these, which it refuses for good.
+/// A command that reports success for each event except these. It refuses these without retry.
 fn refusing(bench: &Bench, ids: &str) -> String {
     let script = format!(
         r#"while IFS= read -r line; do
@@ -194,7 +194,7 @@ fn every_group_gets_a_replay_and_the_report_says_what_each_made_of_it() {
             &report["failedReplays"],
             &report["skippedEvents"]
         ],
-        // One event is handled by all that take it; the other is refused by one.
+        // One event is handled by every group that takes it. One group refuses the other event.
         [2, 1, 1, 0],
         "{report}"
     );

@@ -1,4 +1,4 @@
-//! The records of replays: shown and commanded from another terminal.
+//! The records of replays, shown and changed from another terminal.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -16,7 +16,7 @@ use domain::{Filter, TypePattern, group::GroupSpec, ports::SystemClock};
 use replay::{GroupReplayOptions, PlanRequest, ReplayManager};
 use serde_json::json;
 
-/// A replay into a group that waits for a runner; its id.
+/// Creates a replay into a group that waits for a runner, and returns its id.
 fn planned(bench: &Bench) -> String {
     on_store(bench, async |store| {
         prepared::group(store, GroupSpec::new("mail"), false).await;

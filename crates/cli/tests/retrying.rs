@@ -1,4 +1,4 @@
-//! `replays retry`: what failed in a replay, alone; on a file and on Redis.
+//! `replays retry`: replays only the failed events, on a file and on Redis.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -11,7 +11,7 @@ fn benches() -> Vec<Bench> {
     [Some(Bench::new()), Bench::on_redis()].into_iter().flatten().collect()
 }
 
-/// A handler that refuses payments, until they are made to work.
+/// A handler that fails for payments until the file `works` exists.
 const HANDLER: &str = "exec1:sh -c 'tee -a given | grep -q user.registered || test -e works'";
 
 #[test]
@@ -33,7 +33,7 @@ fn what_failed_in_a_replay_is_sent_again_alone() {
         let report = bench.run(&replay).exits(3).json();
         let id = report["replayId"].as_str().unwrap();
         assert_eq!((&report["failedReplays"], &report["successfulReplays"]), (&json!(2), &json!(3)));
-        // Neither the command nor its arguments are kept.
+        // The store keeps neither the command nor its arguments.
         bench.run(&["replays", "retry", id]).exits(2).says("--target");
         std::fs::write(bench.path("works"), "").unwrap();
         std::fs::remove_file(bench.path("given")).unwrap();
@@ -63,7 +63,7 @@ fn a_retry_goes_to_the_groups_of_the_replay() {
         assert_eq!((&report["totalEvents"], &report["groups"][0]["name"]), (&json!(2), &json!("pay")));
         assert_eq!(report["groups"].as_array().unwrap().len(), 1);
         consumer.stop().ok();
-        // One that goes on is not retried yet.
+        // A replay that has not ended cannot be retried yet.
         let started = bench.json(&["replay", "--all", "--group", "pay", "--detach"]);
         let id = started["replayId"].as_str().unwrap();
         bench.run(&["replays", "retry", id]).exits(1).says("when it has ended");

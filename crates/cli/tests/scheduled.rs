@@ -1,4 +1,4 @@
-//! Events with delivery options: delayed, expiring, urgent.
+//! Events with delivery options: delay, expiry and priority.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -51,7 +51,7 @@ fn what_is_due_comes_into_the_log_before_what_comes_now() {
     bench.run(&["scheduled", "list"]).ok().says("no events are scheduled");
 }
 
-/// A server takes fewer events at once than a file: all that are due come all the same, in as many steps as it takes.
+/// A server accepts fewer events in one step than a file. All due events are appended, in as many steps as needed.
 #[test]
 fn all_that_is_due_comes_into_the_log_before_what_comes_now() {
     for bench in [Some(Bench::new()), Bench::on_redis()].into_iter().flatten() {

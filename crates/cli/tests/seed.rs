@@ -1,6 +1,7 @@
-//! Every command line that users of the system before this one have in their notes, as written there but for the name
-//! of the program, on events that each of them matches or narrowly misses. Replays go to a group that a process of its
-//! own consumes, as they did there.
+//! The command lines that users of the predecessor system have in their notes.
+//!
+//! Only the name of the program is changed. The events match each line or narrowly miss it. As in the old system,
+//! replays go to a group with a consumer in a separate process.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -34,7 +35,7 @@ fn event(id: &str, event_type: &str, user: &str, correlation: &str, timestamp: &
     event.to_string()
 }
 
-/// The events, in a store that is not there yet.
+/// Publishes the events to a store that does not exist yet.
 fn filled(bench: Bench) -> Bench {
     let (registration, enrolment, payment) = ("user.registered", "course.enrolled", "payment.processed");
     bench
@@ -56,7 +57,7 @@ fn filled(bench: Bench) -> Bench {
     bench
 }
 
-/// The words of a line, as a shell would pass them.
+/// Splits a line into words as a shell does.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (vec![], None::<String>, None);
     for c in line.replace("\\\n", " ").chars() {
@@ -81,14 +82,14 @@ fn run(bench: &Bench, line: &str, more: &[&str]) -> common::Said {
     bench.run(&args).ok()
 }
 
-/// A group whose consumer prints what it gets, and how much of that was looked at.
+/// A group with a consumer that prints its events, and the number of lines that the test has read.
 struct Service {
     consumer: Running,
     seen: usize,
 }
 
 impl Service {
-    /// One that has all that was published, and waits.
+    /// Starts a consumer, and waits until it has handled all published events.
     fn of(bench: &Bench) -> Self {
         let all = bench.run(&["export"]).ok().stdout.lines().count();
         let consumer = bench.consume(&["service", "--at", "start"]);
@@ -96,7 +97,7 @@ impl Service {
         Self { consumer, seen: all }
     }
 
-    /// What came since the last look, the ids sorted: keys do not wait for each other.
+    /// Returns the new lines, sorted by id, because different keys have no common order.
     fn news(&mut self, number: usize) -> Vec<(String, Value)> {
         self.consumer.prints_lines(self.seen + number);
         let text = self.consumer.stdout();
@@ -113,7 +114,7 @@ impl Service {
     }
 }
 
-/// Runs a line as written: the group gets these events, as replays, and the command says so.
+/// Runs a line as written. Checks that the group receives these events as replays, and that the report agrees.
 #[track_caller]
 fn replays(bench: &Bench, service: &mut Service, line: &str, expected: &[&str]) {
     let report = run(bench, line, &["--output", "json"]).json();
@@ -139,7 +140,7 @@ fn replays(bench: &Bench, service: &mut Service, line: &str, expected: &[&str]) 
     assert_eq!((&report["status"], &report["groups"]), (&json!("COMPLETED"), &groups), "{line}");
 }
 
-/// The same to stdout, which needs no group.
+/// Does the same with stdout as the target, which needs no group.
 #[track_caller]
 fn prints(bench: &Bench, line: &str, expected: &[&str]) {
     let said = run(bench, line, &["--target", "stdout"]);
@@ -208,7 +209,7 @@ const REPLAYS: [(&str, &[&str]); 8] = [
     ("event-replay replay-correlation workflow-payment-123", &["event-456789", "p2"]),
     (BULK, &["c1"]),
 ];
-/// How often each event is replayed by all of them, in log order.
+/// The replay count of each event after all lines, in log order.
 const COUNTS: [u64; 8] = [4, 2, 2, 4, 1, 3, 1, 3];
 
 fn replay_counts(bench: &Bench) -> Vec<u64> {
@@ -291,7 +292,7 @@ fn schemas_and_health_answer(bench: Bench) {
     run(&bench, "event-replay health", &[]).prints("store                pass");
 }
 
-/// Every test on each kind of store, and on each server program that may be installed.
+/// Defines every test for each kind of store, and for each server program that may be installed.
 macro_rules! on_each_store {
     ($($law:ident),* $(,)?) => {
         mod on_sqlite {

@@ -1,4 +1,4 @@
-//! `serve`, and that a request by the command line and over HTTP has the same answer.
+//! `serve`. A request over HTTP has the same answer as the command line.
 #![cfg(feature = "serve")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -13,7 +13,7 @@ use std::{
 use common::{Bench, registered, some};
 use serde_json::{Value, json};
 
-/// The server while it runs.
+/// A running server.
 struct Served {
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -33,7 +33,7 @@ impl Served {
         Self { child, stdout, address }
     }
 
-    /// One request on a connection of its own: status and body.
+    /// Sends one request on a new connection, and returns the status and the body.
     fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let body = body.map(Value::to_string).unwrap_or_default();
@@ -63,7 +63,7 @@ impl Served {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Sends it a signal, and waits until it has ended: its exit code, and what it said.
+    /// Sends a signal, and waits for the end. Returns the exit code and stderr.
     fn end(mut self) -> (i32, String) {
         let kill = std::process::Command::new("kill").arg(self.child.id().to_string()).status();
         assert!(kill.unwrap().success());
@@ -141,7 +141,7 @@ fn tokens_are_created_once_listed_without_secrets_and_revoked() {
     assert!(audit.contains("tokens revoke") && !audit.contains(&token[16..]), "{audit}");
 }
 
-/// What differs by its nature: times, and what grows while the test runs.
+/// Removes members that differ between two answers: times, and counts that grow during the test.
 fn without(mut document: Value, members: &[&str]) -> Value {
     fn strip(value: &mut Value, members: &[&str]) {
         match value {

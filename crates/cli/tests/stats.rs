@@ -1,4 +1,4 @@
-//! Counters: what every command leaves beside the events.
+//! Counters that every command stores beside the events.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 

@@ -1,4 +1,4 @@
-//! What a person sees: tables that fit the terminal, colours, times, progress, the pager.
+//! The output on a terminal: tables that fit, colours, times, progress and the pager.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -12,7 +12,7 @@ use common::{
 use domain::group::GroupSpec;
 use unicode_width::UnicodeWidthStr;
 
-/// A store with a group that has dead letters, and two replays.
+/// Returns a store with a group that has dead letters, and with two replays.
 fn prepared() -> Bench {
     let bench = Bench::with(&some());
     on_store(&bench, async |store| {

@@ -1,4 +1,4 @@
-//! `trace` and `show`: what events led to, and what each group did with them, on a file and on Redis.
+//! `trace` and `show`: the effects of events and their state in each group, on a file and on Redis.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
@@ -25,12 +25,12 @@ fn event(id: &str, event_type: &str, user: &str, correlation: Option<&str>, caus
     if let Some(cause) = cause {
         event["causationId"] = json!(cause);
     }
-    // The mailer below reads the id where publishers usually write it.
+    // The mailer below expects the id at the start, where most publishers write it.
     let rest = event.to_string();
     format!(r#"{{"id":"{id}",{}"#, rest.trim_start_matches('{'))
 }
 
-/// A mailer that refuses one event for good, fails on another for a while, and handles the rest.
+/// A mailer that refuses one event without retry, fails on another with retry, and handles the rest.
 const MAILER: &str = r#"while read -r line; do
   id=$(printf '%s' "$line" | sed 's/^{"event":{"id":"\([^"]*\)".*/\1/')
   case "$id" in
@@ -95,14 +95,14 @@ fn a_trace_says_what_each_group_did_with_each_event() {
         let letter = &delivery("bad")["deadLetter"];
         assert_eq!((&letter["state"], &letter["error"]), (&json!("open"), &json!("no such mailbox")));
 
-        // The same of one event, with what it caused and what caused it.
+        // `show` prints the same state for one event, with its cause and its effects.
         let shown = bench.json(&["show", "bad"])["events"][0].clone();
         assert_eq!(shown["event"]["id"], "bad");
         assert_eq!(shown["deliveries"], of("bad")["deliveries"]);
         assert_eq!(shown["cause"], json!({"id": "root", "type": "user.registered"}));
         assert_eq!(shown["effects"], json!([{"id": "slow", "type": "user.registered"}]));
 
-        // For people: a tree, and a column a group.
+        // The table has a tree of events, and a column for each group.
         let text = bench.run(&["trace", "w"]).ok();
         for part in
             ["EVENT", "MAILER", "├─ paid", "└─ bad", "   └─ slow", "dead letter", "blocked behind", "skipped"]
@@ -128,7 +128,7 @@ fn a_trace_names_orphans_circles_and_replays() {
         bench.run(&["replay", "--correlation-id", "elsewhere", "--target", "stdout"]).ok();
         bench.run(&["replay", "--correlation-id", "w", "--type", "user.*", "--target", "stdout"]).ok();
         let trace = bench.json(&["trace", "w"]);
-        // The event that the correlation is named after begins it, though it names none itself.
+        // The event whose id equals the correlation id is the root, although it has no correlation id itself.
         assert_eq!((&trace["totalEvents"], &trace["truncated"]), (&json!(6), &json!(false)), "{trace}");
         assert_eq!(trace["orphans"], json!(["lost", "far"]));
         assert_eq!(trace["cycles"], json!(["one", "two"]));
@@ -155,7 +155,7 @@ fn a_trace_names_orphans_circles_and_replays() {
     }
 }
 
-/// Every workflow of the generator, with the causes that it wrote, read from its lines alone.
+/// Compares the trace of the generator's workflows with the causes in the generated lines.
 #[test]
 fn traces_are_the_generators_trees() {
     for bench in benches() {
@@ -169,7 +169,7 @@ fn traces_are_the_generators_trees() {
         for event in &events {
             workflows.entry(event["correlationId"].as_str().unwrap()).or_default().push(event);
         }
-        // The largest ones have the deepest trees.
+        // The largest workflows have the deepest trees.
         let mut largest: Vec<_> = workflows.into_iter().collect();
         largest.sort_by_key(|(_, events)| std::cmp::Reverse(events.len()));
         assert!(largest[0].1.len() > 2, "{largest:?}");
@@ -179,7 +179,7 @@ fn traces_are_the_generators_trees() {
             let known: BTreeSet<&str> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();
             let shown: BTreeSet<&str> = traced.iter().map(|event| event["id"].as_str().unwrap()).collect();
             assert_eq!(shown, known, "{correlation}");
-            // The parent of an event in the tree is the last one before it that is one level less deep.
+            // The parent of an event in the tree is the last event before it with a depth of one less.
             let mut path: Vec<&str> = vec![];
             for event in traced {
                 let depth = event["depth"].as_u64().unwrap() as usize;

@@ -1,4 +1,4 @@
-//! Looking after a store: health, verify, trim, erase, backup, restore, schemas, settings, help.
+//! The maintenance commands: health, verify, trim, erase, backup, restore, schemas, settings and help.
 
 mod common;
 
@@ -205,7 +205,7 @@ fn a_misspelt_variable_is_named() {
     assert!(!said.stderr.contains("sets nothing"), "{said:?}");
 }
 
-/// Escapes of the source are not for readers; a line of an example may go on with one.
+/// Help texts must not contain escapes of the source. A line of an example may end with a backslash.
 #[test]
 fn no_help_shows_an_escape() {
     let bench = Bench::new();

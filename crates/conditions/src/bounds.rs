@@ -1,4 +1,4 @@
-//! Bounds on what a condition may cost: its text comes from outside, and the parser and the interpreter recurse.
+//! Limits on the cost of a condition. Its text comes from outside, and the parser and the interpreter use recursion.
 
 use cel::{
     IdedExpr,
@@ -7,15 +7,16 @@ use cel::{
 
 use crate::ConditionError;
 
-/// Longest text of a condition, in bytes.
+/// Maximum length of a condition's text, in bytes.
 pub const MAX_TEXT_BYTES: usize = 4 * 1024;
-/// Deepest nesting of a condition's brackets, and of its operators and members.
+/// Maximum nesting of a condition's brackets. The parsed expression may be four times as deep, because macros expand to
+/// several levels.
 pub const MAX_NESTING: usize = 48;
-/// Deepest nesting of `all`, `exists`, `exists_one`, `map` and `filter`: each level multiplies the work by the length
+/// Maximum nesting of `all`, `exists`, `exists_one`, `map` and `filter`. Each level multiplies the work by the length
 /// of a list.
 pub const MAX_LOOPS_WITHIN_LOOPS: usize = 2;
 
-/// What can be told before parsing.
+/// Checks the text before parsing.
 pub(crate) fn check_text(text: &str) -> Result<(), ConditionError> {
     if text.len() > MAX_TEXT_BYTES {
         return Err(ConditionError::TooLong(text.len()));
@@ -23,7 +24,7 @@ pub(crate) fn check_text(text: &str) -> Result<(), ConditionError> {
     if text.trim().is_empty() {
         return Err(ConditionError::Empty);
     }
-    // Brackets within string literals count too: none of use comes near the bound.
+    // Brackets in string literals count too. No practical literal reaches the limit.
     let mut depth = 0usize;
     for byte in text.bytes() {
         match byte {
@@ -38,11 +39,11 @@ pub(crate) fn check_text(text: &str) -> Result<(), ConditionError> {
     Ok(())
 }
 
-/// Walks the parsed expression, without recursion of its own.
+/// Checks the parsed expression. The walk uses no recursion.
 pub(crate) fn check_expression(root: &IdedExpr) -> Result<(), ConditionError> {
     let mut open = vec![(root, 1, 0)];
     while let Some((expression, depth, loops)) = open.pop() {
-        // A macro expands to some levels of its own, hence the factor.
+        // A macro expands to several levels, hence the factor.
         if depth > 4 * MAX_NESTING {
             return Err(ConditionError::TooDeep);
         }
@@ -56,7 +57,7 @@ pub(crate) fn check_expression(root: &IdedExpr) -> Result<(), ConditionError> {
     Ok(())
 }
 
-/// What an expression is made of.
+/// Returns the direct children of an expression.
 pub(crate) fn children(expression: &IdedExpr) -> Vec<&IdedExpr> {
     match &expression.expr {
         Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),

@@ -1,5 +1,5 @@
-//! The functions that a condition may call. The language looks a function up when it calls it, so one that is not
-//! there would make the condition false for every event, without a word.
+//! The functions that a condition may call. CEL looks a function up only at the call. An unknown function would
+//! silently make the condition false for every event.
 
 use cel::{
     IdedExpr,
@@ -8,7 +8,7 @@ use cel::{
 
 use crate::{ConditionError, bounds::children};
 
-/// Called with their arguments in brackets: `size(data.tags)`.
+/// Functions that take all arguments in brackets: `size(data.tags)`.
 const FREE: &[&str] = &[
     "bool",
     "bytes",
@@ -27,7 +27,7 @@ const FREE: &[&str] = &[
     "uint",
 ];
 
-/// Called on a value: `type.startsWith("user.")`.
+/// Functions that are called on a value: `type.startsWith("user.")`.
 const METHODS: &[&str] = &[
     "contains",
     "endsWith",
@@ -50,13 +50,13 @@ const METHODS: &[&str] = &[
     "value",
 ];
 
-/// Expanded when a condition is compiled: what is left of them in an expression was called with other arguments.
+/// Macros that compilation expands. If one remains in an expression, it was called with wrong arguments.
 const LOOPS: &[&str] = &["all", "exists", "exists_one", "filter", "map"];
 
-/// Least likeness, from 0 to 1, at which a name is suggested for another.
+/// The least similarity, from 0 to 1, at which a name is suggested for another name.
 const ALIKE: f64 = 0.7;
 
-/// Refuses calls of what is not there, in the order they are met.
+/// Refuses the first call of an unknown function.
 pub(crate) fn check(root: &IdedExpr) -> Result<(), ConditionError> {
     let mut open = vec![root];
     while let Some(expression) = open.pop() {
@@ -76,7 +76,7 @@ fn check_call(call: &CallExpr) -> Result<(), ConditionError> {
     let qualified = match &call.target {
         None => name.strip_prefix('.').unwrap_or(name).to_owned(),
         Some(target) => match &target.expr {
-            // `optional.of(x)` is a function of that name, not one of a value `optional`.
+            // `optional.of(x)` is one function, and not a method of a value `optional`.
             Expr::Ident(namespace) => format!("{namespace}.{name}"),
             _ => String::new(),
         },
@@ -90,7 +90,7 @@ fn check_call(call: &CallExpr) -> Result<(), ConditionError> {
     })
 }
 
-/// Operators are calls too, of names that cannot be written in an expression.
+/// Operators are also calls. No identifier in a condition can have the name of an operator.
 fn is_operator(name: &str) -> bool {
     !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte)) || name.starts_with('_')
 }

@@ -1,14 +1,15 @@
 //! Conditions on the content of events, written in CEL, the Common Expression Language: `data.amount > 100`.
 //!
-//! Every top-level member of the event is a variable: `id`, `type`, `timestamp`, `source`, `metadata`, `data`,
-//! `userId` and whatever else the event has. Values are as in its JSON: strings, booleans, null, lists, maps; whole
-//! numbers are integers, all others doubles, and comparisons between the two are by value. A whole number beyond 64
-//! bits is a double too. Times are strings, as published: `timestamp(timestamp) > timestamp("2024-01-15T00:00:00Z")`
+//! Every top-level member of the event is a variable: `id`, `type`, `timestamp`, `source`, `metadata`, `data`, `userId`
+//! and all others. Values keep their JSON types: strings, booleans, null, lists and maps. Whole numbers are integers,
+//! and all other numbers are doubles. A whole number beyond 64 bits is a double too. Comparisons between integers and
+//! doubles are by value. Times are strings, as published. `timestamp(timestamp) > timestamp("2024-01-15T00:00:00Z")`
 //! compares them as instants.
 //!
-//! An event that lacks what a condition names does not satisfy it, and neither does one for which the expression
-//! fails (a string compared with a number, a division by zero) or gives anything but true. `has(data.coupon)` asks
-//! whether a member is there. As in CEL, `a || b` holds if either does, also where the other fails.
+//! An event does not satisfy a condition that names a missing member. An event does not satisfy a condition either if
+//! the expression fails or gives another value than true. Examples of failures are a comparison of a string with a
+//! number, and a division by zero. `has(data.coupon)` checks whether a member exists. As in CEL, `a || b` holds if
+//! either side holds, even if the other side fails.
 
 mod bounds;
 mod functions;
@@ -25,7 +26,7 @@ use self::patterns::Patterns;
 
 pub use bounds::{MAX_LOOPS_WITHIN_LOOPS, MAX_NESTING, MAX_TEXT_BYTES};
 
-/// Why a text is no condition.
+/// The reason for which a text is not a condition.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConditionError {
@@ -35,26 +36,26 @@ pub enum ConditionError {
     /// The text is longer than [`MAX_TEXT_BYTES`].
     #[error("the condition has {0} bytes; the limit is {MAX_TEXT_BYTES}")]
     TooLong(usize),
-    /// Brackets, operators or members are nested deeper than [`MAX_NESTING`].
+    /// Brackets are nested deeper than [`MAX_NESTING`], or the parsed expression is deeper than four times this limit.
     #[error("the condition is nested deeper than {MAX_NESTING}: write it flatter, or as several conditions")]
     TooDeep,
-    /// Loops (`all`, `exists`, `map`, `filter`) are nested deeper than [`MAX_LOOPS_WITHIN_LOOPS`].
+    /// Loops (`all`, `exists`, `exists_one`, `map`, `filter`) are nested deeper than [`MAX_LOOPS_WITHIN_LOOPS`].
     #[error("the condition nests loops (all, exists, map, filter) deeper than {MAX_LOOPS_WITHIN_LOOPS}")]
     TooManyLoops,
-    /// A function is called that is not there.
+    /// The condition calls an unknown function.
     #[error("{name:?} is no function that can be called like this: {advice}")]
     UnknownFunction {
-        /// Its name.
+        /// The name of the function.
         name: String,
-        /// What was probably meant, or what there is.
+        /// The function that was probably meant, or a list of all functions.
         advice: String,
     },
-    /// A pattern of `matches` is no regular expression, or too large.
+    /// A pattern of `matches` is not a regular expression, or is too large.
     #[error("{pattern:?} is no pattern that matches() can use: {reason}")]
     Pattern {
-        /// The pattern; of a long one the beginning.
+        /// The pattern, at most its first 100 characters.
         pattern: String,
-        /// Why it is none.
+        /// The reason for which the pattern is refused.
         reason: String,
     },
     /// The text is not CEL.
@@ -63,11 +64,11 @@ pub enum ConditionError {
          one looks like: data.amount > 100 && type == \"payment.processed\""
     )]
     Syntax {
-        /// The line, from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// The character of the line, from 1.
+        /// The character in the line, counted from 1.
         column: usize,
-        /// What the parser stumbled on.
+        /// The message of the parser.
         reason: String,
     },
 }
@@ -75,8 +76,11 @@ pub enum ConditionError {
 /// Compiles a condition.
 ///
 /// # Errors
-/// When the text is not CEL, too long, or nested too deep, calls a function that is not there, or writes out a pattern for `matches`
-/// that is no regular expression.
+/// Returns [`ConditionError`] in these cases:
+/// - The text is empty, too long, or not CEL.
+/// - The expression is nested too deep.
+/// - The condition calls an unknown function.
+/// - The condition contains a literal pattern for `matches` that is not a regular expression.
 ///
 /// ```
 /// # use domain::{Document, Limits};
@@ -99,13 +103,13 @@ pub fn compile(text: &str) -> Result<Arc<dyn Condition>, ConditionError> {
     Ok(Arc::new(CelCondition { text: text.to_owned(), environment, program, patterns, members }))
 }
 
-/// The first of the parser's errors: the others mostly follow from it.
+/// Converts the first error of the parser. The other errors mostly follow from it.
 fn syntax(errors: &ParseErrors) -> ConditionError {
     let Some(first) = errors.errors.iter().min_by_key(|error| error.pos) else {
         return ConditionError::Syntax { line: 1, column: 1, reason: "it is not an expression".to_owned() };
     };
     let place = |number: isize| usize::try_from(number).unwrap_or(1).max(1);
-    // What else could have stood there is a list of all tokens, which is no help.
+    // The second part of the message lists all tokens, which is no help for the user.
     let said = first.msg.split(" expecting ").next().unwrap_or(&first.msg);
     let said = said.strip_prefix("Syntax error: ").unwrap_or(said).replace("'<EOF>'", "end");
     let said = [
@@ -125,7 +129,7 @@ struct CelCondition {
     environment: Arc<Env>,
     program: Program,
     patterns: Patterns,
-    /// The members that the expression names, sorted: no others are read.
+    /// The members that the expression names, sorted. Other members are not read.
     members: Vec<String>,
 }
 
@@ -141,7 +145,7 @@ impl Condition for CelCondition {
     }
 
     fn holds(&self, event: &Event) -> bool {
-        // An admitted event is JSON, so this fails on none.
+        // An admitted event is valid JSON, so this does not fail.
         let Ok(variables) = variables::read(event.json(), &self.members) else { return false };
         let mut context = Context::with_env(self.environment.clone());
         for (name, value) in variables {

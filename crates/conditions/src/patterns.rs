@@ -1,5 +1,7 @@
-//! Regular expressions of `matches`: each that stands in a condition is compiled once, with the condition. The language would compile
-//! it again for every event, and would take one that is invalid for one that matches nothing.
+//! Regular expressions of `matches`. A literal pattern is compiled once, with its condition.
+//!
+//! CEL would compile the pattern again for every event. It would also treat an invalid pattern as a pattern without
+//! matches.
 
 use std::{
     collections::HashMap,
@@ -15,25 +17,25 @@ use regex::{Regex, RegexBuilder};
 
 use crate::{ConditionError, bounds::children};
 
-/// The function's name.
+/// The name of the function.
 const MATCHES: &str = "matches";
-/// Bytes that a compiled pattern may take.
+/// Maximum size of a compiled pattern, in bytes.
 const MAX_COMPILED_BYTES: usize = 1024 * 1024;
-/// Patterns that are taken from events and kept.
+/// Maximum number of cached patterns that come from events.
 const MOST_TAKEN: usize = 64;
 
 /// The patterns of a condition.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Patterns {
-    /// Those that the condition writes out.
+    /// Literal patterns of the condition.
     written: Arc<HashMap<String, Regex>>,
-    /// Those that it takes from events, as far as they are kept.
+    /// A cache of patterns that are computed from events.
     taken: Arc<Mutex<HashMap<String, Regex>>>,
     is_called: bool,
 }
 
 impl Patterns {
-    /// Compiles the patterns that a condition writes out.
+    /// Compiles the literal patterns of a condition.
     pub(crate) fn of(root: &IdedExpr) -> Result<Self, ConditionError> {
         let (mut written, mut is_called) = (HashMap::new(), false);
         let mut open = vec![root];
@@ -58,7 +60,7 @@ impl Patterns {
         Ok(Self { written: Arc::new(written), taken: Arc::default(), is_called })
     }
 
-    /// Lets a condition call the function, if it does.
+    /// Declares the function if the condition calls it.
     pub(crate) fn declare(&self, context: &mut Context<'_, '_>) -> Result<(), DeclarationError> {
         if !self.is_called {
             return Ok(());
@@ -86,11 +88,11 @@ impl Patterns {
     }
 }
 
-/// A compiled pattern, or why it is none, in one line.
+/// Compiles a pattern. The error is one line.
 fn compile(pattern: &str) -> Result<Regex, String> {
     RegexBuilder::new(pattern).size_limit(MAX_COMPILED_BYTES).build().map_err(|error| match error {
         regex::Error::CompiledTooBig(most) => format!("compiled it takes more than {most} bytes"),
-        // The parser draws the pattern with a mark below it; its last line has the reason.
+        // The message shows the pattern with a mark below it. Its last line has the reason.
         other => {
             let text = other.to_string();
             let last = text.lines().last().unwrap_or_default().trim();

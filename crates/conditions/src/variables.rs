@@ -1,4 +1,4 @@
-//! From an event's JSON to the variables of a condition, reading no member that the condition does not name.
+//! Converts an event's JSON to the variables of a condition. Members that the condition does not name are not read.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -8,7 +8,7 @@ use cel::{
 };
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// Reads the named members of a JSON object. `names` are sorted.
+/// Reads the named members of a JSON object. `names` must be sorted.
 pub(crate) fn read(json: &str, names: &[String]) -> Result<Vec<(String, Value)>, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     deserializer.deserialize_map(Members(names))
@@ -36,7 +36,7 @@ impl<'de> Visitor<'de> for Members<'_> {
     }
 }
 
-/// Any JSON value as the language's own.
+/// Converts any JSON value to a CEL value.
 #[derive(Clone, Copy)]
 struct AsCel;
 

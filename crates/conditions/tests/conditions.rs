@@ -1,6 +1,6 @@
-//! What conditions say of events, and what becomes of texts that are none.
+//! The results of conditions on events, and the errors of invalid texts.
 
-// A panic is a test's way to fail, in its helpers too.
+// A test fails by a panic, also in its helpers.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use domain::{Document, Event, Limits};
@@ -170,7 +170,8 @@ fn a_function_that_is_not_there_is_refused_with_what_was_probably_meant() {
     }
 }
 
-/// Were a name here not one of the language's, this condition would be refused by us or be false.
+/// If CEL did not have one of these functions, the compilation would refuse the condition, or the condition would be
+/// false.
 #[test]
 fn every_function_that_is_allowed_works() {
     for text in [
@@ -253,7 +254,7 @@ fn a_condition_may_be_shared_between_threads() {
     assert_eq!(all, [true, true]);
 }
 
-/// Texts that look like conditions.
+/// Returns texts that look like conditions.
 fn texts() -> impl Strategy<Value = String> {
     let token = prop::sample::select(vec![
         "data",

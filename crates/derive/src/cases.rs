@@ -1,6 +1,6 @@
 //! Spellings of names, by serde's rules for the fields of a struct.
 
-/// The name of a field under `#[serde(rename_all = "…")]`; none where serde has no such rule.
+/// Returns the name of a field under `#[serde(rename_all = "…")]`. Returns none if serde has no such rule.
 pub(crate) fn renamed(field: &str, rule: &str) -> Option<String> {
     Some(match rule {
         "lowercase" | "snake_case" => field.to_owned(),
@@ -13,7 +13,7 @@ pub(crate) fn renamed(field: &str, rule: &str) -> Option<String> {
     })
 }
 
-/// `target_user` becomes `targetUser`.
+/// Converts `target_user` to `targetUser`.
 pub(crate) fn camel(name: &str) -> String {
     let pascal = pascal(name);
     let mut rest = pascal.chars();

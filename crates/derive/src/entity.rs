@@ -9,15 +9,15 @@ use crate::{cases, serde_names};
 
 /// A field that is an entity.
 pub(crate) struct Entity {
-    /// What serde calls it.
+    /// The name of the field in JSON, by serde's rules.
     pub(crate) field: String,
-    /// The kind of entity that it names.
+    /// The kind of the entity.
     pub(crate) kind: String,
-    /// Whether it is the ordering key.
+    /// Whether the entity is the ordering key.
     pub(crate) is_key: bool,
 }
 
-/// The entities of a struct, in the order of its fields.
+/// Returns the entities of a struct, in the order of its fields.
 pub(crate) fn of(input: &DeriveInput) -> Result<Vec<Entity>> {
     let Data::Struct(data) = &input.data else {
         let what = "an event is a struct; for an enum of events derive `Events`";
@@ -65,7 +65,8 @@ fn read(field: &Field, attribute: &Attribute, rename_all: Option<&str>) -> Resul
     Ok(Entity { field: serde_names::of_field(field, &ident, rename_all)?, kind, is_key })
 }
 
-/// The kind and whether it is the key, of `#[entity]`, `#[entity("kind")]`, `#[entity(key)]` or `#[entity("kind", key)]`.
+/// Parses `#[entity]`, `#[entity("kind")]`, `#[entity(key)]` or `#[entity("kind", key)]`. Returns the kind, and whether
+/// the entity is the ordering key.
 fn said(attribute: &Attribute) -> Result<(Option<String>, bool)> {
     if matches!(attribute.meta, syn::Meta::Path(_)) {
         return Ok((None, false));

@@ -6,7 +6,7 @@ use syn::{DeriveInput, Error, LitBool, LitStr, Path, Result, Token, parse::Parse
 
 use crate::entity::{self, Entity};
 
-/// What `#[event(…)]` says.
+/// The content of `#[event(…)]`.
 struct Said {
     event_type: LitStr,
     version: Option<LitStr>,
@@ -87,7 +87,7 @@ impl Said {
     }
 }
 
-/// Types and versions have 1 to 128 bytes, without NUL.
+/// Checks a type or a version: 1 to 128 bytes, without NUL.
 fn check(name: &LitStr) -> Result<()> {
     let text = name.value();
     match (1..=128).contains(&text.len()) && !text.contains('\0') {

@@ -1,10 +1,10 @@
-//! What serde calls the fields of a struct: its attributes decide.
+//! The names of a struct's fields in JSON, by its serde attributes.
 
 use syn::{Attribute, Expr, ExprLit, Lit, Result, Token, meta::ParseNestedMeta, parenthesized, token::Paren};
 
 use crate::cases;
 
-/// The value of `#[serde(NAME = "…")]`; none where it is not said.
+/// Returns the value of `#[serde(NAME = "…")]`, if the attribute exists.
 pub(crate) fn said(attributes: &[Attribute], name: &str) -> Result<Option<String>> {
     let mut found = None;
     for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("serde")) {
@@ -21,7 +21,7 @@ pub(crate) fn said(attributes: &[Attribute], name: &str) -> Result<Option<String
     Ok(found)
 }
 
-/// The value of a member of an attribute, where it is a string. Everything else is passed over.
+/// Returns the value of an attribute's member if it is a string. Skips any other value.
 fn value(meta: &ParseNestedMeta<'_>) -> Result<Option<String>> {
     if meta.input.peek(Token![=]) {
         return Ok(match meta.value()?.parse::<Expr>()? {
@@ -37,14 +37,14 @@ fn value(meta: &ParseNestedMeta<'_>) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// What serde calls a field.
+/// Returns the name of a field in JSON, by serde's rules.
 pub(crate) fn of_field(field: &syn::Field, ident: &str, rename_all: Option<&str>) -> Result<String> {
     if let Some(name) = said(&field.attrs, "rename")? {
         return Ok(name);
     }
     match rename_all {
         None => Ok(ident.to_owned()),
-        // An unknown rule is serde's to report.
+        // Serde reports an unknown rule.
         Some(rule) => Ok(cases::renamed(ident, rule).unwrap_or_else(|| ident.to_owned())),
     }
 }

@@ -1,9 +1,9 @@
-//! Chance from a seed.
+//! Random numbers from a seed.
 //!
-//! A generator of our own (SplitMix64), because the bytes of a seed must never change: crates for random numbers keep
-//! the right to change their sequences with a version.
+//! The generator uses its own algorithm (SplitMix64), because the bytes of a seed must never change. Crates for random
+//! numbers may change their sequences in a new version.
 
-/// A stream of random numbers that is a function of its seed alone.
+/// A stream of random numbers that depends only on its seed.
 #[derive(Debug, Clone)]
 pub(crate) struct Dice(u64);
 
@@ -20,28 +20,29 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`; 0 where `end` is 0.
+    /// Returns a number below `end`, or 0 if `end` is 0.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         ((u128::from(self.bits()) * u128::from(end)) >> 64) as u64
     }
 
-    /// A number below `end`, small ones far oftener: the first hundredth gets a fifth of the throws.
+    /// Returns a number below `end`. Small numbers are far more frequent: the first hundredth gets a fifth of the
+    /// draws.
     pub(crate) fn skewed(&mut self, end: u64) -> u64 {
         let side = u128::from(self.bits() >> 43);
         ((side * side * side * u128::from(end)) >> 63) as u64
     }
 
-    /// True this often in a thousand throws.
+    /// Returns true in `share` of a thousand draws.
     pub(crate) fn per_mille(&mut self, share: u64) -> bool {
         self.below(1000) < share
     }
 
-    /// True once in so many throws.
+    /// Returns true in one of `throws` draws.
     pub(crate) fn one_in(&mut self, throws: u64) -> bool {
         self.below(throws) == 0
     }
 
-    /// One of `first` and the others.
+    /// Returns a random element of `from`.
     pub(crate) fn pick<T: Copy, const N: usize>(&mut self, from: &[T; N]) -> T {
         const { assert!(N > 0) };
         from[self.below(N as u64) as usize]

@@ -1,4 +1,4 @@
-//! From a decision to its JSON line: the envelope, the entities, and what each type says.
+//! Encodes a decided event as a JSON line: the envelope, the entities, and the data of each type.
 
 use crate::{
     dice::Dice,
@@ -14,7 +14,7 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const LONG_ID: &str = "event-with-an-id-that-repeats-itself-event-with-an-id-that-repeats-itself-\
                        event-with-an-id-that-repeats-itself-event-with-an-id-that-repeats-itself-";
 
-/// Writes an event, with a fault where one is wanted.
+/// Writes an event, with a fault if one is given.
 pub(crate) fn encode(fact: &Fact, fault: Option<Fault>, dice: &mut Dice) -> Generated {
     let required = fact.detail.kind().required_members();
     let mut json = Json::new(fault.and_then(|fault| fault.damage(required, dice)));
@@ -76,7 +76,7 @@ fn numbered(prefix: &'static str, number: u32) -> Val<'static> {
     Val::Numbered(prefix, number.into())
 }
 
-/// The members that name entities, all of them required by the type's schema.
+/// Writes the members that name entities. The schema of the type requires all of them.
 fn entities(json: &mut Json, detail: &Detail) {
     match *detail {
         Detail::CourseCreated { course, .. }
@@ -129,7 +129,7 @@ fn metadata(json: &mut Json, fact: &Fact, fault: Option<Fault>, dice: &mut Dice)
         json.put("originalEventId", Val::Ident(cause));
     }
     if fact.detail.user().is_some() {
-        // An address range kept for documentation.
+        // This address range is reserved for documentation.
         json.put("ipAddress", Val::Pieces(format_args!("203.0.113.{}", dice.below(256))));
         if dice.one_in(2) {
             json.put("userAgent", Val::Text(dice.pick(&words::USER_AGENTS)));

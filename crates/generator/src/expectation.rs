@@ -1,4 +1,4 @@
-//! What the generator says a read model must hold: counted from its decisions, never from the JSON it wrote.
+//! The read model that the generator expects, counted from its decisions, and never from the JSON that it wrote.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// The state that all valid events so far lead to. Its size follows users, courses and days, never events.
+/// The expected state after all valid events up to now. Its size grows with users, courses and days, not with events.
 #[derive(Debug, Clone, Default)]
 pub struct Expectation {
     users: Vec<UserTally>,
@@ -76,7 +76,7 @@ impl Expectation {
         slot(&mut self.users, user)
     }
 
-    /// The read model that a consumer of all valid events must end with.
+    /// Returns the read model that a consumer of all valid events must end with.
     pub fn read_model(&self) -> ReadModel {
         let users = self.users.iter().enumerate().filter(|(_, tally)| tally.touched > 0);
         let courses =
@@ -99,17 +99,17 @@ impl Expectation {
         }
     }
 
-    /// How many valid events there were.
+    /// Returns the number of valid events.
     pub fn valid_events(&self) -> u64 {
         self.kinds.iter().sum()
     }
 
-    /// The digest of [`Expectation::read_model`].
+    /// Returns the digest of [`Expectation::read_model`].
     pub fn digest(&self) -> String {
         self.read_model().digest()
     }
 
-    /// One line for each figure in which a consumer's read model differs; see [`ReadModel::diff`].
+    /// Returns one line for each figure in which a consumer's read model differs. See [`ReadModel::diff`].
     pub fn diff(&self, found: &ReadModel) -> Vec<String> {
         self.read_model().diff(found)
     }
@@ -146,7 +146,8 @@ fn named(names: impl Iterator<Item = &'static str>, counts: &[u64]) -> BTreeMap<
     counted.map(|(name, count)| (name.to_owned(), *count as i64)).collect()
 }
 
-/// The entry of a number, which is far below what would make the list large: numbers are drawn below fixed bounds.
+/// Returns the entry of a number, and extends the list if needed. The list stays small, because numbers are drawn below
+/// fixed bounds.
 fn slot<T: Default + Clone>(list: &mut Vec<T>, number: u32) -> &mut T {
     let at = number as usize;
     if at >= list.len() {

@@ -1,9 +1,9 @@
-//! What the generator decides about an event, before any of it is JSON.
+//! The generator's decisions about an event, before the encoding as JSON.
 
 use crate::{ident::Ident, kind::Kind};
 
-/// One event as decided. Users, courses, labs, paths, instructors and admins are numbers; see
-/// [`vocabulary`](crate::vocabulary) for what they are called.
+/// One decided event. Users, courses, labs, paths, instructors and admins are numbers.
+/// [`vocabulary`](crate::vocabulary) maps the numbers to names.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fact {
     pub(crate) id: Ident,
@@ -13,7 +13,7 @@ pub(crate) struct Fact {
     pub(crate) detail: Detail,
 }
 
-/// How a subscription stands after a change.
+/// The state of a subscription after a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     Active,
@@ -21,14 +21,14 @@ pub(crate) enum Standing {
     Cancelled,
 }
 
-/// What a payment was for.
+/// The subject of a payment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Bought {
     Plan { subscription: u64 },
     Course { course: u32 },
 }
 
-/// What an event of each type says.
+/// The type of an event, and the content that depends on the type.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Detail {
     Registered { user: u32 },
@@ -71,7 +71,7 @@ impl Detail {
         }
     }
 
-    /// The user whom it is about.
+    /// Returns the user that the event names.
     pub(crate) fn user(&self) -> Option<u32> {
         match *self {
             Self::Registered { user }

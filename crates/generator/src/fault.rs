@@ -1,11 +1,11 @@
-//! What can be wrong with an event, as publishers get it wrong.
+//! The faults of invalid events, as publishers make them in practice.
 
 use crate::dice::Dice;
 
-/// What is wrong with an invalid event.
+/// The fault of an invalid event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// A member that the type's schema requires is missing, of another type, or null.
+    /// A member that the type's schema requires is missing, has another JSON type, or is null.
     Member(Blow),
     UnknownType,
     EmptyId,
@@ -19,7 +19,7 @@ pub(crate) enum Fault {
     Cut,
 }
 
-/// What befell a required member.
+/// The damage to a required member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blow {
     Omit,
@@ -27,17 +27,17 @@ pub(crate) enum Blow {
     Null,
 }
 
-/// A blow and where it falls.
+/// A kind of damage, and the required member that it affects.
 #[derive(Debug, Clone)]
 pub(crate) struct Damage {
     pub(crate) blow: Blow,
-    /// Which of the required members, from 0.
+    /// The index of the required member, from 0.
     pub(crate) member: u8,
-    /// The member that was struck, once it was.
+    /// The JSON pointer of the damaged member, after the member was written.
     pub(crate) pointer: Option<String>,
 }
 
-/// All faults; invalid events go through them in turn, so that a few dozen show every one.
+/// All faults. Invalid events use them in turn, so that a few dozen events contain every fault.
 const FAULTS: [Fault; 14] = [
     Fault::Member(Blow::Omit),
     Fault::Member(Blow::Retype),
@@ -56,19 +56,20 @@ const FAULTS: [Fault; 14] = [
 ];
 
 impl Fault {
-    /// The fault of the invalid event with this number.
+    /// Returns the fault of the invalid event with this number.
     pub(crate) fn of(number: u64) -> Self {
         FAULTS[(number % FAULTS.len() as u64) as usize]
     }
 
-    /// The damage that it does to an event whose type requires so many members.
+    /// Returns the damage to an event whose type requires this number of members. Returns none for other faults.
     pub(crate) fn damage(self, required_members: u8, dice: &mut Dice) -> Option<Damage> {
         let Self::Member(blow) = self else { return None };
         let member = dice.below(required_members.into()) as u8;
         Some(Damage { blow, member, pointer: None })
     }
 
-    /// Where it shows and which rule it breaks, for a fault that strikes no required member.
+    /// Returns the pointer and the broken rule. The pointer is empty for a required member, whose pointer is known only
+    /// after the encoding.
     pub(crate) fn verdict(self) -> (&'static str, &'static str) {
         match self {
             // Null counts as missing.

@@ -1,10 +1,14 @@
 //! Interleaves workflows into one stream of events.
 //!
 //! # Design
-//! Event `k` of `n` happens near `start + span * k / n`. Each turn draws one of a few dozen workflows under way and
-//! writes its next event, or begins another workflow. Workflows are begun only while there is room for all their events
-//! before the end, so that a run ends with none left open, and memory follows workflows and users, never events.
-//! An invalid event is what a publisher sent first, under an id of its own; the workflow goes on as if it had not been.
+//! Event `k` of `n` has a timestamp near `start + span * k / n`. Each turn draws one of a few dozen open workflows and
+//! writes its next event, or begins another workflow.
+//!
+//! A workflow begins only if there is room for all its events before the end. So a run leaves no workflow open, and
+//! memory grows with workflows and users, not with events.
+//!
+//! An invalid event stands for a publisher's failed first try, with a separate id. The workflow continues as if the
+//! event did not exist.
 
 use jiff::Timestamp;
 
@@ -22,12 +26,12 @@ use crate::{
 };
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-/// The years that RFC 3339 has a form for: 0001-01-01 to 9999-12-01.
+/// The range of years that RFC 3339 can express: 0001-01-01 to 9999-12-01.
 const EARLIEST_MS: i64 = -62_135_596_800_000;
 const LATEST_MS: i64 = 253_399_622_400_000;
 const MOST_OPEN: u64 = 48;
 const MAX_JITTER_MS: u64 = 3_000;
-/// `user-123`, of whom the documentation speaks.
+/// The user `user-123` of the documentation.
 const KNOWN_USER: u32 = 123 - words::FIRST_USER;
 const FIRST_COURSES: u32 = 12;
 const MOST_COURSES: u32 = 2_000;
@@ -39,23 +43,28 @@ const MOST_PATHS: u32 = 500;
 /// One generated event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generated {
-    /// The event as one compact line of JSON, without a line end.
+    /// The event as one compact line of JSON, without a line feed.
     pub json: String,
-    /// Whether it is an event at all.
+    /// Whether the event is valid.
     pub validity: Validity,
 }
 
-/// What a validator must say of an event.
+/// The result that a validator must give for an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Validity {
-    /// Nothing is wrong with it.
+    /// The event has no violation.
     Valid,
-    /// One thing is wrong with it.
+    /// The event has one violation.
     Invalid {
-        /// JSON Pointer to the offending member, or to where a missing one should be; empty for the whole.
+        /// JSON pointer to the wrong member, or to the place of a missing one. Empty for the whole event.
         pointer: String,
-        /// The broken rule: `required` (also of a null), `type`, `schema` (unknown type), `date-time`, `limit` (an id that is empty or
-        /// too long) or `json` (not JSON, or a member twice).
+        /// The broken rule:
+        /// - `required`: a member is missing or null.
+        /// - `type`: a member has another JSON type.
+        /// - `schema`: the event type is unknown.
+        /// - `date-time`: the timestamp is not valid.
+        /// - `limit`: the id is empty or too long.
+        /// - `json`: the line is not JSON, or has a member twice.
         rule: &'static str,
     },
 }
@@ -75,7 +84,7 @@ pub struct Generator {
     invalid_per_mille: u64,
     start_ms: i64,
     span_ms: i64,
-    /// A turn's share of the span.
+    /// The part of the span for one event, in milliseconds.
     pace_ms: u64,
 
     made: u64,
@@ -83,11 +92,11 @@ pub struct Generator {
     begun: u64,
     landmarks: &'static [Landmark],
     open: Vec<Workflow>,
-    /// Events that the open workflows still have to come.
+    /// Events that the open workflows have left.
     promised: u64,
     last_ms: i64,
 
-    /// Users with lower numbers may act; the others are yet to register.
+    /// The number of registered users. Users with lower numbers may act, and the others register later.
     known_users: u32,
     users: u32,
     courses: u32,
@@ -97,7 +106,7 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// A generator at its first event.
+    /// Creates a generator at its first event.
     pub fn new(settings: Settings) -> Self {
         let start_ms = settings.start.as_millisecond().clamp(EARLIEST_MS, LATEST_MS);
         let span_ms = i64::try_from(settings.span.as_millis()).unwrap_or(i64::MAX).min(LATEST_MS - start_ms);
@@ -125,32 +134,32 @@ impl Generator {
         }
     }
 
-    /// What a read model must hold after the valid events so far.
+    /// The read model that must result from the valid events up to now.
     pub fn expectation(&self) -> &Expectation {
         &self.expectation
     }
 
-    /// How many of the events so far are invalid.
+    /// The number of invalid events up to now.
     pub fn invalid_events(&self) -> u64 {
         self.invalid
     }
 
-    /// How many workflows are under way: what a generator's memory follows, besides its users.
+    /// The number of open workflows. The memory of a generator grows with this number and with its users.
     pub fn open_workflows(&self) -> usize {
         self.open.len()
     }
 
-    /// The time that the last event happened at.
+    /// The timestamp of the last valid event.
     pub fn last_timestamp(&self) -> Timestamp {
         Timestamp::from_millisecond(self.last_ms).unwrap_or_default()
     }
 
-    /// How many more events there is room for, beyond those promised.
+    /// Returns the number of events that fit beyond the events of the open workflows.
     fn room(&self) -> u64 {
         self.events.saturating_sub(self.made + self.promised)
     }
 
-    /// Which open workflow has its turn; begins one where it is time to.
+    /// Returns the index of the open workflow whose turn it is. Begins a workflow first if one is due.
     fn turn(&mut self) -> usize {
         if let Some((mark, rest)) = self.landmarks.split_first()
             && self.made * 1000 >= self.events * mark.per_mille
@@ -193,7 +202,7 @@ impl Generator {
         self.open.len() - 1
     }
 
-    /// Draws the entities of a workflow. Users that register and courses that are created in it are new.
+    /// Draws the entities of a workflow. Users that register and entities that are created in the workflow are new.
     fn cast(&mut self, script: Script) -> Cast {
         let creates = |step: Step| script.contains(&step);
         let dice = &mut self.dice;
@@ -219,7 +228,7 @@ impl Generator {
         }
     }
 
-    /// When the next event of a workflow happened.
+    /// Returns the timestamp of a workflow's next event, in milliseconds of the Unix epoch.
     fn time(&mut self, before: Option<i64>) -> i64 {
         let passed = i128::from(self.span_ms) * i128::from(self.made) / i128::from(self.events.max(1));
         let nominal = self.start_ms + passed as i64;
@@ -236,7 +245,7 @@ impl Generator {
         at.max(earliest).min(self.start_ms + self.span_ms)
     }
 
-    /// The next event of an open workflow as a fact, without noting that it happened.
+    /// Decides the next event of an open workflow, without advancing the workflow.
     fn fact(&mut self, at: usize, named: bool) -> Option<Fact> {
         let last = self.open.get(at)?.last;
         let at_ms = self.time(last.map(|last| last.at_ms));

@@ -1,8 +1,8 @@
-//! Ids of events and workflows: UUID text, or a name that the documentation uses.
+//! Ids of events and workflows: a UUID, or a name from the documentation.
 
 use crate::dice::Dice;
 
-/// An id, small enough to copy.
+/// An id that is small enough to copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ident {
     Uuid(u128),
@@ -13,13 +13,13 @@ const VARIANT: u128 = 0b10 << 62;
 const RANDOM: u128 = (0xfff << 64) | ((1 << 62) - 1);
 
 impl Ident {
-    /// A UUID of version 7: ids of neighbouring times are neighbours in an index.
+    /// Creates a UUID of version 7. Ids of close times are neighbours in an index.
     pub(crate) fn timed(at_ms: i64, dice: &mut Dice) -> Self {
         let time = u128::from((at_ms.max(0) as u64) & 0xffff_ffff_ffff) << 80;
         Self::Uuid(time | (7 << 76) | VARIANT | (random(dice) & RANDOM))
     }
 
-    /// A UUID of version 4.
+    /// Creates a UUID of version 4.
     pub(crate) fn random(dice: &mut Dice) -> Self {
         let high = random(dice) & !(0xffff_u128 << 64) & !(0b11 << 62);
         Self::Uuid(high | (u128::from(dice.below(0x1000)) << 64) | (4 << 76) | VARIANT)
@@ -44,7 +44,7 @@ fn random(dice: &mut Dice) -> u128 {
     (u128::from(dice.bits()) << 64) | u128::from(dice.bits())
 }
 
-/// Two lower-case hexadecimal digits.
+/// Writes a byte as two lower-case hexadecimal digits.
 pub(crate) fn push_hex(out: &mut String, byte: u8) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.push(char::from(DIGITS[usize::from(byte >> 4)]));

@@ -1,4 +1,4 @@
-//! Writes JSON text straight into a string: building a tree for each event would take most of a run's time.
+//! Writes JSON text directly into a string. A tree for each event would take most of the time of a run.
 
 use std::fmt::{self, Write as _};
 
@@ -14,19 +14,19 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(crate) enum Val<'a> {
     Text(&'a str),
-    /// A text put together from pieces.
+    /// A string that is formatted from pieces.
     Pieces(fmt::Arguments<'a>),
-    /// A prefix and a number, as one text.
+    /// A prefix and a number, as one string.
     Numbered(&'static str, u64),
-    /// A prefix and 16 hexadecimal digits, as one text.
+    /// A prefix and 16 hexadecimal digits, as one string.
     Hex(&'static str, u64),
     Ident(Ident),
-    /// A user's address.
+    /// The e-mail address of a user.
     Email(u32),
-    /// Milliseconds of the Unix epoch, as RFC 3339 text.
+    /// Milliseconds of the Unix epoch, written as RFC 3339 text.
     Time(i64),
     Int(u64),
-    /// An amount with its two decimals, as a number.
+    /// An amount in cents, written as a number with two decimals.
     Cents(u64),
     Bool(bool),
 }
@@ -37,18 +37,18 @@ impl Val<'_> {
     }
 }
 
-/// An object under construction, its members in the order written.
+/// A JSON object that is being written. Its members keep the order of the calls.
 pub(crate) struct Json {
     out: String,
     damage: Option<Damage>,
-    /// Required members written so far.
+    /// Required members up to now.
     required: u8,
     within: &'static str,
 }
 
 impl Json {
     pub(crate) fn new(damage: Option<Damage>) -> Self {
-        // Room for nearly all events, so that the text is seldom moved.
+        // This capacity is enough for nearly all events, so that the text is rarely moved.
         let mut out = String::with_capacity(896);
         out.push('{');
         Self { out, damage, required: 0, within: "" }
@@ -63,13 +63,13 @@ impl Json {
         self.out.push_str("\":");
     }
 
-    /// A member that the schema does not require.
+    /// Writes a member that the schema does not require.
     pub(crate) fn put(&mut self, key: &str, value: Val<'_>) {
         self.key(key);
         self.value(value);
     }
 
-    /// A member that the schema of the event's type requires: the place where damage strikes.
+    /// Writes a member that the schema of the type requires. Only these members can be damaged.
     pub(crate) fn require(&mut self, key: &str, value: Val<'_>) {
         let struck = self.damage.as_mut().filter(|damage| damage.member == self.required);
         self.required += 1;
@@ -93,19 +93,19 @@ impl Json {
         self.within = pointer;
     }
 
-    /// Closes the object that was opened last.
+    /// Closes the last opened object.
     pub(crate) fn close(&mut self) {
         self.out.push('}');
         self.within = "";
     }
 
-    /// A member whose value is JSON text already.
+    /// Writes a member whose value is JSON text.
     pub(crate) fn raw(&mut self, key: &str, json: &str) {
         self.key(key);
         self.out.push_str(json);
     }
 
-    /// A member that is an array of texts.
+    /// Writes a member that is an array.
     pub(crate) fn list<'a>(&mut self, key: &str, items: impl Iterator<Item = Val<'a>>) {
         self.key(key);
         self.out.push('[');
@@ -118,7 +118,7 @@ impl Json {
         self.out.push(']');
     }
 
-    /// The finished text, and what the damage struck.
+    /// Returns the finished text, and the pointer of the damaged member.
     pub(crate) fn finish(mut self) -> (String, Option<String>) {
         self.out.push('}');
         (self.out, self.damage.and_then(|damage| damage.pointer))

@@ -1,6 +1,6 @@
-//! The built-in types of events and the services that publish them.
+//! The built-in event types and the services that publish them.
 
-/// A built-in type.
+/// A built-in event type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Registered,
@@ -21,7 +21,7 @@ pub(crate) enum Kind {
     SystemError,
 }
 
-/// Each type: its name, the service that publishes it, and how many members its schema requires (entities and data).
+/// Each type with its name, its service, and the number of members that its schema requires in entities and data.
 const KINDS: [(Kind, &str, usize, u8); Kind::COUNT] = [
     (Kind::Registered, "user.registered", 0, 3),
     (Kind::ProfileUpdated, "user.profile.updated", 0, 1),
@@ -41,7 +41,7 @@ const KINDS: [(Kind, &str, usize, u8); Kind::COUNT] = [
     (Kind::SystemError, "system.error", 6, 2),
 ];
 
-/// The services, by the number that [`Kind::service`] gives.
+/// The services, by the number that [`Kind::service`] returns.
 pub(crate) const SERVICES: [&str; 7] = [
     "user-service",
     "course-service",

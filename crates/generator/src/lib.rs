@@ -1,13 +1,13 @@
-//! Realistic events from a seed, and what a read model must hold after them.
+//! Realistic events from a seed, and the read model that must result from them.
 //!
-//! [`Generator`] writes events of all built-in types as JSON lines: correlated workflows of a learning platform with a
-//! few busy users, late and simultaneous events, and a share of invalid ones, each with what is wrong with it. The same
-//! [`Settings`] give the same bytes for ever, so a file need not be kept, and memory does not grow with the number of
-//! events.
+//! [`Generator`] writes events of all built-in types as JSON lines. The events are correlated workflows of a learning
+//! platform, with a few busy users, and with late and simultaneous events. A share of the events is invalid, each with
+//! its violation. The same [`Settings`] always give the same bytes, so a file need not be kept. Memory does not grow
+//! with the number of events.
 //!
-//! While it decides on events it counts what they must lead to ([`Expectation`]). [`Projection`] is a consumer that
-//! knows published JSON alone and folds it into a [`ReadModel`]. The two share no code that counts, so where they agree,
-//! nothing was lost, doubled or changed on the way; where they do not, [`Expectation::diff`] names every figure.
+//! While it decides on events, the generator counts the expected result ([`Expectation`]). [`Projection`] is a consumer
+//! that knows only the published JSON, and folds it into a [`ReadModel`]. The two share no code that counts. If they
+//! agree, no event was lost, doubled or changed on the way. If they differ, [`Expectation::diff`] names every figure.
 
 mod dice;
 mod encode;

@@ -1,4 +1,4 @@
-//! A consumer of the events: folds published JSON into a read model. It knows the wire format alone.
+//! A consumer of the events. It folds published JSON into a read model, and knows only the wire format.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -29,15 +29,15 @@ pub struct Projection {
 }
 
 impl Projection {
-    /// An empty read model.
+    /// Creates an empty read model.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes one event, as published. Returns false, and changes nothing, where it was taken before or has no id.
+    /// Applies a published event. Returns false and changes nothing if the event was applied before or has no id.
     pub fn apply(&mut self, event: &Value) -> bool {
         let Some(id) = event["id"].as_str() else { return false };
-        // Two hashes under keys of their own: among a billion ids, two meet once in 10^20 runs.
+        // The two hashes use different keys. Among a billion ids, two ids collide once in 10^20 runs.
         let digest =
             (u128::from(self.hashers.0.hash_one(id)) << 64) | u128::from(self.hashers.1.hash_one(id));
         if !self.seen.insert(digest) {
@@ -47,19 +47,19 @@ impl Projection {
         true
     }
 
-    /// Takes one event without remembering it, for consumers that know by its position what they have taken: memory
-    /// does not grow with the number of events then. The event is not among [`Projection::events`].
+    /// Applies an event without remembering its id. For consumers that detect duplicates by position, so that memory
+    /// does not grow with the number of events. [`Projection::events`] does not count the event.
     pub fn fold(&mut self, event: &Value) {
         self.count(event);
         self.progress(event);
     }
 
-    /// The state so far.
+    /// The current read model.
     pub fn read_model(&self) -> &ReadModel {
         &self.model
     }
 
-    /// How many events were taken and are remembered.
+    /// The number of events that were applied and remembered.
     pub fn events(&self) -> u64 {
         self.seen.len() as u64
     }

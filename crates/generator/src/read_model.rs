@@ -1,69 +1,69 @@
-//! The read model that a consumer of the events would keep: progress of users and courses, revenue, counts.
+//! The read model of a typical consumer: progress of users and courses, revenue and counts.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use sha2::{Digest as _, Sha256};
 
-/// What a user did.
+/// The progress of a user.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserProgress {
-    /// Events about the user.
+    /// Events that name the user.
     pub events: i64,
-    /// Courses enrolled in.
+    /// Enrolments in courses.
     pub enrolments: i64,
     /// Courses completed.
     pub completions: i64,
     /// Learning paths completed.
     pub paths_completed: i64,
-    /// Subscriptions created less those cancelled.
+    /// Created subscriptions minus cancelled ones.
     pub active_subscriptions: i64,
     /// Minutes in completed lab sessions.
     pub lab_minutes: i64,
 }
 
-/// How a course fares.
+/// The progress of a course.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CourseProgress {
-    /// Users who enrolled.
+    /// Enrolments in the course.
     pub enrolments: i64,
-    /// Users who completed it.
+    /// Completions of the course.
     pub completions: i64,
 }
 
-/// A read model. Every event changes it, and the order of events does not matter.
+/// A read model. Every event changes it, and the order of the events does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadModel {
-    /// By user id.
+    /// Progress by user id.
     pub users: BTreeMap<String, UserProgress>,
-    /// By course id.
+    /// Progress by course id.
     pub courses: BTreeMap<String, CourseProgress>,
     /// Successful payments in cents, by currency.
     pub revenue_cents: BTreeMap<String, i64>,
-    /// Errors, by the type of the event that met them.
+    /// Errors, by the type of the original event.
     pub errors: BTreeMap<String, i64>,
     /// Events by type.
     pub by_type: BTreeMap<String, i64>,
     /// Events by source.
     pub by_source: BTreeMap<String, i64>,
-    /// Events by UTC day, as `2024-01-15`.
+    /// Events by UTC day, such as `2024-01-15`.
     pub by_day: BTreeMap<String, i64>,
 }
 
-/// A figure's group, key and, where a key has several, its own name.
+/// The name of a figure: its group, its key, and a figure name if the key has several figures.
 type Name<'a> = (&'static str, &'a str, &'static str);
 
 impl ReadModel {
-    /// Events counted.
+    /// The number of counted events.
     pub fn events(&self) -> i64 {
         self.by_type.values().sum()
     }
 
-    /// How many figures it has that are not zero.
+    /// The number of figures that are not zero.
     pub fn figure_count(&self) -> usize {
         self.figures().count()
     }
 
-    /// Every figure that is not zero, ordered by name.
+    /// Returns every figure that is not zero, ordered by name.
     fn figures(&self) -> impl Iterator<Item = (Name<'_>, i64)> {
         let users = self.users.iter().flat_map(|(id, user)| {
             [
@@ -81,7 +81,7 @@ impl ReadModel {
                 (("courses", id, "enrolments"), course.enrolments),
             ]
         });
-        // Groups by name, so that the whole is ordered.
+        // The groups are in the order of their names, so that all figures are ordered.
         counts("byDay", &self.by_day)
             .chain(counts("bySource", &self.by_source))
             .chain(counts("byType", &self.by_type))
@@ -92,11 +92,11 @@ impl ReadModel {
             .filter(|(_, value)| *value != 0)
     }
 
-    /// SHA-256 of all figures in hexadecimal; equal for equal read models, on every machine.
+    /// Returns the SHA-256 of all figures in hexadecimal. Equal read models have equal digests on every machine.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
         for ((group, key, figure), value) in self.figures() {
-            // A length before the key keeps keys with line ends apart.
+            // The length before the key makes keys with line feeds unambiguous.
             hash.update(format!("{group}/{}:{key}/{figure}={value}\n", key.len()));
         }
         let mut text = String::with_capacity(64);
@@ -106,8 +106,8 @@ impl ReadModel {
         text
     }
 
-    /// One line for each figure that differs, this model's being the expected one, ordered by name. Empty when both
-    /// agree; a figure that one of them lacks counts as 0 there.
+    /// Returns one line for each figure that differs, ordered by name. This model has the expected figures. The result
+    /// is empty if both models agree. A missing figure counts as 0.
     ///
     /// ```
     /// use event_replay_generator::ReadModel;

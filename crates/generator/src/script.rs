@@ -1,4 +1,4 @@
-//! The workflows: which events follow each other, and how often each workflow is begun.
+//! The workflows: the order of their events, and the frequency of each workflow.
 
 use crate::dice::Dice;
 
@@ -35,7 +35,7 @@ pub(crate) enum Step {
     Failure,
 }
 
-/// A workflow's events in order.
+/// The events of a workflow in order.
 pub(crate) type Script = &'static [Step];
 
 const REGISTRATION: Script = &[Registered, Profile];
@@ -43,8 +43,8 @@ const PURCHASE: Script = &[PaidPlan, SubscriptionCreated, SubscriptionActive];
 const LEARNING: Script = &[Enrolled, LabStarted, LabCompleted, CourseCompleted];
 const LAB: Script = &[LabStarted, LabCompleted];
 
-/// Every workflow, with how often of [`TOTAL_WEIGHT`] it is begun. The first of a run are begun in this order, so that
-/// short runs have all types too.
+/// Every workflow with its weight out of [`TOTAL_WEIGHT`]. The first workflows of a run begin in this order, so that
+/// short runs also have all types.
 const SCRIPTS: [(u64, Script); 18] = [
     (9, REGISTRATION),
     (8, PURCHASE),
@@ -90,7 +90,7 @@ const TOTAL_WEIGHT: u64 = {
     sum
 };
 
-/// Draws the script of the workflow that is the `begun`-th of a run.
+/// Draws the script of the next workflow. `begun` is the number of workflows that were drawn before in the run.
 pub(crate) fn draw(begun: u64, dice: &mut Dice) -> Script {
     if let Some((_, script)) = usize::try_from(begun).ok().and_then(|begun| SCRIPTS.get(begun)) {
         return script;
@@ -105,19 +105,18 @@ pub(crate) fn draw(begun: u64, dice: &mut Dice) -> Script {
     LAB
 }
 
-/// What stands in for a registration once every user is registered.
+/// The script that replaces a registration after all users are registered.
 pub(crate) const NOBODY_LEFT: Script = LAB;
 
-/// A workflow of `user-123` that every run has at the same share of its events, so that the documentation's examples
-/// find what they name.
+/// A workflow of `user-123` at a fixed share of every run. The examples of the documentation find its events.
 #[derive(Debug)]
 pub(crate) struct Landmark {
-    /// After how many thousandths of the run's events it begins.
+    /// The start of the workflow, in thousandths of the run's events.
     pub(crate) per_mille: u64,
     pub(crate) script: Script,
-    /// Its correlation id, where the documentation names it.
+    /// The correlation id, if the documentation names it.
     pub(crate) correlation: Option<&'static str>,
-    /// The id of its first event, where the documentation names it.
+    /// The id of the first event, if the documentation names it.
     pub(crate) first_id: Option<&'static str>,
 }
 

@@ -1,40 +1,40 @@
-//! What to generate.
+//! The settings of a generator.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// What a [`Generator`](crate::Generator) makes. The same settings give the same bytes, on every machine, for ever.
+/// The settings of a [`Generator`](crate::Generator). The same settings always give the same bytes on every machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Where chance starts.
+    /// The seed of the random numbers.
     pub seed: u64,
-    /// How many events, valid and invalid together. From 200 on, all built-in types are among them.
+    /// The number of events, valid and invalid together. With 200 events or more, all built-in types occur.
     pub events: u64,
-    /// The earliest time an event happened at, cut to milliseconds and to the years 1 to 9999.
+    /// The earliest timestamp, cut to milliseconds and to the years 1 to 9999.
     pub start: Timestamp,
-    /// Over how long they happened.
+    /// The time range of the timestamps.
     pub span: Duration,
-    /// How many of a thousand events are invalid; 1000 and more count as 500.
+    /// The number of invalid events in a thousand. Values above 500 count as 500.
     pub invalid_per_thousand: u16,
-    /// How many users there are at most, those who register meanwhile among them. At least [`Settings::MIN_USERS`]:
-    /// fewer are raised to it. A generator keeps a few dozen bytes for each.
+    /// The maximum number of users, including users that register during the run. Values below [`Settings::MIN_USERS`]
+    /// are raised to it. A generator keeps a few dozen bytes for each user.
     pub users: u32,
 }
 
 impl Settings {
-    /// The fewest users, so that `user-123` is one of them.
+    /// The least number of users. It makes `user-123` one of them.
     pub const MIN_USERS: u32 = 60;
-    /// The most users that [`Settings::new`] chooses.
+    /// The maximum number of users that [`Settings::new`] chooses.
     pub const MAX_DERIVED_USERS: u32 = 250_000;
 
-    /// Settings with 20 invalid events of a thousand, and a user for each 40 events.
+    /// Creates settings with 20 invalid events in a thousand, and one user for each 40 events within the bounds.
     pub fn new(seed: u64, events: u64, start: Timestamp, span: Duration) -> Self {
         let users = (events / 40).clamp(Self::MIN_USERS.into(), Self::MAX_DERIVED_USERS.into());
         Self { seed, events, start, span, invalid_per_thousand: 20, users: users as u32 }
     }
 
-    /// January 2024, which the examples of the documentation ask for.
+    /// Creates settings for January 2024, the month in the examples of the documentation.
     ///
     /// ```
     /// use event_replay_generator::{Generator, Settings};

@@ -1,6 +1,6 @@
-//! What numbered things are called: people, courses, plans, machines.
+//! The names of numbered entities: people, courses, plans and machines.
 
-/// First names, as written and as they stand in an address.
+/// First names, as written and as part of an e-mail address.
 pub(crate) const FIRST_NAMES: [(&str, &str); 24] = [
     ("Amara", "amara"),
     ("Björn", "bjorn"),
@@ -28,7 +28,7 @@ pub(crate) const FIRST_NAMES: [(&str, &str); 24] = [
     ("Zoë", "zoe"),
 ];
 
-/// Last names, as written and as they stand in an address.
+/// Last names, as written and as part of an e-mail address.
 pub(crate) const LAST_NAMES: [(&str, &str); 23] = [
     ("Almeida", "almeida"),
     ("Bauer", "bauer"),
@@ -93,7 +93,7 @@ pub(crate) fn subject(number: u32) -> &'static str {
     SUBJECTS[number as usize % SUBJECTS.len()]
 }
 
-/// Difficulty, and the words that a title gives it.
+/// Returns a difficulty, and the words for it in a title.
 pub(crate) fn level(number: u32) -> (&'static str, &'static str) {
     LEVELS[number as usize % LEVELS.len()]
 }
@@ -102,22 +102,22 @@ pub(crate) fn category(number: u32) -> &'static str {
     CATEGORIES[number as usize % CATEGORIES.len()]
 }
 
-/// A course's price, in cents.
+/// Returns the price of a course, in cents.
 pub(crate) fn course_cents(course: u32) -> u32 {
     [1999, 4950, 7905, 12_900, 435, 8999][course as usize % 6]
 }
 
-/// How long a course or lab takes, in minutes.
+/// Returns the duration of a course or lab, in minutes.
 pub(crate) fn minutes(number: u32) -> u32 {
     30 + 15 * (number % 11)
 }
 
-/// How many steps a path has.
+/// Returns the number of steps of a path.
 pub(crate) fn path_steps(path: u32) -> u32 {
     4 + path % 9
 }
 
-/// A plan that a user may subscribe to.
+/// A subscription plan.
 pub(crate) struct SubscriptionPlan {
     pub(crate) id: &'static str,
     pub(crate) tier: &'static str,
@@ -126,7 +126,7 @@ pub(crate) struct SubscriptionPlan {
     pub(crate) cents: u32,
 }
 
-/// The plans.
+/// The subscription plans.
 pub(crate) const PLANS: [SubscriptionPlan; 6] = [
     SubscriptionPlan { id: "plan-basic-monthly", tier: "basic", cycle: "monthly", days: 30, cents: 999 },
     SubscriptionPlan { id: "plan-pro-monthly", tier: "pro", cycle: "monthly", days: 30, cents: 2995 },
@@ -136,7 +136,7 @@ pub(crate) const PLANS: [SubscriptionPlan; 6] = [
     SubscriptionPlan { id: "plan-team-yearly", tier: "team", cycle: "yearly", days: 365, cents: 149_000 },
 ];
 
-/// The currencies; a user always pays in the same one.
+/// The currencies. A user always pays in the same currency.
 pub(crate) const CURRENCIES: [&str; 4] = ["EUR", "USD", "GBP", "CHF"];
 
 pub(crate) fn currency(user: u32) -> usize {
@@ -152,7 +152,7 @@ pub(crate) const USER_AGENTS: [&str; 6] = [
     "CloudMastersHub-CLI/2.3.0",
 ];
 
-/// Cloud providers, each with a region of its own.
+/// Pairs of a cloud provider and one of its regions.
 pub(crate) const CLOUDS: [(&str, &str); 5] = [
     ("aws", "eu-central-1"),
     ("aws", "us-east-1"),

@@ -1,4 +1,4 @@
-//! A workflow under way: who and what it is about, and the facts of its next event.
+//! An open workflow: its entities, and the decisions about its next event.
 
 use crate::{
     dice::Dice,
@@ -9,7 +9,7 @@ use crate::{
     vocabulary as words,
 };
 
-/// Who and what a workflow is about. Payments and sessions change within it; the rest stays.
+/// The entities of a workflow. Only sessions change within a workflow.
 #[derive(Debug, Clone)]
 pub(crate) struct Cast {
     pub(crate) user: u32,
@@ -23,14 +23,14 @@ pub(crate) struct Cast {
     pub(crate) session: u64,
 }
 
-/// A workflow under way.
+/// An open workflow.
 #[derive(Debug, Clone)]
 pub(crate) struct Workflow {
     pub(crate) correlation: Ident,
     pub(crate) cast: Cast,
-    /// The id that its next event must have, where the documentation names it.
+    /// The id of the next event, if the documentation names it.
     pub(crate) next_id: Option<Ident>,
-    /// Its last event.
+    /// The last event.
     pub(crate) last: Option<Last>,
     left: Script,
 }
@@ -44,25 +44,25 @@ pub(crate) struct Last {
 }
 
 impl Workflow {
-    /// A workflow that ends after `length` events of its script, or with it.
+    /// Creates a workflow that ends after its script, or after `length` events if the script is longer.
     pub(crate) fn new(script: Script, length: u64, correlation: Ident, cast: Cast) -> Self {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let left = script.get(..length).unwrap_or(script);
         Self { correlation, cast, next_id: None, last: None, left }
     }
 
-    /// How many events are still to come.
+    /// The number of remaining events.
     pub(crate) fn left(&self) -> u64 {
         self.left.len() as u64
     }
 
-    /// What the next event says; none when the workflow is over.
+    /// Decides the next event. Returns none at the end of the workflow.
     pub(crate) fn next_detail(&mut self, dice: &mut Dice) -> Option<Detail> {
         let step = *self.left.first()?;
         Some(self.detail(step, dice))
     }
 
-    /// Notes that its next event happened.
+    /// Advances the workflow after its next event was written.
     pub(crate) fn advance(&mut self, last: Last) {
         self.left = self.left.get(1..).unwrap_or_default();
         self.last = Some(last);

@@ -1,4 +1,4 @@
-//! What users of the generator rely on, checked on its JSON.
+//! The properties that users of the generator rely on, checked on its JSON.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test's helper fails")]
 
@@ -11,7 +11,7 @@ use event_replay_generator::{Generated, Generator, Projection, Settings, Validit
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-/// The members that each type requires, with the JSON type of each: `s`tring or `n`umber.
+/// The members that each type requires, each with its JSON type: `s` for string, `n` for number.
 const REQUIRED: [(&str, &str); 16] = [
     ("user.registered", "/userId s /data/email s /data/registrationMethod s"),
     ("user.profile.updated", "/userId s"),
@@ -95,7 +95,7 @@ fn the_same_seed_gives_the_same_bytes_for_ever() {
     assert_eq!(fingerprint(Settings::demo(3000)), fingerprint(Settings::demo(3000)));
     let other = Settings { seed: 1, ..Settings::demo(3000) };
     assert_ne!(fingerprint(other), fingerprint(Settings::demo(3000)));
-    // Pinned: a change here changes the events of every seed.
+    // The value is fixed: a change here changes the events of every seed.
     assert_eq!(format!("{:016x}", fingerprint(Settings::demo(3000))), "7e7a011b073cec33");
 }
 

@@ -1,19 +1,19 @@
-//! Samples that wait for the store, added up, and bounded.
+//! A bounded backlog of samples that wait for the store. Samples with the same key are added up.
 
 use std::collections::{BTreeMap, btree_map};
 
 use domain::ports::StatSample;
 
-/// Samples that wait at most. Beyond, the oldest minutes are folded together, as a store does with old ones: a backlog
-/// loses minutes, never counts.
+/// The number of waiting samples above which the oldest minutes are merged into minute 0, as a store does with old
+/// minutes. A backlog thus loses minutes, but no counts.
 const MAX_SAMPLES: usize = 20_000;
 
-/// Samples by minute, name and label.
+/// Counts and sums by minute, name and label.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog(BTreeMap<(i64, String, String), (u64, u64)>);
 
 impl Backlog {
-    /// Adds samples to those of the same minute, name and label.
+    /// Adds samples to the counts with the same minute, name and label.
     pub(crate) fn add(&mut self, samples: impl IntoIterator<Item = StatSample>) {
         self.merge(samples);
         while self.0.len() > MAX_SAMPLES && self.fold_oldest() {}
@@ -27,7 +27,7 @@ impl Backlog {
         }
     }
 
-    /// Folds the oldest minute into minute 0; whether there was one.
+    /// Merges the oldest minute into minute 0. Returns false if only minute 0 is left.
     fn fold_oldest(&mut self) -> bool {
         let Some(oldest) = self.0.keys().map(|key| key.0).find(|minute| *minute != 0) else { return false };
         let of_minute = (oldest, String::new(), String::new())..(oldest + 1, String::new(), String::new());

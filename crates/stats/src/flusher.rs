@@ -1,4 +1,4 @@
-//! Carrying counts to the store: each second, and once more at the end.
+//! Writes counts to the store each second, and once more at the end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,17 +11,18 @@ use tokio::{
 
 use crate::meter::Meter;
 
-/// How far apart flushes are.
+/// The interval between two flushes.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How far apart old minutes are folded together.
+/// The interval between two merges of old minutes.
 const FOLD_PERIOD: Duration = Duration::from_secs(3600);
-/// Minutes that are kept apart; older ones are folded together.
+/// The number of newest minutes that are kept separate. Older minutes are merged.
 const MINUTES_KEPT: i64 = 24 * 60;
-/// How often the last flush is tried, and how far apart.
+/// The last flush runs at most `LAST_TRIES` times, with a pause of `LAST_PAUSE` between two tries.
 const LAST_TRIES: u32 = 3;
 const LAST_PAUSE: Duration = Duration::from_millis(100);
 
-/// A task that flushes a meter. It ends with [`Flusher::stop`], after a last flush, or without one when it is dropped.
+/// A task that flushes a meter. [`Flusher::stop`] flushes a last time and ends the task. If the flusher is dropped, the
+/// task ends without a flush.
 #[derive(Debug)]
 pub struct Flusher {
     stop: oneshot::Sender<()>,
@@ -29,7 +30,7 @@ pub struct Flusher {
 }
 
 impl Flusher {
-    /// Starts to flush: each second, and minutes older than 24 hours are folded together each hour.
+    /// Starts the task. It flushes each second, and merges minutes older than 24 hours each hour.
     pub fn spawn(meter: Meter, store: Arc<dyn StatsStore>) -> Self {
         let (stop, stopped) = oneshot::channel();
         let mut task = JoinSet::new();
@@ -37,9 +38,10 @@ impl Flusher {
         Self { stop, task }
     }
 
-    /// Flushes a last time, and ends. Where the store fails then, what it did not take is logged and lost.
+    /// Flushes a last time, and ends the task. If the store fails, the remaining counts are lost, and an error is
+    /// logged.
     pub async fn stop(mut self) {
-        // The task may have ended with its runtime. Then there is no receiver.
+        // If the task has ended with its runtime, there is no receiver.
         let _ = self.stop.send(());
         if let Some(Err(error)) = self.task.join_next().await {
             tracing::error!(%error, "the task that keeps counters ended before its last flush");
@@ -70,7 +72,7 @@ async fn run(mut work: Work, mut stopped: oneshot::Receiver<()>) {
 struct Work {
     meter: Meter,
     store: Arc<dyn StatsStore>,
-    /// Whether the flush before failed: an outage is logged once.
+    /// Whether the flush before failed. An outage is logged once.
     failing: bool,
 }
 

@@ -1,8 +1,9 @@
-//! Counters: what publishers, consumers and replays did, by minute, so that health and people can tell how they are doing.
+//! Counters of publishers, consumers and replays, by minute. Health checks and operators read them.
 //!
-//! A [`Meter`] counts in memory; a [`Flusher`] carries the counts to the store each second, where they outlive the
-//! program and meet those of other programs; a [`Window`] sums up what the store has of the last minutes. Whatever is
-//! counted also goes to the recorder of the `metrics` facade, where one is installed. The names are in [`domain::stats`].
+//! A [`Meter`] counts in memory. A [`Flusher`] adds the counts to the store each second. In the store, the counts stay
+//! after the program ends, and add up with the counts of other programs. A [`Window`] sums up the last minutes in the
+//! store. Every count also goes to the recorder of the `metrics` facade, if one is installed. [`domain::stats`] defines
+//! the names.
 
 mod backlog;
 mod flusher;

@@ -1,9 +1,9 @@
-//! Counting, cheap enough to be done for each delivery.
+//! Counters that are cheap enough for every delivery.
 //!
 //! # Design
-//! Each thread counts in a shard of its own (as long as there are no more threads than shards), so its lock is free
-//! nearly always. A flush drains the shards into samples and adds them to the store. What the store did not take waits in
-//! a backlog, as do counts that no flusher writes.
+//! Each thread counts in its own shard if there are no more threads than shards. The lock of a shard is thus almost
+//! always free. A flush drains the shards into samples and adds the samples to the store. Samples that the store
+//! refused wait in a backlog. Counts that no flusher writes also wait.
 
 use std::{
     fmt,
@@ -27,10 +27,10 @@ use crate::{
 };
 
 const SHARDS: usize = 16;
-/// Samples of one call of the store.
+/// Samples in one call of the store.
 const SAMPLES_A_CALL: usize = 1000;
 
-/// Counts things by minute. Clones count in the same place.
+/// Counts by minute. Clones share the same counts.
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
@@ -51,42 +51,41 @@ struct Inner {
 }
 
 impl Meter {
-    /// A meter that has counted nothing. The clock says which minute it is.
+    /// Creates a meter without counts. The clock gives the current minute.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let shards = std::array::from_fn(|_| Mutex::default());
         Self(Arc::new(Inner { clock, shards, labels: Labels::default(), backlog: Mutex::default() }))
     }
 
-    /// Counts something `n` times. The recorder knows it as the counter `event_replay_<name>_total`, with the label as
-    /// its `kind`.
+    /// Counts `n` occurrences. The recorder gets the counter `event_replay_<name>_total`, with the label as its `kind`.
     pub fn count(&self, name: &'static str, label: &str, n: u64) {
         self.record(name, label, Count { count: n, sum: 0, took: None });
     }
 
-    /// Counts something once, and what it took in microseconds. The recorder knows it as a counter, as above, and as the
-    /// histogram `event_replay_<name>_seconds`.
+    /// Counts one occurrence, and adds its duration in microseconds. The recorder gets the counter of [`Meter::count`],
+    /// and the histogram `event_replay_<name>_seconds`.
     pub fn time(&self, name: &'static str, label: &str, took: Duration) {
         self.record(name, label, Count { count: 1, sum: whole_micros(took), took: Some(took) });
     }
 
-    /// Counts `count` things that one call of `sum` microseconds did together. For the recorder's histogram that is one
-    /// duration; where the sum is 0 it is a plain counter.
+    /// Counts `count` occurrences in one call that took `sum` microseconds. The recorder's histogram gets one duration.
+    /// If `sum` is 0, the recorder gets only the counter.
     pub fn add(&self, name: &'static str, label: &str, count: u64, sum: u64) {
         let took = (sum > 0).then(|| Duration::from_micros(sum));
         self.record(name, label, Count { count, sum, took });
     }
 
-    /// The present minute, counted from the Unix epoch.
+    /// Returns the current minute, counted from the Unix epoch.
     pub fn minute(&self) -> i64 {
         minute_of(self.0.clock.now())
     }
 
-    /// Adds what was counted since the last flush to the store's counters.
+    /// Adds the counts since the last flush to the store's counters.
     ///
     /// # Errors
-    /// When the store fails. What it did not take is kept for the next flush. After an answer that was lost, the samples
-    /// of that call are not sent again, for they may be there: counters may say too little, never too much. The same holds
-    /// where the flush is dropped half-way.
+    /// Returns [`StorageFailure`] when the store fails. The next flush retries the samples that the store refused. If
+    /// the answer of a call was lost, its samples are not sent again, because the store may have them. Counters may
+    /// thus be too low, but never too high. The same holds if the flush is dropped during a call.
     pub async fn flush(&self, store: &dyn StatsStore) -> Result<(), StorageFailure> {
         let mut taken = self.0.take();
         while let Some(call) = taken.next_call() {
@@ -103,7 +102,7 @@ impl Meter {
     fn record(&self, name: &'static str, label: &str, what: Count) {
         let inner = &*self.0;
         let minute = minute_of(inner.clock.now());
-        // The index is below the number of shards, so there is one.
+        // The index is below the number of shards, so the shard exists.
         if let Some(shard) = inner.shards.get(SHARD.with(|shard| *shard)) {
             lock(shard).count(&inner.labels, name, label, minute, what);
         }
@@ -117,7 +116,7 @@ impl fmt::Debug for Meter {
 }
 
 impl Inner {
-    /// Everything that waits for the store.
+    /// Takes all samples that wait for the store.
     fn take(&self) -> Taken<'_> {
         let mut all = std::mem::take(&mut *lock(&self.backlog));
         for shard in &self.shards {
@@ -128,14 +127,14 @@ impl Inner {
     }
 }
 
-/// Samples on their way to the store. Those that did not get there go back, also when the flush is dropped.
+/// Samples that a flush is writing. On drop, the unwritten samples return to the backlog, also if the flush is dropped.
 struct Taken<'m> {
     inner: &'m Inner,
     samples: Vec<StatSample>,
 }
 
 impl Taken<'_> {
-    /// The samples of the next call.
+    /// Returns the samples of the next call.
     fn next_call(&mut self) -> Option<Vec<StatSample>> {
         let rest = self.samples.len().saturating_sub(SAMPLES_A_CALL);
         Some(self.samples.split_off(rest)).filter(|call| !call.is_empty())
@@ -157,6 +156,6 @@ pub(crate) fn minute_of(instant: Timestamp) -> i64 {
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// The shard that this thread counts in.
+    /// The index of this thread's shard.
     static SHARD: usize = THREADS.fetch_add(1, Ordering::Relaxed) % SHARDS;
 }

@@ -1,9 +1,11 @@
-//! What goes to the recorder of the `metrics` facade alone: series of several labels, which are no counters of a store.
+//! Metrics that go only to the recorder of the `metrics` facade. Their series have several labels, so the store does
+//! not count them.
 
 use std::time::Duration;
 
-/// Tells the recorder of a hand-over to the handlers of a group: the counter `event_replay_deliveries_total`, and the histogram
-/// `event_replay_handler_seconds`, both by `group`, `type` and `outcome` (`handled`, `failed`, or `skipped`, where no handler takes it).
+/// Records one attempt of a group's handlers: the counter `event_replay_deliveries_total` and the histogram
+/// `event_replay_handler_seconds`. Both have the labels `group`, `type` and `outcome`. The outcome is `handled`,
+/// `failed`, or `skipped` if no handler takes the event.
 pub fn delivery(group: &str, event_type: &str, outcome: &'static str, took: Duration) {
     let (group, event_type) = (group.to_owned(), event_type.to_owned());
     let (of_group, of_type) = (group.clone(), event_type.clone());

@@ -1,4 +1,4 @@
-//! The series that one shard counts: a name and a label, its handles at the recorder, its present minute.
+//! The series of one shard: a name and a label, its handles of the recorder, and its current minute.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,28 +11,29 @@ use metrics::{Counter, Histogram};
 
 use crate::backlog::Backlog;
 
-/// Labels that a name may have; further ones are counted under [`OTHER`]. Labels come from outside, as events' types do.
+/// Maximum number of labels of a name. Further labels are counted under [`OTHER`]. The limit exists because labels such
+/// as event types come from outside.
 pub const MAX_LABELS: usize = 1000;
-/// The label of whatever came after a name had [`MAX_LABELS`] of them.
+/// The label for all further labels after a name has [`MAX_LABELS`] labels.
 pub const OTHER: &str = "(other)";
 
-/// One thing to count.
+/// One addition to a series.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Count {
-    /// How often.
+    /// The number of occurrences.
     pub(crate) count: u64,
-    /// The sum of what was measured.
+    /// The sum of the measured values, in microseconds.
     pub(crate) sum: u64,
-    /// What one call took, for the recorder's histogram.
+    /// The duration of one call, for the recorder's histogram.
     pub(crate) took: Option<Duration>,
 }
 
-/// The labels that each name has, over all shards.
+/// The labels of each name, over all shards.
 #[derive(Debug, Default)]
 pub(crate) struct Labels(Mutex<HashMap<&'static str, HashSet<Box<str>>>>);
 
 impl Labels {
-    /// Whether a name may have this label, which it has from then on.
+    /// Returns whether a name may have this label, and reserves the label.
     fn admit(&self, name: &'static str, label: &str) -> bool {
         let mut names = lock(&self.0);
         let labels = names.entry(name).or_default();
@@ -44,7 +45,7 @@ impl Labels {
 
 struct Series {
     counter: Counter,
-    /// Made with the first duration.
+    /// Created with the first duration.
     histogram: Option<Histogram>,
     minute: i64,
     count: u64,
@@ -67,7 +68,7 @@ impl Series {
         }
     }
 
-    /// What was counted since it was last taken, if anything was.
+    /// Takes the counts since the last call, if there are any.
     fn take(&mut self, name: &str, label: &str) -> Option<StatSample> {
         let (count, sum) = (std::mem::take(&mut self.count), std::mem::take(&mut self.sum));
         (count > 0 || sum > 0).then(|| StatSample {
@@ -80,16 +81,16 @@ impl Series {
     }
 }
 
-/// The series that some of the threads count in.
+/// The series of the threads that use this shard.
 #[derive(Default)]
 pub(crate) struct Shard {
     series: HashMap<&'static str, HashMap<Box<str>, Series>>,
-    /// Minutes that are over and were not taken yet.
+    /// Counts of past minutes that were not taken yet.
     over: Backlog,
 }
 
 impl Shard {
-    /// Counts, under the label or, where the name has too many of them, under [`OTHER`].
+    /// Counts under the label, or under [`OTHER`] if the name has too many labels.
     pub(crate) fn count(
         &mut self,
         labels: &Labels,
@@ -107,7 +108,7 @@ impl Shard {
         in_minute(&mut self.over, series, name, label, minute).add(name, label, what);
     }
 
-    /// Takes whatever was counted since it was last called.
+    /// Takes all counts since the last call.
     pub(crate) fn drain(&mut self) -> Vec<StatSample> {
         let mut taken: Vec<_> = std::mem::take(&mut self.over).into_iter().collect();
         for (name, by_label) in &mut self.series {
@@ -117,8 +118,8 @@ impl Shard {
     }
 }
 
-/// The series, moved on to a minute. Its handles are fetched again each minute, so that a recorder that was installed
-/// late is found.
+/// Moves the series to a minute. The handles are created again each minute, so that a recorder that was installed late
+/// gets the counts.
 fn in_minute<'s>(
     over: &mut Backlog,
     series: &'s mut Series,
@@ -141,7 +142,7 @@ fn histogram(name: &str, label: &str) -> Histogram {
     metrics::histogram!(format!("event_replay_{name}_seconds"), "kind" => label.to_owned())
 }
 
-/// Counting never stops half-way, so a poisoned lock still guards whole counts.
+/// Locks a mutex, also after a panic. Counting never stops half-way, so the counts are consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

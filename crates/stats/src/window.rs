@@ -1,4 +1,4 @@
-//! The last minutes in short, for health: what came in, what was refused, what failed, and how long handlers take.
+//! A summary of the last minutes for health checks: admitted, refused and failed events, and the time of handlers.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use crate::meter::minute_of;
 
-/// Minutes of a window, besides the one that has just begun.
+/// Minutes of a window, without the current minute.
 pub const WINDOW_MINUTES: i64 = 15;
-/// What a rate must be of, at least: a rate of fewer says nothing.
+/// The least number of samples for a rate. A rate of fewer samples has no meaning.
 pub const MIN_SAMPLES: u64 = 20;
 
-/// How handlers did with events of one type.
+/// The results of handlers for events of one type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Processing {
@@ -21,68 +21,69 @@ pub struct Processing {
     pub handled: u64,
     /// Attempts that failed.
     pub failed_attempts: u64,
-    /// What all of these took together, in microseconds: a handler that always runs into its time limit is slow, too.
+    /// The total time of all attempts, in microseconds. Failed attempts count, because a handler that always reaches
+    /// its time limit is slow too.
     pub micros: u64,
 }
 
 impl Processing {
-    /// Attempts, whatever came of them.
+    /// Returns the number of attempts, handled and failed.
     pub fn attempts(&self) -> u64 {
         self.handled.saturating_add(self.failed_attempts)
     }
 
-    /// What an attempt took on average, in milliseconds; none where there was none.
+    /// Returns the average time of an attempt, in milliseconds. Returns none if there was no attempt.
     pub fn average_ms(&self) -> Option<f64> {
         (self.attempts() > 0).then(|| self.micros as f64 / self.attempts() as f64 / 1000.0)
     }
 
-    /// Which part of the attempts failed, 0 to 1; none where there were fewer than [`MIN_SAMPLES`].
+    /// Returns the share of failed attempts, from 0 to 1. Returns none for fewer than [`MIN_SAMPLES`] attempts.
     pub fn failure_rate(&self) -> Option<f64> {
         rate(self.failed_attempts, self.handled)
     }
 }
 
-/// What the last minutes' samples say.
+/// The sums of the samples of the last minutes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Window {
     /// Events that were admitted.
     pub admitted: u64,
-    /// Events that were not admitted.
+    /// Events that were refused.
     pub rejected: u64,
-    /// Events that appends answered for.
+    /// Events of appends that the store answered: stored, already stored, or in conflict.
     pub appended: u64,
-    /// What those appends took together, in microseconds.
+    /// The total time of these appends, in microseconds.
     pub append_micros: u64,
     /// Events whose append failed permanently.
     pub append_failed: u64,
-    /// Hand-overs to handlers.
+    /// Deliveries handed to handlers, counted once for each attempt.
     pub delivered: u64,
-    /// Deliveries that were to be tried again.
+    /// Deliveries that were scheduled for a retry.
     pub retried: u64,
     /// Deliveries that became dead letters.
     pub dead_lettered: u64,
     /// Dead letters that were closed.
     pub dead_letters_closed: u64,
-    /// Deliveries that were given up on and kept nowhere.
+    /// Deliveries that the group gave up on without keeping a dead letter.
     pub dropped: u64,
-    /// Deliveries that came after their expiry.
+    /// Deliveries that were skipped after their expiry.
     pub expired: u64,
-    /// Events that were not admitted, by the type they claim; empty where it cannot be told.
+    /// Refused events by the type that they claim. The type is empty if it is unknown.
     pub rejected_by_type: BTreeMap<String, u64>,
-    /// How handlers did, by type.
+    /// The results of handlers, by type.
     pub processing: BTreeMap<String, Processing>,
 }
 
 impl Window {
-    /// The first minute of the window that ends at an instant: samples from there on are needed
+    /// Returns the first minute of the window that ends at `now`. The window needs the samples from this minute on
     /// ([`domain::ports::StatsStore::stats`]).
     pub fn first_minute(now: Timestamp) -> i64 {
         minute_of(now) - WINDOW_MINUTES
     }
 
-    /// Sums up samples: those of the last 15 whole minutes and of the present one. Older ones, and those that were folded
-    /// together, are passed over.
+    /// Sums up the samples of the last 15 whole minutes and of the current minute. Skips older samples and merged
+    /// samples.
     pub fn of(samples: &[StatSample], now: Timestamp) -> Self {
         let first = Self::first_minute(now);
         let mut window = Self::default();
@@ -125,29 +126,29 @@ impl Window {
         *total = total.saturating_add(sample.count);
     }
 
-    /// Which part of the events that came was refused, 0 to 1; none where there were fewer than [`MIN_SAMPLES`].
+    /// Returns the share of refused events, from 0 to 1. Returns none for fewer than [`MIN_SAMPLES`] events.
     pub fn validation_failure_rate(&self) -> Option<f64> {
         rate(self.rejected, self.admitted)
     }
 
-    /// Which part of the events that were to be appended could not be, 0 to 1; none where there were fewer than
-    /// [`MIN_SAMPLES`].
+    /// Returns the share of events whose append failed, from 0 to 1. Returns none for fewer than [`MIN_SAMPLES`]
+    /// events.
     pub fn append_failure_rate(&self) -> Option<f64> {
         rate(self.append_failed, self.appended)
     }
 
-    /// By how many open dead letters have grown, or shrunk.
+    /// Returns the growth of the number of open dead letters. It is negative if more were closed than made.
     pub fn dead_letter_growth(&self) -> i64 {
         let of = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         of(self.dead_lettered) - of(self.dead_letters_closed)
     }
 
-    /// What appending one event took on average, in milliseconds; none where none was appended.
+    /// Returns the average time of an append for each event, in milliseconds. Returns none if no append was answered.
     pub fn average_append_ms(&self) -> Option<f64> {
         (self.appended > 0).then(|| self.append_micros as f64 / self.appended as f64 / 1000.0)
     }
 
-    /// How handlers did with all types together.
+    /// Returns the results of handlers for all types together.
     pub fn all_processing(&self) -> Processing {
         self.processing.values().fold(Processing::default(), |sum, of_type| Processing {
             handled: sum.handled.saturating_add(of_type.handled),
@@ -156,8 +157,7 @@ impl Window {
         })
     }
 
-    /// How handlers did with events of all types together: many types of a few attempts each may be too few to say anything by
-    /// themselves.
+    /// Returns the results of handlers for all types together. Each of many types may have too few attempts for a rate.
     pub fn processing_of_all(&self) -> Processing {
         self.processing.values().fold(Processing::default(), |all, of_type| Processing {
             handled: all.handled.saturating_add(of_type.handled),
@@ -166,7 +166,8 @@ impl Window {
         })
     }
 
-    /// The types whose handling takes longest on average, the slowest first, each with at least [`MIN_SAMPLES`] attempts.
+    /// Returns the types with the longest average time of an attempt, slowest first. Each type has at least
+    /// [`MIN_SAMPLES`] attempts.
     pub fn slowest(&self, limit: usize) -> Vec<(&str, f64)> {
         let mut by_type: Vec<(&str, f64)> = self
             .processing
@@ -180,7 +181,7 @@ impl Window {
     }
 }
 
-/// The part of `bad` in both, where they are enough to say.
+/// Returns the share of `bad` in the total, if the total is at least [`MIN_SAMPLES`].
 fn rate(bad: u64, good: u64) -> Option<f64> {
     let all = bad.saturating_add(good);
     (all >= MIN_SAMPLES).then(|| bad as f64 / all as f64)

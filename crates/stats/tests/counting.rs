@@ -1,4 +1,4 @@
-//! Counting, and what becomes of counts when the store fails.
+//! Counters, and their fate when the store fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;
@@ -63,7 +63,7 @@ async fn threads_that_count_while_another_flushes_lose_nothing() {
 async fn labels_beyond_the_bound_are_counted_together_for_each_name_by_itself() {
     let (meter, _) = meter();
     let store = FaultyStats::failing([]);
-    // From several threads: the bound is that of the name, not of a thread.
+    // Several threads count, because the limit applies to the name and not to a thread.
     for part in 0..4 {
         let meter = meter.clone();
         let count = move || (0..MAX_LABELS).for_each(|n| meter.count(REJECTED, &format!("{part}/{n}"), 1));
@@ -97,7 +97,7 @@ async fn what_the_store_does_not_take_is_added_by_the_next_flush() {
 async fn an_answer_that_is_lost_never_makes_anything_count_twice() {
     let (meter, _) = meter();
     let store = FaultyStats::failing([EngineFault::None, EngineFault::AnswerLost]);
-    // Three calls' worth: the second answer is lost, the third was not sent yet.
+    // The samples fill three calls. The second answer is lost, and the third call is not sent yet.
     for n in 0..2_500 {
         let name = [DELIVERED, HANDLED, REJECTED][n % 3];
         meter.count(name, &(n / 3).to_string(), 1);
@@ -132,7 +132,7 @@ fn the_recorder_sees_counters_and_durations_under_their_documented_names() {
     let recorder = Remembering::default();
     let seen = recorder.clone();
     metrics::with_local_recorder(&recorder, || {
-        // A recorder that was installed late is found with the next minute.
+        // A recorder that is installed late gets the counts from the next minute on.
         meter.count(DELIVERED, "g", 1);
         clock.advance_minutes(1);
         meter.count(DELIVERED, "g", 5);

@@ -1,4 +1,4 @@
-//! The task that carries counts to the store.
+//! The task that writes counts to the store.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's way to fail")]
 
 mod support;

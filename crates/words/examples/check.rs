@@ -1,5 +1,5 @@
-//! Prints the faults of pages in Markdown, and the mean length of their sentences:
-//! `cargo run -p event-replay-words --example check README.md`.
+//! Prints the faults of Markdown pages, and the number of their words and sentences: `cargo run -p event-replay-words
+//! --example check README.md`.
 #![allow(clippy::print_stdout, reason = "this is what it is for")]
 
 use std::{env, error::Error, fs};

@@ -1,11 +1,11 @@
-//! The words that no message and no page uses. This is their one home.
+//! The words that no message and no page may use. This is the only list of them.
 
-/// A phrase that no text uses, and the words to write in its place.
+/// A phrase that no text may use, and the words to write in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Banned {
-    /// In lower case, words separated by one space.
+    /// The phrase in lower case, with one space between two words.
     pub phrase: &'static str,
-    /// What to write instead.
+    /// The words to write instead.
     pub instead: &'static str,
 }
 
@@ -13,7 +13,7 @@ const fn banned(phrase: &'static str, instead: &'static str) -> Banned {
     Banned { phrase, instead }
 }
 
-/// Every banned phrase. A phrase is found in any case, as whole words, outside of code.
+/// Every banned phrase. A phrase matches in any case, as whole words, outside of code.
 pub const BANNED: &[Banned] = &[
     // Subjects that hide the actor.
     banned("nobody", "name the actor: \"no consumer\", \"no process\""),
@@ -24,7 +24,7 @@ pub const BANNED: &[Banned] = &[
     banned("those who", "repeat the noun"),
     banned("the one that", "repeat the noun"),
     banned("the ones that", "repeat the noun"),
-    // Words that a reader has to look up.
+    // Words that a reader must look up.
     banned("anew", "again, from the start"),
     banned("so-manieth", "the number of …"),
     banned("in earnest", "for real, or the name of the flag"),
@@ -61,7 +61,7 @@ pub const BANNED: &[Banned] = &[
     banned("take in", "import, accept"),
     banned("takes in", "imports, accepts"),
     banned("too few to say", "not enough data"),
-    // Servers, files and clocks are not persons.
+    // Words for persons. Servers, files and clocks are not persons.
     banned("is alive", "is running"),
     banned("are alive", "are running"),
     banned("lets in", "accepts connections"),
@@ -73,8 +73,8 @@ pub const BANNED: &[Banned] = &[
     banned("take no notice", "ignore"),
 ];
 
-/// Words that may begin a question, and no statement: "What was stored stays" hides its subject.
+/// Words that may begin a question, but no statement: "What was stored stays" hides its subject.
 pub(crate) const NO_SUBJECTS: &[&str] = &["what", "who", "whatever", "whichever"];
 
-/// With one of these after it, a word of [`NO_SUBJECTS`] may not begin a heading or a cell of a table either.
+/// Verbs after a word of [`NO_SUBJECTS`]. Such a pair may not begin a heading or a table cell either.
 pub(crate) const SUBJECT_VERBS: &[&str] = &["is", "was", "has", "are", "were", "had"];

@@ -1,10 +1,11 @@
-//! Checks the language of messages and documents. It is for tests alone.
+//! Checks the language of messages and documents. Only tests use this crate.
 //!
-//! The rule: short declarative sentences in words of the field. No sentence has more than [`LONGEST`] words, the sentences
-//! of a page have at most [`MEAN`] words on average, and no sentence uses a phrase of [`BANNED`].
+//! The rule is short declarative sentences in words of the field. No sentence has more than [`LONGEST`] words. The
+//! sentences of a page have at most [`MEAN`] words on average. No sentence uses a phrase of [`BANNED`].
 //!
-//! A test of messages calls [`check_text`] for each message, such as the [`literals`] of a source, and fails on what it returns. A test of pages calls
-//! [`check_page`] for each file. Code is not checked: fenced blocks are skipped, and text between backticks is one word.
+//! A test of messages calls [`check_text`] for each message, such as the [`literals`] of a source. A test of pages
+//! calls [`check_page`] for each file. Both tests fail if the call returns a fault. Code is not checked: fenced blocks
+//! are skipped, and text between backticks counts as one word.
 //!
 //! ```
 //! let faults = event_replay_words::check_text("Nobody answered.");
@@ -24,37 +25,37 @@ use banned::{NO_SUBJECTS, SUBJECT_VERBS};
 use sentence::{Sentence, sentences};
 pub use source::literals;
 
-/// The most words of a sentence.
+/// Maximum number of words in a sentence.
 pub const LONGEST: usize = 30;
-/// The most words of the sentences of a page on average.
+/// Maximum average number of words in the sentences of a page.
 pub const MEAN: usize = 18;
 
-/// What is wrong with a text.
+/// A fault of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It uses a banned phrase.
+    /// The sentence uses a banned phrase.
     Banned(Banned),
-    /// It begins with a pronoun in place of a subject, as in "What was stored stays".
+    /// The sentence begins with a pronoun in place of a subject, as in "What was stored stays".
     Subject(String),
-    /// It has this many words, more than [`LONGEST`].
+    /// The sentence has this number of words, more than [`LONGEST`].
     Long(usize),
-    /// The sentences of the page have this many words in this many sentences, more than [`MEAN`] on average.
+    /// The sentences of the page have more than [`MEAN`] words on average.
     Mean {
-        /// The words of all sentences.
+        /// The number of words in all sentences.
         words: usize,
         /// The number of sentences.
         sentences: usize,
     },
 }
 
-/// A fault, and where it is.
+/// A fault and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The line on which the block of text begins, from 1.
+    /// The line on which the block of text begins, counted from 1.
     pub line: usize,
-    /// What is wrong.
+    /// The fault.
     pub fault: Fault,
-    /// The sentence; empty for [`Fault::Mean`].
+    /// The sentence. Empty for [`Fault::Mean`].
     pub sentence: String,
 }
 
@@ -76,12 +77,12 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The faults of a message. Its sentences end with a full stop, a question mark or an exclamation mark.
+/// Returns the faults of a message. A sentence ends with a full stop, a question mark or an exclamation mark.
 pub fn check_text(text: &str) -> Vec<Finding> {
     sentences(1, text, true).iter().flat_map(faults).collect()
 }
 
-/// The faults of a page in Markdown, in the order of its lines; that of its mean comes last.
+/// Returns the faults of a Markdown page, in the order of its lines. A fault of the average comes last.
 pub fn check_page(markdown: &str) -> Vec<Finding> {
     let sentences = page::sentences_of(markdown);
     let mut found: Vec<Finding> = sentences.iter().flat_map(faults).collect();
@@ -94,7 +95,7 @@ pub fn check_page(markdown: &str) -> Vec<Finding> {
     found
 }
 
-/// The words of a page in its sentences, and the number of these sentences.
+/// Returns the number of words in the sentences of a page, and the number of these sentences.
 pub fn measure_page(markdown: &str) -> (usize, usize) {
     let sentences = page::sentences_of(markdown);
     let counted = sentences.iter().filter(|one| one.counts);
@@ -128,10 +129,10 @@ fn pronoun_as_subject(sentence: &Sentence) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// A page without a fault, with all that a page has.
+    /// A page without a fault that uses every Markdown construct.
     const PAGE: &str = include_str!("../tests/page.md");
 
-    /// Sentences with a fault each, to be put into that page.
+    /// Sentences with one fault each, which the test adds to that page.
     const PLANTED: [&str; 10] = [
         "Nobody reads the log while the store is closed.",
         "The lease goes to whoever asks first.",

@@ -1,15 +1,15 @@
-//! A page in Markdown to the sentences that a reader sees.
+//! Splits a Markdown page into the sentences that a reader sees.
 
 use crate::sentence::{Sentence, sentences, without_code};
 
-/// A block of text that is being collected: the lines of a paragraph, or of an entry of a list.
+/// A block of text that is being collected: the lines of a paragraph or of a list entry.
 #[derive(Default)]
 struct Block {
     line: usize,
     text: String,
 }
 
-/// The sentences of paragraphs, lists, quotes, headings and cells of tables, in the order of the page.
+/// Returns the sentences of paragraphs, lists, quotes, headings and table cells, in the order of the page.
 pub(crate) fn sentences_of(markdown: &str) -> Vec<Sentence> {
     let (mut found, mut block, mut fenced) = (Vec::new(), Block::default(), false);
     for (number, raw) in markdown.lines().enumerate() {
@@ -53,14 +53,14 @@ impl Block {
     }
 }
 
-/// The text of an entry of a list, or the whole line.
+/// Returns the text of a list entry, or the whole line.
 fn entry(line: &str) -> &str {
     let number = line.trim_start_matches(|c: char| c.is_ascii_digit());
     let numbered = if number.len() < line.len() { number.strip_prefix(". ") } else { None };
     line.strip_prefix("- ").or_else(|| line.strip_prefix("* ")).or(numbered).unwrap_or(line)
 }
 
-/// `[text](address)` is its text.
+/// Replaces `[text](address)` with its text.
 fn without_links(text: &str) -> String {
     let mut parts = text.split("](");
     let mut plain = parts.next().unwrap_or_default().to_owned();

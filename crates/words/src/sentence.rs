@@ -1,22 +1,23 @@
-//! Text to sentences, and sentences to words.
+//! Splits text into sentences, and sentences into words.
 
-/// Full stops after these do not end a sentence.
+/// Abbreviations whose full stop does not end a sentence.
 const ABBREVIATIONS: &[&str] = &["e.g.", "i.e.", "etc.", "cf.", "vs."];
 
-/// The most words of a label that a paragraph or an entry begins with, as in "**Cost.** One file on one disk".
+/// Maximum number of words in a label at the start of a paragraph or an entry, as in "**Cost.** One file on one disk".
 const LABEL: usize = 2;
 
 pub(crate) struct Sentence {
-    /// The line on which its block begins.
+    /// The line on which the block begins.
     pub line: usize,
     pub text: String,
-    /// In lower case, without punctuation around them.
+    /// The words in lower case, without surrounding punctuation.
     pub words: Vec<String>,
-    /// Whether it counts for the mean: headings, labels and most cells of tables do not.
+    /// Whether the sentence counts for the average. Headings, labels and most table cells do not count.
     pub counts: bool,
 }
 
-/// The sentences of a block. Those of prose count for the mean; of other blocks only those with a full stop count.
+/// Returns the sentences of a block. Sentences of prose count for the average. In other blocks, only sentences with a
+/// final full stop, question mark or exclamation mark count.
 pub(crate) fn sentences(line: usize, block: &str, prose: bool) -> Vec<Sentence> {
     let text = without_code(block).replace('\n', " ");
     split(&text)
@@ -30,7 +31,7 @@ pub(crate) fn sentences(line: usize, block: &str, prose: bool) -> Vec<Sentence> 
         .collect()
 }
 
-/// Code is one word that begins with a capital, so that a sentence may begin with it.
+/// Replaces code with one word that begins with a capital, because a sentence may begin with code.
 pub(crate) fn without_code(text: &str) -> String {
     let (mut rest, mut plain) = (text, String::new());
     while let Some(start) = rest.find('`') {

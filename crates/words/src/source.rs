@@ -1,6 +1,6 @@
-//! The string literals of Rust sources: the messages of a program.
+//! Finds the string literals of Rust sources, which are the messages of a program.
 
-/// The string literals of a source, and whether each is the text of an error.
+/// Returns the string literals of a source. The flag tells whether a literal is the text of an error.
 pub fn literals(source: &str) -> Vec<(bool, String)> {
     let mut found = Vec::new();
     let mut rest = source;
@@ -16,7 +16,7 @@ pub fn literals(source: &str) -> Vec<(bool, String)> {
             rest = after;
             continue;
         }
-        // A character that is a quote begins no text.
+        // A quote as a character literal begins no string.
         let taken = if rest.starts_with("'\"'") { 3 } else { c.len_utf8() };
         before.push_str(&rest[..taken]);
         rest = &rest[taken..];
@@ -24,7 +24,7 @@ pub fn literals(source: &str) -> Vec<(bool, String)> {
     found
 }
 
-/// The literal that a source begins with, and what comes after it.
+/// Parses the literal at the start of a source. Returns its text and the rest of the source.
 fn literal(source: &str) -> Option<(String, &str)> {
     if let Some(raw) = source.strip_prefix("r#\"") {
         let (text, after) = raw.split_once("\"#")?;

@@ -1,4 +1,4 @@
-//! The filter flags: one set, the same in every command that takes a slice of history.
+//! The filter flags. Every command that selects a slice of history has the same set.
 
 use std::{
     collections::HashSet,
@@ -59,7 +59,7 @@ pub(crate) struct FilterArgs {
 }
 
 impl FilterArgs {
-    /// The filter that the flags name.
+    /// Returns the filter that the flags describe.
     pub(crate) fn filter(&self) -> Result<Filter, CliError> {
         let mut request = FilterRequest {
             types: self.types.clone(),
@@ -81,7 +81,7 @@ impl FilterArgs {
         })
     }
 
-    /// All the entities that flags name.
+    /// Returns all entities that the flags name.
     pub(crate) fn named_entities(&self) -> Vec<Entity> {
         let of = |kind: &str, ids: &[String]| -> Vec<Entity> {
             ids.iter().map(|id| Entity::new(kind, id)).collect()
@@ -94,7 +94,8 @@ impl FilterArgs {
     }
 }
 
-/// The longest line that is taken for an id, in bytes, line feed included. No id is as long; a file that has no lines is noticed.
+/// Bytes at which a line is too long for an id, line feed included. No id is that long. The limit detects a file
+/// without line feeds.
 const LONGEST_ID_LINE: usize = 1024;
 
 fn read_ids(file: &Path) -> Result<HashSet<String>, CliError> {
@@ -131,7 +132,7 @@ fn read_ids(file: &Path) -> Result<HashSet<String>, CliError> {
         }
     }
     if ids.is_empty() {
-        // No ids would mean every event.
+        // An empty list of ids would select every event.
         return Err(CliError::usage(format!("--ids {name}: the file lists no ids; write one a line")));
     }
     Ok(ids)

@@ -1,3 +1,3 @@
-//! Flags of consumer groups.
+//! Parsers for the flags of consumer groups.
 
 pub(crate) use event_replay::text::name::{group as name, group_key as key, segments};

@@ -1,4 +1,4 @@
-//! Where events go, as `--target` says.
+//! The target of deliveries, as `--target` names it.
 
 use std::{env::VarError, fmt, fs::File, io::Read, path::Path};
 
@@ -7,36 +7,36 @@ use targets::{Endpoint, ExecCommand};
 
 use crate::{errors::CliError, output::escape};
 
-/// What begins the name of a command that gets an event a line.
+/// The prefix of a command that runs once and reads one event a line.
 const EXEC: &str = "exec:";
-/// What begins the name of a command that is run for each event.
+/// The prefix of a command that runs once for each event.
 const EXEC_EACH: &str = "exec1:";
-/// What begins the name of an environment variable that holds the target.
+/// The prefix of an environment variable that holds the target.
 const VARIABLE: &str = "env:";
-/// What begins the path of a file that holds the target.
+/// The prefix of a file path that holds the target.
 const FILE: &str = "file:";
-/// The longest target that a file may hold, in bytes.
+/// Bytes that are read from a target file at most.
 const LONGEST: u64 = 64 * 1024;
 
-/// What is said of a password on the command line.
+/// The warning about a password on the command line.
 pub(crate) const TELLS_PASSWORD: &str = "--target: a password on the command line can be read by every user of this machine; \
                                          --target env:NAME and file:PATH keep it from them";
 
-/// Where events go.
+/// The destination of deliveries.
 #[derive(Debug, Clone)]
 pub(crate) enum Target {
-    /// To consumer groups.
+    /// The consumer groups.
     Groups,
-    /// To this process's standard output.
+    /// The standard output of this process.
     Stdout,
-    /// To a command.
+    /// A command.
     Exec(ExecCommand),
-    /// To an HTTP endpoint.
+    /// An HTTP endpoint.
     Http(Endpoint),
 }
 
 impl Target {
-    /// Reads a target. The text is not repeated in errors where it may hold a secret.
+    /// Parses a target. Errors do not repeat the text where it may hold a secret.
     pub(crate) fn parse(text: &str) -> Result<Self, CliError> {
         if let Some(name) = text.strip_prefix(VARIABLE) {
             return Self::parse_itself(&of_variable(name)?);
@@ -47,7 +47,7 @@ impl Target {
         Self::parse_itself(text)
     }
 
-    /// Whether the text is an address with a password in it, which every user of the machine can read on a command line.
+    /// Returns whether the text is an address with a password. Every user of the machine can read a command line.
     pub(crate) fn tells_password(text: &str) -> bool {
         let is_address = text.split_once("://").is_some_and(|(scheme, _)| !scheme.contains(':'));
         is_address && has_password(text)
@@ -100,7 +100,7 @@ fn of_file(path: &Path) -> Result<String, CliError> {
     }
 }
 
-/// Reads a command. It does not get what could open the store in other hands.
+/// Parses a command. The command does not get the environment variables that hold passwords of the store.
 fn command_of(kind: &str, text: &str) -> Result<ExecCommand, CliError> {
     let command = ExecCommand::parse(text).map_err(|error| {
         CliError::usage(format!("--target {kind} {error}"))
@@ -110,7 +110,7 @@ fn command_of(kind: &str, text: &str) -> Result<ExecCommand, CliError> {
 }
 
 impl fmt::Display for Target {
-    /// Without what may be secret: a command's arguments, a URL's user, password and query.
+    /// Omits the parts that may be secret: the arguments of a command, and the user, password and query of a URL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Groups => f.write_str("groups"),

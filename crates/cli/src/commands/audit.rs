@@ -1,4 +1,4 @@
-//! `audit`: what operators did.
+//! `audit`: lists the recorded actions of operators.
 
 use clap::{Args, Subcommand};
 use event_replay::{
@@ -112,7 +112,7 @@ fn outcome(outcome: AuditOutcome) -> &'static str {
     }
 }
 
-/// What came of an action, in short.
+/// Returns the error of an action, or its result in short.
 fn came(action: &AuditedAction) -> String {
     match &action.error {
         Some(error) => error.clone(),

@@ -1,4 +1,4 @@
-//! `backup`: a copy of the store, while it is in use.
+//! `backup`: copies the store while other processes use it.
 
 use std::path::{Path, PathBuf};
 
@@ -49,7 +49,7 @@ pub(crate) async fn run(args: BackupArgs, cx: &mut Context<'_>) -> Result<Exit, 
     Ok(Exit::Ok)
 }
 
-/// Looked at first, for errors that name the place.
+/// Checks the path before the copy begins, so that an error names the path.
 fn check_place(file: &Path, name: &str) -> Result<(), CliError> {
     if file.exists() {
         return Err(CliError::failed(format!("{name} exists already; nothing was written"))

@@ -1,4 +1,4 @@
-//! `checkpoint`: mark a place in the log.
+//! `checkpoint`: marks a position in the log.
 
 use clap::Args;
 use event_replay::{Access, app};

@@ -1,4 +1,4 @@
-//! `checkpoints`: what there is, what it says, what lies between two.
+//! `checkpoints`: lists, shows, deletes and compares checkpoints.
 
 use clap::{Args, Subcommand};
 use domain::Checkpoint;
@@ -128,7 +128,7 @@ async fn list(keeper: &Checkpoints, cx: &mut Context<'_>) -> Result<(), CliError
     cx.printer.table(&table)
 }
 
-/// A checkpoint, for people.
+/// Prints a checkpoint as a table.
 pub(super) fn print_one(checkpoint: &Checkpoint, cx: &mut Context<'_>) -> Result<(), CliError> {
     let mut table = Table::pairs();
     table.row(["name", &checkpoint.name]);

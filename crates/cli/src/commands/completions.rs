@@ -1,11 +1,11 @@
-//! `completions`: for a shell.
+//! `completions`: prints the completion script of a shell.
 
 use clap::Args;
 use clap_complete::{Shell, env::Shells};
 
 use crate::{context::Context, errors::CliError, exit::Exit};
 
-/// The variable with which a shell's script asks the program for completions.
+/// The environment variable that makes the program answer a completion request. The script of the shell sets it.
 pub(crate) const VARIABLE: &str = "EVENT_REPLAY_COMPLETE";
 
 /// Print completions for a shell

@@ -1,4 +1,4 @@
-//! `config show`: every setting, and where it came from.
+//! `config show`: prints every setting and its origin.
 
 use clap::{Args, Subcommand};
 use event_replay::{Shown, app::frozen_settings};
@@ -36,7 +36,8 @@ struct Row<'a> {
     origin: &'a str,
 }
 
-/// What was frozen when the store was made is as the store has it, whatever the settings say.
+/// Returns the settings to show. A setting that was frozen when the store was created has the value of the store. The
+/// configured value does not replace it.
 async fn settings(cx: &Context<'_>) -> Vec<Shown> {
     let mut shown = cx.settings.shown.clone();
     for frozen in frozen_settings(&cx.settings).await {

@@ -1,4 +1,4 @@
-//! `consume`: a consumer of a group, run from the shell.
+//! `consume`: runs a consumer of a group from the shell.
 
 mod counted;
 mod joining;
@@ -38,7 +38,7 @@ use crate::{
     output::escape,
 };
 
-/// How long handlers have to end where what counts has ended already.
+/// The grace of a consumer with a limit. `Counted::settle` has waited for its open deliveries before.
 const SHORT_GRACE: Duration = Duration::from_millis(100);
 
 /// Run a consumer of a group: deliver events to a service
@@ -156,7 +156,8 @@ impl ConsumeArgs {
             .timeout(times.timeout)
             .lease(self.lease)
             .park(self.park)
-            // With a limit, what still waits at the end waits for its turn, which does not come: see `Counted`.
+            // With a limit, a delivery that still waits at the end waits for a permit. `Counted` grants no permit by
+            // then.
             .grace(if self.limit.is_some() { SHORT_GRACE } else { times.grace });
         if let Some(retries) = self.max_retries {
             subscription = subscription.max_retries(retries);
@@ -239,7 +240,8 @@ pub(crate) async fn run(args: ConsumeArgs, cx: &mut Context<'_>) -> Result<Exit,
     let Ended { exit, store_answers } = match running.run(&mut interrupts, cx).await {
         Ok(ended) => ended,
         Err(at_once) => {
-            // The consumer's tasks have ended: the command is killed without a report, and must not outlive this process.
+            // The tasks of the consumer have ended. The command is killed without a report, and must not outlive this
+            // process.
             outlet.kill().await;
             return Err(at_once);
         }
@@ -249,7 +251,7 @@ pub(crate) async fn run(args: ConsumeArgs, cx: &mut Context<'_>) -> Result<Exit,
         () = interrupts.next() => outlet.kill().await,
     }
     if !store_answers {
-        // What is still to be told to it would be waited for in vain.
+        // Further writes to the store would wait without an answer.
         return Ok(exit);
     }
     bus.close().await;

@@ -1,4 +1,4 @@
-//! `context`: stores by name, of which one is in use.
+//! `context`: manages names of stores. One of them is in use.
 
 use clap::{Args, Subcommand};
 use event_replay::Contexts;

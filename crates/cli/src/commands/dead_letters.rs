@@ -1,4 +1,4 @@
-//! `dead-letters`: the deliveries that groups gave up on, and what people do with them.
+//! `dead-letters`: lists and changes the deliveries that groups gave up on.
 
 mod discard;
 mod edit;

@@ -1,6 +1,6 @@
-//! `demo`: generated events, a real store, a failing service, disasters and recoveries, told step by step.
+//! `demo`: runs generated events, a real store, a failing service, data losses and recoveries, step by step.
 //!
-//! What must come out is counted by the generator from its own decisions, never from the log, so the demo can fail.
+//! The generator counts the expected results from its own decisions, and never from the log. So the demo can fail.
 
 mod consumer;
 mod export;
@@ -22,7 +22,7 @@ use generator::Settings;
 use self::{place::Home, story::Story, summary::Summary};
 use crate::{args::Format, context::Context, errors::CliError, exit::Exit};
 
-/// Fewer events do not have all types and all the workflows that the demo asks for.
+/// The least number of events. Fewer events do not contain all types and all the workflows that the demo queries.
 const FEWEST: u64 = 200;
 
 /// See events validated, stored, found, delivered, lost and recovered
@@ -58,7 +58,7 @@ pub(crate) struct DemoArgs {
     fault: Option<Fault>,
 }
 
-/// How many events to generate: more than a disk holds makes no demo.
+/// Parses the number of events to generate. The maximum excludes numbers that no disk can hold.
 fn events(text: &str) -> Result<u64, String> {
     match text.parse::<u64>() {
         Ok(number @ 1..=1_000_000_000) => Ok(number),

@@ -1,4 +1,4 @@
-//! `diagnose`: what support wants to know, in one file.
+//! `diagnose`: writes a support report to one file.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::version::BUILD;
 use crate::{args::Format, context::Context, errors::CliError, exit::Exit, output::new_file::NewFile};
 
-/// Replays that a report has.
+/// Replays in a report at most.
 const REPLAYS: usize = 50;
 
 /// Write a report for support into a file, without payloads and secrets
@@ -61,7 +61,7 @@ pub(crate) async fn run(args: DiagnoseArgs, cx: &mut Context<'_>) -> Result<Exit
         }
         Err(error) => Err(error),
     };
-    // A report of a store that fails is the one that is needed most.
+    // The report is written even if the store fails, because support needs it most then.
     match store {
         Ok(store) => report["store"] = store,
         Err(error) => report["storeError"] = Value::String(error.to_string()),
@@ -81,7 +81,7 @@ pub(crate) async fn run(args: DiagnoseArgs, cx: &mut Context<'_>) -> Result<Exit
     Ok(Exit::Ok)
 }
 
-/// Counts and states of the store; nothing that handlers or payloads say.
+/// Returns counts and states of the store, without texts of handlers and without payloads.
 async fn describe(stores: &StoreHandle, cx: &Context<'_>) -> Result<Value, CliError> {
     let stats = stats::stats(stores, &cx.settings, Filter::default(), None).await?;
     let groups = groups::all(stores, &cx.settings).await?;

@@ -1,4 +1,4 @@
-//! `erase`: removes everything that names an entity, permanently.
+//! `erase`: permanently removes every event that names an entity.
 
 use clap::Args;
 use domain::Entity;

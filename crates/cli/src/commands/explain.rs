@@ -1,4 +1,4 @@
-//! `explain`: what a code means, and what to do.
+//! `explain`: prints the meaning of a code and the action to take.
 
 use clap::Args;
 use event_replay::app::explanations;

@@ -1,4 +1,4 @@
-//! `export`: events, the oldest first, one a line.
+//! `export`: writes events, oldest first, one event a line.
 
 use std::path::PathBuf;
 
@@ -41,21 +41,21 @@ pub(crate) struct ExportArgs {
 pub(crate) async fn run(args: ExportArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let filter = args.filter.filter()?;
     let stores = cx.open(Access::Read).await?;
-    // Frozen here, so that an export of a busy store ends.
+    // The head is frozen here, so that an export of a busy store ends.
     let head = stores.head().await?;
     let info = stores.info().await?;
     let everything = filter.is_everything() && args.limit.is_none();
     let mut file = args.output_file.map(NewFile::begin).transpose()?;
     let bar = match file.is_some() {
         true => cx.printer.bar("exporting", everything.then_some(info.events)),
-        // Lines on stdout may be on the same terminal.
+        // The lines on stdout may appear on the same terminal as the bar.
         false => crate::output::bar::Bar::new(false, "", None),
     };
     let mut walk =
         Walk::new(stores.ports().clone(), filter, Order::OldestFirst, args.limit).until(Some(head));
     let mut lines = Vec::new();
     let mut written = 0u64;
-    // What goes to stdout may be cut short by the reader anyway.
+    // An interruption needs no handling for stdout: its reader may stop at any line anyway.
     let mut interrupts = file.is_some().then(Interrupts::listen).transpose()?;
     loop {
         let page = tokio::select! {
@@ -94,7 +94,7 @@ pub(crate) async fn run(args: ExportArgs, cx: &mut Context<'_>) -> Result<Exit, 
     Ok(if walk.corrupt() > 0 { Exit::DoneWithFailures } else { Exit::Ok })
 }
 
-/// Waits for the next interruption; for ever where none is listened for.
+/// Waits for the next interruption. Waits forever if the command does not listen for one.
 async fn next_of(interrupts: &mut Option<Interrupts>) {
     match interrupts {
         Some(interrupts) => interrupts.next().await,

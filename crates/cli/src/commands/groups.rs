@@ -1,4 +1,4 @@
-//! `groups`: the consumer groups of a store, how they are doing, and where they stand.
+//! `groups`: lists, shows and changes the consumer groups of a store.
 
 mod create;
 mod delete;
@@ -43,7 +43,7 @@ pub(crate) async fn run(command: GroupsCommand, cx: &mut Context<'_>) -> Result<
     }
 }
 
-/// How many events are pending, for people: `1,750`, or `>= 10,000` where it is not exact.
+/// Formats the number of pending events: `1,750`, or `>= 10,000` if it is a lower bound.
 pub(super) fn pending_text(pending: &Pending) -> String {
     match pending.is_exact {
         true => grouped(pending.events),

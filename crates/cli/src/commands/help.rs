@@ -1,4 +1,4 @@
-//! `help`: the overview, a command's help, or a topic.
+//! `help`: prints the overview, the help of a command, or a topic.
 
 use clap::Args;
 

@@ -1,4 +1,4 @@
-//! `import`: take in an export, or any other file of events.
+//! `import`: stores the events of an export or of another file.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `init`: make an empty store.
+//! `init`: creates an empty store.
 
 use clap::Args;
 use event_replay::{app::creation::create_store, partitions};

@@ -1,4 +1,4 @@
-//! What `publish` and `import` share: from files to the log, and the report about it.
+//! The common part of `publish` and `import`: reads files, stores the events, and reports the outcome.
 
 mod one_by_one;
 mod rehearsing;
@@ -31,7 +31,7 @@ use crate::{
     output::bar::Bar,
 };
 
-/// How long lines may wait for more before they are stored.
+/// The longest time that read lines wait for further lines before they are stored.
 const IDLE: Duration = Duration::from_millis(50);
 
 /// What is let in.
@@ -51,16 +51,16 @@ pub(crate) struct AdmissionArgs {
     dry_run: bool,
 }
 
-/// What is checked.
+/// The subject of a rehearsal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rehearsing {
-    /// Whether events are valid.
+    /// Whether the events are valid.
     Validity,
-    /// What publishing them would do.
+    /// The outcome of publishing the events.
     Publishing,
 }
 
-/// Says what would become of events, and stores none.
+/// Reports the outcome that the events would have, and stores no event.
 pub(crate) async fn rehearse(
     inputs: Vec<Input>,
     request: PublishRequest,
@@ -84,7 +84,7 @@ pub(crate) async fn rehearse(
     Ok(if report.is_clean() { Exit::Ok } else { Exit::DoneWithFailures })
 }
 
-/// Looks at inputs before anything else is done, so that a misspelt name changes nothing.
+/// Checks the inputs before any other step, so that a misspelt name changes nothing.
 fn announce(inputs: &[Input], cx: &Context<'_>) -> Result<(), CliError> {
     for input in inputs {
         input.check()?;
@@ -95,7 +95,8 @@ fn announce(inputs: &[Input], cx: &Context<'_>) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Takes inputs in, one after the other, and reports. `delivery` says how every event is to be delivered.
+/// Publishes the inputs one after the other, and reports the outcome. `delivery` holds the delivery options of every
+/// event.
 pub(crate) async fn run(
     inputs: Vec<Input>,
     args: &AdmissionArgs,
@@ -150,7 +151,7 @@ pub(crate) async fn run(
     Ok(if report.is_clean() { Exit::Ok } else { Exit::DoneWithFailures })
 }
 
-/// A stream of lines on its way into the log.
+/// An intake of lines in progress.
 struct Taking {
     publisher: Arc<Publisher>,
     options: IntakeOptions,
@@ -160,7 +161,8 @@ struct Taking {
 }
 
 impl Taking {
-    /// Takes in everything. When nothing comes for a while, what came is stored; an atomic intake waits for the end.
+    /// Publishes all chunks. After [`IDLE`] without input, stores the lines read before. An atomic intake waits for the
+    /// end of the input.
     async fn all(&mut self, mut chunks: mpsc::Receiver<Result<Chunk, CliError>>) -> Result<(), CliError> {
         let mut intake: Option<Intake> = None;
         loop {
@@ -184,7 +186,7 @@ impl Taking {
                     self.bar.at(self.report.lines_before() + into.progress().lines);
                 }
                 Some(Err(error)) => {
-                    // All or nothing: an input that cannot be read to its end is not all.
+                    // An atomic intake stores all events or none. An input with a read error is incomplete.
                     if self.options.atomic {
                         return Err(error.hint("nothing was stored, because --atomic stores all or nothing"));
                     }
@@ -222,7 +224,8 @@ impl Taking {
     }
 }
 
-/// Lines are numbered over all inputs, so that one intake can tell them apart.
+/// Hands the lines of a chunk to the intake. Lines are numbered over all inputs, so that each number is unique in one
+/// intake.
 async fn take(intake: &mut Intake, chunk: &Chunk, service: Option<&str>) -> Result<(), IntakeError> {
     for line in chunk.lines() {
         match line {

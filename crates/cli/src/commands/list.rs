@@ -1,4 +1,4 @@
-//! `list`: events, the newest first.
+//! `list`: prints events, newest first by default.
 
 use clap::{Args, ValueEnum};
 use domain::{Cursor, Filter, StoredEvent, ports::Order};
@@ -73,7 +73,7 @@ pub(crate) async fn run(args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     Ok(if walk.corrupt() > 0 { Exit::DoneWithFailures } else { Exit::Ok })
 }
 
-/// Of a filter that selected nothing: says which types it may have meant.
+/// Prints similar types for a filter that selected no event, because its types may be misspelt.
 pub(crate) async fn suggest_types(
     stores: &StoreHandle,
     filter: &Filter,
@@ -86,7 +86,7 @@ pub(crate) async fn suggest_types(
     Ok(())
 }
 
-/// Writes events in the format that was asked for, page by page.
+/// Writes events in the output format, page by page.
 pub(crate) struct EventWriter {
     format: Format,
     written: u64,
@@ -94,17 +94,17 @@ pub(crate) struct EventWriter {
 }
 
 impl EventWriter {
-    /// A writer.
+    /// Creates a writer for a format.
     pub(crate) fn new(format: Format) -> Self {
         Self { format, written: 0, buffer: Vec::new() }
     }
 
-    /// Whether nothing was written yet.
+    /// Returns whether no event was written yet.
     pub(crate) fn is_empty(&self) -> bool {
         self.written == 0
     }
 
-    /// Writes some events.
+    /// Writes one page of events.
     pub(crate) fn page(&mut self, events: &[StoredEvent], cx: &mut Context<'_>) -> Result<(), CliError> {
         self.buffer.clear();
         match self.format {
@@ -127,7 +127,7 @@ impl EventWriter {
         cx.printer.raw(&self.buffer)
     }
 
-    /// Writes what comes after the events.
+    /// Writes the end of the output, with the cursor of the next page.
     pub(crate) fn finish(&mut self, next: Option<&Cursor>, cx: &mut Context<'_>) -> Result<(), CliError> {
         match self.format {
             Format::Table if self.written == 0 => cx.printer.say("no event matches"),
@@ -166,7 +166,7 @@ impl EventWriter {
     }
 }
 
-/// An event as a row.
+/// Returns the table row of an event.
 fn cells(stored: &StoredEvent, now: Timestamp) -> [Cell; 6] {
     let event = &stored.event;
     let entities: Vec<String> = event.entities().map(|(kind, id)| format!("{kind}={id}")).collect();

@@ -1,4 +1,4 @@
-//! `man`: manual pages.
+//! `man`: writes manual pages.
 
 use std::{
     fs, io,
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &ManArgs, cx: &mut Context<'_>) -> Result<Exit, CliError
     Ok(Exit::Ok)
 }
 
-/// A page for a command and for each below it.
+/// Writes a page for a command and for each visible subcommand, recursively.
 fn write_pages(command: &Command, folder: &Path) -> io::Result<()> {
     for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
         write_pages(below, folder)?;
@@ -58,12 +58,12 @@ fn page(command: &Command, man: &Man) -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// What follows the flags, line by line as it is typed: a page that fills its lines would join examples.
+/// Formats the text after the flags line by line. A page that fills its lines would join the examples.
 fn examples(text: &str) -> String {
     let mut section = String::from(".SH NOTES\n.nf\n");
     for line in text.lines() {
         let line = line.replace('\\', "\\e").replace('-', "\\-");
-        // A control character at the beginning would make the line a request.
+        // A control character at the start of a line would turn the line into a roff request.
         let guard = if line.starts_with(['.', '\'']) { "\\&" } else { "" };
         section.push_str(&format!("{guard}{line}\n"));
     }

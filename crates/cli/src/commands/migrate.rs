@@ -1,4 +1,4 @@
-//! `migrate`: what the old system keeps in Redis, or another store of ours, into the store.
+//! `migrate`: copies the data of the old system's Redis, or of another store, into the store.
 
 mod printed;
 
@@ -19,9 +19,9 @@ use crate::{
     output::{bar::Bar, escape},
 };
 
-/// Names the old Redis where its address has a password.
+/// The environment variable that names the old Redis. It keeps a password off the command line.
 const OLD_REDIS: &str = "EVENT_REPLAY_OLD_REDIS";
-/// Likewise a store of ours.
+/// The environment variable that names a source store.
 const FROM: &str = "EVENT_REPLAY_FROM";
 
 /// Migrate from the old system in Redis, or from another store
@@ -52,7 +52,7 @@ pub(crate) struct MigrateArgs {
     dry_run: bool,
 }
 
-/// Where from.
+/// The source of the migration.
 enum Origin {
     OldRedis { url: String, shown: String, layout: Layout },
     Store(Box<Settings>),
@@ -62,7 +62,7 @@ pub(crate) async fn run(args: MigrateArgs, cx: &mut Context<'_>) -> Result<Exit,
     let from = origin(&args, &cx.settings)?;
     let (report, shown) = match &from {
         Origin::OldRedis { url, shown, layout } => {
-            // Reached first, so that a misspelt address makes no store.
+            // The source is connected first, so that a misspelt address creates no target store.
             let source = Source::connect(url, layout.clone()).await;
             let source = source
                 .map_err(|error| CliError::from(MigrateError::from(error)).of_store(false).during(shown))?;
@@ -111,7 +111,7 @@ fn origin(args: &MigrateArgs, settings: &Settings) -> Result<Origin, CliError> {
     }
 }
 
-/// A variable that is empty is as good as unset.
+/// Returns the value of an environment variable. An empty variable counts as unset.
 fn set(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -156,7 +156,7 @@ async fn close(target: StoreHandle, report: Result<Report, MigrateError>) -> Res
     Ok(report?)
 }
 
-/// A bar for what is being done, and a new one when that changes.
+/// A progress bar for the current phase. A new phase gets a new bar.
 struct Watched {
     visible: bool,
     shown: Mutex<Option<(Phase, Bar)>>,
@@ -202,7 +202,7 @@ impl From<MigrateError> for CliError {
             MigrateError::NothingThere(_) => Self::failed(said)
                 .hint("--old-prefix names what the old keys begin with; the address may end in /DATABASE"),
             MigrateError::SameStore => Self::usage(said).hint("name another store with --store"),
-            // It may be a fault of either store.
+            // The fault may be in either store.
             MigrateError::Events(error) => Self::from(error).of_store(false),
             MigrateError::Replays(error) => Self::from(error).of_store(false),
             MigrateError::Checkpoints(error) => Self::from(error).of_store(false),

@@ -1,4 +1,4 @@
-//! `plans`: plans of replays that are kept, so that another operator can look at them and approve them.
+//! `plans`: shows and changes kept plans of replays, which another operator can check and approve.
 
 mod approve;
 mod delete;

@@ -1,4 +1,4 @@
-//! `publish`: validate events and store them.
+//! `publish`: validates events and stores them.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -79,7 +79,7 @@ enum PriorityArg {
     Critical,
 }
 
-/// A bare number is in milliseconds, as everywhere; a delay of days is one too.
+/// Parses a delay. A bare number is in milliseconds, as in all flags. A delay may last days.
 fn long_delay(text: &str) -> Result<Duration, String> {
     text.parse::<u64>().map(Duration::from_millis).or_else(|_| number::duration(text))
 }

@@ -1,4 +1,4 @@
-//! `recover`: what came after a checkpoint.
+//! `recover`: replays the events after a checkpoint.
 
 use clap::Args;
 use event_replay::app::replay::ReplaySelection;

@@ -1,4 +1,4 @@
-//! `--watch`: the same picture again and again, until Ctrl-C.
+//! `--watch`: repeats the output until Ctrl-C.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn pause(text: &str) -> Result<Duration, String> {
 }
 
 impl WatchArgs {
-    /// Shows something once, or until Ctrl-C. A failure of a later picture is said, and the next one is tried.
+    /// Runs `show` once, or repeatedly until Ctrl-C. A failure after the first time is reported, and `show` runs again.
     pub(crate) async fn run(
         self,
         cx: &mut Context<'_>,

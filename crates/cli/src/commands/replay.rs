@@ -1,4 +1,4 @@
-//! `replay`: a slice of history.
+//! `replay`: replays a slice of history.
 
 use clap::Args;
 use event_replay::app::replay::ReplaySelection;

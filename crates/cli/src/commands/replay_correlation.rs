@@ -1,4 +1,4 @@
-//! `replay-correlation`: a whole workflow.
+//! `replay-correlation`: replays a whole workflow.
 
 use clap::Args;
 use event_replay::app::replay::ReplaySelection;
@@ -30,7 +30,7 @@ pub(crate) struct ReplayCorrelationArgs {
 pub(crate) async fn run(args: ReplayCorrelationArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let mut filter = args.filter.filter()?;
     if !filter.correlation_ids.is_empty() {
-        // Two values of one flag would widen the replay where a reader expects it to narrow.
+        // Two values of one flag would widen the replay. A reader expects it to narrow the replay.
         return Err(CliError::usage(
             "replay-correlation names its workflow already: leave out --correlation-id",
         )

@@ -1,4 +1,4 @@
-//! `replay-user`: everything that names a user.
+//! `replay-user`: replays every event that names a user.
 
 use clap::Args;
 use domain::Entity;
@@ -32,7 +32,7 @@ pub(crate) struct ReplayUserArgs {
 pub(crate) async fn run(args: ReplayUserArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let mut filter = args.filter.filter()?;
     if filter.entities.contains_key("user") {
-        // Two values of one flag would widen the replay where a reader expects it to narrow.
+        // Two values of one flag would widen the replay. A reader expects it to narrow the replay.
         return Err(CliError::usage("replay-user names its user already: leave out --user-id")
             .hint("`replay` takes several --user-id"));
     }

@@ -1,4 +1,4 @@
-//! What the replaying commands share: the flags of a run, the plan, the run, the report.
+//! The common part of the replay commands: the flags of a run, the plan, the run and the report.
 
 mod applying;
 mod counts;
@@ -43,7 +43,7 @@ use crate::{
     },
 };
 
-/// Plans, and runs the plan unless only the plan is wanted.
+/// Plans a replay. Runs the plan unless the flags ask for the plan only.
 pub(crate) async fn run(
     selection: ReplaySelection,
     args: &RunArgs,
@@ -81,7 +81,7 @@ async fn dry_run(
     Ok(exit)
 }
 
-/// Nothing consumes events yet: what would be replayed is shown, as by a dry run.
+/// Prints a dry run for a store without consumer groups, because no group could handle the events.
 async fn show_alone(
     selection: ReplaySelection,
     args: &RunArgs,
@@ -103,7 +103,7 @@ async fn execute(
 ) -> Result<Exit, CliError> {
     let stores = cx.open(Access::Write).await?;
     if let Target::Groups = target {
-        // Told at once, not after the scan of a whole log.
+        // The groups are checked first, so that an error does not wait for the scan of a whole log.
         match replay::check_groups(&stores, &args.groups).await {
             Err(AppError::NotFound(NotFound::AnyGroup)) if args.leaves_target_open() => {
                 stores.close().await;
@@ -122,7 +122,8 @@ async fn execute(
     send(Begun { stores, manager, meter, plan: &plan, permitted: &permitted, all }, target, args, cx).await
 }
 
-/// Asks before many events are sent, unless the plan was looked at.
+/// Asks for confirmation if the plan has more events than the setting allows. `--yes`, or the hash of the plan,
+/// replaces the question.
 fn confirm(plan: &Plan, target: &Target, args: &RunArgs, cx: &Context<'_>) -> Result<(), CliError> {
     if let Some(hash) = &args.hash {
         return Ok(approval::check(hash, &plan.plan_hash)?);
@@ -153,7 +154,7 @@ fn confirm(plan: &Plan, target: &Target, args: &RunArgs, cx: &Context<'_>) -> Re
     ask(&format!("This would {deed}."))
 }
 
-/// A plan that may run, and what runs it.
+/// A plan that is permitted to run, and everything that its run needs.
 struct Begun<'a> {
     stores: StoreHandle,
     manager: ReplayManager,
@@ -163,7 +164,7 @@ struct Begun<'a> {
     all: bool,
 }
 
-/// Sends the events of a plan, and reports.
+/// Sends the events of a plan, and reports the result.
 async fn send(
     begun: Begun<'_>,
     target: &Target,
@@ -172,7 +173,7 @@ async fn send(
 ) -> Result<Exit, CliError> {
     let Begun { stores, manager, meter, plan, permitted, all } = begun;
     speed::warn_of_default_pace(plan, &speed::options(args, target, all, cx), args, cx);
-    // From here on a request to end is heeded.
+    // From here on the command handles interruptions.
     let mut interrupts = Interrupts::listen()?;
     let run = to_target::Run { manager: &manager, plan, permitted, all, args };
     let exit = match target {

@@ -1,4 +1,5 @@
-//! `replays`: every replay leaves a record, from which any terminal can watch, pause, resume or cancel it.
+//! `replays`: shows and controls replays. Every replay leaves a record, and any terminal can watch, pause, resume or
+//! cancel it.
 
 mod command;
 mod list;
@@ -56,7 +57,7 @@ pub(crate) async fn run(command: ReplaysCommand, cx: &mut Context<'_>) -> Result
     }
 }
 
-/// A state, for people.
+/// Returns a table cell for a state, with its colour.
 fn state_cell(state: ReplayState) -> Cell {
     let tone = match state {
         ReplayState::Completed => Tone::Good,

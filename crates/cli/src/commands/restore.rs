@@ -1,4 +1,4 @@
-//! `restore`: a backup becomes the store.
+//! `restore`: creates or replaces the store from a backup.
 
 use std::path::{Path, PathBuf};
 
@@ -86,7 +86,7 @@ fn refused(error: RestoreError, file: &Path, cx: &Context<'_>) -> CliError {
     CliError::from(failure).during(format!("restore from {name} to {}", cx.settings.store)).hint(advice)
 }
 
-/// Checked first, so that no question is asked about a store that could not be replaced anyway.
+/// Checks the backup before the question to the user. An unusable backup thus raises no question.
 fn check_backup(file: &Path) -> Result<(), CliError> {
     let name = escape::line(&file.display().to_string()).into_owned();
     let what = match (file.is_file(), file.is_dir()) {

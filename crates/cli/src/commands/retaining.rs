@@ -1,4 +1,4 @@
-//! Retention from the command line: after every append, and by `trim`.
+//! Retention from the command line: after commands that store events, and by `trim`.
 
 use domain::RetentionRule;
 use event_replay::{StoreHandle, app::retention};
@@ -6,8 +6,8 @@ use replay::RetentionReport;
 
 use crate::{context::Context, errors::CliError, output::plural::count};
 
-/// Drops what the settings' rules name, after events were stored. That they are stored does not depend on it: where it fails, that
-/// is a warning, and the next command that stores events tries again.
+/// Applies the retention rules of the settings after events were stored. A failure is only a warning, because the
+/// events are stored. The next command that stores events tries again.
 pub(super) async fn apply_settings_after_storing(stores: &StoreHandle, cx: &Context<'_>) {
     if let Err(error) = apply_settings(stores, cx).await {
         let error = error.naming(&cx.settings.store);
@@ -18,7 +18,7 @@ pub(super) async fn apply_settings_after_storing(stores: &StoreHandle, cx: &Cont
     }
 }
 
-/// Drops what the settings' rules name.
+/// Applies the retention rules of the settings, and prints the number of removed events.
 async fn apply_settings(stores: &StoreHandle, cx: &Context<'_>) -> Result<(), CliError> {
     let rules = retention::rules(stores, &cx.settings).await?;
     if rules.is_empty() {
@@ -36,7 +36,7 @@ async fn apply_settings(stores: &StoreHandle, cx: &Context<'_>) -> Result<(), Cl
     Ok(())
 }
 
-/// Applies rules, and shows how far it is.
+/// Applies rules, and shows the progress.
 pub(super) async fn apply(
     stores: &StoreHandle,
     rules: &[RetentionRule],
@@ -50,7 +50,7 @@ pub(super) async fn apply(
     Ok(report)
 }
 
-/// Applies rules because an operator asks for it, and shows how far it is.
+/// Applies rules at an operator's request, and shows the progress.
 pub(super) async fn trim(
     stores: &StoreHandle,
     rules: &[RetentionRule],
@@ -63,7 +63,7 @@ pub(super) async fn trim(
     Ok(report)
 }
 
-/// Says who kept events that should have gone.
+/// Warns about each holder of events that the rules would remove.
 pub(super) fn warn_of_holds(report: &RetentionReport, cx: &Context<'_>) {
     for holder in &report.held_by {
         cx.printer.warn(&format!("{holder} keeps events that retention would drop"));

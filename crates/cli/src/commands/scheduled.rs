@@ -1,4 +1,4 @@
-//! `scheduled`: events that were published to come later.
+//! `scheduled`: lists and cancels events that wait for their time.
 
 use clap::{Args, Subcommand};
 use domain::ports::ScheduledEvent;

@@ -1,4 +1,4 @@
-//! `schemas`: the schemas that users added, beside those that came with the program.
+//! `schemas`: manages the schemas that users add to the built-in ones.
 
 mod add;
 mod check;

@@ -1,4 +1,4 @@
-//! `serve`: the HTTP API.
+//! `serve`: runs the HTTP API.
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
@@ -88,7 +88,7 @@ pub(crate) async fn run(args: ServeArgs, cx: &mut Context<'_>) -> Result<Exit, C
     cx.printer.flush()?;
     let (ask, asked) = tokio::sync::oneshot::channel::<()>();
     let running = server.run(async {
-        // Both mean the same: what runs is to end.
+        // A sent message and a dropped sender both request the end.
         let _ = asked.await;
     });
     tokio::pin!(running);

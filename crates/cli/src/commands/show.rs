@@ -1,4 +1,4 @@
-//! `show`: single events, in full.
+//! `show`: prints single events in full.
 
 use clap::Args;
 use event_replay::{

@@ -1,15 +1,15 @@
-//! Being asked to end: Ctrl-C, and what a service manager sends.
+//! Requests to end the process: Ctrl-C, and the signal of a service manager.
 
 use crate::errors::CliError;
 
-/// The requests to end, as they come. While it lives they do not end the process.
+/// A stream of requests to end. While a value exists, a request does not end the process.
 pub(crate) struct Interrupts {
     #[cfg(unix)]
     signals: [tokio::signal::unix::Signal; 2],
 }
 
 impl Interrupts {
-    /// Listens from now on.
+    /// Starts to listen for requests.
     #[cfg(unix)]
     pub(crate) fn listen() -> Result<Self, CliError> {
         use tokio::signal::unix::{SignalKind, signal};
@@ -17,13 +17,13 @@ impl Interrupts {
         both().map(|signals| Self { signals }).map_err(|error: std::io::Error| deaf(&error))
     }
 
-    /// Listens from now on.
+    /// Creates the stream. Each call of `next` listens for Ctrl-C.
     #[cfg(not(unix))]
     pub(crate) fn listen() -> Result<Self, CliError> {
         Ok(Self {})
     }
 
-    /// Waits for the next one. Cancel-safe.
+    /// Waits for the next request. Cancel-safe.
     #[cfg(unix)]
     pub(crate) async fn next(&mut self) {
         let [interrupt, terminate] = &mut self.signals;
@@ -33,11 +33,11 @@ impl Interrupts {
         }
     }
 
-    /// Waits for the next one. Cancel-safe.
+    /// Waits for the next request. Cancel-safe.
     #[cfg(not(unix))]
     pub(crate) async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
-            // No signal can arrive.
+            // The system delivers no signal.
             std::future::pending::<()>().await;
         }
     }

@@ -1,4 +1,4 @@
-//! `stats`: what is stored, counted, and what was counted on the way.
+//! `stats`: counts the stored events, and prints the counters of all processes.
 
 mod counters;
 

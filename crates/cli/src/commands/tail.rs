@@ -1,4 +1,4 @@
-//! `tail`: the last events, and new ones as they come.
+//! `tail`: prints the last events, and follows new ones.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
     exit::Exit,
 };
 
-/// How long one wait for new events lasts before the next begins.
+/// The duration of one wait for new events.
 const WAIT: Duration = Duration::from_secs(30);
 
 /// Show the last events, and follow new ones
@@ -50,7 +50,7 @@ pub(crate) async fn run(args: TailArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     let filter = args.filter.filter()?;
     let stores = cx.open(Access::Read).await?;
     let head = stores.head().await?;
-    // A stream has no end at which one document could be closed.
+    // A stream has no end, so it cannot form one JSON document.
     let format = match (args.follow, cx.printer.format()) {
         (true, Format::Json) => Format::Ndjson,
         (_, format) => format,
@@ -73,9 +73,9 @@ pub(crate) async fn run(args: TailArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     Ok(Exit::Ok)
 }
 
-/// Writes the last matching events, the oldest first; how many were damaged. What one page holds is written from memory.
-/// Of more, the first walk finds only where they begin, and a second one writes them from there: so memory does not grow with
-/// their number.
+/// Writes the last matching events, oldest first, and returns the number of damaged events. One page is written from
+/// memory. If there are more events, the first walk only finds their first position, and a second walk writes them. The
+/// memory thus does not grow with the number of events.
 async fn last(
     stores: &StoreHandle,
     filter: &Filter,
@@ -90,7 +90,7 @@ async fn last(
     let walk = |order, limit| {
         Walk::new(stores.ports().clone(), filter.clone(), order, limit).until(Some(head.clone()))
     };
-    // Where there is a walk forth, it says what is damaged.
+    // Only one walk warns about damaged events: the forward walk, if there is one.
     let mut back = walk(Order::NewestFirst, Some(lines)).without_warnings();
     let forth = walk(Order::OldestFirst, None);
     let mut page = back.page(cx.printer).await?.unwrap_or_default();

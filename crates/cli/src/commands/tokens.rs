@@ -1,4 +1,4 @@
-//! `tokens`: what clients of the HTTP API prove themselves with.
+//! `tokens`: manages the tokens that authenticate clients of the HTTP API.
 
 mod create;
 mod list;
@@ -29,7 +29,7 @@ pub(crate) async fn run(command: TokensCommand, cx: &mut Context<'_>) -> Result<
     }
 }
 
-/// The roles of a token, for people.
+/// Formats the roles of a token.
 fn roles(token: &TokenDocument) -> String {
     token.roles.iter().map(|role: &Role| role.as_str()).collect::<Vec<_>>().join(", ")
 }

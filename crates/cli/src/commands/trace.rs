@@ -1,4 +1,4 @@
-//! `trace`: the events of a correlation as a tree of causes, and what each group has done with them.
+//! `trace`: prints the events of a correlation as a tree of causes, with the state of each event in each group.
 
 mod drawn;
 
@@ -83,7 +83,8 @@ fn marks(event: &TracedEvent) -> &'static str {
     }
 }
 
-/// When an event happened: at the top of a tree the time, below it how long after its cause.
+/// Formats the time of an event. A root of the tree has its timestamp, and other events have the time since their
+/// cause.
 fn time(event: &TracedEvent) -> String {
     match event.since_cause_ms {
         None => event.timestamp.to_string(),
@@ -95,7 +96,7 @@ fn time(event: &TracedEvent) -> String {
     }
 }
 
-/// What a group has done with an event, for people.
+/// Describes the state of an event in a group.
 pub(crate) fn words(delivery: &GroupDelivery) -> String {
     match delivery.state {
         DeliveryWord::Waiting => "waiting".to_owned(),

@@ -1,4 +1,4 @@
-//! `trim`: drop old events.
+//! `trim`: removes the oldest events by retention rules.
 
 use std::time::Duration;
 

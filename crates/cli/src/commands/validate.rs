@@ -1,4 +1,4 @@
-//! `validate`: whether events are valid, without a store of their own.
+//! `validate`: checks whether events are valid. Needs no store.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `validate-schemas`: all event schemas, and whether they are sound.
+//! `validate-schemas`: lists all event schemas, and checks whether they are valid.
 
 use clap::Args;
 use event_replay::app::schemas;

@@ -1,4 +1,4 @@
-//! `verify`: every event and every index entry.
+//! `verify`: checks every event and every index entry.
 
 use clap::Args;
 use event_replay::Access;

@@ -1,4 +1,4 @@
-//! `version`: which build this is.
+//! `version`: prints the version and the build.
 
 use clap::Args;
 use serde::Serialize;
@@ -13,7 +13,7 @@ use crate::{args::Format, context::Context, errors::CliError, exit::Exit, output
   event-replay version --output json")]
 pub(crate) struct VersionArgs {}
 
-/// What a build is.
+/// A description of a build.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Build {
@@ -33,7 +33,7 @@ struct Target {
     arch: &'static str,
 }
 
-/// This build.
+/// The description of this build.
 pub(crate) const BUILD: Build = Build {
     version: env!("CARGO_PKG_VERSION"),
     commit: env!("EVENT_REPLAY_COMMIT"),
@@ -45,7 +45,7 @@ pub(crate) const BUILD: Build = Build {
 };
 
 impl Build {
-    /// It in lines, for `--version --verbose`.
+    /// Formats the build in lines, for `--version --verbose`.
     pub(crate) fn in_lines(&self) -> String {
         format!(
             "event-replay {}\ncommit: {}\ndate: {}\nrustc: {}\nprofile: {}\ntarget: {} {}\nfeatures: {}\n",

@@ -1,4 +1,4 @@
-//! Reading a slice of the log page by page, with warnings of what is damaged.
+//! Reads a slice of the log page by page, and warns about damaged events.
 
 use std::sync::Arc;
 
@@ -10,43 +10,43 @@ use event_replay::app::walk::EventWalk;
 
 use crate::{errors::CliError, output::Printer};
 
-/// A walk over matching events. Bounded in memory whatever the number of events.
+/// A walk over matching events. Its memory does not depend on the number of events.
 pub(crate) struct Walk {
     events: EventWalk,
     warns: bool,
 }
 
 impl Walk {
-    /// A walk of at most `limit` events.
+    /// Creates a walk of at most `limit` events.
     pub(crate) fn new(store: Arc<dyn EventStore>, filter: Filter, order: Order, limit: Option<u64>) -> Self {
         Self { events: EventWalk::new(store, filter, order, limit), warns: true }
     }
 
-    /// Starts after a cursor.
+    /// Starts the walk after a cursor.
     #[must_use]
     pub(crate) fn after(self, after: Option<Cursor>) -> Self {
         Self { events: self.events.after(after), ..self }
     }
 
-    /// Ends at a mark.
+    /// Ends the walk at a high-water mark.
     #[must_use]
     pub(crate) fn until(self, until: Option<Cursor>) -> Self {
         Self { events: self.events.until(until), ..self }
     }
 
-    /// Says nothing of what is damaged.
+    /// Disables the warnings about damaged events.
     #[must_use]
     pub(crate) fn without_warnings(mut self) -> Self {
         self.warns = false;
         self
     }
 
-    /// Whether no page is left.
+    /// Returns whether no page is left.
     pub(crate) fn is_over(&self) -> bool {
         self.events.is_over()
     }
 
-    /// The next page, which may be empty; none at the end.
+    /// Returns the next page, which may be empty. Returns none at the end.
     pub(crate) async fn page(&mut self, printer: &Printer) -> Result<Option<Page>, CliError> {
         let before = self.events.corrupt();
         let page = self.events.page().await?;
@@ -56,12 +56,12 @@ impl Walk {
         Ok(page)
     }
 
-    /// Warns of damaged events that follow those that were counted.
+    /// Warns about damaged events. They come after the damaged events that this walk has counted.
     pub(crate) fn warn(&self, corrupt: &[CorruptEvent], printer: &Printer) {
         warn(self.corrupt(), corrupt, printer);
     }
 
-    /// Where a later walk goes on; none if there is nothing left.
+    /// The cursor at which a later walk continues. None if no events are left.
     pub(crate) fn next_cursor(&self) -> Option<&Cursor> {
         self.events.next_cursor()
     }

@@ -1,4 +1,4 @@
-//! What a person can do about a fault of a store or of a replay.
+//! Advice for faults of a store and of a replay.
 
 use domain::{
     StorageFailure,
@@ -9,7 +9,7 @@ use replay::ReplayError;
 
 use super::CliError;
 
-/// What a person can do about a fault of the store.
+/// Returns advice for a fault of the store.
 fn advice(failure: &StorageFailure) -> Option<&'static str> {
     Some(match failure {
         StorageFailure::Busy { .. } => {
@@ -109,7 +109,7 @@ impl From<ReplayStoreError> for CliError {
     }
 }
 
-/// The names that a name may be a misspelling of, or else other advice.
+/// Suggests the known names that are similar to a name, or returns other advice.
 fn meant_or(name: &str, known: &[String], advice: &str) -> String {
     match near::near(name, known.iter().map(String::as_str)) {
         near if near.is_empty() => advice.to_owned(),

@@ -1,6 +1,6 @@
-//! What a person can do where a server was not reached: the reason tells what to look at.
+//! Advice for a server that cannot be reached. It depends on the reason of the failure.
 
-/// What to look at. `origin` says who named the address.
+/// Returns the first thing to check. `origin` names the flag, variable or file that contains the address.
 pub(super) fn advice(reason: &str, is_tls: bool, origin: &str) -> String {
     let has = |text: &str| reason.to_ascii_lowercase().contains(text);
     let look_at = if has("certificate") || has("tls") || has("handshake") {

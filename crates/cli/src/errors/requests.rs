@@ -1,4 +1,4 @@
-//! What a person can do about a request that was refused.
+//! Advice for refused requests.
 
 use bus::BusError;
 use domain::StorageFailure;
@@ -109,7 +109,7 @@ impl From<NotFound> for CliError {
     }
 }
 
-/// The names that a name may be a misspelling of, or else all that there are.
+/// Suggests the known names that are similar to a name, or lists all known names.
 fn meant_or_listed(name: &str, known: &[String]) -> String {
     let near = near::near(name, known.iter().map(String::as_str));
     match near.is_empty() {

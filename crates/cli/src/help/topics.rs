@@ -1,4 +1,4 @@
-//! Help that belongs to no single command.
+//! Help topics that belong to no single command.
 
 /// A topic of `event-replay help`.
 pub(crate) struct Topic {
@@ -16,7 +16,7 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "environment", about: "Environment variables", text: ENVIRONMENT },
 ];
 
-/// The topic of this name.
+/// Returns the topic with this name.
 pub(crate) fn find(name: &str) -> Option<&'static Topic> {
     TOPICS.iter().find(|topic| topic.name == name)
 }

@@ -11,7 +11,7 @@ use std::{
 use domain::ports::event_store::ProgressCallback;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-/// A progress bar, or nothing where it is not shown.
+/// A progress bar. A hidden bar draws nothing.
 #[derive(Clone)]
 pub(crate) struct Bar {
     bar: ProgressBar,
@@ -19,7 +19,7 @@ pub(crate) struct Bar {
 }
 
 impl Bar {
-    /// A bar. Without a total it counts.
+    /// Creates a bar. Without a total, the bar is a counter.
     pub(crate) fn new(visible: bool, doing: &'static str, total: Option<u64>) -> Self {
         let is_paused = Arc::new(AtomicBool::new(false));
         if !visible {
@@ -47,32 +47,32 @@ impl Bar {
         Self { bar, is_paused }
     }
 
-    /// Says how far the work is.
+    /// Sets the progress.
     pub(crate) fn at(&self, done: u64) {
         self.bar.set_position(done);
     }
 
-    /// Says that the work pauses, or continues. While it pauses there is no rate and no time left.
+    /// Marks the work as paused or continued. A paused bar shows no rate and no time left.
     pub(crate) fn paused(&self, is_paused: bool, doing: &'static str) {
         self.is_paused.store(is_paused, Ordering::Relaxed);
         self.bar.set_message(if is_paused { "paused" } else { doing });
         if !is_paused {
-            // The rate is of the work, not of the pause.
+            // The rate must not include the pause.
             self.bar.reset_eta();
         }
     }
 
-    /// Takes the bar off the terminal.
+    /// Removes the bar from the terminal.
     pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();
     }
 
-    /// A handle to move it with.
+    /// Returns a handle that updates the bar.
     pub(crate) fn handle(&self) -> ProgressBar {
         self.bar.clone()
     }
 
-    /// A callback for long calls of the store.
+    /// Returns a progress callback for long calls of the store.
     pub(crate) fn callback(&self) -> ProgressCallback {
         let bar = self.bar.clone();
         Arc::new(move |done, total| {
@@ -84,7 +84,7 @@ impl Bar {
     }
 }
 
-/// A rate, and the time that is left: `, 1,200/s, 3 min 20 s left`.
+/// Formats a rate and the time left: `, 1,200/s, 3 min 20 s left`.
 fn speed(per_second: f64, left: Option<Duration>) -> String {
     if !per_second.is_finite() || per_second <= 0.0 {
         return String::new();
@@ -96,7 +96,7 @@ fn speed(per_second: f64, left: Option<Duration>) -> String {
     }
 }
 
-/// A number with two digits that count: `0.35`, `4.8`, `48`, `1,200`.
+/// Formats a number with two significant digits: `0.35`, `4.8`, `48`, `1,200`.
 fn rate(per_second: f64) -> String {
     let digits = per_second.log10().floor();
     let unit = 10f64.powf(digits - 1.0);

@@ -1,4 +1,4 @@
-//! Asking before something is lost.
+//! Asks for confirmation before a command loses data.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -6,10 +6,10 @@ use event_replay::{Settings, app::Confirmation};
 
 use crate::{errors::CliError, output::escape};
 
-/// What to do, for commands that have a dry run.
+/// The hint of commands that have a dry run.
 pub(crate) const LOOK_FIRST: &str = "add --yes to continue, or --dry-run to see what would be removed";
 
-/// Continues if `--yes` was given or a person says yes. `hint` says what to do where there is no terminal to ask on.
+/// Continues if `--yes` was given or the user confirms. If stdin is no terminal, the error has `hint` as its advice.
 pub(crate) fn confirm(
     deed: &Confirmation,
     settings: &Settings,
@@ -32,7 +32,7 @@ pub(crate) fn confirm(
     ask(&format!("This would {deed}{context}, which cannot be undone."))
 }
 
-/// Continues if a person says yes.
+/// Continues if the user types `yes`.
 pub(crate) fn ask(question: &str) -> Result<(), CliError> {
     let mut answer = String::new();
     let question = format!("{} Type yes to continue: ", escape::lines(question));

@@ -1,4 +1,4 @@
-//! Where results go: stdout, or a pager where they are longer than the terminal.
+//! The destination of results: stdout, or a pager if the results are longer than the terminal.
 
 use std::{
     ffi::OsString,
@@ -6,13 +6,13 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// Where results go.
+/// The destination of results.
 pub(crate) enum Destination {
-    /// Straight to stdout.
+    /// Stdout without a pager.
     Stdout(BufWriter<Stdout>),
-    /// Kept back until it is known whether they fit on the terminal.
+    /// A buffer that is held until the output is complete or longer than the terminal.
     Held { bytes: Vec<u8>, lines: usize, height: usize },
-    /// To a pager.
+    /// A pager.
     Pager(Child),
 }
 
@@ -21,7 +21,8 @@ impl Destination {
         Self::Stdout(BufWriter::with_capacity(64 * 1024, io::stdout()))
     }
 
-    /// Keeps what comes back until it is longer than the terminal. No effect where the height is not known.
+    /// Holds further output until it is longer than the terminal. Has no effect if the height of the terminal is
+    /// unknown.
     pub(crate) fn hold(&mut self) {
         let height = terminal_size::terminal_size().map(|(_, height)| usize::from(height.0));
         if let (Self::Stdout(out), Some(height)) = (&mut *self, height)
@@ -46,7 +47,7 @@ impl Destination {
         }
     }
 
-    /// Writes out what is buffered. What is kept back stays so.
+    /// Writes the buffer of stdout. Held output stays held.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Stdout(out) => out.flush(),
@@ -54,7 +55,7 @@ impl Destination {
         }
     }
 
-    /// Writes out everything, because something is to be said after it.
+    /// Writes all output, including held output, because a message follows.
     pub(crate) fn release(&mut self) -> io::Result<()> {
         if let Self::Held { bytes, .. } = self {
             let bytes = std::mem::take(bytes);
@@ -64,12 +65,12 @@ impl Destination {
         self.flush()
     }
 
-    /// Whether a pager has the terminal.
+    /// Returns whether a pager uses the terminal.
     pub(crate) fn is_paging(&self) -> bool {
         matches!(self, Self::Pager(_))
     }
 
-    /// Ends it, and waits until the pager is closed.
+    /// Ends the output, and waits until the user closes the pager.
     pub(crate) fn close(&mut self) -> io::Result<()> {
         if let Self::Pager(pager) = self {
             drop(pager.stdin.take());
@@ -98,7 +99,7 @@ fn to_pager(pager: &mut Child, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Starts the pager that the environment names. None where it names none, or it cannot be started.
+/// Starts the pager that the environment names, by default `less`. Returns none if paging is off or the start fails.
 fn spawn_pager() -> Option<Child> {
     let text = ["EVENT_REPLAY_PAGER", "PAGER"].into_iter().find_map(std::env::var_os);
     let text = text.unwrap_or_else(|| OsString::from("less"));
@@ -107,7 +108,7 @@ fn spawn_pager() -> Option<Child> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped());
     if std::env::var_os("LESS").is_none() {
-        // Colours pass through, long lines are not folded, the text stays on the screen.
+        // These options pass colours through, do not fold long lines, and leave the text on the screen.
         command.env("LESS", "FRSX");
     }
     command.spawn().ok()

@@ -1,4 +1,4 @@
-//! A file that is there once it is complete.
+//! A file that appears under its name only when it is complete.
 
 use std::{
     io::{BufWriter, Write},
@@ -9,14 +9,14 @@ use tempfile::NamedTempFile;
 
 use crate::{errors::CliError, output::escape};
 
-/// A file under a name of its own beside the place it is for. It is removed unless it is completed.
+/// A temporary file in the folder of its final path. The file is removed unless it is completed.
 pub(crate) struct NewFile {
     path: PathBuf,
     file: BufWriter<NamedTempFile>,
 }
 
 impl NewFile {
-    /// Begins a file that is to stand at a path where nothing is.
+    /// Begins a file for a path. Fails if the path exists.
     pub(crate) fn begin(path: PathBuf) -> Result<Self, CliError> {
         if path.symlink_metadata().is_ok() {
             return Err(exists(&path));
@@ -25,14 +25,14 @@ impl NewFile {
         let prefix = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
         let mut builder = tempfile::Builder::new();
         builder.prefix(&prefix).suffix(".part");
-        // As any new file: what the user's mask leaves of it.
+        // The permissions are those of any new file: the user's umask limits them.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let file = builder.tempfile_in(folder).map_err(|error| unwritable(&path, &error))?;
         Ok(Self { path, file: BufWriter::with_capacity(256 * 1024, file) })
     }
 
-    /// What it is called, for people.
+    /// The name of the file, for messages.
     pub(crate) fn name(&self) -> String {
         name(&self.path)
     }
@@ -41,7 +41,7 @@ impl NewFile {
         self.file.write_all(bytes).map_err(|error| unwritable(&self.path, &error))
     }
 
-    /// Gives it its name, once it is on disk; the name.
+    /// Flushes the file to disk, renames it to its final path, and returns the path. Fails if the path exists by then.
     pub(crate) fn complete(self) -> Result<String, CliError> {
         let Self { path, file } = self;
         let file = file.into_inner().map_err(|error| unwritable(&path, error.error()))?;

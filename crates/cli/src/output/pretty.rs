@@ -1,8 +1,8 @@
-//! JSON laid out for people, token by token: numbers and strings stay as they were written.
+//! Formats JSON for people, token by token. Numbers and strings keep their original text.
 
-/// Lays out a JSON text with two spaces a level.
+/// Formats a JSON text with two spaces per level.
 ///
-/// The text is known to be JSON. A parser is not used: one that reads numbers would change those of thirty digits.
+/// The text must be valid JSON. This function uses no parser, because a parser would change numbers of thirty digits.
 pub(crate) fn pretty(json: &str, indent: usize) -> String {
     let mut out = String::with_capacity(json.len() * 2);
     let mut depth = indent;
@@ -57,7 +57,7 @@ fn new_line(out: &mut String, depth: usize) {
     out.extend(std::iter::repeat_n("  ", depth));
 }
 
-/// Where the string that begins here ends, quote included.
+/// Returns the end of the string at the start of the text, including the closing quote.
 fn string_end(text: &str) -> usize {
     let bytes = text.as_bytes();
     let mut at = 1;

@@ -1,4 +1,4 @@
-//! The two streams, and how results are written to them.
+//! The printer of results and messages.
 
 use std::{
     cell::{Cell as Shared, RefCell},
@@ -18,29 +18,29 @@ use super::{
 };
 use crate::{args::Format, cli::OutputArgs, errors::CliError};
 
-/// Writes results to stdout, and everything else to stderr.
+/// Writes results to stdout, and all messages to stderr.
 pub(crate) struct Printer {
     asked: Format,
     selection: Option<Selection>,
     documents: Documents,
     /// Rows of `--fields` that wait to be printed as one table.
     picked: Option<Table>,
-    /// Shared with what goes to stderr, so that the two streams keep their order on a terminal.
+    /// Shared with the writers to stderr, so that the two streams keep their order on a terminal.
     out: RefCell<Destination>,
     stderr_is_terminal: bool,
     stderr_colour: bool,
     look: Look,
     is_quiet: bool,
     uses_pager: bool,
-    /// Columns that tables left out because the terminal is too narrow.
+    /// Whether a table left out columns because the terminal is too narrow.
     hidden: Shared<bool>,
-    /// What is said once the pager is closed.
+    /// Messages that are printed after the user closes the pager.
     late: RefCell<Vec<String>>,
     now: Timestamp,
 }
 
 impl Printer {
-    /// A printer for this process's streams.
+    /// Creates a printer for the streams of this process.
     pub(crate) fn new(args: &OutputArgs) -> Result<Self, CliError> {
         Ok(Self::over(args, Selection::of(&args.fields, args.jq.as_deref())?))
     }
@@ -71,12 +71,12 @@ impl Printer {
         }
     }
 
-    /// A printer that selects nothing.
+    /// Creates a printer without `--fields` and `--jq`.
     pub(crate) fn plain() -> Self {
         Self::over(&OutputArgs::default(), None)
     }
 
-    /// How results are wanted.
+    /// The format in which the command must print its results.
     pub(crate) fn format(&self) -> Format {
         match &self.selection {
             Some(selection) => selection.format(self.asked),
@@ -84,19 +84,19 @@ impl Printer {
         }
     }
 
-    /// The time from which relative times are counted.
+    /// The reference time of relative times.
     pub(crate) fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// Shows what comes in a pager where it is longer than the terminal. For results that have an end.
+    /// Shows further output in a pager if it is longer than the terminal. For results that have an end.
     pub(crate) fn page(&self) {
         if self.uses_pager {
             self.out.borrow_mut().hold();
         }
     }
 
-    /// Writes bytes of data as they are; JSON passes through `--fields` and `--jq`.
+    /// Writes bytes of data unchanged. With `--fields` or `--jq`, the bytes are JSON and pass through the selection.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         if self.selection.is_none() {
             return self.write(bytes);
@@ -107,20 +107,20 @@ impl Printer {
         Ok(())
     }
 
-    /// Writes a line of data, made harmless for a terminal.
+    /// Writes a line of data. Control characters are escaped.
     pub(crate) fn line(&mut self, text: &str) -> Result<(), CliError> {
         self.raw(escape::line(text).as_bytes())?;
         self.raw(b"\n")
     }
 
-    /// Writes a line that is a state.
+    /// Writes a state on a line, with its symbol and colour.
     pub(crate) fn state_line(&mut self, word: &str, tone: Tone) -> Result<(), CliError> {
         let text = if self.look.symbols { format!("{} {word}", tone.symbol()) } else { word.to_owned() };
         let text = if self.look.colour { tone.paint(&text) } else { text };
         self.raw(format!("{text}\n").as_bytes())
     }
 
-    /// Writes text with colours of its own, which go where there is no colour.
+    /// Writes text that contains its own colours. Removes the colours if the output has none.
     pub(crate) fn styled(&mut self, text: &str) -> Result<(), CliError> {
         match self.look.colour {
             true => self.raw(text.as_bytes()),
@@ -134,14 +134,14 @@ impl Printer {
         self.raw(text.as_bytes())
     }
 
-    /// Writes one JSON document on a line of its own.
+    /// Writes one JSON document on one line.
     pub(crate) fn json<T: Serialize>(&mut self, value: &T) -> Result<(), CliError> {
         let text = json_text(value)?;
         self.raw(&text)?;
         self.raw(b"\n")
     }
 
-    /// Writes a list: one array, or one row a line.
+    /// Writes a list: as one array, or as one row a line with `ndjson`.
     pub(crate) fn json_rows<T: Serialize>(&mut self, rows: &[T]) -> Result<(), CliError> {
         match self.format() {
             Format::Ndjson => rows.iter().try_for_each(|row| self.json(row)),
@@ -149,7 +149,7 @@ impl Printer {
         }
     }
 
-    /// Makes sure that what was written is out.
+    /// Writes all buffered output. Output that is held for a pager stays held.
     pub(crate) fn flush(&mut self) -> Result<(), CliError> {
         if let Some(table) = self.picked.take() {
             let text = self.rendered(&table, self.look);
@@ -158,7 +158,7 @@ impl Printer {
         self.out.get_mut().flush().map_err(|error| CliError::output(&error))
     }
 
-    /// Ends the output: waits for the pager, and says what was left out.
+    /// Ends the output: waits for the pager, prints the late messages, and reports hidden columns.
     pub(crate) fn finish(&mut self) -> Result<(), CliError> {
         self.flush()?;
         self.out.get_mut().close().map_err(|error| CliError::output(&error))?;
@@ -174,34 +174,34 @@ impl Printer {
         }
     }
 
-    /// Begins a new picture of something that is watched.
+    /// Begins a new frame of `--watch`.
     pub(crate) fn begin_frame(&mut self) -> Result<(), CliError> {
         self.now = Timestamp::now();
         match self.watches_on_terminal() {
-            // The cursor goes home, and what was there is cleared.
+            // Moves the cursor to the top left corner, and clears the screen.
             true => self.write(b"\x1b[H\x1b[2J"),
             false => Ok(()),
         }
     }
 
-    /// Whether a picture takes the place of the one before.
+    /// Returns whether each frame replaces the frame before.
     pub(crate) fn watches_on_terminal(&self) -> bool {
         self.look.symbols && self.format() == Format::Table
     }
 
-    /// Says something beside the data.
+    /// Prints a message on stderr, unless `--quiet` is given.
     pub(crate) fn say(&self, text: &str) {
         if !self.is_quiet {
             self.stderr("", None, text);
         }
     }
 
-    /// Says something that deserves attention.
+    /// Prints a warning on stderr.
     pub(crate) fn warn(&self, text: &str) {
         self.stderr("warning", Some(Tone::Warn), text);
     }
 
-    /// Writes a JSON document to stderr, for a command whose stdout is taken by events.
+    /// Writes a JSON document to stderr, for commands that write events to stdout.
     pub(crate) fn say_json<T: Serialize>(&self, value: &T) -> Result<(), CliError> {
         let mut text = json_text(value)?;
         text.push(b'\n');
@@ -210,14 +210,14 @@ impl Printer {
         Ok(())
     }
 
-    /// Writes a table to stderr, likewise.
+    /// Writes a table to stderr, for commands that write events to stdout.
     pub(crate) fn say_table(&self, table: &Table) {
         self.catch_up();
         let look = Look { colour: self.stderr_colour, symbols: self.stderr_is_terminal, ..self.look };
         write_stderr(self.rendered(table, look).as_bytes());
     }
 
-    /// Says why a command ended early.
+    /// Prints an error and its hint on stderr.
     pub(crate) fn error(&self, what: &str, hint: Option<&str>) {
         self.stderr("error", Some(Tone::Bad), what);
         if let Some(hint) = hint {
@@ -225,12 +225,12 @@ impl Printer {
         }
     }
 
-    /// A progress bar, which only a terminal sees.
+    /// Creates a progress bar, which is visible only on a terminal.
     pub(crate) fn bar(&self, doing: &'static str, total: Option<u64>) -> Bar {
         Bar::new(self.shows_bars(), doing, total)
     }
 
-    /// Whether progress is shown.
+    /// Returns whether progress is shown.
     pub(crate) fn shows_bars(&self) -> bool {
         self.stderr_is_terminal && !self.is_quiet
     }
@@ -247,7 +247,7 @@ impl Printer {
         self.out.get_mut().write_all(bytes).map_err(|error| CliError::output(&error))
     }
 
-    /// Prints what is kept of a document.
+    /// Prints the selected parts of a document.
     fn select(&mut self, document: &[u8]) -> Result<(), CliError> {
         let mut lines = Vec::new();
         match &mut self.selection {
@@ -275,7 +275,7 @@ impl Printer {
         Ok(())
     }
 
-    /// What was written to stdout before comes first. An error shows again at the next write.
+    /// Writes pending output to stdout first. An error appears again at the next write.
     fn catch_up(&self) {
         let _ = self.out.borrow_mut().release();
     }
@@ -295,7 +295,7 @@ impl Printer {
     }
 }
 
-/// A JSON value for people: a text without its quotes, nothing for null.
+/// Formats a JSON value for people: a string without its quotes, and `-` for null.
 fn plain(value: &str) -> String {
     match serde_json::from_str::<Option<String>>(value) {
         Ok(Some(text)) => text,
@@ -304,7 +304,7 @@ fn plain(value: &str) -> String {
     }
 }
 
-/// JSON that no terminal takes for commands.
+/// Serializes a value as JSON. Escapes characters that could control a terminal.
 pub(crate) fn json_text<T: Serialize>(value: &T) -> Result<Vec<u8>, CliError> {
     let text = serde_json::to_string(value)
         .map_err(|error| CliError::failed(format!("the result cannot be written as JSON: {error}")))?;
@@ -313,7 +313,7 @@ pub(crate) fn json_text<T: Serialize>(value: &T) -> Result<Vec<u8>, CliError> {
     Ok(safe)
 }
 
-/// Where stderr is closed there is nothing to be done.
+/// Writes to stderr. If stderr is closed, the error is ignored.
 fn write_stderr(bytes: &[u8]) {
     let _ = io::stderr().lock().write_all(bytes);
 }

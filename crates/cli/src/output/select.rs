@@ -1,4 +1,4 @@
-//! `--fields` and `--jq`: what is kept of the JSON that a command prints.
+//! `--fields` and `--jq`: select parts of the JSON that a command prints.
 
 mod documents;
 mod fields;
@@ -7,16 +7,16 @@ mod jq;
 pub(crate) use self::{documents::Documents, fields::Fields, jq::Jq};
 use crate::{args::Format, errors::CliError};
 
-/// What is kept of each document.
+/// The selection from each document.
 pub(crate) enum Selection {
-    /// Some members of each row.
+    /// Named members of each row.
     Fields(Fields),
-    /// What an expression makes of it.
+    /// The results of a jq expression.
     Jq(Jq),
 }
 
 impl Selection {
-    /// The selection that flags name, if any.
+    /// Returns the selection that the flags name, if any.
     pub(crate) fn of(fields: &[String], jq: Option<&str>) -> Result<Option<Self>, CliError> {
         match jq {
             Some(expression) => Ok(Some(Self::Jq(Jq::compile(expression)?))),
@@ -25,7 +25,7 @@ impl Selection {
         }
     }
 
-    /// The format in which a command has to print, so that this can select from it.
+    /// The format in which the command must print its results for this selection.
     pub(crate) fn format(&self, asked: Format) -> Format {
         match (self, asked) {
             (Self::Fields(_), Format::Table) => Format::Ndjson,

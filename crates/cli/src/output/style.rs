@@ -1,4 +1,4 @@
-//! Colours and symbols for states, and when they are used.
+//! Colours and symbols of states, and the conditions for their use.
 
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
@@ -16,7 +16,7 @@ pub(crate) enum ColorChoice {
 }
 
 impl ColorChoice {
-    /// Makes it the choice of the whole process.
+    /// Applies the choice to the whole process.
     pub(crate) fn apply(self) {
         match self {
             Self::Auto => anstream::ColorChoice::Auto,
@@ -26,7 +26,7 @@ impl ColorChoice {
         .write_global();
     }
 
-    /// The choice among a command line's words, for what is printed before they are parsed.
+    /// Finds the choice in the words of a command line, for output before the words are parsed.
     pub(crate) fn among(words: impl Iterator<Item = String>) -> Self {
         let words: Vec<String> = words.take_while(|word| word != "--").collect();
         let of = |text: &str| Self::from_str(text, true).ok();
@@ -35,7 +35,7 @@ impl ColorChoice {
         joined.chain(apart.filter_map(|(_, value)| of(value))).last().unwrap_or_default()
     }
 
-    /// The same, as the parser of the command line knows it.
+    /// Converts the choice for clap.
     pub(crate) fn for_clap(self) -> clap::ColorChoice {
         match self {
             Self::Auto => clap::ColorChoice::Auto,
@@ -45,28 +45,28 @@ impl ColorChoice {
     }
 }
 
-/// Whether what goes to this stream is coloured.
+/// Returns whether output to this stream has colours.
 pub(crate) fn colours(stream: &impl anstream::stream::RawStream) -> bool {
     !matches!(anstream::AutoStream::choice(stream), anstream::ColorChoice::Never)
 }
 
-/// What a state means for the person who looks at it.
+/// The meaning of a state for the reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
-    /// It is as it should be.
+    /// Everything is in order.
     Good,
-    /// Work is going on.
+    /// Work is in progress.
     Busy,
-    /// It deserves a look.
+    /// The state needs a look.
     Warn,
-    /// It needs attention.
+    /// The state needs action.
     Bad,
-    /// It is over, or at rest.
+    /// The work has ended, or is idle.
     Quiet,
 }
 
 impl Tone {
-    /// The symbol before the word, for people who see no colour.
+    /// The symbol before the word, for readers who see no colour.
     pub(crate) fn symbol(self) -> char {
         match self {
             Self::Good => '✓',
@@ -77,7 +77,7 @@ impl Tone {
         }
     }
 
-    /// A text in the tone's colour.
+    /// Returns a text in the colour of the tone.
     pub(crate) fn paint(self, text: &str) -> String {
         let style = match self {
             Self::Good => AnsiColor::Green.on_default(),

@@ -1,7 +1,8 @@
-//! Tables for people. The one place that decides what fits a terminal.
+//! Tables for people. Only this module decides how a table fits a terminal.
 //!
-//! A table is as wide as its content where nothing limits it. On a terminal it fits the width: ids shorten to prefixes, then
-//! optional columns are left out, then free text is cut with `…`. Fixed columns are never broken.
+//! Without a width limit, a table is as wide as its content. On a terminal it is made to fit the width. First, ids are
+//! shortened to prefixes. Then optional columns are left out. Last, free text is cut with `…`. Fixed columns are never
+//! broken.
 
 mod layout;
 
@@ -11,16 +12,16 @@ use unicode_width::UnicodeWidthStr;
 use self::layout::{Layout, cut, pad, wrap};
 use super::{escape, style::Tone};
 
-/// What may be done to the cells of a column so that a table fits.
+/// The way in which the cells of a column are made to fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Nothing.
+    /// The cells are never changed.
     Fixed,
-    /// A cell's short form may stand for it.
+    /// The short form of a cell may replace the cell.
     Short,
-    /// It may be cut with `…`.
+    /// The cells may be cut with `…`.
     Text,
-    /// It may go on in the next line.
+    /// The cells may continue on the next line.
     Wrapped,
 }
 
@@ -30,7 +31,7 @@ pub(crate) struct Column {
     name: String,
     kind: Kind,
     is_right: bool,
-    /// The greater, the sooner the column is left out; 0: never.
+    /// The order in which columns are left out: the greatest rank first. A column of rank 0 is never left out.
     rank: u8,
 }
 
@@ -39,33 +40,33 @@ impl Column {
         Self { name: name.to_owned(), kind, is_right: false, rank: 0 }
     }
 
-    /// Leaves the column out where the table does not fit, the greatest rank first.
+    /// Allows the column to be left out if the table does not fit. The greatest rank is left out first.
     pub(crate) fn optional(self, rank: u8) -> Self {
         Self { rank, ..self }
     }
 }
 
-/// A column that is never broken or cut, such as states and times.
+/// Creates a column that is never broken or cut, such as states and times.
 pub(crate) fn fixed(name: &str) -> Column {
     Column::new(name, Kind::Fixed)
 }
 
-/// A column of numbers.
+/// Creates a column of numbers, aligned right.
 pub(crate) fn number(name: &str) -> Column {
     Column { is_right: true, ..fixed(name) }
 }
 
-/// A column of ids that have a short form.
+/// Creates a column of ids that have a short form.
 pub(crate) fn id(name: &str) -> Column {
     Column::new(name, Kind::Short)
 }
 
-/// A column of free text, which is cut where it does not fit.
+/// Creates a column of free text, which is cut if it does not fit.
 pub(crate) fn text(name: &str) -> Column {
     Column::new(name, Kind::Text)
 }
 
-/// A column of free text that goes on in the next line where it does not fit.
+/// Creates a column of free text, which continues on the next line if it does not fit.
 pub(crate) fn wrapped(name: &str) -> Column {
     Column::new(name, Kind::Wrapped)
 }
@@ -74,41 +75,41 @@ pub(crate) fn wrapped(name: &str) -> Column {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cell {
     full: String,
-    /// Stands for it where there is no room for the whole.
+    /// The short form for narrow terminals.
     short: Option<String>,
-    /// Stands for it on a terminal.
+    /// The relative form for terminals.
     relative: Option<String>,
     tone: Option<Tone>,
 }
 
 impl Cell {
-    /// A text. It may come from events, so it is made harmless here.
+    /// Creates a cell with a text. The text may come from events, so its control characters are escaped here.
     pub(crate) fn new(text: impl AsRef<str>) -> Self {
         Self { full: escape::line(text.as_ref()).into_owned(), short: None, relative: None, tone: None }
     }
 
-    /// A state: a word that has a colour and a symbol.
+    /// Creates a cell with a state: a word that has a colour and a symbol.
     pub(crate) fn state(word: &str, tone: Tone) -> Self {
         Self { tone: Some(tone), ..Self::new(word) }
     }
 
-    /// An id and a prefix of it that commands take.
+    /// Creates a cell with an id, and a prefix that commands accept.
     pub(crate) fn id(whole: &str, prefix: &str) -> Self {
         Self { short: Some(escape::line(prefix).into_owned()), ..Self::new(whole) }
     }
 
-    /// A time: in full, or how long ago it was.
+    /// Creates a cell with a time: in full, or relative to `now`.
     pub(crate) fn time(at: Timestamp, now: Timestamp) -> Self {
         let relative = event_replay::text::time::ago_or_date(at, now);
         Self { relative: Some(relative), ..Self::new(event_replay::text::time::to_milliseconds(at)) }
     }
 
-    /// A time that there may be.
+    /// Creates a cell with a time, or `-` if there is none.
     pub(crate) fn time_or_dash(at: Option<Timestamp>, now: Timestamp) -> Self {
         at.map_or_else(|| Self::new("-"), |at| Self::time(at, now))
     }
 
-    /// A number with its thousands parted.
+    /// Creates a cell with a number, with a comma between its thousands.
     pub(crate) fn count(number: u64) -> Self {
         Self::new(event_replay::text::plural::grouped(number))
     }
@@ -120,12 +121,12 @@ impl<T: AsRef<str>> From<T> for Cell {
     }
 }
 
-/// How tables look where they are printed.
+/// The look of tables on a stream.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Look {
-    /// The width that a table may take; none: as wide as it is.
+    /// The maximum width of a table, in columns of the terminal. None: unlimited.
     pub(crate) width: Option<u16>,
-    /// Whether times are said as how long ago they were.
+    /// Whether times are relative.
     pub(crate) relative: bool,
     /// Whether states have symbols.
     pub(crate) symbols: bool,
@@ -140,7 +141,7 @@ pub(crate) struct Table {
     rows: Vec<Vec<Cell>>,
 }
 
-/// A table as it is printed.
+/// A table as text.
 pub(crate) struct Rendered {
     pub(crate) text: String,
     /// The columns that were left out.
@@ -148,17 +149,17 @@ pub(crate) struct Rendered {
 }
 
 impl Table {
-    /// A table with these columns.
+    /// Creates a table with these columns.
     pub(crate) fn new(columns: impl IntoIterator<Item = Column>) -> Self {
         Self { columns: columns.into_iter().collect(), has_header: true, rows: Vec::new() }
     }
 
-    /// A table of names and values, without a header.
+    /// Creates a table of names and values, without a header.
     pub(crate) fn pairs() -> Self {
         Self::new([fixed(""), wrapped("")]).without_header()
     }
 
-    /// The table without its header.
+    /// Removes the header.
     pub(crate) fn without_header(self) -> Self {
         Self { has_header: false, ..self }
     }
@@ -172,7 +173,7 @@ impl Table {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
-    /// The table as text.
+    /// Formats the table as text.
     pub(crate) fn render(&self, look: Look) -> Rendered {
         let mut texts = self.texts(look, false);
         let mut layout = Layout::of(&self.kinds(), &texts);
@@ -197,7 +198,7 @@ impl Table {
         self.columns.iter().map(|column| (column.kind, column.rank)).collect()
     }
 
-    /// The texts of all cells, the header first.
+    /// Returns the texts of all cells, the header first.
     fn texts(&self, look: Look, is_narrow: bool) -> Vec<Vec<String>> {
         let header =
             self.has_header.then(|| self.columns.iter().map(|column| column.name.to_uppercase()).collect());
@@ -258,7 +259,7 @@ impl Table {
     }
 }
 
-/// How many columns of a terminal a text takes.
+/// Returns the number of terminal columns that a text takes.
 fn width_of(text: &str) -> usize {
     UnicodeWidthStr::width(text)
 }

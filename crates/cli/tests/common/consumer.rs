@@ -1,4 +1,4 @@
-//! A consumer in a process of its own, as a user starts one, ended as a user ends it.
+//! A consumer in a separate process, started and ended as by a user.
 
 use std::{
     io::{BufRead, BufReader, Write as _},
@@ -10,10 +10,10 @@ use std::{
 
 use super::{Bench, Said};
 
-/// How long anything may take before a test gives up: far more than it needs.
+/// The time limit of each wait. It is far longer than any wait needs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A process that runs, and what it has said so far.
+/// A running process and its output.
 pub struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -51,7 +51,7 @@ impl Stream {
 }
 
 impl Bench {
-    /// Starts a command that goes on until it is told to end.
+    /// Starts a command that runs until it is stopped.
     pub fn start(&self, args: &[&str]) -> Running {
         let mut child = self.command(args).spawn().unwrap();
         let stdin = child.stdin.take();
@@ -73,12 +73,12 @@ impl Running {
         self.stdout.text()
     }
 
-    /// Gives it another line of input.
+    /// Writes a line to stdin.
     pub fn feed(&mut self, line: &str) {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    /// Waits until it has said this on stderr.
+    /// Waits until stderr contains a text.
     #[track_caller]
     pub fn says(&self, text: &str) {
         wait(&format!("{text:?} on stderr, which has"), || {
@@ -87,7 +87,7 @@ impl Running {
         });
     }
 
-    /// Waits until it has printed so many lines.
+    /// Waits until stdout has `number` lines.
     #[track_caller]
     pub fn prints_lines(&self, number: usize) {
         wait(&format!("{number} lines on stdout, which has"), || {
@@ -96,21 +96,21 @@ impl Running {
         });
     }
 
-    /// Sends what Ctrl-C sends, or a service manager.
+    /// Sends a signal, such as `INT` for Ctrl-C or `TERM` from a service manager.
     pub fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let sent = std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap();
         assert!(sent.success());
     }
 
-    /// Ends it by Ctrl-C.
+    /// Ends the process with Ctrl-C.
     #[track_caller]
     pub fn stop(self) -> Said {
         self.signal("INT");
         self.ends()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the process ends by itself.
     #[track_caller]
     pub fn ends(mut self) -> Said {
         let mut code = None;
@@ -124,7 +124,7 @@ impl Running {
         Said { code: code.unwrap(), stdout: self.stdout.end(), stderr: self.stderr.end() }
     }
 
-    /// Kills it, as a machine that fails does.
+    /// Kills the process, as in a machine failure.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -133,13 +133,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // One that has ended is not there to be killed.
+        // If the process has ended, the kill fails.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 #[track_caller]
 pub fn wait(what: &str, mut is_so: impl FnMut() -> Result<(), String>) {
     let begun = Instant::now();

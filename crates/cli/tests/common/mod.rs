@@ -1,6 +1,6 @@
-//! Runs the binary as a user would, in a folder and a home of its own, and keeps what it said.
+//! Runs the binary as a user would, in a separate folder and home, and keeps its output.
 
-// Shared by several test programs, none of which uses all of it; a panic is how a test fails.
+// Several test programs share this module, and none uses all of it. A test fails by a panic.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 pub mod consumer;
@@ -17,13 +17,13 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A folder with a store in it.
+/// A folder that contains a store.
 pub struct Bench {
     folder: TempDir,
     env: Vec<(String, String)>,
 }
 
-/// What a run said.
+/// The exit code and the output of a run.
 #[derive(Debug)]
 pub struct Said {
     pub code: i32,
@@ -32,14 +32,14 @@ pub struct Said {
 }
 
 impl Bench {
-    /// An empty folder. The store is named, and not there yet.
+    /// Creates an empty folder. The environment names a store that does not exist yet.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let env = vec![("EVENT_REPLAY_STORE".to_owned(), "sqlite:events.db".to_owned())];
         Self { folder, env }
     }
 
-    /// A folder whose store holds these lines.
+    /// Creates a folder with a store that contains these lines.
     pub fn with(lines: &str) -> Self {
         let bench = Self::new();
         bench.pipe(&["publish"], lines).ok();
@@ -57,7 +57,7 @@ impl Bench {
         self
     }
 
-    /// The environment of its runs.
+    /// The environment variables of the runs.
     pub fn variables(&self) -> &[(String, String)] {
         &self.env
     }
@@ -80,7 +80,7 @@ impl Bench {
         let mut child = self.command(args).spawn().unwrap();
         let mut pipe = child.stdin.take().unwrap();
         let stdin = stdin.as_ref().to_owned();
-        // A command that reads no input closes it; that is its right.
+        // A command that reads no input closes the pipe. The failed write is no error.
         let writer = std::thread::spawn(move || pipe.write_all(&stdin).ok());
         let output = child.wait_with_output().unwrap();
         writer.join().unwrap();
@@ -106,7 +106,7 @@ impl Bench {
         command
     }
 
-    /// The one JSON document of a command's answer.
+    /// Runs a command with JSON output, and returns its one document.
     pub fn json(&self, args: &[&str]) -> Value {
         let mut args = args.to_vec();
         args.extend(["--output", "json"]);
@@ -149,21 +149,21 @@ impl Said {
     }
 }
 
-/// A valid registration of a user.
+/// Returns a valid registration of a user.
 pub fn registered(id: &str, user: &str, timestamp: &str) -> String {
     format!(
         r#"{{"id":"{id}","type":"user.registered","version":"1.0","timestamp":"{timestamp}","source":"user-service","correlationId":"c-{user}","userId":"{user}","metadata":{{}},"data":{{"email":"{user}@example.com","registrationMethod":"email"}}}}"#
     )
 }
 
-/// A valid payment.
+/// Returns a valid payment.
 pub fn paid(id: &str, user: &str, amount: &str) -> String {
     format!(
         r#"{{"id":"{id}","type":"payment.processed","version":"1.0","timestamp":"2024-01-20T08:00:00Z","source":"payment-service","userId":"{user}","paymentId":"pay-{id}","metadata":{{}},"data":{{"amount":{amount},"currency":"EUR","status":"completed","paymentMethod":"card","processedAt":"2024-01-20T08:00:00Z"}}}}"#
     )
 }
 
-/// Three registrations and two payments.
+/// Returns three registrations and two payments.
 pub fn some() -> String {
     [
         registered("e1", "user-123", "2024-01-15T10:30:00Z"),
@@ -175,7 +175,7 @@ pub fn some() -> String {
     .join("\n")
 }
 
-/// The ids of stored events as JSON gives them.
+/// Returns the ids of stored events in JSON.
 pub fn ids(events: &[Value]) -> Vec<&str> {
     events.iter().map(|stored| stored["event"]["id"].as_str().unwrap()).collect()
 }

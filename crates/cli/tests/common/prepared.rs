@@ -1,4 +1,4 @@
-//! States that only consumers and time bring about, made through the library's ports.
+//! States of a store that only consumers and time can create, made through the library's ports.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,10 +13,10 @@ use store::Store;
 
 use super::Bench;
 
-/// The name of the consumer that these states come from.
+/// The name of the consumer in these states.
 pub const CONSUMER: &str = "worker-1";
 
-/// Works on a bench's store.
+/// Runs `work` on the store of a bench.
 pub fn on_store<T>(bench: &Bench, work: impl AsyncFnOnce(&Store) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -27,7 +27,7 @@ pub fn on_store<T>(bench: &Bench, work: impl AsyncFnOnce(&Store) -> T) -> T {
     })
 }
 
-/// A group at the head of the log, or at its start.
+/// Creates a group at the head of the log, or at its start.
 pub async fn group(store: &Store, spec: GroupSpec, at_start: bool) {
     let mut mark = store.head().await.unwrap();
     if at_start {
@@ -36,7 +36,7 @@ pub async fn group(store: &Store, spec: GroupSpec, at_start: bool) {
     store.create_group(&spec, &mark).await.unwrap();
 }
 
-/// A consumer's leases, by segment.
+/// Acquires the leases of a consumer, and returns them by segment.
 pub async fn leases(store: &Store, group: &str, alive: Duration) -> BTreeMap<u16, Lease> {
     let request =
         LeaseRequest { group: group.to_owned(), consumer: CONSUMER.to_owned(), token: 7, duration: alive };
@@ -44,7 +44,7 @@ pub async fn leases(store: &Store, group: &str, alive: Duration) -> BTreeMap<u16
     leases.held.into_iter().map(|lease| (lease.segment, lease)).collect()
 }
 
-/// Gives up on events, each with what its handler said, and passes the rest of the log.
+/// Gives up on events, each with the error of its handler, and commits the rest of the log.
 pub async fn give_up(store: &Store, group: &str, failures: &[(&str, &str)], parked: bool) {
     let leases = leases(store, group, Duration::from_secs(60)).await;
     let head = store.head().await.unwrap().sequence(0);
@@ -81,7 +81,7 @@ fn new_letter(position: Position, event_type: &str, error: &str, parked: bool) -
     }
 }
 
-/// A row of a ledger.
+/// Returns a blocked key, as a row of the ledger.
 pub fn blocked(key: Key, position: u64, through: u64, due: Option<&str>, error: &str) -> BlockedKey {
     BlockedKey {
         key,
@@ -97,7 +97,8 @@ pub fn blocked(key: Key, position: u64, through: u64, due: Option<&str>, error: 
     }
 }
 
-/// A consumer that answers whatever is in the lanes: what `fails` says of an event's position is given up on again.
+/// Handles all events in the replay lanes as a consumer would. If `fails` returns an error for a position, the group
+/// gives up on that event again.
 pub async fn answer_lanes(store: &Store, group: &str, fails: impl Fn(u64) -> Option<String>) -> usize {
     let leases = leases(store, group, Duration::from_secs(60)).await;
     let after: Vec<(u16, u64)> = leases.keys().map(|segment| (*segment, 0)).collect();
@@ -127,7 +128,7 @@ pub async fn answer_lanes(store: &Store, group: &str, fails: impl Fn(u64) -> Opt
     batches.len()
 }
 
-/// Counts as of this minute.
+/// Stores counters for the current minute.
 pub async fn count(store: &Store, samples: &[(&str, &str, u64, u64)]) {
     let minute = jiff::Timestamp::now().as_second().div_euclid(60);
     let samples: Vec<StatSample> = samples

@@ -1,4 +1,4 @@
-//! Redis servers for the tests of a process, and benches whose store is a namespace of its own on one of them.
+//! Redis servers for the tests of one process. Each bench uses a separate namespace on one of the servers.
 
 use std::{
     collections::BTreeMap,
@@ -14,15 +14,14 @@ use tokio::runtime::Runtime;
 
 use super::Bench;
 
-/// What looks after the servers.
+/// The runtime that runs the servers.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 });
 static SERVERS: Mutex<BTreeMap<PathBuf, &'static Server>> = Mutex::new(BTreeMap::new());
 static NAMESPACES: AtomicU32 = AtomicU32::new(0);
 
-/// A server of the program that is tested where it does not matter which; none where no program is installed, and then it is
-/// said what did not run.
+/// Returns a server of the default program. Returns none if no program is installed, and prints the skipped test.
 pub fn server() -> Option<&'static Server> {
     let binary = Binary::default();
     if binary.major() == 0 {
@@ -32,7 +31,7 @@ pub fn server() -> Option<&'static Server> {
     Some(started(&binary))
 }
 
-/// A server of the installed program of a name and a major version.
+/// Returns a server of the installed program with this name and major version.
 pub fn server_of(name: &str, major: u32) -> Option<&'static Server> {
     let binary = Binary::installed(name, major).unwrap();
     if binary.is_none() {
@@ -41,16 +40,16 @@ pub fn server_of(name: &str, major: u32) -> Option<&'static Server> {
     binary.as_ref().map(started)
 }
 
-/// Waits for something of a server.
+/// Waits for a future on the runtime of the servers.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
 }
 
 fn started(binary: &Binary) -> &'static Server {
-    // One test's failure is no other's.
+    // A panic in one test must not fail other tests.
     let mut servers = SERVERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     servers.entry(binary.path.clone()).or_insert_with(|| {
-        // It ends with the process.
+        // The server ends with the process.
         Box::leak(Box::new(RUNTIME.block_on(Server::start(binary, &Config::default())).unwrap()))
     })
 }
@@ -61,17 +60,17 @@ fn not_run(what: &str) {
 }
 
 impl Bench {
-    /// A bench whose store is on Redis, and not there yet.
+    /// Returns a bench with a store on Redis that does not exist yet.
     pub fn on_redis() -> Option<Self> {
         server().map(Self::on_server)
     }
 
-    /// A bench whose store is on the installed program of a name and a major version, and not there yet.
+    /// Returns a bench with a store that does not exist yet, on the program with this name and major version.
     pub fn on(name: &str, major: u32) -> Option<Self> {
         server_of(name, major).map(Self::on_server)
     }
 
-    /// A bench whose store is on Redis behind a proxy, which can refuse connections.
+    /// Returns a bench with a store on Redis behind a proxy, which can refuse connections.
     pub fn behind_a_proxy() -> Option<(Self, Proxy)> {
         let server = server()?;
         let proxy = block_on(Proxy::start(server.port())).unwrap();

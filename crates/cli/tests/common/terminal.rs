@@ -1,4 +1,4 @@
-//! Runs the binary, or a shell, on a terminal of a given size, which `script` of util-linux makes.
+//! Runs the binary, or a shell, on a terminal of a given size. The program `script` of util-linux creates the terminal.
 
 use std::{
     io::{Read, Write},
@@ -11,7 +11,7 @@ use std::{
 
 use super::Bench;
 
-/// How long something that must come is waited for.
+/// The time limit of each wait.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program on a terminal.
@@ -23,18 +23,18 @@ pub struct Terminal {
     reader: Option<JoinHandle<()>>,
 }
 
-/// What a program said on a terminal until it ended.
+/// The output of a program on a terminal until its end.
 #[derive(Debug)]
 pub struct Seen {
     pub code: i32,
-    /// With escape sequences.
+    /// The output with escape sequences.
     pub raw: String,
-    /// As a person reads it: lines without escape sequences.
+    /// The lines as a person reads them, without escape sequences.
     pub lines: Vec<String>,
 }
 
 impl Bench {
-    /// Runs a command on a terminal so many columns wide, to its end.
+    /// Runs a command to its end on a terminal with `columns` columns.
     pub fn on_terminal(&self, columns: u16, args: &[&str]) -> Seen {
         self.terminal(columns, env!("CARGO_BIN_EXE_event-replay"), args).ends()
     }
@@ -67,7 +67,7 @@ impl Bench {
         let (screen, text) = (Arc::clone(&shown), Arc::clone(&raw));
         let reader = std::thread::spawn(move || {
             let mut buffer = [0u8; 4096];
-            // A terminal whose program has ended reads as an error or as its end.
+            // After the program has ended, a read from the terminal fails or returns the end.
             while let Ok(length @ 1..) = output.read(&mut buffer) {
                 screen.lock().unwrap().process(&buffer[..length]);
                 text.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..length]));
@@ -79,18 +79,18 @@ impl Bench {
 }
 
 impl Terminal {
-    /// Types something.
+    /// Types a text.
     pub fn types(&mut self, text: &str) {
         self.keys.write_all(text.as_bytes()).unwrap();
         self.keys.flush().unwrap();
     }
 
-    /// What is on the screen now.
+    /// Returns the current content of the screen.
     pub fn screen(&self) -> String {
         self.shown.lock().unwrap().screen().contents()
     }
 
-    /// Waits until the screen shows something that is as wanted.
+    /// Waits until the content of the screen satisfies a condition.
     #[track_caller]
     pub fn shows(&self, what: &str, is_wanted: impl Fn(&str) -> bool) -> String {
         let begun = Instant::now();
@@ -114,7 +114,7 @@ impl Terminal {
     }
 }
 
-/// A text without escape sequences, and without what was overwritten.
+/// Returns a text without escape sequences and without overwritten characters.
 fn plain(raw: &str) -> String {
     let mut text = String::new();
     let mut rest = raw.chars().peekable();
@@ -127,7 +127,7 @@ fn plain(raw: &str) -> String {
             c => text.push(c),
         }
     }
-    // What a carriage return overwrites is not seen.
+    // Text that a carriage return overwrites is not visible.
     let seen = |line: &str| line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default().to_owned();
     text.split('\n').map(seen).collect::<Vec<_>>().join("\n")
 }
@@ -145,7 +145,7 @@ impl Seen {
         self
     }
 
-    /// The first cell of the row that contains a text.
+    /// Returns the first cell of the row that contains a text.
     #[track_caller]
     pub fn first_cell(&self, text: &str) -> String {
         let row =

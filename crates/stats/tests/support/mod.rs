@@ -1,4 +1,4 @@
-//! What the tests of counting share: a store that fails on demand, a clock that a test moves, a recorder that remembers.
+//! The common part of these tests: a store that fails on demand, a manual clock, and a recorder that keeps its values.
 #![allow(dead_code, unreachable_pub)]
 
 use std::{
@@ -23,27 +23,27 @@ use metrics::{
 use storage_memory::MemoryEngine;
 use store::Store;
 
-/// A fault that passes by itself.
+/// Returns a transient fault.
 pub fn busy() -> EngineFault {
     EngineFault::Fails(StorageFailure::Unavailable("away".to_owned()))
 }
 
-/// A fault that stays until a person changes something.
+/// Returns a fault that stays until an operator acts.
 pub fn full() -> EngineFault {
     EngineFault::Fails(StorageFailure::Full("no space left".to_owned()))
 }
 
-/// A store in memory whose counters meet faults.
+/// A store in memory with faults in its counters.
 pub struct FaultyStats {
     store: Store,
-    /// How many samples each call added.
+    /// The number of samples that each call added.
     pub calls: Arc<Mutex<Vec<usize>>>,
-    /// Before which minute each call folded.
+    /// The minute before which each call merged.
     pub folds: Arc<Mutex<Vec<i64>>>,
 }
 
 impl FaultyStats {
-    /// Its next additions meet these faults.
+    /// Creates a store whose next additions fail with these faults.
     pub fn failing(faults: impl IntoIterator<Item = EngineFault>) -> Self {
         let script = Arc::new(FaultScript::new());
         script.plan_all("commit", faults);
@@ -59,12 +59,12 @@ impl FaultyStats {
         Self { store, calls, folds }
     }
 
-    /// The count and sum of a name over all minutes.
+    /// Returns the count and the sum of a name over all minutes.
     pub async fn total(&self, name: &str) -> (u64, u64) {
         self.of(name).await.iter().fold((0, 0), |sum, of| (sum.0 + of.2, sum.1 + of.3))
     }
 
-    /// (minute, label, count, sum) of a name.
+    /// Returns the rows of a name as (minute, label, count, sum).
     pub async fn of(&self, name: &str) -> Vec<(i64, String, u64, u64)> {
         let kept = self.stats(None).await.unwrap().into_iter().filter(|sample| sample.name == name);
         kept.map(|sample| (sample.minute, sample.label, sample.count, sample.sum)).collect()
@@ -79,14 +79,14 @@ impl Deref for FaultyStats {
     }
 }
 
-/// Each sample adds to a count and to a sum.
+/// Returns the number of samples in a call. Each sample is an addition to a count and an addition to a sum.
 fn samples_of(call: &EngineCall<'_>) -> usize {
     let writes = call.transactions().iter().flat_map(TransactionExt::all_writes);
     writes.filter(|write| matches!(write, Write::Add(row, _) if row.space.kind == SpaceKind::Stat)).count()
         / 2
 }
 
-/// The minutes that minutes are read up to.
+/// Returns the upper bounds of the ranges of minutes that a call reads.
 fn folds_of(call: &EngineCall<'_>) -> Vec<i64> {
     let EngineRequest::Get(reads) = call.request else { return Vec::new() };
     let before = |read: &Read| match read {
@@ -98,10 +98,10 @@ fn folds_of(call: &EngineCall<'_>) -> Vec<i64> {
     reads.iter().filter_map(before).collect()
 }
 
-/// The minute that tests begin in.
+/// The first minute of the tests.
 pub const MINUTE: i64 = 28_620_720;
 
-/// A clock driven by hand. Clones are the same clock.
+/// A manual clock. Clones share the same time.
 #[derive(Debug, Clone)]
 pub struct HandClock(Arc<Mutex<Timestamp>>);
 
@@ -121,7 +121,7 @@ impl Clock for HandClock {
     }
 }
 
-/// Remembers counters and how often histograms were recorded, by name and label.
+/// A recorder that keeps counters, and the number and the sum of histogram values, by name and label.
 #[derive(Debug, Clone, Default)]
 pub struct Remembering(pub Arc<Mutex<BTreeMap<String, (u64, f64)>>>);
 

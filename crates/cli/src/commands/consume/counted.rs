@@ -1,7 +1,8 @@
-//! A handler that counts the outcomes of another, reports dead letters, and passes on no more deliveries than a limit.
+//! A handler that counts the outcomes of another handler, reports dead letters and limits the number of deliveries.
 //!
-//! With a limit each delivery takes a permit, keeps it permanently once it is handled, and gives it back when it fails. What
-//! finds none waits; when the consumer ends it is handed back, as if it had never come.
+//! With a limit, each delivery acquires a permit. A handled delivery keeps its permit permanently, and a failed one
+//! returns it. A delivery without a permit waits. When the consumer ends, the delivery is handed back as if it had
+//! never arrived.
 
 use std::{
     sync::{
@@ -19,10 +20,10 @@ use domain::{
 };
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-/// Lines that may wait to be said; further ones are counted alone.
+/// Lines that may wait for printing. Further lines are dropped, and only counted.
 const MOST_LINES: usize = 1024;
 
-/// A delivery that was given up on.
+/// A delivery that the group gave up on.
 #[derive(Debug)]
 pub(super) struct GivenUp {
     pub(super) event_id: String,
@@ -32,7 +33,7 @@ pub(super) struct GivenUp {
     pub(super) error: String,
 }
 
-/// Counts what a handler does.
+/// Counts the outcomes of a handler.
 pub(super) struct Counted {
     inner: Arc<dyn EventHandler>,
     takes_replays: bool,
@@ -47,7 +48,7 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// A handler that counts, and what it tells.
+    /// Wraps a handler. Returns the counting handler and the receiver of the deliveries that were given up on.
     pub(super) fn new(
         inner: Arc<dyn EventHandler>,
         limit: Option<u64>,
@@ -70,7 +71,7 @@ impl Counted {
         (Arc::new(counted), told)
     }
 
-    /// Deliveries that were begun.
+    /// Deliveries that began.
     pub(super) fn begun(&self) -> u64 {
         self.begun.load(Ordering::Relaxed)
     }
@@ -85,17 +86,17 @@ impl Counted {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Deliveries that were given up on.
+    /// Deliveries that the group gave up on.
     pub(super) fn given_up(&self) -> u64 {
         self.given_up.load(Ordering::Relaxed)
     }
 
-    /// Waits until the limit is reached; forever where there is none. Cancel-safe.
+    /// Waits until the limit is reached. Without a limit, waits forever. Cancel-safe.
     pub(super) async fn enough(&self) {
         self.enough.notified().await;
     }
 
-    /// With a limit: lets nothing more begin, and waits until nothing is open, at most this long.
+    /// With a limit, lets no further delivery begin, and waits for the open deliveries for at most `most`.
     pub(super) async fn settle(&self, most: Duration) {
         let Some((_, permits)) = &self.limit else { return };
         permits.close();
@@ -104,7 +105,7 @@ impl Counted {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        // What is not done by then is handed back.
+        // A delivery that is still open after that time is handed back.
         let _ = tokio::time::timeout(most, settled).await;
     }
 
@@ -121,7 +122,7 @@ impl Counted {
             return;
         }
         self.given_up.fetch_add(1, Ordering::Relaxed);
-        // Where too many lines wait, the counts say how many there were.
+        // If too many lines wait, only the count includes this delivery.
         let _ = self.tell.try_send(GivenUp {
             event_id: delivery.stored.event.id().to_owned(),
             event_type: delivery.stored.event.event_type().to_owned(),
@@ -139,7 +140,7 @@ impl EventHandler for Counted {
             None => None,
             Some((_, permits)) => match permits.acquire().await {
                 Ok(permit) => Some(permit),
-                // It ends: this delivery is handed back.
+                // The consumer ends: this delivery is handed back.
                 Err(_) => return std::future::pending().await,
             },
         };
@@ -161,7 +162,7 @@ impl EventHandler for Counted {
     }
 }
 
-/// A delivery that is being handled. Dropped when its time is up.
+/// A delivery whose handler is running. The consumer drops it at its deadline.
 struct Open<'a> {
     counted: &'a Counted,
     delivery: &'a Delivery,

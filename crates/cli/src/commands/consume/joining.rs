@@ -1,4 +1,4 @@
-//! Joining a group: as it is where it exists, as the flags say where it does not.
+//! Joining a group. An existing group keeps its settings, and the flags describe a new group.
 
 use std::io::{self, IsTerminal};
 
@@ -16,7 +16,7 @@ use crate::{
     output::{confirm::ask, escape},
 };
 
-/// What the group is, or is to be; says so where a flag has no effect.
+/// Returns the settings of an existing group or of a new one. Warns when `--at` has no effect.
 pub(super) async fn resolve(
     request: &JoinRequest,
     stores: &StoreHandle,

@@ -1,4 +1,4 @@
-//! Outages of the store: said once when one begins, and once when it is over.
+//! Reports outages of the store: one message when an outage begins, and one when it ends.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,11 @@ use tokio::sync::watch;
 
 use crate::{args::time, commands::signals::Interrupts, context::Context, errors::CliError, output::escape};
 
-/// How long an outage lasts before it is said: a fault that passes at once is none.
+/// The duration of an outage before it is reported. A shorter fault is not reported.
 const LASTS: Duration = Duration::from_secs(1);
-/// How often it is looked at.
+/// The interval between two checks of the state.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How long a call of a consumer that begins may take before it is said that it waits.
+/// The duration of a call during the start of a consumer before the program reports that it waits.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Watches for outages.
@@ -27,7 +27,7 @@ impl Outages {
         Self { states, said: None, is_ending: false }
     }
 
-    /// The next thing to say: that the store does not answer, or that it does again. Cancel-safe.
+    /// Waits for the next message: the store does not answer, or the store answers again. Cancel-safe.
     pub(super) async fn next(&mut self) -> String {
         loop {
             let outage = self.states.borrow().outage.clone();
@@ -51,19 +51,19 @@ impl Outages {
         }
     }
 
-    /// The consumer ends: it does not go on when the store answers again.
+    /// Notes that the consumer ends: it does not continue when the store answers again.
     pub(super) fn end(&mut self) {
         self.is_ending = true;
     }
 
-    /// What a consumer that has ended could not tell the store, in a sentence.
+    /// Returns a sentence about the results that a stopped consumer could not store, if there are any.
     pub(super) fn unsaved(&self) -> Option<String> {
         let outage = self.states.borrow().outage.clone()?;
         Some(format!("{}; the last handled events are delivered again", sentence(&outage)))
     }
 }
 
-/// The time of day in the machine's time zone: messages of an outage are read hours later.
+/// Returns the time of day in the time zone of the machine. Operators may read messages of an outage hours later.
 fn time_of_day() -> String {
     Zoned::now().strftime("%H:%M:%S").to_string()
 }
@@ -75,7 +75,7 @@ fn sentence(outage: &Outage) -> String {
     }
 }
 
-/// Waits for a call before the consumer runs. Says once that it waits, and heeds a request to end.
+/// Waits for a call before the consumer runs. Reports once that it waits, and returns early when the user interrupts.
 pub(super) async fn patiently<T, E: Into<CliError>>(
     call: impl Future<Output = Result<T, E>>,
     interrupts: &mut Interrupts,

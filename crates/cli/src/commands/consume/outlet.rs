@@ -1,4 +1,4 @@
-//! What handles the events: standard output, a command, or an endpoint.
+//! The handler of the events: standard output, a command, or an endpoint.
 
 use std::{fs::File, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     errors::{CliError, with_causes},
 };
 
-/// What handles the events.
+/// The handler of the events.
 pub(super) enum Outlet {
     Lines(LinesHandler),
     Exec(ExecHandler),
@@ -18,7 +18,7 @@ pub(super) enum Outlet {
 }
 
 impl Outlet {
-    /// Opens it: a command is started, an endpoint is not called yet.
+    /// Opens the target. A command is started. An endpoint is not called yet.
     pub(super) fn open(target: &Target, timeout: Duration) -> Result<Self, CliError> {
         match target {
             Target::Groups => Err(CliError::usage("a consumer is what a group hands its events to")
@@ -27,7 +27,8 @@ impl Outlet {
                 .and_then(LinesHandler::new)
                 .map(Self::Lines)
                 .map_err(|error| CliError::failed(format!("stdout cannot be written to: {error}"))),
-            // Its own grace is what is left when everything that was open has been answered.
+            // The command keeps its default grace. It applies only at `close`, when every open delivery has been
+            // answered.
             Target::Exec(command) => {
                 ExecHandler::start(command.clone()).map(Self::Exec).map_err(|error| unstartable(&error))
             }
@@ -37,7 +38,7 @@ impl Outlet {
         }
     }
 
-    /// It as a handler.
+    /// Returns the event handler.
     pub(super) fn handler(&self) -> Arc<dyn EventHandler> {
         match self {
             Self::Lines(lines) => Arc::new(lines.clone()),
@@ -46,7 +47,8 @@ impl Outlet {
         }
     }
 
-    /// Waits until it takes nothing more, and says why; forever where it always does. Cancel-safe.
+    /// Waits until the target accepts no more events, and returns the reason. Only standard output can end.
+    /// Cancel-safe.
     pub(super) async fn ended(&self) -> OutputEnd {
         match self {
             Self::Lines(lines) => lines.ended().await,
@@ -54,7 +56,7 @@ impl Outlet {
         }
     }
 
-    /// The next thing that it does and should not; forever where there is none. Cancel-safe.
+    /// Waits for the next report of wrong behaviour of a command. Waits forever for other targets. Cancel-safe.
     pub(super) async fn notice(&self) -> String {
         match self {
             Self::Exec(exec) => exec.notices().next().await,
@@ -62,14 +64,14 @@ impl Outlet {
         }
     }
 
-    /// Ends it, once nothing is handed to it any more.
+    /// Ends the target after the last delivery.
     pub(super) async fn close(&self) {
         if let Self::Exec(exec) = self {
             exec.close().await;
         }
     }
 
-    /// Ends it now, whatever is open.
+    /// Ends the target at once, without waiting for open deliveries.
     pub(super) async fn kill(&self) {
         if let Self::Exec(exec) = self {
             exec.kill().await;
@@ -77,8 +79,8 @@ impl Outlet {
     }
 }
 
-/// stdout without the lock of [`std::io::stdout`]: a reader that stalls holds up the events, and nothing that is said
-/// meanwhile.
+/// Returns stdout without the lock of [`std::io::stdout`]. A stalled reader delays the events, but not the messages on
+/// stderr.
 fn own_stdout() -> std::io::Result<File> {
     #[cfg(unix)]
     let own = std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned();

@@ -1,4 +1,4 @@
-//! A consumer while it runs: what it says, and what ends it.
+//! A running consumer: its messages, and the conditions that end it.
 
 use std::{
     io::IsTerminal,
@@ -35,16 +35,17 @@ use crate::{
     },
 };
 
-/// How often it looks how it stands.
+/// The interval between two updates of the display and checks for idleness. Also the time limit of a read of the
+/// backlog.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// How often the lag of the group is looked at.
+/// The interval between two reads of the group's backlog.
 const LAG_EVERY: Duration = Duration::from_secs(2);
 
-/// How long a look may take.
+/// The time limit of a check for idleness.
 const LOOK_TIME: Duration = Duration::from_secs(2);
 
-/// A consumer while it runs.
+/// A running consumer.
 pub(super) struct Running<'a> {
     pub(super) group: &'a str,
     pub(super) target: &'a Target,
@@ -58,20 +59,20 @@ pub(super) struct Running<'a> {
     pub(super) host: JobHost,
     pub(super) keeper: Housekeeper,
     pub(super) consumer: Consumer,
-    /// What the group has still to handle, as a bar shows it.
+    /// Events that are pending in the group, as the progress bar shows them.
     pub(super) lag: Option<String>,
-    /// When that was looked at.
+    /// The time of the last read of the backlog.
     pub(super) looked: Option<Instant>,
 }
 
-/// How it ended.
+/// The result of a run.
 pub(super) struct Ended {
     pub(super) exit: Exit,
-    /// Whether the store took all that it was told at the end.
+    /// Whether the store accepted all results at the end.
     pub(super) store_answers: bool,
 }
 
-/// What ended it.
+/// The reason for the end of the run.
 enum End {
     Asked,
     Enough,
@@ -81,7 +82,7 @@ enum End {
     OutputFailed(String),
 }
 
-/// What came of it, for programs.
+/// The result of a run in JSON.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Outcome<'a> {
@@ -94,10 +95,10 @@ struct Outcome<'a> {
 }
 
 impl Running<'_> {
-    /// Runs until something ends it, and lets what is being handled finish.
+    /// Runs until an end condition holds, and then lets the open deliveries finish.
     ///
     /// # Errors
-    /// When it was told to end at once.
+    /// Returns an error when the user asked for an immediate end.
     pub(super) async fn run(
         mut self,
         interrupts: &mut Interrupts,
@@ -121,7 +122,7 @@ impl Running<'_> {
         tokio::pin!(ending);
         loop {
             tokio::select! {
-                // It may have ended by itself, which was said.
+                // If the consumer ended by itself, its message was already printed.
                 _ = &mut ending => break,
                 said = outages.next() => bar.handle().suspend(|| cx.printer.warn(&said)),
                 () = interrupts.next() => {
@@ -191,10 +192,10 @@ impl Running<'_> {
                         let begun = self.counted.begun();
                         let look = idleness.is_over(self.stores, self.manager, self.group, begun);
                         match tokio::time::timeout(LOOK_TIME, look).await {
-                            // While the store does not answer the consumer, nothing is known of the group.
+                            // The state of the group is unknown during an outage of the store.
                             Ok(Ok(true)) if self.consumer.state().outage.is_none() => return End::Idle,
                             Ok(Ok(_)) => {}
-                            // The consumer waits for a store that fails to work again, and so does this.
+                            // The consumer waits until the store answers again. The check for idleness waits with it.
                             Ok(Err(error)) => {
                                 tracing::warn!(?error, "whether the group is idle is unknown");
                             }
@@ -212,18 +213,18 @@ impl Running<'_> {
         End::Deleted
     }
 
-    /// Where a bar shows it: how many events the group has still to handle.
+    /// Reads the number of pending events if a progress bar is shown.
     async fn look_at_lag(&mut self, cx: &Context<'_>) {
         if !cx.printer.shows_bars() || self.looked.is_some_and(|looked| looked.elapsed() < LAG_EVERY) {
             return;
         }
         self.looked = Some(Instant::now());
         let looked = tokio::time::timeout(LOOK_EVERY, self.stores.pending(self.group)).await;
-        // What the store does not say in time is not shown.
+        // If the store does not answer in time, the number is not shown.
         self.lag = looked.ok().and_then(Result::ok).flatten().map(|pending| pending_text(&pending));
     }
 
-    /// Says once that it has its share of the work, and shows on a terminal how it is doing.
+    /// Reports once that the consumer holds its share of the segments, and updates the progress bar.
     fn show(&self, bar: &Bar, joined: &mut bool, cx: &Context<'_>) {
         let state = self.consumer.state();
         let group = escape::line(self.group);
@@ -272,7 +273,7 @@ impl End {
 }
 
 impl Outcome<'_> {
-    /// stdout may be taken by events, so it goes to stderr.
+    /// Prints the result on stderr, because stdout may carry the events.
     fn say(&self, cx: &Context<'_>) -> Result<(), CliError> {
         if cx.printer.format() != Format::Table {
             return cx.printer.say_json(self);

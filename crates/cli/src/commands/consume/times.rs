@@ -1,18 +1,18 @@
-//! How long things may take.
+//! The time limits of a consumer.
 
 use std::time::Duration;
 
 use crate::{args::target::Target, context::Context};
 
-/// How long a reader of stdout may stall.
+/// The time for which a reader of stdout may stall.
 const PATIENCE_WITH_READERS: Duration = Duration::from_secs(24 * 3600);
 
-/// How long things may take.
+/// The time limits of a consumer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
-    /// Handling an event.
+    /// The time limit for one attempt.
     pub(super) timeout: Duration,
-    /// Finishing what is being handled, when the consumer is to end.
+    /// The time limit for the open deliveries after a request to end.
     pub(super) grace: Duration,
 }
 
@@ -21,7 +21,7 @@ impl Times {
         let usual = cx.settings.handler_timeout;
         match (timeout, target) {
             (Some(timeout), _) => Self { timeout, grace: timeout },
-            // A reader that stalls is no failure of the events that it has not read yet.
+            // A stalled reader is no failure of the events that it has not read yet.
             (None, Target::Stdout) => Self { timeout: PATIENCE_WITH_READERS, grace: usual },
             (None, _) => Self { timeout: usual, grace: usual },
         }

@@ -1,4 +1,4 @@
-//! `dead-letters discard`: close dead letters that are not to be handled.
+//! `dead-letters discard`: closes dead letters without handling them.
 
 use clap::Args;
 use event_replay::{

@@ -1,4 +1,4 @@
-//! `dead-letters edit`: what a redrive sends in place of an event that cannot be handled.
+//! `dead-letters edit`: replaces the event that a redrive sends for a dead letter.
 
 use std::{
     ffi::OsString,
@@ -25,7 +25,7 @@ use crate::{
     output::{escape, pretty::pretty},
 };
 
-/// The longest patch that is read, in bytes.
+/// Bytes that are read from a patch at most.
 const LONGEST: u64 = 16 * 1024 * 1024;
 
 /// Edit the event that a redrive sends
@@ -101,7 +101,7 @@ fn read(file: &Path) -> Result<String, CliError> {
     Ok(text)
 }
 
-/// What edits texts on this machine.
+/// Returns the command of the text editor from `VISUAL` or `EDITOR`. Requires a terminal.
 fn editor() -> Result<OsString, CliError> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     match set("VISUAL").or_else(|| set("EDITOR")) {
@@ -111,12 +111,12 @@ fn editor() -> Result<OsString, CliError> {
     }
 }
 
-/// A text after a person has edited it.
+/// Opens a text in the editor, and returns the edited text.
 async fn edited(editor: &OsString, text: &str) -> Result<String, CliError> {
     let failed = |error: std::io::Error| CliError::failed(format!("the event cannot be edited: {error}"));
     let mut file = tempfile::Builder::new().prefix("event-").suffix(".json").tempfile().map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.flush()).map_err(failed)?;
-    // The editor may have flags, which a shell takes apart.
+    // The variable may contain flags, which the shell splits.
     let status = tokio::process::Command::new("sh")
         .arg("-c")
         .arg(format!("{} \"$1\"", editor.to_string_lossy()))
@@ -131,7 +131,8 @@ async fn edited(editor: &OsString, text: &str) -> Result<String, CliError> {
     std::fs::read_to_string(file.path()).map_err(failed)
 }
 
-/// Lines that differ, each with three around it. Members are sorted, so that their order makes no difference.
+/// Returns the lines that differ, with three lines of context. Members are sorted, so that their order makes no
+/// difference.
 fn diff(before: &str, after: &str) -> String {
     let sorted = |text: &str| match serde_json::from_str::<serde_json::Value>(text) {
         Ok(value) => pretty(&value.to_string(), 0),

@@ -1,4 +1,4 @@
-//! `dead-letters list`: one by one, or by what they have in common.
+//! `dead-letters list`: lists dead letters one by one, or grouped by fingerprint.
 
 use clap::{Args, ValueEnum};
 use domain::{DeadLetter, ports::DeadLetterQuery};
@@ -88,7 +88,7 @@ async fn show(
 }
 
 async fn list(mut letters: LetterPages, stores: &StoreHandle, cx: &mut Context<'_>) -> Result<(), CliError> {
-    // A list is as long as its limit says, and JSON wants its end last.
+    // The limit bounds the length of the list. JSON output needs the cursor of the next page, which is known last.
     let mut found = vec![];
     while let Some(page) = letters.page(stores).await? {
         match cx.printer.format() {

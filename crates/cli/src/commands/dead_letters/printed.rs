@@ -1,11 +1,11 @@
-//! How dead letters look in tables.
+//! The display of dead letters in tables.
 
 use domain::DeadLetterState;
 use event_replay::app::documents::state_name;
 
 use crate::output::{style::Tone, table::Cell};
 
-/// A state, for people.
+/// Returns a table cell for a state, with its colour.
 pub(super) fn state_cell(state: DeadLetterState) -> Cell {
     let tone = match state {
         DeadLetterState::Open => Tone::Bad,

@@ -1,4 +1,4 @@
-//! `dead-letters redrive`: send dead letters to their group again, and wait.
+//! `dead-letters redrive`: sends dead letters to their group again, and waits for the result.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// Errors that a person is shown.
+/// Errors that a table shows at most.
 const SHOWN: usize = 20;
 
 /// Redrive dead letters: send them to their group again, and wait
@@ -74,7 +74,7 @@ pub(super) async fn run(args: RedriveArgs, cx: &mut Context<'_>) -> Result<Exit,
     Ok(exit_of(&report, args.detach))
 }
 
-/// Redrives, and reports at once the groups without consumers: waiting for them alone would never end.
+/// Redrives dead letters. Warns at once about groups without consumers, because waiting for those groups may never end.
 async fn wait(
     stores: &StoreHandle,
     letters: Letters,
@@ -99,7 +99,7 @@ async fn wait(
             bar.set_position(report.requested - report.remaining);
             let names = &report.groups_without_consumers;
             for name in names.iter().skip(said.swap(names.len(), Ordering::Relaxed)) {
-                // The receiver lives as long as the redrive does.
+                // The receiver lives as long as the redrive.
                 let _ = tell.send(name.clone());
             }
         }

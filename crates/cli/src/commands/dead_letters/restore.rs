@@ -1,4 +1,4 @@
-//! `dead-letters restore`: discarded dead letters are open again.
+//! `dead-letters restore`: reopens discarded dead letters.
 
 use clap::Args;
 use domain::DeadLetterState;

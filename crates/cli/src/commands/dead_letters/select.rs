@@ -1,4 +1,4 @@
-//! Which dead letters: the filter flags of everywhere, and a few of their own.
+//! The flags that select dead letters: the common filter flags and some flags of these commands.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ pub(super) enum StateArg {
     All,
 }
 
-/// The states that flags name; none: all of them.
+/// Returns the states that the flags name. Without flags, returns open and redriving. An empty list means all states.
 pub(super) fn states(asked: &[StateArg]) -> Vec<DeadLetterState> {
     if asked.is_empty() {
         return NOT_CLOSED.to_vec();
@@ -63,7 +63,7 @@ pub(super) fn states(asked: &[StateArg]) -> Vec<DeadLetterState> {
 }
 
 impl SelectArgs {
-    /// The query that the flags name.
+    /// Returns the query that the flags describe.
     pub(super) fn query(&self, states: Vec<DeadLetterState>) -> Result<DeadLetterQuery, CliError> {
         Ok(DeadLetterQuery {
             group: self.group.clone(),
@@ -93,12 +93,12 @@ pub(super) struct ChosenArgs {
 }
 
 impl ChosenArgs {
-    /// Which open letters; `verb` is the command's name.
+    /// Returns the selection of open dead letters. `verb` is the name of the command.
     pub(super) fn letters(&self, verb: &'static str) -> Result<Letters, CliError> {
         self.letters_in(verb, DeadLetterState::Open)
     }
 
-    /// Which letters in a state; `verb` is the command's name.
+    /// Returns the selection of dead letters in a state. `verb` is the name of the command.
     pub(super) fn letters_in(&self, verb: &'static str, state: DeadLetterState) -> Result<Letters, CliError> {
         let selection = LetterSelection {
             ids: self.ids.clone(),

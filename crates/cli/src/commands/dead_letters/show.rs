@@ -1,4 +1,4 @@
-//! `dead-letters show`: single dead letters, in full.
+//! `dead-letters show`: prints single dead letters in full.
 
 use clap::Args;
 use domain::{DeadLetter, DeadLetterState};
@@ -56,7 +56,7 @@ pub(super) async fn run(args: ShowArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     unknown(&ids, &found)
 }
 
-/// Ids of which there is no letter.
+/// Returns an error that names the ids without a dead letter, if there are any.
 pub(super) fn unknown(ids: &[String], found: &[DeadLetter]) -> Result<Exit, CliError> {
     let missing: Vec<String> = ids
         .iter()
@@ -111,7 +111,7 @@ fn print(letter: &DeadLetter, has_group: bool, cx: &mut Context<'_>) -> Result<(
     for failure in &letter.history {
         let mut at = time::to_milliseconds(failure.at);
         for error in &failure.errors {
-            // Causes follow below their error, under no time of their own.
+            // Causes follow below their error. Their rows have no time.
             history.row([std::mem::take(&mut at).as_str(), error]);
         }
     }
@@ -132,7 +132,7 @@ fn print(letter: &DeadLetter, has_group: bool, cx: &mut Context<'_>) -> Result<(
     Ok(())
 }
 
-/// What to do next.
+/// Returns advice on the next action.
 fn next(letter: &DeadLetter, has_group: bool) -> String {
     let (id, group) = (&letter.id, &letter.group);
     match letter.state {

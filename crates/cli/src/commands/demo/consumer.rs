@@ -1,7 +1,8 @@
-//! The consumer that the demo loses: a read model that follows the log, and takes replays.
+//! The consumer that loses its data in the demo: a read model that follows the log and accepts replays.
 //!
-//! It keeps the position of the last event that it has of each partition, and so takes each event once: positions of a partition
-//! come in order, from the log and from a replay alike. What it needs of memory follows the figures, not the events.
+//! It keeps the position of its last event in each partition, and so applies each event once. The log and a replay both
+//! deliver the events of a partition in the order of their positions. Its memory grows with the figures, not the
+//! events.
 
 use std::collections::BTreeMap;
 
@@ -19,19 +20,19 @@ use crate::{
     output::{Printer, bar::Bar},
 };
 
-/// A read model, and how far it has followed the log. A clone is what it would keep on disk.
+/// A read model with its progress through the log. A clone stands for a copy on disk.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Consumer {
     projection: Projection,
     events: u64,
     /// The last sequence of each partition.
     reached: BTreeMap<u16, u64>,
-    /// How far it has read the log.
+    /// The cursor up to which the consumer has read the log.
     cursor: Option<Cursor>,
 }
 
 impl Consumer {
-    /// Takes in what is new in the log. Tells the bar how many events it has.
+    /// Applies the new events of the log. Shows the number of applied events in the bar.
     pub(super) async fn follow(
         &mut self,
         stores: &StoreHandle,
@@ -54,7 +55,7 @@ impl Consumer {
         Ok(())
     }
 
-    /// Takes an event, unless it has it.
+    /// Applies an event unless it was applied before.
     fn take(&mut self, stored: &StoredEvent) -> Result<(), serde_json::Error> {
         let Position { partition, sequence } = stored.position;
         if self.reached.get(&partition) < Some(&sequence) {
@@ -65,27 +66,27 @@ impl Consumer {
         Ok(())
     }
 
-    /// What it knows.
+    /// The read model.
     pub(super) fn model(&self) -> &ReadModel {
         self.projection.read_model()
     }
 
-    /// Events it has taken in.
+    /// Events that were applied.
     pub(super) fn events(&self) -> u64 {
         self.events
     }
 }
 
-/// Hands replayed events to a consumer.
+/// A replay target that hands events to a consumer.
 pub(super) struct IntoConsumer<'a> {
     consumer: &'a mut Consumer,
     delivered: u64,
-    /// The delivery, from 1, that is lost on the way, while the target says that all is well.
+    /// The delivery, counted from 1, that the target drops while it reports success.
     loses: Option<u64>,
 }
 
 impl<'a> IntoConsumer<'a> {
-    /// A target that does its work, or loses one delivery.
+    /// Creates a target that delivers every event, or drops one delivery.
     pub(super) fn new(consumer: &'a mut Consumer, loses: Option<u64>) -> Self {
         Self { consumer, delivered: 0, loses }
     }

@@ -11,10 +11,10 @@ use generator::{Generator, Settings};
 use super::step::counted;
 use crate::{context::Context, errors::CliError, exit::Exit, output::escape};
 
-/// How many events lie between two looks at the progress bar.
+/// Events between two updates of the progress bar.
 const STRIDE: u64 = 4096;
 
-/// Writes all of them, the invalid ones too.
+/// Writes all generated events, including the invalid ones.
 pub(super) fn run(settings: Settings, file: &Path, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let name = escape::line(&file.display().to_string()).into_owned();
     let to_stdout = file == Path::new("-");
@@ -37,7 +37,7 @@ pub(super) fn run(settings: Settings, file: &Path, cx: &mut Context<'_>) -> Resu
             }
         }
         written += 1;
-        // Lines on stdout may be on the same terminal.
+        // The lines on stdout may appear on the same terminal as the bar.
         if !to_stdout && written.is_multiple_of(STRIDE) {
             bar.at(written);
         }

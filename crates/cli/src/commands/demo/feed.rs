@@ -1,4 +1,4 @@
-//! The generated events on their way into the log, every refusal compared with what the generator says is wrong.
+//! Publishes the generated events to the log. Compares every refusal with the fault that the generator built in.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,24 +11,24 @@ use super::{
 };
 use crate::{errors::CliError, output::bar::Bar};
 
-/// Events of one intake: its report names every refusal among them, so that memory does not follow the number of events.
+/// Events of one intake. Its report names every refusal among them, so this number bounds the memory.
 const PIECE: u64 = 10_000;
-/// Refusals shown, and surprises kept.
+/// Refusals that are shown, and surprises that are kept.
 const SHOWN: usize = 4;
 
-/// What is wrong with a line, as the generator meant it: where, and which rule.
+/// The faults that the generator built into lines: for each line the pointer and the rule.
 type Planned = BTreeMap<u64, (String, &'static str)>;
 
-/// The stream of events.
+/// The stream of generated events.
 pub(super) struct Feed {
     generator: Generator,
     publisher: Arc<Publisher>,
-    /// What the store will be asked.
+    /// The queries that the demo sends to the store.
     pub(super) questions: Vec<Question>,
     sent: u64,
 }
 
-/// What became of a stretch of the stream.
+/// The result of publishing a part of the stream.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     /// Events sent.
@@ -37,27 +37,27 @@ pub(super) struct Taken {
     pub(super) stored: u64,
     /// Events refused.
     pub(super) refused: u64,
-    /// Refusals that name the place and the rule that the generator names, and nothing else.
+    /// Refusals with exactly the pointer and the rule that the generator names.
     pub(super) as_planned: u64,
     /// The first refusals.
     pub(super) examples: Vec<LineError>,
-    /// What is not as the generator says.
+    /// Differences from the generator's expectation.
     pub(super) surprises: Vec<String>,
 }
 
 impl Feed {
-    /// The stream that the settings describe, into a publisher.
+    /// Creates the stream that the settings describe, with the publisher that stores it.
     pub(super) fn new(settings: Settings, publisher: Publisher) -> Self {
         let (generator, publisher) = (Generator::new(settings), Arc::new(publisher));
         Self { generator, publisher, questions: questions::all(), sent: 0 }
     }
 
-    /// What a read model of all valid events so far must hold.
+    /// The expected read model of all valid events sent up to now.
     pub(super) fn expectation(&self) -> &Expectation {
         self.generator.expectation()
     }
 
-    /// Publishes until so many events were sent in all.
+    /// Publishes events until `until` events were sent in total.
     pub(super) async fn publish(&mut self, until: u64, bar: &Bar) -> Result<Taken, CliError> {
         let mut taken = Taken::default();
         while self.sent < until {
@@ -134,12 +134,12 @@ impl Taken {
     }
 }
 
-/// One violation, this one.
+/// Returns whether the line has exactly one violation, with this pointer and this rule.
 fn is_that(error: &LineError, pointer: &str, rule: &str) -> bool {
     matches!(error.violations.as_slice(), [one] if one.pointer == pointer && one.rule == rule)
 }
 
-/// A refusal in a line: which event of the stream, and all that is wrong with it.
+/// Describes a refusal in one line: the line number in the stream, and all violations.
 pub(super) fn sentence(error: &LineError) -> String {
     let said: Vec<String> = error.violations.iter().map(ToString::to_string).collect();
     format!("line {}: {}", error.line, said.join("; "))

@@ -1,4 +1,4 @@
-//! What to try next: commands that work as they are printed, from the folder where the demo was run.
+//! The commands to try next. They work as printed, from the folder where the demo ran.
 
 use std::{
     env, fs,
@@ -15,14 +15,14 @@ const COMMANDS: [&str; 6] = [
     "recover demo-halfway --type payment.processed --target stdout --limit 3",
 ];
 
-/// The line that names the store to all commands, and the commands.
+/// Returns the shell line that names the store, and the commands.
 pub(super) fn steps(store: &Path) -> (String, Vec<String>) {
     let store = format!("export EVENT_REPLAY_STORE={}", quoted(&format!("sqlite:{}", store.display())));
     let program = quoted(&program());
     (store, COMMANDS.iter().map(|command| format!("{program} {command}")).collect())
 }
 
-/// The name that a shell finds this program under: its own where the search path leads here, else a path.
+/// Returns the name by which a shell finds this program. Returns a path if the search path does not lead to it.
 fn program() -> String {
     let Ok(here) = env::current_exe() else { return "event-replay".to_owned() };
     let name = here.file_name().unwrap_or_default();
@@ -40,7 +40,7 @@ fn program() -> String {
     }
 }
 
-/// As one word of a shell.
+/// Returns the text as one word of a shell.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@%+=,".contains(c);
     match text.chars().all(plain) {

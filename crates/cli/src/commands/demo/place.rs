@@ -1,6 +1,6 @@
-//! Where the demo's store is, and how an earlier one is told from a file that must not be touched.
+//! The location of the demo's store. Distinguishes an earlier demo's file from other files, which must not be touched.
 //!
-//! The first thing a demo stores is a checkpoint of its own: a file without it must not be replaced.
+//! The first write of a demo is a checkpoint with a reserved name. A file without this checkpoint must not be replaced.
 
 use std::{
     fs, io,
@@ -18,27 +18,27 @@ use serde_json::{Map, Value};
 
 use crate::{context::Context, errors::CliError, output::escape};
 
-/// The checkpoint before the first event.
+/// The name of the checkpoint before the first event.
 pub(super) const START: &str = "demo-start";
 const MADE_BY: &str = "event-replay demo";
 
-/// Where a demo's store is.
+/// The location of a demo's store.
 pub(super) enum Home {
-    /// In a file, which stays.
+    /// A file, which stays after the demo.
     File(PathBuf),
-    /// In a namespace of its own on a server, which goes; the store as `--store` takes it.
+    /// A separate namespace on a server, removed after the demo. Holds the store as `--store` takes it.
     Namespace(String),
 }
 
 impl Home {
-    /// An unused namespace on the named server.
+    /// Chooses an unused namespace on the named server.
     pub(super) fn namespace(cx: &mut Context<'_>) -> Self {
         let name = format!("demo-{:x}", app::clock().now().as_microsecond());
         cx.settings.store = cx.settings.store.with_namespace(&name);
         Self::Namespace(cx.settings.store.to_string())
     }
 
-    /// The store, as `--store` takes it.
+    /// Returns the store as `--store` takes it.
     pub(super) fn store(&self) -> String {
         match self {
             Self::File(path) => format!("sqlite:{}", path.display()),
@@ -46,7 +46,7 @@ impl Home {
         }
     }
 
-    /// Removes what is not to stay.
+    /// Removes the namespace. A file stays.
     pub(super) async fn clear(&self, cx: &Context<'_>) -> Result<(), CliError> {
         if let Self::File(_) = self {
             return Ok(());
@@ -56,7 +56,7 @@ impl Home {
     }
 }
 
-/// The file as an absolute path, since it is printed for use from other folders.
+/// Returns the absolute path of the file, because the path is printed for use from other folders.
 pub(super) fn resolve(path: Option<PathBuf>) -> Result<PathBuf, CliError> {
     let path = match path {
         Some(path) => path,
@@ -68,14 +68,14 @@ pub(super) fn resolve(path: Option<PathBuf>) -> Result<PathBuf, CliError> {
             folder.join("demo.db")
         }
     };
-    // Behind a link lies the file to look at, and to replace.
+    // If the path is a symbolic link, the file behind the link is checked and replaced.
     fs::canonicalize(&path).or_else(|_| std::path::absolute(&path)).map_err(|error| {
         let shown = path.display().to_string();
         CliError::usage(format!("--path {}: {error}", escape::line(&shown)))
     })
 }
 
-/// A new store, at a file in the place of an earlier demo's.
+/// Creates a new store. A file replaces the store of an earlier demo.
 pub(super) async fn fresh(
     home: &Home,
     demo: &Settings,
@@ -96,7 +96,7 @@ pub(super) async fn fresh(
     Ok(stores)
 }
 
-/// Removes an earlier demo's store, and nothing else.
+/// Removes an earlier demo's store, and no other file.
 async fn make_room(path: &Path, cx: &mut Context<'_>) -> Result<(), CliError> {
     cx.settings.store = StoreLocation::at_file(path.to_owned(), "demo");
     if fs::symlink_metadata(path).is_ok() {
@@ -112,7 +112,7 @@ async fn make_room(path: &Path, cx: &mut Context<'_>) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Whatever keeps it from being read keeps it from being known as a demo's.
+/// Returns whether a demo made the store. Returns false if the store cannot be read.
 async fn is_demo(cx: &Context<'_>) -> bool {
     let Ok(stores) = cx.open(Access::Read).await else { return false };
     let start = stores.find_checkpoint(START).await;
@@ -120,7 +120,7 @@ async fn is_demo(cx: &Context<'_>) -> bool {
     matches!(start, Ok(Some(start)) if start.name == START && start.metadata.get("madeBy") == Some(&MADE_BY.into()))
 }
 
-/// Removes the store and its write-ahead log, the file that decides first.
+/// Removes the store and its write-ahead log. The database file goes first.
 fn remove(path: &Path) -> Result<(), CliError> {
     for suffix in ["", "-wal", "-shm"] {
         let mut file = path.as_os_str().to_owned();

@@ -1,5 +1,5 @@
-//! What the demo asks the store, and what it must answer: counted on the generated lines before they are stored, by
-//! code that knows neither filters nor indexes.
+//! The queries of the demo and their expected answers. The answers are counted on the generated lines before storage,
+//! by code without filters and indexes.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use domain::{Entity, Filter, TypePattern};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-/// What counting needs of a generated event.
+/// The members of a generated event that the counting reads.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Seen<'a> {
@@ -22,18 +22,18 @@ struct Seen<'a> {
 const WEEK: (Timestamp, Timestamp) =
     (Timestamp::constant(1_705_276_800, 0), Timestamp::constant(1_705_881_599, 0));
 
-/// A slice of history to be found.
+/// A query for a slice of history.
 pub(super) struct Question {
-    /// The flags of `list` that ask for it.
+    /// The flags of `list` for the query.
     pub(super) flags: &'static str,
-    /// The same as a filter.
+    /// The same query as a filter.
     pub(super) filter: Filter,
-    /// How many events there must be.
+    /// Events that the query must find.
     pub(super) expected: u64,
     asks_for: fn(&Seen<'_>) -> bool,
 }
 
-/// By workflow, by user, and by type and time.
+/// Returns the queries: by workflow, by user, and by type and time.
 pub(super) fn all() -> Vec<Question> {
     let question = |flags, filter, asks_for| Question { flags, filter, expected: 0, asks_for };
     vec![
@@ -62,7 +62,7 @@ pub(super) fn all() -> Vec<Question> {
     ]
 }
 
-/// Counts a valid line for the questions that ask for it. False where it cannot be read.
+/// Counts a valid line for every query that it matches. Returns false if the line cannot be parsed.
 pub(super) fn count(questions: &mut [Question], json: &str) -> bool {
     let Ok(event) = serde_json::from_str::<Seen<'_>>(json) else { return false };
     for question in questions {

@@ -1,6 +1,6 @@
-//! The service behind the demo's group: it keeps a read model of what it is handed, and is not well at first.
+//! The service behind the demo's group. It keeps a read model of the delivered events, and fails at first.
 //!
-//! A group hands events over once or more, so the read model takes each id once.
+//! A group delivers each event at least once, so the read model applies each id once.
 
 use std::{
     sync::{
@@ -14,13 +14,13 @@ use async_trait::async_trait;
 use domain::{Delivery, HandlerError, delivery::DeliveryOrigin, ports::EventHandler};
 use generator::{Projection, ReadModel};
 
-/// Events of this type fail always, until the service is repaired.
+/// The event type whose attempts always fail until the service is repaired.
 pub(super) const BROKEN: &str = "path.completed";
-/// Events of this type fail the first time.
+/// The event type whose first attempt fails.
 pub(super) const FLAKY: &str = "course.updated";
-/// Events of this type take their time.
+/// The event type that the service handles slowly.
 pub(super) const SLOW: &str = "system.error";
-/// As much time as this.
+/// The time that a slow event takes.
 pub(super) const SLOWNESS: Duration = Duration::from_millis(5);
 
 /// The service.
@@ -30,26 +30,27 @@ pub(super) struct Service {
     is_repaired: AtomicBool,
     given_up: AtomicU64,
     failures: AtomicU64,
-    /// Slow events that are being handled.
+    /// Slow events in flight.
     slow: AtomicU64,
     overtook: AtomicU64,
     replayed: AtomicU64,
-    /// The replayed delivery, from 1, that is lost while the service says that all is well; 0 for none.
+    /// The replayed delivery, counted from 1, that is dropped while the service reports success. The value 0 means
+    /// none.
     loses: AtomicU64,
 }
 
 impl Service {
-    /// What it knows.
+    /// The read model.
     pub(super) fn model(&self) -> ReadModel {
         self.projection().read_model().clone()
     }
 
-    /// Events that it has taken in.
+    /// Events that were applied.
     pub(super) fn events(&self) -> u64 {
         self.projection().events()
     }
 
-    /// Events that its group gave up on.
+    /// Events that the group gave up on.
     pub(super) fn given_up(&self) -> u64 {
         self.given_up.load(Ordering::Relaxed)
     }
@@ -59,33 +60,33 @@ impl Service {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// Events that were handled while a slow one was.
+    /// Events that were handled while a slow event was in flight.
     pub(super) fn overtook(&self) -> u64 {
         self.overtook.load(Ordering::Relaxed)
     }
 
-    /// Replayed events that came to it.
+    /// Replayed events that the service received.
     pub(super) fn replayed(&self) -> u64 {
         self.replayed.load(Ordering::Relaxed)
     }
 
-    /// From now on nothing fails.
+    /// Ends all failures from now on.
     pub(super) fn repair(&self) {
         self.is_repaired.store(true, Ordering::Relaxed);
     }
 
-    /// It loses all that it knows; and then, perhaps, one of the replayed events, without a word.
+    /// Clears the read model. If `and_one` names a replayed delivery, the service later drops that delivery silently.
     pub(super) fn lose_everything(&self, and_one: Option<u64>) {
         *self.projection() = Projection::default();
         self.loses.store(and_one.unwrap_or(0), Ordering::Relaxed);
     }
 
     fn projection(&self) -> MutexGuard<'_, Projection> {
-        // It is changed in single steps that do not panic, so what is there is whole.
+        // Every change is a single step that does not panic, so the value is consistent even after a panic.
         self.projection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is wrong with a service that is not well.
+    /// Returns the failure of this attempt, if the service is not repaired.
     fn failure(&self, delivery: &Delivery) -> Option<HandlerError> {
         if self.is_repaired.load(Ordering::Relaxed) {
             return None;

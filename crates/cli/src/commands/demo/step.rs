@@ -1,13 +1,13 @@
-//! One step of the story: a title, what there is to say, and how long it took.
+//! One step of the story: a title, its lines, and its duration.
 
 use std::time::{Duration, Instant};
 
 use event_replay::text::plural::grouped;
 
-/// Where a step's time stands, in characters.
+/// The column of a step's duration, in characters.
 const TIME_COLUMN: usize = 72;
 
-/// A step under way.
+/// A step that is running.
 pub(super) struct Step {
     title: &'static str,
     lines: Vec<String>,
@@ -15,22 +15,22 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// Begins a step; its time runs from here.
+    /// Begins a step and its duration.
     pub(super) fn begin(title: &'static str) -> Self {
         Self { title, lines: Vec::new(), began: Instant::now() }
     }
 
-    /// Something to be said.
+    /// Adds a line.
     pub(super) fn say(&mut self, line: impl Into<String>) {
         self.lines.push(format!("   {}", line.into()));
     }
 
-    /// An example of what was said before.
+    /// Adds an example for the line before, with a deeper indentation.
     pub(super) fn example(&mut self, line: impl Into<String>) {
         self.lines.push(format!("     {}", line.into()));
     }
 
-    /// Ends it: title, time, and its lines with the number and time in front.
+    /// Ends the step. Returns the title, the duration, and the lines after a heading with the number and the duration.
     pub(super) fn end(self, number: usize) -> (&'static str, Duration, Vec<String>) {
         let took = self.began.elapsed();
         let heading = format!("{number}. {}", self.title);
@@ -40,7 +40,7 @@ impl Step {
     }
 }
 
-/// A time as a person reads it.
+/// Formats a duration in the unit that reads best.
 pub(super) fn seconds(time: Duration) -> String {
     match time.as_millis() {
         0 => format!("{:.1} ms", time.as_secs_f64() * 1000.0),
@@ -49,7 +49,7 @@ pub(super) fn seconds(time: Duration) -> String {
     }
 }
 
-/// A number with a comma between its thousands.
+/// Formats a number with a comma between its thousands.
 pub(super) fn counted(number: impl TryInto<u64>) -> String {
     grouped(number.try_into().unwrap_or(u64::MAX))
 }

@@ -1,5 +1,5 @@
-//! The story, act by act. Each act says what it found and holds it against the generator's word; where the two
-//! part, the story ends.
+//! The story, act by act. Each act prints its results and compares them with the generator's expectation. The story
+//! ends at the first difference.
 
 mod group;
 mod recovery;
@@ -26,14 +26,14 @@ use super::{
 use crate::{args::Format, commands::walk::Walk, context::Context, errors::CliError, output::bar::Bar};
 
 const HALFWAY: &str = "demo-halfway";
-/// From how many events on a bar shows how far a step is.
+/// The number of events above which a progress bar is shown.
 const LONG: u64 = 50_000;
-/// Figures shown of those that differ, and problems kept of one kind.
+/// The maximum number of differing figures shown, and of problems kept of one kind.
 const SHOWN: usize = 5;
-/// Events handed to a read model at once by a replay.
+/// Events in one batch of a replay into a read model.
 const BATCH: usize = 500;
 
-/// Everything that the acts work with.
+/// The state that all acts share.
 pub(super) struct Story<'a, 'c> {
     cx: &'a mut Context<'c>,
     stores: StoreHandle,
@@ -41,21 +41,21 @@ pub(super) struct Story<'a, 'c> {
     feed: Feed,
     settings: Settings,
     fault: Option<Fault>,
-    /// The read model as it is.
+    /// The current read model.
     live: Consumer,
-    /// The read model as it was saved at the checkpoint.
+    /// The read model as saved at the checkpoint.
     saved: Consumer,
-    /// Valid events up to the checkpoint, as the generator counts.
+    /// Valid events up to the checkpoint, as the generator counts them.
     first_half: u64,
-    /// What the store said of itself before the replays.
+    /// Events in the store before the replays, as the store counts them.
     stored_before: u64,
-    /// The group, and the service behind it, while they live.
+    /// The group and its service, while they run.
     life: Option<Life>,
     summary: Summary,
 }
 
 impl<'a, 'c> Story<'a, 'c> {
-    /// A story on a fresh store.
+    /// Creates a story on a fresh store.
     pub(super) fn new(
         stores: StoreHandle,
         settings: Settings,
@@ -64,7 +64,7 @@ impl<'a, 'c> Story<'a, 'c> {
         cx: &'a mut Context<'c>,
     ) -> Self {
         let validator = Arc::new(SchemaRegistry::new(cx.settings.engine));
-        // The defaults, not the user's settings: what is refused must not depend on those.
+        // The defaults apply, because the refusals must not depend on the user's settings.
         let publishing = PublishSettings::default();
         let publisher = Publisher::new(stores.ports().clone(), validator, app::clock(), publishing);
         let manager = app::replay::manager(&stores);
@@ -86,7 +86,7 @@ impl<'a, 'c> Story<'a, 'c> {
         }
     }
 
-    /// Tells it, to its end or to the first thing that is not as it must be.
+    /// Runs the story to its end or to the first problem.
     pub(super) async fn tell(mut self) -> Result<Summary, CliError> {
         let began = Instant::now();
         self.open()?;
@@ -97,7 +97,7 @@ impl<'a, 'c> Story<'a, 'c> {
             self.close(&seconds(began.elapsed()))?;
         }
         let Self { stores, manager, feed, summary, .. } = self;
-        // They have the store open, too.
+        // The manager and the feed also hold the store open.
         drop((manager, feed));
         stores.close().await;
         Ok(summary)
@@ -162,7 +162,7 @@ impl<'a, 'c> Story<'a, 'c> {
         Ok(())
     }
 
-    /// Publish the older half.
+    /// Publishes the older half of the events.
     async fn publish_first_half(&mut self) -> Result<(), CliError> {
         let mut step = Step::begin("Publish: validate each event, then store it");
         let taken = self.publish(self.settings.events / 2).await?;
@@ -180,7 +180,7 @@ impl<'a, 'c> Story<'a, 'c> {
         self.end(step)
     }
 
-    /// The consumer catches up, and an operator marks how far it is.
+    /// The consumer follows the log to its end, and a checkpoint marks its position.
     async fn build_and_mark(&mut self) -> Result<(), CliError> {
         let mut step = Step::begin("Follow the log with a read model, and mark the place");
         self.follow().await?;
@@ -196,7 +196,7 @@ impl<'a, 'c> Story<'a, 'c> {
             .checkpoints()
             .create(NewCheckpoint {
                 name: HALFWAY.to_owned(),
-                // It has followed the log to its end. An event would mark its place in one partition.
+                // The consumer has followed the log to its end. An event would mark a position in one partition only.
                 last_processed_event_id: None,
                 metadata: Map::from_iter([(
                     "reason".to_owned(),
@@ -213,7 +213,7 @@ impl<'a, 'c> Story<'a, 'c> {
         self.end(step)
     }
 
-    /// Life goes on.
+    /// Publishes the newer half of the events, after the checkpoint.
     async fn publish_second_half(&mut self) -> Result<(), CliError> {
         let mut step = Step::begin("More events arrive after the checkpoint");
         let taken = self.publish(self.settings.events).await?;
@@ -230,7 +230,7 @@ impl<'a, 'c> Story<'a, 'c> {
         self.end(step)
     }
 
-    /// Slices of history, counted by the generator's lines and by the store.
+    /// Compares the number of events that the store finds with the number of generated lines, for each query.
     async fn find(&mut self) -> Result<(), CliError> {
         let mut step = Step::begin("Find: by workflow, by user, by type and time");
         let questions = std::mem::take(&mut self.feed.questions);
@@ -255,7 +255,7 @@ impl<'a, 'c> Story<'a, 'c> {
         self.end(step)
     }
 
-    /// What the replays did to the store: nothing but counting.
+    /// Checks that the replays stored no event, and that they changed only the replay counts.
     async fn look_at_the_store(&mut self) -> Result<(), CliError> {
         let mut step = Step::begin("Look at the store: replays count, and store nothing");
         let after = self.stores.info().await?.events;
@@ -306,13 +306,14 @@ impl<'a, 'c> Story<'a, 'c> {
         Ok(counts)
     }
 
-    /// Holds the read model against the generator: how many figures differ, of how many. Differences are problems.
+    /// Compares the read model with the generator. Returns the number of differing figures and of all figures. Adds the
+    /// differences to the problems.
     fn compare(&mut self, step: &mut Step) -> (usize, usize) {
         let model = self.live.model().clone();
         self.compare_with(&model, step)
     }
 
-    /// Likewise for another consumer's read model.
+    /// Does the same for another consumer's read model.
     fn compare_with(&mut self, model: &ReadModel, step: &mut Step) -> (usize, usize) {
         let expected = self.feed.expectation().read_model();
         let lines = expected.diff(model);
@@ -344,7 +345,7 @@ impl<'a, 'c> Story<'a, 'c> {
         self.cx.printer.flush()
     }
 
-    /// Programs get the summary alone.
+    /// Prints a line for people. With JSON output, only the summary is printed.
     fn print(&mut self, line: &str) -> Result<(), CliError> {
         match self.cx.printer.format() {
             Format::Table => self.cx.printer.line(line),

@@ -1,4 +1,4 @@
-//! What came of a demo, for programs.
+//! The result of a demo in JSON.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::{feed::Taken, next, place::Home};
 
-/// What came of a demo.
+/// The result of a demo.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Summary {
-    /// Whether everything is as the generator says it must be.
+    /// Whether everything equals the generator's expectation.
     pub(super) ok: bool,
     /// The store, as `--store` takes it.
     pub(super) store: String,
@@ -22,27 +22,27 @@ pub(super) struct Summary {
     pub(super) stored: u64,
     /// Events refused.
     pub(super) refused: u64,
-    /// Refusals for the very reason that the generator gives.
+    /// Refusals with exactly the reason that the generator gives.
     pub(super) refused_as_planned: u64,
-    /// What the store was asked.
+    /// The queries to the store.
     pub(super) queries: Vec<QuerySummary>,
-    /// The checkpoint half-way.
+    /// The checkpoint after the first half of the events.
     pub(super) checkpoint: Option<CheckpointSummary>,
-    /// The losses, and what the replays brought back.
+    /// The losses, and the results of their recoveries.
     pub(super) recoveries: Vec<RecoverySummary>,
-    /// What a consumer group went through.
+    /// The results of the consumer group.
     pub(super) group: Option<GroupSummary>,
-    /// How many events were replayed how often, as the store counts.
+    /// Number of events for each replay count, as the store counts them.
     pub(super) replay_counts: BTreeMap<u32, u64>,
     /// Events that the replays stored.
     pub(super) stored_by_replays: u64,
-    /// What is not as the generator says.
+    /// Differences from the generator's expectation.
     pub(super) problems: Vec<String>,
-    /// How long each step took.
+    /// Duration of each step.
     pub(super) steps: Vec<StepSummary>,
-    /// How long all of them took, in milliseconds.
+    /// Duration of all steps, in milliseconds.
     pub(super) duration_ms: u64,
-    /// Shell commands to go on with.
+    /// Shell commands to try next.
     pub(super) next: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct QuerySummary {
     pub(super) flags: &'static str,
     /// Events found.
     pub(super) found: u64,
-    /// Events that there must be.
+    /// Events that the query must find.
     pub(super) expected: u64,
 }
 
@@ -62,11 +62,11 @@ pub(super) struct QuerySummary {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CheckpointSummary {
-    /// Its name.
+    /// The name of the checkpoint.
     pub(super) name: &'static str,
-    /// Events at or before it, as it says.
+    /// Events at or before the checkpoint, as the store counts them.
     pub(super) event_count: u64,
-    /// The same, as the generator says.
+    /// The same number, as the generator counts it.
     pub(super) expected: u64,
 }
 
@@ -74,17 +74,17 @@ pub(super) struct CheckpointSummary {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RecoverySummary {
-    /// The checkpoint that it was recovered from.
+    /// The checkpoint of the recovery.
     pub(super) checkpoint: &'static str,
     /// Figures that were wrong after the loss.
     pub(super) lost_figures: usize,
     /// Events that the dry run counted.
     pub(super) planned_events: u64,
-    /// Events that were lost, as the generator says.
+    /// Events that were lost, as the generator counts them.
     pub(super) expected_events: u64,
     /// Events replayed.
     pub(super) replayed_events: u64,
-    /// The replay.
+    /// The id of the replay.
     pub(super) replay_id: String,
     /// Figures that the generator expects.
     pub(super) figures: usize,
@@ -92,29 +92,29 @@ pub(super) struct RecoverySummary {
     pub(super) differing_figures: usize,
 }
 
-/// What a consumer group went through.
+/// The results of the consumer group.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct GroupSummary {
-    /// Its name.
+    /// The name of the group.
     pub(super) name: &'static str,
-    /// Events that its service handled while it was not well.
+    /// Events that the service handled before its repair.
     pub(super) handled: u64,
-    /// Attempts that failed meanwhile.
+    /// Attempts that failed before the repair.
     pub(super) failed_attempts: u64,
-    /// Deliveries that were given up on.
+    /// Deliveries that the group gave up on.
     pub(super) dead_letters: u64,
-    /// The same, as the generator says.
+    /// The same number, as the generator counts it.
     pub(super) expected_dead_letters: u64,
-    /// Figures that were wrong for it.
+    /// Figures that were wrong in the service's read model before the repair.
     pub(super) lost_figures: usize,
-    /// Dead letters that were handled when they were sent again.
+    /// Dead letters that the redrive handled.
     pub(super) redriven: u64,
-    /// The replay into the group, after its service had lost everything.
+    /// The id of the replay into the group, after its service had lost its read model.
     pub(super) replay_id: String,
-    /// Events that the group handled in it.
+    /// Events that the group handled in the replay.
     pub(super) replayed_events: u64,
-    /// Figures that differ after it.
+    /// Figures that differ after the replay.
     pub(super) differing_figures: usize,
 }
 
@@ -127,14 +127,14 @@ pub(super) struct StepSummary {
 }
 
 impl Summary {
-    /// The summary of a demo that has not begun.
+    /// Creates the summary of a demo that has not begun.
     pub(super) fn new(settings: &Settings, home: &Home) -> Self {
         let next = match home {
             Home::File(path) => {
                 let (store, commands) = next::steps(path);
                 std::iter::once(store).chain(commands).collect()
             }
-            // There is nothing left to look at.
+            // The namespace is removed, so no command can use it.
             Home::Namespace(_) => Vec::new(),
         };
         Self {
@@ -158,7 +158,7 @@ impl Summary {
         }
     }
 
-    /// Adds what became of a stretch of the stream.
+    /// Adds the result of publishing a part of the stream.
     pub(super) fn add(&mut self, taken: Taken) {
         self.stored += taken.stored;
         self.refused += taken.refused;
@@ -166,7 +166,7 @@ impl Summary {
         self.problems.extend(taken.surprises);
     }
 
-    /// Notes a step.
+    /// Adds a step with its duration.
     pub(super) fn add_step(&mut self, title: &'static str, took: Duration) {
         self.steps.push(StepSummary { title, duration_ms: took.as_millis() as u64 });
     }

@@ -1,4 +1,4 @@
-//! `groups create`: a group at a place in the log.
+//! `groups create`: creates a group at a position in the log.
 
 use clap::Args;
 use domain::{

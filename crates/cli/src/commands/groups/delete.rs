@@ -1,4 +1,4 @@
-//! `groups delete`: a group, with all that it knows of its progress.
+//! `groups delete`: deletes a group with its progress.
 
 use clap::Args;
 use event_replay::{

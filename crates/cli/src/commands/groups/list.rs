@@ -1,4 +1,4 @@
-//! `groups list`: all groups and how far they are.
+//! `groups list`: lists all groups and their progress.
 
 use clap::Args;
 use event_replay::{
@@ -86,7 +86,7 @@ async fn list(stores: &StoreHandle, cx: &mut Context<'_>) -> Result<Exit, CliErr
     Ok(Exit::Ok)
 }
 
-/// A group's name, and whether it is paused.
+/// Returns a table cell with the name of a group, marked if the group is paused.
 fn named(name: &str, is_paused: bool) -> Cell {
     match is_paused {
         true => Cell::state(&format!("{name} (paused)"), Tone::Warn),
@@ -94,7 +94,7 @@ fn named(name: &str, is_paused: bool) -> Cell {
     }
 }
 
-/// A group's types, for people.
+/// Formats the types of a group. An empty list selects all types.
 pub(super) fn types(types: &[&str]) -> String {
     if types.is_empty() { "all".to_owned() } else { types.join(" ") }
 }

@@ -1,4 +1,4 @@
-//! `groups pause` and `groups resume`: a group hands nothing over for a while.
+//! `groups pause` and `groups resume`: stop and restart the deliveries of a group.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `groups reset`: a group to another place in the log.
+//! `groups reset`: moves a group to another position in the log.
 
 use clap::Args;
 use event_replay::{

@@ -1,4 +1,4 @@
-//! `groups show`: one group, whole.
+//! `groups show`: prints one group in full.
 
 use clap::Args;
 use domain::{
@@ -103,7 +103,7 @@ fn lag(shown: &GroupDocument<'_>) -> String {
     }
 }
 
-/// Whether retention waits for the group.
+/// Describes whether retention waits for the group.
 fn holding(found: &GroupPosition) -> String {
     match found.hold {
         HoldState::Until(until) => {

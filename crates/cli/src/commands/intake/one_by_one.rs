@@ -1,4 +1,4 @@
-//! Events that say how they are to be delivered: each is published on its own, many at once.
+//! Publishes events with delivery options. Each event is published separately, many at the same time.
 
 use bus::{Line, PublishError};
 use event_replay::app::intake::{DeliveryIntake, LineFailure};
@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::report::Report;
 use crate::{errors::CliError, input::Chunk, output::bar::Bar};
 
-/// Publishes everything that comes. What was published before an error stays.
+/// Publishes all chunks. Events that were published before an error stay published.
 pub(super) async fn all(
     intake: DeliveryIntake<'_>,
     mut chunks: mpsc::Receiver<Result<Chunk, CliError>>,

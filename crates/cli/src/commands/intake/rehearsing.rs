@@ -1,4 +1,4 @@
-//! Saying what would become of events, and storing none: `publish --dry-run`, `import --dry-run` and `validate`.
+//! The dry runs `publish --dry-run`, `import --dry-run` and `validate`: they report outcomes and store no event.
 
 use bus::{IntakeReport, Line, LineError, Rejection};
 use domain::{Event, Violation};
@@ -12,10 +12,10 @@ use tokio::sync::mpsc;
 use super::report::Report;
 use crate::{errors::CliError, input::Chunk, output::bar::Bar};
 
-/// Events that are looked up at once.
+/// Events that are looked up in one call.
 const AT_ONCE: usize = 256;
 
-/// Goes through all lines, and counts in a report what would become of them.
+/// Processes all lines, and adds their would-be outcomes to the report.
 pub(super) async fn all(
     rehearsal: &mut Rehearsal,
     mut chunks: mpsc::Receiver<Result<Chunk, CliError>>,

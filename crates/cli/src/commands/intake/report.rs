@@ -1,4 +1,4 @@
-//! What became of the inputs, line by line, over several files and several rounds.
+//! The outcomes of the inputs, line by line, over several files and several intakes.
 
 use bus::{IntakeReport, LineError};
 use event_replay::app::intake::{LineErrorDocument, MAX_ERRORS, PublishDocument, PublishReport};
@@ -16,17 +16,17 @@ use crate::{
     },
 };
 
-/// Most lines whose errors a person is shown.
+/// Lines whose errors a table shows at most.
 const SHOWN: usize = 20;
 
-/// Lines of input `n` are numbered from `n` times this: inputs are told apart without a table.
+/// The lines of input `n` are numbered from `n` times this. The number of a line thus identifies its input.
 const INPUT_STRIDE: u64 = 1 << 44;
 
 /// The outcome of all inputs.
 pub(super) struct Report {
     names: Vec<String>,
     publish: PublishReport,
-    /// Where nothing is stored: what was asked.
+    /// The subject of a rehearsal, if no event is stored.
     rehearsing: Option<Rehearsing>,
 }
 
@@ -49,28 +49,28 @@ struct Validity<'a> {
 }
 
 impl Report {
-    /// A report about these inputs, which goes on from what is reported already.
+    /// Creates a report about these inputs that continues from the counts of `publish`.
     pub(super) fn new(inputs: &[Input], publish: PublishReport) -> Self {
         Self { names: inputs.iter().map(ToString::to_string).collect(), publish, rehearsing: None }
     }
 
-    /// A report about what would become of events.
+    /// Turns the report into a report of a rehearsal.
     #[must_use]
     pub(super) fn of_rehearsal(self, what: Rehearsing) -> Self {
         Self { rehearsing: Some(what), ..self }
     }
 
-    /// The counts, to be added to.
+    /// The counts, for additions.
     pub(super) fn counts(&mut self) -> &mut PublishReport {
         &mut self.publish
     }
 
-    /// The number of a line among all inputs' lines.
+    /// Returns the number of a line among the lines of all inputs.
     pub(super) fn number(input: usize, line: u64) -> u64 {
         input as u64 * INPUT_STRIDE + line
     }
 
-    /// Where a numbered line stands, for people.
+    /// Formats the place of a numbered line: its line number, after the file name if there are several inputs.
     pub(super) fn place(&self, number: u64) -> String {
         match self.file(number) {
             Some(file) => format!("{file}:{}", number % INPUT_STRIDE),
@@ -78,22 +78,22 @@ impl Report {
         }
     }
 
-    /// Adds what one round brought.
+    /// Adds the result of one intake.
     pub(super) fn add(&mut self, part: IntakeReport) {
         self.publish.add(part);
     }
 
-    /// Lines of the rounds that are over.
+    /// Lines of the intakes that have ended.
     pub(super) fn lines_before(&self) -> u64 {
         self.publish.lines()
     }
 
-    /// Whether there is anything to tell.
+    /// Returns whether the report covers any line.
     pub(super) fn has_anything(&self) -> bool {
         self.lines_before() > 0
     }
 
-    /// Whether every event is in the store now.
+    /// Returns whether every event is in the store now.
     pub(super) fn is_clean(&self) -> bool {
         self.publish.is_clean()
     }
@@ -105,7 +105,7 @@ impl Report {
         }
     }
 
-    /// Prints it.
+    /// Prints the report in the output format.
     pub(super) fn print(&self, cx: &mut Context<'_>) -> Result<(), CliError> {
         match (cx.printer.format(), self.rehearsing) {
             (Format::Table, _) => self.print_table(cx),
@@ -125,7 +125,7 @@ impl Report {
         errors.collect()
     }
 
-    /// Events that are not valid; an id that comes twice with other content is one.
+    /// Events that are not valid. A second event with the same id and other content counts as not valid.
     fn invalid(&self) -> u64 {
         self.publish.sum().rejected + self.publish.sum().conflicts
     }

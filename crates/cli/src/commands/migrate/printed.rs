@@ -1,4 +1,4 @@
-//! What a migration says at its end.
+//! The result of a migration, as printed at its end.
 
 use migrate::{Report, SchemaTally, StayedBehind};
 use serde::Serialize;
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Most rows of problems and of differences that a person is shown.
+/// Rows of problems and of differences that a table shows at most.
 const SHOWN: usize = 20;
 
 #[derive(Serialize)]

@@ -1,4 +1,4 @@
-//! `plans approve`: what another operator planned may run once.
+//! `plans approve`: allows one run of another operator's plan.
 
 use clap::Args;
 use event_replay::{

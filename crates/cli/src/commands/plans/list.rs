@@ -1,4 +1,4 @@
-//! `plans list`: kept plans.
+//! `plans list`: lists kept plans.
 
 use clap::Args;
 use event_replay::{
@@ -71,7 +71,7 @@ pub(super) async fn run(args: ListArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     Ok(Exit::Ok)
 }
 
-/// A state, for people.
+/// Returns a table cell for a state, with its colour.
 pub(super) fn state_cell(state: PlanState) -> Cell {
     let tone = match state {
         PlanState::Ready => Tone::Good,

@@ -1,4 +1,4 @@
-//! `plans show`: one kept plan, or its events page by page.
+//! `plans show`: prints one kept plan, or its events page by page.
 
 use clap::Args;
 use domain::{Cursor, ports::Order};
@@ -90,7 +90,7 @@ async fn events(
     Ok(if corrupt > 0 { Exit::DoneWithFailures } else { Exit::Ok })
 }
 
-/// A kept plan: what a dry run prints, and what is kept beside.
+/// Prints a kept plan: the output of a dry run, and the data that is kept with it.
 pub(in crate::commands) fn print_kept(kept: &KeptPlan, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let now = clock().now();
     match cx.printer.format() {

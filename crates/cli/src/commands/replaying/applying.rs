@@ -1,4 +1,4 @@
-//! `--apply`: runs a kept plan, which sends its events and no other.
+//! `--apply`: runs a kept plan, and sends exactly its events.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::{
     output::plural::{self, count},
 };
 
-/// Positions that are named.
+/// Positions that a warning names at most.
 const NAMED: usize = 10;
 
 /// Runs a kept plan.

@@ -8,7 +8,7 @@ use crate::{
     output::table::{Cell, Table, number, text},
 };
 
-/// A table of counts; none where there is nothing to count.
+/// Prints a table of counts. Prints nothing if there are no counts.
 pub(in crate::commands) fn print_counts(
     name: &str,
     counts: &BTreeMap<String, u64>,

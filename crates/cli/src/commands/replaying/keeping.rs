@@ -1,4 +1,4 @@
-//! `--plan`: the plan is kept, and can be looked at, approved and run later.
+//! `--plan`: keeps the plan, so that operators can check, approve and run it later.
 
 use event_replay::{
     Access,
@@ -14,7 +14,7 @@ use crate::{
     args::target::Target, commands::plans::print_kept, context::Context, errors::CliError, exit::Exit,
 };
 
-/// Makes the plan and keeps it.
+/// Creates the plan and keeps it in the store.
 pub(super) async fn keep(
     selection: ReplaySelection,
     target: &Target,

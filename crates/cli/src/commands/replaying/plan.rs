@@ -1,4 +1,4 @@
-//! The plan: made, and shown.
+//! Creates and prints the plan of a replay.
 
 use domain::Filter;
 use event_replay::app::replay::ReplaySelection;
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Makes it, and says what is not in it.
+/// Creates the plan. Warns about damaged events, which the plan omits.
 pub(super) async fn plan(
     manager: &ReplayManager,
     selection: ReplaySelection,
@@ -41,7 +41,7 @@ pub(super) async fn plan(
     Ok(plan)
 }
 
-/// Words such as `2h` are resolved when they are read; what they came to is said.
+/// Prints the time range of the filter. Relative times such as `2h` are resolved when the flags are parsed.
 fn say_range(filter: &Filter, cx: &Context<'_>) {
     let range = match (filter.from, filter.to) {
         (Some(from), Some(to)) => format!("events from {from} to {to}, both included"),
@@ -52,7 +52,7 @@ fn say_range(filter: &Filter, cx: &Context<'_>) {
     cx.printer.say(&range);
 }
 
-/// What today's schemas make of a plan.
+/// Describes how many events of a plan the current schemas would refuse.
 fn schema_words(plan: &Plan) -> String {
     match (plan.invalid, plan.without_schema) {
         (0, 0) => "all valid today".to_owned(),
@@ -64,7 +64,7 @@ fn schema_words(plan: &Plan) -> String {
     }
 }
 
-/// Shows it.
+/// Prints the plan in the output format.
 pub(super) fn print_plan(plan: &Plan, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     if cx.printer.format() != Format::Table {
         cx.printer.json(&plan.dry_run())?;
@@ -74,7 +74,7 @@ pub(super) fn print_plan(plan: &Plan, cx: &mut Context<'_>) -> Result<Exit, CliE
     Ok(exit_of_plan(plan))
 }
 
-/// Its counts, for people.
+/// Prints the counts of the plan as tables.
 pub(in crate::commands) fn print_counted(plan: &Plan, cx: &mut Context<'_>) -> Result<(), CliError> {
     cx.printer.line(&format!(
         "would replay {} ({})",
@@ -105,7 +105,8 @@ pub(in crate::commands) fn print_counted(plan: &Plan, cx: &mut Context<'_>) -> R
     Ok(())
 }
 
-/// As wherever damaged events are met, the rest is served and the code tells.
+/// Returns the exit code of a plan. As in all commands, damaged events do not stop the command and change its exit
+/// code.
 pub(in crate::commands) fn exit_of_plan(plan: &Plan) -> Exit {
     if plan.corrupt > 0 { Exit::DoneWithFailures } else { Exit::Ok }
 }

@@ -1,4 +1,4 @@
-//! What came of a run, for people and for programs.
+//! The result of a run, for people and for programs.
 
 use replay::{ReplayReport, ReplayStatus};
 
@@ -13,19 +13,19 @@ use crate::{
     },
 };
 
-/// Errors that a person is shown.
+/// Errors that a table shows at most.
 const SHOWN: usize = 20;
 
-/// Which stream a report goes to.
+/// The output stream of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Onto {
-    /// It is the command's result.
+    /// The report is the result of the command.
     Stdout,
-    /// stdout is taken by events.
+    /// Stdout carries the events.
     Stderr,
 }
 
-/// Prints a report.
+/// Prints a report in the output format.
 pub(super) fn print_report(report: &ReplayReport, onto: Onto, cx: &mut Context<'_>) -> Result<(), CliError> {
     match (cx.printer.format(), onto) {
         (Format::Table, _) => {}
@@ -114,7 +114,7 @@ fn say_what_is_odd(report: &ReplayReport, cx: &Context<'_>) {
     }
 }
 
-/// How the command ends after such a report.
+/// Returns the exit code for a report.
 pub(super) fn exit_of(report: &ReplayReport) -> Exit {
     match report.status {
         ReplayStatus::Completed if report.is_clean() => Exit::Ok,

@@ -68,22 +68,22 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
-    /// A plan that is shown says what today's schemas make of it; one that is run has no use for it.
+    /// Returns whether the plan is compared with the current schemas. Only a plan that is shown needs the comparison.
     pub(super) fn checks_schemas(&self) -> bool {
         (self.dry_run || self.plan) && !self.no_schema_check
     }
 
-    /// Whether it goes to groups because nothing else is said.
+    /// Returns whether the replay goes to groups only by default, because no flag names a target.
     pub(super) fn leaves_target_open(&self) -> bool {
         self.target.is_none() && self.groups.is_empty() && !self.detach
     }
 
-    /// How fast it is to go.
+    /// The requested pace.
     pub(super) fn pace(&self) -> PaceRequest {
         PaceRequest { delay: self.delay, rate: self.rate, batch_size: self.batch_size }
     }
 
-    /// Where the events go.
+    /// Parses the target. Without `--target`, the target is the groups.
     pub(super) fn target(&self) -> Result<Target, CliError> {
         let target = self.target.as_deref().map_or(Ok(Target::Groups), Target::parse)?;
         if matches!(target, Target::Groups) {

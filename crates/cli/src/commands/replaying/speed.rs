@@ -1,4 +1,4 @@
-//! How fast a run goes where nothing else is said.
+//! The pace of a run, and its default.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use replay::{Plan, ReplayOptions};
 use super::run_args::RunArgs;
 use crate::{args::target::Target, context::Context, output::plural::count};
 
-/// From which time on a replay at the default pace is warned of.
+/// The estimated duration above which a replay at the default pace gets a warning.
 const LONG: Duration = Duration::from_secs(60);
 
-/// The options that the flags come to.
+/// Returns the replay options that the flags and the defaults give.
 pub(super) fn options(args: &RunArgs, target: &Target, all: bool, cx: &Context<'_>) -> ReplayOptions {
     let (pace, batch_size) = args.pace().resolve(receiver(target));
     ReplayOptions {
@@ -33,7 +33,7 @@ fn receiver(target: &Target) -> Receiver {
     }
 }
 
-/// Says what is going to happen, and how long it takes at least.
+/// Prints the number of events, the target and the least duration of the replay.
 pub(super) fn say_beginning(plan: &Plan, options: &ReplayOptions, to: &str, cx: &Context<'_>) {
     let estimate = plan.estimate(options);
     let time = match estimate.is_zero() {
@@ -43,7 +43,7 @@ pub(super) fn say_beginning(plan: &Plan, options: &ReplayOptions, to: &str, cx: 
     cx.printer.say(&format!("replaying {} to {to}{time}", count(plan.total_events, "event")));
 }
 
-/// Warns before a replay that takes long at a pace that was not asked for, and names the flags.
+/// Warns before a replay that takes long at the default pace, and names the flags that change the pace.
 pub(super) fn warn_of_default_pace(plan: &Plan, options: &ReplayOptions, args: &RunArgs, cx: &Context<'_>) {
     let estimate = plan.estimate(options);
     if args.delay.is_some() || args.rate.is_some() || estimate <= LONG {

@@ -1,4 +1,4 @@
-//! A run into consumer groups: a job that is kept in the store, and that this process runs unless it is told not to wait.
+//! A replay into consumer groups. The store keeps the replay, and this process runs it unless `--detach` is given.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -28,13 +28,13 @@ use crate::{
     output::{bar::Bar, escape, plural::count},
 };
 
-/// How often it looks whether every group has a consumer.
+/// The interval between two checks for groups without consumers.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The pause before a runner that met a fault begins again; it grows with each time.
+/// The pause before a runner restarts after a fault. It doubles with each restart, up to `LONGEST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Creates the job; runs it, or leaves it to a consumer.
+/// Creates the replay. Then runs the replay, or leaves it to a consumer.
 pub(super) async fn execute(
     stores: &StoreHandle,
     run: Run<'_>,
@@ -101,11 +101,11 @@ async fn detached(
     Ok(Exit::Ok)
 }
 
-/// Waiting for a replay, and running it meanwhile unless another process does.
+/// Waits for a replay, and runs it unless another process is its runner.
 struct Following<'a> {
     manager: &'a ReplayManager,
     replay: &'a ReplaySummary,
-    /// How often it is begun again after a fault that passes.
+    /// Number of restarts after transient faults.
     retries: u32,
 }
 
@@ -140,7 +140,7 @@ impl Following<'_> {
         }
     }
 
-    /// Runs it, and begins again after faults that pass: whatever was done is in the store.
+    /// Runs the replay, and restarts it after transient faults. The store holds all progress.
     async fn work(&self, watcher: &dyn ReplayWatcher, cancel: &Cancel) -> Result<ReplayReport, ReplayError> {
         let runner = JobRunner::new(self.manager.clone());
         let mut pause = FIRST_PAUSE;
@@ -157,7 +157,7 @@ impl Following<'_> {
         runner.run(&self.replay.id, watcher, cancel).await
     }
 
-    /// Reports each group without consumers once: waiting for these groups alone would never end.
+    /// Reports each group without consumers once, because waiting for those groups may never end.
     async fn name_deserted_groups(
         &self,
         told: &mut BTreeSet<String>,

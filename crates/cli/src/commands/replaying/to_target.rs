@@ -1,4 +1,4 @@
-//! A run to a target of this process: lines on stdout, a command, an endpoint.
+//! A replay to a target of this process: lines on stdout, a command, or an endpoint.
 
 use std::io::IsTerminal;
 
@@ -33,7 +33,7 @@ enum Opened {
 }
 
 impl Opened {
-    /// None where events do not go to a target of this process.
+    /// Opens the target. Returns none for consumer groups.
     fn open(target: &Target, cx: &Context<'_>) -> Result<Option<Self>, CliError> {
         let timeout = cx.settings.handler_timeout;
         Ok(Some(match target {
@@ -58,7 +58,7 @@ impl Opened {
         }
     }
 
-    /// What a command does that it should not.
+    /// The reports of wrong behaviour of a command.
     fn notices(&self) -> Option<ExecNotices> {
         match self {
             Self::Exec(exec) => Some(exec.notices()),
@@ -84,7 +84,7 @@ fn unusable(error: &dyn std::error::Error) -> CliError {
     CliError::failed(format!("--target: {}", with_causes(error)))
 }
 
-/// The plan to run, and how.
+/// The plan to run, and the conditions of the run.
 #[derive(Clone, Copy)]
 pub(super) struct Run<'a> {
     pub(super) manager: &'a ReplayManager,
@@ -94,7 +94,8 @@ pub(super) struct Run<'a> {
     pub(super) args: &'a RunArgs,
 }
 
-/// Runs a plan, and reports. A request to end takes effect after the batch in hand; a second one at once.
+/// Runs a plan, and reports the result. The first interruption takes effect after the current batch. The second one
+/// takes effect at once.
 pub(super) async fn execute(
     stores: &StoreHandle,
     run: Run<'_>,
@@ -108,7 +109,7 @@ pub(super) async fn execute(
         return Err(CliError::failed("groups are no target of this process"));
     };
     speed::say_beginning(plan, &options, &to.to_string(), cx);
-    // Lines on the same terminal as a bar would tear it.
+    // Lines on the same terminal would break the progress bar.
     let is_torn = matches!(to, Target::Stdout) && std::io::stdout().is_terminal();
     let bar = match is_torn {
         true => Bar::new(false, "", None),

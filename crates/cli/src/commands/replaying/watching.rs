@@ -1,4 +1,4 @@
-//! The state of a replay that is shown while it runs: its progress, and whether it is paused.
+//! The display of a running replay: its progress, and whether it is paused.
 
 use replay::{AutoPause, ReplayProgress, ReplayWatcher};
 use tokio::sync::watch;

@@ -1,4 +1,4 @@
-//! Commands to a replay: `replays pause`, `resume`, `cancel` and `delete`.
+//! The commands that change a replay: `replays pause`, `resume`, `cancel` and `delete`.
 
 use clap::Args;
 use domain::ports::{ReplayCommand, ReplayState};
@@ -70,7 +70,7 @@ pub(crate) struct DeleteArgs {
     pub(super) replay: String,
 }
 
-/// Asks a replay for something, and says what it is from now on.
+/// Sends a command to a replay, and prints the new state of the replay.
 pub(super) async fn run(id: &str, command: ReplayCommand, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let stores = cx.open(Access::Write).await?;
     let requested = replays::request(&stores, &cx.actor, id, command).await?;
@@ -105,7 +105,7 @@ fn sentence(id: &str, command: ReplayCommand, after: ReplayState) -> String {
     }
 }
 
-/// Deletes the record of a replay that is over.
+/// Deletes the record of a replay that has ended.
 pub(super) async fn delete(id: &str, cx: &mut Context<'_>) -> Result<Exit, CliError> {
     let stores = cx.open(Access::Write).await?;
     let deleted = replays::delete(&stores, &cx.actor, id).await?;

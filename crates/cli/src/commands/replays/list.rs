@@ -1,4 +1,4 @@
-//! `replays list`: what was replayed, and what is being replayed.
+//! `replays list`: lists running and ended replays, newest first.
 
 use clap::Args;
 use event_replay::{Access, app::replays};
@@ -68,7 +68,7 @@ fn print(replays: &[ReplaySummary], prefixes: &[String], cx: &mut Context<'_>) -
     cx.printer.table(&table)
 }
 
-/// Where a replay goes, for people.
+/// Returns the groups or the target of a replay.
 pub(super) fn to(replay: &ReplaySummary) -> String {
     match replay.groups.as_slice() {
         [] => replay.target.clone(),

@@ -1,4 +1,4 @@
-//! `replays retry`: what failed in a replay, alone.
+//! `replays retry`: replays only the events that failed in an earlier replay.
 
 use clap::Args;
 use event_replay::{

@@ -1,14 +1,14 @@
-//! Which events a replay is of, in the words of the flags.
+//! The selection of a replay's events, written as flags.
 
 use replay::ReplaySummary;
 use serde_json::{Map, Value};
 
-/// Ids that are named; further ones are counted.
+/// Ids that are listed. Further ids are counted.
 const NAMED_IDS: usize = 3;
-/// The parts of a filter, in the order in which they are said.
+/// The parts of a filter in the order of the output.
 const ORDER: [&str; 7] = ["types", "sources", "correlationIds", "entities", "eventIds", "from", "to"];
 
-/// Which events a replay is of.
+/// Describes the selection of a replay's events.
 pub(super) fn which(replay: &ReplaySummary) -> String {
     let none = Map::new();
     let mut flags = flags(replay.filter.as_object().unwrap_or(&none));
@@ -24,7 +24,7 @@ pub(super) fn which(replay: &ReplaySummary) -> String {
     [begin, flags].iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" ")
 }
 
-/// The flags that make a filter.
+/// Returns the flags that describe a filter.
 fn flags(filter: &Map<String, Value>) -> String {
     let mut flags = Vec::new();
     let others = filter.keys().map(String::as_str).filter(|name| !ORDER.contains(name));
@@ -65,7 +65,7 @@ fn entities(value: &Value, flags: &mut Vec<String>) {
     }
 }
 
-/// The texts of a list, or of a single value.
+/// Returns the texts of a list or of a single value.
 fn texts(value: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     match value {
@@ -74,7 +74,7 @@ fn texts(value: &Value) -> Vec<String> {
     }
 }
 
-/// A value as a shell takes it.
+/// Quotes a value for a shell.
 fn word(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@=+,".contains(c);
     match !text.is_empty() && text.chars().all(is_plain) {

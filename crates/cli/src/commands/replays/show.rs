@@ -1,4 +1,4 @@
-//! `replays show`: one replay, whole.
+//! `replays show`: prints one replay in full.
 
 use clap::Args;
 use event_replay::{Access, app::replays};
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Errors that a person is shown.
+/// Errors that a table shows at most.
 const SHOWN: usize = 20;
 
 /// Show one replay: plan, progress, report
@@ -42,7 +42,7 @@ pub(super) async fn run(args: ShowArgs, cx: &mut Context<'_>) -> Result<Exit, Cl
     Ok(Exit::Ok)
 }
 
-/// A replay, for people.
+/// Prints a replay as tables.
 pub(super) fn print(replay: &ReplaySummary, cx: &mut Context<'_>) -> Result<(), CliError> {
     let mut table = Table::pairs();
     table.row(["replay", &replay.id]);
@@ -96,7 +96,7 @@ fn stages(ramp: &[u64]) -> String {
     ramp.iter().map(u64::to_string).chain(["all".to_owned()]).collect::<Vec<_>>().join(",")
 }
 
-/// How far a replay is, in a line.
+/// Describes the progress of a replay in a line.
 pub(super) fn progress(replay: &ReplaySummary) -> String {
     format!(
         "{} of {}: {} handled, {} failed, {} skipped",

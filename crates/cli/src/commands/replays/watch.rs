@@ -1,4 +1,4 @@
-//! `replays watch`: follow a replay until it is over.
+//! `replays watch`: follows a replay until it ends.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
     exit::Exit,
 };
 
-/// How far apart the looks are.
+/// The interval between two reads of the replay.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Follow a replay until it ends
@@ -41,7 +41,7 @@ pub(super) async fn run(args: WatchArgs, cx: &mut Context<'_>) -> Result<Exit, C
     let stores = cx.open(Access::Read).await?;
     let mut seen: Option<ReplaySummary> = None;
     let last = loop {
-        // The full id, once it is known: another replay may begin alike later.
+        // After the first read the full id is used, because a later replay may have the same prefix.
         let id = seen.as_ref().map_or(&args.replay, |replay| &replay.id);
         let now = replays::find(&stores, id).await?;
         if seen.as_ref().is_none_or(|before| has_changed(before, &now)) {

@@ -1,4 +1,4 @@
-//! `schemas add`: a schema of the user's own.
+//! `schemas add`: adds or replaces a schema.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ use crate::{
     input::Input,
 };
 
-/// Largest schema file, in bytes.
+/// Maximum size of a schema file, in bytes.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
 
 /// Add a schema, or replace the one of its type and version
@@ -58,7 +58,7 @@ pub(super) struct SchemaArgs {
 }
 
 impl SchemaArgs {
-    /// The record, read and checked.
+    /// Reads and checks the schema. Returns its record, and a registry that contains only this schema.
     pub(super) fn record(&self, cx: &Context<'_>) -> Result<(SchemaRecord, SchemaRegistry), CliError> {
         let input = Input::one(&self.file);
         let record = SchemaRecord {
@@ -79,7 +79,7 @@ impl SchemaArgs {
 }
 
 pub(super) async fn run(args: AddArgs, cx: &mut Context<'_>) -> Result<Exit, CliError> {
-    // Checked before anything is opened: a schema that is refused makes no store.
+    // The schema is checked before the store opens, so that a refused schema creates no store.
     let (record, _) = args.schema.record(cx)?;
     let stores = cx.open(Access::Create).await?;
     let (event_type, event_version) = (record.event_type.clone(), record.event_version.clone());

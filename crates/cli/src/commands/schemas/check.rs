@@ -1,4 +1,4 @@
-//! `schemas check`: what a schema would say of the events that are stored.
+//! `schemas check`: validates the stored events of a type with a new schema.
 
 use clap::Args;
 use domain::{Filter, TypePattern, ports::Order};

@@ -1,4 +1,4 @@
-//! `schemas list`: all schemas.
+//! `schemas list`: lists all schemas.
 
 use clap::Args;
 use domain::ports::EventValidator;

@@ -1,4 +1,4 @@
-//! `schemas remove`: a schema that was added goes; a built-in one serves again.
+//! `schemas remove`: removes an added schema. A built-in schema that it replaced applies again.
 
 use clap::Args;
 use event_replay::{

@@ -1,4 +1,4 @@
-//! `schemas show`: one schema's file, as its author wrote it.
+//! `schemas show`: prints the file of one schema as its author wrote it.
 
 use clap::Args;
 use event_replay::app::schemas;

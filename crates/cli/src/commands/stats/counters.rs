@@ -1,4 +1,4 @@
-//! The counters of every process that uses the store, for people.
+//! The display of the counters of every process that uses the store.
 
 use event_replay::app::stats::{Counters, DeadLetterCounts};
 
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// Prints counters for people; nothing where nothing was counted.
+/// Prints the counters as tables. Prints nothing if all counters are zero.
 pub(super) fn print(
     recent: &Counters,
     all: &Counters,

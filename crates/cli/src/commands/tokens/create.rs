@@ -1,4 +1,4 @@
-//! `tokens create`: a token for a client.
+//! `tokens create`: creates a token for a client.
 
 use std::time::Duration;
 

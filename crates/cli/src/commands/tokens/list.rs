@@ -1,4 +1,4 @@
-//! `tokens list`: all tokens.
+//! `tokens list`: lists all tokens.
 
 use clap::Args;
 use event_replay::{Access, app::tokens};

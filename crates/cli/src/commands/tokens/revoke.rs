@@ -1,4 +1,4 @@
-//! `tokens revoke`: a token is refused from then on.
+//! `tokens revoke`: revokes a token. Servers refuse it from then on.
 
 use clap::Args;
 use event_replay::{Access, app::tokens};

@@ -1,12 +1,12 @@
-//! The branches of a tree, drawn before each line.
+//! The branches of a tree, as characters before each line.
 
-/// Levels that are drawn; deeper lines say how deep they are.
+/// Levels that are drawn at most. A deeper line shows its depth as a number.
 const DRAWN: usize = 24;
 
-/// What stands before each line of a tree whose lines have these depths, each under the line that it belongs to.
+/// Returns the branch characters for each line of a tree. `depths` has the depth of each line, in depth-first order.
 pub(super) fn branches(depths: &[usize]) -> Vec<String> {
     let mut drawn = vec![String::new(); depths.len()];
-    // Whether another line of a level follows, from the end on.
+    // Whether a later line of each level follows. The loop runs from the last line to the first.
     let mut follows: Vec<bool> = Vec::new();
     for (depth, line) in depths.iter().zip(&mut drawn).rev() {
         follows.resize(depth + 1, false);

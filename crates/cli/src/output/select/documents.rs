@@ -1,10 +1,10 @@
-//! JSON documents in a stream of bytes. A document ends with the line on which its last bracket is closed.
+//! Finds JSON documents in a stream of bytes. A document ends with the line on which its last bracket closes.
 
 /// Collects documents from pieces of text.
 #[derive(Debug, Default)]
 pub(crate) struct Documents {
     pending: Vec<u8>,
-    /// How much of `pending` was looked at.
+    /// Bytes of `pending` that were scanned.
     seen: usize,
     depth: usize,
     in_string: bool,
@@ -12,7 +12,7 @@ pub(crate) struct Documents {
 }
 
 impl Documents {
-    /// Adds bytes; the documents that they complete.
+    /// Adds bytes, and returns the documents that the bytes complete.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
         self.pending.extend_from_slice(bytes);
         let (mut complete, mut begin) = (Vec::new(), 0);

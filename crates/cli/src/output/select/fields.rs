@@ -1,4 +1,4 @@
-//! `--fields a,b`: some members of each row, in the order asked for.
+//! `--fields a,b`: selects members of each row, in the order of the flag.
 
 use std::{collections::BTreeSet, fmt::Write};
 
@@ -8,13 +8,13 @@ use crate::{errors::CliError, output::escape};
 
 type Members<'a> = Vec<(String, &'a RawValue)>;
 
-/// The members that are kept.
+/// The selected members.
 #[derive(Debug)]
 pub(crate) struct Fields {
     names: Vec<String>,
     /// Members that rows have.
     known: BTreeSet<String>,
-    /// Names that no row had so far.
+    /// Names that no row has had yet.
     missing: BTreeSet<String>,
     rows: u64,
 }
@@ -33,12 +33,12 @@ impl Fields {
         &self.names
     }
 
-    /// The values of each row of a document, as JSON.
+    /// Returns the selected values of each row of a document, as JSON.
     pub(crate) fn rows(&mut self, document: &str) -> Vec<Vec<String>> {
         rows_of(document).into_iter().map(|row| self.values(&row)).collect()
     }
 
-    /// A document with only these members in its rows.
+    /// Returns a document whose rows have only the selected members.
     pub(crate) fn document(&mut self, document: &str) -> String {
         if let Some((name, rest)) = wrapper(document) {
             let rows: Vec<String> = rows_of(document).iter().map(|row| self.object(row)).collect();
@@ -51,7 +51,7 @@ impl Fields {
         }
     }
 
-    /// Fails if a name was in no row.
+    /// Fails if no row had one of the names.
     pub(crate) fn check(&self) -> Result<(), CliError> {
         let Some(name) = self.missing.first().filter(|_| self.rows > 0) else { return Ok(()) };
         let known: Vec<_> = self.known.iter().map(|name| escape::line(name)).collect();
@@ -86,7 +86,7 @@ impl Fields {
     }
 }
 
-/// The rows of a document: the elements of an array, or of the array in a page, or the document itself.
+/// Returns the rows of a document: the elements of an array, the elements of a page's array, or the document itself.
 fn rows_of(document: &str) -> Vec<Members<'_>> {
     if let Some(rows) = elements_of(document) {
         return rows;
@@ -103,7 +103,7 @@ fn elements_of(text: &str) -> Option<Vec<Members<'_>>> {
     Some(elements.into_iter().map(|element| members(element.get())).collect())
 }
 
-/// The name and the array of a page: an object of one array, with or without `nextCursor`.
+/// Returns the name and the array of a page. A page is an object of one array, with or without `nextCursor`.
 fn page<'a, 'm>(members: &'m Members<'a>) -> Option<(&'m str, &'a RawValue)> {
     let mut others = members.iter().filter(|(name, _)| name != "nextCursor");
     match (others.next(), others.next()) {
@@ -112,7 +112,7 @@ fn page<'a, 'm>(members: &'m Members<'a>) -> Option<(&'m str, &'a RawValue)> {
     }
 }
 
-/// The name of a page's array, and what comes after the array.
+/// Returns the name of a page's array, and the JSON text after the array.
 fn wrapper(document: &str) -> Option<(String, String)> {
     let members = members(document);
     let (name, _) = page(&members)?;
@@ -147,7 +147,7 @@ fn members(text: &str) -> Members<'_> {
     serde_json::from_str::<InOrder<'_>>(text).map(|found| found.0).unwrap_or_default()
 }
 
-/// The value at a path such as `event.id`, as JSON. A member that has the whole path as its name comes first.
+/// Returns the value at a path such as `event.id`, as JSON. A member whose name is the whole path takes precedence.
 fn member(row: &Members<'_>, path: &str) -> Option<String> {
     if let Some((_, value)) = row.iter().find(|(name, _)| name == path) {
         return Some(value.get().to_owned());

@@ -1,4 +1,4 @@
-//! `--jq EXPRESSION`: a filter in the language of jq. Numbers keep the digits with which they were written.
+//! `--jq EXPRESSION`: applies a filter in the language of jq. Numbers keep their original digits.
 
 use jaq_core::{
     Compiler, Ctx, Filter, Vars, data,
@@ -31,7 +31,7 @@ impl Jq {
         Ok(Self { filter })
     }
 
-    /// What the expression makes of a document: texts as they are, everything else as JSON.
+    /// Returns the results of the expression for a document. Strings are returned without quotes, other values as JSON.
     pub(crate) fn run(&self, document: &[u8]) -> Result<Vec<String>, CliError> {
         let input = read::parse_single(document)
             .map_err(|error| CliError::failed(format!("--jq: the output is not JSON: {error:?}")))?;

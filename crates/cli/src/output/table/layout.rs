@@ -1,15 +1,15 @@
-//! How wide the columns of a table are.
+//! The widths of a table's columns.
 
 use unicode_width::UnicodeWidthChar;
 
 use super::{Kind, width_of};
 
-/// Text is not cut below this width while columns can be left out.
+/// The least width of text, in terminal columns, while optional columns can be left out.
 const COMFORT: usize = 16;
-/// Text is not cut below this width at all.
+/// The least width of text in all cases.
 const LEAST: usize = 6;
 
-/// The widths of columns, and which of them are shown.
+/// The widths of columns, and the visibility of each.
 pub(super) struct Layout {
     pub(super) widths: Vec<usize>,
     pub(super) shown: Vec<bool>,
@@ -17,7 +17,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Columns as wide as their content.
+    /// Creates a layout with columns as wide as their content.
     pub(super) fn of(kinds: &[(Kind, u8)], texts: &[Vec<String>]) -> Self {
         let mut widths = vec![0; kinds.len()];
         for row in texts {
@@ -28,12 +28,12 @@ impl Layout {
         Self { widths, shown: vec![true; kinds.len()], kinds: kinds.to_vec() }
     }
 
-    /// Whether the table fits a width.
+    /// Returns whether the table fits a width.
     pub(super) fn fits(&self, width: usize) -> bool {
         self.total(usize::MAX) <= width
     }
 
-    /// Leaves columns out, then narrows text, until the table fits or nothing more can be done.
+    /// Leaves out optional columns, then narrows text, until the table fits or no further step is possible.
     pub(super) fn fit(&mut self, width: usize) {
         while self.total(COMFORT) > width
             && let Some(last) = self.first_to_go()
@@ -48,7 +48,7 @@ impl Layout {
         self.give_back(width.saturating_sub(self.total(usize::MAX)), cap);
     }
 
-    /// The width of the table where no flexible column is wider than `cap`.
+    /// Returns the width of the table if no text column is wider than `cap`.
     fn total(&self, cap: usize) -> usize {
         let columns = self.widths.iter().zip(&self.shown).zip(&self.kinds).filter(|((_, shown), _)| **shown);
         columns
@@ -80,7 +80,7 @@ impl Layout {
         }
     }
 
-    /// What the cap left over goes to the last column that it cut.
+    /// Gives the remaining width to the last column that the cap narrowed.
     fn give_back(&mut self, left: usize, cap: usize) {
         let cut = self.flexible().filter(|(_, width)| *width == cap).map(|(at, _)| at).last();
         if let Some(width) = cut.and_then(|at| self.widths.get_mut(at)) {
@@ -93,12 +93,12 @@ fn is_flexible(kind: Kind) -> bool {
     matches!(kind, Kind::Text | Kind::Wrapped)
 }
 
-/// The spaces that bring a text to a width.
+/// Returns the spaces that extend a text to a width.
 pub(super) fn pad(text: &str, width: usize) -> String {
     " ".repeat(width.saturating_sub(width_of(text)))
 }
 
-/// A text of at most this width, with `…` where it was cut.
+/// Cuts a text to a width, with `…` at the cut.
 pub(super) fn cut(text: &str, width: usize) -> String {
     if width_of(text) <= width {
         return text.to_owned();
@@ -115,7 +115,7 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     format!("{}…", shown.trim_end())
 }
 
-/// A text in lines of at most this width, broken between words where there are any.
+/// Splits a text into lines of at most this width, between words where possible.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let (mut lines, mut line) = (Vec::new(), String::new());
     for word in text.split(' ') {

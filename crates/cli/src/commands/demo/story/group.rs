@@ -1,5 +1,4 @@
-//! Life with a consumer group: a service that fails and dawdles, what becomes of its events, and how it gets back what it
-//! has lost.
+//! The acts with a consumer group. Its service fails, and is slow. A redrive and a replay then restore its lost data.
 
 use std::{
     collections::BTreeMap,
@@ -30,13 +29,14 @@ use crate::{
     errors::CliError,
 };
 
-/// The group.
+/// The name of the group.
 const GROUP: &str = "demo-figures";
-/// Tries after the first.
+/// Attempts after the first.
 const RETRIES: u32 = 2;
-/// Pauses between tries: short, for the one who watches.
+/// Pauses between attempts. They are short, because a person watches.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(80));
-/// How often it is looked whether the group is through, and how long it may get no further.
+/// `LOOK_EVERY` is the interval between two checks of the group's progress. `PATIENCE` is the longest time without
+/// progress.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -61,16 +61,16 @@ impl Life {
         Ok(Self { bus, consumer, service })
     }
 
-    /// Ends it: what it counted is in the store then.
+    /// Ends the consumer and the bus. The counters are in the store afterwards.
     pub(super) async fn end(self) {
-        // It ends because it is told to, and in no other way: its group is not deleted.
+        // The result is always a requested stop: this process does not delete the group.
         let _ = self.consumer.stop().await;
         self.bus.close().await;
     }
 }
 
 impl Story<'_, '_> {
-    /// A group from the first event on, whose service is not well.
+    /// Consumes the log from the first event with a service that fails.
     pub(super) async fn live_with_a_group(&mut self) -> Result<(), CliError> {
         let mut step = Step::begin("A consumer group: its service fails, and is slow");
         let life = Life::begin(self).await?;
@@ -123,7 +123,7 @@ impl Story<'_, '_> {
         self.end(step)
     }
 
-    /// The service is repaired, and its dead letters are redriven.
+    /// Repairs the service, and redrives its dead letters.
     pub(super) async fn redrive(&mut self) -> Result<(), CliError> {
         let Some(service) = self.service() else { return Ok(()) };
         let mut step = Step::begin("Fix the service, and redrive its dead letters");
@@ -145,12 +145,12 @@ impl Story<'_, '_> {
         self.end(step)
     }
 
-    /// The service loses what it knows, and gets all of history again, through its group.
+    /// Clears the service's read model, and replays all of history through its group.
     pub(super) async fn replay_into_the_group(&mut self) -> Result<(), CliError> {
         let Some(service) = self.service() else { return Ok(()) };
         let mut step = Step::begin("The service loses its read model; replay all into its group");
         let valid = self.feed.expectation().valid_events();
-        // One in the middle, where neither end of the plan hides it.
+        // The dropped delivery is in the middle, where neither end of the plan hides it.
         let loses = matches!(self.fault, Some(Fault::SkipInGroup)).then_some(valid / 2 + 1);
         service.lose_everything(loses);
         let report = self.replay_all_into_group().await?;
@@ -172,7 +172,7 @@ impl Story<'_, '_> {
         self.end(step)
     }
 
-    /// The group's consumer takes its leave; what it counted is in the store, for `stats` and `health`.
+    /// Ends the group's consumer. Its counters are in the store, for `stats` and `health`.
     pub(super) async fn end_the_group(&mut self) -> Result<(), CliError> {
         let Some(life) = self.life.take() else { return Ok(()) };
         let failures = life.service.failures();
@@ -189,7 +189,7 @@ impl Story<'_, '_> {
         self.life.as_ref().map(|life| Arc::clone(&life.service))
     }
 
-    /// Waits until each event was handled or given up on; no longer than the group gets on.
+    /// Waits until each event was handled or given up on, or until the group makes no progress for [`PATIENCE`].
     async fn wait_until_through(&self, service: &Service) {
         let valid = self.feed.expectation().valid_events();
         let bar = self.bar("consuming", valid);
@@ -204,8 +204,8 @@ impl Story<'_, '_> {
         }
     }
 
-    /// Open dead letters of the group, once as many are there as the service knows to be given up on: what it answered
-    /// last is committed a moment later.
+    /// Counts the open dead letters of the group. Waits until the store has as many as the service counted, because a
+    /// commit follows shortly after the answer.
     async fn open_letters(&self) -> Result<u64, CliError> {
         let begun = Instant::now();
         let expected = match self.summary.group {
@@ -252,7 +252,7 @@ impl Story<'_, '_> {
         Ok(JobRunner::new(self.manager.clone()).run(&replay.id, &watcher, &Cancel::default()).await?)
     }
 
-    /// How many figures of the service's read model differ. Differences are problems.
+    /// Returns the number of figures that differ in the service's read model. Adds the differences to the problems.
     fn hold_against_the_generator(&mut self, service: &Service, step: &mut Step) -> usize {
         let (differing, figures) = self.compare_with(&service.model(), step);
         let word = if differing == 0 { "recovered" } else { "NOT recovered" };
@@ -261,7 +261,7 @@ impl Story<'_, '_> {
         differing
     }
 
-    /// What was counted of the group, by name.
+    /// Returns the counters of the group, by name.
     async fn counters(&self) -> Result<BTreeMap<String, u64>, CliError> {
         let samples = self.stores.stats(None).await?;
         let mut counts = BTreeMap::new();

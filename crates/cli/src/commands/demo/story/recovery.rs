@@ -1,4 +1,4 @@
-//! The disasters: what is lost, what a replay would bring back, and what it brings back.
+//! The data losses: the lost figures, the plan of a replay, and the result of the replay.
 
 use domain::Filter;
 use indicatif::HumanBytes;
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Story<'_, '_> {
-    /// The consumer falls back to what it had saved, and comes back by a replay of the rest.
+    /// Resets the consumer to its saved state, and replays the events since then.
     pub(super) async fn lose_the_latest(&mut self) -> Result<(), CliError> {
         let info = self.stores.info().await?;
         self.stored_before = info.events;
@@ -30,7 +30,7 @@ impl Story<'_, '_> {
         self.recover(step, HALFWAY, lost_figures, expected, self.fault).await
     }
 
-    /// The consumer starts from nothing.
+    /// Resets the consumer to an empty state, and replays all events.
     pub(super) async fn lose_everything(&mut self) -> Result<(), CliError> {
         let mut step = Step::begin("Worse: the read model is gone altogether; replay all of history");
         self.live = Consumer::default();
@@ -83,14 +83,14 @@ impl Story<'_, '_> {
             let bar = bar.handle();
             move |progress: ReplayProgress| bar.set_position(progress.done())
         };
-        // One in the middle, where neither end of the plan hides it.
+        // The dropped delivery is in the middle, where neither end of the plan hides it.
         let loses = matches!(fault, Some(Fault::SkipOne)).then_some(plan.total_events / 2 + 1);
         let options = ReplayOptions { batch_size: BATCH, pace: Pace::Unpaced, ..ReplayOptions::default() };
         let mut target = IntoConsumer::new(&mut self.live, loses);
         Ok(self.manager.run(plan, &mut target, &options, &watcher).await?)
     }
 
-    /// Says what is wrong after a loss, which is no problem yet.
+    /// Prints the wrong figures after a loss, and returns their number. These figures are no problem yet.
     fn say_loss(&mut self, step: &mut Step) -> usize {
         let expected = self.feed.expectation().read_model();
         let lines = expected.diff(self.live.model());
@@ -111,7 +111,7 @@ impl Story<'_, '_> {
     }
 }
 
-/// A plan in a line.
+/// Describes a plan in a line.
 fn told(plan: &Plan) -> String {
     let day = |time: Option<jiff::Timestamp>| {
         time.map(|time| time.strftime("%Y-%m-%d").to_string()).unwrap_or_default()
@@ -120,7 +120,7 @@ fn told(plan: &Plan) -> String {
     format!("{events} events, {bytes}, {} to {}", day(plan.oldest), day(plan.newest))
 }
 
-/// The first line of each group of figures, as many as are shown.
+/// Returns the first line of each group of figures, at most [`SHOWN`] lines.
 fn one_of_each_group(lines: &[String]) -> Vec<&String> {
     let group = |line: &String| line.split(' ').next().unwrap_or_default().to_owned();
     let mut firsts: Vec<&String> = Vec::new();
@@ -129,7 +129,7 @@ fn one_of_each_group(lines: &[String]) -> Vec<&String> {
             firsts.push(line);
         }
     }
-    // What people look at comes last in the order of names.
+    // The figures that interest people most are last in the order of names.
     firsts.reverse();
     firsts.truncate(SHOWN);
     firsts
