@@ -23,7 +23,7 @@ use std::fmt;
 pub use banned::{BANNED, Banned};
 use banned::{NO_SUBJECTS, SUBJECT_VERBS};
 use sentence::{Sentence, sentences};
-pub use source::literals;
+pub use source::{comments, literals};
 
 /// Maximum number of words in a sentence.
 pub const LONGEST: usize = 30;

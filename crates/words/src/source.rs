@@ -1,4 +1,17 @@
-//! Finds the string literals of Rust sources, which are the messages of a program.
+//! Finds the texts of Rust sources: string literals, which are the messages of a program, and comments.
+
+/// Returns the comments of a source as a page. Every other line of the source is an empty line of the page.
+pub fn comments(source: &str) -> String {
+    let mut page = String::new();
+    for line in source.lines() {
+        if let Some(comment) = line.trim_start().strip_prefix("//") {
+            let comment = comment.strip_prefix(['/', '!']).unwrap_or(comment);
+            page.push_str(comment.strip_prefix(' ').unwrap_or(comment));
+        }
+        page.push('\n');
+    }
+    page
+}
 
 /// Returns the string literals of a source. The flag tells whether a literal is the text of an error.
 pub fn literals(source: &str) -> Vec<(bool, String)> {
@@ -53,6 +66,12 @@ fn literal(source: &str) -> Option<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn comments_keep_their_lines() {
+        let source = "//! One.\nuse x;\n    /// Two\n    ///   - three\nlet y = 1; // four";
+        assert_eq!(comments(source), "One.\n\nTwo\n  - three\n\n");
+    }
 
     #[test]
     fn literals_are_found_and_errors_are_told_apart() {
