@@ -38,8 +38,8 @@ impl<'a> Resolution<'a> {
     }
 
     /// Returns the indexes of the events to look up or to store. The first event of each id is pending until it is
-    /// settled. An event with other content than the first event of its id is pending too if the first one is in
-    /// conflict with the log: the log may hold this content.
+    /// settled. If the first event conflicts with the log, a later event of the id with other content is pending too.
+    /// The log may hold this content.
     pub fn pending(&self) -> Vec<usize> {
         let is_pending = |index: usize, first: usize| {
             self.outcome(index).is_none()

@@ -48,9 +48,13 @@ impl Default for OrderingRule {
 }
 
 impl OrderingRule {
-    /// Resolves the key source of an event. It is the first of these that the event has: the member that its schema
-    /// names, the members of the rule in order, the other entity members by name, the correlation id, the event's own
-    /// id.
+    /// Resolves the key source of an event: the first item of this list that the event has.
+    ///
+    /// - the member that its schema names,
+    /// - the members of the rule, in order,
+    /// - the other entity members, by name,
+    /// - the correlation id,
+    /// - the event's own id.
     pub fn resolve(&self, event: &Event, schema_member: Option<&str>) -> KeySource {
         schema_member
             .into_iter()

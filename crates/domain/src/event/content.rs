@@ -1,8 +1,8 @@
 //! Comparison of the content of two events: equal as JSON, with members in any order and numbers compared exactly.
 //!
 //! A publisher that retries sends the same bytes, so one comparison of bytes is the common case. The rest of the
-//! module is for an event that passed through a tool on its way. Such a tool may reorder members or spell 1.50 as
-//! 1.5.
+//! module is for an event that passed through a tool on its way. Such a tool may reorder members, or write 1.5 in
+//! place of 1.50.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
